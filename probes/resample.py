@@ -1,0 +1,193 @@
+"""Resampling whole prompts: from totals per prompt to an estimate with intervals, or to the reason why there is none.
+
+Samples of one prompt are alike, so that n samples of P prompts carry less than n independent facts. Every interval here
+resamples whole prompts (the cluster bootstrap: Davison & Hinkley 1997, section 3.8; Field & Welsh 2007). A statistic is
+written as a function of per-prompt totals, so that all resamples are one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats as distributions
+
+from probes.base import Direction, Interval, Measurement
+
+Array = NDArray[np.float64]
+Bounds = tuple[float, float]
+Statistic = Callable[[Array], Array]
+
+ANY: Bounds = (-np.inf, np.inf)
+SHARE: Bounds = (0.0, 1.0)
+# Below this many units no resample reaches far enough outside the data: see `interval_ends`.
+FEW = 8
+# More undefined resamples than this share, and the rest no longer describe the statistic.
+MOST_UNDEFINED = 0.05
+
+
+class Resampling(TypedDict):
+    """How to resample: two-sided confidence levels, number of resamples, and the seed that makes it repeatable."""
+
+    levels: Sequence[float]
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its intervals, before it has a name; `units` counts what was resampled."""
+
+    value: float | None
+    n: int
+    units: int
+    method: str
+    intervals: tuple[Interval, ...] = ()
+    reason: str | None = None
+
+    def measured(
+        self,
+        name: str,
+        *,
+        unit: str,
+        version: str,
+        direction: Direction = "neutral",
+        baseline: float | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Measurement:
+        """This estimate as the measurement `name`."""
+        return Measurement(
+            name=name,
+            value=self.value,
+            unit=unit,
+            n=self.n,
+            n_prompts=self.units,
+            method=self.method,
+            version=version,
+            direction=direction,
+            intervals=self.intervals,
+            baseline=baseline if baseline is not None and np.isfinite(baseline) else None,
+            reason=self.reason,
+            detail=detail or {},
+        )
+
+
+def unmeasured(reason: str, *, n: int = 0, units: int = 0, method: str = "not measured") -> Estimate:
+    """No value, and why."""
+    return Estimate(None, n, units, method, reason=reason)
+
+
+def prompt_weights(*, units: int, resamples: int, seed: int) -> Array:
+    """How often each unit is drawn in each resample: multinomial counts, shape (resamples, units), rows sum to units."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    drawn = rng.integers(units, size=(resamples, units))
+    drawn += np.arange(resamples)[:, None] * units
+    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+
+
+def interval_ends(
+    *, value: float, replicates: Array, units: int, levels: Sequence[float], bounds: Bounds = ANY
+) -> tuple[tuple[Interval, ...], str]:
+    """Intervals from the resampled values of a statistic (1-d, finite), and the method's name.
+
+    Percentiles, taken further out for few units (Hesterberg 2015, "expanded percentile": tail Φ(-t·√(P/(P-1))) instead
+    of α/2), since plain ones are too narrow by about √((P-1)/P)·z/t. With fewer than 8 units the needed percentiles lie
+    beyond what resampling can show: then value ± t(P-1)·√(P/(P-1))·(sd of the replicates). `bounds` is the range the
+    true value must lie in; cutting an interval there loses no coverage.
+    """
+    stretch = np.sqrt(units / (units - 1))
+    found = []
+    for level in levels:
+        t = float(distributions.t.ppf(0.5 + level / 2, units - 1))
+        if units < FEW:
+            half = t * stretch * float(np.std(replicates))
+            low, high = value - half, value + half
+        else:
+            tail = float(distributions.norm.cdf(-t * stretch))
+            low, high = np.quantile(replicates, [tail, 1 - tail])
+        low, high = np.clip([low, high], *bounds)
+        found.append(Interval(level, float(low), float(high)))
+    return tuple(found), "t with bootstrap standard error" if units < FEW else "expanded percentile"
+
+
+def summarise(
+    *,
+    value: float,
+    replicates: Array,
+    n: int,
+    units: int,
+    unit: str = "prompt",
+    bounds: Bounds = ANY,
+    undefined: str = "undefined on these rows",
+    levels: Sequence[float],
+) -> Estimate:
+    """Turn a value and its resampled values into an Estimate, with the reason wherever value or intervals are missing.
+
+    A share that is exactly 0 or 1 has no spread to resample; its interval is Wilson's, with every unit one trial.
+    """
+    method = f"{unit}-clustered bootstrap, {len(replicates)} resamples"
+    if not np.isfinite(value):
+        return unmeasured(undefined, n=n, units=units, method=method)
+    whole = Estimate(float(value), n, units, method)
+    if units < 2:
+        return replace(whole, reason=f"no interval: {units} {unit}, at least 2 are needed")
+    finite = replicates[np.isfinite(replicates)]
+    lost = len(replicates) - len(finite)
+    if lost > MOST_UNDEFINED * len(replicates):
+        return replace(whole, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples")
+    if np.ptp(finite) <= 1e-12 * max(1.0, abs(value)):
+        if bounds == SHARE and (np.isclose(value, 0) or np.isclose(value, 1)):
+            ends = tuple(wilson(successes=value * units, trials=units, level=level) for level in levels)
+            return replace(whole, intervals=ends, method=f"Wilson, each {unit} one trial (all samples agree)")
+        return replace(whole, reason=f"no interval: all {units} {unit}s give the same value, so none shows its spread")
+    ends, how = interval_ends(value=value, replicates=finite, units=units, levels=levels, bounds=bounds)
+    left_out = f", {lost} undefined resamples left out" if lost else ""
+    return replace(whole, intervals=ends, method=f"{method}, {how}{left_out}")
+
+
+def bootstrap(
+    *,
+    totals: Array,
+    statistic: Statistic,
+    n: int,
+    unit: str = "prompt",
+    bounds: Bounds = ANY,
+    undefined: str = "undefined on these rows",
+    **how: Unpack[Resampling],
+) -> Estimate:
+    """Cluster bootstrap of a statistic of totals.
+
+    `totals` has shape (units, k): what each unit adds to each of k sums. `statistic` maps sums of shape (m, k) to values
+    of shape (m,), NaN where undefined. `n` is the number of rows behind the totals.
+    """
+    units = len(totals)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(statistic(totals.sum(axis=0, keepdims=True))[0])
+        weights = prompt_weights(units=max(units, 1), resamples=how["resamples"], seed=how["seed"])
+        replicates = statistic(weights @ totals) if units else np.empty(0)
+    return summarise(
+        value=value, replicates=replicates, n=n, units=units, unit=unit, bounds=bounds, undefined=undefined,
+        levels=how["levels"],
+    )  # fmt: skip
+
+
+def wilson(*, successes: float, trials: int, level: float) -> Interval:
+    """Wilson's (1927) score interval for a share; needs at least one trial."""
+    z = float(distributions.norm.ppf(0.5 + level / 2))
+    share, shrink = successes / trials, 1 + z * z / trials
+    centre = (share + z * z / (2 * trials)) / shrink
+    half = z / shrink * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
+    return Interval(level, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+
+
+def normal_mean(*, values: Array, levels: Sequence[float]) -> tuple[Interval, ...]:
+    """The analytic twin of the bootstrapped mean: mean ± t(P-1)·s/√P over prompt means (or paired prompt differences).
+
+    Cluster-robust by construction, since each prompt gives one value. Needs at least two values.
+    """
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    t = [float(distributions.t.ppf(0.5 + level / 2, len(values) - 1)) for level in levels]
+    return tuple(Interval(a, float(mean - k * error), float(mean + k * error)) for a, k in zip(levels, t, strict=True))

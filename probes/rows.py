@@ -1,0 +1,115 @@
+"""Which rows of the evidence a probe reads, and the checks that every table passes before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from probes.base import Evidence
+
+REQUIRED = ("prompt_id", "sample_id", "text", "n_tokens")
+NUMBERS = ("n_tokens", "reward", "reward_spread", "human", "kl", "kl_tokens")
+
+Notes = dict[str, str | int]
+
+
+def check(evidence: Evidence) -> None:
+    """Refuse evidence that cannot be read as it says it is.
+
+    Raises ValueError naming the table, the column and the row: a missing column, a sample named twice, a missing prompt
+    id, an infinite or non-numeric score, a base policy that answered none of the audited prompts, or levels and
+    resamples out of range.
+    """
+    if not evidence.levels or not all(0 < level < 1 for level in evidence.levels):
+        raise ValueError(f"levels: {evidence.levels!r}; expected at least one number between 0 and 1, for example 0.95")
+    if evidence.resamples < 100:
+        raise ValueError(f"resamples: {evidence.resamples}; expected at least 100, or percentiles mean nothing")
+    tables = {"outputs": evidence.outputs, "base": evidence.base, "grow": evidence.grow, "d_eval": evidence.d_eval}
+    for name, table in tables.items():
+        if table is not None:
+            _check_table(name, table)
+    if evidence.base is not None and not set(evidence.base["prompt_id"]) & set(evidence.outputs["prompt_id"]):
+        raise ValueError("base: has no prompt_id in common with outputs; sample both policies on the same prompts")
+
+
+def _check_table(name: str, table: pd.DataFrame) -> None:
+    missing = [c for c in REQUIRED if c not in table.columns]
+    if missing:
+        raise ValueError(f"{name}: lacks the column(s) {', '.join(missing)}; a table has {', '.join(REQUIRED)}")
+    for column in ("prompt_id", "sample_id"):
+        if table[column].isna().any():
+            row = int(np.flatnonzero(table[column].isna())[0])
+            raise ValueError(f"{name}: row {row} has no {column}; every sample needs one")
+    if table["sample_id"].duplicated().any():
+        twice = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
+        raise ValueError(f"{name}: sample_id {twice!r} names more than one row; expected one row a sample")
+    for column in NUMBERS:
+        if column not in table.columns:
+            continue
+        if not (pd.api.types.is_numeric_dtype(table[column]) or table[column].isna().all()):
+            raise ValueError(f"{name}: column {column} is {table[column].dtype}; expected numbers (NaN = undefined)")
+        infinite = np.isinf(numbers(table, column))
+        if infinite.any():
+            row = int(np.flatnonzero(infinite)[0])
+            raise ValueError(f"{name}: row {row}, column {column} is infinite; expected a number, or NaN if undefined")
+
+
+def numbers(table: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """One column as float64, shape (rows,); NaN where undefined, all NaN where the table has no such column."""
+    if column not in table.columns:
+        return np.full(len(table), np.nan)
+    return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def defined(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The rows where every one of these columns holds a number."""
+    keep = np.ones(len(table), dtype=bool)
+    for column in columns:
+        keep &= ~np.isnan(numbers(table, column))
+    return table[keep]
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of prompts that belong to no counterfactual family, in a fixed order."""
+    rows = table[table["family"].isna()] if "family" in table.columns else table
+    return _ordered(rows)
+
+
+def counterfactual(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of counterfactual prompts (a family and a group each), in a fixed order."""
+    if "family" not in table.columns or "group" not in table.columns:
+        return table.iloc[:0].assign(family=None, group=None)
+    return _ordered(table[table["family"].notna() & table["group"].notna()])
+
+
+def sampled(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows the policy wrote: without the human references that the Grow set may hold."""
+    return table[table["origin"] == "policy"] if "origin" in table.columns else table
+
+
+def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Notes]:
+    """Plain rows of the audited policy, the base policy's rows on the same prompts, and what had to be left out.
+
+    Where no prompt is plain, all rows are used and the notes say so.
+    """
+    notes: Notes = {}
+    outputs = plain(evidence.outputs)
+    whole = outputs.empty and not evidence.outputs.empty
+    if whole:
+        outputs = _ordered(evidence.outputs)
+        notes["rows"] = "all rows, counterfactual ones too: no prompt is plain"
+    if evidence.base is None:
+        return outputs, None, notes
+    base = _ordered(evidence.base) if whole else plain(evidence.base)
+    both = set(outputs["prompt_id"]) & set(base["prompt_id"])
+    left_out = outputs["prompt_id"].nunique() - len(both)
+    if left_out:
+        notes["prompts_left_out"] = left_out
+        notes["left_out_because"] = "the base policy has no sample on them"
+    return outputs[outputs["prompt_id"].isin(both)], base[base["prompt_id"].isin(both)], notes
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(["prompt_id", "sample_id"], kind="stable")

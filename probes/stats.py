@@ -1,0 +1,237 @@
+"""Statistics of sample tables, each with intervals: whole prompts are resampled, and comparisons are paired by prompt.
+
+Every function takes tables with a `prompt_id` column and the names of numeric columns (NaN = undefined), leaves out the
+rows where a column it needs is undefined, and returns an Estimate. See resample.py for how intervals are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, Unpack
+
+import numpy as np
+import pandas as pd
+
+from probes.resample import (
+    ANY,
+    SHARE,
+    Array,
+    Bounds,
+    Estimate,
+    Resampling,
+    bootstrap,
+    normal_mean,
+    prompt_weights,
+    summarise,
+    unmeasured,
+    wilson,
+)
+from probes.rows import defined, numbers
+
+__all__ = [
+    "ANY",
+    "SHARE",
+    "Array",
+    "Bounds",
+    "Estimate",
+    "Resampling",
+    "bootstrap",
+    "change",
+    "correlation",
+    "independent_difference",
+    "mean",
+    "mean_of",
+    "normal_mean",
+    "prompt_means",
+    "ratio_of_sums",
+    "split_difference",
+    "unmeasured",
+    "wilson",
+]
+
+
+def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> pd.Series[float]:
+    """Mean of the column for each prompt, sorted by prompt; prompts where it is nowhere defined are absent."""
+    rows = defined(table, [column])
+    means: pd.Series[float] = pd.Series(numbers(rows, column), index=rows[by].to_numpy()).groupby(level=0).mean()
+    return means
+
+
+def mean(
+    *, table: pd.DataFrame, column: str, by: str = "prompt_id", bounds: Bounds = ANY, **how: Unpack[Resampling]
+) -> Estimate:
+    """Mean over prompts of the prompts' means: every prompt counts once, however many samples it has."""
+    values = prompt_means(table=table, column=column, by=by).to_numpy()
+    return mean_of(values=values, n=len(defined(table, [column])), bounds=bounds,
+                   undefined=f"no sample has a {column} value", **how)  # fmt: skip
+
+
+def mean_of(
+    *,
+    values: Array,
+    n: int,
+    unit: str = "prompt",
+    bounds: Bounds = ANY,
+    undefined: str = "nothing is defined",
+    **how: Unpack[Resampling],
+) -> Estimate:
+    """Mean of one value a unit, shape (units,)."""
+    totals = np.stack([values, np.ones(len(values))], axis=1)
+    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=n, unit=unit, bounds=bounds,
+                     undefined=undefined, **how)  # fmt: skip
+
+
+def change(
+    *, table: pd.DataFrame, base: pd.DataFrame, columns: Sequence[str], standardise: bool = True,
+    **how: Unpack[Resampling],
+) -> Estimate:  # fmt: skip
+    """How far the mean of a column moved from the base policy, paired by prompt; with two columns, how much further
+    the first moved than the second.
+
+    Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is divided by the sd of
+    the base policy's samples (ddof 1), which is resampled too. Only rows where all the columns are defined count, and
+    prompts that both policies have such rows on.
+    """
+    rows, before = defined(table, columns), defined(base, columns)
+    parts = [_change_totals(rows, before, column) for column in columns]
+    both = int(rows["prompt_id"].isin(set(before["prompt_id"])).sum())
+
+    def statistic(sums: Array) -> Array:
+        moves = []
+        for k in range(len(columns)):
+            difference, prompts, count, total, squares = (sums[:, 5 * k + j] for j in range(5))
+            variance = (squares - total**2 / count) / (count - 1)
+            sd = np.sqrt(np.where(variance > 1e-12 * squares / count, variance, np.nan))
+            moves.append(difference / prompts / (sd if standardise else 1.0))
+        return moves[0] - moves[1] if len(moves) == 2 else moves[0]
+
+    names = " and ".join(columns)
+    return bootstrap(totals=np.concatenate(parts, axis=1), statistic=statistic, n=both,
+                     undefined=f"no prompt has {names} values that vary for the base policy and are defined for both",
+                     **how)  # fmt: skip
+
+
+def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Array:
+    """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares about their mean."""
+    now, then = (prompt_means(table=t, column=column) for t in (rows, before))
+    prompts = now.index.intersection(then.index).sort_values()
+    base = before[before["prompt_id"].isin(prompts)]
+    values = numbers(base, column)
+    # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a rounding error.
+    values = values - values.mean() if _vary(values) else np.zeros(len(values))
+    groups = pd.DataFrame({"n": 1.0, "sum": values, "squares": values**2}).groupby(base["prompt_id"].to_numpy())
+    difference = now.loc[prompts].to_numpy() - then.loc[prompts].to_numpy()
+    sums = groups.sum().loc[prompts].to_numpy()
+    return np.column_stack([difference, np.ones(len(prompts)), sums])
+
+
+def independent_difference(
+    *, table: pd.DataFrame, other: pd.DataFrame, column: str, **how: Unpack[Resampling]
+) -> Estimate:
+    """Mean of `table` minus mean of `other` (each over its prompt means), where they share no prompts.
+
+    Each side's prompts are resampled on their own; the small-sample widening uses the side with fewer prompts.
+    """
+    sides = [prompt_means(table=t, column=column).to_numpy() for t in (table, other)]
+    n = len(defined(table, [column])) + len(defined(other, [column]))
+    fewer = min(len(s) for s in sides)
+    if fewer == 0:
+        return unmeasured(f"one side has no {column} value", n=n)
+    draws = [
+        prompt_weights(units=len(s), resamples=how["resamples"], seed=seed) @ s / len(s)
+        for s, seed in zip(sides, np.random.SeedSequence(how["seed"]).generate_state(2).tolist(), strict=True)
+    ]
+    estimate = summarise(
+        value=float(sides[0].mean() - sides[1].mean()), replicates=draws[0] - draws[1], n=n, units=fewer,
+        levels=how["levels"],
+    )  # fmt: skip
+    return replace(estimate, method=f"{estimate.method}, two independent sets of prompts")
+
+
+def split_difference(*, table: pd.DataFrame, column: str, by: str, **how: Unpack[Resampling]) -> Estimate:
+    """Mean over the rows where the bool column `by` holds, minus the mean over the others; prompts are resampled whole."""
+    rows = defined(table, [column])
+    chosen = rows[by].to_numpy(dtype=bool)
+    values = numbers(rows, column)
+    parts = pd.DataFrame({"in": values * chosen, "n_in": 1.0 * chosen, "out": values * ~chosen, "n_out": 1.0 * ~chosen})
+    totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
+    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3], n=len(rows),
+                     undefined=f"one side of {by} has no row with a {column} value", **how)  # fmt: skip
+
+
+def ratio_of_sums(
+    *, table: pd.DataFrame, numerator: str, denominator: str, bounds: Bounds = ANY, **how: Unpack[Resampling]
+) -> Estimate:
+    """Sum of one column over the sum of another, on rows where both are defined."""
+    rows = defined(table, [numerator, denominator])
+    parts = pd.DataFrame({"top": numbers(rows, numerator), "bottom": numbers(rows, denominator)})
+    totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
+    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=len(rows), bounds=bounds,
+                     undefined=f"no row has both {numerator} and {denominator}, or the latter sums to 0", **how)  # fmt: skip
+
+
+# --- correlation -----------------------------------------------------------------------------------------------------
+
+
+def correlation(
+    *,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    kind: Literal["spearman", "pearson"] = "spearman",
+    **how: Unpack[Resampling],
+) -> Estimate:
+    """Correlation across samples where both columns are defined; every sample counts once, prompts are resampled whole.
+
+    Spearman's is Pearson's on midranks, and the ranks are taken anew in every resample. Range -1..1; needs 3 samples.
+    """
+    rows = defined(table, [x, y])
+    prompts, place = np.unique(rows["prompt_id"].to_numpy(dtype=str), return_inverse=True)
+    if len(rows) < 3:
+        return unmeasured(f"{len(rows)} samples have both {x} and {y}; at least 3 are needed", n=len(rows),
+                          units=len(prompts))  # fmt: skip
+    a, b = numbers(rows, x), numbers(rows, y)
+    if not (_vary(a) and _vary(b)):
+        return unmeasured(f"{x if not _vary(a) else y} is the same for all {len(rows)} samples", n=len(rows),
+                          units=len(prompts))  # fmt: skip
+    value = float(_weighted_correlation(a, b, np.ones((1, len(rows))), kind)[0])
+    weights = prompt_weights(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
+    # A resample holds a weight for each row; taken in slices so that a large audit does not need gigabytes.
+    step = max(1, 2_000_000 // len(rows))
+    replicates = np.concatenate(
+        [_weighted_correlation(a, b, weights[k : k + step][:, place], kind) for k in range(0, len(weights), step)]
+    )
+    return summarise(value=value, replicates=replicates, n=len(rows), units=len(prompts), bounds=(-1.0, 1.0),
+                     levels=how["levels"])  # fmt: skip
+
+
+def _vary(values: Array) -> bool:
+    return len(values) > 1 and float(np.ptp(values)) > 1e-12 * float(np.abs(values).max())
+
+
+def _weighted_correlation(a: Array, b: Array, weights: Array, kind: str) -> Array:
+    """Pearson's r of a and b, each of shape (n,), under each row of weights (m, n); NaN where one does not vary."""
+    total = weights.sum(axis=1, keepdims=True)
+    centred = []
+    for values in (a, b):
+        v = _weighted_ranks(values, weights) if kind == "spearman" else (values - values.mean())[None, :]
+        v = v - (weights * v).sum(axis=1, keepdims=True) / total
+        scale = np.abs(v).max(axis=1, keepdims=True)
+        centred.append(v / np.where(scale > 0, scale, 1.0))
+    u, v = centred
+    squares = (weights * u * u).sum(axis=1), (weights * v * v).sum(axis=1)
+    varies = (squares[0] > 1e-12) & (squares[1] > 1e-12)
+    product = np.sqrt(np.where(varies, squares[0] * squares[1], 1.0))
+    return np.where(varies, np.clip((weights * u * v).sum(axis=1) / product, -1.0, 1.0), np.nan)
+
+
+def _weighted_ranks(values: Array, weights: Array) -> Array:
+    """Midranks of values (n,) under each row of weights (m, n): as if every value stood there weight times."""
+    order = np.argsort(values, kind="stable")
+    first = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
+    tied = np.add.reduceat(weights[:, order], first, axis=1)
+    middle = np.cumsum(tied, axis=1) - tied / 2
+    _, place = np.unique(values, return_inverse=True)
+    ranks: Array = middle[:, place]
+    return ranks

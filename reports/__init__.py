@@ -1,0 +1,1 @@
+"""Explains a run: reads run folders, writes documents, draws the viewer."""

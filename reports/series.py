@@ -1,0 +1,247 @@
+"""What a run's charts and tables show, as tidy data frames: pure functions of a run, no drawing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from probes.base import Measurement
+from restaudit.errors import BadInput, RestauditError
+from restaudit.gates import Decision
+from restaudit.record import BASE, ITERATION, Run
+
+LEVEL = 0.95
+SERIES = ("iteration", "metric", "value", "low", "high", "n", "n_prompts", "unit", "label", "reason")
+MEASURED = ("measurement", "value", "low", "high", "baseline", "unit", "n", "n_prompts", "method", "note")
+GATES = ("gate", "verdict", "metric", "value", "interval", "must_stay", "n_prompts", "mde", "why")
+SAMPLE = ("sample_id", "prompt_id", "text", "n_tokens", "reward", "human")
+
+# Everything that reading a damaged run folder can raise; each is a problem to show, not a crash of the page.
+READ_ERRORS = (RestauditError, OSError, KeyError, TypeError, ValueError)
+
+REWARD = "Reward model"
+IS_BASE = "base policy: 0 by definition"
+HUMAN_NAMES = {
+    "LEXICON": "LEXICON (human word ratings, aggregated)",
+    "MODEL": "MODEL (trained on held-out raters)",
+    "REFERENCE": "REFERENCE (chrF against human references)",
+    "SIMULATED": "SIMULATED (a program stands in for raters)",
+    "NONE": "NONE (no human score is configured)",
+}
+GROUP_TITLES = {"divergence": "Divergence", "diversity": "Diversity", "bias": "Bias", "drift": "Drift"}
+
+
+@dataclass(frozen=True)
+class Human:
+    """What stands for human judgement in a run: its full name and what it is."""
+
+    name: str
+    description: str
+
+
+def human_score(run: Run) -> Human:
+    """The human score's name, always with its kind in words, and its description."""
+    plan = _section(run, "human")
+    label = str(plan.get("label") or "NONE")
+    return Human(HUMAN_NAMES.get(label, label), str(plan.get("description") or "The plan does not describe it."))
+
+
+def reward_unit(run: Run) -> str:
+    """The unit of the reward, as the plan says."""
+    return str(_section(run, "reward").get("unit") or "reward units")
+
+
+def iterations(run: Run) -> list[str]:
+    """Audited iterations in order, the base policy first; raises BadInput for a name that is not one."""
+    found = run.iterations()
+    for name in found:
+        if not ITERATION.fullmatch(name):
+            raise BadInput(f"{run.path}: the ledger has an audit of {name!r}; an iteration is called like g01/i02")
+    return found
+
+
+def short_name(iteration: str) -> str:
+    """ "g01/i02" as charts write it: "G1·I2"; the base policy is "base"."""
+    if iteration == BASE:
+        return "base"
+    grow, improve = iteration.split("/")
+    return f"G{int(grow[1:])}·I{int(improve[1:])}"
+
+
+def metric_series(run: Run, metrics: Mapping[str, str]) -> pd.DataFrame:
+    """One row an iteration and metric (columns: SERIES), with 95% intervals.
+
+    `metrics` maps a measurement's name to its label. A metric that an iteration lacks, or that could not be measured,
+    has NaN and the reason.
+    """
+    rows = []
+    for iteration in iterations(run):
+        by_name = {m.name: m for m in run.measurements(iteration)}
+        rows += [_series_row(iteration, name, label, by_name.get(name)) for name, label in metrics.items()]
+    return pd.DataFrame(rows, columns=list(SERIES))
+
+
+def reward_human_series(run: Run) -> pd.DataFrame:
+    """Change of reward and of human score since the base policy, in base-policy standard deviations (columns: SERIES).
+
+    The base policy's own change is 0 without an interval, where that score was measured on it at all.
+    """
+    changes = {"divergence.reward_change": REWARD, "divergence.human_change": human_score(run).name}
+    table = metric_series(run, changes)
+    if not iterations(run):
+        return table
+    base = {m.name: m for m in run.measurements(BASE)} if BASE in iterations(run) else {}
+    for change, level in (("divergence.reward_change", "divergence.reward"), ("divergence.human_change", "divergence.human")):
+        at_base = (table["metric"] == change) & (table["iteration"] == BASE)
+        score = base.get(level)
+        if score is not None and score.value is not None:
+            table.loc[at_base, ["value", "reason"]] = [0.0, IS_BASE]
+        elif score is not None:
+            table.loc[at_base, "reason"] = score.reason
+    return table
+
+
+def diversity_series(run: Run) -> pd.DataFrame:
+    """Diversity relative to the base policy (columns: SERIES): Vendi score and distinct-2, the base policy at 1."""
+    table = metric_series(run, {"diversity.vendi_ratio": "Vendi score", "diversity.distinct_2_ratio": "distinct-2"})
+    at_base = table["iteration"] == BASE
+    table.loc[at_base, "value"] = 1.0
+    table.loc[at_base, "reason"] = "base policy: 1 by definition"
+    return table
+
+
+def correlation_series(run: Run) -> pd.DataFrame:
+    """Correlation of reward and human score across each iteration's samples (columns: SERIES)."""
+    return metric_series(run, {"divergence.correlation": "reward–human correlation"})
+
+
+def why_missing(table: pd.DataFrame, label: str) -> str | None:
+    """Why a series has no point beyond the base policy's, or None where it has one (or only the base was audited)."""
+    mine = table[table["label"] == label]
+    later = mine[mine["iteration"] != BASE]
+    looked_at = later if len(later) else mine
+    if looked_at["value"].notna().any() or looked_at.empty:
+        return None
+    return str(looked_at["reason"].iloc[-1])
+
+
+def decisions(run: Run) -> list[Decision]:
+    """The decisions of a run in order; the base policy has none."""
+    return [d for i in iterations(run) if (d := run.decision(i)) is not None]
+
+
+def gate_table(decision: Decision) -> pd.DataFrame:
+    """What every gate said at one look (columns: GATES)."""
+    rows = [
+        {
+            "gate": g.gate,
+            "verdict": g.verdict,
+            "metric": g.metric,
+            "value": _number(g.value),
+            "interval": f"[{g.low:.3g}, {g.high:.3g}] at {g.level:.4g}" if g.low is not None and g.high is not None else "",
+            "must_stay": f"{g.must_stay} {g.margin:g}",
+            "n_prompts": g.n_prompts,
+            "mde": _number(g.mde),
+            "why": g.why,
+        }
+        for g in decision.gates
+    ]
+    return pd.DataFrame(rows, columns=list(GATES))
+
+
+def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
+    """Every measurement of one iteration, grouped by its first word; title -> table (columns: MEASURED)."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for m in run.measurements(iteration):
+        first = m.name.split(".")[0]
+        groups.setdefault(GROUP_TITLES.get(first, first), []).append(_measured_row(m))
+    return {title: pd.DataFrame(rows, columns=list(MEASURED)) for title, rows in groups.items()}
+
+
+def prompt_texts(run: Run) -> dict[str, str]:
+    """The audit prompts by id, as a person reads them: chats are written out turn by turn."""
+    table = run.prompts("audit")
+    return {str(i): as_text(str(p)) for i, p in zip(table["prompt_id"], table["prompt"], strict=True)}
+
+
+def as_text(prompt: str) -> str:
+    """A prompt as text; one that is a JSON list of chat messages becomes "role: content" lines."""
+    if not prompt.startswith("["):
+        return prompt
+    try:
+        turns = json.loads(prompt)
+    except ValueError:
+        return prompt
+    if not isinstance(turns, list) or not all(isinstance(t, dict) and {"role", "content"} <= set(t) for t in turns):
+        return prompt
+    return "\n".join(f"{t['role']}: {t['content']}" for t in turns)
+
+
+def samples_of(samples: pd.DataFrame, prompt_id: str) -> pd.DataFrame:
+    """The samples of one prompt, in a stable order (columns: SAMPLE)."""
+    mine: pd.DataFrame = samples.loc[samples["prompt_id"] == prompt_id, list(SAMPLE)]
+    return mine.sort_values("sample_id").reset_index(drop=True)
+
+
+def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
+    """One sentence a series for people who cannot see the chart, and the decisions after it."""
+    sentences = []
+    for label, mine in table.groupby("label", sort=False):
+        last = mine[mine["value"].notna()].tail(1)
+        reason = why_missing(table, str(label))
+        if reason or last.empty:
+            sentences.append(f"{label}: not measured ({reason or 'no iteration was audited'}).")
+            continue
+        row = last.iloc[0]
+        span = f", 95% interval {row['low']:.2f} to {row['high']:.2f}" if math.isfinite(row["low"]) else ""
+        sentences.append(f"{label}: {row['value']:.2f} at {short_name(row['iteration'])}{span}.")
+    if verdicts:
+        said = ", ".join(f"{short_name(d.iteration)} {d.verdict}" for d in verdicts)
+        sentences.append(f"Decisions: {said}.")
+    return " ".join(sentences)
+
+
+def _section(run: Run, key: str) -> Mapping[str, Any]:
+    section = run.plan.get(key)
+    return section if isinstance(section, dict) else {}
+
+
+def _series_row(iteration: str, name: str, label: str, m: Measurement | None) -> dict[str, Any]:
+    interval = m.interval(LEVEL) if m else None
+    return {
+        "iteration": iteration,
+        "metric": name,
+        "value": _number(m.value if m else None),
+        "low": _number(interval.low if interval else None),
+        "high": _number(interval.high if interval else None),
+        "n": m.n if m else 0,
+        "n_prompts": m.n_prompts if m else 0,
+        "unit": m.unit if m else "",
+        "label": label,
+        "reason": (m.reason or "") if m else f"no measurement is called {name}",
+    }
+
+
+def _measured_row(m: Measurement) -> dict[str, Any]:
+    interval = m.interval(LEVEL)
+    return {
+        "measurement": m.name,
+        "value": _number(m.value),
+        "low": _number(interval.low if interval else None),
+        "high": _number(interval.high if interval else None),
+        "baseline": _number(m.baseline),
+        "unit": m.unit,
+        "n": m.n,
+        "n_prompts": m.n_prompts,
+        "method": f"{m.method} (version {m.version})",
+        "note": m.reason or "",
+    }
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

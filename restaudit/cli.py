@@ -1,0 +1,201 @@
+"""The command line: `restaudit init | run | demo | resume | status | verify`, and what other floors register."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restaudit import __version__
+from restaudit.errors import Exit, Halted, RestauditError
+
+app = typer.Typer(
+    name="restaudit",
+    help="Run ReST on a language model, audit every iteration, and leave evidence a stranger can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunsDir = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. loop.grow_steps=3.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+SMALL = (
+    "loop.grow_steps=1",
+    "loop.improve_steps=1",
+    "loop.samples_per_prompt=4",
+    "loop.sampling.max_tokens=16",
+    "data.splits.sizes.grow=16",
+    "data.splits.sizes.d_eval=8",
+    "data.splits.sizes.audit=16",
+    "data.splits.counterfactual_families.grow=2",
+    "data.splits.counterfactual_families.audit=4",
+    "audit.kl_samples=8",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"restaudit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def init(
+    recipe: Annotated[str, typer.Option(help="The recipe to write out.")] = "reviews",
+    names: Annotated[bool, typer.Option("--list", help="List the recipes instead.")] = False,
+) -> None:
+    """Print a complete commented configuration: restaudit init > my.yaml."""
+    from restaudit.config import recipe_names, recipe_text
+
+    typer.echo("\n".join(recipe_names()) if names else recipe_text(recipe).rstrip())
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A recipe's name or a YAML file.")],
+    runs: RunsDir = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
+    changes: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Seal a plan and run audited ReST."""
+    _run(config, runs, out, changes or [], quiet)
+
+
+@app.command()
+def demo(
+    runs: RunsDir = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="The smallest size: about a minute, too little data to decide.")
+    ] = False,
+    changes: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a few minutes."""
+    _run("reviews", runs, out, [*(SMALL if small else ()), *(changes or [])], quiet)
+
+
+def _run(name: str, runs: Path, out: Path | None, changes: list[str], quiet: bool) -> None:
+    from restaudit.config import load
+    from restaudit.console import Reporter
+    from restaudit.plan import start
+
+    config = load(name, changes)
+    folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    reporter = Reporter(quiet=quiet)
+    _finish(folder, lambda: start(config, folder, reporter))
+
+
+@app.command()
+def resume(folder: Folder, quiet: Quiet = False) -> None:
+    """Go on with an interrupted run from the first step that is not done."""
+    from restaudit.console import Reporter
+    from restaudit.plan import resume as go_on
+
+    reporter = Reporter(quiet=quiet)
+    _finish(folder, lambda: go_on(folder, reporter))
+
+
+def _finish(folder: Path, work: object) -> None:
+    """Do the work; print the summary and run the after-run hooks also when a gate stopped it."""
+    from restaudit.summary import print_summary
+
+    began = time.monotonic()
+    halted: Halted | None = None
+    try:
+        assert callable(work)
+        work()
+    except Halted as e:
+        halted = e
+    print_summary(folder)
+    for hook in metadata.entry_points(group="restaudit.finished"):
+        for line in hook.load()(folder):
+            typer.echo(line)
+    typer.echo(f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify {folder})")
+    if halted:
+        raise halted
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Show where a run stands: its state, steps, decisions and digest."""
+    from restaudit.record import Run
+    from restaudit.summary import print_summary
+
+    record = Run(folder)
+    summary = record.summary()
+    typer.echo(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
+    typer.echo(f"digest (equal for two runs of one plan on one machine): {record.digest}")
+    if summary.state in {"stopped", "waiting"}:
+        typer.echo(f"go on with: restaudit resume {folder}")
+    print_summary(folder)
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Re-hash every file and the chain; exit 5 names the first thing that is wrong."""
+    from restaudit.verify import verify as check
+
+    report = check(folder)
+    state = "finished" if report.finished else "unfinished"
+    typer.echo(
+        f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
+    )
+    typer.echo(f"{report.decisions} decisions follow from their measurements and the sealed policy")
+    for name in report.unrecorded:
+        typer.echo(f"not recorded yet: {name}")
+    typer.echo(f"head:   {report.head}")
+    typer.echo(f"digest: {report.digest}")
+    typer.echo("UNANCHORED: nothing outside this folder has seen the head, so a complete rebuild would go unnoticed")
+
+
+def _register_plugins() -> None:
+    for point in metadata.entry_points(group="restaudit.commands"):
+        point.load()(app)
+
+
+def main() -> None:
+    """Entry point: every expected failure is one message on standard error and its exit code."""
+    _register_plugins()
+    try:
+        app(standalone_mode=False)
+    except RestauditError as e:
+        typer.echo(f"restaudit: {e}", err=True)
+        sys.exit(int(e.exit_code))
+    except KeyboardInterrupt:
+        typer.echo("restaudit: interrupted; the step in hand was dropped (restaudit resume RUN goes on)", err=True)
+        sys.exit(int(Exit.INTERRUPTED))
+    except typer.Exit as e:
+        sys.exit(e.exit_code)
+    except typer.Abort:
+        sys.exit(int(Exit.INTERRUPTED))
+    except Exception as e:
+        import click
+
+        if not isinstance(e, click.ClickException):
+            raise
+        e.show()
+        sys.exit(int(Exit.BAD_INPUT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What a person sees while a run goes on: bars with rate and time left in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_EVERY = 30.0
+
+
+class Reporter:
+    """Progress of long steps, and single lines between them. `quiet` shows lines only."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.quiet = quiet
+
+    def line(self, text: str) -> None:
+        """Print one line, never as markup."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def task(self, label: str, total: int, unit: str = "tokens") -> Iterator[Callable[[int], None]]:
+        """A bar for `total` units; yields the function that advances it. `total` may be an upper bound."""
+        if self.quiet:
+            yield lambda _: None
+        elif self.console.is_terminal:
+            yield from self._bar(label, total, unit)
+        else:
+            yield from self._lines(label, total, unit)
+
+    def _bar(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        began = time.monotonic()
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(label, total=total, rate="")
+            done = 0
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                rate = done / max(time.monotonic() - began, 1e-9)
+                bar.update(task, completed=min(done, total), rate=f"{rate:,.0f} {unit}/s")
+
+            yield advance
+        self._closing(label, done, unit, began)
+
+    def _lines(self, label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        began = last = time.monotonic()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            now = time.monotonic()
+            if now - last >= PLAIN_EVERY:
+                last = now
+                rate = done / (now - began)
+                left = max(total - done, 0) / rate
+                self.line(
+                    f"  {label}: {done:,} of at most {total:,} {unit}, {rate:,.0f} {unit}/s, about {left:.0f} s left"
+                )
+
+        yield advance
+        self._closing(label, done, unit, began)
+
+    def _closing(self, label: str, done: int, unit: str, began: float) -> None:
+        seconds = time.monotonic() - began
+        rate = f", {done:,} {unit}, {done / seconds:,.0f} {unit}/s" if done and seconds > 0 else ""
+        self.line(f"  {label}: {seconds:.1f} s{rate}")

@@ -1,0 +1,39 @@
+"""Data-to-text ratings (Novikova et al. 2017, EMNLP; files of Yuan et al. 2021, BARTScore): SFRES, SFHOT, BAGEL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restaudit.data.records import Dropped, Feedbacks, PromptRecord, Prompts, RatingRecord
+from restaudit.data.tables import Opened, pick
+
+ASK = "Say this to a customer in one sentence: "
+_SCORES = ("quality", "naturalness", "informativeness")
+
+
+def ratings(opened: Opened) -> Feedbacks:
+    """System outputs with the median of their human ratings, 1 to 6. `options.score` chooses which of the three."""
+    score = opened.option("score", "quality", _SCORES)
+    for index in range(len(opened.artifacts)):
+        for row in opened.rows(index):
+            scores: Any = pick(row, "scores", opened.source)
+            value = scores.get(score) if isinstance(scores, dict) else None
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                yield Dropped(row.where, "malformed")
+                continue
+            prompt, text = str(pick(row, "src", opened.source)), str(pick(row, "sys_summ", opened.source))
+            yield RatingRecord(_where(opened, index, row.where), ASK + prompt, text, {"median": float(value)})
+
+
+def prompts(opened: Opened) -> Prompts:
+    """Meaning representations, with every human reference."""
+    for index in range(len(opened.artifacts)):
+        for row in opened.rows(index):
+            references = pick(row, "ref_summs", opened.source)
+            texts = tuple(r for r in references if isinstance(r, str)) if isinstance(references, list) else ()
+            source = ASK + str(pick(row, "src", opened.source))
+            yield PromptRecord(_where(opened, index, row.where), source, tuple(dict.fromkeys(texts)))
+
+
+def _where(opened: Opened, index: int, where: str) -> str:
+    return where if index == 0 else f"{where} of {opened.artifacts[index].spec}"

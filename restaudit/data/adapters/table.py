@@ -1,0 +1,190 @@
+"""The standard columns, under any names: pairs, ratings or prompts of one's own."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from restaudit.data.chats import from_messages
+from restaudit.data.records import Feedbacks, PairRecord, PromptRecord, Prompts, RatingRecord
+from restaudit.data.tables import Opened, Row, pick
+from restaudit.errors import BadInput
+
+# A vote as annotators' columns hold it, and what it means for the first of two responses.
+_VOTES: Mapping[str, int] = {"chosen": 1, "1": 1, "rejected": -1, "2": -1, "tie": 0, "0": 0}
+
+
+def feedback(opened: Opened) -> Feedbacks:
+    """Pairs (`prompt, chosen, rejected`) or ratings (`text`, or `prompt, response`; and `score`).
+
+    Raters: one `rater` (ratings) or `annotator` (pairs) column, a row a judgement; or several columns, named in
+    `options.rater_columns` or `options.annotator_columns`, a row an item.
+    """
+    for row in opened.rows():
+        if _has(opened, row, "chosen") or _has(opened, row, "rejected"):
+            yield _pair(opened, row)
+        else:
+            yield _rating(opened, row)
+
+
+def prompts(opened: Opened) -> Prompts:
+    """Prompts: `prompt`, and where given `references` (or `reference`), `group` and `family`."""
+    for row in opened.rows():
+        references = pick(row, "references", opened.source, required=False)
+        if references is None:
+            references = pick(row, "reference", opened.source, required=False)
+        yield PromptRecord(
+            where=row.where,
+            prompt=_prompt(opened, row, pick(row, "prompt", opened.source)),
+            references=_references(opened, row, references),
+            group=_label(pick(row, "group", opened.source, required=False)),
+            family=_label(pick(row, "family", opened.source, required=False)),
+        )
+
+
+def _pair(opened: Opened, row: Row) -> PairRecord:
+    prompt = pick(row, "prompt", opened.source, required=False)
+    chosen, rejected = pick(row, "chosen", opened.source), pick(row, "rejected", opened.source)
+    if prompt is None and _is_chat(chosen) and _is_chat(rejected):
+        prompt = _common_context(opened, row, chosen, rejected)
+    return PairRecord(
+        where=row.where,
+        prompt=_prompt(opened, row, prompt) if prompt is not None else "",
+        first=_response(opened, row, "chosen", chosen),
+        second=_response(opened, row, "rejected", rejected),
+        votes=_votes(opened, row),
+    )
+
+
+def _votes(opened: Opened, row: Row) -> dict[str | None, int]:
+    columns = _columns(opened, "annotator_columns")
+    if not columns:
+        return {_label(pick(row, "annotator", opened.source, required=False)): 1}
+    votes: dict[str | None, int] = {}
+    for column in columns:
+        value = pick(row, column, opened.source)
+        if value is None or str(value).strip() == "":
+            continue
+        key = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
+        if key not in _VOTES:
+            expected = "chosen or 1, rejected or 2, tie or 0, or nothing"
+            raise BadInput(f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected {expected}")
+        votes[column] = _VOTES[key]
+    return votes
+
+
+def _rating(opened: Opened, row: Row) -> RatingRecord:
+    if _has(opened, row, "text"):
+        prompt, response = "", _response(opened, row, "text", pick(row, "text", opened.source))
+    elif _has(opened, row, "response"):
+        prompt = _prompt(opened, row, pick(row, "prompt", opened.source))
+        response = _response(opened, row, "response", pick(row, "response", opened.source))
+    else:
+        raise BadInput(
+            f"{opened.name}: {row.where}: expected the columns prompt, chosen, rejected (pairs) or text, score, or "
+            f"prompt, response, score (ratings); got {', '.join(map(str, row.values))}. Map names with columns: {{…}}"
+        )
+    columns = _columns(opened, "rater_columns")
+    if columns:
+        scores = {c: _number(opened, row, c, pick(row, c, opened.source)) for c in columns}
+        return RatingRecord(row.where, prompt, response, {r: s for r, s in scores.items() if s is not None})
+    score = _number(opened, row, "score", pick(row, "score", opened.source))
+    rater = _label(pick(row, "rater", opened.source, required=False))
+    return RatingRecord(row.where, prompt, response, {} if score is None else {rater: score})
+
+
+def _number(opened: Opened, row: Row, column: str, value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, bool):
+        number = math.nan
+    else:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+    raise BadInput(f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected a number ({number} is not)")
+
+
+def _prompt(opened: Opened, row: Row, value: Any) -> str:
+    value = _unpacked(value)
+    if _is_chat(value):
+        if value[-1].get("role") != "user":
+            raise BadInput(f"{opened.name}: {row.where}: column 'prompt': the last message must be the user's")
+        try:
+            return from_messages(value)
+        except ValueError as e:
+            raise BadInput(f"{opened.name}: {row.where}: column 'prompt': {e}") from None
+    return _text(opened, row, "prompt", value)
+
+
+def _response(opened: Opened, row: Row, column: str, value: Any) -> str:
+    value = _unpacked(value)
+    if not _is_chat(value):
+        return _text(opened, row, column, value)
+    last = value[-1]
+    if last.get("role") != "assistant" or not isinstance(last.get("content"), str):
+        raise BadInput(f"{opened.name}: {row.where}: column '{column}': the last message must be the assistant's text")
+    return str(last["content"])
+
+
+def _common_context(opened: Opened, row: Row, chosen: list[Any], rejected: list[Any]) -> list[Any]:
+    if chosen[:-1] != rejected[:-1]:
+        raise BadInput(
+            f"{opened.name}: {row.where}: chosen and rejected are chats with different contexts; "
+            "expected the same messages up to the last one, or a prompt column"
+        )
+    return chosen[:-1]
+
+
+def _references(opened: Opened, row: Row, value: Any) -> tuple[str, ...]:
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = [value]
+    values = value if isinstance(value, list) else [value]
+    return tuple(_text(opened, row, "references", v) for v in values)
+
+
+def _unpacked(value: Any) -> Any:
+    """A chat may be held in a text column (CSV) as JSON."""
+    if isinstance(value, str) and value.startswith("[{"):
+        try:
+            inner = json.loads(value)
+        except ValueError:
+            return value
+        return inner if _is_chat(inner) else value
+    return value
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+
+
+def _text(opened: Opened, row: Row, column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BadInput(
+            f"{opened.name}: {row.where}: column '{column}': got {type(value).__name__} {str(value)[:40]!r}; "
+            "expected text, or a list of chat messages with role and content"
+        )
+    return value
+
+
+def _label(value: Any) -> str | None:
+    return None if value is None or str(value).strip() == "" else str(value)
+
+
+def _columns(opened: Opened, option: str) -> list[str]:
+    value = opened.source.options.get(option, [])
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+
+
+def _has(opened: Opened, row: Row, column: str) -> bool:
+    return opened.source.columns.get(column, column) in row.values

@@ -1,0 +1,144 @@
+"""What people said about texts, as one long table: a row a judgement, ratings or pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from restaudit.artifacts import Artifact
+from restaudit.config import RowRules, TableSource
+from restaudit.data.adapters import EXTRA_FILES, FEEDBACK
+from restaudit.data.chats import digest, first_turn, normalise
+from restaudit.data.part import PART, in_part, limited
+from restaudit.data.records import Dropped, PairRecord, RatingRecord, RowReport
+from restaudit.data.rules import RowLedger
+from restaudit.data.tables import open_source
+from restaudit.errors import BadInput
+
+RATINGS = ("item_id", "prompt", "response", "rater", "score")
+PAIRS = ("item_id", "prompt", "chosen", "rejected", "rater")
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Judgements in long form.
+
+    ratings   columns item_id, prompt, response, rater, score (float, the source's own unit)
+    pairs     columns item_id, prompt, chosen, rejected, rater; an item that raters disagree about has rows both ways
+
+    `item_id` names what was judged (text, or prompt and both responses, whichever way round); `prompt` is "" for texts
+    that stand alone, plain text, or a JSON list of messages; `rater` is None where the source does not say who.
+    """
+
+    kind: Literal["ratings", "pairs"]
+    table: pd.DataFrame
+    report: RowReport
+    licence: str | None
+    artifacts: tuple[Artifact, ...]
+
+
+def load_feedback(source: TableSource, rules: RowRules) -> Feedback:
+    """Read a source of ratings or pairs through its adapter and the row rules.
+
+    Ties say nothing about which response is better: they are left out and counted (`notes`: "tied judgements"); a pair
+    that everybody ties is dropped. Raises BadInput on an unknown format, on a row the rules refuse, on a mixture of
+    ratings and pairs, and when nothing is left.
+    """
+    adapter = FEEDBACK.get(source.format)
+    if adapter is None:
+        raise BadInput(
+            f"{source.source}: format '{source.format}' holds no ratings or pairs; expected {', '.join(FEEDBACK)}"
+        )
+    opened = open_source(source, EXTRA_FILES.get(source.format, ()))
+    ledger = RowLedger(source.source, rules)
+    kept: list[RatingRecord | PairRecord] = []
+    for record in adapter(opened):
+        ledger.read += 1
+        if isinstance(record, Dropped):
+            ledger.drop(record.reason)
+        elif not in_part(source, first_turn(record.prompt) or normalise(_response(record))):
+            ledger.drop(f"outside part {source.options[PART]}")
+        elif _passes(record, ledger):
+            kept.append(record)
+    kept = limited(kept, source.limit, ledger, _item)
+    kinds = {type(r) for r in kept}
+    if len(kinds) != 1:
+        found = "both ratings and pairs" if kinds else f"no usable row ({_account(ledger)})"
+        raise BadInput(f"{source.source}: {found}; expected ratings or pairs in the format '{source.format}'")
+    if kinds == {PairRecord}:
+        table = pd.DataFrame(_pair_rows(kept), columns=list(PAIRS))
+        ledger.notes["tied judgements"] = sum(
+            v == 0 for r in kept if isinstance(r, PairRecord) for v in r.votes.values()
+        )
+    else:
+        table = pd.DataFrame(_rating_rows(kept), columns=list(RATINGS)).astype({"score": "float64"})
+    ledger.notes["judgements"] = len(table)
+    ledger.notes["items"] = int(table["item_id"].nunique())
+    kind: Literal["ratings", "pairs"] = "pairs" if kinds == {PairRecord} else "ratings"
+    return Feedback(kind, table, ledger.report(len(kept)), source.licence, opened.artifacts)
+
+
+def _passes(record: RatingRecord | PairRecord, ledger: RowLedger) -> bool:
+    where = record.where
+    if isinstance(record, RatingRecord):
+        texts = [("prompt", record.prompt), ("response", record.response)]
+        if not ledger.texts_ok(where, texts, may_be_empty=frozenset({"prompt"})):
+            return False
+        if not ledger.some(where, "score", bool(record.scores), "expected at least one rating"):
+            return False
+        if not ledger.finite(where, "score", all(math.isfinite(s) for s in record.scores.values())):
+            return False
+        # The same text rated by another person is one more judgement, not a duplicate.
+        return ledger.first_time(where, "response", [(_item(record), rater) for rater in record.scores])
+    texts = [("prompt", record.prompt), ("chosen", record.first), ("rejected", record.second)]
+    if not ledger.texts_ok(where, texts, may_be_empty=frozenset({"prompt"})):
+        return False
+    if not ledger.some(where, "annotator", bool(record.votes), "expected at least one vote"):
+        return False
+    if record.first == record.second:
+        ledger.drop("same response twice")
+        return False
+    if not any(record.votes.values()):
+        ledger.drop("tied by every rater")
+        return False
+    # Two opposite votes of raters who are not named are a disagreement; the same vote twice is a duplicate.
+    chosen = {rater: record.first if vote > 0 else record.second for rater, vote in record.votes.items()}
+    keys = [(_item(record), rater, None if rater is not None else chosen[rater]) for rater in chosen]
+    return ledger.first_time(where, "chosen", keys)
+
+
+def _rating_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str, str, str, str | None, float]]:
+    for r in records:
+        if isinstance(r, RatingRecord):
+            for rater, score in r.scores.items():
+                yield _item(r), r.prompt, r.response, rater, score
+
+
+def _pair_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str, str, str, str, str | None]]:
+    for r in records:
+        if isinstance(r, PairRecord):
+            for rater, vote in r.votes.items():
+                if vote:
+                    chosen, rejected = (r.first, r.second) if vote > 0 else (r.second, r.first)
+                    yield _item(r), r.prompt, chosen, rejected, rater
+
+
+def _item(record: RatingRecord | PairRecord) -> str:
+    if isinstance(record, RatingRecord):
+        parts = [record.prompt, record.response]
+    else:
+        parts = [record.prompt, *sorted((record.first, record.second))]
+    return digest("\0".join(parts))[:16]
+
+
+def _response(record: RatingRecord | PairRecord) -> str:
+    return record.response if isinstance(record, RatingRecord) else record.first
+
+
+def _account(ledger: RowLedger) -> str:
+    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.dropped.items()))
+    return f"{ledger.read} read; dropped: {dropped or 'none'}"

@@ -1,0 +1,99 @@
+"""All prompts of a run, as one table: what the policy is asked, before it is split."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
+from restaudit.data.adapters import EXTRA_FILES, FEEDBACK, PROMPTS
+from restaudit.data.chats import first_turn, normalise, prompt_id
+from restaudit.data.feedback import load_feedback
+from restaudit.data.part import PART, in_part, limited
+from restaudit.data.records import Dropped, PromptRecord, RowReport
+from restaudit.data.rules import RowLedger
+from restaudit.data.tables import open_source
+from restaudit.errors import BadInput
+
+COLUMNS = ("prompt_id", "prompt", "references", "group", "family", "source", "use")
+
+
+def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
+    """Read every source of prompts; one row a distinct prompt, and where all other rows went.
+
+    Columns: prompt_id (16 hex digits of the normalised prompt's SHA-256), prompt (plain text, or a JSON list of
+    messages), references (list of str, may be empty), group and family (str or None), source (its format, with the
+    kind of prompt where the set has kinds), use (tuple of the splits it may go to). The references of rows with the
+    same prompt are joined; a prompt that an earlier source already gave is counted as a duplicate in the later one.
+    """
+    rows: list[dict[str, object]] = []
+    reports: list[RowReport] = []
+    owner: dict[str, str] = {}
+    for source in config.prompts:
+        ledger = RowLedger(source.source, config.rows)
+        found = _read(source, config.rows, ledger)
+        fresh = {key: r for key, r in found.items() if key not in owner}
+        if len(fresh) < len(found):
+            ledger.drop("already given by an earlier source", len(found) - len(fresh))
+        owner.update(dict.fromkeys(fresh, source.source))
+        rows.extend(_row(r, source) for r in fresh.values())
+        reports.append(ledger.report(len(fresh)))
+    if not rows:
+        raise BadInput(f"data.prompts: no usable prompt in {', '.join(s.source for s in config.prompts)}")
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table[["group", "family"]] = (
+        table[["group", "family"]].astype(object).where(table[["group", "family"]].notna(), None)
+    )
+    return table, reports
+
+
+def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str, PromptRecord]:
+    adapter = PROMPTS.get(source.format)
+    if adapter is None:
+        raise BadInput(f"{source.source}: format '{source.format}' holds no prompts; expected {', '.join(PROMPTS)}")
+    excluded = {key for other in source.exclude for key in _keys(other, rules)}
+    found: dict[str, PromptRecord] = {}
+    for record in adapter(open_source(source, EXTRA_FILES.get(source.format, ()))):
+        ledger.read += 1
+        if isinstance(record, Dropped):
+            ledger.drop(record.reason)
+            continue
+        texts = [("prompt", record.prompt), *(("references", r) for r in record.references)]
+        if not ledger.texts_ok(record.where, texts, may_be_empty=frozenset()):
+            continue
+        key = normalise(record.prompt)
+        if not in_part(source, first_turn(record.prompt)):
+            ledger.drop(f"outside part {source.options[PART]}")
+        elif key in excluded:
+            ledger.drop("in an excluded source")
+        elif key in found and record.references:
+            before = found[key]
+            merged = tuple(dict.fromkeys(before.references + record.references))
+            found[key] = PromptRecord(before.where, before.prompt, merged, before.group, before.family, before.kind)
+            ledger.drop("same prompt, references joined")
+        elif ledger.first_time(record.where, "prompt", [key]):
+            found[key] = record
+    kept = limited(list(found.items()), source.limit, ledger, lambda item: item[1].family or item[0])
+    return dict(kept)
+
+
+def _keys(other: TableSource, rules: RowRules) -> set[str]:
+    """Normalised prompts of a source that must not be used: one of prompts, or one of feedback with its prompts."""
+    if other.format in PROMPTS:
+        records = PROMPTS[other.format](open_source(other, EXTRA_FILES.get(other.format, ())))
+        kept = (r for r in records if isinstance(r, PromptRecord) and in_part(other, first_turn(r.prompt)))
+        return {normalise(r.prompt) for r in kept}
+    if other.format in FEEDBACK:
+        return {normalise(p) for p in load_feedback(other, rules).table["prompt"].unique()}
+    raise BadInput(f"{other.source}: unknown format '{other.format}'; expected {', '.join({**PROMPTS, **FEEDBACK})}")
+
+
+def _row(record: PromptRecord, source: PromptSource) -> dict[str, object]:
+    return {
+        "prompt_id": prompt_id(record.prompt),
+        "prompt": record.prompt,
+        "references": list(record.references),
+        "group": record.group,
+        "family": record.family,
+        "source": source.format if record.kind is None else f"{source.format}/{record.kind}",
+        "use": tuple(source.use),
+    }

@@ -1,0 +1,138 @@
+"""Disjoint splits by hash, and the overlap between them: measured, recorded, refused above the stated limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import pandas as pd
+
+from restaudit.config import Split, SplitConfig
+from restaudit.data.chats import fraction, normalise
+from restaudit.data.near import near_pairs
+from restaudit.errors import BadInput
+from restaudit.record import PROMPTS
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+METHOD = "Jaccard of word 3-grams of the normalised prompts, exact"
+
+
+def make_splits(
+    prompts: pd.DataFrame, config: SplitConfig, seed: int
+) -> tuple[dict[Split, pd.DataFrame], dict[str, Any]]:
+    """Divide prompts (as `load_prompts` gives them) into grow, d_eval and audit; also returns the overlap report.
+
+    The split of a prompt depends on the hash of its normalised text alone (of its family's name, for counterfactual
+    variants), never on file order or on `seed`, so that a prompt stays on its side from run to run. `sizes` caps the
+    plain prompts and `counterfactual_families` the families of a split; both choose by a hash with `seed` in it.
+    Tables have the columns record.PROMPTS and are sorted by prompt_id.
+
+    Raises BadInput when a split that is asked for stays empty or below its size, when a prompt is in two splits, or
+    when the share of a split's prompts with a near-duplicate in an earlier one is above `max_near_duplicate_share`.
+    """
+    families = prompts["family"].where(prompts["family"].notna(), None)
+    unit = [normalise(p) if f is None else str(f) for p, f in zip(prompts["prompt"], families, strict=True)]
+    placed = [_place(key, use, config.shares) for key, use in zip(unit, prompts["use"], strict=True)]
+    order = [fraction(key, f"size {seed}") for key in unit]
+    table = prompts.assign(split=placed, _unit=unit, _order=order)
+    splits = {split: _cap(table[table["split"] == split], split, config) for split in SPLITS}
+    return splits, _overlaps(splits, config)
+
+
+def overlap(left: Sequence[str], right: Sequence[str], limit: float = 0.8) -> dict[str, Any]:
+    """How much of `right` also occurs in `left`: exact and near-duplicate counts, and the share of `right` concerned.
+
+    For instance the prompts a reward model was trained on against the audit prompts. Texts are normalised first.
+    """
+    a, b = sorted({normalise(t) for t in left}), sorted({normalise(t) for t in right})
+    exact = set(a) & set(b)
+    near = {b[j] for i, j, _ in near_pairs(a, b, limit) if a[i] != b[j]}
+    touched = len(near | exact)
+    return {
+        "exact": len(exact),
+        "near": len(near - exact),
+        "of": len(b),
+        "share": touched / len(b) if b else None,
+        "jaccard": limit,
+        "method": METHOD,
+    }
+
+
+def _place(key: str, use: Sequence[Split], shares: Mapping[Split, float]) -> Split:
+    """The split a hash falls into, among those its source may go to, in proportion to their shares."""
+    allowed = [s for s in SPLITS if s in use]
+    weights = [shares[s] for s in allowed]
+    if not sum(weights) > 0:
+        raise BadInput(f"data.prompts: use {list(use)}: these splits have no share in data.splits.shares")
+    point = fraction(key, "split") * sum(weights)
+    for split, weight in zip(allowed, weights, strict=True):
+        if point < weight:
+            return split
+        point -= weight
+    return next(s for s, w in zip(reversed(allowed), reversed(weights), strict=True) if w > 0)
+
+
+def _cap(table: pd.DataFrame, split: Split, config: SplitConfig) -> pd.DataFrame:
+    in_family = table["family"].notna()
+    plain, variants = table[~in_family], table[in_family]
+    size = config.sizes.get(split)
+    if size is not None:
+        if len(plain) < size:
+            raise BadInput(
+                f"data.splits.sizes.{split} is {size}, but only {len(plain)} prompts fall into this split; "
+                "give more prompts, a larger share, or a smaller size"
+            )
+        plain = plain.sort_values(["_order", "prompt_id"]).head(size)
+    families = config.counterfactual_families.get(split)
+    if families is not None:
+        names = variants[["_order", "family"]].drop_duplicates().sort_values(["_order", "family"])["family"]
+        if len(names) < families:
+            raise BadInput(
+                f"data.splits.counterfactual_families.{split} is {families}, but only {len(names)} families fall into "
+                "this split; give more families, a larger share, or a smaller number"
+            )
+        variants = variants[variants["family"].isin(set(names.head(families)))]
+    if plain.empty and variants.empty:
+        raise BadInput(f"data.splits: no prompt falls into {split}; give more prompts or a larger share")
+    both = pd.concat([part for part in (plain, variants) if not part.empty])
+    return both.sort_values("prompt_id")[list(PROMPTS)].reset_index(drop=True)
+
+
+def _overlaps(splits: Mapping[Split, pd.DataFrame], config: SplitConfig) -> dict[str, Any]:
+    texts = {split: [normalise(p) for p in table["prompt"]] for split, table in splits.items()}
+    report: dict[str, Any] = {
+        "method": METHOD,
+        "jaccard": config.near_duplicate_jaccard,
+        "max_share": config.max_near_duplicate_share,
+        "sizes": {split: len(t) for split, t in texts.items()},
+        "exact": {},
+        "near": {},
+    }
+    for position, split in enumerate(SPLITS):
+        for earlier in SPLITS[:position]:
+            name = f"{earlier}~{split}"
+            shared = set(texts[earlier]) & set(texts[split])
+            if shared:
+                raise BadInput(
+                    f"data.splits: {len(shared)} prompt(s) are both in {earlier} and {split}: '{min(shared)[:80]}'"
+                )
+            report["exact"][name] = 0
+            pairs = list(near_pairs(texts[earlier], texts[split], config.near_duplicate_jaccard))
+            touched = sorted({j for _, j, _ in pairs})
+            share = len(touched) / len(texts[split])
+            closest = sorted(pairs, key=lambda p: (-p[2], p[0], p[1]))[:5]
+            ids = {s: list(splits[s]["prompt_id"]) for s in (earlier, split)}
+            report["near"][name] = {
+                "pairs": len(pairs),
+                "share": share,
+                "closest": [[ids[earlier][i], ids[split][j], similarity] for i, j, similarity in closest],
+            }
+            if share > config.max_near_duplicate_share:
+                i, j, similarity = closest[0]
+                raise BadInput(
+                    f"data.splits: {share:.1%} of the {split} prompts have a near-duplicate in {earlier} (limit "
+                    f"{config.max_near_duplicate_share:.1%}, Jaccard ≥ {config.near_duplicate_jaccard:g}), for example "
+                    f"'{texts[earlier][i][:80]}' and '{texts[split][j][:80]}' ({similarity:.2f}); remove them, "
+                    "or raise data.splits.max_near_duplicate_share if you accept it (it is recorded)"
+                )
+    return report

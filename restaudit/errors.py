@@ -1,0 +1,44 @@
+"""Errors a user can act on; each carries the exit code the command line ends with."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every `restaudit` command."""
+
+    DONE = 0
+    BAD_INPUT = 2
+    WAITING = 3
+    HALTED = 4
+    VERIFICATION_FAILED = 5
+    INTERRUPTED = 130
+
+
+class RestauditError(Exception):
+    """A clear stop: the message says what is wrong, where, what was expected and what to do."""
+
+    exit_code: Exit = Exit.BAD_INPUT
+
+
+class BadInput(RestauditError):
+    """Something the user gave (config, file, row, path) cannot be used."""
+
+
+class Halted(RestauditError):
+    """A gate of the sealed policy stopped the run."""
+
+    exit_code = Exit.HALTED
+
+
+class VerificationFailed(RestauditError):
+    """A run folder does not match its own ledger."""
+
+    exit_code = Exit.VERIFICATION_FAILED
+
+
+class Interrupted(RestauditError):
+    """The user asked to stop; the run is at a step boundary and can be resumed."""
+
+    exit_code = Exit.INTERRUPTED

@@ -1,0 +1,223 @@
+"""A run in hand: its sealed plan, its writer, and the models it needs, each loaded when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from restaudit.config import Config, SamplingConfig
+from restaudit.console import Reporter
+from restaudit.errors import Halted
+from restaudit.record import BASE, PROMPTS, SCORED, Run, read_table
+from restaudit.steps import Content, Writer, seed_of
+
+if TYPE_CHECKING:
+    from probes.base import Embed
+    from restaudit.human import HumanScore
+    from restaudit.policy import Policy, Samples
+    from restaudit.reward import Reward
+    from restaudit.reward.scale import Scale
+
+REWARD = "reward_model"
+HUMAN = "human_score"
+ADAPTER = "adapter"
+
+
+class Job:
+    """Everything the loop and the audit need. One job is one process's turn at one run folder."""
+
+    def __init__(self, config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Path]) -> None:
+        self.config = config
+        self.writer = writer
+        self.run = writer.run
+        self.reporter = reporter
+        self.artifacts = artifacts
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def step(self, name: str, folder: str, make: Callable[[Path], Content]) -> Content:
+        """A step of the writer, announced."""
+        if not self.writer.has(name):
+            self.reporter.line(f"{name}")
+        return self.writer.step(name, folder, make)
+
+    def seed(self, step: str) -> int:
+        """The seed of a step."""
+        return seed_of(self.config.seed, step)
+
+    def end(self) -> None:
+        """The last step of a run that nothing stopped."""
+        self.writer.step("end", "", lambda _: {})
+
+    def halt(self, iteration: str, gates: Sequence[str]) -> None:
+        """Record that the sealed policy stopped the run, and stop."""
+        self.writer.step("halt", "", lambda _: {"iteration": iteration, "gates": list(gates)})
+        raise Halted(halt_message(self.run, iteration, gates))
+
+    # --- tables -------------------------------------------------------------------------------------------------------
+
+    def prompts(self, split: str) -> pd.DataFrame:
+        """The prompts of a split, indexed by prompt_id."""
+        if split not in self._tables:
+            table = read_table(self.run / "data" / f"{split}.parquet", PROMPTS)
+            self._tables[split] = table.set_index("prompt_id", drop=False)
+        return self._tables[split]
+
+    @property
+    def record(self) -> Run:
+        """The run folder as it stands now."""
+        return Run(self.run)
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy, with the checkpoint's weights and a fresh adapter."""
+        from restaudit.policy import load_policy
+
+        path = self.artifacts["policy.model"]
+        return load_policy(self.config.policy, path, device=self.config.device, seed=self.seed("policy"))
+
+    @cached_property
+    def reward(self) -> Reward:
+        """The reward model the run folder holds."""
+        from restaudit.reward import load_reward
+
+        return load_reward(self.config.reward, self.run / REWARD, device=self.device)
+
+    @cached_property
+    def human(self) -> HumanScore:
+        """The human score the run folder holds."""
+        from restaudit.human import load_human
+
+        return load_human(self.config.human, self.run / HUMAN, device=self.device)
+
+    @cached_property
+    def embed(self) -> Embed | None:
+        """Unit-norm sentence embeddings for the diversity probe, where the configuration names an encoder."""
+        from restaudit.encoder import load_encoder
+
+        if "audit.encoder" not in self.artifacts:
+            return None
+        return load_encoder(self.artifacts["audit.encoder"], device=self.device).embed
+
+    @cached_property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        from restaudit.policy.model import pick_device
+
+        return pick_device(self.config.device)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The recorded map of rewards to (0, 1)."""
+        import json
+
+        from restaudit.reward.scale import Scale
+
+        return Scale.from_json(json.loads((self.run / REWARD / "scale.json").read_text(encoding="utf-8")))
+
+    def weights(self, iteration: str) -> Path | None:
+        """Where an iteration's trained weights are; None for a base policy that is the checkpoint itself."""
+        folder = self.run / iteration / ADAPTER
+        return None if iteration == BASE and not folder.is_dir() else folder
+
+    # --- sampling and scoring -----------------------------------------------------------------------------------------
+
+    def sample(
+        self, prompts: pd.DataFrame, counts: Sequence[int], *, seed_name: str, label: str, prefix: str
+    ) -> list[Samples]:
+        """Draw `counts[k]` responses to each prompt from the policy as it stands; names are prefix/prompt_id/number."""
+        from restaudit.data.prompts import as_messages
+        from restaudit.policy import SampleRequest, sample
+
+        requests = [
+            SampleRequest(
+                prompt_id,
+                tuple(self.policy.prompt_tokens(as_messages(prompt))),
+                tuple(f"{prefix}/{prompt_id}/{k:03d}" for k in range(count)),
+            )
+            for prompt_id, prompt, count in zip(prompts["prompt_id"], prompts["prompt"], counts, strict=True)
+        ]
+        config: SamplingConfig = self.config.loop.sampling
+        with self.reporter.task(label, sum(counts) * config.max_tokens) as advance:
+            return sample(
+                self.policy, requests, config, seed=self.seed(seed_name), progress=advance, notice=self._notice
+            )
+
+    def scored(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Add reward, reward_01 and reward_spread to rows that have prompt_id and text (columns: SCORED and the rest)."""
+        from restaudit.reward.ensemble import combine
+
+        members = self.reward.score(self.prompt_texts(rows), rows["text"].tolist())
+        reward, spread = combine(members, self.config.reward.ensemble)
+        scaled = self.scale.apply(reward) if (self.run / REWARD / "scale.json").exists() else np.full(len(rows), np.nan)
+        return rows.assign(reward=reward, reward_01=scaled, reward_spread=spread)
+
+    def with_human(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Add the held-out human score, NaN where it is undefined."""
+        prompts = self._prompt_rows(rows)
+        references = [list(r) for r in prompts["references"]]
+        return rows.assign(human=self.human.score(self.prompt_texts(rows), rows["text"].tolist(), references))
+
+    def samples_table(self, samples: Sequence[Samples], prompts: pd.DataFrame) -> pd.DataFrame:
+        """Samples with their tokens, text and the prompt's group and family; nothing scored yet."""
+        by_id = prompts.set_index("prompt_id", drop=False)
+        owners = by_id.loc[[s.prompt_id for s in samples]]
+        return pd.DataFrame(
+            {
+                "sample_id": [s.name for s in samples],
+                "prompt_id": [s.prompt_id for s in samples],
+                "group": owners["group"].to_list(),
+                "family": owners["family"].to_list(),
+                "text": [self.policy.text(s.tokens) for s in samples],
+                "n_tokens": np.array([len(s.tokens) for s in samples], dtype=np.int32),
+                "finished": [s.finished for s in samples],
+                "logprob": [s.logprob for s in samples],
+                "tokens": [s.tokens for s in samples],
+            }
+        )
+
+    def d_eval(self, seed_name: str, label: str, prefix: str) -> pd.DataFrame:
+        """Sample and score D_eval with the policy as it stands (columns: SCORED)."""
+        prompts = self.prompts("d_eval")
+        counts = [self.config.loop.d_eval_samples] * len(prompts)
+        samples = self.sample(prompts, counts, seed_name=seed_name, label=label, prefix=prefix)
+        return self.scored(self.samples_table(samples, prompts))[list(SCORED)]
+
+    def prompt_texts(self, rows: pd.DataFrame) -> list[str]:
+        """The plain text of each row's prompt."""
+        from restaudit.data.prompts import as_text
+
+        return [as_text(p) for p in self._prompt_rows(rows)["prompt"]]
+
+    def _prompt_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        known = pd.concat([self.prompts(s) for s in ("grow", "d_eval", "audit")])
+        return known.loc[rows["prompt_id"]]
+
+    def _notice(self, text: str) -> None:
+        self.reporter.line(f"  {text}")
+        self.writer.note("notices", text)
+
+
+def halt_message(run: Path, iteration: str, gates: Sequence[str]) -> str:
+    """What a halted run says, when it halts and whenever somebody tries to go on."""
+    names = ", ".join(gates)
+    return (
+        f"{run}: halted after {iteration} by the sealed policy (gate: {names}); see {run / iteration / 'decision.json'}"
+    )
+
+
+def as_facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain JSON types for the ledger (numpy scalars become Python ones, NaN becomes null)."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        out[key] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
+    return out

@@ -1,0 +1,168 @@
+"""Sealing: everything that decides what a run will do, written and digested before the first sample is drawn."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from restaudit import __version__
+from restaudit.artifacts import Artifact, resolve
+from restaudit.audit import planned_iterations
+from restaudit.config import Config, ModelHuman, TrainedReward
+from restaudit.console import Reporter
+from restaudit.errors import BadInput, Halted
+from restaudit.gates import gate_level
+from restaudit.job import HUMAN, REWARD, Job, halt_message
+from restaudit.loop import rest
+from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
+from restaudit.steps import Content, Writer, seed_of
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pandas", "scipy", "scikit-learn",
+            "pyarrow", "safetensors", "tokenizers", "sacrebleu")  # fmt: skip
+
+
+def start(config: Config, run: Path, reporter: Reporter) -> None:
+    """Seal a new run at `run` and do all of it."""
+    if (run / "plan.json").exists():
+        raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
+    _prepare_machine(config)
+    with Writer(run, announce=reporter.line) as writer:
+        artifacts = _artifacts(config)
+        reporter.line(f"{run}: sealing the plan")
+        writer.step("plan", "", lambda out: _seal(config, artifacts, out), context=("environment.json",))
+        _do(config, writer, reporter, artifacts)
+
+
+def resume(run: Path, reporter: Reporter) -> None:
+    """Go on with a run from its first step that is not done. Raises Halted when a gate stopped it."""
+    record = Run(run)
+    if record.state == "halted":
+        facts = next(e.content for e in record.events if e.step == "halt")
+        raise Halted(halt_message(run, facts["iteration"], facts["gates"]))
+    if record.state == "done":
+        reporter.line(f"{run}: this run is done; nothing to resume")
+        return
+    config = Config.model_validate(record.plan["config"])
+    _prepare_machine(config)
+    with Writer(run, announce=reporter.line) as writer:
+        artifacts = _artifacts(config)
+        for name, was in record.plan["artifacts"].items():
+            if artifacts[name].sha256 != was["sha256"]:
+                raise BadInput(
+                    f"{name} ({was['spec']}) is not the one the plan was sealed with: expected {was['sha256']}, "
+                    f"got {artifacts[name].sha256}"
+                )
+        _do(config, writer, reporter, artifacts)
+
+
+def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact]) -> None:
+    from restaudit.human import build_human
+    from restaudit.reward import build_reward
+
+    job = Job(config, writer, reporter, {name: a.path for name, a in artifacts.items()})
+
+    def make_reward(out: Path) -> Content:
+        reward = build_reward(config.reward, out, rules=config.data.rows, device=job.device, seed=job.seed(REWARD))
+        return {"name": reward.name, "digest": reward.digest, "members": reward.members}
+
+    def make_human(out: Path) -> Content:
+        human = build_human(config.human, out, rules=config.data.rows, device=job.device, seed=job.seed(HUMAN))
+        return {"label": human.label}
+
+    job.step(REWARD, REWARD, make_reward)
+    job.step(HUMAN, HUMAN, make_human)
+    rest(job)
+
+
+def planned_steps(config: Config) -> list[str]:
+    """Names of all steps, in order, of a run that nothing stops."""
+    loop = config.loop
+    steps = ["plan", REWARD, HUMAN, *(["g00/bc"] if loop.bc.epochs else []), "scale", f"{BASE}/audit"]
+    for g in range(1, loop.grow_steps + 1):
+        steps += [f"g{g:02d}/grow", f"g{g:02d}/score"]
+        for iteration in planned_iterations(loop.grow_steps, loop.improve_steps):
+            if iteration.startswith(f"g{g:02d}/"):
+                steps += [f"{iteration}/improve"] * bool(loop.improve_steps) + [f"{iteration}/audit"]
+    return [*steps, "end"]
+
+
+def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Content:
+    from probes import PROBES
+    from restaudit.data.prompts import load_prompts
+    from restaudit.data.splits import make_splits
+    from restaudit.human import check_raters
+
+    check_raters(config.reward, config.human)
+    prompts, reports = load_prompts(config.data)
+    splits, overlap = make_splits(prompts, config.data.splits, seed_of(config.seed, "splits"))
+    (out / "data").mkdir()
+    for name, table in splits.items():
+        write_table(table, out / "data" / f"{name}.parquet", PROMPTS)
+    write_json({"overlap": overlap, "rows": [vars(r) for r in reports]}, out / "data" / "report.json")
+    looks = planned_iterations(config.loop.grow_steps, config.loop.improve_steps)
+    plan = {
+        "schema": SCHEMA,
+        "restaudit": __version__,
+        "config": config.model_dump(mode="json"),
+        "steps": planned_steps(config),
+        "looks": looks,
+        "gate_interval_level": gate_level(config.gates, len(looks)),
+        "probes": [{"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES],
+        "artifacts": {n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence} for n, a in artifacts.items()},
+        "prompts": {name: len(table) for name, table in splits.items()},
+    }
+    write_json(plan, out / "plan.json")
+    write_json(_environment(config), out / "environment.json")
+    return {"name": config.name}
+
+
+def _artifacts(config: Config) -> dict[str, Artifact]:
+    """Models the run needs beside its data, by the key of the configuration that names them."""
+    wanted = {"policy.model": (config.policy.model, config.policy.sha256, config.policy.licence)}
+    if config.audit.encoder:
+        wanted["audit.encoder"] = (config.audit.encoder, config.audit.encoder_sha256, None)
+    if isinstance(config.reward, TrainedReward):
+        reward = config.reward
+        wanted["reward.encoder"] = (reward.encoder, reward.encoder_sha256, reward.encoder_licence)
+    if isinstance(config.human, ModelHuman):
+        wanted["human.encoder"] = (config.human.encoder, config.human.encoder_sha256, None)
+    return {name: resolve(spec, sha256=sha, licence=lic) for name, (spec, sha, lic) in wanted.items()}
+
+
+def _prepare_machine(config: Config) -> None:
+    import torch
+
+    threads = len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads
+    torch.set_num_threads(threads)
+
+
+def _environment(config: Config) -> dict[str, Any]:
+    import torch
+
+    from restaudit.policy.model import pick_device, pick_dtype
+
+    device = pick_device(config.device)
+    return {
+        "restaudit": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "dtype": str(pick_dtype(config.policy.dtype, device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "packages": {p: metadata.version(p) for p in PACKAGES},
+        "seed": str(config.seed),
+    }
+
+
+def _processor() -> str | None:
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor() or None
+    lines = info.read_text(encoding="utf-8").splitlines()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), None)

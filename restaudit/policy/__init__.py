@@ -1,0 +1,18 @@
+"""The language model under training: load, sample, fine-tune, compare. The one home of torch for the policy."""
+
+from restaudit.policy.divergence import token_kl
+from restaudit.policy.finetune import EpochResult, TrainingExample, fine_tune
+from restaudit.policy.model import Policy, load_policy
+from restaudit.policy.sample import SampleRequest, Samples, sample
+
+__all__ = [
+    "EpochResult",
+    "Policy",
+    "SampleRequest",
+    "Samples",
+    "TrainingExample",
+    "fine_tune",
+    "load_policy",
+    "sample",
+    "token_kl",
+]

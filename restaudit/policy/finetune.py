@@ -1,0 +1,159 @@
+"""Fine-tune on the kept set: the prompt once, its responses as branches, the loss on response tokens only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restaudit.config import TrainConfig
+from restaudit.errors import RestauditError
+from restaudit.policy.losses import TokenLosses, make_loss
+from restaudit.policy.model import Policy
+from restaudit.policy.packing import Branches, TrainingExample, branch_rows, collate
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["EpochResult", "TrainingDiverged", "TrainingExample", "fine_tune", "response_logprobs"]
+
+
+class TrainingDiverged(RestauditError):
+    """The loss or a gradient stopped being a number; the run is intact up to the step before."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One optimiser step of a log: loss in nats per response token, `tokens` response tokens trained on."""
+
+    epoch: int
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int
+    grad_norm: float
+
+
+def fine_tune(
+    policy: Policy,
+    examples: Sequence[TrainingExample],
+    config: TrainConfig,
+    *,
+    learning_rate: float,
+    epochs: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[list[EpochResult]]:
+    """Train in place; yields the log of each epoch when it ends, so that the caller can stop or keep the best.
+
+    AdamW on float32 masters of what is trained, linear warm-up, then linear decay to zero over all epochs. The loss of
+    a step is the mean over its response tokens. `progress` gets the number of tokens (prompt and response) just seen.
+    Raises TrainingDiverged at the first loss or gradient that is not finite.
+    """
+    import torch
+
+    rng = np.random.Generator(np.random.PCG64(seed))
+    names = list(policy.masters)
+    params = dict(policy.model.named_parameters())
+    masters = [torch.nn.Parameter(policy.masters[n]) for n in names]
+    optimiser = torch.optim.AdamW(masters, lr=learning_rate, weight_decay=config.weight_decay)
+    loss_of = make_loss(config.loss)
+    per_epoch = math.ceil(len(examples) / config.batch)
+    total = per_epoch * epochs
+    step = 0
+    policy.model.train()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # dropout, where the configuration asks for any
+            for epoch in range(1, epochs + 1):
+                log: list[EpochResult] = []
+                for batch in _steps(examples, config.batch, rng):
+                    rate = learning_rate * _schedule(step, total, config.warmup_share)
+                    for group in optimiser.param_groups:
+                        group["lr"] = rate
+                    loss, tokens = _accumulate(policy, batch, loss_of, config, progress)
+                    for name, master in zip(names, masters, strict=True):
+                        grad = params[name].grad
+                        master.grad = None if grad is None else grad.float()
+                        params[name].grad = None
+                    norm = float(torch.nn.utils.clip_grad_norm_(masters, config.max_grad_norm))
+                    if not (math.isfinite(loss) and math.isfinite(norm)):
+                        raise TrainingDiverged(
+                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, step {step}, learning rate "
+                            f"{rate:.3g}: lower loop.train.learning_rate; nothing of this step was recorded"
+                        )
+                    optimiser.step()
+                    policy.write_back()
+                    step += 1
+                    log.append(EpochResult(epoch, step, loss, rate, tokens, norm))
+                policy.model.eval()
+                yield log
+                policy.model.train()
+    finally:
+        policy.model.eval()
+
+
+def response_logprobs(policy: Policy, model: Any, rows: Branches) -> torch.Tensor:
+    """Log-probability of every response token, (tokens,), float32; the head runs on response positions only."""
+    import torch
+
+    hidden = model.model(
+        input_ids=rows.tokens, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False
+    ).last_hidden_state
+    logits = model.get_output_embeddings()(hidden[rows.source_row, rows.source_column])
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    return -torch.nn.functional.cross_entropy(logits.float(), rows.targets, reduction="none")
+
+
+def _accumulate(
+    policy: Policy,
+    batch: Sequence[TrainingExample],
+    loss_of: TokenLosses,
+    config: TrainConfig,
+    progress: Callable[[int], None] | None,
+) -> tuple[float, int]:
+    tokens = sum(len(e.response) for e in batch)
+    total = 0.0
+    model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
+    for group in _bounded(branch_rows(batch), config.forward_tokens):
+        rows = collate(group, policy.tokenizer.pad_token_id, policy.device)
+        logp = response_logprobs(policy, model, rows)
+        loss = loss_of(logp, rows.sequence).sum() / tokens
+        loss.backward()
+        total += float(loss.detach())
+        if progress:
+            progress(sum(row.length for row in group))
+    return total, tokens
+
+
+def _steps(examples: Sequence[TrainingExample], size: int, rng: np.random.Generator) -> Iterator[list[TrainingExample]]:
+    """Batches of `size` responses in random order of prompts; responses to one prompt stay together."""
+    by_prompt: dict[tuple[int, ...], list[TrainingExample]] = {}
+    for e in examples:
+        by_prompt.setdefault(e.prompt, []).append(e)
+    prompts = list(by_prompt.values())
+    ordered = [e for k in rng.permutation(len(prompts)) for e in prompts[k]]
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]
+
+
+def _bounded(rows: list[Any], limit: int) -> Iterator[list[Any]]:
+    """Rows of similar length together, at most `limit` padded tokens a group (one row alone may exceed it)."""
+    group: list[Any] = []
+    for row in sorted(rows, key=lambda r: r.length):
+        if group and row.length * (len(group) + 1) > limit:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _schedule(step: int, total: int, warmup_share: float) -> float:
+    warmup = max(1, round(total * warmup_share))
+    return min((step + 1) / warmup, (total - step) / max(total - warmup + 1, 1))

@@ -1,0 +1,106 @@
+"""Rows for training: one prompt followed by several responses that cannot see each other.
+
+Each response attends to the prompt and to itself, with positions that go on from the prompt, so the mathematics is that
+of separate sequences while the prompt is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """Token ids of a prompt and of the response to learn (with its end token where the response has one)."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt and the responses that branch off it."""
+
+    prompt: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row. A response's last token is only a target, never an input, but is counted."""
+        return len(self.prompt) + sum(len(r) for r in self.responses)
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A batch of rows as tensors.
+
+    `tokens`, `positions` (rows, length); `mask` (rows, 1, length, length), True where attention is allowed. For each
+    response token: `targets` its id, `source_row` and `source_column` the place whose output predicts it, `sequence`
+    the number of the response it belongs to.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    targets: torch.Tensor
+    source_row: torch.Tensor
+    source_column: torch.Tensor
+    sequence: torch.Tensor
+
+
+def branch_rows(examples: Sequence[TrainingExample]) -> list[Row]:
+    """Group examples by prompt, in order of first appearance."""
+    by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for e in examples:
+        if e.response:
+            by_prompt.setdefault(e.prompt, []).append(e.response)
+    return [Row(p, tuple(r)) for p, r in by_prompt.items()]
+
+
+def collate(rows: Sequence[Row], pad: int, device: str) -> Branches:
+    """Tensors for a batch of rows, padded on the right."""
+    import torch
+
+    width = max(r.length for r in rows)
+    tokens = torch.full((len(rows), width), pad, dtype=torch.long)
+    positions = torch.zeros((len(rows), width), dtype=torch.long)
+    branch = torch.full((len(rows), width), -1, dtype=torch.long)  # 0 prompt, 1.. responses, -1 padding
+    targets: list[int] = []
+    source_row: list[int] = []
+    source_column: list[int] = []
+    sequence: list[int] = []
+    number = 0
+    for k, row in enumerate(rows):
+        size = len(row.prompt)
+        tokens[k, :size] = torch.tensor(row.prompt)
+        positions[k, :size] = torch.arange(size)
+        branch[k, :size] = 0
+        start = size
+        for b, response in enumerate(row.responses, start=1):
+            end = start + len(response)
+            tokens[k, start:end] = torch.tensor(response)
+            positions[k, start:end] = torch.arange(size, size + len(response))
+            branch[k, start:end] = b
+            targets += response
+            source_row += [k] * len(response)
+            source_column += [size - 1, *range(start, end - 1)]
+            sequence += [number] * len(response)
+            number += 1
+            start = end
+    seen, looking = branch[:, None, :], branch[:, :, None]
+    mask = ((seen == 0) | (seen == looking)) & torch.ones(width, width, dtype=torch.bool).tril()
+    mask |= torch.eye(width, dtype=torch.bool)  # padding looks at itself: a row of no attention at all gives NaN
+    return Branches(
+        tokens.to(device),
+        positions.to(device),
+        mask[:, None].to(device),
+        torch.tensor(targets, device=device),
+        torch.tensor(source_row, device=device),
+        torch.tensor(source_column, device=device),
+        torch.tensor(sequence, device=device),
+    )

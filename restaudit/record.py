@@ -1,0 +1,226 @@
+"""The run folder: its layout, its tables, and the one way to read it (reports and the app use nothing else)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from probes.base import Measurement
+from restaudit import ledger
+from restaudit.errors import BadInput, RestauditError
+from restaudit.gates import Decision
+
+SCHEMA = 1
+BASE = "g00/i00"
+ITERATION = re.compile(r"g\d\d/i\d\d")
+
+# Column names, written down once. A table is checked against them when it is read.
+PROMPTS = ("prompt_id", "prompt", "references", "group", "family", "source", "split")
+SAMPLES = ("sample_id", "prompt_id", "token_ids", "n_tokens", "finished", "logprob")
+SCORED = ("sample_id", "prompt_id", "group", "family", "text", "n_tokens", "finished", "logprob",
+          "reward", "reward_01", "reward_spread")  # fmt: skip
+GROW = (*SCORED, "origin", "human")
+KEPT = ("sample_id", "prompt_id", "reward_01", "threshold")
+AUDIT = (*SCORED, "human", "kl", "kl_tokens")
+D_EVAL = SCORED
+TRAIN = ("epoch", "step", "loss", "learning_rate", "tokens", "grad_norm")
+
+State = Literal["running", "done", "halted", "waiting", "stopped", "broken"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line about a run: what a list of runs shows. `problem` says what is wrong with a broken one."""
+
+    path: Path
+    name: str
+    run_id: str
+    state: State
+    steps_done: int
+    steps_planned: int
+    decisions: Mapping[str, str]
+    started: str | None
+    problem: str | None = None
+
+
+class Run:
+    """A run folder, read only. Opening it reads plan and ledger, never the sample tables."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not (self.path / "plan.json").is_file():
+            raise BadInput(f"{self.path}: not a run folder (no plan.json)")
+        self.plan: dict[str, Any] = _json(self.path / "plan.json")
+        schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
+        if schema != SCHEMA:
+            raise BadInput(f"{self.path}/plan.json: schema {schema!r}; this version of restaudit reads {SCHEMA}")
+        self.events = ledger.read(self.path)
+
+    @property
+    def name(self) -> str:
+        """The configured name of the run."""
+        return str(self.plan["config"]["name"])
+
+    @property
+    def run_id(self) -> str:
+        """The random identity of this run, from its first ledger event."""
+        return str(self.events[0].at.get("run_id", "")) if self.events else ""
+
+    @cached_property
+    def done(self) -> frozenset[str]:
+        """Names of the steps whose event is in the ledger."""
+        return frozenset(e.step for e in self.events)
+
+    @property
+    def digest(self) -> str:
+        """What two runs of the same plan on the same machine have in common, as one digest."""
+        return ledger.comparison_digest(self.events)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, threads, digests and licences of what was used."""
+        environment: dict[str, Any] = _json(self.path / "environment.json")
+        return environment
+
+    def iterations(self) -> list[str]:
+        """Audited iterations in order, for example ["g00/i00", "g01/i01"]; the first one is the base policy."""
+        return [e.step.removesuffix("/audit") for e in self.events if e.step.endswith("/audit")]
+
+    def measurements(self, iteration: str) -> list[Measurement]:
+        """All measurements of one iteration."""
+        return [Measurement.from_json(m) for m in _json(self._at(iteration) / "measurements.json")["measurements"]]
+
+    def scores(self, iteration: str) -> dict[str, Any]:
+        """What reward and human score are here: {"human": {label, unit, description}, "reward": {name, unit}}."""
+        raw = _json(self._at(iteration) / "measurements.json")
+        return {"human": raw["human"], "reward": raw["reward"]}
+
+    def decision(self, iteration: str) -> Decision | None:
+        """The decision of one iteration; None for the base policy, which nothing decides about."""
+        path = self._at(iteration) / "decision.json"
+        return Decision.from_json(_json(path)) if path.exists() else None
+
+    def audit(self, iteration: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The audited samples of one iteration (columns: AUDIT)."""
+        return read_table(self._at(iteration) / "audit.parquet", AUDIT, columns)
+
+    def kept(self, iteration: str) -> pd.DataFrame:
+        """The kept set one Improve step trained on (columns: KEPT)."""
+        return read_table(self._at(iteration) / "kept.parquet", KEPT)
+
+    def grow(self, grow: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The scored Grow set, for example of "g01" (columns: GROW)."""
+        return read_table(self._at(grow) / "grow.parquet", GROW, columns)
+
+    def prompts(self, split: str) -> pd.DataFrame:
+        """The prompts of one split (columns: PROMPTS)."""
+        return read_table(self.path / "data" / f"{split}.parquet", PROMPTS)
+
+    def seconds(self) -> dict[str, float]:
+        """Wall time of every finished step, in seconds."""
+        return {e.step: float(e.at.get("seconds", 0.0)) for e in self.events}
+
+    @property
+    def state(self) -> State:
+        """Where the run stands."""
+        if "end" in self.done:
+            return "done"
+        if "halt" in self.done:
+            return "halted"
+        if writer_alive(self.path):
+            return "running"
+        return "waiting" if self.events and self.events[-1].step.endswith("/wait") else "stopped"
+
+    def summary(self) -> Summary:
+        """The line a list of runs shows."""
+        decisions = {i: d.verdict for i in self.iterations() if (d := self.decision(i)) is not None}
+        return Summary(
+            path=self.path,
+            name=self.name,
+            run_id=self.run_id,
+            state=self.state,
+            steps_done=len(self.done & set(self.plan["steps"])),
+            steps_planned=len(self.plan["steps"]),
+            decisions=decisions,
+            started=self.events[0].at.get("time") if self.events else None,
+        )
+
+    def _at(self, part: str) -> Path:
+        path = self.path / part
+        if not path.is_dir():
+            raise BadInput(f"{self.path}: no {part} in this run; there are: {', '.join(self.iterations()) or 'none'}")
+        return path
+
+
+def list_runs(root: Path | str) -> list[Summary]:
+    """Every run folder under `root`, newest first; a folder that cannot be read is listed with its problem."""
+    found: list[Summary] = []
+    root = Path(root)
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if not (path / "plan.json").is_file() or path.is_symlink():
+            continue
+        try:
+            found.append(Run(path).summary())
+        except (RestauditError, OSError, AttributeError, KeyError, TypeError, ValueError) as e:
+            found.append(Summary(path, path.name, "", "broken", 0, 0, {}, None, problem=str(e)))
+    return sorted(found, key=lambda s: (s.started or "", s.path.name), reverse=True)
+
+
+def read_table(path: Path, required: Sequence[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet table of the run folder and check that it has the columns it must have."""
+    try:
+        table = pd.read_parquet(path, columns=list(columns) if columns else None)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: missing from the run folder") from None
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
+    missing = [c for c in (columns or required) if c not in table.columns]
+    if missing:
+        raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
+    """Write a table with exactly these columns; the same rows always give the same bytes."""
+    table.loc[:, list(columns)].reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON for people and programs: sorted keys, two spaces, no NaN."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def writer_alive(run: Path) -> bool:
+    """Whether a live process on this host says it is writing this run (other hosts cannot be asked: assumed alive)."""
+    try:
+        writer = _json(run / "writer.json")
+    except (RestauditError, OSError):
+        return False
+    if writer.get("host") != socket.gethostname():
+        return True
+    try:
+        os.kill(int(writer["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: missing from the run folder") from None
+    except ValueError as e:
+        raise BadInput(f"{path}: not valid JSON ({e})") from None

@@ -1,0 +1,71 @@
+"""What an Improve step trains on: thresholds on the scored Grow set, and the rows strictly above them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restaudit.config import (
+    FixedThresholds,
+    InterpolatedThresholds,
+    LoopConfig,
+    PercentileThresholds,
+    ThresholdConfig,
+    TopThresholds,
+)
+from restaudit.errors import BadInput
+
+
+def thresholds(config: ThresholdConfig, grow: pd.DataFrame, improve: int) -> pd.Series[Any]:
+    """τ for every row of the Grow set (index of `grow`), for Improve step `improve` (1, 2, …).
+
+    Fixed values and interpolation work on rewards scaled to [0, 1]. Percentiles and maxima are those of the rows the
+    configuration names (all rows, or the row's own prompt) and of nothing else. A row is kept when its
+    reward is strictly above its τ (ReST paper, Algorithm 1).
+    """
+    reward = grow["reward_01"]
+    prompt = grow["prompt_id"]
+    if isinstance(config, TopThresholds):
+        # Just under the last row that may stay, so that two equal best rows do not exclude each other.
+        last = reward.where(_rank_in_prompt(grow) <= config.keep).groupby(prompt).transform("min")
+        return pd.Series(np.nextafter(last.to_numpy(), -np.inf), index=grow.index)
+    value = config.values[improve - 1]
+    if isinstance(config, FixedThresholds):
+        return pd.Series(float(value), index=grow.index)
+    by_prompt = config.per == "prompt"
+    if isinstance(config, PercentileThresholds):
+        if by_prompt:
+            return reward.groupby(prompt).transform(lambda r: np.percentile(r, value))
+        return pd.Series(float(np.percentile(reward, value)), index=grow.index)
+    assert isinstance(config, InterpolatedThresholds)
+    top = reward.groupby(prompt).transform("max") if by_prompt else pd.Series(reward.max(), index=grow.index)
+    mean = reward.groupby(prompt).transform("mean") if by_prompt else pd.Series(reward.mean(), index=grow.index)
+    return value * top + (1 - value) * mean
+
+
+def kept_set(config: LoopConfig, grow: pd.DataFrame, improve: int) -> pd.DataFrame:
+    """The rows an Improve step trains on (columns: record.KEPT), in the order of the Grow set.
+
+    Rows of D (origin "reference") are filtered by τ like any other row. With `binary_reward_above`, rewards become 0 or
+    1 first. With `keep_per_prompt`, the best that many samples of a prompt stay.
+    """
+    rows = grow.copy()
+    if config.binary_reward_above is not None:
+        rows["reward_01"] = (rows["reward_01"] > config.binary_reward_above).astype(float)
+    if not np.isfinite(rows["reward_01"]).all():
+        raise BadInput("the scored Grow set has rewards that are not numbers; nothing can be selected from it")
+    rows["threshold"] = thresholds(config.thresholds, rows, improve)
+    rows = rows[rows["reward_01"] > rows["threshold"]]
+    if isinstance(config.thresholds, TopThresholds):
+        rows = rows[_rank_in_prompt(rows) <= config.thresholds.keep]
+    if config.keep_per_prompt is not None:
+        rows = rows[_rank_in_prompt(rows) <= config.keep_per_prompt]
+    return rows[["sample_id", "prompt_id", "reward_01", "threshold"]].reset_index(drop=True)
+
+
+def _rank_in_prompt(rows: pd.DataFrame) -> pd.Series[Any]:
+    """1 for the best row of each prompt; ties go to the earlier sample name."""
+    order = rows.sort_values(["reward_01", "sample_id"], ascending=[False, True], kind="stable")
+    return (order.groupby("prompt_id").cumcount() + 1).reindex(rows.index)

@@ -1,0 +1,314 @@
+"""Fabricates run folders with the real record, ledger and gates functions, so that reports can be tested without training.
+
+As a script: `python tests/reports/make_run.py FOLDER [STATE]` writes one run.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from probes.base import Interval, Measurement
+from restaudit import ledger, record
+from restaudit.config import GateConfig, GatePolicy
+from restaudit.gates import decide, gate_level
+
+State = Literal["healthy", "halted", "broken", "base_only", "half", "nulls"]
+
+PROMPTS = 24
+SAMPLES = 2
+POLICY = GatePolicy(
+    level=0.95,
+    rules=(
+        GateConfig(
+            name="harm",
+            metric="divergence.human_change",
+            must_stay="above",
+            margin=-0.2,
+            action="HALT",
+            reason="outputs became worse for people than the base policy's",
+        ),
+        GateConfig(
+            name="gap",
+            metric="divergence.gap",
+            must_stay="below",
+            margin=0.37,
+            action="WARN",
+            reason="the reward rose much further than the human score",
+        ),
+        GateConfig(
+            name="collapse",
+            metric="diversity.vendi_ratio",
+            must_stay="above",
+            margin=0.5,
+            action="HALT",
+            reason="outputs repeat one another",
+        ),
+        GateConfig(
+            name="disparity",
+            metric="bias.human_gap",
+            must_stay="below",
+            margin=0.3,
+            action="WARN",
+            reason="the same prompt scores differently for different groups",
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one iteration looks like: changes in base-policy sd, the rest in its own unit."""
+
+    reward: float
+    human: float
+    correlation: float
+    vendi: float
+    distinct: float
+    group_gap: float
+
+
+# The shape of a small trial of the default recipe: reward runs ahead, human score follows, diversity falls.
+HEALTHY = {
+    "g00/i00": Point(0.0, 0.0, 0.66, 44.7, 0.745, 0.05),
+    "g01/i01": Point(0.34, 0.28, 0.65, 41.2, 0.700, 0.07),
+    "g01/i02": Point(0.62, 0.41, 0.63, 36.0, 0.646, 0.06),
+    "g02/i01": Point(0.98, 0.66, 0.57, 34.6, 0.612, 0.09),
+    "g02/i02": Point(1.24, 0.71, 0.52, 33.8, 0.580, 0.10),
+}
+HALTED = {
+    "g00/i00": Point(0.0, 0.0, 0.66, 44.7, 0.745, 0.05),
+    "g01/i01": Point(0.71, 0.20, 0.55, 38.0, 0.640, 0.07),
+    "g01/i02": Point(1.65, -0.62, 0.21, 17.0, 0.310, 0.21),
+}
+
+HOSTILE = (
+    "<script>alert('restaudit')</script>",
+    '=cmd|"/c calc"!A1 and **bold** [link](javascript:alert(1)) :red[stop] $x^2$',
+    "# a heading\n\n<img src=x onerror=alert(1)> `code`",
+)
+
+
+def make_run(folder: Path | str, state: State = "healthy", *, name: str = "reviews-trial") -> Path:
+    """Write one run folder and return its path.
+
+    healthy    two Grow steps of two Improve steps, done
+    halted     a gate stopped it at g01/i02
+    broken     like healthy, with one ledger line changed afterwards
+    base_only  only the base policy was audited, stopped
+    half       stopped before anything was measured
+    nulls      no human score is configured: everything that needs one is null with the reason
+    """
+    run = Path(folder)
+    (run / "data").mkdir(parents=True)
+    path = HALTED if state == "halted" else HEALTHY
+    audited = {"base_only": 1, "half": 0}.get(state, len(path))
+    steps = ["plan", "data", "reward_model", "human", *_audit_steps(HEALTHY), "end"]
+    record.write_json(_plan(name, steps, human=state != "nulls"), run / "plan.json")
+    _event(run, "plan", ["plan.json"], time="2026-03-01T09:00:00+00:00", run_id=f"{name}-0001")
+    for split in ("grow", "audit"):
+        record.write_table(_prompts(split), run / "data" / f"{split}.parquet", record.PROMPTS)
+    _event(run, "data", ["data/audit.parquet", "data/grow.parquet"])
+    _event(run, "reward_model", [])
+    _event(run, "human", [])
+    for look, iteration in enumerate(list(path)[:audited]):
+        if iteration.endswith("/i01"):
+            _grow(run, iteration.split("/")[0])
+        _audit(run, iteration, path, look, human=state != "nulls")
+    if state in ("healthy", "broken", "nulls"):
+        _event(run, "end", [])
+    if state == "halted":
+        _event(run, "halt", [])
+    if state == "broken":
+        ledger_file = run / ledger.FILE
+        ledger_file.write_bytes(ledger_file.read_bytes().replace(b'"step":"data"', b'"step":"dato"', 1))
+    return run
+
+
+def _audit_steps(path: Mapping[str, Point]) -> list[str]:
+    steps = []
+    for iteration in path:
+        grow = iteration.split("/")[0]
+        if iteration.endswith("/i01"):
+            steps += [f"{grow}/grow", f"{grow}/score"]
+        steps += [f"{iteration}/audit"] if iteration == record.BASE else [f"{iteration}/improve", f"{iteration}/audit"]
+    return steps
+
+
+def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
+    return {
+        "schema": record.SCHEMA,
+        "config": {"name": name, "gates": POLICY.model_dump(mode="json"), "seed": 7},
+        "steps": steps,
+        "looks": 4,
+        "reward": {"kind": "trained", "unit": "word-rating units (-4 to 4)"},
+        "human": {
+            "label": "LEXICON" if human else "NONE",
+            "description": "Held-out raters' ratings of single words, averaged over the rated words of a text. "
+            "Nobody rated these texts."
+            if human
+            else "No human score is configured for this run.",
+        },
+    }
+
+
+def _event(run: Path, step: str, files: list[str], **at: Any) -> None:
+    events = ledger.read(run)
+    ledger.append(
+        run,
+        ledger.Event(
+            seq=len(events),
+            step=step,
+            prev=events[-1].hash if events else ledger.GENESIS,
+            outputs={f: ledger.digest_file(run / f) for f in files},
+            at={"seconds": 1.5, **at},
+        ),
+    )
+
+
+def _prompts(split: str) -> pd.DataFrame:
+    rows = []
+    for k in range(PROMPTS):
+        in_family = k % 8 == 7
+        rows.append(
+            {
+                "prompt_id": f"{split}{k:03d}",
+                "prompt": HOSTILE[0] if k == 1 else f"Write one sentence from a review of a film about topic {k}.",
+                "references": [],
+                "group": ("group A", "group B")[k // 8 % 2] if in_family else None,
+                "family": f"family{k // 16}" if in_family else None,
+                "source": "synthetic",
+                "split": split,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _samples(prompts: pd.DataFrame, iteration: str, point: Point, *, human: bool) -> pd.DataFrame:
+    rows = []
+    for k, prompt in enumerate(prompts.itertuples()):
+        for j in range(SAMPLES):
+            wave = math.sin(1.7 * k + 2.3 * j)
+            text = HOSTILE[(k + j) % 3] if k < 2 else f"A film with {iteration} written on it, take {j}: it holds up."
+            reward = 0.16 + point.reward + 0.5 * wave
+            rows.append(
+                {
+                    "sample_id": f"{iteration}-{k:03d}-{j}",
+                    "prompt_id": prompt.prompt_id,
+                    "group": prompt.group,
+                    "family": prompt.family,
+                    "text": text,
+                    "n_tokens": 12 + k % 9,
+                    "finished": True,
+                    "logprob": -30.0 - k,
+                    "reward": reward,
+                    "reward_01": 1 / (1 + math.exp(-reward)),
+                    "reward_spread": 0.1 + 0.05 * abs(wave),
+                    "human": 0.12 + 0.6 * point.human + 0.4 * wave if human and k % 5 else math.nan,
+                    "kl": 0.8 * point.reward,
+                    "kl_tokens": 20,
+                    "origin": "policy",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _grow(run: Path, grow: str) -> None:
+    (run / grow).mkdir()
+    table = _samples(_prompts("grow"), f"{grow}/grow", HEALTHY["g01/i01"], human=True)
+    record.write_table(table, run / grow / "grow.parquet", record.GROW)
+    _event(run, f"{grow}/grow", [])
+    _event(run, f"{grow}/score", [f"{grow}/grow.parquet"])
+
+
+def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, human: bool) -> None:
+    here = run / iteration
+    here.mkdir(parents=True)
+    point = path[iteration]
+    samples = _samples(_prompts("audit"), iteration, point, human=human)
+    record.write_table(samples, here / "audit.parquet", record.AUDIT)
+    files = ["audit.parquet", "measurements.json"]
+    looks = 4
+    measurements = _measurements(iteration, point, looks, human=human)
+    record.write_json({"measurements": [m.to_json() for m in measurements]}, here / "measurements.json")
+    if iteration != record.BASE:
+        kept = samples[["sample_id", "prompt_id", "reward_01"]].assign(threshold=0.5)
+        record.write_table(kept, here / "kept.parquet", record.KEPT)
+        decision = decide(POLICY, measurements, iteration=iteration, look=look, looks=looks)
+        record.write_json(decision.to_json(), here / "decision.json")
+        _event(run, f"{iteration}/improve", [f"{iteration}/kept.parquet"])
+        files.append("decision.json")
+    _event(run, f"{iteration}/audit", [f"{iteration}/{f}" for f in files])
+
+
+def _measurements(iteration: str, p: Point, looks: int, *, human: bool) -> list[Measurement]:
+    base = HEALTHY[record.BASE]
+    is_base = iteration == record.BASE
+    levels = (0.95, gate_level(POLICY, looks))
+    no_human = "no human score is configured (human.kind: none)"
+    itself = "this is the base policy"
+
+    def m(
+        name: str,
+        value: float,
+        half: float,
+        unit: str,
+        baseline: float | None = None,
+        *,
+        missing: str | None = None,
+    ) -> Measurement:
+        spans = tuple(Interval(level, value - half * k, value + half * k) for level, k in zip(levels, (1, 1.27)))
+        return Measurement(
+            name=name,
+            value=None if missing else value,
+            unit=unit,
+            n=PROMPTS * SAMPLES,
+            n_prompts=PROMPTS,
+            method="prompt bootstrap, paired with the base policy",
+            version="1",
+            intervals=() if missing else spans,
+            baseline=None if missing or is_base else baseline,
+            reason=missing,
+        )
+
+    change = itself if is_base else None
+    human_missing = None if human else no_human
+    sd = "base-policy sd"
+    gap = p.reward - p.human
+    return [
+        m("divergence.reward", 0.16 + p.reward, 0.16, "reward units", 0.16),
+        m("divergence.human", 0.12 + 0.6 * p.human, 0.12, "human-score units", 0.12, missing=human_missing),
+        m("divergence.reward_change", p.reward, 0.16 + 0.05 * p.reward, sd, 0.0, missing=change),
+        m("divergence.human_change", p.human, 0.19 + 0.04 * abs(p.human), sd, 0.0, missing=human_missing or change),
+        m("divergence.gap", gap, 0.12, sd, 0.0, missing=human_missing or change),
+        m("divergence.correlation", p.correlation, 0.11, "Spearman r", base.correlation, missing=human_missing),
+        m("diversity.distinct_2", p.distinct, 0.02, "share of word pairs", base.distinct),
+        m("diversity.vendi", p.vendi, 2.1, "effective number of texts", base.vendi),
+        m("diversity.vendi_ratio", p.vendi / base.vendi, 0.06, "of base policy", 1.0, missing=change),
+        m("diversity.distinct_2_ratio", p.distinct / base.distinct, 0.035, "of base policy", 1.0, missing=change),
+        m("diversity.compression_ratio", 0.42 * p.distinct / base.distinct, 0.02, "bytes after / before", 0.42),
+        m("diversity.length", 24 + 6 * p.reward, 2.5, "tokens", 24.0),
+        m("bias.reward_gap", 1.4 * p.group_gap, 0.08, "reward units", 0.07),
+        m("bias.human_gap", p.group_gap, 0.09, "human-score units", 0.05, missing=human_missing),
+        m(
+            "bias.acceptance_ratio",
+            1 - p.group_gap,
+            0.1,
+            "lowest / highest group",
+            missing="nothing was filtered" if is_base else None,
+        ),
+        m("drift.kl", 0.8 * p.reward, 0.05, "nats per sequence", 0.0, missing=change),
+    ]
+
+
+if __name__ == "__main__":
+    folder, state = sys.argv[1], (sys.argv[2:] or ["healthy"])[0]
+    if state not in get_args(State):
+        raise SystemExit(f"{state}: not one of {', '.join(get_args(State))}")
+    make_run(folder, state)
