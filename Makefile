@@ -1,7 +1,7 @@
 # Everything a person does with a checkout. `make` alone lists it.
 #
 # PYTHON   the interpreter that .venv is made from (3.11 or newer)
-# WORKERS  pytest processes; each holds about 1 GB once torch is loaded
+# WORKERS  pytest processes
 # RUNS     where `make ui` looks for runs
 
 PYTHON  ?= python3

@@ -74,8 +74,8 @@ class Evidence:
     """Everything a probe may read: plain tables and callables.
 
     Tables have one row a sample. Columns every table has: `prompt_id` (str), `sample_id` (str), `text` (str),
-    `n_tokens` (int). Columns it may have: `reward` (float, the reward model's own unit), `human` (float or NaN: held-out
-    human score, NaN where undefined), `kl` (float, nats per sequence), `group` and `family` (str or None:
+    `n_tokens` (int). Columns it may have: `reward` (float, the reward model's own unit), `human` (float or NaN:
+    held-out human score, NaN where undefined), `kl` (float, nats per sequence), `group` and `family` (str or None:
     the counterfactual group, and the family of prompts that differ only by group), `kept` (bool, grow table only).
 
     outputs   the policy under audit, on the audit prompts

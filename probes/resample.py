@@ -23,8 +23,9 @@ Statistic = Callable[[Array], Array]
 
 ANY: Bounds = (-np.inf, np.inf)
 SHARE: Bounds = (0.0, 1.0)
-# Below this many units no resample reaches far enough outside the data: see `interval_ends`.
-FEW = 8
+# Percentiles need this many units, and this many resamples beyond each end of the widest interval: see `interval_ends`.
+FEWEST_UNITS = 8
+FEWEST_BEYOND = 3
 # More undefined resamples than this share, and the rest no longer describe the statistic.
 MOST_UNDEFINED = 0.05
 
@@ -81,7 +82,7 @@ def unmeasured(reason: str, *, n: int = 0, units: int = 0, method: str = "not me
 
 
 def prompt_weights(*, units: int, resamples: int, seed: int) -> Array:
-    """How often each unit is drawn in each resample: multinomial counts, shape (resamples, units), rows sum to units."""
+    """How often each unit is drawn in each resample: counts of shape (resamples, units); rows sum to units."""
     rng = np.random.Generator(np.random.PCG64(seed))
     drawn = rng.integers(units, size=(resamples, units))
     drawn += np.arange(resamples)[:, None] * units
@@ -94,23 +95,22 @@ def interval_ends(
     """Intervals from the resampled values of a statistic (1-d, finite), and the method's name.
 
     Percentiles, taken further out for few units (Hesterberg 2015, "expanded percentile": tail Φ(-t·√(P/(P-1))) instead
-    of α/2), since plain ones are too narrow by about √((P-1)/P)·z/t. With fewer than 8 units the needed percentiles lie
-    beyond what resampling can show: then value ± t(P-1)·√(P/(P-1))·(sd of the replicates). `bounds` is the range the
-    true value must lie in; cutting an interval there loses no coverage.
+    of α/2), since plain ones are too narrow by about √((P-1)/P)·z/t. With fewer than 8 units, or fewer than 3 resamples
+    beyond an end of the widest interval, those percentiles are beyond what resampling shows; then all levels get
+    value ± t(P-1)·√(P/(P-1))·(sd of the resampled values). `bounds` is the range the true value must lie in; cutting an
+    interval there loses no coverage.
     """
     stretch = np.sqrt(units / (units - 1))
-    found = []
-    for level in levels:
-        t = float(distributions.t.ppf(0.5 + level / 2, units - 1))
-        if units < FEW:
-            half = t * stretch * float(np.std(replicates))
-            low, high = value - half, value + half
-        else:
-            tail = float(distributions.norm.cdf(-t * stretch))
-            low, high = np.quantile(replicates, [tail, 1 - tail])
-        low, high = np.clip([low, high], *bounds)
-        found.append(Interval(level, float(low), float(high)))
-    return tuple(found), "t with bootstrap standard error" if units < FEW else "expanded percentile"
+    t = distributions.t.ppf(0.5 + np.array(levels) / 2, units - 1) * stretch
+    tails = distributions.norm.cdf(-t)
+    if units < FEWEST_UNITS or tails.min() * len(replicates) < FEWEST_BEYOND:
+        half = t * np.std(replicates)
+        low, high, how = value - half, value + half, "t with bootstrap standard error"
+    else:
+        low, high = np.quantile(replicates, tails), np.quantile(replicates, 1 - tails)
+        how = "expanded percentile"
+    ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
+    return tuple(Interval(level, float(a), float(b)) for level, a, b in ends), how
 
 
 def summarise(
@@ -160,8 +160,8 @@ def bootstrap(
 ) -> Estimate:
     """Cluster bootstrap of a statistic of totals.
 
-    `totals` has shape (units, k): what each unit adds to each of k sums. `statistic` maps sums of shape (m, k) to values
-    of shape (m,), NaN where undefined. `n` is the number of rows behind the totals.
+    `totals` has shape (units, k): what each unit adds to each of k sums. `statistic` maps sums of shape (m, k) to
+    values of shape (m,), NaN where undefined. `n` is the number of rows behind the totals.
     """
     units = len(totals)
     with np.errstate(divide="ignore", invalid="ignore"):

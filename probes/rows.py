@@ -77,6 +77,12 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
     return _ordered(rows)
 
 
+def plain_or_all(table: pd.DataFrame) -> pd.DataFrame:
+    """The plain rows, or all rows where no prompt is plain."""
+    rows = plain(table)
+    return rows if len(rows) else _ordered(table)
+
+
 def counterfactual(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of counterfactual prompts (a family and a group each), in a fixed order."""
     if "family" not in table.columns or "group" not in table.columns:

@@ -54,15 +54,14 @@ __all__ = [
 def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> pd.Series[float]:
     """Mean of the column for each prompt, sorted by prompt; prompts where it is nowhere defined are absent."""
     rows = defined(table, [column])
-    means: pd.Series[float] = pd.Series(numbers(rows, column), index=rows[by].to_numpy()).groupby(level=0).mean()
-    return means
+    return pd.Series(numbers(rows, column), index=rows[by].to_numpy()).groupby(level=0).mean()
 
 
 def mean(
     *, table: pd.DataFrame, column: str, by: str = "prompt_id", bounds: Bounds = ANY, **how: Unpack[Resampling]
 ) -> Estimate:
     """Mean over prompts of the prompts' means: every prompt counts once, however many samples it has."""
-    values = prompt_means(table=table, column=column, by=by).to_numpy()
+    values = np.asarray(prompt_means(table=table, column=column, by=by), dtype=np.float64)
     return mean_of(values=values, n=len(defined(table, [column])), bounds=bounds,
                    undefined=f"no sample has a {column} value", **how)  # fmt: skip
 
@@ -89,9 +88,9 @@ def change(
     """How far the mean of a column moved from the base policy, paired by prompt; with two columns, how much further
     the first moved than the second.
 
-    Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is divided by the sd of
-    the base policy's samples (ddof 1), which is resampled too. Only rows where all the columns are defined count, and
-    prompts that both policies have such rows on.
+    Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is divided by the sd
+    of the base policy's samples (ddof 1), which is resampled too. Only rows where all the columns are defined count,
+    and prompts that both policies have such rows on.
     """
     rows, before = defined(table, columns), defined(base, columns)
     parts = [_change_totals(rows, before, column) for column in columns]
@@ -150,7 +149,7 @@ def independent_difference(
 
 
 def split_difference(*, table: pd.DataFrame, column: str, by: str, **how: Unpack[Resampling]) -> Estimate:
-    """Mean over the rows where the bool column `by` holds, minus the mean over the others; prompts are resampled whole."""
+    """Mean over the rows where the bool column `by` holds, minus the mean over the other rows."""
     rows = defined(table, [column])
     chosen = rows[by].to_numpy(dtype=bool)
     values = numbers(rows, column)
@@ -168,7 +167,7 @@ def ratio_of_sums(
     parts = pd.DataFrame({"top": numbers(rows, numerator), "bottom": numbers(rows, denominator)})
     totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
     return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=len(rows), bounds=bounds,
-                     undefined=f"no row has both {numerator} and {denominator}, or the latter sums to 0", **how)  # fmt: skip
+                     undefined=f"no row has both {numerator} and a {denominator} above 0", **how)  # fmt: skip
 
 
 # --- correlation -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from restaudit.record import BASE, ITERATION, Run
 
 LEVEL = 0.95
 SERIES = ("iteration", "metric", "value", "low", "high", "n", "n_prompts", "unit", "label", "reason")
-MEASURED = ("measurement", "value", "low", "high", "baseline", "unit", "n", "n_prompts", "method", "note")
+MEASURED = ("measurement", "value", "low", "high", "baseline", "unit", "note", "n", "n_prompts", "method")
 GATES = ("gate", "verdict", "metric", "value", "interval", "must_stay", "n_prompts", "mde", "why")
 SAMPLE = ("sample_id", "prompt_id", "text", "n_tokens", "reward", "human")
 
@@ -25,13 +25,11 @@ SAMPLE = ("sample_id", "prompt_id", "text", "n_tokens", "reward", "human")
 READ_ERRORS = (RestauditError, OSError, KeyError, TypeError, ValueError)
 
 REWARD = "Reward model"
-IS_BASE = "base policy: 0 by definition"
 HUMAN_NAMES = {
     "LEXICON": "LEXICON (human word ratings, aggregated)",
     "MODEL": "MODEL (trained on held-out raters)",
     "REFERENCE": "REFERENCE (chrF against human references)",
     "SIMULATED": "SIMULATED (a program stands in for raters)",
-    "NONE": "NONE (no human score is configured)",
 }
 GROUP_TITLES = {"divergence": "Divergence", "diversity": "Diversity", "bias": "Bias", "drift": "Drift"}
 
@@ -91,28 +89,22 @@ def reward_human_series(run: Run) -> pd.DataFrame:
 
     The base policy's own change is 0 without an interval, where that score was measured on it at all.
     """
-    changes = {"divergence.reward_change": REWARD, "divergence.human_change": human_score(run).name}
-    table = metric_series(run, changes)
-    if not iterations(run):
-        return table
-    base = {m.name: m for m in run.measurements(BASE)} if BASE in iterations(run) else {}
-    for change, level in (("divergence.reward_change", "divergence.reward"), ("divergence.human_change", "divergence.human")):
-        at_base = (table["metric"] == change) & (table["iteration"] == BASE)
-        score = base.get(level)
-        if score is not None and score.value is not None:
-            table.loc[at_base, ["value", "reason"]] = [0.0, IS_BASE]
-        elif score is not None:
-            table.loc[at_base, "reason"] = score.reason
-    return table
+    return _with_base(
+        run,
+        {"divergence.reward_change": REWARD, "divergence.human_change": human_score(run).name},
+        {"divergence.reward_change": "divergence.reward", "divergence.human_change": "divergence.human"},
+        at_base=0.0,
+    )
 
 
 def diversity_series(run: Run) -> pd.DataFrame:
     """Diversity relative to the base policy (columns: SERIES): Vendi score and distinct-2, the base policy at 1."""
-    table = metric_series(run, {"diversity.vendi_ratio": "Vendi score", "diversity.distinct_2_ratio": "distinct-2"})
-    at_base = table["iteration"] == BASE
-    table.loc[at_base, "value"] = 1.0
-    table.loc[at_base, "reason"] = "base policy: 1 by definition"
-    return table
+    return _with_base(
+        run,
+        {"diversity.vendi_ratio": "Vendi score", "diversity.distinct_2_ratio": "distinct-2"},
+        {"diversity.vendi_ratio": "diversity.vendi", "diversity.distinct_2_ratio": "diversity.distinct_2"},
+        at_base=1.0,
+    )
 
 
 def correlation_series(run: Run) -> pd.DataFrame:
@@ -143,7 +135,9 @@ def gate_table(decision: Decision) -> pd.DataFrame:
             "verdict": g.verdict,
             "metric": g.metric,
             "value": _number(g.value),
-            "interval": f"[{g.low:.3g}, {g.high:.3g}] at {g.level:.4g}" if g.low is not None and g.high is not None else "",
+            "interval": f"[{g.low:.3g}, {g.high:.3g}] at {g.level:.4g}"
+            if g.low is not None and g.high is not None
+            else "",
             "must_stay": f"{g.must_stay} {g.margin:g}",
             "n_prompts": g.n_prompts,
             "mde": _number(g.mde),
@@ -159,7 +153,7 @@ def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for m in run.measurements(iteration):
         first = m.name.split(".")[0]
-        groups.setdefault(GROUP_TITLES.get(first, first), []).append(_measured_row(m))
+        groups.setdefault(GROUP_TITLES.get(first, "Other"), []).append(_measured_row(m))
     return {title: pd.DataFrame(rows, columns=list(MEASURED)) for title, rows in groups.items()}
 
 
@@ -200,10 +194,29 @@ def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
         row = last.iloc[0]
         span = f", 95% interval {row['low']:.2f} to {row['high']:.2f}" if math.isfinite(row["low"]) else ""
         sentences.append(f"{label}: {row['value']:.2f} at {short_name(row['iteration'])}{span}.")
+    if table.empty:
+        return "No iteration was audited yet."
     if verdicts:
         said = ", ".join(f"{short_name(d.iteration)} {d.verdict}" for d in verdicts)
         sentences.append(f"Decisions: {said}.")
     return " ".join(sentences)
+
+
+def _with_base(run: Run, metrics: Mapping[str, str], absolute: Mapping[str, str], *, at_base: float) -> pd.DataFrame:
+    """A series of comparisons with the base policy, whose own point is known where its absolute score was measured."""
+    table = metric_series(run, metrics)
+    if BASE not in set(table["iteration"]):
+        return table
+    scores = {m.name: m for m in run.measurements(BASE)}
+    for metric, name in absolute.items():
+        row = (table["metric"] == metric) & (table["iteration"] == BASE)
+        score = scores.get(name)
+        if score is not None and score.value is not None:
+            table.loc[row, "value"] = at_base
+            table.loc[row, "reason"] = f"base policy: {at_base:g} by definition"
+        else:
+            table.loc[row, "reason"] = score.reason if score else f"no measurement is called {name}"
+    return table
 
 
 def _section(run: Run, key: str) -> Mapping[str, Any]:

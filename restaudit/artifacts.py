@@ -32,7 +32,7 @@ from restaudit.errors import BadInput
 MIRROR = "RESTAUDIT_MIRROR"
 CACHE = "RESTAUDIT_CACHE"
 _SHA = re.compile(r"[0-9a-f]{64}")
-_SCHEME = re.compile(r"([a-z][a-z0-9-]+):(?![\\/][^/])(.+)", re.DOTALL)
+_SCHEME = re.compile(r"([a-z][a-z0-9-]+):(.+)", re.DOTALL)
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+?)(?:!(?P<file>.+))?")
 _WHEEL = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+?)!(?P<member>[^!]+)")
 
@@ -56,7 +56,7 @@ def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None)
     if sha256 is not None and not _SHA.fullmatch(sha256):
         raise BadInput(f"{spec}: sha256 must be 64 lower-case hex digits, got '{sha256}'")
     match = _SCHEME.fullmatch(spec)
-    if match is None or len(match[1]) == 1:
+    if match is None:
         path, digest = _local(spec, sha256)
     elif (scheme := SCHEMES.get(match[1])) is not None:
         path, digest = scheme(spec, match[2], sha256)
@@ -110,13 +110,19 @@ def _url(spec: str, rest: str, sha256: str | None) -> tuple[Path, str]:
         if (found := _in_mirror(spec, candidate)) is not None:
             return found, _checked(str(found), digest_of(found), sha256)
 
+    if parts.path.endswith((".pkl", ".pickle")):
+        raise BadInput(
+            f"{spec}: is published as a Python pickle, which can run code when it is read and is not read here; put a "
+            f"converted copy at {wanted} in a folder and set {MIRROR} to that folder (docs/data.md says how)"
+        )
+
     def build(folder: Path) -> None:
         hint = f"download {address} to {wanted} in a folder and set {MIRROR} to that folder"
         fetch.download(address, folder / "download", spec=spec, hint=hint)
         fetch.unpack(folder / "download", member or None, folder / name, spec=spec)
         _checked(spec, fetch.raw_digest(folder / name), sha256)
 
-    return _cached(Path("url", sha256), name, build), sha256
+    return _cached(Path("url", sha256, name), name, build), sha256
 
 
 def _pypi(spec: str, rest: str, sha256: str | None) -> tuple[Path, str]:

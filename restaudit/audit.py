@@ -81,7 +81,7 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     current = job.weights(policy)
     if policy == BASE or current is None or job.config.audit.kl_samples == 0:
         return rows
-    from restaudit.data.prompts import as_messages
+    from restaudit.data.chats import as_messages
     from restaudit.policy import TrainingExample, token_kl
 
     plain = rows[rows["family"].isna()] if rows["family"].isna().any() else rows

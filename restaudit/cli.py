@@ -170,7 +170,12 @@ def verify(folder: Folder) -> None:
 
 def _register_plugins() -> None:
     for point in metadata.entry_points(group="restaudit.commands"):
-        point.load()(app)
+        try:
+            register = point.load()
+        except ImportError as e:
+            typer.echo(f"restaudit: the commands of '{point.name}' ({point.value}) are missing: {e}", err=True)
+            continue
+        register(app)
 
 
 def main() -> None:

@@ -90,12 +90,17 @@ class RowRules(Section):
 
 
 class SplitConfig(Section):
-    """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in families)."""
+    """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in families).
+
+    `near_duplicates`: `refuse` stops above `max_near_duplicate_share`; `drop` leaves out, and counts, the d_eval prompts
+    that resemble an audit prompt and the grow prompts that resemble one of either.
+    """
 
     shares: dict[Split, float] = {"grow": 0.5, "d_eval": 0.15, "audit": 0.35}
     sizes: dict[Split, int] = {}
     counterfactual_families: dict[Split, int] = {}
     near_duplicate_jaccard: float = Field(0.8, gt=0, le=1)
+    near_duplicates: Literal["refuse", "drop"] = "refuse"
     max_near_duplicate_share: float = Field(0.02, ge=0, le=1)
 
     @model_validator(mode="after")

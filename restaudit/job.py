@@ -134,7 +134,7 @@ class Job:
         self, prompts: pd.DataFrame, counts: Sequence[int], *, seed_name: str, label: str, prefix: str
     ) -> list[Samples]:
         """Draw `counts[k]` responses to each prompt from the policy as it stands; names are prefix/prompt_id/number."""
-        from restaudit.data.prompts import as_messages
+        from restaudit.data.chats import as_messages
         from restaudit.policy import SampleRequest, sample
 
         requests = [
@@ -152,7 +152,7 @@ class Job:
             )
 
     def scored(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Add reward, reward_01 and reward_spread to rows that have prompt_id and text (columns: SCORED and the rest)."""
+        """Add reward, reward_01 and reward_spread to rows that have prompt_id and text."""
         from restaudit.reward.ensemble import combine
 
         members = self.reward.score(self.prompt_texts(rows), rows["text"].tolist())
@@ -193,7 +193,7 @@ class Job:
 
     def prompt_texts(self, rows: pd.DataFrame) -> list[str]:
         """The plain text of each row's prompt."""
-        from restaudit.data.prompts import as_text
+        from restaudit.data.chats import as_text
 
         return [as_text(p) for p in self._prompt_rows(rows)["prompt"]]
 

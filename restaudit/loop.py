@@ -198,7 +198,7 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
 
 def _examples(job: Job, rows: pd.DataFrame, g: int | None) -> list[Any]:
     """Training examples: the tokens that were sampled, or those of a reference's text."""
-    from restaudit.data.prompts import as_messages
+    from restaudit.data.chats import as_messages
     from restaudit.policy import TrainingExample
 
     tokens: dict[str, tuple[int, ...]] = {}

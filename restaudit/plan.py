@@ -17,6 +17,7 @@ from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.gates import gate_level
 from restaudit.job import HUMAN, REWARD, Job, halt_message
+from restaudit.ledger import digest_file
 from restaudit.loop import rest
 from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
 from restaudit.steps import Content, Writer, seed_of
@@ -40,6 +41,10 @@ def start(config: Config, run: Path, reporter: Reporter) -> None:
 def resume(run: Path, reporter: Reporter) -> None:
     """Go on with a run from its first step that is not done. Raises Halted when a gate stopped it."""
     record = Run(run)
+    if not record.events or digest_file(run / "plan.json") != record.events[0].outputs.get("plan.json"):
+        raise BadInput(
+            f"{run}/plan.json was changed after it was sealed; a run goes on under its own plan or not at all"
+        )
     if record.state == "halted":
         facts = next(e.content for e in record.events if e.step == "halt")
         raise Halted(halt_message(run, facts["iteration"], facts["gates"]))

@@ -89,7 +89,7 @@ class Writer:
         return next(e.content for e in self.events if e.step == step)
 
     def note(self, key: str, value: Any) -> None:
-        """Put a fact that may differ between runs (timings, notices) beside the clock in the event of the step in hand."""
+        """Put a fact that may differ between runs (timings, notices) beside the clock of the step in hand."""
         self._notes.setdefault(key, []).append(value)
 
     def step(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import grow_table
 
 from restaudit import ledger, record
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.record import Run, list_runs
+from tests.recorded import grow_table
 
 
 def test_a_run_tells_its_iterations_measurements_and_decisions(recorded_run: Path) -> None:

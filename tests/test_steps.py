@@ -53,7 +53,11 @@ def test_a_failing_step_leaves_the_run_as_it_was(tmp_path):
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
-    with Writer(tmp_path), pytest.raises(BadInput, match=rf"another process is writing.*{os.getpid()}"), Writer(tmp_path):
+    with (
+        Writer(tmp_path),
+        pytest.raises(BadInput, match=rf"another process is writing.*{os.getpid()}"),
+        Writer(tmp_path),
+    ):
         pass
 
 
@@ -83,7 +87,9 @@ def test_a_full_disk_is_a_clear_stop_with_the_command_to_go_on(tmp_path):
 def test_a_disk_that_fills_while_the_ledger_is_written_leaves_the_step_undone(tmp_path, monkeypatch):
     with Writer(tmp_path) as w:
         w.step("a", "", two_files)
-        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        monkeypatch.setattr(
+            os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+        )
         with pytest.raises(RestauditError, match="everything before it is safe"):
             w.step("b", "", lambda _: {})
         monkeypatch.undo()
@@ -132,7 +138,12 @@ def test_clocks_and_hosts_do_not_enter_the_comparison_digest(tmp_path):
     def once(folder):
         with Writer(folder) as w:
             w.step("a", "", two_files)
-            w.step("env", "", lambda out: (out / "environment.json").write_text(folder.name) and {}, context=("environment.json",))
+            w.step(
+                "env",
+                "",
+                lambda out: (out / "environment.json").write_text(folder.name) and {},
+                context=("environment.json",),
+            )
         return ledger.comparison_digest(ledger.read(folder))
 
     assert once(tmp_path / "one") == once(tmp_path / "two")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import build_run, finish_step, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
 from restaudit import ledger, record
 from restaudit.errors import BadInput, Exit, VerificationFailed
 from restaudit.verify import recorded_bytes, verify
+from tests.recorded import build_run, finish_step, measured
 
 
 def _files(run: Path) -> list[str]:

@@ -93,7 +93,8 @@ def _passes(record: RatingRecord | PairRecord, ledger: RowLedger) -> bool:
         if not ledger.finite(where, "score", all(math.isfinite(s) for s in record.scores.values())):
             return False
         # The same text rated by another person is one more judgement, not a duplicate.
-        return ledger.first_time(where, "response", [(_item(record), rater) for rater in record.scores])
+        item = _item(record)
+        return ledger.first_time(where, "response", [(item, rater) for rater in record.scores])
     texts = [("prompt", record.prompt), ("chosen", record.first), ("rejected", record.second)]
     if not ledger.texts_ok(where, texts, may_be_empty=frozenset({"prompt"})):
         return False
@@ -107,24 +108,27 @@ def _passes(record: RatingRecord | PairRecord, ledger: RowLedger) -> bool:
         return False
     # Two opposite votes of raters who are not named are a disagreement; the same vote twice is a duplicate.
     chosen = {rater: record.first if vote > 0 else record.second for rater, vote in record.votes.items()}
-    keys = [(_item(record), rater, None if rater is not None else chosen[rater]) for rater in chosen]
+    item = _item(record)
+    keys = [(item, rater, None if rater is not None else chosen[rater]) for rater in chosen]
     return ledger.first_time(where, "chosen", keys)
 
 
 def _rating_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str, str, str, str | None, float]]:
     for r in records:
         if isinstance(r, RatingRecord):
+            item = _item(r)
             for rater, score in r.scores.items():
-                yield _item(r), r.prompt, r.response, rater, score
+                yield item, r.prompt, r.response, rater, score
 
 
 def _pair_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str, str, str, str, str | None]]:
     for r in records:
         if isinstance(r, PairRecord):
+            item = _item(r)
             for rater, vote in r.votes.items():
                 if vote:
                     chosen, rejected = (r.first, r.second) if vote > 0 else (r.second, r.first)
-                    yield _item(r), r.prompt, chosen, rejected, rater
+                    yield item, r.prompt, chosen, rejected, rater
 
 
 def _item(record: RatingRecord | PairRecord) -> str:

@@ -20,11 +20,14 @@ def in_part(source: TableSource, key: str) -> bool:
     """Whether a normalised text falls into `options.part`, for example "0-35" (percent, the end not included)."""
     if PART not in source.options:
         return True
-    given = str(source.options[PART])
-    match = _RANGE.fullmatch(given)
-    if match is None or not int(match[1]) < int(match[2]) <= 100:
-        raise BadInput(f"{source.source}: options.part is '{given}'; expected percentages such as 0-35")
-    return int(match[1]) / 100 <= fraction(key, "part") < int(match[2]) / 100
+    low, high = _bounds(source)
+    return low / 100 <= fraction(key, "part") < high / 100
+
+
+def disjoint(a: TableSource, b: TableSource) -> bool:
+    """Whether two uses of one file take parts of it that have no row in common."""
+    (low_a, high_a), (low_b, high_b) = _bounds(a), _bounds(b)
+    return high_a <= low_b or high_b <= low_a
 
 
 def limited(records: list[T], limit: int | None, ledger: RowLedger, key: Callable[[T], str]) -> list[T]:
@@ -34,3 +37,11 @@ def limited(records: list[T], limit: int | None, ledger: RowLedger, key: Callabl
     chosen = sorted(range(len(records)), key=lambda i: (fraction(key(records[i]), "limit"), i))[:limit]
     ledger.drop(f"over the limit of {limit}", len(records) - limit)
     return [records[i] for i in sorted(chosen)]
+
+
+def _bounds(source: TableSource) -> tuple[int, int]:
+    given = str(source.options.get(PART, "0-100"))
+    match = _RANGE.fullmatch(given)
+    if match is None or not int(match[1]) < int(match[2]) <= 100:
+        raise BadInput(f"{source.source}: options.part is '{given}'; expected percentages such as 0-35")
+    return int(match[1]), int(match[2])

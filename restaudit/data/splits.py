@@ -35,8 +35,16 @@ def make_splits(
     placed = [_place(key, use, config.shares) for key, use in zip(unit, prompts["use"], strict=True)]
     order = [fraction(key, f"size {seed}") for key in unit]
     table = prompts.assign(split=placed, _unit=unit, _order=order)
-    splits = {split: _cap(table[table["split"] == split], split, config) for split in SPLITS}
-    return splits, _overlaps(splits, config)
+    splits: dict[Split, pd.DataFrame] = {}
+    dropped: dict[str, int] = {}
+    # Audit first: what judges is chosen freely, and what trains makes way for it.
+    for split in reversed(SPLITS):
+        candidates = table[table["split"] == split]
+        if config.near_duplicates == "drop":
+            candidates, dropped[split] = _apart(candidates, list(splits.values()), config.near_duplicate_jaccard)
+        splits[split] = _cap(candidates, split, config)
+    ordered = {split: splits[split] for split in SPLITS}
+    return ordered, {**_overlaps(ordered, config), "dropped": dropped}
 
 
 def overlap(left: Sequence[str], right: Sequence[str], limit: float = 0.8) -> dict[str, Any]:
@@ -70,6 +78,15 @@ def _place(key: str, use: Sequence[Split], shares: Mapping[Split, float]) -> Spl
             return split
         point -= weight
     return next(s for s, w in zip(reversed(allowed), reversed(weights), strict=True) if w > 0)
+
+
+def _apart(table: pd.DataFrame, others: list[pd.DataFrame], limit: float) -> tuple[pd.DataFrame, int]:
+    """The prompts (whole families) that resemble none of the others, and how many were left out."""
+    texts = [normalise(p) for p in table["prompt"]]
+    known = [normalise(p) for other in others for p in other["prompt"]]
+    close = {table["_unit"].iloc[i] for i, _, _ in near_pairs(texts, known, limit)}
+    apart = table[~table["_unit"].isin(close)]
+    return apart, len(table) - len(apart)
 
 
 def _cap(table: pd.DataFrame, split: Split, config: SplitConfig) -> pd.DataFrame:
@@ -132,7 +149,7 @@ def _overlaps(splits: Mapping[Split, pd.DataFrame], config: SplitConfig) -> dict
                 raise BadInput(
                     f"data.splits: {share:.1%} of the {split} prompts have a near-duplicate in {earlier} (limit "
                     f"{config.max_near_duplicate_share:.1%}, Jaccard ≥ {config.near_duplicate_jaccard:g}), for example "
-                    f"'{texts[earlier][i][:80]}' and '{texts[split][j][:80]}' ({similarity:.2f}); remove them, "
-                    "or raise data.splits.max_near_duplicate_share if you accept it (it is recorded)"
+                    f"'{texts[earlier][i][:80]}' and '{texts[split][j][:80]}' ({similarity:.2f}); set "
+                    "data.splits.near_duplicates: drop, or raise max_near_duplicate_share if you accept it"
                 )
     return report

@@ -20,8 +20,8 @@ def token_kl(
 ) -> list[tuple[float, int]]:
     """(KL in nats summed over a response, its tokens) for each example, KL(policy at `current` ‖ policy at `base`).
 
-    At every prefix the policy's own sample visits, the sum over the whole vocabulary is exact (temperature 1), which has
-    far less variance than the log-ratio of the sampled token alone. The prefixes themselves come from however
+    At every prefix the policy's own sample visits, the sum over the whole vocabulary is exact (temperature 1), which
+    has far less variance than the log-ratio of the sampled token alone. The prefixes themselves come from however
     the examples were sampled. The policy is left at `current`.
     """
     import torch

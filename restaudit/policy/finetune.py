@@ -82,8 +82,8 @@ def fine_tune(
                     norm = float(torch.nn.utils.clip_grad_norm_(masters, config.max_grad_norm))
                     if not (math.isfinite(loss) and math.isfinite(norm)):
                         raise TrainingDiverged(
-                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, step {step}, learning rate "
-                            f"{rate:.3g}: lower loop.train.learning_rate; nothing of this step was recorded"
+                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, step {step}, "
+                            f"learning rate {rate:.3g}: lower loop.train.learning_rate; nothing of this step was recorded"
                         )
                     optimiser.step()
                     policy.write_back()
@@ -96,7 +96,7 @@ def fine_tune(
         policy.model.eval()
 
 
-def response_logprobs(policy: Policy, model: Any, rows: Branches) -> torch.Tensor:
+def response_logprobs(model: Any, rows: Branches) -> torch.Tensor:
     """Log-probability of every response token, (tokens,), float32; the head runs on response positions only."""
     import torch
 
@@ -122,7 +122,7 @@ def _accumulate(
     model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
     for group in _bounded(branch_rows(batch), config.forward_tokens):
         rows = collate(group, policy.tokenizer.pad_token_id, policy.device)
-        logp = response_logprobs(policy, model, rows)
+        logp = response_logprobs(model, rows)
         loss = loss_of(logp, rows.sequence).sum() / tokens
         loss.backward()
         total += float(loss.detach())

@@ -15,7 +15,9 @@ EXAMPLES = [TrainingExample((10 + k % 3, 11, 12), (40 + k % 3, 41, 42, 2)) for k
 
 
 def fresh(path, training="lora", **more):
-    return load_policy(PolicyConfig(model="tiny", dtype="float32", training=training, **more), path, device="cpu", seed=0)
+    return load_policy(
+        PolicyConfig(model="tiny", dtype="float32", training=training, **more), path, device="cpu", seed=0
+    )
 
 
 def train(policy, *, epochs=3, rate=1e-2, config=CONFIG, seed=1):
@@ -30,7 +32,7 @@ def test_what_is_trained_on_becomes_likelier(tiny_policy, training, loss):
     def nll():
         model = policy.model.get_base_model() if training == "lora" else policy.model
         with torch.no_grad():
-            return -float(response_logprobs(policy, model, collate(branch_rows(EXAMPLES), 0, "cpu")).mean())
+            return -float(response_logprobs(model, collate(branch_rows(EXAMPLES), 0, "cpu")).mean())
 
     before = nll()
     train(policy, epochs=8, config=CONFIG.model_copy(update={"loss": loss}))

@@ -36,7 +36,7 @@ def test_only_response_tokens_are_targets():
 def test_packed_rows_give_the_log_probabilities_of_separate_sequences(policy):
     model = policy.model.get_base_model()
     with torch.no_grad():
-        packed = response_logprobs(policy, model, collate(branch_rows(EXAMPLES), 0, "cpu"))
+        packed = response_logprobs(model, collate(branch_rows(EXAMPLES), 0, "cpu"))
         plain = []
         for e in (EXAMPLES[0], EXAMPLES[1], EXAMPLES[3], EXAMPLES[2]):
             ids = torch.tensor([[*e.prompt, *e.response]])
@@ -52,7 +52,7 @@ def test_packed_rows_give_the_gradient_of_separate_sequences(policy):
     def gradient(groups):
         weight.grad = None
         for group in groups:
-            (-response_logprobs(policy, model, collate(branch_rows(group), 0, "cpu")).sum()).backward()
+            (-response_logprobs(model, collate(branch_rows(group), 0, "cpu")).sum()).backward()
         return weight.grad.clone()
 
     torch.testing.assert_close(gradient([EXAMPLES]), gradient([[e] for e in EXAMPLES]), atol=1e-5, rtol=1e-3)

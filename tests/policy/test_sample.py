@@ -23,7 +23,9 @@ def policy(tiny_policy) -> Policy:
 
 def requests(policy, prompts=("a quiet film", "the plot", "music and a long line of words here"), n=3):
     return [
-        SampleRequest(f"p{k}", tuple(policy.prompt_tokens([{"role": "user", "content": p}])), tuple(f"p{k}/{j}" for j in range(n)))
+        SampleRequest(
+            f"p{k}", tuple(policy.prompt_tokens([{"role": "user", "content": p}])), tuple(f"p{k}/{j}" for j in range(n))
+        )
         for k, p in enumerate(prompts)
     ]
 
@@ -55,7 +57,7 @@ def test_log_probability_is_that_of_the_model_at_temperature_one(policy):
         prompt = next(r.tokens for r in requests(policy) if r.prompt_id == s.prompt_id)
         batch = collate(branch_rows([TrainingExample(prompt, s.tokens)]), 0, "cpu")
         with torch.no_grad():
-            again = response_logprobs(policy, policy.model.get_base_model(), batch).sum()
+            again = response_logprobs(policy.model.get_base_model(), batch).sum()
         assert s.logprob == pytest.approx(float(again), abs=1e-3)
 
 
@@ -105,6 +107,8 @@ def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(polic
 
 
 def test_a_prompt_that_is_too_long_is_refused_by_its_first_words(tiny_policy):
-    short = load_policy(PolicyConfig(model="tiny", dtype="float32", max_prompt_tokens=3), tiny_policy, device="cpu", seed=0)
+    short = load_policy(
+        PolicyConfig(model="tiny", dtype="float32", max_prompt_tokens=3), tiny_policy, device="cpu", seed=0
+    )
     with pytest.raises(BadInput, match=r"a long prompt.*max_prompt_tokens is 3"):
         short.prompt_tokens([{"role": "user", "content": "a long prompt about nothing"}])

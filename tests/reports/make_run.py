@@ -1,4 +1,4 @@
-"""Fabricates run folders with the real record, ledger and gates functions, so that reports can be tested without training.
+"""Fabricates run folders with the real record, ledger and gates functions, so that reports are tested without training.
 
 As a script: `python tests/reports/make_run.py FOLDER [STATE]` writes one run.
 """
@@ -263,7 +263,9 @@ def _measurements(iteration: str, p: Point, looks: int, *, human: bool) -> list[
         *,
         missing: str | None = None,
     ) -> Measurement:
-        spans = tuple(Interval(level, value - half * k, value + half * k) for level, k in zip(levels, (1, 1.27)))
+        spans = tuple(
+            Interval(level, value - half * k, value + half * k) for level, k in zip(levels, (1, 1.27), strict=True)
+        )
         return Measurement(
             name=name,
             value=None if missing else value,

@@ -21,8 +21,8 @@ def pairs(opened: Opened) -> Feedbacks:
             yield Dropped(row.where, "malformed")
         elif chosen[0] != rejected[0]:
             yield Dropped(row.where, "different contexts")
-        elif chosen[1] == rejected[1]:
-            yield Dropped(row.where, "same reply twice")
+        elif chosen[0][-1]["role"] != "user":
+            yield Dropped(row.where, "malformed")
         else:
             yield PairRecord(row.where, from_messages(chosen[0]), chosen[1], rejected[1], {None: 1})
 
@@ -32,7 +32,7 @@ def prompts(opened: Opened) -> Prompts:
     turns = opened.option("turns", "single", ("single", "all"))
     for row in opened.rows():
         parsed = dialogue(row.values.get("chosen"))
-        if parsed is None:
+        if parsed is None or parsed[0][-1]["role"] != "user":
             yield Dropped(row.where, "malformed")
         elif turns == "single" and len(parsed[0]) > 1:
             yield Dropped(row.where, "more than one turn")
@@ -43,8 +43,8 @@ def prompts(opened: Opened) -> Prompts:
 def dialogue(text: Any) -> tuple[list[Message], str] | None:
     r"""Split "\n\nHuman: …\n\nAssistant: …" into the messages before the last reply, and that reply.
 
-    Turns of one speaker in a row are joined. None where the text does not start with a human turn or has no reply
-    to one at its end.
+    Turns of one speaker in a row are joined. None where the text does not start with a human turn or does not end
+    with a reply; the messages may end with the assistant's where the reply goes on with its turn.
     """
     if not isinstance(text, str) or not text.startswith("\n\nHuman:"):
         return None
@@ -58,7 +58,4 @@ def dialogue(text: Any) -> tuple[list[Message], str] | None:
             messages[-1]["content"] += f"\n\n{content.strip()}"
         else:
             messages.append({"role": _ROLE[speaker], "content": content.strip()})
-    if messages[-1]["role"] == "assistant":
-        # The reply continues an assistant turn: what was before it is context, so the pair is still one on one context.
-        messages.append({"role": "user", "content": ""})
     return messages, reply.strip()

@@ -11,7 +11,7 @@ from restaudit.errors import BadInput
 
 LEXICON_RATERS = 10
 LOW, HIGH = -4, 4
-# The files round differently; 195 tweets differ by more than this, three by less than a tenth of it.
+# Roundings differ between the files; 195 tweets differ by more than that (up to several points).
 MEANS_AGREE = 0.02
 
 

@@ -1,0 +1,102 @@
+"""The commands that explain a run (`restaudit ui`, `restaudit chart`), and what happens after a run ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restaudit.errors import BadInput, RestauditError
+
+VIEWER = Path(__file__).parent / "viewer" / "app.py"
+REPORT = Path("report")
+CHART = "reward_human"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `ui` and `chart` to the command line; called through the entry point `restaudit.commands`."""
+    app.command()(ui)
+    app.command()(chart)
+
+
+def after_run(run_path: Path) -> list[str]:
+    """Draw the chart of a run that ended, as SVG and PNG under its report folder; returns the lines to print.
+
+    A run is never failed for its picture: where matplotlib is missing or a measurement cannot be read, the line says
+    so and names the command that draws it later.
+    """
+    later = f"restaudit chart {run_path}"
+    if not _installed("matplotlib"):
+        return [f"chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]', then {later}"]
+    try:
+        drawn = [draw(run_path, run_path / REPORT / f"{CHART}{suffix}") for suffix in (".svg", ".png")]
+    except RestauditError as e:
+        return [f"chart: not drawn: {e}; try again with: {later}"]
+    return [f"chart: {drawn[0]}"]
+
+
+def draw(run_path: Path, out: Path) -> Path:
+    """Draw one chart of a run folder and return where it is. Raises BadInput where matplotlib is not installed."""
+    if not _installed("matplotlib"):
+        raise BadInput("a chart needs matplotlib, which is not installed: pip install 'restaudit[charts]'")
+    from reports.chart import reward_human_chart
+    from restaudit.record import Run
+
+    reward_human_chart(Run(run_path), out)
+    return out
+
+
+def viewer_command(port: int) -> list[str]:
+    """How Streamlit is started: on this machine's own address, guarded against other sites' requests, sending nothing.
+
+    Raises BadInput where Streamlit is not installed.
+    """
+    if not (_installed("streamlit") and _installed("altair")):
+        raise BadInput("the app needs streamlit, which is not installed: pip install 'restaudit[app]'")
+    options = {
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "server.enableCORS": "true",
+        "server.enableXsrfProtection": "true",
+        "server.showEmailPrompt": "false",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+    }
+    return [sys.executable, "-m", "streamlit", "run", str(VIEWER), *(f"--{k}={v}" for k, v in options.items())]
+
+
+def ui(
+    runs: Annotated[Path, typer.Argument(metavar="[RUNS_DIR]", help="The folder that holds the runs.")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on this machine only.")] = 8501,
+) -> None:
+    """Open the app on a folder of runs (127.0.0.1 only; nothing is sent anywhere)."""
+    command = viewer_command(port)
+    if runs.exists() and not runs.is_dir():
+        raise BadInput(f"{runs}: not a folder; give the folder that holds the runs")
+    environment = {**os.environ, "RESTAUDIT_RUNS": str(runs.resolve())}
+    if os.name == "posix":
+        # Streamlit takes this process over, so that whoever stops `restaudit ui` stops the server.
+        os.execve(command[0], command, environment)
+    try:
+        code = subprocess.call(command, env=environment)
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise BadInput(f"the app ended with code {code}; Streamlit's own message is above (port taken? use --port)")
+
+
+def chart(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[Path | None, typer.Option(help="A .svg or .png file (default: in the run's report folder).")] = None,
+) -> None:
+    """Draw reward against human score over the iterations of a run."""
+    typer.echo(draw(run, out or run / REPORT / f"{CHART}.svg"))
+
+
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None

@@ -1,0 +1,141 @@
+"""The page that shows one run: decisions, reward against human score, measurements, samples."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from reports import series
+from reports.viewer import charts, reading, samples, tables, words
+from restaudit.record import Run, Summary
+
+
+def _choose() -> Summary:
+    found = {s.path.name: s for s in reading.summaries(str(st.session_state["runs_root"]))}
+    if not found:
+        st.info("There is no run to show yet. The Runs page says how to make the first one.", title="No runs here yet")
+        st.stop()
+    asked = st.query_params.get("run")
+    if asked is not None and asked not in found:
+        st.warning("The address names a run that is not in this folder; the newest one is shown.")
+    names = list(found)
+    start = names.index(asked) if asked in found else 0
+    name = st.selectbox("Run", names, index=start, key=f"run_{asked}", width=460, label_visibility="collapsed")
+    if name != asked:
+        st.query_params["run"] = name
+    return found[name]
+
+
+def _header() -> Summary:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        summary = _choose()
+        look = words.state(summary.state)
+        st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
+        if summary.steps_planned:
+            st.caption(f"{summary.steps_done} of {summary.steps_planned} steps", width="content")
+        if summary.started:
+            st.text(f"started {summary.started[:16].replace('T', ' ')} UTC")
+    return summary
+
+
+def _broken(problem: str) -> None:
+    st.error("Nothing of it is shown, since nothing in it can be relied on.", title="This run folder cannot be read")
+    st.code(problem, language=None, wrap_lines=True)
+
+
+def _decisions(view: reading.Overview) -> None:
+    st.header("Decisions")
+    if not view.decisions:
+        st.caption("No gate has decided yet: decisions come after each Improve step's audit.")
+        return
+    with st.container(horizontal=True):
+        for d in view.decisions:
+            look = words.verdict(d.verdict)
+            known = d.verdict if d.verdict in words.VERDICTS else "unknown"
+            st.badge(f"{series.short_name(d.iteration)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
+    last = view.decisions[-1]
+    if last.verdict == "HALT":
+        which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
+        st.error(
+            "The table below says which gate, and why.",
+            title=f"Training was stopped at {series.short_name(last.iteration)}",
+        )
+        st.text(f"Gates that said HALT: {which}")
+
+
+def _picture(view: reading.Overview) -> None:
+    st.header("Reward against human score")
+    human = view.human.name
+    wide, narrow = st.columns([2, 1], gap="medium")
+    with wide:
+        title = "Change from the base policy, in base-policy standard deviations"
+        chart = charts.lines(view.changes, view.iterations, human, title=title, dotted=0.0, height=460)
+        st.altair_chart(chart, key="reward_human", alt=series.describe(view.changes, view.decisions))
+        for label in (series.REWARD, human):
+            if reason := series.why_missing(view.changes, label):
+                st.text(f"{label} was not measured: {reason}")
+    with narrow:
+        for table, title, dotted, key in (
+            (view.diversity, "Diversity, base policy = 1", 1.0, "diversity"),
+            (view.correlation, "Reward–human correlation", 0.0, "correlation"),
+        ):
+            if table["value"].notna().any():
+                chart = charts.lines(table, view.iterations, human, title=title, dotted=dotted, height=225)
+                st.altair_chart(chart, key=key, alt=series.describe(table))
+            else:
+                st.text(f"{title} was not measured: {table['reason'].iloc[-1]}")
+    st.caption("Bars are 95% intervals, prompts resampled and paired with the base policy. What the human score is:")
+    st.text(f"{human}. {view.human.description}")
+    st.text(f"Reward: {view.reward_unit}.")
+
+
+def _detail(run: Run, view: reading.Overview) -> None:
+    st.header("What was measured")
+    verdicts = {d.iteration: d for d in view.decisions}
+
+    def written(iteration: str) -> str:
+        decision = verdicts.get(iteration)
+        known = decision is not None and decision.verdict in words.VERDICTS
+        sign = f" {words.verdict(decision.verdict).sign} {decision.verdict}" if decision and known else ""
+        return series.short_name(iteration) + sign
+
+    iteration = st.segmented_control(
+        "Iteration",
+        view.iterations,
+        default=view.iterations[-1],
+        required=True,
+        key=f"iteration_{run.path.name}",
+        format_func=written,
+    )
+    chosen = str(iteration)
+    if chosen in verdicts:
+        st.subheader("Gates")
+        tables.gates(verdicts[chosen])
+    else:
+        st.caption("The base policy is what the others are compared with; no gate decides about it.")
+    st.subheader("Measurements")
+    tables.measurements(reading.measurements(run, chosen))
+
+
+def _show(summary: Summary) -> None:
+    run = Run(summary.path)
+    view = reading.overview(run)
+    if not view.iterations:
+        st.info("The charts appear after the base policy's audit.", title="Nothing has been measured yet")
+        st.text(f"Human score: {view.human.name}. {view.human.description}")
+        return
+    _decisions(view)
+    _picture(view)
+    _detail(run, view)
+    st.header("Samples side by side")
+    samples.side_by_side(run, view.iterations, view.human.name)
+
+
+st.title("Run")
+chosen_run = _header()
+if chosen_run.problem is not None:
+    _broken(chosen_run.problem)
+else:
+    try:
+        _show(chosen_run)
+    except series.READ_ERRORS as error:
+        _broken(f"{type(error).__name__}: {error}")

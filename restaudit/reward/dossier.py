@@ -1,0 +1,66 @@
+"""The reward model's papers: one JSON file that says what it is, what it was made from, and what nobody knows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from restaudit.errors import BadInput
+from restaudit.record import write_json
+
+FILE = "dossier.json"
+SCHEMA = "restaudit.reward-dossier/1"
+MISSING = "MISSING"
+
+
+def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
+    """Write the dossier; a fact that is None becomes "MISSING", since silence could be read as "nothing to say".
+
+    Raises BadInput for a number that JSON cannot hold.
+    """
+    try:
+        write_json({"schema": SCHEMA, **{k: _said(v) for k, v in facts.items()}}, out / FILE)
+    except ValueError as e:
+        raise BadInput(f"{out / FILE}: a fact cannot be written: {e}") from None
+
+
+def read_dossier(out: Path, kind: str) -> dict[str, Any]:
+    """Read the dossier of a reward of this kind. Raises BadInput when it is absent, or of another schema or kind."""
+    path = out / FILE
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: missing; this folder holds no reward model that was built here") from None
+    except ValueError as e:
+        raise BadInput(f"{path}: not valid JSON ({e})") from None
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        found = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
+        raise BadInput(f"{path}: schema {found!r}; this version of restaudit reads {SCHEMA!r}")
+    if facts.get("kind") != kind:
+        raise BadInput(f"{path}: the reward here is of kind {facts.get('kind')!r}, the configuration asks for {kind!r}")
+    return facts
+
+
+def digest_facts(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON (RFC 8785) of some facts, in hex."""
+    return hashlib.sha256(rfc8785.dumps(dict(facts))).hexdigest()
+
+
+def same_as_recorded(what: str, expected: str, got: str) -> None:
+    """Raise BadInput when something a reward is made of is no longer what its dossier says."""
+    if expected != got:
+        raise BadInput(
+            f"{what} is not the one the reward's dossier records: expected sha256 {expected}, got {got}; "
+            "bring the recorded one back, or start a new run"
+        )
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _said(v) for k, v in value.items()}
+    return MISSING if value is None else value

