@@ -2,11 +2,13 @@
 #
 # PYTHON   the interpreter that .venv is made from (3.11 or newer)
 # WORKERS  pytest processes
+# BENCHMARKS  which of benchmarks/ `make bench` runs
 # RUNS     where `make ui` looks for runs
 
 PYTHON  ?= python3
 WORKERS ?= 2
 RUNS    ?= runs
+BENCHMARKS ?= record_scale sampling improve
 BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -35,7 +37,7 @@ ui: .venv/.demo ## open the app on the runs under RUNS
 	$(BIN)/restaudit ui $(RUNS)
 
 bench: .venv/.bench ## run every benchmark and print its ratios (many minutes)
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove .venv and caches; runs are left alone
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from restaudit.artifacts import resolve
-from restaudit.config import Config, load
+from restaudit.config import Config
+from restaudit.configure import load
 from restaudit.data.chats import as_messages
 from restaudit.data.prompts import load_prompts
 from restaudit.policy import Policy, load_policy

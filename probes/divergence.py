@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,8 @@ def _changes(
 
     start = None if base is None else 0.0  # a policy's change from itself, by definition
     gap = change("reward", "human")
+    if gap.value is not None:
+        gap = replace(gap, method=f"{gap.method}, on samples that have both scores")
     detail = dict(about)
     if base is not None and gap.value is not None:
         detail |= _expected(rows, base, how)

@@ -26,6 +26,7 @@ from probes.texts import (
     match,
     over,
     prompt_distances,
+    remembered,
     vendi,
 )
 
@@ -36,13 +37,17 @@ NO_EMBED = "no embedding of texts was given"
 
 @dataclass(frozen=True)
 class SetStatistic:
-    """A statistic of a whole set of texts, and how it is compared with the base policy's, if it is."""
+    """A statistic of a whole set of texts, and whether its ratio to the base policy's is measured too.
+
+    `ratio` replaces the plain quotient of the two where that would not compare like with like.
+    """
 
     name: str
     unit: str
     direction: Direction
     bounds: Bounds
     of: Callable[[Texts], Setwise]
+    compared: bool = False
     ratio: Callable[[Texts, Texts], Setwise] | None = None
     embedded: bool = False
     share: bool = False
@@ -50,11 +55,10 @@ class SetStatistic:
 
 SET_STATISTICS = (
     SetStatistic("distinct_1", "share", "higher", SHARE, partial(distinct, order=1)),
-    SetStatistic("distinct_2", "share", "higher", SHARE, partial(distinct, order=2), partial(distinct_ratio, order=2)),
-    SetStatistic("vendi", "effective number of texts", "higher", (1.0, np.inf), vendi,
-                 lambda texts, base: over(vendi(texts), vendi(base)), embedded=True),
-    SetStatistic("compression_ratio", "bytes after / before", "higher", (0.0, np.inf), compression,
-                 lambda texts, base: over(compression(texts), compression(base))),
+    SetStatistic("distinct_2", "share", "higher", SHARE, partial(distinct, order=2), compared=True,
+                 ratio=partial(distinct_ratio, order=2)),
+    SetStatistic("vendi", "effective number of texts", "higher", (1.0, np.inf), vendi, compared=True, embedded=True),
+    SetStatistic("compression_ratio", "bytes after / before", "higher", (0.0, np.inf), compression, compared=True),
     SetStatistic("duplicates", "share", "lower", SHARE, duplicates, share=True),
 )  # fmt: skip
 
@@ -71,30 +75,30 @@ def run(evidence: Evidence) -> list[Measurement]:
 def _of_set(
     statistic: SetStatistic, now: Texts, then: Texts | None, evidence: Evidence, detail: Mapping[str, Any]
 ) -> list[Measurement]:
-    absent = "the policy has no text" if not now.n else None
-    if statistic.embedded and evidence.embed is None:
-        absent = NO_EMBED
-
     def estimate(setwise: Setwise, bounds: Bounds, log: bool = False) -> Estimate:
         return jackknife(statistic=setwise, units=len(now.texts), n=now.n, levels=evidence.levels, seed=evidence.seed,
                          bounds=bounds, log=log, share=statistic.share)  # fmt: skip
 
-    value = unmeasured(absent) if absent else estimate(statistic.of(now), statistic.bounds)
-    before = None if absent or then is None else statistic.of(then)(np.arange(len(then.texts)))
-    name = f"diversity.{statistic.name}"
-    found = [
-        value.measured(name, unit=statistic.unit, version=VERSION, direction=statistic.direction, baseline=before,
-                       detail=detail)
-    ]  # fmt: skip
-    if statistic.ratio is not None:
-        if absent or then is None:
-            compared, start = unmeasured(absent or IS_BASE), None
-        else:
-            compared, start = estimate(statistic.ratio(now, then), ANY, log=True), 1.0  # a policy over itself
-        found.append(
-            compared.measured(f"{name}_ratio", unit="ratio to the base policy", version=VERSION,
-                              direction=statistic.direction, baseline=start, detail=detail)
-        )  # fmt: skip
+    before = start = None
+    if statistic.embedded and evidence.embed is None:
+        value = compared = unmeasured(NO_EMBED)
+    elif not now.n:
+        value = compared = unmeasured("the policy has no text")
+    else:
+        here = remembered(statistic.of(now))
+        value, compared = estimate(here, statistic.bounds), unmeasured(IS_BASE)
+        if then is not None:
+            there = remembered(statistic.of(then))
+            before, start = there(np.arange(len(then.texts))), 1.0  # the base policy over itself
+            if statistic.compared:
+                ratio = statistic.ratio(now, then) if statistic.ratio else over(here, there)
+                compared = estimate(ratio, ANY, log=True)
+    name, better = f"diversity.{statistic.name}", statistic.direction
+    found = [value.measured(name, unit=statistic.unit, version=VERSION, direction=better, baseline=before,
+                            detail=detail)]  # fmt: skip
+    if statistic.compared:
+        found.append(compared.measured(f"{name}_ratio", unit="ratio to the base policy", version=VERSION,
+                                       direction=better, baseline=start, detail=detail))  # fmt: skip
     return found
 
 

@@ -42,8 +42,8 @@ def jackknife(
     """Estimate ± t·SE with the delete-a-group jackknife for unequal groups (Busing, Meijer & Van der Leeden 1999).
 
     `statistic` maps the positions of the prompts that stay (in rising order) to a value, NaN where undefined. With
-    `log` the interval is made for its logarithm and mapped back, as suits a ratio. With `share` a value of exactly 0
-    or 1 that no prompt changes gets Wilson's interval, every prompt one trial. The jackknife variance is on average too
+    `log` the interval is made for its logarithm and mapped back, as suits a ratio. With `share`, where leaving prompts
+    out shows no spread, the interval is Wilson's, every prompt one trial. The jackknife variance is on average too
     large rather than too small (Efron & Stein 1981), and t has (groups - 1) degrees of freedom. The interval is for the
     statistic's expectation at this number of prompts: these statistics change with the size of the set.
     """
@@ -60,12 +60,14 @@ def jackknife(
     if not np.isfinite(left).all() or (log and (left <= 0).any()):
         return replace(whole, method=method, reason="no interval: undefined when a group of prompts is left out")
     centre, without = (np.log(value), np.log(left)) if log else (value, left)
-    if np.ptp(without) <= 1e-12 * max(1.0, abs(centre)) and abs(without[0] - centre) <= 1e-12 * max(1.0, abs(centre)):
-        if share and value in (0.0, 1.0):
-            ends = tuple(wilson(successes=value * units, trials=units, level=level) for level in levels)
-            return replace(whole, intervals=ends, method="Wilson, each prompt one trial (all samples agree)")
-        return replace(whole, method=method, reason="no interval: the same whichever prompts are left out")
     error = _standard_error(centre, without, np.array([len(part) for part in parts]))
+    if error <= 1e-12 * max(1.0, abs(centre)):
+        if share:
+            ends = tuple(wilson(successes=value * units, trials=units, level=level) for level in levels)
+            return replace(
+                whole, intervals=ends, method="Wilson, each prompt one trial (leaving prompts out shows no spread)"
+            )
+        return replace(whole, method=method, reason="no interval: the same whichever prompts are left out")
     t = [float(distributions.t.ppf(0.5 + level / 2, len(parts) - 1)) for level in levels]
     found = tuple(_interval(level, centre, k * error, log, bounds) for level, k in zip(levels, t, strict=True))
     if not all(np.isfinite([i.low, i.high]).all() for i in found):

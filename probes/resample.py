@@ -140,7 +140,7 @@ def summarise(
         return replace(whole, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples")
     if np.ptp(finite) <= 1e-12 * max(1.0, abs(value)):
         if bounds == SHARE and (np.isclose(value, 0) or np.isclose(value, 1)):
-            ends = tuple(wilson(successes=value * units, trials=units, level=level) for level in levels)
+            ends = tuple(wilson(successes=round(value) * units, trials=units, level=level) for level in levels)
             return replace(whole, intervals=ends, method=f"Wilson, each {unit} one trial (all samples agree)")
         return replace(whole, reason=f"no interval: all {units} {unit}s give the same value, so none shows its spread")
     ends, how = interval_ends(value=value, replicates=finite, units=units, levels=levels, bounds=bounds)
@@ -180,7 +180,9 @@ def wilson(*, successes: float, trials: int, level: float) -> Interval:
     share, shrink = successes / trials, 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / shrink
     half = z / shrink * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
-    return Interval(level, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+    low = 0.0 if successes <= 0 else max(0.0, centre - half)
+    high = 1.0 if successes >= trials else min(1.0, centre + half)
+    return Interval(level, float(low), float(high))
 
 
 def normal_mean(*, values: Array, levels: Sequence[float]) -> tuple[Interval, ...]:

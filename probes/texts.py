@@ -142,16 +142,11 @@ def vendi(texts: Texts) -> Setwise:
     if texts.vectors is None:
         raise ValueError("the Vendi score needs embeddings")
     vectors = texts.vectors
-    # K and the smaller of VᵀV and VVᵀ have the same eigenvalues above 0.
-    by_prompt = np.stack([v.T @ v for v in vectors]) if texts.n and vectors[0].shape[1] < texts.n else None
 
     def score(chosen: Chosen) -> float:
-        n = sum(len(vectors[p]) for p in chosen)
-        if by_prompt is not None:
-            kernel = by_prompt[chosen].sum(axis=0) / n
-        else:
-            stacked = np.concatenate([vectors[p] for p in chosen])
-            kernel = stacked @ stacked.T / n
+        rows = np.concatenate([vectors[p] for p in chosen])
+        # RRᵀ and RᵀR have the same eigenvalues above 0: take the smaller one.
+        kernel = (rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows) / len(rows)
         eigenvalues = np.linalg.eigvalsh(kernel)
         eigenvalues = eigenvalues[eigenvalues > 1e-12]
         return float(np.exp(-(eigenvalues * np.log(eigenvalues)).sum()))
@@ -190,6 +185,19 @@ def over(top: Setwise, bottom: Setwise) -> Setwise:
         return top(chosen) / below if below > 0 else float("nan")
 
     return ratio
+
+
+def remembered(setwise: Setwise) -> Setwise:
+    """The same statistic, which does not count again for prompts it has counted before."""
+    known: dict[bytes, float] = {}
+
+    def value(chosen: Chosen) -> float:
+        key = chosen.tobytes()
+        if key not in known:
+            known[key] = setwise(chosen)
+        return known[key]
+
+    return value
 
 
 def prompt_distances(texts: Texts) -> Array:

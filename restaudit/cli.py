@@ -63,7 +63,7 @@ def init(
     names: Annotated[bool, typer.Option("--list", help="List the recipes instead.")] = False,
 ) -> None:
     """Print a complete commented configuration: restaudit init > my.yaml."""
-    from restaudit.config import recipe_names, recipe_text
+    from restaudit.configure import recipe_names, recipe_text
 
     typer.echo("\n".join(recipe_names()) if names else recipe_text(recipe).rstrip())
 
@@ -95,7 +95,7 @@ def demo(
 
 
 def _run(name: str, runs: Path, out: Path | None, changes: list[str], quiet: bool) -> None:
-    from restaudit.config import load
+    from restaudit.configure import load
     from restaudit.console import Reporter
     from restaudit.plan import start
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from restaudit.config import Config, TableSource, load, parse, recipe_names, recipe_text
+from restaudit.config import Config, TableSource
+from restaudit.configure import load, parse, recipe_names, recipe_text
 from restaudit.data.adapters import FEEDBACK, PROMPTS
 from restaudit.errors import BadInput
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from restaudit import config
+from restaudit import configure
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "lm_eval", "streamlit", "sklearn", "matplotlib", "trl", "datasets")
@@ -41,11 +41,11 @@ def test_imports_only_point_down() -> None:
 
 
 def test_every_recipe_of_the_source_tree_is_packaged_and_valid() -> None:
-    names = config.recipe_names()
+    names = configure.recipe_names()
     assert "reviews" in names
     for name in names:
         assert resources.files("restaudit.recipes").joinpath(f"{name}.yaml").is_file()
-        assert config.load(name).name
+        assert configure.load(name).name
 
 
 def test_no_source_file_is_too_long_to_read_in_one_sitting() -> None:

@@ -35,8 +35,17 @@ def lines(table: pd.DataFrame, iterations: Sequence[str], human: str, *, title: 
             labelOverlap=True,
         ),
     )
-    legend = alt.Legend(title=None, orient="top", labelLimit=700, values=shown, symbolSize=90, symbolOpacity=1, symbolStrokeWidth=0, offset=2)
-    key = legend if len(shown) > 1 else None
+    legend = alt.Legend(
+        title=None,
+        orient="top",
+        labelLimit=700,
+        values=shown,
+        symbolSize=90,
+        symbolOpacity=1,
+        symbolStrokeWidth=0,
+        offset=2,
+    )
+    key = legend if table["label"].nunique() > 1 else None
     colour = alt.Color("label:N", scale=alt.Scale(domain=every), legend=key)
     tooltip = [
         alt.Tooltip("name:N", title="after"),

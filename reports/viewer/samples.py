@@ -53,7 +53,7 @@ def side_by_side(run: Run, iterations: Sequence[str], human: str) -> None:
     )
     st.caption("Prompt")
     st.text(texts.get(prompt, prompt))
-    st.caption(f"The reward model scored each text; the human score is {_kind(human)}.")
+    st.text(f"Human score: {human}")
     for column, iteration, table in zip(st.columns(2), (left, right), tables, strict=True):
         with column:
             st.subheader(f"After {series.short_name(str(iteration))}" if iteration != BASE else "Base policy")
@@ -85,11 +85,6 @@ def _show(card: _Card) -> None:
 
 def _score(value: float) -> str:
     return f"{value:+.2f}" if math.isfinite(value) else "not defined"
-
-
-def _kind(human: str) -> str:
-    word = human.split(" ")[0]
-    return word if word.isalpha() and word.isupper() else "described above"
 
 
 def _one_line(text: str) -> str:

@@ -43,7 +43,7 @@ def measurements(groups: dict[str, pd.DataFrame]) -> None:
     """Every measurement of one iteration, a tab a group; what was not measured says why."""
     for tab, (title, table) in zip(st.tabs(list(groups), key="groups"), groups.items(), strict=True):
         tab.dataframe(
-            table,
+            table if table["note"].any() else table.drop(columns="note"),
             hide_index=True,
             key=f"measured_{title}",
             alt=f"{title} measurements of this iteration with 95% intervals",

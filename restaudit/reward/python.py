@@ -81,7 +81,7 @@ class PythonModel:
         return UNIT
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """Score responses: array (n, members), float64. Raises BadInput naming the row of a value that is not finite."""
+        """Score responses: array (n, members), float64. Raises BadInput naming a row that is not finite."""
         if not len(responses):
             return np.empty((0, self.members))
         values = finite(self.scorer.values(prompts, responses), responses, self.scorer.name)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 VALIDATION = "validation.parquet"
 UNITS = {"regression": "rating units (mean of raters)", "bradley_terry": "log-odds of being preferred (Bradley-Terry)"}
+PURPOSE = "Predicts how the training raters would judge a text; used as the reward that selects samples."
 LIMITS = (
     "A reward is a prediction of these raters' judgements of texts like these; on other texts it extrapolates.",
     "Training it further away from such texts (as a policy does when it is optimised) is not covered by validation.",
@@ -117,7 +118,9 @@ def fit(
     return Fitted(tuple(members), data, left, right, tuple(found))
 
 
-def build_trained(config: TrainedReward, out: Path, *, rules: RowRules, device: str, seed: int) -> TrainedModel:
+def build_trained(
+    config: TrainedReward, out: Path, *, rules: RowRules, device: str, seed: int, purpose: str = PURPOSE
+) -> TrainedModel:
     """Read the judgements, train, and write weights.safetensors, dossier.json and validation.parquet into `out`."""
     from safetensors.torch import save_file
 
@@ -135,7 +138,7 @@ def build_trained(config: TrainedReward, out: Path, *, rules: RowRules, device: 
     save_file(tensors, str(out / WEIGHTS))
     write_validation(fitted, out / VALIDATION)
     facts = _facts(config, feedback, artifact, encoder, fitted, seed)
-    facts |= {"weights_sha256": digest_file(out / WEIGHTS).sha256}
+    facts |= {"purpose": purpose, "weights_sha256": digest_file(out / WEIGHTS).sha256}
     facts["digest"] = _digest(facts)
     write_dossier(out, facts)
     weights = tuple(m.weights for m in fitted.members)
@@ -155,7 +158,7 @@ def load_trained(config: TrainedReward, out: Path, *, device: str) -> TrainedMod
         raise BadInput(f"{path}: missing; the reward model cannot be loaded without its weights")
     same_as_recorded(str(path), facts["weights_sha256"], digest_file(path).sha256)
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
-    same_as_recorded(f"reward.encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
+    same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
     tensors = load_file(str(path))
     weights = tuple(
         {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{k}.")}
@@ -207,7 +210,6 @@ def _facts(
     return {
         "kind": "trained",
         "name": f"trained/{data.objective}",
-        "purpose": "Predicts how the training raters would judge a text; used as the reward that selects samples.",
         "unit": UNITS[data.objective],
         "members": len(fitted.members),
         "objective": data.objective,

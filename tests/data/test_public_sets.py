@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from restaudit.artifacts import MIRROR
-from restaudit.config import DataConfig, PromptSource, RowRules, TableSource, load, recipe_names
+from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
+from restaudit.configure import load, recipe_names
 from restaudit.data import Feedback, load_feedback, load_prompts, make_splits, overlap
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

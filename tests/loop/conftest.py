@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from restaudit.config import Config, parse
+from restaudit.config import Config
+from restaudit.configure import parse
 from restaudit.console import Reporter
 
 REWARD = '''
@@ -45,7 +46,9 @@ def job_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     for k in range(8):
         for group, name in (("one", "Ann"), ("two", "Bob")):
-            rows.append({"prompt": f"Review film number {k} by {name}.", "family": f"film{k}", "group": group})
+            rows.append(
+                    {"prompt": f"Review film number {k} by {name}.", "reference": None, "family": f"film{k}", "group": group}
+                )
     (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     (tmp_path / "rewards_of_test.py").write_text(REWARD, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

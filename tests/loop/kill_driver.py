@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from restaudit import ledger, plan, steps
-from restaudit.config import parse
+from restaudit.configure import parse
 from restaudit.console import Reporter
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from restaudit.config import parse
+from restaudit.configure import parse
 from restaudit.plan import resume, start
 from restaudit.record import Run
 from restaudit.verify import verify

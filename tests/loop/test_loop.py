@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from restaudit import plan
-from restaudit.config import parse
+from restaudit.configure import parse
 from restaudit.errors import BadInput, Exit, Halted
 from restaudit.plan import planned_steps, resume, start
 from restaudit.record import SAMPLES, Run, read_table

@@ -14,14 +14,22 @@ def _choose() -> Summary:
     if not found:
         st.info("There is no run to show yet. The Runs page says how to make the first one.", title="No runs here yet")
         st.stop()
-    asked = st.query_params.get("run")
-    if asked is not None and asked not in found:
-        st.warning("The address names a run that is not in this folder; the newest one is shown.")
-    names = list(found)
-    start = names.index(asked) if asked in found else 0
-    name = st.selectbox("Run", names, index=start, key=f"run_{asked}", width=460, label_visibility="collapsed")
-    if name != asked:
-        st.query_params["run"] = name
+    if "run" not in st.session_state and "run" not in st.query_params:
+        st.switch_page(__file__, query_params={"run": next(iter(found))})
+    name = st.selectbox(
+        "Run",
+        list(found),
+        index=None,
+        key="run",
+        bind="query-params",
+        placeholder="Choose a run",
+        label_visibility="collapsed",
+        width=460,
+    )
+    # The address and the browser are not to be trusted with a path: only a name that was found is opened.
+    if name not in found:
+        st.info("The address names a run that is not in this folder. Choose one of the list.", title="No such run")
+        st.stop()
     return found[name]
 
 
@@ -83,8 +91,8 @@ def _picture(view: reading.Overview) -> None:
                 st.altair_chart(chart, key=key, alt=series.describe(table))
             else:
                 st.text(f"{title} was not measured: {table['reason'].iloc[-1]}")
-    st.caption("Bars are 95% intervals, prompts resampled and paired with the base policy. What the human score is:")
-    st.text(f"{human}. {view.human.description}")
+    st.caption("Bars are 95% intervals, prompts resampled and paired with the base policy.")
+    st.text(f"Human score: {human}. {view.human.description}")
     st.text(f"Reward: {view.reward_unit}.")
 
 

@@ -1,0 +1,127 @@
+"""Read a configuration: a recipe by name or a YAML file, `--set` changes, and messages that name the key to mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from restaudit.config import Config
+from restaudit.errors import BadInput
+from restaudit.presets import apply_preset
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes, sorted."""
+    folder = resources.files("restaudit.recipes")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The commented YAML of a packaged recipe."""
+    if name not in recipe_names():
+        raise BadInput(f"no recipe '{name}'{_nearest(name, recipe_names())}; there are: {', '.join(recipe_names())}")
+    return (resources.files("restaudit.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the preset, and validate."""
+    path = Path(name_or_file)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            text, where = path.read_text(encoding="utf-8"), str(path)
+        except FileNotFoundError:
+            raise BadInput(f"{path}: no such file (recipes by name: {', '.join(recipe_names())})") from None
+        except UnicodeDecodeError as e:
+            raise BadInput(f"{path}: not UTF-8 text (byte {e.start})") from None
+        except OSError as e:
+            raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
+    else:
+        text, where = recipe_text(name_or_file), f"recipe {name_or_file}"
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise BadInput(f"{where}{line}: not valid YAML: {getattr(e, 'problem', e)}") from None
+    if not isinstance(raw, dict):
+        raise BadInput(f"{where}: expected a mapping with keys such as policy, data, reward, loop")
+    for item in overrides:
+        _apply(raw, item)
+    return parse(raw, where)
+
+
+def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
+    """Validate a mapping; the message of a failure names the key, what was expected and the nearest valid key."""
+    try:
+        return Config.model_validate(apply_preset(dict(raw)))
+    except ValidationError as e:
+        raise BadInput("\n".join(f"{where}: {_explain(err)}" for err in e.errors())) from None
+
+
+def _apply(raw: dict[str, Any], item: str) -> None:
+    key, eq, value = item.partition("=")
+    if not eq or not key:
+        raise BadInput(f"--set {item}: expected key.path=value")
+    node: Any = raw
+    parts = key.split(".")
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise BadInput(f"--set {item}: {'.'.join(parts[:i])} has {len(node)} entries; expected an index")
+            if last:
+                node[int(part)] = yaml.safe_load(value)
+            else:
+                node = node[int(part)]
+        elif isinstance(node, dict):
+            if last:
+                node[part] = yaml.safe_load(value)
+            else:
+                node = node.setdefault(part, {})
+        else:
+            raise BadInput(f"--set {item}: {'.'.join(parts[:i])} is a value, not a section")
+
+
+def _nearest(word: str, valid: Iterable[str]) -> str:
+    hit = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean '{hit[0]}'?)" if hit else ""
+
+
+def _explain(err: Any) -> str:
+    loc = [str(p) for p in err["loc"]]
+    path = ".".join(loc)
+    if err["type"] == "extra_forbidden":
+        valid = _keys_at(loc[:-1])
+        return f"{path}: unknown key{_nearest(loc[-1], valid)}; valid keys here: {', '.join(sorted(valid))}"
+    if err["type"] == "missing":
+        return f"{path}: missing; it must be given"
+    message = err["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(err.get("input"), dict | list | tuple | BaseModel) else f" (got {err.get('input')!r})"
+    return f"{path or 'config'}: {message}{got}"
+
+
+def _keys_at(loc: list[str]) -> list[str]:
+    """Valid keys of the section that an error location points into (unions carry their tag in the location)."""
+    models: list[type[BaseModel]] = [Config]
+    for part in loc:
+        found: list[type[BaseModel]] = []
+        for model in models:
+            if part in model.model_fields:
+                found += _sections(model.model_fields[part].annotation)
+            kind = model.model_fields.get("kind")
+            if part.isdigit() or (kind is not None and part in get_args(kind.annotation)):
+                found.append(model)
+        models = found or models
+    return sorted({k for m in models for k in m.model_fields})
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [s for a in get_args(annotation) for s in _sections(a)]

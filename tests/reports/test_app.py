@@ -1,0 +1,183 @@
+"""The app shows every kind of run folder without an exception, and text from a run only as text."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from make_run import HOSTILE, State, make_run
+from streamlit.testing.v1 import AppTest
+
+from reports.viewer.app import runs_root
+
+ROOT = Path(__file__).parents[2]
+RUN_PAGE = "reports/viewer/app_pages/run.py"
+
+
+def _app(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+
+
+def _run_page(root: Path, monkeypatch: pytest.MonkeyPatch, name: str | None = None) -> AppTest:
+    at = _app(root, monkeypatch).switch_page(RUN_PAGE)
+    if name is not None:
+        at.query_params["run"] = name
+    return at.run()
+
+
+def _shown_as_markup(at: AppTest) -> str:
+    kinds = ("markdown", "caption", "header", "subheader", "title", "error", "warning", "info", "html")
+    return "\n".join(str(e.value) for kind in kinds for e in at.get(kind))
+
+
+def test_an_empty_folder_says_how_to_make_the_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = _app(tmp_path / "absent", monkeypatch)
+    assert not at.exception
+    assert at.code[0].value == "make demo"
+    page = _run_page(tmp_path / "absent", monkeypatch)
+    assert not page.exception
+    assert page.info
+
+
+def test_the_list_shows_every_run_with_words_for_state_and_decisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for state in get_args(State):
+        make_run(tmp_path / state, state)
+    at = _app(tmp_path, monkeypatch)
+    assert not at.exception
+    table = at.dataframe[0].value.set_index("folder")
+    assert set(table.index) == set(get_args(State))
+    assert table.loc["halted", "state"] == "✕ halted"
+    assert table.loc["halted", "decisions"].endswith("✕ HALT")
+    assert "changed after it was written" in table.loc["broken", "problem"]
+
+
+@pytest.mark.parametrize("state", get_args(State))
+def test_every_run_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> None:
+    make_run(tmp_path / state, state)
+    at = _run_page(tmp_path, monkeypatch, state)
+    assert not at.exception
+    assert at.selectbox[0].value == state
+    charts = len(at.get("vega_lite_chart"))
+    assert charts == {"broken": 0, "half": 0, "nulls": 2}.get(state, 3)
+    assert bool(at.error) == (state in ("broken", "halted"))
+
+
+def test_the_human_score_is_named_with_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    at = _run_page(tmp_path, monkeypatch)
+    texts = [t.value for t in at.text]
+    assert any("LEXICON (human word ratings, aggregated)" in t and "Nobody rated these texts" in t for t in texts)
+
+
+def test_every_decision_is_written_as_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    at = _run_page(tmp_path, monkeypatch)
+    badges = " ".join(m.value for m in at.markdown)
+    for words in ("G1·I1 OK", "G2·I1 INCONCLUSIVE", "G2·I2 WARN"):
+        assert words in badges
+
+
+def test_a_halt_is_said_first_with_the_gates_that_said_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run", "halted")
+    at = _run_page(tmp_path, monkeypatch)
+    assert any(t.value == "Gates that said HALT: harm, collapse" for t in at.text)
+    gates = at.dataframe[0].value.set_index("gate")
+    assert gates.loc["harm", "verdict"] == "✕ HALT"
+
+
+def test_choosing_an_iteration_shows_its_gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    at = _run_page(tmp_path, monkeypatch)
+    assert (at.dataframe[0].value["verdict"] == "! WARN").any()
+    at.segmented_control(key="iteration_run").set_value("g01/i01").run()
+    assert not at.exception
+    assert (at.dataframe[0].value["verdict"] == "✓ OK").all()
+    at.segmented_control(key="iteration_run").set_value("g00/i00").run()
+    assert not at.exception
+    assert any("no gate decides about it" in c.value for c in at.caption)
+
+
+def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    at = _run_page(tmp_path, monkeypatch)
+    at.selectbox(key="prompt_run").set_value("audit001").run()
+    assert not at.exception
+    texts = [t.value for t in at.text]
+    assert HOSTILE[0] in texts
+    assert HOSTILE[1] in texts
+    assert HOSTILE[2] in texts
+    markup = _shown_as_markup(at)
+    assert not any(text in markup for text in HOSTILE)
+
+
+def test_two_iterations_are_shown_for_the_same_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    at = _run_page(tmp_path, monkeypatch)
+    at.selectbox(key="prompt_run").set_value("audit003").run()
+    at.selectbox(key="left_run").set_value("g01/i01").run()
+    texts = [t.value for t in at.text]
+    assert sum("g01/i01 written on it" in t for t in texts) == 2
+    assert sum("g02/i02 written on it" in t for t in texts) == 2
+
+
+def test_a_name_that_is_not_in_the_folder_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "runs" / "inside")
+    make_run(tmp_path / "outside")
+    at = _run_page(tmp_path / "runs", monkeypatch, "../outside")
+    assert not at.exception
+    assert at.info
+    assert not at.header
+    assert at.selectbox[0].options == ["inside"]
+
+
+def test_another_run_can_be_chosen_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "one")
+    make_run(tmp_path / "two", "halted")
+    at = _run_page(tmp_path, monkeypatch, "one")
+    assert not at.error
+    at.selectbox(key="run").set_value("two").run()
+    assert not at.exception
+    assert at.selectbox(key="run").value == "two"
+    assert at.error
+
+
+def test_without_a_name_the_newest_run_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "one")
+    make_run(tmp_path / "two", "halted")
+    at = _run_page(tmp_path, monkeypatch)
+    assert not at.exception
+    assert at.selectbox(key="run").value == "two"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["g02/i02/measurements.json", "g02/i02/audit.parquet", "g02/i02", "data/audit.parquet"],
+)
+def test_a_file_that_went_missing_is_a_message_not_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    target = make_run(tmp_path / "run") / missing
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    at = _run_page(tmp_path, monkeypatch)
+    assert not at.exception
+    assert at.error or at.warning
+    assert any(Path(missing).name in c.value for c in at.code)
+
+
+def test_malformed_measurements_are_a_message_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (make_run(tmp_path / "run") / "g01/i01/measurements.json").write_text('{"measurements": [{"name": 3}]}')
+    at = _run_page(tmp_path, monkeypatch)
+    assert not at.exception
+    assert at.error
+
+
+def test_the_folder_comes_from_the_argument_then_the_environment_then_the_default() -> None:
+    environment = {"RESTAUDIT_RUNS": "elsewhere"}
+    assert runs_root("app.py", ["app.py", "given"], environment) == Path("given")
+    assert runs_root("app.py", ["app.py"], environment) == Path("elsewhere")
+    assert runs_root("app.py", ["pytest", "tests"], {}) == Path("runs")

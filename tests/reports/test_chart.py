@@ -1,0 +1,103 @@
+"""The chart is the same bytes for the same run, says what it shows, and draws every kind of run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+from xml.etree import ElementTree
+
+import pytest
+from make_run import State, make_run
+
+from reports.chart import reward_human_chart
+from restaudit.errors import BadInput
+from restaudit.record import Run
+
+DRAW = """
+import sys
+from pathlib import Path
+from reports.chart import reward_human_chart
+from restaudit.record import Run
+reward_human_chart(Run(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_two_processes_draw_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    run = make_run(tmp_path / "run")
+    digests = set()
+    for seed in ("1", "2"):
+        out = tmp_path / f"{seed}{suffix}"
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        root = Path(__file__).parents[2]
+        subprocess.run([sys.executable, "-c", DRAW, str(run), str(out)], check=True, env=environment, cwd=root)
+        digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
+    reward_human_chart(Run(run), tmp_path / f"here{suffix}")
+    digests.add(hashlib.sha256((tmp_path / f"here{suffix}").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("state", [s for s in get_args(State) if s != "broken"])
+def test_every_readable_run_can_be_drawn(tmp_path: Path, state: State) -> None:
+    out = tmp_path / "chart.svg"
+    reward_human_chart(Run(make_run(tmp_path / "run", state)), out)
+    root = ElementTree.fromstring(out.read_text())
+    assert root.get("role") == "img"
+    assert root.findtext("{http://www.w3.org/2000/svg}title") == "Reward against human score: reviews-trial"
+
+
+def test_the_svg_says_in_words_what_it_shows(tmp_path: Path) -> None:
+    out = tmp_path / "chart.svg"
+    reward_human_chart(Run(make_run(tmp_path / "run", "halted")), out)
+    words = ElementTree.fromstring(out.read_text()).get("aria-label", "")
+    assert "LEXICON (human word ratings, aggregated): -0.62 at G1·I2" in words
+    assert "G1·I2 HALT" in words
+
+
+def test_the_picture_holds_no_date_and_no_path(tmp_path: Path) -> None:
+    out = tmp_path / "chart.svg"
+    reward_human_chart(Run(make_run(tmp_path / "run")), out)
+    text = out.read_text()
+    assert "dc:date" not in text
+    assert str(tmp_path) not in text
+
+
+def test_a_hostile_label_is_drawn_and_escaped(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    plan = json.loads((run / "plan.json").read_text())
+    plan["human"]["label"] = '"><script>alert(1)</script> $\\frac{ \x07'
+    (run / "plan.json").write_text(json.dumps(plan))
+    out = tmp_path / "chart.svg"
+    reward_human_chart(Run(run), out)
+    root = ElementTree.fromstring(out.read_text())
+    assert not [e for e in root.iter() if e.tag.endswith("script")]
+
+
+def test_more_iterations_than_there_is_room_for_keep_their_markers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import make_run as fabric
+
+    many = {"g00/i00": fabric.HEALTHY["g00/i00"]}
+    for k in range(1, 13):
+        many[f"g{(k + 3) // 4:02d}/i{(k - 1) % 4 + 1:02d}"] = fabric.Point(0.1 * k, 0.05 * k, 0.6, 40 - k, 0.7, 0.05)
+    monkeypatch.setattr(fabric, "HEALTHY", many)
+    out = tmp_path / "chart.svg"
+    reward_human_chart(Run(fabric.make_run(tmp_path / "run")), out)
+    assert "G3·I4" in ElementTree.fromstring(out.read_text()).get("aria-label", "")
+
+
+def test_another_file_type_is_refused_with_the_two_that_work(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"\.svg or \.png, not as \.pdf"):
+        reward_human_chart(Run(make_run(tmp_path / "run")), tmp_path / "chart.pdf")
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot write the chart there"):
+        reward_human_chart(Run(make_run(tmp_path / "run")), tmp_path / "file" / "chart.svg")

@@ -1,0 +1,63 @@
+"""The real 135M model, the real encoder and the real ratings, at a size of about a minute (run by .ci/run)."""
+
+import pytest
+
+from restaudit.artifacts import resolve
+from restaudit.cli import SMALL
+from restaudit.configure import load
+from restaudit.console import Reporter
+from restaudit.errors import Halted, VerificationFailed
+from restaudit.plan import start
+from restaudit.record import Run
+from restaudit.verify import verify
+
+pytestmark = pytest.mark.realmodel
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("real") / "run"
+    config = load("reviews", [*SMALL, "loop.sampling.max_tokens=24", "loop.train.learning_rate=2.0e-3"])
+    try:
+        start(config, folder, Reporter(quiet=True))
+    except Halted as e:
+        assert "by the sealed policy" in str(e)
+    return Run(folder)
+
+
+@pytest.mark.timeout(900)
+def test_the_reward_model_trained_on_words_predicts_held_out_raters(run):
+    import json
+
+    found = {m["name"]: m for m in json.loads((run.path / "reward_model/dossier.json").read_text())["validation"]}
+    assert found["validation.pearson"]["value"] > 0.75
+
+
+@pytest.mark.timeout(900)
+def test_the_policy_writes_sentences(run):
+    texts = run.audit("g00/i00")["text"]
+    assert texts.str.split().str.len().median() >= 8
+    assert texts.is_unique
+
+
+@pytest.mark.timeout(900)
+def test_the_kept_set_has_the_higher_rewards(run):
+    rows, kept = run.grow("g01"), run.kept("g01/i01")
+    mine = rows["sample_id"].isin(set(kept["sample_id"]))
+    assert rows.loc[mine, "reward"].min() > rows.loc[~mine, "reward"].median()
+
+
+@pytest.mark.timeout(900)
+def test_the_run_verifies_and_a_flipped_byte_is_named(run):
+    assert verify(run.path).finished
+    path = run.path / "g01" / "grow.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(VerificationFailed, match=r"g01/grow\.parquet"):
+        verify(run.path)
+
+
+def test_the_policy_artifact_is_pinned():
+    config = load("reviews")
+    assert resolve(config.policy.model, sha256=config.policy.sha256).sha256 == config.policy.sha256
