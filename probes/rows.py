@@ -87,7 +87,8 @@ def counterfactual(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of counterfactual prompts (a family and a group each), in a fixed order."""
     if "family" not in table.columns or "group" not in table.columns:
         return table.iloc[:0].assign(family=None, group=None)
-    return _ordered(table[table["family"].notna() & table["group"].notna()])
+    rows = table[table["family"].notna() & table["group"].notna()]
+    return _ordered(rows.assign(family=rows["family"].astype(str), group=rows["group"].astype(str)))
 
 
 def sampled(table: pd.DataFrame) -> pd.DataFrame:
@@ -118,4 +119,6 @@ def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Note
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values(["prompt_id", "sample_id"], kind="stable")
+    # As plain strings: categories would bring prompts and groups back that no row has.
+    names = {c: table[c].astype(str) for c in ("prompt_id", "sample_id")}
+    return table.assign(**names).sort_values(["prompt_id", "sample_id"], kind="stable")

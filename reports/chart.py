@@ -127,10 +127,15 @@ def _draw(run: Run) -> Figure:
         _note(main, "No iteration was audited yet.")
 
     _panel(diversity, "Diversity, base policy = 1", pad=19)
-    styles = {"Vendi score": VENDI, "distinct-2": DISTINCT}
-    _lines(diversity, series.diversity_series(run), names, styles)
+    ratios, styles = series.diversity_series(run), {"Vendi score": VENDI, "distinct-2": DISTINCT}
+    missing = {label: reason for label in styles if (reason := series.why_missing(ratios, label))}
+    measured = {label: style for label, style in styles.items() if label not in missing}
+    _lines(diversity, ratios, names, measured)
     _frame(diversity, names, dotted=1.0, at_least=(0.8, 1.02))
-    _legend_above(diversity, styles)
+    if measured:
+        _legend_above(diversity, measured)
+    else:
+        _note(diversity, f"not measured: {missing['Vendi score']}")
 
     _panel(correlation, "Reward–human correlation")
     _lines(correlation, r, names, {"reward–human correlation": CORRELATION})
@@ -310,14 +315,8 @@ def _footer(figure: Figure, changes: pd.DataFrame) -> None:
     if not prompts:
         return
     count = f"{prompts[0]}" if len(prompts) == 1 else f"{prompts[0]} to {prompts[-1]}"
-    figure.text(
-        0.012,
-        0.028,
-        f"Bars are 95% intervals: {count} audit prompts resampled, paired with the base policy on the same prompts.",
-        fontsize=8,
-        color=FAINT,
-        va="center",
-    )
+    text = f"Bars are 95% intervals over {count} audit prompts; changes are paired with the base policy's own outputs."
+    figure.text(0.012, 0.028, text, fontsize=8, color=FAINT, va="center")
 
 
 def _short(text: str, limit: int) -> str:

@@ -31,6 +31,7 @@ HUMAN_NAMES = {
     "REFERENCE": "REFERENCE (chrF against human references)",
     "SIMULATED": "SIMULATED (a program stands in for raters)",
 }
+KINDS = {"lexicon": "LEXICON", "model": "MODEL", "reference": "REFERENCE", "python": "SIMULATED", "none": "NONE"}
 GROUP_TITLES = {"divergence": "Divergence", "diversity": "Diversity", "bias": "Bias", "drift": "Drift"}
 
 
@@ -43,15 +44,25 @@ class Human:
 
 
 def human_score(run: Run) -> Human:
-    """The human score's name, always with its kind in words, and its description."""
-    plan = _section(run, "human")
-    label = str(plan.get("label") or "NONE")
-    return Human(HUMAN_NAMES.get(label, label), str(plan.get("description") or "The plan does not describe it."))
+    """The human score's name, always with its kind in words, and its description.
+
+    Every audit records both; before the first audit the configured kind gives the name.
+    """
+    audited = iterations(run)
+    if audited:
+        found = _section(run.scores(audited[0]), "human")
+        label, described = str(found.get("label") or "NONE"), str(found.get("description") or "It is not described.")
+    else:
+        kind = str(_section(_section(run.plan, "config"), "human").get("kind") or "none")
+        label, described = KINDS.get(kind, kind), "The first audit will describe it."
+    return Human(HUMAN_NAMES.get(label, label), described)
 
 
 def reward_unit(run: Run) -> str:
-    """The unit of the reward, as the plan says."""
-    return str(_section(run, "reward").get("unit") or "reward units")
+    """The unit of the reward, as the first audit recorded it."""
+    audited = iterations(run)
+    found = _section(run.scores(audited[0]), "reward") if audited else {}
+    return str(found.get("unit") or "reward units")
 
 
 def iterations(run: Run) -> list[str]:
@@ -219,8 +230,8 @@ def _with_base(run: Run, metrics: Mapping[str, str], absolute: Mapping[str, str]
     return table
 
 
-def _section(run: Run, key: str) -> Mapping[str, Any]:
-    section = run.plan.get(key)
+def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = raw.get(key)
     return section if isinstance(section, dict) else {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from restaudit import __version__
-from restaudit.errors import Exit, Halted, RestauditError
+from restaudit.errors import Halted, Interrupted, RestauditError
 
 app = typer.Typer(
     name="restaudit",
@@ -115,17 +116,18 @@ def resume(folder: Folder, quiet: Quiet = False) -> None:
     _finish(folder, lambda: go_on(folder, reporter))
 
 
-def _finish(folder: Path, work: object) -> None:
+def _finish(folder: Path, work: Callable[[], None]) -> None:
     """Do the work; print the summary and run the after-run hooks also when a gate stopped it."""
     from restaudit.summary import print_summary
 
     began = time.monotonic()
     halted: Halted | None = None
     try:
-        assert callable(work)
         work()
     except Halted as e:
         halted = e
+    except KeyboardInterrupt:
+        raise Interrupted(f"the step in hand was dropped; go on with: restaudit resume {folder}") from None
     print_summary(folder)
     for hook in metadata.entry_points(group="restaudit.finished"):
         for line in hook.load()(folder):
@@ -182,24 +184,10 @@ def main() -> None:
     """Entry point: every expected failure is one message on standard error and its exit code."""
     _register_plugins()
     try:
-        app(standalone_mode=False)
+        app()
     except RestauditError as e:
         typer.echo(f"restaudit: {e}", err=True)
         sys.exit(int(e.exit_code))
-    except KeyboardInterrupt:
-        typer.echo("restaudit: interrupted; the step in hand was dropped (restaudit resume RUN goes on)", err=True)
-        sys.exit(int(Exit.INTERRUPTED))
-    except typer.Exit as e:
-        sys.exit(e.exit_code)
-    except typer.Abort:
-        sys.exit(int(Exit.INTERRUPTED))
-    except Exception as e:
-        import click
-
-        if not isinstance(e, click.ClickException):
-            raise
-        e.show()
-        sys.exit(int(Exit.BAD_INPUT))
 
 
 if __name__ == "__main__":

@@ -139,7 +139,14 @@ def _artifacts(config: Config) -> dict[str, Artifact]:
 
 
 def _prepare_machine(config: Config) -> None:
+    import warnings
+
     import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # peft asks transformers 5 for a name it is about to drop; nothing a user could do about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
     threads = len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads
     torch.set_num_threads(threads)

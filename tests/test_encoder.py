@@ -72,7 +72,7 @@ def test_a_decoder_works_and_an_empty_text_is_its_first_special_token(tiny_polic
 
 def test_a_value_that_is_not_text_is_named(tiny_encoder: Path) -> None:
     odd: list[Any] = ["film", None]
-    with pytest.raises(BadInput, match="text 1 .* None"):
+    with pytest.raises(BadInput, match=r"text 1 .* None"):
         load_encoder(tiny_encoder).embed(odd)
 
 

@@ -31,6 +31,9 @@ def side_by_side(run: Run, iterations: Sequence[str], human: str) -> None:
     right = chosen[1].selectbox(
         "Right", iterations, index=len(iterations) - 1, key=f"right_{run.path.name}", format_func=series.short_name
     )
+    # A browser can send anything; only an iteration of this run becomes part of a path.
+    if left not in iterations or right not in iterations:
+        st.stop()
     tables = [reading.samples(run, str(i)) for i in (left, right)]
     ids = sorted(set(tables[0]["prompt_id"]) | set(tables[1]["prompt_id"]))
     if not ids:

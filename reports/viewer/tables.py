@@ -41,6 +41,9 @@ def gates(decision: Decision) -> None:
 
 def measurements(groups: dict[str, pd.DataFrame]) -> None:
     """Every measurement of one iteration, a tab a group; what was not measured says why."""
+    if not groups:
+        st.info("This iteration has no measurements.")
+        return
     for tab, (title, table) in zip(st.tabs(list(groups), key="groups"), groups.items(), strict=True):
         tab.dataframe(
             table if table["note"].any() else table.drop(columns="note"),

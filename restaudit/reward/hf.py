@@ -194,7 +194,7 @@ def _model_facts(artifact: Artifact, classifier: Classifier, config: HfReward) -
     return {
         "spec": artifact.spec,
         "sha256": artifact.sha256,
-        "licence": artifact.licence,
+        "licence": artifact.licence or MISSING,
         "architecture": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": str(model.dtype).removeprefix("torch."),

@@ -96,7 +96,8 @@ def test_training_stops_at_the_first_epoch_that_does_not_improve_d_eval(tiny_pol
 
 
 def test_training_raises_the_reward_on_audit_prompts(tiny_policy, job_folder, silent):
-    raw = tiny_raw(tiny_policy, samples_per_prompt=16)
+    raw = tiny_raw(tiny_policy, samples_per_prompt=24, grow_steps=2)
+    raw["audit"] |= {"samples_per_prompt": 16}
     start(parse(raw), job_folder / "run", silent)
     run = Run(job_folder / "run")
     assert run.audit("g02/i02")["reward"].mean() > run.audit("g00/i00")["reward"].mean() + 0.3

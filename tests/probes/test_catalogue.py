@@ -168,6 +168,19 @@ def test_the_order_of_rows_changes_nothing(make_evidence: Make) -> None:
     assert measure(whole)[0] == measure(make_evidence(**mixed))[0]
 
 
+def test_a_parquet_file_or_other_column_types_change_nothing(make_evidence: Make, tmp_path: Path) -> None:
+    whole = make_evidence()
+    read, typed = {}, {}
+    for name in ("outputs", "base", "grow", "d_eval"):
+        table = getattr(whole, name)
+        table.to_parquet(tmp_path / name)
+        read[name] = pd.read_parquet(tmp_path / name)
+        categories = {c: pd.Categorical(table[c]) for c in ("prompt_id", "family", "group")}
+        typed[name] = table.assign(**categories, reward=table["reward"].astype("Float64"))
+    assert measure(make_evidence(**read))[0] == measure(whole)[0]
+    assert measure(make_evidence(**typed))[0] == measure(whole)[0]
+
+
 def test_measuring_changes_no_table_and_no_global_generator(make_evidence: Make) -> None:
     whole = make_evidence()
     before = {k: getattr(whole, k).copy() for k in ("outputs", "base", "grow", "d_eval")}

@@ -144,17 +144,26 @@ def _audit_steps(path: Mapping[str, Point]) -> list[str]:
 def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
     return {
         "schema": record.SCHEMA,
-        "config": {"name": name, "gates": POLICY.model_dump(mode="json"), "seed": 7},
-        "steps": steps,
-        "looks": 4,
-        "reward": {"kind": "trained", "unit": "word-rating units (-4 to 4)"},
-        "human": {
-            "label": "LEXICON" if human else "NONE",
-            "description": "Held-out raters' ratings of single words, averaged over the rated words of a text. "
-            "Nobody rated these texts."
-            if human
-            else "No human score is configured for this run.",
+        "config": {
+            "name": name,
+            "gates": POLICY.model_dump(mode="json"),
+            "human": {"kind": "lexicon" if human else "none"},
         },
+        "steps": steps,
+    }
+
+
+def _scores(*, human: bool) -> dict[str, Any]:
+    lexicon = {
+        "label": "LEXICON",
+        "unit": "word-rating units",
+        "description": "Held-out raters' ratings of single words, averaged over the rated words of a text. "
+        "Nobody rated these texts.",
+    }
+    none = {"label": "NONE", "unit": "", "description": "No human score is configured for this run."}
+    return {
+        "human": lexicon if human else none,
+        "reward": {"name": "trained/regression", "unit": "word-rating units (-4 to 4)"},
     }
 
 
@@ -236,7 +245,8 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     files = ["audit.parquet", "measurements.json"]
     looks = 4
     measurements = _measurements(iteration, point, looks, human=human)
-    record.write_json({"measurements": [m.to_json() for m in measurements]}, here / "measurements.json")
+    scored = {**_scores(human=human), "measurements": [m.to_json() for m in measurements]}
+    record.write_json(scored, here / "measurements.json")
     if iteration != record.BASE:
         kept = samples[["sample_id", "prompt_id", "reward_01"]].assign(threshold=0.5)
         record.write_table(kept, here / "kept.parquet", record.KEPT)

@@ -69,9 +69,10 @@ def test_the_picture_holds_no_date_and_no_path(tmp_path: Path) -> None:
 
 def test_a_hostile_label_is_drawn_and_escaped(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    plan = json.loads((run / "plan.json").read_text())
-    plan["human"]["label"] = '"><script>alert(1)</script> $\\frac{ \x07'
-    (run / "plan.json").write_text(json.dumps(plan))
+    path = run / "g00/i00/measurements.json"
+    recorded = json.loads(path.read_text())
+    recorded["human"]["label"] = '"><script>alert(1)</script> $\\frac{ \x07'
+    path.write_text(json.dumps(recorded))
     out = tmp_path / "chart.svg"
     reward_human_chart(Run(run), out)
     root = ElementTree.fromstring(out.read_text())

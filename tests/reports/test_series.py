@@ -20,6 +20,11 @@ from restaudit.record import BASE, Run, list_runs
 LEXICON = "LEXICON (human word ratings, aggregated)"
 
 
+def _edit(path: Path, key: str, value: object) -> None:
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps({**raw, key: value}))
+
+
 def test_the_base_policy_starts_both_series_at_zero_without_an_interval(tmp_path: Path) -> None:
     table = series.reward_human_series(Run(make_run(tmp_path / "run")))
     base = table[table["iteration"] == BASE]
@@ -36,20 +41,21 @@ def test_a_series_carries_value_interval_and_counts_of_every_iteration(tmp_path:
     assert last["low"] < last["value"] < last["high"]
 
 
-def test_the_short_label_of_the_plan_is_always_written_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recorded", ["LEXICON", LEXICON])
+def test_the_human_score_is_always_named_in_full(tmp_path: Path, recorded: str) -> None:
     run = make_run(tmp_path / "run")
-    assert series.human_score(Run(run)).name == LEXICON
-    plan = json.loads((run / "plan.json").read_text())
-    plan["human"]["label"] = LEXICON
-    (run / "plan.json").write_text(json.dumps(plan))
-    assert series.human_score(Run(run)).name == LEXICON
+    _edit(run / BASE / "measurements.json", "human", {"label": recorded, "description": "words"})
+    assert series.human_score(Run(run)) == series.Human(LEXICON, "words")
 
 
-def test_a_plan_without_a_human_section_has_no_human_score(tmp_path: Path) -> None:
+def test_before_the_first_audit_the_configured_kind_names_the_human_score(tmp_path: Path) -> None:
+    assert series.human_score(Run(make_run(tmp_path / "run", "half"))).name == LEXICON
+
+
+def test_an_audit_that_records_no_human_score_is_called_none(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    plan = json.loads((run / "plan.json").read_text())
-    del plan["human"], plan["reward"]
-    (run / "plan.json").write_text(json.dumps(plan))
+    _edit(run / BASE / "measurements.json", "human", None)
+    _edit(run / BASE / "measurements.json", "reward", None)
     assert series.human_score(Run(run)).name == "NONE"
     assert series.reward_unit(Run(run)) == "reward units"
 
@@ -66,8 +72,8 @@ def test_what_was_not_measured_is_missing_with_its_reason_never_zero(tmp_path: P
 def test_diversity_has_no_base_point_where_the_base_policy_was_not_measured(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "base_only")
     path = run / BASE / "measurements.json"
-    rows = [m for m in json.loads(path.read_text())["measurements"] if m["name"] != "diversity.vendi"]
-    path.write_text(json.dumps({"measurements": rows}))
+    kept = [m for m in json.loads(path.read_text())["measurements"] if m["name"] != "diversity.vendi"]
+    _edit(path, "measurements", kept)
     table = series.diversity_series(Run(run)).set_index("label")
     assert np.isnan(table.loc["Vendi score", "value"])
     assert table.loc["Vendi score", "reason"] == "no measurement is called diversity.vendi"

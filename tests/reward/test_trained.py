@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_a_number_is_a_clear_stop() -> None:
     target = problem.target.copy()
     target[7] = np.nan
     broken = Problem(problem.features, problem.left, None, target, problem.unit)
-    with pytest.raises(BadInput, match="member 0: the loss became nan in epoch 1.*learning_rate"):
+    with pytest.raises(BadInput, match=r"member 0: the loss became nan in epoch 1.*learning_rate"):
         train_members(*split(broken), HEAD, members=1, seed=0)
 
 
@@ -284,7 +284,9 @@ def test_a_reward_that_never_varies_has_no_correlation_rather_than_zero() -> Non
 
 def test_equal_rewards_count_one_half_and_evenly_split_pairs_are_left_out() -> None:
     data = examples("pairs", pairs(raters=2))  # the two raters always disagree
-    assert measured(validate(data, np.zeros(len(data.table)), np.zeros(len(data.table)), seed=0))["pair_accuracy"].n == 0
+    assert (
+        measured(validate(data, np.zeros(len(data.table)), np.zeros(len(data.table)), seed=0))["pair_accuracy"].n == 0
+    )
     data = examples("pairs", pairs())
     zeros = np.zeros(len(data.table))
     assert measured(validate(data, zeros, zeros, seed=0))["pair_accuracy"].value == 0.5
@@ -351,7 +353,7 @@ def test_changed_weights_another_encoder_or_a_missing_file_are_refused(
     given = config(tiny_encoder).model_copy(update={"data": source(ratings_file)})
     out = tmp_path / "out"
     build_reward(given, out, rules=RowRules(), device="cpu", seed=1)
-    with pytest.raises(BadInput, match="the encoder .* not the one"):
+    with pytest.raises(BadInput, match=r"the encoder .* not the one"):
         load_reward(given.model_copy(update={"encoder": str(tiny_policy)}), out, device="cpu")
     weights = out / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")

@@ -45,9 +45,9 @@ def _header() -> Summary:
     return summary
 
 
-def _broken(problem: str) -> None:
-    st.error("Nothing of it is shown, since nothing in it can be relied on.", title="This run folder cannot be read")
-    st.code(problem, language=None, wrap_lines=True)
+def _problem(title: str, body: str, detail: str) -> None:
+    st.error(body, title=title)
+    st.code(detail, language=None, wrap_lines=True)
 
 
 def _decisions(view: reading.Overview) -> None:
@@ -91,7 +91,7 @@ def _picture(view: reading.Overview) -> None:
                 st.altair_chart(chart, key=key, alt=series.describe(table))
             else:
                 st.text(f"{title} was not measured: {table['reason'].iloc[-1]}")
-    st.caption("Bars are 95% intervals, prompts resampled and paired with the base policy.")
+    st.caption("Bars are 95% intervals over prompts; changes are paired with the base policy on the same prompts.")
     st.text(f"Human score: {human}. {view.human.description}")
     st.text(f"Reward: {view.reward_unit}.")
 
@@ -115,6 +115,8 @@ def _detail(run: Run, view: reading.Overview) -> None:
         format_func=written,
     )
     chosen = str(iteration)
+    if chosen not in view.iterations:
+        st.stop()
     if chosen in verdicts:
         st.subheader("Gates")
         tables.gates(verdicts[chosen])
@@ -141,9 +143,17 @@ def _show(summary: Summary) -> None:
 st.title("Run")
 chosen_run = _header()
 if chosen_run.problem is not None:
-    _broken(chosen_run.problem)
+    _problem(
+        "This run folder cannot be read",
+        "Nothing of it is shown, since nothing in it can be relied on.",
+        chosen_run.problem,
+    )
 else:
     try:
         _show(chosen_run)
     except series.READ_ERRORS as error:
-        _broken(f"{type(error).__name__}: {error}")
+        _problem(
+            "The rest of this run cannot be shown",
+            "A file that the ledger names is missing or damaged. `restaudit verify` names the first one.",
+            f"{type(error).__name__}: {error}",
+        )

@@ -1,0 +1,144 @@
+"""The commands: exit codes, one clear message for bad input, and help that starts without heavy imports."""
+
+import sys
+
+import pytest
+import yaml
+
+from restaudit import cli
+from restaudit.record import Run
+from tests.loop.conftest import tiny_raw
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    """Call the command line as a shell would; returns (exit code, standard output, standard error)."""
+
+    def call(*words: object):
+        monkeypatch.setattr(sys, "argv", ["restaudit", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as e:
+            code = int(e.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def config_file(tiny_policy, job_folder):
+    def write(**loop):
+        path = job_folder / "my.yaml"
+        path.write_text(yaml.safe_dump(tiny_raw(tiny_policy, **loop)), encoding="utf-8")
+        return path
+
+    return write
+
+
+SMALL = {"grow_steps": 1, "improve_steps": 1}
+
+
+@pytest.mark.parametrize("command", ["init", "run", "demo", "resume", "status", "verify", "ui", "chart"])
+def test_every_command_has_help(run_cli, command):
+    code, out, _ = run_cli(command, "--help")
+    assert code == 0
+    assert f"restaudit {command}" in out
+
+
+def test_init_prints_a_recipe_that_run_would_read(run_cli):
+    code, out, _ = run_cli("init", "--recipe", "harmless")
+    assert code == 0
+    assert yaml.safe_load(out)["name"] == "harmless"
+    assert "reviews" in run_cli("init", "--list")[1].split()
+
+
+def test_run_status_verify_and_resume_of_a_finished_run(run_cli, config_file, job_folder):
+    folder = job_folder / "runs" / "x"
+    code, out, err = run_cli("run", config_file(**SMALL), "--out", folder, "--quiet")
+    assert (code, err) == (0, "")
+    assert "g01/i01" in out
+    assert "SIMULATED" in out
+    assert f"restaudit verify {folder}" in out
+    code, out, _ = run_cli("status", folder)
+    assert code == 0
+    assert "done, 10 of 10 steps" in out
+    code, out, _ = run_cli("verify", folder)
+    assert code == 0
+    assert "UNANCHORED" in out
+    code, out, _ = run_cli("resume", folder)
+    assert code == 0
+    assert "nothing to resume" in out
+
+
+def test_verify_exits_5_and_names_the_file_of_a_flipped_byte(run_cli, config_file, job_folder):
+    folder = job_folder / "runs" / "x"
+    run_cli("run", config_file(**SMALL), "--out", folder, "--quiet")
+    path = folder / "g01" / "i01" / "audit.parquet"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(bytes(data))
+    code, _, err = run_cli("verify", folder)
+    assert code == 5
+    assert "g01/i01/audit.parquet" in err
+
+
+def test_a_halted_run_exits_4_with_its_summary_and_so_does_resume(run_cli, config_file, job_folder):
+    folder = job_folder / "runs" / "x"
+    code, out, err = run_cli(
+        "run", config_file(), "--out", folder, "--quiet", "--set", "gates.rules.0.margin=50"
+    )  # fmt: skip
+    assert code == 4
+    assert "HALT" in out
+    assert "halted after g01/i01 by the sealed policy (gate: harm)" in err
+    assert run_cli("resume", folder)[0] == 4
+    assert Run(folder).state == "halted"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("loop.grow_stpes=2", "loop.grow_stpes: unknown key (did you mean 'grow_steps'?)"),
+        ("loop.grow_steps=zero", "loop.grow_steps: Input should be a valid integer"),
+        ("loop.grow_steps", "expected key.path=value"),
+        ("data.prompts.7.source=x", "expected an index"),
+        ("reward.callable=rewards_of_test:missing", "missing"),
+        ("reward.callable=no_such_module:f", "no_such_module"),
+        ("device=cuda", "torch sees no CUDA device"),
+        ("policy.model=nowhere", "nowhere: no such file or folder"),
+        ("loop.improve_steps=5", "one rising value per Improve step"),
+    ],
+)
+def test_bad_input_exits_2_with_one_clear_message_and_leaves_no_run(run_cli, config_file, job_folder, change, message):
+    code, _, err = run_cli("run", config_file(), "--out", job_folder / "x", "--set", change)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (job_folder / "x" / "g00").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "revews"), "did you mean 'reviews'?"),
+        (("run", "missing.yaml"), "no such file"),
+        (("status", "nowhere"), "not a run folder"),
+        (("verify", "nowhere"), "nowhere"),
+        (("resume", "nowhere"), "not a run folder"),
+        (("bogus",), "bogus"),
+        (("run",), "NAME|FILE"),
+    ],
+)
+def test_wrong_words_exit_2(run_cli, job_folder, words, message):
+    code, _, err = run_cli(*words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_yaml_error_names_its_line(run_cli, job_folder):
+    (job_folder / "bad.yaml").write_text("name: x\npolicy: [1, 2\n", encoding="utf-8")
+    code, _, err = run_cli("run", job_folder / "bad.yaml")
+    assert code == 2
+    assert "bad.yaml, line" in err
