@@ -47,7 +47,13 @@ def draw(run_path: Path, out: Path) -> Path:
     from reports.chart import reward_human_chart
     from restaudit.record import Run
 
-    reward_human_chart(Run(run_path), out)
+    try:
+        reward_human_chart(Run(run_path), out)
+    except (KeyError, TypeError, ValueError) as e:
+        raise BadInput(
+            f"{run_path}: a recorded measurement or decision is not what this version expects "
+            f"({type(e).__name__}: {e}); `restaudit verify {run_path}` says whether a file was changed"
+        ) from None
     return out
 
 

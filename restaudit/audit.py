@@ -91,7 +91,7 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     prompts = job.prompts("audit")
     examples = [
         TrainingExample(
-            tuple(job.policy.prompt_tokens(as_messages(prompts.at[p, "prompt"]))),
+            tuple(job.policy.prompt_tokens(as_messages(str(prompts.at[p, "prompt"])))),
             tokens,
         )
         for p, tokens in zip(chosen["prompt_id"], chosen["tokens"], strict=True)

@@ -9,10 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from restaudit import __version__
 from restaudit.artifacts import Artifact, resolve
 from restaudit.audit import planned_iterations
-from restaudit.config import Config, ModelHuman, TrainedReward
+from restaudit.config import Config, ModelHuman, Split, TrainedReward
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.gates import gate_level
@@ -107,7 +109,9 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
     (out / "data").mkdir()
     for name, table in splits.items():
         write_table(table, out / "data" / f"{name}.parquet", PROMPTS)
-    write_json({"overlap": overlap, "rows": [vars(r) for r in reports]}, out / "data" / "report.json")
+    reward_overlap = _reward_overlap(config, splits)
+    report = {"splits": overlap, "reward_model": reward_overlap, "rows": [r.to_json() for r in reports]}
+    write_json(report, out / "data" / "report.json")
     looks = planned_iterations(config.loop.grow_steps, config.loop.improve_steps)
     plan = {
         "schema": SCHEMA,
@@ -123,6 +127,30 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
     write_json(plan, out / "plan.json")
     write_json(_environment(config), out / "environment.json")
     return {"name": config.name}
+
+
+def _reward_overlap(config: Config, splits: Mapping[Split, pd.DataFrame]) -> dict[str, Any]:
+    """Prompts of each split that the reward model's data holds too. Raises BadInput on an identical one."""
+    from restaudit.data.feedback import load_feedback
+    from restaudit.data.splits import overlap
+
+    if not isinstance(config.reward, TrainedReward):
+        return {"reason": f"a reward of kind '{config.reward.kind}' does not say what it was trained on"}
+    known = {p for p in load_feedback(config.reward.data, config.data.rows).table["prompt"] if p}
+    if not known:
+        return {"reason": "the reward model's data has no prompts"}
+    limit = config.data.splits.near_duplicate_jaccard
+    found: dict[str, Any] = {
+        name: overlap(sorted(known), table["prompt"].tolist(), limit) for name, table in splits.items()
+    }
+    leaked = {name: o["exact"] for name, o in found.items() if o["exact"]}
+    if leaked:
+        counts = ", ".join(f"{n} of {name}" for name, n in leaked.items())
+        raise BadInput(
+            f"reward.data.source {config.reward.data.source}: prompts of the run are in the reward model's data "
+            f"({counts}); keep them apart with options.part on both sources, or `exclude` on the prompts"
+        )
+    return found
 
 
 def _artifacts(config: Config) -> dict[str, Artifact]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from probes.base import Measurement
+from restaudit.gates import GateResult
 from restaudit.record import Run
 
 # Heading, measurement, and whether the base policy's column shows it.
@@ -40,24 +42,50 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
     console.print(_table(run, iterations))
     meta = run.scores(iterations[0])
     human = meta["human"]
-    console.print(f"human score: {human['label']}: {human['description']}", markup=False)
-    console.print(
-        "Brackets are 95% intervals (prompts resampled, paired with the base policy on the same prompts).", markup=False
-    )
-    for iteration in iterations:
-        decision = run.decision(iteration)
-        if decision is None:
-            continue
-        console.print(f"{iteration}: [{STYLE[decision.verdict]}]{decision.verdict}[/]")
-        for gate in decision.gates:
-            console.print(f"    {gate.verdict:<13}{gate.gate:<14}{gate.metric} {gate.why}", markup=False)
+    console.print()
+    console.print(f"human score = {human['label']}: {human['description']}", markup=False)
+    console.print("[ ] 95% interval: prompts resampled, paired with the base policy on the same prompts.", markup=False)
+    console.print()
+    console.print(_gates(run, iterations))
+    console.print()
     shares = _shares(run)
-    console.print("wall time: " + ", ".join(f"{k} {v:.0f} s" for k, v in shares.items()), markup=False)
+    total = sum(shares.values())
+    parts = ", ".join(f"{kind} {seconds / total:.0%}" for kind, seconds in shares.items())
+    console.print(
+        f"wall time of the steps: {total:.0f} s ({parts}); probes {_probe_seconds(run) / total:.1%}", markup=False
+    )
+
+
+def _gates(run: Run, iterations: list[str]) -> Table:
+    """Gates as rows, looks as columns; intervals are at the level that all looks share."""
+    decisions = [d for i in iterations if (d := run.decision(i)) is not None]
+    table = _plain("Gates of the sealed policy")
+    table.add_column("")
+    for decision in decisions:
+        table.add_column(decision.iteration, justify="right")
+    for results in zip(*(d.gates for d in decisions), strict=True):
+        first = results[0]
+        heading = f"{first.gate}\n{first.metric} {first.must_stay} {first.margin:g}"
+        table.add_row(heading, *(_verdict(g) for g in results))
+    return table
+
+
+def _verdict(gate: GateResult) -> str:
+    if gate.low is None or gate.high is None:
+        return f"[{STYLE[gate.verdict]}]{gate.verdict}[/]\nno interval"
+    lines = [f"[{STYLE[gate.verdict]}]{gate.verdict}[/]", f"\\[{gate.low:.2f}, {gate.high:.2f}]"]
+    if gate.verdict == "INCONCLUSIVE":
+        lines.append(f"MDE {gate.mde:.2f}")
+    return "\n".join(lines)
+
+
+def _plain(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _table(run: Run, iterations: list[str]) -> Table:
     """Measurements as rows, iterations as columns: that fits a terminal."""
-    table = Table(title=f"{run.name}: what each iteration did", title_justify="left", show_edge=False, pad_edge=False)
+    table = _plain(f"{run.name}: what each iteration did")
     table.add_column("")
     for k, iteration in enumerate(iterations):
         table.add_column(f"{iteration}\nbase policy" if k == 0 else iteration, justify="right")
@@ -76,6 +104,11 @@ def _cell(m: Measurement | None) -> str:
     if interval is None:
         return f"{m.value:.2f}"
     return f"{m.value:.2f}\n\\[{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _probe_seconds(run: Run) -> float:
+    """Seconds all probes took together."""
+    return sum(sum(probes.values()) for e in run.events for probes in e.at.get("probe_seconds", []))
 
 
 def _shares(run: Run) -> dict[str, float]:

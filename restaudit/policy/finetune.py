@@ -82,8 +82,8 @@ def fine_tune(
                     norm = float(torch.nn.utils.clip_grad_norm_(masters, config.max_grad_norm))
                     if not (math.isfinite(loss) and math.isfinite(norm)):
                         raise TrainingDiverged(
-                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, step {step}, "
-                            f"learning rate {rate:.3g}: lower loop.train.learning_rate; nothing of this step was recorded"
+                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, step {step}, learning "
+                            f"rate {rate:.3g}: lower loop.train.learning_rate; nothing of this step was recorded"
                         )
                     optimiser.step()
                     policy.write_back()
@@ -124,7 +124,7 @@ def _accumulate(
         rows = collate(group, policy.tokenizer.pad_token_id, policy.device)
         logp = response_logprobs(model, rows)
         loss = loss_of(logp, rows.sequence).sum() / tokens
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
         if progress:
             progress(sum(row.length for row in group))

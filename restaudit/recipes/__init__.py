@@ -1,0 +1,1 @@
+"""Packaged recipes: complete commented configurations, and the prompts written for them."""

@@ -202,8 +202,10 @@ def _facts(
     data, raters = fitted.examples, fitted.examples.raters
     judgements = feedback.table
     unnamed = int(judgements["rater"].isna().sum())
-    limits = list(LIMITS)
-    if not raters.held_out:
+    limits = [*LIMITS, *beaten_by(fitted.validation)]
+    if not raters.used:
+        limits.append("The data does not say who judged: the same people may have trained it and validated it.")
+    elif not raters.held_out:
         limits.append("No rater was held out: validation is against the people it was trained on, on other texts.")
     if encoder.truncated:
         limits.append(f"{encoder.truncated} texts were longer than {config.max_tokens} tokens and were cut there.")
@@ -260,6 +262,22 @@ def _facts(
         "limits": limits,
         "fairness_of_the_raters_judgements": MISSING,
     }
+
+
+def beaten_by(validation: Sequence[Measurement]) -> list[str]:
+    """A sentence for every trivial rule that predicts the held-out judgements at least as well as the reward does."""
+    values = {m.name.removeprefix("validation."): m.value for m in validation}
+    own = next((values[k] for k in ("pearson", "pair_accuracy") if k in values), None)
+    if own is None:
+        return ["How well it predicts held-out judgements could not be measured; validation says why."]
+    rules = {"longer is better": values.get("longer_wins"), "shorter is better": values.get("shorter_wins")}
+    if (r := values.get("longer_pearson")) is not None:
+        rules = {"longer is better": r, "shorter is better": -r}
+    return [
+        f"On held-out items the rule '{rule}' does as well or better ({value:.2f} against {own:.2f})."
+        for rule, value in rules.items()
+        if value is not None and value >= own
+    ]
 
 
 def _count(judgements: pd.DataFrame, raters: Sequence[str]) -> int:

@@ -59,6 +59,14 @@ def test_a_run_is_not_failed_for_its_picture(tmp_path: Path) -> None:
     assert f"restaudit chart {run}" in line
 
 
+def test_a_damaged_measurement_is_one_clear_message(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "g01/i01/measurements.json").write_text('{"measurements": [{"name": 3}]}')
+    with pytest.raises(BadInput, match="restaudit verify"):
+        commands.draw(run, tmp_path / "chart.svg")
+    assert "not drawn" in commands.after_run(run)[0]
+
+
 def test_without_matplotlib_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "find_spec", lambda name: None)
     run = make_run(tmp_path / "run")
