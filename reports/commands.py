@@ -77,7 +77,7 @@ def viewer_command(port: int) -> list[str]:
 
 
 def ui(
-    runs: Annotated[Path, typer.Argument(metavar="[RUNS_DIR]", help="The folder that holds the runs.")] = Path("runs"),
+    runs: Annotated[Path, typer.Argument(metavar="RUNS_DIR", help="The folder that holds the runs.")] = Path("runs"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on this machine only.")] = 8501,
 ) -> None:
     """Open the app on a folder of runs (127.0.0.1 only; nothing is sent anywhere)."""
