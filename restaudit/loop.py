@@ -127,8 +127,9 @@ def score(job: Job, g: int) -> None:
 def improve(job: Job, g: int, i: int, *, start: str) -> str:
     """IMPROVE: fine-tune from `start` on the rows of D_g above τ_i while reward on D_eval improves.
 
-    The candidates are the start itself and the policy after each epoch; with `keep_best` the one with the highest mean
-    reward on D_eval stays, and training ends at the first epoch that does not improve. Returns the iteration's name.
+    The candidates are the policies after each epoch of this step: with `keep_best` the one with the highest mean reward
+    on D_eval stays, and training ends at the first epoch that does not improve on the one before. Returns the
+    iteration's name.
     """
     name = f"g{g:02d}/i{i:02d}"
     config = job.config.loop.train
@@ -138,9 +139,9 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         kept = kept_set(job.config.loop, rows, i)
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
-        best = read_table(job.run / start / "d_eval.parquet", D_EVAL)
-        best_epoch = 0
-        job.policy.save(out / ADAPTER)
+        before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
+        best, best_epoch = before, 0
+        tried: list[float] = []
         rate = config.learning_rate * config.lr_decay ** (i - 1)
         log = pd.DataFrame(columns=list(TRAIN))
 
@@ -148,14 +149,16 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
             nonlocal best, best_epoch
             label = f"D_eval, {name} epoch {epoch}"
             now = job.d_eval(f"{name}/epoch{epoch}", label, f"{name}/d_eval/{epoch}")
-            better = now["reward"].mean() > best["reward"].mean()
+            tried.append(float(now["reward"].mean()))
+            better = tried[-1] >= max(tried)
             if better or not config.keep_best:
                 best, best_epoch = now, epoch
                 job.policy.save(out / ADAPTER)
-            return bool(better) or not config.keep_best
+            return better or not config.keep_best
 
         if len(kept) == 0:
             job.reporter.line(f"  {name}: no row of the Grow set is above its threshold; the policy stays as it was")
+            job.policy.save(out / ADAPTER)
         else:
             chosen = rows[rows["sample_id"].isin(set(kept["sample_id"]))]
             examples = _examples(job, chosen, g)
@@ -173,7 +176,8 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
                 "lowest_threshold": kept["threshold"].min() if len(kept) else None,
                 "learning_rate": rate,
                 "best_epoch": best_epoch,
-                "d_eval_reward": best["reward"].mean(),
+                "d_eval_before": before["reward"].mean(),
+                "d_eval_by_epoch": tried,
             }
         )
 

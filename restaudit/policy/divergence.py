@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restaudit.policy.model import Policy
+from restaudit.policy.model import Policy, hidden_states, logits_of
 from restaudit.policy.packing import Row, TrainingExample, branch_rows, collate
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def _hidden(
     with policy.merged() as model, torch.inference_mode():
         for group in groups:
             batch = collate([rows[k] for k in group], policy.tokenizer.pad_token_id, policy.device)
-            states = model.model(
-                input_ids=batch.tokens, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
-            ).last_hidden_state
+            states = hidden_states(
+                model, input_ids=batch.tokens, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+            )
             for place, k in enumerate(group):
                 mine = batch.source_row == place
                 out[k] = states[place, batch.source_column[mine]]
@@ -77,8 +77,4 @@ def _hidden(
 def _log_softmax(policy: Policy, hidden: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
     import torch
 
-    logits = (hidden @ head.T).float()
-    cap = getattr(policy.model.config, "final_logit_softcapping", None)
-    if cap:
-        logits = torch.tanh(logits / cap) * cap
-    return torch.log_softmax(logits, dim=-1)
+    return torch.log_softmax(logits_of(policy.model, hidden, head).float(), dim=-1)

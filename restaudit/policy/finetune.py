@@ -12,7 +12,7 @@ import numpy as np
 from restaudit.config import TrainConfig
 from restaudit.errors import RestauditError
 from restaudit.policy.losses import TokenLosses, make_loss
-from restaudit.policy.model import Policy
+from restaudit.policy.model import Policy, hidden_states, logits_of
 from restaudit.policy.packing import Branches, TrainingExample, branch_rows, collate
 
 if TYPE_CHECKING:
@@ -100,13 +100,10 @@ def response_logprobs(model: Any, rows: Branches) -> torch.Tensor:
     """Log-probability of every response token, (tokens,), float32; the head runs on response positions only."""
     import torch
 
-    hidden = model.model(
-        input_ids=rows.tokens, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False
-    ).last_hidden_state
-    logits = model.get_output_embeddings()(hidden[rows.source_row, rows.source_column])
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    if cap:
-        logits = torch.tanh(logits / cap) * cap
+    hidden = hidden_states(
+        model, input_ids=rows.tokens, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False
+    )
+    logits = logits_of(model, hidden[rows.source_row, rows.source_column])
     return -torch.nn.functional.cross_entropy(logits.float(), rows.targets, reduction="none")
 
 

@@ -142,6 +142,25 @@ class Policy:
                     layer.merged_adapters.pop()
 
 
+def hidden_states(model: Any, **inputs: Any) -> torch.Tensor:
+    """Last hidden states (rows, length, width) of a causal language model, without the logits nobody asked for."""
+    states: torch.Tensor = getattr(model, model.base_model_prefix)(**inputs).last_hidden_state
+    return states
+
+
+def logits_of(model: Any, hidden: torch.Tensor, head: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits (n, vocabulary) for hidden states (n, width); `head` replaces the model's own output weights.
+
+    The rows are made contiguous first: for a strided slice torch would copy the head once a row.
+    """
+    import torch
+
+    hidden = hidden.contiguous()
+    logits: torch.Tensor = model.get_output_embeddings()(hidden) if head is None else hidden @ head.T
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
 def _lora_layers(model: Any) -> Iterator[Any]:
     from peft.tuners.lora import LoraLayer
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from restaudit.config import SamplingConfig
 from restaudit.policy.kv import GrowingCache
-from restaudit.policy.model import Policy
+from restaudit.policy.model import Policy, hidden_states, logits_of
 
 if TYPE_CHECKING:
     import torch
@@ -125,14 +125,10 @@ def _sample_batch(
     mask = torch.tensor([[0] * (width - len(r.tokens)) + [1] * len(r.tokens) for r in batch], device=device)
     position = (mask.cumsum(1) - 1).clamp(min=0)
     cache = GrowingCache(model.config, room=steps)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=position,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
+    hidden = hidden_states(
+        model, input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+    )
+    logits = logits_of(model, hidden[:, -1])
 
     owners = [(r.prompt_id, name) for r in batch for name in r.names]
     repeat = torch.tensor([len(r.names) for r in batch], device=device)
@@ -169,13 +165,9 @@ def _sample_batch(
             rows, token, mask, position = rows[keep], token[keep], mask[keep], position[keep]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
         position = position + 1
-        logits = model(
-            input_ids=token[:, None],
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+        inputs = {"input_ids": token[:, None], "attention_mask": mask, "position_ids": position}
+        hidden = hidden_states(model, **inputs, past_key_values=cache, use_cache=True)
+        logits = logits_of(model, hidden[:, -1])
 
     tokens, sizes, ended, score = drawn.tolist(), lengths.tolist(), finished.tolist(), logprob.tolist()
     for k, (prompt_id, name) in enumerate(owners):

@@ -47,8 +47,13 @@ def job_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for k in range(8):
         for group, name in (("one", "Ann"), ("two", "Bob")):
             rows.append(
-                    {"prompt": f"Review film number {k} by {name}.", "reference": None, "family": f"film{k}", "group": group}
-                )
+                {
+                    "prompt": f"Review film number {k} by {name}.",
+                    "reference": None,
+                    "family": f"film{k}",
+                    "group": group,
+                }
+            )
     (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     (tmp_path / "rewards_of_test.py").write_text(REWARD, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
