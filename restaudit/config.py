@@ -20,12 +20,16 @@ class Section(BaseModel):
 
 
 class LoraConfig(Section):
-    """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685)."""
+    """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685).
+
+    Layers below `first_layer` (counted from 0) get no adapter, so that no gradient has to be computed through them.
+    """
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    first_layer: int = Field(0, ge=0)
 
 
 class PolicyConfig(Section):

@@ -226,13 +226,23 @@ def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     lora = config.lora
-    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    if lora.targets == "all-linear":
+        head = model.get_output_embeddings()
+        named = model.named_modules()
+        targets = sorted({n.rsplit(".", 1)[-1] for n, m in named if isinstance(m, torch.nn.Linear) and m is not head})
+    else:
+        targets = list(lora.targets)
+    depth = int(model.config.num_hidden_layers)
+    if lora.first_layer >= depth:
+        raise BadInput(f"policy.lora.first_layer is {lora.first_layer}, but the model's layers are 0 to {depth - 1}")
+    layers = list(range(lora.first_layer, depth)) if lora.first_layer else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             wrapped = get_peft_model(
                 model,
                 LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets,
+                           layers_to_transform=layers,
                            task_type="CAUSAL_LM"),
                 autocast_adapter_dtype=False,
             )  # fmt: skip

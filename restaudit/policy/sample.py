@@ -119,22 +119,15 @@ def _sample_batch(
     import torch
 
     device, steps = policy.device, config.max_tokens
-    width = max(len(r.tokens) for r in batch)
     pad = policy.tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(r.tokens)) + list(r.tokens) for r in batch], device=device)
-    mask = torch.tensor([[0] * (width - len(r.tokens)) + [1] * len(r.tokens) for r in batch], device=device)
-    position = (mask.cumsum(1) - 1).clamp(min=0)
     cache = GrowingCache(model.config, room=steps)
-    hidden = hidden_states(
-        model, input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
-    )
-    logits = logits_of(model, hidden[:, -1])
+    logits, mask, position = _prefill(model, cache, [r.tokens for r in batch], pad, device)
 
     owners = [(r.prompt_id, name) for r in batch for name in r.names]
     repeat = torch.tensor([len(r.names) for r in batch], device=device)
     row_of = torch.arange(len(batch), device=device).repeat_interleave(repeat)
     cache.select(row_of, room=steps)
-    logits, mask, position = logits[row_of], mask[row_of], position[row_of, -1:]
+    logits, mask, position = logits[row_of], mask[row_of], position[row_of]
 
     noise = torch.tensor(np.stack([uniforms(seed, name, steps) for _, name in owners]), dtype=torch.float32)
     noise = noise.to(device)
@@ -172,6 +165,45 @@ def _sample_batch(
     tokens, sizes, ended, score = drawn.tolist(), lengths.tolist(), finished.tolist(), logprob.tolist()
     for k, (prompt_id, name) in enumerate(owners):
         yield Samples(name, prompt_id, tuple(tokens[k][: sizes[k]]), ended[k], score[k])
+
+
+def _prefill(
+    model: Any, cache: GrowingCache, prompts: Sequence[tuple[int, ...]], pad: int, device: str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Fill the cache with the prompts, padded on the left; what all of them begin with is computed once.
+
+    Returns the logits of the next token (n, vocabulary), the mask (n, width) and the last position (n, 1).
+    """
+    import torch
+
+    shared = _common_prefix(prompts)
+    if shared and len(prompts) > 1:
+        ids = torch.tensor([prompts[0][:shared]], device=device)
+        hidden_states(model, input_ids=ids, past_key_values=cache, use_cache=True)
+        cache.select(torch.zeros(len(prompts), dtype=torch.long, device=device), room=max(map(len, prompts)) - shared)
+    else:
+        shared = 0
+    rest = [p[shared:] for p in prompts]
+    width = max(map(len, rest))
+    ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rest], device=device)
+    mask = torch.tensor([[1] * shared + [0] * (width - len(r)) + [1] * len(r) for r in rest], device=device)
+    position = (mask.cumsum(1) - 1).clamp(min=0)
+    hidden = hidden_states(
+        model,
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=position[:, shared:],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return logits_of(model, hidden[:, -1]), mask, position[:, -1:]
+
+
+def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with; every prompt keeps at least one of its own."""
+    first, last = min(prompts), max(prompts)
+    limit = min(map(len, prompts)) - 1
+    return next((k for k in range(limit) if first[k] != last[k]), limit)
 
 
 def _draw(

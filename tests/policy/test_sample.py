@@ -1,5 +1,7 @@
 """Sampling: the same name always draws the same text, whatever the batch; the log-probability is the model's own."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ import torch
 from restaudit.config import PolicyConfig, SamplingConfig
 from restaudit.errors import BadInput
 from restaudit.policy import SampleRequest, TrainingExample, load_policy, sample
-from restaudit.policy import sample as sample_function
 from restaudit.policy.finetune import response_logprobs
 from restaudit.policy.model import Policy
 from restaudit.policy.packing import branch_rows, collate
@@ -90,9 +91,25 @@ def test_uniforms_depend_on_seed_and_name_only():
     assert not (uniforms(1, "a", 5) == uniforms(1, "b", 5)).any()
 
 
+def test_what_all_prompts_begin_with_is_computed_once_and_changes_nothing(policy, monkeypatch):
+    module = sys.modules["restaudit.policy.sample"]
+    assert module._common_prefix([r.tokens for r in requests(policy)]) >= 1
+    shared = tokens(sample(policy, requests(policy), CONFIG, seed=1))
+    monkeypatch.setattr(module, "_common_prefix", lambda _: 0)
+    assert tokens(sample(policy, requests(policy), CONFIG, seed=1)) == shared
+
+
+def test_a_common_prefix_leaves_every_prompt_a_token_of_its_own():
+    common = sys.modules["restaudit.policy.sample"]._common_prefix
+    assert common([(1, 2, 3), (1, 2, 4)]) == 2
+    assert common([(1, 2, 3), (1, 2)]) == 1
+    assert common([(1, 2), (1, 2)]) == 1
+    assert common([(1,), (2,)]) == 0
+
+
 def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(policy, monkeypatch):
     wanted = tokens(sample(policy, requests(policy), CONFIG, seed=1))
-    module = __import__("sys").modules[sample_function.__module__]
+    module = sys.modules["restaudit.policy.sample"]
     real = module._sample_batch
 
     def small_memory(policy, model, batch, *rest):
