@@ -44,7 +44,9 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
     human = meta["human"]
     console.print()
     console.print(f"human score = {human['label']}: {human['description']}", markup=False)
-    console.print("[ ] 95% interval: prompts resampled, paired with the base policy on the same prompts.", markup=False)
+    console.print(
+        "a..b is a 95% interval: prompts resampled, paired with the base policy on the same prompts.", markup=False
+    )
     console.print()
     console.print(_gates(run, iterations))
     console.print()
@@ -62,10 +64,11 @@ def _gates(run: Run, iterations: list[str]) -> Table:
     table = _plain("Gates of the sealed policy")
     table.add_column("")
     for decision in decisions:
-        table.add_column(decision.iteration, justify="right")
+        table.add_column(decision.iteration, justify="right", min_width=len("INCONCLUSIVE"))
+    table.add_row("decision", *(f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions), end_section=True)
     for results in zip(*(d.gates for d in decisions), strict=True):
         first = results[0]
-        heading = f"{first.gate}\n{first.metric} {first.must_stay} {first.margin:g}"
+        heading = f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {first.margin:g}"
         table.add_row(heading, *(_verdict(g) for g in results))
     return table
 
@@ -73,14 +76,14 @@ def _gates(run: Run, iterations: list[str]) -> Table:
 def _verdict(gate: GateResult) -> str:
     if gate.low is None or gate.high is None:
         return f"[{STYLE[gate.verdict]}]{gate.verdict}[/]\nno interval"
-    lines = [f"[{STYLE[gate.verdict]}]{gate.verdict}[/]", f"\\[{gate.low:.2f}, {gate.high:.2f}]"]
+    lines = [f"[{STYLE[gate.verdict]}]{gate.verdict}[/]", _span(gate.low, gate.high)]
     if gate.verdict == "INCONCLUSIVE":
         lines.append(f"MDE {gate.mde:.2f}")
     return "\n".join(lines)
 
 
 def _plain(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
 def _table(run: Run, iterations: list[str]) -> Table:
@@ -92,8 +95,6 @@ def _table(run: Run, iterations: list[str]) -> Table:
     by_iteration = [{m.name: m for m in run.measurements(i)} for i in iterations]
     for heading, name in COLUMNS:
         table.add_row(heading, *(_cell(found.get(name)) for found in by_iteration))
-    verdicts = [d.verdict if (d := run.decision(i)) else "" for i in iterations]
-    table.add_row("decision", *(f"[{STYLE[v]}]{v}[/]" if v else "" for v in verdicts))
     return table
 
 
@@ -102,8 +103,17 @@ def _cell(m: Measurement | None) -> str:
         return "-"
     interval = m.interval(0.95)
     if interval is None:
-        return f"{m.value:.2f}"
-    return f"{m.value:.2f}\n\\[{interval.low:.2f}, {interval.high:.2f}]"
+        return _short(m.value)
+    return f"{_short(m.value)}\n{_span(interval.low, interval.high)}"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{_short(low)}..{_short(high)}"
+
+
+def _short(value: float) -> str:
+    """Two decimals, one from 10 on: five iterations have to fit into 80 columns."""
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def _probe_seconds(run: Run) -> float:
