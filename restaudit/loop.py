@@ -117,6 +117,8 @@ def score(job: Job, g: int) -> None:
             d = references(job, f"g{g:02d}")
             rows = pd.concat([rows, d], ignore_index=True) if len(d) else rows
         rows = job.with_human(job.scored(rows))
+        if job.config.human.kind == "reference":  # a reference scored against itself says nothing
+            rows.loc[rows["origin"] == "reference", "human"] = np.nan
         write_table(rows, out / "grow.parquet", GROW)
         return as_facts({"rows": len(rows), "references": int((rows["origin"] == "reference").sum()),
                          "reward": rows["reward"].mean()})  # fmt: skip

@@ -64,6 +64,16 @@ def test_d_stays_in_the_mixture_and_is_filtered_by_the_threshold(finished):
     assert set(kept["sample_id"]) == set(above["sample_id"])
 
 
+def test_a_reference_is_not_scored_against_itself(tiny_policy, job_folder, silent):
+    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)
+    raw["human"] = {"kind": "reference"}
+    start(parse(raw), job_folder / "run", silent)
+    rows = Run(job_folder / "run").grow("g01")
+    has_reference = rows["prompt_id"].isin(set(rows.loc[rows["origin"] == "reference", "prompt_id"]))
+    assert rows.loc[rows["origin"] == "reference", "human"].isna().all()
+    assert rows.loc[has_reference & (rows["origin"] == "policy"), "human"].between(0, 100).all()
+
+
 def test_the_second_grow_samples_from_the_last_improved_policy(finished):
     assert content(finished, "g01/grow")["policy"] == "g00/i00"
     assert content(finished, "g02/grow")["policy"] == "g01/i02"
