@@ -162,7 +162,7 @@ def verify(folder: Folder) -> None:
     typer.echo(
         f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
     )
-    typer.echo(f"{report.decisions} decisions follow from their measurements and the sealed policy")
+    typer.echo(f"decisions that follow from their measurements and the sealed policy: all {report.decisions}")
     for name in report.unrecorded:
         typer.echo(f"not recorded yet: {name}")
     typer.echo(f"head:   {report.head}")

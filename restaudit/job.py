@@ -43,7 +43,7 @@ class Job:
 
     def step(self, name: str, folder: str, make: Callable[[Path], Content]) -> Content:
         """A step of the writer, announced."""
-        if not self.writer.has(name):
+        if not (self.writer.has(name) or self.writer.interrupted):
             self.reporter.line(f"{name}")
         return self.writer.step(name, folder, make)
 

@@ -71,8 +71,8 @@ def sample(
             batch, rest = _take(queue, size)
             try:
                 done = list(_sample_batch(policy, model, batch, config, seed, progress))
-            except torch.OutOfMemoryError:
-                if size <= 1:
+            except (RuntimeError, MemoryError) as e:
+                if size <= 1 or not _out_of_memory(e):
                     raise
                 size = max(size // 2, 1)
                 if policy.device == "cuda":
@@ -89,6 +89,13 @@ def uniforms(seed: int, name: str, count: int) -> np.ndarray[Any, np.dtype[np.fl
     """The random numbers of one sample, in [0, 1): a function of the seed and its name only."""
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "big")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: torch says so with a class of its own on a GPU, and only in words on a CPU."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _take(queue: list[SampleRequest], size: int) -> tuple[list[SampleRequest], list[SampleRequest]]:

@@ -107,20 +107,35 @@ def test_a_common_prefix_leaves_every_prompt_a_token_of_its_own():
     assert common([(1,), (2,)]) == 0
 
 
-def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(policy, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(policy, monkeypatch, error):
     wanted = tokens(sample(policy, requests(policy), CONFIG, seed=1))
     module = sys.modules["restaudit.policy.sample"]
     real = module._sample_batch
 
     def small_memory(policy, model, batch, *rest):
         if sum(len(r.names) for r in batch) > 3:
-            raise torch.OutOfMemoryError("no memory left")
+            raise error
         return real(policy, model, batch, *rest)
 
     monkeypatch.setattr(module, "_sample_batch", small_memory)
     notices: list[str] = []
     assert tokens(sample(policy, requests(policy), CONFIG, seed=1, notice=notices.append)) == wanted
     assert notices == ["out of memory while sampling: going on with batches of 4"]
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(policy, monkeypatch):
+    module = sys.modules["restaudit.policy.sample"]
+    monkeypatch.setattr(module, "_sample_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        sample(policy, requests(policy), CONFIG, seed=1)
 
 
 def test_a_prompt_that_is_too_long_is_refused_by_its_first_words(tiny_policy):
