@@ -13,7 +13,7 @@ import pandas as pd
 from restaudit.config import Config, SamplingConfig
 from restaudit.console import Reporter
 from restaudit.errors import Halted
-from restaudit.record import BASE, PROMPTS, SCORED, Run, read_table
+from restaudit.record import BASE, PROMPTS, SCORED, read_table
 from restaudit.steps import Content, Writer, seed_of
 
 if TYPE_CHECKING:
@@ -68,11 +68,6 @@ class Job:
             table = read_table(self.run / "data" / f"{split}.parquet", PROMPTS)
             self._tables[split] = table.set_index("prompt_id", drop=False)
         return self._tables[split]
-
-    @property
-    def record(self) -> Run:
-        """The run folder as it stands now."""
-        return Run(self.run)
 
     # --- models -------------------------------------------------------------------------------------------------------
 

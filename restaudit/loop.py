@@ -11,18 +11,22 @@ for g = 1..G
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from restaudit.audit import audit
 from restaudit.job import ADAPTER, REWARD, Job, as_facts
-from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, SCORED, TRAIN, read_table, write_json, write_table
+from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, TRAIN, read_table, write_json, write_table
 from restaudit.select import kept_set
 from restaudit.steps import Content
+
+if TYPE_CHECKING:
+    from restaudit.policy import TrainingExample
 
 
 def rest(job: Job) -> None:
@@ -145,7 +149,6 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         best, best_epoch = before, 0
         tried: list[float] = []
         rate = config.learning_rate * config.lr_decay ** (i - 1)
-        log = pd.DataFrame(columns=list(TRAIN))
 
         def after_epoch(epoch: int) -> bool:
             nonlocal best, best_epoch
@@ -161,12 +164,10 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         if len(kept) == 0:
             job.reporter.line(f"  {name}: no row of the Grow set is above its threshold; the policy stays as it was")
             job.policy.save(out / ADAPTER)
+            write_table(pd.DataFrame(columns=list(TRAIN)), out / "train.parquet", TRAIN)
         else:
-            chosen = rows[rows["sample_id"].isin(set(kept["sample_id"]))]
-            examples = _examples(job, chosen, g)
-            log = _train(job, examples, rate, config.epochs, f"{name}/improve", out, after_epoch)
-        if "step" not in log.columns or len(log) == 0:
-            write_table(log, out / "train.parquet", TRAIN)
+            examples = _examples(job, rows[rows["sample_id"].isin(set(kept["sample_id"]))], g)
+            _train(job, examples, rate, config.epochs, f"{name}/improve", out, after_epoch)
         write_table(best, out / "d_eval.parquet", D_EVAL)
         return as_facts(
             {
@@ -202,7 +203,7 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
     return table.assign(finished=True, logprob=np.nan, origin="reference")
 
 
-def _examples(job: Job, rows: pd.DataFrame, g: int | None) -> list[Any]:
+def _examples(job: Job, rows: pd.DataFrame, g: int | None) -> list[TrainingExample]:
     """Training examples: the tokens that were sampled, or those of a reference's text."""
     from restaudit.data.chats import as_messages
     from restaudit.policy import TrainingExample
@@ -224,7 +225,13 @@ def _examples(job: Job, rows: pd.DataFrame, g: int | None) -> list[Any]:
 
 
 def _train(
-    job: Job, examples: list[Any], rate: float, epochs: int, seed_name: str, out: Path, after_epoch: Any = None
+    job: Job,
+    examples: Sequence[TrainingExample],
+    rate: float,
+    epochs: int,
+    seed_name: str,
+    out: Path,
+    after_epoch: Callable[[int], bool] | None = None,
 ) -> pd.DataFrame:
     """Fine-tune, writing train.parquet; `after_epoch` says whether to go on."""
     from restaudit.policy import fine_tune
@@ -243,6 +250,3 @@ def _train(
     table = pd.DataFrame(log, columns=list(TRAIN))
     write_table(table, out / "train.parquet", TRAIN)
     return table
-
-
-__all__ = ["SCORED", "audit", "fit_scale", "grow", "improve", "references", "rest", "score", "supervised_start"]
