@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
+from scipy.special import ndtri, stdtrit
 
 from probes import stats
 from probes.base import Evidence, Interval, Measurement, Probe
@@ -127,7 +127,7 @@ def largest_difference(*, values: Array, replicates: Array, n: int, units: int, 
 def _around(value: float, errors: Array, units: int, levels: Sequence[float]) -> tuple[Interval, ...]:
     found = []
     for level in levels:
-        wide = distributions.t.ppf(0.5 + level / 2, units - 1) / distributions.norm.ppf(0.5 + level / 2)
+        wide = stdtrit(units - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2)
         reach = float(np.quantile(errors, level, method="higher") * wide * np.sqrt(units / (units - 1)))
         found.append(Interval(level, max(0.0, value - reach), value + reach))
     return tuple(found)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as distributions
+from scipy.special import stdtrit
 
 from probes.base import Interval
 from probes.resample import ANY, Bounds, Estimate, unmeasured, wilson
@@ -68,7 +68,7 @@ def jackknife(
                 whole, intervals=ends, method="Wilson, each prompt one trial (leaving prompts out shows no spread)"
             )
         return replace(whole, method=method, reason="no interval: the same whichever prompts are left out")
-    t = [float(distributions.t.ppf(0.5 + level / 2, len(parts) - 1)) for level in levels]
+    t = [float(stdtrit(len(parts) - 1, 0.5 + level / 2)) for level in levels]
     found = tuple(_interval(level, centre, k * error, log, bounds) for level, k in zip(levels, t, strict=True))
     if not all(np.isfinite([i.low, i.high]).all() for i in found):
         return replace(whole, method=method, reason=f"no interval: with {units} prompts it would be without end")

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as distributions
+from scipy.special import ndtr, ndtri, stdtrit
 
 from probes.base import Direction, Interval, Measurement
 
@@ -101,8 +101,8 @@ def interval_ends(
     interval there loses no coverage.
     """
     stretch = np.sqrt(units / (units - 1))
-    t = distributions.t.ppf(0.5 + np.array(levels) / 2, units - 1) * stretch
-    tails = distributions.norm.cdf(-t)
+    t = stdtrit(units - 1, 0.5 + np.array(levels) / 2) * stretch
+    tails = ndtr(-t)
     if units < FEWEST_UNITS or tails.min() * len(replicates) < FEWEST_BEYOND:
         half = t * np.std(replicates)
         low, high, how = value - half, value + half, "t with bootstrap standard error"
@@ -176,7 +176,7 @@ def bootstrap(
 
 def wilson(*, successes: float, trials: int, level: float) -> Interval:
     """Wilson's (1927) score interval for a share; needs at least one trial."""
-    z = float(distributions.norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     share, shrink = successes / trials, 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / shrink
     half = z / shrink * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
@@ -191,5 +191,5 @@ def normal_mean(*, values: Array, levels: Sequence[float]) -> tuple[Interval, ..
     Cluster-robust by construction, since each prompt gives one value. Needs at least two values.
     """
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    t = [float(distributions.t.ppf(0.5 + level / 2, len(values) - 1)) for level in levels]
+    t = [float(stdtrit(len(values) - 1, 0.5 + level / 2)) for level in levels]
     return tuple(Interval(a, float(mean - k * error), float(mean + k * error)) for a, k in zip(levels, t, strict=True))

@@ -155,14 +155,23 @@ def status(folder: Folder) -> None:
 @app.command()
 def verify(folder: Folder) -> None:
     """Re-hash every file and the chain; exit 5 names the first thing that is wrong."""
+    from restaudit.console import Reporter
+    from restaudit.verify import recorded_bytes
     from restaudit.verify import verify as check
 
-    report = check(folder)
+    reporter = Reporter()
+    reporter.quiet = not reporter.console.is_terminal
+    with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
+        report = check(folder, advance)
     state = "finished" if report.finished else "unfinished"
     typer.echo(
         f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
     )
     typer.echo(f"decisions that follow from their measurements and the sealed policy: all {report.decisions}")
+    if report.torn_bytes:
+        typer.echo(
+            f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; resume replaces them"
+        )
     for name in report.unrecorded:
         typer.echo(f"not recorded yet: {name}")
     typer.echo(f"head:   {report.head}")

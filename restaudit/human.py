@@ -313,13 +313,9 @@ def _share_rows(a: TableSource, b: TableSource) -> bool:
     same_file = a.source == b.source or (a.sha256 is not None and a.sha256 == b.sha256)
     if not same_file or a.split != b.split:
         return False
-    parts = [_part(s) for s in (a, b)]
-    return parts[0][0] < parts[1][1] and parts[1][0] < parts[0][1]
+    from restaudit.data.part import disjoint
 
-
-def _part(source: TableSource) -> tuple[int, int]:
-    low, _, high = str(source.options.get("part", "0-100")).partition("-")
-    return (int(low), int(high)) if low.isdigit() and high.isdigit() else (0, 100)
+    return not disjoint(a, b)
 
 
 def _chrf_signature() -> str:

@@ -14,7 +14,7 @@ import yaml
 from restaudit import configure
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "transformers", "lm_eval", "streamlit", "sklearn", "matplotlib", "trl", "datasets")
+HEAVY = ("scipy.stats", "torch", "transformers", "lm_eval", "streamlit", "sklearn", "matplotlib", "trl", "datasets")
 LONGEST = 450
 
 

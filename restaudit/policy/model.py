@@ -44,11 +44,6 @@ class Policy:
             ids += source if isinstance(source, list) else [source] if source is not None else []
         return sorted(set(ids))
 
-    @property
-    def vocabulary(self) -> int:
-        """Width of the logits."""
-        return int(self.model.get_output_embeddings().weight.shape[0])
-
     def prompt_tokens(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Token ids of one prompt, ready for the response to follow.
 
