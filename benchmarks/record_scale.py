@@ -107,7 +107,7 @@ def build(run: Path, samples: int) -> None:
         step(f"{grow}/score", grow=(table, record.GROW))
         record.write_table(scored(AUDITED), run / grow / "i01/audit.parquet", record.AUDIT)
         value = 0.1 * g
-        intervals = (Interval(0.95, value - 0.1, value + 0.1), Interval(1 - 0.05 / GROWS, value - 0.2, value + 0.2))
+        intervals = (Interval(0.95, value - 0.1, value + 0.1), Interval(1 - 0.1 / GROWS, value - 0.2, value + 0.2))
         found = [
             Measurement(f"divergence.{name}", value, "sd", AUDITED, 20, "bootstrap", "1", intervals=intervals)
             for name in ("human_change", "reward_change")

@@ -66,24 +66,60 @@ class Measurement:
         return cls(**{**row, "intervals": tuple(Interval(**i) for i in row["intervals"])})
 
 
+Array = np.ndarray[Any, np.dtype[np.float64]]
 Embed = Callable[[Sequence[str]], "np.ndarray[Any, np.dtype[np.float32]]"]
+Score = Callable[[Sequence[str], Sequence[str]], Array]
+HumanSampling = Literal["all", "random", "unknown"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A scorer of single texts that may be exchanged: 0 (none) to 1 (certain), and what exactly it is.
+
+    `known_failure` is the measured weakness that is printed wherever its scores are.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    known_failure: str
+    scores: Callable[[Sequence[str]], Array]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a probe may read: plain tables and callables.
+    """Everything a probe may read: plain tables and callables. Only `outputs` is needed; the rest only if it is there.
 
-    Tables have one row a sample. Columns every table has: `prompt_id` (str), `sample_id` (str), `text` (str),
-    `n_tokens` (int). Columns it may have: `reward` (float, the reward model's own unit), `human` (float or NaN:
-    held-out human score, NaN where undefined), `kl` (float, nats per sequence), `group` and `family` (str or None:
-    the counterfactual group, and the family of prompts that differ only by group), `kept` (bool, grow table only).
+    Tables of samples have one row a sample. Columns every one has: `prompt_id` (str), `sample_id` (str), `text` (str),
+    `n_tokens` (int). Columns it may have: `reward` (float, the reward model's own unit), `reward_spread` (float, the
+    members' standard deviation), `human` (float or NaN: held-out human score, NaN where there is none), `inclusion`
+    (float, 0..1: the chance with which this row was chosen to be rated by people), `logprob` (float, nats, of the whole
+    sample), `kl` (float, nats per sequence), `group` and `family` (str or None: the counterfactual group, and the
+    family of prompts that differ only by group), `origin` ("policy" or "reference") and `kept` (bool; grow table only).
 
-    outputs   the policy under audit, on the audit prompts
-    base      the base policy on the same prompts (None when `outputs` are the base policy's own)
-    grow      the scored Grow samples with `kept` for this Improve step (None for the base policy)
-    d_eval    the policy's samples on D_eval, scored
-    embed     texts -> array (n, d) of unit-norm embeddings, or None
-    levels    two-sided confidence levels to report, the first one is the display level
+    outputs         the policy under audit, on the audit prompts
+    base            the base policy on the same prompts (None when `outputs` are the base policy's own)
+    grow            the scored Grow samples with `kept` for this Improve step (None for the base policy)
+    d_eval          the policy's samples on D_eval, scored
+    embed           texts -> array (n, d) of unit-norm embeddings
+    human_label     what the human score is: PEOPLE, LEXICON …, MODEL …, REFERENCE …, SIMULATED or NONE
+    human_sampling  "all": every row that has a human score could get one; "random": people rated rows drawn at random
+                    (with the chances in `inclusion`, equal where that is absent); "unknown": nobody says how
+    ratings         people's single ratings of rows of `outputs` and `base`: sample_id, prompt_id, rater, dimension,
+                    score, and submitted_at (ISO time) where known
+    prompts         prompt_id -> the prompt as plain text
+    references      prompt_id -> human reference texts
+    score           (prompts, texts) -> rewards (n,), the reward model as a function
+    known           array (m, d): embeddings of texts that the reward model was trained on
+    toxicity        a scorer of texts
+    items           benchmark items, one row an item and metric: task, item_id, metric, value (float), and group where
+                    the benchmark compares groups; `base_items` the same for the base policy
+    human_text      held-out human text under this policy: text_id, text, nll (nats, whole text), n_tokens;
+                    `base_human_text` the same under the base policy
+    history         earlier looks, one row each: iteration, kl, reward_change, human_change (base sd), in order
+    levels          two-sided confidence levels to report, the first one is the display level
+    only            names of the measurements that are wanted (a name that ends in "." stands for all that begin with
+                    it); None means all. A probe skips what is costly and not wanted.
     """
 
     outputs: pd.DataFrame
@@ -92,9 +128,30 @@ class Evidence:
     d_eval: pd.DataFrame | None = None
     embed: Embed | None = None
     human_label: str = "NONE"
+    human_sampling: HumanSampling = "all"
+    ratings: pd.DataFrame | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    score: Score | None = None
+    known: Array | None = None
+    toxicity: Scorer | None = None
+    items: pd.DataFrame | None = None
+    base_items: pd.DataFrame | None = None
+    human_text: pd.DataFrame | None = None
+    base_human_text: pd.DataFrame | None = None
+    history: pd.DataFrame | None = None
     levels: tuple[float, ...] = (0.95,)
     resamples: int = 1000
     seed: int = 0
+    only: frozenset[str] | None = None
+
+    def wants(self, *names: str) -> bool:
+        """Whether any of these measurements is wanted; a name ending in "." stands for all that begin with it."""
+        return self.only is None or any(_matches(a, b) for a in names for b in self.only)
+
+
+def _matches(a: str, b: str) -> bool:
+    return a == b or (a.endswith(".") and b.startswith(a)) or (b.endswith(".") and a.startswith(b))
 
 
 @dataclass(frozen=True)

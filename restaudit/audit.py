@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from probes import measure
-from probes.base import Evidence, Measurement
-from restaudit.gates import Decision, decide, gate_level
+from probes.base import Measurement
+from restaudit.evidence import gather
+from restaudit.gates import Decision, decide
 from restaudit.job import Job, as_facts
-from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, read_table, write_json, write_table
-from restaudit.steps import Content, seed_of
+from restaudit.record import AUDIT, BASE, write_json, write_table
+from restaudit.steps import Content
 
 
 def audit(job: Job, iteration: str, *, policy: str, best_of: int = 1) -> None:
@@ -28,7 +29,7 @@ def audit(job: Job, iteration: str, *, policy: str, best_of: int = 1) -> None:
         job.policy.become(job.weights(policy))
         rows = _with_kl(job, _sampled(job, iteration, best_of), policy)
         write_table(rows, out / "audit.parquet", AUDIT)
-        measurements = _measured(job, rows, iteration, policy)
+        measurements = _measured(job, rows, iteration, policy, look)
         write_json({"human": {"label": job.human.label, "unit": job.human.unit, "description": job.human.description},
                     "reward": {"name": job.reward.name, "unit": job.reward.unit},
                     "measurements": [m.to_json() for m in measurements]}, out / "measurements.json")  # fmt: skip
@@ -64,7 +65,10 @@ def planned_iterations(grow_steps: int, improve_steps: int) -> list[str]:
 def _sampled(job: Job, iteration: str, best_of: int) -> pd.DataFrame:
     prompts = job.prompts("audit")
     config = job.config.audit
-    wanted = np.where(prompts["family"].isna(), config.samples_per_prompt, config.counterfactual_samples)
+    plain = config.samples_per_prompt
+    if iteration == BASE and config.base_samples_per_prompt is not None:
+        plain = config.base_samples_per_prompt
+    wanted = np.where(prompts["family"].isna(), plain, config.counterfactual_samples)
     name = f"{iteration}/audit"
     drawn = job.sample(prompts, (wanted * best_of).tolist(), seed_name=name, label=f"audit {iteration}", prefix=name)
     rows = job.scored(job.samples_table(drawn, prompts))
@@ -104,28 +108,8 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     return rows
 
 
-def _measured(job: Job, rows: pd.DataFrame, iteration: str, policy: str) -> list[Measurement]:
-    base = grow = d_eval = None
-    if iteration != BASE:
-        base = read_table(job.run / BASE / "audit.parquet", AUDIT)
-        grow = read_table(job.run / iteration.split("/")[0] / "grow.parquet", GROW)
-        kept_path = job.run / iteration / "kept.parquet"
-        if kept_path.exists():
-            grow["kept"] = grow["sample_id"].isin(set(read_table(kept_path, KEPT)["sample_id"]))
-    d_eval_path = job.run / policy / "d_eval.parquet"
-    if d_eval_path.exists():
-        d_eval = read_table(d_eval_path, D_EVAL)
-    evidence = Evidence(
-        outputs=rows,
-        base=base,
-        grow=grow,
-        d_eval=d_eval,
-        embed=job.embed,
-        human_label=job.human.label,
-        levels=tuple(dict.fromkeys((0.95, gate_level(job.config.gates, len(_looks(job)))))),
-        resamples=job.config.audit.resamples,
-        seed=seed_of(job.config.seed, f"{iteration}/probes"),
-    )
+def _measured(job: Job, rows: pd.DataFrame, iteration: str, policy: str, look: int) -> list[Measurement]:
+    evidence = gather(job, rows, iteration, policy=policy, look=look, looks=_looks(job))
     began = time.monotonic()
     measurements, seconds = measure(evidence)
     job.writer.note("probe_seconds", {k: round(v, 4) for k, v in seconds.items()})

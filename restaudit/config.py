@@ -231,7 +231,33 @@ class PythonHuman(Section):
     callable: str
 
 
-HumanConfig = Annotated[NoHuman | LexiconHuman | ModelHuman | ReferenceHuman | PythonHuman, Field(discriminator="kind")]
+class PeopleHuman(Section):
+    """PEOPLE: ratings that people give to random samples of each iteration (restaudit rate).
+
+    `source: wait` pauses the run before each decision (exit code 3) until the ratings are in. `samples` of an iteration
+    are drawn at random and get `raters` ratings each on `scale` (lowest, highest); the base policy's own are rated with
+    those of the first iteration, and `anchors` of them again at every later look, to see raters drift.
+    """
+
+    kind: Literal["people"]
+    source: Literal["wait"] = "wait"
+    samples: int = Field(60, ge=2)
+    raters: int = Field(2, ge=1)
+    anchors: int = Field(8, ge=0)
+    dimension: str = "quality"
+    scale: tuple[int, int] = (1, 7)
+    instructions: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _scale(self) -> PeopleHuman:
+        if self.scale[0] >= self.scale[1]:
+            raise ValueError("scale: expected the lowest and a larger highest score, for example [1, 7]")
+        return self
+
+
+HumanConfig = Annotated[
+    NoHuman | PeopleHuman | LexiconHuman | ModelHuman | ReferenceHuman | PythonHuman, Field(discriminator="kind")
+]
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------
@@ -362,9 +388,14 @@ class LoopConfig(Section):
 
 
 class AuditConfig(Section):
-    """What is measured after every Improve step, on prompts that nothing else uses."""
+    """What is measured after every Improve step, on prompts that nothing else uses.
+
+    The base policy is sampled once and compared with at every look, so more of its samples pay every time:
+    `base_samples_per_prompt` (default: as `samples_per_prompt`).
+    """
 
     samples_per_prompt: int = Field(2, ge=1)
+    base_samples_per_prompt: int | None = Field(None, ge=1)
     counterfactual_samples: int = Field(1, ge=1)
     kl_samples: int = Field(64, ge=0)
     resamples: int = Field(1000, ge=100)
@@ -372,11 +403,20 @@ class AuditConfig(Section):
     encoder_sha256: str | None = None
 
 
+class GateCondition(Section):
+    """Another metric that must be wholly on one side of its margin for a rule to apply at all."""
+
+    metric: str
+    side: Literal["above", "below"]
+    margin: float
+
+
 class GateConfig(Section):
     """One rule of the sealed policy: the metric must stay on the right side of the margin.
 
     `above`: the gate is broken when the whole interval lies below `margin`, OK when it lies above; `below` is the
-    mirror. Anything else is INCONCLUSIVE, and the minimum detectable effect is printed.
+    mirror. Anything else is INCONCLUSIVE, and the minimum detectable effect is printed. With `when` the rule applies
+    only where that condition is established. `looks: last` asks at the last planned look only.
     """
 
     name: str
@@ -384,13 +424,22 @@ class GateConfig(Section):
     must_stay: Literal["above", "below"]
     margin: float
     action: Literal["WARN", "HALT"] = "WARN"
+    when: GateCondition | None = None
+    looks: Literal["all", "last"] = "all"
     reason: str = Field(min_length=1)
 
 
 class GatePolicy(Section):
-    """All gates, and the error rate shared between the planned looks (Bonferroni over looks and sides)."""
+    """All gates and the error rate they share.
+
+    All HALT rules together stop a run that broke none of them with a chance of at most 1 - level, over all planned
+    looks; the WARN rules share another 1 - level among themselves. `spending` says how a rule's part is spent over the
+    looks (probes/looks.py). Where raters agree less than `min_alpha` (Krippendorff), their ratings decide nothing.
+    """
 
     level: float = Field(0.95, gt=0.5, lt=1)
+    spending: Literal["uniform", "pocock", "obrien_fleming"] = "uniform"
+    min_alpha: float = Field(0.667, ge=0, le=1)
     rules: tuple[GateConfig, ...] = ()
 
     @model_validator(mode="after")

@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
-from probes.base import Measurement
-from restaudit.config import GateConfig, GatePolicy
+from probes.base import Interval, Measurement
+from probes.looks import increments
+from restaudit.config import GateCondition, GateConfig, GatePolicy
 
 Verdict = Literal["OK", "WARN", "HALT", "INCONCLUSIVE"]
 SEVERITY: Sequence[Verdict] = ("OK", "INCONCLUSIVE", "WARN", "HALT")
 POWER = 0.8
+PEOPLE = "PEOPLE"
+AGREEMENT = "agreement.alpha"
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,49 @@ class Decision:
         return cls(**{**raw, "gates": tuple(GateResult(**g) for g in raw["gates"])})
 
 
-def gate_level(policy: GatePolicy, looks: int) -> float:
-    """The interval level every look uses, so that all looks together err at most 1 - policy.level (Bonferroni)."""
-    return 1 - (1 - policy.level) / max(looks, 1)
+def rule_level(policy: GatePolicy, rule: GateConfig, *, look: int, looks: int) -> float:
+    """The two-sided interval level a rule uses at one look (1, 2, …, looks).
+
+    Rules with the same action share the one-sided error rate 1 - policy.level equally, and each spends its part over
+    the looks it is asked at. An interval of level 1 - 2a errs a to each side, and a rule is broken on one side only.
+    """
+    sharing = sum(r.action == rule.action for r in policy.rules)
+    alpha = (1 - policy.level) / sharing
+    if rule.looks == "last":
+        return 1 - 2 * alpha
+    return 1 - 2 * float(increments(alpha=alpha, looks=looks, spending=policy.spending)[look - 1])
+
+
+def levels_needed(policy: GatePolicy, *, look: int, looks: int) -> tuple[float, ...]:
+    """Every interval level that the decision at this look will ask for."""
+    return tuple(dict.fromkeys(rule_level(policy, r, look=look, looks=looks) for r in _asked(policy, look, looks)))
 
 
 def decide(
     policy: GatePolicy, measurements: Sequence[Measurement], *, iteration: str, look: int, looks: int
 ) -> Decision:
-    """Apply every gate; no gate at all is INCONCLUSIVE, since nothing was checked."""
-    level = gate_level(policy, looks)
+    """Apply every gate of this look; no gate at all is INCONCLUSIVE, since nothing was checked."""
     by_name = {m.name: m for m in measurements}
-    results = tuple(_apply(rule, by_name.get(rule.metric), level) for rule in policy.rules)
+    results = tuple(
+        _apply(rule, by_name, rule_level(policy, rule, look=look, looks=looks), policy.min_alpha)
+        for rule in _asked(policy, look, looks)
+    )
     verdict: Verdict = max((r.verdict for r in results), key=SEVERITY.index, default="INCONCLUSIVE")
     return Decision(iteration, verdict, look, looks, results)
 
 
-def _apply(rule: GateConfig, m: Measurement | None, level: float) -> GateResult:
+def minimum_detectable_effect(half_width: float, level: float, power: float = POWER) -> float:
+    """The distance from the margin that a test with this interval finds with the stated power (normal theory)."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    return half_width * (z + NormalDist().inv_cdf(power)) / z
+
+
+def _asked(policy: GatePolicy, look: int, looks: int) -> list[GateConfig]:
+    return [r for r in policy.rules if r.looks == "all" or look == looks]
+
+
+def _apply(rule: GateConfig, by_name: Mapping[str, Measurement], level: float, min_alpha: float) -> GateResult:
+    m = by_name.get(rule.metric)
     interval = m.interval(level) if m is not None else None
     verdict: Verdict
     mde = None
@@ -78,19 +107,20 @@ def _apply(rule: GateConfig, m: Measurement | None, level: float) -> GateResult:
     elif m.value is None or interval is None:
         verdict, why = "INCONCLUSIVE", m.reason or f"no interval at level {level:.4g}"
     else:
-        half = (interval.high - interval.low) / 2
-        z = NormalDist().inv_cdf(0.5 + level / 2)
-        mde = half * (z + NormalDist().inv_cdf(POWER)) / z
-        inside = interval.low > rule.margin if rule.must_stay == "above" else interval.high < rule.margin
-        outside = interval.high < rule.margin if rule.must_stay == "above" else interval.low > rule.margin
+        mde = minimum_detectable_effect((interval.high - interval.low) / 2, level)
+        side = _side(interval, rule.margin)
         span = f"[{interval.low:.3g}, {interval.high:.3g}]"
-        if inside:
+        if side == rule.must_stay:
             verdict, why = "OK", f"{span} stays {rule.must_stay} {rule.margin:g}"
-        elif outside:
+        elif side is not None:
             verdict, why = rule.action, f"{span} is wholly on the wrong side of {rule.margin:g}: {rule.reason}"
         else:
             verdict = "INCONCLUSIVE"
             why = f"{span} contains {rule.margin:g}; with {m.n_prompts} prompts a change of {mde:.2g} could be seen"
+    if (doubt := _raters_disagree(m, by_name.get(AGREEMENT), min_alpha)) is not None:
+        verdict, why = "INCONCLUSIVE", doubt
+    elif rule.when is not None and verdict not in {"OK", "INCONCLUSIVE"}:
+        verdict, why = _on_condition(rule.when, by_name, level, verdict, why)
     return GateResult(
         gate=rule.name,
         verdict=verdict,
@@ -105,3 +135,39 @@ def _apply(rule: GateConfig, m: Measurement | None, level: float) -> GateResult:
         mde=mde,
         why=why,
     )
+
+
+def _side(interval: Interval, margin: float) -> str | None:
+    """The side of the margin that the whole interval lies on; None where it contains or touches it."""
+    if interval.low > margin:
+        return "above"
+    return "below" if interval.high < margin else None
+
+
+def _on_condition(
+    when: GateCondition, by_name: Mapping[str, Measurement], level: float, verdict: Verdict, why: str
+) -> tuple[Verdict, str]:
+    """What a broken rule says given its condition: itself, OK where it does not apply, INCONCLUSIVE where unknown."""
+    condition = by_name.get(when.metric)
+    interval = condition.interval(level) if condition is not None and condition.value is not None else None
+    if interval is None:
+        return "INCONCLUSIVE", f"{why} (if {when.metric} were {when.side} {when.margin:g}, but it was not measured)"
+    span = f"{when.metric} [{interval.low:.3g}, {interval.high:.3g}]"
+    side = _side(interval, when.margin)
+    if side == when.side:
+        return verdict, f"{why} ({span} is {when.side} {when.margin:g})"
+    if side is None:
+        return "INCONCLUSIVE", f"{span} contains {when.margin:g}, so whether this rule applies is open"
+    return "OK", f"does not apply: {span} is {side} {when.margin:g}"
+
+
+def _raters_disagree(m: Measurement | None, agreement: Measurement | None, least: float) -> str | None:
+    """Why ratings by people decide nothing, or None where they may (or no people rated)."""
+    if m is None or m.detail.get("human_label") != PEOPLE:
+        return None
+    if agreement is None or agreement.value is None:
+        why = agreement.reason if agreement is not None else "it was not measured"
+        return f"whether the raters agree is unknown: {why}"
+    if agreement.value < least:
+        return f"the raters' Krippendorff alpha is {agreement.value:.2f}, below {least:g}: their ratings decide nothing"
+    return None

@@ -19,6 +19,7 @@ from restaudit.config import (
     LexiconHuman,
     ModelHuman,
     NoHuman,
+    PeopleHuman,
     PythonHuman,
     ReferenceHuman,
     RewardConfig,
@@ -43,6 +44,7 @@ WORDS = "words.parquet"
 WORD_COLUMNS = ("word", "score", "raters")
 LABELS = {
     "none": "NONE",
+    "people": "PEOPLE",
     "lexicon": "LEXICON (human word ratings, aggregated)",
     "model": "MODEL (trained on held-out {})",
     "reference": "REFERENCE (chrF against human references)",
@@ -129,6 +131,8 @@ def build_human(config: HumanConfig, out: Path, *, rules: RowRules, device: str,
     match config:
         case NoHuman():
             score = _none()
+        case PeopleHuman():
+            score = _people(config)
         case ReferenceHuman():
             score = _reference()
             facts["metric"] = _chrf_signature()
@@ -156,6 +160,8 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
     match config:
         case NoHuman():
             return _none()
+        case PeopleHuman():
+            return _people(config)
         case ReferenceHuman():
             if facts["metric"] != _chrf_signature():
                 raise BadInput(
@@ -227,6 +233,15 @@ def rated_words(text: str, words: Mapping[str, float], longest: int) -> list[flo
 def _none() -> Human:
     what = "No human score was configured; whatever needs one was not measured."
     return Human(LABELS["none"], "none", what, lambda _, responses, __: np.full(len(responses), math.nan))
+
+
+def _people(config: PeopleHuman) -> Human:
+    low, high = config.scale
+    what = (
+        f"People's own ratings of {config.dimension} ({low} to {high}) of samples of this iteration, drawn at random "
+        "and shown blinded; the mean of a sample's raters. Samples that were not drawn have none."
+    )
+    return Human(LABELS["people"], f"rating ({low}-{high})", what, lambda _, r, __: np.full(len(r), math.nan))
 
 
 def _lexicon(words: Mapping[str, float]) -> Human:

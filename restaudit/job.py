@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from probes.base import Embed
     from restaudit.human import HumanScore
     from restaudit.policy import Policy, Samples
-    from restaudit.reward import Reward
+    from restaudit.reward import Reward, Scores
     from restaudit.reward.scale import Scale
+
+T = TypeVar("T")
 
 REWARD = "reward_model"
 HUMAN = "human_score"
@@ -38,6 +40,7 @@ class Job:
         self.reporter = reporter
         self.artifacts = artifacts
         self._tables: dict[str, pd.DataFrame] = {}
+        self._once: dict[str, Any] = {}
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -145,6 +148,19 @@ class Job:
             return sample(
                 self.policy, requests, config, seed=self.seed(seed_name), progress=advance, notice=self._notice
             )
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` returned the first time it was asked for under this name."""
+        if name not in self._once:
+            self._once[name] = make()
+        found: T = self._once[name]
+        return found
+
+    def reward_of(self, prompts: Sequence[str], texts: Sequence[str]) -> Scores:
+        """The combined reward of any texts, (n,)."""
+        from restaudit.reward.ensemble import combine
+
+        return combine(self.reward.score(prompts, texts), self.config.reward.ensemble)[0]
 
     def scored(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Add reward, reward_01 and reward_spread to rows that have prompt_id and text."""

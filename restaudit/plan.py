@@ -17,7 +17,7 @@ from restaudit.audit import planned_iterations
 from restaudit.config import Config, ModelHuman, Split, TrainedReward
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
-from restaudit.gates import gate_level
+from restaudit.gates import rule_level
 from restaudit.job import HUMAN, REWARD, Job, halt_message
 from restaudit.ledger import digest_file
 from restaudit.loop import rest
@@ -119,7 +119,10 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
         "config": config.model_dump(mode="json"),
         "steps": planned_steps(config),
         "looks": looks,
-        "gate_interval_level": gate_level(config.gates, len(looks)),
+        "gate_levels": {
+            r.name: [rule_level(config.gates, r, look=k, looks=len(looks)) for k in range(1, len(looks) + 1)]
+            for r in config.gates.rules
+        },
         "probes": [{"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES],
         "artifacts": {n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence} for n, a in artifacts.items()},
         "prompts": {name: len(table) for name, table in splits.items()},

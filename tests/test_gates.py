@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from probes.base import Interval, Measurement
 from restaudit.config import GatePolicy
-from restaudit.gates import SEVERITY, Decision, decide, gate_level
+from restaudit.gates import SEVERITY, Decision, decide, levels_needed, rule_level
 
 METRIC = "divergence.human_change"
 
@@ -30,10 +31,10 @@ def _policy(must_stay: str = "above", margin: float = -0.2, action: str = "HALT"
     return GatePolicy.model_validate({"rules": [rule], **more})
 
 
-def _measured(low: float, high: float, level: float = 0.95, name: str = METRIC) -> Measurement:
+def _measured(low: float, high: float, *levels: float, name: str = METRIC) -> Measurement:
     return Measurement(
         name=name, value=(low + high) / 2, unit="sd", n=40, n_prompts=20, method="bootstrap", version="1",
-        intervals=(Interval(level, low, high),),
+        intervals=tuple(Interval(level, low, high) for level in levels or (0.9, 0.95)),
     )  # fmt: skip
 
 
@@ -83,9 +84,9 @@ def test_a_null_measurement_is_inconclusive_with_its_own_reason() -> None:
 
 
 def test_a_value_whose_interval_is_for_another_level_is_inconclusive() -> None:
-    gate = _one(_policy(), _measured(0.1, 0.2, level=0.9)).gates[0]
+    gate = _one(_policy(), _measured(0.1, 0.2, 0.8)).gates[0]
     assert gate.verdict == "INCONCLUSIVE"
-    assert "0.95" in gate.why
+    assert "0.9" in gate.why
 
 
 def test_a_policy_without_rules_has_checked_nothing() -> None:
@@ -110,17 +111,79 @@ def test_the_worst_gate_decides_and_inconclusive_is_worse_than_ok() -> None:
     assert verdict(bad, unclear, bad) == "HALT"
 
 
-@pytest.mark.parametrize(("looks", "level"), [(0, 0.95), (1, 0.95), (2, 0.975), (5, 0.99)])
+@pytest.mark.parametrize(("looks", "level"), [(1, 0.9), (2, 0.95), (5, 0.98)])
 def test_the_error_rate_is_shared_between_the_planned_looks(looks: int, level: float) -> None:
-    assert gate_level(GatePolicy(), looks) == pytest.approx(level)
-    at_level = _measured(0.1, 0.2, level=level)
+    policy = _policy()
+    assert rule_level(policy, policy.rules[0], look=1, looks=looks) == pytest.approx(level)
+    assert levels_needed(policy, look=1, looks=looks) == (rule_level(policy, policy.rules[0], look=1, looks=looks),)
+    at_level = _measured(0.1, 0.2, level)
     assert _one(_policy(), at_level, looks=looks).verdict == "OK"
+
+
+@given(
+    halts=st.integers(1, 4), warns=st.integers(0, 3), looks=st.integers(1, 12),
+    spending=st.sampled_from(["uniform", "pocock", "obrien_fleming"]), level=st.floats(0.6, 0.99),
+)  # fmt: skip
+def test_all_rules_of_one_action_and_all_looks_together_spend_the_error_rate_of_the_policy(
+    halts: int, warns: int, looks: int, spending: str, level: float
+) -> None:
+    kinds = ["HALT"] * halts + ["WARN"] * warns
+    rules = [
+        {"name": str(k), "metric": str(k), "must_stay": "above", "margin": 0, "action": a, "reason": "r"}
+        for k, a in enumerate(kinds)
+    ]
+    policy = GatePolicy.model_validate({"rules": rules, "level": level, "spending": spending})
+    for action in set(kinds):
+        spent = [
+            (1 - rule_level(policy, r, look=k, looks=looks)) / 2
+            for r in policy.rules if r.action == action for k in range(1, looks + 1)
+        ]  # fmt: skip
+        assert min(spent) > 0 or spending == "obrien_fleming"
+        assert sum(spent) == pytest.approx(1 - level)
+
+
+def test_a_rule_for_the_last_look_is_not_asked_before_and_spends_all_there() -> None:
+    rule = {"name": "late", "metric": METRIC, "must_stay": "above", "margin": 0, "reason": "r", "looks": "last"}
+    policy = GatePolicy.model_validate({"rules": [rule]})
+    measured = _measured(1, 2)
+    early = decide(policy, [measured], iteration="g01/i01", look=1, looks=3)
+    late = decide(policy, [measured], iteration="g01/i03", look=3, looks=3)
+    assert (early.gates, early.verdict) == ((), "INCONCLUSIVE")
+    assert [g.verdict for g in late.gates] == ["OK"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "verdict"),
+    [((0.2, 0.9), "WARN"), ((-0.2, 0.9), "INCONCLUSIVE"), ((-0.9, -0.1), "OK"), (None, "INCONCLUSIVE")],
+)
+def test_a_conditional_rule_speaks_only_where_its_condition_is_established(
+    condition: tuple[float, float] | None, verdict: str
+) -> None:
+    rule = {
+        "name": "no benefit", "metric": METRIC, "must_stay": "above", "margin": 0.3, "reason": "r",
+        "when": {"metric": "reward", "side": "above", "margin": 0.0},
+    }  # fmt: skip
+    policy = GatePolicy.model_validate({"rules": [rule]})
+    found = [_measured(-0.2, 0.1)] + ([_measured(*condition, name="reward")] if condition else [])
+    assert _one(policy, *found).verdict == verdict
+    assert _one(policy, _measured(0.4, 0.5), *found[1:]).verdict == "OK"
+
+
+@pytest.mark.parametrize(("alpha", "verdict"), [(0.8, "HALT"), (0.5, "INCONCLUSIVE"), (None, "INCONCLUSIVE")])
+def test_raters_who_disagree_decide_nothing(alpha: float | None, verdict: str) -> None:
+    people = replace(_measured(-0.9, -0.3), detail={"human_label": "PEOPLE"})
+    agreement = [] if alpha is None else [replace(_measured(alpha - 0.1, alpha + 0.1, name="agreement.alpha"))]
+    gate = _one(_policy(), people, *agreement).gates[0]
+    assert gate.verdict == verdict
+    assert verdict == "HALT" or "raters" in gate.why
+    lexicon = replace(people, detail={"human_label": "LEXICON (human word ratings, aggregated)"})
+    assert _one(_policy(), lexicon, *agreement).verdict == "HALT"
 
 
 def test_the_minimum_detectable_effect_has_80_percent_power() -> None:
     """A change as large as the MDE puts the interval wholly beyond the margin 8 times in 10 (normal approximation)."""
     gate = _one(_policy(), _measured(-1.0, 1.0)).gates[0]
-    se = 1.0 / NormalDist().inv_cdf(0.975)
+    se = 1.0 / NormalDist().inv_cdf(0.95)
     assert gate.mde is not None
     power = 1 - NormalDist(gate.mde, se).cdf(1.0)
     assert power == pytest.approx(0.8)

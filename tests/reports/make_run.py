@@ -17,7 +17,7 @@ import pandas as pd
 from probes.base import Interval, Measurement
 from restaudit import ledger, record
 from restaudit.config import GateConfig, GatePolicy
-from restaudit.gates import decide, gate_level
+from restaudit.gates import decide, levels_needed
 
 State = Literal["healthy", "halted", "broken", "base_only", "half", "nulls"]
 
@@ -243,8 +243,8 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     samples = _samples(_prompts("audit"), iteration, point, human=human)
     record.write_table(samples, here / "audit.parquet", record.AUDIT)
     files = ["audit.parquet", "measurements.json"]
-    looks = 4
-    measurements = _measurements(iteration, point, looks, human=human)
+    looks = max(len(HEALTHY), len(path)) - 1
+    measurements = _measurements(iteration, point, look, looks, human=human)
     scored = {**_scores(human=human), "measurements": [m.to_json() for m in measurements]}
     record.write_json(scored, here / "measurements.json")
     if iteration != record.BASE:
@@ -257,10 +257,10 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     _event(run, f"{iteration}/audit", [f"{iteration}/{f}" for f in files])
 
 
-def _measurements(iteration: str, p: Point, looks: int, *, human: bool) -> list[Measurement]:
+def _measurements(iteration: str, p: Point, look: int, looks: int, *, human: bool) -> list[Measurement]:
     base = HEALTHY[record.BASE]
     is_base = iteration == record.BASE
-    levels = (0.95, gate_level(POLICY, looks))
+    levels = tuple(dict.fromkeys((0.95, *levels_needed(POLICY, look=max(look, 1), looks=looks))))
     no_human = "no human score is configured (human.kind: none)"
     itself = "this is the base policy"
 

@@ -1,0 +1,97 @@
+"""What the probes get to read of one iteration: the run's tables and the job's models, as one Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.base import Array, Evidence
+from restaudit.config import TrainedReward
+from restaudit.gates import levels_needed
+from restaudit.job import Job
+from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, Run, read_table
+from restaudit.steps import seed_of
+
+KNOWN_TEXTS = 512
+HISTORY = {"kl": "drift.kl", "reward_change": "divergence.reward_change", "human_change": "divergence.human_change"}
+
+
+def gather(job: Job, rows: pd.DataFrame, iteration: str, *, policy: str, look: int, looks: Sequence[str]) -> Evidence:
+    """Evidence about `rows`, the audited samples of `policy` recorded as `iteration`.
+
+    `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides about.
+    """
+    is_base = iteration == BASE
+    levels = () if is_base else levels_needed(job.config.gates, look=look, looks=len(looks))
+    return Evidence(
+        outputs=rows,
+        base=None if is_base else read_table(job.run / BASE / "audit.parquet", AUDIT),
+        grow=None if is_base else _grow(job, iteration),
+        d_eval=_d_eval(job, policy),
+        embed=job.embed,
+        human_label=job.human.label,
+        prompts=_prompts(job),
+        references={str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)},
+        score=lambda prompts, texts: job.reward_of(list(prompts), list(texts)),
+        known=_known(job),
+        history=_history(job),
+        levels=tuple(dict.fromkeys((0.95, *levels))),
+        resamples=job.config.audit.resamples,
+        seed=seed_of(job.config.seed, f"{iteration}/probes"),
+    )
+
+
+def _grow(job: Job, iteration: str) -> pd.DataFrame:
+    grow = read_table(job.run / iteration.split("/")[0] / "grow.parquet", GROW)
+    kept = job.run / iteration / "kept.parquet"
+    if kept.exists():
+        grow["kept"] = grow["sample_id"].isin(set(read_table(kept, KEPT)["sample_id"]))
+    return grow
+
+
+def _d_eval(job: Job, policy: str) -> pd.DataFrame | None:
+    path = job.run / policy / "d_eval.parquet"
+    return read_table(path, D_EVAL) if path.exists() else None
+
+
+def _prompts(job: Job) -> dict[str, str]:
+    from restaudit.data.chats import as_text
+
+    return {
+        str(name): as_text(str(prompt))
+        for split in ("grow", "d_eval", "audit")
+        for name, prompt in job.prompts(split)["prompt"].items()
+    }
+
+
+def _known(job: Job) -> Array | None:
+    """Embeddings of what the reward model was trained on: at most KNOWN_TEXTS distinct texts, chosen by hash."""
+    if not isinstance(job.config.reward, TrainedReward) or job.embed is None:
+        return None
+    return job.once("known", lambda: _embedded(job))
+
+
+def _embedded(job: Job) -> Array:
+    from restaudit.data.chats import digest
+    from restaudit.data.feedback import load_feedback
+
+    assert isinstance(job.config.reward, TrainedReward)
+    assert job.embed is not None
+    table = load_feedback(job.config.reward.data, job.config.data.rows).table
+    columns = [c for c in ("response", "chosen", "rejected") if c in table.columns]
+    texts = sorted({str(t) for c in columns for t in table[c]}, key=digest)[:KNOWN_TEXTS]
+    return np.asarray(job.embed(texts), dtype=np.float64)
+
+
+def _history(job: Job) -> pd.DataFrame:
+    """What earlier looks of this run measured, one row each; NaN where a look has no value."""
+    rows: list[dict[str, Any]] = []
+    run = Run(job.run)
+    for name in run.iterations()[1:]:
+        found = {m.name: m.value for m in run.measurements(name)}
+        rows.append({"iteration": name, **{k: found.get(v) for k, v in HISTORY.items()}})
+    table = pd.DataFrame(rows, columns=["iteration", *HISTORY])
+    return table.astype(dict.fromkeys(HISTORY, "float64"))
