@@ -1,0 +1,53 @@
+"""How far the rating of one set of tasks has come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restaudit.rating.consistency import RaterProgress, rater_progress
+from restaudit.rating.files import human
+from restaudit.rating.store import read_rows
+from restaudit.rating.tasks import items_of, read_key
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Ratings wanted (items times raters, repeats and anchors too), in, and missing. More than wanted do not count."""
+
+    name: str
+    items: int
+    raters: int
+    wanted: int
+    rated: int
+    missing: int
+    per_rater: tuple[RaterProgress, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item has its ratings."""
+        return self.missing == 0
+
+
+def progress(run: Path, name: str) -> Progress:
+    """How far one set of tasks is rated. Raises BadInput when this run has no such set."""
+    folder = human(run)
+    key = read_key(folder, name)
+    items = items_of(key)
+    rows = [r for r in read_rows(folder) if r.get("tasks") == name]
+    count = Counter(r["item_id"] for r in rows)
+    rated = sum(min(count[i.item_id], key["raters"]) for i in items)
+    wanted = len(items) * key["raters"]
+    repeats = {i.item_id: i.repeats for i in items if i.repeats is not None}
+    return Progress(name, len(items), key["raters"], wanted, rated, wanted - rated, per_rater(rows, repeats))
+
+
+def per_rater(rows: Iterable[Mapping[str, Any]], repeats: Mapping[str, str]) -> tuple[RaterProgress, ...]:
+    """Each rater's share and self-consistency, by name."""
+    scores: dict[str, dict[str, float]] = {}
+    for row in rows:
+        scores.setdefault(row["rater_id"], {})[row["item_id"]] = row["score"]
+    return tuple(rater_progress(r, s, repeats) for r, s in sorted(scores.items()))
