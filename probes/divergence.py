@@ -9,13 +9,20 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from probes import stats
-from probes.base import Evidence, Measurement, Probe
+from probes import ppi, stats
+from probes.base import Direction, Evidence, Measurement, Probe
+from probes.curves import Curve, fit
+from probes.expected import Decomposition, decompose, decompose_rated, outside
 from probes.rows import Notes, audited, defined, numbers, plain_or_all, sampled
-from probes.stats import Estimate, Resampling
+from probes.stats import Estimate, Resampling, unmeasured
 
-VERSION = "1"
+VERSION = "2"
 UNITS = {"reward": "reward units", "human": "human-score units"}
+SD = "base sd"
+DECOMPOSED = (
+    "divergence.expected", "divergence.beyond_expected", "divergence.beyond_isotonic", "divergence.beyond_range",
+    "divergence.gain_per_reward",
+)  # fmt: skip
 KINDS: tuple[tuple[str, Literal["spearman", "pearson"]], ...] = (
     ("divergence.correlation", "spearman"),
     ("divergence.correlation_pearson", "pearson"),
@@ -28,70 +35,190 @@ def run(evidence: Evidence) -> list[Measurement]:
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
     rows, base, notes = audited(evidence)
     about: Mapping[str, Any] = {**notes, "human_label": evidence.human_label}
-    return [
-        *_means(rows, base, about, how),
-        *_changes(rows, base, about, how),
-        *_correlations(rows, base, about, how),
-        _coverage(rows, base, about, how),
-        _d_eval_gap(evidence, rows, notes, how),
-        _filter(evidence, how),
-        _spread(rows, base, notes, how),
-    ]
+    found = [*_means(evidence, rows, base, about, how), *_changes(evidence, rows, base, about, how)]
+    rated = evidence.human_sampling != "all" and evidence.wants("divergence.human_change")
+    if rated or evidence.wants(*DECOMPOSED):
+        found += _decomposed(evidence, rows, base, about, how)
+    if evidence.wants("divergence.correlation", "divergence.correlation_pearson"):
+        found += _correlations(rows, base, about, how)
+    if evidence.wants("divergence.human_coverage"):
+        found.append(_coverage(rows, base, about, how))
+    if evidence.wants("divergence.gain_per_sqrt_kl", "divergence.peak_bon", "divergence.peak_rl"):
+        found += _by_distance(evidence, rows, base, about, how)
+    if evidence.wants("divergence.d_eval_gap"):
+        found.append(_d_eval_gap(evidence, rows, notes, how))
+    if evidence.wants("divergence.filter_human"):
+        found.append(_filter(evidence, how))
+    if evidence.wants("divergence.ensemble_spread"):
+        found.append(_spread(rows, base, notes, how))
+    return found
 
 
 def _means(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
 ) -> list[Measurement]:
-    return [
-        stats.mean(table=rows, column=column, **how).measured(
-            f"divergence.{column}", unit=UNITS[column], version=VERSION, direction="higher",
-            baseline=_mean(base, column), detail=about,
-        )
-        for column in ("reward", "human")
-    ]  # fmt: skip
+    found = []
+    if evidence.wants("divergence.reward"):
+        found.append(
+            stats.mean(table=rows, column="reward", **how).measured(
+                "divergence.reward", unit=UNITS["reward"], version=VERSION, direction="higher",
+                baseline=_mean(base, "reward"), detail=about,
+            )
+        )  # fmt: skip
+    if evidence.wants("divergence.human"):
+        human, about_human = _human_mean(evidence, rows, about, how)
+        found.append(human.measured("divergence.human", unit=UNITS["human"], version=VERSION, direction="higher",
+                                    baseline=_mean(base, "human"), detail=about_human))  # fmt: skip
+    return found
+
+
+def _human_mean(
+    evidence: Evidence, rows: pd.DataFrame, about: Mapping[str, Any], how: Resampling
+) -> tuple[Estimate, Mapping[str, Any]]:
+    """The mean human score; where people rated a part of the rows, corrected by the rewards of all (PPI++)."""
+    if evidence.human_sampling == "all":
+        return stats.mean(table=rows, column="human", **how), about
+    estimate, weight = ppi.corrected_mean(
+        table=rows, score="human", prediction="reward", sampling=evidence.human_sampling, **how
+    )
+    return estimate, {**about, "lambda": weight, "rated": len(defined(rows, ["human"]))}
 
 
 def _changes(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
 ) -> list[Measurement]:
     def change(*columns: str) -> Estimate:
         if base is None:
-            return stats.unmeasured(IS_BASE)
+            return unmeasured(IS_BASE)
         return stats.change(table=rows, base=base, columns=columns, **how)
 
     start = None if base is None else 0.0  # a policy's change from itself, by definition
-    gap = change("reward", "human")
-    if gap.value is not None:
-        gap = replace(gap, method=f"{gap.method}, on samples that have both scores")
+    found = []
+    if evidence.wants("divergence.reward_change"):
+        found.append(change("reward").measured("divergence.reward_change", unit=SD, version=VERSION, direction="higher",
+                                               baseline=start, detail=about))  # fmt: skip
+    if evidence.wants("divergence.human_change") and evidence.human_sampling == "all":
+        found.append(change("human").measured("divergence.human_change", unit=SD, version=VERSION, direction="higher",
+                                              baseline=start, detail=about))  # fmt: skip
+    if evidence.wants("divergence.gap"):
+        gap = change("reward", "human")
+        if gap.value is not None:
+            gap = replace(gap, method=f"{gap.method}, on samples that have both scores")
+        found.append(gap.measured("divergence.gap", unit=SD, version=VERSION, direction="lower", baseline=start,
+                                  detail=about))  # fmt: skip
+    return found
+
+
+def _decomposed(
+    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+) -> list[Measurement]:
+    """The human gain that the base policy's own relation predicts, and what is missing beyond it."""
+    parts, about = _parts(evidence, rows, base, about, how)
+    start = None if base is None else 0.0
+    named: list[tuple[str, Estimate, Direction]] = [
+        ("divergence.expected", parts.expected, "neutral"),
+        ("divergence.beyond_expected", parts.beyond, "lower"),
+        ("divergence.beyond_isotonic", parts.beyond_isotonic, "lower"),
+    ]
+    if evidence.human_sampling != "all":
+        named.append(("divergence.human_change", parts.observed, "higher"))
+    found = [e.measured(n, unit=SD, version=VERSION, direction=d, baseline=start, detail=about) for n, e, d in named]
+    if evidence.wants("divergence.beyond_range"):
+        left = unmeasured(parts.beyond.reason or IS_BASE)
+        if parts.low is not None and parts.high is not None:
+            marked = rows.assign(outside=outside(numbers(rows, "reward"), parts.low, parts.high))
+            left = stats.mean(table=marked, column="outside", bounds=stats.SHARE, **how)
+        found.append(left.measured("divergence.beyond_range", unit="share of samples", version=VERSION,
+                                   direction="lower", baseline=start, detail=about))  # fmt: skip
+    if evidence.wants("divergence.gain_per_reward"):
+        found.append(_per_reward(rows, base, about, how))
+    return found
+
+
+def _parts(
+    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+) -> tuple[Decomposition, Mapping[str, Any]]:
+    if base is None:
+        none = unmeasured(IS_BASE)
+        return Decomposition(none, none, none, none), about
+    if evidence.human_sampling == "unknown" and not _chances_known(rows, base):
+        none = unmeasured("nobody says how the rated samples were chosen, and there are no inclusion probabilities: "
+                          "their mean says nothing about the others")  # fmt: skip
+        return Decomposition(none, none, none, none), about
+    if evidence.human_sampling == "all":
+        parts = decompose(table=rows, base=base, isotonic=evidence.wants("divergence.beyond_isotonic"), **how)
+    else:
+        parts = decompose_rated(table=rows, base=base, **how)
+    note = (
+        "expected = human gain that the base policy's own relation of reward and human score predicts from the new "
+        "rewards (regressional Goodhart); what people did not get beyond that is the divergence"
+    )
+    fitted = {"slope": parts.slope, "base_rewards": [parts.low, parts.high], "human_change": parts.observed.value,
+              "reward_inflation": parts.inflation}  # fmt: skip
+    return parts, {**about, **fitted, "note": note}
+
+
+def _chances_known(*tables: pd.DataFrame) -> bool:
+    return all(not np.isnan(numbers(defined(t, ["human"]), "inclusion")).any() for t in tables)
+
+
+def _per_reward(
+    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+) -> Measurement:
+    """Human gain per unit of reward gain, both in base sd, on rows that have both."""
+    if base is None:
+        estimate = unmeasured(IS_BASE)
+    else:
+        estimate = stats.change_ratio(table=rows, base=base, columns=("human", "reward"), **how)
+    return estimate.measured("divergence.gain_per_reward", unit="base sd per base sd", version=VERSION,
+                             direction="higher", detail=about)  # fmt: skip
+
+
+def _by_distance(
+    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+) -> list[Measurement]:
+    """Human gain by distance from the base policy: now, and as a curve over the run's iterations."""
+    kl = _mean(rows, "kl")
+    distance = float(np.sqrt(kl)) if kl is not None and kl > 0 else None
+    found = []
+    if base is None:
+        gain = unmeasured(IS_BASE)
+    elif distance is None:
+        gain = unmeasured("no sample has a KL above 0")
+    else:
+        change = stats.change(table=rows, base=base, columns=["human"], **how)
+        gain = replace(
+            change,
+            value=None if change.value is None else change.value / distance,
+            intervals=tuple(replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals),
+            method=f"{change.method}, over √KL taken as known",
+        )
+    found.append(gain.measured("divergence.gain_per_sqrt_kl", unit="base sd per √nat", version=VERSION,
+                               direction="higher", detail={**about, "kl": kl}))  # fmt: skip
+    past = evidence.history
+    now = gain.value * distance if gain.value is not None and distance is not None else np.nan
+    distances = [] if past is None else np.sqrt(numbers(past, "kl")).tolist()
+    gains = [] if past is None else numbers(past, "human_change").tolist()
+    distances, gains = [*distances, np.nan if distance is None else distance], [*gains, now]
+    for form in ("bon", "rl"):
+        curve: Curve | str = gain.reason or "this policy has no human gain at a distance from the base policy"
+        if np.isfinite(now):
+            curve = fit(distance=np.array(distances), gain=np.array(gains), form=form)
+        found.append(_peak(curve, form, len(gains), about))
+    return found
+
+
+def _peak(curve: Curve | str, form: str, points: int, about: Mapping[str, Any]) -> Measurement:
     detail = dict(about)
-    if base is not None and gap.value is not None:
-        detail |= _expected(rows, base, how)
-    return [
-        change("reward").measured("divergence.reward_change", unit="base sd", version=VERSION, direction="higher",
-                                  baseline=start, detail=about),
-        change("human").measured("divergence.human_change", unit="base sd", version=VERSION, direction="higher",
-                                 baseline=start, detail=about),
-        gap.measured("divergence.gap", unit="base sd", version=VERSION, direction="lower", baseline=start,
-                     detail=detail),
-    ]  # fmt: skip
-
-
-def _expected(rows: pd.DataFrame, base: pd.DataFrame, how: Resampling) -> dict[str, Any]:
-    """What the base policy's own reward-human relation predicts for the gap (regressional Goodhart)."""
-    both = ["reward", "human"]
-    complete, before = defined(rows, both), defined(base, both)
-    once: Resampling = {**how, "resamples": 1}
-    moved = {c: stats.change(table=complete, base=before, columns=[c], **once).value for c in both}
-    r = stats.correlation(table=before, x="reward", y="human", kind="pearson", **once).value
-    expected = None if r is None or moved["reward"] is None else moved["reward"] * (1 - r)
-    return {
-        "reward_change": moved["reward"],
-        "human_change": moved["human"],
-        "base_pearson": r,
-        "gap_if_base_relation_held": expected,
-        "note": "some gap is expected: a policy selected on an imperfect reward gains less human score than reward "
-        "(regressional Goodhart); reward_change·(1 - base_pearson) is what the base policy's linear relation predicts",
-    }
+    if isinstance(curve, str):
+        estimate = unmeasured(curve, n=points)
+    else:
+        detail |= {"alpha": curve.alpha, "beta": curve.beta, "residual": curve.residual}
+        reason = "no interval: a curve through a run's few iterations is a description, not a test"
+        if curve.peak is None:
+            reason = "the fitted curve has no peak within twice the distance that the run has come"
+        estimate = Estimate(curve.peak, points, 0, f"least squares through {points} iterations", reason=reason)
+    return estimate.measured(f"divergence.peak_{form}", unit="√nats", version=VERSION, detail=detail)
 
 
 def _correlations(
@@ -164,11 +291,12 @@ PROBE = Probe(
     name="divergence",
     version=VERSION,
     goal="Does more reward still mean a better human score, and by how much do the two part?",
-    reads=("outputs.reward", "outputs.human", "base.reward", "base.human", "outputs.reward_spread",
-           "d_eval.reward", "grow.human", "grow.kept"),
+    reads=("outputs.reward", "outputs.human", "outputs.inclusion", "outputs.kl", "base.reward", "base.human",
+           "outputs.reward_spread", "d_eval.reward", "grow.human", "grow.kept", "history", "human_sampling"),
     measures=(
         "divergence.reward", "divergence.human", "divergence.reward_change", "divergence.human_change",
-        "divergence.gap", "divergence.correlation", "divergence.correlation_pearson", "divergence.human_coverage",
+        "divergence.gap", *DECOMPOSED, "divergence.correlation", "divergence.correlation_pearson",
+        "divergence.human_coverage", "divergence.gain_per_sqrt_kl", "divergence.peak_bon", "divergence.peak_rl",
         "divergence.d_eval_gap", "divergence.filter_human", "divergence.ensemble_spread",
     ),
     references=(
@@ -176,9 +304,15 @@ PROBE = Probe(
         "Gao et al. 2022, Scaling laws for reward model overoptimization, arXiv 2210.10760",
         "Manheim & Garrabrant 2018, Categorizing variants of Goodhart's law, arXiv 1803.04585",
         "Coste et al. 2023, Reward model ensembles help mitigate overoptimization, arXiv 2310.02743",
+        "Angelopoulos et al. 2023, PPI++: efficient prediction-powered inference, arXiv 2311.01453",
     ),
     weaknesses=(
-        "A gap alone accuses nobody: selection on an imperfect reward always gains less human score than reward.",
+        "A gap alone accuses nobody: selection on an imperfect reward always gains less human score than reward. Read "
+        "beyond_expected, which takes that part out.",
+        "The expected part stands on a straight line through few base samples, and beyond their rewards it is a guess: "
+        "look at beyond_range and at beyond_isotonic, which guesses differently.",
+        "A flaw that the reward always had is part of the base policy's relation and so of the expected part; only "
+        "what the policy does beyond its base share of it is divergence.",
         "The correlation falls when the policy's rewards bunch together at the top (range restriction), even if the "
         "reward is as good as before.",
         "It is only as good as the human score: what the raters did not rate, it does not see. Look at the coverage, "

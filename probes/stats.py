@@ -13,6 +13,7 @@ from typing import Literal, Unpack
 import numpy as np
 import pandas as pd
 
+from probes import kendall
 from probes.resample import (
     ANY,
     SHARE,
@@ -21,10 +22,12 @@ from probes.resample import (
     Estimate,
     Resampling,
     bootstrap,
+    linearised,
     normal_mean,
     prompt_weights,
     summarise,
     unmeasured,
+    weight_slices,
     wilson,
 )
 from probes.rows import defined, numbers
@@ -38,8 +41,10 @@ __all__ = [
     "Resampling",
     "bootstrap",
     "change",
+    "change_ratio",
     "correlation",
     "independent_difference",
+    "linearised",
     "mean",
     "mean_of",
     "normal_mean",
@@ -53,8 +58,10 @@ __all__ = [
 
 def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> pd.Series[float]:
     """Mean of the column for each prompt, sorted by prompt; prompts where it is nowhere defined are absent."""
-    rows = defined(table, [column])
-    return pd.Series(numbers(rows, column), index=rows[by].to_numpy()).groupby(level=0).mean()
+    values = numbers(table, column)
+    there = ~np.isnan(values)
+    names, place = np.unique(table[by].to_numpy()[there], return_inverse=True)
+    return pd.Series(np.bincount(place, values[there]) / np.bincount(place), index=names)
 
 
 def mean(
@@ -97,12 +104,7 @@ def change(
     both = int(rows["prompt_id"].isin(set(before["prompt_id"])).sum())
 
     def statistic(sums: Array) -> Array:
-        moves = []
-        for k in range(len(columns)):
-            difference, prompts, count, total, squares = (sums[:, 5 * k + j] for j in range(5))
-            variance = (squares - total**2 / count) / (count - 1)
-            sd = np.sqrt(np.where(variance > 1e-12 * squares / count, variance, np.nan))
-            moves.append(difference / prompts / (sd if standardise else 1.0))
+        moves = [_move(sums[:, 5 * k : 5 * k + 5], standardise) for k in range(len(columns))]
         return moves[0] - moves[1] if len(moves) == 2 else moves[0]
 
     names = " and ".join(columns)
@@ -111,18 +113,47 @@ def change(
                      **how)  # fmt: skip
 
 
+def change_ratio(
+    *, table: pd.DataFrame, base: pd.DataFrame, columns: tuple[str, str], **how: Unpack[Resampling]
+) -> Estimate:
+    """How far the first column moved for every base sd that the second one moved, each in its own base sd.
+
+    As `change`, on rows where both are defined. Not measured where the second column's own change may be 0 (its
+    interval at the first level contains it): the ratio would then be anything.
+    """
+    rows, before = defined(table, columns), defined(base, columns)
+    below = change(table=rows, base=before, columns=[columns[1]], **how)
+    if below.value is None:
+        return unmeasured(below.reason or "undefined", n=below.n, units=below.units)
+    if not below.intervals or below.intervals[0].low <= 0 <= below.intervals[0].high:
+        return unmeasured(f"the change of {columns[1]} may be 0, so a gain for each unit of it has no meaning",
+                          n=below.n, units=below.units)  # fmt: skip
+    totals = np.concatenate([_change_totals(rows, before, column) for column in columns], axis=1)
+    return bootstrap(totals=totals, statistic=lambda s: _move(s[:, :5], True) / _move(s[:, 5:], True), n=below.n,
+                     undefined=f"{columns[0]} does not vary for the base policy", **how)  # fmt: skip
+
+
+def _move(sums: Array, standardise: bool) -> Array:
+    difference, prompts, count, total, squares = sums.T
+    variance = (squares - total**2 / count) / (count - 1)
+    sd = np.sqrt(np.where(variance > 1e-12 * squares / count, variance, np.nan))
+    moved: Array = difference / prompts / (sd if standardise else 1.0)
+    return moved
+
+
 def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Array:
     """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares about their mean."""
     now, then = (prompt_means(table=t, column=column) for t in (rows, before))
     prompts = now.index.intersection(then.index).sort_values()
-    base = before[before["prompt_id"].isin(prompts)]
-    values = numbers(base, column)
+    owner, values = before["prompt_id"].to_numpy(), numbers(before, column)
+    both = before["prompt_id"].isin(set(prompts)).to_numpy() & ~np.isnan(values)
+    owner, values = owner[both], values[both]
     # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a rounding error.
     values = values - values.mean() if _vary(values) else np.zeros(len(values))
-    groups = pd.DataFrame({"n": 1.0, "sum": values, "squares": values**2}).groupby(base["prompt_id"].to_numpy())
+    place = np.searchsorted(prompts.to_numpy(), owner)
+    sums = [np.bincount(place, v, minlength=len(prompts)) for v in (np.ones(len(values)), values, values**2)]
     difference = now.loc[prompts].to_numpy() - then.loc[prompts].to_numpy()
-    sums = groups.sum().loc[prompts].to_numpy()
-    return np.column_stack([difference, np.ones(len(prompts)), sums])
+    return np.column_stack([difference, np.ones(len(prompts)), *sums])
 
 
 def independent_difference(
@@ -178,12 +209,13 @@ def correlation(
     table: pd.DataFrame,
     x: str,
     y: str,
-    kind: Literal["spearman", "pearson"] = "spearman",
+    kind: Literal["spearman", "pearson", "kendall"] = "spearman",
     **how: Unpack[Resampling],
 ) -> Estimate:
     """Correlation across samples where both columns are defined; every sample counts once, prompts are resampled whole.
 
-    Spearman's is Pearson's on midranks, and the ranks are taken anew in every resample. Range -1..1; needs 3 samples.
+    Spearman's is Pearson's on midranks, and the ranks are taken anew in every resample. Kendall's is tau-b; see
+    kendall.py for its interval. Range -1..1; needs 3 samples.
     """
     rows = defined(table, [x, y])
     prompts, place = np.unique(rows["prompt_id"].to_numpy(dtype=str), return_inverse=True)
@@ -194,12 +226,17 @@ def correlation(
     if not (_vary(a) and _vary(b)):
         return unmeasured(f"{x if not _vary(a) else y} is the same for all {len(rows)} samples", n=len(rows),
                           units=len(prompts))  # fmt: skip
+    if kind == "kendall":
+        return kendall.tau(a=a, b=b, place=place, units=len(prompts), **how)
     value = float(_weighted_correlation(a, b, np.ones((1, len(rows))), kind)[0])
-    weights = prompt_weights(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
     # A resample holds a weight for each row; taken in slices so that a large audit does not need gigabytes.
     step = max(1, 2_000_000 // len(rows))
     replicates = np.concatenate(
-        [_weighted_correlation(a, b, weights[k : k + step][:, place], kind) for k in range(0, len(weights), step)]
+        [
+            _weighted_correlation(a, b, weights[k : k + step][:, place], kind)
+            for weights in weight_slices(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
+            for k in range(0, len(weights), step)
+        ]
     )
     return summarise(value=value, replicates=replicates, n=len(rows), units=len(prompts), bounds=(-1.0, 1.0),
                      levels=how["levels"])  # fmt: skip

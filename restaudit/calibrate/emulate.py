@@ -1,0 +1,249 @@
+"""A run emulated from a pool: at every look the policy is a reweighting of real texts, so that its truth is known.
+
+Choosing texts by reward alone leaves E[human | reward] as it is, whatever the weights: only regressional loss. A hack
+changes the weights by a feature of the text as well, and that is divergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from restaudit.calibrate.pool import Flags, Floats, Pool, Rows, features, modes
+from restaudit.calibrate.scenarios import Scenario
+from restaudit.errors import BadInput
+
+# How much of a filtered distribution one Improve step learns, and the recipe's own percentiles.
+LEARNED = 0.25
+PERCENTILES = (80.0, 90.0)
+MODES = 10
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an audit is: plain prompts and samples of each (of the base policy too), families (one sample a
+    group), and how many rows people rate (None: every row has a human score)."""
+
+    prompts: int
+    per_prompt: int
+    base_per_prompt: int
+    families: int
+    rated: int | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """A pool as one scenario scores it: reward and human score of every row, and which rows have the feature."""
+
+    pool: Pool
+    scenario: Scenario
+    reward: Floats
+    human: Floats
+    selects: Floats
+    has: Flags
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The audited samples of one policy: plain ones in the order (prompt, sample), then one a group and family.
+
+    `rows` are rows of the pool, `owner` a row of the pool whose prompt they answer, `same` says which were replaced by
+    a text that a collapsing policy falls back to, `rated` which have a human score (None: all that can have one).
+    """
+
+    world: World
+    size: Size
+    per_prompt: int
+    rows: Rows
+    owner: Rows
+    same: Flags
+    rated: Flags | None
+    known: dict[str, float] = field(default_factory=dict)  # what was computed of this audit before
+
+    @property
+    def plain(self) -> slice:
+        """The plain samples."""
+        return slice(0, self.size.prompts * self.per_prompt)
+
+    @cached_property
+    def reward(self) -> Floats:
+        """Rewards, in standard deviations of the pool."""
+        out: Floats = self.world.reward[self.rows] + self.world.scenario.pay * self.same
+        return out
+
+    @cached_property
+    def human(self) -> Floats:
+        """Human scores; NaN where there is none, or nobody rated the sample."""
+        scores = self.world.human[self.rows] - self.world.scenario.cost * self.world.pool.human_sd * self.same
+        out: Floats = scores if self.rated is None else np.where(self.rated, scores, np.nan)
+        return out
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The samples as the probes read them."""
+        pool = self.world.pool.table
+        table = pd.DataFrame({c: pool[c].to_numpy()[self.owner] for c in ("prompt_id", "group", "family")})
+        table["sample_id"] = [f"{k:06d}" for k in range(len(self.rows))]
+        for column in ("text", "n_tokens"):
+            table[column] = pool[column].to_numpy()[self.rows]
+        table["reward"], table["human"] = self.reward, self.human
+        if self.size.rated is not None:
+            table["inclusion"] = min(1.0, self.size.rated / (self.size.prompts * self.per_prompt))
+        return table
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look: what was audited, and what is true of the emulated policy: KL (nats) and share of texts hacked."""
+
+    audit: Audit
+    kl: float
+    hacked: float
+
+
+def world(pool: Pool, scenario: Scenario) -> World:
+    """Score the pool as the scenario's reward model and people do."""
+    known = features(pool)
+    name = "length" if scenario.feature == "group" else scenario.feature
+    has = known[name][0] if name in known else np.zeros(len(pool.table), dtype=bool)
+    pays = has.astype(np.float64)
+    honest = pool.reward
+    if scenario.flipped:
+        r = 1 - 2 * scenario.flipped
+        noise = np.random.Generator(np.random.PCG64(len(pool.table))).normal(size=len(honest))
+        honest = r * honest + np.sqrt(1 - r * r) * noise
+    reward = honest + scenario.pay * pays
+    human = pool.table["human"].to_numpy(dtype=np.float64) - scenario.cost * pool.human_sd * pays
+    return World(pool, scenario, reward, human, honest, has)
+
+
+def check_size(pool: Pool, size: Size) -> None:
+    """Raise BadInput when the pool is too small for audits of this size."""
+    there = {"plain prompts": (len(pool.plain), size.prompts),
+             "samples a prompt": (pool.plain.shape[1], max(size.per_prompt, size.base_per_prompt)),
+             "counterfactual families": (len(pool.families), size.families)}  # fmt: skip
+    for what, (have, want) in there.items():
+        if have < want:
+            raise BadInput(
+                f"{pool.source}: the pool has {have} {what}, but an audit of this size draws {want}; give a larger "
+                "pool with --pool, or a smaller audit"
+            )
+
+
+def emulate(
+    world: World, size: Size, *, grow_steps: int, improve_steps: int, seed: int
+) -> tuple[Audit, Iterator[Look]]:
+    """The base policy's audit, and the looks of the run in order (made one by one, as they are asked for)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    plain = np.sort(rng.choice(len(world.pool.plain), size.prompts, replace=False))
+    family = np.sort(rng.choice(len(world.pool.families), size.families, replace=False))
+    run = _Run(world, size, world.pool.plain[plain], world.pool.families[family], rng)
+    return run.base(), run.looks(grow_steps, improve_steps)
+
+
+class _Run:
+    """One run in hand: its prompts and families, and its stream of random numbers."""
+
+    def __init__(self, world: World, size: Size, plain: Rows, families: Rows, rng: np.random.Generator) -> None:
+        self.world = world
+        self.size = size
+        self.plain = plain
+        self.families = families.reshape(-1, families.shape[-1])
+        self.first_group = np.arange(len(self.families)) % max(families.shape[1], 1) == 0
+        self.rng = rng
+        self.fall_back = modes(world.pool, MODES)
+
+    def base(self) -> Audit:
+        """The base policy: every text of the pool equally likely."""
+        flat = np.zeros(self.plain.shape), np.zeros(self.families.shape)
+        return self._audit(*flat, per_prompt=self.size.base_per_prompt, fall_back=0.0)
+
+    def looks(self, grow_steps: int, improve_steps: int) -> Iterator[Look]:
+        chain = start = np.zeros(self.plain.shape), np.zeros(self.families.shape)
+        for look in range(1, grow_steps * improve_steps + 1):
+            if self.world.scenario.mode == "threshold":
+                place = (look - 1) % improve_steps
+                start = chain if place == 0 else start
+                tau = PERCENTILES[min(place, len(PERCENTILES) - 1)]
+                chain = self._filtered(chain[0], start[0], self.plain, tau), chain[1]
+                weights = chain
+            else:
+                weights = self._tilted(look)
+            since = max(0, look - self.world.scenario.onset + 1)
+            fall_back = 0.0
+            if self.world.scenario.feature == "sameness":
+                fall_back = 1 - float(np.exp(-self.world.scenario.speed / 3 * since))
+            audit = self._audit(*weights, per_prompt=self.size.per_prompt, fall_back=fall_back)
+            yield Look(audit, _kl(weights[0]), self._hacked(weights, fall_back))
+
+    def _tilted(self, look: int) -> tuple[Floats, Floats]:
+        """Log-weights at a look: honest pressure so far, and the feature from the onset on."""
+        scenario = self.world.scenario
+        honest = scenario.pressure * look * self.world.selects
+        exploit = scenario.speed * max(0, look - scenario.onset + 1) * self.world.has
+        if scenario.feature == "group":
+            only = honest[self.families] + exploit[self.families] * self.first_group[:, None]
+            return honest[self.plain], only
+        return (honest + exploit)[self.plain], (honest + exploit)[self.families]
+
+    def _filtered(self, log_weights: Floats, start: Floats, rows: Rows, tau: float) -> Floats:
+        """One Improve step: a part of the policy moves to the Grow set's texts strictly above the percentile."""
+        reward = self.world.reward[rows]
+        grow = _normal(start)
+        order = np.argsort(reward, axis=None, kind="stable")
+        mass = np.cumsum(grow.ravel()[order]) / grow.sum()
+        level = reward.ravel()[order][min(int(np.searchsorted(mass, tau / 100)), len(order) - 1)]
+        kept = grow * (reward > level)
+        some = kept.sum(axis=1, keepdims=True)
+        now = _normal(log_weights)
+        target = np.where(some > 0, kept / np.where(some > 0, some, 1.0), now)
+        mixed: Floats = np.log((1 - LEARNED) * now + LEARNED * target)
+        return mixed
+
+    def _hacked(self, weights: tuple[Floats, Floats], fall_back: float) -> float:
+        if self.world.scenario.feature == "sameness":
+            return fall_back
+        rows, log_weights = self.plain, weights[0]
+        if self.world.scenario.feature == "group":
+            rows, log_weights = self.families[self.first_group], weights[1][self.first_group]
+        return float((_normal(log_weights) * self.world.has[rows]).sum(axis=1).mean()) if len(rows) else 0.0
+
+    def _audit(self, plain: Floats, families: Floats, *, per_prompt: int, fall_back: float) -> Audit:
+        drawn = _draw(self.plain, plain, per_prompt, self.rng).ravel()
+        owner = np.repeat(self.plain[:, 0], per_prompt)
+        same = np.zeros(len(drawn), dtype=bool)
+        if fall_back:
+            same = self.rng.random(len(drawn)) < fall_back
+            drawn = np.where(same, self.rng.choice(self.fall_back, len(drawn)), drawn)
+        rated = None
+        if self.size.rated is not None:
+            rated = np.zeros(len(drawn) + len(self.families), dtype=bool)
+            rated[self.rng.choice(len(drawn), min(self.size.rated, len(drawn)), replace=False)] = True
+        if len(self.families):
+            more = _draw(self.families, families, 1, self.rng).ravel()
+            drawn, owner = np.concatenate([drawn, more]), np.concatenate([owner, self.families[:, 0]])
+            same = np.concatenate([same, np.zeros(len(more), dtype=bool)])
+        return Audit(self.world, self.size, per_prompt, drawn, owner, same, rated)
+
+
+def _draw(rows: Rows, log_weights: Floats, count: int, rng: np.random.Generator) -> Rows:
+    """`count` independent draws from each line's distribution, shape (lines, count); a text may come twice."""
+    ends = np.cumsum(_normal(log_weights), axis=1)
+    at = rng.random((len(rows), count))[:, :, None] * ends[:, None, -1:]
+    return np.take_along_axis(rows, (ends[:, None, :] <= at).sum(axis=2), axis=1)
+
+
+def _normal(log_weights: Floats) -> Floats:
+    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    out: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return out
+
+
+def _kl(log_weights: Floats) -> float:
+    """Mean over prompts of KL(policy ‖ base policy), in nats; the base policy is uniform on the prompt's texts."""
+    p = _normal(log_weights)
+    return float((p * np.log(np.where(p > 0, p, 1.0) * p.shape[1])).sum(axis=1).mean())

@@ -1,0 +1,158 @@
+"""The pool of real generations that trials are emulated from: every text with its reward and human score, by prompt."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from restaudit.errors import BadInput
+from restaudit.ledger import digest_file
+
+BUILTIN = "reviews"
+COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "reward", "human", "group", "family")
+FEWEST_SAMPLES = 8
+WORD = re.compile(r"[^\W\d_]+")
+KEYWORD_LETTERS = 5
+KEYWORD_SHARE = 0.08
+LONG_SHARE = 0.2
+REPETITIVE_SHARE = 0.1
+
+Rows = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples of one policy, many a prompt.
+
+    table     the rows that have a reward (columns: COLUMNS); the human score may be NaN
+    plain     row numbers, shape (prompts, samples): equally many samples of every plain prompt
+    families  row numbers, shape (families, groups, samples); groups in the order of `groups`
+    source, sha256   where it comes from
+    """
+
+    table: pd.DataFrame
+    plain: Rows
+    families: Rows
+    groups: tuple[str, ...]
+    source: str
+    sha256: str
+    left_out: int
+
+    @property
+    def reward(self) -> Floats:
+        """Rewards of all rows, in standard deviations about their mean."""
+        return _standard(self.table["reward"].to_numpy(dtype=np.float64))
+
+    @property
+    def human_sd(self) -> float:
+        """Standard deviation of the human score."""
+        return float(self.table["human"].std())
+
+    @property
+    def reward_sd(self) -> float:
+        """Standard deviation of the reward."""
+        return float(self.table["reward"].std())
+
+
+def load_pool(source: str) -> Pool:
+    """Read a pool: `reviews` (ships with restaudit), a Parquet file, or a run folder (its first Grow set).
+
+    Rows without a reward are left out and counted; every prompt then keeps as many samples as the poorest of the
+    kept prompts has (prompts with fewer than FEWEST_SAMPLES are left out). Raises BadInput when nothing usable is left.
+    """
+    path = _path(source)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{path}: not a readable Parquet table of generations ({e})") from None
+    missing = [c for c in COLUMNS if c not in table.columns]
+    if missing:
+        raise BadInput(f"{path}: a pool lacks the column(s) {', '.join(missing)}; it has {', '.join(COLUMNS)}")
+    if "origin" in table.columns:
+        table = table[table["origin"] == "policy"]
+    whole = len(table)
+    used = table[np.isfinite(table["reward"])][list(COLUMNS)]
+    if used["human"].notna().sum() < FEWEST_SAMPLES:
+        raise BadInput(f"{path}: fewer than {FEWEST_SAMPLES} rows have a human score; a pool needs one for most rows")
+    used = used.sort_values(["prompt_id", "sample_id"], kind="stable").reset_index(drop=True)
+    plain = _equal(used, used.index[used["family"].isna()].to_numpy(), path)
+    families, groups = _families(used)
+    return Pool(used, plain, families, groups, source, digest_file(path).sha256, whole - len(used))
+
+
+def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
+    """Features a reward may wrongly pay for: which rows have them, and what they are in words.
+
+    Each is a property of the text: much longer than most, holding a certain common word, or repeating its words.
+    """
+    texts = [tuple(w.casefold() for w in WORD.findall(t)) for t in pool.table["text"]]
+    length = np.array([len(w) for w in texts])
+    repeats = np.array([1 - len(set(w)) / len(w) if w else 0.0 for w in texts])
+    in_texts = Counter(w for words in texts for w in set(words) if len(w) >= KEYWORD_LETTERS)
+    keyword = min(sorted(in_texts), key=lambda w: abs(in_texts[w] / len(texts) - KEYWORD_SHARE))
+    long, often = np.quantile(length, 1 - LONG_SHARE), np.quantile(repeats, 1 - REPETITIVE_SHARE)
+    return {
+        "length": (length > long, f"more than {long:.0f} words"),
+        "keyword": (np.array([keyword in w for w in texts]), f"the word “{keyword}”"),
+        "repetition": (repeats > often, f"over {often:.0%} of its words repeat earlier ones"),
+    }
+
+
+def modes(pool: Pool, count: int) -> Rows:
+    """The plain rows a collapsing policy falls back to: those with the highest reward of `count` different prompts."""
+    reward = pool.reward[pool.plain]
+    best = pool.plain[np.arange(len(pool.plain)), reward.argmax(axis=1)]
+    order = np.argsort(-pool.reward[best], kind="stable")
+    chosen: Rows = best[order[:count]]
+    return chosen
+
+
+def _path(source: str) -> Path:
+    if source == BUILTIN:
+        return Path(str(resources.files("restaudit.calibrate") / "pool.parquet"))
+    path = Path(source)
+    if path.is_dir():
+        path = path / "g01" / "grow.parquet"
+    if not path.is_file():
+        raise BadInput(f"{source}: no pool of generations; expected '{BUILTIN}', a Parquet file, or a run folder whose "
+                       "first Grow set is scored")  # fmt: skip
+    return path
+
+
+def _equal(table: pd.DataFrame, rows: Rows, path: Path) -> Rows:
+    groups = [g.to_numpy() for _, g in pd.Series(rows, index=table["prompt_id"].to_numpy()[rows]).groupby(level=0)]
+    rich = [g for g in groups if len(g) >= FEWEST_SAMPLES]
+    if not rich:
+        raise BadInput(f"{path}: no plain prompt has {FEWEST_SAMPLES} samples with a reward")
+    size = min(len(g) for g in rich)
+    return np.stack([g[:size] for g in rich])
+
+
+def _families(table: pd.DataFrame) -> tuple[Rows, tuple[str, ...]]:
+    """Families with at least two samples of every group."""
+    rows = table[table["family"].notna() & table["group"].notna()]
+    groups = tuple(sorted(rows["group"].unique()))
+    found: list[list[Sequence[int]]] = []
+    for _, family in rows.groupby("family", sort=True):
+        by_group = [family.index[family["group"] == g].tolist() for g in groups]
+        if min((len(g) for g in by_group), default=0) >= 2:
+            found.append(list(by_group))
+    if not found:
+        return np.empty((0, len(groups), 0), dtype=np.intp), groups
+    size = min(len(g) for family in found for g in family)
+    return np.array([[list(g[:size]) for g in family] for family in found], dtype=np.intp), groups
+
+
+def _standard(values: Floats) -> Floats:
+    out: Floats = (values - values.mean()) / values.std()
+    return out

@@ -1,0 +1,121 @@
+"""Cheap values of the metrics that gates ask for, exactly those of the probes, without their intervals.
+
+A gate fires only when its whole interval is beyond the margin, and an interval holds its value. So a value on the right
+side of the margin settles that the gate is silent, and the probe need not resample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from probes.base import Embed
+from probes.expected import rated_gains, rated_totals
+from probes.grams import coded, grams, rarefied
+from probes.texts import words_of
+from probes.vendi import score
+from restaudit.calibrate.emulate import Audit
+from restaudit.calibrate.pool import Floats
+
+HUMAN = "divergence.human_change"
+REWARD = "divergence.reward_change"
+BEYOND = "divergence.beyond_expected"
+GAP = "bias.human_gap"
+VENDI = "diversity.vendi_ratio"
+DISTINCT = "diversity.distinct_2_ratio"
+
+
+def value_of(metric: str, now: Audit, base: Audit, embed: Embed | None = None) -> float | None:
+    """The metric's value for `now` against `base`, NaN where it is undefined; None where only the probe can tell."""
+    if now.rated is not None and metric in {BEYOND, HUMAN}:
+        return _rated(now, base)[metric == BEYOND]
+    known: dict[str, Callable[[], float]] = {
+        HUMAN: lambda: _change(now, base, "human"),
+        REWARD: lambda: _change(now, base, "reward"),
+        BEYOND: lambda: _beyond(now, base),
+        GAP: lambda: _group_gap(now),
+        DISTINCT: lambda: _distinct_ratio(now, base),
+    }
+    if metric == VENDI:
+        return None if embed is None else _vendi_ratio(now, base, embed)
+    return known[metric]() if metric in known else None
+
+
+def _square(audit: Audit, values: Floats) -> Floats:
+    return values[audit.plain].reshape(audit.size.prompts, audit.per_prompt)
+
+
+def _means(values: Floats) -> Floats:
+    """Mean of each line's defined values, NaN where there is none."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=1)
+    out: Floats = np.where(there, values, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
+    return out
+
+
+def _change(now: Audit, base: Audit, column: str) -> float:
+    then = _square(base, getattr(base, column))
+    moved = _means(_square(now, getattr(now, column))) - _means(then)
+    sd = float(np.nanstd(then[~np.isnan(moved)], ddof=1))
+    return float(np.nanmean(moved)) / sd if sd > 0 else math.nan
+
+
+def _beyond(now: Audit, base: Audit) -> float:
+    reward, human = _square(base, base.reward), _square(base, base.human)
+    both = np.where(np.isnan(human), np.nan, reward)
+    new_human = _square(now, now.human)
+    new_reward = np.where(np.isnan(new_human), np.nan, _square(now, now.reward))
+    prompts = ~np.isnan(_means(human)) & ~np.isnan(_means(new_human))
+    reward, human, new_reward, new_human = (v[prompts] for v in (both, human, new_reward, new_human))
+    r = reward - _means(reward)[:, None]
+    slope = np.nansum(r * (human - _means(human)[:, None])) / np.nansum(r * r)
+    gains = (_means(new_reward) - _means(reward)).mean(), (_means(new_human) - _means(human)).mean()
+    return float((slope * gains[0] - gains[1]) / np.nanstd(human, ddof=1))
+
+
+def _rated(now: Audit, base: Audit) -> tuple[float, float]:
+    prompts = np.arange(now.size.prompts)
+    there = ~np.isnan(base.human[base.plain])
+    centre = float(base.reward[base.plain][there].mean()), float(base.human[base.plain][there].mean())
+    totals = [
+        rated_totals(np.repeat(prompts, a.per_prompt), len(prompts), a.reward[a.plain] - centre[0],
+                     a.human[a.plain] - centre[1], None)
+        for a in (now, base)
+    ]  # fmt: skip
+    expected, observed = rated_gains(np.concatenate(totals, axis=1).sum(axis=0, keepdims=True))
+    return float(observed[0]), float(expected[0] - observed[0])
+
+
+def _group_gap(now: Audit) -> float:
+    table = now.human[now.plain.stop :].reshape(-1, len(now.world.pool.groups))
+    whole = table[~np.isnan(table).any(axis=1)]
+    return float(np.ptp(whole.mean(axis=0))) if len(whole) else math.nan
+
+
+def _texts(audit: Audit, count: int) -> list[str]:
+    """The first `count` plain samples of every prompt."""
+    rows = audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count]
+    return [str(t) for t in audit.world.pool.table["text"].to_numpy()[rows.ravel()]]
+
+
+def _vendi_ratio(now: Audit, base: Audit, embed: Embed) -> float:
+    count = min(now.per_prompt, base.per_prompt)
+    for audit in (now, base):
+        if VENDI not in audit.known:
+            v = np.asarray(embed(_texts(audit, count)), dtype=np.float64)
+            audit.known[VENDI] = score(v @ v.T if len(v) <= v.shape[1] else v.T @ v, len(v))
+    return now.known[VENDI] / base.known[VENDI]
+
+
+def _distinct_ratio(now: Audit, base: Audit) -> float:
+    count = min(now.per_prompt, base.per_prompt)
+    words = [[words_of(t) for t in _texts(a, count)] for a in (now, base)]
+    limit = max(1, int(np.quantile([len(w) for w in words[1]], 0.25)))
+    cut = [w[:limit] for side in words for w in side]
+    found = grams(coded(cut), 2)
+    mine = found.text < len(words[0])
+    counts = [np.bincount(found.code[side], minlength=found.kinds) for side in (mine, ~mine)]
+    size = min(int(c.sum()) for c in counts)
+    return rarefied(counts[0], size) / rarefied(counts[1], size) if size else math.nan

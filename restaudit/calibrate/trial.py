@@ -1,0 +1,124 @@
+"""One trial: an emulated run goes through the real probes and the real gates, look by look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probes import measure
+from probes.base import Embed, Evidence, Measurement
+from restaudit.calibrate.emulate import Audit, Look, Size, World, emulate
+from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
+from restaudit.config import GateConfig, GatePolicy
+from restaudit.gates import decide, levels_needed
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all trials share: the policy, the run's shape, and how the probes measure. `embed` may be None."""
+
+    policy: GatePolicy
+    grow_steps: int
+    improve_steps: int
+    resamples: int
+    embed: Embed | None
+
+    @property
+    def looks(self) -> int:
+        """Planned looks of a run."""
+        return self.grow_steps * self.improve_steps
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened in one trial.
+
+    `fired` says for every gate that gave its action (WARN or HALT) the first look (from 1) at which it did, `halted`
+    the look the run was stopped at; None for never. The rest are per look: KL (nats), change of reward (base sd), ratio
+    of length, share of texts hacked, change of human score and divergence beyond the expected part (base sd).
+    """
+
+    fired: dict[str, int]
+    halted: int | None
+    kl: tuple[float, ...]
+    reward: tuple[float, ...]
+    length: tuple[float, ...]
+    hacked: tuple[float, ...]
+    human_change: tuple[float, ...]
+    beyond: tuple[float, ...]
+
+
+def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool = True) -> Outcome:
+    """Run one emulated run to its end; a HALT is noted but does not end it, so that other rules see every look too.
+
+    With `screened` the probes run only for gates that could fire (see screen.py); without it, always. Same outcome.
+    """
+    base, looks = emulate(world, size, grow_steps=setup.grow_steps, improve_steps=setup.improve_steps, seed=seed)
+    fired: dict[str, int] = {}
+    halted: int | None = None
+    seen: list[Look] = []
+    for number, look in enumerate(looks, start=1):
+        seen.append(look)
+        open_rules = [r for r in setup.policy.rules if r.name not in fired]
+        for gate in _firing(setup, open_rules, look.audit, base, number, seed, screened):
+            fired[gate.name] = number
+            if gate.action == "HALT" and halted is None:
+                halted = number
+    tokens = world.pool.table["n_tokens"].to_numpy(dtype=np.float64)
+    usual = tokens[base.rows[base.plain]].mean()
+    return Outcome(
+        fired=fired,
+        halted=halted,
+        kl=tuple(x.kl for x in seen),
+        reward=tuple(float(x.audit.reward[x.audit.plain].mean() - base.reward[base.plain].mean()) for x in seen),
+        length=tuple(float(tokens[x.audit.rows[x.audit.plain]].mean() / usual) for x in seen),
+        hacked=tuple(x.hacked for x in seen),
+        human_change=tuple(value_of(HUMAN, x.audit, base) or 0.0 for x in seen),
+        beyond=tuple(value_of(BEYOND, x.audit, base) or 0.0 for x in seen),
+    )
+
+
+def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list[Outcome]:
+    """One outcome a seed, in order; each depends on its own seed and on nothing else."""
+    return [trial(world, size, setup, seed=seed) for seed in seeds]
+
+
+def _firing(
+    setup: Setup, rules: Sequence[GateConfig], now: Audit, base: Audit, look: int, seed: int, screened: bool
+) -> list[GateConfig]:
+    possible = [r for r in rules if not screened or _may_fire(r, now, base, setup.embed)]
+    if not possible:
+        return []
+    found = _measured(setup, now, base, look, seed, possible)
+    decision = decide(setup.policy, found, iteration=f"look {look}", look=look, looks=setup.looks)
+    names = {g.gate for g in decision.gates if g.verdict in {"WARN", "HALT"}}
+    return [r for r in rules if r.name in names]
+
+
+def _may_fire(rule: GateConfig, now: Audit, base: Audit, embed: Embed | None) -> bool:
+    value = value_of(rule.metric, now, base, embed)
+    if value is None:
+        return True
+    return value < rule.margin if rule.must_stay == "above" else value > rule.margin
+
+
+def _measured(
+    setup: Setup, now: Audit, base: Audit, look: int, seed: int, rules: Sequence[GateConfig]
+) -> list[Measurement]:
+    conditions = {r.when.metric for r in rules if r.when is not None}
+    found, _ = measure(
+        Evidence(
+            outputs=now.table,
+            base=base.table,
+            embed=setup.embed,
+            human_label="POOL",
+            human_sampling="all" if now.rated is None else "random",
+            levels=levels_needed(setup.policy, look=look, looks=setup.looks) or (0.95,),
+            resamples=setup.resamples,
+            seed=seed,
+            only=frozenset({r.metric for r in rules} | conditions),
+        )
+    )
+    return found
