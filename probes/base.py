@@ -112,8 +112,9 @@ class Evidence:
     score           (prompts, texts) -> rewards (n,), the reward model as a function
     known           array (m, d): embeddings of texts that the reward model was trained on
     toxicity        a scorer of texts
-    items           benchmark items, one row an item and metric: task, item_id, metric, value (float), and group where
-                    the benchmark compares groups; `base_items` the same for the base policy
+    items           benchmark items, one row an item and metric: task, item_id, metric, value (float), and, where it has
+                    them, cluster (the template or kind it shares with others) and group (whom it is about); an empty
+                    table may say why in attrs["reason"]; `base_items` the same for the base policy
     human_text      held-out human text under this policy: text_id, text, nll (nats, whole text), n_tokens;
                     `base_human_text` the same under the base policy
     history         earlier looks, one row each: iteration, kl, reward_change, human_change (base sd), in order

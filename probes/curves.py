@@ -20,7 +20,7 @@ FARTHEST = 2.0
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve: α, β, the root mean squared residual, and the √KL of its peak (None where it has none in reach)."""
+    """A fitted curve: α, β, the root mean squared residual, and the √KL of its peak (None: none in reach)."""
 
     alpha: float
     beta: float

@@ -7,7 +7,7 @@ written as a function of per-prompt totals, so that all resamples are one matrix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
@@ -28,6 +28,8 @@ FEWEST_UNITS = 8
 FEWEST_BEYOND = 3
 # More undefined resamples than this share, and the rest no longer describe the statistic.
 MOST_UNDEFINED = 0.05
+# Weights held at once.
+LARGEST_SLICE = 4_000_000
 
 
 class Resampling(TypedDict):
@@ -83,10 +85,18 @@ def unmeasured(reason: str, *, n: int = 0, units: int = 0, method: str = "not me
 
 def prompt_weights(*, units: int, resamples: int, seed: int) -> Array:
     """How often each unit is drawn in each resample: counts of shape (resamples, units); rows sum to units."""
+    return np.concatenate(list(weight_slices(units=units, resamples=resamples, seed=seed)))
+
+
+def weight_slices(*, units: int, resamples: int, seed: int) -> Iterator[Array]:
+    """The rows of `prompt_weights`, some at a time: 100,000 prompts at once would take gigabytes."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    drawn = rng.integers(units, size=(resamples, units))
-    drawn += np.arange(resamples)[:, None] * units
-    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+    step = max(1, LARGEST_SLICE // units)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(units, size=(rows, units))
+        drawn += np.arange(rows)[:, None] * units
+        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
 
 
 def interval_ends(
@@ -166,12 +176,53 @@ def bootstrap(
     units = len(totals)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(totals.sum(axis=0, keepdims=True))[0])
-        weights = prompt_weights(units=max(units, 1), resamples=how["resamples"], seed=how["seed"])
-        replicates = statistic(weights @ totals) if units else np.empty(0)
+        slices = weight_slices(units=units, resamples=how["resamples"], seed=how["seed"]) if units else ()
+        replicates = np.concatenate([np.empty(0), *(statistic(weights @ totals) for weights in slices)])
     return summarise(
         value=value, replicates=replicates, n=n, units=units, unit=unit, bounds=bounds, undefined=undefined,
         levels=how["levels"],
     )  # fmt: skip
+
+
+def linearised(
+    *,
+    totals: Array,
+    statistic: Statistic,
+    n: int,
+    unit: str = "prompt",
+    bounds: Bounds = ANY,
+    undefined: str = "undefined on these rows",
+    levels: Sequence[float],
+    log: bool = False,
+) -> Estimate:
+    """The analytic twin of `bootstrap`, for the same totals and statistic: value ± t(units - 1)·SE, no resampling.
+
+    SE is the delta method's with cluster-robust variance, written as the infinitesimal jackknife (Efron 1982, chapter
+    6): how the statistic moves when a unit gets a little more weight, by central differences. For a mean it is s/√P
+    exactly. With `log` the interval is made for the logarithm and mapped back, as suits a ratio. The statistic must be
+    smooth in the sums.
+    """
+    units, method = len(totals), f"{unit}-clustered linearisation"
+    sums, step = totals.sum(axis=0), 1e-3
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(statistic(sums[None, :])[0])
+        if not np.isfinite(value) or (log and value <= 0):
+            return unmeasured(undefined, n=n, units=units, method=method)
+        whole = Estimate(value, n, units, method)
+        if units < 2:
+            return replace(whole, reason=f"no interval: {units} {unit}, at least 2 are needed")
+        toward = step * (totals - sums / units)
+        pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
+    error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum())) / (value if log else 1.0)
+    if not np.isfinite(error):
+        return replace(whole, reason=f"no interval: undefined when one {unit} gets a little more weight")
+    if error <= 1e-12 * max(1.0, abs(value)):
+        return replace(whole, reason=f"no interval: all {units} {unit}s give the same value, so none shows its spread")
+    half = stdtrit(units - 1, 0.5 + np.array(levels) / 2) * error
+    low, high = (value * np.exp(-half), value * np.exp(half)) if log else (value - half, value + half)
+    ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
+    found = tuple(Interval(level, float(a), float(b)) for level, a, b in ends)
+    return replace(whole, intervals=found, method=f"{method}, t({units - 1})" + ", log scale" * log)
 
 
 def wilson(*, successes: float, trials: int, level: float) -> Interval:

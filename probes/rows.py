@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ import pandas as pd
 from probes.base import Evidence
 
 REQUIRED = ("prompt_id", "sample_id", "text", "n_tokens")
-NUMBERS = ("n_tokens", "reward", "reward_spread", "human", "kl", "kl_tokens")
+NUMBERS = ("n_tokens", "reward", "reward_spread", "human", "inclusion", "logprob", "kl", "kl_tokens")
+RATINGS = ("sample_id", "rater", "dimension", "score")
 
 Notes = dict[str, str | int]
 
@@ -19,8 +20,8 @@ def check(evidence: Evidence) -> None:
     """Refuse evidence that cannot be read as it says it is.
 
     Raises ValueError naming the table, the column and the row: a missing column, a sample named twice, a missing prompt
-    id, an infinite or non-numeric score, a base policy that answered none of the audited prompts, or levels and
-    resamples out of range.
+    id, an infinite or non-numeric score, a base policy that answered none of the audited prompts, a rating of a sample
+    that is not there or without a number, a prompt or reference that is no text, or levels and resamples out of range.
     """
     if not evidence.levels or not all(0 < level < 1 for level in evidence.levels):
         raise ValueError(f"levels: {evidence.levels!r}; expected at least one number between 0 and 1, for example 0.95")
@@ -32,6 +33,35 @@ def check(evidence: Evidence) -> None:
             _check_table(name, table)
     if evidence.base is not None and not set(evidence.base["prompt_id"]) & set(evidence.outputs["prompt_id"]):
         raise ValueError("base: has no prompt_id in common with outputs; sample both policies on the same prompts")
+    if evidence.ratings is not None:
+        _check_ratings(evidence.ratings, [t for t in (evidence.outputs, evidence.base) if t is not None])
+    for name, text in evidence.prompts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"prompts: {name!r} is {type(text).__name__}; expected the prompt as plain text")
+    for name, texts in evidence.references.items():
+        if isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
+            raise ValueError(f"references: {name!r} is not a list of texts; expected the prompt's references")
+
+
+def _check_ratings(ratings: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> None:
+    missing = [c for c in RATINGS if c not in ratings.columns]
+    if missing:
+        raise ValueError(f"ratings: lacks the column(s) {', '.join(missing)}; a rating has {', '.join(RATINGS)}")
+    for column in RATINGS[:3]:
+        if ratings[column].isna().any():
+            row = int(np.flatnonzero(ratings[column].isna())[0])
+            raise ValueError(f"ratings: row {row} has no {column}; every rating needs one")
+    if len(ratings) and not pd.api.types.is_numeric_dtype(ratings["score"]):
+        raise ValueError(f"ratings: column score is {ratings['score'].dtype}; expected numbers")
+    undefined = ~np.isfinite(numbers(ratings, "score"))
+    if undefined.any():
+        row = int(np.flatnonzero(undefined)[0])
+        raise ValueError(f"ratings: row {row}, column score is not finite; leave out what nobody rated")
+    known = {str(s) for table in tables for s in table["sample_id"]}
+    stray = np.flatnonzero(~ratings["sample_id"].astype(str).isin(known))
+    if stray.size:
+        name = ratings["sample_id"].iloc[int(stray[0])]
+        raise ValueError(f"ratings: row {int(stray[0])} rates sample {name!r}, which is neither in outputs nor in base")
 
 
 def _check_table(name: str, table: pd.DataFrame) -> None:
@@ -121,4 +151,5 @@ def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Note
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     # As plain strings: categories would bring prompts and groups back that no row has.
     names = {c: table[c].astype(str) for c in ("prompt_id", "sample_id")}
-    return table.assign(**names).sort_values(["prompt_id", "sample_id"], kind="stable")
+    order = np.lexsort([names[c].to_numpy(dtype=object) for c in ("sample_id", "prompt_id")])
+    return table.assign(**names).iloc[order]

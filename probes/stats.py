@@ -90,14 +90,14 @@ def mean_of(
 
 def change(
     *, table: pd.DataFrame, base: pd.DataFrame, columns: Sequence[str], standardise: bool = True,
-    **how: Unpack[Resampling],
+    analytic: bool = False, **how: Unpack[Resampling],
 ) -> Estimate:  # fmt: skip
     """How far the mean of a column moved from the base policy, paired by prompt; with two columns, how much further
     the first moved than the second.
 
     Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is divided by the sd
     of the base policy's samples (ddof 1), which is resampled too. Only rows where all the columns are defined count,
-    and prompts that both policies have such rows on.
+    and prompts that both policies have such rows on. `analytic` gives `linearised` intervals in place of resampling.
     """
     rows, before = defined(table, columns), defined(base, columns)
     parts = [_change_totals(rows, before, column) for column in columns]
@@ -108,9 +108,11 @@ def change(
         return moves[0] - moves[1] if len(moves) == 2 else moves[0]
 
     names = " and ".join(columns)
-    return bootstrap(totals=np.concatenate(parts, axis=1), statistic=statistic, n=both,
-                     undefined=f"no prompt has {names} values that vary for the base policy and are defined for both",
-                     **how)  # fmt: skip
+    undefined = f"no prompt has {names} values that vary for the base policy and are defined for both"
+    totals = np.concatenate(parts, axis=1)
+    if analytic:
+        return linearised(totals=totals, statistic=statistic, n=both, undefined=undefined, levels=how["levels"])
+    return bootstrap(totals=totals, statistic=statistic, n=both, undefined=undefined, **how)
 
 
 def change_ratio(
@@ -191,14 +193,23 @@ def split_difference(*, table: pd.DataFrame, column: str, by: str, **how: Unpack
 
 
 def ratio_of_sums(
-    *, table: pd.DataFrame, numerator: str, denominator: str, bounds: Bounds = ANY, **how: Unpack[Resampling]
-) -> Estimate:
-    """Sum of one column over the sum of another, on rows where both are defined."""
+    *, table: pd.DataFrame, numerator: str, denominator: str, bounds: Bounds = ANY, analytic: bool = False,
+    **how: Unpack[Resampling],
+) -> Estimate:  # fmt: skip
+    """Sum of one column over the sum of another, on rows where both are defined; `analytic` as in `change`."""
     rows = defined(table, [numerator, denominator])
     parts = pd.DataFrame({"top": numbers(rows, numerator), "bottom": numbers(rows, denominator)})
     totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
-    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=len(rows), bounds=bounds,
-                     undefined=f"no row has both {numerator} and a {denominator} above 0", **how)  # fmt: skip
+    undefined = f"no row has both {numerator} and a {denominator} above 0"
+
+    def statistic(sums: Array) -> Array:
+        ratio: Array = sums[:, 0] / sums[:, 1]
+        return ratio
+
+    if analytic:
+        return linearised(totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined,
+                          levels=how["levels"])  # fmt: skip
+    return bootstrap(totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined, **how)
 
 
 # --- correlation -----------------------------------------------------------------------------------------------------

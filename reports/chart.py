@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports import series
-from restaudit.errors import BadInput
+from reports.drawing import FAINT, INK, RULE, blank, write
 from restaudit.gates import Decision
 from restaudit.record import Run
 
@@ -20,10 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, FAINT, RULE = "#1a1a1a", "#5a5a5a", "#d9d9d9"
 MAX_LABELS = 9
 SIZE = (8.0, 5.2)
-PNG_DPI = 200
 
 
 @dataclass(frozen=True)
@@ -48,23 +44,6 @@ VERDICTS = {
     "WARN": Style("#b36b00", "^", "", "#E69F00"),
     "HALT": Style("#a83200", "X", "", "#D55E00"),
 }
-RC = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.parse_math": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "restaudit",
-}
 
 
 def reward_human_chart(run: Run, out: Path) -> None:
@@ -74,43 +53,13 @@ def reward_human_chart(run: Run, out: Path) -> None:
     deviations, with 95% intervals. What could not be measured is named with its reason. Raises BadInput for a run
     whose measurements cannot be read, or another file type.
     """
-    kind = out.suffix.lower()
-    if kind not in (".svg", ".png"):
-        raise BadInput(f"{out}: a chart is written as .svg or .png, not as {kind or 'a file without a suffix'}")
-    data = _render(run, kind)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(f".tmp-{out.name}")
-        part.write_bytes(data)
-        part.replace(out)
-    except OSError as e:
-        raise BadInput(f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out") from None
-
-
-def _render(run: Run, kind: str) -> bytes:
-    import matplotlib as mpl
-
     title = _short(f"Reward against human score: {run.name}", 200)
     text = _short(series.describe(series.reward_human_series(run), series.decisions(run)), 2000)
-    buffer = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(RC)
-        figure = _draw(run)
-        if kind == ".png":
-            figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None, "Title": title})
-            return buffer.getvalue()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    svg = buffer.getvalue().decode("utf-8")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {text}")}" ', 1).encode("utf-8")
+    write(out, lambda: _draw(run), title=title, text=text)
 
 
 def _draw(run: Run) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=SIZE, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = blank(SIZE)
     left = figure.add_gridspec(1, 1, left=0.06, right=0.63, top=0.765, bottom=0.2)
     right = figure.add_gridspec(2, 1, left=0.725, right=0.98, top=0.725, bottom=0.2, hspace=0.62)
     main, diversity = figure.add_subplot(left[0]), figure.add_subplot(right[0])

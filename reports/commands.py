@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,19 @@ def after_run(run_path: Path) -> list[str]:
         drawn = [draw(run_path, run_path / REPORT / f"{CHART}{suffix}") for suffix in (".svg", ".png")]
     except RestauditError as e:
         return [f"chart: not drawn: {e}; try again with: {later}"]
+    return [f"chart: {drawn[0]}"]
+
+
+def after_calibration(figures: Path) -> list[str]:
+    """Draw the chart of a calibration beside its figures, as SVG and PNG; returns the lines to print."""
+    if not _installed("matplotlib"):
+        return ["chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]'"]
+    from reports.calibration_chart import calibration_chart
+
+    found = json.loads(figures.read_text(encoding="utf-8"))
+    drawn = [figures.with_suffix(suffix) for suffix in (".svg", ".png")]
+    for out in drawn:
+        calibration_chart(found, out)
     return [f"chart: {drawn[0]}"]
 
 

@@ -31,7 +31,14 @@ HUMAN_NAMES = {
     "REFERENCE": "REFERENCE (chrF against human references)",
     "SIMULATED": "SIMULATED (a program stands in for raters)",
 }
-KINDS = {"lexicon": "LEXICON", "model": "MODEL", "reference": "REFERENCE", "python": "SIMULATED", "none": "NONE"}
+KINDS = {
+    "people": "PEOPLE",
+    "lexicon": "LEXICON",
+    "model": "MODEL",
+    "reference": "REFERENCE",
+    "python": "SIMULATED",
+    "none": "NONE",
+}
 GROUP_TITLES = {"divergence": "Divergence", "diversity": "Diversity", "bias": "Bias", "drift": "Drift"}
 
 

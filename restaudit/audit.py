@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,47 +14,82 @@ from probes import measure
 from probes.base import Measurement
 from restaudit.evidence import gather
 from restaudit.gates import Decision, decide
+from restaudit.held_out import held_out
 from restaudit.job import Job, as_facts
-from restaudit.record import AUDIT, BASE, write_json, write_table
+from restaudit.record import AUDIT, BASE, Run, read_table, write_json, write_table
 from restaudit.steps import Content
+from restaudit.waiting import TOGETHER, WHEN, ask, seal_ratings
 
 
 def audit(job: Job, iteration: str, *, policy: str, best_of: int = 1) -> None:
     """Measure `policy` on the audit prompts and record it as `iteration`; stop the run when a gate says HALT.
 
-    With `best_of` above 1 each audited sample is the best of that many by reward (the best-of-N preset).
+    With `best_of` above 1 each audited sample is the best of that many by reward (the best-of-N preset). Where people
+    rate the samples, the run stops between sampling and measuring (Waiting) until their ratings are in.
     """
-    look = _looks(job).index(iteration) + 1 if iteration != BASE else 0
 
-    def make(out: Path) -> Content:
+    def draw(out: Path) -> pd.DataFrame:
         job.policy.become(job.weights(policy))
         rows = _with_kl(job, _sampled(job, iteration, best_of), policy)
         write_table(rows, out / "audit.parquet", AUDIT)
-        measurements = _measured(job, rows, iteration, policy, look)
-        write_json({"human": {"label": job.human.label, "unit": job.human.unit, "description": job.human.description},
-                    "reward": {"name": job.reward.name, "unit": job.reward.unit},
-                    "measurements": [m.to_json() for m in measurements]}, out / "measurements.json")  # fmt: skip
-        facts: dict[str, object] = {"policy": policy, "samples": len(rows), "best_of": best_of}
-        if iteration != BASE:
-            decision = decide(job.config.gates, measurements, iteration=iteration, look=look, looks=len(_looks(job)))
-            write_json(decision.to_json(), out / "decision.json")
-            facts |= {"verdict": decision.verdict, "halting": _halting(decision)}
-        return as_facts(facts)
+        return rows
 
-    content = job.step(f"{iteration}/audit", iteration, make)
+    def facts(rows: pd.DataFrame) -> Content:
+        return as_facts({"policy": policy, "samples": len(rows), "best_of": best_of})
+
+    def drawn_and_judged(out: Path) -> Content:
+        rows = draw(out)
+        return {**facts(rows), **_judged(job, rows, iteration, policy, out)}
+
+    def rated_and_judged(out: Path) -> Content:
+        job.policy.become(job.weights(policy))
+        rows = read_table(job.run / iteration / "audit.parquet", AUDIT)
+        return _judged(job, rows, iteration, policy, out, ratings=seal_ratings(Run(job.run), iteration, out))
+
+    make = drawn_and_judged
+    if job.config.human.kind == "people" and iteration != BASE:
+        job.step(f"{iteration}/samples", iteration, lambda out: facts(draw(out)))
+        ask(job, iteration)
+        make = rated_and_judged
+    content = job.step(f"{iteration}/audit", iteration, make, context=(f"{iteration}/{WHEN}",))
     if iteration != BASE:
         job.reporter.line(f"  {iteration}: {content['verdict']}")
         if content["halting"]:
             job.halt(iteration, content["halting"])
 
 
+def _judged(
+    job: Job, rows: pd.DataFrame, iteration: str, policy: str, out: Path, ratings: pd.DataFrame | None = None
+) -> Content:
+    """Measure and, unless this is the base policy, decide; returns the verdict for the ledger."""
+    looks = planned_iterations(job.config.loop.grow_steps, job.config.loop.improve_steps)
+    look = looks.index(iteration) + 1 if iteration != BASE else 0
+    beside = held_out(job, iteration, out, policy=policy, look=look, looks=looks)
+    evidence = gather(job, rows, iteration, policy=policy, look=look, looks=looks, ratings=ratings, held_out=beside)
+    began = time.monotonic()
+    measurements, seconds = measure(evidence)
+    job.writer.note("probe_seconds", {k: round(v, 4) for k, v in seconds.items()})
+    job.reporter.line(f"  probes {iteration}: {time.monotonic() - began:.1f} s")
+    if look == 0 and job.config.human.kind == "people":
+        measurements = [_rated_later(m) for m in measurements]
+    write_json({"human": {"label": job.human.label, "unit": job.human.unit, "description": job.human.description},
+                "reward": {"name": job.reward.name, "unit": job.reward.unit},
+                "measurements": [m.to_json() for m in measurements]}, out / "measurements.json")  # fmt: skip
+    if look == 0:
+        return {}
+    decision = decide(job.config.gates, measurements, iteration=iteration, look=look, looks=len(looks))
+    write_json(decision.to_json(), out / "decision.json")
+    return {"verdict": decision.verdict, "halting": _halting(decision)}
+
+
+def _rated_later(m: Measurement) -> Measurement:
+    """The same, and where the base policy lacks a human score that it will get: when it gets it."""
+    later = m.name.startswith("divergence.") and m.reason is not None and "human" in m.reason
+    return replace(m, reason=f"{m.reason}: {TOGETHER}") if later else m
+
+
 def _halting(decision: Decision) -> list[str]:
     return [g.gate for g in decision.gates if g.verdict == "HALT"]
-
-
-def _looks(job: Job) -> list[str]:
-    loop = job.config.loop
-    return planned_iterations(loop.grow_steps, loop.improve_steps)
 
 
 def planned_iterations(grow_steps: int, improve_steps: int) -> list[str]:
@@ -106,12 +142,3 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     rows.loc[chosen.index, "kl"] = [k for k, _ in kl]
     rows.loc[chosen.index, "kl_tokens"] = [float(n) for _, n in kl]
     return rows
-
-
-def _measured(job: Job, rows: pd.DataFrame, iteration: str, policy: str, look: int) -> list[Measurement]:
-    evidence = gather(job, rows, iteration, policy=policy, look=look, looks=_looks(job))
-    began = time.monotonic()
-    measurements, seconds = measure(evidence)
-    job.writer.note("probe_seconds", {k: round(v, 4) for k, v in seconds.items()})
-    job.reporter.line(f"  probes {iteration}: {time.monotonic() - began:.1f} s")
-    return measurements

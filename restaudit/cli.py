@@ -1,4 +1,4 @@
-"""The command line: `restaudit init | run | demo | resume | status | verify`, and what other floors register."""
+"""The command line: `restaudit init | run | demo | resume | override | status | verify`, and what is registered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Annotated
 import typer
 
 from restaudit import __version__
-from restaudit.errors import Halted, Interrupted, RestauditError
+from restaudit.calibrate.command import calibrate
+from restaudit.errors import Halted, Interrupted, RestauditError, Waiting
+from restaudit.probing.command import probe
+from restaudit.rating.commands import rate
 
 app = typer.Typer(
     name="restaudit",
@@ -108,12 +111,26 @@ def _run(name: str, runs: Path, out: Path | None, changes: list[str], quiet: boo
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
-    """Go on with an interrupted run from the first step that is not done."""
+    """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
     from restaudit.console import Reporter
     from restaudit.plan import resume as go_on
 
     reporter = Reporter(quiet=quiet)
     _finish(folder, lambda: go_on(folder, reporter))
+
+
+@app.command()
+def override(
+    folder: Folder,
+    by: Annotated[str, typer.Option(help="Who takes this decision: a name that can be asked later.")],
+    reason: Annotated[str, typer.Option(help="Why the run shall go on although a gate stopped it.")],
+) -> None:
+    """Let a halted run go on, on record: every report shows who did and why before anything else."""
+    from restaudit.override import override as record_override
+
+    done = record_override(folder, by=by, reason=reason)
+    typer.echo(f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: {done.reason}")
+    typer.echo(f"go on with: restaudit resume {folder}")
 
 
 def _finish(folder: Path, work: Callable[[], None]) -> None:
@@ -124,6 +141,9 @@ def _finish(folder: Path, work: Callable[[], None]) -> None:
     halted: Halted | None = None
     try:
         work()
+    except Waiting:
+        print_summary(folder)
+        raise
     except Halted as e:
         halted = e
     except KeyboardInterrupt:
@@ -141,21 +161,28 @@ def _finish(folder: Path, work: Callable[[], None]) -> None:
 def status(folder: Folder) -> None:
     """Show where a run stands: its state, steps, decisions and digest."""
     from restaudit.record import Run
-    from restaudit.summary import print_summary
+    from restaudit.summary import print_overrides, print_summary
 
     record = Run(folder)
     summary = record.summary()
+    print_overrides(record)
     typer.echo(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
     typer.echo(f"digest (equal for two runs of one plan on one machine): {record.digest}")
-    if summary.state in {"stopped", "waiting"}:
+    if summary.state == "waiting":
+        from restaudit.waiting import what_is_missing
+
+        typer.echo(what_is_missing(record) or f"all ratings are in; go on with: restaudit resume {folder}")
+    if summary.state == "stopped":
         typer.echo(f"go on with: restaudit resume {folder}")
-    print_summary(folder)
+    print_summary(folder, overrides=False)
 
 
 @app.command()
 def verify(folder: Folder) -> None:
     """Re-hash every file and the chain; exit 5 names the first thing that is wrong."""
     from restaudit.console import Reporter
+    from restaudit.record import Run
+    from restaudit.summary import print_overrides
     from restaudit.verify import recorded_bytes
     from restaudit.verify import verify as check
 
@@ -163,6 +190,7 @@ def verify(folder: Folder) -> None:
     reporter.quiet = not reporter.console.is_terminal
     with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
         report = check(folder, advance)
+    print_overrides(Run(folder))
     state = "finished" if report.finished else "unfinished"
     typer.echo(
         f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
@@ -177,6 +205,11 @@ def verify(folder: Folder) -> None:
     typer.echo(f"head:   {report.head}")
     typer.echo(f"digest: {report.digest}")
     typer.echo("UNANCHORED: nothing outside this folder has seen the head, so a complete rebuild would go unnoticed")
+
+
+app.command()(probe)
+app.command()(calibrate)
+app.add_typer(rate)
 
 
 def _register_plugins() -> None:

@@ -26,6 +26,12 @@ class BadInput(RestauditError):
     """Something the user gave (config, file, row, path) cannot be used."""
 
 
+class Waiting(RestauditError):
+    """The run needs people's ratings before it can go on; nothing is lost, and resume takes it up again."""
+
+    exit_code = Exit.WAITING
+
+
 class Halted(RestauditError):
     """A gate of the sealed policy stopped the run."""
 

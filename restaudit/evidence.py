@@ -8,35 +8,59 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence
+from probes.base import Array, Evidence, Scorer
 from restaudit.config import TrainedReward
 from restaudit.gates import levels_needed
+from restaudit.held_out import HeldOut
 from restaudit.job import Job
-from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, Run, read_table
+from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, Run, read_table, with_ratings
 from restaudit.steps import seed_of
 
 KNOWN_TEXTS = 512
 HISTORY = {"kl": "drift.kl", "reward_change": "divergence.reward_change", "human_change": "divergence.human_change"}
 
 
-def gather(job: Job, rows: pd.DataFrame, iteration: str, *, policy: str, look: int, looks: Sequence[str]) -> Evidence:
+def gather(
+    job: Job,
+    rows: pd.DataFrame,
+    iteration: str,
+    *,
+    policy: str,
+    look: int,
+    looks: Sequence[str],
+    ratings: pd.DataFrame | None = None,
+    held_out: HeldOut | None = None,
+) -> Evidence:
     """Evidence about `rows`, the audited samples of `policy` recorded as `iteration`.
 
-    `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides about.
+    `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides about. `ratings`
+    are people's, of samples of `rows` and of the base policy (see waiting.seal_ratings). `held_out` is what was
+    read beside the audit prompts.
     """
     is_base = iteration == BASE
+    base = None if is_base else read_table(job.run / BASE / "audit.parquet", AUDIT)
+    if base is not None and ratings is not None:
+        rows, base = with_ratings(rows, ratings), with_ratings(base, ratings)
+    kept = held_out or HeldOut()
     levels = () if is_base else levels_needed(job.config.gates, look=look, looks=len(looks))
     return Evidence(
         outputs=rows,
-        base=None if is_base else read_table(job.run / BASE / "audit.parquet", AUDIT),
+        base=base,
         grow=None if is_base else _grow(job, iteration),
         d_eval=_d_eval(job, policy),
         embed=job.embed,
         human_label=job.human.label,
+        human_sampling="all" if ratings is None else "random",
+        ratings=ratings,
         prompts=_prompts(job),
         references={str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)},
         score=lambda prompts, texts: job.reward_of(list(prompts), list(texts)),
         known=_known(job),
+        toxicity=_toxicity(job),
+        items=kept.items,
+        base_items=kept.base_items,
+        human_text=kept.human_text,
+        base_human_text=kept.base_human_text,
         history=_history(job),
         levels=tuple(dict.fromkeys((0.95, *levels))),
         resamples=job.config.audit.resamples,
@@ -65,6 +89,12 @@ def _prompts(job: Job) -> dict[str, str]:
         for split in ("grow", "d_eval", "audit")
         for name, prompt in job.prompts(split)["prompt"].items()
     }
+
+
+def _toxicity(job: Job) -> Scorer | None:
+    from restaudit.toxicity import load_scorer
+
+    return job.once("toxicity", lambda: load_scorer(job.config.audit.toxicity, job.artifacts.get("audit.toxicity")))
 
 
 def _known(job: Job) -> Array | None:

@@ -44,11 +44,13 @@ class Job:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def step(self, name: str, folder: str, make: Callable[[Path], Content]) -> Content:
+    def step(
+        self, name: str, folder: str, make: Callable[[Path], Content], *, context: tuple[str, ...] = ()
+    ) -> Content:
         """A step of the writer, announced."""
         if not (self.writer.has(name) or self.writer.interrupted):
             self.reporter.line(f"{name}")
-        return self.writer.step(name, folder, make)
+        return self.writer.step(name, folder, make, context=context)
 
     def seed(self, step: str) -> int:
         """The seed of a step."""
@@ -59,9 +61,10 @@ class Job:
         self.writer.step("end", "", lambda _: {})
 
     def halt(self, iteration: str, gates: Sequence[str]) -> None:
-        """Record that the sealed policy stopped the run, and stop."""
-        self.writer.step("halt", "", lambda _: {"iteration": iteration, "gates": list(gates)})
-        raise Halted(halt_message(self.run, iteration, gates))
+        """Record that the sealed policy stopped the run, and stop it, unless somebody has overridden this halt."""
+        self.writer.step(f"{iteration}/halt", "", lambda _: {"iteration": iteration, "gates": list(gates)})
+        if not self.writer.has(f"{iteration}/override"):
+            raise Halted(halt_message(self.run, iteration, gates))
 
     # --- tables -------------------------------------------------------------------------------------------------------
 
@@ -220,8 +223,10 @@ class Job:
 def halt_message(run: Path, iteration: str, gates: Sequence[str]) -> str:
     """What a halted run says, when it halts and whenever somebody tries to go on."""
     names = ", ".join(gates)
+    why = run / iteration / "decision.json"
     return (
-        f"{run}: halted after {iteration} by the sealed policy (gate: {names}); see {run / iteration / 'decision.json'}"
+        f"{run}: halted after {iteration} by the sealed policy (gate: {names}); see {why}\n"
+        f"  to go on against it, on record: restaudit override {run} --by NAME --reason TEXT"
     )
 
 

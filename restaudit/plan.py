@@ -14,15 +14,16 @@ import pandas as pd
 from restaudit import __version__
 from restaudit.artifacts import Artifact, resolve
 from restaudit.audit import planned_iterations
-from restaudit.config import Config, ModelHuman, Split, TrainedReward
+from restaudit.config import Config, HatesonarToxicity, ModelHuman, Split, TrainedReward
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.gates import rule_level
+from restaudit.held_out import held_out_artifacts
 from restaudit.job import HUMAN, REWARD, Job, halt_message
-from restaudit.ledger import digest_file
 from restaudit.loop import rest
 from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
 from restaudit.steps import Content, Writer, seed_of
+from restaudit.waiting import check_ratings
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pandas", "scipy", "scikit-learn",
             "pyarrow", "safetensors", "tokenizers", "sacrebleu")  # fmt: skip
@@ -41,18 +42,21 @@ def start(config: Config, run: Path, reporter: Reporter) -> None:
 
 
 def resume(run: Path, reporter: Reporter) -> None:
-    """Go on with a run from its first step that is not done. Raises Halted when a gate stopped it."""
+    """Go on with a run from its first step that is not done.
+
+    Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are missing.
+    """
     record = Run(run)
-    if not record.events or digest_file(run / "plan.json") != record.events[0].outputs.get("plan.json"):
-        raise BadInput(
-            f"{run}/plan.json was changed after it was sealed; a run goes on under its own plan or not at all"
-        )
-    if record.state == "halted":
-        facts = next(e.content for e in record.events if e.step == "halt")
-        raise Halted(halt_message(run, facts["iteration"], facts["gates"]))
+    record.check_sealed()
+    for o in record.overrides():
+        reporter.line(f"{run}: goes on against HALT of {', '.join(o.gates)} at {o.iteration}, by {o.by}: {o.reason}")
+    if (halt := record.halt) is not None:
+        raise Halted(halt_message(run, halt.iteration, halt.gates))
     if record.state == "done":
         reporter.line(f"{run}: this run is done; nothing to resume")
         return
+    if record.state == "waiting":
+        check_ratings(record)
     config = Config.model_validate(record.plan["config"])
     _prepare_machine(config)
     with Writer(run, announce=reporter.line) as writer:
@@ -88,12 +92,14 @@ def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[s
 def planned_steps(config: Config) -> list[str]:
     """Names of all steps, in order, of a run that nothing stops."""
     loop = config.loop
+    audit = ["samples", "wait", "audit"] if config.human.kind == "people" else ["audit"]
     steps = ["plan", REWARD, HUMAN, *(["g00/bc"] if loop.bc.epochs else []), "scale", f"{BASE}/audit"]
     for g in range(1, loop.grow_steps + 1):
         steps += [f"g{g:02d}/grow", f"g{g:02d}/score"]
         for iteration in planned_iterations(loop.grow_steps, loop.improve_steps):
             if iteration.startswith(f"g{g:02d}/"):
-                steps += [f"{iteration}/improve"] * bool(loop.improve_steps) + [f"{iteration}/audit"]
+                parts = ["improve"] * bool(loop.improve_steps) + audit
+                steps += [f"{iteration}/{part}" for part in parts]
     return [*steps, "end"]
 
 
@@ -164,9 +170,15 @@ def _artifacts(config: Config) -> dict[str, Artifact]:
     if isinstance(config.reward, TrainedReward):
         reward = config.reward
         wanted["reward.encoder"] = (reward.encoder, reward.encoder_sha256, reward.encoder_licence)
+    if isinstance(config.audit.toxicity, HatesonarToxicity):
+        scorer = config.audit.toxicity
+        wanted["audit.toxicity"] = (scorer.model, scorer.sha256, scorer.licence)
     if isinstance(config.human, ModelHuman):
         wanted["human.encoder"] = (config.human.encoder, config.human.encoder_sha256, None)
-    return {name: resolve(spec, sha256=sha, licence=lic) for name, (spec, sha, lic) in wanted.items()}
+    return {
+        **{name: resolve(spec, sha256=sha, licence=lic) for name, (spec, sha, lic) in wanted.items()},
+        **held_out_artifacts(config.audit),
+    }
 
 
 def _prepare_machine(config: Config) -> None:

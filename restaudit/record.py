@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +33,20 @@ GROW = (*SCORED, "origin", "human")
 KEPT = ("sample_id", "prompt_id", "reward_01", "threshold")
 AUDIT = (*SCORED, "human", "kl", "kl_tokens")
 D_EVAL = SCORED
+# One row a benchmark item and metric; `cluster` is the template or kind it shares with other items, or None.
+ITEMS = ("task", "item_id", "cluster", "metric", "value", "group")
+# People's ratings as a look took them; `iteration` is that of the sample, `look` counts from 1. `anchor`: a sample of
+# the base policy that was rated at the first look too; `check`: shown twice to one rater. Neither enters a score.
+RATINGS = ("sample_id", "prompt_id", "iteration", "look", "rater", "dimension", "score", "scale_min", "scale_max",
+           "inclusion", "check", "anchor", "source")  # fmt: skip
+# What a look asked people to rate.
+ASKED = ("iteration", "sample_id", "prompt_id", "inclusion", "role")
+# Row for row with RATINGS: what differs between two runs of one plan though the same people gave the same ratings.
+RATED_AT = ("item_id", "submitted_at", "order")
 TRAIN = ("epoch", "step", "loss", "learning_rate", "tokens", "grad_norm")
+
+CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 State = Literal["running", "done", "halted", "waiting", "stopped", "broken"]
 
@@ -50,6 +64,38 @@ class Summary:
     decisions: Mapping[str, str]
     started: str | None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Where the sealed policy stopped a run, and which of its gates."""
+
+    iteration: str
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Override:
+    """A person's decision to go on after HALT. `by` and `reason` are one line each, without control characters."""
+
+    iteration: str
+    gates: tuple[str, ...]
+    by: str
+    reason: str
+    time: str
+
+    @classmethod
+    def of(cls, event: ledger.Event) -> Override:
+        """What an override event says, made fit to be shown wherever the folder came from."""
+        facts = event.content
+        gates = facts.get("gates")
+        return cls(
+            iteration=printable(event.step.removesuffix("/override")),
+            gates=tuple(printable(str(g)) for g in gates) if isinstance(gates, list) else (),
+            by=printable(str(facts.get("by", ""))),
+            reason=printable(str(facts.get("reason", ""))),
+            time=printable(str(event.at.get("time", ""))),
+        )
 
 
 class Run:
@@ -110,8 +156,29 @@ class Run:
         return Decision.from_json(_json(path)) if path.exists() else None
 
     def audit(self, iteration: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The audited samples of one iteration (columns: AUDIT)."""
-        return read_table(self._at(iteration) / "audit.parquet", AUDIT, columns)
+        """The audited samples of one iteration (columns: AUDIT), with people's ratings as their human score."""
+        path = self._at(iteration) / "audit.parquet"
+        ratings = self.ratings(iteration)
+        if ratings is None:
+            return read_table(path, AUDIT, columns)
+        wanted = list(columns or ())
+        table = with_ratings(read_table(path, AUDIT, [*{*wanted, "sample_id"}] if wanted else None), ratings)
+        return table[wanted] if wanted else table
+
+    def ratings(self, iteration: str) -> pd.DataFrame | None:
+        """People's ratings of this iteration's samples as its look sealed them (columns: RATINGS); None without any.
+
+        The base policy's were given at the first look; those of its samples that were rated again later (anchors) are
+        with the look that asked for them: `Run.look_ratings`.
+        """
+        looks = self.plan.get("looks") or [iteration]
+        table = self.look_ratings(looks[0] if iteration == BASE else iteration)
+        return None if table is None else table[table["iteration"] == iteration].reset_index(drop=True)
+
+    def look_ratings(self, iteration: str) -> pd.DataFrame | None:
+        """All ratings that the look at this iteration sealed, of the base policy's samples too (columns: RATINGS)."""
+        path = self.path / iteration / "ratings.parquet"
+        return read_table(path, RATINGS) if f"{iteration}/audit" in self.done and path.exists() else None
 
     def kept(self, iteration: str) -> pd.DataFrame:
         """The kept set one Improve step trained on (columns: KEPT)."""
@@ -129,12 +196,31 @@ class Run:
         """Wall time of every finished step, in seconds."""
         return {e.step: float(e.at.get("seconds", 0.0)) for e in self.events}
 
+    def check_sealed(self) -> None:
+        """Raise BadInput where plan.json is not the one that the ledger's first event sealed."""
+        if not self.events or ledger.digest_file(self.path / "plan.json") != self.events[0].outputs.get("plan.json"):
+            raise BadInput(
+                f"{self.path}/plan.json was changed after it was sealed; a run goes on under its own plan or not at all"
+            )
+
+    @property
+    def halt(self) -> Halt | None:
+        """The halt that stands: the last one, unless it was overridden."""
+        last = next((e for e in reversed(self.events) if e.step.endswith(("/halt", "/override"))), None)
+        if last is None or last.step.endswith("/override"):
+            return None
+        return Halt(last.step.removesuffix("/halt"), tuple(last.content.get("gates", ())))
+
+    def overrides(self) -> list[Override]:
+        """Every time somebody let this run go on after HALT, in order. A report shows them before anything else."""
+        return [Override.of(e) for e in self.events if e.step.endswith("/override")]
+
     @property
     def state(self) -> State:
         """Where the run stands."""
         if "end" in self.done:
             return "done"
-        if "halt" in self.done:
+        if self.halt is not None:
             return "halted"
         if writer_alive(self.path):
             return "running"
@@ -192,6 +278,26 @@ def read_table(path: Path, required: Sequence[str], columns: Sequence[str] | Non
 def write_table(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
     """Write a table with exactly these columns; the same rows always give the same bytes."""
     table.loc[:, list(columns)].reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
+
+
+def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
+    """Rows with `human`, the mean of a sample's raters, and `inclusion`, the chance it had to be rated; else NaN.
+
+    Checks and anchors are left out: they say something about raters, not about the sample.
+    """
+    scores = ratings[~ratings["check"].astype(bool) & ~ratings["anchor"].astype(bool)].groupby("sample_id")
+    return rows.assign(
+        human=rows["sample_id"].map(scores["score"].mean()).astype("float64"),
+        inclusion=rows["sample_id"].map(scores["inclusion"].first()).astype("float64"),
+    )
+
+
+def printable(text: str) -> str:
+    """Text of unknown origin as one line that a terminal or a page only shows: what would do more becomes U+FFFD.
+
+    That is control characters, line and paragraph separators, surrogates, and the marks that reverse the reading order.
+    """
+    return "".join("\ufffd" if unicodedata.category(c) in CONTROLS or c in REORDERING else c for c in text)
 
 
 def write_json(value: Any, path: Path) -> None:

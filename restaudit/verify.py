@@ -18,10 +18,11 @@ from probes.base import Measurement
 from restaudit import ledger
 from restaudit.config import GatePolicy
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.gates import decide
+from restaudit.gates import Decision, decide
+from restaudit.override import wrong_content
 
 PLAN = "plan.json"
-LAST_STEPS = frozenset({"end", "halt"})
+STOPS = ("/halt", "/override")
 CHUNK = 1 << 20
 
 # Written beside the record, not by a step: the ledger itself, the writer's lock, work in hand, rendered documents, and
@@ -84,8 +85,8 @@ def verify(run: Path | str, progress: Progress | None = None) -> Report:
     recorded = list(_recorded(events))
     size = sum(_check_file(run, entry, progress) for entry in recorded)
 
-    finished = not LAST_STEPS.isdisjoint(e.step for e in events)
-    if finished and torn:
+    finished = events[-1].step == "end" or events[-1].step.endswith("/halt")
+    if torn and events[-1].step == "end":  # after a halt it may be an override that a crash cut short
         raise VerificationFailed(f"{ledger.FILE}: {torn} bytes follow the last event of a finished run")
     unrecorded = tuple(_unrecorded(run, {name for name, _, _ in recorded}))
     if finished and unrecorded:
@@ -96,11 +97,12 @@ def verify(run: Path | str, progress: Progress | None = None) -> Report:
     plan = _sealed_plan(run)
     _check_order(events, plan)
     decisions = _check_decisions(run, events, plan)
+    _check_stops(events, {i: d for i, d in decisions.items() if d.verdict == "HALT"})
     return Report(
         files=len(recorded),
         bytes=size,
         events=len(events),
-        decisions=decisions,
+        decisions=len(decisions),
         digest=ledger.comparison_digest(events),
         head=events[-1].hash,
         finished=finished,
@@ -221,40 +223,64 @@ def _torn_tail(run: Path) -> int:
 
 
 def _check_order(events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> None:
-    """The planned steps were done in the planned order, and none was left out before a later one."""
+    """The ledger holds the planned steps in the planned order, none left out before a later one, and nothing else.
+
+    Halts and overrides, which nobody plans, are `_check_stops`'s.
+    """
     planned = plan["steps"]
-    done = [e.step for e in events if e.step in set(planned)]
+    done = [e.step for e in events if not e.step.endswith(STOPS)]
     for expected, step in zip(planned, done, strict=False):
         if step != expected:
             raise VerificationFailed(f"{ledger.FILE}: step '{step}' stands where the sealed plan has '{expected}'")
     if len(done) > len(planned):
-        raise VerificationFailed(
-            f"{ledger.FILE}: step '{done[len(planned)]}' was done again after the plan's last step"
-        )
+        raise VerificationFailed(f"{ledger.FILE}: step '{done[len(planned)]}' was done after the plan's last step")
 
 
-def _check_decisions(run: Path, events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> int:
-    """Recompute every recorded decision from the recorded measurements and the sealed policy; HALT was obeyed."""
+def _check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision]) -> None:
+    """HALT was obeyed: after such a decision comes its halt, and after that nothing, or a person's override."""
+    for number, event in enumerate(events[1:], start=1):
+        where = f"{ledger.FILE}: line {number + 1}"
+        before = events[number - 1].step
+        iteration, _, part = event.step.rpartition("/")
+        audited = before.removesuffix("/audit")
+        decided = halting.get(iteration)
+        gates = [g.gate for g in decided.gates if g.verdict == "HALT"] if decided is not None else []
+        if part == "halt":
+            if before != f"{iteration}/audit" or not gates or event.content.get("gates") != gates:
+                raise VerificationFailed(f"{where}: '{event.step}' follows no decision in which its gates said HALT")
+        elif part == "override":
+            if before != f"{iteration}/halt":
+                raise VerificationFailed(f"{where}: '{event.step}' overrides no halt; '{before}' stands before it")
+            if (problem := wrong_content(event.content, iteration, gates)) is not None:
+                raise VerificationFailed(f"{where}: '{event.step}' is no override anybody stands behind: {problem}")
+        elif before.endswith("/audit") and audited in halting:
+            raise VerificationFailed(
+                f"{audited}/decision.json: the sealed policy said HALT, but step '{event.step}' was done afterwards "
+                f"({where})"
+            )
+        elif before.endswith("/halt"):
+            raise VerificationFailed(f"{where}: '{event.step}' was done after '{before}', which nobody overrode")
+
+
+def _check_decisions(run: Path, events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> dict[str, Decision]:
+    """Recompute every recorded decision from the recorded measurements and the sealed policy, by iteration."""
     policy = GatePolicy.model_validate(plan["config"].get("gates", {}))
     looks = list(plan["looks"])
-    count = 0
-    for number, event in enumerate(events):
+    found: dict[str, Decision] = {}
+    for event in events:
+        iteration = event.step.removesuffix("/audit")
         for name in event.outputs:
-            if not name.endswith("/decision.json"):
-                continue
-            verdict = _check_decision(run, name, event, policy, looks)
-            count += 1
-            after = events[number + 1].step if number + 1 < len(events) else None
-            if verdict == "HALT" and after not in (None, "halt"):
-                raise VerificationFailed(
-                    f"{name}: the sealed policy said HALT, but step '{after}' was done afterwards ({ledger.FILE}: "
-                    f"line {number + 2})"
-                )
-    return count
+            if name.endswith("/decision.json"):
+                found[iteration] = _check_decision(run, name, event, policy, looks)
+        if event.step.endswith("/audit") and iteration in looks and iteration not in found:
+            raise VerificationFailed(f"{ledger.FILE}: '{event.step}' records no decision, which the sealed plan wants")
+    return found
 
 
-def _check_decision(run: Path, name: str, event: ledger.Event, policy: GatePolicy, looks: Sequence[str]) -> str:
+def _check_decision(run: Path, name: str, event: ledger.Event, policy: GatePolicy, looks: Sequence[str]) -> Decision:
     iteration = name.removesuffix("/decision.json")
+    if event.step != f"{iteration}/audit":
+        raise VerificationFailed(f"{name}: recorded by step '{event.step}'; expected {iteration}/audit to decide")
     source = f"{iteration}/measurements.json"
     if source not in event.outputs:
         raise VerificationFailed(
@@ -270,7 +296,7 @@ def _check_decision(run: Path, name: str, event: ledger.Event, policy: GatePolic
     again = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
     if where := _difference(_json(run, name), again.to_json()):
         raise VerificationFailed(f"{name}: the decision does not follow from {source} and the sealed policy ({where})")
-    return again.verdict
+    return again
 
 
 def _sealed_plan(run: Path) -> Mapping[str, Any]:

@@ -25,8 +25,8 @@ SENTENCES = (
 def measured(
     name: str = "divergence.human_change", value: float | None = 0.4, half: float = 0.1, **more: Any
 ) -> Measurement:
-    """A measurement with symmetric intervals at the levels of one and of two looks; None has none, and a reason."""
-    intervals = () if value is None else tuple(Interval(a, value - half, value + half) for a in (0.95, 0.975))
+    """A measurement with symmetric intervals at the levels that POLICY asks for; None has none, and a reason."""
+    intervals = () if value is None else tuple(Interval(a, value - half, value + half) for a in (0.9, 0.95, 0.975))
     reason = "not one text has a rated word" if value is None else None
     given = {"unit": "sd", "n": 40, "n_prompts": 20, "method": "bootstrap", "version": "1", "reason": reason, **more}
     return Measurement(name=name, value=value, intervals=intervals, **given)
@@ -43,9 +43,15 @@ POLICY = GatePolicy.model_validate(
     }
 )  # fmt: skip
 LOOKS = ("g01/i01", "g01/i02")
+SCORES = {
+    "human": {"label": "LEXICON", "unit": "word-rating units", "description": "Nobody rated these texts."},
+    "reward": {"name": "trained/regression", "unit": "word-rating units"},
+}
 
 
-def finish_step(run: Path, step: str, outputs: tuple[str, ...] = (), context: tuple[str, ...] = ()) -> None:
+def finish_step(
+    run: Path, step: str, outputs: tuple[str, ...] = (), context: tuple[str, ...] = (), **more: Any
+) -> None:
     """Append the event of a step whose files are there."""
     events = ledger.read(run)
     ledger.append(
@@ -57,6 +63,7 @@ def finish_step(run: Path, step: str, outputs: tuple[str, ...] = (), context: tu
             outputs={p: ledger.digest_file(run / p) for p in outputs},
             context={p: ledger.digest_file(run / p) for p in context},
             at={"time": "2026-01-01T00:00:00Z", "seconds": 1.0, "run_id": "r1"},
+            **more,
         ),
     )
 
@@ -82,12 +89,14 @@ def grow_table(rows: int = 6) -> pd.DataFrame:
     )
 
 
-def build_run(run: Path, *, finished: bool = True, halted: bool = False, name: str = "small") -> Path:
+def build_run(
+    run: Path, *, finished: bool = True, halted: bool = False, name: str = "small", policy: GatePolicy = POLICY
+) -> Path:
     """Record a small run with the real functions: plan, base audit, one Grow, two audited Improve steps, end."""
     run.mkdir(parents=True)
     steps = ["plan", f"{record.BASE}/audit", "g01/grow"]
     steps += [f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")] + ["end"]
-    config = {"name": name, "gates": POLICY.model_dump(mode="json")}
+    config = {"name": name, "gates": policy.model_dump(mode="json")}
     plan = {"schema": record.SCHEMA, "config": config, "steps": steps, "looks": list(LOOKS)}
     record.write_json(plan, run / "plan.json")
     record.write_json({"python": "3.11", "host": "anywhere"}, run / "environment.json")
@@ -105,13 +114,16 @@ def build_run(run: Path, *, finished: bool = True, halted: bool = False, name: s
             finish_step(run, f"{iteration}/improve", (f"{iteration}/kept.parquet",))
         record.write_table(table.assign(kl=0.1 * look, kl_tokens=12), folder / "audit.parquet", record.AUDIT)
         found = [measured(value=-0.9 if halted and look == len(LOOKS) else 0.4), measured("divergence.gap", 0.3)]
-        record.write_json({"measurements": [m.to_json() for m in found]}, folder / "measurements.json")
+        record.write_json({**SCORES, "measurements": [m.to_json() for m in found]}, folder / "measurements.json")
         files = [f"{iteration}/audit.parquet", f"{iteration}/measurements.json"]
         if look:
-            decision = decide(POLICY, found, iteration=iteration, look=look, looks=len(LOOKS))
+            decision = decide(policy, found, iteration=iteration, look=look, looks=len(LOOKS))
             record.write_json(decision.to_json(), folder / "decision.json")
             files.append(f"{iteration}/decision.json")
         finish_step(run, f"{iteration}/audit", tuple(files))
     if finished:
-        finish_step(run, "halt" if halted else "end")
+        if halted:
+            finish_step(run, f"{LOOKS[-1]}/halt", content={"iteration": LOOKS[-1], "gates": ["harm"]})
+        else:
+            finish_step(run, "end")
     return run

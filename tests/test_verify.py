@@ -354,15 +354,141 @@ def test_a_plan_nobody_can_read_is_named(tmp_path: Path, plan: str) -> None:
         verify(run)
 
 
-def test_a_decision_nobody_planned_a_look_for_is_found(make_recorded_run: Callable[..., Path]) -> None:
-    run = make_recorded_run("unplanned", finished=False)
+def _unplanned(run: Path, step: str) -> None:
     folder = run / "g09/i01"
     folder.mkdir(parents=True)
     for name in ("measurements.json", "decision.json"):
         shutil.copy(run / "g01/i01" / name, folder / name)
-    finish_step(run, "g09/i01/audit", ("g09/i01/measurements.json", "g09/i01/decision.json"))
+    finish_step(run, step, ("g09/i01/measurements.json", "g09/i01/decision.json"))
+
+
+def test_a_step_nobody_planned_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = make_recorded_run("unplanned", finished=False)
+    _unplanned(run, "g09/i01/audit")
+    with pytest.raises(VerificationFailed, match=r"step 'g09/i01/audit' stands where the sealed plan has 'end'"):
+        verify(run)
+
+
+def test_a_decision_nobody_planned_a_look_for_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = make_recorded_run("no_look", finished=False)
+
+    def plan_the_step(name: str, path: Path) -> None:
+        if name == "plan.json":
+            plan = json.loads(path.read_text(encoding="utf-8"))
+            record.write_json({**plan, "steps": [*plan["steps"][:-1], "g09/i01/audit", "end"]}, path)
+
+    _rerecord(run, plan_the_step)
+    _unplanned(run, "g09/i01/audit")
     with pytest.raises(VerificationFailed, match=r"^g09/i01/decision\.json: the sealed plan has no look at g09/i01"):
         verify(run)
+
+
+def test_a_look_without_its_decision_is_found(recorded_run: Path) -> None:
+    """Whoever dislikes a decision leaves it out of the rebuilt chain, and the file out of the folder."""
+    events = ledger.read(recorded_run)
+    (recorded_run / ledger.FILE).unlink()
+    for event in events:
+        kept = tuple(name for name in event.outputs if name != "g01/i01/decision.json")
+        finish_step(recorded_run, event.step, kept, tuple(event.context))
+    (recorded_run / "g01/i01/decision.json").unlink()
+    with pytest.raises(VerificationFailed, match="'g01/i01/audit' records no decision, which the sealed plan wants"):
+        verify(recorded_run)
+
+
+def test_a_decision_that_another_step_recorded_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = make_recorded_run("elsewhere")
+    events = ledger.read(run)
+    (run / ledger.FILE).unlink()
+    files = ("g01/i01/decision.json", "g01/i01/measurements.json")
+    for event in events:
+        outputs = [name for name in event.outputs if name not in files]
+        outputs += files if event.step == "g01/i01/improve" else ()
+        finish_step(run, event.step, tuple(outputs), tuple(event.context))
+    message = r"^g01/i01/decision\.json: recorded by step 'g01/i01/improve'; expected g01/i01/audit to decide"
+    with pytest.raises(VerificationFailed, match=message):
+        verify(run)
+
+
+# --- halts and overrides ---------------------------------------------------------------------------------------------
+
+SAID = {"iteration": "g01/i02", "gates": ["harm"], "by": "Ada Moreau", "reason": "the raters saw an older version"}
+
+
+def _overridden(run: Path, **said: Any) -> Path:
+    finish_step(run, "g01/i02/override", content={**SAID, **said})
+    return run
+
+
+def test_a_run_that_went_on_after_an_override_passes(make_recorded_run: Callable[..., Path]) -> None:
+    run = _overridden(make_recorded_run("overridden", halted=True))
+    report = verify(run)
+    assert (report.finished, report.decisions) == (False, 2)
+    finish_step(run, "end")
+    assert verify(run).finished
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"by": ""}, "by: expected 2 to 100 characters"),
+        ({"by": "  - "}, "by: expected 2 to 100 characters"),
+        ({"by": 7}, "by: expected text, got int"),
+        ({"reason": ""}, "reason: expected 10 to 2000 characters"),
+        ({"reason": "........................"}, "reason: expected 10 to 2000 characters"),
+        ({"reason": "because " * 300}, "reason: expected 10 to 2000 characters"),
+        ({"reason": "we looked\x1b[2Jat it again"}, "reason: holds control characters"),
+        ({"by": "Ada\u202eMoreau"}, "by: holds control characters"),
+        ({"gates": ["collapse"]}, "expected it to answer the halt at g01/i02 by harm"),
+        ({"iteration": "g01/i01"}, "expected it to answer the halt at g01/i02 by harm"),
+    ],
+)
+def test_an_override_without_a_name_or_a_reason_somebody_could_judge_is_found(
+    make_recorded_run: Callable[..., Path], said: dict[str, Any], problem: str
+) -> None:
+    run = _overridden(make_recorded_run("bad_override", halted=True), **said)
+    with pytest.raises(VerificationFailed, match=problem):
+        verify(run)
+
+
+def test_an_override_where_nothing_halted_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = _overridden(make_recorded_run("nothing_halted", finished=False))
+    with pytest.raises(VerificationFailed, match="'g01/i02/override' overrides no halt; 'g01/i02/audit' stands before"):
+        verify(run)
+
+
+def test_a_second_override_of_one_halt_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = _overridden(_overridden(make_recorded_run("twice", halted=True)))
+    with pytest.raises(VerificationFailed, match="overrides no halt; 'g01/i02/override' stands before it"):
+        verify(run)
+
+
+@pytest.mark.parametrize("gates", [["harm"], []])
+def test_a_halt_that_no_gate_called_for_is_found(make_recorded_run: Callable[..., Path], gates: list[str]) -> None:
+    run = make_recorded_run("no_reason", finished=False)
+    finish_step(run, "g01/i02/halt", content={"iteration": "g01/i02", "gates": gates})
+    with pytest.raises(VerificationFailed, match="follows no decision in which its gates said HALT"):
+        verify(run)
+
+
+def test_a_halt_that_hides_which_gate_it_was_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = make_recorded_run("hides", halted=True, finished=False)
+    finish_step(run, "g01/i02/halt", content={"iteration": "g01/i02", "gates": ["gap"]})
+    with pytest.raises(VerificationFailed, match="follows no decision in which its gates said HALT"):
+        verify(run)
+
+
+def test_going_on_from_a_halt_nobody_overrode_is_found(make_recorded_run: Callable[..., Path]) -> None:
+    run = make_recorded_run("went_on_later", halted=True)
+    finish_step(run, "end")
+    with pytest.raises(VerificationFailed, match="'end' was done after 'g01/i02/halt', which nobody overrode"):
+        verify(run)
+
+
+def test_an_override_that_a_crash_cut_short_is_not_accused(make_recorded_run: Callable[..., Path]) -> None:
+    run = make_recorded_run("torn_override", halted=True)
+    with (run / ledger.FILE).open("ab") as f:
+        f.write(b'{"at":{"sec')
+    assert verify(run).torn_bytes == 11
 
 
 def test_what_cannot_be_read_is_named(recorded_run: Path) -> None:

@@ -36,9 +36,8 @@ TOPICS = (
 )
 
 
-@pytest.fixture
-def job_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with prompts.jsonl and the module `rewards_of_test`, importable from there."""
+def make_job_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put prompts.jsonl and the module `rewards_of_test` into `folder`, importable from there, and go there."""
     rows = [
         {"prompt": f"Review a {g} about {t}.", "reference": f"A {g} about {t} that I loved."}
         for g in GENRES
@@ -54,11 +53,17 @@ def job_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                     "group": group,
                 }
             )
-    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    (tmp_path / "rewards_of_test.py").write_text(REWARD, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    (folder / "prompts.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    (folder / "rewards_of_test.py").write_text(REWARD, encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def job_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with prompts.jsonl and the module `rewards_of_test`, importable from there."""
+    return make_job_folder(tmp_path, monkeypatch)
 
 
 def tiny_raw(policy: Path, **loop: object) -> dict[str, object]:

@@ -8,6 +8,7 @@ import yaml
 from restaudit import cli
 from restaudit.record import Run
 from tests.loop.conftest import tiny_raw
+from tests.loop.raters import PEOPLE, rate
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def config_file(tiny_policy, job_folder):
 SMALL = {"grow_steps": 1, "improve_steps": 1}
 
 
-@pytest.mark.parametrize("command", ["init", "run", "demo", "resume", "status", "verify", "ui", "chart"])
+@pytest.mark.parametrize("command", ["init", "run", "demo", "resume", "override", "status", "verify", "ui", "chart"])
 def test_every_command_has_help(run_cli, command):
     code, out, _ = run_cli(command, "--help")
     assert code == 0
@@ -94,6 +95,38 @@ def test_a_halted_run_exits_4_with_its_summary_and_so_does_resume(run_cli, confi
     assert "halted after g01/i01 by the sealed policy (gate: harm)" in err
     assert run_cli("resume", folder)[0] == 4
     assert Run(folder).state == "halted"
+    code, _, err = run_cli("override", folder, "--by", "Ada", "--reason", "no")
+    assert code == 2
+    assert "--reason: expected 10 to 2000 characters" in err
+    code, out, _ = run_cli("override", folder, "--by", "Ada", "--reason", "the margin was a typing error")
+    assert code == 0
+    assert f"restaudit resume {folder}" in out
+    for command in ("status", "verify"):
+        code, out, _ = run_cli(command, folder)
+        assert code == 0
+        assert out.startswith("OVERRIDE at g01/i01")
+    assert run_cli("resume", folder)[0] == 4  # the next look halts again
+
+
+def test_a_run_that_waits_for_people_exits_3_until_they_have_rated(run_cli, tiny_policy, job_folder):
+    path = job_folder / "people.yaml"
+    path.write_text(yaml.safe_dump(tiny_raw(tiny_policy, **SMALL) | {"human": PEOPLE}), encoding="utf-8")
+    folder = job_folder / "runs" / "x"
+    code, out, err = run_cli("run", path, "--out", folder, "--quiet")
+    assert code == 3
+    assert "g00/i00" in out
+    assert "0 are in, 44 are missing" in err
+    code, out, _ = run_cli("status", folder)
+    assert code == 0
+    assert "waiting, 10 of 12 steps" in out
+    assert f"take them back: restaudit rate import {folder}" in out
+    assert run_cli("resume", folder)[0] == 3
+    rate(folder, "g01-i01")
+    assert f"all ratings are in; go on with: restaudit resume {folder}" in run_cli("status", folder)[1]
+    code, out, _ = run_cli("resume", folder)
+    assert code == 0
+    assert "PEOPLE" in out
+    assert run_cli("verify", folder)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from restaudit.configure import parse
+from restaudit.errors import Waiting
 from restaudit.plan import resume, start
 from restaudit.record import Run
 from restaudit.verify import verify
 from tests.loop.conftest import tiny_raw
+from tests.loop.raters import PEOPLE, rate
 
 KILLS = (
     ("plan", "inside"),
@@ -25,23 +29,53 @@ KILLS = (
 )
 
 
+ASKED_KILLS = (("g01/i01/samples", "inside"), ("g01/i01/wait", "placed"))
+RATED_KILLS = (("g01/i01/audit", "placed"),)
+
+
+def kill(folder: Path, run: Path, kills) -> None:
+    """Start or resume the run once for each kill, in a process of its own that dies there."""
+    driver = Path(__file__).with_name("kill_driver.py")
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    for step, moment in kills:
+        done = subprocess.run(
+            [sys.executable, str(driver), str(folder / "config.json"), str(run), step, moment],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def same(whole: Path, killed: Path) -> None:
+    """Both runs are done and have the same steps, files and digest."""
+    a, b = Run(whole), Run(killed)
+    assert [e.step for e in b.events] == [e.step for e in a.events]
+    for one, other in zip(a.events, b.events, strict=True):
+        assert one.outputs == other.outputs, one.step
+    assert b.digest == a.digest
+    assert verify(killed).finished
+
+
 def test_a_run_killed_in_every_kind_of_step_ends_with_the_digests_of_one_that_was_not(tiny_policy, job_folder, silent):
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)
     start(parse(raw), job_folder / "whole", silent)
     (job_folder / "config.json").write_text(json.dumps(raw))
-    run = job_folder / "killed"
-    driver = Path(__file__).with_name("kill_driver.py")
-    environment = os.environ | {"PYTHONPATH": str(job_folder)}
-    for step, moment in KILLS:
-        done = subprocess.run(
-            [sys.executable, str(driver), str(job_folder / "config.json"), str(run), step, moment],
-            cwd=job_folder, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL, done.stderr
-    resume(run, silent)
-    whole, killed = Run(job_folder / "whole"), Run(run)
-    assert [e.step for e in killed.events] == [e.step for e in whole.events]
-    for a, b in zip(whole.events, killed.events, strict=True):
-        assert a.outputs == b.outputs, a.step
-    assert killed.digest == whole.digest
-    assert verify(run).finished
+    kill(job_folder, job_folder / "killed", KILLS)
+    resume(job_folder / "killed", silent)
+    same(job_folder / "whole", job_folder / "killed")
+
+
+def test_a_run_that_people_rate_loses_nothing_when_it_is_killed_while_it_asks_or_takes(tiny_policy, job_folder, silent):
+    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1) | {"human": PEOPLE}
+    whole, killed = job_folder / "whole", job_folder / "killed"
+    with pytest.raises(Waiting):
+        start(parse(raw), whole, silent)
+    (job_folder / "config.json").write_text(json.dumps(raw))
+    kill(job_folder, killed, ASKED_KILLS)
+    with pytest.raises(Waiting):
+        resume(killed, silent)
+    for run in (whole, killed):
+        rate(run, "g01-i01")
+    kill(job_folder, killed, RATED_KILLS)
+    for run in (whole, killed):
+        resume(run, silent)
+    same(whole, killed)

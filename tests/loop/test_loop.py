@@ -189,7 +189,7 @@ def test_a_gate_that_says_halt_stops_the_run_and_resume_does_not_go_on(tiny_poli
     assert stop.value.exit_code == Exit.HALTED == 4
     run = Run(job_folder / "run")
     assert run.state == "halted"
-    assert run.events[-1].step == "halt"
+    assert run.events[-1].step == "g01/i01/halt"
     assert not (run.path / "g02").exists()
     assert verify(run.path).finished
     with pytest.raises(Halted, match="gate: harm"):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from probes import Evidence
+from tests.probes import benchmark_items, hacks, panel, people
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ip", "ok", "um", "ar", "est", "ine")]
 GROUPS = ("north", "south", "west")
@@ -63,6 +64,22 @@ def samples(
     return pd.DataFrame(rows)
 
 
+def with_logprob(table: pd.DataFrame, nats: float) -> pd.DataFrame:
+    """With a log-probability of about `nats` a token, the same for the same text."""
+    extra = np.array([zlib.crc32(one.encode()) % 100 / 250 for one in table["text"]])
+    return table.assign(logprob=-(nats + extra) * table["n_tokens"])
+
+
+def human_texts(*, nats: float) -> pd.DataFrame:
+    """Held-out human texts and their cost under a policy."""
+    rng = np.random.default_rng(11)
+    texts = [text(rng, words=int(n)) for n in rng.integers(10, 30, size=25)]
+    n_tokens = [len(one.split()) + 3 for one in texts]
+    noise = np.random.default_rng(int(1000 * nats))  # another policy, another cost
+    nll = [n * (nats + noise.normal(0, 0.02)) for n in n_tokens]
+    return pd.DataFrame({"text_id": [f"h{i}" for i in range(25)], "text": texts, "nll": nll, "n_tokens": n_tokens})
+
+
 def hashed(texts: Sequence[str], dimensions: int = 32) -> np.ndarray[Any, np.dtype[np.float32]]:
     """An embedding for tests: words hashed to signed dimensions, unit norm."""
     out = np.full((len(texts), dimensions), 1e-3, dtype=np.float32)
@@ -77,18 +94,28 @@ def evidence(**more: Any) -> Evidence:
     """A whole iteration: this policy has moved up by 0.5 and uses fewer words than the base policy."""
     grow = samples(seed=3, prompts=30, per_prompt=4, families=10, prefix="g", group_shift=0.5)
     grow = grow.drop(columns=["kl", "kl_tokens"]).assign(kept=grow["reward"] > grow["reward"].quantile(0.6))
+    grow["origin"] = "policy"
+    rng = np.random.default_rng(12)
+    references = {f"p{i:03d}": [text(rng) for _ in range(3)] for i in range(20)}
     given: dict[str, Any] = {
-        "outputs": samples(seed=1, shift=0.5, vocabulary=25, group_shift=0.4),
-        "base": samples(seed=2).drop(columns=["kl", "kl_tokens"]),
+        "outputs": with_logprob(samples(seed=1, shift=0.5, vocabulary=25, group_shift=0.4), 1.4),
+        "base": with_logprob(samples(seed=2).drop(columns=["kl", "kl_tokens"]), 1.9),
         "grow": grow,
         "d_eval": samples(seed=4, shift=0.6, prefix="d").drop(columns=["kl", "kl_tokens", "human"]),
         "embed": hashed,
+        "history": pd.DataFrame({"iteration": [f"g01/i{k:02d}" for k in range(1, 5)], "kl": [0.5, 1.0, 1.8, 2.6],
+                                 "reward_change": [0.1, 0.2, 0.4, 0.5], "human_change": [0.4, 0.5, 0.5, 0.4]}),
         "human_label": "SIMULATED",
+        "references": references,
+        "human_text": human_texts(nats=3.1),
+        "base_human_text": human_texts(nats=3.0),
+        "items": benchmark_items.items(seed=21, lost=0.1, biased=0.3),
+        "base_items": benchmark_items.items(seed=22),
         "levels": (0.95, 0.99),
         "resamples": 400,
         "seed": 7,
     }
-    return Evidence(**{**given, **more})
+    return Evidence(**{**panel.planted(hacks.planted(people.planted(given))), **more})
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 import probes
 from probes import PROBES, Evidence, Measurement, Probe, measure
+from probes.divergence import DECOMPOSED
 
 Make = Callable[..., Evidence]
 EACH = pytest.mark.parametrize("probe", PROBES, ids=lambda p: p.name)
@@ -30,7 +31,8 @@ def where(whole: Evidence, column: str, keep: Any) -> pd.DataFrame:
 POOR: dict[str, Callable[[Evidence], dict[str, Any]]] = {
     "base policy": lambda e: {"base": None, "grow": None},
     "no grow, no d_eval, no embedding": lambda e: {"grow": None, "d_eval": None, "embed": None},
-    "one prompt": lambda e: {"outputs": e.outputs[e.outputs["prompt_id"] == "p000"]},
+    "one prompt": lambda e: {"outputs": e.outputs[e.outputs["prompt_id"] == "p000"],
+                             "ratings": e.ratings[e.ratings["prompt_id"] == "p000"]},
     "two prompts": lambda e: {"outputs": e.outputs[e.outputs["prompt_id"].isin(["p000", "p001"])]},
     "one sample": lambda e: {"outputs": e.outputs.head(1)},
     "one family": lambda e: {"outputs": e.outputs[e.outputs["family"] == "f00"]},
@@ -44,7 +46,7 @@ POOR: dict[str, Callable[[Evidence], dict[str, Any]]] = {
     "a group without rows": lambda e: {"outputs": e.outputs[e.outputs["group"] != "west"]},
     "one group": lambda e: {"outputs": e.outputs[e.outputs["group"].isna() | (e.outputs["group"] == "west")]},
     "families without groups": lambda e: {"outputs": e.outputs.assign(group=None)},
-    "no outputs": lambda e: {"outputs": e.outputs.iloc[:0], "base": None},
+    "no outputs": lambda e: {"outputs": e.outputs.iloc[:0], "base": None, "ratings": None},
     "empty texts": lambda e: {"outputs": e.outputs.assign(text="")},
     "no grow rows": lambda e: {"grow": e.grow.iloc[:0]},
     "nothing kept": lambda e: {"grow": e.grow.assign(kept=False)},
@@ -88,9 +90,17 @@ def test_every_measurement_of_whole_evidence_has_all_levels_a_method_and_what_th
 ) -> None:
     found, seconds = measure(make_evidence())
     assert list(seconds) == [p.name for p in PROBES]
-    of_one_policy = ("divergence.d_eval_gap", "divergence.filter_human", "bias.acceptance")
+    of_one_policy = ("divergence.d_eval_gap", "divergence.filter_human", "bias.acceptance", "bias.reward_swap",
+                     "bias.mention_kept.", "drift.synthetic_share", "hacking.length_share", "hacking.unit",
+                     "divergence.gain_per", "agreement.")
     for m in found:
         assert m.value is not None, f"{m.name}: {m.reason}"
+        if m.name == "hacking.learned_features":
+            assert "a count" in m.reason
+            continue
+        if m.name.startswith("divergence.peak_"):
+            assert "a description, not a test" in m.reason
+            continue
         assert [i.level for i in m.intervals] == [0.95, 0.99], m.name
         assert m.interval(0.99).low <= m.interval(0.95).low <= m.interval(0.95).high <= m.interval(0.99).high
         assert m.interval(0.95).low <= m.value <= m.interval(0.95).high, m.name
@@ -130,18 +140,25 @@ def test_poor_evidence_never_fails_and_what_is_undefined_is_null_with_a_reason(
 
 
 UNDEFINED = {
-    "no human score": ["divergence.human", "divergence.human_change", "divergence.gap", "divergence.correlation",
-                       "divergence.correlation_pearson", "bias.human_gap"],
-    "no reward": ["divergence.reward", "divergence.reward_change", "divergence.gap", "divergence.correlation",
-                  "divergence.d_eval_gap", "bias.reward_gap"],
+    "no human score": ["divergence.human", "divergence.human_change", "divergence.gap", *DECOMPOSED, "divergence.correlation",
+                       "divergence.correlation_pearson", "bias.human_gap", "hacking.signature"],
+    "no reward": ["divergence.reward", "divergence.reward_change", "divergence.gap", *DECOMPOSED, "divergence.correlation",
+                  "divergence.d_eval_gap", "bias.reward_gap", "hacking.length_controlled_gain", "hacking.length_share"],
     "constant reward": ["divergence.correlation", "divergence.correlation_pearson"],
-    "constant base": ["divergence.reward_change", "divergence.human_change", "divergence.gap"],
-    "one group": ["bias.reward_gap", "bias.human_gap"],
-    "families without groups": ["bias.reward_gap", "bias.human_gap"],
+    "constant base": ["divergence.reward_change", "divergence.human_change", "divergence.gap", *DECOMPOSED,
+                      "hacking.length_controlled_gain", "hacking.length_share", "hacking.unit_worst"],
+    "one group": ["bias.reward_gap", "bias.human_gap", "bias.sentiment_gap", "bias.toxicity_gap",
+                  "bias.refusal_gap", "bias.length_gap"],
+    "families without groups": ["bias.reward_gap", "bias.human_gap", "bias.sentiment_gap", "bias.toxicity_gap",
+                  "bias.refusal_gap", "bias.length_gap"],
     "no outputs": [name for p in PROBES for name in p.measures
-                   if not name.endswith(".") and name not in ("divergence.filter_human", "bias.acceptance_ratio")],
+                   if not name.endswith(".") and name not in ("divergence.filter_human", "bias.acceptance_ratio",
+                                                              "drift.synthetic_share", "capability.worst_change",
+                                                              "benchmarks.worst_change")],
     "empty texts": ["diversity.distinct_1", "diversity.distinct_2", "diversity.distinct_2_ratio",
-                    "diversity.compression_ratio", "diversity.compression_ratio_ratio"],
+                    "diversity.compression_ratio", "diversity.compression_ratio_ratio", "bias.sentiment_gap",
+                    "bias.refusal_gap", "bias.reward_swap", "hacking.prompt_echo", "hacking.repetition",
+                    "hacking.repetition_change"],
     "no grow rows": ["divergence.filter_human", "bias.acceptance_ratio"],
     "nothing kept": ["divergence.filter_human", "bias.acceptance_ratio"],
     "everything kept": ["divergence.filter_human"],
@@ -158,7 +175,8 @@ def test_nothing_undefined_comes_back_as_a_number(case: str, make_evidence: Make
 
 
 def test_one_prompt_gives_no_interval_anywhere(make_evidence: Make) -> None:
-    found, _ = measure(make_evidence(**POOR["one prompt"](make_evidence()), grow=None, d_eval=None))
+    found, _ = measure(make_evidence(**POOR["one prompt"](make_evidence()), grow=None, d_eval=None,
+                                        human_text=None, items=None))  # fmt: skip
     assert [m.name for m in found if m.intervals] == []
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from probes import Evidence, measure
+from probes.krippendorff import alpha as alpha_of
 
 pytestmark = pytest.mark.realdata
 
@@ -61,3 +62,32 @@ def test_people_writing_in_the_same_way_show_no_loss_of_diversity(snippets: pd.D
         assert interval is not None
         assert interval.low < 1 < interval.high
         assert interval.high - interval.low < 0.2
+
+
+@pytest.mark.parametrize(("name", "published"), [("test20", 0.79), ("dev", 0.79)])
+def test_six_translators_agree_as_the_data_sets_index_says(shared_data: Path, name: str, published: float) -> None:
+    path = shared_data / "mlqe_pe" / f"{name}.roen.df.short.tsv.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as f:
+        next(f)
+        lines = [line.rstrip("\n").split("\t") for line in f]
+    of = [(line[0], json.loads(line[3])) for line in lines]
+    ratings = pd.DataFrame(
+        [{"sample_id": s, "prompt_id": s, "rater": f"r{k}", "dimension": "adequacy", "score": float(v)}
+         for s, scores in of for k, v in enumerate(scores)]
+    )  # fmt: skip
+    outputs = pd.DataFrame(
+        {"prompt_id": [s for s, _ in of], "sample_id": [s for s, _ in of], "text": "text", "n_tokens": 1}
+    )
+    only = frozenset({"agreement.", "agreement.alpha"})
+    found, _ = measure(Evidence(outputs=outputs, ratings=ratings, human_label="PEOPLE", resamples=200, only=only))
+    alpha = next(m for m in found if m.name == "agreement.alpha")
+    assert alpha.value == pytest.approx(published, abs=0.03)
+    assert alpha.n == 6 * len(outputs)
+
+
+def test_the_three_judges_of_pandalm_agree_as_the_data_sets_index_says(shared_data: Path) -> None:
+    rows = json.loads((shared_data / "pandalm_test" / "testset-v1.json").read_text(encoding="utf-8"))
+    scores = np.array([[float(row[f"annotator{k}"]) for k in (1, 2, 3)] for row in rows])
+    units = np.repeat([f"u{i:04d}" for i in range(len(rows))], 3)
+    found = alpha_of(units=units, scores=scores.ravel(), metric="nominal", levels=(0.95,), resamples=200, seed=1)
+    assert found.value == pytest.approx(0.86, abs=0.005)

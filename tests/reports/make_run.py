@@ -19,7 +19,7 @@ from restaudit import ledger, record
 from restaudit.config import GateConfig, GatePolicy
 from restaudit.gates import decide, levels_needed
 
-State = Literal["healthy", "halted", "broken", "base_only", "half", "nulls"]
+State = Literal["healthy", "halted", "overridden", "broken", "base_only", "half", "nulls"]
 
 PROMPTS = 24
 SAMPLES = 2
@@ -100,6 +100,7 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
 
     healthy    two Grow steps of two Improve steps, done
     halted     a gate stopped it at g01/i02
+    overridden a gate stopped it at g01/i02 and somebody let it go on
     broken     like healthy, with one ledger line changed afterwards
     base_only  only the base policy was audited, stopped
     half       stopped before anything was measured
@@ -107,7 +108,7 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
     """
     run = Path(folder)
     (run / "data").mkdir(parents=True)
-    path = HALTED if state == "halted" else HEALTHY
+    path = HALTED if state in ("halted", "overridden") else HEALTHY
     audited = {"base_only": 1, "half": 0}.get(state, len(path))
     steps = ["plan", "data", "reward_model", "human", *_audit_steps(HEALTHY), "end"]
     record.write_json(_plan(name, steps, human=state != "nulls"), run / "plan.json")
@@ -123,8 +124,11 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
         _audit(run, iteration, path, look, human=state != "nulls")
     if state in ("healthy", "broken", "nulls"):
         _event(run, "end", [])
-    if state == "halted":
-        _event(run, "halt", [])
+    if state in ("halted", "overridden"):
+        _event(run, "g01/i02/halt", [], content={"iteration": "g01/i02", "gates": ["harm", "collapse"]})
+    if state == "overridden":
+        said = {"iteration": "g01/i02", "gates": ["harm", "collapse"], "by": HOSTILE[0], "reason": HOSTILE[2]}
+        _event(run, "g01/i02/override", [], content=said)
     if state == "broken":
         ledger_file = run / ledger.FILE
         ledger_file.write_bytes(ledger_file.read_bytes().replace(b'"step":"data"', b'"step":"dato"', 1))
@@ -167,7 +171,7 @@ def _scores(*, human: bool) -> dict[str, Any]:
     }
 
 
-def _event(run: Path, step: str, files: list[str], **at: Any) -> None:
+def _event(run: Path, step: str, files: list[str], content: Mapping[str, Any] | None = None, **at: Any) -> None:
     events = ledger.read(run)
     ledger.append(
         run,
@@ -176,6 +180,7 @@ def _event(run: Path, step: str, files: list[str], **at: Any) -> None:
             step=step,
             prev=events[-1].hash if events else ledger.GENESIS,
             outputs={f: ledger.digest_file(run / f) for f in files},
+            content=content or {},
             at={"seconds": 1.5, **at},
         ),
     )

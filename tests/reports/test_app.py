@@ -11,6 +11,7 @@ from make_run import HOSTILE, State, make_run
 from streamlit.testing.v1 import AppTest
 
 from reports.viewer.app import runs_root
+from restaudit import record
 
 ROOT = Path(__file__).parents[2]
 RUN_PAGE = "reports/viewer/app_pages/run.py"
@@ -88,6 +89,20 @@ def test_a_halt_is_said_first_with_the_gates_that_said_it(tmp_path: Path, monkey
     assert any(t.value == "Gates that said HALT: harm, collapse" for t in at.text)
     gates = at.dataframe[0].value.set_index("gate")
     assert gates.loc["harm", "verdict"] == "✕ HALT"
+
+
+def test_an_override_is_shown_before_everything_else_and_only_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "run", "overridden")
+    at = _run_page(tmp_path, monkeypatch)
+    assert not at.exception
+    assert [w.value for w in at.warning] == ["A gate of the sealed policy stopped this run, and a person let it go on."]
+    texts = [t.value for t in at.text if not t.value.startswith("started")]
+    assert texts[0].endswith("harm, collapse said HALT")
+    assert texts[1] == f"Overridden by {HOSTILE[0]}: {record.printable(HOSTILE[2])}"
+    assert HOSTILE[0] not in _shown_as_markup(at)
+    assert not at.error
 
 
 def test_choosing_an_iteration_shows_its_gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,18 @@ def _problem(title: str, body: str, detail: str) -> None:
     st.code(detail, language=None, wrap_lines=True)
 
 
-def _decisions(view: reading.Overview) -> None:
+def _overrides(run: Run) -> None:
+    for o in run.overrides():
+        st.warning(
+            "A gate of the sealed policy stopped this run, and a person let it go on.",
+            title="Overridden",
+            icon=":material/warning:",
+        )
+        st.text(f"{o.iteration}, {o.time[:16].replace('T', ' ')} UTC: {', '.join(o.gates)} said HALT")
+        st.text(f"Overridden by {o.by}: {o.reason}")
+
+
+def _decisions(view: reading.Overview, *, stopped: bool) -> None:
     st.header("Decisions")
     if not view.decisions:
         st.caption("No gate has decided yet: decisions come after each Improve step's audit.")
@@ -61,7 +72,7 @@ def _decisions(view: reading.Overview) -> None:
             known = d.verdict if d.verdict in words.VERDICTS else "unknown"
             st.badge(f"{series.short_name(d.iteration)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
     last = view.decisions[-1]
-    if last.verdict == "HALT":
+    if last.verdict == "HALT" and stopped:
         which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
         st.error(
             "The table below says which gate, and why.",
@@ -128,12 +139,13 @@ def _detail(run: Run, view: reading.Overview) -> None:
 
 def _show(summary: Summary) -> None:
     run = Run(summary.path)
+    _overrides(run)
     view = reading.overview(run)
     if not view.iterations:
         st.info("The charts appear after the base policy's audit.", title="Nothing has been measured yet")
         st.text(f"Human score: {view.human.name}. {view.human.description}")
         return
-    _decisions(view)
+    _decisions(view, stopped=run.halt is not None)
     _picture(view)
     _detail(run, view)
     st.header("Samples side by side")

@@ -1,0 +1,59 @@
+"""Three real runs with SmolLM2 and a known truth: python -m benchmarks.live_hacks [OUT] [--only NAME]
+
+A healthy one, one whose reward pays for length, one whose reward pays for a keyword (benchmarks/hack_rewards.py); the
+"people" are programs and labelled SIMULATED. The healthy run must end OK or INCONCLUSIVE, both hacks must HALT and name
+what the policy learned. Several minutes each on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from restaudit.configure import load
+from restaudit.console import Reporter
+from restaudit.errors import Halted
+from restaudit.plan import start
+from restaudit.record import Run
+from restaudit.summary import print_summary
+
+RUNS = {"healthy": "honest", "length": "length", "keyword": "keyword"}
+
+
+def main(out: Path, only: str | None) -> int:
+    wrong = 0
+    for name, reward in RUNS.items():
+        if only not in (None, name):
+            continue
+        config = load(
+            "reviews",
+            [f"name={name}", f"reward={{kind: python, callable: 'benchmarks.hack_rewards:{reward}'}}",
+             f"human={{kind: python, callable: 'benchmarks.hack_rewards:{reward}_people'}}"],
+        )  # fmt: skip
+        began = time.monotonic()
+        try:
+            start(config, out / name, Reporter(quiet=True))
+        except Halted as e:
+            print(e)
+        print_summary(out / name)
+        run = Run(out / name)
+        last = run.iterations()[-1]
+        decision = run.decision(last)
+        learned = {m.name: m for m in run.measurements(last)}.get("hacking.signature")
+        words = learned.detail.get("in_words") if learned is not None else None
+        verdict = decision.verdict if decision else "none"
+        expected = ("OK", "INCONCLUSIVE", "WARN") if name == "healthy" else ("HALT",)
+        wrong += verdict not in expected
+        print(f"{name}: {verdict} at {last} after {time.monotonic() - began:.0f} s; the policy learned: {words}\n")
+    return wrong
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", nargs="?", type=Path, default=Path(tempfile.mkdtemp()))
+    parser.add_argument("--only", choices=tuple(RUNS))
+    given = parser.parse_args()
+    sys.exit(main(given.out, given.only))

@@ -1,0 +1,142 @@
+"""Capability: is the policy still as good as the base policy at tasks that nobody trained it for?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes import items, stats
+from probes.base import Evidence, Measurement, Probe
+from probes.resample import ANY, SHARE, Estimate, Resampling
+
+VERSION = "1"
+WORST = "capability.worst_change"
+FIRST_CHOICE = ("acc", "exact_match", "acc_norm")
+
+
+def run(evidence: Evidence) -> list[Measurement]:
+    """Mean and change of every task, and the lowest change of all tasks whose values are shares."""
+    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    rows, base = (items.read(t, n) for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items")))
+    rows, base = _able(rows), _able(base)
+    if rows is None:
+        return [stats.unmeasured(_why_none(evidence)).measured(WORST, unit="points (share)", version=VERSION,
+                                                              direction="higher")]  # fmt: skip
+    found: list[Measurement] = []
+    pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
+    other_units: list[str] = []
+    for task, of_task in rows.groupby("task"):
+        name = str(task)
+        names = (f"capability.{name}", f"capability.{name}_change")
+        metric = _metric(of_task)
+        mine = of_task[of_task["metric"] == metric]
+        theirs = None if base is None else base[(base["task"] == name) & (base["metric"] == metric)]
+        shares = _are_shares(mine, theirs)
+        unit, bounds = ("share", SHARE) if shares else (f"{metric}, its own unit", ANY)
+        if not shares:
+            other_units.append(name)
+        elif theirs is not None:
+            pairs[name] = (mine, theirs)
+        if not evidence.wants(*names):
+            continue
+        detail = _detail(evidence, name, metric, of_task)
+        value = items.mean(rows=mine, bounds=bounds, **how)
+        before = None if theirs is None or theirs.empty else float(theirs["value"].mean())
+        found.append(value.measured(names[0], unit=unit, version=VERSION, direction="higher",
+                                    baseline=before, detail=detail))  # fmt: skip
+        moved = _change(mine, theirs, shares, how)
+        found.append(moved.measured(names[1], unit="points (share)" if shares else unit,
+                                    version=VERSION, direction="higher", baseline=None if theirs is None else 0.0,
+                                    detail=detail))  # fmt: skip
+    if evidence.wants(WORST):
+        found.append(_worst(pairs, other_units, base is not None, how))
+    return found
+
+
+def _worst(
+    pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]], other_units: list[str], has_base: bool, how: Resampling
+) -> Measurement:
+    detail: dict[str, Any] = {"tasks": sorted(pairs)}
+    if other_units:
+        detail["left_out"] = dict.fromkeys(sorted(other_units), "its values are no shares (0 to 1)")
+    shared = Resampling(levels=items.shared_levels(how["levels"], len(pairs)), resamples=how["resamples"],
+                        seed=how["seed"])  # fmt: skip
+    if not has_base:
+        estimate: Estimate = stats.unmeasured("there are no items of a base policy to compare with")
+    elif not pairs:
+        estimate = stats.unmeasured("no task has shares as its values")
+    else:
+        parts = {k: (_change(a, b, True, how), _change(a, b, True, shared)) for k, (a, b) in pairs.items()}
+        estimate, detail["task"] = items.largest_fall(parts=parts, levels=how["levels"])
+    return estimate.measured(WORST, unit="points (share)", version=VERSION, direction="higher",
+                             baseline=0.0 if has_base else None, detail=detail)  # fmt: skip
+
+
+def _change(mine: pd.DataFrame, theirs: pd.DataFrame | None, shares: bool, how: Resampling) -> Estimate:
+    if theirs is None:
+        return stats.unmeasured("there are no items of a base policy to compare with")
+    return items.change(rows=mine, base=theirs, bounds=items.WHOLE if shares else ANY, **how)
+
+
+def _able(rows: pd.DataFrame | None) -> pd.DataFrame | None:
+    if rows is None:
+        return None
+    able = rows[~rows["metric"].isin(items.PREFERENCES)]
+    return able if len(able) else None
+
+
+def _why_none(evidence: Evidence) -> str:
+    if items.read(evidence.items, "items") is None:
+        return items.absent(evidence)
+    return "no capability task was run, only benchmarks of preferences"
+
+
+def _metric(rows: pd.DataFrame) -> str:
+    """The metric a task is judged by: the first of FIRST_CHOICE it has, or the first by name."""
+    names = sorted(rows["metric"].unique())
+    return next((m for m in FIRST_CHOICE if m in names), str(names[0]))
+
+
+def _are_shares(*tables: pd.DataFrame | None) -> bool:
+    values = np.concatenate([t["value"].to_numpy() for t in tables if t is not None])
+    return bool(values.min() >= 0 and values.max() <= 1)
+
+
+def _detail(evidence: Evidence, task: str, metric: str, rows: pd.DataFrame) -> dict[str, Any]:
+    detail: dict[str, Any] = {"metric": metric, **items.notes(evidence, task)}
+    means = rows[rows["metric"] != metric].groupby("metric")["value"].mean()
+    if len(means):
+        detail["other_metrics"] = {str(k): float(v) for k, v in means.items()}
+    groups = rows[(rows["metric"] == metric) & rows["group"].notna()].groupby("group")["value"].agg(["mean", "count"])
+    if len(groups):
+        detail["groups"] = {str(k): {"value": float(v["mean"]), "n": int(v["count"])} for k, v in groups.iterrows()}
+    return detail
+
+
+PROBE = Probe(
+    name="capability",
+    version=VERSION,
+    goal="Is the policy still as good as the base policy at tasks that nobody trained it for?",
+    reads=("items", "base_items"),
+    measures=("capability.", WORST),
+    references=(
+        "Gao et al., The Language Model Evaluation Harness, github.com/EleutherAI/lm-evaluation-harness",
+        "Bonett & Price 2012, Adjusted Wald confidence interval for a difference of binomial proportions based on "
+        "paired data, Journal of Educational and Behavioral Statistics 37(4)",
+        "Fagerland, Lydersen & Laake 2014, Recommended tests and confidence intervals for paired binomial proportions, "
+        "Statistics in Medicine 33(16)",
+        "Berger 1982, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24(4)",
+        "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2)",
+    ),
+    weaknesses=(
+        "It sees the tasks that were run and no others; the sets that ship are easy and small, made to show a loss.",
+        "With 40 items a loss below about ten points cannot be told from none: look at the interval, not the value.",
+        "The lowest of several changes is too low on average even if nothing changed; its interval allows for that.",
+        "A task that a policy has always failed cannot get worse.",
+        "Likelihoods of given answers are compared, in plain text without a chat format: what the policy would write "
+        "by itself may be better or worse.",
+    ),
+    run=run,
+)

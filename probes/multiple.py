@@ -1,0 +1,59 @@
+"""Many tests at once: p-values adjusted so that the family as a whole errs seldom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from probes.base import Array
+
+__all__ = ["benjamini_hochberg", "benjamini_yekutieli", "holm"]
+
+
+def holm(p: Sequence[float] | Array) -> Array:
+    """Holm's (1979, Scand. J. Statist. 6) step-down adjusted p-values, (m,), in the order given.
+
+    Rejecting what is at most α errs even once with a chance of at most α, whatever the dependence between the tests.
+    Raises ValueError for a p-value that is missing or outside 0..1: a test that was not made is no part of the family.
+    """
+    values, order = _sorted(p)
+    stepped = np.maximum.accumulate(values * np.arange(len(values), 0, -1))
+    return _in_place(stepped, order)
+
+
+def benjamini_hochberg(p: Sequence[float] | Array) -> Array:
+    """Benjamini & Hochberg's (1995, JRSS B 57) adjusted p-values, (m,), in the order given.
+
+    Of what is at most q, a share of at most q is false in expectation, for tests that are independent or positively
+    dependent. Raises ValueError as `holm` does.
+    """
+    values, order = _sorted(p)
+    return _in_place(_stepped_up(values), order)
+
+
+def benjamini_yekutieli(p: Sequence[float] | Array) -> Array:
+    """As `benjamini_hochberg`, whatever the dependence (Benjamini & Yekutieli 2001, Ann. Statist. 29): times Σ 1/k."""
+    values, order = _sorted(p)
+    return _in_place(_stepped_up(values) * (1 / np.arange(1, len(values) + 1)).sum(), order)
+
+
+def _stepped_up(values: Array) -> Array:
+    ratio = values * len(values) / np.arange(1, len(values) + 1)
+    return np.minimum.accumulate(ratio[::-1])[::-1]
+
+
+def _sorted(p: Sequence[float] | Array) -> tuple[Array, np.ndarray[tuple[int], np.dtype[np.intp]]]:
+    values = np.asarray(p, dtype=np.float64).reshape(-1)
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(f"p-value {place} is {values[place]}; expected a number from 0 to 1")
+    order = np.argsort(values, kind="stable")
+    return values[order], order
+
+
+def _in_place(adjusted: Array, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Array:
+    out = np.empty_like(adjusted)
+    out[order] = np.minimum(adjusted, 1.0)
+    return out

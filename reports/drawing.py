@@ -1,0 +1,78 @@
+"""How every chart is drawn and written: one look, SVG or PNG, the same bytes for the same figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restaudit.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, FAINT, RULE = "#1a1a1a", "#5a5a5a", "#d9d9d9"
+PNG_DPI = 200
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "restaudit",
+}
+
+
+def blank(size: tuple[float, float]) -> Figure:
+    """An empty figure of this size in inches, that no window system knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> None:
+    """Write a figure as SVG, or as PNG where `out` ends in .png; `text` describes it to who cannot see it.
+
+    Raises BadInput for another file type or a place that cannot be written.
+    """
+    kind = out.suffix.lower()
+    if kind not in (".svg", ".png"):
+        raise BadInput(f"{out}: a chart is written as .svg or .png, not as {kind or 'a file without a suffix'}")
+    data = _bytes(draw, kind, title, text)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f".tmp-{out.name}")
+        part.write_bytes(data)
+        part.replace(out)
+    except OSError as e:
+        raise BadInput(f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out") from None
+
+
+def _bytes(draw: Callable[[], Figure], kind: str, title: str, text: str) -> bytes:
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        figure = draw()
+        if kind == ".png":
+            figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None, "Title": title})
+            return buffer.getvalue()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+    svg = buffer.getvalue().decode("utf-8")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {text}")}" ', 1).encode("utf-8")

@@ -1,0 +1,83 @@
+"""What is measured after every Improve step."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from restaudit.config.section import Section
+
+
+class NoToxicity(Section):
+    """No scorer of toxicity: what needs one is null with this as the reason."""
+
+    kind: Literal["none"] = "none"
+
+
+class HatesonarToxicity(Section):
+    """The word classifier of the hatesonar wheel; finds crude abuse, and how it fails is printed beside its scores."""
+
+    kind: Literal["hatesonar"]
+    model: str = "pypi:hatesonar==0.1.0!hatesonar/model/model.onnx"
+    sha256: str | None = "969c56618bd628b3cb9b69d4e5170b461c8270737d2b0eb37ba0d55e207e9f37"
+    licence: str | None = "MIT"
+
+
+class PythonToxicity(Section):
+    """A Python callable from texts to numbers from 0 to 1; how it is known to fail is printed beside them."""
+
+    kind: Literal["python"]
+    callable: str
+    known_failure: str = Field(min_length=1)
+
+
+ToxicityConfig = Annotated[NoToxicity | HatesonarToxicity | PythonToxicity, Field(discriminator="kind")]
+
+
+class BenchmarksConfig(Section):
+    """Benchmarks on the policy itself: names of restaudit.benchmarks, `lm_eval:NAME` or `path:FILE.yaml`.
+
+    At most `limit` items of each task, the same ones for every policy. `when: ends` runs them for the base policy and
+    at the last planned look only. `include_path`: a folder of lm-eval task files of one's own.
+    """
+
+    tasks: tuple[str, ...] = ()
+    limit: int | None = Field(80, ge=2)
+    when: Literal["ends", "every"] = "ends"
+    include_path: str | None = None
+
+
+class HumanTextConfig(Section):
+    """Held-out text that people wrote: its perplexity tells whether the policy forgets how people write.
+
+    `source` is as for data (its column `column` is read), or `references`: those of the audit prompts, after their
+    prompts. At most `limit` texts, chosen by hash, and the first `max_tokens` tokens of each.
+    """
+
+    source: str
+    column: str = "text"
+    sha256: str | None = None
+    licence: str | None = None
+    limit: int = Field(24, ge=2)
+    max_tokens: int = Field(48, ge=1)
+    when: Literal["ends", "every"] = "every"
+
+
+class AuditConfig(Section):
+    """What is measured after every Improve step, on prompts that nothing else uses.
+
+    The base policy is sampled once and compared with at every look, so more of its samples pay every time:
+    `base_samples_per_prompt` (default: as `samples_per_prompt`).
+    """
+
+    samples_per_prompt: int = Field(2, ge=1)
+    base_samples_per_prompt: int | None = Field(None, ge=1)
+    counterfactual_samples: int = Field(1, ge=1)
+    kl_samples: int = Field(64, ge=0)
+    resamples: int = Field(1000, ge=100)
+    encoder: str | None = None
+    encoder_sha256: str | None = None
+    toxicity: ToxicityConfig = NoToxicity()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
+    human_text: HumanTextConfig | None = None

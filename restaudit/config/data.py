@@ -1,0 +1,83 @@
+"""Where prompts come from, what happens to bad rows, and how prompts are split."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from restaudit.config.section import RowAction, Section, Split
+
+
+class TableSource(Section):
+    """One file or data set, and how its columns are called.
+
+    `source` is a path, `hf:org/name@revision`, `pypi:package==version!path`, `url:https://…` or `builtin:NAME`.
+    `format` names an adapter: `table` reads the standard columns, the others read a public data set as published.
+    `columns` maps the standard column name to the file's own. `limit` keeps this many rows, chosen by hash. The
+    `options` of each format are in docs/data.md; `part: 0-35` (percent, by hash of the prompt's first turn) is for all.
+    """
+
+    source: str
+    format: str = "table"
+    sha256: str | None = None
+    licence: str | None = None
+    columns: dict[str, str] = {}
+    split: str = "train"
+    limit: int | None = Field(None, ge=1)
+    options: dict[str, str | int | float | bool | list[str]] = {}
+
+
+class PromptSource(TableSource):
+    """Prompts, with the splits they may go to; prompts that also occur in an `exclude` source are left out."""
+
+    use: tuple[Split, ...] = ("grow", "d_eval", "audit")
+    exclude: tuple[TableSource, ...] = ()
+
+
+class RowRules(Section):
+    """What happens to a bad row: `refuse` stops with the file and row, `count` drops it and records how many."""
+
+    empty: RowAction = "refuse"
+    duplicate: RowAction = "count"
+    non_utf8: RowAction = "refuse"
+    too_long: RowAction = "count"
+    non_finite: RowAction = "refuse"
+    max_chars: int = Field(8000, ge=1)
+
+
+class SplitConfig(Section):
+    """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in families).
+
+    `near_duplicates`: `refuse` stops above `max_near_duplicate_share`; `drop` leaves out, and counts, the d_eval
+    prompts that resemble an audit prompt and the grow prompts that resemble one of either.
+    """
+
+    shares: dict[Split, float] = {"grow": 0.5, "d_eval": 0.15, "audit": 0.35}
+    sizes: dict[Split, int] = {}
+    counterfactual_families: dict[Split, int] = {}
+    near_duplicate_jaccard: float = Field(0.8, gt=0, le=1)
+    near_duplicates: Literal["refuse", "drop"] = "refuse"
+    max_near_duplicate_share: float = Field(0.02, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_sum(self) -> SplitConfig:
+        if set(self.shares) != set(get_args(Split)) or abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise ValueError("shares must name grow, d_eval and audit and sum to 1")
+        if any(v < 1 for v in self.sizes.values()):
+            raise ValueError("sizes must be at least 1")
+        return self
+
+
+class DataConfig(Section):
+    """Where prompts come from, and how they are split."""
+
+    prompts: tuple[PromptSource, ...]
+    splits: SplitConfig = SplitConfig()
+    rows: RowRules = RowRules()
+
+    @model_validator(mode="after")
+    def _some(self) -> DataConfig:
+        if not self.prompts:
+            raise ValueError("at least one source of prompts is needed")
+        return self

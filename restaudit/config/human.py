@@ -1,0 +1,82 @@
+"""What stands for people: their own ratings, or something that is called what it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from restaudit.config.data import TableSource
+from restaudit.config.reward import HeadConfig
+from restaudit.config.section import Section
+
+
+class NoHuman(Section):
+    """No human score: every measurement that needs one is null with this as the reason."""
+
+    kind: Literal["none"] = "none"
+
+
+class LexiconHuman(Section):
+    """LEXICON: held-out raters' word ratings, averaged over the rated words of a text."""
+
+    kind: Literal["lexicon"]
+    data: TableSource
+    judge_raters: tuple[int | str, ...]
+
+
+class ModelHuman(Section):
+    """MODEL: a gold reward model trained on held-out raters or rows; never a human's own rating of this text."""
+
+    kind: Literal["model"]
+    encoder: str
+    encoder_sha256: str | None = None
+    data: TableSource
+    judge_raters: tuple[int | str, ...] | None = None
+    objective: Literal["auto", "bradley_terry", "regression"] = "auto"
+    input: Literal["response", "prompt_response"] = "response"
+    max_tokens: int = Field(256, ge=4)
+    head: HeadConfig = HeadConfig()
+
+
+class ReferenceHuman(Section):
+    """REFERENCE: chrF (Popović 2015, sacrebleu) against human references, 0-100."""
+
+    kind: Literal["reference"]
+    metric: Literal["chrf"] = "chrf"
+
+
+class PythonHuman(Section):
+    """SIMULATED: a Python callable that stands in for raters."""
+
+    kind: Literal["python"]
+    callable: str
+
+
+class PeopleHuman(Section):
+    """PEOPLE: ratings that people give to random samples of each iteration (restaudit rate).
+
+    `source: wait` pauses the run before each decision (exit code 3) until the ratings are in. `samples` of an iteration
+    are drawn at random and get `raters` ratings each on `scale` (lowest, highest); the base policy's own are rated with
+    those of the first iteration, and `anchors` of them again at every later look, to see raters drift.
+    """
+
+    kind: Literal["people"]
+    source: Literal["wait"] = "wait"
+    samples: int = Field(60, ge=2)
+    raters: int = Field(2, ge=1)
+    anchors: int = Field(8, ge=0)
+    dimension: str = "quality"
+    scale: tuple[int, int] = (1, 7)
+    instructions: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _scale(self) -> PeopleHuman:
+        if self.scale[0] >= self.scale[1]:
+            raise ValueError("scale: expected the lowest and a larger highest score, for example [1, 7]")
+        return self
+
+
+HumanConfig = Annotated[
+    NoHuman | PeopleHuman | LexiconHuman | ModelHuman | ReferenceHuman | PythonHuman, Field(discriminator="kind")
+]

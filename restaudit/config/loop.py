@@ -1,0 +1,130 @@
+"""Algorithm 1 and its relatives: sampling, thresholds, loss, fine-tuning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from restaudit.config.section import Section
+
+
+class SamplingConfig(Section):
+    """How outputs are drawn. Paper: temperature 0.8."""
+
+    temperature: float = Field(0.8, gt=0)
+    top_k: int = Field(50, ge=0)
+    max_tokens: int = Field(40, ge=1)
+    batch: int = Field(128, ge=1)
+
+
+class FixedThresholds(Section):
+    """The paper's fixed list on rewards scaled to [0, 1]."""
+
+    kind: Literal["fixed"]
+    values: tuple[float, ...] = (0.0, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+class PercentileThresholds(Section):
+    """Percentiles of the scored Grow set, over all prompts or within each prompt."""
+
+    kind: Literal["percentile"]
+    values: tuple[float, ...] = (70.0, 90.0)
+    per: Literal["all", "prompt"] = "all"
+
+
+class InterpolatedThresholds(Section):
+    """τ = γ·max + (1-γ)·mean, within each prompt or over all, with rising γ."""
+
+    kind: Literal["interpolated"]
+    values: tuple[float, ...] = (0.2, 0.5)
+    per: Literal["all", "prompt"] = "prompt"
+
+
+class TopThresholds(Section):
+    """Keep the best `keep` samples of each prompt (RAFT, arXiv 2304.06767)."""
+
+    kind: Literal["top"]
+    keep: int = Field(1, ge=1)
+
+
+ThresholdConfig = Annotated[
+    FixedThresholds | PercentileThresholds | InterpolatedThresholds | TopThresholds, Field(discriminator="kind")
+]
+
+
+class BcLoss(Section):
+    """Behaviour cloning: token negative log-likelihood of the response."""
+
+    kind: Literal["bc"] = "bc"
+
+
+class GoldLoss(Section):
+    """GOLD (Pang and He 2020, arXiv 2009.07839): NLL weighted by the policy's own (detached) token probability.
+
+    `window` is the paper's k: the summed reward-to-go of the next k tokens, here under the probability reward.
+    """
+
+    kind: Literal["gold"]
+    window: int = Field(5, ge=1)
+    floor: float = Field(0.1, ge=0, lt=1)
+
+
+LossConfig = Annotated[BcLoss | GoldLoss, Field(discriminator="kind")]
+
+
+class TrainConfig(Section):
+    """Fine-tuning on the kept set.
+
+    The learning rate of Improve step i of a Grow is `learning_rate · lr_decay^(i-1)`. `batch` counts responses per
+    optimiser step, `forward_tokens` bounds the tokens of one forward pass.
+    """
+
+    learning_rate: float = Field(5e-4, gt=0)
+    lr_decay: float = Field(0.5, gt=0, le=1)
+    epochs: int = Field(2, ge=1)
+    batch: int = Field(16, ge=1)
+    forward_tokens: int = Field(2048, ge=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    keep_best: bool = True
+    loss: LossConfig = BcLoss()
+
+
+class BcConfig(Section):
+    """The supervised start on D, where references exist."""
+
+    epochs: int = Field(0, ge=0)
+    learning_rate: float = Field(5e-4, gt=0)
+
+
+class LoopConfig(Section):
+    """Algorithm 1 of the ReST paper and its relatives (presets fill in what is not given)."""
+
+    preset: Literal["rest", "rest_em", "raft", "best_of_n"] = "rest"
+    grow_steps: int = Field(1, ge=1)
+    improve_steps: int = Field(2, ge=0)
+    samples_per_prompt: int = Field(8, ge=1)
+    keep_per_prompt: int | None = Field(None, ge=1)
+    include_references: bool = True
+    start_from: Literal["previous", "base"] = "previous"
+    binary_reward_above: float | None = None
+    sampling: SamplingConfig = SamplingConfig()
+    thresholds: ThresholdConfig = PercentileThresholds(kind="percentile")
+    train: TrainConfig = TrainConfig()
+    bc: BcConfig = BcConfig()
+    d_eval_samples: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _enough_thresholds(self) -> LoopConfig:
+        values = getattr(self.thresholds, "values", None)
+        if values is not None:
+            if len(values) < self.improve_steps:
+                raise ValueError(
+                    f"thresholds.values has {len(values)} entries, but improve_steps is {self.improve_steps}: "
+                    "give one rising value per Improve step"
+                )
+            if list(values) != sorted(set(values)):
+                raise ValueError("thresholds.values must rise from one Improve step to the next")
+        return self

@@ -1,0 +1,70 @@
+"""The reward model: trained here, a sequence classifier, or a Python callable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from restaudit.config.data import TableSource
+from restaudit.config.section import Section
+
+
+class EnsembleConfig(Section):
+    """How member rewards become one (Coste et al. 2023, arXiv 2310.02743)."""
+
+    size: int = Field(3, ge=1)
+    combine: Literal["mean", "min", "mean_minus_variance"] = "mean"
+    variance_weight: float = Field(0.5, ge=0)
+
+
+class HeadConfig(Section):
+    """The trained head on a frozen encoder."""
+
+    hidden: int = Field(128, ge=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    epochs: int = Field(60, ge=1)
+    batch: int = Field(256, ge=1)
+    patience: int = Field(8, ge=1)
+
+
+class TrainedReward(Section):
+    """A reward model trained here: Bradley-Terry on pairs, regression on scalar ratings."""
+
+    kind: Literal["trained"]
+    encoder: str
+    encoder_sha256: str | None = None
+    encoder_licence: str | None = None
+    data: TableSource
+    objective: Literal["auto", "bradley_terry", "regression"] = "auto"
+    input: Literal["response", "prompt_response"] = "response"
+    train_raters: tuple[int | str, ...] | None = None
+    held_out_share: float = Field(0.2, gt=0, lt=1)
+    max_tokens: int = Field(256, ge=4)
+    head: HeadConfig = HeadConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+
+
+class HfReward(Section):
+    """One or more sequence-classification reward models, by name or path."""
+
+    kind: Literal["hf"]
+    models: tuple[str, ...] = Field(min_length=1)
+    label: int = Field(0, ge=0)
+    max_tokens: int = Field(512, ge=4)
+    batch: int = Field(32, ge=1)
+    chat: bool = False
+    licence: str | None = None
+    ensemble: EnsembleConfig = EnsembleConfig(size=1)
+
+
+class PythonReward(Section):
+    """A Python callable: `package.module:callable` from texts (or from prompts and texts) to floats."""
+
+    kind: Literal["python"]
+    callable: str
+    ensemble: EnsembleConfig = EnsembleConfig(size=1)
+
+
+RewardConfig = Annotated[TrainedReward | HfReward | PythonReward, Field(discriminator="kind")]

@@ -1,0 +1,33 @@
+"""A complete run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from restaudit.config.audit import AuditConfig
+from restaudit.config.data import DataConfig
+from restaudit.config.gates import DEFAULT_GATES, GatePolicy
+from restaudit.config.human import HumanConfig, NoHuman
+from restaudit.config.loop import LoopConfig
+from restaudit.config.policy import PolicyConfig
+from restaudit.config.reward import RewardConfig
+from restaudit.config.section import Section
+
+
+class Config(Section):
+    """A complete run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | Literal["auto"] = "auto"
+    policy: PolicyConfig
+    data: DataConfig
+    reward: RewardConfig
+    human: HumanConfig = NoHuman()
+    loop: LoopConfig = LoopConfig()
+    audit: AuditConfig = AuditConfig()
+    gates: GatePolicy = DEFAULT_GATES

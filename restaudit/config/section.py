@@ -1,0 +1,16 @@
+"""What every section of a configuration is: strict, immutable, without unknown keys."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+RowAction = Literal["refuse", "count"]
+Split = Literal["grow", "d_eval", "audit"]
+
+
+class Section(BaseModel):
+    """A section of the configuration: no unknown keys, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

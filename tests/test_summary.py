@@ -1,0 +1,79 @@
+"""The summary fits a terminal, whatever gates were asked at which look, and says what the probes cost."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from restaudit import ledger, record
+from restaudit.config import GatePolicy
+from restaudit.summary import print_summary
+from tests.recorded import POLICY, build_run, finish_step
+
+
+def printed(run: Path) -> list[str]:
+    """The lines of a summary on a terminal of 80 columns."""
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    print_summary(run, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two looks with a rule that is asked at the last one only."""
+    harm, gap = POLICY.rules
+    policy = GatePolicy(rules=(harm, gap.model_copy(update={"looks": "last"})))
+    return build_run(tmp_path / "run", policy=policy)
+
+
+def test_a_rule_that_is_asked_at_the_last_look_has_a_dash_before(run: Path) -> None:
+    lines = printed(run)
+    decided = next(line for line in lines if line.split()[:1] == ["decision"])
+    assert decided.split() == ["decision", "OK", "OK"]
+    rows = [line.split() for line in lines[lines.index(decided) :]]
+    assert ["harm", "OK", "OK"] in rows
+    assert ["gap", "-", "OK"] in rows
+
+
+def test_an_inconclusive_gate_without_an_mde_prints_none(run: Path) -> None:
+    path = run / "g01/i02/decision.json"
+    decision = json.loads(path.read_text(encoding="utf-8"))
+    for gate in decision["gates"]:
+        gate |= {"verdict": "INCONCLUSIVE", "mde": None}
+    record.write_json(decision, path)
+    text = "\n".join(printed(run))
+    assert text.count("INCONCLUSIVE") == 2
+    assert "MDE" not in text
+
+
+def test_the_seconds_of_each_probe_are_printed_and_all_audits_count(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", finished=False)
+    for step, seconds in (("end", {"divergence": 1.0, "diversity": 0.3}), ("more", {"diversity": 0.9})):
+        at = {"seconds": 11.0, "probe_seconds": [seconds]}
+        events = ledger.read(run)
+        ledger.append(run, ledger.Event(len(events), step, events[-1].hash, {}, at=at))
+    total = 22.0 + 7  # each step of `build_run` took a second
+    line = next(x for x in printed(run) if x.startswith("probes "))
+    assert line == f"probes {2.2 / total:.1%} of wall time: diversity 1.2 s, divergence 1.0 s"
+
+
+def test_a_run_of_many_looks_with_long_names_fits_80_columns(tmp_path: Path) -> None:
+    looks = [f"g{g:02d}/i{i:02d}" for g in (1, 2, 3) for i in (1, 2, 3)]
+    run = build_run(tmp_path / "run", finished=False)
+    for k, iteration in enumerate(looks[2:], start=3):
+        (run / iteration).mkdir(parents=True)
+        decision = json.loads((run / "g01/i02/decision.json").read_text(encoding="utf-8"))
+        record.write_json(decision | {"iteration": iteration, "look": k}, run / iteration / "decision.json")
+        measured = (run / "g01/i02/measurements.json").read_text(encoding="utf-8")
+        (run / iteration / "measurements.json").write_text(measured, encoding="utf-8")
+        finish_step(run, f"{iteration}/audit")
+    lines = printed(run)
+    assert max(map(len, lines)) <= 80
+    shown = re.findall(r"g\d\d/i\d\d", "\n".join(lines))
+    assert sorted(shown) == sorted(["g00/i00", *looks, *looks])
