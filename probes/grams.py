@@ -153,4 +153,5 @@ def distinct_by_unit(found: Grams, unit: Chosen, units: int) -> Array:
     owner = unit[found.text]
     tokens = np.bincount(owner, minlength=units)
     kinds = np.bincount(np.unique(owner * np.int64(found.kinds) + found.code) // max(found.kinds, 1), minlength=units)
-    return np.divide(kinds, tokens, out=np.full(units, np.nan), where=tokens > 0)
+    shares: Array = np.divide(kinds, tokens, out=np.full(units, np.nan), where=tokens > 0)
+    return shares

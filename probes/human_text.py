@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -25,10 +27,11 @@ def human_text(evidence: Evidence, version: str) -> list[Measurement]:
     for table, which in ((now, "human_text"), (then, "base_human_text")):
         if table is not None:
             _check(table, which)
+    detail: dict[str, Any] = {}
     if evidence.base is None:
-        estimate, detail = unmeasured("this is the base policy: there is nothing to compare it with"), {}
+        estimate = unmeasured("this is the base policy: there is nothing to compare it with")
     elif now is None or then is None:
-        estimate, detail = unmeasured("no held-out human text was scored under both policies"), {}
+        estimate = unmeasured("no held-out human text was scored under both policies")
     else:
         both = now.merge(then, on="text_id", how="inner", suffixes=("", "_base")).sort_values("text_id")
         differ = both["n_tokens"] != both["n_tokens_base"]

@@ -37,7 +37,7 @@ def openings(texts: Texts) -> list[tuple[str, ...]]:
 def commonest(texts: Texts) -> str:
     """The most common opening; of several, the first in the alphabet."""
     found = Counter(openings(texts))
-    return " ".join(min(found, key=lambda o: (-found[o], o)))
+    return " ".join(min((-count, opening) for opening, count in found.items())[1])
 
 
 def compression(texts: Texts, groups: Groups) -> Deleted:

@@ -43,7 +43,8 @@ def within_prompt(texts: Texts) -> Array:
     counts = (words.lengths > 0) & np.isfinite(scores)
     total = np.bincount(texts.owner[counts], minlength=texts.units)
     sums = np.bincount(texts.owner[counts], weights=scores[counts], minlength=texts.units)
-    return np.divide(sums, total, out=np.full(texts.units, np.nan), where=total > 0)
+    means: Array = np.divide(sums, total, out=np.full(texts.units, np.nan), where=total > 0)
+    return means
 
 
 def _sentence(correct: Array, length: Codes, reference: Array) -> Array:
@@ -116,7 +117,8 @@ def _within(words: Coded, owner: Chosen, place: Chosen, order: int) -> Array:
     run, most, whose, second = _two_largest(key, place[text].astype(np.int64), count)
     at = np.searchsorted(run, key)
     clip = np.where(whose[at] == place[text], second[at], most[at]) if len(key) else count
-    return np.bincount(text, weights=np.minimum(clip, count), minlength=len(words.lengths))
+    found: Array = np.bincount(text, weights=np.minimum(clip, count), minlength=len(words.lengths)).astype(np.float64)
+    return found
 
 
 def _closest_across(length: Codes, owner: Chosen, label: Chosen, groups: int) -> Array:

@@ -37,7 +37,8 @@ def compare(
         if not evidence.wants(f"diversity.{name}"):
             continue
         cut = most if statistic is _vendi else None
-        estimate, start, detail = unmeasured(reason or NO_EMBED), None, {**notes, **(sides.detail if sides else {})}
+        estimate, start = unmeasured(reason or NO_EMBED), None
+        detail: Mapping[str, Any] = {**notes, **(sides.detail if sides else {})}
         if sides is not None and (evidence.embed is not None or statistic is _distinct):
             estimate, detail = _estimate(statistic, sides, evidence, cut)
             start = None if before is None else _value(statistic, before, cut)

@@ -103,8 +103,14 @@ def evidence(**more: Any) -> Evidence:
         "grow": grow,
         "d_eval": samples(seed=4, shift=0.6, prefix="d").drop(columns=["kl", "kl_tokens", "human"]),
         "embed": hashed,
-        "history": pd.DataFrame({"iteration": [f"g01/i{k:02d}" for k in range(1, 5)], "kl": [0.5, 1.0, 1.8, 2.6],
-                                 "reward_change": [0.1, 0.2, 0.4, 0.5], "human_change": [0.4, 0.5, 0.5, 0.4]}),
+        "history": pd.DataFrame(
+            {
+                "iteration": [f"g01/i{k:02d}" for k in range(1, 5)],
+                "kl": [0.5, 1.0, 1.8, 2.6],
+                "reward_change": [0.1, 0.2, 0.4, 0.5],
+                "human_change": [0.4, 0.5, 0.5, 0.4],
+            }
+        ),
         "human_label": "SIMULATED",
         "references": references,
         "human_text": human_texts(nats=3.1),

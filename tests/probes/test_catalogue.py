@@ -90,9 +90,18 @@ def test_every_measurement_of_whole_evidence_has_all_levels_a_method_and_what_th
 ) -> None:
     found, seconds = measure(make_evidence())
     assert list(seconds) == [p.name for p in PROBES]
-    of_one_policy = ("divergence.d_eval_gap", "divergence.filter_human", "bias.acceptance", "bias.reward_swap",
-                     "bias.mention_kept.", "drift.synthetic_share", "hacking.length_share", "hacking.unit",
-                     "divergence.gain_per", "agreement.")
+    of_one_policy = (
+        "divergence.d_eval_gap",
+        "divergence.filter_human",
+        "bias.acceptance",
+        "bias.reward_swap",
+        "bias.mention_kept.",
+        "drift.synthetic_share",
+        "hacking.length_share",
+        "hacking.unit",
+        "divergence.gain_per",
+        "agreement.",
+    )
     for m in found:
         assert m.value is not None, f"{m.name}: {m.reason}"
         if m.name == "hacking.learned_features":
@@ -140,10 +149,12 @@ def test_poor_evidence_never_fails_and_what_is_undefined_is_null_with_a_reason(
 
 
 UNDEFINED = {
-    "no human score": ["divergence.human", "divergence.human_change", "divergence.gap", *DECOMPOSED, "divergence.correlation",
-                       "divergence.correlation_pearson", "bias.human_gap", "hacking.signature"],
-    "no reward": ["divergence.reward", "divergence.reward_change", "divergence.gap", *DECOMPOSED, "divergence.correlation",
-                  "divergence.d_eval_gap", "bias.reward_gap", "hacking.length_controlled_gain", "hacking.length_share"],
+    "no human score": ["divergence.human", "divergence.human_change", "divergence.gap", *DECOMPOSED,
+                       "divergence.correlation", "divergence.correlation_pearson", "bias.human_gap",
+                       "hacking.signature"],
+    "no reward": ["divergence.reward", "divergence.reward_change", "divergence.gap", *DECOMPOSED,
+                  "divergence.correlation", "divergence.d_eval_gap", "bias.reward_gap",
+                  "hacking.length_controlled_gain", "hacking.length_share"],
     "constant reward": ["divergence.correlation", "divergence.correlation_pearson"],
     "constant base": ["divergence.reward_change", "divergence.human_change", "divergence.gap", *DECOMPOSED,
                       "hacking.length_controlled_gain", "hacking.length_share", "hacking.unit_worst"],
