@@ -8,7 +8,7 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 RUNS    ?= runs
-BENCHMARKS ?= record_scale sampling improve
+BENCHMARKS ?= record_scale sampling improve probes
 BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 
