@@ -24,7 +24,7 @@ from probes.setwise import NO_TEXT
 
 PREFIX = "hacking.unit."
 WORST = "hacking.unit_worst"
-MOST_TEXTS = 48
+MOST_TEXTS = 32
 MOST_TAKEN_OUT = 16
 NO_SCORE = "the reward model was not given as a function of prompts and texts"
 

@@ -215,8 +215,9 @@ def test_copying_the_prompt_is_found_and_only_from_the_texts_own_prompt() -> Non
 
 def test_texts_far_from_the_reward_models_own_are_far() -> None:
     def embed(texts: Sequence[str]) -> Any:
-        out = np.array([[1.0, 0.0] if "masterpiece" in t.casefold() else [0.0, 1.0] for t in texts])
-        return out + np.array([[0.0, 0.05]]) * np.array([[len(t) % 5] for t in texts])
+        out = np.array([[3.0, 1.0] if "masterpiece" in t.casefold() else [1.0, 3.0] for t in texts])
+        out += np.array([[0.1, 0.0]]) * np.array([[len(t) % 5] for t in texts])
+        return out / np.linalg.norm(out, axis=1, keepdims=True)
 
     names = ("hacking.distance", "hacking.distance_change")
     known = embed(["ordinary"] * 20)

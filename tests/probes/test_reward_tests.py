@@ -82,9 +82,9 @@ def test_how_many_texts_were_scored_is_said_and_few_are_scored_for_many() -> Non
 
     now = policy(1, prompts=80)
     m = measured(now, policy(2, prompts=80), "hacking.unit.truncate", score=scores)["hacking.unit.truncate"]
-    assert asked == [96]
-    assert (m.n, m.n_prompts) == (48, 48)
-    assert m.detail["texts_left_out"] == 160 - 48
+    assert asked == [64]
+    assert (m.n, m.n_prompts) == (32, 32)
+    assert m.detail["texts_left_out"] == 160 - 32
 
 
 def test_scores_that_are_no_numbers_or_too_few_are_refused() -> None:
