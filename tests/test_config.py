@@ -158,3 +158,10 @@ def test_presets_fill_in_what_is_not_given() -> None:
     loop = parse(raw).loop
     assert (loop.start_from, loop.include_references, loop.improve_steps) == ("base", False, 1)
     assert (loop.sampling.top_k, loop.sampling.max_tokens) == (40, 12)
+
+
+def test_more_anchors_than_samples_are_refused() -> None:
+    from restaudit.config import PeopleHuman
+
+    with pytest.raises(ValueError, match=r"anchors \(9\) are some of the samples \(8\)"):
+        PeopleHuman(kind="people", samples=8, anchors=9, instructions="rate")

@@ -77,3 +77,34 @@ def test_a_run_of_many_looks_with_long_names_fits_80_columns(tmp_path: Path) -> 
     assert max(map(len, lines)) <= 80
     shown = re.findall(r"g\d\d/i\d\d", "\n".join(lines))
     assert sorted(shown) == sorted(["g00/i00", *looks, *looks])
+
+
+def test_a_signature_of_a_hack_is_told_in_words_and_harmlessly(run: Path) -> None:
+    assert "learned" not in "\n".join(printed(run))
+    path = run / "g01/i02/measurements.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    told = {
+        "name": "hacking.signature",
+        "value": 0.4,
+        "detail": {"in_words": 'the word "x" [bold]is\u202e\n everywhere'},
+    }
+    raw["measurements"].append({**raw["measurements"][0], **told})
+    record.write_json(raw, path)
+    text = "\n".join(printed(run))
+    assert 'what the policy learned by g01/i02: the word "x" [bold]is' in text
+    assert "\u202e" not in text
+
+
+def test_the_alarms_own_error_rates_are_printed_where_they_were_measured(run: Path) -> None:
+    share = {"rate": 0.01, "low": 0.0, "high": 0.025, "runs": 400}
+    found = {
+        "headline": {"false_alarms": share, "caught_within_one_grow": {**share, "rate": 0.97}, "cost": 0.5},
+        "audit": {"prompts": 64, "per_prompt": 2}, "looks": 4,
+    }  # fmt: skip
+    (run / "report").mkdir()
+    record.write_json(found, run / "report" / "calibration.json")
+    text = " ".join(" ".join(printed(run)).split())
+    assert "halts wrongly in 1.0% of healthy emulated runs (at most 2.5%" in text
+    assert "halts 97.0%" in text
+    (run / "report" / "calibration.json").write_text("{}", encoding="utf-8")
+    assert "not a calibration that can be read" in " ".join(printed(run))

@@ -29,7 +29,7 @@ def print_calibration(found: Mapping[str, Any], console: Console | None = None) 
         console.print(f"- {line}", markup=False)
 
 
-def sentences(found: Mapping[str, Any]) -> tuple[str, str]:
+def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
     """The two sentences that reports print beside a decision."""
     false, caught = found["headline"]["false_alarms"], found["headline"]["caught_within_one_grow"]
     audit = found["audit"]

@@ -75,9 +75,15 @@ def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool =
         reward=tuple(float(x.audit.reward[x.audit.plain].mean() - base.reward[base.plain].mean()) for x in seen),
         length=tuple(float(tokens[x.audit.rows[x.audit.plain]].mean() / usual) for x in seen),
         hacked=tuple(x.hacked for x in seen),
-        human_change=tuple(value_of(HUMAN, x.audit, base) or 0.0 for x in seen),
-        beyond=tuple(value_of(BEYOND, x.audit, base) or 0.0 for x in seen),
+        human_change=tuple(_value(HUMAN, x.audit, base) for x in seen),
+        beyond=tuple(_value(BEYOND, x.audit, base) for x in seen),
     )
+
+
+def _value(metric: str, now: Audit, base: Audit) -> float:
+    value = value_of(metric, now, base)
+    assert value is not None  # both metrics are known without a probe
+    return value
 
 
 def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list[Outcome]:

@@ -74,6 +74,8 @@ class PeopleHuman(Section):
     def _scale(self) -> PeopleHuman:
         if self.scale[0] >= self.scale[1]:
             raise ValueError("scale: expected the lowest and a larger highest score, for example [1, 7]")
+        if self.anchors > self.samples:
+            raise ValueError(f"anchors ({self.anchors}) are some of the samples ({self.samples}); expected no more")
         return self
 
 
