@@ -84,7 +84,8 @@ def _by(axes: Axes, rows: Sequence[Row], key: str, label: str) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=7.2, frameon=False, loc="upper left", bbox_to_anchor=(-0.02, -0.2), ncols=3, columnspacing=1.0)
+    axes.legend(fontsize=6.8, frameon=False, loc="upper left", bbox_to_anchor=(-0.1, -0.2), ncols=3, columnspacing=0.8,
+                handlelength=1.8, handletextpad=0.4)  # fmt: skip
 
 
 def _shares(set_ticks: Any, axes: Axes) -> None:

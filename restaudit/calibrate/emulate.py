@@ -85,11 +85,11 @@ class Audit:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The samples as the probes read them."""
-        pool = self.world.pool.table
-        table = pd.DataFrame({c: pool[c].to_numpy()[self.owner] for c in ("prompt_id", "group", "family")})
+        pool = self.world.pool.columns
+        table = pd.DataFrame({c: pool[c][self.owner] for c in ("prompt_id", "group", "family")})
         table["sample_id"] = [f"{k:06d}" for k in range(len(self.rows))]
         for column in ("text", "n_tokens"):
-            table[column] = pool[column].to_numpy()[self.rows]
+            table[column] = pool[column][self.rows]
         table["reward"], table["human"] = self.reward, self.human
         if self.size.rated is not None:
             table["inclusion"] = min(1.0, self.size.rated / (self.size.prompts * self.per_prompt))

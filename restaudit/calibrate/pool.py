@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from restaudit.ledger import digest_file
 
 BUILTIN = "reviews"
 COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "reward", "human", "group", "family")
+NAMES = ("prompt_id", "sample_id", "text", "group", "family")
 FEWEST_SAMPLES = 8
 WORD = re.compile(r"[^\W\d_]+")
 KEYWORD_LETTERS = 5
@@ -52,6 +55,11 @@ class Pool:
     def reward(self) -> Floats:
         """Rewards of all rows, in standard deviations about their mean."""
         return _standard(self.table["reward"].to_numpy(dtype=np.float64))
+
+    @cached_property
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The table's columns as plain arrays, made once: every look of every run takes its rows from them."""
+        return {str(c): self.table[c].to_numpy(dtype=object if c in NAMES else None) for c in self.table.columns}
 
     @property
     def human_sd(self) -> float:

@@ -44,8 +44,12 @@ def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage, with a digit more where it is small."""
-    return f"{share:.1%}" if 0 < share < 0.1 or 0.9 < share < 1 else f"{share:.0%}"
+    """A share as a percentage, with a digit more where it is near 0% or 100%; never rounded to either."""
+    if 0 < share < 0.001:
+        return "<0.1%"
+    if 0.999 < share < 1:
+        return ">99.9%"
+    return f"{share:.1%}" if 0 < share < 0.1 or 0.99 < share < 1 else f"{share:.0%}"
 
 
 def _span(r: Mapping[str, Any]) -> str:

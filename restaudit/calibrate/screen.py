@@ -97,7 +97,7 @@ def _group_gap(now: Audit) -> float:
 def _texts(audit: Audit, count: int) -> list[str]:
     """The first `count` plain samples of every prompt."""
     rows = audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count]
-    return [str(t) for t in audit.world.pool.table["text"].to_numpy()[rows.ravel()]]
+    return [str(t) for t in audit.world.pool.columns["text"][rows.ravel()]]
 
 
 def _vendi_ratio(now: Audit, base: Audit, embed: Embed) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import beta
+from threadpoolctl import threadpool_limits
 
 from probes.base import Array
 from restaudit.calibrate import scenarios
@@ -106,6 +107,8 @@ _shared: dict[str, Any] = {}
 
 def _start(pool: Pool, setup: Setup, grid: Sequence[Study], seed: int) -> None:
     """What every worker process holds: sent once instead of with every chunk."""
+    # A process a core and a thread a process: thread pools of several processes only wait for one another.
+    threadpool_limits(1)
     _shared.update(pool=pool, setup=setup, grid=grid, seed=seed, worlds={})
 
 

@@ -66,7 +66,7 @@ def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool =
             fired[gate.name] = number
             if gate.action == "HALT" and halted is None:
                 halted = number
-    tokens = world.pool.table["n_tokens"].to_numpy(dtype=np.float64)
+    tokens = world.pool.columns["n_tokens"].astype(np.float64)
     usual = tokens[base.rows[base.plain]].mean()
     return Outcome(
         fired=fired,

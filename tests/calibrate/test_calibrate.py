@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from restaudit.calibrate import scenarios
 from restaudit.calibrate.emulate import Size, check_size, emulate, world
 from restaudit.calibrate.pool import Pool, features, load_pool
-from restaudit.calibrate.render import print_calibration, sentences
+from restaudit.calibrate.render import percent, print_calibration, sentences
 from restaudit.calibrate.rivals import RIVALS, matched
 from restaudit.calibrate.scenarios import FAST, HONEST, NO_CHANGE, THRESHOLDS, Scenario, hack
 from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
@@ -199,3 +199,8 @@ def test_the_command_prints_tables_and_writes_the_figures(
     assert "length" in printed
     assert all(len(line) <= 80 for line in printed.splitlines())
     assert "healthy emulated runs" in sentences(found)[0]
+
+
+def test_a_share_is_never_rounded_to_none_or_all() -> None:
+    shown = [percent(s) for s in (0.0, 0.0002, 0.025, 0.42, 0.979, 0.9958, 0.9996, 1.0)]
+    assert shown == ["0%", "<0.1%", "2.5%", "42%", "98%", "99.6%", ">99.9%", "100%"]
