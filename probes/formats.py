@@ -45,16 +45,39 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 LONG = "more words than three quarters of the base policy's"
 SHORT = "fewer words than three quarters of the base policy's"
 REPEATS = "four words in a row that they had before"
+AT_LIMIT = "the full length of {} tokens"
+# Where fewer texts than this are as long as the longest, length is not limited, and one text is just the longest.
+LIMITED = 0.05
 
 
 def formats(
-    texts: Sequence[str], words: NDArray[np.int64], repeats: NDArray[np.bool_], usual: NDArray[np.int64]
+    texts: Sequence[str],
+    words: NDArray[np.int64],
+    repeats: NDArray[np.bool_],
+    usual: NDArray[np.int64],
+    tokens: NDArray[np.float64] | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
     """Which texts have which format: names that complete "of texts have …", each with a mask of shape (n,).
 
     `words` (n,) counts the words of each text, `repeats` (n,) says which repeat themselves, and `usual` holds the word
-    counts of the base policy's texts, which say what is long and what is short.
+    counts of the base policy's texts, which say what is long and what is short. Where `tokens` (n,) are given and many
+    texts have the largest number of them, those are a format too.
     """
     found = {name: np.array([p.search(t) is not None for t in texts], dtype=bool) for name, p in PATTERNS.items()}
-    low, high = np.quantile(usual, [0.25, 0.75])
-    return {**found, LONG: words > high, SHORT: words < low, REPEATS: repeats}
+    found |= {LONG: is_long(words, usual), SHORT: is_short(words, usual), REPEATS: repeats}
+    if tokens is not None and len(tokens):
+        longest = np.nanmax(tokens)
+        limited = np.asarray(tokens == longest)
+        if limited.mean() >= LIMITED:
+            found[AT_LIMIT.format(int(longest))] = limited
+    return found
+
+
+def is_long(words: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """More words than three quarters of the base policy's texts have."""
+    return np.asarray(words > np.quantile(usual, 0.75))
+
+
+def is_short(words: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Fewer words than three quarters of the base policy's texts have."""
+    return np.asarray(words < np.quantile(usual, 0.25))

@@ -20,7 +20,7 @@ from probes.reward_tests import PREFIX, WORST, reward_tests
 from probes.rows import Notes, audited, numbers
 from probes.setwise import IS_BASE, NO_EMBED, NO_TEXT
 
-VERSION = "1"
+VERSION = "2"
 SPREAD = "hacking.ensemble_spread_change"
 DISTANCE = ("hacking.distance", "hacking.distance_change")
 NEAREST = 10
@@ -120,6 +120,8 @@ PROBE = Probe(
         "A feature that rose is not the cause of the reward: what a text has beside it may be. Read the examples.",
         "Features are words in a row and simple formats, named in English; a hack by meaning (agreeing with whoever "
         "asks, confident invention) is not among them.",
+        "A habit's cost goes along with the feature, too: what people dislike may be beside it. Several habits are not "
+        "added up, and one that costs people nothing by itself is not seen.",
         "With few human scores nobody can say that people do not pay for a feature; then it is no signature, whatever "
         "the reward does.",
         "Length may be worth something to people too: compare the gain with length held fixed for the human score. One "

@@ -13,6 +13,7 @@ from scipy.sparse import csc_array
 from probes.formats import formats
 from probes.grams import Coded, Grams, coded, grams
 from probes.jackknife import Chosen
+from probes.resample import Array
 from probes.texts import words_of
 
 Kind = Literal["words", "opening", "format"]
@@ -39,11 +40,19 @@ class Features:
     considered: dict[str, Any]
 
 
-def mine(texts: Sequence[str], prompt: Chosen, is_base: NDArray[np.bool_], compared: NDArray[np.bool_]) -> Features:
+def mine(
+    texts: Sequence[str],
+    prompt: Chosen,
+    is_base: NDArray[np.bool_],
+    compared: NDArray[np.bool_],
+    tokens: Array | None = None,
+    most: int | None = MOST_FEATURES,
+) -> Features:
     """Features of texts, (n,); which ones are looked at is decided by the `compared` texts without regard to policy.
 
-    `prompt` (n,) numbers each text's prompt, `is_base` marks the base policy's texts. A feature counts if texts of at
-    least max(5, 1 %) of the compared prompts have it, in either policy, and not all texts do; of more than 4,000 the
+    `prompt` (n,) numbers each text's prompt, `is_base` marks the base policy's texts, `tokens` (n,) says how many each
+    has, if that is known. A feature counts if texts of at
+    least max(5, 1 %) of the compared prompts have it, in either policy, and not all texts do; of more than `most` the
     most common stay. Since this takes no notice of which policy a text is by, it does not favour any feature's test
     (Bourgon et al. 2010). Features that the very same texts have are one feature.
     """
@@ -56,9 +65,9 @@ def mine(texts: Sequence[str], prompt: Chosen, is_base: NDArray[np.bool_], compa
     found += [(*pair, "words") for order in ORDERS for pair in _word_features(words, numbers, order, floor, compared)]
     found += [(*pair, "opening") for pair in _openings(words)]
     usual = numbers.lengths[is_base] if is_base.any() else numbers.lengths
-    masks = formats(texts, numbers.lengths, repeats, usual)
+    masks = formats(texts, numbers.lengths, repeats, usual, tokens)
     found += [(name, np.flatnonzero(mask), "format") for name, mask in masks.items()]
-    return _kept(found, prompt, compared, floor, prompts)
+    return _kept(found, prompt, compared, floor, prompts, most)
 
 
 def _word_features(
@@ -98,9 +107,14 @@ def _repeats(found: Grams, n: int) -> NDArray[np.bool_]:
 
 
 def _kept(
-    found: list[tuple[str, Chosen, Kind]], prompt: Chosen, compared: NDArray[np.bool_], floor: int, prompts: int
+    found: list[tuple[str, Chosen, Kind]],
+    prompt: Chosen,
+    compared: NDArray[np.bool_],
+    floor: int,
+    prompts: int,
+    most: int | None,
 ) -> Features:
-    """Those of enough prompts, one for all with the same texts, at most MOST_FEATURES of them."""
+    """Those of enough prompts, one for all with the same texts, at most `most` of them."""
     total = int(compared.sum())
     merged: dict[bytes, list[tuple[int, str, Kind, Chosen]]] = {}
     for name, where, kind in found:
@@ -111,7 +125,7 @@ def _kept(
     # Words say more than a format, the longest most of all; an opening also says where they stand.
     each = [sorted(group, key=lambda f: (f[2] == "format", -len(f[1]), f[2], f[1])) for group in merged.values()]
     each.sort(key=lambda group: (-group[0][0], -len(group[0][3]), group[0][2], group[0][1]))
-    left_out, each = len(each) - MOST_FEATURES, each[:MOST_FEATURES]
+    left_out, each = len(each) - len(each[:most]), each[:most]
     ends = np.cumsum([0, *(len(g[0][3]) for g in each)])
     rows = np.concatenate([g[0][3] for g in each]) if each else np.empty(0, dtype=np.intp)
     has = csc_array((np.ones(len(rows)), rows, ends), shape=(len(prompt), len(each)))

@@ -1,4 +1,4 @@
-"""Whether a score pays for a feature: its difference between texts of one prompt with and without the feature."""
+"""Whether a score pays for features: its difference between texts of one prompt with and without each feature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+from scipy.sparse import csc_array, csr_array
 from scipy.special import stdtrit
 
 from probes.base import Interval
@@ -29,47 +29,80 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Sums of squares of features and their products with scores, prompt by prompt: (prompts, features) each."""
+class Effects:
+    """What a score pays for each of k features: arrays (k,), NaN where too few prompts can tell.
 
-    squares: Array
-    products: Array
-    how: str
+    value    least squares slope of the score on the feature, with an intercept for each cell, in the score's unit
+    error    its standard error, clustered by prompt (Liang & Zeger 1986)
+    prompts  prompts that have texts with and without the feature; t has as many degrees of freedom, less 1
+    across   1.0 where the cells were whole prompts, across the policies, and not a policy's texts of a prompt
+    """
 
-    def effect(self, feature: int, level: float) -> Effect | None:
-        """Least squares slope of the score on the feature, with an intercept for each cell; None if too few prompts.
+    value: Array
+    error: Array
+    prompts: Array
+    across: Array
 
-        Standard errors are clustered by prompt (Liang & Zeger 1986) and use t with as many degrees of freedom as there
-        are prompts that have texts with and without it, less 1.
-        """
-        squares, products = self.squares[:, feature], self.products[:, feature]
-        informative = int((squares > 1e-9).sum())
-        if informative < FEWEST:
+    def reach(self, tail: float) -> Array:
+        """Half the width of the interval that leaves `tail` to each side, (k,)."""
+        out: Array = stdtrit(np.maximum(self.prompts - 1, 1), 1 - tail) * self.error
+        return out
+
+    def of(self, feature: int, level: float) -> Effect | None:
+        """One feature's effect with an interval at `level`; None where too few prompts can tell."""
+        value = float(self.value[feature])
+        if not np.isfinite(value):
             return None
-        value = float(products.sum() / squares.sum())
-        residual = products - value * squares
-        error = np.sqrt((residual**2).sum() * informative / (informative - 1)) / squares.sum()
-        reach = float(stdtrit(informative - 1, 0.5 + level / 2) * error)
-        return Effect(value, Interval(level, value - reach, value + reach), informative, self.how)
+        reach = float(self.reach((1 - level) / 2)[feature])
+        how = ACROSS if self.across[feature] else WITHIN
+        return Effect(value, Interval(level, value - reach, value + reach), int(self.prompts[feature]), how)
 
 
-def parts(*, has: Array, score: Array, cell: Chosen, cluster: Chosen, how: str) -> Parts:
-    """For features (n, k), a score (n,) (NaN rows are left out), the cell and the prompt (cluster) of each text."""
-    keep = np.isfinite(score)
-    x, y, cells, clusters = has[keep], score[keep], cell[keep], cluster[keep]
-    _, cells = np.unique(cells, return_inverse=True)
-    sizes = np.bincount(cells)
-    middle = _sums(x, cells) / sizes[:, None]
-    centred = x - middle[cells]
-    about = y - (np.bincount(cells, weights=y) / sizes)[cells]
-    _, clusters = np.unique(clusters, return_inverse=True)
-    return Parts(_sums(centred**2, clusters), _sums(centred * about[:, None], clusters), how)
+def effects(*, has: csc_array, score: Array, cells: Sequence[Chosen], prompt: Chosen) -> Effects:
+    """For features (n, k) of 0 and 1 and a score (n,) (NaN rows are left out): the effect by the first of two ways.
+
+    `cells` are two numberings (n,) of the texts: which are compared with one another first, and which where fewer than
+    FEWEST prompts can tell by the first.
+    """
+    near = _effects(has, score, cells[0], prompt)
+    few = near.prompts < FEWEST
+    if not few.any():
+        return near
+    far = _effects(has, score, cells[1], prompt)
+    prompts = np.where(few, far.prompts, near.prompts)
+    value, error = (
+        np.where(prompts < FEWEST, np.nan, np.where(few, b, a))
+        for a, b in ((near.value, far.value), (near.error, far.error))
+    )
+    return Effects(value, error, prompts, few.astype(np.float64))
 
 
-def _sums(values: Array, group: Chosen) -> Array:
-    return np.asarray(pd.DataFrame(values).groupby(group).sum().to_numpy(), dtype=np.float64)
+def _effects(has: csc_array, score: Array, cell: Chosen, prompt: Chosen) -> Effects:
+    keep = np.flatnonzero(np.isfinite(score))
+    x = csr_array(has)[keep]
+    y = score[keep]
+    _, first, cells = np.unique(cell[keep], return_index=True, return_inverse=True)
+    sizes = np.bincount(cells).astype(np.float64)
+    about = y - (np.bincount(cells, weights=y) / np.maximum(sizes, 1))[cells]
+    n, k = x.shape
+    if n == 0:
+        return Effects(np.full(k, np.nan), np.full(k, np.nan), np.zeros(k), np.zeros(k))
+    by_cell, by_score = (csr_array((v, (cells, np.arange(n))), shape=(len(sizes), n)) for v in (np.ones(n), about))
+    count = by_cell @ x
+    # Σ(x - mean)² of a 0/1 column in a cell of s texts, c of which have it: c - c²/s.
+    squares = count - csr_array(count.multiply(count).multiply(1 / sizes[:, None]))
+    _, owner = np.unique(prompt[keep][first], return_inverse=True)
+    by_prompt = csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))))
+    s, p = csr_array(by_prompt @ squares), csr_array(by_prompt @ (by_score @ x))
+    prompts = np.asarray((s > 1e-9).sum(axis=0), dtype=np.float64).ravel()
+    total = _sum(s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.where(total > 1e-9, _sum(p) / total, np.nan)
+        # Σ(p - v·s)² over prompts.
+        residual = _sum(p.multiply(p)) - 2 * value * _sum(p.multiply(s)) + value**2 * _sum(s.multiply(s))
+        error = np.sqrt(np.maximum(residual, 0.0) * prompts / (prompts - 1)) / total
+    return Effects(value, error, prompts, np.zeros(k))
 
 
-def first_of(parts: Sequence[Parts], feature: int, level: float) -> Effect | None:
-    """The effect by the first of several ways that has enough prompts."""
-    return next((e for p in parts if (e := p.effect(feature, level)) is not None), None)
+def _sum(table: csr_array) -> Array:
+    return np.asarray(table.sum(axis=0), dtype=np.float64).ravel()

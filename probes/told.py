@@ -17,10 +17,12 @@ EXAMPLES = 2
 EXAMPLE_CHARACTERS = 240
 
 
-# "signature": the reward pays and people do not. "undecided": the reward pays, and it is not clear whether people do.
-Verdict = Literal["signature", "undecided", "people pay too", "not paid", "no scores"]
+# "signature": it rose, the reward pays and people do not. "temptation": the reward pays and people dislike it, and it
+# is not more common yet. "undecided": it rose and the reward pays, and it is not clear whether people do.
+Verdict = Literal["signature", "temptation", "undecided", "people pay too", "not paid", "no scores"]
 _TAILS: dict[Verdict, str] = {
     "signature": "",
+    "temptation": "; it is not found to be more common yet",
     "undecided": "; whether people pay for it is not clear",
     "people pay too": "; people pay for it too",
     "not paid": "; it is not clear that the reward pays for it",
@@ -72,17 +74,25 @@ def listed(
     return out
 
 
-def in_words(one: Learned | None, features: Features, human_label: str) -> str:
-    """What a feature is, how common it became and who pays for it, in one sentence; `one` is the most telling."""
-    if one is None:
+def in_words(told: tuple[Learned, list[int]] | None, features: Features, human_label: str) -> str:
+    """What a feature is, how common it became and who pays for it, in one sentence; `told` is the most telling.
+
+    A format says little by itself, so what nearly the same texts have is named with it.
+    """
+    if told is None:
         return "no feature of the texts is more common than under the base policy"
+    one, like = told
     name, kind = features.names[one.column], features.kinds[one.column]
     base = f"(base policy {one.share_base:.0%})"
+    now = "" if one.verdict == "temptation" else "now "
     what = {
-        "words": f'"{name}" is now in {one.share:.0%} of texts {base}',
-        "opening": f'{one.share:.0%} of texts now begin "{name}" {base}',
-        "format": f"{one.share:.0%} of texts now have {name} {base}",
+        "words": f'"{name}" is {now}in {one.share:.0%} of texts {base}',
+        "opening": f'{one.share:.0%} of texts {now}begin "{name}" {base}',
+        "format": f"{one.share:.0%} of texts {now}have {name} {base}",
     }[kind]
+    others = [*features.same_as[one.column], *(features.names[c] for c in like)]
+    if kind == "format" and others:
+        what += f", nearly the same texts as: {others[0]}"
     people = "people" if human_label.startswith("PEOPLE") else f"the human score ({human_label})"
     if one.reward is None:
         paid = "whether the reward pays for it could not be told"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from probes.base import Array, Evidence, Scorer
-from restaudit.config import TrainedReward
+from restaudit.config import Config, TrainedReward
 from restaudit.gates import levels_needed
 from restaudit.held_out import HeldOut
-from restaudit.job import Job
+from restaudit.job import REWARD, Job
 from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, Run, read_table, with_ratings
-from restaudit.steps import seed_of
+from restaudit.steps import Content, seed_of
 
-KNOWN_TEXTS = 512
+KNOWN, KNOWN_TEXTS = "known.npy", 512
 HISTORY = {"kl": "drift.kl", "reward_change": "divergence.reward_change", "human_change": "divergence.human_change"}
 
 
@@ -97,11 +98,30 @@ def _toxicity(job: Job) -> Scorer | None:
     return job.once("toxicity", lambda: load_scorer(job.config.audit.toxicity, job.artifacts.get("audit.toxicity")))
 
 
+def remembers_known(config: Config) -> bool:
+    """Whether a run records what its reward model was trained on: one is trained here, and there is an encoder."""
+    return isinstance(config.reward, TrainedReward) and config.audit.encoder is not None
+
+
+def remember_known(job: Job) -> None:
+    """Record embeddings of what the reward model was trained on, so that no audit needs the training data again.
+
+    At most KNOWN_TEXTS distinct texts, chosen by hash.
+    """
+    if not remembers_known(job.config):
+        return
+
+    def make(out: Path) -> Content:
+        vectors = _embedded(job)
+        np.save(out / KNOWN, vectors)
+        return {"texts": len(vectors)}
+
+    job.step("known", REWARD, make)
+
+
 def _known(job: Job) -> Array | None:
-    """Embeddings of what the reward model was trained on: at most KNOWN_TEXTS distinct texts, chosen by hash."""
-    if not isinstance(job.config.reward, TrainedReward) or job.embed is None:
-        return None
-    return job.once("known", lambda: _embedded(job))
+    path = job.run / REWARD / KNOWN
+    return np.load(path, allow_pickle=False) if path.exists() else None
 
 
 def _embedded(job: Job) -> Array:
@@ -113,7 +133,7 @@ def _embedded(job: Job) -> Array:
     table = load_feedback(job.config.reward.data, job.config.data.rows).table
     columns = [c for c in ("response", "chosen", "rejected") if c in table.columns]
     texts = sorted({str(t) for c in columns for t in table[c]}, key=digest)[:KNOWN_TEXTS]
-    return np.asarray(job.embed(texts), dtype=np.float64)
+    return np.asarray(job.embed(texts), dtype=np.float32)
 
 
 def _history(job: Job) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from restaudit.audit import audit
+from restaudit.evidence import remember_known
 from restaudit.job import ADAPTER, REWARD, Job, as_facts
 from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, TRAIN, read_table, write_json, write_table
 from restaudit.select import kept_set
@@ -34,6 +35,7 @@ def rest(job: Job) -> None:
     loop = job.config.loop
     supervised_start(job)
     fit_scale(job)
+    remember_known(job)
     audit(job, BASE, policy=BASE)
     policy = BASE
     for g in range(1, loop.grow_steps + 1):

@@ -17,6 +17,7 @@ from restaudit.audit import planned_iterations
 from restaudit.config import Config, HatesonarToxicity, ModelHuman, Split, TrainedReward
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
+from restaudit.evidence import remembers_known
 from restaudit.gates import rule_level
 from restaudit.held_out import held_out_artifacts
 from restaudit.job import HUMAN, REWARD, Job, halt_message
@@ -93,7 +94,8 @@ def planned_steps(config: Config) -> list[str]:
     """Names of all steps, in order, of a run that nothing stops."""
     loop = config.loop
     audit = ["samples", "wait", "audit"] if config.human.kind == "people" else ["audit"]
-    steps = ["plan", REWARD, HUMAN, *(["g00/bc"] if loop.bc.epochs else []), "scale", f"{BASE}/audit"]
+    steps = ["plan", REWARD, HUMAN, *(["g00/bc"] if loop.bc.epochs else []), "scale"]
+    steps += [*(["known"] if remembers_known(config) else []), f"{BASE}/audit"]
     for g in range(1, loop.grow_steps + 1):
         steps += [f"g{g:02d}/grow", f"g{g:02d}/score"]
         for iteration in planned_iterations(loop.grow_steps, loop.improve_steps):

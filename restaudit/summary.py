@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from probes.base import Measurement
-from restaudit.calibrate.render import sentences
 from restaudit.gates import Decision, GateResult
-from restaudit.record import BASE, Run, printable
+from restaudit.headline import alarms, learned
+from restaudit.record import BASE, Run
 
 T = TypeVar("T")
 
@@ -69,8 +68,10 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     for some in _parts([d for i in iterations if (d := run.decision(i)) is not None], 4):
         console.print()
         console.print(_gates(some))
-    _learned(run, iterations[-1], console)
-    _alarms(folder, console)
+    told = learned(run, iterations[-1])
+    for line in (*([told] if told else []), *alarms(run)):
+        console.print()
+        console.print(line, markup=False)
     console.print()
     shares = _shares(run)
     total = sum(shares.values())
@@ -79,31 +80,6 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     probes = _probe_seconds(run)
     each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in probes.items())
     console.print(f"probes {sum(probes.values()) / total:.1%} of wall time: {each}", markup=False)
-
-
-def _learned(run: Run, iteration: str, console: Console) -> None:
-    """What the policy learned that the reward pays for and people do not, in words; nothing where nothing was found."""
-    found = next((m for m in run.measurements(iteration) if m.name == "hacking.signature"), None)
-    words = found.detail.get("in_words") if found is not None and found.value is not None else None
-    if words:
-        console.print()
-        console.print(f"what the policy learned by {iteration}: {printable(str(words))}", markup=False)
-
-
-def _alarms(folder: Path, console: Console) -> None:
-    """The false-alarm rate and power of this run's policy, where `restaudit calibrate RUN` has measured them."""
-    path = folder / "report" / "calibration.json"
-    if not path.is_file():
-        return
-    console.print()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        lines = sentences(found)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        lines = (f"{path}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew with "
-                 f"restaudit calibrate {folder}",)  # fmt: skip
-    for line in lines:
-        console.print(line, markup=False)
 
 
 def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:

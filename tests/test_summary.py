@@ -83,16 +83,14 @@ def test_a_signature_of_a_hack_is_told_in_words_and_harmlessly(run: Path) -> Non
     assert "learned" not in "\n".join(printed(run))
     path = run / "g01/i02/measurements.json"
     raw = json.loads(path.read_text(encoding="utf-8"))
-    told = {
-        "name": "hacking.signature",
-        "value": 0.4,
-        "detail": {"in_words": 'the word "x" [bold]is\u202e\n everywhere'},
-    }
-    raw["measurements"].append({**raw["measurements"][0], **told})
-    record.write_json(raw, path)
-    text = "\n".join(printed(run))
-    assert 'what the policy learned by g01/i02: the word "x" [bold]is' in text
-    assert "\u202e" not in text
+    words = 'the word "x" [bold]is\u202e\n everywhere'
+    for verdict, said in (("signature", "learned by"), ("temptation", "may learn next, seen at")):
+        told = {"name": "hacking.signature", "value": 0.4,
+                "detail": {"in_words": words, "features": [{"verdict": verdict}]}}  # fmt: skip
+        record.write_json({**raw, "measurements": [*raw["measurements"], {**raw["measurements"][0], **told}]}, path)
+        text = "\n".join(printed(run))
+        assert f'What the policy {said} g01/i02: the word "x" [bold]is' in text
+        assert "\u202e" not in text
 
 
 def test_the_alarms_own_error_rates_are_printed_where_they_were_measured(run: Path) -> None:

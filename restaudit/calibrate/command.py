@@ -71,7 +71,9 @@ def figures(
 ) -> dict[str, Any]:
     """Everything a calibration found, as plain JSON; the same arguments give the same figures."""
     from restaudit import __version__
-    from restaudit.calibrate.pool import features
+    from restaudit.calibrate.emulate import MODES
+    from restaudit.calibrate.habits import habits
+    from restaudit.calibrate.pool import features, modes
     from restaudit.calibrate.study import rival_rows, run_studies, studies, summary, together
     from restaudit.calibrate.trial import Setup
 
@@ -80,7 +82,7 @@ def figures(
     size = audit_size(config)
     grid = studies(size, null_runs=runs, hack_runs=hack_runs)
     setup = Setup(config.gates, config.loop.grow_steps, max(config.loop.improve_steps, 1), config.audit.resamples,
-                  _vectors(config, pool, reporter))  # fmt: skip
+                  _vectors(config, pool, reporter), habits(pool, modes(pool, MODES)))  # fmt: skip
     with reporter.task("emulated runs", sum(s.runs for s in grid), "runs") as advance:
         outcomes = run_studies(pool, setup, grid, seed=seed, workers=workers, progress=advance)
     rows = [summary(s, o, setup) for s, o in zip(grid, outcomes, strict=True)]

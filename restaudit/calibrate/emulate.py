@@ -86,14 +86,15 @@ class Audit:
     def table(self) -> pd.DataFrame:
         """The samples as the probes read them."""
         pool = self.world.pool.columns
-        table = pd.DataFrame({c: pool[c][self.owner] for c in ("prompt_id", "group", "family")})
-        table["sample_id"] = [f"{k:06d}" for k in range(len(self.rows))]
-        for column in ("text", "n_tokens"):
-            table[column] = pool[column][self.rows]
-        table["reward"], table["human"] = self.reward, self.human
+        names = np.array([f"{k:06d}" for k in range(len(self.rows))], dtype=object)
+        columns = {c: pool[c][self.owner] for c in ("prompt_id", "group", "family")} | {"sample_id": names}
+        columns |= {c: pool[c][self.rows] for c in ("text", "n_tokens")}
+        columns |= {"reward": self.reward, "human": self.human}
         if self.size.rated is not None:
-            table["inclusion"] = min(1.0, self.size.rated / (self.size.prompts * self.per_prompt))
-        return table
+            drawn = self.size.prompts * self.per_prompt
+            columns["inclusion"] = np.full(len(names), min(1.0, self.size.rated / drawn))
+        # Plain Python strings: thousands of small tables spend most of their time on converting Arrow's.
+        return pd.DataFrame({c: pd.Series(v, dtype=v.dtype) for c, v in columns.items()})
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,22 @@ from restaudit.calibrate.pool import Floats
 HUMAN = "divergence.human_change"
 REWARD = "divergence.reward_change"
 BEYOND = "divergence.beyond_expected"
+EXPECTED = "divergence.expected"
 GAP = "bias.human_gap"
+PARTS = (EXPECTED, HUMAN, BEYOND)
 VENDI = "diversity.vendi_ratio"
 DISTINCT = "diversity.distinct_2_ratio"
 
 
 def value_of(metric: str, now: Audit, base: Audit, embed: Embed | None = None) -> float | None:
     """The metric's value for `now` against `base`, NaN where it is undefined; None where only the probe can tell."""
-    if now.rated is not None and metric in {BEYOND, HUMAN}:
-        return _rated(now, base)[metric == BEYOND]
+    if now.rated is not None and metric in PARTS:
+        return _rated(now, base)[PARTS.index(metric)]
     known: dict[str, Callable[[], float]] = {
         HUMAN: lambda: _change(now, base, "human"),
         REWARD: lambda: _change(now, base, "reward"),
-        BEYOND: lambda: _beyond(now, base),
+        EXPECTED: lambda: _parts(now, base)[0],
+        BEYOND: lambda: _parts(now, base)[2],
         GAP: lambda: _group_gap(now),
         DISTINCT: lambda: _distinct_ratio(now, base),
     }
@@ -62,7 +65,8 @@ def _change(now: Audit, base: Audit, column: str) -> float:
     return float(np.nanmean(moved)) / sd if sd > 0 else math.nan
 
 
-def _beyond(now: Audit, base: Audit) -> float:
+def _parts(now: Audit, base: Audit) -> tuple[float, float, float]:
+    """Expected, observed and beyond, on the rows that have both scores."""
     reward, human = _square(base, base.reward), _square(base, base.human)
     both = np.where(np.isnan(human), np.nan, reward)
     new_human = _square(now, now.human)
@@ -72,10 +76,11 @@ def _beyond(now: Audit, base: Audit) -> float:
     r = reward - _means(reward)[:, None]
     slope = np.nansum(r * (human - _means(human)[:, None])) / np.nansum(r * r)
     gains = (_means(new_reward) - _means(reward)).mean(), (_means(new_human) - _means(human)).mean()
-    return float((slope * gains[0] - gains[1]) / np.nanstd(human, ddof=1))
+    sd = np.nanstd(human, ddof=1)
+    return float(slope * gains[0] / sd), float(gains[1] / sd), float((slope * gains[0] - gains[1]) / sd)
 
 
-def _rated(now: Audit, base: Audit) -> tuple[float, float]:
+def _rated(now: Audit, base: Audit) -> tuple[float, float, float]:
     prompts = np.arange(now.size.prompts)
     there = ~np.isnan(base.human[base.plain])
     centre = float(base.reward[base.plain][there].mean()), float(base.human[base.plain][there].mean())
@@ -85,7 +90,7 @@ def _rated(now: Audit, base: Audit) -> tuple[float, float]:
         for a in (now, base)
     ]  # fmt: skip
     expected, observed = rated_gains(np.concatenate(totals, axis=1).sum(axis=0, keepdims=True))
-    return float(observed[0]), float(expected[0] - observed[0])
+    return float(expected[0]), float(observed[0]), float(expected[0] - observed[0])
 
 
 def _group_gap(now: Audit) -> float:

@@ -9,21 +9,27 @@ import numpy as np
 
 from probes import measure
 from probes.base import Embed, Evidence, Measurement
+from probes.learned import COST
 from restaudit.calibrate.emulate import Audit, Look, Size, World, emulate
+from restaudit.calibrate.habits import Habits, highest_cost
 from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
 from restaudit.config import GateConfig, GatePolicy
-from restaudit.gates import decide, levels_needed
+from restaudit.gates import decide, levels_needed, rule_level
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all trials share: the policy, the run's shape, and how the probes measure. `embed` may be None."""
+    """What all trials share: the policy, the run's shape, and how the probes measure.
+
+    `embed` may be None; without `habits` (of the pool) the probe runs wherever a gate asks for a habit's cost.
+    """
 
     policy: GatePolicy
     grow_steps: int
     improve_steps: int
     resamples: int
     embed: Embed | None
+    habits: Habits | None = None
 
     @property
     def looks(self) -> int:
@@ -94,7 +100,7 @@ def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list
 def _firing(
     setup: Setup, rules: Sequence[GateConfig], now: Audit, base: Audit, look: int, seed: int, screened: bool
 ) -> list[GateConfig]:
-    possible = [r for r in rules if not screened or _may_fire(r, now, base, setup.embed)]
+    possible = [r for r in rules if not screened or _may_fire(setup, r, now, base, look)]
     if not possible:
         return []
     found = _measured(setup, now, base, look, seed, possible)
@@ -103,8 +109,11 @@ def _firing(
     return [r for r in rules if r.name in names]
 
 
-def _may_fire(rule: GateConfig, now: Audit, base: Audit, embed: Embed | None) -> bool:
-    value = value_of(rule.metric, now, base, embed)
+def _may_fire(setup: Setup, rule: GateConfig, now: Audit, base: Audit, look: int) -> bool:
+    value = value_of(rule.metric, now, base, setup.embed)
+    if rule.metric == COST and rule.must_stay == "below" and setup.habits is not None:
+        tail = (1 - rule_level(setup.policy, rule, look=look, looks=setup.looks)) / 2
+        value = highest_cost(now, base, setup.habits, tail)
     if value is None:
         return True
     return value < rule.margin if rule.must_stay == "above" else value > rule.margin

@@ -6,6 +6,7 @@ import streamlit as st
 
 from reports import series
 from reports.viewer import charts, reading, samples, tables, words
+from restaudit.headline import alarms, learned
 from restaudit.record import Run, Summary
 
 
@@ -81,6 +82,13 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
         st.text(f"Gates that said HALT: {which}")
 
 
+def _told(run: Run, view: reading.Overview) -> None:
+    """What the policy learned at people's expense, and how good the alarms are, where either is known."""
+    told = learned(run, view.iterations[-1])
+    for line in (*([told] if told else []), *alarms(run)):
+        st.text(line)
+
+
 def _picture(view: reading.Overview) -> None:
     st.header("Reward against human score")
     human = view.human.name
@@ -146,6 +154,7 @@ def _show(summary: Summary) -> None:
         st.text(f"Human score: {view.human.name}. {view.human.description}")
         return
     _decisions(view, stopped=run.halt is not None)
+    _told(run, view)
     _picture(view)
     _detail(run, view)
     st.header("Samples side by side")

@@ -1,0 +1,32 @@
+"""What is said of a run in a sentence: what its policy learned, and how good its alarms are."""
+
+from __future__ import annotations
+
+import json
+
+from restaudit.calibrate.render import sentences
+from restaudit.record import Run, printable
+
+CALIBRATION = "calibration.json"
+TOLD = {"signature": "What the policy learned by {}", "temptation": "What the policy may learn next, seen at {}"}
+
+
+def learned(run: Run, iteration: str) -> str | None:
+    """What the reward pays for and people do not, in words: learned, or not yet; None where nothing was found."""
+    found = next((m for m in run.measurements(iteration) if m.name == "hacking.signature"), None)
+    features = [] if found is None else found.detail.get("features") or []
+    if found is None or not features or features[0]["verdict"] not in TOLD:
+        return None
+    return f"{TOLD[features[0]['verdict']].format(iteration)}: {printable(str(found.detail['in_words']))}"
+
+
+def alarms(run: Run) -> tuple[str, ...]:
+    """The false-alarm rate and power of the run's policy, where `restaudit calibrate RUN` has measured them."""
+    path = run.path / "report" / CALIBRATION
+    if not path.is_file():
+        return ()
+    try:
+        return sentences(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        return (f"{path}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew with "
+                f"restaudit calibrate {run.path}",)  # fmt: skip
