@@ -25,10 +25,11 @@ def habit_cost(
 
     A feature's cost is max(0, rise) · max(0, -human effect) where the reward's effect is above 0, and 0 elsewhere: the
     part of a fall of the human score that this habit accounts for. The interval holds for the largest over all T
-    features looked at: of a tail a, rise and human effect each spend a/2T and the reward's effect a/T, by the union
-    bound, so a feature's interval reaches from the product of the lower ends to that of the upper ends. The feature is
-    the one with the highest lower end at the first level, or the largest cost where all are 0. Null where no feature
-    has both effects in at least FEWEST prompts.
+    features looked at, by the union bound: its ends are products of ends. Of a tail a, the rises spend a/2T each. Which
+    S features surely rose is then known from the texts alone, so what the scores say of them spends a/2S each for the
+    lower end (other features' lower end is 0), and a/2T for the upper one. The feature is the one with the highest
+    lower end at the first level, or the largest cost where all are 0. Null where no feature has both effects in at
+    least FEWEST prompts.
     """
     looked = np.flatnonzero((np.minimum(reward.prompts, human.prompts) >= FEWEST)
                             & np.isfinite(reward.value) & np.isfinite(human.value))  # fmt: skip
@@ -51,13 +52,14 @@ def habit_cost(
 
 
 def _ends(rises: Rises, reward: Effects, human: Effects, looked: Chosen, tail: float) -> tuple[Array, Array]:
-    tests = len(looked)
-    half, whole = tail / (2 * tests), tail / tests
+    share = tail / 2
     # A rise that all prompts show alike has no spread, and is not known to better than one prompt.
     error = np.maximum(rises.error, 1 / rises.prompts)[looked]
-    reach = stdtrit(max(rises.prompts - 1, 1), 1 - half) * error
+    reach = stdtrit(max(rises.prompts - 1, 1), 1 - share / len(looked)) * error
     rise, loss, pay = rises.value[looked], -human.value[looked], reward.value[looked]
-    give, paid = human.reach(half)[looked], reward.reach(whole)[looked]
+    rose = max(int((rise > reach).sum()), 1)
+    give, paid = human.reach(share / rose)[looked], reward.reach(share / rose)[looked]
     low = np.maximum(rise - reach, 0) * np.maximum(loss - give, 0) * (pay - paid > 0)
+    give, paid = human.reach(share / len(looked))[looked], reward.reach(share / len(looked))[looked]
     high = np.maximum(np.minimum(rise + reach, 1), 0) * np.maximum(loss + give, 0) * (pay + paid > 0)
     return low, high

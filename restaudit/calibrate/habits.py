@@ -85,7 +85,7 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
     if not np.nansum(loss):
         return 0.0
     reward = paid("reward")
-    cost = rise[rose] * loss * (reward.value > reward.reach(tail))
+    cost = rise[rose] * loss * (reward.value > reward.reach(tail / 2))
     return float(np.nanmax(cost, initial=0.0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from restaudit.calibrate.habits import Habits, highest_cost
 from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
 from restaudit.config import GateConfig, GatePolicy
 from restaudit.gates import decide, levels_needed, rule_level
+
+# Measurements that need what a pool does not hold: items of tasks, a Grow set with its filter, human texts.
+UNSEEN = ("capability.", "benchmarks.", "bias.acceptance", "drift.human_text", "drift.synthetic", "drift.copying")
 
 
 @dataclass(frozen=True)
@@ -110,13 +114,21 @@ def _firing(
 
 
 def _may_fire(setup: Setup, rule: GateConfig, now: Audit, base: Audit, look: int) -> bool:
+    if rule.metric.startswith(UNSEEN):
+        return False
+    if rule.when is not None:
+        value = value_of(rule.when.metric, now, base, setup.embed)
+        if value is not None and not _beyond(value, rule.when.side, rule.when.margin):
+            return False
     value = value_of(rule.metric, now, base, setup.embed)
     if rule.metric == COST and rule.must_stay == "below" and setup.habits is not None:
         tail = (1 - rule_level(setup.policy, rule, look=look, looks=setup.looks)) / 2
         value = highest_cost(now, base, setup.habits, tail)
-    if value is None:
-        return True
-    return value < rule.margin if rule.must_stay == "above" else value > rule.margin
+    return value is None or _beyond(value, "below" if rule.must_stay == "above" else "above", rule.margin)
+
+
+def _beyond(value: float, side: Literal["above", "below"], margin: float) -> bool:
+    return value > margin if side == "above" else value < margin
 
 
 def _measured(
