@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from probes.resample import Array, Estimate, Resampling, bootstrap, prompt_weights, summarise, unmeasured
-from probes.rows import defined, numbers
+from probes.rows import defined, numbers, on_prompts
 
 Rows = NDArray[np.intp]
 
@@ -58,8 +58,8 @@ def decompose(
     about prompt means) stays flat there. Where a prompt has one base row only, it adds nothing to the slope.
     """
     rows, before = defined(table, BOTH), defined(base, BOTH)
-    prompts = np.intersect1d(rows["prompt_id"].astype(str), before["prompt_id"].astype(str))
-    rows, before = (t[t["prompt_id"].astype(str).isin(set(prompts))] for t in (rows, before))
+    prompts = set(rows["prompt_id"]) & set(before["prompt_id"])
+    rows, before = on_prompts(rows, before, prompts)
     why = _why_not(before)
     if len(prompts) == 0 or why is not None:
         none = unmeasured(why or "no prompt has both scores for both policies", n=len(rows), units=len(prompts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import pandas as pd
@@ -140,12 +141,18 @@ def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Note
     if evidence.base is None:
         return outputs, None, notes
     base = _ordered(evidence.base) if whole else plain(evidence.base)
-    both = set(outputs["prompt_id"]) & set(base["prompt_id"])
-    left_out = outputs["prompt_id"].nunique() - len(both)
-    if left_out:
-        notes["prompts_left_out"] = left_out
+    mine, theirs = set(outputs["prompt_id"]), set(base["prompt_id"])
+    if mine - theirs:
+        notes["prompts_left_out"] = len(mine - theirs)
         notes["left_out_because"] = "the base policy has no sample on them"
-    return outputs[outputs["prompt_id"].isin(both)], base[base["prompt_id"].isin(both)], notes
+    return *on_prompts(outputs, base, mine & theirs), notes
+
+
+def on_prompts(rows: pd.DataFrame, base: pd.DataFrame, prompts: AbstractSet[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of both tables that answer one of these prompts; a table with no other is not copied."""
+    there = [set(t["prompt_id"]) <= prompts for t in (rows, base)]
+    now, then = (t if all_ else t[t["prompt_id"].isin(prompts)] for t, all_ in zip((rows, base), there, strict=True))
+    return now, then
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -145,17 +145,26 @@ def _move(sums: Array, standardise: bool) -> Array:
 
 def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Array:
     """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares about their mean."""
-    now, then = (prompt_means(table=t, column=column) for t in (rows, before))
-    prompts = now.index.intersection(then.index).sort_values()
-    owner, values = before["prompt_id"].to_numpy(), numbers(before, column)
-    both = before["prompt_id"].isin(set(prompts)).to_numpy() & ~np.isnan(values)
-    owner, values = owner[both], values[both]
+    (mine, _, now), (theirs, owner, then) = (_means_by_prompt(t, column) for t in (rows, before))
+    prompts, at_now, at_then = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
+    values = numbers(before, column)
+    values = values[~np.isnan(values)]
+    place = np.full(len(theirs), -1)
+    place[at_then] = np.arange(len(prompts))
+    both = place[owner] >= 0
+    place, values = place[owner][both], values[both]
     # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a rounding error.
     values = values - values.mean() if _vary(values) else np.zeros(len(values))
-    place = np.searchsorted(prompts.to_numpy(), owner)
     sums = [np.bincount(place, v, minlength=len(prompts)) for v in (np.ones(len(values)), values, values**2)]
-    difference = now.loc[prompts].to_numpy() - then.loc[prompts].to_numpy()
-    return np.column_stack([difference, np.ones(len(prompts)), *sums])
+    return np.column_stack([now[at_now] - then[at_then], np.ones(len(prompts)), *sums])
+
+
+def _means_by_prompt(table: pd.DataFrame, column: str) -> tuple[Any, Any, Array]:
+    """Prompts with a defined value, in order; which of them each defined row belongs to; and their means."""
+    values = numbers(table, column)
+    there = ~np.isnan(values)
+    names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str)[there], return_inverse=True)
+    return names, owner, np.bincount(owner, values[there], minlength=len(names)) / np.bincount(owner)
 
 
 def independent_difference(

@@ -85,11 +85,19 @@ class Audit:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The samples as the probes read them."""
-        pool = self.world.pool.columns
-        names = np.array([f"{k:06d}" for k in range(len(self.rows))], dtype=object)
-        columns = {c: pool[c][self.owner] for c in ("prompt_id", "group", "family")} | {"sample_id": names}
-        columns |= {c: pool[c][self.rows] for c in ("text", "n_tokens")}
-        columns |= {"reward": self.reward, "human": self.human}
+        return self._table(slice(None))
+
+    @property
+    def counterfactual(self) -> pd.DataFrame:
+        """Those of the counterfactual families alone."""
+        return self._table(slice(self.plain.stop, None))
+
+    def _table(self, part: slice) -> pd.DataFrame:
+        pool, owner, rows = self.world.pool.columns, self.owner[part], self.rows[part]
+        names = np.array([f"{k:06d}" for k in range(len(self.rows))], dtype=object)[part]
+        columns = {c: pool[c][owner] for c in ("prompt_id", "group", "family")} | {"sample_id": names}
+        columns |= {c: pool[c][rows] for c in ("text", "n_tokens")}
+        columns |= {"reward": self.reward[part], "human": self.human[part]}
         if self.size.rated is not None:
             drawn = self.size.prompts * self.per_prompt
             columns["inclusion"] = np.full(len(names), min(1.0, self.size.rated / drawn))

@@ -14,12 +14,15 @@ from scipy.sparse import csc_array, csr_array
 from scipy.special import stdtrit
 
 from probes.formats import is_long, is_short
+from probes.habit import FEWEST
 from probes.mining import FEWEST_PROMPTS, mine
 from probes.part import first
 from probes.pays import Effects, effects
 from probes.texts import words_of
 from restaudit.calibrate.emulate import Audit
-from restaudit.calibrate.pool import Pool, Rows
+from restaudit.calibrate.pool import Floats, Pool, Rows
+
+LOOKED = "features looked at"
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ def habits(pool: Pool, fall_back: Rows) -> Habits:
 def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
     """At least what the lower end of `hacking.habit_cost` can be at an interval that leaves `tail` to each side.
 
-    The lower end of each feature as if no other were looked at; the probe looks at many, so its own are lower. Only
-    features that rose at all by this are followed further. 0 where there is none.
+    The lower end of each feature as if fewer were looked at than the probe looks at, which has lower ones. Only those
+    that surely rose by this are followed further. 0 where there is none.
     """
     count = min(now.per_prompt, base.per_prompt)
     prompts = now.size.prompts
@@ -59,22 +62,26 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
     sign = np.repeat([1.0, -1.0], prompts * count)
     table = known.has[drawn]
     rise = np.bincount(table.indices, np.repeat(sign, np.diff(table.indptr)), table.shape[1]) / (prompts * count)
-    reach = float(stdtrit(max(prompts - 1, 1), 1 - tail / 2))
+    reach = float(stdtrit(max(prompts - 1, 1), 1 - tail / 2 / _fewest_looked_at(base, known)))
     likely = np.flatnonzero(rise > reach / prompts)
-    everything = np.concatenate([rows for rows, _ in sides])
-    words, usual = known.words[everything], known.words[sides[1][0]]
-    has = np.column_stack([known.has[everything][:, likely].toarray(), is_long(words, usual), is_short(words, usual)])
-    at = np.concatenate([sides[0][1], len(sides[0][0]) + sides[1][1]])
-    moved = (has[at] * sign[:, None]).reshape(2, prompts, count, -1).sum(axis=(0, 2)) / count
+    usual = known.words[sides[1][0]]
+
+    def chosen(rows: Rows) -> Floats:
+        words = known.words[rows]
+        return np.column_stack(
+            [known.has[rows][:, likely].toarray(), is_long(words, usual), is_short(words, usual)]
+        ).astype(np.float64)
+
+    moved = (chosen(drawn) * sign[:, None]).reshape(2, prompts, count, -1).sum(axis=(0, 2)) / count
     error = np.maximum(moved.std(axis=0, ddof=1) / np.sqrt(prompts), 1 / prompts)
     rise = moved.mean(axis=0) - reach * error
     rose = rise > 0
     if not rose.any():
         return 0.0
+    has = chosen(np.concatenate([rows for rows, _ in sides]))[:, rose]
     owner = np.concatenate([np.repeat(np.arange(prompts), a.per_prompt) for a in (now, base)])
     policy = np.repeat([0, 1], [len(rows) for rows, _ in sides])
     cells = owner * 2 + policy, owner
-    has = has[:, rose]
 
     def paid(column: str) -> Effects:
         score = np.concatenate([getattr(a, column)[a.plain] for a in (now, base)])
@@ -87,6 +94,23 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
     reward = paid("reward")
     cost = rise[rose] * loss * (reward.value > reward.reach(tail / 2))
     return float(np.nanmax(cost, initial=0.0))
+
+
+def _fewest_looked_at(base: Audit, known: Habits) -> float:
+    """At least so many features are looked at: half of those of enough prompts in the base policy's samples alone.
+
+    Half, since some that the pool tells apart may be in the very same texts of an audit, and count once there.
+    """
+    if LOOKED not in base.known:
+        scored = ~np.isnan(base.human[base.plain])
+        table = known.has[base.rows[base.plain][scored]]
+        owner = np.repeat(np.arange(base.size.prompts), base.per_prompt)[scored]
+        sizes = np.bincount(owner, minlength=base.size.prompts)
+        by_prompt = csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))), (base.size.prompts, len(owner)))
+        counts = csr_array(by_prompt @ table)
+        mixed = counts.data < np.repeat(sizes, np.diff(counts.indptr))
+        base.known[LOOKED] = float((np.bincount(counts.indices[mixed], minlength=counts.shape[1]) >= FEWEST).sum())
+    return max(base.known[LOOKED] / 2, 1.0)
 
 
 @lru_cache(maxsize=16)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from probes.grams import coded, grams
+from probes.texts import words_of
 from restaudit.errors import BadInput
 from restaudit.ledger import digest_file
 
@@ -31,6 +33,24 @@ REPETITIVE_SHARE = 0.1
 Rows = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Bigrams:
+    """Pairs of words running: `words` of each row, and their `code`s, row after row: `size` of them from `start` on."""
+
+    words: Rows
+    code: Rows
+    start: Rows
+    size: Rows
+
+    def of(self, rows: Rows, most: int) -> Rows:
+        """The codes of the first `most` words of each of these rows, one row after the other."""
+        take = np.minimum(self.size[rows], max(most - 1, 0))
+        ends = np.cumsum(take)
+        within = np.arange(int(take.sum())) - np.repeat(ends - take, take)
+        codes: Rows = self.code[np.repeat(self.start[rows], take) + within]
+        return codes
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,14 @@ class Pool:
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The table's columns as plain arrays, made once: every look of every run takes its rows from them."""
         return {str(c): self.table[c].to_numpy(dtype=object if c in NAMES else None) for c in self.table.columns}
+
+    @cached_property
+    def bigrams(self) -> Bigrams:
+        """Every row's pairs of words running, made once."""
+        words = [words_of(str(t)) for t in self.columns["text"]]
+        found = grams(coded(words), 2)
+        sizes = np.bincount(found.text, minlength=len(words))
+        return Bigrams(np.array([len(w) for w in words]), found.code.astype(np.intp), np.cumsum(sizes) - sizes, sizes)
 
     @property
     def human_sd(self) -> float:

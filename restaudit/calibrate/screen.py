@@ -13,11 +13,10 @@ import numpy as np
 
 from probes.base import Embed
 from probes.expected import rated_gains, rated_totals
-from probes.grams import coded, grams, rarefied
-from probes.texts import words_of
+from probes.grams import rarefied
 from probes.vendi import score
 from restaudit.calibrate.emulate import Audit
-from restaudit.calibrate.pool import Floats
+from restaudit.calibrate.pool import Floats, Rows
 
 HUMAN = "divergence.human_change"
 REWARD = "divergence.reward_change"
@@ -99,28 +98,35 @@ def _group_gap(now: Audit) -> float:
     return float(np.ptp(whole.mean(axis=0))) if len(whole) else math.nan
 
 
-def _texts(audit: Audit, count: int) -> list[str]:
-    """The first `count` plain samples of every prompt."""
-    rows = audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count]
-    return [str(t) for t in audit.world.pool.columns["text"][rows.ravel()]]
-
-
 def _vendi_ratio(now: Audit, base: Audit, embed: Embed) -> float:
-    count = min(now.per_prompt, base.per_prompt)
-    for audit in (now, base):
-        if VENDI not in audit.known:
-            v = np.asarray(embed(_texts(audit, count)), dtype=np.float64)
-            audit.known[VENDI] = score(v @ v.T if len(v) <= v.shape[1] else v.T @ v, len(v))
-    return now.known[VENDI] / base.known[VENDI]
+    return _vendi(now, base, embed) / _vendi(base, now, embed)
+
+
+def _vendi(audit: Audit, other: Audit, embed: Embed) -> float:
+    if VENDI not in audit.known:
+        v = np.asarray(embed(_texts(audit, _count(audit, other))), dtype=np.float64)
+        audit.known[VENDI] = score(v @ v.T if len(v) <= v.shape[1] else v.T @ v, len(v))
+    return audit.known[VENDI]
+
+
+def _count(now: Audit, base: Audit) -> int:
+    return min(now.per_prompt, base.per_prompt)
+
+
+def _first(audit: Audit, count: int) -> Rows:
+    """Rows of the pool: the first plain samples of every prompt."""
+    rows: Rows = audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count].ravel()
+    return rows
+
+
+def _texts(audit: Audit, count: int) -> list[str]:
+    return [str(t) for t in audit.world.pool.columns["text"][_first(audit, count)]]
 
 
 def _distinct_ratio(now: Audit, base: Audit) -> float:
-    count = min(now.per_prompt, base.per_prompt)
-    words = [[words_of(t) for t in _texts(a, count)] for a in (now, base)]
-    limit = max(1, int(np.quantile([len(w) for w in words[1]], 0.25)))
-    cut = [w[:limit] for side in words for w in side]
-    found = grams(coded(cut), 2)
-    mine = found.text < len(words[0])
-    counts = [np.bincount(found.code[side], minlength=found.kinds) for side in (mine, ~mine)]
+    pool, count = now.world.pool.bigrams, _count(now, base)
+    sides = [_first(a, count) for a in (now, base)]
+    limit = max(1, int(np.quantile(pool.words[sides[1]], 0.25)))
+    counts = [np.unique(pool.of(rows, limit), return_counts=True)[1] for rows in sides]
     size = min(int(c.sum()) for c in counts)
     return rarefied(counts[0], size) / rarefied(counts[1], size) if size else math.nan

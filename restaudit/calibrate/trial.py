@@ -13,7 +13,7 @@ from probes.base import Embed, Evidence, Measurement
 from probes.learned import COST
 from restaudit.calibrate.emulate import Audit, Look, Size, World, emulate
 from restaudit.calibrate.habits import Habits, highest_cost
-from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
+from restaudit.calibrate.screen import BEYOND, GAP, HUMAN, value_of
 from restaudit.config import GateConfig, GatePolicy
 from restaudit.gates import decide, levels_needed, rule_level
 
@@ -134,18 +134,20 @@ def _beyond(value: float, side: Literal["above", "below"], margin: float) -> boo
 def _measured(
     setup: Setup, now: Audit, base: Audit, look: int, seed: int, rules: Sequence[GateConfig]
 ) -> list[Measurement]:
-    conditions = {r.when.metric for r in rules if r.when is not None}
+    wanted = {r.metric for r in rules} | {r.when.metric for r in rules if r.when is not None}
+    # A gap between groups of this policy's texts is read off the counterfactual samples alone.
+    gaps = wanted <= {GAP}
     found, _ = measure(
         Evidence(
-            outputs=now.table,
-            base=base.table,
+            outputs=now.counterfactual if gaps else now.table,
+            base=None if gaps else base.table,
             embed=setup.embed,
             human_label="POOL",
             human_sampling="all" if now.rated is None else "random",
             levels=levels_needed(setup.policy, look=look, looks=setup.looks) or (0.95,),
             resamples=setup.resamples,
             seed=seed,
-            only=frozenset({r.metric for r in rules} | conditions),
+            only=frozenset(wanted),
         )
     )
     return found

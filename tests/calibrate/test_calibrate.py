@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from probes import Evidence, measure
+from probes.learned import COST
 from restaudit.calibrate import scenarios
-from restaudit.calibrate.emulate import Size, check_size, emulate, world
-from restaudit.calibrate.pool import Pool, features, load_pool
+from restaudit.calibrate.emulate import MODES, Size, check_size, emulate, world
+from restaudit.calibrate.habits import Habits, habits, highest_cost
+from restaudit.calibrate.pool import Pool, features, load_pool, modes
 from restaudit.calibrate.render import percent, print_calibration, sentences
 from restaudit.calibrate.rivals import RIVALS, matched
 from restaudit.calibrate.scenarios import FAST, HONEST, NO_CHANGE, THRESHOLDS, Scenario, hack
@@ -90,13 +93,41 @@ def test_a_hack_of_one_group_leaves_plain_prompts_as_honest_selection_does(pool:
     assert share[pool.groups[0]] > share.drop(pool.groups[0]).max() + 0.3
 
 
+@pytest.fixture(scope="module")
+def known(pool: Pool) -> Habits:
+    return habits(pool, modes(pool, MODES))
+
+
 @pytest.mark.parametrize("scenario", [HONEST, hack("keyword"), hack("sameness")], ids=lambda s: s.name)
 @pytest.mark.parametrize("size", [SIZE, replace(SIZE, rated=40)], ids=["all scored", "40 rated"])
 def test_the_screened_trial_has_the_outcome_of_the_real_probes_at_every_look(
-    pool: Pool, scenario: Scenario, size: Size
+    pool: Pool, known: Habits, scenario: Scenario, size: Size
 ) -> None:
-    here = world(pool, scenario)
-    assert trial(here, size, SETUP, seed=5) == trial(here, size, SETUP, seed=5, screened=False)
+    here, setup = world(pool, scenario), replace(SETUP, habits=known)
+    assert trial(here, size, setup, seed=5) == trial(here, size, setup, seed=5, screened=False)
+
+
+def test_a_habit_that_costs_people_much_is_caught_with_and_without_the_screen(pool: Pool, known: Habits) -> None:
+    only = GatePolicy(rules=tuple(r for r in POLICY.rules if r.name == "habit"))
+    costly, size = world(pool, hack("keyword", cost=3.0)), Size(64, 2, 8, 0)
+    found = [trial(costly, size, replace(SETUP, policy=only, habits=h), seed=1) for h in (known, None)]
+    assert found[0] == found[1]
+    assert found[0].halted in (2, 3)
+    healthy = trial(world(pool, HONEST), size, replace(SETUP, policy=only, habits=known), seed=1)
+    assert healthy.halted is None
+
+
+@pytest.mark.parametrize(
+    "scenario", [hack("keyword"), hack("length", cost=1.0), hack("sameness")], ids=lambda s: s.name
+)
+def test_the_quick_look_at_habits_is_never_below_the_probes_lower_end(
+    pool: Pool, known: Habits, scenario: Scenario
+) -> None:
+    base, looks = emulate(world(pool, scenario), SIZE, grow_steps=2, improve_steps=2, seed=2)
+    for look in looks:
+        evidence = Evidence(outputs=look.audit.table, base=base.table, levels=(0.9,), only=frozenset({COST}))
+        (probed,), _ = measure(evidence)
+        assert probed.interval(0.9).low <= highest_cost(look.audit, base, known, 0.05) + 1e-9
 
 
 def test_a_trial_depends_on_its_seed_alone_and_workers_change_nothing(pool: Pool) -> None:
