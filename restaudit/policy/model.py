@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.config import PolicyConfig
+from restaudit.encoder import quiet_loading
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -258,15 +260,17 @@ def _unpacked_gguf(path: Path) -> Path:
     if target.is_dir():
         return target
     where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    # The loader keeps the GGUF's quantisation settings after de-quantising, and save_pretrained then refuses.
-    model.hf_quantizer = None
-    model.config.__dict__.pop("quantization_config", None)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent))
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
+    # The bars of converter and writer go straight to stderr, whatever transformers is told; errors are raised.
+    with quiet_loading(), contextlib.redirect_stderr(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        # The loader keeps the GGUF's quantisation settings after de-quantising, and save_pretrained then refuses.
+        model.hf_quantizer = None
+        model.config.__dict__.pop("quantization_config", None)
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     try:
         os.rename(temporary, target)  # noqa: PTH104 - atomic, and another process may have been first
     except OSError:
