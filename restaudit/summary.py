@@ -21,14 +21,14 @@ T = TypeVar("T")
 # Heading, measurement, and whether the base policy's column shows it.
 COLUMNS = (
     ("reward", "divergence.reward"),
-    ("human score", "divergence.human"),
-    ("reward gain (base sd)", "divergence.reward_change"),
-    ("human gain (base sd)", "divergence.human_change"),
-    ("beyond expected (sd)", "divergence.beyond_expected"),
+    ("human\nscore", "divergence.human"),
+    ("reward\ngain (sd)", "divergence.reward_change"),
+    ("human\ngain (sd)", "divergence.human_change"),
+    ("beyond ex-\npected sd", "divergence.beyond_expected"),
     ("r(reward, human)", "divergence.correlation"),
-    ("distinct-2", "diversity.distinct_2"),
-    ("Vendi", "diversity.vendi"),
-    ("compression", "diversity.compression_ratio"),
+    ("distinct-2\n(base = 1)", "diversity.distinct_2_ratio"),
+    ("Vendi\n(base = 1)", "diversity.vendi_ratio"),
+    ("zlib ratio\n(base = 1)", "diversity.compression_ratio_ratio"),
     ("group gap, human", "bias.human_gap"),
     ("acceptance ratio", "bias.acceptance_ratio"),
     ("KL (nats)", "drift.kl"),
@@ -63,7 +63,9 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     console.print()
     console.print(f"human score = {human['label']}: {human['description']}", markup=False)
     console.print(
-        "a..b is a 95% interval: prompts resampled, paired with the base policy on the same prompts.", markup=False
+        "a..b is a 95% interval: prompts resampled, paired with the base policy on the same prompts. sd: standard "
+        "deviations of the base policy's samples.",
+        markup=False,
     )
     for some in _parts([d for i in iterations if (d := run.decision(i)) is not None], 4):
         console.print()
@@ -124,7 +126,8 @@ def _table(run: Run, iterations: Sequence[str]) -> Table:
     table = _plain(f"{run.name}: what each iteration did")
     table.add_column("")
     for iteration in iterations:
-        table.add_column(f"{iteration}\nbase policy" if iteration == BASE else iteration, justify="right")
+        heading = f"{iteration}\nbase policy" if iteration == BASE else iteration
+        table.add_column(heading, justify="right", no_wrap=True)  # the first column wraps, numbers are never cut
     by_iteration = [{m.name: m for m in run.measurements(i)} for i in iterations]
     for heading, name in COLUMNS:
         table.add_row(heading, *(_cell(found.get(name)) for found in by_iteration))
