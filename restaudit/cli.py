@@ -16,6 +16,7 @@ from restaudit.calibrate.command import calibrate
 from restaudit.errors import Halted, Interrupted, RestauditError, Waiting
 from restaudit.probing.command import probe
 from restaudit.rating.commands import rate
+from restaudit.reward.commands import reward
 
 app = typer.Typer(
     name="restaudit",
@@ -210,6 +211,7 @@ def verify(folder: Folder) -> None:
 app.command()(probe)
 app.command()(calibrate)
 app.add_typer(rate)
+app.add_typer(reward)
 
 
 def _register_plugins() -> None:

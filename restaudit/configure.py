@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from restaudit.config import Config
 from restaudit.errors import BadInput
 from restaudit.presets import apply_preset
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def recipe_names() -> list[str]:
@@ -31,6 +33,11 @@ def recipe_text(name: str) -> str:
 
 def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
     """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the preset, and validate."""
+    return parse(*read(name_or_file, overrides))
+
+
+def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what messages call it."""
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
@@ -53,13 +60,18 @@ def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
         raise BadInput(f"{where}: expected a mapping with keys such as policy, data, reward, loop")
     for item in overrides:
         _apply(raw, item)
-    return parse(raw, where)
+    return raw, where
 
 
 def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
     """Validate a mapping; the message of a failure names the key, what was expected and the nearest valid key."""
+    return validated(Config, apply_preset(dict(raw)), where)
+
+
+def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
+    """A mapping as this model, whose sections are those of a whole configuration. Raises BadInput as `parse` does."""
     try:
-        return Config.model_validate(apply_preset(dict(raw)))
+        return model.model_validate(raw)
     except ValidationError as e:
         raise BadInput("\n".join(f"{where}: {_explain(err)}" for err in e.errors())) from None
 

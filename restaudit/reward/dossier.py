@@ -31,6 +31,15 @@ def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
 
 def read_dossier(out: Path, kind: str) -> dict[str, Any]:
     """Read the dossier of a reward of this kind. Raises BadInput when it is absent, or of another schema or kind."""
+    facts = read_any(out)
+    if facts.get("kind") != kind:
+        found = facts.get("kind")
+        raise BadInput(f"{out / FILE}: the reward here is of kind {found!r}, the configuration asks for {kind!r}")
+    return facts
+
+
+def read_any(out: Path) -> dict[str, Any]:
+    """Read the dossier of a reward of any kind. Raises BadInput when it is absent, or of another schema."""
     path = out / FILE
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -41,8 +50,6 @@ def read_dossier(out: Path, kind: str) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         found = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
         raise BadInput(f"{path}: schema {found!r}; this version of restaudit reads {SCHEMA!r}")
-    if facts.get("kind") != kind:
-        raise BadInput(f"{path}: the reward here is of kind {facts.get('kind')!r}, the configuration asks for {kind!r}")
     return facts
 
 

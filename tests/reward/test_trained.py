@@ -157,7 +157,7 @@ def test_planted_preferences_are_ranked_on_held_out_prompts(tiny_encoder: Path) 
     assert by_name["longer_wins"].value + by_name["shorter_wins"].value == pytest.approx(1)
     assert by_name["ceiling_agreement"].value is None
     assert "two judges" in by_name["ceiling_agreement"].reason
-    assert "prompt-clustered" in by_name["pair_accuracy"].method
+    assert "prompt" in by_name["pair_accuracy"].method
 
 
 def test_prompt_and_response_together_learn_what_the_response_alone_cannot(tiny_encoder: Path) -> None:

@@ -1,0 +1,119 @@
+"""A reward model without a ReST run: the part of a configuration it needs, and the folder it lives in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from restaudit.config import RewardConfig, RowRules, TrainedReward
+from restaudit.config.section import Section
+from restaudit.configure import read, validated
+from restaudit.errors import BadInput
+from restaudit.job import REWARD
+from restaudit.record import BASE, PROMPTS, Run, read_table, write_json
+from restaudit.reward.dossier import FILE
+from restaudit.steps import seed_of
+
+if TYPE_CHECKING:
+    from restaudit.reward.contract import Reward, Scores
+
+CONFIG = "reward.json"
+
+
+class RewardAlone(Section):
+    """What a reward model needs of a configuration; `seed` is the run's, so a run would train the same weights."""
+
+    reward: RewardConfig
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows: RowRules = RowRules()
+
+    def build(self, out: Path) -> Reward:
+        """Train or load the reward and write what describes it, and this configuration, into a new folder.
+
+        Raises BadInput where the folder already holds a reward model, or something cannot be used.
+        """
+        from restaudit.policy.model import pick_device
+        from restaudit.reward import build_reward
+
+        if (out / FILE).exists():
+            raise BadInput(f"{out}: already holds a reward model; name another folder with --out")
+        reward = build_reward(
+            self.reward, out, rules=self.rows, device=pick_device(self.device), seed=seed_of(self.seed, REWARD)
+        )
+        write_json(self.model_dump(mode="json"), out / CONFIG)
+        return reward
+
+
+def configured(name_or_file: str, overrides: list[str]) -> RewardAlone:
+    """The reward of a recipe, of a run's configuration, or of a file with only `reward` (and seed, device, rows)."""
+    raw, where = read(name_or_file, overrides)
+    data = raw.get("data")
+    part: dict[str, Any] = {k: raw[k] for k in ("reward", "seed", "device", "rows") if k in raw}
+    if isinstance(data, dict) and "rows" in data:
+        part.setdefault("rows", data["rows"])
+    return validated(RewardAlone, part, where)
+
+
+def opened(path: Path) -> tuple[RewardAlone, Path]:
+    """The configuration and the reward folder of a run, or of a folder that `restaudit reward train` wrote."""
+    if (path / "plan.json").is_file():
+        plan = Run(path).plan["config"]
+        part = {k: plan[k] for k in ("reward", "seed", "device")} | {"rows": plan["data"]["rows"]}
+        return validated(RewardAlone, part, f"{path}/plan.json"), path / REWARD
+    if (path / CONFIG).is_file():
+        try:
+            raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise BadInput(f"{path / CONFIG}: cannot be read ({e})") from None
+        return validated(RewardAlone, raw, str(path / CONFIG)), path
+    raise BadInput(
+        f"{path}: neither a run folder nor a reward model; expected plan.json, or {CONFIG} as `restaudit reward train` "
+        "writes it"
+    )
+
+
+def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequence[str]], Scores]:
+    """The combined reward of any texts, (n,): a function of (prompts, texts)."""
+    from restaudit.policy.model import pick_device
+    from restaudit.reward import load_reward
+    from restaudit.reward.ensemble import combine
+
+    reward = load_reward(alone.reward, folder, device=pick_device(alone.device))
+    return lambda prompts, texts: combine(reward.score(prompts, texts), alone.reward.ensemble)[0]
+
+
+def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> tuple[list[str], list[str], str]:
+    """Prompts, texts, and what they are: those of a file, a run's audited base policy, or held-out training items.
+
+    Raises BadInput where there is none of them.
+    """
+    from restaudit.data.chats import as_text
+
+    if file is not None:
+        from restaudit.probing.generations import read_generations
+
+        found = read_generations(file)
+        prompts = [found.prompts.get(p, "") for p in found.table["prompt_id"]]
+        return prompts, found.table["text"].tolist(), f"the texts of {file.name}"
+    if (path / "plan.json").is_file() and (path / BASE / "audit.parquet").is_file():
+        run = Run(path)
+        rows = run.audit(BASE, ["prompt_id", "text"])
+        asked = read_table(path / "data" / "audit.parquet", PROMPTS).set_index("prompt_id")["prompt"].map(as_text)
+        return asked.loc[rows["prompt_id"]].tolist(), rows["text"].tolist(), "the base policy's audited samples"
+    if isinstance(alone.reward, TrainedReward):
+        from restaudit.data.feedback import load_feedback
+        from restaudit.reward.examples import examples
+
+        feedback = load_feedback(alone.reward.data, alone.rows)
+        rows = examples(
+            feedback.kind, feedback.table, objective=alone.reward.objective, train_raters=alone.reward.train_raters,
+            held_out_share=alone.reward.held_out_share,
+        ).table  # fmt: skip
+        held_out = rows[rows["split"] == "held_out"]
+        return held_out["prompt"].tolist(), held_out["left"].tolist(), "held-out texts of its own data"
+    raise BadInput(f"{path}: no texts to test this reward on; name a file with --texts (column text, perhaps prompt)")

@@ -1,0 +1,156 @@
+"""`restaudit reward train | stress | dossier | diff`: a reward model in the open, with or without a ReST run."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from restaudit.errors import BadInput
+
+STRESS = "stress.json"
+
+reward = typer.Typer(
+    name="reward",
+    help="A reward model in the open: train it, stress it, read its dossier, compare two.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="RUN|DIR", help="A run folder, or what `restaudit reward train` wrote.")
+]
+
+
+class Format(StrEnum):
+    """How a dossier is shown."""
+
+    MARKDOWN = "md"
+    JSON = "json"
+
+
+@reward.command("train")
+def train(
+    config: Annotated[
+        str,
+        typer.Argument(metavar="NAME|FILE", help="A recipe's name, or a YAML file with `reward:` (and seed, device)."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the model.")] = Path("reward_model"),
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. reward.input=response."),
+    ] = None,
+) -> None:
+    """Train (or load) the reward of a configuration and validate it on people it was not trained on."""
+    from restaudit.reward.alone import configured
+
+    built = configured(config, changes or []).build(out)
+    typer.echo(f"{out}: {built.name}, {built.members} member(s), digest {built.digest[:16]}")
+    _said(_facts(out), None)
+    typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
+
+
+@reward.command("stress")
+def stress_(
+    folder: Folder,
+    texts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Texts to test on: column text, perhaps prompt.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(min=0, help="Texts the search for exploits may score; 0: none.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"Where the report goes (default: {STRESS} beside the dossier, "
+                                  f"or RUN/report/{STRESS}).")
+    ] = None,
+) -> None:  # fmt: skip
+    """Spoil real texts in ways that make none better, search for exploits, and list what the reward pays for."""
+    from restaudit.record import write_json
+    from restaudit.reward.alone import opened, scorer, texts_of
+    from restaudit.reward.stress import stress
+    from restaudit.reward.stress.search import BUDGET
+
+    alone, where = opened(folder)
+    prompts, found, about = texts_of(alone, folder, texts)
+    tested = stress(scorer(alone, where), prompts, found, seed=seed, budget=BUDGET if budget is None else budget)
+    report = {**tested.to_json(), "texts_are": about}
+    path = out or _stress_path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(report, path)
+    _said(_facts(where), report)
+    typer.echo(f"report: {path}")
+
+
+@reward.command("dossier")
+def dossier(
+    folder: Folder,
+    output: Annotated[Format, typer.Option("--format", help="md: a page to read; json: the facts.")] = Format.MARKDOWN,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to (default: printed).")] = None,
+) -> None:
+    """The dossier with its verdict: what it was made from, how well it predicts people, and where it breaks."""
+    from restaudit.reward.alone import opened
+    from restaudit.reward.card import markdown
+
+    _, where = opened(folder)
+    facts, report = _facts(where), _stress(folder)
+    if output is Format.JSON:
+        text = json.dumps({**facts, "stress": report}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    else:
+        text = markdown(facts, report)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as e:
+            raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
+        typer.echo(f"dossier: {out}")
+
+
+@reward.command("diff")
+def diff(left: Folder, right: Folder) -> None:
+    """What differs between two reward models: data, raters, settings, and how well each predicts people."""
+    from restaudit.record import printable
+    from restaudit.reward.alone import opened
+    from restaudit.reward.compare import differences
+
+    found = differences(*(_facts(opened(f)[1]) for f in (left, right)))
+    for d in found:
+        typer.echo(f"{d.path}\n  - {printable(d.left)}\n  + {printable(d.right)}")
+    typer.echo(f"{len(found)} facts differ" if found else "the two dossiers say the same")
+
+
+def _said(facts: dict[str, Any], report: dict[str, Any] | None) -> None:
+    from restaudit.record import printable
+    from restaudit.reward.verdict import verdict
+
+    word, reasons = verdict(facts, report)
+    typer.echo(f"{word}: {printable(' '.join(reasons))}")
+    for failure in (report or {}).get("failures", []):
+        typer.echo(f"  FAIL {printable(failure)}")
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    from restaudit.reward.dossier import read_any
+
+    return read_any(folder)
+
+
+def _stress_path(folder: Path) -> Path:
+    """Never into a run's own reward_model/: the ledger has its files, and no others belong there."""
+    return folder / "report" / STRESS if (folder / "plan.json").is_file() else folder / STRESS
+
+
+def _stress(folder: Path) -> dict[str, Any] | None:
+    path = _stress_path(folder)
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{path}: cannot be read ({e}); make it anew with restaudit reward stress {folder}") from None
+    if not isinstance(found, dict) or "findings" not in found:
+        raise BadInput(f"{path}: not a stress report; make it anew with restaudit reward stress {folder}")
+    return found

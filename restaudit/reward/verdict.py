@@ -1,0 +1,48 @@
+"""Whether a reward model should be trained against, by rule, from its dossier and its stress tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Verdict = Literal["DO NOT TRAIN AGAINST", "WITH CARE", "NOT ESTABLISHED"]
+
+
+def verdict(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> tuple[Verdict, list[str]]:
+    """The verdict and its reasons, most serious first.
+
+    DO NOT TRAIN AGAINST   a trivial rule (longer or shorter wins) predicts held-out people at least as well, or the
+                           model is not shown to be better than chance
+    NOT ESTABLISHED        there is no validation on held-out judgements, or nobody stressed it
+    WITH CARE              anything else: no test shows that a reward may be optimised without an audit
+    """
+    values = _values(facts)
+    reasons: list[str] = [line for line in facts.get("limits", []) if line.startswith("On held-out items the rule")]
+    own = next((values[k] for k in ("pair_accuracy", "pearson") if k in values), None)
+    chance = 0.5 if own is not None and own["name"] == "validation.pair_accuracy" else 0.0
+    if own is not None and own["value"] is not None and own["intervals"] and own["intervals"][0]["low"] <= chance:
+        reasons.append(f"It is not shown to predict held-out people better than chance ({_number(own)}).")
+    if reasons:
+        return "DO NOT TRAIN AGAINST", reasons
+    if own is None or own["value"] is None:
+        reasons.append("How well it predicts people it was not trained on is not known.")
+    if stress is None:
+        reasons.append("Nobody has stressed it: restaudit reward stress.")
+    if reasons:
+        return "NOT ESTABLISHED", reasons
+    failed = stress["failures"] if stress else []
+    what = f"{len(failed)} stress tests fail" if len(failed) != 1 else "1 stress test fails"
+    assert own is not None
+    return "WITH CARE", [f"It predicts held-out people ({_number(own)}).", f"{what}; a policy may find them."]
+
+
+def _values(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    found = facts.get("validation")
+    return {m["name"].removeprefix("validation."): m for m in found} if isinstance(found, list) else {}
+
+
+def _number(m: Mapping[str, Any]) -> str:
+    if m["value"] is None:
+        return str(m["reason"])
+    between = f" [{m['intervals'][0]['low']:.2f}, {m['intervals'][0]['high']:.2f}]" if m["intervals"] else ""
+    return f"{m['name'].removeprefix('validation.')} {m['value']:.2f}{between}"
