@@ -26,7 +26,7 @@ def markdown(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> str:
         "\n".join(f"- {_line(x)}" for x in facts.get("limits", [])),
         _validation(facts.get("validation", MISSING)),
         "## What it was made from",
-        _table([(k, facts.get(k, MISSING)) for k in ("data", "raters", "items", "split")]),
+        _table([(k, facts.get(k, MISSING)) for k in ("data", "raters", "items", "split", "care")]),
         "## How it was made",
         _table([(k, facts[k]) for k in HOW if k in facts]),
         _stress(stress),

@@ -17,6 +17,7 @@ from restaudit.encoder import Encoder, load_encoder
 from restaudit.errors import BadInput
 from restaudit.ledger import digest_file
 from restaudit.record import write_table
+from restaudit.reward.care import care
 from restaudit.reward.contract import Scores, finite, same_length
 from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, same_as_recorded, write_dossier
 from restaudit.reward.ensemble import combine
@@ -81,6 +82,7 @@ class Fitted:
     left: Scores
     right: Scores | None
     validation: tuple[Measurement, ...]
+    care: dict[str, Any]
 
 
 def fit(
@@ -115,7 +117,8 @@ def fit(
     left, right = scores[:n], scores[n:] if pairs else None
     combined = [combine(s, config.ensemble)[0] for s in (left, right) if s is not None]
     found = validate(data, combined[0], combined[1] if pairs else None, seed=seed)
-    return Fitted(tuple(members), data, left, right, tuple(found))
+    about = care(data, combined[0], combined[1] if pairs else None, seed=seed)
+    return Fitted(tuple(members), data, left, right, tuple(found), about)
 
 
 def build_trained(
@@ -259,6 +262,7 @@ def _facts(
         ],
         "seed": seed,
         "validation": [m.to_json() for m in fitted.validation],
+        "care": fitted.care,
         "limits": limits,
         "fairness_of_the_raters_judgements": MISSING,
     }
