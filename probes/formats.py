@@ -65,7 +65,7 @@ def formats(
     """
     found = {name: np.array([p.search(t) is not None for t in texts], dtype=bool) for name, p in PATTERNS.items()}
     found |= {LONG: is_long(words, usual), SHORT: is_short(words, usual), REPEATS: repeats}
-    if tokens is not None and len(tokens):
+    if tokens is not None and np.isfinite(tokens).any():
         longest = np.nanmax(tokens)
         limited = np.asarray(tokens == longest)
         if limited.mean() >= LIMITED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csc_array
@@ -33,7 +34,7 @@ class Rises:
         """The rises, (features,): means over prompts."""
         return self.share - self.base
 
-    @property
+    @cached_property
     def error(self) -> Array:
         """Their standard errors, (features,); 0 where every prompt moved alike."""
         squares = np.asarray(self.difference.multiply(self.difference).sum(axis=0), dtype=np.float64).ravel()

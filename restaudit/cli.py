@@ -16,7 +16,7 @@ from restaudit.calibrate.command import calibrate
 from restaudit.errors import Halted, Interrupted, RestauditError, Waiting
 from restaudit.probing.command import probe
 from restaudit.rating.commands import rate
-from restaudit.reward.commands import reward
+from restaudit.reward_commands import reward
 
 app = typer.Typer(
     name="restaudit",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from restaudit.calibrate.command import FILE
 from restaudit.calibrate.render import sentences
 from restaudit.record import Run, printable
 
-CALIBRATION = "calibration.json"
 TOLD = {"signature": "What the policy learned by {}", "temptation": "What the policy may learn next, seen at {}"}
 
 
@@ -22,7 +22,7 @@ def learned(run: Run, iteration: str) -> str | None:
 
 def alarms(run: Run) -> tuple[str, ...]:
     """The false-alarm rate and power of the run's policy, where `restaudit calibrate RUN` has measured them."""
-    path = run.path / "report" / CALIBRATION
+    path = run.path / "report" / FILE
     if not path.is_file():
         return ()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from probes.base import Interval
 from probes.resample import Estimate, prompt_weights, summarise, unmeasured
@@ -50,7 +50,7 @@ def label_noise(difference: Numbers, wins: Numbers, unit: NDArray[Any], *, seed:
     if not estimate.intervals:  # no resample leaves the edge: the likelihood says how far the truth may be from it
         grid = np.linspace(0.0, 0.499, 100)
         drops = np.array([_fit(d, wins, np.ones(len(d)), (e, whole[1]), fixed=True)[1] - best for e in grid])
-        inside = grid[2 * len(d) * drops <= chi2.ppf(LEVEL, 1)]
+        inside = grid[2 * len(d) * drops <= chdtri(1, 1 - LEVEL)]
         ends = (Interval(LEVEL, float(inside.min()), float(inside.max())),)
         estimate = replace(estimate, intervals=ends, reason=None, method="profile likelihood, every pair one trial")
     return _within(estimate)

@@ -1,5 +1,6 @@
 """The commands: exit codes, one clear message for bad input, and help that starts without heavy imports."""
 
+import subprocess
 import sys
 
 import pytest
@@ -175,3 +176,10 @@ def test_a_yaml_error_names_its_line(run_cli, job_folder):
     code, _, err = run_cli("run", job_folder / "bad.yaml")
     assert code == 2
     assert "bad.yaml, line" in err
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    heavy = "torch transformers numpy pandas scipy pydantic streamlit"
+    code = f"import sys, restaudit.cli; print(*[m for m in '{heavy}'.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

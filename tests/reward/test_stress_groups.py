@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from restaudit.reward.stress.finding import Finding
-from restaudit.reward.stress.groups import groups, largest_gap
+from restaudit.reward.stress.groups import groups
 from restaudit.reward.stress.subject import subject
 
 PLACES = ("garden", "market", "station", "library", "office", "harbour", "museum", "school")
@@ -61,10 +61,3 @@ def test_rules_that_find_nothing_have_no_number_but_a_reason() -> None:
     assert religion.change.value is None
     assert "can be swapped" in str(religion.change.reason)
     assert religion.verdict == "INCONCLUSIVE"
-
-
-def test_the_largest_gap_is_picked_from_those_that_were_measured() -> None:
-    top = largest_gap(list(found_of(prefers_men).values()))
-    assert top is not None
-    assert top.name == "groups_gender"
-    assert largest_gap([]) is None

@@ -120,9 +120,3 @@ def _finding(swap: SwapRule, measured: Measurement | None, pairs: _Pairs | None,
         change,
         worst=None if pairs is None else pairs.worst,
     )
-
-
-def largest_gap(found: Sequence[Finding]) -> Finding | None:
-    """The finding with the largest measured gap; None where none could be measured."""
-    values = [abs(f.change.value) if f.change.value is not None else -1.0 for f in found]
-    return found[int(np.argmax(values))] if values and max(values) >= 0 else None

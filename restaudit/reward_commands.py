@@ -1,4 +1,7 @@
-"""`restaudit reward train | stress | dossier | diff`: a reward model in the open, with or without a ReST run."""
+"""`restaudit reward train | stress | dossier | diff`: a reward model in the open, with or without a ReST run.
+
+Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the command line.
+"""
 
 from __future__ import annotations
 
