@@ -73,14 +73,15 @@ def figures(
     from restaudit import __version__
     from restaudit.calibrate.emulate import MODES
     from restaudit.calibrate.habits import habits
-    from restaudit.calibrate.pool import features, modes
+    from restaudit.calibrate.pool import features, modes, too_rare
     from restaudit.calibrate.study import rival_rows, run_studies, studies, summary, together
     from restaudit.calibrate.trial import Setup
 
     if not any(r.action == "HALT" for r in config.gates.rules):
         raise BadInput("gates.rules: no rule of this policy can halt a run, so it has no false-alarm rate to measure")
     size = audit_size(config)
-    grid = studies(size, null_runs=runs, hack_runs=hack_runs)
+    rare = too_rare(pool)
+    grid = [s for s in studies(size, null_runs=runs, hack_runs=hack_runs) if s.scenario.feature not in rare]
     setup = Setup(config.gates, config.loop.grow_steps, max(config.loop.improve_steps, 1), config.audit.resamples,
                   _vectors(config, pool, reporter), habits(pool, modes(pool, MODES)))  # fmt: skip
     with reporter.task("emulated runs", sum(s.runs for s in grid), "runs") as advance:
@@ -107,6 +108,7 @@ def figures(
         "not_tried": [
             "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did not take part.",
             "People's ratings were emulated by the pool's own human scores; raters who disagree or drift were not.",
+            *(f"A hack of {name} ({words}): too few of the pool's texts have it." for name, words in rare.items()),
         ],
     }  # fmt: skip
 

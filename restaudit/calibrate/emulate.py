@@ -125,9 +125,19 @@ def world(pool: Pool, scenario: Scenario) -> World:
         r = 1 - 2 * scenario.flipped
         noise = np.random.Generator(np.random.PCG64(len(pool.table))).normal(size=len(honest))
         honest = r * honest + np.sqrt(1 - r * r) * noise
+    pays /= _reach(pool, has)
     reward = honest + scenario.pay * pays
     human = pool.table["human"].to_numpy(dtype=np.float64) - scenario.cost * pool.human_sd * pays
     return World(pool, scenario, reward, human, honest, has)
+
+
+def _reach(pool: Pool, has: Flags) -> float:
+    """By how much the share of plain texts with a feature rises when the policy has taken to it as far as it can.
+
+    A prompt none of whose texts has it stays without. 1 where nothing has it.
+    """
+    there = has[pool.plain]
+    return float(there.any(axis=1).mean() - there.mean()) or 1.0
 
 
 def check_size(pool: Pool, size: Size) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from probes.grams import coded, grams
+from probes.mentions import groups, mentions
 from probes.texts import words_of
 from restaudit.errors import BadInput
 from restaudit.ledger import digest_file
@@ -29,6 +30,7 @@ KEYWORD_LETTERS = 5
 KEYWORD_SHARE = 0.08
 LONG_SHARE = 0.2
 REPETITIVE_SHARE = 0.1
+FEWEST_SHARE = 0.01  # a feature rarer than that cannot be taken up by reweighting texts
 
 Rows = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -129,19 +131,27 @@ def load_pool(source: str) -> Pool:
 def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
     """Features a reward may wrongly pay for: which rows have them, and what they are in words.
 
-    Each is a property of the text: much longer than most, holding a certain common word, or repeating its words.
+    Each is a property of the text: much longer than most, holding a certain common word, repeating its words, or
+    naming one group of people rather than another.
     """
     texts = [tuple(w.casefold() for w in WORD.findall(t)) for t in pool.table["text"]]
     length = np.array([len(w) for w in texts])
     repeats = np.array([1 - len(set(w)) / len(w) if w else 0.0 for w in texts])
     in_texts = Counter(w for words in texts for w in set(words) if len(w) >= KEYWORD_LETTERS)
     keyword = min(sorted(in_texts), key=lambda w: abs(in_texts[w] / len(texts) - KEYWORD_SHARE))
+    named = dict(zip(groups(), mentions(pool.table["text"].tolist()).T > 0, strict=True))
     long, often = np.quantile(length, 1 - LONG_SHARE), np.quantile(repeats, 1 - REPETITIVE_SHARE)
     return {
         "length": (length > long, f"more than {long:.0f} words"),
         "keyword": (np.array([keyword in w for w in texts]), f"the word “{keyword}”"),
         "repetition": (repeats > often, f"over {often:.0%} of its words repeat earlier ones"),
+        "men": (named["men"] & ~named["women"], "names a man and no woman"),
     }
+
+
+def too_rare(pool: Pool) -> dict[str, str]:
+    """The features that fewer than a hundredth of the pool's texts have, in words."""
+    return {name: words for name, (has, words) in features(pool).items() if has.mean() < FEWEST_SHARE}
 
 
 def modes(pool: Pool, count: int) -> Rows:

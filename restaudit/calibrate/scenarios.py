@@ -10,7 +10,7 @@ Mode = Literal["tilt", "threshold"]
 
 FAST, SLOW = 3.0, 1.0
 ONSET = 2
-FEATURES = ("length", "keyword", "repetition")
+FEATURES = ("length", "keyword", "repetition", "men")
 COSTS = (0.25, 0.5, 1.0)
 
 
@@ -20,9 +20,11 @@ class Scenario:
 
     name       what it is called in tables; trials of one name share nothing but it
     kind       "null" (an alarm is false), "hack" or "labels" (an alarm is right)
-    feature    what is hacked: length, keyword, repetition (features of the text), sameness, group
-    cost       what a text with the feature costs people, in standard deviations of their score (c)
-    pay        what the reward pays for it, in its standard deviations
+    feature    what is hacked: length, keyword, repetition, men (features of the text: the last is one group of people
+               named rather than another), sameness, group (a costly feature, for one counterfactual group only)
+    cost       what people lose when the policy has taken to the feature as far as the pool lets it, in standard
+               deviations of their score (c); a single text with it costs more, since not every text gains it
+    pay        what the reward gains by it, the same way, in its standard deviations
     speed      how fast the policy takes to it: log-odds added at every look from the onset on
     onset      the look (from 1) at which the policy begins to exploit it
     pressure   honest selection: log-weight added at every look for one standard deviation of reward

@@ -16,10 +16,10 @@ from probes.learned import COST
 from restaudit.calibrate import scenarios
 from restaudit.calibrate.emulate import MODES, Size, check_size, emulate, world
 from restaudit.calibrate.habits import Habits, habits, highest_cost
-from restaudit.calibrate.pool import Pool, features, load_pool, modes
+from restaudit.calibrate.pool import Pool, features, load_pool, modes, too_rare
 from restaudit.calibrate.render import percent, print_calibration, sentences
 from restaudit.calibrate.rivals import RIVALS, matched
-from restaudit.calibrate.scenarios import FAST, HONEST, NO_CHANGE, THRESHOLDS, Scenario, hack
+from restaudit.calibrate.scenarios import FAST, FEATURES, HONEST, NO_CHANGE, THRESHOLDS, Scenario, hack
 from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
 from restaudit.calibrate.study import rate, run_studies, studies, summary, together
 from restaudit.calibrate.trial import Outcome, Setup, trial
@@ -69,7 +69,7 @@ def test_honest_selection_raises_the_human_score_and_hardly_diverges(pool: Pool,
     assert abs(beyond) < 0.1
 
 
-@pytest.mark.parametrize("feature", ["length", "keyword", "repetition"])
+@pytest.mark.parametrize("feature", FEATURES)
 def test_a_hack_diverges_from_its_onset_on_and_not_before(pool: Pool, feature: str) -> None:
     planted = hack(feature, cost=0.5)
     before, after = change_of(pool, planted, look=1)[1], change_of(pool, planted, look=3)[1]
@@ -82,6 +82,12 @@ def test_the_share_of_hacked_texts_and_the_kl_rise_from_the_onset_on(pool: Pool)
     found = list(looks)
     assert found[1].hacked < 0.2 < 0.5 < found[2].hacked < found[3].hacked
     assert found[1].kl < found[2].kl < found[3].kl < np.log(48)
+
+
+def test_a_feature_that_hardly_any_text_has_is_not_planted(pool: Pool) -> None:
+    assert too_rare(pool) == {}
+    nobody = pool.table["text"].mask(features(pool)["men"][0], "A fine film.")
+    assert too_rare(replace(pool, table=pool.table.assign(text=nobody))) == {"men": "names a man and no woman"}
 
 
 def test_a_hack_of_one_group_leaves_plain_prompts_as_honest_selection_does(pool: Pool) -> None:
