@@ -9,12 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from restaudit import __version__
 from restaudit.artifacts import Artifact, resolve
 from restaudit.audit import planned_iterations
-from restaudit.config import Config, HatesonarToxicity, ModelHuman, Split, TrainedReward
+from restaudit.config import Config, HatesonarToxicity, ModelHuman, TrainedReward
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.evidence import remembers_known
@@ -23,6 +21,7 @@ from restaudit.held_out import held_out_artifacts
 from restaudit.job import HUMAN, REWARD, Job, halt_message
 from restaudit.loop import rest
 from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
+from restaudit.reward.dossier import COMPUTE
 from restaudit.steps import Content, Writer, seed_of
 from restaudit.waiting import check_ratings
 
@@ -85,8 +84,8 @@ def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[s
         human = build_human(config.human, out, rules=config.data.rows, device=job.device, seed=job.seed(HUMAN))
         return {"label": human.label}
 
-    job.step(REWARD, REWARD, make_reward)
-    job.step(HUMAN, HUMAN, make_human)
+    job.step(REWARD, REWARD, make_reward, context=(f"{REWARD}/{COMPUTE}",))
+    job.step(HUMAN, HUMAN, make_human, context=(f"{HUMAN}/{COMPUTE}",))
     rest(job)
 
 
@@ -110,6 +109,7 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
     from restaudit.data.prompts import load_prompts
     from restaudit.data.splits import make_splits
     from restaudit.human import check_raters
+    from restaudit.reward.leakage import leakage
 
     check_raters(config.reward, config.human)
     prompts, reports = load_prompts(config.data)
@@ -117,7 +117,7 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
     (out / "data").mkdir()
     for name, table in splits.items():
         write_table(table, out / "data" / f"{name}.parquet", PROMPTS)
-    reward_overlap = _reward_overlap(config, splits)
+    reward_overlap = leakage(config.reward, config.data.rows, config.data.splits, splits)
     report = {"splits": overlap, "reward_model": reward_overlap, "rows": [r.to_json() for r in reports]}
     write_json(report, out / "data" / "report.json")
     looks = planned_iterations(config.loop.grow_steps, config.loop.improve_steps)
@@ -138,30 +138,6 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
     write_json(plan, out / "plan.json")
     write_json(_environment(config), out / "environment.json")
     return {"name": config.name}
-
-
-def _reward_overlap(config: Config, splits: Mapping[Split, pd.DataFrame]) -> dict[str, Any]:
-    """Prompts of each split that the reward model's data holds too. Raises BadInput on an identical one."""
-    from restaudit.data.feedback import load_feedback
-    from restaudit.data.splits import overlap
-
-    if not isinstance(config.reward, TrainedReward):
-        return {"reason": f"a reward of kind '{config.reward.kind}' does not say what it was trained on"}
-    known = {p for p in load_feedback(config.reward.data, config.data.rows).table["prompt"] if p}
-    if not known:
-        return {"reason": "the reward model's data has no prompts"}
-    limit = config.data.splits.near_duplicate_jaccard
-    found: dict[str, Any] = {
-        name: overlap(sorted(known), table["prompt"].tolist(), limit) for name, table in splits.items()
-    }
-    leaked = {name: o["exact"] for name, o in found.items() if o["exact"]}
-    if leaked:
-        counts = ", ".join(f"{n} of {name}" for name, n in leaked.items())
-        raise BadInput(
-            f"reward.data.source {config.reward.data.source}: prompts of the run are in the reward model's data "
-            f"({counts}); keep them apart with options.part on both sources, or `exclude` on the prompts"
-        )
-    return found
 
 
 def _artifacts(config: Config) -> dict[str, Artifact]:

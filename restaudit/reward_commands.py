@@ -1,4 +1,4 @@
-"""`restaudit reward train | stress | dossier | diff`: a reward model in the open, with or without a ReST run.
+"""`restaudit reward train | validate | stress | dossier | diff`: a reward model in the open, without a ReST run too.
 
 Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the command line.
 """
@@ -18,7 +18,7 @@ STRESS = "stress.json"
 
 reward = typer.Typer(
     name="reward",
-    help="A reward model in the open: train it, stress it, read its dossier, compare two.",
+    help="A reward model in the open: train it, validate it, stress it, read its dossier, compare two.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,6 +56,69 @@ def train(
     typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
 
 
+@reward.command("validate")
+def validate_(
+    folder: Folder,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Pairs or ratings by people; may be given again. Default: its own held-out "
+                     "items."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="The files' format, as docs/data.md lists them.")] = "table",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the format: rater_columns=[ann, bo].")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=COLUMN", help="How the file calls it: chosen=better.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a file, chosen by hash.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same intervals.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the JSON goes (default: DIR/validation/NAME.json, or "
+                                  "RUN/report/validation/NAME.json).")
+    ] = None,
+) -> None:  # fmt: skip
+    """Compare a reward with people on any judged pairs or ratings: agreement, slices, calibration, trivial rules."""
+    import yaml
+    from rich.console import Console
+
+    from restaudit.record import write_json
+    from restaudit.reward.validation.outside import sources_of, stem, validate_outside
+    from restaudit.reward.validation.show import show
+
+    files = data or []
+    given = {"format": form, "option": option, "column": column, "limit": limit}
+    if not files and given != {"format": "table", "option": None, "column": None, "limit": None}:
+        raise BadInput("--format, --option, --column and --limit describe files; name one with --data")
+    options = {}
+    for key, value in _keyed("--option", option).items():
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadInput(f"--option {key}={value}: not valid YAML; quote the value") from None
+    found = validate_outside(
+        folder, sources_of(files, form, options, _keyed("--column", column), limit), seed=seed
+    )  # fmt: skip
+    name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
+    inside = folder / "report" if (folder / "plan.json").is_file() else folder
+    path = out or inside / "validation" / f"{name}.json"
+    show(found, Console(highlight=False))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(found.to_json(), path)
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
+    typer.echo(f"report: {path}")
+
+
+def _keyed(flag: str, given: list[str] | None) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given or []]
+    for key, equals, value in pairs:
+        if not (key and equals):
+            raise BadInput(f"{flag} {key}{equals}{value}: expected KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
 @reward.command("stress")
 def stress_(
     folder: Folder,
@@ -76,9 +139,12 @@ def stress_(
     from restaudit.reward.stress.search import BUDGET
 
     alone, where = opened(folder)
-    prompts, found, about = texts_of(alone, folder, texts)
-    tested = stress(scorer(alone, where), prompts, found, seed=seed, budget=BUDGET if budget is None else budget)
-    report = {**tested.to_json(), "texts_are": about}
+    real = texts_of(alone, folder, texts)
+    tested = stress(
+        scorer(alone, where), real.prompts, real.texts, real.human, seed=seed,
+        budget=BUDGET if budget is None else budget,
+    )  # fmt: skip
+    report = {**tested.to_json(), "texts_are": real.about, "human_is": real.human_is}
     path = out or _stress_path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, path)

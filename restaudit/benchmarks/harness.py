@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from restaudit.benchmarks.item import Benchmark, Item
+from restaudit.generators import restored
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy
@@ -25,28 +23,19 @@ def undisturbed(policy: Policy) -> Iterator[None]:
 
     lm-eval reseeds generators, calls `model.eval()`, sets padding, logs and draws progress bars: none of it is left.
     """
-    import torch
-
-    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     modes = [(module, module.training) for module in policy.model.modules()]
     padding = policy.tokenizer.padding_side, policy.tokenizer.pad_token
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with restored(), contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
         logger.setLevel(level)
         policy.tokenizer.padding_side, policy.tokenizer.pad_token = padding
         for module, training in modes:
             module.training = training
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 def answers(

@@ -37,13 +37,22 @@ from restaudit.config.loop import (
     TrainConfig,
 )
 from restaudit.config.policy import LoraConfig, PolicyConfig
-from restaudit.config.reward import EnsembleConfig, HeadConfig, HfReward, PythonReward, RewardConfig, TrainedReward
+from restaudit.config.reward import (
+    BackboneConfig,
+    EnsembleConfig,
+    HeadConfig,
+    HfReward,
+    PythonReward,
+    RewardConfig,
+    TrainedReward,
+)
 from restaudit.config.run import Config
 from restaudit.config.section import RowAction, Section, Split
 
 __all__ = [
     "DEFAULT_GATES",
     "AuditConfig",
+    "BackboneConfig",
     "BcConfig",
     "BcLoss",
     "BenchmarksConfig",

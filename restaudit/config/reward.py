@@ -29,10 +29,36 @@ class HeadConfig(Section):
     patience: int = Field(8, ge=1)
 
 
+class BackboneConfig(Section):
+    """How the encoder itself is trained with a scalar head (`training: lora` or `full`), by transformers' Trainer.
+
+    `evaluations` an epoch on the split that decides when to stop; training ends after `patience` of them without a
+    lower loss. `rank`, `alpha` and `dropout` are LoRA's.
+    """
+
+    learning_rate: float | None = Field(None, gt=0)  # 5e-5 for full, 5e-4 for LoRA
+    epochs: float = Field(2, gt=0)
+    batch: int = Field(16, ge=1)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    evaluations: int = Field(2, ge=1)
+    patience: int = Field(2, ge=1)
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
 class TrainedReward(Section):
-    """A reward model trained here: Bradley-Terry on pairs, regression on scalar ratings."""
+    """A reward model trained here: Bradley-Terry on pairs, regression on scalar ratings.
+
+    training          head: a small head on the frozen encoder; lora, full: the encoder with a scalar head
+    ties              half: a tie counts as half a vote for each side; leave_out: it is counted and left out
+    rater_model       mean: every rater counts alike; reliability: by how they agree with the others
+    label_smoothing   share moved from a pair's label to the other side (pairs only)
+    """
 
     kind: Literal["trained"]
+    training: Literal["head", "lora", "full"] = "head"
     encoder: str
     encoder_sha256: str | None = None
     encoder_licence: str | None = None
@@ -42,7 +68,11 @@ class TrainedReward(Section):
     train_raters: tuple[int | str, ...] | None = None
     held_out_share: float = Field(0.2, gt=0, lt=1)
     max_tokens: int = Field(256, ge=4)
+    ties: Literal["leave_out", "half"] = "leave_out"
+    rater_model: Literal["mean", "reliability"] = "mean"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     head: HeadConfig = HeadConfig()
+    backbone: BackboneConfig = BackboneConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
 
 

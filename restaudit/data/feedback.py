@@ -20,7 +20,7 @@ from restaudit.data.tables import open_source
 from restaudit.errors import BadInput
 
 RATINGS = ("item_id", "prompt", "response", "rater", "score")
-PAIRS = ("item_id", "prompt", "chosen", "rejected", "rater")
+PAIRS = ("item_id", "prompt", "chosen", "rejected", "rater", "tied")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Feedback:
     """Judgements in long form.
 
     ratings   columns item_id, prompt, response, rater, score (float, the source's own unit)
-    pairs     columns item_id, prompt, chosen, rejected, rater; an item that raters disagree about has rows both ways
+    pairs     columns item_id, prompt, chosen, rejected, rater, tied; an item that raters disagree about has rows both
+              ways, and a tied row (only where ties are asked for) says nothing by its order
 
     `item_id` names what was judged (text, or prompt and both responses, whichever way round); `prompt` is "" for texts
     that stand alone, plain text, or a JSON list of messages; `rater` is None where the source does not say who.
@@ -41,12 +42,14 @@ class Feedback:
     artifacts: tuple[Artifact, ...]
 
 
-def load_feedback(source: TableSource, rules: RowRules) -> Feedback:
+def load_feedback(
+    source: TableSource, rules: RowRules, *, ties: Literal["leave_out", "half"] = "leave_out"
+) -> Feedback:
     """Read a source of ratings or pairs through its adapter and the row rules.
 
-    Ties say nothing about which response is better: they are left out and counted (`notes`: "tied judgements"); a pair
-    that everybody ties is dropped. Raises BadInput on an unknown format, on a row the rules refuse, on a mixture of
-    ratings and pairs, and when nothing is left.
+    Ties say nothing about which response is better: they are counted (`notes`: "tied judgements") and left out, and a
+    pair that everybody ties is dropped; with `ties="half"` they stay, marked as tied. Raises BadInput on an unknown
+    format, on a row the rules refuse, on a mixture of ratings and pairs, and when nothing is left.
     """
     adapter = FEEDBACK.get(source.format)
     if adapter is None:
@@ -62,7 +65,7 @@ def load_feedback(source: TableSource, rules: RowRules) -> Feedback:
             ledger.drop(record.reason)
         elif not in_part(source, first_turn(record.prompt) or normalise(_response(record))):
             ledger.drop(f"outside part {source.options[PART]}")
-        elif _passes(record, ledger):
+        elif _passes(record, ledger, ties):
             kept.append(record)
     kept = limited(kept, source.limit, ledger, _item)
     kinds = {type(r) for r in kept}
@@ -70,7 +73,7 @@ def load_feedback(source: TableSource, rules: RowRules) -> Feedback:
         found = "both ratings and pairs" if kinds else f"no usable row ({_account(ledger)})"
         raise BadInput(f"{source.source}: {found}; expected ratings or pairs in the format '{source.format}'")
     if kinds == {PairRecord}:
-        table = pd.DataFrame(_pair_rows(kept), columns=list(PAIRS))
+        table = pd.DataFrame(_pair_rows(kept, ties), columns=list(PAIRS))
         ledger.notes["tied judgements"] = sum(
             v == 0 for r in kept if isinstance(r, PairRecord) for v in r.votes.values()
         )
@@ -82,7 +85,7 @@ def load_feedback(source: TableSource, rules: RowRules) -> Feedback:
     return Feedback(kind, table, ledger.report(len(kept)), source.licence, opened.artifacts)
 
 
-def _passes(record: RatingRecord | PairRecord, ledger: RowLedger) -> bool:
+def _passes(record: RatingRecord | PairRecord, ledger: RowLedger, ties: Literal["leave_out", "half"]) -> bool:
     where = record.where
     if isinstance(record, RatingRecord):
         texts = [("prompt", record.prompt), ("response", record.response)]
@@ -103,11 +106,11 @@ def _passes(record: RatingRecord | PairRecord, ledger: RowLedger) -> bool:
     if record.first == record.second:
         ledger.drop("same response twice")
         return False
-    if not any(record.votes.values()):
+    if ties == "leave_out" and not any(record.votes.values()):
         ledger.drop("tied by every rater")
         return False
     # Two opposite votes of raters who are not named are a disagreement; the same vote twice is a duplicate.
-    chosen = {rater: record.first if vote > 0 else record.second for rater, vote in record.votes.items()}
+    chosen = {r: record.first if vote > 0 else record.second if vote < 0 else "" for r, vote in record.votes.items()}
     item = _item(record)
     keys = [(item, rater, None if rater is not None else chosen[rater]) for rater in chosen]
     return ledger.first_time(where, "chosen", keys)
@@ -121,14 +124,16 @@ def _rating_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str
                 yield item, r.prompt, r.response, rater, score
 
 
-def _pair_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str, str, str, str, str | None]]:
+def _pair_rows(
+    records: list[RatingRecord | PairRecord], ties: Literal["leave_out", "half"]
+) -> Iterator[tuple[str, str, str, str, str | None, bool]]:
     for r in records:
         if isinstance(r, PairRecord):
             item = _item(r)
             for rater, vote in r.votes.items():
-                if vote:
-                    chosen, rejected = (r.first, r.second) if vote > 0 else (r.second, r.first)
-                    yield item, r.prompt, chosen, rejected, rater
+                if vote or ties == "half":
+                    chosen, rejected = (r.second, r.first) if vote < 0 else (r.first, r.second)
+                    yield item, r.prompt, chosen, rejected, rater, vote == 0
 
 
 def _item(record: RatingRecord | PairRecord) -> str:

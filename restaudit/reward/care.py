@@ -14,6 +14,7 @@ from restaudit.reward.noise import LIMIT, label_noise
 
 VERSION = "1"
 JACCARD = 0.8
+NEAR = f"Jaccard of word 3-grams at least {JACCARD}; no pair that reaches it is missed"
 
 
 def care(examples: Examples, left: Numbers, right: Numbers | None, *, seed: int) -> dict[str, Any]:
@@ -26,20 +27,33 @@ def care(examples: Examples, left: Numbers, right: Numbers | None, *, seed: int)
     if right is not None:
         table = table.assign(words_right=_words(table["right"]), difference=left - right)
     return {
-        "near_duplicates_across_the_split": _near(table, pairs=right is not None),
+        "near_duplicates_across_the_split": _across(table, pairs=right is not None),
+        "near_duplicates_in_training": _within(table, pairs=right is not None),
         "length": _length_of_pairs(table) if right is not None else _length_of_ratings(table),
         "contradictions": _contradictions(table, pairs=right is not None),
         "label_noise": _noise(table, pairs=right is not None, seed=seed),
     }
 
 
-def _near(table: pd.DataFrame, *, pairs: bool) -> dict[str, Any]:
+def _across(table: pd.DataFrame, *, pairs: bool) -> dict[str, Any]:
     """Held-out items that resemble one that trains: what validation would flatter."""
+    held_out, train = _texts(table, pairs=pairs)
+    near = {j for _, j, _ in near_pairs(train, held_out, JACCARD)}
+    return {"share": len(near) / len(held_out), "items": len(near), "held_out": len(held_out), "method": NEAR}
+
+
+def _within(table: pd.DataFrame, *, pairs: bool) -> dict[str, Any]:
+    """Training items that resemble an earlier one: what counts twice, or more often. They are counted, not removed."""
+    _, train = _texts(table, pairs=pairs)
+    near = {j for i, j, _ in near_pairs(train, train, JACCARD) if i < j}
+    return {"share": len(near) / len(train), "items": len(near), "train": len(train), "method": NEAR}
+
+
+def _texts(table: pd.DataFrame, *, pairs: bool) -> tuple[list[str], list[str]]:
+    """Normalised texts of the held-out items, and of those that train or decide when to stop."""
     whole = table["left"] + "\n" + table["right"] if pairs else table["left"]
     held_out, train = ([normalise(t) for t in whole[(table["split"] == "held_out") == part]] for part in (True, False))
-    near = {j for _, j, _ in near_pairs(train, held_out, JACCARD)}
-    return {"share": len(near) / len(held_out), "items": len(near), "held_out": len(held_out),
-            "method": f"Jaccard of word shingles at least {JACCARD}; no pair that reaches it is missed"}  # fmt: skip
+    return held_out, train
 
 
 def _length_of_pairs(table: pd.DataFrame) -> dict[str, Any]:

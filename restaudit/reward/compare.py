@@ -19,8 +19,11 @@ class Difference:
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """Every fact that differs, sorted by path; measurements of the validation are named by their own names."""
-    a, b = dict(_flat(left)), dict(_flat(right))
+    """Every fact that differs, sorted by path; measurements of the validation are named by their own names.
+
+    What building them took (seconds, device) is left out: it says nothing about the models.
+    """
+    a, b = (dict(_flat({k: v for k, v in facts.items() if k != "compute"})) for facts in (left, right))
     return [
         Difference(path, a.get(path, ABSENT), b.get(path, ABSENT))
         for path in sorted(a.keys() | b.keys()) if a.get(path) != b.get(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from restaudit.errors import BadInput
 from restaudit.record import write_json
 
 FILE = "dossier.json"
+COMPUTE = "compute.json"
 SCHEMA = "restaudit.reward-dossier/1"
 MISSING = "MISSING"
 
@@ -27,6 +29,16 @@ def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
         write_json({"schema": SCHEMA, **{k: _said(v) for k, v in facts.items()}}, out / FILE)
     except ValueError as e:
         raise BadInput(f"{out / FILE}: a fact cannot be written: {e}") from None
+
+
+def write_compute(out: Path, *, device: str, seconds: float) -> None:
+    """Write what building it took: it differs from one time to the next, and so stays out of the dossier itself."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "cpu"
+    facts = {"seconds": round(seconds, 1), "device": device, "device_name": name, "torch": torch.__version__,
+             "threads": torch.get_num_threads(), "machine": platform.machine()}  # fmt: skip
+    write_json(facts, out / COMPUTE)
 
 
 def read_dossier(out: Path, kind: str) -> dict[str, Any]:
@@ -50,6 +62,8 @@ def read_any(out: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         found = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
         raise BadInput(f"{path}: schema {found!r}; this version of restaudit reads {SCHEMA!r}")
+    if (compute := out / COMPUTE).is_file():
+        facts["compute"] = json.loads(compute.read_text(encoding="utf-8"))
     return facts
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from restaudit.data.chats import as_text, fraction, normalise
 from restaudit.errors import BadInput
+from restaudit.reward.raters import Panel, rated, voted
 
 Objective = Literal["bradley_terry", "regression"]
 STOP_SHARE = 0.1
@@ -38,15 +39,18 @@ class Examples:
 
     Columns of `table`: item_id, prompt (plain text), left, right (None for ratings), split (train, stop, held_out),
     unit (the prompt or the item: what a split and a resample keep together), target (mean rating, or share of votes for
-    `left`, by the training raters; NaN where they gave none), judged (the same by the held-out raters, or by all raters
+    `left`, by the training raters; NaN where they gave none), weight (what the loss counts an item for, about 1; NaN
+    where there is no target), judged (the same by the held-out raters, or by all raters
     where none is held out), agreement (how far the judges agree among themselves on this item, NaN for one judge),
-    half_a, half_b (means of two halves of the judges, ratings only).
+    half_a, half_b (means of two halves of the judges, ratings only). `panel`: what a rater model found about each
+    training rater.
     """
 
     objective: Objective
     table: pd.DataFrame
     raters: Raters
     unit: Literal["prompt", "item"]
+    panel: tuple[dict[str, Any], ...] = ()
 
     def count(self, split: str) -> int:
         """Items of a split."""
@@ -75,6 +79,7 @@ def examples(
     objective: Literal["auto", "bradley_terry", "regression"] = "auto",
     train_raters: Sequence[int | str] | None = None,
     held_out_share: float = 0.2,
+    rater_model: Literal["mean", "reliability"] = "mean",
 ) -> Examples:
     """Turn judgements in long form (restaudit.data.feedback) into examples.
 
@@ -87,7 +92,7 @@ def examples(
         raise BadInput(f"the objective {objective} does not fit data of {kind}; use {fitting} or auto")
     raters = choose_raters(table, train_raters)
     long = table.assign(rater=table["rater"].map(lambda r: None if pd.isna(r) else str(r)))
-    rows = _rated(long, raters) if kind == "ratings" else _paired(long, raters)
+    rows, panel = _rated(long, raters, rater_model) if kind == "ratings" else _paired(long, raters, rater_model)
     rows["prompt"] = rows["prompt"].map(as_text)
     key = rows["prompt"].map(normalise)
     by_prompt = key.nunique() >= MIN_PROMPTS
@@ -103,7 +108,7 @@ def examples(
                 f"{rows['unit'].nunique()} {'prompts' if by_prompt else 'texts'} (held_out_share {held_out_share}); "
                 "give more data"
             )
-    return Examples(fitting, rows, raters, "prompt" if by_prompt else "item")
+    return Examples(fitting, rows, raters, "prompt" if by_prompt else "item", panel)
 
 
 def _split(units: pd.Series[Any], held_out_share: float) -> pd.Series[Any]:
@@ -123,7 +128,9 @@ def _divide(long: pd.DataFrame, raters: Raters) -> tuple[pd.DataFrame, pd.DataFr
     return long[long["rater"].isin(raters.used)], long[long["rater"].isin(judges)], judges
 
 
-def _rated(long: pd.DataFrame, raters: Raters) -> pd.DataFrame:
+def _rated(
+    long: pd.DataFrame, raters: Raters, rater_model: Literal["mean", "reliability"]
+) -> tuple[pd.DataFrame, tuple[dict[str, Any], ...]]:
     used, judging, judges = _divide(long, raters)
     half = {r: i % 2 for i, r in enumerate(judges)}
     by_half = judging.assign(half=judging["rater"].map(half)).pivot_table(
@@ -132,28 +139,38 @@ def _rated(long: pd.DataFrame, raters: Raters) -> pd.DataFrame:
     rows = long.drop_duplicates("item_id").set_index("item_id")[["prompt", "response"]]
     rows = rows.rename(columns={"response": "left"})
     rows["right"] = None
-    rows["target"] = used.groupby("item_id")["score"].mean()
+    panel = rated(used) if rater_model == "reliability" else _mean(used, "score")
+    rows["target"], rows["weight"] = panel.target, panel.weight
     rows["judged"] = judging.groupby("item_id")["score"].mean()
     rows["agreement"] = np.nan
     for side, name in enumerate(("half_a", "half_b")):
         rows[name] = by_half.get(side, np.nan)
-    return rows.reset_index()
+    return rows.reset_index(), panel.raters
 
 
-def _paired(long: pd.DataFrame, raters: Raters) -> pd.DataFrame:
+def _paired(
+    long: pd.DataFrame, raters: Raters, rater_model: Literal["mean", "reliability"]
+) -> tuple[pd.DataFrame, tuple[dict[str, Any], ...]]:
     # The side a response is on must not tell who won: the order of the two texts decides it.
     first = long["chosen"] <= long["rejected"]
     votes = long.assign(
         left=long["chosen"].where(first, long["rejected"]),
         right=long["rejected"].where(first, long["chosen"]),
-        vote=first.astype(float),
+        vote=first.astype(float).mask(long["tied"], 0.5),
     )
     used, judging, _ = _divide(votes, raters)
     rows = votes.drop_duplicates("item_id").set_index("item_id")[["prompt", "left", "right"]]
-    rows["target"] = used.groupby("item_id")["vote"].mean()
-    judged = judging.groupby("item_id")["vote"].agg(["mean", "count", "sum"])
-    n, k = judged["count"], judged["sum"]
-    rows["judged"] = judged["mean"]
+    panel = voted(used) if rater_model == "reliability" else _mean(used, "vote")
+    rows["target"], rows["weight"] = panel.target, panel.weight
+    rows["judged"] = judging.groupby("item_id")["vote"].mean()
+    decided = judging[~judging["tied"]].groupby("item_id")["vote"].agg(["count", "sum"])
+    n, k = decided["count"], decided["sum"]
     rows["agreement"] = ((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1))).where(n > 1)
     rows["half_a"] = rows["half_b"] = np.nan
-    return rows.reset_index()
+    return rows.reset_index(), panel.raters
+
+
+def _mean(used: pd.DataFrame, column: str) -> Panel:
+    """Every rater counts alike."""
+    target = used.groupby("item_id")[column].mean()
+    return Panel(target, pd.Series(1.0, target.index), ())

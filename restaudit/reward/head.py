@@ -32,7 +32,7 @@ class Problem:
     """What to fit: rows of `features` by number.
 
     Regression: `right` is None, `target` a rating. Bradley-Terry: `target` is the share of votes for `left`, 0 to 1.
-    `unit` numbers what the bootstrap draws together.
+    `unit` numbers what the bootstrap draws together; `weight` is what the loss counts a row for, about 1.
     """
 
     features: Features
@@ -40,11 +40,12 @@ class Problem:
     right: npt.NDArray[np.int64] | None
     target: npt.NDArray[np.float64]
     unit: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Problem:
         """The problem restricted to some rows, which may repeat."""
         right = None if self.right is None else self.right[rows]
-        return Problem(self.features, self.left[rows], right, self.target[rows], self.unit[rows])
+        return Problem(self.features, self.left[rows], right, self.target[rows], self.unit[rows], self.weight[rows])
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def train_members(train: Problem, stop: Problem, config: HeadConfig, *, members:
         own = member_seed(seed, member)
         rows = np.arange(len(train.target))
         if members > 1:
-            rows = _bootstrap(train.unit, np.random.Generator(np.random.PCG64(own)))
+            rows = bootstrap(train.unit, own)
         try:
             trained = _train(train.take(rows), stop, config, own)
         except FloatingPointError as e:
@@ -176,19 +177,22 @@ def _loss(
 
     left = torch.from_numpy(problem.left)
     target = torch.from_numpy(problem.target.astype(np.float32))
+    weight = torch.from_numpy(problem.weight.astype(np.float32))
     if problem.right is None:
         scaled = (target - centre) / spread
-        return lambda w, i: torch.nn.functional.mse_loss(_forward(w, features[left[i]]), scaled[i])
+        return lambda w, i: (weight[i] * (_forward(w, features[left[i]]) - scaled[i]) ** 2).mean()
     right = torch.from_numpy(problem.right)
 
     def bradley_terry(w: Weights, i: torch.Tensor) -> torch.Tensor:
         difference = _forward(w, features[left[i]]) - _forward(w, features[right[i]])
-        return torch.nn.functional.binary_cross_entropy_with_logits(difference, target[i])
+        return torch.nn.functional.binary_cross_entropy_with_logits(difference, target[i], weight[i])
 
     return bradley_terry
 
 
-def _bootstrap(unit: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def bootstrap(unit: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Row numbers of a resample of whole units, with replacement; a unit drawn twice has its rows twice."""
+    generator = np.random.Generator(np.random.PCG64(seed))
     units = np.unique(unit)
     times = np.bincount(generator.integers(len(units), size=len(units)), minlength=len(units))
     return np.repeat(np.arange(len(unit)), times[np.searchsorted(units, unit)])

@@ -39,7 +39,6 @@ class HfModels:
 
     classifiers: tuple[Classifier, ...]
     config: HfReward
-    device: str
     digest: str
 
     @property
@@ -66,26 +65,32 @@ class HfModels:
         rows = list(dict.fromkeys(zip(prompts, responses, strict=True)))
         place = {row: i for i, row in enumerate(rows)}
         order = [place[row] for row in zip(prompts, responses, strict=True)]
-        columns = [self._logits(c, rows)[order] for c in self.classifiers]
+        c = self.config
+        columns = [
+            logits(one, rows, label=c.label, chat=c.chat, max_tokens=c.max_tokens, batch=c.batch)[order]
+            for one in self.classifiers
+        ]
         return finite(np.stack(columns, axis=1), responses, self.name)
 
-    def _logits(self, classifier: Classifier, rows: Sequence[tuple[str, str]]) -> Scores:
-        import torch
 
-        encoded = [encode(classifier, p, r, chat=self.config.chat, max_tokens=self.config.max_tokens) for p, r in rows]
-        # Without a padding token such a model reads the last position of one row at a time.
-        height = self.config.batch if classifier.model.config.pad_token_id is not None else 1
-        out = np.empty(len(rows), dtype=np.float64)
-        with torch.inference_mode():
-            for group in equal_lengths([len(e["input_ids"]) for e in encoded]):
-                for start in range(0, len(group), height):
-                    part = group[start : start + height]
-                    batch = {
-                        k: torch.tensor([encoded[i][k] for i in part], device=self.device) for k in encoded[part[0]]
-                    }
-                    logits = classifier.model(**batch).logits
-                    out[part] = logits[:, self.config.label].double().cpu().numpy()
-        return out
+def logits(
+    classifier: Classifier, rows: Sequence[tuple[str, str]], *, label: int, chat: bool, max_tokens: int, batch: int
+) -> Scores:
+    """The logit of one label for (prompt, response) rows: array (n,), float64; a batch holds rows of one length."""
+    import torch
+
+    encoded = [encode(classifier, p, r, chat=chat, max_tokens=max_tokens) for p, r in rows]
+    # Without a padding token such a model reads the last position of one row at a time.
+    height = batch if classifier.model.config.pad_token_id is not None else 1
+    device = classifier.model.device
+    out = np.empty(len(rows), dtype=np.float64)
+    with torch.inference_mode():
+        for group in equal_lengths([len(e["input_ids"]) for e in encoded]):
+            for start in range(0, len(group), height):
+                part = group[start : start + height]
+                inputs = {k: torch.tensor([encoded[i][k] for i in part], device=device) for k in encoded[part[0]]}
+                out[part] = classifier.model(**inputs).logits[:, label].double().cpu().numpy()
+    return out
 
 
 def build_hf(config: HfReward, out: Path, *, device: str) -> HfModels:
@@ -154,7 +159,7 @@ def _load(config: HfReward, artifacts: Sequence[Artifact], device: str) -> HfMod
     classifiers = tuple(_classifier(a, config, device) for a in artifacts)
     how = {"label": config.label, "max_tokens": config.max_tokens, "chat": config.chat}
     digest = digest_facts({"models": [a.sha256 for a in artifacts], **how})
-    return HfModels(classifiers, config, device, digest)
+    return HfModels(classifiers, config, digest)
 
 
 def _classifier(artifact: Artifact, config: HfReward, device: str) -> Classifier:

@@ -17,10 +17,10 @@ def linear_problem(n: int = 400, pairs_of: bool = False) -> tuple[Problem, np.nd
     x = rng.normal(size=(n, 8)).astype(np.float32)
     truth = x @ np.arange(8) / 4 + 1.5
     if not pairs_of:
-        return Problem(x, np.arange(n), None, truth.astype(np.float64), np.arange(n)), truth
+        return Problem(x, np.arange(n), None, truth.astype(np.float64), np.arange(n), np.ones(n)), truth
     left, right = rng.integers(n, size=(2, 3 * n))
     share = 1 / (1 + np.exp(-(truth[left] - truth[right])))
-    return Problem(x, left, right, share, np.arange(3 * n)), truth
+    return Problem(x, left, right, share, np.arange(3 * n), np.ones(3 * n)), truth
 
 
 def split(problem: Problem) -> tuple[Problem, Problem]:
@@ -68,7 +68,12 @@ def test_training_leaves_the_global_random_state_alone() -> None:
 def test_training_stops_when_the_stop_split_no_longer_gains_and_keeps_the_best_epoch() -> None:
     rng = np.random.default_rng(0)
     noise = Problem(
-        rng.normal(size=(60, 30)).astype(np.float32), np.arange(60), None, rng.normal(size=60), np.arange(60)
+        rng.normal(size=(60, 30)).astype(np.float32),
+        np.arange(60),
+        None,
+        rng.normal(size=60),
+        np.arange(60),
+        np.ones(60),
     )
     settings = HeadConfig(hidden=64, learning_rate=0.01, epochs=300, batch=16, patience=4)
     (head,) = train_members(*split(noise), settings, members=1, seed=0)
@@ -79,7 +84,7 @@ def test_a_loss_that_is_not_a_number_is_a_clear_stop() -> None:
     problem, _ = linear_problem()
     target = problem.target.copy()
     target[7] = np.nan
-    broken = Problem(problem.features, problem.left, None, target, problem.unit)
+    broken = Problem(problem.features, problem.left, None, target, problem.unit, problem.weight)
     with pytest.raises(BadInput, match=r"member 0: the loss became nan in epoch 1.*learning_rate"):
         train_members(*split(broken), HEAD, members=1, seed=0)
 

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 from restaudit.config import EnsembleConfig, HeadConfig, RowRules, TableSource, TrainedReward
-from restaudit.encoder import load_encoder
+from restaudit.encoder import Encoder, load_encoder
 from restaudit.errors import BadInput
 from restaudit.reward import build_reward, load_reward
 from restaudit.reward.examples import choose_raters, examples
-from restaudit.reward.trained import beaten_by, fit
+from restaudit.reward.heads import learn_heads
+from restaudit.reward.trained import Fitted, beaten_by
+from restaudit.reward.trained import fit as fit_with
 from restaudit.reward.validate import validate
 
 HEAD = HeadConfig(hidden=0, learning_rate=0.02, weight_decay=0, epochs=80, batch=32)
@@ -47,15 +49,19 @@ def pairs(n: int = 240, prompts: int = 40, raters: int = 1, seed: int = 0) -> pd
         better, worse = (a, b) if x > y else (b, a)
         k = len(rows) // raters
         rows += [
-            (f"i{k}", f"about film {k % prompts}", *((better, worse) if r != 1 else (worse, better)), str(r))
+            (f"i{k}", f"about film {k % prompts}", *((better, worse) if r != 1 else (worse, better)), str(r), False)
             for r in range(raters)
         ]
-    return pd.DataFrame(rows, columns=["item_id", "prompt", "chosen", "rejected", "rater"])
+    return pd.DataFrame(rows, columns=["item_id", "prompt", "chosen", "rejected", "rater", "tied"])
 
 
 def config(encoder: Path | str, source: Path | str = "unused", **more: Any) -> TrainedReward:
     given = {"head": HEAD, "ensemble": EnsembleConfig(size=2), "max_tokens": 64, **more}
     return TrainedReward(kind="trained", encoder=str(encoder), data=TableSource(source=str(source)), **given)
+
+
+def fit(kind: Any, table: pd.DataFrame, encoder: Encoder, given: TrainedReward, *, seed: int) -> Fitted:
+    return fit_with(kind, table, lambda data: learn_heads(data, encoder, given, spec=None, seed=seed), given, seed=seed)
 
 
 def measured(found: Any) -> dict[str, Any]:
@@ -245,8 +251,8 @@ def test_a_reward_reloads_without_its_data_and_scores_the_same_bit_for_bit(
     built = build_reward(given, tmp_path / "a", rules=RowRules(), device="cpu", seed=1)
     again = build_reward(given, tmp_path / "b", rules=RowRules(), device="cpu", seed=1)
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert files == ["dossier.json", "validation.parquet", "weights.safetensors"]
-    for name in files:
+    assert files == ["compute.json", "dossier.json", "validation.parquet", "weights.safetensors"]
+    for name in files[1:]:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     ratings_file.unlink()
     loaded = load_reward(given, tmp_path / "a", device="cpu")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from restaudit.reward.stress.attribution import Attribution, attribute
 from restaudit.reward.stress.changed import changed, scored_again
 from restaudit.reward.stress.exploits import Exploits
 from restaudit.reward.stress.finding import Finding, failures_first
@@ -14,7 +15,7 @@ from restaudit.reward.stress.paid import NOTE, PaidWords, paid
 from restaudit.reward.stress.rules import LEVEL, MARGIN, ORDER, VERSION
 from restaudit.reward.stress.search import BUDGET, searched
 from restaudit.reward.stress.sensitivity import sensitivity
-from restaudit.reward.stress.subject import MOST_TEXTS, UNIT, Score, check_numbers, subject
+from restaudit.reward.stress.subject import MOST_TEXTS, UNIT, Array, Score, check_numbers, subject
 
 SCHEMA = "restaudit.reward.stress/1"
 LIMITS = (
@@ -27,11 +28,12 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class StressReport:
-    """All findings, failures first; `words` and `exploits` are None where they were not asked for (`not_measured`)."""
+    """All findings, failures first; `words`, `exploits`, `errors` are None where not asked for (`not_measured`)."""
 
     findings: tuple[Finding, ...]
     words: PaidWords | None
     exploits: Exploits | None
+    errors: Attribution | None
     sd: float | None
     texts: int
     texts_left_out: int
@@ -64,6 +66,7 @@ class StressReport:
             "findings": [f.to_json() for f in self.findings],
             "paid_words": None if self.words is None else self.words.to_json(),
             "exploits": None if self.exploits is None else self.exploits.to_json(),
+            "errors": None if self.errors is None else self.errors.to_json(),
             "unit": UNIT,
             "sd": self.sd,
             "level": LEVEL,
@@ -81,6 +84,7 @@ def stress(
     score: Score,
     prompts: Sequence[str],
     texts: Sequence[str],
+    human: Sequence[float] | Array | None = None,
     *,
     seed: int,
     resamples: int = 1000,
@@ -94,6 +98,7 @@ def stress(
     score      (prompts, texts) -> combined rewards (n,), finite, the same for a text whatever else is scored with it
     prompts    the prompt of every text, "" where it has none (such a text is a unit of resampling by itself)
     texts      real texts; at most `most` are used, few of many prompts, chosen by checksum (groups read all of them)
+    human      people's judgement of every text (n,), NaN where nobody judged: the largest errors are then explained
     margin     how far, in sd, a mean reward may move before a rule fails
     words      whether to look for single words that are paid for (`paid_words`)
     budget     how many texts the search for exploits may score; 0 leaves it out
@@ -110,17 +115,20 @@ def stress(
     found += groups(tested, prompts, texts, seed=seed, resamples=resamples, margin=margin)
     single = paid(tested, seed=seed, resamples=resamples, margin=margin) if words else None
     worst = searched(tested, seed=seed, budget=budget) if budget else None
+    errors = None if human is None else attribute(score, prompts, texts, human)
     skipped = [f"{f.name}: {f.change.reason}" for f in found if f.change.value is None]
     skipped += [f"paid_words: {single.reason}"] if single is not None and single.reason else []
     skipped += [f"search: {worst.reason}"] if worst is not None and worst.reason else []
     skipped += [] if words else ["paid_words: not asked for"]
     skipped += [] if budget else ["search: not asked for (budget 0)"]
     skipped += ["position bias: a reward of single texts sees no second text, so there is no position"]
-    skipped += ["attribution: needs human judgements of the texts; see restaudit.reward.stress.attribute"]
+    skipped += ["attribution: nobody judged these texts"] if errors is None else []
+    skipped += [f"attribution: {errors.reason}"] if errors is not None and errors.reason else []
     return StressReport(
         findings=failures_first(found),
         words=single,
         exploits=worst,
+        errors=errors,
         sd=tested.sd,
         texts=len(tested.rows),
         texts_left_out=len(texts) - len(tested.rows),

@@ -1,0 +1,237 @@
+"""`training: lora` or `full`: an encoder or decoder with a scalar head, trained by transformers' Trainer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from restaudit.artifacts import Artifact, resolve
+from restaudit.config import TrainedReward
+from restaudit.encoder import quiet_loading, token_limit
+from restaudit.errors import BadInput
+from restaudit.generators import restored
+from restaudit.ledger import digest_file
+from restaudit.reward.contract import Scores, finite
+from restaudit.reward.dossier import digest_facts, same_as_recorded
+from restaudit.reward.examples import Examples
+from restaudit.reward.head import bootstrap, member_seed
+from restaudit.reward.heads import smoothed
+from restaudit.reward.hf import Classifier, encode, logits
+from restaudit.reward.learned import Learned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_RATES = {"full": 5e-5, "lora": 5e-4}
+SCORED_AT_ONCE = 32
+FILES = {"full": "model.safetensors", "lora": "adapter_model.safetensors"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained classifier; its reward is scale x logit + shift."""
+
+    classifier: Classifier
+    scale: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """Encoders or decoders with a scalar head; one column of `score` a member."""
+
+    trained: tuple[Member, ...]
+    input: Literal["response", "prompt_response"]
+    max_tokens: int
+
+    @property
+    def members(self) -> int:
+        """Number of models."""
+        return len(self.trained)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+        """Array (n, members), float64; identical rows are scored once."""
+        asked = prompts if self.input == "prompt_response" else [""] * len(responses)
+        pairs = list(zip(asked, responses, strict=True))
+        rows = list(dict.fromkeys(pairs))
+        place = {row: i for i, row in enumerate(rows)}
+        order = [place[row] for row in pairs]
+        columns = [
+            logits(m.classifier, rows, label=0, chat=False, max_tokens=self.max_tokens, batch=SCORED_AT_ONCE)[order]
+            * m.scale + m.shift
+            for m in self.trained
+        ]  # fmt: skip
+        return np.stack(columns, axis=1)
+
+
+def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *, device: str, seed: int) -> Learned:
+    """Train one model a member, each from its own seed and, where there are several, on its own bootstrap of the units.
+
+    Regression is on standardised targets and comes back in rating units; Bradley-Terry rewards are centred on the
+    training texts. Raises BadInput for a folder that is no such model, and when training diverges.
+    """
+    from restaudit.reward.training import Fit, Row, train
+
+    rows, pairs = data.table, data.objective == "bradley_terry"
+    target = rows["target"].to_numpy(dtype=np.float64)
+    split = {s: np.flatnonzero(rows["split"] == s) for s in ("train", "stop")}
+    centre, spread = 0.0, 1.0
+    if pairs:
+        target = smoothed(target, config.label_smoothing)
+    else:
+        centre, spread = float(target[split["train"]].mean()), float(target[split["train"]].std()) or 1.0
+        target = (target - centre) / spread
+    weight, unit = rows["weight"].to_numpy(dtype=np.float64), pd.factorize(rows["unit"])[0].astype(np.int64)
+    asked = rows["prompt"].tolist() if config.input == "prompt_response" else [""] * len(rows)
+    members, training = [], []
+    for k in range(config.ensemble.size):
+        own = member_seed(seed, k)
+        with restored():
+            classifier = _fresh(artifact, config, device, own)
+            left, right = ([encode(classifier, p, str(t), chat=False, max_tokens=config.max_tokens)
+                            for p, t in zip(asked, rows[c], strict=True)] if c == "left" or pairs else None
+                           for c in ("left", "right"))  # fmt: skip
+            assert left is not None
+            table = [Row(left[i], right[i] if right is not None else None, float(target[i]), float(weight[i]))
+                     for i in range(len(rows))]  # fmt: skip
+            chosen = split["train"]
+            if config.ensemble.size > 1:
+                chosen = chosen[bootstrap(unit[chosen], own)]
+            with tempfile.TemporaryDirectory() as scratch:
+                fit = Fit(config.backbone, config.backbone.learning_rate or DEFAULT_RATES[config.training],
+                          Path(scratch), device, own & 0x7FFFFFFF)  # fmt: skip
+                training.append({"member": k, **train(classifier, [table[i] for i in chosen],
+                                                      [table[i] for i in split["stop"]], fit)})  # fmt: skip
+        members.append(Member(classifier, spread, centre))
+    scorer = Backbones(tuple(members), config.input, config.max_tokens)
+    sides = [rows[c].tolist() for c in (("left", "right") if pairs else ("left",))]
+    scores = [finite(scorer.score(rows["prompt"].tolist(), t), t, "the trained reward") for t in sides]
+    if pairs:
+        texts = np.concatenate([s[split["train"]] for s in scores]).mean(axis=0)
+        members = [Member(m.classifier, 1.0, -float(c)) for m, c in zip(members, texts, strict=True)]
+        scorer, scores = Backbones(tuple(members), config.input, config.max_tokens), [s - texts for s in scores]
+    model = members[0].classifier.model
+    about = {
+        "spec": artifact.spec, "sha256": artifact.sha256, "licence": artifact.licence, "max_tokens": config.max_tokens,
+        "architecture": type(getattr(model, "base_model", model)).__name__,
+        "parameters": sum(p.numel() for p in model.parameters()), "dtype": str(model.dtype).removeprefix("torch."),
+        "trained_parameters": training[0].pop("trained_parameters"),
+    }  # fmt: skip
+    for other in training[1:]:
+        other.pop("trained_parameters")
+    facts = {
+        "encoder": about,
+        "hyper_parameters": {**config.backbone.model_dump(mode="json"), "training": config.training,
+                             "learning_rate": config.backbone.learning_rate or DEFAULT_RATES[config.training]},
+        "affine": [{"scale": m.scale, "shift": m.shift} for m in members],
+    }  # fmt: skip
+    limits = ("What the pretrained backbone carries over into the reward was not examined here.",)
+
+    def save(out: Path) -> str:
+        digests = {}
+        for k, m in enumerate(members):
+            folder = out / f"member_{k}"
+            _save(m.classifier, folder, config, artifact)
+            digests[str(k)] = digest_file(folder / FILES[config.training]).sha256
+        return digest_facts(digests)
+
+    return Learned(scorer, scores[0], scores[1] if pairs else None, tuple(training), facts, limits, save)
+
+
+def load_backbones(config: TrainedReward, facts: Mapping[str, Any], out: Path, *, device: str) -> Backbones:
+    """Load what `save` wrote. Raises BadInput when weights or backbone are not the recorded ones."""
+    artifact = resolve(config.encoder, sha256=config.encoder_sha256)
+    same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
+    paths = [out / f"member_{k}" / FILES[config.training] for k in range(int(facts["members"]))]
+    for path in paths:
+        if not path.is_file():
+            raise BadInput(f"{path}: missing; the reward model cannot be loaded without its weights")
+    found = digest_facts({str(k): digest_file(p).sha256 for k, p in enumerate(paths)})
+    same_as_recorded(str(out / "member_*"), facts["weights_sha256"], found)
+    members = tuple(
+        Member(_saved(artifact, path.parent, config, device), float(a["scale"]), float(a["shift"]))
+        for path, a in zip(paths, facts["affine"], strict=True)
+    )
+    return Backbones(members, facts["input"], int(facts["encoder"]["max_tokens"]))
+
+
+def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) -> Classifier:
+    """The pretrained model with a new scalar head (and, for LoRA, adapters), ready to train."""
+    import torch
+
+    torch.manual_seed(seed)
+    classifier, missing = _opened(artifact.spec, artifact.path, artifact.path, config, device)
+    if config.training == "full":
+        return classifier
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    new = sorted({name.rpartition(".")[0].rpartition(".")[2] or name for name in missing} | {"score", "classifier"})
+    own = {name.rpartition(".")[2] for name, _ in classifier.model.named_modules()}
+    lora = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=config.backbone.rank, lora_alpha=config.backbone.alpha,
+        lora_dropout=config.backbone.dropout, target_modules="all-linear",
+        modules_to_save=[n for n in new if n in own],
+    )  # fmt: skip
+    return Classifier(classifier.spec, get_peft_model(classifier.model, lora), classifier.tokenizer)
+
+
+def _opened(
+    spec: str, tokenizer_from: Path, model_from: Path, config: TrainedReward, device: str
+) -> tuple[Classifier, list[str]]:
+    """A classifier with one label, and the names of weights its folder does not hold."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(tokenizer_from)
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
+                model_from, num_labels=1, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError) as e:
+        raise BadInput(
+            f"{spec}: no scalar head can be put on it: expected a folder with an encoder or decoder that transformers "
+            f"knows as a sequence classifier, its tokenizer and safetensors weights ({e})"
+        ) from None
+    limit = token_limit(model.config, tokenizer)
+    if config.max_tokens > limit:
+        raise BadInput(f"{spec}: reward.max_tokens is {config.max_tokens}, but it reads at most {limit}")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.pad_token_id is None:
+            raise BadInput(f"{spec}: its tokenizer has neither a padding nor an end token; batches cannot be filled up")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return Classifier(spec, model.to(device), tokenizer), sorted(loading["missing_keys"])
+
+
+def _save(classifier: Classifier, folder: Path, config: TrainedReward, artifact: Artifact) -> None:
+    if config.training == "lora":
+        # Where the base model lay on this machine is nobody's business; its spec finds it again.
+        classifier.model.peft_config["default"].base_model_name_or_path = artifact.spec
+        classifier.model.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)
+        return
+    classifier.model.config.name_or_path = artifact.spec
+    classifier.model.save_pretrained(folder)
+    classifier.tokenizer.save_pretrained(folder)
+
+
+def _saved(artifact: Artifact, folder: Path, config: TrainedReward, device: str) -> Classifier:
+    if config.training == "full":
+        classifier = _opened(str(folder), artifact.path, folder, config, device)[0]
+    else:
+        from peft import PeftModel
+
+        with restored():  # the new head's random numbers are replaced by the saved one
+            base = _opened(artifact.spec, artifact.path, artifact.path, config, device)[0]
+        model: Any = PeftModel.from_pretrained(base.model, str(folder))
+        classifier = Classifier(str(folder), model, base.tokenizer)
+    classifier.model.requires_grad_(False).eval()
+    return classifier
