@@ -39,7 +39,7 @@ def gather(
     read beside the audit prompts.
     """
     is_base = iteration == BASE
-    base = None if is_base else read_table(job.run / BASE / "audit.parquet", AUDIT)
+    base = None if is_base else job.rescored(read_table(job.run / BASE / "audit.parquet", AUDIT))
     if base is not None and ratings is not None:
         rows, base = with_ratings(rows, ratings), with_ratings(base, ratings)
     kept = held_out or HeldOut()

@@ -20,6 +20,21 @@ def learned(run: Run, iteration: str) -> str | None:
     return f"{TOLD[features[0]['verdict']].format(iteration)}: {printable(str(found.detail['in_words']))}"
 
 
+def refitted(run: Run) -> list[str]:
+    """A sentence for every time the reward model was fitted again on people's judgements of the newest policy."""
+    found = []
+    for grow, facts in run.refits():
+        name = "pair_accuracy" if "pair_accuracy_after" in facts else "pearson"
+        values = [facts[f"{name}_{when}"] for when in ("before", "after")]
+        shown = " -> ".join("not measured" if v is None else f"{v:.2f}" for v in values)
+        found.append(
+            f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements ({facts['raters']} "
+            f"raters) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, digest "
+            f"{facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is scored by the new one."
+        )
+    return found
+
+
 def alarms(run: Run) -> tuple[str, ...]:
     """The false-alarm rate and power of the run's policy, where `restaudit calibrate RUN` has measured them."""
     path = run.path / "report" / FILE

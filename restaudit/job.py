@@ -13,7 +13,7 @@ import pandas as pd
 from restaudit.config import Config, SamplingConfig
 from restaudit.console import Reporter
 from restaudit.errors import Halted
-from restaudit.record import BASE, PROMPTS, SCORED, read_table
+from restaudit.record import BASE, PROMPTS, RESCORED, RESCORED_FILE, SCALE, SCORED, read_table
 from restaudit.steps import Content, Writer, seed_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Job:
         self.artifacts = artifacts
         self._tables: dict[str, pd.DataFrame] = {}
         self._once: dict[str, Any] = {}
+        self.reward_folder = self.run / REWARD
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -90,7 +91,21 @@ class Job:
         """The reward model the run folder holds."""
         from restaudit.reward import load_reward
 
-        return load_reward(self.config.reward, self.run / REWARD, device=self.device)
+        return load_reward(self.config.reward, self.reward_folder, device=self.device)
+
+    def use_reward(self, name: str) -> None:
+        """From here on, use the reward model that was fitted again before the Grow step of this name, and its scale."""
+        self.reward_folder = self.run / REWARD / name
+        for cached in ("reward", "scale"):
+            self.__dict__.pop(cached, None)
+
+    def rescored(self, base: pd.DataFrame) -> pd.DataFrame:
+        """The base policy's audited samples with the reward in use (they were scored by the first one)."""
+        path = self.reward_folder / RESCORED_FILE
+        if not path.exists():
+            return base
+        now = read_table(path, RESCORED).set_index("sample_id").loc[base["sample_id"]]
+        return base.assign(**{c: now[c].to_numpy() for c in RESCORED[1:]})
 
     @cached_property
     def human(self) -> HumanScore:
@@ -122,7 +137,7 @@ class Job:
 
         from restaudit.reward.scale import Scale
 
-        return Scale.from_json(json.loads((self.run / REWARD / "scale.json").read_text(encoding="utf-8")))
+        return Scale.from_json(json.loads((self.reward_folder / SCALE).read_text(encoding="utf-8")))
 
     def weights(self, iteration: str) -> Path | None:
         """Where an iteration's trained weights are; None for a base policy that is the checkpoint itself."""
@@ -171,7 +186,7 @@ class Job:
 
         members = self.reward.score(self.prompt_texts(rows), rows["text"].tolist())
         reward, spread = combine(members, self.config.reward.ensemble)
-        scaled = self.scale.apply(reward) if (self.run / REWARD / "scale.json").exists() else np.full(len(rows), np.nan)
+        scaled = self.scale.apply(reward) if (self.reward_folder / SCALE).exists() else np.full(len(rows), np.nan)
         return rows.assign(reward=reward, reward_01=scaled, reward_spread=spread)
 
     def with_human(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,8 @@ import pandas as pd
 from restaudit.audit import audit
 from restaudit.evidence import remember_known
 from restaudit.job import ADAPTER, REWARD, Job, as_facts
-from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, TRAIN, read_table, write_json, write_table
+from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, SCALE, TRAIN, read_table, write_json, write_table
+from restaudit.refit import refit
 from restaudit.select import kept_set
 from restaudit.steps import Content
 
@@ -39,6 +40,7 @@ def rest(job: Job) -> None:
     audit(job, BASE, policy=BASE)
     policy = BASE
     for g in range(1, loop.grow_steps + 1):
+        refit(job, g, policy)
         grow(job, g, policy)
         score(job, g)
         for i in range(1, loop.improve_steps + 1):
@@ -76,7 +78,7 @@ def fit_scale(job: Job) -> None:
         rows["reward_01"] = scale.apply(rows["reward"].to_numpy())
         (out / REWARD).mkdir()
         (out / BASE).mkdir(parents=True)
-        write_json(scale.to_json(), out / REWARD / "scale.json")
+        write_json(scale.to_json(), out / REWARD / SCALE)
         write_table(rows, out / BASE / "d_eval.parquet", D_EVAL)
         return as_facts({"d_eval_reward": rows["reward"].mean()})
 
@@ -148,6 +150,8 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
         before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
+        if job.reward_folder != job.run / REWARD:  # the reward was fitted again since these were scored
+            before = job.scored(before)
         best, best_epoch = before, 0
         tried: list[float] = []
         rate = config.learning_rate * config.lr_decay ** (i - 1)

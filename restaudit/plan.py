@@ -96,6 +96,8 @@ def planned_steps(config: Config) -> list[str]:
     steps = ["plan", REWARD, HUMAN, *(["g00/bc"] if loop.bc.epochs else []), "scale"]
     steps += [*(["known"] if remembers_known(config) else []), f"{BASE}/audit"]
     for g in range(1, loop.grow_steps + 1):
+        if g > 1 and isinstance(config.reward, TrainedReward) and config.reward.refit is not None:
+            steps += [f"g{g:02d}/refit/wait", f"g{g:02d}/refit"]
         steps += [f"g{g:02d}/grow", f"g{g:02d}/score"]
         for iteration in planned_iterations(loop.grow_steps, loop.improve_steps):
             if iteration.startswith(f"g{g:02d}/"):

@@ -33,6 +33,8 @@ GROW = (*SCORED, "origin", "human")
 KEPT = ("sample_id", "prompt_id", "reward_01", "threshold")
 AUDIT = (*SCORED, "human", "kl", "kl_tokens")
 D_EVAL = SCORED
+RESCORED = ("sample_id", "reward", "reward_01", "reward_spread")
+RESCORED_FILE, SCALE = "base.parquet", "scale.json"
 # One row a benchmark item and metric; `cluster` is the template or kind it shares with other items, or None.
 ITEMS = ("task", "item_id", "cluster", "metric", "value", "group")
 # People's ratings as a look took them; `iteration` is that of the sample, `look` counts from 1. `anchor`: a sample of
@@ -210,6 +212,10 @@ class Run:
         if last is None or last.step.endswith("/override"):
             return None
         return Halt(last.step.removesuffix("/halt"), tuple(last.content.get("gates", ())))
+
+    def refits(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Every time the reward was fitted again: before which Grow ("g02"), and what the ledger says of it."""
+        return [(e.step.removesuffix("/refit"), e.content) for e in self.events if e.step.endswith("/refit")]
 
     def overrides(self) -> list[Override]:
         """Every time somebody let this run go on after HALT, in order. A report shows them before anything else."""

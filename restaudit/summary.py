@@ -13,7 +13,7 @@ from rich.table import Table
 
 from probes.base import Measurement
 from restaudit.gates import Decision, GateResult
-from restaudit.headline import alarms, learned
+from restaudit.headline import alarms, learned, refitted
 from restaudit.record import BASE, Run
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
         console.print()
         console.print(_gates(some))
     told = learned(run, iterations[-1])
-    for line in (*([told] if told else []), *alarms(run)):
+    for line in (*([told] if told else []), *refitted(run), *alarms(run)):
         console.print()
         console.print(line, markup=False)
     console.print()

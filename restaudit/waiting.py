@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from restaudit.rating import TaskSet
 
 WHEN = "rated_at.parquet"
+REFIT = "/refit"
 TOGETHER = "the base policy's samples are rated together with those of the first iteration, blinded and mixed"
 GIVEN = ["item_id", "rater", "dimension", "score", "scale_min", "scale_max", "submitted_at", "source"]
 # Whatever order people rated in, the same ratings are the same table.
@@ -52,7 +53,8 @@ def check_ratings(record: Run) -> None:
 
     Task files that are gone are written again. Raises BadInput where human/ holds other tasks than this run drew.
     """
-    _tasks(record, _waited_for(record))
+    if not _waited_for(record).endswith(REFIT):
+        _tasks(record, _waited_for(record))
     if (missing := what_is_missing(record)) is not None:
         raise Waiting(missing)
 
@@ -62,6 +64,10 @@ def what_is_missing(record: Run) -> str | None:
     from restaudit.rating import load_tasks, progress, task_sets
 
     iteration, run = _waited_for(record), record.path
+    if iteration.endswith(REFIT):
+        from restaudit import refit
+
+        return refit.what_is_missing(record, iteration.removesuffix(REFIT))
     name = tasks_name(iteration)
     if name not in {t.name for t in task_sets(run)}:
         return f"{run / 'human'}: the rating tasks of {iteration} are gone; restaudit resume {run} writes them again"

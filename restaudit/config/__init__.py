@@ -43,6 +43,7 @@ from restaudit.config.reward import (
     HeadConfig,
     HfReward,
     PythonReward,
+    RefitConfig,
     RewardConfig,
     TrainedReward,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "PythonReward",
     "PythonToxicity",
     "ReferenceHuman",
+    "RefitConfig",
     "RewardConfig",
     "RowAction",
     "RowRules",

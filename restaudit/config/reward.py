@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from restaudit.config.data import TableSource
 from restaudit.config.section import Section
@@ -48,6 +48,23 @@ class BackboneConfig(Section):
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
+class RefitConfig(Section):
+    """Fit the reward again before every later Grow step, with people's judgements of the newest policy's texts.
+
+    The run pauses before each (exit code 3) until `samples` D_eval texts are judged on `scale`, which must be that of
+    the ratings the reward was trained on; for a reward of pairs any scale will do.
+    """
+
+    samples: int = Field(60, ge=2)
+    scale: tuple[float, float] = (1, 7)
+
+    @model_validator(mode="after")
+    def _scale(self) -> RefitConfig:
+        if self.scale[0] >= self.scale[1]:
+            raise ValueError("scale: expected the lowest and a larger highest score, for example [1, 7]")
+        return self
+
+
 class TrainedReward(Section):
     """A reward model trained here: Bradley-Terry on pairs, regression on scalar ratings.
 
@@ -74,6 +91,7 @@ class TrainedReward(Section):
     head: HeadConfig = HeadConfig()
     backbone: BackboneConfig = BackboneConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+    refit: RefitConfig | None = None
 
 
 class HfReward(Section):

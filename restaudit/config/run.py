@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from restaudit.config.audit import AuditConfig
 from restaudit.config.data import DataConfig
@@ -12,7 +12,7 @@ from restaudit.config.gates import DEFAULT_GATES, GatePolicy
 from restaudit.config.human import HumanConfig, NoHuman
 from restaudit.config.loop import LoopConfig
 from restaudit.config.policy import PolicyConfig
-from restaudit.config.reward import RewardConfig
+from restaudit.config.reward import RewardConfig, TrainedReward
 from restaudit.config.section import Section
 
 
@@ -31,3 +31,11 @@ class Config(Section):
     loop: LoopConfig = LoopConfig()
     audit: AuditConfig = AuditConfig()
     gates: GatePolicy = DEFAULT_GATES
+
+    @model_validator(mode="after")
+    def _refit(self) -> Config:
+        asked = isinstance(self.reward, TrainedReward) and self.reward.refit is not None
+        if asked and (self.loop.improve_steps == 0 or self.loop.grow_steps < 2):
+            raise ValueError("reward.refit: the reward is fitted again between Grow steps, after a policy was trained; "
+                             "it needs loop.grow_steps of 2 or more and loop.improve_steps of 1 or more")  # fmt: skip
+        return self

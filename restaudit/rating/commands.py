@@ -90,8 +90,9 @@ def export(
         "seed": seed,
     }
     free = all(v is None for v in options.values())
-    if name is None and free and record.state == "waiting":
-        name = record.events[-1].step.removesuffix("/wait").replace("/", "-")
+    last = record.events[-1].step if record.events else ""
+    if name is None and free and record.state == "waiting" and not last.endswith("/refit/wait"):
+        name = last.removesuffix("/wait").replace("/", "-")
     if free and name in {t.name for t in task_sets(folder)}:
         tasks = load_tasks(folder, str(name))
     else:

@@ -137,7 +137,8 @@ def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *
         digests = {}
         for k, m in enumerate(members):
             folder = out / f"member_{k}"
-            _save(m.classifier, folder, config, artifact)
+            with quiet_loading():
+                _save(m.classifier, folder, config, artifact)
             digests[str(k)] = digest_file(folder / FILES[config.training]).sha256
         return digest_facts(digests)
 

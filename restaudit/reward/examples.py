@@ -84,7 +84,7 @@ def examples(
     """Turn judgements in long form (restaudit.data.feedback) into examples.
 
     Items are held out by a hash of their prompt, so that responses to one prompt never straddle the split, or of the
-    response where the data has fewer than 10 prompts (texts that stand alone). The seed plays no part: the same data
+    response where there is no prompt or the data has fewer than 10 (texts that stand alone). The seed plays no part: the same data
     always holds out the same items. Raises BadInput when the objective does not fit the data or a split is empty.
     """
     fitting: Objective = "bradley_terry" if kind == "pairs" else "regression"
@@ -97,7 +97,7 @@ def examples(
     key = rows["prompt"].map(normalise)
     by_prompt = key.nunique() >= MIN_PROMPTS
     text = rows["left"] if kind == "ratings" else rows["left"] + "\0" + rows["right"]
-    rows["unit"] = key if by_prompt else text.map(normalise)
+    rows["unit"] = key.where(by_prompt & (key != ""), text.map(normalise))
     rows["split"] = _split(rows["unit"], held_out_share)
     # An item that the training raters never rated cannot train; it can still be judged.
     rows = rows[(rows["split"] == "held_out") | rows["target"].notna()].reset_index(drop=True)

@@ -26,6 +26,7 @@ from restaudit.reward.validate import validate
 
 if TYPE_CHECKING:
     from restaudit.data.feedback import Feedback
+    from restaudit.reward.fresh import Fresh
 
 VALIDATION = "validation.parquet"
 UNITS = {"regression": "rating units (mean of raters)", "bradley_terry": "log-odds of being preferred (Bradley-Terry)"}
@@ -109,25 +110,36 @@ def fit(
 
 
 def build_trained(
-    config: TrainedReward, out: Path, *, rules: RowRules, device: str, seed: int, purpose: str = PURPOSE
+    config: TrainedReward,
+    out: Path,
+    *,
+    rules: RowRules,
+    device: str,
+    seed: int,
+    purpose: str = PURPOSE,
+    fresh: Fresh | None = None,
 ) -> TrainedModel:
     """Read the judgements, train, and write weights, dossier.json, validation.parquet and compute.json into `out`.
 
-    The same judgements, encoder, configuration, seed and machine give the same files bit for bit, but for compute.json.
+    `fresh` judgements are added to those of the source, and their raters to the training raters. The same judgements, encoder, configuration, seed and machine give the same files bit for bit, but for compute.json.
     """
     from restaudit.data.feedback import load_feedback
 
     feedback = load_feedback(config.data, rules, ties=config.ties)
     artifact = resolve(config.encoder, sha256=config.encoder_sha256, licence=config.encoder_licence)
     began = time.monotonic()
+    table = feedback.table if fresh is None else fresh.added_to(feedback.kind, feedback.table)
+    config = config if fresh is None else fresh.raters(config)
     try:
-        fitted = fit(feedback.kind, feedback.table, _learner(config, artifact, device, seed), config, seed=seed)
+        fitted = fit(feedback.kind, table, _learner(config, artifact, device, seed), config, seed=seed)
     except BadInput as e:
         raise BadInput(f"{config.data.source}: {e}") from None
     out.mkdir(parents=True, exist_ok=True)
     weights = fitted.learned.save(out)
     write_validation(fitted, out / VALIDATION)
-    facts = _facts(config, feedback, fitted, seed)
+    facts = _facts(config, feedback, table, fitted, seed)
+    if fresh is not None:
+        facts["refit"] = fresh.facts()
     facts |= {"purpose": purpose, "weights_sha256": weights}
     facts["digest"] = _digest(facts)
     write_dossier(out, facts)
@@ -178,9 +190,10 @@ def write_validation(fitted: Fitted, path: Path) -> None:
     write_table(table, path, list(table.columns))
 
 
-def _facts(config: TrainedReward, feedback: Feedback, fitted: Fitted, seed: int) -> dict[str, Any]:
+def _facts(
+    config: TrainedReward, feedback: Feedback, judgements: pd.DataFrame, fitted: Fitted, seed: int
+) -> dict[str, Any]:
     data, raters = fitted.examples, fitted.examples.raters
-    judgements = feedback.table
     unnamed = int(judgements["rater"].isna().sum())
     limits = [*LIMITS, *fitted.learned.limits, *beaten_by(fitted.validation)]
     if not raters.used:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from reports import series
 from reports.viewer import charts, reading, samples, tables, words
-from restaudit.headline import alarms, learned
+from restaudit.headline import alarms, learned, refitted
 from restaudit.record import Run, Summary
 
 
@@ -85,7 +85,7 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
 def _told(run: Run, view: reading.Overview) -> None:
     """What the policy learned at people's expense, and how good the alarms are, where either is known."""
     told = learned(run, view.iterations[-1])
-    for line in (*([told] if told else []), *alarms(run)):
+    for line in (*([told] if told else []), *refitted(run), *alarms(run)):
         st.text(line)
 
 
