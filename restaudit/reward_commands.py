@@ -1,11 +1,10 @@
-"""`restaudit reward train | validate | stress | dossier | diff`: a reward model in the open, without a ReST run too.
+"""`restaudit reward train | validate | stress | declare | dossier | diff`: a reward model in the open, run or no run.
 
 Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the command line.
 """
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +31,8 @@ class Format(StrEnum):
     """How a dossier is shown."""
 
     MARKDOWN = "md"
+    HTML = "html"
+    CARD = "card"
     JSON = "json"
 
 
@@ -135,6 +136,7 @@ def stress_(
     """Spoil real texts in ways that make none better, search for exploits, and list what the reward pays for."""
     from restaudit.record import write_json
     from restaudit.reward.alone import opened, scorer, texts_of
+    from restaudit.reward.document.material import beside
     from restaudit.reward.stress import stress
     from restaudit.reward.stress.search import BUDGET
 
@@ -144,8 +146,9 @@ def stress_(
         scorer(alone, where), real.prompts, real.texts, real.human, seed=seed,
         budget=BUDGET if budget is None else budget,
     )  # fmt: skip
-    report = {**tested.to_json(), "texts_are": real.about, "human_is": real.human_is}
-    path = out or _stress_path(folder)
+    about = {"reward_digest": _facts(where)["digest"], "texts_are": real.about, "human_is": real.human_is}
+    report = {**tested.to_json(), **about}
+    path = out or beside(folder) / STRESS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, path)
     _said(_facts(where), report)
@@ -155,27 +158,44 @@ def stress_(
 @reward.command("dossier")
 def dossier(
     folder: Folder,
-    output: Annotated[Format, typer.Option("--format", help="md: a page to read; json: the facts.")] = Format.MARKDOWN,
+    output: Annotated[
+        Format,
+        typer.Option("--format", help="md or html: a page to read; card: for the Hugging Face hub; json: fields."),
+    ] = Format.MARKDOWN,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to (default: printed).")] = None,
 ) -> None:
-    """The dossier with its verdict: what it was made from, how well it predicts people, and where it breaks."""
+    """The dossier, failures first: what it was made from, how it predicts people, where it breaks, what nobody said."""
     from restaudit.reward.alone import opened
-    from restaudit.reward.card import markdown
+    from restaudit.reward.document import document_of, render
+
+    _written(render(document_of(folder, opened(folder)[1]), output.value), out, "dossier")
+
+
+@reward.command("declare")
+def declare(
+    folder: Folder,
+    given: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="A filled template to check and keep.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the template goes (default: printed).")
+    ] = None,
+) -> None:
+    """What only people can say (raters, pay, approval …): print a template to fill, or keep a filled one."""
+    from restaudit.reward.alone import opened
+    from restaudit.reward.document.declaring import keep, to_fill
 
     _, where = opened(folder)
-    facts, report = _facts(where), _stress(folder)
-    if output is Format.JSON:
-        text = json.dumps({**facts, "stress": report}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    else:
-        text = markdown(facts, report)
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as e:
-            raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
-        typer.echo(f"dossier: {out}")
+    if given is None:
+        if out is not None and out.exists():
+            raise BadInput(f"{out}: is there already, perhaps with answers; name another file with --out")
+        _written(to_fill(folder, where), out, "template")
+        return
+    if out is not None:
+        raise BadInput("--out names where a template goes; declarations given by --from have their own place")
+    kept, path = keep(folder, where, given)
+    typer.echo(f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in {path}")
+    typer.echo(f"next: restaudit reward dossier {folder}")
 
 
 @reward.command("diff")
@@ -207,19 +227,12 @@ def _facts(folder: Path) -> dict[str, Any]:
     return read_any(folder)
 
 
-def _stress_path(folder: Path) -> Path:
-    """Never into a run's own reward_model/: the ledger has its files, and no others belong there."""
-    return folder / "report" / STRESS if (folder / "plan.json").is_file() else folder / STRESS
-
-
-def _stress(folder: Path) -> dict[str, Any] | None:
-    path = _stress_path(folder)
-    if not path.is_file():
-        return None
+def _written(text: str, out: Path | None, what: str) -> None:
+    if out is None:
+        typer.echo(text, nl=False)
+        return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise BadInput(f"{path}: cannot be read ({e}); make it anew with restaudit reward stress {folder}") from None
-    if not isinstance(found, dict) or "findings" not in found:
-        raise BadInput(f"{path}: not a stress report; make it anew with restaudit reward stress {folder}")
-    return found
+        out.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
+    typer.echo(f"{what}: {out}")

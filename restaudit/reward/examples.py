@@ -84,8 +84,9 @@ def examples(
     """Turn judgements in long form (restaudit.data.feedback) into examples.
 
     Items are held out by a hash of their prompt, so that responses to one prompt never straddle the split, or of the
-    response where there is no prompt or the data has fewer than 10 (texts that stand alone). The seed plays no part: the same data
-    always holds out the same items. Raises BadInput when the objective does not fit the data or a split is empty.
+    response where there is no prompt or the data has fewer than 10 (texts that stand alone). The seed plays no part:
+    the same data always holds out the same items. Raises BadInput when the objective does not fit the data or a split
+    is empty.
     """
     fitting: Objective = "bradley_terry" if kind == "pairs" else "regression"
     if objective not in ("auto", fitting):

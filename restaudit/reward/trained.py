@@ -121,7 +121,8 @@ def build_trained(
 ) -> TrainedModel:
     """Read the judgements, train, and write weights, dossier.json, validation.parquet and compute.json into `out`.
 
-    `fresh` judgements are added to those of the source, and their raters to the training raters. The same judgements, encoder, configuration, seed and machine give the same files bit for bit, but for compute.json.
+    `fresh` judgements are added to those of the source, and their raters to the training raters. The same judgements,
+    encoder, configuration, seed and machine give the same files bit for bit, but for compute.json.
     """
     from restaudit.data.feedback import load_feedback
 

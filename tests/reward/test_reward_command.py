@@ -1,4 +1,4 @@
-"""`restaudit reward train | stress | dossier | diff`: a reward model in the open, without a ReST run."""
+"""`restaudit reward train | stress | declare | dossier | diff`: a reward model in the open, without a ReST run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from restaudit.cli import app
 from restaudit.errors import BadInput
-from restaudit.reward.card import markdown, missing
 from restaudit.reward.compare import ABSENT, differences
+from restaudit.reward.document.as_json import SCHEMA
 from restaudit.reward.verdict import verdict
 
 GOOD, BAD = "A warm and honest film.", "Dull, loud and far too long."
@@ -55,19 +55,45 @@ def test_a_reward_is_stressed_and_its_dossier_lists_failures_first(made: Path) -
     assert report["failures"]
     assert "warm" in {w["word"] for w in report["paid_words"]["words"] if w["verdict"] == "FAIL"}
     page = call("dossier", "one").output
-    assert page.index("## Failures") < page.index("## What it is for")
-    assert "“warm”" in page
+    assert page.index("## Failures") < page.index("## Summary") < page.index("## What it is for")
+    assert "| warm |" in page
     assert "NOT ESTABLISHED" in page
     again = call("dossier", "one", "--out", "page.md")
     assert again.exit_code == 0
     assert (made / "page.md").read_text(encoding="utf-8") == page
 
 
-def test_the_dossier_as_json_holds_the_stress_report_or_null(made: Path) -> None:
-    facts = json.loads(call("dossier", "one", "--format", "json").output)
-    assert facts["kind"] == "python"
-    assert facts["stress"] is None
-    assert "raters" in missing(facts)
+@pytest.mark.parametrize(
+    ("form", "start"), [("html", "<!doctype html>"), ("card", "---\n"), ("json", "{"), ("md", "# ")]
+)
+def test_the_dossier_comes_in_four_formats(made: Path, form: str, start: str) -> None:
+    page = call("dossier", "one", "--format", form).output
+    assert page.startswith(start)
+    assert "NOT ESTABLISHED" in page
+    assert call("dossier", "one", "--format", form).output == page
+
+
+def test_the_dossier_as_json_says_what_is_missing_and_null_where_nobody_stressed_it(made: Path) -> None:
+    found = json.loads(call("dossier", "one", "--format", "json").output)
+    assert (found["schema"], found["kind"], found["failures"]) == (SCHEMA, "python", None)
+    assert "raters.counts" in {g["key"] for g in found["gaps"]}
+
+
+def test_declarations_are_filled_in_checked_and_shown(made: Path) -> None:
+    assert call("declare", "one", "--out", "mine.yaml").exit_code == 0
+    assert "is there already" in str(call("declare", "one", "--out", "mine.yaml").exception)
+    filled = yaml.safe_load((made / "mine.yaml").read_text(encoding="utf-8"))
+    filled["answers"]["raters.pool"] = "readers of one magazine"
+    (made / "mine.yaml").write_text(yaml.safe_dump(filled), encoding="utf-8")
+    assert "declared_by: empty" in str(call("declare", "one", "--from", "mine.yaml").exception)
+    signed = {**filled, "declared_by": "Ada", "date": "2026-05-01"}
+    (made / "mine.yaml").write_text(yaml.safe_dump(signed), encoding="utf-8")
+    kept = call("declare", "one", "--from", "mine.yaml")
+    assert kept.exit_code == 0
+    assert "declared by Ada: 1 answers" in kept.output
+    page = call("dossier", "one").output
+    assert "**Which pool of people were they drawn from?** DECLARED" in page
+    assert "readers of one magazine" in page
 
 
 def test_two_builds_of_the_same_say_the_same_and_of_another_say_where_they_part(made: Path) -> None:
@@ -110,14 +136,6 @@ def test_a_trivial_rule_that_does_as_well_means_do_not_train_against_it() -> Non
     assert verdict({"validation": [judgement(0.66, 0.6)], "limits": []}, None)[0] == "NOT ESTABLISHED"
     assert verdict({"validation": "MISSING", "limits": []}, stress)[0] == "NOT ESTABLISHED"
     assert verdict({"validation": [judgement(None, 0)], "limits": []}, stress)[0] == "NOT ESTABLISHED"
-
-
-def test_text_that_tries_markup_stays_text() -> None:
-    facts = {"name": "x|<script>", "purpose": "a\n# b [c](d)", "limits": [], "validation": "MISSING"}
-    page = markdown(facts, None)
-    assert "<script>" not in page
-    assert "\n# b" not in page
-    assert "\\[c\\]" in page
 
 
 def test_differences_name_the_path_and_what_is_absent() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from restaudit.data.adapters import d2t, hh, pandalm, reviews, self_instruct, table, vader, xstest
+from restaudit.data.adapters import d2t, hh, llmbar, pandalm, reviews, self_instruct, table, vader, xstest
 from restaudit.data.records import Feedbacks, Prompts
 from restaudit.data.tables import Opened
 
@@ -16,6 +16,7 @@ FEEDBACK: Mapping[str, Callable[[Opened], Feedbacks]] = {
     "vader_lexicon": vader.lexicon,
     "vader_snippets": vader.snippets,
     "hh": hh.pairs,
+    "llmbar": llmbar.pairs,
     "pandalm": pandalm.pairs,
     "d2t": d2t.ratings,
 }

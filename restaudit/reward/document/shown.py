@@ -1,0 +1,88 @@
+"""Text of unknown origin made fit to be shown: as it is, on one line, and as nothing but text in every format."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from restaudit.record import printable
+from restaudit.reward.document.tables import number
+
+MOST_IN_CELL = 240
+MOST_IN_ANSWER = 1500
+NEWLINE, CUT = " ⏎ ", " […] "
+FORMULA = "=+-@"
+# Format characters that scripts and emoji need; every other one is invisible and may hide something.
+JOINERS = "\u200c\u200d"
+NUMBERS = re.compile(r"[+-]?\d[\d.,e+-]*(?: to [+-]?\d[\d.,e+-]*)?(?: \([\d.]+ level\))?")
+ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+MARKUP = frozenset("\\`*_{}[]|#~$@!^")
+LINK = re.compile(r"(?i)(?:(?<=[a-z]):(?=//))|(?:(?<=\bwww)\.)")
+
+
+def plain(text: str, most: int = MOST_IN_CELL) -> str:
+    """One line of about `most` characters, cut in the middle, that only shows: no control, reordering, invisible ones.
+
+    Line breaks become “⏎”. Text that a spreadsheet would take for a formula is given an apostrophe in front.
+    """
+    lines = [" ".join(part.split()) for part in re.split(r"\r\n|\r|\n", str(text).strip("\r\n"))]
+    line = printable(NEWLINE.join(lines)).strip()
+    line = "".join("\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line)
+    if len(line) > most:
+        tail = most // 3
+        line = f"{line[: most - tail]}{CUT}{line[-tail:]}"
+    return f"'{line}" if line[:1] in FORMULA and line and not NUMBERS.fullmatch(line) else line
+
+
+def markdown_text(text: str, most: int = MOST_IN_CELL) -> str:
+    """Text that Markdown (CommonMark and GitHub's) shows as it is: no markup, no links, no block of its own."""
+    if NUMBERS.fullmatch(plain(text, most)):
+        return plain(text, most)
+    line = "".join(f"\\{c}" if c in MARKUP else ENTITIES.get(c, c) for c in plain(text, most))
+    line = LINK.sub(lambda m: f"\\{m.group()}", line)
+    line = re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
+    return f"\\{line}" if line[:1] in "+-=" and line else line
+
+
+def sentence(text: str) -> str:
+    """With a capital letter in front and one full stop behind."""
+    return f"{text[:1].upper()}{text[1:].rstrip(' .')}." if text else ""
+
+
+def lines_of(value: Any) -> list[tuple[str, str]]:
+    """Plain JSON as (label, text) lines in its own order; the label is "" for a single value or an item of a list."""
+    return _flat("", value)
+
+
+def _flat(label: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        if not value:
+            return [(label, "none")]
+        return [
+            pair
+            for k, v in value.items()
+            for pair in _flat(f"{label} › {_words(str(k))}" if label else _words(str(k)), v)
+        ]
+    if isinstance(value, list | tuple):
+        if not value:
+            return [(label, "none")]
+        if all(not isinstance(v, Mapping | list | tuple) for v in value):
+            if not label:
+                return [("", _scalar(v)) for v in value]
+            return [(label, ", ".join(_scalar(v) for v in value))]
+        return [pair for n, v in enumerate(value, 1) for pair in _flat(f"{label} {n}".strip(), v)]
+    return [(label, _scalar(value))]
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    return number(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""How well the reward agrees with people, beside how well one of those people agrees with the others."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import numpy as np
+import pandas as pd
+
+from probes.base import Measurement
+from probes.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
+from restaudit.reward.validation.judged import Judged
+from restaudit.reward.validation.paired import advantage, agreement, measured, unit_of
+
+
+def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
+    """Agreement and rank correlation with the judges, and both beside a person on the same judgements.
+
+    A person is compared with the others who judged the same item: with their majority (pairs), or their mean (ratings).
+    `less_one_person` is the reward's agreement with the same others less that person's, paired: above 0, the reward
+    predicts the others better than one of them does.
+    """
+    rows, unit = judged.usable, unit_of(judged)
+    name = "pair_accuracy" if judged.kind == "pairs" else "pearson"
+    against = "the majority of the judges" if judged.kind == "pairs" else "the mean of the judges"
+    left_out, why = _left_out(judged)
+    person, less = (unmeasured(why, n=len(left_out)) for _ in range(2))
+    if not why:
+        person = agreement(judged, left_out, "own", **how)
+        less = advantage(judged, left_out, "reward", "own", **how)
+    return [
+        measured(agreement(judged, rows, **how), name, unit, f"the reward against {against}"),
+        measured(_ranks(judged, **how), "spearman", "rho", f"ranks of the reward against {_against_ranks(judged)}"),
+        measured(person, "one_person", unit, "one judge against the others who judged the same item"),
+        measured(less, "less_one_person", unit, "the reward less one judge, against the same others"),
+        measured(_two_agree(judged, **how), "two_people_agree", "share", "two judges of one pair prefer the same"),
+    ][: 5 if judged.kind == "pairs" else 4]
+
+
+def _against_ranks(judged: Judged) -> str:
+    if judged.kind == "ratings":
+        return "ranks of the judges' mean"
+    return "ranks of the share of votes, every pair both ways round"
+
+
+def _ranks(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
+    """Spearman's rho; a pair counts both ways round, so that which response stands left plays no part."""
+    rows = judged.table[judged.table["judged"].notna()]
+    if judged.kind == "ratings":
+        return correlation(table=rows, x="reward", y="judged", kind="spearman", **how)
+    mirrored = rows.assign(reward=-rows["reward"], judged=1 - rows["judged"])
+    both = correlation(table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **how)
+    return Estimate(both.value, len(rows), both.units, both.method, both.intervals, both.reason)
+
+
+def _left_out(judged: Judged) -> tuple[pd.DataFrame, str]:
+    """A row a judgement that others of the same item can be compared with: own vote, reward, and `judged` by them.
+
+    And the reason where there is none.
+    """
+    rows = judged.judgements
+    by_item = rows.groupby("item_id")["judged"]
+    if judged.kind == "pairs":
+        own = np.sign(rows["judged"] - 0.5)
+        others = np.sign(own.groupby(rows["item_id"]).transform("sum") - own)
+        rows = rows.assign(own=own, judged=0.5 + others / 2)[others != 0]
+    else:
+        n = by_item.transform("size")
+        others = (by_item.transform("sum") - rows["judged"]) / (n - 1).where(n > 1)
+        rows = rows.assign(own=rows["judged"], judged=others)[n > 1]
+    return rows, "" if len(rows) else "no item has two judges"
+
+
+def _two_agree(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
+    """Of two judges of one pair drawn at random, the chance that both prefer the same response; every pair once."""
+    if judged.kind == "ratings":
+        return unmeasured("ratings are not decided one way or the other")
+    found = judged.judgements.assign(for_left=lambda t: (t["judged"] > 0.5).astype(float))
+    counts = found.groupby("item_id")["for_left"].agg(["size", "sum"])
+    n, k = counts["size"], counts["sum"]
+    share = ((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1)).where(n > 1)).rename("same")
+    rows = judged.table.assign(same=judged.table["item_id"].map(share), one=1.0)
+    if not rows["same"].notna().any():
+        return unmeasured("no pair has two judges")
+    return ratio_of_sums(table=rows, numerator="same", denominator="one", bounds=SHARE, **how)

@@ -1,0 +1,307 @@
+"""The reward's document: every question answered or MISSING, failures first, the same bytes each time, four formats."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from restaudit.errors import BadInput
+from restaudit.record import write_json
+from restaudit.reward.document import document_of, render
+from restaudit.reward.document.as_json import SCHEMA
+from restaudit.reward.document.fields import STATUSES, all_fields, frameworks, topics
+from restaudit.reward.document.hub_card import HEADINGS
+from restaudit.reward.document.model import Document
+from restaudit.reward.document.of_run import OF_RUN
+from restaudit.reward.document.readings import READINGS
+from restaudit.reward.document.render import FORMATS
+from tests.reward.document_folder import DIGEST, folder, run_folder, stress_report, trained_facts, validation
+
+PYTHON = {"kind": "python", "name": "python/x:y", "purpose": "Counts please.", "unit": "its own", "members": 1,
+          "digest": DIGEST, "data": None, "raters": None, "validation": None, "limits": []}  # fmt: skip
+VOID = {"meta", "br", "hr", "img", "line", "circle", "text"}
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Document:
+    """A stressed, validated, trained reward."""
+    where = folder(tmp_path / "rm", stress=stress_report())
+    return document_of(where, where)
+
+
+# --- the field map ---------------------------------------------------------------------------------------------------
+
+
+def test_the_field_map_covers_every_part_of_both_frameworks_and_names_who_could_answer() -> None:
+    for key, framework in frameworks().items():
+        covered = {part for t in topics() for part in getattr(t, key)}
+        assert covered == set(framework.parts)
+    keys = [f.key for f in all_fields()]
+    assert len(keys) == len(set(keys)) > 60
+    for f in all_fields():
+        assert f.who, f.key
+        assert f.asks.endswith("?"), f.key
+        assert f.facts or f.reading or f.declare, f"{f.key} could never be answered"
+        assert not (f.facts and f.reading), f.key
+        assert (f.status is None) == (not f.facts and not f.reading), f.key
+        assert f.status is None or f.status in STATUSES
+
+
+def test_every_reading_is_named_by_a_field_and_every_named_one_exists() -> None:
+    assert {f.reading for f in all_fields() if f.reading} == READINGS.keys() | OF_RUN.keys()
+
+
+def test_nothing_is_blank(full: Document) -> None:
+    for a in full.answers:
+        if a.status in ("MISSING", "N-A"):
+            assert a.reason, a.key
+            assert a.value is None, a.key
+        else:
+            assert a.value is not None or a.tables, a.key
+            assert a.evidence, a.key
+            assert all(re.fullmatch("[0-9a-f]{64}", e.sha256) for e in a.evidence), a.key
+    assert {a.key for a in full.answers} == {f.key for f in all_fields()}
+
+
+# --- what the answers say --------------------------------------------------------------------------------------------
+
+
+def test_a_trained_rewards_answers_have_their_status(full: Document) -> None:
+    expected = {
+        "data.licence": "RECORDED", "validation.held_out": "MEASURED", "quality.agreement": "MEASURED",
+        "quality.contradictions": "COMPUTED", "quality.noise": "N-A", "raters.pay_band": "MISSING",
+        "model.disagreement": "RECORDED", "compute.energy": "MISSING", "shift.distance": "N-A",
+        "stress.tests": "MEASURED", "governance.approval": "MISSING", "validation.outside": "MISSING",
+    }  # fmt: skip
+    assert {k: full.answer(k).status for k in expected} == expected
+    assert "without a run" in full.answer("shift.distance").reason
+    assert "meter" in full.answer("compute.energy").who
+
+
+def test_a_python_function_has_no_training_and_says_so(tmp_path: Path) -> None:
+    where = folder(tmp_path / "rm", PYTHON)
+    found = document_of(where, where)
+    assert found.answer("model.hyper").status == "N-A"
+    assert "Python function" in found.answer("model.hyper").reason
+    assert found.answer("data.source").status == "MISSING"
+    assert found.failures is None
+    assert "nobody stressed it" in render(found, "md")
+
+
+def test_energy_is_computed_only_where_it_was_metered(tmp_path: Path) -> None:
+    compute = {"seconds": 12.0, "device": "cpu", "energy_kwh": 0.002, "energy_method": "RAPL"}
+    where = folder(tmp_path / "rm", trained_facts(compute=compute))
+    found = document_of(where, where)
+    assert (found.answer("compute.used").status, found.answer("compute.energy").status) == ("RECORDED", "COMPUTED")
+    assert found.answer("compute.energy").value == {"kWh": 0.002, "method": "RAPL"}
+
+
+def test_a_file_of_compute_beside_the_dossier_is_read_and_is_the_evidence(tmp_path: Path) -> None:
+    where = folder(tmp_path / "rm")
+    write_json({"seconds": 3.5, "device": "cpu"}, where / "compute.json")
+    found = document_of(where, where).answer("compute.used")
+    assert found.value["seconds"] == 3.5
+    assert [e.path for e in found.evidence] == ["compute.json"]
+
+
+def test_the_distance_of_a_run_is_a_row_an_iteration_with_its_interval(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", {"g00/i00": 0.3, "g01/i01": 0.4, "g01/i02": None})
+    found = document_of(run, run / "reward_model").answer("shift.distance")
+    assert found.status == "MEASURED"
+    table = found.tables[0]
+    assert [r[:3] for r in table.rows] == [
+        ("g00/i00 (base policy)", "0.3", "0.28 to 0.32"),
+        ("g01/i01", "0.4", "0.38 to 0.42"),
+        ("g01/i02", "not measured", "not one text has a rated word"),
+    ]
+    assert [m.label for m in table.marks] == ["g00/i00 (base policy)", "g01/i01"]
+    assert table.reference == 0.3
+    assert [e.path for e in found.evidence] == [f"{i}/measurements.json" for i in ("g00/i00", "g01/i01", "g01/i02")]
+
+
+def test_a_run_that_could_not_measure_the_distance_says_why(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", {"g00/i00": None, "g01/i01": None, "g01/i02": None})
+    found = document_of(run, run / "reward_model").answer("shift.distance")
+    assert (found.status, found.reason) == ("MISSING", "not one text has a rated word")
+
+
+def test_shares_and_differences_of_shares_are_never_drawn_on_one_axis(tmp_path: Path) -> None:
+    where = folder(tmp_path / "rm")
+    (where / "validation").mkdir()
+    rows = [validation("pair_accuracy", 0.7), validation("less.longer", -0.1, -0.2, 0.1)]
+    report = {"reward": {"digest": DIGEST}, "measurements": rows, "worse_slices": ["length.short"]}
+    write_json(report, where / "validation" / "other.json")
+    found = document_of(where, where).answer("validation.outside")
+    assert [(t.reference, [m.label for m in t.marks]) for t in found.tables] == [
+        (0.5, ["pair accuracy"]),
+        (0.0, ["less.longer"]),
+    ]
+    assert found.value == ["other: worse than elsewhere on length.short"]
+
+
+def test_a_validation_of_another_reward_is_refused(tmp_path: Path) -> None:
+    where = folder(tmp_path / "rm")
+    (where / "validation").mkdir()
+    write_json({"reward": {"digest": "e" * 64}, "measurements": []}, where / "validation" / "other.json")
+    with pytest.raises(BadInput, match="about another reward"):
+        document_of(where, where)
+
+
+@pytest.mark.parametrize("damaged", [{"findings": []}, {"findings": [{}], "failures": [], "counts": {}}])
+def test_a_report_of_another_shape_is_refused_and_says_how_to_make_it_anew(tmp_path: Path, damaged: dict) -> None:
+    where = folder(tmp_path / "rm", stress=damaged)
+    with pytest.raises(BadInput):
+        document_of(where, where)
+
+
+# --- the formats -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(tmp_path: Path, form: str) -> None:
+    one, two = (folder(tmp_path / name / "rm", stress=stress_report()) for name in ("a", "b"))
+    first = render(document_of(one, one), form)
+    assert first == render(document_of(one, one), form) == render(document_of(two, two), form)
+    assert str(tmp_path) not in first
+
+
+@pytest.mark.parametrize("form", ["md", "html", "card"])
+def test_the_verdict_and_failures_come_first_then_summary_sections_and_gaps(full: Document, form: str) -> None:
+    page = render(full, form).partition("<h1>" if form == "html" else "# Reward model")[2]
+    at = [page.index(s) for s in (full.verdict, "Failures of the stress tests: 2", "append praise", "Summary")]
+    heading = "Model Details" if form == "card" else "How were they chosen"
+    at += [page.index(heading), page.rindex("What nobody said")]
+    assert at == sorted(at)
+
+
+def test_every_gap_is_listed_with_who_could_fill_it(full: Document) -> None:
+    listed = render(full, "md").partition("## What nobody said")[2]
+    assert len(full.gaps) > 20
+    for a in full.gaps:
+        assert f"`{a.key}`" in listed
+    assert "Who could say: whoever paid the raters." in listed
+
+
+def test_json_holds_every_field_with_status_value_and_evidence(full: Document) -> None:
+    found = json.loads(render(full, "json"))
+    assert found["schema"] == SCHEMA == "restaudit.reward-document/1"
+    fields = {f["key"]: f for s in found["sections"] for f in s["fields"]}
+    assert fields.keys() == {f.key for f in all_fields()}
+    assert fields["data.licence"]["value"] == "MIT"
+    assert fields["data.licence"]["evidence"][0]["path"] == "dossier.json"
+    assert fields["data.licence"]["evidence"][0]["at"] == "data.licence"
+    assert sum(found["statuses"].values()) == len(fields)
+    assert len(found["gaps"]) == found["statuses"]["MISSING"]
+
+
+class Structure(HTMLParser):
+    """Tags, attributes, and whether every tag is closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_html_is_one_closed_page_without_script_or_anything_fetched(full: Document) -> None:
+    page = render(full, "html")
+    found = Structure(page)
+    assert found.open == []
+    tags = {tag for tag, _ in found.seen}
+    assert not tags & {"script", "img", "link", "iframe", "object", "form", "base"}
+    attributes = {name for _, a in found.seen for name in a}
+    assert not {a for a in attributes if a.startswith("on")} | attributes & {"src", "style", "srcset"}
+    assert all(a["href"].startswith("#") for _, a in found.seen if "href" in a)
+    policy = next(a["content"] for _, a in found.seen if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    css = page.partition("<style>")[2].partition("</style>")[0]
+    assert "prefers-color-scheme:dark" in css
+    assert "@media print" in css
+    assert "url(" not in css
+
+
+def test_html_tables_have_captions_and_scopes_and_links_lead_somewhere(full: Document) -> None:
+    found = Structure(render(full, "html"))
+    count = {tag: sum(t == tag for t, _ in found.seen) for tag in ("table", "caption", "svg", "title", "desc")}
+    assert count["table"] == count["caption"] > 5
+    assert count["svg"] == count["desc"] == count["title"] - 1 >= 2
+    assert all(a.get("scope") in ("row", "col") for t, a in found.seen if t == "th")
+    ids = [a["id"] for _, a in found.seen if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"].removeprefix("#") for _, a in found.seen if "href" in a} <= set(ids)
+
+
+def test_a_chart_draws_each_value_between_the_ends_of_its_interval(full: Document) -> None:
+    page = render(full, "html")
+    after = page.partition('id="validation.held_out"')[2]
+    svg = ET.fromstring(after[after.index("<svg") : after.index("</svg>") + 6])
+    assert "pair accuracy 0.7 (0.6 to 0.8)" in svg.findtext("desc", "")
+    dots = [float(e.get("cx", "")) for e in svg.iter("circle")]
+    lines = [(float(e.get("x1", "")), float(e.get("x2", ""))) for e in svg.iter("line")
+             if e.get("class") == "whisker" and e.get("x1") != e.get("x2")]  # fmt: skip
+    assert len(dots) == len(lines) == 3
+    assert all(a < dot < b for dot, (a, b) in zip(dots, lines, strict=True))
+    assert dots[1] < dots[0] < dots[2]  # 0.55, 0.7, 0.8
+
+
+def test_the_model_card_is_one_that_the_hubs_library_reads(full: Document) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    text = render(full, "card")
+    card = hub.ModelCard(text)
+    assert isinstance(card.data, hub.ModelCardData)
+    assert (card.data.license, card.data.pipeline_tag) == ("unknown", "text-classification")
+    assert card.data.base_model == ["org/encoder"]
+    assert card.data.tags == ["reward-model", "restaudit", "bradley-terry"]
+    result = card.data.eval_results[0]
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.7, "pairs.csv")
+    assert result.metric_args["interval_0.95"] == [0.6, 0.8]
+    for heading in ("## Model Details", "## Uses", "### Out-of-Scope Use", "## Bias, Risks, and Limitations",
+                    "## Training Details", "## Evaluation", "## Environmental Impact"):  # fmt: skip
+        assert heading in card.text
+
+
+def test_the_model_card_has_a_place_for_every_field_once() -> None:
+    placed = [k for _, _, keys in HEADINGS for k in keys]
+    assert sorted(placed) == sorted(f.key for f in all_fields())
+
+
+def test_a_reward_without_validation_has_a_card_without_results(tmp_path: Path) -> None:
+    where = folder(tmp_path / "rm", PYTHON)
+    front = yaml.safe_load(render(document_of(where, where), "card").split("---\n")[1])
+    assert "model-index" not in front
+    assert "base_model" not in front
+
+
+def test_the_largest_errors_stand_with_the_words_behind_them(tmp_path: Path) -> None:
+    where = folder(tmp_path / "rm")
+    report = stress_report() | {"reward_digest": DIGEST, "human_is": "LEXICON", "errors": {
+        "method": "occlusion", "unit": "sd", "judged": 40, "scored": 400, "limits": [], "reason": None,
+        "errors": [{"prompt": "", "text": "Not good at all.", "reward": 1.5, "human": -1.0, "error": 2.4, "words": 4,
+                    "words_tried": 4, "spans": [{"words": "good", "place": 1, "change_sd": -1.8}]}]}}  # fmt: skip
+    write_json(report, where / "stress.json")
+    shown = render(document_of(where, where), "md")
+    assert "Not good at all." in shown
+    assert "good (-1.8)" in shown.replace("\\", "")
+    assert "LEXICON" in shown
+    write_json(report | {"reward_digest": "e" * 64}, where / "stress.json")
+    with pytest.raises(BadInput, match="about another reward"):
+        document_of(where, where)
