@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from restaudit.artifacts import Artifact, resolve
@@ -69,6 +70,15 @@ def learn_heads(
     weights = tuple(m.weights for m in members)
     scores = finite(np.stack([predict(w, features) for w in weights], axis=1), texts, "the trained reward")
 
+    left_and_right = (scores[:n], scores[n:] if pairs else None)
+    training_rows, judged_rows = (np.flatnonzero(rows["split"] == s) for s in ("train", "held_out"))
+
+    def again(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        (one,) = train_members(whole.take(training_rows[chosen]), stop, config.head, members=1, seed=seed)
+        own = predict(one.weights, features)
+        rewards: npt.NDArray[np.float64] = own[judged_rows] - (own[n + judged_rows] if pairs else 0.0)
+        return rewards
+
     def save(out: Path) -> str:
         from safetensors.torch import save_file
 
@@ -84,10 +94,11 @@ def learn_heads(
     if spec is not None:
         about |= {"spec": spec.spec, "sha256": spec.sha256, "licence": spec.licence}
     return Learned(
-        HeadsOnEncoder(encoder, weights, config.input), scores[:n], scores[n:] if pairs else None,
+        HeadsOnEncoder(encoder, weights, config.input), *left_and_right,
         tuple({"member": k, "epochs": m.epochs, "best_epoch": m.best_epoch, "stop_loss": m.stop_loss}
               for k, m in enumerate(members)),
         {"encoder": about, "hyper_parameters": config.head.model_dump(mode="json")}, tuple(limits), save,
+        encoder.embed(rows["left"].tolist()).astype(np.float64), again,
     )  # fmt: skip
 
 

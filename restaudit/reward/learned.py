@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from restaudit.reward.contract import Scores
 
 
@@ -29,6 +32,9 @@ class Learned:
     training      a dict a member: how its training went
     facts         what the dossier records about the encoder and the method
     limits        sentences for the dossier
+    embeddings    (items, d) embeddings of the examples' rows, or None
+    again         trains one member on some of the training rows (numbers among them) and gives the held-out items'
+                  rewards (for pairs the difference), or None where that would take too long
     save          writes the weights into a folder and returns the SHA-256 that stands for them
     """
 
@@ -39,3 +45,5 @@ class Learned:
     facts: dict[str, Any]
     limits: tuple[str, ...]
     save: Callable[[Path], str]
+    embeddings: npt.NDArray[np.float64] | None = None
+    again: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]] | None = None

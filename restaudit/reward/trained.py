@@ -23,6 +23,8 @@ from restaudit.reward.ensemble import combine
 from restaudit.reward.examples import Examples, Objective, examples
 from restaudit.reward.learned import Learned, Scorer
 from restaudit.reward.validate import validate
+from restaudit.reward.validation.judged import from_examples
+from restaudit.reward.validation.report import Curve, Validated, validated
 
 if TYPE_CHECKING:
     from restaudit.data.feedback import Feedback
@@ -77,6 +79,7 @@ class Fitted:
     learned: Learned
     examples: Examples
     validation: tuple[Measurement, ...]
+    deeper: Validated
     care: dict[str, Any]
 
 
@@ -106,7 +109,21 @@ def fit(
     left = combine(learned.left, config.ensemble)[0]
     right = None if learned.right is None else combine(learned.right, config.ensemble)[0]
     found = validate(data, left, right, seed=seed)
-    return Fitted(learned, data, tuple(found), care(data, left, right, seed=seed))
+    deeper = _deeper(data, learned, config, table, seed)
+    known = {m.name for m in found}
+    found += [m for m in deeper.measurements if m.name not in known]
+    return Fitted(learned, data, tuple(found), deeper, care(data, left, right, seed=seed))
+
+
+def _deeper(data: Examples, learned: Learned, config: TrainedReward, table: pd.DataFrame, seed: int) -> Validated:
+    """Trivial rules, a bag of words, slices, calibration, spread and learning curve on the held-out items."""
+    judged = from_examples(
+        data, learned.left, learned.right, config.ensemble, table=table, embeddings=learned.embeddings
+    )
+    train = data.table[data.table["split"] == "train"]
+    curve = None if learned.again is None else Curve(train["unit"].tolist(), learned.again)
+    why = "training the whole encoder four more times would take too long"
+    return validated(judged, train=train, curve=curve, why_no_curve=why, seed=seed)
 
 
 def build_trained(
@@ -244,6 +261,8 @@ def _facts(
         "training": list(fitted.learned.training),
         "seed": seed,
         "validation": [m.to_json() for m in fitted.validation],
+        "worse_slices": list(fitted.deeper.worse_slices),
+        "reliability": list(fitted.deeper.reliability),
         "care": fitted.care,
         "limits": limits,
         "fairness_of_the_raters_judgements": MISSING,
@@ -251,16 +270,18 @@ def _facts(
 
 
 def beaten_by(validation: Sequence[Measurement]) -> list[str]:
-    """A sentence for every trivial rule that predicts the held-out judgements at least as well as the reward does."""
+    """A sentence for every trivial baseline that predicts the held-out judgements at least as well as the reward."""
     values = {m.name.removeprefix("validation."): m.value for m in validation}
     own = next((values[k] for k in ("pearson", "pair_accuracy") if k in values), None)
     if own is None:
         return ["How well it predicts held-out judgements could not be measured; validation says why."]
-    rules = {"longer is better": values.get("longer_wins"), "shorter is better": values.get("shorter_wins")}
+    rules = {"the rule 'longer is better'": values.get("longer_wins"),
+             "the rule 'shorter is better'": values.get("shorter_wins")}  # fmt: skip
     if (r := values.get("longer_pearson")) is not None:
-        rules = {"longer is better": r, "shorter is better": -r}
+        rules = {"the rule 'longer is better'": r, "the rule 'shorter is better'": -r}
+    rules["a bag of words, trained on the same items,"] = values.get("baseline.bag_of_words")
     return [
-        f"On held-out items the rule '{rule}' does as well or better ({value:.2f} against {own:.2f})."
+        f"On held-out items {rule} does as well or better ({value:.2f} against {own:.2f})."
         for rule, value in rules.items()
         if value is not None and value >= own
     ]

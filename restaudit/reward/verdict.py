@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+BASELINES = {"less.longer": "the rule 'longer is better'", "less.shorter": "the rule 'shorter is better'",
+             "less.bag_of_words": "a bag of words trained on the same items"}  # fmt: skip
 Verdict = Literal["DO NOT TRAIN AGAINST", "WITH CARE", "NOT ESTABLISHED"]
 
 
 def verdict(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> tuple[Verdict, list[str]]:
     """The verdict and its reasons, most serious first.
 
-    DO NOT TRAIN AGAINST   a trivial rule (longer or shorter wins) predicts held-out people at least as well, or the
-                           model is not shown to be better than chance
-    NOT ESTABLISHED        there is no validation on held-out judgements, or nobody stressed it
+    DO NOT TRAIN AGAINST   a trivial baseline (longer or shorter wins, a bag of words) predicts held-out people at least
+                           as well, or the model is not shown to be better than chance
+    NOT ESTABLISHED        there is no validation on held-out judgements, it is not shown to do better than such a
+                           baseline (the interval of the paired difference holds 0), or nobody stressed it
     WITH CARE              anything else: no test shows that a reward may be optimised without an audit
     """
     values = _values(facts)
-    reasons: list[str] = [line for line in facts.get("limits", []) if line.startswith("On held-out items the rule")]
+    reasons: list[str] = [line for line in facts.get("limits", []) if line.startswith("On held-out items ")]
     own = next((values[k] for k in ("pair_accuracy", "pearson") if k in values), None)
     chance = 0.5 if own is not None and own["name"] == "validation.pair_accuracy" else 0.0
     if own is not None and own["value"] is not None and own["intervals"] and own["intervals"][0]["low"] <= chance:
@@ -26,6 +29,10 @@ def verdict(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> tuple
         return "DO NOT TRAIN AGAINST", reasons
     if own is None or own["value"] is None:
         reasons.append("How well it predicts people it was not trained on is not known.")
+    for key, baseline in BASELINES.items():
+        less = values.get(key)
+        if less is not None and less["intervals"] and less["intervals"][0]["low"] <= 0:
+            reasons.append(f"It is not shown to do better than {baseline} (difference {_number(less)}).")
     if stress is None:
         reasons.append("Nobody has stressed it: restaudit reward stress.")
     if reasons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -11,6 +12,8 @@ from probes.base import Measurement
 from probes.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import advantage, agreement, measured, unit_of
+
+CONCORDANCE = "of two items that the judges rate differently, the share that the reward puts in their order"
 
 
 def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
@@ -31,10 +34,11 @@ def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     return [
         measured(agreement(judged, rows, **how), name, unit, f"the reward against {against}"),
         measured(_ranks(judged, **how), "spearman", "rho", f"ranks of the reward against {_against_ranks(judged)}"),
+        measured(_concordance(judged, **how), "concordance", "share", CONCORDANCE),
         measured(person, "one_person", unit, "one judge against the others who judged the same item"),
         measured(less, "less_one_person", unit, "the reward less one judge, against the same others"),
         measured(_two_agree(judged, **how), "two_people_agree", "share", "two judges of one pair prefer the same"),
-    ][: 5 if judged.kind == "pairs" else 4]
+    ][: 6 if judged.kind == "pairs" else 5]
 
 
 def _against_ranks(judged: Judged) -> str:
@@ -51,6 +55,18 @@ def _ranks(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
     mirrored = rows.assign(reward=-rows["reward"], judged=1 - rows["judged"])
     both = correlation(table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **how)
     return Estimate(both.value, len(rows), both.units, both.method, both.intervals, both.reason)
+
+
+def _concordance(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
+    """(1 + tau-b) / 2 of ratings; items of pairs are compared with nothing but each other already."""
+    if judged.kind == "pairs":
+        return unmeasured("pairs were judged as pairs; pair_accuracy says it", n=len(judged.table))
+    rows = judged.table[judged.table["judged"].notna()]
+    tau = correlation(table=rows, x="reward", y="judged", kind="kendall", **how)
+    if tau.value is None:
+        return tau
+    ends = tuple(replace(i, low=(1 + i.low) / 2, high=(1 + i.high) / 2) for i in tau.intervals)
+    return replace(tau, value=(1 + tau.value) / 2, intervals=ends)
 
 
 def _left_out(judged: Judged) -> tuple[pd.DataFrame, str]:

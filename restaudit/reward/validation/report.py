@@ -54,6 +54,7 @@ def validated(
     train: pd.DataFrame | None = None,
     why_no_train: str = "",
     curve: Curve | None = None,
+    why_no_curve: str = "nothing was trained here",
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Validated:
@@ -68,7 +69,7 @@ def validated(
     sliced = slices(judged, **how)
     if curve is None:
         learned = [nothing("learning_curve", unit_of(judged), "agreement by share of training data",
-                           "nothing was trained here")]  # fmt: skip
+                           why_no_curve)]  # fmt: skip
     else:
         learned = learning_curve(judged, curve.units, curve.fit, **how)
     found = [
