@@ -111,7 +111,9 @@ def main(names: list[str], *, write: bool) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(NAMES), choices=[*NAMES, []])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if unknown := set(given.names) - set(NAMES):
+        parser.error(f"no such set: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     sys.exit(main(given.names or list(NAMES), write=given.write))

@@ -53,7 +53,12 @@ def train(
 
     built = configured(config, changes or []).build(out)
     typer.echo(f"{out}: {built.name}, {built.members} member(s), digest {built.digest[:16]}")
-    _said(_facts(out), None)
+    facts = _facts(out)
+    if isinstance(facts["data"], dict) and (dropped := facts["data"]["rows"]["dropped"]):
+        rows = facts["data"]["rows"]
+        left_out = ", ".join(f"{n} {why}" for why, n in dropped.items())
+        typer.echo(f"rows: {rows['read']} read, {rows['used']} used; left out: {left_out}")
+    _said(facts, None)
     typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
 
 

@@ -105,6 +105,13 @@ def fit(
     )
     if config.label_smoothing and data.objective != "bradley_terry":
         raise BadInput("reward.label_smoothing: ratings have no labels to smooth; leave it at 0")
+    said = data.table.loc[data.table["split"] == "train", "target"]
+    if data.objective == "bradley_terry" and (said == 0.5).all():
+        raise BadInput("every training pair is tied: there is nothing to learn from")
+    if data.objective == "regression" and said.nunique() == 1:
+        raise BadInput(
+            f"every training item has the same mean rating ({said.iloc[0]:g}): there is nothing to learn from"
+        )
     learned = learn(data)
     left = combine(learned.left, config.ensemble)[0]
     right = None if learned.right is None else combine(learned.right, config.ensemble)[0]

@@ -23,7 +23,14 @@ def feedback(opened: Opened) -> Feedbacks:
     `options.rater_columns` or `options.annotator_columns`, a row an item.
     """
     for row in opened.rows():
-        if _has(opened, row, "chosen") or _has(opened, row, "rejected"):
+        pair = _has(opened, row, "chosen") or _has(opened, row, "rejected")
+        rated = _has(opened, row, "text") or _has(opened, row, "response")
+        if pair and rated and (_has(opened, row, "score") or _columns(opened, "rater_columns")):
+            raise BadInput(
+                f"{opened.name}: {row.where}: the columns of pairs (chosen, rejected) and of ratings (text, response, "
+                "score) are both there; leave one kind out, or give it other names"
+            )
+        if pair:
             yield _pair(opened, row)
         else:
             yield _rating(opened, row)
