@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -74,9 +75,11 @@ def load_feedback(
         raise BadInput(f"{source.source}: {found}; expected ratings or pairs in the format '{source.format}'")
     if kinds == {PairRecord}:
         table = pd.DataFrame(_pair_rows(kept, ties), columns=list(PAIRS))
-        ledger.notes["tied judgements"] = sum(
-            v == 0 for r in kept if isinstance(r, PairRecord) for v in r.votes.values()
-        )
+        votes = Counter(v for r in kept if isinstance(r, PairRecord) for v in r.votes.values())
+        ledger.notes["tied judgements"] = votes[0]
+        # Position balance: a source that names the winner first has no second ones, and says nothing about position.
+        ledger.notes["votes for the first response"] = votes[1]
+        ledger.notes["votes for the second response"] = votes[-1]
     else:
         table = pd.DataFrame(_rating_rows(kept), columns=list(RATINGS)).astype({"score": "float64"})
     ledger.notes["judgements"] = len(table)
