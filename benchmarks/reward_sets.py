@@ -25,7 +25,7 @@ from restaudit.reward.verdict import verdict
 HERE = Path(__file__).parent / "rewards"
 GOLDEN = Path(__file__).parent.parent / "tests" / "reward" / "golden"
 NAMES = ("pandalm", "harmless", "snippets")
-BUDGET = 400
+BUDGET, MOST_TEXTS = 200, 80  # of the stress tests: long dialogues take minutes otherwise
 # What the project aimed at when these sets were chosen.
 AIMS = {"snippets": {"pearson": 0.70, "concordance": 0.76}, "harmless": {"pair_accuracy": 0.63},
         "pandalm": {"pair_accuracy": 0.66}}  # fmt: skip
@@ -42,7 +42,7 @@ def summary(name: str, out: Path) -> dict[str, Any]:
     trained = time.monotonic() - began
     alone, where = opened(out)
     real = texts_of(alone, out, None)
-    tested = stress(scorer(alone, where), real.prompts, real.texts, real.human, seed=0, budget=BUDGET)
+    tested = stress(scorer(alone, where), real.prompts, real.texts, real.human, seed=0, budget=BUDGET, most=MOST_TEXTS)
     report = tested.to_json() | {"reward_digest": read_any(where)["digest"], "texts_are": real.about,
                                  "human_is": real.human_is}  # fmt: skip
     write_json(report, out / "stress.json")

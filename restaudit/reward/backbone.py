@@ -76,62 +76,32 @@ def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *
     Regression is on standardised targets and comes back in rating units; Bradley-Terry rewards are centred on the
     training texts. Raises BadInput for a folder that is no such model, and when training diverges.
     """
-    from restaudit.reward.training import Fit, Row, train
-
     rows, pairs = data.table, data.objective == "bradley_terry"
     target = rows["target"].to_numpy(dtype=np.float64)
-    split = {s: np.flatnonzero(rows["split"] == s) for s in ("train", "stop")}
+    train = np.flatnonzero(rows["split"] == "train")
     centre, spread = 0.0, 1.0
     if pairs:
         target = smoothed(target, config.label_smoothing)
     else:
-        centre, spread = float(target[split["train"]].mean()), float(target[split["train"]].std()) or 1.0
+        centre, spread = float(target[train].mean()), float(target[train].std()) or 1.0
         target = (target - centre) / spread
-    weight, unit = rows["weight"].to_numpy(dtype=np.float64), pd.factorize(rows["unit"])[0].astype(np.int64)
-    asked = rows["prompt"].tolist() if config.input == "prompt_response" else [""] * len(rows)
     members, training = [], []
     for k in range(config.ensemble.size):
-        own = member_seed(seed, k)
         with restored():
-            classifier = _fresh(artifact, config, device, own)
-            left, right = ([encode(classifier, p, str(t), chat=False, max_tokens=config.max_tokens)
-                            for p, t in zip(asked, rows[c], strict=True)] if c == "left" or pairs else None
-                           for c in ("left", "right"))  # fmt: skip
-            assert left is not None
-            table = [Row(left[i], right[i] if right is not None else None, float(target[i]), float(weight[i]))
-                     for i in range(len(rows))]  # fmt: skip
-            chosen = split["train"]
-            if config.ensemble.size > 1:
-                chosen = chosen[bootstrap(unit[chosen], own)]
-            with tempfile.TemporaryDirectory() as scratch:
-                fit = Fit(config.backbone, config.backbone.learning_rate or DEFAULT_RATES[config.training],
-                          Path(scratch), device, own & 0x7FFFFFFF)  # fmt: skip
-                training.append({"member": k, **train(classifier, [table[i] for i in chosen],
-                                                      [table[i] for i in split["stop"]], fit)})  # fmt: skip
+            classifier, facts = _member(data, target, artifact, config, device, member_seed(seed, k))
         members.append(Member(classifier, spread, centre))
+        training.append({"member": k, **facts})
     scorer = Backbones(tuple(members), config.input, config.max_tokens)
     sides = [rows[c].tolist() for c in (("left", "right") if pairs else ("left",))]
     scores = [finite(scorer.score(rows["prompt"].tolist(), t), t, "the trained reward") for t in sides]
     if pairs:
-        texts = np.concatenate([s[split["train"]] for s in scores]).mean(axis=0)
-        members = [Member(m.classifier, 1.0, -float(c)) for m, c in zip(members, texts, strict=True)]
-        scorer, scores = Backbones(tuple(members), config.input, config.max_tokens), [s - texts for s in scores]
-    model = members[0].classifier.model
-    about = {
-        "spec": artifact.spec, "sha256": artifact.sha256, "licence": artifact.licence, "max_tokens": config.max_tokens,
-        "architecture": type(getattr(model, "base_model", model)).__name__,
-        "parameters": sum(p.numel() for p in model.parameters()), "dtype": str(model.dtype).removeprefix("torch."),
-        "trained_parameters": training[0].pop("trained_parameters"),
-    }  # fmt: skip
-    for other in training[1:]:
-        other.pop("trained_parameters")
-    facts = {
-        "encoder": about,
-        "hyper_parameters": {**config.backbone.model_dump(mode="json"), "training": config.training,
-                             "learning_rate": config.backbone.learning_rate or DEFAULT_RATES[config.training]},
-        "affine": [{"scale": m.scale, "shift": m.shift} for m in members],
-    }  # fmt: skip
-    limits = ("What the pretrained backbone carries over into the reward was not examined here.",)
+        middle = np.concatenate([s[train] for s in scores]).mean(axis=0)
+        members = [Member(m.classifier, 1.0, -float(c)) for m, c in zip(members, middle, strict=True)]
+        scorer, scores = Backbones(tuple(members), config.input, config.max_tokens), [s - middle for s in scores]
+    full = training[0]["texts_that_fill_max_tokens"]
+    limits = ["What the pretrained backbone carries over into the reward was not examined here."]
+    if full:
+        limits.append(f"{full} texts fill all {config.max_tokens} tokens; what stood behind them was cut off.")
 
     def save(out: Path) -> str:
         digests = {}
@@ -142,7 +112,58 @@ def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *
             digests[str(k)] = digest_file(folder / FILES[config.training]).sha256
         return digest_facts(digests)
 
-    return Learned(scorer, scores[0], scores[1] if pairs else None, tuple(training), facts, limits, save)
+    return Learned(scorer, scores[0], scores[1] if pairs else None, tuple(training),
+                   _facts(artifact, config, members), tuple(limits), save)  # fmt: skip
+
+
+def _member(
+    data: Examples, target: Scores, artifact: Artifact, config: TrainedReward, device: str, seed: int
+) -> tuple[Classifier, dict[str, Any]]:
+    """One trained classifier and how its training went."""
+    from restaudit.reward.training import Fit, Row, train
+
+    classifier = _fresh(artifact, config, device, seed)
+    rows, sides = data.table, ("left", "right") if data.objective == "bradley_terry" else ("left",)
+    asked = rows["prompt"].tolist() if config.input == "prompt_response" else [""] * len(rows)
+    encoded = [
+        [encode(classifier, p, str(t), chat=False, max_tokens=config.max_tokens)
+         for p, t in zip(asked, rows[side], strict=True)]
+        for side in sides
+    ]  # fmt: skip
+    table = [
+        Row(texts[0], texts[1] if len(texts) > 1 else None, float(t), float(w))
+        for texts, t, w in zip(zip(*encoded, strict=True), target, rows["weight"], strict=True)
+    ]
+    chosen, stop = (np.flatnonzero(rows["split"] == s) for s in ("train", "stop"))
+    if config.ensemble.size > 1:
+        chosen = chosen[bootstrap(pd.factorize(rows["unit"])[0].astype(np.int64)[chosen], seed)]
+    with tempfile.TemporaryDirectory() as scratch:
+        fit = Fit(config.backbone, _rate(config), Path(scratch), device, seed & 0x7FFFFFFF)
+        facts = train(classifier, [table[i] for i in chosen], [table[i] for i in stop], fit)
+    facts["texts_that_fill_max_tokens"] = sum(
+        len(one["input_ids"]) >= config.max_tokens for texts in encoded for one in texts
+    )
+    return classifier, facts
+
+
+def _facts(artifact: Artifact, config: TrainedReward, members: Sequence[Member]) -> dict[str, Any]:
+    model = members[0].classifier.model
+    return {
+        "encoder": {
+            "spec": artifact.spec, "sha256": artifact.sha256, "licence": artifact.licence,
+            "max_tokens": config.max_tokens, "architecture": type(getattr(model, "base_model", model)).__name__,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+        "hyper_parameters": {**config.backbone.model_dump(mode="json"), "training": config.training,
+                             "learning_rate": _rate(config)},
+        "affine": [{"scale": m.scale, "shift": m.shift} for m in members],
+    }  # fmt: skip
+
+
+def _rate(config: TrainedReward) -> float:
+    assert config.training != "head"
+    return config.backbone.learning_rate or DEFAULT_RATES[config.training]
 
 
 def load_backbones(config: TrainedReward, facts: Mapping[str, Any], out: Path, *, device: str) -> Backbones:

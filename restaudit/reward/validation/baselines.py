@@ -37,7 +37,9 @@ def baselines(
     meaning = "TF-IDF of words and pairs of words with a linear model, trained on the reward's training items"
     names = ("baseline.bag_of_words", meaning), ("less.bag_of_words", "the reward less the bag of words, paired")
     score: Callable[[Sequence[str]], Array] | str = why_none or "no training items were given"
-    if train is not None:
+    if rows.empty:
+        score = "no item has judges who came to something"
+    elif train is not None:
         score = bag_of_words("ratings" if train["right"].isna().all() else "pairs", train)
     if isinstance(score, str):
         return [*found, *(nothing(name, unit, what, score, n=len(rows)) for name, what in names)]

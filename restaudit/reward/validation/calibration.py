@@ -143,8 +143,12 @@ def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]
         out: Array = a + shift_y - b * shift_x / (scale or 1.0)
         return out
 
-    same = "the reward is the same for every item" if len(rows) else "no item is judged"
-    found = [bootstrap(totals=totals, statistic=f, n=len(rows), undefined=same, **how) for f in (slope, intercept)]
+    if len(rows) < 3 or np.ptp(y) == 0:
+        why = "all items are rated alike" if len(rows) >= 3 else f"{len(rows)} rated items; at least 3 are needed"
+        found = [unmeasured(why, n=len(rows), units=len(totals))] * 2
+    else:
+        same = "the reward is the same for every item"
+        found = [bootstrap(totals=totals, statistic=f, n=len(rows), undefined=same, **how) for f in (slope, intercept)]
     return [
         measured(found[0], "calibration.slope", "slope", "of the judged rating on the reward: 1 is calibrated"),
         measured(found[1], "calibration.intercept", "rating units", "of that line: 0 is calibrated (with slope 1)"),

@@ -93,8 +93,8 @@ def residuals(rows: pd.DataFrame) -> pd.DataFrame:
     x, y = (rows[c].to_numpy(dtype=np.float64) for c in ("reward", "judged"))
     over = np.full(len(rows), np.nan)
     if len(rows) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0:
-        slope = float(np.cov(x, y)[0, 1] / np.var(x, ddof=1))
-        over = y.mean() + slope * (x - x.mean()) - y
+        u = (x - x.mean()) / np.ptp(x)  # no square of a reward of any unit over- or underflows
+        over = y.mean() + float((u * (y - y.mean())).sum() / (u * u).sum()) * u - y
     return rows.assign(over=over, loss=np.abs(over))
 
 

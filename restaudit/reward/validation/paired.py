@@ -14,6 +14,7 @@ from restaudit.reward.validation.judged import Judged, wins
 VERSION = "1"
 LEVEL = 0.95
 CHANGE = (-1.0, 1.0)
+UNDECIDED = "no pair has more votes for one response than for the other"
 
 
 def measured(estimate: Estimate, name: str, unit: str, meaning: str, **detail: Any) -> Measurement:
@@ -30,6 +31,8 @@ def agreement(judged: Judged, rows: pd.DataFrame, score: str = "reward", **how: 
     """How far a column of some rows agrees with `judged`: share of pairs, ties one half; or Pearson's r."""
     if judged.kind == "ratings":
         return correlation(table=rows, x=score, y="judged", kind="pearson", **how)
+    if rows.empty:
+        return unmeasured(UNDECIDED)
     counted = rows.assign(agrees=wins(rows[score], rows["judged"]))
     return ratio_of_sums(table=counted, numerator="agrees", denominator="one", bounds=SHARE, **how)
 
@@ -38,6 +41,8 @@ def advantage(judged: Judged, rows: pd.DataFrame, score: str, other: str, **how:
     """How much better one column agrees with `judged` than another does on the same rows, paired; -1..1 or -2..2."""
     if judged.kind == "ratings":
         return correlation_difference(rows, score, other, "judged", **how)
+    if rows.empty:
+        return unmeasured(UNDECIDED)
     gained = wins(rows[score], rows["judged"]) - wins(rows[other], rows["judged"])
     return ratio_of_sums(
         table=rows.assign(gained=gained), numerator="gained", denominator="one", bounds=CHANGE, **how
@@ -70,7 +75,9 @@ def _standard(values: Array) -> Array:
     """Centred and scaled to sd 1, so that sums of squares do not cancel; all 0 where the values do not vary."""
     if len(values) < 2 or np.ptp(values) <= 1e-12 * float(np.abs(values).max()):
         return np.zeros(len(values))
-    out: Array = (values - values.mean()) / values.std()
+    centred = values - values.mean()
+    centred = centred / np.abs(centred).max()
+    out: Array = centred / centred.std()
     return out
 
 
@@ -81,4 +88,4 @@ def nothing(name: str, unit: str, meaning: str, reason: str, *, n: int = 0, **de
 
 def words(texts: pd.Series[Any]) -> pd.Series[float]:
     """Number of words, split at white space."""
-    return texts.map(lambda text: float(len(text.split())))
+    return texts.map(lambda text: float(len(text.split()))).astype("float64")  # of no text too

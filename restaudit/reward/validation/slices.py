@@ -44,7 +44,7 @@ def slices(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     found: list[Measurement] = []
     table = judged.usable
     place = {item: k for k, item in enumerate(judged.table["item_id"])}
-    index = table["item_id"].map(place).to_numpy()
+    index = table["item_id"].map(place).to_numpy(dtype=np.int64)
     seen = set()
     for one in slices_of(judged):
         seen.add(one.by)

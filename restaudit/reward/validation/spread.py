@@ -43,6 +43,8 @@ def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate
     if min(bad, n - bad) == 0:
         return unmeasured(f"the reward is {'wrong' if bad and n else 'right'} about all {n} pairs", n=n,
                           units=len(prompts))  # fmt: skip
+    if np.ptp(values) == 0:
+        return unmeasured(f"{score} is the same for all {n} pairs", n=n, units=len(prompts))
     order = np.argsort(values, kind="stable")
     first = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
     wrong, owner = (loss == 1)[order], place[order]

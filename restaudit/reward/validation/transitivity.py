@@ -27,11 +27,11 @@ def transitivity(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]
         return [measured(unmeasured(why), f"transitivity.{who}", "share", MEANING) for who in ("people", "reward")]
     found = triads(judged.usable)
     if found.empty:
-        people = unmeasured("no three responses to one prompt were all compared with each other")
+        people = own = unmeasured("no three responses to one prompt were all compared with each other")
     else:
         people = ratio_of_sums(table=found, numerator="cyclic", denominator="one", bounds=SHARE, **how)
-    why = "no interval: a scalar reward is transitive by construction, this is not evidence"
-    own = Estimate(0.0, len(found), found["prompt_id"].nunique(), "by construction", reason=why)
+        why = "no interval: a scalar reward is transitive by construction, this is not evidence"
+        own = Estimate(0.0, len(found), found["prompt_id"].nunique(), "by construction", reason=why)
     return [
         measured(people, "transitivity.people", "share", MEANING, by_chance=BY_CHANCE),
         measured(own, "transitivity.reward", "share", MEANING, by_chance=BY_CHANCE),
