@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restaudit.reward.document import document_of, render
@@ -123,10 +123,13 @@ def test_a_long_text_shows_both_of_its_ends() -> None:
 
 
 @given(st.text())
+@example("0.")
+@example("-0")
+@example("12) x")
 def test_any_text_is_one_line_that_starts_no_block_and_no_link_in_markdown(text: str) -> None:
     found = markdown_text(text)
     assert hidden(found) == []
     assert "\n" not in found
-    assert not re.match(r"[-+=>#|*]|\d+[.)]", found)
+    assert not re.match(r"[-+](?:\s|$)|[=>#|*]|\d+[.)](?:\s|$)", found)
     assert "://" not in found
     assert not (MARKUP | {"<", ">"}) & set(re.sub(r"\\.", "", found))

@@ -16,7 +16,9 @@ NEWLINE, CUT = " ⏎ ", " […] "
 FORMULA = "=+-@"
 # Format characters that scripts and emoji need; every other one is invisible and may hide something.
 JOINERS = "\u200c\u200d"
-NUMBERS = re.compile(r"[+-]?\d[\d.,e+-]*(?: to [+-]?\d[\d.,e+-]*)?(?: \([\d.]+ level\))?")
+# A number ends in a digit: "0." at the start of a line would begin a list.
+NUMBER = r"[+-]?\d(?:[\d.,e+-]*\d)?"
+NUMBERS = re.compile(rf"{NUMBER}(?: to {NUMBER})?(?: \([\d.]+ level\))?")
 ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 MARKUP = frozenset("\\`*_{}[]|#~$@!^")
 LINK = re.compile(r"(?i)(?:(?<=[a-z]):(?=//))|(?:(?<=\bwww)\.)")
