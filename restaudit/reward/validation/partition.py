@@ -69,25 +69,26 @@ def topics(judged: Judged) -> list[Slice]:
         return []
     vectorizer = TfidfVectorizer(stop_words="english", min_df=2, max_df=0.5, sublinear_tf=True, max_features=20_000)
     try:
-        weights = vectorizer.fit_transform(texts)
+        weights, names = vectorizer.fit_transform(texts), vectorizer.get_feature_names_out()
     except ValueError:  # scikit-learn's "no terms remain"
-        return []
+        weights, names = None, np.empty(0, dtype=object)
     found = judged.embeddings
     if found is None:
-        width = min(50, min(weights.shape) - 1)
+        width = min(50, len(names) - 1)
         if width < 2:
             return []
         found = TruncatedSVD(width, random_state=0).fit_transform(weights)
     label = KMeans(count, n_init=4, random_state=0).fit(normalize(found)).labels_
-    names = vectorizer.get_feature_names_out()
     out = []
-    for k in range(count):
+    for k in np.unique(label):
         rows = np.asarray(label == k)
-        inside, outside = (np.asarray(weights[side].mean(axis=0)).ravel() if side.any() else 0.0
-                           for side in (rows, ~rows))  # fmt: skip
-        typical = names[np.argsort(-(inside - outside), kind="stable")[:NAMED_BY]]
-        out.append(Slice("topic", str(k + 1), f"cluster named by its most typical words: {', '.join(typical)}", rows))
-    return out
+        typical: list[str] = []
+        if weights is not None:
+            apart = np.asarray(weights[rows].mean(axis=0) - weights[~rows].mean(axis=0)).ravel()
+            typical = names[np.argsort(-apart, kind="stable")[:NAMED_BY]].tolist()
+        says = f"cluster named by its most typical words: {', '.join(typical) or 'none'}"
+        out.append(Slice("topic", str(k + 1), says, rows))
+    return out if len(out) > 1 else []
 
 
 def _mentioned(judged: Judged) -> Iterator[Slice]:

@@ -52,7 +52,9 @@ def _ranks(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
     rows = judged.table[judged.table["judged"].notna()]
     if judged.kind == "ratings":
         return correlation(table=rows, x="reward", y="judged", kind="spearman", **how)
-    mirrored = rows.assign(reward=-rows["reward"], judged=1 - rows["judged"])
+    # Rounded, or 1/3 and 1 - 2/3 would be two ranks.
+    rows = rows.assign(judged=rows["judged"].round(9))
+    mirrored = rows.assign(reward=-rows["reward"], judged=(1 - rows["judged"]).round(9))
     both = correlation(table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **how)
     return Estimate(both.value, len(rows), both.units, both.method, both.intervals, both.reason)
 

@@ -44,7 +44,7 @@ def show(outside: Outside, console: Console) -> None:
         _wrapped(console, f"WORSE {name}: {m.detail['meaning']} (p {m.detail['p_holm']:.2g} after Holm's correction)")
     if sliced and not found.worse_slices:
         _wrapped(console, "no slice is shown to be worse than the rest (5%, Holm's correction)")
-    _reasons(console, [m for m in found.measurements if m.value is None])
+    _reasons(console, found.measurements)
 
 
 def _table(found: Sequence[Measurement]) -> Table:
@@ -89,13 +89,15 @@ def _numbers(m: Measurement) -> tuple[str, str]:
     return f"{value:,.{places}f}", "-" if i is None else f"{i.low:,.{places}f}..{i.high:,.{places}f}"
 
 
-def _reasons(console: Console, missing: Sequence[Measurement]) -> None:
+def _reasons(console: Console, found: Sequence[Measurement]) -> None:
+    """Why values and intervals are missing; a gap is missing where its slice is, for the same reason."""
     by_reason: dict[str, list[str]] = {}
-    for m in missing:
-        if not _short(m).startswith(SLICES[1:]):  # a gap is missing where its slice is, for the same reason
-            by_reason.setdefault(str(m.reason), []).append(_short(m))
+    for m in found:
+        if m.reason and not (m.value is None and _short(m).startswith(SLICES[1:])):
+            reason = m.reason if m.value is not None else f"not measured: {m.reason}"
+            by_reason.setdefault(reason, []).append(_short(m))
     for reason, names in by_reason.items():
-        _wrapped(console, f"not measured: {', '.join(names)}: {reason}")
+        _wrapped(console, f"{', '.join(names)}: {reason}")
 
 
 def _short(m: Measurement) -> str:
