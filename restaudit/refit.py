@@ -1,8 +1,8 @@
 """Between Grow steps: the reward model is fitted again with people's fresh judgements of the newest policy's texts.
 
-The paper suggests it where the reward model is left behind by its policy (arXiv 2308.08998, section 5). What people
-judge are D_eval samples, never audit samples: a reward that learned from the audit's own texts could not be audited by
-them. The sheet lies in the run's folder human/, outside the record; the judgements that were used are in it.
+The paper suggests it where the reward model is left behind by its policy (Gulcehre et al. 2023, arXiv 2308.08998).
+What people judge are D_eval samples, never audit samples: a reward that learned from the audit's own texts could not be
+audited by them. The sheet lies in the run's folder human/, outside the record; the judgements that were used are in it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from restaudit.config import RefitConfig, TrainedReward
 from restaudit.errors import BadInput, Waiting
+from restaudit.job import REWARD
 from restaudit.record import (
     AUDIT,
     BASE,
@@ -64,7 +65,7 @@ def refit(job: Job, g: int, policy: str) -> None:
         _sheet(job.run, name)
         if (missing := what_is_missing(Run(job.run), name)) is not None:
             raise Waiting(missing)
-    folder = f"reward_model/{name}"
+    folder = f"{REWARD}/{name}"
     job.step(f"{name}/refit", folder, make, context=(f"{folder}/{COMPUTE}",))
     job.use_reward(name)
 

@@ -56,14 +56,11 @@ class Backbones:
         return len(self.trained)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """Array (n, members), float64; identical rows are scored once."""
+        """Array (n, members), float64."""
         asked = prompts if self.input == "prompt_response" else [""] * len(responses)
-        pairs = list(zip(asked, responses, strict=True))
-        rows = list(dict.fromkeys(pairs))
-        place = {row: i for i, row in enumerate(rows)}
-        order = [place[row] for row in pairs]
+        rows = list(zip(asked, responses, strict=True))
         columns = [
-            logits(m.classifier, rows, label=0, chat=False, max_tokens=self.max_tokens, batch=SCORED_AT_ONCE)[order]
+            logits(m.classifier, rows, label=0, chat=False, max_tokens=self.max_tokens, batch=SCORED_AT_ONCE)
             * m.scale + m.shift
             for m in self.trained
         ]  # fmt: skip

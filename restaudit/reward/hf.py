@@ -57,17 +57,11 @@ class HfModels:
         return len(self.classifiers)
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """The logit of the chosen label under each model: array (n, members), float64.
-
-        Identical rows are scored once; batches hold texts of one token length, so nothing is padded.
-        """
+        """The logit of the chosen label under each model: array (n, members), float64."""
         same_length(prompts, responses)
-        rows = list(dict.fromkeys(zip(prompts, responses, strict=True)))
-        place = {row: i for i, row in enumerate(rows)}
-        order = [place[row] for row in zip(prompts, responses, strict=True)]
-        c = self.config
+        rows, c = list(zip(prompts, responses, strict=True)), self.config
         columns = [
-            logits(one, rows, label=c.label, chat=c.chat, max_tokens=c.max_tokens, batch=c.batch)[order]
+            logits(one, rows, label=c.label, chat=c.chat, max_tokens=c.max_tokens, batch=c.batch)
             for one in self.classifiers
         ]
         return finite(np.stack(columns, axis=1), responses, self.name)
@@ -76,9 +70,14 @@ class HfModels:
 def logits(
     classifier: Classifier, rows: Sequence[tuple[str, str]], *, label: int, chat: bool, max_tokens: int, batch: int
 ) -> Scores:
-    """The logit of one label for (prompt, response) rows: array (n,), float64; a batch holds rows of one length."""
+    """The logit of one label for (prompt, response) rows: array (n,), float64.
+
+    Identical rows are scored once; batches hold texts of one token length, so nothing is padded.
+    """
     import torch
 
+    asked = rows
+    rows = list(dict.fromkeys(asked))
     encoded = [encode(classifier, p, r, chat=chat, max_tokens=max_tokens) for p, r in rows]
     # Without a padding token such a model reads the last position of one row at a time.
     height = batch if classifier.model.config.pad_token_id is not None else 1
@@ -90,7 +89,9 @@ def logits(
                 part = group[start : start + height]
                 inputs = {k: torch.tensor([encoded[i][k] for i in part], device=device) for k in encoded[part[0]]}
                 out[part] = classifier.model(**inputs).logits[:, label].double().cpu().numpy()
-    return out
+    place = {row: i for i, row in enumerate(rows)}
+    spread: Scores = out[[place[row] for row in asked]]
+    return spread
 
 
 def build_hf(config: HfReward, out: Path, *, device: str) -> HfModels:

@@ -16,7 +16,7 @@ from restaudit.reward.validation.people import people
 from restaudit.reward.validation.report import validated
 from restaudit.reward.validation.show import show
 from restaudit.reward.validation.slices import slices, worse
-from tests.reward.test_validation_statistics import HOW, by_name, items, sure
+from tests.reward.judged_items import HOW, by_name, items, sure
 
 
 def test_shares_of_thirds_are_one_rank_whichever_response_stands_left() -> None:
