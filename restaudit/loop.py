@@ -80,7 +80,7 @@ def fit_scale(job: Job) -> None:
         (out / BASE).mkdir(parents=True)
         write_json(scale.to_json(), out / REWARD / SCALE)
         write_table(rows, out / BASE / "d_eval.parquet", D_EVAL)
-        return as_facts({"d_eval_reward": rows["reward"].mean()})
+        return as_facts({"d_eval_reward": rows["reward"].mean(), **job.policy.parameters()})
 
     job.step("scale", "", make)
 

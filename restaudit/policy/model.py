@@ -81,6 +81,13 @@ class Policy:
         """The text of a response, without special tokens and outer blanks."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
 
+    def parameters(self) -> dict[str, int]:
+        """Number of parameters in all (an adapter's too), and of those that are trained."""
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "trained_parameters": sum(m.numel() for m in self.masters.values()),
+        }
+
     # --- weights ------------------------------------------------------------------------------------------------------
 
     def become(self, folder: Path | None) -> None:

@@ -1,0 +1,51 @@
+"""Computation of a run, from recorded counts: tokens, seconds, and floating-point operations by a stated rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.records import Records
+
+METHOD = (
+    "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on (Kaplan et al. 2020, "
+    "arXiv 2001.08361, without the attention term). Prompts' tokens, the reward model and the probes are not counted, "
+    "so this is a lower bound; for LoRA the 6 is an upper bound."
+)
+FORWARD, TRAIN = 2, 6
+
+
+@dataclass(frozen=True)
+class Step:
+    """One recorded step: wall time in seconds, response tokens through the policy, FLOP (None where not known)."""
+
+    step: str
+    kind: str
+    seconds: float
+    sampled_tokens: int
+    trained_tokens: int
+    flop: float | None
+
+
+def parameters(records: Records) -> int | None:
+    """Number of the policy's parameters; None in runs that did not record it."""
+    found = next((e.content.get("parameters") for e in records.run.events if e.step == "scale"), None)
+    return None if found is None else int(found)
+
+
+def steps(records: Records) -> list[Step]:
+    """Every finished step, in order."""
+    size = parameters(records)
+    return [_step(records, e.step, tuple(e.outputs), e.at.get("seconds", 0.0), size) for e in records.run.events]
+
+
+def _step(records: Records, name: str, outputs: tuple[str, ...], seconds: float, size: int | None) -> Step:
+    sampled = sum(_tokens(records, o, "n_tokens") for o in outputs
+                  if o.endswith(("/samples.parquet", "/audit.parquet", "/d_eval.parquet")))  # fmt: skip
+    trained = sum(_tokens(records, o, "tokens") for o in outputs if o.endswith("/train.parquet"))
+    flop = None if size is None else float(size * (FORWARD * sampled + TRAIN * trained))
+    kind = name.rsplit("/", 1)[-1] if name.startswith("g") else "preparation"
+    return Step(name, kind, float(seconds), sampled, trained, flop)
+
+
+def _tokens(records: Records, name: str, column: str) -> int:
+    return int(records.table(name, (column,))[column].sum())

@@ -1,0 +1,148 @@
+"""Where a run's policies and training rows come from: base → g01/i01 → …, each with the digest of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rfc8785
+
+from reports.records import Records
+from restaudit.config import LoopConfig
+from restaudit.errors import BadInput
+from restaudit.ledger import FILE as LEDGER
+from restaudit.ledger import Event
+from restaudit.record import BASE
+from restaudit.select import kept_set, thresholds
+
+BASE_MODEL = "policy.model"
+SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One policy of the run.
+
+    name      "g00/i00" for the base policy, else the iteration whose Improve step made it
+    parent    the policy whose weights its training started from; None for the base policy
+    data      the Grow step it was trained on ("g01"), or None
+    weights   the recorded files that hold its weights, name -> SHA-256; empty for the base policy without a supervised
+              start, whose weights are the base model's
+    digest    SHA-256 of the canonical JSON {"base": base model's SHA-256, "adapters": weights}
+    facts     what the step noted in the ledger (rows, kept, acceptance_rate, learning_rate …)
+    """
+
+    name: str
+    parent: str | None
+    data: str | None
+    weights: Mapping[str, str]
+    digest: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Grow:
+    """One Grow step: which policy its samples came from, and how many (`tokens` counts the sampled ones)."""
+
+    name: str
+    policy: str
+    samples: int
+    tokens: int
+    references: int
+
+
+def base_sha256(records: Records) -> str:
+    """SHA-256 of the base model, as the sealed plan has it."""
+    return str(records.run.plan["artifacts"][BASE_MODEL]["sha256"])
+
+
+def policies(records: Records) -> list[Policy]:
+    """Every policy in the order in which it was made, the base policy first."""
+    found = [_policy(records, BASE, None, None, _named(records, f"{BASE.split('/')[0]}/bc"))]
+    for event in records.run.events:
+        name, _, part = event.step.rpartition("/")
+        if part == "improve":
+            found.append(_policy(records, name, str(event.content["start"]), name.split("/")[0], event))
+    return found
+
+
+def grows(records: Records) -> list[Grow]:
+    """Every finished Grow step."""
+    found = []
+    for event in records.run.events:
+        name, _, part = event.step.rpartition("/")
+        if part == "grow":
+            scored = _named(records, f"{name}/score")
+            references = int(scored.content.get("references", 0)) if scored else 0
+            c = event.content
+            found.append(Grow(name, str(c["policy"]), int(c["samples"]), int(c["tokens"]), references))
+    return found
+
+
+def audited_policy(records: Records, iteration: str) -> str:
+    """The policy that an audit looked at; it differs from the iteration's name for best-of-N."""
+    event = _named(records, f"{iteration}/audit")
+    return str(event.content.get("policy", iteration)) if event else iteration
+
+
+def synthetic_share(records: Records, policy: Policy) -> float | None:
+    """Share of a policy's training rows that a policy of this run wrote, 0..1; None where it trained on no row."""
+    if policy.data is None:
+        return None
+    rows = training_rows(records, policy)
+    used = rows[rows["used"]]
+    return float((used["origin"] == "policy").mean()) if len(used) else None
+
+
+def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
+    """Why each row of the Grow set was or was not trained on by one Improve step, in the order of the Grow set.
+
+    Columns: sample_id, prompt_id, origin ("policy" or "reference"), reward (the reward model's unit), reward_01 (0..1,
+    what the threshold is compared with), threshold (0..1, of every row, computed again by the sealed rule), used (bool,
+    as recorded), why (one clause). Raises BadInput where the recorded kept set is not what the sealed rule chooses.
+    """
+    assert policy.data is not None
+    config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
+    rows = records.table(f"{policy.data}/grow.parquet", SAMPLE)
+    kept = set(records.table(f"{policy.name}/kept.parquet", ("sample_id",))["sample_id"])
+    step = int(policy.name.split("/i")[1])
+    chosen = set(kept_set(config, rows, step)["sample_id"])
+    if chosen != kept:
+        raise BadInput(
+            f"{records.run.path}/{policy.name}/kept.parquet: {len(chosen ^ kept)} rows differ from those that the "
+            "sealed thresholds choose from the recorded Grow set"
+        )
+    if config.binary_reward_above is not None:
+        rows["reward_01"] = (rows["reward_01"] > config.binary_reward_above).astype(float)
+    rows["threshold"] = thresholds(config.thresholds, rows, step)
+    rows["used"] = rows["sample_id"].isin(kept)
+    above = rows["reward_01"] > rows["threshold"]
+    rows["why"] = np.select(
+        [rows["used"] & (rows["origin"] == "reference"), rows["used"], above],
+        ["a human reference whose reward is above the threshold", "its reward is above the threshold",
+         "its reward is above the threshold, but better samples of the same prompt took its place"],
+        "its reward is not above the threshold",
+    )  # fmt: skip
+    return rows
+
+
+def _policy(records: Records, name: str, parent: str | None, data: str | None, event: Event | None) -> Policy:
+    outputs = event.outputs if event is not None else {}
+    weights = {n: d.sha256 for n, d in sorted(outputs.items()) if "/adapter/" in n}
+    body: dict[str, Any] = {"base": base_sha256(records), "adapters": dict(weights)}
+    digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
+    return Policy(name, parent, data, weights, digest, dict(event.content) if event is not None else {})
+
+
+def _named(records: Records, step: str) -> Event | None:
+    return next((e for e in records.run.events if e.step == step), None)
+
+
+def place(records: Records, step: str) -> str:
+    """Where in the ledger a step stands, for a citation."""
+    event = _named(records, step)
+    return f"line {event.seq + 1}, step {step}" if event else LEDGER

@@ -1,0 +1,91 @@
+"""Files of a run folder, read once and only as the ledger has them; every figure of a report names its record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from probes.base import Measurement
+from restaudit.errors import BadInput, VerificationFailed
+from restaudit.ledger import FILE as LEDGER
+from restaudit.ledger import FileDigest
+from restaudit.record import Run, read_table
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """Where a figure stands: a file of the run folder, the place in it, and the file's SHA-256 as the ledger has it.
+
+    `sha256` of the ledger itself is the hash of its last event (the head).
+    """
+
+    path: str
+    at: str
+    sha256: str
+
+
+class Records:
+    """A run whose files are compared with the ledger when they are read."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._checked: set[str] = set()
+
+    @cached_property
+    def digests(self) -> Mapping[str, FileDigest]:
+        """Every recorded file."""
+        return {name: d for e in self.run.events for name, d in (*e.outputs.items(), *e.context.items())}
+
+    @property
+    def head(self) -> str:
+        """The hash of the last event."""
+        return self.run.events[-1].hash if self.run.events else ""
+
+    def has(self, name: str) -> bool:
+        """Whether a finished step recorded this file."""
+        return name in self.digests
+
+    def source(self, name: str, at: str = "") -> Source:
+        """What a figure taken from this file cites. Raises BadInput for a file that no step recorded."""
+        if name == LEDGER:
+            return Source(LEDGER, at, self.head)
+        if name not in self.digests:
+            raise BadInput(f"{self.run.path}/{name}: no finished step recorded it")
+        return Source(name, at, self.digests[name].sha256)
+
+    def checked(self, name: str) -> Path:
+        """The path of a recorded file, whose bytes are as recorded.
+
+        Raises VerificationFailed where they are not, BadInput where the file is not recorded or gone.
+        """
+        expected = self.source(name).sha256
+        path = self.run.path / name
+        if name not in self._checked:
+            if path.is_symlink() or not path.is_file():
+                raise BadInput(f"{path}: missing from the run folder")
+            with path.open("rb") as f:
+                got = hashlib.file_digest(f, "sha256").hexdigest()
+            if got != expected:
+                raise VerificationFailed(f"{name}: changed after it was recorded: expected {expected}, got {got}")
+            self._checked.add(name)
+        return path
+
+    def json(self, name: str) -> Any:
+        """A recorded JSON file."""
+        return json.loads(self.checked(name).read_text(encoding="utf-8"))
+
+    def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Some columns of a recorded table."""
+        return read_table(self.checked(name), columns, columns)
+
+    def measurements(self, iteration: str) -> dict[str, Measurement]:
+        """All measurements of one iteration, by name."""
+        found = self.json(f"{iteration}/measurements.json")["measurements"]
+        return {m["name"]: Measurement.from_json(m) for m in found}
