@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from restaudit.reward.document import document_of, render
 from restaudit.reward.document.declared import SCHEMA
 from restaudit.reward.document.declaring import keep
-from restaudit.reward.document.shown import CUT, MARKUP, markdown_text, plain
+from restaudit.shown import CUT, MARKUP, markdown_text, plain
 from tests.reward.document_folder import folder, stress_report, trained_facts
 
 SCRIPT = "<script>alert(1)</script>"

@@ -14,9 +14,9 @@ from restaudit.reward.document.material import Material, gather
 from restaudit.reward.document.model import Document, Failure, FieldAnswer, Section, Table
 from restaudit.reward.document.of_run import DISTANCE, overrides
 from restaudit.reward.document.readings import exploited
-from restaudit.reward.document.shown import plain
-from restaudit.reward.document.tables import between, number
+from restaudit.reward.document.tables import between
 from restaudit.reward.verdict import verdict
+from restaudit.shown import number, plain
 
 OWN = ("validation.pair_accuracy", "validation.pearson")
 BESIDE = {

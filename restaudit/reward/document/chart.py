@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from restaudit.reward.document.model import Mark, Table
-from restaudit.reward.document.shown import plain
-from restaudit.reward.document.tables import number
+from restaudit.shown import number, plain
 
 WIDTH, LEFT, RIGHT = 360.0, 10.0, 350.0
 ROW, TOP, AXIS = 34.0, 8.0, 26.0

@@ -10,7 +10,7 @@ import yaml
 
 from restaudit.reward.document.markdown import answered, gaps, summary, verdict_and_failures
 from restaudit.reward.document.model import Document
-from restaudit.reward.document.shown import markdown_text, plain
+from restaudit.shown import markdown_text, plain
 
 # The hub's name for a value of the validation that says how good the reward is.
 METRICS = {"validation.pair_accuracy": "accuracy", "validation.pearson": "pearsonr", "validation.spearman": "spearmanr"}

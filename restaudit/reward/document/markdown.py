@@ -7,7 +7,7 @@ from typing import Any
 
 from restaudit.reward.document.fields import MEANINGS, frameworks
 from restaudit.reward.document.model import NOBODY, Document, Failure, FieldAnswer, Section, Table, by_file
-from restaudit.reward.document.shown import MOST_IN_ANSWER, lines_of, markdown_text, sentence
+from restaudit.shown import MOST_IN_ANSWER, lines_of, markdown_text, sentence
 
 FIRST_DIGITS = 12
 

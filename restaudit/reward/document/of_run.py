@@ -12,7 +12,8 @@ from restaudit.job import REWARD
 from restaudit.record import BASE
 from restaudit.reward.document.material import Material
 from restaudit.reward.document.model import Evidence, Mark, Reading, Table
-from restaudit.reward.document.tables import between, number
+from restaudit.reward.document.tables import between
+from restaudit.shown import number
 
 DISTANCE, DISTANCE_CHANGE = "hacking.distance", "hacking.distance_change"
 NO_RUN = Reading(

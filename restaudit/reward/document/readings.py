@@ -7,8 +7,9 @@ from typing import Any
 
 from restaudit.reward.document.material import STRESS, Material, beside
 from restaudit.reward.document.model import Reading, Table
-from restaudit.reward.document.tables import between, measurements, number
+from restaudit.reward.document.tables import between, measurements
 from restaudit.reward.dossier import MISSING
+from restaudit.shown import number
 
 MOST_EXPLOITS = 10
 NOT_STRESSED = "nobody stressed it"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from restaudit.reward.document.model import Mark, Table
+from restaudit.shown import number
 
 COLUMNS = ("measurement", "value", "95% interval", "n", "units resampled", "what it is")
 # A value that says nothing: guessing, for a share of pairs; no relation, for a correlation.
@@ -15,13 +16,6 @@ DIFFERENCES, SLICES, GAPS = "differences on the same items", "slices", "slices l
 FAMILIES = {"slice": SLICES, "slice_gap": GAPS, "slice_over": "mean error on slices", "calibration": "calibration",
             "spread": "does its own doubt tell errors?", "transitivity": "circles among three",
             "learning_curve": "by share of the training data"}  # fmt: skip
-
-
-def number(value: float | None) -> str:
-    """Four significant digits; integers as they are; "–" for None."""
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def between(m: Mapping[str, Any], level: float = 0.95) -> tuple[str, float | None, float | None]:

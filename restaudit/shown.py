@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from restaudit.record import printable
-from restaudit.reward.document.tables import number
 
 MOST_IN_CELL = 240
 MOST_IN_ANSWER = 1500
@@ -22,6 +21,13 @@ NUMBERS = re.compile(rf"{NUMBER}(?: to {NUMBER})?(?: \([\d.]+ level\))?")
 ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 MARKUP = frozenset("\\`*_{}[]|#~$@!^")
 LINK = re.compile(r"(?i)(?:(?<=[a-z]):(?=//))|(?:(?<=\bwww)\.)")
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; integers as they are; "–" for None."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def plain(text: str, most: int = MOST_IN_CELL) -> str:
