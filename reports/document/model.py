@@ -1,0 +1,201 @@
+"""One document model. What a run's report, a comparison and a clause-by-clause document say; every format draws this.
+
+Text in it is raw: names, samples and declarations as they were given. A format makes it harmless when it draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reports.records import Source
+
+Status = Literal["MEASURED", "RECORDED", "COMPUTED", "DECLARED", "MISSING", "N-A"]
+MEANINGS: dict[Status, str] = {
+    "MEASURED": "measured in this run, with method and uncertainty",
+    "RECORDED": "written down by the program while it ran",
+    "COMPUTED": "follows from what was measured or recorded, by a stated rule",
+    "DECLARED": "said by a named person; nobody verified it",
+    "MISSING": "nobody said it",
+    "N-A": "does not apply here, for the stated reason",
+}
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph. `kind`: "text"; "note" (small print); "warning" (what a reader must not miss)."""
+
+    text: str
+    kind: Literal["text", "note", "warning"] = "text"
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of a table and the records its figures come from."""
+
+    cells: tuple[str, ...]
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a caption. `prose` lists columns of sentences; others are figures or short words."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    prose: tuple[int, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A label, what is said, and (where the document is a list of questions) the status of the answer."""
+
+    label: str
+    value: str
+    status: Status | None = None
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts in order, under an optional caption."""
+
+    rows: tuple[Fact, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value over position `x` (0, 1, …) of the chart's labels, with its interval where there is one."""
+
+    x: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series of a chart."""
+
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Series over labelled positions, with the same figures as a table.
+
+    unit       what the values count, written at the axis
+    reference  a value drawn as a dotted line, or None; `reference_label` says what it is
+    said       the chart in words, for who cannot see it
+    """
+
+    title: str
+    unit: str
+    labels: tuple[str, ...]
+    lines: tuple[Line, ...]
+    table: Table
+    said: str
+    reference: float | None = None
+    reference_label: str = ""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Texts that stand side by side, one a column of their group."""
+
+    heading: str
+    texts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Sample texts side by side. `rule` says how they were chosen; `columns` names who wrote them."""
+
+    caption: str
+    rule: str
+    columns: tuple[str, ...]
+    rows: tuple[Passage, ...]
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """One decision in the strip on the first page."""
+
+    name: str
+    verdict: str
+    note: str
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Strip:
+    """All decisions of a run in order."""
+
+    caption: str
+    looks: tuple[Look, ...]
+
+
+Block = Paragraph | Facts | Table | Chart | Passages | Strip
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it. `key` is its address in the document, lower case letters and dashes."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """Everything that is shown, in order.
+
+    kind      "run", "comparison", or the name of a framework
+    banner    sentences that stand before everything else (overrides, simulated raters)
+    heads     ledger heads of the runs it was made from, by run name
+    """
+
+    kind: str
+    title: str
+    subtitle: str
+    banner: tuple[str, ...]
+    sections: tuple[Section, ...]
+    heads: tuple[tuple[str, str], ...]
+
+    def sources(self) -> dict[tuple[str, str], int]:
+        """(path, SHA-256) of every record that is cited -> its number, from 1, in order of first mention."""
+        found: dict[tuple[str, str], int] = {}
+        for source in self._cited():
+            found.setdefault((source.path, source.sha256), len(found) + 1)
+        return found
+
+    def _cited(self) -> Iterator[Source]:
+        for section in self.sections:
+            for block in section.blocks:
+                yield from cited(block)
+
+
+def cited(block: Block) -> Iterator[Source]:
+    """Every source a block cites, in order."""
+    if isinstance(block, Paragraph | Passages):
+        yield from block.sources
+    elif isinstance(block, Chart):
+        yield from cited(block.table)
+    else:
+        rows: Sequence[Row | Fact | Look] = block.looks if isinstance(block, Strip) else block.rows
+        for row in rows:
+            yield from row.sources
+
+
+def numbers(sources: Sequence[Source], known: dict[tuple[str, str], int]) -> tuple[int, ...]:
+    """The numbers of some sources, each once, in order."""
+    return tuple(dict.fromkeys(known[s.path, s.sha256] for s in sources))
