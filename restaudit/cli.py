@@ -17,6 +17,8 @@ from restaudit.errors import Halted, Interrupted, RestauditError, Waiting
 from restaudit.probing.command import probe
 from restaudit.rating.commands import rate
 from restaudit.reward_commands import reward
+from restaudit.seal.commands import SigningKey, anchor, keys, sign
+from restaudit.verify_command import verify
 
 app = typer.Typer(
     name="restaudit",
@@ -79,10 +81,11 @@ def run(
     runs: RunsDir = Path("runs"),
     out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
     changes: Set = None,
+    key: SigningKey = None,
     quiet: Quiet = False,
 ) -> None:
     """Seal a plan and run audited ReST."""
-    _run(config, runs, out, changes or [], quiet)
+    _run(config, runs, out, changes or [], key, quiet)
 
 
 @app.command()
@@ -93,31 +96,37 @@ def demo(
         bool, typer.Option("--small", help="The smallest size: about a minute, too little data to decide.")
     ] = False,
     changes: Set = None,
+    key: SigningKey = None,
     quiet: Quiet = False,
 ) -> None:
     """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a few minutes."""
-    _run("reviews", runs, out, [*(SMALL if small else ()), *(changes or [])], quiet)
+    _run("reviews", runs, out, [*(SMALL if small else ()), *(changes or [])], key, quiet)
 
 
-def _run(name: str, runs: Path, out: Path | None, changes: list[str], quiet: bool) -> None:
+def _run(name: str, runs: Path, out: Path | None, changes: list[str], key: Path | None, quiet: bool) -> None:
     from restaudit.configure import load
     from restaudit.console import Reporter
     from restaudit.plan import start
+    from restaudit.seal.signer import given_signer
 
+    signer = given_signer(key)
     config = load(name, changes)
     folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     reporter = Reporter(quiet=quiet)
-    _finish(folder, lambda: start(config, folder, reporter))
+    _finish(folder, lambda: start(config, folder, reporter, signer))
 
 
 @app.command()
-def resume(folder: Folder, quiet: Quiet = False) -> None:
+def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None:
     """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
     from restaudit.console import Reporter
     from restaudit.plan import resume as go_on
+    from restaudit.seal.signer import given_signer
+
+    signer = given_signer(key)
 
     reporter = Reporter(quiet=quiet)
-    _finish(folder, lambda: go_on(folder, reporter))
+    _finish(folder, lambda: go_on(folder, reporter, signer))
 
 
 @app.command()
@@ -125,11 +134,13 @@ def override(
     folder: Folder,
     by: Annotated[str, typer.Option(help="Who takes this decision: a name that can be asked later.")],
     reason: Annotated[str, typer.Option(help="Why the run shall go on although a gate stopped it.")],
+    key: SigningKey = None,
 ) -> None:
     """Let a halted run go on, on record: every report shows who did and why before anything else."""
     from restaudit.override import override as record_override
+    from restaudit.seal.signer import given_signer
 
-    done = record_override(folder, by=by, reason=reason)
+    done = record_override(folder, by=by, reason=reason, given=given_signer(key))
     typer.echo(f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: {done.reason}")
     typer.echo(f"go on with: restaudit resume {folder}")
 
@@ -178,36 +189,10 @@ def status(folder: Folder) -> None:
     print_summary(folder, overrides=False)
 
 
-@app.command()
-def verify(folder: Folder) -> None:
-    """Re-hash every file and the chain; exit 5 names the first thing that is wrong."""
-    from restaudit.console import Reporter
-    from restaudit.record import Run
-    from restaudit.summary import print_overrides
-    from restaudit.verify import recorded_bytes
-    from restaudit.verify import verify as check
-
-    reporter = Reporter()
-    reporter.quiet = not reporter.console.is_terminal
-    with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
-        report = check(folder, advance)
-    print_overrides(Run(folder))
-    state = "finished" if report.finished else "unfinished"
-    typer.echo(
-        f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
-    )
-    typer.echo(f"decisions that follow from their measurements and the sealed policy: all {report.decisions}")
-    if report.torn_bytes:
-        typer.echo(
-            f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; resume replaces them"
-        )
-    for name in report.unrecorded:
-        typer.echo(f"not recorded yet: {name}")
-    typer.echo(f"head:   {report.head}")
-    typer.echo(f"digest: {report.digest}")
-    typer.echo("UNANCHORED: nothing outside this folder has seen the head, so a complete rebuild would go unnoticed")
-
-
+app.command()(verify)
+app.command()(sign)
+app.command()(anchor)
+app.add_typer(keys)
 app.command()(probe)
 app.command()(calibrate)
 app.add_typer(rate)

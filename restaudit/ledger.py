@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from restaudit.errors import VerificationFailed
 
 GENESIS = "0" * 64
 FILE = "ledger.jsonl"
+# In bytes. An event of a real run takes one or two thousand; a stranger's ledger must not fill the reader's memory.
+LONGEST_LINE = 4 << 20
+LARGEST = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,12 @@ def digest_file(path: Path) -> FileDigest:
 def append(run: Path, event: Event) -> None:
     """Add one event: a single write, then fsync, so that a crash leaves at most one torn last line.
 
-    Raises ValueError, with nothing written, for a number that would not read back (NaN, infinity, whole from 2**53).
+    Raises ValueError, with nothing written, for a number that would not read back (NaN, infinity, whole from 2**53) and
+    for a line longer than LONGEST_LINE.
     """
     line = rfc8785.dumps({**event.body(), "hash": event.hash}) + b"\n"
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"event '{event.step}' takes {len(line):,} bytes; the longest line is {LONGEST_LINE:,}")
     # RFC 8785 writes the float 2.0**53 as an integer, which it then refuses to write again: unreadable.
     rfc8785.dumps(json.loads(line))
     path = run / FILE
@@ -89,7 +96,7 @@ def append(run: Path, event: Event) -> None:
 def read(run: Path) -> list[Event]:
     """All complete events, with the chain checked; a torn last line (no newline) is not an event yet.
 
-    Raises VerificationFailed naming the first line that is not what the chain says.
+    Raises VerificationFailed naming the first line that is not what the chain says, or is longer than LONGEST_LINE.
     """
     path = run / FILE
     if not path.exists():
@@ -123,15 +130,33 @@ def comparison_digest(events: Iterable[Event]) -> str:
     return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
 
 
-def _complete_bytes(path: Path) -> int:
+def torn(run: Path) -> bytes:
+    """What follows the last complete line; at most LONGEST_LINE bytes of it."""
+    path = run / FILE
     if not path.exists():
-        return 0
-    data = path.read_bytes()
-    return data.rfind(b"\n") + 1
+        return b""
+    with path.open("rb") as f:
+        f.seek(-min(LONGEST_LINE, path.stat().st_size), os.SEEK_END)
+        tail = f.read()
+    return tail[tail.rfind(b"\n") + 1 :]
 
 
-def _complete_lines(path: Path) -> list[bytes]:
-    return path.read_bytes()[: _complete_bytes(path)].splitlines()
+def _complete_bytes(path: Path) -> int:
+    return path.stat().st_size - len(torn(path.parent)) if path.exists() else 0
+
+
+def _complete_lines(path: Path) -> Iterator[bytes]:
+    """Lines without their end, never more than one of them in memory."""
+    with path.open("rb") as f:
+        for number in count(1):
+            line = f.readline(LONGEST_LINE + 1)
+            if len(line) > LONGEST_LINE:
+                raise VerificationFailed(f"{FILE}: line {number}: longer than {LONGEST_LINE:,} bytes; no event is")
+            if f.tell() > LARGEST:
+                raise VerificationFailed(f"{FILE}: line {number}: beyond {LARGEST:,} bytes; no ledger is that large")
+            if not line.endswith(b"\n"):
+                return
+            yield line[:-1]
 
 
 def _event(raw: Mapping[str, Any]) -> Event:

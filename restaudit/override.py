@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.record import Halt, Override, Run, printable
 from restaudit.steps import Writer
+
+if TYPE_CHECKING:
+    from restaudit.seal.signer import Signer
 
 # Shortest and longest, in characters. A reason of fewer is no reason anybody could judge.
 NAME = (2, 100)
 REASON = (10, 2000)
 
 
-def override(run: Path | str, *, by: str, reason: str) -> Override:
+def override(run: Path | str, *, by: str, reason: str, given: Signer | None = None) -> Override:
     """Record that `by` lets a halted run go on, and why; `restaudit resume` then goes on.
 
-    Raises BadInput where the run is not halted, its plan was changed after sealing, another process writes it, or the
-    name or reason is missing, too long, or holds control characters.
+    Raises BadInput where the run is not halted, its plan was changed after sealing, another process writes it, `given`
+    is not the signer that the plan names, or the name or reason is missing, too long, or holds control characters.
     """
+    from restaudit.seal.signer import signer_for
+
     facts = {"by": by.strip(), "reason": reason.strip()}
     for option in facts:
         if (problem := wrong_text(option, facts[option])) is not None:
             raise BadInput(f"--{option}: {problem}")
     run = Path(run)
-    _halted(run)
-    with Writer(run) as writer:
-        halt = _halted(run)  # again, now that nobody else can write
+    record, _ = _halted(run)
+    signer = signer_for(run, record.plan, given)
+    with Writer(run, signer=signer) as writer:
+        _, halt = _halted(run)  # again, now that nobody else can write
         gates = list(halt.gates)
         content = {"iteration": halt.iteration, "gates": gates, **facts}
         writer.step(f"{halt.iteration}/override", "", lambda _: content)
@@ -57,7 +63,7 @@ def wrong_content(content: Mapping[str, Any], iteration: str, gates: list[str]) 
     return None
 
 
-def _halted(run: Path) -> Halt:
+def _halted(run: Path) -> tuple[Run, Halt]:
     record = Run(run)
     record.check_sealed()
     if record.halt is None:
@@ -65,4 +71,4 @@ def _halted(run: Path) -> Halt:
             f"{run}: this run is {record.state}, so there is nothing to override; an override answers a HALT that "
             "stopped the run"
         )
-    return record.halt
+    return record, record.halt

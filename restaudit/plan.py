@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restaudit import __version__
 from restaudit.artifacts import Artifact, resolve
@@ -25,29 +25,40 @@ from restaudit.reward.dossier import COMPUTE
 from restaudit.steps import Content, Writer, seed_of
 from restaudit.waiting import check_ratings
 
+if TYPE_CHECKING:
+    from restaudit.seal.signer import Signer
+
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pandas", "scipy", "scikit-learn",
             "pyarrow", "safetensors", "tokenizers", "sacrebleu")  # fmt: skip
 
 
-def start(config: Config, run: Path, reporter: Reporter) -> None:
-    """Seal a new run at `run` and do all of it."""
+def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None = None) -> None:
+    """Seal a new run at `run` and do all of it; a `signer` signs the plan first, then the ledger's heads."""
     if (run / "plan.json").exists():
         raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
     _prepare_machine(config)
-    with Writer(run, announce=reporter.line) as writer:
+    with Writer(run, announce=reporter.line, signer=signer) as writer:
         artifacts = _artifacts(config)
-        reporter.line(f"{run}: sealing the plan")
-        writer.step("plan", "", lambda out: _seal(config, artifacts, out), context=("environment.json",))
+        key_id = signer.key_id if signer is not None else None
+        reporter.line(f"{run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
+        writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out), context=("environment.json",))
         _do(config, writer, reporter, artifacts)
 
 
-def resume(run: Path, reporter: Reporter) -> None:
-    """Go on with a run from its first step that is not done.
+def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
+    """Go on with a run from its first step that is not done, with the signer that its plan names, if it names one.
 
-    Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are missing.
+    Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are missing, BadInput
+    when `given` is not the signer of the plan.
     """
+    from restaudit.seal.signer import signer_for
+
     record = Run(run)
     record.check_sealed()
+    signer = signer_for(run, record.plan, given)
+    if signer is not None:
+        with Writer(run, signer=signer):
+            pass  # a crash may have come between the last event and its signature
     for o in record.overrides():
         reporter.line(f"{run}: goes on against HALT of {', '.join(o.gates)} at {o.iteration}, by {o.by}: {o.reason}")
     if (halt := record.halt) is not None:
@@ -59,7 +70,7 @@ def resume(run: Path, reporter: Reporter) -> None:
         check_ratings(record)
     config = Config.model_validate(record.plan["config"])
     _prepare_machine(config)
-    with Writer(run, announce=reporter.line) as writer:
+    with Writer(run, announce=reporter.line, signer=signer) as writer:
         artifacts = _artifacts(config)
         for name, was in record.plan["artifacts"].items():
             if artifacts[name].sha256 != was["sha256"]:
@@ -106,7 +117,7 @@ def planned_steps(config: Config) -> list[str]:
     return [*steps, "end"]
 
 
-def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Content:
+def _seal(config: Config, artifacts: Mapping[str, Artifact], signer: str | None, out: Path) -> Content:
     from probes import PROBES
     from restaudit.data.prompts import load_prompts
     from restaudit.data.splits import make_splits
@@ -136,6 +147,7 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], out: Path) -> Conte
         "probes": [{"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES],
         "artifacts": {n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence} for n, a in artifacts.items()},
         "prompts": {name: len(table) for name, table in splits.items()},
+        **({"signer": signer} if signer else {}),
     }
     write_json(plan, out / "plan.json")
     write_json(_environment(config), out / "environment.json")

@@ -17,13 +17,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from restaudit import ledger
 from restaudit.errors import BadInput, Interrupted, RestauditError
 from restaudit.record import write_json
+
+if TYPE_CHECKING:
+    from restaudit.seal.signer import Signer
 
 LOCK = ".lock"
 WRITER = "writer.json"
@@ -38,10 +41,17 @@ def seed_of(run_seed: int, step: str) -> int:
 
 
 class Writer:
-    """The one writer of a run folder. Use as a context manager; a second writer is refused."""
+    """The one writer of a run folder. Use as a context manager; a second writer is refused.
 
-    def __init__(self, run: Path, *, announce: Callable[[str], None] | None = None) -> None:
+    With a `signer` the plan is signed as soon as it is recorded, and the head of the ledger after every gate. Entering
+    raises VerificationFailed where what it signed earlier does not fit the ledger.
+    """
+
+    def __init__(
+        self, run: Path, *, announce: Callable[[str], None] | None = None, signer: Signer | None = None
+    ) -> None:
         self.run = run
+        self.signer = signer
         self.announce = announce or (lambda _: None)
         self.interrupted = False
         self._lock = FileLock(run / LOCK)
@@ -58,7 +68,14 @@ class Writer:
             ) from None
         except OSError as e:
             raise BadInput(f"{self.run}: cannot be written: {e.strerror}") from None
-        self.events = ledger.read(self.run)
+        try:
+            self.events = ledger.read(self.run)
+            if self.signer is not None:
+                self.signer.check(self.run, self.events)
+                self.signer.sign(self.run, self.events)
+        except BaseException:
+            self._lock.release()
+            raise
         write_json({"pid": os.getpid(), "host": socket.gethostname()}, self.run / WRITER)
         for left_over in self.run.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left_over)
@@ -121,6 +138,8 @@ class Writer:
                 path.replace(target)
                 _sync(target.parent)
             self._append(name, digests, content, time.monotonic() - began, context)
+            if self.signer is not None:
+                self.signer.sign(self.run, self.events)
         except OSError as e:
             raise RestauditError(
                 f"{self.run}: step {name} could not be written ({e.strerror or e}); everything before it is safe. "
