@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from restaudit import __version__
+from restaudit.bundle.commands import bundle
 from restaudit.calibrate.command import calibrate
 from restaudit.errors import Halted, Interrupted, RestauditError, Waiting
 from restaudit.probing.command import probe
@@ -192,6 +193,7 @@ def status(folder: Folder) -> None:
 app.command()(verify)
 app.command()(sign)
 app.command()(anchor)
+app.command()(bundle)
 app.add_typer(keys)
 app.command()(probe)
 app.command()(calibrate)

@@ -21,7 +21,8 @@ from restaudit.verify.files import Progress, Recorded, check_file, sha256_of
 class Bundled:
     """What a bundle lacks.
 
-    Files in `redacted` could be checked against the manifest only, those in `left_out` not at all. `signed_by` is the key id that signed the manifest, or None; `notes` are the manifest's own words.
+    Files in `redacted` could be checked against the manifest only, those in `left_out` not at all. `signed_by` is the
+    key id that signed the manifest, or None; `notes` are the manifest's own words.
     """
 
     redacted: tuple[str, ...]

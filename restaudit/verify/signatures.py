@@ -76,7 +76,7 @@ def check_signatures(
             f"plan.json: names no key, and no report is signed with the key you trust ({trusted.key_id}): this record "
             "is UNSIGNED"
         )
-    known = {PLAN_FILE, REPORT_FILE, f"{signer}.pem", f"{report_by}.pem", *(head_file(k) for k in heads)}
+    known = {PLAN_FILE, REPORT_FILE, *(f"{k}.pem" for k in keys), *(head_file(k) for k in heads)}
     unknown = sorted(set(files) - known)
     if unknown:
         raise VerificationFailed(f"{FOLDER}/{unknown[0]}: belongs to no signature of this run")
