@@ -1,0 +1,270 @@
+"""What the exports say about a run, read once from its record: models, data, policies, audits, and what is missing."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from probes.base import Measurement
+from reports import lineage
+from reports.lineage import BASE_MODEL, Grow, Policy
+from reports.records import Records, Source
+from reports.series import Human, human_score
+from restaudit.errors import BadInput
+from restaudit.gates import Decision
+from restaudit.ledger import FILE as LEDGER
+from restaudit.ledger import Event
+from restaudit.record import ITERATION, Run
+
+PLAN, ENVIRONMENT = "plan.json", "environment.json"
+MISSING = "MISSING"
+NAMESPACE = "urn:restaudit:run:"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set of the run: where it came from, or which policy wrote it.
+
+    ref      unique in the run, for example "prompts:0", "grow:g01", "kept:g01/i01"
+    kind     "prompts", "split", "judgements", "held-out text", "grow" (sampled) or "kept" (trained on)
+    spec     where it was taken from, as configured; None for what the run itself wrote
+    path     its file in the run folder; None for what lies elsewhere
+    """
+
+    ref: str
+    kind: str
+    title: str
+    source: Source
+    spec: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    rows: int | None = None
+    licence: str | None = None
+    made_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that the run did not make: its role (the key of the sealed plan), where it came from, its digest."""
+
+    role: str
+    spec: str
+    sha256: str | None
+    licence: str | None
+    source: Source
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The reward model, or one of its refits.
+
+    `digest` is that of the canonical JSON of all that the reward is made of; `files` are the recorded ones.
+    """
+
+    ref: str
+    name: str
+    digest: str | None
+    files: tuple[str, ...]
+    dossier: Mapping[str, Any]
+    source: Source
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What one look measured and decided. `policy` is the audited one."""
+
+    iteration: str
+    policy: str
+    measurements: tuple[Measurement, ...]
+    decision: Decision | None
+    source: Source
+    decision_source: Source | None
+
+
+class Facts:
+    """The facts of one run. Raises BadInput for a run in which no step is finished."""
+
+    def __init__(self, records: Records) -> None:
+        if not records.run.events:
+            raise BadInput(f"{records.run.path}: no step is finished yet, so there is nothing recorded to export")
+        records.checked(PLAN)
+        self.records = records
+        self.run: Run = records.run
+
+    @property
+    def head(self) -> str:
+        """The hash of the ledger's last event."""
+        return self.records.head
+
+    @property
+    def run_id(self) -> str:
+        """The run's random identity; the hash of its first event where none was recorded."""
+        return self.run.run_id or self.run.events[0].hash
+
+    @property
+    def uuid(self) -> uuid.UUID:
+        """A UUID that follows from the run's identity."""
+        return uuid.uuid5(uuid.NAMESPACE_URL, f"{NAMESPACE}{self.run_id}")
+
+    @property
+    def version(self) -> str:
+        """The version of restaudit that sealed the plan."""
+        return str(self.run.plan.get("restaudit") or self.environment.get("restaudit") or MISSING)
+
+    @property
+    def state(self) -> str:
+        """Where the run stands by its ledger alone: "done", "halted", "waiting" or "unfinished"."""
+        if "end" in self.run.done:
+            return "done"
+        if self.run.halt is not None:
+            return "halted"
+        return "waiting" if self.run.events[-1].step.endswith("/wait") else "unfinished"
+
+    @property
+    def human(self) -> Human:
+        """What stands for human judgement, labelled as what it is."""
+        return human_score(self.run)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved configuration of the sealed plan."""
+        return dict(self.run.plan.get("config", {}))
+
+    @cached_property
+    def environment(self) -> Mapping[str, Any]:
+        """Versions and device; empty where the run did not record them."""
+        return dict(self.records.json(ENVIRONMENT)) if self.records.has(ENVIRONMENT) else {}
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """Python packages and their versions."""
+        return {str(k): str(v) for k, v in sorted(dict(self.environment.get("packages", {})).items())}
+
+    @cached_property
+    def models(self) -> tuple[Model, ...]:
+        """Every model that the plan took from elsewhere, the base model first."""
+        found = self.run.plan.get("artifacts", {})
+        roles = sorted(found, key=lambda role: (role != BASE_MODEL, role))
+        return tuple(
+            Model(r, str(found[r]["spec"]), _digest(found[r].get("sha256")), _text(found[r].get("licence")),
+                  self.records.source(PLAN, f"artifacts/{r}"))
+            for r in roles if r != "audit.human_text"
+        )  # fmt: skip
+
+    @property
+    def base(self) -> Model | None:
+        """The base model; None in a record that names none."""
+        return next((m for m in self.models if m.role == BASE_MODEL), None)
+
+    @cached_property
+    def policies(self) -> tuple[Policy, ...]:
+        """Every policy that the run made, the base policy first; none in a record without a base model."""
+        return tuple(lineage.policies(self.records)) if self.base is not None else ()
+
+    @cached_property
+    def grows(self) -> tuple[Grow, ...]:
+        """Every finished Grow step; none in a record without a base model."""
+        return tuple(lineage.grows(self.records)) if self.base is not None else ()
+
+    @cached_property
+    def audits(self) -> tuple[Audit, ...]:
+        """Every audit, in order."""
+        return tuple(self._audit(i) for i in self.run.iterations())
+
+    def audits_of(self, policy: str) -> tuple[Audit, ...]:
+        """The audits that looked at one policy."""
+        return tuple(a for a in self.audits if a.policy == policy)
+
+    @cached_property
+    def rewards(self) -> tuple[Reward, ...]:
+        """The reward model and its refits, in order."""
+        found = []
+        for event in self.run.events:
+            if event.step == "reward_model":
+                found.append(self._reward("reward", event, "reward_model/dossier.json"))
+            elif event.step.endswith("/refit"):
+                grow = event.step.split("/")[0]
+                found.append(self._reward(f"reward:{grow}", event, f"reward_model/{grow}/dossier.json"))
+        return tuple(found)
+
+    @cached_property
+    def data(self) -> tuple[Data, ...]:
+        """Every data set: prompts and their splits, judgements, held-out text, then what the run wrote."""
+        from reports.exports.data_sets import data_sets
+
+        return tuple(data_sets(self))
+
+    def reward_for(self, grow: str) -> Reward | None:
+        """The reward that scored a Grow set: the last one fitted before it."""
+        fitted = [r for r in self.rewards if r.ref == "reward" or r.ref.split(":")[1] <= grow]
+        return fitted[-1] if fitted else None
+
+    def event(self, step: str) -> Event | None:
+        """The event of a finished step."""
+        return next((e for e in self.run.events if e.step == step), None)
+
+    def at(self, step: str) -> Source:
+        """Where in the ledger a step stands."""
+        return Source(LEDGER, lineage.place(self.records, step), self.head)
+
+    def _audit(self, iteration: str) -> Audit:
+        if not ITERATION.fullmatch(iteration):
+            raise BadInput(f"{self.run.path}: the ledger has an audit of {iteration!r}, which is no iteration")
+        records, name = self.records, f"{iteration}/decision.json"
+        decided = records.has(name)
+        return Audit(
+            iteration=iteration,
+            policy=lineage.audited_policy(records, iteration),
+            measurements=tuple(records.measurements(iteration).values()),
+            decision=Decision.from_json(records.json(name)) if decided else None,
+            source=records.source(f"{iteration}/measurements.json"),
+            decision_source=records.source(name) if decided else None,
+        )
+
+    def _reward(self, ref: str, event: Event, dossier: str) -> Reward:
+        said = dict(self.records.json(dossier)) if self.records.has(dossier) else {}
+        content = event.content
+        name = str(content.get("name") or said.get("name") or "reward model (its name is not recorded)")
+        digest = _digest(content.get("digest") or said.get("digest"))
+        return Reward(ref, name, digest, tuple(sorted(event.outputs)), said, self.at(event.step))
+
+
+def span(event: Event) -> tuple[str | None, str | None]:
+    """When a step began and ended, "YYYY-MM-DDTHH:MM:SSZ"; None for what the ledger does not say.
+
+    The ledger has the end and the seconds it took; the beginning is computed and rounded down to a second.
+    """
+    try:
+        end = datetime.fromisoformat(str(event.at["time"])).astimezone(UTC)
+        return _stamp(end - timedelta(seconds=float(event.at["seconds"]))), _stamp(end)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None, None
+
+
+def last_time(facts: Facts) -> str | None:
+    """The latest end of a step, where the ledger has any time."""
+    return max((end for e in facts.run.events if (end := span(e)[1]) is not None), default=None)
+
+
+def cited(source: Source) -> str:
+    """A source on one line: file, place and digest."""
+    return " ".join(part for part in (source.path, source.at and f"({source.at})", f"sha256:{source.sha256}") if part)
+
+
+def _stamp(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _digest(value: Any) -> str | None:
+    return value if isinstance(value, str) and SHA256.fullmatch(value) else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value in (None, "", MISSING) else str(value)

@@ -1,0 +1,1 @@
+"""One standard a file. A module here that has an `EXPORT` is offered by `restaudit export`."""

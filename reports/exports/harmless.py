@@ -1,0 +1,67 @@
+"""Text of unknown origin in machine-readable files: valid in the format, and nothing that a reader would run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from restaudit.record import printable
+from restaudit.shown import JOINERS, NEWLINE
+
+# What a spreadsheet takes for the start of a formula, with the full-width forms that East Asian ones accept.
+FORMULA = "=+-@＝＋－＠"
+
+
+def clean(text: str) -> str:
+    """One line without control, reordering or invisible characters: each becomes U+FFFD, a line break “⏎”."""
+    line = printable(NEWLINE.join(re.split(r"\r\n|\r|\n", text)))
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cf", "Co", "Cn") and c not in JOINERS else c for c in line)
+
+
+def cleaned(value: Any) -> Any:
+    """Plain JSON with every string in it, keys too, cleaned."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(k)): cleaned(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(v) for v in value]
+    return value
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON with sorted keys, cleaned strings and no NaN. `<`, `>` and `&` are escaped, so that a page can embed it."""
+    text = json.dumps(cleaned(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    for c in "<>&":
+        text = text.replace(c, f"\\u{ord(c):04x}")
+    return (text + "\n").encode()
+
+
+def csv_cell(value: str | float | bool | None) -> str:
+    """A cell: numbers as Python writes them, nothing for None, and text that no spreadsheet takes for a formula.
+
+    Text that begins (after spaces) like a formula, or with an apostrophe, gets one apostrophe in front. So whoever
+    takes one leading apostrophe away has the cleaned text again.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = clean(value)
+    return f"'{text}" if text.lstrip()[:1] in (*FORMULA, "'") and text.strip() else text
+
+
+def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A table after RFC 4180 (comma, CRLF, UTF-8 without a mark) with a header."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(columns)
+    writer.writerows([csv_cell(row[c]) for c in columns] for row in rows)
+    return out.getvalue().encode()

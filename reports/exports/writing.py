@@ -1,0 +1,73 @@
+"""Writing exports into a folder, each file whole or not at all, with a manifest of what is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.exports.facts import Facts
+from reports.exports.harmless import json_bytes
+from reports.exports.registry import Content, Export
+from reports.records import Records
+from restaudit.errors import BadInput
+from restaudit.ledger import digest_file
+from restaudit.record import Run
+
+MANIFEST = "manifest.json"
+SCHEMA = "restaudit.exports/1"
+
+
+def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
+    """Write the wanted exports of a run into a folder and return the files, the manifest last.
+
+    Raises VerificationFailed where a recorded file is not as recorded, BadInput where the run has no finished step, the
+    record cannot be read or the folder cannot be written.
+    """
+    facts = Facts(Records(Run(run)))
+    files: dict[str, dict[str, Any]] = {}
+    try:
+        for export in wanted:
+            for name, content in sorted(export.build(facts).items()):
+                digest = digest_file(_write(out / name, content))
+                files[name] = {"sha256": digest.sha256, "bytes": digest.bytes, "format": export.name,
+                               "spec": export.spec}  # fmt: skip
+        files = {**_earlier(out, facts), **files}
+        body = {"schema": SCHEMA, "restaudit": facts.version, "run_id": facts.run_id, "state": facts.state,
+                "ledger_head": facts.head, "files": files}  # fmt: skip
+        _write(out / MANIFEST, json_bytes(body))
+    except OSError as e:
+        raise BadInput(f"{out}: cannot be written ({e.strerror}); choose another place with --out") from None
+    except (KeyError, TypeError, AttributeError) as e:
+        raise BadInput(
+            f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
+            f"`restaudit verify {run}` says whether a file was changed"
+        ) from e
+    return [*(out / name for name in sorted(files)), out / MANIFEST]
+
+
+def _write(path: Path, content: Content) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".tmp-{path.name}")
+    try:
+        if isinstance(content, bytes):
+            part.write_bytes(content)
+        else:
+            content(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _earlier(out: Path, facts: Facts) -> dict[str, dict[str, Any]]:
+    """Files of an earlier export of the same record that are still there as they were written."""
+    try:
+        before = json.loads((out / MANIFEST).read_bytes())
+        if before["schema"] != SCHEMA or before["ledger_head"] != facts.head or before["restaudit"] != facts.version:
+            return {}
+        kept = {n: f for n, f in before["files"].items() if (out / n).resolve().is_relative_to(out.resolve())}
+        return {n: f for n, f in kept.items() if digest_file(out / n).sha256 == f["sha256"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
