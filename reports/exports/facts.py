@@ -255,7 +255,8 @@ def last_time(facts: Facts) -> str | None:
 
 def cited(source: Source) -> str:
     """A source on one line: file, place and digest."""
-    return " ".join(part for part in (source.path, source.at and f"({source.at})", f"sha256:{source.sha256}") if part)
+    kind = "head" if source.path == LEDGER else "sha256"
+    return " ".join(part for part in (source.path, source.at and f"({source.at})", f"{kind}:{source.sha256}") if part)
 
 
 def _stamp(time: datetime) -> str:

@@ -27,10 +27,12 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
     """
     facts = Facts(Records(Run(run)))
     files: dict[str, dict[str, Any]] = {}
+    written: list[Path] = []
     try:
         for export in wanted:
             for name, content in sorted(export.build(facts).items()):
-                digest = digest_file(_write(out / name, content))
+                written.append(_write(out / name, content))
+                digest = digest_file(written[-1])
                 files[name] = {"sha256": digest.sha256, "bytes": digest.bytes, "format": export.name,
                                "spec": export.spec}  # fmt: skip
         files = {**_earlier(out, facts), **files}
@@ -44,7 +46,7 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
             f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
             f"`restaudit verify {run}` says whether a file was changed"
         ) from e
-    return [*(out / name for name in sorted(files)), out / MANIFEST]
+    return [*written, out / MANIFEST]
 
 
 def _write(path: Path, content: Content) -> Path:

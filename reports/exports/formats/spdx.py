@@ -1,0 +1,249 @@
+"""SPDX 3.0.1 with the classes of its AI and Dataset profiles, as JSON-LD (https://spdx.github.io/spdx-spec/v3.0.1/)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from reports.exports.facts import Data, Facts, Model, Reward, cited, last_time, span
+from reports.exports.gaps import OF_A_MODEL, OF_DATA, Gap
+from reports.exports.harmless import json_bytes
+from reports.exports.naming import SPDX_IDS, package_url, pypi_url, token
+from reports.exports.registry import Content, Export
+from reports.exports.sentences import disparities, figure, filtering, rule
+from reports.lineage import Policy
+from reports.records import Source
+from restaudit.errors import BadInput
+from restaudit.ledger import FILE as LEDGER
+
+FILE = "run.spdx3.json"
+CONTEXT = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"
+CREATION = "_:creationInfo"
+NO_ASSERTION = "https://spdx.org/rdf/3.0.1/terms/ExpandedLicensing/NoAssertionLicense"
+NOT_CLAIMED = (
+    "Classes of the AI and Dataset profiles are used. Conformance with these two profiles is not claimed: they also "
+    "want a supplier, a release time and a place to download from, which the record of a run does not have."
+)
+
+Json = dict[str, Any]
+
+
+class Document:
+    """The graph while it is made: elements by name, relationships numbered in order."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.graph: list[Json] = []
+        self._known: set[str] = set()
+        self._relations = 0
+
+    def id(self, name: str) -> str:
+        """The IRI of an element of this run."""
+        return f"urn:uuid:{self.facts.uuid}#{token(name)}"
+
+    def add(self, kind: str, element: str, /, **body: Any) -> str:
+        """An element, once; properties that are None or empty are left out. Returns its IRI."""
+        iri = self.id(element)
+        if iri not in self._known:
+            self._known.add(iri)
+            known = {k: v for k, v in body.items() if v is not None and v != []}
+            self.graph.append({"type": kind, "spdxId": iri, "creationInfo": CREATION, **known})
+        return iri
+
+    def relate(self, start: str, how: str, to: Sequence[str]) -> None:
+        """A relationship from one element to some; none where there is nothing to relate to."""
+        if to:
+            self._relations += 1
+            self.add(
+                "Relationship",
+                f"relationship-{self._relations}",
+                **{"from": start, "relationshipType": how, "to": list(to)},
+            )
+
+    def licensed(self, element: str, licence: str | None) -> None:
+        """The declared licence; text that is no identifier of the SPDX list is quoted as a text of its own."""
+        if licence is None:
+            self.relate(element, "hasDeclaredLicense", [NO_ASSERTION])
+            return
+        name = f"licence-{licence if licence in SPDX_IDS else len(self.graph)}"
+        if licence in SPDX_IDS:
+            self.add("simplelicensing_LicenseExpression", name, simplelicensing_licenseExpression=licence)
+        else:
+            text = self.add("simplelicensing_SimpleLicensingText", f"{name}-text", simplelicensing_licenseText=licence)
+            ref = f"LicenseRef-{token(name)}"
+            self.add("simplelicensing_LicenseExpression", name, simplelicensing_licenseExpression=ref,
+                     simplelicensing_customIdToUri=[_entry(ref, text)])  # fmt: skip
+        self.relate(element, "hasDeclaredLicense", [self.id(name)])
+
+
+def document(facts: Facts) -> Json:
+    """The SPDX document. Raises BadInput where the ledger has no time, which the standard demands."""
+    created = last_time(facts)
+    if created is None:
+        raise BadInput(f"{facts.run.path}: the ledger has no time of any step; SPDX wants one, and none is made up")
+    doc = Document(facts)
+    info = {
+        "type": "CreationInfo",
+        "@id": CREATION,
+        "specVersion": "3.0.1",
+        "created": created,
+        "createdBy": [doc.id("restaudit")],
+        "comment": "Made from a run folder; the time is that of the last recorded step, not of this export.",
+    }
+    doc.add("SoftwareAgent", "restaudit", name=f"restaudit {facts.version}")
+    packages = [
+        doc.add(
+            "software_Package",
+            f"package-{n}",
+            name=n,
+            software_packageVersion=v,
+            software_primaryPurpose="library",
+            software_packageUrl=pypi_url(n, v),
+        )
+        for n, v in facts.packages.items()
+    ]
+    for model in facts.models:
+        _model(doc, model)
+    for data in facts.data:
+        _data(doc, data)
+    for reward in facts.rewards:
+        _reward(doc, reward)
+    for policy in facts.policies:
+        _policy(doc, policy, packages)
+    _derivations(doc)
+    _overrides(doc)
+    roots = [doc.id(f"policy-{p.name}") for p in facts.policies[-1:]] or [doc.id("restaudit")]
+    head = cited(Source(LEDGER, "", facts.head))
+    elements = sorted(str(e["spdxId"]) for e in doc.graph)
+    doc.add("SpdxDocument", "document", name=facts.run.name, profileConformance=["core", "software", "simpleLicensing"],
+            rootElement=roots, element=elements, description=f"Run {facts.run_id}, {facts.state}. {head}",
+            comment=f"{NOT_CLAIMED} Human score: {facts.human.name}: {facts.human.description}")  # fmt: skip
+    return {"@context": CONTEXT, "@graph": [info, *doc.graph]}
+
+
+def _model(doc: Document, model: Model) -> None:
+    absent = [] if model.sha256 else ["MISSING: no SHA-256 was recorded."]
+    element = doc.add(
+        "ai_AIPackage", f"model-{model.role}", name=model.spec, software_primaryPurpose="model",
+        description=f"Taken from elsewhere as {model.role}.", verifiedUsing=_hash(model.sha256),
+        software_packageUrl=package_url(model.spec), ai_useSensitivePersonalInformation="noAssertion",
+        comment=" ".join([f"Source: {cited(model.source)}.", *absent]),
+    )  # fmt: skip
+    doc.licensed(element, model.licence)
+
+
+def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
+    facts = doc.facts
+    event = facts.event(f"{policy.name}/improve") if policy.parent else facts.event(f"{policy.name.split('/')[0]}/bc")
+    audits = facts.audits_of(policy.name)
+    source = facts.at(event.step) if event else facts.records.source("plan.json", "artifacts")
+    element = doc.add(
+        "ai_AIPackage", f"policy-{policy.name}", name=f"{facts.run.name} {policy.name}",
+        software_packageVersion=policy.name, software_primaryPurpose="model", verifiedUsing=_hash(policy.digest),
+        builtTime=span(event)[1] if event else None, ai_typeOfModel=["language model"],
+        ai_hyperparameter=[_entry(k, json.dumps(v)) for k, v in sorted(policy.facts.items())],
+        ai_informationAboutTraining=filtering(facts, policy.name) if policy.parent else "The base policy.",
+        ai_metric=[_entry(f"{a.iteration} {m.name}", figure(m)) for a in audits for m in a.measurements],
+        ai_metricDecisionThreshold=[_entry(f"{a.iteration} {g.metric} ({g.gate})", rule(g))
+                                    for a in audits if a.decision for g in a.decision.gates],
+        ai_useSensitivePersonalInformation="noAssertion",
+        comment=f"The hash is that of the canonical JSON of the digests of base model and weight files. Source: "
+                f"{cited(source)}. {_gaps(OF_A_MODEL)}",
+    )  # fmt: skip
+    doc.licensed(element, None)
+    files = [_file(doc, name, sha) for name, sha in policy.weights.items()]
+    doc.relate(element, "contains", files)
+    evidence = [s for a in audits for s in (a.source, a.decision_source) if s is not None]
+    doc.relate(element, "hasEvidence", [_file(doc, s.path, s.sha256) for s in evidence])
+    doc.relate(element, "usesTool", packages)
+
+
+def _reward(doc: Document, reward: Reward) -> None:
+    limits = [str(v) for v in reward.dossier.get("limits", ())]
+    element = doc.add(
+        "ai_AIPackage", reward.ref, name=reward.name, software_primaryPurpose="model",
+        description="The reward model: what training selects samples by.", verifiedUsing=_hash(reward.digest),
+        ai_limitation=" ".join(limits) or None, ai_useSensitivePersonalInformation="noAssertion",
+        comment=f"The hash is that of the canonical JSON of all that the reward is made of. Source: "
+                f"{cited(reward.source)}.",
+    )  # fmt: skip
+    doc.licensed(element, None)
+
+
+def _data(doc: Document, data: Data) -> None:
+    written = data.kind in ("grow", "kept")
+    policy = data.ref.removeprefix("kept:")
+    audits = doc.facts.audits_of(policy) if data.kind == "kept" else ()
+    event = doc.facts.event(f"{policy}/improve") if data.kind == "kept" else None
+    absent = "" if data.sha256 else " MISSING: no SHA-256 was recorded."
+    element = doc.add(
+        "dataset_DatasetPackage", data.ref, name=data.title, software_primaryPurpose="data",
+        dataset_datasetType=["text"], verifiedUsing=_hash(data.sha256), dataset_datasetSize=data.bytes,
+        builtTime=span(event)[1] if event else None,
+        software_packageUrl=package_url(data.spec) if data.spec else None,
+        dataset_dataCollectionProcess=f"Sampled from policy {data.made_by}." if data.made_by else None,
+        dataset_dataPreprocessing=[filtering(doc.facts, policy)] if data.kind == "kept" else None,
+        dataset_knownBias=[f"{n}: {f}" for a in audits for n, f in disparities(a)],
+        dataset_hasSensitivePersonalInformation="noAssertion",
+        comment=f"Rows: {'MISSING' if data.rows is None else data.rows}. Source: {cited(data.source)}.{absent}"
+                + (f" {_gaps(OF_DATA)}" if written else ""),
+    )  # fmt: skip
+    doc.licensed(element, data.licence)
+
+
+def _derivations(doc: Document) -> None:
+    facts = doc.facts
+    refs = {d.ref for d in facts.data}
+    for p in facts.policies:
+        parent = f"policy-{p.parent}" if p.parent else "model-policy.model"
+        doc.relate(doc.id(f"policy-{p.name}"), "descendantOf", [doc.id(parent)])
+        if f"kept:{p.name}" in refs:
+            doc.relate(doc.id(f"policy-{p.name}"), "trainedOn", [doc.id(f"kept:{p.name}")])
+        if facts.audits_of(p.name) and "split:audit" in refs:
+            doc.relate(doc.id(f"policy-{p.name}"), "testedOn", [doc.id("split:audit")])
+    for d in facts.data:
+        if d.kind == "grow" and any(p.name == d.made_by for p in facts.policies):
+            doc.relate(doc.id(f"policy-{d.made_by}"), "generates", [doc.id(d.ref)])
+        if d.kind == "grow" and (reward := facts.reward_for(d.ref.split(":")[1])) is not None:
+            doc.relate(doc.id(d.ref), "dependsOn", [doc.id(reward.ref)])
+        if d.kind == "kept" and (grow := f"grow:{d.ref.removeprefix('kept:').split('/')[0]}") in refs:
+            doc.relate(doc.id(d.ref), "descendantOf", [doc.id(grow)])
+        if d.kind == "split":
+            doc.relate(doc.id(d.ref), "descendantOf", [doc.id(x.ref) for x in facts.data if x.kind == "prompts"])
+    for reward in facts.rewards:
+        doc.relate(doc.id(reward.ref), "trainedOn", [doc.id(d.ref) for d in facts.data if d.kind == "judgements"])
+        encoders = [doc.id(f"model-{m.role}") for m in facts.models if m.role == "reward.encoder"]
+        doc.relate(doc.id(reward.ref), "dependsOn", encoders)
+
+
+def _overrides(doc: Document) -> None:
+    for k, o in enumerate(doc.facts.run.overrides()):
+        known = any(p.name == o.iteration for p in doc.facts.policies)
+        subject = doc.id(f"policy-{o.iteration}") if known else doc.id("restaudit")
+        said = f"HALT at {o.iteration} by {', '.join(o.gates)} overridden by {o.by}: {o.reason}"
+        doc.add("Annotation", f"override-{k}", annotationType="review", subject=subject, statement=said)
+
+
+def _file(doc: Document, name: str, sha256: str) -> str:
+    return doc.add("software_File", f"file-{name}", name=name, verifiedUsing=_hash(sha256))
+
+
+def _hash(sha256: str | None) -> list[Json] | None:
+    return [{"type": "Hash", "algorithm": "sha256", "hashValue": sha256}] if sha256 else None
+
+
+def _entry(key: str, value: str) -> Json:
+    return {"type": "DictionaryEntry", "key": key, "value": value}
+
+
+def _gaps(gaps: Iterable[Gap]) -> str:
+    return " ".join(g.said for g in gaps)
+
+
+def build(facts: Facts) -> Mapping[str, Content]:
+    """The file of this export."""
+    return {FILE: json_bytes(document(facts))}
+
+
+EXPORT = Export("spdx", "models, data and their lineage", "SPDX 3.0.1 JSON-LD", build)

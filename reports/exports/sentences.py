@@ -1,0 +1,48 @@
+"""Measurements, decisions and sources as one line of text, for formats that have no fields for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from probes.base import Measurement
+from reports.exports.facts import Audit, Facts
+from reports.series import HUMAN_NAMES
+from restaudit.gates import GateResult
+
+LEVEL = 0.95
+# What the filter does to groups, and what it leaves of them: disparities of the data that is trained on.
+OF_THE_FILTER = ("bias.acceptance", "bias.mention_kept")
+
+
+def figure(m: Measurement) -> str:
+    """Value, interval, unit, n and the kind of human score; or why there is no value."""
+    if m.value is None:
+        return f"MISSING: not measured: {m.reason}"
+    interval = m.interval(LEVEL)
+    span = f"[{interval.low!r}, {interval.high!r}] at {LEVEL:.0%}" if interval else f"no interval: {m.reason}"
+    label = m.detail.get("human_label")
+    human = f"; human score: {HUMAN_NAMES.get(str(label), str(label))}" if label else ""
+    return f"{m.value!r} {span}; {m.unit}; n={m.n}, {m.n_prompts} prompts; {m.method}, version {m.version}{human}"
+
+
+def rule(gate: GateResult) -> str:
+    """A gate's rule, what it said, and on what."""
+    return f"must stay {gate.must_stay} {gate.margin!r} at level {gate.level!r}: {gate.verdict}: {gate.why}"
+
+
+def disparities(audit: Audit) -> Iterator[tuple[str, str]]:
+    """Measured differences between groups in what the filter kept: name and figure."""
+    for m in audit.measurements:
+        if m.name.startswith(OF_THE_FILTER):
+            yield m.name, figure(m)
+
+
+def filtering(facts: Facts, policy: str) -> str:
+    """How the kept set of one Improve step was chosen, from the sealed rule and the ledger."""
+    event = facts.event(f"{policy}/improve")
+    said: dict[str, Any] = dict(event.content) if event is not None else {}
+    rule = facts.config.get("loop", {}).get("thresholds")
+    kept, rows = said.get("kept"), said.get("rows")
+    counted = f"{kept} of {rows} rows were kept" if kept is not None else "how many rows were kept is not recorded"
+    return f"Rows whose reward is strictly above the threshold of the sealed rule ({rule}); {counted}."
