@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from reports.report_commands import compare, report, why
 from restaudit.errors import BadInput, RestauditError
 
 VIEWER = Path(__file__).parent / "viewer" / "app.py"
@@ -20,9 +21,12 @@ CHART = "reward_human"
 
 
 def register(app: typer.Typer) -> None:
-    """Add `ui` and `chart` to the command line; called through the entry point `restaudit.commands`."""
+    """Add the commands of this floor to the command line; called through the entry point `restaudit.commands`."""
     app.command()(ui)
     app.command()(chart)
+    app.command()(report)
+    app.command()(why)
+    app.command()(compare)
 
 
 def after_run(run_path: Path) -> list[str]:

@@ -9,9 +9,12 @@ from reports.records import Records
 METHOD = (
     "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on (Kaplan et al. 2020, "
     "arXiv 2001.08361, without the attention term). Prompts' tokens, the reward model and the probes are not counted, "
-    "so this is a lower bound; for LoRA the 6 is an upper bound."
+    "nor samples that were not recorded (D_eval of epochs that were not kept), so this is a lower bound; for LoRA "
+    "the 6 is "
+    "an upper bound."
 )
 FORWARD, TRAIN = 2, 6
+SAMPLED = ("/samples.parquet", "/audit.parquet", "/d_eval.parquet")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ def steps(records: Records) -> list[Step]:
 
 
 def _step(records: Records, name: str, outputs: tuple[str, ...], seconds: float, size: int | None) -> Step:
-    sampled = sum(_tokens(records, o, "n_tokens") for o in outputs
-                  if o.endswith(("/samples.parquet", "/audit.parquet", "/d_eval.parquet")))  # fmt: skip
+    asked = [o for o in outputs if o.startswith("g") and o.endswith(SAMPLED)]
+    sampled = sum(_tokens(records, o, "n_tokens") for o in asked)
     trained = sum(_tokens(records, o, "tokens") for o in outputs if o.endswith("/train.parquet"))
     flop = None if size is None else float(size * (FORWARD * sampled + TRAIN * trained))
     kind = name.rsplit("/", 1)[-1] if name.startswith("g") else "preparation"

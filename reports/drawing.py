@@ -52,7 +52,7 @@ def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> No
     kind = out.suffix.lower()
     if kind not in (".svg", ".png"):
         raise BadInput(f"{out}: a chart is written as .svg or .png, not as {kind or 'a file without a suffix'}")
-    data = _bytes(draw, kind, title, text)
+    data = drawn(draw, kind, title=title, text=text)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f".tmp-{out.name}")
@@ -62,7 +62,8 @@ def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> No
         raise BadInput(f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out") from None
 
 
-def _bytes(draw: Callable[[], Figure], kind: str, title: str, text: str) -> bytes:
+def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> bytes:
+    """A figure as ".svg" or ".png"; the same figures give the same bytes."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

@@ -1,0 +1,41 @@
+"""The document as JSON: all text as it was given, every figure with its record (schema restaudit.document/1)."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import asdict
+from typing import Any
+
+from reports.document.model import Document
+from restaudit.record import CONTROLS, REORDERING
+
+SCHEMA = "restaudit.document/1"
+
+
+def as_json(document: Document) -> bytes:
+    """UTF-8 JSON whose raw bytes are harmless to show: markup, control and reordering characters are escapes."""
+    text = json.dumps(to_json(document), indent=1, ensure_ascii=False, allow_nan=False)
+    return ("".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in text) + "\n").encode("utf-8", "backslashreplace")
+
+
+def to_json(document: Document) -> dict[str, Any]:
+    """Plain JSON types only."""
+    return {
+        "schema": SCHEMA,
+        "kind": document.kind,
+        "title": document.title,
+        "subtitle": document.subtitle,
+        "banner": list(document.banner),
+        "heads": [{"run": name, "head": head} for name, head in document.heads],
+        "sections": [
+            {"key": s.key, "title": s.title,
+             "blocks": [{"kind": type(b).__name__.lower(), **asdict(b)} for b in s.blocks]}
+            for s in document.sections
+        ],
+        "sources": [{"number": n, "path": path, "sha256": sha} for (path, sha), n in document.sources().items()],
+    }  # fmt: skip
+
+
+def _hidden(c: str) -> bool:
+    return c in "<>&" or (c != "\n" and (unicodedata.category(c) in CONTROLS or c in REORDERING or c == "\ufeff"))

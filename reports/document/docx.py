@@ -1,0 +1,152 @@
+"""The document as DOCX through python-docx, zipped again so that the same document gives the same bytes."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+from reports.document.html import MOST, passage
+from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.drawing import drawn
+from restaudit.errors import BadInput
+from restaudit.shown import plain
+
+DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+Known = dict[tuple[str, str], int]
+
+
+def docx(document: Document) -> bytes:
+    """An Office Open XML text. Raises BadInput where python-docx is not installed."""
+    try:
+        from docx import Document as Empty
+    except ImportError:
+        raise BadInput("a DOCX needs python-docx, which is not installed: pip install 'restaudit[reports]'") from None
+    out = Empty()
+    known = document.sources()
+    core = out.core_properties
+    core.title, core.author, core.last_modified_by, core.comments = _t(document.title), "restaudit", "restaudit", ""
+    core.created = core.modified = DATE
+    core.revision = 1
+    _page(out)
+    out.add_heading(_t(document.title), level=0)
+    out.add_paragraph(_t(document.subtitle))
+    for line in document.banner:
+        out.add_paragraph(style="Intense Quote").add_run(_t(line)).bold = True
+    for n, section in enumerate(document.sections, 1):
+        out.add_heading(f"{n}. {_t(section.title)}", level=1)
+        for block in section.blocks:
+            _block(out, block, known)
+    out.add_heading("Sources", level=1)
+    _rows(out, ("number", "record", "SHA-256"), [(str(n), p, s) for (p, s), n in known.items()])
+    for name, head in document.heads:
+        out.add_paragraph(f"Made from the record of {_t(name)} whose ledger head is {_t(head)}.")
+    raw = io.BytesIO()
+    out.save(raw)
+    return _again(raw.getvalue())
+
+
+def _page(out: Any) -> None:
+    from docx.enum.section import WD_ORIENT
+    from docx.shared import Mm, Pt
+
+    page = out.sections[0]
+    page.orientation = WD_ORIENT.LANDSCAPE
+    page.page_width, page.page_height = Mm(297), Mm(210)
+    page.left_margin = page.right_margin = Mm(16)
+    page.top_margin = page.bottom_margin = Mm(15)
+    out.styles["Normal"].font.size = Pt(9.5)
+
+
+def _block(out: Any, block: Block, known: Known) -> None:
+    if isinstance(block, Paragraph):
+        style = "Intense Quote" if block.kind == "warning" else None
+        run = out.add_paragraph(style=style).add_run(f"{_t(block.text)}{_cites(block.sources, known)}")
+        run.italic = block.kind == "note"
+    elif isinstance(block, Facts):
+        if block.caption:
+            out.add_heading(_t(block.caption), level=2)
+        for f in block.rows:
+            p = out.add_paragraph(style="List Bullet")
+            p.add_run(f"{_t(f.label)}{f' ({f.status})' if f.status else ''}: ").bold = True
+            p.add_run(f"{_t(f.value)}{_cites(f.sources, known)}")
+    elif isinstance(block, Table):
+        _table(out, block, known)
+    elif isinstance(block, Chart):
+        _chart(out, block)
+        _table(out, block.table, known)
+    elif isinstance(block, Strip):
+        out.add_heading(_t(block.caption), level=2)
+        rows = [(k.name, k.verdict, k.note, _cites(k.sources, known)) for k in block.looks]
+        _rows(out, ("look", "decision", "because of", "source"), rows)
+    else:
+        _passages(out, block, known)
+
+
+def _chart(out: Any, chart: Chart) -> None:
+    from docx.shared import Mm
+
+    from reports.document.chart import figure
+
+    out.add_heading(_t(chart.title), level=2)
+    png = drawn(lambda: figure(chart), ".png", title=plain(chart.title), text=plain(chart.said, 1000))
+    out.add_picture(io.BytesIO(png), width=Mm(150))
+    picture = out.inline_shapes[-1]._inline.docPr
+    picture.set("descr", _t(f"{chart.title}. {chart.said}"))
+    picture.set("name", f"chart {len(out.inline_shapes)}")
+
+
+def _passages(out: Any, block: Passages, known: Known) -> None:
+    out.add_heading(_t(block.caption), level=2)
+    out.add_paragraph().add_run(f"{_t(block.rule)}{_cites(block.sources, known)}").italic = True
+    for row in block.rows:
+        out.add_paragraph().add_run(_t(row.heading)).bold = True
+        cells = tuple(f"{passage(t)}\n({_t(n)})" for t, n in zip(row.texts, row.notes, strict=True))
+        _rows(out, block.columns, [cells], raw=True)
+
+
+def _table(out: Any, table: Table, known: Known) -> None:
+    out.add_paragraph().add_run(_t(table.caption)).bold = True
+    cite = any(cited(table))
+    columns = (*table.columns, "source") if cite else table.columns
+    cells = [(*r.cells, _cites(r.sources, known).strip()) if cite else r.cells for r in table.rows]
+    _rows(out, columns, cells)
+    if table.note:
+        out.add_paragraph().add_run(_t(table.note)).italic = True
+
+
+def _rows(out: Any, columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw: bool = False) -> None:
+    """A table by its XML cells: python-docx's own look-up of a cell is quadratic in the rows."""
+    from docx.shared import Pt
+
+    made = out.add_table(rows=1 + len(cells), cols=len(columns), style="Light Grid Accent 1")
+    made.autofit = True
+    for row, values in zip(made.rows, [columns, *cells], strict=True):
+        for cell, value in zip(row.cells, values, strict=True):
+            paragraph = cell.paragraphs[0]
+            paragraph.add_run(value if raw else _t(value)).font.size = Pt(8)
+    header = made.rows[0]._tr.get_or_add_trPr()
+    header.append(header.makeelement(f"{{{header.nsmap['w']}}}tblHeader", {}))
+
+
+def _cites(sources: Any, known: Known) -> str:
+    found = ", ".join(str(n) for n in numbers(sources, known))
+    return f" [{found}]" if found else ""
+
+
+def _t(text: str) -> str:
+    return plain(str(text), MOST)
+
+
+def _again(data: bytes) -> bytes:
+    """The same archive with sorted names and a fixed date."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in sorted(old.namelist()):
+            info = zipfile.ZipInfo(name, ZIP_DATE)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            new.writestr(info, old.read(name))
+    return out.getvalue()

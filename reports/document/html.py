@@ -1,0 +1,91 @@
+"""The document as one HTML file: no script, nothing fetched, a content-security policy, and all text escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from reports.document.chart import svg
+from reports.document.model import Chart, Document, cited, numbers
+from restaudit.shown import plain
+
+TEMPLATES = Path(__file__).parent / "templates"
+SIGNS = {"OK": "✓", "INCONCLUSIVE": "?", "WARN": "!", "HALT": "✕"}
+WORDS = frozenset({*SIGNS, "FAIL", "PASS", "MISSING"})
+MOST, MOST_PASSAGE = 4000, 2000
+
+
+def html(document: Document) -> bytes:
+    """The whole page, UTF-8. The same document gives the same bytes."""
+    css = (TEMPLATES / "document.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
+    known = document.sources()
+    page: str = (
+        _environment()
+        .get_template("document.html.j2")
+        .render(
+            d=document,
+            css=_trusted(css),
+            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            known=known,
+            numbers=lambda sources: numbers(sources, known),
+            cited=lambda table: any(cited(table)),
+            svg=_picture,
+            word=_word,
+            sign=lambda verdict: SIGNS.get(verdict, "?"),
+        )
+    )
+    return page.encode("utf-8")
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    found.filters["t"] = lambda text: plain(str(text), MOST)
+    found.filters["passage"] = passage
+    found.filters["verdict"] = lambda text: text if text in SIGNS else "UNKNOWN"
+    return found
+
+
+def passage(text: str, most: int = MOST_PASSAGE) -> str:
+    """A sample text, line by line, each only shown; cut in the middle where it is longer than `most` characters."""
+    cut = plain(text, most)
+    return "\n".join(cut.split(" ⏎ "))
+
+
+def _word(cell: str) -> Any:
+    """A verdict in a cell stands out; everything else is text."""
+    return _trusted(f'<span class="word {cell}">{cell}</span>') if cell in WORDS else plain(cell, MOST)
+
+
+def _picture(chart: Chart) -> Any:
+    """The chart's own SVG (no text of it is unescaped), its presentation attributes allowed by the page's policy.
+
+    The policy forbids inline style attributes and style elements, so both become plain attributes.
+    """
+    return _trusted(without_styles(svg(chart)))
+
+
+def without_styles(drawing: str) -> str:
+    """SVG whose style attributes are written as presentation attributes, and whose style elements are gone."""
+
+    def attributes(found: re.Match[str]) -> str:
+        pairs = (part.split(":", 1) for part in found.group(1).split(";") if ":" in part)
+        return "".join(f' {k.strip()}="{v.strip()}"' for k, v in pairs)
+
+    drawing = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    return re.sub(r'\s+style="([^"]*)"', attributes, drawing)
+
+
+def _trusted(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)

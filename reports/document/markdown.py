@@ -1,0 +1,87 @@
+"""The document as Markdown (CommonMark with GitHub's tables); text of unknown origin is only text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.records import Source
+from restaudit.shown import markdown_text
+
+MOST = 4000
+Known = dict[tuple[str, str], int]
+
+
+def markdown(document: Document) -> bytes:
+    """The whole document, UTF-8. The same document gives the same bytes."""
+    known = document.sources()
+    parts = [f"# {_text(document.title)}", _text(document.subtitle)]
+    parts += [f"> **{_text(line)}**" for line in document.banner]
+    for n, section in enumerate(document.sections, 1):
+        parts.append(f"## {n}. {_text(section.title)}")
+        parts += [_block(b, known) for b in section.blocks]
+    parts.append("## Sources")
+    listed = [(str(n), path, sha) for (path, sha), n in known.items()]
+    parts.append(_rows(("number", "record", "SHA-256"), listed))
+    parts += [
+        f"Made from the record of {_text(name)} whose ledger head is `{_text(head)}`." for name, head in document.heads
+    ]
+    return ("\n\n".join(p for p in parts if p) + "\n").encode("utf-8")
+
+
+def _block(block: Block, known: Known) -> str:
+    if isinstance(block, Paragraph):
+        text = _text(block.text) + _cites(block.sources, known)
+        return {"text": text, "note": f"*{text}*", "warning": f"> **Note.** {text}"}[block.kind]
+    if isinstance(block, Facts):
+        head = [f"**{_text(block.caption)}**\n"] if block.caption else []
+        lines = [
+            f"- **{_text(f.label)}**{f' ({f.status})' if f.status else ''}: {_text(f.value)}{_cites(f.sources, known)}"
+            for f in block.rows
+        ]
+        return "\n".join([*head, *lines])
+    if isinstance(block, Table):
+        return _table(block, known)
+    if isinstance(block, Chart):
+        return f"**{_text(block.title)}.** {_text(block.said)}\n\n{_table(block.table, known)}"
+    if isinstance(block, Strip):
+        looks = [f"{_text(k.name)} **{_text(k.verdict)}**{f' ({_text(k.note)})' if k.note else ''}"
+                 f"{_cites(k.sources, known)}" for k in block.looks]  # fmt: skip
+        return f"**{_text(block.caption)}**: {' → '.join(looks) or 'nothing was decided yet'}"
+    return _passages(block, known)
+
+
+def _passages(block: Passages, known: Known) -> str:
+    parts = [f"**{_text(block.caption)}**", f"*{_text(block.rule)}*{_cites(block.sources, known)}"]
+    for row in block.rows:
+        parts.append(f"**{_text(row.heading)}**")
+        columns = ("whose", "text", "scores")
+        parts.append(_rows(columns, list(zip(block.columns, row.texts, row.notes, strict=True))))
+    return "\n\n".join(parts)
+
+
+def _table(table: Table, known: Known) -> str:
+    cite = any(cited(table))
+    columns = (*table.columns, "source") if cite else table.columns
+    cells = [(*r.cells, _cites(r.sources, known).strip()) if cite else r.cells for r in table.rows]
+    note = f"\n\n*{_text(table.note)}*" if table.note else ""
+    return f"**{_text(table.caption)}**\n\n{_rows(columns, cells, raw_last=cite)}{note}"
+
+
+def _rows(columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw_last: bool = False) -> str:
+    lines = ["| " + " | ".join(_text(c) for c in columns) + " |", "|" + "---|" * len(columns)]
+    for row in cells:
+        shown = [_text(c) for c in row]
+        if raw_last:
+            shown[-1] = row[-1]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines if cells else [*lines, "| none" + " | " * len(columns)])
+
+
+def _cites(sources: Sequence[Source], known: Known) -> str:
+    found = ", ".join(str(n) for n in numbers(sources, known))
+    return f" \\[{found}\\]" if found else ""
+
+
+def _text(text: str) -> str:
+    return markdown_text(str(text), MOST)

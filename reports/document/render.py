@@ -1,0 +1,55 @@
+"""From the one document to bytes in a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from reports.document.model import Document
+from restaudit.errors import BadInput
+
+Format = Literal["html", "md", "json", "pdf", "docx"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def render(document: Document, form: Format) -> bytes:
+    """The document in a format; no clock, host or random order, so the same document gives the same bytes.
+
+    Raises BadInput where a library that the format needs is not installed.
+    """
+    return _drawer(form)(document)
+
+
+def formats(said: str) -> tuple[Format, ...]:
+    """ "html,pdf" as formats, each once. Raises BadInput for another word, naming the valid ones."""
+    found: list[Format] = []
+    for word in (w.strip() for w in said.split(",") if w.strip()):
+        known = next((f for f in FORMATS if f == word), None)
+        if known is None:
+            raise BadInput(f"--format {word}: expected one or more of {', '.join(FORMATS)}, separated by commas")
+        found.append(known)
+    if not found:
+        raise BadInput(f"--format: expected one or more of {', '.join(FORMATS)}, separated by commas")
+    return tuple(dict.fromkeys(found))
+
+
+def _drawer(form: Format) -> Callable[[Document], bytes]:
+    if form == "html":
+        from reports.document.html import html
+
+        return html
+    if form == "md":
+        from reports.document.markdown import markdown
+
+        return markdown
+    if form == "json":
+        from reports.document.as_json import as_json
+
+        return as_json
+    if form == "pdf":
+        from reports.document.pdf import pdf
+
+        return pdf
+    from reports.document.docx import docx
+
+    return docx

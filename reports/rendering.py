@@ -1,0 +1,113 @@
+"""A run's report written beside its record, with a manifest, and rendered again for who wants to check it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from reports.document.model import Document
+from reports.document.render import FORMATS, Format, render
+from restaudit import __version__
+from restaudit.errors import BadInput
+from restaudit.record import Run
+
+FOLDER, STEM, MANIFEST = "report", "report", "manifest.json"
+SCHEMA = 1
+# What decides the bytes of a format, beside our own version.
+LIBRARIES: Mapping[Format, tuple[str, ...]] = {
+    "html": ("jinja2", "markupsafe", "matplotlib"),
+    "md": (),
+    "json": (),
+    "pdf": ("typst", "matplotlib"),
+    "docx": ("python-docx", "lxml", "matplotlib"),
+}
+
+
+def write_report(run: Run, forms: Sequence[Format], out: Path | None = None) -> list[Path]:
+    """Render a run's report in these formats into `out` (default: the run's report folder) and write the manifest.
+
+    Raises BadInput where a library is missing or the place cannot be written, VerificationFailed where a record is not
+    as its ledger has it.
+    """
+    from reports.run_report.build import run_report
+
+    document = run_report(run)
+    folder = out or run.path / FOLDER
+    written = write(document, forms, folder, STEM)
+    head = run.events[-1].hash if run.events else ""
+    _note(folder, {path.name: path.read_bytes() for path in written}, head, forms)
+    return written
+
+
+def write(document: Document, forms: Sequence[Format], folder: Path, stem: str) -> list[Path]:
+    """Render a document as STEM.html and so on into a folder. Raises BadInput where that cannot be written."""
+    written = []
+    for form in forms:
+        data = render(document, form)
+        path = folder / f"{stem}.{form}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".tmp-{path.name}")
+            part.write_bytes(data)
+            part.replace(path)
+        except OSError as e:
+            raise BadInput(f"{path}: cannot be written ({e.strerror}); choose another place with --out") from None
+        written.append(path)
+    return written
+
+
+def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
+    """SHA-256 that each of these files of RUN/report/ has when rendered again (entry point `restaudit.rerender`).
+
+    A file is left out where the versions that made it are not those at hand. Raises BadInput where a record that the
+    report reads cannot be read.
+    """
+    from reports.run_report.build import run_report
+
+    made_with = _manifest(run / FOLDER).get("renderer", {})
+    found: dict[str, str] = {}
+    document: Document | None = None
+    for name in names:
+        form = next((f for f in FORMATS if name == f"{STEM}.{f}"), None)
+        if form is None or any(made_with.get(k) != v for k, v in _versions([form]).items()):
+            continue
+        document = document or run_report(Run(run))
+        found[name] = hashlib.sha256(render(document, form)).hexdigest()
+    return found
+
+
+def _note(folder: Path, files: Mapping[str, bytes], head: str, forms: Sequence[Format]) -> None:
+    """Add what was rendered to the manifest; files of an older head or other versions leave it."""
+    old = _manifest(folder)
+    versions = {**old.get("renderer", {}), **_versions(forms)} if old.get("head") == head else _versions(forms)
+    kept = (
+        old.get("files", {}) if old.get("head") == head and old.get("renderer", {}).items() <= versions.items() else {}
+    )
+    entries = {n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in files.items()}
+    manifest = {"schema": SCHEMA, "head": head, "files": {**kept, **entries}, "renderer": versions}
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise BadInput(f"{path}: not readable JSON ({e}); delete it and render the report again") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: not a report's manifest; delete it and render the report again")
+    return found
+
+
+def _versions(forms: Sequence[Format]) -> dict[str, str]:
+    libraries = sorted({name for form in forms for name in LIBRARIES[form]})
+    return {"restaudit": __version__, "python": platform.python_version(),
+            **{name: metadata.version(name) for name in libraries}}  # fmt: skip

@@ -1,0 +1,63 @@
+"""What every section reads: the run, its measurements and decisions, each file compared with the ledger once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from probes.base import Measurement
+from reports import series
+from reports.records import Records, Source
+from restaudit.gates import Decision
+from restaudit.record import BASE, Run
+
+PEOPLE = "PEOPLE"
+
+
+class Material:
+    """One run, opened for a report."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.records = Records(run)
+        self.iterations = series.iterations(run)
+
+    @cached_property
+    def measured(self) -> dict[str, dict[str, Measurement]]:
+        """Iteration -> name -> measurement, in order."""
+        return {i: self.records.measurements(i) for i in self.iterations}
+
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """Every decision in order."""
+        found = []
+        for iteration in self.iterations:
+            if self.records.has(name := f"{iteration}/decision.json"):
+                found.append(Decision.from_json(self.records.json(name)))
+        return found
+
+    @property
+    def after_base(self) -> list[str]:
+        """Audited iterations but the base policy's."""
+        return [i for i in self.iterations if i != BASE]
+
+    @property
+    def human(self) -> str:
+        """What stands for human judgement, with its kind in words."""
+        return series.human_score(self.run).name
+
+    @property
+    def human_is_people(self) -> bool:
+        """Whether people rated samples of this run."""
+        return self.human.startswith(PEOPLE)
+
+    def relative(self, text: str) -> str:
+        """Text without the place where the folder lies: a copy elsewhere gives the same document."""
+        return text.replace(f"{self.run.path}/", "").replace(str(self.run.path), "RUN")
+
+    def cite(self, name: str, at: str = "") -> tuple[Source, ...]:
+        """A citation of a file that may not be there yet."""
+        return (self.records.source(name, at),) if self.records.has(name) else ()
+
+    def from_measurements(self, iteration: str, at: str = "") -> Source:
+        """A citation of one iteration's measurements."""
+        return self.records.source(f"{iteration}/measurements.json", at)

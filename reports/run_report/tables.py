@@ -1,0 +1,110 @@
+"""Measurements as tables and charts: a row an iteration, value with 95% interval, and the record behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from probes.base import Measurement
+from reports import series
+from reports.document.model import Chart, Line, Point, Row, Table
+from reports.run_report.material import Material
+
+LEVEL = 0.95
+NOTHING = "–"
+
+
+def figure(value: float) -> str:
+    """Three significant digits, a proper minus sign."""
+    shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return shown.replace("-", "−")
+
+
+def shown(m: Measurement | None) -> str:
+    """ "0.42 [0.31, 0.53]", "0.42" without an interval, "–" where nothing was measured."""
+    if m is None or m.value is None:
+        return NOTHING
+    interval = m.interval(LEVEL)
+    if interval is None:
+        return figure(m.value)
+    return f"{figure(m.value)} [{figure(interval.low)}, {figure(interval.high)}]"
+
+
+def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: str = "") -> Table:
+    """A row an audited iteration; `columns` maps a measurement's name to its heading."""
+    rows = []
+    for iteration in of.iterations:
+        found = of.measured[iteration]
+        n = next((found[name].n_prompts for name in columns if name in found and found[name].value is not None), None)
+        cells = (
+            series.short_name(iteration),
+            *(shown(found.get(name)) for name in columns),
+            NOTHING if n is None else str(n),
+        )
+        rows.append(Row(cells, (of.from_measurements(iteration),)))
+    return Table(caption, ("iteration", *columns.values(), "units"), tuple(rows), note=note)
+
+
+def by_name(of: Material, iteration: str, caption: str, labels: Mapping[str, str], note: str = "") -> Table:
+    """A row a measurement of one iteration, with the base policy's value and its unit."""
+    found = of.measured.get(iteration, {})
+    rows = []
+    for name, label in labels.items():
+        m = found.get(name)
+        if m is None:
+            continue
+        base = NOTHING if m.baseline is None else figure(m.baseline)
+        rows.append(Row((label, shown(m), base, m.unit, str(m.n)), (of.from_measurements(iteration, name),)))
+    return Table(caption, ("what", "value", "base policy", "unit", "n"), tuple(rows), note=note)
+
+
+def chart(
+    of: Material,
+    title: str,
+    unit: str,
+    lines: Mapping[str, str],
+    *,
+    reference: float | None = None,
+    reference_label: str = "",
+    at_base: float | None = None,
+    note: str = "",
+) -> Chart:
+    """A chart of measurements over iterations; `at_base` is what the base policy has by definition."""
+    drawn = []
+    for name, label in lines.items():
+        points = []
+        for x, iteration in enumerate(of.iterations):
+            m = of.measured[iteration].get(name)
+            if m is not None and m.value is not None:
+                i = m.interval(LEVEL)
+                points.append(Point(x, m.value, i.low if i else None, i.high if i else None))
+            elif x == 0 and at_base is not None:
+                points.append(Point(0, at_base))
+        known = [p for p in points if p.x > 0] or (points if at_base is None else [])
+        drawn.append(Line(label, tuple(points) if known else ()))
+    table = by_iteration(of, title, lines, note)
+    return Chart(
+        title, unit, tuple(series.short_name(i) for i in of.iterations), tuple(drawn), table,
+        said=_said(of, drawn, unit), reference=reference, reference_label=reference_label,
+    )  # fmt: skip
+
+
+def missing(of: Material, iteration: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(name, reason) of what one iteration could not measure, among these names."""
+    found = of.measured.get(iteration, {})
+    return [(n, str(found[n].reason)) for n in names if n in found and found[n].value is None]
+
+
+def _said(of: Material, lines: Sequence[Line], unit: str) -> str:
+    parts = []
+    for line in lines:
+        if not line.points:
+            parts.append(f"{line.label}: not measured.")
+            continue
+        last = line.points[-1]
+        span = (
+            f", 95% interval {figure(last.low)} to {figure(last.high)}"
+            if last.low is not None and last.high is not None
+            else ""
+        )
+        parts.append(f"{line.label}: {figure(last.value)} at {series.short_name(of.iterations[last.x])}{span}.")
+    return f"In {unit}. {' '.join(parts)}"
