@@ -23,7 +23,7 @@ from restaudit.record import Run
 from restaudit.seal.dsse import sign
 from restaudit.seal.signer import Signer
 from restaudit.seal.statements import FOLDER as SIGNATURES
-from restaudit.seal.statements import bundle_statement, run_id_of
+from restaudit.seal.statements import REPORT_FILE, bundle_statement, run_id_of
 from restaudit.verify.files import TEMPORARY, Progress
 
 CHUNK = 1 << 20
@@ -37,7 +37,7 @@ HIDES = (
     "Hidden: texts in tables (prompts, references, samples, words of lexicons, token ids), each replaced by a salted "
     "SHA-256, and details of measurements, which quote texts.",
     "Left out: files that quote texts or stand for them (dossiers, validation and stress reports, reports of the data, "
-    "embeddings), and the rendered report unless it was asked for.",
+    "embeddings), and the rendered report with its signature unless it was asked for.",
 )
 SHOWS = (
     "Not hidden: the plan with the sealed configuration; ids, groups, families, sources and raters' pseudonyms "
@@ -139,6 +139,8 @@ def _contents(run: Path, events: Sequence[Event], wish: Wish, temporary: Path, s
     places[ledger.FILE] = lines
     with_report = not wish.texts or wish.report
     places |= {n: run / n for n in _beside(run, (SIGNATURES, "report") if with_report else (SIGNATURES,))}
+    if not with_report:  # its signature says nothing without it
+        places.pop(f"{SIGNATURES}/{REPORT_FILE}", None)
     if signer is not None:  # so that a reader can check the manifest's signature
         places[f"{SIGNATURES}/{signer.key_id}.pem"] = temporary / "key.pem"
         (temporary / "key.pem").write_bytes(signer.key.public.pem)
