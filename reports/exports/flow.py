@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.exports.facts import PLAN, Facts
+from reports.exports.facts import PLAN, Data, Facts
 from reports.lineage import BASE_MODEL
 from restaudit.ledger import Event
 from restaudit.record import BASE
 
 RULE = "What a step read follows from the program's rules for its name; the ledger records what it wrote."
 REWARD = "reward_model/"
+TAKEN = {"plan": "prompts", "reward_model": "judgements"}
 # Steps whose policy is a network that runs: they need the base model too.
 RUNNING = ("bc", "scale", "grow", "improve", "audit", "samples")
 
@@ -38,6 +39,12 @@ def models_read(facts: Facts, event: Event) -> tuple[str, ...]:
     if part in ("human_score", "score", "audit"):
         wanted.add("human.encoder")
     return tuple(r for r in roles if r in wanted)
+
+
+def data_read(facts: Facts, event: Event) -> tuple[Data, ...]:
+    """Data from elsewhere that a step read."""
+    kind = "held-out text" if event.step.endswith("/audit") else TAKEN.get(event.step)
+    return tuple(d for d in facts.data if d.spec is not None and d.kind == kind)
 
 
 def policy_of(event: Event) -> str | None:

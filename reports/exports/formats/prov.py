@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reports.exports.facts import MISSING, Facts, cited, span
-from reports.exports.flow import RULE, models_read, reads
+from reports.exports.flow import RULE, data_read, models_read, reads
 from reports.exports.harmless import json_bytes
 from reports.exports.naming import token
 from reports.exports.registry import Content, Export
@@ -81,23 +81,17 @@ def _steps(graph: Graph) -> None:
         for name in inputs[event.step]:
             graph.relate("used", activity=step, entity=_file(name))
         taken = [_model(role) for role in models_read(facts, event)]
-        taken += [f"run:data/{token(d.ref)}" for d in facts.data if d.kind == _taken_at(event.step)]
+        taken += [f"run:data/{token(d.ref)}" for d in data_read(facts, event)]
         for entity in taken:
             graph.relate("used", activity=step, entity=entity)
-
-
-def _taken_at(step: str) -> str | None:
-    """The kind of data from elsewhere that a step read."""
-    if step.endswith("/audit"):
-        return "held-out text"
-    return {"plan": "prompts", "reward_model": "judgements"}.get(step)
 
 
 def _policies(graph: Graph) -> None:
     facts = graph.facts
     for p in facts.policies:
         entity = graph.say("entity", f"run:policy/{p.name}", prov__label=f"policy {p.name}",
-                           restaudit__policyDigest=p.digest, prov__type=_name("restaudit:Policy"))  # fmt: skip
+                           restaudit__policyDigest=p.digest,
+                           prov__type=[_name("prov:Collection"), _name("restaudit:Policy")])  # fmt: skip
         origin = _model("policy.model") if p.parent is None else f"run:policy/{p.parent}"
         graph.relate("wasDerivedFrom", generatedEntity=entity, usedEntity=origin)
         made = f"{p.name}/improve" if p.parent else f"{p.name.split('/')[0]}/bc"

@@ -1,0 +1,149 @@
+"""RO-Crate 1.1 metadata after the Process Run Crate profile 0.5 (https://w3id.org/ro/wfrun/process/0.5).
+
+A crate's metadata file belongs into the root of what it describes. A finished run takes no further file, so this one
+is put into a copy of the run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from reports.exports.facts import MISSING, Facts, last_time, span
+from reports.exports.flow import RULE, data_read, models_read, reads
+from reports.exports.gaps import NOT_ASKED, OF_DATA, Gap
+from reports.exports.harmless import json_bytes
+from reports.exports.naming import package_url, token
+from reports.exports.registry import Content, Export
+from restaudit.errors import BadInput
+from restaudit.ledger import FILE as LEDGER
+from restaudit.ledger import Event
+
+FILE = "ro-crate-metadata.json"
+CRATE = "https://w3id.org/ro/crate/1.1"
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+PROGRAM = "#restaudit"
+NO_LICENCE = "#licence-missing"
+# The two terms that the context of RO-Crate 1.1 may lack.
+TERMS = {"sha256": "http://schema.org/sha256", "additionalProperty": "http://schema.org/additionalProperty"}
+MEDIA = {".json": "application/json", ".jsonl": "application/jsonl", ".parquet": "application/vnd.apache.parquet"}
+
+Json = dict[str, Any]
+
+
+def crate(facts: Facts) -> Json:
+    """The metadata. Raises BadInput where the ledger has no time, which the standard demands."""
+    published = last_time(facts)
+    if published is None:
+        raise BadInput(f"{facts.run.path}: the ledger has no time of any step; RO-Crate wants one, and none is made up")
+    files = [_file(facts, name) for name in sorted(facts.records.digests)]
+    chain = f"The hash chain of all steps; its last event has the hash {facts.head}."
+    files.append(
+        {"@id": LEDGER, "@type": "File", "name": LEDGER, "encodingFormat": MEDIA[".jsonl"], "description": chain}
+    )
+    inputs = reads(facts)
+    actions = [_action(facts, event, inputs[event.step]) for event in facts.run.events]
+    gaps = [_gap(g) for g in OF_DATA]
+    root = {
+        "@id": "./", "@type": "Dataset", "conformsTo": _ref(PROFILE), "name": facts.run.name,
+        "identifier": f"urn:uuid:{facts.uuid}", "datePublished": published,
+        "description": f"Record of a run of reinforced self-training ({facts.state}). datePublished is the time of its "
+                       f"last recorded step; whether it was published is not recorded. {RULE} Human score: "
+                       f"{facts.human.name}: {facts.human.description}",
+        "license": _ref(NO_LICENCE), "hasPart": [_ref(f["@id"]) for f in files],
+        "mentions": [_ref(a["@id"]) for a in actions], "additionalProperty": [_ref(g["@id"]) for g in gaps],
+    }  # fmt: skip
+    graph = [
+        {"@id": FILE, "@type": "CreativeWork", "conformsTo": _ref(CRATE), "about": _ref("./")},
+        root,
+        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        {"@id": NO_LICENCE, "@type": "CreativeWork", "name": MISSING,
+         "description": f"Under which licence the run folder is given on: {NOT_ASKED}."},
+        {"@id": PROGRAM, "@type": "SoftwareApplication", "name": "restaudit", "softwareVersion": facts.version,
+         "softwareRequirements": [f"{n}=={v}" for n, v in facts.packages.items()]},
+        *_elsewhere(facts), *files, *actions, *gaps, *_people(facts),
+    ]  # fmt: skip
+    return {"@context": [f"{CRATE}/context", TERMS], "@graph": graph}
+
+
+def _file(facts: Facts, name: str) -> Json:
+    digest = facts.records.digests[name]
+    suffix = name[name.rfind(".") :]
+    described = next((d.title for d in facts.data if d.path == name), None)
+    body: Json = {"@id": quote(name), "@type": "File", "name": name, "sha256": digest.sha256,
+                  "contentSize": str(digest.bytes),
+                  "encodingFormat": MEDIA.get(suffix, "application/octet-stream")}  # fmt: skip
+    if described is not None:
+        body["description"] = described
+    for audit in facts.audits:
+        if audit.decision is not None and audit.decision_source is not None and audit.decision_source.path == name:
+            body["description"] = f"Decision about {audit.policy} at {audit.iteration}: {audit.decision.verdict}"
+    return body
+
+
+def _action(facts: Facts, event: Event, used: tuple[str, ...]) -> Json:
+    results = [_ref(quote(n)) for n in sorted((*event.outputs, *event.context))]
+    taken = [_ref(f"#model-{token(role)}") for role in models_read(facts, event)]
+    taken += [_ref(f"#data-{token(d.ref)}") for d in data_read(facts, event)]
+    began, ended = span(event)
+    # The profile wants ActivateAction for a step that wrote no file.
+    body: Json = {"@id": f"#step-{token(event.step)}", "@type": "CreateAction" if results else "ActivateAction",
+                  "name": event.step, "instrument": _ref(PROGRAM), "object": [*(_ref(quote(n)) for n in used), *taken],
+                  "description": f"Line {event.seq + 1} of {LEDGER}."}  # fmt: skip
+    if results:
+        body["result"] = results
+    if ended is not None:
+        body |= {"startTime": began, "endTime": ended}
+    overridden = [k for k, o in enumerate(facts.run.overrides(), 1) if f"{o.iteration}/override" == event.step]
+    if overridden:
+        body["agent"] = [_ref(f"#person-{k}") for k in overridden]
+        body["description"] += " " + " ".join(
+            f"Reason given: {facts.run.overrides()[k - 1].reason}" for k in overridden
+        )
+    return body
+
+
+def _elsewhere(facts: Facts) -> list[Json]:
+    """Models and data that lie outside the run folder: contextual, since the crate does not hold them."""
+    found: list[Json] = []
+    for m in facts.models:
+        found.append({"@id": f"#model-{token(m.role)}", "@type": "CreativeWork", "name": m.spec,
+                      "description": f"Model taken as {m.role}. Licence: {m.licence or MISSING}.",
+                      "identifier": [*_urls(m.spec), f"sha256:{m.sha256 or MISSING}"]})  # fmt: skip
+    for d in facts.data:
+        if d.spec is not None:
+            found.append({"@id": f"#data-{token(d.ref)}", "@type": "CreativeWork", "name": d.title,
+                          "description": f"Data taken from elsewhere. Licence: {d.licence or MISSING}.",
+                          "identifier": [*_urls(d.spec), f"sha256:{d.sha256 or MISSING}"]})  # fmt: skip
+    return found
+
+
+def _urls(spec: str) -> list[str]:
+    url = package_url(spec)
+    return [url] if url else []
+
+
+def _people(facts: Facts) -> list[Json]:
+    return [
+        {"@id": f"#person-{k}", "@type": "Person", "name": o.by, "description": "The name that was given with an "
+         f"override of HALT at {o.iteration}; nobody checked it."}
+        for k, o in enumerate(facts.run.overrides(), 1)
+    ]  # fmt: skip
+
+
+def _gap(gap: Gap) -> Json:
+    return {"@id": f"#gap-{gap.key}", "@type": "PropertyValue", "propertyID": "restaudit:status", "name": gap.key,
+            "value": MISSING, "description": gap.said}  # fmt: skip
+
+
+def _ref(to: str) -> Json:
+    return {"@id": to}
+
+
+def build(facts: Facts) -> Mapping[str, Content]:
+    """The file of this export."""
+    return {FILE: json_bytes(crate(facts))}
+
+
+EXPORT = Export("rocrate", "index of the run folder's files and steps", "RO-Crate 1.1, Process Run Crate 0.5", build)
