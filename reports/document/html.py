@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,10 @@ def passage(text: str, most: int = MOST_PASSAGE) -> str:
 
 
 def _word(cell: str) -> Any:
-    """A verdict in a cell stands out; everything else is text."""
-    return _trusted(f'<span class="word {cell}">{cell}</span>') if cell in WORDS else plain(cell, MOST)
+    """A verdict in a cell stands out; a value may be parted from its interval; everything else is text."""
+    if cell in WORDS:
+        return _trusted(f'<span class="word {cell}">{cell}</span>')
+    return _trusted(escape(plain(cell, MOST)).replace(" [", " <wbr>["))
 
 
 def _picture(chart: Chart) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from reports import series
 from reports.document.model import Block, Paragraph, Row, Section, Table
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, figure, shown
+from reports.run_report.tables import by_iteration, by_name, chart, shown
 from restaudit.record import BASE
 
 GAPS = {
@@ -30,10 +30,7 @@ def bias(of: Material) -> Section:
             "within a "
             "family of prompts. What was measured is measured harm to these groups on these prompts, and no "
             "more.", "note"),
-        by_iteration(of, "Largest gap between groups", GAPS,
-                     "Human score and reward in base-policy standard deviations or their own unit as the group "
-                     "table says; "
-                     "refusal as a share, length in words."),
+        by_iteration(of, "Largest gap between groups", _with_units(of, last, GAPS)),
         _groups(of, last),
     ]  # fmt: skip
     acceptance = _names(of, ACCEPTANCE)
@@ -130,7 +127,7 @@ def _mentions(of: Material, last: str) -> Table:
             continue
         rows.append(Row((group, shown(base), shown(now), shown(kept)), (of.from_measurements(last, name),)))
     unit = next((m.unit for n, m in of.measured[last].items() if n.startswith(MENTION)), "share of texts")
-    columns = ("group", "base policy", series.short_name(last), "rows it was trained on")
+    columns = ("group", "base policy", series.short_name(last), "kept rows less the other rows")
     return Table(f"Who is mentioned ({unit})", columns, tuple(rows), note="Groups that nobody mentions are left out.")
 
 
@@ -144,10 +141,11 @@ def _words(name: str) -> str:
     return name.replace("_", " ").replace(".", ": ")
 
 
+def _with_units(of: Material, iteration: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Headings with the unit that the measurement has."""
+    found = of.measured[iteration]
+    return {n: f"{label} ({found[n].unit})" if n in found else label for n, label in labels.items()}
+
+
 def _none(key: str, title: str) -> Section:
     return Section(key, title, (Paragraph("No iteration was audited yet."),))
-
-
-def rate(value: float | None) -> str:
-    """A share with three digits."""
-    return NOTHING if value is None else figure(value)

@@ -246,7 +246,7 @@ def _beside(sides: Sequence[Side]) -> Table:
 
 
 def _texts(sides: Sequence[Side], common: set[str]) -> Passages:
-    """Three prompts by a rule: where the last policies' human scores (else rewards) differ most, in the middle, least."""
+    """Three prompts by a rule: where the human scores (else rewards) of the last policies lie far, middling, close."""
     column = "human" if all(s.on(s.last, common)["human"].notna().any() for s in sides) else "reward"
     means = pd.DataFrame({k: s.on(s.last, common).groupby("prompt_id")[column].mean() for k, s in enumerate(sides)})
     order = (means.max(axis=1) - means.min(axis=1)).dropna().sort_values(ascending=False, kind="stable").index
@@ -292,7 +292,6 @@ def _compute(sides: Sequence[Side]) -> Facts:
         seconds = sum(k.seconds for k in steps)
         known = all(k.flop is not None for k in steps)
         flop = f"{sum(k.flop or 0.0 for k in steps):.2e} FLOP" if known else "FLOP not known"
-        facts.append(Fact(s.label, f"{sum(k.seconds for k in steps):,.0f} s, {tokens[0]:,} tokens sampled, "
-                                   f"{tokens[1]:,} "
+        facts.append(Fact(s.label, f"{seconds:,.0f} s, {tokens[0]:,} tokens sampled, {tokens[1]:,} "
                                    f"trained on, {flop}", sources=s.cite("plan.json")))  # fmt: skip
     return Facts((*facts, Fact("How FLOP are counted", compute.METHOD)))

@@ -8,6 +8,7 @@ from probes.base import Measurement
 from reports import series
 from reports.document.model import Chart, Line, Point, Row, Table
 from reports.run_report.material import Material
+from restaudit.record import BASE
 
 LEVEL = 0.95
 NOTHING = "–"
@@ -34,13 +35,12 @@ def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: s
     rows = []
     for iteration in of.iterations:
         found = of.measured[iteration]
-        n = next((found[name].n_prompts for name in columns if name in found and found[name].value is not None), None)
-        cells = (
-            series.short_name(iteration),
-            *(shown(found.get(name)) for name in columns),
-            NOTHING if n is None else str(n),
-        )
-        rows.append(Row(cells, (of.from_measurements(iteration),)))
+        cells = [shown(found.get(name)) for name in columns]
+        if iteration == BASE and all(c == NOTHING for c in cells):
+            continue  # changes since the base policy
+        units = [found[n].n_prompts for n in columns if n in found and found[n].value is not None]
+        row = (series.short_name(iteration), *cells, str(units[0]) if units else NOTHING)
+        rows.append(Row(row, (of.from_measurements(iteration),)))
     return Table(caption, ("iteration", *columns.values(), "units"), tuple(rows), note=note)
 
 
