@@ -1,0 +1,183 @@
+"""How the system came about: steps, what it optimises for, settings, computation, and the plan beside what ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reports.compute import METHOD, steps
+from reports.document.model import Row, Table
+from reports.frameworks.reading import (
+    Reading,
+    absent,
+    config,
+    joined,
+    ledger,
+    named,
+    not_applicable,
+    plan,
+    recorded,
+    sealed,
+    step_place,
+)
+from reports.lineage import place
+from reports.records import Records
+from restaudit.headline import refitted
+from restaudit.shown import lines_of, number
+
+DOSSIER = "reward_model/dossier.json"
+KINDS = {
+    "preparation": "seals the plan, prepares reward and human score",
+    "grow": "the policy writes samples",
+    "score": "the reward scores them",
+    "improve": "the policy is trained on the samples above the threshold",
+    "audit": "the policy is measured on prompts it never trained on",
+    "halt": "a gate stopped the run",
+    "override": "a person let it go on",
+    "wait": "people were asked to rate",
+    "samples": "samples for people to rate",
+    "refit": "the reward was fitted again",
+    "bc": "a supervised start on human references",
+}
+METERED = {"environment.json": "run", "reward_model/compute.json": "training of the reward"}
+NO_FLOP = "this run did not record the number of the policy's parameters, so no operations can be counted"
+
+
+def development_steps(records: Records) -> Reading:
+    """Every recorded step in order: what it did, how long it took, what it noted."""
+    rows = []
+    for event in records.run.events:
+        kind = event.step.rsplit("/", 1)[-1] if event.step.startswith("g") else "preparation"
+        noted = ", ".join(f"{label} {text}" for label, text in lines_of(dict(event.content)))
+        seconds = number(float(event.at.get("seconds", 0.0)))
+        rows.append(Row((event.step, KINDS.get(kind, kind), seconds, noted or "–"), (step_place(records, event.step),)))
+    columns = ("step", "what it does", "seconds", "noted in the ledger")
+    table = Table("Development steps in the order they were done", columns, tuple(rows), prose=(1, 3))
+    trained = sum(e.step.endswith("/improve") for e in records.run.events)
+    grown = sum(e.step.endswith("/grow") for e in records.run.events)
+    said = f"reinforced self-training: {grown} Grow steps, {trained} Improve steps, {len(rows)} recorded steps in all"
+    return Reading(said, (ledger(records, "all lines"),), table)
+
+
+def objective(records: Records) -> Reading:
+    """What training optimises for: the reward, the rule that selects by it, and the loss."""
+    loop, dossier = config(records, "loop"), recorded(records, DOSSIER)
+    if not loop and dossier is None:
+        return absent("neither the loop's settings nor the reward are recorded")
+    parts, sources = [], []
+    if dossier is not None:
+        reward = f"{dossier.get('name')} ({dossier.get('unit')})"
+        parts.append(f"samples are chosen by the reward {reward}, which says of itself: {dossier.get('purpose')}")
+        sources.append(records.source(DOSSIER, "purpose"))
+    thresholds, train = loop.get("thresholds"), loop.get("train")
+    if isinstance(thresholds, Mapping):
+        parts.append("threshold rule: " + ", ".join(f"{a} {b}" for a, b in lines_of(thresholds)))
+        sources.append(sealed(records, "config.loop.thresholds"))
+    if isinstance(train, Mapping) and isinstance(train.get("loss"), Mapping):
+        parts.append(f"loss on the chosen samples: {train['loss'].get('kind')}")
+        sources.append(sealed(records, "config.loop.train.loss"))
+    return Reading(joined(parts), tuple(sources))
+
+
+def settings(records: Records) -> Reading:
+    """Every setting of the loop, as sealed."""
+    loop = config(records, "loop")
+    if not loop:
+        return absent("the plan holds no settings of the loop")
+    pairs = [*lines_of(loop), ("seed", str(plan(records)["config"].get("seed")))]
+    source = sealed(records, "config.loop")
+    table = Table("Settings of the loop", ("setting", "value"), tuple(Row((k, v), (source,)) for k, v in pairs))
+    return Reading(f"{len(pairs)} settings, sealed before the first sample", (source,), table)
+
+
+def compute_time(records: Records) -> Reading:
+    """Wall time and tokens by kind of step."""
+    found = steps(records)
+    kinds = list(dict.fromkeys(s.kind for s in found))
+    rows = []
+    for kind in kinds:
+        mine = [s for s in found if s.kind == kind]
+        seconds, sampled = number(sum(s.seconds for s in mine)), number(sum(s.sampled_tokens for s in mine))
+        cells = (kind, str(len(mine)), seconds, sampled, number(sum(s.trained_tokens for s in mine)))
+        rows.append(Row(cells, (ledger(records, "at.seconds of every step"),)))
+    columns = ("kind of step", "steps", "seconds", "response tokens sampled", "response tokens trained on")
+    hours = sum(s.seconds for s in found) / 3600
+    said = (
+        f"{number(hours)} hours of wall time on the machine of this run, "
+        f"{number(sum(s.sampled_tokens for s in found))} "
+        f"response tokens sampled, {number(sum(s.trained_tokens for s in found))} trained on"
+    )
+    return Reading(said, (ledger(records, "at.seconds"),), Table("Time and tokens", columns, tuple(rows)))
+
+
+def compute_flop(records: Records) -> Reading:
+    """Floating-point operations by a stated rule."""
+    total = total_flop(records)
+    if total is None:
+        return absent(NO_FLOP)
+    return Reading(f"{total:.3g} FLOP. Method: {METHOD}", (step_place(records, "scale"), ledger(records, "all lines")))
+
+
+def total_flop(records: Records) -> float | None:
+    """Operations of all steps together; None where the number of parameters is not recorded."""
+    found = [s.flop for s in steps(records)]
+    return None if not found or any(f is None for f in found) else float(sum(f for f in found if f is not None))
+
+
+def energy(records: Records) -> Reading:
+    """Energy, where the record holds a metered figure, and by which method."""
+    said, sources = [], []
+    for name, what in METERED.items():
+        found = recorded(records, name) or {}
+        if isinstance(kwh := found.get("energy_kwh"), int | float):
+            said.append(f"{what}: {number(kwh)} kWh, method: {found.get('energy_method') or 'not recorded'}")
+            sources.append(records.source(name, "energy_kwh"))
+    if said:
+        return Reading(joined(said), tuple(sources))
+    return absent("the program does not meter energy, and makes up no figure from time or operations")
+
+
+def plan_and_run(records: Records) -> Reading:
+    """The sealed plan beside what ran: steps not done, steps that no plan foresaw, changes on the way."""
+    planned = [str(s) for s in plan(records).get("steps", [])]
+    done = [e.step for e in records.run.events]
+    left, added = [s for s in planned if s not in done], [s for s in done if s not in planned]
+    rows = [Row(("not done", s, _why_not(records))) for s in left]
+    rows += [Row(("not in the plan", s, KINDS.get(s.rsplit("/", 1)[-1], "")), (step_place(records, s),)) for s in added]
+    done_of = f"{len(planned) - len(left)} of {len(planned)} planned steps are done"
+    said = f"{done_of}; {len(added)} steps that the plan did not list"
+    table = Table("Plan and run", ("difference", "step", "what it is"), tuple(rows), prose=(2,)) if rows else None
+    return Reading(said, (sealed(records, "steps"), ledger(records, "all lines")), table)
+
+
+def _why_not(records: Records) -> str:
+    run = records.run
+    if run.halt is not None:
+        return f"a gate stopped the run at {run.halt.iteration} ({', '.join(run.halt.gates)})"
+    return f"the run is {run.state}"
+
+
+def reward_refits(records: Records) -> Reading:
+    """Whether the reward was fitted again during the run, and what that changed."""
+    told = refitted(records.run)
+    if told:
+        return Reading(joined(told), tuple(step_place(records, f"{g}/refit") for g, _ in records.run.refits()))
+    if not config(records, "reward").get("refit"):
+        return not_applicable("the sealed plan keeps one reward for the whole run", sealed(records, "config.reward"))
+    return absent("planned, and not done yet")
+
+
+def logs(records: Records) -> Reading:
+    """The log that the run kept of itself."""
+    first, newest = records.run.events[0], records.run.events[-1]
+    said = (
+        f"{len(records.run.events)} hash-chained events from {first.at.get('time', 'an unrecorded time')} to "
+        f"{newest.at.get('time', 'an unrecorded time')}, last hash {records.head}. They record development, not the "
+        "system "
+        "in operation"
+    )
+    return Reading(said, (ledger(records, place(records, newest.step)),))
+
+
+READINGS = named([
+    development_steps, objective, settings, compute_time, compute_flop, energy, plan_and_run, reward_refits, logs,
+])  # fmt: skip
