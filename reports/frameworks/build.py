@@ -14,6 +14,7 @@ from reports.series import human_score, iterations
 from restaudit.errors import BadInput
 
 NO_VERDICT = "This document says what is written down about a run. It gives no verdict of conformity."
+COVERAGE = "Documentation coverage"
 PEOPLE = "PEOPLE"
 
 
@@ -48,8 +49,20 @@ def coverage(answers: dict[str, Answer]) -> str:
     n, of = sum(a.answered for a in answers.values()), len(answers)
     counts = Counter(a.status for a in answers.values())
     return (
-        f"Documentation coverage: {n} of {of} answered, not conformity; {counts['MISSING']} are missing and "
+        f"{COVERAGE}: {n} of {of} answered, not conformity; {counts['MISSING']} are missing and "
         f"{counts['N-A']} do not apply."
+    )
+
+
+def by_clause(of: Framework, answers: dict[str, Answer]) -> str:
+    """How many clauses have all, some or none of their fields answered; a field that does not apply is left out."""
+    counts = {"all": 0, "some": 0, "none": 0}
+    for clause in of.clauses:
+        asked = [answers[k].answered for k in clause.answer if answers[k].status != "N-A"]
+        counts["all" if all(asked) else "some" if any(asked) else "none"] += 1
+    return (
+        f"Of {len(of.clauses)} clauses, {counts['all']} have every field answered, {counts['some']} some, "
+        f"{counts['none']} none."
     )
 
 
@@ -100,7 +113,7 @@ def _about(of: Framework, records: Records, answers: dict[str, Answer], declared
     counts = Counter(a.status for a in answers.values())
     statuses = tuple(Row((s, str(counts[s]), meaning)) for s, meaning in MEANINGS.items())
     blocks: list[Block] = [
-        Paragraph(coverage(answers)),
+        Paragraph(f"{coverage(answers)} {by_clause(of, answers)}"),
         Table("Fields by status", ("status", "fields", "meaning"), statuses, prose=(2,)),
         Facts(
             (Fact("Text", of.version), Fact("Source", of.source), Fact("Looked at", str(of.as_of))), "What was asked"
