@@ -97,21 +97,21 @@ class Source:
 
 def read_ledger(source):
     events, prev = [], "0" * 64
-    lines = source.open("ledger.jsonl")
-    while (line := lines.readline(LONGEST_LINE + 1)).endswith(b"\n") or len(line) > LONGEST_LINE:
-        where = f"ledger.jsonl: line {len(events) + 1}"
-        need(len(line) <= LONGEST_LINE and lines.tell() <= SMALL, f"{where}: longer than {LONGEST_LINE} bytes")
-        try:
-            event = json.loads(line)
-            body = {k: v for k, v in event.items() if k != "hash"}
-            good = hashlib.sha256(canonical(body).encode()).hexdigest() == event["hash"]
-            good = good and canonical(event).encode() + b"\n" == line
-            need(event["seq"] == len(events) and event["prev"] == prev, f"{where}: the chain is broken here")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise Failed(f"{where}: not a ledger event") from None
-        need(good, f"{where}: the event was changed after it was written")
-        events.append(event)
-        prev = event["hash"]
+    with source.open("ledger.jsonl") as lines:
+        while (line := lines.readline(LONGEST_LINE + 1)).endswith(b"\n") or len(line) > LONGEST_LINE:
+            where = f"ledger.jsonl: line {len(events) + 1}"
+            need(len(line) <= LONGEST_LINE and lines.tell() <= SMALL, f"{where}: longer than {LONGEST_LINE} bytes")
+            try:
+                event = json.loads(line)
+                body = {k: v for k, v in event.items() if k != "hash"}
+                good = hashlib.sha256(canonical(body).encode()).hexdigest() == event["hash"]
+                good = good and canonical(event).encode() + b"\n" == line
+                need(event["seq"] == len(events) and event["prev"] == prev, f"{where}: the chain is broken here")
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                raise Failed(f"{where}: not a ledger event") from None
+            need(good, f"{where}: the event was changed after it was written")
+            events.append(event)
+            prev = event["hash"]
     need(events and events[0]["step"] == "plan", "ledger.jsonl: line 1: does not seal a plan")
     return events
 

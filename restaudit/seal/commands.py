@@ -88,7 +88,7 @@ def anchor(
         from restaudit.seal.timestamp import check_timestamp
 
         typer.echo(
-            f"time-stamp: {check} existed at {check_timestamp(check, tsr, tsa_cert)}, says the authority trusted"
+            f"time-stamp: {check} existed at {check_timestamp(check, tsr, tsa_cert)}, says the authority you trust"
         )
     typer.echo(f"only the chain was read; for the files too: restaudit verify {folder} --anchor {check}")
 

@@ -1,0 +1,106 @@
+"""Keys, a signed run, and the two verifiers."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from restaudit import cli
+from restaudit.bundle.pack import Wish, pack
+from restaudit.seal.keys import load_private, new_key
+from restaudit.seal.signer import Signer
+from tests.evidence.runs import signed_run
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "verify_bundle.py"
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key; its public half lies beside it as key.pub.pem."""
+    return new_key(tmp_path_factory.mktemp("keys") / "key.pem")[0]
+
+
+@pytest.fixture(scope="session")
+def public_file(key_file: Path) -> Path:
+    return key_file.with_name("key.pub.pem")
+
+
+@pytest.fixture(scope="session")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return new_key(tmp_path_factory.mktemp("others") / "other.pem")[0]
+
+
+@pytest.fixture(scope="session")
+def signer(key_file: Path) -> Signer:
+    return Signer(load_private(key_file))
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory, signer: Signer) -> Path:
+    """A finished signed run; never changed."""
+    return signed_run(tmp_path_factory.mktemp("pristine") / "run", signer)
+
+
+@pytest.fixture
+def run(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of it to tamper with."""
+    return Path(shutil.copytree(pristine, tmp_path / "run"))
+
+
+@pytest.fixture
+def packed(pristine: Path, tmp_path: Path) -> Path:
+    """Its bundle."""
+    return pack(pristine, tmp_path / "run.zip", Wish()).path
+
+
+@pytest.fixture
+def restaudit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the command line as a shell would; returns (exit code, standard output, standard error)."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["restaudit", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as e:
+            code = int(e.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def second() -> ModuleType:
+    """tools/verify_bundle.py as a module."""
+    spec = importlib.util.spec_from_file_location("verify_bundle", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def verify_twice(
+    restaudit: Call, second: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Both verifiers on one folder or bundle, which must agree: (exit code, what the first one said)."""
+
+    def call(what: Path, *options: object) -> tuple[int, str]:
+        code, out, err = restaudit("verify", what, *options)
+        monkeypatch.setattr(sys, "argv", ["verify_bundle.py", str(what), *map(str, options)])
+        again = second.main()
+        told = capsys.readouterr()
+        assert again == code, f"restaudit: {code} {err}; verify_bundle: {again} {told.err}"
+        return code, out + err
+
+    return call
