@@ -7,6 +7,7 @@ from collections import Counter
 from reports.document.model import MEANINGS, Block, Document, Fact, Facts, Paragraph, Row, Section, Table
 from reports.frameworks.answers import Answer, answer
 from reports.frameworks.declared import FILE, Declarations
+from reports.frameworks.reading import state
 from reports.frameworks.schema import Clause, Framework, dates, framework, questions
 from reports.frameworks.scope import screen_blocks
 from reports.records import Records
@@ -74,8 +75,8 @@ def _banner(records: Records, answers: dict[str, Answer]) -> tuple[str, ...]:
         said.append(
             f"HALTED at {run.halt.iteration}: the sealed policy stopped this run ({', '.join(run.halt.gates)})."
         )
-    elif run.state != "done":
-        said.append(f"This run is not finished; it is {run.state}. What is said here may change.")
+    elif (where := state(records)) != "done":
+        said.append(f"This run is {where}. What is said here may change.")
     if (human := _human(records)) is not None:
         said.append(human)
     return (*said, NO_VERDICT, coverage(answers))

@@ -48,9 +48,7 @@ def declare(
 
 def compliance(
     run: RunFolder,
-    framework: Annotated[
-        str, typer.Option(help="Which framework, or all (restaudit compliance --framework ? RUN).")
-    ] = ALL,
+    framework: Annotated[str, typer.Option(help="A framework's id, or all; a word that is none lists them.")] = ALL,
     output: Annotated[str, typer.Option("--format", help="One or more of html, md, json, pdf, docx.")] = "html",
     out: Annotated[
         Path | None,
@@ -65,8 +63,8 @@ def compliance(
 def documents(run: Path, framework: str, output: str, out: Path | None) -> list[tuple[Path, str]]:
     """Render the documents and return each file with its count of answered fields.
 
-    Raises BadInput for an unknown framework or format, a path that cannot be written or declarations that are not valid,
-    VerificationFailed where a file of the run is not as it was recorded.
+    Raises BadInput for an unknown framework or format, a path that cannot be written, or declarations that are not
+    valid; VerificationFailed where a file of the run is not as it was recorded.
     """
     from reports.document.render import formats, render
     from reports.frameworks.build import COVERAGE, framework_document

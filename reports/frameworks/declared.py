@@ -183,6 +183,8 @@ def _answer(path: Path, key: str, value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(part for v in value if (part := _said(path, where, v)))
     said = _said(path, where, value)
+    if said and not any(c.isalnum() for c in said):
+        raise BadInput(f"{path}: {where}: {said!r} has no letter or digit; leave it empty where nothing is known")
     if said and key in NUMBERS and not said.startswith("N-A:"):
         _positive(path, where, said)
     return said

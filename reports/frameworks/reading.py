@@ -86,6 +86,16 @@ def step_place(records: Records, step: str) -> Source:
     return ledger(records, f"line {event.seq + 1}, step {step}")
 
 
+def state(records: Records) -> str:
+    """Where the record ends. It does not ask whether a process is at work: the same record gives the same document."""
+    if "end" in records.run.done:
+        return "done"
+    if records.run.halt is not None:
+        return "halted"
+    waits = bool(records.run.events) and records.run.events[-1].step.endswith("/wait")
+    return "waiting for people" if waits else "not finished"
+
+
 def last_audit(records: Records) -> str | None:
     """The newest audited iteration; None where nothing was audited."""
     audited = iterations(records.run)

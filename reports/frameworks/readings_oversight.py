@@ -181,7 +181,9 @@ def alarm_quality(records: Records) -> Reading:
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        return absent(told[0])
+        return absent(
+            f"report/{CALIBRATION} is not a calibration that can be read; make it anew with restaudit calibrate"
+        )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     said = f"{joined(list(told))} (a file beside the record: the ledger does not cover it)"
     return Reading(said, (Source(f"report/{CALIBRATION}", "", sha256),))

@@ -17,6 +17,7 @@ from reports.frameworks.reading import (
     plan,
     recorded,
     sealed,
+    state,
     step_place,
 )
 from reports.lineage import place
@@ -153,7 +154,7 @@ def _why_not(records: Records) -> str:
     run = records.run
     if run.halt is not None:
         return f"a gate stopped the run at {run.halt.iteration} ({', '.join(run.halt.gates)})"
-    return f"the run is {run.state}"
+    return f"the run is {state(records)}"
 
 
 def reward_refits(records: Records) -> Reading:

@@ -16,6 +16,7 @@ from reports.frameworks.reading import (
     plan,
     recorded,
     sealed,
+    state,
     step_place,
 )
 from reports.lineage import BASE_MODEL, Policy, policies, synthetic_share
@@ -36,7 +37,7 @@ def run_identity(records: Records) -> Reading:
     said = (
         f"run {run.name}, id {run.run_id}, sealed {first.at.get('time', 'at an unrecorded time')}, restaudit "
         f"{version}; "
-        f"state: {run.state}; {len(run.events)} recorded steps, last event {records.head}"
+        f"state: {state(records)}; {len(run.events)} recorded steps, last event {records.head}"
     )
     return Reading(said, (ledger(records, "line 1"), sealed(records, "restaudit")))
 
