@@ -9,6 +9,7 @@ from probes.base import Measurement
 from reports.exports.facts import Audit, Facts
 from reports.series import HUMAN_NAMES
 from restaudit.gates import GateResult
+from restaudit.shown import lines_of
 
 LEVEL = 0.95
 # What the filter does to groups, and what it leaves of them: disparities of the data that is trained on.
@@ -38,6 +39,11 @@ def disparities(audit: Audit) -> Iterator[tuple[str, str]]:
             yield m.name, figure(m)
 
 
+def listed(value: Any) -> str:
+    """Plain JSON as "label: value; label: value"."""
+    return "; ".join(f"{label}: {text}" if label else text for label, text in lines_of(value))
+
+
 def filtering(facts: Facts, policy: str) -> str:
     """How the kept set of one Improve step was chosen, from the sealed rule and the ledger."""
     event = facts.event(f"{policy}/improve")
@@ -45,4 +51,4 @@ def filtering(facts: Facts, policy: str) -> str:
     rule = facts.config.get("loop", {}).get("thresholds")
     kept, rows = said.get("kept"), said.get("rows")
     counted = f"{kept} of {rows} rows were kept" if kept is not None else "how many rows were kept is not recorded"
-    return f"Rows whose reward is strictly above the threshold of the sealed rule ({rule}); {counted}."
+    return f"Rows whose reward is strictly above the threshold of the sealed rule ({listed(rule)}); {counted}."

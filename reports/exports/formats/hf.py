@@ -1,0 +1,159 @@
+"""A Hugging Face model card of the last audited policy: YAML metadata with a model-index, and a short text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from probes.base import Measurement
+from reports.exports.facts import Audit, Facts, cited
+from reports.exports.gaps import OF_A_MODEL
+from reports.exports.harmless import clean
+from reports.exports.naming import HUB
+from reports.exports.registry import Content, Export
+from reports.lineage import Policy
+from restaudit.shown import markdown_text
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+FILE = "hf/README.md"
+LEVEL = 0.95
+MOST = 2000
+BENCHMARKS = ("capability.", "benchmarks.")
+COMPARED = "_change"
+
+
+def card(facts: Facts) -> str:
+    """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without any run's markup."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    audit = facts.audits[-1] if facts.audits else None
+    name = clean(f"{facts.run.name} {audit.policy if audit else 'base policy'}")
+    base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
+    datasets = [m[1] for d in facts.data if d.kind == "prompts" and d.spec and (m := HUB.fullmatch(d.spec))]
+    results = [_result(audit, m) for m in _benchmarks(audit)] if audit else []
+    data = ModelCardData(
+        base_model=base[1] if base else None,
+        datasets=sorted(set(datasets)) or None,
+        # The hub's own word for a licence that nobody stated; the text says that it is missing.
+        license="unknown",
+        metrics=sorted({r.metric_type for r in results}) or None,
+        model_name=name,
+        eval_results=results or None,
+        pipeline_tag="text-generation",
+        tags=["restaudit", "reinforced-self-training", "synthetic-data"],
+    )
+    text = "\n\n".join(_sections(facts, audit, name)) + "\n"
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+
+
+def _benchmarks(audit: Audit) -> Iterator[Measurement]:
+    """Measured scores themselves, without their changes since the base policy."""
+    for m in audit.measurements:
+        of_its_own = m.name.startswith(BENCHMARKS) and not m.name.endswith(COMPARED)
+        if of_its_own and m.value is not None:
+            yield m
+
+
+def _result(audit: Audit, m: Measurement) -> EvalResult:
+    from huggingface_hub import EvalResult
+
+    task = clean(m.name.partition(".")[2])
+    interval = m.interval(LEVEL)
+    args: dict[str, Any] = {"n": m.n, "clusters": m.n_prompts, "unit": clean(m.unit), "method": clean(m.method)}
+    if interval is not None:
+        args |= {"interval_level": LEVEL, "interval_low": interval.low, "interval_high": interval.high}
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type=f"restaudit/{task}",
+        dataset_name=task,
+        metric_type=clean(str(m.detail.get("metric", m.unit))),
+        metric_value=m.value,
+        metric_name=clean(m.name),
+        metric_args=args,
+        dataset_args={"source": clean(cited(audit.source))},
+    )
+
+
+def _sections(facts: Facts, audit: Audit | None, name: str) -> Iterator[str]:
+    yield f"# {_text(name)}"
+    for o in facts.run.overrides():
+        yield (f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)} "
+               f"(gates: {_text(', '.join(o.gates))}). Reason given: {_text(o.reason)}")  # fmt: skip
+    if (halt := facts.run.halt) is not None:
+        yield f"**This run was halted at {_text(halt.iteration)}** by its gates {_text(', '.join(halt.gates))}."
+    if audit is None:
+        yield "No policy of this run was audited. Nothing is said about how it behaves."
+    elif audit.decision is not None:
+        d = audit.decision
+        yield f"**Decision of the sealed gate policy: {d.verdict}** (look {d.look} of {d.looks})."
+    else:
+        yield "This is the base policy; no gate decides about it."
+    yield f"Human score: {_text(facts.human.name)}: {_text(facts.human.description)}"
+    yield "## Where it comes from"
+    yield "\n".join(_origin(facts, audit))
+    if audit is not None:
+        yield "## What was measured"
+        yield _measured(audit)
+        missing = [m for m in audit.measurements if m.value is None]
+        if missing:
+            yield "## What was not measured"
+            yield "\n".join(f"- {_text(m.name)}: MISSING: {_text(m.reason or '')}" for m in missing)
+    yield "## What nobody said"
+    yield "\n".join(f"- {_text(g.said)}" for g in OF_A_MODEL)
+    yield f"Made from the record of run {_text(facts.run_id)}, ledger head `{facts.head}`."
+
+
+def _origin(facts: Facts, audit: Audit | None) -> Iterator[str]:
+    if facts.base is not None:
+        b = facts.base
+        yield (f"- Base model: {_text(b.spec)}, SHA-256 {b.sha256 or 'MISSING'}, licence of the base model: "
+               f"{_text(b.licence) if b.licence else 'MISSING: not recorded'}")  # fmt: skip
+    else:
+        yield "- Base model: MISSING: the record names none"
+    for p in _line(facts.policies, audit.policy if audit else ""):
+        made = f"from {_text(p.parent)} on Grow set {_text(p.data or '')}" if p.parent else "the base policy"
+        yield f"- {_text(p.name)}: {made}; digest `{p.digest}`"
+    for d in facts.data:
+        if d.kind in ("prompts", "judgements"):
+            yield f"- {_text(d.title)}; licence: {_text(d.licence) if d.licence else 'MISSING: not recorded'}"
+    for r in facts.rewards:
+        yield f"- Reward model: {_text(r.name)}, digest {r.digest or 'MISSING'}"
+
+
+def _line(policies: Sequence[Policy], name: str) -> list[Policy]:
+    """The policies from the base to this one."""
+    by_name = {p.name: p for p in policies}
+    found: list[Policy] = []
+    step = by_name.get(name)
+    while step is not None and step not in found:
+        found.insert(0, step)
+        step = by_name.get(step.parent) if step.parent else None
+    return found
+
+
+def _measured(audit: Audit) -> str:
+    rows = ["| measurement | value | 95% interval | unit | n | prompts | human score |",
+            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for m in audit.measurements:
+        if m.value is not None:
+            i = m.interval(LEVEL)
+            span = f"{i.low:.4g} to {i.high:.4g}" if i else _text(f"none: {m.reason}")
+            label = _text(str(m.detail.get("human_label", "")))
+            rows.append(
+                f"| {_text(m.name)} | {m.value:.4g} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} | {label} |"
+            )
+    return "\n".join([*rows, "", f"Source: {_text(cited(audit.source))}"])
+
+
+def _text(value: str) -> str:
+    return markdown_text(clean(value), MOST)
+
+
+def build(facts: Facts) -> Mapping[str, Content]:
+    """The file of this export, in a folder of its own as the hub wants it."""
+    return {FILE: card(facts).encode()}
+
+
+EXPORT = Export("hf", "model card of the last audited policy", "Hugging Face model card metadata", build)
