@@ -48,7 +48,7 @@ def development_steps(records: Records) -> Reading:
     rows = []
     for event in records.run.events:
         kind = event.step.rsplit("/", 1)[-1] if event.step.startswith("g") else "preparation"
-        noted = ", ".join(f"{label} {text}" for label, text in lines_of(dict(event.content)))
+        noted = ", ".join(f"{label} {text}" for label, text in lines_of(dict(event.content)) if label)
         seconds = number(float(event.at.get("seconds", 0.0)))
         rows.append(Row((event.step, KINDS.get(kind, kind), seconds, noted or "–"), (step_place(records, event.step),)))
     columns = ("step", "what it does", "seconds", "noted in the ledger")

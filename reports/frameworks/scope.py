@@ -8,7 +8,7 @@ from typing import Literal
 from reports.compute import METHOD
 from reports.document.model import Block, Fact, Facts, Paragraph, Status
 from reports.frameworks.declared import Declarations
-from reports.frameworks.reading import ledger
+from reports.frameworks.reading import ledger, state
 from reports.frameworks.readings_process import NO_FLOP, total_flop
 from reports.frameworks.schema import Scope, scope
 from reports.records import Records, Source
@@ -38,22 +38,27 @@ class Screen:
     why: str
 
 
-def screens(flop: float | None, original: float | None, numbers: Scope) -> tuple[Screen, ...]:
-    """The run against a third of the original's training compute, or against both stand-ins where that is unknown."""
+def screens(flop: float | None, original: float | None, numbers: Scope, why: str = NO_FLOP) -> tuple[Screen, ...]:
+    """The run against a third of the original's training compute, or against both stand-ins where that is unknown.
+
+    `why` says why there is no `flop`.
+    """
     if original is not None:
         return (
-            _screen("a third of the original's declared training compute", original * numbers.share, flop, numbers),
+            _screen(
+                "a third of the original's declared training compute", original * numbers.share, flop, numbers, why
+            ),
         )
     third = "a third of {:.0e} FLOP, which stands in for an original of unknown training compute"
     return tuple(
-        _screen(third.format(t.flop) + extra, t.flop * numbers.share, flop, numbers)
+        _screen(third.format(t.flop) + extra, t.flop * numbers.share, flop, numbers, why)
         for t, extra in ((numbers.general_purpose, ""), (numbers.systemic, " that has systemic risk"))
     )
 
 
-def _screen(against: str, limit: float, flop: float | None, numbers: Scope) -> Screen:
+def _screen(against: str, limit: float, flop: float | None, numbers: Scope, why: str) -> Screen:
     if flop is None:
-        return Screen(against, limit, None, None, "not computable", NO_FLOP)
+        return Screen(against, limit, None, None, "not computable", why)
     ratio = flop / limit
     if ratio >= numbers.near:
         return Screen(against, limit, flop, ratio, "likely above", f"more than {numbers.near:g} times the threshold")
@@ -65,14 +70,15 @@ def _screen(against: str, limit: float, flop: float | None, numbers: Scope) -> S
 
 def screen_blocks(records: Records, declared: Declarations | None) -> tuple[Block, ...]:
     """The screen as blocks of a document."""
-    numbers, flop = scope(), total_flop(records)
+    numbers = scope()
+    flop, why = _whole(records)
     said = declared.answers.get(ORIGINAL) if declared is not None else None
     original = float(said) if said and not said.startswith("N-A:") else None
     by_whom = (declared.source(f"answers.{ORIGINAL}"),) if declared is not None and original is not None else ()
     source = (ledger(records, "all lines"),)
-    rows = [_counted(COUNTED, flop, "COMPUTED", NO_FLOP, source),
+    rows = [_counted(COUNTED, flop, "COMPUTED", why, source),
             _counted(FIRST, original, "DECLARED", "nobody said it; stand-ins are used", by_whom)]  # fmt: skip
-    for s in screens(flop, original, numbers):
+    for s in screens(flop, original, numbers, why):
         ratio = f"ratio {s.ratio:.3g} to" if s.ratio is not None else "threshold"
         said = f"{ratio} {s.limit:.3g} FLOP; {s.outcome}: {s.why}; {CONFIRM}"
         status: Status = "COMPUTED" if s.ratio is not None else "MISSING"
@@ -95,3 +101,13 @@ def _counted(label: str, flop: float | None, status: Status, otherwise: str, sou
     if flop is None:
         return Fact(label, otherwise, "MISSING", sources)
     return Fact(label, f"{flop:.3g} FLOP", status, sources)
+
+
+def _whole(records: Records) -> tuple[float | None, str]:
+    """The operations of the whole run, or None and why: those of a run that may go on are not all of them."""
+    flop, where = total_flop(records), state(records)
+    if flop is None:
+        return None, NO_FLOP
+    if where not in ("done", "halted"):
+        return None, f"the run is {where}, so {flop:.3g} FLOP is not all of it"
+    return (flop, "") if flop else (None, "the run recorded no tokens through the policy")
