@@ -137,7 +137,7 @@ def check_files(source, events, manifest, finished):
         good = not manifest or (name in manifest["files"] and source.digest(name) == manifest["files"][name])
         need(good, f"{name}: is not in manifest.json, or changed after it was listed there")
         known = name == "ledger.jsonl" or name.startswith(("report/", "human/", "signatures/"))
-        need(known or not finished, f"{name}: no event of this finished run records it")
+        need(known or not (finished or manifest), f"{name}: no event of this finished run records it")
     return len(recorded), sorted((*replaced, *left))
 
 def opened(source, path, keys, kind):

@@ -14,7 +14,11 @@ from restaudit.ledger import Event, FileDigest
 from restaudit.seal.dsse import key_id_of, verified
 from restaudit.seal.keys import PublicKey
 from restaudit.seal.statements import BUNDLE, bundle_statement, run_id_of, subjects_of
+from restaudit.seal.statements import FOLDER as SIGNATURES
 from restaudit.verify.files import Progress, Recorded, check_file, sha256_of
+
+# What a bundle holds beside the record.
+BESIDE = (f"{SIGNATURES}/", "report/")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def check_manifest(
             raise VerificationFailed(f"{bundle.FILE}: speaks of {name} as recorded, but no step recorded it")
     for name, digest in manifest.files.items():
         if name not in names:
+            if name != ledger.FILE and not name.startswith(BESIDE):
+                raise VerificationFailed(f"{name}: is in the bundle, but no event records it; it was added afterwards")
             check_file(run, (name, "", digest), None, by=f"{bundle.FILE} listed it")
     known = {bundle.FILE, bundle.SIGNATURE, *manifest.files}
     extra = sorted(n for p in run.rglob("*") if not p.is_dir() and (n := p.relative_to(run).as_posix()) not in known)

@@ -178,7 +178,7 @@ def _check(files: Mapping[str, bytes], name: str, key: PublicKey, expected: Mapp
         return
     was = {s["name"]: s["digest"]["sha256"] for s in expected["subject"]}
     subjects = subjects_of(statement, expected["predicateType"], f"{FOLDER}/{name}")
-    other = next((n for n in was if subjects.get(n) != was[n]), None)
+    other = next((n for n in sorted(was, reverse=True) if subjects.get(n) != was[n]), None)  # plan.json before heads
     detail = f"{other}: signed {subjects.get(other)}, found {was[other]}" if other else "it names another run or step"
     raise VerificationFailed(f"{FOLDER}/{name}: is not a signature of {what} ({detail})")
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
 from restaudit import cli
 from restaudit.bundle.pack import Wish, pack
+from restaudit.errors import RestauditError
 from restaudit.seal.keys import load_private, new_key
 from restaudit.seal.signer import Signer
+from restaudit.verify_command import verify
 from tests.evidence.runs import signed_run
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "verify_bundle.py"
@@ -91,16 +94,24 @@ def second() -> ModuleType:
 
 @pytest.fixture
 def verify_twice(
-    restaudit: Call, second: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    second: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
     """Both verifiers on one folder or bundle, which must agree: (exit code, what the first one said)."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(verify)
 
     def call(what: Path, *options: object) -> tuple[int, str]:
-        code, out, err = restaudit("verify", what, *options)
-        monkeypatch.setattr(sys, "argv", ["verify_bundle.py", str(what), *map(str, options)])
+        words = [str(what), *map(str, options)]
+        code, failure = 0, ""
+        try:
+            app(words, standalone_mode=False)
+        except RestauditError as e:
+            code, failure = int(e.exit_code), str(e)
+        said = capsys.readouterr().out + failure
+        monkeypatch.setattr(sys, "argv", ["verify_bundle.py", *words])
         again = second.main()
         told = capsys.readouterr()
-        assert again == code, f"restaudit: {code} {err}; verify_bundle: {again} {told.err}"
-        return code, out + err
+        assert again == code, f"restaudit: {code} {failure}; verify_bundle: {again} {told.err}"
+        return code, said
 
     return call

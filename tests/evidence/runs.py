@@ -22,13 +22,13 @@ STEPS = ["plan", "reward_model", f"{record.BASE}/audit", "g01/grow",
 def signed_run(run: Path, signer: Signer | None, *, halted: bool = False, until: str | None = None) -> Path:
     """Do all steps, or those before `until`; a `halted` run ends in the halt of its last look."""
     made = _makers(halted)
+    key_id = signer.key_id if signer is not None else None
     with Writer(run, signer=signer) as writer:
         for step in [*STEPS[:-1], f"{LOOKS[-1]}/halt" if halted else "end"]:
             if step == until:
                 break
             folder, make, context = made[step]
             if step == "plan":
-                key_id = signer.key_id if signer is not None else None
                 writer.step(step, folder, lambda out: _plan(out, key_id), context=("environment.json",))
             else:
                 writer.step(step, folder, make, context=context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -43,7 +44,7 @@ def test_no_byte_of_an_envelope_can_be_changed(signer: Signer, data: st.DataObje
         verified(bad, "head.json", signer.key.public)
 
 
-def test_another_key_another_type_and_no_statement_are_refused(signer: Signer, other_key) -> None:
+def test_another_key_another_type_and_no_statement_are_refused(signer: Signer, other_key: Path) -> None:
     other = load_private(other_key)
     with pytest.raises(VerificationFailed, match="signed with key"):
         verified(sign(SAID, other), "x", signer.key.public)
@@ -56,5 +57,5 @@ def test_another_key_another_type_and_no_statement_are_refused(signer: Signer, o
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"signatures":[]}', b"[" * 100_000, b"\xff"])
 def test_what_is_no_envelope_is_named(signer: Signer, data: bytes) -> None:
-    with pytest.raises(VerificationFailed, match="^x: not a DSSE envelope"):
+    with pytest.raises(VerificationFailed, match=r"^x: not a DSSE envelope"):
         verified(data, "x", signer.key.public)
