@@ -58,8 +58,8 @@ def _whole(facts: Facts) -> list[str]:
 
 def _links(_: Facts) -> list[str]:
     return [
-        "sample_id links kept sets with Grow tables; prompt_id links both with data/grow.parquet; group and family name "
-        "counterfactual prompts. samples.parquet of the tables export says why each row was or was not kept."
+        "sample_id links kept sets with Grow tables; prompt_id links both with data/grow.parquet; group and family "
+        "name counterfactual prompts. samples.parquet of the tables export says why each row was or was not kept."
     ]
 
 
@@ -133,7 +133,7 @@ def _software(facts: Facts) -> list[str]:
 
 
 def _used(facts: Facts) -> list[str]:
-    return [f"{p.name} was trained on {p.facts.get('kept', MISSING)} rows of Grow set {p.data}; policy digest {p.digest}."
+    return [f"{p.name} was trained on {p.facts.get('kept', MISSING)} rows of {p.data}; policy digest {p.digest}."
             for p in facts.policies if p.data is not None]  # fmt: skip
 
 

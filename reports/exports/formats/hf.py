@@ -22,6 +22,7 @@ LEVEL = 0.95
 MOST = 2000
 BENCHMARKS = ("capability.", "benchmarks.")
 COMPARED = "_change"
+INERT = frozenset("<>&[]`*\\!#|{}$~^@")
 
 
 def card(facts: Facts) -> str:
@@ -29,7 +30,7 @@ def card(facts: Facts) -> str:
     from huggingface_hub import ModelCard, ModelCardData
 
     audit = facts.audits[-1] if facts.audits else None
-    name = clean(f"{facts.run.name} {audit.policy if audit else 'base policy'}")
+    name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
     base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
     datasets = [m[1] for d in facts.data if d.kind == "prompts" and d.spec and (m := HUB.fullmatch(d.spec))]
     results = [_result(audit, m) for m in _benchmarks(audit)] if audit else []
@@ -39,7 +40,7 @@ def card(facts: Facts) -> str:
         # The hub's own word for a licence that nobody stated; the text says that it is missing.
         license="unknown",
         metrics=sorted({r.metric_type for r in results}) or None,
-        model_name=name,
+        model_name=_inert(name) if results else None,
         eval_results=results or None,
         pipeline_tag="text-generation",
         tags=["restaudit", "reinforced-self-training", "synthetic-data"],
@@ -59,20 +60,20 @@ def _benchmarks(audit: Audit) -> Iterator[Measurement]:
 def _result(audit: Audit, m: Measurement) -> EvalResult:
     from huggingface_hub import EvalResult
 
-    task = clean(m.name.partition(".")[2])
+    task = _inert(m.name.partition(".")[2])
     interval = m.interval(LEVEL)
-    args: dict[str, Any] = {"n": m.n, "clusters": m.n_prompts, "unit": clean(m.unit), "method": clean(m.method)}
+    args: dict[str, Any] = {"n": m.n, "clusters": m.n_prompts, "unit": _inert(m.unit), "method": _inert(m.method)}
     if interval is not None:
         args |= {"interval_level": LEVEL, "interval_low": interval.low, "interval_high": interval.high}
     return EvalResult(
         task_type="text-generation",
         dataset_type=f"restaudit/{task}",
         dataset_name=task,
-        metric_type=clean(str(m.detail.get("metric", m.unit))),
+        metric_type=_inert(str(m.detail.get("metric", m.unit))),
         metric_value=m.value,
-        metric_name=clean(m.name),
+        metric_name=_inert(m.name),
         metric_args=args,
-        dataset_args={"source": clean(cited(audit.source))},
+        dataset_args={"source": _inert(cited(audit.source))},
     )
 
 
@@ -145,6 +146,11 @@ def _measured(audit: Audit) -> str:
                 f"| {_text(m.name)} | {m.value:.4g} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} | {label} |"
             )
     return "\n".join([*rows, "", f"Source: {_text(cited(audit.source))}"])
+
+
+def _inert(value: str) -> str:
+    """For the front matter, which a reader that knows none takes for Markdown: no tags, links or code."""
+    return "".join("\ufffd" if c in INERT else c for c in clean(value))
 
 
 def _text(value: str) -> str:

@@ -11,8 +11,7 @@ import pytest
 from reports.exports.facts import Facts
 from reports.exports.formats import cyclonedx
 from reports.exports.formats.cyclonedx import bom, build
-from reports.records import Records
-from restaudit.record import Run
+from tests.reports.exports.conftest import facts_of
 from tests.reports.make_run import State, make_run
 
 validation = pytest.importorskip("cyclonedx.validation.json", reason="cyclonedx-python-lib is not installed")
@@ -38,9 +37,14 @@ def test_the_schema_accepts_a_run(facts: Facts) -> None:
     assert problem(file_of(facts)) is None
 
 
+def test_the_schema_accepts_hostile_names_and_an_override(hostile_run: Path, overridden_run: Path) -> None:
+    for run in (hostile_run, overridden_run):
+        assert problem(file_of(facts_of(run))) is None
+
+
 @pytest.mark.parametrize("state", [s for s in get_args(State) if s != "broken"])
 def test_the_schema_accepts_a_run_in_every_state(tmp_path: Path, state: State) -> None:
-    assert problem(file_of(Facts(Records(Run(make_run(tmp_path / "run", state)))))) is None
+    assert problem(file_of(facts_of(make_run(tmp_path / "run", state)))) is None
 
 
 def test_the_validator_refuses_a_wrong_model_card(facts: Facts) -> None:
