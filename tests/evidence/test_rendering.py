@@ -1,0 +1,124 @@
+"""The report, rendered again from the record by whoever registered for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from restaudit import ledger
+from restaudit.bundle.pack import Wish, pack
+from restaudit.bundle.unpack import opened
+from restaudit.errors import RestauditError, VerificationFailed
+from restaudit.seal.signer import Signer
+from restaudit.verify import rendering, verify
+from tests.evidence.runs import signed_run
+
+Renderer = Callable[[Path, Sequence[str]], Mapping[str, str]]
+PAGE = b"<p>kept: 6</p>"
+
+
+def render_again(run: Path, names: Sequence[str]) -> dict[str, str]:
+    """A renderer that reads the record: how many rows an Improve step kept."""
+    kept = next(e.content["kept"] for e in ledger.read(run) if e.step == "g01/i01/improve")
+    return {name: hashlib.sha256(f"<p>kept: {kept}</p>".encode()).hexdigest() for name in names}
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[Renderer], None]:
+    """Register a function as an installed package would: by entry point."""
+
+    def register(function: Renderer) -> None:
+        module = types.ModuleType("renderer_of_test")
+        module.again = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "renderer_of_test", module)
+        point = metadata.EntryPoint("test", "renderer_of_test:again", rendering.GROUP)
+        monkeypatch.setattr(rendering.metadata, "entry_points", lambda group: [point])
+
+    return register
+
+
+def report(run: Path, page: bytes = PAGE, **more: object) -> Path:
+    """Put a rendered report with its manifest into the run."""
+    (run / "report").mkdir(exist_ok=True)
+    (run / "report" / "report.html").write_bytes(page)
+    files = {"report.html": {"sha256": hashlib.sha256(page).hexdigest(), "bytes": len(page)}}
+    head = ledger.read(run)[-1].hash
+    written = {"schema": 1, "files": files, "head": head, "renderer": {"test": "1"}, **more}
+    (run / "report" / "manifest.json").write_text(json.dumps(written), encoding="utf-8")
+    return run
+
+
+def test_a_report_that_follows_from_the_record_is_confirmed_in_folder_and_bundle(
+    run: Path, tmp_path: Path, registered: Callable[[Renderer], None]
+) -> None:
+    registered(render_again)
+    report(run)
+    assert verify(run).rendering == "report re-rendered to the same bytes: 1 of 1 files"
+    with opened(pack(run, tmp_path / "run.zip", Wish()).path, most=1 << 30) as folder:
+        assert verify(folder).rendering == "report re-rendered to the same bytes: 1 of 1 files"
+
+
+def test_a_report_that_says_something_else_is_refused(run: Path, registered: Callable[[Renderer], None]) -> None:
+    registered(render_again)
+    report(run, b"<p>kept: 60</p>")
+    with pytest.raises(VerificationFailed, match=r"^report/report\.html: does not follow from the record"):
+        verify(run)
+
+
+def test_a_rendered_file_that_was_changed_is_refused_without_any_renderer(run: Path) -> None:
+    report(run)
+    (run / "report" / "report.html").write_bytes(b"<p>kept: 7</p>")
+    with pytest.raises(VerificationFailed, match=r"^report/report\.html: changed after it was rendered"):
+        verify(run)
+    (run / "report" / "report.html").unlink()
+    with pytest.raises(VerificationFailed, match=r"^report/report\.html: missing"):
+        verify(run)
+
+
+def test_why_a_report_was_not_rendered_again_is_said(
+    run: Path, tmp_path: Path, signer: Signer, registered: Callable[[Renderer], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert verify(run).rendering is None
+    report(run)
+
+    def failing(error: Exception) -> Renderer:
+        def render(_run: Path, _names: Sequence[str]) -> Mapping[str, str]:
+            raise error
+
+        return render
+
+    for function, said in (
+        (failing(ImportError("No module named 'typst'")), "a library is missing (No module named 'typst')"),
+        (failing(RestauditError("matplotlib 3.11 was used")), "matplotlib 3.11 was used"),
+        (failing(KeyError("x")), "'test' failed (KeyError: 'x')"),
+    ):
+        registered(function)
+        assert verify(run).rendering == f"report not re-rendered: {said}"
+    registered(lambda _run, _names: {})
+    assert verify(run).rendering == (
+        "report re-rendered to the same bytes: 0 of 1 files; 1 could not be with the versions at hand"
+    )
+    monkeypatch.setattr(rendering.metadata, "entry_points", lambda group: [])
+    assert verify(run).rendering == "report not re-rendered: nothing that could is installed"
+    half = report(signed_run(tmp_path / "half", signer, until="g01/i02/improve"))
+    signed_run(half, signer)
+    assert verify(half).rendering == "report not re-rendered: it shows the record as it was 3 events ago"
+    packed = pack(run, tmp_path / "run.zip", Wish(texts=True, report=True))
+    with opened(packed.path, most=1 << 30) as folder:
+        assert verify(folder).rendering == "report not re-rendered: the texts it shows are not in this bundle"
+
+
+@pytest.mark.parametrize(
+    "more", [{"schema": 2}, {"head": "0" * 64}, {"files": []}, {"files": {"../plan.json": {"sha256": "x"}}}]
+)
+def test_a_manifest_that_is_none_or_of_another_record_is_refused(run: Path, more: dict[str, object]) -> None:
+    report(run, **more)
+    with pytest.raises(VerificationFailed, match=r"^report/manifest\.json: "):
+        verify(run)
