@@ -28,7 +28,12 @@ def docx(document: Document) -> bytes:
     out = Empty()
     known = document.sources()
     core = out.core_properties
-    core.title, core.author, core.last_modified_by, core.comments = _t(document.title), "restaudit", "restaudit", ""
+    core.title, core.author, core.last_modified_by, core.comments = (
+        plain(document.title, 200),
+        "restaudit",
+        "restaudit",
+        "",
+    )
     core.created = core.modified = DATE
     core.revision = 1
     _page(out)
@@ -105,7 +110,7 @@ def _passages(out: Any, block: Passages, known: Known) -> None:
     for row in block.rows:
         out.add_paragraph().add_run(_t(row.heading)).bold = True
         cells = tuple(f"{passage(t)}\n({_t(n)})" for t, n in zip(row.texts, row.notes, strict=True))
-        _rows(out, block.columns, [cells], raw=True)
+        _rows(out, [_t(c) for c in block.columns], [cells], raw=True)
 
 
 def _table(out: Any, table: Table, known: Known) -> None:
@@ -119,7 +124,7 @@ def _table(out: Any, table: Table, known: Known) -> None:
 
 
 def _rows(out: Any, columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw: bool = False) -> None:
-    """A table by its XML cells: python-docx's own look-up of a cell is quadratic in the rows."""
+    """A table; `raw` cells are shown as they are (they were made harmless before and keep their lines)."""
     from docx.shared import Pt
 
     made = out.add_table(rows=1 + len(cells), cols=len(columns), style="Light Grid Accent 1")

@@ -69,15 +69,17 @@ def _word(cell: str) -> Any:
 
 
 def _picture(chart: Chart) -> Any:
-    """The chart's own SVG (no text of it is unescaped), its presentation attributes allowed by the page's policy.
-
-    The policy forbids inline style attributes and style elements, so both become plain attributes.
-    """
-    return _trusted(without_styles(svg(chart)))
+    """The chart's own SVG (no text of it is unescaped), fit for the page's policy and for other drawings beside it."""
+    drawing = without_styles(svg(chart))
+    mark = f"c{hashlib.sha256(drawing.encode('utf-8')).hexdigest()[:10]}"
+    return _trusted(re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}-", drawing))
 
 
 def without_styles(drawing: str) -> str:
-    """SVG whose style attributes are written as presentation attributes, and whose style elements are gone."""
+    """SVG whose style attributes are written as presentation attributes, and whose style elements are gone.
+
+    A content-security policy that allows one style sheet forbids both.
+    """
 
     def attributes(found: re.Match[str]) -> str:
         pairs = (part.split(":", 1) for part in found.group(1).split(";") if ":" in part)

@@ -56,11 +56,12 @@ def pdf(document: Document) -> bytes:
 def _data(document: Document, files: dict[str, bytes]) -> dict[str, Any]:
     known = document.sources()
     return {
-        "title": _t(document.title),
+        "title": _heading(document.title),
         "subtitle": _t(document.subtitle),
         "banner": [_t(line) for line in document.banner],
         "sections": [
-            {"title": _t(s.title), "blocks": [_block(b, known, files) for b in s.blocks]} for s in document.sections
+            {"title": _heading(s.title), "blocks": [_block(b, known, files) for b in s.blocks]}
+            for s in document.sections
         ],
         "sources": [[str(n), _t(path), sha] for (path, sha), n in known.items()],
         "heads": [[_t(name), head] for name, head in document.heads],
@@ -80,12 +81,13 @@ def _block(block: Block, known: dict[tuple[str, str], int], files: dict[str, byt
     if isinstance(block, Chart):
         name = f"chart-{len(files)}.svg"
         files[name] = svg(block).encode("utf-8")
-        return {"kind": "chart", "title": _t(block.title), "file": name, "alt": _t(f"{block.title}. {block.said}"),
+        alt = _t(f"{block.title}. {block.said}")
+        return {"kind": "chart", "title": _heading(block.title), "file": name, "alt": alt,
                 "table": _table(block.table, known)}  # fmt: skip
     if isinstance(block, Strip):
         looks = [{"name": _t(k.name), "verdict": _t(k.verdict), "sign": SIGNS.get(k.verdict, "?"), "note": _t(k.note),
                   "cites": numbers(k.sources, known)} for k in block.looks]  # fmt: skip
-        return {"kind": "strip", "caption": _t(block.caption), "looks": looks}
+        return {"kind": "strip", "caption": _heading(block.caption), "looks": looks}
     return _passages(block, known)
 
 
@@ -94,7 +96,7 @@ def _passages(block: Passages, known: dict[tuple[str, str], int]) -> dict[str, A
         {"heading": _t(r.heading), "texts": [drawable(passage(t)) for t in r.texts], "notes": [_t(n) for n in r.notes]}
         for r in block.rows
     ]
-    return {"kind": "passages", "caption": _t(block.caption), "rule": _t(block.rule), "rows": rows,
+    return {"kind": "passages", "caption": _heading(block.caption), "rule": _t(block.rule), "rows": rows,
             "columns": [_t(c) for c in block.columns], "cites": numbers(block.sources, known)}  # fmt: skip
 
 
@@ -135,3 +137,8 @@ def _breakable(text: str) -> str:
 
 def _t(text: str) -> str:
     return drawable(plain(str(text), MOST))
+
+
+def _heading(text: str) -> str:
+    """A heading is never empty: PDF/UA-1 forbids it."""
+    return _t(text) or "(no title)"

@@ -5,9 +5,10 @@ As a script: `python tests/reports/make_run.py FOLDER [STATE]` writes one run.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,12 +17,36 @@ import pandas as pd
 
 from probes.base import Interval, Measurement
 from restaudit import ledger, record
-from restaudit.config import GateConfig, GatePolicy
+from restaudit.config import GateConfig, GatePolicy, LoopConfig
+from restaudit.configure import load
 from restaudit.gates import decide, levels_needed
+from restaudit.select import kept_set
 
 State = Literal["healthy", "halted", "overridden", "broken", "base_only", "half", "nulls"]
 
 PROMPTS = 24
+SPLITS = ("grow", "d_eval", "audit")
+ENVIRONMENT = {
+    "restaudit": "0.1.0", "python": "3.11.9", "platform": "Linux", "processor": "a processor", "device": "cpu",
+    "gpu": None, "dtype": "float32", "threads": 2, "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+    "seed": "1",
+}  # fmt: skip
+DATA_REPORT = {
+    "reward_model": {"reason": "a reward of kind 'python' does not say what it was trained on"},
+    "rows": [{"source": "builtin:reviews", "read": 72, "used": 72, "dropped": {}, "notes": {}}],
+    "splits": {
+        "dropped": {}, "exact": {"grow~audit": 0}, "jaccard": 0.8, "max_share": 0.02, "method": "Jaccard of word "
+                                                                                                "3-grams",
+        "near": {"grow~audit": {"closest": [], "pairs": 0, "share": 0.0}}, "sizes": dict.fromkeys(SPLITS, PROMPTS),
+    },
+}  # fmt: skip
+DOSSIER = {
+    "schema": "restaudit.reward-dossier/1", "kind": "python", "name": "python/rewards:reward", "digest": "ef" * 32,
+    "callable": "rewards:reward", "arguments": ["texts"], "source_sha256": "12" * 32, "members": 1,
+    "purpose": "Pays for vowels.", "unit": "the callable's own unit", "data": "MISSING", "raters": "MISSING",
+    "validation": "MISSING", "limits": ["It sees letters only."],
+    "ensemble": {"combine": "mean", "size": 1, "variance_weight": 0.5},
+}  # fmt: skip
 SAMPLES = 2
 POLICY = GatePolicy(
     level=0.95,
@@ -110,14 +135,15 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
     (run / "data").mkdir(parents=True)
     path = HALTED if state in ("halted", "overridden") else HEALTHY
     audited = {"base_only": 1, "half": 0}.get(state, len(path))
-    steps = ["plan", "data", "reward_model", "human", *_audit_steps(HEALTHY), "end"]
+    steps = ["plan", "reward_model", "human_score", "scale", *_audit_steps(HEALTHY), "end"]
     record.write_json(_plan(name, steps, human=state != "nulls"), run / "plan.json")
-    _event(run, "plan", ["plan.json"], time="2026-03-01T09:00:00+00:00", run_id=f"{name}-0001")
-    for split in ("grow", "audit"):
+    record.write_json(ENVIRONMENT, run / "environment.json")
+    for split in SPLITS:
         record.write_table(_prompts(split), run / "data" / f"{split}.parquet", record.PROMPTS)
-    _event(run, "data", ["data/audit.parquet", "data/grow.parquet"])
-    _event(run, "reward_model", [])
-    _event(run, "human", [])
+    record.write_json(DATA_REPORT, run / "data" / "report.json")
+    sealed = ["plan.json", "data/report.json", *(f"data/{split}.parquet" for split in SPLITS)]
+    _event(run, "plan", sealed, ["environment.json"], time="2026-03-01T09:00:00Z", run_id=f"{name}-0001")
+    _models(run, human=state != "nulls")
     for look, iteration in enumerate(list(path)[:audited]):
         if iteration.endswith("/i01"):
             _grow(run, iteration.split("/")[0])
@@ -131,7 +157,7 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
         _event(run, "g01/i02/override", [], content=said)
     if state == "broken":
         ledger_file = run / ledger.FILE
-        ledger_file.write_bytes(ledger_file.read_bytes().replace(b'"step":"data"', b'"step":"dato"', 1))
+        ledger_file.write_bytes(ledger_file.read_bytes().replace(b'"step":"scale"', b'"step":"scala"', 1))
     return run
 
 
@@ -146,15 +172,37 @@ def _audit_steps(path: Mapping[str, Point]) -> list[str]:
 
 
 def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
+    config = load("reviews", ["loop.grow_steps=2"]).model_dump(mode="json")
+    config |= {"name": name, "gates": POLICY.model_dump(mode="json"), "human": {"kind": "lexicon" if human else "none"}}
     return {
         "schema": record.SCHEMA,
-        "config": {
-            "name": name,
-            "gates": POLICY.model_dump(mode="json"),
-            "human": {"kind": "lexicon" if human else "none"},
-        },
+        "restaudit": "0.1.0",
+        "config": config,
         "steps": steps,
+        "looks": list(HEALTHY)[1:],
+        "artifacts": {
+            "policy.model": {"spec": config["policy"]["model"], "sha256": "ab" * 32, "licence": "Apache-2.0"},
+            "audit.encoder": {"spec": "pypi:an-encoder==1.0!model", "sha256": "cd" * 32, "licence": None},
+        },
+        "prompts": dict.fromkeys(SPLITS, PROMPTS),
+        "probes": [],
     }
+
+
+def _models(run: Path, *, human: bool) -> None:
+    """The reward model's dossier, what the human score is, and the scale."""
+    (run / "reward_model").mkdir()
+    (run / "human_score").mkdir()
+    record.write_json(DOSSIER, run / "reward_model" / "dossier.json")
+    content = {"name": DOSSIER["name"], "digest": DOSSIER["digest"], "members": 1}
+    _event(run, "reward_model", ["reward_model/dossier.json"], content=content)
+    record.write_json(
+        {"schema": "restaudit.human-score/1", **_scores(human=human)["human"]}, run / "human_score" / "human.json"
+    )
+    _event(run, "human_score", ["human_score/human.json"], content={"label": _scores(human=human)["human"]["label"]})
+    record.write_json({"median": 0.16, "spread": 1.0}, run / "reward_model" / "scale.json")
+    parameters = {"d_eval_reward": 0.16, "parameters": 134_515_008, "trained_parameters": 921_600}
+    _event(run, "scale", ["reward_model/scale.json"], content=parameters)
 
 
 def _scores(*, human: bool) -> dict[str, Any]:
@@ -171,7 +219,15 @@ def _scores(*, human: bool) -> dict[str, Any]:
     }
 
 
-def _event(run: Path, step: str, files: list[str], content: Mapping[str, Any] | None = None, **at: Any) -> None:
+def _event(
+    run: Path,
+    step: str,
+    files: list[str],
+    context: Sequence[str] = (),
+    *,
+    content: Mapping[str, Any] | None = None,
+    **at: Any,
+) -> None:
     events = ledger.read(run)
     ledger.append(
         run,
@@ -181,7 +237,8 @@ def _event(run: Path, step: str, files: list[str], content: Mapping[str, Any] | 
             prev=events[-1].hash if events else ledger.GENESIS,
             outputs={f: ledger.digest_file(run / f) for f in files},
             content=content or {},
-            at={"seconds": 1.5, **at},
+            context={f: ledger.digest_file(run / f) for f in context},
+            at={"time": f"2026-03-01T09:{len(events):02d}:00Z", "host": "host", "seconds": 1.5, **at},
         ),
     )
 
@@ -237,8 +294,31 @@ def _grow(run: Path, grow: str) -> None:
     (run / grow).mkdir()
     table = _samples(_prompts("grow"), f"{grow}/grow", HEALTHY["g01/i01"], human=True)
     record.write_table(table, run / grow / "grow.parquet", record.GROW)
-    _event(run, f"{grow}/grow", [])
-    _event(run, f"{grow}/score", [f"{grow}/grow.parquet"])
+    policy = record.BASE if grow == "g01" else "g01/i02"
+    tokens = int(table["n_tokens"].sum())
+    _event(run, f"{grow}/grow", [], content={"policy": policy, "samples": len(table), "tokens": tokens})
+    _event(run, f"{grow}/score", [f"{grow}/grow.parquet"], content={"rows": len(table), "references": 0})
+
+
+def _improve(run: Path, iteration: str) -> None:
+    """The kept set that the sealed thresholds choose, weights that are no weights, and a training log."""
+    here, (grow, step) = run / iteration, iteration.split("/i")
+    loop = LoopConfig.model_validate(json.loads((run / "plan.json").read_text(encoding="utf-8"))["config"]["loop"])
+    rows = record.read_table(run / grow / "grow.parquet", record.GROW)
+    kept = kept_set(loop, rows, int(step))
+    record.write_table(kept, here / "kept.parquet", record.KEPT)
+    (here / "adapter").mkdir()
+    (here / "adapter" / "adapter.safetensors").write_bytes(iteration.encode())
+    log = pd.DataFrame([dict.fromkeys(record.TRAIN, 1)])
+    record.write_table(log, here / "train.parquet", record.TRAIN)
+    order = list(HEALTHY)
+    content = {
+        "start": order[order.index(iteration) - 1], "rows": len(rows), "kept": len(kept),
+        "acceptance_rate": len(kept) / len(rows), "learning_rate": 0.0005, "best_epoch": 1,
+        "lowest_threshold": float(kept["threshold"].min()), "mean_reward_01": float(rows["reward_01"].mean()),
+    }  # fmt: skip
+    files = ["kept.parquet", "adapter/adapter.safetensors", "train.parquet"]
+    _event(run, f"{iteration}/improve", [f"{iteration}/{f}" for f in files], content=content)
 
 
 def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, human: bool) -> None:
@@ -253,13 +333,12 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     scored = {**_scores(human=human), "measurements": [m.to_json() for m in measurements]}
     record.write_json(scored, here / "measurements.json")
     if iteration != record.BASE:
-        kept = samples[["sample_id", "prompt_id", "reward_01"]].assign(threshold=0.5)
-        record.write_table(kept, here / "kept.parquet", record.KEPT)
         decision = decide(POLICY, measurements, iteration=iteration, look=look, looks=looks)
         record.write_json(decision.to_json(), here / "decision.json")
-        _event(run, f"{iteration}/improve", [f"{iteration}/kept.parquet"])
+        _improve(run, iteration)
         files.append("decision.json")
-    _event(run, f"{iteration}/audit", [f"{iteration}/{f}" for f in files])
+    content = {"policy": iteration, "best_of": 1, "samples": len(samples)}
+    _event(run, f"{iteration}/audit", [f"{iteration}/{f}" for f in files], content=content)
 
 
 def _measurements(iteration: str, p: Point, look: int, looks: int, *, human: bool) -> list[Measurement]:

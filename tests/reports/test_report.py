@@ -1,0 +1,213 @@
+"""The report of a run: every section, every state of a run, the same bytes, and what it says first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from reports.document.model import Document, Table, cited
+from reports.document.render import FORMATS, formats, render
+from reports.rendering import rerender, write_report
+from reports.run_report.build import run_report
+from restaudit.errors import BadInput, VerificationFailed
+from restaudit.record import Run
+from restaudit.verify import verify
+from tests.reports.make_run import State, make_run
+
+KEYS = ["verdict", "scores", "bias", "diversity", "capability", "reward-model", "data", "lineage", "compute", "methods",
+        "integrity"]  # fmt: skip
+STATES: tuple[State, ...] = ("healthy", "halted", "overridden", "base_only", "half", "nulls")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("runs")
+    return {state: make_run(root / state, state) for state in STATES}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_in_any_state_has_every_section(runs: dict[str, Path], state: str) -> None:
+    document = run_report(Run(runs[state]))
+    assert [s.key for s in document.sections] == KEYS
+    assert all(s.blocks for s in document.sections)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_figure_of_a_table_names_a_record_that_the_ledger_has(runs: dict[str, Path], state: str) -> None:
+    run = Run(runs[state])
+    known = {name: d.sha256 for e in run.events for name, d in (*e.outputs.items(), *e.context.items())}
+    known["ledger.jsonl"] = run.events[-1].hash
+    document = run_report(run)
+    for path, sha256 in document.sources():
+        assert known[path] == sha256
+    for section in document.sections[1:5]:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                assert all(row.sources for row in block.rows), f"{section.key}: {block.caption}"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_two_processes_with_other_hash_seeds_write_the_same_bytes(runs: dict[str, Path], form: str) -> None:
+    script = (
+        "import sys, hashlib; from reports.document.render import render; from reports.run_report.build import "
+        "run_report;"
+        "from restaudit.record import Run; d = run_report(Run(sys.argv[1]));"
+        "print(hashlib.sha256(render(d, sys.argv[2])).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(runs["overridden"]), form],
+            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "TZ": zone, "HOME": "/tmp"},
+            capture_output=True, text=True, check=True, timeout=120,
+        ).stdout
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    }  # fmt: skip
+    assert len(digests) == 1
+
+
+def test_a_copy_elsewhere_gives_the_same_report(runs: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(runs["healthy"], tmp_path / "another name")
+    assert run_report(Run(tmp_path / "another name")) == run_report(Run(runs["healthy"]))
+
+
+def test_an_override_stands_first_with_name_and_reason(runs: dict[str, Path]) -> None:
+    document = run_report(Run(runs["overridden"]))
+    assert document.banner[0].startswith("OVERRIDE at G1·I2")
+    assert "harm, collapse said HALT" in document.banner[0]
+    page = render(document, "html").decode()
+    assert page.index("OVERRIDE at") < page.index("<h2")
+
+
+def test_a_human_score_that_no_person_gave_is_called_so_before_everything_else(runs: dict[str, Path]) -> None:
+    banner = run_report(Run(runs["healthy"])).banner
+    assert any("LEXICON" in line and "No person rated these samples" in line for line in banner)
+
+
+def test_what_was_not_measured_is_listed_with_its_reason(runs: dict[str, Path]) -> None:
+    text = render(run_report(Run(runs["nulls"])), "md").decode()
+    assert "Not measured, and why" in text
+    assert "no human score" in text.lower()
+
+
+def test_a_half_done_run_says_what_is_not_there(runs: dict[str, Path]) -> None:
+    text = render(run_report(Run(runs["half"])), "md").decode()
+    assert "not finished: 4 of" in text
+    assert "No iteration was audited yet" in text
+
+
+def test_a_record_that_was_changed_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    path = run / "g01/i02/measurements.json"
+    path.write_text(path.read_text().replace("0.41", "0.91", 1))
+    with pytest.raises(VerificationFailed, match=r"g01/i02/measurements\.json: changed after it was recorded"):
+        run_report(Run(run))
+
+
+def test_a_kept_set_that_the_sealed_rule_did_not_choose_is_refused(tmp_path: Path) -> None:
+    """The file agrees with the ledger, but not with the sealed thresholds: only a rebuilt record can have that."""
+    from reports import lineage
+    from reports.records import Records
+    from restaudit import ledger
+
+    run = make_run(tmp_path / "run")
+    records = Records(Run(run))
+    policy = lineage.policies(records)[1]
+    import pandas as pd
+
+    table = pd.read_parquet(run / policy.name / "kept.parquet").iloc[1:]
+    table.to_parquet(run / policy.name / "kept.parquet", index=False)
+    events = ledger.read(run)
+    (run / ledger.FILE).unlink()
+    prev = ledger.GENESIS
+    for e in events:
+        outputs = {n: ledger.digest_file(run / n) for n in e.outputs}
+        again = ledger.Event(e.seq, e.step, prev, outputs, e.content, e.context, e.at)
+        ledger.append(run, again)
+        prev = again.hash
+    with pytest.raises(BadInput, match="1 rows differ from those that the sealed thresholds choose"):
+        run_report(Run(run))
+
+
+def test_the_report_on_disk_renders_again_to_the_same_digest(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    written = write_report(Run(run), ("html", "json"))
+    assert [p.name for p in written] == ["report.html", "report.json"]
+    manifest = json.loads((run / "report/manifest.json").read_text())
+    found = rerender(run, list(manifest["files"]))
+    assert found == {n: f["sha256"] for n, f in manifest["files"].items()}
+    assert found["report.html"] == hashlib.sha256(written[0].read_bytes()).hexdigest()
+    write_report(Run(run), ("md",))
+    assert set(json.loads((run / "report/manifest.json").read_text())["files"]) == {
+        "report.html",
+        "report.json",
+        "report.md",
+    }
+    assert verify(run).finished
+
+
+def test_another_version_of_a_library_does_not_accuse_anybody(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    write_report(Run(run), ("html", "md"))
+    path = run / "report/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["renderer"]["matplotlib"] = "0.1"
+    path.write_text(json.dumps(manifest))
+    assert set(rerender(run, list(manifest["files"]))) == {"report.md"}
+
+
+def test_formats_are_words_of_a_list() -> None:
+    assert formats("html, pdf,html") == ("html", "pdf")
+    with pytest.raises(BadInput, match="--format doc: expected one or more of html, md, json, pdf, docx"):
+        formats("html,doc")
+    with pytest.raises(BadInput, match="expected one or more"):
+        formats(" ,")
+
+
+class Page(HTMLParser):
+    """Tags, attributes and ids of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_page_has_no_script_fetches_nothing_and_its_links_lead_somewhere(runs: dict[str, Path]) -> None:
+    page = Page(render(run_report(Run(runs["healthy"])), "html").decode())
+    tags = {t for t, _ in page.tags}
+    assert not tags & {"script", "iframe", "img", "object", "embed", "link", "form", "base"}
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert not any(name.startswith("on") or name == "style" for _, a in page.tags for name in a)
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    links = {a["href"] for t, a in page.tags if t == "a" and a.get("href")}
+    assert all(link is not None and link.startswith("#") and link[1:] in ids for link in links)
+    assert len(ids) == len(set(ids))
+
+
+def test_every_picture_has_words_and_a_table(runs: dict[str, Path]) -> None:
+    document = run_report(Run(runs["healthy"]))
+    page = Page(render(document, "html").decode())
+    charts = [b for s in document.sections for b in s.blocks if type(b).__name__ == "Chart"]
+    labels = [a.get("aria-label") for t, a in page.tags if t == "svg"]
+    assert len(labels) == len(charts) > 2
+    assert all(label and len(label) > 40 for label in labels)
+    assert all(any(cited(c)) and c.table.rows for c in charts if isinstance(c, type(charts[0])))
+
+
+def test_documents_are_values(runs: dict[str, Path]) -> None:
+    document = run_report(Run(runs["healthy"]))
+    assert isinstance(document, Document)
+    assert document == run_report(Run(runs["healthy"]))
