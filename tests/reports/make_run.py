@@ -172,7 +172,8 @@ def _audit_steps(path: Mapping[str, Point]) -> list[str]:
 
 
 def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
-    config = load("reviews", ["loop.grow_steps=2"]).model_dump(mode="json")
+    rising = [50, 70, *range(72, 98, 2)]
+    config = load("reviews", ["loop.grow_steps=2", f"loop.thresholds.values={rising}"]).model_dump(mode="json")
     config |= {"name": name, "gates": POLICY.model_dump(mode="json"), "human": {"kind": "lexicon" if human else "none"}}
     return {
         "schema": record.SCHEMA,
