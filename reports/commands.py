@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from reports.exports.commands import export
+from reports.frameworks.commands import compliance, declare
 from reports.report_commands import compare, report, why
 from restaudit.errors import BadInput, RestauditError
 
@@ -27,6 +29,9 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
     app.command()(why)
     app.command()(compare)
+    app.command()(declare)
+    app.command()(compliance)
+    app.command()(export)
 
 
 def after_run(run_path: Path) -> list[str]:
@@ -42,7 +47,7 @@ def after_run(run_path: Path) -> list[str]:
         drawn = [draw(run_path, run_path / REPORT / f"{CHART}{suffix}") for suffix in (".svg", ".png")]
     except RestauditError as e:
         return [f"chart: not drawn: {e}; try again with: {later}"]
-    return [f"chart: {drawn[0]}"]
+    return [f"chart: {drawn[0]}", f"report it: restaudit report {run_path}"]
 
 
 def after_calibration(figures: Path) -> list[str]:

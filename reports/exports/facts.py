@@ -78,7 +78,7 @@ class Reward:
 
 @dataclass(frozen=True)
 class Audit:
-    """What one look measured and decided. `policy` is the audited one."""
+    """What one look measured and decided about `policy`; of `best_of` samples the best by reward was looked at."""
 
     iteration: str
     policy: str
@@ -86,6 +86,12 @@ class Audit:
     decision: Decision | None
     source: Source
     decision_source: Source | None
+    best_of: int = 1
+
+    @property
+    def label(self) -> str:
+        """The iteration, and how its samples were chosen where that is not at random."""
+        return self.iteration if self.best_of == 1 else f"{self.iteration} (best of {self.best_of} samples by reward)"
 
 
 class Facts:
@@ -218,7 +224,7 @@ class Facts:
         if not ITERATION.fullmatch(iteration):
             raise BadInput(f"{self.run.path}: the ledger has an audit of {iteration!r}, which is no iteration")
         records, name = self.records, f"{iteration}/decision.json"
-        decided = records.has(name)
+        decided, event = records.has(name), self.event(f"{iteration}/audit")
         return Audit(
             iteration=iteration,
             policy=lineage.audited_policy(records, iteration),
@@ -226,6 +232,7 @@ class Facts:
             decision=Decision.from_json(records.json(name)) if decided else None,
             source=records.source(f"{iteration}/measurements.json"),
             decision_source=records.source(name) if decided else None,
+            best_of=int(event.content.get("best_of", 1)) if event is not None else 1,
         )
 
     def _reward(self, ref: str, event: Event, dossier: str) -> Reward:

@@ -132,10 +132,18 @@ def interval(m: Measurement) -> str:
     return f"{number(found.low)} to {number(found.high)}" if found is not None else "not given"
 
 
+def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
+    """Labels in which "human score" also says what it is: SIMULATED and its like stand wherever a figure of it does."""
+    newest = last_audit(records)
+    found = {} if newest is None else records.json(f"{newest}/measurements.json").get("human")
+    kind = str((found or {}).get("label") or "NONE").split(" ")[0]
+    return {name: label.replace("human score", f"human score ({kind})") for name, label in names.items()}
+
+
 def over_iterations(records: Records, caption: str, names: Mapping[str, str]) -> Table:
     """Some measurements at every audited iteration; `names` maps a measurement to what it is called here."""
     rows = []
-    for name, label in names.items():
+    for name, label in human_named(records, names).items():
         for i in audited(records):
             if (m := records.measurements(i).get(name)) is not None:
                 cells = (label, short_name(i), *_figures(m), m.unit, str(m.n), str(m.n_prompts), m.reason or "–")

@@ -97,6 +97,10 @@ def integrity(of: Material) -> Section:
         Fact("Events in the ledger", str(len(events)), sources=(of.records.source(LEDGER),)),
         Fact("Head (hash of the last event)", of.records.head, sources=(of.records.source(LEDGER),)),
         Fact("Sealed plan, SHA-256", of.records.source("plan.json").sha256, sources=(of.records.source("plan.json"),)),
+        Fact("Signed by", _signer(of), sources=(of.records.source("plan.json", "signer"),)),
+        Fact("Seen from outside", "UNANCHORED as far as this folder shows: whoever has written the head down "
+                                  "elsewhere can "
+             "compare it (restaudit anchor RUN --check FILE)."),
         Fact("Comparison digest", of.run.digest, sources=(of.records.source(LEDGER),)),
         Fact("Recorded files", f"{len(of.records.digests):,}, "
                                f"{figure(sum(d.bytes for d in of.records.digests.values()) / 1e6)} MB",
@@ -115,3 +119,11 @@ def _sums(kind: str, steps: Sequence[compute.Step]) -> tuple[str, ...]:
     known = "not known" if None in flop else f"{sum(f for f in flop if f is not None):.2e}"
     return (kind, str(len(steps)), f"{sum(s.seconds for s in steps):,.1f}", f"{sum(s.sampled_tokens for s in steps):,}",
             f"{sum(s.trained_tokens for s in steps):,}", known)  # fmt: skip
+
+
+def _signer(of: Material) -> str:
+    """What the sealed plan says about signatures; whether they hold is for `restaudit verify`."""
+    signer = of.run.plan.get("signer")
+    if not signer:
+        return "UNSIGNED: the sealed plan names no key"
+    return f"the plan and every decision's head by the key {signer}; who holds it is not in the record"

@@ -113,7 +113,7 @@ def _card(facts: Facts, policy: Policy) -> Json:
 
 def _metric(audit: Audit, m: Measurement) -> Json:
     interval = m.interval(LEVEL)
-    where = f"audit {audit.iteration}; {m.unit}; n={m.n}, {m.n_prompts} prompts"
+    where = f"audit {audit.label}; {m.unit}; n={m.n}, {m.n_prompts} prompts"
     metric: Json = {"type": m.name, "value": repr(m.value)}
     if interval is not None:
         where += f"; {LEVEL:.0%} interval"

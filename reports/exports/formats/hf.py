@@ -62,7 +62,13 @@ def _result(audit: Audit, m: Measurement) -> EvalResult:
 
     task = _inert(m.name.partition(".")[2])
     interval = m.interval(LEVEL)
-    args: dict[str, Any] = {"n": m.n, "clusters": m.n_prompts, "unit": _inert(m.unit), "method": _inert(m.method)}
+    args: dict[str, Any] = {
+        "audit": _inert(audit.label),
+        "n": m.n,
+        "clusters": m.n_prompts,
+        "unit": _inert(m.unit),
+        "method": _inert(m.method),
+    }
     if interval is not None:
         args |= {"interval_level": LEVEL, "interval_low": interval.low, "interval_high": interval.high}
     return EvalResult(
@@ -96,6 +102,7 @@ def _sections(facts: Facts, audit: Audit | None, name: str) -> Iterator[str]:
     yield "\n".join(_origin(facts, audit))
     if audit is not None:
         yield "## What was measured"
+        yield f"Audit {_text(audit.label)}."
         yield _measured(audit)
         missing = [m for m in audit.measurements if m.value is None]
         if missing:

@@ -115,7 +115,7 @@ def _measured(graph: Graph) -> None:
         said = {f"restaudit__measurement-{token(m.name)}": f"{m.name}: {figure(m)}" for m in audit.measurements}
         entity = graph.body["entity"][_file(audit.source.path)]
         entity |= {k.replace("__", ":"): v for k, v in said.items()}
-        entity["restaudit:policy"] = audit.policy
+        entity |= {"restaudit:policy": audit.policy, "restaudit:bestOf": audit.best_of}
         if audit.decision is not None and audit.decision_source is not None:
             decided = graph.body["entity"][_file(audit.decision_source.path)]
             decided["restaudit:verdict"] = audit.decision.verdict

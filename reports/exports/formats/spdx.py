@@ -144,7 +144,7 @@ def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
         builtTime=span(event)[1] if event else None, ai_typeOfModel=["language model"],
         ai_hyperparameter=[_entry(k, json.dumps(v)) for k, v in sorted(policy.facts.items())],
         ai_informationAboutTraining=filtering(facts, policy.name) if policy.parent else "The base policy.",
-        ai_metric=[_entry(f"{a.iteration} {m.name}", figure(m)) for a in audits for m in a.measurements],
+        ai_metric=[_entry(f"{a.label} {m.name}", figure(m)) for a in audits for m in a.measurements],
         ai_metricDecisionThreshold=[_entry(f"{a.iteration} {g.metric} ({g.gate})", rule(g))
                                     for a in audits if a.decision for g in a.decision.gates],
         ai_useSensitivePersonalInformation="noAssertion",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 # Column -> type. `low` and `high` are at level 0.95; `intervals` is JSON with every level.
 MEASUREMENTS = {
-    "iteration": "text", "policy": "text", "name": "text", "value": "number", "low": "number", "high": "number",
+    "iteration": "text", "policy": "text", "best_of": "count", "name": "text", "value": "number", "low": "number",
+    "high": "number",
     "level": "number", "intervals": "text", "baseline": "number", "unit": "text", "direction": "text", "n": "count",
     "n_prompts": "count", "method": "text", "version": "text", "human_score": "text", "reason": "text",
     "source": "text", "source_sha256": "text",
@@ -42,7 +43,8 @@ def measurements(facts: Facts) -> Iterator[dict[str, Any]]:
         for m in audit.measurements:
             interval = m.interval(LEVEL)
             yield {
-                "iteration": audit.iteration, "policy": audit.policy, "name": m.name, "value": _float(m.value),
+                "iteration": audit.iteration, "policy": audit.policy, "best_of": audit.best_of, "name": m.name,
+                "value": _float(m.value),
                 "low": interval.low if interval else None, "high": interval.high if interval else None,
                 "level": LEVEL if interval else None,
                 "intervals": json.dumps([[i.level, i.low, i.high] for i in m.intervals]),
