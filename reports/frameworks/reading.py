@@ -140,6 +140,14 @@ def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
     return {name: label.replace("human score", f"human score ({kind})") for name, label in names.items()}
 
 
+def told(records: Records, iteration: str, names: Mapping[str, str]) -> list[str]:
+    """What was measured of some measures at one iteration, a phrase each; those without a value are left out."""
+    found = records.measurements(iteration)
+    known = {n: found[n] for n in names if n in found and found[n].value is not None}
+    labels = human_named(records, names)
+    return [f"{labels[n]} {with_interval(m)}" for n, m in known.items()]
+
+
 def over_iterations(records: Records, caption: str, names: Mapping[str, str]) -> Table:
     """Some measurements at every audited iteration; `names` maps a measurement to what it is called here."""
     rows = []

@@ -15,6 +15,7 @@ from reports.frameworks.reading import (
     cited,
     config,
     decisions,
+    human_named,
     joined,
     last_audit,
     measured_at,
@@ -24,6 +25,7 @@ from reports.frameworks.reading import (
     plan,
     sealed,
     step_place,
+    told,
     with_interval,
 )
 from reports.records import Records
@@ -50,7 +52,7 @@ GAPS = {
 BEFORE_AFTER = {
     "divergence.human": "human score", "divergence.reward": "reward", "diversity.vendi": "effective number of texts",
     "diversity.distinct_2": "distinct word pairs", "toxicity.mean": "toxicity score",
-    "bias.human_gap": "human-score gap",
+    "bias.human_gap": "gap of the human score",
     "capability.worst_change": "worst change of an ability", "benchmarks.worst_change": "worst change of a benchmark",
     "drift.kl": "distance from the base policy (KL)",
 }  # fmt: skip
@@ -122,9 +124,7 @@ def baseline(records: Records) -> Reading:
     """The base policy, measured before anything was trained on its samples."""
     if BASE not in audited(records):
         return absent(NO_LOOK)
-    found = records.measurements(BASE)
-    said = [f"{label} {with_interval(found[n])}" for n, label in BEFORE_AFTER.items()
-            if n in found and found[n].value is not None]  # fmt: skip
+    said = told(records, BASE, BEFORE_AFTER)
     if not said:
         return absent("the base policy's audit gave no figure", *measured_at(records, BASE))
     return Reading(joined(said), (step_place(records, f"{BASE}/audit"), *measured_at(records, BASE)))
@@ -169,7 +169,7 @@ def measurement_error(records: Records) -> Reading:
     m = records.measurements(at).get("divergence.correlation")
     said = f"at {short_name(at)}, {unsure} of {len(newest.gates)} gates are inconclusive"
     if m is not None:
-        said += f"; reward and human score, sample by sample: {with_interval(m)}"
+        said += f"; {human_named(records, OUTCOMES)['divergence.correlation']} {with_interval(m)}"
     said += (
         "; all intervals resample prompts, not texts. Whether a measure stands for its concept is a person's judgement"
     )
@@ -216,18 +216,16 @@ def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading
     newest = last_audit(records)
     if newest is None:
         return absent(NO_LOOK)
-    found = records.measurements(newest)
-    said = [
-        f"{label} {with_interval(found[n])}" for n, label in names.items() if n in found and found[n].value is not None
-    ]
+    said = told(records, newest, names)
     if not said:
+        found = records.measurements(newest)
         why = next((found[n].reason for n in names if n in found), None)
         return absent(f"no figure at the newest look: {why or 'it was not measured'}", *measured_at(records, newest))
     return Reading(f"at {short_name(newest)}: {joined(said)}", cited(table), table)
 
 
 def _newest(
-    records: Records, caption: str, wanted: Callable[[str], bool], told: Mapping[str, str], note: str = ""
+    records: Records, caption: str, wanted: Callable[[str], bool], names: Mapping[str, str], note: str = ""
 ) -> Reading:
     newest = last_audit(records)
     if newest is None:
@@ -237,11 +235,7 @@ def _newest(
     if not given:
         why = next((m.reason for n, m in records.measurements(newest).items() if wanted(n)), None)
         return absent(why or "it was not measured", *measured_at(records, newest))
-    found = records.measurements(newest)
-    said = [
-        f"{label} {with_interval(found[n])}" for n, label in told.items() if n in found and found[n].value is not None
-    ]
-    said = said or [f"{len(given)} figures"]
+    said = told(records, newest, names) or [f"{len(given)} figures"]
     if note:
         said.append(note)
     return Reading(f"at {short_name(newest)}: {joined(said)}; {len(table.rows)} measures", cited(table), table)

@@ -15,6 +15,7 @@ from reports.frameworks.reading import (
     audited,
     config,
     decisions,
+    human_named,
     joined,
     ledger,
     measured_at,
@@ -222,7 +223,7 @@ def _change(records: Records, iteration: str, step: str, verdicts: Mapping[str, 
     sources, told = [step_place(records, step)], []
     if records.has(f"{iteration}/measurements.json"):
         found = records.measurements(iteration)
-        told = [f"{label} {number(found[n].value)}" for n, label in CHANGES.items()
+        told = [f"{label} {number(found[n].value)}" for n, label in human_named(records, CHANGES).items()
                 if n in found and found[n].value is not None]  # fmt: skip
         sources += measured_at(records, iteration)
     if iteration in verdicts:

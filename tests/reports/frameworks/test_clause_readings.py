@@ -80,7 +80,7 @@ def test_the_changelog_has_an_entry_an_iteration_with_halt_and_override(tmp_path
     assert [(r[0], r[1]) for r in cells(found)] == [
         ("G1·I1", "trained"), ("G1·I2", "trained"), ("G1·I2", "halt"), ("G1·I2", "override"),
     ]  # fmt: skip
-    assert "human score -0.62" in cells(found)[1][3]
+    assert "human score (LEXICON) -0.62" in cells(found)[1][3]
 
 
 def test_disparities_come_with_intervals_of_the_newest_look(run: Path) -> None:
@@ -215,3 +215,14 @@ def test_a_refit_is_told_with_what_it_changed(run: Path) -> None:
 def test_samples_a_look_are_counted_in_every_figure(run: Path) -> None:
     assert f"{PROMPTS * SAMPLES} texts of {PROMPTS} prompts" in read(run, "outcomes").value
     assert record.BASE in records(run).run.iterations()
+
+
+@pytest.mark.parametrize(
+    "name", ["outcomes", "disparities", "disparities_over_time", "baseline", "retest", "changelog"]
+)
+def test_what_stands_for_people_is_named_wherever_its_figure_is(run: Path, name: str) -> None:
+    found = read(run, name)
+    rows = [] if found.table is None else [c for r in cells(found) for c in r if "human score" in c]
+    for text in (found.value, *rows):
+        assert text.count("human score") == text.count("human score (LEXICON)")
+    assert rows or "human score" in found.value
