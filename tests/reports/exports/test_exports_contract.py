@@ -103,7 +103,7 @@ def test_hostile_text_is_shown_harmlessly(
 ) -> None:
     for k, run in enumerate((hostile_run, overridden_run, rated_run)):
         for name, text in texts(written(run, tmp_path / str(k))).items():
-            assert "<script" not in text, name
+            assert name.endswith(".csv") or "<script" not in text, name
             assert not set(text) & REORDERING, name
             odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
             assert odd <= {"\n", "\r"}, name
