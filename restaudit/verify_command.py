@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,10 +43,13 @@ def verify(
     witnessed = load_anchor(anchor) if anchor is not None else None
     reporter = Reporter()
     reporter.quiet = not reporter.console.is_terminal
-    with opened(folder, most=int(max_size * GIB)) as run:
-        with reporter.task("hashing", recorded_bytes(run), "bytes") as advance:
-            report = check(run, advance, trusted=trusted, anchor=witnessed)
-        print_overrides(Run(run))
+    with ExitStack() as stack:
+        size = folder.stat().st_size if folder.is_file() else 0
+        with reporter.task("opening", size, "bytes") if size else nullcontext() as advance:
+            run = stack.enter_context(opened(folder, most=int(max_size * GIB), progress=advance))
+        with reporter.task("hashing", recorded_bytes(run.folder), "bytes") as advance:
+            report = check(run.folder, advance, trusted=trusted, anchor=witnessed, hashed=run.hashed)
+        print_overrides(Run(run.folder))
     _print(folder, report, witnessed)
 
 

@@ -1,6 +1,7 @@
 """Opening a bundle from somebody you do not know: into a temporary folder that is always removed, or not at all.
 
 A name is used only after it was found plain, and never more bytes are read of an entry than the manifest states.
+Weights, which no check reads but for their digest, are hashed where they lie and not written.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from restaudit.bundle import manifest as bundle
 from restaudit.bundle.manifest import Manifest
 from restaudit.bundle.names import collision, wrong_name
+from restaudit.bundle.redact import is_weights
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.ledger import FILE as LEDGER
 from restaudit.ledger import LARGEST as LARGEST_LEDGER
+from restaudit.ledger import FileDigest
+from restaudit.verify.files import Progress
 
 CHUNK = 1 << 20
 ENTRIES = 100_000
@@ -40,28 +45,41 @@ END64 = struct.Struct("<4sQ2H2L4Q")
 LOCATOR = struct.Struct("<4sLQL")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A folder to check, and the digests of files that were read in the archive and are not in the folder."""
+
+    folder: Path
+    hashed: Mapping[str, FileDigest] = field(default_factory=dict)
+
+
 @contextmanager
-def opened(path: Path, *, most: int) -> Iterator[Path]:
+def opened(path: Path, *, most: int, progress: Progress | None = None) -> Iterator[Opened]:
     """A run folder as it is, or a bundle unpacked into a temporary folder that is gone afterwards.
 
-    `most` is how many bytes a bundle may unpack to. Raises BadInput where `path` is neither, VerificationFailed, naming
-    the entry, where the bundle is not what its manifest says or would do more than put plain files into one folder.
+    `most` is how many bytes a bundle may unpack to; `progress` is called with the bytes just unpacked. Raises BadInput
+    where `path` is neither, VerificationFailed, naming the entry, where the bundle is not what its manifest says or
+    would do more than put plain files into one folder.
     """
     if path.is_dir():
-        yield path
+        yield Opened(path)
         return
     if not path.is_file():
         raise BadInput(f"{path}: no such run folder or bundle")
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
         try:
-            unpack(path, Path(folder), most=most)
+            hashed = unpack(path, Path(folder), most=most, progress=progress or (lambda _: None))
         except DAMAGED as e:
             raise VerificationFailed(f"{path.name}: not a readable zip archive ({type(e).__name__}: {e})") from None
-        yield Path(folder)
+        yield Opened(Path(folder), hashed)
 
 
-def unpack(path: Path, folder: Path, *, most: int) -> None:
-    """Put the files of a bundle into an empty folder; the errors are those of `opened`, and those of zipfile."""
+def unpack(path: Path, folder: Path, *, most: int, progress: Progress) -> dict[str, FileDigest]:
+    """Put the files of a bundle into an empty folder, all but weights, whose digests it returns.
+
+    The errors are those of `opened`, and those of zipfile.
+    """
+    hashed: dict[str, FileDigest] = {}
     _check_directory(path)
     with zipfile.ZipFile(path) as archive:
         entries = _entries(archive, path.stat().st_size)
@@ -74,9 +92,12 @@ def unpack(path: Path, folder: Path, *, most: int) -> None:
         manifest = bundle.parse((folder / bundle.FILE).read_bytes())
         _check_sizes(path, entries, manifest, folder, most)
         for name, digest in manifest.files.items():
-            _extract(archive, entries[name], folder / name, digest.sha256)
+            if _stays_packed(name):
+                hashed[name] = digest
+            _extract(archive, entries[name], None if name in hashed else folder / name, digest, progress)
         if bundle.SIGNATURE in entries:
             (folder / bundle.SIGNATURE).write_bytes(_read(archive, entries[bundle.SIGNATURE], bundle.LARGEST))
+    return hashed
 
 
 def _check_directory(path: Path) -> None:
@@ -168,24 +189,38 @@ def _check_sizes(
             f"{path.name}: unpacks to {total:,} bytes, more than the {most:,} allowed; to allow it: --max-size GIB"
         )
     free = shutil.disk_usage(folder).free
-    if total > free:
+    written = sum(e.file_size for name, e in entries.items() if not _stays_packed(name))
+    if written > free:
         raise RestauditError(
-            f"{path.name}: unpacks to {total:,} bytes, and {tempfile.gettempdir()} has {free:,} free; name another "
+            f"{path.name}: unpacks to {written:,} bytes, and {tempfile.gettempdir()} has {free:,} free; name another "
             "place with TMPDIR"
         )
 
 
-def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, sha256: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _stays_packed(name: str) -> bool:
+    """Whether a file is read in the archive only: recorded weights, of which nothing but the digest is checked."""
+    return is_weights(name) and not name.startswith(("report/", "signatures/"))
+
+
+def _extract(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path | None, digest: FileDigest, progress: Progress
+) -> None:
+    """Read an entry and compare it with the manifest; write it where a target is given."""
     sha = hashlib.sha256()
-    with target.open("xb") as out:
-        for piece in _pieces(archive, entry, entry.file_size):
+    size = 0
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if target is None else target.open("xb") as out:
+        for piece in _pieces(archive, entry, digest.bytes):
             sha.update(piece)
-            out.write(piece)
-        written = out.tell()
-    if written != entry.file_size or sha.hexdigest() != sha256:
+            size += len(piece)
+            progress(len(piece))
+            if out is not None:
+                out.write(piece)
+    if size != digest.bytes or sha.hexdigest() != digest.sha256:
         raise VerificationFailed(
-            f"{entry.filename}: changed after {bundle.FILE} listed it: expected sha256 {sha256}, got {sha.hexdigest()}"
+            f"{entry.filename}: changed after {bundle.FILE} listed it: expected sha256 {digest.sha256}, got "
+            f"{sha.hexdigest()}"
         )
 
 

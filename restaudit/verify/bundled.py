@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +46,17 @@ def load_manifest(run: Path) -> Manifest | None:
         return bundle.parse(f.read(bundle.LARGEST + 1))
 
 
-def check_recorded(run: Path, entry: Recorded, manifest: Manifest | None, progress: Progress | None) -> int:
-    """Compare one recorded file with its step, or, where a bundle says why, with the manifest; returns bytes read."""
+def check_recorded(
+    run: Path,
+    entry: Recorded,
+    manifest: Manifest | None,
+    progress: Progress | None,
+    hashed: Mapping[str, FileDigest],
+) -> int:
+    """Compare one recorded file with its step, or, where a bundle says why, with the manifest; returns bytes read.
+
+    `hashed` are digests of files that were read in the archive and compared with the manifest there.
+    """
     name, step, digest = entry
     if manifest is None:
         return check_file(run, entry, progress)
@@ -63,6 +72,9 @@ def check_recorded(run: Path, entry: Recorded, manifest: Manifest | None, progre
     if name not in manifest.files:
         raise VerificationFailed(f"{name}: step '{step}' recorded it, but {bundle.FILE} does not name it")
     _same(name, step, digest, manifest.files[name])
+    if name in hashed:
+        _same(name, step, digest, hashed[name])
+        return digest.bytes
     return check_file(run, entry, progress)
 
 

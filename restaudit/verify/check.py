@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from restaudit import ledger
 from restaudit.bundle.manifest import FILE as MANIFEST
 from restaudit.errors import BadInput, VerificationFailed
+from restaudit.ledger import FileDigest
 from restaudit.seal.anchor import Anchor, check_anchor
 from restaudit.seal.keys import PublicKey
 from restaudit.verify.bundled import Bundled, check_manifest, check_recorded, load_manifest
@@ -49,6 +51,7 @@ def verify(
     *,
     trusted: PublicKey | None = None,
     anchor: Anchor | None = None,
+    hashed: Mapping[str, FileDigest] | None = None,
 ) -> Report:
     """Check the whole folder, reading each file once in constant memory.
 
@@ -58,6 +61,7 @@ def verify(
     progress : called with the number of bytes just hashed; `recorded_bytes` gives their total.
     trusted : the key that the record must be signed with.
     anchor : a head that somebody outside wrote down, which must be in the chain.
+    hashed : digests of files that were read in a bundle's archive and are not in the folder.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def verify(
 
     recorded = list(recorded_files(events))
     manifest = load_manifest(run)
-    size = sum(check_recorded(run, entry, manifest, progress) for entry in recorded)
+    size = sum(check_recorded(run, entry, manifest, progress, hashed or {}) for entry in recorded)
 
     finished = events[-1].step == "end" or events[-1].step.endswith("/halt")
     if torn and events[-1].step == "end":  # after a halt it may be an override that a crash cut short

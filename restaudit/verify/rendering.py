@@ -8,7 +8,7 @@ with names relative to report/ and the head of the ledger it was rendered from, 
 `restaudit.rerender`, a function (run: Path, names: Sequence[str]) -> Mapping[str, str]: the SHA-256 that each of these
 files has when it is rendered again. It leaves out names that it cannot render with the versions at hand, raises
 RestauditError or ImportError with the reason where it can render none, and writes nothing into the run. It must not
-depend on the folder's name: a bundle is opened under a temporary one.
+depend on the folder's name: a bundle is opened under a temporary one, without its weights.
 """
 
 from __future__ import annotations

@@ -49,13 +49,17 @@ def test_a_bundle_has_the_same_bytes_twice_and_holds_all_of_the_record(
     assert "PARTIAL" not in said
 
 
-def test_nothing_of_a_bundle_is_left_behind(packed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_of_a_bundle_is_left_behind(
+    packed: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     with opened(packed, most=MOST) as run:
-        assert run.is_relative_to(place)
-        verify(run)
+        assert run.folder.is_relative_to(place)
+        assert list(run.hashed) == ["reward_model/weights.safetensors"]  # read, but not written
+        assert not (run.folder / "reward_model/weights.safetensors").exists()
+        assert verify(run.folder, hashed=run.hashed).files == verify(pristine).files
     with pytest.raises(RuntimeError, match="stop"), opened(packed, most=MOST):
         raise RuntimeError("stop")
     with zipfile.ZipFile(packed, "a") as archive:

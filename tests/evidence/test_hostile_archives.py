@@ -339,10 +339,11 @@ def test_no_byte_of_a_bundle_can_be_changed_without_a_message(
     path.write_bytes(flipped)
     try:
         with opened(path, most=MOST) as run:
-            verify(run)
+            verify(run.folder, hashed=run.hashed)
             # Dates, versions and such in the archive's headers mean nothing; every file came out as it was.
             with zipfile.ZipFile(io.BytesIO(small)) as archive:
-                assert all((run / n).read_bytes() == archive.read(n) for n in archive.namelist())
+                names = [n for n in archive.namelist() if n not in run.hashed]
+                assert all((run.folder / n).read_bytes() == archive.read(n) for n in names)
     except RestauditError as e:
         event("refused: " + type(e).__name__)
 

@@ -348,8 +348,10 @@ def test_who_seals_all_of_it_again_with_a_key_of_his_own_is_refused_only_by_a_tr
 
 # --- more than fits into the memory ----------------------------------------------------------------------------------
 
+# The peak of this program alone; getrusage would count that of the process it was forked from.
+STATUS = Path("/proc/self/status")
 MEASURED = """
-import resource, runpy, sys
+import runpy, sys
 sys.argv = {argv!r}
 try:
     if {module!r}:
@@ -359,7 +361,7 @@ try:
         runpy.run_path({tool!r}, run_name="__main__")
 except SystemExit as e:
     code = e.code
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(code, next(x.split()[1] for x in open("/proc/self/status") if x.startswith("VmHWM")))
 """
 
 
@@ -374,6 +376,8 @@ def _measured(what: Path, *, first: bool) -> tuple[int, int, str]:
 @pytest.mark.parametrize("first", [True, False], ids=["restaudit", "verify_bundle"])
 @pytest.mark.parametrize("line_end", [b"", b"\n"], ids=["without its end", "with its end"])
 def test_a_line_of_a_gibibyte_does_not_fill_the_memory(run: Path, first: bool, line_end: bytes) -> None:
+    if not STATUS.exists():
+        pytest.skip("a process's own peak memory is read from /proc, which only Linux has")
     with (run / ledger.FILE).open("ab") as f:
         f.truncate((run / ledger.FILE).stat().st_size + (1 << 30))  # sparse: takes no room on the disk
         f.seek(0, 2)
