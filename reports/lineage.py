@@ -93,8 +93,9 @@ def synthetic_share(records: Records, policy: Policy) -> float | None:
     """Share of a policy's training rows that a policy of this run wrote, 0..1; None where it trained on no row."""
     if policy.data is None:
         return None
-    rows = training_rows(records, policy)
-    used = rows[rows["used"]]
+    rows = records.table(f"{policy.data}/grow.parquet", ("sample_id", "origin"))
+    kept = records.table(f"{policy.name}/kept.parquet", ("sample_id",))
+    used = rows[rows["sample_id"].isin(set(kept["sample_id"]))]
     return float((used["origin"] == "policy").mean()) if len(used) else None
 
 

@@ -21,12 +21,12 @@ def why_lines(run: Run, sample: str) -> list[str]:
     policies = [p for p in lineage.policies(records) if p.data is not None]
     by_name = {p.name: p for p in lineage.policies(records)}
     lines: list[str] = []
-    names: list[str] = []
+    names: dict[str, None] = {}
     for policy in policies:
         rows = lineage.training_rows(records, policy)
         mine = rows[rows["sample_id"] == sample]
         if mine.empty:
-            names += [str(n) for n in rows["sample_id"]]
+            names |= dict.fromkeys(str(n) for n in rows["sample_id"])
             continue
         row = mine.iloc[0]
         if not lines:
@@ -45,7 +45,8 @@ def why_lines(run: Run, sample: str) -> list[str]:
             f"{float(row['threshold']):.4f})"
         )
     if not lines:
-        close = difflib.get_close_matches(sample, names, n=3, cutoff=0.5) or names[:3]
+        begin = [n for n in names if sample and n.startswith(sample)]
+        close = begin[:3] or difflib.get_close_matches(sample, names, n=3, cutoff=0.5) or list(names)[:3]
         hint = f"; close to it: {', '.join(close)}" if close else "; nothing was trained in this run yet"
         raise BadInput(f"{run.path}: no Grow set has a sample {printable(sample)!r}{hint}")
     return lines
