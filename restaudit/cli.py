@@ -1,4 +1,4 @@
-"""The command line: `restaudit init | run | demo | resume | override | status | verify`, and what is registered."""
+"""The command line: running, signing, packing and verifying runs, and what other parts and packages register."""
 
 from __future__ import annotations
 
@@ -217,7 +217,9 @@ def main() -> None:
     try:
         app()
     except RestauditError as e:
-        typer.echo(f"restaudit: {e}", err=True)
+        from restaudit.record import printable  # a name in the message may come from a stranger's folder
+
+        typer.echo("\n".join(printable(line) for line in f"restaudit: {e}".split("\n")), err=True)
         sys.exit(int(e.exit_code))
 
 

@@ -54,6 +54,8 @@ def verify(
 
 
 def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
+    from restaudit.record import printable
+
     state = "finished" if report.finished else "unfinished"
     typer.echo(
         f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
@@ -65,9 +67,9 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
             f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; resume replaces them"
         )
     for name in report.unrecorded:
-        typer.echo(f"not recorded yet: {name}")
+        typer.echo(f"not recorded yet: {printable(name)}")
     if report.rendering is not None:
-        typer.echo(report.rendering)
+        typer.echo(printable(report.rendering))
     typer.echo(f"head:   {report.head}")
     typer.echo(f"digest: {report.digest}")
     for line in _signed(report.signed, report.events):
@@ -92,14 +94,16 @@ def _print_bundled(report: Report) -> None:
         )
     by = "manifest.json, which nobody signed" if bundled.signed_by is None else "the signed manifest.json"
     for name in bundled.redacted:
-        typer.echo(f"  checked only against {by}: {name}")
+        typer.echo(f"  checked only against {by}: {printable(name)}")
     for name in bundled.left_out:
-        typer.echo(f"  not checked, left out: {name}")
+        typer.echo(f"  not checked, left out: {printable(name)}")
     for note in bundled.notes:
         typer.echo(f"  the manifest says: {printable(note)}")
 
 
 def _signed(signed: Signed, events: int) -> list[str]:
+    from restaudit.record import printable
+
     lines = []
     if signed.signer is None:
         lines.append("UNSIGNED: the sealed plan names no key")
@@ -122,5 +126,5 @@ def _signed(signed: Signed, events: int) -> list[str]:
             f"report: {signed.report_files} file(s) signed with key {signed.report_by}, for event {signed.report_at}"
             + (f"; {since} event(s) came since" if since else "")
         )
-        lines += [f"not covered by that signature: {name}" for name in signed.beside]
+        lines += [f"not covered by that signature: {printable(name)}" for name in signed.beside]
     return lines

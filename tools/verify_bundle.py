@@ -287,7 +287,7 @@ def main():
         need(not anchor or heads[anchor["seq"] :][:1] == [anchor["head"]], "ledger.jsonl: lacks the witnessed head")
     except (Failed, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as e:
         what = "" if isinstance(e, Failed) else f"{args.source}: not what restaudit writes: {type(e).__name__}: "
-        print(f"verify_bundle: {what}{e}", file=sys.stderr)
+        print("".join(c if c.isprintable() else "?" for c in f"verify_bundle: {what}{e}"), file=sys.stderr)
         return 2 if isinstance(e, OSError) else 5
     print(f"{count - len(partial)} files and {len(events)} events match, {decided} decisions follow; head {heads[-1]}")
     print(*(f"NOT checked against the ledger (redacted or left out): {name}\n" for name in partial), sep="", end="")

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -304,6 +305,19 @@ def test_an_override_without_its_halt_is_refused_by_both(tmp_path: Path, verify_
     code, said = verify_twice(run)
     assert code == 5
     assert "overrides no halt" in said
+
+
+def test_a_name_cannot_speak_to_the_readers_terminal(run: Path, restaudit: Call, second: ModuleType, capsys: Any,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    (run / "g01" / "x\x1b[2J\u202ey").write_text("x", encoding="utf-8")
+    code, _, err = restaudit("verify", run)
+    assert code == 5
+    monkeypatch.setattr(sys, "argv", ["verify_bundle.py", str(run)])
+    assert second.main() == 5
+    for said in (err, capsys.readouterr().err):
+        assert "g01/x" in said
+        assert "\x1b" not in said
+        assert "\u202e" not in said
 
 
 # --- what a self-signed chain cannot show ----------------------------------------------------------------------------
