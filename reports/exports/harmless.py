@@ -20,7 +20,7 @@ FORMULA = "=+-@＝＋－＠"
 def clean(text: str) -> str:
     """One line without control, reordering or invisible characters: each becomes U+FFFD, a line break “⏎”."""
     line = printable(NEWLINE.join(re.split(r"\r\n|\r|\n", text)))
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cf", "Co", "Cn") and c not in JOINERS else c for c in line)
+    return "".join("\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line)
 
 
 def cleaned(value: Any) -> Any:

@@ -79,12 +79,7 @@ def _outside(facts: Facts) -> list[str]:
 
 
 def _groups(facts: Facts) -> list[str]:
-    return [
-        f"{a.iteration}: {n}: {f} ({cited(a.source)})"
-        for a in facts.audits
-        if a.iteration != BASE
-        for n, f in disparities(a)
-    ]
+    return [f"{a.iteration}: {n}: {f}" for a in facts.audits if a.iteration != BASE for n, f in disparities(a)]
 
 
 def _acquired(facts: Facts) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from probes.base import Measurement
-from reports.exports.facts import Audit, Facts
+from reports.exports.facts import Audit, Facts, cited
+from reports.lineage import Policy
 from reports.series import HUMAN_NAMES
 from restaudit.gates import GateResult
 from restaudit.shown import lines_of
@@ -33,15 +35,25 @@ def rule(gate: GateResult) -> str:
 
 
 def disparities(audit: Audit) -> Iterator[tuple[str, str]]:
-    """Measured differences between groups in what the filter kept: name and figure."""
+    """Measured differences between groups in what the filter kept: name, and figure with its source."""
     for m in audit.measurements:
         if m.name.startswith(OF_THE_FILTER):
-            yield m.name, figure(m)
+            yield m.name, f"{figure(m)} ({cited(audit.source)})"
 
 
 def listed(value: Any) -> str:
     """Plain JSON as "label: value; label: value"."""
     return "; ".join(f"{label}: {text}" if label else text for label, text in lines_of(value))
+
+
+def hyperparameters(facts: Facts, policy: Policy) -> Iterator[tuple[str, str]]:
+    """What the ledger noted of the step that made a policy, and the sealed settings of training: name and JSON."""
+    yield from ((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(policy.facts.items()))
+    if policy.parent is None:
+        return
+    for section in ("loop", "policy"):
+        for k, v in sorted(facts.config.get(section, {}).items()):
+            yield f"config.{section}.{k}", json.dumps(v, sort_keys=True, ensure_ascii=False)
 
 
 def filtering(facts: Facts, policy: str) -> str:

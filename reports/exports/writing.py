@@ -11,6 +11,7 @@ from reports.exports.facts import Facts
 from reports.exports.harmless import json_bytes
 from reports.exports.registry import Content, Export
 from reports.records import Records
+from restaudit import __version__
 from restaudit.errors import BadInput
 from restaudit.ledger import digest_file
 from restaudit.record import Run
@@ -36,12 +37,12 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
                 files[name] = {"sha256": digest.sha256, "bytes": digest.bytes, "format": export.name,
                                "spec": export.spec}  # fmt: skip
         files = {**_earlier(out, facts), **files}
-        body = {"schema": SCHEMA, "restaudit": facts.version, "run_id": facts.run_id, "state": facts.state,
+        body = {"schema": SCHEMA, "restaudit": __version__, "run_id": facts.run_id, "state": facts.state,
                 "ledger_head": facts.head, "files": files}  # fmt: skip
         _write(out / MANIFEST, json_bytes(body))
     except OSError as e:
         raise BadInput(f"{out}: cannot be written ({e.strerror}); choose another place with --out") from None
-    except (KeyError, TypeError, AttributeError) as e:
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise BadInput(
             f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
             f"`restaudit verify {run}` says whether a file was changed"
@@ -67,7 +68,7 @@ def _earlier(out: Path, facts: Facts) -> dict[str, dict[str, Any]]:
     """Files of an earlier export of the same record that are still there as they were written."""
     try:
         before = json.loads((out / MANIFEST).read_bytes())
-        if before["schema"] != SCHEMA or before["ledger_head"] != facts.head or before["restaudit"] != facts.version:
+        if before["schema"] != SCHEMA or before["ledger_head"] != facts.head or before["restaudit"] != __version__:
             return {}
         kept = {n: f for n, f in before["files"].items() if (out / n).resolve().is_relative_to(out.resolve())}
         return {n: f for n, f in kept.items() if digest_file(out / n).sha256 == f["sha256"]}

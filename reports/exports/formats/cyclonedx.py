@@ -12,8 +12,10 @@ from reports.exports.gaps import NOT_ASKED, OF_A_MODEL, OF_DATA, Gap
 from reports.exports.harmless import json_bytes
 from reports.exports.naming import SPDX_IDS, package_url, pypi_url
 from reports.exports.registry import Content, Export
+from reports.exports.sentences import hyperparameters
 from reports.lineage import Policy
 from reports.records import Source
+from restaudit import __version__
 from restaudit.ledger import FILE as LEDGER
 
 FILE = "bom.cdx.json"
@@ -42,12 +44,14 @@ def bom(facts: Facts) -> Json:
         # It rises while the run goes on, as the standard wants of a document that keeps its serial number.
         "version": len(facts.run.events),
         "metadata": {
-            "tools": {"components": [{"type": "application", "name": "restaudit", "version": facts.version}]},
+            "tools": {"components": [{"type": "application", "name": "restaudit", "version": __version__}]},
             "component": {"type": "application", "bom-ref": RUN, "name": facts.run.name, "version": facts.run_id,
                           "description": "A run of reinforced self-training (ReST) with an audit of every iteration."},
             "properties": _run_properties(facts),
         },
         "components": components,
+        # The environment lists the packages that matter most to a run, not all that were installed.
+        "compositions": [{"aggregate": "incomplete", "assemblies": [RUN], "dependencies": [RUN]}],
         "dependencies": _dependencies(facts, [str(c["bom-ref"]) for c in components]),
     }  # fmt: skip
 
@@ -55,7 +59,7 @@ def bom(facts: Facts) -> Json:
 def _run_properties(facts: Facts) -> list[Json]:
     human = facts.human
     said = [
-        ("runId", facts.run_id), ("state", facts.state), ("ledgerHead", facts.head),
+        ("runId", facts.run_id), ("runVersion", facts.version), ("state", facts.state), ("ledgerHead", facts.head),
         ("humanScore", f"{human.name}: {human.description}"), ("source", cited(Source(LEDGER, "", facts.head))),
     ]  # fmt: skip
     said += [("override", f"{o.iteration}: gates {', '.join(o.gates)}; by {o.by}; reason: {o.reason}")
@@ -81,7 +85,7 @@ def _model(model: Model) -> Json:
 def _policy(facts: Facts, policy: Policy) -> Json:
     event = facts.event(f"{policy.name}/improve") if policy.parent else facts.event(f"{policy.name.split('/')[0]}/bc")
     said = [("policy", policy.name), ("digestRule", DIGEST_RULE)]
-    said += [(f"ledger:{k}", json.dumps(v, ensure_ascii=False)) for k, v in sorted(policy.facts.items())]
+    said += [(f"parameter:{k}", v) for k, v in hyperparameters(facts, policy)]
     said.append(("source", cited(facts.at(event.step) if event else facts.records.source("plan.json", "artifacts"))))
     parts = [{"type": "file", "bom-ref": f"file:{n}", "name": n, "hashes": _hashes(sha)}
              for n, sha in policy.weights.items()]  # fmt: skip

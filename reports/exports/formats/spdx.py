@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ from reports.exports.gaps import OF_A_MODEL, OF_DATA, Gap
 from reports.exports.harmless import json_bytes
 from reports.exports.naming import SPDX_IDS, package_url, pypi_url, token
 from reports.exports.registry import Content, Export
-from reports.exports.sentences import disparities, figure, filtering, rule
+from reports.exports.sentences import disparities, figure, filtering, hyperparameters, rule
 from reports.lineage import Policy
 from reports.records import Source
+from restaudit import __version__
 from restaudit.errors import BadInput
 from restaudit.ledger import FILE as LEDGER
 
@@ -91,7 +91,7 @@ def document(facts: Facts) -> Json:
         "createdBy": [doc.id("restaudit")],
         "comment": "Made from a run folder; the time is that of the last recorded step, not of this export.",
     }
-    doc.add("SoftwareAgent", "restaudit", name=f"restaudit {facts.version}")
+    doc.add("SoftwareAgent", "restaudit", name=f"restaudit {__version__}")
     packages = [
         doc.add(
             "software_Package",
@@ -117,7 +117,7 @@ def document(facts: Facts) -> Json:
     head = cited(Source(LEDGER, "", facts.head))
     elements = sorted(str(e["spdxId"]) for e in doc.graph)
     doc.add("SpdxDocument", "document", name=facts.run.name, profileConformance=["core", "software", "simpleLicensing"],
-            rootElement=roots, element=elements, description=f"Run {facts.run_id}, {facts.state}. {head}",
+            rootElement=roots, element=elements, description=f"Run {facts.run_id}, restaudit {facts.version}, {facts.state}. {head}",
             comment=f"{NOT_CLAIMED} Human score: {facts.human.name}: {facts.human.description}")  # fmt: skip
     return {"@context": CONTEXT, "@graph": [info, *doc.graph]}
 
@@ -142,7 +142,7 @@ def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
         "ai_AIPackage", f"policy-{policy.name}", name=f"{facts.run.name} {policy.name}",
         software_packageVersion=policy.name, software_primaryPurpose="model", verifiedUsing=_hash(policy.digest),
         builtTime=span(event)[1] if event else None, ai_typeOfModel=["language model"],
-        ai_hyperparameter=[_entry(k, json.dumps(v)) for k, v in sorted(policy.facts.items())],
+        ai_hyperparameter=[_entry(k, v) for k, v in hyperparameters(facts, policy)],
         ai_informationAboutTraining=filtering(facts, policy.name) if policy.parent else "The base policy.",
         ai_metric=[_entry(f"{a.label} {m.name}", figure(m)) for a in audits for m in a.measurements],
         ai_metricDecisionThreshold=[_entry(f"{a.iteration} {g.metric} ({g.gate})", rule(g))

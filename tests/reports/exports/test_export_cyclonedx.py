@@ -96,5 +96,17 @@ def test_every_policy_has_the_digest_of_the_lineage_and_the_files_of_its_weights
         assert files == dict(policy.weights)
 
 
+def test_a_trained_policy_has_the_sealed_settings_and_what_the_ledger_noted(facts: Facts) -> None:
+    found = {c["bom-ref"]: properties(c) for c in bom(facts)["components"]}
+    said = found["policy:g02/i01"]
+    assert json.loads(said["restaudit:parameter:config.loop.thresholds"]) == facts.config["loop"]["thresholds"]
+    assert json.loads(said["restaudit:parameter:kept"]) == facts.policies[3].facts["kept"]
+    assert "restaudit:parameter:config.loop.thresholds" not in found["policy:g00/i00"]
+
+
+def test_the_list_of_packages_is_not_called_complete(facts: Facts) -> None:
+    assert bom(facts)["compositions"] == [{"aggregate": "incomplete", "assemblies": ["run"], "dependencies": ["run"]}]
+
+
 def test_the_human_score_is_called_what_it_is(facts: Facts) -> None:
     assert "SIMULATED" in properties(bom(facts)["metadata"])["restaudit:humanScore"]

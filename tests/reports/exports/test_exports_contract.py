@@ -13,7 +13,7 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -213,6 +213,15 @@ def test_a_changed_file_stops_the_export_and_is_named(tiny_run: Path, tmp_path: 
         f.write(b" ")
     with pytest.raises(VerificationFailed, match=re.escape(f"{file}: changed after it was recorded")):
         write_exports(run, chosen("all"), tmp_path / "out")
+
+
+def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(tiny_run: Path, tmp_path: Path) -> None:
+    def change(plan: dict[str, Any]) -> None:
+        plan["config"]["loop"]["thresholds"] = {"kind": "nonsense"}
+
+    run = forged(tiny_run, tmp_path / "run", change)
+    with pytest.raises(BadInput, match="not what this version expects"):
+        write_exports(run, chosen("tables"), tmp_path / "out")
 
 
 def test_a_broken_chain_stops_the_export(tmp_path: Path) -> None:
