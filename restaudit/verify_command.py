@@ -89,10 +89,12 @@ def _print_bundled(report: Report) -> None:
         return
     if bundled.redacted or bundled.left_out:
         typer.echo(
-            f"PARTIAL: of these, {len(bundled.redacted)} file(s) had their texts taken out and do NOT have the digest "
-            f"that the ledger holds; {len(bundled.left_out)} further recorded file(s) are not in the bundle"
+            f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do NOT have the digest "
+            f"that the ledger holds; {len(bundled.left_out)} recorded file(s) are not in the bundle"
         )
     by = "manifest.json, which nobody signed" if bundled.signed_by is None else "the signed manifest.json"
+    if bundled.signed_by is not None:
+        typer.echo(f"manifest.json: signed with key {bundled.signed_by}")
     for name in bundled.redacted:
         typer.echo(f"  checked only against {by}: {printable(name)}")
     for name in bundled.left_out:

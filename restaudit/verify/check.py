@@ -23,8 +23,9 @@ from restaudit.verify.signatures import Signed, check_signatures
 class Report:
     """What was checked.
 
-    `digest` is what two runs of the same plan share, `head` the hash of the last event (write it down elsewhere: only
-    that makes a rebuilt ledger visible). `unrecorded` lists files no event names, which only an unfinished run may
+    `files` and `bytes` count the files that have the digest which the ledger holds. `digest` is what two runs of
+    the same plan share, `head` the hash of the last event (write it down elsewhere: only that makes a rebuilt ledger
+    visible). `unrecorded` lists files no event names, which only an unfinished run may
     have. `torn_bytes` counts bytes of a last ledger line that a crash cut short. `bundled` says what a bundle lacks
     (None: a run folder), `since_anchor` how many events came after the witnessed head (None: no anchor was given),
     `rendering` what can be said of the report, if there is one.
@@ -84,7 +85,9 @@ def verify(
 
     recorded = list(recorded_files(events))
     manifest = load_manifest(run)
-    size = sum(check_recorded(run, entry, manifest, progress, hashed or {}) for entry in recorded)
+    partial = {*manifest.redacted, *manifest.left_out} if manifest else set()
+    sizes = {entry[0]: check_recorded(run, entry, manifest, progress, hashed or {}) for entry in recorded}
+    whole = {name: size for name, size in sizes.items() if name not in partial}
 
     finished = events[-1].step == "end" or events[-1].step.endswith("/halt")
     if torn and events[-1].step == "end":  # after a halt it may be an override that a crash cut short
@@ -103,10 +106,9 @@ def verify(
     check_stops(events, {i: d for i, d in decisions.items() if d.verdict == "HALT"})
     bundled = check_manifest(run, manifest, events, recorded, trusted) if manifest else None
     since = check_anchor(anchor, events, plan) if anchor is not None else None
-    missing = len(manifest.left_out) if manifest else 0
     return Report(
-        files=len(recorded) - missing,
-        bytes=size,
+        files=len(whole),
+        bytes=sum(whole.values()),
         events=len(events),
         decisions=len(decisions),
         digest=ledger.comparison_digest(events),
