@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reports.document.model import Status, Table
 from reports.frameworks.declared import Declarations
-from reports.frameworks.reading import Reading, config, sealed
+from reports.frameworks.reading import Reading, config, sealed, without_folder
 from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import Question
 from reports.records import Records, Source
@@ -67,12 +67,6 @@ def _recorded(asked: Question, records: Records) -> Reading:
     try:
         return READINGS[asked.reading](records)
     except BadInput as e:
-        return Reading(absent=f"the record cannot be read here: {_without_folder(str(e), records)}")
+        return Reading(absent=f"the record cannot be read here: {without_folder(str(e), records)}")
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as e:
         return Reading(absent=f"the record is not shaped as this version reads it ({type(e).__name__}: {e})")
-
-
-def _without_folder(said: str, records: Records) -> str:
-    """A message without the place of the run folder: a document must not depend on where the folder lies."""
-    path = str(records.run.path)
-    return said.replace(f"{path}/", "").replace(path, "the run folder")

@@ -28,7 +28,9 @@ def framework_document(records: Records, framework_id: str, declarations: Declar
     of = framework(framework_id)
     if not records.run.events:
         raise BadInput(f"{records.run.path}: its plan is not sealed yet, so there is nothing to document")
-    records.checked("plan.json")
+    configured = records.json("plan.json").get("config")
+    if not isinstance(configured, dict) or "name" not in configured:
+        raise BadInput(f"{records.run.path}/plan.json: it holds no configuration with a name")
     answers = {key: answer(questions()[key], records, declarations) for key in of.keys}
     shown: dict[str, str] = {}
     parts = tuple(

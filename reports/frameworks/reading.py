@@ -96,6 +96,12 @@ def state(records: Records) -> str:
     return "waiting for people" if waits else "not finished"
 
 
+def without_folder(said: str, records: Records) -> str:
+    """A message without the place of the run folder: a document must not depend on where the folder lies."""
+    path = str(records.run.path)
+    return said.replace(f"{path}/", "").replace(path, "the run folder")
+
+
 def last_audit(records: Records) -> str | None:
     """The newest audited iteration; None where nothing was audited."""
     audited = iterations(records.run)
@@ -151,9 +157,10 @@ def told(records: Records, iteration: str, names: Mapping[str, str]) -> list[str
 def over_iterations(records: Records, caption: str, names: Mapping[str, str]) -> Table:
     """Some measurements at every audited iteration; `names` maps a measurement to what it is called here."""
     rows = []
+    measured = {i: records.measurements(i) for i in audited(records)}
     for name, label in human_named(records, names).items():
-        for i in audited(records):
-            if (m := records.measurements(i).get(name)) is not None:
+        for i, found in measured.items():
+            if (m := found.get(name)) is not None:
                 cells = (label, short_name(i), *_figures(m), m.unit, str(m.n), str(m.n_prompts), m.reason or "–")
                 rows.append(Row(cells, measured_at(records, i, name)))
     return Table(caption, SERIES, tuple(rows), prose=(7,))

@@ -8,10 +8,11 @@ from typing import Literal
 from reports.compute import METHOD
 from reports.document.model import Block, Fact, Facts, Paragraph, Status
 from reports.frameworks.declared import Declarations
-from reports.frameworks.reading import ledger, state
+from reports.frameworks.reading import ledger, state, without_folder
 from reports.frameworks.readings_process import NO_FLOP, total_flop
 from reports.frameworks.schema import Scope, scope
 from reports.records import Records, Source
+from restaudit.errors import BadInput
 
 Outcome = Literal["likely below", "likely above", "not computable"]
 ORIGINAL = "compute.original_flop"
@@ -105,7 +106,10 @@ def _counted(label: str, flop: float | None, status: Status, otherwise: str, sou
 
 def _whole(records: Records) -> tuple[float | None, str]:
     """The operations of the whole run, or None and why: those of a run that may go on are not all of them."""
-    flop, where = total_flop(records), state(records)
+    try:
+        flop, where = total_flop(records), state(records)
+    except (BadInput, KeyError, TypeError, ValueError) as e:
+        return None, f"the tokens of this record cannot be counted ({without_folder(str(e), records)})"
     if flop is None:
         return None, NO_FLOP
     if where not in ("done", "halted"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +15,7 @@ from reports.frameworks.build import framework_document
 from reports.frameworks.declared import Bound, Declarations
 from reports.frameworks.declaring import bound
 from reports.frameworks.schema import framework, frameworks
-from restaudit.errors import BadInput, VerificationFailed
+from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from tests.reports.frameworks.runs import STATES, edited, records, texts
 from tests.reports.make_run import HOSTILE, make_run
 
@@ -166,6 +167,32 @@ def test_a_record_of_another_shape_is_missing_with_the_reason_and_no_crash(tmp_p
     split = facts["How is the data split, and do the parts overlap?"]
     assert split.status == "MISSING"
     assert "not shaped as this version reads it" in split.value
+
+
+@pytest.mark.parametrize("value", [7, [], {"a": None}])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("plan.json", "artifacts"),
+        ("plan.json", "looks"),
+        ("plan.json", "probes"),
+        ("data/report.json", "rows"),
+        ("reward_model/dossier.json", "raters"),
+        ("environment.json", "packages"),
+        ("g01/i02/measurements.json", "human"),
+    ],
+)
+def test_a_strangers_record_gives_a_document_or_a_message(tmp_path: Path, name: str, key: str, value: object) -> None:
+    run = edited(make_run(tmp_path / "run", "halted"), name, lambda raw: raw.update({key: value}))
+    with contextlib.suppress(RestauditError):
+        document = framework_document(records(run), "nist-ai-600-1", None)
+        assert "no verdict of conformity" in document.banner[-2]
+
+
+def test_a_plan_without_a_configuration_is_refused(tmp_path: Path) -> None:
+    run = edited(make_run(tmp_path / "run"), "plan.json", lambda raw: raw.update(config=None))
+    with pytest.raises(BadInput, match="no configuration with a name"):
+        framework_document(records(run), "eu-annex-iv", None)
 
 
 def test_a_run_without_a_sealed_plan_is_refused(tmp_path: Path) -> None:

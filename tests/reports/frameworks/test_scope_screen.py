@@ -48,6 +48,16 @@ def test_a_run_without_a_parameter_count_is_not_computable(tmp_path: Path) -> No
     assert all("not computable" in line for line in lines[2:])
 
 
+def test_tokens_that_cannot_be_counted_are_not_computable(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "g01/i01/audit.parquet").unlink()
+    lines = said(screen_blocks(records(run), None))
+    assert lines[0] == (
+        "MISSING the tokens of this record cannot be counted (g01/i01/audit.parquet: missing from the run folder)"
+    )
+    assert all("not computable" in line for line in lines[2:])
+
+
 def test_a_finished_run_is_compared_and_a_human_confirms(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     lines = said(screen_blocks(records(run), None))
