@@ -25,7 +25,7 @@ def package_url(spec: str) -> str | None:
         return f"pkg:pypi/{name}@{quote(m[2], safe='')}{inside}"
     if (m := HUB.fullmatch(spec)) is not None:
         owner, _, name = m[1].partition("/")
-        return f"pkg:huggingface/{quote(owner)}/{quote(name)}" + (f"@{quote(m[2], safe='')}" if m[2] else "")
+        return f"pkg:huggingface/{quote(owner)}/{quote(name)}" + (f"@{quote(m[2])}" if m[2] else "")
     return None
 
 

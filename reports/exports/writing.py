@@ -1,8 +1,9 @@
-"""Writing exports into a folder, each file whole or not at all, with a manifest of what is there."""
+"""Writing exports into a folder: all of them or, where one cannot be made, none; with a manifest of what is there."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from restaudit.record import Run
 
 MANIFEST = "manifest.json"
 SCHEMA = "restaudit.exports/1"
+# Where files are made before they are put into place.
+STAGE = ".tmp-exports"
 
 
 def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
@@ -27,19 +30,19 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
     record cannot be read or the folder cannot be written.
     """
     facts = Facts(Records(Run(run)))
+    stage = out / STAGE
     files: dict[str, dict[str, Any]] = {}
-    written: list[Path] = []
     try:
         for export in wanted:
             for name, content in sorted(export.build(facts).items()):
-                written.append(_write(out / name, content))
-                digest = digest_file(written[-1])
+                digest = digest_file(_write(stage / name, content))
                 files[name] = {"sha256": digest.sha256, "bytes": digest.bytes, "format": export.name,
                                "spec": export.spec}  # fmt: skip
-        files = {**_earlier(out, facts), **files}
+        for name in files:
+            _place(stage / name, out / name)
         body = {"schema": SCHEMA, "restaudit": __version__, "run_id": facts.run_id, "state": facts.state,
-                "ledger_head": facts.head, "files": files}  # fmt: skip
-        _write(out / MANIFEST, json_bytes(body))
+                "ledger_head": facts.head, "files": {**_earlier(out, facts), **files}}  # fmt: skip
+        _place(_write(stage / MANIFEST, json_bytes(body)), out / MANIFEST)
     except OSError as e:
         raise BadInput(f"{out}: cannot be written ({e.strerror}); choose another place with --out") from None
     except (KeyError, TypeError, AttributeError, ValueError) as e:
@@ -47,21 +50,23 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
             f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
             f"`restaudit verify {run}` says whether a file was changed"
         ) from e
-    return [*written, out / MANIFEST]
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return [out / name for name in (*files, MANIFEST)]
 
 
 def _write(path: Path, content: Content) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".tmp-{path.name}")
-    try:
-        if isinstance(content, bytes):
-            part.write_bytes(content)
-        else:
-            content(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
     return path
+
+
+def _place(made: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.replace(path)
 
 
 def _earlier(out: Path, facts: Facts) -> dict[str, dict[str, Any]]:

