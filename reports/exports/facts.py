@@ -24,6 +24,7 @@ from restaudit.record import ITERATION, Run
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
 MISSING = "MISSING"
 NAMESPACE = "urn:restaudit:run:"
+STEP = re.compile(r"[a-z0-9_]+(?:/[a-z0-9_]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -100,6 +101,9 @@ class Facts:
     def __init__(self, records: Records) -> None:
         if not records.run.events:
             raise BadInput(f"{records.run.path}: no step is finished yet, so there is nothing recorded to export")
+        for event in records.run.events:
+            if not STEP.fullmatch(event.step):
+                raise BadInput(f"{records.run.path}: {LEDGER}: line {event.seq + 1}: no step is called {event.step!r}")
         records.checked(PLAN)
         self.records = records
         self.run: Run = records.run

@@ -35,5 +35,8 @@ def pypi_url(name: str, version: str) -> str:
 
 
 def token(text: str) -> str:
-    """A name that file systems and identifiers take: letters, digits, dot and hyphen; the rest become hyphens."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "x"
+    """A name that file systems and identifiers take: letters, digits, dot, underscore; the rest become hyphens.
+
+    Names of steps and iterations hold no hyphen, so that two of them stay two.
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "x"

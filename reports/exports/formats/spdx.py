@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from reports.exports.facts import Data, Facts, Model, Reward, cited, last_time, span
 from reports.exports.gaps import OF_A_MODEL, OF_DATA, Gap
@@ -40,7 +41,7 @@ class Document:
 
     def id(self, name: str) -> str:
         """The IRI of an element of this run."""
-        return f"urn:uuid:{self.facts.uuid}#{token(name)}"
+        return f"urn:uuid:{self.facts.uuid}#{quote(name, safe='/:')}"
 
     def add(self, kind: str, element: str, /, **body: Any) -> str:
         """An element, once; properties that are None or empty are left out. Returns its IRI."""

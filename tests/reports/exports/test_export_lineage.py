@@ -70,10 +70,10 @@ def test_spdx_says_what_every_policy_was_trained_on_and_descends_from(facts: Fac
         found = [e["to"] for e in graph if e.get("relationshipType") == how and e["from"].endswith(f"#{start}")]
         return [to.split("#")[1] for many in found for to in many]
 
-    assert related("policy-g02-i01", "trainedOn") == ["kept-g02-i01"]
-    assert related("policy-g02-i01", "descendantOf") == ["policy-g01-i02"]
-    assert related("policy-g01-i02", "generates") == ["grow-g02"]
-    assert related("policy-g00-i00", "descendantOf") == ["model-policy.model"]
+    assert related("policy-g02/i01", "trainedOn") == ["kept:g02/i01"]
+    assert related("policy-g02/i01", "descendantOf") == ["policy-g01/i02"]
+    assert related("policy-g01/i02", "generates") == ["grow:g02"]
+    assert related("policy-g00/i00", "descendantOf") == ["model-policy.model"]
 
 
 def test_spdx_claims_no_profile_whose_facts_are_missing(facts: Facts) -> None:

@@ -225,6 +225,13 @@ def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(t
     assert list((tmp_path / "out").iterdir()) == []  # no part of an export that could not be made
 
 
+@pytest.mark.parametrize("step", ["g01-i01/improve", "../x", "g01/i01/<b>", ""])
+def test_a_step_of_another_program_is_refused_by_its_line(tiny_run: Path, tmp_path: Path, step: str) -> None:
+    run = forged(tiny_run, tmp_path / "run", steps=3, then=[(step, {})])
+    with pytest.raises(BadInput, match=re.escape(f"line 4: no step is called {step!r}")):
+        write_exports(run, chosen("all"), tmp_path / "out")
+
+
 def test_a_broken_chain_stops_the_export(tmp_path: Path) -> None:
     with pytest.raises(VerificationFailed, match=r"ledger\.jsonl"):
         write_exports(make_run(tmp_path / "run", "broken"), chosen("all"), tmp_path / "out")
