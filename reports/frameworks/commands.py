@@ -56,6 +56,10 @@ def compliance(
     ] = None,
 ) -> None:
     """Clause-by-clause documents of a run: what its record answers, what people declared, and first what is missing."""
+    from restaudit.record import Run
+
+    for o in Run(run).overrides():
+        typer.echo(f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}")
     for path, said in documents(run, framework, output, out):
         typer.echo(f"{path}: {said}")
 

@@ -166,15 +166,17 @@ def modality(records: Records) -> Reading:
 def integrity(records: Records) -> Reading:
     """What protects inputs and record against unnoticed change, and what does not."""
     formats = sorted({name.rsplit(".", 1)[-1] for name in records.digests if "." in name})
-    pinned = _artifacts(records)
+    pinned, signer = _artifacts(records), plan(records).get("signer")
+    signed = f"the sealed plan names the signing key {signer}; restaudit verify checks its signatures"
     said = joined([
         f"{len(pinned)} models and data sets are pinned by SHA-256 and refused where they differ",
         f"{len(records.digests)} recorded files ({', '.join(formats)}) carry a SHA-256 in a hash-chained ledger",
         "prompts for training, for choosing checkpoints and for judging are kept apart by hash",
+        signed if signer else "the sealed plan names no signing key: the record is unsigned",
         "the chain shows that the record agrees with itself: unless its last hash was lodged with somebody else, its "
         "owner could rebuild it",
     ])  # fmt: skip
-    return Reading(said, (sealed(records, "artifacts"), ledger(records, "all lines")))
+    return Reading(said, (sealed(records, "artifacts"), sealed(records, "signer"), ledger(records, "all lines")))
 
 
 def _artifacts(records: Records) -> Mapping[str, Any]:

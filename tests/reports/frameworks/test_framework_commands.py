@@ -56,6 +56,11 @@ def test_all_frameworks_are_written_by_default(run: Path) -> None:
     assert written == set(frameworks())
 
 
+def test_an_override_is_printed_before_anything_else(tmp_path: Path) -> None:
+    found = typed("compliance", make_run(tmp_path / "o", "overridden"), "--framework", "ca-ab-2013", "--format", "json")
+    assert found.output.startswith("OVERRIDE at g01/i02: <script>")
+
+
 def test_out_is_a_file_for_one_document_and_a_folder_for_several(run: Path, tmp_path: Path) -> None:
     one = tmp_path / "deep" / "annex.md"
     assert typed("compliance", run, "--framework", "iso-42001", "--format", "md", "--out", one).exit_code == 0

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.frameworks import declared as forms
+from reports.frameworks.answers import answer
 from reports.frameworks.declaring import bound, keep, stored, to_fill
 from reports.frameworks.schema import feeds, questions
 from restaudit import ledger
@@ -53,15 +54,9 @@ def test_the_form_asks_every_declarable_question_once_and_says_what_it_feeds(run
     joined = re.sub(r"\s*#\s*", " ", text)
     for key in asked:
         assert all(clause in re.sub(r"\s+", " ", joined) for clause in feeds()[key])
-    assert text.count("the record answers this") == sum(
-        1 for k in asked if questions()[k].reading and k in _answered(run)
-    )
-
-
-def _answered(run: Path) -> set[str]:
-    from reports.frameworks.answers import answer
-
-    return {k for k, q in questions().items() if answer(q, records(run), None).answered}
+    both = [q for q in questions().values() if q.declare and q.reading is not None]
+    of = records(run)
+    assert text.count("the record answers this") == sum(answer(q, of, None).answered for q in both)
 
 
 def test_a_filled_form_is_kept_with_its_digest_and_read_again(run: Path, fill: Fill) -> None:
@@ -133,7 +128,7 @@ def test_a_form_that_is_not_valid_is_refused_by_key(
         ("answers: {system.purpose: one, system.purpose: two}\n", "the key system.purpose is given twice"),
         ("a: &x [1]\nb: *x\n", "a reference"),
         ("!!python/object/apply:os.system ['touch /tmp/owned']\n", "not valid YAML"),
-        ("[" * 5000, "not valid YAML"),
+        ("[" * 1500, "not valid YAML"),
         ("answers: 5\nschema: restaudit.declarations/1\n", "run_id"),
     ],
 )
