@@ -28,6 +28,9 @@ def verify(
     max_size: Annotated[
         float, typer.Option(metavar="GIB", min=0.001, help="The most that a bundle may unpack to, in GiB.")
     ] = 32,
+    render: Annotated[
+        bool, typer.Option("--render/--no-render", help="Render the report again from the record and compare.")
+    ] = True,
 ) -> None:
     """Re-hash every file and the chain; exit 5 names the first thing that is wrong."""
     from restaudit.bundle.unpack import opened
@@ -48,7 +51,7 @@ def verify(
         with reporter.task("opening", size, "bytes") if size else nullcontext() as advance:
             run = stack.enter_context(opened(folder, most=int(max_size * GIB), progress=advance))
         with reporter.task("hashing", recorded_bytes(run.folder), "bytes") as advance:
-            report = check(run.folder, advance, trusted=trusted, anchor=witnessed, hashed=run.hashed)
+            report = check(run.folder, advance, trusted=trusted, anchor=witnessed, hashed=run.hashed, render=render)
         print_overrides(Run(run.folder))
     _print(folder, report, witnessed)
 

@@ -53,6 +53,7 @@ def verify(
     trusted: PublicKey | None = None,
     anchor: Anchor | None = None,
     hashed: Mapping[str, FileDigest] | None = None,
+    render: bool = True,
 ) -> Report:
     """Check the whole folder, reading each file once in constant memory.
 
@@ -63,6 +64,7 @@ def verify(
     trusted : the key that the record must be signed with.
     anchor : a head that somebody outside wrote down, which must be in the chain.
     hashed : digests of files that were read in a bundle's archive and are not in the folder.
+    render : whether to render the report again, where something is installed that can.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def verify(
         signed=signed,
         bundled=bundled,
         since_anchor=since,
-        rendering=check_rendering(run, events, redacted=bool(manifest and manifest.redacted)),
+        rendering=check_rendering(run, events, redacted=bool(manifest and manifest.redacted), render=render),
     )
 
 

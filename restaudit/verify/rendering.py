@@ -27,7 +27,7 @@ MANIFEST = "report/manifest.json"
 SCHEMA = 1
 
 
-def check_rendering(run: Path, events: Sequence[Event], *, redacted: bool) -> str | None:
+def check_rendering(run: Path, events: Sequence[Event], *, redacted: bool, render: bool = True) -> str | None:
     """What can be said of the rendered report, in a sentence; None where there is none.
 
     Raises VerificationFailed, naming the file, where it is not what its manifest says, or renders to other bytes.
@@ -49,6 +49,8 @@ def check_rendering(run: Path, events: Sequence[Event], *, redacted: bool) -> st
         return f"report not re-rendered: it shows the record as it was {since} events ago"
     if redacted:
         return "report not re-rendered: the texts it shows are not in this bundle"
+    if not render:
+        return "report not re-rendered: --no-render was given"
     return _again(run, files)
 
 

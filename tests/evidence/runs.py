@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from restaudit import record
+from restaudit import ledger, record
 from restaudit.gates import decide
 from restaudit.seal.signer import Signer
 from restaudit.steps import Content, Writer
@@ -124,3 +125,28 @@ def _makers(halted: bool) -> dict[str, Maker]:
         made[f"{iteration}/improve"] = (iteration, improve, ())
         made[f"{iteration}/audit"] = (iteration, audit(look), ())
     return made
+
+
+# --- tampering ----------------------------------------------------------------------------------------------------
+
+
+def rechain(run: Path, edit: Callable[[ledger.Event], ledger.Event | None] = lambda e: e) -> None:
+    """Rebuild the ledger over the files as they are now: what whoever can write the folder can do without the key."""
+    events = ledger.read(run)
+    (run / ledger.FILE).unlink()
+    prev, seq = ledger.GENESIS, 0
+    for old in events:
+        if (e := edit(old)) is None:
+            continue
+        outputs, context = ({n: ledger.digest_file(run / n) for n in files} for files in (e.outputs, e.context))
+        ledger.append(run, ledger.Event(seq, e.step, prev, outputs, e.content, context, e.at))
+        prev, seq = ledger.read(run)[-1].hash, seq + 1
+
+
+def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
+    record.write_json(change(json.loads(path.read_text(encoding="utf-8"))), path)
+
+
+def loosen(plan: dict[str, Any]) -> dict[str, Any]:
+    plan["config"]["gates"]["rules"][0]["margin"] = -9.0
+    return plan

@@ -104,6 +104,7 @@ def test_why_a_report_was_not_rendered_again_is_said(
     ):
         registered(function)
         assert verify(run).rendering == f"report not re-rendered: {said}"
+    assert verify(run, render=False).rendering == "report not re-rendered: --no-render was given"
     registered(lambda _run, _names: {})
     assert verify(run).rendering == (
         "report re-rendered to the same bytes: 0 of 1 files; 1 could not be with the versions at hand"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -22,29 +20,11 @@ from restaudit.override import override
 from restaudit.seal.keys import load_private
 from restaudit.seal.signer import Signer, keep_public
 from restaudit.seal.statements import FOLDER
-from tests.evidence.conftest import TOOL
-from tests.evidence.runs import ratings, signed_run
+from tests.evidence.runs import edit_json, loosen, ratings, rechain, signed_run
 
 Call = Callable[..., tuple[int, str, str]]
 TwoVerifiers = Callable[..., tuple[int, str]]
 Tamper = Callable[[Path], None]
-
-
-def rechain(run: Path, edit: Callable[[ledger.Event], ledger.Event | None] = lambda e: e) -> None:
-    """Rebuild the ledger over the files as they are now: what whoever can write the folder can do without the key."""
-    events = ledger.read(run)
-    (run / ledger.FILE).unlink()
-    prev, seq = ledger.GENESIS, 0
-    for old in events:
-        if (e := edit(old)) is None:
-            continue
-        outputs, context = ({n: ledger.digest_file(run / n) for n in files} for files in (e.outputs, e.context))
-        ledger.append(run, ledger.Event(seq, e.step, prev, outputs, e.content, context, e.at))
-        prev, seq = ledger.read(run)[-1].hash, seq + 1
-
-
-def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
-    record.write_json(change(json.loads(path.read_text(encoding="utf-8"))), path)
 
 
 # --- what is done ----------------------------------------------------------------------------------------------------
@@ -118,11 +98,6 @@ def edit_a_rating(run: Path) -> None:
 def edit_a_rating_and_rechain(run: Path) -> None:
     edit_a_rating(run)
     rechain(run)
-
-
-def loosen(plan: dict[str, Any]) -> dict[str, Any]:
-    plan["config"]["gates"]["rules"][0]["margin"] = -9.0
-    return plan
 
 
 def edit_a_threshold(run: Path) -> None:
@@ -318,100 +293,3 @@ def test_a_name_cannot_speak_to_the_readers_terminal(run: Path, restaudit: Call,
         assert "g01/x" in said
         assert "\x1b" not in said
         assert "\u202e" not in said
-
-
-# --- what a self-signed chain cannot show ----------------------------------------------------------------------------
-
-
-def test_who_removes_the_signer_too_leaves_an_unsigned_run_which_only_a_trusted_key_refuses(
-    run: Path, verify_twice: TwoVerifiers, public_file: Path
-) -> None:
-    shutil.rmtree(run / FOLDER)
-    edit_json(run / "plan.json", lambda plan: {k: v for k, v in plan.items() if k != "signer"})
-    rechain(run)
-    code, said = verify_twice(run)
-    assert code == 0
-    assert "UNSIGNED" in said
-    code, said = verify_twice(run, "--key", public_file)
-    assert code == 5
-    assert "UNSIGNED" in said
-
-
-def test_who_seals_all_of_it_again_with_a_key_of_his_own_is_refused_only_by_a_trusted_key(
-    run: Path, verify_twice: TwoVerifiers, other_key: Path, public_file: Path
-) -> None:
-    other = Signer(load_private(other_key))
-    shutil.rmtree(run / FOLDER)
-    edit_json(run / "plan.json", lambda plan: {**loosen(plan), "signer": other.key_id})
-    for path in run.glob("g01/i0?/decision.json"):
-        path.write_text(path.read_text(encoding="utf-8").replace("-0.2", "-9.0"), encoding="utf-8")
-    rechain(run)
-    # The sentences of the decisions still name the old margin, which the second verifier does not read.
-    for path in run.glob("g01/i0?/decision.json"):
-        path.write_text(path.read_text(encoding="utf-8").replace("above -0.2", "above -9"), encoding="utf-8")
-        path.write_text(path.read_text(encoding="utf-8").replace("above -9.0", "above -9"), encoding="utf-8")
-    rechain(run)
-    other.sign(run, ledger.read(run))
-    code, said = verify_twice(run)
-    assert code == 0
-    assert f"SELF-SIGNED: the key is only the one that the folder itself names: {other.key_id}" in said
-    code, said = verify_twice(run, "--key", public_file)
-    assert code == 5
-    assert "which is not the key you trust" in said
-
-
-# --- more than fits into the memory ----------------------------------------------------------------------------------
-
-# The peak of this program alone; getrusage would count that of the process it was forked from.
-STATUS = Path("/proc/self/status")
-MEASURED = """
-import runpy, sys
-sys.argv = {argv!r}
-try:
-    if {module!r}:
-        from restaudit.cli import main
-        main()
-    else:
-        runpy.run_path({tool!r}, run_name="__main__")
-except SystemExit as e:
-    code = e.code
-print(code, next(x.split()[1] for x in open("/proc/self/status") if x.startswith("VmHWM")))
-"""
-
-
-def _measured(what: Path, *, first: bool) -> tuple[int, int, str]:
-    """(exit code, peak memory in MiB, messages) of one of the verifiers in a process of its own."""
-    code = MEASURED.format(argv=["verify", *(["verify"] if first else []), str(what)], module=first, tool=str(TOOL))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    exit_code, kilobytes = done.stdout.split()[-2:]
-    return int(exit_code), int(kilobytes) // 1024, done.stderr
-
-
-@pytest.mark.parametrize("first", [True, False], ids=["restaudit", "verify_bundle"])
-@pytest.mark.parametrize("line_end", [b"", b"\n"], ids=["without its end", "with its end"])
-def test_a_line_of_a_gibibyte_does_not_fill_the_memory(run: Path, first: bool, line_end: bytes) -> None:
-    if not STATUS.exists():
-        pytest.skip("a process's own peak memory is read from /proc, which only Linux has")
-    with (run / ledger.FILE).open("ab") as f:
-        f.truncate((run / ledger.FILE).stat().st_size + (1 << 30))  # sparse: takes no room on the disk
-        f.seek(0, 2)
-        f.write(line_end)
-    code, mebibytes, said = _measured(run, first=first)
-    assert code == 5
-    assert "ledger.jsonl: line 10: longer than 4" in said
-    assert mebibytes < 300
-
-
-def test_a_gibibyte_of_json_elsewhere_is_not_read_whole(
-    pristine: Path, tmp_path: Path, verify_twice: TwoVerifiers
-) -> None:
-    """Recorded with its true digest by an operator who wants the reader's machine to fall over."""
-    run = signed_run(tmp_path / "run", None, until="g01/i02/audit")
-    with (run / "g01/i01/measurements.json").open("r+b") as f:
-        f.truncate(65 << 20)
-    rechain(run)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    code, said = verify_twice(run)
-    assert code == 5
-    assert "g01/i01/measurements.json: " in said
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
