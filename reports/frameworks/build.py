@@ -139,7 +139,7 @@ def _declared(declared: Declarations | None) -> Block:
         return Paragraph("Nobody has declared anything about this run: what only people can say is missing.", "warning")
     role = f", {declared.role}" if declared.role else ""
     name = declared.signature_file
-    signed = f"Signature file named: {name}; it was not checked here." if name else "It names no signature."
+    signed = f"Signature file named: {name}; it was not checked here." if name else "The form names no signature file."
     said = (
         f"DECLARED answers were given by {declared.declared_by}{role} on {declared.date}. Nobody verified them. They "
         "stand in "

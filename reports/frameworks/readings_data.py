@@ -22,7 +22,7 @@ from reports.frameworks.reading import (
     sealed,
     step_place,
 )
-from reports.lineage import grows, policies, synthetic_share
+from reports.lineage import Policy, grows, policies, synthetic_share
 from reports.records import Records
 from reports.series import short_name
 from restaudit.record import BASE, KEPT
@@ -55,7 +55,7 @@ def data_sources(records: Records) -> Reading:
         sources += [records.source(REPORT, "rows")] if read else []
         rows.append(Row(cells, tuple(sources)))
     columns = ("source", "licence", "format", "feeds", "rows read", "rows used", "SHA-256")
-    said = f"{len(rows)} prompt sets: " + joined([f"{r.cells[0]} ({r.cells[1]})" for r in rows])
+    said = "prompts from " + joined([f"{r.cells[0]} ({r.cells[1]})" for r in rows])
     return Reading(said, tuple(r.sources[0] for r in rows), Table("Prompt sets", columns, tuple(rows), prose=(0, 1)))
 
 
@@ -148,8 +148,8 @@ def synthetic(records: Records) -> Reading:
     for p in _trained(records):
         if not all(records.has(n) for n in (f"{p.data}/grow.parquet", f"{p.name}/kept.parquet")):
             continue
-        share = _share(records, p)
-        shares.append(f"{short_name(p.name)} {share}")
+        share = written_share(records, p)
+        shares.append(f"{short_name(p.name)}: {share}")
         kept = records.source(f"{p.name}/kept.parquet")
         cells = (
             f"{short_name(p.name)} Improve",
@@ -170,13 +170,14 @@ def synthetic(records: Records) -> Reading:
     return Reading(said, tuple(r.sources[0] for r in rows), table)
 
 
-def _share(records: Records, policy: Any) -> str:
-    if config(records, "loop"):
-        return number(synthetic_share(records, policy))
-    kept = set(records.table(f"{policy.name}/kept.parquet", KEPT)["sample_id"])
-    rows = records.table(f"{policy.data}/grow.parquet", ("sample_id", "origin"))
-    used = rows[rows["sample_id"].isin(kept)]
-    return number(float((used["origin"] == "policy").mean())) if len(used) else "no row was kept"
+def written_share(records: Records, policy: Policy) -> str:
+    """Which part of a policy's training rows a policy of this run wrote, in percent; "–" for the base policy."""
+    if policy.data is None:
+        return "–"
+    if not all(records.has(n) for n in (f"{policy.data}/grow.parquet", f"{policy.name}/kept.parquet")):
+        return "not recorded"
+    share = synthetic_share(records, policy)
+    return "no row was kept" if share is None else f"{100 * share:.4g}%"
 
 
 def duplicates(records: Records) -> Reading:
@@ -218,7 +219,7 @@ def training_duplicates(records: Records) -> Reading:
     )
 
 
-def _trained(records: Records) -> list[Any]:
+def _trained(records: Records) -> list[Policy]:
     return [p for p in policies(records) if p.data is not None] if _known(records) else []
 
 

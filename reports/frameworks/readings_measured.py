@@ -38,7 +38,7 @@ OUTCOMES = {
     "divergence.reward_change": "change of the reward",
     "divergence.human_change": "change of the human score",
     "divergence.gap": "reward minus human score",
-    "divergence.correlation": "reward and human score, sample by sample:",
+    "divergence.correlation": "reward with human score, sample by sample",
 }
 GAPS = {
     "bias.reward_gap": "gap of the reward between groups",
@@ -56,6 +56,7 @@ BEFORE_AFTER = {
     "capability.worst_change": "worst change of an ability", "benchmarks.worst_change": "worst change of a benchmark",
     "drift.kl": "distance from the base policy (KL)",
 }  # fmt: skip
+TOXICITY = {"toxicity.mean": "toxicity score", "toxicity.mean_change": "its change from the base policy"}
 FINDS = "smallest change it finds (power 0.8)"
 ABILITIES = ("capability.", "benchmarks.")
 BESIDES = (
@@ -109,9 +110,10 @@ def toxicity(records: Records) -> Reading:
     found = records.measurements(newest).get("toxicity.mean")
     if found is None or found.value is None:
         return absent(found.reason or "not measured" if found else "no toxicity scorer is configured")
-    weakness = found.detail.get("known_failure")
-    said = f"{with_interval(found)}" + (f". Known weakness of the scorer: {weakness}" if weakness else "")
-    return Reading(said, measured_at(records, newest, "toxicity.mean"))
+    weakness = str(found.detail.get("known_failure") or "").split(". ")[0].rstrip(".")
+    said = joined(told(records, newest, TOXICITY))
+    said += f"; known weakness of the scorer, told in full beside the measurement: {weakness}" if weakness else ""
+    return Reading(said, measured_at(records, newest, *TOXICITY))
 
 
 def drift(records: Records) -> Reading:

@@ -27,7 +27,12 @@ from restaudit.shown import lines_of, number
 
 DOSSIER = "reward_model/dossier.json"
 KINDS = {
-    "preparation": "seals the plan, prepares reward and human score",
+    "plan": "the plan and the data are sealed",
+    "reward_model": "the reward is made ready",
+    "human_score": "what stands for human judgement is made ready",
+    "scale": "rewards are mapped to 0..1 on the base policy's samples",
+    "known": "what the reward was trained on is kept, to see how far outputs are from it",
+    "end": "the run is done",
     "grow": "the policy writes samples",
     "score": "the reward scores them",
     "improve": "the policy is trained on the samples above the threshold",
@@ -47,7 +52,7 @@ def development_steps(records: Records) -> Reading:
     """Every recorded step in order: what it did, how long it took, what it noted."""
     rows = []
     for event in records.run.events:
-        kind = event.step.rsplit("/", 1)[-1] if event.step.startswith("g") else "preparation"
+        kind = event.step.rsplit("/", 1)[-1]
         noted = ", ".join(f"{label} {text}" for label, text in lines_of(dict(event.content)) if label)
         seconds = number(float(event.at.get("seconds", 0.0)))
         rows.append(Row((event.step, KINDS.get(kind, kind), seconds, noted or "–"), (step_place(records, event.step),)))
@@ -55,7 +60,9 @@ def development_steps(records: Records) -> Reading:
     table = Table("Development steps in the order they were done", columns, tuple(rows), prose=(1, 3))
     trained = sum(e.step.endswith("/improve") for e in records.run.events)
     grown = sum(e.step.endswith("/grow") for e in records.run.events)
-    said = f"reinforced self-training: {grown} Grow steps, {trained} Improve steps, {len(rows)} recorded steps in all"
+    said = (
+        f"reinforced self-training; Grow steps: {grown}; Improve steps: {trained}; recorded steps in all: {len(rows)}"
+    )
     return Reading(said, (ledger(records, "all lines"),), table)
 
 

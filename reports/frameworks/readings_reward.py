@@ -19,6 +19,7 @@ from reports.frameworks.reading import (
     named,
     recorded,
     sealed,
+    told,
     with_interval,
 )
 from reports.frameworks.readings_process import DOSSIER
@@ -27,6 +28,11 @@ from restaudit.shown import lines_of, number
 
 NO_DOSSIER = "the reward has no dossier in this record"
 NOT_SAID = "MISSING"
+CHEATS = {
+    "hacking.unit_worst": "largest rise of the reward under a change that makes no text better",
+    "hacking.habit_cost": "what the policy's new habits cost the human score",
+    "hacking.length_share": "part of the reward's gain that length explains",
+}
 COLUMNS = ("measure", "value", "95% interval", "unit", "judgements", "items", "what it is, or why not")
 
 
@@ -105,10 +111,7 @@ def reward_exploits(records: Records) -> Reading:
     table = at_iteration(
         records, newest, "Known ways to get reward without being better", lambda n: n.startswith("hacking.")
     )
-    found = records.measurements(newest)
-    given = [f"{n.removeprefix('hacking.').replace('_', ' ')}: {with_interval(m)}" for n in
-             ("hacking.unit_worst", "hacking.habit_cost", "hacking.length_share")
-             if (m := found.get(n)) is not None and m.value is not None]  # fmt: skip
+    given = told(records, newest, CHEATS)
     if not given:
         return absent("no test for it gave a figure at the newest look" if table.rows else "no such test was run")
     return Reading(joined(given), cited(table), table)

@@ -19,7 +19,8 @@ from reports.frameworks.reading import (
     state,
     step_place,
 )
-from reports.lineage import BASE_MODEL, Policy, policies, synthetic_share
+from reports.frameworks.readings_data import written_share
+from reports.lineage import BASE_MODEL, Policy, policies
 from reports.records import Records
 from reports.series import short_name
 from restaudit.record import BASE
@@ -27,6 +28,10 @@ from restaudit.shown import number
 
 ENVIRONMENT = "environment.json"
 NO_ARTIFACTS = "the plan names no model or data set by its digest"
+DIGEST = (
+    "The digest is the SHA-256 of the canonical JSON of the base model's SHA-256 and of every adapter file's. A policy "
+    "that holds no adapter of its own has the base model's weights."
+)
 UNSTATED = "no licence recorded"
 
 
@@ -53,7 +58,8 @@ def lineage(records: Records) -> Reading:
     if not _artifacts(records):
         return absent(NO_ARTIFACTS)
     found = policies(records)
-    rows = tuple(Row(_policy(records, p), (step_place(records, _step(p)),) if _step(p) in records.run.done else ())
+    base = sealed(records, f"artifacts.{BASE_MODEL}")
+    rows = tuple(Row(_policy(records, p), (step_place(records, _step(p)) if _step(p) in records.run.done else base,))
                  for p in found)  # fmt: skip
     columns = (
         "policy",
@@ -63,15 +69,12 @@ def lineage(records: Records) -> Reading:
         "share written by a policy",
         "weights digest",
     )
-    table = Table("Policies by the digest of their weights", columns, rows, note=(
-        "The digest is the SHA-256 of the canonical JSON of the base model's SHA-256 and of every adapter file's. A "
-        "policy "
-        "that holds no adapter of its own has the base model's weights."))  # fmt: skip
+    table = Table("Policies by the digest of their weights", columns, rows, note=DIGEST)
     newest = found[-1]
-    said = f"{len(found)} policies; the newest is {short_name(newest.name)}, weights digest {newest.digest}"
+    said = f"policies: {len(found)}; the newest is {short_name(newest.name)}, weights digest {newest.digest}"
     if newest.parent is not None:
         said += f", trained from {short_name(newest.parent)}"
-    return Reading(said, (sealed(records, f"artifacts.{BASE_MODEL}"),), table)
+    return Reading(said, (base,), table)
 
 
 def _step(policy: Policy) -> str:
@@ -82,16 +85,7 @@ def _policy(records: Records, p: Policy) -> tuple[str, ...]:
     name = "base policy" if p.name == BASE else short_name(p.name)
     kept = p.facts.get("kept")
     return (name, short_name(p.parent) if p.parent else "–", p.data or "–", number(kept) if p.data else "–",
-            _share(records, p), p.digest)  # fmt: skip
-
-
-def _share(records: Records, p: Policy) -> str:
-    needed = (f"{p.data}/grow.parquet", f"{p.name}/kept.parquet")
-    if p.data is None:
-        return "–"
-    if not all(records.has(n) for n in needed) or not config(records, "loop"):
-        return "not recorded"
-    return number(synthetic_share(records, p))
+            written_share(records, p), p.digest)  # fmt: skip
 
 
 def policy_model(records: Records) -> Reading:

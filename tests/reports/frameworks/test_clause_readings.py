@@ -118,7 +118,7 @@ def test_the_synthetic_share_and_its_generators(run: Path) -> None:
     first = cells(found)[0]
     assert first[0] == "g01 Grow"
     assert first[-1] == digests["g00/i00"]
-    assert "share of rows trained on that a policy wrote" in found.value
+    assert "share of rows trained on that a policy wrote: G1·I1: 100%" in found.value
 
 
 def test_equal_texts_among_the_rows_trained_on_are_counted(run: Path) -> None:
