@@ -18,8 +18,8 @@ from restaudit.errors import VerificationFailed
 GENESIS = "0" * 64
 FILE = "ledger.jsonl"
 # In bytes. An event of a real run takes one or two thousand; a stranger's ledger must not fill the reader's memory.
-LONGEST_LINE = 4 << 20
-LARGEST = 64 << 20
+LONGEST_LINE = 1 << 20
+LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from statistics import NormalDist
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-SMALL, LONGEST_LINE, RATIO = 64 << 20, 4 << 20, 100
-SEVERITY = ("OK", "INCONCLUSIVE", "WARN", "HALT")
+SMALL, LONGEST_LINE, RATIO, SEVERITY = 16 << 20, 1 << 20, 100, ("OK", "INCONCLUSIVE", "WARN", "HALT")
 BUNDLE = ("manifest.json", "manifest.dsse.json")
 
 class Failed(Exception):
@@ -278,6 +277,7 @@ def main():
         manifest = json.loads(source.read("manifest.json")) if "manifest.json" in source.sizes else {}
         events = read_ledger(source)
         finished = events[-1]["step"].rpartition("/")[2] in ("end", "halt")
+        need(not manifest or manifest["head"] == events[-1]["hash"], "manifest.json: made of another record")
         count, partial = check_files(source, events, manifest, finished)
         plan = json.loads(source.read("plan.json"))
         signed = check_signatures(source, events, plan, args.key and args.key.read_bytes(), finished)

@@ -39,13 +39,18 @@ def new(
 
 def sign(folder: Folder, key: SigningKey = None) -> None:
     """Sign the rendered files under RUN/report together with the ledger's head."""
+    from restaudit.console import Reporter
     from restaudit.seal.reports import sign_report
     from restaudit.seal.signer import given_signer
+    from restaudit.verify import recorded_bytes
 
     signer = given_signer(key)
     if signer is None:
         raise BadInput("which key signs? Name it with --key FILE, or make one: restaudit keys new")
-    path, files, head = sign_report(folder, signer)
+    reporter = Reporter()
+    reporter.quiet = not reporter.console.is_terminal
+    with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
+        path, files, head = sign_report(folder, signer, advance)
     typer.echo(f"{path}: {files} file(s) under report/ and the head {head}, signed with key {signer.key_id}")
 
 

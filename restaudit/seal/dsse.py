@@ -15,7 +15,7 @@ from restaudit.seal.keys import PrivateKey, PublicKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
-LARGEST = 16 << 20
+LARGEST = 4 << 20
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:

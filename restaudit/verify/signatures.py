@@ -27,6 +27,8 @@ from restaudit.seal.statements import (
 )
 from restaudit.verify.files import TEMPORARY, sha256_of, stays_inside
 
+# In bytes, of all files under signatures/. One takes about a thousand.
+LARGEST_TOTAL = 32 << 20
 HINT = "if a crash came between the event and its signature, restaudit resume RUN --key FILE writes it"
 
 
@@ -103,6 +105,7 @@ def _files(run: Path) -> dict[str, bytes]:
     if folder.is_symlink():
         raise VerificationFailed(f"{FOLDER}: is a symbolic link; a run folder holds only plain files")
     found: dict[str, bytes] = {}
+    total = 0
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         name = f"{FOLDER}/{path.name}"
         if path.name.startswith(TEMPORARY):
@@ -112,6 +115,9 @@ def _files(run: Path) -> dict[str, bytes]:
             raise VerificationFailed(f"{name}: is not a plain file")
         if info.st_size > LARGEST:
             raise VerificationFailed(f"{name}: {info.st_size:,} bytes; no signature is that large")
+        total += info.st_size
+        if total > LARGEST_TOTAL:
+            raise VerificationFailed(f"{name}: with those before it more than {LARGEST_TOTAL:,} bytes of signatures")
         found[path.name] = path.read_bytes()
     return found
 

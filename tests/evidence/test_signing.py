@@ -209,6 +209,34 @@ def test_a_report_of_another_run_is_refused(reported: Path, tmp_path: Path, sign
         verify(other)
 
 
+def test_a_report_of_an_earlier_head_or_a_changed_record_is_not_signed(
+    restaudit: Callable[..., tuple[int, str, str]], reported: Path, key_file: Path
+) -> None:
+    manifest = reported / "report" / "manifest.json"
+    for written, code, said in (
+        ('{"head": "' + "0" * 64 + '"}', 2, "was rendered before the run's last event"),
+        ("[]", 2, "not a report's manifest"),
+    ):
+        manifest.write_text(written, encoding="utf-8")
+        assert restaudit("sign", reported, "--key", key_file)[0] == code
+        assert said in restaudit("sign", reported, "--key", key_file)[2]
+    manifest.unlink()
+    (reported / "g01/grow.parquet").write_bytes(b"x")
+    code, _, err = restaudit("sign", reported, "--key", key_file)
+    assert code == 5
+    assert "g01/grow.parquet: changed after step 'g01/grow' recorded it" in err
+
+
+def test_more_signatures_than_a_run_has_are_not_read(run: Path) -> None:
+    for number in range(9):
+        (run / "signatures" / f"x{number}").write_bytes(bytes(4 << 20))
+    with pytest.raises(VerificationFailed, match=r"^signatures/x\d: with those before it more than 33,554,432 bytes"):
+        verify(run)
+    (run / "signatures" / "x0").write_bytes(bytes((4 << 20) + 1))
+    with pytest.raises(VerificationFailed, match=r"^signatures/x0: 4,194,305 bytes; no signature is that large"):
+        verify(run)
+
+
 def test_signing_without_a_report_or_a_key_is_bad_input(
     restaudit: Callable[..., tuple[int, str, str]], run: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
