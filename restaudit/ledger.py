@@ -160,9 +160,16 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
 
 
 def _event(raw: Mapping[str, Any]) -> Event:
-    def files(key: str) -> dict[str, FileDigest]:
-        return {p: FileDigest(**d) for p, d in raw[key].items()}
+    """One line as an event. Raises TypeError, KeyError or AttributeError where a field lacks or is of another kind."""
 
+    def files(key: str) -> dict[str, FileDigest]:
+        found = {p: FileDigest(**d) for p, d in raw[key].items()}
+        if any(not isinstance(d.sha256, str) or type(d.bytes) is not int for d in found.values()):
+            raise TypeError(f"{key}: expected a SHA-256 and a number of bytes a file")
+        return found
+
+    if not isinstance(raw["step"], str) or not isinstance(raw["content"], dict) or not isinstance(raw["at"], dict):
+        raise TypeError("expected a step's name, content and at")
     return Event(
         seq=raw["seq"],
         step=raw["step"],

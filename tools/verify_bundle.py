@@ -5,7 +5,7 @@
 Needs Python 3.11 and `cryptography`. Nothing is unpacked. Exit codes: 0 matches, 2 not readable, 5 verification failed.
 It recomputes every digest, the chain (RFC 8785), signatures (DSSE, Ed25519), the order of steps, whether halts were
 obeyed or overridden, and of each decision everything but the sentences that explain it (`why`). It does NOT recompute
-measurements from samples, render the report, or judge the words of an override.
+measurements from samples, render the report, judge the words of an override, or check the form of what no gate reads.
 """
 
 # fmt: off
@@ -207,7 +207,7 @@ def gate(rule, found, level, least):
         mde = (interval["high"] - interval["low"]) / 2 * (z + NormalDist().inv_cdf(0.8)) / z
         where = side(interval, rule["margin"])
         verdict = "OK" if where == rule["must_stay"] else rule["action"] if where else verdict
-    people = m is not None and m["detail"].get("human_label") == "PEOPLE"
+    people = m is not None and m.get("detail", {}).get("human_label") == "PEOPLE"
     if people and (not agreement or agreement["value"] is None or agreement["value"] < least):
         verdict = "INCONCLUSIVE"
     elif when and verdict in ("WARN", "HALT"):

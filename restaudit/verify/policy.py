@@ -87,15 +87,27 @@ def _check_decision(run: Path, name: str, event: ledger.Event, policy: GatePolic
         )
     if iteration not in looks:
         raise VerificationFailed(f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(looks)})")
-    try:
-        measurements = [Measurement.from_json(m) for m in read_json(run, source)["measurements"]]
-    except (KeyError, AttributeError, TypeError, ValueError) as e:
-        raise VerificationFailed(f"{source}: not measurements a decision can follow from ({e})") from None
     look = looks.index(iteration) + 1
-    again = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
+    try:
+        measurements = [_measurement(m) for m in read_json(run, source)["measurements"]]
+        again = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
+    except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as e:
+        raise VerificationFailed(f"{source}: not measurements a decision can follow from ({e})") from None
     if where := _difference(read_json(run, name), again.to_json()):
         raise VerificationFailed(f"{name}: the decision does not follow from {source} and the sealed policy ({where})")
     return again
+
+
+def _measurement(raw: Mapping[str, Any]) -> Measurement:
+    """A measurement whose numbers are numbers and whose details are a mapping. Raises TypeError or ValueError."""
+    m = Measurement.from_json(raw)
+    numbers = [m.n_prompts, *(x for i in m.intervals for x in (i.level, i.low, i.high))]
+    numbers += [] if m.value is None else [m.value]
+    if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in numbers):
+        raise TypeError(f"{m.name}: holds something else where a number belongs")
+    if not isinstance(m.name, str) or not isinstance(m.detail, Mapping):
+        raise TypeError(f"{m.name}: expected a name and a mapping of details")
+    return m
 
 
 def sealed_plan(run: Path) -> Mapping[str, Any]:
