@@ -168,12 +168,16 @@ def dossier(
         typer.Option("--format", help="md or html: a page to read; card: for the Hugging Face hub; json: fields."),
     ] = Format.MARKDOWN,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to (default: printed).")] = None,
+    refit: Annotated[
+        str | None, typer.Option(metavar="GROW", help="The reward as it was fitted again before this Grow, e.g. g02.")
+    ] = None,
 ) -> None:
     """The dossier, failures first: what it was made from, how it predicts people, where it breaks, what nobody said."""
-    from restaudit.reward.alone import opened
+    from restaudit.reward.alone import opened, refitted
     from restaudit.reward.document import document_of, render
 
-    _written(render(document_of(folder, opened(folder)[1]), output.value), out, "dossier")
+    where = opened(folder)[1] if refit is None else refitted(folder, refit)
+    _written(render(document_of(folder, where), output.value), out, "dossier")
 
 
 @reward.command("declare")

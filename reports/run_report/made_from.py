@@ -120,9 +120,9 @@ def _reward_overlap(found: Mapping[str, Any]) -> str:
         return f"not measured: {found['reason']}"
     parts = []
     for split, row in sorted(found.items()):
-        if isinstance(row, Mapping):
-            parts.append(f"{split}: {_counted({k: v for k, v in row.items() if isinstance(v, int | float)})}")
-    return "; ".join(parts) or "recorded without figures"
+        share = "" if row["share"] is None else f" ({row['share']:.1%})"
+        parts.append(f"{split}: {row['exact']} equal, {row['near']} near-duplicates of {row['of']}{share}")
+    return "; ".join(parts)
 
 
 def _counted(found: Mapping[str, Any]) -> str:

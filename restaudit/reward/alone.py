@@ -98,6 +98,18 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
     )
 
 
+def refitted(run: Path, grow: str) -> Path:
+    """The folder of a run's reward as it was fitted again before a Grow step ("g02").
+
+    Raises BadInput where there is none, naming those that there are.
+    """
+    known = [name for name, _ in Run(run).refits()]
+    if grow not in known:
+        there = f"there are: {', '.join(known)}" if known else "this run never did that"
+        raise BadInput(f"{run}: its reward was not fitted again before {grow}; {there}")
+    return run / REWARD / grow
+
+
 def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequence[str]], Scores]:
     """The combined reward of any texts, (n,): a function of (prompts, texts)."""
     from restaudit.policy.model import pick_device

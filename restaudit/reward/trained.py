@@ -282,11 +282,11 @@ def beaten_by(validation: Sequence[Measurement]) -> list[str]:
     own = next((values[k] for k in ("pearson", "pair_accuracy") if k in values), None)
     if own is None:
         return ["How well it predicts held-out judgements could not be measured; validation says why."]
-    rules = {"the rule 'longer is better'": values.get("longer_wins"),
-             "the rule 'shorter is better'": values.get("shorter_wins")}  # fmt: skip
-    if (r := values.get("longer_pearson")) is not None:
-        rules = {"the rule 'longer is better'": r, "the rule 'shorter is better'": -r}
-    rules["a bag of words, trained on the same items,"] = values.get("baseline.bag_of_words")
+    rules = {
+        "the rule 'longer is better'": values.get("baseline.longer"),
+        "the rule 'shorter is better'": values.get("baseline.shorter"),
+        "a bag of words, trained on the same items,": values.get("baseline.bag_of_words"),
+    }
     return [
         f"On held-out items {rule} does as well or better ({value:.2f} against {own:.2f})."
         for rule, value in rules.items()

@@ -1,4 +1,7 @@
-"""How well a trained reward predicts people it never saw, beside trivial rules and beside the people themselves."""
+"""How well a trained reward predicts people it never saw, beside the people themselves.
+
+Trivial rules on the same items, slices and the rest are in validation/, which any reward and any file can have.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ def validate(examples: Examples, left: Numbers, right: Numbers | None, *, seed: 
     prefer (equal rewards count one half; pairs the judges split evenly are left out). Intervals are at 95%, and
     resample prompts, or items where texts stand alone.
     """
-    table = examples.table.assign(prompt_id=examples.table["unit"], reward=left, words=_words(examples.table["left"]))
+    table = examples.table.assign(prompt_id=examples.table["unit"], reward=left)
     how = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=seed)
     if examples.objective == "bradley_terry":
         assert right is not None
-        table = table.assign(reward=left - right, words=table["words"] - _words(table["right"]))
+        table = table.assign(reward=left - right)
         found = _pairs(table, how)
     else:
         found = _ratings(table, examples, how)
@@ -53,15 +56,14 @@ def _ratings(table: pd.DataFrame, examples: Examples, how: Resampling) -> list[M
         _measured(r(held_out, "reward"), "pearson", "r", f"held-out items, judged by {judges}"),
         _measured(r(held_out, "reward", "spearman"), "spearman", "rho", f"held-out items, judged by {judges}"),
         _measured(r(train, "reward"), "train_pearson", "r", "the items it was trained on: how far it fits them"),
-        _measured(r(held_out, "words"), "longer_pearson", "r", "baseline: number of words of the text"),
         _measured(ceiling, "ceiling_pearson", "r", meaning),
     ]
 
 
 def _pairs(table: pd.DataFrame, how: Resampling) -> list[Measurement]:
-    def accuracy(rows: pd.DataFrame, score: str, sign: int = 1) -> Estimate:
+    def accuracy(rows: pd.DataFrame) -> Estimate:
         decided = rows[rows["judged"].notna() & (rows["judged"] != 0.5)]
-        wins = (np.sign(sign * decided[score]) * np.sign(decided["judged"] - 0.5) + 1) / 2
+        wins = (np.sign(decided["reward"]) * np.sign(decided["judged"] - 0.5) + 1) / 2
         counted = decided.assign(wins=wins, pairs=1.0)
         return ratio_of_sums(table=counted, numerator="wins", denominator="pairs", bounds=SHARE, **how)
 
@@ -73,10 +75,8 @@ def _pairs(table: pd.DataFrame, how: Resampling) -> list[Measurement]:
         else unmeasured("no held-out pair has two judges")
     )
     return [
-        _measured(accuracy(held_out, "reward"), "pair_accuracy", "share", "held-out pairs, majority of their judges"),
-        _measured(accuracy(train, "reward"), "train_pair_accuracy", "share", "the pairs it was trained on"),
-        _measured(accuracy(held_out, "words"), "longer_wins", "share", "baseline: more words win"),
-        _measured(accuracy(held_out, "words", -1), "shorter_wins", "share", "baseline: fewer words win"),
+        _measured(accuracy(held_out), "pair_accuracy", "share", "held-out pairs, majority of their judges"),
+        _measured(accuracy(train), "train_pair_accuracy", "share", "the pairs it was trained on"),
         _measured(agreement, "ceiling_agreement", "share", "two judges of one held-out pair prefer the same response"),
     ]
 
@@ -101,7 +101,3 @@ def _named(measurement: Measurement, unit: str) -> Measurement:
     if unit == "prompt":
         return measurement
     return replace(measurement, method=measurement.method.replace("prompt", "item"))
-
-
-def _words(texts: pd.Series[str]) -> pd.Series[float]:
-    return texts.map(lambda text: float(len(text.split())))

@@ -16,6 +16,8 @@ from restaudit.job import REWARD
 from restaudit.plan import resume, start
 from restaudit.record import AUDIT, BASE, RESCORED, RESCORED_FILE, Run, read_table
 from restaudit.refit import ASKED, ASKED_FILE, SHEETS
+from restaudit.reward.alone import refitted
+from restaudit.reward.document import document_of
 from restaudit.verify import verify
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reward.test_trained import pairs, ratings
@@ -166,6 +168,18 @@ def test_a_run_without_a_second_grow_cannot_be_asked_to_refit(tiny_policy, tiny_
     raw["loop"]["grow_steps"] = 1
     with pytest.raises(BadInput, match=r"reward\.refit: the reward is fitted again between Grow steps"):
         parse(raw)
+
+
+def test_each_reward_of_the_run_has_its_own_document(folder):
+    folder = folder / "done"
+    run = Run(folder)
+    digests = [run.refits()[0][1][k] for k in ("before", "after")]
+    first = document_of(folder, folder / "reward_model")
+    again = document_of(folder, refitted(folder, "g02"))
+    assert [first.digest, again.digest] == digests
+    assert "reward_model/g02/dossier.json" in again.files
+    with pytest.raises(BadInput, match="was not fitted again before g01; there are: g02"):
+        refitted(folder, "g01")
 
 
 def test_the_summary_says_that_the_reward_changed(folder, capsys):

@@ -39,7 +39,7 @@ def trained_facts(**more: Any) -> dict[str, Any]:
         "encoder": {"spec": "hf:org/encoder@abc", "sha256": "b" * 64, "licence": "MISSING", "max_tokens": 256},
         "hyper_parameters": {"epochs": 60}, "ensemble": {"size": 2, "combine": "mean"},
         "training": [{"epochs": 3, "member": 0, "stop_loss": 0.61}], "weights_sha256": "c" * 64,
-        "validation": [validation("pair_accuracy", 0.7), validation("longer_wins", 0.55, 0.5, 0.6),
+        "validation": [validation("pair_accuracy", 0.7), validation("baseline.longer", 0.55, 0.5, 0.6),
                        validation("ceiling_agreement", 0.8, 0.75, 0.85)],
         "care": {"contradictions": {"share": 0.1, "pairs": 4, "judged_by_two_or_more": 40},
                  "label_noise": {"value": None, "reason": "for ratings the raters' own agreement says it"},

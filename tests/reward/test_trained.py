@@ -20,6 +20,8 @@ from restaudit.reward.heads import learn_heads
 from restaudit.reward.trained import Fitted, beaten_by
 from restaudit.reward.trained import fit as fit_with
 from restaudit.reward.validate import validate
+from restaudit.reward.validation.judged import from_examples
+from restaudit.reward.validation.report import validated
 
 HEAD = HeadConfig(hidden=0, learning_rate=0.02, weight_decay=0, epochs=80, batch=32)
 WORDS = ("wonderful", "brave", "quiet", "dull", "mess", "tired", "film", "music", "plot", "a", "the", "and")
@@ -150,7 +152,7 @@ def test_a_planted_rating_is_predicted_on_held_out_texts(tiny_encoder: Path) -> 
     by_name = measured(found.validation)
     assert by_name["pearson"].value > 0.8
     assert by_name["pearson"].interval().low > 0.6
-    assert abs(by_name["longer_pearson"].value or 0) < 0.5
+    assert abs(by_name["baseline.longer"].value or 0) < 0.5
     assert by_name["ceiling_pearson"].value > 0.95
     assert "held-out raters" in by_name["pearson"].detail["meaning"]
     assert "item-clustered" in by_name["pearson"].method
@@ -160,7 +162,7 @@ def test_planted_preferences_are_ranked_on_held_out_prompts(tiny_encoder: Path) 
     found = fit("pairs", pairs(n=600, prompts=60), load_encoder(tiny_encoder), config(tiny_encoder), seed=0)
     by_name = measured(found.validation)
     assert by_name["pair_accuracy"].value > 0.8
-    assert by_name["longer_wins"].value + by_name["shorter_wins"].value == pytest.approx(1)
+    assert by_name["baseline.longer"].value + by_name["baseline.shorter"].value == pytest.approx(1)
     assert by_name["ceiling_agreement"].value is None
     assert "two judges" in by_name["ceiling_agreement"].reason
     assert "prompt" in by_name["pair_accuracy"].method
@@ -188,7 +190,9 @@ def test_a_trivial_rule_that_does_better_is_said_among_the_limits() -> None:
     data = examples("pairs", pairs())
     table = data.table.assign(left=np.where(data.table["judged"] > 0.5, "a b c", "a"), right="a b")
     longer_wins = replace(data, table=table)
-    found = validate(longer_wins, np.zeros(len(table)), np.zeros(len(table)), seed=0)
+    nothing = np.zeros((len(table), 1))
+    judged = from_examples(longer_wins, nothing, nothing, EnsembleConfig(size=1), table=pairs())
+    found = [*validate(longer_wins, nothing[:, 0], nothing[:, 0], seed=0), *validated(judged, seed=0).measurements]
     assert beaten_by(found) == [
         "On held-out items the rule 'longer is better' does as well or better (1.00 against 0.50)."
     ]

@@ -20,8 +20,8 @@ from restaudit.shown import number, plain
 
 OWN = ("validation.pair_accuracy", "validation.pearson")
 BESIDE = {
-    "validation.longer_wins": "longer wins", "validation.shorter_wins": "shorter wins",
-    "validation.longer_pearson": "number of words", "validation.ceiling_agreement": "people with each other",
+    "validation.baseline.longer": "longer wins", "validation.baseline.shorter": "shorter wins",
+    "validation.ceiling_agreement": "people with each other",
     "validation.ceiling_pearson": "people with each other",
 }  # fmt: skip
 NOT_SAID = "MISSING"

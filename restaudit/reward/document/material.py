@@ -81,27 +81,38 @@ def declarations_of(folder: Path) -> Path:
 def gather(folder: Path, where: Path) -> Material:
     """Read what there is about the reward of `folder` whose dossier lies in `where` (the folder, or its part).
 
-    Raises BadInput for a file that cannot be read or is about another reward.
+    What stands beside the run is about one of its rewards: for the others (a run may fit its reward again) it is left
+    out. Raises BadInput for a file that cannot be read or is about none of them.
     """
     files: dict[str, str] = {}
+    others = _other_digests(folder, where)
     facts = read_any(where)
     for name in (FILE, COMPUTE):
         if (where / name).is_file():
             files[_relative(where / name, folder)] = digest_file(where / name).sha256
     digest = str(facts.get("digest", ""))
     stress = _report(beside(folder) / STRESS, "findings", f"restaudit reward stress {folder}", folder, files)
+    if stress is not None and stress.get("reward_digest", digest) in others:
+        files.pop(_relative(beside(folder) / STRESS, folder))
+        stress = None
     if stress is not None and stress.get("reward_digest", digest) != digest:
         raise BadInput(f"{beside(folder) / STRESS}: about another reward than this one; stress this one")
     validations = {}
     for path in sorted((beside(folder) / VALIDATION).glob("*.json")):
         found = _report(path, "measurements", f"restaudit reward validate {folder}", folder, files)
         assert found is not None
+        if found.get("reward", {}).get("digest") in others:
+            files.pop(_relative(path, folder))
+            continue
         if found.get("reward", {}).get("digest") != digest:
             raise BadInput(f"{path}: about another reward than this one; remove it, or validate this one")
         validations[_relative(path, folder)] = found
     declared = None
     if (path := declarations_of(folder)).is_file():
         declared = read_declarations(path)
+        if declared.reward_digest in others:
+            declared = None
+    if declared is not None:
         about_this(declared, digest, path)
         files[_relative(path, folder)] = digest_file(path).sha256
     run = Run(folder) if (folder / "plan.json").is_file() else None
@@ -110,6 +121,13 @@ def gather(folder: Path, where: Path) -> Material:
         names += [f"{i}/{name}" for i in run.iterations() for name in ("measurements.json", "decision.json")]
         files |= {name: digest_file(folder / name).sha256 for name in names if (folder / name).is_file()}
     return Material(folder, facts, stress, validations, declared, run, files)
+
+
+def _other_digests(folder: Path, where: Path) -> frozenset[str]:
+    """Digests of a run's other rewards: the first one and those fitted again later."""
+    root = folder / "reward_model"
+    places = [root, *sorted(root.glob("g[0-9][0-9]"))] if (folder / "plan.json").is_file() else []
+    return frozenset(str(read_any(p).get("digest", "")) for p in places if p != where and (p / FILE).is_file())
 
 
 def _report(path: Path, needed: str, anew: str, folder: Path, files: dict[str, str]) -> dict[str, Any] | None:

@@ -78,9 +78,10 @@ def leakage(of: Material) -> Reading:
     if not found or "reason" in found:
         return Reading(absent=str((found or {}).get("reason", "the run did not look")))
     cells = tuple(
-        (split, number(o["exact"]), number(o["pairs"]), number(o["share"])) for split, o in sorted(found.items())
+        (split, number(o["exact"]), number(o["near"]), number(o["of"]), number(o["share"]))
+        for split, o in sorted(found.items())
     )
-    head = ("prompts of", "identical", "near-duplicate pairs", "share with one")
+    head = ("prompts of", "identical", "near-duplicates", "of", "share with either")
     return Reading(tables=(Table("Overlap with the reward's training data", head, cells),),
                    evidence=(of.evidence(REPORT, "reward_model"),))  # fmt: skip
 
