@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import pytest
 
 from restaudit import ledger
 from restaudit.console import Reporter
-from restaudit.errors import BadInput, VerificationFailed
+from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.override import override
 from restaudit.plan import resume
 from restaudit.record import Run
@@ -111,6 +115,53 @@ def test_a_crash_between_an_event_and_its_signature_is_mended_when_the_run_goes_
     resume(run, SILENT, signer)
     assert last.read_bytes() == whole
     verify(run)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from restaudit.seal.keys import load_private
+from restaudit.seal.signer import Signer
+from tests.evidence.runs import signed_run
+
+class Dies(Signer):
+    def sign(self, run, events):
+        if len(events) == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().sign(run, events)
+
+signed_run(Path(sys.argv[1]), Dies(load_private(Path(sys.argv[2]))))
+"""
+
+
+@pytest.mark.parametrize("after", [1, 3, 6, 9])
+def test_a_kill_between_an_event_and_its_signature_loses_nothing(
+    tmp_path: Path, pristine: Path, key_file: Path, signer: Signer, after: int
+) -> None:
+    run = tmp_path / "run"
+    words = [sys.executable, "-c", KILLED, str(run), str(key_file), str(after)]
+    done = subprocess.run(words, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(ledger.read(run)) == after
+    signed_run(run, signer)
+    assert verify(run).digest == verify(pristine).digest
+    assert names(run) == names(pristine)
+
+
+def test_a_disk_that_is_full_when_a_head_is_signed_is_a_clear_stop(
+    tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = signed_run(tmp_path / "run", signer, until="g00/i00/audit")
+
+    def full(_path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("restaudit.seal.signer.write_new", full)
+    with pytest.raises(RestauditError, match=r"\(No space left on device\).*restaudit resume"):
+        signed_run(run, signer)
+    monkeypatch.undo()
+    signed_run(run, signer)
+    assert verify(run).finished
 
 
 def test_in_an_unfinished_run_the_last_head_may_still_lack_its_signature(tmp_path: Path, signer: Signer) -> None:
