@@ -127,8 +127,10 @@ def _signed(signed: Signed, events: int) -> list[str]:
         )
     if signed.report_by is not None:
         since = events - 1 - (signed.report_at or 0)
+        other = (None, signed.report_by)  # without a signer in the plan, the key trusted is the report's
         lines.append(
             f"report: {signed.report_files} file(s) signed with key {signed.report_by}, for event {signed.report_at}"
+            + (", and that is NOT the key you trust" if signed.trusted and signed.signer not in other else "")
             + (f"; {since} event(s) came since" if since else "")
         )
         lines += [f"not covered by that signature: {printable(name)}" for name in signed.beside]

@@ -40,7 +40,7 @@ HIDES = (
     "embeddings), and the rendered report with its signature unless it was asked for.",
 )
 SHOWS = (
-    "Not hidden: the ledger with its times, host names and notices; the plan with the sealed configuration; ids, groups, "
+    "Not hidden: the ledger with its times, host names and notices; the sealed plan and configuration; ids, groups, "
     "families, sources and raters' pseudonyms (a prompt_id is an unsalted hash of the prompt: who guesses a prompt can "
     "confirm it); every number of every row (lengths, rewards, log-probabilities, ratings); names and reasons of "
     "measurements and gates, and of overrides.",

@@ -248,6 +248,8 @@ def test_a_report_is_bound_to_the_record(
     code, _, _ = restaudit("sign", reported, "--key", other_key)  # somebody else answers for the report as it is now
     assert code == 0
     assert verify(reported).signed.report_by == load_private(other_key).key_id
+    _, out, _ = restaudit("verify", reported, "--key", key_file.with_name("key.pub.pem"))
+    assert "for event 8, and that is NOT the key you trust" in out
 
 
 def test_a_report_of_another_run_is_refused(reported: Path, tmp_path: Path, signer: Signer, key_file: Path,
