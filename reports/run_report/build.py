@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from reports.document.model import Document
+from collections.abc import Callable, Mapping
+
+from reports.document.model import Document, Section
 from reports.run_report import about_it, behaviour, made_from, scores, verdict
 from reports.run_report.material import Material
 from restaudit.record import Run
+
+# In the report's order; the app shows the same sections on its pages.
+SECTIONS: Mapping[str, Callable[[Material], Section]] = {
+    "verdict": verdict.verdict,
+    "scores": scores.reward_and_human,
+    "bias": behaviour.bias,
+    "diversity": behaviour.diversity,
+    "capability": behaviour.capability,
+    "reward-model": made_from.reward_model,
+    "data": made_from.data,
+    "lineage": made_from.lineage_section,
+    "compute": about_it.took,
+    "methods": about_it.methods,
+    "integrity": about_it.integrity,
+}
 
 
 def run_report(run: Run) -> Document:
@@ -14,26 +31,12 @@ def run_report(run: Run) -> Document:
     Raises BadInput for a folder that cannot be read, VerificationFailed where a file it reads is not as recorded.
     """
     of = Material(run)
-    sections = (
-        verdict.verdict(of),
-        scores.reward_and_human(of),
-        behaviour.bias(of),
-        behaviour.diversity(of),
-        behaviour.capability(of),
-        made_from.reward_model(of),
-        made_from.data(of),
-        made_from.lineage_section(of),
-        about_it.took(of),
-        about_it.methods(of),
-        about_it.integrity(of),
-    )
     config = run.plan["config"]
-    subtitle = f"{config['loop']['preset']} on {config['policy']['model']}"
     return Document(
         kind="run",
         title=f"Audit report: {run.name}",
-        subtitle=subtitle,
+        subtitle=f"{config['loop']['preset']} on {config['policy']['model']}",
         banner=verdict.banner(of),
-        sections=sections,
+        sections=tuple(section(of) for section in SECTIONS.values()),
         heads=((run.name, of.records.head),),
     )

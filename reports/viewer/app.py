@@ -1,4 +1,4 @@
-"""The app's entry: where the runs are, and the pages. Loaded by Streamlit only."""
+"""The app's entry: where the runs are, the pages, and what stands above each of them. Loaded by Streamlit only."""
 
 from __future__ import annotations
 
@@ -9,35 +9,29 @@ from pathlib import Path
 
 import streamlit as st
 
-PAGES = Path(__file__).parent / "app_pages"
+from reports.viewer import frame
+from reports.viewer.pages import PAGES
+
 # A file of ours: Streamlit would fetch a named icon for the browser tab from a font server.
 ICON = Path(__file__).parent / "icon.svg"
-ROOT = "runs_root"
 
 
 def main(script: str) -> None:
     """Draw the chosen page; `script` is the file Streamlit was started with."""
     st.set_page_config(page_title="restaudit", page_icon=str(ICON), layout="wide")
-    st.session_state[ROOT] = str(runs_root(script, sys.argv, os.environ))
-    page = st.navigation(
-        [
-            st.Page(
-                PAGES / "runs.py",
-                title="Runs",
-                icon=":material/list:",
-                default=True,
-                help="Every run in the folder: its state, its steps and what the gates decided. Open one from here.",
-            ),
-            st.Page(
-                PAGES / "run.py",
-                title="Run",
-                icon=":material/monitoring:",
-                help="One run: decisions, reward against human score, every measurement, and samples side by side.",
-            ),
-        ],
-        position="top",
-    )
-    page.run()
+    st.session_state[frame.ROOT] = str(runs_root(script, sys.argv, os.environ))
+    groups: dict[str, list[st.Page]] = {}
+    about_a_run: dict[str, bool] = {}
+    for page in PAGES:
+        made = st.Page(page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help)
+        groups.setdefault(page.group, []).append(made)
+        about_a_run[page.title] = page.of_run
+    chosen = st.navigation(groups, position="sidebar")
+    if about_a_run[chosen.title]:
+        frame.above(chosen.title)
+    else:
+        st.title(chosen.title)
+    chosen.run()
 
 
 def runs_root(script: str, argv: Sequence[str], environ: Mapping[str, str]) -> Path:

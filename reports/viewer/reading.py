@@ -11,6 +11,9 @@ import pandas as pd
 import streamlit as st
 
 from reports import series
+from reports.document.model import Section
+from reports.run_report.build import SECTIONS
+from reports.run_report.material import Material
 from restaudit.gates import Decision
 from restaudit.record import Run, Summary, list_runs
 
@@ -76,3 +79,9 @@ def samples(run: Run, iteration: str) -> pd.DataFrame:
 def prompts(run: Run) -> dict[str, str]:
     """The audit prompts' texts by id."""
     return series.prompt_texts(run)
+
+
+@st.cache_data(ttl="60s", max_entries=RUNS, show_spinner="Reading the run", hash_funcs=AS_RUN)
+def section(run: Run, key: str) -> Section:
+    """A section of the run's report; read again after a minute, since a calibration or a stress test may be new."""
+    return SECTIONS[key](Material(run))

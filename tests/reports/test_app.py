@@ -11,10 +11,11 @@ from make_run import HOSTILE, State, make_run
 from streamlit.testing.v1 import AppTest
 
 from reports.viewer.app import runs_root
+from reports.viewer.pages import PAGES, PageOf
 from restaudit import record
 
 ROOT = Path(__file__).parents[2]
-RUN_PAGE = "reports/viewer/app_pages/run.py"
+PAGES_FOLDER = "reports/viewer/app_pages"
 
 
 def _app(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
@@ -22,8 +23,8 @@ def _app(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
 
 
-def _run_page(root: Path, monkeypatch: pytest.MonkeyPatch, name: str | None = None) -> AppTest:
-    at = _app(root, monkeypatch).switch_page(RUN_PAGE)
+def _run_page(root: Path, monkeypatch: pytest.MonkeyPatch, name: str | None = None, file: str = "run.py") -> AppTest:
+    at = _app(root, monkeypatch).switch_page(f"{PAGES_FOLDER}/{file}")
     if name is not None:
         at.query_params["run"] = name
     return at.run()
@@ -66,6 +67,22 @@ def test_every_run_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     charts = len(at.get("vega_lite_chart"))
     assert charts == {"broken": 0, "half": 0, "nulls": 2}.get(state, 3)
     assert bool(at.error) == (state in ("broken", "halted"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.file)
+def test_every_page_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: PageOf) -> None:
+    for state in get_args(State):
+        make_run(tmp_path / state, state)
+    at = _app(tmp_path, monkeypatch).switch_page(f"{PAGES_FOLDER}/{page.file}")
+    at.run()
+    for state in get_args(State) if page.of_run else ("healthy",):
+        if page.of_run:
+            at.selectbox(key="run").set_value(state).run()
+        assert not at.exception, (page.file, state, at.exception)
+        assert at.title[0].value == page.title
+        assert bool(at.error) or state not in ("broken",) or not page.of_run
+        markup = _shown_as_markup(at)
+        assert not any(text in markup for text in HOSTILE)
 
 
 def test_the_human_score_is_named_with_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +136,7 @@ def test_choosing_an_iteration_shows_its_gates(tmp_path: Path, monkeypatch: pyte
 
 def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run")
-    at = _run_page(tmp_path, monkeypatch)
+    at = _run_page(tmp_path, monkeypatch, file="samples.py")
     at.selectbox(key="prompt_run").set_value("audit001").run()
     assert not at.exception
     texts = [t.value for t in at.text]
@@ -132,7 +149,7 @@ def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monk
 
 def test_two_iterations_are_shown_for_the_same_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run")
-    at = _run_page(tmp_path, monkeypatch)
+    at = _run_page(tmp_path, monkeypatch, file="samples.py")
     at.selectbox(key="prompt_run").set_value("audit003").run()
     at.selectbox(key="left_run").set_value("g01/i01").run()
     texts = [t.value for t in at.text]
@@ -178,7 +195,7 @@ def test_a_file_that_went_missing_is_a_message_not_a_crash(
 ) -> None:
     target = make_run(tmp_path / "run") / missing
     shutil.rmtree(target) if target.is_dir() else target.unlink()
-    at = _run_page(tmp_path, monkeypatch)
+    at = _run_page(tmp_path, monkeypatch, file="samples.py" if missing.endswith(".parquet") else "run.py")
     assert not at.exception
     assert at.error or at.warning
     assert any(Path(missing).name in c.value for c in at.code)

@@ -1,65 +1,14 @@
-"""The page that shows one run: decisions, reward against human score, measurements, samples."""
+"""The page that shows one run in five minutes: decisions, reward against human score, what is not known."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from reports import series
-from reports.viewer import charts, reading, samples, tables, words
+from reports.viewer import blocks, charts, frame, reading, tables, words
+from reports.viewer.links import to
 from restaudit.headline import alarms, learned, refitted
-from restaudit.record import Run, Summary
-
-
-def _choose() -> Summary:
-    found = {s.path.name: s for s in reading.summaries(str(st.session_state["runs_root"]))}
-    if not found:
-        st.info("There is no run to show yet. The Runs page says how to make the first one.", title="No runs here yet")
-        st.stop()
-    if "run" not in st.session_state and "run" not in st.query_params:
-        st.switch_page(__file__, query_params={"run": next(iter(found))})
-    name = st.selectbox(
-        "Run",
-        list(found),
-        index=None,
-        key="run",
-        bind="query-params",
-        placeholder="Choose a run",
-        label_visibility="collapsed",
-        width=460,
-    )
-    # The address and the browser are not to be trusted with a path: only a name that was found is opened.
-    if name not in found:
-        st.info("The address names a run that is not in this folder. Choose one of the list.", title="No such run")
-        st.stop()
-    return found[name]
-
-
-def _header() -> Summary:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        summary = _choose()
-        look = words.state(summary.state)
-        st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
-        if summary.steps_planned:
-            st.caption(f"{summary.steps_done} of {summary.steps_planned} steps", width="content")
-        if summary.started:
-            st.text(f"started {summary.started[:16].replace('T', ' ')} UTC")
-    return summary
-
-
-def _problem(title: str, body: str, detail: str) -> None:
-    st.error(body, title=title)
-    st.code(detail, language=None, wrap_lines=True)
-
-
-def _overrides(run: Run) -> None:
-    for o in run.overrides():
-        st.warning(
-            "A gate of the sealed policy stopped this run, and a person let it go on.",
-            title="Overridden",
-            icon=":material/warning:",
-        )
-        st.text(f"{o.iteration}, {o.time[:16].replace('T', ' ')} UTC: {', '.join(o.gates)} said HALT")
-        st.text(f"Overridden by {o.by}: {o.reason}")
+from restaudit.record import Run
 
 
 def _decisions(view: reading.Overview, *, stopped: bool) -> None:
@@ -145,9 +94,14 @@ def _detail(run: Run, view: reading.Overview) -> None:
     tables.measurements(reading.measurements(run, chosen))
 
 
-def _show(summary: Summary) -> None:
-    run = Run(summary.path)
-    _overrides(run)
+def _rest(run: Run) -> None:
+    """Where to read on."""
+    with st.container(horizontal=True):
+        for file in ("divergence.py", "bias.py", "diversity.py", "samples.py", "documents.py", "evidence.py"):
+            to(file, run)
+
+
+def _show(run: Run) -> None:
     view = reading.overview(run)
     if not view.iterations:
         st.info("The charts appear after the base policy's audit.", title="Nothing has been measured yet")
@@ -156,25 +110,11 @@ def _show(summary: Summary) -> None:
     _decisions(view, stopped=run.halt is not None)
     _told(run, view)
     _picture(view)
+    _rest(run)
     _detail(run, view)
-    st.header("Samples side by side")
-    samples.side_by_side(run, view.iterations, view.human.name)
+    st.header("Not measured")
+    blocks.draw_block(reading.section(run, "verdict").blocks[-1], "not-measured")
 
 
-st.title("Run")
-chosen_run = _header()
-if chosen_run.problem is not None:
-    _problem(
-        "This run folder cannot be read",
-        "Nothing of it is shown, since nothing in it can be relied on.",
-        chosen_run.problem,
-    )
-else:
-    try:
-        _show(chosen_run)
-    except series.READ_ERRORS as error:
-        _problem(
-            "The rest of this run cannot be shown",
-            "A file that the ledger names is missing or damaged. `restaudit verify` names the first one.",
-            f"{type(error).__name__}: {error}",
-        )
+with frame.guarded():
+    _show(frame.chosen())

@@ -21,7 +21,6 @@ def _open(folders: list[str]) -> None:
     st.switch_page(PAGE, query_params={"run": folders[click.row]})
 
 
-st.title("Runs")
 root = str(st.session_state["runs_root"])
 found = reading.summaries(root)
 st.text(f"Folder: {root}")

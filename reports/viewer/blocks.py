@@ -1,0 +1,130 @@
+"""Blocks of the one document model as Streamlit elements: a page shows what the report shows, and no other figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from reports.document.model import Block, Chart, Facts, Paragraph, Passages, Section, Strip, Table, cited
+from reports.viewer import words
+from reports.viewer.charts import document_chart
+from restaudit.shown import plain
+
+MOST = 4000
+
+
+def draw(section: Section, *, but: Sequence[int] = ()) -> None:
+    """Every block of a section in order, but those at these positions."""
+    for number, block in enumerate(section.blocks):
+        if number not in but:
+            draw_block(block, f"{section.key}-{number}")
+
+
+def draw_block(block: Block, key: str) -> None:
+    """One block. All text of it is shown as text: never as Markdown or HTML."""
+    if isinstance(block, Paragraph):
+        _paragraph(block)
+    elif isinstance(block, Facts):
+        _facts(block, key)
+    elif isinstance(block, Table):
+        _table(block, key)
+    elif isinstance(block, Chart):
+        _chart(block, key)
+    elif isinstance(block, Strip):
+        _strip(block)
+    elif isinstance(block, Passages):
+        _passages(block)
+
+
+def _paragraph(block: Paragraph) -> None:
+    if block.kind == "warning":
+        with st.container(border=True):
+            st.text(plain(block.text, MOST))
+    else:
+        st.text(plain(block.text, MOST))
+
+
+def _facts(block: Facts, key: str) -> None:
+    if block.caption:
+        st.subheader(_md(block.caption))
+    rows = [{"": plain(f.label, MOST), " ": plain(f.value, MOST), "status": f.status or ""} for f in block.rows]
+    table = pd.DataFrame(rows)
+    if not table["status"].any():
+        table = table.drop(columns="status")
+    st.dataframe(table, hide_index=True, key=key, alt=block.caption or "Facts", row_height=36,
+                 column_config={"": st.column_config.TextColumn(width="medium"),
+                                " ": st.column_config.TextColumn(width="large")})  # fmt: skip
+
+
+def _table(block: Table, key: str) -> None:
+    with st.container(gap="xsmall"):
+        st.text(plain(block.caption, MOST))
+        _frame(block, key)
+        if block.note:
+            st.caption(_md(block.note))
+
+
+def _frame(block: Table, key: str) -> None:
+    columns = _unique(block.columns)
+    table = pd.DataFrame([[plain(c, MOST) for c in r.cells] for r in block.rows], columns=columns)
+    if any(cited(block)):
+        table["record"] = ["; ".join(dict.fromkeys(s.path for s in r.sources)) for r in block.rows]
+    prose = {columns[k]: st.column_config.TextColumn(width="large") for k in block.prose if k < len(columns)}
+    if table.empty:
+        st.caption("none")
+        return
+    st.dataframe(table, hide_index=True, key=key, alt=plain(block.caption, MOST), column_config=prose,
+                 height="content" if len(table) <= 15 else 420)  # fmt: skip
+
+
+def _chart(block: Chart, key: str) -> None:
+    st.text(plain(block.title, MOST))
+    if not any(line.points for line in block.lines):
+        st.caption("nothing was measured")
+    else:
+        st.altair_chart(document_chart(block), key=key, alt=plain(block.said, MOST))
+    with st.expander("The same figures as a table"):
+        _frame(block.table, f"{key}-figures")
+
+
+def _strip(block: Strip) -> None:
+    st.text(plain(block.caption, MOST))
+    with st.container(horizontal=True):
+        for k in block.looks:
+            known = k.verdict if k.verdict in words.VERDICTS else "unknown"
+            look = words.verdict(k.verdict)
+            st.badge(f"{_md(k.name)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
+
+
+def _passages(block: Passages) -> None:
+    st.text(plain(block.caption, MOST))
+    st.caption(_md(block.rule))
+    for row in block.rows:
+        st.text(plain(row.heading, MOST))
+        for column, title, text, note in zip(
+            st.columns(len(row.texts)), block.columns, row.texts, row.notes, strict=True
+        ):
+            with column.container(border=True):
+                st.caption(_md(title))
+                st.text(text or "(an empty text)")
+                st.caption(_md(note))
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Column names as a data frame needs them: text, and each once."""
+    found: list[str] = []
+    for name in names:
+        shown = plain(name, MOST) or " "
+        while shown in found:
+            shown += " "
+        found.append(shown)
+    return found
+
+
+def _md(text: str) -> str:
+    """Text for an element that reads Markdown: every mark escaped."""
+    from restaudit.shown import markdown_text
+
+    return markdown_text(text, MOST).replace(":", "\\:")
