@@ -10,11 +10,13 @@ from typing import Any
 
 from reports.document.html import MOST, passage
 from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.document.widths import widths
 from reports.drawing import drawn
 from restaudit.errors import BadInput
 from restaudit.shown import plain
 
 DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+PAGE = 265  # millimetres between the margins
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 Known = dict[tuple[str, str], int]
 
@@ -125,14 +127,20 @@ def _table(out: Any, table: Table, known: Known) -> None:
 
 def _rows(out: Any, columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw: bool = False) -> None:
     """A table; `raw` cells are shown as they are (they were made harmless before and keep their lines)."""
-    from docx.shared import Pt
+    from docx.shared import Mm, Pt
 
-    made = out.add_table(rows=1 + len(cells), cols=len(columns), style="Light Grid Accent 1")
-    made.autofit = True
-    for row, values in zip(made.rows, [columns, *cells], strict=True):
-        for cell, value in zip(row.cells, values, strict=True):
-            paragraph = cell.paragraphs[0]
-            paragraph.add_run(value if raw else _t(value)).font.size = Pt(8)
+    shown = [[value if raw and n else _t(value) for value in row] for n, row in enumerate([columns, *cells])]
+    shares = widths([[row[k] for row in shown] for k in range(len(columns))])[0]
+    wide = [Mm(PAGE * share / sum(shares)) for share in shares]
+    made = out.add_table(rows=len(shown), cols=len(columns), style="Table Grid")
+    made.autofit = False
+    for column, width in zip(made.columns, wide, strict=True):
+        column.width = width
+    for n, (row, values) in enumerate(zip(made.rows, shown, strict=True)):
+        for cell, value, width in zip(row.cells, values, wide, strict=True):
+            cell.width = width
+            run = cell.paragraphs[0].add_run(value)
+            run.font.size, run.bold = Pt(8), n == 0
     header = made.rows[0]._tr.get_or_add_trPr()
     header.append(header.makeelement(f"{{{header.nsmap['w']}}}tblHeader", {}))
 

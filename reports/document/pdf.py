@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from reports.document.as_json import as_json
@@ -16,6 +15,7 @@ from reports.document.chart import svg
 from reports.document.glyphs import drawable, font_folder
 from reports.document.html import MOST, SIGNS, TEMPLATES, passage
 from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.document.widths import DIGEST, MOST_WORD, widths
 from restaudit.errors import BadInput
 from restaudit.shown import plain
 
@@ -23,12 +23,7 @@ from restaudit.shown import plain
 DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 STANDARDS: Any = ["a-3a", "ua-1"]
 EVIDENCE = "document.json"
-MOST_WORD = 22
 MOST_WHOLE = 900  # texts up to this many characters are not parted over two pages
-# Points: a line of the page, a digest in its small type; ems: an average character; characters: room beside a column.
-LINE, DIGEST_POINTS, EM, PADDING = 504.0, 180.0, 0.62, 1.6
-SIZES = (7.0, 6.5, 6.0, 5.5)
-DIGEST = re.compile(r"[0-9a-f]{64}")
 MARKS = re.compile(r"([._/!=\-:@]|\w{20}(?=\w))")
 
 
@@ -115,41 +110,17 @@ def _table(block: Table, known: dict[tuple[str, str], int]) -> dict[str, Any]:
     cells = [[_t(c) for c in r.cells] for r in block.rows]
     marks = [numbers(r.sources, known) for r in block.rows]
     texts = [[c, *(row[k] for row in cells)] for k, c in enumerate(columns)]
-    widths, size = _widths([*texts, ["source", "[10]"]] if cite else texts)
+    shares, size = widths([*texts, ["source", "[10]"]] if cite else texts)
     return {
         "kind": "table",
         "caption": _t(block.caption),
         "note": _t(block.note),
         "columns": [_breakable(c) for c in columns],
-        "widths": widths,
+        "widths": shares,
         "size": size,
         "cited": cite,
         "rows": [{"cells": [_breakable(c) for c in row], "cites": n} for row, n in zip(cells, marks, strict=True)],
     }
-
-
-def _widths(columns: Sequence[Sequence[str]]) -> tuple[list[float], float]:
-    """Relative widths of a table's columns and its type size in points: every longest word fits, where it can.
-
-    What is left over goes to the columns with long texts.
-    """
-    least, room, size = [1.0], 0.0, SIZES[0]
-    for size in SIZES:
-        room = LINE / (EM * size)
-        least = [
-            max((_word_width(w, size) for c in cells for w in c.split()), default=1.0) + PADDING for cells in columns
-        ]
-        if sum(least) <= room:
-            break
-    lengths = [max((len(c) for c in cells), default=1) for cells in columns]
-    wanted = [max(min(n + PADDING, 12 + 3 * n**0.5) - w, 0.1) for n, w in zip(lengths, least, strict=True)]
-    spare = max(room - sum(least), 0.0) / sum(wanted)
-    return [round(w + spare * more, 2) for w, more in zip(least, wanted, strict=True)], size
-
-
-def _word_width(word: str, size: float) -> float:
-    """In characters of this type size; a digest is set in its own."""
-    return DIGEST_POINTS / (EM * size) if DIGEST.fullmatch(word) else float(min(len(word), MOST_WORD))
 
 
 def _breakable(text: str) -> str:
