@@ -1,0 +1,114 @@
+"""The app in a real browser: one server on fabricated runs, one Chromium, closed when the tests are over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reports.make_run import make_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+REQUIRED = os.environ.get("RESTAUDIT_BROWSER") == "required"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        why = "no Chromium here: apt-get install -y chromium"
+        if REQUIRED:
+            pytest.fail(why)
+        pytest.skip(why)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        found = p.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("browser") / "runs"
+    for state in ("healthy", "halted", "broken"):
+        make_run(root / state, state)
+    return root
+
+
+@pytest.fixture(scope="session")
+def address(runs: Path) -> Iterator[str]:
+    """The app's address; the process is gone when the tests are."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    log = (runs.parent / "ui.log").open("wb")
+    command = [sys.executable, "-m", "restaudit.cli", "ui", str(runs), "--port", str(port)]
+    server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait(f"http://127.0.0.1:{port}", server, runs.parent / "ui.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        log.close()
+
+
+def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            pytest.fail(f"the app ended at once: {log.read_text()}")
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.25)
+    pytest.fail(f"the app did not start: {log.read_text()}")
+
+
+class Visit:
+    """One tab, with everything its console said."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page, self.address = page, address
+        self.errors: list[str] = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda e: self.errors.append(str(e)))
+
+    def _said(self, message: Any) -> None:
+        # Opened below its root, Streamlit first looks for itself beside the page, then at the root.
+        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def open(self, path: str, run: str | None = "healthy") -> Any:
+        """Go to a page and wait until Streamlit has drawn it."""
+        self.page.goto(f"{self.address}/{path}" + (f"?run={run}" if run else ""))
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until the script has run to its end."""
+        self.page.wait_for_selector("[data-testid=stApp]", timeout=60_000)
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
+        self.page.wait_for_timeout(250)
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    yield Visit(context.new_page(), address)
+    context.close()
