@@ -3,7 +3,7 @@
 # PYTHON   the interpreter that .venv is made from (3.11 or newer)
 # WORKERS  pytest processes
 # BENCHMARKS  which of benchmarks/ `make bench` runs
-# RUNS     where `make ui` looks for runs
+# RUNS     where `make ui` and `make pictures` look for runs; RUN the one to show
 
 PYTHON  ?= python3
 WORKERS ?= 2
@@ -16,10 +16,10 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ui bench clean
+.PHONY: help demo test lint ui pictures bench clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## install into .venv, then train and audit a small model on this machine (minutes)
 	$(BIN)/restaudit demo
@@ -35,6 +35,9 @@ lint: .venv/.test ## check style, types and imports only
 
 ui: .venv/.demo ## open the app on the runs under RUNS
 	$(BIN)/restaudit ui $(RUNS)
+
+pictures: .venv/.test ## take pictures of the app's pages on RUNS/RUN (needs Debian's chromium)
+	$(BIN)/python tools/screenshots.py $(RUNS) $(RUN)
 
 bench: .venv/.bench ## run every benchmark and print its ratios (many minutes)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done

@@ -60,7 +60,7 @@ def _facts(block: Facts, key: str) -> None:
 
 def _table(block: Table, key: str) -> None:
     with st.container(gap="xsmall"):
-        st.text(plain(block.caption, MOST))
+        _title(block.caption)
         _frame(block, key)
         if block.note:
             st.caption(_md(block.note))
@@ -80,7 +80,7 @@ def _frame(block: Table, key: str) -> None:
 
 
 def _chart(block: Chart, key: str) -> None:
-    st.text(plain(block.title, MOST))
+    _title(block.title)
     if not any(line.points for line in block.lines):
         st.caption("nothing was measured")
     else:
@@ -90,7 +90,7 @@ def _chart(block: Chart, key: str) -> None:
 
 
 def _strip(block: Strip) -> None:
-    st.text(plain(block.caption, MOST))
+    _title(block.caption)
     with st.container(horizontal=True):
         for k in block.looks:
             known = k.verdict if k.verdict in words.VERDICTS else "unknown"
@@ -99,7 +99,7 @@ def _strip(block: Strip) -> None:
 
 
 def _passages(block: Passages) -> None:
-    st.text(plain(block.caption, MOST))
+    _title(block.caption)
     st.caption(_md(block.rule))
     for row in block.rows:
         st.text(plain(row.heading, MOST))
@@ -110,6 +110,11 @@ def _passages(block: Passages) -> None:
                 st.caption(_md(title))
                 st.text(text or "(an empty text)")
                 st.caption(_md(note))
+
+
+def _title(text: str) -> None:
+    """The title of a table, chart or group of texts."""
+    st.markdown(f"**{_md(text)}**" if text.strip() else "")
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -22,6 +22,9 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
             known = d.verdict if d.verdict in words.VERDICTS else "unknown"
             st.badge(f"{series.short_name(d.iteration)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
     last = view.decisions[-1]
+    for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
+        if named := [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]:
+            st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(named)}")
     if last.verdict == "HALT" and stopped:
         which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
         st.error(
