@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import streamlit as st
 
-from reports.viewer import frame, reading, samples
+from reports.viewer import frame
+from reports.viewer.samples import address
+from reports.viewer.samples.browse import browse
+from reports.viewer.samples.places import places
+from reports.viewer.samples.prompt import ACROSS, VIEW, one_prompt
+
+VIEWS = ["search", ACROSS]
 
 with frame.guarded():
     run = frame.chosen()
-    view = reading.overview(run)
-    if not view.iterations:
+    if not places(run):
         st.info("Samples appear after the base policy's audit.", title="Nothing has been audited yet")
         st.stop()
-    st.header("Samples side by side")
-    samples.side_by_side(run, view.iterations, view.human.name)
+    frame.whose_score(run)
+    address.choices(VIEW, VIEWS, str, "view")
+    view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key=VIEW, bind="query-params",
+                                format_func=lambda v: v[:1].upper() + v[1:], label_visibility="collapsed")  # fmt: skip
+    if view == ACROSS:
+        one_prompt(run)
+    else:
+        browse(run)

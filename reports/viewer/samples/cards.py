@@ -1,0 +1,117 @@
+"""One sample as a card: its prompt, its text as text, its scores, and whether it was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from reports import series
+from reports.run_report.tables import figure
+from reports.viewer.reading import AS_RUN
+from reports.viewer.samples.places import Place
+from reports.viewer.samples.rows import Sample
+from reports.viewer.samples.words import multiline, one_line
+from reports.why import why_lines
+from restaudit.errors import BadInput
+from restaudit.record import Run
+
+WHY = "why"
+MOST_PROMPT = 300
+ANSWERS = 256
+
+
+def card(run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[str], None]) -> None:
+    """A sample of a list; `across` opens its prompt across iterations."""
+    with st.container(border=True, gap="xsmall"):
+        st.text(f"Prompt: {one_line(prompt, MOST_PROMPT)}")
+        body(sample, sample.text)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _badges(sample)
+            st.button(
+                "Across iterations" if place.kind == "audit" else "Across Grow sets",
+                icon=":material/compare:",
+                key=f"across_{sample.position}",
+                type="tertiary",
+                on_click=across,
+                args=(sample.prompt_id,),
+            )
+            if place.kind == "grow":
+                st.button("Why was this trained on?" if any(k for _, k in sample.kept) else "Why was it left out?",
+                          key=f"why_{sample.position}", type="tertiary", icon=":material/help:",
+                          on_click=_ask, args=(sample.sample_id,))  # fmt: skip
+        if st.query_params.get(WHY) == sample.sample_id:
+            answer(run, sample.sample_id)
+
+
+def body(sample: Sample, text: str) -> None:
+    """The text of a sample and its scores; never read as Markdown or HTML."""
+    with st.container(border=False, gap="xsmall"):
+        if sample.text.strip():
+            st.text(multiline(text))
+        else:
+            st.caption("(an empty text)")
+        st.caption(scores(sample))
+        st.text(" · ".join([one_line(sample.sample_id, 80), *([one_line(sample.group, 40)] if sample.group else [])]))
+
+
+def scores(sample: Sample) -> str:
+    """What is known of a sample in one line."""
+    parts = [f"reward {_score(sample.reward)} ({_known(sample.reward_01, '.2f')} on 0..1)"]
+    if math.isfinite(sample.spread):
+        parts.append(f"ensemble spread {sample.spread:.2f}")
+    parts += [f"human score {_score(sample.human)}", f"{sample.tokens} tokens"]
+    if math.isfinite(sample.kl):
+        parts.append(f"KL {sample.kl:.2f}")
+    return " · ".join(parts)
+
+
+def answer(run: Run, sample: str) -> None:
+    """Why a sample of a Grow set was or was not trained on; a name that no Grow set has is a message."""
+    with st.container(border=True, gap="xsmall"):
+        try:
+            lines = why(run, sample)
+        except BadInput as e:
+            st.info("No Grow set of this run has such a sample.", icon=":material/link_off:")
+            st.text(one_line(str(e).removeprefix(f"{run.path}: "), 600))
+            return
+        for line in lines:
+            st.text(one_line(line, 600))
+
+
+@st.cache_data(max_entries=ANSWERS, show_spinner="Looking for the reasons", hash_funcs=AS_RUN)
+def why(run: Run, sample: str) -> list[str]:
+    """What `reports.why` says of a sample, from the sealed rule and the recorded rewards."""
+    return why_lines(run, sample)
+
+
+def _ask(sample: str) -> None:
+    st.query_params[WHY] = sample
+
+
+def _badges(sample: Sample) -> None:
+    if sample.origin == "reference":
+        st.badge("written by a person", icon=":material/person:", color="blue")
+    for step, kept in sample.kept:
+        name = series.short_name(step)
+        if kept:
+            st.badge(f"trained on in {name}", icon=":material/check:", color="green")
+        else:
+            st.badge(f"left out of {name}", icon=":material/remove:", color="gray")
+    if not sample.finished:
+        st.badge("cut off at the full length", icon=":material/content_cut:", color="orange")
+
+
+def _score(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−") if math.isfinite(value) else "not known"
+
+
+def _known(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "not known"
+
+
+def mean(values: Sequence[float]) -> str:
+    """The mean of what is known, "–" where nothing is."""
+    known = [v for v in values if math.isfinite(v)]
+    return figure(sum(known) / len(known)) if known else "–"

@@ -1,0 +1,153 @@
+"""One prompt: what every iteration answered in numbers, and two of them side by side with the words that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import pandas as pd
+import streamlit as st
+
+from reports.viewer import frame
+from reports.viewer.samples import address
+from reports.viewer.samples.cards import body, mean
+from reports.viewer.samples.places import Place, places
+from reports.viewer.samples.query import Query, matching
+from reports.viewer.samples.rows import Sample, prompt_names, prompt_texts, samples
+from reports.viewer.samples.tables import recorded
+from reports.viewer.samples.words import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line
+from restaudit.errors import RestauditError
+from restaudit.record import Run
+
+FIRST, MOST_PAIRS = 4, 24
+MOST_PROMPTS = 2000
+PROMPT, PICK, VIEW, ACROSS = "prompt", "prompt_pick", "view", "one prompt"
+
+
+@st.fragment
+def one_prompt(run: Run) -> None:
+    """Choose two places and a prompt; every sample is shown as text, never as Markdown or HTML."""
+    with frame.guarded():
+        found = places(run)
+        columns = st.columns([1, 1, 3])
+        same = [p for p in found if p.kind == found[0].kind]
+        with columns[0]:
+            left = _place("Left", found, same[0], "left")
+        with columns[1]:
+            right = _place("Right", found, same[-1], "right")
+        for place in (left, right):
+            recorded(run, place.file)
+        ids = sorted({*prompt_names(run, left), *prompt_names(run, right)})
+        if not ids:
+            st.info("Neither of the two has samples.")
+            return
+        with columns[2]:
+            prompt, texts = _prompt(run, left, ids)
+        st.text(multiline(texts.get(prompt, prompt)))
+        _numbers(run, [p for p in found if p.kind == left.kind], prompt)
+        _pairs(run, (left, right), prompt)
+
+
+def show_across(run: Run, place: Place, prompt: str) -> None:
+    """A callback that opens a prompt: the first place of its kind against the one it was seen in."""
+    same = [p.name for p in places(run) if p.kind == place.kind]
+    st.session_state["left"], st.session_state["right"] = same[0], place.name if place.name != same[0] else same[-1]
+    st.session_state[VIEW] = ACROSS
+    st.query_params[PROMPT] = prompt
+    st.rerun()
+
+
+def prompts_of(run: Run, place: Place, ids: tuple[str, ...]) -> dict[str, str]:
+    """The prompts' texts; where they cannot be read, a message, and none."""
+    try:
+        recorded(run, place.prompts)
+        return prompt_texts(run, place, ids)
+    except RestauditError as e:
+        st.warning("The prompts' texts cannot be read; prompts are shown by their identity.")
+        st.code(one_line(str(e), 600), language=None, wrap_lines=True)
+        return {}
+
+
+def _place(label: str, found: Sequence[Place], default: Place, key: str) -> Place:
+    names, titles = [p.name for p in found], {p.name: p.title for p in found}
+    address.choices(key, names, lambda n: titles.get(n, n), label.lower())
+    chosen = st.selectbox(label, names, index=names.index(default.name), key=key, bind="query-params",
+                          format_func=lambda n: titles.get(n, n))  # fmt: skip
+    return next((p for p in found if p.name == chosen), default)
+
+
+def _prompt(run: Run, place: Place, ids: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The chosen prompt; its name is in the address, and not its text."""
+    asked = st.query_params.get(PROMPT)
+    offered = list(ids[:MOST_PROMPTS])
+    if asked in ids:
+        offered = list(dict.fromkeys([*offered, str(asked)]))
+        st.session_state[PICK] = asked
+    elif asked is not None:
+        address.unknown("prompt", asked)
+    texts = prompts_of(run, place, tuple(offered))
+    chosen = st.selectbox("Prompt", offered, key=PICK, filter_mode="contains", on_change=_write_prompt,
+                          format_func=lambda i: one_line(texts.get(str(i), str(i)), 160))  # fmt: skip
+    if len(ids) > MOST_PROMPTS:
+        st.caption(f"The first {MOST_PROMPTS:,} of {len(ids):,} prompts; the others open from the search.")
+    return (chosen if chosen in offered else offered[0]), texts
+
+
+def _write_prompt() -> None:
+    st.query_params[PROMPT] = st.session_state[PICK]
+
+
+def _numbers(run: Run, found: Sequence[Place], prompt: str) -> None:
+    rows = []
+    for place in found:
+        mine = _samples(run, place, prompt)
+        if mine:
+            rows.append({
+                "where": place.title, "samples": len(mine), "reward": mean([s.reward for s in mine]),
+                "ensemble spread": mean([s.spread for s in mine]), "human score": mean([s.human for s in mine]),
+                "tokens": mean([float(s.tokens) for s in mine]), "KL": mean([s.kl for s in mine]),
+            })  # fmt: skip
+    table = pd.DataFrame(rows)
+    st.caption("Means over this prompt's samples; “–” where nothing is known.")
+    st.dataframe(table, hide_index=True, key="prompt_numbers", alt="This prompt in every iteration: mean scores",
+                 height="content" if len(rows) <= 8 else 320)  # fmt: skip
+
+
+def _pairs(run: Run, sides: tuple[Place, Place], prompt: str) -> None:
+    mark = st.toggle("Mark the words that differ", key="marks", value=True, bind="query-params")
+    if mark:
+        st.caption(f"{OPEN}{GONE}only on the left{GONE}{SHUT} · {OPEN}{ADDED}only on the right{ADDED}{SHUT}; samples "
+                   "are put side by side in the order of their names.")  # fmt: skip
+    tables = [_samples(run, place, prompt) for place in sides]
+    for column, place, mine in zip(st.columns(2), sides, tables, strict=True):
+        with column:
+            st.subheader(place.title[:1].upper() + place.title[1:])
+            if not mine:
+                st.info("No sample of this prompt.")
+    pairs = list(zip_longest(*tables))
+    for pair in pairs[:FIRST]:
+        _pair(pair, mark=mark)
+    if len(pairs) > FIRST:
+        with st.expander(f"{len(pairs) - FIRST} more of {len(pairs)} samples"):
+            for pair in pairs[FIRST:MOST_PAIRS]:
+                _pair(pair, mark=mark)
+            if len(pairs) > MOST_PAIRS:
+                st.caption(f"{len(pairs) - MOST_PAIRS} more are not shown here.")
+
+
+def _pair(pair: tuple[Sample | None, ...], *, mark: bool) -> None:
+    left, right = pair
+    shown = marked(left.text, right.text) if mark and left and right else ""
+    for column, sample, k in zip(st.columns(2), pair, (0, 1), strict=True):
+        with column:
+            if sample is not None:
+                with st.container(border=True, height="stretch", gap="xsmall"):
+                    body(sample, shown[k] if isinstance(shown, tuple) else sample.text)
+    if isinstance(shown, str) and shown:
+        st.caption(shown)
+
+
+def _samples(run: Run, place: Place, prompt: str) -> list[Sample]:
+    recorded(run, place.file)
+    positions = matching(run, place, Query(prompt=prompt))
+    return sorted(samples(run, place, tuple(int(p) for p in positions)), key=lambda s: s.sample_id)

@@ -1,0 +1,175 @@
+"""Which samples of a place are shown and in which order: row numbers, found without holding the texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from reports.viewer.reading import AS_RUN
+from reports.viewer.samples.places import Place
+from reports.viewer.samples.tables import batches, numbers, recorded
+from restaudit.record import Run, with_ratings
+
+Human = Literal["any", "known", "not known"]
+Flag = Literal["empty", "cut off", "same text twice"]
+FLAGS: tuple[Flag, ...] = ("empty", "cut off", "same text twice")
+SORTS = {
+    "as recorded": None, "highest reward": "-reward", "lowest reward": "reward", "highest human score": "-human",
+    "lowest human score": "human", "widest ensemble": "-reward_spread", "longest": "-n_tokens", "shortest": "n_tokens",
+    "same text together": "same",
+}  # fmt: skip
+NO_GROUP = "(no group)"
+LISTS, PASSES = 16, 8
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to show. `kept` is an Improve step ("g01/i02"), with "not " in front for what it left out."""
+
+    text: str = ""
+    reward: tuple[float | None, float | None] = (None, None)
+    human: Human = "any"
+    human_range: tuple[float | None, float | None] = (None, None)
+    group: str | None = None
+    kept: str | None = None
+    flags: tuple[Flag, ...] = ()
+    prompt: str | None = None
+    sort: str = "as recorded"
+
+    @property
+    def sort_column(self) -> str | None:
+        """The column that the order comes from, with "-" in front for the highest first."""
+        return SORTS[self.sort]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the filters offer: rows, the groups, and the range of the reward."""
+
+    rows: int
+    groups: tuple[str, ...]
+    reward: tuple[float, float]
+
+
+@st.cache_data(max_entries=PASSES * 8, show_spinner=False, hash_funcs=AS_RUN)
+def facts(run: Run, place: Place) -> Facts:
+    """The small facts of a place, in one pass over two columns."""
+    rows, groups, low, high = 0, set[str](), np.inf, -np.inf
+    for _, batch in batches(recorded(run, place.file), ("reward", "group")):
+        rows += batch.num_rows
+        groups |= {NO_GROUP if g is None else str(g) for g in pc.unique(batch.column("group")).to_pylist()}
+        reward = numbers(batch, "reward")
+        if np.isfinite(reward).any():
+            low, high = min(low, float(np.nanmin(reward))), max(high, float(np.nanmax(reward)))
+    return Facts(rows, tuple(sorted(groups)), (float(low), float(high)))
+
+
+@st.cache_data(max_entries=LISTS, show_spinner="Searching the samples", hash_funcs=AS_RUN)
+def matching(run: Run, place: Place, query: Query) -> Numbers:
+    """The numbers of the rows that a query names, in its order."""
+    kept = _kept(run, query.kept)
+    ratings = run.ratings(place.name) if place.kind == "audit" else None
+    same = _same(run, place) if "same text twice" in query.flags or query.sort_column == "same" else None
+    sort = (query.sort_column or "").lstrip("-")
+    found: list[Numbers] = []
+    keys: list[Numbers] = []
+    for first, batch in batches(recorded(run, place.file), _columns(query, rated=ratings is not None)):
+        if ratings is not None and "human" in batch.schema.names:
+            batch = _rated(batch, ratings)
+        here = _mask(batch, query, kept)
+        if same is not None and "same text twice" in query.flags:
+            here &= same[0][first : first + batch.num_rows] > 1
+        rows = np.flatnonzero(here)
+        found.append((rows + first).astype(np.int32))
+        if sort and sort != "same":
+            keys.append(numbers(batch, sort)[rows])
+    positions = np.concatenate(found) if found else np.empty(0, dtype=np.int32)
+    if sort == "same" and same is not None:
+        return positions[np.lexsort((same[1][positions], -same[0][positions]))]
+    if keys:
+        key = np.concatenate(keys)
+        positions = positions[np.argsort(-key if str(query.sort_column).startswith("-") else key, kind="stable")]
+    return positions
+
+
+def _columns(query: Query, *, rated: bool) -> list[str]:
+    """The columns that a query needs; the texts only where it looks into them."""
+    sort = (query.sort_column or "").lstrip("-")
+    by_human = query.human != "any" or query.human_range != (None, None) or sort == "human"
+    needed = {
+        "text": bool(query.text) or "empty" in query.flags,
+        "reward": query.reward != (None, None) or sort == "reward",
+        "reward_spread": sort == "reward_spread",
+        "n_tokens": sort == "n_tokens",
+        "human": by_human,
+        "group": query.group is not None,
+        "finished": "cut off" in query.flags,
+        "prompt_id": query.prompt is not None,
+        "sample_id": query.kept is not None or (by_human and rated),
+    }
+    # A table has to be walked through by some column, and this one is the smallest.
+    return [name for name, wanted in needed.items() if wanted] or ["finished"]
+
+
+def _mask(batch: pa.RecordBatch, query: Query, kept: pa.Array | None) -> Numbers:
+    here = np.ones(batch.num_rows, dtype=bool)
+    if query.text:
+        here &= _true(pc.match_substring(batch.column("text"), query.text, ignore_case=True))
+    if "empty" in query.flags:
+        here &= _true(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column("text"))), 0), otherwise=True)
+    if "cut off" in query.flags:
+        here &= ~_true(batch.column("finished"), otherwise=True)
+    if query.prompt is not None:
+        here &= _true(pc.equal(batch.column("prompt_id"), query.prompt))
+    if query.group is not None:
+        group = batch.column("group")
+        here &= _true(pc.is_null(group) if query.group == NO_GROUP else pc.equal(group, query.group))
+    if kept is not None:
+        inside = _true(pc.is_in(batch.column("sample_id"), value_set=kept))
+        here &= ~inside if str(query.kept).startswith("not ") else inside
+    for name, (low, high) in (("reward", query.reward), ("human", query.human_range)):
+        if low is not None or high is not None:
+            value = numbers(batch, name)
+            here &= (value >= (-np.inf if low is None else low)) & (value <= (np.inf if high is None else high))
+    if query.human != "any":
+        here &= np.isfinite(numbers(batch, "human")) == (query.human == "known")
+    return here
+
+
+def _true(found: pa.Array, *, otherwise: bool = False) -> Numbers:
+    return np.asarray(pc.fill_null(found, otherwise).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _kept(run: Run, kept: str | None) -> pa.Array | None:
+    """The names of the rows that an Improve step trained on."""
+    if kept is None:
+        return None
+    table = recorded(run, f"{kept.removeprefix('not ')}/kept.parquet")
+    parts = [b.column("sample_id") for _, b in batches(table, ("sample_id",))]
+    return pa.concat_arrays(parts) if parts else pa.array([], type=pa.large_string())
+
+
+def _rated(batch: pa.RecordBatch, ratings: pd.DataFrame) -> pa.RecordBatch:
+    """With people's ratings as the human score, as `Run.audit` has it."""
+    human = with_ratings(batch.select(["sample_id"]).to_pandas(), ratings)["human"]
+    place = batch.schema.get_field_index("human")
+    return batch.set_column(place, "human", pa.array(human.to_numpy(dtype="float64")))
+
+
+@st.cache_data(max_entries=PASSES, show_spinner="Looking for equal texts", hash_funcs=AS_RUN)
+def _same(run: Run, place: Place) -> tuple[Numbers, Numbers]:
+    """Of every row, how many rows have its text, and a number that equal texts share."""
+    parts = []
+    for _, batch in batches(recorded(run, place.file), ("text",)):
+        texts = pc.fill_null(batch.column("text"), "").cast(pa.large_binary()).to_pylist()
+        parts.append(np.fromiter((hash(t) for t in texts), dtype=np.int64, count=len(texts)))
+    hashes = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    return counts[which].astype(np.int32), which.astype(np.int32)

@@ -1,0 +1,57 @@
+"""Texts made fit to be shown as text, and where two of them differ, word by word."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from restaudit.record import printable
+
+MOST = 20_000
+MOST_WORDS = 800
+# Under this share of words in common, marks would cover nearly everything and say nothing.
+LEAST_SHARED = 0.25
+OPEN, SHUT = "⟦", "⟧"
+ADDED, GONE = "+", "−"
+
+
+def multiline(text: str, most: int = MOST) -> str:
+    """Text of any origin with its lines and tabs; every other control, reordering or invisible mark becomes U+FFFD."""
+    shown = "".join(part if part in "\r\n\t" else printable(part) for part in re.split(r"([\r\n\t])", text[:most]))
+    return shown if len(text) <= most else f"{shown} […] ({len(text) - most:,} more characters)"
+
+
+def one_line(text: str, most: int) -> str:
+    """Text on one line, cut at the end."""
+    line = printable(" ".join(text[: 4 * most].split()))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def marked(left: str, right: str) -> tuple[str, str] | str:
+    """Both texts with marks around the words that the other lacks, or a sentence that says why there are none."""
+    if OPEN in left + right or SHUT in left + right:
+        return f"No marks: a text has the characters {OPEN} or {SHUT} itself."
+    if left == right:
+        return "Both texts are the same."
+    a, b = re.findall(r"\S+", left), re.findall(r"\S+", right)
+    if not a or not b:
+        return "No marks: a text is empty."
+    if max(len(a), len(b)) > MOST_WORDS:
+        return f"No marks: a text has more than {MOST_WORDS} words."
+    matcher = difflib.SequenceMatcher(None, a, b)
+    if matcher.ratio() < LEAST_SHARED:
+        return f"No marks: the texts share {matcher.ratio():.0%} of their words in this order."
+    gone = [(i, j) for tag, i, j, _, _ in matcher.get_opcodes() if tag != "equal" and j > i]
+    added = [(i, j) for tag, _, _, i, j in matcher.get_opcodes() if tag != "equal" and j > i]
+    return _with_marks(left, gone, GONE), _with_marks(right, added, ADDED)
+
+
+def _with_marks(text: str, spans: list[tuple[int, int]], sign: str) -> str:
+    """The text as it is, with a mark around every run of these words."""
+    words = list(re.finditer(r"\S+", text))
+    shown, at = [], 0
+    for first, after in spans:
+        start, end = words[first].start(), words[after - 1].end()
+        shown += [text[at:start], f"{OPEN}{sign}{text[start:end]}{sign}{SHUT}"]
+        at = end
+    return "".join([*shown, text[at:]])
