@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from restaudit.record import Run
 
 SCALE = re.compile(r"(-?\d+)\s*(?:-|\.\.|:|to)\s*(-?\d+)")
+OPTIONS = ("iterations", "n", "raters", "instructions", "dimension", "scale", "halves", "checks", "anchors", "seed")
 SAMPLES, RATERS, DIMENSION, SCALE_DEFAULT = 60, 2, "quality", (1, 7)
 
 
@@ -96,8 +97,8 @@ def export(
     if free and name in {t.name for t in task_sets(folder)}:
         tasks = load_tasks(folder, str(name))
     else:
-        arguments = _arguments(record, options)
-        name = name or "set-" + sha256(repr(sorted(arguments.items())).encode()).hexdigest()[:8]
+        arguments = draw_arguments(record, options)
+        name = name or set_name(arguments)
         tasks = draw_tasks(folder, name=name, **arguments)
     place = out or Path(f"{tasks.name}-{format.value}{_suffix(format)}")
     written = export_tasks(folder, tasks.name, format=format.value, out=place)
@@ -160,10 +161,19 @@ def status(folder: Folder) -> None:
             typer.echo(_rater_line(one))
 
 
-def _arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What to draw: the options, else what the run's own configuration says of people, else the defaults."""
+def set_name(arguments: Mapping[str, Any]) -> str:
+    """The name of a set that nobody named: the same draw, the same name."""
+    return "set-" + sha256(repr(sorted(arguments.items())).encode()).hexdigest()[:8]
+
+
+def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to draw: the options, else what the run's own configuration says of people, else the defaults.
+
+    `given` has the options of `restaudit rate export` by name; one that is missing is None.
+    """
     from restaudit.steps import seed_of
 
+    given = dict.fromkeys(OPTIONS) | dict(given)
     config = record.plan["config"]
     human = config.get("human") or {}
     people = human if human.get("kind") == "people" else {}

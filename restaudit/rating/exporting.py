@@ -24,7 +24,7 @@ def export_tasks(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
     if plain(out).is_dir():
         raise BadInput(f"{out}: is a folder; name a file, for example {out / f'{name}{layout.suffix}'}")
     place, record = out.resolve(), Path(run).resolve()
-    own = place.name.startswith(("key-", "tasks-", "ratings", "raters"))
+    own = place.name.startswith(("key-", "tasks-", "ratings", "raters", "desk"))
     if place.is_relative_to(record) and (own or place.parent != record / FOLDER):
         raise BadInput(f"{out}: lies in the run folder, which holds the record; write it elsewhere")
     files = {out: layout.write(sheet), out.with_name(f"{out.name}.instructions.txt"): sheet.instructions + "\n"}

@@ -71,14 +71,35 @@ def write_text(path: Path, text: str) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add one line and fsync; a last line that a crash cut off is taken away. Call it with the folder locked."""
+    plain(path)
+    try:
+        with path.open("a+b") as f:
+            f.seek(0)
+            whole = f.read().rfind(b"\n") + 1
+            f.truncate(whole)
+            f.write(line.encode("utf-8") + b"\n")
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Nobody else reads and writes the ratings meanwhile."""
+def locked(folder: Path, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Nobody else reads and writes the ratings meanwhile. Raises BadInput after `patience` seconds of waiting."""
     from filelock import FileLock, Timeout
 
     path = plain(folder / LOCK)
     try:
-        with FileLock(path, timeout=PATIENCE):
-            yield
+        lock = FileLock(path, timeout=patience)
+        lock.acquire()
     except Timeout:
-        raise BadInput(f"{folder}: another import has held {path.name} for {PATIENCE:.0f} s; try again later") from None
+        raise BadInput(f"{folder}: another import has held {path.name} for {patience:.0f} s; try again later") from None
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -91,6 +91,22 @@ def import_ratings(
     return _report(book, layout.name, reading, [*old, *new], new, known)
 
 
+def take_vote(run: Path, book: Book, vote: Vote, *, source: str, patience: float) -> Row:
+    """Add one vote by the rules of `import_ratings`, and return it as it is stored.
+
+    Raises RatingsRefused with the reasons; BadInput where the ratings stay locked for `patience` seconds.
+    """
+    folder = desk(run)
+    with locked(folder, patience=patience):
+        old = read_rows(folder)
+        rows, _, wrong = _checked([vote], book, old, rater=None, timed=True, skip_known=False)
+        if wrong:
+            raise RatingsRefused(folder, wrong, 1)
+        new = [r | {"source": source, "file_sha256": None, "imported_at": iso(datetime.now(UTC))} for r in rows]
+        add_rows(folder, old, new)
+    return new[0]
+
+
 def _checked(
     votes: Sequence[Vote], book: Book, old: Sequence[Row], *, rater: str | None, timed: bool, skip_known: bool
 ) -> tuple[list[Row], int, list[str]]:

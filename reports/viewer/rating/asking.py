@@ -1,0 +1,30 @@
+"""A new set of tasks, by the rules and defaults of `restaudit rate export`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from restaudit.rating import TaskSet, draw_tasks
+from restaudit.rating.commands import draw_arguments, set_name
+from restaudit.record import Run
+
+
+def defaults(run: Run) -> dict[str, Any]:
+    """What would be drawn if nobody said otherwise. Raises BadInput while nothing was audited."""
+    return draw_arguments(run, {})
+
+
+def make(run: Run, given: Mapping[str, Any]) -> TaskSet:
+    """Draw a set; `given` has iterations, per_iteration, raters, scale, dimension and instructions ("" = the default).
+
+    The same choices give the same set. Raises BadInput for choices that make no sense.
+    """
+    low, high = given["scale"]
+    # Instructions are text here: the command line reads a file where its argument names one.
+    standing = draw_arguments(run, {"scale": f"{low}-{high}", "dimension": given["dimension"] or None})
+    chosen = {k: given[k] for k in ("iterations", "per_iteration", "raters")}
+    arguments = standing | chosen
+    if given["instructions"].strip():
+        arguments["instructions"] = given["instructions"].strip()
+    return draw_tasks(run.path, name=set_name(arguments), **arguments)

@@ -1,0 +1,201 @@
+"""What a rater sees next and what was done so far: pure functions of the files in RUN/human."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from restaudit.errors import BadInput
+from restaudit.rating import TaskSet, direct, load_tasks
+from restaudit.rating.files import human
+from restaudit.rating.formats.vote import Vote
+from restaudit.rating.sheet import Sheet, Shown, read_sheet, whole
+from restaudit.rating.store import FILE, read_rows
+from restaudit.rating.tasks import run_secret, sha256
+from restaudit.rating.unblind import Book, open_book
+from restaudit.record import Run, writer_alive
+from restaudit.waiting import tasks_name
+
+BREAK_EVERY = 25
+# A second key press that was meant for the text before comes sooner than anybody can read one.
+QUICK = 0.4
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """A set of tasks whose sheet was checked against the run: what raters see, and what their ratings are held to."""
+
+    tasks: TaskSet
+    sheet: Sheet
+    book: Book
+    shown: Mapping[str, Shown]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one rater stands in one set.
+
+    `due` are items still to rate, in their order; `aside` those that were skipped. `last` is what undo takes back:
+    ("rated" or "skipped", item). `given` counts ratings by rater, repeats too.
+    """
+
+    done: int
+    due: tuple[str, ...]
+    aside: tuple[str, ...]
+    last: tuple[str, str] | None
+    read: bool
+    handed_in: bool
+    given: Mapping[str, int]
+
+
+def stamp(run: Path) -> str:
+    """Changes when a set of tasks or what is said of raters changes, and not when somebody rates."""
+    return _stamp(p for p in human(run).glob("*.json*") if p.name.startswith(("key-", "tasks-", "raters")))
+
+
+def ratings_stamp(run: Path) -> str:
+    """Changes when a rating is added or taken back."""
+    return _stamp(human(run).glob(FILE))
+
+
+def open_set(run: Run, name: str) -> OpenSet:
+    """Read a set and check every text of its sheet. Raises BadInput where tasks, key and run do not fit each other."""
+    tasks = load_tasks(run.path, name)
+    book = open_book(run, human(run.path))
+    sheet = read_sheet(tasks.path)
+    in_order = sorted((k.item for k in book.items.values() if k.tasks == name), key=lambda i: i.order)
+    texts = {i.item_id: book.items[i.item_id].text for i in in_order}
+    fits = (
+        [r.item_id for r in sheet.rows] == list(texts)
+        and all(r.response == texts[r.item_id] and r.response_sha256 == sha256(r.response) for r in sheet.rows)
+        and sheet.run_id == run.run_id
+        and sha256(sheet.instructions) == sheet.instructions_sha256 == tasks.instructions_sha256
+    )
+    if not fits:
+        raise BadInput(f"{tasks.path}: does not show what was drawn for this set; it was changed or is of another run")
+    return OpenSet(tasks, sheet, book, {r.item_id: r for r in sheet.rows})
+
+
+def secret_of(run: Run) -> bytes:
+    """The key of this run's pseudonyms."""
+    return run_secret(run)
+
+
+def known_raters(rows: Sequence[Entry]) -> list[str]:
+    """Everybody who rated anything of this run."""
+    return sorted({r["rater_id"] for r in rows})
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """Every rating of the run as it is stored."""
+    return read_rows(human(run))
+
+
+def standing(opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rater: str) -> Standing:
+    """Where this rater stands. An item that has its ratings from others already is not due."""
+    name = opened.tasks.name
+    mine = [r for r in rows if r.get("tasks") == name and r["rater_id"] == rater]
+    rated = {r["item_id"] for r in mine}
+    others = Counter(r["item_id"] for r in rows if r.get("tasks") == name and r["rater_id"] != rater)
+    own = [n for n in notes if n.get("tasks") == name and n["rater_id"] == rater]
+    skipped: dict[str, int] = {}
+    for n in own:
+        item = str(n.get("item_id"))
+        if n["what"] == "skipped":
+            skipped.pop(item, None)
+            skipped[item] = int(n.get("after", 0))
+        elif n["what"] == "unskipped":
+            skipped.pop(item, None)
+    open_items = [i for i in opened.shown if i not in rated and others[i] < opened.tasks.raters]
+    aside = [i for i in skipped if i in open_items]
+    return Standing(
+        done=len(mine),
+        due=tuple(i for i in open_items if i not in skipped),
+        aside=tuple(aside),
+        last=_last(mine, aside, skipped),
+        read=any(n["what"] == "read" and n.get("sha256") == opened.sheet.instructions_sha256 for n in own),
+        handed_in=any(n["what"] == "handed_in" for n in own),
+        given=dict(sorted(Counter(r["rater_id"] for r in rows if r.get("tasks") == name).items())),
+    )
+
+
+def answer(run: Path, opened: OpenSet, *, item_id: str, rater: str, score: float, started: datetime) -> None:
+    """Write one rating. Raises RatingsRefused or BadInput where it was not taken."""
+    row, sheet = opened.shown[item_id], opened.sheet
+    now = datetime.now(UTC)
+    direct.give(
+        run,
+        opened.book,
+        Vote(
+            where="this answer",
+            item_id=item_id,
+            rater=rater,
+            score=whole(score),
+            submitted_at=now.isoformat(),
+            started_at=min(started, now).isoformat(),
+            response_sha256=row.response_sha256,
+            run_id=sheet.run_id,
+            dimension=sheet.dimension,
+            instructions_sha256=sheet.instructions_sha256,
+            scale_min=whole(sheet.choices[0]),
+            scale_max=whole(sheet.choices[-1]),
+            hints={"blinded": True},
+        ),
+    )
+
+
+def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
+    """Take back the last thing this rater did in this set, and return its item. Raises BadInput if it is too late."""
+    if at.last is None:
+        raise BadInput("there is nothing to take back")
+    if (why := closed(run, opened.tasks.name, at)) is not None:
+        raise BadInput(why)
+    what, item = at.last
+    if what == "skipped":
+        direct.note(run.path, "unskipped", rater, tasks=opened.tasks.name, item_id=item)
+    else:
+        direct.take_back(run.path, item_id=item, rater=rater)
+    return item
+
+
+def closed(run: Run, name: str, at: Standing) -> str | None:
+    """Why nothing of this set can be taken back any more; None while it can."""
+    if at.handed_in:
+        return "you handed this set in and may have seen its results"
+    if sealed(run, name):
+        return "a decision of this run used the ratings of this set; they are in its record"
+    if writer_alive(run.path):
+        return "a process is writing this run now and may be reading the ratings; wait until it stops"
+    return None
+
+
+def sealed(run: Run, name: str) -> bool:
+    """Whether a look decided with this set's ratings, which are then part of the record."""
+    looks = run.plan.get("looks") or []
+    return any(tasks_name(i) == name and f"{i}/wait" in run.done and f"{i}/audit" in run.done for i in looks)
+
+
+def keys(sheet: Sheet) -> list[str | None]:
+    """The key that gives each score: its own digit, 0 for a ten, else its place; none on a scale of more than 9."""
+    labels = list(sheet.labels)
+    if all(len(k) == 1 for k in labels) or (labels[-1] == "10" and all(len(k) == 1 and k != "0" for k in labels[:-1])):
+        return [k[-1] for k in labels]
+    return [str(k) if len(labels) <= 9 else None for k in range(1, len(labels) + 1)]
+
+
+def _last(mine: Sequence[Entry], aside: Sequence[str], skipped: Mapping[str, int]) -> tuple[str, str] | None:
+    if aside and skipped[aside[-1]] >= len(mine):
+        return "skipped", aside[-1]
+    return ("rated", str(mine[-1]["item_id"])) if mine and mine[-1].get("source") == direct.SOURCE else None
+
+
+def _stamp(paths: Any) -> str:
+    facts = sorted((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

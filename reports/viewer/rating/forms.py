@@ -1,0 +1,115 @@
+"""Forms of the page: login, a new set, the instructions, a long scale, handing in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from reports import series
+from reports.viewer.rating import asking
+from reports.viewer.rating.desk import OpenSet, Standing
+from restaudit.rating import direct
+from restaudit.rating.sheet import Sheet
+from restaudit.record import Run
+
+SAID_NEW = "rating_new_said"
+
+
+def login() -> None:
+    """Who rates is told by the login that this server is configured with."""
+    st.info("This server asks who you are before you rate.", title="Log in first")
+    st.button("Log in", key="rating_login", icon=":material/login:", on_click=st.login)
+
+
+def new_set(run: Run, set_key: str, *, first: bool) -> None:
+    """Ask for a new set and draw it."""
+    usual = asking.defaults(run)
+    said = st.session_state.pop(SAID_NEW, None)
+    with st.expander("Make a new set", expanded=first or said is not None, icon=":material/add:"):
+        if said is not None:
+            st.error("Change what the line below names, and draw again.", title="No set was made")
+            st.text(said)
+        st.caption("Texts are drawn at random and shuffled. Raters see neither iteration, model nor reward. A tenth of "
+                   "the texts is shown twice, to see whether raters agree with themselves.")  # fmt: skip
+        with st.form("rating_new", border=False):
+            st.multiselect("Iterations", run.iterations(), default=usual["iterations"], key="new_iterations",
+                           format_func=series.short_name)  # fmt: skip
+            a, b, c, d = st.columns(4)
+            a.number_input("Texts of each iteration", 1, 10_000, usual["per_iteration"], key="new_n")
+            b.number_input("Raters for each text", 1, 100, usual["raters"], key="new_raters")
+            c.number_input("Lowest score", -100, 100, usual["scale"][0], key="new_low")
+            d.number_input("Highest score", -100, 100, usual["scale"][1], key="new_high")
+            st.text_input("What is rated", usual["dimension"], max_chars=60, key="new_dimension")
+            st.text_area("Instructions for raters", key="new_instructions", placeholder=usual["instructions"],
+                         help="Raters read these before they begin. Left empty, the text in grey is used.")  # fmt: skip
+            st.form_submit_button("Draw the texts", type="primary", key="new_draw", on_click=_make,
+                                  args=(str(run.path), set_key))  # fmt: skip
+
+
+def _make(path: str, set_key: str) -> None:
+    state = st.session_state
+    given = {
+        "iterations": list(state["new_iterations"]),
+        "per_iteration": int(state["new_n"]),
+        "raters": int(state["new_raters"]),
+        "scale": (int(state["new_low"]), int(state["new_high"])),
+        "dimension": state["new_dimension"].strip(),
+        "instructions": state["new_instructions"],
+    }
+    try:
+        state[set_key] = asking.make(Run(path), given).name
+    except series.READ_ERRORS as error:
+        state[SAID_NEW] = str(error)
+
+
+def instructions(run: Run, one: OpenSet, rater: str) -> None:
+    """What raters read once, before the first text."""
+    st.subheader("Read this first")
+    with st.container(border=True, key="rating_instructions"):
+        st.text(one.sheet.instructions)
+    st.caption(f"You will rate up to {len(one.shown)} texts. Each rating carries the digest of these instructions: "
+               f"{one.sheet.instructions_sha256[:16]}…")  # fmt: skip
+    st.button("I have read this, begin", key="rating_begin", type="primary", on_click=_read,
+              args=(str(run.path), one.tasks.name, rater, one.sheet.instructions_sha256))  # fmt: skip
+
+
+def _read(path: str, name: str, rater: str, sha256: str) -> None:
+    _note(path, "read", rater, tasks=name, sha256=sha256)
+
+
+def long_scale(sheet: Sheet, answer: Callable[..., None], here: tuple[str, ...]) -> None:
+    """A slider for a scale of too many buttons."""
+    middle = sheet.choices[len(sheet.choices) // 2]
+    key = f"score_{here[-1]}"
+    st.select_slider("Score", sheet.choices, middle, key=key, format_func="{:g}".format, label_visibility="collapsed")
+
+    def save() -> None:
+        answer(*here, float(st.session_state[key]))
+
+    st.button("Save", key="score_save", shortcut="Enter", type="primary", on_click=save)
+
+
+def hand_in(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
+    """The end of a set for one rater: results are shown, and nothing more is rated or taken back."""
+    left = len(at.due) + len(at.aside)
+    label = "Results" if at.due else "Hand in"
+    with st.popover(label, icon=":material/analytics:", type="secondary" if at.due else "primary"):
+        if left:
+            st.text(f"{left} texts of this set are not rated by you.")
+        st.text("Results unblind you: after this you can rate no more of this set, and take nothing back.")
+        st.button("Hand in and show the results", key="rating_hand_in", type="primary", on_click=_handed_in,
+                  args=(str(run.path), one.tasks.name, rater, at.done, left))  # fmt: skip
+
+
+def _handed_in(path: str, name: str, rater: str, rated: int, left: int) -> None:
+    _note(path, "handed_in", rater, tasks=name, rated=rated, left=left)
+
+
+def _note(path: str, what: str, rater: str, **more: object) -> None:
+    try:
+        direct.note(Path(path), what, rater, **more)
+        st.session_state.pop("rating_said", None)
+    except series.READ_ERRORS as error:
+        st.session_state["rating_said"] = "error", str(error)

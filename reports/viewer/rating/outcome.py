@@ -1,0 +1,86 @@
+"""What the ratings say, on the page: agreement while people rate, people's scores when a rater has handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from reports import series
+from reports.viewer.rating import desk, results
+from reports.viewer.rating.desk import Standing
+from restaudit.rating import TaskSet, load_tasks
+from restaudit.record import Run
+
+
+def so_far(run: Run, tasks: TaskSet, rows: Sequence[Any], at: Standing) -> None:
+    """How far everybody is, and how well they agree; nothing that tells about iterations."""
+    if at.given:
+        st.text("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
+    if len(at.given) > 1:
+        st.text(results.in_words(results.agreement(rows, tasks.name)))
+    if desk.sealed(run, tasks.name):
+        st.text("A decision of this run has used this set. What you add is kept, but is no part of that decision.")
+
+
+def show(run: Run, name: str, *, rater: str | None = None) -> None:
+    """People's score of each iteration of the set with its 95% interval."""
+    tasks = load_tasks(run.path, name)
+    st.subheader("What people said")
+    st.badge("PEOPLE", icon=":material/groups:", color="green", help="Ratings that people gave to these texts.")
+    st.text(f"Human score: PEOPLE. {tasks.dimension}, on a scale from {tasks.scale[0]} to {tasks.scale[1]}.")
+    table = _scores((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
+    for _, row in table.iterrows():
+        st.text(sentence(row))
+    shown = table.assign(iteration=[series.short_name(i) for i in table["iteration"]])
+    if not shown["why"].any():
+        shown = shown.drop(columns="why")
+    if shown["change"].isna().all():
+        shown = shown.drop(columns=["change", "change_low", "change_high"])
+    number = "%.2f"
+    st.dataframe(
+        shown,
+        hide_index=True,
+        key="rating_results",
+        alt="People's score of each iteration of this set, with 95% intervals",
+        placeholder="—",
+        column_config={
+            "iteration": st.column_config.TextColumn("Iteration", pinned=True),
+            "human": st.column_config.NumberColumn("Human score (PEOPLE)", format=number),
+            "low": st.column_config.NumberColumn("95% low", format=number),
+            "high": st.column_config.NumberColumn("95% high", format=number),
+            "change": st.column_config.NumberColumn("Change from base", format=number),
+            "change_low": st.column_config.NumberColumn("Change 95% low", format=number),
+            "change_high": st.column_config.NumberColumn("Change 95% high", format=number),
+            "texts": st.column_config.NumberColumn("Texts rated"),
+            "prompts": st.column_config.NumberColumn("Prompts"),
+            "ratings": st.column_config.NumberColumn("Ratings"),
+            "raters": st.column_config.NumberColumn("Raters"),
+            "why": st.column_config.TextColumn("Why not", width="large"),
+        },
+    )
+    st.caption("Intervals are over prompts: they say how other prompts might come out, not other raters. Rewards of "
+               "the unrated texts sharpen the score where at least 5 prompts were rated.")  # fmt: skip
+    st.text(results.in_words(results.agreement(desk.rows_of(run.path), name)))
+    if rater is not None:
+        st.text("You handed this set in. Your ratings are in the run, and the set is closed for you.")
+    if not desk.sealed(run, name):
+        st.text("No decision of this run has used these ratings.")
+
+
+def sentence(row: pd.Series[Any]) -> str:
+    """One iteration's score in words."""
+    name = series.short_name(str(row["iteration"]))
+    if pd.isna(row["human"]):
+        return f"{name}: not known: {row['why'] or 'too few ratings'}."
+    span = f"95% interval {row['low']:.2f} to {row['high']:.2f}" if pd.notna(row["low"]) else row["why"]
+    return f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, {row['raters']} raters)."
+
+
+@st.cache_data(max_entries=32, show_spinner="Computing the scores")
+def _scores(key: tuple[str, ...]) -> pd.DataFrame:
+    """`key`: the run, the set, and what changes when either goes on."""
+    path, name, *_ = key
+    return results.scores(Run(path), name)

@@ -1,0 +1,330 @@
+"""The page's screen: who rates and which set, the instructions, then one text after another."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from reports import series
+from reports.viewer import frame
+from reports.viewer.rating import desk, forms, outcome, people
+from reports.viewer.rating.desk import OpenSet, Standing
+from restaudit.errors import BadInput
+from restaudit.rating import RatingsRefused, TaskSet, direct, progress, task_sets
+from restaudit.record import Run
+from restaudit.waiting import tasks_name, what_is_missing
+
+RATER, SET, SAID, SEEN, OWNER = "rater", "set", "rating_said", "rating_seen", "rating_owner"
+PROMPT_HEIGHT, TEXT_HEIGHT = 96, 220
+MOST_BUTTONS = 21
+
+
+def show(run: Run) -> None:
+    """The page, or one message about what keeps the desk shut."""
+    try:
+        _show(run)
+    except BadInput as error:
+        _shut(error)
+
+
+def _show(run: Run) -> None:
+    guest = people.visitor(st.user)
+    if guest.login:
+        forms.login()
+        return
+    waits = _waits(run)
+    if waits is not None and not waits:
+        _other_wait(run)
+    if not run.iterations():
+        st.info("Ratings are given to the texts of an audit. The first one has not been recorded yet.",
+                title="Nothing to rate yet")  # fmt: skip
+        return
+    sets = {t.name: t for t in task_sets(run.path)}
+    if waits and waits not in sets:
+        st.warning("Resume the run in a terminal: it writes the same tasks again.", title="The rating tasks are gone")
+        st.code(f"restaudit resume {shlex.quote(str(run.path))}", language="bash")
+    if guest.identity is None:
+        rater = _typed(run, sets, waits)
+    else:
+        rater = people.pseudonym(guest.identity, desk.secret_of(run))
+        st.text(f"You are {rater}, {guest.role}. The name follows from your login and hides it.")
+        _choose(sets, waits)
+    if guest.may_ask:
+        forms.new_set(run, SET, first=not sets)
+    tasks = sets.get(str(st.session_state.get(SET)))
+    if tasks is None:
+        return
+    if not guest.may_rate:
+        _watch(run, tasks)
+    elif rater is None:
+        _said_of_set(run, tasks)
+        st.info("Type a rater name above to begin.")
+    elif (why := _barred(opened(run, tasks.name), rater)) is not None:
+        st.warning(why, title="This rater cannot rate this run")
+    else:
+        _rate(run, tasks.name, rater)
+
+
+def _typed(run: Run, sets: dict[str, TaskSet], waits: str | None) -> str | None:
+    """The name somebody typed and the chosen set; out of the way once rating has begun."""
+    began = bool(st.session_state.get(RATER) or st.query_params.get(RATER)) and bool(sets)
+    with st.expander("Who rates, and which set", expanded=not began, icon=":material/badge:"):
+        left, right = st.columns(2)
+        with left:
+            typed = st.text_input(
+                "Your rater name",
+                key=RATER,
+                bind="query-params",
+                max_chars=people.LONGEST,
+                placeholder="A pseudonym, like ana",
+                help="Stored with every rating. Use the same name when you come back.",
+            )
+            known = desk.known_raters(desk.rows_of(run.path))
+            name, wrong = people.checked_name(str(typed or ""), known)
+            if wrong:
+                st.error(wrong)
+            elif known:
+                st.text(f"Rated here before: {', '.join(known[:12])}" + (" and others" if len(known) > 12 else ""))
+        with right:
+            _choose(sets, waits)
+    return name
+
+
+def _choose(sets: dict[str, TaskSet], waits: str | None) -> None:
+    if not sets:
+        st.text("No set of rating tasks was drawn yet.")
+        return
+    names = list(sets)
+    if st.session_state.get(SET, st.query_params.get(SET)) not in sets:
+        st.session_state[SET] = waits if waits in sets else names[0]
+    st.selectbox(
+        "Set of texts",
+        names,
+        key=SET,
+        bind="query-params",
+        format_func=lambda k: f"{k}: {sets[k].items} texts" + (", the run waits for it" if k == waits else ""),
+    )
+
+
+@st.cache_resource(max_entries=16, show_spinner="Checking the texts of this set")
+def _opened(key: tuple[str, ...]) -> OpenSet:
+    path, name, *_ = key
+    return desk.open_set(Run(path), name)
+
+
+def opened(run: Run, name: str) -> OpenSet:
+    """The set, checked once until the run goes on or a file of tasks changes."""
+    return _opened((str(run.path), name, run.events[-1].hash, desk.stamp(run.path)))
+
+
+@st.fragment
+def _rate(run: Run, name: str, rater: str) -> None:
+    """Everything that changes with an answer; only this is drawn again."""
+    try:
+        _desk(run, opened(run, name), rater)
+    except series.READ_ERRORS as error:
+        _shut(error)
+
+
+def _desk(run: Run, one: OpenSet, rater: str) -> None:
+    rows = desk.rows_of(run.path)
+    at = desk.standing(one, rows, direct.read_notes(run.path), rater)
+    if st.session_state.get(OWNER) != (one.tasks.name, rater):
+        st.session_state[OWNER] = one.tasks.name, rater
+        st.session_state.pop(SAID, None)
+    if at.handed_in:
+        outcome.show(run, one.tasks.name, rater=rater)
+        _next(run, one.tasks)
+        return
+    if not at.read:
+        if SAID in st.session_state:
+            _status(at)
+        forms.instructions(run, one, rater)
+        _said_of_set(run, one.tasks)
+        return
+    total = at.done + len(at.due) + len(at.aside)
+    skipped = f", {len(at.aside)} skipped" if at.aside else ""
+    st.progress(at.done / max(total, 1), text=f"{at.done} of {total} rated{skipped}")
+    _status(at)
+    if at.due:
+        _text(run, one, at, rater)
+    else:
+        _nothing_due(run, one, at, rater)
+    outcome.so_far(run, one.tasks, rows, at)
+    _next(run, one.tasks)
+
+
+def _status(at: Standing) -> None:
+    """One line that is always there, so that nothing below it moves."""
+    kind, text = st.session_state.get(SAID) or ("", "")
+    if kind == "error":
+        st.error("Nothing was changed. Try again; the line below says what is wrong.", title="Not saved")
+        st.text(text)
+    elif kind == "rated" and at.done and at.done % desk.BREAK_EVERY == 0:
+        st.text(f"{at.done} rated: a good moment for a short break. Your place is kept.")
+    else:
+        st.text(text or "Every answer is saved at once.")
+
+
+def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
+    item = one.shown[at.due[0]]
+    seen = st.session_state.get(SEEN)
+    if seen is None or seen[:3] != (one.tasks.name, rater, item.item_id):
+        st.session_state[SEEN] = (one.tasks.name, rater, item.item_id, datetime.now(UTC))
+    with st.container(border=True, height=PROMPT_HEIGHT, key="rating_prompt"):
+        st.caption("Prompt")
+        st.text(item.prompt)
+    with st.container(border=True, height=TEXT_HEIGHT, key="rating_response"):
+        st.caption("Response")
+        st.text(item.response or "(an empty text)")
+    low, high = one.sheet.labels[0], one.sheet.labels[-1]
+    st.text(f"Your score for {one.sheet.dimension}, from {low} to {high}:")
+    here = (str(run.path), one.tasks.name, rater, item.item_id)
+    if len(one.sheet.choices) <= MOST_BUTTONS:
+        with st.container(horizontal=True, gap="small", key="rating_scores"):
+            for k, (label, key) in enumerate(zip(one.sheet.labels, desk.keys(one.sheet), strict=True)):
+                st.button(label, key=f"score_{k}", shortcut=key, width=78, on_click=_answer,
+                          args=(*here, one.sheet.choices[k]))  # fmt: skip
+    else:
+        forms.long_scale(one.sheet, _answer, here)
+    with st.container(horizontal=True, gap="small"):
+        _undo_button(run, one, at, rater)
+        st.button("Skip", key="skip", shortcut="S", icon=":material/skip_next:", on_click=_skip, args=(*here, at.done),
+                  help="Leave this text for the end.")  # fmt: skip
+        with st.popover("Instructions", icon=":material/menu_book:"):
+            st.text(one.sheet.instructions)
+        forms.hand_in(run, one, at, rater)
+
+
+def _undo_button(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
+    st.button("Undo", key="undo", shortcut="U", icon=":material/undo:", disabled=at.last is None, on_click=_undo,
+              args=(str(run.path), one.tasks.name, rater),
+              help="Takes your last answer back. It stays in the desk's log as taken back.")  # fmt: skip
+
+
+def _nothing_due(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
+    if at.aside:
+        st.info(f"You skipped {len(at.aside)} texts. Rate them now, or hand in without them.", title="The rest is done")
+    elif at.done:
+        st.success("Hand in to see the results. Until then you can take your last answer back.", title="All rated")
+    else:
+        st.info("Every text of this set has its ratings from others.", title="Nothing is left for you")
+    with st.container(horizontal=True, gap="small"):
+        _undo_button(run, one, at, rater)
+        if at.aside:
+            st.button("Rate the skipped texts", key="unskip", on_click=_unskip,
+                      args=(str(run.path), one.tasks.name, rater, at.aside))  # fmt: skip
+        forms.hand_in(run, one, at, rater)
+
+
+# --- what the buttons do ----------------------------------------------------------------------------------------------
+
+
+def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> None:
+    seen = st.session_state.get(SEEN)
+    started = seen[3] if seen is not None and seen[:3] == (name, rater, item_id) else datetime.now(UTC)
+    if (datetime.now(UTC) - started).total_seconds() < desk.QUICK:
+        st.session_state[SAID] = "slow", "That key came before this text could be read; it was not counted."
+        return
+    try:
+        run = Run(path)
+        desk.answer(run.path, opened(run, name), item_id=item_id, rater=rater, score=score, started=started)
+        st.session_state[SAID] = "rated", f"Saved: {score:g}."
+    except RatingsRefused as refused:
+        if any("rated item" in p for p in refused.problems):
+            st.session_state[SAID] = "", "This text had your answer already, perhaps from another tab; that one stands."
+        else:
+            st.session_state[SAID] = "error", " ".join(refused.problems)
+    except series.READ_ERRORS as error:
+        st.session_state[SAID] = "error", str(error)
+
+
+def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
+    _do("Skipped; it comes again at the end.", direct.note, Path(path), "skipped", rater, tasks=name, item_id=item_id,
+        after=done)  # fmt: skip
+
+
+def _unskip(path: str, name: str, rater: str, items: tuple[str, ...]) -> None:
+    for item in items:
+        _do("", direct.note, Path(path), "unskipped", rater, tasks=name, item_id=item)
+
+
+def _undo(path: str, name: str, rater: str) -> None:
+    def back() -> None:
+        run = Run(path)
+        one = opened(run, name)
+        at = desk.standing(one, desk.rows_of(run.path), direct.read_notes(run.path), rater)
+        desk.undo(run, one, at, rater)
+
+    _do("Taken back. Rate this text again.", back)
+
+
+def _do(said: str, what: Any, *args: Any, **more: Any) -> None:
+    try:
+        what(*args, **more)
+        st.session_state[SAID] = "", said
+    except series.READ_ERRORS as error:
+        st.session_state[SAID] = "error", str(error)
+
+
+# --- around it --------------------------------------------------------------------------------------------------------
+
+
+def _waits(run: Run) -> str | None:
+    """The set this run waits for; "" where it waits for something else; None where it does not wait."""
+    if run.state != "waiting":
+        return None
+    iteration = run.events[-1].step.removesuffix("/wait")
+    return "" if iteration.endswith("/refit") else tasks_name(iteration)
+
+
+def _other_wait(run: Run) -> None:
+    st.info("It waits for a sheet that is filled in outside this page.", title="This run waits for people")
+    st.code(what_is_missing(run) or f"restaudit resume {shlex.quote(str(run.path))}", language=None, wrap_lines=True)
+
+
+def _said_of_set(run: Run, tasks: TaskSet) -> None:
+    at = progress(run.path, tasks.name)
+    st.text(f"{at.rated} of {at.wanted} ratings are in: {at.items} texts, {at.raters} raters each.")
+    _next(run, tasks)
+
+
+def _next(run: Run, tasks: TaskSet) -> None:
+    """What the run waits for, and what to do when nothing is missing."""
+    if _waits(run) != tasks.name:
+        return
+    at = progress(run.path, tasks.name)
+    if at.missing:
+        st.info(f"{at.missing} of {at.wanted} ratings are missing. A text wants {at.raters} different raters. When "
+                "none is missing, go on in a terminal:", title="This run waits for this set")  # fmt: skip
+    else:
+        st.success("Go on in a terminal:", title="All ratings are in")
+    st.code(f"restaudit resume {shlex.quote(str(run.path))}", language="bash")
+
+
+def _watch(run: Run, tasks: TaskSet) -> None:
+    st.info("Your role is viewer: you see how far a set is, and its results when it is complete.")
+    _said_of_set(run, tasks)
+    if progress(run.path, tasks.name).complete:
+        outcome.show(run, tasks.name)
+
+
+def _barred(one: OpenSet, rater: str) -> str | None:
+    said = one.book.says_of(rater)
+    if said.model:
+        return "The run's list of raters (human/raters.json) says that this rater is a model, not a person."
+    if said.developer:
+        return "The run's list of raters (human/raters.json) says that this rater develops the model."
+    return None
+
+
+def _shut(error: Exception) -> None:
+    frame.problem(
+        "The rating desk cannot be used now",
+        "Ratings that were saved are kept. The line below says what is wrong, and what helps.",
+        f"{error}" if isinstance(error, BadInput) else f"{type(error).__name__}: {error}",
+    )
