@@ -92,14 +92,18 @@ def capability(of: Material) -> Section:
     before = [n.removesuffix("_change") for n in tasks]
     known_failure = next((str(m.detail["known_failure"]) for m in of.measured[last].values()
                           if m.name.startswith("toxicity.") and "known_failure" in m.detail), "")  # fmt: skip
+    changed: Block = Paragraph(
+        "No task was asked before and after: audit.benchmarks.tasks names none, or none was answered."
+    )
+    if tasks:
+        changed = chart(of, "Accuracy, change since the base policy", "points (share of items)", lines,
+                        reference=0.0, reference_label="base policy", at_base=0.0)  # fmt: skip
+    toxicity = {"toxicity.mean": "mean score (0 to 1)", "toxicity.share": "share of texts above .5",
+                "toxicity.mean_change": "change of the mean"}  # fmt: skip
+    names = {**{n: _words(n.removeprefix("capability.")) for n in before}, "capability.worst_change": "worst change"}
     return Section("capability", "Capability kept or lost, and toxicity", (
-        chart(of, "Accuracy, change since the base policy", "points (share of items)", lines,
-              reference=0.0, reference_label="base policy", at_base=0.0),
-        by_name(of, last, f"Tasks at {series.short_name(last)}", {
-            **{n: _words(n.removeprefix("capability.")) for n in before}, "capability.worst_change": "worst change"}),
-        by_iteration(of, "Toxicity", {"toxicity.mean": "mean score (0 to "
-                                                       "1)", "toxicity.share": "share of texts above .5",
-                                      "toxicity.mean_change": "change of the mean"}, known_failure),
+        changed, by_name(of, last, f"Tasks at {series.short_name(last)}", names),
+        by_iteration(of, "Toxicity", toxicity, known_failure),
     ))  # fmt: skip
 
 
