@@ -1,1 +1,37 @@
-"""Reports."""
+"""The page of files and of what only people can say: report, clauses, exports, bundle, declarations, override."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from reports.viewer import frame
+from reports.viewer.documents import clause_view, declare_view, export_view, override_view, report_view
+from reports.viewer.documents.people import person
+from reports.viewer.links import to
+
+VIEWS = {"report": "Report", "clauses": "Clause by clause", "exports": "Exports", "bundle": "Bundle",
+         "declare": "Declare", "override": "Override"}  # fmt: skip
+
+with frame.guarded():
+    run = frame.chosen()
+    who = person(st.user.to_dict())
+    if who.login and not who.name:
+        st.button("Log in", key="documents_login", on_click=st.login)
+    # An override answers a halt; elsewhere there is nothing to override.
+    offered = [v for v in VIEWS if v != "override" or run.halt is not None or run.overrides()]
+    view = st.segmented_control("View", offered, default="report", required=True, key="documents_view",
+                                bind="query-params", format_func=lambda v: VIEWS[v],
+                                label_visibility="collapsed")  # fmt: skip
+    if view == "clauses":
+        clause_view.show(run)
+    elif view == "exports":
+        export_view.show_exports(run)
+    elif view == "bundle":
+        export_view.show_bundle(run)
+    elif view == "declare":
+        declare_view.show(run, who)
+    elif view == "override" and view in offered:
+        override_view.show(run, who)
+    else:
+        report_view.show(run, who)
+    to("evidence.py", run)

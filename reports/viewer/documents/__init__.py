@@ -1,0 +1,1 @@
+"""What the pages "Reports and exports" and "Verify" do: pure functions, and a view of Streamlit elements for each."""

@@ -1,0 +1,176 @@
+"""The declarations form: every question once, by group. What is typed stays in this tab until it is saved."""
+
+from __future__ import annotations
+
+import datetime
+
+import streamlit as st
+
+from reports.frameworks.declared import FILE, Bound, Declarations
+from reports.frameworks.declaring import bound, stored
+from reports.records import Records
+from reports.viewer import frame
+from reports.viewer.documents import cached
+from reports.viewer.documents.form import Given, Group, as_yaml, checked, fed, groups, kept, question_of
+from reports.viewer.documents.offering import escaped, identity, offer
+from reports.viewer.documents.people import Person
+from reports.viewer.documents.report_view import warn_signed
+from restaudit.errors import BadInput
+from restaudit.record import Run
+from restaudit.shown import plain
+
+UPLOAD_MB = 2
+LONGEST = 20_000
+TOP = ("declared_by", "role", "signature_file")
+
+
+def show(run: Run, who: Person) -> None:
+    """The view."""
+    records = Records(run)
+    about, before = bound(records), stored(records)
+    place = f"declare:{run.path.name}:"
+    if f"{place}opened" not in st.session_state:
+        _fill(place, before)
+        st.session_state[f"{place}opened"] = before.sha256 if before else ""
+    st.caption("What only people can say. It is shown as DECLARED, with your name; nobody checks it. Leave empty what "
+               "you do not know: it is shown as MISSING. `N-A:` and a reason says that a question does not "
+               "apply.")  # fmt: skip
+    _said_before(before)
+    warn_signed(run)
+    _person(place, who)
+    _questions(run, place)
+    _save(records, place, who, before)
+    st.caption("What you type stays while this tab is open, on other pages too. Reloading the tab loses what is not "
+               "saved: save it, or take it along as a file.")  # fmt: skip
+    _files(run, about, place)
+
+
+def _said_before(before: Declarations | None) -> None:
+    if before is None:
+        st.text("Nobody has declared anything about this run.")
+    else:
+        st.text(plain(f"Kept so far: {len(before.answers)} answers by {before.declared_by or 'nobody'}, "
+                      f"{before.date}, in {FILE}.", 400))  # fmt: skip
+
+
+def _person(place: str, who: Person) -> None:
+    if who.login:
+        st.session_state[f"{place}declared_by"] = who.name
+    name, role, day = st.columns(3)
+    name.text_input("Your name", key=f"{place}declared_by", max_chars=200, disabled=who.login, on_change="ignore",
+                    persist_state="session")  # fmt: skip
+    role.text_input("Your role", key=f"{place}role", max_chars=200, on_change="ignore", persist_state="session")
+    day.date_input("Date", key=f"{place}date", format="YYYY-MM-DD", on_change="ignore", persist_state="session")
+
+
+def _questions(run: Run, place: str) -> None:
+    asked = groups()
+    answered = {g.title: sum(bool(_typed(place, q.key).strip()) for q in g.questions) for g in asked}
+    titles = list(answered)
+    title = st.segmented_control("Questions about", titles, default=titles[0], required=True, key=f"{place}group",
+                                 persist_state="session")  # fmt: skip
+    group = next((g for g in asked if g.title == title), asked[0])
+    said = sum(answered.values())
+    st.caption(f"{answered[group.title]} of {len(group.questions)} answered here, {said} of "
+               f"{sum(len(g.questions) for g in asked)} in all.")  # fmt: skip
+    by_record = cached.recorded(run)
+    for question in group.questions:
+        with st.container(gap="xsmall"):
+            st.text_area(escaped(question.asks), key=f"{place}{question.key}", height=80, max_chars=LONGEST,
+                         on_change="ignore", persist_state="session")  # fmt: skip
+            beside = " The record answers this; what you write is shown beside it." if question.key in by_record else ""
+            st.caption(escaped(fed(question) + beside))
+
+
+def _save(records: Records, place: str, who: Person, before: Declarations | None) -> None:
+    now = before.sha256 if before else ""
+    other = st.session_state[f"{place}opened"] != now
+    if other:
+        st.warning("Somebody else saved answers while this form was open. Saving takes their place.",
+                   title="Others were here")  # fmt: skip
+        st.checkbox("Put mine in the place of theirs", key=f"{place}replace")
+    if st.button("Save", key=f"{place}save", type="primary", icon=":material/save:", disabled=not who.may_write):
+        if not who.may_write or (other and not st.session_state.get(f"{place}replace")):
+            frame.problem("Not saved", "What you typed is still here.", "Say first that yours replace what was saved.")
+            return
+        try:
+            found = kept(records, as_yaml(bound(records), _given(place)))
+        except BadInput as e:
+            _refused(e)
+            return
+        st.session_state[f"{place}opened"] = stored_digest(records)
+        st.session_state[f"{place}saved"] = f"{len(found.answers)} answers by {found.declared_by or 'nobody'}"
+        st.rerun()
+    if done := st.session_state.pop(f"{place}saved", None):
+        st.success(f"They are shown as DECLARED in the clause documents now. The ledger does not cover {FILE}.",
+                   title="Saved")  # fmt: skip
+        st.text(plain(done))
+    if not who.may_write:
+        st.text("Log in to save.")
+
+
+def stored_digest(records: Records) -> str:
+    """SHA-256 of what is stored now."""
+    found = stored(records)
+    return found.sha256 if found else ""
+
+
+def _files(run: Run, about: Bound, place: str) -> None:
+    with st.expander("The form as a file", icon=":material/upload_file:"):
+        st.caption("The form as it stands above, to go on with later or in an editor.")
+        st.text_input("Name of the file that signs the form, if there will be one", key=f"{place}signature_file",
+                      max_chars=200, on_change="ignore", persist_state="session")  # fmt: skip
+        data = as_yaml(about, _given(place))
+        offer(f"{place}file", (*identity(run), data), f"{run.path.name}-declarations.yaml", "application/yaml",
+              lambda: data)  # fmt: skip
+        given = st.file_uploader(
+            f"A filled form (YAML, at most {UPLOAD_MB} MB)", ["yaml", "yml"], key=f"{place}upload",
+            max_upload_size=UPLOAD_MB,
+        )  # fmt: skip
+        if given is None:
+            return
+        try:
+            found = checked(Records(run), given.getvalue())
+        except BadInput as e:
+            _refused(e)
+            return
+        st.text(plain(f"A valid form: {len(found.answers)} answers by {found.declared_by or 'nobody'}, {found.date}."))
+        st.button("Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, found))
+        st.caption("It takes the place of what is typed above. Nothing is saved yet.")
+
+
+def _refused(error: BadInput) -> None:
+    said = question_of(str(error))
+    where = f"The question is “{said[1].asks}”, under {said[0]}. " if said else ""
+    st.error(f"{escaped(where)}What you typed is still here.", title="Not accepted")
+    st.code(str(error), language=None, wrap_lines=True)
+
+
+def _fill(place: str, known: Declarations | None) -> None:
+    """Put these declarations into the form; widgets of other groups take them when they are drawn."""
+    for key in TOP:
+        st.session_state[f"{place}{key}"] = getattr(known, key) if known else ""
+    day = datetime.date.fromisoformat(known.date) if known and known.date else None
+    st.session_state[f"{place}date"] = day or datetime.datetime.now(datetime.UTC).date()
+    for group in groups():
+        _fill_group(place, group, known)
+
+
+def _fill_group(place: str, group: Group, known: Declarations | None) -> None:
+    for question in group.questions:
+        st.session_state[f"{place}{question.key}"] = known.answers.get(question.key, "") if known else ""
+
+
+def _typed(place: str, key: str) -> str:
+    return str(st.session_state.get(f"{place}{key}") or "")
+
+
+def _given(place: str) -> Given:
+    day = st.session_state.get(f"{place}date")
+    return Given(
+        declared_by=_typed(place, "declared_by"),
+        role=_typed(place, "role"),
+        date=day.isoformat() if isinstance(day, datetime.date) else "",
+        signature_file=_typed(place, "signature_file"),
+        answers={q.key: _typed(place, q.key) for g in groups() for q in g.questions},
+    )

@@ -1,0 +1,89 @@
+"""Machine-readable exports in one archive, and the run as a bundle for a stranger."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from reports.exports.registry import exports
+from reports.viewer.documents import cached, making
+from reports.viewer.documents.making import Bundle, size
+from reports.viewer.documents.offering import identity, not_done, offer
+from reports.viewer.documents.progress import Bar
+from restaudit.bundle.pack import Wish
+from restaudit.errors import RestauditError
+from restaudit.record import Run
+from restaudit.shown import plain
+
+
+def show_exports(run: Run) -> None:
+    """The view of exports."""
+    known = exports()
+    st.caption("For other tools. Each file is written as its specification says; the archive holds a manifest.")
+    picked = st.multiselect("Formats", list(known), default=list(known), key="export_formats",
+                            format_func=lambda n: f"{n}: {known[n].title}")  # fmt: skip
+    names = tuple(n for n in known if n in picked)
+    if not names:
+        st.info("Choose one format or more.")
+        return
+    offer("exports", (*identity(run), names), f"{run.path.name}-exports.zip", making.ZIP,
+          lambda: cached.exports(run, names))  # fmt: skip
+    with st.expander("What each of them is"):
+        st.dataframe(
+            [{"format": e.name, "what": e.title, "specification": e.spec} for e in known.values()],
+            hide_index=True, alt="The exports, what each is, and the specification it follows", height="content",
+        )  # fmt: skip
+
+
+def show_bundle(run: Run) -> None:
+    """The view of the bundle."""
+    have = making.sizes(run)
+    st.caption("One file that a stranger can check without this app: `restaudit verify FILE.zip`, or the Verify page.")
+    st.text(f"The record takes {size(have.recorded)}, of which {size(have.weights)} are weights.")
+    weights = st.checkbox("Leave out weights", key="bundle_weights")
+    texts = st.checkbox("Leave out texts", key="bundle_texts",
+                        help="Texts in tables become salted digests; files that quote texts are left out.")  # fmt: skip
+    report = texts and st.checkbox("Keep the rendered report, which shows samples", key="bundle_report")
+    if texts:
+        st.text("Ids, groups, pseudonyms of raters, host names, times and every number stay in it.")
+    wish = Wish(texts=texts, weights=weights, report=report)
+    if st.button("Prepare", key="bundle_prepare", icon=":material/build:"):
+        _prepare(run, wish, have)
+    found = st.session_state.get("bundle_file")
+    if isinstance(found, tuple) and found[0] == (*identity(run), wish):
+        _hand_out(found[1])
+
+
+def _prepare(run: Run, wish: Wish, have: making.Sizes) -> None:
+    before = st.session_state.pop("bundle_file", None)
+    if before is not None:
+        before[1].folder.remove()
+    bar = Bar(have.recorded)
+    try:
+        made = making.bundle(run, wish, bar.add)
+    except RestauditError as e:
+        not_done("The bundle was not made", e)
+        return
+    finally:
+        bar.empty()
+    st.session_state["bundle_file"] = ((*identity(run), wish), made)
+
+
+def _hand_out(made: Bundle) -> None:
+    st.text(f"{made.files} files, {size(made.bytes)}; {made.redacted} with their texts taken out, {made.left_out} left "
+            "out. Its manifest is not signed: to sign it, use `restaudit bundle RUN --key FILE`.")  # fmt: skip
+    st.download_button(
+        f"Download the bundle ({size(made.bytes)})",
+        made.path.read_bytes,
+        made.path.name,
+        making.ZIP,
+        key="bundle_download",
+        on_click="ignore",
+        type="primary",
+        icon=":material/download:",
+    )
+    st.caption("SHA-256 of the bundle")
+    st.code(made.sha256, language=None, wrap_lines=True)
+    if made.notes:
+        with st.expander("What leaving out hides, and what it does not"):
+            for note in made.notes:
+                st.text(plain(note, 4000))

@@ -1,0 +1,99 @@
+"""The declarations form: its questions in groups, and what was typed as the file that `restaudit declare` reads."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from reports.frameworks.answers import answer
+from reports.frameworks.declared import MOST_BYTES, SCHEMA, Bound, Declarations, read
+from reports.frameworks.declaring import bound, keep
+from reports.frameworks.schema import Question, feeds, topics
+from reports.records import Records
+from restaudit.errors import BadInput
+from restaudit.record import Run
+
+NAME = "form.yaml"
+_Use = Callable[[Path], Declarations]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Questions about one thing, in the order in which people are asked."""
+
+    title: str
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person typed; nothing of it is checked yet."""
+
+    declared_by: str
+    role: str
+    date: str
+    signature_file: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+
+def groups() -> tuple[Group, ...]:
+    """Every question that a person may answer, each once, grouped as in the template."""
+    asked = ((t.title, tuple(q for q in t.fields if q.declare)) for t in topics())
+    return tuple(Group(title, mine) for title, mine in asked if mine)
+
+
+def fed(question: Question) -> str:
+    """The clauses that an answer goes into, and who could know it."""
+    return f"Feeds {', '.join(feeds().get(question.key, ())) or 'no clause'}. Who could say: {question.who}."
+
+
+def recorded(run: Run) -> frozenset[str]:
+    """Questions of the form that the record answers by itself: a declaration stands beside that answer."""
+    records = Records(run)
+    asked = [q for g in groups() for q in g.questions if q.reading is not None]
+    return frozenset(q.key for q in asked if answer(q, records, None).answered)
+
+
+def as_yaml(about: Bound, given: Given) -> bytes:
+    """What was typed, as a form for `restaudit declare --from`."""
+    whole = {"schema": SCHEMA, "run_id": about.run_id, "plan_event": about.plan_event,
+             "declared_by": given.declared_by, "role": given.role, "date": given.date,
+             "signature_file": given.signature_file,
+             "answers": {k: v for k, v in given.answers.items() if v.strip()}}  # fmt: skip
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100).encode("utf-8")
+
+
+def checked(records: Records, data: bytes) -> Declarations:
+    """A filled form, read as strictly as `restaudit declare` reads it. Raises BadInput that names what is wrong."""
+    return _with_file(data, lambda path: read(path, bound(records)))
+
+
+def kept(records: Records, data: bytes) -> Declarations:
+    """Check a filled form and keep it beside the run's reports. Raises BadInput that names what is wrong."""
+    return _with_file(data, lambda path: keep(records, path)[0])
+
+
+def question_of(message: str) -> tuple[str, Question] | None:
+    """The group and the question that a message is about, where it names one."""
+    for group in groups():
+        for question in group.questions:
+            if f"answers.{question.key}:" in message:
+                return group.title, question
+    return None
+
+
+def _with_file(data: bytes, use: _Use) -> Declarations:
+    if len(data) > MOST_BYTES:
+        raise BadInput(f"the form takes {len(data):,} bytes; expected at most {MOST_BYTES:,}")
+    with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
+        path = Path(folder) / NAME
+        path.write_bytes(data)
+        try:
+            return use(path)
+        except BadInput as e:
+            said = str(e)
+            raise BadInput(said.removeprefix(f"{path}: ").replace(str(path), NAME)) from None

@@ -1,0 +1,91 @@
+"""A file for a person: made when they ask, kept in their session until they ask for another, then downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from reports.document.model import Document
+from reports.viewer import blocks, frame
+from reports.viewer.documents.making import size
+from restaudit.errors import RestauditError
+from restaudit.record import Run
+from restaudit.shown import markdown_text, plain
+
+MOST = 4000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A file and what it was made of; it is handed out only for the same."""
+
+    of: Hashable
+    name: str
+    mime: str
+    data: bytes
+
+
+def identity(run: Run) -> tuple[str, str]:
+    """The run and its head."""
+    return str(run.path), run.events[-1].hash if run.events else ""
+
+
+def offer(key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]) -> None:
+    """A button that makes a file, and the download once it is made. One file a place and session is held."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        asked = st.button("Prepare", key=f"{key}_prepare", icon=":material/build:")
+        failed = _made(key, of, name, mime, make) if asked else None
+        found = st.session_state.get(f"{key}_file")
+        if isinstance(found, Prepared) and found.of == of:
+            st.download_button(
+                f"Download {escaped(found.name)} ({size(len(found.data))})",
+                found.data,
+                found.name,
+                found.mime,
+                key=f"{key}_download",
+                on_click="ignore",
+                type="primary",
+                icon=":material/download:",
+            )
+    if failed is not None:
+        not_done("This file was not made", failed)
+
+
+def not_done(title: str, error: Exception) -> None:
+    """Say that nothing was written or changed, and why."""
+    frame.problem(title, "Nothing was written or changed.", str(error))
+
+
+def banner(document: Document, *, but: str = "") -> None:
+    """What stands before everything else in a document: overrides, halts, whose judgement, no conformity."""
+    lines = [line for line in document.banner if line != but]
+    if lines:
+        with st.container(border=True, gap="xsmall"):
+            for line in lines:
+                st.text(plain(line, MOST))
+
+
+def read_section(document: Document, key: str, label: str, *, skip: int = 0) -> None:
+    """One section of a document, chosen by its title."""
+    sections = document.sections[skip:]
+    at = st.selectbox(label, range(len(sections)), format_func=lambda k: plain(sections[k].title), key=key, width=460)
+    if at in range(len(sections)):
+        blocks.draw(sections[at])
+
+
+def escaped(text: str) -> str:
+    """Text for a label, which reads Markdown: every mark escaped."""
+    return markdown_text(text).replace(":", "\\:")
+
+
+def _made(key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]) -> RestauditError | None:
+    st.session_state.pop(f"{key}_file", None)
+    try:
+        with st.spinner("Making the file"):
+            data = make()
+    except RestauditError as e:
+        return e
+    st.session_state[f"{key}_file"] = Prepared(of, name, mime, data)
+    return None
