@@ -56,6 +56,9 @@ def test_axe_finds_nothing_serious(visit: Visit, file: str) -> None:
     # Streamlit's own list of pages puts headings among list items; that is not ours to mend.
     found = axe.run(tab, {"exclude": [["[data-testid=stSidebarNav]"]]}).response["violations"]
     serious = [
-        f"{v['id']}: {node['html'][:160]}" for v in found if v["impact"] in ("serious", "critical") for node in v["nodes"]
+        f"{v['id']}: {node['html'][:160]}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+        for node in v["nodes"]
     ]
     assert "\n".join(serious) == ""
