@@ -1,15 +1,18 @@
-"""The page that lists every run folder."""
+"""The page that lists every run folder: find, filter, open, and choose some to compare."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import streamlit as st
 
 from reports.listing import run_table
-from reports.viewer import reading, words
+from reports.viewer import comparing, reading, words
+from reports.viewer.frame import LIVE, ROOT
+from reports.viewer.pages import BY_FILE
+from restaudit.record import Summary
 
-PAGE = Path(__file__).parent / "run.py"
+FIND, STATES, TABLE, OPEN = "find", "states", "runs", "open_run"
 
 
 def _signed(verdict: str) -> str:
@@ -17,45 +20,87 @@ def _signed(verdict: str) -> str:
 
 
 def _open(folders: list[str]) -> None:
-    click = st.session_state["open_run"]
-    st.switch_page(PAGE, query_params={"run": folders[click.row]})
+    click = st.session_state[OPEN]
+    st.switch_page(BY_FILE["run.py"].path, query_params={"run": folders[click.row]})
 
 
-root = str(st.session_state["runs_root"])
-found = reading.summaries(root)
-st.text(f"Folder: {root}")
-if not found:
+def _empty() -> None:
     st.info(
         "Make the first run in a terminal; it trains and audits a small model in minutes.", title="No runs here yet"
     )
     st.code("make demo", language="bash")
     st.caption("Or `restaudit run reviews`. Runs elsewhere: `restaudit ui FOLDER`.")
-    st.stop()
 
-table = run_table(found, _signed)
-table.insert(0, "open", "Open")
-table["state"] = [f"{words.state(s).sign} {s}" for s in table["state"]]
-if not table["problem"].any():
-    table = table.drop(columns="problem")
-st.dataframe(
-    table,
-    hide_index=True,
-    key="runs",
-    alt="Runs with their state, progress and decisions, newest first",
-    column_config={
-        "open": st.column_config.ButtonColumn(
-            "", width="small", pinned=True, key="open_run", on_click=_open, args=(list(table["folder"]),)
-        ),
-        "folder": st.column_config.TextColumn("Run", pinned=True),
-        "name": st.column_config.TextColumn("Name"),
-        "state": st.column_config.TextColumn("State"),
-        "progress": st.column_config.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f%%"),
-        "decisions": st.column_config.TextColumn("Decisions"),
-        "started": st.column_config.TextColumn("Started (UTC)"),
-        "problem": st.column_config.TextColumn("Problem", width="medium"),
-    },
-    placeholder="",
-)
+
+def _wanted(found: Sequence[Summary]) -> list[Summary]:
+    """The runs that the reader's filters leave."""
+    left, right = st.columns([1, 2], vertical_alignment="bottom")
+    text = left.text_input(
+        "Find", key=FIND, bind="query-params", placeholder="part of a name", icon=":material/search:"
+    )
+    there = list(dict.fromkeys(s.state for s in found))
+    states = right.pills(
+        "State", there, key=STATES, selection_mode="multi", format_func=lambda s: f"{words.state(s).sign} {s}"
+    )
+    kept = [s for s in found if not states or s.state in states]
+    return [s for s in kept if text.casefold() in f"{s.path.name} {s.name}".casefold()]
+
+
+def _list(found: Sequence[Summary]) -> None:
+    table = run_table(found, _signed)
+    table.insert(0, "open", "Open")
+    table["state"] = [f"{words.state(s).sign} {s}" for s in table["state"]]
+    if not table["problem"].any():
+        table = table.drop(columns="problem")
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        key=TABLE,
+        on_select="rerun",
+        selection_mode="multi-row",
+        alt="Runs with their state, progress and decisions, newest first",
+        column_config={
+            "open": st.column_config.ButtonColumn(
+                "", width="small", pinned=True, key=OPEN, on_click=_open, args=(list(table["folder"]),)
+            ),
+            "folder": st.column_config.TextColumn("Run", pinned=True),
+            "name": st.column_config.TextColumn("Name"),
+            "state": st.column_config.TextColumn("State"),
+            "progress": st.column_config.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f%%"),
+            "decisions": st.column_config.TextColumn("Decisions"),
+            "started": st.column_config.TextColumn("Started (UTC)"),
+            "problem": st.column_config.TextColumn("Problem", width="medium"),
+        },
+        placeholder="",
+    )
+    _compare([str(table["folder"].iloc[k]) for k in event.selection.rows if k < len(table)])
+
+
+def _compare(chosen: Sequence[str]) -> None:
+    if len(chosen) < 2:
+        st.caption("Tick two or more runs to compare them.")
+    else:
+        comparing.link(chosen, f"Compare these {len(chosen)} runs")
+
+
+def _follow(root: str, names: set[str]) -> None:
+    _list([s for s in reading.summaries(root) if s.path.name in names])
+
+
+root = str(st.session_state[ROOT])
+every = reading.summaries(root)
+st.text(f"Folder: {root}")
+if not every:
+    _empty()
+    st.stop()
+shown = _wanted(every)
+if not shown:
+    st.info("No run of this folder is left by these filters.", title="Nothing found")
+elif any(s.state == "running" for s in every):
+    # A run that is being written is followed; what the reader ticked or typed stays.
+    st.fragment(run_every=LIVE)(_follow)(root, {s.path.name for s in shown})
+else:
+    _list(shown)
 with st.expander("What the words mean"):
     for group in (words.VERDICTS, words.STATES):
         for word, look in group.items():
