@@ -47,17 +47,17 @@ def show_bundle(run: Run) -> None:
         st.text("Ids, groups, pseudonyms of raters, host names, times and every number stay in it.")
     wish = Wish(texts=texts, weights=weights, report=report)
     if st.button("Prepare", key="bundle_prepare", icon=":material/build:"):
-        _prepare(run, wish, have)
+        _prepare(run, wish)
     found = st.session_state.get("bundle_file")
     if isinstance(found, tuple) and found[0] == (*identity(run), wish):
         _hand_out(found[1])
 
 
-def _prepare(run: Run, wish: Wish, have: making.Sizes) -> None:
+def _prepare(run: Run, wish: Wish) -> None:
     before = st.session_state.pop("bundle_file", None)
     if before is not None:
         before[1].folder.remove()
-    bar = Bar(have.recorded)
+    bar = Bar()
     try:
         made = making.bundle(run, wish, bar.add)
     except RestauditError as e:

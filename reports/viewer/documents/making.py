@@ -117,8 +117,8 @@ def sizes(run: Run) -> Sizes:
     return Sizes(sum(d.bytes for d in files.values()), sum(d.bytes for n, d in files.items() if is_weights(n)))
 
 
-def bundle(run: Run, wish: Wish, progress: Callable[[str, int], None]) -> Bundle:
-    """Check a run and pack it into a temporary file; `progress` is told the stage and the bytes just read.
+def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> Bundle:
+    """Check a run and pack it into a temporary file; `progress` is told the stage, the bytes read, and their total.
 
     Raises BadInput where it cannot be packed or is too large for a download, VerificationFailed where it does not
     verify.
@@ -132,9 +132,10 @@ def bundle(run: Run, wish: Wish, progress: Callable[[str, int], None]) -> Bundle
             f"the record takes {size(least)}, more than the {size(MOST_BYTES)} that the app hands out; leave out "
             f"weights, or in a terminal: restaudit bundle {run.path}"
         )
-    verify(run.path, lambda n: progress("Checking", n), render=False)
+    verify(run.path, lambda n: progress("Checking", n, have.recorded), render=False)
     folder = Folder()
-    packed = pack(run.path, folder.path / f"{run.path.name}.zip", wish, progress=lambda n: progress("Packing", n))
+    out = folder.path / f"{run.path.name}.zip"
+    packed = pack(run.path, out, wish, progress=lambda n: progress("Packing", n, have.recorded))
     m = packed.manifest
     return Bundle(
         folder, packed.path, packed.bytes, packed.sha256, len(m.files), len(m.redacted), len(m.left_out), m.notes

@@ -12,22 +12,22 @@ EVERY = 0.1
 
 
 class Bar:
-    """A bar for a number of bytes. A new stage begins at nothing."""
+    """A bar of bytes. A new stage begins at nothing."""
 
-    def __init__(self, total: int) -> None:
-        self.total = max(total, 1)
+    def __init__(self) -> None:
         self._stage, self._done, self._drawn = "", 0, 0.0
         self._place = st.empty()
 
-    def add(self, stage: str, count: int) -> None:
-        """Count bytes of a stage."""
+    def add(self, stage: str, count: int, total: int) -> None:
+        """Count bytes of a stage that has `total` of them (0: nobody knows)."""
         if stage != self._stage:
             self._stage, self._done, self._drawn = stage, 0, 0.0
         self._done += count
         if (now := time.monotonic()) - self._drawn >= EVERY:
             self._drawn = now
-            share = min(self._done / self.total, 1.0)
-            self._place.progress(share, text=f"{stage}: {size(self._done)} of {size(self.total)}")
+            of = f" of {size(total)}" if total else ""
+            share = min(self._done / total, 1.0) if total else 0.0
+            self._place.progress(share, text=f"{stage}: {size(self._done)}{of}")
 
     def empty(self) -> None:
         """Take the bar away."""

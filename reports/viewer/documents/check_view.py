@@ -1,0 +1,179 @@
+"""The checklist of the Verify page: for the chosen run, and for a bundle that somebody handed over."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from reports.viewer.documents.checking import (
+    MIB,
+    MOST_UNPACKED,
+    MOST_UPLOAD,
+    Line,
+    Mark,
+    Outcome,
+    check_bundle,
+    check_run,
+    public_key,
+    witnessed,
+)
+from reports.viewer.documents.making import size
+from reports.viewer.documents.offering import escaped
+from reports.viewer.documents.progress import Bar
+from reports.viewer.words import Colour
+from restaudit.errors import BadInput
+from restaudit.record import Run
+from restaudit.seal.anchor import Anchor
+from restaudit.seal.keys import PublicKey
+from restaudit.shown import plain
+from restaudit.verify import recorded_bytes
+
+MARKS: dict[Mark, tuple[str, Colour]] = {
+    "waiting": ("·", "gray"),
+    "now": ("…", "blue"),
+    "right": ("✓", "green"),
+    "wrong": ("✕", "red"),
+    "note": ("!", "orange"),
+    "unreached": ("–", "gray"),
+}
+UNREACHED = "not reached: the check stops at the first thing that is wrong"
+# A bundle without weights can name hundreds of files; the rest is in `restaudit verify`.
+MOST_SAID = 40
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the reader brought along. `usable`: nothing of it was refused."""
+
+    key: PublicKey | None
+    anchor: Anchor | None
+    usable: bool
+
+
+def show_run(run: Run) -> None:
+    """The check of the chosen run."""
+    total = recorded_bytes(run.path)
+    st.caption("Reads every file again and compares it with the ledger; a run that is being written is not disturbed.")
+    trust = _trust("run")
+    place = f"checked:{run.path.name}"
+    asked = st.button(f"Check now ({size(total)})", key="check_run", type="primary", icon=":material/verified:",
+                      disabled=not trust.usable)  # fmt: skip
+    if asked and trust.usable:
+        bar, show = Bar(), _live()
+        try:
+            done = check_run(run.path, show, bar.add, trusted=trust.key, anchor=trust.anchor)
+        finally:
+            bar.empty()
+        show(())
+        st.session_state[place] = (done, datetime.datetime.now(datetime.UTC))
+    if place in st.session_state:
+        done, when = st.session_state[place]
+        since = len(run.events) - done.events if done.wrong is None else 0
+        _outcome(done, f"Checked at {when:%H:%M:%S} UTC" + (f"; {since} event(s) came since." if since else "."))
+
+
+def show_bundle() -> None:
+    """The check of an uploaded bundle."""
+    st.caption(f"A bundle from somebody else, at most {size(MOST_UPLOAD)}, that unpacks to at most "
+               f"{size(MOST_UNPACKED)}. It is opened in a temporary place that is removed afterwards; nothing of it "
+               "is kept. For a larger one: `restaudit verify FILE.zip` in a terminal.")  # fmt: skip
+    given = st.file_uploader("Bundle (ZIP)", ["zip"], key="bundle_upload", max_upload_size=MOST_UPLOAD // MIB)
+    trust = _trust("bundle")
+    usable = trust.usable and given is not None and given.size <= MOST_UPLOAD
+    asked = st.button("Check the bundle", key="check_bundle", type="primary", icon=":material/verified:",
+                      disabled=not usable)  # fmt: skip
+    if given is None:
+        return
+    place = "checked_bundle"
+    if asked and usable:
+        bar, show = Bar(), _live()
+        given.seek(0)
+        try:
+            done = check_bundle(given, show, bar.add, trusted=trust.key, anchor=trust.anchor)
+        finally:
+            bar.empty()
+        show(())
+        st.session_state[place] = (given.file_id, done)
+    if place in st.session_state and st.session_state[place][0] == given.file_id:
+        _outcome(st.session_state[place][1], "This says something about the file that was uploaded, and nothing about "
+                 "the run chosen above.")  # fmt: skip
+
+
+def _trust(of: str) -> Trust:
+    key, anchor, usable = None, None, True
+    with st.expander("A key or an anchor that you trust", icon=":material/key:"):
+        st.caption("Without them a check shows only that a run is consistent in itself. Bring a public key that you "
+                   "got another way than the run, and what a witness wrote down.")  # fmt: skip
+        pem = st.file_uploader("Public key (PEM)", ["pem"], key=f"key_{of}", max_upload_size=1)
+        if pem is not None:
+            try:
+                key = public_key(pem.getvalue(), "the key")
+                st.caption("Key id")
+                st.code(key.key_id, language=None, wrap_lines=True)
+            except BadInput as e:
+                usable = _refused(e)
+        file = st.file_uploader("Anchor (JSON)", ["json"], key=f"anchor_{of}", max_upload_size=1)
+        if file is not None:
+            try:
+                anchor = witnessed(file.getvalue())
+                st.text(plain(f"Anchor of run {anchor.run_id}, event {anchor.seq}"))
+            except BadInput as e:
+                usable = _refused(e)
+    return Trust(key, anchor, usable)
+
+
+def _refused(error: BadInput) -> bool:
+    st.error("Nothing is checked before it is taken away or exchanged.", title="This file cannot be used")
+    st.code(str(error), language=None, wrap_lines=True)
+    return False
+
+
+def _live() -> Callable[[tuple[Line, ...]], None]:
+    """A place where the list is drawn again whenever a line changes; an empty list takes it away."""
+    place = st.empty()
+
+    def show(lines: tuple[Line, ...]) -> None:
+        if not lines:
+            place.empty()
+            return
+        with place.container(gap="small"):
+            _lines(lines)
+
+    return show
+
+
+def _outcome(done: Outcome, note: str) -> None:
+    if done.wrong is not None:
+        st.error("The first thing that is wrong:", title="Not as recorded")
+        st.code(done.wrong, language=None, wrap_lines=True)
+    else:
+        state = "finished" if done.finished else "unfinished"
+        st.success(f"{done.events} events of a run that is {state}. What this does not show is marked ! below.",
+                   title="Everything that was checked is as recorded")  # fmt: skip
+    for o in done.overrides:
+        st.text(f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}")
+    st.caption(note)
+    with st.container(gap="small"):
+        _lines(done.lines)
+    if done.head:
+        with st.container(gap="xsmall"):
+            st.caption("Head: the hash of the last event. Only somebody outside who has seen it can tell a rebuilt "
+                       "ledger.")  # fmt: skip
+            st.code(done.head, language=None, wrap_lines=True)
+            st.caption("Digest: what two runs of the same plan share")
+            st.code(done.digest, language=None, wrap_lines=True)
+
+
+def _lines(lines: tuple[Line, ...]) -> None:
+    for line in lines:
+        sign, colour = MARKS[line.mark]
+        with st.container(gap=None):
+            st.badge(f"{sign} {escaped(line.title)}", color=colour)
+            said = line.said if line.mark != "unreached" else (UNREACHED,)
+            for text in said[:MOST_SAID]:
+                st.text(plain(text, 1000))
+            if len(said) > MOST_SAID:
+                st.caption(f"and {len(said) - MOST_SAID} more lines, which `restaudit verify` prints")
