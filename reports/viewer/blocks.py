@@ -27,7 +27,7 @@ def draw_block(block: Block, key: str) -> None:
     if isinstance(block, Paragraph):
         _paragraph(block)
     elif isinstance(block, Facts):
-        _facts(block, key)
+        _facts(block)
     elif isinstance(block, Table):
         _table(block, key)
     elif isinstance(block, Chart):
@@ -46,16 +46,13 @@ def _paragraph(block: Paragraph) -> None:
         st.text(plain(block.text, MOST))
 
 
-def _facts(block: Facts, key: str) -> None:
+def _facts(block: Facts) -> None:
     if block.caption:
-        st.subheader(_md(block.caption))
-    rows = [{"": plain(f.label, MOST), " ": plain(f.value, MOST), "status": f.status or ""} for f in block.rows]
-    table = pd.DataFrame(rows)
-    if not table["status"].any():
-        table = table.drop(columns="status")
-    st.dataframe(table, hide_index=True, key=key, alt=block.caption or "Facts", row_height=36,
-                 column_config={"": st.column_config.TextColumn(width="medium"),
-                                " ": st.column_config.TextColumn(width="large")})  # fmt: skip
+        _title(block.caption)
+    for f in block.rows:
+        left, right = st.columns([1, 3])
+        left.caption(_md(f"{f.label} ({f.status})" if f.status else f.label))
+        right.text(plain(f.value, MOST) or "–")
 
 
 def _table(block: Table, key: str) -> None:
