@@ -19,7 +19,8 @@ from restaudit.record import Run
 from restaudit.waiting import tasks_name, what_is_missing
 
 RATER, SET, SAID, SEEN, OWNER = "rater", "set", "rating_said", "rating_seen", "rating_owner"
-PROMPT_HEIGHT, TEXT_HEIGHT = 96, 220
+PRESSED = "rating_pressed"
+PROMPT_HEIGHT, TEXT_HEIGHT = 96, 196
 MOST_BUTTONS = 21
 
 
@@ -53,11 +54,14 @@ def _show(run: Run) -> None:
         rater = people.pseudonym(guest.identity, desk.secret_of(run))
         st.text(f"You are {rater}, {guest.role}. The name follows from your login and hides it.")
         _choose(sets, waits)
+    tasks = sets.get(str(st.session_state.get(SET)))
+    if tasks is not None:
+        _work(run, tasks, guest, rater)
     if guest.may_ask:
         forms.new_set(run, SET, first=not sets)
-    tasks = sets.get(str(st.session_state.get(SET)))
-    if tasks is None:
-        return
+
+
+def _work(run: Run, tasks: TaskSet, guest: people.Visitor, rater: str | None) -> None:
     if not guest.may_rate:
         _watch(run, tasks)
     elif rater is None:
@@ -104,6 +108,7 @@ def _choose(sets: dict[str, TaskSet], waits: str | None) -> None:
     st.selectbox(
         "Set of texts",
         names,
+        index=None,
         key=SET,
         bind="query-params",
         format_func=lambda k: f"{k}: {sets[k].items} texts" + (", the run waits for it" if k == waits else ""),
@@ -141,14 +146,10 @@ def _desk(run: Run, one: OpenSet, rater: str) -> None:
         _next(run, one.tasks)
         return
     if not at.read:
-        if SAID in st.session_state:
-            _status(at)
+        _trouble()
         forms.instructions(run, one, rater)
         _said_of_set(run, one.tasks)
         return
-    total = at.done + len(at.due) + len(at.aside)
-    skipped = f", {len(at.aside)} skipped" if at.aside else ""
-    st.progress(at.done / max(total, 1), text=f"{at.done} of {total} rated{skipped}")
     _status(at)
     if at.due:
         _text(run, one, at, rater)
@@ -159,15 +160,24 @@ def _desk(run: Run, one: OpenSet, rater: str) -> None:
 
 
 def _status(at: Standing) -> None:
-    """One line that is always there, so that nothing below it moves."""
-    kind, text = st.session_state.get(SAID) or ("", "")
+    """How far one is, and what became of the last answer: always one line, so that nothing below it moves."""
+    total = at.done + len(at.due) + len(at.aside)
+    kind, said = st.session_state.get(SAID) or ("", "")
+    text = f"{at.done} of {total} rated" + (f", {len(at.aside)} skipped" if at.aside else "")
+    if kind == "rated" and at.done % desk.BREAK_EVERY == 0:
+        said = "A short break now? Your place is kept."
+    if kind == "error":
+        _trouble()
+        said = ""
+    st.progress(at.done / max(total, 1), text=f"{text}. {said or 'Answers are saved at once.'}")
+
+
+def _trouble() -> None:
+    """Say what went wrong with the last click, if something did."""
+    kind, said = st.session_state.get(SAID) or ("", "")
     if kind == "error":
         st.error("Nothing was changed. Try again; the line below says what is wrong.", title="Not saved")
-        st.text(text)
-    elif kind == "rated" and at.done and at.done % desk.BREAK_EVERY == 0:
-        st.text(f"{at.done} rated: a good moment for a short break. Your place is kept.")
-    else:
-        st.text(text or "Every answer is saved at once.")
+        st.text(said)
 
 
 def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
@@ -175,10 +185,10 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     seen = st.session_state.get(SEEN)
     if seen is None or seen[:3] != (one.tasks.name, rater, item.item_id):
         st.session_state[SEEN] = (one.tasks.name, rater, item.item_id, datetime.now(UTC))
-    with st.container(border=True, height=PROMPT_HEIGHT, key="rating_prompt"):
+    with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
         st.caption("Prompt")
         st.text(item.prompt)
-    with st.container(border=True, height=TEXT_HEIGHT, key="rating_response"):
+    with st.container(border=True, height=TEXT_HEIGHT, gap="xxsmall", key="rating_response"):
         st.caption("Response")
         st.text(item.response or "(an empty text)")
     low, high = one.sheet.labels[0], one.sheet.labels[-1]
@@ -187,7 +197,7 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     if len(one.sheet.choices) <= MOST_BUTTONS:
         with st.container(horizontal=True, gap="small", key="rating_scores"):
             for k, (label, key) in enumerate(zip(one.sheet.labels, desk.keys(one.sheet), strict=True)):
-                st.button(label, key=f"score_{k}", shortcut=key, width=78, on_click=_answer,
+                st.button(label, key=f"score_{k}", shortcut=key, width=72, on_click=_answer,
                           args=(*here, one.sheet.choices[k]))  # fmt: skip
     else:
         forms.long_scale(one.sheet, _answer, here)
@@ -225,10 +235,13 @@ def _nothing_due(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
 
 
 def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> None:
-    seen = st.session_state.get(SEEN)
-    started = seen[3] if seen is not None and seen[:3] == (name, rater, item_id) else datetime.now(UTC)
-    if (datetime.now(UTC) - started).total_seconds() < desk.QUICK:
-        st.session_state[SAID] = "slow", "That key came before this text could be read; it was not counted."
+    now, seen = datetime.now(UTC), st.session_state.get(SEEN)
+    started = seen[3] if seen is not None and seen[:3] == (name, rater, item_id) else now
+    pressed = st.session_state.get(PRESSED, started)
+    st.session_state[PRESSED] = now
+    # A key that is held down repeats: it counts once, and again only after it was let go.
+    if (now - max(started, pressed)).total_seconds() < desk.QUICK:
+        st.session_state[SAID] = "", "Too soon after the last key; not counted."
         return
     try:
         run = Run(path)
@@ -236,7 +249,7 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> Non
         st.session_state[SAID] = "rated", f"Saved: {score:g}."
     except RatingsRefused as refused:
         if any("rated item" in p for p in refused.problems):
-            st.session_state[SAID] = "", "This text had your answer already, perhaps from another tab; that one stands."
+            st.session_state[SAID] = "", "Answered already; that answer stands."
         else:
             st.session_state[SAID] = "error", " ".join(refused.problems)
     except series.READ_ERRORS as error:
@@ -244,7 +257,7 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> Non
 
 
 def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
-    _do("Skipped; it comes again at the end.", direct.note, Path(path), "skipped", rater, tasks=name, item_id=item_id,
+    _do("Skipped; it comes at the end.", direct.note, Path(path), "skipped", rater, tasks=name, item_id=item_id,
         after=done)  # fmt: skip
 
 
@@ -260,7 +273,7 @@ def _undo(path: str, name: str, rater: str) -> None:
         at = desk.standing(one, desk.rows_of(run.path), direct.read_notes(run.path), rater)
         desk.undo(run, one, at, rater)
 
-    _do("Taken back. Rate this text again.", back)
+    _do("Taken back; rate it again.", back)
 
 
 def _do(said: str, what: Any, *args: Any, **more: Any) -> None:
