@@ -35,6 +35,12 @@ def compared(runs: tuple[Run, ...]) -> Document:
     return comparison(runs)
 
 
+def labels(names: Sequence[str]) -> list[str]:
+    """What the comparison calls runs of these names: a number behind a name that several have."""
+    every = list(names)
+    return [n if every.count(n) == 1 else f"{n} ({every[: k + 1].count(n)})" for k, n in enumerate(every)]
+
+
 def reasons(refusal: str) -> list[str]:
     """The reasons of a refusal, one by one."""
     return refusal.removeprefix(REFUSED).split("; ")

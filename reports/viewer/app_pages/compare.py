@@ -26,11 +26,14 @@ def _choose(found: dict[str, Summary]) -> list[str]:
 
 
 def _states(chosen: list[Summary]) -> None:
+    """The folders with the names that the comparison calls them by, and their states."""
+    labels = comparing.labels([s.name for s in chosen])
     with st.container(horizontal=True):
-        for summary in chosen:
+        for summary, label in zip(chosen, labels, strict=True):
             look = words.state(summary.state)
             with st.container(horizontal=True, width="content", vertical_alignment="center", gap="xsmall"):
-                st.text(summary.path.name)
+                folder = summary.path.name
+                st.text(folder if folder == label else f"{folder}, called {printable(label)} below")
                 st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
 
 
@@ -47,9 +50,11 @@ def _show(chosen: list[Summary]) -> None:
         for reason in comparing.reasons(str(e)):
             st.text(f"• {printable(reason)}")
         return
-    for line in document.banner:
-        st.warning("Read this first.", icon=":material/warning:")
-        st.text(printable(line))
+    if document.banner:
+        with st.container(border=True):
+            st.badge("Read this first", icon=":material/warning:", color="orange")
+            for line in document.banner:
+                st.text(printable(line))
     st.caption(document.subtitle)
     for section in document.sections:
         st.header(section.title)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.viewer import frame
-from reports.viewer.samples import address
+from reports.viewer.samples.address import Address
 from reports.viewer.samples.browse import browse
 from reports.viewer.samples.places import places
 from reports.viewer.samples.prompt import ACROSS, VIEW, one_prompt
 
-VIEWS = ["search", ACROSS]
+VIEWS = ["Search", ACROSS]
 
 with frame.guarded():
     run = frame.chosen()
@@ -18,9 +18,11 @@ with frame.guarded():
         st.info("Samples appear after the base policy's audit.", title="Nothing has been audited yet")
         st.stop()
     frame.whose_score(run)
-    address.choices(VIEW, VIEWS, str, "view")
+    asked = st.query_params.get(VIEW)
+    if asked is not None and asked not in VIEWS:
+        Address(st.container()).unknown("View", asked)
     view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key=VIEW, bind="query-params",
-                                format_func=lambda v: v[:1].upper() + v[1:], label_visibility="collapsed")  # fmt: skip
+                                label_visibility="collapsed")  # fmt: skip
     if view == ACROSS:
         one_prompt(run)
     else:

@@ -1,61 +1,141 @@
-"""The view in the address: a value there that this run does not have is left out, and the page says so."""
+"""Controls whose values stand in the address, so that every view can be opened again and sent to somebody.
+
+Streamlit's own binding writes a control's label into the address, drops a value that it does not know without a word,
+and forgets the value while the control is not drawn. Here the address has names ("g01/i02"), a value that this run does
+not have is said, and a filter is still there after a look at one prompt.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import streamlit as st
 
 from restaudit.record import printable
 
-MOST_SHOWN = 80
+MOST_SHOWN, MOST_TYPED = 80, 200
+PAGE, OFF = "page", "no"
 
 
-def choices(key: str, options: Sequence[str], written: Callable[[str], str], what: str) -> None:
-    """Before a bound widget is drawn: say what the address or the view before asks for and these options lack."""
-    labels = {written(o) for o in options}
-    state = st.session_state.get(key)
-    asked = [*_list(st.query_params.get_all(key)), *(written(str(s)) for s in _list(state) if str(s) not in options)]
-    for value in dict.fromkeys(a for a in asked if a not in labels):
-        _say(what, value)
-    if isinstance(state, str) and state not in options:
-        del st.session_state[key]
+class Address:
+    """The controls of one view; `slot` is where the page says which values of the address were left out."""
+
+    def __init__(self, slot: Any) -> None:
+        self.slot = slot
+        self._said: list[str] = []
+
+    def pick(
+        self,
+        label: str,
+        options: Sequence[str],
+        key: str,
+        *,
+        default: str | None = None,
+        written: Callable[[str], str] = str,
+        width: int | None = None,
+    ) -> str:
+        """One of `options`: what the address asks for, else the default (the first one)."""
+        usual = options[0] if default is None else default
+        asked = st.query_params.get(key)
+        if asked is not None and asked not in options:
+            self.unknown(label, asked)
+            asked = None
+        st.session_state[_of(key)] = usual if asked is None else asked
+        chosen = st.selectbox(label, options, key=_of(key), format_func=written, width=width or "stretch",
+                              filter_mode="contains", on_change=_write, args=(key, _of(key), usual))  # fmt: skip
+        # A browser can send anything; only a value of the list becomes part of a path.
+        return chosen if chosen in options else usual
+
+    def several(self, label: str, options: Sequence[str], key: str) -> tuple[str, ...]:
+        """Any number of `options`."""
+        asked = st.query_params.get_all(key)
+        for value in asked:
+            if value not in options:
+                self.unknown(label, value)
+        st.session_state[_of(key)] = [o for o in options if o in asked]
+        chosen = st.pills(label, options, selection_mode="multi", key=_of(key), on_change=_write,
+                          args=(key, _of(key), []))  # fmt: skip
+        return tuple(o for o in options if o in chosen)
+
+    def text(self, label: str, key: str, *, placeholder: str, width: int) -> str:
+        """Any text."""
+        st.session_state[_of(key)] = st.query_params.get(key, "")[:MOST_TYPED]
+        typed = st.text_input(label, key=_of(key), type="search", max_chars=MOST_TYPED, placeholder=placeholder,
+                              width=width, on_change=_write, args=(key, _of(key), ""))  # fmt: skip
+        return str(typed or "")[:MOST_TYPED]
+
+    def number(self, label: str, key: str, placeholder: str) -> float | None:
+        """A number, or none."""
+        asked = st.query_params.get(key)
+        value = None if asked is None else _number(asked)
+        if asked is not None and value is None:
+            self.unknown(label, asked)
+        st.session_state[_of(key)] = value
+        entered = st.number_input(label, value=None, key=_of(key), format="%.4g", placeholder=placeholder,
+                                  on_change=_write, args=(key, _of(key), None))  # fmt: skip
+        return None if entered is None else float(entered)
+
+    def switch(self, label: str, key: str) -> bool:
+        """On, but for "no" in the address."""
+        asked = st.query_params.get(key)
+        if asked not in (None, OFF):
+            self.unknown(label, asked)
+        st.session_state[_of(key)] = asked != OFF
+        return bool(st.toggle(label, key=_of(key), on_change=_write, args=(key, _of(key), True)))
+
+    def page(self, pages: int, of: str) -> int:
+        """The page, from 1; no control where there is one only. Another list (`of`) begins on its first page."""
+        asked = st.query_params.get(PAGE)
+        number = 1 if asked is None else int(asked) if asked.isdecimal() and len(asked) < 9 else 0
+        if not 1 <= number <= pages:
+            self.unknown("Page", str(asked))
+            number = 1
+        if pages == 1:
+            return 1
+        key = f"{_of(PAGE)}_{hashlib.sha256(of.encode()).hexdigest()[:16]}"
+        if st.session_state.get(key, number) != number:
+            st.session_state[key] = number
+        chosen = int(st.pagination(pages, default=number, key=key, on_change=_write, args=(PAGE, key, 1)))
+        return min(max(chosen, 1), pages)
+
+    def unknown(self, what: str, value: str) -> None:
+        """Say that a value of the address was left out."""
+        with self.slot:
+            if not self._said:
+                st.info("The address asks for what is not there; that was left out.", icon=":material/link_off:")
+            st.text(f"{what}: {printable(value[:MOST_SHOWN])}")
+        self._said.append(what)
 
 
-def numbers(key: str, what: str) -> None:
-    """Before a bound number is drawn: say that the address has something else than a number."""
-    for value in st.query_params.get_all(key):
-        try:
-            fine = not value or math.isfinite(float(value))
-        except ValueError:
-            fine = False
-        if not fine:
-            _say(what, value)
+def forget(keys: Sequence[str]) -> None:
+    """A callback that takes these values out of the address."""
+    for key in (*keys, PAGE):
+        st.query_params.pop(key, None)
 
 
-def page(key: str, pages: int) -> None:
-    """Before a bound pager is drawn: say that there are not so many pages, and keep its value inside."""
-    state = st.session_state.get(key)
-    if isinstance(state, int) and not 1 <= state <= pages:
-        st.session_state[key] = 1
-    for value in st.query_params.get_all(key):
-        if not value.isdecimal() or not 1 <= int(value) <= pages:
-            _say("page", value)
+def _of(key: str) -> str:
+    return f"samples_{key}"
 
 
-def unknown(what: str, value: str) -> None:
-    """Say that a value of the address was left out."""
-    _say(what, value)
+def _write(key: str, widget: str, usual: object) -> None:
+    """A callback that puts a control's value into the address, unless it is the usual one."""
+    value = st.session_state[widget]
+    if value is None or value == usual:
+        st.query_params.pop(key, None)
+    elif isinstance(value, list):
+        st.query_params[key] = [str(v) for v in value]
+    else:
+        st.query_params[key] = OFF if value is False else str(value)
+    if key != PAGE:
+        st.query_params.pop(PAGE, None)
 
 
-def _list(value: object) -> list[str]:
-    if value is None:
-        return []
-    return [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
-
-
-def _say(what: str, value: str) -> None:
-    shown = printable(value[:MOST_SHOWN])
-    st.info("The address asks for something that this run does not have; it was left out.", icon=":material/link_off:")
-    st.text(f"{what}: {shown}")
+def _number(value: str) -> float | None:
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None

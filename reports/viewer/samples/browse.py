@@ -8,17 +8,18 @@ import streamlit as st
 
 from reports import series
 from reports.viewer import frame
-from reports.viewer.samples import address
+from reports.viewer.samples.address import Address, forget
 from reports.viewer.samples.cards import WHY, answer, card
 from reports.viewer.samples.places import Place, last_audit, places, trained_on
 from reports.viewer.samples.prompt import prompts_of, show_across
-from reports.viewer.samples.query import FLAGS, SORTS, Facts, Human, Numbers, Query, facts, matching
+from reports.viewer.samples.query import FLAGS, SORTS, Facts, Flag, Human, Numbers, Query, facts, matching
 from reports.viewer.samples.rows import samples
 from reports.viewer.samples.tables import recorded
+from reports.viewer.samples.words import one_line
 from restaudit.record import Run
 
 PAGE = 25
-MOST_GROUPS = 500
+MOST_GROUPS, MOST_SAID = 500, 400
 ANY = "any"
 FILTERS = ("q", "sort", "kept", "group", "human", "flags", "reward_from", "reward_to", "human_from", "human_to")
 
@@ -28,48 +29,44 @@ def browse(run: Run) -> None:
     """The list of samples; only this part is drawn again when a filter or the page changes."""
     with frame.guarded():
         found = places(run)
+        address = Address(st.container())
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            place = _place(found)
+            place = _place(address, found)
             recorded(run, place.file)
             known = facts(run, place)
-            query = _query(run, place, known)
+            query = _query(address, run, place, known)
         positions = matching(run, place, query)
-        _list(run, place, _page_of(positions, known.rows))
+        _list(run, place, _page_of(address, place, query, positions, known.rows))
 
 
-def _place(found: list[Place]) -> Place:
-    names = [p.name for p in found]
-    titles = {p.name: p.title for p in found}
-    address.choices("where", names, lambda n: titles.get(n, n), "where")
-    chosen = st.selectbox("Where", names, index=names.index(last_audit(found).name), key="where", bind="query-params",
-                          format_func=lambda n: titles.get(n, n), on_change=_first_page, width=210)  # fmt: skip
-    # A browser can send anything; only a place of this run becomes part of a path.
-    return next((p for p in found if p.name == chosen), last_audit(found))
+def _place(address: Address, found: list[Place]) -> Place:
+    by_name = {p.name: p for p in found}
+    name = address.pick("Where", list(by_name), "where", default=last_audit(found).name, width=190,
+                        written=lambda n: by_name[n].title)  # fmt: skip
+    return by_name[name]
 
 
-def _query(run: Run, place: Place, known: Facts) -> Query:
-    text = st.text_input("Search in the texts", key="q", bind="query-params", type="search", max_chars=200,
-                         placeholder="any part of a text", on_change=_first_page, width=280)  # fmt: skip
-    sort = _select("Order", list(SORTS), "sort", width=210)
+def _query(address: Address, run: Run, place: Place, known: Facts) -> Query:
+    text = address.text("Search in the texts", "q", placeholder="any part of a text", width=240)
+    sort = address.pick("Order", list(SORTS), "sort", width=190)
     with st.popover("Filters", icon=":material/filter_list:"):
-        kept = _kept(run, place)
-        group = None
+        kept = _kept(address, run, place)
+        group = ANY
         if len(known.groups) > 1:
-            group = _select("Group", [ANY, *known.groups[:MOST_GROUPS]], "group")
-        human = _select("Human score", list(get_args(Human)), "human")
-        flags = st.pills("Only samples that are", FLAGS, selection_mode="multi", key="flags", bind="query-params",
-                         on_change=_first_page)  # fmt: skip
-        reward = _range("Reward", "reward")
-        human_range = _range("Human score", "human")
-        st.button("Clear all filters", on_click=_clear, icon=":material/filter_list_off:", key="clear_filters")
+            group = address.pick("Group", [ANY, *known.groups[:MOST_GROUPS]], "group")
+        human = address.pick("Human score", list(get_args(Human)), "human")
+        flags = address.several("Only samples that are", FLAGS, "flags")
+        reward = _range(address, "Reward", "reward")
+        human_range = _range(address, "Human score", "human")
+        st.button("Clear all filters", on_click=forget, args=(FILTERS,), icon=":material/filter_list_off:",
+                  key="clear_filters")  # fmt: skip
     return Query(
-        text=text or "", sort=sort, kept=kept, group=None if group in (None, ANY) else group,
-        human=cast(Human, human), flags=tuple(f for f in FLAGS if f in flags), reward=reward,
-        human_range=human_range,
+        text=text, sort=sort, kept=kept, group=None if group == ANY else group, human=cast(Human, human),
+        flags=cast(tuple[Flag, ...], flags), reward=reward, human_range=human_range,
     )  # fmt: skip
 
 
-def _kept(run: Run, place: Place) -> str | None:
+def _kept(address: Address, run: Run, place: Place) -> str | None:
     steps = trained_on(run, place)
     if not steps:
         return None
@@ -78,37 +75,25 @@ def _kept(run: Run, place: Place) -> str | None:
         **{s: f"trained on in {series.short_name(s)}" for s in steps},
         **{f"not {s}": f"left out of {series.short_name(s)}" for s in steps},
     }
-    chosen = _select("Improve step", list(written), "kept", written)
+    chosen = address.pick("Improve step", list(written), "kept", written=lambda k: written[k])
     return None if chosen == ANY else chosen
 
 
-def _select(label: str, options: list[str], key: str, written: dict[str, str] | None = None, width: int = 0) -> str:
-    def label_of(option: str) -> str:
-        return (written or {}).get(option, option)
-
-    address.choices(key, options, label_of, label.lower())
-    chosen = st.selectbox(label, options, key=key, bind="query-params", format_func=label_of, on_change=_first_page,
-                          width=width or "stretch")  # fmt: skip
-    return chosen if chosen in options else options[0]
+def _range(address: Address, label: str, key: str) -> tuple[float | None, float | None]:
+    low, high = st.columns(2)
+    with low:
+        first = address.number(f"{label} from", f"{key}_from", ANY)
+    with high:
+        return first, address.number(f"{label} to", f"{key}_to", ANY)
 
 
-def _range(label: str, key: str) -> tuple[float | None, float | None]:
-    ends = []
-    for column, end in zip(st.columns(2), ("from", "to"), strict=True):
-        with column:
-            address.numbers(f"{key}_{end}", f"{label.lower()} {end}")
-            ends.append(st.number_input(f"{label} {end}", value=None, key=f"{key}_{end}", bind="query-params",
-                                        format="%.3g", placeholder=ANY, on_change=_first_page))  # fmt: skip
-    return ends[0], ends[1]
-
-
-def _page_of(positions: Numbers, rows: int) -> tuple[int, ...]:
+def _page_of(address: Address, place: Place, query: Query, positions: Numbers, rows: int) -> tuple[int, ...]:
+    """What was found, in words: a closed box of filters must not hide that something was left out."""
     pages = max(1, -(-len(positions) // PAGE))
-    address.page("page", pages)
+    said = "; ".join(query.in_words())
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.text(f"{len(positions):,} of {rows:,} samples")
-        page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
-    first = PAGE * (min(max(int(page), 1), pages) - 1)
+        st.text(f"{len(positions):,} of {rows:,} samples{': ' if said else ''}{one_line(said, MOST_SAID)}")
+        first = PAGE * (address.page(pages, f"{place} {query}") - 1)
     return tuple(int(p) for p in positions[first : first + PAGE])
 
 
@@ -128,13 +113,3 @@ def _list(run: Run, place: Place, page: tuple[int, ...]) -> None:
 
     for sample in shown:
         card(run, place, sample, texts.get(sample.prompt_id, sample.prompt_id), across)
-
-
-def _first_page() -> None:
-    st.session_state["page"] = 1
-
-
-def _clear() -> None:
-    for key in FILTERS:
-        st.session_state.pop(key, None)
-    _first_page()

@@ -12,48 +12,57 @@ from reports.run_report.tables import figure
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place
 from reports.viewer.samples.rows import Sample
-from reports.viewer.samples.words import multiline, one_line
+from reports.viewer.samples.words import escaped, multiline, one_line
 from reports.why import why_lines
 from restaudit.errors import BadInput
 from restaudit.record import Run
 
 WHY = "why"
-MOST_PROMPT = 300
+MOST_PROMPT, MOST_NAME = 300, 100
 ANSWERS = 256
 
 
 def card(run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[str], None]) -> None:
     """A sample of a list; `across` opens its prompt across iterations."""
     with st.container(border=True, gap="xsmall"):
-        st.text(f"Prompt: {one_line(prompt, MOST_PROMPT)}")
-        body(sample, sample.text)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            _badges(sample)
-            st.button(
-                "Across iterations" if place.kind == "audit" else "Across Grow sets",
-                icon=":material/compare:",
-                key=f"across_{sample.position}",
-                type="tertiary",
-                on_click=across,
-                args=(sample.prompt_id,),
-            )
-            if place.kind == "grow":
-                st.button("Why was this trained on?" if any(k for _, k in sample.kept) else "Why was it left out?",
-                          key=f"why_{sample.position}", type="tertiary", icon=":material/help:",
-                          on_click=_ask, args=(sample.sample_id,))  # fmt: skip
+        asked, answered = st.columns([2, 5], gap="medium")
+        with asked, st.container(gap="xsmall"):
+            st.caption("Prompt")
+            st.text(one_line(prompt, MOST_PROMPT))
+        with answered, st.container(gap="xsmall"):
+            body(sample, sample.text)
+            _about(place, sample, across)
         if st.query_params.get(WHY) == sample.sample_id:
             answer(run, sample.sample_id)
 
 
 def body(sample: Sample, text: str) -> None:
     """The text of a sample and its scores; never read as Markdown or HTML."""
-    with st.container(border=False, gap="xsmall"):
-        if sample.text.strip():
-            st.text(multiline(text))
-        else:
-            st.caption("(an empty text)")
-        st.caption(scores(sample))
-        st.text(" · ".join([one_line(sample.sample_id, 80), *([one_line(sample.group, 40)] if sample.group else [])]))
+    if sample.text.strip():
+        st.text(multiline(text))
+    else:
+        st.caption("(an empty text)")
+    st.caption(scores(sample))
+    st.caption(" · ".join(escaped(t, MOST_NAME) for t in (sample.sample_id, sample.group) if t))
+
+
+def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
+    """What happened to a sample, and what to ask about it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _badges(sample)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Across iterations" if place.kind == "audit" else "Across Grow sets",
+            icon=":material/compare:",
+            key=f"across_{sample.position}",
+            type="tertiary",
+            on_click=across,
+            args=(sample.prompt_id,),
+        )
+        if place.kind == "grow":
+            st.button("Why was this trained on?" if any(k for _, k in sample.kept) else "Why was it left out?",
+                      key=f"why_{sample.position}", type="tertiary", icon=":material/help:",
+                      on_click=_ask, args=(sample.sample_id,))  # fmt: skip
 
 
 def scores(sample: Sample) -> str:

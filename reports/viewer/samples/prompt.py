@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from reports.viewer import frame
-from reports.viewer.samples import address
+from reports.viewer.samples.address import Address
 from reports.viewer.samples.cards import body, mean
 from reports.viewer.samples.places import Place, places
 from reports.viewer.samples.query import Query, matching
@@ -21,7 +21,8 @@ from restaudit.record import Run
 
 FIRST, MOST_PAIRS = 4, 24
 MOST_PROMPTS = 2000
-PROMPT, PICK, VIEW, ACROSS = "prompt", "prompt_pick", "view", "one prompt"
+NUMBERS = ("reward", "ensemble spread", "human score", "tokens", "KL")
+PROMPT, VIEW, ACROSS = "prompt", "view", "One prompt"
 
 
 @st.fragment
@@ -29,12 +30,13 @@ def one_prompt(run: Run) -> None:
     """Choose two places and a prompt; every sample is shown as text, never as Markdown or HTML."""
     with frame.guarded():
         found = places(run)
+        address = Address(st.container())
         columns = st.columns([1, 1, 3])
         same = [p for p in found if p.kind == found[0].kind]
         with columns[0]:
-            left = _place("Left", found, same[0], "left")
+            left = _place(address, "Left", found, same[0], "left")
         with columns[1]:
-            right = _place("Right", found, same[-1], "right")
+            right = _place(address, "Right", found, same[-1], "right")
         for place in (left, right):
             recorded(run, place.file)
         ids = sorted({*prompt_names(run, left), *prompt_names(run, right)})
@@ -42,16 +44,16 @@ def one_prompt(run: Run) -> None:
             st.info("Neither of the two has samples.")
             return
         with columns[2]:
-            prompt, texts = _prompt(run, left, ids)
+            prompt, texts = _prompt(address, run, left, ids)
         st.text(multiline(texts.get(prompt, prompt)))
         _numbers(run, [p for p in found if p.kind == left.kind], prompt)
-        _pairs(run, (left, right), prompt)
+        _pairs(address, run, (left, right), prompt)
 
 
 def show_across(run: Run, place: Place, prompt: str) -> None:
     """A callback that opens a prompt: the first place of its kind against the one it was seen in."""
     same = [p.name for p in places(run) if p.kind == place.kind]
-    st.session_state["left"], st.session_state["right"] = same[0], place.name if place.name != same[0] else same[-1]
+    st.query_params["left"], st.query_params["right"] = same[0], place.name if place.name != same[0] else same[-1]
     st.session_state[VIEW] = ACROSS
     st.query_params[PROMPT] = prompt
     st.rerun()
@@ -68,33 +70,20 @@ def prompts_of(run: Run, place: Place, ids: tuple[str, ...]) -> dict[str, str]:
         return {}
 
 
-def _place(label: str, found: Sequence[Place], default: Place, key: str) -> Place:
-    names, titles = [p.name for p in found], {p.name: p.title for p in found}
-    address.choices(key, names, lambda n: titles.get(n, n), label.lower())
-    chosen = st.selectbox(label, names, index=names.index(default.name), key=key, bind="query-params",
-                          format_func=lambda n: titles.get(n, n))  # fmt: skip
-    return next((p for p in found if p.name == chosen), default)
+def _place(address: Address, label: str, found: Sequence[Place], default: Place, key: str) -> Place:
+    by_name = {p.name: p for p in found}
+    return by_name[address.pick(label, list(by_name), key, default=default.name, written=lambda n: by_name[n].title)]
 
 
-def _prompt(run: Run, place: Place, ids: Sequence[str]) -> tuple[str, dict[str, str]]:
+def _prompt(address: Address, run: Run, place: Place, ids: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The chosen prompt; its name is in the address, and not its text."""
     asked = st.query_params.get(PROMPT)
-    offered = list(ids[:MOST_PROMPTS])
-    if asked in ids:
-        offered = list(dict.fromkeys([*offered, str(asked)]))
-        st.session_state[PICK] = asked
-    elif asked is not None:
-        address.unknown("prompt", asked)
+    offered = list(dict.fromkeys([*ids[:MOST_PROMPTS], *([asked] if asked is not None and asked in ids else [])]))
     texts = prompts_of(run, place, tuple(offered))
-    chosen = st.selectbox("Prompt", offered, key=PICK, filter_mode="contains", on_change=_write_prompt,
-                          format_func=lambda i: one_line(texts.get(str(i), str(i)), 160))  # fmt: skip
+    chosen = address.pick("Prompt", offered, PROMPT, written=lambda i: one_line(texts.get(i, i), 160))
     if len(ids) > MOST_PROMPTS:
         st.caption(f"The first {MOST_PROMPTS:,} of {len(ids):,} prompts; the others open from the search.")
-    return (chosen if chosen in offered else offered[0]), texts
-
-
-def _write_prompt() -> None:
-    st.query_params[PROMPT] = st.session_state[PICK]
+    return chosen, texts
 
 
 def _numbers(run: Run, found: Sequence[Place], prompt: str) -> None:
@@ -107,42 +96,41 @@ def _numbers(run: Run, found: Sequence[Place], prompt: str) -> None:
                 "ensemble spread": mean([s.spread for s in mine]), "human score": mean([s.human for s in mine]),
                 "tokens": mean([float(s.tokens) for s in mine]), "KL": mean([s.kl for s in mine]),
             })  # fmt: skip
-    table = pd.DataFrame(rows)
+    right = st.column_config.TextColumn(alignment="right")
     st.caption("Means over this prompt's samples; “–” where nothing is known.")
-    st.dataframe(table, hide_index=True, key="prompt_numbers", alt="This prompt in every iteration: mean scores",
-                 height="content" if len(rows) <= 8 else 320)  # fmt: skip
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="prompt_numbers", height="content" if len(rows) < 9 else 320,
+                 alt="This prompt in every iteration: mean scores",
+                 column_config=dict.fromkeys(NUMBERS, right))  # fmt: skip
 
 
-def _pairs(run: Run, sides: tuple[Place, Place], prompt: str) -> None:
-    mark = st.toggle("Mark the words that differ", key="marks", value=True, bind="query-params")
+def _pairs(address: Address, run: Run, sides: tuple[Place, Place], prompt: str) -> None:
+    mark = address.switch("Mark the words that differ", "marks")
     if mark:
         st.caption(f"{OPEN}{GONE}only on the left{GONE}{SHUT} · {OPEN}{ADDED}only on the right{ADDED}{SHUT}; samples "
                    "are put side by side in the order of their names.")  # fmt: skip
     tables = [_samples(run, place, prompt) for place in sides]
-    for column, place, mine in zip(st.columns(2), sides, tables, strict=True):
-        with column:
-            st.subheader(place.title[:1].upper() + place.title[1:])
-            if not mine:
-                st.info("No sample of this prompt.")
+    for place, mine in zip(sides, tables, strict=True):
+        if not mine:
+            st.info(f"{place.title[:1].upper()}{place.title[1:]}: no sample of this prompt.")
     pairs = list(zip_longest(*tables))
     for pair in pairs[:FIRST]:
-        _pair(pair, mark=mark)
+        _pair(sides, pair, mark=mark)
     if len(pairs) > FIRST:
         with st.expander(f"{len(pairs) - FIRST} more of {len(pairs)} samples"):
             for pair in pairs[FIRST:MOST_PAIRS]:
-                _pair(pair, mark=mark)
+                _pair(sides, pair, mark=mark)
             if len(pairs) > MOST_PAIRS:
                 st.caption(f"{len(pairs) - MOST_PAIRS} more are not shown here.")
 
 
-def _pair(pair: tuple[Sample | None, ...], *, mark: bool) -> None:
+def _pair(sides: tuple[Place, Place], pair: tuple[Sample | None, ...], *, mark: bool) -> None:
     left, right = pair
     shown = marked(left.text, right.text) if mark and left and right else ""
-    for column, sample, k in zip(st.columns(2), pair, (0, 1), strict=True):
-        with column:
-            if sample is not None:
-                with st.container(border=True, height="stretch", gap="xsmall"):
-                    body(sample, shown[k] if isinstance(shown, tuple) else sample.text)
+    for column, place, sample, k in zip(st.columns(2), sides, pair, (0, 1), strict=True):
+        if sample is not None:
+            with column.container(border=True, height="stretch", gap="xsmall"):
+                st.caption(place.title)
+                body(sample, shown[k] if isinstance(shown, tuple) else sample.text)
     if isinstance(shown, str) and shown:
         st.caption(shown)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
+from reports import series
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place
 from reports.viewer.samples.tables import batches, numbers, recorded
@@ -47,6 +48,21 @@ class Query:
     def sort_column(self) -> str | None:
         """The column that the order comes from, with "-" in front for the highest first."""
         return SORTS[self.sort]
+
+    def in_words(self) -> list[str]:
+        """Every filter as a phrase."""
+        said = [f"with “{self.text}” in the text"] if self.text else []
+        if self.kept is not None:
+            step = series.short_name(self.kept.removeprefix("not "))
+            said.append(f"left out of {step}" if self.kept.startswith("not ") else f"trained on in {step}")
+        if self.group is not None:
+            said.append(f"group {self.group}")
+        if self.human != "any":
+            said.append(f"human score {self.human}")
+        for name, (low, high) in (("reward", self.reward), ("human score", self.human_range)):
+            ends = [f"from {low:g}" if low is not None else "", f"to {high:g}" if high is not None else ""]
+            said += [f"{name} {' '.join(e for e in ends if e)}"] if any(ends) else []
+        return [*said, *self.flags]
 
 
 @dataclass(frozen=True)
