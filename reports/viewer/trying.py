@@ -1,0 +1,60 @@
+"""Try a text of one's own against a run's reward model: one that restaudit trained, never code that a run names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import streamlit as st
+
+from reports.run_report.tables import figure
+from reports.viewer import reading
+from reports.viewer.reading import AS_RUN
+from restaudit.errors import RestauditError
+from restaudit.record import BASE, Run
+
+MOST_CHARACTERS = 4000
+Scorer = Callable[[Sequence[str], Sequence[str]], "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"]
+
+
+def show(run: Run) -> None:
+    """A form for a prompt and a text; the reward beside those of the base policy's samples."""
+    st.header("Try a text against it")
+    if run.plan["config"]["reward"]["kind"] != "trained":
+        why = "another kind would run code, or load a model, that the run folder names"
+        st.caption(f"Only a reward model that restaudit trained can be tried here: {why}.")
+        return
+    with st.form("try_reward", border=True):
+        prompt = st.text_area("Prompt (may stay empty)", key="try_prompt", max_chars=MOST_CHARACTERS, height=80)
+        text = st.text_area("Text", key="try_text", max_chars=MOST_CHARACTERS, height=120)
+        asked = st.form_submit_button("Score it", type="primary")
+    if not asked:
+        return
+    if not text.strip():
+        st.info("Type a text first.")
+        return
+    try:
+        reward = float(_scorer(run)([prompt], [text])[0])
+        _answer(run, reward)
+    except (RestauditError, OSError, ValueError, KeyError, ImportError) as e:
+        st.error("It cannot be scored here: its weights or its encoder are not at hand.", title="Not scored")
+        st.code(f"{type(e).__name__}: {e}", language=None, wrap_lines=True)
+
+
+def _answer(run: Run, reward: float) -> None:
+    with st.container(border=True):
+        st.metric("Reward", figure(reward))
+        if BASE in run.iterations():
+            base = reading.samples(run, BASE)["reward"].dropna().to_numpy()
+            if len(base):
+                below = float((base < reward).mean())
+                st.text(f"{below:.0%} of the base policy's {len(base)} audited samples have a lower reward.")
+        st.caption("One text shows nothing about how good the reward model is: its validation and stress tests do.")
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading the reward model", hash_funcs=AS_RUN)
+def _scorer(run: Run) -> Scorer:
+    from restaudit.reward.alone import opened, scorer
+
+    alone, folder = opened(run.path)
+    return scorer(alone, folder)
