@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -83,6 +84,18 @@ def test_every_page_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.
         assert bool(at.error) or state not in ("broken",) or not page.of_run
         markup = _shown_as_markup(at)
         assert not any(text in markup for text in HOSTILE)
+
+
+def test_a_reward_that_is_a_program_cannot_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name comes from the folder, and a folder from somebody else must not choose code that runs here."""
+    run = make_run(tmp_path / "run")
+    plan = json.loads((run / "plan.json").read_text())
+    plan["config"]["reward"] = {"kind": "python", "callable": "os:abort"}
+    (run / "plan.json").write_text(json.dumps(plan))
+    at = _run_page(tmp_path, monkeypatch, file="reward.py")
+    assert not at.exception
+    assert not at.text_area
+    assert any("Only a reward model that restaudit trained" in c.value for c in at.caption)
 
 
 def test_the_human_score_is_named_with_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
