@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import streamlit as st
 
 from reports.document.model import Document
-from reports.run_report.comparison import comparison
 from reports.viewer.pages import BY_FILE
 from reports.viewer.reading import AS_RUN
 from restaudit.record import Run
@@ -32,6 +31,9 @@ def link(folders: Sequence[str], label: str = "Compare these runs") -> None:
 @st.cache_data(max_entries=COMPARISONS, show_spinner="Comparing the runs", hash_funcs=AS_RUN)
 def compared(runs: tuple[Run, ...]) -> Document:
     """The comparison of these runs. Raises BadInput, naming every reason, where they are not comparable."""
+    # Statistics take seconds to import; the choice of runs should not wait for them.
+    from reports.run_report.comparison import comparison
+
     return comparison(runs)
 
 

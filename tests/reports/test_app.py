@@ -150,7 +150,7 @@ def test_choosing_an_iteration_shows_its_gates(tmp_path: Path, monkeypatch: pyte
 def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch, file="samples.py")
-    at.segmented_control(key="view").set_value("One prompt").run()
+    at.segmented_control(key="samples_view").set_value("One prompt").run()
     at.selectbox(key="samples_prompt").set_value("audit001").run()
     assert not at.exception
     texts = [t.value for t in at.text]
@@ -164,7 +164,7 @@ def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monk
 def test_two_iterations_are_shown_for_the_same_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch, file="samples.py")
-    at.segmented_control(key="view").set_value("One prompt").run()
+    at.segmented_control(key="samples_view").set_value("One prompt").run()
     at.selectbox(key="samples_prompt").set_value("audit003").run()
     at.selectbox(key="samples_left").set_value("g01/i01").run()
     at.toggle(key="samples_marks").set_value(False).run()

@@ -18,11 +18,7 @@ with frame.guarded():
         st.info("Samples appear after the base policy's audit.", title="Nothing has been audited yet")
         st.stop()
     frame.whose_score(run)
-    asked = st.query_params.get(VIEW)
-    if asked is not None and asked not in VIEWS:
-        Address(st.container()).unknown("View", asked)
-    view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, key=VIEW, bind="query-params",
-                                label_visibility="collapsed")  # fmt: skip
+    view = Address(st.container(gap="xsmall")).view(VIEWS, VIEW)
     if view == ACROSS:
         one_prompt(run)
     else:

@@ -49,6 +49,17 @@ class Address:
         # A browser can send anything; only a value of the list becomes part of a path.
         return chosen if chosen in options else usual
 
+    def view(self, options: Sequence[str], key: str) -> str:
+        """One of a few views, all of them in sight."""
+        asked = st.query_params.get(key)
+        if asked is not None and asked not in options:
+            self.unknown("View", asked)
+            asked = None
+        st.session_state[_of(key)] = options[0] if asked is None else asked
+        chosen = st.segmented_control("View", options, required=True, key=_of(key), label_visibility="collapsed",
+                                      on_change=_write, args=(key, _of(key), options[0]))  # fmt: skip
+        return str(chosen) if chosen in options else options[0]
+
     def several(self, label: str, options: Sequence[str], key: str) -> tuple[str, ...]:
         """Any number of `options`."""
         asked = st.query_params.get_all(key)

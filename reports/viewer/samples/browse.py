@@ -29,7 +29,7 @@ def browse(run: Run) -> None:
     """The list of samples; only this part is drawn again when a filter or the page changes."""
     with frame.guarded():
         found = places(run)
-        address = Address(st.container())
+        address = Address(st.container(gap="xsmall"))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             place = _place(address, found)
             recorded(run, place.file)

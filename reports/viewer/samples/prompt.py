@@ -30,7 +30,7 @@ def one_prompt(run: Run) -> None:
     """Choose two places and a prompt; every sample is shown as text, never as Markdown or HTML."""
     with frame.guarded():
         found = places(run)
-        address = Address(st.container())
+        address = Address(st.container(gap="xsmall"))
         columns = st.columns([1, 1, 3])
         same = [p for p in found if p.kind == found[0].kind]
         with columns[0]:
@@ -54,8 +54,7 @@ def show_across(run: Run, place: Place, prompt: str) -> None:
     """A callback that opens a prompt: the first place of its kind against the one it was seen in."""
     same = [p.name for p in places(run) if p.kind == place.kind]
     st.query_params["left"], st.query_params["right"] = same[0], place.name if place.name != same[0] else same[-1]
-    st.session_state[VIEW] = ACROSS
-    st.query_params[PROMPT] = prompt
+    st.query_params[VIEW], st.query_params[PROMPT] = ACROSS, prompt
     st.rerun()
 
 
