@@ -68,6 +68,14 @@ def test_instructions_typed_in_the_app_are_never_read_from_a_file(run: Path, tmp
     assert json.loads(path.read_text().splitlines()[0])["instructions"] == str(tmp_path / "secret.txt")
 
 
+def test_a_rater_who_comes_back_finds_the_set_that_was_begun(run: Path, tasks: TaskSet) -> None:
+    begin()
+    draw_tasks(run, ITERATIONS, per_iteration=3, name="newer", **ASK)
+    assert open_page("ana").selectbox(key="set").value == "first"
+    assert open_page("ben").selectbox(key="set").value == "newer"
+    assert open_page("ana", set="newer").selectbox(key="set").value == "newer"
+
+
 # --- a run that waits -------------------------------------------------------------------------------------------------
 
 

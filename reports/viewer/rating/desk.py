@@ -98,6 +98,15 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return read_rows(human(run))
 
 
+def first_choice(sets: Sequence[TaskSet], waits: str | None, notes: Sequence[Entry], rater: str | None) -> str:
+    """The set a rater most likely came for: the one the run waits for, else the last begun, else the newest."""
+    names = {t.name for t in sets}
+    begun = [n["tasks"] for n in notes if n["rater_id"] == rater and n["what"] == "read" and n.get("tasks") in names]
+    if waits in names:
+        return str(waits)
+    return str(begun[-1]) if begun else max(sets, key=lambda t: (t.key.stat().st_mtime_ns, t.name)).name
+
+
 def standing(opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rater: str) -> Standing:
     """Where this rater stands. An item that has its ratings from others already is not due."""
     name = opened.tasks.name

@@ -48,13 +48,15 @@ def show(run: Run, name: str, *, rater: str | None = None) -> None:
         placeholder="—",
         column_config={
             "iteration": st.column_config.TextColumn("Iteration", pinned=True),
-            "human": st.column_config.NumberColumn("Human score (PEOPLE)", format=number),
+            "human": st.column_config.NumberColumn("Score (PEOPLE)", format=number),
             "low": st.column_config.NumberColumn("95% low", format=number),
             "high": st.column_config.NumberColumn("95% high", format=number),
-            "change": st.column_config.NumberColumn("Change from base", format=number),
-            "change_low": st.column_config.NumberColumn("Change 95% low", format=number),
-            "change_high": st.column_config.NumberColumn("Change 95% high", format=number),
-            "texts": st.column_config.NumberColumn("Texts rated"),
+            "change": st.column_config.NumberColumn(
+                "Change", help="From the base policy, on the prompts that both have.", format=number
+            ),
+            "change_low": st.column_config.NumberColumn("Change low", format=number),
+            "change_high": st.column_config.NumberColumn("Change high", format=number),
+            "texts": st.column_config.NumberColumn("Texts"),
             "prompts": st.column_config.NumberColumn("Prompts"),
             "ratings": st.column_config.NumberColumn("Ratings"),
             "raters": st.column_config.NumberColumn("Raters"),
@@ -62,7 +64,8 @@ def show(run: Run, name: str, *, rater: str | None = None) -> None:
         },
     )
     st.caption("Intervals are over prompts: they say how other prompts might come out, not other raters. Rewards of "
-               "the unrated texts sharpen the score where at least 5 prompts were rated.")  # fmt: skip
+               "the unrated texts sharpen the score where at least 5 prompts were rated. Skipped texts are left out, "
+               "which can shift a score.")  # fmt: skip
     st.text(results.in_words(results.agreement(desk.rows_of(run.path), name)))
     if rater is not None:
         st.text("You handed this set in. Your ratings are in the run, and the set is closed for you.")
@@ -76,7 +79,11 @@ def sentence(row: pd.Series[Any]) -> str:
     if pd.isna(row["human"]):
         return f"{name}: not known: {row['why'] or 'too few ratings'}."
     span = f"95% interval {row['low']:.2f} to {row['high']:.2f}" if pd.notna(row["low"]) else row["why"]
-    return f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, {row['raters']} raters)."
+    moved = ""
+    if pd.notna(row["change"]):
+        ends = f" ({row['change_low']:.2f} to {row['change_high']:.2f})" if pd.notna(row["change_low"]) else ""
+        moved = f" Change from base: {row['change']:+.2f}{ends}."
+    return f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, {row['raters']} raters).{moved}"
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing the scores")

@@ -18,8 +18,8 @@ from restaudit.record import BASE, Run, read_table, with_ratings
 
 HOW = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
 QUICK_HOW = Resampling(levels=(0.95,), resamples=500, seed=20261105)
-COLUMNS = ("iteration", "human", "low", "high", "change", "change_low", "change_high", "texts", "prompts", "ratings",
-           "raters", "why")  # fmt: skip
+COLUMNS = ("iteration", "human", "low", "high", "texts", "prompts", "ratings", "raters", "change", "change_low",
+           "change_high", "why")  # fmt: skip
 
 
 def agreement(rows: Sequence[Any], name: str) -> Estimate:

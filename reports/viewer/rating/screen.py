@@ -53,7 +53,7 @@ def _show(run: Run) -> None:
     else:
         rater = people.pseudonym(guest.identity, desk.secret_of(run))
         st.text(f"You are {rater}, {guest.role}. The name follows from your login and hides it.")
-        _choose(sets, waits)
+        _choose(run, sets, waits, rater)
     tasks = sets.get(str(st.session_state.get(SET)))
     if tasks is not None:
         _work(run, tasks, guest, rater)
@@ -94,25 +94,20 @@ def _typed(run: Run, sets: dict[str, TaskSet], waits: str | None) -> str | None:
             elif known:
                 st.text(f"Rated here before: {', '.join(known[:12])}" + (" and others" if len(known) > 12 else ""))
         with right:
-            _choose(sets, waits)
+            _choose(run, sets, waits, name)
     return name
 
 
-def _choose(sets: dict[str, TaskSet], waits: str | None) -> None:
+def _choose(run: Run, sets: dict[str, TaskSet], waits: str | None, rater: str | None) -> None:
     if not sets:
         st.text("No set of rating tasks was drawn yet.")
         return
-    names = list(sets)
     if st.session_state.get(SET, st.query_params.get(SET)) not in sets:
-        st.session_state[SET] = waits if waits in sets else names[0]
-    st.selectbox(
-        "Set of texts",
-        names,
-        index=None,
-        key=SET,
-        bind="query-params",
-        format_func=lambda k: f"{k}: {sets[k].items} texts" + (", the run waits for it" if k == waits else ""),
-    )
+        st.session_state[SET] = desk.first_choice(list(sets.values()), waits, direct.read_notes(run.path), rater)
+    # No format_func: the address holds what is shown.
+    name = st.selectbox("Set of texts", list(sets), index=None, key=SET, bind="query-params")
+    if name in sets:
+        st.text(f"{sets[name].items} texts" + (": the run waits for this set" if name == waits else ""))
 
 
 @st.cache_resource(max_entries=16, show_spinner="Checking the texts of this set")
