@@ -90,7 +90,7 @@ def facts(run: Run, place: Place) -> Facts:
 @st.cache_data(max_entries=LISTS, show_spinner="Searching the samples", hash_funcs=AS_RUN)
 def matching(run: Run, place: Place, query: Query) -> Numbers:
     """The numbers of the rows that a query names, in its order."""
-    kept = _kept(run, query.kept)
+    kept = _kept(run, place, query.kept)
     ratings = run.ratings(place.name) if place.kind == "audit" else None
     same = _same(run, place) if "same text twice" in query.flags or query.sort_column == "same" else None
     sort = (query.sort_column or "").lstrip("-")
@@ -99,7 +99,9 @@ def matching(run: Run, place: Place, query: Query) -> Numbers:
     for first, batch in batches(recorded(run, place.file), _columns(query, rated=ratings is not None)):
         if ratings is not None and "human" in batch.schema.names:
             batch = _rated(batch, ratings)
-        here = _mask(batch, query, kept)
+        here = _mask(batch, query)
+        if kept is not None:
+            here &= kept[first : first + batch.num_rows]
         if same is not None and "same text twice" in query.flags:
             here &= same[0][first : first + batch.num_rows] > 1
         rows = np.flatnonzero(here)
@@ -128,13 +130,13 @@ def _columns(query: Query, *, rated: bool) -> list[str]:
         "group": query.group is not None,
         "finished": "cut off" in query.flags,
         "prompt_id": query.prompt is not None,
-        "sample_id": query.kept is not None or (by_human and rated),
+        "sample_id": by_human and rated,
     }
     # A table has to be walked through by some column, and this one is the smallest.
     return [name for name, wanted in needed.items() if wanted] or ["finished"]
 
 
-def _mask(batch: pa.RecordBatch, query: Query, kept: pa.Array | None) -> Numbers:
+def _mask(batch: pa.RecordBatch, query: Query) -> Numbers:
     here = np.ones(batch.num_rows, dtype=bool)
     if query.text:
         here &= _true(pc.match_substring(batch.column("text"), query.text, ignore_case=True))
@@ -147,9 +149,6 @@ def _mask(batch: pa.RecordBatch, query: Query, kept: pa.Array | None) -> Numbers
     if query.group is not None:
         group = batch.column("group")
         here &= _true(pc.is_null(group) if query.group == NO_GROUP else pc.equal(group, query.group))
-    if kept is not None:
-        inside = _true(pc.is_in(batch.column("sample_id"), value_set=kept))
-        here &= ~inside if str(query.kept).startswith("not ") else inside
     for name, (low, high) in (("reward", query.reward), ("human", query.human_range)):
         if low is not None or high is not None:
             value = numbers(batch, name)
@@ -159,17 +158,24 @@ def _mask(batch: pa.RecordBatch, query: Query, kept: pa.Array | None) -> Numbers
     return here
 
 
-def _true(found: pa.Array, *, otherwise: bool = False) -> Numbers:
-    return np.asarray(pc.fill_null(found, otherwise).to_numpy(zero_copy_only=False), dtype=bool)
+def _true(found: pa.Array | pa.ChunkedArray, *, otherwise: bool = False) -> Numbers:
+    return np.asarray(pc.fill_null(found, otherwise).to_pandas(), dtype=bool)
 
 
-def _kept(run: Run, kept: str | None) -> pa.Array | None:
-    """The names of the rows that an Improve step trained on."""
+def _kept(run: Run, place: Place, kept: str | None) -> Numbers | None:
+    """Of every row, whether an Improve step trained on it, or left it out."""
     if kept is None:
         return None
-    table = recorded(run, f"{kept.removeprefix('not ')}/kept.parquet")
-    parts = [b.column("sample_id") for _, b in batches(table, ("sample_id",))]
-    return pa.concat_arrays(parts) if parts else pa.array([], type=pa.large_string())
+    names, chosen = (
+        pa.chunked_array(
+            [b.column("sample_id").cast(pa.large_string()) for _, b in batches(recorded(run, file), ("sample_id",))],
+            type=pa.large_string(),
+        )
+        for file in (place.file, f"{kept.removeprefix('not ')}/kept.parquet")
+    )
+    # All names at once: a look-up table made anew for every batch takes most of the time of a large run.
+    inside = _true(pc.is_in(names, value_set=chosen))
+    return ~inside if kept.startswith("not ") else inside
 
 
 def _rated(batch: pa.RecordBatch, ratings: pd.DataFrame) -> pa.RecordBatch:
