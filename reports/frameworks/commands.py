@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from restaudit.errors import BadInput
-from restaudit.record import printable
 
 FOLDER = Path("report") / "compliance"
 ALL = "all"
@@ -25,7 +24,7 @@ def declare(
     """What only people can say of a run (purpose, provider, data …): print a form to fill, or keep a filled one."""
     from reports.frameworks.declaring import keep, to_fill
     from reports.records import Records
-    from restaudit.record import Run
+    from restaudit.record import Run, printable
 
     records = Records(Run(run))
     if file is None:

@@ -41,7 +41,7 @@ def test_ten_texts_are_rated_by_keyboard_and_kept(visit: Visit, desk: Path) -> N
     tab.goto("about:blank")
     tab.goto(address)
     visit.settle()
-    assert tab.locator("text=/^10 of [0-9]+ rated/").count() >= 1
+    tab.wait_for_selector("text=/^10 of [0-9]+ rated/", timeout=30_000)
     assert tab.locator("[data-testid=stException]").count() == 0
     assert visit.errors == []
 

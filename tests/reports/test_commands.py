@@ -42,10 +42,11 @@ def test_chart_of_no_run_says_so(app: typer.Typer, tmp_path: Path) -> None:
     assert "not a run folder" in str(result.exception)
 
 
-def test_after_a_run_both_pictures_are_there_and_one_line_is_printed(tmp_path: Path) -> None:
+def test_after_a_run_both_pictures_are_there_and_the_next_command_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     before = (run / "ledger.jsonl").read_bytes()
-    assert commands.after_run(run) == [f"chart: {run / 'report' / 'reward_human.svg'}"]
+    drawn = f"chart: {run / 'report' / 'reward_human.svg'}"
+    assert commands.after_run(run) == [drawn, f"report it: restaudit report {run}"]
     assert (run / "report" / "reward_human.png").exists()
     assert (run / "ledger.jsonl").read_bytes() == before
 
