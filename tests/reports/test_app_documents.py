@@ -161,7 +161,9 @@ def test_answers_are_saved_as_restaudit_declare_saves_them_and_shown_as_declared
     shown = _page(tmp_path, monkeypatch, "clauses")
     shown.selectbox(key="framework").set_value("eu-annex-iv").run()
     shown.selectbox(key="clause_section_eu-annex-iv").set_value(1).run()
-    assert any("DECLARED" in set(t.value.get("status", [])) for t in shown.dataframe)
+    said = "\n".join([c.value for c in shown.caption] + [t.value for t in shown.text])
+    assert "DECLARED" in said
+    assert "To write reviews. ⏎ Nothing else." in said
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,33 @@ def test_answers_that_somebody_saved_meanwhile_are_not_replaced_in_silence(
     found = stored(Records(Run(run)))
     assert found is not None
     assert found.answers == {"system.purpose": "says Ada"}
+
+
+def test_with_a_login_answers_are_saved_in_its_name_and_not_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run")
+    out = _page(tmp_path, monkeypatch, "declare", {"is_logged_in": False})
+    assert out.button(key="declare:run:save").disabled
+    user = {"is_logged_in": True, "name": "Ada"}
+    at = _page(tmp_path, monkeypatch, "declare", user)
+    assert at.text_input(key="declare:run:declared_by").disabled
+    at.text_area(key="declare:run:system.purpose").set_value("Reviews")
+    _click(at, "declare:run:save")
+    found = stored(Records(Run(run)))
+    assert found is not None
+    assert found.declared_by == "Ada"
+
+
+def test_a_signed_report_folder_is_spoken_of_before_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "signatures").mkdir()
+    (run / "signatures/report.dsse.json").write_text("{}")
+    for view in ("report", "declare"):
+        at = _page(tmp_path, monkeypatch, view)
+        assert any("restaudit sign" in w.value for w in at.warning)
 
 
 # --- override --------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def test_a_tampered_file_is_named_and_later_steps_are_not_called_right(
     path = make_run(tmp_path / "run") / name
     path.write_bytes(path.read_bytes().replace(b"a", b"b", 1) + b" ")
     at = _click(_page(tmp_path, monkeypatch), "check_run")
-    assert at.error[0].value == "The first thing that is wrong:"
+    assert at.error[0].value == "The check stops at the first thing that is wrong:"
     assert at.code[0].value.startswith(f"{name}: changed")
     marks = _marks(at)
     assert marks[_title("chain")] == "✓"

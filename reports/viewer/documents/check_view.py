@@ -39,9 +39,9 @@ MARKS: dict[Mark, tuple[str, Colour]] = {
     "note": ("!", "orange"),
     "unreached": ("–", "gray"),
 }
-UNREACHED = "not reached: the check stops at the first thing that is wrong"
-# A bundle without weights can name hundreds of files; the rest is in `restaudit verify`.
-MOST_SAID = 40
+AFTER: dict[Mark, str] = {"now": " (under way)", "unreached": " (not reached)"}
+# A bundle without texts names hundreds of files: the first lines are read, the rest can be opened.
+MOST_SAID = 6
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,11 @@ def show_run(run: Run) -> None:
 
 def show_bundle() -> None:
     """The check of an uploaded bundle."""
-    st.caption(f"A bundle from somebody else, at most {size(MOST_UPLOAD)}, that unpacks to at most "
-               f"{size(MOST_UNPACKED)}. It is opened in a temporary place that is removed afterwards; nothing of it "
-               "is kept. For a larger one: `restaudit verify FILE.zip` in a terminal.")  # fmt: skip
+    st.caption(
+        f"A bundle from somebody else, at most {MOST_UPLOAD // MIB} MB, that unpacks to at most {MOST_UNPACKED // MIB} "
+        "MB. It is opened in a temporary place that is removed afterwards; nothing of it is kept. For a larger one: "
+        "`restaudit verify FILE.zip` in a terminal."
+    )
     given = st.file_uploader("Bundle (ZIP)", ["zip"], key="bundle_upload", max_upload_size=MOST_UPLOAD // MIB)
     trust = _trust("bundle")
     usable = trust.usable and given is not None and given.size <= MOST_UPLOAD
@@ -147,7 +149,7 @@ def _live() -> Callable[[tuple[Line, ...]], None]:
 
 def _outcome(done: Outcome, note: str) -> None:
     if done.wrong is not None:
-        st.error("The first thing that is wrong:", title="Not as recorded")
+        st.error("The check stops at the first thing that is wrong:", title="Not as recorded")
         st.code(done.wrong, language=None, wrap_lines=True)
     else:
         state = "finished" if done.finished else "unfinished"
@@ -171,9 +173,9 @@ def _lines(lines: tuple[Line, ...]) -> None:
     for line in lines:
         sign, colour = MARKS[line.mark]
         with st.container(gap=None):
-            st.badge(f"{sign} {escaped(line.title)}", color=colour)
-            said = line.said if line.mark != "unreached" else (UNREACHED,)
-            for text in said[:MOST_SAID]:
+            st.badge(f"{sign} {escaped(line.title)}{AFTER.get(line.mark, '')}", color=colour)
+            for text in line.said[:MOST_SAID]:
                 st.text(plain(text, 1000))
-            if len(said) > MOST_SAID:
-                st.caption(f"and {len(said) - MOST_SAID} more lines, which `restaudit verify` prints")
+            if rest := line.said[MOST_SAID:]:
+                with st.expander(f"{len(rest)} more lines"):
+                    st.code("\n".join(plain(text, 1000) for text in rest), language=None, wrap_lines=True)

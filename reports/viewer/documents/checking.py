@@ -249,10 +249,11 @@ def _bundled(report: Report) -> list[str]:
             f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do NOT have the digest "
             f"that the ledger holds; {len(bundled.left_out)} recorded file(s) are not in the bundle",
             *lines,
+            *(f"the manifest says: {note}" for note in bundled.notes),
             *(f"checked only against {by}: {name}" for name in bundled.redacted),
             *(f"not checked, left out: {name}" for name in bundled.left_out),
         ]
-    return lines + [f"the manifest says: {note}" for note in bundled.notes]
+    return lines
 
 
 def _raised_in(error: Exception) -> str:

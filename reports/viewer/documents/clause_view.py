@@ -24,11 +24,14 @@ def show(run: Run) -> None:
     document = cached.clauses(run, name, declared)
     said = coverage(document)
     st.subheader(said)
-    of = framework(name)
-    st.text(f"Read in: {of.source}, as of {of.as_of}. {' '.join(of.limits)}")
     form = choose_format("clause_format")
     offer("clauses", (*identity(run), name, declared, form), f"{run.path.name}-{name}.{form}", TYPES[form][1],
           lambda: cached.clause_bytes(run, name, declared, form))  # fmt: skip
+    with st.expander("What this framework is, and what an answer to it does not show"):
+        of = framework(name)
+        st.text(f"{of.version}. Read in {of.source}, as of {of.as_of}.")
+        for limit in of.limits:
+            st.text(limit)
     banner(document, but=said)
     st.header(document.sections[0].title)
     blocks.draw(document.sections[0])

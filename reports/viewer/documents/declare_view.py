@@ -37,33 +37,39 @@ def show(run: Run, who: Person) -> None:
                "apply.")  # fmt: skip
     _said_before(before)
     warn_signed(run)
-    _person(place, who)
-    _questions(run, place)
+    _fields(place, who, cached.recorded(run))
     _save(records, place, who, before)
     st.caption("What you type stays while this tab is open, on other pages too. Reloading the tab loses what is not "
                "saved: save it, or take it along as a file.")  # fmt: skip
-    _files(run, about, place)
+    _files(run, about, place, who)
 
 
 def _said_before(before: Declarations | None) -> None:
     if before is None:
         st.text("Nobody has declared anything about this run.")
     else:
-        st.text(plain(f"Kept so far: {len(before.answers)} answers by {before.declared_by or 'nobody'}, "
+        st.text(plain(f"Kept so far: {_count(before)} by {before.declared_by or 'nobody'}, "
                       f"{before.date}, in {FILE}.", 400))  # fmt: skip
+
+
+@st.fragment
+def _fields(place: str, who: Person, by_record: frozenset[str]) -> None:
+    """Everything that is typed. Each answer is sent as soon as its field is left, and only this part is drawn again."""
+    _person(place, who)
+    _questions(place, by_record)
 
 
 def _person(place: str, who: Person) -> None:
     if who.login:
         st.session_state[f"{place}declared_by"] = who.name
     name, role, day = st.columns(3)
-    name.text_input("Your name", key=f"{place}declared_by", max_chars=200, disabled=who.login, on_change="ignore",
+    name.text_input("Your name", key=f"{place}declared_by", max_chars=200, disabled=who.login,
                     persist_state="session")  # fmt: skip
-    role.text_input("Your role", key=f"{place}role", max_chars=200, on_change="ignore", persist_state="session")
-    day.date_input("Date", key=f"{place}date", format="YYYY-MM-DD", on_change="ignore", persist_state="session")
+    role.text_input("Your role", key=f"{place}role", max_chars=200, persist_state="session")
+    day.date_input("Date", key=f"{place}date", format="YYYY-MM-DD", persist_state="session")
 
 
-def _questions(run: Run, place: str) -> None:
+def _questions(place: str, by_record: frozenset[str]) -> None:
     asked = groups()
     answered = {g.title: sum(bool(_typed(place, q.key).strip()) for q in g.questions) for g in asked}
     titles = list(answered)
@@ -73,11 +79,10 @@ def _questions(run: Run, place: str) -> None:
     said = sum(answered.values())
     st.caption(f"{answered[group.title]} of {len(group.questions)} answered here, {said} of "
                f"{sum(len(g.questions) for g in asked)} in all.")  # fmt: skip
-    by_record = cached.recorded(run)
     for question in group.questions:
         with st.container(gap="xsmall"):
             st.text_area(escaped(question.asks), key=f"{place}{question.key}", height=80, max_chars=LONGEST,
-                         on_change="ignore", persist_state="session")  # fmt: skip
+                         persist_state="session")  # fmt: skip
             beside = " The record answers this; what you write is shown beside it." if question.key in by_record else ""
             st.caption(escaped(fed(question) + beside))
 
@@ -94,12 +99,12 @@ def _save(records: Records, place: str, who: Person, before: Declarations | None
             frame.problem("Not saved", "What you typed is still here.", "Say first that yours replace what was saved.")
             return
         try:
-            found = kept(records, as_yaml(bound(records), _given(place)))
+            found = kept(records, as_yaml(bound(records), _given(place, who)))
         except BadInput as e:
             _refused(e)
             return
         st.session_state[f"{place}opened"] = stored_digest(records)
-        st.session_state[f"{place}saved"] = f"{len(found.answers)} answers by {found.declared_by or 'nobody'}"
+        st.session_state[f"{place}saved"] = f"{_count(found)} by {found.declared_by or 'nobody'}"
         st.rerun()
     if done := st.session_state.pop(f"{place}saved", None):
         st.success(f"They are shown as DECLARED in the clause documents now. The ledger does not cover {FILE}.",
@@ -115,12 +120,12 @@ def stored_digest(records: Records) -> str:
     return found.sha256 if found else ""
 
 
-def _files(run: Run, about: Bound, place: str) -> None:
+def _files(run: Run, about: Bound, place: str, who: Person) -> None:
     with st.expander("The form as a file", icon=":material/upload_file:"):
         st.caption("The form as it stands above, to go on with later or in an editor.")
         st.text_input("Name of the file that signs the form, if there will be one", key=f"{place}signature_file",
-                      max_chars=200, on_change="ignore", persist_state="session")  # fmt: skip
-        data = as_yaml(about, _given(place))
+                      max_chars=200, persist_state="session")  # fmt: skip
+        data = as_yaml(about, _given(place, who))
         offer(f"{place}file", (*identity(run), data), f"{run.path.name}-declarations.yaml", "application/yaml",
               lambda: data)  # fmt: skip
         given = st.file_uploader(
@@ -134,7 +139,7 @@ def _files(run: Run, about: Bound, place: str) -> None:
         except BadInput as e:
             _refused(e)
             return
-        st.text(plain(f"A valid form: {len(found.answers)} answers by {found.declared_by or 'nobody'}, {found.date}."))
+        st.text(plain(f"A valid form: {_count(found)} by {found.declared_by or 'nobody'}, {found.date}."))
         st.button("Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, found))
         st.caption("It takes the place of what is typed above. Nothing is saved yet.")
 
@@ -161,14 +166,18 @@ def _fill_group(place: str, group: Group, known: Declarations | None) -> None:
         st.session_state[f"{place}{question.key}"] = known.answers.get(question.key, "") if known else ""
 
 
+def _count(known: Declarations) -> str:
+    return f"{len(known.answers)} answer{'' if len(known.answers) == 1 else 's'}"
+
+
 def _typed(place: str, key: str) -> str:
     return str(st.session_state.get(f"{place}{key}") or "")
 
 
-def _given(place: str) -> Given:
+def _given(place: str, who: Person) -> Given:
     day = st.session_state.get(f"{place}date")
     return Given(
-        declared_by=_typed(place, "declared_by"),
+        declared_by=who.name if who.login else _typed(place, "declared_by"),
         role=_typed(place, "role"),
         date=day.isoformat() if isinstance(day, datetime.date) else "",
         signature_file=_typed(place, "signature_file"),

@@ -69,8 +69,9 @@ def _prepare(run: Run, wish: Wish) -> None:
 
 
 def _hand_out(made: Bundle) -> None:
-    st.text(f"{made.files} files, {size(made.bytes)}; {made.redacted} with their texts taken out, {made.left_out} left "
-            "out. Its manifest is not signed: to sign it, use `restaudit bundle RUN --key FILE`.")  # fmt: skip
+    taken = f"; {made.redacted} with their texts taken out, {made.left_out} left out"
+    st.text(f"{made.files} files, {size(made.bytes)}{taken if made.redacted or made.left_out else ''}.")
+    st.caption("Its manifest is not signed. In a terminal, `restaudit bundle RUN --key FILE` signs it.")
     st.download_button(
         f"Download the bundle ({size(made.bytes)})",
         made.path.read_bytes,

@@ -82,9 +82,7 @@ def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
 
 
 def _after(run: Run) -> None:
-    for o in run.overrides()[-1:]:
-        st.success("It stands first on every page and in every report.", title="The override is recorded")
-        st.text(f"{o.by}: {o.reason}")
+    st.success("It stands first on every page and in every report.", title="The override is recorded")
     if run.state in ("stopped", "waiting"):
         st.write("To go on, in a terminal:")
         key = " --key FILE" if run.plan.get("signer") else ""

@@ -23,7 +23,7 @@ class Bar:
         if stage != self._stage:
             self._stage, self._done, self._drawn = stage, 0, 0.0
         self._done += count
-        if (now := time.monotonic()) - self._drawn >= EVERY:
+        if (now := time.monotonic()) - self._drawn >= EVERY or self._done >= total > 0:
             self._drawn = now
             of = f" of {size(total)}" if total else ""
             share = min(self._done / total, 1.0) if total else 0.0
