@@ -20,6 +20,10 @@ from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
 from reports.viewer.documents.people import person
 from restaudit.record import Run
+from restaudit.seal.keys import load_private, new_key
+from restaudit.seal.signer import Signer
+from restaudit.verify import verify
+from tests.evidence.runs import signed_run
 
 ROOT = Path(__file__).parents[2]
 FIRST_BYTES: dict[Format, bytes] = {
@@ -120,17 +124,18 @@ def test_exports_are_one_archive_with_the_chosen_formats(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("view", ["report", "clauses", "exports", "bundle", "declare", "override"])
-@pytest.mark.parametrize("state", get_args(State))
-def test_every_view_shows_every_kind_of_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str, state: State
-) -> None:
-    make_run(tmp_path / state, state)
-    at = _page(tmp_path, monkeypatch, view)
-    for button in ("report_prepare", "clauses_prepare", "exports_prepare", "bundle_prepare"):
-        if button in [b.key for b in at.button]:
-            _click(at, button)
-    markup = "\n".join(str(e.value) for kind in ("markdown", "caption", "error", "warning") for e in at.get(kind))
-    assert not any(text in markup for text in HOSTILE)
+def test_every_view_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
+    for state in get_args(State):
+        make_run(tmp_path / state, state)
+    at = _page(tmp_path, monkeypatch, "report")
+    for state in get_args(State):
+        at.selectbox(key="run").set_value(state).run()
+        _view(at, view)
+        for button in ("report_prepare", "clauses_prepare", "exports_prepare", "bundle_prepare"):
+            if button in [b.key for b in at.button]:
+                _click(at, button)
+        markup = "\n".join(str(e.value) for kind in ("markdown", "caption", "error", "warning") for e in at.get(kind))
+        assert not any(text in markup for text in HOSTILE)
 
 
 # --- declarations ----------------------------------------------------------------------------------------------------
@@ -332,6 +337,21 @@ def test_an_approver_overrides_in_their_own_name(tmp_path: Path, monkeypatch: py
     at.user = user
     _click(at, "override:run:record")
     assert [o.by for o in Run(run).overrides()] == ["Ada (ada@example.org)"]
+
+
+def test_a_signed_run_is_overridden_only_with_its_own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESTAUDIT_KEY", raising=False)
+    private = new_key(tmp_path / "key.pem")[0]
+    run = signed_run(tmp_path / "runs/run", Signer(load_private(private)), halted=True)
+    at = _override(_page(tmp_path / "runs", monkeypatch, "override"), "Ada", "looked at the evidence")
+    _click(at, "override:run:record")
+    assert Run(run).halt is not None
+    assert any("--key FILE" in e.value for e in at.error)
+    monkeypatch.setenv("RESTAUDIT_KEY", str(private))
+    _click(at, "override:run:record")
+    assert [o.by for o in Run(run).overrides()] == ["Ada"]
+    assert verify(run).signed.through == len(Run(run).events) - 1
+    assert any(c.value.endswith("--key FILE") for c in at.code)
 
 
 def test_a_run_that_was_not_halted_offers_no_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
