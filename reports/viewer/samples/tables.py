@@ -21,6 +21,7 @@ from restaudit.record import Run
 
 ROWS = 8192
 CHECKED = 256
+TEXTS = frozenset({"sample_id", "prompt_id", "group", "text", "origin", "prompt"})
 
 
 def recorded(run: Run, name: str) -> Path:
@@ -51,12 +52,20 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.Record
             missing = [c for c in columns if c not in file.schema_arrow.names]
             if missing:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
+            _check_types(path, file.schema_arrow, columns)
             first = 0
             for batch in file.iter_batches(ROWS, columns=list(columns)):
                 yield first, batch
                 first += batch.num_rows
     except (pa.ArrowException, OSError) as e:
         raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
+
+
+def _check_types(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    for name in TEXTS.intersection(columns):
+        found = schema.field(name).type
+        if not (pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found)):
+            raise BadInput(f"{path}: the column {name} holds something else than text")
 
 
 def columns_of(path: Path) -> list[str]:
