@@ -75,7 +75,7 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
         typer.echo(printable(report.rendering))
     typer.echo(f"head:   {report.head}")
     typer.echo(f"digest: {report.digest}")
-    for line in _signed(report.signed, report.events):
+    for line in signed_lines(report.signed, report.events):
         typer.echo(line)
     if anchor is None:
         typer.echo(UNANCHORED)
@@ -106,7 +106,8 @@ def _print_bundled(report: Report) -> None:
         typer.echo(f"  the manifest says: {printable(note)}")
 
 
-def _signed(signed: Signed, events: int) -> list[str]:
+def signed_lines(signed: Signed, events: int) -> list[str]:
+    """What a check found about signatures, in a few sentences; `events` is how many the ledger has."""
     from restaudit.record import printable
 
     lines = []

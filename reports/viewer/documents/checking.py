@@ -24,7 +24,7 @@ from restaudit.seal.anchor import Anchor, load_anchor
 from restaudit.seal.keys import LARGEST, PublicKey, parse_public
 from restaudit.verify import Report, recorded_bytes, verify
 from restaudit.verify.rendering import check_rendering
-from restaudit.verify_command import UNANCHORED, _signed
+from restaudit.verify_command import UNANCHORED, signed_lines
 
 MIB = 1 << 20
 # An upload lies in the app's memory; what it unpacks to, on its disk.
@@ -119,7 +119,7 @@ class Checklist:
         rest = (f"not recorded yet: {name}" for name in report.unrecorded)
         self.set("files", "right", f"{report.files} files, {report.bytes:,} bytes, as the ledger has them", *rest)
         self.set("plan", "right", "as it was sealed before anything else")
-        signed = _signed(report.signed, report.events)
+        signed = signed_lines(report.signed, report.events)
         unproven = signed[0].startswith(("UNSIGNED", "SELF-SIGNED")) or any("NOT the key" in s for s in signed)
         self.set("signatures", "note" if unproven else "right", *signed)
         self.set("order", "right", "no step was left out, added or moved")
