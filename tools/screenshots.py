@@ -67,7 +67,8 @@ def _pictures(port: int, chromium: str, args: argparse.Namespace) -> None:
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"])
         for scheme in args.schemes.split(","):
             context = browser.new_context(
-                viewport={"width": args.width, "height": args.height}, color_scheme=scheme  # type: ignore[arg-type]
+                viewport={"width": args.width, "height": args.height},
+                color_scheme=scheme,  # type: ignore[arg-type]
             )
             tab = context.new_page()
             for page in PAGES:

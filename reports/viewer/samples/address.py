@@ -134,14 +134,14 @@ def _of(key: str) -> str:
 def _write(key: str, widget: str, usual: object) -> None:
     """A callback that puts a control's value into the address, unless it is the usual one."""
     value = st.session_state[widget]
+    if key != PAGE:
+        st.query_params.pop(PAGE, None)
     if value is None or value == usual:
         st.query_params.pop(key, None)
     elif isinstance(value, list):
         st.query_params[key] = [str(v) for v in value]
     else:
         st.query_params[key] = OFF if value is False else str(value)
-    if key != PAGE:
-        st.query_params.pop(PAGE, None)
 
 
 def _number(value: str) -> float | None:

@@ -27,8 +27,7 @@ def card(run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[
     """A sample of a list; `across` opens its prompt across iterations."""
     with st.container(border=True, gap="xsmall"):
         asked, answered = st.columns([2, 5], gap="medium")
-        with asked, st.container(gap="xsmall"):
-            st.caption("Prompt")
+        with asked:
             st.text(one_line(prompt, MOST_PROMPT))
         with answered, st.container(gap="xsmall"):
             body(sample, sample.text)
@@ -43,15 +42,14 @@ def body(sample: Sample, text: str) -> None:
         st.text(multiline(text))
     else:
         st.caption("(an empty text)")
-    st.caption(scores(sample))
-    st.caption(" · ".join(escaped(t, MOST_NAME) for t in (sample.sample_id, sample.group) if t))
+    names = [escaped(t, MOST_NAME) for t in (sample.sample_id, sample.group) if t]
+    st.caption(" · ".join([scores(sample), *names]))
 
 
 def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
     """What happened to a sample, and what to ask about it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         _badges(sample)
-    with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Across iterations" if place.kind == "audit" else "Across Grow sets",
             icon=":material/compare:",

@@ -53,8 +53,9 @@ def one_prompt(run: Run) -> None:
 def show_across(run: Run, place: Place, prompt: str) -> None:
     """A callback that opens a prompt: the first place of its kind against the one it was seen in."""
     same = [p.name for p in places(run) if p.kind == place.kind]
-    st.query_params["left"], st.query_params["right"] = same[0], place.name if place.name != same[0] else same[-1]
-    st.query_params[VIEW], st.query_params[PROMPT] = ACROSS, prompt
+    other = place.name if place.name != same[0] else same[-1]
+    # All at once: every change of the address is one step of the browser's way back.
+    st.query_params.update({"left": same[0], "right": other, VIEW: ACROSS, PROMPT: prompt})
     st.rerun()
 
 
