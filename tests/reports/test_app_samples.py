@@ -224,7 +224,7 @@ def test_one_click_says_why_a_sample_was_trained_on(root: Path, run: Run, monkey
     at = _page(root, monkeypatch, where="g01", kept="g01/i02")
     name = next(iter(run.kept("g01/i02")["sample_id"]))
     assert any("trained on in G1·I2" in m.value for m in at.markdown)
-    next(b for b in at.button if b.label == "Why was this trained on?").click().run()
+    next(b for b in at.button if b.label == "Why trained on?").click().run()
     assert not at.exception
     assert at.query_params["why"] == name
     lines = [line.strip() for line in why_lines(run, name)]

@@ -18,6 +18,7 @@ from restaudit.record import printable
 
 MOST_SHOWN, MOST_TYPED = 80, 200
 PAGE, OFF = "page", "no"
+WIDTH = 340
 
 
 class Address:
@@ -109,7 +110,7 @@ class Address:
         key = f"{_of(PAGE)}_{hashlib.sha256(of.encode()).hexdigest()[:16]}"
         if st.session_state.get(key, number) != number:
             st.session_state[key] = number
-        chosen = int(st.pagination(pages, default=number, key=key, on_change=_write, args=(PAGE, key, 1)))
+        chosen = int(st.pagination(pages, default=number, key=key, width=WIDTH, on_change=_write, args=(PAGE, key, 1)))
         return min(max(chosen, 1), pages)
 
     def unknown(self, what: str, value: str) -> None:

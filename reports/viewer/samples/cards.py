@@ -28,6 +28,7 @@ def card(run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[
     with st.container(border=True, gap="xsmall"):
         asked, answered = st.columns([2, 5], gap="medium")
         with asked:
+            st.caption("Prompt")
             st.text(one_line(prompt, MOST_PROMPT))
         with answered, st.container(gap="xsmall"):
             body(sample, sample.text)
@@ -59,7 +60,7 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
             args=(sample.prompt_id,),
         )
         if place.kind == "grow":
-            st.button("Why was this trained on?" if any(k for _, k in sample.kept) else "Why was it left out?",
+            st.button("Why trained on?" if any(k for _, k in sample.kept) else "Why left out?",
                       key=f"why_{sample.position}", type="tertiary", icon=":material/help:",
                       on_click=_ask, args=(sample.sample_id,))  # fmt: skip
 
