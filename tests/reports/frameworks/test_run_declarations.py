@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.frameworks import declared as forms
@@ -180,6 +180,7 @@ def test_hostile_answers_are_kept_as_text(run: Path, fill: Fill) -> None:
     assert kept.answers == {k: v.strip() for k, v in sorted(said.items())}
 
 
+@settings(deadline=None)
 @given(text=st.text(min_size=1, max_size=60))
 def test_any_text_comes_back_as_it_was_or_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("form") / "declarations.yaml"
