@@ -20,6 +20,7 @@ from reports.frameworks.schema import feeds, questions, topics
 from reports.frameworks.yaml_once import load_once
 from reports.records import Source
 from restaudit.errors import BadInput
+from restaudit.yaml_text import as_yaml
 
 FILE = "report/declarations.yaml"
 SCHEMA = "restaudit.declarations/1"
@@ -125,7 +126,7 @@ def store(found: Declarations, path: Path) -> str:
     whole = {"schema": SCHEMA, "run_id": found.about.run_id, "plan_event": found.about.plan_event,
              "declared_by": found.declared_by, "role": found.role, "date": found.date,
              "signature_file": found.signature_file, "answers": dict(found.answers)}  # fmt: skip
-    text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100)
+    text = as_yaml(whole)
     if path.is_symlink() or path.parent.is_symlink():
         raise BadInput(f"{path}: a symbolic link; declarations are kept in the run folder itself")
     try:
@@ -229,4 +230,4 @@ def _date(path: Path, value: Any) -> str:
 
 
 def _pair(key: str, value: Any) -> list[str]:
-    return yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=100).rstrip("\n").split("\n")
+    return as_yaml({key: value}).rstrip("\n").split("\n")

@@ -15,6 +15,7 @@ import yaml
 
 from restaudit.errors import BadInput
 from restaudit.reward.document.fields import all_fields, declarable
+from restaudit.yaml_text import as_yaml
 
 SCHEMA = "restaudit.reward-declarations/1"
 INSTRUCTIONS, APPROVAL, CHANGELOG = "raters.instructions", "governance.approval", "governance.changelog"
@@ -97,7 +98,7 @@ def store(found: Declarations, path: Path) -> None:
              "reward_digest": found.reward_digest, "answers": dict(found.answers)}  # fmt: skip
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100), encoding="utf-8")
+        path.write_text(as_yaml(whole), encoding="utf-8")
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
 
@@ -242,4 +243,4 @@ def _recorded_text(path: Path, where: str, value: Mapping[str, Any]) -> dict[str
 
 
 def _pair(key: str, value: Any) -> list[str]:
-    return yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=100).rstrip("\n").split("\n")
+    return as_yaml({key: value}).rstrip("\n").split("\n")
