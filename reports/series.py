@@ -194,12 +194,6 @@ def as_text(prompt: str) -> str:
     return "\n".join(f"{t['role']}: {t['content']}" for t in turns)
 
 
-def samples_of(samples: pd.DataFrame, prompt_id: str) -> pd.DataFrame:
-    """The samples of one prompt, in a stable order (columns: SAMPLE)."""
-    mine: pd.DataFrame = samples.loc[samples["prompt_id"] == prompt_id, list(SAMPLE)]
-    return mine.sort_values("sample_id").reset_index(drop=True)
-
-
 def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
     """One sentence a series for people who cannot see the chart, and the decisions after it."""
     sentences = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,7 +11,7 @@ import streamlit as st
 from reports.document.model import Block, Chart, Facts, Paragraph, Passages, Section, Strip, Table, cited
 from reports.viewer import words
 from reports.viewer.charts import document_chart
-from restaudit.shown import plain
+from restaudit.shown import markdown_text, plain
 
 MOST = 4000
 
@@ -126,7 +127,5 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _md(text: str) -> str:
-    """Text for an element that reads Markdown: every mark escaped."""
-    from restaudit.shown import markdown_text
-
-    return markdown_text(text, MOST).replace(":", "\\:")
+    """Text for an element that reads Markdown: every mark escaped, and the colons that begin Streamlit's own."""
+    return re.sub(r"(?<!\\):", r"\\:", markdown_text(text, MOST))

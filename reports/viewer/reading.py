@@ -75,12 +75,6 @@ def samples(run: Run, iteration: str) -> pd.DataFrame:
     return run.audit(iteration, series.SAMPLE)
 
 
-@st.cache_data(max_entries=RUNS, show_spinner=False, hash_funcs=AS_RUN)
-def prompts(run: Run) -> dict[str, str]:
-    """The audit prompts' texts by id."""
-    return series.prompt_texts(run)
-
-
 @st.cache_data(ttl="60s", max_entries=RUNS, show_spinner="Reading the run", hash_funcs=AS_RUN)
 def section(run: Run, key: str) -> Section:
     """A section of the run's report; read again after a minute, since a calibration or a stress test may be new."""
