@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from reports import lineage, series
 from reports.records import Records
@@ -18,22 +19,17 @@ def why_lines(run: Run, sample: str) -> list[str]:
     """
     records = Records(run)
     grows = {g.name: g for g in lineage.grows(records)}
-    policies = [p for p in lineage.policies(records) if p.data is not None]
     by_name = {p.name: p for p in lineage.policies(records)}
+    trained_on = list(dict.fromkeys(p.data for p in by_name.values() if p.data is not None))
+    grow, names = _holder(records, trained_on, sample)
     lines: list[str] = []
-    names: dict[str, None] = {}
-    for policy in policies:
+    for policy in (p for p in by_name.values() if grow is not None and p.data == grow):
         rows = lineage.training_rows(records, policy)
-        mine = rows[rows["sample_id"] == sample]
-        if mine.empty:
-            names |= dict.fromkeys(str(n) for n in rows["sample_id"])
-            continue
-        row = mine.iloc[0]
+        row = rows[rows["sample_id"] == sample].iloc[0]
         if not lines:
-            grow = grows[str(policy.data)]
-            writer = by_name[grow.policy]
+            writer = by_name[grows[str(grow)].policy]
             who = (
-                f"a policy of this run, {series.short_name(grow.policy)} ({writer.digest[:16]}…)"
+                f"a policy of this run, {series.short_name(writer.name)} ({writer.digest[:16]}…)"
                 if row["origin"] == "policy"
                 else "a person: it is a reference of the data"
             )
@@ -46,7 +42,18 @@ def why_lines(run: Run, sample: str) -> list[str]:
         )
     if not lines:
         begin = [n for n in names if sample and n.startswith(sample)]
-        close = begin[:3] or difflib.get_close_matches(sample, names, n=3, cutoff=0.5) or list(names)[:3]
+        close = begin[:3] or difflib.get_close_matches(sample, names, n=3, cutoff=0.5) or names[:3]
         hint = f"; close to it: {', '.join(close)}" if close else "; nothing was trained in this run yet"
         raise BadInput(f"{run.path}: no Grow set has a sample {printable(sample)!r}{hint}")
     return lines
+
+
+def _holder(records: Records, grows: Sequence[str], sample: str) -> tuple[str | None, list[str]]:
+    """The Grow set that holds a sample, or None and every name there is."""
+    names: list[str] = []
+    for grow in grows:
+        here = records.table(f"{grow}/grow.parquet", ("sample_id",))["sample_id"].astype(str)
+        if (here == sample).any():
+            return grow, []
+        names += here.tolist()
+    return None, names

@@ -8,7 +8,6 @@ from pathlib import Path
 from restaudit.errors import BadInput
 
 # matplotlib brings the DejaVu fonts, with the same bytes on every machine that has the pinned version.
-FAMILY, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf",
          "DejaVuSans-Oblique.ttf")  # fmt: skip
 

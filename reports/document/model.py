@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.records import Source
-
-Status = Literal["MEASURED", "RECORDED", "COMPUTED", "DECLARED", "MISSING", "N-A"]
-MEANINGS: dict[Status, str] = {
-    "MEASURED": "measured in this run, with method and uncertainty",
-    "RECORDED": "written down by the program while it ran",
-    "COMPUTED": "follows from what was measured or recorded, by a stated rule",
-    "DECLARED": "said by a named person; nobody verified it",
-    "MISSING": "nobody said it",
-    "N-A": "does not apply here, for the stated reason",
-}
+from restaudit.statuses import Status
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.document.model import Status, Table
+from reports.document.model import Table
 from reports.frameworks.declared import Declarations
 from reports.frameworks.reading import Reading, config, sealed, without_folder
 from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import Question
 from reports.records import Records, Source
 from restaudit.errors import BadInput
+from restaudit.statuses import Status
 
 NOBODY = "nobody said it"
 N_A = "N-A:"

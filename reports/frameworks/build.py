@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reports.document.model import MEANINGS, Block, Document, Fact, Facts, Paragraph, Row, Section, Table
+from reports.document.model import Block, Document, Fact, Facts, Paragraph, Row, Section, Table
 from reports.frameworks.answers import Answer, answer
 from reports.frameworks.declared import FILE, Declarations
 from reports.frameworks.reading import state
@@ -13,6 +13,7 @@ from reports.frameworks.scope import screen_blocks
 from reports.records import Records
 from reports.series import human_score, iterations
 from restaudit.errors import BadInput
+from restaudit.statuses import MEANINGS
 
 NO_VERDICT = "This document says what is written down about a run. It gives no verdict of conformity."
 COVERAGE = "Documentation coverage"

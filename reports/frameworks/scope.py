@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.compute import METHOD
-from reports.document.model import Block, Fact, Facts, Paragraph, Status
+from reports.document.model import Block, Fact, Facts, Paragraph
 from reports.frameworks.declared import Declarations
 from reports.frameworks.reading import ledger, state, without_folder
 from reports.frameworks.readings_process import NO_FLOP, total_flop
 from reports.frameworks.schema import Scope, scope
 from reports.records import Records, Source
 from restaudit.errors import BadInput
+from restaudit.statuses import Status
 
 Outcome = Literal["likely below", "likely above", "not computable"]
 ORIGINAL = "compute.original_flop"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,7 +10,8 @@ import streamlit as st
 from reports.document.model import Block, Chart, Facts, Paragraph, Passages, Section, Strip, Table, cited
 from reports.viewer import words
 from reports.viewer.charts import document_chart
-from restaudit.shown import markdown_text, plain
+from reports.viewer.escaping import escaped
+from restaudit.shown import plain
 
 MOST = 4000
 
@@ -52,7 +52,7 @@ def _facts(block: Facts) -> None:
         _title(block.caption)
     for f in block.rows:
         left, right = st.columns([1, 3])
-        left.caption(_md(f"{f.label} ({f.status})" if f.status else f.label))
+        left.caption(escaped(f"{f.label} ({f.status})" if f.status else f.label))
         right.text(plain(f.value, MOST) or "–")
 
 
@@ -61,7 +61,7 @@ def _table(block: Table, key: str) -> None:
         _title(block.caption)
         _frame(block, key)
         if block.note:
-            st.caption(_md(block.note))
+            st.caption(escaped(block.note))
 
 
 def _frame(block: Table, key: str) -> None:
@@ -93,26 +93,26 @@ def _strip(block: Strip) -> None:
         for k in block.looks:
             known = k.verdict if k.verdict in words.VERDICTS else "unknown"
             look = words.verdict(k.verdict)
-            st.badge(f"{_md(k.name)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
+            st.badge(f"{escaped(k.name)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
 
 
 def _passages(block: Passages) -> None:
     _title(block.caption)
-    st.caption(_md(block.rule))
+    st.caption(escaped(block.rule))
     for row in block.rows:
         st.text(plain(row.heading, MOST))
         for column, title, text, note in zip(
             st.columns(len(row.texts)), block.columns, row.texts, row.notes, strict=True
         ):
             with column.container(border=True):
-                st.caption(_md(title))
+                st.caption(escaped(title))
                 st.text(text or "(an empty text)")
-                st.caption(_md(note))
+                st.caption(escaped(note))
 
 
 def _title(text: str) -> None:
     """The title of a table, chart or group of texts."""
-    st.markdown(f"**{_md(text)}**" if text.strip() else "")
+    st.markdown(f"**{escaped(text)}**" if text.strip() else "")
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -124,8 +124,3 @@ def _unique(names: Sequence[str]) -> list[str]:
             shown += " "
         found.append(shown)
     return found
-
-
-def _md(text: str) -> str:
-    """Text for an element that reads Markdown: every mark escaped, and the colons that begin Streamlit's own."""
-    return re.sub(r"(?<!\\):", r"\\:", markdown_text(text, MOST))

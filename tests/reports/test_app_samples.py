@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
+from reports.viewer.escaping import escaped
 from reports.viewer.samples import query as asking
 from reports.viewer.samples import tables, words
-from reports.viewer.samples.cards import why
 from reports.viewer.samples.places import Place, places, trained_on
 from reports.viewer.samples.query import Query, matching
 from reports.viewer.samples.rows import samples
@@ -234,10 +234,15 @@ def test_one_click_says_why_a_sample_was_trained_on(root: Path, run: Run, monkey
     assert set(lines) <= set(_texts(elsewhere))
 
 
-def test_the_short_way_to_the_reasons_gives_the_same_ones(run: Run) -> None:
+def test_the_reasons_are_those_of_every_improve_step_of_the_samples_own_grow_set(run: Run) -> None:
     for grow in ("g01", "g02"):
+        steps = [f"{grow}/i01", f"{grow}/i02"]
+        kept = {step: set(run.kept(step)["sample_id"]) for step in steps}
         for name in list(run.grow(grow)["sample_id"])[::7]:
-            assert why(run, name, grow) == why_lines(run, name)
+            lines = why_lines(run, name)
+            said = ["trained on:" if name in kept[step] else "not trained on:" for step in steps]
+            assert len(lines) == 2 + len(steps)
+            assert all(f": {word} " in line for word, line in zip(said, lines[2:], strict=True))
 
 
 def test_a_sample_that_no_grow_set_has_is_a_message(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,10 +413,10 @@ def test_text_is_shown_with_its_lines_and_without_what_reorders_or_hides_it() ->
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 @settings(max_examples=300, deadline=None)
 def test_escaped_text_has_no_mark_that_is_not_escaped(text: str) -> None:
-    shown = words.escaped(text, 1000)
+    shown = escaped(text, 1000)
     bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", shown)
     assert not set(bare) & set("`*_[]{}|$~#<>:")
 
 
 def test_streamlits_own_directives_are_escaped() -> None:
-    assert words.escaped(":red[x] :smile: https://x.org", 99) == r"\:red\[x\] \:smile\: https\://x.org"
+    assert escaped(":red[x] :smile: https://x.org", 99) == r"\:red\[x\] \:smile\: https\://x.org"

@@ -13,10 +13,9 @@ from typer.testing import CliRunner
 from reports.document.model import Chart, Passages, Strip, Table
 from reports.document.render import FORMATS, render
 from reports.run_report.comparison import comparison
-from restaudit import ledger
 from restaudit.errors import BadInput
 from restaudit.record import Run
-from tests.reports.make_run import make_run
+from tests.reports.make_run import make_run, resealed
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +74,7 @@ def _changed(folder: Path, change: Callable[[dict[str, Any]], None], *, name: st
     plan = json.loads((run / "plan.json").read_text())
     change(plan)
     (run / "plan.json").write_text(json.dumps(plan))
-    events = ledger.read(run)
-    (run / ledger.FILE).unlink()
-    prev = ledger.GENESIS
-    for e in events:
-        outputs = {n: ledger.digest_file(run / n) for n in e.outputs}
-        again = ledger.Event(e.seq, e.step, prev, outputs, e.content, e.context, e.at)
-        ledger.append(run, again)
-        prev = again.hash
-    return Run(run)
+    return Run(resealed(run))
 
 
 def test_every_reason_not_to_compare_is_named(two: list[Run], tmp_path: Path) -> None:

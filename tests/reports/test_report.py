@@ -18,7 +18,7 @@ from reports.run_report.build import run_report
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.record import Run
 from restaudit.verify import verify
-from tests.reports.make_run import State, make_run
+from tests.reports.make_run import State, make_run, resealed
 
 KEYS = ["verdict", "scores", "bias", "diversity", "capability", "reward-model", "data", "lineage", "compute", "methods",
         "integrity"]  # fmt: skip
@@ -116,7 +116,6 @@ def test_a_kept_set_that_the_sealed_rule_did_not_choose_is_refused(tmp_path: Pat
     """The file agrees with the ledger, but not with the sealed thresholds: only a rebuilt record can have that."""
     from reports import lineage
     from reports.records import Records
-    from restaudit import ledger
 
     run = make_run(tmp_path / "run")
     records = Records(Run(run))
@@ -125,14 +124,7 @@ def test_a_kept_set_that_the_sealed_rule_did_not_choose_is_refused(tmp_path: Pat
 
     table = pd.read_parquet(run / policy.name / "kept.parquet").iloc[1:]
     table.to_parquet(run / policy.name / "kept.parquet", index=False)
-    events = ledger.read(run)
-    (run / ledger.FILE).unlink()
-    prev = ledger.GENESIS
-    for e in events:
-        outputs = {n: ledger.digest_file(run / n) for n in e.outputs}
-        again = ledger.Event(e.seq, e.step, prev, outputs, e.content, e.context, e.at)
-        ledger.append(run, again)
-        prev = again.hash
+    resealed(run)
     with pytest.raises(BadInput, match="1 rows differ from those that the sealed thresholds choose"):
         run_report(Run(run))
 

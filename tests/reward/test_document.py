@@ -15,12 +15,13 @@ from restaudit.errors import BadInput
 from restaudit.record import write_json
 from restaudit.reward.document import document_of, render
 from restaudit.reward.document.as_json import SCHEMA
-from restaudit.reward.document.fields import STATUSES, all_fields, frameworks, topics
+from restaudit.reward.document.fields import all_fields, frameworks, topics
 from restaudit.reward.document.hub_card import HEADINGS
 from restaudit.reward.document.model import Document
 from restaudit.reward.document.of_run import OF_RUN
 from restaudit.reward.document.readings import READINGS
 from restaudit.reward.document.render import FORMATS
+from restaudit.statuses import STATUSES
 from tests.reward.document_folder import DIGEST, folder, run_folder, stress_report, trained_facts, validation
 
 PYTHON = {"kind": "python", "name": "python/x:y", "purpose": "Counts please.", "unit": "its own", "members": 1,

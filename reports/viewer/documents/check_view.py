@@ -21,8 +21,8 @@ from reports.viewer.documents.checking import (
     witnessed,
 )
 from reports.viewer.documents.making import size
-from reports.viewer.documents.offering import escaped
 from reports.viewer.documents.progress import Bar
+from reports.viewer.escaping import escaped
 from reports.viewer.words import Colour
 from restaudit.errors import BadInput
 from restaudit.record import Run

@@ -12,9 +12,10 @@ from reports.records import Records
 from reports.viewer import frame
 from reports.viewer.documents import cached
 from reports.viewer.documents.form import Given, Group, as_yaml, checked, fed, groups, kept, question_of
-from reports.viewer.documents.offering import escaped, identity, offer
+from reports.viewer.documents.offering import identity, offer
 from reports.viewer.documents.people import Person
 from reports.viewer.documents.report_view import warn_signed
+from reports.viewer.escaping import escaped
 from restaudit.errors import BadInput
 from restaudit.record import Run
 from restaudit.shown import plain

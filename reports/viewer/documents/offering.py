@@ -10,9 +10,10 @@ import streamlit as st
 from reports.document.model import Document
 from reports.viewer import blocks, frame
 from reports.viewer.documents.making import size
+from reports.viewer.escaping import escaped
 from restaudit.errors import RestauditError
 from restaudit.record import Run
-from restaudit.shown import markdown_text, plain
+from restaudit.shown import plain
 
 MOST = 4000
 
@@ -73,11 +74,6 @@ def read_section(document: Document, key: str, label: str, *, skip: int = 0) -> 
     at = st.selectbox(label, range(len(sections)), format_func=lambda k: plain(sections[k].title), key=key, width=460)
     if at in range(len(sections)):
         blocks.draw(sections[at])
-
-
-def escaped(text: str) -> str:
-    """Text for a label, which reads Markdown: every mark escaped."""
-    return markdown_text(text).replace(":", "\\:")
 
 
 def _made(key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]) -> RestauditError | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from copy import copy
 
 import streamlit as st
 
 from reports import series
 from reports.run_report.tables import figure
+from reports.viewer.escaping import escaped
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place
 from reports.viewer.samples.rows import Sample
-from reports.viewer.samples.words import escaped, multiline, one_line
+from reports.viewer.samples.words import multiline, one_line
 from reports.why import why_lines
 from restaudit.errors import BadInput
 from restaudit.record import Run
@@ -34,7 +34,7 @@ def card(run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[
             body(sample, sample.text)
             _about(place, sample, across)
         if st.query_params.get(WHY) == sample.sample_id:
-            answer(run, sample.sample_id, place)
+            answer(run, sample.sample_id)
 
 
 def body(sample: Sample, text: str) -> None:
@@ -76,11 +76,11 @@ def scores(sample: Sample) -> str:
     return " · ".join(parts)
 
 
-def answer(run: Run, sample: str, place: Place | None = None) -> None:
-    """Why a sample (of this place, or of any) was or was not trained on; a name that no Grow set has is a message."""
+def answer(run: Run, sample: str) -> None:
+    """Why a sample was or was not trained on; a name that no Grow set has is a message."""
     with st.container(border=True, gap="xsmall"):
         try:
-            lines = why(run, sample, place.name if place is not None and place.kind == "grow" else None)
+            lines = why(run, sample)
         except BadInput as e:
             st.info("No Grow set of this run has such a sample.", icon=":material/link_off:")
             st.text(one_line(str(e).removeprefix(f"{run.path}: "), 600))
@@ -90,23 +90,9 @@ def answer(run: Run, sample: str, place: Place | None = None) -> None:
 
 
 @st.cache_data(max_entries=ANSWERS, show_spinner="Looking for the reasons", hash_funcs=AS_RUN)
-def why(run: Run, sample: str, grow: str | None) -> list[str]:
-    """What `reports.why` says of a sample, from the sealed rule and the recorded rewards.
-
-    It looks through every Grow set; where the sample's own is known, only that one and its writer's are left to it.
-    """
-    return why_lines(run if grow is None else _narrowed(run, grow), sample)
-
-
-def _narrowed(run: Run, grow: str) -> Run:
-    """The same run without the Improve steps that neither trained on this Grow set nor made the policy behind it."""
-    writer = next((str(e.content.get("policy")) for e in run.events if e.step == f"{grow}/grow"), "")
-    left = copy(run)
-    left.events = [
-        e for e in run.events
-        if not e.step.endswith("/improve") or e.step.startswith(f"{grow}/") or e.step == f"{writer}/improve"
-    ]  # fmt: skip
-    return left
+def why(run: Run, sample: str) -> list[str]:
+    """What `reports.why` says of a sample, from the sealed rule and the recorded rewards."""
+    return why_lines(run, sample)
 
 
 def _ask(sample: str) -> None:

@@ -6,14 +6,11 @@ import difflib
 import re
 
 from restaudit.record import printable
-from restaudit.shown import markdown_text
 
 MOST = 20_000
 MOST_WORDS = 800
 # Under this share of words in common, marks would cover nearly everything and say nothing.
 LEAST_SHARED = 0.25
-# Stands for a colon while everything else is escaped, so that no backslash of ours is escaped again.
-COLON = "\ue000"
 OPEN, SHUT = "⟦", "⟧"
 ADDED, GONE = "+", "−"
 
@@ -28,11 +25,6 @@ def one_line(text: str, most: int) -> str:
     """Text on one line, cut at the end."""
     line = printable(" ".join(text[: 4 * most].split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def escaped(text: str, most: int) -> str:
-    """A line for an element that reads Markdown: every mark escaped, and the colons that begin Streamlit's own."""
-    return markdown_text(text.replace(":", COLON), most).replace(COLON, "\\:")
 
 
 def marked(left: str, right: str) -> tuple[str, str] | str:

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from restaudit.record import CONTROLS, REORDERING
-from restaudit.reward.document.fields import STATUSES, frameworks
+from restaudit.reward.document.fields import frameworks
 from restaudit.reward.document.model import Document, FieldAnswer, Table
+from restaudit.statuses import STATUSES
 
 SCHEMA = "restaudit.reward-document/1"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.reward.document.answers import answer
-from restaudit.reward.document.fields import STATUSES, topics
+from restaudit.reward.document.fields import topics
 from restaudit.reward.document.material import Material, gather
 from restaudit.reward.document.model import Document, Failure, FieldAnswer, Section, Table
 from restaudit.reward.document.of_run import DISTANCE, overrides
@@ -17,6 +17,7 @@ from restaudit.reward.document.readings import exploited
 from restaudit.reward.document.tables import between
 from restaudit.reward.verdict import verdict
 from restaudit.shown import number, plain
+from restaudit.statuses import STATUSES
 
 OWN = ("validation.pair_accuracy", "validation.pearson")
 BESIDE = {

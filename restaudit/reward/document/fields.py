@@ -6,20 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
-Status = Literal["MEASURED", "RECORDED", "COMPUTED", "DECLARED", "MISSING", "N-A"]
-STATUSES: tuple[Status, ...] = get_args(Status)
-MEANINGS: Mapping[Status, str] = {
-    "MEASURED": "a measurement, with its interval where one could be had",
-    "RECORDED": "taken down by the program, from its configuration, data or ledger",
-    "COMPUTED": "worked out from what is recorded, by a stated method",
-    "DECLARED": "said by a named person; nobody verified it",
-    "MISSING": "nobody said it",
-    "N-A": "does not apply, for the reason given",
-}
+from restaudit.statuses import Status
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from restaudit.reward.document.fields import MEANINGS, frameworks
+from restaudit.reward.document.fields import frameworks
 from restaudit.reward.document.model import NOBODY, Document, Failure, FieldAnswer, Section, Table, by_file
 from restaudit.shown import MOST_IN_ANSWER, lines_of, markdown_text, sentence
+from restaudit.statuses import MEANINGS
 
 FIRST_DIGITS = 12
 

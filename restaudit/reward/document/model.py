@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from restaudit.reward.document.fields import Status, Topic
+from restaudit.reward.document.fields import Topic
+from restaudit.statuses import Status
 
 NOBODY = "nobody said it"
 

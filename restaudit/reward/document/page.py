@@ -9,11 +9,12 @@ from html import escape
 from typing import Any
 
 from restaudit.reward.document.chart import chart
-from restaudit.reward.document.fields import MEANINGS, frameworks
+from restaudit.reward.document.fields import frameworks
 from restaudit.reward.document.markdown import FIRST_DIGITS, references
 from restaudit.reward.document.model import NOBODY, Document, Failure, FieldAnswer, Section, Table, by_file
 from restaudit.reward.document.style import CSS
 from restaudit.shown import MOST_IN_ANSWER, NUMBERS, lines_of, plain, sentence
+from restaudit.statuses import MEANINGS
 
 LONG = 28  # a cell from this length on may wrap, and its column is kept wide enough to read
 

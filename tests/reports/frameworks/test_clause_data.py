@@ -11,7 +11,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from reports.document.model import Status
 from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import (
     Framework,
@@ -25,6 +24,7 @@ from reports.frameworks.schema import (
     topics,
 )
 from restaudit.errors import BadInput
+from restaudit.statuses import Status
 
 EXPECTED = {
     "ca-ab-2013", "eu-annex-iv", "eu-annex-xi", "eu-articles", "eu-training-content", "iso-42001", "nist-ai-600-1",

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from reports.document.model import MEANINGS, Document, Facts, Paragraph, Table
+from reports.document.model import Document, Facts, Paragraph, Table
 from reports.frameworks.build import framework_document
 from reports.frameworks.declared import Bound, Declarations
 from reports.frameworks.declaring import bound
 from reports.frameworks.schema import framework, frameworks
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
+from restaudit.statuses import MEANINGS
 from tests.reports.frameworks.runs import STATES, edited, records, texts
 from tests.reports.make_run import HOSTILE, make_run
 
