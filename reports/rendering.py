@@ -6,10 +6,14 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import probes
+import reports
+import restaudit
 from reports.document.model import Document
 from reports.document.render import FORMATS, Format, render
 from restaudit import __version__
@@ -18,6 +22,8 @@ from restaudit.record import Run
 
 FOLDER, STEM, MANIFEST = "report", "report", "manifest.json"
 SCHEMA = 1
+PACKAGES = (probes, reports, restaudit)
+SOURCES = frozenset({".py", ".j2", ".css", ".typ", ".yaml"})
 # What decides the bytes of a format, beside our own version.
 LIBRARIES: Mapping[Format, tuple[str, ...]] = {
     "html": ("jinja2", "markupsafe", "matplotlib"),
@@ -109,5 +115,20 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _versions(forms: Sequence[Format]) -> dict[str, str]:
     libraries = sorted({name for form in forms for name in LIBRARIES[form]})
-    return {"restaudit": __version__, "python": platform.python_version(),
+    return {"restaudit": __version__, "code": code_digest(), "python": platform.python_version(),
             **{name: metadata.version(name) for name in libraries}}  # fmt: skip
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the names and bytes of our own source files.
+
+    Two checkouts of one version number may draw differently; that alone accuses nobody.
+    """
+    sha = hashlib.sha256()
+    for package in PACKAGES:
+        root = Path(package.__path__[0])
+        for path in sorted(p for p in root.rglob("*") if p.suffix in SOURCES):
+            sha.update(f"{package.__name__}/{path.relative_to(root).as_posix()}".encode())
+            sha.update(hashlib.sha256(path.read_bytes()).digest())
+    return sha.hexdigest()

@@ -13,7 +13,7 @@ import pytest
 
 from reports.document.model import Document, Table, cited
 from reports.document.render import FORMATS, formats, render
-from reports.rendering import rerender, write_report
+from reports.rendering import code_digest, rerender, write_report
 from reports.run_report.build import run_report
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.record import Run
@@ -154,6 +154,25 @@ def test_another_version_of_a_library_does_not_accuse_anybody(tmp_path: Path) ->
     manifest["renderer"]["matplotlib"] = "0.1"
     path.write_text(json.dumps(manifest))
     assert set(rerender(run, list(manifest["files"]))) == {"report.md"}
+
+
+def test_other_code_of_the_same_version_does_not_accuse_anybody(tmp_path: Path) -> None:
+    """A development checkout keeps its version number while the page changes."""
+    run = make_run(tmp_path / "run")
+    write_report(Run(run), ("html",))
+    path = run / "report/manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["renderer"]["code"] == code_digest()
+    page = run / "report/report.html"
+    page.write_bytes(page.read_bytes().replace(b"Verdict", b"Outcome"))
+    changed = {"sha256": hashlib.sha256(page.read_bytes()).hexdigest(), "bytes": page.stat().st_size}
+    manifest["files"]["report.html"] = changed
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(VerificationFailed, match=r"report/report\.html: does not follow from the record"):
+        verify(run)
+    manifest["renderer"]["code"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    assert "could not be with the versions at hand" in str(verify(run).rendering)
 
 
 def test_formats_are_words_of_a_list() -> None:
