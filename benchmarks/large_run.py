@@ -26,13 +26,13 @@ RULE = {"name": "harm", "metric": "divergence.human_change", "must_stay": "above
 SPLITS = ("grow", "d_eval", "audit")
 
 
-def build(run: Path, samples: int) -> None:
-    """A finished run: 20 Grow sets with token ids, texts and rewards, an audited Improve step after each."""
-    made = LargeRun(run, samples)
+def build(run: Path, samples: int, grows: int = GROWS) -> None:
+    """A finished run: Grow sets with token ids, texts and rewards, an audited Improve step after each."""
+    made = LargeRun(run, samples, grows)
     made.plan()
     made.models()
     made.audit(record.BASE, 0)
-    for g in range(1, GROWS + 1):
+    for g in range(1, grows + 1):
         made.grow(g)
         made.improve(g)
         made.audit(f"g{g:02d}/i01", g)
@@ -42,8 +42,8 @@ def build(run: Path, samples: int) -> None:
 class LargeRun:
     """One run folder in the making."""
 
-    def __init__(self, run: Path, samples: int) -> None:
-        self.run, self.samples = run, samples
+    def __init__(self, run: Path, samples: int, grows: int) -> None:
+        self.run, self.samples, self.grows = run, samples, grows
         self.rng = np.random.default_rng(samples)
         letters = np.array(list("etaoinshrdlucmfwypvbgk"))
         lengths = self.rng.integers(2, 10, VOCABULARY)
@@ -52,10 +52,10 @@ class LargeRun:
         share = 1 / np.arange(1, VOCABULARY + 1)
         self.share = share / share.sum()
         self.policy = GatePolicy.model_validate({"rules": [RULE]})
-        self.looks = [f"g{g:02d}/i01" for g in range(1, GROWS + 1)]
+        self.looks = [f"g{g:02d}/i01" for g in range(1, grows + 1)]
         self.events: list[ledger.Event] = []
         self.prompts = [f"{i:06x}" for i in range(AUDITED // PER_PROMPT)]
-        self.config: Config = load("reviews", [f"loop.grow_steps={GROWS}", "loop.improve_steps=1"])
+        self.config: Config = load("reviews", [f"loop.grow_steps={grows}", "loop.improve_steps=1"])
         run.mkdir(parents=True)
 
     def event(self, step: str, files: Sequence[str], content: Mapping[str, Any] | None = None) -> None:
@@ -75,7 +75,9 @@ class LargeRun:
     def plan(self) -> None:
         """The sealed plan and the data."""
         steps = [
-            f"g{g:02d}/{part}" for g in range(1, GROWS + 1) for part in ("grow", "score", "i01/improve", "i01/audit")
+            f"g{g:02d}/{part}"
+            for g in range(1, self.grows + 1)
+            for part in ("grow", "score", "i01/improve", "i01/audit")
         ]
         config = self.config.model_dump(mode="json") | {
             "name": self.run.name,
@@ -150,7 +152,7 @@ class LargeRun:
         """A Grow step and its scores."""
         name = f"g{g:02d}"
         (self.run / name).mkdir()
-        table = self.scored(self.samples // GROWS, name)
+        table = self.scored(self.samples // self.grows, name)
         record.write_table(table, self.run / name / "samples.parquet", record.SAMPLES)
         policy = record.BASE if g == 1 else f"g{g - 1:02d}/i01"
         content = {"policy": policy, "samples": len(table), "tokens": len(table) * WORDS}
@@ -182,7 +184,7 @@ class LargeRun:
         here.mkdir(parents=True, exist_ok=True)
         record.write_table(self.scored(AUDITED, name, self.prompts), here / "audit.parquet", record.AUDIT)
         value = 0.1 * look
-        intervals = (Interval(0.95, value - 0.1, value + 0.1), Interval(1 - 0.1 / GROWS, value - 0.2, value + 0.2))
+        intervals = (Interval(0.95, value - 0.1, value + 0.1), Interval(1 - 0.1 / self.grows, value - 0.2, value + 0.2))
         found = [
             Measurement(f"divergence.{what}", value, "sd", AUDITED, 20, "bootstrap", "1", intervals=intervals)
             for what in ("human_change", "reward_change")
@@ -192,7 +194,7 @@ class LargeRun:
         record.write_json({**scores, "measurements": [m.to_json() for m in found]}, here / "measurements.json")
         files = ["audit.parquet", "measurements.json"]
         if look:
-            decision = decide(self.policy, found, iteration=name, look=look, looks=GROWS)
+            decision = decide(self.policy, found, iteration=name, look=look, looks=self.grows)
             record.write_json(decision.to_json(), here / "decision.json")
             files.append("decision.json")
         self.event(f"{name}/audit", [f"{name}/{f}" for f in files], {"policy": name, "samples": AUDITED})
