@@ -8,11 +8,13 @@ is asserted, and there is no universal limit of KL.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from probes.base import Array
 
+Form = Literal["bon", "rl"]
 FEWEST_POINTS = 4
 # A peak farther out than this many times the largest distance is an extrapolation that means nothing.
 FARTHEST = 2.0
@@ -28,15 +30,20 @@ class Curve:
     peak: float | None
 
 
-def fit(*, distance: Array, gain: Array, form: str) -> Curve | str:
-    """Least squares of `gain` (any unit) on distance √KL > 0, form "bon" or "rl"; or the reason why there is none."""
+def curve(form: Form, *, alpha: float, beta: float, distance: Array) -> Array:
+    """The gain that a curve of this form has at distances √KL >= 0, shape (n,); both forms are 0 at 0."""
+    return np.asarray(_terms(form, distance) @ [alpha, beta], dtype=np.float64)
+
+
+def fit(*, distance: Array, gain: Array, form: Form) -> Curve | str:
+    """Least squares of `gain` (any unit) on distance √KL > 0; or the reason why there is none."""
     use = np.isfinite(distance) & np.isfinite(gain) & (distance > 0)
     d, y = distance[use], gain[use]
     if len(d) < FEWEST_POINTS:
         return (
             f"{len(d)} iterations have a KL above 0 and a human gain; at least {FEWEST_POINTS} are needed for a curve"
         )
-    columns = np.column_stack([d, -d * (d if form == "bon" else np.log(d))])
+    columns = _terms(form, d)
     (alpha, beta), _, rank, _ = np.linalg.lstsq(columns, y, rcond=None)
     if rank < 2:
         return "all iterations are at the same distance from the base policy"
@@ -47,3 +54,9 @@ def fit(*, distance: Array, gain: Array, form: str) -> Curve | str:
     if peak is not None and not peak <= FARTHEST * d.max():
         peak = None
     return Curve(float(alpha), float(beta), residual, peak)
+
+
+def _terms(form: Form, d: Array) -> Array:
+    """What α and β are multiplied with, shape (n, 2)."""
+    factor = d if form == "bon" else np.log(np.where(d > 0, d, 1.0))
+    return np.column_stack([d, -d * factor])

@@ -11,12 +11,13 @@ import pandas as pd
 
 from probes import ppi, stats
 from probes.base import Direction, Evidence, Measurement, Probe
-from probes.curves import Curve, fit
+from probes.curves import Curve, Form, fit
 from probes.expected import Decomposition, decompose, decompose_rated, outside
 from probes.rows import Notes, audited, defined, numbers, plain_or_all, sampled
 from probes.stats import Estimate, Resampling, unmeasured
 
 VERSION = "2"
+FORMS: tuple[Form, ...] = ("bon", "rl")
 UNITS = {"reward": "reward units", "human": "human-score units"}
 SD = "base sd"
 DECOMPOSED = (
@@ -200,7 +201,7 @@ def _by_distance(
     distances = [] if past is None else np.sqrt(numbers(past, "kl")).tolist()
     gains = [] if past is None else numbers(past, "human_change").tolist()
     distances, gains = [*distances, np.nan if distance is None else distance], [*gains, now]
-    for form in ("bon", "rl"):
+    for form in FORMS:
         curve: Curve | str = gain.reason or "this policy has no human gain at a distance from the base policy"
         if np.isfinite(now):
             curve = fit(distance=np.array(distances), gain=np.array(gains), form=form)

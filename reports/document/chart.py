@@ -1,12 +1,14 @@
-"""A document's chart as SVG: series over iterations with intervals, told apart in greyscale too."""
+"""A document's chart as SVG: series over iterations, or over an axis of numbers, told apart in greyscale too."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from reports.chart import CORRELATION, DISTINCT, HUMAN, REWARD, VENDI, Style
 from reports.document.glyphs import drawable
-from reports.document.model import Chart, Line
+from reports.document.model import Chart, Curve, Line
 from reports.drawing import FAINT, RULE, blank, drawn
 from restaudit.shown import plain
 
@@ -14,10 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT, LEGEND_ROW = 6.6, 2.5, 0.2
+WIDTH, HEIGHT, LEGEND_ROW, FOOT, AXIS_ROW = 6.6, 2.5, 0.2, 0.42, 0.16
+# How far points of one place stand apart, as a share of the axis.
+NUDGE = 0.008
 STYLES = (REWARD, HUMAN, VENDI, DISTINCT, CORRELATION,
           Style("#56B4E9", "P", (0, (1, 1)), "#56B4E9"), Style("#b36b00", "<", (0, (6, 1, 1, 1)), "white"),
           Style("#5a5a5a", ">", (0, (3, 1, 1, 1, 1, 1)), "#5a5a5a"))  # fmt: skip
+CURVES = (Style(FAINT, "", "-", ""), Style(FAINT, "", (0, (4, 2)), ""))
 MOST_LABELS = 12
 MOST_LEGEND = 58
 
@@ -31,13 +36,16 @@ def svg(chart: Chart) -> str:
 def figure(chart: Chart) -> Figure:
     """The chart as a matplotlib figure."""
     shown = [line for line in chart.lines if line.points]
-    legend = LEGEND_ROW * -(-len(shown) // 2) if len(shown) > 1 else 0.0
-    height = HEIGHT + legend
+    keys = len(shown) + len(chart.curves)
+    legend = LEGEND_ROW * -(-keys // 2) if keys > 1 else 0.0
+    foot = FOOT + (AXIS_ROW if chart.places else 0.0)
+    height = HEIGHT + legend + foot - FOOT
     made = blank((WIDTH, height))
-    axes = made.add_axes((0.09, 0.42 / height, 0.885, (HEIGHT - 0.85) / height))
-    spread = min(0.5 / max(len(shown), 1), 0.09)
-    for k, line in enumerate(shown):
-        _line(axes, line, STYLES[k % len(STYLES)], spread * (k - (len(shown) - 1) / 2))
+    axes = made.add_axes((0.09, foot / height, 0.885, (HEIGHT - 0.85) / height))
+    if chart.places:
+        _by_place(axes, chart, shown)
+    else:
+        _by_label(axes, chart, shown)
     if chart.reference is not None:
         axes.axhline(chart.reference, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
         if chart.reference_label:
@@ -48,12 +56,8 @@ def figure(chart: Chart) -> Figure:
     axes.set_title(_glyphs(chart.unit), fontsize=8, loc="left", color=FAINT, pad=5)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    step = max(1, -(-len(chart.labels) // MOST_LABELS))
-    at = list(range(0, len(chart.labels), step))
-    axes.set_xticks(at, [_glyphs(chart.labels[k], 18) for k in at], fontsize=8)
-    axes.set_xlim(-0.4, max(len(chart.labels) - 1, 1) + 0.4)
     axes.tick_params(length=3, labelsize=8)
-    if len(shown) > 1:
+    if keys > 1:
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.12), ncols=2, frameon=False, fontsize=8,
                     handlelength=2.6, borderaxespad=0.0, columnspacing=1.6)  # fmt: skip
     if not shown:
@@ -62,12 +66,46 @@ def figure(chart: Chart) -> Figure:
     return made
 
 
-def _line(axes: Axes, line: Line, style: Style, shift: float) -> None:
-    x = [p.x + shift for p in line.points]
-    axes.plot(x, [p.value for p in line.points], color=style.colour, linestyle=style.line, linewidth=1.6,
-              marker=style.marker, markersize=5, markerfacecolor=style.fill, markeredgewidth=1.3,
+def _by_label(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
+    """One label after the other, the points of a series joined."""
+    spread = min(0.5 / max(len(shown), 1), 0.09)
+    for k, line in enumerate(shown):
+        places = [p.x + spread * (k - (len(shown) - 1) / 2) for p in line.points]
+        _line(axes, line, STYLES[k % len(STYLES)], places, joined=True)
+    step = max(1, -(-len(chart.labels) // MOST_LABELS))
+    at = list(range(0, len(chart.labels), step))
+    axes.set_xticks(at, [_glyphs(chart.labels[k], 18) for k in at], fontsize=8)
+    axes.set_xlim(-0.4, max(len(chart.labels) - 1, 1) + 0.4)
+
+
+def _by_place(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
+    """Points over an axis of numbers, each label above its points, and the curves behind them."""
+    wide = max(chart.places) or 1.0
+    for k, line in enumerate(shown):
+        places = [chart.places[p.x] + NUDGE * wide * (k - (len(shown) - 1) / 2) for p in line.points]
+        _line(axes, line, STYLES[k % len(STYLES)], places, joined=False)
+    for curve, style in zip(chart.curves, cycle(CURVES)):
+        _curve(axes, curve, style)
+    for x, label in enumerate(chart.labels):
+        tops = [p.value if p.high is None else p.high for line in shown for p in line.points if p.x == x]
+        if tops:
+            axes.annotate(_glyphs(label, 18), (chart.places[x], max(tops)), xytext=(0, 3), textcoords="offset points",
+                          ha="center", va="bottom", fontsize=7, color=FAINT)  # fmt: skip
+    axes.set_xlim(-0.04 * wide, 1.05 * wide)
+    axes.margins(y=0.12)
+    axes.set_xlabel(_glyphs(chart.axis), fontsize=8, color=FAINT, labelpad=3)
+
+
+def _curve(axes: Axes, curve: Curve, style: Style) -> None:
+    axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], color=style.colour, linestyle=style.line,
+              linewidth=1.3, label=_glyphs(curve.label, MOST_LEGEND), zorder=2.5)  # fmt: skip
+
+
+def _line(axes: Axes, line: Line, style: Style, places: Sequence[float], *, joined: bool) -> None:
+    axes.plot(places, [p.value for p in line.points], color=style.colour, linestyle=style.line if joined else "",
+              linewidth=1.6, marker=style.marker, markersize=5, markerfacecolor=style.fill, markeredgewidth=1.3,
               label=_glyphs(line.label, MOST_LEGEND), zorder=3)  # fmt: skip
-    for at, p in zip(x, line.points, strict=True):
+    for at, p in zip(places, line.points, strict=True):
         if p.low is not None and p.high is not None:
             axes.vlines(at, p.low, p.high, color=style.colour, linewidth=1.2, alpha=0.75, zorder=2)
 

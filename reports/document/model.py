@@ -78,12 +78,23 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A line that nobody measured, such as a fit: (x, y) on the axis that the chart's `places` stand on."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class Chart:
     """Series over labelled positions, with the same figures as a table.
 
     unit       what the values count, written at the axis
     reference  a value drawn as a dotted line, or None; `reference_label` says what it is
     said       the chart in words, for who cannot see it
+    places     where each label stands on an axis of numbers, called `axis`; without any, one stands after the other and
+               the points of a series are joined
+    curves     fits, drawn behind the points; only where there are places
     """
 
     title: str
@@ -94,6 +105,9 @@ class Chart:
     said: str
     reference: float | None = None
     reference_label: str = ""
+    places: tuple[float, ...] = ()
+    axis: str = ""
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)

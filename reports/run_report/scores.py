@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports import series
 from reports.document.model import Block, Paragraph, Passage, Passages, Row, Section, Table
+from reports.run_report.distance import by_distance
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, figure
 from restaudit.record import BASE
@@ -53,6 +54,7 @@ def reward_and_human(of: Material) -> Section:
             "drift.kl": "KL (nats a sequence)", "divergence.gain_per_sqrt_kl": "human gain per √nat",
             "divergence.gain_per_reward": "human gain per reward gain",
             "divergence.beyond_range": "share outside the fitted range"}),
+        *by_distance(of),
         by_name(of, last, f"Signs of reward hacking at {series.short_name(last)}", HACKING),
     ]  # fmt: skip
     blocks += _learned(of, last)

@@ -14,7 +14,9 @@ from reports.series import REWARD, short_name
 
 DIVERSITY = ("Vendi score", "distinct-2")
 CORRELATION = "reward–human correlation"
-DODGE = 0.05
+# Read on white and on the dark theme alike; the theme gives marks no colour of its own.
+NEUTRAL = "#7a7a7a"
+DODGE, NUDGE, KEY_ROW = 0.05, 0.008, 24
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
 DASHES = ([1, 0], [6, 3], [1, 0], [6, 3], [1, 0])
 
@@ -31,6 +33,8 @@ def lines(table: pd.DataFrame, iterations: Sequence[str], human: str, *, title: 
 
 def document_chart(chart: Chart, height: int = 320) -> Any:
     """A chart of the document model: the same series, order and colours as in the report."""
+    if chart.places:
+        return over_places(chart, height)
     labels = [line.label for line in chart.lines]
     shown = [line.label for line in chart.lines if line.points]
     middle = (len(shown) - 1) / 2
@@ -46,6 +50,51 @@ def document_chart(chart: Chart, height: int = 320) -> Any:
     data = pd.DataFrame(rows, columns=columns).astype({"low": "float64", "high": "float64"})
     return _drawn(data, list(chart.labels), labels, shown, title=chart.unit, dotted=chart.reference, height=height,
                   legend=len(shown) > 1)  # fmt: skip
+
+
+def over_places(chart: Chart, height: int) -> Any:
+    """Points over an axis of numbers with their intervals, and the curves behind them."""
+    shown = [line.label for line in chart.lines if line.points]
+    every, curved = [line.label for line in chart.lines], [c.label for c in chart.curves]
+    nudge = NUDGE * (max(chart.places) or 1.0)
+    points = pd.DataFrame([
+        {"x": chart.places[p.x] + nudge * (shown.index(line.label) - (len(shown) - 1) / 2), "d": chart.places[p.x],
+         "name": chart.labels[p.x], "label": line.label, "value": p.value, "low": p.low, "high": p.high}
+        for line in chart.lines for p in line.points
+    ]).astype({"low": "float64", "high": "float64"})  # fmt: skip
+    curves = pd.DataFrame(
+        [{"x": x, "value": y, "curve": c.label} for c in chart.curves for x, y in c.points],
+        columns=["x", "value", "curve"],
+    )
+    tops = points.assign(top=points["high"].fillna(points["value"])).groupby(["name", "d"], as_index=False)["top"].max()
+    x = alt.X("x:Q", title=chart.axis, scale=alt.Scale(nice=False, padding=24), axis=alt.Axis(grid=False, tickCount=8))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=False, padding=20))
+    colour = alt.Color("label:N", scale=alt.Scale(domain=every), legend=_key(shown, columns=1))
+    shape = alt.Shape("label:N", scale=_cycled(every, SHAPES), legend=_key(shown, columns=1))
+    stroke = {
+        "orient": "bottom",
+        "offset": 8,
+        "symbolType": "stroke",
+        "symbolStrokeColor": NEUTRAL,
+        "symbolStrokeWidth": 2,
+        "symbolSize": 300,
+    }
+    dash = alt.StrokeDash("curve:N", scale=_cycled(curved, DASHES), legend=_key(curved, columns=1, **stroke))
+    tooltip = [alt.Tooltip("d:Q", format=".3f", title="d"), *_tooltip(points)]
+    marks = alt.Chart(points).encode(x=x, color=colour, tooltip=tooltip)
+    layers = (
+        alt.Chart(curves).mark_line(strokeWidth=2, color=NEUTRAL).encode(x=x, y=y, strokeDash=dash)
+        + _whiskers(marks)
+        + marks.mark_point(size=70, filled=True, opacity=1).encode(y=y, shape=shape)
+        + alt.Chart(tops)
+        .mark_text(dy=-8, fontSize=11, color=NEUTRAL)
+        .encode(x="d:Q", y=alt.Y("top:Q", title=None), text="name:N")
+    )
+    return _titled(
+        _dotted(chart.reference) + layers if chart.reference is not None else layers,
+        chart.unit,
+        height + KEY_ROW * len(shown + curved),
+    )
 
 
 def _drawn(
@@ -70,26 +119,9 @@ def _drawn(
             labelOverlap=True,
         ),
     )
-    key = alt.Legend(
-        title=None,
-        orient="top",
-        labelLimit=700,
-        values=shown,
-        symbolSize=90,
-        symbolOpacity=1,
-        symbolStrokeWidth=0,
-        offset=2,
-    )
-    key = key if legend else None
+    key = _key(shown) if legend else None
     colour = alt.Color("label:N", scale=alt.Scale(domain=list(every)), legend=key)
-    tooltip = [
-        alt.Tooltip("name:N", title="after"),
-        alt.Tooltip("label:N", title="what"),
-        alt.Tooltip("value:Q", format=".3f"),
-        alt.Tooltip("low:Q", format=".3f", title="95% low"),
-        alt.Tooltip("high:Q", format=".3f", title="95% high"),
-        *([alt.Tooltip("n_prompts:Q", title="prompts")] if "n_prompts" in data else []),
-    ]
+    tooltip = _tooltip(data)
     marks = alt.Chart(data).encode(x=x, color=colour, tooltip=tooltip)
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True))
     line = marks.mark_line(strokeWidth=2).encode(
@@ -98,15 +130,47 @@ def _drawn(
     point = marks.mark_point(size=70, filled=True, opacity=1).encode(
         y=y, shape=alt.Shape("label:N", scale=_cycled(every, SHAPES), legend=key)
     )
-    whisker = (
+    layers = _whiskers(marks) + line + point
+    return _titled(_dotted(dotted) + layers if dotted is not None else layers, title, height)
+
+
+def _key(shown: Sequence[str], **more: Any) -> Any:
+    usual = {
+        "orient": "top",
+        "symbolSize": 90,
+        "symbolOpacity": 1,
+        "symbolStrokeWidth": 0,
+        "offset": 2,
+        "labelLimit": 700,
+    }
+    return alt.Legend(title=None, values=list(shown), **{**usual, **more})
+
+
+def _tooltip(data: pd.DataFrame) -> list[Any]:
+    return [
+        alt.Tooltip("name:N", title="after"),
+        alt.Tooltip("label:N", title="what"),
+        alt.Tooltip("value:Q", format=".3f"),
+        alt.Tooltip("low:Q", format=".3f", title="95% low"),
+        alt.Tooltip("high:Q", format=".3f", title="95% high"),
+        *([alt.Tooltip("n_prompts:Q", title="prompts")] if "n_prompts" in data else []),
+    ]
+
+
+def _whiskers(marks: Any) -> Any:
+    return (
         marks.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1.5, opacity=0.7)
         .encode(y=alt.Y("low:Q", title=None), y2="high:Q")
     )
-    layers = whisker + line + point
-    if dotted is not None:
-        base = alt.Chart(pd.DataFrame({"base": [dotted]})).mark_rule(strokeDash=[2, 3], opacity=0.6)
-        layers = base.encode(y=alt.Y("base:Q", title=None)) + layers
+
+
+def _dotted(value: float) -> Any:
+    base = alt.Chart(pd.DataFrame({"base": [value]})).mark_rule(strokeDash=[2, 3], color=NEUTRAL)
+    return base.encode(y=alt.Y("base:Q", title=None))
+
+
+def _titled(layers: Any, title: str, height: int) -> Any:
     return layers.properties(
         height=height, title=alt.Title(title, anchor="start", fontSize=13, fontWeight="normal", offset=4)
     )

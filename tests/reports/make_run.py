@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from probes.base import Interval, Measurement
+from probes.curves import fit
+from probes.divergence import FORMS
 from restaudit import ledger, record
 from restaudit.config import GateConfig, GatePolicy, LoopConfig
 from restaudit.configure import load
@@ -343,7 +346,7 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     record.write_table(samples, here / "audit.parquet", record.AUDIT)
     files = ["audit.parquet", "measurements.json"]
     looks = max(len(HEALTHY), len(path)) - 1
-    measurements = _measurements(iteration, point, look, looks, human=human)
+    measurements = [*_measurements(iteration, point, look, looks, human=human), *_peaks(path, iteration, human=human)]
     scored = {**_scores(human=human), "measurements": [m.to_json() for m in measurements]}
     record.write_json(scored, here / "measurements.json")
     if iteration != record.BASE:
@@ -415,6 +418,26 @@ def _measurements(iteration: str, p: Point, look: int, looks: int, *, human: boo
         ),
         m("drift.kl", 0.8 * p.reward, 0.05, "nats per sequence", 0.0, missing=change),
     ]
+
+
+def _peaks(path: Mapping[str, Point], iteration: str, *, human: bool) -> list[Measurement]:
+    """What the divergence probe says of the two over-optimisation curves after this look."""
+    so_far = [p for name, p in path.items() if record.BASE < name <= iteration]
+    distance = np.sqrt([0.8 * p.reward for p in so_far])
+    gain = np.array([p.human if human else math.nan for p in so_far])
+    found = []
+    for form in FORMS:
+        fitted = fit(distance=distance, gain=gain, form=form)
+        known = not isinstance(fitted, str)
+        found.append(
+            Measurement(
+                name=f"divergence.peak_{form}", value=fitted.peak if known else None, unit="√nats", n=len(so_far),
+                n_prompts=0, method=f"least squares through {len(so_far)} iterations", version="2",
+                detail={k: getattr(fitted, k) for k in ("alpha", "beta", "residual")} if known else {},
+                reason="no peak in reach" if known else fitted,
+            )
+        )  # fmt: skip
+    return found
 
 
 if __name__ == "__main__":
