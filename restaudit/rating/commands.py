@@ -145,9 +145,13 @@ def take(
 def status(folder: Folder) -> None:
     """Show how far each set of rating tasks has come, and how steady each rater is on texts seen twice."""
     from restaudit.rating import progress, task_sets
+    from restaudit.rating.files import human
+    from restaudit.rating.store import torn_note
     from restaudit.record import Run
 
     Run(folder)
+    if (lost := torn_note(human(folder))) is not None:
+        typer.echo(lost)
     sets = task_sets(folder)
     if not sets:
         typer.echo(f"{folder}: no rating tasks were drawn; first: restaudit rate export {folder}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.rating.files import append_line, desk, human, locked, read_text
+from restaudit.rating.files import append_line, decoded, desk, human, locked, read_bytes, without_torn
 from restaudit.rating.formats.vote import Vote
 from restaudit.rating.importing import Row, take_vote
 from restaudit.rating.store import add_rows, read_rows
@@ -58,7 +58,8 @@ def read_notes(run: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     notes: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path).split("\n")[:-1], start=1):
+    lines = decoded(path, without_torn(read_bytes(path))[0]).split("\n")
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
         try:
             entry = json.loads(line)
             notes.append({**entry, "what": str(entry["what"]), "rater_id": str(entry["rater_id"])})

@@ -16,7 +16,7 @@ from restaudit.rating.formats import detect, named
 from restaudit.rating.formats.vote import Reading, Vote
 from restaudit.rating.sheet import whole
 from restaudit.rating.status import per_rater
-from restaudit.rating.store import add_rows, read_rows
+from restaudit.rating.store import add_rows, append_row, read_rows
 from restaudit.rating.tasks import sha256
 from restaudit.rating.unblind import Book, open_book
 
@@ -102,9 +102,9 @@ def take_vote(run: Path, book: Book, vote: Vote, *, source: str, patience: float
         rows, _, wrong = _checked([vote], book, old, rater=None, timed=True, skip_known=False)
         if wrong:
             raise RatingsRefused(folder, wrong, 1)
-        new = [r | {"source": source, "file_sha256": None, "imported_at": iso(datetime.now(UTC))} for r in rows]
-        add_rows(folder, old, new)
-    return new[0]
+        row = rows[0] | {"source": source, "file_sha256": None, "imported_at": iso(datetime.now(UTC))}
+        append_row(folder, row)
+    return row
 
 
 def _checked(

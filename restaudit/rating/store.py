@@ -1,4 +1,9 @@
-"""The accepted ratings of a run: human/ratings.jsonl, one unblinded rating a line, replaced whole under a lock."""
+"""The accepted ratings of a run: human/ratings.jsonl, one unblinded rating a line.
+
+An answer given in the app is one line more; an import, and a rating that is taken back, replace the file whole. Both
+happen under the folder's lock. A last line that a crash cut short is no rating: nobody was told that it was saved. It
+is kept aside in ratings.jsonl.torn, and earlier ratings are as they were.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.rating.files import human, read_text, write_text
+from restaudit.rating.files import (
+    append_line,
+    decoded,
+    human,
+    keep_torn,
+    read_bytes,
+    torn_file,
+    without_torn,
+    write_text,
+)
 from restaudit.rating.sheet import whole
 
 if TYPE_CHECKING:
@@ -23,13 +37,30 @@ COLUMNS = {
 }  # fmt: skip
 
 
+# What was read before, by path: a desk reads the same rows again after every answer.
+_READ: dict[str, tuple[bytes, list[dict[str, Any]]]] = {}
+MOST_READ = 4
+
+
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Every accepted rating as it is stored. Raises BadInput naming a line that is none."""
+    """Every accepted rating as it is stored; rows are not to be changed. Raises BadInput naming a line that is none."""
     path = folder / FILE
     if not path.exists():
         return []
+    data, _ = without_torn(read_bytes(path))
+    before, rows = _READ.pop(str(path), (b"", []))
+    if not data.startswith(before):
+        before, rows = b"", []
+    rows = [*rows, *_parsed(path, data[len(before) :], first=before.count(b"\n") + 1)]
+    _READ[str(path)] = data, rows
+    for forgotten in list(_READ)[:-MOST_READ]:
+        _READ.pop(forgotten, None)
+    return list(rows)
+
+
+def _parsed(path: Path, data: bytes, first: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(decoded(path, data).split("\n"), start=first):
         if line:
             try:
                 row = json.loads(line)
@@ -41,10 +72,36 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def append_row(folder: Path, row: dict[str, Any]) -> None:
+    """Add one rating as a line more, on disk when this returns; call it with the folder locked."""
+    append_line(folder / FILE, _line(row))
+
+
 def add_rows(folder: Path, old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> None:
-    """Write the old and the new ratings in place of the old; call it with the folder locked."""
-    lines = [json.dumps(r, sort_keys=True, ensure_ascii=False, allow_nan=False) for r in (*old, *new)]
-    write_text(folder / FILE, "".join(f"{line}\n" for line in lines))
+    """Write the old and the new ratings in place of what is there: all or nothing. Call it with the folder locked."""
+    keep_torn(folder / FILE)
+    write_text(folder / FILE, "".join(f"{_line(r)}\n" for r in (*old, *new)))
+
+
+def torn_note(folder: Path) -> str | None:
+    """What crashes left of ratings, and where it is; None where there is nothing."""
+    path = folder / FILE
+    aside = torn_file(path)
+    now = without_torn(read_bytes(path))[1] if path.exists() else b""
+    kept = [line for line in read_bytes(aside).split(b"\n") if line] if aside.exists() else []
+    said = []
+    if now:
+        said.append(f"{FILE} ends in {len(now)} bytes of a rating that a crash cut short; it does not count")
+    if kept:
+        size = sum(map(len, kept))
+        said.append(
+            f"{size} bytes that crashes left of {len(kept)} rating(s) are kept in {aside.name}; they do not count"
+        )
+    return f"{'; '.join(said)}. Every rating before is whole." if said else None
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 def load_ratings(run: Path) -> pd.DataFrame:

@@ -12,11 +12,15 @@ from reports import series
 from reports.viewer.rating import desk, results
 from reports.viewer.rating.desk import Standing
 from restaudit.rating import TaskSet, load_tasks
+from restaudit.rating.files import human
+from restaudit.rating.store import torn_note
 from restaudit.record import Run
 
 
 def so_far(run: Run, tasks: TaskSet, rows: Sequence[Any], at: Standing) -> None:
     """How far everybody is, and how well they agree; nothing that tells about iterations."""
+    if (lost := torn_note(human(run.path))) is not None:
+        st.text(lost)
     if at.given:
         st.text("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
     if len(at.given) > 1:
