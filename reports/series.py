@@ -82,9 +82,11 @@ def iterations(run: Run) -> list[str]:
 
 
 def short_name(iteration: str) -> str:
-    """ "g01/i02" as charts write it: "G1·I2"; the base policy is "base"."""
+    """ "g01/i02" as charts write it: "G1·I2"; "step-50" is "step 50"; the base policy is "base"."""
     if iteration == BASE:
         return "base"
+    if iteration.startswith("step-"):
+        return iteration.replace("-", " ")
     grow, improve = iteration.split("/")
     return f"G{int(grow[1:])}·I{int(improve[1:])}"
 

@@ -12,11 +12,12 @@ import pandas as pd
 
 from probes import measure
 from probes.base import Measurement
+from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.evidence import gather
 from restaudit.gates import Decision, decide
 from restaudit.held_out import held_out
-from restaudit.job import Job, as_facts
-from restaudit.record import AUDIT, BASE, Run, read_table, write_json, write_table
+from restaudit.job import ADAPTER, Job, as_facts
+from restaudit.record import AUDIT, BASE, Run, after_steps, read_table, write_json, write_table
 from restaudit.steps import Content
 from restaudit.waiting import TOGETHER, WHEN, ask, seal_ratings
 
@@ -24,7 +25,7 @@ from restaudit.waiting import TOGETHER, WHEN, ask, seal_ratings
 def audit(job: Job, iteration: str, *, policy: str, best_of: int = 1) -> None:
     """Measure `policy` on the audit prompts and record it as `iteration`; stop the run when a gate says HALT.
 
-    With `best_of` above 1 each audited sample is the best of that many by reward (the best-of-N preset). Where people
+    With `best_of` above 1 each audited sample is the best of that many by reward (best-of-N). Where people
     rate the samples, the run stops between sampling and measuring (Waiting) until their ratings are in.
     """
 
@@ -62,7 +63,7 @@ def _judged(
     job: Job, rows: pd.DataFrame, iteration: str, policy: str, out: Path, ratings: pd.DataFrame | None = None
 ) -> Content:
     """Measure and, unless this is the base policy, decide; returns the verdict for the ledger."""
-    looks = planned_iterations(job.config.loop.grow_steps, job.config.loop.improve_steps)
+    looks = planned_iterations(job.config.loop)
     look = looks.index(iteration) + 1 if iteration != BASE else 0
     beside = held_out(job, iteration, out, policy=policy, look=look, looks=looks)
     evidence = gather(job, rows, iteration, policy=policy, look=look, looks=looks, ratings=ratings, held_out=beside)
@@ -72,6 +73,8 @@ def _judged(
     job.reporter.line(f"  probes {iteration}: {time.monotonic() - began:.1f} s")
     if look == 0 and job.config.human.kind == "people":
         measurements = [_rated_later(m) for m in measurements]
+    if look and job.config.loop.method == "outside" and not (job.run / policy / ADAPTER).is_dir():
+        measurements = [_weights_not_kept(m) for m in measurements]
     write_json({"human": {"label": job.human.label, "unit": job.human.unit, "description": job.human.description},
                 "reward": {"name": job.reward.name, "unit": job.reward.unit},
                 "measurements": [m.to_json() for m in measurements]}, out / "measurements.json")  # fmt: skip
@@ -88,14 +91,24 @@ def _rated_later(m: Measurement) -> Measurement:
     return replace(m, reason=f"{m.reason}: {TOGETHER}") if later else m
 
 
+def _weights_not_kept(m: Measurement) -> Measurement:
+    """The same, and where KL to the base policy lacks: why."""
+    if m.name != "drift.kl" or m.reason is None:
+        return m
+    why = "the trainer's weights were not put aside at this look, and the base policy could not be gone back to"
+    return replace(m, reason=f"{m.reason}: {why}")
+
+
 def _halting(decision: Decision) -> list[str]:
     return [g.gate for g in decision.gates if g.verdict == "HALT"]
 
 
-def planned_iterations(grow_steps: int, improve_steps: int) -> list[str]:
-    """The iterations a decision is planned for, in order."""
-    steps = range(1, improve_steps + 1) if improve_steps else (0,)
-    return [f"g{g:02d}/i{i:02d}" for g in range(1, grow_steps + 1) for i in steps]
+def planned_iterations(loop: LoopConfig) -> list[str]:
+    """The iterations a decision is planned for, in order: after Improve steps, or after so many optimiser steps."""
+    if loop.method in BY_STEPS:
+        return [after_steps(n) for n in loop.looks]
+    steps = range(1, loop.improve_steps + 1) if loop.improve_steps else (0,)
+    return [f"g{g:02d}/i{i:02d}" for g in range(1, loop.grow_steps + 1) for i in steps]
 
 
 def _sampled(job: Job, iteration: str, best_of: int) -> pd.DataFrame:
@@ -119,7 +132,8 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     """KL to the base policy on one plain sample of each of the first `kl_samples` audit prompts by hash."""
     rows = rows.assign(kl=np.nan, kl_tokens=np.nan)
     current = job.weights(policy)
-    if policy == BASE or current is None or job.config.audit.kl_samples == 0:
+    kept = current is not None and current.is_dir()  # a trainer of somebody else's may keep its weights to itself
+    if policy == BASE or current is None or not kept or job.config.audit.kl_samples == 0:
         return rows
     from restaudit.data.chats import as_messages
     from restaudit.policy import TrainingExample, token_kl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from restaudit.config import Config
 from restaudit.errors import BadInput
-from restaudit.presets import apply_preset
+from restaudit.methods import METHODS, apply_method, with_method
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -32,12 +33,15 @@ def recipe_text(name: str) -> str:
 
 
 def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
-    """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the preset, and validate."""
+    """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the method, and validate."""
     return parse(*read(name_or_file, overrides))
 
 
 def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
-    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what messages call it."""
+    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what messages call it.
+
+    An override of `loop.method` goes first: what the other method defines replaces what the recipe says of it.
+    """
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
@@ -58,14 +62,35 @@ def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, An
         raise BadInput(f"{where}{line}: not valid YAML: {getattr(e, 'problem', e)}") from None
     if not isinstance(raw, dict):
         raise BadInput(f"{where}: expected a mapping with keys such as policy, data, reward, loop")
+    return changed(raw, overrides), where
+
+
+def changed(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A mapping with `a.b=c` overrides applied to a copy of it, `loop.method` first. Raises BadInput for a bad one."""
+    out = copy.deepcopy(dict(raw))
+    method, rest = _method(overrides)
+    if method is not None:
+        out = with_method(out, method)
+    for item in rest:
+        _apply(out, item)
+    return out
+
+
+def _method(overrides: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The method that the overrides ask for, if it is a known one, and the other overrides."""
+    method, rest = None, []
     for item in overrides:
-        _apply(raw, item)
-    return raw, where
+        key, _, value = item.partition("=")
+        if key == "loop.method" and value in METHODS:
+            method = value
+        else:
+            rest.append(item)
+    return method, rest
 
 
 def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
     """Validate a mapping; the message of a failure names the key, what was expected and the nearest valid key."""
-    return validated(Config, apply_preset(dict(raw)), where)
+    return validated(Config, apply_method(dict(raw)), where)
 
 
 def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:

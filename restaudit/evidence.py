@@ -69,7 +69,10 @@ def gather(
     )
 
 
-def _grow(job: Job, iteration: str) -> pd.DataFrame:
+def _grow(job: Job, iteration: str) -> pd.DataFrame | None:
+    """The samples that this iteration was trained on; None where a trainer of somebody else's took them."""
+    if job.config.loop.method == "outside":
+        return None
     grow = read_table(job.run / iteration.split("/")[0] / "grow.parquet", GROW)
     kept = job.run / iteration / "kept.parquet"
     if kept.exists():

@@ -33,7 +33,15 @@ ADAPTER = "adapter"
 class Job:
     """Everything the loop and the audit need. One job is one process's turn at one run folder."""
 
-    def __init__(self, config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        writer: Writer,
+        reporter: Reporter,
+        artifacts: Mapping[str, Path],
+        policy: Policy | None = None,
+    ) -> None:
+        """`policy`: the model in somebody else's trainer; without it, the configured checkpoint is loaded."""
         self.config = config
         self.writer = writer
         self.run = writer.run
@@ -42,16 +50,23 @@ class Job:
         self._tables: dict[str, pd.DataFrame] = {}
         self._once: dict[str, Any] = {}
         self.reward_folder = self.run / REWARD
+        self._given = policy
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def step(
-        self, name: str, folder: str, make: Callable[[Path], Content], *, context: tuple[str, ...] = ()
+        self,
+        name: str,
+        folder: str,
+        make: Callable[[Path], Content],
+        *,
+        context: tuple[str, ...] = (),
+        since: float | None = None,
     ) -> Content:
         """A step of the writer, announced."""
         if not (self.writer.has(name) or self.writer.interrupted):
             self.reporter.line(f"{name}")
-        return self.writer.step(name, folder, make, context=context)
+        return self.writer.step(name, folder, make, context=context, since=since)
 
     def seed(self, step: str) -> int:
         """The seed of a step."""
@@ -80,11 +95,18 @@ class Job:
 
     @cached_property
     def policy(self) -> Policy:
-        """The policy, with the checkpoint's weights and a fresh adapter."""
+        """The policy, with the checkpoint's weights and a fresh adapter, or the one that was given."""
+        if self._given is not None:
+            return self._given
         from restaudit.policy import load_policy
 
         path = self.artifacts["policy.model"]
         return load_policy(self.config.policy, path, device=self.config.device, seed=self.seed("policy"))
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether there is a model to sample from: there is none where only its generations are at hand."""
+        return self._given is not None or "policy.model" in self.artifacts
 
     @cached_property
     def reward(self) -> Reward:

@@ -1,4 +1,4 @@
-"""ReST, from top to bottom as in Algorithm 1 of arXiv 2308.08998; the presets in presets.py are the same loop.
+"""ReST, from top to bottom as in Algorithm 1 of arXiv 2308.08998; its relatives in methods.py are the same loop.
 
 in: D, D_eval, loss L(x, y; θ), reward R(x, y), G Grow steps, I Improve steps, N samples per context
 train π_θ on D with L

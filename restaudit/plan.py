@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from restaudit import __version__
 from restaudit.artifacts import Artifact, resolve
 from restaudit.audit import planned_iterations
-from restaudit.config import Config, HatesonarToxicity, ModelHuman, TrainedReward
+from restaudit.config import BY_STEPS, ONLINE, Config, HatesonarToxicity, ModelHuman, TrainedReward
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.evidence import remembers_known
@@ -26,7 +27,19 @@ from restaudit.steps import Content, Writer, seed_of
 from restaudit.waiting import check_ratings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from restaudit.config import Split
+    from restaudit.data.records import RowReport
+    from restaudit.policy import Policy
     from restaudit.seal.signer import Signer
+
+TRAINER = "trainer"
+# How a run goes on that no `run` command writes, by what its policy.model begins with.
+AGAIN = {
+    "trainer": "a trainer writes this run: start the training script again and let it resume from its checkpoint",
+    "watch": "`restaudit watch` writes this run: give the command again that began it",
+}
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pandas", "scipy", "scikit-learn",
             "pyarrow", "safetensors", "tokenizers", "sacrebleu")  # fmt: skip
@@ -36,21 +49,35 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
     """Seal a new run at `run` and do all of it; a `signer` signs the plan first, then the ledger's heads."""
     if (run / "plan.json").exists():
         raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
-    _prepare_machine(config)
+    prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
-        artifacts = _artifacts(config)
-        key_id = signer.key_id if signer is not None else None
-        reporter.line(f"{run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
-        writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out), context=("environment.json",))
-        _do(config, writer, reporter, artifacts)
+        artifacts = artifacts_of(config)
+        sealed = seal(config, writer, reporter, artifacts)
+        _do(sealed, writer, reporter, artifacts)
 
 
 def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
     """Go on with a run from its first step that is not done, with the signer that its plan names, if it names one.
 
     Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are missing, BadInput
-    when `given` is not the signer of the plan.
+    when `given` is not the signer of the plan, and for a run that something else writes.
     """
+    record, signer = may_go_on(run, reporter, given)
+    if record.state == "done":
+        reporter.line(f"{run}: this run is done; nothing to resume")
+        return
+    config = Config.model_validate(record.plan["config"])
+    if config.loop.method == "outside":
+        raise BadInput(f"{run}: {AGAIN[config.policy.model.partition(':')[0]]}")
+    prepare_machine(config)
+    with Writer(run, announce=reporter.line, signer=signer) as writer:
+        artifacts = artifacts_of(config)
+        check_artifacts(record, artifacts)
+        _do(config, writer, reporter, artifacts)
+
+
+def may_go_on(run: Path, reporter: Reporter, given: Signer | None) -> tuple[Run, Signer | None]:
+    """A sealed run that no gate holds back, and the signer that its plan names. Raises as `resume` does."""
     from restaudit.seal.signer import signer_for
 
     record = Run(run)
@@ -63,29 +90,43 @@ def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
         reporter.line(f"{run}: goes on against HALT of {', '.join(o.gates)} at {o.iteration}, by {o.by}: {o.reason}")
     if (halt := record.halt) is not None:
         raise Halted(halt_message(run, halt.iteration, halt.gates))
-    if record.state == "done":
-        reporter.line(f"{run}: this run is done; nothing to resume")
-        return
     if record.state == "waiting":
         check_ratings(record)
-    config = Config.model_validate(record.plan["config"])
-    _prepare_machine(config)
-    with Writer(run, announce=reporter.line, signer=signer) as writer:
-        artifacts = _artifacts(config)
-        for name, was in record.plan["artifacts"].items():
-            if artifacts[name].sha256 != was["sha256"]:
-                raise BadInput(
-                    f"{name} ({was['spec']}) is not the one the plan was sealed with: expected {was['sha256']}, "
-                    f"got {artifacts[name].sha256}"
-                )
-        _do(config, writer, reporter, artifacts)
+    return record, signer
+
+
+def check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:
+    """Raise BadInput where a model or file is not the one that the plan was sealed with."""
+    for name, was in record.plan["artifacts"].items():
+        if artifacts[name].sha256 != was["sha256"]:
+            raise BadInput(
+                f"{name} ({was['spec']}) is not the one the plan was sealed with: expected {was['sha256']}, "
+                f"got {artifacts[name].sha256}"
+            )
 
 
 def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact]) -> None:
+    job = opened(config, writer, reporter, artifacts)
+    if config.loop.method in ONLINE:
+        from restaudit.rlhf.online import online
+
+        online(job)
+    else:
+        rest(job)
+
+
+def opened(
+    config: Config,
+    writer: Writer,
+    reporter: Reporter,
+    artifacts: Mapping[str, Artifact],
+    policy: Policy | None = None,
+) -> Job:
+    """The job of a sealed run, with its reward and human score built (steps of their own, unless they are done)."""
     from restaudit.human import build_human
     from restaudit.reward import build_reward
 
-    job = Job(config, writer, reporter, {name: a.path for name, a in artifacts.items()})
+    job = Job(config, writer, reporter, {name: a.path for name, a in artifacts.items()}, policy)
 
     def make_reward(out: Path) -> Content:
         reward = build_reward(config.reward, out, rules=config.data.rows, device=job.device, seed=job.seed(REWARD))
@@ -97,43 +138,72 @@ def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[s
 
     job.step(REWARD, REWARD, make_reward, context=(f"{REWARD}/{COMPUTE}",))
     job.step(HUMAN, HUMAN, make_human, context=(f"{HUMAN}/{COMPUTE}",))
-    rest(job)
+    return job
 
 
 def planned_steps(config: Config) -> list[str]:
     """Names of all steps, in order, of a run that nothing stops."""
     loop = config.loop
     audit = ["samples", "wait", "audit"] if config.human.kind == "people" else ["audit"]
-    steps = ["plan", REWARD, HUMAN, *(["g00/bc"] if loop.bc.epochs else []), "scale"]
-    steps += [*(["known"] if remembers_known(config) else []), f"{BASE}/audit"]
+    start = [TRAINER] if loop.method == "outside" else [*(["g00/bc"] if loop.bc.epochs else []), "scale"]
+    known = ["known"] if remembers_known(config) else []
+    steps = ["plan", REWARD, HUMAN, *start, *known, f"{BASE}/audit"]
+    if loop.method in BY_STEPS:
+        return [*steps, *(f"{i}/{part}" for i in planned_iterations(loop) for part in ("train", *audit)), "end"]
     for g in range(1, loop.grow_steps + 1):
         if g > 1 and isinstance(config.reward, TrainedReward) and config.reward.refit is not None:
             steps += [f"g{g:02d}/refit/wait", f"g{g:02d}/refit"]
         steps += [f"g{g:02d}/grow", f"g{g:02d}/score"]
-        for iteration in planned_iterations(loop.grow_steps, loop.improve_steps):
+        for iteration in planned_iterations(loop):
             if iteration.startswith(f"g{g:02d}/"):
                 parts = ["improve"] * bool(loop.improve_steps) + audit
                 steps += [f"{iteration}/{part}" for part in parts]
     return [*steps, "end"]
 
 
+def seal(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact]) -> Config:
+    """The first step: seal the plan, and return the configuration as it was sealed, with its looks."""
+    key_id = writer.signer.key_id if writer.signer is not None else None
+    reporter.line(f"{writer.run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
+    writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out), context=("environment.json",))
+    return Config.model_validate(Run(writer.run).plan["config"])
+
+
+def _with_looks(config: Config, prompts: int) -> Config:
+    """The configuration with the optimiser steps at which an online method is looked at: once a Grow's samples."""
+    loop = config.loop
+    if loop.method not in ONLINE or loop.looks:
+        return config
+    a_step = loop.online.group * loop.online.prompts_per_step
+    looks = [math.ceil(g * prompts * loop.samples_per_prompt / a_step) for g in range(1, loop.grow_steps + 1)]
+    return config.model_copy(update={"loop": loop.model_copy(update={"looks": tuple(dict.fromkeys(looks))})})
+
+
+def split_prompts(config: Config) -> tuple[dict[Split, pd.DataFrame], dict[str, Any], list[RowReport]]:
+    """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was read of each source."""
+    from restaudit.data.prompts import load_prompts
+    from restaudit.data.splits import SPLITS, make_splits
+
+    prompts, reports = load_prompts(config.data)
+    needed: Sequence[Split] = ("audit",) if config.loop.method == "outside" else SPLITS
+    return *make_splits(prompts, config.data.splits, seed_of(config.seed, "splits"), needed=needed), reports
+
+
 def _seal(config: Config, artifacts: Mapping[str, Artifact], signer: str | None, out: Path) -> Content:
     from probes import PROBES
-    from restaudit.data.prompts import load_prompts
-    from restaudit.data.splits import make_splits
     from restaudit.human import check_raters
     from restaudit.reward.leakage import leakage
 
     check_raters(config.reward, config.human)
-    prompts, reports = load_prompts(config.data)
-    splits, overlap = make_splits(prompts, config.data.splits, seed_of(config.seed, "splits"))
+    splits, overlap, reports = split_prompts(config)
+    config = _with_looks(config, len(splits["grow"]))
     (out / "data").mkdir()
     for name, table in splits.items():
         write_table(table, out / "data" / f"{name}.parquet", PROMPTS)
     reward_overlap = leakage(config.reward, config.data.rows, config.data.splits, splits)
     report = {"splits": overlap, "reward_model": reward_overlap, "rows": [r.to_json() for r in reports]}
     write_json(report, out / "data" / "report.json")
-    looks = planned_iterations(config.loop.grow_steps, config.loop.improve_steps)
+    looks = planned_iterations(config.loop)
     plan = {
         "schema": SCHEMA,
         "restaudit": __version__,
@@ -154,9 +224,11 @@ def _seal(config: Config, artifacts: Mapping[str, Artifact], signer: str | None,
     return {"name": config.name}
 
 
-def _artifacts(config: Config) -> dict[str, Artifact]:
+def artifacts_of(config: Config) -> dict[str, Artifact]:
     """Models the run needs beside its data, by the key of the configuration that names them."""
-    wanted = {"policy.model": (config.policy.model, config.policy.sha256, config.policy.licence)}
+    wanted = {}
+    if config.loop.method != "outside":
+        wanted["policy.model"] = (config.policy.model, config.policy.sha256, config.policy.licence)
     if config.audit.encoder:
         wanted["audit.encoder"] = (config.audit.encoder, config.audit.encoder_sha256, None)
     if isinstance(config.reward, TrainedReward):
@@ -173,7 +245,8 @@ def _artifacts(config: Config) -> dict[str, Artifact]:
     }
 
 
-def _prepare_machine(config: Config) -> None:
+def prepare_machine(config: Config, *, threads: bool = True) -> None:
+    """Libraries that are quiet and, with `threads`, the configured number of them, before anything is computed."""
     import warnings
 
     import torch
@@ -183,8 +256,8 @@ def _prepare_machine(config: Config) -> None:
     # peft asks transformers 5 for a name it is about to drop; nothing a user could do about it.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
-    threads = len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads)
 
 
 def _environment(config: Config) -> dict[str, Any]:

@@ -22,7 +22,10 @@ from restaudit.gates import Decision
 
 SCHEMA = 1
 BASE = "g00/i00"
-ITERATION = re.compile(r"g\d\d/i\d\d")
+ITERATION = re.compile(r"g\d\d/i\d\d|step-[1-9]\d{0,8}")
+
+# Checkpoints of a trainer, which the run can go on from; no evidence, and gone when the run is done.
+CHECKPOINTS = "trainer"
 
 # Column names, written down once. A table is checked against them when it is read.
 PROMPTS = ("prompt_id", "prompt", "references", "group", "family", "source", "split")
@@ -100,13 +103,19 @@ class Override:
         )
 
 
+def after_steps(step: int) -> str:
+    """The name of the iteration that is the policy after so many optimiser steps: "step-50"."""
+    return f"step-{step}"
+
+
 class Run:
     """A run folder, read only. Opening it reads plan and ledger, never the sample tables."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         if not (self.path / "plan.json").is_file():
-            raise BadInput(f"{self.path}: not a run folder (no plan.json)")
+            there = "; its ledger is there, its plan is gone" if (self.path / ledger.FILE).is_file() else ""
+            raise BadInput(f"{self.path}: not a run folder (no plan.json{there})")
         self.plan: dict[str, Any] = _json(self.path / "plan.json")
         schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
         if schema != SCHEMA:
@@ -258,7 +267,7 @@ def list_runs(root: Path | str) -> list[Summary]:
     found: list[Summary] = []
     root = Path(root)
     for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if not (path / "plan.json").is_file() or path.is_symlink():
+        if path.is_symlink() or not any((path / name).is_file() for name in ("plan.json", ledger.FILE)):
             continue
         try:
             found.append(Run(path).summary())

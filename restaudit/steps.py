@@ -48,14 +48,21 @@ class Writer:
     """
 
     def __init__(
-        self, run: Path, *, announce: Callable[[str], None] | None = None, signer: Signer | None = None
+        self,
+        run: Path,
+        *,
+        announce: Callable[[str], None] | None = None,
+        signer: Signer | None = None,
+        interrupts: bool = True,
     ) -> None:
+        """`interrupts`: whether Ctrl-C waits for the end of a step; a trainer of somebody else's has its own way."""
         self.run = run
         self.signer = signer
         self.announce = announce or (lambda _: None)
         self.interrupted = False
         self._lock = FileLock(run / LOCK)
         self._handler: Any = None
+        self._interrupts = interrupts
         self._notes: dict[str, Any] = {}
 
     def __enter__(self) -> Writer:
@@ -79,8 +86,9 @@ class Writer:
         write_json({"pid": os.getpid(), "host": socket.gethostname()}, self.run / WRITER)
         for left_over in self.run.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left_over)
-        with suppress(ValueError):  # not the main thread: nobody can send us Ctrl-C there
-            self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        if self._interrupts:
+            with suppress(ValueError):  # not the main thread: nobody can send us Ctrl-C there
+                self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(
@@ -110,19 +118,26 @@ class Writer:
         self._notes.setdefault(key, []).append(value)
 
     def step(
-        self, name: str, folder: str, make: Callable[[Path], Content], *, context: tuple[str, ...] = ()
+        self,
+        name: str,
+        folder: str,
+        make: Callable[[Path], Content],
+        *,
+        context: tuple[str, ...] = (),
+        since: float | None = None,
     ) -> Content:
         """Do a step unless it is done.
 
         `make` writes files into the empty folder it is given and returns small facts for the ledger; the files then
         appear together under `folder` of the run. Names in `context` are recorded but not compared between runs.
-        A failure inside `make` leaves the run as it was before the step.
+        A failure inside `make` leaves the run as it was before the step. What a step records may have begun before it,
+        in somebody else's trainer: `since` (of time.monotonic) is when.
         """
         if self.has(name):
             return self.content(name)
         if self.interrupted:
             raise Interrupted(f"stopped before step {name}; go on with: restaudit resume {self.run}")
-        began = time.monotonic()
+        began = time.monotonic() if since is None else since
         self._notes = {}
         temporary = self.run / f"{TEMPORARY}{name.replace('/', '-')}"
         try:

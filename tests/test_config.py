@@ -153,8 +153,8 @@ def test_a_file_is_read_like_a_recipe_and_its_faults_carry_its_name(tmp_path: Pa
         load(str(tmp_path / "absent.yaml"))
 
 
-def test_presets_fill_in_what_is_not_given() -> None:
-    raw = reviews(loop={"preset": "rest_em", "sampling": {"max_tokens": 12}})
+def test_methods_fill_in_what_is_not_given() -> None:
+    raw = reviews(loop={"method": "rest_em", "sampling": {"max_tokens": 12}})
     loop = parse(raw).loop
     assert (loop.start_from, loop.include_references, loop.improve_steps) == ("base", False, 1)
     assert (loop.sampling.top_k, loop.sampling.max_tokens) == (40, 12)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from restaudit.config import LoopConfig
 from restaudit.errors import BadInput
-from restaudit.presets import apply_preset
+from restaudit.methods import apply_method
 from restaudit.select import kept_set, thresholds
 
 
@@ -76,14 +76,14 @@ def test_rows_of_d_are_filtered_by_the_threshold_too():
 
 
 def test_raft_keeps_the_best_of_each_prompt_and_one_of_equals():
-    raw = apply_preset({"loop": {"preset": "raft"}})["loop"]
+    raw = apply_method({"loop": {"method": "raft"}})["loop"]
     config = LoopConfig.model_validate(raw)
     table = grow([0.1, 0.9, 0.9, 0.2, 0.3], ["a"] * 3 + ["b"] * 2)
     assert kept(config, table) == ["s001", "s004"]
 
 
 def test_rest_em_is_binary_with_at_most_ten_a_prompt():
-    config = LoopConfig.model_validate(apply_preset({"loop": {"preset": "rest_em"}})["loop"])
+    config = LoopConfig.model_validate(apply_method({"loop": {"method": "rest_em"}})["loop"])
     assert (config.start_from, config.include_references, config.sampling.top_k) == ("base", False, 40)
     table = grow([0.6] * 14 + [0.4] * 3 + [0.9], ["a"] * 17 + ["b"])
     chosen = kept_set(config, table, 1)

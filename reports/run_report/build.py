@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from reports.document.model import Document, Section
 from reports.run_report import about_it, behaviour, made_from, scores, verdict
 from reports.run_report.material import Material
+from restaudit.config import LoopConfig
 from restaudit.record import Run
 
 # In the report's order; the app shows the same sections on its pages.
@@ -35,7 +36,7 @@ def run_report(run: Run) -> Document:
     return Document(
         kind="run",
         title=f"Audit report: {run.name}",
-        subtitle=f"{config['loop']['preset']} on {config['policy']['model']}",
+        subtitle=f"{LoopConfig.model_validate(config['loop']).method} on {config['policy']['model']}",
         banner=verdict.banner(of),
         sections=tuple(section(of) for section in SECTIONS.values()),
         heads=((run.name, of.records.head),),

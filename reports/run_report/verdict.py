@@ -9,6 +9,7 @@ from reports.document.model import Block, Fact, Facts, Look, Paragraph, Row, Sec
 from reports.records import Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure
+from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.gates import Decision
 from restaudit.headline import alarms, learned, refitted
 from restaudit.ledger import FILE as LEDGER
@@ -62,7 +63,7 @@ def _what(of: Material) -> Facts:
     run, plan = of.run, of.run.plan
     config = plan["config"]
     sealed = of.records.source("plan.json")
-    loop, sizes = config["loop"], plan["prompts"]
+    sizes = plan["prompts"]
     model = plan["artifacts"].get("policy.model", {})
     reward = next((e.content for e in run.events if e.step == "reward_model"), {})
     human = series.human_score(run)
@@ -71,14 +72,27 @@ def _what(of: Material) -> Facts:
         Fact("Base policy", f"{model.get('spec', NOTHING)}, SHA-256 {str(model.get('sha256', NOTHING))[:16]}…, "
                             f"licence: "
                             f"{model.get('licence') or 'not recorded'}", sources=(sealed,)),
-        Fact("Trained by", f"{loop['preset']}: {loop['grow_steps']} Grow × {loop['improve_steps']} Improve steps, "
-                           f"{loop['samples_per_prompt']} samples a prompt", sources=(sealed,)),
+        Fact("Trained by", _trained_by(LoopConfig.model_validate(config["loop"])), sources=(sealed,)),
         Fact("Prompts", ", ".join(f"{n:,} {name}" for name, n in sorted(sizes.items())), sources=(sealed,)),
         Fact("Reward", f"{reward.get('name', NOTHING)}, digest {str(reward.get('digest', NOTHING))[:16]}…",
              sources=of.cite("reward_model/dossier.json")),
         Fact("Human score", f"{human.name}. {human.description}",
              sources=(of.from_measurements(BASE, "human"),) if of.iterations else ()),
     ))  # fmt: skip
+
+
+def _trained_by(loop: LoopConfig) -> str:
+    """The method, and how much of it was planned."""
+    if loop.method in BY_STEPS:
+        steps = f"{loop.looks[-1]:,} optimiser steps, looked at {len(loop.looks)} times"
+        how = (
+            ", by a trainer outside restaudit" if loop.method == "outside" else f", {loop.online.group} samples a group"
+        )
+        return f"{loop.method}: {steps}{how}"
+    return (
+        f"{loop.method}: {loop.grow_steps} Grow × {loop.improve_steps} Improve steps, "
+        f"{loop.samples_per_prompt} samples a prompt"
+    )
 
 
 def _state(run: Run) -> str:

@@ -23,13 +23,17 @@ from restaudit.config.human import (
     ReferenceHuman,
 )
 from restaudit.config.loop import (
+    BY_STEPS,
+    ONLINE,
     BcConfig,
     BcLoss,
+    DpoConfig,
     FixedThresholds,
     GoldLoss,
     InterpolatedThresholds,
     LoopConfig,
     LossConfig,
+    OnlineConfig,
     PercentileThresholds,
     SamplingConfig,
     ThresholdConfig,
@@ -51,7 +55,9 @@ from restaudit.config.run import Config
 from restaudit.config.section import RowAction, Section, Split
 
 __all__ = [
+    "BY_STEPS",
     "DEFAULT_GATES",
+    "ONLINE",
     "AuditConfig",
     "BackboneConfig",
     "BcConfig",
@@ -59,6 +65,7 @@ __all__ = [
     "BenchmarksConfig",
     "Config",
     "DataConfig",
+    "DpoConfig",
     "EnsembleConfig",
     "FixedThresholds",
     "GateCondition",
@@ -78,6 +85,7 @@ __all__ = [
     "ModelHuman",
     "NoHuman",
     "NoToxicity",
+    "OnlineConfig",
     "PeopleHuman",
     "PercentileThresholds",
     "PolicyConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -99,10 +99,49 @@ class BcConfig(Section):
     learning_rate: float = Field(5e-4, gt=0)
 
 
-class LoopConfig(Section):
-    """Algorithm 1 of the ReST paper and its relatives (presets fill in what is not given)."""
+class OnlineConfig(Section):
+    """Online RL by TRL's trainers (GRPO: Shao et al. 2024, arXiv 2402.03300; RLOO: Ahmadian et al. 2024, 2402.14740).
 
-    preset: Literal["rest", "rest_em", "raft", "best_of_n"] = "rest"
+    One optimiser step takes `group` samples of each of `prompts_per_step` prompts. `beta` weighs the KL to the policy
+    that training starts from, estimated as TRL does. The learning rate is constant.
+    """
+
+    learning_rate: float = Field(2e-4, gt=0)
+    group: int = Field(8, ge=2)
+    prompts_per_step: int = Field(2, ge=1)
+    beta: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class DpoConfig(Section):
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) on pairs of a Grow step's samples.
+
+    Of each prompt the `pairs` best samples by reward are preferred to its `pairs` worst, best against worst first. The
+    reference is the policy that wrote the samples.
+    """
+
+    learning_rate: float = Field(2e-4, gt=0)
+    beta: float = Field(0.1, gt=0)
+    pairs: int = Field(2, ge=1)
+    epochs: int = Field(1, ge=1)
+    batch: int = Field(8, ge=1)
+
+
+Method = Literal["rest", "rest_em", "raft", "best_of_n", "dpo", "grpo", "rloo", "outside"]
+ONLINE: tuple[Method, ...] = ("grpo", "rloo")
+# Methods that are looked at after so many optimiser steps, and not after an Improve step.
+BY_STEPS: tuple[Method, ...] = (*ONLINE, "outside")
+
+
+class LoopConfig(Section):
+    """Algorithm 1 of the ReST paper and its relatives (methods.py fills in what is not given).
+
+    For `grpo` and `rloo`, grow_steps x the Grow step's number of samples is the budget, and there is a look after each
+    Grow step's worth of samples. `outside` is training by a trainer of somebody else's, which gives `looks`: the
+    optimiser steps after which the policy is audited, rising. For other methods `looks` are planned from the rest.
+    """
+
+    method: Method = "rest"
     grow_steps: int = Field(1, ge=1)
     improve_steps: int = Field(2, ge=0)
     samples_per_prompt: int = Field(8, ge=1)
@@ -114,12 +153,30 @@ class LoopConfig(Section):
     thresholds: ThresholdConfig = PercentileThresholds(kind="percentile")
     train: TrainConfig = TrainConfig()
     bc: BcConfig = BcConfig()
+    dpo: DpoConfig = DpoConfig()
+    online: OnlineConfig = OnlineConfig()
+    looks: tuple[int, ...] = ()
     d_eval_samples: int = Field(2, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_was_its_name(cls, raw: Any) -> Any:
+        """Plans sealed by version 0.1.0 call the method `preset`."""
+        if isinstance(raw, dict) and "preset" in raw and "method" not in raw:
+            return {**{k: v for k, v in raw.items() if k != "preset"}, "method": raw["preset"]}
+        return raw
+
+    @model_validator(mode="after")
+    def _rising_looks(self) -> LoopConfig:
+        rising = list(self.looks) == sorted(set(self.looks)) and all(n >= 1 for n in self.looks)
+        if self.looks and not (rising and self.method in BY_STEPS):
+            raise ValueError(f"looks are rising numbers of optimiser steps, for the methods {', '.join(BY_STEPS)} only")
+        return self
 
     @model_validator(mode="after")
     def _enough_thresholds(self) -> LoopConfig:
         values = getattr(self.thresholds, "values", None)
-        if values is not None:
+        if values is not None and self.method not in (*BY_STEPS, "dpo"):
             if len(values) < self.improve_steps:
                 raise ValueError(
                     f"thresholds.values has {len(values)} entries, but improve_steps is {self.improve_steps}: "

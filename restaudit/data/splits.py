@@ -18,7 +18,7 @@ METHOD = "Jaccard of word 3-grams of the normalised prompts, exact"
 
 
 def make_splits(
-    prompts: pd.DataFrame, config: SplitConfig, seed: int
+    prompts: pd.DataFrame, config: SplitConfig, seed: int, *, needed: Sequence[Split] = SPLITS
 ) -> tuple[dict[Split, pd.DataFrame], dict[str, Any]]:
     """Divide prompts (as `load_prompts` gives them) into grow, d_eval and audit; also returns the overlap report.
 
@@ -27,8 +27,9 @@ def make_splits(
     plain prompts and `counterfactual_families` the families of a split; both choose by a hash with `seed` in it.
     Tables have the columns record.PROMPTS and are sorted by prompt_id.
 
-    Raises BadInput when a split that is asked for stays empty or below its size, when a prompt is in two splits, or
-    when the share of a split's prompts with a near-duplicate in an earlier one is above `max_near_duplicate_share`.
+    Raises BadInput when a split that is `needed` stays empty, when one that has a size stays below it, when a prompt is
+    in two splits, or when the share of a split's prompts with a near-duplicate in an earlier one is above
+    `max_near_duplicate_share`.
     """
     families = prompts["family"].where(prompts["family"].notna(), None)
     unit = [normalise(p) if f is None else str(f) for p, f in zip(prompts["prompt"], families, strict=True)]
@@ -42,7 +43,7 @@ def make_splits(
         candidates = table[table["split"] == split]
         if config.near_duplicates == "drop":
             candidates, dropped[split] = _apart(candidates, list(splits.values()), config.near_duplicate_jaccard)
-        splits[split] = _cap(candidates, split, config)
+        splits[split] = _cap(candidates, split, config, split in needed)
     ordered = {split: splits[split] for split in SPLITS}
     return ordered, {**_overlaps(ordered, config), "dropped": dropped}
 
@@ -89,7 +90,7 @@ def _apart(table: pd.DataFrame, others: list[pd.DataFrame], limit: float) -> tup
     return apart, len(table) - len(apart)
 
 
-def _cap(table: pd.DataFrame, split: Split, config: SplitConfig) -> pd.DataFrame:
+def _cap(table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool) -> pd.DataFrame:
     in_family = table["family"].notna()
     plain, variants = table[~in_family], table[in_family]
     size = config.sizes.get(split)
@@ -110,6 +111,8 @@ def _cap(table: pd.DataFrame, split: Split, config: SplitConfig) -> pd.DataFrame
             )
         variants = variants[variants["family"].isin(set(names.head(families)))]
     if plain.empty and variants.empty:
+        if not needed:
+            return table[list(PROMPTS)]
         raise BadInput(f"data.splits: no prompt falls into {split}; give more prompts or a larger share")
     both = pd.concat([part for part in (plain, variants) if not part.empty])
     return both.sort_values("prompt_id")[list(PROMPTS)].reset_index(drop=True)
@@ -136,7 +139,7 @@ def _overlaps(splits: Mapping[Split, pd.DataFrame], config: SplitConfig) -> dict
             report["exact"][name] = 0
             pairs = list(near_pairs(texts[earlier], texts[split], config.near_duplicate_jaccard))
             touched = sorted({j for _, j, _ in pairs})
-            share = len(touched) / len(texts[split])
+            share = len(touched) / max(len(texts[split]), 1)
             closest = sorted(pairs, key=lambda p: (-p[2], p[0], p[1]))[:5]
             ids = {s: list(splits[s]["prompt_id"]) for s in (earlier, split)}
             report["near"][name] = {

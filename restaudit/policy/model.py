@@ -114,6 +114,12 @@ class Policy:
         name = WEIGHTS if self.config.training == "lora" else FULL_WEIGHTS
         save_file({k: v.contiguous().cpu() for k, v in self.masters.items()}, str(folder / name))
 
+    def take(self) -> None:
+        """Copy the parameters the model computes with into the masters: somebody else's optimiser changed them."""
+        params = dict(self.model.named_parameters())
+        for name, master in self.masters.items():
+            master.copy_(params[name].data)
+
     def write_back(self) -> None:
         """Copy the float32 masters into the parameters the model computes with."""
         params = dict(self.model.named_parameters())

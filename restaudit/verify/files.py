@@ -12,6 +12,7 @@ from typing import Any
 
 from restaudit import ledger
 from restaudit.errors import VerificationFailed
+from restaudit.record import CHECKPOINTS
 from restaudit.seal.statements import FOLDER as SIGNATURES
 
 CHUNK = 1 << 20
@@ -21,7 +22,7 @@ LARGEST_JSON = 16 << 20
 # Written beside the record, not by a step: the ledger itself, the writer's lock, work in hand, rendered documents, and
 # the tasks and ratings that people exchange while the run waits. Signatures are checked by signatures.py.
 BESIDE_FILES = frozenset({ledger.FILE, "writer.json", ".lock"})
-BESIDE_FOLDERS = frozenset({"report", "human", SIGNATURES})
+BESIDE_FOLDERS = frozenset({"report", "human", SIGNATURES, CHECKPOINTS})
 TEMPORARY = ".tmp-"
 
 Recorded = tuple[str, str, ledger.FileDigest]

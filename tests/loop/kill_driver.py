@@ -1,18 +1,31 @@
-"""Run or resume a run, and kill this process at a stated moment of a stated step: `inside`, `placed` or `torn`."""
+"""Run or resume a run once for each `STEP:MOMENT`, each time in a process that kills itself there.
+
+Moments: `inside`, `placed` or `torn`. The processes are forks of this one, which has imported what a run needs and has
+done nothing with it: the import of torch is paid once, and every process starts a run from nothing all the same.
+"""
 
 import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
+import peft  # noqa: F401
+import torch  # noqa: F401
+import transformers.models.llama.modeling_llama  # noqa: F401
+
+import restaudit.audit
+import restaudit.loop
+import restaudit.policy
+import restaudit.rating
+import restaudit.reward  # noqa: F401
 from restaudit import ledger, plan, steps
 from restaudit.configure import parse
 from restaudit.console import Reporter
 
 
-def main() -> None:
-    raw, run, step, moment = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+def go(raw: dict[str, object], run: Path, step: str, moment: str) -> None:
     real_step, real_append = steps.Writer.step, steps.Writer._append
 
     def kill() -> None:
@@ -43,6 +56,21 @@ def main() -> None:
         plan.resume(run, Reporter(quiet=True))
     else:
         plan.start(parse(raw), run, Reporter(quiet=True))
+
+
+def main() -> None:
+    raw, run = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    for at in sys.argv[3:]:
+        child = os.fork()
+        if not child:
+            try:
+                go(raw, run, *at.split(":"))
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)  # it came past the moment it was to die at
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code != -signal.SIGKILL:
+            raise SystemExit(f"{at}: exit {code}, not killed")
 
 
 main()

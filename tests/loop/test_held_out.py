@@ -96,7 +96,7 @@ def test_what_benchmarks_cost_is_counted_with_the_probes(finished):
 
 
 def test_best_of_n_trains_nothing_and_is_not_benchmarked_twice(tiny_policy, job_folder, silent):
-    loop = {"preset": "best_of_n", "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0}}
+    loop = {"method": "best_of_n", "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0}}
     config = asked(tiny_policy)
     raw = {**config.model_dump(mode="json"), "loop": loop}
     start(parse(raw), job_folder / "run", silent)

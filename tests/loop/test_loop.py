@@ -130,22 +130,22 @@ def test_sampled_tokens_are_what_is_kept_not_a_second_tokenisation(finished):
     assert np.allclose(samples["logprob"], rows.loc[samples["sample_id"], "logprob"])
 
 
-@pytest.mark.parametrize("preset", ["rest_em", "raft", "best_of_n"])
-def test_presets_are_the_same_loop(tiny_policy, job_folder, silent, preset):
+@pytest.mark.parametrize("method", ["rest_em", "raft", "best_of_n"])
+def test_the_relatives_are_the_same_loop(tiny_policy, job_folder, silent, method):
     raw = tiny_raw(tiny_policy)
-    raw["loop"] = {"preset": preset, "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0},
+    raw["loop"] = {"method": method, "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0},
                    "train": {"learning_rate": 0.02, "epochs": 1}}  # fmt: skip
-    if preset != "best_of_n":
+    if method != "best_of_n":
         raw["loop"]["grow_steps"] = 2
     start(parse(raw), job_folder / "run", silent)
     run = Run(job_folder / "run")
     assert verify(run.path).finished
     assert (run.grow("g01")["origin"] == "policy").all()
-    if preset == "rest_em":
+    if method == "rest_em":
         assert content(run, "g02/i01/improve")["start"] == "g00/i00"
-    if preset == "raft":
+    if method == "raft":
         assert run.kept("g01/i01").groupby("prompt_id").size().eq(1).all()
-    if preset == "best_of_n":
+    if method == "best_of_n":
         assert run.iterations() == ["g00/i00", "g01/i00"]
         assert run.audit("g01/i00")["reward"].mean() > run.audit("g00/i00")["reward"].mean()
         assert len(run.audit("g01/i00")) == len(run.audit("g00/i00"))

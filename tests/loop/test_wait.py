@@ -251,7 +251,7 @@ def test_a_key_changed_while_people_rate_is_refused(asked):
 
 def test_best_of_n_waits_too(tiny_policy, recorded, tmp_path):
     raw = tiny_raw(tiny_policy)
-    raw["loop"] = {"preset": "best_of_n", "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0}}
+    raw["loop"] = {"method": "best_of_n", "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0}}
     raw["human"] = PEOPLE
     with pytest.raises(Waiting):
         start(parse(raw), tmp_path / "run", SILENT)

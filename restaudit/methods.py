@@ -1,11 +1,11 @@
-"""The relatives of ReST as presets of the same loop: each is a set of defaults that the config may still override."""
+"""The methods a recipe may be trained by: each is a set of defaults for the `loop` section."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
+METHODS: Mapping[str, Mapping[str, Any]] = {
     # Gulcehre et al. 2023, arXiv 2308.08998: the defaults of the loop are ReST's own.
     "rest": {},
     # Singh et al. 2023, arXiv 2312.06585: no D in the mixture, every iteration fine-tunes the base policy, binary
@@ -23,16 +23,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "raft": {"improve_steps": 1, "include_references": False, "thresholds": {"kind": "top", "keep": 1}},
     # No training at all: the audit sees the best of N samples by reward.
     "best_of_n": {"grow_steps": 1, "improve_steps": 0, "include_references": False},
+    # Rafailov et al. 2023, arXiv 2305.18290, on pairs of the policy's own samples, drawn again at every Grow step.
+    "dpo": {"improve_steps": 1, "include_references": False},
+    # Online RL: every optimiser step samples anew.
+    "grpo": {"improve_steps": 1, "include_references": False},
+    "rloo": {"improve_steps": 1, "include_references": False},
+    # Somebody else's trainer, audited by restaudit.rlhf.AuditCallback or `restaudit watch`.
+    "outside": {"improve_steps": 1, "include_references": False},
 }
 
 
-def apply_preset(raw: dict[str, Any]) -> dict[str, Any]:
-    """Fill the `loop` section with the preset's values where the config gives none."""
+def apply_method(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill the `loop` section with its method's values where the config gives none."""
     loop = raw.get("loop")
     if not isinstance(loop, dict):
         return raw
-    preset = PRESETS.get(str(loop.get("preset", "rest")), {})
-    return {**raw, "loop": _fill(loop, preset)}
+    defaults = METHODS.get(str(loop.get("method", loop.get("preset", "rest"))), {})
+    return {**raw, "loop": _fill(loop, defaults)}
+
+
+def with_method(raw: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The same recipe trained by another method: what the method defines replaces what the recipe says of it."""
+    loop = {k: v for k, v in dict(raw.get("loop") or {}).items() if k != "preset"}
+    return {**raw, "loop": {**_fill(METHODS.get(method, {}), loop), "method": method}}
 
 
 def _fill(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
