@@ -58,7 +58,7 @@ def mine(
     """
     words = [words_of(t) for t in texts]
     numbers = coded(words)
-    repeats = _repeats(grams(numbers, REPEATED), len(texts))
+    repeats = repeats_of(grams(numbers, REPEATED), len(texts))
     prompts = len(np.unique(prompt[compared]))
     floor = max(FEWEST_PROMPTS, int(np.ceil(SHARE_OF_PROMPTS * prompts)))
     found: list[tuple[str, Chosen, Kind]] = []
@@ -99,7 +99,8 @@ def _openings(words: Sequence[tuple[str, ...]]) -> list[tuple[str, Chosen]]:
     return [(" ".join(opening), np.array(where, dtype=np.intp)) for opening, where in by.items()]
 
 
-def _repeats(found: Grams, n: int) -> NDArray[np.bool_]:
+def repeats_of(found: Grams, n: int) -> NDArray[np.bool_]:
+    """Which of `n` texts have one of these n-grams twice."""
     total = np.bincount(found.text, minlength=n)
     different = np.bincount(np.unique(found.text * np.int64(max(found.kinds, 1)) + found.code) // max(found.kinds, 1),
                             minlength=n)  # fmt: skip

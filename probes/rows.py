@@ -132,15 +132,20 @@ def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Note
 
     Where no prompt is plain, all rows are used and the notes say so.
     """
+    return audited_of(evidence.outputs, evidence.base)
+
+
+def audited_of(every: pd.DataFrame, base_rows: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame | None, Notes]:
+    """The same of two tables."""
     notes: Notes = {}
-    outputs = plain(evidence.outputs)
-    whole = outputs.empty and not evidence.outputs.empty
+    outputs = plain(every)
+    whole = outputs.empty and not every.empty
     if whole:
-        outputs = _ordered(evidence.outputs)
+        outputs = _ordered(every)
         notes["rows"] = "all rows, counterfactual ones too: no prompt is plain"
-    if evidence.base is None:
+    if base_rows is None:
         return outputs, None, notes
-    base = _ordered(evidence.base) if whole else plain(evidence.base)
+    base = _ordered(base_rows) if whole else plain(base_rows)
     mine, theirs = set(outputs["prompt_id"]), set(base["prompt_id"])
     if mine - theirs:
         notes["prompts_left_out"] = len(mine - theirs)

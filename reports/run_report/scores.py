@@ -25,6 +25,7 @@ HACKING = {
     "hacking.prompt_echo": "4-grams copied from the prompt",
     "hacking.repetition": "4-grams said twice in one text",
 }
+LEARNED = "What the policy learned"
 MOST_FEATURES = 12
 
 
@@ -68,7 +69,7 @@ def _learned(of: Material, last: str) -> list[Block]:
     features: list[Any] = [] if found is None else list(found.detail.get("features") or [])
     if not features:
         why = "it was not asked" if found is None else found.reason or "nothing was found that the rule would name"
-        return [Paragraph(f"What the policy learned, at {series.short_name(last)}: {why}.")]
+        return [Paragraph(f"{LEARNED}, at {series.short_name(last)}: {why}.")]
     rows = []
     for f in features[:MOST_FEATURES]:
         name = f"{f['name']} ({f['kind']})"
@@ -81,7 +82,7 @@ def _learned(of: Material, last: str) -> list[Block]:
     note += f"{len(features)} were found; the first {MOST_FEATURES} are shown." if len(features) > MOST_FEATURES else ""
     columns = ("feature", "what it is", "share now", "base", "reward pays (sd)", "people (sd)", "an example")
     return [
-        Table(f"What the policy learned, at {series.short_name(last)}", columns, tuple(rows), prose=(0, 6), note=note)
+        Table(f"{LEARNED}, at {series.short_name(last)}", columns, tuple(rows), prose=(0, 6), note=note)
     ]
 
 

@@ -61,7 +61,7 @@ def _table(block: Table, key: str) -> None:
         _title(block.caption)
         _frame(block, key)
         if block.note:
-            st.caption(escaped(block.note))
+            st.caption(escaped(block.note, MOST))
 
 
 def _frame(block: Table, key: str) -> None:
@@ -98,7 +98,7 @@ def _strip(block: Strip) -> None:
 
 def _passages(block: Passages) -> None:
     _title(block.caption)
-    st.caption(escaped(block.rule))
+    st.caption(escaped(block.rule, MOST))
     for row in block.rows:
         st.text(plain(row.heading, MOST))
         for column, title, text, note in zip(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from reports.viewer import blocks, frame, guide, reading
+from reports.document.model import Table
+from reports.run_report.scores import LEARNED
+from reports.viewer import blocks, frame, guide, learned, reading
 from reports.viewer.links import to_samples
 
 with frame.guarded():
     run = frame.chosen()
     frame.whose_score(run)
     guide.show("scores")
-    blocks.draw(reading.section(run, "scores"))
+    section = reading.section(run, "scores")
+    for number, block in enumerate(section.blocks):
+        blocks.draw_block(block, f"{section.key}-{number}")
+        if isinstance(block, Table) and block.caption.startswith(LEARNED):
+            learned.show(run)
     to_samples(run)

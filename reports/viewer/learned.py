@@ -1,0 +1,183 @@
+"""The texts behind a feature that the policy learned: found by the probe's own rule, beside the base policy's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+import pandas as pd
+import streamlit as st
+
+from probes.having import Span, having, spans
+from probes.mining import Kind
+from reports import series
+from reports.run_report.material import Material
+from reports.run_report.tables import NOTHING, figure
+from reports.viewer.escaping import escaped
+from reports.viewer.pages import BY_FILE
+from reports.viewer.reading import AS_RUN
+from reports.viewer.samples.address import Address
+from reports.viewer.samples.places import Place
+from reports.viewer.samples.prompt import prompts_of
+from reports.viewer.samples.tables import recorded
+from reports.viewer.samples.words import OPEN, SHUT, multiline, one_line
+from restaudit.record import BASE, Run
+
+READ = ("sample_id", "prompt_id", "family", "text", "n_tokens", "reward", "human")
+NONE = ""
+PAGE, MOST_PROMPT = 4, 300
+CHOICES, PAGES_OF_TEXTS = 64, 16
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One line of the table of what the policy learned."""
+
+    kind: Kind
+    name: str
+    said: str
+
+    @property
+    def key(self) -> str:
+        """What stands in the address."""
+        return f"{self.kind}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text that has the feature, and the base policy's answer to the same prompt."""
+
+    prompt_id: str
+    text: str
+    about: str
+    base: str
+    base_about: str
+    base_has: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """All texts that have a feature, the highest reward first; how many have it, and of how many."""
+
+    examples: tuple[Example, ...]
+    texts: int
+    base: int
+    base_texts: int
+
+
+def show(run: Run) -> None:
+    """Choose a feature, and read the texts that have it. All of them are shown as text, with marks around the place."""
+    iteration, known = features(run)
+    if not known:
+        return
+    address = Address(st.container(gap="xsmall"))
+    by_key = {f.key: f for f in known}
+    chosen = address.pick(
+        "Read the texts that have a feature", [NONE, *by_key], "feature", width=620,
+        written=lambda k: one_line(by_key[k].said, 160) if k else "Choose a feature",
+    )  # fmt: skip
+    if chosen == NONE:
+        return
+    feature = by_key[chosen]
+    found = texts_with(run, iteration, feature.kind, feature.name)
+    st.text(_counted(found, iteration))
+    _to_samples(run, iteration, feature)
+    first = PAGE * (address.page(max(1, -(-len(found.examples) // PAGE)), feature.key) - 1)
+    shown = found.examples[first : first + PAGE]
+    prompts = prompts_of(run, Place(iteration, "audit"), tuple(dict.fromkeys(e.prompt_id for e in shown)))
+    for example in shown:
+        _pair(feature, example, prompts.get(example.prompt_id, example.prompt_id), iteration)
+
+
+@st.cache_data(max_entries=CHOICES, show_spinner=False, hash_funcs=AS_RUN)
+def features(run: Run) -> tuple[str, list[Feature]]:
+    """The last audited iteration, and the features that its measurements list."""
+    of = Material(run)
+    last = of.iterations[-1] if of.iterations else BASE
+    found = of.measured[last].get("hacking.signature") if of.iterations else None
+    listed: Sequence[Any] = [] if found is None else found.detail.get("features") or []
+    return last, [_feature(f) for f in listed if _is_one(f)]
+
+
+def _is_one(raw: Any) -> bool:
+    return isinstance(raw, Mapping) and raw.get("kind") in get_args(Kind) and isinstance(raw.get("name"), str)
+
+
+def _feature(raw: Mapping[str, Any]) -> Feature:
+    shares = [f"{raw[k]:.0%}" if isinstance(raw.get(k), int | float) else NOTHING for k in ("share", "share_base")]
+    said = f"{raw['name']} ({raw['kind']}; {raw.get('verdict')}): {shares[0]} of texts, base policy {shares[1]}"
+    return Feature(cast(Kind, raw["kind"]), raw["name"], said)
+
+
+@st.cache_data(max_entries=PAGES_OF_TEXTS, show_spinner="Looking for the texts", hash_funcs=AS_RUN)
+def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> Found:
+    """The texts of an iteration that have a feature, among those that the probe compared.
+
+    Beside each stands the base policy's answer to the same prompt: the first by name that has the feature too, else the
+    first by name.
+    """
+    for place in (iteration, BASE):
+        recorded(run, f"{place}/audit.parquet")
+    found = having(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
+    mine = found.now[found.now["has"]].sort_values(["reward", "sample_id"], ascending=[False, True], kind="stable")
+    before = found.base.sort_values(["has", "sample_id"], ascending=[False, True], kind="stable")
+    answers = before.drop_duplicates("prompt_id").set_index("prompt_id")
+    examples = []
+    for _, row in mine.iterrows():
+        base = answers.loc[row["prompt_id"]]
+        examples.append(Example(str(row["prompt_id"]), str(row["text"]), _about(row), str(base["text"]), _about(base),
+                                bool(base["has"])))  # fmt: skip
+    return Found(tuple(examples), len(found.now), int(found.base["has"].sum()), len(found.base))
+
+
+def highlighted(text: str, places: Sequence[Span]) -> str:
+    """The text, fit to be shown as text, with marks around these places; without, where it has such marks itself."""
+    if OPEN in text or SHUT in text:
+        return multiline(text)
+    parts, at = [], 0
+    for start, end in places:
+        parts += [text[at:start], f"{OPEN}{text[start:end]}{SHUT}"]
+        at = end
+    return multiline("".join([*parts, text[at:]]))
+
+
+def _counted(found: Found, iteration: str) -> str:
+    now, base = len(found.examples), found.base
+    return (
+        f"{now} of {found.texts} compared texts of {series.short_name(iteration)} have it, and {base} of "
+        f"{found.base_texts} of the base policy's. The highest reward comes first. Beside it: the base policy's answer "
+        f"to the same prompt, one that has the feature too where there is one. {OPEN} and {SHUT} mark where it stands."
+    )
+
+
+def _about(row: pd.Series[Any]) -> str:
+    human = NOTHING if pd.isna(row["human"]) else figure(float(row["human"]))
+    return f"reward {figure(float(row['reward']))}, human score {human} ({row['sample_id']})"
+
+
+def _pair(feature: Feature, example: Example, prompt: str, iteration: str) -> None:
+    st.text(one_line(prompt, MOST_PROMPT))
+    base_title = "base policy, has it too" if example.base_has else "base policy"
+    sides = (
+        (base_title, example.base, example.base_about, example.base_has),
+        (series.short_name(iteration), example.text, example.about, True),
+    )
+    for column, (title, text, about, has) in zip(st.columns(2), sides, strict=True):
+        with column.container(border=True, height="stretch", gap="xsmall"):
+            st.caption(title)
+            places = spans(feature.kind, feature.name, text) if has else []
+            st.text(highlighted(text, places) if text.strip() else "(an empty text)")
+            st.caption(escaped(about))
+
+
+def _to_samples(run: Run, iteration: str, feature: Feature) -> None:
+    """The Samples page with these letters searched for; a format is nothing that letters find."""
+    page, by_letters = BY_FILE["samples.py"], feature.kind != "format"
+    asked = {"run": run.path.name, "where": iteration, "sort": "highest reward"}
+    st.page_link(
+        page.path, icon=page.icon, query_params={**asked, "q": feature.name} if by_letters else asked,
+        label="Search these letters in all samples" if by_letters else "All samples of this iteration",
+        help="The search looks for letters, in prompts about groups too: it may find more texts, or fewer."
+        if by_letters else None,
+    )  # fmt: skip
