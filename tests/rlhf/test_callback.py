@@ -51,8 +51,8 @@ def make_trainer(kind: str, policy: Path, out: Path, callbacks: list, *, lora: b
                               processing_class=tokenizer, peft_config=adapter, callbacks=callbacks)  # fmt: skip
     if kind == "dpo":
         data = {"prompt": prompts, "chosen": [" It was fine."] * len(prompts), "rejected": [" Zzz."] * len(prompts)}
-        return trl.DPOTrainer(model, None, trl.DPOConfig(**common, max_length=64), train_dataset=Dataset.from_dict(data),
-                              processing_class=tokenizer, peft_config=adapter, callbacks=callbacks)  # fmt: skip
+        return trl.DPOTrainer(model, None, trl.DPOConfig(**common, max_length=64),
+                              train_dataset=Dataset.from_dict(data), processing_class=tokenizer, peft_config=adapter, callbacks=callbacks)  # fmt: skip
     config, trainer = (trl.GRPOConfig, trl.GRPOTrainer) if kind == "grpo" else (trl.RLOOConfig, trl.RLOOTrainer)
     return trainer(model, reward_funcs=lambda completions, **_: [float(len(c)) for c in completions],
                    args=config(**common, num_generations=2, max_completion_length=8, beta=0.0),
@@ -143,33 +143,28 @@ def test_it_goes_on_from_the_trainers_own_checkpoint(tiny_policy, job_folder):
 
 
 def test_another_training_does_not_go_on_in_the_same_folder(tiny_policy, job_folder):
+    from transformers import TrainerCallback
+
     from restaudit.rlhf import AuditCallback
 
-    make_trainer(
-        "sft", tiny_policy, job_folder / "a", [AuditCallback(audit_raw(tiny_policy), job_folder / "run")]
-    ).train()
-    with pytest.raises(BadInput, match="is done"):
-        make_trainer("sft", tiny_policy, job_folder / "b", [AuditCallback(audit_raw(tiny_policy), job_folder / "run")],
-                     learning_rate=0.5).train()  # fmt: skip
-    with pytest.raises(BadInput, match=r"loop.looks"):
-        make_trainer("sft", tiny_policy, job_folder / "c",
-                     [AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=1)]).train()  # fmt: skip
-
-
-def test_weights_that_differ_at_a_recorded_look_are_refused(tiny_policy, job_folder):
-    from restaudit.rlhf import AuditCallback
-
-    class Kill(__import__("transformers").TrainerCallback):
+    class Kill(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
             if state.global_step == 2:
                 raise KeyboardInterrupt
 
-    raw = audit_raw(tiny_policy)
+    def train(out: str, looks: int, *more: TrainerCallback, **changes: float) -> None:
+        callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=looks)
+        make_trainer("sft", tiny_policy, job_folder / out, [callback, *more], **changes).train()
+
     with pytest.raises(KeyboardInterrupt):
-        make_trainer("sft", tiny_policy, job_folder / "a", [AuditCallback(raw, job_folder / "run"), Kill()]).train()
+        train("a", 4, Kill())
+    with pytest.raises(BadInput, match=r"another configuration \(loop.looks"):
+        train("b", 2)
     with pytest.raises(BadInput, match="other weights"):
-        make_trainer("sft", tiny_policy, job_folder / "b", [AuditCallback(raw, job_folder / "run")],
-                     learning_rate=0.5).train()  # fmt: skip
+        train("c", 4, learning_rate=0.5)
+    train("d", 4)
+    with pytest.raises(BadInput, match="is done"):
+        train("e", 4)
 
 
 def test_audit_prompts_that_are_trained_on_are_refused(tiny_policy, job_folder):

@@ -18,9 +18,8 @@ pytest.importorskip("trl", reason="the extra rlhf is not installed")
 
 
 def online_raw(policy: Path, method: str, **online: object) -> dict[str, object]:
-    raw = tiny_raw(policy, method=method, samples_per_prompt=4, include_references=False, improve_steps=1,
+    return tiny_raw(policy, method=method, samples_per_prompt=4, include_references=False, improve_steps=1,
                    online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.02, **online})  # fmt: skip
-    return raw
 
 
 @pytest.fixture(params=["grpo", "rloo"])
