@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.document.model import Table
 from reports.run_report.scores import LEARNED
-from reports.viewer import blocks, frame, guide, learned, reading
+from reports.viewer import afterwards, blocks, frame, guide, learned, reading
 from reports.viewer.links import to_samples
 
 with frame.guarded():
@@ -17,3 +17,5 @@ with frame.guarded():
         if isinstance(block, Table) and block.caption.startswith(LEARNED):
             learned.show(run)
     to_samples(run)
+    if run.iterations():
+        afterwards.show(run)

@@ -191,6 +191,14 @@ def sealed(run: Run, name: str) -> bool:
     return any(tasks_name(i) == name and f"{i}/wait" in run.done and f"{i}/audit" in run.done for i in looks)
 
 
+def still_rating(name: str, rows: Sequence[Entry], notes: Sequence[Entry]) -> list[str]:
+    """Who began a set here and has not handed it in: its scores would unblind them."""
+    here = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "read"}
+    here |= {r["rater_id"] for r in rows if r.get("tasks") == name and r.get("source") == direct.SOURCE}
+    done = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "handed_in"}
+    return sorted(here - done)
+
+
 def keys(sheet: Sheet) -> list[str | None]:
     """The key that gives each score: its own digit, 0 for a ten, else its place; none on a scale of more than 9."""
     labels = list(sheet.labels)

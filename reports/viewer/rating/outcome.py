@@ -9,12 +9,18 @@ import pandas as pd
 import streamlit as st
 
 from reports import series
+from reports.document.model import Chart, Line, Point, Table
+from reports.viewer.charts import document_chart
+from reports.viewer.escaping import escaped
 from reports.viewer.rating import desk, results
 from reports.viewer.rating.desk import Standing
 from restaudit.rating import TaskSet, load_tasks
 from restaudit.rating.files import human
 from restaudit.rating.store import torn_note
 from restaudit.record import Run
+from restaudit.shown import plain
+
+MOST_SAID = 2000
 
 
 def so_far(run: Run, tasks: TaskSet, rows: Sequence[Any], at: Standing) -> None:
@@ -29,15 +35,16 @@ def so_far(run: Run, tasks: TaskSet, rows: Sequence[Any], at: Standing) -> None:
         st.text("A decision of this run has used this set. What you add is kept, but is no part of that decision.")
 
 
-def show(run: Run, name: str, *, rater: str | None = None) -> None:
+def show(run: Run, name: str, *, rater: str | None = None, title: str = "What people said") -> None:
     """People's score of each iteration of the set with its 95% interval."""
     tasks = load_tasks(run.path, name)
-    st.subheader("What people said")
+    st.subheader(escaped(title))
     st.badge("PEOPLE", icon=":material/groups:", color="green", help="Ratings that people gave to these texts.")
     st.text(f"Human score: PEOPLE. {tasks.dimension}, on a scale from {tasks.scale[0]} to {tasks.scale[1]}.")
     table = _scores((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
     for _, row in table.iterrows():
         st.text(sentence(row))
+    _picture(table, tasks)
     shown = table.assign(iteration=[series.short_name(i) for i in table["iteration"]])
     if not shown["why"].any():
         shown = shown.drop(columns="why")
@@ -47,7 +54,7 @@ def show(run: Run, name: str, *, rater: str | None = None) -> None:
     st.dataframe(
         shown,
         hide_index=True,
-        key="rating_results",
+        key=f"rating_results_{name}",
         alt="People's score of each iteration of this set, with 95% intervals",
         placeholder="—",
         column_config={
@@ -75,6 +82,23 @@ def show(run: Run, name: str, *, rater: str | None = None) -> None:
         st.text("You handed this set in. Your ratings are in the run, and the set is closed for you.")
     if not desk.sealed(run, name):
         st.text("No decision of this run has used these ratings.")
+
+
+def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
+    """The scores as a chart, where there are two or more; people have the colour that the human score always has."""
+    known = table[table["human"].notna()]
+    if len(known) < 2:
+        return
+    points = tuple(
+        Point(x, row["human"], *((row["low"], row["high"]) if pd.notna(row["low"]) else ()))
+        for x, (_, row) in enumerate(known.iterrows())
+    )
+    names = tuple(series.short_name(i) for i in known["iteration"])
+    unit = f"{tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}, rated by people"
+    lines = (Line(series.REWARD, ()), Line("Human score: PEOPLE", points))
+    chart = Chart("", unit, names, lines, Table("", (), ()), said="")
+    said = plain(" ".join(sentence(row) for _, row in known.iterrows()), MOST_SAID)
+    st.altair_chart(document_chart(chart, 220), key=f"rating_picture_{tasks.name}", alt=said)
 
 
 def sentence(row: pd.Series[Any]) -> str:

@@ -1,0 +1,51 @@
+"""What people said when they rated texts of a run afterwards: beside the sealed figures, and never among them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from reports.viewer.links import to
+from reports.viewer.rating import desk, outcome
+from restaudit.errors import BadInput
+from restaudit.rating import TaskSet, direct, progress, task_sets
+from restaudit.record import Run
+
+
+def show(run: Run) -> None:
+    """Every set of rating tasks of this run: its scores, or why they are not shown yet."""
+    st.header("Rated by people after the run")
+    st.text("Ratings from the desk (page Rate) lie beside the record and not in it: nothing above this line has used "
+            "them, and they may have been given by people who saw the figures above.")  # fmt: skip
+    try:
+        _sets(run)
+    except BadInput as error:
+        # A damaged desk says nothing about the sealed figures, which stay.
+        st.warning("The rest of this page does not need them.", title="The ratings cannot be read")
+        st.code(str(error), language=None, wrap_lines=True)
+    to("rate.py", run, "Rate texts of this run")
+
+
+def _sets(run: Run) -> None:
+    every = task_sets(run.path)
+    sets = [t for t in every if not desk.sealed(run, t.name)]
+    if len(sets) < len(every):
+        st.text("Sets that a decision used are left out here: their scores are the human score above.")
+    if not sets:
+        st.text("No set of texts was rated beside the record.")
+        return
+    rows, notes = desk.rows_of(run.path), direct.read_notes(run.path)
+    for tasks in sets:
+        with st.container(border=True):
+            at, busy = progress(run.path, tasks.name), desk.still_rating(tasks.name, rows, notes)
+            if not at.rated:
+                st.text(f"{tasks.name}: {at.items} texts, none rated yet.")
+            elif busy and not at.complete:
+                _not_yet(tasks, at.rated, at.wanted, len(busy))
+            else:
+                outcome.show(run, tasks.name, title=f"What people said: {tasks.name}")
+
+
+def _not_yet(tasks: TaskSet, rated: int, wanted: int, busy: int) -> None:
+    who = "a rater is" if busy == 1 else f"{busy} raters are"
+    st.text(f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of this set; its "
+            "scores are shown when they hand in, so that nobody rates unblinded.")  # fmt: skip
