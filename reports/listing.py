@@ -25,7 +25,8 @@ def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.Da
             "progress": 100 * s.steps_done / s.steps_planned if s.steps_planned else float("nan"),
             "decisions": decision_strip(s, sign),
             "started": (s.started or "")[:16].replace("T", " "),
-            "problem": s.problem or "",
+            # The folder stands in the row already; what is wrong comes first in a narrow column.
+            "problem": (s.problem or "").removeprefix(f"{s.path}/").removeprefix(f"{s.path}: "),
         }
         for s in summaries
     ]

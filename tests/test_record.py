@@ -48,8 +48,17 @@ def test_a_folder_without_a_plan_is_not_a_run(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_and_both_versions_are_named(recorded_run: Path) -> None:
     plan = json.loads((recorded_run / "plan.json").read_text(encoding="utf-8"))
     record.write_json({**plan, "schema": 99}, recorded_run / "plan.json")
-    with pytest.raises(BadInput, match=r"schema 99; this version of restaudit reads 1"):
+    with pytest.raises(BadInput, match=r"newer version: schema 99; this version of restaudit reads 1; update"):
         Run(recorded_run)
+
+
+@pytest.mark.parametrize("plan", ["[" * 100_000, "[]", "{}", "3", '{"schema": "1"}', "\xff", ""])
+def test_a_plan_that_is_none_is_listed_with_what_is_wrong(recorded_run: Path, plan: str) -> None:
+    (recorded_run / "plan.json").write_text(plan, encoding="latin-1")
+    (found,) = list_runs(recorded_run.parent)
+    assert found.state == "broken"
+    assert found.problem is not None
+    assert "plan.json" in found.problem
 
 
 def test_a_missing_column_is_named(recorded_run: Path) -> None:

@@ -59,6 +59,26 @@ def test_the_list_shows_every_run_with_words_for_state_and_decisions(
     assert "changed after it was written" in table.loc["broken", "problem"]
 
 
+def test_a_run_of_a_newer_version_says_so_and_leaves_the_list_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "mine")
+    plan = make_run(tmp_path / "later") / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "schema": 2, "steps": {"of": "another shape"}}))
+    at = _app(tmp_path, monkeypatch)
+    assert not at.exception
+    table = at.dataframe[0].value.set_index("folder")
+    assert table.loc["mine", "state"] == "✓ done"
+    assert table.loc["later", "state"] == "⚠ broken"
+    assert "made by a newer version: schema 2; this version of restaudit reads 1" in table.loc["later", "problem"]
+    assert any(t.value.startswith("later: plan.json: made by a newer version") for t in at.text)
+    for page in PAGES:
+        if page.of_run:
+            at = _run_page(tmp_path, monkeypatch, "later", page.file)
+            assert not at.exception, page.file
+            assert any("made by a newer version: schema 2" in c.value for c in at.code), page.file
+
+
 @pytest.mark.parametrize("state", get_args(State))
 def test_every_run_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> None:
     make_run(tmp_path / state, state)

@@ -11,8 +11,10 @@ from reports.viewer import comparing, reading, words
 from reports.viewer.frame import LIVE, ROOT
 from reports.viewer.pages import BY_FILE
 from restaudit.record import Summary
+from restaudit.shown import plain
 
 FIND, STATES, TABLE, OPEN = "find", "states", "runs", "open_run"
+MOST_PROBLEM = 600
 
 
 def _signed(verdict: str) -> str:
@@ -73,6 +75,9 @@ def _list(found: Sequence[Summary]) -> None:
         },
         placeholder="",
     )
+    for folder, said in zip(table["folder"], table.get("problem", []), strict=False):
+        if said:
+            st.text(plain(f"{folder}: {said}", MOST_PROBLEM))
     _compare([str(table["folder"].iloc[k]) for k in event.selection.rows if k < len(table)])
 
 
