@@ -119,7 +119,10 @@ class Run:
         self.plan: dict[str, Any] = _json(self.path / "plan.json")
         schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
         if schema != SCHEMA:
-            raise BadInput(f"{self.path}/plan.json: schema {schema!r}; this version of restaudit reads {SCHEMA}")
+            newer = isinstance(schema, int) and schema > SCHEMA
+            who, then = ("made by a newer version: ", "; update restaudit to read it") if newer else ("", "")
+            raise BadInput(f"{self.path}/plan.json: {who}schema {schema!r}; this version of restaudit reads "
+                           f"{SCHEMA}{then}")  # fmt: skip
         self.events = ledger.read(self.path)
 
     @property
@@ -343,5 +346,5 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: missing from the run folder") from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise BadInput(f"{path}: not valid JSON ({e})") from None
