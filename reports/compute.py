@@ -14,6 +14,7 @@ METHOD = (
     "an upper bound."
 )
 FORWARD, TRAIN = 2, 6
+SAYS_SIZE = ("scale", "trainer")
 SAMPLED = ("/samples.parquet", "/audit.parquet", "/d_eval.parquet")
 
 
@@ -31,7 +32,7 @@ class Step:
 
 def parameters(records: Records) -> int | None:
     """Number of the policy's parameters; None in runs that did not record it."""
-    found = next((e.content.get("parameters") for e in records.run.events if e.step == "scale"), None)
+    found = next((e.content.get("parameters") for e in records.run.events if e.step in SAYS_SIZE), None)
     return None if found is None else int(found)
 
 
@@ -42,11 +43,13 @@ def steps(records: Records) -> list[Step]:
 
 
 def _step(records: Records, name: str, outputs: tuple[str, ...], seconds: float, size: int | None) -> Step:
-    asked = [o for o in outputs if o.startswith("g") and o.endswith(SAMPLED)]
+    asked = [o for o in outputs if o.startswith(("g", "step-")) and o.endswith(SAMPLED)]
+    if name.startswith("step-"):  # drawn while training
+        asked += [o for o in outputs if o.endswith("/grow.parquet")]
     sampled = sum(_tokens(records, o, "n_tokens") for o in asked)
     trained = sum(_tokens(records, o, "tokens") for o in outputs if o.endswith("/train.parquet"))
     flop = None if size is None else float(size * (FORWARD * sampled + TRAIN * trained))
-    kind = name.rsplit("/", 1)[-1] if name.startswith("g") else "preparation"
+    kind = name.rsplit("/", 1)[-1] if name.startswith(("g", "step-")) else "preparation"
     return Step(name, kind, float(seconds), sampled, trained, flop)
 
 

@@ -12,12 +12,12 @@ import pandas as pd
 import rfc8785
 
 from reports.records import Records
-from restaudit.config import LoopConfig
+from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.ledger import FILE as LEDGER
 from restaudit.ledger import Event
-from restaudit.record import BASE
-from restaudit.select import kept_set, thresholds
+from restaudit.record import BASE, ITERATION
+from restaudit.select import kept_set, preference_pairs, thresholds
 
 BASE_MODEL = "policy.model"
 SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")
@@ -27,9 +27,9 @@ SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")
 class Policy:
     """One policy of the run.
 
-    name      "g00/i00" for the base policy, else the iteration whose Improve step made it
+    name      "g00/i00" for the base policy, else the iteration whose Improve step made it, or "step-50"
     parent    the policy whose weights its training started from; None for the base policy
-    data      the Grow step it was trained on ("g01"), or None
+    data      where the samples it was trained on are recorded ("g01", "step-50"), or None where they are not
     weights   the recorded files that hold its weights, name -> SHA-256; empty for the base policy without a supervised
               start, whose weights are the base model's
     digest    SHA-256 of the canonical JSON {"base": base model's SHA-256, "adapters": weights}
@@ -65,13 +65,15 @@ def policies(records: Records) -> list[Policy]:
     found = [_policy(records, BASE, None, None, _named(records, f"{BASE.split('/')[0]}/bc"))]
     for event in records.run.events:
         name, _, part = event.step.rpartition("/")
-        if part == "improve":
-            found.append(_policy(records, name, str(event.content["start"]), name.split("/")[0], event))
+        if part == "improve" or (part == "train" and ITERATION.fullmatch(name)):
+            data = name.split("/")[0]
+            data_or_none = data if records.has(f"{data}/grow.parquet") else None
+            found.append(_policy(records, name, str(event.content["start"]), data_or_none, event))
     return found
 
 
 def grows(records: Records) -> list[Grow]:
-    """Every finished Grow step."""
+    """Every finished Grow step; for online training, the samples drawn between two looks are one."""
     found = []
     for event in records.run.events:
         name, _, part = event.step.rpartition("/")
@@ -80,6 +82,9 @@ def grows(records: Records) -> list[Grow]:
             references = int(scored.content.get("references", 0)) if scored else 0
             c = event.content
             found.append(Grow(name, str(c["policy"]), int(c["samples"]), int(c["tokens"]), references))
+        elif part == "train" and records.has(f"{name}/grow.parquet"):
+            c = event.content
+            found.append(Grow(name, str(c["start"]), int(c["samples"]), int(c["tokens"]), 0))
     return found
 
 
@@ -94,6 +99,8 @@ def synthetic_share(records: Records, policy: Policy) -> float | None:
     if policy.data is None:
         return None
     rows = records.table(f"{policy.data}/grow.parquet", ("sample_id", "origin"))
+    if not records.has(f"{policy.name}/kept.parquet"):
+        return float((rows["origin"] == "policy").mean()) if len(rows) else None
     kept = records.table(f"{policy.name}/kept.parquet", ("sample_id",))
     used = rows[rows["sample_id"].isin(set(kept["sample_id"]))]
     return float((used["origin"] == "policy").mean()) if len(used) else None
@@ -109,6 +116,8 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
     assert policy.data is not None
     config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
     rows = records.table(f"{policy.data}/grow.parquet", SAMPLE)
+    if config.method in ONLINE:
+        return rows.assign(threshold=np.nan, used=True, why="every sample is trained on, by its advantage in its group")
     kept = set(records.table(f"{policy.name}/kept.parquet", ("sample_id",))["sample_id"])
     step = int(policy.name.split("/i")[1])
     chosen = set(kept_set(config, rows, step)["sample_id"])
@@ -117,6 +126,8 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
             f"{records.run.path}/{policy.name}/kept.parquet: {len(chosen ^ kept)} rows differ from those that the "
             "sealed thresholds choose from the recorded Grow set"
         )
+    if config.method == "dpo":
+        return _preferred(config, rows)
     if config.binary_reward_above is not None:
         rows["reward_01"] = (rows["reward_01"] > config.binary_reward_above).astype(float)
     rows["threshold"] = thresholds(config.thresholds, rows, step)
@@ -128,6 +139,22 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
          "its reward is above the threshold, but better samples of the same prompt took its place"],
         "its reward is not above the threshold",
     )  # fmt: skip
+    return rows
+
+
+def _preferred(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
+    """Training rows of a method that learns from pairs: both samples of a pair are used."""
+    pairs = preference_pairs(config, rows)
+    chosen = dict(zip(pairs["chosen"], pairs["rejected_reward_01"], strict=True))
+    rejected = dict(zip(pairs["rejected"], pairs["chosen_reward_01"], strict=True))
+    names = rows["sample_id"]
+    rows["threshold"] = names.map({**chosen, **rejected}).astype("float64")
+    rows["used"] = names.isin({**chosen, **rejected})
+    rows["why"] = np.select(
+        [names.isin(chosen), names.isin(rejected)],
+        ["it is preferred to a worse sample of its prompt", "a better sample of its prompt is preferred to it"],
+        "it is in no pair",
+    )
     return rows
 
 

@@ -24,6 +24,7 @@ from restaudit.evidence import remember_known
 from restaudit.job import ADAPTER, REWARD, Job, as_facts
 from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, SCALE, TRAIN, read_table, write_json, write_table
 from restaudit.refit import refit
+from restaudit.rlhf.dpo import prefer
 from restaudit.select import kept_set
 from restaudit.steps import Content
 
@@ -44,7 +45,8 @@ def rest(job: Job) -> None:
         grow(job, g, policy)
         score(job, g)
         for i in range(1, loop.improve_steps + 1):
-            policy = improve(job, g, i, start=BASE if loop.start_from == "base" else policy)
+            start = BASE if loop.start_from == "base" else policy
+            policy = prefer(job, g, start=start) if loop.method == "dpo" else improve(job, g, i, start=start)
             audit(job, policy, policy=policy)
         if loop.improve_steps == 0:  # best-of-N: no training, the audit sees the best of N by reward
             audit(job, f"g{g:02d}/i00", policy=policy, best_of=loop.samples_per_prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import platform
@@ -49,6 +50,7 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
     """Seal a new run at `run` and do all of it; a `signer` signs the plan first, then the ledger's heads."""
     if (run / "plan.json").exists():
         raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
+    check_extras(config)
     prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
         artifacts = artifacts_of(config)
@@ -69,6 +71,7 @@ def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
     config = Config.model_validate(record.plan["config"])
     if config.loop.method == "outside":
         raise BadInput(f"{run}: {AGAIN[config.policy.model.partition(':')[0]]}")
+    check_extras(config)
     prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
         artifacts = artifacts_of(config)
@@ -103,6 +106,12 @@ def check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:
                 f"{name} ({was['spec']}) is not the one the plan was sealed with: expected {was['sha256']}, "
                 f"got {artifacts[name].sha256}"
             )
+
+
+def check_extras(config: Config) -> None:
+    """Raise BadInput where the method needs a library that is not installed."""
+    if config.loop.method in (*ONLINE, "dpo") and importlib.util.find_spec("trl") is None:
+        raise BadInput(f"loop.method {config.loop.method} needs TRL: pip install 'restaudit[rlhf]'")
 
 
 def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact]) -> None:

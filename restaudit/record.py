@@ -33,6 +33,8 @@ SAMPLES = ("sample_id", "prompt_id", "token_ids", "n_tokens", "finished", "logpr
 SCORED = ("sample_id", "prompt_id", "group", "family", "text", "n_tokens", "finished", "logprob",
           "reward", "reward_01", "reward_spread")  # fmt: skip
 GROW = (*SCORED, "origin", "human")
+# Preferences between two samples of one prompt, rewards on the 0..1 scale.
+PAIRS = ("prompt_id", "chosen", "rejected", "chosen_reward_01", "rejected_reward_01")
 KEPT = ("sample_id", "prompt_id", "reward_01", "threshold")
 AUDIT = (*SCORED, "human", "kl", "kl_tokens")
 D_EVAL = SCORED

@@ -16,6 +16,7 @@ from restaudit.config import (
     TopThresholds,
 )
 from restaudit.errors import BadInput
+from restaudit.record import KEPT, PAIRS
 
 
 def thresholds(config: ThresholdConfig, grow: pd.DataFrame, improve: int) -> pd.Series[Any]:
@@ -45,12 +46,35 @@ def thresholds(config: ThresholdConfig, grow: pd.DataFrame, improve: int) -> pd.
     return value * top + (1 - value) * mean
 
 
+def preference_pairs(config: LoopConfig, grow: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of a prompt's samples, the better one chosen (columns: record.PAIRS), by prompt as the Grow set has them.
+
+    The best `dpo.pairs` samples against the worst as many, best against worst first; a sample is in one pair only, and
+    two of equal reward are no pair. References of the data are left out: the policy did not write them.
+    """
+    if not np.isfinite(grow["reward_01"]).all():
+        raise BadInput("the scored Grow set has rewards that are not numbers; nothing can be selected from it")
+    found = []
+    for prompt, rows in grow[grow["origin"] == "policy"].groupby("prompt_id", sort=False):
+        order = rows.sort_values(["reward_01", "sample_id"], ascending=[False, True], kind="stable")
+        names, rewards = order["sample_id"].to_list(), order["reward_01"].to_list()
+        for k in range(min(config.dpo.pairs, len(names) // 2)):
+            if rewards[k] > rewards[-1 - k]:
+                found.append((prompt, names[k], names[-1 - k], rewards[k], rewards[-1 - k]))
+    return pd.DataFrame(found, columns=list(PAIRS))
+
+
 def kept_set(config: LoopConfig, grow: pd.DataFrame, improve: int) -> pd.DataFrame:
     """The rows an Improve step trains on (columns: record.KEPT), in the order of the Grow set.
 
     Rows of D (origin "reference") are filtered by τ like any other row. With `binary_reward_above`, rewards become 0 or
-    1 first. With `keep_per_prompt`, the best that many samples of a prompt stay.
+    1 first. With `keep_per_prompt`, the best that many samples of a prompt stay. Of a method that learns from
+    preferences these are the chosen samples, and the threshold is the reward of the one each is preferred to.
     """
+    if config.method == "dpo":
+        chosen = preference_pairs(config, grow)
+        names = {"chosen": "sample_id", "chosen_reward_01": "reward_01", "rejected_reward_01": "threshold"}
+        return chosen.rename(columns=names)[list(KEPT)]
     rows = grow.copy()
     if config.binary_reward_above is not None:
         rows["reward_01"] = (rows["reward_01"] > config.binary_reward_above).astype(float)
@@ -62,7 +86,7 @@ def kept_set(config: LoopConfig, grow: pd.DataFrame, improve: int) -> pd.DataFra
         rows = rows[_rank_in_prompt(rows) <= config.thresholds.keep]
     if config.keep_per_prompt is not None:
         rows = rows[_rank_in_prompt(rows) <= config.keep_per_prompt]
-    return rows[["sample_id", "prompt_id", "reward_01", "threshold"]].reset_index(drop=True)
+    return rows[list(KEPT)].reset_index(drop=True)
 
 
 def _rank_in_prompt(rows: pd.DataFrame) -> pd.Series[Any]:

@@ -166,6 +166,6 @@ def _shares(run: Run) -> dict[str, float]:
     """Seconds by kind of step (the last part of a step's name), plan and models together as `preparation`."""
     out: dict[str, float] = {}
     for step, seconds in run.seconds().items():
-        kind = step.rsplit("/", 1)[-1] if step[0] == "g" else "preparation"
+        kind = step.rsplit("/", 1)[-1] if step.startswith(("g", "step-")) else "preparation"
         out[kind] = out.get(kind, 0.0) + seconds
     return out

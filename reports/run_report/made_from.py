@@ -91,11 +91,14 @@ def data(of: Material) -> Section:
     shares = []
     for policy in lineage.policies(of.records)[1:]:
         share = lineage.synthetic_share(of.records, policy)
-        grow = grows[policy.data or ""]
-        shares.append(Row(
-            (series.short_name(policy.name), f"{grow.samples:,}", f"{grow.references:,}", f"{policy.facts['kept']:,}",
-             NOTHING if share is None else f"{share:.0%}"),
-            (*of.cite(f"{policy.name}/kept.parquet"), *of.cite(f"{policy.data}/grow.parquet"))))  # fmt: skip
+        if policy.data is None:
+            continue
+        grow = grows[policy.data]
+        trained = policy.facts.get("kept", grow.samples)
+        cells = (series.short_name(policy.name), f"{grow.samples:,}", f"{grow.references:,}", f"{trained:,}",
+                 NOTHING if share is None else f"{share:.0%}")  # fmt: skip
+        cited = (*of.cite(f"{policy.name}/kept.parquet"), *of.cite(f"{policy.data}/grow.parquet"))
+        shares.append(Row(cells, cited))
     return Section("data", "Data: sources, splits, overlap, synthetic share", (
         Table("Models and files, by the configuration's key", ("key", "where from", "SHA-256", "licence"), artifacts,
               prose=(1, 2, 3)),
@@ -139,10 +142,12 @@ def lineage_section(of: Material) -> Section:
     )  # fmt: skip
     reasons = []
     for p in policies[1:]:
+        if p.data is None:
+            continue
         rows = lineage.training_rows(of.records, p)
         for why, n in rows["why"].value_counts().sort_index().items():
             reasons.append(Row((series.short_name(p.name), str(why), f"{n:,}", f"{n / len(rows):.1%}"),
-                               (of.records.source(f"{p.name}/kept.parquet"),)))  # fmt: skip
+                               (*of.cite(f"{p.name}/kept.parquet"), *of.cite(f"{p.data}/grow.parquet"))))  # fmt: skip
     grows = tuple(
         Row((g.name, series.short_name(g.policy), f"{g.samples:,}", f"{g.tokens:,}", f"{g.references:,}"),
             (of.records.source(LEDGER, lineage.place(of.records, f"{g.name}/grow")),))
@@ -167,6 +172,10 @@ def _weights(of: Material, policy: lineage.Policy) -> tuple[Any, ...]:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
+    if "step" in facts:
+        seen = f", {facts['samples']:,} samples since the look before" if "samples" in facts else ""
+        rate = f", learning rate {facts['learning_rate']:g}" if "learning_rate" in facts else ""
+        return f"after optimiser step {facts['step']:,}{seen}{rate}"
     if "kept" not in facts:
         return "the base model" if not facts else f"supervised start on {facts.get('rows', 0):,} references"
     threshold = facts.get("lowest_threshold")

@@ -167,6 +167,12 @@ class LoopConfig(Section):
         return raw
 
     @model_validator(mode="after")
+    def _one_improve(self) -> LoopConfig:
+        if self.method == "dpo" and self.improve_steps != 1:
+            raise ValueError("method dpo has one Improve step a Grow step: improve_steps must be 1")
+        return self
+
+    @model_validator(mode="after")
     def _rising_looks(self) -> LoopConfig:
         rising = list(self.looks) == sorted(set(self.looks)) and all(n >= 1 for n in self.looks)
         if self.looks and not (rising and self.method in BY_STEPS):

@@ -52,7 +52,8 @@ def make_trainer(kind: str, policy: Path, out: Path, callbacks: list, *, lora: b
     if kind == "dpo":
         data = {"prompt": prompts, "chosen": [" It was fine."] * len(prompts), "rejected": [" Zzz."] * len(prompts)}
         return trl.DPOTrainer(model, None, trl.DPOConfig(**common, max_length=64),
-                              train_dataset=Dataset.from_dict(data), processing_class=tokenizer, peft_config=adapter, callbacks=callbacks)  # fmt: skip
+                              train_dataset=Dataset.from_dict(data), processing_class=tokenizer,
+                              peft_config=adapter, callbacks=callbacks)  # fmt: skip
     config, trainer = (trl.GRPOConfig, trl.GRPOTrainer) if kind == "grpo" else (trl.RLOOConfig, trl.RLOOTrainer)
     return trainer(model, reward_funcs=lambda completions, **_: [float(len(c)) for c in completions],
                    args=config(**common, num_generations=2, max_completion_length=8, beta=0.0),
