@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # Before anything imports transformers or torch: they read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +18,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.recorded import SENTENCES, build_run
+
+
+def _later(kind: str, text: str) -> bool:
+    del sys.modules["rfc3987_syntax"]
+    from rfc3987_syntax import is_valid_syntax
+
+    sys.modules["jsonschema._format"].__dict__["_rfc3987_is_valid_syntax"] = is_valid_syntax
+    return bool(is_valid_syntax(kind, text))
+
+
+# jsonschema, which Altair imports, compiles 38 grammars of this package at its import: 5 s in every process. Here they
+# are compiled when the first IRI is checked.
+sys.modules["rfc3987_syntax"] = ModuleType("rfc3987_syntax")
+sys.modules["rfc3987_syntax"].is_valid_syntax = _later  # type: ignore[attr-defined]
 
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)

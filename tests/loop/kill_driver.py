@@ -65,9 +65,9 @@ def main() -> None:
         if not child:
             try:
                 go(raw, run, *at.split(":"))
-            except BaseException:
+            finally:  # it came past the moment it was to die at, or failed before
                 traceback.print_exc()
-            os._exit(1)  # it came past the moment it was to die at
+                os._exit(1)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code != -signal.SIGKILL:
             raise SystemExit(f"{at}: exit {code}, not killed")

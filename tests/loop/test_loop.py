@@ -8,17 +8,21 @@ import pytest
 
 from restaudit import plan
 from restaudit.configure import parse
+from restaudit.console import Reporter
 from restaudit.errors import BadInput, Exit, Halted
 from restaudit.plan import planned_steps, resume, start
 from restaudit.record import SAMPLES, Run, read_table
 from restaudit.verify import verify
-from tests.loop.conftest import tiny_raw
+from tests.loop.conftest import make_job_folder, tiny_raw
 
 
-@pytest.fixture
-def finished(tiny_config, job_folder, silent) -> Run:
-    start(tiny_config, job_folder / "runs" / "a", silent)
-    return Run(job_folder / "runs" / "a")
+@pytest.fixture(scope="module")
+def finished(tiny_policy, tmp_path_factory) -> Run:
+    """A finished run; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = make_job_folder(tmp_path_factory.mktemp("finished"), patch)
+        start(parse(tiny_raw(tiny_policy)), folder / "runs" / "a", Reporter(quiet=True))
+    return Run(folder / "runs" / "a")
 
 
 def content(run: Run, step: str):
@@ -170,8 +174,6 @@ def test_full_fine_tuning_runs_the_same_loop(tiny_policy, job_folder, silent):
 
 
 def test_thresholds_nobody_reaches_leave_the_policy_as_it_was_and_say_so(tiny_policy, job_folder, capsys):
-    from restaudit.console import Reporter
-
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1, thresholds={"kind": "fixed", "values": [1.0]})
     start(parse(raw), job_folder / "run", Reporter(quiet=True))
     run = Run(job_folder / "run")
