@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +97,22 @@ def build_run(
     run: Path, *, finished: bool = True, halted: bool = False, name: str = "small", policy: GatePolicy = POLICY
 ) -> Path:
     """Record a small run with the real functions: plan, base audit, one Grow, two audited Improve steps, end."""
+    if policy is not POLICY:
+        return _build(run, finished=finished, halted=halted, name=name, policy=policy)
+    run.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_built(finished, halted, name), run)
+    return run
+
+
+@cache
+def _built(finished: bool, halted: bool, name: str) -> Path:
+    """A run to copy: tests ask for the same one many times."""
+    place = Path(tempfile.mkdtemp(prefix="built-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return _build(place / "run", finished=finished, halted=halted, name=name, policy=POLICY)
+
+
+def _build(run: Path, *, finished: bool, halted: bool, name: str, policy: GatePolicy) -> Path:
     run.mkdir(parents=True)
     steps = ["plan", f"{record.BASE}/audit", "g01/grow"]
     steps += [f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")] + ["end"]

@@ -5,11 +5,15 @@ As a script: `python tests/reports/make_run.py FOLDER [STATE]` writes one run.
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -135,6 +139,20 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
     nulls      no human score is configured: everything that needs one is null with the reason
     """
     run = Path(folder)
+    (run / "data").mkdir(parents=True)  # refuses a folder that has a run already
+    shutil.copytree(_made(state, name), run, dirs_exist_ok=True)
+    return run
+
+
+@cache
+def _made(state: State, name: str) -> Path:
+    """A run to copy: its bytes depend on the state and the name alone, and tests ask for the same ones many times."""
+    place = Path(tempfile.mkdtemp(prefix="made-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return _make(place / "run", state, name)
+
+
+def _make(run: Path, state: State, name: str) -> Path:
     (run / "data").mkdir(parents=True)
     path = HALTED if state in ("halted", "overridden") else HEALTHY
     audited = {"base_only": 1, "half": 0}.get(state, len(path))
