@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from probes.base import Array
 
@@ -29,6 +28,9 @@ def increments(*, alpha: float, looks: int, spending: Spending = "uniform") -> A
     elif spending == "pocock":
         spent = alpha * np.log1p((np.e - 1) * t)
     else:
+        # Here, since whoever reads a decision imports this module and needs none of it.
+        from scipy.special import ndtr, ndtri
+
         spent = 2 * ndtr(-ndtri(1 - alpha / 2) / np.sqrt(t))
     out: Array = np.diff(spent, prepend=0.0)
     return out

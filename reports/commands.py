@@ -18,6 +18,7 @@ from reports.report_commands import compare, report, why
 from restaudit.errors import BadInput, RestauditError
 
 VIEWER = Path(__file__).parent / "viewer" / "app.py"
+SERVER = "reports.viewer.serve"
 REPORT = Path("report")
 CHART = "reward_human"
 
@@ -96,7 +97,7 @@ def viewer_command(port: int) -> list[str]:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
     }
-    return [sys.executable, "-m", "streamlit", "run", str(VIEWER), *(f"--{k}={v}" for k, v in options.items())]
+    return [sys.executable, "-m", SERVER, "run", str(VIEWER), *(f"--{k}={v}" for k, v in options.items())]
 
 
 def ui(

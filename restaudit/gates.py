@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from probes.base import Interval, Measurement
 from probes.looks import increments
-from restaudit.config import GateCondition, GateConfig, GatePolicy
+
+# Readers of a run need decisions, and not the configuration's models, which take half a second to import.
+if TYPE_CHECKING:
+    from restaudit.config import GateCondition, GateConfig, GatePolicy
 
 Verdict = Literal["OK", "WARN", "HALT", "INCONCLUSIVE"]
 SEVERITY: Sequence[Verdict] = ("OK", "INCONCLUSIVE", "WARN", "HALT")

@@ -280,10 +280,10 @@ def main():
         need(not manifest or manifest["head"] == events[-1]["hash"], "manifest.json: made of another record")
         count, partial = check_files(source, events, manifest, finished)
         plan = json.loads(source.read("plan.json"))
+        need(plan["schema"] == 1, f"plan.json: schema {plan['schema']!r}; this reads 1")
         signed = check_signatures(source, events, plan, args.key and args.key.read_bytes(), finished)
         decided = check_decisions(source, events, plan)
-        anchor = json.loads(args.anchor.read_bytes()) if args.anchor else None
-        heads = [e["hash"] for e in events]
+        anchor, heads = json.loads(args.anchor.read_bytes()) if args.anchor else None, [e["hash"] for e in events]
         need(not anchor or heads[anchor["seq"] :][:1] == [anchor["head"]], "ledger.jsonl: lacks the witnessed head")
     except (Failed, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as e:
         what = "" if isinstance(e, Failed) else f"{args.source}: not what restaudit writes: {type(e).__name__}: "

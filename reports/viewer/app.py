@@ -9,8 +9,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from reports.viewer import frame
-from reports.viewer.pages import PAGES
+from reports.viewer import frame, warming
+from reports.viewer.pages import PAGES, PageOf
 
 # A file of ours: Streamlit would fetch a named icon for the browser tab from a font server.
 ICON = Path(__file__).parent / "icon.svg"
@@ -21,17 +21,18 @@ def main(script: str) -> None:
     st.set_page_config(page_title="restaudit", page_icon=str(ICON), layout="wide")
     st.session_state[frame.ROOT] = str(runs_root(script, sys.argv, os.environ))
     groups: dict[str, list[st.Page]] = {}
-    about_a_run: dict[str, bool] = {}
+    of: dict[str, PageOf] = {}
     for page in PAGES:
         made = st.Page(page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help)
         groups.setdefault(page.group, []).append(made)
-        about_a_run[page.title] = page.of_run
+        of[page.title] = page
     chosen = st.navigation(groups, position="sidebar")
-    if about_a_run[chosen.title]:
-        frame.above(chosen.title)
+    if of[chosen.title].of_run:
+        frame.above(chosen.title, of_broken=of[chosen.title].of_broken)
     else:
         st.title(chosen.title)
     chosen.run()
+    warming.drawn.set()
 
 
 def runs_root(script: str, argv: Sequence[str], environ: Mapping[str, str]) -> Path:

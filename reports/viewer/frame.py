@@ -18,14 +18,18 @@ import streamlit as st
 
 from reports import series
 from reports.viewer import reading, words
+from reports.viewer.links import to_folder
 from restaudit.record import Run, Summary
 
 ROOT, CHOSEN, KEY = "runs_root", "chosen_summary", "run"
 LIVE = "5s"
 
 
-def above(title: str) -> None:
-    """Draw the title, the chooser and the run's state; stop the page where there is nothing to show."""
+def above(title: str, *, of_broken: bool = False) -> None:
+    """Draw the title, the chooser and the run's state; stop the page where there is nothing to show.
+
+    With `of_broken` the page goes on for a folder that cannot be read.
+    """
     st.title(title)
     with st.container(horizontal=True, vertical_alignment="center"):
         summary = _choose()
@@ -42,11 +46,20 @@ def above(title: str) -> None:
             "Nothing of it is shown, since nothing in it can be relied on.",
             summary.problem,
         )
+        if of_broken:
+            return
+        to_folder("evidence.py", summary.path.name, "Verify: what is wrong first")
         st.stop()
     if summary.state == "running":
         _follow(str(summary.path))
     with guarded():
         _overrides(Run(summary.path))
+
+
+def summary() -> Summary:
+    """What the list says of the chosen run, or of a folder that cannot be read."""
+    found: Summary = st.session_state[CHOSEN]
+    return found
 
 
 def chosen() -> Run:

@@ -10,8 +10,13 @@ from restaudit.record import Run
 
 def to(file: str, run: Run, label: str | None = None) -> None:
     """A link to another page about the same run."""
+    to_folder(file, run.path.name, label)
+
+
+def to_folder(file: str, name: str, label: str | None = None) -> None:
+    """A link to another page about the run folder of this name."""
     page = BY_FILE[file]
-    st.page_link(page.path, label=label or page.title, icon=page.icon, query_params={"run": run.path.name})
+    st.page_link(page.path, label=label or page.title, icon=page.icon, query_params={"run": name})
 
 
 def to_samples(run: Run) -> None:

@@ -11,13 +11,17 @@ ALL, RUN, WORK = "All runs", "This run", "Work on it"
 
 @dataclass(frozen=True)
 class PageOf:
-    """A page: its file (whose name is its address), title, icon, group, and what it is for in a sentence or two."""
+    """A page: its file (whose name is its address), title, icon, group, and what it is for in a sentence or two.
+
+    `of_broken`: it says something about a folder that cannot be read, too.
+    """
 
     file: str
     title: str
     icon: str
     group: str
     help: str
+    of_broken: bool = False
 
     @property
     def path(self) -> Path:
@@ -56,6 +60,6 @@ PAGES = (
     PageOf("documents.py", "Reports and exports", ":material/description:", WORK,
            "Render and download the report, clause documents and exports; say what only people can say."),
     PageOf("evidence.py", "Verify", ":material/verified:", WORK,
-           "Check every hash, the chain, signatures and decisions of this run, one line at a time."),
+           "Check every hash, the chain, signatures and decisions of this run, one line at a time.", of_broken=True),
 )  # fmt: skip
 BY_FILE = {page.file: page for page in PAGES}

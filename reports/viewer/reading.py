@@ -12,8 +12,6 @@ import streamlit as st
 
 from reports import series
 from reports.document.model import Section
-from reports.run_report.build import SECTIONS
-from reports.run_report.material import Material
 from restaudit.gates import Decision
 from restaudit.record import Run, Summary, list_runs
 
@@ -78,4 +76,8 @@ def samples(run: Run, iteration: str) -> pd.DataFrame:
 @st.cache_data(ttl="60s", max_entries=RUNS, show_spinner="Reading the run", hash_funcs=AS_RUN)
 def section(run: Run, key: str) -> Section:
     """A section of the run's report; read again after a minute, since a calibration or a stress test may be new."""
+    # The sections import statistics; the list of runs should not wait for them.
+    from reports.run_report.build import SECTIONS
+    from reports.run_report.material import Material
+
     return SECTIONS[key](Material(run))

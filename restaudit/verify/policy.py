@@ -15,6 +15,7 @@ from restaudit.config import GatePolicy
 from restaudit.errors import VerificationFailed
 from restaudit.gates import Decision, decide
 from restaudit.override import wrong_content
+from restaudit.record import SCHEMA
 from restaudit.verify.files import read_json
 
 PLAN = "plan.json"
@@ -111,8 +112,11 @@ def _measurement(raw: Mapping[str, Any]) -> Measurement:
 
 
 def sealed_plan(run: Path) -> Mapping[str, Any]:
-    """The plan, where it has what the other checks read."""
+    """The plan, where it has what the other checks read, and is of this version."""
     plan = read_json(run, PLAN)
+    schema = plan.get("schema", SCHEMA) if isinstance(plan, Mapping) else SCHEMA
+    if schema != SCHEMA:
+        raise VerificationFailed(f"{PLAN}: schema {schema!r}; this version of restaudit verifies {SCHEMA}")
     try:
         GatePolicy.model_validate(plan["config"].get("gates", {}))
         readable = all(isinstance(x, str) for x in (*plan["steps"], *plan["looks"]))
@@ -120,6 +124,8 @@ def sealed_plan(run: Path) -> Mapping[str, Any]:
         raise VerificationFailed(f"{PLAN}: not a plan: expected config.gates, steps and looks ({e})") from None
     if not readable:
         raise VerificationFailed(f"{PLAN}: not a plan: expected steps and looks to be lists of names")
+    if "schema" not in plan:
+        raise VerificationFailed(f"{PLAN}: names no schema; this version of restaudit verifies {SCHEMA}")
     return dict(plan)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from reports.rendering import write_report
 from reports.viewer.documents import checking, making
 from reports.viewer.documents.checking import CALLED, STEPS, Line, Outcome, check_bundle, check_run
+from restaudit import ledger
 from restaudit import verify as verifying
 from restaudit.bundle.pack import Wish, pack
 from restaudit.cli import app
@@ -185,13 +188,69 @@ def test_other_states_are_checked_too(tmp_path: Path, monkeypatch: pytest.Monkey
         assert wrong in [c.value for c in at.code]
 
 
-def test_a_broken_run_is_said_to_be_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _newer(run: Path) -> None:
+    """A run of a later version: its plan says so, and its ledger sealed that plan."""
+    plan = json.loads((run / "plan.json").read_text())
+    write_json(plan | {"schema": 2}, run / "plan.json")
+    events = ledger.read(run)
+    (run / ledger.FILE).unlink()
+    for e in events:
+        sealed = {"plan.json": ledger.digest_file(run / "plan.json")} if e.step == "plan" else {}
+        prev = ledger.read(run)[-1].hash if e.seq else ledger.GENESIS
+        ledger.append(run, replace(e, prev=prev, outputs={**e.outputs, **sealed}))
+
+
+def _cut(run: Path, name: str, share: float) -> None:
+    data = (run / name).read_bytes()
+    (run / name).write_bytes(data[: int(share * len(data))])
+
+
+UNREADABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "a changed event": (lambda run: make_run(run.parent / "other", "broken").rename(run), "chain", "changed after"),
+    "no ledger": (lambda run: (run / ledger.FILE).unlink(), "chain", "holds no complete event"),
+    "an empty ledger": (lambda run: _cut(run, ledger.FILE, 0.0), "chain", "holds no complete event"),
+    "no plan": (lambda run: (run / "plan.json").unlink(), "files", "plan.json: missing"),
+    "half a plan": (lambda run: _cut(run, "plan.json", 0.5), "files", "plan.json: changed"),
+    "a newer version": (_newer, "plan", "schema 2; this version of restaudit verifies 1"),
+    "half a table": (lambda run: _cut(run, "g01/i01/decision.json", 0.5), "files", "g01/i01/decision.json: changed"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_folder_that_cannot_be_read_is_checked_and_the_first_wrong_thing_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    damage, step, said = UNREADABLE[case]
+    run = tmp_path / "run"
+    if case != "a changed event":
+        make_run(run)
+    damage(run)
+    at = _click(_page(tmp_path, monkeypatch), "check_run")
+    marks = _marks(at)
+    order = [s.key for s in STEPS if _title(s.key) in marks]
+    assert marks[_title(step)] == "✕"
+    assert all(marks[_title(k)] == "✓" for k in order[: order.index(step)])
+    assert all(marks[_title(k)] == "–" for k in order[order.index(step) + 1 :])
+    assert any(said in c.value for c in at.code), [c.value for c in at.code]
+    assert not at.success
+
+
+def test_another_page_of_a_folder_that_cannot_be_read_leads_to_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run", "broken")
     monkeypatch.setenv("RESTAUDIT_RUNS", str(tmp_path))
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    at.switch_page("reports/viewer/app_pages/evidence.py").run()
+    at.switch_page("reports/viewer/app_pages/bias.py").run()
     assert not at.exception
     assert "changed after it was written" in at.code[0].value
+    assert [link.label for link in at.get("page_link")] == ["Verify: what is wrong first"]
+
+
+def test_a_bundle_can_be_checked_beside_a_run_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run", "broken")
+    at = _page(tmp_path, monkeypatch, "bundle")
+    assert at.get("file_uploader")
 
 
 def test_a_run_that_is_being_written_can_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

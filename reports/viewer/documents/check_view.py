@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
@@ -24,8 +25,7 @@ from reports.viewer.documents.making import size
 from reports.viewer.documents.progress import Bar
 from reports.viewer.escaping import escaped
 from reports.viewer.words import Colour
-from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.errors import BadInput, RestauditError
 from restaudit.seal.anchor import Anchor
 from restaudit.seal.keys import PublicKey
 from restaudit.shown import plain
@@ -53,26 +53,33 @@ class Trust:
     usable: bool
 
 
-def show_run(run: Run) -> None:
-    """The check of the chosen run."""
-    total = recorded_bytes(run.path)
+def show_run(folder: Path, events: int | None) -> None:
+    """The check of the chosen run; `events` is how many the page has read, None for a folder it cannot read."""
     st.caption("Reads every file again and compares it with the ledger; a run that is being written is not disturbed.")
     trust = _trust("run")
-    place = f"checked:{run.path.name}"
-    asked = st.button(f"Check now ({size(total)})", key="check_run", type="primary", icon=":material/verified:",
+    place = f"checked:{folder.name}"
+    asked = st.button(f"Check now{_how_much(folder)}", key="check_run", type="primary", icon=":material/verified:",
                       disabled=not trust.usable)  # fmt: skip
     if asked and trust.usable:
         bar, show = Bar(), _live()
         try:
-            done = check_run(run.path, show, bar.add, trusted=trust.key, anchor=trust.anchor)
+            done = check_run(folder, show, bar.add, trusted=trust.key, anchor=trust.anchor)
         finally:
             bar.empty()
         show(())
         st.session_state[place] = (done, datetime.datetime.now(datetime.UTC))
     if place in st.session_state:
         done, when = st.session_state[place]
-        since = len(run.events) - done.events if done.wrong is None else 0
+        since = events - done.events if events is not None and done.wrong is None else 0
         _outcome(done, f"Checked at {when:%H:%M:%S} UTC" + (f"; {since} event(s) came since." if since else "."))
+
+
+def _how_much(folder: Path) -> str:
+    """The bytes that will be read, where the ledger says."""
+    try:
+        return f" ({size(recorded_bytes(folder))})"
+    except (RestauditError, OSError):
+        return ""
 
 
 def show_bundle() -> None:

@@ -1,0 +1,32 @@
+"""Starts Streamlit as `python -m streamlit` does, and imports what the pages need while the browser loads the app."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from reports.viewer import warming
+
+WAIT = 0.02
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run Streamlit with these arguments until it is stopped."""
+    from streamlit.web import cli
+
+    warming.start(warming.FIRST, _answers)
+    warming.start(warming.REST, warming.drawn.wait)
+    cli.main(list(arguments), prog_name="streamlit")
+
+
+def _answers() -> None:
+    """Return when the server is there."""
+    from streamlit import runtime
+
+    while not runtime.exists():
+        time.sleep(WAIT)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,32 @@
+"""What the pages import, imported beforehand: for the first page while the browser loads the app, for others after it.
+
+In threads of their own; a reader who is faster waits for no more than what the page imports itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from threading import Event, Thread
+
+FIRST = ("pandas", "reports.listing", "reports.viewer.frame")
+# In the order in which a reader comes to them: a run and its charts, samples, the desk, documents.
+REST = ("reports.run_report.build", "reports.viewer.charts", "reports.viewer.samples.browse",
+        "reports.viewer.rating.screen", "reports.exports.registry", "reports.viewer.documents.cached",
+        "reports.viewer.documents.check_view")  # fmt: skip
+# Set when a page was drawn for the first time.
+drawn = Event()
+
+
+def start(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
+    """Import these when `wait` returns."""
+    Thread(target=_imported, args=(modules, wait), name="warming", daemon=True).start()
+
+
+def _imported(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
+    wait()
+    for name in modules:
+        # A page that needs what is not installed says so itself.
+        with suppress(ImportError):
+            import_module(name)
