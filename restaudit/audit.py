@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +17,29 @@ from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.evidence import gather
 from restaudit.gates import Decision, decide
 from restaudit.held_out import held_out
-from restaudit.job import ADAPTER, Job, as_facts
+from restaudit.job import Job, as_facts
 from restaudit.record import AUDIT, BASE, Run, after_steps, read_table, write_json, write_table
 from restaudit.steps import Content
 from restaudit.waiting import TOGETHER, WHEN, ask, seal_ratings
 
 
-def audit(job: Job, iteration: str, *, policy: str, best_of: int = 1) -> None:
+def audit(
+    job: Job, iteration: str, *, policy: str, best_of: int = 1, given: Callable[[], pd.DataFrame] | None = None
+) -> None:
     """Measure `policy` on the audit prompts and record it as `iteration`; stop the run when a gate says HALT.
 
     With `best_of` above 1 each audited sample is the best of that many by reward (best-of-N). Where people
-    rate the samples, the run stops between sampling and measuring (Waiting) until their ratings are in.
+    rate the samples, the run stops between sampling and measuring (Waiting) until their ratings are in. `given` are
+    the scored samples (columns: AUDIT) where somebody else drew them; there is no model then.
     """
 
+    def become() -> None:
+        if given is None:
+            job.policy.become(job.weights(policy))
+
     def draw(out: Path) -> pd.DataFrame:
-        job.policy.become(job.weights(policy))
-        rows = _with_kl(job, _sampled(job, iteration, best_of), policy)
+        become()
+        rows = given() if given is not None else _with_kl(job, _sampled(job, iteration, best_of), policy)
         write_table(rows, out / "audit.parquet", AUDIT)
         return rows
 
@@ -43,7 +51,7 @@ def audit(job: Job, iteration: str, *, policy: str, best_of: int = 1) -> None:
         return {**facts(rows), **_judged(job, rows, iteration, policy, out)}
 
     def rated_and_judged(out: Path) -> Content:
-        job.policy.become(job.weights(policy))
+        become()
         rows = read_table(job.run / iteration / "audit.parquet", AUDIT)
         return _judged(job, rows, iteration, policy, out, ratings=seal_ratings(Run(job.run), iteration, out))
 
@@ -73,14 +81,35 @@ def _judged(
     job.reporter.line(f"  probes {iteration}: {time.monotonic() - began:.1f} s")
     if look == 0 and job.config.human.kind == "people":
         measurements = [_rated_later(m) for m in measurements]
-    if look and job.config.loop.method == "outside" and not (job.run / policy / ADAPTER).is_dir():
-        measurements = [_weights_not_kept(m) for m in measurements]
+    if look and job.config.loop.method == "outside":
+        measurements = [_kl_missing(job, m, policy) for m in measurements]
+    return _recorded(job, measurements, iteration, out, look=look, looks=len(looks))
+
+
+def missed(job: Job, iteration: str, reason: str) -> None:
+    """Record a planned look that could not be taken: no sample, nothing measured, and a decision that says so."""
+    looks = planned_iterations(job.config.loop)
+
+    def make(out: Path) -> Content:
+        write_table(read_table(job.run / BASE / "audit.parquet", AUDIT).iloc[:0], out / "audit.parquet", AUDIT)
+        metrics = dict.fromkeys(r.metric for r in job.config.gates.rules)
+        none = [Measurement(m, None, "", 0, 0, "not measured", "0", reason=reason) for m in metrics]
+        found = _recorded(job, none, iteration, out, look=looks.index(iteration) + 1, looks=len(looks))
+        return {"policy": iteration, "samples": 0, "missed": reason, **found}
+
+    content = job.step(f"{iteration}/audit", iteration, make)
+    job.reporter.line(f"  {iteration}: {content['verdict']} ({reason})")
+
+
+def _recorded(
+    job: Job, measurements: Sequence[Measurement], iteration: str, out: Path, *, look: int, looks: int
+) -> Content:
     write_json({"human": {"label": job.human.label, "unit": job.human.unit, "description": job.human.description},
                 "reward": {"name": job.reward.name, "unit": job.reward.unit},
                 "measurements": [m.to_json() for m in measurements]}, out / "measurements.json")  # fmt: skip
     if look == 0:
         return {}
-    decision = decide(job.config.gates, measurements, iteration=iteration, look=look, looks=len(looks))
+    decision = decide(job.config.gates, measurements, iteration=iteration, look=look, looks=looks)
     write_json(decision.to_json(), out / "decision.json")
     return {"verdict": decision.verdict, "halting": _halting(decision)}
 
@@ -91,11 +120,14 @@ def _rated_later(m: Measurement) -> Measurement:
     return replace(m, reason=f"{m.reason}: {TOGETHER}") if later else m
 
 
-def _weights_not_kept(m: Measurement) -> Measurement:
+def _kl_missing(job: Job, m: Measurement, policy: str) -> Measurement:
     """The same, and where KL to the base policy lacks: why."""
-    if m.name != "drift.kl" or m.reason is None:
+    weights = job.weights(policy)
+    if m.name != "drift.kl" or m.reason is None or (weights is not None and job.has_policy and job.policy.has(weights)):
         return m
     why = "the trainer's weights were not put aside at this look, and the base policy could not be gone back to"
+    if not job.has_policy:
+        why = "only generations are watched, and this file has no values in a column kl"
     return replace(m, reason=f"{m.reason}: {why}")
 
 
@@ -132,7 +164,8 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     """KL to the base policy on one plain sample of each of the first `kl_samples` audit prompts by hash."""
     rows = rows.assign(kl=np.nan, kl_tokens=np.nan)
     current = job.weights(policy)
-    kept = current is not None and current.is_dir()  # a trainer of somebody else's may keep its weights to itself
+    # A trainer of somebody else's may keep its weights to itself.
+    kept = current is not None and job.policy.has(current)
     if policy == BASE or current is None or not kept or job.config.audit.kl_samples == 0:
         return rows
     from restaudit.data.chats import as_messages

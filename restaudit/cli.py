@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +13,12 @@ import typer
 from restaudit import __version__
 from restaudit.bundle.commands import bundle
 from restaudit.calibrate.command import calibrate
-from restaudit.errors import Halted, Interrupted, RestauditError, Waiting
+from restaudit.errors import RestauditError
+from restaudit.finish import finish
 from restaudit.probing.command import probe
 from restaudit.rating.commands import rate
 from restaudit.reward_commands import reward
+from restaudit.rlhf.watch.command import watch
 from restaudit.seal.commands import SigningKey, anchor, keys, sign
 from restaudit.verify_command import verify
 
@@ -114,7 +115,7 @@ def _run(name: str, runs: Path, out: Path | None, changes: list[str], key: Path 
     config = load(name, changes)
     folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     reporter = Reporter(quiet=quiet)
-    _finish(folder, lambda: start(config, folder, reporter, signer))
+    finish(folder, lambda: start(config, folder, reporter, signer))
 
 
 @app.command()
@@ -127,7 +128,7 @@ def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None
     signer = given_signer(key)
 
     reporter = Reporter(quiet=quiet)
-    _finish(folder, lambda: go_on(folder, reporter, signer))
+    finish(folder, lambda: go_on(folder, reporter, signer))
 
 
 @app.command()
@@ -144,30 +145,6 @@ def override(
     done = record_override(folder, by=by, reason=reason, given=given_signer(key))
     typer.echo(f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: {done.reason}")
     typer.echo(f"go on with: restaudit resume {folder}")
-
-
-def _finish(folder: Path, work: Callable[[], None]) -> None:
-    """Do the work; print the summary and run the after-run hooks also when a gate stopped it."""
-    from restaudit.summary import print_summary
-
-    began = time.monotonic()
-    halted: Halted | None = None
-    try:
-        work()
-    except Waiting:
-        print_summary(folder)
-        raise
-    except Halted as e:
-        halted = e
-    except KeyboardInterrupt:
-        raise Interrupted(f"the step in hand was dropped; go on with: restaudit resume {folder}") from None
-    print_summary(folder)
-    for hook in metadata.entry_points(group="restaudit.finished"):
-        for line in hook.load()(folder):
-            typer.echo(line)
-    typer.echo(f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify {folder})")
-    if halted:
-        raise halted
 
 
 @app.command()
@@ -195,6 +172,7 @@ app.command()(sign)
 app.command()(anchor)
 app.command()(bundle)
 app.add_typer(keys)
+app.command()(watch)
 app.command()(probe)
 app.command()(calibrate)
 app.add_typer(rate)

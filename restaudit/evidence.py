@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence, Scorer
-from restaudit.config import Config, TrainedReward
+from probes.base import Array, Evidence, HumanSampling, Score, Scorer
+from restaudit.config import ColumnHuman, ColumnReward, Config, TrainedReward
 from restaudit.gates import levels_needed
 from restaudit.held_out import HeldOut
 from restaudit.job import REWARD, Job
@@ -51,11 +51,11 @@ def gather(
         d_eval=_d_eval(job, policy),
         embed=job.embed,
         human_label=job.human.label,
-        human_sampling="all" if ratings is None else "random",
+        human_sampling=_sampling(job.config, ratings),
         ratings=ratings,
         prompts=_prompts(job),
         references={str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)},
-        score=lambda prompts, texts: job.reward_of(list(prompts), list(texts)),
+        score=None if isinstance(job.config.reward, ColumnReward) else _score(job),
         known=_known(job),
         toxicity=_toxicity(job),
         items=kept.items,
@@ -67,6 +67,17 @@ def gather(
         resamples=job.config.audit.resamples,
         seed=seed_of(job.config.seed, f"{iteration}/probes"),
     )
+
+
+def _score(job: Job) -> Score:
+    return lambda prompts, texts: job.reward_of(list(prompts), list(texts))
+
+
+def _sampling(config: Config, ratings: pd.DataFrame | None) -> HumanSampling:
+    """How the rows that have a human score were chosen."""
+    if ratings is not None:
+        return "random"
+    return config.human.sampling if isinstance(config.human, ColumnHuman) else "all"
 
 
 def _grow(job: Job, iteration: str) -> pd.DataFrame | None:
@@ -92,6 +103,7 @@ def _prompts(job: Job) -> dict[str, str]:
         str(name): as_text(str(prompt))
         for split in ("grow", "d_eval", "audit")
         for name, prompt in job.prompts(split)["prompt"].items()
+        if prompt  # a watched file may have ids of prompts only
     }
 
 

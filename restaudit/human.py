@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from restaudit.config import (
+    ColumnHuman,
     HumanConfig,
     LexiconHuman,
     ModelHuman,
@@ -133,6 +134,8 @@ def build_human(config: HumanConfig, out: Path, *, rules: RowRules, device: str,
             score = _none()
         case PeopleHuman():
             score = _people(config)
+        case ColumnHuman():
+            score = _column(config)
         case ReferenceHuman():
             score = _reference()
             facts["metric"] = _chrf_signature()
@@ -162,6 +165,8 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
             return _none()
         case PeopleHuman():
             return _people(config)
+        case ColumnHuman():
+            return _column(config)
         case ReferenceHuman():
             if facts["metric"] != _chrf_signature():
                 raise BadInput(
@@ -242,6 +247,13 @@ def _people(config: PeopleHuman) -> Human:
         "and shown blinded; the mean of a sample's raters. Samples that were not drawn have none."
     )
     return Human(LABELS["people"], f"rating ({low}-{high})", what, lambda _, r, __: np.full(len(r), math.nan))
+
+
+def _column(config: ColumnHuman) -> Human:
+    what = config.description or (
+        "Scores that the watched generation files hold; who or what gave them, and when, was not stated."
+    )
+    return Human(config.label, "the files' own unit", what, lambda _, r, __: np.full(len(r), math.nan))
 
 
 def _lexicon(words: Mapping[str, float]) -> Human:

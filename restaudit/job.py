@@ -28,6 +28,8 @@ T = TypeVar("T")
 REWARD = "reward_model"
 HUMAN = "human_score"
 ADAPTER = "adapter"
+# The path of a model that is recorded, and not at hand.
+NOWHERE = Path()
 
 
 class Job:
@@ -106,7 +108,7 @@ class Job:
     @property
     def has_policy(self) -> bool:
         """Whether there is a model to sample from: there is none where only its generations are at hand."""
-        return self._given is not None or "policy.model" in self.artifacts
+        return self._given is not None or self.artifacts.get("policy.model", NOWHERE) != NOWHERE
 
     @cached_property
     def reward(self) -> Reward:

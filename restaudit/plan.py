@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from restaudit.policy import Policy
     from restaudit.seal.signer import Signer
 
+    # The prompts by split, the overlap of the splits, and what was read of each source.
+    Prompts = tuple[dict[Split, pd.DataFrame], dict[str, Any], list[RowReport]]
+
 TRAINER = "trainer"
 # How a run goes on that no `run` command writes, by what its policy.model begins with.
 AGAIN = {
@@ -170,11 +173,20 @@ def planned_steps(config: Config) -> list[str]:
     return [*steps, "end"]
 
 
-def seal(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact]) -> Config:
-    """The first step: seal the plan, and return the configuration as it was sealed, with its looks."""
+def seal(
+    config: Config,
+    writer: Writer,
+    reporter: Reporter,
+    artifacts: Mapping[str, Artifact],
+    prompts: Prompts | None = None,
+) -> Config:
+    """The first step: seal the plan, and return the configuration as it was sealed, with its looks.
+
+    `prompts`, as `split_prompts` gives them, where they are not what data.prompts would be read as.
+    """
     key_id = writer.signer.key_id if writer.signer is not None else None
     reporter.line(f"{writer.run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
-    writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out), context=("environment.json",))
+    writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out, prompts), context=("environment.json",))
     return Config.model_validate(Run(writer.run).plan["config"])
 
 
@@ -188,7 +200,7 @@ def _with_looks(config: Config, prompts: int) -> Config:
     return config.model_copy(update={"loop": loop.model_copy(update={"looks": tuple(dict.fromkeys(looks))})})
 
 
-def split_prompts(config: Config) -> tuple[dict[Split, pd.DataFrame], dict[str, Any], list[RowReport]]:
+def split_prompts(config: Config) -> Prompts:
     """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was read of each source."""
     from restaudit.data.prompts import load_prompts
     from restaudit.data.splits import SPLITS, make_splits
@@ -198,13 +210,15 @@ def split_prompts(config: Config) -> tuple[dict[Split, pd.DataFrame], dict[str, 
     return *make_splits(prompts, config.data.splits, seed_of(config.seed, "splits"), needed=needed), reports
 
 
-def _seal(config: Config, artifacts: Mapping[str, Artifact], signer: str | None, out: Path) -> Content:
+def _seal(
+    config: Config, artifacts: Mapping[str, Artifact], signer: str | None, out: Path, prompts: Prompts | None
+) -> Content:
     from probes import PROBES
     from restaudit.human import check_raters
     from restaudit.reward.leakage import leakage
 
     check_raters(config.reward, config.human)
-    splits, overlap, reports = split_prompts(config)
+    splits, overlap, reports = prompts or split_prompts(config)
     config = _with_looks(config, len(splits["grow"]))
     (out / "data").mkdir()
     for name, table in splits.items():

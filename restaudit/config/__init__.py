@@ -14,6 +14,7 @@ from restaudit.config.audit import (
 from restaudit.config.data import DataConfig, PromptSource, RowRules, SplitConfig, TableSource
 from restaudit.config.gates import DEFAULT_GATES, GateCondition, GateConfig, GatePolicy
 from restaudit.config.human import (
+    ColumnHuman,
     HumanConfig,
     LexiconHuman,
     ModelHuman,
@@ -43,6 +44,7 @@ from restaudit.config.loop import (
 from restaudit.config.policy import LoraConfig, PolicyConfig
 from restaudit.config.reward import (
     BackboneConfig,
+    ColumnReward,
     EnsembleConfig,
     HeadConfig,
     HfReward,
@@ -63,6 +65,8 @@ __all__ = [
     "BcConfig",
     "BcLoss",
     "BenchmarksConfig",
+    "ColumnHuman",
+    "ColumnReward",
     "Config",
     "DataConfig",
     "DpoConfig",

@@ -79,6 +79,20 @@ class PeopleHuman(Section):
         return self
 
 
+class ColumnHuman(Section):
+    """The scores that the watched generation files hold in their column `human`, called what the user says they are.
+
+    `label` is shown wherever they are; PEOPLE only where people rated these very texts. `sampling` says how the rows
+    that have one were chosen: `all` (every row could get one), `random`, or `unknown`.
+    """
+
+    kind: Literal["column"]
+    label: str = Field("UNSTATED (column human)", min_length=1, max_length=80)
+    description: str | None = None
+    sampling: Literal["all", "random", "unknown"] = "all"
+
+
 HumanConfig = Annotated[
-    NoHuman | PeopleHuman | LexiconHuman | ModelHuman | ReferenceHuman | PythonHuman, Field(discriminator="kind")
+    NoHuman | PeopleHuman | LexiconHuman | ModelHuman | ReferenceHuman | PythonHuman | ColumnHuman,
+    Field(discriminator="kind"),
 ]

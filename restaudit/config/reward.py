@@ -115,4 +115,15 @@ class PythonReward(Section):
     ensemble: EnsembleConfig = EnsembleConfig(size=1)
 
 
-RewardConfig = Annotated[TrainedReward | HfReward | PythonReward, Field(discriminator="kind")]
+class ColumnReward(Section):
+    """The rewards that the watched generation files hold in their column `reward`; no other text can be scored.
+
+    `description` says what gave them, for every page that shows them.
+    """
+
+    kind: Literal["column"]
+    description: str | None = None
+    ensemble: EnsembleConfig = EnsembleConfig(size=1)
+
+
+RewardConfig = Annotated[TrainedReward | HfReward | PythonReward | ColumnReward, Field(discriminator="kind")]

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from restaudit.config.audit import AuditConfig
 from restaudit.config.data import DataConfig
 from restaudit.config.gates import DEFAULT_GATES, GatePolicy
-from restaudit.config.human import HumanConfig, NoHuman
+from restaudit.config.human import ColumnHuman, HumanConfig, NoHuman
 from restaudit.config.loop import LoopConfig
 from restaudit.config.policy import PolicyConfig
-from restaudit.config.reward import RewardConfig, TrainedReward
+from restaudit.config.reward import ColumnReward, RewardConfig, TrainedReward
 from restaudit.config.section import Section
 
 
@@ -38,4 +38,13 @@ class Config(Section):
         if asked and (self.loop.improve_steps == 0 or self.loop.grow_steps < 2):
             raise ValueError("reward.refit: the reward is fitted again between Grow steps, after a policy was trained; "
                              "it needs loop.grow_steps of 2 or more and loop.improve_steps of 1 or more")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _columns(self) -> Config:
+        watched = self.loop.method == "outside" and self.policy.model.startswith("watch:")
+        for key, section in (("reward", self.reward), ("human", self.human)):
+            if isinstance(section, ColumnReward | ColumnHuman) and not watched:
+                raise ValueError(f"{key}.kind column: scores that files hold already are read by `restaudit watch` "
+                                 "only; whatever samples texts itself needs a score that can be asked")  # fmt: skip
         return self

@@ -106,6 +106,10 @@ class Policy:
                 self.masters[name].copy_(value)
         self.write_back()
 
+    def has(self, folder: Path) -> bool:
+        """Whether `become(folder)` can be asked for: trained weights are kept there."""
+        return folder.is_dir()
+
     def save(self, folder: Path) -> None:
         """Save the trained weights (float32, safetensors) and, with LoRA, the adapter's own configuration."""
         from safetensors.torch import save_file
@@ -204,21 +208,10 @@ def load_policy(config: PolicyConfig, path: Path, *, device: str, seed: int) -> 
     `seed` fixes the initial adapter. Raises BadInput when the files are not a causal language model.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = pick_device(device)
-    dtype = pick_dtype(config.dtype, device)
-    folder = _unpacked_gguf(path) if path.suffix == ".gguf" else path
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError, KeyError) as e:
-        raise BadInput(f"policy.model {config.model}: not a causal language model with a tokenizer: {e}") from None
-    if tokenizer.eos_token_id is None:
-        raise BadInput(f"policy.model {config.model}: its tokenizer has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model.to(device).eval()
+    tokenizer = load_tokenizer(path, f"policy.model {config.model}")
+    model = load_model(path, f"policy.model {config.model}", dtype=config.dtype, device=device)
     if config.training == "lora":
         model = _with_lora(model, config, seed)
     else:
@@ -229,6 +222,37 @@ def load_policy(config: PolicyConfig, path: Path, *, device: str, seed: int) -> 
             policy.masters[name] = p.detach().to(torch.float32, copy=True)
             policy.initial[name] = policy.masters[name].clone()
     return policy
+
+
+def load_tokenizer(path: Path, what: str) -> Any:
+    """The tokenizer of a checkpoint, with a padding token. Raises BadInput, which calls the checkpoint `what`."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_folder(path))
+    except (OSError, ValueError, KeyError) as e:
+        raise BadInput(f"{what}: not a causal language model with a tokenizer: {e}") from None
+    if tokenizer.eos_token_id is None:
+        raise BadInput(f"{what}: its tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(path: Path, what: str, *, dtype: str, device: str) -> Any:
+    """The causal language model of a checkpoint, in evaluation mode. Raises BadInput, which calls it `what`."""
+    from transformers import AutoModelForCausalLM
+
+    kind = pick_dtype(dtype, device)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(_folder(path), dtype=kind, attn_implementation="sdpa")
+    except (OSError, ValueError, KeyError) as e:
+        raise BadInput(f"{what}: not a causal language model with a tokenizer: {e}") from None
+    return model.to(device).eval()
+
+
+def _folder(path: Path) -> Path:
+    return _unpacked_gguf(path) if path.suffix == ".gguf" else path
 
 
 def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:

@@ -111,7 +111,7 @@ def probe(
         toxicity=toxicity,
     )
     names_wanted(wanted.only)
-    mapping = _mapping(column or [])
+    columns = mapping(column or [])
     _writable(json_file)
     learned = texts_of(trained_on)
     try:
@@ -130,14 +130,14 @@ def probe(
         else:
             _refuse("a file", {"--prompts": prompts, "--limit": limit, "--system": system, "--tasks": tasks,
                                "--task-limit": task_limit, "--human-text": human_text, "--save": save})  # fmt: skip
-            done = probe_files(what, against, mapping, wanted, grow=grow, ratings=ratings, dimension=dimension,
+            done = probe_files(what, against, columns, wanted, grow=grow, ratings=ratings, dimension=dimension,
                                trained_on=learned)  # fmt: skip
     except KeyboardInterrupt:
         raise Interrupted("stopped before anything was measured; run the command again") from None
     _out(done, output, json_file)
 
 
-def _mapping(pairs: list[str]) -> dict[str, str]:
+def mapping(pairs: list[str]) -> dict[str, str]:
     out = {}
     for pair in pairs:
         name, equals, own = pair.partition("=")

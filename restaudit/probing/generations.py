@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -59,17 +59,24 @@ class Generations:
         return replace(self, table=self.table.assign(**columns), notes=(*self.notes, *notes))
 
 
-def read_generations(path: Path, *, columns: Mapping[str, str] | None = None, kept: bool = False) -> Generations:
+def read_generations(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    kept: bool = False,
+    aliases: Mapping[str, Sequence[str]] = ALIASES,
+) -> Generations:
     """Read a file of generations: .jsonl, .json, .csv, .tsv or .parquet (the text ones perhaps with .gz), UTF-8.
 
-    Needs the column `text` (or one of ALIASES alone); `columns` maps standard names to the file's own. `kept` asks for
-    a Grow set: the column `kept` is needed then. Raises BadInput naming file, line or row, column, what was expected.
+    Needs the column `text` (or one of its `aliases` alone); `columns` maps standard names to the file's own. `kept`
+    asks for a Grow set: the column `kept` is needed then. Raises BadInput naming file, line or row, column, what was
+    expected.
     """
     unknown = sorted(set(columns or {}) - set(NAMES))
     if unknown:
         raise BadInput(f"--column {unknown[0]}=…: no such column is read; expected one of {', '.join(NAMES)}")
     required = {"text", "kept"} if kept else {"text"}
-    raw = read_columns(path, names=NAMES, required=required, aliases=ALIASES, given=columns or {})
+    raw = read_columns(path, names=NAMES, required=required, aliases=aliases, given=columns or {})
     n = len(raw.where)
     notes = [f"{name} is column '{own}'" for name, own in raw.called.items()]
     table = pd.DataFrame({"text": pd.Series(texts(raw, "text"), dtype=object)})

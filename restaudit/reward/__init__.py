@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from restaudit.config import HfReward, PythonReward, RewardConfig, RowRules, TrainedReward
+from restaudit.config import ColumnReward, HfReward, PythonReward, RewardConfig, RowRules, TrainedReward
 from restaudit.reward.contract import Reward, Scores
 from restaudit.reward.ensemble import combine
 from restaudit.reward.scale import Scale
@@ -31,6 +31,10 @@ def build_reward(config: RewardConfig, out: Path, *, rules: RowRules, device: st
             from restaudit.reward.python import build_python
 
             return build_python(config, out)
+        case ColumnReward():
+            from restaudit.reward.column import build_column
+
+            return build_column(config, out)
 
 
 def load_reward(config: RewardConfig, out: Path, *, device: str) -> Reward:
@@ -51,3 +55,7 @@ def load_reward(config: RewardConfig, out: Path, *, device: str) -> Reward:
             from restaudit.reward.python import load_python
 
             return load_python(config, out)
+        case ColumnReward():
+            from restaudit.reward.column import load_column
+
+            return load_column(config, out)
