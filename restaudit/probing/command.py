@@ -138,6 +138,7 @@ def probe(
 
 
 def mapping(pairs: list[str]) -> dict[str, str]:
+    """What `--column NAME=COLUMN` options say. Raises BadInput for one that is not of this form."""
     out = {}
     for pair in pairs:
         name, equals, own = pair.partition("=")
