@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.records import Records
+from restaudit.ledger import Event
 
 METHOD = (
     "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on (Kaplan et al. 2020, "
@@ -30,10 +31,15 @@ class Step:
     flop: float | None
 
 
+def sizing_step(records: Records) -> Event | None:
+    """The step that recorded the number of the policy's parameters; None in runs that did not."""
+    return next((e for e in records.run.events if e.step in SAYS_SIZE and "parameters" in e.content), None)
+
+
 def parameters(records: Records) -> int | None:
     """Number of the policy's parameters; None in runs that did not record it."""
-    found = next((e.content.get("parameters") for e in records.run.events if e.step in SAYS_SIZE), None)
-    return None if found is None else int(found)
+    found = sizing_step(records)
+    return None if found is None else int(found.content["parameters"])
 
 
 def steps(records: Records) -> list[Step]:

@@ -34,6 +34,7 @@ class Policy:
               start, whose weights are the base model's
     digest    SHA-256 of the canonical JSON {"base": base model's SHA-256, "adapters": weights}
     facts     what the step noted in the ledger (rows, kept, acceptance_rate, learning_rate …)
+    step      the step of the ledger that made it; None for a base policy without a supervised start
     """
 
     name: str
@@ -42,17 +43,22 @@ class Policy:
     weights: Mapping[str, str]
     digest: str
     facts: Mapping[str, Any]
+    step: str | None
 
 
 @dataclass(frozen=True)
 class Grow:
-    """One Grow step: which policy its samples came from, and how many (`tokens` counts the sampled ones)."""
+    """One Grow step: which policy its samples came from, and how many (`tokens` counts the sampled ones).
+
+    Online training samples while it goes on: `policy` is then the one it went on from. `step` is the ledger's.
+    """
 
     name: str
     policy: str
     samples: int
     tokens: int
     references: int
+    step: str
 
 
 def base_sha256(records: Records) -> str:
@@ -81,10 +87,10 @@ def grows(records: Records) -> list[Grow]:
             scored = _named(records, f"{name}/score")
             references = int(scored.content.get("references", 0)) if scored else 0
             c = event.content
-            found.append(Grow(name, str(c["policy"]), int(c["samples"]), int(c["tokens"]), references))
+            found.append(Grow(name, str(c["policy"]), int(c["samples"]), int(c["tokens"]), references, event.step))
         elif part == "train" and records.has(f"{name}/grow.parquet"):
             c = event.content
-            found.append(Grow(name, str(c["start"]), int(c["samples"]), int(c["tokens"]), 0))
+            found.append(Grow(name, str(c["start"]), int(c["samples"]), int(c["tokens"]), 0, event.step))
     return found
 
 
@@ -163,7 +169,8 @@ def _policy(records: Records, name: str, parent: str | None, data: str | None, e
     weights = {n: d.sha256 for n, d in sorted(outputs.items()) if "/adapter/" in n}
     body: dict[str, Any] = {"base": base_sha256(records), "adapters": dict(weights)}
     digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-    return Policy(name, parent, data, weights, digest, dict(event.content) if event is not None else {})
+    facts = dict(event.content) if event is not None else {}
+    return Policy(name, parent, data, weights, digest, facts, event.step if event is not None else None)
 
 
 def _named(records: Records, step: str) -> Event | None:

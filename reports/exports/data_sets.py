@@ -63,6 +63,10 @@ def _written(facts: Facts) -> Iterator[Data]:
             policy = sampled.content.get("policy") if sampled is not None else None
             yield _recorded(facts, f"grow:{name}", "grow", f"Grow set {name}: samples with their rewards", grow,
                             event.content.get("rows"), made_by=policy)  # fmt: skip
+        if step == "train" and grow in event.outputs:
+            title = f"samples that training drew until {name}, with their rewards"
+            yield _recorded(facts, f"grow:{name}", "grow", title, grow, event.content.get("samples"),
+                            made_by=event.content.get("start"))  # fmt: skip
         if step == "improve" and kept in event.outputs:
             yield _recorded(facts, f"kept:{name}", "kept", f"kept set of {name}: the rows it was trained on", kept,
                             event.content.get("kept"))  # fmt: skip

@@ -24,7 +24,7 @@ from restaudit.record import ITERATION, Run
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
 MISSING = "MISSING"
 NAMESPACE = "urn:restaudit:run:"
-STEP = re.compile(r"[a-z0-9_]+(?:/[a-z0-9_]+)*")
+STEP = re.compile(r"[a-z0-9_]+(?:-[0-9]+)?(?:/[a-z0-9_]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -13,7 +13,7 @@ RULE = "What a step read follows from the program's rules for its name; the ledg
 REWARD = "reward_model/"
 TAKEN = {"plan": "prompts", "reward_model": "judgements"}
 # Steps whose policy is a network that runs: they need the base model too.
-RUNNING = ("bc", "scale", "grow", "improve", "audit", "samples")
+RUNNING = ("bc", "scale", "grow", "improve", "train", "audit", "samples")
 
 
 def reads(facts: Facts) -> Mapping[str, tuple[str, ...]]:
@@ -32,7 +32,7 @@ def models_read(facts: Facts, event: Event) -> tuple[str, ...]:
     part = event.step.rpartition("/")[2]
     roles = [m.role for m in facts.models]
     wanted = {BASE_MODEL} if part in RUNNING else set()
-    if part in ("reward_model", "scale", "score", "refit", "improve", "audit", "samples"):
+    if part in ("reward_model", "scale", "score", "refit", "improve", "train", "audit", "samples"):
         wanted.add("reward.encoder")
     if part == "audit":
         wanted |= {r for r in roles if r.startswith("audit.")}
@@ -62,10 +62,10 @@ def _wanted(facts: Facts, event: Event, name: str) -> bool:
     weights = next((p.weights for p in facts.policies if p.name == policy), {})
     if name in weights:
         return part in (*RUNNING, "refit")
-    if part in ("scale", "score", "improve", "audit", "samples") and _of_the_reward(facts, name, grow):
+    if part in ("scale", "score", "improve", "train", "audit", "samples") and _of_the_reward(facts, name, grow):
         return True
-    split = {"bc": "grow", "scale": "d_eval", "grow": "grow", "score": "grow", "improve": "d_eval", "audit": "audit",
-             "samples": "audit"}.get(part)  # fmt: skip
+    split = {"bc": "grow", "scale": "d_eval", "grow": "grow", "score": "grow", "train": "grow", "improve": "d_eval",
+             "audit": "audit", "samples": "audit"}.get(part)  # fmt: skip
     if name == f"data/{split}.parquet":
         return True
     exact = {

@@ -91,9 +91,10 @@ def _acquired(facts: Facts) -> list[str]:
 
 def _when(facts: Facts) -> list[str]:
     found = []
+    sampled = {g.step for g in facts.grows}
     for event in facts.run.events:
         began, ended = span(event)
-        if event.step.endswith("/grow") and ended is not None:
+        if event.step in sampled and ended is not None:
             found.append(f"{event.step}: {began} to {ended} ({cited(facts.at(event.step))})")
     return found
 

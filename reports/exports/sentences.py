@@ -60,7 +60,11 @@ def filtering(facts: Facts, policy: str) -> str:
     """How the kept set of one Improve step was chosen, from the sealed rule and the ledger."""
     event = facts.event(f"{policy}/improve")
     said: dict[str, Any] = dict(event.content) if event is not None else {}
-    rule = facts.config.get("loop", {}).get("thresholds")
+    loop = facts.config.get("loop", {})
+    if loop.get("method") == "dpo":
+        counted = f"{said.get('pairs')} pairs of {said.get('rows')} rows"
+        return f"Of each prompt's samples the best by reward, each preferred to one of the worst: {counted}."
+    rule = loop.get("thresholds")
     kept, rows = said.get("kept"), said.get("rows")
     counted = f"{kept} of {rows} rows were kept" if kept is not None else "how many rows were kept is not recorded"
     return f"Rows whose reward is strictly above the threshold of the sealed rule ({listed(rule)}); {counted}."

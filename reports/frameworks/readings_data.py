@@ -103,7 +103,7 @@ def data_counts(records: Records) -> Reading:
             f"human references among the candidates: {number(sum(g.references for g in made))}",
             f"rows trained on: {', '.join(f'{short_name(n)} {number(k)}' for n, k in kept) or 'none yet'}",
             f"response tokens trained on, all epochs: {number(sum(s.trained_tokens for s in found))}"]  # fmt: skip
-    sources = tuple(step_place(records, f"{g.name}/grow") for g in made)
+    sources = tuple(step_place(records, g.step) for g in made)
     if report is not None:
         sizes = (report.get("splits") or {}).get("sizes", {})
         said.insert(0, "prompts: " + ", ".join(f"{k} {number(v)}" for k, v in sorted(sizes.items())))
@@ -141,16 +141,17 @@ def synthetic(records: Records) -> Reading:
     by_name = _digests(records)
     rows = [
         Row((f"{g.name} Grow", f"written by {short_name(g.policy)}", number(g.samples), number(g.references), "–",
-             by_name.get(g.policy, "not recorded")), (step_place(records, f"{g.name}/grow"),))
+             by_name.get(g.policy, "not recorded")), (step_place(records, g.step),))
         for g in made
     ]  # fmt: skip
     shares = []
     for p in _trained(records):
-        if not all(records.has(n) for n in (f"{p.data}/grow.parquet", f"{p.name}/kept.parquet")):
+        if p.data is None:
             continue
         share = written_share(records, p)
         shares.append(f"{short_name(p.name)}: {share}")
-        kept = records.source(f"{p.name}/kept.parquet")
+        chosen = f"{p.name}/kept.parquet"
+        kept = records.source(chosen if records.has(chosen) else f"{p.data}/grow.parquet")
         cells = (
             f"{short_name(p.name)} Improve",
             f"trained on {p.data}",
@@ -159,7 +160,7 @@ def synthetic(records: Records) -> Reading:
             share,
             p.digest,
         )
-        rows.append(Row(cells, (kept, step_place(records, f"{p.name}/improve"))))
+        rows.append(Row(cells, (kept, step_place(records, str(p.step)))))
     columns = ("step", "what", "rows", "human references", "share written by a policy", "weights digest of the policy")
     said = (
         f"{number(sum(g.samples for g in made))} texts were written by policies of this run and used as candidates; "
@@ -174,7 +175,7 @@ def written_share(records: Records, policy: Policy) -> str:
     """Which part of a policy's training rows a policy of this run wrote, in percent; "–" for the base policy."""
     if policy.data is None:
         return "–"
-    if not all(records.has(n) for n in (f"{policy.data}/grow.parquet", f"{policy.name}/kept.parquet")):
+    if not records.has(f"{policy.data}/grow.parquet"):
         return "not recorded"
     share = synthetic_share(records, policy)
     return "no row was kept" if share is None else f"{100 * share:.4g}%"

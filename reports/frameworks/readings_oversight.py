@@ -159,7 +159,7 @@ def changelog(records: Records) -> Reading:
     rows = []
     for event in records.run.events:
         iteration, _, part = event.step.rpartition("/")
-        if part == "improve":
+        if part in ("improve", "train"):
             rows.append(_change(records, iteration, event.step, verdicts))
         elif part in ("halt", "override"):
             who = f"by {event.content.get('by')}: {event.content.get('reason')}" if part == "override" else ""

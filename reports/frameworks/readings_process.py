@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.compute import METHOD, steps
+from reports.compute import METHOD, sizing_step, steps
 from reports.document.model import Row, Table
 from reports.frameworks.reading import (
     Reading,
@@ -22,6 +22,7 @@ from reports.frameworks.reading import (
 )
 from reports.lineage import place
 from reports.records import Records
+from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.headline import refitted
 from restaudit.shown import lines_of, number
 
@@ -35,7 +36,9 @@ KINDS = {
     "end": "the run is done",
     "grow": "the policy writes samples",
     "score": "the reward scores them",
-    "improve": "the policy is trained on the samples above the threshold",
+    "improve": "the policy is trained on chosen samples",
+    "train": "the policy after so many optimiser steps is put on record",
+    "trainer": "the trainer and its data are put on record",
     "audit": "the policy is measured on prompts it never trained on",
     "halt": "a gate stopped the run",
     "override": "a person let it go on",
@@ -60,9 +63,12 @@ def development_steps(records: Records) -> Reading:
     table = Table("Development steps in the order they were done", columns, tuple(rows), prose=(1, 3))
     trained = sum(e.step.endswith("/improve") for e in records.run.events)
     grown = sum(e.step.endswith("/grow") for e in records.run.events)
-    said = (
-        f"reinforced self-training; Grow steps: {grown}; Improve steps: {trained}; recorded steps in all: {len(rows)}"
-    )
+    method = LoopConfig.model_validate(config(records, "loop")).method
+    counted = f"Grow steps: {grown}; Improve steps: {trained}"
+    if method in BY_STEPS:
+        counted = f"looks: {sum(e.step.endswith('/train') for e in records.run.events)}"
+    kind = "reinforced self-training" if method == "rest" else f"method {method}"
+    said = f"{kind}; {counted}; recorded steps in all: {len(rows)}"
     return Reading(said, (ledger(records, "all lines"),), table)
 
 
@@ -119,10 +125,12 @@ def compute_time(records: Records) -> Reading:
 
 def compute_flop(records: Records) -> Reading:
     """Floating-point operations by a stated rule."""
-    total = total_flop(records)
-    if total is None:
+    total, counted = total_flop(records), sizing_step(records)
+    if total is None or counted is None:
         return absent(NO_FLOP)
-    return Reading(f"{total:.3g} FLOP. Method: {METHOD}", (step_place(records, "scale"), ledger(records, "all lines")))
+    return Reading(
+        f"{total:.3g} FLOP. Method: {METHOD}", (step_place(records, counted.step), ledger(records, "all lines"))
+    )
 
 
 def total_flop(records: Records) -> float | None:

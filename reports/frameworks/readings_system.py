@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.compute import parameters
 from reports.document.model import Row, Table
 from reports.frameworks.reading import (
     Reading,
@@ -78,7 +79,7 @@ def lineage(records: Records) -> Reading:
 
 
 def _step(policy: Policy) -> str:
-    return f"{policy.name.split('/')[0]}/bc" if policy.name == BASE else f"{policy.name}/improve"
+    return policy.step or f"{BASE.split('/')[0]}/bc"
 
 
 def _policy(records: Records, p: Policy) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def policy_model(records: Records) -> Reading:
     base = artifacts[BASE_MODEL]
     lora = made.get("lora") or {}
     how = f"LoRA of rank {lora.get('rank')}" if made.get("training") == "lora" else str(made.get("training"))
-    size = next((e.content.get("parameters") for e in records.run.events if e.step == "scale"), None)
+    size = parameters(records)
     said = (
         f"{base['spec']}, SHA-256 {base['sha256']}, licence {base.get('licence') or UNSTATED}; trained by {how}; "
         f"parameters: {number(int(size)) if size is not None else 'not recorded'}"

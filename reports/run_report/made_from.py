@@ -150,7 +150,7 @@ def lineage_section(of: Material) -> Section:
                                (*of.cite(f"{p.name}/kept.parquet"), *of.cite(f"{p.data}/grow.parquet"))))  # fmt: skip
     grows = tuple(
         Row((g.name, series.short_name(g.policy), f"{g.samples:,}", f"{g.tokens:,}", f"{g.references:,}"),
-            (of.records.source(LEDGER, lineage.place(of.records, f"{g.name}/grow")),))
+            (of.records.source(LEDGER, lineage.place(of.records, g.step)),))
         for g in lineage.grows(of.records)
     )  # fmt: skip
     return Section("lineage", "Lineage: which policy came from what", (

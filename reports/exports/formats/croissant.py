@@ -120,7 +120,8 @@ def _responsible(facts: Facts, tables: list[Data]) -> Json:
     kept = [d.ref.removeprefix("kept:") for d in tables if d.kind == "kept"]
     rewards = [f"{r.name} (sha256 of all it is made of: {r.digest or MISSING})" for r in facts.rewards]
     human = facts.human
-    times = [t for e in facts.run.events if e.step.endswith("/grow") for t in span(e) if t is not None]
+    sampled = {g.step for g in facts.grows}
+    times = [t for e in facts.run.events if e.step in sampled for t in span(e) if t is not None]
     said = {
         "dataCollection": " ".join(_sampled(facts)) or _not_sampled(tables),
         "dataCollectionType": ["Others: sampled from a language model"],

@@ -83,7 +83,7 @@ def _model(model: Model) -> Json:
 
 
 def _policy(facts: Facts, policy: Policy) -> Json:
-    event = facts.event(f"{policy.name}/improve") if policy.parent else facts.event(f"{policy.name.split('/')[0]}/bc")
+    event = facts.event(policy.step) if policy.step else None
     said = [("policy", policy.name), ("digestRule", DIGEST_RULE)]
     said += [(f"parameter:{k}", v) for k, v in hyperparameters(facts, policy)]
     said.append(("source", cited(facts.at(event.step) if event else facts.records.source("plan.json", "artifacts"))))

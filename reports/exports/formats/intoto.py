@@ -23,7 +23,8 @@ Json = dict[str, Any]
 
 def statement(facts: Facts, policy: Policy) -> Json:
     """What made the weights of one policy, from what, and what was decided about it."""
-    step = f"{policy.name}/improve" if policy.parent else f"{policy.name.split('/')[0]}/bc"
+    step = policy.step
+    assert step is not None
     event = facts.event(step)
     assert event is not None
     began, ended = span(event)

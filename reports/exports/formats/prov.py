@@ -94,9 +94,8 @@ def _policies(graph: Graph) -> None:
                            prov__type=[_name("prov:Collection"), _name("restaudit:Policy")])  # fmt: skip
         origin = _model("policy.model") if p.parent is None else f"run:policy/{p.parent}"
         graph.relate("wasDerivedFrom", generatedEntity=entity, usedEntity=origin)
-        made = f"{p.name}/improve" if p.parent else f"{p.name.split('/')[0]}/bc"
-        if facts.event(made) is not None:
-            graph.relate("wasGeneratedBy", entity=entity, activity=_step(made))
+        if p.step is not None:
+            graph.relate("wasGeneratedBy", entity=entity, activity=_step(p.step))
         for name in p.weights:
             graph.relate("hadMember", collection=entity, entity=_file(name))
     for d in facts.data:

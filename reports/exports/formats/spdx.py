@@ -136,7 +136,7 @@ def _model(doc: Document, model: Model) -> None:
 
 def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
     facts = doc.facts
-    event = facts.event(f"{policy.name}/improve") if policy.parent else facts.event(f"{policy.name.split('/')[0]}/bc")
+    event = facts.event(policy.step) if policy.step else None
     audits = facts.audits_of(policy.name)
     source = facts.at(event.step) if event else facts.records.source("plan.json", "artifacts")
     element = doc.add(

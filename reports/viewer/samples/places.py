@@ -11,7 +11,7 @@ from reports import lineage, series
 from reports.records import Records
 from restaudit.record import BASE, ITERATION, Run
 
-GROW = re.compile(r"g\d\d")
+GROW = re.compile(r"g\d\d|step-[1-9]\d{0,8}")
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Place:
     @property
     def title(self) -> str:
         """How people call it; also what stands in the address."""
+        short = self.name.replace("-", " ")
         if self.kind == "grow":
-            return f"G{int(self.name[1:])} Grow set"
+            return f"G{int(self.name[1:])} Grow set" if self.name[0] == "g" else f"{short} training samples"
         return "base policy audit" if self.name == BASE else f"{series.short_name(self.name)} audit"
 
 
