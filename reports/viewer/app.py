@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from reports.viewer import frame, warming
+from reports.viewer import frame, login, warming
 from reports.viewer.pages import PAGES, PageOf
 
 # A file of ours: Streamlit would fetch a named icon for the browser tab from a font server.
@@ -27,6 +27,7 @@ def main(script: str) -> None:
         groups.setdefault(page.group, []).append(made)
         of[page.title] = page
     chosen = st.navigation(groups, position="sidebar")
+    login.beside()
     if of[chosen.title].of_run:
         frame.above(chosen.title, of_broken=of[chosen.title].of_broken)
     else:

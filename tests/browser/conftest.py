@@ -56,29 +56,35 @@ def address(runs: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "restaudit.cli", "ui", str(runs), "--port", str(port)]
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait(f"http://127.0.0.1:{port}", server, runs.parent / "ui.log")
+        waited(f"http://127.0.0.1:{port}/_stcore/health", server, runs.parent / "ui.log")
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        ended(server)
         log.close()
 
 
-def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def ended(server: subprocess.Popen[bytes]) -> None:
+    """Stop a server of ours, and wait until it is gone."""
+    server.terminate()
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def waited(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server of ours answers; `log` says why one does not."""
     for _ in range(240):
         if server.poll() is not None:
-            pytest.fail(f"the app ended at once: {log.read_text()}")
+            pytest.fail(f"the server ended at once: {log.read_text()}")
         try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
+            with urllib.request.urlopen(address, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except OSError:
             time.sleep(0.25)
-    pytest.fail(f"the app did not start: {log.read_text()}")
+    pytest.fail(f"the server did not start: {log.read_text()}")
 
 
 class Visit:

@@ -18,7 +18,7 @@ from reports.records import Records
 from reports.run_report.build import run_report
 from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
-from reports.viewer.documents.people import person
+from reports.viewer.people import person
 from restaudit.record import Run
 from restaudit.seal.keys import load_private, new_key
 from restaudit.seal.signer import Signer
@@ -249,9 +249,14 @@ def test_with_a_login_answers_are_saved_in_its_name_and_not_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "run")
-    out = _page(tmp_path, monkeypatch, "declare", {"is_logged_in": False})
-    assert out.button(key="declare:run:save").disabled
-    user = {"is_logged_in": True, "name": "Ada"}
+    viewer = {"is_logged_in": True, "name": "Vi", "roles": ["viewer"]}
+    for nobody in ({"is_logged_in": False}, viewer, {**viewer, "roles": "rater"}, {**viewer, "roles": None}):
+        out = _page(tmp_path, monkeypatch, "declare", nobody)
+        assert out.button(key="declare:run:save").disabled
+        out = _page(tmp_path, monkeypatch, "report", nobody)
+        assert out.button(key="report_keep").disabled
+        assert any("needs" in t.value and "approver" in t.value for t in out.text)
+    user = {"is_logged_in": True, "name": "Ada", "roles": ["approver"]}
     at = _page(tmp_path, monkeypatch, "declare", user)
     assert at.text_input(key="declare:run:declared_by").disabled
     at.text_area(key="declare:run:system.purpose").set_value("Reviews")
@@ -368,3 +373,29 @@ def test_roles_and_names_come_from_claims_only() -> None:
     assert not person({"is_logged_in": True, "roles": ["approver"]}).may_override
     assert not person({"is_logged_in": True, "name": "A", "roles": "approvers"}).may_override
     assert person({"is_logged_in": True, "email": "a@b", "roles": "x,approver"}).may_override
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"),
+    [
+        ({}, "viewer"),
+        ({"roles": []}, "viewer"),
+        ({"roles": ["admin", 3, None]}, "viewer"),
+        ({"roles": {"approver": True}}, "viewer"),
+        ({"roles": ["viewer", "rater"]}, "rater"),
+        ({"roles": "restaudit:rater"}, "rater"),
+        ({"restaudit_role": "approver", "roles": ["viewer"]}, "approver"),
+    ],
+)
+def test_the_highest_role_of_the_claims_counts_and_no_claim_is_a_viewer(claims: dict[str, Any], role: str) -> None:
+    who = person({"is_logged_in": True, "name": "A", "email": "a@b", **claims})
+    assert who.role == role
+    assert (who.may_rate, who.may_ask, who.may_write) == {
+        "viewer": (False, False, False), "rater": (True, False, False), "approver": (True, True, True),
+    }[role]  # fmt: skip
+
+
+def test_an_address_that_nobody_checked_is_no_identity() -> None:
+    claims = {"is_logged_in": True, "iss": "https://id", "sub": "7", "email": "a@b", "email_verified": False}
+    assert person(claims).identity == "https://id@7"
+    assert person({**claims, "email_verified": True}).identity == "a@b"

@@ -6,8 +6,8 @@ import streamlit as st
 
 from reports.viewer import frame
 from reports.viewer.documents import clause_view, declare_view, export_view, override_view, report_view
-from reports.viewer.documents.people import person
 from reports.viewer.links import to
+from reports.viewer.people import person
 
 VIEWS = {"report": "Report", "clauses": "Clause by clause", "exports": "Exports", "bundle": "Bundle",
          "declare": "Declare", "override": "Override"}  # fmt: skip

@@ -13,9 +13,9 @@ from reports.viewer import frame
 from reports.viewer.documents import cached
 from reports.viewer.documents.form import Given, Group, as_yaml, checked, fed, groups, kept, question_of
 from reports.viewer.documents.offering import identity, offer
-from reports.viewer.documents.people import Person
 from reports.viewer.documents.report_view import warn_signed
 from reports.viewer.escaping import escaped
+from reports.viewer.people import Person
 from restaudit.errors import BadInput
 from restaudit.record import Run
 from restaudit.shown import plain
@@ -112,7 +112,7 @@ def _save(records: Records, place: str, who: Person, before: Declarations | None
                    title="Saved")  # fmt: skip
         st.text(plain(done))
     if not who.may_write:
-        st.text("Log in to save.")
+        st.text(who.why_not("Saving").replace("`", ""))
 
 
 def stored_digest(records: Records) -> str:

@@ -7,7 +7,7 @@ import shlex
 import streamlit as st
 
 from reports.viewer import frame, reading
-from reports.viewer.documents.people import APPROVER, Person
+from reports.viewer.people import Person
 from restaudit.errors import RestauditError
 from restaudit.override import NAME, REASON, override, wrong_text
 from restaudit.record import Halt, Run
@@ -26,8 +26,7 @@ def show(run: Run, who: Person) -> None:
         "first in every report, and cannot be taken back. Look at the samples and the interval first."
     )
     if who.login and not who.may_override:
-        said = "Log in first" if not who.name else f"Your login has no role `{APPROVER}`"
-        st.info(f"{said}. An override needs that role.", title="Not yours to do")
+        st.info(who.why_not("An override"), title="Not yours to do")
         return
     if not who.login:
         st.warning("This app has no login: anybody who can open it can do this, in any name. What is typed is "

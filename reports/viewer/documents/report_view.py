@@ -9,7 +9,7 @@ from reports.rendering import write_report
 from reports.viewer.documents import cached
 from reports.viewer.documents.making import TYPES
 from reports.viewer.documents.offering import banner, identity, not_done, offer, read_section
-from reports.viewer.documents.people import Person
+from reports.viewer.people import Person
 from restaudit.errors import RestauditError
 from restaudit.record import Run
 from restaudit.seal.statements import FOLDER as SIGNATURES
@@ -56,6 +56,8 @@ def _keep(run: Run, form: Format, who: Person) -> None:
         st.write("Downloads write nothing into the run. This button does: into its report folder, with a manifest, "
                  "so that the Verify page can render the report again and compare.")  # fmt: skip
         warn_signed(run)
+        if not who.may_write:
+            st.text(who.why_not("Keeping a report").replace("`", ""))
         if not st.button("Keep in the run folder", key="report_keep", disabled=not who.may_write):
             return
         if not who.may_write:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from reports import series
 from reports.viewer import frame
+from reports.viewer.people import Person, person
 from reports.viewer.rating import desk, forms, outcome, people
 from reports.viewer.rating.desk import OpenSet, Standing
 from restaudit.errors import BadInput
@@ -33,8 +34,8 @@ def show(run: Run) -> None:
 
 
 def _show(run: Run) -> None:
-    guest = people.visitor(st.user)
-    if guest.login:
+    guest = person(st.user.to_dict())
+    if guest.login and not guest.logged_in:
         forms.login()
         return
     waits = _waits(run)
@@ -61,7 +62,7 @@ def _show(run: Run) -> None:
         forms.new_set(run, SET, first=not sets)
 
 
-def _work(run: Run, tasks: TaskSet, guest: people.Visitor, rater: str | None) -> None:
+def _work(run: Run, tasks: TaskSet, guest: Person, rater: str | None) -> None:
     if not guest.may_rate:
         _watch(run, tasks)
     elif rater is None:

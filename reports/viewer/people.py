@@ -1,0 +1,83 @@
+"""Who uses the app and what they may do: everybody everything without a login, else by the roles of their claims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["viewer", "rater", "approver"]
+# From the least to the most; who has several has the highest.
+ROLES: tuple[Role, ...] = ("viewer", "rater", "approver")
+CLAIMS = ("roles", "restaudit_role")
+
+
+@dataclass(frozen=True)
+class Person:
+    """`login`: whether the app has a login at all; `name` is "" for who has not logged in, or whose login names nobody.
+
+    `identity` is what their pseudonym as a rater is derived from; None without a login.
+    """
+
+    login: bool
+    role: Role
+    name: str = ""
+    identity: str | None = None
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether a login says who they are."""
+        return self.identity is not None
+
+    @property
+    def may_rate(self) -> bool:
+        """Whether they may rate texts."""
+        return not self.login or self.role in ("rater", "approver")
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether they may draw a set of texts that others rate."""
+        return not self.login or self.role == "approver"
+
+    @property
+    def may_write(self) -> bool:
+        """Whether they may keep a report in a run folder, and save declarations, in their name."""
+        return not self.login or (self.role == "approver" and bool(self.name))
+
+    @property
+    def may_override(self) -> bool:
+        """Whether they may let a halted run go on."""
+        return self.may_write
+
+    def why_not(self, what: str) -> str:
+        """Why somebody may not do what an approver may."""
+        if not self.logged_in:
+            return f"Log in first. {what} needs the role `approver`."
+        if self.role != "approver":
+            return f"Your login has no role `approver`. {what} needs it."
+        return f"Your login has neither a name nor an e-mail address. {what} is recorded in a name."
+
+
+def person(claims: Mapping[str, Any]) -> Person:
+    """The person of these claims (st.user); Streamlit says `is_logged_in` only where a login is configured.
+
+    Roles are the claims `roles` and `restaudit_role`: a list of words, or one text of them, each as it is or as
+    `restaudit:ROLE`. Who has none is a viewer.
+    """
+    if "is_logged_in" not in claims:
+        return Person(login=False, role="approver")
+    if claims["is_logged_in"] is not True:
+        return Person(login=True, role="viewer")
+    name, email = (str(claims.get(k) or "").strip() for k in ("name", "email"))
+    both = f"{name} ({email})" if name and email else name or email
+    held = {word for claim in CLAIMS for word in _words(claims.get(claim))}
+    role: Role = next((r for r in reversed(ROLES) if held & {r, f"restaudit:{r}"}), "viewer")
+    known = email if claims.get("email_verified", True) is True else ""
+    return Person(True, role, both, known or f"{claims.get('iss', '')}@{claims.get('sub', '')}")
+
+
+def _words(claim: Any) -> list[str]:
+    if isinstance(claim, str):
+        return [w for w in re.split(r"[\s,]+", claim) if w]
+    return [str(c) for c in claim] if isinstance(claim, list | tuple) else []
