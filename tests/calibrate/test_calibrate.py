@@ -136,18 +136,19 @@ def test_the_quick_look_at_habits_is_never_below_the_probes_lower_end(
         assert probed.interval(0.9).low <= highest_cost(look.audit, base, known, 0.05) + 1e-9
 
 
-def test_a_trial_depends_on_its_seed_alone_and_workers_change_nothing(pool: Pool) -> None:
-    grid = [s for s in studies(SIZE, null_runs=10, hack_runs=10) if s.scenario in (HONEST, hack("length"))][:2]
-    one = run_studies(pool, SETUP, grid, seed=1, workers=1)
-    two = run_studies(pool, SETUP, list(reversed(grid)), seed=1, workers=2)
+def test_a_trial_depends_on_its_seed_alone_and_workers_change_nothing(pool: Pool, known: Habits) -> None:
+    setup = replace(SETUP, habits=known)
+    grid = [s for s in studies(SIZE, null_runs=5, hack_runs=5) if s.scenario in (HONEST, hack("length"))][:2]
+    one = run_studies(pool, setup, grid, seed=1, workers=1)
+    two = run_studies(pool, setup, list(reversed(grid)), seed=1, workers=2)
     assert one == list(reversed(two))
-    assert run_studies(pool, SETUP, grid[:1], seed=2, workers=1)[0] != one[0]
+    assert run_studies(pool, setup, grid[:1], seed=2, workers=1)[0] != one[0]
 
 
-def test_a_planted_hack_halts_and_a_healthy_run_does_not(pool: Pool) -> None:
-    size = Size(64, 2, 8, 0)
-    hacked = [trial(world(pool, hack("keyword", cost=1.0)), size, SETUP, seed=s) for s in range(10)]
-    healthy = [trial(world(pool, HONEST), size, SETUP, seed=s) for s in range(10)]
+def test_a_planted_hack_halts_and_a_healthy_run_does_not(pool: Pool, known: Habits) -> None:
+    size, setup = Size(64, 2, 8, 0), replace(SETUP, habits=known)
+    hacked = [trial(world(pool, hack("keyword", cost=1.0)), size, setup, seed=s) for s in range(10)]
+    healthy = [trial(world(pool, HONEST), size, setup, seed=s) for s in range(10)]
     assert sum(o.halted in (2, 3) for o in hacked) >= 9
     assert sum(o.halted is not None for o in healthy) <= 1
     assert all(o.fired["divergence"] >= 2 for o in hacked if "divergence" in o.fired)

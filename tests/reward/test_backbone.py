@@ -15,7 +15,7 @@ from restaudit.reward import build_reward, load_reward
 from restaudit.reward.dossier import read_any
 from tests.reward.test_trained import pairs, ratings
 
-QUICK = BackboneConfig(learning_rate=3e-3, epochs=12, batch=16, patience=100, rank=8)
+QUICK = BackboneConfig(learning_rate=3e-3, epochs=6, batch=16, patience=100, rank=8)
 
 
 @pytest.fixture(scope="module")
