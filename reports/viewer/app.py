@@ -26,7 +26,7 @@ def main(script: str) -> None:
         made = st.Page(page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help)
         groups.setdefault(page.group, []).append(made)
         of[page.title] = page
-    chosen = st.navigation(groups, position="sidebar")
+    chosen = st.navigation(groups, position="sidebar", expanded=True)
     login.beside()
     if of[chosen.title].of_run:
         frame.above(chosen.title, of_broken=of[chosen.title].of_broken)
