@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from reports import lineage, series
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reports import lineage, selection, series
 from reports.records import Records
 from reports.run_report.tables import figure
+from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.record import Run, printable
+
+MOST_COMPARED = 2000
 
 
 def why_lines(run: Run, sample: str) -> list[str]:
@@ -21,11 +28,9 @@ def why_lines(run: Run, sample: str) -> list[str]:
     grows = {g.name: g for g in lineage.grows(records)}
     by_name = {p.name: p for p in lineage.policies(records)}
     trained_on = list(dict.fromkeys(p.data for p in by_name.values() if p.data is not None))
-    grow, names = _holder(records, trained_on, sample)
+    grow = next((g for g in trained_on if selection.has_name(records, f"{g}/grow.parquet", sample)), None)
     lines: list[str] = []
-    for policy in (p for p in by_name.values() if grow is not None and p.data == grow):
-        rows = lineage.training_rows(records, policy)
-        row = rows[rows["sample_id"] == sample].iloc[0]
+    for policy, row in _rows(records, [p for p in by_name.values() if grow is not None and p.data == grow], sample):
         if not lines:
             writer = by_name[grows[str(grow)].policy]
             who = (
@@ -41,19 +46,38 @@ def why_lines(run: Run, sample: str) -> list[str]:
             f"{float(row['threshold']):.4f})"
         )
     if not lines:
-        begin = [n for n in names if sample and n.startswith(sample)]
-        close = begin[:3] or difflib.get_close_matches(sample, names, n=3, cutoff=0.5) or names[:3]
+        close = _close(records, trained_on, sample)
         hint = f"; close to it: {', '.join(close)}" if close else "; nothing was trained in this run yet"
         raise BadInput(f"{run.path}: no Grow set has a sample {printable(sample)!r}{hint}")
     return lines
 
 
-def _holder(records: Records, grows: Sequence[str], sample: str) -> tuple[str | None, list[str]]:
-    """The Grow set that holds a sample, or None and every name there is."""
-    names: list[str] = []
-    for grow in grows:
-        here = records.table(f"{grow}/grow.parquet", ("sample_id",))["sample_id"].astype(str)
-        if (here == sample).any():
-            return grow, []
-        names += here.tolist()
-    return None, names
+def _rows(
+    records: Records, policies: Sequence[lineage.Policy], sample: str
+) -> Iterator[tuple[lineage.Policy, Mapping[Any, Any]]]:
+    """What each of these policies, all trained on one Grow set, did with the sample's row."""
+    config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
+    found: selection.GrowSet | None = None
+    for policy in policies:
+        if config.method in ONLINE or config.method == "dpo":
+            rows = lineage.training_rows(records, policy)
+            yield policy, rows[rows["sample_id"] == sample].iloc[0].to_dict()
+            continue
+        found = found or selection.grow_set(records, str(policy.data))
+        place = selection.place_of(found.ids, sample)
+        assert place is not None  # the Grow set was chosen since it has the sample
+        yield policy, selection.row(found, selection.taken(records, found, policy.name), place)
+
+
+def _close(records: Records, grows: Sequence[str], sample: str) -> list[str]:
+    """Names that begin like this one, as far as any does; of the first of them those that are most alike."""
+    names = [selection.names_of(records, f"{g}/grow.parquet") for g in grows]
+    every = pa.chunked_array([c for n in names for c in n.chunks], type=pa.large_string())
+    for length in range(len(sample), -1, -1):
+        alike = every.filter(pc.starts_with(every, sample[:length]))
+        if len(alike) or not length:
+            first = alike.slice(0, MOST_COMPARED).to_pylist()
+            return (
+                first if length == len(sample) else difflib.get_close_matches(sample, first, n=3, cutoff=0.5) or first
+            )[:3]
+    return []
