@@ -46,10 +46,13 @@ def validation(config: TrainedReward, out: Path) -> dict[str, Any]:
 def test_five_raters_of_words_predict_the_other_five_on_words_held_out(
     minilm: str, shared_data: Path, tmp_path: Path
 ) -> None:
-    data = TableSource(source=str(shared_data / "vader/vader_lexicon.txt"), format="vader_lexicon")
+    data = TableSource(
+        source=str(shared_data / "vader/vader_lexicon.txt"), format="vader_lexicon", limit=2500
+    )  # of 7,500
     found = validation(trained(minilm, data, range(5)), tmp_path)
-    assert found["pearson"]["n"] > 1400
-    assert 0.75 < found["pearson"]["value"] < found["ceiling_pearson"]["value"]
+    assert found["pearson"]["n"] > 400
+    assert found["pearson"]["intervals"][0]["low"] > 0.7
+    assert found["pearson"]["value"] < found["ceiling_pearson"]["value"]
 
 
 def test_one_panel_of_snippet_raters_predicts_the_other_on_snippets_held_out(
@@ -59,11 +62,11 @@ def test_one_panel_of_snippet_raters_predicts_the_other_on_snippets_held_out(
     data = TableSource(
         source=str(folder / "movieReviewSnippets_GroundTruth.txt.gz"),
         format="vader_snippets",
-        limit=2500,  # all 10,605 take minutes to embed on one core
+        limit=1500,  # all 10,605 take minutes to embed on one core
         options={"ratings": str(folder / "movieReviewSnippets_anonDataRatings.txt.gz")},
     )
     found = validation(trained(minilm, data, range(10)), tmp_path)
-    assert found["pearson"]["value"] > 0.6
+    assert found["pearson"]["intervals"][0]["low"] > 0.5, found["pearson"]
     assert found["ceiling_pearson"]["value"] > 0.9
 
 
