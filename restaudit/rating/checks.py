@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from restaudit.rating.formats.vote import Vote, flagged
+from restaudit.rating.sheet import whole
 from restaudit.rating.tasks import Item, sha256
 
 # Fields that would tell a rater, or whoever assigns items to raters, which policy wrote a text.
@@ -17,15 +18,45 @@ UNBLINDING = frozenset({
     "iteration", "iterations", "model", "model_name", "model_id", "policy", "checkpoint", "grow", "look", "threshold",
     "reward", "reward_01", "reward_spread", "sample_id",
 })  # fmt: skip
+Row = dict[str, Any]
 NEWLINES = re.compile(r"\r\n?")
 MILLISECONDS = 1e11
 AHEAD = 86400.0
 LONGEST_NAME = 200
 
 
+class Asked(Protocol):
+    """What a vote is held against, whether it scores one text or chooses between two.
+
+    `text_time` is when a step recorded the text (the newer one of two).
+    """
+
+    @property
+    def item_id(self) -> str:
+        """The name of the item."""
+
+    @property
+    def tasks(self) -> str:
+        """The set it belongs to."""
+
+    @property
+    def repeats(self) -> str | None:
+        """The item that this one repeats."""
+
+    @property
+    def text_time(self) -> datetime | None:
+        """When what is judged was recorded."""
+
+    def wrong(self, vote: Vote) -> Iterator[str]:
+        """Every reason why the vote is not one on this item."""
+
+    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+        """The vote as it is stored, unblinded; only for a vote with nothing wrong."""
+
+
 @dataclass(frozen=True)
 class Known:
-    """An item of this run with what a rating of it must agree with. `text_time` is when a step recorded the text."""
+    """A text of this run that raters score, with what a rating of it must agree with."""
 
     item: Item
     tasks: str
@@ -35,6 +66,63 @@ class Known:
     order_seed: str
     text: str
     text_time: datetime | None
+
+    @property
+    def item_id(self) -> str:
+        """The name of the item."""
+        return self.item.item_id
+
+    @property
+    def repeats(self) -> str | None:
+        """The item that this one repeats."""
+        return self.item.repeats
+
+    def wrong(self, vote: Vote) -> Iterator[str]:
+        """Every reason why the vote is no rating of this text: digests, dimension, instructions, scale, score."""
+        if vote.response_sha256 is not None and vote.response_sha256 != self.item.response_sha256:
+            yield f"its response_sha256 is not that of item {self.item.item_id}: another response was rated"
+        elif vote.response is not None and not same_text(vote.response, self.text):
+            digest = sha256(vote.response)[:12]
+            yield f"its response (sha256 {digest}…) is not the run's text of item {self.item.item_id}"
+        yield from same_set(vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256)
+        for name, value, own in (
+            ("scale_min", vote.scale_min, self.choices[0]),
+            ("scale_max", vote.scale_max, self.choices[-1]),
+        ):
+            if value not in (None, "") and score_of(value, (own, own + 1)) != own:
+                yield f"{name} is {value!r}; the scale of these tasks is {self.choices[0]:g} to {self.choices[-1]:g}"
+        score = score_of(vote.score, self.choices)
+        if isinstance(score, str):
+            yield score
+
+    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+        """The vote, unblinded, with the fields of GOVERNANCE.md's canonical row."""
+        item = self.item
+        score = score_of(vote.score, self.choices)
+        assert isinstance(score, float)  # `wrong` found nothing
+        return {
+            "run_id": run_id,
+            "tasks": self.tasks,
+            "item_id": item.item_id,
+            "iteration": item.iteration,
+            "prompt_id": item.prompt_id,
+            "sample_id": item.sample_id,
+            "response_sha256": item.response_sha256,
+            "rater_id": rater,
+            "score": whole(score),
+            "scale_min": whole(self.choices[0]),
+            "scale_max": whole(self.choices[-1]),
+            "dimension": self.dimension,
+            "started_at": iso(time_of(vote.started_at)),
+            "submitted_at": iso(time_of(vote.submitted_at)),
+            "instructions_sha256": self.instructions_sha256,
+            "blinded": True,
+            "order": item.order,
+            "order_seed": self.order_seed,
+            "inclusion_prob": item.inclusion_prob,
+            "role": item.role,
+            "repeats": item.repeats,
+        }
 
 
 @dataclass(frozen=True)
@@ -46,7 +134,7 @@ class Declared:
 
 
 def problems(
-    vote: Vote, known: Known | None, rater: str | None, declared: Declared, *, run_id: str, timed: bool, now: datetime
+    vote: Vote, known: Asked | None, rater: str | None, declared: Declared, *, run_id: str, timed: bool, now: datetime
 ) -> Iterator[str]:
     """Every reason to refuse this vote; none when it is a person's blinded rating of this run's text."""
     if vote.run_id is not None and vote.run_id != run_id:
@@ -55,7 +143,7 @@ def problems(
         what = f"item {vote.item_id!r}" if vote.item_id else "a response without an item_id"
         yield f"{what} is in no set of rating tasks of this run"
     else:
-        yield from _of_item(vote, known)
+        yield from known.wrong(vote)
         yield from _times(vote, known.text_time, timed=timed, now=now)
     yield from _blinded(vote)
     if rater is None:
@@ -103,24 +191,12 @@ def same_text(response: str, text: str) -> bool:
     return response == text or NEWLINES.sub("\n", response).strip() == NEWLINES.sub("\n", text).strip()
 
 
-def _of_item(vote: Vote, known: Known) -> Iterator[str]:
-    if vote.response_sha256 is not None and vote.response_sha256 != known.item.response_sha256:
-        yield f"its response_sha256 is not that of item {known.item.item_id}: another response was rated"
-    elif vote.response is not None and not same_text(vote.response, known.text):
-        yield f"its response (sha256 {sha256(vote.response)[:12]}…) is not the run's text of item {known.item.item_id}"
-    if vote.dimension is not None and vote.dimension != known.dimension:
-        yield f"rates the dimension {vote.dimension!r}; {known.dimension!r} was asked for"
-    if vote.instructions_sha256 is not None and vote.instructions_sha256 != known.instructions_sha256:
+def same_set(vote: Vote, *, dimension: str, instructions_sha256: str) -> Iterator[str]:
+    """What of a vote is not of the set that its item belongs to."""
+    if vote.dimension is not None and vote.dimension != dimension:
+        yield f"rates the dimension {vote.dimension!r}; {dimension!r} was asked for"
+    if vote.instructions_sha256 is not None and vote.instructions_sha256 != instructions_sha256:
         yield "its instructions_sha256 is not that of the instructions of these tasks"
-    for name, value, own in (
-        ("scale_min", vote.scale_min, known.choices[0]),
-        ("scale_max", vote.scale_max, known.choices[-1]),
-    ):
-        if value not in (None, "") and score_of(value, (own, own + 1)) != own:
-            yield f"{name} is {value!r}; the scale of these tasks is {known.choices[0]:g} to {known.choices[-1]:g}"
-    score = score_of(vote.score, known.choices)
-    if isinstance(score, str):
-        yield score
 
 
 def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime) -> Iterator[str]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.rating.checks import Row
 from restaudit.rating.files import append_line, decoded, desk, human, locked, read_bytes, without_torn
 from restaudit.rating.formats.vote import Vote
-from restaudit.rating.importing import Row, take_vote
-from restaudit.rating.store import add_rows, read_rows
-from restaudit.rating.unblind import Book
+from restaudit.rating.importing import take_vote
+from restaudit.rating.store import FILE, add_rows, read_rows
+from restaudit.rating.unblind import Book, K
 
 LOG = "desk.jsonl"
 SOURCE = "app"
@@ -24,24 +25,24 @@ SOURCE = "app"
 PATIENCE = 5.0
 
 
-def give(run: Path, book: Book, vote: Vote) -> Row:
+def give(run: Path, book: Book[K], vote: Vote, file: str = FILE) -> Row:
     """Add one rating to the run's, if an import would take it; else raises RatingsRefused or BadInput and adds none."""
-    return take_vote(run, book, vote, source=SOURCE, patience=PATIENCE)
+    return take_vote(run, book, vote, source=SOURCE, patience=PATIENCE, file=file)
 
 
-def take_back(run: Path, *, item_id: str, rater: str) -> Row:
+def take_back(run: Path, *, item_id: str, rater: str, file: str = FILE) -> Row:
     """Take a rating given here out of the run's; desk.jsonl keeps it in full. Raises BadInput where there is none.
 
     The log goes first: after a crash between the two writes the rating stands, and the log says that it was to go.
     """
     folder = desk(run)
     with locked(folder, patience=PATIENCE):
-        rows = read_rows(folder)
+        rows = read_rows(folder, file)
         mine = [r for r in rows if r["item_id"] == item_id and r["rater_id"] == rater and r.get("source") == SOURCE]
         if not mine:
             raise BadInput(f"{folder}: no rating of {item_id} by {rater} was given in the app; nothing was changed")
         _append(folder, "taken_back", rater, {"tasks": mine[0].get("tasks"), "item_id": item_id, "rating": mine[0]})
-        add_rows(folder, [r for r in rows if r is not mine[0]], [])
+        add_rows(folder, [r for r in rows if r is not mine[0]], [], file)
     return mine[0]
 
 

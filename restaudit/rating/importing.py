@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.rating.checks import Known, iso, problems, score_of, time_of
+from restaudit.rating.checks import Row, iso, problems
 from restaudit.rating.consistency import RaterProgress
 from restaudit.rating.files import desk, locked, read_text
 from restaudit.rating.formats import detect, named
 from restaudit.rating.formats.vote import Reading, Vote
-from restaudit.rating.sheet import whole
 from restaudit.rating.status import per_rater
-from restaudit.rating.store import add_rows, append_row, read_rows
+from restaudit.rating.store import FILE, add_rows, append_row, read_rows
 from restaudit.rating.tasks import sha256
-from restaudit.rating.unblind import Book, open_book
+from restaudit.rating.unblind import Book, K, open_book
 
 SHOWN_PROBLEMS = 20
-
-Row = dict[str, Any]
 
 
 class RatingsRefused(BadInput):
@@ -77,38 +74,46 @@ def import_ratings(
         what = ", ".join(f"{n} x {s}" for s, n in sorted(reading.skipped.items())) or "nothing"
         raise BadInput(f"{file}: read as {layout.name}, it holds no rating by a person; it holds: {what}")
     record = Run(run)
-    folder = desk(record.path)
-    book = open_book(record, folder)
+    return take_reading(record.path, open_book(record, desk(record.path)), reading, layout.name, text, file=file,
+                        timed=layout.timed, rater=rater, skip_known=skip_known)  # fmt: skip
+
+
+def take_reading(
+    run: Path, book: Book[K], reading: Reading, layout: str, text: str, *, file: Path, timed: bool, rater: str | None,
+    skip_known: bool, into: str = FILE,
+) -> ImportReport:  # fmt: skip
+    """Add the votes of a file to RUN/human/`into`: all of them, or none. Raises RatingsRefused."""
+    folder = desk(run)
     with locked(folder):
-        old = read_rows(folder)
-        new, known, wrong = _checked(reading.votes, book, old, rater=rater, timed=layout.timed, skip_known=skip_known)
+        old = read_rows(folder, into)
+        new, known, wrong = _checked(reading.votes, book, old, rater=rater, timed=timed, skip_known=skip_known)
         if wrong:
             raise RatingsRefused(file, wrong, len(reading.votes))
-        beside = {"source": layout.name, "file_sha256": sha256(text), "imported_at": iso(datetime.now(UTC))}
+        beside = {"source": layout, "file_sha256": sha256(text), "imported_at": iso(datetime.now(UTC))}
         new = [row | beside for row in new]
         if new:
-            add_rows(folder, old, new)
-    return _report(book, layout.name, reading, [*old, *new], new, known)
+            add_rows(folder, old, new, into)
+    return _report(book, layout, reading, [*old, *new], new, known)
 
 
-def take_vote(run: Path, book: Book, vote: Vote, *, source: str, patience: float) -> Row:
+def take_vote(run: Path, book: Book[K], vote: Vote, *, source: str, patience: float, file: str = FILE) -> Row:
     """Add one vote by the rules of `import_ratings`, and return it as it is stored.
 
     Raises RatingsRefused with the reasons; BadInput where the ratings stay locked for `patience` seconds.
     """
     folder = desk(run)
     with locked(folder, patience=patience):
-        old = read_rows(folder)
+        old = read_rows(folder, file)
         rows, _, wrong = _checked([vote], book, old, rater=None, timed=True, skip_known=False)
         if wrong:
             raise RatingsRefused(folder, wrong, 1)
         row = rows[0] | {"source": source, "file_sha256": None, "imported_at": iso(datetime.now(UTC))}
-        append_row(folder, row)
+        append_row(folder, row, file)
     return row
 
 
 def _checked(
-    votes: Sequence[Vote], book: Book, old: Sequence[Row], *, rater: str | None, timed: bool, skip_known: bool
+    votes: Sequence[Vote], book: Book[K], old: Sequence[Row], *, rater: str | None, timed: bool, skip_known: bool
 ) -> tuple[list[Row], int, list[str]]:
     """The rows to add, how many are in already, and everything that is wrong."""
     now = datetime.now(UTC)
@@ -121,9 +126,9 @@ def _checked(
         item, raw = book.item(vote), vote.rater or rater
         who = book.rater(raw)
         found = [*problems(vote, item, who, book.says_of(raw), run_id=book.run_id, timed=timed, now=now)]
-        row = _row(vote, item, who, book.run_id) if item is not None and who is not None and not found else None
+        row = item.row(vote, who, book.run_id) if item is not None and who is not None and not found else None
         if item is not None and who is not None:
-            pair = (item.item.item_id, who)
+            pair = (item.item_id, who)
             if pair in places:
                 found.append(f"rater {who!r} rated item {pair[0]} in {places[pair]} already")
             elif (there := stored.get(pair)) is not None:
@@ -138,42 +143,12 @@ def _checked(
     return rows, known, wrong
 
 
-def _row(vote: Vote, known: Known, rater: str, run_id: str) -> Row:
-    """The vote, unblinded, with the fields of GOVERNANCE.md's canonical row."""
-    item = known.item
-    score = score_of(vote.score, known.choices)
-    assert isinstance(score, float)  # `problems` found none
-    return {
-        "run_id": run_id,
-        "tasks": known.tasks,
-        "item_id": item.item_id,
-        "iteration": item.iteration,
-        "prompt_id": item.prompt_id,
-        "sample_id": item.sample_id,
-        "response_sha256": item.response_sha256,
-        "rater_id": rater,
-        "score": whole(score),
-        "scale_min": whole(known.choices[0]),
-        "scale_max": whole(known.choices[-1]),
-        "dimension": known.dimension,
-        "started_at": iso(time_of(vote.started_at)),
-        "submitted_at": iso(time_of(vote.submitted_at)),
-        "instructions_sha256": known.instructions_sha256,
-        "blinded": True,
-        "order": item.order,
-        "order_seed": known.order_seed,
-        "inclusion_prob": item.inclusion_prob,
-        "role": item.role,
-        "repeats": item.repeats,
-    }
-
-
 def _report(
-    book: Book, name: str, reading: Reading, rows: Sequence[Row], new: Sequence[Row], known: int
+    book: Book[K], name: str, reading: Reading, rows: Sequence[Row], new: Sequence[Row], known: int
 ) -> ImportReport:
     tasks = tuple(sorted({r["tasks"] for r in new}))
     raters = {r["rater_id"] for r in new}
-    repeats = {i: k.item.repeats for i, k in book.items.items() if k.item.repeats is not None}
+    repeats = {i: k.repeats for i, k in book.items.items() if k.repeats is not None}
     notes = [f"{len(book.renamed)} e-mail address(es) stored as pseudonyms"] if book.renamed else []
     naive = sum(_has_no_zone(v.submitted_at) for v in reading.votes)
     notes += [f"{naive} time(s) name no zone and were read as UTC"] if naive else []

@@ -2,7 +2,8 @@
 
 An answer given in the app is one line more; an import, and a rating that is taken back, replace the file whole. Both
 happen under the folder's lock. A last line that a crash cut short is no rating: nobody was told that it was saved. It
-is kept aside in ratings.jsonl.torn, and earlier ratings are as they were.
+is kept aside in ratings.jsonl.torn, and earlier ratings are as they were. Choices between two texts lie the same way in
+a file of their own (pairs/), so that nobody takes one for a score.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from restaudit.rating.sheet import whole
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE = "ratings.jsonl"
+FILE, CHOICES = "ratings.jsonl", "choices.jsonl"
 COLUMNS = {
     "item_id": "str", "iteration": "str", "prompt_id": "str", "sample_id": "str", "rater": "str", "dimension": "str",
     "score": "float64", "submitted_at": "object", "inclusion_prob": "float64", "check": "bool", "anchor": "bool",
@@ -42,9 +43,9 @@ _READ: dict[str, tuple[bytes, list[dict[str, Any]]]] = {}
 MOST_READ = 4
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
+def read_rows(folder: Path, file: str = FILE) -> list[dict[str, Any]]:
     """Every accepted rating as it is stored; rows are not to be changed. Raises BadInput naming a line that is none."""
-    path = folder / FILE
+    path = folder / file
     if not path.exists():
         return []
     data, _ = without_torn(read_bytes(path))
@@ -72,26 +73,26 @@ def _parsed(path: Path, data: bytes, first: int) -> list[dict[str, Any]]:
     return rows
 
 
-def append_row(folder: Path, row: dict[str, Any]) -> None:
+def append_row(folder: Path, row: dict[str, Any], file: str = FILE) -> None:
     """Add one rating as a line more, on disk when this returns; call it with the folder locked."""
-    append_line(folder / FILE, _line(row))
+    append_line(folder / file, _line(row))
 
 
-def add_rows(folder: Path, old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> None:
+def add_rows(folder: Path, old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]], file: str = FILE) -> None:
     """Write the old and the new ratings in place of what is there: all or nothing. Call it with the folder locked."""
-    keep_torn(folder / FILE)
-    write_text(folder / FILE, "".join(f"{_line(r)}\n" for r in (*old, *new)))
+    keep_torn(folder / file)
+    write_text(folder / file, "".join(f"{_line(r)}\n" for r in (*old, *new)))
 
 
-def torn_note(folder: Path) -> str | None:
+def torn_note(folder: Path, file: str = FILE) -> str | None:
     """What crashes left of ratings, and where it is; None where there is nothing."""
-    path = folder / FILE
+    path = folder / file
     aside = torn_file(path)
     now = without_torn(read_bytes(path))[1] if path.exists() else b""
     kept = [line for line in read_bytes(aside).split(b"\n") if line] if aside.exists() else []
     said = []
     if now:
-        said.append(f"{FILE} ends in {len(now)} bytes of a rating that a crash cut short; it does not count")
+        said.append(f"{file} ends in {len(now)} bytes of a rating that a crash cut short; it does not count")
     if kept:
         size = sum(map(len, kept))
         said.append(

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from restaudit.errors import BadInput
 from restaudit.rating import draw
-from restaudit.rating.checks import Declared, Known, time_of
+from restaudit.rating.checks import Asked, Declared, Known, time_of
 from restaudit.rating.files import read_text
 from restaudit.rating.formats.vote import Vote
 from restaudit.rating.sheet import choices
@@ -23,18 +23,21 @@ if TYPE_CHECKING:
 RATERS = "raters.json"
 
 
+K = TypeVar("K", bound=Asked)
+
+
 @dataclass(frozen=True)
-class Book:
+class Book(Generic[K]):
     """The items of a run by id and by response, its declared raters, and the key of pseudonyms."""
 
     run_id: str
-    items: Mapping[str, Known]
+    items: Mapping[str, K]
     by_response: Mapping[str, list[str]]
     declared: Mapping[str, Declared]
     secret: bytes
     renamed: dict[str, str] = field(default_factory=dict)
 
-    def item(self, vote: Vote) -> Known | None:
+    def item(self, vote: Vote) -> K | None:
         """The item by its id; by its response where the file lost the id and only one item has that text."""
         if vote.item_id is not None:
             return self.items.get(vote.item_id)
@@ -54,13 +57,13 @@ class Book:
         return self.declared.get(str(name), self.declared.get(str(self.rater(name)), Declared()))
 
 
-def open_book(record: Run, folder: Path) -> Book:
+def open_book(record: Run, folder: Path) -> Book[Known]:
     """All of it, read and checked. Raises BadInput where a key does not fit the record, or nothing was drawn."""
     items = _items(record, folder)
     by_response: dict[str, list[str]] = {}
     for item_id, known in items.items():
         by_response.setdefault(known.item.response_sha256, []).append(item_id)
-    return Book(record.run_id, items, by_response, _declared(folder), run_secret(record))
+    return Book(record.run_id, items, by_response, declared_in(folder), run_secret(record))
 
 
 def _items(record: Run, folder: Path) -> dict[str, Known]:
@@ -94,7 +97,7 @@ def _items(record: Run, folder: Path) -> dict[str, Known]:
     return found
 
 
-def _declared(folder: Path) -> dict[str, Declared]:
+def declared_in(folder: Path) -> dict[str, Declared]:
     """What the optional human/raters.json says: {"NAME": {"developer": true, "model": true}}."""
     path = folder / RATERS
     if not path.exists():

@@ -12,6 +12,7 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.rating import TaskSet, direct, load_tasks
+from restaudit.rating.checks import Known
 from restaudit.rating.files import human
 from restaudit.rating.formats.vote import Vote
 from restaudit.rating.sheet import Sheet, Shown, read_sheet, whole
@@ -34,7 +35,7 @@ class OpenSet:
 
     tasks: TaskSet
     sheet: Sheet
-    book: Book
+    book: Book[Known]
     shown: Mapping[str, Shown]
 
 
