@@ -13,7 +13,7 @@ from restaudit.config import ColumnHuman, Config
 from restaudit.errors import BadInput
 from restaudit.evidence import remember_known
 from restaudit.job import NOWHERE, Job
-from restaudit.plan import TRAINER, Prompts, artifacts_of, check_artifacts, may_go_on, opened, prepare_machine, seal
+from restaudit.plan import TRAINER, artifacts_of, check_artifacts, may_go_on, opened, prepare_machine, seal
 from restaudit.record import BASE, Run, after_steps
 from restaudit.rlhf.look import before, looked_at
 from restaudit.rlhf.session import check_same
@@ -33,6 +33,7 @@ from restaudit.steps import Content, Writer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from restaudit.plan import Prompts
     from restaudit.seal.signer import Signer
 
 MISSING = "no file of this step ever came, and a later one did"
@@ -178,6 +179,7 @@ def _planned(asked: Asked, watcher: Watcher, record: Run | None) -> Planned:
             f"{asked.folder}: a look is planned after step {looks[0]}, but the base policy is {base.path.name} (step "
             f"{base.step}: {base.why}); give the policy that training began from with --base, or plan later looks"
         )
+    raw = {**raw, "description": _described(raw, base, record)}
     notes: list[str] = []
     prompts: Prompts | None = None
     if base.kind == "checkpoints":
@@ -223,6 +225,14 @@ def _base(asked: Asked, watcher: Watcher, found: Found | None, sealed: Path | No
     if not base.path.exists():
         raise BadInput(f"{base.path}: no such file or folder; the base policy was expected there")
     return watcher.lacks(found, base.path) or base
+
+
+def _described(raw: Mapping[str, Any], base: Base, record: Run | None) -> str:
+    """What the run is called on every page: whatever the configuration says, and what the base policy is, and why."""
+    if record is not None:
+        return str(record.plan["config"]["description"])
+    own = str(raw.get("description") or "").strip()
+    return f"{own} Watched from outside; the base policy is {base.path.name} ({base.why}).".strip()
 
 
 def _adapter(found: Found) -> Path | None:
