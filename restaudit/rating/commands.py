@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restaudit.errors import BadInput
+from restaudit.rating.pairs.commands import pairs, wins
 
 if TYPE_CHECKING:
     from restaudit.rating import Progress, RaterProgress
@@ -39,6 +40,9 @@ rate = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+rate.command("pairs")(pairs)
+rate.command("wins")(wins)
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
@@ -122,10 +126,21 @@ def take(
         bool, typer.Option("--skip-known", help="Pass over ratings that are in already, just the same.")
     ] = False,
 ) -> None:
-    """Take ratings back: all of a file or, with the rows named that are wrong, nothing of it."""
+    """Take ratings or choices back: all of a file or, with the rows named that are wrong, nothing of it."""
     from restaudit.rating import import_ratings, progress
+    from restaudit.rating.files import read_text
+    from restaudit.rating.pairs import import_choices
+    from restaudit.rating.pairs.asked import LAYOUTS, holds_choices
+    from restaudit.rating.pairs.wins import pair_progress
 
-    report = import_ratings(folder, file, format=format.value if format else None, rater=rater, skip_known=skip_known)
+    of_pairs = holds_choices(read_text(file))
+    if of_pairs:
+        if format is not None and format.value not in LAYOUTS:
+            raise BadInput(f"{file}: holds choices between two texts, which are read as {' or '.join(LAYOUTS)}")
+        report = import_choices(folder, file, rater=rater, skip_known=skip_known)
+    else:
+        report = import_ratings(folder, file, format=format.value if format else None, rater=rater,
+                                skip_known=skip_known)  # fmt: skip
     typer.echo(f"{file}: {report.accepted} ratings taken ({report.format}), {report.checks} of them repeats")
     if report.known:
         typer.echo(f"  {report.known} were in already and were passed over")
@@ -136,7 +151,7 @@ def take(
     for note in report.notes:
         typer.echo(f"  {note}")
     for name in report.tasks:
-        typer.echo(_line(progress(folder, name)))
+        typer.echo(_line((pair_progress if of_pairs else progress)(folder, name)))
     for one in report.per_rater:
         typer.echo(_rater_line(one))
 
@@ -146,14 +161,17 @@ def status(folder: Folder) -> None:
     """Show how far each set of rating tasks has come, and how steady each rater is on texts seen twice."""
     from restaudit.rating import progress, task_sets
     from restaudit.rating.files import human
-    from restaudit.rating.store import torn_note
+    from restaudit.rating.pairs import pair_sets
+    from restaudit.rating.pairs.wins import named, pair_progress
+    from restaudit.rating.store import CHOICES, FILE, torn_note
     from restaudit.record import Run
 
     Run(folder)
-    if (lost := torn_note(human(folder))) is not None:
-        typer.echo(lost)
-    sets = task_sets(folder)
-    if not sets:
+    for stored in (FILE, CHOICES):
+        if (lost := torn_note(human(folder), stored)) is not None:
+            typer.echo(lost)
+    sets, compared = task_sets(folder), pair_sets(folder)
+    if not sets and not compared:
         typer.echo(f"{folder}: no rating tasks were drawn; first: restaudit rate export {folder}")
     for tasks in sets:
         at = progress(folder, tasks.name)
@@ -161,6 +179,13 @@ def status(folder: Folder) -> None:
         typer.echo(
             f"  {tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}; samples of {', '.join(tasks.iterations)}"
         )
+        for one in at.per_rater:
+            typer.echo(_rater_line(one))
+
+    for two in compared:
+        at = pair_progress(folder, two.name)
+        typer.echo(_line(at))
+        typer.echo(f"  {two.dimension}, A or B; {named(two.second, two.first)} against {named(two.first, two.second)}")
         for one in at.per_rater:
             typer.echo(_rater_line(one))
 
@@ -211,6 +236,11 @@ def _instructions(given: str | None, own: str | None, dimension: str, scale: tup
             f"Rate the {dimension} of each response to its prompt, from {scale[0]} (worst) to {scale[1]} (best). Judge "
             "every response by itself, with no help from a model. If you cannot judge one, leave it out."
         )
+    return text_or_file(given)
+
+
+def text_or_file(given: str) -> str:
+    """A text, or that of the file which it names."""
     try:
         is_file = Path(given).is_file()
     except (OSError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,18 @@ def progress(run: Path, name: str) -> Progress:
     key = read_key(folder, name)
     items = items_of(key)
     rows = [r for r in read_rows(folder) if r.get("tasks") == name]
-    count = Counter(r["item_id"] for r in rows)
-    rated = sum(min(count[i.item_id], key["raters"]) for i in items)
-    wanted = len(items) * key["raters"]
     repeats = {i.item_id: i.repeats for i in items if i.repeats is not None}
-    return Progress(name, len(items), key["raters"], wanted, rated, wanted - rated, per_rater(rows, repeats))
+    return counted(name, [i.item_id for i in items], key["raters"], rows, repeats)
+
+
+def counted(
+    name: str, items: Sequence[str], raters: int, rows: Sequence[Mapping[str, Any]], repeats: Mapping[str, str]
+) -> Progress:
+    """How far a set is, from its items and what is stored of it."""
+    count = Counter(r["item_id"] for r in rows)
+    rated = sum(min(count[i], raters) for i in items)
+    wanted = len(items) * raters
+    return Progress(name, len(items), raters, wanted, rated, wanted - rated, per_rater(rows, repeats))
 
 
 def per_rater(rows: Iterable[Mapping[str, Any]], repeats: Mapping[str, str]) -> tuple[RaterProgress, ...]:

@@ -97,6 +97,8 @@ def draw_tasks(
     key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     paths = _paths(folder, name)
     with locked(folder):
+        if (folder / f"pairs-key-{name}.json").exists():
+            raise BadInput(f"{folder}: a set of pairs is named {name!r}; choose another name")
         if paths[1].exists() and read_text(paths[1]) != key_text:
             raise BadInput(
                 f"{paths[1]}: a set of rating tasks named {name!r} is there and was drawn differently; "
@@ -222,7 +224,7 @@ def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
     wanted += [(_base(), asked["anchors"], "anchor")] if asked["anchors"] else []
     for iteration, n, role in wanted:
         table, _ = table_of(record, iteration, asked["tables"][iteration])
-        frame, plain_only = _frame(table)
+        frame, plain_only = plain_frame(table)
         chosen = draw.drawn(list(zip(frame["sample_id"], frame["prompt_id"], strict=True)), n, drawing)
         if len(chosen) < n:
             notes.append(f"asked for {n} {role}s of {iteration}, there are {len(frame)}: all of them")
@@ -240,7 +242,7 @@ def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
     return key, _sheet(record, key, items, texts)
 
 
-def _frame(table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+def plain_frame(table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     """The rows that may be drawn: those of plain prompts where there are any, else all."""
     plain_rows = table["family"].isna()
     if plain_rows.any() and not plain_rows.all():

@@ -58,7 +58,7 @@ class Standing:
 
 def stamp(run: Path) -> str:
     """Changes when a set of tasks or what is said of raters changes, and not when somebody rates."""
-    return _stamp(p for p in human(run).glob("*.json*") if p.name.startswith(("key-", "tasks-", "raters")))
+    return _stamp(p for p in human(run).glob("*.json*") if p.name.startswith(("key-", "tasks-", "pairs-", "raters")))
 
 
 def ratings_stamp(run: Path) -> str:
