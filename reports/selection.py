@@ -18,7 +18,7 @@ from restaudit.errors import BadInput
 from restaudit.select import kept_set, thresholds
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
-PIECE = 65_536
+PIECE, BUFFER = 65_536, 1 << 18
 NUMBERS, NAMES = ("reward", "reward_01"), ("prompt_id", "origin")
 
 
@@ -164,7 +164,8 @@ def _pieces(records: Records, file: str, columns: Sequence[str]) -> Iterator[pa.
     """A table piece by piece: a row group may hold a million rows, and takes several times as much decoded whole."""
     path = records.checked(file)
     try:
-        with pq.ParquetFile(path, read_dictionary=[c for c in columns if c in NAMES]) as table:
+        coded = [c for c in columns if c in NAMES]
+        with pq.ParquetFile(path, read_dictionary=coded, buffer_size=BUFFER, pre_buffer=False) as table:
             there = table.schema_arrow
             if missing := [c for c in columns if c not in there.names]:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")

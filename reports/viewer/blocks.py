@@ -9,8 +9,8 @@ import streamlit as st
 
 from reports.document.model import Block, Chart, Facts, Paragraph, Passages, Section, Strip, Table, cited
 from reports.viewer import words
-from reports.viewer.charts import document_chart
 from reports.viewer.escaping import escaped
+from reports.viewer.specs import draw_chart
 from restaudit.shown import plain
 
 MOST = 4000
@@ -82,7 +82,7 @@ def _chart(block: Chart, key: str) -> None:
     if not any(line.points for line in block.lines):
         st.caption("nothing was measured")
     else:
-        st.altair_chart(document_chart(block), key=key, alt=plain(block.said, MOST))
+        draw_chart(block, key=key, alt=plain(block.said, MOST))
     with st.expander("The same figures as a table"):
         _frame(block.table, f"{key}-figures")
 

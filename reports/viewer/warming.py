@@ -5,6 +5,7 @@ In threads of their own; a reader who is faster waits for no more than what the 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -30,3 +31,7 @@ def _imported(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
         # A page that needs what is not installed says so itself.
         with suppress(ImportError):
             import_module(name)
+    # Streamlit collects garbage after every script, and would look through all that was imported each time, which takes
+    # most of the time of a page. What is there now stays until the process ends.
+    gc.collect()
+    gc.freeze()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from reports import series
-from reports.viewer import blocks, charts, frame, reading, tables, words
+from reports.viewer import blocks, frame, reading, tables, words
 from reports.viewer.links import to
+from reports.viewer.specs import draw_lines
 from restaudit.headline import alarms, learned, refitted
 from restaudit.record import Run
 
@@ -47,8 +48,8 @@ def _picture(view: reading.Overview) -> None:
     wide, narrow = st.columns([2, 1], gap="medium")
     with wide:
         title = "Change from the base policy, in base-policy standard deviations"
-        chart = charts.lines(view.changes, view.iterations, human, title=title, dotted=0.0, height=460)
-        st.altair_chart(chart, key="reward_human", alt=series.describe(view.changes, view.decisions))
+        draw_lines(view.changes, tuple(view.iterations), human, title=title, dotted=0.0, height=460,
+                   key="reward_human", alt=series.describe(view.changes, view.decisions))  # fmt: skip
         for label in (series.REWARD, human):
             if reason := series.why_missing(view.changes, label):
                 st.text(f"{label} was not measured: {reason}")
@@ -58,8 +59,8 @@ def _picture(view: reading.Overview) -> None:
             (view.correlation, "Reward–human correlation", 0.0, "correlation"),
         ):
             if table["value"].notna().any():
-                chart = charts.lines(table, view.iterations, human, title=title, dotted=dotted, height=225)
-                st.altair_chart(chart, key=key, alt=series.describe(table))
+                draw_lines(table, tuple(view.iterations), human, title=title, dotted=dotted, height=225, key=key,
+                           alt=series.describe(table))  # fmt: skip
             else:
                 st.text(f"{title} was not measured: {table['reason'].iloc[-1]}")
     st.caption("Bars are 95% intervals over prompts; changes are paired with the base policy on the same prompts.")

@@ -10,10 +10,10 @@ import streamlit as st
 
 from reports import series
 from reports.document.model import Chart, Line, Point, Table
-from reports.viewer.charts import document_chart
 from reports.viewer.escaping import escaped
 from reports.viewer.rating import desk, results
 from reports.viewer.rating.desk import Standing
+from reports.viewer.specs import draw_chart
 from restaudit.rating import TaskSet, load_tasks
 from restaudit.rating.files import human
 from restaudit.rating.store import torn_note
@@ -98,7 +98,7 @@ def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
     lines = (Line(series.REWARD, ()), Line("Human score: PEOPLE", points))
     chart = Chart("", unit, names, lines, Table("", (), ()), said="")
     said = plain(" ".join(sentence(row) for _, row in known.iterrows()), MOST_SAID)
-    st.altair_chart(document_chart(chart, 220), key=f"rating_picture_{tasks.name}", alt=said)
+    draw_chart(chart, 220, key=f"rating_picture_{tasks.name}", alt=said)
 
 
 def sentence(row: pd.Series[Any]) -> str:

@@ -19,7 +19,7 @@ from reports.records import Records
 from restaudit.errors import BadInput
 from restaudit.record import Run
 
-ROWS = 8192
+ROWS, BUFFER = 8192, 1 << 18
 CHECKED = 256
 TEXTS = frozenset({"sample_id", "prompt_id", "group", "text", "origin", "prompt"})
 
@@ -48,7 +48,8 @@ def _hashed(folder: str, name: str, sha256: str, size: int, changed: int) -> str
 def batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Batches of a table with the number of their first row. Raises BadInput for a table that is none."""
     try:
-        with pq.ParquetFile(path) as file:
+        # A row group may hold a million texts: read as they are decoded, and not all of them first.
+        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
             missing = [c for c in columns if c not in file.schema_arrow.names]
             if missing:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
