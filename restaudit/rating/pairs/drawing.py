@@ -181,7 +181,7 @@ def _made(record: Run, sides: Mapping[str, _Side], asked: dict[str, Any]) -> tup
     chosen = [common[k] for k in draw.drawn([(p, p) for p in common], asked["n"], drawing)]
     if len(chosen) < asked["n"]:
         notes.append(f"asked for {asked['n']} prompts, both policies answered {len(common)}: all of them")
-    samples = {side: _samples(one, side, chosen, drawing) for side, one in sides.items()}
+    samples = {side: _samples(one, chosen, drawing) for side, one in sides.items()}
     same = sorted(p for p in chosen if samples[FIRST][p][1] == samples[SECOND][p][1])
     if same:
         notes.append(f"{len(same)} of {len(chosen)} prompts have the same text twice: not shown, counted as ties")
@@ -213,12 +213,12 @@ def _common(record: Run, sides: Mapping[str, _Side]) -> tuple[list[str], list[st
     return common, notes
 
 
-def _samples(side: _Side, name: str, prompts: Sequence[str], drawing: bytes) -> dict[str, tuple[str, str]]:
+def _samples(side: _Side, prompts: Sequence[str], drawing: bytes) -> dict[str, tuple[str, str]]:
     """One random sample (its name and text) of every prompt."""
     rows = side.frame[side.frame["prompt_id"].isin(set(prompts))]
     found: dict[str, tuple[float, str, str]] = {}
     for sample, prompt, text in rows[["sample_id", "prompt_id", "text"]].itertuples(index=False):
-        number = draw.number(drawing, "pairs", name, sample)
+        number = draw.number(drawing, "pairs", sample)
         if prompt not in found or (number, sample) < found[prompt][:2]:
             found[prompt] = number, sample, text
     return {p: (sample, text) for p, (_, sample, text) in found.items()}

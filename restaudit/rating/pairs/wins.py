@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ def wins(run: Path, name: str) -> Wins:
         name=name, first=key["first"], second=key["second"], rate=_rate(rows, len(key["same"]), key["drawn"]),
         better=sum(s > 0 for s in scores), ties=sum(s == 0 for s in scores), worse=sum(s < 0 for s in scores),
         prompts=len({r["prompt_id"] for r in rows}), same=len(key["same"]), raters=len({r["rater_id"] for r in rows}),
-        agreement=_agreement(rows), chose_a=sum(decided) / len(decided) if decided else None,
+        agreement=agreement(rows), chose_a=sum(decided) / len(decided) if decided else None,
     )  # fmt: skip
 
 
@@ -91,7 +91,8 @@ def _rate(rows: Sequence[Mapping[str, Any]], same: int, drawn: int) -> Estimate:
     return replace(found, value=mixed(found.value), intervals=ends, method=method)
 
 
-def _agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
+def agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
+    """Krippendorff's alpha of choices of pairs, without repeats."""
     import numpy as np
 
     from probes.krippendorff import alpha
@@ -105,14 +106,15 @@ def _agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
     )  # fmt: skip
 
 
-def named(side: Mapping[str, str], other: Mapping[str, str]) -> str:
+def named(side: Mapping[str, str], other: Mapping[str, str], called: Callable[[str], str] = str) -> str:
     """How one side is called: its iteration, with its run where the two are of different runs."""
-    return side["iteration"] if side["run_id"] == other["run_id"] else f"{side['run']} {side['iteration']}"
+    name = called(side["iteration"])
+    return name if side["run_id"] == other["run_id"] else f"{side['run']} {name}"
 
 
-def in_words(found: Wins) -> str:
-    """The result as a sentence."""
-    first, second = named(found.first, found.second), named(found.second, found.first)
+def in_words(found: Wins, called: Callable[[str], str] = str) -> str:
+    """The result as a sentence; `called` says how an iteration is written."""
+    first, second = named(found.first, found.second, called), named(found.second, found.first, called)
     rate = found.rate
     if rate.value is None:
         return f"{second} against {first}: not known: {rate.reason}."
