@@ -6,8 +6,9 @@ import streamlit as st
 
 from reports.viewer.links import to
 from reports.viewer.rating import desk, outcome
+from reports.viewer.rating.sets import AnySet, all_sets, called, file_of, progress_of
 from restaudit.errors import BadInput
-from restaudit.rating import TaskSet, direct, progress, task_sets
+from restaudit.rating import direct
 from restaudit.record import Run
 
 
@@ -26,26 +27,27 @@ def show(run: Run) -> None:
 
 
 def _sets(run: Run) -> None:
-    every = task_sets(run.path)
+    every = list(all_sets(run).values())
     sets = [t for t in every if not desk.sealed(run, t.name)]
     if len(sets) < len(every):
         st.text("Sets that a decision used are left out here: their scores are the human score above.")
     if not sets:
         st.text("No set of texts was rated beside the record.")
         return
-    rows, notes = desk.rows_of(run.path), direct.read_notes(run.path)
+    notes = direct.read_notes(run.path)
     for tasks in sets:
         with st.container(border=True):
-            at, busy = progress(run.path, tasks.name), desk.still_rating(tasks.name, rows, notes)
+            at, rows = progress_of(run, tasks), desk.rows_of(run.path, file_of(tasks))
+            busy = desk.still_rating(tasks.name, rows, notes)
             if not at.rated:
-                st.text(f"{tasks.name}: {at.items} texts, none rated yet.")
+                st.text(f"{tasks.name}: {called(tasks)}, none rated yet.")
             elif busy and not at.complete:
                 _not_yet(tasks, at.rated, at.wanted, len(busy))
             else:
-                outcome.show(run, tasks.name, title=f"What people said: {tasks.name}")
+                outcome.shown(run, tasks, title=f"What people said: {tasks.name}")
 
 
-def _not_yet(tasks: TaskSet, rated: int, wanted: int, busy: int) -> None:
+def _not_yet(tasks: AnySet, rated: int, wanted: int, busy: int) -> None:
     who = "a rater is" if busy == 1 else f"{busy} raters are"
     st.text(f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of this set; its "
             "scores are shown when they hand in, so that nobody rates unblinded.")  # fmt: skip

@@ -166,11 +166,8 @@ def _report(
 
 
 def _already(pair: tuple[str, str], there: Row, *, same: bool) -> str:
-    hint = (
-        ", just the same; to pass over such: --skip-known"
-        if same
-        else f" with {there.get('choice', there.get('score'))}"
-    )
+    field = "choice" if "choice" in there else "score"
+    hint = ", just the same; to pass over such: --skip-known" if same else f" with {field} {there.get(field)}"
     return f"rater {pair[1]!r} rated item {pair[0]} in an earlier import{hint}"
 
 

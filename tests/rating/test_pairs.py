@@ -229,7 +229,7 @@ def test_a_rater_chooses_once(run: Path) -> None:
     with pytest.raises(RatingsRefused, match="just the same"):
         import_choices(run, path)
     assert import_choices(run, path, skip_known=True).accepted == 0
-    with pytest.raises(RatingsRefused, match=r"in an earlier import with [AB]"):
+    with pytest.raises(RatingsRefused, match=r"in an earlier import with choice [AB]"):
         import_choices(run, _filled(run, _for(FIRST)))
 
 
@@ -290,11 +290,11 @@ def test_two_runs_that_asked_the_same_prompts_are_compared(run: Path, tmp_path: 
 def test_prompts_asked_in_other_words_are_not_compared(run: Path, tmp_path: Path) -> None:
     from tests.reports.make_run import resealed
 
-    other = make_run(tmp_path / "other", name="another-trial")
+    other = make_run(tmp_path / "other", "halted", name="another-trial")
     table = Run(other).prompts("audit")
     table.loc[table["prompt_id"] == "audit004", "prompt"] = "Something else."
     table.to_parquet(other / "data/audit.parquet")
-    one = draw_pairs(run, (run, LAST), (resealed(other), LAST), **{**ASK, "n": 1000})
+    one = draw_pairs(run, (run, LAST), (resealed(other), "g01/i02"), **{**ASK, "n": 1000})
     assert any("1 prompts that were asked in other words" in n for n in one.notes)
     assert "audit004" not in {i["prompt_id"] for i in read_key(one.path.parent, "duel")["items"]}
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from restaudit.rating import TaskSet, draw_tasks
 from restaudit.rating.commands import draw_arguments, set_name
+from restaudit.rating.pairs import PairSet, draw_pairs
+from restaudit.rating.pairs.commands import pair_arguments, pair_set_name
 from restaudit.record import Run
 
 
@@ -28,3 +30,16 @@ def make(run: Run, given: Mapping[str, Any]) -> TaskSet:
     if given["instructions"].strip():
         arguments["instructions"] = given["instructions"].strip()
     return draw_tasks(run.path, name=set_name(arguments), **arguments)
+
+
+def make_pairs(run: Run, given: Mapping[str, Any]) -> PairSet:
+    """Draw a set of pairs; `given` has first, second, n, raters, dimension and instructions ("" = the default).
+
+    The same choices give the same set, and the one that `restaudit rate pairs` draws. Raises BadInput for choices that
+    make no sense.
+    """
+    # Instructions are text here: the command line reads a file where its argument names one.
+    arguments = pair_arguments(run, {**given, "instructions": None})
+    if given["instructions"].strip():
+        arguments["instructions"] = given["instructions"].strip()
+    return draw_pairs(run.path, name=pair_set_name(arguments), **arguments)

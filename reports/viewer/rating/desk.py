@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reports.viewer.rating.sets import AnySet, all_sets, file_of
 from restaudit.errors import BadInput
-from restaudit.rating import TaskSet, direct, load_tasks
-from restaudit.rating.checks import Known
+from restaudit.rating import direct, load_tasks
 from restaudit.rating.files import human
 from restaudit.rating.formats.vote import Vote
-from restaudit.rating.sheet import Sheet, Shown, read_sheet, whole
-from restaudit.rating.store import FILE, read_rows
+from restaudit.rating.pairs import PairSet, open_pairs
+from restaudit.rating.pairs.asked import PairSheet, PairVote
+from restaudit.rating.pairs.asked import read_sheet as read_pairs
+from restaudit.rating.sheet import Sheet, read_sheet, whole
+from restaudit.rating.store import CHOICES, FILE, read_rows
 from restaudit.rating.tasks import run_secret, sha256
 from restaudit.rating.unblind import Book, open_book
 from restaudit.record import Run, writer_alive
@@ -31,12 +34,16 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class OpenSet:
-    """A set of tasks whose sheet was checked against the run: what raters see, and what their ratings are held to."""
+    """A set of tasks whose sheet was checked against the run: what raters see, and what their ratings are held to.
 
-    tasks: TaskSet
-    sheet: Sheet
-    book: Book[Known]
-    shown: Mapping[str, Shown]
+    `file` is where the answers are stored.
+    """
+
+    tasks: AnySet
+    sheet: Sheet | PairSheet
+    book: Book[Any]
+    shown: Mapping[str, Any]
+    file: str
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,16 @@ def stamp(run: Path) -> str:
 
 def ratings_stamp(run: Path) -> str:
     """Changes when a rating is added or taken back."""
-    return _stamp(human(run).glob(FILE))
+    return _stamp(human(run) / name for name in (FILE, CHOICES) if (human(run) / name).exists())
 
 
 def open_set(run: Run, name: str) -> OpenSet:
     """Read a set and check every text of its sheet. Raises BadInput where tasks, key and run do not fit each other."""
-    tasks = load_tasks(run.path, name)
+    tasks = all_sets(run).get(name) or load_tasks(run.path, name)
+    if isinstance(tasks, PairSet):
+        pairs = open_pairs(run, human(run.path))
+        asked = read_pairs(tasks.path)
+        return OpenSet(tasks, asked, pairs, {r.item_id: r for r in asked.rows}, file_of(tasks))
     book = open_book(run, human(run.path))
     sheet = read_sheet(tasks.path)
     in_order = sorted((k.item for k in book.items.values() if k.tasks == name), key=lambda i: i.order)
@@ -81,7 +92,7 @@ def open_set(run: Run, name: str) -> OpenSet:
     )
     if not fits:
         raise BadInput(f"{tasks.path}: does not show what was drawn for this set; it was changed or is of another run")
-    return OpenSet(tasks, sheet, book, {r.item_id: r for r in sheet.rows})
+    return OpenSet(tasks, sheet, book, {r.item_id: r for r in sheet.rows}, file_of(tasks))
 
 
 def secret_of(run: Run) -> bytes:
@@ -94,12 +105,12 @@ def known_raters(rows: Sequence[Entry]) -> list[str]:
     return sorted({r["rater_id"] for r in rows})
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    """Every rating of the run as it is stored."""
-    return read_rows(human(run))
+def rows_of(run: Path, file: str = FILE) -> list[dict[str, Any]]:
+    """Every rating of the run as it is stored; every choice between two texts with CHOICES for the file."""
+    return read_rows(human(run), file)
 
 
-def first_choice(sets: Sequence[TaskSet], waits: str | None, notes: Sequence[Entry], rater: str | None) -> str:
+def first_choice(sets: Sequence[AnySet], waits: str | None, notes: Sequence[Entry], rater: str | None) -> str:
     """The set a rater most likely came for: the one the run waits for, else the last begun, else the newest."""
     names = {t.name for t in sets}
     begun = [n["tasks"] for n in notes if n["rater_id"] == rater and n["what"] == "read" and n.get("tasks") in names]
@@ -136,29 +147,23 @@ def standing(opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rat
     )
 
 
-def answer(run: Path, opened: OpenSet, *, item_id: str, rater: str, score: float, started: datetime) -> None:
-    """Write one rating. Raises RatingsRefused or BadInput where it was not taken."""
+def answer(run: Path, opened: OpenSet, *, item_id: str, rater: str, score: float | str, started: datetime) -> None:
+    """Write a rating (a number) or a choice (A, B or T). Raises RatingsRefused or BadInput where it was not taken."""
     row, sheet = opened.shown[item_id], opened.sheet
     now = datetime.now(UTC)
-    direct.give(
-        run,
-        opened.book,
-        Vote(
-            where="this answer",
-            item_id=item_id,
-            rater=rater,
-            score=whole(score),
-            submitted_at=now.isoformat(),
-            started_at=min(started, now).isoformat(),
-            response_sha256=row.response_sha256,
-            run_id=sheet.run_id,
-            dimension=sheet.dimension,
-            instructions_sha256=sheet.instructions_sha256,
-            scale_min=whole(sheet.choices[0]),
-            scale_max=whole(sheet.choices[-1]),
-            hints={"blinded": True},
-        ),
-    )
+    said: dict[str, Any] = {
+        "where": "this answer", "item_id": item_id, "rater": rater, "submitted_at": now.isoformat(),
+        "started_at": min(started, now).isoformat(), "run_id": sheet.run_id, "dimension": sheet.dimension,
+        "instructions_sha256": sheet.instructions_sha256, "hints": {"blinded": True},
+    }  # fmt: skip
+    vote: Vote
+    if isinstance(sheet, PairSheet):
+        vote = PairVote(score=score, a_sha256=row.a_sha256, b_sha256=row.b_sha256, **said)
+    else:
+        low, high = sheet.choices[0], sheet.choices[-1]
+        vote = Vote(score=whole(float(score)), response_sha256=row.response_sha256, scale_min=whole(low),
+                    scale_max=whole(high), **said)  # fmt: skip
+    direct.give(run, opened.book, vote, opened.file)
 
 
 def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
@@ -171,7 +176,7 @@ def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
     if what == "skipped":
         direct.note(run.path, "unskipped", rater, tasks=opened.tasks.name, item_id=item)
     else:
-        direct.take_back(run.path, item_id=item, rater=rater)
+        direct.take_back(run.path, item_id=item, rater=rater, file=opened.file)
     return item
 
 

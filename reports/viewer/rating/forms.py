@@ -10,11 +10,14 @@ import streamlit as st
 from reports import series
 from reports.viewer.rating import asking
 from reports.viewer.rating.desk import OpenSet, Standing
+from reports.viewer.rating.sets import called
 from restaudit.rating import direct
+from restaudit.rating.commands import DIMENSION, RATERS
+from restaudit.rating.pairs.commands import PROMPTS, usual
 from restaudit.rating.sheet import Sheet
 from restaudit.record import Run
 
-SAID_NEW = "rating_new_said"
+SAID_NEW, SAID_PAIRS = "rating_new_said", "rating_pairs_said"
 
 
 def login() -> None:
@@ -48,6 +51,48 @@ def new_set(run: Run, set_key: str, *, first: bool) -> None:
                                   args=(str(run.path), set_key))  # fmt: skip
 
 
+def new_pairs(run: Run, set_key: str) -> None:
+    """Ask for a set of pairs and draw it."""
+    audited = run.iterations()
+    if len(audited) < 2:
+        return
+    said = st.session_state.pop(SAID_PAIRS, None)
+    with st.expander("Make a new set of pairs (A or B?)", expanded=said is not None, icon=":material/compare:"):
+        if said is not None:
+            st.error("Change what the line below names, and draw again.", title="No set was made")
+            st.text(said)
+        st.caption("Prompts are drawn at random, with one text of each policy. Which one stands at A is random, and "
+                   "raters see neither iteration, model nor reward. A tenth of the pairs comes again the other way "
+                   "round.")  # fmt: skip
+        with st.form("pairs_new", border=False):
+            a, b, c, d = st.columns(4)
+            a.selectbox("One policy", audited, key="pairs_first", format_func=series.short_name)
+            b.selectbox("The other", audited, len(audited) - 1, key="pairs_second", format_func=series.short_name)
+            c.number_input("Prompts", 1, 10_000, PROMPTS, key="pairs_n")
+            d.number_input("Raters for each pair", 1, 100, RATERS, key="pairs_raters")
+            st.text_input("What is compared", DIMENSION, max_chars=60, key="pairs_dimension")
+            st.text_area("Instructions for raters", key="pairs_instructions", placeholder=usual(DIMENSION),
+                         help="Raters read these before they begin. Left empty, the text in grey is used.")  # fmt: skip
+            st.form_submit_button("Draw the pairs", type="primary", key="pairs_draw", on_click=_make_pairs,
+                                  args=(str(run.path), set_key))  # fmt: skip
+
+
+def _make_pairs(path: str, set_key: str) -> None:
+    state = st.session_state
+    given = {
+        "first": state["pairs_first"],
+        "second": state["pairs_second"],
+        "n": int(state["pairs_n"]),
+        "raters": int(state["pairs_raters"]),
+        "dimension": state["pairs_dimension"].strip(),
+        "instructions": state["pairs_instructions"],
+    }
+    try:
+        state[set_key] = asking.make_pairs(Run(path), given).name
+    except series.READ_ERRORS as error:
+        state[SAID_PAIRS] = str(error)
+
+
 def _make(path: str, set_key: str) -> None:
     state = st.session_state
     given = {
@@ -69,7 +114,7 @@ def instructions(run: Run, one: OpenSet, rater: str) -> None:
     st.subheader("Read this first")
     with st.container(border=True, key="rating_instructions"):
         st.text(one.sheet.instructions)
-    st.caption(f"You will rate up to {len(one.shown)} texts. Each rating carries the digest of these instructions: "
+    st.caption(f"You will rate up to {called(one.tasks)}. Each rating carries the digest of these instructions: "
                f"{one.sheet.instructions_sha256[:16]}…")  # fmt: skip
     st.button("I have read this, begin", key="rating_begin", type="primary", on_click=_read,
               args=(str(run.path), one.tasks.name, rater, one.sheet.instructions_sha256))  # fmt: skip

@@ -8,14 +8,18 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from probes.resample import Estimate
 from reports import series
 from reports.document.model import Chart, Line, Point, Table
 from reports.viewer.escaping import escaped
-from reports.viewer.rating import desk, results
+from reports.viewer.rating import desk, pair_view, results
 from reports.viewer.rating.desk import Standing
+from reports.viewer.rating.sets import AnySet, file_of
 from reports.viewer.specs import draw_chart
 from restaudit.rating import TaskSet, load_tasks
 from restaudit.rating.files import human
+from restaudit.rating.pairs import PairSet
+from restaudit.rating.pairs.wins import agreement
 from restaudit.rating.store import torn_note
 from restaudit.record import Run
 from restaudit.shown import plain
@@ -23,16 +27,28 @@ from restaudit.shown import plain
 MOST_SAID = 2000
 
 
-def so_far(run: Run, tasks: TaskSet, rows: Sequence[Any], at: Standing) -> None:
+def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
     """How far everybody is, and how well they agree; nothing that tells about iterations."""
-    if (lost := torn_note(human(run.path))) is not None:
+    if (lost := torn_note(human(run.path), file_of(tasks))) is not None:
         st.text(lost)
     if at.given:
         st.text("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
     if len(at.given) > 1:
-        st.text(results.in_words(results.agreement(rows, tasks.name)))
+        st.text(results.in_words(_agreement(rows, tasks)))
     if desk.sealed(run, tasks.name):
         st.text("A decision of this run has used this set. What you add is kept, but is no part of that decision.")
+
+
+def _agreement(rows: Sequence[Any], tasks: AnySet) -> Estimate:
+    if isinstance(tasks, PairSet):
+        return agreement([r for r in rows if r.get("tasks") == tasks.name and r.get("role") == "pair"])
+    return results.agreement(rows, tasks.name)
+
+
+def shown(run: Run, tasks: AnySet, *, rater: str | None = None, title: str | None = None) -> None:
+    """What people said of a set, whichever kind it is."""
+    view = pair_view.show if isinstance(tasks, PairSet) else show
+    view(run, tasks.name, rater=rater, **({} if title is None else {"title": title}))
 
 
 def show(run: Run, name: str, *, rater: str | None = None, title: str = "What people said") -> None:

@@ -12,10 +12,14 @@ import streamlit as st
 from reports import series
 from reports.viewer import frame
 from reports.viewer.people import Person, person
-from reports.viewer.rating import desk, forms, outcome, people
+from reports.viewer.rating import desk, forms, outcome, pair_view, people
 from reports.viewer.rating.desk import OpenSet, Standing
+from reports.viewer.rating.sets import AnySet, all_sets, called, progress_of
 from restaudit.errors import BadInput
-from restaudit.rating import RatingsRefused, TaskSet, direct, progress, task_sets
+from restaudit.rating import RatingsRefused, direct
+from restaudit.rating.pairs.asked import PairSheet
+from restaudit.rating.sheet import Sheet, Shown
+from restaudit.rating.store import CHOICES
 from restaudit.record import Run
 from restaudit.waiting import tasks_name, what_is_missing
 
@@ -45,7 +49,7 @@ def _show(run: Run) -> None:
         st.info("Ratings are given to the texts of an audit. The first one has not been recorded yet.",
                 title="Nothing to rate yet")  # fmt: skip
         return
-    sets = {t.name: t for t in task_sets(run.path)}
+    sets = all_sets(run)
     if waits and waits not in sets:
         st.warning("Resume the run in a terminal: it writes the same tasks again.", title="The rating tasks are gone")
         st.code(f"restaudit resume {shlex.quote(str(run.path))}", language="bash")
@@ -60,9 +64,10 @@ def _show(run: Run) -> None:
         _work(run, tasks, guest, rater)
     if guest.may_ask:
         forms.new_set(run, SET, first=not sets)
+        forms.new_pairs(run, SET)
 
 
-def _work(run: Run, tasks: TaskSet, guest: Person, rater: str | None) -> None:
+def _work(run: Run, tasks: AnySet, guest: Person, rater: str | None) -> None:
     if not guest.may_rate:
         _watch(run, tasks)
     elif rater is None:
@@ -74,7 +79,7 @@ def _work(run: Run, tasks: TaskSet, guest: Person, rater: str | None) -> None:
         _rate(run, tasks.name, rater)
 
 
-def _typed(run: Run, sets: dict[str, TaskSet], waits: str | None) -> str | None:
+def _typed(run: Run, sets: dict[str, AnySet], waits: str | None) -> str | None:
     """The name somebody typed and the chosen set; out of the way once rating has begun."""
     began = bool(st.session_state.get(RATER) or st.query_params.get(RATER)) and bool(sets)
     with st.expander("Who rates, and which set", expanded=not began, icon=":material/badge:"):
@@ -88,7 +93,7 @@ def _typed(run: Run, sets: dict[str, TaskSet], waits: str | None) -> str | None:
                 placeholder="A pseudonym, like ana",
                 help="Stored with every rating. Use the same name when you come back.",
             )
-            known = desk.known_raters(desk.rows_of(run.path))
+            known = desk.known_raters([*desk.rows_of(run.path), *desk.rows_of(run.path, CHOICES)])
             name, wrong = people.checked_name(str(typed or ""), known)
             if wrong:
                 st.error(wrong)
@@ -99,7 +104,7 @@ def _typed(run: Run, sets: dict[str, TaskSet], waits: str | None) -> str | None:
     return name
 
 
-def _choose(run: Run, sets: dict[str, TaskSet], waits: str | None, rater: str | None) -> None:
+def _choose(run: Run, sets: dict[str, AnySet], waits: str | None, rater: str | None) -> None:
     if not sets:
         st.text("No set of rating tasks was drawn yet.")
         return
@@ -108,7 +113,7 @@ def _choose(run: Run, sets: dict[str, TaskSet], waits: str | None, rater: str | 
     # No format_func: the address holds what is shown.
     name = st.selectbox("Set of texts", list(sets), index=None, key=SET, bind="query-params")
     if name in sets:
-        st.text(f"{sets[name].items} texts" + (": the run waits for this set" if name == waits else ""))
+        st.text(called(sets[name]) + (": the run waits for this set" if name == waits else ""))
 
 
 @st.cache_resource(max_entries=16, show_spinner="Checking the texts of this set")
@@ -132,13 +137,13 @@ def _rate(run: Run, name: str, rater: str) -> None:
 
 
 def _desk(run: Run, one: OpenSet, rater: str) -> None:
-    rows = desk.rows_of(run.path)
+    rows = desk.rows_of(run.path, one.file)
     at = desk.standing(one, rows, direct.read_notes(run.path), rater)
     if st.session_state.get(OWNER) != (one.tasks.name, rater):
         st.session_state[OWNER] = one.tasks.name, rater
         st.session_state.pop(SAID, None)
     if at.handed_in:
-        outcome.show(run, one.tasks.name, rater=rater)
+        outcome.shown(run, one.tasks, rater=rater)
         _next(run, one.tasks)
         return
     if not at.read:
@@ -181,22 +186,11 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     seen = st.session_state.get(SEEN)
     if seen is None or seen[:3] != (one.tasks.name, rater, item.item_id):
         st.session_state[SEEN] = (one.tasks.name, rater, item.item_id, datetime.now(UTC))
-    with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
-        st.caption("Prompt")
-        st.text(item.prompt)
-    with st.container(border=True, height=TEXT_HEIGHT, gap="xxsmall", key="rating_response"):
-        st.caption("Response")
-        st.text(item.response or "(an empty text)")
-    low, high = one.sheet.labels[0], one.sheet.labels[-1]
-    st.text(f"Your score for {one.sheet.dimension}, from {low} to {high}:")
     here = (str(run.path), one.tasks.name, rater, item.item_id)
-    if len(one.sheet.choices) <= MOST_BUTTONS:
-        with st.container(horizontal=True, gap="small", key="rating_scores"):
-            for k, (label, key) in enumerate(zip(one.sheet.labels, desk.keys(one.sheet), strict=True)):
-                st.button(label, key=f"score_{k}", shortcut=key, width=72, on_click=_answer,
-                          args=(*here, one.sheet.choices[k]))  # fmt: skip
+    if isinstance(one.sheet, PairSheet):
+        pair_view.texts(one.sheet, item, here, _answer)
     else:
-        forms.long_scale(one.sheet, _answer, here)
+        _single(one.sheet, item, here)
     with st.container(horizontal=True, gap="small"):
         _undo_button(run, one, at, rater)
         st.button("Skip", key="skip", shortcut="S", icon=":material/skip_next:", on_click=_skip, args=(*here, at.done),
@@ -204,6 +198,25 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
         with st.popover("Instructions", icon=":material/menu_book:"):
             st.text(one.sheet.instructions)
         forms.hand_in(run, one, at, rater)
+
+
+def _single(sheet: Sheet, item: Shown, here: tuple[str, ...]) -> None:
+    """One text and its scale."""
+    with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
+        st.caption("Prompt")
+        st.text(item.prompt)
+    with st.container(border=True, height=TEXT_HEIGHT, gap="xxsmall", key="rating_response"):
+        st.caption("Response")
+        st.text(item.response or "(an empty text)")
+    low, high = sheet.labels[0], sheet.labels[-1]
+    st.text(f"Your score for {sheet.dimension}, from {low} to {high}:")
+    if len(sheet.choices) <= MOST_BUTTONS:
+        with st.container(horizontal=True, gap="small", key="rating_scores"):
+            for k, (label, key) in enumerate(zip(sheet.labels, desk.keys(sheet), strict=True)):
+                st.button(label, key=f"score_{k}", shortcut=key, width=72, on_click=_answer,
+                          args=(*here, sheet.choices[k]))  # fmt: skip
+    else:
+        forms.long_scale(sheet, _answer, here)
 
 
 def _undo_button(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
@@ -230,7 +243,7 @@ def _nothing_due(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
 # --- what the buttons do ----------------------------------------------------------------------------------------------
 
 
-def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> None:
+def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) -> None:
     now, seen = datetime.now(UTC), st.session_state.get(SEEN)
     started = seen[3] if seen is not None and seen[:3] == (name, rater, item_id) else now
     pressed = st.session_state.get(PRESSED, started)
@@ -242,7 +255,7 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> Non
     try:
         run = Run(path)
         desk.answer(run.path, opened(run, name), item_id=item_id, rater=rater, score=score, started=started)
-        st.session_state[SAID] = "rated", f"Saved: {score:g}."
+        st.session_state[SAID] = "rated", f"Saved: {_said(score)}."
     except RatingsRefused as refused:
         if any("rated item" in p for p in refused.problems):
             st.session_state[SAID] = "", "Answered already; that answer stands."
@@ -250,6 +263,10 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float) -> Non
             st.session_state[SAID] = "error", " ".join(refused.problems)
     except series.READ_ERRORS as error:
         st.session_state[SAID] = "error", str(error)
+
+
+def _said(score: float | str) -> str:
+    return pair_view.LABELS[score] if isinstance(score, str) else f"{score:g}"
 
 
 def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
@@ -266,7 +283,7 @@ def _undo(path: str, name: str, rater: str) -> None:
     def back() -> None:
         run = Run(path)
         one = opened(run, name)
-        at = desk.standing(one, desk.rows_of(run.path), direct.read_notes(run.path), rater)
+        at = desk.standing(one, desk.rows_of(run.path, one.file), direct.read_notes(run.path), rater)
         desk.undo(run, one, at, rater)
 
     _do("Taken back; rate it again.", back)
@@ -296,17 +313,17 @@ def _other_wait(run: Run) -> None:
     st.code(what_is_missing(run) or f"restaudit resume {shlex.quote(str(run.path))}", language=None, wrap_lines=True)
 
 
-def _said_of_set(run: Run, tasks: TaskSet) -> None:
-    at = progress(run.path, tasks.name)
-    st.text(f"{at.rated} of {at.wanted} ratings are in: {at.items} texts, {at.raters} raters each.")
+def _said_of_set(run: Run, tasks: AnySet) -> None:
+    at = progress_of(run, tasks)
+    st.text(f"{at.rated} of {at.wanted} ratings are in: {called(tasks)}, {at.raters} raters each.")
     _next(run, tasks)
 
 
-def _next(run: Run, tasks: TaskSet) -> None:
+def _next(run: Run, tasks: AnySet) -> None:
     """What the run waits for, and what to do when nothing is missing."""
     if _waits(run) != tasks.name:
         return
-    at = progress(run.path, tasks.name)
+    at = progress_of(run, tasks)
     if at.missing:
         st.info(f"{at.missing} of {at.wanted} ratings are missing. A text wants {at.raters} different raters. When "
                 "none is missing, go on in a terminal:", title="This run waits for this set")  # fmt: skip
@@ -315,11 +332,11 @@ def _next(run: Run, tasks: TaskSet) -> None:
     st.code(f"restaudit resume {shlex.quote(str(run.path))}", language="bash")
 
 
-def _watch(run: Run, tasks: TaskSet) -> None:
+def _watch(run: Run, tasks: AnySet) -> None:
     st.info("Your role is viewer: you see how far a set is, and its results when it is complete.")
     _said_of_set(run, tasks)
-    if progress(run.path, tasks.name).complete:
-        outcome.show(run, tasks.name)
+    if progress_of(run, tasks).complete:
+        outcome.shown(run, tasks)
 
 
 def _barred(one: OpenSet, rater: str) -> str | None:
