@@ -14,7 +14,7 @@ import typer
 
 from reports.exports.commands import export
 from reports.frameworks.commands import compliance, declare
-from reports.report_commands import compare, report, why
+from reports.report_commands import report, why
 from restaudit.errors import BadInput, RestauditError
 
 VIEWER = Path(__file__).parent / "viewer" / "app.py"
@@ -29,7 +29,6 @@ def register(app: typer.Typer) -> None:
     app.command()(chart)
     app.command()(report)
     app.command()(why)
-    app.command()(compare)
     app.command()(declare)
     app.command()(compliance)
     app.command()(export)

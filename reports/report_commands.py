@@ -1,4 +1,4 @@
-"""`restaudit report`, `why` and `compare`: what a run says, why a row was trained on, several runs side by side."""
+"""`restaudit report` and `why`, and the documents of `restaudit compare`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from restaudit.errors import BadInput
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Formats = Annotated[
@@ -42,19 +40,27 @@ def why(
         typer.echo(line)
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Two or more run folders.")],
-    form: Formats = "html",
-    out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path("comparison"),
-) -> None:
-    """Put several runs side by side on the audit prompts they share; what is not comparable is refused, and why."""
+def check_formats(form: str) -> None:
+    """Raise BadInput for a format that no document has, before anything is computed."""
+    from reports.document.render import formats
+
+    formats(form)
+
+
+def compare_runs(runs: list[Path], form: str, out: Path) -> list[Path]:
+    """Write the comparison of run folders; returns the files."""
     from reports.document.render import formats
     from reports.rendering import write
     from reports.run_report.comparison import comparison
     from restaudit.record import Run
 
-    if len(runs) < 2:
-        raise BadInput("compare: give two or more run folders")
-    wanted = formats(form)
-    for path in write(comparison([Run(r) for r in runs]), wanted, out, "comparison"):
-        typer.echo(path)
+    return write(comparison([Run(r) for r in runs]), formats(form), out, "comparison")
+
+
+def compare_study(folder: Path, form: str, out: Path) -> list[Path]:
+    """Write the document of a study; returns the files."""
+    from reports.document.render import formats
+    from reports.rendering import write
+    from reports.study.build import study_document
+
+    return write(study_document(folder), formats(form), out, "study")

@@ -20,6 +20,7 @@ from restaudit.rating.commands import rate
 from restaudit.reward_commands import reward
 from restaudit.rlhf.watch.command import watch
 from restaudit.seal.commands import SigningKey, anchor, keys, sign
+from restaudit.study.command import compare
 from restaudit.verify_command import verify
 
 app = typer.Typer(
@@ -175,6 +176,7 @@ app.add_typer(keys)
 app.command()(watch)
 app.command()(probe)
 app.command()(calibrate)
+app.command()(compare)
 app.add_typer(rate)
 app.add_typer(reward)
 

@@ -76,7 +76,12 @@ class Job:
 
     def end(self) -> None:
         """The last step of a run that nothing stopped."""
-        self.writer.step("end", "", lambda _: {})
+
+        def make(_: Path) -> Content:
+            self.writer.note("peak_memory_mib", peak_memory(self.device))
+            return {}
+
+        self.writer.step("end", "", make)
 
     def halt(self, iteration: str, gates: Sequence[str]) -> None:
         """Record that the sealed policy stopped the run, and stop it, unless somebody has overridden this halt."""
@@ -257,6 +262,18 @@ class Job:
     def _notice(self, text: str) -> None:
         self.reporter.line(f"  {text}")
         self.writer.note("notices", text)
+
+
+def peak_memory(device: str) -> dict[str, int]:
+    """The most memory this process has held so far, in MiB: resident, and on the GPU where there is one."""
+    import resource
+
+    found = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+    if device == "cuda":
+        import torch
+
+        found["gpu"] = int(torch.cuda.max_memory_allocated()) >> 20
+    return found
 
 
 def halt_message(run: Path, iteration: str, gates: Sequence[str]) -> str:

@@ -207,7 +207,9 @@ def split_prompts(config: Config) -> Prompts:
 
     prompts, reports = load_prompts(config.data)
     needed: Sequence[Split] = ("audit",) if config.loop.method == "outside" else SPLITS
-    return *make_splits(prompts, config.data.splits, seed_of(config.seed, "splits"), needed=needed), reports
+    seed = config.data.splits.seed
+    chosen = seed_of(config.seed if seed is None else seed, "splits")
+    return *make_splits(prompts, config.data.splits, chosen, needed=needed), reports
 
 
 def _seal(

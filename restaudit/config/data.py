@@ -50,8 +50,11 @@ class SplitConfig(Section):
     """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in families).
 
     `near_duplicates`: `refuse` stops above `max_near_duplicate_share`; `drop` leaves out, and counts, the d_eval
-    prompts that resemble an audit prompt and the grow prompts that resemble one of either.
+    prompts that resemble an audit prompt and the grow prompts that resemble one of either. Which prompts fill `sizes`
+    follows from `seed` (default: the run's), so that runs of other seeds can have the same prompts.
     """
+
+    seed: int | None = Field(None, ge=0, le=2**31 - 1)
 
     shares: dict[Split, float] = {"grow": 0.5, "d_eval": 0.15, "audit": 0.35}
     sizes: dict[Split, int] = {}

@@ -22,7 +22,7 @@ from restaudit.errors import BadInput
 from restaudit.evidence import remember_known
 from restaudit.job import Job, as_facts
 from restaudit.loop import fit_scale, supervised_start
-from restaudit.record import BASE, CHECKPOINTS, GROW, TRAIN, after_steps, write_table
+from restaudit.record import BASE, CHECKPOINTS, D_EVAL, GROW, TRAIN, after_steps, write_table
 from restaudit.rlhf.callback import LookCallback
 from restaudit.rlhf.live import untrained
 from restaudit.rlhf.look import look, looked_at
@@ -221,6 +221,10 @@ class _Looks(LookCallback):
         rows["n_tokens"] = rows["n_tokens"].astype(np.int32)
         write_table(self.job.with_human(rows), out / "grow.parquet", GROW)
         write_table(pd.DataFrame(self.log), out / "train.parquet", TRAIN)
+        name = after_steps(self.log[-1]["step"])
+        write_table(
+            self.job.d_eval(f"{name}/d_eval", f"D_eval, {name}", f"{name}/d_eval"), out / "d_eval.parquet", D_EVAL
+        )
         loop = self.job.config.loop
         return as_facts({"samples": len(rows), "tokens": int(rows["n_tokens"].sum()), "reward": rows["reward"].mean(),
                          "learning_rate": loop.online.learning_rate, "beta": loop.online.beta})  # fmt: skip

@@ -1,0 +1,214 @@
+"""The document of a study: what was compared and how, what follows, three tables at equal cost, two pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from probes.crossed import Crossed, crossed
+from reports import series
+from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
+from reports.run_report.tables import NOTHING, figure
+from reports.study.conclusions import conclusions
+from reports.study.material import BUDGETS, At, StudyMaterial, over_seeds
+
+MEASURES = {
+    "divergence.beyond_expected": "missing human gain beyond the expected",
+    "divergence.gain_per_reward": "human gain per unit of reward gain",
+    "divergence.gain_per_sqrt_kl": "human gain per √nat",
+    "drift.kl": "KL (nats a sequence)",
+    "diversity.vendi_ratio": "Vendi, base = 1",
+    "diversity.distinct_2_ratio": "distinct-2 at equal length, base = 1",
+    "bias.human_gap": "gap between groups, human score",
+    "bias.acceptance_ratio": "acceptance ratio of groups",
+    "hacking.length_controlled_gain": "reward gain at equal length",
+    "drift.length_ratio": "length, base = 1",
+    "capability.worst_change": "worst change of a capability",
+}
+
+
+def study_document(folder: Path) -> Document:
+    """The document of a study that is done. Raises BadInput where it is not, or its runs are not comparable."""
+    of = StudyMaterial(folder)
+    first = of.every[0].of
+    human = first.human
+    methods = ", ".join(of.study.methods)
+    sections = (
+        Section("verdict", "What follows", tuple(conclusions(of, human))),
+        Section("how", "How it was compared", tuple(_how(of))),
+        *(
+            Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(of, budget),))
+            for budget, what in BUDGETS.items()
+        ),
+        Section("behaviour", "What the policies became", (_behaviour(of),)),
+        Section("pictures", "Human score against distance and diversity", tuple(_pictures(of, human))),
+        Section("cost", "What the whole training cost", (_cost(of),)),
+        Section("gates", "What the gates would have said", (_gates(of),)),
+    )
+    banner = () if first.human_is_people else (f"The human score is {human}. No person rated these samples.",)
+    return Document(
+        kind="study",
+        title=f"Comparison of methods: {methods}",
+        subtitle=f"recipe {of.study.recipe}, {len(of.study.seeds)} seeds, {len(of.prompts)} audit prompts; intervals "
+                 "over seeds and prompts",
+        banner=banner,
+        sections=sections,
+        heads=tuple((f"{r.method}-s{r.seed}", r.records.head) for r in of.every),
+    )  # fmt: skip
+
+
+def _how(of: StudyMaterial) -> list[Block]:
+    found = of.rates
+    rates = found.get("reward", {})
+    chosen = found.get("chosen", {})
+    rows = tuple(
+        Row((method, *(f"{rate}: {figure(float(str(reward)))}" for rate, reward in dict(tried).items()),  # type: ignore[call-overload]
+             str(chosen.get(method, NOTHING))))
+        for method, tried in rates.items()
+    )  # fmt: skip
+    width = max((len(r.cells) - 2 for r in rows), default=0)
+    blocks: list[Block] = [
+        Facts((
+            Fact("Methods", ", ".join(of.study.methods)),
+            Fact("Seeds", ", ".join(map(str, of.study.seeds))),
+            Fact("The same for all", "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates"),
+            Fact("Changes to the recipe", "; ".join(of.study.changes) or "none"),
+            Fact("Gates", "said WARN where the recipe says HALT, so that every method spent its whole budget"),
+            Fact("Interval", "two-sided 95% over seeds and prompts (probes/crossed.py); a figure that a run has once "
+                             "is compared over seeds alone"),
+        ))
+    ]  # fmt: skip
+    if rows:
+        heads = ("method", *(f"rate {k}: D_eval reward" for k in range(1, width + 1)), "chosen")
+        blocks.append(Table("Learning rates, chosen on D_eval by as many trainings for each method", heads, rows,
+                            note="One Grow step's worth of samples each, seed 0; no audit prompt."))  # fmt: skip
+    return blocks
+
+
+def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
+    limit = of.limit(budget)
+    rows = []
+    for method in of.study.methods:
+        at = of.at(method, budget)
+        if at is None:
+            rows.append(Row((method, "no look within it", *[NOTHING] * 5)))
+            continue
+        spent = [a.side.spent[a.look] for a in at]
+        looks = ", ".join(sorted({series.short_name(a.look) for a in at}))
+        cells = (method, looks, f"{sum(s.of(budget) for s in spent) / len(spent):,.0f}", _gain(of, at, "human"),
+                 _gain(of, at, "reward"), _seeds(at, "diversity.vendi_ratio"), _per_second(of, at))  # fmt: skip
+        rows.append(Row(cells, tuple(a.side.cite(a.look) for a in at)))
+    return Table(
+        f"At most {limit:,.0f} {BUDGETS[budget]}",
+        ("method", "look", "spent", "human gain (base sd)", "reward gain (base sd)", "Vendi, base = 1",
+         "human gain per 100 s"), tuple(rows),
+        note="The largest amount that every training had spent by its last look; of each run, the last look "
+             "within it. Costs of audits and of the reward model are left out: they are the same for all.")  # fmt: skip
+
+
+def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
+    values = of.gains(at, column)
+    return shown(crossed(values)) if values.size and (values == values).all() else "not measured on every prompt"
+
+
+def _per_second(of: StudyMaterial, at: Sequence[At]) -> str:
+    gains = of.gains(at, "human").mean(axis=1)
+    return shown(over_seeds([float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]))
+
+
+def _seeds(at: Sequence[At], name: str) -> str:
+    found = [a.side.measured(a.look, name) for a in at]
+    values = [m.value if m is not None else None for m in found]
+    if any(v is None for v in values):
+        why = next((m.reason for m in found if m is not None and m.reason), "not asked for")
+        return f"not measured: {why}"
+    return shown(over_seeds(values))
+
+
+def shown(found: Crossed | None) -> str:
+    """A mean over seeds with its interval, as a cell."""
+    if found is None:
+        return NOTHING
+    if found.low is None or found.high is None:
+        return f"{figure(found.mean)} (one seed)"
+    return f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
+
+
+def _behaviour(of: StudyMaterial) -> Table:
+    rows = []
+    for name, label in MEASURES.items():
+        if not any(r.measured(r.looks[-1], name) for r in of.every):
+            continue
+        cells = [label]
+        for method in of.study.methods:
+            cells.append(_seeds(of.last(method), name))
+        rows.append(Row(tuple(cells), tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))))
+    return Table("At the last look of every run, as it recorded it", ("measure", *of.study.methods), tuple(rows),
+                 prose=(0,), note="Mean over seeds and its 95% interval over seeds.")  # fmt: skip
+
+
+def _cost(of: StudyMaterial) -> Table:
+    rows = []
+    for method in of.study.methods:
+        last = of.last(method)
+        spent = [a.side.spent[a.look] for a in last]
+        peaks = [a.side.peak_memory for a in last]
+        cells = (method, *(shown(over_seeds([s.of(b) for s in spent])) for b in BUDGETS),
+                 shown(over_seeds([None if p is None else float(p) for p in peaks])))  # fmt: skip
+        rows.append(Row(cells, tuple(a.side.cite(a.look) for a in last)))
+    return Table("Learning alone, to the last look", ("method", *BUDGETS.values(), "peak resident memory (MiB)"),
+                 tuple(rows), note="Means over seeds. Seconds are those of the machine the study ran on, one run at a "
+                                   "time.")  # fmt: skip
+
+
+def _gates(of: StudyMaterial) -> Table:
+    rows = []
+    for run in of.every:
+        for d in run.of.decisions:
+            broken = [f"{g.gate}: {g.why}" for g in d.gates if g.verdict == "WARN"]
+            rows.append(Row((f"{run.method}, seed {run.seed}", series.short_name(d.iteration), d.verdict,
+                             "; ".join(broken) or NOTHING), (run.cite(d.iteration, "decision.json"),)))  # fmt: skip
+    return Table("Every look", ("run", "look", "decision", "rules that were broken"), tuple(rows), prose=(3,),
+                 note="A rule called (HALT) would have stopped that run by the recipe's own policy.")  # fmt: skip
+
+
+def _pictures(of: StudyMaterial, human: str) -> list[Block]:
+    return [b for b in (
+        _scatter(of, human, "drift.kl", "Human gain by distance from the base policy",
+                 "distance d = √KL (√nats a sequence)", 0.0),
+        _scatter(of, human, "diversity.vendi_ratio", "Human gain by diversity", "Vendi score, base policy = 1", 1.0),
+    ) if b is not None]  # fmt: skip
+
+
+def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, base: float) -> Block:
+    """Mean over seeds of every look: further up is better, and further right too where it is diversity."""
+    places, labels, lines, rows = [base], ["base"], [], []
+    for method in of.study.methods:
+        points = []
+        for k, look in enumerate(of.runs[method][0].looks):
+            at = [At(r, r.looks[k]) for r in of.runs[method] if len(r.looks) > k]
+            found = [m.value for a in at if (m := a.side.measured(a.look, name)) is not None and m.value is not None]
+            gain = crossed(of.gains(at, "human")) if at else None
+            if len(found) < len(at) or gain is None or not math.isfinite(gain.mean):
+                continue
+            x = sum(found) / len(found)
+            where = math.sqrt(max(x, 0.0)) if name == "drift.kl" else x
+            places.append(where)
+            labels.append(f"{method} {series.short_name(look)}")
+            points.append(Point(len(places) - 1, gain.mean, gain.low, gain.high))
+            rows.append(Row((method, series.short_name(look), figure(where), shown(gain)),
+                            tuple(a.side.cite(a.look) for a in at)))  # fmt: skip
+        lines.append(Line(method, tuple(points)))
+    if not rows:
+        return Paragraph(f"{title} is not drawn: it was measured at no look ({name}).", "note")
+    order = sorted(range(len(places)), key=lambda k: places[k])
+    rank = {old: new for new, old in enumerate(order)}
+    moved = tuple(
+        Line(line.label, tuple(Point(rank[p.x], p.value, p.low, p.high) for p in line.points)) for line in lines
+    )
+    table = Table(title, ("method", "look", axis, f"human gain ({human})"), tuple(rows))
+    said = "; ".join(" at ".join((str(r.cells[3]), f"{r.cells[2]} ({r.cells[0]}, {r.cells[1]})")) for r in rows)
+    return Chart(title, "human gain, base-policy standard deviations", tuple(labels[k] for k in order), moved, table,
+                 said=f"Human gain: {said}.", reference=0.0, reference_label="base policy",
+                 places=tuple(places[k] for k in order), axis=axis)  # fmt: skip

@@ -1,0 +1,94 @@
+"""Do a study: search the learning rates, then every method with every seed, one process after the other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from restaudit.config import Config
+from restaudit.console import Reporter
+from restaudit.errors import Exit, Interrupted, RestauditError
+from restaudit.record import D_EVAL, Run, read_table, write_json
+from restaudit.study.plan import SEARCH, Study, config_of, search_config
+
+COMMAND = "from restaudit.cli import main; main()"
+Do = Callable[[Config, Path], None]
+
+
+def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = None) -> None:
+    """Do every run that is not done yet; `do` does one (default: a process of its own, so that memory is its own).
+
+    Raises Interrupted on Ctrl-C and RestauditError where a run fails; what is done stays, and the same call goes on.
+    """
+    do = do or one_process
+    total = sum(len(r) for r in study.rates.values()) + len(study.methods) * len(study.seeds)
+    count = 0
+
+    def done(config: Config, run: Path) -> Run:
+        nonlocal count
+        count += 1
+        if not (run / "plan.json").exists() or Run(run).state != "done":
+            reporter.line(f"[{count} of {total}] {run.relative_to(folder)}")
+            do(config, run)
+        return Run(run)
+
+    found: dict[str, dict[str, float]] = {}
+    for method, rates in study.rates.items():
+        for rate in rates:
+            run = done(search_config(study, method, rate), folder / "search" / f"{method}-{rate:g}")
+            found.setdefault(method, {})[f"{rate:g}"] = d_eval_reward(run)
+    chosen = {m: max(r, key=r.__getitem__) for m, r in found.items()}
+    write_json({"judged_by": "mean reward on D_eval after one Grow step's worth of samples", "reward": found,
+                "chosen": chosen}, folder / SEARCH)  # fmt: skip
+    for method, rate_text in chosen.items():
+        reporter.line(f"learning rate of {method}: {rate_text} of {', '.join(found[method])}")
+    for seed in study.seeds:
+        for method in study.methods:
+            best = float(chosen[method]) if method in chosen else None
+            done(config_of(study, method, seed, best), run_folder(folder, method, seed))
+
+
+def run_folder(folder: Path, method: str, seed: int) -> Path:
+    """Where one run of a study lies."""
+    return folder / "runs" / f"{method}-s{seed}"
+
+
+def chosen_rates(folder: Path) -> dict[str, dict[str, object]]:
+    """What the search found: {"reward": {method: {rate: D_eval reward}}, "chosen": {method: rate}}; empty before."""
+    path = folder / SEARCH
+    found: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def d_eval_reward(run: Run) -> float:
+    """Mean reward of the last policy on D_eval."""
+    last = run.iterations()[-1]
+    return float(np.mean(read_table(run.path / last / "d_eval.parquet", D_EVAL, ["reward"])["reward"]))
+
+
+def one_process(config: Config, run: Path) -> None:
+    """Start or go on with one run in a process of its own; its lines go to RUN.log beside the folder."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    path = run.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    begun = (run / "plan.json").exists()
+    arguments = ["resume", str(run)] if begun else ["run", str(path), "--out", str(run)]
+    log = run.parent / f"{run.name}.log"
+    with log.open("ab") as out:
+        child = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments, "--quiet"], stdout=out, stderr=out)
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise Interrupted("stopped; give the same command again to go on from there") from None
+    if code != Exit.DONE:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = lines[-1] if lines else "no output"
+        raise RestauditError(f"{run}: ended with exit code {code}: {last} (all of it: {log})")

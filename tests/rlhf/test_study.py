@@ -1,0 +1,139 @@
+"""A study of methods: sealed, searched at equal cost, resumable, compared by rule."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from probes.crossed import crossed
+from reports.document.markdown import markdown
+from reports.study.build import shown, study_document
+from reports.study.material import StudyMaterial
+from restaudit.console import Reporter
+from restaudit.errors import BadInput, Interrupted
+from restaudit.plan import resume, start
+from restaudit.record import Run
+from restaudit.study.plan import FILE, Study, config_of, observing, planned, sealed
+from restaudit.study.run import run_folder, run_study
+from tests.loop.conftest import make_job_folder, tiny_raw
+
+pytest.importorskip("trl", reason="the extra rlhf is not installed")
+
+QUIET = Reporter(quiet=True)
+METHODS = ("rest", "grpo", "best_of_n")
+
+
+def here(config, run):
+    """One run in this process: quicker than one of its own."""
+    if (run / "plan.json").exists():
+        resume(run, QUIET)
+    else:
+        start(config, run, QUIET)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_policy, tmp_path_factory):
+    """A finished study of three methods and two seeds."""
+    patch = pytest.MonkeyPatch()
+    found = make_job_folder(tmp_path_factory.mktemp("study"), patch)
+    raw = tiny_raw(tiny_policy, samples_per_prompt=4, include_references=False,
+                   online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.01})  # fmt: skip
+    (found / "tiny.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    study = sealed(found / "out", planned("tiny.yaml", METHODS, 2, small=False, changes=()))
+    count = 0
+
+    def interrupted(config, run):
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise Interrupted("here")
+        here(config, run)
+
+    with pytest.raises(Interrupted):
+        run_study(found / "out", study, QUIET, interrupted)
+    run_study(found / "out", sealed(found / "out", study), QUIET, here)
+    yield found / "out"
+    patch.undo()
+
+
+def test_every_method_searches_as_many_rates_and_trains_with_every_seed(folder):
+    search = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+    assert {m: len(r) for m, r in search["reward"].items()} == {"rest": 3, "grpo": 3}
+    for method, tried in search["reward"].items():
+        assert tried[search["chosen"][method]] == max(tried.values())
+    for method in METHODS:
+        for seed in (1, 2):
+            run = Run(run_folder(folder, method, seed))
+            assert run.state == "done"
+            assert run.plan["config"]["loop"]["method"] == method
+            assert run.events[-1].at["peak_memory_mib"][0]["resident"] > 0
+
+
+def test_runs_have_the_same_prompts_and_those_of_a_seed_the_same_reward(folder):
+    of = StudyMaterial(folder)
+    assert len({r.records.digests["data/audit.parquet"] for r in of.every}) == 1
+    assert of.study == Study.from_json(of.study.to_json())
+
+
+def test_what_a_look_had_cost_is_what_the_tables_of_the_run_hold(folder):
+    run = StudyMaterial(folder).runs["grpo"][0]
+    look = run.looks[-1]
+    rows = [run.of.run.path / i / "grow.parquet" for i in run.looks]
+    import pandas as pd
+
+    tokens = sum(int(pd.read_parquet(p)["n_tokens"].sum()) for p in rows)
+    assert run.spent[look].samples == sum(len(pd.read_parquet(p)) for p in rows)
+    assert run.spent[look].tokens == 2 * tokens  # each sampled once and trained on once
+    rest = StudyMaterial(folder).runs["rest"][0]
+    assert [rest.spent[i].samples for i in rest.looks] == [80, 80, 160, 160]
+
+
+def test_the_document_says_what_follows_by_rule(folder):
+    text = markdown(study_document(folder)).decode()
+    assert "difference" in text
+    assert "SIMULATED" in text
+    of = StudyMaterial(folder)
+    values = of.gains(of.last("rest"), "human")
+    assert values.shape == (2, len(of.prompts))
+    assert np.isfinite(values).all()
+    assert shown(crossed(values)).split(" ")[0].lstrip("−") in text.replace("\\", "")
+
+
+def test_a_study_that_is_not_done_or_whose_runs_differ_is_refused_with_the_reason(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(run_folder(copy, "rest", 2))
+    with pytest.raises(BadInput, match="not done yet: rest-s2"):
+        study_document(copy)
+    shutil.copytree(folder / "search" / "rest-0.02", run_folder(copy, "rest", 2))
+    with pytest.raises(BadInput, match=r"rest-s2 has another data/audit\.parquet"):
+        study_document(copy)
+    with pytest.raises(BadInput, match="no study"):
+        sealed(tmp_path)
+    (copy / FILE).write_text('{"schema": 1}', encoding="utf-8")
+    with pytest.raises(BadInput, match="not the plan of a study"):
+        sealed(copy)
+
+
+def test_another_study_is_not_mixed_into_a_folder(folder):
+    study = sealed(folder)
+    with pytest.raises(BadInput, match="another study was begun there"):
+        sealed(folder, Study(study.recipe, study.methods, (1, 2, 3), study.changes, study.rates))
+
+
+@pytest.mark.parametrize(("methods", "says"), [(("rest", "ppo"), "ppo"), (("rest",), "two or more"),
+                                               (("rest", "rest"), "each once")])  # fmt: skip
+def test_methods_that_cannot_be(methods, says):
+    with pytest.raises(BadInput, match=says):
+        planned("reviews", methods, 2, small=True, changes=())
+
+
+def test_gates_warn_where_they_would_have_stopped_a_run():
+    study = planned("reviews", ("rest", "grpo"), 1, small=True, changes=())
+    rules = config_of(study, "grpo", 1, 1e-4).gates.rules
+    assert {r.action for r in rules} == {"WARN"}
+    assert any(r.name == "harm (HALT)" for r in rules)
+    assert observing({"rules": []}) == {"rules": []}
+    assert config_of(study, "grpo", 1, 1e-4).loop.online.learning_rate == 1e-4
