@@ -39,6 +39,8 @@ PAGES = (
            "Every run in the folder: its state, its steps and what the gates decided. Open one from here."),
     PageOf("compare.py", "Compare runs", ":material/compare_arrows:", ALL,
            "Two or more runs side by side, on the audit prompts that all of them answered."),
+    PageOf("study.py", "Compare methods", ":material/science:", ALL,
+           "Several methods on one recipe at equal cost: what can be concluded, and what cannot."),
     PageOf("run.py", "Overview", ":material/monitoring:", RUN,
            "One run in five minutes: every decision, reward against human score, what is not known."),
     PageOf("divergence.py", "Divergence", ":material/call_split:", RUN,

@@ -137,3 +137,32 @@ def test_gates_warn_where_they_would_have_stopped_a_run():
     assert any(r.name == "harm (HALT)" for r in rules)
     assert observing({"rules": []}) == {"rules": []}
     assert config_of(study, "grpo", 1, 1e-4).loop.online.learning_rate == 1e-4
+
+
+def page(root, monkeypatch, study=None):
+    from pathlib import Path
+
+    from streamlit.testing.v1 import AppTest
+
+    monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
+    at = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=120).run()
+    at = at.switch_page("reports/viewer/app_pages/study.py")
+    if study is not None:
+        at.query_params["study"] = study
+    return at.run()
+
+
+def test_the_app_shows_a_study_with_its_conclusions(folder, monkeypatch):
+    at = page(folder.parent, monkeypatch)
+    assert not at.exception
+    assert [h.value for h in at.header][:2] == ["What follows", "How it was compared"]
+    assert page(folder / "runs", monkeypatch).header  # beside the runs of a study
+    assert page(folder.parent, monkeypatch, "../elsewhere").info
+
+
+def test_the_page_says_how_to_make_a_study_and_what_one_lacks(folder, tmp_path, monkeypatch):
+    assert "restaudit compare --recipe" in page(tmp_path / "none", monkeypatch).code[0].value
+    shutil.copytree(folder, tmp_path / "some" / "half", ignore=shutil.ignore_patterns("rest-s2*"))
+    at = page(tmp_path / "some", monkeypatch)
+    assert not at.exception
+    assert "not done yet: rest-s2" in at.code[0].value
