@@ -43,6 +43,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("browser") / "runs"
     for state in ("healthy", "halted", "broken"):
         make_run(root / state, state)
+    # Rated by tests, each by one.
+    for name in ("twenty", "duel"):
+        make_run(root / name)
     return root
 
 

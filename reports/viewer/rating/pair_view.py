@@ -32,7 +32,7 @@ def texts(sheet: PairSheet, item: Shown, here: tuple[str, ...], answer: Callable
     st.text(f"Which has the better {plain(sheet.dimension, MOST_NAME)}?")
     with st.container(horizontal=True, gap="small", key="rating_scores"):
         for choice, label in LABELS.items():
-            st.button(label, key=f"choice_{choice}", shortcut=choice, width=130, on_click=answer,
+            st.button(label, key=f"choice_{choice}", shortcut=choice, width=112, on_click=answer,
                       args=(*here, choice))  # fmt: skip
 
 
