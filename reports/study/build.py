@@ -97,7 +97,7 @@ def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
         spent = [a.side.spent[a.look] for a in at]
         looks = ", ".join(sorted({series.short_name(a.look) for a in at}))
         cells = (method, looks, f"{sum(s.of(budget) for s in spent) / len(spent):,.0f}", _gain(of, at, "human"),
-                 _gain(of, at, "reward"), _seeds(at, "diversity.vendi_ratio"), _per_second(of, at))  # fmt: skip
+                 _gain(of, at, "reward"), _seeds(at, "diversity.vendi_ratio")[0], _per_second(of, at))  # fmt: skip
         rows.append(Row(cells, tuple(a.side.cite(a.look) for a in at)))
     return Table(
         f"At most {limit:,.0f} {BUDGETS[budget]}",
@@ -117,13 +117,14 @@ def _per_second(of: StudyMaterial, at: Sequence[At]) -> str:
     return shown(over_seeds([float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]))
 
 
-def _seeds(at: Sequence[At], name: str) -> str:
+def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
+    """A figure that a run has once, over seeds, and why there is none where a seed has none."""
     found = [a.side.measured(a.look, name) for a in at]
     values = [m.value if m is not None else None for m in found]
     if any(v is None for v in values):
         why = next((m.reason for m in found if m is not None and m.reason), "not asked for")
-        return f"not measured: {why}"
-    return shown(over_seeds(values))
+        return "not measured", why
+    return shown(over_seeds(values)), None
 
 
 def shown(found: Crossed | None) -> str:
@@ -136,16 +137,21 @@ def shown(found: Crossed | None) -> str:
 
 
 def _behaviour(of: StudyMaterial) -> Table:
-    rows = []
+    rows, reasons = [], []
     for name, label in MEASURES.items():
         if not any(r.measured(r.looks[-1], name) for r in of.every):
             continue
         cells = [label]
         for method in of.study.methods:
-            cells.append(_seeds(of.last(method), name))
+            said, why = _seeds(of.last(method), name)
+            cells.append(said)
+            if why is not None:
+                reasons.append(f"{label}: {why}")
         rows.append(Row(tuple(cells), tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))))
-    return Table("At the last look of every run, as it recorded it", ("measure", *of.study.methods), tuple(rows),
-                 prose=(0,), note="Mean over seeds and its 95% interval over seeds.")  # fmt: skip
+    missing = "".join(f" Not measured: {r}." for r in dict.fromkeys(reasons))
+    note = f"Mean over seeds and its 95% interval over seeds.{missing}"
+    title, columns = "At the last look of every run, as it recorded it", ("measure", *of.study.methods)
+    return Table(title, columns, tuple(rows), prose=(0,), note=note)
 
 
 def _cost(of: StudyMaterial) -> Table:
