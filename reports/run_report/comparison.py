@@ -30,6 +30,7 @@ from reports.document.model import (
     Table,
 )
 from reports.records import Source
+from reports.run_report.choices import choices
 from reports.run_report.material import Material
 from reports.run_report.tables import LEVEL, NOTHING, figure, shown
 from restaudit.errors import BadInput
@@ -92,6 +93,7 @@ def comparison(runs: Sequence[Run]) -> Document:
     sections = (
         Section("verdict", "Decisions", tuple(_decisions(sides))),
         Section("scores", "Human score and reward", tuple(_scores(sides, common))),
+        Section("choices", "What people chose", (choices({s.label: s.of.run for s in sides}),)),
         Section("behaviour", "Distance, diversity, bias, capability", (_beside(sides),)),
         Section("texts", "Texts side by side", (_texts(sides, common),)),
         Section("plans", "What differs in the sealed plans", (_plans(sides),)),

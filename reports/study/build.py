@@ -9,6 +9,7 @@ from pathlib import Path
 from probes.crossed import Crossed, crossed
 from reports import series
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
+from reports.run_report.choices import choices
 from reports.run_report.tables import NOTHING, figure
 from reports.study.conclusions import conclusions
 from reports.study.material import BUDGETS, At, StudyMaterial, over_seeds
@@ -41,6 +42,7 @@ def study_document(folder: Path) -> Document:
             Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(of, budget),))
             for budget, what in BUDGETS.items()
         ),
+        Section("choices", "What people chose", (choices({f"{r.method}-s{r.seed}": r.of.run for r in of.every}),)),
         Section("behaviour", "What the policies became", (_behaviour(of),)),
         Section("pictures", "Human score against distance and diversity", tuple(_pictures(of, human))),
         Section("cost", "What the whole training cost", (_cost(of),)),

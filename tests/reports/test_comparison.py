@@ -27,7 +27,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
 def test_two_runs_stand_side_by_side_on_the_prompts_they_share(two: list[Run]) -> None:
     document = comparison(two)
     blocks = [b for s in document.sections for b in s.blocks]
-    assert [s.key for s in document.sections] == ["verdict", "scores", "behaviour", "texts", "plans", "compute"]
+    assert [s.key for s in document.sections] == [
+        "verdict",
+        "scores",
+        "choices",
+        "behaviour",
+        "texts",
+        "plans",
+        "compute",
+    ]
     assert "24 audit prompts" in document.subtitle
     assert [b.caption for b in blocks if isinstance(b, Strip)] == [
         "honest, 4 of 4 planned looks", "hacked, 2 of 4 planned looks"]  # fmt: skip
@@ -104,12 +112,8 @@ def test_a_run_without_an_audited_iteration_and_the_same_run_twice_are_refused(t
 
 
 def test_the_commands_say_what_they_want(two: list[Run], tmp_path: Path) -> None:
-    import typer
+    from restaudit.cli import app
 
-    from reports.commands import register
-
-    app = typer.Typer()
-    register(app)
     run = str(two[0].path)
     result = CliRunner().invoke(app, ["compare", run])
     assert isinstance(result.exception, BadInput)
