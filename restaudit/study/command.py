@@ -15,7 +15,7 @@ HOOKS = "restaudit.compare"
 
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN RUN… | STUDY]", help="Run folders, or a study's folder.")
+        list[Path] | None, typer.Argument(metavar="RUN RUN… or STUDY", help="Run folders, or a study's folder.")
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Train a study of this recipe, then compare.")
