@@ -12,6 +12,7 @@ import pandas as pd
 import rfc8785
 
 from reports.records import Records
+from reports.selection import by_policy
 from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.ledger import FILE as LEDGER
@@ -104,12 +105,8 @@ def synthetic_share(records: Records, policy: Policy) -> float | None:
     """Share of a policy's training rows that a policy of this run wrote, 0..1; None where it trained on no row."""
     if policy.data is None:
         return None
-    rows = records.table(f"{policy.data}/grow.parquet", ("sample_id", "origin"))
-    if not records.has(f"{policy.name}/kept.parquet"):
-        return float((rows["origin"] == "policy").mean()) if len(rows) else None
-    kept = records.table(f"{policy.name}/kept.parquet", ("sample_id",))
-    used = rows[rows["sample_id"].isin(set(kept["sample_id"]))]
-    return float((used["origin"] == "policy").mean()) if len(used) else None
+    kept = f"{policy.name}/kept.parquet"
+    return by_policy(records, f"{policy.data}/grow.parquet", kept if records.has(kept) else None)
 
 
 def training_rows(records: Records, policy: Policy) -> pd.DataFrame:

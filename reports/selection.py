@@ -70,6 +70,16 @@ def has_name(records: Records, file: str, sample: str) -> bool:
     return any(place_of(b["sample_id"], sample) is not None for b in _pieces(records, file, ("sample_id",)))
 
 
+def by_policy(records: Records, file: str, kept: str | None) -> float | None:
+    """Share of a Grow set's rows that a policy wrote, 0..1, of those only that a kept set names; None without rows."""
+    rows = _read(records, file, ("sample_id", "origin"))
+    written = pc.equal(rows["origin"].cast(pa.string()), "policy").fill_null(False)
+    if kept is not None:
+        # All names at once: a look-up table made anew for every piece takes most of the time.
+        written = written.filter(pc.is_in(_text(rows["sample_id"]), value_set=names_of(records, kept)))
+    return float(pc.mean(written).as_py()) if len(written) else None
+
+
 def place_of(names: pa.ChunkedArray | pa.Array, sample: str) -> int | None:
     """The number of the row with this name, None where there is none."""
     found = pc.index(names, pa.scalar(sample, names.type)).as_py()

@@ -81,6 +81,27 @@ def test_every_row_of_every_improve_step_is_told_as_the_export_tells_it(run: Run
         pd.testing.assert_frame_equal(pd.DataFrame(told)[list(whole.columns)], whole, check_dtype=False)
 
 
+def test_the_share_that_a_policy_wrote_is_that_of_the_rows_trained_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records(run)
+    rows = records.table("g01/grow.parquet", ("sample_id", "origin"))
+    rows["origin"] = ["reference", "policy", "policy"] * (len(rows) // 3)
+    kept = records.table("g01/i01/kept.parquet", ("sample_id",))
+    tables = {"g01/grow.parquet": rows, "g01/i01/kept.parquet": kept, "none": kept[:0]}
+    monkeypatch.setattr(
+        selection,
+        "_read",
+        lambda _, file, columns: pa.Table.from_pandas(tables[file][list(columns)], preserve_index=False),
+    )
+    used = rows[rows["sample_id"].isin(kept["sample_id"])]
+    expected = (used["origin"] == "policy").mean()
+    assert 0 < expected < 1
+    assert selection.by_policy(records, "g01/grow.parquet", "g01/i01/kept.parquet") == pytest.approx(expected, abs=0)
+    assert selection.by_policy(records, "g01/grow.parquet", None) == pytest.approx(2 / 3)
+    assert selection.by_policy(records, "g01/grow.parquet", "none") is None
+
+
 def test_a_kept_set_that_is_not_what_the_rule_chooses_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     records = Records(run)
     rows = selection.grow_set(records, "g01")
