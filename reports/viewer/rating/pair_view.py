@@ -46,10 +46,10 @@ def show(run: Run, name: str, *, rater: str | None = None, title: str = "What pe
         st.dataframe(_table(found), hide_index=True, key=f"pairs_results_{name}", placeholder="—",
                      alt="How often people preferred the second policy's text",
                      column_config={
-                         "rate": st.column_config.NumberColumn("Preferred", format="percent",
+                         "rate": st.column_config.NumberColumn("Preferred", format="%.0f%%",
                                                                help="Share of prompts; ties count half."),
-                         "low": st.column_config.NumberColumn("95% low", format="percent"),
-                         "high": st.column_config.NumberColumn("95% high", format="percent"),
+                         "low": st.column_config.NumberColumn("95% low", format="%.0f%%"),
+                         "high": st.column_config.NumberColumn("95% high", format="%.0f%%"),
                      })  # fmt: skip
     for line in beside(found):
         st.text(plain(line, MOST_SAID))
@@ -74,7 +74,8 @@ def _table(found: Wins) -> pd.DataFrame:
     row = {
         "policy": plain(named(found.second, found.first, _short), MOST_NAME),
         "against": plain(named(found.first, found.second, _short), MOST_NAME),
-        "rate": found.rate.value, "low": ends.low if ends else None, "high": ends.high if ends else None,
+        "rate": 100 * (found.rate.value or 0.0), "low": 100 * ends.low if ends else None,
+        "high": 100 * ends.high if ends else None,
         "better": found.better, "ties": found.ties, "worse": found.worse, "prompts": found.prompts,
         "same text": found.same, "raters": found.raters,
     }  # fmt: skip
