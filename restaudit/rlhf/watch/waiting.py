@@ -32,7 +32,8 @@ class Not:
 class Watcher:
     """Looks at a folder. Without `follow` one look must do; with it, what is not there is waited for.
 
-    What is followed is taken when it has been the same for POLL seconds, and is whole.
+    What is followed is taken when it has been the same for POLL seconds, and is whole. `columns` are the names of all
+    columns that were read so far, the files' own ones too where --column gave them.
     """
 
     asked: Asked
@@ -40,6 +41,7 @@ class Watcher:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     interrupted: Callable[[], bool] = lambda: False
+    columns: set[str] = field(default_factory=set)
     _since: dict[Path, tuple[Signature, float]] = field(default_factory=dict)
     _last: tuple[Path, Signature, Generations] | None = None
 
@@ -92,6 +94,8 @@ class Watcher:
         if signature(path) != before:
             raise BadInput(f"{path} changed while it was read")
         self._last = (path, before, found)
+        renamed = {own for name, own in self.asked.columns.items() if f"{name} is column '{own}'" in found.notes}
+        self.columns |= {*found.table.columns, *renamed}
         return found
 
     def _look(self, found: Found | None) -> dict[Path, Signature]:

@@ -186,7 +186,6 @@ def _planned(asked: Asked, watcher: Watcher, record: Run | None) -> Planned:
         config = of_checkpoints(asked, raw, where, looks)
     else:
         generations = watcher.generations(base.path)
-        _mapped(asked.columns, generations.notes, generations.table.columns, base.path)
         config, notes = of_generations(asked, raw, where, looks, base=generations, path=base.path)
         config = _partly_judged(config, generations.table)
         prompts = None if record is not None else prompts_of(generations, config)
@@ -194,6 +193,7 @@ def _planned(asked: Asked, watcher: Watcher, record: Run | None) -> Planned:
         raise BadInput("--skip-missing: where people rate each look, one that never came cannot be passed over")
     if not asked.follow:
         _check_all(config, watcher, record)
+    _mapped(asked, watcher, base)
     for note in notes:
         watcher.reporter.line(note)
     watcher.reporter.line(f"base policy: {base.path} ({base.why})")
@@ -268,10 +268,14 @@ def _check_all(config: Config, watcher: Watcher, record: Run | None) -> None:
             watcher.until(lambda found, step=step: _of_step(config, watcher, found, step))  # type: ignore[misc]
 
 
-def _mapped(columns: Mapping[str, str], notes: tuple[str, ...], there: Any, path: Path) -> None:
-    for name, own in columns.items():
-        if own != name and f"{name} is column '{own}'" not in notes and own not in there:
-            raise BadInput(f"{path}: no column '{own}', which --column {name}={own} names")
+def _mapped(asked: Asked, watcher: Watcher, base: Base) -> None:
+    """Raise BadInput for a --column that no file which was read has; where later ones are still to come, say so."""
+    for name, own in asked.columns.items():
+        if own in watcher.columns:
+            continue
+        if not asked.follow:
+            raise BadInput(f"{asked.folder}: no file has a column '{own}', which --column {name}={own} names")
+        watcher.reporter.line(f"{base.path} has no column '{own}', which --column {name}={own} names")
 
 
 def _partly_judged(config: Config, table: pd.DataFrame) -> Config:

@@ -35,10 +35,11 @@ def checkpoint_lacks(folder: Path, *, state: bool = False) -> str | None:
     """
     adapter = (folder / "adapter_config.json").exists()
     config = "adapter_config.json" if adapter else "config.json"
-    if (lack := _json_lacks(folder / config)) is not None:
-        return lack
-    if state and (lack := _json_lacks(folder / STATE)) is not None:
-        return lack
+    lack = _json_lacks(folder / config) or _model_lacks(folder, adapter)
+    return lack or (_json_lacks(folder / STATE) if state else None)
+
+
+def _model_lacks(folder: Path, adapter: bool) -> str | None:
     single = folder / ("adapter_model.safetensors" if adapter else "model.safetensors")
     if single.exists():
         return _weights_lack(single)
