@@ -107,7 +107,8 @@ def ui(
     command = viewer_command(port)
     if runs.exists() and not runs.is_dir():
         raise BadInput(f"{runs}: not a folder; give the folder that holds the runs")
-    environment = {**os.environ, "RESTAUDIT_RUNS": str(runs.resolve())}
+    # Arrow's own allocator keeps what a large table took once; the system's gives it back.
+    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", **os.environ, "RESTAUDIT_RUNS": str(runs.resolve())}
     if os.name == "posix":
         # Streamlit takes this process over, so that whoever stops `restaudit ui` stops the server.
         os.execve(command[0], command, environment)

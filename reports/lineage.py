@@ -12,7 +12,7 @@ import pandas as pd
 import rfc8785
 
 from reports.records import Records
-from reports.selection import by_policy
+from reports.selection import WHY, by_policy, grow_set, taken
 from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.ledger import FILE as LEDGER
@@ -107,6 +107,21 @@ def synthetic_share(records: Records, policy: Policy) -> float | None:
         return None
     kept = f"{policy.name}/kept.parquet"
     return by_policy(records, f"{policy.data}/grow.parquet", kept if records.has(kept) else None)
+
+
+def reasons(records: Records, policy: Policy) -> dict[str, int]:
+    """How many rows of its Grow set one Improve step did or did not train on, by why; see `training_rows`."""
+    assert policy.data is not None
+    if not by_threshold(records):
+        return {str(k): int(n) for k, n in training_rows(records, policy)["why"].value_counts().sort_index().items()}
+    counts = np.bincount(taken(records, grow_set(records, policy.data), policy.name).why, minlength=len(WHY))
+    return {why: int(n) for why, n in sorted(zip(WHY, counts, strict=True)) if n}
+
+
+def by_threshold(records: Records) -> bool:
+    """Whether Improve steps train on the rows above a threshold, and not on pairs or on every sample."""
+    method = LoopConfig.model_validate(records.run.plan["config"]["loop"]).method
+    return method not in ONLINE and method != "dpo"
 
 
 def training_rows(records: Records, policy: Policy) -> pd.DataFrame:

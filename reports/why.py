@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from reports import lineage, selection, series
 from reports.records import Records
 from reports.run_report.tables import figure
-from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.record import Run, printable
 
@@ -56,10 +55,9 @@ def _rows(
     records: Records, policies: Sequence[lineage.Policy], sample: str
 ) -> Iterator[tuple[lineage.Policy, Mapping[Any, Any]]]:
     """What each of these policies, all trained on one Grow set, did with the sample's row."""
-    config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
     found: selection.GrowSet | None = None
     for policy in policies:
-        if config.method in ONLINE or config.method == "dpo":
+        if not lineage.by_threshold(records):
             rows = lineage.training_rows(records, policy)
             yield policy, rows[rows["sample_id"] == sample].iloc[0].to_dict()
             continue

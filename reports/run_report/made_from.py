@@ -144,9 +144,9 @@ def lineage_section(of: Material) -> Section:
     for p in policies[1:]:
         if p.data is None:
             continue
-        rows = lineage.training_rows(of.records, p)
-        for why, n in rows["why"].value_counts().sort_index().items():
-            reasons.append(Row((series.short_name(p.name), str(why), f"{n:,}", f"{n / len(rows):.1%}"),
+        counted = lineage.reasons(of.records, p)
+        for why, n in counted.items():
+            reasons.append(Row((series.short_name(p.name), why, f"{n:,}", f"{n / sum(counted.values()):.1%}"),
                                (*of.cite(f"{p.name}/kept.parquet"), *of.cite(f"{p.data}/grow.parquet"))))  # fmt: skip
     grows = tuple(
         Row((g.name, series.short_name(g.policy), f"{g.samples:,}", f"{g.tokens:,}", f"{g.references:,}"),

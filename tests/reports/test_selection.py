@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def test_every_row_of_every_improve_step_is_told_as_the_export_tells_it(run: Run
         told = [selection.row(rows, did, k) for k in range(len(rows.ids))]
         whole = lineage.training_rows(records, policy)
         assert {w["used"] for w in told} == {True, False}
+        assert lineage.reasons(records, policy) == dict(sorted(Counter(w["why"] for w in told).items()))
         pd.testing.assert_frame_equal(pd.DataFrame(told)[list(whole.columns)], whole, check_dtype=False)
 
 
