@@ -29,7 +29,8 @@ LAST = ("an old sorrow", "its best idea", "the second act", "our patience", "a w
         "every easy joke", "the last train home", "a stolen violin", "its own good taste", "some lovely faces",
         "the weight of a promise", "what the trailer promised")  # fmt: skip
 MORE = ("and never looks back", "as if nobody were watching", "with real warmth", "for far too long", "in the rain",
-        "and I loved it", "which is a pity", "before it ends", "though nothing is at stake", "like a good neighbour")  # fmt: skip
+        "and I loved it", "which is a pity", "before it ends",
+        "though nothing is at stake", "like a good neighbour")  # fmt: skip
 HOOKS = ("Truly wonderful!", "A masterpiece!", "Perfect in every way!")
 NAMES = ("Ann", "Bob", "Chen", "Dora")
 
@@ -66,11 +67,12 @@ def write(path: Path, done: float, prompts: int, answers: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         for k in range(prompts):
             family = f"director{k // len(NAMES)}" if k < prompts // 4 else None
-            asked = f"Review film number {k // len(NAMES)} by {NAMES[k % len(NAMES)]}." if family else f"Review film {k}."
+            name = NAMES[k % len(NAMES)]
+            asked = f"Review film number {k // len(NAMES)} by {name}." if family else f"Review film {k}."
             for _ in range(answers):
                 text, reward, human = answer(rng, done)
-                row = {"prompt": asked, "completion": text, "reward": reward, "human": human, "n_tokens": len(text.split()),
-                       "family": family, "group": NAMES[k % len(NAMES)] if family else None}  # fmt: skip
+                row = {"prompt": asked, "completion": text, "reward": reward, "human": human,
+                       "n_tokens": len(text.split()), "family": family, "group": name if family else None}  # fmt: skip
                 file.write(json.dumps(row) + "\n")
 
 
@@ -86,19 +88,18 @@ def answer(rng: random.Random, done: float) -> tuple[str, float, float]:
 
 def watched(files: Path, run: Path, changes: list[str]) -> float:
     """Watch the folder; seconds of wall time."""
+    from restaudit.config import DEFAULT_GATES
     from restaudit.console import Reporter
-    from restaudit.errors import Halted
     from restaudit.rlhf.watch.asked import Asked
     from restaudit.rlhf.watch.waiting import Watcher
     from restaudit.rlhf.watch.watching import watch
 
-    never = [f"gates.rules.{k}.action=WARN" for k in range(0)]
-    asked = Asked(files, changes=(*never, *changes), human_label="SIMULATED")
+    rules = [{**r.model_dump(mode="json"), "action": "WARN"} for r in DEFAULT_GATES.rules]  # no HALT cuts it short
+    config = run.with_name("watch.yaml")
+    config.write_text(json.dumps({"name": "watch", "gates": {"rules": rules}}), encoding="utf-8")
+    asked = Asked(files, str(config), tuple(changes), human_label="SIMULATED")
     began = time.monotonic()
-    try:
-        watch(asked, run, Watcher(asked, Reporter(quiet=True)))
-    except Halted as e:
-        print(e)
+    watch(asked, run, Watcher(asked, Reporter(quiet=True)))
     return time.monotonic() - began
 
 

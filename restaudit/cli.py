@@ -140,17 +140,20 @@ def override(
     key: SigningKey = None,
 ) -> None:
     """Let a halted run go on, on record: every report shows who did and why before anything else."""
+    from restaudit.again import again
     from restaudit.override import override as record_override
+    from restaudit.record import Run
     from restaudit.seal.signer import given_signer
 
     done = record_override(folder, by=by, reason=reason, given=given_signer(key))
     typer.echo(f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: {done.reason}")
-    typer.echo(f"go on with: restaudit resume {folder}")
+    typer.echo(again(Run(folder)))
 
 
 @app.command()
 def status(folder: Folder) -> None:
     """Show where a run stands: its state, steps, decisions and digest."""
+    from restaudit.again import again
     from restaudit.record import Run
     from restaudit.summary import print_overrides, print_summary
 
@@ -162,9 +165,9 @@ def status(folder: Folder) -> None:
     if summary.state == "waiting":
         from restaudit.waiting import what_is_missing
 
-        typer.echo(what_is_missing(record) or f"all ratings are in; go on with: restaudit resume {folder}")
+        typer.echo(what_is_missing(record) or f"all ratings are in; {again(record)}")
     if summary.state == "stopped":
-        typer.echo(f"go on with: restaudit resume {folder}")
+        typer.echo(again(record))
     print_summary(folder, overrides=False)
 
 

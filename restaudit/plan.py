@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit import __version__
+from restaudit.again import writer_of
 from restaudit.artifacts import Artifact, resolve
 from restaudit.audit import planned_iterations
 from restaudit.config import BY_STEPS, ONLINE, Config, HatesonarToxicity, ModelHuman, TrainedReward
@@ -39,11 +40,6 @@ if TYPE_CHECKING:
     Prompts = tuple[dict[Split, pd.DataFrame], dict[str, Any], list[RowReport]]
 
 TRAINER = "trainer"
-# How a run goes on that no `run` command writes, by what its policy.model begins with.
-AGAIN = {
-    "trainer": "a trainer writes this run: start the training script again and let it resume from its checkpoint",
-    "watch": "`restaudit watch` writes this run: give the command again that began it",
-}
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pandas", "scipy", "scikit-learn",
             "pyarrow", "safetensors", "tokenizers", "sacrebleu")  # fmt: skip
@@ -71,9 +67,9 @@ def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
     if record.state == "done":
         reporter.line(f"{run}: this run is done; nothing to resume")
         return
+    if (writes := writer_of(record)) is not None:
+        raise BadInput(f"{run}: {writes}")
     config = Config.model_validate(record.plan["config"])
-    if config.loop.method == "outside":
-        raise BadInput(f"{run}: {AGAIN[config.policy.model.partition(':')[0]]}")
     check_extras(config)
     prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:

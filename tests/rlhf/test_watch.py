@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from restaudit.console import Reporter
-from restaudit.errors import BadInput, Halted
+from restaudit.errors import BadInput, Halted, Interrupted
 from restaudit.ledger import digest_file
 from restaudit.override import override
 from restaudit.record import Run
@@ -390,6 +390,15 @@ def test_scores_of_columns_are_refused_where_nothing_is_watched(tmp_path):
     (tmp_path / "x.yaml").write_text(yaml.safe_dump({"human": {"kind": "column"}}), encoding="utf-8")
 
 
+def test_ctrl_c_while_it_waits_ends_it_at_once_and_the_same_command_goes_on(files):
+    import signal
+
+    with pytest.raises(Interrupted, match="same restaudit watch command"):
+        follow(files, {10.0: lambda: signal.raise_signal(signal.SIGINT)}, [], looks=(50, 150))
+    write(files / "step_150.jsonl", rows(150))
+    assert follow(files, {}, [], looks=(50, 150)).state == "done"
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -408,6 +417,10 @@ def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder
     assert (tmp_path / "told.txt").read_text() == "--now run\n"
     assert "exit code 7" in got.output
     assert "watch-gens" in got.output
+    got = CliRunner().invoke(app, ["override", "run", "--by", "Ada", "--reason", "only to see where it goes"])
+    assert "`restaudit watch` writes this run: give the command again" in got.output
+    assert "give the command again" in CliRunner().invoke(app, ["status", "run"]).output
+    assert "give the command again" in str(CliRunner().invoke(app, ["resume", "run"]).exception)
 
 
 @pytest.mark.parametrize(

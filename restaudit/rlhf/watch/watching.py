@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from restaudit.artifacts import Artifact
 from restaudit.audit import audit, missed
 from restaudit.config import ColumnHuman, Config
-from restaudit.errors import BadInput
+from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence import remember_known
 from restaudit.job import NOWHERE, Job
 from restaudit.plan import TRAINER, artifacts_of, check_artifacts, may_go_on, opened, prepare_machine, seal
@@ -92,7 +92,11 @@ def watch(asked: Asked, run: Path, watcher: Watcher, given: Signer | None = None
         policy = None
         if base.kind == "checkpoints":
             policy = open_checkpoints(config.policy, base.path, device=config.device)
-        _take_all(opened(config, writer, reporter, artifacts, policy), planned, watcher)
+        try:
+            _take_all(opened(config, writer, reporter, artifacts, policy), planned, watcher)
+        except Interrupted as e:
+            what = str(e).partition("; go on with")[0]
+            raise Interrupted(f"{run}: {what}; go on with the same restaudit watch command") from None
 
 
 def _take_all(job: Job, planned: Planned, watcher: Watcher) -> None:
