@@ -156,7 +156,12 @@ def _history(job: Job) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     run = Run(job.run)
     for name in run.iterations()[1:]:
-        found = {m.name: m.value for m in run.measurements(name)}
+        # Read once a job: with hundreds of looks, reading all earlier ones at each would cost more than the probes.
+        found = job.once(f"history/{name}", lambda name=name: _values(run, name))  # type: ignore[misc]
         rows.append({"iteration": name, **{k: found.get(v) for k, v in HISTORY.items()}})
     table = pd.DataFrame(rows, columns=["iteration", *HISTORY])
     return table.astype(dict.fromkeys(HISTORY, "float64"))
+
+
+def _values(run: Run, iteration: str) -> dict[str, float | None]:
+    return {m.name: m.value for m in run.measurements(iteration) if m.name in HISTORY.values()}
