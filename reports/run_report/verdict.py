@@ -67,8 +67,10 @@ def _what(of: Material) -> Facts:
     model = plan["artifacts"].get("policy.model", {})
     reward = next((e.content for e in run.events if e.step == "reward_model"), {})
     human = series.human_score(run)
+    watched = config["policy"]["model"].startswith("watch:")
     return Facts((
         Fact("State", _state(run), sources=(of.records.source(LEDGER),)),
+        *((Fact("What this is", config["description"], sources=(sealed,)),) if watched else ()),
         Fact("Base policy", f"{model.get('spec', NOTHING)}, SHA-256 {str(model.get('sha256', NOTHING))[:16]}…, "
                             f"licence: "
                             f"{model.get('licence') or 'not recorded'}", sources=(sealed,)),
