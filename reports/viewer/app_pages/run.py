@@ -23,6 +23,9 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
             known = d.verdict if d.verdict in words.VERDICTS else "unknown"
             st.badge(f"{series.short_name(d.iteration)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
     last = view.decisions[-1]
+    if last.verdict in words.VERDICTS:
+        st.text(f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
+                f"{words.verdict(last.verdict).meaning}.")  # fmt: skip
     for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
         if named := [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]:
             st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(named)}")
