@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ REPEATS = "four words in a row that they had before"
 AT_LIMIT = "the full length of {} tokens"
 # Where fewer texts than this are as long as the longest, length is not limited, and one text is just the longest.
 LIMITED = 0.05
+REMEMBERED = 2**14  # texts
 
 
 def formats(
@@ -63,7 +65,8 @@ def formats(
     counts of the base policy's texts, which say what is long and what is short. Where `tokens` (n,) are given and many
     texts have the largest number of them, those are a format too.
     """
-    found = {name: np.array([p.search(t) is not None for t in texts], dtype=bool) for name, p in PATTERNS.items()}
+    matched = np.array([_matched(t) for t in texts], dtype=bool).reshape(len(texts), len(PATTERNS))
+    found = {name: matched[:, k].copy() for k, name in enumerate(PATTERNS)}
     found |= {LONG: is_long(words, usual), SHORT: is_short(words, usual), REPEATS: repeats}
     if tokens is not None and np.isfinite(tokens).any():
         longest = np.nanmax(tokens)
@@ -71,6 +74,12 @@ def formats(
         if limited.mean() >= LIMITED:
             found[AT_LIMIT.format(int(longest))] = limited
     return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _matched(text: str) -> tuple[bool, ...]:
+    """Which of PATTERNS a text has. The base policy's texts are asked for at every look."""
+    return tuple(p.search(text) is not None for p in PATTERNS.values())
 
 
 def is_long(words: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.bool_]:

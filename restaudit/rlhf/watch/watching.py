@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,9 +135,10 @@ def _look(job: Job, base: Base, watcher: Watcher, step: int) -> None:
         _same(path, content, digest_of_checkpoint(path), name)
         audit(job, name, policy=name)
         return
-    content = job.step(f"{name}/train", name, lambda _: _of_file(job, watcher, path, step))
+    rows = cache(lambda: _rows(job, watcher, path, name))
+    content = job.step(f"{name}/train", name, lambda _: _of_file(job, path, step, rows()[1]))
     _same(path, content, digest_of_checkpoint(path), name)
-    audit(job, name, policy=name, given=lambda: scored(job, _rows(job, watcher, path, name)[0]))
+    audit(job, name, policy=name, given=lambda: scored(job, rows()[0]))
 
 
 def _stop_where_it_halted(job: Job, base: Base, name: str) -> None:
@@ -319,8 +321,7 @@ def _rows(job: Job, watcher: Watcher, path: Path, iteration: str) -> tuple[pd.Da
     return found.rows, found.facts
 
 
-def _of_file(job: Job, watcher: Watcher, path: Path, step: int) -> Content:
-    facts = _rows(job, watcher, path, after_steps(step))[1]
+def _of_file(job: Job, path: Path, step: int, facts: Content) -> Content:
     return {"start": before(job, step), "step": step, "file": path.name, **_digests(path), **facts}
 
 
