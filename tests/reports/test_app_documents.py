@@ -37,6 +37,8 @@ FIRST_BYTES: dict[Format, bytes] = {
 
 def _page(root: Path, monkeypatch: pytest.MonkeyPatch, view: str, user: dict[str, Any] | None = None) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
+    # Drafts of declarations lie in the user's cache folder.
+    monkeypatch.setenv("RESTAUDIT_CACHE", str(root / ".cache"))
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     if user is not None:
         at.user = user

@@ -1,8 +1,9 @@
-"""The declarations form: every question once, by group. What is typed stays in this tab until it is saved."""
+"""The declarations form: every question once, by group. What is typed is kept as a draft until it is saved."""
 
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import streamlit as st
 
@@ -10,7 +11,8 @@ from reports.frameworks.declared import FILE, Bound, Declarations
 from reports.frameworks.declaring import bound, stored
 from reports.records import Records
 from reports.viewer import frame
-from reports.viewer.documents import cached
+from reports.viewer.documents import cached, draft_view
+from reports.viewer.documents.drafts import folder_of
 from reports.viewer.documents.form import Given, Group, as_yaml, checked, fed, groups, kept, question_of
 from reports.viewer.documents.offering import identity, offer
 from reports.viewer.documents.report_view import warn_signed
@@ -29,19 +31,21 @@ def show(run: Run, who: Person) -> None:
     """The view."""
     records = Records(run)
     about, before = bound(records), stored(records)
-    place = f"declare:{run.path.name}:"
+    place, folder = f"declare:{run.path.name}:", folder_of(run.run_id, who.identity or "")
     if f"{place}opened" not in st.session_state:
         _fill(place, before)
         st.session_state[f"{place}opened"] = before.sha256 if before else ""
+        draft_view.opened(place, folder, _given(place, who))
     st.caption("What only people can say. It is shown as DECLARED, with your name; nobody checks it. Leave empty what "
                "you do not know: it is shown as MISSING. `N-A:` and a reason says that a question does not "
                "apply.")  # fmt: skip
     _said_before(before)
     warn_signed(run)
-    _fields(place, who, cached.recorded(run))
-    _save(records, place, who, before)
-    st.caption("What you type stays while this tab is open, on other pages too. Reloading the tab loses what is not "
-               "saved: save it, or take it along as a file.")  # fmt: skip
+    draft_view.offer(place, folder, lambda given: _fill(place, given))
+    _fields(place, folder, who, cached.recorded(run))
+    _save(records, place, folder, who, before)
+    st.caption("What you type is kept as soon as you leave a field, outside the run, until you save it. After a "
+               "reload of the tab it is offered here again.")  # fmt: skip
     _files(run, about, place, who)
 
 
@@ -54,10 +58,11 @@ def _said_before(before: Declarations | None) -> None:
 
 
 @st.fragment
-def _fields(place: str, who: Person, by_record: frozenset[str]) -> None:
+def _fields(place: str, folder: Path, who: Person, by_record: frozenset[str]) -> None:
     """Everything that is typed. Each answer is sent as soon as its field is left, and only this part is drawn again."""
     _person(place, who)
     _questions(place, by_record)
+    draft_view.keep(place, folder, _given(place, who))
 
 
 def _person(place: str, who: Person) -> None:
@@ -88,7 +93,7 @@ def _questions(place: str, by_record: frozenset[str]) -> None:
             st.caption(escaped(fed(question) + beside))
 
 
-def _save(records: Records, place: str, who: Person, before: Declarations | None) -> None:
+def _save(records: Records, place: str, folder: Path, who: Person, before: Declarations | None) -> None:
     now = before.sha256 if before else ""
     other = st.session_state[f"{place}opened"] != now
     if other:
@@ -101,6 +106,7 @@ def _save(records: Records, place: str, who: Person, before: Declarations | None
             return
         try:
             found = kept(records, as_yaml(bound(records), _given(place, who)))
+            draft_view.saved(place, folder, _given(place, who))
         except BadInput as e:
             _refused(e)
             return
@@ -152,7 +158,7 @@ def _refused(error: BadInput) -> None:
     st.code(str(error), language=None, wrap_lines=True)
 
 
-def _fill(place: str, known: Declarations | None) -> None:
+def _fill(place: str, known: Declarations | Given | None) -> None:
     """Put these declarations into the form; widgets of other groups take them when they are drawn."""
     for key in TOP:
         st.session_state[f"{place}{key}"] = getattr(known, key) if known else ""
@@ -162,7 +168,7 @@ def _fill(place: str, known: Declarations | None) -> None:
         _fill_group(place, group, known)
 
 
-def _fill_group(place: str, group: Group, known: Declarations | None) -> None:
+def _fill_group(place: str, group: Group, known: Declarations | Given | None) -> None:
     for question in group.questions:
         st.session_state[f"{place}{question.key}"] = known.answers.get(question.key, "") if known else ""
 
