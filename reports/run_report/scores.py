@@ -81,9 +81,7 @@ def _learned(of: Material, last: str) -> list[Block]:
     )
     note += f"{len(features)} were found; the first {MOST_FEATURES} are shown." if len(features) > MOST_FEATURES else ""
     columns = ("feature", "what it is", "share now", "base", "reward pays (sd)", "people (sd)", "an example")
-    return [
-        Table(f"{LEARNED}, at {series.short_name(last)}", columns, tuple(rows), prose=(0, 6), note=note)
-    ]
+    return [Table(f"{LEARNED}, at {series.short_name(last)}", columns, tuple(rows), prose=(0, 6), note=note)]
 
 
 def _paid(found: Any) -> str:
