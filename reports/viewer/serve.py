@@ -23,8 +23,9 @@ def main(arguments: Sequence[str]) -> None:
 def _answers() -> None:
     """Return when the server is there."""
     from streamlit import runtime
+    from streamlit.runtime.runtime import RuntimeState
 
-    while not runtime.exists():
+    while not runtime.exists() or runtime.get_instance().state == RuntimeState.INITIAL:
         time.sleep(WAIT)
 
 
