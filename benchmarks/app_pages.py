@@ -3,8 +3,8 @@
 Fabricates a run of 100,000 samples (20 Grow sets) and one whose only Grow set has 1,000,000 rows, starts `restaudit ui`
 on each, and goes through every page in Chromium: once for the first time, then again several times (the median counts).
 A page is there when its title stands, its script has ended, and every chart and table of it is drawn. Beside wall time
-stand the CPU seconds of the server, which other work on the machine does not change much. Run from a checkout with
-Debian's chromium:
+stand the CPU seconds of the server, which other work on the machine does not change much, and beside the first page
+what an empty page of Streamlit takes. Run from a checkout with Debian's chromium:
 
     python -m benchmarks.app_pages [--samples 100000] [--large 1000000] [--rounds 5] [--keep FOLDER] [--run RUN]
 
@@ -24,9 +24,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from benchmarks.large_run import GROWS
 from reports.viewer.pages import PAGES, PageOf
 
 FIRST_PAINT, PAGE_CHANGE, WHY, MEMORY = 2.0, 1.0, 2.0, 1024
-PATIENCE = 180_000
+UI = ("restaudit.cli", "ui", "{runs}", "--port", "{port}")
+PATIENCE, QUIET = 180_000, 0.05
 # The title stands, the script has ended, and what is drawn after it (charts and tables in sight) is drawn.
 DRAWN = """(title) => {
   const app = document.querySelector('[data-testid=stApp]'), head = document.querySelector('h1');
@@ -71,13 +73,13 @@ class Table:
     missed: list[str] = field(default_factory=list)
 
     def title(self, text: str) -> None:
-        print(f"\n{text}\n{'':<34} {'wall ms':>8} {'CPU ms':>7} {'again':>6} {'CPU':>5}  {'bar':>6}  kept")
+        print(f"\n{text}\n{'':<42} {'wall ms':>8} {'CPU ms':>7} {'again':>6} {'CPU':>5}  {'bar':>6}  kept")
 
-    def row(self, what: str, first: tuple[float, float], again: tuple[float, float] | None, bar: float) -> None:
+    def row(self, what: str, first: tuple[float, float], again: tuple[float, float] | None, bar: float | None) -> None:
         worst = max(first[0], again[0] if again else 0.0)
         rest = f"{1000 * again[0]:>6.0f} {1000 * again[1]:>5.0f}" if again else f"{'':>6} {'':>5}"
-        print(f"{what:<34} {1000 * first[0]:>8.0f} {1000 * first[1]:>7.0f} {rest}  {1000 * bar:>6.0f}  "
-              f"{self._kept(what, worst < bar)}", flush=True)  # fmt: skip
+        told = f"{1000 * bar:>6.0f}  {self._kept(what, worst < bar)}" if bar else f"{'':>6}"
+        print(f"{what:<42} {1000 * first[0]:>8.0f} {1000 * first[1]:>7.0f} {rest}  {told}", flush=True)
 
     def memory(self, what: str, server: Server) -> None:
         now, most = server.mib("VmRSS"), server.mib("VmHWM")
@@ -98,13 +100,13 @@ def measured(server: Server, act: Callable[[], None]) -> tuple[float, float]:
 
 
 @contextmanager
-def serving(runs: Path) -> Iterator[Server]:
+def serving(runs: Path, command: Sequence[str] = UI) -> Iterator[Server]:
     """`restaudit ui` on a folder; the process has just been started, and answers a little later."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "restaudit.cli", "ui", str(runs), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [w.format(runs=runs, port=port) for w in command]
+    process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield Server(process, f"http://127.0.0.1:{port}")
     finally:
@@ -137,23 +139,37 @@ def go(tab: Any, page: PageOf) -> None:
     drawn(tab, page.title)
 
 
+def wait_quiet(server: Server) -> None:
+    """Until the server has imported what pages need, as while a reader looks at the first one."""
+    until, before = time.monotonic() + 60, -1.0
+    while server.cpu() - before > QUIET and time.monotonic() < until:
+        before = server.cpu()
+        time.sleep(0.5)
+
+
 def first_paint(browser: Any, runs: Path, table: Table) -> None:
-    """From the command to the list of runs in a browser that never saw the app."""
-    tab = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    began = time.perf_counter()
-    with serving(runs) as server:
-        wait_ready(server)
-        ready, cpu = time.perf_counter() - began, server.cpu()
-        tab.goto(server.address)
-        drawn(tab, PAGES[0].title)
-        whole = time.perf_counter() - began
-        table.row("the server answers", (ready, cpu), None, FIRST_PAINT)
-        table.row("first paint, a cold process", (whole, server.cpu()), None, FIRST_PAINT)
-        fresh = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-        table.row("first paint, a server that runs", measured(server, lambda: _open(fresh, server.address)), None,
-                  FIRST_PAINT)  # fmt: skip
-    tab.context.close()
-    fresh.context.close()
+    """From the command to the list of runs in a browser that never saw the app; beside it, an empty Streamlit page."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty = Path(folder) / "empty.py"
+        empty.write_text(f"import streamlit as st\nst.title({PAGES[0].title!r})\n")
+        bare = ("streamlit", "run", str(empty), "--server.port={port}", "--server.headless=true",
+                "--browser.gatherUsageStats=false")  # fmt: skip
+        for what, command in (("", None), (", empty Streamlit page", bare)):
+            tab, fresh = (browser.new_context(viewport={"width": 1280, "height": 800}).new_page() for _ in "ab")
+            began = time.perf_counter()
+            with serving(runs, command) if command else serving(runs) as server:
+                wait_ready(server)
+                ready = time.perf_counter() - began, server.cpu()
+                _open(tab, server.address)
+                whole = time.perf_counter() - began, server.cpu()
+                wait_quiet(server)
+                again = measured(server, partial(_open, fresh, server.address))
+            bar = None if command else FIRST_PAINT
+            table.row(f"the server answers{what}", ready, None, bar)
+            table.row(f"a cold process{what}", whole, None, bar)
+            table.row(f"a server that runs{what}", again, None, bar)
+            tab.context.close()
+            fresh.context.close()
 
 
 def _open(tab: Any, address: str) -> None:
@@ -169,6 +185,7 @@ def every_page(browser: Any, run: Path, rounds: int, table: Table) -> None:
         tab.goto(f"{server.address}/run?run={run.name}")
         drawn(tab, "Overview")
         go(tab, PAGES[0])
+        wait_quiet(server)
         first = {page.file: measured(server, lambda page=page: go(tab, page)) for page in (*PAGES[1:], PAGES[0])}
         again: dict[str, list[tuple[float, float]]] = {page.file: [] for page in PAGES}
         for _ in range(rounds):
@@ -189,6 +206,7 @@ def large_samples(browser: Any, run: Path, table: Table) -> None:
         wait_ready(server)
         tab.goto(f"{server.address}/run?run={run.name}")
         drawn(tab, "Overview")
+        wait_quiet(server)
         samples = next(p for p in PAGES if p.file == "samples.py")
         table.row("Samples, the last audit", measured(server, lambda: go(tab, samples)), None, PAGE_CHANGE)
         steps: list[tuple[str, Callable[[], None], float]] = [
