@@ -141,6 +141,7 @@ def go(tab: Any, page: PageOf) -> None:
 
 def wait_quiet(server: Server) -> None:
     """Until the server has imported what pages need, as while a reader looks at the first one."""
+    time.sleep(3)
     until, before = time.monotonic() + 60, -1.0
     while server.cpu() - before > QUIET and time.monotonic() < until:
         before = server.cpu()
