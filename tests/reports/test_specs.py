@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from make_run import make_run
 from streamlit.testing.v1 import AppTest
 
@@ -28,6 +29,10 @@ def test_a_chart_is_made_once_and_again_for_other_figures(
     make_run(tmp_path / "one", name="one")
     make_run(tmp_path / "two", "halted", name="two")
     monkeypatch.setenv("RESTAUDIT_RUNS", str(tmp_path))
+    # Tests before this one may have drawn the same figures.
+    st.cache_data.clear()
+    st.cache_data.clear()  # other tests drew the same figures in this process
+    st.cache_resource.clear()
     made: list[str] = []
     real = getattr(charts, make)
     monkeypatch.setattr(charts, make, lambda *a, **k: made.append(make) or real(*a, **k))
