@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reports.records import Records
 from restaudit.ledger import Event
+from restaudit.record import step_kind
 
 METHOD = (
     "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on (Kaplan et al. 2020, "
@@ -55,8 +56,7 @@ def _step(records: Records, name: str, outputs: tuple[str, ...], seconds: float,
     sampled = sum(_tokens(records, o, "n_tokens") for o in asked)
     trained = sum(_tokens(records, o, "tokens") for o in outputs if o.endswith("/train.parquet"))
     flop = None if size is None else float(size * (FORWARD * sampled + TRAIN * trained))
-    kind = name.rsplit("/", 1)[-1] if name.startswith(("g", "step-")) else "preparation"
-    return Step(name, kind, float(seconds), sampled, trained, flop)
+    return Step(name, step_kind(name), float(seconds), sampled, trained, flop)
 
 
 def _tokens(records: Records, name: str, column: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +13,7 @@ import pandas as pd
 from restaudit.config import Config, SamplingConfig
 from restaudit.console import Reporter
 from restaudit.errors import Halted
-from restaudit.record import BASE, PROMPTS, RESCORED, RESCORED_FILE, SCALE, SCORED, read_table
+from restaudit.record import BASE, PROMPTS, RESCORED, RESCORED_FILE, SAMPLES, SCALE, SCORED, read_table
 from restaudit.steps import Content, Writer, seed_of
 
 if TYPE_CHECKING:
@@ -195,6 +195,20 @@ class Job:
             return sample(
                 self.policy, requests, config, seed=self.seed(seed_name), progress=advance, notice=self._notice
             )
+
+    def sampled_tokens(self, g: int) -> dict[str, tuple[int, ...]]:
+        """The tokens of every sample of a Grow step, by its name: those that were drawn, never text read again."""
+        samples = read_table(self.run / f"g{g:02d}" / "samples.parquet", SAMPLES, ["sample_id", "token_ids"])
+        return {
+            s: tuple(int(t) for t in ids) for s, ids in zip(samples["sample_id"], samples["token_ids"], strict=True)
+        }
+
+    def grow_prompt_tokens(self, prompt_ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """The tokens of these prompts of D, as the policy is asked them."""
+        from restaudit.data.chats import as_messages
+
+        asked = self.prompts("grow").loc[list(prompt_ids), "prompt"]
+        return {str(p): tuple(self.policy.prompt_tokens(as_messages(text))) for p, text in asked.items()}
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What `make` returned the first time it was asked for under this name."""

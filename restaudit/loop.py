@@ -213,19 +213,10 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
 
 def _examples(job: Job, rows: pd.DataFrame, g: int | None) -> list[TrainingExample]:
     """Training examples: the tokens that were sampled, or those of a reference's text."""
-    from restaudit.data.chats import as_messages
     from restaudit.policy import TrainingExample
 
-    tokens: dict[str, tuple[int, ...]] = {}
-    if g is not None:
-        samples = read_table(job.run / f"g{g:02d}" / "samples.parquet", SAMPLES, ["sample_id", "token_ids"])
-        tokens = {
-            s: tuple(int(t) for t in ids) for s, ids in zip(samples["sample_id"], samples["token_ids"], strict=True)
-        }
-    prompts = {
-        p: tuple(job.policy.prompt_tokens(as_messages(text)))
-        for p, text in job.prompts("grow").loc[rows["prompt_id"].unique(), "prompt"].items()
-    }
+    tokens = {} if g is None else job.sampled_tokens(g)
+    prompts = job.grow_prompt_tokens(rows["prompt_id"].unique())
     return [
         TrainingExample(prompts[p], tokens[s] if s in tokens else tuple(job.policy.response_tokens(text)))
         for s, p, text in zip(rows["sample_id"], rows["prompt_id"], rows["text"], strict=True)

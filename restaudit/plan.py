@@ -52,9 +52,7 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
     check_extras(config)
     prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
-        artifacts = artifacts_of(config)
-        sealed = seal(config, writer, reporter, artifacts)
-        _do(sealed, writer, reporter, artifacts)
+        _do(under_plan(None, config, writer, reporter, artifacts_of(config)))
 
 
 def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
@@ -73,9 +71,7 @@ def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
     check_extras(config)
     prepare_machine(config)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
-        artifacts = artifacts_of(config)
-        check_artifacts(record, artifacts)
-        _do(config, writer, reporter, artifacts)
+        _do(under_plan(record, config, writer, reporter, artifacts_of(config)))
 
 
 def may_go_on(run: Path, reporter: Reporter, given: Signer | None) -> tuple[Run, Signer | None]:
@@ -97,8 +93,30 @@ def may_go_on(run: Path, reporter: Reporter, given: Signer | None) -> tuple[Run,
     return record, signer
 
 
-def check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:
-    """Raise BadInput where a model or file is not the one that the plan was sealed with."""
+def under_plan(
+    record: Run | None,
+    config: Config,
+    writer: Writer,
+    reporter: Reporter,
+    artifacts: Mapping[str, Artifact],
+    *,
+    policy: Policy | None = None,
+    prompts: Prompts | None = None,
+) -> Job:
+    """The job of a run: its plan sealed now, or that of `record`, which must have been sealed with these artifacts.
+
+    The reward and the human score are built (steps of their own, unless they are done). `policy` is the model where
+    somebody else loads it; `prompts`, as `split_prompts` gives them, where they are not what data.prompts would be
+    read as.
+    """
+    if record is None:
+        config = _sealed(config, writer, reporter, artifacts, prompts)
+    else:
+        _check_artifacts(record, artifacts)
+    return _opened(config, writer, reporter, artifacts, policy)
+
+
+def _check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:
     for name, was in record.plan["artifacts"].items():
         if artifacts[name].sha256 != was["sha256"]:
             raise BadInput(
@@ -113,9 +131,8 @@ def check_extras(config: Config) -> None:
         raise BadInput(f"loop.method {config.loop.method} needs TRL: pip install 'restaudit[rlhf]'")
 
 
-def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact]) -> None:
-    job = opened(config, writer, reporter, artifacts)
-    if config.loop.method in ONLINE:
+def _do(job: Job) -> None:
+    if job.config.loop.method in ONLINE:
         from restaudit.rlhf.online import online
 
         online(job)
@@ -123,14 +140,9 @@ def _do(config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[s
         rest(job)
 
 
-def opened(
-    config: Config,
-    writer: Writer,
-    reporter: Reporter,
-    artifacts: Mapping[str, Artifact],
-    policy: Policy | None = None,
+def _opened(
+    config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact], policy: Policy | None
 ) -> Job:
-    """The job of a sealed run, with its reward and human score built (steps of their own, unless they are done)."""
     from restaudit.human import build_human
     from restaudit.reward import build_reward
 
@@ -169,17 +181,10 @@ def planned_steps(config: Config) -> list[str]:
     return [*steps, "end"]
 
 
-def seal(
-    config: Config,
-    writer: Writer,
-    reporter: Reporter,
-    artifacts: Mapping[str, Artifact],
-    prompts: Prompts | None = None,
+def _sealed(
+    config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact], prompts: Prompts | None
 ) -> Config:
-    """The first step: seal the plan, and return the configuration as it was sealed, with its looks.
-
-    `prompts`, as `split_prompts` gives them, where they are not what data.prompts would be read as.
-    """
+    """The first step: seal the plan, and return the configuration as it was sealed, with its looks."""
     key_id = writer.signer.key_id if writer.signer is not None else None
     reporter.line(f"{writer.run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
     writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out, prompts), context=("environment.json",))

@@ -110,6 +110,11 @@ def after_steps(step: int) -> str:
     return f"step-{step}"
 
 
+def step_kind(step: str) -> str:
+    """What a step does: the last part of its name ("audit", "improve"), or "preparation" before any iteration."""
+    return step.rsplit("/", 1)[-1] if step.startswith(("g", "step-")) else "preparation"
+
+
 class Run:
     """A run folder, read only. Opening it reads plan and ledger, never the sample tables."""
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from probes.base import Measurement
 from restaudit.gates import Decision, GateResult
 from restaudit.headline import alarms, learned, refitted
-from restaudit.record import BASE, Run
+from restaudit.record import BASE, Run, step_kind
 
 T = TypeVar("T")
 
@@ -166,6 +166,5 @@ def _shares(run: Run) -> dict[str, float]:
     """Seconds by kind of step (the last part of a step's name), plan and models together as `preparation`."""
     out: dict[str, float] = {}
     for step, seconds in run.seconds().items():
-        kind = step.rsplit("/", 1)[-1] if step.startswith(("g", "step-")) else "preparation"
-        out[kind] = out.get(kind, 0.0) + seconds
+        out[step_kind(step)] = out.get(step_kind(step), 0.0) + seconds
     return out

@@ -61,14 +61,11 @@ def study_document(folder: Path) -> Document:
 
 
 def _how(of: StudyMaterial) -> list[Block]:
-    found = of.rates
-    rates = found.get("reward", {})
-    chosen = found.get("chosen", {})
+    search = of.search
     rows = tuple(
-        Row((method, *(f"{rate}: {figure(float(str(reward)))}" for rate, reward in dict(tried).items()),  # type: ignore[call-overload]
-             str(chosen.get(method, NOTHING))))
-        for method, tried in rates.items()
-    )  # fmt: skip
+        Row((m, *(f"{rate}: {figure(reward)}" for rate, reward in tried.items()), search.chosen.get(m, NOTHING)))
+        for m, tried in search.reward.items()
+    )
     width = max((len(r.cells) - 2 for r in rows), default=0)
     blocks: list[Block] = [
         Facts((

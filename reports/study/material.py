@@ -17,7 +17,7 @@ from reports.run_report.material import Material
 from restaudit.errors import BadInput
 from restaudit.record import BASE, Run
 from restaudit.study.plan import RATES, Study, sealed
-from restaudit.study.run import chosen_rates, run_folder
+from restaudit.study.run import run_folder, searched
 
 # Steps that a method spends on learning; audits, the reward model and the base policy cost every method the same.
 LEARNING = ("grow", "score", "improve", "train", "bc")
@@ -111,7 +111,7 @@ class StudyMaterial:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.study: Study = sealed(folder)
-        self.rates = chosen_rates(folder)
+        self.search = searched(folder)
         missing = []
         self.runs: dict[str, list[OneRun]] = {m: [] for m in self.study.methods}
         for method in self.study.methods:

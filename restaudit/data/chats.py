@@ -41,6 +41,13 @@ def as_messages(prompt: str) -> list[Message]:
     return [{"role": "user", "content": prompt}]
 
 
+def asked(messages: Sequence[Message], *, chat: bool, system: str | None) -> list[Message] | str:
+    """What is put to a model: the system prompt and the messages, or one text where the model does not chat."""
+    if chat:
+        return [*([{"role": "system", "content": system}] if system else []), *messages]
+    return (f"{system}\n" if system else "") + "\n".join(m["content"] for m in messages)
+
+
 def as_text(prompt: str) -> str:
     """The prompt as plain text; the turns of a chat are marked "Human:", "Assistant:" and "System:"."""
     messages = as_messages(prompt)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.config import PolicyConfig
+from restaudit.data.chats import asked
 from restaudit.encoder import quiet_loading
 from restaudit.errors import BadInput
 
@@ -51,18 +52,16 @@ class Policy:
 
         Raises BadInput when the prompt is longer than `max_prompt_tokens`.
         """
+        put = asked(messages, chat=self.config.chat, system=self.config.system_prompt)
         if self.config.chat:
             if not self.tokenizer.chat_template:
                 raise BadInput(
                     f"policy.chat is true, but {self.config.model} has no chat template; set policy.chat: false"
                 )
-            system = self.config.system_prompt
-            turns = [*([{"role": "system", "content": system}] if system else []), *messages]
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            text = self.tokenizer.apply_chat_template(put, tokenize=False, add_generation_prompt=True)
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         else:
-            lead = f"{self.config.system_prompt}\n" if self.config.system_prompt else ""
-            ids = self.tokenizer(lead + "\n".join(m["content"] for m in messages))["input_ids"]
+            ids = self.tokenizer(put)["input_ids"]
         if len(ids) > self.config.max_prompt_tokens:
             start = messages[-1]["content"][:60]
             raise BadInput(

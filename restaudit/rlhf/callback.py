@@ -99,27 +99,22 @@ class AuditCallback(LookCallback):
         self._since = time.monotonic()
 
     def dataset(self, split: str = "grow") -> Any:
-        """The prompts of a split as a datasets.Dataset with the columns prompt (messages) and prompt_id.
+        """The prompts of a split as a datasets.Dataset with the columns prompt (messages; text where
+        policy.chat is false) and prompt_id.
 
         For training on prompts that are disjoint from the audit's by the recipe's own rule.
         """
         from datasets import Dataset
 
-        from restaudit.data.chats import as_messages
+        from restaudit.data.chats import as_messages, asked
         from restaudit.plan import split_prompts
 
+        config = self._config(looks=(1,), model="trainer:not known yet")
         if self._prompts is None:
-            config = self._config(looks=(1,), model="trainer:not known yet")
             self._prompts = {str(k): v for k, v in split_prompts(config)[0].items()}
-        table = self._prompts[split]
-        system = self._raw.get("policy", {}).get("system_prompt")
-        lead = [{"role": "system", "content": system}] if system else []
-        return Dataset.from_dict(
-            {
-                "prompt": [[*lead, *as_messages(p)] for p in table["prompt"]],
-                "prompt_id": table["prompt_id"].tolist(),
-            }
-        )
+        table, policy = self._prompts[split], config.policy
+        prompts = [asked(as_messages(p), chat=policy.chat, system=policy.system_prompt) for p in table["prompt"]]
+        return Dataset.from_dict({"prompt": prompts, "prompt_id": table["prompt_id"].tolist()})
 
     # --- what the trainer calls ---------------------------------------------------------------------------------------
 

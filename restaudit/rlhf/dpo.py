@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from restaudit.job import ADAPTER, Job, as_facts
-from restaudit.record import D_EVAL, GROW, KEPT, PAIRS, SAMPLES, TRAIN, read_table, write_table
+from restaudit.record import D_EVAL, GROW, KEPT, PAIRS, TRAIN, read_table, write_table
+from restaudit.rlhf.live import in_float32
 from restaudit.select import kept_set, preference_pairs
 from restaudit.steps import Content
 
@@ -84,9 +85,7 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    for p in policy.model.parameters():
-        if p.requires_grad:  # Adam on bfloat16 weights would lose small steps
-            p.data = p.data.float()
+    in_float32(policy.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about settings that are as they shall be
         trainer = OnTokens(policy.model, None, arguments, train_dataset=data, processing_class=policy.tokenizer)
@@ -111,14 +110,9 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
 
 
 def _tokens(job: Job, g: int, pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Pairs as TRL's trainer takes what is tokenized already: the tokens that were sampled, never text read again."""
-    from restaudit.data.chats import as_messages
-
-    samples = read_table(job.run / f"g{g:02d}" / "samples.parquet", SAMPLES, ["sample_id", "token_ids"])
-    tokens = {s: [int(t) for t in ids] for s, ids in zip(samples["sample_id"], samples["token_ids"], strict=True)}
-    asked = job.prompts("grow").loc[pairs["prompt_id"].unique(), "prompt"]
-    prompts = {p: job.policy.prompt_tokens(as_messages(text)) for p, text in asked.items()}
+    """Pairs as TRL's trainer takes what is tokenized already."""
+    tokens, prompts = job.sampled_tokens(g), job.grow_prompt_tokens(pairs["prompt_id"].unique())
     return [
-        {"prompt_ids": prompts[p], "chosen_ids": tokens[a], "rejected_ids": tokens[b]}
+        {"prompt_ids": list(prompts[p]), "chosen_ids": list(tokens[a]), "rejected_ids": list(tokens[b])}
         for p, a, b in zip(pairs["prompt_id"], pairs["chosen"], pairs["rejected"], strict=True)
     ]

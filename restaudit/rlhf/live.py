@@ -91,6 +91,13 @@ def untrained(model: Any) -> Iterator[None]:
             module.training = training
 
 
+def in_float32(model: Any) -> None:
+    """Keep what is trained in float32: Adam on bfloat16 weights would lose small steps."""
+    for p in model.parameters():
+        if p.requires_grad:
+            p.data = p.data.float()
+
+
 def frozen_digest(model: Any) -> str:
     """SHA-256 over name, shape and bytes of every parameter that is not trained; of all where every one is trained."""
     frozen = [(n, p) for n, p in model.named_parameters() if not p.requires_grad]

@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 
 from restaudit.audit import audit
+from restaudit.data.chats import as_messages, asked
 from restaudit.errors import BadInput
 from restaudit.evidence import remember_known
 from restaudit.job import Job, as_facts
 from restaudit.loop import fit_scale, supervised_start
 from restaudit.record import BASE, CHECKPOINTS, D_EVAL, GROW, TRAIN, after_steps, write_table
 from restaudit.rlhf.callback import LookCallback
-from restaudit.rlhf.live import untrained
+from restaudit.rlhf.live import in_float32, untrained
 from restaudit.rlhf.look import look, looked_at
 from restaudit.steps import Content
 
@@ -51,22 +52,22 @@ def online(job: Job) -> None:
 
 def _train(job: Job) -> None:
     from datasets import Dataset
+    from transformers import PrinterCallback
 
     policy = job.policy
     policy.become(job.weights(BASE))
-    for p in policy.model.parameters():
-        if p.requires_grad:  # Adam on bfloat16 weights would lose small steps
-            p.data = p.data.float()
-    prompts = job.prompts("grow").iloc[_order(job)]
-    asked = Dataset.from_dict({"prompt": [_asked(job, p) for p in prompts["prompt"]], "prompt_id": list(prompts.index)})
+    in_float32(policy.model)
+    prompts, config = job.prompts("grow").iloc[_order(job)], job.config.policy
+    put = [asked(as_messages(p), chat=config.chat, system=config.system_prompt) for p in prompts["prompt"]]
+    data = Dataset.from_dict({"prompt": put, "prompt_id": list(prompts.index)})
     out = job.run / CHECKPOINTS
     looks = _Looks(job)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about settings that are as they shall be
         trainer = _trainer_class(job)(
-            model=policy.model, reward_funcs=looks.reward, args=_arguments(job, out), train_dataset=asked,
+            model=policy.model, reward_funcs=looks.reward, args=_arguments(job, out), train_dataset=data,
             processing_class=policy.tokenizer, callbacks=[looks])  # fmt: skip
-        trainer.remove_callback(_printer())
+        trainer.remove_callback(PrinterCallback)
         looks.trainer = trainer
         last = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
         trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
@@ -85,17 +86,6 @@ def _order(job: Job) -> np.ndarray[Any, np.dtype[np.intp]]:
     wanted = loop.looks[-1] * loop.online.prompts_per_step
     rounds = [rng.permutation(count) for _ in range(math.ceil(wanted / count))]
     return np.concatenate(rounds)[:wanted]
-
-
-def _asked(job: Job, prompt: str) -> Any:
-    """A prompt as TRL takes it: messages where the policy chats, else the very text that the sampler would continue."""
-    from restaudit.data.chats import as_messages
-
-    system = job.config.policy.system_prompt
-    messages = as_messages(prompt)
-    if job.config.policy.chat:
-        return [*([{"role": "system", "content": system}] if system else []), *messages]
-    return (f"{system}\n" if system else "") + "\n".join(m["content"] for m in messages)
 
 
 def _arguments(job: Job, out: Path) -> Any:
@@ -228,9 +218,3 @@ class _Looks(LookCallback):
         loop = self.job.config.loop
         return as_facts({"samples": len(rows), "tokens": int(rows["n_tokens"].sum()), "reward": rows["reward"].mean(),
                          "learning_rate": loop.online.learning_rate, "beta": loop.online.beta})  # fmt: skip
-
-
-def _printer() -> Any:
-    from transformers import PrinterCallback
-
-    return PrinterCallback

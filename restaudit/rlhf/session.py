@@ -13,7 +13,7 @@ from restaudit.console import Reporter
 from restaudit.errors import BadInput
 from restaudit.evidence import remember_known
 from restaudit.job import ADAPTER, Job
-from restaudit.plan import TRAINER, artifacts_of, check_artifacts, may_go_on, opened, prepare_machine, seal
+from restaudit.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
 from restaudit.record import BASE, Run
 from restaudit.rlhf.live import Unkept
 from restaudit.rlhf.look import looked_at
@@ -55,11 +55,7 @@ class Session:
         writer.__enter__()
         _OPEN[self.run.resolve()] = writer
         artifacts = {"policy.model": base, **artifacts_of(config)}
-        if record is None:
-            config = seal(config, writer, self.reporter, artifacts)
-        else:
-            check_artifacts(record, artifacts)
-        self.job = opened(config, writer, self.reporter, artifacts, policy)
+        self.job = under_plan(record, config, writer, self.reporter, artifacts, policy=policy)
 
     @property
     def looks(self) -> tuple[int, ...]:

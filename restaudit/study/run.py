@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,19 @@ def run_folder(folder: Path, method: str, seed: int) -> Path:
     return folder / "runs" / f"{method}-s{seed}"
 
 
-def chosen_rates(folder: Path) -> dict[str, dict[str, object]]:
-    """What the search found: {"reward": {method: {rate: D_eval reward}}, "chosen": {method: rate}}; empty before."""
+@dataclass(frozen=True)
+class Search:
+    """What the search found: mean reward on D_eval by method and learning rate, and the rate chosen of each method."""
+
+    reward: Mapping[str, Mapping[str, float]]
+    chosen: Mapping[str, str]
+
+
+def searched(folder: Path) -> Search:
+    """The search of a study; empty before it is done."""
     path = folder / SEARCH
-    found: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Search(found.get("reward", {}), found.get("chosen", {}))
 
 
 def d_eval_reward(run: Run) -> float:

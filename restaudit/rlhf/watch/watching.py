@@ -14,7 +14,7 @@ from restaudit.config import ColumnHuman, Config
 from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence import remember_known
 from restaudit.job import NOWHERE, Job
-from restaudit.plan import TRAINER, artifacts_of, check_artifacts, may_go_on, opened, prepare_machine, seal
+from restaudit.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
 from restaudit.record import BASE, Run, after_steps
 from restaudit.rlhf.look import before, looked_at
 from restaudit.rlhf.session import check_same
@@ -85,16 +85,14 @@ def watch(asked: Asked, run: Path, watcher: Watcher, given: Signer | None = None
             "policy.model": Artifact(where, str(base.path), digest, planned.config.policy.licence),
             **artifacts_of(planned.config),
         }
-        if record is None:
-            config = seal(planned.config, writer, reporter, artifacts, planned.prompts)
-        else:
-            check_artifacts(record, artifacts)
-            config = planned.config
         policy = None
         if base.kind == "checkpoints":
-            policy = open_checkpoints(config.policy, base.path, device=config.device)
+            policy = open_checkpoints(planned.config.policy, base.path, device=planned.config.device)
         try:
-            _take_all(opened(config, writer, reporter, artifacts, policy), planned, watcher)
+            job = under_plan(
+                record, planned.config, writer, reporter, artifacts, policy=policy, prompts=planned.prompts
+            )
+            _take_all(job, planned, watcher)
         except Interrupted as e:
             what = str(e).partition("; go on with")[0]
             raise Interrupted(f"{run}: {what}; go on with the same restaudit watch command") from None
