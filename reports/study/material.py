@@ -16,7 +16,7 @@ from reports.records import Records, Source
 from reports.run_report.material import Material
 from restaudit.errors import BadInput
 from restaudit.record import BASE, Run
-from restaudit.study.plan import RATES, Study, sealed
+from restaudit.study.plan import Study, sealed
 from restaudit.study.run import run_folder, searched
 
 # Steps that a method spends on learning; audits, the reward model and the base policy cost every method the same.
@@ -142,7 +142,7 @@ class StudyMaterial:
 
         Best-of-N, which trains nothing, is compared at what it takes.
         """
-        trained = [r for r in self.every if r.method in RATES] or self.every
+        trained = [r for r in self.every if self.study.trains(r.method)] or self.every
         return min(r.spent[r.looks[-1]].of(budget) for r in trained)
 
     def at(self, method: str, budget: str) -> list[At] | None:

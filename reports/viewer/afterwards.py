@@ -11,10 +11,22 @@ from restaudit.errors import BadInput
 from restaudit.rating import direct
 from restaudit.record import Run
 
+ANCHOR = "rated-by-people"
+
+
+def announce(run: Run) -> None:
+    """Where people rated texts of this run, say at the top of the page that what they said stands at its end."""
+    try:
+        rated = [t for t in all_sets(run).values() if not desk.sealed(run, t.name) and progress_of(run, t).rated]
+    except BadInput:
+        return  # said by `show`, in its place
+    if rated:
+        st.markdown(f":material/how_to_reg: People rated texts of this run afterwards: [what they said](#{ANCHOR}).")
+
 
 def show(run: Run) -> None:
     """Every set of rating tasks of this run: its scores, or why they are not shown yet."""
-    st.header("Rated by people after the run")
+    st.header("Rated by people after the run", anchor=ANCHOR)
     st.text("Ratings from the desk (page Rate) lie beside the record and not in it: nothing above this line has used "
             "them, and they may have been given by people who saw the figures above.")  # fmt: skip
     try:

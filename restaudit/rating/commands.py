@@ -13,6 +13,7 @@ import typer
 
 from restaudit.errors import BadInput
 from restaudit.rating.pairs.commands import pairs, wins
+from restaudit.rating.status import of_raters
 
 if TYPE_CHECKING:
     from restaudit.rating import Progress, RaterProgress
@@ -108,7 +109,7 @@ def export(
     written = export_tasks(folder, tasks.name, format=format.value, out=place)
     shown = f"{tasks.items} items: {tasks.samples} samples of {', '.join(tasks.iterations)}"
     shown += f", {tasks.checks} shown twice" + (f", {tasks.anchors} anchors" if tasks.anchors else "")
-    typer.echo(f"{tasks.name}: {shown}; {tasks.raters} raters each on {tasks.scale[0]} to {tasks.scale[1]}")
+    typer.echo(f"{tasks.name}: {shown}; {of_raters(tasks.raters)} each on {tasks.scale[0]} to {tasks.scale[1]}")
     for note in tasks.notes:
         typer.echo(f"  {note}")
     for path in written:
@@ -267,7 +268,9 @@ def _suffix(layout: Layout) -> str:
 
 def _line(at: Progress) -> str:
     left = "complete" if at.complete else f"{at.missing} missing"
-    return f"{at.name}: {at.rated} of {at.wanted} ratings are in ({at.items} items, {at.raters} raters each), {left}"
+    return (
+        f"{at.name}: {at.rated} of {at.wanted} ratings are in ({at.items} items, {of_raters(at.raters)} each), {left}"
+    )
 
 
 def _rater_line(one: RaterProgress) -> str:

@@ -42,6 +42,11 @@ def progress(run: Path, name: str) -> Progress:
     return counted(name, [i.item_id for i in items], key["raters"], rows, repeats)
 
 
+def of_raters(count: int) -> str:
+    """So many raters, in words."""
+    return "1 rater" if count == 1 else f"{count} raters"
+
+
 def counted(
     name: str, items: Sequence[str], raters: int, rows: Sequence[Mapping[str, Any]], repeats: Mapping[str, str]
 ) -> Progress:

@@ -123,8 +123,11 @@ class AuditCallback(LookCallback):
     ) -> None:
         """Seal the plan and audit the base policy, or check that this is the training that was looked at before."""
         self.stopped = None
-        if not state.is_world_process_zero:
-            return
+        if state.is_world_process_zero:
+            self._start(args, state, control, **kwargs)
+        _agree(control)
+
+    def _start(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         model, tokenizer, step = kwargs["model"], kwargs.get("processing_class"), state.global_step
         loader = kwargs.get("train_dataloader")
         try:

@@ -23,6 +23,15 @@ def compare(
     methods: Annotated[
         str, typer.Option(help="Of a study, with commas between: rest, rest_em, raft, best_of_n, dpo, grpo, rloo.")
     ] = "rest,raft,grpo,dpo",
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arm",
+            metavar="'NAME: KEY=VALUE …'",
+            help="Of a study: a method with settings of its own, for example 'rest-i4: loop.method=rest "
+            "loop.improve_steps=4 loop.thresholds.values=[60,70,80,90]'.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of a study: how often each method is trained.")] = 3,
     full: Annotated[bool, typer.Option("--full", help="At the recipe's own sizes (default: the small size).")] = False,
     changes: Annotated[
@@ -52,7 +61,7 @@ def compare(
         from restaudit.study.run import run_study
 
         names = [m.strip() for m in methods.split(",") if m.strip()]
-        study = sealed(out, planned(recipe, names, seeds, small=not full, changes=changes or []))
+        study = sealed(out, planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or []))
         run_study(out, study, Reporter(quiet=quiet))
         given = [out]
     if len(given) == 1 and (given[0] / "study.json").is_file():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,29 @@ SEARCHED = (
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it was sealed. `rates` are the candidates of each method; `changes` hold for every run."""
+    """A study as it was sealed. `changes` hold for every run.
+
+    `methods` are the names it compares by: methods, and arms, whose own changes are in `arms` by that name. `rates` are
+    the learning rates each is searched over.
+    """
 
     recipe: str
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     changes: tuple[str, ...]
     rates: Mapping[str, tuple[float, ...]]
+    arms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     restaudit: str = __version__
     schema: int = SCHEMA
+
+    def method(self, name: str) -> str:
+        """The `loop.method` behind a name."""
+        own = [c.partition("=")[2] for c in self.arms.get(name, ()) if c.startswith("loop.method=")]
+        return own[0] if own else name
+
+    def trains(self, name: str) -> bool:
+        """Whether anything is learned: best-of-N only chooses."""
+        return self.method(name) in RATES
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
@@ -59,49 +75,77 @@ class Study:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Study:
         """The inverse of `to_json`."""
-        rates = {m: tuple(r) for m, r in raw["rates"].items()}
-        return cls(raw["recipe"], tuple(raw["methods"]), tuple(raw["seeds"]), tuple(raw["changes"]), rates,
+        rates, arms = ({m: tuple(r) for m, r in raw.get(k, {}).items()} for k in ("rates", "arms"))
+        return cls(raw["recipe"], tuple(raw["methods"]), tuple(raw["seeds"]), tuple(raw["changes"]), rates, arms,
                    raw["restaudit"], raw["schema"])  # fmt: skip
 
 
-def planned(recipe: str, methods: Sequence[str], seeds: int, *, small: bool, changes: Sequence[str]) -> Study:
-    """A study, checked: every method's configuration is valid. Raises BadInput naming what is not."""
+def planned(
+    recipe: str, methods: Sequence[str], seeds: int, *, small: bool, changes: Sequence[str], arms: Sequence[str] = ()
+) -> Study:
+    """A study, checked: the configuration of everything it compares is valid. Raises BadInput naming what is not.
+
+    `arms` are written as `NAME: KEY=VALUE KEY=VALUE`, with quotes as a shell has them.
+    """
     unknown = [m for m in methods if m not in COMPARABLE]
     if unknown:
         raise BadInput(f"--methods {unknown[0]}: expected some of {', '.join(COMPARABLE)}")
-    if len(set(methods)) != len(methods) or len(methods) < 2:
-        raise BadInput("--methods: give two or more, each once")
+    own = [_arm(text) for text in arms]
+    names = (*methods, *(name for name, _ in own))
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise BadInput("--methods: give two or more, each once (an --arm counts, and needs a name of its own)")
     every = (*(SMALL if small else ()), *changes)
-    study = Study(recipe, tuple(methods), tuple(range(1, seeds + 1)), every, {})
-    rates = {m: _candidates(study, m) for m in methods if m in RATES}
-    found = Study(study.recipe, study.methods, study.seeds, study.changes, rates)
-    for method in methods:
-        config_of(found, method, 1)
-        if method in RATES:
-            search_config(found, method, rates[method][0])
+    study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own))
+    found = replace(study, rates={m: _candidates(study, m) for m in names if study.trains(m)})
+    for name in names:
+        config_of(found, name, 1)
+        if name in found.rates:
+            search_config(found, name, found.rates[name][0])
     return found
 
 
-def config_of(study: Study, method: str, seed: int, rate: float | None = None) -> Config:
+def config_of(study: Study, name: str, seed: int, rate: float | None = None) -> Config:
     """The configuration of one run of the study; the prompts are the same for all of them."""
-    changes = [f"loop.method={method}", *study.changes, f"seed={seed}", "data.splits.seed=0"]
-    if rate is not None:
-        changes.append(f"{RATES[method]}={rate!r}")
-    raw, where = read(study.recipe, changes)
-    raw["name"] = f"{method}-s{seed}"
+    raw, where = _raw(study, name, (), seed, rate)
+    raw["name"] = f"{name}-s{seed}"
     raw["gates"] = observing(raw.get("gates", {}))
-    return parse(raw, f"{where}, method {method}")
+    return parse(raw, where)
 
 
-def search_config(study: Study, method: str, rate: float) -> Config:
+def search_config(study: Study, name: str, rate: float) -> Config:
     """The configuration of one run of the search for a learning rate (seed 0, which no run of the comparison has)."""
-    families = ["data.splits.counterfactual_families.audit=0"]
-    changes = [f"loop.method={method}", *study.changes, *SEARCHED, *families, "seed=0", "data.splits.seed=0",
-               f"{RATES[method]}={rate!r}"]  # fmt: skip
-    raw, where = read(study.recipe, changes)
-    raw["name"] = f"search-{method}"
+    raw, where = _raw(study, name, (*SEARCHED, "data.splits.counterfactual_families.audit=0"), 0, rate)
+    raw["name"] = f"search-{name}"
     raw["gates"] = {"rules": []}
-    return parse(raw, f"{where}, method {method}")
+    return parse(raw, where)
+
+
+def _raw(study: Study, name: str, changes: Sequence[str], seed: int, rate: float | None) -> tuple[dict[str, Any], str]:
+    """The recipe with every change in its order: the study's, the arm's, those given, seeds, the learning rate."""
+    method = study.method(name)
+    every = [f"loop.method={method}", *study.changes, *study.arms.get(name, ()), *changes, f"seed={seed}",
+             "data.splits.seed=0"]  # fmt: skip
+    if rate is not None:
+        every.append(f"{RATES[method]}={rate!r}")
+    raw, where = read(study.recipe, every)
+    return raw, f"{where}, {'arm' if name in study.arms else 'method'} {name}"
+
+
+def _arm(text: str) -> tuple[str, tuple[str, ...]]:
+    """Name and changes of an arm. Raises BadInput where it names no method, or its name cannot be a folder's."""
+    name, colon, rest = text.partition(":")
+    try:
+        changes = tuple(shlex.split(rest))
+    except ValueError as e:
+        raise BadInput(f"--arm {text}: {e}") from None
+    if not colon or not changes or not all("=" in c for c in changes):
+        raise BadInput(f"--arm {text}: expected 'NAME: loop.method=rest KEY=VALUE …'")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]{0,39}", name):
+        raise BadInput(f"--arm {name}: a name has small letters, digits and . _ + - (at most 40)")
+    methods = [c.partition("=")[2] for c in changes if c.startswith("loop.method=")]
+    if len(methods) != 1 or methods[0] not in COMPARABLE:
+        raise BadInput(f"--arm {name}: say once which method it is: loop.method={'|'.join(COMPARABLE)}")
+    return name, changes
 
 
 def observing(gates: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,17 +172,17 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
         found = Study.from_json(raw)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BadInput(f"{path}: not the plan of a study ({type(e).__name__}: {e})") from None
-    if wanted is not None and {**raw, "restaudit": ""} != {**wanted.to_json(), "restaudit": ""}:
-        keys = [k for k, v in wanted.to_json().items() if k != "restaudit" and raw.get(k) != v]
+    if wanted is not None and replace(found, restaudit="") != replace(wanted, restaudit=""):
+        keys = [k for k, v in wanted.to_json().items() if k != "restaudit" and found.to_json()[k] != v]
         raise BadInput(
             f"{folder}: another study was begun there ({', '.join(keys)} differ); name another one with --out"
         )
     return found
 
 
-def _candidates(study: Study, method: str) -> tuple[float, ...]:
+def _candidates(study: Study, name: str) -> tuple[float, ...]:
     """The recipe's own rate for this method, and a third and three times of it."""
-    config: Any = config_of(study, method, 1)
-    for part in RATES[method].split("."):
+    config: Any = config_of(study, name, 1)
+    for part in RATES[study.method(name)].split("."):
         config = getattr(config, part)
     return tuple(float(f"{f * float(config):.3g}") for f in FACTORS)

@@ -38,7 +38,9 @@ def _after(at: AppTest) -> list[str]:
 
 
 def test_the_new_human_score_appears_with_its_interval_once_a_rater_hands_in(run: Path, tasks: TaskSet) -> None:
-    before = len(_divergence().dataframe)
+    page = _divergence()
+    before = len(page.dataframe)
+    assert not any("People rated texts" in m.value for m in page.markdown)
     at = rate(begin(), *[1, 2, 3, 4, 5, 6, 7, 6, 5, 4] * 2)
     shown = _after(_divergence())
     assert any("20 of 44 ratings are in. A rater is in the middle" in t for t in shown)
@@ -54,6 +56,7 @@ def test_the_new_human_score_appears_with_its_interval_once_a_rater_hands_in(run
     assert "No decision of this run has used these ratings." in shown
     assert any("Krippendorff" in t or t.startswith("Agreement is not known yet") for t in shown)
     assert len(page.dataframe) == before + 1
+    assert any("People rated texts of this run afterwards" in m.value for m in page.markdown)
 
 
 def test_a_second_rater_who_began_hides_the_scores_again_until_all_is_in(run: Path, tasks: TaskSet) -> None:

@@ -130,6 +130,36 @@ def test_methods_that_cannot_be(methods, says):
         planned("reviews", methods, 2, small=True, changes=())
 
 
+def test_an_arm_is_a_method_with_settings_of_its_own():
+    arms = ("rest-i4: loop.method=rest loop.improve_steps=4 'loop.thresholds.values=[60, 70, 80, 90]'",)
+    study = planned("reviews", ("rest",), 1, small=True, changes=("loop.grow_steps=1",), arms=arms)
+    assert study.methods == ("rest", "rest-i4")
+    assert Study.from_json(study.to_json()) == study
+    one, other = (config_of(study, name, 1, 1e-3) for name in study.methods)
+    assert (one.loop.improve_steps, other.loop.improve_steps) == (2, 4)
+    assert (one.loop.grow_steps, other.loop.grow_steps) == (1, 1)
+    assert other.loop.thresholds.values == (60, 70, 80, 90)
+    assert other.loop.train.learning_rate == 1e-3
+    assert other.name == "rest-i4-s1"
+    assert study.trains("rest-i4")
+
+
+@pytest.mark.parametrize(("arm", "says"), [
+    ("rest", "expected 'NAME"), ("x: loop.improve_steps=4", "say once which method"),
+    ("x: loop.method=ppo", "say once which method"),
+    ("../up: loop.method=rest", "a name has small letters"), ("x: loop.method='rest", "No closing quotation"),
+    ("rest: loop.method=rest", "a name of its own"), ("x: loop.method=rest loop.grow=2", "arm x: loop.grow"),
+])  # fmt: skip
+def test_arms_that_cannot_be(arm, says):
+    with pytest.raises(BadInput, match=says):
+        planned("reviews", ("rest",), 1, small=True, changes=(), arms=(arm,))
+
+
+def test_a_study_that_was_sealed_before_there_were_arms_is_read(folder):
+    raw = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    assert Study.from_json({k: v for k, v in raw.items() if k != "arms"}) == sealed(folder)
+
+
 def test_gates_warn_where_they_would_have_stopped_a_run():
     study = planned("reviews", ("rest", "grpo"), 1, small=True, changes=())
     rules = config_of(study, "grpo", 1, 1e-4).gates.rules

@@ -11,6 +11,8 @@ with frame.guarded():
     run = frame.chosen()
     frame.whose_score(run)
     guide.show("scores")
+    if run.iterations():
+        afterwards.announce(run)
     section = reading.section(run, "scores")
     for number, block in enumerate(section.blocks):
         blocks.draw_block(block, f"{section.key}-{number}")

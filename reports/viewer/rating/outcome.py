@@ -20,6 +20,7 @@ from restaudit.rating import TaskSet, load_tasks
 from restaudit.rating.files import human
 from restaudit.rating.pairs import PairSet
 from restaudit.rating.pairs.wins import agreement
+from restaudit.rating.status import of_raters
 from restaudit.rating.store import torn_note
 from restaudit.record import Run
 from restaudit.shown import plain
@@ -127,7 +128,7 @@ def sentence(row: pd.Series[Any]) -> str:
     if pd.notna(row["change"]):
         ends = f" ({row['change_low']:.2f} to {row['change_high']:.2f})" if pd.notna(row["change_low"]) else ""
         moved = f" Change from base: {row['change']:+.2f}{ends}."
-    return f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, {row['raters']} raters).{moved}"
+    return f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, {of_raters(row['raters'])}).{moved}"
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing the scores")

@@ -19,6 +19,7 @@ from restaudit.errors import BadInput
 from restaudit.rating import RatingsRefused, direct
 from restaudit.rating.pairs.asked import PairSheet
 from restaudit.rating.sheet import Sheet, Shown
+from restaudit.rating.status import of_raters
 from restaudit.rating.store import CHOICES
 from restaudit.record import Run
 from restaudit.waiting import tasks_name, what_is_missing
@@ -315,7 +316,7 @@ def _other_wait(run: Run) -> None:
 
 def _said_of_set(run: Run, tasks: AnySet) -> None:
     at = progress_of(run, tasks)
-    st.text(f"{at.rated} of {at.wanted} ratings are in: {called(tasks)}, {at.raters} raters each.")
+    st.text(f"{at.rated} of {at.wanted} ratings are in: {called(tasks)}, {of_raters(at.raters)} each.")
     _next(run, tasks)
 
 
@@ -325,7 +326,7 @@ def _next(run: Run, tasks: AnySet) -> None:
         return
     at = progress_of(run, tasks)
     if at.missing:
-        st.info(f"{at.missing} of {at.wanted} ratings are missing. A text wants {at.raters} different raters. When "
+        st.info(f"{at.missing} of {at.wanted} ratings are missing. A text wants {of_raters(at.raters)}. When "
                 "none is missing, go on in a terminal:", title="This run waits for this set")  # fmt: skip
     else:
         st.success("Go on in a terminal:", title="All ratings are in")

@@ -53,6 +53,7 @@ def pairs(
     other's. The choices come back with `restaudit rate import`, and `restaudit rate wins` counts them.
     """
     from restaudit.rating.pairs import draw_pairs, export_pairs, load_pairs, pair_sets
+    from restaudit.rating.status import of_raters
     from restaudit.record import Run
 
     record = Run(folder)
@@ -67,7 +68,7 @@ def pairs(
         one = draw_pairs(folder, name=name or pair_set_name(arguments), **arguments)
     suffix = ".jsonl" if format is Layout.NATIVE else ".csv"
     written = export_pairs(folder, one.name, format=format.value, out=out or Path(f"{one.name}-{format.value}{suffix}"))
-    typer.echo(f"{one.name}: {one.items} pairs, {one.checks} of them shown a second time; {one.raters} raters each")
+    typer.echo(f"{one.name}: {one.items} pairs, {one.checks} of them shown a second time; {of_raters(one.raters)} each")
     for line in (*one.notes, *(f"wrote {path}" for path in written)):
         typer.echo(f"  {line}")
     typer.echo(f"take the choices back: restaudit rate import {folder} FILE, then: restaudit rate wins {folder}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.rating.files import human
 from restaudit.rating.pairs.drawing import FIRST, read_key
-from restaudit.rating.status import Progress, counted
+from restaudit.rating.status import Progress, counted, of_raters
 from restaudit.rating.store import CHOICES, read_rows
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def in_words(found: Wins, called: Callable[[str], str] = str) -> str:
     same = f", and {found.same} prompts whose texts were the same" if found.same else ""
     return (
         f"{second} was preferred to {first} on {rate.value:.0%} of prompts, ties counting half ({span}; "
-        f"{found.prompts} prompts, {found.raters} raters): {found.better} choices for it, {found.ties} ties, "
+        f"{found.prompts} prompts, {of_raters(found.raters)}): {found.better} choices for it, {found.ties} ties, "
         f"{found.worse} against{same}."
     )
 

@@ -1,0 +1,97 @@
+"""Table 1 of the ReST paper in the shape of recipe `d2t`: what do Grow steps, Improve steps and online RL buy?
+
+The paper (arXiv 2308.08998, Table 1, IWSLT14 De-En) has behaviour cloning, one Grow step without and with four Improve
+steps, two Grow steps with three, and PPO. Here is the same on data to text: a supervised start on human references
+that stay in the mixture, a reward model of people's quality ratings, GRPO as the online method with a look at the
+samples of one and of two Grow steps. Rewards are scaled to 0..100 by the map that the loop's thresholds use, and chrF
+against people's references stands beside them. Learning rates are searched on D_eval, as in every study.
+
+Run from a checkout, with RESTAUDIT_MIRROR as docs/data.md says; the same command goes on after an interruption:
+
+    python -m benchmarks.paper_table [--seeds 3] [--out FOLDER] [--set KEY=VALUE …]
+
+Prints the paper's figures and ours side by side as a Markdown table. There is no bar: it is printed as measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from probes.crossed import crossed
+from reports.report_commands import compare_study
+from reports.run_report.tables import figure
+from reports.study.build import shown
+from reports.study.material import At, StudyMaterial, over_seeds
+from restaudit.console import Reporter
+from restaudit.record import BASE
+from restaudit.study.plan import planned, sealed
+from restaudit.study.run import run_study
+
+# What every run of it has in common: on two CPU cores about two minutes a run.
+SIZES = ("data.splits.sizes.grow=48", "data.splits.sizes.d_eval=16", "data.splits.sizes.audit=64",
+         "loop.sampling.max_tokens=40", "audit.base_samples_per_prompt=2", "audit.kl_samples=32")  # fmt: skip
+EVERYTHING = "'loop.thresholds={kind: fixed, values: [0.0]}'"
+ARMS = (
+    f"g1-i0: loop.method=rest loop.grow_steps=1 loop.improve_steps=1 {EVERYTHING}",
+    "g1-i4: loop.method=rest loop.grow_steps=1 loop.improve_steps=4 loop.thresholds.values=[60,70,80,90]",
+    "g2-i3: loop.method=rest loop.grow_steps=2 loop.improve_steps=3 loop.thresholds.values=[70,80,90]",
+    "online: loop.method=grpo loop.grow_steps=2",
+)
+# Row: what the paper calls it, its average reward and its millions of distinct samples; the arm and its look here.
+ROWS: tuple[tuple[str, float, int, str | None, int], ...] = (
+    ("BC (G=0, I=0)", 70.9, 16, None, 0),
+    ("ReST, G=1, I=0", 71.9, 16, "g1-i0", -1),
+    ("ReST, G=1, I=4", 77.8, 16, "g1-i4", -1),
+    ("ReST, G=2, I=3", 83.1, 32, "g2-i3", -1),
+    ("online RL, samples of one Grow", 71.6, 24, "online", 0),
+    ("online RL, samples of two Grows", 71.6, 24, "online", 1),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("paper-table"))
+    parser.add_argument("--set", action="append", default=[], dest="changes")
+    given = parser.parse_args()
+    study = planned("d2t", (), given.seeds, small=False, changes=[*SIZES, *given.changes], arms=ARMS)
+    run_study(given.out, sealed(given.out, study), Reporter(quiet=True))
+    print("\n".join(table(StudyMaterial(given.out))))
+    print(*compare_study(given.out, "html,md", given.out), sep="\n")
+
+
+def table(of: StudyMaterial) -> list[str]:
+    """The lines of the Markdown table."""
+    lines = ["| | paper: average reward | paper: samples | here: average reward | chrF | Vendi, base = 1 | samples | "
+             "seconds of training |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for label, reward, millions, arm, k in ROWS:
+        at = _base(of) if arm is None else [At(r, r.looks[k]) for r in of.runs[arm]]
+        spent = [a.side.spent[a.look] for a in at] if arm is not None else []
+        samples = figure(float(np.mean([s.samples for s in spent]))) if spent else "0"
+        seconds = shown(over_seeds([s.seconds for s in spent])) if spent else "0"
+        ratios = [m.value if (m := a.side.measured(a.look, "diversity.vendi_ratio")) else None for a in at]
+        vendi = shown(over_seeds(ratios)) if spent else "1"
+        cells = (label, str(reward), f"{millions}M", _level(of, at, "reward_01"), _level(of, at, "human"), vendi,
+                 samples, seconds)  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _base(of: StudyMaterial) -> list[At]:
+    """The base policy of every seed, which is the same for all arms of that seed."""
+    return [At(r, BASE) for r in next(iter(of.runs.values()))]
+
+
+def _level(of: StudyMaterial, at: Sequence[At], column: str) -> str:
+    """Mean of a column in 0..100 with its interval over seeds and prompts."""
+    scale = 100 if column == "reward_01" else 1
+    values = [a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
+    return shown(crossed(np.array(values)))
+
+
+if __name__ == "__main__":
+    main()
