@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +58,7 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
-        return {**asdict(self), "intervals": [asdict(i) for i in self.intervals], "detail": dict(self.detail)}
+        return {**vars(self), "intervals": [dict(vars(i)) for i in self.intervals], "detail": dict(self.detail)}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Measurement:

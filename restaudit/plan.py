@@ -25,7 +25,7 @@ from restaudit.job import HUMAN, REWARD, Job, halt_message
 from restaudit.loop import rest
 from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
 from restaudit.reward.dossier import COMPUTE
-from restaudit.steps import Content, Writer, seed_of
+from restaudit.steps import Content, Writer
 from restaudit.waiting import check_ratings
 
 if TYPE_CHECKING:
@@ -203,14 +203,11 @@ def _with_looks(config: Config, prompts: int) -> Config:
 
 def split_prompts(config: Config) -> Prompts:
     """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was read of each source."""
-    from restaudit.data.prompts import load_prompts
-    from restaudit.data.splits import SPLITS, make_splits
+    from restaudit.data.splits import SPLITS
+    from restaudit.reward.leakage import split_apart
 
-    prompts, reports = load_prompts(config.data)
     needed: Sequence[Split] = ("audit",) if config.loop.method == "outside" else SPLITS
-    seed = config.data.splits.seed
-    chosen = seed_of(config.seed if seed is None else seed, "splits")
-    return *make_splits(prompts, config.data.splits, chosen, needed=needed), reports
+    return split_apart(config.data, config.reward, config.data.rows, config.seed, needed)
 
 
 def _seal(

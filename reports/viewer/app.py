@@ -34,16 +34,20 @@ def main(script: str) -> None:
         st.title(chosen.title)
     chosen.run()
     warming.drawn.set()
+    if _is_the_program(script, sys.argv):
+        warming.begin_if_nobody_did()
 
 
 def runs_root(script: str, argv: Sequence[str], environ: Mapping[str, str]) -> Path:
-    """The folder of runs: the argument after `streamlit run app.py --`, else RESTAUDIT_RUNS, else ./runs.
-
-    Streamlit puts the script at the head of `argv`; an `argv` that starts otherwise belongs to another program.
-    """
-    if len(argv) > 1 and Path(argv[0]).resolve() == Path(script).resolve():
+    """The folder of runs: the argument after `streamlit run app.py --`, else RESTAUDIT_RUNS, else ./runs."""
+    if len(argv) > 1 and _is_the_program(script, argv):
         return Path(argv[1])
     return Path(environ.get("RESTAUDIT_RUNS") or "runs")
+
+
+def _is_the_program(script: str, argv: Sequence[str]) -> bool:
+    """Streamlit puts the script at the head of `argv`; an `argv` that starts otherwise belongs to another program."""
+    return bool(argv) and Path(argv[0]).resolve() == Path(script).resolve()
 
 
 if __name__ == "__main__":

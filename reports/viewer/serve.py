@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from reports.viewer import warming
 
-WAIT, LOOK = 0.02, 1.5
+WAIT = 0.02
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     from streamlit.web import cli
 
     warming.start(warming.FIRST, _answers)
-    warming.start(warming.REST, _looked_at)
+    warming.start(warming.REST, warming.looked_at)
     cli.main(list(arguments), prog_name="streamlit")
 
 
@@ -27,12 +27,6 @@ def _answers() -> None:
 
     while not runtime.exists() or runtime.get_instance().state == RuntimeState.INITIAL:
         time.sleep(WAIT)
-
-
-def _looked_at() -> None:
-    """Return when the browser has had time to draw the first page, which this process serves meanwhile."""
-    warming.drawn.wait()
-    time.sleep(LOOK)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ In threads of their own; a reader who is faster waits for no more than what the 
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -16,12 +17,27 @@ FIRST = ("pandas", "reports.listing", "reports.viewer.frame")
 REST = ("reports.run_report.build", "reports.viewer.charts", "reports.viewer.samples.browse",
         "reports.viewer.rating.screen", "reports.exports.registry", "reports.viewer.documents.cached",
         "reports.viewer.documents.check_view")  # fmt: skip
-# Set when a page was drawn for the first time.
-drawn = Event()
+# How long after the first page the others are imported: the browser is still drawing, served by this process.
+LOOK = 1.5
+# Set when a page was drawn for the first time, and when somebody has asked for imports.
+drawn, asked = Event(), Event()
+
+
+def begin_if_nobody_did() -> None:
+    """Import what the other pages need: for a server that was started by `streamlit run`, not by `restaudit ui`."""
+    if not asked.is_set():
+        start(REST, looked_at)
+
+
+def looked_at() -> None:
+    """Return when the browser has had time to draw the first page."""
+    drawn.wait()
+    time.sleep(LOOK)
 
 
 def start(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
     """Import these when `wait` returns."""
+    asked.set()
     Thread(target=_imported, args=(modules, wait), name="warming", daemon=True).start()
 
 

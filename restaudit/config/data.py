@@ -50,7 +50,8 @@ class SplitConfig(Section):
     """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in families).
 
     `near_duplicates`: `refuse` stops above `max_near_duplicate_share`; `drop` leaves out, and counts, the d_eval
-    prompts that resemble an audit prompt and the grow prompts that resemble one of either. Which prompts fill `sizes`
+    prompts that resemble an audit prompt, the grow prompts that resemble one of either, and the d_eval and audit
+    prompts that resemble one in the reward model's data. Which prompts fill `sizes`
     follows from `seed` (default: the run's), so that runs of other seeds can have the same prompts.
     """
 

@@ -18,14 +18,20 @@ METHOD = "Jaccard of word 3-grams of the normalised prompts, exact"
 
 
 def make_splits(
-    prompts: pd.DataFrame, config: SplitConfig, seed: int, *, needed: Sequence[Split] = SPLITS
+    prompts: pd.DataFrame,
+    config: SplitConfig,
+    seed: int,
+    *,
+    needed: Sequence[Split] = SPLITS,
+    known: Sequence[str] = (),
 ) -> tuple[dict[Split, pd.DataFrame], dict[str, Any]]:
     """Divide prompts (as `load_prompts` gives them) into grow, d_eval and audit; also returns the overlap report.
 
     The split of a prompt depends on the hash of its normalised text alone (of its family's name, for counterfactual
     variants), never on file order or on `seed`, so that a prompt stays on its side from run to run. `sizes` caps the
     plain prompts and `counterfactual_families` the families of a split; both choose by a hash with `seed` in it.
-    Tables have the columns record.PROMPTS and are sorted by prompt_id.
+    Tables have the columns record.PROMPTS and are sorted by prompt_id. With `near_duplicates: drop`, prompts of d_eval
+    and audit that resemble the `known` ones (those of the reward model's data) are left out too.
 
     Raises BadInput when a split that is `needed` stays empty, when one that has a size stays below it, when a prompt is
     in two splits, or when the share of a split's prompts with a near-duplicate in an earlier one is above
@@ -42,8 +48,10 @@ def make_splits(
     for split in reversed(SPLITS):
         candidates = table[table["split"] == split]
         if config.near_duplicates == "drop":
-            candidates, dropped[split] = _apart(candidates, list(splits.values()), config.near_duplicate_jaccard)
-        splits[split] = _cap(candidates, split, config, split in needed)
+            others = [t for table in splits.values() for t in table["prompt"]]
+            unseen = [] if split == "grow" else known
+            candidates, dropped[split] = _apart(candidates, [*others, *unseen], config.near_duplicate_jaccard)
+        splits[split] = _cap(candidates, split, config, split in needed, dropped.get(split, 0))
     ordered = {split: splits[split] for split in SPLITS}
     return ordered, {**_overlaps(ordered, config), "dropped": dropped}
 
@@ -81,23 +89,24 @@ def _place(key: str, use: Sequence[Split], shares: Mapping[Split, float]) -> Spl
     return next(s for s, w in zip(reversed(allowed), reversed(weights), strict=True) if w > 0)
 
 
-def _apart(table: pd.DataFrame, others: list[pd.DataFrame], limit: float) -> tuple[pd.DataFrame, int]:
+def _apart(table: pd.DataFrame, others: Sequence[str], limit: float) -> tuple[pd.DataFrame, int]:
     """The prompts (whole families) that resemble none of the others, and how many were left out."""
     texts = [normalise(p) for p in table["prompt"]]
-    known = [normalise(p) for other in others for p in other["prompt"]]
+    known = [normalise(p) for p in others]
     close = {table["_unit"].iloc[i] for i, _, _ in near_pairs(texts, known, limit)}
     apart = table[~table["_unit"].isin(close)]
     return apart, len(table) - len(apart)
 
 
-def _cap(table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool) -> pd.DataFrame:
+def _cap(table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool, dropped: int) -> pd.DataFrame:
     in_family = table["family"].notna()
+    resemble = f" ({dropped} were left out because they resemble prompts elsewhere)" if dropped else ""
     plain, variants = table[~in_family], table[in_family]
     size = config.sizes.get(split)
     if size is not None:
         if len(plain) < size:
             raise BadInput(
-                f"data.splits.sizes.{split} is {size}, but only {len(plain)} prompts fall into this split; "
+                f"data.splits.sizes.{split} is {size}, but only {len(plain)} prompts fall into this split{resemble}; "
                 "give more prompts, a larger share, or a smaller size"
             )
         plain = plain.sort_values(["_order", "prompt_id"]).head(size)
@@ -107,13 +116,13 @@ def _cap(table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool) -
         if len(names) < families:
             raise BadInput(
                 f"data.splits.counterfactual_families.{split} is {families}, but only {len(names)} families fall into "
-                "this split; give more families, a larger share, or a smaller number"
+                f"this split{resemble}; give more families, a larger share, or a smaller number"
             )
         variants = variants[variants["family"].isin(set(names.head(families)))]
     if plain.empty and variants.empty:
         if not needed:
             return table[list(PROMPTS)]
-        raise BadInput(f"data.splits: no prompt falls into {split}; give more prompts or a larger share")
+        raise BadInput(f"data.splits: no prompt falls into {split}{resemble}; give more prompts or a larger share")
     both = pd.concat([part for part in (plain, variants) if not part.empty])
     return both.sort_values("prompt_id")[list(PROMPTS)].reset_index(drop=True)
 

@@ -60,13 +60,11 @@ class RewardAlone(Section):
         return reward
 
     def _leaked(self) -> dict[str, Any] | None:
-        from restaudit.data.prompts import load_prompts
-        from restaudit.data.splits import make_splits
-        from restaudit.reward.leakage import leakage
+        from restaudit.reward.leakage import leakage, split_apart
 
         if self.data is None:
             return None
-        splits, _ = make_splits(load_prompts(self.data)[0], self.data.splits, seed_of(self.seed, "splits"))
+        splits, _, _ = split_apart(self.data, self.reward, self.rows, self.seed)
         return leakage(self.reward, self.rows, self.data.splits, splits)
 
 

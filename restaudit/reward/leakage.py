@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from restaudit.config import RewardConfig, RowRules, Split, SplitConfig, TrainedReward
+from restaudit.config import DataConfig, RewardConfig, RowRules, Split, SplitConfig, TrainedReward
 from restaudit.data.feedback import load_feedback
-from restaudit.data.splits import overlap
+from restaudit.data.prompts import load_prompts
+from restaudit.data.records import RowReport
+from restaudit.data.splits import SPLITS, make_splits, overlap
 from restaudit.errors import BadInput
+from restaudit.steps import seed_of
+
+
+def known_prompts(reward: RewardConfig, rules: RowRules) -> list[str]:
+    """The prompts in a trained reward model's data, sorted; none where it has none, or does not say what it knows."""
+    if not isinstance(reward, TrainedReward):
+        return []
+    return sorted({str(p) for p in load_feedback(reward.data, rules, ties=reward.ties).table["prompt"] if p})
+
+
+def split_apart(
+    data: DataConfig, reward: RewardConfig, rules: RowRules, seed: int, needed: Sequence[Split] = SPLITS
+) -> tuple[dict[Split, pd.DataFrame], dict[str, Any], list[RowReport]]:
+    """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was read of each source.
+
+    `seed` is the run's. With `data.splits.near_duplicates: drop` the prompts that judge resemble none that the reward
+    model was trained on.
+    """
+    prompts, reports = load_prompts(data)
+    chosen = seed_of(seed if data.splits.seed is None else data.splits.seed, "splits")
+    known = known_prompts(reward, rules) if data.splits.near_duplicates == "drop" else []
+    return *make_splits(prompts, data.splits, chosen, needed=needed, known=known), reports
 
 
 def leakage(
@@ -23,15 +47,15 @@ def leakage(
     """
     if not isinstance(reward, TrainedReward):
         return {"reason": f"a reward of kind '{reward.kind}' does not say what it was trained on"}
-    known = {p for p in load_feedback(reward.data, rules, ties=reward.ties).table["prompt"] if p}
+    known = known_prompts(reward, rules)
     if not known:
         return {"reason": "the reward model's data has no prompts"}
     found: dict[str, Any] = {
-        name: overlap(sorted(known), table["prompt"].tolist(), limits.near_duplicate_jaccard)
-        for name, table in splits.items()
+        name: overlap(known, table["prompt"].tolist(), limits.near_duplicate_jaccard) for name, table in splits.items()
     }
     where = f"reward.data.source {reward.data.source}"
-    mend = "keep them apart with options.part on both sources, or `exclude` on the prompts"
+    mend = ("keep them apart with data.splits.near_duplicates: drop, options.part on both sources, or `exclude` on the "
+            "prompts")  # fmt: skip
     if leaked := {name: o["exact"] for name, o in found.items() if o["exact"]}:
         counts = ", ".join(f"{n} of {name}" for name, n in leaked.items())
         raise BadInput(f"{where}: prompts of the run are in the reward model's data ({counts}); {mend}")

@@ -10,7 +10,9 @@ import pytest
 from restaudit.artifacts import MIRROR
 from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
 from restaudit.configure import load, recipe_names
-from restaudit.data import Feedback, load_feedback, load_prompts, make_splits, overlap
+from restaudit.data import Feedback, load_feedback, load_prompts, overlap
+from restaudit.plan import split_prompts
+from restaudit.reward.leakage import leakage
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 COUNT = RowRules(empty="count")
@@ -104,8 +106,8 @@ def test_a_recipe_s_reward_data_judge_data_and_prompts_share_no_prompt(
 ) -> None:
     monkeypatch.setenv(MIRROR, str(SHARED))
     config: Any = load(name)
-    table, _ = load_prompts(config.data)
-    splits, report = make_splits(table, config.data.splits, config.seed)
+    splits, report, _ = split_prompts(config)
+    leakage(config.reward, config.data.rows, config.data.splits, splits)  # refuses what a run would refuse
     assert {s: len(t) for s, t in splits.items()} == dict(config.data.splits.sizes)
     assert max(part["share"] for part in report["near"].values()) <= config.data.splits.max_near_duplicate_share
     train = set(load_feedback(config.reward.data, config.data.rows).table["prompt"])

@@ -57,9 +57,23 @@ def test_a_leaked_prompt_is_refused_before_anything_is_written(recipe: Path, tmp
 
 def test_near_duplicates_of_audit_prompts_are_refused_above_the_limit(recipe: Path, tmp_path: Path) -> None:
     add(recipe, [f"{p} Thanks." for p in PROMPTS])
+    keep = "data.splits.near_duplicates=refuse"
     with pytest.raises(BadInput, match=r"100\.0% of the d_eval prompts have a near-duplicate .* \(limit 50\.0%"):
-        configured(str(recipe), []).build(tmp_path / "out")
-    accepted = configured(str(recipe), ["data.splits.max_near_duplicate_share=1"]).build(tmp_path / "out")
+        configured(str(recipe), [keep]).build(tmp_path / "out")
+    accepted = configured(str(recipe), [keep, "data.splits.max_near_duplicate_share=1"]).build(tmp_path / "out")
     assert accepted.members == 1
     found = json.loads((tmp_path / "out" / LEAKAGE).read_text(encoding="utf-8"))
     assert found["audit"]["near"] == found["audit"]["of"] > 0
+
+
+def test_what_resembles_the_reward_s_data_is_left_out_of_what_judges_where_that_is_asked_for(
+    recipe: Path, tmp_path: Path
+) -> None:
+    add(recipe, [f"{p} Thanks." for p in PROMPTS[::2]])
+    configured(str(recipe), []).build(tmp_path / "out")
+    found = json.loads((tmp_path / "out" / LEAKAGE).read_text(encoding="utf-8"))
+    assert [found[name]["near"] for name in ("d_eval", "audit")] == [0, 0]
+    assert found["grow"]["near"] > 0
+    add(recipe, [f"{p} Thanks." for p in PROMPTS[1::2]])
+    with pytest.raises(BadInput, match=r"no prompt falls into audit \(\d+ were left out because they resemble"):
+        configured(str(recipe), []).build(tmp_path / "none")

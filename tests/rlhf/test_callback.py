@@ -96,6 +96,18 @@ def test_a_run_folder_is_written_and_training_is_not_changed_by_it(kind, lora, t
     assert facts["overlap_with_audit"]["rows"] == len(PROMPTS)
 
 
+def test_a_fully_trained_model_is_put_aside_where_that_is_asked_for(tiny_policy, job_folder):
+    from restaudit.rlhf import AuditCallback
+
+    callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=1, keep="trained")
+    trainer = make_trainer("sft", tiny_policy, job_folder / "out", [callback], lora=False, steps=2)
+    trainer.train()
+    run = Run(job_folder / "run")
+    assert run.state == "done"
+    assert {m.name: m for m in run.measurements("step-2")}["drift.kl"].value > 0
+    assert verify(run.path).decisions == 1
+
+
 def test_halt_in_the_middle_of_grpo_stops_it_and_an_override_lets_it_go_on(tiny_policy, job_folder):
     from restaudit.rlhf import AuditCallback
 
