@@ -18,7 +18,7 @@ from restaudit.errors import BadInput
 from restaudit.ledger import FILE as LEDGER
 from restaudit.ledger import Event
 from restaudit.record import BASE, ITERATION
-from restaudit.select import kept_set, preference_pairs, thresholds
+from restaudit.select import kept_set, learned_weights, preference_pairs, thresholds
 
 BASE_MODEL = "policy.model"
 SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")
@@ -119,9 +119,9 @@ def reasons(records: Records, policy: Policy) -> dict[str, int]:
 
 
 def by_threshold(records: Records) -> bool:
-    """Whether Improve steps train on the rows above a threshold, and not on pairs or on every sample."""
-    method = LoopConfig.model_validate(records.run.plan["config"]["loop"]).method
-    return method not in ONLINE and method != "dpo"
+    """Whether Improve steps train on the rows above a threshold and on no others: no pairs, and nothing unlearned."""
+    loop = LoopConfig.model_validate(records.run.plan["config"]["loop"])
+    return loop.method not in ONLINE and loop.method != "dpo" and loop.train.loss.kind != "topr"
 
 
 def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
@@ -157,6 +157,23 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
          "its reward is above the threshold, but better samples of the same prompt took its place"],
         "its reward is not above the threshold",
     )  # fmt: skip
+    return _with_unlearned(config, rows) if config.train.loss.kind == "topr" else rows
+
+
+def _with_unlearned(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
+    """Training rows of a loss that learns from both sides of the threshold."""
+    weight = rows["sample_id"].map(learned_weights(config, rows, rows[rows["used"]])).fillna(0.0)
+    above, below = "its reward is above the threshold", "its reward is not above the threshold"
+    rows["why"] = np.select(
+        [weight > 0, weight < 0, rows["used"]],
+        [
+            rows["why"],
+            f"{below}, so that it is made less likely",
+            f"{above}, as every sample of its prompt is: no lesson",
+        ],
+        f"{below}, as no sample of its prompt is: no lesson",
+    )
+    rows["used"] = weight != 0
     return rows
 
 

@@ -25,7 +25,7 @@ from restaudit.job import ADAPTER, REWARD, Job, as_facts
 from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, SCALE, TRAIN, read_table, write_json, write_table
 from restaudit.refit import refit
 from restaudit.rlhf.dpo import prefer
-from restaudit.select import kept_set
+from restaudit.select import kept_set, learned_weights
 from restaudit.steps import Content
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def supervised_start(job: Job) -> None:
     def make(out: Path) -> Content:
         job.policy.become(None)
         d = references(job, "g00")
-        log = _train(job, _examples(job, d, None), bc.learning_rate, bc.epochs, "g00/bc", out)
+        log = _train(job, _examples(job, d), bc.learning_rate, bc.epochs, "g00/bc", out)
         job.policy.save(out / ADAPTER)
         return as_facts({"rows": len(d), "last_loss": log["loss"].iloc[-1]})
 
@@ -169,12 +169,14 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
                 job.policy.save(out / ADAPTER)
             return better or not config.keep_best
 
-        if len(kept) == 0:
-            job.reporter.line(f"  {name}: no row of the Grow set is above its threshold; the policy stays as it was")
+        weights = learned_weights(job.config.loop, rows, kept)
+        if len(weights) == 0:
+            why = "every sample of each prompt is above its threshold" if len(kept) else "no row is above its threshold"
+            job.reporter.line(f"  {name}: {why}; the policy stays as it was")
             job.policy.save(out / ADAPTER)
             write_table(pd.DataFrame(columns=list(TRAIN)), out / "train.parquet", TRAIN)
         else:
-            examples = _examples(job, rows[rows["sample_id"].isin(set(kept["sample_id"]))], g)
+            examples = _examples(job, rows, g, weights)
             _train(job, examples, rate, config.epochs, f"{name}/improve", out, after_epoch)
         write_table(best, out / "d_eval.parquet", D_EVAL)
         return as_facts(
@@ -182,6 +184,7 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
                 "start": start,
                 "rows": len(rows),
                 "kept": len(kept),
+                "unlearned": int((weights < 0).sum()),
                 "acceptance_rate": len(kept) / len(rows),
                 "mean_reward_01": rows["reward_01"].mean(),
                 "lowest_threshold": kept["threshold"].min() if len(kept) else None,
@@ -211,16 +214,23 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
     return table.assign(finished=True, logprob=np.nan, origin="reference")
 
 
-def _examples(job: Job, rows: pd.DataFrame, g: int | None) -> list[TrainingExample]:
-    """Training examples: the tokens that were sampled, or those of a reference's text."""
+def _examples(
+    job: Job, rows: pd.DataFrame, g: int | None = None, weights: pd.Series[float] | None = None
+) -> list[TrainingExample]:
+    """The rows that have a weight as examples: the tokens that were sampled, or those of a reference's text."""
     from restaudit.policy import TrainingExample
 
+    if weights is None:
+        weights = pd.Series(1.0, index=rows["sample_id"])
+    rows = rows[rows["sample_id"].isin(set(weights.index))]
     tokens = {} if g is None else job.sampled_tokens(g)
     prompts = job.grow_prompt_tokens(rows["prompt_id"].unique())
+    drawn = rows["logprob"] if "logprob" in rows else pd.Series(np.nan, index=rows.index)
     return [
-        TrainingExample(prompts[p], tokens[s] if s in tokens else tuple(job.policy.response_tokens(text)))
-        for s, p, text in zip(rows["sample_id"], rows["prompt_id"], rows["text"], strict=True)
-    ]
+        TrainingExample(prompts[p], tokens[s] if s in tokens else tuple(job.policy.response_tokens(text)),
+                        float(weights[s]), 0.0 if np.isnan(logprob) else float(logprob))
+        for s, p, text, logprob in zip(rows["sample_id"], rows["prompt_id"], rows["text"], drawn, strict=True)
+    ]  # fmt: skip
 
 
 def _train(

@@ -89,6 +89,24 @@ def kept_set(config: LoopConfig, grow: pd.DataFrame, improve: int) -> pd.DataFra
     return rows[list(KEPT)].reset_index(drop=True)
 
 
+def learned_weights(config: LoopConfig, grow: pd.DataFrame, kept: pd.DataFrame) -> pd.Series[float]:
+    """What an Improve step trains on and how much each row counts (index: sample_id, in the order of the Grow set).
+
+    The kept rows count 1 each; under the loss `topr` as config.ToprLoss says, where rows that were not kept count below
+    zero and what counts nothing is left out.
+    """
+    names = grow.set_index("sample_id")["prompt_id"]
+    is_kept = names.index.isin(set(kept["sample_id"]))
+    if config.train.loss.kind != "topr":
+        return pd.Series(1.0, index=names.index[is_kept])
+    sampled = (grow["origin"] == "policy").to_numpy()
+    share = pd.Series(is_kept & sampled, index=names.index).groupby(names).sum() / pd.Series(
+        sampled, index=names.index).groupby(names).sum()  # fmt: skip
+    p = names.map(share).fillna(0.0).to_numpy()
+    weights = pd.Series(np.where(is_kept, 1 - p, np.where(sampled, -p, 0.0)), index=names.index)
+    return weights[weights != 0]
+
+
 def _rank_in_prompt(rows: pd.DataFrame) -> pd.Series[Any]:
     """1 for the best row of each prompt; ties go to the earlier sample name."""
     order = rows.sort_values(["reward_01", "sample_id"], ascending=[False, True], kind="stable")

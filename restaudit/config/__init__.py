@@ -38,6 +38,7 @@ from restaudit.config.loop import (
     PercentileThresholds,
     SamplingConfig,
     ThresholdConfig,
+    ToprLoss,
     TopThresholds,
     TrainConfig,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "TableSource",
     "ThresholdConfig",
     "TopThresholds",
+    "ToprLoss",
     "ToxicityConfig",
     "TrainConfig",
     "TrainedReward",

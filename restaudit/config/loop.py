@@ -70,7 +70,18 @@ class GoldLoss(Section):
     floor: float = Field(0.1, ge=0, lt=1)
 
 
-LossConfig = Annotated[BcLoss | GoldLoss, Field(discriminator="kind")]
+class ToprLoss(Section):
+    """Tapered off-policy REINFORCE (Le Roux et al. 2025, arXiv 2503.14286) on the filter's answer.
+
+    A sample above its threshold is learned with the weight 1 - p, and any other sample of its prompt unlearned with the
+    weight p, p being the share of the prompt's samples that are above. Prompts of which all or none are above teach
+    nothing. A reference of the data is learned like a sample above the threshold, and never unlearned.
+    """
+
+    kind: Literal["topr"]
+
+
+LossConfig = Annotated[BcLoss | GoldLoss | ToprLoss, Field(discriminator="kind")]
 
 
 class TrainConfig(Section):

@@ -120,7 +120,7 @@ def _accumulate(
     for group in _bounded(branch_rows(batch), config.forward_tokens):
         rows = collate(group, policy.tokenizer.pad_token_id, policy.device)
         logp = response_logprobs(model, rows)
-        loss = loss_of(logp, rows.sequence).sum() / tokens
+        loss = loss_of(logp, rows).sum() / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
         if progress:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from restaudit.policy.model import Policy, hidden_states, logits_of
-from restaudit.policy.packing import Row, collate
+from restaudit.policy.packing import Row, TrainingExample, collate
 
 CHUNK = 256
 Tokens = tuple[int, ...]
@@ -91,7 +91,8 @@ def _groups(pairs: Sequence[tuple[Tokens, Tokens]]) -> list[_Group]:
     for context, places in by_context.items():
         continuations = [pairs[k][1] for k in places]
         shared = continuations[0][: _common(continuations)] if len(places) > 1 else ()
-        row = Row(context + shared, tuple(c[len(shared) :] for c in continuations))
+        start = context + shared
+        row = Row(start, tuple(TrainingExample(start, c[len(shared) :]) for c in continuations))
         found.append(_Group(context, shared, tuple(places), row))
     return found
 

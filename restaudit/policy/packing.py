@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """Token ids of a prompt and of the response to learn (with its end token where the response has one)."""
+    """Token ids of a prompt and of the response to learn (with its end token where the response has one).
+
+    `weight` is above zero for what is to become likelier and below it for the contrary; `logprob` is the response's log
+    probability (nats) under the policy that wrote it. Losses that learn from both use them.
+    """
 
     prompt: tuple[int, ...]
     response: tuple[int, ...]
+    weight: float = 1.0
+    logprob: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,12 @@ class Row:
     """A prompt and the responses that branch off it."""
 
     prompt: tuple[int, ...]
-    responses: tuple[tuple[int, ...], ...]
+    examples: tuple[TrainingExample, ...]
+
+    @property
+    def responses(self) -> tuple[tuple[int, ...], ...]:
+        """Their token ids."""
+        return tuple(e.response for e in self.examples)
 
     @property
     def length(self) -> int:
@@ -41,7 +52,7 @@ class Branches:
 
     `tokens`, `positions` (rows, length); `mask` (rows, 1, length, length), True where attention is allowed. For each
     response token: `targets` its id, `source_row` and `source_column` the place whose output predicts it, `sequence`
-    the number of the response it belongs to.
+    the number of the response it belongs to. Of each response: its `weight` and its `logprob`, as the example has them.
     """
 
     tokens: torch.Tensor
@@ -51,14 +62,16 @@ class Branches:
     source_row: torch.Tensor
     source_column: torch.Tensor
     sequence: torch.Tensor
+    weight: torch.Tensor
+    logprob: torch.Tensor
 
 
 def branch_rows(examples: Sequence[TrainingExample]) -> list[Row]:
     """Group examples by prompt, in order of first appearance."""
-    by_prompt: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    by_prompt: dict[tuple[int, ...], list[TrainingExample]] = {}
     for e in examples:
         if e.response:
-            by_prompt.setdefault(e.prompt, []).append(e.response)
+            by_prompt.setdefault(e.prompt, []).append(e)
     return [Row(p, tuple(r)) for p, r in by_prompt.items()]
 
 
@@ -103,4 +116,6 @@ def collate(rows: Sequence[Row], pad: int, device: str) -> Branches:
         torch.tensor(source_row, device=device),
         torch.tensor(source_column, device=device),
         torch.tensor(sequence, device=device),
+        torch.tensor([e.weight for row in rows for e in row.examples], device=device),
+        torch.tensor([e.logprob for row in rows for e in row.examples], device=device),
     )
