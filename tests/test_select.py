@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from restaudit.config import LoopConfig
 from restaudit.errors import BadInput
 from restaudit.methods import apply_method
-from restaudit.select import kept_set, thresholds
+from restaudit.select import kept_set, learned_weights, thresholds
 
 
 def grow(rewards, prompts=None, origin="policy"):
@@ -89,6 +89,23 @@ def test_rest_em_is_binary_with_at_most_ten_a_prompt():
     chosen = kept_set(config, table, 1)
     assert len(chosen) == 11
     assert set(chosen["reward_01"]) == {1.0}
+
+
+def test_under_topr_weights_of_a_prompt_sum_to_zero_and_a_prompt_without_a_contrast_teaches_nothing():
+    table = grow([0.1, 0.2, 0.3, 0.9, 0.5, 0.6, 0.1, 0.2], ["p"] * 4 + ["all"] * 2 + ["none"] * 2)
+    config = loop("fixed", [0.25], train={"loss": {"kind": "topr"}})
+    weights = learned_weights(config, table, kept_set(config, table, 1))
+    assert weights.to_dict() == {"s000": -0.5, "s001": -0.5, "s002": 0.5, "s003": 0.5}
+    plain = loop("fixed", [0.25])
+    assert set(learned_weights(plain, table, kept_set(plain, table, 1))) == {1.0}
+
+
+def test_under_topr_a_reference_is_learned_and_never_unlearned():
+    table = pd.concat([grow([0.1, 0.9]), grow([0.1, 0.9], origin="reference").assign(sample_id=["r0", "r1"])],
+                      ignore_index=True)  # fmt: skip
+    config = loop("fixed", [0.5], train={"loss": {"kind": "topr"}})
+    weights = learned_weights(config, table, kept_set(config, table, 1))
+    assert weights.to_dict() == {"s000": -0.5, "s001": 0.5, "r1": 0.5}
 
 
 def test_thresholds_that_do_not_rise_are_refused():

@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.lineage import policies, reasons, training_rows
+from reports.records import Records
+from reports.why import why_lines
 from restaudit import plan
 from restaudit.configure import parse
 from restaudit.console import Reporter
@@ -153,6 +156,26 @@ def test_the_relatives_are_the_same_loop(tiny_policy, job_folder, silent, method
         assert run.iterations() == ["g00/i00", "g01/i00"]
         assert run.audit("g01/i00")["reward"].mean() > run.audit("g00/i00")["reward"].mean()
         assert len(run.audit("g01/i00")) == len(run.audit("g00/i00"))
+
+
+def test_under_topr_what_is_below_the_threshold_is_unlearned_and_the_record_says_so(tiny_policy, job_folder, silent):
+    train = {"learning_rate": 0.02, "epochs": 1, "loss": {"kind": "topr"}}
+    half = {"kind": "percentile", "values": [50], "per": "prompt"}
+    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1, samples_per_prompt=4, train=train, thresholds=half)
+    start(parse(raw), job_folder / "run", silent)
+    run = Run(job_folder / "run")
+    assert verify(run.path).finished
+    records = Records(run)
+    step = next(p for p in policies(records) if p.name == "g01/i01")
+    rows = training_rows(records, step)
+    unlearned = rows["why"].str.endswith("made less likely")
+    assert content(run, "g01/i01/improve")["unlearned"] == unlearned.sum() > 0
+    assert not (unlearned & (rows["origin"] == "reference")).any()
+    learned = rows["why"].str.startswith(("its reward is above", "a human reference")) & rows["used"]
+    assert sum(reasons(records, step).values()) == len(rows)
+    assert set(rows.loc[learned, "sample_id"]) <= set(run.kept("g01/i01")["sample_id"])
+    assert rows["used"].sum() == learned.sum() + unlearned.sum()
+    assert "made less likely" in "\n".join(why_lines(run, str(rows.loc[unlearned, "sample_id"].iloc[0])))
 
 
 def test_a_supervised_start_trains_on_d_before_the_base_audit(tiny_policy, job_folder, silent):

@@ -1,13 +1,15 @@
 """Fine-tuning: it learns what it is given, exactly the same way twice, and stops clearly when the loss breaks."""
 
+import math
+
 import pytest
 import torch
 
-from restaudit.config import BcLoss, GoldLoss, LoraConfig, PolicyConfig, SamplingConfig, TrainConfig
+from restaudit.config import BcLoss, GoldLoss, LoraConfig, PolicyConfig, SamplingConfig, ToprLoss, TrainConfig
 from restaudit.errors import BadInput
 from restaudit.policy import SampleRequest, TrainingExample, fine_tune, load_policy, sample, token_kl
 from restaudit.policy.finetune import TrainingDiverged, _bounded, _schedule, response_logprobs
-from restaudit.policy.losses import behaviour_cloning, gold, make_loss
+from restaudit.policy.losses import behaviour_cloning, gold, make_loss, topr
 from restaudit.policy.packing import branch_rows, collate
 
 CONFIG = TrainConfig(batch=4, forward_tokens=64)
@@ -135,7 +137,36 @@ def test_gold_gives_no_gradient_through_its_weights():
 def test_bc_is_the_negative_log_likelihood():
     logp = torch.tensor([-1.0, -2.0])
     assert make_loss(BcLoss()) is behaviour_cloning
-    assert behaviour_cloning(logp, torch.tensor([0, 0])).tolist() == [1.0, 2.0]
+    assert behaviour_cloning(logp, None).tolist() == [1.0, 2.0]
+
+
+def test_topr_learns_what_is_above_and_unlearns_the_rest_less_the_rarer_it_has_become():
+    logp = torch.tensor([-1.0, -2.0, -1.0, -0.5, -4.0]).requires_grad_()
+    sequence, weight = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0.75, -0.25, -0.25])
+    topr(logp, sequence, weight, torch.tensor([-9.0, -2.0, -1.5])).sum().backward()
+    # Above: in full, however likely it has become. Then: now likelier than when it was drawn, at most once. Last: e^-3.
+    expected = [-0.75, -0.75, 0.25, 0.25 * math.exp(-3), 0.25 * math.exp(-3)]
+    torch.testing.assert_close(logp.grad, torch.tensor(expected))
+
+
+def test_topr_makes_likely_what_is_above_and_rare_what_is_not(tiny_policy):
+    policy = fresh(tiny_policy)
+    model, prompt = policy.model.get_base_model(), (10, 11, 12)
+    above, below = (40, 41, 42, 2), (50, 51, 52, 2)
+
+    def nats():
+        with torch.no_grad():
+            rows = collate(branch_rows([TrainingExample(prompt, r) for r in (above, below)]), 0, "cpu")
+            return response_logprobs(model, rows).reshape(2, 4).sum(1).tolist()
+
+    before = nats()
+    rows = [TrainingExample(prompt, above, 0.5, before[0]), TrainingExample(prompt, below, -0.5, before[1])] * 4
+    config = CONFIG.model_copy(update={"loss": ToprLoss(kind="topr")})
+    for _ in fine_tune(policy, rows, config, learning_rate=1e-2, epochs=6, seed=0):
+        pass
+    after = nats()
+    assert after[0] > before[0] + 1
+    assert after[1] < before[1] - 0.5
 
 
 def test_the_rate_warms_up_and_falls_to_almost_zero():
