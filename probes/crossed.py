@@ -20,6 +20,8 @@ from scipy.stats import t as student
 
 from probes.base import Array
 
+ONE_SEED, ALIKE = "one seed", "the same each time"
+
 
 @dataclass(frozen=True)
 class Crossed:
@@ -44,9 +46,26 @@ def crossed(values: Array, level: float = 0.95) -> Crossed:
     seeds, prompts = table.shape
     mean = float(table.mean())
     if seeds < 2:
-        return Crossed(mean, None, None, seeds, prompts, "one seed says nothing about others")
+        return Crossed(mean, None, None, seeds, prompts, ONE_SEED)
     parts = [table.mean(axis=axis) for axis, count in ((1, seeds), (0, prompts)) if count > 1]
-    half = sum(_half(p, level) ** 2 for p in parts) ** 0.5
+    return _around(table, sum(_half(p, level) ** 2 for p in parts) ** 0.5)
+
+
+def of_these_seeds(values: Array, level: float = 0.95) -> Crossed:
+    """The mean of (seeds, prompts) and Student's t interval over prompts alone: it says nothing of other seeds."""
+    table = np.asarray(values, dtype=np.float64)
+    seeds, prompts = table.shape
+    if prompts < 2:
+        return Crossed(float(table.mean()), None, None, seeds, prompts, "one prompt")
+    return _around(table, _half(table.mean(axis=0), level))
+
+
+def _around(table: Array, half: float) -> Crossed:
+    """The mean and this much on both sides of it; none where nothing varies, since no interval has width zero."""
+    mean = float(table.mean())
+    seeds, prompts = table.shape
+    if half == 0:
+        return Crossed(mean, None, None, seeds, prompts, ALIKE)
     return Crossed(mean, mean - half, mean + half, seeds, prompts)
 
 

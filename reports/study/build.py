@@ -11,8 +11,10 @@ from reports import series
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
 from reports.run_report.choices import choices
 from reports.run_report.tables import NOTHING, figure
-from reports.study.conclusions import conclusions
+from reports.study.conclusions import conclusions, spanned
+from reports.study.diversity import at_equal_diversity
 from reports.study.material import BUDGETS, At, StudyMaterial, over_seeds
+from restaudit.study.run import Search
 
 MEASURES = {
     "divergence.beyond_expected": "missing human gain beyond the expected",
@@ -42,6 +44,7 @@ def study_document(folder: Path) -> Document:
             Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(of, budget),))
             for budget, what in BUDGETS.items()
         ),
+        Section("equal-diversity", "At equal diversity", (at_equal_diversity(of),)),
         Section("choices", "What people chose", (choices({f"{r.method}-s{r.seed}": r.of.run for r in of.every}),)),
         Section("behaviour", "What the policies became", (_behaviour(of),)),
         Section("pictures", "Human score against distance and diversity", tuple(_pictures(of, human))),
@@ -63,7 +66,7 @@ def study_document(folder: Path) -> Document:
 def _how(of: StudyMaterial) -> list[Block]:
     search = of.search
     rows = tuple(
-        Row((m, *(f"{rate}: {figure(reward)}" for rate, reward in tried.items()), search.chosen.get(m, NOTHING)))
+        Row((m, *(f"{rate}: {figure(reward)}" for rate, reward in tried.items()), _chosen(search, m)))
         for m, tried in search.reward.items()
     )
     width = max((len(r.cells) - 2 for r in rows), default=0)
@@ -84,6 +87,15 @@ def _how(of: StudyMaterial) -> list[Block]:
         blocks.append(Table("Learning rates, chosen on D_eval by as many trainings for each method", heads, rows,
                             note="One Grow step's worth of samples each, seed 0; no audit prompt."))  # fmt: skip
     return blocks
+
+
+def _chosen(search: Search, method: str) -> str:
+    """The rate that was chosen, and whether a better one may lie beyond those that were tried."""
+    chosen, tried = search.chosen.get(method), sorted(search.reward[method], key=float)
+    if chosen is None:
+        return NOTHING
+    end = {tried[0]: "the lowest tried", tried[-1]: "the highest tried"}.get(chosen)
+    return f"{chosen} ({end})" if end and len(tried) > 1 else chosen
 
 
 def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
@@ -129,11 +141,7 @@ def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
 
 def shown(found: Crossed | None) -> str:
     """A mean over seeds with its interval, as a cell."""
-    if found is None:
-        return NOTHING
-    if found.low is None or found.high is None:
-        return f"{figure(found.mean)} (one seed)"
-    return f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
+    return NOTHING if found is None else spanned(found)
 
 
 def _behaviour(of: StudyMaterial) -> Table:

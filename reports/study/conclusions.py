@@ -5,13 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from probes.crossed import crossed
+from probes.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
 from reports.run_report.tables import NOTHING, figure
 from reports.study.material import BUDGETS, At, StudyMaterial
 from restaudit.gates import minimum_detectable_effect
 
 LEVEL = 0.95
+NOTE = (
+    "Other seeds: the interval holds for other seeds and prompts. Could be found: the difference that such an interval "
+    "excludes zero for in 80% of studies of this size (normal theory). These policies: the interval holds for other "
+    "prompts put to the policies that were trained, and says nothing of other seeds."
+)
 
 
 def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
@@ -28,21 +33,23 @@ def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
             at_a, at_b = of.at(a, budget), of.at(b, budget)
             if at_a is None or at_b is None:
                 who = a if at_a is None else b
-                rows.append(Row((f"{a} less {b}", what, NOTHING, NOTHING, f"{who} has no look within this budget")))
+                none = (NOTHING, NOTHING, NOTHING)
+                rows.append(Row((f"{a} less {b}", what, *none, f"{who} has no look within this budget")))
                 continue
             rows.append(_row(of, (a, at_a), (b, at_b), what, level))
-    resolved = [r.cells[4] for r in rows if r.cells[4].startswith(("more", "less"))]
+    resolved = [r for r in rows if r.cells[-1].startswith(("more", "less"))]
     if resolved:
         said.append(Paragraph(f"Resolved at this size: {len(resolved)} of {len(rows)} differences of the human score."))
+        said += [Paragraph(f"At equal {r.cells[1]}: {r.cells[-1]} ({r.cells[2]}).") for r in resolved]
     else:
         said.append(Paragraph(
             "No difference of the human score between any two methods was resolved at this size. That shows no "
             "equality: the table says how large a difference would have been found.", "warning"))  # fmt: skip
     table = Table(
         f"Human gain of one method less another's ({human}; base-policy standard deviations)",
-        ("difference", "at equal", f"estimate [{level:.1%}]", "could be found", "by rule"), tuple(rows), prose=(1, 4),
-        note="Could be found: the difference that such an interval excludes zero for in 80% of studies of this size "
-             "(normal theory).")  # fmt: skip
+        ("difference", "at equal", f"other seeds [{level:.1%}]", "could be found", f"these policies [{level:.1%}]",
+         "by rule"), tuple(rows), prose=(1, 5),
+        note=NOTE)  # fmt: skip
     return [*said, table]
 
 
@@ -53,14 +60,30 @@ def _row(
     (a, at_a), (b, at_b) = one, other
     found = crossed(of.gains(at_a, "human") - of.gains(at_b, "human"), level)
     sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
+    here = of_these_seeds(of.gains(at_a, "human") - of.gains(at_b, "human"), level)
+    sign = _sign(here)
     if found.low is None or found.high is None:
-        return Row((f"{a} less {b}", what, figure(found.mean), NOTHING, f"no interval: {found.reason}"), sources)
-    span = f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
+        rule = f"no interval: {found.reason}"
+        return Row((f"{a} less {b}", what, spanned(found), NOTHING, spanned(here), rule), sources)
     size = minimum_detectable_effect((found.high - found.low) / 2, level)
-    if found.low > 0:
-        rule = f"more human score with {a} than with {b}"
-    elif found.high < 0:
-        rule = f"less human score with {a} than with {b}"
+    if _sign(found):
+        rule = f"{'more' if found.low > 0 else 'less'} human score with {a} than with {b}"
     else:
         rule = "no difference was resolved at this size"
-    return Row((f"{a} less {b}", what, span, figure(size), rule), sources)
+        if sign:
+            rule += f"; of the policies trained here, those of {a if sign > 0 else b} had more"
+    return Row((f"{a} less {b}", what, spanned(found), figure(size), spanned(here), rule), sources)
+
+
+def spanned(found: Crossed) -> str:
+    """A mean with its interval, or why it has none."""
+    if found.low is None or found.high is None:
+        return f"{figure(found.mean)} ({found.reason})"
+    return f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
+
+
+def _sign(found: Crossed) -> int:
+    """1 or -1 where the interval excludes zero, else 0."""
+    if found.low is None or found.high is None:
+        return 0
+    return 1 if found.low > 0 else -1 if found.high < 0 else 0

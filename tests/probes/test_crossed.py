@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probes.crossed import crossed
+from probes.crossed import crossed, of_these_seeds
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -17,6 +17,16 @@ def test_it_covers_the_mean_of_other_seeds_and_other_prompts(seed_sd, prompt_sd,
         hits += found.low <= 0 <= found.high
     # A coverage of 95% gives 932 and more in 199 of 200 such studies; Satterthwaite's, 89% to 93%, seldom does.
     assert hits >= 932
+
+
+def test_of_these_seeds_is_over_prompts_alone():
+    rng = np.random.default_rng(2)
+    table = rng.normal(size=(3, 1)) * 10 + rng.normal(size=(1, 20))
+    found, over_both = of_these_seeds(table), crossed(table)
+    assert found.mean == pytest.approx(over_both.mean)
+    assert found.high - found.mean == pytest.approx(2.0930 * table.mean(axis=0).std(ddof=1) / 20**0.5, rel=1e-4)
+    assert found.high < over_both.high
+    assert of_these_seeds(table[:, :1]).reason == "one prompt"
 
 
 def test_seeds_alike_leave_the_prompts_to_decide():
@@ -34,6 +44,6 @@ def test_one_figure_a_seed_has_students_interval():
 
 def test_one_seed_has_no_interval_and_a_table_with_holes_is_refused():
     assert crossed(np.ones((1, 4))).low is None
-    assert crossed(np.ones((3, 4))).low == 1.0
+    assert crossed(np.ones((3, 4))).reason == "the same each time"
     with pytest.raises(ValueError, match="finite"):
         crossed(np.array([[1.0, np.nan]]))

@@ -10,6 +10,7 @@ import yaml
 from probes.crossed import crossed
 from reports.document.markdown import markdown
 from reports.study.build import shown, study_document
+from reports.study.diversity import Crossing, crossing
 from reports.study.material import StudyMaterial
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
@@ -128,6 +129,15 @@ def test_another_study_is_not_mixed_into_a_folder(folder):
 def test_methods_that_cannot_be(methods, says):
     with pytest.raises(BadInput, match=says):
         planned("reviews", methods, 2, small=True, changes=())
+
+
+def test_where_a_run_comes_down_to_a_diversity_is_between_two_looks():
+    path = [(1.0, 0.0, 0.0), (0.95, 0.2, 10.0), (0.75, 0.6, 30.0), (0.5, 0.9, 50.0)]
+    assert crossing(path, 0.9) == Crossing(pytest.approx(0.3), pytest.approx(15.0), True)
+    assert crossing(path, 0.75) == Crossing(pytest.approx(0.6), pytest.approx(30.0), True)
+    assert crossing(path, 0.4) == Crossing(0.9, 50.0, False)
+    assert crossing([(1.0, 0.0, 0.0), (1.1, 0.3, 5.0), (0.8, 0.9, 10.0)], 1.0) == Crossing(
+        pytest.approx(0.5), pytest.approx(5 + 5 / 3), True)  # fmt: skip
 
 
 def test_an_arm_is_a_method_with_settings_of_its_own():
