@@ -77,6 +77,7 @@ def _how(of: StudyMaterial) -> list[Block]:
             Fact("The same for all", "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates"),
             Fact("Changes to the recipe", "; ".join(of.study.changes) or "none"),
             *(Fact(f"{name} is", "; ".join(changes)) for name, changes in of.study.arms.items()),
+            Fact("Learning rates", "; ".join(f"{m} {rate}" for m, rate in search.chosen.items()) or "none"),
             Fact("Gates", "said WARN where the recipe says HALT, so that every method spent its whole budget"),
             Fact("Interval", "two-sided 95% over seeds and prompts (probes/crossed.py); a figure that a run has once "
                              "is compared over seeds alone"),

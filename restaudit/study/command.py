@@ -33,6 +33,9 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of a study: how often each method is trained.")] = 3,
+    search: Annotated[
+        bool, typer.Option("--search/--no-search", help="Of a study: search learning rates, or take the recipe's own.")
+    ] = True,
     full: Annotated[bool, typer.Option("--full", help="At the recipe's own sizes (default: the small size).")] = False,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For every run of a study.")
@@ -61,7 +64,9 @@ def compare(
         from restaudit.study.run import run_study
 
         names = [m.strip() for m in methods.split(",") if m.strip()]
-        study = sealed(out, planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or []))
+        study = sealed(
+            out, planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or [], search=search)
+        )
         run_study(out, study, Reporter(quiet=quiet))
         given = [out]
     if len(given) == 1 and (given[0] / "study.json").is_file():

@@ -81,11 +81,19 @@ class Study:
 
 
 def planned(
-    recipe: str, methods: Sequence[str], seeds: int, *, small: bool, changes: Sequence[str], arms: Sequence[str] = ()
+    recipe: str,
+    methods: Sequence[str],
+    seeds: int,
+    *,
+    small: bool,
+    changes: Sequence[str],
+    arms: Sequence[str] = (),
+    search: bool = True,
 ) -> Study:
     """A study, checked: the configuration of everything it compares is valid. Raises BadInput naming what is not.
 
-    `arms` are written as `NAME: KEY=VALUE KEY=VALUE`, with quotes as a shell has them.
+    `arms` are written as `NAME: KEY=VALUE KEY=VALUE`, quoted as for a shell. Without `search` every method has
+    the one learning rate that the recipe says.
     """
     unknown = [m for m in methods if m not in COMPARABLE]
     if unknown:
@@ -96,7 +104,7 @@ def planned(
         raise BadInput("--methods: give two or more, each once (an --arm counts, and needs a name of its own)")
     every = (*(SMALL if small else ()), *changes)
     study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own))
-    found = replace(study, rates={m: _candidates(study, m) for m in names if study.trains(m)})
+    found = replace(study, rates={m: _candidates(study, m, search) for m in names if study.trains(m)})
     for name in names:
         config_of(found, name, 1)
         if name in found.rates:
@@ -180,9 +188,9 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
     return found
 
 
-def _candidates(study: Study, name: str) -> tuple[float, ...]:
-    """The recipe's own rate for this method, and a third and three times of it."""
+def _candidates(study: Study, name: str, search: bool) -> tuple[float, ...]:
+    """The recipe's own rate for this method; to be searched over, a third and three times of it too."""
     config: Any = config_of(study, name, 1)
     for part in RATES[study.method(name)].split("."):
         config = getattr(config, part)
-    return tuple(float(f"{f * float(config):.3g}") for f in FACTORS)
+    return tuple(float(f"{f * float(config):.3g}") for f in (FACTORS if search else (1.0,)))

@@ -28,7 +28,8 @@ def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = No
     Raises Interrupted on Ctrl-C and RestauditError where a run fails; what is done stays, and the same call goes on.
     """
     do = do or one_process
-    total = sum(len(r) for r in study.rates.values()) + len(study.methods) * len(study.seeds)
+    searched_for = {m: r for m, r in study.rates.items() if len(r) > 1}
+    total = sum(map(len, searched_for.values())) + len(study.methods) * len(study.seeds)
     count = 0
 
     def done(config: Config, run: Path) -> Run:
@@ -40,15 +41,17 @@ def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = No
         return Run(run)
 
     found: dict[str, dict[str, float]] = {}
-    for method, rates in study.rates.items():
+    for method, rates in searched_for.items():
         for rate in rates:
             run = done(search_config(study, method, rate), folder / "search" / f"{method}-{rate:g}")
             found.setdefault(method, {})[f"{rate:g}"] = d_eval_reward(run)
-    chosen = {m: max(r, key=r.__getitem__) for m, r in found.items()}
+    chosen = {m: f"{r[0]:g}" for m, r in study.rates.items() if m not in found}
+    chosen |= {m: max(r, key=r.__getitem__) for m, r in found.items()}
     write_json({"judged_by": "mean reward on D_eval after one Grow step's worth of samples", "reward": found,
                 "chosen": chosen}, folder / SEARCH)  # fmt: skip
     for method, rate_text in chosen.items():
-        reporter.line(f"learning rate of {method}: {rate_text} of {', '.join(found[method])}")
+        of = f"of {', '.join(found[method])}" if method in found else "as the recipe says"
+        reporter.line(f"learning rate of {method}: {rate_text} {of}")
     for seed in study.seeds:
         for method in study.methods:
             best = float(chosen[method]) if method in chosen else None

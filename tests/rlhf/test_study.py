@@ -140,6 +140,21 @@ def test_where_a_run_comes_down_to_a_diversity_is_between_two_looks():
         pytest.approx(0.5), pytest.approx(5 + 5 / 3), True)  # fmt: skip
 
 
+def test_without_a_search_every_method_has_the_rate_that_the_recipe_says(tmp_path):
+    study = planned("reviews", ("rest", "best_of_n"), 1, small=True, changes=(), search=False)
+    assert study.rates == {"rest": (2e-3,)}
+    asked = []
+
+    def stop(config, run):
+        asked.append((run.name, config.loop.train.learning_rate))
+        raise Interrupted("here")
+
+    with pytest.raises(Interrupted):
+        run_study(tmp_path, study, QUIET, stop)
+    assert asked == [("rest-s1", 2e-3)]
+    assert json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))["chosen"] == {"rest": "0.002"}
+
+
 def test_an_arm_is_a_method_with_settings_of_its_own():
     arms = ("rest-i4: loop.method=rest loop.improve_steps=4 'loop.thresholds.values=[60, 70, 80, 90]'",)
     study = planned("reviews", ("rest",), 1, small=True, changes=("loop.grow_steps=1",), arms=arms)
