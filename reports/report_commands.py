@@ -63,4 +63,4 @@ def compare_study(folder: Path, form: str, out: Path) -> list[Path]:
     from reports.rendering import write
     from reports.study.build import study_document
 
-    return write(study_document(folder), formats(form), out, "study")
+    return write(study_document(folder), formats(form), out, "comparison")  # study.json is the study's plan

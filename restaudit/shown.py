@@ -50,7 +50,7 @@ def markdown_text(text: str, most: int = MOST_IN_CELL) -> str:
         return plain(text, most)
     line = "".join(f"\\{c}" if c in MARKUP else ENTITIES.get(c, c) for c in plain(text, most))
     line = LINK.sub(lambda m: f"\\{m.group()}", line)
-    line = re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
+    line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
     return f"\\{line}" if line[:1] in "+-=" and line else line
 
 

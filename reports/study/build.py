@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from probes.base import Array
 from probes.crossed import Crossed, crossed
 from reports import series
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
@@ -29,6 +32,10 @@ MEASURES = {
     "drift.length_ratio": "length, base = 1",
     "capability.worst_change": "worst change of a capability",
 }
+
+
+# Figures that can only be positive.
+POSITIVE = ("drift.kl", *(name for name in MEASURES if name.endswith("_ratio")))
 
 
 def study_document(folder: Path) -> Document:
@@ -116,17 +123,27 @@ def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
         f"At most {limit:,.0f} {BUDGETS[budget]}",
         ("method", "look", "spent", "human gain (base sd)", "reward gain (base sd)", "Vendi, base = 1",
          "human gain per 100 s"), tuple(rows),
-        note="The largest amount that every training had spent by its last look; of each run, the last look "
-             "within it. Costs of audits and of the reward model are left out: they are the same for all.")  # fmt: skip
+        note="The largest amount that every training had spent by its last look or, if more, what the first look "
+             "of the dearest took; of each run, the last look within it, which may be its end. Audits and the reward "
+             "model cost every method the same and are left out. The Vendi score is a geometric mean.")  # fmt: skip
 
 
 def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
     values = of.gains(at, column)
-    return shown(crossed(values)) if values.size and (values == values).all() else "not measured on every prompt"
+    found = _crossed(values)
+    return shown(found) if found is not None else "not measured"
+
+
+def _crossed(values: Array) -> Crossed | None:
+    """The mean over seeds and prompts; None where a seed has no value at all."""
+    return crossed(values) if np.isfinite(values).any(axis=1).all() else None
 
 
 def _per_second(of: StudyMaterial, at: Sequence[At]) -> str:
-    gains = of.gains(at, "human").mean(axis=1)
+    values = of.gains(at, "human")
+    if not np.isfinite(values).any(axis=1).all():
+        return "not measured"
+    gains = np.nanmean(values, axis=1)
     return shown(over_seeds([float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]))
 
 
@@ -137,7 +154,7 @@ def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
     if any(v is None for v in values):
         why = next((m.reason for m in found if m is not None and m.reason), "not asked for")
         return "not measured", why
-    return shown(over_seeds(values)), None
+    return shown(over_seeds(values, positive=name in POSITIVE)), None
 
 
 def shown(found: Crossed | None) -> str:
@@ -158,7 +175,7 @@ def _behaviour(of: StudyMaterial) -> Table:
                 reasons.append(f"{label}: {why}")
         rows.append(Row(tuple(cells), tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))))
     missing = "".join(f" Not measured: {r}." for r in dict.fromkeys(reasons))
-    note = f"Mean over seeds and its 95% interval over seeds.{missing}"
+    note = f"Mean over seeds and its 95% interval over seeds; of ratios and KL the geometric mean.{missing}"
     title, columns = "At the last look of every run, as it recorded it", ("measure", *of.study.methods)
     return Table(title, columns, tuple(rows), prose=(0,), note=note)
 
@@ -169,12 +186,12 @@ def _cost(of: StudyMaterial) -> Table:
         last = of.last(method)
         spent = [a.side.spent[a.look] for a in last]
         peaks = [a.side.peak_memory for a in last]
-        cells = (method, *(shown(over_seeds([s.of(b) for s in spent])) for b in BUDGETS),
-                 shown(over_seeds([None if p is None else float(p) for p in peaks])))  # fmt: skip
+        costs = [[s.of(b) for s in spent] for b in BUDGETS]
+        cells = (method, *(shown(over_seeds(c, positive=True)) for c in costs), shown(over_seeds(peaks, positive=True)))
         rows.append(Row(cells, tuple(a.side.cite(a.look) for a in last)))
     return Table("Learning alone, to the last look", ("method", *BUDGETS.values(), "peak resident memory (MiB)"),
-                 tuple(rows), note="Means over seeds. Seconds are those of the machine the study ran on, one run at a "
-                                   "time.")  # fmt: skip
+                 tuple(rows), note="Geometric means over seeds. Seconds are those of the machine the study ran on, one "
+                                   "run at a time.")  # fmt: skip
 
 
 def _gates(of: StudyMaterial) -> Table:
@@ -204,7 +221,7 @@ def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, ba
         for k, look in enumerate(of.runs[method][0].looks):
             at = [At(r, r.looks[k]) for r in of.runs[method] if len(r.looks) > k]
             found = [m.value for a in at if (m := a.side.measured(a.look, name)) is not None and m.value is not None]
-            gain = crossed(of.gains(at, "human")) if at else None
+            gain = _crossed(of.gains(at, "human")) if at else None
             if len(found) < len(at) or gain is None or not math.isfinite(gain.mean):
                 continue
             x = sum(found) / len(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
+
 from probes.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
 from reports.run_report.tables import NOTHING, figure
@@ -15,7 +17,8 @@ LEVEL = 0.95
 NOTE = (
     "Other seeds: the interval holds for other seeds and prompts. Could be found: the difference that such an interval "
     "excludes zero for in 80% of studies of this size (normal theory). These policies: the interval holds for other "
-    "prompts put to the policies that were trained, and says nothing of other seeds."
+    "prompts put to the policies that were trained, and says nothing of other seeds. A prompt counts for a seed where "
+    "a sample of it has a human score before and after."
 )
 
 
@@ -58,9 +61,12 @@ def _row(
 ) -> Row:
     """A pair at one budget; both methods have the same seeds and prompts, so that the differences are paired."""
     (a, at_a), (b, at_b) = one, other
-    found = crossed(of.gains(at_a, "human") - of.gains(at_b, "human"), level)
     sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
-    here = of_these_seeds(of.gains(at_a, "human") - of.gains(at_b, "human"), level)
+    difference = of.gains(at_a, "human") - of.gains(at_b, "human")
+    if not np.isfinite(difference).any(axis=1).all():
+        return Row((f"{a} less {b}", what, *[NOTHING] * 3, "the human score was not measured"), sources)
+    found = crossed(difference, level)
+    here = of_these_seeds(difference, level)
     sign = _sign(here)
     if found.low is None or found.high is None:
         rule = f"no interval: {found.reason}"

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from reports.document.model import Row, Table
 from reports.run_report.tables import NOTHING
 from reports.study.conclusions import spanned
@@ -53,7 +55,8 @@ def at_equal_diversity(of: StudyMaterial) -> Table:
                 continue
             found = [crossing(p, level) for p in known]
             rates = [100 * c.gain / c.seconds if c.seconds > 0 else None for c in found]
-            cells = [over_seeds([c.gain for c in found]), over_seeds([c.seconds for c in found]), over_seeds(rates)]
+            seconds = over_seeds([c.seconds for c in found], positive=True)
+            cells = [over_seeds([c.gain for c in found]), seconds, over_seeds(rates)]
             fell = f"{sum(c.fell for c in found)} of {len(found)}"
             rows.append(Row((f"{level:.0%}", method, fell, *(spanned(c) if c else NOTHING for c in cells)), sources))
     return Table(
@@ -61,16 +64,18 @@ def at_equal_diversity(of: StudyMaterial) -> Table:
         ("share", "method", "runs that fell so far", "human gain (base sd)", "seconds of training", "gain per 100 s"),
         tuple(rows), prose=(1,),
         note="Between two looks a run is taken to move in a straight line. Of a run that did not fall so far, the look "
-             "with the most human gain counts. Means over seeds and their 95% intervals.")  # fmt: skip
+             "with the most human gain counts. Means (of seconds the geometric one) and 95% intervals.")  # fmt: skip
 
 
 def _path(of: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | None:
-    """(Vendi ratio, mean human gain, seconds) of the base policy and of every look; None where one has no ratio."""
+    """(Vendi ratio, mean human gain, seconds) of the base policy and of every look; None where one lacks either."""
     path = [(1.0, 0.0, 0.0)]
     for look in run.looks:
         found = run.measured(look, VENDI)
         if found is None or found.value is None:
             return None
-        gain = float(of.gains([At(run, look)], "human").mean())
-        path.append((found.value, gain, run.spent[look].seconds))
+        gains = of.gains([At(run, look)], "human")
+        if not np.isfinite(gains).any():
+            return None
+        path.append((found.value, float(np.nanmean(gains)), run.spent[look].seconds))
     return path

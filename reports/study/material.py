@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -138,12 +138,14 @@ class StudyMaterial:
         return [r for runs in self.runs.values() for r in runs]
 
     def limit(self, budget: str) -> float:
-        """The largest amount that every training had spent by its last look: what all can be compared at.
+        """What all can be compared at: the largest amount that every training had spent by its last look.
 
-        Best-of-N, which trains nothing, is compared at what it takes.
+        Where that is less than the first look of the dearest one, as much as that look takes. Best-of-N, which trains
+        nothing, is compared at what it takes.
         """
         trained = [r for r in self.every if self.study.trains(r.method)] or self.every
-        return min(r.spent[r.looks[-1]].of(budget) for r in trained)
+        first = max(r.spent[r.looks[0]].of(budget) for r in trained)
+        return max(first, min(r.spent[r.looks[-1]].of(budget) for r in trained))
 
     def at(self, method: str, budget: str) -> list[At] | None:
         """Every seed's last look within the budget; None where a seed has none."""
@@ -155,7 +157,10 @@ class StudyMaterial:
         return [At(r, r.looks[-1]) for r in self.runs[method]]
 
     def gains(self, at: Sequence[At], column: str) -> Array:
-        """(seeds, prompts): change of a prompt's mean since that run's base policy, in base-policy sds of that run."""
+        """(seeds, prompts): change of a prompt's mean since that run's base policy, in base-policy sds of that run.
+
+        NaN where no sample of the prompt has a value, before or after.
+        """
         rows = []
         for a in at:
             now, before = a.side.means(a.look, column), a.side.means(BASE, column)
@@ -181,8 +186,16 @@ class StudyMaterial:
             raise BadInput(f"not comparable: {'; '.join(reasons)}")
 
 
-def over_seeds(values: Sequence[float | None]) -> Crossed | None:
-    """The mean of one figure a seed, and its interval; None where a seed has none."""
-    if any(v is None for v in values) or not values:
+def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Crossed | None:
+    """The mean of one figure a seed, and its interval; None where a seed has none.
+
+    What can only be positive has its geometric mean and an interval on the scale of logarithms, unless one is zero.
+    """
+    known = [float(v) for v in values if v is not None]
+    if len(known) < len(values) or not known:
         return None
-    return crossed(np.array([[float(v or 0.0)] for v in values]))
+    if not positive or min(known) <= 0:
+        return crossed(np.array(known)[:, None])
+    found = crossed(np.log(known)[:, None])
+    low, high = (None if end is None else float(np.exp(end)) for end in (found.low, found.high))
+    return replace(found, mean=float(np.exp(found.mean)), low=low, high=high)

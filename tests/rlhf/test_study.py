@@ -9,6 +9,7 @@ import yaml
 
 from probes.crossed import crossed
 from reports.document.markdown import markdown
+from reports.report_commands import compare_study
 from reports.study.build import shown, study_document
 from reports.study.diversity import Crossing, crossing
 from reports.study.material import StudyMaterial
@@ -116,6 +117,13 @@ def test_a_study_that_is_not_done_or_whose_runs_differ_is_refused_with_the_reaso
     (copy / FILE).write_text('{"schema": 1}', encoding="utf-8")
     with pytest.raises(BadInput, match="not the plan of a study"):
         sealed(copy)
+
+
+def test_the_document_in_every_format_leaves_the_study_s_plan_alone(folder):
+    before = (folder / FILE).read_bytes()
+    written = compare_study(folder, "html,md,json", folder)
+    assert [p.name for p in written] == ["comparison.html", "comparison.md", "comparison.json"]
+    assert (folder / FILE).read_bytes() == before
 
 
 def test_another_study_is_not_mixed_into_a_folder(folder):
