@@ -227,7 +227,7 @@ def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, ba
             x = sum(found) / len(found)
             where = math.sqrt(max(x, 0.0)) if name == "drift.kl" else x
             places.append(where)
-            labels.append(f"{method} {series.short_name(look)}")
+            labels.append(series.short_name(look))
             points.append(Point(len(places) - 1, gain.mean, gain.low, gain.high))
             rows.append(Row((method, series.short_name(look), figure(where), shown(gain)),
                             tuple(a.side.cite(a.look) for a in at)))  # fmt: skip

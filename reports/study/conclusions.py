@@ -12,6 +12,7 @@ from reports.document.model import Paragraph, Row, Table
 from reports.run_report.tables import NOTHING, figure
 from reports.study.material import BUDGETS, At, StudyMaterial
 from restaudit.gates import minimum_detectable_effect
+from restaudit.study.plan import HALTS
 
 LEVEL = 0.95
 NOTE = (
@@ -31,46 +32,58 @@ def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
     pairs = list(itertools.combinations(of.study.methods, 2))
     level = 1 - (1 - LEVEL) / (len(pairs) * len(BUDGETS))
     said, rows = [], []
-    for budget, what in BUDGETS.items():
+    for budget in BUDGETS:
         for a, b in pairs:
             at_a, at_b = of.at(a, budget), of.at(b, budget)
             if at_a is None or at_b is None:
                 who = a if at_a is None else b
                 none = (NOTHING, NOTHING, NOTHING)
-                rows.append(Row((f"{a} less {b}", what, *none, f"{who} has no look within this budget")))
+                rows.append(Row((f"{a} less {b}", budget, f"{who} has no look within this budget", *none)))
                 continue
-            rows.append(_row(of, (a, at_a), (b, at_b), what, level))
-    resolved = [r for r in rows if r.cells[-1].startswith(("more", "less"))]
+            rows.append(_row(of, (a, at_a), (b, at_b), budget, level))
+    resolved = [r for r in rows if r.cells[2].startswith(("more", "less"))]
     if resolved:
         said.append(Paragraph(f"Resolved at this size: {len(resolved)} of {len(rows)} differences of the human score."))
-        said += [Paragraph(f"At equal {r.cells[1]}: {r.cells[-1]} ({r.cells[2]}).") for r in resolved]
+        said += [Paragraph(f"At equal {r.cells[1]}: {r.cells[2]} ({r.cells[3]}).") for r in resolved]
     else:
         said.append(Paragraph(
             "No difference of the human score between any two methods was resolved at this size. That shows no "
             "equality: the table says how large a difference would have been found.", "warning"))  # fmt: skip
     table = Table(
         f"Human gain of one method less another's ({human}; base-policy standard deviations)",
-        ("difference", "at equal", f"other seeds [{level:.1%}]", "could be found", f"these policies [{level:.1%}]",
-         "by rule"), tuple(rows), prose=(1, 5),
+        ("difference", "at equal", "by rule", f"other seeds [{level:.1%}]", "could be found",
+         f"these policies [{level:.1%}]"), tuple(rows), prose=(2,),
         note=NOTE)  # fmt: skip
-    return [*said, table]
+    return [*said, Paragraph(_stopped(of)), table]
+
+
+def _stopped(of: StudyMaterial) -> str:
+    """How many runs of each method the recipe's own gates would have stopped."""
+    counts = []
+    for method in of.study.methods:
+        runs = of.runs[method]
+        broken = [
+            any(g.verdict == "WARN" and g.gate.endswith(HALTS) for d in r.of.decisions for g in d.gates) for r in runs
+        ]
+        counts.append(f"{sum(broken)} of {len(broken)} with {method}")
+    return f"Runs that the recipe's own gates would have stopped: {', '.join(counts)}."
 
 
 def _row(
-    of: StudyMaterial, one: tuple[str, Sequence[At]], other: tuple[str, Sequence[At]], what: str, level: float
+    of: StudyMaterial, one: tuple[str, Sequence[At]], other: tuple[str, Sequence[At]], budget: str, level: float
 ) -> Row:
     """A pair at one budget; both methods have the same seeds and prompts, so that the differences are paired."""
     (a, at_a), (b, at_b) = one, other
     sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
     difference = of.gains(at_a, "human") - of.gains(at_b, "human")
     if not np.isfinite(difference).any(axis=1).all():
-        return Row((f"{a} less {b}", what, *[NOTHING] * 3, "the human score was not measured"), sources)
+        return Row((f"{a} less {b}", budget, "the human score was not measured", *[NOTHING] * 3), sources)
     found = crossed(difference, level)
     here = of_these_seeds(difference, level)
     sign = _sign(here)
     if found.low is None or found.high is None:
         rule = f"no interval: {found.reason}"
-        return Row((f"{a} less {b}", what, spanned(found), NOTHING, spanned(here), rule), sources)
+        return Row((f"{a} less {b}", budget, rule, spanned(found), NOTHING, spanned(here)), sources)
     size = minimum_detectable_effect((found.high - found.low) / 2, level)
     if _sign(found):
         rule = f"{'more' if found.low > 0 else 'less'} human score with {a} than with {b}"
@@ -78,7 +91,7 @@ def _row(
         rule = "no difference was resolved at this size"
         if sign:
             rule += f"; of the policies trained here, those of {a if sign > 0 else b} had more"
-    return Row((f"{a} less {b}", what, spanned(found), figure(size), spanned(here), rule), sources)
+    return Row((f"{a} less {b}", budget, rule, spanned(found), figure(size), spanned(here)), sources)
 
 
 def spanned(found: Crossed) -> str:

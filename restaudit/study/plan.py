@@ -19,6 +19,8 @@ from restaudit.record import write_json
 
 FILE, SEARCH = "study.json", "search.json"
 SCHEMA = 1
+# What the name of a rule ends with that would have stopped a run, and in a study only warns.
+HALTS = " (HALT)"
 COMPARABLE = tuple(m for m in METHODS if m != "outside")
 # The one learning rate of each method that is searched for; best-of-N trains nothing.
 RATES: Mapping[str, str] = {
@@ -158,7 +160,7 @@ def _arm(text: str) -> tuple[str, tuple[str, ...]]:
 
 def observing(gates: Mapping[str, Any]) -> dict[str, Any]:
     """The same gates, which say WARN where they would have stopped a run: every method spends its whole budget."""
-    rules = [{**r, "action": "WARN", "name": r["name"] if r["action"] == "WARN" else f"{r['name']} (HALT)"}
+    rules = [{**r, "action": "WARN", "name": r["name"] if r["action"] == "WARN" else f"{r['name']}{HALTS}"}
              for r in gates.get("rules", [])]  # fmt: skip
     return {**gates, "rules": rules}
 

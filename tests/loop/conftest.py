@@ -21,6 +21,10 @@ def people(texts):
     return [sum(c in "aeiou" for c in t) / (len(t) + 1) * 10 - len(t) / 100 for t in texts]
 
 
+def some(texts):
+    return [p if len(t) % 3 else float("nan") for t, p in zip(texts, people(texts), strict=True)]
+
+
 def broken(texts):
     return [float("nan") if k == 3 else 1.0 for k, _ in enumerate(texts)]
 '''

@@ -42,6 +42,7 @@ def folder(tiny_policy, tmp_path_factory):
     found = make_job_folder(tmp_path_factory.mktemp("study"), patch)
     raw = tiny_raw(tiny_policy, samples_per_prompt=4, include_references=False,
                    online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.01})  # fmt: skip
+    raw["human"] = {"kind": "python", "callable": "rewards_of_test:some"}  # as a lexicon, it has nothing to say of some
     (found / "tiny.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     study = sealed(found / "out", planned("tiny.yaml", METHODS, 2, small=False, changes=()))
     count = 0
@@ -99,7 +100,7 @@ def test_the_document_says_what_follows_by_rule(folder):
     of = StudyMaterial(folder)
     values = of.gains(of.last("rest"), "human")
     assert values.shape == (2, len(of.prompts))
-    assert np.isfinite(values).all()
+    assert 0 < np.isnan(values).sum() < values.size
     assert shown(crossed(values)).split(" ")[0].lstrip("−") in text.replace("\\", "")
 
 
