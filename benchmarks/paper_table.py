@@ -4,11 +4,11 @@ The paper (arXiv 2308.08998, Table 1, IWSLT14 De-En) has behaviour cloning, one 
 steps, two Grow steps with three, and PPO. Here is the same on data to text: a supervised start on human references
 that stay in the mixture, a reward model of people's quality ratings, GRPO as the online method with a look at the
 samples of one and of two Grow steps. Rewards are scaled to 0..100 by the map that the loop's thresholds use, and chrF
-against people's references stands beside them. Learning rates are searched on D_eval, as in every study.
+against people's references stands beside them. Learning rates are searched on D_eval, as in every study, unless --no-search takes those of the recipe.
 
 Run from a checkout, with RESTAUDIT_MIRROR as docs/data.md says; the same command goes on after an interruption:
 
-    python -m benchmarks.paper_table [--seeds 3] [--out FOLDER] [--set KEY=VALUE …]
+    python -m benchmarks.paper_table [--seeds 3] [--no-search] [--out FOLDER] [--set KEY=VALUE …]
 
 Prints the paper's figures and ours side by side as a Markdown table. There is no bar: it is printed as measured.
 """
@@ -57,8 +57,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("paper-table"))
     parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--search", action=argparse.BooleanOptionalAction, default=True, help="search learning rates")
     given = parser.parse_args()
-    study = planned("d2t", (), given.seeds, small=False, changes=[*SIZES, *given.changes], arms=ARMS)
+    changes = [*SIZES, *given.changes]
+    study = planned("d2t", (), given.seeds, small=False, changes=changes, arms=ARMS, search=given.search)
     run_study(given.out, sealed(given.out, study), Reporter(quiet=True))
     print("\n".join(table(StudyMaterial(given.out))))
     print(*compare_study(given.out, "html,md", given.out), sep="\n")
