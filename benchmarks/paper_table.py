@@ -4,7 +4,8 @@ The paper (arXiv 2308.08998, Table 1, IWSLT14 De-En) has behaviour cloning, one 
 steps, two Grow steps with three, and PPO. Here is the same on data to text: a supervised start on human references
 that stay in the mixture, a reward model of people's quality ratings, GRPO as the online method with a look at the
 samples of one and of two Grow steps. Rewards are scaled to 0..100 by the map that the loop's thresholds use, and chrF
-against people's references stands beside them. Learning rates are searched on D_eval, as in every study, unless --no-search takes those of the recipe.
+against people's references stands beside them. Learning rates are searched on D_eval, as in every study, unless
+--no-search takes those of the recipe.
 
 Run from a checkout, with RESTAUDIT_MIRROR as docs/data.md says; the same command goes on after an interruption:
 
