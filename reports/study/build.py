@@ -53,7 +53,7 @@ def study_document(folder: Path) -> Document:
         ),
         Section("equal-diversity", "At equal diversity", (at_equal_diversity(of),)),
         Section("choices", "What people chose", (choices({f"{r.method}-s{r.seed}": r.of.run for r in of.every}),)),
-        Section("behaviour", "What the policies became", (_behaviour(of),)),
+        Section("behaviour", "What the policies became", tuple(_behaviour(of))),
         Section("pictures", "Human score against distance and diversity", tuple(_pictures(of, human))),
         Section("cost", "What the whole training cost", (_cost(of),)),
         Section("gates", "What the gates would have said", (_gates(of),)),
@@ -162,7 +162,7 @@ def shown(found: Crossed | None) -> str:
     return NOTHING if found is None else spanned(found)
 
 
-def _behaviour(of: StudyMaterial) -> Table:
+def _behaviour(of: StudyMaterial) -> list[Block]:
     rows, reasons = [], []
     for name, label in MEASURES.items():
         if not any(r.measured(r.looks[-1], name) for r in of.every):
@@ -173,11 +173,13 @@ def _behaviour(of: StudyMaterial) -> Table:
             cells.append(said)
             if why is not None:
                 reasons.append(f"{label}: {why}")
-        rows.append(Row(tuple(cells), tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))))
+        rows.append(Row(tuple(cells)))
     missing = "".join(f" Not measured: {r}." for r in dict.fromkeys(reasons))
     note = f"Mean over seeds and its 95% interval over seeds; of ratios and KL the geometric mean.{missing}"
     title, columns = "At the last look of every run, as it recorded it", ("measure", *of.study.methods)
-    return Table(title, columns, tuple(rows), prose=(0,), note=note)
+    sources = tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))
+    return [Paragraph("Every figure of the table is from the last look's record of each run.", sources=sources),
+            Table(title, columns, tuple(rows), prose=(0,), note=note)]  # fmt: skip
 
 
 def _cost(of: StudyMaterial) -> Table:
