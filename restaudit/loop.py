@@ -171,8 +171,8 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
 
         weights = learned_weights(job.config.loop, rows, kept)
         if len(weights) == 0:
-            why = "every sample of each prompt is above its threshold" if len(kept) else "no row is above its threshold"
-            job.reporter.line(f"  {name}: {why}; the policy stays as it was")
+            above = "every sample of each prompt" if len(kept) else "no row of the Grow set"
+            job.reporter.line(f"  {name}: {above} is above its threshold; the policy stays as it was")
             job.policy.save(out / ADAPTER)
             write_table(pd.DataFrame(columns=list(TRAIN)), out / "train.parquet", TRAIN)
         else:
