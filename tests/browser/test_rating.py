@@ -66,7 +66,7 @@ def test_after_twenty_ratings_the_human_score_appears_with_its_interval(visit: V
     tab.get_by_text(re.compile(r"G2·I2: \d\.\d\d \(95% interval")).first.wait_for(timeout=30_000)
     tab = visit.open("divergence", "twenty")
     tab.get_by_role("heading", name="Rated by people after the run").wait_for(timeout=30_000)
-    expected = re.compile(r"G2·I2: \d\.\d\d \(95% interval \d\.\d\d to \d\.\d\d; 9 texts, 1 raters\)")
+    expected = re.compile(r"G2·I2: \d\.\d\d \(95% interval \d\.\d\d to \d\.\d\d; 9 texts, 1 rater\)")
     assert tab.get_by_text(expected).count()
     assert tab.locator("[data-testid=stException]").count() == 0
     assert visit.errors == []

@@ -189,4 +189,4 @@ def test_the_summary_says_that_the_reward_changed(folder, capsys):
 
     print_summary(folder / "done", Console(width=300))
     said = capsys.readouterr().out
-    assert "Before g02 the reward model was fitted again on 12 judgements (1 raters) of texts of g01/i01" in said
+    assert "Before g02 the reward model was fitted again on 12 judgements (1 rater) of texts of g01/i01" in said
