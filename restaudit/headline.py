@@ -6,6 +6,7 @@ import json
 
 from restaudit.calibrate.command import FILE
 from restaudit.calibrate.render import sentences
+from restaudit.rating.status import of_raters
 from restaudit.record import Run, printable
 
 TOLD = {"signature": "What the policy learned by {}", "temptation": "What the policy may learn next, seen at {}"}
@@ -28,8 +29,8 @@ def refitted(run: Run) -> list[str]:
         values = [facts[f"{name}_{when}"] for when in ("before", "after")]
         shown = " -> ".join("not measured" if v is None else f"{v:.2f}" for v in values)
         found.append(
-            f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements ({facts['raters']} "
-            f"raters) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, digest "
+            f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements "
+            f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, digest "
             f"{facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is scored by the new one."
         )
     return found
