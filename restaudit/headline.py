@@ -30,8 +30,8 @@ def refitted(run: Run) -> list[str]:
         shown = " -> ".join("not measured" if v is None else f"{v:.2f}" for v in values)
         found.append(
             f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements "
-            f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, digest "
-            f"{facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is scored by the new one."
+            f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, "
+            f"digest {facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is scored by the new one."
         )
     return found
 
