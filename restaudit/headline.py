@@ -31,7 +31,8 @@ def refitted(run: Run) -> list[str]:
         found.append(
             f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements "
             f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, "
-            f"digest {facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is scored by the new one."
+            f"digest {facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is "
+            "scored by the new one."
         )
     return found
 
