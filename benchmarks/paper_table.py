@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from probes.crossed import crossed
+from probes.crossed import crossed, of_these_seeds
 from reports.report_commands import compare_study
 from reports.run_report.tables import figure
 from reports.study.build import shown
+from reports.study.conclusions import spanned
 from reports.study.material import At, StudyMaterial, over_seeds
 from restaudit.console import Reporter
 from restaudit.record import BASE
@@ -90,10 +91,10 @@ def _base(of: StudyMaterial) -> list[At]:
 
 
 def _level(of: StudyMaterial, at: Sequence[At], column: str) -> str:
-    """Mean of a column in 0..100 with its interval over seeds and prompts."""
+    """Mean of a column in 0..100 with its interval over seeds and prompts; of one seed over prompts alone."""
     scale = 100 if column == "reward_01" else 1
     values = [a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
-    return shown(crossed(np.array(values)))
+    return spanned(crossed(np.array(values)) if len(values) > 1 else of_these_seeds(np.array(values)))
 
 
 if __name__ == "__main__":
