@@ -25,9 +25,7 @@ import numpy as np
 from probes.crossed import crossed, of_these_seeds
 from reports.report_commands import compare_study
 from reports.run_report.tables import figure
-from reports.study.build import shown
-from reports.study.conclusions import spanned
-from reports.study.material import At, StudyMaterial, over_seeds
+from reports.study.material import At, StudyMaterial, over_seeds, shown
 from restaudit.console import Reporter
 from restaudit.record import BASE
 from restaudit.study.plan import planned, sealed
@@ -94,7 +92,7 @@ def _level(of: StudyMaterial, at: Sequence[At], column: str) -> str:
     """Mean of a column in 0..100 with its interval over seeds and prompts; of one seed over prompts alone."""
     scale = 100 if column == "reward_01" else 1
     values = [a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
-    return spanned(crossed(np.array(values)) if len(values) > 1 else of_these_seeds(np.array(values)))
+    return shown(crossed(np.array(values)) if len(values) > 1 else of_these_seeds(np.array(values)))
 
 
 if __name__ == "__main__":

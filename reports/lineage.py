@@ -163,16 +163,9 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
 def _with_unlearned(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
     """Training rows of a loss that learns from both sides of the threshold."""
     weight = rows["sample_id"].map(learned_weights(config, rows, rows[rows["used"]])).fillna(0.0)
-    above, below = "its reward is above the threshold", "its reward is not above the threshold"
-    rows["why"] = np.select(
-        [weight > 0, weight < 0, rows["used"]],
-        [
-            rows["why"],
-            f"{below}, so that it is made less likely",
-            f"{above}, as every sample of its prompt is: no lesson",
-        ],
-        f"{below}, as no sample of its prompt is: no lesson",
-    )
+    ends = [(weight < 0, ", so that it is made less likely"), (weight == 0, ", like all of its prompt: no lesson")]
+    for where, end in ends:
+        rows.loc[where, "why"] += end
     rows["used"] = weight != 0
     return rows
 

@@ -100,8 +100,7 @@ def learned_weights(config: LoopConfig, grow: pd.DataFrame, kept: pd.DataFrame) 
     if config.train.loss.kind != "topr":
         return pd.Series(1.0, index=names.index[is_kept])
     sampled = (grow["origin"] == "policy").to_numpy()
-    share = pd.Series(is_kept & sampled, index=names.index).groupby(names).sum() / pd.Series(
-        sampled, index=names.index).groupby(names).sum()  # fmt: skip
+    share = pd.Series(is_kept[sampled]).groupby(names.to_numpy()[sampled]).mean()
     p = names.map(share).fillna(0.0).to_numpy()
     weights = pd.Series(np.where(is_kept, 1 - p, np.where(sampled, -p, 0.0)), index=names.index)
     return weights[weights != 0]

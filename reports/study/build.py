@@ -14,9 +14,9 @@ from reports import series
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
 from reports.run_report.choices import choices
 from reports.run_report.tables import NOTHING, figure
-from reports.study.conclusions import conclusions, spanned
+from reports.study.conclusions import conclusions
 from reports.study.diversity import at_equal_diversity
-from reports.study.material import BUDGETS, At, StudyMaterial, over_seeds
+from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, over_seeds, shown
 from restaudit.study.run import Search
 
 MEASURES = {
@@ -136,12 +136,12 @@ def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
 
 def _crossed(values: Array) -> Crossed | None:
     """The mean over seeds and prompts; None where a seed has no value at all."""
-    return crossed(values) if np.isfinite(values).any(axis=1).all() else None
+    return crossed(values) if every_seed(values) else None
 
 
 def _per_second(of: StudyMaterial, at: Sequence[At]) -> str:
     values = of.gains(at, "human")
-    if not np.isfinite(values).any(axis=1).all():
+    if not every_seed(values):
         return "not measured"
     gains = np.nanmean(values, axis=1)
     return shown(over_seeds([float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]))
@@ -155,11 +155,6 @@ def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
         why = next((m.reason for m in found if m is not None and m.reason), "not asked for")
         return "not measured", why
     return shown(over_seeds(values, positive=name in POSITIVE)), None
-
-
-def shown(found: Crossed | None) -> str:
-    """A mean over seeds with its interval, as a cell."""
-    return NOTHING if found is None else spanned(found)
 
 
 def _behaviour(of: StudyMaterial) -> list[Block]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
-
 from probes.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
 from reports.run_report.tables import NOTHING, figure
-from reports.study.material import BUDGETS, At, StudyMaterial
+from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, shown
 from restaudit.gates import minimum_detectable_effect
 from restaudit.study.plan import HALTS
 
@@ -76,14 +74,14 @@ def _row(
     (a, at_a), (b, at_b) = one, other
     sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
     difference = of.gains(at_a, "human") - of.gains(at_b, "human")
-    if not np.isfinite(difference).any(axis=1).all():
+    if not every_seed(difference):
         return Row((f"{a} less {b}", budget, "the human score was not measured", *[NOTHING] * 3), sources)
     found = crossed(difference, level)
     here = of_these_seeds(difference, level)
     sign = _sign(here)
     if found.low is None or found.high is None:
         rule = f"no interval: {found.reason}"
-        return Row((f"{a} less {b}", budget, rule, spanned(found), NOTHING, spanned(here)), sources)
+        return Row((f"{a} less {b}", budget, rule, shown(found), NOTHING, shown(here)), sources)
     size = minimum_detectable_effect((found.high - found.low) / 2, level)
     if _sign(found):
         rule = f"{'more' if found.low > 0 else 'less'} human score with {a} than with {b}"
@@ -91,14 +89,7 @@ def _row(
         rule = "no difference was resolved at this size"
         if sign:
             rule += f"; of the policies trained here, those of {a if sign > 0 else b} had more"
-    return Row((f"{a} less {b}", budget, rule, spanned(found), figure(size), spanned(here)), sources)
-
-
-def spanned(found: Crossed) -> str:
-    """A mean with its interval, or why it has none."""
-    if found.low is None or found.high is None:
-        return f"{figure(found.mean)} ({found.reason})"
-    return f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
+    return Row((f"{a} less {b}", budget, rule, shown(found), figure(size), shown(here)), sources)
 
 
 def _sign(found: Crossed) -> int:

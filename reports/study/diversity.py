@@ -10,8 +10,7 @@ import numpy as np
 
 from reports.document.model import Row, Table
 from reports.run_report.tables import NOTHING
-from reports.study.conclusions import spanned
-from reports.study.material import At, OneRun, StudyMaterial, over_seeds
+from reports.study.material import At, OneRun, StudyMaterial, every_seed, over_seeds, shown
 
 LEVELS = (0.9, 0.8)
 VENDI = "diversity.vendi_ratio"
@@ -58,7 +57,7 @@ def at_equal_diversity(of: StudyMaterial) -> Table:
             seconds = over_seeds([c.seconds for c in found], positive=True)
             cells = [over_seeds([c.gain for c in found]), seconds, over_seeds(rates)]
             fell = f"{sum(c.fell for c in found)} of {len(found)}"
-            rows.append(Row((f"{level:.0%}", method, fell, *(spanned(c) if c else NOTHING for c in cells)), sources))
+            rows.append(Row((f"{level:.0%}", method, fell, *(shown(c) for c in cells)), sources))
     return Table(
         "Where the Vendi score has come down to a share of the base policy's",
         ("share", "method", "runs that fell so far", "human gain (base sd)", "seconds of training", "gain per 100 s"),
@@ -75,7 +74,7 @@ def _path(of: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | 
         if found is None or found.value is None:
             return None
         gains = of.gains([At(run, look)], "human")
-        if not np.isfinite(gains).any():
+        if not every_seed(gains):
             return None
         path.append((found.value, float(np.nanmean(gains)), run.spent[look].seconds))
     return path

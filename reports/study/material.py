@@ -14,6 +14,7 @@ from probes.base import Array, Measurement
 from probes.crossed import Crossed, crossed
 from reports.records import Records, Source
 from reports.run_report.material import Material
+from reports.run_report.tables import NOTHING, figure
 from restaudit.errors import BadInput
 from restaudit.record import BASE, Run
 from restaudit.study.plan import Study, sealed
@@ -184,6 +185,20 @@ class StudyMaterial:
                 reasons.append(f"the runs of seed {seed} have {len(rewards)} reward models")
         if reasons:
             raise BadInput(f"not comparable: {'; '.join(reasons)}")
+
+
+def every_seed(values: Array) -> bool:
+    """Whether every seed of (seeds, prompts) has a value."""
+    return bool(np.isfinite(values).any(axis=1).all())
+
+
+def shown(found: Crossed | None) -> str:
+    """A mean with its interval, or why it has none, as a cell."""
+    if found is None:
+        return NOTHING
+    if found.low is None or found.high is None:
+        return f"{figure(found.mean)} ({found.reason})"
+    return f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
 
 
 def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Crossed | None:

@@ -10,9 +10,9 @@ import yaml
 from probes.crossed import crossed
 from reports.document.markdown import markdown
 from reports.report_commands import compare_study
-from reports.study.build import shown, study_document
+from reports.study.build import study_document
 from reports.study.diversity import Crossing, crossing
-from reports.study.material import StudyMaterial
+from reports.study.material import StudyMaterial, shown
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
 from restaudit.plan import resume, start
