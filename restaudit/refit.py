@@ -96,17 +96,30 @@ def _settings(record: Run) -> RefitConfig:
 
 
 def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFrame:
-    """Distinct texts of the newest policy on D_eval prompts, drawn at random, in a random order."""
+    """Distinct texts of the newest policy on D_eval prompts, drawn at random; for a reward of pairs two of a prompt."""
     rows = read_table(job.run / policy / "d_eval.parquet", D_EVAL).drop_duplicates(["prompt_id", "text"])
     rows = rows[rows["text"].str.strip() != ""]
+    compared = read_any(job.reward_folder)["data"]["kind"] == "pairs"
+    if compared:
+        rows = rows[rows.duplicated("prompt_id", keep=False)]
     if len(rows) < settings.samples:
+        those = "of prompts that have at least two" if compared else "on D_eval"
         raise BadInput(
-            f"reward.refit.samples is {settings.samples}, but {policy} has only {len(rows)} different texts on D_eval; "
+            f"reward.refit.samples is {settings.samples}, but {policy} has only {len(rows)} different texts {those}; "
             "give more d_eval prompts or loop.d_eval_samples, or fewer samples"
         )
-    drawn = rows.sample(settings.samples, random_state=job.seed(f"{name}/refit") % 2**32).reset_index(drop=True)
+    rows = rows.sample(frac=1, random_state=job.seed(f"{name}/refit") % 2**32)
+    drawn = (two_by_two(rows) if compared else rows).head(settings.samples).reset_index(drop=True)
     items = [f"{name}-{k:03d}" for k in range(len(drawn))]
     return drawn.assign(item_id=items, prompt=job.prompt_texts(drawn))[list(ASKED)]
+
+
+def two_by_two(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` (column prompt_id) in an order in which the texts of one prompt come two by two: judgements of a text
+    whose prompt has no other judged text make no pair. Prompts keep the order in which they first appear."""
+    group = rows.groupby("prompt_id", sort=False)
+    by = pd.DataFrame({"round": group.cumcount() // 2, "prompt": group.ngroup()}, index=rows.index)
+    return rows.loc[by.sort_values(["round", "prompt"], kind="stable").index]
 
 
 def _path(run: Path, name: str) -> Path:

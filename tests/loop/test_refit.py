@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from restaudit.configure import parse
@@ -15,7 +16,7 @@ from restaudit.errors import BadInput, Waiting
 from restaudit.job import REWARD
 from restaudit.plan import resume, start
 from restaudit.record import AUDIT, BASE, RESCORED, RESCORED_FILE, Run, read_table
-from restaudit.refit import ASKED, ASKED_FILE, SHEETS
+from restaudit.refit import ASKED, ASKED_FILE, SHEETS, two_by_two
 from restaudit.reward.alone import refitted
 from restaudit.reward.document import document_of
 from restaudit.verify import verify
@@ -45,12 +46,12 @@ def _raw(policy: Path, encoder: Path, folder: Path, *, kind: str) -> dict[str, o
 
 
 def judge(run: Path) -> Path:
-    """Fill in the sheet: a text is as good as its number of letters e."""
+    """Fill in the sheet: no two texts are judged alike, whatever the policy wrote on this machine."""
     path = run / SHEETS / "refit-g02.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    for row in rows:
-        row |= {"rater": "ann", "score": str(row["response"].count("e"))}
+    for k, row in enumerate(rows):
+        row |= {"rater": "ann", "score": str(k)}
     write(path, rows)
     return path
 
@@ -88,8 +89,15 @@ def test_the_run_waits_before_the_second_grow_and_says_for_what(folder):
     asked = read_table(folder / "run" / "g02" / ASKED_FILE, ASKED)
     assert set(asked["prompt_id"]) <= set(run.prompts("d_eval")["prompt_id"])
     assert not set(asked["prompt_id"]) & set(run.prompts("audit")["prompt_id"])
+    if run.plan["config"]["reward"]["train_raters"] is None:  # pairs
+        assert asked.groupby("prompt_id").size().min() == 2
     with pytest.raises(Waiting, match="12 of 12 are missing"):
         resume(folder / "run", SILENT)
+
+
+def test_texts_come_two_by_two_so_that_every_judgement_can_be_half_of_a_pair():
+    rows = pd.DataFrame({"prompt_id": list("abacbca"), "text": list("1234567")})
+    assert "".join(two_by_two(rows)["text"]) == "1325467"
 
 
 def test_the_refit_is_recorded_with_a_new_digest_and_what_differs(folder):
