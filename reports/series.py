@@ -12,8 +12,9 @@ import pandas as pd
 
 from probes.base import Measurement
 from restaudit.errors import BadInput, RestauditError
-from restaudit.gates import Decision
+from restaudit.gates import Decision, GateResult
 from restaudit.record import BASE, ITERATION, Run
+from restaudit.shown import together
 
 LEVEL = 0.95
 SERIES = ("iteration", "metric", "value", "low", "high", "n", "n_prompts", "unit", "label", "reason")
@@ -155,9 +156,7 @@ def gate_table(decision: Decision) -> pd.DataFrame:
             "verdict": g.verdict,
             "metric": g.metric,
             "value": _number(g.value),
-            "interval": f"[{g.low:.3g}, {g.high:.3g}] at {g.level:.4g}"
-            if g.low is not None and g.high is not None
-            else "",
+            "interval": _at_its_level(g),
             "must_stay": f"{g.must_stay} {g.margin:g}",
             "n_prompts": g.n_prompts,
             "mde": _number(g.mde),
@@ -166,6 +165,13 @@ def gate_table(decision: Decision) -> pd.DataFrame:
         for g in decision.gates
     ]
     return pd.DataFrame(rows, columns=list(GATES))
+
+
+def _at_its_level(g: GateResult) -> str:
+    if g.value is None or g.low is None or g.high is None:
+        return ""
+    _, low, high = together(g.value, g.low, g.high, apart_from=(0.0, g.margin))
+    return f"[{low}, {high}] at {g.level:.4g}"
 
 
 def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:

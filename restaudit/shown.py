@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from restaudit.record import printable
 
 MOST_IN_CELL = 240
 MOST_IN_ANSWER = 1500
+MOST_DECIMALS = 6
 NEWLINE, CUT = " ⏎ ", " […] "
 FORMULA = "=+-@"
 # Format characters that scripts and emoji need; every other one is invisible and may hide something.
@@ -28,6 +30,29 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def together(value: float, low: float, high: float, *, apart_from: Iterable[float] = (0.0,)) -> tuple[str, str, str]:
+    """A value and the ends of its interval with the same decimals: as many as show two digits of half its width.
+
+    More where an end would otherwise look like one of `apart_from` (zero, a gate's margin) and is not: whether an
+    interval reaches that is what a reader looks for. Numbers too small for six decimals are shown as `number` does.
+    """
+    half = (high - low) / 2
+    if not math.isfinite(half) or not math.isfinite(value):
+        return number(value), number(low), number(high)
+    wanted = max(0, 1 - math.floor(math.log10(half))) if half > 0 else _digits(value, 3)
+    for places in range(wanted, MOST_DECIMALS + 1):
+        texts = tuple(f"{x:,.{places}f}" for x in (value, low, high))
+        if all(end == x or round(end, places) != round(x, places) for end in (low, high) for x in apart_from):
+            v, a, b = (t.removeprefix("-") if not t.strip("-0.,") else t for t in texts)
+            return v, a, b
+    return number(value), number(low), number(high)
+
+
+def _digits(value: float, significant: int) -> int:
+    """Decimals that show this many digits of a number."""
+    return max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else significant - 1
 
 
 def plain(text: str, most: int = MOST_IN_CELL) -> str:

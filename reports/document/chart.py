@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ STYLES = (REWARD, HUMAN, VENDI, DISTINCT, CORRELATION,
           Style("#5a5a5a", ">", (0, (3, 1, 1, 1, 1, 1)), "#5a5a5a"))  # fmt: skip
 CURVES = (Style(FAINT, "", "-", ""), Style(FAINT, "", (0, (4, 2)), ""))
 MOST_LABELS = 12
+LABEL = 7
 MOST_LEGEND = 58
 
 
@@ -49,9 +51,10 @@ def figure(chart: Chart) -> Figure:
     if chart.reference is not None:
         axes.axhline(chart.reference, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
         if chart.reference_label:
+            side, at = ("left", 0.005) if chart.places else ("right", 1.0)  # points of places crowd to the right
             axes.annotate(
-                _glyphs(chart.reference_label), (1.0, chart.reference), xycoords=("axes fraction", "data"),
-                ha="right", va="bottom", fontsize=7, color=FAINT,
+                _glyphs(chart.reference_label), (at, chart.reference), xycoords=("axes fraction", "data"),
+                ha=side, va="bottom", fontsize=LABEL, color=FAINT,
             )  # fmt: skip
     axes.set_title(_glyphs(chart.unit), fontsize=8, loc="left", color=FAINT, pad=5)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
@@ -86,14 +89,32 @@ def _by_place(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
         _line(axes, line, STYLES[k % len(STYLES)], places, joined=False)
     for curve, style in zip(chart.curves, cycle(CURVES)):
         _curve(axes, curve, style)
-    for x, label in enumerate(chart.labels):
-        tops = [p.value if p.high is None else p.high for line in shown for p in line.points if p.x == x]
-        if tops:
-            axes.annotate(_glyphs(label, 18), (chart.places[x], max(tops)), xytext=(0, 3), textcoords="offset points",
-                          ha="center", va="bottom", fontsize=7, color=FAINT)  # fmt: skip
     axes.set_xlim(-0.04 * wide, 1.05 * wide)
     axes.margins(y=0.12)
     axes.set_xlabel(_glyphs(chart.axis), fontsize=8, color=FAINT, labelpad=3)
+    tops: dict[int, float] = {}
+    for p in (p for line in shown for p in line.points):
+        tops[p.x] = max(p.value if p.high is None else p.high, tops.get(p.x, -math.inf))
+    _labels(axes, [(_glyphs(chart.labels[x], 18), chart.places[x], top) for x, top in sorted(tops.items())])
+
+
+def _labels(axes: Axes, above: Sequence[tuple[str, float, float]]) -> None:
+    """A label above each point (label, x, y), higher where it would lie over one that stands already.
+
+    Widths are reckoned from the number of characters: the same chart has the same bytes on every machine.
+    """
+    axes.autoscale_view()
+    to_points = 72 / axes.figure.dpi
+    standing: list[tuple[float, float, float]] = []
+    for label, x, y in sorted(above, key=lambda one: (one[2], one[1])):
+        middle, foot = axes.transData.transform((x, y)) * to_points
+        half, lift = len(label) * LABEL * 0.31, 3.0
+        over = [b for left, right, b in standing if left < middle + half and middle - half < right]
+        while any(abs(foot + lift - b) < LABEL * 1.1 for b in over):
+            lift += 1.0
+        standing.append((middle - half, middle + half, foot + lift))
+        axes.annotate(label, (x, y), xytext=(0, lift), textcoords="offset points", ha="center", va="bottom",
+                      fontsize=LABEL, color=FAINT)  # fmt: skip
 
 
 def _curve(axes: Axes, curve: Curve, style: Style) -> None:

@@ -12,7 +12,7 @@ from reports.records import Records, Source
 from reports.series import iterations, short_name
 from restaudit.gates import Decision
 from restaudit.ledger import FILE as LEDGER
-from restaudit.shown import number
+from restaudit.shown import number, together
 
 NO_LOOK = "the run has not audited a policy yet"
 NO_ITERATION = "the run has not audited an iteration yet"
@@ -129,13 +129,19 @@ def with_interval(m: Measurement) -> str:
     """A value with its interval, unit and counts; or why there is none."""
     if m.value is None:
         return f"not measured ({m.reason})"
-    return f"{number(m.value)} {m.unit}, 95% interval {interval(m)}, {m.n} texts of {m.n_prompts} prompts"
+    value, interval = figures(m)
+    return f"{value} {m.unit}, 95% interval {interval}, {m.n} texts of {m.n_prompts} prompts"
 
 
-def interval(m: Measurement) -> str:
-    """The 95% interval in words."""
+def figures(m: Measurement) -> tuple[str, str]:
+    """The value and the 95% interval as text."""
+    if m.value is None:
+        return "not measured", "–"
     found = m.interval()
-    return f"{number(found.low)} to {number(found.high)}" if found is not None else "not given"
+    if found is None:
+        return number(m.value), "not given"
+    value, low, high = together(m.value, found.low, found.high)
+    return value, f"{low} to {high}"
 
 
 def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
@@ -161,7 +167,7 @@ def over_iterations(records: Records, caption: str, names: Mapping[str, str]) ->
     for name, label in human_named(records, names).items():
         for i, found in measured.items():
             if (m := found.get(name)) is not None:
-                cells = (label, short_name(i), *_figures(m), m.unit, str(m.n), str(m.n_prompts), m.reason or "–")
+                cells = (label, short_name(i), *figures(m), m.unit, str(m.n), str(m.n_prompts), m.reason or "–")
                 rows.append(Row(cells, measured_at(records, i, name)))
     return Table(caption, SERIES, tuple(rows), prose=(7,))
 
@@ -172,7 +178,7 @@ def at_iteration(records: Records, iteration: str, caption: str, wanted: Callabl
     for name, m in records.measurements(iteration).items():
         if wanted(name):
             why = f"{m.method} (version {m.version})" + (f"; {m.reason}" if m.reason else "")
-            cells = (name, *_figures(m), number(m.baseline), m.unit, str(m.n), str(m.n_prompts), why)
+            cells = (name, *figures(m), number(m.baseline), m.unit, str(m.n), str(m.n_prompts), why)
             rows.append(Row(cells, measured_at(records, iteration, name)))
     return Table(f"{caption}, {short_name(iteration)}", DETAIL, tuple(rows), prose=(7,))
 
@@ -190,7 +196,3 @@ def joined(parts: Sequence[str], most: int = 12) -> str:
     """Parts as one sentence's list; a long one is cut, and says how many there are."""
     shown = "; ".join(parts[:most])
     return shown if len(parts) <= most else f"{shown}; and {len(parts) - most} more"
-
-
-def _figures(m: Measurement) -> tuple[str, str]:
-    return (number(m.value), interval(m)) if m.value is not None else ("not measured", "–")

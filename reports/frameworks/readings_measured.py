@@ -31,8 +31,9 @@ from reports.frameworks.reading import (
 from reports.records import Records
 from reports.series import human_score as human_of
 from reports.series import short_name
+from restaudit.gates import GateResult
 from restaudit.record import BASE
-from restaudit.shown import number
+from restaudit.shown import number, together
 
 OUTCOMES = {
     "divergence.reward_change": "change of the reward",
@@ -153,6 +154,14 @@ def agreement(records: Records) -> Reading:
     return Reading(f"Krippendorff's alpha {with_interval(found)}", measured_at(records, newest, "agreement.alpha"))
 
 
+def _at_its_level(g: GateResult) -> tuple[str, str]:
+    """A gate's value, and its interval at the level that it spent."""
+    if g.value is None or g.low is None or g.high is None:
+        return number(g.value), "none"
+    value, low, high = together(g.value, g.low, g.high, apart_from=(0.0, g.margin))
+    return value, f"{low} to {high} at {g.level:.4g}"
+
+
 def measurement_error(records: Records) -> Reading:
     """How large an effect each gate could have missed, beside the intervals and the reward's agreement with people."""
     found = decisions(records)
@@ -161,9 +170,7 @@ def measurement_error(records: Records) -> Reading:
     newest, source = found[-1]
     rows = []
     for g in newest.gates:
-        given = g.low is not None and g.high is not None
-        span = f"{number(g.low)} to {number(g.high)} at {g.level:.4g}" if given else "none"
-        cells = (g.gate, g.metric, number(g.value), span, number(g.mde), str(g.n_prompts), g.verdict)
+        cells = (g.gate, g.metric, *_at_its_level(g), number(g.mde), str(g.n_prompts), g.verdict)
         rows.append(Row(cells, (source,)))
     columns = ("gate", "measure", "value", "interval at the gate's level", FINDS, "prompts", "says")
     unsure = sum(g.verdict == "INCONCLUSIVE" for g in newest.gates)

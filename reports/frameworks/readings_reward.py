@@ -14,6 +14,7 @@ from reports.frameworks.reading import (
     at_iteration,
     cited,
     config,
+    figures,
     joined,
     last_audit,
     named,
@@ -82,11 +83,8 @@ def reward_validation(records: Records) -> Reading:
         )
     rows = []
     for m in map(Measurement.from_json, listed):
-        span = m.interval()
         what = str(m.detail.get("meaning", m.method)) + (f"; {m.reason}" if m.reason else "")
-        shown = f"{number(span.low)} to {number(span.high)}" if span else "not given"
-        value = number(m.value) if m.value is not None else "not measured"
-        cells = (m.name, value, shown, m.unit, number(m.n), number(m.n_prompts), what)
+        cells = (m.name, *figures(m), m.unit, number(m.n), number(m.n_prompts), what)
         rows.append(Row(cells, _dossier(records, f"validation, {m.name}")))
     table = Table("Validation of the reward", COLUMNS, tuple(rows), prose=(6,))
     first = next((m for m in map(Measurement.from_json, listed) if m.value is not None), None)

@@ -16,7 +16,7 @@ from probes.curves import Form, curve
 from reports import series
 from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
 from reports.run_report.material import Material
-from reports.run_report.tables import LEVEL, NOTHING, figure, shown
+from reports.run_report.tables import LEVEL, NOTHING, estimate, figure, shown
 from restaudit.record import BASE
 
 TITLE = "Gains by distance from the base policy"
@@ -103,8 +103,9 @@ def _table(of: Material, kept: Sequence[tuple[str, float]], left_out: Sequence[s
 def _shown_distance(kl: Measurement) -> str:
     assert kl.value is not None
     interval = kl.interval(LEVEL)
-    ends = "" if interval is None else f" [{figure(_root(interval.low))}, {figure(_root(interval.high))}]"
-    return f"{figure(_root(kl.value))}{ends}"
+    if interval is None:
+        return figure(_root(kl.value))
+    return estimate(_root(kl.value), _root(interval.low), _root(interval.high))
 
 
 def _root(value: float) -> float:

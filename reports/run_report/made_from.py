@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from probes.base import Measurement
 from reports import lineage, series
 from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, Table
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, figure
+from reports.run_report.tables import NOTHING, figure, shown
 from restaudit.errors import BadInput
 from restaudit.ledger import FILE as LEDGER
 from restaudit.reward.document import document_of
@@ -54,16 +55,14 @@ def _failures(found: RewardDocument) -> Block:
 def _validation(of: Material, found: RewardDocument) -> Table:
     rows = []
     for m in found.validation:
-        value = NOTHING if m["value"] is None else figure(m["value"])
-        interval = next((i for i in m["intervals"] if abs(i["level"] - 0.95) < 1e-9), None)
-        span = f"{figure(interval['low'])} to {figure(interval['high'])}" if interval else NOTHING
+        value = NOTHING if m["value"] is None else shown(Measurement.from_json(m))
         name = str(m["name"]).removeprefix("validation.").replace("_", " ")
         if "." in name and not name.startswith(("baseline.", "less.")):
             continue
         said = str((m.get("detail") or {}).get("meaning") or m.get("reason") or "")
-        rows.append(Row((name, value, span, str(m["n"]), said), (of.records.source(DOSSIER, "validation"),)))
-    return Table("How it predicts people it was not trained on", ("figure", "value", "95%", "n", "what it is"),
-                 tuple(rows), prose=(4,), note="Slices and the learning curve are in the reward model's own "
+        rows.append(Row((name, value, str(m["n"]), said), (of.records.source(DOSSIER, "validation"),)))
+    return Table("How it predicts people it was not trained on", ("figure", "value [95%]", "n", "what it is"),
+                 tuple(rows), prose=(3,), note="Slices and the learning curve are in the reward model's own "
                                                "document.")  # fmt: skip
 
 

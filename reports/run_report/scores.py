@@ -10,7 +10,7 @@ from reports import series
 from reports.document.model import Block, Paragraph, Passage, Passages, Row, Section, Table
 from reports.run_report.distance import by_distance
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, figure
+from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, estimate, figure
 from restaudit.record import BASE
 
 TEXTS = ("sample_id", "prompt_id", "text", "reward", "human")
@@ -87,8 +87,9 @@ def _learned(of: Material, last: str) -> list[Block]:
 def _paid(found: Any) -> str:
     if not found or found.get("base_sd") is None:
         return NOTHING
-    span = f" [{figure(found['low'])}, {figure(found['high'])}]" if found.get("low") is not None else ""
-    return f"{figure(found['base_sd'])}{span}"
+    if found.get("low") is None:
+        return figure(found["base_sd"])
+    return estimate(found["base_sd"], found["low"], found["high"])
 
 
 def _share(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from probes.base import Measurement
 from reports import series
 from reports.document.model import Chart, Line, Point, Row, Table
 from reports.run_report.material import Material
 from restaudit.record import BASE
+from restaudit.shown import together
 
 LEVEL = 0.95
 NOTHING = "–"
@@ -27,7 +28,13 @@ def shown(m: Measurement | None) -> str:
     interval = m.interval(LEVEL)
     if interval is None:
         return figure(m.value)
-    return f"{figure(m.value)} [{figure(interval.low)}, {figure(interval.high)}]"
+    return estimate(m.value, interval.low, interval.high)
+
+
+def estimate(value: float, low: float, high: float, *, apart_from: Iterable[float] = (0.0,)) -> str:
+    """ "0.42 [0.31, 0.53]": a value and its interval with the same decimals."""
+    v, a, b = (t.replace("-", "−") for t in together(value, low, high, apart_from=apart_from))
+    return f"{v} [{a}, {b}]"
 
 
 def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: str = "") -> Table:
@@ -101,10 +108,9 @@ def _said(of: Material, lines: Sequence[Line], unit: str) -> str:
             parts.append(f"{line.label}: not measured.")
             continue
         last = line.points[-1]
-        span = (
-            f", 95% interval {figure(last.low)} to {figure(last.high)}"
-            if last.low is not None and last.high is not None
-            else ""
-        )
-        parts.append(f"{line.label}: {figure(last.value)} at {series.short_name(of.iterations[last.x])}{span}.")
+        at = series.short_name(of.iterations[last.x])
+        if last.low is None or last.high is None:
+            parts.append(f"{line.label}: {figure(last.value)} at {at}.")
+        else:
+            parts.append(f"{line.label}, with 95% interval: {estimate(last.value, last.low, last.high)} at {at}.")
     return f"In {unit}. {' '.join(parts)}"

@@ -8,9 +8,9 @@ from reports import series
 from reports.document.model import Block, Fact, Facts, Look, Paragraph, Row, Section, Strip, Table
 from reports.records import Source
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, figure
+from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.config import BY_STEPS, LoopConfig
-from restaudit.gates import Decision
+from restaudit.gates import Decision, GateResult
 from restaudit.headline import alarms, learned, refitted
 from restaudit.ledger import FILE as LEDGER
 from restaudit.ledger import digest_file
@@ -111,19 +111,25 @@ def _state(run: Run) -> str:
 def _gates(of: Material, last: Decision) -> Table:
     source = (of.records.source(f"{last.iteration}/decision.json"),)
     rows = tuple(
-        Row((g.gate, g.verdict, g.metric, NOTHING if g.value is None else figure(g.value),
-             NOTHING if g.low is None or g.high is None else f"{figure(g.low)} to {figure(g.high)}",
-             f"{g.must_stay} "
-             f"{figure(g.margin)}", NOTHING if g.mde is None else figure(g.mde), str(g.n_prompts)), source)
+        Row((g.gate, g.verdict, g.metric, _measured(g), f"{g.must_stay} {figure(g.margin)}",
+             NOTHING if g.mde is None else figure(g.mde), str(g.n_prompts)), source)
         for g in last.gates
     )  # fmt: skip
     return Table(
         f"Gates at {series.short_name(last.iteration)}, the last look",
-        ("gate", "verdict", "what it reads", "value", "interval", "must stay", "MDE", "prompts"), rows,
+        ("gate", "verdict", "what it reads", "value [interval]", "must stay", "MDE", "prompts"), rows,
         note="Intervals are at the level that each gate spends at this look. MDE: the smallest change that would be "
              "seen "
              "with 80% power.",
     )  # fmt: skip
+
+
+def _measured(g: GateResult) -> str:
+    if g.value is None:
+        return NOTHING
+    if g.low is None or g.high is None:
+        return figure(g.value)
+    return estimate(g.value, g.low, g.high, apart_from=(0.0, g.margin))
 
 
 def _open_questions(last: Decision) -> list[str]:

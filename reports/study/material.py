@@ -14,7 +14,7 @@ from probes.base import Array, Measurement
 from probes.crossed import Crossed, crossed
 from reports.records import Records, Source
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, figure
+from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.errors import BadInput
 from restaudit.record import BASE, Run
 from restaudit.study.plan import Study, sealed
@@ -198,7 +198,7 @@ def shown(found: Crossed | None) -> str:
         return NOTHING
     if found.low is None or found.high is None:
         return f"{figure(found.mean)} ({found.reason})"
-    return f"{figure(found.mean)} [{figure(found.low)}, {figure(found.high)}]"
+    return estimate(found.mean, found.low, found.high)
 
 
 def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Crossed | None:

@@ -117,8 +117,8 @@ def test_the_distance_of_a_run_is_a_row_an_iteration_with_its_interval(tmp_path:
     assert found.status == "MEASURED"
     table = found.tables[0]
     assert [r[:3] for r in table.rows] == [
-        ("g00/i00 (base policy)", "0.3", "0.28 to 0.32"),
-        ("g01/i01", "0.4", "0.38 to 0.42"),
+        ("g00/i00 (base policy)", "0.300", "0.280 to 0.320"),
+        ("g01/i01", "0.400", "0.380 to 0.420"),
         ("g01/i02", "not measured", "not one text has a rated word"),
     ]
     assert [m.label for m in table.marks] == ["g00/i00 (base policy)", "g01/i01"]
@@ -255,7 +255,7 @@ def test_a_chart_draws_each_value_between_the_ends_of_its_interval(full: Documen
     page = render(full, "html")
     after = page.partition('id="validation.held_out"')[2]
     svg = ET.fromstring(after[after.index("<svg") : after.index("</svg>") + 6])
-    assert "pair accuracy 0.7 (0.6 to 0.8)" in svg.findtext("desc", "")
+    assert "pair accuracy 0.70 (0.60 to 0.80)" in svg.findtext("desc", "")
     dots = [float(e.get("cx", "")) for e in svg.iter("circle")]
     lines = [(float(e.get("x1", "")), float(e.get("x2", ""))) for e in svg.iter("line")
              if e.get("class") == "whisker" and e.get("x1") != e.get("x2")]  # fmt: skip

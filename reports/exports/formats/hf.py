@@ -12,7 +12,7 @@ from reports.exports.harmless import clean
 from reports.exports.naming import HUB
 from reports.exports.registry import Content, Export
 from reports.lineage import Policy
-from restaudit.shown import markdown_text
+from restaudit.shown import markdown_text, number, together
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -147,11 +147,10 @@ def _measured(audit: Audit) -> str:
     for m in audit.measurements:
         if m.value is not None:
             i = m.interval(LEVEL)
-            span = f"{i.low:.4g} to {i.high:.4g}" if i else _text(f"none: {m.reason}")
+            value, low, high = together(m.value, i.low, i.high) if i else (number(m.value), "", "")
+            span = f"{low} to {high}" if i else _text(f"none: {m.reason}")
             label = _text(str(m.detail.get("human_label", "")))
-            rows.append(
-                f"| {_text(m.name)} | {m.value:.4g} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} | {label} |"
-            )
+            rows.append(f"| {_text(m.name)} | {value} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} | {label} |")
     return "\n".join([*rows, "", f"Source: {_text(cited(audit.source))}"])
 
 

@@ -14,7 +14,7 @@ from restaudit.reward.document.material import Material, gather
 from restaudit.reward.document.model import Document, Failure, FieldAnswer, Section, Table
 from restaudit.reward.document.of_run import DISTANCE, overrides
 from restaudit.reward.document.readings import exploited
-from restaudit.reward.document.tables import between
+from restaudit.reward.document.tables import figures
 from restaudit.reward.verdict import verdict
 from restaudit.shown import number, plain
 from restaudit.statuses import STATUSES
@@ -129,7 +129,8 @@ def _validated(of: Material) -> str:
         return f"{NOT_SAID}: it was not validated on judgements it was not trained on"
     if own["value"] is None:
         return f"not measured: {own['reason']}"
-    said = f"{own['name'].removeprefix('validation.').replace('_', ' ')} {number(own['value'])}, 95% {between(own)[0]}"
+    shown = figures(own)
+    said = f"{own['name'].removeprefix('validation.').replace('_', ' ')} {shown.value}, 95% {shown.interval}"
     beside = [f"{label} {number(found[k]['value'])}" for k, label in BESIDE.items()
               if k in found and found[k]["value"] is not None]  # fmt: skip
     return f"{said}, {own['n']} items" + (f". Beside it: {', '.join(beside)}" if beside else "")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from restaudit.reward.document.model import Mark, Table
-from restaudit.shown import number, plain
+from restaudit.shown import number, plain, together
 
 WIDTH, LEFT, RIGHT = 360.0, 10.0, 350.0
 ROW, TOP, AXIS = 34.0, 8.0, 26.0
@@ -80,7 +80,10 @@ def _ticks(marks: Sequence[Mark], reference: float | None) -> list[float]:
 def _said(marks: Sequence[Mark], reference: float | None) -> str:
     parts = []
     for m in marks:
-        between = "no interval" if m.low is None or m.high is None else f"{number(m.low)} to {number(m.high)}"
-        parts.append(f"{plain(m.label, MOST_LABEL)} {number(m.value)} ({between})")
+        if m.low is None or m.high is None:
+            parts.append(f"{plain(m.label, MOST_LABEL)} {number(m.value)} (no interval)")
+        else:
+            value, low, high = together(m.value, m.low, m.high)
+            parts.append(f"{plain(m.label, MOST_LABEL)} {value} ({low} to {high})")
     line = "" if reference is None else f" Dashed line: {number(reference)}."
     return "; ".join(parts) + "." + line

@@ -12,7 +12,7 @@ from restaudit.job import REWARD
 from restaudit.record import BASE
 from restaudit.reward.document.material import Material
 from restaudit.reward.document.model import Evidence, Mark, Reading, Table
-from restaudit.reward.document.tables import between
+from restaudit.reward.document.tables import figures
 from restaudit.shown import number
 
 DISTANCE, DISTANCE_CHANGE = "hacking.distance", "hacking.distance_change"
@@ -155,9 +155,9 @@ def _table(caption: str, unit: str, found: Mapping[str, Mapping[str, Measurement
             if m.value is None:
                 cells.append((label, "not measured", str(m.reason), str(m.n), str(m.n_prompts)))
                 continue
-            text, low, high = between(m.to_json())
-            cells.append((label, number(m.value), text, str(m.n), str(m.n_prompts)))
-            marks.append(Mark(label, m.value, low, high))
+            shown = figures(m.to_json())
+            cells.append((label, shown.value, shown.interval, str(m.n), str(m.n_prompts)))
+            marks.append(Mark(label, m.value, shown.low, shown.high))
             reference = m.baseline if m.baseline is not None else reference
     which = f": {names[mine[0]]}" if len(mine) == 1 and len(names) > 1 else ""
     return Table(f"{caption}{which} ({unit})", COLUMNS, tuple(cells), tuple(marks), unit, reference)

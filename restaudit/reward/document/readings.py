@@ -7,7 +7,7 @@ from typing import Any
 
 from restaudit.reward.document.material import STRESS, Material, beside
 from restaudit.reward.document.model import Reading, Table
-from restaudit.reward.document.tables import between, measurements
+from restaudit.reward.document.tables import figures, measurements
 from restaudit.reward.dossier import MISSING
 from restaudit.shown import number
 
@@ -124,9 +124,8 @@ def stress(of: Material) -> Reading:
     found = sorted(of.stress["findings"], key=lambda f: order.get(f["verdict"], len(order)))
     cells = []
     for f in found:
-        change = f["change"]
-        value = number(change["value"]) if change["value"] is not None else "not measured"
-        cells.append((f["name"].replace("_", " "), f["verdict"], value, between(change)[0], f["does"]))
+        change = figures(f["change"])
+        cells.append((f["name"].replace("_", " "), f["verdict"], change.value, change.interval, f["does"]))
     about = f"Stress tests on {of.stress['texts']} texts of {of.stress['prompts']} prompts "
     about += f"({of.stress.get('texts_are', 'given')}); changes in sd of the reward"
     table = Table(about, ("test", "verdict", "change", "95% interval", "what was done"), tuple(cells))
@@ -144,7 +143,7 @@ def paid_words(of: Material) -> Reading:
         "paid for": len(failed),
         "rule": found["rule"],
     }
-    rows = tuple((w["word"], number(w["change"]["value"]), between(w["change"])[0], str(w["texts"])) for w in failed)
+    rows = tuple((w["word"], *figures(w["change"])[:2], str(w["texts"])) for w in failed)
     head = ("word", "change without it, sd", "interval over all words", "texts")
     tables = (Table("Single words it pays for", head, rows),) if rows else ()
     return Reading(said, tables, (_stressed(of, "paid_words"),))

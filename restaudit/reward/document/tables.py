@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from restaudit.reward.document.model import Mark, Table
-from restaudit.shown import number
+from restaudit.shown import number, together
 
 COLUMNS = ("measurement", "value", "95% interval", "n", "units resampled", "what it is")
 # A value that says nothing: guessing, for a share of pairs; no relation, for a correlation.
@@ -18,14 +18,25 @@ FAMILIES = {"slice": SLICES, "slice_gap": GAPS, "slice_over": "mean error on sli
             "learning_curve": "by share of the training data"}  # fmt: skip
 
 
-def between(m: Mapping[str, Any], level: float = 0.95) -> tuple[str, float | None, float | None]:
-    """The interval of a measurement (plain JSON) at this level, else its first, as text and as ends."""
+class Figures(NamedTuple):
+    """A value and its interval as text, and the ends of the interval where there is one."""
+
+    value: str
+    interval: str
+    low: float | None = None
+    high: float | None = None
+
+
+def figures(m: Mapping[str, Any], level: float = 0.95) -> Figures:
+    """The value of a measurement (plain JSON), and its interval at this level, else its first."""
     found = next((i for i in m["intervals"] if abs(i["level"] - level) < 1e-9), None)
     found = found or next(iter(m["intervals"]), None)
+    value = "not measured" if m["value"] is None else number(m["value"])
     if found is None:
-        return (f"none: {m['reason']}" if m.get("reason") else "none"), None, None
+        return Figures(value, f"none: {m['reason']}" if m.get("reason") else "none")
     said = "" if abs(found["level"] - 0.95) < 1e-9 else f" ({found['level']:.4g} level)"
-    return f"{number(found['low'])} to {number(found['high'])}{said}", found["low"], found["high"]
+    value, low, high = together(m["value"], found["low"], found["high"])
+    return Figures(value, f"{low} to {high}{said}", found["low"], found["high"])
 
 
 def measurements(caption: str, rows: Sequence[Mapping[str, Any]], *, prefix: str) -> tuple[Table, ...]:
@@ -54,10 +65,10 @@ def _table(caption: str, rows: Sequence[Mapping[str, Any]], family: str, unit: s
         name = str(m["name"]).removeprefix(prefix).replace("_", " ")
         what = str(m.get("detail", {}).get("meaning") or m["method"])
         if m["value"] is None:
-            cells.append((name, "not measured", str(m["reason"]), str(m["n"]), str(m["n_prompts"]), what))
+            cells.append((name, figures(m).value, str(m["reason"]), str(m["n"]), str(m["n_prompts"]), what))
             continue
-        said, low, high = between(m)
-        cells.append((name, number(m["value"]), said, str(m["n"]), str(m["n_prompts"]), what))
-        marks.append(Mark(name, m["value"], low, high))
+        found = figures(m)
+        cells.append((name, found.value, found.interval, str(m["n"]), str(m["n_prompts"]), what))
+        marks.append(Mark(name, m["value"], found.low, found.high))
     nothing = 0.0 if family in (DIFFERENCES, GAPS) else NOTHING.get(unit) if family in ("", SLICES) else None
     return Table(caption, COLUMNS, tuple(cells), tuple(marks), unit, nothing if marks else None)

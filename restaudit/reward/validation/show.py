@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from probes.base import Measurement
 from restaudit.record import printable
 from restaudit.reward.validation.outside import Outside
+from restaudit.shown import number, together
 
 WIDTH = 100
 SLICES = ("slice.", "slice_over.", "slice_gap.")
@@ -83,10 +83,10 @@ def _slices(found: Sequence[Measurement]) -> Table:
 
 def _numbers(m: Measurement) -> tuple[str, str]:
     """The value and its interval with the decimals that the interval allows."""
-    value = m.value or 0.0
-    i = m.intervals[0] if m.intervals else None
-    places = _places(abs(value) if i is None else i.high - i.low)
-    return f"{value:,.{places}f}", "-" if i is None else f"{i.low:,.{places}f}..{i.high:,.{places}f}"
+    if m.value is None or not m.intervals:
+        return number(m.value), "-"
+    value, low, high = together(m.value, m.intervals[0].low, m.intervals[0].high)
+    return value, f"{low}..{high}"
 
 
 def _reasons(console: Console, found: Sequence[Measurement]) -> None:
@@ -108,8 +108,3 @@ def _wrapped(console: Console, text: str) -> None:
     width = max(40, min(WIDTH, console.width))
     lines = textwrap.wrap(printable(text), width, subsequent_indent="    ", break_on_hyphens=False)
     console.print("\n".join(lines), markup=False, soft_wrap=True)
-
-
-def _places(width: float) -> int:
-    """Decimals that show two digits of an interval this wide."""
-    return 3 if width <= 0 else max(0, min(4, 1 - math.floor(math.log10(width))))

@@ -162,7 +162,7 @@ def test_a_validated_reward_shows_its_figures_with_intervals(run: Path) -> None:
            "baseline": None, "reason": None, "detail": {"meaning": "held-out items"}}  # fmt: skip
     found = said(edited(run, "reward_model/dossier.json", lambda d: d.update(validation=[row])), "reward.validation")
     assert found.status == "MEASURED"
-    assert "0.83 r, 95% interval 0.8 to 0.86, 100 texts of 90 prompts" in found.value
+    assert "0.830 r, 95% interval 0.800 to 0.860, 100 texts of 90 prompts" in found.value
 
 
 def test_calibration_beside_the_record_is_cited_by_its_own_digest(run: Path) -> None:

@@ -1,0 +1,44 @@
+"""Numbers as they are shown: a value and its interval never say more, or less, than they know."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restaudit.shown import together
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.0904, -6.03, 6.21, ("0.1", "-6.0", "6.2")),
+        (0.224, 0.011, 0.438, ("0.22", "0.01", "0.44")),
+        (14425.0, 11203.4, 18560.2, ("14,425", "11,203", "18,560")),
+        (-0.153, -0.31, 0.00484, ("-0.153", "-0.310", "0.005")),  # an end that is above zero looks it
+        (0.0, -0.0001, 0.5, ("0.0000", "-0.0001", "0.5000")),
+        (-0.001, -0.3, 0.3, ("0.00", "-0.30", "0.30")),  # no minus sign in front of nothing
+        (0.5, 0.5, 0.5, ("0.500", "0.500", "0.500")),
+        (0.0, 0.0, 0.0, ("0.00", "0.00", "0.00")),
+        (1e-9, 1e-10, 2e-9, ("1e-09", "1e-10", "2e-09")),
+        (1.0, 0.0, math.inf, ("1", "0", "inf")),
+    ],
+)
+def test_a_value_and_its_interval_have_the_decimals_that_the_interval_allows(value, low, high, shown):
+    assert together(value, low, high) == shown
+
+
+def test_an_end_never_looks_like_the_margin_that_it_does_not_reach():
+    assert together(0.7, 0.5004, 0.9) == ("0.70", "0.50", "0.90")
+    assert together(0.7, 0.5004, 0.9, apart_from=(0.5,)) == ("0.7000", "0.5004", "0.9000")
+    assert together(0.7, 0.5, 0.9, apart_from=(0.5,)) == ("0.70", "0.50", "0.90")
+
+
+@given(st.floats(-1e4, 1e4), st.floats(0, 1e4), st.floats(0, 1e4))
+def test_whether_an_interval_reaches_zero_can_be_read_from_it(value, below, above):
+    low, high = value - below, value + above
+    _, a, b = (float(t.replace(",", "")) for t in together(value, low, high))
+    assert (a > 0, a < 0) == (low > 0, low < 0)
+    assert (b > 0, b < 0) == (high > 0, high < 0)
