@@ -15,7 +15,9 @@ import typer
 from reports.exports.commands import export
 from reports.frameworks.commands import compliance, declare
 from reports.report_commands import report, why
+from reports.reward.commands import dossier
 from restaudit.errors import BadInput, RestauditError
+from restaudit.reward_commands import reward
 
 VIEWER = Path(__file__).parent / "viewer" / "app.py"
 SERVER = "reports.viewer.serve"
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(declare)
     app.command()(compliance)
     app.command()(export)
+    reward.command()(dossier)
 
 
 def after_run(run_path: Path) -> list[str]:

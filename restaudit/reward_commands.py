@@ -1,11 +1,12 @@
-"""`restaudit reward train | validate | stress | declare | dossier | diff`: a reward model in the open, run or no run.
+"""`restaudit reward train | validate | stress | declare | diff`: a reward model in the open, run or no run.
+
+The document about it, `restaudit reward dossier`, is a command of reports.
 
 Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the command line.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,15 +26,6 @@ reward = typer.Typer(
 Folder = Annotated[
     Path, typer.Argument(metavar="RUN|DIR", help="A run folder, or what `restaudit reward train` wrote.")
 ]
-
-
-class Format(StrEnum):
-    """How a dossier is shown."""
-
-    MARKDOWN = "md"
-    HTML = "html"
-    CARD = "card"
-    JSON = "json"
 
 
 @reward.command("train")
@@ -160,26 +152,6 @@ def stress_(
     typer.echo(f"report: {path}")
 
 
-@reward.command("dossier")
-def dossier(
-    folder: Folder,
-    output: Annotated[
-        Format,
-        typer.Option("--format", help="md or html: a page to read; card: for the Hugging Face hub; json: fields."),
-    ] = Format.MARKDOWN,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to (default: printed).")] = None,
-    refit: Annotated[
-        str | None, typer.Option(metavar="GROW", help="The reward as it was fitted again before this Grow, e.g. g02.")
-    ] = None,
-) -> None:
-    """The dossier, failures first: what it was made from, how it predicts people, where it breaks, what nobody said."""
-    from restaudit.reward.alone import opened, refitted
-    from restaudit.reward.document import document_of, render
-
-    where = opened(folder)[1] if refit is None else refitted(folder, refit)
-    _written(render(document_of(folder, where), output.value), out, "dossier")
-
-
 @reward.command("declare")
 def declare(
     folder: Folder,
@@ -198,7 +170,7 @@ def declare(
     if given is None:
         if out is not None and out.exists():
             raise BadInput(f"{out}: is there already, perhaps with answers; name another file with --out")
-        _written(to_fill(folder, where), out, "template")
+        written(to_fill(folder, where).encode("utf-8"), out, "template")
         return
     if out is not None:
         raise BadInput("--out names where a template goes; declarations given by --from have their own place")
@@ -236,12 +208,13 @@ def _facts(folder: Path) -> dict[str, Any]:
     return read_any(folder)
 
 
-def _written(text: str, out: Path | None, what: str) -> None:
+def written(data: bytes, out: Path | None, what: str) -> None:
+    """Write `data` to a file, or print it (UTF-8 text) where none is named. Raises BadInput where that cannot be."""
     if out is None:
-        typer.echo(text, nl=False)
+        typer.echo(data.decode("utf-8"), nl=False)
         return
     try:
-        out.write_text(text, encoding="utf-8")
+        out.write_bytes(data)
     except OSError as e:
         raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
     typer.echo(f"{what}: {out}")

@@ -26,6 +26,8 @@ STYLES = (REWARD, HUMAN, VENDI, DISTINCT, CORRELATION,
 CURVES = (Style(FAINT, "", "-", ""), Style(FAINT, "", (0, (4, 2)), ""))
 MOST_LABELS = 12
 LABEL = 7
+# Charts whose values go across: inches of a row, share of the width for labels, and the characters that go there.
+ROW, SIDE, MOST_SIDE = 0.22, 0.34, 40
 MOST_LEGEND = 58
 
 
@@ -37,6 +39,8 @@ def svg(chart: Chart) -> str:
 
 def figure(chart: Chart) -> Figure:
     """The chart as a matplotlib figure."""
+    if chart.across:
+        return _across(chart)
     shown = [line for line in chart.lines if line.points]
     keys = len(shown) + len(chart.curves)
     legend = LEGEND_ROW * -(-keys // 2) if keys > 1 else 0.0
@@ -66,6 +70,28 @@ def figure(chart: Chart) -> Figure:
     if not shown:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", va="center", fontsize=9)
+    return made
+
+
+def _across(chart: Chart) -> Figure:
+    """A row a label, from the top down."""
+    (line,) = chart.lines
+    height = FOOT + AXIS_ROW + ROW * len(line.points)
+    made = blank((WIDTH, height))
+    axes = made.add_axes((SIDE, (FOOT + AXIS_ROW - 0.1) / height, 0.97 - SIDE, ROW * len(line.points) / height))
+    rows = [-p.x for p in line.points]
+    axes.plot([p.value for p in line.points], rows, "o", markersize=4.5, color=REWARD.colour, zorder=3)
+    for row, p in zip(rows, line.points, strict=True):
+        if p.low is not None and p.high is not None:
+            axes.hlines(row, p.low, p.high, color=REWARD.colour, linewidth=1.4, zorder=2)
+    if chart.reference is not None:
+        axes.axvline(chart.reference, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    axes.set_yticks(rows, [_glyphs(chart.labels[p.x], MOST_SIDE) for p in line.points], fontsize=LABEL)
+    axes.set_ylim(min(rows) - 0.6, 0.6)
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=3, labelsize=LABEL)
+    axes.set_xlabel(_glyphs(chart.unit), fontsize=LABEL, color=FAINT, labelpad=2)
     return made
 
 

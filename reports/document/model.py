@@ -95,6 +95,7 @@ class Chart:
     places     where each label stands on an axis of numbers, called `axis`; without any, one stands after the other and
                the points of a series are joined
     curves     fits, drawn behind the points; only where there are places
+    across     values go across and labels stand at the side: for one series of many things with long names
     """
 
     title: str
@@ -108,6 +109,7 @@ class Chart:
     places: tuple[float, ...] = ()
     axis: str = ""
     curves: tuple[Curve, ...] = ()
+    across: bool = False
 
 
 @dataclass(frozen=True)

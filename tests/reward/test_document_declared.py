@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from reports.reward.commands import Format, rendered
 from restaudit.errors import BadInput
-from restaudit.reward.document import document_of, render
+from restaudit.reward.document import document_of
 from restaudit.reward.document.declared import SCHEMA, read_declarations
 from restaudit.reward.document.declaring import keep, to_fill
 from restaudit.reward.document.fields import declarable
@@ -70,8 +71,9 @@ def test_a_declaration_never_takes_the_place_of_the_record(made: Path, tmp_path:
     keep(made, made, filled(tmp_path / "f.yaml", {"data.licence": "CC0"}))
     found = document_of(made, made).answer("data.licence")
     assert (found.status, found.value, found.declared) == ("RECORDED", "MIT", "CC0")
-    for form in ("md", "html"):
-        assert "Declared besides (nobody verified it)" in render(document_of(made, made), form)
+    for form in (Format.MARKDOWN, Format.HTML, Format.CARD):
+        page = rendered(document_of(made, made), form).decode("utf-8").replace("\\", "")
+        assert "Declared besides (nobody verified it)" in page
 
 
 def test_the_template_marks_what_the_record_answers(made: Path) -> None:

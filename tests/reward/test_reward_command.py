@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner, Result
 
+from reports.commands import register
 from restaudit.cli import app
 from restaudit.errors import BadInput
 from restaudit.reward.compare import ABSENT, differences
@@ -25,8 +28,15 @@ def judgement(value: float | None, low: float, name: str = "pair_accuracy") -> d
             "detail": {"meaning": "held-out pairs"}}  # fmt: skip
 
 
+@cache
+def whole() -> typer.Typer:
+    """The command line with the commands of reports, as `restaudit` has it."""
+    register(app)
+    return app
+
+
 def call(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["reward", *arguments])
+    return CliRunner().invoke(whole(), ["reward", *arguments])
 
 
 @pytest.fixture
@@ -55,7 +65,7 @@ def test_a_reward_is_stressed_and_its_dossier_lists_failures_first(made: Path) -
     assert report["failures"]
     assert "warm" in {w["word"] for w in report["paid_words"]["words"] if w["verdict"] == "FAIL"}
     page = call("dossier", "one").output
-    assert page.index("## Failures") < page.index("## Summary") < page.index("## What it is for")
+    assert page.index("Failures of the stress tests") < page.index("2. Summary") < page.index("What it is for")
     assert "| warm |" in page
     assert "NOT ESTABLISHED" in page
     again = call("dossier", "one", "--out", "page.md")
@@ -64,13 +74,20 @@ def test_a_reward_is_stressed_and_its_dossier_lists_failures_first(made: Path) -
 
 
 @pytest.mark.parametrize(
-    ("form", "start"), [("html", "<!doctype html>"), ("card", "---\n"), ("json", "{"), ("md", "# ")]
+    ("form", "start"), [("html", "<!DOCTYPE html>"), ("card", "---\n"), ("json", "{"), ("md", "# ")]
 )
-def test_the_dossier_comes_in_four_formats(made: Path, form: str, start: str) -> None:
+def test_a_dossier_of_text_is_printed(made: Path, form: str, start: str) -> None:
     page = call("dossier", "one", "--format", form).output
     assert page.startswith(start)
     assert "NOT ESTABLISHED" in page
     assert call("dossier", "one", "--format", form).output == page
+
+
+@pytest.mark.parametrize(("form", "start"), [("pdf", b"%PDF-"), ("docx", b"PK")])
+def test_a_dossier_that_is_no_text_needs_a_file(made: Path, form: str, start: bytes) -> None:
+    assert "name it with --out" in str(call("dossier", "one", "--format", form).exception)
+    assert call("dossier", "one", "--format", form, "--out", "page").exit_code == 0
+    assert (made / "page").read_bytes().startswith(start)
 
 
 def test_the_dossier_as_json_says_what_is_missing_and_null_where_nobody_stressed_it(made: Path) -> None:
@@ -92,7 +109,7 @@ def test_declarations_are_filled_in_checked_and_shown(made: Path) -> None:
     assert kept.exit_code == 0
     assert "declared by Ada: 1 answers" in kept.output
     page = call("dossier", "one").output
-    assert "**Which pool of people were they drawn from?** DECLARED" in page
+    assert "**Which pool of people were they drawn from?** (DECLARED)" in page
     assert "readers of one magazine" in page
 
 

@@ -1,31 +1,14 @@
-"""The document as Markdown: failures and the verdict first, then a summary, the sections, and what is missing."""
+"""Parts of the document as Markdown, for the card: verdict and failures, summary, single answers, what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from restaudit.reward.document.fields import frameworks
-from restaudit.reward.document.model import NOBODY, Document, Failure, FieldAnswer, Section, Table, by_file
+from restaudit.reward.document.model import NOBODY, Document, Failure, FieldAnswer, Table, by_file
 from restaudit.shown import MOST_IN_ANSWER, lines_of, markdown_text, sentence
-from restaudit.statuses import MEANINGS
 
 FIRST_DIGITS = 12
-
-
-def markdown(document: Document) -> str:
-    """The whole page. The same document gives the same bytes."""
-    parts = [
-        f"# Reward model {markdown_text(document.name)}",
-        verdict_and_failures(document),
-        "## Summary",
-        summary(document),
-        statuses(),
-        *(_section(s) for s in document.sections),
-        gaps(document),
-        _files(document),
-    ]
-    return "\n\n".join(p for p in parts if p) + "\n"
 
 
 def verdict_and_failures(document: Document) -> str:
@@ -42,11 +25,6 @@ def verdict_and_failures(document: Document) -> str:
 def summary(document: Document) -> str:
     """A row a line of the summary."""
     return rows(("what", "in short"), [(k, v) for k, v in document.summary], most=600)
-
-
-def statuses() -> str:
-    """What the words beside an answer mean."""
-    return "Statuses: " + "; ".join(f"**{s}** {meaning}" for s, meaning in MEANINGS.items()) + "."
 
 
 def gaps(document: Document) -> str:
@@ -99,26 +77,3 @@ def rows(columns: Sequence[str], cells: Sequence[Sequence[str]], *, most: int = 
 def _failure(f: Failure) -> str:
     said = f"**{markdown_text(f.name)}.** {markdown_text(f.says, MOST_IN_ANSWER)}"
     return said if f.table is None else f"{said}\n\n{table(f.table)}"
-
-
-def _section(section: Section) -> str:
-    return "\n\n".join([f"## {section.topic.title}", f"*{references(section)}*", *map(answered, section.answers)])
-
-
-def references(section: Section) -> str:
-    """Which parts of the two frameworks a section answers."""
-    t = section.topic
-    casper, reports = frameworks()["casper"], frameworks()["reward_reports"]
-    first = "; ".join(f"{n} {casper.parts[n]}" for n in t.casper)
-    second = "; ".join(f"{n} {reports.parts[n]}" for n in t.reward_reports)
-    return f"Casper et al.: {first}. Reward Reports: {second}."
-
-
-def _files(document: Document) -> str:
-    said = "Nobody declared anything."
-    if document.declared_by is not None:
-        name, date = document.declared_by
-        said = f"Declared answers: {markdown_text(name)}, {date}; nobody verified them."
-    titles = "\n".join(f"- {markdown_text(f.title)}" for f in frameworks().values())
-    listed = rows(("file", "sha256"), list(document.files.items()))
-    return f"## What this was made from\n\n{said}\n\n{listed}\n\nQuestions follow, in our own words:\n\n{titles}"

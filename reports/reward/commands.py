@@ -1,0 +1,65 @@
+"""`restaudit reward dossier`: the document of a reward model, in a format of reports or one for machines."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from restaudit.errors import BadInput
+from restaudit.reward_commands import Folder, written
+
+if TYPE_CHECKING:
+    from restaudit.reward.document import Document
+
+
+class Format(StrEnum):
+    """How a dossier is shown."""
+
+    MARKDOWN = "md"
+    HTML = "html"
+    PDF = "pdf"
+    DOCX = "docx"
+    CARD = "card"
+    JSON = "json"
+
+
+FILES_ONLY = (Format.PDF, Format.DOCX)
+
+
+def dossier(
+    folder: Folder,
+    output: Annotated[
+        Format,
+        typer.Option("--format", help="md, html, pdf, docx: to read; card: for the Hugging Face hub; json: fields."),
+    ] = Format.MARKDOWN,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to (default: printed; pdf and docx need it).")
+    ] = None,
+    refit: Annotated[
+        str | None, typer.Option(metavar="GROW", help="The reward as it was fitted again before this Grow, e.g. g02.")
+    ] = None,
+) -> None:
+    """The dossier, failures first: what it was made from, how it predicts people, where it breaks, what nobody said."""
+    from restaudit.reward.alone import opened, refitted
+    from restaudit.reward.document import document_of
+
+    if out is None and output in FILES_ONLY:
+        raise BadInput(f"--format {output.value} is a file: name it with --out FILE")
+    where = opened(folder)[1] if refit is None else refitted(folder, refit)
+    written(rendered(document_of(folder, where), output), out, "dossier")
+
+
+def rendered(answers: Document, form: Format) -> bytes:
+    """The document in a format; the same answers give the same bytes."""
+    from reports.document.render import formats, render
+    from reports.reward.build import reward_document
+    from restaudit.reward.document import hub_card, json_text
+
+    if form is Format.CARD:
+        return hub_card(answers).encode("utf-8")
+    if form is Format.JSON:
+        return json_text(answers).encode("utf-8")
+    return render(reward_document(answers), formats(form.value)[0])
