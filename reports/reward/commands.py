@@ -43,23 +43,30 @@ def dossier(
     ] = None,
 ) -> None:
     """The dossier, failures first: what it was made from, how it predicts people, where it breaks, what nobody said."""
+    if out is None and output in FILES_ONLY:
+        raise BadInput(f"--format {output.value} is a file: name it with --out FILE")
+    written(rendered(answers(folder, refit or ""), output), out, "dossier")
+
+
+def answers(folder: Path, grow: str = "") -> Document:
+    """The answers about the reward of a folder or, of a run, about the one fitted again before a Grow step ("g02").
+
+    Raises BadInput where a file of it cannot be read or is about another reward.
+    """
     from restaudit.reward.alone import opened, refitted
     from restaudit.reward.document import document_of
 
-    if out is None and output in FILES_ONLY:
-        raise BadInput(f"--format {output.value} is a file: name it with --out FILE")
-    where = opened(folder)[1] if refit is None else refitted(folder, refit)
-    written(rendered(document_of(folder, where), output), out, "dossier")
+    return document_of(folder, refitted(folder, grow) if grow else opened(folder)[1])
 
 
-def rendered(answers: Document, form: Format) -> bytes:
+def rendered(of: Document, form: Format) -> bytes:
     """The document in a format; the same answers give the same bytes."""
     from reports.document.render import formats, render
     from reports.reward.build import reward_document
     from restaudit.reward.document import hub_card, json_text
 
     if form is Format.CARD:
-        return hub_card(answers).encode("utf-8")
+        return hub_card(of).encode("utf-8")
     if form is Format.JSON:
-        return json_text(answers).encode("utf-8")
-    return render(reward_document(answers), formats(form.value)[0])
+        return json_text(of).encode("utf-8")
+    return render(reward_document(of), formats(form.value)[0])

@@ -15,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 from reports.document.render import FORMATS, Format, render
 from reports.frameworks.declaring import stored
 from reports.records import Records
+from reports.reward.build import reward_document
+from reports.reward.commands import answers
 from reports.run_report.build import run_report
 from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
@@ -108,6 +110,39 @@ def test_clauses_begin_with_coverage_and_gaps(tmp_path: Path, monkeypatch: pytes
     assert at.header[0].value == making.clause_document(Run(run), "eu-annex-iv").sections[0].title
     _click(at, "clauses_prepare")
     assert at.session_state["clauses_file"].data == render(making.clause_document(Run(run), "eu-annex-iv"), "html")
+
+
+def _reward_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    return at.switch_page("reports/viewer/app_pages/reward.py").run()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_reward_models_document_is_prepared_as_the_command_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Format
+) -> None:
+    run = make_run(tmp_path / "run")
+    before = _files(run)
+    at = _reward_page(tmp_path, monkeypatch)
+    at.segmented_control(key="dossier_format").set_value(form).run()
+    _click(at, "dossier_prepare")
+    data = at.session_state["dossier_file"].data
+    assert data.startswith(FIRST_BYTES[form])
+    assert data == render(reward_document(answers(run)), form)
+    assert at.download_button(key="dossier_download").label.startswith(f"Download run-reward-model.{form}")
+    assert _files(run) == before
+
+
+def test_a_stress_report_of_another_reward_is_said_and_no_document_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run(tmp_path / "run") / "report" / "stress.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"findings": [], "failures": [], "counts": {}, "reward_digest": "e" * 64}))
+    at = _click(_reward_page(tmp_path, monkeypatch), "dossier_prepare")
+    assert any("about another reward than this one" in c.value for c in at.code)
+    assert not at.download_button
 
 
 def test_exports_are_one_archive_with_the_chosen_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from reports.viewer import blocks, frame, guide, reading, trying
+from reports.viewer.documents import dossier_view
 
 with frame.guarded():
     run = frame.chosen()
     guide.show("reward-model")
     blocks.draw(reading.section(run, "reward-model"))
+    dossier_view.show(run)
     trying.show(run)

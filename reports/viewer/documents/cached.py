@@ -40,6 +40,12 @@ def clause_bytes(run: Run, framework: str, declared: str, form: Format) -> bytes
     return render(clauses(run, framework, declared), form)
 
 
+@st.cache_data(ttl=HELD, max_entries=FILES, max_size=BYTES, show_spinner=False, hash_funcs=AS_RUN)
+def dossier_bytes(run: Run, grow: str, form: Format) -> bytes:
+    """The document of the run's reward model in a format."""
+    return render(making.dossier(run, grow), form)
+
+
 @st.cache_data(ttl=HELD, max_entries=4, max_size=BYTES, show_spinner=False, hash_funcs=AS_RUN)
 def exports(run: Run, names: tuple[str, ...]) -> bytes:
     """Exports as one archive."""
