@@ -17,7 +17,7 @@ from reports.run_report.tables import NOTHING, figure
 from reports.study.conclusions import conclusions
 from reports.study.diversity import at_equal_diversity
 from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, over_seeds, shown
-from restaudit.study.run import Search
+from restaudit.study.search import Search
 
 MEASURES = {
     "divergence.beyond_expected": "missing human gain beyond the expected",
@@ -73,8 +73,7 @@ def study_document(folder: Path) -> Document:
 def _how(of: StudyMaterial) -> list[Block]:
     search = of.search
     rows = tuple(
-        Row((m, *(f"{rate}: {figure(reward)}" for rate, reward in tried.items()), _chosen(search, m)))
-        for m, tried in search.reward.items()
+        Row((m, *(_rate(search, m, rate) for rate in tried), _chosen(search, m))) for m, tried in search.reward.items()
     )
     width = max((len(r.cells) - 2 for r in rows), default=0)
     blocks: list[Block] = [
@@ -91,10 +90,20 @@ def _how(of: StudyMaterial) -> list[Block]:
         ))
     ]  # fmt: skip
     if rows:
-        heads = ("method", *(f"rate {k}: D_eval reward" for k in range(1, width + 1)), "chosen")
+        heads = ("method", *(f"rate {k}: reward (variety)" for k in range(1, width + 1)), "chosen")
+        least = of.study.least_variety
+        rule = "The highest reward is taken"
+        if least is not None:
+            rule += f" among rates that keep {least:g} of the base policy's variety, or else the rate that keeps most"
         blocks.append(Table("Learning rates, chosen on D_eval by as many trainings for each method", heads, rows,
-                            note="One Grow step's worth of samples each, seed 0; no audit prompt."))  # fmt: skip
+                            note="One Grow step's worth of samples each, seed 0; no audit prompt. Variety: distinct-2, "
+                                 f"base policy = 1. {rule}."))  # fmt: skip
     return blocks
+
+
+def _rate(search: Search, method: str, rate: str) -> str:
+    variety = search.variety.get(method, {}).get(rate)
+    return f"{rate}: {figure(search.reward[method][rate])}" + (f" ({variety:.2f})" if variety is not None else "")
 
 
 def _chosen(search: Search, method: str) -> str:

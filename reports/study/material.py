@@ -18,7 +18,8 @@ from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.errors import BadInput
 from restaudit.record import BASE, Run
 from restaudit.study.plan import Study, sealed
-from restaudit.study.run import run_folder, searched
+from restaudit.study.run import run_folder
+from restaudit.study.search import searched
 
 # Steps that a method spends on learning; audits, the reward model and the base policy cost every method the same.
 LEARNING = ("grow", "score", "improve", "train", "bc")

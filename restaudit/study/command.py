@@ -36,6 +36,16 @@ def compare(
     search: Annotated[
         bool, typer.Option("--search/--no-search", help="Of a study: search learning rates, or take the recipe's own.")
     ] = True,
+    least_variety: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Of a study: the search takes a learning rate only where this "
+            "share of the base policy's distinct-2 is kept on D_eval (default: by reward alone).",
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="At the recipe's own sizes (default: the small size).")] = False,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For every run of a study.")
@@ -64,9 +74,9 @@ def compare(
         from restaudit.study.run import run_study
 
         names = [m.strip() for m in methods.split(",") if m.strip()]
-        study = sealed(
-            out, planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or [], search=search)
-        )
+        wanted = planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or [], search=search,
+                         least_variety=least_variety)  # fmt: skip
+        study = sealed(out, wanted)
         run_study(out, study, Reporter(quiet=quiet))
         given = [out]
     if len(given) == 1 and (given[0] / "study.json").is_file():

@@ -17,7 +17,7 @@ from restaudit.errors import BadInput
 from restaudit.methods import METHODS
 from restaudit.record import write_json
 
-FILE, SEARCH = "study.json", "search.json"
+FILE = "study.json"
 SCHEMA = 1
 # What the name of a rule ends with that would have stopped a run, and in a study only warns.
 HALTS = " (HALT)"
@@ -46,7 +46,7 @@ SEARCHED = (
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it was sealed. `changes` hold for every run.
+    """A study as it was sealed. `changes` hold for every run; `least_variety` is what a learning rate has to keep.
 
     `methods` are the names it compares by: methods, and arms, whose own changes are in `arms` by that name. `rates` are
     the learning rates each is searched over.
@@ -58,6 +58,7 @@ class Study:
     changes: tuple[str, ...]
     rates: Mapping[str, tuple[float, ...]]
     arms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    least_variety: float | None = None
     restaudit: str = __version__
     schema: int = SCHEMA
 
@@ -79,7 +80,7 @@ class Study:
         """The inverse of `to_json`."""
         rates, arms = ({m: tuple(r) for m, r in raw.get(k, {}).items()} for k in ("rates", "arms"))
         return cls(raw["recipe"], tuple(raw["methods"]), tuple(raw["seeds"]), tuple(raw["changes"]), rates, arms,
-                   raw["restaudit"], raw["schema"])  # fmt: skip
+                   raw.get("least_variety"), raw["restaudit"], raw["schema"])  # fmt: skip
 
 
 def planned(
@@ -91,12 +92,16 @@ def planned(
     changes: Sequence[str],
     arms: Sequence[str] = (),
     search: bool = True,
+    least_variety: float | None = None,
 ) -> Study:
     """A study, checked: the configuration of everything it compares is valid. Raises BadInput naming what is not.
 
     `arms` are written as `NAME: KEY=VALUE KEY=VALUE`, quoted as for a shell. Without `search` every method has
-    the one learning rate that the recipe says.
+    the one learning rate that the recipe says. With `least_variety` the search takes a rate only where its policy keeps
+    that share of the base policy's distinct-2 on D_eval.
     """
+    if least_variety is not None and not search:
+        raise BadInput("--least-variety is a rule of the search, and --no-search leaves that out")
     unknown = [m for m in methods if m not in COMPARABLE]
     if unknown:
         raise BadInput(f"--methods {unknown[0]}: expected some of {', '.join(COMPARABLE)}")
@@ -105,7 +110,7 @@ def planned(
     if len(set(names)) != len(names) or len(names) < 2:
         raise BadInput("--methods: give two or more, each once (an --arm counts, and needs a name of its own)")
     every = (*(SMALL if small else ()), *changes)
-    study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own))
+    study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own), least_variety)
     found = replace(study, rates={m: _candidates(study, m, search) for m in names if study.trains(m)})
     for name in names:
         config_of(found, name, 1)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import Exit, Interrupted, RestauditError
-from restaudit.record import D_EVAL, Run, read_table, write_json
-from restaudit.study.plan import SEARCH, Study, config_of, search_config
+from restaudit.record import Run
+from restaudit.study.plan import Study, config_of, search_config
+from restaudit.study.search import Tried, judged, write
 
 COMMAND = "from restaudit.cli import main; main()"
 Do = Callable[[Config, Path], None]
@@ -40,15 +38,13 @@ def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = No
             do(config, run)
         return Run(run)
 
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Tried]] = {}
     for method, rates in searched_for.items():
         for rate in rates:
             run = done(search_config(study, method, rate), folder / "search" / f"{method}-{rate:g}")
-            found.setdefault(method, {})[f"{rate:g}"] = d_eval_reward(run)
-    chosen = {m: f"{r[0]:g}" for m, r in study.rates.items() if m not in found}
-    chosen |= {m: max(r, key=r.__getitem__) for m, r in found.items()}
-    write_json({"judged_by": "mean reward on D_eval after one Grow step's worth of samples", "reward": found,
-                "chosen": chosen}, folder / SEARCH)  # fmt: skip
+            found.setdefault(method, {})[f"{rate:g}"] = judged(run)
+    given = {m: f"{r[0]:g}" for m, r in study.rates.items() if m not in found}
+    chosen = write(folder, found, given, study.least_variety).chosen
     for method, rate_text in chosen.items():
         of = f"of {', '.join(found[method])}" if method in found else "as the recipe says"
         reporter.line(f"learning rate of {method}: {rate_text} {of}")
@@ -61,27 +57,6 @@ def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = No
 def run_folder(folder: Path, method: str, seed: int) -> Path:
     """Where one run of a study lies."""
     return folder / "runs" / f"{method}-s{seed}"
-
-
-@dataclass(frozen=True)
-class Search:
-    """What the search found: mean reward on D_eval by method and learning rate, and the rate chosen of each method."""
-
-    reward: Mapping[str, Mapping[str, float]]
-    chosen: Mapping[str, str]
-
-
-def searched(folder: Path) -> Search:
-    """The search of a study; empty before it is done."""
-    path = folder / SEARCH
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return Search(found.get("reward", {}), found.get("chosen", {}))
-
-
-def d_eval_reward(run: Run) -> float:
-    """Mean reward of the last policy on D_eval."""
-    last = run.iterations()[-1]
-    return float(np.mean(read_table(run.path / last / "d_eval.parquet", D_EVAL, ["reward"])["reward"]))
 
 
 def one_process(config: Config, run: Path) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -16,9 +18,10 @@ from reports.study.material import StudyMaterial, shown
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
 from restaudit.plan import resume, start
-from restaudit.record import Run
+from restaudit.record import Run, write_table
 from restaudit.study.plan import FILE, Study, config_of, observing, planned, sealed
 from restaudit.study.run import run_folder, run_study
+from restaudit.study.search import Tried, choose, judged
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")
@@ -66,6 +69,7 @@ def test_every_method_searches_as_many_rates_and_trains_with_every_seed(folder):
     assert {m: len(r) for m, r in search["reward"].items()} == {"rest": 3, "grpo": 3}
     for method, tried in search["reward"].items():
         assert tried[search["chosen"][method]] == max(tried.values())
+        assert all(0 < v <= 2 for v in search["variety"][method].values())
     for method in METHODS:
         for seed in (1, 2):
             run = Run(run_folder(folder, method, seed))
@@ -147,6 +151,31 @@ def test_where_a_run_comes_down_to_a_diversity_is_between_two_looks():
     assert crossing(path, 0.4) == Crossing(0.9, 50.0, False)
     assert crossing([(1.0, 0.0, 0.0), (1.1, 0.3, 5.0), (0.8, 0.9, 10.0)], 1.0) == Crossing(
         pytest.approx(0.5), pytest.approx(5 + 5 / 3), True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("least", "chosen"), [(None, "3"), (0.6, "2"), (0.95, "1"), (0.99, "1")], ids=["by reward", "0.6", "0.95", "none"]
+)
+def test_a_rate_that_loses_too_much_variety_is_not_chosen(least, chosen):
+    tried = {"1": Tried(0.2, 0.98), "2": Tried(0.9, 0.7), "3": Tried(2.0, 0.3)}
+    assert choose(tried, least) == chosen
+
+
+def test_variety_is_that_of_the_last_policy_on_d_eval_at_as_many_bigrams(tmp_path):
+    for name, texts in {"g00/i00": ["a b c", "c d e"], "g01/i01": ["a b a b a", "a b a b a"]}.items():
+        (tmp_path / name).mkdir(parents=True)
+        rows = pd.DataFrame({"text": texts, "reward": [1.0, 2.0]})
+        write_table(rows, tmp_path / name / "d_eval.parquet", ("text", "reward"))
+    run = SimpleNamespace(path=tmp_path, iterations=lambda: ["g00/i00", "g01/i01"])
+    found = judged(run)
+    assert found.reward == 1.5
+    # "a b" and "b a", four times each in 8; one of the two is missed by C(4, 4) of the C(8, 4) ways to draw four
+    assert found.variety == pytest.approx((2 - 2 / 70) / 4)
+
+
+def test_a_rule_of_the_search_needs_a_search():
+    with pytest.raises(BadInput, match="--no-search leaves that out"):
+        planned("reviews", ("rest", "grpo"), 1, small=True, changes=(), search=False, least_variety=0.8)
 
 
 def test_without_a_search_every_method_has_the_rate_that_the_recipe_says(tmp_path):
