@@ -90,14 +90,14 @@ def _how(of: StudyMaterial) -> list[Block]:
         ))
     ]  # fmt: skip
     if rows:
-        heads = ("method", *(f"rate {k}: reward (variety)" for k in range(1, width + 1)), "chosen")
-        least = of.study.least_variety
-        rule = "The highest reward is taken"
-        if least is not None:
-            rule += f" among rates that keep {least:g} of the base policy's variety, or else the rate that keeps most"
+        shown = "D_eval reward (variety)" if search.variety else "D_eval reward"
+        heads = ("method", *(f"rate {k}: {shown}" for k in range(1, width + 1)), "chosen")
+        note = "One Grow step's worth of samples each, seed 0; no audit prompt. The highest reward is taken"
+        if (least := of.study.least_variety) is not None:
+            note += f" among rates that keep {least:g} of the base policy's variety, or else the rate that keeps most"
+        note += ". Variety: distinct-2, base policy = 1." if search.variety else "."
         blocks.append(Table("Learning rates, chosen on D_eval by as many trainings for each method", heads, rows,
-                            note="One Grow step's worth of samples each, seed 0; no audit prompt. Variety: distinct-2, "
-                                 f"base policy = 1. {rule}."))  # fmt: skip
+                            note=note))  # fmt: skip
     return blocks
 
 
