@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from probes.crossed import crossed, of_these_seeds
+from probes.resample import Array
 from reports.report_commands import compare_study
 from reports.run_report.tables import figure
 from reports.study.material import At, StudyMaterial, over_seeds, shown
@@ -68,8 +69,8 @@ def main() -> None:
 
 def table(of: StudyMaterial) -> list[str]:
     """The lines of the Markdown table."""
-    lines = ["| | paper: average reward | paper: samples | here: average reward | chrF | Vendi, base = 1 | samples | "
-             "seconds of training |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| | paper: average reward | paper: samples | here: average reward | more than BC | chrF | more than BC | "
+             "Vendi, BC = 1 | samples | seconds of training |", f"|{'---|' * 10}"]  # fmt: skip
     for label, reward, millions, arm, k in ROWS:
         at = _base(of) if arm is None else [At(r, r.looks[k]) for r in of.runs[arm]]
         spent = [a.side.spent[a.look] for a in at] if arm is not None else []
@@ -77,8 +78,10 @@ def table(of: StudyMaterial) -> list[str]:
         seconds = shown(over_seeds([s.seconds for s in spent])) if spent else "0"
         ratios = [m.value if (m := a.side.measured(a.look, "diversity.vendi_ratio")) else None for a in at]
         vendi = shown(over_seeds(ratios)) if spent else "1"
-        cells = (label, str(reward), f"{millions}M", _level(of, at, "reward_01"), _level(of, at, "human"), vendi,
-                 samples, seconds)  # fmt: skip
+        levels = [
+            cell for c in ("reward_01", "human") for cell in (_level(of, at, c), _gain(of, at, c) if arm else "0")
+        ]
+        cells = (label, str(reward), f"{millions}M", *levels, vendi, samples, seconds)
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -90,9 +93,21 @@ def _base(of: StudyMaterial) -> list[At]:
 
 def _level(of: StudyMaterial, at: Sequence[At], column: str) -> str:
     """Mean of a column in 0..100 with its interval over seeds and prompts; of one seed over prompts alone."""
+    return _mean(_values(of, at, column))
+
+
+def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
+    """The same of what came on top of the base policy: that of the same seed, under the same reward model."""
+    return _mean(_values(of, at, column) - _values(of, _base(of), column))
+
+
+def _values(of: StudyMaterial, at: Sequence[At], column: str) -> Array:
     scale = 100 if column == "reward_01" else 1
-    values = [a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
-    return shown(crossed(np.array(values)) if len(values) > 1 else of_these_seeds(np.array(values)))
+    return np.array([a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at])
+
+
+def _mean(values: Array) -> str:
+    return shown(crossed(values) if len(values) > 1 else of_these_seeds(values))
 
 
 if __name__ == "__main__":
