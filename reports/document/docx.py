@@ -116,7 +116,9 @@ def _passages(out: Any, block: Passages, known: Known) -> None:
 
 
 def _table(out: Any, table: Table, known: Known) -> None:
-    out.add_paragraph().add_run(_t(table.caption)).bold = True
+    caption = out.add_paragraph()
+    caption.paragraph_format.keep_with_next = True  # a caption at the foot of a page belongs to nothing
+    caption.add_run(_t(table.caption)).bold = True
     cite = any(cited(table))
     columns = (*table.columns, "source") if cite else table.columns
     cells = [(*r.cells, _cites(r.sources, known).strip()) if cite else r.cells for r in table.rows]
