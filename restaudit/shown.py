@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from restaudit.record import printable
+from restaudit.record import CONTROLS, REORDERING, printable
 
 MOST_IN_CELL = 240
 MOST_IN_ANSWER = 1500
@@ -77,6 +77,15 @@ def markdown_text(text: str, most: int = MOST_IN_CELL) -> str:
     line = LINK.sub(lambda m: f"\\{m.group()}", line)
     line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
     return f"\\{line}" if line[:1] in "+-=" and line else line
+
+
+def escaped_json(text: str) -> str:
+    """JSON text in which markup, control and reordering characters are escapes; reading it gives the same values."""
+    return "".join(f"\\u{ord(c):04x}" if c in "<>&\ufeff" or (c != "\n" and _does_more(c)) else c for c in text)
+
+
+def _does_more(c: str) -> bool:
+    return unicodedata.category(c) in CONTROLS or c in REORDERING
 
 
 def sentence(text: str) -> str:

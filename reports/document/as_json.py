@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from dataclasses import asdict
 from typing import Any
 
 from reports.document.model import Document
-from restaudit.record import CONTROLS, REORDERING
+from restaudit.shown import escaped_json
 
 SCHEMA = "restaudit.document/1"
 
@@ -16,7 +15,7 @@ SCHEMA = "restaudit.document/1"
 def as_json(document: Document) -> bytes:
     """UTF-8 JSON whose raw bytes are harmless to show: markup, control and reordering characters are escapes."""
     text = json.dumps(to_json(document), indent=1, ensure_ascii=False, allow_nan=False)
-    return ("".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in text) + "\n").encode("utf-8", "backslashreplace")
+    return f"{escaped_json(text)}\n".encode("utf-8", "backslashreplace")
 
 
 def to_json(document: Document) -> dict[str, Any]:
@@ -35,7 +34,3 @@ def to_json(document: Document) -> dict[str, Any]:
         ],
         "sources": [{"number": n, "path": path, "sha256": sha} for (path, sha), n in document.sources().items()],
     }  # fmt: skip
-
-
-def _hidden(c: str) -> bool:
-    return c in "<>&" or (c != "\n" and (unicodedata.category(c) in CONTROLS or c in REORDERING or c == "\ufeff"))

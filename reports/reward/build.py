@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
 from reports.records import Source
@@ -22,7 +22,7 @@ BELOW = "below"
 
 
 def reward_document(of: Answers) -> Document:
-    """The document. The same answers give the same document; text in it is as it was given."""
+    """The document. The same answers give the same document; long texts are cut, which those of JSON are not."""
     return Document(
         kind="reward",
         title=f"Reward model {of.name}",
@@ -59,7 +59,7 @@ def _statuses() -> Facts:
 
 def _topic(topic: Topic) -> Section:
     """A section: consecutive questions stand in one list, and what an answer needs a table for stands behind it."""
-    blocks: list[Block] = [Paragraph(references(topic), "note")]
+    blocks: list[Block] = [Paragraph(_references(topic), "note")]
     rows: list[Fact] = []
     for a in topic.answers:
         facts, tables = _answer(a)
@@ -70,7 +70,7 @@ def _topic(topic: Topic) -> Section:
     return Section(topic.topic.key, topic.topic.title, (*blocks, *([Facts(tuple(rows))] if rows else [])))
 
 
-def references(topic: Topic) -> str:
+def _references(topic: Topic) -> str:
     """Which parts of the two frameworks a section answers."""
     casper, reports = frameworks()["casper"], frameworks()["reward_reports"]
     first = "; ".join(f"{n} {casper.parts[n]}" for n in topic.topic.casper)
@@ -83,7 +83,7 @@ def _answer(a: FieldAnswer) -> tuple[list[Fact], list[Block]]:
     sources = tuple(_sources(a.evidence))
     tables: list[Block] = [_block(t) for t in a.tables]
     parts = [] if a.value is None else lines_of(a.value)
-    said = "; ".join(f"{k}: {v}" if k else v for k, v in parts)
+    said = _in_line(parts)
     if len(parts) > 1 and len(said) > MOST_IN_LINE:
         listed = Measured(a.asks, ("what", "answer"), tuple(parts))
         if not any(k for k, _ in parts):
@@ -95,10 +95,13 @@ def _answer(a: FieldAnswer) -> tuple[list[Fact], list[Block]]:
     said = " ".join(p for p in (why, who, said or (BELOW if tables else "")) if p)
     facts = [Fact(a.asks, plain(said, MOST_IN_ANSWER), a.status, sources)]
     if a.declared is not None:
-        besides = "; ".join(f"{k}: {v}" if k else v for k, v in lines_of(a.declared))
         label = f"{a.asks} Declared besides (nobody verified it)"
-        facts.append(Fact(label, plain(besides, MOST_IN_ANSWER), "DECLARED"))
+        facts.append(Fact(label, plain(_in_line(lines_of(a.declared)), MOST_IN_ANSWER), "DECLARED"))
     return facts, tables
+
+
+def _in_line(parts: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{label}: {text}" if label else text for label, text in parts)
 
 
 def _sources(evidence: tuple[Evidence, ...]) -> Iterator[Source]:

@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 from reports.document.render import FORMATS, Format, render
 from reports.frameworks.declaring import stored
 from reports.records import Records
-from reports.reward.build import reward_document
-from reports.reward.commands import answers
+from reports.reward.commands import Format as DossierFormat
+from reports.reward.commands import answers, rendered
 from reports.run_report.build import run_report
 from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
@@ -129,7 +129,7 @@ def test_the_reward_models_document_is_prepared_as_the_command_writes_it(
     _click(at, "dossier_prepare")
     data = at.session_state["dossier_file"].data
     assert data.startswith(FIRST_BYTES[form])
-    assert data == render(reward_document(answers(run)), form)
+    assert data == rendered(answers(run), DossierFormat(form))
     assert at.download_button(key="dossier_download").label.startswith(f"Download run-reward-model.{form}")
     assert _files(run) == before
 

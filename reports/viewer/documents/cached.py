@@ -6,6 +6,7 @@ import streamlit as st
 
 from reports.document.model import Document
 from reports.document.render import Format, render
+from reports.reward import commands as dossier
 from reports.run_report.build import run_report
 from reports.viewer.documents import form, making
 from reports.viewer.reading import AS_RUN
@@ -42,8 +43,8 @@ def clause_bytes(run: Run, framework: str, declared: str, form: Format) -> bytes
 
 @st.cache_data(ttl=HELD, max_entries=FILES, max_size=BYTES, show_spinner=False, hash_funcs=AS_RUN)
 def dossier_bytes(run: Run, grow: str, form: Format) -> bytes:
-    """The document of the run's reward model in a format."""
-    return render(making.dossier(run, grow), form)
+    """The document of a reward model of the run in a format, as `restaudit reward dossier` writes it."""
+    return dossier.rendered(dossier.answers(run.path, grow), dossier.Format(form))
 
 
 @st.cache_data(ttl=HELD, max_entries=4, max_size=BYTES, show_spinner=False, hash_funcs=AS_RUN)

@@ -83,17 +83,6 @@ def declared_digest(run: Run) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def dossier(run: Run, grow: str) -> Document:
-    """The document of a run's reward model, or (`grow` is not "") of the one that was fitted again before a Grow step.
-
-    Raises BadInput where a file of it cannot be read.
-    """
-    from reports.reward.build import reward_document
-    from reports.reward.commands import answers
-
-    return reward_document(answers(run.path, grow))
-
-
 def exports_zip(run: Run, names: Sequence[str]) -> bytes:
     """The wanted exports and their manifest as one archive; the same record gives the same bytes.
 

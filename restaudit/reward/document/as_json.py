@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from restaudit.record import CONTROLS, REORDERING
 from restaudit.reward.document.fields import frameworks
 from restaudit.reward.document.model import Document, FieldAnswer, Table
+from restaudit.shown import escaped_json
 from restaudit.statuses import STATUSES
 
 SCHEMA = "restaudit.reward-document/1"
@@ -51,11 +50,7 @@ def json_text(document: Document) -> str:
     Reading it gives the text back unchanged.
     """
     text = json.dumps(to_json(document), indent=2, ensure_ascii=False, allow_nan=False)
-    return "".join(f"\\u{ord(c):04x}" if _hidden(c) else c for c in text) + "\n"
-
-
-def _hidden(c: str) -> bool:
-    return c in "<>&" or (c != "\n" and (unicodedata.category(c) in CONTROLS or c in REORDERING or c == "\ufeff"))
+    return f"{escaped_json(text)}\n"
 
 
 def _field(a: FieldAnswer) -> dict[str, Any]:
