@@ -105,10 +105,7 @@ class Job:
         """The policy, with the checkpoint's weights and a fresh adapter, or the one that was given."""
         if self._given is not None:
             return self._given
-        from restaudit.policy import load_policy
-
-        path = self.artifacts["policy.model"]
-        return load_policy(self.config.policy, path, device=self.config.device, seed=self.seed("policy"))
+        return load_run_policy(self.config, self.artifacts["policy.model"], self.reporter)
 
     @property
     def has_policy(self) -> bool:
@@ -155,7 +152,7 @@ class Job:
     @cached_property
     def device(self) -> str:
         """ "cpu" or "cuda"."""
-        from restaudit.policy.model import pick_device
+        from restaudit.devices import pick_device
 
         return pick_device(self.config.device)
 
@@ -276,6 +273,21 @@ class Job:
     def _notice(self, text: str) -> None:
         self.reporter.line(f"  {text}")
         self.writer.note("notices", text)
+
+
+def load_run_policy(config: Config, path: Path, reporter: Reporter) -> Policy:
+    """The policy of a run as it begins, checked for the longest sequence that the configuration lets it see."""
+    from restaudit.policy import load_policy
+
+    longest = config.policy.max_prompt_tokens + config.loop.sampling.max_tokens
+    if config.audit.human_text is not None:
+        longest = max(longest, config.policy.max_prompt_tokens + config.audit.human_text.max_tokens)
+    policy = load_policy(
+        config.policy, path, device=config.device, seed=seed_of(config.seed, "policy"), longest=longest
+    )
+    for line in policy.remarks():
+        reporter.line(line)
+    return policy
 
 
 def peak_memory(device: str) -> dict[str, int]:

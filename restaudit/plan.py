@@ -17,11 +17,12 @@ from restaudit.artifacts import Artifact, resolve
 from restaudit.audit import planned_iterations
 from restaudit.config import BY_STEPS, ONLINE, Config, HatesonarToxicity, ModelHuman, TrainedReward
 from restaudit.console import Reporter
+from restaudit.data.chats import as_messages
 from restaudit.errors import BadInput, Halted
 from restaudit.evidence import remembers_known
 from restaudit.gates import rule_level
 from restaudit.held_out import held_out_artifacts
-from restaudit.job import HUMAN, REWARD, Job, halt_message
+from restaudit.job import HUMAN, REWARD, Job, halt_message, load_run_policy
 from restaudit.loop import rest
 from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
 from restaudit.reward.dossier import COMPUTE
@@ -51,8 +52,11 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
         raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
     check_extras(config)
     prepare_machine(config)
+    artifacts = artifacts_of(config)
+    # Loaded before the plan is sealed: a model that cannot be computed exactly is refused while nothing is lost.
+    policy = load_run_policy(config, artifacts["policy.model"].path, reporter)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
-        _do(under_plan(None, config, writer, reporter, artifacts_of(config)))
+        _do(under_plan(None, config, writer, reporter, artifacts, policy=policy))
 
 
 def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
@@ -110,7 +114,7 @@ def under_plan(
     read as.
     """
     if record is None:
-        config = _sealed(config, writer, reporter, artifacts, prompts)
+        config = _sealed(config, writer, reporter, artifacts, prompts, policy)
     else:
         _check_artifacts(record, artifacts)
     return _opened(config, writer, reporter, artifacts, policy)
@@ -182,12 +186,19 @@ def planned_steps(config: Config) -> list[str]:
 
 
 def _sealed(
-    config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact], prompts: Prompts | None
+    config: Config,
+    writer: Writer,
+    reporter: Reporter,
+    artifacts: Mapping[str, Artifact],
+    prompts: Prompts | None,
+    policy: Policy | None,
 ) -> Config:
     """The first step: seal the plan, and return the configuration as it was sealed, with its looks."""
     key_id = writer.signer.key_id if writer.signer is not None else None
     reporter.line(f"{writer.run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
-    writer.step("plan", "", lambda out: _seal(config, artifacts, key_id, out, prompts), context=("environment.json",))
+    writer.step(
+        "plan", "", lambda out: _seal(config, artifacts, key_id, out, prompts, policy), context=("environment.json",)
+    )
     return Config.model_validate(Run(writer.run).plan["config"])
 
 
@@ -211,7 +222,12 @@ def split_prompts(config: Config) -> Prompts:
 
 
 def _seal(
-    config: Config, artifacts: Mapping[str, Artifact], signer: str | None, out: Path, prompts: Prompts | None
+    config: Config,
+    artifacts: Mapping[str, Artifact],
+    signer: str | None,
+    out: Path,
+    prompts: Prompts | None,
+    policy: Policy | None,
 ) -> Content:
     from probes import PROBES
     from restaudit.human import check_raters
@@ -219,6 +235,10 @@ def _seal(
 
     check_raters(config.reward, config.human)
     splits, overlap, reports = prompts or split_prompts(config)
+    if policy is not None:
+        for table in splits.values():
+            for prompt in table["prompt"]:
+                policy.prompt_tokens(as_messages(prompt))  # refuses one that is too long, or that the template refuses
     config = _with_looks(config, len(splits["grow"]))
     (out / "data").mkdir()
     for name, table in splits.items():
@@ -243,7 +263,7 @@ def _seal(
         **({"signer": signer} if signer else {}),
     }
     write_json(plan, out / "plan.json")
-    write_json(_environment(config), out / "environment.json")
+    write_json(_environment(config, policy), out / "environment.json")
     return {"name": config.name}
 
 
@@ -283,10 +303,10 @@ def prepare_machine(config: Config, *, threads: bool = True) -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads)
 
 
-def _environment(config: Config) -> dict[str, Any]:
+def _environment(config: Config, policy: Policy | None) -> dict[str, Any]:
     import torch
 
-    from restaudit.policy.model import pick_device, pick_dtype
+    from restaudit.devices import pick_device, pick_dtype
 
     device = pick_device(config.device)
     return {
@@ -300,6 +320,7 @@ def _environment(config: Config) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "packages": {p: metadata.version(p) for p in PACKAGES},
         "seed": str(config.seed),
+        **(policy.facts() if policy is not None else {}),
     }
 
 

@@ -41,7 +41,7 @@ def policy_model(policy: Policy) -> Any:
         def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
             if all(_plain_greedy(r.args[1]) for r in requests):
                 return _greedy(policy, self, requests)
-            with policy.merged() as model:
+            with policy.inference() as model:
                 self._model = model
                 try:
                     return list(super().generate_until(requests, disable_tqdm=disable_tqdm))

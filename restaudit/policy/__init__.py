@@ -2,7 +2,8 @@
 
 from restaudit.policy.divergence import token_kl
 from restaudit.policy.finetune import EpochResult, TrainingExample, fine_tune
-from restaudit.policy.model import Policy, load_policy
+from restaudit.policy.loading import load_policy
+from restaudit.policy.model import Policy
 from restaudit.policy.sample import SampleRequest, Samples, sample
 
 __all__ = [

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from restaudit.policy.model import Policy, hidden_states, logits_of
+from restaudit.policy.forward import Route, logits_at
+from restaudit.policy.model import Policy
 from restaudit.policy.packing import Row, TrainingExample, branch_rows, collate
 
 if TYPE_CHECKING:
     import torch
 
 CHUNK = 256
+# The logits of one policy wait in memory for those of the other: this share of what is free, and at least so much.
+SHARE_OF_MEMORY, LEAST_MEMORY = 8, 512 * 2**20
 
 
 def token_kl(
@@ -24,57 +28,100 @@ def token_kl(
     has far less variance than the log-ratio of the sampled token alone. The prefixes themselves come from however
     the examples were sampled. The policy is left at `current`.
     """
+    return kl_between(
+        policy,
+        examples,
+        lambda: policy.become(base),
+        lambda: policy.become(current),
+        forward_tokens=forward_tokens,
+    )
+
+
+def kl_between(
+    policy: Policy,
+    examples: Sequence[TrainingExample],
+    to_base: Callable[[], None],
+    to_current: Callable[[], None],
+    *,
+    forward_tokens: int,
+    route: Route | None = None,
+) -> list[tuple[float, int]]:
+    """`token_kl` between any two states of the policy's weights, which the two functions bring about.
+
+    `route` is the policy's own unless another is given.
+    """
     import torch
 
+    if not examples:
+        return []
+    if route is None:
+        route = policy.routes_for(max(len(e.prompt) + len(e.response) for e in examples)).kl
     rows = [branch_rows([e])[0] for e in examples]
-    order = sorted(range(len(rows)), key=lambda k: rows[k].length)
-    groups = _groups(rows, order, forward_tokens)
-    policy.become(base)
-    base_hidden, base_head = _hidden(policy, rows, groups)
-    policy.become(current)
-    hidden, head = _hidden(policy, rows, groups)
     out: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
-    with torch.inference_mode():
-        for k in range(len(rows)):
-            total = 0.0
-            for start in range(0, len(hidden[k]), CHUNK):
-                p = _log_softmax(policy, hidden[k][start : start + CHUNK], head)
-                q = _log_softmax(policy, base_hidden[k][start : start + CHUNK], base_head)
-                total += float((p.exp() * (p - q)).sum())
-            out[k] = (max(total, 0.0), len(hidden[k]))
+    for block in _blocks(policy, rows, forward_tokens):
+        to_base()
+        base = [_logits(policy, [rows[k] for k in group], route) for group in block]
+        to_current()
+        for group, before in zip(block, base, strict=True):
+            now = _logits(policy, [rows[k] for k in group], route)
+            with torch.inference_mode():
+                for k, p, q in zip(group, now, before, strict=True):
+                    out[k] = (max(_summed(p, q), 0.0), len(p))
     return out
 
 
-def _groups(rows: Sequence[Row], order: Sequence[int], limit: int) -> list[list[int]]:
+def _summed(now: torch.Tensor, before: torch.Tensor) -> float:
+    """Σ over places and vocabulary of p (log p − log q), in nats, from logits (places, vocabulary)."""
+    import torch
+
+    total = 0.0
+    for start in range(0, len(now), CHUNK):
+        p = torch.log_softmax(now[start : start + CHUNK].float(), dim=-1)
+        q = torch.log_softmax(before[start : start + CHUNK].float(), dim=-1)
+        total += float((p.exp() * (p - q)).sum())
+    return total
+
+
+def _blocks(policy: Policy, rows: Sequence[Row], limit: int) -> Iterator[list[list[int]]]:
+    """Groups of rows for one forward pass each, in blocks whose logits fit into memory together.
+
+    Between the two policies the weights are exchanged once a block, so few and large blocks are quick.
+    """
+    room = max(LEAST_MEMORY, free_memory() // SHARE_OF_MEMORY)
+    a_token = policy.model.config.get_text_config().vocab_size * policy.model.dtype.itemsize
+    block: list[list[int]] = []
+    used = 0
+    for group in _groups(rows, limit):
+        size = a_token * sum(len(r) for k in group for r in rows[k].responses)
+        if block and used + size > room:
+            yield block
+            block, used = [], 0
+        block.append(group)
+        used += size
+    if block:
+        yield block
+
+
+def _groups(rows: Sequence[Row], limit: int) -> list[list[int]]:
     groups: list[list[int]] = [[]]
-    for k in order:
+    for k in sorted(range(len(rows)), key=lambda k: rows[k].length):
         if groups[-1] and rows[k].length * (len(groups[-1]) + 1) > limit:
             groups.append([])
         groups[-1].append(k)
     return groups
 
 
-def _hidden(
-    policy: Policy, rows: Sequence[Row], groups: Sequence[Sequence[int]]
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Last hidden states that predict each response token, and the output weights that turn them into logits."""
+def _logits(policy: Policy, rows: Sequence[Row], route: Route) -> list[torch.Tensor]:
+    """For each row the logits that predict its response, (tokens, vocabulary), on the CPU, in the model's dtype."""
     import torch
 
-    out: list[Any] = [None] * len(rows)
-    with policy.merged() as model, torch.inference_mode():
-        for group in groups:
-            batch = collate([rows[k] for k in group], policy.tokenizer.pad_token_id, policy.device)
-            states = hidden_states(
-                model, input_ids=batch.tokens, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
-            )
-            for place, k in enumerate(group):
-                mine = batch.source_row == place
-                out[k] = states[place, batch.source_column[mine]]
-        head = model.get_output_embeddings().weight
-        return out, (head.clone() if policy.config.training == "full" else head)
+    with policy.inference(merged=route.merged) as model, torch.inference_mode():
+        batch = collate(rows, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
+        logits = logits_at(model, batch.source_row, batch.source_column, head=route.head, **batch.inputs)
+        parts: Sequence[torch.Tensor] = torch.split(logits, [len(row.responses[0]) for row in rows])
+        return [part.cpu() for part in parts]
 
 
-def _log_softmax(policy: Policy, hidden: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.log_softmax(logits_of(policy.model, hidden, head).float(), dim=-1)
+def free_memory() -> int:
+    """Bytes of the machine's memory that nothing uses."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

@@ -1,4 +1,4 @@
-"""Fine-tune on the kept set: the prompt once, its responses as branches, the loss on response tokens only."""
+"""Fine-tune on the kept set: the loss on response tokens only, and a prompt computed once where that is proved."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import numpy as np
 
 from restaudit.config import TrainConfig
 from restaudit.errors import RestauditError
+from restaudit.policy.forward import Route, logits_at
 from restaudit.policy.losses import TokenLosses, make_loss
-from restaudit.policy.model import Policy, hidden_states, logits_of
+from restaudit.policy.model import Policy
 from restaudit.policy.packing import Branches, TrainingExample, branch_rows, collate
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EpochResult", "TrainingDiverged", "TrainingExample", "fine_tune", "response_logprobs"]
+__all__ = ["EpochResult", "TrainingDiverged", "TrainingExample", "fine_tune", "response_logprobs", "training_logprobs"]
 
 
 class TrainingDiverged(RestauditError):
@@ -96,15 +97,40 @@ def fine_tune(
         policy.model.eval()
 
 
-def response_logprobs(model: Any, rows: Branches) -> torch.Tensor:
-    """Log-probability of every response token, (tokens,), float32; the head runs on response positions only."""
+def response_logprobs(model: Any, rows: Branches, *, head: bool = True) -> torch.Tensor:
+    """Log-probability of every response token in nats, (tokens,), float32; `head` as in `Route`."""
     import torch
 
-    hidden = hidden_states(
-        model, input_ids=rows.tokens, attention_mask=rows.mask, position_ids=rows.positions, use_cache=False
-    )
-    logits = logits_of(model, hidden[rows.source_row, rows.source_column])
+    logits = logits_at(model, rows.source_row, rows.source_column, head=head, **rows.inputs)
     return -torch.nn.functional.cross_entropy(logits.float(), rows.targets, reduction="none")
+
+
+def training_logprobs(
+    policy: Policy,
+    examples: Sequence[TrainingExample],
+    *,
+    route: Route | None = None,
+    forward_tokens: int | None = None,
+) -> list[float]:
+    """Log-probability of each response in nats, computed just as the training loss is, with the weights as they are.
+
+    `route` is the policy's own unless another is given, `forward_tokens` bounds a forward pass as in TrainConfig.
+    """
+    import torch
+
+    if route is None:
+        route = policy.routes_for(max(len(e.prompt) + len(e.response) for e in examples)).training
+    places = {id(e): k for k, e in enumerate(examples)}
+    out = [0.0] * len(examples)
+    limit = forward_tokens or TrainConfig().forward_tokens
+    with torch.inference_mode():
+        for group in _bounded(branch_rows(examples, packed=route.packed), limit):
+            rows = collate(group, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
+            found = response_logprobs(policy.model, rows, head=route.head)
+            totals = found.new_zeros(len(rows.weight)).index_add(0, rows.sequence, found).tolist()
+            for example, total in zip((e for row in group for e in row.examples), totals, strict=True):
+                out[places[id(example)]] = total
+    return out
 
 
 def _accumulate(
@@ -116,10 +142,10 @@ def _accumulate(
 ) -> tuple[float, int]:
     tokens = sum(len(e.response) for e in batch)
     total = 0.0
-    model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
-    for group in _bounded(branch_rows(batch), config.forward_tokens):
-        rows = collate(group, policy.tokenizer.pad_token_id, policy.device)
-        logp = response_logprobs(model, rows)
+    route = policy.routes_for(max(len(e.prompt) + len(e.response) for e in batch)).training
+    for group in _bounded(branch_rows(batch, packed=route.packed), config.forward_tokens):
+        rows = collate(group, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
+        logp = response_logprobs(policy.model, rows, head=route.head)
         loss = loss_of(logp, rows).sum() / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())

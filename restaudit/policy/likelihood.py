@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from restaudit.policy.model import Policy, hidden_states, logits_of
+from restaudit.policy.forward import Route, logits_at
+from restaudit.policy.model import Policy
 from restaudit.policy.packing import Row, TrainingExample, collate
 
 CHUNK = 256
@@ -28,22 +29,26 @@ def loglikelihoods(
     *,
     forward_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
+    route: Route | None = None,
 ) -> list[tuple[float, bool]]:
     """For each (context, continuation): log p(continuation | context) in nats, and whether greedy decoding gives it.
 
     Both need at least one token; probabilities are computed in float32 at temperature 1, with the policy's weights as
     they are now. `forward_tokens` (512 on a CPU, 8192 on a GPU) bounds the tokens of one forward pass, `progress` is
-    called with the continuations done.
+    called with the continuations done. `route` is the policy's own unless another is given.
     """
     import torch
 
+    if not pairs:
+        return []
+    if route is None:
+        route = policy.routes_for(max(len(context) + len(c) for context, c in pairs)).likelihood
+
     out: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
     limit = forward_tokens or (8192 if policy.device == "cuda" else 512)
-    with policy.merged() as model, torch.inference_mode():
-        for batch in _batches(_groups(pairs), limit):
-            rows = collate([g.row for g in batch], policy.tokenizer.pad_token_id, policy.device)
-            hidden = hidden_states(model, input_ids=rows.tokens, attention_mask=rows.mask,
-                                   position_ids=rows.positions, use_cache=False)  # fmt: skip
+    with policy.inference(merged=route.merged) as model, torch.inference_mode():
+        for batch in _batches(_groups(pairs, packed=route.packed), limit):
+            rows = collate([g.row for g in batch], policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
             shared_places = [
                 (k, len(g.context) - 1 + j, token) for k, g in enumerate(batch) for j, token in enumerate(g.shared)
             ]
@@ -51,13 +56,14 @@ def loglikelihoods(
             source_row = torch.cat([at[:, 0].to(rows.source_row.device), rows.source_row])
             source_column = torch.cat([at[:, 1].to(rows.source_row.device), rows.source_column])
             tokens = torch.cat([rows.targets.new_tensor([t for _, _, t in shared_places]), rows.targets])
+            logits = logits_at(model, source_row, source_column, head=route.head, **rows.inputs)
             nats, greedy = [], []
+            # In parts, since the same in float32 takes twice the memory of the logits in bfloat16.
             for start in range(0, len(tokens), CHUNK):
-                part = slice(start, start + CHUNK)
-                logits = logits_of(model, hidden[source_row[part], source_column[part]]).float()
-                target = tokens[part, None]
-                nats += (logits.gather(1, target)[:, 0] - logits.logsumexp(1)).tolist()
-                greedy += (logits.argmax(1) == tokens[part]).tolist()
+                part = logits[start : start + CHUNK].float()
+                target = tokens[start : start + CHUNK]
+                nats += (part.gather(1, target[:, None])[:, 0] - part.logsumexp(1)).tolist()
+                greedy += (part.argmax(1) == target).tolist()
             _add_up(out, batch, nats, greedy)
             if progress is not None:
                 progress(sum(len(g.places) for g in batch))
@@ -81,12 +87,14 @@ def _add_up(
             out[place] = (total, all(greedy[shared]) and all(greedy[own]))
 
 
-def _groups(pairs: Sequence[tuple[Tokens, Tokens]]) -> list[_Group]:
+def _groups(pairs: Sequence[tuple[Tokens, Tokens]], *, packed: bool) -> list[_Group]:
     by_context: dict[Tokens, list[int]] = {}
     for place, (context, continuation) in enumerate(pairs):
         if not context or not continuation:
             raise ValueError(f"pair {place}: context and continuation need at least one token each")
         by_context.setdefault(context, []).append(place)
+    if not packed:
+        return [_Group(c, (), (k,), Row(c, (TrainingExample(c, r),))) for k, (c, r) in enumerate(pairs)]
     found = []
     for context, places in by_context.items():
         continuations = [pairs[k][1] for k in places]

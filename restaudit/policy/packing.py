@@ -1,7 +1,8 @@
-"""Rows for training: one prompt followed by several responses that cannot see each other.
+"""Rows for a forward pass: a prompt and its responses in one packed row, or a plain row for each response.
 
-Each response attends to the prompt and to itself, with positions that go on from the prompt, so the mathematics is that
-of separate sequences while the prompt is computed once.
+In a packed row each response attends to the prompt and to itself, with positions that go on from the prompt. For
+attention without a window the mathematics is that of separate sequences, while the prompt is computed once. Where that
+was not proved of a model, each response gets a row of its own, and the model is asked as anybody would ask it.
 """
 
 from __future__ import annotations
@@ -50,14 +51,13 @@ class Row:
 class Branches:
     """A batch of rows as tensors.
 
-    `tokens`, `positions` (rows, length); `mask` (rows, 1, length, length), True where attention is allowed. For each
-    response token: `targets` its id, `source_row` and `source_column` the place whose output predicts it, `sequence`
-    the number of the response it belongs to. Of each response: its `weight` and its `logprob`, as the example has them.
+    `inputs` is what the model is given: `input_ids` (rows, length) and, for packed rows, `position_ids` and
+    `attention_mask` (rows, 1, length, length), True where attention is allowed. For each response token: `targets` its
+    id, `source_row` and `source_column` the place whose output predicts it, `sequence` the number of the response it
+    belongs to. Of each response: its `weight` and its `logprob`, as the example has them.
     """
 
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    mask: torch.Tensor
+    inputs: dict[str, torch.Tensor]
     targets: torch.Tensor
     source_row: torch.Tensor
     source_column: torch.Tensor
@@ -66,8 +66,10 @@ class Branches:
     logprob: torch.Tensor
 
 
-def branch_rows(examples: Sequence[TrainingExample]) -> list[Row]:
-    """Group examples by prompt, in order of first appearance."""
+def branch_rows(examples: Sequence[TrainingExample], *, packed: bool = True) -> list[Row]:
+    """Rows of the examples that have a response: grouped by prompt, in order of first appearance, or one for each."""
+    if not packed:
+        return [Row(e.prompt, (e,)) for e in examples if e.response]
     by_prompt: dict[tuple[int, ...], list[TrainingExample]] = {}
     for e in examples:
         if e.response:
@@ -75,8 +77,12 @@ def branch_rows(examples: Sequence[TrainingExample]) -> list[Row]:
     return [Row(p, tuple(r)) for p, r in by_prompt.items()]
 
 
-def collate(rows: Sequence[Row], pad: int, device: str) -> Branches:
-    """Tensors for a batch of rows, padded on the right."""
+def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) -> Branches:
+    """Tensors for a batch of rows, padded on the right.
+
+    Without `packed` every row must hold one response. It then needs neither mask nor positions: nothing that a causal
+    model computes for a token depends on the padding that comes after it.
+    """
     import torch
 
     width = max(r.length for r in rows)
@@ -105,13 +111,14 @@ def collate(rows: Sequence[Row], pad: int, device: str) -> Branches:
             sequence += [number] * len(response)
             number += 1
             start = end
-    seen, looking = branch[:, None, :], branch[:, :, None]
-    mask = ((seen == 0) | (seen == looking)) & torch.ones(width, width, dtype=torch.bool).tril()
-    mask |= torch.eye(width, dtype=torch.bool)  # padding looks at itself: a row of no attention at all gives NaN
+    inputs = {"input_ids": tokens.to(device)}
+    if packed:
+        seen, looking = branch[:, None, :], branch[:, :, None]
+        mask = ((seen == 0) | (seen == looking)) & torch.ones(width, width, dtype=torch.bool).tril()
+        mask |= torch.eye(width, dtype=torch.bool)  # padding looks at itself: a row of no attention at all gives NaN
+        inputs |= {"attention_mask": mask[:, None].to(device), "position_ids": positions.to(device)}
     return Branches(
-        tokens.to(device),
-        positions.to(device),
-        mask[:, None].to(device),
+        inputs,
         torch.tensor(targets, device=device),
         torch.tensor(source_row, device=device),
         torch.tensor(source_column, device=device),

@@ -1,4 +1,4 @@
-"""Draw responses: several a prompt from one prefill, finished rows dropped, one uniform number a token.
+"""Draw responses: several a prompt, one uniform number a token, by the fastest way that was proved exact.
 
 Every sample's randomness comes from (seed, its name) alone, so neither the order of prompts nor the batch size decides
 what is drawn (up to floating point); running out of memory halves the batch and goes on.
@@ -6,6 +6,7 @@ what is drawn (up to floating point); running out of memory halves the batch and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restaudit.config import SamplingConfig
+from restaudit.policy.forward import Route, last_logits
 from restaudit.policy.kv import GrowingCache
-from restaudit.policy.model import Policy, hidden_states, logits_of
+from restaudit.policy.model import Policy
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +49,18 @@ class Samples:
     logprob: float
 
 
+@dataclass(frozen=True)
+class _How:
+    """What every batch of one call has in common."""
+
+    policy: Policy
+    config: SamplingConfig
+    route: Route
+    stops: tuple[int, ...]
+    seed: int
+    progress: Callable[[int], None] | None
+
+
 def sample(
     policy: Policy,
     requests: Sequence[SampleRequest],
@@ -55,22 +69,32 @@ def sample(
     seed: int,
     progress: Callable[[int], None] | None = None,
     notice: Callable[[str], None] | None = None,
+    route: Route | None = None,
+    stops: Sequence[int] | None = None,
 ) -> list[Samples]:
     """Sample every request; the result is in the order of the requests and their names.
 
-    `progress` is called with the number of tokens just drawn, `notice` with a line when memory ran out.
+    `progress` is called with the number of tokens just drawn, `notice` with a line when memory ran out. `route` and
+    `stops` (token ids that end a response) are the policy's own unless others are given.
     """
     import torch
 
+    if not requests:
+        return []
+    if route is None:
+        route = policy.routes_for(max(len(r.tokens) for r in requests) + config.max_tokens).sampling
+    how = _How(policy, config, route, tuple(policy.stop_tokens if stops is None else stops), seed, progress)
+    draw = _draw_batch if route.cache in ("shared", "growing") else _generate_batch
+    alike = route.cache in ("equal", "none")
     out: dict[str, Samples] = {}
     size = config.batch
     queue = sorted(requests, key=lambda r: (len(r.tokens), r.prompt_id))
-    with policy.merged() as model, torch.inference_mode():
+    with policy.inference(merged=route.merged) as model, torch.inference_mode():
         model.eval()
         while queue:
-            batch, rest = _take(queue, size)
+            batch, rest = _take(queue, size, alike=alike)
             try:
-                done = list(_sample_batch(policy, model, batch, config, seed, progress))
+                done = list(draw(how, model, batch))
             except (RuntimeError, MemoryError) as e:
                 if size <= 1 or not _out_of_memory(e):
                     raise
@@ -98,11 +122,16 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _take(queue: list[SampleRequest], size: int) -> tuple[list[SampleRequest], list[SampleRequest]]:
-    """As many whole prompts as fit in `size` rows; a prompt that wants more rows than that is cut in two."""
+def _take(queue: list[SampleRequest], size: int, *, alike: bool) -> tuple[list[SampleRequest], list[SampleRequest]]:
+    """As many whole prompts as fit in `size` rows; a prompt that wants more rows than that is cut in two.
+
+    With `alike` only prompts as long as the first one.
+    """
     batch: list[SampleRequest] = []
     room = size
     for k, request in enumerate(queue):
+        if alike and len(request.tokens) != len(queue[0].tokens):
+            return batch, queue[k:]
         if len(request.names) <= room:
             batch.append(request)
             room -= len(request.names)
@@ -115,47 +144,68 @@ def _take(queue: list[SampleRequest], size: int) -> tuple[list[SampleRequest], l
     return batch, []
 
 
-def _sample_batch(
-    policy: Policy,
-    model: Any,
-    batch: Sequence[SampleRequest],
-    config: SamplingConfig,
-    seed: int,
-    progress: Callable[[int], None] | None,
-) -> Iterator[Samples]:
+class _Record:
+    """What was drawn for a batch so far, a row a sample: tokens, their number, whether one ended it, and nats."""
+
+    def __init__(self, how: _How, batch: Sequence[SampleRequest]) -> None:
+        import torch
+
+        self.how = how
+        self.owners = [(r.prompt_id, name) for r in batch for name in r.names]
+        device, steps, count = how.policy.device, how.config.max_tokens, len(self.owners)
+        noise = np.stack([uniforms(how.seed, name, steps) for _, name in self.owners])
+        self.noise = torch.tensor(noise, dtype=torch.float32).to(device)
+        self.stop = torch.tensor(how.stops, dtype=torch.long, device=device)
+        self.tokens = torch.zeros((count, steps), dtype=torch.long, device=device)
+        self.lengths = torch.zeros(count, dtype=torch.long, device=device)
+        self.finished = torch.zeros(count, dtype=torch.bool, device=device)
+        self.logprob = torch.zeros(count, dtype=torch.float64, device=device)
+        self.scratch: torch.Tensor | None = None
+
+    def draw(self, step: int, rows: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of these rows from their logits, (rows, vocabulary); of finished rows it is not recorded."""
+        import torch
+
+        if self.scratch is None:
+            self.scratch = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
+        live = ~self.finished[rows]
+        token, gain = _draw(logits, self.noise[rows, step], self.how.config, self.scratch[: len(rows)])
+        self.tokens[rows[live], step] = token[live]
+        self.lengths[rows[live]] += 1
+        self.logprob[rows[live]] += gain[live].double()
+        self.finished[rows] |= torch.isin(token, self.stop)
+        if self.how.progress:
+            self.how.progress(int(live.sum()))
+        return token
+
+    def samples(self) -> Iterator[Samples]:
+        """The samples, in the order of the batch."""
+        tokens, sizes = self.tokens.tolist(), self.lengths.tolist()
+        ended, nats = self.finished.tolist(), self.logprob.tolist()
+        for k, (prompt_id, name) in enumerate(self.owners):
+            yield Samples(name, prompt_id, tuple(tokens[k][: sizes[k]]), ended[k], nats[k])
+
+
+# --- with a cache of our own ------------------------------------------------------------------------------------------
+
+
+def _draw_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterator[Samples]:
+    """Prompts computed once for all their samples; rows whose response has ended are dropped."""
     import torch
 
-    device, steps = policy.device, config.max_tokens
-    pad = policy.tokenizer.pad_token_id
+    device, steps = how.policy.device, how.config.max_tokens
     cache = GrowingCache(model.config, room=steps)
-    logits, mask, position = _prefill(model, cache, [r.tokens for r in batch], pad, device)
-
-    owners = [(r.prompt_id, name) for r in batch for name in r.names]
+    logits, mask, position = _prefill(how, model, cache, [r.tokens for r in batch])
     repeat = torch.tensor([len(r.names) for r in batch], device=device)
     row_of = torch.arange(len(batch), device=device).repeat_interleave(repeat)
     cache.select(row_of, room=steps)
     logits, mask, position = logits[row_of], mask[row_of], position[row_of]
 
-    noise = torch.tensor(np.stack([uniforms(seed, name, steps) for _, name in owners]), dtype=torch.float32)
-    noise = noise.to(device)
-    stop = torch.tensor(policy.stop_tokens, device=device)
-    drawn = torch.full((len(owners), steps), pad, dtype=torch.long, device=device)
-    lengths = torch.zeros(len(owners), dtype=torch.long, device=device)
-    finished = torch.zeros(len(owners), dtype=torch.bool, device=device)
-    logprob = torch.zeros(len(owners), dtype=torch.float64, device=device)
-    rows = torch.arange(len(owners), device=device)  # live rows, by their place in the results
-    scratch = torch.empty(logits.shape, dtype=torch.float32, device=device)
-
+    record = _Record(how, batch)
+    rows = torch.arange(len(row_of), device=device)  # live rows, by their place in the results
     for step in range(steps):
-        live = ~finished[rows]
-        token, gain = _draw(logits, noise[rows, step], config, scratch[: len(rows)])
-        drawn[rows[live], step] = token[live]
-        lengths[rows[live]] += 1
-        logprob[rows[live]] += gain[live].double()
-        finished[rows] |= torch.isin(token, stop)
-        if progress:
-            progress(int(live.sum()))
-        live = ~finished[rows]
+        token = record.draw(step, rows, logits)
+        live = ~record.finished[rows]
         count = int(live.sum())
         if count == 0 or step == steps - 1:
             break
@@ -166,44 +216,40 @@ def _sample_batch(
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
         position = position + 1
         inputs = {"input_ids": token[:, None], "attention_mask": mask, "position_ids": position}
-        hidden = hidden_states(model, **inputs, past_key_values=cache, use_cache=True)
-        logits = logits_of(model, hidden[:, -1])
-
-    tokens, sizes, ended, score = drawn.tolist(), lengths.tolist(), finished.tolist(), logprob.tolist()
-    for k, (prompt_id, name) in enumerate(owners):
-        yield Samples(name, prompt_id, tuple(tokens[k][: sizes[k]]), ended[k], score[k])
+        logits = last_logits(model, head=how.route.head, **inputs, past_key_values=cache, use_cache=True)
+    return record.samples()
 
 
 def _prefill(
-    model: Any, cache: GrowingCache, prompts: Sequence[tuple[int, ...]], pad: int, device: str
+    how: _How, model: Any, cache: GrowingCache, prompts: Sequence[tuple[int, ...]]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Fill the cache with the prompts, padded on the left; what all of them begin with is computed once.
+    """Fill the cache with the prompts, padded on the left; what all of them begin with may be computed once.
 
     Returns the logits of the next token (n, vocabulary), the mask (n, width) and the last position (n, 1).
     """
     import torch
 
-    shared = _common_prefix(prompts)
-    if shared and len(prompts) > 1:
+    device, pad = how.policy.device, how.policy.tokenizer.pad_token_id
+    shared = _common_prefix(prompts) if how.route.cache == "shared" and len(prompts) > 1 else 0
+    if shared:
         ids = torch.tensor([prompts[0][:shared]], device=device)
-        hidden_states(model, input_ids=ids, past_key_values=cache, use_cache=True)
+        last_logits(model, head=how.route.head, input_ids=ids, past_key_values=cache, use_cache=True)
         cache.select(torch.zeros(len(prompts), dtype=torch.long, device=device), room=max(map(len, prompts)) - shared)
-    else:
-        shared = 0
     rest = [p[shared:] for p in prompts]
     width = max(map(len, rest))
     ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rest], device=device)
     mask = torch.tensor([[1] * shared + [0] * (width - len(r)) + [1] * len(r) for r in rest], device=device)
     position = (mask.cumsum(1) - 1).clamp(min=0)
-    hidden = hidden_states(
+    logits = last_logits(
         model,
+        head=how.route.head,
         input_ids=ids,
         attention_mask=mask,
         position_ids=position[:, shared:],
         past_key_values=cache,
         use_cache=True,
     )
-    return logits_of(model, hidden[:, -1]), mask, position[:, -1:]
+    return logits, mask, position[:, -1:]
 
 
 def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
@@ -211,6 +257,69 @@ def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     first, last = min(prompts), max(prompts)
     limit = min(map(len, prompts)) - 1
     return next((k for k in range(limit) if first[k] != last[k]), limit)
+
+
+# --- through the model's own generation -------------------------------------------------------------------------------
+
+
+def _generate_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterator[Samples]:
+    """transformers' own `generate`, which knows every kind of cache; only the choice of the token is ours."""
+    import torch
+    from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+    record = _Record(how, batch)
+    prompts = [r.tokens for r in batch for _ in r.names]
+    width, pad = max(map(len, prompts)), how.policy.tokenizer.pad_token_id
+    device = how.policy.device
+    everyone = torch.arange(len(prompts), device=device)
+
+    class Drawing(LogitsProcessor):  # type: ignore[misc]
+        """Draws the token and leaves nothing but it to be chosen."""
+
+        step = 0
+
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+            token = record.draw(self.step, everyone, scores)
+            self.step += 1
+            return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
+
+    wanted = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=how.config.max_tokens,
+        eos_token_id=list(how.stops) or None,
+        pad_token_id=pad,
+        use_cache=how.route.cache != "none",
+    )
+    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    with _no_habits(model):
+        model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=wanted,
+            logits_processor=LogitsProcessorList([Drawing()]),
+        )
+    return record.samples()
+
+
+@contextlib.contextmanager
+def _no_habits(model: Any) -> Iterator[None]:
+    """The model without a generation config of its own: `generate` would take a repetition penalty from it."""
+    from transformers import GenerationConfig
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    holders = list({id(m): m for m in (model, inner)}.values())
+    before = [m.generation_config for m in holders]
+    for holder in holders:
+        holder.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        for holder, own in zip(holders, before, strict=True):
+            holder.generation_config = own
+
+
+# --- one token --------------------------------------------------------------------------------------------------------
 
 
 def _draw(

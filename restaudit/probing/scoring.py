@@ -119,8 +119,8 @@ class LazyEncoder:
     def __call__(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Unit-norm embeddings (n, d)."""
         from restaudit.artifacts import resolve
+        from restaudit.devices import pick_device
         from restaudit.encoder import load_encoder
-        from restaudit.policy.model import pick_device
 
         if self.loaded is None:
             try:

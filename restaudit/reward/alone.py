@@ -45,7 +45,7 @@ class RewardAlone(Section):
 
         Raises BadInput where the folder already holds a reward model, or something cannot be used.
         """
-        from restaudit.policy.model import pick_device
+        from restaudit.devices import pick_device
         from restaudit.reward import build_reward
 
         if (out / FILE).exists():
@@ -110,7 +110,7 @@ def refitted(run: Path, grow: str) -> Path:
 
 def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequence[str]], Scores]:
     """The combined reward of any texts, (n,): a function of (prompts, texts)."""
-    from restaudit.policy.model import pick_device
+    from restaudit.devices import pick_device
     from restaudit.reward import load_reward
     from restaudit.reward.ensemble import combine
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 
 from restaudit.config import BackboneConfig
+from restaudit.devices import on_one_gpu
 from restaudit.encoder import quiet_loading, torch_kind
 from restaudit.errors import BadInput
 from restaudit.reward.hf import Classifier
@@ -62,6 +65,7 @@ def train(classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit:
         disable_tqdm=True, remove_unused_columns=False, label_names=["target"], prediction_loss_only=True,
         dataloader_pin_memory=cuda, train_sampling_strategy="group_by_length", length_column_name="length",
     )  # fmt: skip
+    on_one_gpu(arguments, partial(warnings.warn, stacklevel=2))
     trainer = _RewardTrainer(
         model=classifier.model, args=arguments, train_dataset=_dataset(rows), eval_dataset=_dataset(stop),
         data_collator=_Collator(classifier.tokenizer), callbacks=[EarlyStoppingCallback(config.patience)],

@@ -15,7 +15,8 @@ from restaudit.artifacts import Artifact
 from restaudit.config import Config
 from restaudit.errors import BadInput, Halted, Waiting
 from restaudit.methods import with_method
-from restaudit.rlhf.live import Keep, frozen_digest, live_policy, untrained
+from restaudit.policy.forward import evaluating
+from restaudit.rlhf.live import Keep, frozen_digest, live_policy
 from restaudit.rlhf.look import look, looked_at
 from restaudit.rlhf.session import Session
 from restaudit.rlhf.trained_on import overlap_with_audit
@@ -137,7 +138,7 @@ class AuditCallback(LookCallback):
                     f"{self.out}: the trainer goes on from step {step}, but the look planned after step {missed[0]} "
                     "was never taken; resume from a checkpoint before it"
                 )
-            with untrained(model):
+            with evaluating(model):
                 if step == 0:
                     self.take(control, lambda: self.session.base(lambda: self._facts(args, tokenizer, loader)))
                 elif step in self.session.looks and not looked_at(self.session.job, step):
@@ -150,7 +151,7 @@ class AuditCallback(LookCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Take the look that is planned after this step."""
         if state.is_world_process_zero and self.stopped is None and state.global_step in self.session.looks:
-            with untrained(kwargs["model"]):
+            with evaluating(kwargs["model"]):
                 self.take(control, lambda: self._look(state))
             self._tell(control, args)
             self._since = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from restaudit.devices import on_one_gpu
 from restaudit.job import ADAPTER, Job, as_facts
 from restaudit.record import D_EVAL, GROW, KEPT, PAIRS, TRAIN, read_table, write_table
 from restaudit.rlhf.live import in_float32
@@ -78,6 +79,7 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
         gradient_checkpointing=False, bf16=False, use_cpu=job.device == "cpu", logging_steps=1, save_strategy="no",
         report_to="none", disable_tqdm=True, dataloader_pin_memory=False, seed=seed, data_seed=seed,
     )  # fmt: skip
+    on_one_gpu(arguments, job.reporter.line)
 
     class OnTokens(DPOTrainer):  # type: ignore[misc]
         """Leaves tokens as they are."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput, RestauditError
 from restaudit.policy import Policy
+from restaudit.policy.exactness import prove
+from restaudit.policy.loading import LONGEST_RESPONSE, check_vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -40,15 +40,19 @@ class Unkept(Policy):
         return {"parameters": sum(p.numel() for p in self.model.parameters()), "trained_parameters": trained}
 
 
-def live_policy(model: Any, tokenizer: Any, config: PolicyConfig, *, keep: Keep = "adapter") -> Policy:
+def live_policy(
+    model: Any, tokenizer: Any, config: PolicyConfig, *, keep: Keep = "adapter", longest: int | None = None
+) -> Policy:
     """The model in training as a policy. Nothing of the model is changed.
+
+    How it is computed is checked against its own forward pass, as `load_policy` does; `longest` is as there.
 
     keep    "adapter": put the trained weights aside at every look where the model is a PEFT model (LoRA), and none of
             a fully trained one; "trained": whatever is trained; "none": nothing. What is put aside costs four bytes a
             trained parameter in memory and on disk, and is what KL to the base policy is computed from.
 
-    Raises BadInput for a model that cannot be sampled here: no causal language model, or one whose weights are spread
-    over several processes.
+    Raises BadInput for a model that cannot be sampled here: no causal language model, one whose weights are spread
+    over several processes, and one that cannot be computed exactly.
     """
     import torch
 
@@ -69,26 +73,17 @@ def live_policy(model: Any, tokenizer: Any, config: PolicyConfig, *, keep: Keep 
     config = config.model_copy(update={"training": "lora" if peft else "full"})
     device = next(core.parameters()).device
     kind = "cuda" if device.type == "cuda" else "cpu"
+    check_vocabulary(core, tokenizer, f"the trainer's {type(core).__name__}")
     if keep == "none" or (keep == "adapter" and not peft):
-        return Unkept(model, tokenizer, config, kind)
-    policy = Policy(model, tokenizer, config, kind)
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            policy.masters[name] = p.detach().to(torch.float32, copy=True)
-            policy.initial[name] = policy.masters[name].clone()
+        policy: Policy = Unkept(model, tokenizer, config, kind)
+    else:
+        policy = Policy(model, tokenizer, config, kind)
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                policy.masters[name] = p.detach().to(torch.float32, copy=True)
+                policy.initial[name] = policy.masters[name].clone()
+    prove(policy, longest=longest or config.max_prompt_tokens + LONGEST_RESPONSE)
     return policy
-
-
-@contextlib.contextmanager
-def untrained(model: Any) -> Iterator[None]:
-    """The model in evaluation mode, and then in the mode of each of its modules as before."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def in_float32(model: Any) -> None:

@@ -19,13 +19,15 @@ import pandas as pd
 
 from restaudit.audit import audit
 from restaudit.data.chats import as_messages, asked
+from restaudit.devices import on_one_gpu
 from restaudit.errors import BadInput
 from restaudit.evidence import remember_known
 from restaudit.job import Job, as_facts
 from restaudit.loop import fit_scale, supervised_start
+from restaudit.policy.forward import evaluating
 from restaudit.record import BASE, CHECKPOINTS, D_EVAL, GROW, TRAIN, after_steps, write_table
 from restaudit.rlhf.callback import LookCallback
-from restaudit.rlhf.live import in_float32, untrained
+from restaudit.rlhf.live import in_float32
 from restaudit.rlhf.look import look, looked_at
 from restaudit.steps import Content
 
@@ -94,7 +96,7 @@ def _arguments(job: Job, out: Path) -> Any:
     loop = job.config.loop
     kind = GRPOConfig if loop.method == "grpo" else RLOOConfig
     batch = loop.online.group * loop.online.prompts_per_step
-    return kind(
+    arguments = kind(
         output_dir=str(out),
         max_steps=loop.looks[-1],
         learning_rate=loop.online.learning_rate,
@@ -118,7 +120,10 @@ def _arguments(job: Job, out: Path) -> Any:
         dataloader_pin_memory=False,
         seed=job.seed("online"),
         shuffle_dataset=False,
+        chat_template_kwargs=dict(job.config.policy.template_arguments) or None,
     )
+    on_one_gpu(arguments, job.reporter.line)
+    return arguments
 
 
 def _trainer_class(job: Job) -> Any:
@@ -143,7 +148,7 @@ def _trainer_class(job: Job) -> Any:
                 last = requests[-1]
                 name = f"{after_steps(step)}/{last.prompt_id}/{len(last.names):03d}"
                 requests[-1] = SampleRequest(last.prompt_id, last.tokens, (*last.names, name))
-            with untrained(self.model):
+            with evaluating(self.model):
                 self.drawn = sample(job.policy, requests, job.config.loop.sampling, seed=job.seed("online/samples"))
             tokens = [list(s.tokens) for s in self.drawn]
             return (tokens, None) if job.config.loop.method == "grpo" else tokens
@@ -200,7 +205,7 @@ class _Looks(LookCallback):
             self.rows, self.log, self.since = [], [], time.monotonic()
 
     def _look(self, step: int) -> None:
-        with untrained(self.job.policy.model):
+        with evaluating(self.job.policy.model):
             look(self.job, step, {}, write=self._write, since=self.since)
 
     def _write(self, out: Path) -> Content:

@@ -186,7 +186,7 @@ def test_a_supervised_start_trains_on_d_before_the_base_audit(tiny_policy, job_f
     assert steps.index("g00/bc") < steps.index("scale") < steps.index("g00/i00/audit")
     log = read_table(run.path / "g00/i00/train.parquet", ("loss",))
     assert log["loss"].iloc[-1] < log["loss"].iloc[0]
-    assert (run.path / "g00/i00/adapter/adapter.safetensors").exists()
+    assert (run.path / "g00/i00/adapter/adapter_model.safetensors").exists()
 
 
 def test_full_fine_tuning_runs_the_same_loop(tiny_policy, job_folder, silent):

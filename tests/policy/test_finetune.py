@@ -80,7 +80,7 @@ def test_merging_for_sampling_changes_no_weight_of_the_checkpoint(tiny_policy):
     ids = torch.tensor([[10, 11, 12, 40]])
     with torch.no_grad():
         unmerged = policy.model(ids).logits
-        with policy.merged() as model:
+        with policy.inference() as model:
             merged = model(ids).logits
     torch.testing.assert_close(merged, unmerged, atol=1e-4, rtol=1e-3)
     assert all(torch.equal(before[n], p) for n, p in policy.model.named_parameters())
@@ -114,7 +114,7 @@ def test_token_kl_is_the_sum_over_the_vocabulary(tiny_policy, tmp_path):
         q = torch.log_softmax(policy.model(ids).logits[0, len(e.prompt) - 1 : -1], -1)
     train(policy, epochs=2)
     policy.save(tmp_path / "a")
-    with torch.no_grad(), policy.merged() as model:
+    with torch.no_grad(), policy.inference() as model:
         p = torch.log_softmax(model(ids).logits[0, len(e.prompt) - 1 : -1], -1)
     expected = float((p.exp() * (p - q)).sum())
     assert token_kl(policy, [e], None, tmp_path / "a", forward_tokens=64) == [(pytest.approx(expected, rel=1e-3), 4)]

@@ -19,7 +19,7 @@ def policy(tiny_policy) -> Policy:
 
 
 def one_by_one(policy: Policy, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
-    with policy.merged() as model, torch.inference_mode():
+    with policy.inference() as model, torch.inference_mode():
         logits = model(torch.tensor([[*context, *continuation]])).logits[0].double()
     at = logits[len(context) - 1 : -1]
     target = torch.tensor(continuation)
@@ -49,7 +49,7 @@ def test_a_likelihood_is_that_of_the_whole_continuation_after_its_context(policy
 
 
 def test_what_the_model_would_write_itself_is_greedy_and_nothing_else_is(policy):
-    with policy.merged() as model, torch.inference_mode():
+    with policy.inference() as model, torch.inference_mode():
         first = int(model(torch.tensor([[5, 9]])).logits[0, -1].argmax())
         second = int(model(torch.tensor([[5, 9, first]])).logits[0, -1].argmax())
     found = loglikelihoods(policy, [((5, 9), (first, second)), ((5, 9), (first, (second + 1) % 300))])
@@ -76,7 +76,7 @@ def test_likelihoods_are_those_of_lm_evals_own_code(policy):
     with undisturbed(policy):
         ours = policy_model(policy)
         mine = ours.loglikelihood(requests), ours.loglikelihood_rolling(rolling)
-        with policy.merged() as model:
+        with policy.inference() as model:
             theirs = HFLM(pretrained=model, tokenizer=policy.tokenizer, batch_size=2)
             wanted = theirs.loglikelihood(requests), theirs.loglikelihood_rolling(rolling)
     for (nats, greedy), (other, is_greedy) in zip(mine[0], wanted[0], strict=True):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from restaudit.config import PolicyConfig
+from restaudit.policy import Policy, load_policy
 from restaudit.policy.finetune import response_logprobs
-from restaudit.policy.model import Policy, load_policy
 from restaudit.policy.packing import TrainingExample, branch_rows, collate
 
 EXAMPLES = [

@@ -118,14 +118,14 @@ def test_a_common_prefix_leaves_every_prompt_a_token_of_its_own():
 def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(policy, monkeypatch, error):
     wanted = tokens(sample(policy, requests(policy), CONFIG, seed=1))
     module = sys.modules["restaudit.policy.sample"]
-    real = module._sample_batch
+    real = module._draw_batch
 
-    def small_memory(policy, model, batch, *rest):
+    def small_memory(how, model, batch):
         if sum(len(r.names) for r in batch) > 3:
             raise error
-        return real(policy, model, batch, *rest)
+        return real(how, model, batch)
 
-    monkeypatch.setattr(module, "_sample_batch", small_memory)
+    monkeypatch.setattr(module, "_draw_batch", small_memory)
     notices: list[str] = []
     assert tokens(sample(policy, requests(policy), CONFIG, seed=1, notice=notices.append)) == wanted
     assert notices == ["out of memory while sampling: going on with batches of 4"]
@@ -133,7 +133,7 @@ def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(polic
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(policy, monkeypatch):
     module = sys.modules["restaudit.policy.sample"]
-    monkeypatch.setattr(module, "_sample_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    monkeypatch.setattr(module, "_draw_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
         sample(policy, requests(policy), CONFIG, seed=1)
 

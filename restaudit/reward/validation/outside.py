@@ -52,7 +52,7 @@ def validate_outside(folder: Path, sources: Sequence[TableSource], *, seed: int 
     Without `sources` the items are those its own data holds out. An item that two files have counts for the first.
     Raises BadInput where the reward or a file cannot be used, files hold pairs and ratings, or nothing is left.
     """
-    from restaudit.policy.model import pick_device
+    from restaudit.devices import pick_device
     from restaudit.reward import load_reward
 
     alone, where = opened(folder)

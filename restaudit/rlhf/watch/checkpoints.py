@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.config import PolicyConfig
+from restaudit.devices import pick_device
 from restaudit.encoder import quiet_loading
 from restaudit.errors import BadInput
 from restaudit.fetch import raw_digest
 from restaudit.job import ADAPTER
 from restaudit.policy import Policy
-from restaudit.policy.model import load_model, load_tokenizer, pick_device
+from restaudit.policy.loading import load_model, load_tokenizer
 
 ADAPTER_CONFIG = "adapter_config.json"
 # Only these of a checkpoint decide what it says; optimiser states and logs do not.

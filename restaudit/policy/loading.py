@@ -1,0 +1,224 @@
+"""Load a policy from a checkpoint, attach what will be trained, and prove how it may be computed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from restaudit.config import PolicyConfig
+from restaudit.devices import pick_device, pick_dtype
+from restaudit.encoder import quiet_loading
+from restaudit.errors import BadInput
+from restaudit.policy.exactness import prove
+from restaudit.policy.model import Policy
+
+# Tokens of a response that are allowed for where nobody says how long one may be.
+LONGEST_RESPONSE = 512
+
+
+def load_policy(config: PolicyConfig, path: Path, *, device: str, seed: int, longest: int | None = None) -> Policy:
+    """Load the checkpoint at `path` (a Hugging Face folder or a GGUF file) and attach what will be trained.
+
+    `seed` fixes the initial adapter; `longest` is the longest sequence to expect (prompt and response, in tokens; by
+    default LONGEST_RESPONSE more than the longest prompt that the configuration lets in). How the policy is computed is
+    checked against the model's own forward pass (restaudit.policy.exactness). Raises BadInput when the files are not a
+    causal language model, when there is nothing to adapt, and for a model that cannot be computed exactly.
+    """
+    import torch
+
+    device = pick_device(device)
+    what = f"policy.model {config.model}"
+    tokenizer = load_tokenizer(path, what)
+    model = load_model(path, what, dtype=config.dtype, device=device, attention=config.attn_implementation)
+    check_vocabulary(model, tokenizer, what)
+    if config.training == "lora":
+        model = _with_lora(model, config, seed)
+    else:
+        model.requires_grad_(True)
+    policy = Policy(model, tokenizer, config, device)
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            policy.masters[name] = p.detach().to(torch.float32, copy=True)
+            policy.initial[name] = policy.masters[name].clone()
+    prove(policy, longest=longest or config.max_prompt_tokens + LONGEST_RESPONSE)
+    return policy
+
+
+def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
+    """Raise BadInput where the tokenizer has tokens that the model has no embedding for."""
+    embedding = model.get_input_embeddings()
+    size = int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])
+    beyond = sorted((i, t) for t, i in tokenizer.get_vocab().items() if i >= size)
+    if beyond:
+        names = ", ".join(repr(t) for _, t in beyond[:3])
+        raise BadInput(
+            f"{what}: its tokenizer has {len(beyond)} tokens that the model has no embedding for ({names}; the model"
+            f" has {size} embeddings); give the tokenizer that the model was trained with, or resize the embeddings"
+        )
+
+
+def load_tokenizer(path: Path, what: str) -> Any:
+    """The tokenizer of a checkpoint, with a padding token. Raises BadInput, which calls the checkpoint `what`."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_folder(path), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as e:
+        raise BadInput(f"{what}: not a causal language model with a tokenizer: {e}") from None
+    if tokenizer.eos_token_id is None:
+        raise BadInput(f"{what}: its tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(path: Path, what: str, *, dtype: str, device: str, attention: str = "auto") -> Any:
+    """The causal language model of a checkpoint, in evaluation mode. Raises BadInput, which calls it `what`.
+
+    `attention` is as `policy.attn_implementation`: auto lets transformers take what the model supports.
+    """
+    from transformers import AutoModelForCausalLM
+
+    kind = pick_dtype(dtype, device)
+    chosen = {} if attention == "auto" else {"attn_implementation": attention}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            _folder(path), dtype=kind, trust_remote_code=False, use_safetensors=True, **chosen
+        )
+    except (OSError, ValueError, KeyError, ImportError) as e:
+        raise BadInput(f"{what}: not a causal language model with a tokenizer: {e}") from None
+    return model.to(device).eval()
+
+
+def _folder(path: Path) -> Path:
+    return _unpacked_gguf(path) if path.suffix == ".gguf" else path
+
+
+def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    lora = config.lora
+    targets = linear_layers(model) if lora.targets == "all-linear" else list(lora.targets)
+    depth = int(model.config.get_text_config().num_hidden_layers)
+    if lora.first_layer >= depth:
+        raise BadInput(f"policy.lora.first_layer is {lora.first_layer}, but the model's layers are 0 to {depth - 1}")
+    layers = list(range(lora.first_layer, depth)) if lora.first_layer else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            wrapped = get_peft_model(
+                model,
+                LoraConfig(
+                    r=lora.rank,
+                    lora_alpha=lora.alpha,
+                    lora_dropout=lora.dropout,
+                    target_modules=targets,
+                    target_parameters=list(lora.parameters) or None,
+                    layers_to_transform=layers,
+                    task_type="CAUSAL_LM",
+                ),
+                autocast_adapter_dtype=False,
+            )
+        except (ValueError, AttributeError, RuntimeError, NotImplementedError) as e:
+            raise BadInput(f"policy.lora: {e}") from None
+    missing = [t for t in targets if not any(n.rsplit(".", 1)[-1] == t for n in _adapted_names(wrapped))]
+    if missing and lora.targets != "all-linear":
+        raise BadInput(
+            f"policy.lora.targets: {', '.join(missing)} is no module of {type(model).__name__} that LoRA can adapt; it"
+            f" has {', '.join(linear_layers(model))}"
+        )
+    return wrapped.eval()
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Last names of the linear layers that "all-linear" adapts: all but the output layer, sorted.
+
+    Left out are layers of transformers that only derive from a linear one (Llama 4's router returns two things), and
+    what PEFT refuses in Mamba, whose fast kernels take these weights without calling their module.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    found = {
+        name.rsplit(".", 1)[-1]
+        for name, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear | Conv1D)
+        and m is not head
+        and (type(m) in (torch.nn.Linear, Conv1D) or not type(m).__module__.startswith("transformers.models."))
+    }
+    if "mamba" in model.config.model_type or model.config.model_type in ("falcon_h1", "nemotron_h"):
+        found -= {"out_proj", "conv1d"}
+    return sorted(found)
+
+
+def adapters_of(model: Any) -> dict[str, Any]:
+    """What LoRA adapts, as counts by name, and the matrices that it leaves alone, with the reason where there is one.
+
+    Experts of a mixture are often one tensor of three dimensions and no linear layer: "all-linear" does not see them.
+    """
+    adapted: dict[str, int] = {}
+    for name in _adapted_names(model):
+        last = name.rsplit(".", 1)[-1]
+        adapted[last] = adapted.get(last, 0) + 1
+    left: dict[str, dict[str, Any]] = {}
+    for name, p in model.named_parameters():
+        if p.dim() < 2 or "lora_" in name or ".base_layer" in name or p.requires_grad:
+            continue
+        parts = [x for x in name.removesuffix(".weight").split(".") if not x.isdigit()]
+        row = left.setdefault(".".join(parts[-2:]) if p.dim() > 2 else parts[-1], {"tensors": 0, "numbers": 0})
+        row["tensors"] += 1
+        row["numbers"] += p.numel()
+        if p.dim() > 2:
+            row["reason"] = "one tensor for all experts; name it in policy.lora.parameters to adapt it"
+    return {"adapted": dict(sorted(adapted.items())), "not_adapted": dict(sorted(left.items()))}
+
+
+def _adapted_names(model: Any) -> list[str]:
+    """Names of the modules and tensors that have a LoRA layer."""
+    from peft.tuners.lora import LoraLayer
+
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            parameter = getattr(module, "parameter_name", None)
+            found.append(f"{name}.{parameter}" if parameter else name)
+    return found
+
+
+def _unpacked_gguf(path: Path) -> Path:
+    """The GGUF as a Hugging Face folder, converted once and kept in the cache under the file's own digest."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from restaudit.artifacts import cache_folder
+    from restaudit.ledger import digest_file
+
+    target = cache_folder() / "converted" / f"{digest_file(path).sha256}-hf1"
+    if target.is_dir():
+        return target
+    where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent))
+    # The bars of converter and writer go straight to stderr, whatever transformers is told; errors are raised.
+    with quiet_loading(), contextlib.redirect_stderr(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        # The loader keeps the GGUF's quantisation settings after de-quantising, and save_pretrained then refuses.
+        model.hf_quantizer = None
+        model.config.__dict__.pop("quantization_config", None)
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    try:
+        os.rename(temporary, target)  # noqa: PTH104 - atomic, and another process may have been first
+    except OSError:
+        if not target.is_dir():
+            raise
+        shutil.rmtree(temporary)
+    return target

@@ -1,0 +1,96 @@
+"""How a prompt is put to a model in its own words, and where a turn ends: found by rendering the chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from restaudit.config import PolicyConfig
+from restaudit.data.chats import Message, asked
+from restaudit.errors import BadInput
+
+# What stands in for an answer while the template is looked at.
+ANSWER = "answer"
+
+
+def render(tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, *, opened: bool) -> str:
+    """Messages as the template writes them; `opened` adds what begins the assistant's turn.
+
+    Raises BadInput where there is no template, or it refuses these messages (many refuse a system message).
+    """
+    if not tokenizer.chat_template:
+        raise BadInput(f"policy.chat is true, but {config.model} has no chat template; set policy.chat: false")
+    from jinja2 import TemplateError
+
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=opened, **config.template_arguments
+            )
+        )
+    except (TemplateError, TypeError, ValueError, KeyError) as e:
+        roles = ", ".join(m["role"] for m in messages)
+        hint = ""
+        if messages and messages[0]["role"] == "system":
+            hint = "; set policy.system_prompt: null and leave system messages out of the prompts"
+        raise BadInput(
+            f"the chat template of {config.model} refuses messages of these roles: {roles} ({e}){hint}"
+        ) from None
+
+
+def prompt_tokens(tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, stops: Sequence[int]) -> list[int]:
+    """Token ids of one prompt, ready for the response to follow; `stops` are the ids that end a response.
+
+    Raises BadInput when the prompt is longer than `max_prompt_tokens`, and for what `render` refuses.
+    """
+    put = asked(messages, chat=config.chat, system=config.system_prompt)
+    if isinstance(put, str):
+        ids = _unended(tokenizer, put, stops)
+    else:
+        text = render(tokenizer, put, config, opened=True)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if len(ids) > config.max_prompt_tokens:
+        start = messages[-1]["content"][:60]
+        raise BadInput(
+            f"prompt '{start}…' has {len(ids)} tokens; policy.max_prompt_tokens is {config.max_prompt_tokens}"
+        )
+    if not ids:
+        raise BadInput("a prompt has no tokens at all")
+    return [int(i) for i in ids]
+
+
+def _unended(tokenizer: Any, text: str, stops: Sequence[int]) -> list[int]:
+    """A plain text's tokens with what the tokenizer puts in front of it, but without the end that it may add."""
+    ids = list(tokenizer(text)["input_ids"])
+    own = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    while ids and ids[-1] in stops and ids[-len(own) :] != own:
+        ids.pop()
+    return ids
+
+
+def turn_end(tokenizer: Any, config: PolicyConfig) -> list[int]:
+    """Token ids that the template writes behind an answer, up to the first special token: how a turn ends.
+
+    Without chat, or where the template ends a turn with no special token, it is the tokenizer's end of sequence.
+    """
+    plain = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    if not config.chat or not tokenizer.chat_template:
+        return plain
+    turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER}]
+    text = render(tokenizer, turn, config, opened=False)
+    tail = tokenizer(text[text.rfind(ANSWER) + len(ANSWER) :], add_special_tokens=False)["input_ids"]
+    special = {int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= set(tokenizer.all_special_ids)
+    for place, token in enumerate(tail):
+        if token in special:
+            return [int(i) for i in tail[: place + 1]]
+    return plain
+
+
+def stop_tokens(tokenizer: Any, generation_config: Any, config: PolicyConfig) -> list[int]:
+    """Ids that end a response: the ends of sequence of tokenizer and generation config, and the end of a turn."""
+    ids: list[int] = []
+    for source in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
+        ids += source if isinstance(source, list) else [source] if source is not None else []
+    ids += turn_end(tokenizer, config)[-1:]
+    return sorted({int(i) for i in ids})
