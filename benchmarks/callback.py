@@ -49,7 +49,7 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
 
     from restaudit.artifacts import resolve
     from restaudit.configure import load
-    from restaudit.policy.model import _unpacked_gguf
+    from restaudit.policy.loading import _unpacked_gguf
     from restaudit.rlhf import AuditCallback
 
     config = load("reviews", CHANGES)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reports import compute
 from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, Table
+from reports.records import Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure
 from restaudit.ledger import FILE as LEDGER
@@ -64,11 +66,43 @@ def took(of: Material) -> Section:
     if of.records.has("environment.json"):
         found = of.records.json("environment.json")
         source = (of.records.source("environment.json"),)
-        said = [(k, v) for k, v in found.items() if k != "packages"]
+        blocks += _agreement(found, source)
+        said = [(k, v) for k, v in found.items() if k not in ("packages", "exactness", "lora")]
         packages = ", ".join(f"{k} {v}" for k, v in sorted(found.get("packages", {}).items()))
-        blocks.append(Facts((*(Fact(k, str(v) if v is not None else "none", sources=source) for k, v in said),
-                             Fact("packages", packages, sources=source)), "Environment"))  # fmt: skip
+        facts = [Fact(k, str(v) if v is not None else "none", sources=source) for k, v in said]
+        facts.append(Fact("packages", packages, sources=source))
+        blocks.append(Facts(tuple(facts), "Environment"))
     return Section("compute", "Compute, energy, environment", tuple(blocks))
+
+
+def _agreement(found: Mapping[str, Any], source: tuple[Source, ...]) -> list[Block]:
+    """Whether the policy that was audited is the policy that was trained: the self-check, and what LoRA adapts.
+
+    Runs from before the self-check have none.
+    """
+    blocks: list[Block] = []
+    if (exact := found.get("exactness")) is not None:
+        text = (
+            "The fast path and the model's own agree within "
+            f"{exact['largest_difference_nats']:.2g} nats over a response of {exact['response_tokens']} tokens, "
+            f"checked in {exact['dtype']} before the plan was sealed."
+        )
+        blocks.append(Paragraph(text, sources=source))
+        rows = []
+        for use, one in exact["uses"].items():
+            others = "; ".join(f"{r['route']}: {r['because']}" for r in one["routes_not_taken"])
+            figures = (f"{one['difference_nats']:.2g}", f"{one['allowed_nats']:g}")
+            rows.append(Row((use, one["route"], *figures, others or "none"), source))
+        columns = ("use", "computed by", "largest difference (nats)", "allowed", "faster ways that were not exact")
+        blocks.append(Table("How the policy is computed", columns, tuple(rows), prose=(1, 4)))
+    if (lora := found.get("lora")) is not None:
+        left = {name: row for name, row in lora["not_adapted"].items() if "reason" in row}
+        facts = [Fact("Adapted", ", ".join(f"{k} ({n})" for k, n in lora["adapted"].items()), sources=source)]
+        for name, row in left.items():
+            said = f"{row['numbers']:,} numbers: {row['reason']}"
+            facts.append(Fact(f"Not adapted: {name}", said, sources=source))
+        blocks.append(Facts(tuple(facts), "What LoRA trains (layers by name)"))
+    return blocks
 
 
 def methods(of: Material) -> Section:

@@ -16,6 +16,7 @@ import contextlib
 import math
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,8 @@ def prove(policy: Policy, *, longest: int) -> Exactness:
     generators are as before afterwards. Raises BadInput, with the figures, where a use has no exact route.
     """
     began = time.perf_counter()
-    with evaluating(policy.model), _in_float32(policy.model) as exact:
+    with evaluating(policy.model), _in_float32(policy.model) as exact, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, about arguments that a way which is not taken passes
         found = _Check(policy, longest, BOUND if exact else ROUGH_BOUND).run()
     policy.exactness = replace(found, seconds=time.perf_counter() - began)
     policy.routes = Routes(**{use: p.route for use, p in found.uses.items()}, reach=found.reach)

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,17 @@ def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     lora = config.lora
-    targets = linear_layers(model) if lora.targets == "all-linear" else list(lora.targets)
+    linear = linear_layers(model)
+    targets = linear if lora.targets == "all-linear" else list(lora.targets)
     depth = int(model.config.get_text_config().num_hidden_layers)
     if lora.first_layer >= depth:
         raise BadInput(f"policy.lora.first_layer is {lora.first_layer}, but the model's layers are 0 to {depth - 1}")
     layers = list(range(lora.first_layer, depth)) if lora.first_layer else None
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # That an adapter on tied weights is hard to merge: it is not merged here, see forward.unmergeable. And that
+        # PEFT turns weights around for GPT-2's layers, which is as it should be.
+        warnings.filterwarnings("ignore", message=".*tie_word_embeddings=True.*")
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False but")
         torch.manual_seed(seed)
         try:
             wrapped = get_peft_model(
@@ -131,7 +137,7 @@ def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
     if missing and lora.targets != "all-linear":
         raise BadInput(
             f"policy.lora.targets: {', '.join(missing)} is no module of {type(model).__name__} that LoRA can adapt; it"
-            f" has {', '.join(linear_layers(model))}"
+            f" has {', '.join(linear)}"
         )
     return wrapped.eval()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -292,7 +293,9 @@ def _generate_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> It
     )
     ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    with _no_habits(model):
+    with _no_habits(model), warnings.catch_warnings():
+        # PEFT's virtual tokens move every position, and it counts them itself.
+        warnings.filterwarnings("ignore", message="Position ids are not supported")
         model.generate(
             input_ids=ids,
             attention_mask=mask,
