@@ -45,7 +45,7 @@ def prompt_tokens(tokenizer: Any, messages: Sequence[Message], config: PolicyCon
     """
     put = asked(messages, chat=config.chat, system=config.system_prompt)
     if isinstance(put, str):
-        ids = _unended(tokenizer, put, stops)
+        ids = unended(tokenizer, put, tokenizer(put)["input_ids"], stops)
     else:
         text = render(tokenizer, put, config, opened=True)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -59,13 +59,16 @@ def prompt_tokens(tokenizer: Any, messages: Sequence[Message], config: PolicyCon
     return [int(i) for i in ids]
 
 
-def _unended(tokenizer: Any, text: str, stops: Sequence[int]) -> list[int]:
-    """A plain text's tokens with what the tokenizer puts in front of it, but without the end that it may add."""
-    ids = list(tokenizer(text)["input_ids"])
+def unended(tokenizer: Any, text: str, ids: Sequence[int], stops: Sequence[int]) -> list[int]:
+    """The tokens of a text without the end of sequence that its tokenizer may have appended.
+
+    A model that reads an end goes on with another text, and not with an answer. An end that stands in the text stays.
+    """
+    kept = list(ids)
     own = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    while ids and ids[-1] in stops and ids[-len(own) :] != own:
-        ids.pop()
-    return ids
+    while kept and kept[-1] in stops and kept[-len(own) :] != own:
+        kept.pop()
+    return kept
 
 
 def turn_end(tokenizer: Any, config: PolicyConfig) -> list[int]:

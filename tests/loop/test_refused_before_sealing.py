@@ -105,9 +105,10 @@ def test_a_resumed_run_is_checked_again(tiny_policy, job_folder, monkeypatch, si
             raise Interrupted("stopped")
         return real(self, name, *args, **kwargs)
 
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch:
         patch.setattr(Writer, "step", stop)
-        start(parse(tiny_raw(tiny_policy)), run, silent)
+        with pytest.raises(Interrupted):
+            start(parse(tiny_raw(tiny_policy)), run, silent)
     monkeypatch.setattr(exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples))
     with pytest.raises(BadInput, match="no way to compute training"):
         resume(run, silent)

@@ -10,9 +10,17 @@ from benchmarks import zoo
 from restaudit.config import PolicyConfig, SamplingConfig
 from restaudit.config.policy import LoraConfig
 from restaudit.errors import BadInput
-from restaudit.policy import SampleRequest, TrainingExample, load_policy, sample, token_kl
-from restaudit.policy import divergence, finetune, forward, likelihood
-from restaudit.policy import sample as sampling_function
+from restaudit.policy import (
+    SampleRequest,
+    TrainingExample,
+    divergence,
+    finetune,
+    forward,
+    likelihood,
+    load_policy,
+    sample,
+    token_kl,
+)
 from restaudit.policy.exactness import prove
 from restaudit.policy.finetune import training_logprobs
 from restaudit.policy.likelihood import loglikelihoods
@@ -372,4 +380,3 @@ def test_attention_that_a_model_does_not_have_is_refused_and_auto_takes_what_it_
         PolicyConfig(model="m", dtype="float32", attn_implementation="eager"), checkpoint("llama"), device="cpu", seed=1
     )
     assert eager.model.config._attn_implementation == "eager"
-    assert sampling_function is sample

@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from tokenizers import processors
 
+from restaudit.benchmarks.model import policy_model
 from restaudit.config import PolicyConfig
+from restaudit.errors import BadInput
 from restaudit.policy import load_policy
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.model import Policy
@@ -83,3 +88,36 @@ def test_likelihoods_are_those_of_lm_evals_own_code(policy):
         assert nats == pytest.approx(other, abs=1e-3)
         assert greedy == is_greedy
     assert mine[1] == pytest.approx(wanted[1], abs=1e-2)
+
+
+def instance(*args):
+    return Instance(request_type="generate_until", doc={}, arguments=args, idx=0)
+
+
+def test_greedy_replies_up_to_a_stop_string_are_those_of_lm_eval(tiny_policy):
+    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    ours = policy_model(policy)
+    theirs = HFLM(pretrained=policy.model.get_base_model(), tokenizer=policy.tokenizer, batch_size=1)
+    contexts = ["A film about", "Two rival bakers and the last train home", "I"]
+    whole = {"until": [], "do_sample": False, "max_gen_toks": 12}
+    ends = [ours.generate_until([instance(c, whole)])[0][3:5] or "x" for c in contexts]
+    for context, end in zip(contexts, ends, strict=True):
+        asked = instance(context, {"until": [end, "\n\n"], "do_sample": False, "max_gen_toks": 12})
+        assert ours.generate_until([asked]) == theirs.generate_until([asked], disable_tqdm=True)
+
+
+def test_a_benchmark_that_samples_is_refused(tiny_policy):
+    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    with pytest.raises(BadInput, match=r"temperature=0\.7.*only greedy decoding"):
+        policy_model(policy).generate_until([instance("A", {"until": ["."], "do_sample": True, "temperature": 0.7})])
+
+
+def test_a_context_is_not_ended_by_a_tokenizer_that_appends_its_end(tiny_policy):
+    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    plain = policy_model(policy).tok_encode("A film")
+    end = policy.tokenizer.eos_token_id
+    policy.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", end)]
+    )
+    assert policy.tokenizer("A film")["input_ids"][-1] == end
+    assert policy_model(policy).tok_encode("A film") == plain
