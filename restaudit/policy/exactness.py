@@ -1,7 +1,7 @@
 """The self-check at load: every fast way to compute is compared with the model's own forward pass, on this very model.
 
-A few prompts of different lengths and with a common beginning get responses; where the model has a sliding window that
-sequences can exceed, these do. Sampling, training, likelihoods and KL are then computed by the fastest route and
+Prompts of different lengths and with a common beginning get responses; where the model has a sliding window that
+sequences can exceed, some do. Sampling, training, likelihoods and KL are then computed by the fastest route and
 compared with `model(input_ids).logits`, with the weights as they are and with the trained weights changed at random (a
 fresh adapter changes nothing, and would hide what forgets it). A route that disagrees is replaced by the next plainer
 one; where the plainest disagrees too, the model is refused.
@@ -27,7 +27,7 @@ from restaudit.config import SamplingConfig
 from restaudit.errors import BadInput
 from restaudit.policy.divergence import free_memory, kl_between
 from restaudit.policy.finetune import training_logprobs
-from restaudit.policy.forward import PLAIN, Cache, Route, Routes, evaluating, unmergeable
+from restaudit.policy.forward import PLAIN, Cache, Route, Routes, evaluating, plain_dtypes, unmergeable
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.packing import TrainingExample
 from restaudit.policy.sample import SampleRequest, sample
@@ -42,9 +42,10 @@ USES = ("sampling", "training", "likelihood", "kl")
 # the model cannot be computed in float32 (it is quantised, its attention needs half precision, memory is short).
 BOUND, ROUGH_BOUND = 0.001, 1.0
 STEPS = 4
-# Prompts with a common beginning and of different length; of the first one two samples are drawn.
-BEGINNING = "Write one sentence about "
-ENDINGS = ("a river.", "how a small town lives through the winter.")
+# Two prompts: a question as the policy is asked it, and the beginnings of two answers, so that they have much in common
+# and end differently soon after. Of the first one two samples are drawn.
+QUESTION = "Write one sentence."
+BEGUN = ("A river", "How a small town lives through the winter")
 # A window up to this long is crossed while sampling, token by token; a longer one by the prompt.
 SHORT_WINDOW = 48
 # Settings of a model beyond whose value it computes in another way.
@@ -138,7 +139,7 @@ def described(use: str, route: Route) -> str:
             "growing": "one cache, prompts padded",
             "padded": "the model's own generate, prompts padded",
             "equal": "the model's own generate, prompts of one length at a time",
-            "none": "the model's own generate without a cache",
+            "none": "a whole forward pass for every token",
         }[route.cache]
     else:
         how = "responses to a prompt in one row" if route.packed else "a row for each response"
@@ -153,6 +154,12 @@ def prove(policy: Policy, *, longest: int) -> Exactness:
     generators are as before afterwards. Raises BadInput, with the figures, where a use has no exact route.
     """
     began = time.perf_counter()
+    for adapter in getattr(policy.model, "peft_config", {}).values():
+        if getattr(adapter, "alora_invocation_tokens", None):
+            raise BadInput(
+                f"{policy.config.model}: refused, since its adapter is an activated LoRA (alora_invocation_tokens):"
+                " what it computes depends on where certain tokens stand in the input, which a cache does not hold"
+            )
     with evaluating(policy.model), _in_float32(policy.model) as exact, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about arguments that a way which is not taken passes
         found = _Check(policy, longest, BOUND if exact else ROUGH_BOUND).run()
@@ -175,23 +182,39 @@ class _Check:
             longest = min(longest, limit)
         short = [e for e in edges if e <= SHORT_WINDOW]
         self.steps = max([STEPS, *(e + 8 for e in short)])
-        # The longest window that fits is crossed by two prompts that do not have the same length.
-        fits = [e for e in edges if e > SHORT_WINDOW and e + self.steps < longest]
-        self.prompts = self._prompts(max(longest - self.steps, 1), [n for e in fits[-1:] for n in (e - 5, e + 1)])
+        # The longest window that fits is crossed while sampling, and by a prompt of another length.
+        fits = [e for e in edges if e > SHORT_WINDOW and e + self.steps + 3 < longest]
+        self.prompts = self._prompts(
+            max(longest - self.steps, 1), short, [n for e in fits[-1:] for n in (e - 2, e + 3)]
+        )
         self.longest = max(map(len, self.prompts)) + self.steps
         self.reach = next((e for e in edges if e >= self.longest), None)
 
-    def _prompts(self, limit: int, long: Sequence[int]) -> list[Tokens]:
-        """The prompts, cut at `limit` tokens, and further ones of these lengths."""
-        tokenize = self.policy.tokenizer
-        texts = [tokenize(BEGINNING + e, add_special_tokens=False)["input_ids"] for e in ENDINGS]
-        prompts = [tuple(int(i) for i in ids)[:limit] for ids in texts]
+    def _prompts(self, limit: int, short: Sequence[int], long: Sequence[int]) -> list[Tokens]:
+        """The prompts, the last `limit` tokens of each, and further ones of the lengths `long`.
+
+        Where there are `short` windows the question is cut, so that sequences begin within them and grow out of them.
+        """
+        tokenizer = self.policy.tokenizer
+        try:  # with the template, whose special tokens some adapters act upon
+            question = self.policy.prompt_tokens([{"role": "user", "content": QUESTION}])
+        except BadInput:  # said when the run's own prompts are looked at
+            question = tokenizer(QUESTION, add_special_tokens=False)["input_ids"]
+        for window in short[:1]:
+            question = question[-max(window // 2, 1) :]
+        answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in BEGUN]
+        prompts = [tuple(int(i) for i in [*question, *answer][-limit:]) for answer in answers]
         body = prompts[-1]
         return [*prompts, *((body * (n // len(body) + 1))[:n] for n in long)]
 
     def run(self) -> Exactness:
         self._runs()
-        sampling, examples, own_now = self._sampling()
+        sampling, drawn, own_now = self._sampling()
+        # Some again with one token of their response, beside the long ones: what a causal model computes for a token
+        # does not depend on how much comes after it, but scaled positions make it so.
+        cut = [TrainingExample(e.prompt, e.response[:1]) for e in (drawn[0], *drawn[len(BEGUN) + 1 :][:1])]
+        own_now = [*own_now, *self._own(cut, changed=True)]
+        examples = [*drawn, *cut]
         own_before = self._own(examples, changed=False)
         now, before = _totals(own_now, examples), _totals(own_before, examples)
         kl = [_kl(p, q) for p, q in zip(own_now, own_before, strict=True)]
@@ -307,9 +330,9 @@ class _Check:
         import torch
 
         out: list[Any] = [None] * len(examples)
-        by_length: dict[int, list[int]] = {}
+        by_length: dict[tuple[int, int], list[int]] = {}
         for k, e in enumerate(examples):
-            by_length.setdefault(len(e.prompt), []).append(k)
+            by_length.setdefault((len(e.prompt), len(e.response)), []).append(k)
         with self.weights.state(changed), torch.inference_mode():
             for places in by_length.values():
                 rows = [[*examples[k].prompt, *examples[k].response] for k in places]
@@ -378,8 +401,8 @@ def _in_float32(model: Any) -> Iterator[bool]:
     import torch
 
     tensors = [*model.parameters(), *model.buffers()]
-    lower = [t for t in tensors if t.is_floating_point() and t.dtype != torch.float32]
-    whole = all(t.is_floating_point() for t in model.parameters())  # packed integers are quantised weights
+    lower = [t for t in tensors if t.dtype in (torch.bfloat16, torch.float16)]
+    whole = all(p.dtype in plain_dtypes() for p in model.parameters())  # others are quantised weights
     flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
     if lower and (not whole or flash or 4 * sum(t.numel() for t in lower) > _room(lower[0].device)):
         yield False

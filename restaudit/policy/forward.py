@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #   growing   our cache; whole prompts, padded on the left
 #   padded    the model's own cache, through `generate`; prompts padded on the left
 #   equal     the model's own cache, through `generate`; only prompts of one length share a batch
-#   none      no cache: every token is a whole forward pass over what came before it
+#   none      no cache: every token is a whole forward pass over what came before it; prompts of one length
 Cache = Literal["shared", "growing", "padded", "equal", "none"]
 
 
@@ -120,6 +120,13 @@ def evaluating(model: Any) -> Iterator[None]:
 # --- adapters ---------------------------------------------------------------------------------------------------------
 
 
+def plain_dtypes() -> tuple[torch.dtype, ...]:
+    """Dtypes whose numbers are the weights; in others (integers, 8-bit floats) they need scales that lie elsewhere."""
+    import torch
+
+    return (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
 def unmergeable(model: Any) -> str | None:
     """Why the adapters of a model cannot be added into its weights and taken out again exactly; None if they can.
 
@@ -146,7 +153,7 @@ def unmergeable(model: Any) -> str | None:
             return "a variant of LoRA (DoRA, a bias, …)"
         if layer.merged or layer.disable_adapters:
             return "adapters that are merged or switched off already"
-        if not weight.is_floating_point():
+        if weight.dtype not in plain_dtypes():
             return "quantised weights"
         if owners[id(weight)] > 1:
             return "an adapter on weights that are tied"

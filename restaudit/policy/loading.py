@@ -133,7 +133,8 @@ def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
             )
         except (ValueError, AttributeError, RuntimeError, NotImplementedError) as e:
             raise BadInput(f"policy.lora: {e}") from None
-    missing = [t for t in targets if not any(n.rsplit(".", 1)[-1] == t for n in _adapted_names(wrapped))]
+    adapted = _adapted_names(wrapped)
+    missing = [t for t in targets if not any(f".{n}".endswith(f".{t}") for n in adapted)]
     if missing and lora.targets != "all-linear":
         raise BadInput(
             f"policy.lora.targets: {', '.join(missing)} is no module of {type(model).__name__} that LoRA can adapt; it"
@@ -143,25 +144,43 @@ def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
 
 
 def linear_layers(model: Any) -> list[str]:
-    """Last names of the linear layers that "all-linear" adapts: all but the output layer, sorted.
+    """Names of the linear layers that "all-linear" adapts, sorted: all but the output layer.
 
-    Left out are layers of transformers that only derive from a linear one (Llama 4's router returns two things), and
-    what PEFT refuses in Mamba, whose fast kernels take these weights without calling their module.
+    A last name (`q_proj`) stands for all layers that end in it, where all of these are linear; otherwise each is named
+    in full. Left out are layers that only derive from a linear one (Llama 4's router returns two things), and what
+    PEFT refuses in Mamba, whose fast kernels take these weights without calling their module.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
-    found = {
-        name.rsplit(".", 1)[-1]
-        for name, m in model.named_modules()
-        if isinstance(m, torch.nn.Linear | Conv1D)
-        and m is not head
-        and (type(m) in (torch.nn.Linear, Conv1D) or not type(m).__module__.startswith("transformers.models."))
-    }
-    if "mamba" in model.config.model_type or model.config.model_type in ("falcon_h1", "nemotron_h"):
-        found -= {"out_proj", "conv1d"}
-    return sorted(found)
+    mamba = "mamba" in model.config.model_type or model.config.model_type in ("falcon_h1", "nemotron_h")
+    found: dict[str, list[str]] = {}
+    others: set[str] = set()
+    for name, module in model.named_modules():
+        last = name.rsplit(".", 1)[-1]
+        linear = isinstance(module, torch.nn.Linear | Conv1D) and module is not head and _is_linear(module)
+        if linear and not (mamba and last in ("out_proj", "conv1d")):
+            found.setdefault(last, []).append(name)
+        else:
+            others.add(last)
+    return sorted(n for last, names in found.items() for n in (names if last in others else [last]))
+
+
+def _is_linear(module: Any) -> bool:
+    """Whether a layer of a class of transformers' own does what the linear layer does that it derives from."""
+    import torch
+
+    if type(module) is not torch.nn.Linear and type(module).__module__.startswith("transformers.models."):
+        try:
+            given = torch.ones(1, 1, module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+            with torch.no_grad():
+                ours = torch.nn.functional.linear(given, module.weight, module.bias)
+                theirs = module(given)
+            return isinstance(theirs, torch.Tensor) and torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            return False
+    return True
 
 
 def adapters_of(model: Any) -> dict[str, Any]:

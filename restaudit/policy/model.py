@@ -150,19 +150,31 @@ class Policy:
 
     @cached_property
     def _peft_names(self) -> dict[str, str] | None:
-        """The name under which PEFT saves each trained parameter; None where that is no matter of names."""
+        """The name under which PEFT saves each trained parameter; None where that is no matter of names.
+
+        None too where PEFT would not load again what it saves: for some architectures the names of a checkpoint are not
+        those of the model, and PEFT then drops tensors with no more than a warning.
+        """
         if not hasattr(self.model, "peft_config"):
             return None
-        from peft import get_peft_model_state_dict
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        state = {**dict(self.model.named_parameters()), **self.masters}
-        kept = get_peft_model_state_dict(
-            self.model, state_dict=state, adapter_name=self.model.active_adapter, save_embedding_layers=False
-        )
+        adapter = self.model.active_adapter
+        state = dict(self.model.named_parameters(remove_duplicate=False))
+        state |= dict(self.model.named_buffers(remove_duplicate=False))
+        try:
+            kept = get_peft_model_state_dict(
+                self.model, state_dict={**state, **self.masters}, adapter_name=adapter, save_embedding_layers=False
+            )
+        except (KeyError, ValueError):
+            return None
         keys = {id(tensor): key for key, tensor in kept.items()}
-        names = {name: keys.get(id(tensor)) for name, tensor in self.masters.items()}
-        found = {name: key for name, key in names.items() if key is not None}
-        return found if len(found) == len(self.masters) == len(kept) else None
+        names = {name: keys[id(tensor)] for name, tensor in self.masters.items() if id(tensor) in keys}
+        if not len(names) == len(self.masters) == len(kept):
+            return None
+        now = {names[n]: state[n].detach().clone() for n in names}
+        lost = set_peft_model_state_dict(self.model, now, adapter_name=adapter)
+        return None if lost.unexpected_keys or set(lost.missing_keys) & set(self.masters) else names
 
     def _adapter_config(self) -> str:
         """PEFT's adapter_config.json: the same text in every process, and no path of this machine."""

@@ -85,7 +85,7 @@ def sample(
     if route is None:
         route = policy.routes_for(max(len(r.tokens) for r in requests) + config.max_tokens).sampling
     how = _How(policy, config, route, tuple(policy.stop_tokens if stops is None else stops), seed, progress)
-    draw = _draw_batch if route.cache in ("shared", "growing") else _generate_batch
+    draw = {"shared": _draw_batch, "growing": _draw_batch, "none": _plain_batch}.get(route.cache, _generate_batch)
     alike = route.cache in ("equal", "none")
     out: dict[str, Samples] = {}
     size = config.batch
@@ -289,7 +289,7 @@ def _generate_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> It
         max_new_tokens=how.config.max_tokens,
         eos_token_id=list(how.stops) or None,
         pad_token_id=pad,
-        use_cache=how.route.cache != "none",
+        use_cache=True,
     )
     ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
@@ -320,6 +320,26 @@ def _no_habits(model: Any) -> Iterator[None]:
     finally:
         for holder, own in zip(holders, before, strict=True):
             holder.generation_config = own
+
+
+# --- by nothing but the forward pass ----------------------------------------------------------------------------------
+
+
+def _plain_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterator[Samples]:
+    """Every token by a whole forward pass over the tokens so far; prompts of one length, so that nothing is padded."""
+    import torch
+
+    record = _Record(how, batch)
+    prompts = [r.tokens for r in batch for _ in r.names]
+    ids = torch.tensor(prompts, device=how.policy.device)
+    everyone = torch.arange(len(prompts), device=how.policy.device)
+    for step in range(how.config.max_tokens):
+        logits = last_logits(model, head=how.route.head, input_ids=ids)
+        token = record.draw(step, everyone, logits)
+        if bool(record.finished.all()):
+            break
+        ids = torch.cat([ids, token[:, None]], 1)
+    return record.samples()
 
 
 # --- one token --------------------------------------------------------------------------------------------------------

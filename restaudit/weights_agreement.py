@@ -1,0 +1,220 @@
+"""How far an exported model is from the policy that was audited: log-probabilities of responses that the audit drew."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from restaudit.data.chats import Message, as_messages
+from restaudit.errors import BadInput
+from restaudit.record import AUDIT, Run, read_table
+
+if TYPE_CHECKING:
+    from restaudit.policy import Policy
+
+# Responses that are compared, each to another prompt.
+RESPONSES = 8
+# What float32 may round, in nats a token. What is forgotten (a layer, a scale, a bias) moves tokens by far more.
+EXACT = 0.001
+
+# Log-probabilities in nats: of every response, of every token of it.
+Figures = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response of the audit as tokens: its text tokenised again, with the end of turn where it was finished.
+
+    `logprob` is what the audit recorded of it (nats); None where the tokens are not as many as were drawn, so that the
+    text does not tell which ones these were.
+    """
+
+    messages: tuple[Message, ...]
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    logprob: float | None
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The largest difference of two models' log-probabilities, in nats: of a response, and of a single token."""
+
+    response: float
+    token: float
+
+    def __str__(self) -> str:
+        return f"{self.response:.2g} nats for a response and {self.token:.2g} for a token"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was measured when the exported folder was loaded again.
+
+    loader     what it was loaded with
+    responses  how many responses were compared, with `tokens` tokens in all
+    dtype      what the policy was audited in
+    found      exported folder against the audited policy, both in `dtype`
+    rounding   the audited policy in `dtype` against itself in float32; None where it could not be computed in float32
+    exact      exported folder against the policy's recorded weights, both in float32; None where that was not computed
+    bit_equal  whether every weight that was loaded is the audited one, bit for bit
+    recorded   median difference (nats) between the audited policy, loaded again, and what the audit recorded of these
+               responses, over `recorded_of` of them
+    """
+
+    loader: str
+    responses: int
+    tokens: int
+    dtype: str
+    found: Apart
+    rounding: Apart | None
+    exact: Apart | None
+    bit_equal: bool
+    recorded: float | None
+    recorded_of: int
+
+    def sentences(self) -> list[str]:
+        """The comparison in plain sentences."""
+        same = "its weights are the audited ones bit for bit, and " if self.bit_equal else ""
+        said = [
+            f"Loaded with {self.loader}, {same}the largest difference from the audited policy's log-probabilities is "
+            f"{self.found} ({self.responses} audited responses, {self.tokens} tokens, in {self.dtype})."
+        ]
+        if self.dtype == "float32":
+            said.append(f"Differences of up to {EXACT:g} nats for a token are what float32 rounds.")
+        elif self.rounding is not None:
+            said.append(f"Rounding to {self.dtype} alone moves the audited policy by up to {self.rounding}.")
+        else:
+            said.append("It cannot be computed in float32 here, so how much of that is rounding was not measured.")
+        if self.exact is not None and self.dtype != "float32":
+            said.append(f"Computed in float32, the largest difference is {self.exact}.")
+        if self.recorded is not None:
+            said.append(
+                f"The policy as loaded here gives these responses what the audit recorded within {self.recorded:.2g} "
+                f"nats (median of {self.recorded_of})."
+            )
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; differences in nats."""
+
+        def pair(apart: Apart | None) -> dict[str, float] | None:
+            return None if apart is None else {"response": apart.response, "token": apart.token}
+
+        return {
+            "loaded_with": self.loader,
+            "responses": self.responses,
+            "tokens": self.tokens,
+            "dtype": self.dtype,
+            "largest_difference_nats": pair(self.found),
+            "rounding_of_the_dtype_nats": pair(self.rounding),
+            "largest_difference_in_float32_nats": pair(self.exact),
+            "weights_are_the_audited_ones_bit_for_bit": self.bit_equal,
+            "median_difference_from_the_recorded_nats": self.recorded,
+            "compared_with_the_recorded": self.recorded_of,
+        }
+
+
+def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Response]:
+    """Up to RESPONSES responses of an audit, chosen by hash; those come first whose tokens are as many as were drawn.
+
+    Raises BadInput where the audit has no response with a token.
+    """
+    path = record.path / iteration / "audit.parquet"
+    rows = read_table(path, AUDIT, ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"])
+    prompts = record.prompts("audit").set_index("prompt_id")["prompt"]
+    order = rows["sample_id"].map(lambda s: hashlib.sha256(str(s).encode()).hexdigest()).sort_values().index
+    found: dict[str, Response] = {}
+    others: dict[str, Response] = {}
+    columns = ["prompt_id", "text", "n_tokens", "finished", "logprob"]
+    for name, text, drawn, finished, logprob in rows.loc[order, columns].to_numpy().tolist():
+        if name in found:
+            continue
+        tokens = _tokens(policy, str(text), finished=bool(finished))
+        messages = tuple(as_messages(str(prompts[name])))
+        prompt = tuple(policy.prompt_tokens(messages))
+        if tokens and len(tokens) == int(drawn):
+            found[name] = Response(messages, prompt, tokens, float(logprob))
+        elif tokens:
+            others.setdefault(name, Response(messages, prompt, tokens, None))
+        if len(found) == RESPONSES:
+            break
+    further = [r for name, r in others.items() if name not in found]
+    chosen = [*found.values(), *further][:RESPONSES]
+    if not chosen:
+        raise BadInput(f"{path}: holds no response with a text, so there is nothing to compare an export with")
+    return chosen
+
+
+def _tokens(policy: Policy, text: str, *, finished: bool) -> tuple[int, ...]:
+    if finished:
+        return tuple(policy.response_tokens(text))
+    return tuple(int(i) for i in policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> Figures:
+    """Log-probability of every token of the responses at temperature 1, in nats.
+
+    It is the model's own forward pass, a sequence at a time, without padding, as anybody would ask it.
+    """
+    import torch
+
+    from restaudit.policy.forward import evaluating
+
+    out: Figures = []
+    with evaluating(model), torch.inference_mode():
+        for r in responses:
+            ids = torch.tensor([[*r.prompt, *r.tokens]], device=device)
+            # Counted from the end: prompt tuning puts virtual tokens in front.
+            logits = model(input_ids=ids).logits[0, -ids.shape[1] :][len(r.prompt) - 1 : -1]
+            every = torch.log_softmax(logits.float(), dim=-1)
+            wanted = torch.tensor(r.tokens, device=every.device)[:, None]
+            out.append(every.gather(1, wanted)[:, 0].double().tolist())
+    return out
+
+
+def apart(a: Figures, b: Figures) -> Apart:
+    """The largest differences between two models' figures; infinite where a figure is not a number."""
+    tokens = [abs(p - q) for x, y in zip(a, b, strict=True) for p, q in zip(x, y, strict=True)]
+    responses = [abs(sum(x) - sum(y)) for x, y in zip(a, b, strict=True)]
+    return Apart(max(_finite(responses)), max(_finite(tokens)))
+
+
+def from_recorded(figures: Figures, responses: Sequence[Response]) -> tuple[float | None, int]:
+    """Median difference (nats) between figures and what the audit recorded, and of how many responses."""
+    differences = [
+        abs(sum(tokens) - r.logprob) for tokens, r in zip(figures, responses, strict=True) if r.logprob is not None
+    ]
+    return (float(np.median(differences)) if differences else None), len(differences)
+
+
+def to_float32(model: Any) -> bool:
+    """Let a model compute in float32; where it cannot, nothing is changed and the answer is False.
+
+    It cannot where weights are quantised, where attention needs half precision, and where memory is too short.
+    """
+    import torch
+
+    from restaudit.policy.divergence import free_memory
+    from restaudit.policy.forward import plain_dtypes
+
+    if any(p.dtype not in plain_dtypes() for p in model.parameters()):
+        return False
+    if "flash" in str(getattr(model.config, "_attn_implementation", "")):
+        return False
+    lower = [p for p in model.parameters() if p.dtype != torch.float32]
+    if lower:
+        on_gpu = lower[0].device.type == "cuda"
+        room = torch.cuda.mem_get_info(lower[0].device)[0] if on_gpu else free_memory()
+        if 4 * sum(p.numel() for p in lower) > room * 9 // 10:
+            return False
+    model.float()
+    return True
+
+
+def _finite(differences: Sequence[float]) -> Iterator[float]:
+    return (d if math.isfinite(d) else math.inf for d in differences)

@@ -1,0 +1,332 @@
+"""A way out: a trained policy of a run as a folder that PEFT, transformers, lm-eval and vLLM load.
+
+The folder is loaded again before it is put in place, and compared with the policy as it was audited.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from restaudit import __version__, ledger
+from restaudit.config import Config
+from restaudit.errors import BadInput, VerificationFailed
+from restaudit.job import ADAPTER
+from restaudit.record import BASE, Run, printable
+from restaudit.shown import escaped_json
+
+if TYPE_CHECKING:
+    from restaudit.artifacts import Artifact
+    from restaudit.console import Reporter
+    from restaudit.policy import Policy
+    from restaudit.weights_agreement import Agreement
+
+Kind = Literal["peft", "checkpoint"]
+KINDS: tuple[Kind, ...] = ("peft", "checkpoint")
+SCHEMA = "restaudit.weights/1"
+FACTS, CARD = "restaudit.json", "README.md"
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The policy to export.
+
+    iteration  whose audit looked at it
+    policy     the iteration that trained it; another one where the audit was of the best of N samples
+    files      the recorded files of its weights, name -> SHA-256; none for a base policy that is the base model itself
+    why        why this iteration, in words
+    """
+
+    iteration: str
+    policy: str
+    files: Mapping[str, str]
+    why: str
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported folder.
+
+    `files` (name -> SHA-256) are all but the card and the file of facts; `facts` are those of that file.
+    """
+
+    kind: Kind
+    folder: Path
+    chosen: Chosen
+    base: Artifact
+    config: Config
+    agreement: Agreement
+    notices: tuple[str, ...]
+    files: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+
+def export_weights(
+    run: Path,
+    kind: Kind,
+    out: Path | None,
+    card: Callable[[Exported], str],
+    reporter: Reporter,
+    *,
+    iteration: str | None = None,
+    push: str | None = None,
+) -> Exported:
+    """Write the weights of one iteration of a run, with tokenizer, generation config, card, licence and facts.
+
+    `out` must not hold anything (None: a folder beside the run); `card` writes the README.md; `push` is a repository
+    of the Hugging Face hub. Without `iteration` it is the last one that was trained and audited.
+
+    Raises BadInput for what cannot be exported, and where the exported folder does not give the audited policy's
+    log-probabilities; VerificationFailed where a recorded file was changed. Nothing is left behind then.
+    """
+    if push is not None and not REPOSITORY.fullmatch(push):
+        raise BadInput(f"--push: expected ORG/NAME, got '{push}'")
+    record = Run(run)
+    chosen = chosen_policy(record, kind, iteration)
+    folder = out if out is not None else default_folder(run, kind, chosen.iteration)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise BadInput(f"{folder}: is not an empty folder; name another one with --out, or remove it")
+    _check_recorded(record, chosen)
+    notices = _notices(record, chosen)
+    for line in notices:
+        reporter.line(printable(line))
+    reporter.line(printable(f"{kind}: {chosen.iteration}, {chosen.why}"))
+
+    stage = folder.parent / f".tmp-{folder.name}-{os.getpid()}"
+    try:
+        stage.mkdir(parents=True)
+        exported = _written(record, kind, chosen, stage, folder, notices, reporter, pushed=push is not None)
+        (stage / CARD).write_text(card(exported), encoding="utf-8")
+        body = {**exported.facts, "files": {**exported.files, CARD: ledger.digest_file(stage / CARD).sha256}}
+        text = json.dumps(body, indent=2, sort_keys=True, allow_nan=False)
+        (stage / FACTS).write_text(escaped_json(text) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        stage.rename(folder)
+    except OSError as e:
+        first = (e.strerror or str(e).strip() or type(e).__name__).splitlines()[0]
+        raise BadInput(f"{folder}: not exported ({first})") from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    for line in exported.agreement.sentences():
+        reporter.line(line)
+    reporter.line(str(folder))
+    if push is not None:
+        reporter.line(pushed(folder, push, exported))
+    return exported
+
+
+def default_folder(run: Path, kind: Kind, iteration: str) -> Path:
+    """Where weights go unless another place is named: beside the run, so that neither record nor bundle takes them."""
+    whole = run.resolve()
+    return whole.parent / f"{whole.name}-{kind}-{iteration.replace('/', '-')}"
+
+
+# --- which policy -----------------------------------------------------------------------------------------------------
+
+
+def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
+    """The policy that an iteration's audit looked at. Raises BadInput where it has no such weights."""
+    audited = {
+        e.step.removesuffix("/audit"): str(e.content.get("policy", e.step.removesuffix("/audit")))
+        for e in record.events
+        if e.step.endswith("/audit")
+    }
+    trained = [i for i in audited if {f"{i}/improve", f"{i}/train"} & record.done]
+    if iteration is None and not trained:
+        raise BadInput(
+            f"{record.path}: no policy of this run was trained and audited yet; the base policy: --format checkpoint "
+            f"--iteration {BASE}"
+        )
+    name = iteration or trained[-1]
+    if name not in audited:
+        there = ", ".join(audited) or "none"
+        raise BadInput(f"{record.path}: no audited iteration '{name}'; there are: {there}")
+    policy = audited[name]
+    prefix = f"{policy}/{ADAPTER}/"
+    files = {n: d.sha256 for e in record.events for n, d in e.outputs.items() if n.startswith(prefix)}
+    loop, training = record.plan["config"]["loop"], record.plan["config"]["policy"]["training"]
+    if not files and (loop["method"] == "outside" or policy != BASE):
+        raise BadInput(
+            f"{record.path}: the weights of {policy} were not kept in the run; the trainer's own checkpoint of that "
+            "step loads as it is (AuditCallback keeps them in the run with keep='trained')"
+        )
+    if kind == "peft" and (not files or training == "full"):
+        what = "the base model itself" if not files else "trained as a whole"
+        raise BadInput(f"{record.path}: {policy} is {what} and has no adapter; use --format checkpoint")
+    why = "as asked for" if iteration else "the last iteration that was trained"
+    if policy != name:
+        why += f"; its audit chose among samples of {policy}, whose weights these are"
+    return Chosen(name, policy, dict(sorted(files.items())), why)
+
+
+def _notices(record: Run, chosen: Chosen) -> tuple[str, ...]:
+    """What a reader must know first: that a gate stopped the run, or would have."""
+    found = [
+        f"HALT at {o.iteration} (gate: {', '.join(o.gates)}) was overridden by {o.by}: {o.reason}"
+        for o in record.overrides()
+    ]
+    if (halt := record.halt) is not None:
+        found.append(
+            f"This run was halted at {halt.iteration} by its sealed gates ({', '.join(halt.gates)}). "
+            f"What is exported is {chosen.iteration}."
+        )
+    return tuple(found)
+
+
+# --- what was recorded ------------------------------------------------------------------------------------------------
+
+
+def _check_recorded(record: Run, chosen: Chosen) -> None:
+    """Raise VerificationFailed where a file that is read is not as the ledger has it, BadInput where it is gone."""
+    recorded = {n: d.sha256 for e in record.events for n, d in (*e.outputs.items(), *e.context.items())}
+    decided = f"{chosen.iteration}/decision.json"
+    wanted = ["plan.json", "environment.json", "data/audit.parquet", f"{chosen.iteration}/audit.parquet"]
+    for name in (*wanted, *([decided] if decided in recorded else ()), *chosen.files):
+        path = record.path / name
+        if name not in recorded:
+            raise BadInput(f"{path}: no finished step recorded it")
+        if path.is_symlink() or not path.is_file():
+            raise BadInput(f"{path}: missing from the run folder")
+        got = ledger.digest_file(path).sha256
+        if got != recorded[name]:
+            raise VerificationFailed(f"{name}: changed after it was recorded: expected {recorded[name]}, got {got}")
+
+
+def _as_audited(record: Run, reporter: Reporter) -> Config:
+    """The sealed configuration, computing in the precision of the audit rather than in this machine's own."""
+    import torch
+
+    config = Config.model_validate(record.plan["config"])
+    update: dict[str, Any] = {
+        "policy": config.policy.model_copy(update={"dtype": str(record.environment["dtype"])}),
+    }
+    if config.device == "cuda" and not torch.cuda.is_available():
+        reporter.line("The run computed on a GPU; this machine has none, so the comparison is made on the CPU.")
+        update["device"] = "cpu"
+    return config.model_copy(update=update)
+
+
+def _base(record: Run, config: Config) -> Artifact:
+    """The base model, which must be the one that the plan was sealed with."""
+    from restaudit.artifacts import resolve
+
+    sealed = record.plan["artifacts"]["policy.model"]
+    found = resolve(sealed["spec"], sha256=config.policy.sha256, licence=sealed["licence"])
+    if found.sha256 != sealed["sha256"]:
+        raise BadInput(
+            f"{sealed['spec']}: is not the base model that the plan was sealed with (expected sha256 "
+            f"{sealed['sha256']}, got {found.sha256}); bring that one back"
+        )
+    return found
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def _written(
+    record: Run,
+    kind: Kind,
+    chosen: Chosen,
+    stage: Path,
+    folder: Path,
+    notices: tuple[str, ...],
+    reporter: Reporter,
+    *,
+    pushed: bool,
+) -> Exported:
+    """Write everything but the card and the facts into `stage`, load it again and compare."""
+    from restaudit.plan import prepare_machine
+    from restaudit.weights_agreement import audited_responses
+    from restaudit.weights_files import write_licence, write_words
+    from restaudit.weights_made import make_adapter, make_checkpoint
+
+    config = _as_audited(record, reporter)
+    prepare_machine(config)
+    base, policy = _policy(record, config, chosen, reporter)
+    responses = audited_responses(record, chosen.iteration, policy)
+    write_words(policy, stage)
+    write_licence(base.spec, base.licence, stage)
+    stops = policy.stop_tokens
+    recorded = record.path / chosen.policy / ADAPTER
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, about adapters on tied weights and the like: what counts is
+        # compared below
+        if kind == "peft":
+            agreement = make_adapter(policy, base, recorded, stage, responses, pushed=pushed)
+        else:
+            agreement = make_checkpoint(policy, stage, responses)
+    files = {p.name: ledger.digest_file(p).sha256 for p in sorted(stage.iterdir())}
+    facts = {
+        "schema": SCHEMA,
+        "restaudit": __version__,
+        "format": kind,
+        "run": {
+            "name": record.name,
+            "id": record.run_id,
+            "state": record.state,
+            "ledger_head": record.events[-1].hash,
+            "plan_sha256": record.events[0].outputs["plan.json"].sha256,
+        },
+        "notices": list(notices),
+        "iteration": chosen.iteration,
+        "policy": chosen.policy,
+        "decision": decision.verdict if (decision := record.decision(chosen.iteration)) is not None else None,
+        "base_model": {"spec": base.spec, "sha256": base.sha256, "licence": base.licence},
+        "recorded_weights": dict(chosen.files),
+        "audited_with": {
+            "chat": config.policy.chat,
+            "system_prompt": config.policy.system_prompt,
+            "template_arguments": dict(config.policy.template_arguments),
+            "sampling": config.loop.sampling.model_dump(mode="json"),
+            "stop_tokens": stops,
+        },
+        "comparison": agreement.to_json(),
+    }
+    return Exported(kind, folder, chosen, base, config, agreement, notices, files, facts)
+
+
+def _policy(record: Run, config: Config, chosen: Chosen, reporter: Reporter) -> tuple[Artifact, Policy]:
+    """The base model and, on it, the policy with the weights that were recorded."""
+    if config.loop.method == "outside":
+        from restaudit.weights_outside import trainers_policy
+
+        return trainers_policy(record, config, chosen.policy)
+    from restaudit.job import load_run_policy
+
+    base = _base(record, config)
+    policy = load_run_policy(config, base.path, reporter)
+    policy.become(record.path / chosen.policy / ADAPTER if chosen.files else None)
+    return base, policy
+
+
+# --- the hub ----------------------------------------------------------------------------------------------------------
+
+
+def pushed(folder: Path, repository: str, exported: Exported) -> str:
+    """Upload a folder to a repository of the hub, private where it is new, and say where it is. Raises BadInput."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi()
+    # One base is the error of whatever HTTP client the library uses, which is no OSError.
+    errors: tuple[type[Exception], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
+    try:
+        url = api.create_repo(repository, repo_type="model", private=True, exist_ok=True)
+        message = f"{exported.chosen.iteration} of run {exported.facts['run']['id']}, exported by restaudit"
+        api.upload_folder(repo_id=repository, repo_type="model", folder_path=folder, commit_message=message)
+    except errors as e:
+        first = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise BadInput(
+            f"--push {repository}: not uploaded ({first}); the folder is complete at {folder}. Log in with: hf auth "
+            f"login, and then: hf upload {repository} {folder}"
+        ) from None
+    return f"{url} (a new repository is private; one that was there keeps its visibility)"

@@ -1,0 +1,117 @@
+"""The files of an exported model: an adapter as PEFT loads it, or whole weights as transformers loads them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restaudit.errors import BadInput
+from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+if TYPE_CHECKING:
+    from restaudit.policy import Policy
+
+CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
+LICENCE = "LICENSE"
+MISSING = "MISSING"
+# A whole repository of the hub; with a file behind it ("!model.gguf") it is nothing that from_pretrained takes.
+HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
+# What a configuration says of the machine that wrote it, of weights as they were stored before, and of code that is
+# not in the folder.
+OF_A_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
+NOT_OF_A_MODEL = (*OF_A_MACHINE, "quantization_config", "auto_map")
+
+
+def base_for_adapter(spec: str, folder: Path, *, pushed: bool) -> tuple[str, str | None]:
+    """What adapter_config.json calls the base model, and its revision: what `from_pretrained` can load.
+
+    `folder` is where the base model lies on this machine, a GGUF as it was converted. It is named where the spec is not
+    a repository of the hub; what is `pushed` leaves this machine and gets the spec as it is.
+    """
+    if (hub := HUB.fullmatch(spec)) is not None:
+        return hub["repo"], hub["revision"]
+    return (spec, None) if pushed else (str(folder.resolve()), None)
+
+
+def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, str | None]) -> None:
+    """Write adapter and configuration: PEFT's own files as the run recorded them, but for what the base is called.
+
+    An adapter that was kept by the names of its parameters (an older run) is written as PEFT names them. Raises
+    BadInput where PEFT would not load it again.
+    """
+    if (recorded / ADAPTER_WEIGHTS).is_file():
+        shutil.copyfile(recorded / ADAPTER_WEIGHTS, out / ADAPTER_WEIGHTS)
+        config = json.loads((recorded / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    else:
+        policy.save(out)
+        if not (out / ADAPTER_WEIGHTS).is_file():
+            raise BadInput(
+                f"{recorded}: PEFT cannot load this adapter again for {type(policy.model.get_base_model()).__name__} "
+                "under the names that it saves; use --format checkpoint"
+            )
+        config = json.loads((out / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": base[0], "revision": base[1]}
+    _write_json(config, out / ADAPTER_CONFIG)
+
+
+def write_checkpoint(model: Any, out: Path) -> None:
+    """Write weights and config.json as `save_pretrained` does, without what the base model's files said of themselves.
+
+    Raises BadInput where transformers cannot save the model.
+    """
+    from transformers import GenerationConfig
+
+    # It refuses settings of sampling that contradict one another; write_generation writes them as they are.
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    # Where a quantised base was turned into plain weights on loading, it refuses to save these.
+    model.hf_quantizer = None
+    model.config.__dict__.pop("quantization_config", None)
+    try:
+        model.save_pretrained(out)
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as e:
+        first = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise BadInput(f"transformers cannot save this {type(model).__name__}: {first}") from None
+    finally:
+        model.generation_config = own
+    _without(out / CONFIG, NOT_OF_A_MODEL)
+
+
+def write_words(policy: Policy, out: Path) -> None:
+    """Write tokenizer, chat template and generation config; generation ends where a response of the audit ended."""
+    policy.tokenizer.save_pretrained(out)
+    _without(out / TOKENIZER, (*OF_A_MACHINE, "auto_map"))
+    settings = json.loads(policy.model.generation_config.to_json_string())
+    settings.pop("_from_model_config", None)
+    settings |= {"eos_token_id": policy.stop_tokens, "pad_token_id": int(policy.tokenizer.pad_token_id)}
+    _write_json(settings, out / GENERATION)
+
+
+def write_licence(spec: str, licence: str | None, out: Path) -> None:
+    """Write what is known of licences: the base model's by name, and that nobody stated one of the trained weights."""
+    lines = [
+        f"Licence of the base model, as the plan of the run records it: {licence or MISSING}",
+        f"Base model: {spec}",
+        "This is the licence's name and not its text, which the base model's publisher has.",
+        f"Licence of the trained weights: {MISSING}. Whoever holds rights in them can state it.",
+    ]
+    (out / LICENCE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _without(path: Path, keys: tuple[str, ...]) -> None:
+    """Take keys out of a JSON file, at any depth."""
+    if path.is_file():
+        _write_json(_stripped(json.loads(path.read_text(encoding="utf-8")), keys), path)
+
+
+def _stripped(value: Any, keys: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {k: _stripped(v, keys) for k, v in value.items() if k not in keys}
+    return [_stripped(v, keys) for v in value] if isinstance(value, list) else value
+
+
+def _write_json(value: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,233 @@
+"""An exported model is written, loaded again as anybody would load it, and compared; what disagrees is refused."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restaudit.errors import BadInput
+from restaudit.policy.exactness import ROUGH_BOUND
+from restaudit.policy.forward import merged_weights, unmergeable
+from restaudit.policy.model import ADAPTER_WEIGHTS
+from restaudit.policy.turns import prompt_tokens, stop_tokens
+from restaudit.weights_agreement import (
+    EXACT,
+    Agreement,
+    Apart,
+    Figures,
+    Response,
+    apart,
+    from_recorded,
+    to_float32,
+    token_logprobs,
+)
+from restaudit.weights_files import base_for_adapter, write_adapter, write_checkpoint
+
+if TYPE_CHECKING:
+    from restaudit.artifacts import Artifact
+    from restaudit.policy import Policy
+
+LOADERS = {"peft": "PeftModel.from_pretrained", "checkpoint": "AutoModelForCausalLM.from_pretrained"}
+
+
+def make_adapter(
+    policy: Policy, base: Artifact, recorded: Path, out: Path, responses: Sequence[Response], *, pushed: bool
+) -> Agreement:
+    """Write the adapter, load it on the base model with PEFT and compare. The policy cannot be used afterwards."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    dtype, device = policy.model.dtype, policy.device
+    # A GGUF was converted, and its folder is what was loaded.
+    where = Path(str(policy.model.config._name_or_path))
+    where = where if where.is_dir() else base.path
+    write_adapter(policy, recorded, out, base_for_adapter(base.spec, where, pushed=pushed))
+    audited = _as_audited(policy, responses)
+    exact = _in_float32(policy, responses)
+    attention = policy.config.attn_implementation
+    _let_go(policy)
+
+    model = PeftModel.from_pretrained(_loaded(where, device, attention, dtype), str(out)).eval()
+    written = load_file(str(out / ADAPTER_WEIGHTS))
+    loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+    _check_names(policy, out, responses)
+    if {k for k, v in written.items() if k not in loaded or not _same(v, loaded[k])}:
+        raise BadInput(f"PEFT does not load {ADAPTER_WEIGHTS} as it was written; nothing was exported")
+    found = token_logprobs(model, responses, device)
+    again = token_logprobs(model, responses, device) if exact is not None and to_float32(model) else None
+    return _agreed("peft", responses, dtype, audited, found, exact, again, bit_equal=False)
+
+
+def make_checkpoint(policy: Policy, out: Path, responses: Sequence[Response]) -> Agreement:
+    """Write the merged weights, load them again with transformers and compare. The policy cannot be used afterwards."""
+    dtype, device = policy.model.dtype, policy.device
+    audited = _as_audited(policy, responses)
+    if not hasattr(policy.model, "peft_config"):
+        model = policy.model
+    elif policy.routes.sampling.merged and unmergeable(policy.model) is None:
+        model = _merged(policy.model)
+    else:
+        model = _merged_by_peft(policy, responses)
+    write_checkpoint(model, out)
+    _check_names(policy, out, responses)
+    again = _loaded(out, device, policy.config.attn_implementation, None)
+    if again.dtype != dtype or not _bit_equal(model, again):
+        raise BadInput(f"transformers does not load the weights of {type(model).__name__} as it saves them, so nothing "
+                       "was exported")  # fmt: skip
+    found = token_logprobs(again, responses, device)
+    del again
+    _let_go(policy)
+    exact = token_logprobs(model, responses, device) if to_float32(model) else None
+    return _agreed("checkpoint", responses, dtype, audited, found, exact, None, bit_equal=True)
+
+
+def _as_audited(policy: Policy, responses: Sequence[Response]) -> Figures:
+    """The policy's figures with its weights as sampling had them."""
+    with policy.inference(merged=policy.routes.sampling.merged) as model:
+        return token_logprobs(model, responses, policy.device)
+
+
+def _in_float32(policy: Policy, responses: Sequence[Response]) -> Figures | None:
+    """The figures of the recorded weights, adapter beside the base's; the model computes in float32 from here on."""
+    if not to_float32(policy.model):
+        return None
+    policy.write_back()  # the float32 masters, where the model had them rounded
+    return token_logprobs(policy.model, responses, policy.device)
+
+
+def _let_go(policy: Policy) -> None:
+    """Free the model's memory for the one that is loaded next."""
+    policy.model = None
+    policy.masters.clear()
+    policy.initial.clear()
+    gc.collect()
+
+
+# --- merging ----------------------------------------------------------------------------------------------------------
+
+
+def _merged(model: Any) -> Any:
+    """The base model with the adapter in its weights, the very ones that were sampled from."""
+    from peft.tuners.lora import LoraLayer
+
+    with merged_weights(model) as base:
+        found = {n: m.base_layer.weight.data for n, m in base.named_modules() if isinstance(m, LoraLayer)}
+    plain = model.unload()
+    for name, weight in found.items():
+        plain.get_submodule(name).weight.data = weight
+    return plain
+
+
+def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
+    """The base model as PEFT merges it, in float32 and then rounded. Raises BadInput where that is another policy."""
+    model = policy.model
+    why = unmergeable(model) or "merged weights did not give what the adapter gives"
+    refused = f"{policy.config.model}: this adapter cannot be merged into a checkpoint ({why}"
+    kinds = {n.replace(".base_layer", ""): p.dtype for n, p in model.get_base_model().named_parameters()}
+    exact = _in_float32(policy, responses)
+    if exact is None:
+        raise BadInput(f"{refused}, and the model cannot be computed in float32 here); use --format peft")
+    try:
+        plain = model.merge_and_unload()
+    except (ValueError, AttributeError, RuntimeError, NotImplementedError, TypeError) as e:
+        first = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise BadInput(f"{refused}; PEFT: {first}); use --format peft") from None
+    difference = apart(token_logprobs(plain, responses, policy.device), exact)
+    if difference.token > EXACT:
+        raise BadInput(f"{refused}; PEFT's own merge differs by {difference}); use --format peft")
+    for name, p in plain.named_parameters():
+        p.data = p.data.to(kinds[name])
+    return plain
+
+
+# --- loading again ----------------------------------------------------------------------------------------------------
+
+
+def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
+    """A model as anybody loads it; `dtype` None is what its configuration says."""
+    from transformers import AutoModelForCausalLM
+
+    from restaudit.encoder import quiet_loading
+
+    chosen = {} if attention == "auto" else {"attn_implementation": attention}
+    if dtype is not None:
+        chosen["dtype"] = dtype
+    with quiet_loading():
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), trust_remote_code=False, use_safetensors=True, **chosen
+        )
+    return model.to(device).eval()
+
+
+def _check_names(policy: Policy, out: Path, responses: Sequence[Response]) -> None:
+    """Raise BadInput where the exported tokenizer asks in other tokens, or generation would stop at others."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(str(out), trust_remote_code=False)
+    stops = stop_tokens(tokenizer, GenerationConfig.from_pretrained(str(out)), policy.config)
+    if stops != policy.stop_tokens:
+        raise BadInput(f"the exported generation config stops at {stops}, the audit at {policy.stop_tokens}")
+    for r in responses:
+        if tuple(prompt_tokens(tokenizer, r.messages, policy.config, stops)) != r.prompt:
+            raise BadInput("the exported tokenizer puts a prompt into other tokens than the audit's; nothing was "
+                           "exported")  # fmt: skip
+
+
+def _same(a: Any, b: Any) -> bool:
+    import torch
+
+    return a.dtype == b.dtype and torch.equal(a.cpu(), b.cpu())
+
+
+def _bit_equal(a: Any, b: Any) -> bool:
+    """Whether two models of one kind have the same parameters."""
+    ours, theirs = dict(a.named_parameters()), dict(b.named_parameters())
+    return ours.keys() == theirs.keys() and all(_same(ours[n].data, theirs[n].data) for n in ours)
+
+
+def _agreed(
+    kind: str,
+    responses: Sequence[Response],
+    dtype: Any,
+    audited: Figures,
+    found: Figures,
+    exact: Figures | None,
+    again: Figures | None,
+    *,
+    bit_equal: bool,
+) -> Agreement:
+    """What was measured. Raises BadInput where the difference is more than rounding.
+
+    `audited` and `found` are the policy's figures and the exported model's in the audit's dtype; `exact` the policy's
+    in float32, `again` the exported model's.
+    """
+    name = str(dtype).removeprefix("torch.")
+    difference = apart(found, audited)
+    in_float32 = difference if name == "float32" else apart(again, exact) if again and exact else None
+    recorded, of = from_recorded(audited, responses)
+    if in_float32 is not None:
+        _refuse(kind, in_float32, too_far=in_float32.token > EXACT)
+    else:
+        _refuse(kind, difference, too_far=difference.response > ROUGH_BOUND)
+    return Agreement(
+        loader=LOADERS[kind],
+        responses=len(responses),
+        tokens=sum(len(r.tokens) for r in responses),
+        dtype=name,
+        found=difference,
+        rounding=None if name == "float32" or exact is None else apart(audited, exact),
+        exact=in_float32,
+        bit_equal=bit_equal,
+        recorded=recorded,
+        recorded_of=of,
+    )
+
+
+def _refuse(kind: str, seen: Apart, *, too_far: bool) -> None:
+    if too_far:
+        raise BadInput(
+            f"the exported folder, loaded with {LOADERS[kind]}, is not the audited policy: its log-probabilities "
+            f"differ by up to {seen}, which rounding does not explain; nothing was exported"
+        )
