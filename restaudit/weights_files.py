@@ -24,6 +24,11 @@ HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 # not in the folder.
 OF_A_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 NOT_OF_A_MODEL = (*OF_A_MACHINE, "quantization_config", "auto_map")
+# The files of a tokenizer, in all the ways in which they are kept.
+OF_A_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+                  "chat_template*", "*.tiktoken", "*.spm", "sentencepiece*", "spiece.model")  # fmt: skip
+# Names of the one setting that is about the weights and not about the architecture: now, and before transformers 5.
+DTYPES = ("dtype", "torch_dtype")
 
 
 def base_for_adapter(spec: str, folder: Path, *, pushed: bool) -> tuple[str, str | None]:
@@ -45,7 +50,7 @@ def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, st
     """
     if (recorded / ADAPTER_WEIGHTS).is_file():
         shutil.copyfile(recorded / ADAPTER_WEIGHTS, out / ADAPTER_WEIGHTS)
-        config = json.loads((recorded / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config = _read_json(recorded / ADAPTER_CONFIG)
     else:
         policy.save(out)
         if not (out / ADAPTER_WEIGHTS).is_file():
@@ -53,14 +58,16 @@ def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, st
                 f"{recorded}: PEFT cannot load this adapter again for {type(policy.model.get_base_model()).__name__} "
                 "under the names that it saves; use --format checkpoint"
             )
-        config = json.loads((out / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config = _read_json(out / ADAPTER_CONFIG)
     config |= {"base_model_name_or_path": base[0], "revision": base[1]}
     _write_json(config, out / ADAPTER_CONFIG)
 
 
-def write_checkpoint(model: Any, out: Path) -> None:
-    """Write weights and config.json as `save_pretrained` does, without what the base model's files said of themselves.
+def write_checkpoint(model: Any, out: Path, base: Path) -> None:
+    """Write weights as `save_pretrained` does, and config.json as the base model has it in its folder `base`.
 
+    The base model's own configuration is what every reader of the base model reads; transformers 5 would write settings
+    (of positions, for one) that older readers pass over without a word. It is written where it names another class.
     Raises BadInput where transformers cannot save the model.
     """
     from transformers import GenerationConfig
@@ -77,13 +84,25 @@ def write_checkpoint(model: Any, out: Path) -> None:
         raise BadInput(f"transformers cannot save this {type(model).__name__}: {first}") from None
     finally:
         model.generation_config = own
-    _without(out / CONFIG, NOT_OF_A_MODEL)
+    saved = _read_json(out / CONFIG)
+    of_base = _read_json(base / CONFIG)
+    same = of_base.get("architectures") == saved["architectures"]
+    stripped = _stripped(of_base if same else saved, NOT_OF_A_MODEL)
+    _write_json(_with_dtype(stripped, str(saved["dtype"])), out / CONFIG)
 
 
-def write_words(policy: Policy, out: Path) -> None:
-    """Write tokenizer, chat template and generation config; generation ends where a response of the audit ended."""
-    policy.tokenizer.save_pretrained(out)
-    _without(out / TOKENIZER, (*OF_A_MACHINE, "auto_map"))
+def write_words(policy: Policy, out: Path, base: Path) -> None:
+    """Write tokenizer, chat template and generation config; generation ends where a response of the audit ended.
+
+    The tokenizer's files are those of the base model, in its folder `base`.
+    """
+    found = {p for pattern in OF_A_TOKENIZER for p in base.glob(pattern) if p.is_file()}
+    if base / TOKENIZER in found:
+        for path in sorted(found):
+            shutil.copyfile(path, out / path.name)
+    else:
+        policy.tokenizer.save_pretrained(out)
+    _write_json(_stripped(_read_json(out / TOKENIZER), (*OF_A_MACHINE, "auto_map")), out / TOKENIZER)
     settings = json.loads(policy.model.generation_config.to_json_string())
     settings.pop("_from_model_config", None)
     settings |= {"eos_token_id": policy.stop_tokens, "pad_token_id": int(policy.tokenizer.pad_token_id)}
@@ -101,16 +120,24 @@ def write_licence(spec: str, licence: str | None, out: Path) -> None:
     (out / LICENCE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _without(path: Path, keys: tuple[str, ...]) -> None:
-    """Take keys out of a JSON file, at any depth."""
-    if path.is_file():
-        _write_json(_stripped(json.loads(path.read_text(encoding="utf-8")), keys), path)
+def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """The configuration of a model whose weights have this dtype, under the names of all versions of transformers."""
+    changed = {
+        k: _with_dtype(v, dtype) if isinstance(v, dict) else dtype if k in DTYPES else v for k, v in config.items()
+    }
+    return changed | (dict.fromkeys(DTYPES, dtype) if "model_type" in config else {})
 
 
 def _stripped(value: Any, keys: tuple[str, ...]) -> Any:
+    """Plain JSON without these keys, at any depth."""
     if isinstance(value, dict):
         return {k: _stripped(v, keys) for k, v in value.items() if k not in keys}
     return [_stripped(v, keys) for v in value] if isinstance(value, list) else value
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _write_json(value: Mapping[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from restaudit.errors import BadInput
 from restaudit.policy.exactness import ROUGH_BOUND
 from restaudit.policy.forward import merged_weights, unmergeable
 from restaudit.policy.model import ADAPTER_WEIGHTS
-from restaudit.policy.turns import prompt_tokens, stop_tokens
+from restaudit.policy.turns import prompt_tokens
 from restaudit.weights_agreement import (
     EXACT,
     Agreement,
@@ -23,7 +23,7 @@ from restaudit.weights_agreement import (
     to_float32,
     token_logprobs,
 )
-from restaudit.weights_files import base_for_adapter, write_adapter, write_checkpoint
+from restaudit.weights_files import base_for_adapter, write_adapter, write_checkpoint, write_words
 
 if TYPE_CHECKING:
     from restaudit.artifacts import Artifact
@@ -40,10 +40,9 @@ def make_adapter(
     from safetensors.torch import load_file
 
     dtype, device = policy.model.dtype, policy.device
-    # A GGUF was converted, and its folder is what was loaded.
-    where = Path(str(policy.model.config._name_or_path))
-    where = where if where.is_dir() else base.path
+    where = folder_of(policy, base)
     write_adapter(policy, recorded, out, base_for_adapter(base.spec, where, pushed=pushed))
+    write_words(policy, out, where)
     audited = _as_audited(policy, responses)
     exact = _in_float32(policy, responses)
     attention = policy.config.attn_implementation
@@ -52,7 +51,7 @@ def make_adapter(
     model = PeftModel.from_pretrained(_loaded(where, device, attention, dtype), str(out)).eval()
     written = load_file(str(out / ADAPTER_WEIGHTS))
     loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
-    _check_names(policy, out, responses)
+    _check_words(policy, out, responses)
     if {k for k, v in written.items() if k not in loaded or not _same(v, loaded[k])}:
         raise BadInput(f"PEFT does not load {ADAPTER_WEIGHTS} as it was written; nothing was exported")
     found = token_logprobs(model, responses, device)
@@ -60,7 +59,7 @@ def make_adapter(
     return _agreed("peft", responses, dtype, audited, found, exact, again, bit_equal=False)
 
 
-def make_checkpoint(policy: Policy, out: Path, responses: Sequence[Response]) -> Agreement:
+def make_checkpoint(policy: Policy, base: Artifact, out: Path, responses: Sequence[Response]) -> Agreement:
     """Write the merged weights, load them again with transformers and compare. The policy cannot be used afterwards."""
     dtype, device = policy.model.dtype, policy.device
     audited = _as_audited(policy, responses)
@@ -70,8 +69,10 @@ def make_checkpoint(policy: Policy, out: Path, responses: Sequence[Response]) ->
         model = _merged(policy.model)
     else:
         model = _merged_by_peft(policy, responses)
-    write_checkpoint(model, out)
-    _check_names(policy, out, responses)
+    where = folder_of(policy, base)
+    write_checkpoint(model, out, where)
+    write_words(policy, out, where)  # afterwards: `save_pretrained` has a generation config of its own
+    _check_words(policy, out, responses)
     again = _loaded(out, device, policy.config.attn_implementation, None)
     if again.dtype != dtype or not _bit_equal(model, again):
         raise BadInput(f"transformers does not load the weights of {type(model).__name__} as it saves them, so nothing "
@@ -81,6 +82,12 @@ def make_checkpoint(policy: Policy, out: Path, responses: Sequence[Response]) ->
     _let_go(policy)
     exact = token_logprobs(model, responses, device) if to_float32(model) else None
     return _agreed("checkpoint", responses, dtype, audited, found, exact, None, bit_equal=True)
+
+
+def folder_of(policy: Policy, base: Artifact) -> Path:
+    """The folder that the base model was loaded from: of a GGUF, what it was converted to."""
+    loaded = Path(str(policy.model.config._name_or_path))
+    return loaded if loaded.is_dir() else base.path
 
 
 def _as_audited(policy: Policy, responses: Sequence[Response]) -> Figures:
@@ -161,14 +168,16 @@ def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
     return model.to(device).eval()
 
 
-def _check_names(policy: Policy, out: Path, responses: Sequence[Response]) -> None:
+def _check_words(policy: Policy, out: Path, responses: Sequence[Response]) -> None:
     """Raise BadInput where the exported tokenizer asks in other tokens, or generation would stop at others."""
     from transformers import AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(str(out), trust_remote_code=False)
-    stops = stop_tokens(tokenizer, GenerationConfig.from_pretrained(str(out)), policy.config)
-    if stops != policy.stop_tokens:
-        raise BadInput(f"the exported generation config stops at {stops}, the audit at {policy.stop_tokens}")
+    stops = policy.stop_tokens
+    if GenerationConfig.from_pretrained(str(out)).eos_token_id != stops:
+        raise BadInput(
+            f"the exported generation config does not stop at the audit's tokens {stops}; nothing was exported"
+        )
     for r in responses:
         if tuple(prompt_tokens(tokenizer, r.messages, policy.config, stops)) != r.prompt:
             raise BadInput("the exported tokenizer puts a prompt into other tokens than the audit's; nothing was "
@@ -218,6 +227,7 @@ def _agreed(
         dtype=name,
         found=difference,
         rounding=None if name == "float32" or exact is None else apart(audited, exact),
+        own=None if name == "float32" or again is None else apart(found, again),
         exact=in_float32,
         bit_equal=bit_equal,
         recorded=recorded,

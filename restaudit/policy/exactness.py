@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from restaudit.policy.model import Policy
 
 USES = ("sampling", "training", "likelihood", "kl")
-# A difference in nats over a whole response that rounding does not explain: in float32, and in a lower precision where
-# the model cannot be computed in float32 (it is quantised, its attention needs half precision, memory is short).
-BOUND, ROUGH_BOUND = 0.001, 1.0
+# A difference in nats over a response of BOUND_TOKENS that rounding does not explain: in float32, and in a lower
+# precision where the model cannot be computed in float32 (it is quantised, its attention needs half precision, memory is
+# short). Over fewer tokens less is allowed: errors of a cache grow with every token.
+BOUND, ROUGH_BOUND, BOUND_TOKENS = 0.001, 1.0, 12
 STEPS = 4
+# Of the model's own caches more is asked: some hold states whose error grows with every token.
+STEPS_OF_STATES = 24
 # Two prompts: a question as the policy is asked it, and the beginnings of two answers, so that they have much in common
 # and end differently soon after. Of the first one two samples are drawn.
 QUESTION = "Write one sentence."
@@ -173,7 +176,6 @@ class _Check:
 
     def __init__(self, policy: Policy, longest: int, bound: float) -> None:
         self.policy = policy
-        self.bound = bound
         self.weights = _Weights(policy.model)
         self.why_unmerged = unmergeable(policy.model)
         edges = _edges(policy.model.config)
@@ -182,6 +184,7 @@ class _Check:
             longest = min(longest, limit)
         short = [e for e in edges if e <= SHORT_WINDOW]
         self.steps = max([STEPS, *(e + 8 for e in short)])
+        self.nats = bound
         # The longest window that fits is crossed while sampling, and by a prompt of another length.
         fits = [e for e in edges if e > SHORT_WINDOW and e + self.steps + 3 < longest]
         self.prompts = self._prompts(
@@ -206,6 +209,11 @@ class _Check:
         prompts = [tuple(int(i) for i in [*question, *answer][-limit:]) for answer in answers]
         body = prompts[-1]
         return [*prompts, *((body * (n // len(body) + 1))[:n] for n in long)]
+
+    @property
+    def bound(self) -> float:
+        """What is allowed over a response of the check, in nats."""
+        return self.nats * min(self.steps / BOUND_TOKENS, 1)
 
     def run(self) -> Exactness:
         self._runs()
@@ -274,6 +282,8 @@ class _Check:
 
         def difference(route: Route) -> float:
             found = []
+            if route.cache in ("padded", "equal"):
+                self.steps = max(self.steps, STEPS_OF_STATES)
             # With the weights as they are a token of one prompt will do: all that is new then is how they are merged.
             for changed, steps, asked in ((False, 1, requests[:1]), (True, self.steps, requests)):
                 config = SamplingConfig(temperature=1.0, top_k=0, max_tokens=steps)
