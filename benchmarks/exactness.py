@@ -285,14 +285,28 @@ def _note(row: Row, policy: Policy) -> None:
 
 
 def _markdown(rows: Sequence[Row]) -> list[str]:
-    """The table as docs/models.md has it: a route in few words, a refusal up to what was tried."""
-    heads = ["model or adapter", "trained", *USES, "computed by"]
+    """The table as docs/models.md has it: a line a model or adapter; of whole models trained, the largest figure."""
+    whole = {r.name: r for r in rows if r.training == "full"}
+    heads = ["model or adapter", *USES, *(["whole model trained"] if whole else []), "computed by"]
     table = [heads, ["---"] * len(heads)]
     for r in rows:
-        *figures, _, verdict, said = r.cells()
-        how = r.short if verdict == "exact" else f"{verdict}: {said.split('. Tried:')[0].split(': refused, ')[-1]}"
-        table.append([*figures, how])
-    return ["| " + " | ".join(c.replace("|", "\\|")[:260] for c in cells) + " |" for cells in table]
+        if r.training == "full":
+            continue
+        name, _, *figures = r.cells()[:6]
+        full = whole.get(r.name)
+        more = [] if not whole else ["" if full is None else _largest(full)]
+        table.append([name, *figures, *more, r.short if r.verdict == "exact" else f"{r.verdict}: {_why(r)}"])
+    return ["| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |" for cells in table]
+
+
+def _largest(row: Row) -> str:
+    return f"{row.worst:.1e}" if row.verdict == "exact" else row.verdict
+
+
+def _why(row: Row) -> str:
+    """A refusal up to what was tried, without the name that stands in front."""
+    said = " ".join((row.refused or row.failed).split()).removeprefix("skipped: ")
+    return said.split(". Tried:")[0].split(": refused, ")[-1].removeprefix("since ")[:200]
 
 
 def _summary(rows: Sequence[Row], seconds: float) -> list[str]:

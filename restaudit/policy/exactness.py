@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 USES = ("sampling", "training", "likelihood", "kl")
 # A difference in nats over a response of BOUND_TOKENS that rounding does not explain: in float32, and in a lower
-# precision where the model cannot be computed in float32 (it is quantised, its attention needs half precision, memory is
-# short). Over fewer tokens less is allowed: errors of a cache grow with every token.
+# precision where the model cannot be computed in float32 (it is quantised, its attention needs half precision, memory
+# is short). Over fewer tokens less is allowed: errors of a cache grow with every token.
 BOUND, ROUGH_BOUND, BOUND_TOKENS = 0.001, 1.0, 12
 STEPS = 4
 # Of the model's own caches more is asked: some hold states whose error grows with every token.
@@ -176,6 +176,8 @@ class _Check:
 
     def __init__(self, policy: Policy, longest: int, bound: float) -> None:
         self.policy = policy
+        adapted = hasattr(policy.model, "peft_config")
+        self.name = type(policy.model.get_base_model() if adapted else policy.model).__name__
         self.weights = _Weights(policy.model)
         self.why_unmerged = unmergeable(policy.model)
         edges = _edges(policy.model.config)
@@ -248,7 +250,7 @@ class _Check:
             "kl": self._first("kl", divergence),
         }
         return Exactness(
-            model=type(getattr(self.policy.model, "get_base_model", lambda: self.policy.model)()).__name__,
+            model=self.name,
             dtype=str(self.policy.model.dtype).removeprefix("torch."),
             sequences=len(examples),
             tokens=self.steps,
@@ -314,12 +316,11 @@ class _Check:
             finally:
                 self.weights.restore()
             refused.append((described(use, route), why))
-        name = type(self.policy.model).__name__
         tried = "; ".join(f"{route}: {why}" for route, why in refused)
         measured = "" if math.isinf(closest) else f" (closest: {closest:.3g} nats over {self.steps} tokens)"
         raise BadInput(
-            f"{self.policy.config.model}: refused, since no way to compute {use} of this {name} agrees with the model's"
-            f" own forward pass within {self.bound:g} nats{measured}. Tried: {tried}"
+            f"{self.policy.config.model}: refused, since no way to compute {use} of this {self.name} agrees with the"
+            f" model's own forward pass within {self.bound:g} nats{measured}. Tried: {tried}"
         )
 
     def _ladder(self, use: str) -> list[Route]:

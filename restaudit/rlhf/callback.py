@@ -177,7 +177,10 @@ class AuditCallback(LookCallback):
     def _begin(self, model: Any, tokenizer: Any, steps: int) -> None:
         name = getattr(model.config, "_name_or_path", "") or type(model).__name__
         config = self._config(self._planned(steps), f"trainer:{name}")
-        policy = live_policy(model, tokenizer, config.policy, keep=self.keep)
+        longest = config.policy.max_prompt_tokens + config.loop.sampling.max_tokens
+        policy = live_policy(model, tokenizer, config.policy, keep=self.keep, longest=longest)
+        for line in policy.remarks():
+            self.session.reporter.line(line)
         config = config.model_copy(update={"policy": policy.config})
         base = Artifact(Path(), config.policy.model, frozen_digest(model), config.policy.licence)
         self.session.begin(config, base, policy)

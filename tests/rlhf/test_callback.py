@@ -201,3 +201,61 @@ def test_looks_that_cannot_be(looks, says, tiny_policy, job_folder):
         make_trainer("sft", tiny_policy, job_folder / "a",
                      [AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=looks)]).train()  # fmt: skip
     assert not (job_folder / "run" / "plan.json").exists()
+
+
+ADAPTERS = {
+    "dora": lambda peft: peft.LoraConfig(r=4, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+    "prefix": lambda peft: peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),
+    "another name": lambda peft: peft.LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+}
+
+
+def trainer_of_adapter(kind, policy, out, callbacks):
+    """A transformers.Trainer whose model has an adapter that is not plain LoRA called 'default'."""
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    trainer = make_trainer("transformers", policy, out, callbacks, lora=False, save_strategy="no")
+    name = "policy" if kind == "another name" else "default"
+    model = AutoModelForCausalLM.from_pretrained(policy)
+    trainer.model = trainer.model_wrapped = peft.get_peft_model(model, ADAPTERS[kind](peft), adapter_name=name)
+    return trainer
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_every_kind_of_adapter_is_audited_as_it_computes(kind, tiny_policy, job_folder):
+    import torch
+
+    from restaudit.config import SamplingConfig
+    from restaudit.policy import SampleRequest, sample
+    from restaudit.rlhf import AuditCallback
+
+    callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=2)
+    trainer = trainer_of_adapter(kind, tiny_policy, job_folder / "t", [callback])
+    trainer.train()
+    run = Run(job_folder / "run")
+    assert run.state == "done"
+    assert run.environment["exactness"]["largest_difference_nats"] < 0.001
+    policy = callback.session.job.policy
+    prompt = tuple(policy.prompt_tokens([{"role": "user", "content": "Say something about day 99."}]))
+    config = SamplingConfig(temperature=1.0, top_k=0, max_tokens=8)
+    drawn = sample(policy, [SampleRequest("p", prompt, ("a", "b"))], config, seed=1)
+    for one in drawn:
+        ids = torch.tensor([[*prompt, *one.tokens]])
+        with torch.no_grad():
+            own = torch.log_softmax(trainer.model(input_ids=ids).logits[0, -ids.shape[1] :], -1)
+        nats = own[len(prompt) - 1 : -1].gather(1, torch.tensor(one.tokens)[:, None]).sum()
+        assert one.logprob == pytest.approx(float(nats), abs=0.001)
+
+
+def test_a_model_that_is_not_computed_exactly_is_refused_before_anything_is_sealed(
+    tiny_policy, job_folder, monkeypatch
+):
+    from restaudit.policy import exactness
+    from restaudit.rlhf import AuditCallback
+
+    monkeypatch.setattr(exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples))
+    callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run")
+    with pytest.raises(BadInput, match="no way to compute training"):
+        make_trainer("sft", tiny_policy, job_folder / "t", [callback]).train()
+    assert not (job_folder / "run" / "plan.json").exists()
