@@ -236,9 +236,7 @@ def _seal(
     check_raters(config.reward, config.human)
     splits, overlap, reports = prompts or split_prompts(config)
     if policy is not None:
-        for table in splits.values():
-            for prompt in table["prompt"]:
-                policy.prompt_tokens(as_messages(prompt))  # refuses one that is too long, or that the template refuses
+        _check_prompts(policy, splits, config.loop.sampling.max_tokens)
     config = _with_looks(config, len(splits["grow"]))
     (out / "data").mkdir()
     for name, table in splits.items():
@@ -265,6 +263,19 @@ def _seal(
     write_json(plan, out / "plan.json")
     write_json(_environment(config, policy), out / "environment.json")
     return {"name": config.name}
+
+
+def _check_prompts(policy: Policy, splits: Mapping[Split, pd.DataFrame], max_tokens: int) -> None:
+    """Raise BadInput for a prompt that is too long, with its response too, or that the chat template refuses."""
+    room = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    for split, table in splits.items():
+        for prompt in table["prompt"]:
+            length = len(policy.prompt_tokens(as_messages(prompt)))
+            if isinstance(room, int) and 0 < room < length + max_tokens:
+                raise BadInput(
+                    f"a prompt of the split {split} has {length} tokens, and its response up to {max_tokens} "
+                    f"(loop.sampling.max_tokens): {policy.config.model} reads {room} tokens in all"
+                )
 
 
 def artifacts_of(config: Config) -> dict[str, Artifact]:

@@ -13,6 +13,9 @@ from reports.run_report.tables import NOTHING, figure
 from restaudit.ledger import FILE as LEDGER
 from restaudit.record import BASE
 
+# In the order in which a run needs them.
+USES = ("sampling", "training", "likelihood", "kl")
+
 METHODS = (
     ("Reward and human "
      "score", "The reward model scores every sample. The human score stands for what people think of it; "
@@ -82,19 +85,19 @@ def _agreement(found: Mapping[str, Any], source: tuple[Source, ...]) -> list[Blo
     """
     blocks: list[Block] = []
     if (exact := found.get("exactness")) is not None:
-        text = (
-            "The fast path and the model's own agree within "
+        agree = (
+            "restaudit's fast path and the model's own forward pass agree within "
             f"{exact['largest_difference_nats']:.2g} nats over a response of {exact['response_tokens']} tokens, "
             f"checked in {exact['dtype']} before the plan was sealed."
         )
-        blocks.append(Paragraph(text, sources=source))
         rows = []
-        for use, one in exact["uses"].items():
+        for use in sorted(exact["uses"], key=USES.index):
+            one = exact["uses"][use]
             others = "; ".join(f"{r['route']}: {r['because']}" for r in one["routes_not_taken"])
-            figures = (f"{one['difference_nats']:.2g}", f"{one['allowed_nats']:g}")
+            figures = (f"{one['difference_nats']:.2g}", f"{one['allowed_nats']:.2g}")
             rows.append(Row((use, one["route"], *figures, others or "none"), source))
         columns = ("use", "computed by", "largest difference (nats)", "allowed", "faster ways that were not exact")
-        blocks.append(Table("How the policy is computed", columns, tuple(rows), prose=(1, 4)))
+        blocks.append(Table("How the policy is computed", columns, tuple(rows), prose=(1, 4), note=agree))
     if (lora := found.get("lora")) is not None:
         left = {name: row for name, row in lora["not_adapted"].items() if "reason" in row}
         facts = [Fact("Adapted", ", ".join(f"{k} ({n})" for k, n in lora["adapted"].items()), sources=source)]

@@ -301,14 +301,14 @@ class _Check:
     def _first(self, use: str, difference: Callable[[Route], float]) -> Proof:
         """The first route that agrees with the model's own forward pass. Raises BadInput where none does."""
         refused: list[tuple[str, str]] = []
-        closest = math.inf
+        closest = (math.inf, 0)
         for route in self._ladder(use):
             try:
                 found = difference(route)
                 if found <= self.bound:
                     return Proof(route, found, self.bound, tuple(refused))
                 why = f"differs by {found:.3g} nats"
-                closest = min(closest, found)
+                closest = min(closest, (found, self.steps))
             except FAILURES as e:
                 if "out of memory" in str(e).lower():
                     raise
@@ -317,7 +317,7 @@ class _Check:
                 self.weights.restore()
             refused.append((described(use, route), why))
         tried = "; ".join(f"{route}: {why}" for route, why in refused)
-        measured = "" if math.isinf(closest) else f" (closest: {closest:.3g} nats over {self.steps} tokens)"
+        measured = "" if not closest[1] else f" (closest: {closest[0]:.3g} nats over {closest[1]} tokens)"
         raise BadInput(
             f"{self.policy.config.model}: refused, since no way to compute {use} of this {self.name} agrees with the"
             f" model's own forward pass within {self.bound:g} nats{measured}. Tried: {tried}"
@@ -453,8 +453,8 @@ def _edges(config: Any) -> list[int]:
         elif isinstance(value, list):
             for inner in value:
                 look(inner, name)
-        elif isinstance(value, int) and not isinstance(value, bool) and value > 0 and EDGES.search(name):
-            found.add(value)
+        elif isinstance(value, int) and not isinstance(value, bool) and EDGES.search(name) and "layer" not in name:
+            found.add(max(value, 0))
 
     look(config.get_text_config().to_dict(), "")
     return sorted(found - {0})

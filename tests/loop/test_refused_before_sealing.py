@@ -32,6 +32,12 @@ def test_a_prompt_that_is_too_long(tiny_policy, job_folder, silent):
     refused(raw, job_folder, silent, r"policy\.max_prompt_tokens is 8")
 
 
+def test_a_response_that_the_model_has_no_positions_for(tiny_policy, job_folder, silent):
+    raw = tiny_raw(tiny_policy)
+    raw["loop"]["sampling"]["max_tokens"] = 250
+    refused(raw, job_folder, silent, r"its response up to 250.*reads 256 tokens in all")
+
+
 def test_a_system_message_that_the_template_refuses(tiny_policy, job_folder, silent):
     folder = job_folder / "refuses"
     shutil.copytree(tiny_policy, folder)
