@@ -30,8 +30,6 @@ def load_policy(config: PolicyConfig, path: Path, *, device: str, seed: int, lon
     checked against the model's own forward pass (restaudit.policy.exactness). Raises BadInput when the files are not a
     causal language model, when there is nothing to adapt, and for a model that cannot be computed exactly.
     """
-    import torch
-
     device = pick_device(device)
     what = f"policy.model {config.model}"
     tokenizer = load_tokenizer(path, what)
@@ -42,10 +40,7 @@ def load_policy(config: PolicyConfig, path: Path, *, device: str, seed: int, lon
     else:
         model.requires_grad_(True)
     policy = Policy(model, tokenizer, config, device)
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            policy.masters[name] = p.detach().to(torch.float32, copy=True)
-            policy.initial[name] = policy.masters[name].clone()
+    policy.keep_trained()
     prove(policy, longest=longest or config.max_prompt_tokens + LONGEST_RESPONSE)
     return policy
 

@@ -46,6 +46,15 @@ class Policy:
     routes: Routes = field(default_factory=Routes)
     exactness: Exactness | None = None
 
+    def keep_trained(self) -> None:
+        """Put aside what is trained, as it is now, as float32 masters."""
+        import torch
+
+        for name, p in self.model.named_parameters():
+            if p.requires_grad:
+                self.masters[name] = p.detach().to(torch.float32, copy=True)
+                self.initial[name] = self.masters[name].clone()
+
     def routes_for(self, length: int) -> Routes:
         """The routes for sequences of up to `length` tokens (prompt and response).
 

@@ -54,8 +54,6 @@ def live_policy(
     Raises BadInput for a model that cannot be sampled here: no causal language model, one whose weights are spread
     over several processes, and one that cannot be computed exactly.
     """
-    import torch
-
     peft = hasattr(model, "peft_config")
     core = model.get_base_model() if peft else model
     if not hasattr(core, "base_model_prefix") or core.get_output_embeddings() is None:
@@ -78,10 +76,7 @@ def live_policy(
         policy: Policy = Unkept(model, tokenizer, config, kind)
     else:
         policy = Policy(model, tokenizer, config, kind)
-        for name, p in model.named_parameters():
-            if p.requires_grad:
-                policy.masters[name] = p.detach().to(torch.float32, copy=True)
-                policy.initial[name] = policy.masters[name].clone()
+        policy.keep_trained()
     prove(policy, longest=longest or config.max_prompt_tokens + LONGEST_RESPONSE)
     return policy
 
