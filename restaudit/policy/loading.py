@@ -172,7 +172,10 @@ def _is_linear(module: Any) -> bool:
             with torch.no_grad():
                 ours = torch.nn.functional.linear(given, module.weight, module.bias)
                 theirs = module(given)
-            return isinstance(theirs, torch.Tensor) and torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+            # As near as bfloat16 rounds; what is no linear layer is far off.
+            return isinstance(theirs, torch.Tensor) and float((ours - theirs).abs().max()) <= 0.02 * float(
+                ours.abs().max()
+            )
         except (RuntimeError, TypeError, ValueError, IndexError):
             return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from probes.base import Measurement
@@ -25,11 +26,34 @@ COMPARED = "_change"
 INERT = frozenset("<>&[]`*\\!#|{}$~^@")
 
 
-def card(facts: Facts) -> str:
-    """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without any run's markup."""
+@dataclass(frozen=True)
+class Weights:
+    """What the card of exported weights says besides.
+
+    iteration   the audit that it is about
+    library     what loads the weights, as the hub calls it
+    licence     the hub's word for the base model's licence, and its name where the hub has no word for it
+    paragraphs  Markdown, in which text of a run is escaped already
+    """
+
+    iteration: str
+    library: str
+    licence: tuple[str, str | None]
+    tags: tuple[str, ...]
+    paragraphs: tuple[str, ...]
+
+
+def card(facts: Facts, weights: Weights | None = None) -> str:
+    """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without any run's markup.
+
+    It is about the last audit, or about exported `weights` and the audit that looked at them.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
-    audit = facts.audits[-1] if facts.audits else None
+    audits = [a for a in facts.audits if weights is None or a.iteration == weights.iteration]
+    audit = audits[-1] if audits else None
+    # The hub's own word for a licence that nobody stated; the text says that it is missing.
+    licence, licence_name = weights.licence if weights is not None else ("unknown", None)
     name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
     base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
     datasets = [m[1] for d in facts.data if d.kind == "prompts" and d.spec and (m := HUB.fullmatch(d.spec))]
@@ -37,15 +61,16 @@ def card(facts: Facts) -> str:
     data = ModelCardData(
         base_model=base[1] if base else None,
         datasets=sorted(set(datasets)) or None,
-        # The hub's own word for a licence that nobody stated; the text says that it is missing.
-        license="unknown",
+        library_name=weights.library if weights is not None else None,
+        license=licence,
+        license_name=_inert(licence_name) if licence_name else None,
         metrics=sorted({r.metric_type for r in results}) or None,
         model_name=_inert(name) if results else None,
         eval_results=results or None,
         pipeline_tag="text-generation",
-        tags=["restaudit", "reinforced-self-training", "synthetic-data"],
+        tags=["restaudit", "reinforced-self-training", "synthetic-data", *(weights.tags if weights else ())],
     )
-    text = "\n\n".join(_sections(facts, audit, name)) + "\n"
+    text = "\n\n".join(_sections(facts, audit, name, weights.paragraphs if weights else ())) + "\n"
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
 
 
@@ -83,7 +108,7 @@ def _result(audit: Audit, m: Measurement) -> EvalResult:
     )
 
 
-def _sections(facts: Facts, audit: Audit | None, name: str) -> Iterator[str]:
+def _sections(facts: Facts, audit: Audit | None, name: str, of_weights: Sequence[str]) -> Iterator[str]:
     yield f"# {_text(name)}"
     for o in facts.run.overrides():
         yield (f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)} "
@@ -98,6 +123,7 @@ def _sections(facts: Facts, audit: Audit | None, name: str) -> Iterator[str]:
     else:
         yield "This is the base policy; no gate decides about it."
     yield f"Human score: {_text(facts.human.name)}: {_text(facts.human.description)}"
+    yield from of_weights
     yield "## Where it comes from"
     yield "\n".join(_origin(facts, audit))
     if audit is not None:

@@ -134,7 +134,9 @@ def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_pa
 
 def test_an_improve_step_read_the_grow_set_and_the_weights_it_started_from(facts: Facts) -> None:
     found = reads(facts)["g01/i02/improve"]
-    assert {"g01/grow.parquet", "g01/i01/adapter/adapter.safetensors", "data/d_eval.parquet", "plan.json"} <= set(found)
+    assert {"g01/grow.parquet", "g01/i01/adapter/adapter_model.safetensors", "data/d_eval.parquet", "plan.json"} <= set(
+        found
+    )
     assert not any(n.startswith("g01/i02/") for n in found)
 
 
@@ -163,8 +165,8 @@ def test_rocrate_loads_a_copy_of_the_run_with_every_file_and_step(tiny_run: Path
     actions = [e for e in crate.contextual_entities if e.type in ("CreateAction", "ActivateAction")]
     assert {a["name"] for a in actions} == {e.step for e in facts.run.events}
     improve = next(a for a in actions if a["name"] == "g01/i02/improve")
-    assert "g01/i01/adapter/adapter.safetensors" in {o.id for o in improve["object"]}
-    assert "g01/i02/adapter/adapter.safetensors" in {o.id for o in improve["result"]}
+    assert "g01/i01/adapter/adapter_model.safetensors" in {o.id for o in improve["object"]}
+    assert "g01/i02/adapter/adapter_model.safetensors" in {o.id for o in improve["result"]}
     assert improve["instrument"]["softwareVersion"] == facts.version
 
 
@@ -236,7 +238,7 @@ def test_every_sha256_of_a_statement_that_names_a_file_is_that_of_the_file(tiny_
 def test_a_statement_names_parent_data_reward_and_decision(facts: Facts) -> None:
     body = statements(facts)["intoto/g01-i02.intoto.json"]["predicate"]
     names = {d.get("name") for d in body["buildDefinition"]["resolvedDependencies"]}
-    wanted = {"plan.json", "g01/grow.parquet", "g01/i02/kept.parquet", "g01/i01/adapter/adapter.safetensors",
+    wanted = {"plan.json", "g01/grow.parquet", "g01/i02/kept.parquet", "g01/i01/adapter/adapter_model.safetensors",
               "reward_model/dossier.json"}  # fmt: skip
     assert wanted <= names
     decision = next(b for b in body["runDetails"]["byproducts"] if b["name"] == "g01/i02/decision.json")

@@ -1,4 +1,4 @@
-"""An exported model is written, loaded again as anybody would load it, and compared; what disagrees is refused."""
+"""An exported model is written, loaded again as anybody would, and compared before it is kept."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from restaudit.errors import BadInput
 from restaudit.policy.exactness import ROUGH_BOUND
 from restaudit.policy.forward import merged_weights, unmergeable
-from restaudit.policy.model import ADAPTER_WEIGHTS
+from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from restaudit.policy.turns import prompt_tokens
-from restaudit.weights_agreement import (
+from restaudit.weights.agreement import (
     EXACT,
     Agreement,
     Apart,
@@ -23,24 +23,34 @@ from restaudit.weights_agreement import (
     to_float32,
     token_logprobs,
 )
-from restaudit.weights_files import base_for_adapter, write_adapter, write_checkpoint, write_words
+from restaudit.weights.files import base_for_adapter, write_adapter, write_checkpoint, write_words
 
 if TYPE_CHECKING:
     from restaudit.artifacts import Artifact
     from restaudit.policy import Policy
 
-LOADERS = {"peft": "PeftModel.from_pretrained", "checkpoint": "AutoModelForCausalLM.from_pretrained"}
+LOADERS = {
+    "peft": "PeftModel.from_pretrained",
+    "checkpoint": "AutoModelForCausalLM.from_pretrained",
+}
 
 
 def make_adapter(
     policy: Policy, base: Artifact, recorded: Path, out: Path, responses: Sequence[Response], *, pushed: bool
 ) -> Agreement:
-    """Write the adapter, load it on the base model with PEFT and compare. The policy cannot be used afterwards."""
+    """Write the adapter, load it on the base model with PEFT and compare.
+
+    The policy cannot be used afterwards. Raises BadInput where it is not the audited policy then.
+    """
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
 
     dtype, device = policy.model.dtype, policy.device
     where = folder_of(policy, base)
+    if (where / ADAPTER_CONFIG).is_file():
+        raise BadInput(
+            f"{base.spec}: the base model is an adapter itself, and PEFT puts none on another; use --format checkpoint"
+        )
     write_adapter(policy, recorded, out, base_for_adapter(base.spec, where, pushed=pushed))
     write_words(policy, out, where)
     audited = _as_audited(policy, responses)
@@ -55,12 +65,22 @@ def make_adapter(
     if {k for k, v in written.items() if k not in loaded or not _same(v, loaded[k])}:
         raise BadInput(f"PEFT does not load {ADAPTER_WEIGHTS} as it was written; nothing was exported")
     found = token_logprobs(model, responses, device)
-    again = token_logprobs(model, responses, device) if exact is not None and to_float32(model) else None
+    again = None
+    if exact is not None and to_float32(model):
+        again = token_logprobs(model, responses, device)
     return _agreed("peft", responses, dtype, audited, found, exact, again, bit_equal=False)
 
 
-def make_checkpoint(policy: Policy, base: Artifact, out: Path, responses: Sequence[Response]) -> Agreement:
-    """Write the merged weights, load them again with transformers and compare. The policy cannot be used afterwards."""
+def make_checkpoint(
+    policy: Policy,
+    base: Artifact,
+    out: Path,
+    responses: Sequence[Response],
+) -> Agreement:
+    """Write the merged weights, load them again with transformers and compare.
+
+    The policy cannot be used afterwards. Raises BadInput where it is not the audited policy then.
+    """
     dtype, device = policy.model.dtype, policy.device
     audited = _as_audited(policy, responses)
     if not hasattr(policy.model, "peft_config"):
@@ -71,17 +91,20 @@ def make_checkpoint(policy: Policy, base: Artifact, out: Path, responses: Sequen
         model = _merged_by_peft(policy, responses)
     where = folder_of(policy, base)
     write_checkpoint(model, out, where)
-    write_words(policy, out, where)  # afterwards: `save_pretrained` has a generation config of its own
+    # Afterwards, since `save_pretrained` has a generation config of its own.
+    write_words(policy, out, where)
     _check_words(policy, out, responses)
     again = _loaded(out, device, policy.config.attn_implementation, None)
     if again.dtype != dtype or not _bit_equal(model, again):
-        raise BadInput(f"transformers does not load the weights of {type(model).__name__} as it saves them, so nothing "
-                       "was exported")  # fmt: skip
+        raise BadInput(
+            f"transformers does not load the weights of {type(model).__name__} as it saves them; nothing was exported"
+        )
     found = token_logprobs(again, responses, device)
+    # The same weights, but config.json may make another model of them: float32 hides nothing.
+    in_float32 = token_logprobs(again, responses, device) if to_float32(again) else None
     del again
-    _let_go(policy)
     exact = token_logprobs(model, responses, device) if to_float32(model) else None
-    return _agreed("checkpoint", responses, dtype, audited, found, exact, None, bit_equal=True)
+    return _agreed("checkpoint", responses, dtype, audited, found, exact, in_float32, bit_equal=True)
 
 
 def folder_of(policy: Policy, base: Artifact) -> Path:
@@ -97,7 +120,7 @@ def _as_audited(policy: Policy, responses: Sequence[Response]) -> Figures:
 
 
 def _in_float32(policy: Policy, responses: Sequence[Response]) -> Figures | None:
-    """The figures of the recorded weights, adapter beside the base's; the model computes in float32 from here on."""
+    """The figures of the recorded weights, unmerged; the model computes in float32 from here on."""
     if not to_float32(policy.model):
         return None
     policy.write_back()  # the float32 masters, where the model had them rounded
@@ -128,11 +151,16 @@ def _merged(model: Any) -> Any:
 
 
 def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
-    """The base model as PEFT merges it, in float32 and then rounded. Raises BadInput where that is another policy."""
+    """The base model as PEFT merges it, in float32 and then rounded.
+
+    Raises BadInput where that is another policy.
+    """
     model = policy.model
     why = unmergeable(model) or "merged weights did not give what the adapter gives"
     refused = f"{policy.config.model}: this adapter cannot be merged into a checkpoint ({why}"
-    kinds = {n.replace(".base_layer", ""): p.dtype for n, p in model.get_base_model().named_parameters()}
+    dtype = model.dtype
+    named = model.get_base_model().named_parameters()
+    kinds = {n.replace(".base_layer", ""): p.dtype for n, p in named}
     exact = _in_float32(policy, responses)
     if exact is None:
         raise BadInput(f"{refused}, and the model cannot be computed in float32 here); use --format peft")
@@ -145,7 +173,8 @@ def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
     if difference.token > EXACT:
         raise BadInput(f"{refused}; PEFT's own merge differs by {difference}); use --format peft")
     for name, p in plain.named_parameters():
-        p.data = p.data.to(kinds[name])
+        # What was trained beside the base model has no name there.
+        p.data = p.data.to(kinds.get(name, dtype))
     return plain
 
 
@@ -169,7 +198,7 @@ def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
 
 
 def _check_words(policy: Policy, out: Path, responses: Sequence[Response]) -> None:
-    """Raise BadInput where the exported tokenizer asks in other tokens, or generation would stop at others."""
+    """Raise BadInput where the exported tokenizer asks in other tokens, or stops elsewhere."""
     from transformers import AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(str(out), trust_remote_code=False)
@@ -209,17 +238,20 @@ def _agreed(
 ) -> Agreement:
     """What was measured. Raises BadInput where the difference is more than rounding.
 
-    `audited` and `found` are the policy's figures and the exported model's in the audit's dtype; `exact` the policy's
-    in float32, `again` the exported model's.
+    `audited` and `found` are the policy's figures and the exported model's in the audit's dtype;
+    `exact` the policy's in float32, `again` the exported model's. What counts is the difference of a
+    token, since rounding adds up over a response.
     """
     name = str(dtype).removeprefix("torch.")
     difference = apart(found, audited)
-    in_float32 = difference if name == "float32" else apart(again, exact) if again and exact else None
+    in_float32 = difference if name == "float32" else None
+    if in_float32 is None and again is not None and exact is not None:
+        in_float32 = apart(again, exact)
     recorded, of = from_recorded(audited, responses)
     if in_float32 is not None:
         _refuse(kind, in_float32, too_far=in_float32.token > EXACT)
     else:
-        _refuse(kind, difference, too_far=difference.response > ROUGH_BOUND)
+        _refuse(kind, difference, too_far=difference.token > ROUGH_BOUND)
     return Agreement(
         loader=LOADERS[kind],
         responses=len(responses),
@@ -227,7 +259,7 @@ def _agreed(
         dtype=name,
         found=difference,
         rounding=None if name == "float32" or exact is None else apart(audited, exact),
-        own=None if name == "float32" or again is None else apart(found, again),
+        own=None if name == "float32" or again is None or bit_equal else apart(found, again),
         exact=in_float32,
         bit_equal=bit_equal,
         recorded=recorded,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from restaudit.artifacts import Artifact
     from restaudit.console import Reporter
     from restaudit.policy import Policy
-    from restaudit.weights_agreement import Agreement
+    from restaudit.weights.agreement import Agreement
 
 Kind = Literal["peft", "checkpoint"]
 KINDS: tuple[Kind, ...] = ("peft", "checkpoint")
@@ -40,8 +40,9 @@ class Chosen:
     """The policy to export.
 
     iteration  whose audit looked at it
-    policy     the iteration that trained it; another one where the audit was of the best of N samples
-    files      the recorded files of its weights, name -> SHA-256; none for a base policy that is the base model itself
+    policy     the iteration that trained it; another one where the best of N samples were audited
+    files      the recorded files of its weights, name -> SHA-256; none for a base policy that is the
+               base model itself
     why        why this iteration, in words
     """
 
@@ -55,7 +56,7 @@ class Chosen:
 class Exported:
     """An exported folder.
 
-    `files` (name -> SHA-256) are all but the card and the file of facts; `facts` are those of that file.
+    `files` (name -> SHA-256) are all but the card and the file of facts, which holds `facts`.
     """
 
     kind: Kind
@@ -79,13 +80,15 @@ def export_weights(
     iteration: str | None = None,
     push: str | None = None,
 ) -> Exported:
-    """Write the weights of one iteration of a run, with tokenizer, generation config, card, licence and facts.
+    """Write the weights of one iteration, with tokenizer, generation config, card, licence, facts.
 
-    `out` must not hold anything (None: a folder beside the run); `card` writes the README.md; `push` is a repository
-    of the Hugging Face hub. Without `iteration` it is the last one that was trained and audited.
+    `out` must not hold anything (None: a folder beside the run); `card` writes the README.md; `push`
+    is a repository of the Hugging Face hub. Without `iteration` it is the last one that was trained
+    and audited.
 
-    Raises BadInput for what cannot be exported, and where the exported folder does not give the audited policy's
-    log-probabilities; VerificationFailed where a recorded file was changed. Nothing is left behind then.
+    Raises BadInput for what cannot be exported, and where the exported folder does not give the
+    audited policy's log-probabilities; VerificationFailed where a recorded file was changed. Nothing
+    is left behind then. Where only the upload fails, the folder stays.
     """
     if push is not None and not REPOSITORY.fullmatch(push):
         raise BadInput(f"--push: expected ORG/NAME, got '{push}'")
@@ -103,10 +106,11 @@ def export_weights(
     stage = folder.parent / f".tmp-{folder.name}-{os.getpid()}"
     try:
         stage.mkdir(parents=True)
-        exported = _written(record, kind, chosen, stage, folder, notices, reporter, pushed=push is not None)
+        pushing = push is not None
+        exported = _written(record, kind, chosen, stage, folder, notices, reporter, pushed=pushing)
         (stage / CARD).write_text(card(exported), encoding="utf-8")
-        body = {**exported.facts, "files": {**exported.files, CARD: ledger.digest_file(stage / CARD).sha256}}
-        text = json.dumps(body, indent=2, sort_keys=True, allow_nan=False)
+        files = {**exported.files, CARD: ledger.digest_file(stage / CARD).sha256}
+        text = json.dumps({**exported.facts, "files": files}, indent=2, sort_keys=True, allow_nan=False)
         (stage / FACTS).write_text(escaped_json(text) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
@@ -125,7 +129,7 @@ def export_weights(
 
 
 def default_folder(run: Path, kind: Kind, iteration: str) -> Path:
-    """Where weights go unless another place is named: beside the run, so that neither record nor bundle takes them."""
+    """Where weights go by default: beside the run, so that neither record nor bundle takes them."""
     whole = run.resolve()
     return whole.parent / f"{whole.name}-{kind}-{iteration.replace('/', '-')}"
 
@@ -134,7 +138,7 @@ def default_folder(run: Path, kind: Kind, iteration: str) -> Path:
 
 
 def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
-    """The policy that an iteration's audit looked at. Raises BadInput where it has no such weights."""
+    """The policy that an iteration's audit looked at. Raises BadInput where it lacks such weights."""
     audited = {
         e.step.removesuffix("/audit"): str(e.content.get("policy", e.step.removesuffix("/audit")))
         for e in record.events
@@ -186,7 +190,7 @@ def _notices(record: Run, chosen: Chosen) -> tuple[str, ...]:
 
 
 def _check_recorded(record: Run, chosen: Chosen) -> None:
-    """Raise VerificationFailed where a file that is read is not as the ledger has it, BadInput where it is gone."""
+    """Raise VerificationFailed where a file is not as the ledger has it, BadInput where it is gone."""
     recorded = {n: d.sha256 for e in record.events for n, d in (*e.outputs.items(), *e.context.items())}
     decided = f"{chosen.iteration}/decision.json"
     wanted = ["plan.json", "environment.json", "data/audit.parquet", f"{chosen.iteration}/audit.parquet"]
@@ -202,7 +206,7 @@ def _check_recorded(record: Run, chosen: Chosen) -> None:
 
 
 def _as_audited(record: Run, reporter: Reporter) -> Config:
-    """The sealed configuration, computing in the precision of the audit rather than in this machine's own."""
+    """The sealed configuration, in the precision of the audit rather than in this machine's own."""
     import torch
 
     config = Config.model_validate(record.plan["config"])
@@ -210,7 +214,7 @@ def _as_audited(record: Run, reporter: Reporter) -> Config:
         "policy": config.policy.model_copy(update={"dtype": str(record.environment["dtype"])}),
     }
     if config.device == "cuda" and not torch.cuda.is_available():
-        reporter.line("The run computed on a GPU; this machine has none, so the comparison is made on the CPU.")
+        reporter.line("The run used a GPU; this machine has none, so the CPU makes the comparison.")
         update["device"] = "cpu"
     return config.model_copy(update=update)
 
@@ -245,9 +249,9 @@ def _written(
 ) -> Exported:
     """Write everything but the card and the facts into `stage`, load it again and compare."""
     from restaudit.plan import prepare_machine
-    from restaudit.weights_agreement import audited_responses
-    from restaudit.weights_files import LICENCE, write_licence
-    from restaudit.weights_made import make_adapter, make_checkpoint
+    from restaudit.weights.agreement import audited_responses
+    from restaudit.weights.files import LICENCE, write_licence
+    from restaudit.weights.made import make_adapter, make_checkpoint
 
     config = _as_audited(record, reporter)
     prepare_machine(config)
@@ -257,14 +261,15 @@ def _written(
     stops = policy.stop_tokens
     recorded = record.path / chosen.policy / ADAPTER
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries, about adapters on tied weights and the like: what counts is
-        # compared below
+        # Of libraries, about adapters on tied weights and the like: what counts is compared.
+        warnings.simplefilter("ignore")
         if kind == "peft":
             agreement = make_adapter(policy, base, recorded, stage, responses, pushed=pushed)
         else:
             agreement = make_checkpoint(policy, base, stage, responses)
     for path in stage.iterdir():  # safetensors lets only the owner read what it wrote
         path.chmod((stage / LICENCE).stat().st_mode)
+    decision = record.decision(chosen.iteration)
     files = {p.name: ledger.digest_file(p).sha256 for p in sorted(stage.iterdir())}
     facts = {
         "schema": SCHEMA,
@@ -274,13 +279,14 @@ def _written(
             "name": record.name,
             "id": record.run_id,
             "state": record.state,
+            "digest": record.digest,
             "ledger_head": record.events[-1].hash,
             "plan_sha256": record.events[0].outputs["plan.json"].sha256,
         },
         "notices": list(notices),
         "iteration": chosen.iteration,
         "policy": chosen.policy,
-        "decision": decision.verdict if (decision := record.decision(chosen.iteration)) is not None else None,
+        "decision": None if decision is None else decision.verdict,
         "base_model": {"spec": base.spec, "sha256": base.sha256, "licence": base.licence},
         "recorded_weights": dict(chosen.files),
         "audited_with": {
@@ -298,7 +304,7 @@ def _written(
 def _policy(record: Run, config: Config, chosen: Chosen, reporter: Reporter) -> tuple[Artifact, Policy]:
     """The base model and, on it, the policy with the weights that were recorded."""
     if config.loop.method == "outside":
-        from restaudit.weights_outside import trainers_policy
+        from restaudit.weights.outside import trainers_policy
 
         return trainers_policy(record, config, chosen.policy)
     from restaudit.job import load_run_policy
@@ -313,7 +319,10 @@ def _policy(record: Run, config: Config, chosen: Chosen, reporter: Reporter) -> 
 
 
 def pushed(folder: Path, repository: str, exported: Exported) -> str:
-    """Upload a folder to a repository of the hub, private where it is new, and say where it is. Raises BadInput."""
+    """Upload a folder to a repository of the hub, private where it is new; returns where it is.
+
+    Raises BadInput where it cannot be uploaded; the folder stays.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -322,8 +331,13 @@ def pushed(folder: Path, repository: str, exported: Exported) -> str:
     errors: tuple[type[Exception], ...] = (OSError, ValueError, *HfHubHTTPError.__bases__)
     try:
         url = api.create_repo(repository, repo_type="model", private=True, exist_ok=True)
-        message = f"{exported.chosen.iteration} of run {exported.facts['run']['id']}, exported by restaudit"
-        api.upload_folder(repo_id=repository, repo_type="model", folder_path=folder, commit_message=message)
+        message = f"{exported.chosen.iteration} of run {exported.facts['run']['id']}"
+        api.upload_folder(
+            repo_id=repository,
+            repo_type="model",
+            folder_path=folder,
+            commit_message=message,
+        )
     except errors as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise BadInput(

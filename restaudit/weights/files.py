@@ -1,4 +1,4 @@
-"""The files of an exported model: an adapter as PEFT loads it, or whole weights as transformers loads them."""
+"""The files of an exported model: an adapter for PEFT, or whole weights for transformers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from restaudit.record import printable
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy
@@ -18,24 +19,25 @@ if TYPE_CHECKING:
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 LICENCE = "LICENSE"
 MISSING = "MISSING"
-# A whole repository of the hub; with a file behind it ("!model.gguf") it is nothing that from_pretrained takes.
+# A whole repository of the hub; with a file behind it ("!model.gguf") from_pretrained cannot take it.
 HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
-# What a configuration says of the machine that wrote it, of weights as they were stored before, and of code that is
-# not in the folder.
+# What a configuration says of the machine that wrote it, of weights as they were stored before, and
+# of code that is not in the folder.
 OF_A_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 NOT_OF_A_MODEL = (*OF_A_MACHINE, "quantization_config", "auto_map")
 # The files of a tokenizer, in all the ways in which they are kept.
 OF_A_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
                   "chat_template*", "*.tiktoken", "*.spm", "sentencepiece*", "spiece.model")  # fmt: skip
-# Names of the one setting that is about the weights and not about the architecture: now, and before transformers 5.
+# Names of the one setting that is about the weights: now, and before transformers 5.
 DTYPES = ("dtype", "torch_dtype")
 
 
 def base_for_adapter(spec: str, folder: Path, *, pushed: bool) -> tuple[str, str | None]:
-    """What adapter_config.json calls the base model, and its revision: what `from_pretrained` can load.
+    """What adapter_config.json calls the base model, and its revision, for `from_pretrained`.
 
-    `folder` is where the base model lies on this machine, a GGUF as it was converted. It is named where the spec is not
-    a repository of the hub; what is `pushed` leaves this machine and gets the spec as it is.
+    `folder` is where the base model lies on this machine, a GGUF as it was converted. It is named
+    where the spec is not a repository of the hub; what is `pushed` leaves this machine and gets the
+    spec as it is.
     """
     if (hub := HUB.fullmatch(spec)) is not None:
         return hub["repo"], hub["revision"]
@@ -43,10 +45,10 @@ def base_for_adapter(spec: str, folder: Path, *, pushed: bool) -> tuple[str, str
 
 
 def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, str | None]) -> None:
-    """Write adapter and configuration: PEFT's own files as the run recorded them, but for what the base is called.
+    """Write adapter and configuration as the run recorded them, but for what the base is called.
 
-    An adapter that was kept by the names of its parameters (an older run) is written as PEFT names them. Raises
-    BadInput where PEFT would not load it again.
+    An adapter that was kept by the names of its parameters (an older run) is written as PEFT names
+    them. Raises BadInput where PEFT would not load it again.
     """
     if (recorded / ADAPTER_WEIGHTS).is_file():
         shutil.copyfile(recorded / ADAPTER_WEIGHTS, out / ADAPTER_WEIGHTS)
@@ -64,15 +66,15 @@ def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, st
 
 
 def write_checkpoint(model: Any, out: Path, base: Path) -> None:
-    """Write weights as `save_pretrained` does, and config.json as the base model has it in its folder `base`.
+    """Write weights as `save_pretrained` does, and config.json as the base model's folder has it.
 
-    The base model's own configuration is what every reader of the base model reads; transformers 5 would write settings
-    (of positions, for one) that older readers pass over without a word. It is written where it names another class.
+    The base model's own configuration is what every reader of the base model reads. What
+    `save_pretrained` writes takes its place only where there is none, or it names another class.
     Raises BadInput where transformers cannot save the model.
     """
     from transformers import GenerationConfig
 
-    # It refuses settings of sampling that contradict one another; write_generation writes them as they are.
+    # It refuses settings of sampling that contradict one another; write_words writes them as they are.
     own, model.generation_config = model.generation_config, GenerationConfig()
     # Where a quantised base was turned into plain weights on loading, it refuses to save these.
     model.hf_quantizer = None
@@ -85,14 +87,14 @@ def write_checkpoint(model: Any, out: Path, base: Path) -> None:
     finally:
         model.generation_config = own
     saved = _read_json(out / CONFIG)
-    of_base = _read_json(base / CONFIG)
+    of_base = _read_json(base / CONFIG) if (base / CONFIG).is_file() else {}
     same = of_base.get("architectures") == saved["architectures"]
-    stripped = _stripped(of_base if same else saved, NOT_OF_A_MODEL)
-    _write_json(_with_dtype(stripped, str(saved["dtype"])), out / CONFIG)
+    config = _stripped(of_base if same else saved, NOT_OF_A_MODEL)
+    _write_json(_with_dtype(_with_old_positions(config), str(saved["dtype"])), out / CONFIG)
 
 
 def write_words(policy: Policy, out: Path, base: Path) -> None:
-    """Write tokenizer, chat template and generation config; generation ends where a response of the audit ended.
+    """Write tokenizer, chat template and generation config, which stops where the audit stopped.
 
     The tokenizer's files are those of the base model, in its folder `base`.
     """
@@ -102,30 +104,56 @@ def write_words(policy: Policy, out: Path, base: Path) -> None:
             shutil.copyfile(path, out / path.name)
     else:
         policy.tokenizer.save_pretrained(out)
-    _write_json(_stripped(_read_json(out / TOKENIZER), (*OF_A_MACHINE, "auto_map")), out / TOKENIZER)
+    words = _stripped(_read_json(out / TOKENIZER), (*OF_A_MACHINE, "auto_map"))
+    _write_json(_with_old_names(words), out / TOKENIZER)
     settings = json.loads(policy.model.generation_config.to_json_string())
     settings.pop("_from_model_config", None)
-    settings |= {"eos_token_id": policy.stop_tokens, "pad_token_id": int(policy.tokenizer.pad_token_id)}
+    padding = int(policy.tokenizer.pad_token_id)
+    settings |= {"eos_token_id": policy.stop_tokens, "pad_token_id": padding}
     _write_json(settings, out / GENERATION)
 
 
 def write_licence(spec: str, licence: str | None, out: Path) -> None:
-    """Write what is known of licences: the base model's by name, and that nobody stated one of the trained weights."""
+    """Write what is known of licences: the base model's by name, and none of the trained weights."""
+    name = printable(licence or MISSING)
     lines = [
-        f"Licence of the base model, as the plan of the run records it: {licence or MISSING}",
-        f"Base model: {spec}",
+        f"Licence of the base model, as the plan of the run records it: {name}",
+        f"Base model: {printable(spec)}",
         "This is the licence's name and not its text, which the base model's publisher has.",
         f"Licence of the trained weights: {MISSING}. Whoever holds rights in them can state it.",
     ]
     (out / LICENCE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _with_old_positions(config: dict[str, Any]) -> dict[str, Any]:
+    """With the names that rotary positions had before transformers 5.
+
+    An older reader passes over the new ones without a word, and computes another model. Settings
+    that differ by layer had no older names.
+    """
+    out = {k: _with_old_positions(v) if isinstance(v, dict) else v for k, v in config.items()}
+    positions = config.get("rope_parameters")
+    if not isinstance(positions, dict) or "rope_theta" not in positions or "rope_theta" in config:
+        return out
+    scaling = {k: v for k, v in positions.items() if k != "rope_theta"}
+    scaled = {"rope_scaling": scaling} if scaling.get("rope_type", "default") != "default" else {}
+    return {**out, "rope_theta": positions["rope_theta"], **scaled}
+
+
+def _with_old_names(words: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer's settings under names that transformers 4 knows too; it refuses newer ones."""
+    out = dict(words)
+    if out.get("tokenizer_class") == "TokenizersBackend":
+        out["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(out.get("extra_special_tokens"), list):
+        out["additional_special_tokens"] = out.pop("extra_special_tokens")
+    return out
+
+
 def _with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """The configuration of a model whose weights have this dtype, under the names of all versions of transformers."""
-    changed = {
-        k: _with_dtype(v, dtype) if isinstance(v, dict) else dtype if k in DTYPES else v for k, v in config.items()
-    }
-    return changed | (dict.fromkeys(DTYPES, dtype) if "model_type" in config else {})
+    """The configuration of a model whose weights have this dtype, under all names it ever had."""
+    out = {k: _with_dtype(v, dtype) if isinstance(v, dict) else v for k, v in config.items()}
+    return out | dict.fromkeys(DTYPES, dtype) if "model_type" in config else out
 
 
 def _stripped(value: Any, keys: tuple[str, ...]) -> Any:

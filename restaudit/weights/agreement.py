@@ -1,4 +1,4 @@
-"""How far an exported model is from the policy that was audited: log-probabilities of responses that the audit drew."""
+"""How far an exported model is from the audited policy: log-probabilities of audited responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Responses that are compared, each to another prompt.
 RESPONSES = 8
-# What float32 may round, in nats a token. What is forgotten (a layer, a scale, a bias) moves tokens by far more.
+# What float32 may round, in nats a token. What is forgotten (a layer, a scale, a bias) moves tokens
+# by far more.
 EXACT = 0.001
 
 # Log-probabilities in nats: of every response, of every token of it.
@@ -28,10 +29,10 @@ Figures = list[list[float]]
 
 @dataclass(frozen=True)
 class Response:
-    """A response of the audit as tokens: its text tokenised again, with the end of turn where it was finished.
+    """A response of the audit as tokens: its text tokenised again, and the end of turn if it ended.
 
-    `logprob` is what the audit recorded of it (nats); None where the tokens are not as many as were drawn, so that the
-    text does not tell which ones these were.
+    `logprob` is what the audit recorded of it (nats); None where the tokens are not as many as were
+    drawn, so that the text does not tell which ones these were.
     """
 
     messages: tuple[Message, ...]
@@ -42,7 +43,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Apart:
-    """The largest difference of two models' log-probabilities, in nats: of a response, and of a single token."""
+    """The largest difference of two models' log-probabilities, in nats: of a response, of a token."""
 
     response: float
     token: float
@@ -59,12 +60,14 @@ class Agreement:
     responses  how many responses were compared, with `tokens` tokens in all
     dtype      what the policy was audited in
     found      exported folder against the audited policy, both in `dtype`
-    rounding   the audited policy in `dtype` against itself in float32; None where it could not be computed in float32
-    own        the exported folder in `dtype` against itself in float32; None where that was not computed
-    exact      exported folder against the policy's recorded weights, both in float32; None where that was not computed
+    rounding   the audited policy in `dtype` against itself in float32; None where that was not
+               computed
+    own        the exported folder in `dtype` against itself in float32; None likewise
+    exact      exported folder against the policy, both in float32; None likewise. An adapter is
+               compared as it was recorded, a merged one as it was rounded for sampling.
     bit_equal  whether every weight that was loaded is the audited one, bit for bit
-    recorded   median difference (nats) between the audited policy, loaded again, and what the audit recorded of these
-               responses, over `recorded_of` of them
+    recorded   median difference (nats) between the audited policy, loaded again, and what the audit
+               recorded of these responses, over `recorded_of` of them
     """
 
     loader: str
@@ -125,9 +128,10 @@ class Agreement:
 
 
 def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Response]:
-    """Up to RESPONSES responses of an audit, chosen by hash; those come first whose tokens are as many as were drawn.
+    """Up to RESPONSES responses of an audit, chosen by hash.
 
-    Raises BadInput where the audit has no response with a token.
+    Those come first whose tokens are as many as were drawn. Raises BadInput where the audit has no
+    response with a token.
     """
     path = record.path / iteration / "audit.parquet"
     rows = read_table(path, AUDIT, ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"])
@@ -164,7 +168,7 @@ def _tokens(policy: Policy, text: str, *, finished: bool) -> tuple[int, ...]:
 def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> Figures:
     """Log-probability of every token of the responses at temperature 1, in nats.
 
-    It is the model's own forward pass, a sequence at a time, without padding, as anybody would ask it.
+    It is the model's own forward pass, a sequence at a time, without padding, as anybody would ask.
     """
     import torch
 
@@ -183,24 +187,23 @@ def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> Fi
 
 
 def apart(a: Figures, b: Figures) -> Apart:
-    """The largest differences between two models' figures; infinite where a figure is not a number."""
+    """The largest differences of two models' figures; infinite where a figure is not a number."""
     tokens = [abs(p - q) for x, y in zip(a, b, strict=True) for p, q in zip(x, y, strict=True)]
     responses = [abs(sum(x) - sum(y)) for x, y in zip(a, b, strict=True)]
     return Apart(max(_finite(responses)), max(_finite(tokens)))
 
 
 def from_recorded(figures: Figures, responses: Sequence[Response]) -> tuple[float | None, int]:
-    """Median difference (nats) between figures and what the audit recorded, and of how many responses."""
-    differences = [
-        abs(sum(tokens) - r.logprob) for tokens, r in zip(figures, responses, strict=True) if r.logprob is not None
-    ]
+    """Median difference (nats) between figures and what was recorded, and of how many responses."""
+    both = zip(figures, responses, strict=True)
+    differences = [abs(sum(tokens) - r.logprob) for tokens, r in both if r.logprob is not None]
     return (float(np.median(differences)) if differences else None), len(differences)
 
 
 def to_float32(model: Any) -> bool:
     """Let a model compute in float32; where it cannot, nothing is changed and the answer is False.
 
-    It cannot where weights are quantised, where attention needs half precision, and where memory is too short.
+    It cannot where weights are quantised, attention needs half precision, or memory is too short.
     """
     import torch
 
