@@ -98,6 +98,19 @@ def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None)
     return Artifact(found.path, spec, digest, licence, base)
 
 
+def is_adapter(path: Path) -> bool:
+    """Whether a path is the folder of a PEFT adapter. Raises BadInput where it is a whole model too."""
+    if not (path / ADAPTER_CONFIG).is_file():
+        return False
+    whole = [p.name for pattern in _WHOLE for p in sorted(path.glob(pattern))]
+    if whole:
+        raise BadInput(
+            f"{path}: holds an adapter ({ADAPTER_CONFIG}) and a whole model ({whole[0]}), so it cannot be "
+            "known which of the two is meant; move one of them into a folder of its own"
+        )
+    return True
+
+
 def base_of(path: Path) -> Path | None:
     """Where the base model of the PEFT adapter in a folder lies: what `resolve` digests. None for anything else.
 
@@ -154,14 +167,8 @@ def _bases(path: Path) -> list[_Found]:
 
 
 def _base(path: Path) -> _Found | None:
-    if not (path / ADAPTER_CONFIG).is_file():
+    if not is_adapter(path):
         return None
-    whole = [p.name for pattern in _WHOLE for p in sorted(path.glob(pattern))]
-    if whole:
-        raise BadInput(
-            f"{path}: holds an adapter ({ADAPTER_CONFIG}) and a whole model ({whole[0]}), so it cannot be known which "
-            "of the two is meant; move one of them into a folder of its own"
-        )
     name, revision = _named(path)
     places = [place / Path(name).expanduser() for place in (path, Path())]
     for place in places:

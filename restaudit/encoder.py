@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from restaudit.errors import BadInput
+from restaudit.pretrained import quiet_loading as quiet_loading  # where the rest of the package looks for it
+from restaudit.pretrained import read_model, read_tokenizer
 
 CACHE_BYTES = 128 * 2**20
 # A forward pass has this many tokens, as near as a power of two of rows allows: enough to keep the device busy.
@@ -105,22 +106,16 @@ class Encoder:
 
 
 def load_encoder(path: Path, device: str = "cpu", max_tokens: int | None = None) -> Encoder:
-    """Load a Hugging Face encoder folder (BERT-like, or a decoder used as one) in float32.
+    """Load a Hugging Face encoder folder (BERT-like, or a decoder used as one, or an adapter of either) in float32.
 
     `max_tokens` defaults to the encoder's own limit. Raises BadInput when the folder holds no such model with a
-    tokenizer and safetensors weights, when weights are missing from it, and when `max_tokens` is over its limit.
+    tokenizer and safetensors weights (see restaudit.pretrained), when weights are missing from it, and when
+    `max_tokens` is over its limit.
     """
     import torch
-    from transformers import AutoModel, AutoTokenizer
 
-    try:
-        with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model, loading = AutoModel.from_pretrained(
-                path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError) as e:
-        raise BadInput(f"{path}: not an encoder with a tokenizer and safetensors weights: {e}") from None
+    tokenizer = read_tokenizer(path, str(path), "encoder")
+    model, loading = read_model("encoder", path, str(path), dtype=torch.float32)
     # A pooler is never used here, and many published encoders leave it out.
     missing = sorted(k for k in loading["missing_keys"] if "pooler" not in k)
     if missing:
@@ -146,22 +141,6 @@ def equal_lengths(lengths: Sequence[int]) -> Iterator[list[int]]:
         groups.setdefault(length, []).append(row)
     for length in sorted(groups):
         yield groups[length]
-
-
-@contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Without the loader's progress bar and its table of weights, which callers read from the loading info."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _height(length: int, device: str) -> int:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restaudit import artifacts, fetch
-from restaudit.artifacts import CACHE, MIRROR, digest_of, resolve
+from restaudit.artifacts import CACHE, MIRROR, base_of, bases_of, digest_of, resolve
 from restaudit.errors import BadInput
 
 TEXT = b"people said so\n"
@@ -255,3 +256,122 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
 def test_the_cache_is_the_user_s_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CACHE)
     assert artifacts.cache_folder().name == "restaudit"
+
+
+# --- adapters and their bases -----------------------------------------------------------------------------------------
+
+
+def adapter(folder: Path, base: str | None, **more: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, **more}), "utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def model(folder: Path, content: bytes = b"base") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(content)
+    return folder
+
+
+def test_an_adapter_s_digest_is_that_of_itself_and_its_base(tmp_path: Path) -> None:
+    base, folder = model(tmp_path / "base"), adapter(tmp_path / "adapter", str(tmp_path / "base"))
+    found = resolve(str(folder))
+    both = f"adapter {digest_of(folder)}\nbase {digest_of(base)}\n"
+    assert found.sha256 == hashlib.sha256(both.encode()).hexdigest()
+    assert found.base is not None
+    assert (found.base.path, found.base.sha256) == (base, digest_of(base))
+    assert found.base_facts() == {"base": {"spec": str(base), "sha256": digest_of(base)}}
+    assert resolve(str(base)).base_facts() == {}
+    assert resolve(str(folder), sha256=found.sha256) == found
+    model(base, b"another base")
+    with pytest.raises(BadInput, match=f"sha256 differs: expected {found.sha256}"):
+        resolve(str(folder), sha256=found.sha256)
+
+
+def test_the_digest_goes_down_to_the_last_base_and_a_circle_is_refused(tmp_path: Path) -> None:
+    root = model(tmp_path / "root")
+    adapter(tmp_path / "inner", "../root")
+    outer = adapter(tmp_path / "outer", "../inner")
+    before = resolve(str(outer)).sha256
+    assert [p.resolve() for p in bases_of(outer)] == [tmp_path / "inner", root]
+    model(root, b"another base")
+    assert resolve(str(outer)).sha256 != before
+    adapter(tmp_path / "inner", "../outer")
+    with pytest.raises(BadInput, match=r"names .*outer as its base model, which is this adapter itself or one that"):
+        resolve(str(outer))
+    with pytest.raises(BadInput, match="this adapter itself"):
+        bases_of(adapter(tmp_path / "own", "."))
+
+
+def test_a_base_is_a_path_before_it_is_a_name_on_the_hub(tmp_path: Path, mirror: Path) -> None:
+    hub = model(mirror / "hf" / "org" / "name@main")
+    pinned = model(mirror / "hf" / "org" / "name@v2")
+    old = model(mirror / "hf" / "gpt2@main")
+    folder = adapter(tmp_path / "adapter", "org/name")
+    assert base_of(folder) == hub
+    assert base_of(adapter(folder, "org/name", revision="v2")) == pinned
+    assert base_of(adapter(folder, "hf:org/name@v2")) == pinned
+    assert base_of(adapter(folder, "gpt2")) == old
+    beside = model(folder / "org" / "name")
+    assert base_of(adapter(folder, "org/name")) == beside
+    assert base_of(hub) is None
+
+
+def test_a_base_may_be_a_file_of_a_wheel(tmp_path: Path, mirror: Path) -> None:
+    pin = hashlib.sha256(wheel(mirror, {"toy/model.gguf": b"GGUF"}).read_bytes()).hexdigest()
+    found = resolve(str(adapter(tmp_path / "adapter", "pypi:toy-data==1.0!toy/model.gguf")))
+    assert found.base is not None
+    assert (found.base.path.name, found.base.sha256) == ("model.gguf", pin)
+
+
+def test_a_base_that_is_nowhere_is_one_message_with_every_place_that_was_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folder = adapter(tmp_path / "adapter", "org/gone")
+    with pytest.raises(BadInput) as e:
+        resolve(str(folder))
+    said = str(e.value)
+    assert said.startswith(f"{folder}: is an adapter of the model 'org/gone', which was not found; looked for the path")
+    assert f"{folder / 'org/gone'}, the path org/gone and hf:org/gone@main: cannot be fetched" in said
+    assert f"hf/org/gone@main in a folder and set {MIRROR}" in said
+    assert said.endswith("or write where it is into base_model_name_or_path of adapter_config.json")
+    with pytest.raises(BadInput, match=r"looked for the path /no/such/model\. Bring that model there"):
+        resolve(str(adapter(folder, "/no/such/model")))
+    with pytest.raises(BadInput, match="does not say which model the adapter belongs to"):
+        resolve(str(adapter(folder, None)))
+    (folder / "adapter_config.json").write_text("{", "utf-8")
+    with pytest.raises(BadInput, match="cannot be read as JSON"):
+        resolve(str(folder))
+
+
+def test_a_folder_that_is_an_adapter_and_a_whole_model_is_refused(tmp_path: Path) -> None:
+    folder = adapter(model(tmp_path / "both"), str(model(tmp_path / "base")))
+    with pytest.raises(BadInput, match=r"holds an adapter .* and a whole model \(model\.safetensors\)"):
+        resolve(str(folder))
+
+
+def test_an_adapter_in_a_wheel_is_pinned_with_its_base_and_taken_from_the_cache(tmp_path: Path, mirror: Path) -> None:
+    base = model(tmp_path / "base")
+    config = json.dumps({"base_model_name_or_path": str(base)}).encode()
+    path = wheel(mirror, {"toy/model/adapter_config.json": config, "toy/model/adapter_model.safetensors": b"w"})
+    spec = "pypi:toy-data==1.0!toy/model"
+    found = resolve(spec)
+    assert found.sha256 != hashlib.sha256(path.read_bytes()).hexdigest()
+    path.unlink()
+    assert resolve(spec, sha256=found.sha256) == found
+    model(base, b"another base")
+    with pytest.raises(BadInput, match="sha256 differs"):
+        resolve(spec, sha256=found.sha256)
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_not_unpacked(tmp_path: Path, mirror: Path) -> None:
+    wheel(mirror, {"toy/a.txt": TEXT})
+    with pytest.raises(BadInput, match="sha256 differs"):
+        resolve("pypi:toy-data==1.0!toy/a.txt", sha256="1" * 64)
+    assert not list((tmp_path / "cache").rglob("a.txt"))
+
+
+def test_code_of_a_repository_is_not_fetched() -> None:
+    assert "*.py" in fetch._NOT_FETCHED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from restaudit.artifacts import Artifact, resolve
+from restaudit.artifacts import ADAPTER_CONFIG, Artifact, resolve
 from restaudit.config import TrainedReward
-from restaudit.encoder import quiet_loading, token_limit
+from restaudit.encoder import token_limit
 from restaudit.errors import BadInput
 from restaudit.generators import restored
 from restaudit.ledger import digest_file
+from restaudit.pretrained import put_adapter, quiet_loading, read_model, read_tokenizer
 from restaudit.reward.contract import Scores, finite
 from restaudit.reward.dossier import digest_facts, same_as_recorded
 from restaudit.reward.examples import Examples
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 DEFAULT_RATES = {"full": 5e-5, "lora": 5e-4}
 SCORED_AT_ONCE = 32
 FILES = {"full": "model.safetensors", "lora": "adapter_model.safetensors"}
+# What the weights are computed with: the same adapter scaled otherwise is another reward.
+SETTINGS = {"full": "config.json", "lora": ADAPTER_CONFIG}
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,10 @@ def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *
         limits.append(f"{full} texts fill all {config.max_tokens} tokens; what stood behind them was cut off.")
 
     def save(out: Path) -> str:
-        digests = {}
         for k, m in enumerate(members):
-            folder = out / f"member_{k}"
             with quiet_loading():
-                _save(m.classifier, folder, config, artifact)
-            digests[str(k)] = digest_file(folder / FILES[config.training]).sha256
-        return digest_facts(digests)
+                _save(m.classifier, out / f"member_{k}", config, artifact)
+        return _digest([out / f"member_{k}" for k in range(len(members))], FILES, SETTINGS, config=config)
 
     return Learned(scorer, scores[0], scores[1] if pairs else None, tuple(training),
                    _facts(artifact, config, members), tuple(limits), save)  # fmt: skip
@@ -150,7 +151,7 @@ def _facts(artifact: Artifact, config: TrainedReward, members: Sequence[Member])
             "spec": artifact.spec, "sha256": artifact.sha256, "licence": artifact.licence,
             "max_tokens": config.max_tokens, "architecture": type(getattr(model, "base_model", model)).__name__,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": str(model.dtype).removeprefix("torch."), **artifact.base_facts(),
         },
         "hyper_parameters": {**config.backbone.model_dump(mode="json"), "training": config.training,
                              "learning_rate": _rate(config)},
@@ -167,17 +168,28 @@ def load_backbones(config: TrainedReward, facts: Mapping[str, Any], out: Path, *
     """Load what `save` wrote. Raises BadInput when weights or backbone are not the recorded ones."""
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
     same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
-    paths = [out / f"member_{k}" / FILES[config.training] for k in range(int(facts["members"]))]
-    for path in paths:
+    folders = [out / f"member_{k}" for k in range(int(facts["members"]))]
+    for path in (folder / files[config.training] for folder in folders for files in (FILES, SETTINGS)):
         if not path.is_file():
-            raise BadInput(f"{path}: missing; the reward model cannot be loaded without its weights")
-    found = digest_facts({str(k): digest_file(p).sha256 for k, p in enumerate(paths)})
-    same_as_recorded(str(out / "member_*"), facts["weights_sha256"], found)
+            raise BadInput(f"{path}: missing; the reward model cannot be loaded without it")
+    # Models that were trained before the settings were digested have the digest of their weights alone.
+    if _digest(folders, FILES, config=config) != facts["weights_sha256"]:
+        found = _digest(folders, FILES, SETTINGS, config=config)
+        same_as_recorded(str(out / "member_*"), facts["weights_sha256"], found)
     members = tuple(
-        Member(_saved(artifact, path.parent, config, device), float(a["scale"]), float(a["shift"]))
-        for path, a in zip(paths, facts["affine"], strict=True)
+        Member(_saved(artifact, folder, config, device), float(a["scale"]), float(a["shift"]))
+        for folder, a in zip(folders, facts["affine"], strict=True)
     )
     return Backbones(members, facts["input"], int(facts["encoder"]["max_tokens"]))
+
+
+def _digest(folders: Sequence[Path], *kinds: Mapping[str, str], config: TrainedReward) -> str:
+    """One digest over the members' files of these kinds."""
+    names = [files[config.training] for files in kinds]
+    return digest_facts(
+        {str(k) if name == names[0] else f"{k}/{name}": digest_file(folder / name).sha256
+         for k, folder in enumerate(folders) for name in names}
+    )  # fmt: skip
 
 
 def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) -> Classifier:
@@ -205,20 +217,12 @@ def _opened(
 ) -> tuple[Classifier, list[str]]:
     """A classifier with one label, and the names of weights its folder does not hold."""
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    try:
-        with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(tokenizer_from)
-            model, loading = AutoModelForSequenceClassification.from_pretrained(
-                model_from, num_labels=1, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError) as e:
-        raise BadInput(
-            f"{spec}: no scalar head can be put on it: expected a folder with an encoder or decoder that transformers "
-            f"knows as a sequence classifier, its tokenizer and safetensors weights ({e})"
-        ) from None
+    what = f"{spec}: no scalar head can be put on it"
+    tokenizer = read_tokenizer(tokenizer_from, what, "classifier")
+    model, loading = read_model(
+        "classifier", model_from, what, dtype=torch.float32, num_labels=1, ignore_mismatched_sizes=True
+    )
     limit = token_limit(model.config, tokenizer)
     if config.max_tokens > limit:
         raise BadInput(f"{spec}: reward.max_tokens is {config.max_tokens}, but it reads at most {limit}")
@@ -234,8 +238,13 @@ def _save(classifier: Classifier, folder: Path, config: TrainedReward, artifact:
     if config.training == "lora":
         # Where the base model lay on this machine is nobody's business; its spec finds it again.
         classifier.model.peft_config["default"].base_model_name_or_path = artifact.spec
-        classifier.model.save_pretrained(folder)
+        # Embeddings are not trained here; "auto" would ask the hub whether they are the base model's.
+        classifier.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
+        # PEFT writes sets in an order that differs from process to process, and this file is digested.
+        settings = {**classifier.model.peft_config["default"].to_dict(), "inference_mode": True}
+        text = json.dumps(settings, indent=2, sort_keys=True, default=sorted) + "\n"
+        (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
         return
     classifier.model.config.name_or_path = artifact.spec
     classifier.model.save_pretrained(folder)
@@ -246,11 +255,9 @@ def _saved(artifact: Artifact, folder: Path, config: TrainedReward, device: str)
     if config.training == "full":
         classifier = _opened(str(folder), artifact.path, folder, config, device)[0]
     else:
-        from peft import PeftModel
-
         with restored():  # the new head's random numbers are replaced by the saved one
             base = _opened(artifact.spec, artifact.path, artifact.path, config, device)[0]
-        model: Any = PeftModel.from_pretrained(base.model, str(folder))
+        model = put_adapter(base.model, folder, str(folder))
         classifier = Classifier(str(folder), model, base.tokenizer)
     classifier.model.requires_grad_(False).eval()
     return classifier

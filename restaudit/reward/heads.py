@@ -92,7 +92,7 @@ def learn_heads(
     about = {"max_tokens": encoder.max_tokens, "dimension": encoder.dimension, "texts_cut": encoder.truncated,
              "pooling": "mean over tokens, unit norm"}  # fmt: skip
     if spec is not None:
-        about |= {"spec": spec.spec, "sha256": spec.sha256, "licence": spec.licence}
+        about |= {"spec": spec.spec, "sha256": spec.sha256, "licence": spec.licence, **spec.base_facts()}
     return Learned(
         HeadsOnEncoder(encoder, weights, config.input), *left_and_right,
         tuple({"member": k, "epochs": m.epochs, "best_epoch": m.best_epoch, "stop_loss": m.stop_loss}

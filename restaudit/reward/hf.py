@@ -11,8 +11,9 @@ import numpy as np
 
 from restaudit.artifacts import Artifact, resolve
 from restaudit.config import HfReward
-from restaudit.encoder import equal_lengths, quiet_loading, token_limit, torch_kind
+from restaudit.encoder import equal_lengths, token_limit, torch_kind
 from restaudit.errors import BadInput
+from restaudit.pretrained import read_model, read_tokenizer
 from restaudit.reward.contract import Scores, finite, same_length
 from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, same_as_recorded, write_dossier
 
@@ -165,17 +166,10 @@ def _load(config: HfReward, artifacts: Sequence[Artifact], device: str) -> HfMod
 
 def _classifier(artifact: Artifact, config: HfReward, device: str) -> Classifier:
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     dtype: Any = "auto" if torch_kind(device) == "cuda" else torch.float32
-    try:
-        with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(artifact.path)
-            model, loading = AutoModelForSequenceClassification.from_pretrained(
-                artifact.path, dtype=dtype, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError) as e:
-        raise BadInput(f"{artifact.spec}: not a sequence-classification model with a tokenizer: {e}") from None
+    tokenizer = read_tokenizer(artifact.path, artifact.spec, "classifier")
+    model, loading = read_model("classifier", artifact.path, artifact.spec, dtype=dtype)
     # The loader fills a missing head with random numbers: a reward of noise, which must never select anything.
     missing = sorted(loading["missing_keys"])
     if missing:
@@ -205,4 +199,5 @@ def _model_facts(artifact: Artifact, classifier: Classifier, config: HfReward) -
         "parameters": sum(p.numel() for p in model.parameters()),
         "dtype": str(model.dtype).removeprefix("torch."),
         "label": str(model.config.id2label.get(config.label, config.label)),
+        **artifact.base_facts(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,23 @@ def test_a_full_member_is_a_reward_model_of_its_own(tiny_encoder: Path, rated: P
 
 
 @pytest.mark.parametrize("training", ["full", "lora"])
-def test_changed_weights_are_refused(tiny_encoder: Path, rated: Path, tmp_path: Path, training: str) -> None:
+def test_changed_weights_and_settings_are_refused(
+    tiny_encoder: Path, rated: Path, tmp_path: Path, training: str
+) -> None:
     given = config(tiny_encoder, rated, training=training, backbone=QUICK.model_copy(update={"epochs": 1}))
     build_reward(given, tmp_path / "a", rules=RowRules(), device="cpu", seed=1)
     weights = next((tmp_path / "a" / "member_0").glob("*.safetensors"))
-    raw = bytearray(weights.read_bytes())
+    was = weights.read_bytes()
+    raw = bytearray(was)
     raw[-3] ^= 1
     weights.write_bytes(bytes(raw))
+    with pytest.raises(BadInput, match="not the one the reward's dossier records"):
+        load_reward(given, tmp_path / "a", device="cpu")
+    weights.write_bytes(was)
+    load_reward(given, tmp_path / "a", device="cpu")
+    settings = tmp_path / "a" / "member_0" / ("config.json" if training == "full" else "adapter_config.json")
+    changed = {"full": ("layer_norm_eps", 0.5), "lora": ("lora_alpha", 99)}[training]
+    settings.write_text(json.dumps({**json.loads(settings.read_text("utf-8")), changed[0]: changed[1]}), "utf-8")
     with pytest.raises(BadInput, match="not the one the reward's dossier records"):
         load_reward(given, tmp_path / "a", device="cpu")
 

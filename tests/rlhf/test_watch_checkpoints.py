@@ -2,15 +2,18 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 
+from restaudit.config import PolicyConfig
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
 from restaudit.record import Run
 from restaudit.rlhf.watch.asked import Asked
+from restaudit.rlhf.watch.checkpoints import digest_of_checkpoint, open_checkpoints
 from restaudit.rlhf.watch.waiting import Watcher
 from restaudit.rlhf.watch.watching import watch
 from restaudit.verify.check import verify
@@ -40,17 +43,17 @@ def nudged(policy: Path, target: Path, seed: int, size: float = 0.02) -> None:
     (target / "trainer_state.json").write_text(json.dumps({"global_step": seed}), encoding="utf-8")
 
 
-def adapter(policy: Path, target: Path, seed: int) -> None:
-    """A LoRA adapter that does something, as PEFT saves it."""
+def adapter(policy: Path, target: Path, seed: int, name: str = "default", **settings: object) -> None:
+    """A LoRA adapter that does something, as PEFT saves it: in a folder of its own unless it is called "default"."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(policy),
-                           LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))  # fmt: skip
+    how = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", **settings)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(policy), how, adapter_name=name)
     generator = torch.Generator().manual_seed(seed)
-    for name, p in model.named_parameters():
-        if "lora" in name:
+    for parameter, p in model.named_parameters():
+        if "lora" in parameter:
             p.data = 0.3 * torch.randn(p.shape, generator=generator)
     model.save_pretrained(target)
 
@@ -112,6 +115,90 @@ def test_an_adapter_whose_model_is_not_here_needs_base(tiny_policy, job_folder):
         go(job_folder / "out", job_folder / "run", config=config(tiny_policy, job_folder))
     run = go(job_folder / "out", job_folder / "run", config=config(tiny_policy, job_folder), base=tiny_policy)
     assert run.state == "done"
+
+
+def test_an_adapter_s_look_records_the_model_it_is_put_on_and_a_changed_one_is_refused(tiny_policy, job_folder):
+    from safetensors.torch import load_file, save_file
+
+    base = job_folder / "base"
+    shutil.copytree(tiny_policy, base)
+    adapter(base, job_folder / "out" / "step-5", 5, use_dora=True)
+    how = {"config": config(tiny_policy, job_folder), "looks": (5, 9), "skip_missing": True}
+    adapter(base, job_folder / "out" / "step-9", 9)
+    run = go(job_folder / "out", job_folder / "run", **how)
+    facts = next(e.content for e in run.events if e.step == "step-5/train")
+    assert facts["files"]["base"] == digest_of_checkpoint(base) == run.plan["artifacts"]["policy.model"]["sha256"]
+    policy = open_checkpoints(PolicyConfig(model=str(base), chat=False), base, device="cpu")
+    policy.steps["step-5"] = job_folder / "out" / "step-5"
+    tensors = load_file(base / "model.safetensors")
+    save_file({k: v * 1.1 for k, v in tensors.items()}, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadInput, match="the base policy is not what the run began with"):
+        policy.become(Path("run/step-5/adapter"))
+
+
+@pytest.mark.parametrize("settings", [{"name": "mine"}, {"use_dora": True}, {"bias": "lora_only", "lora_bias": True}])
+def test_adapters_of_any_name_and_kind_are_what_peft_computes(tiny_policy, job_folder, settings):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = job_folder / "step-5"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT takes a bias for a tensor that was cut
+        adapter(tiny_policy, folder, 5, **settings)
+        step = folder / settings.get("name", ".")
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_policy), step).eval()
+    policy = open_checkpoints(PolicyConfig(model="x", dtype="float32"), tiny_policy, device="cpu")
+    policy.steps["step-5"] = step
+    policy.become(Path("run/step-5/adapter"))
+    ids = torch.arange(5, 40)[None]
+    with torch.inference_mode():
+        assert torch.allclose(policy.model(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=1e-4)
+
+
+def test_steps_are_put_on_the_model_below_a_base_policy_that_is_an_adapter_itself(tiny_policy, job_folder):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for step in (0, 5):
+        adapter(tiny_policy, job_folder / f"step-{step}", step + 1)
+    AutoTokenizer.from_pretrained(tiny_policy).save_pretrained(job_folder / "step-0")
+    policy = open_checkpoints(PolicyConfig(model="x", dtype="float32"), job_folder / "step-0", device="cpu")
+    policy.steps["step-5"] = job_folder / "step-5"
+    ids = torch.arange(5, 40)[None]
+    for folder, step in ((Path("run/step-5/adapter"), 5), (None, 0)):
+        policy.become(folder)
+        theirs = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(tiny_policy), job_folder / f"step-{step}"
+        )
+        with torch.inference_mode():
+            assert torch.allclose(policy.model(input_ids=ids).logits, theirs.eval()(input_ids=ids).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("step", ["prompts", "code"])
+def test_virtual_tokens_and_code_are_refused_before_anything_is_sealed(step, checkpoints, tiny_policy, job_folder):
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    last = checkpoints / "checkpoint-20"
+    if step == "code":
+        (last / "modeling_mine.py").write_text("", encoding="utf-8")
+    else:
+        shutil.rmtree(last)
+        how = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+        get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_policy), how).save_pretrained(last)
+        (last / "trainer_state.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(BadInput, match="code of its own" if step == "code" else "type PROMPT_TUNING"):
+        go(checkpoints, job_folder / "run", config=config(tiny_policy, job_folder))
+    assert not (job_folder / "run").exists()
+
+
+def test_another_tokenizer_of_the_base_policy_is_another_base_policy(checkpoints, tiny_policy, job_folder):
+    before = digest_of_checkpoint(checkpoints / "checkpoint-0")
+    words = checkpoints / "checkpoint-0" / "tokenizer.json"
+    words.write_text(words.read_text(encoding="utf-8").replace("</s>", "<end>"), encoding="utf-8")
+    assert digest_of_checkpoint(checkpoints / "checkpoint-0") != before
 
 
 @pytest.mark.parametrize("damage", ["weights", "header", "config", "state", "none"])

@@ -8,19 +8,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restaudit.artifacts import Artifact
+from restaudit.artifacts import ADAPTER_CONFIG, Artifact
 from restaudit.audit import audit, missed
 from restaudit.config import ColumnHuman, Config
 from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence import remember_known
 from restaudit.job import NOWHERE, Job
+from restaudit.model_folder import check_folder
 from restaudit.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
 from restaudit.record import BASE, Run, after_steps
 from restaudit.rlhf.look import before, looked_at
 from restaudit.rlhf.session import check_same
 from restaudit.rlhf.watch.asked import Asked, of_checkpoints, of_generations
 from restaudit.rlhf.watch.checkpoints import (
-    ADAPTER_CONFIG,
+    UNDER,
+    Checkpoints,
     base_of_adapter,
     digest_of_checkpoint,
     digests,
@@ -127,10 +129,10 @@ def _look(job: Job, base: Base, watcher: Watcher, step: int) -> None:
         missed(job, name, reason)
         return
     if base.kind == "checkpoints":
-        assert job.policy is not None
-        job.policy.steps[name] = path  # type: ignore[attr-defined]
+        assert isinstance(job.policy, Checkpoints)
+        job.policy.steps[name] = path
         content = job.step(f"{name}/train", name, lambda _: _of_checkpoint(job, watcher, path, step))
-        _same(path, content, digest_of_checkpoint(path), name)
+        _same(path, content, digest_of_checkpoint(path, _under(job)), name)
         audit(job, name, policy=name)
         return
     rows = cache(lambda: _rows(job, watcher, path, name))
@@ -154,7 +156,10 @@ def _of_step(config: Config, watcher: Watcher, found: Found | None, step: int) -
     if found is None:
         return Not(f"{folder}: nothing of step {step} yet, after which a look is planned")
     if (path := found.steps.get(step)) is not None:
-        return watcher.lacks(found, path) or path
+        lack = watcher.lacks(found, path)
+        if lack is None and found.kind == "checkpoints":
+            check_folder(path, str(path))
+        return lack or path
     later = next((s for s in looks if s > step and s in found.steps), None)
     if later is None:
         return Not(f"{folder}: nothing of step {step} yet, after which a look is planned")
@@ -326,15 +331,21 @@ def _of_file(job: Job, path: Path, step: int, facts: Content) -> Content:
 def _of_checkpoint(job: Job, watcher: Watcher, path: Path, step: int) -> Content:
     found = watcher.asked.folder
     name = path.relative_to(found).as_posix() if path.is_relative_to(found) else path.name
-    return {"start": before(job, step), "step": step, "file": name, **_digests(path)}
+    return {"start": before(job, step), "step": step, "file": name, **_digests(path, _under(job))}
 
 
-def _digests(path: Path) -> dict[str, Any]:
+def _under(job: Job) -> Path:
+    """The model that the adapters of a training are put on."""
+    assert isinstance(job.policy, Checkpoints)
+    return job.policy.under
+
+
+def _digests(path: Path, under: Path | None = None) -> dict[str, Any]:
     if path.is_file():
         return {"bytes": path.stat().st_size, "sha256": digest_of_checkpoint(path)}
-    files = digests(path)
-    return {"bytes": sum((path / name).stat().st_size for name in files), "sha256": digest_of_checkpoint(path),
-            "files": files}  # fmt: skip
+    files = digests(path, under)
+    return {"bytes": sum((path / name).stat().st_size for name in files if name != UNDER),
+            "sha256": digest_of_checkpoint(path, under), "files": files}  # fmt: skip
 
 
 def _same(path: Path, content: Content, digest: str, name: str) -> None:
