@@ -49,11 +49,11 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
 
     from restaudit.artifacts import resolve
     from restaudit.configure import load
-    from restaudit.policy.loading import _unpacked_gguf
+    from restaudit.policy.loading import model_folder
     from restaudit.rlhf import AuditCallback
 
     config = load("reviews", CHANGES)
-    path = _unpacked_gguf(resolve(config.policy.model, sha256=config.policy.sha256).path)
+    path = model_folder(resolve(config.policy.model, sha256=config.policy.sha256).path, config.policy.model)
     torch.set_num_threads(2)
     seconds: list[float] = []
 

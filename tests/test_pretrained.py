@@ -432,7 +432,6 @@ def test_an_adapter_of_another_model_and_one_without_weights_are_refused(
 
 # Where models may be loaded otherwise, and why.
 ALLOWED = {
-    "restaudit/policy/loading.py": "moves onto read_tokenizer and read_model next",
     "restaudit/weights/made.py": "loads again what this program has just written as safetensors",
     "restaudit/weights/outside.py": "puts an adapter that a run recorded on a model that load_model loaded",
 }

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
+from restaudit.artifacts import cached
 from restaudit.config import PolicyConfig
 from restaudit.devices import pick_device, pick_dtype
-from restaudit.encoder import quiet_loading
 from restaudit.errors import BadInput
+from restaudit.ledger import digest_file
 from restaudit.policy.exactness import prove
 from restaudit.policy.model import Policy
+from restaudit.pretrained import quiet_loading, read_model, read_tokenizer
 
 # Tokens of a response that are allowed for where nobody says how long one may be.
 LONGEST_RESPONSE = 512
+# What the folder of a converted GGUF is called in the cache.
+CONVERTED = "model"
 
 
 def load_policy(config: PolicyConfig, path: Path, *, device: str, seed: int, longest: int | None = None) -> Policy:
@@ -60,12 +61,7 @@ def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
 
 def load_tokenizer(path: Path, what: str) -> Any:
     """The tokenizer of a checkpoint, with a padding token. Raises BadInput, which calls the checkpoint `what`."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(_folder(path), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as e:
-        raise BadInput(f"{what}: not a causal language model with a tokenizer: {e}") from None
+    tokenizer = read_tokenizer(model_folder(path, what), what, "causal")
     if tokenizer.eos_token_id is None:
         raise BadInput(f"{what}: its tokenizer has no end-of-sequence token")
     if tokenizer.pad_token_id is None:
@@ -76,23 +72,39 @@ def load_tokenizer(path: Path, what: str) -> Any:
 def load_model(path: Path, what: str, *, dtype: str, device: str, attention: str = "auto") -> Any:
     """The causal language model of a checkpoint, in evaluation mode. Raises BadInput, which calls it `what`.
 
-    `attention` is as `policy.attn_implementation`: auto lets transformers take what the model supports.
+    `attention` is as `policy.attn_implementation`: auto lets transformers take what the model supports. An adapter of
+    PEFT comes merged into its base model.
     """
-    from transformers import AutoModelForCausalLM
-
+    chosen: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
     kind = pick_dtype(dtype, device)
-    chosen = {} if attention == "auto" else {"attn_implementation": attention}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            _folder(path), dtype=kind, trust_remote_code=False, use_safetensors=True, **chosen
-        )
-    except (OSError, ValueError, KeyError, ImportError) as e:
-        raise BadInput(f"{what}: not a causal language model with a tokenizer: {e}") from None
+    model, loading = read_model("causal", model_folder(path, what), what, dtype=kind, **chosen)
+    # The loader fills what is missing with random numbers.
+    if missing := sorted(loading["missing_keys"]):
+        raise BadInput(f"{what}: the checkpoint has no weights for {', '.join(missing[:4])}; they would be random")
     return model.to(device).eval()
 
 
-def _folder(path: Path) -> Path:
-    return _unpacked_gguf(path) if path.suffix == ".gguf" else path
+def model_folder(path: Path, what: str) -> Path:
+    """The folder to load from: of a GGUF file, what it was converted to, once, under the file's own digest.
+
+    The conversion is kept in the cache with a digest of its own, which is compared whenever it is loaded.
+    """
+    if path.suffix != ".gguf":
+        return path
+    import torch
+
+    def convert(folder: Path) -> None:
+        model, _ = read_model("causal", path, what, dtype=torch.bfloat16)
+        tokenizer = read_tokenizer(path, what, "causal")
+        # The loader keeps the GGUF's quantisation settings after de-quantising, and save_pretrained then refuses.
+        model.hf_quantizer = None
+        model.config.__dict__.pop("quantization_config", None)
+        # The bars of the writer go straight to stderr, whatever transformers is told; errors are raised.
+        with quiet_loading(), contextlib.redirect_stderr(io.StringIO()):
+            model.save_pretrained(folder / CONVERTED)
+            tokenizer.save_pretrained(folder / CONVERTED)
+
+    return cached(Path("converted", f"{digest_file(path).sha256}-hf2"), CONVERTED, convert)
 
 
 def _with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
@@ -213,35 +225,3 @@ def _adapted_names(model: Any) -> list[str]:
             parameter = getattr(module, "parameter_name", None)
             found.append(f"{name}.{parameter}" if parameter else name)
     return found
-
-
-def _unpacked_gguf(path: Path) -> Path:
-    """The GGUF as a Hugging Face folder, converted once and kept in the cache under the file's own digest."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from restaudit.artifacts import cache_folder
-    from restaudit.ledger import digest_file
-
-    target = cache_folder() / "converted" / f"{digest_file(path).sha256}-hf1"
-    if target.is_dir():
-        return target
-    where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent))
-    # The bars of converter and writer go straight to stderr, whatever transformers is told; errors are raised.
-    with quiet_loading(), contextlib.redirect_stderr(io.StringIO()):
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
-        tokenizer = AutoTokenizer.from_pretrained(**where)
-        # The loader keeps the GGUF's quantisation settings after de-quantising, and save_pretrained then refuses.
-        model.hf_quantizer = None
-        model.config.__dict__.pop("quantization_config", None)
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-    try:
-        os.rename(temporary, target)  # noqa: PTH104 - atomic, and another process may have been first
-    except OSError:
-        if not target.is_dir():
-            raise
-        shutil.rmtree(temporary)
-    return target

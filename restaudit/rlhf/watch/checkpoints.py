@@ -16,7 +16,9 @@ from restaudit.errors import BadInput
 from restaudit.fetch import raw_digest
 from restaudit.job import ADAPTER
 from restaudit.policy import Policy
-from restaudit.policy.loading import load_model, load_tokenizer
+from restaudit.policy.exactness import prove
+from restaudit.policy.forward import Routes
+from restaudit.policy.loading import LONGEST_RESPONSE, load_model, load_tokenizer
 from restaudit.pretrained import quiet_loading, read_model
 
 # Only these of a checkpoint decide what it says, with the tokenizer; optimiser states and logs do not.
@@ -40,6 +42,7 @@ class Checkpoints(Policy):
     digest: str = ""
     steps: dict[str, Path] = field(default_factory=dict)
     now: Path | None = None
+    proved: dict[Path, Routes] = field(default_factory=dict)
 
     @property
     def under(self) -> Path:
@@ -67,8 +70,15 @@ class Checkpoints(Policy):
             if adapter:
                 self.model = self._adapted(path)
             else:
-                self.model = load_model(path, str(path), dtype=self.config.dtype, device=self.device)
+                how = {"dtype": self.config.dtype, "device": self.device}
+                self.model = load_model(path, str(path), attention=self.config.attn_implementation, **how)
         self.model.requires_grad_(False)
+        # Each checkpoint brings a configuration of its own, which decides how it computes.
+        if path in self.proved:
+            self.routes = self.proved[path]
+        else:
+            prove(self, longest=self.config.max_prompt_tokens + LONGEST_RESPONSE)
+            self.proved[path] = self.routes
         self.now = path
 
     def has(self, folder: Path) -> bool:
