@@ -202,7 +202,7 @@ def test_a_cached_copy_that_was_changed_is_refused(mirror: Path) -> None:
     pin = fetch.raw_digest(wheel(mirror, {"toy/a.txt": TEXT}))
     found = resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
     found.path.write_bytes(b"changed")
-    with pytest.raises(BadInput, match="the cached copy was changed after it was fetched; delete"):
+    with pytest.raises(BadInput, match="the cached copy was changed after it was made; delete"):
         resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin)
 
 
