@@ -380,11 +380,6 @@ def _edges(config: Any) -> list[int]:
     return sorted(found - {0})
 
 
-def _vocabulary(model: Any) -> int:
-    embedding = model.get_input_embeddings()
-    return int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])
-
-
 def _totals(logprobs: Sequence[torch.Tensor], examples: Sequence[TrainingExample]) -> list[float]:
     """Log-probability of each whole response, in nats."""
     import torch
