@@ -24,9 +24,10 @@ import numpy as np
 
 from restaudit.config import SamplingConfig
 from restaudit.errors import BadInput
+from restaudit.policy.adapters import unmergeable
 from restaudit.policy.divergence import kl_between
 from restaudit.policy.finetune import training_logprobs
-from restaudit.policy.forward import PLAIN, Cache, Route, Routes, evaluating, unmergeable
+from restaudit.policy.forward import PLAIN, Cache, Route, Routes, evaluating
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.packing import TrainingExample
 from restaudit.policy.sample import SampleRequest, sample

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput
-from restaudit.policy.forward import Routes, merged_weights
+from restaudit.policy.adapters import adapters_of, merged_weights
+from restaudit.policy.forward import Routes
 from restaudit.policy.turns import prompt_tokens, stop_tokens, turn_end
 
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ class Policy:
 
     def facts(self) -> dict[str, Any]:
         """What environment.json holds of it: what the self-check saw, and what LoRA adapts and leaves alone."""
-        from restaudit.policy.loading import adapters_of
-
         found: dict[str, Any] = {}
         if self.exactness is not None:
             found["exactness"] = self.exactness.to_json()
@@ -105,8 +104,6 @@ class Policy:
 
     def remarks(self) -> list[str]:
         """What a person should know before a run begins, in lines: the self-check, and what LoRA leaves alone."""
-        from restaudit.policy.loading import adapters_of
-
         lines = [] if self.exactness is None else self.exactness.lines()
         if self.config.training == "lora":
             for name, row in adapters_of(self.model)["not_adapted"].items():

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from restaudit.policy.adapters import plain_dtypes
 from restaudit.policy.divergence import free_memory
-from restaudit.policy.forward import plain_dtypes
 
 if TYPE_CHECKING:
     import torch

@@ -207,8 +207,8 @@ def to_float32(model: Any) -> bool:
     """
     import torch
 
+    from restaudit.policy.adapters import plain_dtypes
     from restaudit.policy.divergence import free_memory
-    from restaudit.policy.forward import plain_dtypes
 
     if any(p.dtype not in plain_dtypes() for p in model.parameters()):
         return False

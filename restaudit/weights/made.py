@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.policy.adapters import merged_weights, unmergeable
 from restaudit.policy.exactness import ROUGH_BOUND
-from restaudit.policy.forward import merged_weights, unmergeable
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from restaudit.policy.turns import prompt_tokens
 from restaudit.weights.agreement import (
