@@ -188,11 +188,12 @@ class _Check:
         short = [e for e in edges if e <= SHORT_WINDOW]
         self.steps = max([STEPS, *(e + 8 for e in short)])
         self.nats = bound
-        # The longest window that fits is crossed while sampling, and by a prompt of another length.
-        fits = [e for e in edges if e > SHORT_WINDOW and e + self.steps + 3 < longest]
-        self.prompts = self._prompts(
-            max(longest - self.steps, 1), short, [n for e in fits[-1:] for n in (e - 2, e + 3)]
-        )
+        # The longest window that any sequence can exceed is crossed while sampling, and by a prompt of another length:
+        # also where a sequence exceeds it by one token, which is less than these two need.
+        exceeded = [e for e in edges if SHORT_WINDOW < e < longest]
+        room = max((limit if isinstance(limit, int) and limit > 0 else longest + self.steps + 3) - self.steps, 1)
+        long = [min(n, room) for e in exceeded[-1:] for n in (e - 2, e + 3)]
+        self.prompts = self._prompts(max(longest - self.steps, 1), short, long)
         self.longest = max(map(len, self.prompts)) + self.steps
         self.reach = next((e for e in edges if e >= self.longest), None)
 

@@ -134,7 +134,10 @@ def test_a_window_that_sequences_can_exceed_takes_the_packed_rows_and_says_so(ch
     assert any("training" in line and "not" in line and "nats" in line for line in policy.exactness.lines())
 
 
-def test_a_window_longer_than_any_sequence_keeps_the_fast_ways_and_is_looked_at_again_when_one_is_longer(tmp_path):
+@pytest.mark.parametrize("length", [62, 90], ids=["by two tokens", "by many"])
+def test_a_window_longer_than_any_sequence_keeps_the_fast_ways_and_is_looked_at_again_when_one_is_longer(
+    length, tmp_path
+):
     zoo.make("mistral_window", tmp_path)
     config = AutoModelForCausalLM.from_pretrained(tmp_path).config
     config.sliding_window = 60
@@ -147,7 +150,7 @@ def test_a_window_longer_than_any_sequence_keeps_the_fast_ways_and_is_looked_at_
         longest=40,
     )
     assert policy.routes.training.packed
-    long = TrainingExample(tuple(range(10, 80)), tuple(range(100, 112)))
+    long = TrainingExample(tuple(range(10, 10 + length - 20)), tuple(range(100, 112)))
     two = [long, TrainingExample(long.prompt, tuple(range(120, 140)))]
     truth = [own(policy.model, e.prompt, e.response) for e in two]
     assert training_logprobs(policy, two) == pytest.approx(truth, abs=0.001)
