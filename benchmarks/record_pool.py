@@ -17,9 +17,9 @@ import numpy as np
 from restaudit.configure import load
 from restaudit.console import Reporter
 from restaudit.human import build_human
-from restaudit.job import HUMAN, REWARD, Job
+from restaudit.job import Job
 from restaudit.plan import _artifacts, _prepare_machine, _seal
-from restaudit.record import write_table
+from restaudit.record import HUMAN, REWARD, write_table
 from restaudit.reward import build_reward
 from restaudit.steps import Writer
 

@@ -13,8 +13,8 @@ from probes.base import Array, Evidence, HumanSampling, Score, Scorer
 from restaudit.config import ColumnHuman, ColumnReward, Config, TrainedReward
 from restaudit.gates import levels_needed
 from restaudit.held_out import HeldOut
-from restaudit.job import REWARD, Job
-from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, Run, read_table, with_ratings
+from restaudit.job import Job
+from restaudit.record import AUDIT, BASE, D_EVAL, GROW, KEPT, REWARD, Run, read_table, with_ratings
 from restaudit.steps import Content, seed_of
 
 KNOWN, KNOWN_TEXTS = "known.npy", 512

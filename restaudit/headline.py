@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from restaudit.calibrate.command import FILE
-from restaudit.calibrate.render import sentences
+from restaudit.calibrate.render import FILE, sentences
 from restaudit.rating.status import of_raters
 from restaudit.record import Run, printable
 

@@ -13,7 +13,19 @@ import pandas as pd
 from restaudit.config import Config, SamplingConfig
 from restaudit.console import Reporter
 from restaudit.errors import Halted
-from restaudit.record import BASE, PROMPTS, RESCORED, RESCORED_FILE, SAMPLES, SCALE, SCORED, read_table
+from restaudit.record import (
+    ADAPTER,
+    BASE,
+    HUMAN,
+    PROMPTS,
+    RESCORED,
+    RESCORED_FILE,
+    REWARD,
+    SAMPLES,
+    SCALE,
+    SCORED,
+    read_table,
+)
 from restaudit.steps import Content, Writer, seed_of
 
 if TYPE_CHECKING:
@@ -25,9 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REWARD = "reward_model"
-HUMAN = "human_score"
-ADAPTER = "adapter"
 # The path of a model that is recorded, and not at hand.
 NOWHERE = Path()
 

@@ -21,8 +21,21 @@ import pandas as pd
 
 from restaudit.audit import audit
 from restaudit.evidence import remember_known
-from restaudit.job import ADAPTER, REWARD, Job, as_facts
-from restaudit.record import BASE, D_EVAL, GROW, KEPT, SAMPLES, SCALE, TRAIN, read_table, write_json, write_table
+from restaudit.job import Job, as_facts
+from restaudit.record import (
+    ADAPTER,
+    BASE,
+    D_EVAL,
+    GROW,
+    KEPT,
+    REWARD,
+    SAMPLES,
+    SCALE,
+    TRAIN,
+    read_table,
+    write_json,
+    write_table,
+)
 from restaudit.refit import refit
 from restaudit.rlhf.dpo import prefer
 from restaudit.select import kept_set, learned_weights

@@ -22,9 +22,9 @@ from restaudit.errors import BadInput, Halted
 from restaudit.evidence import remembers_known
 from restaudit.gates import rule_level
 from restaudit.held_out import held_out_artifacts
-from restaudit.job import HUMAN, REWARD, Job, halt_message, load_run_policy
+from restaudit.job import Job, halt_message, load_run_policy
 from restaudit.loop import rest
-from restaudit.record import BASE, PROMPTS, SCHEMA, Run, write_json, write_table
+from restaudit.record import BASE, HUMAN, PROMPTS, REWARD, SCHEMA, Run, write_json, write_table
 from restaudit.reward.dossier import COMPUTE
 from restaudit.steps import Content, Writer
 from restaudit.waiting import check_ratings

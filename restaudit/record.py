@@ -22,6 +22,10 @@ from restaudit.gates import Decision
 
 SCHEMA = 1
 BASE = "g00/i00"
+# Folders of the run, and the names of the steps that fill them.
+REWARD = "reward_model"
+HUMAN = "human_score"
+ADAPTER = "adapter"
 ITERATION = re.compile(r"g\d\d/i\d\d|step-[1-9]\d{0,8}")
 
 # Checkpoints of a trainer, which the run can go on from; no evidence, and gone when the run is done.

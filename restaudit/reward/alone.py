@@ -16,8 +16,7 @@ from restaudit.config import DataConfig, RewardConfig, RowRules, TrainedReward
 from restaudit.config.section import Section
 from restaudit.configure import read, validated
 from restaudit.errors import BadInput
-from restaudit.job import REWARD
-from restaudit.record import BASE, PROMPTS, Run, read_table, write_json
+from restaudit.record import BASE, PROMPTS, REWARD, Run, read_table, write_json
 from restaudit.reward.dossier import FILE
 from restaudit.steps import seed_of
 

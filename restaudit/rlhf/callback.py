@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from restaudit.artifacts import Artifact
 from restaudit.config import Config
-from restaudit.errors import BadInput, Halted, Waiting
+from restaudit.errors import BadInput
 from restaudit.methods import with_method
 from restaudit.policy.forward import evaluating
 from restaudit.rlhf.live import Keep, frozen_digest, live_policy
 from restaudit.rlhf.look import look, looked_at
 from restaudit.rlhf.session import Session
 from restaudit.rlhf.trained_on import overlap_with_audit
+from restaudit.rlhf.trl import LookCallback
 from restaudit.steps import Content
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LOOKS = 4
-
-
-def no_telemetry() -> None:
-    """TRL reports every trainer to Hugging Face unless it is told not to; whoever asked for it by name is obeyed."""
-    from huggingface_hub import constants
-
-    if "HF_HUB_DISABLE_TELEMETRY" not in os.environ:
-        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-
-
-no_telemetry()
-
-
-class LookCallback(TrainerCallback):  # type: ignore[misc]
-    """What every trainer that is looked at needs: a look that says HALT, or waits for people, stops it."""
-
-    def __init__(self) -> None:
-        self.stopped: Halted | Waiting | None = None
-
-    def take(self, control: TrainerControl, work: Callable[[], None]) -> None:
-        """Do the work of a look; where it says HALT or waits, remember that and let the trainer stop after the step."""
-        try:
-            work()
-        except (Halted, Waiting) as e:
-            self.stopped = e
-            control.should_training_stop = True
 
 
 class AuditCallback(LookCallback):

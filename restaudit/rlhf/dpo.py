@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from restaudit.devices import on_one_gpu
-from restaudit.job import ADAPTER, Job, as_facts
-from restaudit.record import D_EVAL, GROW, KEPT, PAIRS, TRAIN, read_table, write_table
+from restaudit.job import Job, as_facts
+from restaudit.record import ADAPTER, D_EVAL, GROW, KEPT, PAIRS, TRAIN, read_table, write_table
 from restaudit.rlhf.live import in_float32
 from restaudit.select import kept_set, preference_pairs
 from restaudit.steps import Content
@@ -62,7 +62,7 @@ def prefer(job: Job, g: int, *, start: str) -> str:
 
 def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
     """Train in place; the log as train.parquet has it (`tokens`: of both responses of a pair)."""
-    from restaudit.rlhf.callback import no_telemetry
+    from restaudit.rlhf.trl import no_telemetry
 
     no_telemetry()
     from datasets import Dataset

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from restaudit.audit import audit
 from restaudit.errors import BadInput
-from restaudit.job import ADAPTER, Job
-from restaudit.record import BASE, after_steps
+from restaudit.job import Job
+from restaudit.record import ADAPTER, BASE, after_steps
 from restaudit.rlhf.live import Unkept, trained_digest
 from restaudit.steps import Content
 

@@ -26,9 +26,9 @@ from restaudit.job import Job, as_facts
 from restaudit.loop import fit_scale, supervised_start
 from restaudit.policy.forward import evaluating
 from restaudit.record import BASE, CHECKPOINTS, D_EVAL, GROW, TRAIN, after_steps, write_table
-from restaudit.rlhf.callback import LookCallback
 from restaudit.rlhf.live import in_float32
 from restaudit.rlhf.look import look, looked_at
+from restaudit.rlhf.trl import LookCallback
 from restaudit.steps import Content
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import BadInput
 from restaudit.evidence import remember_known
-from restaudit.job import ADAPTER, Job
+from restaudit.job import Job
 from restaudit.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
-from restaudit.record import BASE, Run
+from restaudit.record import ADAPTER, BASE, Run
 from restaudit.rlhf.live import Unkept
 from restaudit.rlhf.look import looked_at
 from restaudit.steps import Content, Writer

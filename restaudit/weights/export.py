@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from restaudit import __version__, ledger
 from restaudit.config import Config
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.job import ADAPTER
-from restaudit.record import BASE, Run, printable
+from restaudit.record import ADAPTER, BASE, Run, printable
 from restaudit.shown import escaped_json
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from restaudit.artifacts import Artifact
 from restaudit.config import Config
 from restaudit.errors import BadInput
-from restaudit.job import ADAPTER
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from restaudit.record import BASE, Run
+from restaudit.record import ADAPTER, BASE, Run
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy

@@ -13,9 +13,8 @@ import pytest
 from restaudit.configure import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Waiting
-from restaudit.job import REWARD
 from restaudit.plan import resume, start
-from restaudit.record import AUDIT, BASE, RESCORED, RESCORED_FILE, Run, read_table
+from restaudit.record import AUDIT, BASE, RESCORED, RESCORED_FILE, REWARD, Run, read_table
 from restaudit.refit import ASKED, ASKED_FILE, SHEETS, two_by_two
 from restaudit.reward.alone import refitted
 from restaudit.reward.document import document_of

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from probes.base import Measurement
 from restaudit import ledger
 from restaudit.headline import refitted
-from restaudit.job import REWARD
-from restaudit.record import BASE
+from restaudit.record import BASE, REWARD
 from restaudit.reward.document.material import Material
 from restaudit.reward.document.model import Evidence, Mark, Reading, Table
 from restaudit.reward.document.tables import figures

@@ -14,12 +14,12 @@ from restaudit.config import PolicyConfig
 from restaudit.devices import pick_device, pick_dtype
 from restaudit.errors import BadInput
 from restaudit.fetch import raw_digest
-from restaudit.job import ADAPTER
 from restaudit.policy import Policy
 from restaudit.policy.exactness import prove
 from restaudit.policy.forward import Routes
 from restaudit.policy.loading import LONGEST_RESPONSE, load_model, load_tokenizer
 from restaudit.pretrained import quiet_loading, read_model
+from restaudit.record import ADAPTER
 
 # Only these of a checkpoint decide what it says, with the tokenizer; optimiser states and logs do not.
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER_CONFIG)
