@@ -36,7 +36,7 @@ from benchmarks.large_run import GROWS
 from reports.viewer.pages import PAGES, PageOf
 
 FIRST_PAINT, PAGE_CHANGE, WHY, MEMORY = 2.0, 1.0, 2.0, 1024
-UI = ("restaudit.cli", "ui", "{runs}", "--port", "{port}")
+UI = ("restaudit.commands.cli", "ui", "{runs}", "--port", "{port}")
 PATIENCE, QUIET = 180_000, 0.05
 PAINT = "performance.getEntriesByName('first-contentful-paint')"
 # The title stands, the script has ended, and what is drawn after it (charts and tables in sight) is drawn.

@@ -14,7 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
-from restaudit.rlhf.callback import LOOKS
+from restaudit.trainers.callback import LOOKS
 
 CHANGES = ("data.splits.sizes.audit=40", "data.splits.counterfactual_families.audit=6", "loop.sampling.max_tokens=24",
            "audit.base_samples_per_prompt=4", "audit.benchmarks.tasks=[]", "audit.human_text=null")  # fmt: skip
@@ -47,10 +47,10 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    from restaudit.artifacts import resolve
-    from restaudit.configure import load
+    from restaudit.config.reading import load
+    from restaudit.models.artifacts import resolve
     from restaudit.policy.loading import model_folder
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     config = load("reviews", CHANGES)
     path = model_folder(resolve(config.policy.model, sha256=config.policy.sha256).path, config.policy.model)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from restaudit.artifacts import resolve
 from restaudit.config import Config
-from restaudit.configure import load
+from restaudit.config.reading import load
 from restaudit.data.chats import as_messages
 from restaudit.data.prompts import load_prompts
+from restaudit.models.artifacts import resolve
 from restaudit.policy import Policy, load_policy
 
 

@@ -35,7 +35,7 @@ from restaudit.errors import BadInput
 from restaudit.policy import Policy, SampleRequest, TrainingExample, load_policy, sample, token_kl
 from restaudit.policy.finetune import training_logprobs
 from restaudit.policy.likelihood import loglikelihoods
-from restaudit.rlhf.live import live_policy
+from restaudit.policy.live import live_policy
 
 BAR = 0.001
 TOKENS = 12

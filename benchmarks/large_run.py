@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Interval, Measurement
-from restaudit import ledger, record
 from restaudit.config import Config, GatePolicy
-from restaudit.configure import load
+from restaudit.config.reading import load
+from restaudit.evidence import ledger, record
 from restaudit.gates import decide
-from restaudit.select import kept_set
+from restaudit.loop.select import kept_set
 
 GROWS = 20
 WORDS = 40

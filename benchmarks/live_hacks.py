@@ -13,12 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from restaudit.configure import load
+from restaudit.config.reading import load
 from restaudit.console import Reporter
 from restaudit.errors import Halted
-from restaudit.plan import start
-from restaudit.record import Run
-from restaudit.summary import print_summary
+from restaudit.evidence.record import Run
+from restaudit.loop.plan import start
+from restaudit.loop.summary import print_summary
 
 RUNS = {"healthy": "honest", "length": "length", "keyword": "keyword"}
 # One of these must be in the sentence that names what a hack teaches.

@@ -38,7 +38,7 @@ CHILD = """
 import json, resource, sys, time
 sys.argv = ["restaudit", *sys.argv[1:]]
 began = time.perf_counter()
-from restaudit.cli import main
+from restaudit.commands.cli import main
 try:
     main()
     code = 0
@@ -57,7 +57,7 @@ def lexicon() -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     Made-up words alone would be three word pieces each, and embedding would cost three times what real text costs.
     """
     root = Path(__file__).resolve().parents[1]
-    files = [*root.glob("probes/data/*.json"), *root.glob("restaudit/benchmarks/own/*.yaml"),
+    files = [*root.glob("probes/data/*.json"), *root.glob("restaudit/tasks/own/*.yaml"),
              root / "restaudit/data/reviews_prompts.yaml"]  # fmt: skip
     english = sorted({w for f in files for w in re.findall("[a-z]{2,12}", f.read_text(encoding="utf-8").lower())})
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def write_generations(path: Path, rows: int, *, seed: int, vocabulary: int = VOC
 
 def share_of_run(run: Path) -> None:
     """Print the seconds of every probe in a recorded run, and their share of its wall time."""
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     record = Run(run)
     total = sum(record.seconds().values())

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from restaudit.configure import load
+from restaudit.config.reading import load
 from restaudit.console import Reporter
-from restaudit.human import build_human
-from restaudit.job import Job
-from restaudit.plan import _artifacts, _prepare_machine, _seal
-from restaudit.record import HUMAN, REWARD, write_table
+from restaudit.evidence.record import HUMAN, REWARD, write_table
+from restaudit.evidence.steps import Writer
+from restaudit.loop.job import Job
+from restaudit.loop.plan import _artifacts, _prepare_machine, _seal
+from restaudit.people.human_score import build_human
 from restaudit.reward import build_reward
-from restaudit.steps import Writer
 
 SIZES = [
     "data.splits.sizes.grow=128",

@@ -23,7 +23,7 @@ LIMIT_MIB = 2048
 
 def open_run(run: Path) -> int:
     """Open a run and read every measurement and decision: what a reader's first page needs."""
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     opened = Run(run)
     return sum(len(opened.measurements(i)) + (opened.decision(i) is not None) for i in opened.iterations())
@@ -31,14 +31,14 @@ def open_run(run: Path) -> int:
 
 def list_folder(run: Path) -> int:
     """List the runs of the folder this run is in."""
-    from restaudit.record import list_runs
+    from restaudit.evidence.record import list_runs
 
     return len([s for s in list_runs(run.parent) if s.state == "done"])
 
 
 def list_samples(run: Path) -> int:
     """Go through every sample with text and reward, one Grow set at a time."""
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     opened = Run(run)
     return sum(
@@ -49,7 +49,7 @@ def list_samples(run: Path) -> int:
 
 def verify_run(run: Path) -> int:
     """Re-hash every file, the chain and the decisions."""
-    from restaudit.verify import verify
+    from restaudit.evidence.verify import verify
 
     return verify(run).bytes
 
@@ -58,7 +58,7 @@ def render_report(run: Path) -> int:
     """Make the report and draw it as HTML and PDF."""
     from reports.document.render import render
     from reports.run_report.build import run_report
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     document = run_report(Run(run))
     return len(render(document, "html")) + len(render(document, "pdf"))
@@ -75,8 +75,8 @@ OPERATIONS: dict[str, Callable[[Path], int]] = {
 
 def measure(operation: str, run: Path) -> dict[str, float]:
     """Seconds (imports not counted, best of 3) and peak resident MiB of this process (imports counted)."""
-    import restaudit.record
-    import restaudit.verify  # noqa: F401
+    import restaudit.evidence.record
+    import restaudit.evidence.verify  # noqa: F401
 
     seconds = []
     for _ in range(3):

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from restaudit.record import write_json
-from restaudit.reward.alone import configured, opened, scorer, texts_of
+from restaudit.evidence.record import write_json
 from restaudit.reward.dossier import read_any
-from restaudit.reward.stress import stress
-from restaudit.reward.verdict import verdict
+from restaudit.reward_audit.standalone import configured, opened, scorer, texts_of
+from restaudit.reward_audit.stress import stress
+from restaudit.reward_audit.verdict import verdict
 
 HERE = Path(__file__).parent / "rewards"
 GOLDEN = Path(__file__).parent.parent / "tests" / "reward" / "golden"

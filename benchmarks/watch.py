@@ -90,9 +90,9 @@ def watched(files: Path, run: Path, changes: list[str]) -> float:
     """Watch the folder; seconds of wall time."""
     from restaudit.config import DEFAULT_GATES
     from restaudit.console import Reporter
-    from restaudit.rlhf.watch.asked import Asked
-    from restaudit.rlhf.watch.waiting import Watcher
-    from restaudit.rlhf.watch.watching import watch
+    from restaudit.trainers.watch.settings import Asked
+    from restaudit.trainers.watch.waiting import Watcher
+    from restaudit.trainers.watch.watching import watch
 
     rules = [{**r.model_dump(mode="json"), "action": "WARN"} for r in DEFAULT_GATES.rules]  # no HALT cuts it short
     config = run.with_name("watch.yaml")
@@ -107,7 +107,7 @@ def watched(files: Path, run: Path, changes: list[str]) -> float:
 
 def report(run: Path, seconds: float) -> None:
     """Seconds by part, of the whole and of the probes."""
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     record = Run(run)
     looks = len(record.iterations()) - 1

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports import series
 from reports.drawing import FAINT, INK, RULE, blank, write
+from restaudit.evidence.record import Run
 from restaudit.gates import Decision
-from restaudit.record import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from reports.exports.commands import export
 from reports.frameworks.commands import compliance, declare
 from reports.report_commands import report, why
 from reports.reward.commands import dossier
+from restaudit.commands.reward import reward
 from restaudit.errors import BadInput, RestauditError
-from restaudit.reward_commands import reward
 
 VIEWER = Path(__file__).parent / "viewer" / "app.py"
 SERVER = "reports.viewer.serve"
@@ -71,7 +71,7 @@ def draw(run_path: Path, out: Path) -> Path:
     if not _installed("matplotlib"):
         raise BadInput("a chart needs matplotlib, which is not installed: pip install 'restaudit[charts]'")
     from reports.chart import reward_human_chart
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     try:
         reward_human_chart(Run(run_path), out)

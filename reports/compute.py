@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.records import Records
-from restaudit.ledger import Event
-from restaudit.record import step_kind
+from restaudit.evidence.ledger import Event
+from restaudit.evidence.record import step_kind
 
 METHOD = (
     "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on (Kaplan et al. 2020, "

@@ -15,10 +15,10 @@ from reports.records import Records
 from reports.selection import WHY, by_policy, grow_set, taken
 from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
-from restaudit.ledger import FILE as LEDGER
-from restaudit.ledger import Event
-from restaudit.record import BASE, ITERATION
-from restaudit.select import kept_set, learned_weights, preference_pairs, thresholds
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import Event
+from restaudit.evidence.record import BASE, ITERATION
+from restaudit.loop.select import kept_set, learned_weights, preference_pairs, thresholds
 
 BASE_MODEL = "policy.model"
 SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")

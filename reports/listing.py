@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from reports.series import short_name
-from restaudit.record import ITERATION, Summary
+from restaudit.evidence.record import ITERATION, Summary
 
 COLUMNS = ("folder", "state", "progress", "decisions", "problem", "started", "name")
 

@@ -14,9 +14,9 @@ import pandas as pd
 
 from probes.base import Measurement
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.ledger import FILE as LEDGER
-from restaudit.ledger import FileDigest
-from restaudit.record import Run, read_table
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import FileDigest
+from restaudit.evidence.record import Run, read_table
 
 
 @dataclass(frozen=True, order=True)

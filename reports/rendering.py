@@ -18,7 +18,7 @@ from reports.document.model import Document
 from reports.document.render import FORMATS, Format, render
 from restaudit import __version__
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 FOLDER, STEM, MANIFEST = "report", "report", "manifest.json"
 SCHEMA = 1

@@ -21,7 +21,7 @@ def report(
     """Write the report of a run, finished, halted or half done; every figure names the record it comes from."""
     from reports.document.render import formats
     from reports.rendering import write_report
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     wanted = formats(form)
     for path in write_report(Run(run), wanted, out):
@@ -34,7 +34,7 @@ def why(
 ) -> None:
     """Say for every Improve step whether a sample was trained on, and why."""
     from reports.why import why_lines
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     for line in why_lines(Run(run), sample):
         typer.echo(line)
@@ -52,7 +52,7 @@ def compare_runs(runs: list[Path], form: str, out: Path) -> list[Path]:
     from reports.document.render import formats
     from reports.rendering import write
     from reports.run_report.comparison import comparison
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     return write(comparison([Run(r) for r in runs]), formats(form), out, "comparison")
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from reports.records import Records
 from restaudit.config import LoopConfig, TopThresholds
 from restaudit.errors import BadInput
-from restaudit.select import kept_set, thresholds
+from restaudit.loop.select import kept_set, thresholds
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 PIECE, BUFFER = 65_536, 1 << 18

@@ -12,9 +12,9 @@ import pandas as pd
 
 from probes.base import Measurement
 from restaudit.errors import BadInput, RestauditError
+from restaudit.evidence.record import BASE, ITERATION, Run
+from restaudit.evidence.shown import together
 from restaudit.gates import Decision, GateResult
-from restaudit.record import BASE, ITERATION, Run
-from restaudit.shown import together
 
 LEVEL = 0.95
 SERIES = ("iteration", "metric", "value", "low", "high", "n", "n_prompts", "unit", "label", "reason")

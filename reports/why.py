@@ -13,7 +13,7 @@ from reports import lineage, selection, series
 from reports.records import Records
 from reports.run_report.tables import figure
 from restaudit.errors import BadInput
-from restaudit.record import Run, printable
+from restaudit.evidence.record import Run, printable
 
 MOST_COMPARED = 2000
 

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from probes.base import Interval, Measurement
-from restaudit import ledger, record
 from restaudit.config import GatePolicy
+from restaudit.evidence import ledger, record
 from restaudit.gates import decide
 
 SENTENCES = (

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restaudit import artifacts, fetch
-from restaudit.artifacts import CACHE, MIRROR, base_of, bases_of, digest_of, resolve
 from restaudit.errors import BadInput
+from restaudit.models import artifacts, fetch
+from restaudit.models.artifacts import CACHE, MIRROR, base_of, bases_of, digest_of, resolve
 
 TEXT = b"people said so\n"
 SHA = hashlib.sha256(TEXT).hexdigest()

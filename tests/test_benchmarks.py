@@ -9,15 +9,15 @@ import pytest
 import torch
 import yaml
 
-from restaudit.benchmarks import Item, available, check_names, run_tasks, short_name
-from restaudit.benchmarks import bbq as bbq_module
-from restaudit.benchmarks.item import accuracy, preferred
-from restaudit.benchmarks.run import _items
 from restaudit.config import PolicyConfig, TrainConfig
 from restaudit.errors import BadInput
+from restaudit.evidence.record import ITEMS
 from restaudit.policy import TrainingExample, fine_tune, load_policy
 from restaudit.policy.model import Policy
-from restaudit.record import ITEMS
+from restaudit.tasks import Item, available, check_names, run_tasks, short_name
+from restaudit.tasks import bbq as bbq_module
+from restaudit.tasks.item import accuracy, preferred
+from restaudit.tasks.run import _items
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from restaudit.config import Config, TableSource
-from restaudit.configure import load, parse, recipe_names, recipe_text
+from restaudit.config.reading import load, parse, recipe_names, recipe_text
 from restaudit.data.adapters import FEEDBACK, PROMPTS
 from restaudit.errors import BadInput
 

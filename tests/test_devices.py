@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from transformers import TrainingArguments
 
-from restaudit.devices import on_one_gpu, pick_device
 from restaudit.errors import BadInput
+from restaudit.models.devices import on_one_gpu, pick_device
 
 
 @pytest.mark.parametrize(("there", "said"), [(0, 0), (1, 0), (4, 1)])

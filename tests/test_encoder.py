@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restaudit import encoder as module
-from restaudit.encoder import load_encoder
 from restaudit.errors import BadInput
+from restaudit.models import encoder as module
+from restaudit.models.encoder import load_encoder
 
 TEXTS = ["a quiet film", "", "wonderful music and brave performances", "dull", "a quiet film", "the plot is a mess"]
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from restaudit.config import HumanConfig, PythonReward, RewardConfig, RowRules
 from restaudit.errors import BadInput
-from restaudit.human import HumanScore, build_human, check_raters, load_human, rated_words
+from restaudit.people.human_score import HumanScore, build_human, check_raters, load_human, rated_words
 
 WORDS = {"good": 2.0, "bad": -2.0, "feel-good": 3.0, "fed up": -1.5, ":)": 1.0, ":D": 2.5, "can't stand": -2.2}
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from restaudit import ledger
 from restaudit.errors import VerificationFailed
-from restaudit.ledger import Event, FileDigest
+from restaudit.evidence import ledger
+from restaudit.evidence.ledger import Event, FileDigest
 
 # What the ledger carries: numbers below 2**53, text without lone surrogates.
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)

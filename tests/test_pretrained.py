@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restaudit.artifacts import resolve
 from restaudit.config import HfReward, PolicyConfig, RowRules
-from restaudit.encoder import load_encoder
 from restaudit.errors import BadInput
-from restaudit.pretrained import put_adapter, read_model, read_tokenizer, refuse_own_code
+from restaudit.models.artifacts import resolve
+from restaudit.models.encoder import load_encoder
+from restaudit.models.pretrained import put_adapter, read_model, read_tokenizer, refuse_own_code
 from restaudit.reward import Reward, build_reward, load_reward
 
 TEXTS = ["wonderful music", "dull", "the plot is a mess, the jokes are tired"]
@@ -459,7 +459,7 @@ def test_no_model_is_loaded_but_without_code_and_from_safetensors() -> None:
                 wanted: dict[str, object] = {"trust_remote_code": False, "use_safetensors": True}
                 if "Tokenizer" in name:
                     del wanted["use_safetensors"]
-                if "Peft" in name and module == "restaudit/pretrained.py":
+                if "Peft" in name and module == "restaudit/models/pretrained.py":
                     wanted = {}
                 missing = {k for k, v in wanted.items() if said(call).get(k, "not said") is not v}
                 if missing and module not in ALLOWED:

@@ -5,14 +5,14 @@ import json
 
 import pytest
 
-from restaudit.artifacts import resolve
-from restaudit.cli import SMALL
-from restaudit.configure import load
+from restaudit.commands.cli import SMALL
+from restaudit.config.reading import load
 from restaudit.console import Reporter
 from restaudit.errors import Halted, VerificationFailed
-from restaudit.plan import start
-from restaudit.record import Run
-from restaudit.verify import verify
+from restaudit.evidence.record import Run
+from restaudit.evidence.verify import verify
+from restaudit.loop.plan import start
+from restaudit.models.artifacts import resolve
 
 pytestmark = pytest.mark.realmodel
 

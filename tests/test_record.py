@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from restaudit import ledger, record
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import Run, list_runs
+from restaudit.evidence import ledger, record
+from restaudit.evidence.record import Run, list_runs
 from tests.recorded import grow_table
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restaudit.config import LoopConfig
+from restaudit.config.methods import apply_method
 from restaudit.errors import BadInput
-from restaudit.methods import apply_method
-from restaudit.select import kept_set, learned_weights, thresholds
+from restaudit.loop.select import kept_set, learned_weights, thresholds
 
 
 def grow(rewards, prompts=None, origin="policy"):

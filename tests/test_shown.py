@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restaudit.shown import together
+from restaudit.evidence.shown import together
 
 
 @pytest.mark.parametrize(

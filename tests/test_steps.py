@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from restaudit import ledger
 from restaudit.errors import BadInput, Interrupted, RestauditError
-from restaudit.steps import Writer, seed_of
+from restaudit.evidence import ledger
+from restaudit.evidence.steps import Writer, seed_of
 
 
 def two_files(out: Path):
@@ -63,7 +63,7 @@ def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
 
 def test_the_lock_is_free_again_after_a_kill(tmp_path):
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom restaudit.steps import Writer\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom restaudit.evidence.steps import Writer\n"
         f"w = Writer(Path({str(tmp_path)!r})).__enter__()\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from restaudit import ledger, record
 from restaudit.config import GatePolicy
-from restaudit.summary import print_summary
+from restaudit.evidence import ledger, record
+from restaudit.loop.summary import print_summary
 from tests.recorded import POLICY, build_run, finish_step
 
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from restaudit.config import AuditConfig, GatePolicy, HatesonarToxicity, NoToxicity, PythonToxicity
 from restaudit.errors import BadInput
-from restaudit.onnx_weights import read_graph
-from restaudit.toxicity import HATESONAR_FAILS, hatesonar, load_scorer
+from restaudit.loop.toxicity import HATESONAR_FAILS, hatesonar, load_scorer
+from restaudit.models.onnx_weights import read_graph
 
 # --- a small ONNX file, written by hand ------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restaudit import ledger, record
 from restaudit.errors import BadInput, Exit, VerificationFailed
-from restaudit.verify import recorded_bytes, verify
+from restaudit.evidence import ledger, record
+from restaudit.evidence.verify import recorded_bytes, verify
 from tests.recorded import build_run, finish_step, measured
 
 

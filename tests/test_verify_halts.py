@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from restaudit import ledger
 from restaudit.errors import VerificationFailed
-from restaudit.verify import verify
+from restaudit.evidence import ledger
+from restaudit.evidence.verify import verify
 from tests.recorded import finish_step
 
 SAID = {"iteration": "g01/i02", "gates": ["harm"], "by": "Ada Moreau", "reason": "the raters saw an older version"}

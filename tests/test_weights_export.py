@@ -18,19 +18,20 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from benchmarks import zoo
-from restaudit import cli, ledger
+from restaudit.commands import cli
 from restaudit.config import Config, PolicyConfig
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.data.chats import as_messages
 from restaudit.errors import BadInput, Halted, VerificationFailed
-from restaudit.override import override
-from restaudit.plan import start
+from restaudit.evidence import ledger
+from restaudit.evidence.override import override
+from restaudit.evidence.record import Run
+from restaudit.loop.plan import start
 from restaudit.policy import load_policy
 from restaudit.policy.likelihood import loglikelihoods
+from restaudit.policy.live import live_policy
 from restaudit.policy.model import OLD_WEIGHTS
-from restaudit.record import Run
-from restaudit.rlhf.live import live_policy
 from restaudit.weights.agreement import Response, apart, audited_responses, token_logprobs
 from restaudit.weights.export import export_weights
 from restaudit.weights.files import base_for_adapter
@@ -263,7 +264,7 @@ def test_a_checkpoint_stands_alone_with_tied_weights_and_the_policys_log_probabi
 def test_generation_from_a_checkpoint_stops_where_the_audit_stopped(tiny_policy: Path, tmp_path: Path):
     from transformers import GenerationConfig
 
-    from restaudit.artifacts import Artifact
+    from restaudit.models.artifacts import Artifact
 
     base = shutil.copytree(tiny_policy, tmp_path / "base")
     (base / "generation_config.json").write_text('{"eos_token_id": [7, 9], "temperature": 0.3}', encoding="utf-8")
@@ -332,7 +333,7 @@ def zoo_base(tmp_path_factory: pytest.TempPathFactory):
 
 def live(variant: str, zoo_base: Any) -> tuple[Any, Any, list[Response]]:
     """A trained adapter of one of PEFT's kinds as a policy, its base, and some responses."""
-    from restaudit.artifacts import Artifact
+    from restaudit.models.artifacts import Artifact
 
     base = zoo_base(zoo.BASES.get(variant, "llama"))
     model = zoo.adapted(variant, base)
@@ -523,7 +524,7 @@ def test_a_halted_run_is_exported_and_says_so_first(tiny_policy: Path, tmp_path:
 def trained_outside(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory):
     """Runs of trainers that AuditCallback looked at: with a LoRA, with all weights kept, with none kept."""
     pytest.importorskip("trl", reason="the extra rlhf is not installed")
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
     from tests.rlhf.test_callback import audit_raw, make_trainer
 
     made: dict[str, Path] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from restaudit import configure
+from restaudit.config import reading as configure
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("scipy.stats", "torch", "transformers", "lm_eval", "streamlit", "sklearn", "matplotlib", "trl", "datasets")
@@ -28,7 +28,9 @@ def _sources() -> list[Path]:
     return sorted(p for top in ("restaudit", "probes", "reports") for p in (ROOT / top).rglob("*.py"))
 
 
-@pytest.mark.parametrize("module", ["restaudit.cli", "restaudit.verify", "restaudit.record", "probes"])
+@pytest.mark.parametrize(
+    "module", ["restaudit.commands.cli", "restaudit.evidence.verify", "restaudit.evidence.record", "probes"]
+)
 def test_starting_does_not_import_the_heavy_libraries(module: str) -> None:
     loaded = _python(f"import sys, {module}; print(*[m for m in {HEAVY!r} if m in sys.modules])")
     assert loaded == "", f"importing {module} imports {loaded}: import inside the function that needs it"

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restaudit.yaml_text import as_yaml
+from restaudit.evidence.yaml_text import as_yaml
 
 
 @pytest.mark.parametrize(

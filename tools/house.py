@@ -192,7 +192,10 @@ def _nested(tree: ast.Module) -> int:
 
 def repeated_classes(sources: Iterable[Source]) -> dict[str, int]:
     names = Counter(
-        node.name for s in sources for node in ast.walk(s.tree) if isinstance(node, ast.ClassDef) and node.name[0] != "_"
+        node.name
+        for s in sources
+        for node in ast.walk(s.tree)
+        if isinstance(node, ast.ClassDef) and node.name[0] != "_"
     )
     return {name: n for name, n in sorted(names.items(), key=lambda item: (-item[1], item[0])) if n > 1}
 
@@ -223,9 +226,17 @@ def table(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
         ("comprehensions a 1,000 lines", f"{1000 * comprehensions / written:.1f}", "at most 30"),
         (f"lines over {WIDE} characters", f"{100 * sum(len(x) > WIDE for x in lines) / len(lines):.1f}%", "under 3%"),
         ("# fmt: skip", f"{sum('# fmt: skip' in x for x in lines)}", "under 60"),
-        ("lines with a comment", f"{100 * sum(_comment_lines(s.text) for s in sources.values()) / len(lines):.1f}%", "3-5%"),
+        (
+            "lines with a comment",
+            f"{100 * sum(_comment_lines(s.text) for s in sources.values()) / len(lines):.1f}%",
+            "3-5%",
+        ),
         ("variables " + " / ".join(VAGUE), " / ".join(str(bound[v]) for v in VAGUE), "names that say what is held"),
-        ("classes of one name", ", ".join(f"{name} x{n}" for name, n in classes.items()) or "none", "one name, one thing"),
+        (
+            "classes of one name",
+            ", ".join(f"{name} x{n}" for name, n in classes.items()) or "none",
+            "one name, one thing",
+        ),
     ]
     return rows
 

@@ -38,7 +38,7 @@ def main() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "restaudit.cli", "ui", str(args.runs), "--port", str(port)]
+    command = [sys.executable, "-m", "restaudit.commands.cli", "ui", str(args.runs), "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait(port)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.document.model import Document
-from restaudit.shown import escaped_json
+from restaudit.evidence.shown import escaped_json
 
 SCHEMA = "restaudit.document/1"
 

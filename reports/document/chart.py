@@ -11,7 +11,7 @@ from reports.chart import CORRELATION, DISTINCT, HUMAN, REWARD, VENDI, Style
 from reports.document.glyphs import drawable
 from reports.document.model import Chart, Curve, Line
 from reports.drawing import FAINT, RULE, blank, drawn
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from reports.document.model import Block, Chart, Document, Facts, Paragraph, Pas
 from reports.document.widths import widths
 from reports.drawing import drawn
 from restaudit.errors import BadInput
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 PAGE = 265  # millimetres between the margins

@@ -12,7 +12,7 @@ from typing import Any
 
 from reports.document.chart import svg
 from reports.document.model import Chart, Document, cited, numbers
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIGNS = {"OK": "✓", "INCONCLUSIVE": "?", "WARN": "!", "HALT": "✕"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
 from reports.records import Source
-from restaudit.shown import markdown_text
+from restaudit.evidence.shown import markdown_text
 
 MOST = 4000
 Known = dict[tuple[str, str], int]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.records import Source
-from restaudit.statuses import Status
+from restaudit.evidence.statuses import Status
 
 
 @dataclass(frozen=True)

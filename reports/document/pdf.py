@@ -17,7 +17,7 @@ from reports.document.html import MOST, SIGNS, TEMPLATES, passage
 from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
 from reports.document.widths import DIGEST, MOST_WORD, widths
 from restaudit.errors import BadInput
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 # The standards want a date; a clock in the body would make every copy different.
 DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)

@@ -16,10 +16,10 @@ from reports.lineage import BASE_MODEL, Grow, Policy
 from reports.records import Records, Source
 from reports.series import Human, human_score
 from restaudit.errors import BadInput
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import Event
+from restaudit.evidence.record import ITERATION, Run
 from restaudit.gates import Decision
-from restaudit.ledger import FILE as LEDGER
-from restaudit.ledger import Event
-from restaudit.record import ITERATION, Run
 
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
 MISSING = "MISSING"

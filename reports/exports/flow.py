@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from reports.exports.facts import PLAN, Data, Facts
 from reports.lineage import BASE_MODEL
-from restaudit.ledger import Event
-from restaudit.record import BASE
+from restaudit.evidence.ledger import Event
+from restaudit.evidence.record import BASE
 
 RULE = "What a step read follows from the program's rules for its name; the ledger records what it wrote."
 REWARD = "reward_model/"

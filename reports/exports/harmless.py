@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from restaudit.record import printable
-from restaudit.shown import JOINERS, NEWLINE
+from restaudit.evidence.record import printable
+from restaudit.evidence.shown import JOINERS, NEWLINE
 
 # What a spreadsheet takes for the start of a formula, with the full-width forms that East Asian ones accept.
 FORMULA = "=+-@＝＋－＠"

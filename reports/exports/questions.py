@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reports.exports.facts import MISSING, Data, Facts, cited, span
 from reports.exports.sentences import disparities, figure, filtering, listed
-from restaudit.record import BASE
+from restaudit.evidence.record import BASE
 
 OPERATOR = "the operator of the run"
 PUBLISHERS = "the publishers of the sources"

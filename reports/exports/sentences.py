@@ -10,8 +10,8 @@ from probes.base import Measurement
 from reports.exports.facts import Audit, Facts, cited
 from reports.lineage import Policy
 from reports.series import HUMAN_NAMES
+from restaudit.evidence.shown import lines_of
 from restaudit.gates import GateResult
-from restaudit.shown import lines_of
 
 LEVEL = 0.95
 # What the filter does to groups, and what it leaves of them: disparities of the data that is trained on.

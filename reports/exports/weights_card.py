@@ -10,8 +10,8 @@ from reports.exports.formats.hf import Weights, card
 from reports.exports.harmless import clean
 from reports.exports.naming import HUB, SPDX_IDS
 from reports.records import Records
-from restaudit.record import Run
-from restaudit.shown import markdown_text
+from restaudit.evidence.record import Run
+from restaudit.evidence.shown import markdown_text
 from restaudit.weights.export import FACTS, Exported
 
 LIBRARIES = {"peft": "peft", "checkpoint": "transformers"}

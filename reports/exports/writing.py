@@ -14,8 +14,8 @@ from reports.exports.registry import Content, Export
 from reports.records import Records
 from restaudit import __version__
 from restaudit.errors import BadInput
-from restaudit.ledger import digest_file
-from restaudit.record import Run
+from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.record import Run
 
 MANIFEST = "manifest.json"
 SCHEMA = "restaudit.exports/1"

@@ -11,7 +11,7 @@ from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import Question
 from reports.records import Records, Source
 from restaudit.errors import BadInput
-from restaudit.statuses import Status
+from restaudit.evidence.statuses import Status
 
 NOBODY = "nobody said it"
 N_A = "N-A:"

@@ -13,7 +13,7 @@ from reports.frameworks.scope import screen_blocks
 from reports.records import Records
 from reports.series import human_score, iterations
 from restaudit.errors import BadInput
-from restaudit.statuses import MEANINGS
+from restaudit.evidence.statuses import MEANINGS
 
 NO_VERDICT = "This document says what is written down about a run. It gives no verdict of conformity."
 COVERAGE = "Documentation coverage"

@@ -24,7 +24,7 @@ def declare(
     """What only people can say of a run (purpose, provider, data …): print a form to fill, or keep a filled one."""
     from reports.frameworks.declaring import keep, to_fill
     from reports.records import Records
-    from restaudit.record import Run, printable
+    from restaudit.evidence.record import Run, printable
 
     records = Records(Run(run))
     if file is None:
@@ -55,7 +55,7 @@ def compliance(
     ] = None,
 ) -> None:
     """Clause-by-clause documents of a run: what its record answers, what people declared, and first what is missing."""
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     for o in Run(run).overrides():
         typer.echo(f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}")
@@ -75,7 +75,7 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
     from reports.frameworks.schema import framework as known
     from reports.frameworks.schema import frameworks
     from reports.records import Records
-    from restaudit.record import Run
+    from restaudit.evidence.record import Run
 
     forms = formats(output)
     ids = list(frameworks()) if framework == ALL else [known(framework).id]

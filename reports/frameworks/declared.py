@@ -20,7 +20,7 @@ from reports.frameworks.schema import feeds, questions, topics
 from reports.frameworks.yaml_once import load_once
 from reports.records import Source
 from restaudit.errors import BadInput
-from restaudit.yaml_text import as_yaml
+from restaudit.evidence.yaml_text import as_yaml
 
 FILE = "report/declarations.yaml"
 SCHEMA = "restaudit.declarations/1"

@@ -10,9 +10,9 @@ from probes.base import Measurement
 from reports.document.model import Row, Table
 from reports.records import Records, Source
 from reports.series import iterations, short_name
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.shown import number, together
 from restaudit.gates import Decision
-from restaudit.ledger import FILE as LEDGER
-from restaudit.shown import number, together
 
 NO_LOOK = "the run has not audited a policy yet"
 NO_ITERATION = "the run has not audited an iteration yet"

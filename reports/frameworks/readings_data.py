@@ -25,8 +25,8 @@ from reports.frameworks.reading import (
 from reports.lineage import Policy, grows, policies, synthetic_share
 from reports.records import Records
 from reports.series import short_name
-from restaudit.record import BASE, KEPT
-from restaudit.shown import lines_of, number
+from restaudit.evidence.record import BASE, KEPT
+from restaudit.evidence.shown import lines_of, number
 
 REPORT = "data/report.json"
 NO_REPORT = f"{REPORT} with the counts was not recorded"

@@ -31,9 +31,9 @@ from reports.frameworks.reading import (
 from reports.records import Records
 from reports.series import human_score as human_of
 from reports.series import short_name
+from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import number, together
 from restaudit.gates import GateResult
-from restaudit.record import BASE
-from restaudit.shown import number, together
 
 OUTCOMES = {
     "divergence.reward_change": "change of the reward",

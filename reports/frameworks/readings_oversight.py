@@ -29,9 +29,9 @@ from reports.records import Records, Source
 from reports.series import short_name
 from restaudit.calibrate.render import FILE as CALIBRATION
 from restaudit.config import GatePolicy
-from restaudit.headline import alarms
-from restaudit.record import RATINGS
-from restaudit.shown import number
+from restaudit.evidence.record import RATINGS
+from restaudit.evidence.shown import number
+from restaudit.loop.headline import alarms
 
 UNTREATED = "MISSING: a person writes it"
 CHANGES = {"divergence.reward_change": "reward", "divergence.human_change": "human score",

@@ -23,8 +23,8 @@ from reports.frameworks.reading import (
 from reports.lineage import place
 from reports.records import Records
 from restaudit.config import BY_STEPS, LoopConfig
-from restaudit.headline import refitted
-from restaudit.shown import lines_of, number
+from restaudit.evidence.shown import lines_of, number
+from restaudit.loop.headline import refitted
 
 DOSSIER = "reward_model/dossier.json"
 KINDS = {

@@ -25,7 +25,7 @@ from reports.frameworks.reading import (
 )
 from reports.frameworks.readings_process import DOSSIER
 from reports.records import Records
-from restaudit.shown import lines_of, number
+from restaudit.evidence.shown import lines_of, number
 
 NO_DOSSIER = "the reward has no dossier in this record"
 NOT_SAID = "MISSING"

@@ -24,8 +24,8 @@ from reports.frameworks.readings_data import written_share
 from reports.lineage import BASE_MODEL, Policy, policies
 from reports.records import Records
 from reports.series import short_name
-from restaudit.record import BASE
-from restaudit.shown import number
+from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import number
 
 ENVIRONMENT = "environment.json"
 NO_ARTIFACTS = "the plan names no model or data set by its digest"

@@ -13,7 +13,7 @@ from reports.frameworks.readings_process import NO_FLOP, total_flop
 from reports.frameworks.schema import Scope, scope
 from reports.records import Records, Source
 from restaudit.errors import BadInput
-from restaudit.statuses import Status
+from restaudit.evidence.statuses import Status
 
 Outcome = Literal["likely below", "likely above", "not computable"]
 ORIGINAL = "compute.original_flop"

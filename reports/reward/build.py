@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
 from reports.records import Source
-from restaudit.reward.document import Document as Answers
-from restaudit.reward.document import FieldAnswer
-from restaudit.reward.document.fields import frameworks
-from restaudit.reward.document.model import NOBODY, Evidence, by_file
-from restaudit.reward.document.model import Section as Topic
-from restaudit.reward.document.model import Table as Measured
-from restaudit.shown import MOST_IN_ANSWER, lines_of, number, plain, sentence, together
-from restaudit.statuses import MEANINGS
+from restaudit.evidence.shown import MOST_IN_ANSWER, lines_of, number, plain, sentence, together
+from restaudit.evidence.statuses import MEANINGS
+from restaudit.reward_audit.document import Document as Answers
+from restaudit.reward_audit.document import FieldAnswer
+from restaudit.reward_audit.document.fields import frameworks
+from restaudit.reward_audit.document.model import NOBODY, Evidence, by_file
+from restaudit.reward_audit.document.model import Section as Topic
+from restaudit.reward_audit.document.model import Table as Measured
 
 LONG = 28  # a column with a cell from this length on holds sentences
 MOST_MARKS = 40

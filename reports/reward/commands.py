@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.commands.reward import Folder, written
 from restaudit.errors import BadInput
-from restaudit.reward_commands import Folder, written
 
 if TYPE_CHECKING:
-    from restaudit.reward.document import Document
+    from restaudit.reward_audit.document import Document
 
 
 class Format(StrEnum):
@@ -53,8 +53,8 @@ def answers(folder: Path, grow: str = "") -> Document:
 
     Raises BadInput where a file of it cannot be read or is about another reward.
     """
-    from restaudit.reward.alone import opened, refitted
-    from restaudit.reward.document import document_of
+    from restaudit.reward_audit.document import document_of
+    from restaudit.reward_audit.standalone import opened, refitted
 
     return document_of(folder, refitted(folder, grow) if grow else opened(folder)[1])
 
@@ -63,7 +63,7 @@ def rendered(of: Document, form: Format) -> bytes:
     """The document in a format; the same answers give the same bytes."""
     from reports.document.render import formats, render
     from reports.reward.build import reward_document
-    from restaudit.reward.document import hub_card, json_text
+    from restaudit.reward_audit.document import hub_card, json_text
 
     if form is Format.CARD:
         return hub_card(of).encode("utf-8")

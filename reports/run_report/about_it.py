@@ -10,8 +10,8 @@ from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, 
 from reports.records import Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure
-from restaudit.ledger import FILE as LEDGER
-from restaudit.record import BASE
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.record import BASE
 
 # In the order in which a run needs them.
 USES = ("sampling", "training", "likelihood", "kl")

@@ -8,7 +8,7 @@ from reports import series
 from reports.document.model import Block, Paragraph, Row, Section, Table
 from reports.run_report.material import Material
 from reports.run_report.tables import by_iteration, by_name, chart, shown
-from restaudit.record import BASE
+from restaudit.evidence.record import BASE
 
 GAPS = {
     "bias.human_gap": "human score", "bias.reward_gap": "reward", "bias.sentiment_gap": "sentiment",

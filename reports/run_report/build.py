@@ -8,7 +8,7 @@ from reports.document.model import Document, Section
 from reports.run_report import about_it, behaviour, made_from, scores, verdict
 from reports.run_report.material import Material
 from restaudit.config import LoopConfig
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 # In the report's order; the app shows the same sections on its pages.
 SECTIONS: Mapping[str, Callable[[Material], Section]] = {

@@ -10,9 +10,9 @@ from reports import series
 from reports.document.model import Paragraph, Row, Table
 from reports.records import Source
 from reports.run_report.tables import NOTHING, figure
-from restaudit.rating.pairs import pair_sets
-from restaudit.rating.pairs.wins import Wins, wins
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating.pairs import pair_sets
+from restaudit.people.rating.pairs.wins import Wins, wins
 
 NONE = "Nobody chose between texts of these runs: restaudit rate pairs RUN --against RUN draws blinded pairs."
 

@@ -34,7 +34,7 @@ from reports.run_report.choices import choices
 from reports.run_report.material import Material
 from reports.run_report.tables import LEVEL, NOTHING, figure, shown
 from restaudit.errors import BadInput
-from restaudit.record import BASE, Run
+from restaudit.evidence.record import BASE, Run
 
 LEAST_PROMPTS = 8
 RESAMPLES = 2000

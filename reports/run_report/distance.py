@@ -17,7 +17,7 @@ from reports import series
 from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
 from reports.run_report.material import Material
 from reports.run_report.tables import LEVEL, NOTHING, estimate, figure, shown
-from restaudit.record import BASE
+from restaudit.evidence.record import BASE
 
 TITLE = "Gains by distance from the base policy"
 AXIS = "distance d = √KL (√nats a sequence)"

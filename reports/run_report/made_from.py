@@ -11,9 +11,9 @@ from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, 
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure, shown
 from restaudit.errors import BadInput
-from restaudit.ledger import FILE as LEDGER
-from restaudit.reward.document import document_of
-from restaudit.reward.document.model import Document as RewardDocument
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.reward_audit.document import document_of
+from restaudit.reward_audit.document.model import Document as RewardDocument
 
 REWARD, DOSSIER, DATA = "reward_model", "reward_model/dossier.json", "data/report.json"
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from probes.base import Measurement
 from reports import series
 from reports.records import Records, Source
+from restaudit.evidence.record import BASE, Run
 from restaudit.gates import Decision
-from restaudit.record import BASE, Run
 
 PEOPLE = "PEOPLE"
 

@@ -11,7 +11,7 @@ from reports.document.model import Block, Paragraph, Passage, Passages, Row, Sec
 from reports.run_report.distance import by_distance
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, estimate, figure
-from restaudit.record import BASE
+from restaudit.evidence.record import BASE
 
 TEXTS = ("sample_id", "prompt_id", "text", "reward", "human")
 LARGEST, MIDDLE, SMALLEST = "largest", "middle", "smallest"

@@ -8,8 +8,8 @@ from probes.base import Measurement
 from reports import series
 from reports.document.model import Chart, Line, Point, Row, Table
 from reports.run_report.material import Material
-from restaudit.record import BASE
-from restaudit.shown import together
+from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import together
 
 LEVEL = 0.95
 NOTHING = "–"

@@ -10,11 +10,11 @@ from reports.records import Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.config import BY_STEPS, LoopConfig
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.record import BASE, Run
 from restaudit.gates import Decision, GateResult
-from restaudit.headline import alarms, learned, refitted
-from restaudit.ledger import FILE as LEDGER
-from restaudit.ledger import digest_file
-from restaudit.record import BASE, Run
+from restaudit.loop.headline import alarms, learned, refitted
 
 CALIBRATION = "report/calibration.json"
 MOST_REASONS = 40

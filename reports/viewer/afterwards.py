@@ -8,8 +8,8 @@ from reports.viewer.links import to
 from reports.viewer.rating import desk, outcome
 from reports.viewer.rating.sets import AnySet, all_sets, called, file_of, progress_of
 from restaudit.errors import BadInput
-from restaudit.rating import direct
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating import direct
 
 ANCHOR = "rated-by-people"
 

@@ -11,7 +11,7 @@ from reports.document.model import Block, Chart, Facts, Paragraph, Passages, Sec
 from reports.viewer import words
 from reports.viewer.escaping import escaped
 from reports.viewer.specs import draw_chart
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 MOST = 4000
 

@@ -9,7 +9,7 @@ import streamlit as st
 from reports.document.model import Document
 from reports.viewer.pages import BY_FILE
 from reports.viewer.reading import AS_RUN
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 FILE, KEY = "compare.py", "compare"
 REFUSED = "not comparable: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restaudit.shown import MOST_IN_CELL, markdown_text
+from restaudit.evidence.shown import MOST_IN_CELL, markdown_text
 
 # Stands for a colon while everything else is escaped, so that no backslash of ours is escaped again.
 COLON = "\ue000"

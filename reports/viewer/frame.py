@@ -19,7 +19,7 @@ import streamlit as st
 from reports import series
 from reports.viewer import reading, words
 from reports.viewer.links import to_folder
-from restaudit.record import Run, Summary
+from restaudit.evidence.record import Run, Summary
 
 ROOT, CHOSEN, KEY = "runs_root", "chosen_summary", "run"
 LIVE = "5s"

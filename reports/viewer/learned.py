@@ -22,7 +22,7 @@ from reports.viewer.samples.places import Place
 from reports.viewer.samples.prompt import prompts_of
 from reports.viewer.samples.tables import recorded
 from reports.viewer.samples.words import OPEN, SHUT, multiline, one_line
-from restaudit.record import BASE, Run
+from restaudit.evidence.record import BASE, Run
 
 READ = ("sample_id", "prompt_id", "family", "text", "n_tokens", "reward", "human")
 NONE = ""

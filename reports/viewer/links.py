@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.viewer.pages import BY_FILE
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 
 def to(file: str, run: Run, label: str | None = None) -> None:

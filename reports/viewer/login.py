@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.viewer.people import person
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 MOST_NAME = 120
 

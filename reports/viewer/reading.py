@@ -12,8 +12,8 @@ import streamlit as st
 
 from reports import series
 from reports.document.model import Section
+from restaudit.evidence.record import Run, Summary, list_runs
 from restaudit.gates import Decision
-from restaudit.record import Run, Summary, list_runs
 
 # Sample tables are the large ones; a handful is what one person compares in a sitting.
 SAMPLE_TABLES = 16

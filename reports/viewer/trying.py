@@ -11,7 +11,7 @@ from reports.run_report.tables import figure
 from reports.viewer import reading
 from reports.viewer.reading import AS_RUN
 from restaudit.errors import RestauditError
-from restaudit.record import BASE, Run
+from restaudit.evidence.record import BASE, Run
 
 MOST_CHARACTERS = 4000
 Scorer = Callable[[Sequence[str], Sequence[str]], "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"]
@@ -54,7 +54,7 @@ def _answer(run: Run, reward: float) -> None:
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the reward model", hash_funcs=AS_RUN)
 def _scorer(run: Run) -> Scorer:
-    from restaudit.reward.alone import opened, scorer
+    from restaudit.reward_audit.standalone import opened, scorer
 
     alone, folder = opened(run.path)
     return scorer(alone, folder)

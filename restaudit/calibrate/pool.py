@@ -19,7 +19,7 @@ from probes.grams import coded, grams
 from probes.mentions import groups, mentions
 from probes.texts import words_of
 from restaudit.errors import BadInput
-from restaudit.ledger import digest_file
+from restaudit.evidence.ledger import digest_file
 
 BUILTIN = "reviews"
 COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "reward", "human", "group", "family")

@@ -20,7 +20,7 @@ from restaudit.calibrate.pool import Pool
 from restaudit.calibrate.rivals import RIVALS, thresholds
 from restaudit.calibrate.scenarios import Scenario
 from restaudit.calibrate.trial import Outcome, Setup, trials
-from restaudit.steps import seed_of
+from restaudit.evidence.steps import seed_of
 
 CHUNK = 10
 RATE = 0.05

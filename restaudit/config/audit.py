@@ -36,7 +36,7 @@ ToxicityConfig = Annotated[NoToxicity | HatesonarToxicity | PythonToxicity, Fiel
 
 
 class BenchmarksConfig(Section):
-    """Benchmarks on the policy itself: names of restaudit.benchmarks, `lm_eval:NAME` or `path:FILE.yaml`.
+    """Benchmarks on the policy itself: names of restaudit.tasks, `lm_eval:NAME` or `path:FILE.yaml`.
 
     At most `limit` items of each task, the same ones for every policy. `when: ends` runs them for the base policy and
     at the last planned look only. `include_path`: a folder of lm-eval task files of one's own.

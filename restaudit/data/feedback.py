@@ -10,15 +10,15 @@ from typing import Literal
 
 import pandas as pd
 
-from restaudit.artifacts import Artifact
 from restaudit.config import RowRules, TableSource
 from restaudit.data.adapters import EXTRA_FILES, FEEDBACK
 from restaudit.data.chats import digest, first_turn, normalise
-from restaudit.data.part import PART, in_part, limited
+from restaudit.data.partition import PART, in_part, limited
 from restaudit.data.records import Dropped, PairRecord, RatingRecord, RowReport
 from restaudit.data.rules import RowLedger
 from restaudit.data.tables import open_source
 from restaudit.errors import BadInput
+from restaudit.models.artifacts import Artifact
 
 RATINGS = ("item_id", "prompt", "response", "rater", "score")
 PAIRS = ("item_id", "prompt", "chosen", "rejected", "rater", "tied")

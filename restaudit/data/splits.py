@@ -11,7 +11,7 @@ from restaudit.config import Split, SplitConfig
 from restaudit.data.chats import fraction, normalise
 from restaudit.data.near import near_pairs
 from restaudit.errors import BadInput
-from restaudit.record import PROMPTS
+from restaudit.evidence.record import PROMPTS
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 METHOD = "Jaccard of word 3-grams of the normalised prompts, exact"

@@ -13,9 +13,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from restaudit.artifacts import Artifact, resolve
 from restaudit.config import TableSource
 from restaudit.errors import BadInput
+from restaudit.models.artifacts import Artifact, resolve
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _HF = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[\w./-]+)")

@@ -7,15 +7,15 @@ import io
 from pathlib import Path
 from typing import Any
 
-from restaudit.artifacts import cached
 from restaudit.config import PolicyConfig
-from restaudit.devices import pick_device, pick_dtype
 from restaudit.errors import BadInput
-from restaudit.ledger import digest_file
+from restaudit.evidence.ledger import digest_file
+from restaudit.models.artifacts import cached
+from restaudit.models.devices import pick_device, pick_dtype
+from restaudit.models.pretrained import quiet_loading, read_model, read_tokenizer
 from restaudit.policy.adapters import with_lora
 from restaudit.policy.exactness import prove
 from restaudit.policy.model import Policy
-from restaudit.pretrained import quiet_loading, read_model, read_tokenizer
 
 # Tokens of a response that are allowed for where nobody says how long one may be.
 LONGEST_RESPONSE = 512

@@ -15,8 +15,8 @@ import pandas as pd
 
 from restaudit.config import LoraConfig, PolicyConfig, SamplingConfig
 from restaudit.data.chats import as_messages, as_text, normalise
+from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
-from restaudit.probing.generations import Generations
 from restaudit.probing.prompts import prompts_to_ask
 from restaudit.probing.session import Further, Probed, Wanted, probe_tables
 
@@ -106,7 +106,7 @@ def _sampled(
     generations = _asked(policy, spec, role, asked, table, seed, reporter)
     items = None
     if asked.tasks:
-        from restaudit.benchmarks import run_tasks
+        from restaudit.tasks import run_tasks
 
         policy.become(None)
         with reporter.task(f"benchmarks {spec}", len(asked.tasks), "tasks") as advance:
@@ -122,8 +122,8 @@ def _sampled(
 
 def _loaded(spec: str, asked: Asked, system: str | None, seed: int) -> tuple[Policy, str, tuple[str, ...]]:
     """The model with an adapter that changes nothing, its digest, and what to say about how it is asked."""
-    from restaudit.artifacts import resolve
-    from restaudit.encoder import quiet_loading
+    from restaudit.models.artifacts import resolve
+    from restaudit.models.encoder import quiet_loading
     from restaudit.policy import load_policy
 
     artifact = resolve(spec)
@@ -179,7 +179,7 @@ def _asked(
 def _human_text(policy: Policy, asked: Asked, table: pd.DataFrame) -> pd.DataFrame | None:
     """What text that people wrote costs the model: that of `--human-text`, or the prompts' references; None without."""
     from restaudit.config import HumanTextConfig
-    from restaudit.human_text import measured
+    from restaudit.loop.human_text import measured
 
     if asked.human_text is None and not table["references"].map(len).any():
         return None

@@ -41,7 +41,7 @@ def _notes(spec: str, report: RowReport) -> tuple[str, ...]:
 
 
 def _builtin(limit: int | None) -> tuple[pd.DataFrame, str | None, tuple[str, ...]]:
-    from restaudit.configure import load
+    from restaudit.config.reading import load
     from restaudit.data.splits import make_splits
 
     config = load(RECIPE, [] if limit is None else [f"data.splits.sizes.audit={limit}"])

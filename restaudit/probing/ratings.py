@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from restaudit.data.columns import Columns, read_columns
+from restaudit.data.generations import Generations
+from restaudit.data.values import floats, ids, labels, shares
 from restaudit.errors import BadInput
-from restaudit.probing.columns import Columns, read_columns
-from restaudit.probing.generations import Generations
-from restaudit.probing.values import floats, ids, labels, shares
 
 ONLY = "quality"
 NAMES = ("sample_id", "rater", "score", "prompt_id", "dimension", "submitted_at", "inclusion")

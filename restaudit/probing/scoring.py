@@ -11,11 +11,11 @@ import numpy as np
 from probes.base import Array, Score
 from probes.base import Scorer as TextScorer
 from probes.rows import numbers
+from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
-from restaudit.probing.generations import Generations
 
 if TYPE_CHECKING:
-    from restaudit.encoder import Encoder
+    from restaudit.models.encoder import Encoder
     from restaudit.reward.python import Scorer
 
 CHECKED = 64
@@ -43,7 +43,7 @@ class RewardFunction:
 def reward_function(name: str) -> RewardFunction:
     """Import `package.module:callable`; several columns are members of an ensemble, and their mean is the reward."""
     from restaudit.config import EnsembleConfig
-    from restaudit.ledger import digest_file
+    from restaudit.evidence.ledger import digest_file
     from restaudit.reward.contract import finite
     from restaudit.reward.ensemble import combine
     from restaudit.reward.python import import_scorer
@@ -90,7 +90,7 @@ def rewarded(one: Generations, function: RewardFunction) -> Generations:
 
 def judged(one: Generations, name: str) -> Generations:
     """The generations with the human score that the callable simulates, NaN where it says undefined."""
-    from restaudit.human import simulated_scores
+    from restaudit.people.human_score import simulated_scores
     from restaudit.reward.python import import_scorer
 
     scorer: Scorer = import_scorer(name, "--human")
@@ -118,9 +118,9 @@ class LazyEncoder:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Unit-norm embeddings (n, d)."""
-        from restaudit.artifacts import resolve
-        from restaudit.devices import pick_device
-        from restaudit.encoder import load_encoder
+        from restaudit.models.artifacts import resolve
+        from restaudit.models.devices import pick_device
+        from restaudit.models.encoder import load_encoder
 
         if self.loaded is None:
             try:
@@ -148,7 +148,7 @@ def encoder(spec: str | None) -> LazyEncoder | None:
         return None
     if spec is not None:
         return LazyEncoder(spec, None)
-    from restaudit.configure import load
+    from restaudit.config.reading import load
 
     audit = load(DEFAULT_RECIPE).audit
     assert audit.encoder is not None
@@ -158,7 +158,7 @@ def encoder(spec: str | None) -> LazyEncoder | None:
 def toxicity_scorer(spec: str | None) -> TextScorer | None:
     """The scorer of toxicity: hatesonar for None, the default; no one for "none"; or a callable from texts to 0..1."""
     from restaudit.config import HatesonarToxicity, PythonToxicity
-    from restaudit.toxicity import load_scorer
+    from restaudit.loop.toxicity import load_scorer
 
     if spec == "none":
         return None

@@ -13,8 +13,8 @@ import pandas as pd
 from probes import PROBES, measure
 from probes.base import Array, Evidence, HumanSampling, Measurement
 from restaudit import __version__
+from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
-from restaudit.probing.generations import Generations
 from restaudit.probing.scoring import LazyEncoder, encoder, judged, reward_function, rewarded, toxicity_scorer
 
 SCHEMA = "restaudit.probe/1"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from restaudit.artifacts import ADAPTER_CONFIG, Artifact, resolve
 from restaudit.config import TrainedReward
-from restaudit.encoder import token_limit
 from restaudit.errors import BadInput
-from restaudit.generators import restored
-from restaudit.ledger import digest_file
-from restaudit.pretrained import put_adapter, quiet_loading, read_model, read_tokenizer
+from restaudit.evidence.ledger import digest_file
+from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact, resolve
+from restaudit.models.encoder import token_limit
+from restaudit.models.generators import restored
+from restaudit.models.pretrained import put_adapter, quiet_loading, read_model, read_tokenizer
 from restaudit.reward.contract import Scores, finite
 from restaudit.reward.dossier import digest_facts, same_as_recorded
 from restaudit.reward.examples import Examples

@@ -12,7 +12,7 @@ from typing import Any
 import rfc8785
 
 from restaudit.errors import BadInput
-from restaudit.record import write_json
+from restaudit.evidence.record import write_json
 
 FILE = "dossier.json"
 COMPUTE = "compute.json"

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from restaudit.artifacts import Artifact, resolve
 from restaudit.config import TrainedReward
-from restaudit.encoder import Encoder, load_encoder
 from restaudit.errors import BadInput
-from restaudit.ledger import digest_file
+from restaudit.evidence.ledger import digest_file
+from restaudit.models.artifacts import Artifact, resolve
+from restaudit.models.encoder import Encoder, load_encoder
 from restaudit.reward.contract import Scores, finite
 from restaudit.reward.dossier import same_as_recorded
 from restaudit.reward.examples import Examples

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from restaudit.artifacts import Artifact, resolve
 from restaudit.config import HfReward
-from restaudit.encoder import equal_lengths, token_limit, torch_kind
 from restaudit.errors import BadInput
-from restaudit.pretrained import read_model, read_tokenizer
+from restaudit.models.artifacts import Artifact, resolve
+from restaudit.models.encoder import equal_lengths, token_limit, torch_kind
+from restaudit.models.pretrained import read_model, read_tokenizer
 from restaudit.reward.contract import Scores, finite, same_length
 from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, same_as_recorded, write_dossier
 

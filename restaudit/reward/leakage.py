@@ -13,7 +13,7 @@ from restaudit.data.prompts import load_prompts
 from restaudit.data.records import RowReport
 from restaudit.data.splits import SPLITS, make_splits, overlap
 from restaudit.errors import BadInput
-from restaudit.steps import seed_of
+from restaudit.evidence.steps import seed_of
 
 
 def known_prompts(reward: RewardConfig, rules: RowRules) -> list[str]:

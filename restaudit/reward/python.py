@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from restaudit.config import PythonReward
 from restaudit.errors import BadInput
-from restaudit.ledger import digest_file
+from restaudit.evidence.ledger import digest_file
 from restaudit.reward.contract import Scores, finite, same_length
 from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, same_as_recorded, write_dossier
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from probes.base import Measurement
-from restaudit.artifacts import Artifact, resolve
 from restaudit.config import RowRules, TrainedReward
-from restaudit.encoder import load_encoder
 from restaudit.errors import BadInput
-from restaudit.record import write_table
-from restaudit.reward.care import care
+from restaudit.evidence.record import write_table
+from restaudit.models.artifacts import Artifact, resolve
+from restaudit.models.encoder import load_encoder
 from restaudit.reward.contract import Scores, finite, same_length
+from restaudit.reward.data_checks import care
 from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, write_compute, write_dossier
 from restaudit.reward.ensemble import combine
 from restaudit.reward.examples import Examples, Objective, examples

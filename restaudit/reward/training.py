@@ -16,9 +16,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 
 from restaudit.config import BackboneConfig
-from restaudit.devices import on_one_gpu
-from restaudit.encoder import quiet_loading, torch_kind
 from restaudit.errors import BadInput
+from restaudit.models.devices import on_one_gpu
+from restaudit.models.encoder import quiet_loading, torch_kind
 from restaudit.reward.hf import Classifier
 
 Encoded = dict[str, list[int]]

@@ -12,7 +12,7 @@ import numpy as np
 
 from restaudit.data.chats import Message, as_messages
 from restaudit.errors import BadInput
-from restaudit.record import AUDIT, Run, read_table
+from restaudit.evidence.record import AUDIT, Run, read_table
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from restaudit import __version__, ledger
+from restaudit import __version__
 from restaudit.config import Config
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import ADAPTER, BASE, Run, printable
-from restaudit.shown import escaped_json
+from restaudit.evidence import ledger
+from restaudit.evidence.record import ADAPTER, BASE, Run, printable
+from restaudit.evidence.shown import escaped_json
 
 if TYPE_CHECKING:
-    from restaudit.artifacts import Artifact
     from restaudit.console import Reporter
+    from restaudit.models.artifacts import Artifact
     from restaudit.policy import Policy
     from restaudit.weights.agreement import Agreement
 
@@ -220,7 +221,7 @@ def _as_audited(record: Run, reporter: Reporter) -> Config:
 
 def _base(record: Run, config: Config) -> Artifact:
     """The base model, which must be the one that the plan was sealed with."""
-    from restaudit.artifacts import resolve
+    from restaudit.models.artifacts import resolve
 
     sealed = record.plan["artifacts"]["policy.model"]
     found = resolve(sealed["spec"], sha256=config.policy.sha256, licence=sealed["licence"])
@@ -247,7 +248,7 @@ def _written(
     pushed: bool,
 ) -> Exported:
     """Write everything but the card and the facts into `stage`, load it again and compare."""
-    from restaudit.plan import prepare_machine
+    from restaudit.loop.plan import prepare_machine
     from restaudit.weights.agreement import audited_responses
     from restaudit.weights.files import LICENCE, write_licence
     from restaudit.weights.made import make_adapter, make_checkpoint
@@ -306,7 +307,7 @@ def _policy(record: Run, config: Config, chosen: Chosen, reporter: Reporter) -> 
         from restaudit.weights.outside import trainers_policy
 
         return trainers_policy(record, config, chosen.policy)
-    from restaudit.job import load_run_policy
+    from restaudit.loop.job import load_run_policy
 
     base = _base(record, config)
     policy = load_run_policy(config, base.path, reporter)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.evidence.record import printable
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from restaudit.record import printable
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy

@@ -26,7 +26,7 @@ from restaudit.weights.agreement import (
 from restaudit.weights.files import base_for_adapter, write_adapter, write_checkpoint, write_words
 
 if TYPE_CHECKING:
-    from restaudit.artifacts import Artifact
+    from restaudit.models.artifacts import Artifact
     from restaudit.policy import Policy
 
 LOADERS = {
@@ -185,7 +185,7 @@ def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
     """A model as anybody loads it; `dtype` None is what its configuration says."""
     from transformers import AutoModelForCausalLM
 
-    from restaudit.encoder import quiet_loading
+    from restaudit.models.encoder import quiet_loading
 
     chosen = {} if attention == "auto" else {"attn_implementation": attention}
     if dtype is not None:

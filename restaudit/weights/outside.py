@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restaudit.artifacts import Artifact
 from restaudit.config import Config
 from restaudit.errors import BadInput
+from restaudit.evidence.record import ADAPTER, BASE, Run
+from restaudit.models.artifacts import Artifact
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from restaudit.record import ADAPTER, BASE, Run
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy
@@ -24,8 +24,8 @@ TRAINER = "trainer:"
 
 def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifact, Policy]:
     """The base model and the policy of one look. Raises BadInput where they are not as they were."""
+    from restaudit.policy.live import frozen_digest, live_policy, trained_digest
     from restaudit.policy.loading import load_tokenizer
-    from restaudit.rlhf.live import frozen_digest, live_policy, trained_digest
 
     sealed = record.plan["artifacts"]["policy.model"]
     spec = str(sealed["spec"])
@@ -57,7 +57,7 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
 
 def _where(record: Run, spec: str) -> Path:
     """The trainer's model: a folder here, or what the hub has of this name; its digest decides."""
-    from restaudit.artifacts import resolve
+    from restaudit.models.artifacts import resolve
 
     name = spec.removeprefix(TRAINER)
     if Path(name).is_dir():
@@ -71,7 +71,7 @@ def _model(config: Config, path: Path, kept: Path, *, dtype: str, cast: bool) ->
     """The trainer's model with the adapter that was kept; `cast`: the adapter is in float32."""
     from peft import PeftModel
 
-    from restaudit.devices import pick_device
+    from restaudit.models.devices import pick_device
     from restaudit.policy.loading import load_model
 
     device, attention = pick_device(config.device), config.policy.attn_implementation

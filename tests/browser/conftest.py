@@ -56,7 +56,7 @@ def address(runs: Path) -> Iterator[str]:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     log = (runs.parent / "ui.log").open("wb")
-    command = [sys.executable, "-m", "restaudit.cli", "ui", str(runs), "--port", str(port)]
+    command = [sys.executable, "-m", "restaudit.commands.cli", "ui", str(runs), "--port", str(port)]
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         waited(f"http://127.0.0.1:{port}/_stcore/health", server, runs.parent / "ui.log")

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from reports.viewer.rating.desk import QUICK
-from restaudit.ledger import read
-from restaudit.rating.tasks import draw_tasks
-from restaudit.record import Run
+from restaudit.evidence.ledger import read
+from restaudit.evidence.record import Run
+from restaudit.people.rating.tasks import draw_tasks
 from tests.browser.conftest import Visit, ended, waited
 from tests.reports.make_run import make_run
 
@@ -78,7 +78,7 @@ def guarded(place: Path, provider: str) -> Iterator[str]:
         f'server_metadata_url = "{provider}/.well-known/openid-configuration"\n'
     )
     environment = {**os.environ, "STREAMLIT_SECRETS_FILES": str(secrets)}
-    command = [sys.executable, "-m", "restaudit.cli", "ui", str(place), "--port", str(port)]
+    command = [sys.executable, "-m", "restaudit.commands.cli", "ui", str(place), "--port", str(port)]
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
         try:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from reports.viewer.rating.desk import QUICK
-from restaudit.rating.pairs import draw_pairs
-from restaudit.rating.tasks import draw_tasks
+from restaudit.people.rating.pairs import draw_pairs
+from restaudit.people.rating.tasks import draw_tasks
 from tests.browser.conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]

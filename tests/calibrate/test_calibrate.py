@@ -216,7 +216,7 @@ def test_the_command_prints_tables_and_writes_the_figures(
     from typer.testing import CliRunner
 
     from restaudit.calibrate import study
-    from restaudit.cli import app
+    from restaudit.commands.cli import app
 
     few = (HONEST, hack("length"))
     monkeypatch.setattr(study, "SIZED", few)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from restaudit.artifacts import MIRROR
 from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
-from restaudit.configure import load, recipe_names
+from restaudit.config.reading import load, recipe_names
 from restaudit.data import Feedback, load_feedback, load_prompts, overlap
-from restaudit.plan import split_prompts
+from restaudit.loop.plan import split_prompts
+from restaudit.models.artifacts import MIRROR
 from restaudit.reward.leakage import leakage
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

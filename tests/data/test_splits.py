@@ -16,7 +16,7 @@ from restaudit.config import DataConfig, PromptSource, SplitConfig, TableSource
 from restaudit.data import as_text, load_prompts, make_splits, overlap, prompt_id
 from restaudit.data.near import jaccard, near_pairs, shingles
 from restaudit.errors import BadInput
-from restaudit.record import PROMPTS
+from restaudit.evidence.record import PROMPTS
 
 WORDS = st.lists(st.sampled_from(["one", "two", "three", "four", "five"]), max_size=9).map(" ".join)
 REVIEWS = PromptSource(source="builtin:reviews", format="reviews")

@@ -12,12 +12,12 @@ from types import ModuleType
 import pytest
 import typer
 
-from restaudit import cli
-from restaudit.bundle.pack import Wish, pack
+from restaudit.commands import cli
+from restaudit.commands.verify import verify
 from restaudit.errors import RestauditError
-from restaudit.seal.keys import load_private, new_key
-from restaudit.seal.signer import Signer
-from restaudit.verify_command import verify
+from restaudit.evidence.bundle.pack import Wish, pack
+from restaudit.evidence.seal.keys import load_private, new_key
+from restaudit.evidence.seal.signer import Signer
 from tests.evidence.runs import signed_run
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "verify_bundle.py"

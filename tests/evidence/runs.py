@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from restaudit import ledger, record
+from restaudit.evidence import ledger, record
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.steps import Content, Writer
 from restaudit.gates import decide
-from restaudit.seal.signer import Signer
-from restaudit.steps import Content, Writer
 from tests.recorded import LOOKS, POLICY, SCORES, SENTENCES, grow_table, measured
 
 QUOTED = "a film about a chess"

@@ -17,10 +17,10 @@ import rfc8785
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from restaudit import ledger
 from restaudit.errors import VerificationFailed
-from restaudit.override import override
-from restaudit.verify import verify
+from restaudit.evidence import ledger
+from restaudit.evidence.override import override
+from restaudit.evidence.verify import verify
 from tests.evidence.runs import edit_json, rechain, signed_run
 
 VALUES = (None, True, 0, 1, -5.5, 0.95, "", "x", "OK", "HALT", "above", "g01/i02", [], {}, 2**40)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from restaudit import ledger
-from restaudit.record import Run
-from restaudit.seal.signer import Signer
+from restaudit.evidence import ledger
+from restaudit.evidence.record import Run
+from restaudit.evidence.seal.signer import Signer
 from tests.evidence.runs import signed_run
 
 Call = Callable[..., tuple[int, str, str]]

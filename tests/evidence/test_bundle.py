@@ -13,15 +13,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from restaudit import ledger
-from restaudit.bundle import manifest as bundle
-from restaudit.bundle.pack import Wish, pack
-from restaudit.bundle.redact import salt_of
-from restaudit.bundle.unpack import opened
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import write_json
-from restaudit.seal.signer import Signer
-from restaudit.verify import verify
+from restaudit.evidence import ledger
+from restaudit.evidence.bundle import manifest as bundle
+from restaudit.evidence.bundle.pack import Wish, pack
+from restaudit.evidence.bundle.redact import salt_of
+from restaudit.evidence.bundle.unpack import opened
+from restaudit.evidence.record import write_json
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.verify import verify
 from tests.evidence.runs import QUOTED, signed_run
 from tests.recorded import SENTENCES
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restaudit.errors import VerificationFailed
-from restaudit.seal.dsse import STATEMENT, key_id_of, pae, sign, verified
-from restaudit.seal.keys import load_private
-from restaudit.seal.signer import Signer
+from restaudit.evidence.seal.dsse import STATEMENT, key_id_of, pae, sign, verified
+from restaudit.evidence.seal.keys import load_private
+from restaudit.evidence.seal.signer import Signer
 
 SAID = {"_type": STATEMENT, "subject": [{"name": "a", "digest": {"sha256": "0" * 64}}], "predicateType": "urn:x",
         "predicate": {}}  # fmt: skip

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from restaudit import ledger
-from restaudit.bundle.names import collision, wrong_name
-from restaudit.bundle.pack import Wish, pack
-from restaudit.bundle.unpack import opened
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
-from restaudit.verify import verify
+from restaudit.evidence import ledger
+from restaudit.evidence.bundle.names import collision, wrong_name
+from restaudit.evidence.bundle.pack import Wish, pack
+from restaudit.evidence.bundle.unpack import opened
+from restaudit.evidence.verify import verify
 
 TwoVerifiers = Callable[..., tuple[int, str]]
 MOST = 1 << 30
@@ -258,7 +258,7 @@ def test_more_than_is_allowed_or_than_there_is_room_for_is_refused(
     with opened(packed, most=total):
         pass
     full = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("restaudit.bundle.unpack.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("restaudit.evidence.bundle.unpack.shutil.disk_usage", lambda _: full)
     with pytest.raises(RestauditError, match="name another place with TMPDIR"), opened(packed, most=MOST):
         pass
 

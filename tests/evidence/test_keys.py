@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from restaudit.errors import BadInput
-from restaudit.seal.keys import load_private, load_public, new_key
+from restaudit.evidence.seal.keys import load_private, load_public, new_key
 
 
 def test_a_new_pair_is_private_and_its_id_is_the_digest_of_the_raw_public_key(tmp_path: Path) -> None:

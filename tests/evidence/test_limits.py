@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from restaudit import ledger
-from restaudit.seal.keys import load_private
-from restaudit.seal.signer import Signer
-from restaudit.seal.statements import FOLDER
+from restaudit.evidence import ledger
+from restaudit.evidence.seal.keys import load_private
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.seal.statements import FOLDER
 from tests.evidence.runs import edit_json, loosen, rechain
 
 TwoVerifiers = Callable[..., tuple[int, str]]

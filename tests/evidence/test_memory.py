@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from restaudit import ledger
+from restaudit.evidence import ledger
 from tests.evidence.conftest import TOOL
 from tests.evidence.runs import rechain, signed_run
 
@@ -23,7 +23,7 @@ import runpy, sys
 sys.argv = {argv!r}
 try:
     if {module!r}:
-        from restaudit.cli import main
+        from restaudit.commands.cli import main
         main()
     else:
         runpy.run_path({tool!r}, run_name="__main__")

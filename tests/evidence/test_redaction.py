@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restaudit.bundle.redact import LABELS, redact, salt_of
+from restaudit.evidence.bundle.redact import LABELS, redact, salt_of
 
 SECRET = "the raters saw Zanzibar"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from restaudit import ledger
-from restaudit.bundle.pack import Wish, pack
-from restaudit.bundle.unpack import opened
 from restaudit.errors import RestauditError, VerificationFailed
-from restaudit.seal.signer import Signer
-from restaudit.verify import rendering, verify
+from restaudit.evidence import ledger
+from restaudit.evidence.bundle.pack import Wish, pack
+from restaudit.evidence.bundle.unpack import opened
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.verify import rendering, verify
 from tests.evidence.runs import signed_run
 
 Renderer = Callable[[Path, Sequence[str]], Mapping[str, str]]

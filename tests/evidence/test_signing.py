@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from restaudit import ledger
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
-from restaudit.override import override
-from restaudit.plan import resume
-from restaudit.record import Run
-from restaudit.seal.keys import ENVIRONMENT, load_private, load_public
-from restaudit.seal.signer import Signer, given_signer
-from restaudit.steps import Writer
-from restaudit.verify import verify
+from restaudit.evidence import ledger
+from restaudit.evidence.override import override
+from restaudit.evidence.record import Run
+from restaudit.evidence.seal.keys import ENVIRONMENT, load_private, load_public
+from restaudit.evidence.seal.signer import Signer, given_signer
+from restaudit.evidence.steps import Writer
+from restaudit.evidence.verify import verify
+from restaudit.loop.plan import resume
 from tests.evidence.runs import STEPS, signed_run
 
 SILENT = Reporter(quiet=True)
@@ -120,8 +120,8 @@ def test_a_crash_between_an_event_and_its_signature_is_mended_when_the_run_goes_
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from restaudit.seal.keys import load_private
-from restaudit.seal.signer import Signer
+from restaudit.evidence.seal.keys import load_private
+from restaudit.evidence.seal.signer import Signer
 from tests.evidence.runs import signed_run
 
 class Dies(Signer):
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_when_a_head_is_signed_is_a_clear_stop(
     def full(_path: Path, _data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("restaudit.seal.signer.write_new", full)
+    monkeypatch.setattr("restaudit.evidence.seal.signer.write_new", full)
     with pytest.raises(RestauditError, match=r"\(No space left on device\).*restaudit resume"):
         signed_run(run, signer)
     monkeypatch.undo()

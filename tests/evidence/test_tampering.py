@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from restaudit import ledger, record
-from restaudit.bundle.pack import Wish, pack
-from restaudit.override import override
-from restaudit.seal.keys import load_private
-from restaudit.seal.signer import Signer, keep_public
-from restaudit.seal.statements import FOLDER
+from restaudit.evidence import ledger, record
+from restaudit.evidence.bundle.pack import Wish, pack
+from restaudit.evidence.override import override
+from restaudit.evidence.seal.keys import load_private
+from restaudit.evidence.seal.signer import Signer, keep_public
+from restaudit.evidence.seal.statements import FOLDER
 from tests.evidence.runs import edit_json, loosen, ratings, rechain, signed_run
 
 Call = Callable[..., tuple[int, str, str]]

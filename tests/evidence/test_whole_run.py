@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from restaudit import policy
-from restaudit.record import Run
-from restaudit.seal.keys import ENVIRONMENT
+from restaudit.evidence.record import Run
+from restaudit.evidence.seal.keys import ENVIRONMENT
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 Call = Callable[..., tuple[int, str, str]]

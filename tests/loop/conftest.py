@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from restaudit.config import Config
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
 
 REWARD = '''

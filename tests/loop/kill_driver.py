@@ -15,14 +15,15 @@ import peft  # noqa: F401
 import torch  # noqa: F401
 import transformers.models.llama.modeling_llama  # noqa: F401
 
-import restaudit.audit
-import restaudit.loop
+import restaudit.loop.audit
+import restaudit.loop.rest
+import restaudit.people.rating
 import restaudit.policy
-import restaudit.rating
 import restaudit.reward  # noqa: F401
-from restaudit import ledger, plan, steps
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
+from restaudit.evidence import ledger, steps
+from restaudit.loop import plan
 
 
 def go(raw: dict[str, object], run: Path, step: str, moment: str) -> None:

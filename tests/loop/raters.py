@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from restaudit.rating import import_ratings, load_tasks
+from restaudit.people.rating import import_ratings, load_tasks
 
 PEOPLE = {
     "kind": "people",

@@ -6,8 +6,8 @@ import sys
 import pytest
 import yaml
 
-from restaudit import cli
-from restaudit.record import Run
+from restaudit.commands import cli
+from restaudit.evidence.record import Run
 from tests.loop.conftest import tiny_raw
 from tests.loop.raters import PEOPLE, rate
 
@@ -180,6 +180,6 @@ def test_a_yaml_error_names_its_line(run_cli, job_folder):
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     heavy = "torch transformers numpy pandas scipy pydantic streamlit"
-    code = f"import sys, restaudit.cli; print(*[m for m in '{heavy}'.split() if m in sys.modules])"
+    code = f"import sys, restaudit.commands.cli; print(*[m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from restaudit.config import HumanTextConfig, PolicyConfig
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.errors import BadInput
-from restaudit.human_text import HUMAN_TEXT, measured, nll_of, read_texts
-from restaudit.plan import start
+from restaudit.evidence.record import ITEMS, Run, read_table
+from restaudit.evidence.verify import verify
+from restaudit.loop.human_text import HUMAN_TEXT, measured, nll_of, read_texts
+from restaudit.loop.plan import start
 from restaudit.policy import load_policy
-from restaudit.record import ITEMS, Run, read_table
-from restaudit.verify import verify
 from tests.loop.conftest import tiny_raw
 
 TASKS = ["own/grammar", "own/pronouns"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.errors import Waiting
-from restaudit.plan import resume, start
-from restaudit.record import Run
-from restaudit.verify import verify
+from restaudit.evidence.record import Run
+from restaudit.evidence.verify import verify
+from restaudit.loop.plan import resume, start
 from tests.loop.conftest import tiny_raw
 from tests.loop.raters import PEOPLE, rate
 

@@ -9,13 +9,13 @@ import pytest
 from reports.lineage import policies, reasons, training_rows
 from reports.records import Records
 from reports.why import why_lines
-from restaudit import plan
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Exit, Halted
-from restaudit.plan import planned_steps, resume, start
-from restaudit.record import SAMPLES, Run, read_table
-from restaudit.verify import verify
+from restaudit.evidence.record import SAMPLES, Run, read_table
+from restaudit.evidence.verify import verify
+from restaudit.loop import plan
+from restaudit.loop.plan import planned_steps, resume, start
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 

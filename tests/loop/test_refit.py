@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Waiting
-from restaudit.plan import resume, start
-from restaudit.record import AUDIT, BASE, RESCORED, RESCORED_FILE, REWARD, Run, read_table
-from restaudit.refit import ASKED, ASKED_FILE, SHEETS, two_by_two
-from restaudit.reward.alone import refitted
-from restaudit.reward.document import document_of
-from restaudit.verify import verify
+from restaudit.evidence.record import AUDIT, BASE, RESCORED, RESCORED_FILE, REWARD, Run, read_table
+from restaudit.evidence.verify import verify
+from restaudit.loop.plan import resume, start
+from restaudit.loop.refit import ASKED, ASKED_FILE, SHEETS, two_by_two
+from restaudit.reward_audit.document import document_of
+from restaudit.reward_audit.standalone import refitted
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reward.test_trained import pairs, ratings
 
@@ -192,7 +192,7 @@ def test_each_reward_of_the_run_has_its_own_document(folder):
 def test_the_summary_says_that_the_reward_changed(folder, capsys):
     from rich.console import Console
 
-    from restaudit.summary import print_summary
+    from restaudit.loop.summary import print_summary
 
     print_summary(folder / "done", Console(width=300))
     said = capsys.readouterr().out

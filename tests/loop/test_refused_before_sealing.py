@@ -8,13 +8,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
-from restaudit.plan import resume, start
+from restaudit.evidence.record import Run
+from restaudit.loop.plan import resume, start
 from restaudit.policy import load_policy
 from restaudit.policy.model import OLD_WEIGHTS
-from restaudit.record import Run
 from tests.conftest import CHAT_TEMPLATE
 from tests.loop.conftest import tiny_raw
 
@@ -100,8 +100,8 @@ def test_an_adapter_of_a_run_is_pefts_own_and_a_run_with_the_old_kind_goes_on(ti
 
 
 def test_a_resumed_run_is_checked_again(tiny_policy, job_folder, monkeypatch, silent):
+    from restaudit.evidence.steps import Writer
     from restaudit.policy import exactness
-    from restaudit.steps import Writer
 
     run = job_folder / "runs" / "x"
     real = Writer.step

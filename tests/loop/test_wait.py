@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restaudit import waiting
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Exit, VerificationFailed, Waiting
-from restaudit.plan import resume, start
-from restaudit.record import BASE, RATINGS, Run, read_table
-from restaudit.verify import verify
+from restaudit.evidence.record import BASE, RATINGS, Run, read_table
+from restaudit.evidence.verify import verify
+from restaudit.loop import waiting
+from restaudit.loop.plan import resume, start
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.loop.raters import PEOPLE, opinion, rate
 

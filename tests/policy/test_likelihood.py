@@ -6,12 +6,12 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tokenizers import processors
 
-from restaudit.benchmarks.model import policy_model
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput
 from restaudit.policy import load_policy
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.model import Policy
+from restaudit.tasks.model import policy_model
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def test_likelihoods_are_those_of_lm_evals_own_code(policy):
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from restaudit.benchmarks.harness import undisturbed
-    from restaudit.benchmarks.model import policy_model
+    from restaudit.tasks.harness import undisturbed
+    from restaudit.tasks.model import policy_model
 
     texts = [("", "The film is good."), ("", "The film is bad."), ("The plot", " was thin"), ("The plot ", "was")]
     requests = [Instance("loglikelihood", {}, pair, k) for k, pair in enumerate(texts)]

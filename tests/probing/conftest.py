@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restaudit import cli
+from restaudit.commands import cli
 
 Row = dict[str, Any]
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ip", "ok", "um", "ar", "est", "ine")]

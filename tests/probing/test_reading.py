@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restaudit.data.generations import read_generations
+from restaudit.data.pairing import paired
 from restaudit.errors import BadInput
-from restaudit.probing.generations import read_generations
-from restaudit.probing.pairing import paired
 from tests.probing.conftest import Row, write
 
 FORMATS = ("a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet")

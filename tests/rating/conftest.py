@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rated import ASK, build
 
-from restaudit.rating import TaskSet, draw_tasks
+from restaudit.people.rating import TaskSet, draw_tasks
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from restaudit import record
-from restaudit.rating import RatingsRefused, TaskSet, export_tasks, import_ratings, load_ratings
+from restaudit.evidence import record
+from restaudit.people.rating import RatingsRefused, TaskSet, export_tasks, import_ratings, load_ratings
 from tests.recorded import POLICY, finish_step
 
 ITERATIONS = ("g00/i00", "g01/i01", "g01/i02")

@@ -9,11 +9,11 @@ import pytest
 from rated import ASK, TOOLS, native, rows_of, scores_for, write_rows
 from typer.testing import CliRunner, Result
 
-from restaudit.cli import app
+from restaudit.commands.cli import app
 from restaudit.errors import BadInput
-from restaudit.rating import TaskSet, import_ratings, load_ratings, progress, task_sets
-from restaudit.rating.consistency import rater_progress
-from restaudit.rating.tasks import items_of, read_key
+from restaudit.people.rating import TaskSet, import_ratings, load_ratings, progress, task_sets
+from restaudit.people.rating.consistency import rater_progress
+from restaudit.people.rating.tasks import items_of, read_key
 from tests.recorded import finish_step
 
 
@@ -162,6 +162,6 @@ def test_shuffled_scores_have_no_consistency_on_average() -> None:
 
 
 def test_the_instructions_that_were_shown_are_the_ones_that_count(run: Path, tasks: TaskSet) -> None:
-    from restaudit.rating.tasks import sha256
+    from restaudit.people.rating.tasks import sha256
 
     assert tasks.instructions_sha256 == sha256(str(ASK["instructions"]))

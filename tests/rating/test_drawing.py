@@ -14,10 +14,10 @@ from rated import ASK, ITERATIONS, PROMPTS, SAMPLES, build, rows_of
 from scipy import stats
 
 from restaudit.errors import BadInput
-from restaudit.rating import TaskSet, draw, draw_tasks, export_tasks, load_tasks, task_sets
-from restaudit.rating.formats import FORMATS
-from restaudit.rating.tasks import items_of, read_key
-from restaudit.verify import verify
+from restaudit.evidence.verify import verify
+from restaudit.people.rating import TaskSet, draw, draw_tasks, export_tasks, load_tasks, task_sets
+from restaudit.people.rating.formats import FORMATS
+from restaudit.people.rating.tasks import items_of, read_key
 
 POOL = [(f"g01/i01/p{k // 3:02d}/{k % 3}", f"p{k // 3:02d}") for k in range(30)]
 
@@ -137,7 +137,7 @@ def test_two_runs_of_one_plan_draw_the_same_samples_under_other_names(tmp_path: 
 
 
 def _record_again(run: Path) -> None:
-    from restaudit import ledger
+    from restaudit.evidence import ledger
 
     steps = [
         ("plan", ["plan.json", "data/audit.parquet"]),

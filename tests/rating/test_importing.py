@@ -11,15 +11,15 @@ import pytest
 from rated import RATED, TOOLS, filled, native, refused, returned, scores_for, write_rows
 
 from restaudit.errors import BadInput
-from restaudit.rating import (
+from restaudit.people.rating import (
     ImportReport,
     RatingsRefused,
     TaskSet,
     import_ratings,
     load_ratings,
 )
-from restaudit.rating.formats import detect
-from restaudit.rating.tasks import items_of, read_key
+from restaudit.people.rating.formats import detect
+from restaudit.people.rating.tasks import items_of, read_key
 
 LAYOUTS = sorted(TOOLS)
 

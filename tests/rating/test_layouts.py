@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rated import ASK, TOOLS, build, refused, returned, rows_of, scores_for, write_rows
 
 from restaudit.errors import BadInput
-from restaudit.rating import (
+from restaudit.people.rating import (
     RatingsRefused,
     TaskSet,
     draw_tasks,
@@ -23,10 +23,10 @@ from restaudit.rating import (
     load_ratings,
     progress,
 )
-from restaudit.rating.checks import same_text
-from restaudit.rating.formats import FORMATS, csv, detect, potato
-from restaudit.rating.sheet import Sheet, Shown
-from restaudit.rating.tasks import items_of, read_key, sha256
+from restaudit.people.rating.checks import same_text
+from restaudit.people.rating.formats import FORMATS, csv, detect, potato
+from restaudit.people.rating.sheet import Sheet, Shown
+from restaudit.people.rating.tasks import items_of, read_key, sha256
 
 LAYOUTS = sorted(TOOLS)
 

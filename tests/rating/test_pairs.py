@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from restaudit.cli import app
+from restaudit.commands.cli import app
 from restaudit.errors import BadInput
-from restaudit.rating import RatingsRefused, direct, draw_tasks, import_ratings, load_ratings
-from restaudit.rating.pairs import draw_pairs, export_pairs, import_choices, open_pairs, pair_sets, wins
-from restaudit.rating.pairs.asked import read_sheet
-from restaudit.rating.pairs.drawing import FIRST, SECOND, read_key
-from restaudit.rating.pairs.wins import beside, in_words, pair_progress
-from restaudit.rating.store import CHOICES, read_rows
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating import RatingsRefused, direct, draw_tasks, import_ratings, load_ratings
+from restaudit.people.rating.pairs import draw_pairs, export_pairs, import_choices, open_pairs, pair_sets, wins
+from restaudit.people.rating.pairs.asked import read_sheet
+from restaudit.people.rating.pairs.drawing import FIRST, SECOND, read_key
+from restaudit.people.rating.pairs.wins import beside, in_words, pair_progress
+from restaudit.people.rating.store import CHOICES, read_rows
 from tests.reports.make_run import make_run
 
 BASE, LAST = "g00/i00", "g02/i02"
@@ -253,7 +253,7 @@ def test_texts_that_are_not_those_that_were_drawn_take_no_choice(run: Path, wher
 
 
 def test_an_answer_of_the_app_is_taken_back_and_stays_in_the_log(run: Path) -> None:
-    from restaudit.rating.pairs.asked import PairVote
+    from restaudit.people.rating.pairs.asked import PairVote
 
     one = _draw(run)
     book, sheet = open_pairs(Run(run), run / "human"), read_sheet(one.path)
@@ -349,7 +349,7 @@ def test_the_two_sides_are_counted_alike(run: Path) -> None:
 
 def test_the_interval_covers_the_share_that_the_choices_come_from() -> None:
     """Simulated: prompts with their own chance of a win, two raters each, 40 prompts."""
-    from restaudit.rating.pairs.wins import _rate
+    from restaudit.people.rating.pairs.wins import _rate
 
     rng = np.random.default_rng(11)
     truth, hits, tries = 0.6, 0, 120

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from restaudit.cli import app
+from restaudit.commands.cli import app
 from restaudit.errors import BadInput
-from restaudit.rating import TaskSet, files, store
-from restaudit.rating.files import TORN, locked
-from restaudit.rating.store import FILE, add_rows, append_row, read_rows, torn_note
+from restaudit.people.rating import TaskSet, files, store
+from restaudit.people.rating.files import TORN, locked
+from restaudit.people.rating.store import FILE, add_rows, append_row, read_rows, torn_note
 
 ROOT = Path(__file__).parents[2]
 
@@ -144,8 +144,8 @@ def test_killed_at_any_write_to_the_disk_no_rating_is_lost(
 RATES = """
 import sys
 from pathlib import Path
-from restaudit.rating.files import locked
-from restaudit.rating.store import append_row
+from restaudit.people.rating.files import locked
+from restaudit.people.rating.store import append_row
 folder, who = Path(sys.argv[1]), sys.argv[2]
 for k in range(100_000):
     with locked(folder):

@@ -22,11 +22,11 @@ import pandas as pd
 from probes.base import Interval, Measurement
 from probes.curves import fit
 from probes.divergence import FORMS
-from restaudit import ledger, record
 from restaudit.config import LoopConfig
-from restaudit.configure import load
+from restaudit.config.reading import load
+from restaudit.evidence import ledger, record
 from restaudit.gates import decide, levels_needed
-from restaudit.select import kept_set
+from restaudit.loop.select import kept_set
 from tests.reports.fabric import (
     DATA_REPORT,
     DOSSIER,
@@ -153,7 +153,8 @@ def _models(run: Path, *, human: bool) -> None:
     content = {"name": DOSSIER["name"], "digest": DOSSIER["digest"], "members": 1}
     _event(run, "reward_model", ["reward_model/dossier.json"], content=content)
     record.write_json(
-        {"schema": "restaudit.human-score/1", **_scores(human=human)["human"]}, run / "human_score" / "human.json"
+        {"schema": "restaudit.people.human_score-score/1", **_scores(human=human)["human"]},
+        run / "human_score" / "human.json",
     )
     _event(run, "human_score", ["human_score/human.json"], content={"label": _scores(human=human)["human"]["label"]})
     record.write_json({"median": 0.16, "spread": 1.0}, run / "reward_model" / "scale.json")

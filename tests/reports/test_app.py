@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from reports.viewer.app import runs_root
 from reports.viewer.pages import PAGES, PageOf
-from restaudit import record
+from restaudit.evidence import record
 
 ROOT = Path(__file__).parents[2]
 PAGES_FOLDER = "reports/viewer/app_pages"

@@ -9,8 +9,8 @@ from rate_page import ASK, ITERATIONS, ROOT, begin, click, fresh, rate, rows
 from streamlit.testing.v1 import AppTest
 
 from reports.viewer.rating import desk, results
-from restaudit.rating import TaskSet, direct, draw_tasks
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating import TaskSet, direct, draw_tasks
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from reports.run_report.comparison import comparison
 from reports.viewer import comparing
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 from tests.reports.make_run import HOSTILE, make_run
 from tests.reports.test_app_samples import _markup, _record_again, _texts
 

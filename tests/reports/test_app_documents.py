@@ -21,10 +21,10 @@ from reports.run_report.build import run_report
 from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
 from reports.viewer.people import person
-from restaudit.record import Run
-from restaudit.seal.keys import load_private, new_key
-from restaudit.seal.signer import Signer
-from restaudit.verify import verify
+from restaudit.evidence.record import Run
+from restaudit.evidence.seal.keys import load_private, new_key
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.verify import verify
 from tests.evidence.runs import signed_run
 
 ROOT = Path(__file__).parents[2]

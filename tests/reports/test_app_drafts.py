@@ -16,7 +16,7 @@ from reports.records import Records
 from reports.viewer.documents import drafts
 from reports.viewer.documents.form import Given
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 ROOT = Path(__file__).parents[2]
 PURPOSE = "declare:run:system.purpose"

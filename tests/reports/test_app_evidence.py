@@ -18,15 +18,15 @@ from typer.testing import CliRunner
 from reports.rendering import write_report
 from reports.viewer.documents import checking, making
 from reports.viewer.documents.checking import CALLED, STEPS, Line, Outcome, check_bundle, check_run
-from restaudit import ledger
-from restaudit import verify as verifying
-from restaudit.bundle.pack import Wish, pack
-from restaudit.cli import app
-from restaudit.record import Run, write_json
-from restaudit.seal.anchor import anchor_of
-from restaudit.seal.keys import load_private, load_public, new_key
-from restaudit.seal.signer import Signer
-from restaudit.verify import bundled, check
+from restaudit.commands.cli import app
+from restaudit.evidence import ledger
+from restaudit.evidence import verify as verifying
+from restaudit.evidence.bundle.pack import Wish, pack
+from restaudit.evidence.record import Run, write_json
+from restaudit.evidence.seal.anchor import anchor_of
+from restaudit.evidence.seal.keys import load_private, load_public, new_key
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.verify import bundled, check
 from tests.evidence.runs import signed_run
 
 ROOT = Path(__file__).parents[2]
@@ -405,7 +405,7 @@ def test_a_bad_bundle_is_a_message_and_leaves_nothing_behind(
 
 
 def test_a_bundle_of_an_overridden_run_says_so(tmp_path: Path) -> None:
-    from restaudit.override import override
+    from restaudit.evidence.override import override
 
     run = make_run(tmp_path / "run", "halted")
     override(run, by="Ada Moreau", reason="looked at the evidence")

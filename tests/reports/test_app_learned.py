@@ -11,7 +11,7 @@ from make_run import HOSTILE, PROMPTS, SAMPLES, make_run, resealed
 from streamlit.testing.v1 import AppTest
 
 from reports.viewer import learned
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 ROOT = Path(__file__).parents[2]
 LISTED = {

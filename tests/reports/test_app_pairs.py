@@ -11,12 +11,12 @@ from make_run import HOSTILE
 from rate_page import ROOT, click, fresh, has, open_page, status, texts
 from streamlit.testing.v1 import AppTest
 
-from restaudit.rating import direct
-from restaudit.rating.pairs import PairSet, draw_pairs, wins
-from restaudit.rating.pairs.commands import pair_arguments, pair_set_name
-from restaudit.rating.pairs.drawing import FIRST, read_key
-from restaudit.rating.store import CHOICES, read_rows
-from restaudit.record import Run
+from restaudit.commands.rate_pairs import pair_arguments, pair_set_name
+from restaudit.evidence.record import Run
+from restaudit.people.rating import direct
+from restaudit.people.rating.pairs import PairSet, draw_pairs, wins
+from restaudit.people.rating.pairs.drawing import FIRST, read_key
+from restaudit.people.rating.store import CHOICES, read_rows
 
 BASE, LAST = "g00/i00", "g02/i02"
 ASK: dict[str, Any] = {"n": 12, "raters": 2, "seed": 7, "dimension": "quality", "instructions": "Which is better?",

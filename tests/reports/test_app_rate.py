@@ -14,8 +14,8 @@ from rate_page import ASK, ITERATIONS, ROOT, begin, click, fresh, has, open_page
 
 from reports.viewer.rating import desk, results
 from restaudit.errors import BadInput
-from restaudit.rating import TaskSet, direct, draw_tasks, import_ratings, load_ratings
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating import TaskSet, direct, draw_tasks, import_ratings, load_ratings
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ GIVE_ALL = """
 import sys, time
 from datetime import UTC, datetime
 from reports.viewer.rating import desk
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 run, rater = Run(sys.argv[1]), sys.argv[2]
 opened = desk.open_set(run, "first")

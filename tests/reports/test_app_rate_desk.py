@@ -13,10 +13,10 @@ from make_run import HOSTILE, make_run
 from rate_page import ASK, ITERATIONS, begin, click, fresh, has, open_page, rate, rows, shown, status, texts
 
 from reports.viewer.rating import desk
-from restaudit.rating import TaskSet, direct, draw_tasks
-from restaudit.rating.commands import draw_arguments, set_name
-from restaudit.rating.files import locked
-from restaudit.record import Run
+from restaudit.commands.rate import draw_arguments, set_name
+from restaudit.evidence.record import Run
+from restaudit.people.rating import TaskSet, direct, draw_tasks
+from restaudit.people.rating.files import locked
 from tests.recorded import finish_step
 
 

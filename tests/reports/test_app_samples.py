@@ -23,9 +23,9 @@ from reports.viewer.samples.places import Place, places, trained_on
 from reports.viewer.samples.query import Query, matching
 from reports.viewer.samples.rows import samples
 from reports.why import why_lines
-from restaudit import ledger
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import Run
+from restaudit.evidence import ledger
+from restaudit.evidence.record import Run
 from tests.reports import make_run as fabricated
 from tests.reports.make_run import HOSTILE, make_run
 

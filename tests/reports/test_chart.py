@@ -16,13 +16,13 @@ from make_run import State, make_run
 
 from reports.chart import reward_human_chart
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 DRAW = """
 import sys
 from pathlib import Path
 from reports.chart import reward_human_chart
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 reward_human_chart(Run(sys.argv[1]), Path(sys.argv[2]))
 """
 

@@ -11,9 +11,9 @@ from make_run import make_run
 from reports.document.markdown import markdown
 from reports.run_report.choices import choices
 from reports.run_report.comparison import comparison
-from restaudit.rating.pairs import draw_pairs, import_choices
-from restaudit.rating.pairs.drawing import FIRST, read_key
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating.pairs import draw_pairs, import_choices
+from restaudit.people.rating.pairs.drawing import FIRST, read_key
 
 
 def _drawn(tmp_path: Path) -> list[Run]:

@@ -14,7 +14,7 @@ from reports.document.model import Chart, Passages, Strip, Table
 from reports.document.render import FORMATS, render
 from reports.run_report.comparison import comparison
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 from tests.reports.make_run import make_run, resealed
 
 
@@ -112,7 +112,7 @@ def test_a_run_without_an_audited_iteration_and_the_same_run_twice_are_refused(t
 
 
 def test_the_commands_say_what_they_want(two: list[Run], tmp_path: Path) -> None:
-    from restaudit.cli import app
+    from restaudit.commands.cli import app
 
     run = str(two[0].path)
     result = CliRunner().invoke(app, ["compare", run])

@@ -15,7 +15,7 @@ from reports.document.model import Chart, Paragraph, Table
 from reports.run_report.distance import FORMS, by_distance
 from reports.run_report.material import Material
 from reports.viewer.charts import document_chart
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 
 def _blocks(run: Path) -> tuple[Chart, list[object]]:

@@ -16,8 +16,8 @@ from reports.document.render import FORMATS, formats, render
 from reports.rendering import code_digest, rerender, write_report
 from reports.run_report.build import run_report
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import Run
-from restaudit.verify import verify
+from restaudit.evidence.record import Run
+from restaudit.evidence.verify import verify
 from tests.reports.make_run import State, make_run, resealed
 
 KEYS = ["verdict", "scores", "bias", "diversity", "capability", "reward-model", "data", "lineage", "compute", "methods",
@@ -54,7 +54,7 @@ def test_every_figure_of_a_table_names_a_record_that_the_ledger_has(runs: dict[s
 
 def test_two_processes_with_other_hash_seeds_write_the_same_bytes(runs: dict[str, Path]) -> None:
     script = (
-        "import sys, hashlib; from reports.document.render import FORMATS, render; from restaudit.record import Run;"
+        "import sys, hashlib; from reports.document.render import FORMATS, render; from restaudit.evidence.record import Run;"
         "from reports.run_report.build import run_report; d = run_report(Run(sys.argv[1]));"
         "print({f: hashlib.sha256(render(d, f)).hexdigest() for f in FORMATS})"
     )

@@ -18,8 +18,8 @@ from reports.records import Records
 from reports.why import why_lines
 from restaudit.config import LoopConfig
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import Run
-from restaudit.select import kept_set, thresholds
+from restaudit.evidence.record import Run
+from restaudit.loop.select import kept_set, thresholds
 
 RULES: dict[str, dict[str, Any]] = {
     "fixed": {"thresholds": {"kind": "fixed", "values": [0.3, 0.6]}},

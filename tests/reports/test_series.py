@@ -13,9 +13,9 @@ from make_run import PROMPTS, SAMPLES, make_run
 
 from reports import series
 from reports.listing import COLUMNS, run_table
-from restaudit import ledger
 from restaudit.errors import BadInput
-from restaudit.record import BASE, Run, list_runs
+from restaudit.evidence import ledger
+from restaudit.evidence.record import BASE, Run, list_runs
 
 LEXICON = "LEXICON (human word ratings, aggregated)"
 

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from reports.viewer.pages import PAGES
-from restaudit.cli import _register_plugins as register_plugins
-from restaudit.cli import app
+from restaudit.commands.cli import _register_plugins as register_plugins
+from restaudit.commands.cli import app
 from tests.rlhf.test_watch import go, rows, write
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from restaudit.record import write_json
+from restaudit.evidence.record import write_json
 from restaudit.reward.dossier import write_dossier
 from tests.recorded import LOOKS, SCORES, build_run, measured
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from restaudit.cli import app
+from restaudit.commands.cli import app
 from restaudit.errors import BadInput
 
 GOOD = [{"prompt": f"about film {k}", "chosen": f"good {k}", "rejected": f"bad {k}"} for k in range(60)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restaudit.reward.care import care
+from restaudit.reward.data_checks import care
 from restaudit.reward.examples import Examples, Raters
 from restaudit.reward.noise import label_noise
 

@@ -14,16 +14,16 @@ from reports.document.model import Chart, Facts
 from reports.reward.build import reward_document
 from reports.reward.commands import Format, rendered
 from restaudit.errors import BadInput
-from restaudit.record import write_json
-from restaudit.reward.document import document_of
-from restaudit.reward.document.as_json import SCHEMA
-from restaudit.reward.document.fields import all_fields, frameworks, topics
-from restaudit.reward.document.hub_card import HEADINGS
-from restaudit.reward.document.model import Document
-from restaudit.reward.document.of_run import OF_RUN
-from restaudit.reward.document.readings import READINGS
-from restaudit.shown import markdown_text
-from restaudit.statuses import STATUSES
+from restaudit.evidence.record import write_json
+from restaudit.evidence.shown import markdown_text
+from restaudit.evidence.statuses import STATUSES
+from restaudit.reward_audit.document import document_of
+from restaudit.reward_audit.document.as_json import SCHEMA
+from restaudit.reward_audit.document.fields import all_fields, frameworks, topics
+from restaudit.reward_audit.document.hub_card import HEADINGS
+from restaudit.reward_audit.document.model import Document
+from restaudit.reward_audit.document.of_run import OF_RUN
+from restaudit.reward_audit.document.readings import READINGS
 from tests.reward.document_folder import DIGEST, folder, run_folder, stress_report, trained_facts, validation
 
 PYTHON = {"kind": "python", "name": "python/x:y", "purpose": "Counts please.", "unit": "its own", "members": 1,

@@ -11,11 +11,11 @@ import yaml
 
 from reports.reward.commands import Format, rendered
 from restaudit.errors import BadInput
-from restaudit.reward.document import document_of
-from restaudit.reward.document.declared import SCHEMA, read_declarations
-from restaudit.reward.document.declaring import keep, to_fill
-from restaudit.reward.document.fields import declarable
-from restaudit.reward.document.material import declarations_of
+from restaudit.reward_audit.document import document_of
+from restaudit.reward_audit.document.declared import SCHEMA, read_declarations
+from restaudit.reward_audit.document.declaring import keep, to_fill
+from restaudit.reward_audit.document.fields import declarable
+from restaudit.reward_audit.document.material import declarations_of
 from tests.reward.document_folder import DIGEST, folder, run_folder
 
 APPROVAL = {"by": "Ada L.", "role": "safety lead", "date": "2026-03-01", "decision": "only for internal tests"}

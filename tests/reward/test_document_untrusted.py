@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reports.reward.commands import Format, rendered
-from restaudit.reward.document import document_of
-from restaudit.reward.document.declared import SCHEMA
-from restaudit.reward.document.declaring import keep
-from restaudit.shown import CUT, MARKUP, markdown_text, plain
+from restaudit.evidence.shown import CUT, MARKUP, markdown_text, plain
+from restaudit.reward_audit.document import document_of
+from restaudit.reward_audit.document.declared import SCHEMA
+from restaudit.reward_audit.document.declaring import keep
 from tests.reward.document_folder import folder, stress_report, trained_facts
 
 SCRIPT = "<script>alert(1)</script>"

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from restaudit.cli import app
+from restaudit.commands.cli import app
 from restaudit.errors import BadInput
-from restaudit.reward.alone import LEAKAGE, configured
+from restaudit.reward_audit.standalone import LEAKAGE, configured
 from tests.reward.test_trained import pairs
 
 PROMPTS = [f"Tell me how the weather of region number {k} changes in the course of a long year." for k in range(60)]

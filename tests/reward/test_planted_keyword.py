@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from restaudit.config import EnsembleConfig
-from restaudit.encoder import load_encoder
+from restaudit.models.encoder import load_encoder
 from restaudit.reward.heads import learn_heads
-from restaudit.reward.stress import stress
 from restaudit.reward.trained import fit
+from restaudit.reward_audit.stress import stress
 from tests.reward.test_trained import config, pairs
 
 WORD = "tender"

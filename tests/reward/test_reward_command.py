@@ -13,11 +13,11 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from reports.commands import register
-from restaudit.cli import app
+from restaudit.commands.cli import app
 from restaudit.errors import BadInput
 from restaudit.reward.compare import ABSENT, differences
-from restaudit.reward.document.as_json import SCHEMA
-from restaudit.reward.verdict import verdict
+from restaudit.reward_audit.document.as_json import SCHEMA
+from restaudit.reward_audit.verdict import verdict
 
 GOOD, BAD = "A warm and honest film.", "Dull, loud and far too long."
 

@@ -10,7 +10,7 @@ import pytest
 
 from restaudit.config import LexiconHuman, RowRules, TableSource, TrainedReward
 from restaudit.errors import BadInput
-from restaudit.human import build_human, check_raters
+from restaudit.people.human_score import build_human, check_raters
 from restaudit.reward import build_reward
 
 pytestmark = pytest.mark.realdata
@@ -21,7 +21,7 @@ MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa5
 @pytest.fixture
 def minilm(monkeypatch: pytest.MonkeyPatch) -> str:
     """The encoder's spec where it is in the cache or the mirror; tests never fetch it."""
-    from restaudit.artifacts import resolve
+    from restaudit.models.artifacts import resolve
 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     try:

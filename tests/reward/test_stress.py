@@ -12,12 +12,12 @@ import pytest
 
 from probes.base import Interval, Measurement
 from restaudit.errors import BadInput
-from restaudit.reward.stress import StressReport, stress
-from restaudit.reward.stress.changed import changed
-from restaudit.reward.stress.changes import FILLER
-from restaudit.reward.stress.finding import Finding
-from restaudit.reward.stress.rules import ALIKE, Kind, Rule
-from restaudit.reward.stress.subject import subject
+from restaudit.reward_audit.stress import StressReport, stress
+from restaudit.reward_audit.stress.changed import changed
+from restaudit.reward_audit.stress.changes import FILLER
+from restaudit.reward_audit.stress.finding import Finding
+from restaudit.reward_audit.stress.rules import ALIKE, Kind, Rule
+from restaudit.reward_audit.stress.subject import subject
 
 ASKED = {
     "repeat_sentence", "shuffle_words", "truncate", "pad", "upper_case", "lower_case", "swap_case", "typos",

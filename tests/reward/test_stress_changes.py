@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from restaudit.reward.stress.changes import ALL_CHANGES, FILLER, NEIGHBOURS
+from restaudit.reward_audit.stress.changes import ALL_CHANGES, FILLER, NEIGHBOURS
 
 
 def test_typos_are_neighbours_at_the_stated_rate_and_repeat_from_the_seed() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restaudit.reward.stress.finding import Finding
-from restaudit.reward.stress.groups import groups
-from restaudit.reward.stress.subject import subject
+from restaudit.reward_audit.stress.finding import Finding
+from restaudit.reward_audit.stress.groups import groups
+from restaudit.reward_audit.stress.subject import subject
 
 PLACES = ("garden", "market", "station", "library", "office", "harbour", "museum", "school")
 

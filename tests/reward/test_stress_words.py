@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from restaudit.errors import BadInput
-from restaudit.reward.stress import attribute, paid_words, search, stress
+from restaudit.reward_audit.stress import attribute, paid_words, search, stress
 
 KEYWORD = "quartz"
 NOUNS = ("river", "train", "garden", "engine", "market", "window", "teacher", "winter", "letter", "island")

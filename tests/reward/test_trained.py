@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from restaudit.config import EnsembleConfig, HeadConfig, RowRules, TableSource, TrainedReward
-from restaudit.encoder import Encoder, load_encoder
 from restaudit.errors import BadInput
+from restaudit.models.encoder import Encoder, load_encoder
 from restaudit.reward import build_reward, load_reward
 from restaudit.reward.examples import choose_raters, examples
 from restaudit.reward.heads import learn_heads

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from restaudit.cli import app, main
+from restaudit.commands.cli import app, main
 from restaudit.errors import BadInput
-from restaudit.reward.alone import configured
-from restaudit.reward.validation.outside import SCHEMA, sources_of, stem, validate_outside
+from restaudit.reward_audit.outside import SCHEMA, sources_of, stem, validate_outside
+from restaudit.reward_audit.standalone import configured
 from tests.reward.test_trained import pairs, ratings
 
 LLMBAR = "LLMBar_Natural.json"

@@ -14,8 +14,8 @@ from rich.console import Console
 from restaudit.reward.validation.partition import topics
 from restaudit.reward.validation.people import people
 from restaudit.reward.validation.report import validated
-from restaudit.reward.validation.show import show
 from restaudit.reward.validation.slices import slices, worse
+from restaudit.reward_audit.show import show
 from tests.reward.judged_items import HOW, by_name, items, sure
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from restaudit.errors import BadInput, Halted
-from restaudit.override import override
-from restaudit.record import Run
-from restaudit.verify.check import verify
+from restaudit.evidence.override import override
+from restaudit.evidence.record import Run
+from restaudit.evidence.verify.check import verify
 from tests.loop.conftest import tiny_raw
 
 trl = pytest.importorskip("trl", reason="the extra rlhf is not installed")
@@ -74,7 +74,7 @@ def same(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 def test_a_run_folder_is_written_and_training_is_not_changed_by_it(kind, lora, tiny_policy, job_folder):
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     plain = make_trainer(kind, tiny_policy, job_folder / "plain", [], lora=lora)
     plain.train()
@@ -97,7 +97,7 @@ def test_a_run_folder_is_written_and_training_is_not_changed_by_it(kind, lora, t
 
 
 def test_a_fully_trained_model_is_put_aside_where_that_is_asked_for(tiny_policy, job_folder):
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=1, keep="trained")
     trainer = make_trainer("sft", tiny_policy, job_folder / "out", [callback], lora=False, steps=2)
@@ -109,7 +109,7 @@ def test_a_fully_trained_model_is_put_aside_where_that_is_asked_for(tiny_policy,
 
 
 def test_halt_in_the_middle_of_grpo_stops_it_and_an_override_lets_it_go_on(tiny_policy, job_folder):
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     raw = audit_raw(tiny_policy, margin=50.0)
     callback = AuditCallback(raw, job_folder / "run", looks=2)
@@ -131,7 +131,7 @@ def test_halt_in_the_middle_of_grpo_stops_it_and_an_override_lets_it_go_on(tiny_
 
 
 def test_it_goes_on_from_the_trainers_own_checkpoint(tiny_policy, job_folder):
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     whole = AuditCallback(audit_raw(tiny_policy), job_folder / "whole", looks=4)
     make_trainer("sft", tiny_policy, job_folder / "a", [whole]).train()
@@ -158,7 +158,7 @@ def test_it_goes_on_from_the_trainers_own_checkpoint(tiny_policy, job_folder):
 def test_another_training_does_not_go_on_in_the_same_folder(tiny_policy, job_folder):
     from transformers import TrainerCallback
 
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     class Kill(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
@@ -182,7 +182,7 @@ def test_another_training_does_not_go_on_in_the_same_folder(tiny_policy, job_fol
 
 def test_audit_prompts_that_are_trained_on_are_refused(tiny_policy, job_folder):
 
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     callback = AuditCallback(
         audit_raw(tiny_policy) | {"data": {"prompts": [{"source": "prompts.jsonl"}]}}, job_folder / "run"
@@ -195,7 +195,7 @@ def test_audit_prompts_that_are_trained_on_are_refused(tiny_policy, job_folder):
 
 @pytest.mark.parametrize(("looks", "says"), [(0, "1 or more"), ((3, 2), "rising steps"), ((5,), "from 1 to 4")])
 def test_looks_that_cannot_be(looks, says, tiny_policy, job_folder):
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     with pytest.raises(BadInput, match=says):
         make_trainer("sft", tiny_policy, job_folder / "a",
@@ -228,7 +228,7 @@ def test_every_kind_of_adapter_is_audited_as_it_computes(kind, tiny_policy, job_
 
     from restaudit.config import SamplingConfig
     from restaudit.policy import SampleRequest, sample
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=2)
     trainer = trainer_of_adapter(kind, tiny_policy, job_folder / "t", [callback])
@@ -252,7 +252,7 @@ def test_a_model_that_is_not_computed_exactly_is_refused_before_anything_is_seal
     tiny_policy, job_folder, monkeypatch
 ):
     from restaudit.policy import exactness
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     monkeypatch.setattr(exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples))
     callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run")

@@ -6,11 +6,11 @@ import pytest
 from reports.lineage import policies, training_rows
 from reports.records import Records
 from restaudit.config import LoopConfig
-from restaudit.configure import parse
-from restaudit.plan import start
-from restaudit.record import PAIRS, SAMPLES, Run, read_table
-from restaudit.select import kept_set, preference_pairs
-from restaudit.verify.check import verify
+from restaudit.config.reading import parse
+from restaudit.evidence.record import PAIRS, SAMPLES, Run, read_table
+from restaudit.evidence.verify.check import verify
+from restaudit.loop.plan import start
+from restaudit.loop.select import kept_set, preference_pairs
 from tests.loop.conftest import tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")

@@ -9,10 +9,10 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from reports.viewer.pages import PAGES
-from restaudit.cli import _register_plugins, app
-from restaudit.configure import parse
+from restaudit.commands.cli import _register_plugins, app
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.plan import start
+from restaudit.loop.plan import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.rlhf.test_callback import audit_raw, make_trainer
 from tests.rlhf.test_online import online_raw
@@ -32,7 +32,7 @@ def runs(tiny_policy, tmp_path_factory):
     start(parse(online_raw(tiny_policy, "grpo")), found / "grpo", quiet)
     dpo = tiny_raw(tiny_policy, method="dpo", improve_steps=1, samples_per_prompt=4, dpo={"batch": 4})
     start(parse(dpo), found / "dpo", quiet)
-    from restaudit.rlhf import AuditCallback
+    from restaudit.trainers import AuditCallback
 
     callback = AuditCallback(audit_raw(tiny_policy), found / "outside", looks=2)
     make_trainer("sft", tiny_policy, folder / "out", [callback]).train()

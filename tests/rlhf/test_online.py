@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.errors import Halted
-from restaudit.override import override
-from restaudit.plan import resume, start
-from restaudit.record import CHECKPOINTS, GROW, TRAIN, Run, read_table
-from restaudit.verify.check import verify
+from restaudit.evidence.override import override
+from restaudit.evidence.record import CHECKPOINTS, GROW, TRAIN, Run, read_table
+from restaudit.evidence.verify.check import verify
+from restaudit.loop.plan import resume, start
 from tests.loop.conftest import tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")
@@ -63,7 +63,7 @@ def test_a_run_taken_up_from_the_trainers_checkpoint_ends_with_the_same_digest(
     """Killed after its first look was recorded: the trainer's checkpoint is what it goes on from."""
     method = done.plan["config"]["loop"]["method"]
     looks = done.plan["config"]["loop"]["looks"]
-    import restaudit.rlhf.online as module
+    import restaudit.loop.online as module
 
     real, taken = module.look, []
 
@@ -86,7 +86,7 @@ def test_a_run_taken_up_from_the_trainers_checkpoint_ends_with_the_same_digest(
 def test_without_its_checkpoint_it_trains_again_and_must_come_to_the_same_weights(
     tiny_policy, job_folder, silent, monkeypatch
 ):
-    import restaudit.rlhf.online as module
+    import restaudit.loop.online as module
 
     real = module.look
 

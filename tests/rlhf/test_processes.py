@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")
 ROOT = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ import yaml
 
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted, Interrupted
-from restaudit.ledger import digest_file
-from restaudit.override import override
-from restaudit.record import Run
-from restaudit.rlhf.watch.asked import Asked
-from restaudit.rlhf.watch.waiting import Watcher
-from restaudit.rlhf.watch.watching import watch
-from restaudit.verify.check import verify
+from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.override import override
+from restaudit.evidence.record import Run
+from restaudit.evidence.verify.check import verify
+from restaudit.trainers.watch.settings import Asked
+from restaudit.trainers.watch.waiting import Watcher
+from restaudit.trainers.watch.watching import watch
 
 WORDS = [
     "the",
@@ -325,7 +325,7 @@ def test_following_needs_the_planned_looks(files):
 
 @pytest.mark.parametrize("dies_at", ["g00/i00", "step-50", "step-100"])
 def test_interrupted_and_run_again_it_ends_with_the_same_digest(dies_at, files, monkeypatch):
-    import restaudit.rlhf.watch.watching as module
+    import restaudit.trainers.watch.watching as module
 
     real = module.audit
     done = go(files, Path("whole"))
@@ -383,7 +383,7 @@ def test_the_configurations_own_reward_scores_texts_and_the_files_is_left_aside(
 
 
 def test_scores_of_columns_are_refused_where_nothing_is_watched(tmp_path):
-    from restaudit.configure import load
+    from restaudit.config.reading import load
 
     with pytest.raises(BadInput, match="read by `restaudit watch` only"):
         load("reviews", ["reward={kind: column}"])
@@ -405,7 +405,7 @@ def test_ctrl_c_while_it_waits_ends_it_at_once_and_the_same_command_goes_on(file
 def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder(files, tmp_path):
     from typer.testing import CliRunner
 
-    from restaudit.cli import app
+    from restaudit.commands.cli import app
 
     stop = tmp_path / "stop.sh"
     stop.write_text('#!/bin/sh\necho "$@" > told.txt\nexit 7\n', encoding="utf-8")
@@ -438,7 +438,7 @@ def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder
 def test_options_that_cannot_be_used_are_refused_before_anything_is_written(options, message, files):
     from typer.testing import CliRunner
 
-    from restaudit.cli import app
+    from restaudit.commands.cli import app
 
     got = CliRunner().invoke(app, ["watch", "gens", "--out", "run", "-q", *options])
     assert isinstance(got.exception, BadInput)

@@ -11,12 +11,12 @@ import yaml
 from restaudit.config import PolicyConfig
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
-from restaudit.record import Run
-from restaudit.rlhf.watch.asked import Asked
-from restaudit.rlhf.watch.checkpoints import digest_of_checkpoint, open_checkpoints
-from restaudit.rlhf.watch.waiting import Watcher
-from restaudit.rlhf.watch.watching import watch
-from restaudit.verify.check import verify
+from restaudit.evidence.record import Run
+from restaudit.evidence.verify.check import verify
+from restaudit.trainers.watch.checkpoints import digest_of_checkpoint, open_checkpoints
+from restaudit.trainers.watch.settings import Asked
+from restaudit.trainers.watch.waiting import Watcher
+from restaudit.trainers.watch.watching import watch
 from tests.loop.conftest import tiny_raw
 
 
@@ -258,7 +258,7 @@ def test_a_folder_that_grows_is_followed_and_a_half_written_checkpoint_waited_fo
 
 
 def test_a_halt_stops_it_and_an_override_lets_the_same_command_go_on(checkpoints, tiny_policy, job_folder):
-    from restaudit.override import override
+    from restaudit.evidence.override import override
 
     asked = {"config": config(tiny_policy, job_folder, margin=50.0)}
     with pytest.raises(Halted):
@@ -272,7 +272,7 @@ def test_a_halt_stops_it_and_an_override_lets_the_same_command_go_on(checkpoints
 
 
 def test_another_checkpoint_under_a_name_that_was_begun_is_refused(checkpoints, tiny_policy, job_folder, monkeypatch):
-    import restaudit.rlhf.watch.watching as module
+    import restaudit.trainers.watch.watching as module
 
     real = module.audit
 

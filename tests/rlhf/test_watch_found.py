@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from restaudit.errors import BadInput
-from restaudit.rlhf.watch.found import find
+from restaudit.trainers.watch.folder import find
 
 
 def make(folder: Path, *names: str) -> Path:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from restaudit.rlhf import AuditCallback
+from restaudit.trainers import AuditCallback
 from tests.rlhf.test_callback import audit_raw, make_trainer
 
 

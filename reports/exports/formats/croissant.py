@@ -15,7 +15,7 @@ from reports.exports.naming import token
 from reports.exports.registry import Content, Export
 from reports.exports.sentences import disparities, filtering, listed
 from restaudit.errors import BadInput
-from restaudit.record import GROW, KEPT
+from restaudit.evidence.record import GROW, KEPT
 
 FILE = "croissant.json"
 CONFORMS = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]

@@ -16,7 +16,7 @@ from reports.exports.sentences import hyperparameters
 from reports.lineage import Policy
 from reports.records import Source
 from restaudit import __version__
-from restaudit.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import FILE as LEDGER
 
 FILE = "bom.cdx.json"
 RUN = "run"

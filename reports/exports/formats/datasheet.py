@@ -8,7 +8,7 @@ from reports.exports.facts import Facts
 from reports.exports.harmless import clean, json_bytes
 from reports.exports.questions import answered, tables
 from reports.exports.registry import Content, Export
-from restaudit.shown import markdown_text
+from restaudit.evidence.shown import markdown_text
 
 SCHEMA = "restaudit.datasheet/1"
 SPEC = "Datasheets for Datasets (Gebru et al. 2021, arXiv 1803.09010), questions in our own words"

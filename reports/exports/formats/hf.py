@@ -13,7 +13,7 @@ from reports.exports.harmless import clean
 from reports.exports.naming import HUB
 from reports.exports.registry import Content, Export
 from reports.lineage import Policy
-from restaudit.shown import markdown_text, number, together
+from restaudit.evidence.shown import markdown_text, number, together
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

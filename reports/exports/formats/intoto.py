@@ -11,7 +11,7 @@ from reports.exports.harmless import json_bytes
 from reports.exports.naming import package_url, token
 from reports.exports.registry import Content, Export
 from reports.lineage import Policy
-from restaudit.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import FILE as LEDGER
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"

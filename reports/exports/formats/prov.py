@@ -13,7 +13,7 @@ from reports.exports.naming import token
 from reports.exports.registry import Content, Export
 from reports.exports.sentences import figure
 from reports.records import Records
-from restaudit.record import RATINGS
+from restaudit.evidence.record import RATINGS
 
 FILE = "run.prov.json"
 PROGRAM = "run:agent/restaudit"

@@ -17,8 +17,8 @@ from reports.exports.harmless import json_bytes
 from reports.exports.naming import package_url, token
 from reports.exports.registry import Content, Export
 from restaudit.errors import BadInput
-from restaudit.ledger import FILE as LEDGER
-from restaudit.ledger import Event
+from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import Event
 
 FILE = "ro-crate-metadata.json"
 CRATE = "https://w3id.org/ro/crate/1.1"

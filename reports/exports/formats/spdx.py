@@ -16,7 +16,7 @@ from reports.lineage import Policy
 from reports.records import Source
 from restaudit import __version__
 from restaudit.errors import BadInput
-from restaudit.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import FILE as LEDGER
 
 FILE = "run.spdx3.json"
 CONTEXT = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"

@@ -6,7 +6,7 @@ import streamlit as st
 
 from reports.viewer import blocks, comparing, frame, reading, words
 from restaudit.errors import BadInput
-from restaudit.record import Run, Summary, printable
+from restaudit.evidence.record import Run, Summary, printable
 
 MOST_SHOWN = 80
 

@@ -8,8 +8,8 @@ from reports import series
 from reports.viewer import blocks, frame, reading, tables, words
 from reports.viewer.links import to
 from reports.viewer.specs import draw_lines
-from restaudit.headline import alarms, learned, refitted
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.loop.headline import alarms, learned, refitted
 
 
 def _decisions(view: reading.Overview, *, stopped: bool) -> None:

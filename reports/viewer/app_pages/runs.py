@@ -10,8 +10,8 @@ from reports.listing import run_table
 from reports.viewer import comparing, reading, words
 from reports.viewer.frame import LIVE, ROOT
 from reports.viewer.pages import BY_FILE
-from restaudit.record import Summary
-from restaudit.shown import plain
+from restaudit.evidence.record import Summary
+from restaudit.evidence.shown import plain
 
 FIND, STATES, TABLE, OPEN = "find", "states", "runs", "open_run"
 MOST_PROBLEM = 600

@@ -9,7 +9,7 @@ import streamlit as st
 from reports.document.model import Document
 from reports.viewer import blocks, frame
 from restaudit.errors import BadInput
-from restaudit.record import printable
+from restaudit.evidence.record import printable
 
 KEY = "study"
 FILE = "study.json"

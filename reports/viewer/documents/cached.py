@@ -10,7 +10,7 @@ from reports.reward import commands as dossier
 from reports.run_report.build import run_report
 from reports.viewer.documents import form, making
 from reports.viewer.reading import AS_RUN
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 # A calibration or a stress test may come without a new event, so nothing is held for long.
 HELD = "60s"

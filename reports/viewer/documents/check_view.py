@@ -26,10 +26,10 @@ from reports.viewer.documents.progress import Bar
 from reports.viewer.escaping import escaped
 from reports.viewer.words import Colour
 from restaudit.errors import BadInput, RestauditError
-from restaudit.seal.anchor import Anchor
-from restaudit.seal.keys import PublicKey
-from restaudit.shown import plain
-from restaudit.verify import recorded_bytes
+from restaudit.evidence.seal.anchor import Anchor
+from restaudit.evidence.seal.keys import PublicKey
+from restaudit.evidence.shown import plain
+from restaudit.evidence.verify import recorded_bytes
 
 MARKS: dict[Mark, tuple[str, Colour]] = {
     "waiting": ("·", "gray"),

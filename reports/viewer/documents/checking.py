@@ -1,4 +1,4 @@
-"""A run or a bundle checked by `restaudit.verify`, told as a list of steps in the order in which it works.
+"""A run or a bundle checked by `restaudit.evidence.verify`, told as a list of steps in the order in which it works.
 
 The check stops at the first thing that is wrong. Which step that was is read from where the error was raised; nothing
 is checked here that is not checked there.
@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from restaudit import ledger
-from restaudit.bundle.unpack import opened
+from restaudit.commands.verify import UNANCHORED, signed_lines
 from restaudit.errors import BadInput, RestauditError
-from restaudit.ledger import FileDigest
-from restaudit.record import Override, Run, printable
-from restaudit.seal.anchor import Anchor, load_anchor
-from restaudit.seal.keys import LARGEST, PublicKey, parse_public
-from restaudit.verify import Report, recorded_bytes, verify
-from restaudit.verify.rendering import check_rendering
-from restaudit.verify_command import UNANCHORED, signed_lines
+from restaudit.evidence import ledger
+from restaudit.evidence.bundle.unpack import opened
+from restaudit.evidence.ledger import FileDigest
+from restaudit.evidence.record import Override, Run, printable
+from restaudit.evidence.seal.anchor import Anchor, load_anchor
+from restaudit.evidence.seal.keys import LARGEST, PublicKey, parse_public
+from restaudit.evidence.verify import Report, recorded_bytes, verify
+from restaudit.evidence.verify.rendering import check_rendering
 
 MIB = 1 << 20
 # An upload lies in the app's memory; what it unpacks to, on its disk.
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Step:
-    """A line of the list. `called` names the functions of restaudit.verify that do it."""
+    """A line of the list. `called` names the functions of restaudit.evidence.verify that do it."""
 
     key: str
     title: str
@@ -79,7 +79,7 @@ STEPS = (
     Step("report", "The report, rendered again", ("check_rendering",)),
 )
 OF_BUNDLE = ("archive", "list")
-# The order in which restaudit.verify calls them.
+# The order in which restaudit.evidence.verify calls them.
 CALLED = ("opened", "read", "torn_tail", "recorded_files", "load_manifest", "check_recorded", "unrecorded_files",
           "sealed_plan", "check_signatures", "check_order", "check_decisions", "check_stops", "check_manifest",
           "check_anchor", "check_rendering")  # fmt: skip

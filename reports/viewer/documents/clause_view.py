@@ -10,7 +10,7 @@ from reports.viewer.documents import cached
 from reports.viewer.documents.making import TYPES, coverage, declared_digest
 from reports.viewer.documents.offering import banner, identity, offer, read_section
 from reports.viewer.documents.report_view import choose_format
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 
 def show(run: Run) -> None:

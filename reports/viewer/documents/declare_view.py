@@ -19,8 +19,8 @@ from reports.viewer.documents.report_view import warn_signed
 from reports.viewer.escaping import escaped
 from reports.viewer.people import Person
 from restaudit.errors import BadInput
-from restaudit.record import Run
-from restaudit.shown import plain
+from restaudit.evidence.record import Run
+from restaudit.evidence.shown import plain
 
 UPLOAD_MB = 2
 LONGEST = 20_000

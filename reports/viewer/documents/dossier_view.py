@@ -9,7 +9,7 @@ from reports.viewer.documents import cached
 from reports.viewer.documents.making import TYPES
 from reports.viewer.documents.offering import identity, offer
 from reports.viewer.documents.report_view import choose_format
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 FIRST = "as training began"
 

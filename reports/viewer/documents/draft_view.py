@@ -13,7 +13,7 @@ from reports.viewer.documents import drafts
 from reports.viewer.documents.drafts import Draft
 from reports.viewer.documents.form import Given
 from restaudit.errors import BadInput
-from restaudit.shown import plain
+from restaudit.evidence.shown import plain
 
 MOST = 5
 

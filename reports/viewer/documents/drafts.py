@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.viewer.documents.form import Given
-from restaudit.artifacts import cache_folder
 from restaudit.errors import BadInput
+from restaudit.models.artifacts import cache_folder
 
 FOLDER, SCHEMA, LARGEST = "drafts", 1, 4 << 20
 TOKEN = re.compile(r"[0-9a-f]{16}")

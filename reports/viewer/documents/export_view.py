@@ -9,10 +9,10 @@ from reports.viewer.documents import cached, making
 from reports.viewer.documents.making import Bundle, size
 from reports.viewer.documents.offering import identity, not_done, offer
 from reports.viewer.documents.progress import Bar
-from restaudit.bundle.pack import Wish
 from restaudit.errors import RestauditError
-from restaudit.record import Run
-from restaudit.shown import plain
+from restaudit.evidence.bundle.pack import Wish
+from restaudit.evidence.record import Run
+from restaudit.evidence.shown import plain
 
 
 def show_exports(run: Run) -> None:

@@ -15,7 +15,7 @@ from reports.frameworks.declaring import bound, keep
 from reports.frameworks.schema import Question, feeds, topics
 from reports.records import Records
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 NAME = "form.yaml"
 _Use = Callable[[Path], Declarations]

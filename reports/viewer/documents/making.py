@@ -17,9 +17,9 @@ from reports.frameworks.build import COVERAGE, framework_document
 from reports.frameworks.declared import FILE as DECLARED
 from reports.frameworks.declaring import stored
 from reports.records import Records
-from restaudit.bundle.pack import Wish
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.bundle.pack import Wish
+from restaudit.evidence.record import Run
 
 MIB = 1 << 20
 # A browser's download passes through the memory of the app.
@@ -111,7 +111,7 @@ def exports_zip(run: Run, names: Sequence[str]) -> bytes:
 
 def sizes(run: Run) -> Sizes:
     """How large the record is, as the ledger says."""
-    from restaudit.bundle.redact import is_weights
+    from restaudit.evidence.bundle.redact import is_weights
 
     files = Records(run).digests
     return Sizes(sum(d.bytes for d in files.values()), sum(d.bytes for n, d in files.items() if is_weights(n)))
@@ -123,8 +123,8 @@ def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> B
     Raises BadInput where it cannot be packed or is too large for a download, VerificationFailed where it does not
     verify.
     """
-    from restaudit.bundle.pack import pack
-    from restaudit.verify import verify
+    from restaudit.evidence.bundle.pack import pack
+    from restaudit.evidence.verify import verify
 
     have = sizes(run)
     if (least := have.recorded - (have.weights if wish.weights else 0)) > MOST_BYTES:

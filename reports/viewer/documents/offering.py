@@ -12,8 +12,8 @@ from reports.viewer import blocks, frame
 from reports.viewer.documents.making import size
 from reports.viewer.escaping import escaped
 from restaudit.errors import RestauditError
-from restaudit.record import Run
-from restaudit.shown import plain
+from restaudit.evidence.record import Run
+from restaudit.evidence.shown import plain
 
 MOST = 4000
 

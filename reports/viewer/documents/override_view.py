@@ -9,9 +9,9 @@ import streamlit as st
 from reports.viewer import frame, reading
 from reports.viewer.people import Person
 from restaudit.errors import RestauditError
-from restaudit.override import NAME, REASON, override, wrong_text
-from restaudit.record import Halt, Run
-from restaudit.seal.signer import Signer, given_signer
+from restaudit.evidence.override import NAME, REASON, override, wrong_text
+from restaudit.evidence.record import Halt, Run
+from restaudit.evidence.seal.signer import Signer, given_signer
 
 
 def show(run: Run, who: Person) -> None:

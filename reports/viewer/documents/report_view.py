@@ -11,9 +11,9 @@ from reports.viewer.documents.making import TYPES
 from reports.viewer.documents.offering import banner, identity, not_done, offer, read_section
 from reports.viewer.people import Person
 from restaudit.errors import RestauditError
-from restaudit.record import Run
-from restaudit.seal.statements import FOLDER as SIGNATURES
-from restaudit.seal.statements import REPORT_FILE
+from restaudit.evidence.record import Run
+from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
+from restaudit.evidence.seal.statements import REPORT_FILE
 
 
 def show(run: Run, who: Person) -> None:

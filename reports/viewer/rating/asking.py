@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restaudit.rating import TaskSet, draw_tasks
-from restaudit.rating.commands import draw_arguments, set_name
-from restaudit.rating.pairs import PairSet, draw_pairs
-from restaudit.rating.pairs.commands import pair_arguments, pair_set_name
-from restaudit.record import Run
+from restaudit.commands.rate import draw_arguments, set_name
+from restaudit.commands.rate_pairs import pair_arguments, pair_set_name
+from restaudit.evidence.record import Run
+from restaudit.people.rating import TaskSet, draw_tasks
+from restaudit.people.rating.pairs import PairSet, draw_pairs
 
 # Texts of each iteration that the page proposes: with two iterations 44 tasks, some ten minutes for one rater.
 SITTING = 20

@@ -12,18 +12,18 @@ from typing import Any
 
 from reports.viewer.rating.sets import AnySet, all_sets, file_of
 from restaudit.errors import BadInput
-from restaudit.rating import direct, load_tasks
-from restaudit.rating.files import human
-from restaudit.rating.formats.vote import Vote
-from restaudit.rating.pairs import PairSet, open_pairs
-from restaudit.rating.pairs.asked import PairSheet, PairVote
-from restaudit.rating.pairs.asked import read_sheet as read_pairs
-from restaudit.rating.sheet import Sheet, read_sheet, whole
-from restaudit.rating.store import CHOICES, FILE, read_rows
-from restaudit.rating.tasks import run_secret, sha256
-from restaudit.rating.unblind import Book, open_book
-from restaudit.record import Run, writer_alive
-from restaudit.waiting import tasks_name
+from restaudit.evidence.record import Run, writer_alive
+from restaudit.loop.waiting import tasks_name
+from restaudit.people.rating import direct, load_tasks
+from restaudit.people.rating.files import human
+from restaudit.people.rating.formats.vote import Vote
+from restaudit.people.rating.pairs import PairSet, open_pairs
+from restaudit.people.rating.pairs.asked import PairSheet, PairVote
+from restaudit.people.rating.pairs.asked import read_sheet as read_pairs
+from restaudit.people.rating.sheet import Sheet, read_sheet, whole
+from restaudit.people.rating.store import CHOICES, FILE, read_rows
+from restaudit.people.rating.tasks import run_secret, sha256
+from restaudit.people.rating.unblind import Book, open_book
 
 BREAK_EVERY = 25
 # A second key press that was meant for the text before comes sooner than anybody can read one.

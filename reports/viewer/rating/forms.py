@@ -11,11 +11,11 @@ from reports import series
 from reports.viewer.rating import asking
 from reports.viewer.rating.desk import OpenSet, Standing
 from reports.viewer.rating.sets import called
-from restaudit.rating import direct
-from restaudit.rating.commands import DIMENSION, RATERS
-from restaudit.rating.pairs.commands import PROMPTS, usual
-from restaudit.rating.sheet import Sheet
-from restaudit.record import Run
+from restaudit.commands.rate import DIMENSION, RATERS
+from restaudit.commands.rate_pairs import PROMPTS, usual
+from restaudit.evidence.record import Run
+from restaudit.people.rating import direct
+from restaudit.people.rating.sheet import Sheet
 
 SAID_NEW, SAID_PAIRS = "rating_new_said", "rating_pairs_said"
 

@@ -16,14 +16,14 @@ from reports.viewer.rating import desk, pair_view, results
 from reports.viewer.rating.desk import Standing
 from reports.viewer.rating.sets import AnySet, file_of
 from reports.viewer.specs import draw_chart
-from restaudit.rating import TaskSet, load_tasks
-from restaudit.rating.files import human
-from restaudit.rating.pairs import PairSet
-from restaudit.rating.pairs.wins import agreement
-from restaudit.rating.status import of_raters
-from restaudit.rating.store import torn_note
-from restaudit.record import Run
-from restaudit.shown import plain
+from restaudit.evidence.record import Run
+from restaudit.evidence.shown import plain
+from restaudit.people.rating import TaskSet, load_tasks
+from restaudit.people.rating.files import human
+from restaudit.people.rating.pairs import PairSet
+from restaudit.people.rating.pairs.wins import agreement
+from restaudit.people.rating.status import of_raters
+from restaudit.people.rating.store import torn_note
 
 MOST_SAID = 2000
 

@@ -10,10 +10,10 @@ import streamlit as st
 from reports import series
 from reports.viewer.escaping import escaped
 from reports.viewer.rating import desk
-from restaudit.rating.pairs.asked import PairSheet, Shown
-from restaudit.rating.pairs.wins import Wins, beside, in_words, named, wins
-from restaudit.record import ITERATION, Run
-from restaudit.shown import plain
+from restaudit.evidence.record import ITERATION, Run
+from restaudit.evidence.shown import plain
+from restaudit.people.rating.pairs.asked import PairSheet, Shown
+from restaudit.people.rating.pairs.wins import Wins, beside, in_words, named, wins
 
 LABELS = {"A": "A is better", "T": "Tie", "B": "B is better"}
 PROMPT_HEIGHT, TEXT_HEIGHT, MOST_NAME, MOST_SAID = 96, 196, 80, 600

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from restaudit.rating import draw
+from restaudit.people.rating import draw
 
 LONGEST = 40
 NAME = re.compile(r"[^\W_][\w .-]*")

@@ -11,10 +11,10 @@ import pandas as pd
 from probes.krippendorff import alpha
 from probes.ppi import corrected_change, corrected_mean
 from probes.resample import Estimate, Resampling
-from restaudit.rating.files import human
-from restaudit.rating.store import read_rows
-from restaudit.rating.tasks import read_key, table_of
-from restaudit.record import BASE, Run, read_table, with_ratings
+from restaudit.evidence.record import BASE, Run, read_table, with_ratings
+from restaudit.people.rating.files import human
+from restaudit.people.rating.store import read_rows
+from restaudit.people.rating.tasks import read_key, table_of
 
 HOW = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
 QUICK_HOW = Resampling(levels=(0.95,), resamples=500, seed=20261105)

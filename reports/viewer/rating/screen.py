@@ -16,13 +16,13 @@ from reports.viewer.rating import desk, forms, outcome, pair_view, people
 from reports.viewer.rating.desk import OpenSet, Standing
 from reports.viewer.rating.sets import AnySet, all_sets, called, progress_of
 from restaudit.errors import BadInput
-from restaudit.rating import RatingsRefused, direct
-from restaudit.rating.pairs.asked import PairSheet
-from restaudit.rating.sheet import Sheet, Shown
-from restaudit.rating.status import of_raters
-from restaudit.rating.store import CHOICES
-from restaudit.record import Run
-from restaudit.waiting import tasks_name, what_is_missing
+from restaudit.evidence.record import Run
+from restaudit.loop.waiting import tasks_name, what_is_missing
+from restaudit.people.rating import RatingsRefused, direct
+from restaudit.people.rating.pairs.asked import PairSheet
+from restaudit.people.rating.sheet import Sheet, Shown
+from restaudit.people.rating.status import of_raters
+from restaudit.people.rating.store import CHOICES
 
 RATER, SET, SAID, SEEN, OWNER = "rater", "set", "rating_said", "rating_seen", "rating_owner"
 PRESSED = "rating_pressed"

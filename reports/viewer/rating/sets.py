@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from restaudit.rating import Progress, TaskSet, progress, task_sets
-from restaudit.rating.pairs import PairSet, pair_sets
-from restaudit.rating.pairs.wins import pair_progress
-from restaudit.rating.store import CHOICES, FILE
-from restaudit.record import Run
+from restaudit.evidence.record import Run
+from restaudit.people.rating import Progress, TaskSet, progress, task_sets
+from restaudit.people.rating.pairs import PairSet, pair_sets
+from restaudit.people.rating.pairs.wins import pair_progress
+from restaudit.people.rating.store import CHOICES, FILE
 
 AnySet = TaskSet | PairSet
 

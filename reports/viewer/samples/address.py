@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from restaudit.record import printable
+from restaudit.evidence.record import printable
 
 MOST_SHOWN, MOST_TYPED = 80, 200
 PAGE, OFF = "page", "no"

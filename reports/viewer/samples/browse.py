@@ -16,7 +16,7 @@ from reports.viewer.samples.query import FLAGS, SORTS, Facts, Flag, Human, Numbe
 from reports.viewer.samples.rows import samples
 from reports.viewer.samples.tables import recorded
 from reports.viewer.samples.words import one_line
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 PAGE = 25
 MOST_GROUPS, MOST_SAID = 500, 400

@@ -16,7 +16,7 @@ from reports.viewer.samples.rows import Sample
 from reports.viewer.samples.words import multiline, one_line
 from reports.why import why_lines
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 WHY = "why"
 MOST_PROMPT, MOST_NAME = 300, 100

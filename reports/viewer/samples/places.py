@@ -9,7 +9,7 @@ from typing import Literal
 
 from reports import lineage, series
 from reports.records import Records
-from restaudit.record import BASE, ITERATION, Run
+from restaudit.evidence.record import BASE, ITERATION, Run
 
 GROW = re.compile(r"g\d\d|step-[1-9]\d{0,8}")
 

@@ -17,7 +17,7 @@ from reports.viewer.samples.rows import Sample, prompt_names, prompt_texts, samp
 from reports.viewer.samples.tables import recorded
 from reports.viewer.samples.words import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line
 from restaudit.errors import RestauditError
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 FIRST, MOST_PAIRS = 4, 24
 MOST_PROMPTS = 2000

@@ -15,7 +15,7 @@ from reports import series
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place
 from reports.viewer.samples.tables import batches, numbers, recorded
-from restaudit.record import Run, with_ratings
+from restaudit.evidence.record import Run, with_ratings
 
 Human = Literal["any", "known", "not known"]
 Flag = Literal["empty", "cut off", "same text twice"]

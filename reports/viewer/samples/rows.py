@@ -15,7 +15,7 @@ from reports import series
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place, trained_on
 from reports.viewer.samples.tables import batches, columns_of, recorded, rows_at
-from restaudit.record import Run, with_ratings
+from restaudit.evidence.record import Run, with_ratings
 
 BASIC = ("sample_id", "prompt_id", "group", "text", "n_tokens", "finished", "reward", "reward_01", "reward_spread",
          "human")  # fmt: skip

@@ -17,7 +17,7 @@ import streamlit as st
 
 from reports.records import Records
 from restaudit.errors import BadInput
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 
 ROWS, BUFFER = 8192, 1 << 18
 CHECKED = 256

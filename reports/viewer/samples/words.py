@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from restaudit.record import printable
+from restaudit.evidence.record import printable
 
 MOST = 20_000
 MOST_WORDS = 800

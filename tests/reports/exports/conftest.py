@@ -14,11 +14,11 @@ import pytest
 
 from reports.exports.facts import Facts
 from reports.records import Records
-from restaudit import ledger
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.plan import start
-from restaudit.record import RATINGS, Run
+from restaudit.evidence import ledger
+from restaudit.evidence.record import RATINGS, Run
+from restaudit.loop.plan import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 # Everything at once: HTML, Markdown, YAML, a formula, a template, reversed reading order, control and invisible ones.

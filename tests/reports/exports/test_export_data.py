@@ -19,7 +19,7 @@ from reports.exports.questions import QUESTIONS
 from reports.exports.registry import chosen
 from reports.exports.writing import write_exports
 from reports.lineage import training_rows
-from restaudit.record import GROW, KEPT
+from restaudit.evidence.record import GROW, KEPT
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run
 

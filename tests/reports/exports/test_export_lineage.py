@@ -14,7 +14,7 @@ from reports.exports.facts import Facts
 from reports.exports.flow import reads
 from reports.exports.formats import intoto, prov, rocrate, spdx
 from reports.exports.registry import exports
-from restaudit.record import Run
+from restaudit.evidence.record import Run
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run
 

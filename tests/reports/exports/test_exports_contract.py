@@ -26,7 +26,7 @@ from reports.exports.harmless import clean, csv_cell
 from reports.exports.registry import chosen, exports
 from reports.exports.writing import MANIFEST, write_exports
 from restaudit.errors import BadInput, VerificationFailed
-from restaudit.record import REORDERING
+from restaudit.evidence.record import REORDERING
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run
 
@@ -170,7 +170,7 @@ def test_exports_of_one_record_add_up_and_a_changed_or_foreign_file_is_dropped(t
 
 
 def test_an_export_leaves_a_run_that_verifies(tiny_run: Path, tmp_path: Path) -> None:
-    from restaudit.cli import app
+    from restaudit.commands.cli import app
 
     run = shutil.copytree(tiny_run, tmp_path / "run")
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}

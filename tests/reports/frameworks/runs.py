@@ -12,8 +12,8 @@ import pandas as pd
 
 from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table
 from reports.records import Records
-from restaudit import ledger, record
-from restaudit.record import Run
+from restaudit.evidence import ledger, record
+from restaudit.evidence.record import Run
 
 STATES = ("healthy", "halted", "overridden", "base_only", "half", "nulls")
 

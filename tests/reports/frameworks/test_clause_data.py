@@ -24,7 +24,7 @@ from reports.frameworks.schema import (
     topics,
 )
 from restaudit.errors import BadInput
-from restaudit.statuses import Status
+from restaudit.evidence.statuses import Status
 
 EXPECTED = {
     "ca-ab-2013", "eu-annex-iv", "eu-annex-xi", "eu-articles", "eu-training-content", "iso-42001", "nist-ai-600-1",

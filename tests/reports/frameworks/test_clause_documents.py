@@ -16,7 +16,7 @@ from reports.frameworks.declared import Bound, Declarations
 from reports.frameworks.declaring import bound
 from reports.frameworks.schema import framework, frameworks
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
-from restaudit.statuses import MEANINGS
+from restaudit.evidence.statuses import MEANINGS
 from tests.reports.frameworks.runs import STATES, edited, records, texts
 from tests.reports.make_run import HOSTILE, make_run
 

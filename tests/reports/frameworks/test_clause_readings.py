@@ -13,7 +13,7 @@ from reports.frameworks.reading import Reading
 from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import questions
 from reports.lineage import policies
-from restaudit import record
+from restaudit.evidence import record
 from tests.reports.frameworks.runs import edited, rated_by_people, recorded_anew, records
 from tests.reports.make_run import PROMPTS, SAMPLES, make_run
 
@@ -209,7 +209,7 @@ def test_a_refit_is_told_with_what_it_changed(run: Path) -> None:
     again = recorded_anew(run, content={})
     events = (again / "ledger.jsonl").read_text().splitlines()
     assert json.loads(events[0])["step"] == "plan"
-    from restaudit import ledger
+    from restaudit.evidence import ledger
 
     last = ledger.read(again)[-1]
     ledger.append(again, ledger.Event(last.seq + 1, "g02/refit", last.hash, {}, facts, at={"seconds": 1.0}))

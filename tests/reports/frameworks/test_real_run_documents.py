@@ -11,9 +11,9 @@ from reports.frameworks.answers import answer
 from reports.frameworks.build import framework_document
 from reports.frameworks.schema import frameworks, questions
 from reports.records import Records
-from restaudit.configure import parse
+from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.plan import start
+from restaudit.loop.plan import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reports.frameworks.runs import records, texts
 

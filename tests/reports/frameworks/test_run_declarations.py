@@ -16,8 +16,8 @@ from reports.frameworks import declared as forms
 from reports.frameworks.answers import answer
 from reports.frameworks.declaring import bound, keep, stored, to_fill
 from reports.frameworks.schema import feeds, questions
-from restaudit import ledger
 from restaudit.errors import BadInput
+from restaudit.evidence import ledger
 from tests.reports.frameworks.runs import records
 from tests.reports.make_run import HOSTILE, make_run
 

@@ -1,0 +1,210 @@
+"""The command line: running, signing, packing and verifying runs, and what other parts and packages register."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restaudit import __version__
+from restaudit.commands.bundle import bundle
+from restaudit.commands.calibrate import calibrate
+from restaudit.commands.compare import compare
+from restaudit.commands.finish import finish
+from restaudit.commands.probe import probe
+from restaudit.commands.rate import rate
+from restaudit.commands.reward import reward
+from restaudit.commands.seal import SigningKey, anchor, keys, sign
+from restaudit.commands.verify import verify
+from restaudit.commands.watch import watch
+from restaudit.errors import RestauditError
+
+app = typer.Typer(
+    name="restaudit",
+    help="Run ReST on a language model, audit every iteration, and leave evidence a stranger can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunsDir = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. loop.grow_steps=3.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+SMALL = (
+    "loop.grow_steps=1",
+    "loop.improve_steps=1",
+    "loop.samples_per_prompt=4",
+    "loop.sampling.max_tokens=16",
+    "data.splits.sizes.grow=16",
+    "data.splits.sizes.d_eval=8",
+    "data.splits.sizes.audit=16",
+    "data.splits.counterfactual_families.grow=2",
+    "data.splits.counterfactual_families.audit=4",
+    "audit.kl_samples=8",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"restaudit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def init(
+    recipe: Annotated[str, typer.Option(help="The recipe to write out.")] = "reviews",
+    names: Annotated[bool, typer.Option("--list", help="List the recipes instead.")] = False,
+) -> None:
+    """Print a complete commented configuration: restaudit init > my.yaml."""
+    from restaudit.config.reading import recipe_names, recipe_text
+
+    typer.echo("\n".join(recipe_names()) if names else recipe_text(recipe).rstrip())
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A recipe's name or a YAML file.")],
+    runs: RunsDir = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
+    changes: Set = None,
+    key: SigningKey = None,
+    quiet: Quiet = False,
+) -> None:
+    """Seal a plan and run audited ReST."""
+    _run(config, runs, out, changes or [], key, quiet)
+
+
+@app.command()
+def demo(
+    runs: RunsDir = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="The smallest size: about a minute, too little data to decide.")
+    ] = False,
+    changes: Set = None,
+    key: SigningKey = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a few minutes."""
+    _run("reviews", runs, out, [*(SMALL if small else ()), *(changes or [])], key, quiet)
+
+
+def _run(name: str, runs: Path, out: Path | None, changes: list[str], key: Path | None, quiet: bool) -> None:
+    from restaudit.config.reading import load
+    from restaudit.console import Reporter
+    from restaudit.evidence.seal.signer import given_signer
+    from restaudit.loop.plan import start
+
+    signer = given_signer(key)
+    config = load(name, changes)
+    folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    reporter = Reporter(quiet=quiet)
+    finish(folder, lambda: start(config, folder, reporter, signer))
+
+
+@app.command()
+def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None:
+    """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
+    from restaudit.console import Reporter
+    from restaudit.evidence.seal.signer import given_signer
+    from restaudit.loop.plan import resume as go_on
+
+    signer = given_signer(key)
+
+    reporter = Reporter(quiet=quiet)
+    finish(folder, lambda: go_on(folder, reporter, signer))
+
+
+@app.command()
+def override(
+    folder: Folder,
+    by: Annotated[str, typer.Option(help="Who takes this decision: a name that can be asked later.")],
+    reason: Annotated[str, typer.Option(help="Why the run shall go on although a gate stopped it.")],
+    key: SigningKey = None,
+) -> None:
+    """Let a halted run go on, on record: every report shows who did and why before anything else."""
+    from restaudit.evidence.override import override as record_override
+    from restaudit.evidence.record import Run
+    from restaudit.evidence.seal.signer import given_signer
+    from restaudit.loop.going_on import again
+
+    done = record_override(folder, by=by, reason=reason, given=given_signer(key))
+    typer.echo(f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: {done.reason}")
+    typer.echo(again(Run(folder)))
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Show where a run stands: its state, steps, decisions and digest."""
+    from restaudit.evidence.record import Run
+    from restaudit.loop.going_on import again
+    from restaudit.loop.summary import print_overrides, print_summary
+
+    record = Run(folder)
+    summary = record.summary()
+    print_overrides(record)
+    typer.echo(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
+    typer.echo(f"digest (equal for two runs of one plan on one machine): {record.digest}")
+    if summary.state == "waiting":
+        from restaudit.loop.waiting import what_is_missing
+
+        typer.echo(what_is_missing(record) or f"all ratings are in; {again(record)}")
+    if summary.state == "stopped":
+        typer.echo(again(record))
+    print_summary(folder, overrides=False)
+
+
+app.command()(verify)
+app.command()(sign)
+app.command()(anchor)
+app.command()(bundle)
+app.add_typer(keys)
+app.command()(watch)
+app.command()(probe)
+app.command()(calibrate)
+app.command()(compare)
+app.add_typer(rate)
+app.add_typer(reward)
+
+
+def _register_plugins() -> None:
+    for point in metadata.entry_points(group="restaudit.commands"):
+        try:
+            register = point.load()
+        except ImportError as e:
+            typer.echo(f"restaudit: the commands of '{point.name}' ({point.value}) are missing: {e}", err=True)
+            continue
+        register(app)
+
+
+def main() -> None:
+    """Entry point: every expected failure is one message on standard error and its exit code."""
+    _register_plugins()
+    try:
+        app()
+    except RestauditError as e:
+        from restaudit.evidence.record import printable  # a name in the message may come from a stranger's folder
+
+        typer.echo("\n".join(printable(line) for line in f"restaudit: {e}".split("\n")), err=True)
+        sys.exit(int(e.exit_code))
+
+
+if __name__ == "__main__":
+    main()

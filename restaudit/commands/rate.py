@@ -1,0 +1,282 @@
+"""`restaudit rate export | import | status`: samples of a run out to raters, their ratings back in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restaudit.commands.rate_pairs import pairs, wins
+from restaudit.errors import BadInput
+from restaudit.people.rating.status import of_raters
+
+if TYPE_CHECKING:
+    from restaudit.evidence.record import Run
+    from restaudit.people.rating import Progress, RaterProgress
+
+SCALE = re.compile(r"(-?\d+)\s*(?:-|\.\.|:|to)\s*(-?\d+)")
+OPTIONS = ("iterations", "n", "raters", "instructions", "dimension", "scale", "halves", "checks", "anchors", "seed")
+SAMPLES, RATERS, DIMENSION, SCALE_DEFAULT = 60, 2, "quality", (1, 7)
+
+
+class Layout(StrEnum):
+    """The layouts tasks are written in and ratings are read from."""
+
+    NATIVE = "native"
+    LABEL_STUDIO = "label-studio"
+    ARGILLA = "argilla"
+    POTATO = "potato"
+    PRODIGY = "prodigy"
+    CSV = "csv"
+
+
+rate = typer.Typer(
+    name="rate",
+    help="Have people rate random, blinded samples of a run, and take their ratings back.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+rate.command("pairs")(pairs)
+rate.command("wins")(wins)
+
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+@rate.command("export")
+def export(
+    folder: Folder,
+    iterations: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="By comma, like g00/i00,g01/i02 (default: the base policy and the last)."),
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help=f"Samples of each iteration (default {SAMPLES}).")] = None,
+    raters: Annotated[int | None, typer.Option(help=f"Raters that each item gets (default {RATERS}).")] = None,
+    format: Annotated[Layout, typer.Option("--format", help="Layout of the tasks.")] = Layout.NATIVE,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")] = None,
+    instructions: Annotated[
+        str | None, typer.Option(metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text.")
+    ] = None,
+    dimension: Annotated[str | None, typer.Option(help=f"What is rated (default {DIMENSION}).")] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="LOW-HIGH", help="Lowest and highest score (default 1-7).")
+    ] = None,
+    halves: Annotated[bool, typer.Option("--halves", help="Allow half points.")] = False,
+    checks: Annotated[
+        int | None, typer.Option(help="Items shown twice, to see if raters agree with themselves.")
+    ] = None,
+    anchors: Annotated[int, typer.Option(help="Base-policy samples shown again, to see if raters drift.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of the draw (default: derived from the run's).")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the set; one that was drawn is exported as it is.")] = None,
+) -> None:
+    """Draw random samples of iterations, blind and shuffle them, and write them for a rating tool.
+
+    Raters see neither iteration, policy nor reward. A run that waits for ratings (exit 3) has drawn its own samples:
+    without options of a draw, those are exported.
+    """
+    from restaudit.evidence.record import Run
+    from restaudit.people.rating import draw_tasks, export_tasks, load_tasks, task_sets
+
+    record = Run(folder)
+    options = {
+        "iterations": iterations,
+        "n": n,
+        "raters": raters,
+        "instructions": instructions,
+        "dimension": dimension,
+        "scale": scale,
+        "halves": halves or None,
+        "checks": checks,
+        "anchors": anchors or None,
+        "seed": seed,
+    }
+    free = all(v is None for v in options.values())
+    last = record.events[-1].step if record.events else ""
+    if name is None and free and record.state == "waiting" and not last.endswith("/refit/wait"):
+        name = last.removesuffix("/wait").replace("/", "-")
+    if free and name in {t.name for t in task_sets(folder)}:
+        tasks = load_tasks(folder, str(name))
+    else:
+        arguments = draw_arguments(record, options)
+        name = name or set_name(arguments)
+        tasks = draw_tasks(folder, name=name, **arguments)
+    place = out or Path(f"{tasks.name}-{format.value}{_suffix(format)}")
+    written = export_tasks(folder, tasks.name, format=format.value, out=place)
+    shown = f"{tasks.items} items: {tasks.samples} samples of {', '.join(tasks.iterations)}"
+    shown += f", {tasks.checks} shown twice" + (f", {tasks.anchors} anchors" if tasks.anchors else "")
+    typer.echo(f"{tasks.name}: {shown}; {of_raters(tasks.raters)} each on {tasks.scale[0]} to {tasks.scale[1]}")
+    for note in tasks.notes:
+        typer.echo(f"  {note}")
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo(f"take the ratings back: restaudit rate import {folder} FILE")
+
+
+@rate.command("import")
+def take(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What the rating tool exported, or the filled-in file.")],
+    format: Annotated[Layout | None, typer.Option("--format", help="Layout of the file (default: found out).")] = None,
+    rater: Annotated[str | None, typer.Option(help="Who rated the rows that name nobody (a pseudonym).")] = None,
+    skip_known: Annotated[
+        bool, typer.Option("--skip-known", help="Pass over ratings that are in already, just the same.")
+    ] = False,
+) -> None:
+    """Take ratings or choices back: all of a file or, with the rows named that are wrong, nothing of it."""
+    from restaudit.people.rating import import_ratings, progress
+    from restaudit.people.rating.files import read_text
+    from restaudit.people.rating.pairs import import_choices
+    from restaudit.people.rating.pairs.asked import LAYOUTS, holds_choices
+    from restaudit.people.rating.pairs.wins import pair_progress
+
+    of_pairs = holds_choices(read_text(file))
+    if of_pairs:
+        if format is not None and format.value not in LAYOUTS:
+            raise BadInput(f"{file}: holds choices between two texts, which are read as {' or '.join(LAYOUTS)}")
+        report = import_choices(folder, file, rater=rater, skip_known=skip_known)
+    else:
+        report = import_ratings(folder, file, format=format.value if format else None, rater=rater,
+                                skip_known=skip_known)  # fmt: skip
+    typer.echo(f"{file}: {report.accepted} ratings taken ({report.format}), {report.checks} of them repeats")
+    if report.known:
+        typer.echo(f"  {report.known} were in already and were passed over")
+    for what, count in report.skipped.items():
+        typer.echo(f"  not a vote: {count} x {what}")
+    if report.untimed:
+        typer.echo(f"  {report.untimed} without a time: the layout has none; they are younger than their item's id")
+    for note in report.notes:
+        typer.echo(f"  {note}")
+    for name in report.tasks:
+        typer.echo(_line((pair_progress if of_pairs else progress)(folder, name)))
+    for one in report.per_rater:
+        typer.echo(_rater_line(one))
+
+
+@rate.command("status")
+def status(folder: Folder) -> None:
+    """Show how far each set of rating tasks has come, and how steady each rater is on texts seen twice."""
+    from restaudit.evidence.record import Run
+    from restaudit.people.rating import progress, task_sets
+    from restaudit.people.rating.files import human
+    from restaudit.people.rating.pairs import pair_sets
+    from restaudit.people.rating.pairs.wins import named, pair_progress
+    from restaudit.people.rating.store import CHOICES, FILE, torn_note
+
+    Run(folder)
+    for stored in (FILE, CHOICES):
+        if (lost := torn_note(human(folder), stored)) is not None:
+            typer.echo(lost)
+    sets, compared = task_sets(folder), pair_sets(folder)
+    if not sets and not compared:
+        typer.echo(f"{folder}: no rating tasks were drawn; first: restaudit rate export {folder}")
+    for tasks in sets:
+        at = progress(folder, tasks.name)
+        typer.echo(_line(at))
+        typer.echo(
+            f"  {tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}; samples of {', '.join(tasks.iterations)}"
+        )
+        for one in at.per_rater:
+            typer.echo(_rater_line(one))
+
+    for two in compared:
+        at = pair_progress(folder, two.name)
+        typer.echo(_line(at))
+        typer.echo(f"  {two.dimension}, A or B; {named(two.second, two.first)} against {named(two.first, two.second)}")
+        for one in at.per_rater:
+            typer.echo(_rater_line(one))
+
+
+def set_name(arguments: Mapping[str, Any]) -> str:
+    """The name of a set that nobody named: the same draw, the same name."""
+    return "set-" + sha256(repr(sorted(arguments.items())).encode()).hexdigest()[:8]
+
+
+def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to draw: the options, else what the run's own configuration says of people, else the defaults.
+
+    `given` has the options of `restaudit rate export` by name; one that is missing is None.
+    """
+    from restaudit.evidence.steps import seed_of
+
+    given = dict.fromkeys(OPTIONS) | dict(given)
+    config = record.plan["config"]
+    human = config.get("human") or {}
+    people = human if human.get("kind") == "people" else {}
+    audited = record.iterations()
+    if given["iterations"] is not None:
+        chosen = [i.strip() for i in given["iterations"].split(",") if i.strip()]
+    elif audited:
+        chosen = list(dict.fromkeys([audited[0], audited[-1]]))
+    else:
+        raise BadInput(f"{record.path}: nothing was audited yet, so there is nothing to rate")
+    scale = _scale(given["scale"]) if given["scale"] else tuple(people.get("scale", SCALE_DEFAULT))
+    dimension = given["dimension"] or people.get("dimension", DIMENSION)
+    own_seed = seed_of(config.get("seed", 0), "ratings")
+    return {
+        "iterations": chosen,
+        "per_iteration": given["n"] if given["n"] is not None else people.get("samples", SAMPLES),
+        "raters": given["raters"] if given["raters"] is not None else people.get("raters", RATERS),
+        "seed": given["seed"] if given["seed"] is not None else own_seed,
+        "dimension": dimension,
+        "scale": scale,
+        "halves": bool(given["halves"]),
+        "instructions": _instructions(given["instructions"], people.get("instructions"), dimension, scale),
+        "checks": given["checks"],
+        "anchors": given["anchors"] or 0,
+    }
+
+
+def _instructions(given: str | None, own: str | None, dimension: str, scale: tuple[int, int]) -> str:
+    if given is None:
+        return own or (
+            f"Rate the {dimension} of each response to its prompt, from {scale[0]} (worst) to {scale[1]} (best). Judge "
+            "every response by itself, with no help from a model. If you cannot judge one, leave it out."
+        )
+    return text_or_file(given)
+
+
+def text_or_file(given: str) -> str:
+    """A text, or that of the file which it names."""
+    try:
+        is_file = Path(given).is_file()
+    except (OSError, ValueError):
+        is_file = False
+    if is_file:
+        from restaudit.people.rating.files import read_text
+
+        return read_text(Path(given)).strip()
+    return given
+
+
+def _scale(text: str) -> tuple[int, int]:
+    match = SCALE.fullmatch(text.strip())
+    if match is None:
+        raise BadInput(f"--scale {text}: expected the lowest and the highest score, like 1-7")
+    return int(match.group(1)), int(match.group(2))
+
+
+def _suffix(layout: Layout) -> str:
+    from restaudit.people.rating.formats import named
+
+    return named(layout.value).suffix
+
+
+def _line(at: Progress) -> str:
+    left = "complete" if at.complete else f"{at.missing} missing"
+    return (
+        f"{at.name}: {at.rated} of {at.wanted} ratings are in ({at.items} items, {of_raters(at.raters)} each), {left}"
+    )
+
+
+def _rater_line(one: RaterProgress) -> str:
+    text = f"  {one.rater}: {one.ratings} ratings"
+    if one.mean_difference is not None:
+        text += f"; {one.repeats} texts seen twice, scores apart by {one.mean_difference:.2f} on average"
+    if one.consistency is not None:
+        return f"{text}; self-consistency {one.consistency:.2f} (1: always the same score again, 0: as by chance)"
+    return f"{text}; self-consistency undefined: {one.reason}"

@@ -1,0 +1,220 @@
+"""`restaudit reward train | validate | stress | declare | diff`: a reward model in the open, run or no run.
+
+The document about it, `restaudit reward dossier`, is a command of reports.
+
+Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from restaudit.errors import BadInput
+
+STRESS = "stress.json"
+
+reward = typer.Typer(
+    name="reward",
+    help="A reward model in the open: train it, validate it, stress it, read its dossier, compare two.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="RUN|DIR", help="A run folder, or what `restaudit reward train` wrote.")
+]
+
+
+@reward.command("train")
+def train(
+    config: Annotated[
+        str,
+        typer.Argument(metavar="NAME|FILE", help="A recipe's name, or a YAML file with `reward:` (and seed, device)."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the model.")] = Path("reward_model"),
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. reward.input=response."),
+    ] = None,
+) -> None:
+    """Train (or load) the reward of a configuration and validate it on people it was not trained on."""
+    from restaudit.reward_audit.standalone import configured
+
+    built = configured(config, changes or []).build(out)
+    typer.echo(f"{out}: {built.name}, {built.members} member(s), digest {built.digest[:16]}")
+    facts = _facts(out)
+    if isinstance(facts["data"], dict) and (dropped := facts["data"]["rows"]["dropped"]):
+        rows = facts["data"]["rows"]
+        left_out = ", ".join(f"{n} {why}" for why, n in dropped.items())
+        typer.echo(f"rows: {rows['read']} read, {rows['used']} used; left out: {left_out}")
+    _said(facts, None)
+    typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
+
+
+@reward.command("validate")
+def validate_(
+    folder: Folder,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Pairs or ratings by people; may be given again. Default: its own held-out "
+                     "items."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="The files' format, as docs/data.md lists them.")] = "table",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the format: rater_columns=[ann, bo].")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=COLUMN", help="How the file calls it: chosen=better.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a file, chosen by hash.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same intervals.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the JSON goes (default: DIR/validation/NAME.json, or "
+                                  "RUN/report/validation/NAME.json).")
+    ] = None,
+) -> None:  # fmt: skip
+    """Compare a reward with people on any judged pairs or ratings: agreement, slices, calibration, trivial rules."""
+    import yaml
+    from rich.console import Console
+
+    from restaudit.evidence.record import write_json
+    from restaudit.reward_audit.outside import sources_of, stem, validate_outside
+    from restaudit.reward_audit.show import show
+
+    files = data or []
+    given = {"format": form, "option": option, "column": column, "limit": limit}
+    if not files and given != {"format": "table", "option": None, "column": None, "limit": None}:
+        raise BadInput("--format, --option, --column and --limit describe files; name one with --data")
+    options = {}
+    for key, value in _keyed("--option", option).items():
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadInput(f"--option {key}={value}: not valid YAML; quote the value") from None
+    found = validate_outside(
+        folder, sources_of(files, form, options, _keyed("--column", column), limit), seed=seed
+    )  # fmt: skip
+    name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
+    inside = folder / "report" if (folder / "plan.json").is_file() else folder
+    path = out or inside / "validation" / f"{name}.json"
+    show(found, Console(highlight=False))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(found.to_json(), path)
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
+    typer.echo(f"report: {path}")
+
+
+def _keyed(flag: str, given: list[str] | None) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given or []]
+    for key, equals, value in pairs:
+        if not (key and equals):
+            raise BadInput(f"{flag} {key}{equals}{value}: expected KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+@reward.command("stress")
+def stress_(
+    folder: Folder,
+    texts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Texts to test on: column text, perhaps prompt.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(min=0, help="Texts the search for exploits may score; 0: none.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"Where the report goes (default: {STRESS} beside the dossier, "
+                                  f"or RUN/report/{STRESS}).")
+    ] = None,
+) -> None:  # fmt: skip
+    """Spoil real texts in ways that make none better, search for exploits, and list what the reward pays for."""
+    from restaudit.evidence.record import write_json
+    from restaudit.reward_audit.document.material import beside
+    from restaudit.reward_audit.standalone import opened, scorer, texts_of
+    from restaudit.reward_audit.stress import stress
+    from restaudit.reward_audit.stress.search import BUDGET
+
+    alone, where = opened(folder)
+    real = texts_of(alone, folder, texts)
+    tested = stress(
+        scorer(alone, where), real.prompts, real.texts, real.human, seed=seed,
+        budget=BUDGET if budget is None else budget,
+    )  # fmt: skip
+    about = {"reward_digest": _facts(where)["digest"], "texts_are": real.about, "human_is": real.human_is}
+    report = {**tested.to_json(), **about}
+    path = out or beside(folder) / STRESS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(report, path)
+    _said(_facts(where), report)
+    typer.echo(f"report: {path}")
+
+
+@reward.command("declare")
+def declare(
+    folder: Folder,
+    given: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="A filled template to check and keep.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the template goes (default: printed).")
+    ] = None,
+) -> None:
+    """What only people can say (raters, pay, approval …): print a template to fill, or keep a filled one."""
+    from restaudit.reward_audit.document.declaring import keep, to_fill
+    from restaudit.reward_audit.standalone import opened
+
+    _, where = opened(folder)
+    if given is None:
+        if out is not None and out.exists():
+            raise BadInput(f"{out}: is there already, perhaps with answers; name another file with --out")
+        written(to_fill(folder, where).encode("utf-8"), out, "template")
+        return
+    if out is not None:
+        raise BadInput("--out names where a template goes; declarations given by --from have their own place")
+    kept, path = keep(folder, where, given)
+    typer.echo(f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in {path}")
+    typer.echo(f"next: restaudit reward dossier {folder}")
+
+
+@reward.command("diff")
+def diff(left: Folder, right: Folder) -> None:
+    """What differs between two reward models: data, raters, settings, and how well each predicts people."""
+    from restaudit.evidence.record import printable
+    from restaudit.reward.compare import differences
+    from restaudit.reward_audit.standalone import opened
+
+    found = differences(*(_facts(opened(f)[1]) for f in (left, right)))
+    for d in found:
+        typer.echo(f"{d.path}\n  - {printable(d.left)}\n  + {printable(d.right)}")
+    typer.echo(f"{len(found)} facts differ" if found else "the two dossiers say the same")
+
+
+def _said(facts: dict[str, Any], report: dict[str, Any] | None) -> None:
+    from restaudit.evidence.record import printable
+    from restaudit.reward_audit.verdict import verdict
+
+    word, reasons = verdict(facts, report)
+    typer.echo(f"{word}: {printable(' '.join(reasons))}")
+    for failure in (report or {}).get("failures", []):
+        typer.echo(f"  FAIL {printable(failure)}")
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    from restaudit.reward.dossier import read_any
+
+    return read_any(folder)
+
+
+def written(data: bytes, out: Path | None, what: str) -> None:
+    """Write `data` to a file, or print it (UTF-8 text) where none is named. Raises BadInput where that cannot be."""
+    if out is None:
+        typer.echo(data.decode("utf-8"), nl=False)
+        return
+    try:
+        out.write_bytes(data)
+    except OSError as e:
+        raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
+    typer.echo(f"{what}: {out}")

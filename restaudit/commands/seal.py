@@ -1,0 +1,112 @@
+"""`restaudit keys new`, `restaudit sign`, `restaudit anchor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restaudit.errors import BadInput, RestauditError
+
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+SigningKey = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Private key that signs (default: $RESTAUDIT_KEY, else unsigned)."),
+]
+
+keys = typer.Typer(name="keys", help="Keys that sign a run.", no_args_is_help=True)
+
+
+@keys.callback()
+def _keys() -> None: ...
+
+
+@keys.command("new")
+def new(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR|FILE", help="A folder, or the private key's own name, ending in .pem.")
+    ] = Path(),
+) -> None:
+    """Make an Ed25519 key pair: sign with the private file, hand out the public one and its id."""
+    from restaudit.evidence.seal.keys import new_key
+
+    private, public, key_id = new_key(out)
+    typer.echo(f"private key: {private} (keep it to yourself; who has it can sign as you)")
+    typer.echo(f"public key:  {public} (hand it out, by another way than the runs)")
+    typer.echo(f"key id:      {key_id}")
+
+
+def sign(folder: Folder, key: SigningKey = None) -> None:
+    """Sign the rendered files under RUN/report together with the ledger's head."""
+    from restaudit.console import Reporter
+    from restaudit.evidence.seal.reports import sign_report
+    from restaudit.evidence.seal.signer import given_signer
+    from restaudit.evidence.verify import recorded_bytes
+
+    signer = given_signer(key)
+    if signer is None:
+        raise BadInput("which key signs? Name it with --key FILE, or make one: restaudit keys new")
+    reporter = Reporter()
+    reporter.quiet = not reporter.console.is_terminal
+    with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
+        path, files, head = sign_report(folder, signer, advance)
+    typer.echo(f"{path}: {files} file(s) under report/ and the head {head}, signed with key {signer.key_id}")
+
+
+def anchor(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the anchor goes (default: RUN-event.anchor.json).")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead: is the head of this anchor in the run's chain?")
+    ] = None,
+    tsr: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --check: an RFC 3161 time-stamp of the anchor file.")
+    ] = None,
+    tsa_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --tsr: certificates that you trust to give time, in PEM.")
+    ] = None,
+) -> None:
+    """Write down the head for somebody outside, or check a run against what was written down."""
+    from restaudit.evidence.record import Run
+    from restaudit.evidence.seal.anchor import anchor_of, check_anchor, load_anchor
+
+    if (tsr is None) != (tsa_cert is None) or (tsr is not None and check is None):
+        raise BadInput("a time-stamp is checked with all three: --check FILE --tsr FILE --tsa-cert FILE")
+    if check is not None and out is not None:
+        raise BadInput("--out names a new anchor, --check an old one: give one of them")
+    record = Run(folder)
+    record.check_sealed()
+    if check is None:
+        made = anchor_of(record.events, record.plan)
+        path = out or folder.absolute().parent / f"{folder.absolute().name}-{made.seq:04d}.anchor.json"
+        _written(path, made.to_bytes())
+        typer.echo(made.line)
+        typer.echo(f"anchor: {path}  (give it, or the line above, to somebody who keeps it where you cannot change it)")
+        return
+    witnessed = load_anchor(check)
+    since = check_anchor(witnessed, record.events, record.plan)
+    typer.echo(f"{folder}: holds the witnessed head {witnessed.head} (event {witnessed.seq}); {_since(since)}")
+    if tsr is not None and tsa_cert is not None:
+        from restaudit.evidence.seal.timestamp import check_timestamp
+
+        typer.echo(
+            f"time-stamp: {check} existed at {check_timestamp(check, tsr, tsa_cert)}, says the authority you trust"
+        )
+    typer.echo(f"only the chain was read; for the files too: restaudit verify {folder} --anchor {check}")
+
+
+def _since(count: int) -> str:
+    return "no event came since" if count == 0 else f"{count} event(s) came since"
+
+
+def _written(path: Path, data: bytes) -> None:
+    """Write an anchor; an older one is never replaced by another."""
+    try:
+        if path.exists() and path.read_bytes() != data:
+            raise BadInput(f"{path}: holds something else; an anchor is never overwritten, so name another file")
+        path.write_bytes(data)
+    except OSError as e:
+        raise RestauditError(f"{path}: cannot be written: {e.strerror}") from None

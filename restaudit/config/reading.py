@@ -1,0 +1,164 @@
+"""Read a configuration: a recipe by name or a YAML file, `--set` changes, and messages that name the key to mend."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from restaudit.config import Config
+from restaudit.config.methods import METHODS, apply_method, with_method
+from restaudit.errors import BadInput
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes, sorted."""
+    folder = resources.files("restaudit.recipes")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def recipe_text(name: str) -> str:
+    """The commented YAML of a packaged recipe."""
+    if name not in recipe_names():
+        raise BadInput(f"no recipe '{name}'{_nearest(name, recipe_names())}; there are: {', '.join(recipe_names())}")
+    return (resources.files("restaudit.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
+    """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the method, and validate."""
+    return parse(*read(name_or_file, overrides))
+
+
+def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what messages call it.
+
+    An override of `loop.method` goes first: what the other method defines replaces what the recipe says of it.
+    """
+    path = Path(name_or_file)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            text, where = path.read_text(encoding="utf-8"), str(path)
+        except FileNotFoundError:
+            raise BadInput(f"{path}: no such file (recipes by name: {', '.join(recipe_names())})") from None
+        except UnicodeDecodeError as e:
+            raise BadInput(f"{path}: not UTF-8 text (byte {e.start})") from None
+        except OSError as e:
+            raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
+    else:
+        text, where = recipe_text(name_or_file), f"recipe {name_or_file}"
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise BadInput(f"{where}{line}: not valid YAML: {getattr(e, 'problem', e)}") from None
+    if not isinstance(raw, dict):
+        raise BadInput(f"{where}: expected a mapping with keys such as policy, data, reward, loop")
+    return changed(raw, overrides), where
+
+
+def changed(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A mapping with `a.b=c` overrides applied to a copy of it, `loop.method` first. Raises BadInput for a bad one."""
+    out = copy.deepcopy(dict(raw))
+    method, rest = _method(overrides)
+    if method is not None:
+        out = with_method(out, method)
+    for item in rest:
+        _apply(out, item)
+    return out
+
+
+def _method(overrides: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The method that the overrides ask for, if it is a known one, and the other overrides."""
+    method, rest = None, []
+    for item in overrides:
+        key, _, value = item.partition("=")
+        if key == "loop.method" and value in METHODS:
+            method = value
+        else:
+            rest.append(item)
+    return method, rest
+
+
+def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
+    """Validate a mapping; the message of a failure names the key, what was expected and the nearest valid key."""
+    return validated(Config, apply_method(dict(raw)), where)
+
+
+def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
+    """A mapping as this model, whose sections are those of a whole configuration. Raises BadInput as `parse` does."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as e:
+        raise BadInput("\n".join(f"{where}: {_explain(err)}" for err in e.errors())) from None
+
+
+def _apply(raw: dict[str, Any], item: str) -> None:
+    key, eq, value = item.partition("=")
+    if not eq or not key:
+        raise BadInput(f"--set {item}: expected key.path=value")
+    node: Any = raw
+    parts = key.split(".")
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise BadInput(f"--set {item}: {'.'.join(parts[:i])} has {len(node)} entries; expected an index")
+            if last:
+                node[int(part)] = yaml.safe_load(value)
+            else:
+                node = node[int(part)]
+        elif isinstance(node, dict):
+            if last:
+                node[part] = yaml.safe_load(value)
+            else:
+                node = node.setdefault(part, {})
+        else:
+            raise BadInput(f"--set {item}: {'.'.join(parts[:i])} is a value, not a section")
+
+
+def _nearest(word: str, valid: Iterable[str]) -> str:
+    hit = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    return f" (did you mean '{hit[0]}'?)" if hit else ""
+
+
+def _explain(err: Any) -> str:
+    loc = [str(p) for p in err["loc"]]
+    path = ".".join(loc)
+    if err["type"] == "extra_forbidden":
+        valid = _keys_at(loc[:-1])
+        return f"{path}: unknown key{_nearest(loc[-1], valid)}; valid keys here: {', '.join(sorted(valid))}"
+    if err["type"] == "missing":
+        return f"{path}: missing; it must be given"
+    message = err["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(err.get("input"), dict | list | tuple | BaseModel) else f" (got {err.get('input')!r})"
+    return f"{path or 'config'}: {message}{got}"
+
+
+def _keys_at(loc: list[str]) -> list[str]:
+    """Valid keys of the section that an error location points into (unions carry their tag in the location)."""
+    models: list[type[BaseModel]] = [Config]
+    for part in loc:
+        found: list[type[BaseModel]] = []
+        for model in models:
+            if part in model.model_fields:
+                found += _sections(model.model_fields[part].annotation)
+            kind = model.model_fields.get("kind")
+            if part.isdigit() or (kind is not None and part in get_args(kind.annotation)):
+                found.append(model)
+        models = found or models
+    return sorted({k for m in models for k in m.model_fields})
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [s for a in get_args(annotation) for s in _sections(a)]

@@ -1,0 +1,181 @@
+"""A file of generations as the table that probes read, with everything said that was made, renamed or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from restaudit.data.chats import as_text, normalise
+from restaudit.data.chats import prompt_id as id_of
+from restaudit.data.columns import Columns, read_columns
+from restaudit.data.values import counts, flags, floats, ids, labels, lists, shares, texts
+from restaudit.errors import BadInput
+
+Key = Literal["prompt_id", "prompt", "row"]
+
+ALIASES = {"text": ("response", "completion", "output", "generation", "generated_text"), "references": ("reference",)}
+NUMBERS: Mapping[str, Callable[[Columns, str], np.ndarray[Any, Any]]] = {
+    "reward": floats,
+    "reward_spread": floats,
+    "human": floats,
+    "logprob": floats,
+    "kl": floats,
+    "kl_tokens": floats,
+    "inclusion": shares,
+}
+LABELS = ("group", "family", "origin")
+NAMES = ("text", "prompt_id", "prompt", "sample_id", "n_tokens", *NUMBERS, *LABELS, "kept", "references")
+
+
+@dataclass(frozen=True)
+class Generations:
+    """Generations of one policy, as Evidence wants them.
+
+    `table` has a row a sample: prompt_id, sample_id, text, n_tokens, and the columns of NAMES that were there. `keyed`
+    says what tells prompts apart: the file's prompt_id, the hash of its prompt, or nothing but the row. `prompts` are
+    plain texts by prompt_id; `asked` the normalised ones, by row, where the file has prompts. `notes` are sentences.
+    """
+
+    source: str
+    table: pd.DataFrame
+    keyed: Key
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    asked: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def by_row(self) -> list[str]:
+        """The plain prompt of every row, "" where none is known."""
+        return [self.prompts.get(p, "") for p in self.table["prompt_id"]]
+
+    def with_columns(self, notes: tuple[str, ...] = (), **columns: Any) -> Generations:
+        """The same generations with further columns, and what to say about them."""
+        return replace(self, table=self.table.assign(**columns), notes=(*self.notes, *notes))
+
+
+def read_generations(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    kept: bool = False,
+    aliases: Mapping[str, Sequence[str]] = ALIASES,
+) -> Generations:
+    """Read a file of generations: .jsonl, .json, .csv, .tsv or .parquet (the text ones perhaps with .gz), UTF-8.
+
+    Needs the column `text` (or one of its `aliases` alone); `columns` maps standard names to the file's own. `kept`
+    asks for a Grow set: the column `kept` is needed then. Raises BadInput naming file, line or row, column, what was
+    expected.
+    """
+    unknown = sorted(set(columns or {}) - set(NAMES))
+    if unknown:
+        raise BadInput(f"--column {unknown[0]}=…: no such column is read; expected one of {', '.join(NAMES)}")
+    required = {"text", "kept"} if kept else {"text"}
+    raw = read_columns(path, names=NAMES, required=required, aliases=aliases, given=columns or {})
+    n = len(raw.where)
+    notes = [f"{name} is column '{own}'" for name, own in raw.called.items()]
+    table = pd.DataFrame({"text": pd.Series(texts(raw, "text"), dtype=object)})
+    keyed, prompt_ids, prompts, asked = _prompts(raw, n)
+    table.insert(0, "prompt_id", prompt_ids)
+    table.insert(1, "sample_id", _sample_ids(raw, n))
+    for name, read in NUMBERS.items():
+        # Without token counts a log-probability would be divided by words.
+        if name in raw.values and not (name == "logprob" and "n_tokens" not in raw.values):
+            table[name] = read(raw, name)
+    for name in LABELS:
+        if name in raw.values:
+            table[name] = pd.Series(labels(raw, name), dtype=object)
+    if "kept" in raw.values:
+        table["kept"] = flags(raw, "kept")
+    table["n_tokens"] = counts(raw, "n_tokens") if "n_tokens" in raw.values else _words(table["text"])
+    _check_groups(raw, table)
+    return Generations(
+        str(path), table, keyed, prompts, _references(raw, prompt_ids), asked, (*notes, *_made(raw, table, keyed))
+    )
+
+
+def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tuple[str, ...] | None]:
+    """What tells prompts apart, the prompt_id of every row, plain prompts by id, and normalised prompts by row."""
+    if "prompt" not in raw.values:
+        if "prompt_id" in raw.values:
+            return "prompt_id", ids(raw, "prompt_id"), {}, None
+        return "row", [f"row {k:07d}" for k in range(1, n + 1)], {}, None
+    given = texts(raw, "prompt", prompt=True)
+    normal = {p: normalise(p) for p in set(given)}
+    asked = tuple(normal[p] for p in given)
+    if "prompt_id" not in raw.values:
+        named = {p: id_of(p) for p in set(given)}
+        return "prompt", [named[p] for p in given], {named[p]: as_text(p) for p in dict.fromkeys(given)}, asked
+    own = ids(raw, "prompt_id")
+    first: dict[str, int] = {}
+    for row, (name, text) in enumerate(zip(own, asked, strict=True)):
+        before = first.setdefault(name, row)
+        if asked[before] != text:
+            where = raw.where[before]
+            raise raw.bad(
+                row, "prompt_id", f"{name!r} has another prompt here than in {where}; expected one prompt an id"
+            )
+    return "prompt_id", own, {name: as_text(given[row]) for name, row in first.items()}, asked
+
+
+def _sample_ids(raw: Columns, n: int) -> list[str]:
+    if "sample_id" not in raw.values:
+        return [f"sample {k:07d}" for k in range(1, n + 1)]
+    found = ids(raw, "sample_id")
+    first: dict[str, int] = {}
+    for row, name in enumerate(found):
+        before = first.setdefault(name, row)
+        if before != row:
+            where = raw.where[before]
+            raise raw.bad(row, "sample_id", f"{name!r} is also the sample of {where}; expected one row a sample")
+    return found
+
+
+def _words(column: pd.Series[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.fromiter((len(t.split()) for t in column), dtype=np.int64, count=len(column))
+
+
+def _check_groups(raw: Columns, table: pd.DataFrame) -> None:
+    if "family" not in table.columns:
+        return
+    group = table["group"] if "group" in table.columns else pd.Series(None, index=table.index, dtype=object)
+    alone = np.flatnonzero((table["family"].notna() & group.isna()).to_numpy())
+    if alone.size:
+        raise raw.bad(int(alone[0]), "group", "is empty in a row that has a family; expected the group's name")
+
+
+def _references(raw: Columns, prompt_ids: list[str]) -> dict[str, tuple[str, ...]]:
+    if "references" not in raw.values:
+        return {}
+    found: dict[str, dict[str, None]] = {}
+    for name, own in zip(prompt_ids, lists(raw, "references"), strict=True):
+        found.setdefault(name, {}).update(dict.fromkeys(own))
+    return {name: tuple(own) for name, own in found.items() if own}
+
+
+def _made(raw: Columns, table: pd.DataFrame, keyed: Key) -> list[str]:
+    notes = []
+    if keyed == "row":
+        notes.append("no prompt or prompt_id: every row counts as a prompt of its own, so that intervals are too "
+                     "narrow if several rows answer one prompt")  # fmt: skip
+    if "sample_id" not in raw.values:
+        notes.append("sample_id made from the order of rows")
+    if "n_tokens" not in raw.values:
+        notes.append("n_tokens is the number of words, there is no such column"
+                     + (", so logprob is not used" if "logprob" in raw.values else ""))  # fmt: skip
+    empty = int((table["text"].str.strip() == "").sum())
+    if empty:
+        notes.append(f"{empty} of {len(table)} texts are empty")
+    for name in NUMBERS:
+        if name in table.columns and (missing := int(table[name].isna().sum())):
+            notes.append(f"{name} is undefined in {missing} of {len(table)} rows")
+    if "group" in table.columns and "family" not in table.columns:
+        notes.append("group without family: groups are compared within families of prompts only")
+    if raw.unread:
+        notes.append(f"not read: {', '.join(raw.unread)}")
+    return notes

@@ -1,0 +1,129 @@
+"""manifest.json of a bundle: what is in it, what was left out, and what was replaced. Canonical JSON (RFC 8785)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import rfc8785
+
+from restaudit.errors import VerificationFailed
+from restaudit.evidence.ledger import FileDigest
+
+FILE = "manifest.json"
+SIGNATURE = "manifest.dsse.json"
+FORMAT = "restaudit-bundle"
+SCHEMA = 1
+LARGEST = 16 << 20
+TEXTS, WEIGHTS = "texts", "weights"
+
+# What the decisions rest on: a bundle without it says nothing, so it can be neither left out nor (but for measurements,
+# whose texts may be taken out) replaced.
+DECIDING = ("plan.json", "decision.json", "measurements.json")
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """A recorded file whose texts were taken out: what it was, what stands in its place, and what was done."""
+
+    original: FileDigest
+    replacement: FileDigest
+    how: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A recorded file that is not in the bundle; `why` is "texts" or "weights"."""
+
+    original: FileDigest
+    why: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a bundle says about itself.
+
+    `files` are all files of the bundle but the manifest and its signature. `notes` say in words what a redaction hides
+    and what it does not.
+    """
+
+    run_id: str
+    seq: int
+    head: str
+    comparison_digest: str
+    without: tuple[str, ...]
+    files: Mapping[str, FileDigest]
+    redacted: Mapping[str, Redacted] = field(default_factory=dict)
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON and a line end."""
+        body = {"format": FORMAT, "schema": SCHEMA, **asdict(self)}
+        return rfc8785.dumps({**body, "without": list(self.without), "notes": list(self.notes)}) + b"\n"
+
+
+def parse(data: bytes) -> Manifest:
+    """The manifest in these bytes. Raises VerificationFailed, beginning with its name, for anything else."""
+    if len(data) > LARGEST:
+        raise VerificationFailed(f"{FILE}: more than {LARGEST:,} bytes, which is not read")
+    try:
+        raw = json.loads(data)
+        if raw.get("format") != FORMAT or raw.get("schema") != SCHEMA:
+            raise VerificationFailed(
+                f"{FILE}: format {raw.get('format')!r}, schema {raw.get('schema')!r}; this version of restaudit reads "
+                f"{FORMAT} {SCHEMA}"
+            )
+        manifest = _parsed(raw)
+        canonical = manifest.to_bytes() == data
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise VerificationFailed(f"{FILE}: not a bundle's manifest ({type(e).__name__}: {e})") from None
+    if not canonical:
+        raise VerificationFailed(f"{FILE}: not the canonical JSON that restaudit writes, or it holds something more")
+    _check(manifest)
+    return manifest
+
+
+def _parsed(raw: Mapping[str, Any]) -> Manifest:
+    redacted = {
+        n: Redacted(_digest(r["original"]), _digest(r["replacement"]), str(r["how"]))
+        for n, r in raw["redacted"].items()
+    }
+    return Manifest(
+        run_id=raw["run_id"],
+        seq=raw["seq"],
+        head=raw["head"],
+        comparison_digest=raw["comparison_digest"],
+        without=tuple(raw["without"]),
+        files={n: _digest(d) for n, d in raw["files"].items()},
+        redacted=redacted,
+        left_out={n: LeftOut(_digest(x["original"]), x["why"]) for n, x in raw["left_out"].items()},
+        notes=tuple(raw["notes"]),
+    )
+
+
+def _digest(raw: Mapping[str, Any]) -> FileDigest:
+    digest = FileDigest(**raw)
+    if not isinstance(digest.bytes, int) or isinstance(digest.bytes, bool) or digest.bytes < 0:
+        raise ValueError(f"{digest.bytes!r} is not a number of bytes")
+    if not isinstance(digest.sha256, str) or len(digest.sha256) != 64:
+        raise ValueError(f"{digest.sha256!r} is not a SHA-256")
+    return digest
+
+
+def _check(manifest: Manifest) -> None:
+    """A bundle may leave out or replace only what its options leave out or replace."""
+    for name, redacted in manifest.redacted.items():
+        base = name.rpartition("/")[2]
+        if TEXTS not in manifest.without or not (name.endswith(".parquet") or base == "measurements.json"):
+            raise VerificationFailed(f"{FILE}: calls {name} redacted, which no option of a bundle does")
+        if manifest.files.get(name) != redacted.replacement:
+            raise VerificationFailed(f"{FILE}: calls {name} redacted, but lists another replacement")
+    for name, left in manifest.left_out.items():
+        if left.why not in manifest.without or name.rpartition("/")[2] in DECIDING or name in manifest.files:
+            raise VerificationFailed(f"{FILE}: calls {name} left out, which no option of a bundle does")
+    for name in (FILE, SIGNATURE):
+        if name in manifest.files:
+            raise VerificationFailed(f"{FILE}: lists {name} among its files")

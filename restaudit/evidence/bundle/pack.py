@@ -1,0 +1,234 @@
+"""A run as one zip file: the same run, options and versions of zlib and pyarrow give the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from restaudit.errors import BadInput, RestauditError
+from restaudit.evidence import ledger
+from restaudit.evidence.bundle import manifest as bundle
+from restaudit.evidence.bundle.manifest import TEXTS, WEIGHTS, LeftOut, Manifest, Redacted
+from restaudit.evidence.bundle.names import collision, wrong_name
+from restaudit.evidence.bundle.redact import MEASUREMENTS, has_no_texts, is_weights, redact
+from restaudit.evidence.ledger import Event, FileDigest
+from restaudit.evidence.record import Run
+from restaudit.evidence.seal.dsse import sign
+from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
+from restaudit.evidence.seal.statements import REPORT_FILE, bundle_statement, run_id_of
+from restaudit.evidence.verify.files import TEMPORARY, Progress
+
+CHUNK = 1 << 20
+LEVEL = 6
+DATE = (1980, 1, 1, 0, 0, 0)
+PLAIN_FILE = 0o100644 << 16
+# What deflating does not make smaller.
+COMPRESSED = (".parquet", ".safetensors", ".png", ".pdf", ".docx", ".zip", ".npy", ".gguf", ".onnx", ".bin", ".npz")
+
+HIDES = (
+    "Hidden: texts in tables (prompts, references, samples, words of lexicons, token ids), each replaced by a salted "
+    "SHA-256, and details of measurements, which quote texts.",
+    "Left out: files that quote texts or stand for them (dossiers, validation and stress reports, reports of the data, "
+    "embeddings), and the rendered report with its signature unless it was asked for.",
+)
+SHOWS = (
+    "Not hidden: the ledger with its times, host names and notices; the sealed plan and configuration; ids, groups, "
+    "families, sources and raters' pseudonyms (a prompt_id is an unsalted hash of the prompt: who guesses a prompt can "
+    "confirm it); every number of every row (lengths, rewards, log-probabilities, ratings); names and reasons of "
+    "measurements and gates, and of overrides.",
+    "Not hidden unless left out too: weights, which can have learned texts by heart.",
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed. `bytes` is the size of the archive, `report` whether the rendered report is in it."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    manifest: Manifest
+    report: bool
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a bundle shall leave out. `report`: keep the rendered report although texts are left out."""
+
+    texts: bool = False
+    weights: bool = False
+    report: bool = False
+
+
+def pack(run: Path, out: Path, wish: Wish, *, signer: Signer | None = None, progress: Progress | None = None) -> Packed:
+    """Write the bundle of a run that verifies; memory does not grow with the run.
+
+    Raises BadInput where `out` exists or lies in the run, the run is being written or a file has a name that not every
+    machine can hold; VerificationFailed where a file is not as recorded.
+    """
+    record = Run(run)
+    if record.state == "running":
+        raise BadInput(f"{run}: is being written; pack it when it has stopped")
+    if out.exists():
+        raise BadInput(f"{out}: is there already; name another file with --out")
+    if out.resolve().is_relative_to(run.resolve()):
+        raise BadInput(f"{out}: lies in the run folder, which holds the record and nothing else; name another place")
+    _check_names(run, record.events)
+    with tempfile.TemporaryDirectory(prefix="restaudit-") as temporary:
+        contents = _contents(run, record.events, wish, Path(temporary), signer)
+        manifest = _manifest(record.events, wish, contents)
+        data = manifest.to_bytes()
+        extra = {bundle.FILE: data}
+        if signer is not None:
+            digest = FileDigest(hashlib.sha256(data).hexdigest(), len(data))
+            extra[bundle.SIGNATURE] = sign(bundle_statement(record.events, digest), signer.key)
+        half = out.with_name(f"{TEMPORARY}{out.name}")
+        try:
+            _write(half, contents.places, manifest, extra, progress)
+            half.replace(out)
+        except OSError as e:
+            raise RestauditError(f"{out}: cannot be written: {e.strerror or e}") from None
+        finally:
+            half.unlink(missing_ok=True)
+    has_report = any(name.startswith("report/") for name in manifest.files)
+    return Packed(out, out.stat().st_size, ledger.digest_file(out).sha256, manifest, has_report)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Where every file of the bundle is read from, with its digest, and what happened to the rest."""
+
+    places: Mapping[str, Path]
+    digests: Mapping[str, FileDigest]
+    redacted: Mapping[str, Redacted]
+    left_out: Mapping[str, LeftOut]
+
+
+def _contents(run: Path, events: Sequence[Event], wish: Wish, temporary: Path, signer: Signer | None) -> _Contents:
+    places: dict[str, Path] = {}
+    digests: dict[str, FileDigest] = {}
+    redacted: dict[str, Redacted] = {}
+    left_out: dict[str, LeftOut] = {}
+    for name, digest in _recorded(events):
+        if wish.weights and is_weights(name):
+            left_out[name] = LeftOut(digest, WEIGHTS)
+            continue
+        places[name], digests[name] = run / name, digest
+        if not wish.texts or has_no_texts(name):
+            continue
+        if not name.endswith((".parquet", f"/{MEASUREMENTS}")):
+            left_out[name] = LeftOut(digest, TEXTS)
+            del places[name], digests[name]
+            continue
+        instead = temporary / f"{len(places):06d}" / Path(name).name
+        instead.parent.mkdir()
+        if (how := redact(run / name, instead)) is not None:
+            places[name], digests[name] = instead, ledger.digest_file(instead)
+            redacted[name] = Redacted(digest, digests[name], how)
+    lines = temporary / ledger.FILE
+    torn = len(ledger.torn(run))
+    shutil.copyfile(run / ledger.FILE, lines)
+    os.truncate(lines, lines.stat().st_size - torn)
+    places[ledger.FILE] = lines
+    with_report = not wish.texts or wish.report
+    places |= {n: run / n for n in _beside(run, (SIGNATURES, "report") if with_report else (SIGNATURES,))}
+    if not with_report:  # its signature says nothing without it
+        places.pop(f"{SIGNATURES}/{REPORT_FILE}", None)
+    if signer is not None:  # so that a reader can check the manifest's signature
+        places[f"{SIGNATURES}/{signer.key_id}.pem"] = temporary / "key.pem"
+        (temporary / "key.pem").write_bytes(signer.key.public.pem)
+    digests |= {n: ledger.digest_file(p) for n, p in places.items() if n not in digests}
+    return _Contents(places, digests, redacted, left_out)
+
+
+def _manifest(events: Sequence[Event], wish: Wish, contents: _Contents) -> Manifest:
+    without = [word for word, wished in ((TEXTS, wish.texts), (WEIGHTS, wish.weights)) if wished]
+    report = ("The rendered report was asked for and is in the bundle; it shows samples as they are.",)
+    notes = (*HIDES, *SHOWS, *(report if wish.report else ())) if wish.texts else ()
+    return Manifest(
+        run_id=run_id_of(events),
+        seq=len(events) - 1,
+        head=events[-1].hash,
+        comparison_digest=ledger.comparison_digest(events),
+        without=tuple(without),
+        files=dict(sorted(contents.digests.items())),
+        redacted=dict(sorted(contents.redacted.items())),
+        left_out=dict(sorted(contents.left_out.items())),
+        notes=notes,
+    )
+
+
+def _write(
+    out: Path,
+    places: Mapping[str, Path],
+    manifest: Manifest,
+    extra: Mapping[str, bytes],
+    progress: Progress | None,
+) -> None:
+    with zipfile.ZipFile(out, "w", strict_timestamps=True) as archive:
+        for name in sorted({*places, *extra}):
+            if name in extra:
+                archive.writestr(_entry(name, len(extra[name])), extra[name])
+                continue
+            expected = manifest.files[name]
+            sha = hashlib.sha256()
+            with places[name].open("rb") as source, archive.open(_entry(name, expected.bytes), "w") as target:
+                for piece in _pieces(source):
+                    sha.update(piece)
+                    target.write(piece)
+                    if progress is not None:
+                        progress(len(piece))
+            if sha.hexdigest() != expected.sha256:
+                raise BadInput(f"{name}: changed while it was packed, or since it was recorded; see restaudit verify")
+    with out.open("rb+") as f:
+        os.fsync(f.fileno())
+
+
+def _entry(name: str, size: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, DATE)
+    entry.create_system = 3
+    entry.external_attr = PLAIN_FILE
+    entry.file_size = size
+    entry.compress_type = zipfile.ZIP_STORED if name.endswith(COMPRESSED) else zipfile.ZIP_DEFLATED
+    entry._compresslevel = LEVEL  # type: ignore[attr-defined]
+    return entry
+
+
+def _pieces(source: IO[bytes]) -> Iterator[bytes]:
+    while piece := source.read(CHUNK):
+        yield piece
+
+
+def _recorded(events: Sequence[Event]) -> Iterator[tuple[str, FileDigest]]:
+    for event in events:
+        yield from (*event.outputs.items(), *event.context.items())
+
+
+def _beside(run: Path, folders: Sequence[str]) -> list[str]:
+    """Files of these folders beside the record, plain ones only."""
+    found = []
+    for folder in folders:
+        for path in sorted((run / folder).rglob("*")):
+            name = path.relative_to(run).as_posix()
+            if path.is_symlink():
+                raise BadInput(f"{run}/{name}: is a symbolic link; a bundle holds only plain files")
+            if path.is_file() and not path.name.startswith(TEMPORARY):
+                found.append(name)
+    return found
+
+
+def _check_names(run: Path, events: Sequence[Event]) -> None:
+    names = [name for name, _ in _recorded(events)] + _beside(run, (SIGNATURES, "report"))
+    for name in names:
+        if (problem := wrong_name(name)) is not None:
+            raise BadInput(f"{run}: {name!r} cannot be packed: the name {problem}")
+    if (pair := collision([*names, bundle.FILE, bundle.SIGNATURE, ledger.FILE])) is not None:
+        raise BadInput(f"{run}: {pair[1]} and {pair[0]} are one file on some machines, so they cannot be packed")

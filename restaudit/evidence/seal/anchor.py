@@ -1,0 +1,104 @@
+"""Anchors: a head written down for somebody outside, and whether a run still holds it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from restaudit.errors import BadInput, VerificationFailed
+from restaudit.evidence import ledger
+from restaudit.evidence.ledger import Event
+from restaudit.evidence.seal.statements import run_id_of
+
+FORMAT = "restaudit-anchor"
+SCHEMA = 1
+LARGEST = 65536
+HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One head, and what it stands for. `signer` is the key id that the plan names, or None."""
+
+    run_id: str
+    seq: int
+    head: str
+    comparison_digest: str
+    plan_sha256: str
+    signer: str | None
+
+    def to_bytes(self) -> bytes:
+        """Sorted JSON of a few lines: small enough to print, and the same bytes for the same head."""
+        body = {"format": FORMAT, "schema": SCHEMA, **asdict(self)}
+        return (json.dumps(body, indent=2, sort_keys=True) + "\n").encode()
+
+    @property
+    def line(self) -> str:
+        """Everything in one line, for a witness who writes it down or publishes it."""
+        return (
+            f"{FORMAT} {SCHEMA} run={self.run_id} seq={self.seq} head={self.head} digest={self.comparison_digest} "
+            f"plan={self.plan_sha256} key={self.signer or 'none'}"
+        )
+
+
+def anchor_of(events: Sequence[Event], plan: Mapping[str, Any], seq: int | None = None) -> Anchor:
+    """The anchor of the head after event `seq` (default: the last one)."""
+    at = len(events) - 1 if seq is None else seq
+    signer = plan.get("signer")
+    return Anchor(
+        run_id=run_id_of(events),
+        seq=at,
+        head=events[at].hash,
+        comparison_digest=ledger.comparison_digest(events[: at + 1]),
+        plan_sha256=events[0].outputs["plan.json"].sha256,
+        signer=signer if isinstance(signer, str) else None,
+    )
+
+
+def load_anchor(path: Path) -> Anchor:
+    """Read an anchor file. Raises BadInput where it is none."""
+    try:
+        with path.open("rb") as f:
+            data = f.read(LARGEST + 1)
+        raw = json.loads(data)
+        if len(data) > LARGEST or raw.pop("format") != FORMAT or raw.pop("schema") != SCHEMA:
+            raise ValueError(f"expected format {FORMAT}, schema {SCHEMA}")
+        anchor = Anchor(**raw)
+        digests = (anchor.head, anchor.comparison_digest, anchor.plan_sha256)
+        good = all(isinstance(d, str) and HEX.fullmatch(d) for d in digests) and isinstance(anchor.run_id, str)
+        if not good or type(anchor.seq) is not int or anchor.seq < 0:
+            raise ValueError("a field is not what an anchor holds")
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise BadInput(f"{path}: not an anchor of restaudit ({type(e).__name__}: {e})") from None
+    return anchor
+
+
+def check_anchor(witnessed: Anchor, events: Sequence[Event], plan: Mapping[str, Any]) -> int:
+    """How many events came after the witnessed head.
+
+    Raises VerificationFailed where that head is not in this chain: the ledger was rebuilt, cut, or is another run's.
+    """
+    if witnessed.run_id != run_id_of(events):
+        raise VerificationFailed(
+            f"the anchor is of run {witnessed.run_id!r}; this is run {run_id_of(events)!r}, so the witness saw another"
+        )
+    if witnessed.seq >= len(events):
+        raise VerificationFailed(
+            f"{ledger.FILE}: ends at event {len(events) - 1}, but the witness saw event {witnessed.seq}: the last "
+            "events were cut off"
+        )
+    now = anchor_of(events, plan, witnessed.seq)
+    if now.head != witnessed.head:
+        raise VerificationFailed(
+            f"{ledger.FILE}: the head after event {witnessed.seq} is {now.head}, but the witness saw {witnessed.head}: "
+            "the ledger was rebuilt"
+        )
+    if now != witnessed:
+        raise VerificationFailed("the anchor's head is in this run, but what the anchor says of it beside is not so")
+    return len(events) - 1 - witnessed.seq

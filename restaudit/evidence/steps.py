@@ -1,0 +1,212 @@
+"""One writer, one step at a time: files to a temporary place, fsync, rename, and the ledger event last.
+
+A step whose event is in the ledger is done; any other step is done again from the start. So a kill at any moment loses
+at most the step in hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from restaudit.errors import BadInput, Interrupted, RestauditError
+from restaudit.evidence import ledger
+from restaudit.evidence.record import write_json
+
+if TYPE_CHECKING:
+    from restaudit.evidence.seal.signer import Signer
+
+LOCK = ".lock"
+WRITER = "writer.json"
+TEMPORARY = ".tmp-"
+
+Content = Mapping[str, Any]
+
+
+def seed_of(run_seed: int, step: str) -> int:
+    """The seed of a step: a function of the run's seed and the step's name, never of what ran before. 0 .. 2^31-1."""
+    return int.from_bytes(hashlib.sha256(f"{run_seed}/{step}".encode()).digest()[:4], "big") >> 1
+
+
+class Writer:
+    """The one writer of a run folder. Use as a context manager; a second writer is refused.
+
+    With a `signer` the plan is signed as soon as it is recorded, and the head of the ledger after every gate. Entering
+    raises VerificationFailed where what it signed earlier does not fit the ledger.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        announce: Callable[[str], None] | None = None,
+        signer: Signer | None = None,
+        interrupts: bool = True,
+    ) -> None:
+        """`interrupts`: whether Ctrl-C waits for the end of a step; a trainer of somebody else's has its own way."""
+        self.run = run
+        self.signer = signer
+        self.announce = announce or (lambda _: None)
+        self.interrupted = False
+        self._lock = FileLock(run / LOCK)
+        self._handler: Any = None
+        self._interrupts = interrupts
+        self._notes: dict[str, Any] = {}
+
+    def __enter__(self) -> Writer:
+        try:
+            self.run.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BadInput(
+                f"{self.run}: another process is writing this run ({_writer(self.run)}); wait or stop it"
+            ) from None
+        except OSError as e:
+            raise BadInput(f"{self.run}: cannot be written: {e.strerror}") from None
+        try:
+            self.events = ledger.read(self.run)
+            if self.signer is not None:
+                self.signer.check(self.run, self.events)
+                self.signer.sign(self.run, self.events)
+        except BaseException:
+            self._lock.release()
+            raise
+        write_json({"pid": os.getpid(), "host": socket.gethostname()}, self.run / WRITER)
+        for left_over in self.run.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left_over)
+        if self._interrupts:
+            with suppress(ValueError):  # not the main thread: nobody can send us Ctrl-C there
+                self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+        (self.run / WRITER).unlink(missing_ok=True)
+        self._lock.release()
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self.announce("stopping at the end of this step (Ctrl-C again to drop it)")
+
+    def has(self, step: str) -> bool:
+        """Whether this step is done."""
+        return any(e.step == step for e in self.events)
+
+    def content(self, step: str) -> Content:
+        """What a finished step noted in the ledger."""
+        return next(e.content for e in self.events if e.step == step)
+
+    def note(self, key: str, value: Any) -> None:
+        """Put a fact that may differ between runs (timings, notices) beside the clock of the step in hand."""
+        self._notes.setdefault(key, []).append(value)
+
+    def step(
+        self,
+        name: str,
+        folder: str,
+        make: Callable[[Path], Content],
+        *,
+        context: tuple[str, ...] = (),
+        since: float | None = None,
+    ) -> Content:
+        """Do a step unless it is done.
+
+        `make` writes files into the empty folder it is given and returns small facts for the ledger; the files then
+        appear together under `folder` of the run. Names in `context` are recorded but not compared between runs.
+        A failure inside `make` leaves the run as it was before the step. What a step records may have begun before it,
+        in somebody else's trainer: `since` (of time.monotonic) is when.
+        """
+        if self.has(name):
+            return self.content(name)
+        if self.interrupted:
+            raise Interrupted(f"stopped before step {name}; go on with: restaudit resume {self.run}")
+        began = time.monotonic() if since is None else since
+        self._notes = {}
+        temporary = self.run / f"{TEMPORARY}{name.replace('/', '-')}"
+        try:
+            temporary.mkdir()
+            content = make(temporary)
+            files = sorted(p for p in temporary.rglob("*") if p.is_file())
+            digests = {self._place(p, temporary, folder): ledger.digest_file(p) for p in files}
+            for path in files:
+                _sync(path)
+            for path in files:
+                target = self.run / self._place(path, temporary, folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+                _sync(target.parent)
+            self._append(name, digests, content, time.monotonic() - began, context)
+            if self.signer is not None:
+                self.signer.sign(self.run, self.events)
+        except OSError as e:
+            raise RestauditError(
+                f"{self.run}: step {name} could not be written ({e.strerror or e}); everything before it is safe. "
+                f"When that is mended: restaudit resume {self.run}"
+            ) from e
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return content
+
+    def _append(
+        self,
+        name: str,
+        digests: Mapping[str, ledger.FileDigest],
+        content: Content,
+        seconds: float,
+        context: tuple[str, ...],
+    ) -> None:
+        at: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "host": socket.gethostname(),
+            "seconds": round(seconds, 3),
+            **self._notes,
+        }
+        if not self.events:
+            at["run_id"] = uuid.uuid4().hex
+        event = ledger.Event(
+            seq=len(self.events),
+            step=name,
+            prev=self.events[-1].hash if self.events else ledger.GENESIS,
+            outputs={p: d for p, d in digests.items() if p not in context},
+            content=content,
+            context={p: d for p, d in digests.items() if p in context},
+            at=at,
+        )
+        ledger.append(self.run, event)
+        self.events.append(event)
+
+    @staticmethod
+    def _place(path: Path, temporary: Path, folder: str) -> str:
+        return (Path(folder) / path.relative_to(temporary)).as_posix()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _writer(run: Path) -> str:
+    try:
+        return (run / WRITER).read_text(encoding="utf-8").replace("\n", " ").strip()
+    except OSError:
+        return "unknown"

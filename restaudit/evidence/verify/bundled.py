@@ -1,0 +1,126 @@
+"""A bundle's manifest against the ledger: what is whole, what was left out, what was replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from restaudit.errors import VerificationFailed
+from restaudit.evidence import ledger
+from restaudit.evidence.bundle import manifest as bundle
+from restaudit.evidence.bundle.manifest import Manifest
+from restaudit.evidence.ledger import Event, FileDigest
+from restaudit.evidence.seal.dsse import key_id_of, verified
+from restaudit.evidence.seal.keys import PublicKey
+from restaudit.evidence.seal.statements import BUNDLE, bundle_statement, run_id_of, subjects_of
+from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
+from restaudit.evidence.verify.files import Progress, Recorded, check_file, sha256_of
+
+# What a bundle holds beside the record.
+BESIDE = (f"{SIGNATURES}/", "report/")
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """What a bundle lacks.
+
+    Files in `redacted` could be checked against the manifest only, those in `left_out` not at all. `signed_by` is the
+    key id that signed the manifest, or None; `notes` are the manifest's own words.
+    """
+
+    redacted: tuple[str, ...]
+    left_out: tuple[str, ...]
+    signed_by: str | None
+    notes: tuple[str, ...]
+
+
+def load_manifest(run: Path) -> Manifest | None:
+    """The manifest of an opened bundle; None for a run folder."""
+    path = run / bundle.FILE
+    if path.is_symlink():
+        raise VerificationFailed(f"{bundle.FILE}: is a symbolic link")
+    if not path.is_file():
+        return None
+    with path.open("rb") as f:
+        return bundle.parse(f.read(bundle.LARGEST + 1))
+
+
+def check_recorded(
+    run: Path,
+    entry: Recorded,
+    manifest: Manifest | None,
+    progress: Progress | None,
+    hashed: Mapping[str, FileDigest],
+) -> int:
+    """Compare one recorded file with its step, or, where a bundle says why, with the manifest; returns bytes read.
+
+    `hashed` are digests of files that were read in the archive and compared with the manifest there.
+    """
+    name, step, digest = entry
+    if manifest is None:
+        return check_file(run, entry, progress)
+    if (left := manifest.left_out.get(name)) is not None:
+        _same(name, step, digest, left.original)
+        if (run / name).exists():
+            raise VerificationFailed(f"{name}: is here, though {bundle.FILE} says that it was left out")
+        return 0
+    if (redacted := manifest.redacted.get(name)) is not None:
+        _same(name, step, digest, redacted.original)
+        by = f"{bundle.FILE} listed it in the place of what step '{step}' recorded"
+        return check_file(run, (name, step, redacted.replacement), progress, by=by)
+    if name not in manifest.files:
+        raise VerificationFailed(f"{name}: step '{step}' recorded it, but {bundle.FILE} does not name it")
+    _same(name, step, digest, manifest.files[name])
+    if name in hashed:
+        _same(name, step, digest, hashed[name])
+        return digest.bytes
+    return check_file(run, entry, progress)
+
+
+def check_manifest(
+    run: Path, manifest: Manifest, events: Sequence[Event], recorded: Sequence[Recorded], trusted: PublicKey | None
+) -> Bundled:
+    """The rest of a manifest: it is of this ledger, its other files are as listed, nothing else lies there."""
+    names = {name for name, _, _ in recorded}
+    last = (run_id_of(events), len(events) - 1, events[-1].hash, ledger.comparison_digest(events))
+    if (manifest.run_id, manifest.seq, manifest.head, manifest.comparison_digest) != last:
+        raise VerificationFailed(f"{bundle.FILE}: made of another record than the one that is here ({manifest.head})")
+    for name in (*manifest.left_out, *manifest.redacted):
+        if name not in names:
+            raise VerificationFailed(f"{bundle.FILE}: speaks of {name} as recorded, but no step recorded it")
+    for name, digest in manifest.files.items():
+        if name not in names:
+            if name != ledger.FILE and not name.startswith(BESIDE):
+                raise VerificationFailed(f"{name}: is in the bundle, but no event records it; it was added afterwards")
+            check_file(run, (name, "", digest), None, by=f"{bundle.FILE} listed it")
+    known = {bundle.FILE, bundle.SIGNATURE, *manifest.files}
+    extra = sorted(n for p in run.rglob("*") if not p.is_dir() and (n := p.relative_to(run).as_posix()) not in known)
+    if extra:
+        raise VerificationFailed(f"{extra[0]}: is in the bundle, but not in {bundle.FILE} ({len(extra)} such file(s))")
+    signed_by = _signed_by(run, events, trusted) if (run / bundle.SIGNATURE).exists() else None
+    return Bundled(tuple(manifest.redacted), tuple(manifest.left_out), signed_by, manifest.notes)
+
+
+def _signed_by(run: Path, events: Sequence[Event], trusted: PublicKey | None) -> str:
+    from restaudit.evidence.verify.signatures import read_keys
+
+    data = (run / bundle.SIGNATURE).read_bytes()
+    keys = read_keys(run) | ({trusted.key_id: trusted} if trusted else {})
+    key_id = key_id_of(data, bundle.SIGNATURE)
+    if key_id not in keys:
+        raise VerificationFailed(f"{bundle.SIGNATURE}: signed with key {key_id}, which is not in signatures/")
+    statement = verified(data, bundle.SIGNATURE, keys[key_id])
+    size = (run / bundle.FILE).stat().st_size
+    if statement != bundle_statement(events, FileDigest(sha256_of(run / bundle.FILE), size)):
+        subjects_of(statement, BUNDLE, bundle.SIGNATURE)
+        raise VerificationFailed(f"{bundle.SIGNATURE}: {bundle.FILE} is not the one that was signed")
+    return key_id
+
+
+def _same(name: str, step: str, recorded: FileDigest, claimed: FileDigest) -> None:
+    if recorded != claimed:
+        raise VerificationFailed(
+            f"{name}: {bundle.FILE} says that its original has sha256 {claimed.sha256}, but step '{step}' recorded "
+            f"{recorded.sha256}"
+        )

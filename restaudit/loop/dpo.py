@@ -1,0 +1,120 @@
+"""DPO as an Improve step: pairs of the Grow set by reward, trained by TRL's DPOTrainer on the sampled tokens."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restaudit.evidence.record import ADAPTER, D_EVAL, GROW, KEPT, PAIRS, TRAIN, read_table, write_table
+from restaudit.evidence.steps import Content
+from restaudit.loop.job import Job, as_facts
+from restaudit.loop.select import kept_set, preference_pairs
+from restaudit.models.devices import on_one_gpu
+from restaudit.policy.live import in_float32
+
+
+def prefer(job: Job, g: int, *, start: str) -> str:
+    """Train `start` to prefer the better samples of each prompt of Grow step `g` to the worse ones.
+
+    Returns the iteration's name. The reference is `start` itself, the policy that wrote the samples. There is one
+    candidate, the policy after the last epoch.
+    """
+    name = f"g{g:02d}/i01"
+
+    def make(out: Path) -> Content:
+        rows = read_table(job.run / f"g{g:02d}" / "grow.parquet", GROW)
+        pairs, kept = preference_pairs(job.config.loop, rows), kept_set(job.config.loop, rows, 1)
+        write_table(pairs, out / "pairs.parquet", PAIRS)
+        write_table(kept, out / "kept.parquet", KEPT)
+        job.policy.become(job.weights(start))
+        before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
+        log = _train(job, g, pairs, out) if len(pairs) else pd.DataFrame(columns=list(TRAIN))
+        if not len(pairs):
+            job.reporter.line(f"  {name}: no two samples of a prompt differ in reward; the policy stays as it was")
+        write_table(log, out / "train.parquet", TRAIN)
+        job.policy.save(out / ADAPTER)
+        after = job.d_eval(f"{name}/epoch1", f"D_eval, {name}", f"{name}/d_eval/1")
+        write_table(after, out / "d_eval.parquet", D_EVAL)
+        return as_facts(
+            {
+                "start": start,
+                "rows": len(rows),
+                "kept": len(kept),
+                "pairs": len(pairs),
+                "acceptance_rate": len(kept) / len(rows),
+                "mean_reward_01": rows["reward_01"].mean(),
+                "lowest_threshold": None,
+                "learning_rate": job.config.loop.dpo.learning_rate,
+                "best_epoch": job.config.loop.dpo.epochs,
+                "d_eval_before": before["reward"].mean(),
+                "d_eval_by_epoch": [float(after["reward"].mean())],
+            }
+        )
+
+    job.step(f"{name}/improve", name, make)
+    return name
+
+
+def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
+    """Train in place; the log as train.parquet has it (`tokens`: of both responses of a pair)."""
+    from restaudit.loop.trl import no_telemetry
+
+    no_telemetry()
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import DPOConfig, DPOTrainer
+
+    policy, config = job.policy, job.config.loop.dpo
+    data = Dataset.from_list(_tokens(job, g, pairs))
+    steps = config.epochs * math.ceil(len(pairs) / config.batch)
+    seed = job.seed(f"g{g:02d}/i01/improve")
+    arguments = DPOConfig(
+        output_dir=str(out / "never written"), max_steps=steps, learning_rate=config.learning_rate, beta=config.beta,
+        per_device_train_batch_size=config.batch, lr_scheduler_type="linear", warmup_steps=0.1, max_length=None,
+        gradient_checkpointing=False, bf16=False, use_cpu=job.device == "cpu", logging_steps=1, save_strategy="no",
+        report_to="none", disable_tqdm=True, dataloader_pin_memory=False, seed=seed, data_seed=seed,
+    )  # fmt: skip
+    on_one_gpu(arguments, job.reporter.line)
+
+    class OnTokens(DPOTrainer):  # type: ignore[misc]
+        """Leaves tokens as they are."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+    in_float32(policy.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, about settings that are as they shall be
+        trainer = OnTokens(policy.model, None, arguments, train_dataset=data, processing_class=policy.tokenizer)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    if "ref" in getattr(policy.model, "peft_config", {}):
+        policy.model.delete_adapter("ref")
+    policy.model.eval()
+    policy.take()
+    each = sum(len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * config.epochs / steps
+    log = [x for x in trainer.state.log_history if "loss" in x]
+    return pd.DataFrame(
+        {
+            "epoch": [math.ceil(x["epoch"]) for x in log],
+            "step": [x["step"] for x in log],
+            "loss": [float(x["loss"]) for x in log],
+            "learning_rate": [float(x["learning_rate"]) for x in log],
+            "tokens": np.diff(np.round(np.arange(len(log) + 1) * each).astype(int)),
+            "grad_norm": [float(x.get("grad_norm", math.nan)) for x in log],
+        }
+    )
+
+
+def _tokens(job: Job, g: int, pairs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pairs as TRL's trainer takes what is tokenized already."""
+    tokens, prompts = job.sampled_tokens(g), job.grow_prompt_tokens(pairs["prompt_id"].unique())
+    return [
+        {"prompt_ids": list(prompts[p]), "chosen_ids": list(tokens[a]), "rejected_ids": list(tokens[b])}
+        for p, a, b in zip(pairs["prompt_id"], pairs["chosen"], pairs["rejected"], strict=True)
+    ]

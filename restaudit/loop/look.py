@@ -1,0 +1,59 @@
+"""One look at a policy that is trained by optimiser steps: its weights are kept, it is audited, a gate may stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from restaudit.errors import BadInput
+from restaudit.evidence.record import ADAPTER, BASE, after_steps
+from restaudit.evidence.steps import Content
+from restaudit.loop.audit import audit
+from restaudit.loop.job import Job
+from restaudit.policy.live import Unkept, trained_digest
+
+
+def looked_at(job: Job, step: int) -> bool:
+    """Whether the look after so many steps is recorded."""
+    return job.writer.has(f"{after_steps(step)}/audit")
+
+
+def before(job: Job, step: int) -> str:
+    """The iteration that is looked at before this step."""
+    earlier = [s for s in job.config.loop.looks if s < step]
+    return after_steps(earlier[-1]) if earlier else BASE
+
+
+def look(
+    job: Job,
+    step: int,
+    facts: Content,
+    *,
+    write: Callable[[Path], Content] | None = None,
+    since: float | None = None,
+) -> None:
+    """Take the look after so many steps at the policy as it stands in training.
+
+    `facts` are noted in the ledger; `write` writes further files of the training into the iteration's folder; `since`
+    (of time.monotonic) is when the training that this look records began. A look that is recorded is only compared:
+    raises BadInput where the weights are not those that were looked at. Raises Halted and Waiting as any audit does.
+    """
+    name = after_steps(step)
+    job.policy.take()
+    digest = trained_digest(job.policy.model)
+    if job.writer.has(f"{name}/train") and job.writer.content(f"{name}/train")["weights_sha256"] != digest:
+        raise BadInput(
+            f"{job.run}: {name} was looked at with other weights than the trainer has there now; this is another "
+            "training, or one that does not repeat itself (data order, dropout, GPU kernels). Resume it from a "
+            "checkpoint after its last look, or give another run folder"
+        )
+
+    def make(out: Path) -> Content:
+        if not isinstance(job.policy, Unkept):
+            job.policy.save(out / ADAPTER)
+        more = write(out) if write is not None else {}
+        return {"start": before(job, step), "step": step, "weights_sha256": digest, **facts, **more}
+
+    job.step(f"{name}/train", name, make, since=since or time.monotonic())
+    audit(job, name, policy=name)

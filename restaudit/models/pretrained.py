@@ -1,0 +1,403 @@
+"""Other people's models and tokenizers, loaded from folders: weights and settings, never code.
+
+Nothing else in the package calls `from_pretrained` on somebody else's model or tokenizer. So this
+holds for the policy, the reward, the judge, the encoder and what is probed:
+
+- Code in the folder is not run (`trust_remote_code=False`), and a folder that has some is refused
+  (`restaudit.models.model_folder`).
+- Weights are safetensors (`use_safetensors=True`), never pickles, in the folder that was digested.
+- A PEFT adapter is loaded with the base model that its digest covers (`restaudit.models.artifacts`), not
+  with what the name in adapter_config.json means to transformers on that day. It is merged, in
+  float32, and each weight is then rounded once to the precision it had. That the merged model
+  computes what PEFT computes with the adapter beside its base is checked on the spot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from restaudit.errors import BadInput
+from restaudit.models.artifacts import ADAPTER_CONFIG, bases_of, is_adapter
+from restaudit.models.generators import restored
+from restaudit.models.model_folder import ADAPTER_WEIGHTS, Adapter, Kind, check_folder, read_adapter, some
+from restaudit.models.model_folder import refuse_own_code as refuse_own_code  # for callers of this module
+
+CLASSES: Mapping[Kind, str] = {
+    "causal": "AutoModelForCausalLM",
+    "classifier": "AutoModelForSequenceClassification",
+    "encoder": "AutoModel",
+}
+CALLED: Mapping[Kind, str] = {
+    "causal": "a causal language model",
+    "classifier": "a sequence-classification model",
+    "encoder": "an encoder",
+}
+# A folder with one of these has a tokenizer of its own.
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.*",
+    "*.model",
+    "*.tiktoken",
+    "tekken.json",
+)
+# As much as outputs may differ after merging, in units of the largest: rounding is far below it.
+MERGED_DIFFERS = 1e-3
+TRIED_TOKENS = 16
+
+
+def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
+    """The tokenizer of a model's folder or a GGUF file; its base's for an adapter without one.
+
+    `what` begins every message, and `kind` says in it what was expected. Raises BadInput where
+    there is no tokenizer that transformers can read, and for a folder with code of its own.
+    """
+    from transformers import AutoTokenizer
+
+    folder = path
+    if is_adapter(path) and not _has_tokenizer(path):
+        below = bases_of(path)
+        folder = next((base for base in below if _has_tokenizer(base)), below[-1])
+    refuse_own_code(folder, what)
+    expected = "a model" if kind is None else CALLED[kind]
+    with _errors(f"{what}: not {expected} with a tokenizer: "), _place(folder) as (where, more):
+        tokenizer = AutoTokenizer.from_pretrained(
+            where,
+            trust_remote_code=False,
+            local_files_only=True,
+            **more,
+        )
+    tokenizer.name_or_path = str(folder)
+    return tokenizer
+
+
+def read_model(
+    kind: Kind,
+    path: Path,
+    what: str,
+    *,
+    dtype: Any,
+    base: Path | None = None,
+    **settings: Any,
+) -> tuple[Any, dict[str, Any]]:
+    """A model on the CPU in evaluation mode, and what transformers says of its loading.
+
+    `path` is a model's folder, a GGUF file (or its folder, with `gguf_file`), or the folder of a
+    PEFT adapter. An adapter comes back merged into its base: the one that `artifacts.bases_of`
+    finds, or `base` where the caller knows it. The loading info has `missing_keys`, the weights
+    that are random because no file has them; those of a base that its adapter brings are not among
+    them. The adapter of a classifier says how many labels there are, unless `num_labels` is given.
+    As an "encoder", the adapter of a classifier or a language model counts by what lies below the
+    head.
+
+    `what` begins every message; `dtype` and the settings go to `from_pretrained`. Raises BadInput
+    for what is no such model, for code and pickles, and for an adapter that does not fit its base
+    or cannot be merged exactly.
+    """
+    if (gguf := settings.pop("gguf_file", None)) is not None:
+        path = path / gguf
+    above, root = _chain(path, base)
+    adapters = [read_adapter(folder, what) for folder in above]
+    check_folder(root, what)
+    if not adapters:
+        return _plain(kind, root, what, dtype=dtype, **settings)
+
+    trained_as = adapters[0].kind if kind == "encoder" else kind
+    if trained_as == "classifier" and "num_labels" not in settings:
+        settings |= _labels(adapters, root, what)
+    model, loading = _with_adapters(trained_as, root, adapters, what, dtype, settings)
+    if trained_as == kind:
+        return model, loading
+    head = f"{model.base_model_prefix}."
+    missing = [n.removeprefix(head) for n in loading["missing_keys"] if n.startswith(head)]
+    return model.base_model, {**loading, "missing_keys": missing}
+
+
+def put_adapter(
+    model: Any,
+    folder: Path,
+    what: str,
+    *,
+    trainable: bool = False,
+    cast: bool = True,
+) -> Any:
+    """PEFT's model of an adapter's folder on a loaded model, not merged.
+
+    `cast`: an adapter of half precision computes in float32. Raises BadInput, which begins with
+    `what`, for pickled weights, for settings that PEFT does not know, and where a tensor of the
+    adapter has no place in the model or a place has no tensor: PEFT would go on with another
+    adapter.
+    """
+    return _put(model, read_adapter(folder, what), what, trainable=trainable, cast=cast)
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without the loader's progress bar and its table of weights: callers read the loading info."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+# --- one folder ----------------------------------------------------------------------------------
+
+
+def _plain(kind: Kind, root: Path, what: str, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    import transformers
+
+    loader = getattr(transformers, CLASSES[kind])
+    expected = f"{what}: not {CALLED[kind]} with a tokenizer and safetensors weights: "
+    with _errors(expected), _place(root) as (where, more):
+        model, loading = loader.from_pretrained(
+            where,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **more,
+            **settings,
+        )
+    model.config.name_or_path = str(root)
+    return model.eval(), loading
+
+
+def _has_tokenizer(path: Path) -> bool:
+    return path.is_file() or any(any(path.glob(name)) for name in TOKENIZERS)
+
+
+@contextlib.contextmanager
+def _place(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What to give to `from_pretrained`. A GGUF is put where it is alone: no digest has its neighbours."""
+    if path.is_dir():
+        yield str(path), {}
+        return
+    # The converter's bars go straight to stderr, whatever transformers is told; errors are raised.
+    with TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        (Path(folder) / path.name).symlink_to(path.resolve())
+        yield folder, {"gguf_file": path.name}
+
+
+@contextlib.contextmanager
+def _errors(said: str, todo: str = "") -> Iterator[None]:
+    """Whatever goes wrong with a stranger's files is one BadInput: `said`, its first line, `todo`."""
+    try:
+        with quiet_loading():
+            yield
+    except BadInput:
+        raise
+    except KeyError as e:
+        raise BadInput(f"{said}there is no {e}{todo}") from None
+    except Exception as e:  # noqa: BLE001 - tokenizers raises plain Exception, others many kinds
+        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+        first = lines[0] if lines else type(e).__name__
+        raise BadInput(f"{said}{first.rstrip('.')}{todo}") from None
+
+
+# --- adapters ------------------------------------------------------------------------------------
+
+
+def _chain(path: Path, base: Path | None) -> tuple[tuple[Path, ...], Path]:
+    """The folders of adapters, outermost first, and where the model below them all lies."""
+    if not is_adapter(path):
+        return (), path
+    below = bases_of(path) if base is None else (base, *bases_of(base))
+    return (path, *below[:-1]), below[-1]
+
+
+def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any]:
+    """How many labels the head has that an adapter brings, if one does: its base need not know."""
+    import torch
+    import transformers
+
+    shapes: list[dict[str, tuple[int, ...]]] = []
+    said = f"{what}: its base model {root} is not {CALLED['classifier']}: "
+    loader = getattr(transformers, CLASSES["classifier"])
+    with _errors(said), _place(root) as (where, more):
+        config = transformers.AutoConfig.from_pretrained(
+            where,
+            trust_remote_code=False,
+            local_files_only=True,
+            **more,
+        )
+        for count in (1, 2):
+            config = copy.deepcopy(config)
+            config.num_labels = count
+            with torch.device("meta"), restored():
+                model = loader.from_config(config, trust_remote_code=False)
+            shapes.append({name: tuple(p.shape) for name, p in model.named_parameters()})
+    for adapter, (name, one) in itertools.product(adapters, shapes[0].items()):
+        brought = adapter.shape(name)
+        two = shapes[1][name]
+        grows = [axis for axis in range(len(one)) if one[axis] != two[axis]]
+        if grows and brought is not None and len(brought) == len(one):
+            # A head that the base model has, for other labels, is not the one that will be used.
+            return {"num_labels": brought[grows[0]], "ignore_mismatched_sizes": True}
+    return {}
+
+
+def _with_adapters(
+    kind: Kind,
+    root: Path,
+    adapters: Sequence[Adapter],
+    what: str,
+    dtype: Any,
+    settings: Mapping[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """The base model with all adapters merged into it, the innermost first."""
+    import torch
+
+    settings = dict(settings)
+    # Merging is tried out in float32, which not every way of computing attention can.
+    attention = settings.pop("attn_implementation", None)
+    # A policy from a GGUF is rounded to bfloat16, and so was the base of an adapter of one.
+    gguf = root.suffix == ".gguf"
+    below = f"{what} (its base model {root})"
+    model, loading = _plain(kind, root, below, dtype=torch.bfloat16 if gguf else dtype, **settings)
+    plain = (torch.float32, torch.bfloat16, torch.float16)
+    if any(p.dtype not in plain for p in model.parameters()):
+        raise BadInput(
+            f"{what}: the base model {root} is quantised, and what an adapter adds would be rounded "
+            "away in it; write where the unquantised model is into base_model_name_or_path of "
+            f"{ADAPTER_CONFIG}"
+        )
+    wanted = dtype if gguf and dtype != "auto" else model.dtype
+    had = {name: wanted if gguf else tensor.dtype for name, tensor in _numbers(model)}
+    for _, tensor in _numbers(model):
+        tensor.data = tensor.data.float()
+    for adapter in reversed(adapters):
+        model = _merged(kind, model, adapter, what, bool(settings.get("ignore_mismatched_sizes")))
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    brought = {n for n, shape in shapes.items() if any(a.shape(n) == shape for a in adapters)}
+    missing = [name for name in loading["missing_keys"] if name not in brought]
+    for name, tensor in _numbers(model):
+        tensor.data = tensor.data.to(had.get(name, wanted))
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    if attention is not None:
+        with _errors(f"{what}: cannot compute attention by {attention}: "):
+            model.set_attn_implementation(attention)
+    return model.eval(), {**loading, "missing_keys": missing}
+
+
+def _numbers(model: Any) -> list[tuple[str, Any]]:
+    """Parameters and buffers that are floating-point numbers, by name."""
+    both = itertools.chain(model.named_parameters(), model.named_buffers())
+    return [(name, tensor) for name, tensor in both if tensor.is_floating_point()]
+
+
+def _merged(kind: Kind, model: Any, adapter: Adapter, what: str, ignore_sizes: bool) -> Any:
+    """A float32 model with the adapter in its weights.
+
+    Raises BadInput where it then computes something else than with the adapter beside it.
+    """
+    import torch
+
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    tokens = torch.arange(1, TRIED_TOKENS + 1) * vocabulary // (TRIED_TOKENS + 1)
+    end = model.config.get_text_config().eos_token_id
+    if isinstance(end, int) and 0 <= end < vocabulary:
+        tokens[-1] = end  # some classifiers read the state of this token
+    peft = _put(model, adapter, what, kind=kind, ignore_sizes=ignore_sizes)
+    said = f"{what}: the adapter in {adapter.folder} cannot be merged into its base model ("
+    todo = "); give a whole model instead"
+    with _errors(said, todo), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what merging may change: that is looked at below
+        beside = _output(peft, tokens)
+        _make_room(peft)
+        plain = peft.merge_and_unload()
+        difference = (_output(plain, tokens) - beside).abs().max().item()
+        largest = beside.abs().max().item()
+    if not difference <= MERGED_DIFFERS * largest:  # also where either is no number
+        raise BadInput(
+            f"{said}outputs of up to {largest:.3g} then differ by up to {difference:.3g} from those "
+            f"with the adapter beside it{todo}"
+        )
+    return plain
+
+
+def _make_room(peft: Any) -> None:
+    """Give adapted layers what merging needs: a bias, and a matrix that no other layer uses."""
+    import torch
+
+    for layer in peft.modules():
+        bias = getattr(layer, "lora_bias", None)
+        if isinstance(bias, dict) and any(bias.values()) and layer.base_layer.bias is None:
+            weight = layer.base_layer.weight
+            layer.base_layer.bias = torch.nn.Parameter(weight.new_zeros(weight.shape[0]))
+    model = peft.get_base_model()
+    words, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if not hasattr(words, "base_layer") and not hasattr(head, "base_layer"):
+        return
+    rows, out = getattr(words, "base_layer", words), getattr(head, "base_layer", head)
+    if out is not None and rows.weight is out.weight:
+        out.weight = torch.nn.Parameter(out.weight.detach().clone())
+        model.config.get_text_config().tie_word_embeddings = False
+
+
+def _output(model: Any, tokens: Any) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        out = model(input_ids=tokens[None], attention_mask=torch.ones_like(tokens[None]))
+    return out.logits if "logits" in out else out.last_hidden_state
+
+
+def _put(
+    model: Any,
+    adapter: Adapter,
+    what: str,
+    *,
+    trainable: bool = False,
+    cast: bool = True,
+    kind: Kind | None = None,
+    ignore_sizes: bool = False,
+) -> Any:
+    from peft import PeftConfig, PeftModel
+
+    folder = str(adapter.folder)
+    how = {
+        "is_trainable": trainable,
+        "autocast_adapter_dtype": cast,
+        "torch_device": str(model.device),
+        "ignore_mismatched_sizes": ignore_sizes,
+    }
+    if kind is not None and kind != adapter.kind and adapter.kind == "encoder":
+        # What was the whole model to the adapter is the part below the head of this one.
+        how["key_mapping"] = {"^": f"{model.base_model_prefix}."}
+    said = f"{what}: the adapter in {folder} does not fit its base model: "
+    # PEFT only warns where it goes on with another adapter than the folder's. That is refused:
+    # here where weights are missing, in model_folder for what it does not know.
+    with _errors(said), restored(), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        config = PeftConfig.from_pretrained(folder)
+        if kind is not None and kind != adapter.kind:
+            config.task_type = None  # PEFT would look for the head of what it was trained on
+        peft = PeftModel.from_pretrained(model, folder, config=config, **how)
+        # A second time, since only this tells what had no place in the model.
+        lost = peft.load_adapter(folder, peft.active_adapter, **how)
+    if lost.unexpected_keys:
+        raise BadInput(
+            f"{said}there is no place in it for {some(sorted(lost.unexpected_keys))}; give the model "
+            "that the adapter was trained on"
+        )
+    absent = [str(w.message) for w in warned if "missing adapter keys" in str(w.message)]
+    if absent:
+        names = absent[0].partition("[")[2].rstrip("].").replace("'", "").split(", ")
+        raise BadInput(f"{said}{ADAPTER_WEIGHTS} has none for {some(names)}; save the adapter again")
+    return peft

@@ -1,0 +1,30 @@
+"""The rating desk: random, blinded samples of a run's outputs for people to rate, and their ratings taken back.
+
+tasks.py draws, blinds and writes; formats/ has one file for each tool's layout; importing.py reads ratings and refuses
+what is not a person's own rating of this run's text (checks.py says why); store.py keeps what was accepted. See
+docs/rating.md. The command line imports this package when it starts, so whatever needs pandas is imported when used.
+"""
+
+from __future__ import annotations
+
+from restaudit.people.rating.consistency import RaterProgress
+from restaudit.people.rating.exporting import export_tasks
+from restaudit.people.rating.importing import ImportReport, RatingsRefused, import_ratings
+from restaudit.people.rating.status import Progress, progress
+from restaudit.people.rating.store import load_ratings
+from restaudit.people.rating.tasks import TaskSet, draw_tasks, load_tasks, task_sets
+
+__all__ = [
+    "ImportReport",
+    "Progress",
+    "RaterProgress",
+    "RatingsRefused",
+    "TaskSet",
+    "draw_tasks",
+    "export_tasks",
+    "import_ratings",
+    "load_ratings",
+    "load_tasks",
+    "progress",
+    "task_sets",
+]

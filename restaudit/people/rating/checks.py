@@ -1,0 +1,237 @@
+"""What makes a vote no rating of this run by a person: each rule says why, in words for whoever sent the file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from restaudit.people.rating.formats.vote import Vote, flagged
+from restaudit.people.rating.sheet import whole
+from restaudit.people.rating.tasks import Item, sha256
+
+# Fields that would tell a rater, or whoever assigns items to raters, which policy wrote a text.
+UNBLINDING = frozenset({
+    "iteration", "iterations", "model", "model_name", "model_id", "policy", "checkpoint", "grow", "look", "threshold",
+    "reward", "reward_01", "reward_spread", "sample_id",
+})  # fmt: skip
+Row = dict[str, Any]
+NEWLINES = re.compile(r"\r\n?")
+MILLISECONDS = 1e11
+AHEAD = 86400.0
+LONGEST_NAME = 200
+
+
+class Asked(Protocol):
+    """What a vote is held against, whether it scores one text or chooses between two.
+
+    `text_time` is when a step recorded the text (the newer one of two).
+    """
+
+    @property
+    def item_id(self) -> str:
+        """The name of the item."""
+
+    @property
+    def tasks(self) -> str:
+        """The set it belongs to."""
+
+    @property
+    def repeats(self) -> str | None:
+        """The item that this one repeats."""
+
+    @property
+    def text_time(self) -> datetime | None:
+        """When what is judged was recorded."""
+
+    def wrong(self, vote: Vote) -> Iterator[str]:
+        """Every reason why the vote is not one on this item."""
+
+    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+        """The vote as it is stored, unblinded; only for a vote with nothing wrong."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A text of this run that raters score, with what a rating of it must agree with."""
+
+    item: Item
+    tasks: str
+    dimension: str
+    choices: tuple[float, ...]
+    instructions_sha256: str
+    order_seed: str
+    text: str
+    text_time: datetime | None
+
+    @property
+    def item_id(self) -> str:
+        """The name of the item."""
+        return self.item.item_id
+
+    @property
+    def repeats(self) -> str | None:
+        """The item that this one repeats."""
+        return self.item.repeats
+
+    def wrong(self, vote: Vote) -> Iterator[str]:
+        """Every reason why the vote is no rating of this text: digests, dimension, instructions, scale, score."""
+        if vote.response_sha256 is not None and vote.response_sha256 != self.item.response_sha256:
+            yield f"its response_sha256 is not that of item {self.item.item_id}: another response was rated"
+        elif vote.response is not None and not same_text(vote.response, self.text):
+            digest = sha256(vote.response)[:12]
+            yield f"its response (sha256 {digest}…) is not the run's text of item {self.item.item_id}"
+        yield from same_set(vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256)
+        for name, value, own in (
+            ("scale_min", vote.scale_min, self.choices[0]),
+            ("scale_max", vote.scale_max, self.choices[-1]),
+        ):
+            if value not in (None, "") and score_of(value, (own, own + 1)) != own:
+                yield f"{name} is {value!r}; the scale of these tasks is {self.choices[0]:g} to {self.choices[-1]:g}"
+        score = score_of(vote.score, self.choices)
+        if isinstance(score, str):
+            yield score
+
+    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+        """The vote, unblinded, with the fields of GOVERNANCE.md's canonical row."""
+        item = self.item
+        score = score_of(vote.score, self.choices)
+        assert isinstance(score, float)  # `wrong` found nothing
+        return {
+            "run_id": run_id,
+            "tasks": self.tasks,
+            "item_id": item.item_id,
+            "iteration": item.iteration,
+            "prompt_id": item.prompt_id,
+            "sample_id": item.sample_id,
+            "response_sha256": item.response_sha256,
+            "rater_id": rater,
+            "score": whole(score),
+            "scale_min": whole(self.choices[0]),
+            "scale_max": whole(self.choices[-1]),
+            "dimension": self.dimension,
+            "started_at": iso(time_of(vote.started_at)),
+            "submitted_at": iso(time_of(vote.submitted_at)),
+            "instructions_sha256": self.instructions_sha256,
+            "blinded": True,
+            "order": item.order,
+            "order_seed": self.order_seed,
+            "inclusion_prob": item.inclusion_prob,
+            "role": item.role,
+            "repeats": item.repeats,
+        }
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the run's human/raters.json says of one rater."""
+
+    developer: bool = False
+    model: bool = False
+
+
+def problems(
+    vote: Vote, known: Asked | None, rater: str | None, declared: Declared, *, run_id: str, timed: bool, now: datetime
+) -> Iterator[str]:
+    """Every reason to refuse this vote; none when it is a person's blinded rating of this run's text."""
+    if vote.run_id is not None and vote.run_id != run_id:
+        yield f"belongs to run {vote.run_id!r}, this one is {run_id!r}"
+    if known is None:
+        what = f"item {vote.item_id!r}" if vote.item_id else "a response without an item_id"
+        yield f"{what} is in no set of rating tasks of this run"
+    else:
+        yield from known.wrong(vote)
+        yield from _times(vote, known.text_time, timed=timed, now=now)
+    yield from _blinded(vote)
+    if rater is None:
+        yield "has no rater; add one, or name the file's rater with --rater"
+    elif len(rater) > LONGEST_NAME:
+        yield f"its rater's name has {len(rater)} characters; at most {LONGEST_NAME}"
+    if vote.model is not None or declared.model:
+        yield f"is no person's rating: {vote.model or 'human/raters.json says this rater is a model'}"
+    if vote.developer or declared.developer:
+        yield f"rater {rater!r} is flagged as a developer of the model, who may not judge it"
+
+
+def score_of(value: Any, choices: tuple[float, ...]) -> float | str:
+    """The score as one of the choices, or what is wrong with it."""
+    scale = f"{choices[0]:g} to {choices[-1]:g} in steps of {choices[1] - choices[0]:g}"
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value)
+    elif isinstance(value, str):
+        try:
+            number = float(value.strip())
+        except ValueError:
+            number = math.nan
+    if math.isnan(number):
+        return f"score {value!r} is not one number; expected {scale}"
+    return number if number in choices else f"score {value!r} is not on the scale; expected {scale}"
+
+
+def time_of(value: Any) -> datetime | None:
+    """An ISO 8601 time (UTC where it names no zone) or Unix seconds or milliseconds; None where it is neither."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        if isinstance(value, int | float):
+            seconds = value / 1000 if abs(value) > MILLISECONDS else value
+            return datetime.fromtimestamp(seconds, UTC)
+        found = datetime.fromisoformat(str(value).strip())
+    except (ValueError, OverflowError, OSError):
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def same_text(response: str, text: str) -> bool:
+    """Whether they are one text; line ends may differ, which spreadsheets and browsers rewrite."""
+    return response == text or NEWLINES.sub("\n", response).strip() == NEWLINES.sub("\n", text).strip()
+
+
+def same_set(vote: Vote, *, dimension: str, instructions_sha256: str) -> Iterator[str]:
+    """What of a vote is not of the set that its item belongs to."""
+    if vote.dimension is not None and vote.dimension != dimension:
+        yield f"rates the dimension {vote.dimension!r}; {dimension!r} was asked for"
+    if vote.instructions_sha256 is not None and vote.instructions_sha256 != instructions_sha256:
+        yield "its instructions_sha256 is not that of the instructions of these tasks"
+
+
+def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime) -> Iterator[str]:
+    if vote.submitted_at in (None, ""):
+        if timed:
+            yield "has no time of submission (submitted_at)"
+        return
+    submitted = time_of(vote.submitted_at)
+    if submitted is None:
+        yield f"submitted_at {vote.submitted_at!r} is not a time; expected ISO 8601, like 2026-11-25T14:03:00Z"
+        return
+    if text_time is not None and submitted < text_time:
+        yield f"was submitted at {iso(submitted)}, before the text was recorded at {iso(text_time)}"
+    if (submitted - now).total_seconds() > AHEAD:
+        yield f"was submitted at {iso(submitted)}, which is in the future"
+    started = time_of(vote.started_at) if vote.started_at not in (None, "") else submitted
+    if started is None:
+        yield f"started_at {vote.started_at!r} is not a time; expected ISO 8601"
+    elif started > submitted:
+        yield f"was started at {iso(started)}, after it was submitted at {iso(submitted)}"
+
+
+def _blinded(vote: Vote) -> Iterator[str]:
+    told = sorted(k for k, v in vote.hints.items() if k.strip().lower() in UNBLINDING and v not in (None, "", [], {}))
+    if told:
+        yield f"is not blinded: it carries {', '.join(told)}"
+    blinded = _field(vote.hints, "blinded")
+    if blinded not in (None, "") and not flagged(blinded):
+        yield f"is not blinded: blinded is {blinded!r}"
+
+
+def _field(hints: Mapping[str, Any], name: str) -> Any:
+    return next((v for k, v in hints.items() if k.strip().lower() == name), None)
+
+
+def iso(time: datetime | None) -> str | None:
+    """A time as files hold it: ISO 8601, UTC, to the second."""
+    return None if time is None else time.isoformat(timespec="seconds").replace("+00:00", "Z")

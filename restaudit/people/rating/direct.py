@@ -1,0 +1,74 @@
+"""One rating at a time, as the app gives them: by the rules of an import, on disk before the next text is shown.
+
+ratings.jsonl holds what counts. Beside it, desk.jsonl is append-only and says what else people did in the app: read the
+instructions, skip a text, take an answer back, hand in. An answer that was taken back stands there in full.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from restaudit.errors import BadInput
+from restaudit.people.rating.checks import Row
+from restaudit.people.rating.files import append_line, decoded, desk, human, locked, read_bytes, without_torn
+from restaudit.people.rating.formats.vote import Vote
+from restaudit.people.rating.importing import take_vote
+from restaudit.people.rating.store import FILE, add_rows, read_rows
+from restaudit.people.rating.unblind import Book, K
+
+LOG = "desk.jsonl"
+SOURCE = "app"
+# Nobody waits in front of a screen for as long as an import may.
+PATIENCE = 5.0
+
+
+def give(run: Path, book: Book[K], vote: Vote, file: str = FILE) -> Row:
+    """Add one rating to the run's, if an import would take it; else raises RatingsRefused or BadInput and adds none."""
+    return take_vote(run, book, vote, source=SOURCE, patience=PATIENCE, file=file)
+
+
+def take_back(run: Path, *, item_id: str, rater: str, file: str = FILE) -> Row:
+    """Take a rating given here out of the run's; desk.jsonl keeps it in full. Raises BadInput where there is none.
+
+    The log goes first: after a crash between the two writes the rating stands, and the log says that it was to go.
+    """
+    folder = desk(run)
+    with locked(folder, patience=PATIENCE):
+        rows = read_rows(folder, file)
+        mine = [r for r in rows if r["item_id"] == item_id and r["rater_id"] == rater and r.get("source") == SOURCE]
+        if not mine:
+            raise BadInput(f"{folder}: no rating of {item_id} by {rater} was given in the app; nothing was changed")
+        _append(folder, "taken_back", rater, {"tasks": mine[0].get("tasks"), "item_id": item_id, "rating": mine[0]})
+        add_rows(folder, [r for r in rows if r is not mine[0]], [], file)
+    return mine[0]
+
+
+def note(run: Path, what: str, rater: str, **more: Any) -> None:
+    """Write down in desk.jsonl what somebody did that is no rating."""
+    folder = desk(run)
+    with locked(folder, patience=PATIENCE):
+        _append(folder, what, rater, more)
+
+
+def read_notes(run: Path) -> list[dict[str, Any]]:
+    """What is in desk.jsonl, in order, without a last line that a crash cut off. Raises BadInput naming a bad line."""
+    path = human(run) / LOG
+    if not path.exists():
+        return []
+    notes: list[dict[str, Any]] = []
+    lines = decoded(path, without_torn(read_bytes(path))[0]).split("\n")
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
+        try:
+            entry = json.loads(line)
+            notes.append({**entry, "what": str(entry["what"]), "rater_id": str(entry["rater_id"])})
+        except (ValueError, KeyError, TypeError) as e:
+            raise BadInput(f"{path}: line {number}: not a note of the rating desk ({type(e).__name__}: {e})") from None
+    return notes
+
+
+def _append(folder: Path, what: str, rater: str, more: dict[str, Any]) -> None:
+    entry = {"what": what, "rater_id": rater, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **more}
+    append_line(folder / LOG, json.dumps(entry, sort_keys=True, allow_nan=False))

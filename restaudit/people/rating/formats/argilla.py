@@ -1,0 +1,122 @@
+"""Argilla 2: records with fields, metadata, suggestions (a model's) and responses (people's), nested or flattened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from restaudit.errors import BadInput
+from restaudit.people.rating.formats.rows import Row, json_rows, one_object
+from restaudit.people.rating.formats.vote import Format, Reading, Vote, carried, text_or_none
+from restaudit.people.rating.sheet import Sheet, as_rows
+
+QUESTION = "score"
+FIELDS = ("prompt", "response")
+
+
+def write(sheet: Sheet) -> str:
+    """Records for `dataset.records.from_json(file)`; suggestions stay empty."""
+    records = [
+        {
+            "id": r["item_id"],
+            "fields": {k: r[k] for k in FIELDS},
+            "metadata": {k: v for k, v in r.items() if k not in FIELDS and k != "blinded"},
+            "suggestions": {},
+            "responses": {},
+            "vectors": {},
+        }
+        for r in as_rows(sheet)
+    ]
+    return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
+
+
+def read(text: str) -> Reading:
+    """Every submitted response to the question `score` is a vote. Suggestions, drafts and discarded ones are none."""
+    reading = Reading()
+    for where, record in _records(text):
+        nested = "fields" in record
+        flat = {**_mapping(record, "fields"), **_mapping(record, "metadata")} if nested else dict(record)
+        fields = carried({**flat, "item_id": flat.get("item_id") or record.get("id")})
+        suggestions = _suggestions(record, nested=nested)
+        reading.skipped["model suggestion"] += len(suggestions)
+        responses = list(_nested(record) if nested else _flattened(record, where))
+        reading.skipped["not rated"] += 0 if responses else 1
+        for number, (value, user, status, at) in enumerate(responses, start=1):
+            here = f"{where}, response {number}"
+            if status is None:
+                raise BadInput(
+                    f"{here}: has no status, so a draft cannot be told from a rating; export the records flattened: "
+                    "json.dump(dataset.records.to_list(flatten=True), file)"
+                )
+            if status != "submitted":
+                reading.skipped[f"response that is not submitted ({status})"] += 1
+                continue
+            agent = user is not None and user in suggestions
+            model = "its user is the agent of a suggestion" if agent else None
+            reading.votes.append(Vote(where=here, rater=user, score=value, submitted_at=at, model=model, **fields))
+    reading.skipped = +reading.skipped
+    return reading
+
+
+def fits(record: Mapping[str, Any]) -> bool:
+    """Whether a record looks like an Argilla record."""
+    return ("fields" in record and "responses" in record) or any(k.endswith(".responses") for k in record)
+
+
+def _records(text: str) -> list[tuple[str, Row]]:
+    """Records of a list, of JSON Lines, or of to_dict(orient="names"), which has a list a column."""
+    whole = one_object(text)
+    if whole is not None and whole and all(isinstance(v, list) for v in whole.values()):
+        size = max(len(v) for v in whole.values())
+        if any(len(v) != size for v in whole.values()):
+            raise BadInput("the columns of this Argilla export are of unequal length")
+        return [(f"row {n + 1}", {k: v[n] for k, v in whole.items()}) for n in range(size)]
+    return json_rows(text)
+
+
+Answer = tuple[Any, str | None, str | None, Any]
+
+
+def _flattened(record: Row, where: str) -> Iterator[Answer]:
+    key = f"{QUESTION}.responses"
+    values = record.get(key)
+    if not values:
+        return
+    users, statuses = record.get(f"{key}.users") or [], record.get(f"{key}.status") or [None] * len(values)
+    if not (isinstance(values, Sequence) and len(values) == len(users) == len(statuses)):
+        raise BadInput(f"{where}: {key}, .users and .status are not of one length")
+    for value, user, status in zip(values, users, statuses, strict=True):
+        yield value, text_or_none(user), text_or_none(status), None
+
+
+def _nested(record: Row) -> Iterator[Answer]:
+    """{question: [{value, user_id, status}]}, or the older [{user_id, status, values: {question: {value}}}]."""
+    found = record.get("responses") or {}
+    answers = found.get(QUESTION) or [] if isinstance(found, Mapping) else found
+    for answer in answers:
+        if not isinstance(answer, Mapping):
+            continue
+        values = answer.get("values")
+        value = _mapping(_mapping(answer, "values"), QUESTION).get("value") if values else answer.get("value")
+        at = answer.get("updated_at") or answer.get("inserted_at")
+        yield value, text_or_none(answer.get("user_id")), text_or_none(answer.get("status")), at
+
+
+def _suggestions(record: Row, *, nested: bool) -> set[str]:
+    """The agents of a record's suggestions; a suggestion of nobody named counts under a name no user has."""
+    if not nested:
+        if record.get(f"{QUESTION}.suggestion") is None:
+            return set()
+        return {text_or_none(record.get(f"{QUESTION}.suggestion.agent")) or ""}
+    found = record.get("suggestions") or {}
+    listed = list(found.values()) if isinstance(found, Mapping) else found
+    return {text_or_none(s.get("agent")) or "" for s in listed if isinstance(s, Mapping)}
+
+
+def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = record.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+FORMAT = Format(name="argilla", suffix=".json", write=write, read=read, fits=fits, timed=False)

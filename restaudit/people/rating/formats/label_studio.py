@@ -1,0 +1,118 @@
+"""Label Studio (labelstud.io/guide/task_format): a JSON list of tasks, each with annotations and predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from restaudit.people.rating.formats.rows import Row, json_rows
+from restaudit.people.rating.formats.vote import Format, Reading, Vote, carried, text_or_none
+from restaudit.people.rating.sheet import Sheet, as_rows
+
+CONTROL = "score"
+FROM_MODEL = frozenset({"prediction", "prediction-changed"})
+
+
+def write(sheet: Sheet) -> str:
+    """Tasks to import; predictions stay empty, so that nobody sees a model's opinion first."""
+    return json.dumps([{"data": r} for r in as_rows(sheet)], ensure_ascii=False, indent=1) + "\n"
+
+
+def setup(sheet: Sheet, _tasks: str) -> tuple[str, str]:
+    """The labelling interface: the project's Labelling Interface > Code."""
+    buttons = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in sheet.labels)
+    instructions = quoteattr(sheet.instructions, {"\n": "&#10;", "\r": "&#13;"})
+    return ".xml", (
+        f"<!-- Set the annotations per task to {sheet.raters}, and turn predictions off. -->\n"
+        f"<View>\n  <Header value={instructions}/>\n"
+        '  <Text name="prompt" value="$prompt"/>\n  <Text name="response" value="$response"/>\n'
+        f"  <Header value={quoteattr(sheet.dimension)}/>\n"
+        f'  <Choices name="{CONTROL}" toName="response" choice="single-radio" required="true" showInline="true">\n'
+        f"{buttons}\n  </Choices>\n</View>\n"
+    )
+
+
+def read(text: str) -> Reading:
+    """Every submitted annotation with one result for `score` is a vote. Predictions, drafts and skips are none."""
+    reading = Reading()
+    for where, task in json_rows(text):
+        data = task.get("data") if isinstance(task.get("data"), Mapping) else {}
+        fields = carried(data or {})
+        annotations = _list(task, "annotations")
+        reading.skipped["model prediction"] += len(_list(task, "predictions"))
+        reading.skipped["draft"] += len(_list(task, "drafts"))
+        reading.skipped["not rated"] += 0 if annotations else 1
+        for number, annotation in enumerate(annotations, start=1):
+            here = f"{where}, annotation {number}"
+            if annotation.get("was_cancelled"):
+                reading.skipped["skipped by the rater (was_cancelled)"] += 1
+                continue
+            results = [r for r in _list(annotation, "result") if r.get("from_name") == CONTROL]
+            if not results:
+                reading.skipped["not rated"] += 1
+                continue
+            reading.votes.append(
+                Vote(
+                    where=here,
+                    rater=_rater(annotation.get("completed_by")),
+                    score=_score(results),
+                    # The first time it was submitted is what may not lie before the text.
+                    submitted_at=annotation.get("created_at") or annotation.get("updated_at"),
+                    started_at=_started(annotation.get("created_at"), annotation.get("lead_time")),
+                    model=_model(annotation, results),
+                    **fields,
+                )
+            )
+    reading.skipped = +reading.skipped
+    return reading
+
+
+def fits(record: Mapping[str, Any]) -> bool:
+    """Whether a record looks like a Label Studio task."""
+    return isinstance(record.get("data"), Mapping) and ("annotations" in record or "predictions" in record)
+
+
+def _list(record: Mapping[str, Any], key: str) -> list[Row]:
+    found = record.get(key) or []
+    return [r for r in found if isinstance(r, dict)] if isinstance(found, list) else []
+
+
+def _score(results: list[Row]) -> Any:
+    """The one number of an annotation, as a rating, a number or a choice; all of them where there are several."""
+    values = [v for r in results for v in _values(r.get("value"))]
+    return values[0] if len(values) == 1 else values
+
+
+def _values(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key in ("rating", "number", "choices", "selected"):
+            if key in value:
+                yield from value[key] if isinstance(value[key], list) else [value[key]]
+
+
+def _rater(who: Any) -> str | None:
+    if isinstance(who, Mapping):
+        who = who.get("id", who.get("email"))
+    return text_or_none(who)
+
+
+def _model(annotation: Row, results: list[Row]) -> str | None:
+    if annotation.get("parent_prediction") is not None:
+        return "it was made from a model's prediction (parent_prediction)"
+    origin = next((r["origin"] for r in results if r.get("origin") in FROM_MODEL), None)
+    return f"it came from a model's prediction (origin {origin!r})" if origin else None
+
+
+def _started(submitted: Any, seconds: Any) -> str | None:
+    if not isinstance(submitted, str) or isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    try:
+        return (datetime.fromisoformat(submitted) - timedelta(seconds=seconds)).isoformat()
+    except (ValueError, OverflowError):
+        return None
+
+
+FORMAT = Format(name="label-studio", suffix=".json", write=write, read=read, fits=fits, timed=True, setup=setup)

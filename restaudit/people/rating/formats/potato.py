@@ -1,0 +1,157 @@
+"""potato 2: JSON Lines in; out as annotations.jsonl, CSV or TSV of `potato export`, or a rater's user_state.json."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from restaudit.people.rating.formats.rows import Row, json_rows, one_object, table_rows
+from restaudit.people.rating.formats.vote import Format, Reading, Vote, text_or_none
+from restaudit.people.rating.sheet import Sheet
+
+SCHEMA = "score"
+LABEL = re.compile(r"(?:scale[_ ]?)?(-?\d+(?:\.\d+)?)")
+TICKED = frozenset({"true", "on", "checked"})
+LABELS = "instance_id_to_label_to_value"
+
+
+def write(sheet: Sheet) -> str:
+    """Items for `data_files`. potato shows `text` as HTML, so it is escaped."""
+    rows = (
+        {"id": r.item_id, "text": html.escape(f"{r.prompt}\n\n———\n\n{r.response}").replace("\n", "<br>")}
+        for r in sheet.rows
+    )
+    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+
+
+def setup(sheet: Sheet, tasks: str) -> tuple[str, str]:
+    """A complete config.yaml: `potato start THIS`."""
+    config = {
+        "annotation_task_name": sheet.dimension,
+        "task_dir": ".",
+        "output_annotation_dir": "annotation_output/",
+        "output_annotation_format": "jsonl",
+        "data_files": [tasks],
+        "item_properties": {"id_key": "id", "text_key": "text"},
+        "num_annotators_per_item": sheet.raters,
+        "user_config": {"allow_all_users": True, "users": []},
+        "annotation_schemes": [
+            {
+                "annotation_type": "radio",
+                "name": SCHEMA,
+                "description": sheet.instructions,
+                "labels": list(sheet.labels),
+                "label_requirement": {"required": True},
+            }
+        ],
+        "site_dir": "default",
+    }
+    return ".yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def read(text: str) -> Reading:
+    """Every record with a label in the scheme `score` is a vote; records of machine annotators are marked as such."""
+    reading = Reading()
+    for where, item, rater, labels, at, origin in _records(text):
+        own = {k: v for k, v in _of_scheme(labels).items() if _ticked(v)}
+        if not own:
+            reading.skipped["not rated"] += 1
+            continue
+        scores = [_score(k, v) for k, v in own.items()]
+        reading.votes.append(
+            Vote(
+                where=where,
+                item_id=item,
+                rater=rater,
+                score=scores[0] if len(scores) == 1 else scores,
+                submitted_at=at,
+                model=_machine(origin),
+            )
+        )
+    return reading
+
+
+def fits(record: Mapping[str, Any]) -> bool:
+    """Whether a record looks like one of potato's."""
+    return (
+        {"instance_id", "user_id"} <= set(record)
+        or LABELS in record
+        or ("id" in record and ("label_annotations" in record or "annotation" in record))
+    )
+
+
+Found = tuple[str, str | None, str | None, Any, Any, Any]
+
+
+def _records(text: str) -> Iterator[Found]:
+    if (state := one_object(text)) is not None and LABELS in state:
+        yield from _of_state(state)
+    elif text.lstrip()[:1] in {"{", "["}:
+        for where, r in json_rows(text):
+            if LABELS in r:
+                yield from _of_state(r)
+                continue
+            labels = r.get("labels", r.get("label_annotations", r.get("annotation")))
+            origin = r.get("annotator_origin", r.get("origin"))
+            item = text_or_none(r.get("instance_id", r.get("id")))
+            yield where, item, text_or_none(r.get("user_id")), labels, None, origin
+    else:
+        for where, r in table_rows(text):
+            labels = {SCHEMA: {k.removeprefix(f"{SCHEMA}."): v for k, v in r.items() if k.startswith(f"{SCHEMA}.")}}
+            if not any(map(_ticked, labels[SCHEMA].values())) and r.get(SCHEMA):
+                labels = {SCHEMA: {r[SCHEMA]: "true"}}
+            item, rater = text_or_none(r.get("instance_id")), text_or_none(r.get("user_id"))
+            yield where, item, rater, labels, None, r.get("annotator_origin") or None
+
+
+def _of_state(state: Row) -> Iterator[Found]:
+    """One rater's user_state.json; the last change of an item is when it was submitted."""
+    items = state.get(LABELS)
+    traces = state.get("instance_id_to_behavioral_data")
+    for number, (item, labels) in enumerate((items if isinstance(items, Mapping) else {}).items(), start=1):
+        trace = traces.get(item) if isinstance(traces, Mapping) else None
+        changes = trace.get("annotation_changes") if isinstance(trace, Mapping) else None
+        times = [c["timestamp"] for c in changes or [] if isinstance(c, Mapping) and c.get("timestamp")]
+        at = times[-1] if times else None
+        yield f"row {number}", str(item), text_or_none(state.get("user_id")), labels, at, state.get("origin")
+
+
+def _of_scheme(labels: Any) -> dict[str, Any]:
+    """{label: value} of the scheme `score`, from {scheme: {label: value}} or [[{schema, name}, value], …]."""
+    if isinstance(labels, list):
+        pairs = [p for p in labels if isinstance(p, list) and len(p) == 2 and isinstance(p[0], Mapping)]
+        return {str(p[0].get("name", "")): p[1] for p in pairs if p[0].get("schema") == SCHEMA}
+    found = labels.get(SCHEMA) if isinstance(labels, Mapping) else None
+    if isinstance(found, Mapping):
+        return {str(k): v for k, v in found.items()}
+    return {} if found is None else {str(found): True}
+
+
+def _ticked(value: Any) -> bool:
+    return value not in (None, False, "", "false", "False")
+
+
+def _score(label: str, value: Any) -> Any:
+    """A radio's label is the score; a likert's label is scale_4 and its value 4. Both, where they contradict."""
+    named, given = LABEL.fullmatch(label.strip()), LABEL.fullmatch(str(value).strip())
+    if value is True or str(value).strip().lower() in TICKED:
+        return named.group(1) if named else label
+    if named and given and named.group(1) != given.group(1):
+        return [label, value]
+    return given.group(1) if given else value
+
+
+def _machine(origin: Any) -> str | None:
+    """potato reads an origin that it cannot parse as a machine's, and so do we."""
+    if origin is None or origin == {}:
+        return None
+    kind = origin.get("kind") if isinstance(origin, Mapping) else origin
+    return None if kind == "human" else f"potato says its annotator is a machine (origin {kind!r})"
+
+
+FORMAT = Format(name="potato", suffix=".jsonl", write=write, read=read, fits=fits, timed=False, table=True, setup=setup)

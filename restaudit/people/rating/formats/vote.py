@@ -1,0 +1,113 @@
+"""What reading a file of ratings gives, whatever its layout: votes, and a count of what was not a vote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from restaudit.people.rating.sheet import Sheet
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One rater's score of one item as a file holds it; nothing is checked yet.
+
+    `where` names the place in the file. `hints` are fields beside the rating that might tell which policy wrote the
+    text. `model` says why this is not a person's own rating, where the file shows that.
+    """
+
+    where: str
+    item_id: str | None
+    rater: str | None
+    score: Any
+    submitted_at: Any = None
+    started_at: Any = None
+    response: str | None = None
+    response_sha256: str | None = None
+    run_id: str | None = None
+    dimension: str | None = None
+    instructions_sha256: str | None = None
+    scale_min: Any = None
+    scale_max: Any = None
+    hints: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    developer: bool = False
+
+
+@dataclass
+class Reading:
+    """What a file holds. `skipped` counts what is no vote, by what it is."""
+
+    votes: list[Vote] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One layout: how tasks are written and ratings read.
+
+    `fits` looks at one record of a file (its keys; a table's header). `setup` gives the name and text of what the tool
+    needs beside the tasks. `timed` formats carry the time of every rating. Ratings come as JSON (or JSON Lines) or, in
+    `table` formats, as delimited text.
+    """
+
+    name: str
+    suffix: str
+    write: Callable[[Sheet], str]
+    read: Callable[[str], Reading]
+    fits: Callable[[Mapping[str, Any]], bool]
+    timed: bool
+    json: bool = True
+    table: bool = False
+    setup: Callable[[Sheet, str], tuple[str, str]] | None = None
+
+
+def text_or_none(value: Any) -> str | None:
+    """A field as text; None where it is absent or empty. Numbers count, as ids often are numbers."""
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
+        return None
+    return str(value).strip()
+
+
+def carried(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of our own that a tool carries along with an item, for `Vote(**carried(row))`."""
+    response = row.get("response")
+    return {
+        "item_id": text_or_none(row.get("item_id")),
+        "response": response if isinstance(response, str) else None,
+        "response_sha256": text_or_none(row.get("response_sha256")),
+        "run_id": text_or_none(row.get("run_id")),
+        "dimension": text_or_none(row.get("dimension")),
+        "instructions_sha256": text_or_none(row.get("instructions_sha256")),
+        "scale_min": row.get("scale_min"),
+        "scale_max": row.get("scale_max"),
+        "hints": dict(row),
+    }
+
+
+def flagged(value: Any) -> bool:
+    """Whether a flag is set: true, 1, "yes" and the like."""
+    return str(value).strip().lower() in {"true", "1", "1.0", "yes", "y"}
+
+
+def says_developer(row: Mapping[str, Any]) -> bool:
+    """Whether a row flags its rater as somebody who made the model (NIST AI 600-1, MS-1.3-003)."""
+    roles = {str(row.get(k, "")).strip().lower() for k in ("rater_role", "rater_kind")}
+    return any(flagged(row.get(k)) for k in DEVELOPER) or "developer" in roles
+
+
+def says_model(row: Mapping[str, Any]) -> str | None:
+    """Why a row's rater is no person, where the row says so."""
+    if key := next((k for k in MODEL if flagged(row.get(k))), None):
+        return f"{key} is set"
+    for key in ("rater_role", "rater_kind", "source"):
+        if str(row.get(key, "")).strip().lower() in MACHINES:
+            return f"{key} is {row[key]!r}"
+    return None
+
+
+DEVELOPER = ("developer", "is_developer", "rater_is_developer")
+MODEL = ("model_rater", "is_model", "rater_is_model")
+MACHINES = frozenset({"model", "llm", "tool", "machine", "prediction", "suggestion", "judge", "simulated", "bot"})

@@ -1,0 +1,155 @@
+"""What raters see of a set of pairs, as JSON Lines and as a spreadsheet, and the choices read back from either."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restaudit.errors import BadInput
+from restaudit.people.rating.files import read_text
+from restaudit.people.rating.formats.csv import guard, unguard
+from restaudit.people.rating.formats.rows import header_of, json_rows, one_object, table_rows
+from restaudit.people.rating.formats.vote import Reading, Vote, carried, says_developer, says_model, text_or_none
+
+CHOICES = ("A", "B", "T")
+NEEDED = ("item_id", "choice", "response_a", "response_b")
+FIRST = ("item_id", "prompt", "response_a", "response_b", "choice", "rater_id", "submitted_at")
+LAYOUTS = ("native", "csv")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One pair: a name that means nothing, the prompt as text, both responses and their SHA-256."""
+
+    item_id: str
+    prompt: str
+    response_a: str
+    response_b: str
+    a_sha256: str
+    b_sha256: str
+
+
+@dataclass(frozen=True)
+class PairSheet:
+    """All that a rater gets: A is better, B is better, or T, a tie."""
+
+    run_id: str
+    dimension: str
+    instructions: str
+    instructions_sha256: str
+    raters: int
+    rows: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class PairVote(Vote):
+    """A choice as a file holds it: `score` is "A", "B" or "T"; the two responses are in the places they were shown."""
+
+    response_a: str | None = None
+    response_b: str | None = None
+    a_sha256: str | None = None
+    b_sha256: str | None = None
+
+
+def as_rows(sheet: PairSheet) -> list[dict[str, Any]]:
+    """One plain mapping a pair, with empty places for a choice."""
+    return [
+        {
+            "item_id": r.item_id,
+            "prompt": r.prompt,
+            "response_a": r.response_a,
+            "response_b": r.response_b,
+            "response_a_sha256": r.a_sha256,
+            "response_b_sha256": r.b_sha256,
+            "run_id": sheet.run_id,
+            "dimension": sheet.dimension,
+            "instructions_sha256": sheet.instructions_sha256,
+            "blinded": True,
+            "choice": None,
+            "rater_id": None,
+            "started_at": None,
+            "submitted_at": None,
+        }
+        for r in sheet.rows
+    ]
+
+
+def sheet_text(sheet: PairSheet) -> str:
+    """The sheet as JSON Lines; every line repeats the instructions."""
+    more = {"instructions": sheet.instructions, "choices": list(CHOICES), "raters": sheet.raters}
+    lines = (json.dumps({**r, **more}, ensure_ascii=False, allow_nan=False) for r in as_rows(sheet))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def csv_text(sheet: PairSheet) -> str:
+    """The sheet as CSV with a byte order mark; no cell starts a formula."""
+    out, rows = io.StringIO(), as_rows(sheet)
+    columns = [*FIRST, *(c for c in rows[0] if c not in FIRST)]
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if (v := row[c]) is None else guard(v) if isinstance(v, str) else v for c in columns])
+    return "\ufeff" + out.getvalue()
+
+
+def read_sheet(path: Path) -> PairSheet:
+    """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
+    try:
+        rows = [json.loads(line) for line in read_text(path).split("\n") if line]
+        shown = [
+            Shown(r["item_id"], r["prompt"], r["response_a"], r["response_b"], r["response_a_sha256"],
+                  r["response_b_sha256"])
+            for r in rows
+        ]  # fmt: skip
+        first = rows[0]
+        return PairSheet(first["run_id"], first["dimension"], first["instructions"], first["instructions_sha256"],
+                         first["raters"], tuple(shown))  # fmt: skip
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise BadInput(f"{path}: not a file of pairs to rate ({type(e).__name__}: {e}); draw the pairs again") from None
+
+
+def holds_choices(text: str) -> bool:
+    """Whether a file is one of choices between two texts, by its first record."""
+    return set(NEEDED) <= set(_first(text))
+
+
+def read_choices(text: str) -> tuple[str, Reading]:
+    """The name of the layout, and every line with a choice; a line without one was not rated yet."""
+    is_json = text.lstrip()[:1] in ("[", "{")
+    reading = Reading()
+    for where, raw in json_rows(text) if is_json else table_rows(text):
+        row = raw if is_json else {k: unguard(v) for k, v in raw.items()}
+        if text_or_none(row.get("choice")) is None:
+            reading.skipped["not rated"] += 1
+        else:
+            reading.votes.append(_vote(where, row))
+    return ("native" if is_json else "csv"), reading
+
+
+def _vote(where: str, row: Mapping[str, Any]) -> PairVote:
+    texts: dict[str, Any] = {f"response_{k}": t for k in "ab" if isinstance(t := row.get(f"response_{k}"), str)}
+    digests: dict[str, Any] = {f"{k}_sha256": text_or_none(row.get(f"response_{k}_sha256")) for k in "ab"}
+    return PairVote(
+        where=where, rater=text_or_none(row.get("rater_id") or row.get("rater")), score=row["choice"],
+        submitted_at=text_or_none(row.get("submitted_at")), started_at=text_or_none(row.get("started_at")),
+        model=says_model(row), developer=says_developer(row), **carried(row), **texts, **digests,
+    )  # fmt: skip
+
+
+def _first(text: str) -> Mapping[str, Any]:
+    start = text.lstrip()[:1]
+    if not start:
+        return {}
+    try:
+        if start not in "[{":
+            return header_of(text)
+        if start == "{" and (whole := one_object(text)) is not None:
+            return whole
+        return next((row for _, row in json_rows(text.split("\n", 1)[0] if start == "{" else text)), {})
+    except BadInput:
+        return {}  # what is wrong with it, the layouts say

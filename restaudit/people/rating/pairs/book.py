@@ -1,0 +1,148 @@
+"""What a choice is held against: every pair of the run's sets with both texts, and what is known of raters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restaudit.errors import BadInput
+from restaudit.people.rating.checks import Row, iso, same_set, same_text, time_of
+from restaudit.people.rating.formats.vote import Vote
+from restaudit.people.rating.pairs.asked import CHOICES, PairSheet, PairVote, Shown, read_sheet
+from restaudit.people.rating.pairs.drawing import FIRST, SECOND, PairItem, items_of, load_pairs, pair_sets, read_key
+from restaudit.people.rating.tasks import run_secret, sha256, table_of
+from restaudit.people.rating.unblind import Book, declared_in
+
+if TYPE_CHECKING:
+    from restaudit.evidence.record import Run
+
+
+@dataclass(frozen=True)
+class KnownPair:
+    """A pair that raters choose from, with what a choice must agree with."""
+
+    item: PairItem
+    shown: Shown
+    tasks: str
+    dimension: str
+    instructions_sha256: str
+    order_seed: str
+    sides: Mapping[str, Any]
+    text_time: datetime | None
+
+    @property
+    def item_id(self) -> str:
+        """The name of the item."""
+        return self.item.item_id
+
+    @property
+    def repeats(self) -> str | None:
+        """The item that this one repeats, with its sides the other way round."""
+        return self.item.repeats
+
+    def wrong(self, vote: Vote) -> Iterator[str]:
+        """Every reason why the vote is no choice between these two texts, in the places they were shown."""
+        if isinstance(vote, PairVote):
+            yield from self._texts(vote)
+        yield from same_set(vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256)
+        if _choice(vote.score) not in CHOICES:
+            yield f"choice {vote.score!r}; expected A, B or T (a tie)"
+
+    def _texts(self, vote: PairVote) -> Iterator[str]:
+        for name, text, digest, own, own_digest in (
+            ("response_a", vote.response_a, vote.a_sha256, self.shown.response_a, self.shown.a_sha256),
+            ("response_b", vote.response_b, vote.b_sha256, self.shown.response_b, self.shown.b_sha256),
+        ):
+            if digest is not None and digest != own_digest:
+                yield f"its {name}_sha256 is not that of item {self.item_id}: another response was shown"
+            elif text is not None and not same_text(text, own):
+                yield f"its {name} (sha256 {sha256(text)[:12]}…) is not the run's text of item {self.item_id}"
+
+    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+        """The choice, unblinded. `score` is 1 where the second side is preferred, -1 the first, 0 for a tie."""
+        item, choice = self.item, _choice(vote.score)
+        second = "B" if item.a == FIRST else "A"
+        return {
+            "run_id": run_id,
+            "tasks": self.tasks,
+            "item_id": item.item_id,
+            "prompt_id": item.prompt_id,
+            **{side: self.sides[side] | {"sample_id": item.sample(side), "response_sha256": item.digest(side)}
+               for side in (FIRST, SECOND)},
+            "shown_as_a": item.a,
+            "rater_id": rater,
+            "choice": choice,
+            "score": 0 if choice == "T" else 1 if choice == second else -1,
+            "dimension": self.dimension,
+            "started_at": iso(time_of(vote.started_at)),
+            "submitted_at": iso(time_of(vote.submitted_at)),
+            "instructions_sha256": self.instructions_sha256,
+            # What a second import is compared with.
+            "response_sha256": item.digest(FIRST),
+            "blinded": True,
+            "order": item.order,
+            "order_seed": self.order_seed,
+            "inclusion_prob": item.inclusion_prob,
+            "role": item.role,
+            "repeats": item.repeats,
+        }  # fmt: skip
+
+
+def open_pairs(record: Run, folder: Path) -> Book[KnownPair]:
+    """All pairs of the run, read and checked. Raises BadInput where key, tasks and record do not fit one another."""
+    items: dict[str, KnownPair] = {}
+    for one in pair_sets(record.path):
+        key, sheet = read_key(folder, one.name), read_sheet(one.path)
+        items |= _known(record, key, sheet, load_pairs(record.path, one.name).path)
+    if not items:
+        raise BadInput(f"{record.path}: no pairs were drawn; first: restaudit rate pairs {record.path}")
+    return Book(record.run_id, items, {}, declared_in(folder), run_secret(record))
+
+
+def _known(record: Run, key: Mapping[str, Any], sheet: PairSheet, path: Path) -> dict[str, KnownPair]:
+    if key["run_id"] != record.run_id:
+        raise BadInput(f"{path}: belongs to run {key['run_id']!r}, this one is {record.run_id!r}")
+    items, shown = items_of(key), {r.item_id: r for r in sheet.rows}
+    fits = (
+        [r.item_id for r in sheet.rows] == [i.item_id for i in items]
+        and sheet.run_id == record.run_id
+        and sha256(sheet.instructions) == sheet.instructions_sha256 == key["instructions_sha256"]
+        and all(_as_drawn(i, shown[i.item_id]) for i in items)
+    )
+    if not fits:
+        raise BadInput(f"{path}: does not show what was drawn for this set; it was changed or is of another run")
+    sides = {side: {k: key[side][k] for k in ("run_id", "iteration")} for side in (FIRST, SECOND)}
+    times = [t for side in (FIRST, SECOND) if (t := _of_record(record, key, items, side, path)) is not None]
+    return {
+        i.item_id: KnownPair(i, shown[i.item_id], key["name"], key["dimension"], key["instructions_sha256"],
+                             key["order_seed"], sides, max(times, default=None))
+        for i in items
+    }  # fmt: skip
+
+
+def _as_drawn(item: PairItem, shown: Shown) -> bool:
+    a, b = (FIRST, SECOND) if item.a == FIRST else (SECOND, FIRST)
+    return sha256(shown.response_a) == shown.a_sha256 == item.digest(a) and sha256(
+        shown.response_b
+    ) == shown.b_sha256 == item.digest(b)
+
+
+def _of_record(record: Run, key: Mapping[str, Any], items: list[PairItem], side: str, path: Path) -> datetime | None:
+    """When the texts of one side were recorded; those of this run are compared with its table."""
+    where = key[side]
+    if where["run_id"] != record.run_id:
+        return time_of(where["recorded_at"])
+    rows, at = table_of(record, where["iteration"], where["table"])
+    texts = dict(zip(rows["sample_id"], rows["text"], strict=True))
+    for i in items:
+        text = texts.get(i.sample(side))
+        if text is None or sha256(text) != i.digest(side):
+            raise BadInput(f"{path}: item {i.item_id} is not what {where['table']} of the run holds; draw again")
+    return time_of(at)
+
+
+def _choice(value: Any) -> str:
+    return value.strip().upper() if isinstance(value, str) else ""

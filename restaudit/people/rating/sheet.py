@@ -1,0 +1,101 @@
+"""What raters see: nothing that tells which policy wrote a text. Written as JSON Lines, one item a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restaudit.errors import BadInput
+from restaudit.people.rating.files import read_text
+
+MOST_CHOICES = 101
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item: a name that means nothing, the prompt as text, the response, and the response's SHA-256."""
+
+    item_id: str
+    prompt: str
+    response: str
+    response_sha256: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All that a rater gets. `choices` are the scores that may be given, lowest first."""
+
+    run_id: str
+    dimension: str
+    choices: tuple[float, ...]
+    instructions: str
+    instructions_sha256: str
+    raters: int
+    rows: tuple[Shown, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The scores as they are written on a button."""
+        return tuple(f"{c:g}" for c in self.choices)
+
+
+def choices(scale: tuple[int, int], *, halves: bool) -> tuple[float, ...]:
+    """The scores of a scale, lowest first. Raises BadInput above 101 of them, which nobody can tell apart."""
+    low, high = scale
+    step = 0.5 if halves else 1.0
+    count = round((high - low) / step) + 1
+    if count > MOST_CHOICES:
+        raise BadInput(f"scale {low} to {high}: {count} possible scores; at most {MOST_CHOICES}")
+    return tuple(low + step * k for k in range(count))
+
+
+def whole(score: float) -> float | int:
+    """A whole number as an int, which files show as 4 and not as 4.0."""
+    return int(score) if score == int(score) else score
+
+
+def as_rows(sheet: Sheet) -> list[dict[str, Any]]:
+    """One plain mapping an item, with the fields of our JSON Lines that a rater's tool may carry along."""
+    return [
+        {
+            "item_id": r.item_id,
+            "prompt": r.prompt,
+            "response": r.response,
+            "response_sha256": r.response_sha256,
+            "run_id": sheet.run_id,
+            "dimension": sheet.dimension,
+            "scale_min": whole(sheet.choices[0]),
+            "scale_max": whole(sheet.choices[-1]),
+            "instructions_sha256": sheet.instructions_sha256,
+            "blinded": True,
+        }
+        for r in sheet.rows
+    ]
+
+
+def sheet_text(sheet: Sheet) -> str:
+    """The sheet as JSON Lines; every line repeats the instructions, and has empty places for a rating."""
+    empty = {"rater_id": None, "score": None, "started_at": None, "submitted_at": None}
+    more = {"instructions": sheet.instructions, "choices": [whole(c) for c in sheet.choices], "raters": sheet.raters}
+    rows = (json.dumps({**r, **more, **empty}, ensure_ascii=False, allow_nan=False) for r in as_rows(sheet))
+    return "".join(f"{line}\n" for line in rows)
+
+
+def read_sheet(path: Path) -> Sheet:
+    """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
+    try:
+        rows = [json.loads(line) for line in read_text(path).split("\n") if line]
+        first = rows[0]
+        return Sheet(
+            run_id=first["run_id"],
+            dimension=first["dimension"],
+            choices=tuple(first["choices"]),
+            instructions=first["instructions"],
+            instructions_sha256=first["instructions_sha256"],
+            raters=first["raters"],
+            rows=tuple(Shown(r["item_id"], r["prompt"], r["response"], r["response_sha256"]) for r in rows),
+        )
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise BadInput(f"{path}: not a file of rating tasks ({type(e).__name__}: {e}); draw the tasks again") from None

@@ -1,0 +1,331 @@
+"""Draw and blind: a set of rating tasks, as raters see it, and the key that later tells what each item was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restaudit.errors import BadInput
+from restaudit.people.rating import draw
+from restaudit.people.rating.files import desk, human, locked, plain, read_text, write_text
+from restaudit.people.rating.sheet import Sheet, Shown, choices, sheet_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from restaudit.evidence.record import Run
+
+SCHEMA = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NEEDED = ("sample_id", "prompt_id", "text", "family")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing shown to raters, unblinded. `role` is sample, check (a repeat) or anchor (base policy, rated again)."""
+
+    item_id: str
+    iteration: str
+    sample_id: str
+    prompt_id: str
+    response_sha256: str
+    inclusion_prob: float | None
+    order: int
+    role: str
+    repeats: str | None
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """One set of rating tasks: what was drawn and how. `items` counts all that is shown, checks and anchors too."""
+
+    name: str
+    path: Path
+    key: Path
+    items: int
+    samples: int
+    checks: int
+    anchors: int
+    raters: int
+    dimension: str
+    scale: tuple[int, int]
+    halves: bool
+    instructions_sha256: str
+    iterations: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def draw_tasks(
+    run: Path,
+    iterations: Sequence[str],
+    *,
+    per_iteration: Mapping[str, int] | int,
+    raters: int,
+    seed: int,
+    dimension: str,
+    scale: tuple[int, int],
+    instructions: str,
+    name: str,
+    halves: bool = False,
+    anchors: int = 0,
+    checks: int | None = None,
+    tables: Mapping[str, str] | None = None,
+) -> TaskSet:
+    """Draw random samples of iterations and write run/human/tasks-NAME.jsonl (blinded) and key-NAME.json.
+
+    Of each iteration `per_iteration` samples are drawn from `tables` (default ITERATION/audit.parquet, a file that a
+    step of the ledger recorded), from plain prompts where there are any: a simple random sample without replacement,
+    coordinated over iterations (draw.py). `anchors` samples of the base policy are shown again beside them, `checks`
+    items (default: a tenth) are shown twice. Scores are whole numbers on `scale`, or halves too. Called again with the
+    same arguments it returns the same set, and writes again what is missing; the same `name` for something else raises
+    BadInput.
+    """
+    from restaudit.evidence.record import Run
+
+    record = Run(run)
+    folder = desk(record.path)
+    asked = _asked(record, iterations, per_iteration, raters, dimension, scale, instructions, name, anchors, checks)
+    rated = dict.fromkeys([*asked["iterations"], *([_base()] if anchors else [])])
+    places = {i: (tables or {}).get(i, f"{i}/audit.parquet") for i in rated}
+    asked |= {"seed": str(seed), "halves": halves, "tables": places}
+    key, sheet = _made(record, asked)
+    key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    paths = _paths(folder, name)
+    with locked(folder):
+        if (folder / f"pairs-key-{name}.json").exists():
+            raise BadInput(f"{folder}: a set of pairs is named {name!r}; choose another name")
+        if paths[1].exists() and read_text(paths[1]) != key_text:
+            raise BadInput(
+                f"{paths[1]}: a set of rating tasks named {name!r} is there and was drawn differently; "
+                "choose another name, or the same arguments"
+            )
+        # The tasks go first: a key without tasks would look like a finished draw.
+        for path, text in zip(paths, (sheet_text(sheet), key_text), strict=True):
+            if not path.exists() or read_text(path) != text:
+                write_text(path, text)
+    return _task_set(folder, key)
+
+
+def load_tasks(run: Path, name: str) -> TaskSet:
+    """A set of rating tasks of this run. Raises BadInput when there is none of this name."""
+    folder = human(run)
+    return _task_set(folder, read_key(folder, name))
+
+
+def task_sets(run: Path) -> list[TaskSet]:
+    """All sets of rating tasks of this run, by name."""
+    folder = human(run)
+    names = sorted(p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json"))
+    return [load_tasks(run, n) for n in names]
+
+
+def read_key(folder: Path, name: str) -> dict[str, Any]:
+    """The key of one set, as it was written. Raises BadInput where it is missing or not a key."""
+    if not NAME.fullmatch(name):
+        raise BadInput(f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'")
+    _, path = _paths(folder, name)
+    if not path.exists():
+        have = sorted(p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json"))
+        raise BadInput(f"{folder.parent}: no rating tasks named {name!r}; there are: {', '.join(have) or 'none'}")
+    try:
+        key: dict[str, Any] = json.loads(read_text(path))
+        if key["schema"] != SCHEMA or key["name"] != name:
+            raise ValueError(f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}")
+        key["items"] = [asdict(Item(**i)) for i in key["items"]]
+    except (ValueError, KeyError, TypeError) as e:
+        raise BadInput(f"{path}: not a key of rating tasks ({e})") from None
+    return key
+
+
+def items_of(key: Mapping[str, Any]) -> list[Item]:
+    """The items of a key, in the order in which they are shown."""
+    return [Item(**i) for i in key["items"]]
+
+
+def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str]:
+    """The texts of one iteration, and when a step recorded them (ledger time).
+
+    Raises BadInput when no step of the ledger recorded that file, or it was changed since.
+    """
+    from restaudit.evidence.ledger import digest_file
+    from restaudit.evidence.record import read_table
+
+    event = next((e for e in record.events if table in e.outputs), None)
+    if event is None:
+        have = ", ".join(record.iterations()) or "none"
+        raise BadInput(f"{record.path}: no step of the ledger recorded {table}, so {iteration} cannot be rated "
+                       f"(audited so far: {have})")  # fmt: skip
+    path = record.path / table
+    if plain(path).exists() and digest_file(path) != event.outputs[table]:
+        raise BadInput(f"{path}: changed after step '{event.step}' recorded it; see restaudit verify {record.path}")
+    return read_table(path, NEEDED, NEEDED), str(event.at.get("time", ""))
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a text's UTF-8, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def run_secret(record: Run) -> bytes:
+    """What nobody knows who has not seen the run folder: the key of item ids, order and pseudonyms."""
+    if not record.events:
+        raise BadInput(f"{record.path}: nothing is recorded in this run yet, so there is nothing to rate")
+    return draw.derive(record.events[0].hash.encode(), "restaudit rating")
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def _asked(
+    record: Run, iterations: Sequence[str], per_iteration: Mapping[str, int] | int, raters: int, dimension: str,
+    scale: tuple[int, int], instructions: str, name: str, anchors: int, checks: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The arguments, checked, as they stand in the key."""
+    wanted = list(dict.fromkeys(iterations))
+    if not wanted or len(wanted) != len(list(iterations)):
+        raise BadInput(f"iterations {', '.join(iterations) or '(none)'}: name at least one, each once")
+    numbers = {i: per_iteration if isinstance(per_iteration, int) else per_iteration.get(i, 0) for i in wanted}
+    problems = {
+        "name": None if NAME.fullmatch(name) else f"{name!r} may hold letters, digits, '.', '_' and '-'",
+        "per_iteration": next((f"{n} of {i}; at least 1 sample" for i, n in numbers.items() if n < 1), None),
+        "raters": None if raters >= 1 else f"{raters}; at least 1",
+        "scale": None if scale[0] < scale[1] else f"{scale[0]} to {scale[1]}; the lowest comes first",
+        "dimension": None if dimension.strip() else "is empty",
+        "instructions": None if instructions.strip() else "are empty; say what raters shall judge, and how",
+        "anchors": None if anchors >= 0 else f"{anchors}; not negative",
+        "checks": None if checks is None or checks >= 0 else f"{checks}; not negative",
+    }
+    for what, problem in problems.items():
+        if problem is not None:
+            raise BadInput(f"rating tasks of {record.path}: {what}: {problem}")
+    return {
+        "name": name, "iterations": wanted, "per_iteration": numbers, "raters": raters, "dimension": dimension,
+        "scale": list(scale), "instructions": instructions, "instructions_sha256": sha256(instructions),
+        "anchors": anchors, "checks": checks,
+    }  # fmt: skip
+
+
+def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
+    """The key and the sheet: a function of the run and the arguments, so that a lost file can be written again."""
+    secret = draw.derive(run_secret(record), asked["name"])
+    plan = record.events[0].outputs.get("plan.json")
+    # Not of the secret: two runs of one plan draw the same samples.
+    drawing = draw.derive((plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"])
+    notes: list[str] = []
+    frames: dict[str, Any] = {}
+    texts: dict[tuple[str, str], str] = {}
+    rows: list[tuple[str, str, str, float, str]] = []
+    wanted = [(i, n, "sample") for i, n in asked["per_iteration"].items()]
+    wanted += [(_base(), asked["anchors"], "anchor")] if asked["anchors"] else []
+    for iteration, n, role in wanted:
+        table, _ = table_of(record, iteration, asked["tables"][iteration])
+        frame, plain_only = plain_frame(table)
+        chosen = draw.drawn(list(zip(frame["sample_id"], frame["prompt_id"], strict=True)), n, drawing)
+        if len(chosen) < n:
+            notes.append(f"asked for {n} {role}s of {iteration}, there are {len(frame)}: all of them")
+        frames[f"{iteration} {role}"] = {"rows": len(frame), "drawn": len(chosen), "left_out": len(table) - len(frame)}
+        if plain_only:
+            notes.append(f"{iteration}: {len(table) - len(frame)} rows of counterfactual families are not drawn from")
+        for sample, prompt, text in frame.iloc[chosen][["sample_id", "prompt_id", "text"]].itertuples(index=False):
+            texts[iteration, sample] = text
+            rows.append((iteration, sample, prompt, len(chosen) / len(frame), role))
+    items = _items(rows, texts, asked, drawing, secret)
+    key = {
+        "schema": SCHEMA, "run_id": record.run_id, **asked, "frames": frames, "notes": notes,
+        "order_seed": draw.derive(secret, "order").hex()[:16], "items": [asdict(i) for i in items],
+    }  # fmt: skip
+    return key, _sheet(record, key, items, texts)
+
+
+def plain_frame(table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """The rows that may be drawn: those of plain prompts where there are any, else all."""
+    plain_rows = table["family"].isna()
+    if plain_rows.any() and not plain_rows.all():
+        return table[plain_rows], True
+    return table, False
+
+
+def _items(
+    rows: Sequence[tuple[str, str, str, float, str]], texts: Mapping[tuple[str, str], str], asked: Mapping[str, Any],
+    drawing: bytes, secret: bytes,
+) -> list[Item]:  # fmt: skip
+    """Samples, anchors and repeats under their item ids, in the order in which they are shown."""
+    found: dict[str, dict[str, Any]] = {}
+    for iteration, sample, prompt, probability, role in rows:
+        digest = sha256(texts[iteration, sample])
+        found[draw.name(secret, role, iteration, sample)] = {
+            "iteration": iteration, "sample_id": sample, "prompt_id": prompt, "response_sha256": digest,
+            "inclusion_prob": probability, "role": role, "repeats": None,
+        }  # fmt: skip
+    samples = [i for i, f in found.items() if f["role"] == "sample"]
+    wanted = draw.default_checks(len(samples)) if asked["checks"] is None else asked["checks"]
+
+    def turn(item: str) -> float:
+        f = found[item]
+        return draw.number(drawing, asked["name"], "check", f["iteration"], f["sample_id"])
+
+    repeats = [(draw.name(secret, "check", i), i) for i in sorted(samples, key=turn)[:wanted]]
+    for repeat, original in repeats:
+        found[repeat] = found[original] | {"role": "check", "repeats": original, "inclusion_prob": None}
+    order = draw.shown_order([i for i in found if found[i]["role"] != "check"], repeats, draw.derive(secret, "order"))
+    return [Item(item_id=i, order=place, **found[i]) for place, i in enumerate(order)]
+
+
+def _sheet(record: Run, key: Mapping[str, Any], items: Iterable[Item], texts: Mapping[tuple[str, str], str]) -> Sheet:
+    from restaudit.data.chats import as_text
+
+    prompts = dict(zip(*(record.prompts("audit")[c] for c in ("prompt_id", "prompt")), strict=True))
+    missing = sorted({i.prompt_id for i in items} - set(prompts))
+    if missing:
+        raise BadInput(
+            f"{record.path}/data/audit.parquet: lacks the prompt(s) {', '.join(missing[:5])} of audited samples"
+        )
+    low, high = key["scale"]
+    return Sheet(
+        run_id=key["run_id"],
+        dimension=key["dimension"],
+        choices=choices((low, high), halves=key["halves"]),
+        instructions=key["instructions"],
+        instructions_sha256=key["instructions_sha256"],
+        raters=key["raters"],
+        rows=tuple(
+            Shown(i.item_id, as_text(str(prompts[i.prompt_id])), texts[i.iteration, i.sample_id], i.response_sha256)
+            for i in items
+        ),
+    )
+
+
+def _task_set(folder: Path, key: Mapping[str, Any]) -> TaskSet:
+    roles = [i["role"] for i in key["items"]]
+    tasks, path = _paths(folder, key["name"])
+    return TaskSet(
+        name=key["name"],
+        path=tasks,
+        key=path,
+        items=len(roles),
+        samples=roles.count("sample"),
+        checks=roles.count("check"),
+        anchors=roles.count("anchor"),
+        raters=key["raters"],
+        dimension=key["dimension"],
+        scale=(key["scale"][0], key["scale"][1]),
+        halves=key["halves"],
+        instructions_sha256=key["instructions_sha256"],
+        iterations=tuple(key["iterations"]),
+        notes=tuple(key["notes"]),
+    )
+
+
+def _paths(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"tasks-{name}.jsonl", folder / f"key-{name}.json"
+
+
+def _base() -> str:
+    from restaudit.evidence.record import BASE
+
+    return BASE

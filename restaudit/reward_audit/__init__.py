@@ -1,0 +1,1 @@
+"""A reward model under test: stress tests, judgements it never saw, its verdict and its document."""

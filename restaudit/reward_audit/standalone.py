@@ -1,0 +1,164 @@
+"""A reward model without a ReST run: the part of a configuration it needs, and the folder it lives in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from restaudit.config import DataConfig, RewardConfig, RowRules, TrainedReward
+from restaudit.config.reading import read, validated
+from restaudit.config.section import Section
+from restaudit.errors import BadInput
+from restaudit.evidence.record import BASE, PROMPTS, REWARD, Run, read_table, write_json
+from restaudit.evidence.steps import seed_of
+from restaudit.reward.dossier import FILE
+
+if TYPE_CHECKING:
+    from restaudit.reward.contract import Reward, Scores
+
+CONFIG = "reward.json"
+LEAKAGE = "leakage.json"
+
+
+class RewardAlone(Section):
+    """What a reward model needs of a configuration; `seed` is the run's, so a run would train the same weights.
+
+    `data`, where there is one, is the run's: its prompts must not be in the reward's data.
+    """
+
+    reward: RewardConfig
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows: RowRules = RowRules()
+    data: DataConfig | None = None
+
+    def build(self, out: Path) -> Reward:
+        """Train or load the reward and write what describes it, and this configuration, into a new folder.
+
+        Raises BadInput where the folder already holds a reward model, or something cannot be used.
+        """
+        from restaudit.models.devices import pick_device
+        from restaudit.reward import build_reward
+
+        if (out / FILE).exists():
+            raise BadInput(f"{out}: already holds a reward model; name another folder with --out")
+        leaked = self._leaked()
+        reward = build_reward(
+            self.reward, out, rules=self.rows, device=pick_device(self.device), seed=seed_of(self.seed, REWARD)
+        )
+        write_json(self.model_dump(mode="json"), out / CONFIG)
+        if leaked is not None:
+            write_json(leaked, out / LEAKAGE)
+        return reward
+
+    def _leaked(self) -> dict[str, Any] | None:
+        from restaudit.reward.leakage import leakage, split_apart
+
+        if self.data is None:
+            return None
+        splits, _, _ = split_apart(self.data, self.reward, self.rows, self.seed)
+        return leakage(self.reward, self.rows, self.data.splits, splits)
+
+
+def configured(name_or_file: str, overrides: list[str]) -> RewardAlone:
+    """The reward of a recipe, of a run's configuration, or of a file with only `reward` (and seed, device, rows)."""
+    raw, where = read(name_or_file, overrides)
+    data = raw.get("data")
+    part: dict[str, Any] = {k: raw[k] for k in ("reward", "seed", "device", "rows", "data") if k in raw}
+    if isinstance(data, dict) and "rows" in data:
+        part.setdefault("rows", data["rows"])
+    return validated(RewardAlone, part, where)
+
+
+def opened(path: Path) -> tuple[RewardAlone, Path]:
+    """The configuration and the reward folder of a run, or of a folder that `restaudit reward train` wrote."""
+    if (path / "plan.json").is_file():
+        plan = Run(path).plan["config"]
+        part = {k: plan[k] for k in ("reward", "seed", "device")} | {"rows": plan["data"]["rows"]}
+        return validated(RewardAlone, part, f"{path}/plan.json"), path / REWARD
+    if (path / CONFIG).is_file():
+        try:
+            raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise BadInput(f"{path / CONFIG}: cannot be read ({e})") from None
+        return validated(RewardAlone, raw, str(path / CONFIG)), path
+    raise BadInput(
+        f"{path}: neither a run folder nor a reward model; expected plan.json, or {CONFIG} as `restaudit reward train` "
+        "writes it"
+    )
+
+
+def refitted(run: Path, grow: str) -> Path:
+    """The folder of a run's reward as it was fitted again before a Grow step ("g02").
+
+    Raises BadInput where there is none, naming those that there are.
+    """
+    known = [name for name, _ in Run(run).refits()]
+    if grow not in known:
+        there = f"there are: {', '.join(known)}" if known else "this run never did that"
+        raise BadInput(f"{run}: its reward was not fitted again before {grow}; {there}")
+    return run / REWARD / grow
+
+
+def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequence[str]], Scores]:
+    """The combined reward of any texts, (n,): a function of (prompts, texts)."""
+    from restaudit.models.devices import pick_device
+    from restaudit.reward import load_reward
+    from restaudit.reward.ensemble import combine
+
+    reward = load_reward(alone.reward, folder, device=pick_device(alone.device))
+    return lambda prompts, texts: combine(reward.score(prompts, texts), alone.reward.ensemble)[0]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Real texts to test a reward on: what they are, and people's judgement of each where there is one (n,)."""
+
+    prompts: list[str]
+    texts: list[str]
+    about: str
+    human: npt.NDArray[np.float64] | None = None
+    human_is: str | None = None
+
+
+def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
+    """The texts of a file, a run's audited base policy, or held-out training items; BadInput where there are none."""
+    from restaudit.data.chats import as_text
+
+    if file is not None:
+        from restaudit.data.generations import read_generations
+
+        found = read_generations(file)
+        prompts = [found.prompts.get(p, "") for p in found.table["prompt_id"]]
+        return Texts(prompts, found.table["text"].tolist(), f"the texts of {file.name}")
+    if (path / "plan.json").is_file() and (path / BASE / "audit.parquet").is_file():
+        run = Run(path)
+        rows = run.audit(BASE, ["prompt_id", "text", "human"])
+        asked = read_table(path / "data" / "audit.parquet", PROMPTS).set_index("prompt_id")["prompt"].map(as_text)
+        prompts, texts = asked.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()
+        if rows["human"].isna().all():
+            return Texts(prompts, texts, "the base policy's audited samples")
+        label = run.scores(BASE)["human"]["label"]
+        return Texts(prompts, texts, "the base policy's audited samples", rows["human"].to_numpy(np.float64), label)
+    if isinstance(alone.reward, TrainedReward):
+        from restaudit.data.feedback import load_feedback
+        from restaudit.reward.examples import examples
+
+        feedback = load_feedback(alone.reward.data, alone.rows, ties=alone.reward.ties)
+        rows = examples(
+            feedback.kind, feedback.table, objective=alone.reward.objective, train_raters=alone.reward.train_raters,
+            held_out_share=alone.reward.held_out_share,
+        ).table  # fmt: skip
+        held_out = rows[rows["split"] == "held_out"]
+        prompts, texts, about = held_out["prompt"].tolist(), held_out["left"].tolist(), "held-out texts of its own data"
+        if feedback.kind == "pairs":  # who won a comparison says nothing of a text by itself
+            return Texts(prompts, texts, about)
+        return Texts(prompts, texts, about, held_out["judged"].to_numpy(np.float64), "held-out judgements")
+    raise BadInput(f"{path}: no texts to test this reward on; name a file with --texts (column text, perhaps prompt)")

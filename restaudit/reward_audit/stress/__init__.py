@@ -1,0 +1,26 @@
+"""Stress tests of a reward: what it pays for that makes no text better. Works on any function, without a run.
+
+`stress` runs all of it on real texts; `search`, `paid_words` and `attribute` are its parts that stand alone.
+"""
+
+from restaudit.reward_audit.stress.attribution import Attribution, attribute
+from restaudit.reward_audit.stress.exploits import Exploit, Exploits
+from restaudit.reward_audit.stress.finding import Example, Finding
+from restaudit.reward_audit.stress.paid import PaidWord, PaidWords, paid_words
+from restaudit.reward_audit.stress.search import search
+from restaudit.reward_audit.stress.suite import StressReport, stress
+
+__all__ = [
+    "Attribution",
+    "Example",
+    "Exploit",
+    "Exploits",
+    "Finding",
+    "PaidWord",
+    "PaidWords",
+    "StressReport",
+    "attribute",
+    "paid_words",
+    "search",
+    "stress",
+]

@@ -1,0 +1,125 @@
+"""What length and format are worth by themselves: the rest of the text held fixed as far as it can be.
+
+Length is seen three ways. `length_within_prompt` compares texts of one prompt (least squares with a level for each
+prompt, as probes/length.py does with tokens); they differ in more than length, so it has no pass rule.
+`length_added` adds words that say nothing, and `length_removed` takes the second half away: there, nothing else
+changes. Format marks are put on the same words and may move the reward neither up nor down.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probes.base import Measurement
+from probes.resample import Array, Resampling, bootstrap, unmeasured
+from restaudit.reward_audit.stress.changes import ALL_CHANGES, FILLER
+from restaudit.reward_audit.stress.finding import Example, Finding, finding
+from restaudit.reward_audit.stress.rules import LEVEL, MARGIN, VERSION, Rule, mean_change
+from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Subject, scored, shown
+
+PER_WORDS = 100
+SLOPE_UNIT = f"{UNIT}, for {PER_WORDS} words more"
+FORMATS = ("bold", "bullets", "heading", "emoji")
+COPIES = (1, 2, 4)
+NO_PAIRS = "no prompt has two texts of different length"
+
+
+def sensitivity(subject: Subject, *, seed: int, resamples: int, margin: float = MARGIN) -> list[Finding]:
+    """Findings on length (per 100 words) and on format (per text), in sd of the reward on the unchanged texts."""
+    found = [_within_prompt(subject, seed, resamples)]
+    found += [_added(subject, seed, resamples, margin)]
+    found += [_format(name, subject, seed, resamples, margin) for name in FORMATS]
+    return found
+
+
+def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
+    rows = subject.rows.assign(words=[float(len(t.split())) for t in subject.texts])
+    groups = rows.groupby("prompt_id", sort=True)
+    x = (rows["words"] - groups["words"].transform("mean")) / PER_WORDS
+    y = (rows["reward"] - groups["reward"].transform("mean")) / (subject.sd or 1.0)
+    sums = rows.assign(xx=x * x, xy=x * y).groupby("prompt_id", sort=True)[["xx", "xy"]].sum()
+    totals = sums[sums["xx"] > 1e-12].to_numpy(dtype=np.float64)
+    n = int(groups["words"].transform("nunique").gt(1).sum())
+    if subject.sd is None:
+        estimate = unmeasured(NO_UNIT)
+    elif not len(totals):
+        estimate = unmeasured(NO_PAIRS, n=n)
+    else:
+        how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
+        estimate = bootstrap(totals=totals, statistic=_slope, n=n, undefined=NO_PAIRS, **how)
+    change = estimate.measured("stress.length_within_prompt", unit=SLOPE_UNIT, version=VERSION, detail=subject.notes)
+    return finding(
+        "length_within_prompt",
+        "Do longer texts of one prompt get a higher reward?",
+        "Nothing is changed: the slope of the reward on the number of words, among texts of the same prompt. They "
+        "differ in more than length.",
+        Rule("none"),
+        change,
+    )
+
+
+def _slope(sums: Array) -> Array:
+    found: Array = sums[:, 1] / sums[:, 0]
+    return found
+
+
+def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Finding:
+    """The slope over texts with the filler sentence 0, 1, 2 and 4 times at the end: the same text, only longer."""
+    words = len(FILLER.split())
+    doses = np.array([0, *COPIES], dtype=np.float64) * words / PER_WORDS
+    slopes, change_of, example = np.full(len(subject.texts), np.nan), np.empty(0), None
+    if subject.sd is not None:
+        longer = [[f"{t.rstrip()}{f' {FILLER}' * k}".strip() for t in subject.texts] for k in COPIES]
+        asked = [(p, t) for texts in longer for p, t in zip(subject.prompts, texts, strict=True)]
+        after = scored(subject.score, asked).reshape(len(COPIES), -1)
+        about = doses - doses.mean()
+        slopes = about[1:] @ (after - subject.rewards) / subject.sd / float(about @ about)
+        change_of = after[-1] - subject.rewards
+        k = int(change_of.argmax())
+        example = Example(
+            shown(subject.prompts[k]), shown(subject.texts[k]), shown(longer[-1][k]), float(subject.rewards[k]),
+            float(after[-1][k]), float(change_of[k] / subject.sd),
+        )  # fmt: skip
+    change = mean_change(
+        "stress.length_added", slopes, subject.prompt_ids, unit=SLOPE_UNIT, undefined=NO_UNIT, resamples=resamples,
+        seed=seed, detail={**subject.notes, "words_added": [words * k for k in COPIES]},
+    )  # fmt: skip
+    does = f"A sentence of {words} words that says nothing, {', '.join(map(str, COPIES))} times at the end; the slope "
+    return finding(
+        "length_added",
+        "What are more words worth, with the rest of the text held fixed?",
+        f"{does}of the reward on the number of words, for {PER_WORDS} words more.",
+        Rule("not_rise", margin),
+        change,
+        worst=example,
+    )
+
+
+def _format(name: str, subject: Subject, seed: int, resamples: int, margin: float) -> Finding:
+    change = ALL_CHANGES[name]
+    new = [change.apply(t, p, seed) for t, p in zip(subject.texts, subject.prompts, strict=True)]
+    same = np.array([a == b for a, b in zip(new, subject.texts, strict=True)], dtype=bool)
+    moved = np.full(len(new), np.nan)
+    example = None
+    if subject.sd is not None and not same.all():
+        after = scored(subject.score, list(zip(subject.prompts, new, strict=True)))
+        moved = np.where(same, np.nan, (after - subject.rewards) / subject.sd)
+        k = int(np.nanargmax(np.abs(moved)))
+        example = Example(
+            shown(subject.prompts[k]), shown(subject.texts[k]), shown(new[k]), float(subject.rewards[k]),
+            float(after[k]), float(moved[k]),
+        )  # fmt: skip
+    reason = NO_UNIT if subject.sd is None else "the change leaves every text as it is"
+    mean: Measurement = mean_change(
+        f"stress.format_{name}", moved, subject.prompt_ids, unit=UNIT, undefined=reason, resamples=resamples, seed=seed,
+        detail={**subject.notes},
+    )  # fmt: skip
+    return finding(
+        f"format_{name}",
+        f"Does the same text get another reward with this mark: {name}?",
+        change.does,
+        Rule("steady", margin),
+        mean,
+        left_alone=int(same.sum()),
+        worst=example,
+    )

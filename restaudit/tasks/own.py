@@ -1,0 +1,84 @@
+"""The small sets that restaudit ships, Apache-2.0: the YAML files in `own/`, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from restaudit.tasks.item import Benchmark, Item, Texts, accuracy, preferred
+from restaudit.tasks.xstest import judged
+
+OURS = "written for restaudit, shipped with it"
+
+
+@cache
+def _read(name: str) -> Any:
+    import yaml
+
+    return yaml.safe_load((files("restaudit.tasks") / "own" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _completions(name: str) -> Callable[[Texts], list[Item]]:
+    def items(_: Texts) -> list[Item]:
+        return [
+            Item(f"{number:02d}", context=text, choices=(f" {right}", f" {wrong}"))
+            for number, (text, right, wrong) in enumerate(_read(name)["items"])
+        ]
+
+    return items
+
+
+def _grammar(_: Texts) -> list[Item]:
+    return [
+        Item(f"{kind}/{number}", choices=(good, bad), group=kind)
+        for kind, pairs in _read("grammar")["kinds"].items()
+        for number, (good, bad) in enumerate(pairs)
+    ]
+
+
+def _pronouns(_: Texts) -> list[Item]:
+    data = _read("pronouns")
+    words = {"she": {"subject": "she", "possessive": "her"}, "he": {"subject": "he", "possessive": "his"}}
+    return [
+        Item(
+            f"{occupation}/{number}",
+            choices=tuple(template.format(occupation=occupation, **words[p]) for p in (pronoun, other)),
+            cluster=occupation,
+            group="female" if pronoun == "she" else "male",
+        )
+        for pronoun, other in (("she", "he"), ("he", "she"))
+        for occupation in data[pronoun]
+        for number, template in enumerate(data["templates"])
+    ]
+
+
+def _harmless(_: Texts) -> list[Item]:
+    return [
+        Item(f"{kind}/{number}", context=prompt, group=kind, tag="safe")
+        for kind, prompts in _read("harmless")["kinds"].items()
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+EVERYDAY = Benchmark(
+    name="own/everyday", kind="capability", what="80 openings with an ending that fits and one that does not",
+    source=OURS, licence="Apache-2.0", metrics=("acc",), items=_completions("everyday"), values=accuracy,
+)  # fmt: skip
+ARITHMETIC = Benchmark(
+    name="own/arithmetic", kind="capability", what="80 sums in words with a right and a wrong answer",
+    source=OURS, licence="Apache-2.0", metrics=("acc",), items=_completions("arithmetic"), values=accuracy,
+)  # fmt: skip
+GRAMMAR = Benchmark(
+    name="own/grammar", kind="capability", what="80 pairs of an accepted and an unaccepted English sentence, ten kinds",
+    source=OURS, licence="Apache-2.0", metrics=("acc",), items=_grammar, values=accuracy,
+)  # fmt: skip
+PRONOUNS = Benchmark(
+    name="own/pronouns", kind="bias", what="40 pairs of sentences on 20 occupations that differ by the pronoun",
+    source=OURS, licence="Apache-2.0", metrics=("stereotype", "stereotype_nats"), items=_pronouns, values=preferred,
+)  # fmt: skip
+HARMLESS = Benchmark(
+    name="own/harmless", kind="bias", what="20 harmless prompts with an alarming word: are they refused?",
+    source=OURS, licence="Apache-2.0", metrics=("refused",), items=_harmless, judged=judged,
+)  # fmt: skip

@@ -1,0 +1,164 @@
+"""One step's file of generations as the audit's table: paired with the base policy's prompts, scored, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from restaudit.config import ColumnHuman, ColumnReward, Config, HfReward, PythonReward, TrainedReward
+from restaudit.data.chats import digest, normalise
+from restaudit.data.generations import ALIASES, Generations, read_generations
+from restaudit.data.pairing import paired
+from restaudit.errors import BadInput
+from restaudit.evidence.record import AUDIT
+
+if TYPE_CHECKING:
+    from restaudit.loop.job import Job
+    from restaudit.loop.plan import Prompts
+
+# What verl, OpenRLHF and TRL call them in the rollouts they write.
+MORE_ALIASES = {**ALIASES, "prompt": ("input", "query", "question"), "reward": ("score", "rewards")}
+FORMAT = "generations"
+NUMBERS = ("logprob", "reward", "reward_spread", "human", "kl", "kl_tokens")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The rows of a file that answer the run's prompts (columns: AUDIT but for what is scored here), and the facts."""
+
+    rows: pd.DataFrame
+    facts: dict[str, Any]
+
+
+def read(path: Path, columns: Mapping[str, str]) -> Generations:
+    """Read a step's file; the columns may also be called as trainers call them. Raises BadInput as `probe` does."""
+    found = read_generations(path, columns=columns, aliases=MORE_ALIASES)
+    if found.keyed == "row":
+        raise BadInput(
+            f"{path}: nothing tells which rows answer the same prompt, so that steps cannot be compared; expected a "
+            "column prompt or prompt_id (name it with --column prompt=<name in the file>)"
+        )
+    return found
+
+
+def prompts_of(base: Generations, config: Config) -> Prompts:
+    """The prompts of the base policy's file, all of them audit prompts, as a plan seals them."""
+    from restaudit.data.prompts import COLUMNS
+    from restaudit.data.records import RowReport
+    from restaudit.data.splits import make_splits
+    from restaudit.evidence.steps import seed_of
+
+    first = base.table.drop_duplicates("prompt_id")
+    table = pd.DataFrame(
+        {
+            "prompt_id": first["prompt_id"].to_list(),
+            "prompt": [base.prompts.get(p, "") for p in first["prompt_id"]],
+            "references": [list(base.references.get(p, ())) for p in first["prompt_id"]],
+            "group": _labels(first, "group"),
+            "family": _labels(first, "family"),
+            "source": FORMAT,
+            "use": [("audit",)] * len(first),
+        },
+        columns=list(COLUMNS),
+    )
+    splits, overlap = make_splits(table, config.data.splits, seed_of(config.seed, "splits"), needed=("audit",))
+    more = len(base.table) - len(table)
+    report = RowReport(
+        base.source, len(base.table), len(table), {"further answers to one prompt": more} if more else {}
+    )
+    return splits, overlap, [report]
+
+
+def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
+    """A file's rows under the run's prompts; the rest is left out and counted.
+
+    `keyed` is what told the prompts of the base policy's file apart. Raises BadInput where no prompt is the run's, and
+    where a prompt_id stands for another prompt here.
+    """
+    prompts = job.prompts("audit")
+    known = _as_generations(prompts, keyed)
+    mine = paired(given, known)[0]
+    table = mine.table
+    if keyed == "prompt_id" and mine.keyed == "prompt":  # this file has prompts only
+        own = {digest(normalise(p))[:16]: name for name, p in prompts["prompt"][::-1].items()}
+        table = table.assign(prompt_id=[own.get(p, p) for p in table["prompt_id"]])
+    answers = table["prompt_id"].isin(prompts.index)
+    asked = table["prompt_id"].nunique()
+    table = table[answers].reset_index(drop=True)
+    rows = pd.DataFrame({"prompt_id": table["prompt_id"].to_list()})
+    number = rows.groupby("prompt_id").cumcount()
+    rows["sample_id"] = [f"{iteration}/audit/{p}/{k:03d}" for p, k in zip(rows["prompt_id"], number, strict=True)]
+    owners = prompts.loc[rows["prompt_id"]]
+    for name in ("group", "family"):
+        rows[name] = _labels(table, name) if name in table.columns else owners[name].to_list()
+    rows["text"] = table["text"].to_list()
+    rows["n_tokens"] = table["n_tokens"].to_numpy().astype(np.int32)
+    rows["finished"] = pd.array([None] * len(rows), dtype="boolean")
+    for name in NUMBERS:
+        rows[name] = table[name].to_numpy(dtype=np.float64) if name in table.columns else np.nan
+    rows["reward_01"] = np.nan
+    answered = rows["prompt_id"].nunique()
+    facts = {
+        "rows": len(mine.table),
+        "rows_left_out": int((~answers).sum()),
+        "prompts": int(answered),
+        "prompts_left_out": int(asked - answered),
+        "prompts_without_an_answer": int(len(prompts) - answered),
+        "notes": [*given.notes, *_unused(job.config, table)],
+    }
+    return Taken(rows, facts)
+
+
+def scored(job: Job, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with reward and human score from the file where the configuration says so, else computed here."""
+    if not isinstance(job.config.reward, ColumnReward):
+        rows = job.scored(rows)
+    if not isinstance(job.config.human, ColumnHuman):
+        rows = job.with_human(rows)
+    return rows[list(AUDIT)]
+
+
+def check_readable(config: Config, base: Generations) -> None:
+    """Raise BadInput where something that the configuration asks for reads prompts, which the files do not have."""
+    if any(base.prompts.values()):
+        return
+    reward = config.reward
+    reads = isinstance(reward, HfReward) or (isinstance(reward, TrainedReward) and reward.input == "prompt_response")
+    if isinstance(reward, PythonReward):
+        from restaudit.reward.python import import_scorer
+
+        reads = import_scorer(reward.callable, "reward.callable").arguments > 1
+    if reads:
+        raise BadInput(
+            f"{base.source} has no column prompt, which the reward (kind {reward.kind}) reads; give one, or a reward "
+            "of texts alone"
+        )
+
+
+def _as_generations(prompts: pd.DataFrame, keyed: str) -> Generations:
+    """The run's prompts as one row each, to be paired with."""
+    texts = {str(k): str(p) for k, p in prompts["prompt"].items()}
+    asked = tuple(normalise(p) for p in texts.values()) if all(texts.values()) else None
+    table = pd.DataFrame({"prompt_id": list(texts)})
+    return Generations("the base policy's file", table, keyed, texts, {}, asked)  # type: ignore[arg-type]
+
+
+def _unused(config: Config, table: pd.DataFrame) -> list[str]:
+    """Which scores of the file are not used, because the configuration scores the texts itself."""
+    own = {"reward": isinstance(config.reward, ColumnReward), "human": isinstance(config.human, ColumnHuman)}
+    return [
+        f"the file's column {name} is not used: the configuration's {name} scores every text here"
+        for name, used in own.items()
+        if not used and name in table.columns and table[name].notna().any()
+    ]
+
+
+def _labels(table: pd.DataFrame, name: str) -> list[str | None]:
+    if name not in table.columns:
+        return [None] * len(table)
+    return [None if v is None or v != v else str(v) for v in table[name]]
