@@ -29,8 +29,8 @@ from reports.run_report.tables import figure
 from reports.study.material import At, StudyMaterial, over_seeds, shown
 from restaudit.console import Reporter
 from restaudit.evidence.record import BASE
-from restaudit.trainers.study.plan import planned, sealed
-from restaudit.trainers.study.run import run_study
+from restaudit.study.plan import planned, sealed
+from restaudit.study.run import run_study
 
 # What every run of it has in common: on two CPU cores about two minutes a run.
 SIZES = ("data.splits.sizes.grow=48", "data.splits.sizes.d_eval=16", "data.splits.sizes.audit=64",

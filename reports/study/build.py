@@ -17,7 +17,7 @@ from reports.run_report.tables import NOTHING, figure
 from reports.study.conclusions import conclusions
 from reports.study.diversity import at_equal_diversity
 from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, over_seeds, shown
-from restaudit.trainers.study.search import Search
+from restaudit.study.search import Search
 
 MEASURES = {
     "divergence.beyond_expected": "missing human gain beyond the expected",

@@ -10,7 +10,7 @@ from reports.document.model import Paragraph, Row, Table
 from reports.run_report.tables import NOTHING, figure
 from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, shown
 from restaudit.gates import minimum_detectable_effect
-from restaudit.trainers.study.plan import HALTS
+from restaudit.study.plan import HALTS
 
 LEVEL = 0.95
 NOTE = (

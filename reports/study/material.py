@@ -17,9 +17,9 @@ from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run
-from restaudit.trainers.study.plan import Study, sealed
-from restaudit.trainers.study.run import run_folder
-from restaudit.trainers.study.search import searched
+from restaudit.study.plan import Study, sealed
+from restaudit.study.run import run_folder
+from restaudit.study.search import searched
 
 # Steps that a method spends on learning; audits, the reward model and the base policy cost every method the same.
 LEARNING = ("grow", "score", "improve", "train", "bc")

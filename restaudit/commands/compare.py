@@ -70,8 +70,8 @@ def compare(
         if given:
             raise BadInput("compare: give either run folders or --recipe")
         from restaudit.console import Reporter
-        from restaudit.trainers.study.plan import planned, sealed
-        from restaudit.trainers.study.run import run_study
+        from restaudit.study.plan import planned, sealed
+        from restaudit.study.run import run_study
 
         names = [m.strip() for m in methods.split(",") if m.strip()]
         wanted = planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or [], search=search,

@@ -19,9 +19,9 @@ from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence.record import Run, write_table
 from restaudit.loop.plan import resume, start
-from restaudit.trainers.study.plan import FILE, Study, config_of, observing, planned, sealed
-from restaudit.trainers.study.run import run_folder, run_study
-from restaudit.trainers.study.search import Tried, choose, judged
+from restaudit.study.plan import FILE, Study, config_of, observing, planned, sealed
+from restaudit.study.run import run_folder, run_study
+from restaudit.study.search import Tried, choose, judged
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")

@@ -13,8 +13,8 @@ from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import Exit, Interrupted, RestauditError
 from restaudit.evidence.record import Run
-from restaudit.trainers.study.plan import Study, config_of, search_config
-from restaudit.trainers.study.search import Tried, judged, write
+from restaudit.study.plan import Study, config_of, search_config
+from restaudit.study.search import Tried, judged, write
 
 COMMAND = "from restaudit.commands.cli import main; main()"
 Do = Callable[[Config, Path], None]
