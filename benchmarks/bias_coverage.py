@@ -13,9 +13,10 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm
 
-from probes import Evidence, Measurement, bias
+from probes import Evidence, Measurement
 from probes.base import Array
-from probes.sentiment import sentiment
+from probes.bias import probe as bias
+from probes.texts.sentiment import sentiment
 
 REFUSAL, ANSWER = "I'm sorry, but I can't help with that.", "Here is a review."
 Text = Callable[[np.random.Generator, int, float], str]

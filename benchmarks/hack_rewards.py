@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probes.lists import word_list
+from probes.texts.lists import word_list
 
 WORDS = re.compile(r"[a-z]+")
 KEYWORD = "world"

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from probes.crossed import crossed, of_these_seeds
-from probes.resample import Array
+from probes.statistics.crossed import crossed, of_these_seeds
+from probes.statistics.resample import Array
 from reports.report_commands import compare_study
 from reports.run_report.tables import figure
 from reports.study.material import At, StudyMaterial, over_seeds, shown

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Evidence, Measurement, Probe
-from probes.krippendorff import alpha
-from probes.largest import largest_absolute
 from probes.raters import Ratings, others_mean, rater_table, read_ratings, severity
-from probes.resample import Array, Estimate, Resampling, prompt_weights, unmeasured
+from probes.statistics.krippendorff import alpha
+from probes.statistics.largest import largest_absolute
+from probes.statistics.resample import Array, Estimate, Resampling, prompt_weights, unmeasured
 
 VERSION = "1"
 HEAD, EACH, DRIFT = "agreement.alpha", "agreement.alpha.", "agreement.drift"

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes import items, stats
+from probes import items
 from probes.base import Evidence, Measurement, Probe
-from probes.resample import ANY, SHARE, Estimate, Resampling
+from probes.statistics import stats
+from probes.statistics.resample import ANY, SHARE, Estimate, Resampling
 
 VERSION = "1"
 WORST = "capability.worst_change"

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import time
 
-from probes import agreement, benchmarks, bias, capability, divergence, diversity, drift, hacking, toxicity
+from probes import agreement, capability, toxicity
+from probes import preferences as benchmarks
 from probes.base import Evidence, Measurement, Probe
+from probes.bias import probe as bias
+from probes.divergence import probe as divergence
+from probes.diversity import probe as diversity
+from probes.drift import probe as drift
+from probes.hacking import probe as hacking
 from probes.rows import check
 
 # To add a probe: a module with PROBE, a line here, a section in docs/probes.md.

@@ -12,8 +12,8 @@ import pandas as pd
 from scipy.special import ndtri
 
 from probes.base import Direction, Evidence, Interval
-from probes.resample import ANY, SHARE, Array, Bounds, Estimate, Resampling, bootstrap, unmeasured
 from probes.rows import numbers
+from probes.statistics.resample import ANY, SHARE, Array, Bounds, Estimate, Resampling, bootstrap, unmeasured
 
 REQUIRED = ("task", "item_id", "metric", "value")
 WHOLE = (-1.0, 1.0)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.krippendorff import alpha_of_counts
 from probes.rows import numbers
+from probes.statistics.krippendorff import alpha_of_counts
 
 REQUIRED = ("sample_id", "prompt_id", "rater", "dimension", "score")
 # Pairs of raters that the table shows, those who share most ratings first.

@@ -11,9 +11,9 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from probes.base import Interval
-from probes.resample import Array, Estimate, linearised, unmeasured
 from probes.rows import defined, numbers
-from probes.stats import prompt_means
+from probes.statistics.resample import Array, Estimate, linearised, unmeasured
+from probes.statistics.stats import prompt_means
 
 __all__ = ["koopman", "rate_ratio", "risk_ratio"]
 

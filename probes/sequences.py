@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probes.base import Interval
-from probes.resample import Array, Bounds, Estimate, unmeasured
+from probes.statistics.resample import Array, Bounds, Estimate, unmeasured
 
 __all__ = ["confidence_sequence", "mean_so_far"]
 

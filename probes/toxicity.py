@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes import stats
 from probes.base import Array, Evidence, Measurement, Probe, Scorer
-from probes.resample import SHARE, Resampling, unmeasured
 from probes.rows import audited
-from probes.setwise import IS_BASE, NO_TEXT, newcombe
+from probes.statistics import stats
+from probes.statistics.resample import SHARE, Resampling, unmeasured
+from probes.texts.setwise import IS_BASE, NO_TEXT, newcombe
 
 VERSION = "1"
 THRESHOLD = 0.5

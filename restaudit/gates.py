@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 from probes.base import Interval, Measurement
-from probes.looks import increments
+from probes.statistics.looks import increments
 
 # Readers of a run need decisions, and not the configuration's models, which take half a second to import.
 if TYPE_CHECKING:

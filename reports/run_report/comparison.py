@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from probes import stats
 from probes.base import Measurement
+from probes.statistics import stats
 from reports import compute, series
 from reports.document.model import (
     Block,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from probes.base import Measurement
-from probes.curves import Form, curve
+from probes.divergence.curves import Form, curve
 from reports import series
 from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
 from reports.run_report.material import Material

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from probes.base import Array
-from probes.crossed import Crossed, crossed
+from probes.statistics.crossed import Crossed, crossed
 from reports import series
 from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
 from reports.run_report.choices import choices
@@ -85,7 +85,7 @@ def _how(of: StudyMaterial) -> list[Block]:
             *(Fact(f"{name} is", "; ".join(changes)) for name, changes in of.study.arms.items()),
             Fact("Learning rates", "; ".join(f"{m} {rate}" for m, rate in search.chosen.items()) or "none"),
             Fact("Gates", "said WARN where the recipe says HALT, so that every method spent its whole budget"),
-            Fact("Interval", "two-sided 95% over seeds and prompts (probes/crossed.py); a figure that a run has once "
+            Fact("Interval", "two-sided 95% over seeds and prompts (probes/statistics/crossed.py); a figure that a run has once "
                              "is compared over seeds alone"),
         ))
     ]  # fmt: skip

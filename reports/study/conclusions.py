@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from probes.crossed import Crossed, crossed, of_these_seeds
+from probes.statistics.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
 from reports.run_report.tables import NOTHING, figure
 from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, shown

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Measurement
-from probes.crossed import Crossed, crossed
+from probes.statistics.crossed import Crossed, crossed
 from reports.records import Records, Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, estimate, figure

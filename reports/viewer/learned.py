@@ -9,8 +9,8 @@ from typing import Any, cast, get_args
 import pandas as pd
 import streamlit as st
 
-from probes.having import Span, having, spans
-from probes.mining import Kind
+from probes.hacking.mining import Kind
+from probes.hacking.occurrences import Span, having, spans
 from reports import series
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure

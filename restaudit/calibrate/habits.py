@@ -13,12 +13,12 @@ import pandas as pd
 from scipy.sparse import csc_array, csr_array
 from scipy.special import stdtrit
 
-from probes.formats import is_long, is_short
-from probes.habit import FEWEST
-from probes.mining import FEWEST_PROMPTS, mine
-from probes.part import first
-from probes.pays import Effects, effects
-from probes.texts import words_of
+from probes.hacking.habit import FEWEST
+from probes.hacking.mining import FEWEST_PROMPTS, mine
+from probes.hacking.score_differences import Effects, effects
+from probes.texts.formats import is_long, is_short
+from probes.texts.sets import words_of
+from probes.texts.subsets import first
 from restaudit.calibrate.emulate import Audit
 from restaudit.calibrate.pool import Floats, Pool, Rows
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from probes.grams import coded, grams
-from probes.mentions import groups, mentions
-from probes.texts import words_of
+from probes.texts.grams import coded, grams
+from probes.texts.mentions import groups, mentions
+from probes.texts.sets import words_of
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from probes.base import Embed
-from probes.expected import rated_gains, rated_totals
-from probes.grams import rarefied
-from probes.vendi import score
+from probes.divergence.expected import rated_gains, rated_totals
+from probes.diversity.vendi import score
+from probes.texts.grams import rarefied
 from restaudit.calibrate.emulate import Audit
 from restaudit.calibrate.pool import Floats, Rows
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from probes import measure
 from probes.base import Embed, Evidence, Measurement
-from probes.learned import COST
+from probes.hacking.learned import COST
 from restaudit.calibrate.emulate import Audit, Look, Size, World, emulate
 from restaudit.calibrate.habits import Habits, highest_cost
 from restaudit.calibrate.screen import BEYOND, GAP, HUMAN, value_of

@@ -161,7 +161,7 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
     texts = sorted(set(pool.table["text"]))
     # Embedding takes longer than the trials, and the same texts and encoder always give the same vectors.
     if pool.source == BUILTIN and artifact.sha256 == VECTORS_ENCODER:
-        whole = np.load(Path(__file__).parent / "pool_vectors.npy", allow_pickle=False).astype(np.float64)
+        whole = np.load(Path(__file__).parents[1] / "calibrate" / "pool_vectors.npy", allow_pickle=False).astype(np.float64)
         whole /= np.linalg.norm(whole, axis=1, keepdims=True)
         return Vectors(dict(zip(texts, whole, strict=True)))
     cached = cache_folder() / "calibrate" / f"{digest_facts({'texts': texts, 'encoder': artifact.sha256})}.npy"

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import chdtri
 
 from probes.base import Interval
-from probes.resample import Estimate, prompt_weights, summarise, unmeasured
+from probes.statistics.resample import Estimate, prompt_weights, summarise, unmeasured
 
 Numbers = NDArray[np.float64]
 METHOD = (

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Measurement
-from probes.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
+from probes.statistics.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
 from restaudit.reward.examples import Examples, Numbers
 
 VERSION = "1"

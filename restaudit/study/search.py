@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from probes.grams import coded, grams, rarefied
-from probes.texts import words_of
+from probes.texts.grams import coded, grams, rarefied
+from probes.texts.sets import words_of
 from restaudit.evidence.record import BASE, D_EVAL, Run, read_table, write_json
 
 FILE = "search.json"

@@ -11,7 +11,7 @@ from restaudit.models.artifacts import Artifact, digest_of
 from restaudit.tasks import bbq, crows_pairs, honest, own, sources, winobias, winogender, xstest
 from restaudit.tasks.item import Benchmark
 
-# To add a benchmark: a module with BENCHMARK, a line here, its metrics in probes/benchmarks.py, a line in the docs.
+# To add a benchmark: a module with BENCHMARK, a line here, its metrics in probes/preferences.py, a line in the docs.
 BENCHMARKS: tuple[Benchmark, ...] = (
     own.EVERYDAY,
     own.ARITHMETIC,

@@ -1,7 +1,7 @@
 """XSTest (Röttger et al. 2024, arXiv 2308.01263): does the policy refuse safe prompts that only look unsafe?
 
 The paper has people (or a large model) label full replies as compliance, full or partial refusal. Here the opening of a
-greedy reply is searched for the phrases of a refusal (probes/refusal.py), which sees plain refusals only.
+greedy reply is searched for the phrases of a refusal (probes/texts/refusal.py), which sees plain refusals only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def items(texts: Texts) -> list[Item]:
 
 def judged(item: Item, reply: str) -> dict[str, float]:
     """`refused`: 1 where a safe prompt is refused; `refused_unsafe`: the same for an unsafe one; nothing if empty."""
-    from probes.refusal import refuses
+    from probes.texts.refusal import refuses
 
     if not reply.strip():
         return {}

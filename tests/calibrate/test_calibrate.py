@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binomtest
 
 from probes import Evidence, measure
-from probes.learned import COST
+from probes.hacking.learned import COST
 from restaudit.calibrate import scenarios
 from restaudit.calibrate.emulate import MODES, Size, check_size, emulate, world
 from restaudit.calibrate.habits import Habits, habits, highest_cost

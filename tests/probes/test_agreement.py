@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from probes import Evidence, Measurement
 from probes.agreement import PROBE
-from probes.krippendorff import Metric, alpha
 from probes.raters import rater_table, read_ratings
+from probes.statistics.krippendorff import Metric, alpha
 from tests.probes.panel import ratings
 
 HOW: Any = {"levels": (0.95,), "resamples": 400, "seed": 1}
@@ -83,7 +83,7 @@ def test_alpha_is_the_books_for_any_table_with_gaps(seed: int, metric: Metric) -
 
 @pytest.mark.parametrize("metric", ["nominal", "ordinal", "interval", "ratio"])
 def test_resampling_a_unit_twice_is_as_if_it_were_there_twice(metric: Metric) -> None:
-    from probes.krippendorff import alpha_of_counts
+    from probes.statistics.krippendorff import alpha_of_counts
 
     rng = np.random.default_rng(4)
     counts = rng.integers(0, 3, size=(9, 4)).astype(float)

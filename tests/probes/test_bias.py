@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import Evidence, Measurement, Scorer, bias, measure
-from probes.gaps import KINDS
+from probes import Evidence, Measurement, Scorer, measure
+from probes.bias import probe as bias
+from probes.bias.gaps import KINDS
 from tests.probes import people
 
 Make = Callable[..., Evidence]

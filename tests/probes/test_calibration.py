@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from probes.calibration import Calibration, calibration, debiased_error, plugin_error, squared_error
+from probes.statistics.calibration import Calibration, calibration, debiased_error, plugin_error, squared_error
 
 HOW: Any = {"levels": (0.95,), "resamples": 100, "seed": 1}
 

@@ -13,7 +13,7 @@ import pytest
 
 import probes
 from probes import PROBES, Evidence, Measurement, Probe, measure
-from probes.divergence import DECOMPOSED
+from probes.divergence.probe import DECOMPOSED
 
 Make = Callable[..., Evidence]
 EACH = pytest.mark.parametrize("probe", PROBES, ids=lambda p: p.name)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from probes.crossed import crossed, of_these_seeds
+from probes.statistics.crossed import crossed, of_these_seeds
 
 
 @pytest.mark.parametrize("seeds", [2, 3])

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import Evidence, Measurement, diversity
+from probes import Evidence, Measurement
+from probes.diversity import probe as diversity
 
 Make = Callable[..., Evidence]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import Evidence, Measurement, drift
-from probes.human_text import human_text
+from probes import Evidence, Measurement
+from probes.drift import probe as drift
+from probes.drift.human_text import human_text
 
 POWER = 1 / np.arange(1, 1201)
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from probes import Evidence, measure
-from probes.curves import fit
-from probes.expected import decompose, decompose_rated, outside
+from probes.divergence.curves import fit
+from probes.divergence.expected import decompose, decompose_rated, outside
 
 HOW = {"levels": (0.95,), "resamples": 300, "seed": 3}
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.grams import Counts, coded, distinct, distinct_by_unit, distinct_ratio, grams, largest, rarefied
-from probes.jackknife import Deleted, Groups, grouped
-from probes.texts import words_of
+from probes.statistics.jackknife import Deleted, Groups, grouped
+from probes.texts.grams import Counts, coded, distinct, distinct_by_unit, distinct_ratio, grams, largest, rarefied
+from probes.texts.sets import words_of
 
 
 def counts(texts: list[str], order: int, groups: Groups | None = None) -> Counts:

@@ -10,8 +10,8 @@ from numpy.linalg import lstsq
 from scipy.sparse import csc_array
 
 from probes import Measurement
-from probes.formats import AT_LIMIT
-from probes.pays import effects
+from probes.hacking.score_differences import effects
+from probes.texts.formats import AT_LIMIT
 from tests.probes.test_hacking import HACK, measured, policy
 
 COST = "hacking.habit_cost"

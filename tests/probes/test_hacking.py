@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import Evidence, Measurement, hacking
-from probes.echo import repeated
-from probes.formats import LONG, REPEATS
+from probes import Evidence, Measurement
+from probes.hacking import probe as hacking
+from probes.hacking.echo import repeated
+from probes.texts.formats import LONG, REPEATS
 from tests.probes.conftest import WORDS
 
 RANKS = 1 / np.arange(1, len(WORDS) + 1)

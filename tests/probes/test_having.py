@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.having import _mask, having, spans
-from probes.mining import mine
-from probes.texts import words_of
+from probes.hacking.mining import mine
+from probes.hacking.occurrences import _mask, having, spans
+from probes.texts.sets import words_of
 
 PIECES = st.sampled_from([
     "In a world", "where", "the end", "I've", "it’s", "Sorry", "!", "!!", "?", "\n", "\n\n", "- one", "1. two", "a: b",

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.grams import distinct
-from probes.jackknife import Deleted, deletion_groups, grouped, jackknife, jackknifed, one_by_one
-from probes.repeats import compression
-from probes.sides import Side
-from probes.texts import Texts, words_of
-from probes.vendi import vendi
+from probes.diversity.repeats import compression
+from probes.diversity.vendi import vendi
+from probes.statistics.jackknife import Deleted, deletion_groups, grouped, jackknife, jackknifed, one_by_one
+from probes.texts.comparison import Side
+from probes.texts.grams import distinct
+from probes.texts.sets import Texts, words_of
 
 
 def test_the_jackknife_of_a_mean_is_its_textbook_standard_error() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from probes import kendall, stats
+from probes.statistics import kendall, stats
 
 HOW: Any = {"levels": (0.95,), "resamples": 400, "seed": 1}
 

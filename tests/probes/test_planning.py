@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from probes.planning import mde_of_mean, ppi_narrowing, prompts_for
-from probes.resample import normal_mean
+from probes.statistics.resample import normal_mean
 from restaudit.gates import minimum_detectable_effect
 
 

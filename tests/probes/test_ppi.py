@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes import stats
-from probes.ppi import Rated, corrected_change, corrected_mean, ppi_change, ppi_mean
+from probes.statistics import stats
+from probes.statistics.ppi import Rated, corrected_change, corrected_mean, ppi_change, ppi_mean
 
 HOW: Any = {"levels": (0.95,), "resamples": 200, "seed": 1}
 IDS = np.array([f"p{i:04d}" for i in range(2100)])

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes import Evidence, Measurement, bias, divergence, diversity, drift, measure
-from probes.resample import prompt_weights
+from probes import Evidence, Measurement, measure
+from probes.bias import probe as bias
+from probes.divergence import probe as divergence
+from probes.diversity import probe as diversity
+from probes.drift import probe as drift
+from probes.statistics.resample import prompt_weights
 
 Make = Callable[..., Evidence]
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from probes import Evidence, measure
-from probes.krippendorff import alpha as alpha_of
+from probes.statistics.krippendorff import alpha as alpha_of
 
 pytestmark = pytest.mark.realdata
 

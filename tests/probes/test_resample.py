@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import stats
-from probes.resample import bootstrap, interval_ends, normal_mean, prompt_weights, wilson
+from probes.statistics import stats
+from probes.statistics.resample import bootstrap, interval_ends, normal_mean, prompt_weights, wilson
 
 HOW = {"levels": (0.95,), "resamples": 400}
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes import Measurement
-from probes.perturb import CHANGES, PRAISE, perturbed, without
-from probes.texts import words_of
+from probes.texts.perturb import CHANGES, PRAISE, perturbed, without
+from probes.texts.sets import words_of
 from tests.probes.test_hacking import measured, policy
 
 PREFIX = "hacking.unit."

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from probes.jackknife import Groups, grouped
-from probes.selfbleu import across_prompts, within_prompt
-from probes.texts import Texts, words_of
+from probes.diversity.selfbleu import across_prompts, within_prompt
+from probes.statistics.jackknife import Groups, grouped
+from probes.texts.sets import Texts, words_of
 
 
 def some_texts(seed: int, units: int = 9, vocabulary: int = 14) -> Texts:

@@ -12,8 +12,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import stats
-from probes.stats import _weighted_ranks
+from probes.statistics import stats
+from probes.statistics.stats import _weighted_ranks
 
 HOW: Any = {"levels": (0.95,), "resamples": 300, "seed": 1}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.swap import FAMILY_COLUMNS, families, rules, swap, swapped
+from probes.texts.swap import FAMILY_COLUMNS, families, rules, swap, swapped
 
 RULES = sorted(rules())
 

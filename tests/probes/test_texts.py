@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.jackknife import grouped
-from probes.repeats import commonest, compression, duplicates, mode_share
-from probes.texts import Texts, embedded, match, share_of, words_of
+from probes.diversity.repeats import commonest, compression, duplicates, mode_share
+from probes.statistics.jackknife import grouped
+from probes.texts.sets import Texts, embedded, match, share_of, words_of
 
 
 def texts(*prompts: list[str]) -> Texts:

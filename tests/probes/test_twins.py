@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import stats
 from probes.base import Interval
-from probes.resample import linearised, normal_mean
+from probes.statistics import stats
+from probes.statistics.resample import linearised, normal_mean
 
 HOW: Any = {"levels": (0.9, 0.95), "resamples": 20_000, "seed": 3}
 

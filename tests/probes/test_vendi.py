@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probes.jackknife import Groups, grouped
-from probes.kernel_entropy import entropies_without, entropy
-from probes.vendi import across_prompts, vendi, within_prompt
+from probes.diversity.kernel_entropy import entropies_without, entropy
+from probes.diversity.vendi import across_prompts, vendi, within_prompt
+from probes.statistics.jackknife import Groups, grouped
 
 
 def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

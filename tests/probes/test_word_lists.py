@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes.lists import DATA, word_list
-from probes.mentions import groups, mentions
-from probes.refusal import refusals, refuses
-from probes.sentiment import sentiment
+from probes.texts.lists import DATA, word_list
+from probes.texts.mentions import groups, mentions
+from probes.texts.refusal import refusals, refuses
+from probes.texts.sentiment import sentiment
 
 HERE = Path(__file__).parent
 

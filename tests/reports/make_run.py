@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Interval, Measurement
-from probes.curves import fit
-from probes.divergence import FORMS
+from probes.divergence.curves import fit
+from probes.divergence.probe import FORMS
 from restaudit.config import LoopConfig
 from restaudit.config.reading import load
 from restaudit.evidence import ledger, record

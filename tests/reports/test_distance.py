@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from make_run import HEALTHY, make_run, resealed
 
-from probes.curves import fit
+from probes.divergence.curves import fit
 from reports.document.chart import figure, svg
 from reports.document.model import Chart, Paragraph, Table
 from reports.run_report.distance import FORMS, by_distance

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import expit
 
 from probes.base import Measurement
-from probes.stats import Resampling
+from probes.statistics.stats import Resampling
 from restaudit.reward.validation.judged import Judged
 
 HOW = Resampling(levels=(0.95,), resamples=300, seed=0)

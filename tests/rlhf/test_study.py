@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from probes.crossed import crossed
+from probes.statistics.crossed import crossed
 from reports.document.markdown import markdown
 from reports.report_commands import compare_study
 from reports.study.build import study_document

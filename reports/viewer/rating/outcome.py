@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from probes.resample import Estimate
+from probes.statistics.resample import Estimate
 from reports import series
 from reports.document.model import Chart, Line, Point, Table
 from reports.viewer.escaping import escaped

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.krippendorff import alpha
-from probes.ppi import corrected_change, corrected_mean
-from probes.resample import Estimate, Resampling
+from probes.statistics.krippendorff import alpha
+from probes.statistics.ppi import corrected_change, corrected_mean
+from probes.statistics.resample import Estimate, Resampling
 from restaudit.evidence.record import BASE, Run, read_table, with_ratings
 from restaudit.people.rating.files import human
 from restaudit.people.rating.store import read_rows
@@ -46,7 +46,7 @@ def scores(run: Run, name: str) -> pd.DataFrame:
     """People's score of each iteration of a set, and its change from the base policy, a row each (columns: COLUMNS).
 
     A text's score is the mean of its raters. Where only a random part of the texts was rated, the rewards of all texts
-    of the frame sharpen the mean as the run's own decisions do (probes/ppi.py). Where too little was rated, no value.
+    of the frame sharpen the mean as the run's own decisions do (probes/statistics/ppi.py). Where too little was rated, no value.
     """
     key = read_key(human(run.path), name)
     given = pd.DataFrame(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Measurement
-from probes.stats import Resampling
+from probes.statistics.stats import Resampling
 from restaudit.reward.validation.judged import Judged, Kind
 from restaudit.reward.validation.paired import advantage, agreement, measured, nothing, unit_of, words
 

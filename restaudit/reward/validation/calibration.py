@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.special import expit, stdtrit
 
 from probes.base import Array, Interval, Measurement
-from probes.calibration import calibration as calibrated
-from probes.stats import Estimate, Resampling, bootstrap, unmeasured
+from probes.statistics.calibration import calibration as calibrated
+from probes.statistics.stats import Estimate, Resampling, bootstrap, unmeasured
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import measured
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.base import Array, Measurement
-from probes.stats import Resampling
+from probes.statistics.stats import Resampling
 from restaudit.data.chats import fraction
 from restaudit.errors import BadInput
 from restaudit.reward.validation.judged import Judged

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Measurement
-from probes.stats import SHARE, Estimate, Resampling, bootstrap, correlation, ratio_of_sums, unmeasured
+from probes.statistics.stats import SHARE, Estimate, Resampling, bootstrap, correlation, ratio_of_sums, unmeasured
 from restaudit.reward.validation.judged import Judged, wins
 
 VERSION = "1"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from probes.base import Array
-from probes.mentions import groups, mentions
+from probes.texts.mentions import groups, mentions
 from restaudit.reward.validation.judged import Judged, topic_texts
 from restaudit.reward.validation.paired import words
 

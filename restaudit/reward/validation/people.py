@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Measurement
-from probes.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
+from probes.statistics.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import advantage, agreement, measured, unit_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from probes.base import Array, Measurement
-from probes.stats import Resampling
+from probes.statistics.stats import Resampling
 from restaudit.reward.validation.baselines import baselines
 from restaudit.reward.validation.calibration import calibration, reliability
 from restaudit.reward.validation.judged import Judged

@@ -12,9 +12,9 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 from probes.base import Array, Measurement
-from probes.multiple import holm
-from probes.resample import FEWEST_UNITS
-from probes.stats import Estimate, Resampling, linearised, mean_of, prompt_means, unmeasured
+from probes.statistics.multiple import holm
+from probes.statistics.resample import FEWEST_UNITS
+from probes.statistics.stats import Estimate, Resampling, linearised, mean_of, prompt_means, unmeasured
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import agreement, measured, nothing, unit_of
 from restaudit.reward.validation.partition import slices_of

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Measurement
-from probes.resample import summarise, weight_slices
-from probes.stats import SHARE, Estimate, Resampling, correlation, unmeasured
+from probes.statistics.resample import summarise, weight_slices
+from probes.statistics.stats import SHARE, Estimate, Resampling, correlation, unmeasured
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import measured
 

@@ -8,7 +8,7 @@ from typing import Unpack
 import pandas as pd
 
 from probes.base import Measurement
-from probes.stats import SHARE, Estimate, Resampling, ratio_of_sums, unmeasured
+from probes.statistics.stats import SHARE, Estimate, Resampling, ratio_of_sums, unmeasured
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import measured
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.texts import WORD
+from probes.texts.sets import WORD
 from restaudit.errors import BadInput
 from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Array, Score, scored, shown, spread, table_of
 

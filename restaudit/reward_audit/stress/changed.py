@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from probes.resample import SHARE
+from probes.statistics.resample import SHARE
 from restaudit.reward_audit.stress.changes import ALL_CHANGES, Change
 from restaudit.reward_audit.stress.finding import Example, Finding, finding
 from restaudit.reward_audit.stress.rules import MARGIN, Rule, mean_change

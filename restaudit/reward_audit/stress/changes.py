@@ -1,6 +1,6 @@
 """The changes a text goes through: each makes it no better, so a reward that rises can be had without merit.
 
-After the unit tests of Gulcehre et al. 2023 (arXiv 2308.08998, appendix A.4), whose changes probes.perturb holds.
+After the unit tests of Gulcehre et al. 2023 (arXiv 2308.08998, appendix A.4), whose changes probes.texts.perturb holds.
 The fixed sentences and the keyboard are our own and English, but for the one that is to be in another language.
 """
 
@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from probes.perturb import CHANGES as PERTURBED
-from probes.perturb import PRAISE, PROMPT, SENTENCE, perturbed
+from probes.texts.perturb import CHANGES as PERTURBED
+from probes.texts.perturb import PRAISE, PROMPT, SENTENCE, perturbed
 from restaudit.reward_audit.stress.rules import Kind
 
 # (text, prompt, seed) -> the changed text; the same text where the change does nothing to it.

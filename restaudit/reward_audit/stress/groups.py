@@ -1,6 +1,6 @@
 """Counterfactual groups: the reward of a text with one group's names, pronouns or descriptors in place of another's.
 
-The swaps are those of probes/swap.py and the gap is that of probes/swap_reward.py, here in sd of the reward on the
+The swaps are those of probes/texts/swap.py and the gap is that of probes/bias/swap_reward.py, here in sd of the reward on the
 unchanged texts. A rule (gender, names_race, race, religion …) that finds nothing in the texts is a finding without a
 value, with the reason.
 """
@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Evidence, Measurement
-from probes.resample import Resampling, unmeasured
-from probes.swap import Rule as SwapRule
-from probes.swap import rules, swapped
-from probes.swap_reward import NAME, reward_swap
+from probes.bias.swap_reward import NAME, reward_swap
+from probes.statistics.resample import Resampling, unmeasured
+from probes.texts.swap import Rule as SwapRule
+from probes.texts.swap import rules, swapped
 from restaudit.reward_audit.stress.finding import Example, Finding, finding
 from restaudit.reward_audit.stress.rules import ALIKE, LEVEL, MARGIN, VERSION, Rule
 from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Ask, Score, Subject, scored, shown, table_of
@@ -37,7 +37,7 @@ def groups(
 ) -> list[Finding]:
     """One finding a swap rule: the mean gap between the second group's version and the first's, in sd.
 
-    All given texts are searched (not only those of `subject`, whose sd is the unit); probes.swap_reward takes at most
+    All given texts are searched (not only those of `subject`, whose sd is the unit); probes.bias.swap_reward takes at most
     64 for a rule, chosen by hash, and its counts are in the measurement's detail. Both ways of swapping weigh the same
     where enough prompts name either group. Raises BadInput as `subject` does.
     """
@@ -109,12 +109,12 @@ def _finding(swap: SwapRule, measured: Measurement | None, pairs: _Pairs | None,
     else:
         alike = {ALIKE: True} if pairs is not None and pairs.alike else {}
         detail = {**measured.detail, **alike}
-        change = replace(measured, detail=detail, name=name, unit=UNIT, version=f"{VERSION} (probes.swap_reward)")
+        change = replace(measured, detail=detail, name=name, unit=UNIT, version=f"{VERSION} (probes.bias.swap_reward)")
     first, second = swap.groups
     return finding(
         f"groups_{swap.name}",
         f"Does the same text get another reward when it is about {second} and not {first}?",
-        f"Words for one group are exchanged for the other's by the rule {swap.name!r} of probes/swap.py; reward of the "
+        f"Words for one group are exchanged for the other's by the rule {swap.name!r} of probes/texts/swap.py; reward of the "
         f"version of {second} less that of {first}.",
         Rule("steady", margin),
         change,

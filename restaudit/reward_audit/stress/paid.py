@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from probes.base import Measurement
-from probes.perturb import without
-from probes.resample import FEWEST_UNITS
-from probes.texts import words_of
+from probes.statistics.resample import FEWEST_UNITS
+from probes.texts.perturb import without
+from probes.texts.sets import words_of
 from restaudit.errors import BadInput
 from restaudit.reward_audit.stress.finding import Example
 from restaudit.reward_audit.stress.rules import ALIKE, LEVEL, MARGIN, ORDER, Rule, Verdict, mean_change
@@ -107,7 +107,7 @@ def paid_words(
 ) -> PaidWords:
     """Which words of the texts the reward pays for: at most `most_words` words, each out of at most 20 of its texts.
 
-    A word is as probes.texts.words_of has it (small letters, no marks). Which words are tested is decided from the
+    A word is as probes.texts.sets.words_of has it (small letters, no marks). Which words are tested is decided from the
     rewards of the unchanged texts, so the intervals are made for all words standing in at least `fewest` texts
     (Bonferroni), tested or not. FAIL where the interval lies below -margin sd. Raises BadInput as `stress` does.
     """

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from probes import stats
 from probes.base import Measurement
-from probes.resample import ANY, FEWEST_UNITS, Array, Bounds, Resampling, unmeasured
+from probes.statistics import stats
+from probes.statistics.resample import ANY, FEWEST_UNITS, Array, Bounds, Resampling, unmeasured
 
 VERSION = "1"
 LEVEL = 0.95

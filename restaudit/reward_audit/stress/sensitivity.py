@@ -1,7 +1,7 @@
 """What length and format are worth by themselves: the rest of the text held fixed as far as it can be.
 
 Length is seen three ways. `length_within_prompt` compares texts of one prompt (least squares with a level for each
-prompt, as probes/length.py does with tokens); they differ in more than length, so it has no pass rule.
+prompt, as probes/hacking/length.py does with tokens); they differ in more than length, so it has no pass rule.
 `length_added` adds words that say nothing, and `length_removed` takes the second half away: there, nothing else
 changes. Format marks are put on the same words and may move the reward neither up nor down.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from probes.base import Measurement
-from probes.resample import Array, Resampling, bootstrap, unmeasured
+from probes.statistics.resample import Array, Resampling, bootstrap, unmeasured
 from restaudit.reward_audit.stress.changes import ALL_CHANGES, FILLER
 from restaudit.reward_audit.stress.finding import Example, Finding, finding
 from restaudit.reward_audit.stress.rules import LEVEL, MARGIN, VERSION, Rule, mean_change

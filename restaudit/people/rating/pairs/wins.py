@@ -13,7 +13,7 @@ from restaudit.people.rating.status import Progress, counted, of_raters
 from restaudit.people.rating.store import CHOICES, read_rows
 
 if TYPE_CHECKING:
-    from probes.resample import Estimate
+    from probes.statistics.resample import Estimate
 
 RESAMPLES, SEED, LEVEL = 2000, 20261126, 0.95
 
@@ -70,8 +70,8 @@ def pair_progress(run: Path, name: str) -> Progress:
 def _rate(rows: Sequence[Mapping[str, Any]], same: int, drawn: int) -> Estimate:
     import pandas as pd
 
-    from probes import stats
-    from probes.resample import SHARE, Resampling, unmeasured
+    from probes.statistics import stats
+    from probes.statistics.resample import SHARE, Resampling, unmeasured
 
     if not rows:
         return unmeasured("nobody rated a pair of this set yet")
@@ -95,7 +95,7 @@ def agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
     """Krippendorff's alpha of choices of pairs, without repeats."""
     import numpy as np
 
-    from probes.krippendorff import alpha
+    from probes.statistics.krippendorff import alpha
 
     return alpha(
         units=np.array([r["item_id"] for r in rows], dtype=np.str_),

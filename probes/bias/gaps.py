@@ -1,0 +1,203 @@
+"""Gaps between the groups of counterfactual families in whatever can be said of a text: a score, a share, a length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probes.base import Array, Evidence, Interval, Measurement
+from probes.bias.cells import Cells, cells_of
+from probes.statistics import largest, stats
+from probes.statistics.resample import Estimate, Resampling, prompt_weights, summarise, unmeasured
+from probes.texts.refusal import refusals
+from probes.texts.sentiment import LABEL, sentiment
+
+# Fewer texts than this with a listed word, and the sentiment list does not fit them (another language, no opinions).
+FEWEST_COVERED = 0.1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is compared: `values` gives a number a row (NaN = undefined) and what to say of them, or the reason."""
+
+    name: str
+    unit: str
+    values: Callable[[Cells, Evidence], tuple[Array, dict[str, Any]] | str]
+    share: bool = False
+
+
+def gaps(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+    """bias.<kind>_gap and bias.<kind>.<group> for all kinds that are wanted."""
+    kinds = [k for k in KINDS if evidence.wants(f"bias.{k.name}_gap", f"bias.{k.name}.")]
+    if not kinds:
+        return []
+    cells = cells_of(evidence.outputs)
+    base = None if evidence.base is None or len(cells.groups) < 2 else cells_of(evidence.base, like=cells)
+    drawn: dict[int, Array] = {}  # the kinds mostly have the same number of complete families
+    return [m for kind in kinds for m in _of_kind(kind, cells, base, evidence, version, how, drawn)]
+
+
+def why_not(cells: Cells, what: str) -> str:
+    """Why groups cannot be compared."""
+    if not cells.groups:
+        return "no counterfactual families: no prompt differs from another only by a group"
+    if len(cells.groups) == 1:
+        return f"only one group ({cells.groups[0]}): there is nothing to compare it with"
+    return f"no family has a defined {what} value for each of its {len(cells.groups)} groups"
+
+
+# --- what is compared ------------------------------------------------------------------------------------------------
+
+
+def _reward(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  # noqa: ARG001
+    return cells.numbers("reward"), {}
+
+
+def _human(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:
+    return cells.numbers("human"), {"human_label": evidence.human_label}
+
+
+def _length(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  # noqa: ARG001
+    return cells.numbers("n_tokens"), {}
+
+
+def _refusal(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  # noqa: ARG001
+    found = refusals(cells.texts())
+    return found, {"label": "rule by listed phrases, English", "empty_texts": int(np.isnan(found).sum())}
+
+
+def _sentiment(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]] | str:  # noqa: ARG001
+    values, words = sentiment(cells.texts())
+    covered = float((words > 0).mean())
+    if covered < FEWEST_COVERED:
+        return f"the English word list knows a word of only {covered:.0%} of the texts; at least {FEWEST_COVERED:.0%}"
+    return values, {"label": LABEL, "texts_with_a_listed_word": covered}
+
+
+def _toxicity(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]] | str:
+    scorer = evidence.toxicity
+    if scorer is None:
+        return "no toxicity scorer was given"
+    values = np.asarray(scorer.scores(cells.texts()), dtype=np.float64)
+    if values.shape != (len(cells.rows),) or not np.isfinite(values).all():
+        raise ValueError(
+            f"toxicity: {scorer.name} returned an array of shape {values.shape} for {len(cells.rows)} texts; "
+            "expected one finite number for each text"
+        )
+    return values, {"scorer": f"{scorer.name} {scorer.version}", "known_failure": scorer.known_failure}
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("reward", "reward units", _reward),
+    Kind("human", "human-score units", _human),
+    Kind("sentiment", "balance of listed words, -1 to 1", _sentiment),
+    Kind("toxicity", "toxicity score, 0 to 1", _toxicity),
+    Kind("refusal", "share", _refusal, share=True),
+    Kind("length", "tokens", _length),
+)
+
+
+# --- the comparison --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Family × group means of the complete families, the base policy's beside them, and the rows behind them."""
+
+    means: Array
+    before: Array | None
+    n: int
+    detail: dict[str, Any]
+    reason: str
+
+
+def _of_kind(kind: Kind, cells: Cells, base: Cells | None, evidence: Evidence, version: str, how: Resampling,
+             drawn: dict[int, Array]) -> list[Measurement]:  # fmt: skip
+    table = _table(kind, cells, base, evidence)
+    units = max(len(table.means), 1)
+    if units not in drawn:
+        drawn.clear()  # one at a time: they are large where there are many families
+        drawn[units] = prompt_weights(units=units, resamples=how["resamples"], seed=how["seed"])
+    weights = drawn[units]
+    found = []
+    if evidence.wants(f"bias.{kind.name}_gap"):
+        found.append(_largest(kind, cells, table, weights, version, how))
+    if len(cells.groups) > 1 and evidence.wants(f"bias.{kind.name}."):
+        found += [_of_group(kind, j, cells, table, weights, version, how) for j in range(len(cells.groups))]
+    return found
+
+
+def _table(kind: Kind, cells: Cells, base: Cells | None, evidence: Evidence) -> _Table:
+    missing = _Table(np.empty((0, len(cells.groups))), None, 0, {}, why_not(cells, kind.name))
+    if len(cells.groups) < 2:
+        return missing
+    found = kind.values(cells, evidence)
+    if isinstance(found, str):
+        return _Table(missing.means, None, 0, {}, found)
+    values, detail = found
+    means = cells.means(values)
+    whole = np.asarray(np.isfinite(means).all(axis=1), dtype=np.bool_)
+    detail = {"families_left_out": int((~whole).sum()), **detail}
+    if not whole.any():
+        return _Table(missing.means, None, 0, detail, missing.reason)
+    before = None
+    if base is not None and len(base.rows):
+        earlier = kind.values(base, evidence)
+        if not isinstance(earlier, str):
+            before = base.means(earlier[0])[whole]
+            before = before[np.isfinite(before).all(axis=1)]
+    n = int((whole[cells.at // len(cells.groups)] & ~np.isnan(values)).sum())
+    return _Table(means[whole], before, n, detail, "")
+
+
+def _of_group(kind: Kind, j: int, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling
+              ) -> Measurement:  # fmt: skip
+    group, units = cells.groups[j], len(table.means)
+    if not units:
+        estimate = unmeasured(table.reason)
+    else:
+        values = table.means[:, j] - table.means.mean(axis=1)
+        estimate = summarise(value=float(values.mean()), replicates=weights @ values / units, n=table.n, units=units,
+                             unit="family", levels=how["levels"])  # fmt: skip
+    baseline = None
+    if table.before is not None and len(table.before):
+        baseline = float((table.before[:, j] - table.before.mean(axis=1)).mean())
+    return estimate.measured(f"bias.{kind.name}.{group}", unit=kind.unit, version=version, baseline=baseline,
+                             detail={**table.detail, "group": group})  # fmt: skip
+
+
+def _largest(kind: Kind, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling) -> Measurement:
+    name, units = f"bias.{kind.name}_gap", len(table.means)
+    if not units:
+        estimate = unmeasured(table.reason, n=len(cells.rows), units=len(cells.families))
+        return estimate.measured(name, unit=kind.unit, version=version, direction="lower", detail=table.detail)
+    values = table.means.mean(axis=0)
+    if kind.share and units > 1 and np.ptp(table.means) == 0 and table.means[0, 0] in (0.0, 1.0):
+        estimate = _all_agree(table, len(cells.groups), how)
+    else:
+        estimate = largest.largest_difference(values=values, replicates=weights @ table.means / units, n=table.n,
+                                              units=units, levels=how["levels"])  # fmt: skip
+    order = np.argsort(values, kind="stable")
+    detail = {**table.detail, "highest": cells.groups[order[-1]], "lowest": cells.groups[order[0]],
+              "note": largest.NOTE,
+              "group_means": {g: float(v) for g, v in zip(cells.groups, values, strict=True)}}  # fmt: skip
+    baseline = None
+    if table.before is not None and len(table.before):
+        baseline = float(np.ptp(table.before.mean(axis=0)))
+    return estimate.measured(name, unit=kind.unit, version=version, direction="lower", baseline=baseline,
+                             detail=detail)  # fmt: skip
+
+
+def _all_agree(table: _Table, groups: int, how: Resampling) -> Estimate:
+    """No text refuses, or all do: no gap is seen, and none larger than the groups' own upper bounds is compatible."""
+    units = len(table.means)
+    ends = []
+    for level in how["levels"]:
+        # One-sided bounds, of which all hold at once with the asked-for chance (Bonferroni over groups).
+        top = stats.wilson(successes=0.0, trials=units, level=1 - 2 * (1 - level) / groups).high
+        ends.append(Interval(level, 0.0, top))
+    method = "Wilson upper bound of each group, each family one trial, Bonferroni over groups (all texts agree)"
+    return Estimate(0.0, table.n, units, method, tuple(ends))

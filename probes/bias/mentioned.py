@@ -1,0 +1,105 @@
+"""Shares of texts that mention a group: in the audited outputs beside the base policy's, and what the filter does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.base import Array, Evidence, Measurement
+from probes.rows import audited, plain_or_all, sampled
+from probes.statistics import stats
+from probes.statistics.resample import Estimate, Resampling, prompt_weights, summarise, unmeasured
+from probes.texts.mentions import groups, mentions
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+AUDIT, KEPT = "bias.mention.", "bias.mention_kept."
+
+
+def mentioned(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+    """bias.mention.<group> and bias.mention_kept.<group> for every group of the list."""
+    found = _audited(evidence, version, how) if evidence.wants(AUDIT) else []
+    return found + (_kept(evidence, version, how) if evidence.wants(KEPT) else [])
+
+
+def _by_prompt(rows: pd.DataFrame, *chosen: Flags) -> list[Array]:
+    """For each choice of rows: each prompt's texts, and those that mention each group, shape (prompts, 1 + groups)."""
+    prompts, at = np.unique(rows["prompt_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
+    found = np.concatenate([np.ones((len(rows), 1)), mentions(rows["text"].tolist())], axis=1)
+    counts = [np.zeros((len(prompts), found.shape[1])) for _ in chosen]
+    for count, some in zip(counts, chosen, strict=True):
+        np.add.at(count, at[some], found[some])
+    return counts
+
+
+def _audited(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+    rows, base, notes = audited(evidence)
+    if rows.empty:
+        return _missing(AUDIT, "share", "there are no outputs", version)
+    counts = _by_prompt(rows, np.ones(len(rows), dtype=np.bool_))[0]
+    weights = prompt_weights(units=len(counts), resamples=how["resamples"], seed=how["seed"])
+    shares = counts[:, 1:] / counts[:, :1]
+    before = None
+    if base is not None and len(base):
+        earlier = _by_prompt(base, np.ones(len(base), dtype=np.bool_))[0]
+        before = earlier[:, 1:] / earlier[:, :1]
+    found = []
+    for j, group in enumerate(groups()):
+        estimate = _mean(shares[:, j], weights, len(rows), how, stats.SHARE)
+        detail: dict[str, Any] = {**notes, "group": group, "texts": len(rows), "mentions": int(counts[:, 1 + j].sum()),
+                                  "limits": "probes/data/mentions.json"}  # fmt: skip
+        baseline = None
+        if before is not None:
+            baseline = float(before[:, j].mean())
+            change = _mean(shares[:, j] - before[:, j], weights, len(rows), how, stats.ANY)
+            detail["change"] = {"value": change.value, "intervals": [asdict(i) for i in change.intervals],
+                                "method": change.method, "reason": change.reason}  # fmt: skip
+        found.append(estimate.measured(f"{AUDIT}{group}", unit="share", version=version, baseline=baseline,
+                                       detail=detail))  # fmt: skip
+    return found
+
+
+def _mean(values: Array, weights: Array, n: int, how: Resampling, bounds: stats.Bounds) -> Estimate:
+    return summarise(value=float(values.mean()), replicates=weights @ values / len(values), n=n, units=len(values),
+                     bounds=bounds, levels=how["levels"])  # fmt: skip
+
+
+def _missing(prefix: str, unit: str, reason: str, version: str) -> list[Measurement]:
+    return [unmeasured(reason).measured(f"{prefix}{g}", unit=unit, version=version) for g in groups()]
+
+
+def _kept(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+    unit = "share points"
+    if evidence.grow is None:
+        return _missing(KEPT, unit, "no Grow samples were given", version)
+    if "kept" not in evidence.grow.columns:
+        return _missing(KEPT, unit, "the Grow samples do not say which were kept", version)
+    rows = plain_or_all(sampled(evidence.grow))
+    kept = rows["kept"].to_numpy(dtype=bool)
+    if not kept.any():
+        return _missing(KEPT, unit, "no Grow sample was kept", version)
+    mine, whole = _by_prompt(rows, kept, np.ones(len(rows), dtype=np.bool_))
+    totals = np.concatenate([mine, whole], axis=1)
+    weights = prompt_weights(units=len(totals), resamples=how["resamples"], seed=how["seed"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, drawn = _excess(totals.sum(axis=0, keepdims=True))[0], _excess(weights @ totals)
+    found = []
+    for j, group in enumerate(groups()):
+        detail = {"group": group, "grow_texts": len(rows), "grow_mentions": int(whole[:, 1 + j].sum()),
+                  "kept_texts": int(kept.sum()), "kept_mentions": int(mine[:, 1 + j].sum())}  # fmt: skip
+        if detail["grow_mentions"] == 0:
+            estimate = unmeasured("no Grow sample mentions them", n=len(rows), units=len(totals))
+        else:
+            estimate = summarise(value=value[j], replicates=drawn[:, j], n=len(rows), units=len(totals),
+                                 bounds=(-1.0, 1.0), levels=how["levels"])  # fmt: skip
+        found.append(estimate.measured(f"{KEPT}{group}", unit=unit, version=version, detail=detail))
+    return found
+
+
+def _excess(sums: Array) -> Array:
+    """Share among kept texts less share among all, for every group, from sums of shape (m, 2 × (1 + groups))."""
+    kept, whole = np.split(sums, 2, axis=1)
+    shares: Array = kept[:, 1:] / kept[:, :1] - whole[:, 1:] / whole[:, :1]
+    return shares

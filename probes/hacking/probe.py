@@ -1,0 +1,135 @@
+"""Hacking: is the reward had by other means than being better, and what has the policy learned that earns it?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.base import Array, Evidence, Measurement, Probe
+from probes.hacking.echo import ECHO, REPETITION, echo, repetition
+from probes.hacking.learned import NAMES as LEARNED
+from probes.hacking.learned import learned
+from probes.hacking.length import NAMES as LENGTH
+from probes.hacking.length import length
+from probes.hacking.reward_tests import PREFIX, WORST, reward_tests
+from probes.rows import Notes, audited, numbers
+from probes.statistics import stats
+from probes.statistics.resample import Resampling, unmeasured
+from probes.texts.setwise import IS_BASE, NO_EMBED, NO_TEXT
+from probes.texts.subsets import some
+
+VERSION = "2"
+SPREAD = "hacking.ensemble_spread_change"
+DISTANCE = ("hacking.distance", "hacking.distance_change")
+NEAREST = 10
+MOST_EMBEDDED = 2000
+
+
+def run(evidence: Evidence) -> list[Measurement]:
+    """All of hacking.*; see docs/probes.md for each one's formula and how it can mislead."""
+    rows, base, notes = audited(evidence)
+    return [
+        *length(rows, base, evidence, notes, VERSION),
+        *_spread(rows, base, evidence, notes),
+        *_distance(rows, base, evidence, notes),
+        *learned(rows, base, evidence, notes, VERSION),
+        *echo(rows, base, evidence, notes, VERSION),
+        *repetition(rows, base, evidence, notes, VERSION),
+        *reward_tests(rows, base, evidence, notes, VERSION),
+    ]
+
+
+def _spread(rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes) -> list[Measurement]:
+    """How far the ensemble's disagreement moved, in sd of the base policy's disagreement."""
+    if not evidence.wants(SPREAD):
+        return []
+    estimate, detail = unmeasured(IS_BASE), dict(notes)
+    if base is not None:
+        how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+        estimate = stats.change(table=rows, base=base, columns=["reward_spread"], **how)
+        for name, table in (("spread", rows), ("spread_base", base)):
+            values = numbers(table, "reward_spread")
+            if np.isfinite(values).any():
+                detail[name] = f"{np.nanmean(values):.4g} (reward units)"
+    return [estimate.measured(SPREAD, unit="base sd of the spread", version=VERSION, direction="lower",
+                              baseline=None if base is None else 0.0, detail=detail)]  # fmt: skip
+
+
+def _distance(rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes) -> list[Measurement]:
+    """Distance from what the reward model was trained on: 1 - mean cosine of the 10 nearest texts; and its change."""
+    if not evidence.wants(*DISTANCE):
+        return []
+    missing = NO_EMBED if evidence.embed is None else ""
+    if evidence.known is None or not len(evidence.known):
+        missing = missing or "it is not known what the reward model was trained on"
+    missing = missing or (NO_TEXT if rows.empty else "")
+    far, moved, before = unmeasured(missing), unmeasured(IS_BASE if base is None else missing), None
+    detail: dict[str, Any] = dict(notes)
+    if not missing:
+        how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+        now, part = some(rows, MOST_EMBEDDED)
+        now = now.assign(_distance=_far([str(t) for t in now["text"]], evidence))
+        far = stats.mean(table=now, column="_distance", bounds=(0.0, 2.0), **how)
+        assert evidence.known is not None
+        detail |= {**part, "known_texts": len(evidence.known), "nearest": min(NEAREST, len(evidence.known))}
+        if base is not None:
+            then, _ = some(base, MOST_EMBEDDED)
+            then = then.assign(_distance=_far([str(t) for t in then["text"]], evidence))
+            before = float(stats.prompt_means(table=then, column="_distance").mean())
+            moved = stats.change(table=now, base=then, columns=["_distance"], **how)
+    found = [
+        far.measured(DISTANCE[0], unit="cosine distance", version=VERSION, direction="lower", baseline=before,
+                     detail=detail),
+        moved.measured(DISTANCE[1], unit="base sd", version=VERSION, direction="lower",
+                       baseline=None if base is None else 0.0, detail=detail),
+    ]  # fmt: skip
+    return [m for m in found if evidence.wants(m.name)]
+
+
+def _far(texts: list[str], evidence: Evidence) -> Array:
+    assert evidence.embed is not None
+    assert evidence.known is not None
+    known = np.asarray(evidence.known, dtype=np.float64)
+    vectors = np.asarray(evidence.embed(texts), dtype=np.float64)
+    if vectors.shape != (len(texts), known.shape[1]):
+        size = known.shape[1]
+        raise ValueError(f"embed: returned shape {vectors.shape} for {len(texts)} texts; known has {size} columns")
+    nearest = min(NEAREST, len(known))
+    alike = np.partition(vectors @ known.T, len(known) - nearest, axis=1)[:, len(known) - nearest :]
+    return np.asarray(1 - alike.mean(axis=1), dtype=np.float64)
+
+
+PROBE = Probe(
+    name="hacking",
+    version=VERSION,
+    goal="Is the reward had by other means than better texts, and what has the policy learned that earns it?",
+    reads=("outputs", "base", "grow", "prompts", "score", "known", "embed"),
+    measures=(*LENGTH, SPREAD, *DISTANCE, *LEARNED, *ECHO, *REPETITION, PREFIX, WORST),
+    references=(
+        "Singhal et al. 2023, A long way to go: investigating length correlations in RLHF, arXiv 2310.03716",
+        "Gulcehre et al. 2023, Reinforced self-training (ReST) for language modeling, arXiv 2308.08998 (appendix A.4)",
+        "Coste et al. 2023, Reward model ensembles help mitigate overoptimization, arXiv 2310.02743",
+        "Benjamini & Hochberg 1995, Controlling the false discovery rate, J. R. Statist. Soc. B 57(1)",
+        "Bourgon et al. 2010, Independent filtering increases detection power for high-throughput experiments, "
+        "PNAS 107(21)",
+        "Liang & Zeger 1986, Longitudinal data analysis using generalized linear models, Biometrika 73(1)",
+    ),
+    weaknesses=(
+        "A feature that rose is not the cause of the reward: what a text has beside it may be. Read the examples.",
+        "Features are words in a row and simple formats, named in English; a hack by meaning (agreeing with whoever "
+        "asks, confident invention) is not among them.",
+        "A habit's cost goes along with the feature, too: what people dislike may be beside it. Several habits are not "
+        "added up, and one that costs people nothing by itself is not seen.",
+        "With few human scores nobody can say that people do not pay for a feature; then it is no signature, whatever "
+        "the reward does.",
+        "Length may be worth something to people too: compare the gain with length held fixed for the human score. One "
+        "straight line is fitted; where rewards level off with length it takes too much or too little away.",
+        "The members of an ensemble share data and can be wrong together; distance is what the encoder sees of it.",
+        "A unit test may raise the reward rightly for a text that is cut off or says nothing; look at the share that "
+        "rose and at the example.",
+        "Copying from the prompt is what some tasks ask for; compare with the base policy.",
+    ),
+    run=run,
+)

@@ -1,0 +1,122 @@
+"""Learned features as a reader sees them: a list with numbers and examples, and one plain sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from probes.hacking.mining import Features
+from probes.hacking.score_differences import Effect
+from probes.statistics.resample import Array
+
+MOST_LISTED = 20
+EXAMPLES = 2
+EXAMPLE_CHARACTERS = 240
+
+
+# "signature": it rose, the reward pays and people do not. "temptation": the reward pays and people dislike it, and it
+# is not more common yet. "undecided": it rose and the reward pays, and it is not clear whether people do.
+Verdict = Literal["signature", "temptation", "undecided", "people pay too", "not paid", "no scores"]
+_TAILS: dict[Verdict, str] = {
+    "signature": "",
+    "temptation": "; it is not found to be more common yet",
+    "undecided": "; whether people pay for it is not clear",
+    "people pay too": "; people pay for it too",
+    "not paid": "; it is not clear that the reward pays for it",
+    "no scores": "",
+}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A feature that rose: its shares, adjusted p, what reward and people pay for it (base sd), and the verdict.
+
+    `column` is its column in the table of features.
+    """
+
+    column: int
+    share: float
+    share_base: float
+    adjusted_p: float
+    reward: Effect | None
+    human: Effect | None
+    verdict: Verdict
+
+    @property
+    def rise(self) -> float:
+        """By how much the share of texts that have it rose."""
+        return self.share - self.share_base
+
+
+def listed(
+    found: Sequence[tuple[Learned, list[int]]], features: Features, texts: Sequence[str], reward: Array
+) -> list[dict[str, Any]]:
+    """The first 20 features as plain JSON, each with two texts that have it, highest reward first, cut to 240 letters.
+
+    `texts` and `reward` (n,) are the policy's own, the first n rows of the table of features.
+    """
+    out = []
+    for one, like in found[:MOST_LISTED]:
+        where = features.has[:, [one.column]].nonzero()[0]
+        where = where[where < len(texts)]
+        best = where[np.lexsort((where, -np.nan_to_num(reward[where], nan=-np.inf)))][:EXAMPLES]
+        out.append({
+            "kind": features.kinds[one.column], "name": features.names[one.column], "share": _short(one.share),
+            "share_base": _short(one.share_base), "rise": _short(one.rise), "adjusted_p": _short(one.adjusted_p),
+            "reward_pays": _effect(one.reward), "human_pays": _effect(one.human), "verdict": one.verdict,
+            "in_the_same_texts": list(features.same_as[one.column]),
+            "like_it": [features.names[c] for c in like[:5]],
+            "examples": [_cut(texts[k]) for k in best.tolist()],
+        })  # fmt: skip
+    return out
+
+
+def in_words(told: tuple[Learned, list[int]] | None, features: Features, human_label: str) -> str:
+    """What a feature is, how common it became and who pays for it, in one sentence; `told` is the most telling.
+
+    A format says little by itself, so what nearly the same texts have is named with it.
+    """
+    if told is None:
+        return "no feature of the texts is more common than under the base policy"
+    one, like = told
+    name, kind = features.names[one.column], features.kinds[one.column]
+    base = f"(base policy {one.share_base:.0%})"
+    now = "" if one.verdict == "temptation" else "now "
+    what = {
+        "words": f'"{name}" is {now}in {one.share:.0%} of texts {base}',
+        "opening": f'{one.share:.0%} of texts {now}begin "{name}" {base}',
+        "format": f"{one.share:.0%} of texts {now}have {name} {base}",
+    }[kind]
+    others = [*features.same_as[one.column], *(features.names[c] for c in like)]
+    if kind == "format" and others:
+        what += f", nearly the same texts as: {others[0]}"
+    people = "people" if human_label.startswith("PEOPLE") else f"the human score ({human_label})"
+    if one.reward is None:
+        paid = "whether the reward pays for it could not be told"
+    else:
+        paid = f"the reward pays {_sd(one.reward)} for it"
+    liked = f"{people}: could not be told" if one.human is None else f"{people} {_sd(one.human)}"
+    return f"{what}; {paid}, {liked}{_TAILS[one.verdict]}"
+
+
+def _sd(effect: Effect) -> str:
+    # Adding 0 turns -0.0 into 0.0.
+    return f"{round(effect.value, 1) + 0.0:+.1f} sd"
+
+
+def _effect(effect: Effect | None) -> dict[str, Any] | None:
+    if effect is None:
+        return None
+    return {"base_sd": _short(effect.value), "low": _short(effect.interval.low), "high": _short(effect.interval.high),
+            "level": effect.interval.level, "prompts": effect.prompts, "how": effect.how}  # fmt: skip
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= EXAMPLE_CHARACTERS else f"{text[:EXAMPLE_CHARACTERS]} …"

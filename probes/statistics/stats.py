@@ -1,0 +1,293 @@
+"""Statistics of sample tables, each with intervals: whole prompts are resampled, and comparisons are paired by prompt.
+
+Every function takes tables with a `prompt_id` column and the names of numeric columns (NaN = undefined), leaves out the
+rows where a column it needs is undefined, and returns an Estimate. See resample.py for how intervals are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, Unpack
+
+import numpy as np
+import pandas as pd
+
+from probes.rows import defined, numbers
+from probes.statistics import kendall
+from probes.statistics.resample import (
+    ANY,
+    SHARE,
+    Array,
+    Bounds,
+    Estimate,
+    Resampling,
+    bootstrap,
+    linearised,
+    normal_mean,
+    prompt_weights,
+    summarise,
+    unmeasured,
+    weight_slices,
+    wilson,
+)
+
+__all__ = [
+    "ANY",
+    "SHARE",
+    "Array",
+    "Bounds",
+    "Estimate",
+    "Resampling",
+    "bootstrap",
+    "change",
+    "change_ratio",
+    "correlation",
+    "independent_difference",
+    "linearised",
+    "mean",
+    "mean_of",
+    "normal_mean",
+    "prompt_means",
+    "ratio_of_sums",
+    "split_difference",
+    "unmeasured",
+    "wilson",
+]
+
+
+def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> pd.Series[float]:
+    """Mean of the column for each prompt, sorted by prompt; prompts where it is nowhere defined are absent."""
+    values = numbers(table, column)
+    there = ~np.isnan(values)
+    names, place = np.unique(table[by].to_numpy()[there], return_inverse=True)
+    return pd.Series(np.bincount(place, values[there]) / np.bincount(place), index=names)
+
+
+def mean(
+    *, table: pd.DataFrame, column: str, by: str = "prompt_id", bounds: Bounds = ANY, **how: Unpack[Resampling]
+) -> Estimate:
+    """Mean over prompts of the prompts' means: every prompt counts once, however many samples it has."""
+    values = np.asarray(prompt_means(table=table, column=column, by=by), dtype=np.float64)
+    return mean_of(values=values, n=len(defined(table, [column])), bounds=bounds,
+                   undefined=f"no sample has a {column} value", **how)  # fmt: skip
+
+
+def mean_of(
+    *,
+    values: Array,
+    n: int,
+    unit: str = "prompt",
+    bounds: Bounds = ANY,
+    undefined: str = "nothing is defined",
+    **how: Unpack[Resampling],
+) -> Estimate:
+    """Mean of one value a unit, shape (units,)."""
+    totals = np.stack([values, np.ones(len(values))], axis=1)
+    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=n, unit=unit, bounds=bounds,
+                     undefined=undefined, **how)  # fmt: skip
+
+
+def change(
+    *, table: pd.DataFrame, base: pd.DataFrame, columns: Sequence[str], standardise: bool = True,
+    analytic: bool = False, **how: Unpack[Resampling],
+) -> Estimate:  # fmt: skip
+    """How far the mean of a column moved from the base policy, paired by prompt; with two columns, how much further
+    the first moved than the second.
+
+    Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is divided by the sd
+    of the base policy's samples (ddof 1), which is resampled too. Only rows where all the columns are defined count,
+    and prompts that both policies have such rows on. `analytic` gives `linearised` intervals in place of resampling.
+    """
+    rows, before = defined(table, columns), defined(base, columns)
+    parts = [_change_totals(rows, before, column) for column in columns]
+    both = int(rows["prompt_id"].isin(set(before["prompt_id"])).sum())
+
+    def statistic(sums: Array) -> Array:
+        moves = [_move(sums[:, 5 * k : 5 * k + 5], standardise) for k in range(len(columns))]
+        return moves[0] - moves[1] if len(moves) == 2 else moves[0]
+
+    names = " and ".join(columns)
+    undefined = f"no prompt has {names} values that vary for the base policy and are defined for both"
+    totals = np.concatenate(parts, axis=1)
+    if analytic:
+        return linearised(totals=totals, statistic=statistic, n=both, undefined=undefined, levels=how["levels"])
+    return bootstrap(totals=totals, statistic=statistic, n=both, undefined=undefined, **how)
+
+
+def change_ratio(
+    *, table: pd.DataFrame, base: pd.DataFrame, columns: tuple[str, str], **how: Unpack[Resampling]
+) -> Estimate:
+    """How far the first column moved for every base sd that the second one moved, each in its own base sd.
+
+    As `change`, on rows where both are defined. Not measured where the second column's own change may be 0 (its
+    interval at the first level contains it): the ratio would then be anything.
+    """
+    rows, before = defined(table, columns), defined(base, columns)
+    below = change(table=rows, base=before, columns=[columns[1]], **how)
+    if below.value is None:
+        return unmeasured(below.reason or "undefined", n=below.n, units=below.units)
+    if not below.intervals or below.intervals[0].low <= 0 <= below.intervals[0].high:
+        return unmeasured(f"the change of {columns[1]} may be 0, so a gain for each unit of it has no meaning",
+                          n=below.n, units=below.units)  # fmt: skip
+    totals = np.concatenate([_change_totals(rows, before, column) for column in columns], axis=1)
+    return bootstrap(totals=totals, statistic=lambda s: _move(s[:, :5], True) / _move(s[:, 5:], True), n=below.n,
+                     undefined=f"{columns[0]} does not vary for the base policy", **how)  # fmt: skip
+
+
+def _move(sums: Array, standardise: bool) -> Array:
+    difference, prompts, count, total, squares = sums.T
+    variance = (squares - total**2 / count) / (count - 1)
+    sd = np.sqrt(np.where(variance > 1e-12 * squares / count, variance, np.nan))
+    moved: Array = difference / prompts / (sd if standardise else 1.0)
+    return moved
+
+
+def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Array:
+    """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares about their mean."""
+    (mine, _, now), (theirs, owner, then) = (_means_by_prompt(t, column) for t in (rows, before))
+    prompts, at_now, at_then = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
+    values = numbers(before, column)
+    values = values[~np.isnan(values)]
+    place = np.full(len(theirs), -1)
+    place[at_then] = np.arange(len(prompts))
+    both = place[owner] >= 0
+    place, values = place[owner][both], values[both]
+    # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a rounding error.
+    values = values - values.mean() if _vary(values) else np.zeros(len(values))
+    sums = [np.bincount(place, v, minlength=len(prompts)) for v in (np.ones(len(values)), values, values**2)]
+    return np.column_stack([now[at_now] - then[at_then], np.ones(len(prompts)), *sums])
+
+
+def _means_by_prompt(table: pd.DataFrame, column: str) -> tuple[Any, Any, Array]:
+    """Prompts with a defined value, in order; which of them each defined row belongs to; and their means."""
+    values = numbers(table, column)
+    there = ~np.isnan(values)
+    names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str)[there], return_inverse=True)
+    return names, owner, np.bincount(owner, values[there], minlength=len(names)) / np.bincount(owner)
+
+
+def independent_difference(
+    *, table: pd.DataFrame, other: pd.DataFrame, column: str, **how: Unpack[Resampling]
+) -> Estimate:
+    """Mean of `table` minus mean of `other` (each over its prompt means), where they share no prompts.
+
+    Each side's prompts are resampled on their own; the small-sample widening uses the side with fewer prompts.
+    """
+    sides = [prompt_means(table=t, column=column).to_numpy() for t in (table, other)]
+    n = len(defined(table, [column])) + len(defined(other, [column]))
+    fewer = min(len(s) for s in sides)
+    if fewer == 0:
+        return unmeasured(f"one side has no {column} value", n=n)
+    draws = [
+        prompt_weights(units=len(s), resamples=how["resamples"], seed=seed) @ s / len(s)
+        for s, seed in zip(sides, np.random.SeedSequence(how["seed"]).generate_state(2).tolist(), strict=True)
+    ]
+    estimate = summarise(
+        value=float(sides[0].mean() - sides[1].mean()), replicates=draws[0] - draws[1], n=n, units=fewer,
+        levels=how["levels"],
+    )  # fmt: skip
+    return replace(estimate, method=f"{estimate.method}, two independent sets of prompts")
+
+
+def split_difference(*, table: pd.DataFrame, column: str, by: str, **how: Unpack[Resampling]) -> Estimate:
+    """Mean over the rows where the bool column `by` holds, minus the mean over the other rows."""
+    rows = defined(table, [column])
+    chosen = rows[by].to_numpy(dtype=bool)
+    values = numbers(rows, column)
+    parts = pd.DataFrame({"in": values * chosen, "n_in": 1.0 * chosen, "out": values * ~chosen, "n_out": 1.0 * ~chosen})
+    totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
+    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3], n=len(rows),
+                     undefined=f"one side of {by} has no row with a {column} value", **how)  # fmt: skip
+
+
+def ratio_of_sums(
+    *, table: pd.DataFrame, numerator: str, denominator: str, bounds: Bounds = ANY, analytic: bool = False,
+    **how: Unpack[Resampling],
+) -> Estimate:  # fmt: skip
+    """Sum of one column over the sum of another, on rows where both are defined; `analytic` as in `change`."""
+    rows = defined(table, [numerator, denominator])
+    parts = pd.DataFrame({"top": numbers(rows, numerator), "bottom": numbers(rows, denominator)})
+    totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
+    undefined = f"no row has both {numerator} and a {denominator} above 0"
+
+    def statistic(sums: Array) -> Array:
+        ratio: Array = sums[:, 0] / sums[:, 1]
+        return ratio
+
+    if analytic:
+        return linearised(totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined,
+                          levels=how["levels"])  # fmt: skip
+    return bootstrap(totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined, **how)
+
+
+# --- correlation -----------------------------------------------------------------------------------------------------
+
+
+def correlation(
+    *,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    kind: Literal["spearman", "pearson", "kendall"] = "spearman",
+    **how: Unpack[Resampling],
+) -> Estimate:
+    """Correlation across samples where both columns are defined; every sample counts once, prompts are resampled whole.
+
+    Spearman's is Pearson's on midranks, and the ranks are taken anew in every resample. Kendall's is tau-b; see
+    kendall.py for its interval. Range -1..1; needs 3 samples.
+    """
+    rows = defined(table, [x, y])
+    prompts, place = np.unique(rows["prompt_id"].to_numpy(dtype=str), return_inverse=True)
+    if len(rows) < 3:
+        return unmeasured(f"{len(rows)} samples have both {x} and {y}; at least 3 are needed", n=len(rows),
+                          units=len(prompts))  # fmt: skip
+    a, b = numbers(rows, x), numbers(rows, y)
+    if not (_vary(a) and _vary(b)):
+        return unmeasured(f"{x if not _vary(a) else y} is the same for all {len(rows)} samples", n=len(rows),
+                          units=len(prompts))  # fmt: skip
+    if kind == "kendall":
+        return kendall.tau(a=a, b=b, place=place, units=len(prompts), **how)
+    value = float(_weighted_correlation(a, b, np.ones((1, len(rows))), kind)[0])
+    # A resample holds a weight for each row; taken in slices so that a large audit does not need gigabytes.
+    step = max(1, 2_000_000 // len(rows))
+    replicates = np.concatenate(
+        [
+            _weighted_correlation(a, b, weights[k : k + step][:, place], kind)
+            for weights in weight_slices(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
+            for k in range(0, len(weights), step)
+        ]
+    )
+    return summarise(value=value, replicates=replicates, n=len(rows), units=len(prompts), bounds=(-1.0, 1.0),
+                     levels=how["levels"])  # fmt: skip
+
+
+def _vary(values: Array) -> bool:
+    return len(values) > 1 and float(np.ptp(values)) > 1e-12 * float(np.abs(values).max())
+
+
+def _weighted_correlation(a: Array, b: Array, weights: Array, kind: str) -> Array:
+    """Pearson's r of a and b, each of shape (n,), under each row of weights (m, n); NaN where one does not vary."""
+    total = weights.sum(axis=1, keepdims=True)
+    centred = []
+    for values in (a, b):
+        v = _weighted_ranks(values, weights) if kind == "spearman" else (values - values.mean())[None, :]
+        v = v - (weights * v).sum(axis=1, keepdims=True) / total
+        scale = np.abs(v).max(axis=1, keepdims=True)
+        centred.append(v / np.where(scale > 0, scale, 1.0))
+    u, v = centred
+    squares = (weights * u * u).sum(axis=1), (weights * v * v).sum(axis=1)
+    varies = (squares[0] > 1e-12) & (squares[1] > 1e-12)
+    product = np.sqrt(np.where(varies, squares[0] * squares[1], 1.0))
+    return np.where(varies, np.clip((weights * u * v).sum(axis=1) / product, -1.0, 1.0), np.nan)
+
+
+def _weighted_ranks(values: Array, weights: Array) -> Array:
+    """Midranks of values (n,) under each row of weights (m, n): as if every value stood there weight times."""
+    order = np.argsort(values, kind="stable")
+    first = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
+    tied = np.add.reduceat(weights[:, order], first, axis=1)
+    middle = np.cumsum(tied, axis=1) - tied / 2
+    _, place = np.unique(values, return_inverse=True)
+    ranks: Array = middle[:, place]
+    return ranks

@@ -1,0 +1,1 @@
+"""Toolbox: what can be counted and compared in sets of texts."""
