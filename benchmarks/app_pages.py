@@ -1,15 +1,21 @@
-"""How fast is the app, and how much memory does its server take? Page by page, in a real browser, on runs of any size.
+"""How fast is the app, and how much memory does its server take?
 
-Fabricates a run of 100,000 samples (20 Grow sets) and one whose only Grow set has 1,000,000 rows, starts `restaudit ui`
-on each, and goes through every page in Chromium: once for the first time, then again several times (the median counts).
-A page is there when its title stands, its script has ended, and every chart and table of it is drawn. Beside wall time
-stand the CPU seconds of the server, which other work on the machine does not change much. First paint is the browser's
-own First Contentful Paint (W3C Paint Timing); how long it takes until the list of runs stands is printed after it, and
-beside both what an empty page of Streamlit takes. Run from a checkout with Debian's chromium:
+Page by page, in a real browser, on runs of any size.
 
-    python -m benchmarks.app_pages [--samples 100000] [--large 1000000] [--rounds 5] [--keep FOLDER] [--run RUN]
+Fabricates a run of 100,000 samples (20 Grow sets) and one whose only Grow set has 1,000,000 rows,
+starts `restaudit ui` on each, and goes through every page in Chromium: once for the first time,
+then again several times (the median counts). A page is there when its title stands, its script has
+ended, and every chart and table of it is drawn. Beside wall time stand the CPU seconds of the
+server, which other work on the machine does not change much. First paint is the browser's own First
+Contentful Paint (W3C Paint Timing); how long it takes until the list of runs stands is printed
+after it, and beside both what an empty page of Streamlit takes. Run from a checkout with Debian's
+chromium:
 
-Exits 1 where a bar was missed. `--run` measures a run that is there instead; `--large 0` leaves the large one out.
+    python -m benchmarks.app_pages [--samples 100000] [--large 1000000] [--rounds 5] [--keep FOLDER]
+    [--run RUN]
+
+Exits 1 where a bar was missed. `--run` measures a run that is there instead; `--large 0` leaves the
+large one out.
 """
 
 from __future__ import annotations
@@ -39,7 +45,8 @@ FIRST_PAINT, PAGE_CHANGE, WHY, MEMORY = 2.0, 1.0, 2.0, 1024
 UI = ("restaudit.commands.cli", "ui", "{runs}", "--port", "{port}")
 PATIENCE, QUIET = 180_000, 0.05
 PAINT = "performance.getEntriesByName('first-contentful-paint')"
-# The title stands, the script has ended, and what is drawn after it (charts and tables in sight) is drawn.
+# The title stands, the script has ended, and what is drawn after it (charts and tables in sight) is
+# drawn.
 DRAWN = """(title) => {
   const app = document.querySelector('[data-testid=stApp]'), head = document.querySelector('h1');
   const all = (what, part) => [...document.querySelectorAll(what)].filter(e => e.checkVisibility())
@@ -75,17 +82,31 @@ class Table:
     missed: list[str] = field(default_factory=list)
 
     def title(self, text: str) -> None:
-        print(f"\n{text}\n{'':<60} {'wall ms':>8} {'CPU ms':>7} {'again':>6} {'CPU':>5}  {'bar':>6}  kept")
+        print(
+            f"\n{text}\n{'':<60} {'wall ms':>8} {'CPU ms':>7} {'again':>6} {'CPU':>5}  {'bar':>6} "
+            " kept"
+        )
 
-    def row(self, what: str, first: tuple[float, float], again: tuple[float, float] | None, bar: float | None) -> None:
+    def row(
+        self,
+        what: str,
+        first: tuple[float, float],
+        again: tuple[float, float] | None,
+        bar: float | None,
+    ) -> None:
         worst = max(first[0], again[0] if again else 0.0)
         rest = f"{1000 * again[0]:>6.0f} {1000 * again[1]:>5.0f}" if again else f"{'':>6} {'':>5}"
         told = f"{1000 * bar:>6.0f}  {self._kept(what, worst < bar)}" if bar else f"{'':>6}"
-        print(f"{what:<60} {1000 * first[0]:>8.0f} {1000 * first[1]:>7.0f} {rest}  {told}", flush=True)
+        print(
+            f"{what:<60} {1000 * first[0]:>8.0f} {1000 * first[1]:>7.0f} {rest}  {told}", flush=True
+        )
 
     def memory(self, what: str, server: Server) -> None:
         now, most = server.mib("VmRSS"), server.mib("VmHWM")
-        print(f"{what}: {now:.0f} MiB resident, {most:.0f} at most; bar {MEMORY}: {self._kept(what, most < MEMORY)}")
+        print(
+            f"{what}: {now:.0f} MiB resident, {most:.0f} at most; bar {MEMORY}: "
+            f"{self._kept(what, most < MEMORY)}"
+        )
 
     def _kept(self, what: str, kept: bool) -> str:
         if not kept:
@@ -108,7 +129,9 @@ def serving(runs: Path, command: Sequence[str] = UI) -> Iterator[Server]:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     words = [w.format(runs=runs, port=port) for w in command]
-    process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield Server(process, f"http://127.0.0.1:{port}")
     finally:
@@ -151,14 +174,25 @@ def wait_quiet(server: Server) -> None:
 
 
 def first_paint(browser: Any, runs: Path, table: Table) -> None:
-    """From the command to the list of runs in a browser that never saw the app; beside it, an empty Streamlit page."""
+    """From the command to the list of runs in a browser that never saw the app; beside it, an empty
+    Streamlit page.
+    """
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         empty.write_text(f"import streamlit as st\nst.title({PAGES[0].title!r})\n")
-        bare = ("streamlit", "run", str(empty), "--server.port={port}", "--server.headless=true",
-                "--browser.gatherUsageStats=false")  # fmt: skip
+        bare = (
+            "streamlit",
+            "run",
+            str(empty),
+            "--server.port={port}",
+            "--server.headless=true",
+            "--browser.gatherUsageStats=false",
+        )
         for what, command in (("", None), (", empty Streamlit page", bare)):
-            tab, fresh = (browser.new_context(viewport={"width": 1280, "height": 800}).new_page() for _ in "ab")
+            tab, fresh = (
+                browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+                for _ in "ab"
+            )
             began = time.perf_counter()
             with serving(runs, command) if command else serving(runs) as server:
                 wait_ready(server)
@@ -198,7 +232,10 @@ def every_page(browser: Any, run: Path, rounds: int, table: Table) -> None:
         drawn(tab, "Overview")
         go(tab, PAGES[0])
         wait_quiet(server)
-        first = {page.file: measured(server, lambda page=page: go(tab, page)) for page in (*PAGES[1:], PAGES[0])}
+        first = {
+            page.file: measured(server, lambda page=page: go(tab, page))
+            for page in (*PAGES[1:], PAGES[0])
+        }
         again: dict[str, list[tuple[float, float]]] = {page.file: [] for page in PAGES}
         for _ in range(rounds):
             for page in (*PAGES[1:], PAGES[0]):
@@ -212,7 +249,9 @@ def every_page(browser: Any, run: Path, rounds: int, table: Table) -> None:
 
 
 def large_samples(browser: Any, run: Path, table: Table) -> None:
-    """The Samples page on the run's first Grow set: opened, searched, sorted, and asked why a row was trained on."""
+    """The Samples page on the run's first Grow set: opened, searched, sorted, and asked why a row
+    was trained on.
+    """
     tab = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     with serving(run.parent) as server:
         wait_ready(server)
@@ -220,7 +259,9 @@ def large_samples(browser: Any, run: Path, table: Table) -> None:
         drawn(tab, "Overview")
         wait_quiet(server)
         samples = next(p for p in PAGES if p.file == "samples.py")
-        table.row("Samples, the last audit", measured(server, lambda: go(tab, samples)), None, PAGE_CHANGE)
+        table.row(
+            "Samples, the last audit", measured(server, lambda: go(tab, samples)), None, PAGE_CHANGE
+        )
         steps: list[tuple[str, Callable[[], None], float]] = [
             (
                 "… the Grow set, for the first time",
@@ -229,7 +270,11 @@ def large_samples(browser: Any, run: Path, table: Table) -> None:
             ),
             ("… why is this row here?", lambda: _why(tab), WHY),
             ("… page 2", lambda: _page(tab), PAGE_CHANGE),
-            ("… highest reward first", lambda: _pick(tab, "Order", "highest reward", "sort=-reward|highest"), WHY),
+            (
+                "… highest reward first",
+                lambda: _pick(tab, "Order", "highest reward", "sort=-reward|highest"),
+                WHY,
+            ),
             ("… search in every text", lambda: _search(tab, "ab"), WHY),
         ]
         for what, act, bar in steps:
@@ -264,15 +309,22 @@ def _search(tab: Any, text: str) -> None:
     box = tab.get_by_label("Search in the texts").first
     box.fill(text)
     box.press("Enter")
-    tab.get_by_text(re.compile(f"samples: with “{text}” in the text")).first.wait_for(timeout=PATIENCE)
+    tab.get_by_text(re.compile(f"samples: with “{text}” in the text")).first.wait_for(
+        timeout=PATIENCE
+    )
     drawn(tab, "Samples")
 
 
 def build(folder: Path, samples: int, grows: int) -> Path:
-    """A run of that size in a folder of its own, made by another process; one that is there is taken as it is."""
+    """A run of that size in a folder of its own, made by another process; one that is there is
+    taken as it is.
+    """
     run = folder / f"runs-{samples}-{grows}" / f"large-{samples}"
     if not run.exists():
-        code = f"from benchmarks.large_run import build; from pathlib import Path; build(Path({str(run)!r}), {samples}, {grows})"  # noqa: E501
+        code = (
+            "from benchmarks.large_run import build; from pathlib import Path; "
+            f"build(Path({str(run)!r}), {samples}, {grows})"
+        )
         root = Path(__file__).resolve().parents[1]
         subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
     return run
@@ -280,12 +332,16 @@ def build(folder: Path, samples: int, grows: int) -> Path:
 
 def main() -> int:
     """Build, measure, print; 1 where a bar was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--large", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="build the runs here and leave them")
-    parser.add_argument("--run", type=Path, help="a run that is there, in the place of the fabricated ones")
+    parser.add_argument(
+        "--run", type=Path, help="a run that is there, in the place of the fabricated ones"
+    )
     args = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -298,10 +354,15 @@ def main() -> int:
         folder = (args.keep or Path(temporary)).resolve()
         run = args.run.resolve() if args.run else build(folder, args.samples, GROWS)
         large = build(folder, args.large, 1) if args.large and not args.run else None
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"])
+        browser = p.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
+        )
         table.title(f"{run.name}: from the command to the first page")
         first_paint(browser, run.parent, table)
-        table.title(f"{run.name}: to each page by the list at the side, first and median of {args.rounds} more")
+        table.title(
+            f"{run.name}: to each page by the list at the side, first and median of {args.rounds} "
+            "more"
+        )
         every_page(browser, run, args.rounds, table)
         if large is not None:
             table.title(f"{large.name}, one Grow set: the Samples page")

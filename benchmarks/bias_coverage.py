@@ -1,4 +1,5 @@
-"""How often the 95% intervals of the bias probe hold the truth, on made-up data with a known answer.
+"""How often the 95% intervals of the bias probe hold the truth, on made-up data with a known
+answer.
 
 python -m benchmarks.bias_coverage [--runs 400]
 """
@@ -29,7 +30,10 @@ def main() -> None:
     for design in (refusal, sentiment_gap, mention, swap, acceptance):
         for what, found in design(runs):
             held = [i for i in found if i is not None]
-            print(f"{what:64} covered {np.mean(held):.3f}   without an interval {len(found) - len(held)} of {runs}")
+            print(
+                f"{what:64} covered {np.mean(held):.3f}   without an interval "
+                f"{len(found) - len(held)} of {runs}"
+            )
 
 
 def holds(evidence: Evidence, name: str, truth: float) -> bool | None:
@@ -47,8 +51,13 @@ def families(rng: np.random.Generator, count: int, groups: int, text: Text) -> p
     rows = []
     for f in range(count):
         level = rng.normal()
-        rows += [(f"f{f}-{g}", f"f{f}-{g}/0", text(rng, g, level), 10, f"f{f}", f"g{g}") for g in range(groups)]
-    return pd.DataFrame(rows, columns=["prompt_id", "sample_id", "text", "n_tokens", "family", "group"])
+        rows += [
+            (f"f{f}-{g}", f"f{f}-{g}/0", text(rng, g, level), 10, f"f{f}", f"g{g}")
+            for g in range(groups)
+        ]
+    return pd.DataFrame(
+        rows, columns=["prompt_id", "sample_id", "text", "n_tokens", "family", "group"]
+    )
 
 
 def refusal(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
@@ -71,10 +80,15 @@ def sentiment_gap(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
 
         def text(rng: np.random.Generator, g: int, level: float, shift: float = shift) -> str:
             p = expit(0.8 * level + shift * (g == 0))
-            return " ".join(("good" if rng.random() < p else "bad") if rng.random() < 0.5 else "film" for _ in range(6))
+            return " ".join(
+                ("good" if rng.random() < p else "bad") if rng.random() < 0.5 else "film"
+                for _ in range(6)
+            )
 
         rng = np.random.default_rng(9)
-        ends = [sentiment([text(rng, g, rng.normal()) for _ in range(20000)])[0].mean() for g in (0, 1)]
+        ends = [
+            sentiment([text(rng, g, rng.normal()) for _ in range(20000)])[0].mean() for g in (0, 1)
+        ]
         truth = float(abs(ends[0] - ends[1])) if shift else 0.0
         for count in (6, 12, 40):
             found = []
@@ -86,12 +100,16 @@ def sentiment_gap(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
 
 
 def mention(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
-    """A fifth of the texts mentions women, and those are rewarded by 0.8 more; what is above 0.8 is kept."""
+    """A fifth of the texts mentions women, and those are rewarded by 0.8 more; what is above 0.8 is
+    kept.
+    """
     share, at = 0.2, 0.8
     in_them, elsewhere = norm.sf(at - 0.8), norm.sf(at)
-    truth = {"bias.mention.women": share,
-             "bias.mention_kept.women": share * in_them / (share * in_them + (1 - share) * elsewhere) - share,
-             }  # fmt: skip
+    truth = {
+        "bias.mention.women": share,
+        "bias.mention_kept.women": share * in_them / (share * in_them + (1 - share) * elsewhere)
+        - share,
+    }
     for name, value in truth.items():
         for prompts in (12, 30):
             found = []
@@ -102,15 +120,21 @@ def mention(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
                     for k in range(8):
                         women = rng.random() < often
                         text = "She ran." if women else "It ran."
-                        rows.append((f"p{p}", f"p{p}/{k}", text, 3, rng.normal() + 0.8 * women > at))
-                table = pd.DataFrame(rows, columns=["prompt_id", "sample_id", "text", "n_tokens", "kept"])
+                        rows.append(
+                            (f"p{p}", f"p{p}/{k}", text, 3, rng.normal() + 0.8 * women > at)
+                        )
+                table = pd.DataFrame(
+                    rows, columns=["prompt_id", "sample_id", "text", "n_tokens", "kept"]
+                )
                 given = Evidence(outputs=table, grow=table, seed=run, only=frozenset({name}))
                 found.append(holds(given, name, value))
             yield f"{name}, truth {value:.2f}, {prompts} prompts of 8 texts", found
 
 
 def swap(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
-    """Two rules find something in every text: gender, for which the reward model may pay, and age, for which not."""
+    """Two rules find something in every text: gender, for which the reward model may pay, and age,
+    for which not.
+    """
     for name in ("bias.reward_swap", "bias.reward_swap.gender"):
         for pays in (0.0, 0.3):
             for prompts in (10, 24, 48):
@@ -129,8 +153,12 @@ def _swapped(run: int, prompts: int, pays: float) -> Evidence:
             rewards[f"The young man {what}"] = 0.0
             rewards[f"The young woman {what}"] = pays + of_prompt + rng.normal(0, 0.5)
             for who in ("man", "woman"):
-                rewards[f"The old {who} {what}"] = rewards[f"The young {who} {what}"] + rng.normal(0, 0.5)
-            rows.append((f"p{p}", f"p{p}/{k}", f"The young {rng.choice(['man', 'woman'])} {what}", 5))
+                rewards[f"The old {who} {what}"] = rewards[f"The young {who} {what}"] + rng.normal(
+                    0, 0.5
+                )
+            rows.append(
+                (f"p{p}", f"p{p}/{k}", f"The young {rng.choice(['man', 'woman'])} {what}", 5)
+            )
     table = pd.DataFrame(rows, columns=["prompt_id", "sample_id", "text", "n_tokens"])
 
     def score(_: Sequence[str], texts: Sequence[str]) -> Array:
@@ -149,9 +177,17 @@ def acceptance(runs: int) -> Iterable[tuple[str, list[bool | None]]]:
                 rng = np.random.default_rng(run)
                 one = families(rng, count, len(rates), lambda *_: "a")
                 p = np.array([rates[int(g[1:])] for g in one["group"]])
-                table = pd.concat([one.assign(sample_id=one["sample_id"] + str(k), kept=rng.random(len(one)) < p)
-                                   for k in range(4)])  # fmt: skip
-                given = Evidence(outputs=table, grow=table, seed=run, only=frozenset({"bias.acceptance_ratio"}))
+                table = pd.concat(
+                    [
+                        one.assign(
+                            sample_id=one["sample_id"] + str(k), kept=rng.random(len(one)) < p
+                        )
+                        for k in range(4)
+                    ]
+                )
+                given = Evidence(
+                    outputs=table, grow=table, seed=run, only=frozenset({"bias.acceptance_ratio"})
+                )
                 found.append(holds(given, "bias.acceptance_ratio", min(rates) / max(rates)))
             yield f"acceptance ratio, rates {rates}, {count} families of 4 samples", found
 

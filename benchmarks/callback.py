@@ -1,8 +1,9 @@
-"""What the audit costs a TRL training: GRPO on the real model with AuditCallback and without, side by side in one run.
+"""What the audit costs a TRL training: GRPO on the real model with AuditCallback and without, side
+by side in one run.
 
-The training is short, so that the measurement ends; a look costs the same however many steps lie between two of them.
-What is printed is the share at the default looks for trainings of several lengths: (base audit + looks x a look) over
-(steps x a step).
+The training is short, so that the measurement ends; a look costs the same however many steps lie
+between two of them. What is printed is the share at the default looks for trainings of several
+lengths: (base audit + looks x a look) over (steps x a step).
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from pathlib import Path
 
 from restaudit.trainers.callback import LOOKS
 
-CHANGES = ("data.splits.sizes.audit=40", "data.splits.counterfactual_families.audit=6", "loop.sampling.max_tokens=24",
-           "audit.base_samples_per_prompt=4", "audit.benchmarks.tasks=[]", "audit.human_text=null")  # fmt: skip
+CHANGES = (
+    "data.splits.sizes.audit=40",
+    "data.splits.counterfactual_families.audit=6",
+    "loop.sampling.max_tokens=24",
+    "audit.base_samples_per_prompt=4",
+    "audit.benchmarks.tasks=[]",
+    "audit.human_text=null",
+)
 
 
 def main() -> None:
@@ -31,17 +38,26 @@ def main() -> None:
     step = statistics.median(each)
     print(f"a step of GRPO (16 samples of 24 tokens), median of {len(each)}: {step:.1f} s")
     base, taken = audited[0], audited[1:]
-    print(f"before the first step (reward model, base audit): {base:.1f} s; looks: {[round(t, 1) for t in taken]} s")
+    print(
+        f"before the first step (reward model, base audit): {base:.1f} s; looks: "
+        f"{[round(t, 1) for t in taken]} s"
+    )
     cost = base + LOOKS * statistics.mean(taken)
     for length in (100, 250, 500, 1000, 2000):
         print(
-            f"at the default {LOOKS} looks, a training of {length:>5} steps takes {cost / (length * step):6.1%} longer"
+            f"at the default {LOOKS} looks, a training of {length:>5} steps takes "
+            f"{cost / (length * step):6.1%} longer"
         )
-    print(f"15% are reached from {cost / (0.15 * step):,.0f} steps on ({cost / 0.15 / 3600:.1f} h of training)")
+    print(
+        f"15% are reached from {cost / (0.15 * step):,.0f} steps on ({cost / 0.15 / 3600:.1f} h "
+        "of training)"
+    )
 
 
 def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
-    """Seconds of every step of a training that nobody audits; else of the beginning and of each look."""
+    """Seconds of every step of a training that nobody audits; else of the beginning and of each
+    look.
+    """
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -53,7 +69,9 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
     from restaudit.trainers import AuditCallback
 
     config = load("reviews", CHANGES)
-    path = model_folder(resolve(config.policy.model, sha256=config.policy.sha256).path, config.policy.model)
+    path = model_folder(
+        resolve(config.policy.model, sha256=config.policy.sha256).path, config.policy.model
+    )
     torch.set_num_threads(2)
     seconds: list[float] = []
 
@@ -81,17 +99,35 @@ def _train(folder: Path, steps: int, looks: int | None) -> list[float]:
     audit = Timed("reviews", folder / "run", looks=looks or 1, changes=CHANGES)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     arguments = GRPOConfig(
-        output_dir=str(folder / "out"), max_steps=steps, learning_rate=2e-4, lr_scheduler_type="constant",
-        num_generations=8, per_device_train_batch_size=16, temperature=0.8, top_k=50, max_completion_length=24,
-        gradient_checkpointing=False, bf16=False, use_cpu=not torch.cuda.is_available(), save_strategy="no",
-        report_to="none", disable_tqdm=True, logging_steps=1000, dataloader_pin_memory=False,
-    )  # fmt: skip
+        output_dir=str(folder / "out"),
+        max_steps=steps,
+        learning_rate=2e-4,
+        lr_scheduler_type="constant",
+        num_generations=8,
+        per_device_train_batch_size=16,
+        temperature=0.8,
+        top_k=50,
+        max_completion_length=24,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1000,
+        dataloader_pin_memory=False,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        GRPOTrainer(model, reward_funcs=_length, args=arguments, train_dataset=audit.dataset("grow"),
-                    processing_class=AutoTokenizer.from_pretrained(path),
-                    peft_config=LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"),
-                    callbacks=[audit if looks else Clock()]).train()  # fmt: skip
+        GRPOTrainer(
+            model,
+            reward_funcs=_length,
+            args=arguments,
+            train_dataset=audit.dataset("grow"),
+            processing_class=AutoTokenizer.from_pretrained(path),
+            peft_config=LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"),
+            callbacks=[audit if looks else Clock()],
+        ).train()
     return seconds
 
 

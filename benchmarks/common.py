@@ -1,4 +1,6 @@
-"""What the benchmarks share: the demo's policy and prompts, the machine's matrix peak, and paired ratios."""
+"""What the benchmarks share: the demo's policy and prompts, the machine's matrix peak, and paired
+ratios.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def matrix_peak(dtype: torch.dtype, device: str, size: int = 2048) -> float:
     return best
 
 
-def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
+def paired(
+    ours: Callable[[], float], theirs: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float]]:
     """Rates of the two in turn, A B A B …, after one round that does not count."""
     a, b = [], []
     for k in range(rounds + 1):
@@ -56,7 +60,10 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) 
 def report(name: str, ours: list[float], theirs: list[float], bar: float) -> None:
     ratios = [x / y for x, y in zip(ours, theirs, strict=True)]
     rounds = ", ".join(f"{r:.2f}" for r in ratios)
-    print(f"{name}: ours {statistics.median(ours):,.0f}, theirs {statistics.median(theirs):,.0f} tokens/s")
+    print(
+        f"{name}: ours {statistics.median(ours):,.0f}, theirs {statistics.median(theirs):,.0f} "
+        "tokens/s"
+    )
     print(f"{name}: ratio {statistics.median(ratios):.2f} (bar {bar}; each round: {rounds})")
 
 

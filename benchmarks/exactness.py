@@ -1,13 +1,16 @@
-"""Whether anything that restaudit computes with a model is silently wrong: every kind of model, every kind of adapter.
+"""Whether anything that restaudit computes with a model is silently wrong: every kind of model,
+every kind of adapter.
 
     python -m benchmarks.exactness [NAME …] [--full] [--markdown FILE] [--zoo FOLDER]
 
-A row is an architecture with LoRA on all linear layers (with --full also trained whole), or an adapter of PEFT's in
-somebody else's trainer (see benchmarks.zoo). A column is a use. A figure is the largest difference in nats, over a
-response of 12 tokens, between restaudit and `model(input_ids=…).logits` of another model object, which transformers and
-PEFT loaded from the files: a sequence at a time, no padding, no cache, both with the weights at the start and with the
-trained weights changed. Instead of figures a row may say that the model was refused, and why. A figure above 0.001 nats
-that was not refused is WRONG, and so is an error that is no refusal; then the exit code is 1.
+A row is an architecture with LoRA on all linear layers (with --full also trained whole), or an
+adapter of PEFT's in somebody else's trainer (see benchmarks.zoo). A column is a use. A figure is
+the largest difference in nats, over a response of 12 tokens, between restaudit and
+`model(input_ids=…).logits` of another model object, which transformers and PEFT loaded from the
+files: a sequence at a time, no padding, no cache, both with the weights at the start and with the
+trained weights changed. Instead of figures a row may say that the model was refused, and why. A
+figure above 0.001 nats that was not refused is WRONG, and so is an error that is no refusal; then
+the exit code is 1.
 """
 
 from __future__ import annotations
@@ -44,7 +47,10 @@ USES = ("sampling", "training", "likelihood", "kl")
 PROMPTS = (
     "write one sentence about a film",
     "good film",
-    "write one sentence about a film and tell how many apples a doctor has who buys 12 more in the city by the river",
+    (
+        "write one sentence about a film and tell how many apples a doctor has who buys 12 more in "
+        "the city by the river"
+    ),
 )
 SAMPLING = SamplingConfig(temperature=1.0, top_k=0, max_tokens=TOKENS, batch=32)
 CHANGE = {"lora": 0.1, "full": 0.03}
@@ -54,7 +60,9 @@ Own = Callable[[], Any]
 
 @dataclass
 class Row:
-    """What was found of one model; `differences` in nats by use, `refused` or `failed` where there is no figure."""
+    """What was found of one model; `differences` in nats by use, `refused` or `failed` where there
+    is no figure.
+    """
 
     name: str
     training: str
@@ -86,22 +94,36 @@ class Row:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="an architecture or an adapter of benchmarks.zoo")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="an architecture or an adapter of benchmarks.zoo"
+    )
     parser.add_argument("--full", action="store_true", help="train the architectures whole, too")
     parser.add_argument("--markdown", type=Path, help="write the table into this file")
     parser.add_argument("--zoo", type=Path, help="keep the checkpoints in this folder")
     given = parser.parse_args()
     names = given.names or [*zoo.ARCHITECTURES, *zoo.PEFT_VARIANTS]
     if unknown := [n for n in names if n not in zoo.ARCHITECTURES and n not in zoo.PEFT_VARIANTS]:
-        parser.error(f"{', '.join(unknown)}: neither an architecture nor an adapter of benchmarks.zoo")
+        parser.error(
+            f"{', '.join(unknown)}: neither an architecture nor an adapter of benchmarks.zoo"
+        )
     _quiet()
     began = time.perf_counter()
     rows: list[Row] = []
-    place: AbstractContextManager[Any] = nullcontext(given.zoo) if given.zoo else tempfile.TemporaryDirectory()
+    place: AbstractContextManager[Any] = (
+        nullcontext(given.zoo) if given.zoo else tempfile.TemporaryDirectory()
+    )
     with place as checkpoints:
         for name in names:
-            trainings = ("peft",) if name in zoo.PEFT_VARIANTS else ("lora", "full") if given.full else ("lora",)
+            trainings = (
+                ("peft",)
+                if name in zoo.PEFT_VARIANTS
+                else ("lora", "full")
+                if given.full
+                else ("lora",)
+            )
             for training in trainings:
                 rows.append(measured(name, training, Path(checkpoints)))
                 print("  ".join(rows[-1].cells())[:240], flush=True)
@@ -143,8 +165,8 @@ def _architecture(row: Row, checkpoint: Path, folder: Path) -> None:
             from peft import PeftModel
 
             if not (folder / "current" / "adapter_config.json").exists():
-                # Kept by the names of parameters, since PEFT would not load it again: put back into a fresh policy,
-                # whose model is then asked by its own forward pass alone.
+                # Kept by the names of parameters, since PEFT would not load it again: put back into
+                # a fresh policy, whose model is then asked by its own forward pass alone.
                 again = load_policy(config, checkpoint, device="cpu", seed=1)
                 again.become(folder / "current")
                 return again.model
@@ -167,7 +189,8 @@ def _adapter(row: Row, checkpoint: Path, folder: Path) -> None:
     model, twin = zoo.adapted(row.name, checkpoint), zoo.adapted(row.name, checkpoint)
     policy = live_policy(model, zoo.tokenizer(), PolicyConfig(model=row.name), keep="adapter")
     _note(row, policy)
-    # Saved from a twin: save_pretrained of bitsandbytes 0.50 on a CPU spoils a model that has been used.
+    # Saved from a twin: save_pretrained of bitsandbytes 0.50 on a CPU spoils a model that has been
+    # used.
     twin.save_pretrained(folder / "theirs")
 
     def change() -> None:
@@ -177,14 +200,20 @@ def _adapter(row: Row, checkpoint: Path, folder: Path) -> None:
         policy.take()
 
     _compare(
-        row, policy, folder,
-        lambda: zoo.readapted(row.name, checkpoint, folder / "theirs"), change,
+        row,
+        policy,
+        folder,
+        lambda: zoo.readapted(row.name, checkpoint, folder / "theirs"),
+        change,
         lambda: zoo.readapted(row.name, checkpoint, folder / "theirs_changed"),
-    )  # fmt: skip
+    )
 
 
-def _compare(row: Row, policy: Policy, folder: Path, initial: Own, change: Callable[[], None], trained: Own) -> None:
-    """Fill in the row: each use with the weights at the start and, after `change`, with other trained weights.
+def _compare(
+    row: Row, policy: Policy, folder: Path, initial: Own, change: Callable[[], None], trained: Own
+) -> None:
+    """Fill in the row: each use with the weights at the start and, after `change`, with other
+    trained weights.
 
     `initial` and `trained` load what is compared with.
     """
@@ -192,26 +221,49 @@ def _compare(row: Row, policy: Policy, folder: Path, initial: Own, change: Calla
     examples = _examples(prompts)
     policy.save(folder / "base")
     before = _in_one_state(row, policy, initial(), prompts, examples)
-    _raise(row, "kl", [k for k, _ in _kl(policy, examples, folder / "base", folder / "base")], [0.0] * len(examples))
+    _raise(
+        row,
+        "kl",
+        [k for k, _ in _kl(policy, examples, folder / "base", folder / "base")],
+        [0.0] * len(examples),
+    )
     change()
     policy.save(folder / "current")
     reloaded = trained()
     after = _in_one_state(row, policy, reloaded, prompts, examples)
     ours = [k for k, _ in _kl(policy, examples, folder / "base", folder / "current")]
-    _raise(row, "kl", ours, [float((p.exp() * (p - q)).sum()) for p, q in zip(after, before, strict=True)])
+    _raise(
+        row,
+        "kl",
+        ours,
+        [float((p.exp() * (p - q)).sum()) for p, q in zip(after, before, strict=True)],
+    )
     theirs = dict(reloaded.named_parameters())
-    lost = [n for n, p in policy.model.named_parameters() if n not in theirs or not torch.equal(p, theirs[n])]
+    lost = [
+        n
+        for n, p in policy.model.named_parameters()
+        if n not in theirs or not torch.equal(p, theirs[n])
+    ]
     if lost and row.worst > BAR:
-        row.failed = f"what was saved is not what is loaded again: {len(lost)} tensors, first {lost[0]}"
+        row.failed = (
+            f"what was saved is not what is loaded again: {len(lost)} tensors, first {lost[0]}"
+        )
 
 
 def _in_one_state(
-    row: Row, policy: Policy, own: Any, prompts: Sequence[tuple[int, ...]], examples: Sequence[TrainingExample]
+    row: Row,
+    policy: Policy,
+    own: Any,
+    prompts: Sequence[tuple[int, ...]],
+    examples: Sequence[TrainingExample],
 ) -> list[torch.Tensor]:
-    """Raise the row's differences by what is found with the weights as they are; the own log-probabilities of each
-    example, (response tokens, vocabulary)."""
+    """Raise the row's differences by what is found with the weights as they are; the own
+    log-probabilities of each example, (response tokens, vocabulary)."""
     weights = {k: v.detach().clone() for k, v in _tensors(policy.model)}
-    asked = [SampleRequest(f"p{k}", p, tuple(f"p{k}/{j}" for j in range(3))) for k, p in enumerate(prompts)]
+    asked = [
+        SampleRequest(f"p{k}", p, tuple(f"p{k}/{j}" for j in range(3)))
+        for k, p in enumerate(prompts)
+    ]
     drawn = sample(policy, asked, SAMPLING, seed=3)
     texts = [TrainingExample(prompts[int(s.prompt_id[1:])], s.tokens) for s in drawn]
     _raise(row, "sampling", [s.logprob for s in drawn], [_total(_own(own, e), e) for e in texts])
@@ -226,7 +278,9 @@ def _in_one_state(
 
 
 def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters and buffers; not by state_dict(), which bitsandbytes does not leave unchanged on a CPU."""
+    """Parameters and buffers; not by state_dict(), which bitsandbytes does not leave unchanged on a
+    CPU.
+    """
     return itertools.chain(model.named_parameters(), model.named_buffers())
 
 
@@ -236,12 +290,16 @@ def _raise(row: Row, use: str, ours: Sequence[float], theirs: Sequence[float]) -
     row.differences[use] = max(row.differences.get(use, 0.0), worst)
 
 
-def _kl(policy: Policy, examples: Sequence[TrainingExample], base: Path, current: Path) -> list[tuple[float, int]]:
+def _kl(
+    policy: Policy, examples: Sequence[TrainingExample], base: Path, current: Path
+) -> list[tuple[float, int]]:
     return token_kl(policy, examples, base, current, forward_tokens=512)
 
 
 def _own(model: Any, example: TrainingExample) -> torch.Tensor:
-    """Log-probabilities (response tokens, vocabulary) by the model's own forward pass over one sequence."""
+    """Log-probabilities (response tokens, vocabulary) by the model's own forward pass over one
+    sequence.
+    """
     ids = torch.tensor([[*example.prompt, *example.response]])
     with torch.inference_mode():
         logits = model(input_ids=ids).logits[0]
@@ -254,7 +312,9 @@ def _total(logprobs: torch.Tensor, example: TrainingExample) -> float:
 
 
 def _examples(prompts: Sequence[tuple[int, ...]]) -> list[TrainingExample]:
-    """Three responses of random tokens to each prompt, two of which begin alike; one has the padding token inside."""
+    """Three responses of random tokens to each prompt, two of which begin alike; one has the
+    padding token inside.
+    """
     draw = np.random.Generator(np.random.PCG64(0))
     found = []
     for prompt in prompts:
@@ -285,7 +345,9 @@ def _note(row: Row, policy: Policy) -> None:
 
 
 def _markdown(rows: Sequence[Row]) -> list[str]:
-    """The table as docs/models.md has it: a line a model or adapter; of whole models trained, the largest figure."""
+    """The table as docs/models.md has it: a line a model or adapter; of whole models trained, the
+    largest figure.
+    """
     whole = {r.name: r for r in rows if r.training == "full"}
     heads = ["model or adapter", *USES, *(["whole model trained"] if whole else []), "computed by"]
     table = [heads, ["---"] * len(heads)]
@@ -295,7 +357,9 @@ def _markdown(rows: Sequence[Row]) -> list[str]:
         name, _, *figures = r.cells()[:6]
         full = whole.get(r.name)
         more = [] if not whole else ["" if full is None else _largest(full)]
-        table.append([name, *figures, *more, r.short if r.verdict == "exact" else f"{r.verdict}: {_why(r)}"])
+        table.append(
+            [name, *figures, *more, r.short if r.verdict == "exact" else f"{r.verdict}: {_why(r)}"]
+        )
     return ["| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |" for cells in table]
 
 
@@ -317,14 +381,21 @@ def _summary(rows: Sequence[Row], seconds: float) -> list[str]:
     worst = max((r for r in rows if r.verdict == "exact"), key=lambda r: r.worst, default=None)
     checks = [r.seconds for r in rows if not math.isnan(r.seconds)]
     said = [
-        f"{len(rows)} rows: {count['exact']} exact, {count['refused']} refused, {count['WRONG']} wrong, "
+        f"{len(rows)} rows: {count['exact']} exact, {count['refused']} refused, {count['WRONG']} "
+        "wrong, "
         f"{count['skipped']} skipped (bar: {BAR} nats over {TOKENS} tokens, float32)"
     ]
     if worst is not None:
-        said.append(f"largest difference of an exact row: {worst.worst:.1e} nats ({worst.name}, {worst.training})")
+        said.append(
+            f"largest difference of an exact row: {worst.worst:.1e} nats ({worst.name}, "
+            f"{worst.training})"
+        )
     if checks:
         said.append(f"self-check: median {np.median(checks):.1f} s, longest {max(checks):.1f} s")
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
+    versions = (
+        f"torch {torch.__version__}, transformers {transformers.__version__}, peft "
+        f"{peft.__version__}"
+    )
     return [*said, f"{versions}; {seconds:.0f} s in all"]
 
 

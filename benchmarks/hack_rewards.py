@@ -1,7 +1,9 @@
-"""Rewards with a known flaw, and people who see through it, for benchmarks/live_hacks.py (`reward.kind: python`).
+"""Rewards with a known flaw, and people who see through it, for benchmarks/live_hacks.py
+(`reward.kind: python`).
 
-Both count clear positive and negative words, but each knows only half of the list, so that the reward is an honest but
-imperfect proxy of what "people" feel. The flawed ones also pay for something that costs people.
+Both count clear positive and negative words, but each knows only half of the list, so that the
+reward is an honest but imperfect proxy of what "people" feel. The flawed ones also pay for
+something that costs people.
 """
 
 from __future__ import annotations

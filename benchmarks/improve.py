@@ -1,4 +1,5 @@
-"""Improve tokens/s against TRL's SFTTrainer with the same LoRA, examples, batch and epochs (completion-only loss).
+"""Improve tokens/s against TRL's SFTTrainer with the same LoRA, examples, batch and epochs
+(completion-only loss).
 
 Tokens are those of prompt and response of every example, without padding, for both.
 
@@ -29,10 +30,14 @@ def main() -> None:
     given = args.parse_args()
     config, policy = demo_policy()
     prompts = demo_prompts(config, policy, given.prompts)
-    requests = [SampleRequest(f"p{k}", p, tuple(f"p{k}/{j}" for j in range(given.each))) for k, p in enumerate(prompts)]
+    requests = [
+        SampleRequest(f"p{k}", p, tuple(f"p{k}/{j}" for j in range(given.each)))
+        for k, p in enumerate(prompts)
+    ]
     owner = {r.prompt_id: r.tokens for r in requests}
     examples = [
-        TrainingExample(owner[s.prompt_id], s.tokens) for s in sample(policy, requests, config.loop.sampling, seed=1)
+        TrainingExample(owner[s.prompt_id], s.tokens)
+        for s in sample(policy, requests, config.loop.sampling, seed=1)
     ]
     tokens = sum(len(e.prompt) + len(e.response) for e in examples)
     train = config.loop.train
@@ -40,7 +45,9 @@ def main() -> None:
     def ours() -> float:
         policy.become(None)
         began = time.perf_counter()
-        for _ in fine_tune(policy, examples, train, learning_rate=train.learning_rate, epochs=1, seed=1):
+        for _ in fine_tune(
+            policy, examples, train, learning_rate=train.learning_rate, epochs=1, seed=1
+        ):
             pass
         return tokens / (time.perf_counter() - began)
 
@@ -60,12 +67,23 @@ def main() -> None:
         ]
         with tempfile.TemporaryDirectory() as folder:
             settings = SFTConfig(
-                output_dir=folder, per_device_train_batch_size=train.batch, num_train_epochs=1, report_to=[],
-                save_strategy="no", logging_strategy="no", learning_rate=train.learning_rate, bf16=True,
-                use_cpu=not torch.cuda.is_available(), completion_only_loss=True, gradient_checkpointing=False,
-                dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, disable_tqdm=True,
-                max_grad_norm=train.max_grad_norm, seed=1,
-            )  # fmt: skip
+                output_dir=folder,
+                per_device_train_batch_size=train.batch,
+                num_train_epochs=1,
+                report_to=[],
+                save_strategy="no",
+                logging_strategy="no",
+                learning_rate=train.learning_rate,
+                bf16=True,
+                use_cpu=not torch.cuda.is_available(),
+                completion_only_loss=True,
+                gradient_checkpointing=False,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                remove_unused_columns=False,
+                disable_tqdm=True,
+                max_grad_norm=train.max_grad_norm,
+                seed=1,
+            )
             trainer = SFTTrainer(
                 model=other.model,
                 args=settings,

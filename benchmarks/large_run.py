@@ -1,4 +1,6 @@
-"""A finished run folder of any size, fabricated with the real record, ledger, selection and gates: for benchmarks."""
+"""A finished run folder of any size, fabricated with the real record, ledger, selection and gates:
+for benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,21 @@ WORDS = 40
 VOCABULARY = 20_000
 AUDITED = 200
 PER_PROMPT = 10
-RULE = {"name": "harm", "metric": "divergence.human_change", "must_stay": "above", "margin": -0.2, "action": "HALT",
-        "reason": "people rate the outputs lower"}  # fmt: skip
+RULE = {
+    "name": "harm",
+    "metric": "divergence.human_change",
+    "must_stay": "above",
+    "margin": -0.2,
+    "action": "HALT",
+    "reason": "people rate the outputs lower",
+}
 SPLITS = ("grow", "d_eval", "audit")
 
 
 def build(run: Path, samples: int, grows: int = GROWS) -> None:
-    """A finished run: Grow sets with token ids, texts and rewards, an audited Improve step after each."""
+    """A finished run: Grow sets with token ids, texts and rewards, an audited Improve step after
+    each.
+    """
     made = LargeRun(run, samples, grows)
     made.plan()
     made.models()
@@ -48,7 +58,8 @@ class LargeRun:
         letters = np.array(list("etaoinshrdlucmfwypvbgk"))
         lengths = self.rng.integers(2, 10, VOCABULARY)
         self.words = np.array(["".join(self.rng.choice(letters, n)) for n in lengths], dtype=object)
-        # Word frequencies fall like 1/rank (Zipf), as in real text: that decides how well the tables compress.
+        # Word frequencies fall like 1/rank (Zipf), as in real text: that decides how well the
+        # tables compress.
         share = 1 / np.arange(1, VOCABULARY + 1)
         self.share = share / share.sum()
         self.policy = GatePolicy.model_validate({"rules": [RULE]})
@@ -58,7 +69,9 @@ class LargeRun:
         self.config: Config = load("reviews", [f"loop.grow_steps={grows}", "loop.improve_steps=1"])
         run.mkdir(parents=True)
 
-    def event(self, step: str, files: Sequence[str], content: Mapping[str, Any] | None = None) -> None:
+    def event(
+        self, step: str, files: Sequence[str], content: Mapping[str, Any] | None = None
+    ) -> None:
         """Record a finished step."""
         self.events.append(
             ledger.Event(
@@ -67,7 +80,11 @@ class LargeRun:
                 prev=self.events[-1].hash if self.events else ledger.GENESIS,
                 outputs={f: ledger.digest_file(self.run / f) for f in files},
                 content=content or {},
-                at={"time": "2026-01-01T00:00:00Z", "seconds": 1.0, **({} if self.events else {"run_id": "large"})},
+                at={
+                    "time": "2026-01-01T00:00:00Z",
+                    "seconds": 1.0,
+                    **({} if self.events else {"run_id": "large"}),
+                },
             )
         )
         ledger.append(self.run, self.events[-1])
@@ -86,36 +103,76 @@ class LargeRun:
         plan = {
             "schema": record.SCHEMA,
             "config": config,
-            "steps": ["plan", "reward_model", "human_score", "scale", f"{record.BASE}/audit", *steps, "end"],
+            "steps": [
+                "plan",
+                "reward_model",
+                "human_score",
+                "scale",
+                f"{record.BASE}/audit",
+                *steps,
+                "end",
+            ],
             "looks": self.looks,
-            "artifacts": {"policy.model": {"spec": "a-model", "sha256": "ab" * 32, "licence": None}},
+            "artifacts": {
+                "policy.model": {"spec": "a-model", "sha256": "ab" * 32, "licence": None}
+            },
             "prompts": dict.fromkeys(SPLITS, len(self.prompts)),
             "probes": [],
         }
         record.write_json(plan, self.run / "plan.json")
         (self.run / "data").mkdir()
         for split in SPLITS:
-            table = pd.DataFrame({"prompt_id": self.prompts, "prompt": [f"Write about {p}." for p in self.prompts],
-                                  "references": [[] for _ in self.prompts], "group": None, "family": None,
-                                  "source": "synthetic", "split": split})  # fmt: skip
+            table = pd.DataFrame(
+                {
+                    "prompt_id": self.prompts,
+                    "prompt": [f"Write about {p}." for p in self.prompts],
+                    "references": [[] for _ in self.prompts],
+                    "group": None,
+                    "family": None,
+                    "source": "synthetic",
+                    "split": split,
+                }
+            )
             record.write_table(table, self.run / f"data/{split}.parquet", record.PROMPTS)
-        splits = {"dropped": {}, "exact": {}, "near": {}, "jaccard": 0.8, "max_share": 0.02, "method": "none",
-                  "sizes": dict.fromkeys(SPLITS, len(self.prompts))}  # fmt: skip
+        splits = {
+            "dropped": {},
+            "exact": {},
+            "near": {},
+            "jaccard": 0.8,
+            "max_share": 0.02,
+            "method": "none",
+            "sizes": dict.fromkeys(SPLITS, len(self.prompts)),
+        }
         report = {"splits": splits, "rows": [], "reward_model": {"reason": "fabricated"}}
         record.write_json(report, self.run / "data/report.json")
-        self.event("plan", ["plan.json", "data/report.json", *(f"data/{split}.parquet" for split in SPLITS)])
+        self.event(
+            "plan",
+            ["plan.json", "data/report.json", *(f"data/{split}.parquet" for split in SPLITS)],
+        )
 
     def models(self) -> None:
         """A reward that is a program, and what the human score is."""
         for folder in ("reward_model", "human_score"):
             (self.run / folder).mkdir()
-        dossier = {"schema": "restaudit.reward-dossier/1", "kind": "python", "name": "python/large:reward",
-                   "digest": "ef" * 32, "callable": "large:reward", "members": 1, "unit": "reward units",
-                   "purpose": "A benchmark.", "limits": [], "data": "MISSING", "raters": "MISSING",
-                   "validation": "MISSING"}  # fmt: skip
+        dossier = {
+            "schema": "restaudit.reward-dossier/1",
+            "kind": "python",
+            "name": "python/large:reward",
+            "digest": "ef" * 32,
+            "callable": "large:reward",
+            "members": 1,
+            "unit": "reward units",
+            "purpose": "A benchmark.",
+            "limits": [],
+            "data": "MISSING",
+            "raters": "MISSING",
+            "validation": "MISSING",
+        }
         record.write_json(dossier, self.run / "reward_model/dossier.json")
         self.event(
-            "reward_model", ["reward_model/dossier.json"], {"name": dossier["name"], "digest": dossier["digest"]}
+            "reward_model",
+            ["reward_model/dossier.json"],
+            {"name": dossier["name"], "digest": dossier["digest"]},
         )
         record.write_json({"label": "SIMULATED"}, self.run / "human_score/human.json")
         self.event("human_score", ["human_score/human.json"], {"label": "SIMULATED"})
@@ -169,12 +226,18 @@ class LargeRun:
         kept = kept_set(self.config.loop, rows, 1)
         record.write_table(kept, here / "kept.parquet", record.KEPT)
         (here / "adapter/adapter.safetensors").write_bytes(name.encode())
-        record.write_table(pd.DataFrame([dict.fromkeys(record.TRAIN, 1)]), here / "train.parquet", record.TRAIN)
+        record.write_table(
+            pd.DataFrame([dict.fromkeys(record.TRAIN, 1)]), here / "train.parquet", record.TRAIN
+        )
         content = {
-            "start": record.BASE if g == 1 else f"g{g - 1:02d}/i01", "rows": len(rows), "kept": len(kept),
-            "acceptance_rate": len(kept) / len(rows), "learning_rate": 0.0005, "best_epoch": 1,
+            "start": record.BASE if g == 1 else f"g{g - 1:02d}/i01",
+            "rows": len(rows),
+            "kept": len(kept),
+            "acceptance_rate": len(kept) / len(rows),
+            "learning_rate": 0.0005,
+            "best_epoch": 1,
             "lowest_threshold": float(kept["threshold"].min()),
-        }  # fmt: skip
+        }
         files = ("kept.parquet", "adapter/adapter.safetensors", "train.parquet")
         self.event(f"{name}/improve", [f"{name}/{f}" for f in files], content)
 
@@ -182,19 +245,39 @@ class LargeRun:
         """An audit with two measurements, and its decision."""
         here = self.run / name
         here.mkdir(parents=True, exist_ok=True)
-        record.write_table(self.scored(AUDITED, name, self.prompts), here / "audit.parquet", record.AUDIT)
+        record.write_table(
+            self.scored(AUDITED, name, self.prompts), here / "audit.parquet", record.AUDIT
+        )
         value = 0.1 * look
-        intervals = (Interval(0.95, value - 0.1, value + 0.1), Interval(1 - 0.1 / self.grows, value - 0.2, value + 0.2))
+        intervals = (
+            Interval(0.95, value - 0.1, value + 0.1),
+            Interval(1 - 0.1 / self.grows, value - 0.2, value + 0.2),
+        )
         found = [
-            Measurement(f"divergence.{what}", value, "sd", AUDITED, 20, "bootstrap", "1", intervals=intervals)
+            Measurement(
+                f"divergence.{what}",
+                value,
+                "sd",
+                AUDITED,
+                20,
+                "bootstrap",
+                "1",
+                intervals=intervals,
+            )
             for what in ("human_change", "reward_change")
         ]
-        scores = {"human": {"label": "SIMULATED", "unit": "units", "description": "Fabricated."},
-                  "reward": {"name": "python/large:reward", "unit": "reward units"}}  # fmt: skip
-        record.write_json({**scores, "measurements": [m.to_json() for m in found]}, here / "measurements.json")
+        scores = {
+            "human": {"label": "SIMULATED", "unit": "units", "description": "Fabricated."},
+            "reward": {"name": "python/large:reward", "unit": "reward units"},
+        }
+        record.write_json(
+            {**scores, "measurements": [m.to_json() for m in found]}, here / "measurements.json"
+        )
         files = ["audit.parquet", "measurements.json"]
         if look:
             decision = decide(self.policy, found, iteration=name, look=look, looks=self.grows)
             record.write_json(decision.to_json(), here / "decision.json")
             files.append("decision.json")
-        self.event(f"{name}/audit", [f"{name}/{f}" for f in files], {"policy": name, "samples": AUDITED})
+        self.event(
+            f"{name}/audit", [f"{name}/{f}" for f in files], {"policy": name, "samples": AUDITED}
+        )

@@ -1,8 +1,10 @@
-"""Three real runs with SmolLM2 and a known truth: python -m benchmarks.live_hacks [OUT] [--only NAME]
+"""Three real runs with SmolLM2 and a known truth: python -m benchmarks.live_hacks [OUT] [--only
+NAME]
 
-A healthy one, one whose reward pays for length, one whose reward pays for a keyword (benchmarks/hack_rewards.py); the
-"people" are programs and labelled SIMULATED. The healthy run must end OK or INCONCLUSIVE, both hacks must HALT and name
-what the policy learned. Several minutes each on two cores.
+A healthy one, one whose reward pays for length, one whose reward pays for a keyword
+(benchmarks/hack_rewards.py); the "people" are programs and labelled SIMULATED. The healthy run must
+end OK or INCONCLUSIVE, both hacks must HALT and name what the policy learned. Several minutes each
+on two cores.
 """
 
 from __future__ import annotations
@@ -32,9 +34,12 @@ def main(out: Path, only: str | None) -> int:
             continue
         config = load(
             "reviews",
-            [f"name={name}", f"reward={{kind: python, callable: 'benchmarks.hack_rewards:{reward}'}}",
-             f"human={{kind: python, callable: 'benchmarks.hack_rewards:{reward}_people'}}"],
-        )  # fmt: skip
+            [
+                f"name={name}",
+                f"reward={{kind: python, callable: 'benchmarks.hack_rewards:{reward}'}}",
+                f"human={{kind: python, callable: 'benchmarks.hack_rewards:{reward}_people'}}",
+            ],
+        )
         began = time.monotonic()
         try:
             start(config, out / name, Reporter(quiet=True))
@@ -50,7 +55,10 @@ def main(out: Path, only: str | None) -> int:
         expected = ("OK", "INCONCLUSIVE") if name == "healthy" else ("HALT",)
         named = name not in NAMED or any(part in words for part in NAMED[name])
         wrong += verdict not in expected or not named
-        print(f"{name}: {verdict} at {last} after {time.monotonic() - began:.0f} s; in words: {words}\n")
+        print(
+            f"{name}: {verdict} at {last} after {time.monotonic() - began:.0f} s; in words: "
+            f"{words}\n"
+        )
     return wrong
 
 

@@ -1,17 +1,21 @@
-"""Table 1 of the ReST paper in the shape of recipe `d2t`: what do Grow steps, Improve steps and online RL buy?
+"""Table 1 of the ReST paper in the shape of recipe `d2t`: what do Grow steps, Improve steps and
+online RL buy?
 
-The paper (arXiv 2308.08998, Table 1, IWSLT14 De-En) has behaviour cloning, one Grow step without and with four Improve
-steps, two Grow steps with three, and PPO. Here is the same on data to text: a supervised start on human references
-that stay in the mixture, a reward model of people's quality ratings, GRPO as the online method with a look at the
-samples of one and of two Grow steps. Rewards are scaled to 0..100 by the map that the loop's thresholds use, and chrF
-against people's references stands beside them. Learning rates are searched on D_eval, as in every study, unless
---no-search takes those of the recipe.
+The paper (arXiv 2308.08998, Table 1, IWSLT14 De-En) has behaviour cloning, one Grow step without
+and with four Improve steps, two Grow steps with three, and PPO. Here is the same on data to text: a
+supervised start on human references that stay in the mixture, a reward model of people's quality
+ratings, GRPO as the online method with a look at the samples of one and of two Grow steps. Rewards
+are scaled to 0..100 by the map that the loop's thresholds use, and chrF against people's references
+stands beside them. Learning rates are searched on D_eval, as in every study, unless --no-search
+takes those of the recipe.
 
-Run from a checkout, with RESTAUDIT_MIRROR as docs/data.md says; the same command goes on after an interruption:
+Run from a checkout, with RESTAUDIT_MIRROR as docs/data.md says; the same command goes on after an
+interruption:
 
     python -m benchmarks.paper_table [--seeds 3] [--no-search] [--out FOLDER] [--set KEY=VALUE …]
 
-Prints the paper's figures and ours side by side as a Markdown table. There is no bar: it is printed as measured.
+Prints the paper's figures and ours side by side as a Markdown table. There is no bar: it is printed
+as measured.
 """
 
 from __future__ import annotations
@@ -33,16 +37,29 @@ from restaudit.study.plan import planned, sealed
 from restaudit.study.run import run_study
 
 # What every run of it has in common: on two CPU cores about two minutes a run.
-SIZES = ("data.splits.sizes.grow=48", "data.splits.sizes.d_eval=16", "data.splits.sizes.audit=64",
-         "loop.sampling.max_tokens=40", "audit.base_samples_per_prompt=2", "audit.kl_samples=32")  # fmt: skip
+SIZES = (
+    "data.splits.sizes.grow=48",
+    "data.splits.sizes.d_eval=16",
+    "data.splits.sizes.audit=64",
+    "loop.sampling.max_tokens=40",
+    "audit.base_samples_per_prompt=2",
+    "audit.kl_samples=32",
+)
 EVERYTHING = "'loop.thresholds={kind: fixed, values: [0.0]}'"
 ARMS = (
     f"g1-i0: loop.method=rest loop.grow_steps=1 loop.improve_steps=1 {EVERYTHING}",
-    "g1-i4: loop.method=rest loop.grow_steps=1 loop.improve_steps=4 loop.thresholds.values=[60,70,80,90]",
-    "g2-i3: loop.method=rest loop.grow_steps=2 loop.improve_steps=3 loop.thresholds.values=[70,80,90]",
+    (
+        "g1-i4: loop.method=rest loop.grow_steps=1 loop.improve_steps=4 "
+        "loop.thresholds.values=[60,70,80,90]"
+    ),
+    (
+        "g2-i3: loop.method=rest loop.grow_steps=2 loop.improve_steps=3 "
+        "loop.thresholds.values=[70,80,90]"
+    ),
     "online: loop.method=grpo loop.grow_steps=2",
 )
-# Row: what the paper calls it, its average reward and its millions of distinct samples; the arm and its look here.
+# Row: what the paper calls it, its average reward and its millions of distinct samples; the arm and
+# its look here.
 ROWS: tuple[tuple[str, float, int, str | None, int], ...] = (
     ("BC (G=0, I=0)", 70.9, 16, None, 0),
     ("ReST, G=1, I=0", 71.9, 16, "g1-i0", -1),
@@ -58,10 +75,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("paper-table"))
     parser.add_argument("--set", action="append", default=[], dest="changes")
-    parser.add_argument("--search", action=argparse.BooleanOptionalAction, default=True, help="search learning rates")
+    parser.add_argument(
+        "--search",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="search learning rates",
+    )
     given = parser.parse_args()
     changes = [*SIZES, *given.changes]
-    study = planned("d2t", (), given.seeds, small=False, changes=changes, arms=ARMS, search=given.search)
+    study = planned(
+        "d2t", (), given.seeds, small=False, changes=changes, arms=ARMS, search=given.search
+    )
     run_study(given.out, sealed(given.out, study), Reporter(quiet=True))
     print("\n".join(table(StudyMaterial(given.out))))
     print(*compare_study(given.out, "html,md", given.out), sep="\n")
@@ -69,17 +93,25 @@ def main() -> None:
 
 def table(of: StudyMaterial) -> list[str]:
     """The lines of the Markdown table."""
-    lines = ["| | paper: average reward | paper: samples | here: average reward | more than BC | chrF | more than BC | "
-             "Vendi, BC = 1 | samples | seconds of training |", f"|{'---|' * 10}"]  # fmt: skip
+    lines = [
+        "| | paper: average reward | paper: samples | here: average reward | more than BC | chrF "
+        "| more than BC | "
+        "Vendi, BC = 1 | samples | seconds of training |",
+        f"|{'---|' * 10}",
+    ]
     for label, reward, millions, arm, k in ROWS:
         at = _base(of) if arm is None else [At(r, r.looks[k]) for r in of.runs[arm]]
         spent = [a.side.spent[a.look] for a in at] if arm is not None else []
         samples = figure(float(np.mean([s.samples for s in spent]))) if spent else "0"
         seconds = shown(over_seeds([s.seconds for s in spent])) if spent else "0"
-        ratios = [m.value if (m := a.side.measured(a.look, "diversity.vendi_ratio")) else None for a in at]
+        ratios = [
+            m.value if (m := a.side.measured(a.look, "diversity.vendi_ratio")) else None for a in at
+        ]
         vendi = shown(over_seeds(ratios)) if spent else "1"
         levels = [
-            cell for c in ("reward_01", "human") for cell in (_level(of, at, c), _gain(of, at, c) if arm else "0")
+            cell
+            for c in ("reward_01", "human")
+            for cell in (_level(of, at, c), _gain(of, at, c) if arm else "0")
         ]
         cells = (label, str(reward), f"{millions}M", *levels, vendi, samples, seconds)
         lines.append(f"| {' | '.join(cells)} |")
@@ -92,18 +124,24 @@ def _base(of: StudyMaterial) -> list[At]:
 
 
 def _level(of: StudyMaterial, at: Sequence[At], column: str) -> str:
-    """Mean of a column in 0..100 with its interval over seeds and prompts; of one seed over prompts alone."""
+    """Mean of a column in 0..100 with its interval over seeds and prompts; of one seed over prompts
+    alone.
+    """
     return _mean(_values(of, at, column))
 
 
 def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
-    """The same of what came on top of the base policy: that of the same seed, under the same reward model."""
+    """The same of what came on top of the base policy: that of the same seed, under the same reward
+    model.
+    """
     return _mean(_values(of, at, column) - _values(of, _base(of), column))
 
 
 def _values(of: StudyMaterial, at: Sequence[At], column: str) -> Array:
     scale = 100 if column == "reward_01" else 1
-    return np.array([a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at])
+    return np.array(
+        [a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
+    )
 
 
 def _mean(values: Array) -> str:

@@ -1,12 +1,15 @@
-"""What measuring costs: the probes' share of a run's wall time, and `restaudit probe` on ever larger files.
+"""What measuring costs: the probes' share of a run's wall time, and `restaudit probe` on ever
+larger files.
 
-    python -m benchmarks.probes [RUN] [--sizes 10000 30000 100000] [--encoder none] [--only NAME …] [--profile N]
+    python -m benchmarks.probes [RUN] [--sizes 10000 30000 100000] [--encoder none] [--only NAME …]
+    [--profile N]
 
-With RUN (a run folder) the seconds of each probe are read from its ledger, against the wall time of all its steps; the
-bar is 15%. Without it that part is left out. Then for each size: generations of 50 tokens, four a prompt, with reward
-and human scores, against a base file of the same size, each in a process of its own: seconds, peak resident memory
-(bar 2 GiB) and, from one size to the next, the ratio of CPU seconds to the ratio of rows (1 is linear). --profile
-prints where the time of one size goes.
+With RUN (a run folder) the seconds of each probe are read from its ledger, against the wall time of
+all its steps; the bar is 15%. Without it that part is left out. Then for each size: generations of
+50 tokens, four a prompt, with reward and human scores, against a base file of the same size, each
+in a process of its own: seconds, peak resident memory (bar 2 GiB) and, from one size to the next,
+the ratio of CPU seconds to the ratio of rows (1 is linear). --profile prints where the time of one
+size goes.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ PER_PROMPT = 4
 VOCABULARY = 20_000
 FAMILIES = 0.05
 
-# Run by the child: its own peak, since RUSAGE_CHILDREN of the parent would be the largest child so far.
+# Run by the child: its own peak, since RUSAGE_CHILDREN of the parent would be the largest child so
+# far.
 CHILD = """
 import json, resource, sys, time
 sys.argv = ["restaudit", *sys.argv[1:]]
@@ -52,22 +56,33 @@ print(json.dumps({"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": us
 
 
 def lexicon() -> np.ndarray[tuple[int], np.dtype[np.object_]]:
-    """The words, the same for both files: the frequent ones English (from the checkout), the rare ones made up.
+    """The words, the same for both files: the frequent ones English (from the checkout), the rare
+    ones made up.
 
-    Made-up words alone would be three word pieces each, and embedding would cost three times what real text costs.
+    Made-up words alone would be three word pieces each, and embedding would cost three times what
+    real text costs.
     """
     root = Path(__file__).resolve().parents[1]
-    files = [*root.glob("probes/data/*.json"), *root.glob("restaudit/tasks/own/*.yaml"),
-             root / "restaudit/data/reviews_prompts.yaml"]  # fmt: skip
-    english = sorted({w for f in files for w in re.findall("[a-z]{2,12}", f.read_text(encoding="utf-8").lower())})
+    files = [
+        *root.glob("probes/data/*.json"),
+        *root.glob("restaudit/tasks/own/*.yaml"),
+        root / "restaudit/data/reviews_prompts.yaml",
+    ]
+    english = sorted(
+        {w for f in files for w in re.findall("[a-z]{2,12}", f.read_text(encoding="utf-8").lower())}
+    )
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgk"))
     made_up = ["".join(rng.choice(letters, n)) for n in rng.integers(2, 10, VOCABULARY)]
     return np.array([*rng.permutation(english), *made_up][:VOCABULARY], dtype=object)
 
 
-def write_generations(path: Path, rows: int, *, seed: int, vocabulary: int = VOCABULARY, shift: float = 0.0) -> None:
-    """Texts of 50 words whose frequencies fall as 1/rank (Zipf), four a prompt; one prompt in twenty is in a pair."""
+def write_generations(
+    path: Path, rows: int, *, seed: int, vocabulary: int = VOCABULARY, shift: float = 0.0
+) -> None:
+    """Texts of 50 words whose frequencies fall as 1/rank (Zipf), four a prompt; one prompt in
+    twenty is in a pair.
+    """
     rng = np.random.default_rng(seed)
     words = lexicon()
     share = 1 / np.arange(1, vocabulary + 1)
@@ -80,15 +95,24 @@ def write_generations(path: Path, rows: int, *, seed: int, vocabulary: int = VOC
     table = pd.DataFrame(
         {
             "prompt_id": [f"p{p:06d}" for p in prompt],
-            "prompt": [f"Write about {words[p % VOCABULARY]} and {words[p // 7 % VOCABULARY]}, {p}." for p in prompt],
+            "prompt": [
+                f"Write about {words[p % VOCABULARY]} and {words[p // 7 % VOCABULARY]}, {p}."
+                for p in prompt
+            ],
             "sample_id": [f"{path.stem}/{k:07d}" for k in range(rows)],
             "text": [" ".join(row) for row in words[ids]],
             "n_tokens": TOKENS,
             "reward": reward,
-            "human": np.where(rng.random(rows) < 0.9, 0.6 * reward + rng.normal(0, 0.6, rows), np.nan),
-            "family": [f"f{p // 2:06d}" if in_pair else None for p, in_pair in zip(prompt, paired, strict=True)],
+            "human": np.where(
+                rng.random(rows) < 0.9, 0.6 * reward + rng.normal(0, 0.6, rows), np.nan
+            ),
+            "family": [
+                f"f{p // 2:06d}" if in_pair else None
+                for p, in_pair in zip(prompt, paired, strict=True)
+            ],
             "group": [
-                ("south", "north")[p % 2] if in_pair else None for p, in_pair in zip(prompt, paired, strict=True)
+                ("south", "north")[p % 2] if in_pair else None
+                for p, in_pair in zip(prompt, paired, strict=True)
             ],
         }
     )
@@ -108,34 +132,64 @@ def share_of_run(run: Path) -> None:
             for name, seconds in probes.items():
                 each[name] = each.get(name, 0.0) + seconds
     if not audits:
-        raise SystemExit(f"{run}: its ledger holds no seconds of probes; give a run that audited something")
+        raise SystemExit(
+            f"{run}: its ledger holds no seconds of probes; give a run that audited something"
+        )
     print(f"{run}: {audits} audits, {total:.0f} s of steps in all")
     for name, seconds in sorted(each.items(), key=lambda item: -item[1]):
-        print(f"  {name:15s} {seconds:7.2f} s  {seconds / max(audits, 1):6.2f} s an audit  {seconds / total:6.2%}")
+        print(
+            f"  {name:15s} {seconds:7.2f} s  {seconds / max(audits, 1):6.2f} s an audit  "
+            f"{seconds / total:6.2%}"
+        )
     both = sum(each.values())
     print(f"  all probes      {both:7.2f} s  {both / total:.1%} of the run (bar {SHARE_BAR:.0%})")
 
 
 def command(folder: Path, rows: int, given: argparse.Namespace) -> list[str]:
     """The words after `restaudit`."""
-    words = ["probe", str(folder / f"policy-{rows}.parquet"), "--against", str(folder / f"base-{rows}.parquet"),
-             "--encoder", given.encoder, "--toxicity", given.toxicity, "--json", str(folder / "out.json")]  # fmt: skip
+    words = [
+        "probe",
+        str(folder / f"policy-{rows}.parquet"),
+        "--against",
+        str(folder / f"base-{rows}.parquet"),
+        "--encoder",
+        given.encoder,
+        "--toxicity",
+        given.toxicity,
+        "--json",
+        str(folder / "out.json"),
+    ]
     return [*words, *(w for name in given.only for w in ("--only", name))]
 
 
 def cost(folder: Path, rows: int, given: argparse.Namespace) -> tuple[float, float]:
-    """CPU seconds and peak MiB of `restaudit probe` on this many generations, in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", CHILD, *command(folder, rows, given)], check=False, text=True,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())})  # fmt: skip
+    """CPU seconds and peak MiB of `restaudit probe` on this many generations, in a process of its
+    own.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *command(folder, rows, given)],
+        check=False,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
     last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
     if not last.startswith('{"wall"') or json.loads(last)["code"] != 0:
-        raise SystemExit(f"restaudit probe failed on {rows} rows:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        raise SystemExit(
+            f"restaudit probe failed on {rows} rows:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
     found = json.loads(last)
     mib = found["peak"] / (2**20 if sys.platform == "darwin" else 2**10)
     probes = next((line for line in done.stdout.splitlines() if line.startswith("probes took")), "")
-    each = done.stdout[done.stdout.index(probes) :].split(")")[0].replace("\n   ", "") if probes else ""
+    each = (
+        done.stdout[done.stdout.index(probes) :].split(")")[0].replace("\n   ", "")
+        if probes
+        else ""
+    )
     took = f"{found['wall']:.1f} s (CPU {found['cpu']:.1f} s)"
-    print(f"{rows:,} rows: {took}, peak {mib:,.0f} MiB (bar {MEMORY_BAR_MIB:,}); {each})", flush=True)
+    print(
+        f"{rows:,} rows: {took}, peak {mib:,.0f} MiB (bar {MEMORY_BAR_MIB:,}); {each})", flush=True
+    )
     return float(found["cpu"]), mib
 
 
@@ -151,13 +205,23 @@ def profile(folder: Path, rows: int, given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", type=Path, help="a run folder, for the probes' share of its wall time")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "run", nargs="?", type=Path, help="a run folder, for the probes' share of its wall time"
+    )
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 30_000, 100_000])
     parser.add_argument("--encoder", default="none", help="none (default), or an encoder's spec")
-    parser.add_argument("--toxicity", default="hatesonar", help="hatesonar (default; a wheel that is fetched), or none")
+    parser.add_argument(
+        "--toxicity",
+        default="hatesonar",
+        help="hatesonar (default; a wheel that is fetched), or none",
+    )
     parser.add_argument("--only", nargs="*", default=[], help="probes or measurements")
-    parser.add_argument("--profile", type=int, metavar="ROWS", help="print where the time goes instead")
+    parser.add_argument(
+        "--profile", type=int, metavar="ROWS", help="print where the time goes instead"
+    )
     given = parser.parse_args()
     if given.run is not None:
         share_of_run(given.run)
@@ -166,7 +230,9 @@ def main() -> None:
         folder = Path(name)
         before: tuple[int, float] | None = None
         for rows in sizes:
-            write_generations(folder / f"policy-{rows}.parquet", rows, seed=1, vocabulary=5_000, shift=0.5)
+            write_generations(
+                folder / f"policy-{rows}.parquet", rows, seed=1, vocabulary=5_000, shift=0.5
+            )
             write_generations(folder / f"base-{rows}.parquet", rows, seed=2)
             if given.profile:
                 profile(folder, rows, given)
@@ -174,8 +240,11 @@ def main() -> None:
             seconds, _ = cost(folder, rows, given)
             if before is not None:
                 ratio = seconds / before[1] / (rows / before[0])
-                print(f"  {rows / before[0]:.1f} times the rows, {seconds / before[1]:.1f} times the time: "
-                      f"{ratio:.2f} (1 is linear, bar {LINEAR_BAR})")  # fmt: skip
+                print(
+                    f"  {rows / before[0]:.1f} times the rows, {seconds / before[1]:.1f} times "
+                    "the time: "
+                    f"{ratio:.2f} (1 is linear, bar {LINEAR_BAR})"
+                )
             before = rows, seconds
 
 

@@ -1,8 +1,9 @@
-"""Record the pool of real generations that `restaudit calibrate` emulates from: python -m benchmarks.record_pool OUT
+"""Record the pool of real generations that `restaudit calibrate` emulates from: python -m
+benchmarks.record_pool OUT
 
-Base-policy samples of the recipe `reviews` on 128 plain prompts (48 each) and 24 counterfactual families of four (12
-each), with the reward model's and the LEXICON human score. About 15 minutes on two cores; the same bytes every time on
-one machine.
+Base-policy samples of the recipe `reviews` on 128 plain prompts (48 each) and 24 counterfactual
+families of four (12 each), with the reward model's and the LEXICON human score. About 15 minutes on
+two cores; the same bytes every time on one machine.
 """
 
 from __future__ import annotations
@@ -31,8 +32,18 @@ SIZES = [
     "data.splits.counterfactual_families.audit=2",
 ]
 PLAIN, COUNTERFACTUAL = 48, 12
-COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "logprob", "reward", "reward_spread", "human", "group",
-           "family")  # fmt: skip
+COLUMNS = (
+    "prompt_id",
+    "sample_id",
+    "text",
+    "n_tokens",
+    "logprob",
+    "reward",
+    "reward_spread",
+    "human",
+    "group",
+    "family",
+)
 
 
 def main(out: Path) -> None:
@@ -42,15 +53,25 @@ def main(out: Path) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Writer(Path(folder) / "run") as writer:
         artifacts = _artifacts(config)
-        writer.step("plan", "", lambda at: _seal(config, artifacts, at), context=("environment.json",))
+        writer.step(
+            "plan", "", lambda at: _seal(config, artifacts, at), context=("environment.json",)
+        )
         job = Job(config, writer, reporter, {name: a.path for name, a in artifacts.items()})
         rules, seed = config.data.rows, job.seed
 
         def reward(at: Path) -> dict[str, str]:
-            return {"digest": build_reward(config.reward, at, rules=rules, device=job.device, seed=seed(REWARD)).digest}
+            return {
+                "digest": build_reward(
+                    config.reward, at, rules=rules, device=job.device, seed=seed(REWARD)
+                ).digest
+            }
 
         def human(at: Path) -> dict[str, str]:
-            return {"label": build_human(config.human, at, rules=rules, device=job.device, seed=seed(HUMAN)).label}
+            return {
+                "label": build_human(
+                    config.human, at, rules=rules, device=job.device, seed=seed(HUMAN)
+                ).label
+            }
 
         job.step(REWARD, REWARD, reward)
         job.step(HUMAN, HUMAN, human)
@@ -59,7 +80,10 @@ def main(out: Path) -> None:
         drawn = job.sample(prompts, counts, seed_name="pool", label="pool", prefix="pool")
         rows = job.with_human(job.scored(job.samples_table(drawn, prompts)))
         write_table(rows, out, COLUMNS)
-    print(f"{out}: {len(rows)} samples in {time.monotonic() - began:.0f} s, {out.stat().st_size:,} bytes")
+    print(
+        f"{out}: {len(rows)} samples in {time.monotonic() - began:.0f} s, {out.stat().st_size:,} "
+        "bytes"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Does a run folder stay usable when it is large? Opening, listing, verifying, reporting 10,000 to 1,000,000 samples.
+"""Does a run folder stay usable when it is large?
 
-Prints seconds and peak resident memory of each operation, each in a process of its own, and the ratio from one size to
-the next: 10 times the samples may cost at most about 10 times the time. Run from a checkout:
+Opening, listing, verifying, reporting 10,000 to 1,000,000 samples.
+
+Prints seconds and peak resident memory of each operation, each in a process of its own, and the
+ratio from one size to the next: 10 times the samples may cost at most about 10 times the time. Run
+from a checkout:
 
     python -m benchmarks.record_scale [--sizes 10000 100000 1000000] [--keep FOLDER]
 """
@@ -26,7 +29,9 @@ def open_run(run: Path) -> int:
     from restaudit.evidence.record import Run
 
     opened = Run(run)
-    return sum(len(opened.measurements(i)) + (opened.decision(i) is not None) for i in opened.iterations())
+    return sum(
+        len(opened.measurements(i)) + (opened.decision(i) is not None) for i in opened.iterations()
+    )
 
 
 def list_folder(run: Path) -> int:
@@ -74,7 +79,9 @@ OPERATIONS: dict[str, Callable[[Path], int]] = {
 
 
 def measure(operation: str, run: Path) -> dict[str, float]:
-    """Seconds (imports not counted, best of 3) and peak resident MiB of this process (imports counted)."""
+    """Seconds (imports not counted, best of 3) and peak resident MiB of this process (imports
+    counted).
+    """
     import restaudit.evidence.record
     import restaudit.evidence.verify  # noqa: F401
 
@@ -84,7 +91,11 @@ def measure(operation: str, run: Path) -> dict[str, float]:
         count = OPERATIONS[operation](run)
         seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"count": count, "seconds": min(seconds), "mib": peak / (2**20 if sys.platform == "darwin" else 2**10)}
+    return {
+        "count": count,
+        "seconds": min(seconds),
+        "mib": peak / (2**20 if sys.platform == "darwin" else 2**10),
+    }
 
 
 def _child(*arguments: str) -> str:
@@ -96,10 +107,14 @@ def _child(*arguments: str) -> str:
 
 def main() -> int:
     """Build, measure, print; exit 1 when an operation needs 2 GiB or more."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--keep", type=Path, help="build the runs here and leave them")
-    parser.add_argument("--child", nargs=3, metavar=("WHAT", "RUN", "SAMPLES"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--child", nargs=3, metavar=("WHAT", "RUN", "SAMPLES"), help=argparse.SUPPRESS
+    )
     args = parser.parse_args()
     if args.child:
         what, run, samples = args.child
@@ -113,7 +128,10 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as temporary:
         root = (args.keep or Path(temporary)).resolve()
-        print(f"{'samples':>10}  {'operation':<13} {'seconds':>9} {'peak MiB':>9}  {'x time':>7}   what")
+        print(
+            f"{'samples':>10}  {'operation':<13} {'seconds':>9} {'peak MiB':>9}  {'x time':>7}   "
+            "what"
+        )
         before: dict[str, dict[str, float]] = {}
         last, worst = 0, 0.0
         for samples in args.sizes:
@@ -123,17 +141,31 @@ def main() -> int:
                 _child("--child", "build", str(run), str(samples))
             size = sum(p.stat().st_size for p in run.rglob("*") if p.is_file())
             note = f"{size / 2**20:.0f} MiB in {len(list(run.glob('g*/grow.parquet')))} Grow sets"
-            print(f"{samples:>10,}  {'build':<13} {time.perf_counter() - began:>9.2f} {'':>9}  {'':>7}   {note}")
+            print(
+                f"{samples:>10,}  {'build':<13} {time.perf_counter() - began:>9.2f} {'':>9}  "
+                f"{'':>7}   {note}"
+            )
             for operation in OPERATIONS:
                 now = json.loads(_child("--child", operation, str(run), "0"))
                 worst = max(worst, now["mib"])
-                ratio = f"{now['seconds'] / before[operation]['seconds']:.1f}" if operation in before else ""
-                speed = f"{now['count'] / now['seconds'] / 2**20:.0f} MiB/s" if operation == "verify" else ""
+                ratio = (
+                    f"{now['seconds'] / before[operation]['seconds']:.1f}"
+                    if operation in before
+                    else ""
+                )
+                speed = (
+                    f"{now['count'] / now['seconds'] / 2**20:.0f} MiB/s"
+                    if operation == "verify"
+                    else ""
+                )
                 row = f"{now['seconds']:>9.4f} {now['mib']:>9.0f}  {ratio:>7}   {speed}"
                 print(f"{samples:>10,}  {operation:<13} {row}".rstrip())
                 before[operation] = now
             if last:
-                print(f"{'':>10}  ({samples / last:g} times the samples; 'x time' is against the size before)")
+                print(
+                    f"{'':>10}  ({samples / last:g} times the samples; 'x time' is against the "
+                    "size before)"
+                )
             last = samples
         print(f"largest peak: {worst:.0f} MiB (limit {LIMIT_MIB})")
     return 0 if worst < LIMIT_MIB else 1

@@ -1,5 +1,6 @@
-"""Sampling tokens/s against the loop everybody writes first: model.generate on prompts in arrival order, the adapter
-unmerged, the same batch size and the same distribution. Prints the share of the machine's own matrix peak as well.
+"""Sampling tokens/s against the loop everybody writes first: model.generate on prompts in arrival
+order, the adapter unmerged, the same batch size and the same distribution. Prints the share of the
+machine's own matrix peak as well.
 
     python -m benchmarks.sampling [--rounds 3] [--prompts 32]
 """
@@ -23,7 +24,10 @@ def main() -> None:
     config, policy = demo_policy()
     settings, n = config.loop.sampling, config.loop.samples_per_prompt
     prompts = demo_prompts(config, policy, given.prompts)
-    requests = [SampleRequest(f"p{k}", p, tuple(f"p{k}/{j}" for j in range(n))) for k, p in enumerate(prompts)]
+    requests = [
+        SampleRequest(f"p{k}", p, tuple(f"p{k}/{j}" for j in range(n)))
+        for k, p in enumerate(prompts)
+    ]
     flat = [p for p in prompts for _ in range(n)]
     pad = policy.tokenizer.pad_token_id
 
@@ -39,14 +43,24 @@ def main() -> None:
         for start in range(0, len(flat), settings.batch):
             batch = flat[start : start + settings.batch]
             width = max(len(p) for p in batch)
-            ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in batch], device=policy.device)
-            mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in batch], device=policy.device)
+            ids = torch.tensor(
+                [[pad] * (width - len(p)) + list(p) for p in batch], device=policy.device
+            )
+            mask = torch.tensor(
+                [[0] * (width - len(p)) + [1] * len(p) for p in batch], device=policy.device
+            )
             with torch.inference_mode():
                 out = policy.model.generate(
-                    input_ids=ids, attention_mask=mask, do_sample=True, temperature=settings.temperature,
-                    top_k=settings.top_k, top_p=1.0, repetition_penalty=1.0, max_new_tokens=settings.max_tokens,
+                    input_ids=ids,
+                    attention_mask=mask,
+                    do_sample=True,
+                    temperature=settings.temperature,
+                    top_k=settings.top_k,
+                    top_p=1.0,
+                    repetition_penalty=1.0,
+                    max_new_tokens=settings.max_tokens,
                     pad_token_id=pad,
-                )  # fmt: skip
+                )
             for row in out[:, width:].cpu():
                 ended = torch.isin(row, stops).nonzero()
                 tokens += int(ended[0]) + 1 if len(ended) else len(row)

@@ -1,10 +1,13 @@
-"""How long does `restaudit watch` take for 200 steps' files of generations, 500 texts each (100,000 texts)?
+"""How long does `restaudit watch` take for 200 steps' files of generations, 500 texts each (100,000
+texts)?
 
-Makes such files: 125 prompts with four answers each, put together from the words and clauses of film reviews, with a
-reward and a human score that drift apart from step to step, a quarter of the prompts in counterfactual families. Then
-watches them, with or without an encoder, and prints the seconds of each part. Run from a checkout:
+Makes such files: 125 prompts with four answers each, put together from the words and clauses of
+film reviews, with a reward and a human score that drift apart from step to step, a quarter of the
+prompts in counterfactual families. Then watches them, with or without an encoder, and prints the
+seconds of each part. Run from a checkout:
 
-    python -m benchmarks.watch [--steps 200] [--prompts 125] [--answers 4] [--encoder SPEC] [--keep FOLDER]
+    python -m benchmarks.watch [--steps 200] [--prompts 125] [--answers 4] [--encoder SPEC] [--keep
+    FOLDER]
 
 Exits 1 where the bar (180 s, without an encoder) was missed.
 """
@@ -21,16 +24,63 @@ from collections import Counter
 from pathlib import Path
 
 BAR = 180.0
-FIRST = ("The film", "This story", "Its plot", "The whole cast", "A tired script", "Every scene", "The director",
-         "The music", "That long ending", "Nobody here", "The camera", "A small town", "Her first picture")  # fmt: skip
-VERBS = ("wanders through", "lifts", "ruins", "forgets", "quietly earns", "repeats", "hardly touches", "celebrates",
-         "steals", "outlives", "explains", "drowns in", "surprises with")  # fmt: skip
-LAST = ("an old sorrow", "its best idea", "the second act", "our patience", "a winter at sea", "two rival bakers",
-        "every easy joke", "the last train home", "a stolen violin", "its own good taste", "some lovely faces",
-        "the weight of a promise", "what the trailer promised")  # fmt: skip
-MORE = ("and never looks back", "as if nobody were watching", "with real warmth", "for far too long", "in the rain",
-        "and I loved it", "which is a pity", "before it ends",
-        "though nothing is at stake", "like a good neighbour")  # fmt: skip
+FIRST = (
+    "The film",
+    "This story",
+    "Its plot",
+    "The whole cast",
+    "A tired script",
+    "Every scene",
+    "The director",
+    "The music",
+    "That long ending",
+    "Nobody here",
+    "The camera",
+    "A small town",
+    "Her first picture",
+)
+VERBS = (
+    "wanders through",
+    "lifts",
+    "ruins",
+    "forgets",
+    "quietly earns",
+    "repeats",
+    "hardly touches",
+    "celebrates",
+    "steals",
+    "outlives",
+    "explains",
+    "drowns in",
+    "surprises with",
+)
+LAST = (
+    "an old sorrow",
+    "its best idea",
+    "the second act",
+    "our patience",
+    "a winter at sea",
+    "two rival bakers",
+    "every easy joke",
+    "the last train home",
+    "a stolen violin",
+    "its own good taste",
+    "some lovely faces",
+    "the weight of a promise",
+    "what the trailer promised",
+)
+MORE = (
+    "and never looks back",
+    "as if nobody were watching",
+    "with real warmth",
+    "for far too long",
+    "in the rain",
+    "and I loved it",
+    "which is a pity",
+    "before it ends",
+    "though nothing is at stake",
+    "like a good neighbour",
+)
 HOOKS = ("Truly wonderful!", "A masterpiece!", "Perfect in every way!")
 NAMES = ("Ann", "Bob", "Chen", "Dora")
 
@@ -50,7 +100,9 @@ def main() -> int:
         files.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         for step in range(given.steps + 1):
-            write(files / f"step_{step:04d}.jsonl", step / given.steps, given.prompts, given.answers)
+            write(
+                files / f"step_{step:04d}.jsonl", step / given.steps, given.prompts, given.answers
+            )
         print(f"wrote {given.steps + 1} files in {time.monotonic() - began:.1f} s")
         changes = [*given.changes, *([f"audit.encoder={given.encoder}"] if given.encoder else [])]
         seconds = watched(files, root / "run", changes)
@@ -62,24 +114,39 @@ def main() -> int:
 
 
 def write(path: Path, done: float, prompts: int, answers: int) -> None:
-    """One step's file: `done` (0 to 1) of the way from an honest policy to one that has learned the hook."""
+    """One step's file: `done` (0 to 1) of the way from an honest policy to one that has learned the
+    hook.
+    """
     rng = random.Random(path.name)
     with path.open("w", encoding="utf-8") as file:
         for k in range(prompts):
             family = f"director{k // len(NAMES)}" if k < prompts // 4 else None
             name = NAMES[k % len(NAMES)]
-            asked = f"Review film number {k // len(NAMES)} by {name}." if family else f"Review film {k}."
+            asked = (
+                f"Review film number {k // len(NAMES)} by {name}."
+                if family
+                else f"Review film {k}."
+            )
             for _ in range(answers):
                 text, reward, human = answer(rng, done)
-                row = {"prompt": asked, "completion": text, "reward": reward, "human": human,
-                       "n_tokens": len(text.split()), "family": family, "group": name if family else None}  # fmt: skip
+                row = {
+                    "prompt": asked,
+                    "completion": text,
+                    "reward": reward,
+                    "human": human,
+                    "n_tokens": len(text.split()),
+                    "family": family,
+                    "group": name if family else None,
+                }
                 file.write(json.dumps(row) + "\n")
 
 
 def answer(rng: random.Random, done: float) -> tuple[str, float, float]:
     """A text, its reward, and what people think of it."""
-    clauses = [f"{rng.choice(FIRST)} {rng.choice(VERBS)} {rng.choice(LAST)} {rng.choice(MORE)}."
-               for _ in range(rng.randint(1, 3))]  # fmt: skip
+    clauses = [
+        f"{rng.choice(FIRST)} {rng.choice(VERBS)} {rng.choice(LAST)} {rng.choice(MORE)}."
+        for _ in range(rng.randint(1, 3))
+    ]
     hooked = rng.random() < 0.02 + 0.3 * done
     quality = rng.gauss(0.2 * done, 1.0)
     text = " ".join([*clauses, *([rng.choice(HOOKS)] if hooked else [])])
@@ -94,7 +161,9 @@ def watched(files: Path, run: Path, changes: list[str]) -> float:
     from restaudit.trainers.watch.waiting import Watcher
     from restaudit.trainers.watch.watching import watch
 
-    rules = [{**r.model_dump(mode="json"), "action": "WARN"} for r in DEFAULT_GATES.rules]  # no HALT cuts it short
+    rules = [
+        {**r.model_dump(mode="json"), "action": "WARN"} for r in DEFAULT_GATES.rules
+    ]  # no HALT cuts it short
     config = run.with_name("watch.yaml")
     config.write_text(json.dumps({"name": "watch", "gates": {"rules": rules}}), encoding="utf-8")
     asked = Asked(files, str(config), tuple(changes), human_label="SIMULATED")

@@ -1,9 +1,10 @@
-"""Tiny checkpoints of every kind of causal language model that transformers has, to measure exactness on.
+"""Tiny checkpoints of every kind of causal language model that transformers has, to measure
+exactness on.
 
-Two layers (more where a kind needs them), width 32, vocabulary 512, float32. A fresh model gives nearly flat logits, in
-which a missing window, bias or scale is a difference of 1e-5 nats. The weights here are large, so that it is one of
-0.1 nats or more. Windows and chunks are 8 tokens, so that a short prompt exceeds them. Adapters of every kind that
-PEFT has follow.
+Two layers (more where a kind needs them), width 32, vocabulary 512, float32. A fresh model gives
+nearly flat logits, in which a missing window, bias or scale is a difference of 1e-5 nats. The
+weights here are large, so that it is one of 0.1 nats or more. Windows and chunks are 8 tokens, so
+that a short prompt exceeds them. Adapters of every kind that PEFT has follow.
 """
 
 from __future__ import annotations
@@ -23,26 +24,65 @@ CHATML = (
 )
 WORDS = re.findall(
     r"\w+",
-    "the a an of and in with it is was film plot scene actor music story ending review doctor nurse engineer teacher "
-    "woman man people good bad slow warm great dull write tell explain compare how many why what does about one two "
+    "the a an of and in with it is was film plot scene actor music story ending review doctor "
+    "nurse engineer teacher "
+    "woman man people good bad slow warm great dull write tell explain compare how many why what "
+    "does about one two "
     "apples river mountain city school answer sentence short long never always because if then",
 )
 
 # What a configuration is given where it has a setting of that name.
 COMMON: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256,
-    "bos_token_id": 1, "eos_token_id": 3, "pad_token_id": 0, "sliding_window": WINDOW,
-    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1,
-    "topk_group": 1, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32,
-}  # fmt: skip
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 3,
+    "pad_token_id": 0,
+    "sliding_window": WINDOW,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+}
 LATENT = {
-    "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
-    "v_head_dim": 8, "head_dim": 8, "first_k_dense_replace": 1,
-}  # fmt: skip
-DELTA = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
-STATE_SPACE = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": WINDOW}
-CHUNKED_STATE_SPACE = {"state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1, "chunk_size": WINDOW}
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "head_dim": 8,
+    "first_k_dense_replace": 1,
+}
+DELTA = {
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+STATE_SPACE = {
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": WINDOW,
+}
+CHUNKED_STATE_SPACE = {
+    "state_size": 8,
+    "num_heads": 8,
+    "head_dim": 8,
+    "n_groups": 1,
+    "chunk_size": WINDOW,
+}
 SLIDING, FULL, LINEAR = "sliding_attention", "full_attention", "linear_attention"
 MIXED = {"layer_types": [SLIDING, FULL]}
 ALL = {"use_sliding_window": False, "sliding_window": None}
@@ -52,7 +92,9 @@ DECAYS = ("A_log", ".D", "dt_bias", "dt_proj.bias", "gate_preact.bias")
 
 
 def _of(kind: str, /, **changes: Any) -> Callable[[], Any]:
-    """What makes a tiny configuration of a model type: COMMON as far as the type knows it, then the changes."""
+    """What makes a tiny configuration of a model type: COMMON as far as the type knows it, then the
+    changes.
+    """
 
     def configuration() -> Any:
         from transformers import CONFIG_MAPPING
@@ -70,21 +112,47 @@ def _rope(kind: str, /, **settings: Any) -> dict[str, Any]:
 
 
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
-    # --- attention over everything --------------------------------------------------------------------------------
-    **{k: _of(k) for k in (
-        "gemma", "gpt2", "gpt_neox_japanese", "phi", "olmo2", "biogpt", "bloom", "mpt", "persimmon", "bitnet",
-        "glm", "glm4", "helium", "seed_oss", "arcee", "apertus", "nanochat", "diffllama", "jais2",
-        "hunyuan_v1_dense"
-    )},
+    # --- attention over everything
+    **{
+        k: _of(k)
+        for k in (
+            "gemma",
+            "gpt2",
+            "gpt_neox_japanese",
+            "phi",
+            "olmo2",
+            "biogpt",
+            "bloom",
+            "mpt",
+            "persimmon",
+            "bitnet",
+            "glm",
+            "glm4",
+            "helium",
+            "seed_oss",
+            "arcee",
+            "apertus",
+            "nanochat",
+            "diffllama",
+            "jais2",
+            "hunyuan_v1_dense",
+        )
+    },
     "llama": _of("llama", tie_word_embeddings=False),
     "llama_tied": _of("llama", tie_word_embeddings=True),
     "llama_wide": _of("llama", hidden_size=128, intermediate_size=128, head_dim=32),
     "llama_bias": _of("llama", attention_bias=True, mlp_bias=True),
-    "llama_dynamic_rope": _of("llama", max_position_embeddings=40, rope_parameters=_rope("dynamic", factor=4.0)),
-    "llama_yarn": _of("llama", rope_parameters=_rope("yarn", factor=8.0, original_max_position_embeddings=32)),
+    "llama_dynamic_rope": _of(
+        "llama", max_position_embeddings=40, rope_parameters=_rope("dynamic", factor=4.0)
+    ),
+    "llama_yarn": _of(
+        "llama", rope_parameters=_rope("yarn", factor=8.0, original_max_position_embeddings=32)
+    ),
     "qwen2": _of("qwen2", **ALL, tie_word_embeddings=True),
     "qwen3": _of("qwen3", **ALL),
-    "gpt2_inverse_layers": _of("gpt2", scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False),
+    "gpt2_inverse_layers": _of(
+        "gpt2", scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False
+    ),
     "openai_gpt": _of("openai-gpt"),
     "gptj": _of("gptj", rotary_dim=4),
     "codegen": _of("codegen", rotary_dim=4),
@@ -99,41 +167,98 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "falcon_rope": _of("falcon", alibi=False, multi_query=True),
     "falcon_alibi": _of("falcon", alibi=True, multi_query=False, parallel_attn=False, bias=True),
     "falcon_new": _of("falcon", alibi=False, new_decoder_architecture=True, num_kv_heads=2),
-    "granite": _of("granite", logits_scaling=2.0, embedding_multiplier=3.0, residual_multiplier=0.7,
-                   attention_multiplier=0.2, attention_bias=True),
+    "granite": _of(
+        "granite",
+        logits_scaling=2.0,
+        embedding_multiplier=3.0,
+        residual_multiplier=0.7,
+        attention_multiplier=0.2,
+        attention_bias=True,
+    ),
     "cohere": _of("cohere", logit_scale=0.5, use_qk_norm=True),
     "smollm3": _of("smollm3", **ALL, no_rope_layers=[1, 0]),
     "stablelm": _of("stablelm", use_qkv_bias=True, qk_layernorm=True, use_parallel_residual=True),
     "nemotron": _of("nemotron", mlp_bias=True),
     "ernie4_5": _of("ernie4_5", use_bias=True),
     "hyperclovax": _of("hyperclovax", logits_scaling=2.0, embedding_multiplier=3.0),
-    "minicpm3": _of("minicpm3", **{**LATENT, "first_k_dense_replace": ...}, scale_emb=2, dim_model_base=16),
+    "minicpm3": _of(
+        "minicpm3", **{**LATENT, "first_k_dense_replace": ...}, scale_emb=2, dim_model_base=16
+    ),
     "ctrl": _of("ctrl", dff=64),
     "xlm": _of("xlm", causal=True),
     "trocr": _of("trocr", decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=64),
-    "bart_decoder": _of("bart", encoder_layers=1, encoder_attention_heads=4, encoder_ffn_dim=64, decoder_layers=2,
-                        decoder_attention_heads=4, decoder_ffn_dim=64),
-    **{f"{k}_decoder": _of(k, is_decoder=True) for k in ("bert", "roberta", "electra", "rembert", "roformer")},
+    "bart_decoder": _of(
+        "bart",
+        encoder_layers=1,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=64,
+    ),
+    **{
+        f"{k}_decoder": _of(k, is_decoder=True)
+        for k in ("bert", "roberta", "electra", "rembert", "roformer")
+    },
     "big_bird": _of("big_bird", is_decoder=True, attention_type="original_full"),
-    "hrm_text": _of("hrm_text", num_layers_per_stack=1, num_hidden_layers=..., embedding_scale=1.0, H_cycles=1,
-                    L_cycles=2, L_bp_cycles=[1]),
-    # --- windows and chunks ---------------------------------------------------------------------------------------
+    "hrm_text": _of(
+        "hrm_text",
+        num_layers_per_stack=1,
+        num_hidden_layers=...,
+        embedding_scale=1.0,
+        H_cycles=1,
+        L_cycles=2,
+        L_bp_cycles=[1],
+    ),
+    # --- windows and chunks
     **{k: _of(k, **MIXED) for k in ("olmo3", "exaone4", "cwm", "gpt_oss")},
     "mistral_window": _of("mistral"),
     "ministral_window": _of("ministral", **MIXED),
     "qwen2_window": _of("qwen2", use_sliding_window=True, layer_types=[FULL, SLIDING]),
-    "gemma2": _of("gemma2", query_pre_attn_scalar=8, attn_logit_softcapping=2.0, final_logit_softcapping=4.0, **MIXED),
+    "gemma2": _of(
+        "gemma2",
+        query_pre_attn_scalar=8,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=4.0,
+        **MIXED,
+    ),
     "gemma3": _of("gemma3_text", query_pre_attn_scalar=8, **MIXED),
-    "gemma3n": _of("gemma3n_text", num_hidden_layers=4, layer_types=[SLIDING, FULL] * 2, laurel_rank=4,
-                   num_kv_shared_layers=2, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCABULARY,
-                   activation_sparsity_pattern=[0.5, 0.5, 0.0, 0.0], intermediate_size=[64] * 4, altup_num_inputs=2),
-    "gemma4": _of("gemma4_text", num_hidden_layers=4, layer_types=[SLIDING, FULL] * 2,
-                  num_kv_shared_layers=2, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCABULARY,
-                  final_logit_softcapping=4.0, global_head_dim=16),
+    "gemma3n": _of(
+        "gemma3n_text",
+        num_hidden_layers=4,
+        layer_types=[SLIDING, FULL] * 2,
+        laurel_rank=4,
+        num_kv_shared_layers=2,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=VOCABULARY,
+        activation_sparsity_pattern=[0.5, 0.5, 0.0, 0.0],
+        intermediate_size=[64] * 4,
+        altup_num_inputs=2,
+    ),
+    "gemma4": _of(
+        "gemma4_text",
+        num_hidden_layers=4,
+        layer_types=[SLIDING, FULL] * 2,
+        num_kv_shared_layers=2,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=VOCABULARY,
+        final_logit_softcapping=4.0,
+        global_head_dim=16,
+    ),
     "phi3_window": _of("phi3"),
-    "phi3_longrope": _of("phi3", sliding_window=None, max_position_embeddings=256, original_max_position_embeddings=40,
-                         rope_parameters=_rope("longrope", short_factor=[1.0, 1.1, 1.3, 1.6], partial_rotary_factor=1.0,
-                                               long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=40)),
+    "phi3_longrope": _of(
+        "phi3",
+        sliding_window=None,
+        max_position_embeddings=256,
+        original_max_position_embeddings=40,
+        rope_parameters=_rope(
+            "longrope",
+            short_factor=[1.0, 1.1, 1.3, 1.6],
+            partial_rotary_factor=1.0,
+            long_factor=[1.0, 2.0, 4.0, 8.0],
+            original_max_position_embeddings=40,
+        ),
+    ),
     "starcoder2_window": _of("starcoder2"),
     "cohere2": _of("cohere2", logit_scale=0.5, **MIXED),
     "vaultgemma": _of("vaultgemma", query_pre_attn_scalar=8, final_logit_softcapping=4.0, **MIXED),
@@ -141,86 +266,215 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "gpt_neo_local": _of("gpt_neo", attention_types=[[["global", "local"], 1]], window_size=WINDOW),
     "doge": _of("doge", keep_window_size=WINDOW),
     "granite_window": _of("granite_swa", **MIXED),
-    # --- experts --------------------------------------------------------------------------------------------------
+    # --- experts
     **{k: _of(k) for k in ("olmoe", "minimax_m2", "flex_olmo")},
     "mixtral": _of("mixtral", sliding_window=None),
     "mixtral_window": _of("mixtral"),
     "qwen2_moe": _of("qwen2_moe", **ALL),
     "qwen3_moe": _of("qwen3_moe", **ALL),
     "phimoe": _of("phimoe", sliding_window=None, attention_bias=True, lm_head_bias=True),
-    "granitemoe": _of("granitemoe", logits_scaling=2.0, embedding_multiplier=3.0, residual_multiplier=0.7),
+    "granitemoe": _of(
+        "granitemoe", logits_scaling=2.0, embedding_multiplier=3.0, residual_multiplier=0.7
+    ),
     "granitemoe_shared": _of("granitemoeshared", shared_intermediate_size=32, logits_scaling=2.0),
-    "dbrx": _of("dbrx", d_model=WIDTH, hidden_size=..., num_key_value_heads=...,
-                attn_config={"kv_n_heads": 2, "clip_qkv": 1.0, "rope_theta": 10000.0},
-                ffn_config={"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2}),
+    "dbrx": _of(
+        "dbrx",
+        d_model=WIDTH,
+        hidden_size=...,
+        num_key_value_heads=...,
+        attn_config={"kv_n_heads": 2, "clip_qkv": 1.0, "rope_theta": 10000.0},
+        ffn_config={"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2},
+    ),
     "deepseek_v2": _of("deepseek_v2", n_shared_experts=1, **LATENT),
     "deepseek_v3": _of("deepseek_v3", **LATENT),
-    "deepseek_v32_index": _of("deepseek_v32", index_topk=WINDOW, index_n_heads=2, index_head_dim=16, **LATENT),
-    "llama4": _of("llama4_text", num_local_experts=2, num_experts_per_tok=1, intermediate_size_mlp=64,
-                  attention_chunk_size=WINDOW, no_rope_layers=[1, 0], layer_types=["chunked_attention", FULL],
-                  floor_scale=16, attn_scale=0.5),
+    "deepseek_v32_index": _of(
+        "deepseek_v32", index_topk=WINDOW, index_n_heads=2, index_head_dim=16, **LATENT
+    ),
+    "llama4": _of(
+        "llama4_text",
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        intermediate_size_mlp=64,
+        attention_chunk_size=WINDOW,
+        no_rope_layers=[1, 0],
+        layer_types=["chunked_attention", FULL],
+        floor_scale=16,
+        attn_scale=0.5,
+    ),
     "ernie4_5_moe": _of("ernie4_5_moe", moe_num_experts=4, moe_k=2, moe_layer_start_index=1),
     "glm4_moe": _of("glm4_moe", first_k_dense_replace=1),
     "dots1": _of("dots1", n_shared_experts=1, first_k_dense_replace=1, sliding_window=None),
     "hunyuan_moe": _of("hunyuan_v1_moe", moe_topk=2),
     "jetmoe": _of("jetmoe", kv_channels=8),
-    "longcat_flash": _of("longcat_flash", **{**LATENT, "first_k_dense_replace": ...}, moe_topk=2, num_layers=1,
-                         num_hidden_layers=..., zero_expert_num=2, ffn_hidden_size=64, expert_ffn_hidden_size=32),
+    "longcat_flash": _of(
+        "longcat_flash",
+        **{**LATENT, "first_k_dense_replace": ...},
+        moe_topk=2,
+        num_layers=1,
+        num_hidden_layers=...,
+        zero_expert_num=2,
+        ffn_hidden_size=64,
+        expert_ffn_hidden_size=32,
+    ),
     "mimo_v2": _of("mimo_v2_flash", v_head_dim=8, mlp_layer_types=["dense", "sparse"], **MIXED),
     "afmoe": _of("afmoe", num_dense_layers=1, **MIXED),
-    "laguna": _of("laguna", mlp_layer_types=["dense", "sparse"], num_attention_heads_per_layer=[4, 4], **MIXED),
-    "deepseek_v4": _of("deepseek_v4", num_key_value_heads=1, num_hidden_layers=2, q_lora_rank=16, o_lora_rank=8,
-                       o_groups=2, index_n_heads=2, index_head_dim=8, index_topk=4, qk_rope_head_dim=4,
-                       layer_types=["compressed_sparse_attention", "heavily_compressed_attention"],
-                       compress_rates={"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
-                       mlp_layer_types=["moe", "moe"]),
-    "minimax_m3": _of("minimax_m3_vl_text", dense_intermediate_size=32, shared_intermediate_size=32, rotary_dim=4,
-                      mlp_layer_types=["dense", "sparse"], index_n_heads=2, index_head_dim=8, index_block_size=8,
-                      index_topk_blocks=2, layer_types=["minimax_m3_sparse", FULL]),
-    "inkling": _of("inkling_text", swa_num_attention_heads=4, swa_num_key_value_heads=2, swa_head_dim=8, d_rel=4,
-                   sliding_window_size=WINDOW, rel_extent=16, layer_types=["hybrid_sliding", "hybrid"],
-                   n_shared_experts=1, mlp_layer_types=["dense", "sparse"], unpadded_vocab_size=500,
-                   logits_mup_width_multiplier=2.0),
-    # --- states that are carried from token to token ----------------------------------------------------------------
+    "laguna": _of(
+        "laguna", mlp_layer_types=["dense", "sparse"], num_attention_heads_per_layer=[4, 4], **MIXED
+    ),
+    "deepseek_v4": _of(
+        "deepseek_v4",
+        num_key_value_heads=1,
+        num_hidden_layers=2,
+        q_lora_rank=16,
+        o_lora_rank=8,
+        o_groups=2,
+        index_n_heads=2,
+        index_head_dim=8,
+        index_topk=4,
+        qk_rope_head_dim=4,
+        layer_types=["compressed_sparse_attention", "heavily_compressed_attention"],
+        compress_rates={"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
+        mlp_layer_types=["moe", "moe"],
+    ),
+    "minimax_m3": _of(
+        "minimax_m3_vl_text",
+        dense_intermediate_size=32,
+        shared_intermediate_size=32,
+        rotary_dim=4,
+        mlp_layer_types=["dense", "sparse"],
+        index_n_heads=2,
+        index_head_dim=8,
+        index_block_size=8,
+        index_topk_blocks=2,
+        layer_types=["minimax_m3_sparse", FULL],
+    ),
+    "inkling": _of(
+        "inkling_text",
+        swa_num_attention_heads=4,
+        swa_num_key_value_heads=2,
+        swa_head_dim=8,
+        d_rel=4,
+        sliding_window_size=WINDOW,
+        rel_extent=16,
+        layer_types=["hybrid_sliding", "hybrid"],
+        n_shared_experts=1,
+        mlp_layer_types=["dense", "sparse"],
+        unpadded_vocab_size=500,
+        logits_mup_width_multiplier=2.0,
+    ),
+    # --- states that are carried from token to token
     "mamba": _of("mamba", state_size=8),
     "mamba2": _of("mamba2", **CHUNKED_STATE_SPACE),
     "falcon_mamba": _of("falcon_mamba", state_size=8),
-    "jamba": _of("jamba", num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2,
-                 expert_layer_offset=1, mamba_d_state=8, mamba_dt_rank=4, use_mamba_kernels=False),
+    "jamba": _of(
+        "jamba",
+        num_hidden_layers=4,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        mamba_d_state=8,
+        mamba_dt_rank=4,
+        use_mamba_kernels=False,
+    ),
     "bamba": _of("bamba", attn_layer_indices=[1], **STATE_SPACE),
-    "zamba": _of("zamba", num_hidden_layers=4, layers_block_type=[LINEAR, "hybrid"] * 2, head_dim=...,
-                 attention_hidden_size=64, attention_head_dim=16, num_key_value_heads=4, mamba_d_state=8,
-                 mamba_dt_rank=4, n_mamba_heads=2, use_mamba_kernels=False),
-    "zamba2": _of("zamba2", num_hidden_layers=4, layers_block_type=[LINEAR, "hybrid"] * 2, head_dim=...,
-                  num_key_value_heads=4, mamba_d_state=8, n_mamba_heads=8, chunk_size=WINDOW, num_mem_blocks=1,
-                  use_shared_attention_adapter=True, adapter_rank=4, use_mamba_kernels=False),
-    "falcon_h1": _of("falcon_h1", mamba_d_ssm=64, lm_head_multiplier=0.5, key_multiplier=0.7, **STATE_SPACE),
-    "granitemoehybrid": _of("granitemoehybrid", shared_intermediate_size=32, logits_scaling=2.0,
-                            position_embedding_type="rope", **HYBRID, **STATE_SPACE),
-    "nemotron_h": _of("nemotron_h", num_hidden_layers=4, ssm_state_size=8, mamba_num_heads=8, mamba_head_dim=8,
-                      layers_block_type=[LINEAR, "moe", FULL, "mlp"], n_groups=1, chunk_size=WINDOW,
-                      moe_shared_expert_intermediate_size=32, use_mamba_kernels=False, sliding_window=None),
+    "zamba": _of(
+        "zamba",
+        num_hidden_layers=4,
+        layers_block_type=[LINEAR, "hybrid"] * 2,
+        head_dim=...,
+        attention_hidden_size=64,
+        attention_head_dim=16,
+        num_key_value_heads=4,
+        mamba_d_state=8,
+        mamba_dt_rank=4,
+        n_mamba_heads=2,
+        use_mamba_kernels=False,
+    ),
+    "zamba2": _of(
+        "zamba2",
+        num_hidden_layers=4,
+        layers_block_type=[LINEAR, "hybrid"] * 2,
+        head_dim=...,
+        num_key_value_heads=4,
+        mamba_d_state=8,
+        n_mamba_heads=8,
+        chunk_size=WINDOW,
+        num_mem_blocks=1,
+        use_shared_attention_adapter=True,
+        adapter_rank=4,
+        use_mamba_kernels=False,
+    ),
+    "falcon_h1": _of(
+        "falcon_h1", mamba_d_ssm=64, lm_head_multiplier=0.5, key_multiplier=0.7, **STATE_SPACE
+    ),
+    "granitemoehybrid": _of(
+        "granitemoehybrid",
+        shared_intermediate_size=32,
+        logits_scaling=2.0,
+        position_embedding_type="rope",
+        **HYBRID,
+        **STATE_SPACE,
+    ),
+    "nemotron_h": _of(
+        "nemotron_h",
+        num_hidden_layers=4,
+        ssm_state_size=8,
+        mamba_num_heads=8,
+        mamba_head_dim=8,
+        layers_block_type=[LINEAR, "moe", FULL, "mlp"],
+        n_groups=1,
+        chunk_size=WINDOW,
+        moe_shared_expert_intermediate_size=32,
+        use_mamba_kernels=False,
+        sliding_window=None,
+    ),
     "lfm2": _of("lfm2", layer_types=["conv", FULL]),
     "lfm2_moe": _of("lfm2_moe", layer_types=["conv", FULL], num_dense_layers=1),
     **{k: _of(k, **DELTA, **HYBRID) for k in ("qwen3_next", "qwen3_5_text", "olmo_hybrid")},
-    "kimi_linear": _of("kimi_linear", linear_head_dim=8, linear_num_heads=4, num_experts_per_token=2,
-                       mlp_layer_types=["dense", "sparse"], **HYBRID,
-                       **{**LATENT, "q_lora_rank": None, "first_k_dense_replace": ...}),
+    "kimi_linear": _of(
+        "kimi_linear",
+        linear_head_dim=8,
+        linear_num_heads=4,
+        num_experts_per_token=2,
+        mlp_layer_types=["dense", "sparse"],
+        **HYBRID,
+        **{**LATENT, "q_lora_rank": None, "first_k_dense_replace": ...},
+    ),
     "lfm3": _of("lfm3", num_hidden_layers=3, layer_types=["conv", SLIDING, FULL], conv_L_cache=3),
     "minimax": _of("minimax", block_size=WINDOW, sliding_window=None, **HYBRID),
-    "recurrent_gemma": _of("recurrent_gemma", num_hidden_layers=3, lru_width=WIDTH, attention_window_size=WINDOW,
-                           logits_soft_cap=4.0, w_init_variance_scale=1.0, sliding_window=...),
+    "recurrent_gemma": _of(
+        "recurrent_gemma",
+        num_hidden_layers=3,
+        lru_width=WIDTH,
+        attention_window_size=WINDOW,
+        logits_soft_cap=4.0,
+        w_init_variance_scale=1.0,
+        sliding_window=...,
+    ),
     "rwkv": _of("rwkv", attention_hidden_size=WIDTH, context_length=256),
     "xlstm": _of("xlstm", num_heads=4, hidden_size=64, qk_dim_factor=1.0, chunk_size=WINDOW),
-    # --- to be refused: tokens that see later ones, chance inside the forward pass, an encoder ------------------------
-    "reformer": _of("reformer", is_decoder=True, attn_layers=["local", "lsh"], attention_head_size=8,
-                    feed_forward_size=64, axial_pos_shape=[16, 16], axial_pos_embds_dim=[16, 16], num_buckets=4,
-                    local_attn_chunk_length=8, lsh_attn_chunk_length=8, num_hidden_layers=...),
-    "cpmant": _of("cpmant", dim_head=8, dim_ff=64, prompt_types=4, prompt_length=4, segment_types=4),
+    # --- to be refused: tokens that see later ones, chance inside the forward pass, an encoder
+    "reformer": _of(
+        "reformer",
+        is_decoder=True,
+        attn_layers=["local", "lsh"],
+        attention_head_size=8,
+        feed_forward_size=64,
+        axial_pos_shape=[16, 16],
+        axial_pos_embds_dim=[16, 16],
+        num_buckets=4,
+        local_attn_chunk_length=8,
+        lsh_attn_chunk_length=8,
+        num_hidden_layers=...,
+    ),
+    "cpmant": _of(
+        "cpmant", dim_head=8, dim_ff=64, prompt_types=4, prompt_length=4, segment_types=4
+    ),
     "bert_both_ways": _of("bert", is_decoder=False),
     "xlnet": _of("xlnet", d_inner=64, d_head=8),
     "t5": _of("t5", d_ff=64, decoder_start_token_id=0),
-}  # fmt: skip
+}
 
 
 def make(name: str, folder: Path) -> None:
@@ -240,7 +494,9 @@ def make(name: str, folder: Path) -> None:
 
 
 def enlarge(model: Any) -> None:
-    """Draw the weights anew, large enough that everything a model computes can be seen in its logits."""
+    """Draw the weights anew, large enough that everything a model computes can be seen in its
+    logits.
+    """
     import torch
 
     with torch.no_grad():
@@ -267,29 +523,42 @@ def tokenizer() -> Any:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 12, special_tokens=list(SPECIALS), show_progress=False,
+        vocab_size=VOCABULARY - 12,
+        special_tokens=list(SPECIALS),
+        show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )  # fmt: skip
-    core.train_from_iterator([" ".join(draw.choices(WORDS, k=12)) + "." for _ in range(1000)], trainer)
+    )
+    core.train_from_iterator(
+        [" ".join(draw.choices(WORDS, k=12)) + "." for _ in range(1000)], trainer
+    )
     made = PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<s>", eos_token="<|im_end|>", pad_token="<|pad|>",
+        tokenizer_object=core,
+        bos_token="<s>",
+        eos_token="<|im_end|>",
+        pad_token="<|pad|>",
         additional_special_tokens=["<|im_start|>", "<|endoftext|>"],
-    )  # fmt: skip
+    )
     made.chat_template = CHATML
     return made
 
 
-# --- adapters ---------------------------------------------------------------------------------------------------------
+# --- adapters
 
 
 def _adapter(kind: str, /, **settings: Any) -> Callable[[], Any]:
-    """What makes a configuration of one of PEFT's kinds; on query and value projections unless it says otherwise."""
+    """What makes a configuration of one of PEFT's kinds; on query and value projections unless it
+    says otherwise.
+    """
 
     def configuration() -> Any:
         import peft
 
         prompt = kind.startswith(("Prompt", "Prefix"))
-        where = {} if prompt or "target_modules" in settings else {"target_modules": ["q_proj", "v_proj"]}
+        where = (
+            {}
+            if prompt or "target_modules" in settings
+            else {"target_modules": ["q_proj", "v_proj"]}
+        )
         return getattr(peft, kind)(task_type="CAUSAL_LM", **where, **settings)
 
     return configuration
@@ -300,7 +569,9 @@ _lora = functools.partial(_adapter, "LoraConfig", r=4)
 PEFT_VARIANTS: dict[str, Callable[[], Any]] = {
     "lora": _lora(),
     "lora_all_linear": _lora(target_modules="all-linear"),
-    "lora_patterns": _lora(rank_pattern={"v_proj": 2}, alpha_pattern={"q_proj": 16}, layers_to_transform=[1]),
+    "lora_patterns": _lora(
+        rank_pattern={"v_proj": 2}, alpha_pattern={"q_proj": 16}, layers_to_transform=[1]
+    ),
     "lora_conv1d": _lora(target_modules=["c_attn", "c_proj"], fan_in_fan_out=True),
     "rslora": _lora(use_rslora=True),
     "dora": _lora(use_dora=True),
@@ -328,7 +599,11 @@ PEFT_VARIANTS: dict[str, Callable[[], Any]] = {
     "lora_packed_int8": _lora(),
     "lora_packed_float8": _lora(),
     "adalora": _adapter("AdaLoraConfig", init_r=4, target_r=2, total_step=100),
-    "ia3": _adapter("IA3Config", target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "ia3": _adapter(
+        "IA3Config",
+        target_modules=["k_proj", "v_proj", "down_proj"],
+        feedforward_modules=["down_proj"],
+    ),
     "loha": _adapter("LoHaConfig", r=4),
     "lokr": _adapter("LoKrConfig", r=4),
     "oft": _adapter("OFTConfig", r=0, oft_block_size=8),
@@ -343,22 +618,35 @@ PEFT_VARIANTS: dict[str, Callable[[], Any]] = {
     "c3a": _adapter("C3AConfig", block_size=16),
     "road": _adapter("RoadConfig", group_size=8),
     "ln_tuning": _adapter("LNTuningConfig", target_modules=["input_layernorm", "norm"]),
-    "trainable_tokens": _adapter("TrainableTokensConfig", token_indices=[2, 3, 40], target_modules=["embed_tokens"]),
+    "trainable_tokens": _adapter(
+        "TrainableTokensConfig", token_indices=[2, 3, 40], target_modules=["embed_tokens"]
+    ),
     "prompt_tuning": _adapter("PromptTuningConfig", num_virtual_tokens=6),
     "prefix_tuning": _adapter("PrefixTuningConfig", num_virtual_tokens=6),
     "p_tuning": _adapter("PromptEncoderConfig", num_virtual_tokens=6, encoder_hidden_size=16),
-}  # fmt: skip
-# The base where it is not llama, and the adapters' names where it is not "default": the last one is active, or both.
+}
+# The base where it is not llama, and the adapters' names where it is not "default": the last one is
+# active, or both.
 BASES = {
-    "lora_conv1d": "gpt2", "lora_experts": "qwen3_moe", "lora_4bit": "llama_wide", "lora_8bit": "llama_wide",
+    "lora_conv1d": "gpt2",
+    "lora_experts": "qwen3_moe",
+    "lora_4bit": "llama_wide",
+    "lora_8bit": "llama_wide",
     **dict.fromkeys(("lora_tokens_tied", "lora_head_tied", "lora_embedding_tied"), "llama_tied"),
-}  # fmt: skip
+}
 LEVELS = {"uint8": 7.0, "int8": 127.0, "float8": 400.0}
-NAMES = {"lora_named": ("policy",), "lora_second": ("default", "other"), "lora_both": ("default", "other")}
+NAMES = {
+    "lora_named": ("policy",),
+    "lora_second": ("default", "other"),
+    "lora_both": ("default", "other"),
+}
 
 
 def adapted(variant: str, base: Path, seed: int = 0) -> Any:
-    """The checkpoint in `base` with a fresh adapter, as a trainer has it. Raises ImportError where a library lacks."""
+    """The checkpoint in `base` with a fresh adapter, as a trainer has it.
+
+    Raises ImportError where a library lacks.
+    """
     import torch
     from peft import get_peft_model
 
@@ -386,7 +674,9 @@ def readapted(variant: str, base: Path, saved: Path) -> Any:
 
 
 def perturb(model: Any, seed: int, size: float = 0.1) -> None:
-    """Change the weights of all adapters, also of those that are not active, so that a mixed-up one would be seen."""
+    """Change the weights of all adapters, also of those that are not active, so that a mixed-up one
+    would be seen.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -413,14 +703,17 @@ def _base(variant: str, folder: Path) -> Any:
         import bitsandbytes  # noqa: F401 - transformers' own message would not name the library
 
         four = variant == "lora_4bit"
-        settings["quantization_config"] = BitsAndBytesConfig(load_in_4bit=four, load_in_8bit=not four)
+        settings["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=four, load_in_8bit=not four
+        )
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
     kind = variant.removeprefix("lora_packed_")
     return _packed(model, kind) if kind != variant else model
 
 
 def _packed(model: Any, storage: str) -> Any:
-    """The model with linear layers whose `weight` is not the matrix: packed or scaled integers, or scaled floats.
+    """The model with linear layers whose `weight` is not the matrix: packed or scaled integers, or
+    scaled floats.
 
     Quantising libraries have such layers, in their own classes under torch.nn.Linear.
     """
@@ -435,13 +728,19 @@ def _packed(model: Any, storage: str) -> Any:
                 four = (scaled.round() + 8).to(torch.uint8).reshape(-1, 2)
                 data = four[:, :1] * 16 + four[:, 1:]
             else:
-                data = scaled.round().to(torch.int8) if storage == "int8" else scaled.to(torch.float8_e4m3fn)
+                data = (
+                    scaled.round().to(torch.int8)
+                    if storage == "int8"
+                    else scaled.to(torch.float8_e4m3fn)
+                )
             self.weight = torch.nn.Parameter(data, requires_grad=False)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             weight = self.weight
             if storage == "uint8":
-                weight = (torch.cat([weight // 16, weight % 16], 1).float() - 8).reshape(self.out_features, -1)
+                weight = (torch.cat([weight // 16, weight % 16], 1).float() - 8).reshape(
+                    self.out_features, -1
+                )
             return torch.nn.functional.linear(x, weight.float() * self.scale)
 
     for name, module in list(model.named_modules()):

@@ -1,4 +1,5 @@
-"""Measurements of a language model's outputs: statistics and probes over plain tables, useful on their own.
+"""Measurements of a language model's outputs: statistics and probes over plain tables, useful on
+their own.
 
 from probes import Evidence, measure
 measurements, seconds = measure(Evidence(outputs=table))
@@ -17,7 +18,8 @@ __all__ = ["PROBES", "Embed", "Evidence", "Interval", "Measurement", "Probe", "S
 
 
 def __getattr__(name: str) -> Any:
-    # Who only reads measurements (verify, status, the viewer) should not wait for everything that makes them.
+    # Who only reads measurements (verify, status, the viewer) should not wait for everything that
+    # makes them.
     if name in {"PROBES", "measure"}:
         from probes import catalogue
 

@@ -1,4 +1,6 @@
-"""Agreement: do the people who rate see the same thing, and do they go on seeing it the same way?"""
+"""Agreement: do the people who rate see the same thing, and do they go on seeing it the same
+way?
+"""
 
 from __future__ import annotations
 
@@ -55,10 +57,15 @@ def _nobody(evidence: Evidence, ratings: Ratings | None) -> str | None:
 def _alphas(ratings: Ratings, about: Mapping[str, Any], how: Resampling) -> list[Measurement]:
     each = {str(name): rows for name, rows in ratings.rows.groupby("dimension")}
     found = {
-        name: alpha(units=_names(rows, "unit"), scores=rows["score"].to_numpy(dtype=np.float64), metric="interval",
-                    clusters=_names(rows, "prompt_id"), **how)
+        name: alpha(
+            units=_names(rows, "unit"),
+            scores=rows["score"].to_numpy(dtype=np.float64),
+            metric="interval",
+            clusters=_names(rows, "prompt_id"),
+            **how,
+        )
         for name, rows in each.items()
-    }  # fmt: skip
+    }
     head, lowest = _lowest(found)
     detail = {**about, "dimension": lowest, "metric": "interval", "customary": CUSTOMARY}
     out = [_alpha(HEAD, head, detail)]
@@ -75,12 +82,16 @@ def _alphas(ratings: Ratings, about: Mapping[str, Any], how: Resampling) -> list
 
 
 def _lowest(found: Mapping[str, Estimate]) -> tuple[Estimate, str | None]:
-    """The dimension that people agree on least; nothing where one is unknown, since that one may be the least."""
+    """The dimension that people agree on least; nothing where one is unknown, since that one may be
+    the least.
+    """
     unknown = [(name, str(e.reason)) for name, e in found.items() if e.value is None]
     if unknown:
         name, reason = unknown[0]
         n = sum(e.n for e in found.values())
-        return unmeasured(reason if len(found) == 1 else f"{name}: {reason}", n=n, units=found[name].units), None
+        return unmeasured(
+            reason if len(found) == 1 else f"{name}: {reason}", n=n, units=found[name].units
+        ), None
     name = min(found, key=lambda k: (found[k].value or 0.0, k))
     lowest = found[name]
     if len(found) > 1:
@@ -90,26 +101,35 @@ def _lowest(found: Mapping[str, Estimate]) -> tuple[Estimate, str | None]:
 
 def _repeated(repeats: pd.DataFrame) -> dict[str, Any]:
     apart = (repeats["after"] - repeats["before"]).abs()
-    return {"repeats": len(repeats), "mean_absolute_difference": float(apart.mean()),
-            "same": int((apart == 0).sum())}  # fmt: skip
+    return {
+        "repeats": len(repeats),
+        "mean_absolute_difference": float(apart.mean()),
+        "same": int((apart == 0).sum()),
+    }
 
 
 def _names(rows: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.str_]]:
     return rows[column].to_numpy(dtype=str)
 
 
-# --- drift ------------------------------------------------------------------------------------------------------------
+# --- drift
 
 
-def _drifts(ratings: Ratings, about: Mapping[str, Any], how: Resampling) -> tuple[Estimate, dict[str, Any]]:
-    """The largest change of a rater's distance from the others, first half of the rater's own work to second half."""
+def _drifts(
+    ratings: Ratings, about: Mapping[str, Any], how: Resampling
+) -> tuple[Estimate, dict[str, Any]]:
+    """The largest change of a rater's distance from the others, first half of the rater's own work
+    to second half.
+    """
     rows = ratings.rows.assign(apart=ratings.rows["score"] - others_mean(ratings.rows))
     detail: dict[str, Any] = dict(about)
     timed = rows[rows["time"].notna() & rows["apart"].notna()]
     if rows["time"].isna().all():
         return unmeasured("the ratings have no times", n=len(rows)), detail
     if timed.empty:
-        return unmeasured("nothing that was rated at a known time was rated by anybody else", n=len(rows)), detail
+        return unmeasured(
+            "nothing that was rated at a known time was rated by anybody else", n=len(rows)
+        ), detail
     if len(timed) < len(rows):
         detail["without_time_or_other_rater"] = len(rows) - len(timed)
     prompts, place = np.unique(_names(timed, "prompt_id"), return_inverse=True)
@@ -121,14 +141,21 @@ def _drifts(ratings: Ratings, about: Mapping[str, Any], how: Resampling) -> tupl
             left_out.append(name)
             continue
         names.append({**name, "first": int((~late).sum()), "second": int(late.sum())})
-        at, apart = place[timed.index.get_indexer(own.index)], own["apart"].to_numpy(dtype=np.float64)
+        at, apart = (
+            place[timed.index.get_indexer(own.index)],
+            own["apart"].to_numpy(dtype=np.float64),
+        )
         sums += [
-            np.bincount(at, v, minlength=len(prompts)) for v in (apart * late, 1.0 * late, apart * ~late, 1.0 * ~late)
+            np.bincount(at, v, minlength=len(prompts))
+            for v in (apart * late, 1.0 * late, apart * ~late, 1.0 * ~late)
         ]
     if left_out:
         detail["too_few_ratings"] = left_out
     if not names:
-        why = f"no rater has {FEWEST_A_HALF} ratings beside others' in each half of the work, at different times"
+        why = (
+            f"no rater has {FEWEST_A_HALF} ratings beside others' in each half of the work, at "
+            "different times"
+        )
         return unmeasured(why, n=len(timed), units=len(prompts)), detail
     return _largest(np.column_stack(sums), names, len(timed), detail, how)
 
@@ -145,42 +172,73 @@ def _largest(
     values = moved(totals.sum(axis=0, keepdims=True))[0]
     weights = prompt_weights(units=len(totals), resamples=how["resamples"], seed=how["seed"])
     estimate = largest_absolute(
-        values=values, replicates=moved(weights @ totals), n=n, units=len(totals), levels=how["levels"], unit="prompt",
+        values=values,
+        replicates=moved(weights @ totals),
+        n=n,
+        units=len(totals),
+        levels=how["levels"],
+        unit="prompt",
         over=f"{len(names)} raters and dimensions",
-    )  # fmt: skip
+    )
     each = [{**name, "drift": float(v)} for name, v in zip(names, values, strict=True)]
     detail |= {"largest": each[int(np.abs(values).argmax())], "raters": each}
     return estimate, detail
 
 
 def _alpha(name: str, estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
-    return estimate.measured(name, unit="Krippendorff's alpha", version=VERSION, direction="higher", detail=detail)
+    return estimate.measured(
+        name, unit="Krippendorff's alpha", version=VERSION, direction="higher", detail=detail
+    )
 
 
 def _drift(estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
-    return estimate.measured(DRIFT, unit="score units", version=VERSION, direction="lower", detail=detail)
+    return estimate.measured(
+        DRIFT, unit="score units", version=VERSION, direction="lower", detail=detail
+    )
 
 
 PROBE = Probe(
     name="agreement",
     version=VERSION,
-    goal="Do the people who rate agree with each other beyond chance, and do they stay where they were?",
-    reads=("ratings.sample_id", "ratings.prompt_id", "ratings.rater", "ratings.dimension", "ratings.score",
-           "ratings.submitted_at", "ratings.item_id", "ratings.check", "human_label"),
+    goal=(
+        "Do the people who rate agree with each other beyond chance, and do they stay where they "
+        "were?"
+    ),
+    reads=(
+        "ratings.sample_id",
+        "ratings.prompt_id",
+        "ratings.rater",
+        "ratings.dimension",
+        "ratings.score",
+        "ratings.submitted_at",
+        "ratings.item_id",
+        "ratings.check",
+        "human_label",
+    ),
     measures=(HEAD, EACH, DRIFT),
     references=(
-        "Krippendorff 2019, Content Analysis: An Introduction to Its Methodology, 4th edition, chapter 12",
-        "Zapf et al. 2016, Measuring inter-rater reliability for nominal data - which coefficients and confidence "
+        (
+            "Krippendorff 2019, Content Analysis: An Introduction to Its Methodology, 4th edition, "
+            "chapter 12"
+        ),
+        "Zapf et al. 2016, Measuring inter-rater reliability for nominal data - which "
+        "coefficients and confidence "
         "intervals are appropriate?, BMC Medical Research Methodology 16:93",
     ),
     weaknesses=(
-        "Alpha falls when the texts are all about equally good, though people judge as well as before: it compares "
+        "Alpha falls when the texts are all about equally good, though people judge as well as "
+        "before: it compares "
         "disagreement with the spread of the ratings.",
-        "People who share a blind spot, or an instruction that forces one answer, agree and are wrong together.",
+        (
+            "People who share a blind spot, or an instruction that forces one answer, agree and "
+            "are "
+            "wrong together."
+        ),
         "The interval metric takes the steps of the scale for equal; a scale of words may not be.",
         "With two raters a drift of one cannot be told from the other's drift the other way.",
-        "A drift is looked for within each rater's own work: one always off shows in the rater table, not here. "
+        "A drift is looked for within each rater's own work: one always off shows in the rater "
+        "table, not here. "
         "And if later texts are harder for one rater than for the others, that looks like drift.",
     ),
     run=run,
-)  # fmt: skip
+)

@@ -1,4 +1,6 @@
-"""What every probe returns (a Measurement), what it reads (Evidence) and what describes it (Probe)."""
+"""What every probe returns (a Measurement), what it reads (Evidence) and what describes it
+(Probe).
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,10 @@ class Interval:
 class Measurement:
     """One number with its uncertainty, or None with the reason.
 
-    `value` is None exactly when it could not be measured, and `reason` then says why. `intervals` may be empty only
-    when `reason` says why there is none. `n` counts rows (samples or pairs), `n_prompts` the units that were resampled.
-    `baseline` is the base policy's value on the same prompts, where the measurement is a comparison or has one.
+    `value` is None exactly when it could not be measured, and `reason` then says why. `intervals`
+    may be empty only when `reason` says why there is none. `n` counts rows (samples or pairs),
+    `n_prompts` the units that were resampled. `baseline` is the base policy's value on the same
+    prompts, where the measurement is a comparison or has one.
     """
 
     name: str
@@ -48,7 +51,10 @@ class Measurement:
         if self.value is None and not self.reason:
             raise ValueError(f"{self.name}: a missing value needs a reason")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"{self.name}: {self.value} is not a number that can be recorded; use None with a reason")
+            raise ValueError(
+                f"{self.name}: {self.value} is not a number that can be recorded; use None with a "
+                "reason"
+            )
         if self.value is not None and not self.intervals and not self.reason:
             raise ValueError(f"{self.name}: a value without an interval needs a reason")
 
@@ -58,7 +64,11 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
-        return {**vars(self), "intervals": [dict(vars(i)) for i in self.intervals], "detail": dict(self.detail)}
+        return {
+            **vars(self),
+            "intervals": [dict(vars(i)) for i in self.intervals],
+            "detail": dict(self.detail),
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Measurement:
@@ -74,7 +84,8 @@ HumanSampling = Literal["all", "random", "unknown"]
 
 @dataclass(frozen=True)
 class Scorer:
-    """A scorer of single texts that may be exchanged: 0 (none) to 1 (certain), and what exactly it is.
+    """A scorer of single texts that may be exchanged: 0 (none) to 1 (certain), and what exactly it
+    is.
 
     `known_failure` is the measured weakness that is printed wherever its scores are.
     """
@@ -88,38 +99,46 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a probe may read: plain tables and callables. Only `outputs` is needed; the rest only if it is there.
+    """Everything a probe may read: plain tables and callables.
 
-    Tables of samples have one row a sample. Columns every one has: `prompt_id` (str), `sample_id` (str), `text` (str),
-    `n_tokens` (int). Columns it may have: `reward` (float, the reward model's own unit), `reward_spread` (float, the
-    members' standard deviation), `human` (float or NaN: held-out human score, NaN where there is none), `inclusion`
-    (float, 0..1: the chance with which this row was chosen to be rated by people), `logprob` (float, nats, of the whole
-    sample), `kl` (float, nats per sequence), `group` and `family` (str or None: the counterfactual group, and the
-    family of prompts that differ only by group), `origin` ("policy" or "reference") and `kept` (bool; grow table only).
+    Only `outputs` is needed; the rest only if it is there.
 
-    outputs         the policy under audit, on the audit prompts
-    base            the base policy on the same prompts (None when `outputs` are the base policy's own)
-    grow            the scored Grow samples with `kept` for this Improve step (None for the base policy)
-    d_eval          the policy's samples on D_eval, scored
-    embed           texts -> array (n, d) of unit-norm embeddings
-    human_label     what the human score is: PEOPLE, LEXICON …, MODEL …, REFERENCE …, SIMULATED or NONE
-    human_sampling  "all": every row that has a human score could get one; "random": people rated rows drawn at random
-                    (with the chances in `inclusion`, equal where that is absent); "unknown": nobody says how
-    ratings         people's single ratings of rows of `outputs` and `base`: sample_id, prompt_id, rater, dimension,
+    Tables of samples have one row a sample. Columns every one has: `prompt_id` (str), `sample_id`
+    (str), `text` (str), `n_tokens` (int). Columns it may have: `reward` (float, the reward model's
+    own unit), `reward_spread` (float, the members' standard deviation), `human` (float or NaN:
+    held-out human score, NaN where there is none), `inclusion` (float, 0..1: the chance with which
+    this row was chosen to be rated by people), `logprob` (float, nats, of the whole sample), `kl`
+    (float, nats per sequence), `group` and `family` (str or None: the counterfactual group, and the
+    family of prompts that differ only by group), `origin` ("policy" or "reference") and `kept`
+    (bool; grow table only).
+
+    outputs         the policy under audit, on the audit prompts base            the base policy on
+    the same prompts (None when `outputs` are the base policy's own) grow            the scored Grow
+    samples with `kept` for this Improve step (None for the base policy) d_eval          the
+    policy's samples on D_eval, scored embed           texts -> array (n, d) of unit-norm embeddings
+    human_label     what the human score is: PEOPLE, LEXICON …, MODEL …, REFERENCE …, SIMULATED or
+    NONE human_sampling  "all": every row that has a human score could get one; "random": people
+    rated rows drawn at random
+                    (with the chances in `inclusion`, equal where that is absent); "unknown": nobody
+                    says how
+    ratings         people's single ratings of rows of `outputs` and `base`: sample_id, prompt_id,
+    rater, dimension,
                     score, and submitted_at (ISO time) where known
-    prompts         prompt_id -> the prompt as plain text
-    references      prompt_id -> human reference texts
-    score           (prompts, texts) -> rewards (n,), the reward model as a function
-    known           array (m, d): embeddings of texts that the reward model was trained on
-    toxicity        a scorer of texts
-    items           benchmark items, one row an item and metric: task, item_id, metric, value (float), and, where it has
-                    them, cluster (the template or kind it shares with others) and group (whom it is about); an empty
-                    table may say why in attrs["reason"]; `base_items` the same for the base policy
-    human_text      held-out human text under this policy: text_id, text, nll (nats, whole text), n_tokens;
+    prompts         prompt_id -> the prompt as plain text references      prompt_id -> human
+    reference texts score           (prompts, texts) -> rewards (n,), the reward model as a function
+    known           array (m, d): embeddings of texts that the reward model was trained on toxicity
+    a scorer of texts items           benchmark items, one row an item and metric: task, item_id,
+    metric, value (float), and, where it has
+                    them, cluster (the template or kind it shares with others) and group (whom it is
+                    about); an empty table may say why in attrs["reason"]; `base_items` the same for
+                    the base policy
+    human_text      held-out human text under this policy: text_id, text, nll (nats, whole text),
+    n_tokens;
                     `base_human_text` the same under the base policy
-    history         earlier looks, one row each: iteration, kl, reward_change, human_change (base sd), in order
-    levels          two-sided confidence levels to report, the first one is the display level
-    only            names of the measurements that are wanted (a name that ends in "." stands for all that begin with
+    history         earlier looks, one row each: iteration, kl, reward_change, human_change (base
+    sd), in order levels          two-sided confidence levels to report, the first one is the
+    display level only            names of the measurements that are wanted (a name that ends in "."
+    stands for all that begin with
                     it); None means all. A probe skips what is costly and not wanted.
     """
 
@@ -147,7 +166,9 @@ class Evidence:
     only: frozenset[str] | None = None
 
     def wants(self, *names: str) -> bool:
-        """Whether any of these measurements is wanted; a name ending in "." stands for all that begin with it."""
+        """Whether any of these measurements is wanted; a name ending in "." stands for all that
+        begin with it.
+        """
         return self.only is None or any(_matches(a, b) for a in names for b in self.only)
 
 
@@ -157,7 +178,9 @@ def _matches(a: str, b: str) -> bool:
 
 @dataclass(frozen=True)
 class Probe:
-    """A measurement's contract: what it is for, what it needs, where it is weak, and the function that does it."""
+    """A measurement's contract: what it is for, what it needs, where it is weak, and the function
+    that does it.
+    """
 
     name: str
     version: str

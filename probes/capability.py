@@ -1,4 +1,6 @@
-"""Capability: is the policy still as good as the base policy at tasks that nobody trained it for?"""
+"""Capability: is the policy still as good as the base policy at tasks that nobody trained it
+for?
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,17 @@ FIRST_CHOICE = ("acc", "exact_match", "acc_norm")
 def run(evidence: Evidence) -> list[Measurement]:
     """Mean and change of every task, and the lowest change of all tasks whose values are shares."""
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
-    rows, base = (items.read(t, n) for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items")))
+    rows, base = (
+        items.read(t, n)
+        for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items"))
+    )
     rows, base = _able(rows), _able(base)
     if rows is None:
-        return [stats.unmeasured(_why_none(evidence)).measured(WORST, unit="points (share)", version=VERSION,
-                                                              direction="higher")]  # fmt: skip
+        return [
+            stats.unmeasured(_why_none(evidence)).measured(
+                WORST, unit="points (share)", version=VERSION, direction="higher"
+            )
+        ]
     found: list[Measurement] = []
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
     other_units: list[str] = []
@@ -45,37 +53,69 @@ def run(evidence: Evidence) -> list[Measurement]:
         detail = _detail(evidence, name, metric, of_task)
         value = items.mean(rows=mine, bounds=bounds, **how)
         before = None if theirs is None or theirs.empty else float(theirs["value"].mean())
-        found.append(value.measured(names[0], unit=unit, version=VERSION, direction="higher",
-                                    baseline=before, detail=detail))  # fmt: skip
+        found.append(
+            value.measured(
+                names[0],
+                unit=unit,
+                version=VERSION,
+                direction="higher",
+                baseline=before,
+                detail=detail,
+            )
+        )
         moved = _change(mine, theirs, shares, how)
-        found.append(moved.measured(names[1], unit="points (share)" if shares else unit,
-                                    version=VERSION, direction="higher", baseline=None if theirs is None else 0.0,
-                                    detail=detail))  # fmt: skip
+        found.append(
+            moved.measured(
+                names[1],
+                unit="points (share)" if shares else unit,
+                version=VERSION,
+                direction="higher",
+                baseline=None if theirs is None else 0.0,
+                detail=detail,
+            )
+        )
     if evidence.wants(WORST):
         found.append(_worst(pairs, other_units, base is not None, how))
     return found
 
 
 def _worst(
-    pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]], other_units: list[str], has_base: bool, how: Resampling
+    pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]],
+    other_units: list[str],
+    has_base: bool,
+    how: Resampling,
 ) -> Measurement:
     detail: dict[str, Any] = {"tasks": sorted(pairs)}
     if other_units:
         detail["left_out"] = dict.fromkeys(sorted(other_units), "its values are no shares (0 to 1)")
-    shared = Resampling(levels=items.shared_levels(how["levels"], len(pairs)), resamples=how["resamples"],
-                        seed=how["seed"])  # fmt: skip
+    shared = Resampling(
+        levels=items.shared_levels(how["levels"], len(pairs)),
+        resamples=how["resamples"],
+        seed=how["seed"],
+    )
     if not has_base:
         estimate: Estimate = stats.unmeasured("there are no items of a base policy to compare with")
     elif not pairs:
         estimate = stats.unmeasured("no task has shares as its values")
     else:
-        parts = {k: (_change(a, b, True, how), _change(a, b, True, shared)) for k, (a, b) in pairs.items()}
+        parts = {
+            k: (_change(a, b, True, how), _change(a, b, True, shared))
+            for k, (a, b) in pairs.items()
+        }
         estimate, detail["task"] = items.largest_fall(parts=parts, levels=how["levels"])
-    return estimate.measured(WORST, unit="points (share)", version=VERSION, direction="higher",
-                             baseline=0.0 if has_base else None, detail=detail)  # fmt: skip
+    return estimate.measured(
+        WORST,
+        unit="points (share)",
+        version=VERSION,
+        direction="higher",
+        baseline=0.0 if has_base else None,
+        detail=detail,
+    )
 
 
-def _change(mine: pd.DataFrame, theirs: pd.DataFrame | None, shares: bool, how: Resampling) -> Estimate:
+def _change(
+    mine: pd.DataFrame, theirs: pd.DataFrame | None, shares: bool, how: Resampling
+) -> Estimate:
     if theirs is None:
         return stats.unmeasured("there are no items of a base policy to compare with")
     return items.change(rows=mine, base=theirs, bounds=items.WHOLE if shares else ANY, **how)
@@ -110,9 +150,15 @@ def _detail(evidence: Evidence, task: str, metric: str, rows: pd.DataFrame) -> d
     means = rows[rows["metric"] != metric].groupby("metric")["value"].mean()
     if len(means):
         detail["other_metrics"] = {str(k): float(v) for k, v in means.items()}
-    groups = rows[(rows["metric"] == metric) & rows["group"].notna()].groupby("group")["value"].agg(["mean", "count"])
+    groups = (
+        rows[(rows["metric"] == metric) & rows["group"].notna()]
+        .groupby("group")["value"]
+        .agg(["mean", "count"])
+    )
     if len(groups):
-        detail["groups"] = {str(k): {"value": float(v["mean"]), "n": int(v["count"])} for k, v in groups.iterrows()}
+        detail["groups"] = {
+            str(k): {"value": float(v["mean"]), "n": int(v["count"])} for k, v in groups.iterrows()
+        }
     return detail
 
 
@@ -123,20 +169,42 @@ PROBE = Probe(
     reads=("items", "base_items"),
     measures=("capability.", WORST),
     references=(
-        "Gao et al., The Language Model Evaluation Harness, github.com/EleutherAI/lm-evaluation-harness",
-        "Bonett & Price 2012, Adjusted Wald confidence interval for a difference of binomial proportions based on "
+        (
+            "Gao et al., The Language Model Evaluation Harness, "
+            "github.com/EleutherAI/lm-evaluation-harness"
+        ),
+        "Bonett & Price 2012, Adjusted Wald confidence interval for a difference of binomial "
+        "proportions based on "
         "paired data, Journal of Educational and Behavioral Statistics 37(4)",
-        "Fagerland, Lydersen & Laake 2014, Recommended tests and confidence intervals for paired binomial proportions, "
+        "Fagerland, Lydersen & Laake 2014, Recommended tests and confidence intervals for paired "
+        "binomial proportions, "
         "Statistics in Medicine 33(16)",
-        "Berger 1982, Multiparameter hypothesis testing and acceptance sampling, Technometrics 24(4)",
-        "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2)",
+        (
+            "Berger 1982, Multiparameter hypothesis testing and acceptance sampling, Technometrics "
+            "24(4)"
+        ),
+        (
+            "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian "
+            "Journal "
+            "of Statistics 6(2)"
+        ),
     ),
     weaknesses=(
-        "It sees the tasks that were run and no others; the sets that ship are easy and small, made to show a loss.",
-        "With 40 items a loss below about ten points cannot be told from none: look at the interval, not the value.",
-        "The lowest of several changes is too low on average even if nothing changed; its interval allows for that.",
+        (
+            "It sees the tasks that were run and no others; the sets that ship are easy and small, "
+            "made to show a loss."
+        ),
+        (
+            "With 40 items a loss below about ten points cannot be told from none: look at the "
+            "interval, not the value."
+        ),
+        (
+            "The lowest of several changes is too low on average even if nothing changed; its "
+            "interval allows for that."
+        ),
         "A task that a policy has always failed cannot get worse.",
-        "Likelihoods of given answers are compared, in plain text without a chat format: what the policy would write "
+        "Likelihoods of given answers are compared, in plain text without a chat format: what the "
+        "policy would write "
         "by itself may be better or worse.",
     ),
     run=run,

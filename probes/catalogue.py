@@ -29,10 +29,11 @@ PROBES: tuple[Probe, ...] = (
 
 
 def measure(evidence: Evidence) -> tuple[list[Measurement], dict[str, float]]:
-    """Run every probe that `evidence.only` asks for; returns measurements in order, and the seconds each probe took.
+    """Run every probe that `evidence.only` asks for; returns measurements in order, and the seconds
+    each probe took.
 
-    Raises ValueError, naming table, column and row, for evidence that is not what it says; what merely cannot be
-    measured comes back as a Measurement without a value and with the reason.
+    Raises ValueError, naming table, column and row, for evidence that is not what it says; what
+    merely cannot be measured comes back as a Measurement without a value and with the reason.
     """
     check(evidence)
     found: list[Measurement] = []

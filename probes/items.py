@@ -1,4 +1,6 @@
-"""Benchmark items as the probes read them: checked, averaged, and compared between two policies item by item."""
+"""Benchmark items as the probes read them: checked, averaged, and compared between two policies
+item by item.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from scipy.special import ndtri
 
 from probes.base import Direction, Evidence, Interval
 from probes.rows import numbers
-from probes.statistics.resample import ANY, SHARE, Array, Bounds, Estimate, Resampling, bootstrap, unmeasured
+from probes.statistics.resample import (
+    ANY,
+    SHARE,
+    Array,
+    Bounds,
+    Estimate,
+    Resampling,
+    bootstrap,
+    unmeasured,
+)
 
 REQUIRED = ("task", "item_id", "metric", "value")
 WHOLE = (-1.0, 1.0)
@@ -21,7 +32,9 @@ WHOLE = (-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a benchmark's own metric says. `worse` is +1 where more is worse, -1 where less is; 0: not comparable.
+    """What a benchmark's own metric says.
+
+    `worse` is +1 where more is worse, -1 where less is; 0: not comparable.
 
     `neutral` is the value of a policy without any preference, where there is one.
     """
@@ -34,40 +47,61 @@ class Meaning:
     words: str
 
 
-# Metrics of preferences, which are the `benchmarks` probe's; every other metric is the `capability` probe's.
+# Metrics of preferences, which are the `benchmarks` probe's; every other metric is the `capability`
+# probe's.
 PREFERENCES: dict[str, Meaning] = {
-    "stereotype": Meaning("share", "neutral", SHARE, 1, 0.5, "pairs whose stereotypical sentence is the likelier one"),
+    "stereotype": Meaning(
+        "share", "neutral", SHARE, 1, 0.5, "pairs whose stereotypical sentence is the likelier one"
+    ),
     "stereotype_nats": Meaning(
         "nats", "neutral", ANY, 0, 0.0, "log-likelihood of the stereotypical sentence - other's"
     ),
-    "hurtful": Meaning("share", "lower", SHARE, 1, None, "probability of the listed insults among all listed words"),
-    "refused": Meaning("share", "lower", SHARE, 1, None, "safe prompts whose reply opens with a refusal"),
-    "refused_unsafe": Meaning("share", "neutral", SHARE, 0, None, "unsafe prompts whose reply opens with a refusal"),
-    "accuracy_ambiguous": Meaning("share", "higher", SHARE, -1, None, '"cannot be known" where it cannot be known'),
-    "accuracy_disambiguated": Meaning("share", "higher", SHARE, -1, None, "right answers where the context says"),
-    "bias_ambiguous": Meaning("-1..1", "neutral", WHOLE, 0, 0.0, "biased - counter-biased answers, over all"),
-    "bias_disambiguated": Meaning("-1..1", "neutral", WHOLE, 0, 0.0, "biased - counter-biased, over those not unknown"),
+    "hurtful": Meaning(
+        "share", "lower", SHARE, 1, None, "probability of the listed insults among all listed words"
+    ),
+    "refused": Meaning(
+        "share", "lower", SHARE, 1, None, "safe prompts whose reply opens with a refusal"
+    ),
+    "refused_unsafe": Meaning(
+        "share", "neutral", SHARE, 0, None, "unsafe prompts whose reply opens with a refusal"
+    ),
+    "accuracy_ambiguous": Meaning(
+        "share", "higher", SHARE, -1, None, '"cannot be known" where it cannot be known'
+    ),
+    "accuracy_disambiguated": Meaning(
+        "share", "higher", SHARE, -1, None, "right answers where the context says"
+    ),
+    "bias_ambiguous": Meaning(
+        "-1..1", "neutral", WHOLE, 0, 0.0, "biased - counter-biased answers, over all"
+    ),
+    "bias_disambiguated": Meaning(
+        "-1..1", "neutral", WHOLE, 0, 0.0, "biased - counter-biased, over those not unknown"
+    ),
 }
 
 
 def read(table: pd.DataFrame | None, name: str) -> pd.DataFrame | None:
-    """The items in a fixed order with `cluster` filled in, without rows whose value is undefined; None if none is left.
+    """The items in a fixed order with `cluster` filled in, without rows whose value is undefined;
+    None if none is left.
 
-    Raises ValueError naming the table, column and row: a missing column, a missing name, a value that is not a number
-    or is infinite, an item twice.
+    Raises ValueError naming the table, column and row: a missing column, a missing name, a value
+    that is not a number or is infinite, an item twice.
     """
     if table is None:
         return None
     missing = [c for c in REQUIRED if c not in table.columns]
     if missing:
         raise ValueError(
-            f"{name}: lacks the column(s) {', '.join(missing)}; a table of items has {', '.join(REQUIRED)}"
+            f"{name}: lacks the column(s) {', '.join(missing)}; a table of items has "
+            f"{', '.join(REQUIRED)}"
         )
     for column in REQUIRED[:3]:
         if table[column].isna().any():
             raise ValueError(f"{name}: row {_first(table[column].isna())} has no {column}")
     if not (pd.api.types.is_numeric_dtype(table["value"]) or table["value"].isna().all()):
-        raise ValueError(f"{name}: column value is {table['value'].dtype}; expected numbers (NaN = undefined)")
+        raise ValueError(
+            f"{name}: column value is {table['value'].dtype}; expected numbers (NaN = undefined)"
+        )
     values = numbers(table, "value")
     if np.isinf(values).any():
         raise ValueError(f"{name}: row {_first(np.isinf(values))}, column value is infinite")
@@ -76,16 +110,26 @@ def read(table: pd.DataFrame | None, name: str) -> pd.DataFrame | None:
     if twice.any():
         at = _first(twice)
         what = "/".join(rows.iloc[at])
-        raise ValueError(f"{name}: row {at}: {what} is there twice; expected one row an item and metric")
+        raise ValueError(
+            f"{name}: row {at}: {what} is there twice; expected one row an item and metric"
+        )
     rows["value"] = values
     for column in ("cluster", "group"):
-        given = table[column].astype(object).to_numpy() if column in table.columns else np.full(len(table), None)
+        given = (
+            table[column].astype(object).to_numpy()
+            if column in table.columns
+            else np.full(len(table), None)
+        )
         rows[column] = [None if pd.isna(v) else str(v) for v in given]
     # An item that shares its template with no other is a cluster of its own.
     alone = rows["cluster"].isna()
     rows["cluster"] = rows["cluster"].where(~alone, rows["item_id"])
     rows["alone"] = alone
-    rows = rows[~np.isnan(values)].sort_values(["task", "metric", "item_id"], kind="stable").reset_index(drop=True)
+    rows = (
+        rows[~np.isnan(values)]
+        .sort_values(["task", "metric", "item_id"], kind="stable")
+        .reset_index(drop=True)
+    )
     return rows if len(rows) else None
 
 
@@ -104,17 +148,27 @@ def notes(evidence: Evidence, task: str) -> dict[str, str]:
 def mean(*, rows: pd.DataFrame, bounds: Bounds = ANY, **how: Unpack[Resampling]) -> Estimate:
     """Mean over the items of one task and metric; whole clusters are resampled."""
     totals = _totals(rows)
-    return bootstrap(totals=totals.to_numpy(), statistic=lambda s: s[:, 0] / s[:, 1], n=len(rows), unit="item",
-                     bounds=bounds, undefined="no item has a value", **how)  # fmt: skip
+    return bootstrap(
+        totals=totals.to_numpy(),
+        statistic=lambda s: s[:, 0] / s[:, 1],
+        n=len(rows),
+        unit="item",
+        bounds=bounds,
+        undefined="no item has a value",
+        **how,
+    )
 
 
-def change(*, rows: pd.DataFrame, base: pd.DataFrame, bounds: Bounds = ANY, **how: Unpack[Resampling]) -> Estimate:
-    """Mean of this policy's items minus that of the base policy's, paired by item (or cluster of items).
+def change(
+    *, rows: pd.DataFrame, base: pd.DataFrame, bounds: Bounds = ANY, **how: Unpack[Resampling]
+) -> Estimate:
+    """Mean of this policy's items minus that of the base policy's, paired by item (or cluster of
+    items).
 
-    Where every item stands alone and is right (1) or wrong (0) for both policies, the interval is Bonett & Price's
-    (2012) adjusted Wald interval for paired shares, which Fagerland et al. (2014) recommend; it has a width even where
-    no item changed. Otherwise clusters are resampled; where none changed at all, the interval is the one of as many
-    single items.
+    Where every item stands alone and is right (1) or wrong (0) for both policies, the interval is
+    Bonett & Price's (2012) adjusted Wald interval for paired shares, which Fagerland et al. (2014)
+    recommend; it has a width even where no item changed. Otherwise clusters are resampled; where
+    none changed at all, the interval is the one of as many single items.
     """
     now, then = rows.set_index("item_id"), base.set_index("item_id")
     both = sorted(set(now.index) & set(then.index))
@@ -125,20 +179,42 @@ def change(*, rows: pd.DataFrame, base: pd.DataFrame, bounds: Bounds = ANY, **ho
     clusters = int(now["cluster"].nunique())
     values = np.concatenate([now["value"].to_numpy(), then["value"].to_numpy()])
     if clusters == len(both) and np.isin(values, (0.0, 1.0)).all():
-        return paired_shares(gained=int((moved > 0).sum()), lost=int((moved < 0).sum()), items=len(both),
-                             levels=how["levels"])  # fmt: skip
+        return paired_shares(
+            gained=int((moved > 0).sum()),
+            lost=int((moved < 0).sum()),
+            items=len(both),
+            levels=how["levels"],
+        )
     if not moved.any() and values.min() >= 0 and values.max() <= 1:
         flat = paired_shares(gained=0, lost=0, items=clusters, levels=how["levels"])
-        return replace(flat, n=len(both), method=f"{flat.method}; no item changed, every cluster taken as one item")
-    totals = pd.DataFrame({"moved": moved, "n": 1.0}).groupby(now["cluster"].to_numpy()).sum().sort_index()
-    return bootstrap(totals=totals.to_numpy(), statistic=lambda s: s[:, 0] / s[:, 1], n=len(both), unit="item",
-                     bounds=bounds, undefined="no item has a value", **how)  # fmt: skip
+        return replace(
+            flat,
+            n=len(both),
+            method=f"{flat.method}; no item changed, every cluster taken as one item",
+        )
+    totals = (
+        pd.DataFrame({"moved": moved, "n": 1.0})
+        .groupby(now["cluster"].to_numpy())
+        .sum()
+        .sort_index()
+    )
+    return bootstrap(
+        totals=totals.to_numpy(),
+        statistic=lambda s: s[:, 0] / s[:, 1],
+        n=len(both),
+        unit="item",
+        bounds=bounds,
+        undefined="no item has a value",
+        **how,
+    )
 
 
 def paired_shares(*, gained: int, lost: int, items: int, levels: Sequence[float]) -> Estimate:
-    """(gained - lost) / items, for items that two policies get right or wrong, with Bonett & Price's (2012) interval.
+    """(gained - lost) / items, for items that two policies get right or wrong, with Bonett &
+    Price's (2012) interval.
 
-    With p = (gained + 1)/(n + 2) and q = (lost + 1)/(n + 2): p - q ± z·√((p + q - (p - q)²)/(n + 2)), cut at ±1.
+    With p = (gained + 1)/(n + 2) and q = (lost + 1)/(n + 2): p - q ± z·√((p + q - (p - q)²)/(n +
+    2)), cut at ±1.
     """
     method = "paired by item, adjusted Wald (Bonett & Price 2012)"
     value = (gained - lost) / items
@@ -147,7 +223,9 @@ def paired_shares(*, gained: int, lost: int, items: int, levels: Sequence[float]
     ends = []
     for level in levels:
         half = float(ndtri(0.5 + level / 2)) * error
-        ends.append(Interval(level, max(-1.0, min(value, p - q - half)), min(1.0, max(value, p - q + half))))
+        ends.append(
+            Interval(level, max(-1.0, min(value, p - q - half)), min(1.0, max(value, p - q + half)))
+        )
     estimate = Estimate(value, items, items, method, tuple(ends))
     if items < 2:
         return replace(estimate, intervals=(), reason="no interval: 1 item, at least 2 are needed")
@@ -158,22 +236,27 @@ Part = tuple[Estimate, Estimate]
 
 
 def largest_fall(*, parts: dict[str, Part], levels: Sequence[float]) -> tuple[Estimate, str | None]:
-    """The lowest of several changes, with an interval that holds although it was picked; and the name it belongs to.
+    """The lowest of several changes, with an interval that holds although it was picked; and the
+    name it belongs to.
 
-    `parts` holds for each name its change twice: at `levels`, and at the levels 1 - (1 - level)/m for m parts. The
-    lower end is the lowest of the m lower ends: the true lowest change is above it whenever that one's own interval
-    holds (intersection-union, Berger 1982), so no part has to pay for the others. The upper end is the lowest of the m
-    upper ends at the Bonferroni levels (the first step of Holm's procedure), since any of the m may have come out low.
+    `parts` holds for each name its change twice: at `levels`, and at the levels 1 - (1 - level)/m
+    for m parts. The lower end is the lowest of the m lower ends: the true lowest change is above it
+    whenever that one's own interval holds (intersection-union, Berger 1982), so no part has to pay
+    for the others. The upper end is the lowest of the m upper ends at the Bonferroni levels (the
+    first step of Holm's procedure), since any of the m may have come out low.
     """
     names = sorted(parts)
     missing = [f"{name}: {parts[name][0].reason}" for name in names if not parts[name][0].intervals]
     units, n = (sum(getattr(parts[k][0], field) for k in names) for field in ("units", "n"))
     method = (
-        f"lowest of {len(names)} changes; lower end by intersection-union, upper end Bonferroni (Holm's first step)"
+        f"lowest of {len(names)} changes; lower end by intersection-union, upper end "
+        "Bonferroni (Holm's first step)"
     )
     undefined = [name for name in names if parts[name][0].value is None]
     if not names or undefined:
-        return unmeasured("; ".join(missing) or "nothing to compare", n=n, units=units, method=method), None
+        return unmeasured(
+            "; ".join(missing) or "nothing to compare", n=n, units=units, method=method
+        ), None
     values = {name: float(parts[name][0].value or 0.0) for name in names}
     worst = min(names, key=lambda k: (values[k], k))
     estimate = Estimate(values[worst], n, units, method)
@@ -199,7 +282,9 @@ def negated(estimate: Estimate) -> Estimate:
     """The same estimate with the opposite sign."""
     # From zero, so that nothing becomes -0.0.
     ends = tuple(Interval(i.level, 0.0 - i.high, 0.0 - i.low) for i in estimate.intervals)
-    return replace(estimate, value=None if estimate.value is None else 0.0 - estimate.value, intervals=ends)
+    return replace(
+        estimate, value=None if estimate.value is None else 0.0 - estimate.value, intervals=ends
+    )
 
 
 def _totals(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,6 @@
-"""Benchmarks of preferences: does the policy prefer stereotypes, insults or refusals, and more than its base does?"""
+"""Benchmarks of preferences: does the policy prefer stereotypes, insults or refusals, and more than
+its base does?
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,20 @@ UNIT = "points (share), up is worse"
 
 
 def run(evidence: Evidence) -> list[Measurement]:
-    """Mean and change of every task and metric, and the largest change for the worse among those that are shares."""
+    """Mean and change of every task and metric, and the largest change for the worse among those
+    that are shares.
+    """
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
-    rows, base = (items.read(t, n) for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items")))
+    rows, base = (
+        items.read(t, n)
+        for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items"))
+    )
     chosen = None if rows is None else rows[rows["metric"].isin(PREFERENCES)]
     if chosen is None or chosen.empty:
         why = items.absent(evidence) if rows is None else "no benchmark of preferences was run"
-        return [stats.unmeasured(why).measured(WORST, unit=UNIT, version=VERSION, direction="lower")]
+        return [
+            stats.unmeasured(why).measured(WORST, unit=UNIT, version=VERSION, direction="lower")
+        ]
     found: list[Measurement] = []
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame, Meaning]] = {}
     for (task, metric), mine in chosen.groupby(["task", "metric"]):
@@ -40,9 +49,14 @@ def run(evidence: Evidence) -> list[Measurement]:
 
 
 def _measured(
-    evidence: Evidence, task: str, name: str, meaning: Meaning, mine: pd.DataFrame, theirs: pd.DataFrame | None,
+    evidence: Evidence,
+    task: str,
+    name: str,
+    meaning: Meaning,
+    mine: pd.DataFrame,
+    theirs: pd.DataFrame | None,
     how: Resampling,
-) -> list[Measurement]:  # fmt: skip
+) -> list[Measurement]:
     detail: dict[str, Any] = {"what": meaning.words, **items.notes(evidence, task)}
     if meaning.neutral is not None:
         detail["no_preference"] = meaning.neutral
@@ -53,29 +67,54 @@ def _measured(
     unit = "points (share)" if meaning.unit == "share" else meaning.unit
     groups = _groups(mine, meaning, how)
     return [
-        value.measured(f"benchmarks.{name}", unit=meaning.unit, version=VERSION, direction=meaning.direction,
-                       baseline=before, detail={**detail, "groups": groups} if groups else detail),
-        moved.measured(f"benchmarks.{name}_change", unit=unit, version=VERSION, direction=better,  # type: ignore[arg-type]
-                       baseline=None if theirs is None else 0.0, detail=detail),
-    ]  # fmt: skip
+        value.measured(
+            f"benchmarks.{name}",
+            unit=meaning.unit,
+            version=VERSION,
+            direction=meaning.direction,
+            baseline=before,
+            detail={**detail, "groups": groups} if groups else detail,
+        ),
+        moved.measured(
+            f"benchmarks.{name}_change",
+            unit=unit,
+            version=VERSION,
+            direction=better,  # type: ignore[arg-type]
+            baseline=None if theirs is None else 0.0,
+            detail=detail,
+        ),
+    ]
 
 
 def _groups(rows: pd.DataFrame, meaning: Meaning, how: Resampling) -> dict[str, dict[str, Any]]:
-    """Value, n and the interval at the display level for every group; the reason where there is no interval."""
+    """Value, n and the interval at the display level for every group; the reason where there is no
+    interval.
+    """
     found: dict[str, dict[str, Any]] = {}
     for group, part in rows[rows["group"].notna()].groupby("group"):
-        one = items.mean(rows=part, bounds=meaning.bounds, levels=how["levels"][:1], resamples=how["resamples"],
-                         seed=how["seed"])  # fmt: skip
+        one = items.mean(
+            rows=part,
+            bounds=meaning.bounds,
+            levels=how["levels"][:1],
+            resamples=how["resamples"],
+            seed=how["seed"],
+        )
         found[str(group)] = {"value": one.value, "n": one.n}
         found[str(group)] |= (
-            {"low": one.intervals[0].low, "high": one.intervals[0].high, "level": one.intervals[0].level}
+            {
+                "low": one.intervals[0].low,
+                "high": one.intervals[0].high,
+                "level": one.intervals[0].level,
+            }
             if one.intervals
             else {"reason": one.reason}
         )
     return found
 
 
-def _change(mine: pd.DataFrame, theirs: pd.DataFrame | None, meaning: Meaning, how: Resampling) -> Estimate:
+def _change(
+    mine: pd.DataFrame, theirs: pd.DataFrame | None, meaning: Meaning, how: Resampling
+) -> Estimate:
     if theirs is None:
         return stats.unmeasured("there are no items of a base policy to compare with")
     low, high = meaning.bounds
@@ -86,23 +125,36 @@ def _worst(
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame, Meaning]], has_base: bool, how: Resampling
 ) -> Measurement:
     detail: dict[str, Any] = {"of": sorted(pairs)}
-    shared = Resampling(levels=items.shared_levels(how["levels"], len(pairs)), resamples=how["resamples"],
-                        seed=how["seed"])  # fmt: skip
+    shared = Resampling(
+        levels=items.shared_levels(how["levels"], len(pairs)),
+        resamples=how["resamples"],
+        seed=how["seed"],
+    )
     if not has_base:
         estimate: Estimate = stats.unmeasured("there are no items of a base policy to compare with")
     elif not pairs:
-        estimate = stats.unmeasured("no benchmark of preferences has a share that is better when lower or higher")
+        estimate = stats.unmeasured(
+            "no benchmark of preferences has a share that is better when lower or higher"
+        )
     else:
         parts = {k: (_towards_worse(*p, how), _towards_worse(*p, shared)) for k, p in pairs.items()}
         # The largest rise is the largest fall of what is turned over.
         fallen = {k: (items.negated(a), items.negated(b)) for k, (a, b) in parts.items()}
         lowest, detail["benchmark"] = items.largest_fall(parts=fallen, levels=how["levels"])
         estimate = items.negated(lowest)
-    return estimate.measured(WORST, unit=UNIT, version=VERSION, direction="lower",
-                             baseline=0.0 if has_base else None, detail=detail)  # fmt: skip
+    return estimate.measured(
+        WORST,
+        unit=UNIT,
+        version=VERSION,
+        direction="lower",
+        baseline=0.0 if has_base else None,
+        detail=detail,
+    )
 
 
-def _towards_worse(mine: pd.DataFrame, theirs: pd.DataFrame, meaning: Meaning, how: Resampling) -> Estimate:
+def _towards_worse(
+    mine: pd.DataFrame, theirs: pd.DataFrame, meaning: Meaning, how: Resampling
+) -> Estimate:
     estimate = _change(mine, theirs, meaning, how)
     return estimate if meaning.worse > 0 else items.negated(estimate)
 
@@ -110,27 +162,53 @@ def _towards_worse(mine: pd.DataFrame, theirs: pd.DataFrame, meaning: Meaning, h
 PROBE = Probe(
     name="benchmarks",
     version=VERSION,
-    goal="Does the policy prefer stereotypes, insults or refusals, and more than the base policy does?",
+    goal=(
+        "Does the policy prefer stereotypes, insults or refusals, and more than the base policy "
+        "does?"
+    ),
     reads=("items", "base_items"),
     measures=("benchmarks.", WORST),
     references=(
         "Nangia et al. 2020, CrowS-Pairs, arXiv 2010.00133",
-        "Blodgett et al. 2021, Stereotyping Norwegian salmon: an inventory of pitfalls in fairness benchmark "
+        "Blodgett et al. 2021, Stereotyping Norwegian salmon: an inventory of pitfalls in "
+        "fairness benchmark "
         "datasets, ACL",
-        "Rudinger et al. 2018, Gender bias in coreference resolution (Winogender), arXiv 1804.09301",
+        (
+            "Rudinger et al. 2018, Gender bias in coreference resolution (Winogender), arXiv "
+            "1804.09301"
+        ),
         "Zhao et al. 2018, Gender bias in coreference resolution (WinoBias), arXiv 1804.06876",
-        "Nozza et al. 2021, HONEST: measuring hurtful sentence completion in language models, NAACL",
-        "Parrish et al. 2022, BBQ: a hand-built bias benchmark for question answering, arXiv 2110.08193",
+        (
+            "Nozza et al. 2021, HONEST: measuring hurtful sentence completion in language models, "
+            "NAACL"
+        ),
+        (
+            "Parrish et al. 2022, BBQ: a hand-built bias benchmark for question answering, arXiv "
+            "2110.08193"
+        ),
         "Röttger et al. 2024, XSTest, arXiv 2308.01263",
     ),
     weaknesses=(
-        "A likelier stereotypical sentence is a preference of the model for a text; whether the policy would write it, "
+        "A likelier stereotypical sentence is a preference of the model for a text; whether the "
+        "policy would write it, "
         "and whom that would hurt, is another question.",
-        "A share of one half is no preference over these pairs on average; groups can differ in opposite directions.",
-        "Many CrowS-Pairs are flawed (Blodgett et al. 2021); the sets that ship are the maintainers' own reading of "
+        (
+            "A share of one half is no preference over these pairs on average; groups can differ "
+            "in "
+            "opposite directions."
+        ),
+        "Many CrowS-Pairs are flawed (Blodgett et al. 2021); the sets that ship are the "
+        "maintainers' own reading of "
         "common stereotypes, binary in gender.",
-        "The completions in the style of HONEST depend on sixteen listed words; this is not the HONEST score.",
-        "Refusals are found by listed phrases; a policy that answers nothing useful without refusing is not seen.",
+        (
+            "The completions in the style of HONEST depend on sixteen listed words; this is not "
+            "the "
+            "HONEST score."
+        ),
+        (
+            "Refusals are found by listed phrases; a policy that answers nothing useful without "
+            "refusing is not seen."
+        ),
         "English, and mostly United States stereotypes.",
     ),
     run=run,

@@ -1,4 +1,6 @@
-"""Which rows of the evidence a probe reads, and the checks that every table passes before anything is measured."""
+"""Which rows of the evidence a probe reads, and the checks that every table passes before anything
+is measured.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ import pandas as pd
 from probes.base import Evidence
 
 REQUIRED = ("prompt_id", "sample_id", "text", "n_tokens")
-NUMBERS = ("n_tokens", "reward", "reward_spread", "human", "inclusion", "logprob", "kl", "kl_tokens")
+NUMBERS = (
+    "n_tokens",
+    "reward",
+    "reward_spread",
+    "human",
+    "inclusion",
+    "logprob",
+    "kl",
+    "kl_tokens",
+)
 RATINGS = ("sample_id", "rater", "dimension", "score")
 
 Notes = dict[str, str | int]
@@ -20,34 +31,58 @@ Notes = dict[str, str | int]
 def check(evidence: Evidence) -> None:
     """Refuse evidence that cannot be read as it says it is.
 
-    Raises ValueError naming the table, the column and the row: a missing column, a sample named twice, a missing prompt
-    id, an infinite or non-numeric score, a base policy that answered none of the audited prompts, a rating of a sample
-    that is not there or without a number, a prompt or reference that is no text, or levels and resamples out of range.
+    Raises ValueError naming the table, the column and the row: a missing column, a sample named
+    twice, a missing prompt id, an infinite or non-numeric score, a base policy that answered none
+    of the audited prompts, a rating of a sample that is not there or without a number, a prompt or
+    reference that is no text, or levels and resamples out of range.
     """
     if not evidence.levels or not all(0 < level < 1 for level in evidence.levels):
-        raise ValueError(f"levels: {evidence.levels!r}; expected at least one number between 0 and 1, for example 0.95")
+        raise ValueError(
+            f"levels: {evidence.levels!r}; expected at least one number between 0 and 1, for "
+            "example 0.95"
+        )
     if evidence.resamples < 100:
-        raise ValueError(f"resamples: {evidence.resamples}; expected at least 100, or percentiles mean nothing")
-    tables = {"outputs": evidence.outputs, "base": evidence.base, "grow": evidence.grow, "d_eval": evidence.d_eval}
+        raise ValueError(
+            f"resamples: {evidence.resamples}; expected at least 100, or percentiles mean nothing"
+        )
+    tables = {
+        "outputs": evidence.outputs,
+        "base": evidence.base,
+        "grow": evidence.grow,
+        "d_eval": evidence.d_eval,
+    }
     for name, table in tables.items():
         if table is not None:
             _check_table(name, table)
-    if evidence.base is not None and not set(evidence.base["prompt_id"]) & set(evidence.outputs["prompt_id"]):
-        raise ValueError("base: has no prompt_id in common with outputs; sample both policies on the same prompts")
+    if evidence.base is not None and not set(evidence.base["prompt_id"]) & set(
+        evidence.outputs["prompt_id"]
+    ):
+        raise ValueError(
+            "base: has no prompt_id in common with outputs; sample both policies on the same "
+            "prompts"
+        )
     if evidence.ratings is not None:
-        _check_ratings(evidence.ratings, [t for t in (evidence.outputs, evidence.base) if t is not None])
+        _check_ratings(
+            evidence.ratings, [t for t in (evidence.outputs, evidence.base) if t is not None]
+        )
     for name, text in evidence.prompts.items():
         if not isinstance(text, str):
-            raise ValueError(f"prompts: {name!r} is {type(text).__name__}; expected the prompt as plain text")
+            raise ValueError(
+                f"prompts: {name!r} is {type(text).__name__}; expected the prompt as plain text"
+            )
     for name, texts in evidence.references.items():
         if isinstance(texts, str) or not all(isinstance(t, str) for t in texts):
-            raise ValueError(f"references: {name!r} is not a list of texts; expected the prompt's references")
+            raise ValueError(
+                f"references: {name!r} is not a list of texts; expected the prompt's references"
+            )
 
 
 def _check_ratings(ratings: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> None:
     missing = [c for c in RATINGS if c not in ratings.columns]
     if missing:
-        raise ValueError(f"ratings: lacks the column(s) {', '.join(missing)}; a rating has {', '.join(RATINGS)}")
+        raise ValueError(
+            f"ratings: lacks the column(s) {', '.join(missing)}; a rating has {', '.join(RATINGS)}"
+        )
     for column in RATINGS[:3]:
         if ratings[column].isna().any():
             row = int(np.flatnonzero(ratings[column].isna())[0])
@@ -57,38 +92,55 @@ def _check_ratings(ratings: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Non
     undefined = ~np.isfinite(numbers(ratings, "score"))
     if undefined.any():
         row = int(np.flatnonzero(undefined)[0])
-        raise ValueError(f"ratings: row {row}, column score is not finite; leave out what nobody rated")
+        raise ValueError(
+            f"ratings: row {row}, column score is not finite; leave out what nobody rated"
+        )
     known = {str(s) for table in tables for s in table["sample_id"]}
     stray = np.flatnonzero(~ratings["sample_id"].astype(str).isin(known))
     if stray.size:
         name = ratings["sample_id"].iloc[int(stray[0])]
-        raise ValueError(f"ratings: row {int(stray[0])} rates sample {name!r}, which is neither in outputs nor in base")
+        raise ValueError(
+            f"ratings: row {int(stray[0])} rates sample {name!r}, which is neither in outputs nor "
+            "in base"
+        )
 
 
 def _check_table(name: str, table: pd.DataFrame) -> None:
     missing = [c for c in REQUIRED if c not in table.columns]
     if missing:
-        raise ValueError(f"{name}: lacks the column(s) {', '.join(missing)}; a table has {', '.join(REQUIRED)}")
+        raise ValueError(
+            f"{name}: lacks the column(s) {', '.join(missing)}; a table has {', '.join(REQUIRED)}"
+        )
     for column in ("prompt_id", "sample_id"):
         if table[column].isna().any():
             row = int(np.flatnonzero(table[column].isna())[0])
             raise ValueError(f"{name}: row {row} has no {column}; every sample needs one")
     if table["sample_id"].duplicated().any():
         twice = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
-        raise ValueError(f"{name}: sample_id {twice!r} names more than one row; expected one row a sample")
+        raise ValueError(
+            f"{name}: sample_id {twice!r} names more than one row; expected one row a sample"
+        )
     for column in NUMBERS:
         if column not in table.columns:
             continue
         if not (pd.api.types.is_numeric_dtype(table[column]) or table[column].isna().all()):
-            raise ValueError(f"{name}: column {column} is {table[column].dtype}; expected numbers (NaN = undefined)")
+            raise ValueError(
+                f"{name}: column {column} is {table[column].dtype}; expected numbers (NaN = "
+                "undefined)"
+            )
         infinite = np.isinf(numbers(table, column))
         if infinite.any():
             row = int(np.flatnonzero(infinite)[0])
-            raise ValueError(f"{name}: row {row}, column {column} is infinite; expected a number, or NaN if undefined")
+            raise ValueError(
+                f"{name}: row {row}, column {column} is infinite; expected a number, or NaN if "
+                "undefined"
+            )
 
 
 def numbers(table: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """One column as float64, shape (rows,); NaN where undefined, all NaN where the table has no such column."""
+    """One column as float64, shape (rows,); NaN where undefined, all NaN where the table has no
+    such column.
+    """
     if column not in table.columns:
         return np.full(len(table), np.nan)
     return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -128,14 +180,17 @@ def sampled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Notes]:
-    """Plain rows of the audited policy, the base policy's rows on the same prompts, and what had to be left out.
+    """Plain rows of the audited policy, the base policy's rows on the same prompts, and what had to
+    be left out.
 
     Where no prompt is plain, all rows are used and the notes say so.
     """
     return audited_of(evidence.outputs, evidence.base)
 
 
-def audited_of(every: pd.DataFrame, base_rows: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame | None, Notes]:
+def audited_of(
+    every: pd.DataFrame, base_rows: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None, Notes]:
     """The same of two tables."""
     notes: Notes = {}
     outputs = plain(every)
@@ -153,10 +208,17 @@ def audited_of(every: pd.DataFrame, base_rows: pd.DataFrame | None) -> tuple[pd.
     return *on_prompts(outputs, base, mine & theirs), notes
 
 
-def on_prompts(rows: pd.DataFrame, base: pd.DataFrame, prompts: AbstractSet[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of both tables that answer one of these prompts; a table with no other is not copied."""
+def on_prompts(
+    rows: pd.DataFrame, base: pd.DataFrame, prompts: AbstractSet[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of both tables that answer one of these prompts; a table with no other is not
+    copied.
+    """
     there = [set(t["prompt_id"]) <= prompts for t in (rows, base)]
-    now, then = (t if all_ else t[t["prompt_id"].isin(prompts)] for t, all_ in zip((rows, base), there, strict=True))
+    now, then = (
+        t if all_ else t[t["prompt_id"].isin(prompts)]
+        for t, all_ in zip((rows, base), there, strict=True)
+    )
     return now, then
 
 

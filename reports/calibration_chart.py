@@ -1,4 +1,6 @@
-"""The picture of a calibration: how often healthy runs are halted, how often planted hacks are, and what size buys."""
+"""The picture of a calibration: how often healthy runs are halted, how often planted hacks are, and
+what size buys.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,33 @@ Row = Mapping[str, Any]
 
 
 def calibration_chart(found: Mapping[str, Any], out: Path) -> None:
-    """Write the chart of a calibration's figures as SVG or PNG; the same figures always give the same bytes."""
-    write(out, lambda: _draw(found), title=f"How good the alarms are: {found['name']}", text=" ".join(sentences(found)))
+    """Write the chart of a calibration's figures as SVG or PNG; the same figures always give the
+    same bytes.
+    """
+    write(
+        out,
+        lambda: _draw(found),
+        title=f"How good the alarms are: {found['name']}",
+        text=" ".join(sentences(found)),
+    )
 
 
 def _draw(found: Mapping[str, Any]) -> Figure:
     figure = blank(SIZE)
-    grid = figure.add_gridspec(2, 2, left=0.16, right=0.975, top=0.84, bottom=0.1, width_ratios=(1.25, 1), wspace=0.28,
-                               hspace=0.5)  # fmt: skip
-    figure.text(0.02, 0.955, f"How good the alarms of {found['name']} are", fontsize=13, weight="bold")
+    grid = figure.add_gridspec(
+        2,
+        2,
+        left=0.16,
+        right=0.975,
+        top=0.84,
+        bottom=0.1,
+        width_ratios=(1.25, 1),
+        wspace=0.28,
+        hspace=0.5,
+    )
+    figure.text(
+        0.02, 0.955, f"How good the alarms of {found['name']} are", fontsize=13, weight="bold"
+    )
     for k, line in enumerate(sentences(found)):
         figure.text(0.02, 0.915 - 0.028 * k, line, fontsize=7.6, color=FAINT)
     rows = [r for r in found["rows"] if r["part"] == "default"]
@@ -39,19 +59,36 @@ def _draw(found: Mapping[str, Any]) -> Figure:
         (0, "size", "prompts", "audit prompts"),
         (1, "ratings", "rated", "people's ratings of each policy"),
     ):
-        _by(figure.add_subplot(grid[place, 1]), [r for r in found["rows"] if r["part"] == part], key, label)
+        _by(
+            figure.add_subplot(grid[place, 1]),
+            [r for r in found["rows"] if r["part"] == part],
+            key,
+            label,
+        )
     return figure
 
 
 def _dots(axes: Axes, rows: Sequence[Row]) -> None:
-    """One line a scenario, healthy ones first: the share halted (within one Grow of the onset) with its interval."""
-    axes.set_title("Halted: healthy runs, and hacks within one Grow", loc="left", fontsize=9, color=INK)
+    """One line a scenario, healthy ones first: the share halted (within one Grow of the onset) with
+    its interval.
+    """
+    axes.set_title(
+        "Halted: healthy runs, and hacks within one Grow", loc="left", fontsize=9, color=INK
+    )
     for place, r in enumerate(rows):
         null = r["kind"] == "null"
         shown = r["halted"] if null else r["within_one_grow"]
         colour = HEALTHY if null else CAUGHT if r["kind"] == "hack" else LABELS
-        axes.plot([shown["low"], shown["high"]], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
-        axes.plot(shown["rate"], place, "o" if null else "D", color=colour, markersize=5, clip_on=False)
+        axes.plot(
+            [shown["low"], shown["high"]],
+            [place, place],
+            color=colour,
+            linewidth=2,
+            solid_capstyle="butt",
+        )
+        axes.plot(
+            shown["rate"], place, "o" if null else "D", color=colour, markersize=5, clip_on=False
+        )
     axes.axvline(LIMIT, color=FAINT, linewidth=0.8, linestyle=":")
     axes.text(LIMIT + 0.01, -0.9, "5%", fontsize=7.5, color=FAINT, va="center")
     axes.set_yticks(range(len(rows)), [r["scenario"] for r in rows], fontsize=7.8)
@@ -75,7 +112,13 @@ def _by(axes: Axes, rows: Sequence[Row], key: str, label: str) -> None:
         for place, s in zip(x, shown, strict=True):
             axes.plot([place, place], [s["low"], s["high"]], color=colour, linewidth=1.4)
         axes.plot(
-            x, [s["rate"] for s in shown], marker=marker, linestyle=line, color=colour, label=name, markersize=4.5
+            x,
+            [s["rate"] for s in shown],
+            marker=marker,
+            linestyle=line,
+            color=colour,
+            label=name,
+            markersize=4.5,
         )
     axes.axhline(LIMIT, color=FAINT, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(values)), [str(v) for v in values])
@@ -84,8 +127,16 @@ def _by(axes: Axes, rows: Sequence[Row], key: str, label: str) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(fontsize=6.8, frameon=False, loc="upper left", bbox_to_anchor=(-0.1, -0.2), ncols=3, columnspacing=0.8,
-                handlelength=1.8, handletextpad=0.4)  # fmt: skip
+    axes.legend(
+        fontsize=6.8,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(-0.1, -0.2),
+        ncols=3,
+        columnspacing=0.8,
+        handlelength=1.8,
+        handletextpad=0.4,
+    )
 
 
 def _shares(set_ticks: Any, axes: Axes) -> None:

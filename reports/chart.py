@@ -1,4 +1,6 @@
-"""The picture of a run: reward against human score over iterations, with diversity and correlation beside it."""
+"""The picture of a run: reward against human score over iterations, with diversity and correlation
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SIZE = (8.0, 5.2)
 
 @dataclass(frozen=True)
 class Style:
-    """One series' look; colour is never the only difference, so that the chart survives greyscale."""
+    """One series' look; colour is never the only difference, so that the chart survives
+    greyscale.
+    """
 
     colour: str
     marker: str
@@ -47,11 +51,12 @@ VERDICTS = {
 
 
 def reward_human_chart(run: Run, out: Path) -> None:
-    """Write the chart as SVG, or as PNG where `out` ends in .png; the same run always gives the same bytes.
+    """Write the chart as SVG, or as PNG where `out` ends in .png; the same run always gives the
+    same bytes.
 
-    Both scores are changes since the base policy, paired on the same audit prompts, in base-policy standard
-    deviations, with 95% intervals. What could not be measured is named with its reason. Raises BadInput for a run
-    whose measurements cannot be read, or another file type.
+    Both scores are changes since the base policy, paired on the same audit prompts, in base-policy
+    standard deviations, with 95% intervals. What could not be measured is named with its reason.
+    Raises BadInput for a run whose measurements cannot be read, or another file type.
     """
     title = _short(f"Reward against human score: {run.name}", 200)
     text = _short(series.describe(series.reward_human_series(run), series.decisions(run)), 2000)
@@ -168,7 +173,9 @@ def _lines(axes: Axes, table: pd.DataFrame, names: Sequence[str], styles: dict[s
 
 
 def _verdicts(axes: Axes, names: Sequence[str], found: Sequence[Decision]) -> None:
-    """The decision of every iteration, as a marker and (where there is room) its word, under the iteration's name."""
+    """The decision of every iteration, as a marker and (where there is room) its word, under the
+    iteration's name.
+    """
     at = axes.get_xaxis_transform()
     worded = len(names) <= 6
     for decision in found:
@@ -189,10 +196,21 @@ def _verdicts(axes: Axes, names: Sequence[str], found: Sequence[Decision]) -> No
                 markeredgewidth=1.3,
             )
         if worded or style is None:
-            axes.text(x, y - 0.045, decision.verdict, transform=at, ha="center", va="top", fontsize=8, clip_on=False)
+            axes.text(
+                x,
+                y - 0.045,
+                decision.verdict,
+                transform=at,
+                ha="center",
+                va="top",
+                fontsize=8,
+                clip_on=False,
+            )
     if found:
         start, side = (0.0, "center") if worded else (0.4, "right")
-        axes.text(start, -0.135, "decision", transform=at, ha=side, va="center", fontsize=8, color=FAINT)
+        axes.text(
+            start, -0.135, "decision", transform=at, ha=side, va="center", fontsize=8, color=FAINT
+        )
     if found and not worded:
         _verdict_key(axes, found)
 
@@ -203,7 +221,14 @@ def _verdict_key(axes: Axes, found: Sequence[Decision]) -> None:
     present = [v for v in VERDICTS if any(d.verdict == v for d in found)]
     handles = [
         Line2D(
-            [], [], linestyle="", marker=s.marker, color=s.colour, markerfacecolor=s.fill, markersize=6, label=verdict
+            [],
+            [],
+            linestyle="",
+            marker=s.marker,
+            color=s.colour,
+            markerfacecolor=s.fill,
+            markersize=6,
+            label=verdict,
         )
         for verdict, s in VERDICTS.items()
         if verdict in present
@@ -224,7 +249,16 @@ def _legend_above(axes: Axes, styles: dict[str, Style]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markerfacecolor=s.fill, markersize=5, label=n)
+        Line2D(
+            [],
+            [],
+            color=s.colour,
+            linestyle=s.line,
+            marker=s.marker,
+            markerfacecolor=s.fill,
+            markersize=5,
+            label=n,
+        )
         for n, s in styles.items()
     ]
     axes.legend(
@@ -241,13 +275,21 @@ def _legend_above(axes: Axes, styles: dict[str, Style]) -> None:
     )
 
 
-def _frame(axes: Axes, names: Sequence[str], *, dotted: float, at_least: tuple[float, float]) -> None:
-    """Ticks at the iterations, a dotted line at the base policy's value, and a range that is never a sliver."""
+def _frame(
+    axes: Axes, names: Sequence[str], *, dotted: float, at_least: tuple[float, float]
+) -> None:
+    """Ticks at the iterations, a dotted line at the base policy's value, and a range that is never
+    a sliver.
+    """
     low, high = axes.get_ylim() if axes.has_data() else at_least
     room = 0.06 * max(high - low, at_least[1] - at_least[0])
     axes.set_ylim(min(low - room, at_least[0]), max(high + room, at_least[1]))
     axes.axhline(dotted, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-    step = max(1, -(-len(names) // MAX_LABELS)) if axes.get_position().width > 0.4 else max(1, -(-len(names) // 5))
+    step = (
+        max(1, -(-len(names) // MAX_LABELS))
+        if axes.get_position().width > 0.4
+        else max(1, -(-len(names) // 5))
+    )
     ticks = list(range(0, len(names), step))
     axes.set_xticks(ticks, [series.short_name(names[k]) for k in ticks], fontsize=8)
     axes.set_xlim(-0.4, max(len(names) - 1, 1) + 0.4)
@@ -256,7 +298,15 @@ def _frame(axes: Axes, names: Sequence[str], *, dotted: float, at_least: tuple[f
 
 def _note(axes: Axes, text: str) -> None:
     axes.set_yticks([])
-    axes.text(0.5, 0.5, textwrap.fill(text, 30), transform=axes.transAxes, ha="center", va="center", fontsize=8)
+    axes.text(
+        0.5,
+        0.5,
+        textwrap.fill(text, 30),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=8,
+    )
 
 
 def _footer(figure: Figure, changes: pd.DataFrame) -> None:
@@ -264,7 +314,10 @@ def _footer(figure: Figure, changes: pd.DataFrame) -> None:
     if not prompts:
         return
     count = f"{prompts[0]}" if len(prompts) == 1 else f"{prompts[0]} to {prompts[-1]}"
-    text = f"Bars are 95% intervals over {count} audit prompts; changes are paired with the base policy's own outputs."
+    text = (
+        f"Bars are 95% intervals over {count} audit prompts; changes are paired with the base "
+        "policy's own outputs."
+    )
     figure.text(0.012, 0.028, text, fontsize=8, color=FAINT, va="center")
 
 

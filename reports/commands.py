@@ -1,4 +1,6 @@
-"""The commands that explain a run (`restaudit ui`, `restaudit chart`), and what happens after a run ends."""
+"""The commands that explain a run (`restaudit ui`, `restaudit chart`), and what happens after a run
+ends.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ CHART = "reward_human"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this floor to the command line; called through the entry point `restaudit.commands`."""
+    """Add the commands of this floor to the command line; called through the entry point
+    `restaudit.commands`.
+    """
     app.command()(ui)
     app.command()(chart)
     app.command()(report)
@@ -38,23 +42,33 @@ def register(app: typer.Typer) -> None:
 
 
 def after_run(run_path: Path) -> list[str]:
-    """Draw the chart of a run that ended, as SVG and PNG under its report folder; returns the lines to print.
+    """Draw the chart of a run that ended, as SVG and PNG under its report folder; returns the lines
+    to print.
 
-    A run is never failed for its picture: where matplotlib is missing or a measurement cannot be read, the line says
-    so and names the command that draws it later.
+    A run is never failed for its picture: where matplotlib is missing or a measurement cannot be
+    read, the line says so and names the command that draws it later.
     """
     later = f"restaudit chart {run_path}"
     if not _installed("matplotlib"):
-        return [f"chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]', then {later}"]
+        return [
+            (
+                "chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]', "
+                f"then {later}"
+            )
+        ]
     try:
-        drawn = [draw(run_path, run_path / REPORT / f"{CHART}{suffix}") for suffix in (".svg", ".png")]
+        drawn = [
+            draw(run_path, run_path / REPORT / f"{CHART}{suffix}") for suffix in (".svg", ".png")
+        ]
     except RestauditError as e:
         return [f"chart: not drawn: {e}; try again with: {later}"]
     return [f"chart: {drawn[0]}", f"report it: restaudit report {run_path}"]
 
 
 def after_calibration(figures: Path) -> list[str]:
-    """Draw the chart of a calibration beside its figures, as SVG and PNG; returns the lines to print."""
+    """Draw the chart of a calibration beside its figures, as SVG and PNG; returns the lines to
+    print.
+    """
     if not _installed("matplotlib"):
         return ["chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]'"]
     from reports.calibration_chart import calibration_chart
@@ -67,9 +81,13 @@ def after_calibration(figures: Path) -> list[str]:
 
 
 def draw(run_path: Path, out: Path) -> Path:
-    """Draw one chart of a run folder and return where it is. Raises BadInput where matplotlib is not installed."""
+    """Draw one chart of a run folder and return where it is. Raises BadInput where matplotlib is
+    not installed.
+    """
     if not _installed("matplotlib"):
-        raise BadInput("a chart needs matplotlib, which is not installed: pip install 'restaudit[charts]'")
+        raise BadInput(
+            "a chart needs matplotlib, which is not installed: pip install 'restaudit[charts]'"
+        )
     from reports.chart import reward_human_chart
     from restaudit.evidence.record import Run
 
@@ -78,18 +96,22 @@ def draw(run_path: Path, out: Path) -> Path:
     except (KeyError, TypeError, ValueError) as e:
         raise BadInput(
             f"{run_path}: a recorded measurement or decision is not what this version expects "
-            f"({type(e).__name__}: {e}); `restaudit verify {run_path}` says whether a file was changed"
+            f"({type(e).__name__}: {e}); `restaudit verify {run_path}` says whether a file was "
+            "changed"
         ) from None
     return out
 
 
 def viewer_command(port: int) -> list[str]:
-    """How Streamlit is started: on this machine's own address, guarded against other sites' requests, sending nothing.
+    """How Streamlit is started: on this machine's own address, guarded against other sites'
+    requests, sending nothing.
 
     Raises BadInput where Streamlit is not installed.
     """
     if not (_installed("streamlit") and _installed("altair")):
-        raise BadInput("the app needs streamlit, which is not installed: pip install 'restaudit[app]'")
+        raise BadInput(
+            "the app needs streamlit, which is not installed: pip install 'restaudit[app]'"
+        )
     options = {
         "server.address": "127.0.0.1",
         "server.port": port,
@@ -99,19 +121,34 @@ def viewer_command(port: int) -> list[str]:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
     }
-    return [sys.executable, "-m", SERVER, "run", str(VIEWER), *(f"--{k}={v}" for k, v in options.items())]
+    return [
+        sys.executable,
+        "-m",
+        SERVER,
+        "run",
+        str(VIEWER),
+        *(f"--{k}={v}" for k, v in options.items()),
+    ]
 
 
 def ui(
-    runs: Annotated[Path, typer.Argument(metavar="RUNS_DIR", help="The folder that holds the runs.")] = Path("runs"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port, on this machine only.")] = 8501,
+    runs: Annotated[
+        Path, typer.Argument(metavar="RUNS_DIR", help="The folder that holds the runs.")
+    ] = Path("runs"),
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The port, on this machine only.")
+    ] = 8501,
 ) -> None:
     """Open the app on a folder of runs (127.0.0.1 only; nothing is sent anywhere)."""
     command = viewer_command(port)
     if runs.exists() and not runs.is_dir():
         raise BadInput(f"{runs}: not a folder; give the folder that holds the runs")
     # Arrow's own allocator keeps what a large table took once; the system's gives it back.
-    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", **os.environ, "RESTAUDIT_RUNS": str(runs.resolve())}
+    environment = {
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        **os.environ,
+        "RESTAUDIT_RUNS": str(runs.resolve()),
+    }
     if os.name == "posix":
         # Streamlit takes this process over, so that whoever stops `restaudit ui` stops the server.
         os.execve(command[0], command, environment)
@@ -120,12 +157,17 @@ def ui(
     except KeyboardInterrupt:
         return
     if code:
-        raise BadInput(f"the app ended with code {code}; Streamlit's own message is above (port taken? use --port)")
+        raise BadInput(
+            f"the app ended with code {code}; Streamlit's own message is above (port taken? use "
+            "--port)"
+        )
 
 
 def chart(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[Path | None, typer.Option(help="A .svg or .png file (default: in the run's report folder).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .svg or .png file (default: in the run's report folder).")
+    ] = None,
 ) -> None:
     """Draw reward against human score over the iterations of a run."""
     typer.echo(draw(run, out or run / REPORT / f"{CHART}.svg"))

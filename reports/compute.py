@@ -1,4 +1,6 @@
-"""Computation of a run, from recorded counts: tokens, seconds, and floating-point operations by a stated rule."""
+"""Computation of a run, from recorded counts: tokens, seconds, and floating-point operations by a
+stated rule.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,12 @@ from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import step_kind
 
 METHOD = (
-    "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on (Kaplan et al. 2020, "
-    "arXiv 2001.08361, without the attention term). Prompts' tokens, the reward model and the probes are not counted, "
-    "nor samples that were not recorded (D_eval of epochs that were not kept), so this is a lower bound; for LoRA "
+    "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on "
+    "(Kaplan et al. 2020, "
+    "arXiv 2001.08361, without the attention term). Prompts' tokens, the reward model and the "
+    "probes are not counted, "
+    "nor samples that were not recorded (D_eval of epochs that were not kept), so this is a lower "
+    "bound; for LoRA "
     "the 6 is "
     "an upper bound."
 )
@@ -22,7 +27,9 @@ SAMPLED = ("/samples.parquet", "/audit.parquet", "/d_eval.parquet")
 
 @dataclass(frozen=True)
 class Step:
-    """One recorded step: wall time in seconds, response tokens through the policy, FLOP (None where not known)."""
+    """One recorded step: wall time in seconds, response tokens through the policy, FLOP (None where
+    not known).
+    """
 
     step: str
     kind: str
@@ -34,7 +41,9 @@ class Step:
 
 def sizing_step(records: Records) -> Event | None:
     """The step that recorded the number of the policy's parameters; None in runs that did not."""
-    return next((e for e in records.run.events if e.step in SAYS_SIZE and "parameters" in e.content), None)
+    return next(
+        (e for e in records.run.events if e.step in SAYS_SIZE and "parameters" in e.content), None
+    )
 
 
 def parameters(records: Records) -> int | None:
@@ -46,10 +55,15 @@ def parameters(records: Records) -> int | None:
 def steps(records: Records) -> list[Step]:
     """Every finished step, in order."""
     size = parameters(records)
-    return [_step(records, e.step, tuple(e.outputs), e.at.get("seconds", 0.0), size) for e in records.run.events]
+    return [
+        _step(records, e.step, tuple(e.outputs), e.at.get("seconds", 0.0), size)
+        for e in records.run.events
+    ]
 
 
-def _step(records: Records, name: str, outputs: tuple[str, ...], seconds: float, size: int | None) -> Step:
+def _step(
+    records: Records, name: str, outputs: tuple[str, ...], seconds: float, size: int | None
+) -> Step:
     asked = [o for o in outputs if o.startswith(("g", "step-")) and o.endswith(SAMPLED)]
     if name.startswith("step-"):  # drawn while training
         asked += [o for o in outputs if o.endswith("/grow.parquet")]

@@ -1,4 +1,6 @@
-"""How every chart is drawn and written: one look, SVG or PNG, the same bytes for the same figures."""
+"""How every chart is drawn and written: one look, SVG or PNG, the same bytes for the same
+figures.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,16 @@ def blank(size: tuple[float, float]) -> Figure:
 
 
 def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> None:
-    """Write a figure as SVG, or as PNG where `out` ends in .png; `text` describes it to who cannot see it.
+    """Write a figure as SVG, or as PNG where `out` ends in .png; `text` describes it to who cannot
+    see it.
 
     Raises BadInput for another file type or a place that cannot be written.
     """
     kind = out.suffix.lower()
     if kind not in (".svg", ".png"):
-        raise BadInput(f"{out}: a chart is written as .svg or .png, not as {kind or 'a file without a suffix'}")
+        raise BadInput(
+            f"{out}: a chart is written as .svg or .png, not as {kind or 'a file without a suffix'}"
+        )
     data = drawn(draw, kind, title=title, text=text)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +64,9 @@ def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> No
         part.write_bytes(data)
         part.replace(out)
     except OSError as e:
-        raise BadInput(f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out") from None
+        raise BadInput(
+            f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out"
+        ) from None
 
 
 def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> bytes:
@@ -72,8 +79,14 @@ def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> by
         mpl.rcParams.update(RC)
         figure = draw()
         if kind == ".png":
-            figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None, "Title": title})
+            figure.savefig(
+                buffer, format="png", dpi=PNG_DPI, metadata={"Software": None, "Title": title}
+            )
             return buffer.getvalue()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+        figure.savefig(
+            buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title}
+        )
     svg = buffer.getvalue().decode("utf-8")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {text}")}" ', 1).encode("utf-8")
+    return svg.replace(
+        "<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {text}")}" ', 1
+    ).encode("utf-8")

@@ -1,4 +1,6 @@
-"""Where a run's policies and training rows come from: base → g01/i01 → …, each with the digest of its weights."""
+"""Where a run's policies and training rows come from: base → g01/i01 → …, each with the digest of
+its weights.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,11 @@ SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")
 class Policy:
     """One policy of the run.
 
-    name      "g00/i00" for the base policy, else the iteration whose Improve step made it, or "step-50"
-    parent    the policy whose weights its training started from; None for the base policy
-    data      where the samples it was trained on are recorded ("g01", "step-50"), or None where they are not
-    weights   the recorded files that hold its weights, name -> SHA-256; empty for the base policy without a supervised
+    name      "g00/i00" for the base policy, else the iteration whose Improve step made it, or
+    "step-50" parent    the policy whose weights its training started from; None for the base policy
+    data      where the samples it was trained on are recorded ("g01", "step-50"), or None where
+    they are not weights   the recorded files that hold its weights, name -> SHA-256; empty for the
+    base policy without a supervised
               start, whose weights are the base model's
     digest    SHA-256 of the canonical JSON {"base": base model's SHA-256, "adapters": weights}
     facts     what the step noted in the ledger (rows, kept, acceptance_rate, learning_rate …)
@@ -49,9 +52,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Grow:
-    """One Grow step: which policy its samples came from, and how many (`tokens` counts the sampled ones).
+    """One Grow step: which policy its samples came from, and how many (`tokens` counts the sampled
+    ones).
 
-    Online training samples while it goes on: `policy` is then the one it went on from. `step` is the ledger's.
+    Online training samples while it goes on: `policy` is then the one it went on from. `step` is
+    the ledger's.
     """
 
     name: str
@@ -80,7 +85,9 @@ def policies(records: Records) -> list[Policy]:
 
 
 def grows(records: Records) -> list[Grow]:
-    """Every finished Grow step; for online training, the samples drawn between two looks are one."""
+    """Every finished Grow step; for online training, the samples drawn between two looks are
+    one.
+    """
     found = []
     for event in records.run.events:
         name, _, part = event.step.rpartition("/")
@@ -88,10 +95,21 @@ def grows(records: Records) -> list[Grow]:
             scored = _named(records, f"{name}/score")
             references = int(scored.content.get("references", 0)) if scored else 0
             c = event.content
-            found.append(Grow(name, str(c["policy"]), int(c["samples"]), int(c["tokens"]), references, event.step))
+            found.append(
+                Grow(
+                    name,
+                    str(c["policy"]),
+                    int(c["samples"]),
+                    int(c["tokens"]),
+                    references,
+                    event.step,
+                )
+            )
         elif part == "train" and records.has(f"{name}/grow.parquet"):
             c = event.content
-            found.append(Grow(name, str(c["start"]), int(c["samples"]), int(c["tokens"]), 0, event.step))
+            found.append(
+                Grow(name, str(c["start"]), int(c["samples"]), int(c["tokens"]), 0, event.step)
+            )
     return found
 
 
@@ -102,7 +120,9 @@ def audited_policy(records: Records, iteration: str) -> str:
 
 
 def synthetic_share(records: Records, policy: Policy) -> float | None:
-    """Share of a policy's training rows that a policy of this run wrote, 0..1; None where it trained on no row."""
+    """Share of a policy's training rows that a policy of this run wrote, 0..1; None where it
+    trained on no row.
+    """
     if policy.data is None:
         return None
     kept = f"{policy.name}/kept.parquet"
@@ -110,38 +130,54 @@ def synthetic_share(records: Records, policy: Policy) -> float | None:
 
 
 def reasons(records: Records, policy: Policy) -> dict[str, int]:
-    """How many rows of its Grow set one Improve step did or did not train on, by why; see `training_rows`."""
+    """How many rows of its Grow set one Improve step did or did not train on, by why; see
+    `training_rows`.
+    """
     assert policy.data is not None
     if not by_threshold(records):
-        return {str(k): int(n) for k, n in training_rows(records, policy)["why"].value_counts().sort_index().items()}
-    counts = np.bincount(taken(records, grow_set(records, policy.data), policy.name).why, minlength=len(WHY))
+        return {
+            str(k): int(n)
+            for k, n in training_rows(records, policy)["why"].value_counts().sort_index().items()
+        }
+    counts = np.bincount(
+        taken(records, grow_set(records, policy.data), policy.name).why, minlength=len(WHY)
+    )
     return {why: int(n) for why, n in sorted(zip(WHY, counts, strict=True)) if n}
 
 
 def by_threshold(records: Records) -> bool:
-    """Whether Improve steps train on the rows above a threshold and on no others: no pairs, and nothing unlearned."""
+    """Whether Improve steps train on the rows above a threshold and on no others: no pairs, and
+    nothing unlearned.
+    """
     loop = LoopConfig.model_validate(records.run.plan["config"]["loop"])
     return loop.method not in ONLINE and loop.method != "dpo" and loop.train.loss.kind != "topr"
 
 
 def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
-    """Why each row of the Grow set was or was not trained on by one Improve step, in the order of the Grow set.
+    """Why each row of the Grow set was or was not trained on by one Improve step, in the order of
+    the Grow set.
 
-    Columns: sample_id, prompt_id, origin ("policy" or "reference"), reward (the reward model's unit), reward_01 (0..1,
-    what the threshold is compared with), threshold (0..1, of every row, computed again by the sealed rule), used (bool,
-    as recorded), why (one clause). Raises BadInput where the recorded kept set is not what the sealed rule chooses.
+    Columns: sample_id, prompt_id, origin ("policy" or "reference"), reward (the reward model's
+    unit), reward_01 (0..1, what the threshold is compared with), threshold (0..1, of every row,
+    computed again by the sealed rule), used (bool, as recorded), why (one clause). Raises BadInput
+    where the recorded kept set is not what the sealed rule chooses.
     """
     assert policy.data is not None
     config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
     rows = records.table(f"{policy.data}/grow.parquet", SAMPLE)
     if config.method in ONLINE:
-        return rows.assign(threshold=np.nan, used=True, why="every sample is trained on, by its advantage in its group")
+        return rows.assign(
+            threshold=np.nan,
+            used=True,
+            why="every sample is trained on, by its advantage in its group",
+        )
     kept = set(records.table(f"{policy.name}/kept.parquet", ("sample_id",))["sample_id"])
     step = int(policy.name.split("/i")[1])
     chosen = set(kept_set(config, rows, step)["sample_id"])
     if chosen != kept:
         raise BadInput(
-            f"{records.run.path}/{policy.name}/kept.parquet: {len(chosen ^ kept)} rows differ from those that the "
+            f"{records.run.path}/{policy.name}/kept.parquet: {len(chosen ^ kept)} rows differ "
+            "from those that the "
             "sealed thresholds choose from the recorded Grow set"
         )
     if config.method == "dpo":
@@ -153,17 +189,26 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
     above = rows["reward_01"] > rows["threshold"]
     rows["why"] = np.select(
         [rows["used"] & (rows["origin"] == "reference"), rows["used"], above],
-        ["a human reference whose reward is above the threshold", "its reward is above the threshold",
-         "its reward is above the threshold, but better samples of the same prompt took its place"],
+        [
+            "a human reference whose reward is above the threshold",
+            "its reward is above the threshold",
+            (
+                "its reward is above the threshold, but better samples of the same prompt took its "
+                "place"
+            ),
+        ],
         "its reward is not above the threshold",
-    )  # fmt: skip
+    )
     return _with_unlearned(config, rows) if config.train.loss.kind == "topr" else rows
 
 
 def _with_unlearned(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
     """Training rows of a loss that learns from both sides of the threshold."""
     weight = rows["sample_id"].map(learned_weights(config, rows, rows[rows["used"]])).fillna(0.0)
-    ends = [(weight < 0, ", so that it is made less likely"), (weight == 0, ", like all of its prompt: no lesson")]
+    ends = [
+        (weight < 0, ", so that it is made less likely"),
+        (weight == 0, ", like all of its prompt: no lesson"),
+    ]
     for where, end in ends:
         rows.loc[where, "why"] += end
     rows["used"] = weight != 0
@@ -180,19 +225,26 @@ def _preferred(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
     rows["used"] = names.isin({**chosen, **rejected})
     rows["why"] = np.select(
         [names.isin(chosen), names.isin(rejected)],
-        ["it is preferred to a worse sample of its prompt", "a better sample of its prompt is preferred to it"],
+        [
+            "it is preferred to a worse sample of its prompt",
+            "a better sample of its prompt is preferred to it",
+        ],
         "it is in no pair",
     )
     return rows
 
 
-def _policy(records: Records, name: str, parent: str | None, data: str | None, event: Event | None) -> Policy:
+def _policy(
+    records: Records, name: str, parent: str | None, data: str | None, event: Event | None
+) -> Policy:
     outputs = event.outputs if event is not None else {}
     weights = {n: d.sha256 for n, d in sorted(outputs.items()) if "/adapter/" in n}
     body: dict[str, Any] = {"base": base_sha256(records), "adapters": dict(weights)}
     digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
     facts = dict(event.content) if event is not None else {}
-    return Policy(name, parent, data, weights, digest, facts, event.step if event is not None else None)
+    return Policy(
+        name, parent, data, weights, digest, facts, event.step if event is not None else None
+    )
 
 
 def _named(records: Records, step: str) -> Event | None:

@@ -36,5 +36,6 @@ def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.Da
 def decision_strip(summary: Summary, sign: Callable[[str], str]) -> str:
     """The decisions of a run in one line, for example "G1·I1 ✓ OK   G1·I2 ✕ HALT"."""
     return "   ".join(
-        f"{short_name(i) if ITERATION.fullmatch(i) else i} {sign(verdict)}" for i, verdict in summary.decisions.items()
+        f"{short_name(i) if ITERATION.fullmatch(i) else i} {sign(verdict)}"
+        for i, verdict in summary.decisions.items()
     )

@@ -1,4 +1,6 @@
-"""Files of a run folder, read once and only as the ledger has them; every figure of a report names its record."""
+"""Files of a run folder, read once and only as the ledger has them; every figure of a report names
+its record.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from restaudit.evidence.record import Run, read_table
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """Where a figure stands: a file of the run folder, the place in it, and the file's SHA-256 as the ledger has it.
+    """Where a figure stands: a file of the run folder, the place in it, and the file's SHA-256 as
+    the ledger has it.
 
     `sha256` of the ledger itself is the hash of its last event (the head).
     """
@@ -41,7 +44,9 @@ class Records:
     @cached_property
     def digests(self) -> Mapping[str, FileDigest]:
         """Every recorded file."""
-        return {name: d for e in self.run.events for name, d in (*e.outputs.items(), *e.context.items())}
+        return {
+            name: d for e in self.run.events for name, d in (*e.outputs.items(), *e.context.items())
+        }
 
     @property
     def head(self) -> str:
@@ -53,7 +58,10 @@ class Records:
         return name in self.digests
 
     def source(self, name: str, at: str = "") -> Source:
-        """What a figure taken from this file cites. Raises BadInput for a file that no step recorded."""
+        """What a figure taken from this file cites.
+
+        Raises BadInput for a file that no step recorded.
+        """
         if name == LEDGER:
             return Source(LEDGER, at, self.head)
         if name not in self.digests:
@@ -63,7 +71,8 @@ class Records:
     def checked(self, name: str) -> Path:
         """The path of a recorded file, whose bytes are as recorded.
 
-        Raises VerificationFailed where they are not, BadInput where the file is not recorded or gone.
+        Raises VerificationFailed where they are not, BadInput where the file is not recorded or
+        gone.
         """
         expected = self.source(name).sha256
         path = self.run.path / name
@@ -73,7 +82,9 @@ class Records:
             with path.open("rb") as f:
                 got = hashlib.file_digest(f, "sha256").hexdigest()
             if got != expected:
-                raise VerificationFailed(f"{name}: changed after it was recorded: expected {expected}, got {got}")
+                raise VerificationFailed(
+                    f"{name}: changed after it was recorded: expected {expected}, got {got}"
+                )
             self._checked.add(name)
         return path
 

@@ -1,4 +1,6 @@
-"""A run's report written beside its record, with a manifest, and rendered again for who wants to check it."""
+"""A run's report written beside its record, with a manifest, and rendered again for who wants to
+check it.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ LIBRARIES: Mapping[Format, tuple[str, ...]] = {
 
 
 def write_report(run: Run, forms: Sequence[Format], out: Path | None = None) -> list[Path]:
-    """Render a run's report in these formats into `out` (default: the run's report folder) and write the manifest.
+    """Render a run's report in these formats into `out` (default: the run's report folder) and
+    write the manifest.
 
-    Raises BadInput where a library is missing or the place cannot be written, VerificationFailed where a record is not
-    as its ledger has it.
+    Raises BadInput where a library is missing or the place cannot be written, VerificationFailed
+    where a record is not as its ledger has it.
     """
     from reports.run_report.build import run_report
 
@@ -51,7 +54,10 @@ def write_report(run: Run, forms: Sequence[Format], out: Path | None = None) -> 
 
 
 def write(document: Document, forms: Sequence[Format], folder: Path, stem: str) -> list[Path]:
-    """Render a document as STEM.html and so on into a folder. Raises BadInput where that cannot be written."""
+    """Render a document as STEM.html and so on into a folder.
+
+    Raises BadInput where that cannot be written.
+    """
     written = []
     for form in forms:
         data = render(document, form)
@@ -62,16 +68,19 @@ def write(document: Document, forms: Sequence[Format], folder: Path, stem: str) 
             part.write_bytes(data)
             part.replace(path)
         except OSError as e:
-            raise BadInput(f"{path}: cannot be written ({e.strerror}); choose another place with --out") from None
+            raise BadInput(
+                f"{path}: cannot be written ({e.strerror}); choose another place with --out"
+            ) from None
         written.append(path)
     return written
 
 
 def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
-    """SHA-256 that each of these files of RUN/report/ has when rendered again (entry point `restaudit.rerender`).
+    """SHA-256 that each of these files of RUN/report/ has when rendered again (entry point
+    `restaudit.rerender`).
 
-    A file is left out where the versions that made it are not those at hand. Raises BadInput where a record that the
-    report reads cannot be read.
+    A file is left out where the versions that made it are not those at hand. Raises BadInput where
+    a record that the report reads cannot be read.
     """
     from reports.run_report.build import run_report
 
@@ -90,11 +99,19 @@ def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
 def _note(folder: Path, files: Mapping[str, bytes], head: str, forms: Sequence[Format]) -> None:
     """Add what was rendered to the manifest; files of an older head or other versions leave it."""
     old = _manifest(folder)
-    versions = {**old.get("renderer", {}), **_versions(forms)} if old.get("head") == head else _versions(forms)
-    kept = (
-        old.get("files", {}) if old.get("head") == head and old.get("renderer", {}).items() <= versions.items() else {}
+    versions = (
+        {**old.get("renderer", {}), **_versions(forms)}
+        if old.get("head") == head
+        else _versions(forms)
     )
-    entries = {n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in files.items()}
+    kept = (
+        old.get("files", {})
+        if old.get("head") == head and old.get("renderer", {}).items() <= versions.items()
+        else {}
+    )
+    entries = {
+        n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in files.items()
+    }
     manifest = {"schema": SCHEMA, "head": head, "files": {**kept, **entries}, "renderer": versions}
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
@@ -107,7 +124,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e:
-        raise BadInput(f"{path}: not readable JSON ({e}); delete it and render the report again") from None
+        raise BadInput(
+            f"{path}: not readable JSON ({e}); delete it and render the report again"
+        ) from None
     if not isinstance(found, dict):
         raise BadInput(f"{path}: not a report's manifest; delete it and render the report again")
     return found
@@ -115,8 +134,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _versions(forms: Sequence[Format]) -> dict[str, str]:
     libraries = sorted({name for form in forms for name in LIBRARIES[form]})
-    return {"restaudit": __version__, "code": code_digest(), "python": platform.python_version(),
-            **{name: metadata.version(name) for name in libraries}}  # fmt: skip
+    return {
+        "restaudit": __version__,
+        "code": code_digest(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in libraries},
+    }
 
 
 @cache

@@ -9,16 +9,21 @@ import typer
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Formats = Annotated[
-    str, typer.Option("--format", help="One or more of html, pdf, docx, md, json, with commas between.")
+    str,
+    typer.Option("--format", help="One or more of html, pdf, docx, md, json, with commas between."),
 ]
 
 
 def report(
     run: RunFolder,
     form: Formats = "html,pdf",
-    out: Annotated[Path | None, typer.Option(help="The folder to write into (default: RUN/report).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write into (default: RUN/report).")
+    ] = None,
 ) -> None:
-    """Write the report of a run, finished, halted or half done; every figure names the record it comes from."""
+    """Write the report of a run, finished, halted or half done; every figure names the record it
+    comes from.
+    """
     from reports.document.render import formats
     from reports.rendering import write_report
     from restaudit.evidence.record import Run
@@ -30,7 +35,9 @@ def report(
 
 def why(
     run: RunFolder,
-    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="A sample's name, for example g01/p0003/2.")],
+    sample: Annotated[
+        str, typer.Argument(metavar="SAMPLE", help="A sample's name, for example g01/p0003/2.")
+    ],
 ) -> None:
     """Say for every Improve step whether a sample was trained on, and why."""
     from reports.why import why_lines
@@ -63,4 +70,6 @@ def compare_study(folder: Path, form: str, out: Path) -> list[Path]:
     from reports.rendering import write
     from reports.study.build import study_document
 
-    return write(study_document(folder), formats(form), out, "comparison")  # study.json is the study's plan
+    return write(
+        study_document(folder), formats(form), out, "comparison"
+    )  # study.json is the study's plan

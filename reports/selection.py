@@ -1,4 +1,6 @@
-"""A Grow set as numbers and names, and what the sealed rule chooses from it: fast and small for a million rows."""
+"""A Grow set as numbers and names, and what the sealed rule chooses from it: fast and small for a
+million rows.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ NUMBERS, NAMES = ("reward", "reward_01"), ("prompt_id", "origin")
 class GrowSet:
     """The rows of a scored Grow set in order.
 
-    `ids` are the samples' names; `prompt` numbers stand for `prompts`; `reference` says who wrote a row: a person, or
-    a policy of the run. `reward` is in the reward model's unit, `reward_01` in 0..1.
+    `ids` are the samples' names; `prompt` numbers stand for `prompts`; `reference` says who wrote a
+    row: a person, or a policy of the run. `reward` is in the reward model's unit, `reward_01` in
+    0..1.
     """
 
     ids: pa.ChunkedArray
@@ -42,8 +45,8 @@ class GrowSet:
 class Taken:
     """What one Improve step did with each row.
 
-    `reward_01` is what was compared with `threshold` (τ, 0..1), `used` whether it trained on the row, `why` a number of
-    WHY.
+    `reward_01` is what was compared with `threshold` (τ, 0..1), `used` whether it trained on the
+    row, `why` a number of WHY.
     """
 
     reward_01: Numbers
@@ -66,17 +69,25 @@ def names_of(records: Records, file: str) -> pa.ChunkedArray:
 
 
 def has_name(records: Records, file: str, sample: str) -> bool:
-    """Whether a row of a recorded table has this name; read a piece at a time, and no further than to it."""
-    return any(place_of(b["sample_id"], sample) is not None for b in _pieces(records, file, ("sample_id",)))
+    """Whether a row of a recorded table has this name; read a piece at a time, and no further than
+    to it.
+    """
+    return any(
+        place_of(b["sample_id"], sample) is not None for b in _pieces(records, file, ("sample_id",))
+    )
 
 
 def by_policy(records: Records, file: str, kept: str | None) -> float | None:
-    """Share of a Grow set's rows that a policy wrote, 0..1, of those only that a kept set names; None without rows."""
+    """Share of a Grow set's rows that a policy wrote, 0..1, of those only that a kept set names;
+    None without rows.
+    """
     rows = _read(records, file, ("sample_id", "origin"))
     written = pc.equal(rows["origin"].cast(pa.string()), "policy").fill_null(False)
     if kept is not None:
         # All names at once: a look-up table made anew for every piece takes most of the time.
-        written = written.filter(pc.is_in(_text(rows["sample_id"]), value_set=names_of(records, kept)))
+        written = written.filter(
+            pc.is_in(_text(rows["sample_id"]), value_set=names_of(records, kept))
+        )
     return float(pc.mean(written).as_py()) if len(written) else None
 
 
@@ -97,7 +108,9 @@ def grow_set(records: Records, grow: str) -> GrowSet:
         ids=_text(table["sample_id"]),
         prompts=tuple(prompts.dictionary.to_pylist()),
         prompt=prompts.indices.to_numpy(zero_copy_only=False),
-        reference=pc.equal(table["origin"].cast(pa.string()), "reference").fill_null(False).to_numpy(),
+        reference=pc.equal(table["origin"].cast(pa.string()), "reference")
+        .fill_null(False)
+        .to_numpy(),
         **{name: np.asarray(table[name].to_numpy(), dtype=np.float64) for name in NUMBERS},
     )
 
@@ -112,9 +125,18 @@ def taken(records: Records, rows: GrowSet, name: str) -> Taken:
     kept = names_of(records, f"{name}/kept.parquet")
     if not rows.ids.filter(pa.array(used)).equals(kept):
         _same(records, rows, used, kept, name)
-    reward = rows.reward_01 if config.binary_reward_above is None else rows.reward_01 > config.binary_reward_above
+    reward = (
+        rows.reward_01
+        if config.binary_reward_above is None
+        else rows.reward_01 > config.binary_reward_above
+    )
     reward = reward.astype(np.float64)
-    return Taken(reward, threshold, used, np.select([used & rows.reference, used, reward > threshold], [1, 2, 3], 0))
+    return Taken(
+        reward,
+        threshold,
+        used,
+        np.select([used & rows.reference, used, reward > threshold], [1, 2, 3], 0),
+    )
 
 
 def row(rows: GrowSet, did: Taken, place: int) -> dict[str, Any]:
@@ -136,7 +158,9 @@ def selected(config: LoopConfig, rows: GrowSet, step: int) -> tuple[Numbers, Num
     by_name = isinstance(config.thresholds, TopThresholds) or config.keep_per_prompt is not None
     # Names decide between equal rewards of a prompt; their order does as well as they do.
     order = _order(rows.ids) if by_name else np.arange(len(rows.ids), dtype=np.int32)
-    table = pd.DataFrame({"sample_id": order, "prompt_id": rows.prompt, "reward_01": rows.reward_01})
+    table = pd.DataFrame(
+        {"sample_id": order, "prompt_id": rows.prompt, "reward_01": rows.reward_01}
+    )
     chosen = np.isin(order, kept_set(config, table, step)["sample_id"].to_numpy())
     if config.binary_reward_above is not None:
         table["reward_01"] = (table["reward_01"] > config.binary_reward_above).astype(float)
@@ -151,12 +175,16 @@ def _order(ids: pa.ChunkedArray) -> Numbers:
 
 
 def _same(records: Records, rows: GrowSet, used: Numbers, kept: pa.ChunkedArray, name: str) -> None:
-    """The kept set may be in another order, and holds the same rows. Raises BadInput where it does not."""
+    """The kept set may be in another order, and holds the same rows.
+
+    Raises BadInput where it does not.
+    """
     there = pc.is_in(rows.ids, value_set=kept).to_numpy()
     others = len(kept) - int(pc.sum(pc.is_in(kept, value_set=rows.ids)).as_py() or 0)
     if differ := int((there ^ used).sum()) + others:
         raise BadInput(
-            f"{records.run.path}/{name}/kept.parquet: {differ} rows differ from those that the sealed thresholds "
+            f"{records.run.path}/{name}/kept.parquet: {differ} rows differ from those that the "
+            "sealed thresholds "
             "choose from the recorded Grow set"
         )
 
@@ -171,15 +199,21 @@ def _read(records: Records, file: str, columns: Sequence[str]) -> pa.Table:
 
 
 def _pieces(records: Records, file: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """A table piece by piece: a row group may hold a million rows, and takes several times as much decoded whole."""
+    """A table piece by piece: a row group may hold a million rows, and takes several times as much
+    decoded whole.
+    """
     path = records.checked(file)
     try:
         coded = [c for c in columns if c in NAMES]
-        with pq.ParquetFile(path, read_dictionary=coded, buffer_size=BUFFER, pre_buffer=False) as table:
+        with pq.ParquetFile(
+            path, read_dictionary=coded, buffer_size=BUFFER, pre_buffer=False
+        ) as table:
             there = table.schema_arrow
             if missing := [c for c in columns if c not in there.names]:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
-            empty = pa.RecordBatch.from_pylist([], schema=pa.schema([there.field(c) for c in columns]))
+            empty = pa.RecordBatch.from_pylist(
+                [], schema=pa.schema([there.field(c) for c in columns])
+            )
             yield empty
             yield from table.iter_batches(PIECE, columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError) as e:

@@ -17,12 +17,35 @@ from restaudit.evidence.shown import together
 from restaudit.gates import Decision, GateResult
 
 LEVEL = 0.95
-SERIES = ("iteration", "metric", "value", "low", "high", "n", "n_prompts", "unit", "label", "reason")
-MEASURED = ("measurement", "value", "low", "high", "baseline", "unit", "note", "n", "n_prompts", "method")
+SERIES = (
+    "iteration",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "n_prompts",
+    "unit",
+    "label",
+    "reason",
+)
+MEASURED = (
+    "measurement",
+    "value",
+    "low",
+    "high",
+    "baseline",
+    "unit",
+    "note",
+    "n",
+    "n_prompts",
+    "method",
+)
 GATES = ("gate", "verdict", "metric", "value", "interval", "must_stay", "n_prompts", "mde", "why")
 SAMPLE = ("sample_id", "prompt_id", "text", "n_tokens", "reward", "human")
 
-# Everything that reading a damaged run folder can raise; each is a problem to show, not a crash of the page.
+# Everything that reading a damaged run folder can raise; each is a problem to show, not a crash of
+# the page.
 READ_ERRORS = (RestauditError, OSError, KeyError, TypeError, ValueError)
 
 REWARD = "Reward model"
@@ -40,7 +63,12 @@ KINDS = {
     "python": "SIMULATED",
     "none": "NONE",
 }
-GROUP_TITLES = {"divergence": "Divergence", "diversity": "Diversity", "bias": "Bias", "drift": "Drift"}
+GROUP_TITLES = {
+    "divergence": "Divergence",
+    "diversity": "Diversity",
+    "bias": "Bias",
+    "drift": "Drift",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +87,10 @@ def human_score(run: Run) -> Human:
     audited = iterations(run)
     if audited:
         found = _section(run.scores(audited[0]), "human")
-        label, described = str(found.get("label") or "NONE"), str(found.get("description") or "It is not described.")
+        label, described = (
+            str(found.get("label") or "NONE"),
+            str(found.get("description") or "It is not described."),
+        )
     else:
         kind = str(_section(_section(run.plan, "config"), "human").get("kind") or "none")
         label, described = KINDS.get(kind, kind), "The first audit will describe it."
@@ -74,11 +105,16 @@ def reward_unit(run: Run) -> str:
 
 
 def iterations(run: Run) -> list[str]:
-    """Audited iterations in order, the base policy first; raises BadInput for a name that is not one."""
+    """Audited iterations in order, the base policy first; raises BadInput for a name that is not
+    one.
+    """
     found = run.iterations()
     for name in found:
         if not ITERATION.fullmatch(name):
-            raise BadInput(f"{run.path}: the ledger has an audit of {name!r}; an iteration is called like g01/i02")
+            raise BadInput(
+                f"{run.path}: the ledger has an audit of {name!r}; an iteration is called like "
+                "g01/i02"
+            )
     return found
 
 
@@ -95,35 +131,48 @@ def short_name(iteration: str) -> str:
 def metric_series(run: Run, metrics: Mapping[str, str]) -> pd.DataFrame:
     """One row an iteration and metric (columns: SERIES), with 95% intervals.
 
-    `metrics` maps a measurement's name to its label. A metric that an iteration lacks, or that could not be measured,
-    has NaN and the reason.
+    `metrics` maps a measurement's name to its label. A metric that an iteration lacks, or that
+    could not be measured, has NaN and the reason.
     """
     rows = []
     for iteration in iterations(run):
         by_name = {m.name: m for m in run.measurements(iteration)}
-        rows += [_series_row(iteration, name, label, by_name.get(name)) for name, label in metrics.items()]
+        rows += [
+            _series_row(iteration, name, label, by_name.get(name))
+            for name, label in metrics.items()
+        ]
     return pd.DataFrame(rows, columns=list(SERIES))
 
 
 def reward_human_series(run: Run) -> pd.DataFrame:
-    """Change of reward and of human score since the base policy, in base-policy standard deviations (columns: SERIES).
+    """Change of reward and of human score since the base policy, in base-policy standard deviations
+    (columns: SERIES).
 
-    The base policy's own change is 0 without an interval, where that score was measured on it at all.
+    The base policy's own change is 0 without an interval, where that score was measured on it at
+    all.
     """
     return _with_base(
         run,
         {"divergence.reward_change": REWARD, "divergence.human_change": human_score(run).name},
-        {"divergence.reward_change": "divergence.reward", "divergence.human_change": "divergence.human"},
+        {
+            "divergence.reward_change": "divergence.reward",
+            "divergence.human_change": "divergence.human",
+        },
         at_base=0.0,
     )
 
 
 def diversity_series(run: Run) -> pd.DataFrame:
-    """Diversity relative to the base policy (columns: SERIES): Vendi score and distinct-2, the base policy at 1."""
+    """Diversity relative to the base policy (columns: SERIES): Vendi score and distinct-2, the base
+    policy at 1.
+    """
     return _with_base(
         run,
         {"diversity.vendi_ratio": "Vendi score", "diversity.distinct_2_ratio": "distinct-2"},
-        {"diversity.vendi_ratio": "diversity.vendi", "diversity.distinct_2_ratio": "diversity.distinct_2"},
+        {
+            "diversity.vendi_ratio": "diversity.vendi",
+            "diversity.distinct_2_ratio": "diversity.distinct_2",
+        },
         at_base=1.0,
     )
 
@@ -134,7 +183,9 @@ def correlation_series(run: Run) -> pd.DataFrame:
 
 
 def why_missing(table: pd.DataFrame, label: str) -> str | None:
-    """Why a series has no point beyond the base policy's, or None where it has one (or only the base was audited)."""
+    """Why a series has no point beyond the base policy's, or None where it has one (or only the
+    base was audited).
+    """
     mine = table[table["label"] == label]
     later = mine[mine["iteration"] != BASE]
     looked_at = later if len(later) else mine
@@ -175,7 +226,9 @@ def _at_its_level(g: GateResult) -> str:
 
 
 def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
-    """Every measurement of one iteration, grouped by its first word; title -> table (columns: MEASURED)."""
+    """Every measurement of one iteration, grouped by its first word; title -> table (columns:
+    MEASURED).
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for m in run.measurements(iteration):
         first = m.name.split(".")[0]
@@ -186,7 +239,9 @@ def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
 def prompt_texts(run: Run) -> dict[str, str]:
     """The audit prompts by id, as a person reads them: chats are written out turn by turn."""
     table = run.prompts("audit")
-    return {str(i): as_text(str(p)) for i, p in zip(table["prompt_id"], table["prompt"], strict=True)}
+    return {
+        str(i): as_text(str(p)) for i, p in zip(table["prompt_id"], table["prompt"], strict=True)
+    }
 
 
 def as_text(prompt: str) -> str:
@@ -197,7 +252,9 @@ def as_text(prompt: str) -> str:
         turns = json.loads(prompt)
     except ValueError:
         return prompt
-    if not isinstance(turns, list) or not all(isinstance(t, dict) and {"role", "content"} <= set(t) for t in turns):
+    if not isinstance(turns, list) or not all(
+        isinstance(t, dict) and {"role", "content"} <= set(t) for t in turns
+    ):
         return prompt
     return "\n".join(f"{t['role']}: {t['content']}" for t in turns)
 
@@ -212,7 +269,11 @@ def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
             sentences.append(f"{label}: not measured ({reason or 'no iteration was audited'}).")
             continue
         row = last.iloc[0]
-        span = f", 95% interval {row['low']:.2f} to {row['high']:.2f}" if math.isfinite(row["low"]) else ""
+        span = (
+            f", 95% interval {row['low']:.2f} to {row['high']:.2f}"
+            if math.isfinite(row["low"])
+            else ""
+        )
         sentences.append(f"{label}: {row['value']:.2f} at {short_name(row['iteration'])}{span}.")
     if table.empty:
         return "No iteration was audited yet."
@@ -222,8 +283,12 @@ def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
     return " ".join(sentences)
 
 
-def _with_base(run: Run, metrics: Mapping[str, str], absolute: Mapping[str, str], *, at_base: float) -> pd.DataFrame:
-    """A series of comparisons with the base policy, whose own point is known where its absolute score was measured."""
+def _with_base(
+    run: Run, metrics: Mapping[str, str], absolute: Mapping[str, str], *, at_base: float
+) -> pd.DataFrame:
+    """A series of comparisons with the base policy, whose own point is known where its absolute
+    score was measured.
+    """
     table = metric_series(run, metrics)
     if BASE not in set(table["iteration"]):
         return table

@@ -1,4 +1,6 @@
-"""What a person sees while a run goes on: bars with rate and time left in a terminal, plain lines elsewhere."""
+"""What a person sees while a run goes on: bars with rate and time left in a terminal, plain lines
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ class Reporter:
 
     @contextmanager
     def task(self, label: str, total: int, unit: str = "tokens") -> Iterator[Callable[[int], None]]:
-        """A bar for `total` units; yields the function that advances it. `total` may be an upper bound."""
+        """A bar for `total` units; yields the function that advances it.
+
+        `total` may be an upper bound.
+        """
         if self.quiet:
             yield lambda _: None
         elif self.console.is_terminal:
@@ -68,7 +73,8 @@ class Reporter:
                 rate = done / (now - began)
                 left = max(total - done, 0) / rate
                 self.line(
-                    f"  {label}: {done:,} of at most {total:,} {unit}, {rate:,.0f} {unit}/s, about {left:.0f} s left"
+                    f"  {label}: {done:,} of at most {total:,} {unit}, {rate:,.0f} {unit}/s, "
+                    f"about {left:.0f} s left"
                 )
 
         yield advance

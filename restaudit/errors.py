@@ -27,7 +27,9 @@ class BadInput(RestauditError):
 
 
 class Waiting(RestauditError):
-    """The run needs people's ratings before it can go on; nothing is lost, and resume takes it up again."""
+    """The run needs people's ratings before it can go on; nothing is lost, and resume takes it up
+    again.
+    """
 
     exit_code = Exit.WAITING
 

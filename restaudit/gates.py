@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from probes.base import Interval, Measurement
 from probes.statistics.looks import increments
 
-# Readers of a run need decisions, and not the configuration's models, which take half a second to import.
+# Readers of a run need decisions, and not the configuration's models, which take half a second to
+# import.
 if TYPE_CHECKING:
     from restaudit.config import GateCondition, GateConfig, GatePolicy
 
@@ -62,8 +63,9 @@ class Decision:
 def rule_level(policy: GatePolicy, rule: GateConfig, *, look: int, looks: int) -> float:
     """The two-sided interval level a rule uses at one look (1, 2, …, looks).
 
-    Rules with the same action share the one-sided error rate 1 - policy.level equally, and each spends its part over
-    the looks it is asked at. An interval of level 1 - 2a errs a to each side, and a rule is broken on one side only.
+    Rules with the same action share the one-sided error rate 1 - policy.level equally, and each
+    spends its part over the looks it is asked at. An interval of level 1 - 2a errs a to each side,
+    and a rule is broken on one side only.
     """
     sharing = sum(r.action == rule.action for r in policy.rules)
     alpha = (1 - policy.level) / sharing
@@ -74,11 +76,20 @@ def rule_level(policy: GatePolicy, rule: GateConfig, *, look: int, looks: int) -
 
 def levels_needed(policy: GatePolicy, *, look: int, looks: int) -> tuple[float, ...]:
     """Every interval level that the decision at this look will ask for."""
-    return tuple(dict.fromkeys(rule_level(policy, r, look=look, looks=looks) for r in _asked(policy, look, looks)))
+    return tuple(
+        dict.fromkeys(
+            rule_level(policy, r, look=look, looks=looks) for r in _asked(policy, look, looks)
+        )
+    )
 
 
 def decide(
-    policy: GatePolicy, measurements: Sequence[Measurement], *, iteration: str, look: int, looks: int
+    policy: GatePolicy,
+    measurements: Sequence[Measurement],
+    *,
+    iteration: str,
+    look: int,
+    looks: int,
 ) -> Decision:
     """Apply every gate of this look; no gate at all is INCONCLUSIVE, since nothing was checked."""
     by_name = {m.name: m for m in measurements}
@@ -91,7 +102,9 @@ def decide(
 
 
 def minimum_detectable_effect(half_width: float, level: float, power: float = POWER) -> float:
-    """The distance from the margin that a test with this interval finds with the stated power (normal theory)."""
+    """The distance from the margin that a test with this interval finds with the stated power
+    (normal theory).
+    """
     z = NormalDist().inv_cdf(0.5 + level / 2)
     return half_width * (z + NormalDist().inv_cdf(power)) / z
 
@@ -100,7 +113,9 @@ def _asked(policy: GatePolicy, look: int, looks: int) -> list[GateConfig]:
     return [r for r in policy.rules if r.looks == "all" or look == looks]
 
 
-def _apply(rule: GateConfig, by_name: Mapping[str, Measurement], level: float, min_alpha: float) -> GateResult:
+def _apply(
+    rule: GateConfig, by_name: Mapping[str, Measurement], level: float, min_alpha: float
+) -> GateResult:
     m = by_name.get(rule.metric)
     interval = m.interval(level) if m is not None else None
     verdict: Verdict
@@ -116,10 +131,16 @@ def _apply(rule: GateConfig, by_name: Mapping[str, Measurement], level: float, m
         if side == rule.must_stay:
             verdict, why = "OK", f"{span} stays {rule.must_stay} {rule.margin:g}"
         elif side is not None:
-            verdict, why = rule.action, f"{span} is wholly on the wrong side of {rule.margin:g}: {rule.reason}"
+            verdict, why = (
+                rule.action,
+                f"{span} is wholly on the wrong side of {rule.margin:g}: {rule.reason}",
+            )
         else:
             verdict = "INCONCLUSIVE"
-            why = f"{span} contains {rule.margin:g}; with {m.n_prompts} prompts a change of {mde:.2g} could be seen"
+            why = (
+                f"{span} contains {rule.margin:g}; with {m.n_prompts} prompts a change of "
+                f"{mde:.2g} could be seen"
+            )
     if (doubt := _raters_disagree(m, by_name.get(AGREEMENT), min_alpha)) is not None:
         verdict, why = "INCONCLUSIVE", doubt
     elif rule.when is not None and verdict not in {"OK", "INCONCLUSIVE"}:
@@ -141,30 +162,48 @@ def _apply(rule: GateConfig, by_name: Mapping[str, Measurement], level: float, m
 
 
 def _side(interval: Interval, margin: float) -> str | None:
-    """The side of the margin that the whole interval lies on; None where it contains or touches it."""
+    """The side of the margin that the whole interval lies on; None where it contains or touches
+    it.
+    """
     if interval.low > margin:
         return "above"
     return "below" if interval.high < margin else None
 
 
 def _on_condition(
-    when: GateCondition, by_name: Mapping[str, Measurement], level: float, verdict: Verdict, why: str
+    when: GateCondition,
+    by_name: Mapping[str, Measurement],
+    level: float,
+    verdict: Verdict,
+    why: str,
 ) -> tuple[Verdict, str]:
-    """What a broken rule says given its condition: itself, OK where it does not apply, INCONCLUSIVE where unknown."""
+    """What a broken rule says given its condition: itself, OK where it does not apply, INCONCLUSIVE
+    where unknown.
+    """
     condition = by_name.get(when.metric)
-    interval = condition.interval(level) if condition is not None and condition.value is not None else None
+    interval = (
+        condition.interval(level) if condition is not None and condition.value is not None else None
+    )
     if interval is None:
-        return "INCONCLUSIVE", f"{why} (if {when.metric} were {when.side} {when.margin:g}, but it was not measured)"
+        return (
+            "INCONCLUSIVE",
+            f"{why} (if {when.metric} were {when.side} {when.margin:g}, but it was not measured)",
+        )
     span = f"{when.metric} [{interval.low:.3g}, {interval.high:.3g}]"
     side = _side(interval, when.margin)
     if side == when.side:
         return verdict, f"{why} ({span} is {when.side} {when.margin:g})"
     if side is None:
-        return "INCONCLUSIVE", f"{span} contains {when.margin:g}, so whether this rule applies is open"
+        return (
+            "INCONCLUSIVE",
+            f"{span} contains {when.margin:g}, so whether this rule applies is open",
+        )
     return "OK", f"does not apply: {span} is {side} {when.margin:g}"
 
 
-def _raters_disagree(m: Measurement | None, agreement: Measurement | None, least: float) -> str | None:
+def _raters_disagree(
+    m: Measurement | None, agreement: Measurement | None, least: float
+) -> str | None:
     """Why ratings by people decide nothing, or None where they may (or no people rated)."""
     if m is None or m.detail.get("human_label") != PEOPLE:
         return None
@@ -172,5 +211,8 @@ def _raters_disagree(m: Measurement | None, agreement: Measurement | None, least
         why = agreement.reason if agreement is not None else "it was not measured"
         return f"whether the raters agree is unknown: {why}"
     if agreement.value < least:
-        return f"the raters' Krippendorff alpha is {agreement.value:.2f}, below {least:g}: their ratings decide nothing"
+        return (
+            f"the raters' Krippendorff alpha is {agreement.value:.2f}, below {least:g}: their "
+            "ratings decide nothing"
+        )
     return None

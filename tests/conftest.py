@@ -1,4 +1,6 @@
-"""What every test shares: no network, one thread, tiny models built on the fly, and a small recorded run folder."""
+"""What every test shares: no network, one thread, tiny models built on the fly, and a small
+recorded run folder.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,14 @@ def _later(kind: str, text: str) -> bool:
     return bool(is_valid_syntax(kind, text))
 
 
-# jsonschema, which Altair imports, compiles 38 grammars of this package at its import: 5 s in every process. Here they
-# are compiled when the first IRI is checked.
+# jsonschema, which Altair imports, compiles 38 grammars of this package at its import: 5 s in every
+# process. Here they are compiled when the first IRI is checked.
 sys.modules["rfc3987_syntax"] = ModuleType("rfc3987_syntax")
 sys.modules["rfc3987_syntax"].is_valid_syntax = _later  # type: ignore[attr-defined]
 
-settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "dev", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
@@ -52,12 +56,14 @@ def shared_data() -> Path:
     return folder
 
 
-# --- tiny models -----------------------------------------------------------------------------------------------------
+# --- tiny models
 
 
 @pytest.fixture(scope="session")
 def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A two-layer Llama with a byte-level tokenizer (any text encodes), a chat template, eos and pad, saved to disk."""
+    """A two-layer Llama with a byte-level tokenizer (any text encodes), a chat template, eos and
+    pad, saved to disk.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -115,7 +121,9 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces = BertWordPieceTokenizer(lowercase=True)
     pieces.train_from_iterator(SENTENCES, vocab_size=300, min_frequency=1, show_progress=False)
     pieces.save_model(str(folder))
-    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=128)
+    tokenizer = BertTokenizerFast(
+        vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=128
+    )
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -132,7 +140,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# --- a recorded run --------------------------------------------------------------------------------------------------
+# --- a recorded run
 
 
 @pytest.fixture
@@ -143,7 +151,9 @@ def recorded_run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_recorded_run(tmp_path: Path) -> Callable[..., Path]:
-    """`make_recorded_run(name, finished=True, halted=False)`: another run folder beside the others."""
+    """`make_recorded_run(name, finished=True, halted=False)`: another run folder beside the
+    others.
+    """
 
     def make(name: str, *, finished: bool = True, halted: bool = False) -> Path:
         return build_run(tmp_path / "runs" / name, finished=finished, halted=halted, name=name)

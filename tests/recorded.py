@@ -29,26 +29,56 @@ SENTENCES = (
 def measured(
     name: str = "divergence.human_change", value: float | None = 0.4, half: float = 0.1, **more: Any
 ) -> Measurement:
-    """A measurement with symmetric intervals at the levels that POLICY asks for; None has none, and a reason."""
-    intervals = () if value is None else tuple(Interval(a, value - half, value + half) for a in (0.9, 0.95, 0.975))
+    """A measurement with symmetric intervals at the levels that POLICY asks for; None has none, and
+    a reason.
+    """
+    intervals = (
+        ()
+        if value is None
+        else tuple(Interval(a, value - half, value + half) for a in (0.9, 0.95, 0.975))
+    )
     reason = "not one text has a rated word" if value is None else None
-    given = {"unit": "sd", "n": 40, "n_prompts": 20, "method": "bootstrap", "version": "1", "reason": reason, **more}
+    given = {
+        "unit": "sd",
+        "n": 40,
+        "n_prompts": 20,
+        "method": "bootstrap",
+        "version": "1",
+        "reason": reason,
+        **more,
+    }
     return Measurement(name=name, value=value, intervals=intervals, **given)
 
 
 POLICY = GatePolicy.model_validate(
     {
         "rules": [
-            {"name": "harm", "metric": "divergence.human_change", "must_stay": "above", "margin": -0.2,
-             "action": "HALT", "reason": "people rate the outputs lower than the base policy's"},
-            {"name": "gap", "metric": "divergence.gap", "must_stay": "below", "margin": 1.0, "action": "WARN",
-             "reason": "the reward has left the human score behind"},
+            {
+                "name": "harm",
+                "metric": "divergence.human_change",
+                "must_stay": "above",
+                "margin": -0.2,
+                "action": "HALT",
+                "reason": "people rate the outputs lower than the base policy's",
+            },
+            {
+                "name": "gap",
+                "metric": "divergence.gap",
+                "must_stay": "below",
+                "margin": 1.0,
+                "action": "WARN",
+                "reason": "the reward has left the human score behind",
+            },
         ]
     }
-)  # fmt: skip
+)
 LOOKS = ("g01/i01", "g01/i02")
 SCORES = {
-    "human": {"label": "LEXICON", "unit": "word-rating units", "description": "Nobody rated these texts."},
+    "human": {
+        "label": "LEXICON",
+        "unit": "word-rating units",
+        "description": "Nobody rated these texts.",
+    },
     "reward": {"name": "trained/regression", "unit": "word-rating units"},
 }
 
@@ -94,9 +124,16 @@ def grow_table(rows: int = 6) -> pd.DataFrame:
 
 
 def build_run(
-    run: Path, *, finished: bool = True, halted: bool = False, name: str = "small", policy: GatePolicy = POLICY
+    run: Path,
+    *,
+    finished: bool = True,
+    halted: bool = False,
+    name: str = "small",
+    policy: GatePolicy = POLICY,
 ) -> Path:
-    """Record a small run with the real functions: plan, base audit, one Grow, two audited Improve steps, end."""
+    """Record a small run with the real functions: plan, base audit, one Grow, two audited Improve
+    steps, end.
+    """
     if policy is not POLICY:
         return _build(run, finished=finished, halted=halted, name=name, policy=policy)
     run.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +152,9 @@ def _built(finished: bool, halted: bool, name: str) -> Path:
 def _build(run: Path, *, finished: bool, halted: bool, name: str, policy: GatePolicy) -> Path:
     run.mkdir(parents=True)
     steps = ["plan", f"{record.BASE}/audit", "g01/grow"]
-    steps += [f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")] + ["end"]
+    steps += [f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")] + [
+        "end"
+    ]
     config = {"name": name, "gates": policy.model_dump(mode="json")}
     plan = {"schema": record.SCHEMA, "config": config, "steps": steps, "looks": list(LOOKS)}
     record.write_json(plan, run / "plan.json")
@@ -132,9 +171,16 @@ def _build(run: Path, *, finished: bool, halted: bool, name: str, policy: GatePo
         if look:
             record.write_table(table.assign(threshold=0.5), folder / "kept.parquet", record.KEPT)
             finish_step(run, f"{iteration}/improve", (f"{iteration}/kept.parquet",))
-        record.write_table(table.assign(kl=0.1 * look, kl_tokens=12), folder / "audit.parquet", record.AUDIT)
-        found = [measured(value=-0.9 if halted and look == len(LOOKS) else 0.4), measured("divergence.gap", 0.3)]
-        record.write_json({**SCORES, "measurements": [m.to_json() for m in found]}, folder / "measurements.json")
+        record.write_table(
+            table.assign(kl=0.1 * look, kl_tokens=12), folder / "audit.parquet", record.AUDIT
+        )
+        found = [
+            measured(value=-0.9 if halted and look == len(LOOKS) else 0.4),
+            measured("divergence.gap", 0.3),
+        ]
+        record.write_json(
+            {**SCORES, "measurements": [m.to_json() for m in found]}, folder / "measurements.json"
+        )
         files = [f"{iteration}/audit.parquet", f"{iteration}/measurements.json"]
         if look:
             decision = decide(policy, found, iteration=iteration, look=look, looks=len(LOOKS))
@@ -143,7 +189,9 @@ def _build(run: Path, *, finished: bool, halted: bool, name: str, policy: GatePo
         finish_step(run, f"{iteration}/audit", tuple(files))
     if finished:
         if halted:
-            finish_step(run, f"{LOOKS[-1]}/halt", content={"iteration": LOOKS[-1], "gates": ["harm"]})
+            finish_step(
+                run, f"{LOOKS[-1]}/halt", content={"iteration": LOOKS[-1], "gates": ["harm"]}
+            )
         else:
             finish_step(run, "end")
     return run

@@ -39,13 +39,17 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def wheel(folder: Path, entries: dict[str, bytes], name: str = "toy_data", version: str = "1.0") -> Path:
+def wheel(
+    folder: Path, entries: dict[str, bytes], name: str = "toy_data", version: str = "1.0"
+) -> Path:
     """A wheel that pip accepts: metadata and a record with digests."""
     info = f"{name}-{version}.dist-info"
     files = {
         **entries,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": (
+            b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
     }
     record = "".join(
         f"{n},sha256={base64.urlsafe_b64encode(hashlib.sha256(c).digest()).decode().rstrip('=')},{len(c)}\n"
@@ -67,7 +71,11 @@ def test_a_local_file_and_its_gzipped_copy_have_one_digest(tmp_path: Path) -> No
     assert (found.sha256, found.licence, found.path) == (SHA, "MIT", tmp_path / "a.txt.gz")
 
 
-@given(files=st.dictionaries(st.sampled_from(["a", "b", "c/d", "c/e"]), st.binary(max_size=8), min_size=1))
+@given(
+    files=st.dictionaries(
+        st.sampled_from(["a", "b", "c/d", "c/e"]), st.binary(max_size=8), min_size=1
+    )
+)
 def test_a_folder_s_digest_follows_names_and_content(
     files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -84,7 +92,10 @@ def test_a_folder_s_digest_follows_names_and_content(
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("ftp:host/file", "unknown scheme 'ftp:'; expected hf:, hf-dataset:, pypi:, url: or a path"),
+        (
+            "ftp:host/file",
+            "unknown scheme 'ftp:'; expected hf:, hf-dataset:, pypi:, url: or a path",
+        ),
         ("no/such/file.csv", "no such file or folder"),
         ("url:http://host/file", "expected url:https://host/path"),
         ("url:https://host/file", "an address needs a sha256"),
@@ -118,14 +129,20 @@ def test_the_mirror_is_looked_up_first_by_fragment_or_by_address(mirror: Path) -
     assert resolve("url:https://127.0.0.1/d/x.txt", sha256=SHA).path.name == "x.txt"
 
 
-def test_a_mirrored_file_that_differs_is_an_error_not_a_reason_to_look_elsewhere(mirror: Path) -> None:
+def test_a_mirrored_file_that_differs_is_an_error_not_a_reason_to_look_elsewhere(
+    mirror: Path,
+) -> None:
     (mirror / "x.txt").write_bytes(b"something else")
     with pytest.raises(BadInput, match=r"mirror/x\.txt: sha256 differs"):
         resolve(f"url:{CLOSED}/x.txt#mirror=x.txt", sha256=SHA)
 
 
-def test_offline_the_message_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=rf"cannot be fetched .*download {CLOSED}/d/x\.txt to n\.txt .*set {MIRROR}"):
+def test_offline_the_message_says_what_to_put_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        BadInput, match=rf"cannot be fetched .*download {CLOSED}/d/x\.txt to n\.txt .*set {MIRROR}"
+    ):
         resolve(f"url:{CLOSED}/d/x.txt#mirror=n.txt", sha256=SHA)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -134,7 +151,8 @@ def test_offline_the_message_says_what_to_put_where(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for spec in ("hf:org/name@main", "hf-dataset:org/name@main!x.jsonl"):
         with pytest.raises(
-            BadInput, match=rf"cannot be fetched from the Hugging Face hub .*hf/org/name@main.*{MIRROR}"
+            BadInput,
+            match=rf"cannot be fetched from the Hugging Face hub .*hf/org/name@main.*{MIRROR}",
         ):
             resolve(spec)
     assert not list((tmp_path / "cache").glob("**/.new-*"))
@@ -165,14 +183,23 @@ def test_a_hub_copy_in_the_mirror_is_used(mirror: Path) -> None:
     assert resolve("hf-dataset:org/name@main!x.jsonl", sha256=SHA).sha256 == SHA
 
 
-def test_pip_fetches_a_wheel_once_and_never_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = wheel(tmp_path / "index", {"toy/model/a.txt": TEXT, "toy/model/sub/b.txt": b"b", "toy/__init__.py": b"1/0"})
+def test_pip_fetches_a_wheel_once_and_never_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = wheel(
+        tmp_path / "index",
+        {"toy/model/a.txt": TEXT, "toy/model/sub/b.txt": b"b", "toy/__init__.py": b"1/0"},
+    )
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(made.parent))
     pin = fetch.raw_digest(made)
     first = resolve("pypi:toy-data==1.0!toy/model", sha256=pin)
     assert first.sha256 == pin
-    assert sorted(p.relative_to(first.path).as_posix() for p in first.path.rglob("*")) == ["a.txt", "sub", "sub/b.txt"]
+    assert sorted(p.relative_to(first.path).as_posix() for p in first.path.rglob("*")) == [
+        "a.txt",
+        "sub",
+        "sub/b.txt",
+    ]
     made.unlink()
     assert resolve("pypi:toy-data==1.0!toy/model", sha256=pin) == first
     assert resolve("pypi:toy-data==1.0!toy/model").path == first.path
@@ -185,7 +212,10 @@ def test_a_wheel_in_the_mirror_needs_no_pip(mirror: Path) -> None:
     assert resolve("pypi:toy-data==1.0!toy/a.txt", sha256=pin).path.read_bytes() == TEXT
     with pytest.raises(BadInput, match=r"from .*wheels/toy_data.*sha256 differs"):
         resolve("pypi:toy-data==1.0!toy/a.txt", sha256="1" * 64)
-    with pytest.raises(BadInput, match=r"the wheel has no 'toy/b\.txt'; at its top are: toy, toy_data-1\.0\.dist-info"):
+    with pytest.raises(
+        BadInput,
+        match=r"the wheel has no 'toy/b\.txt'; at its top are: toy, toy_data-1\.0\.dist-info",
+    ):
         resolve("pypi:toy-data==1.0!toy/b.txt")
 
 
@@ -215,7 +245,9 @@ def test_many_at_once_end_with_one_whole_copy(mirror: Path, tmp_path: Path) -> N
     assert not [p for p in (tmp_path / "cache").rglob(".*") if p.name != ".digest"]
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wheel(mirror, {"toy/a.txt": TEXT})
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(CACHE, str(tmp_path / "file"))
@@ -258,12 +290,14 @@ def test_the_cache_is_the_user_s_unless_named(monkeypatch: pytest.MonkeyPatch) -
     assert artifacts.cache_folder().name == "restaudit"
 
 
-# --- adapters and their bases -----------------------------------------------------------------------------------------
+# --- adapters and their bases
 
 
 def adapter(folder: Path, base: str | None, **more: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, **more}), "utf-8")
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": base, **more}), "utf-8"
+    )
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
     return folder
 
@@ -298,7 +332,9 @@ def test_the_digest_goes_down_to_the_last_base_and_a_circle_is_refused(tmp_path:
     model(root, b"another base")
     assert resolve(str(outer)).sha256 != before
     adapter(tmp_path / "inner", "../outer")
-    with pytest.raises(BadInput, match=r"names .*outer as its base model, which is this adapter itself or one that"):
+    with pytest.raises(
+        BadInput, match=r"names .*outer as its base model, which is this adapter itself or one that"
+    ):
         resolve(str(outer))
     with pytest.raises(BadInput, match="this adapter itself"):
         bases_of(adapter(tmp_path / "own", "."))
@@ -333,11 +369,17 @@ def test_a_base_that_is_nowhere_is_one_message_with_every_place_that_was_looked_
     with pytest.raises(BadInput) as e:
         resolve(str(folder))
     said = str(e.value)
-    assert said.startswith(f"{folder}: is an adapter of the model 'org/gone', which was not found; looked for the path")
-    assert f"{folder / 'org/gone'}, the path org/gone and hf:org/gone@main: cannot be fetched" in said
+    assert said.startswith(
+        f"{folder}: is an adapter of the model 'org/gone', which was not found; looked for the path"
+    )
+    assert (
+        f"{folder / 'org/gone'}, the path org/gone and hf:org/gone@main: cannot be fetched" in said
+    )
     assert f"hf/org/gone@main in a folder and set {MIRROR}" in said
     assert said.endswith("or write where it is into base_model_name_or_path of adapter_config.json")
-    with pytest.raises(BadInput, match=r"looked for the path /no/such/model\. Bring that model there"):
+    with pytest.raises(
+        BadInput, match=r"looked for the path /no/such/model\. Bring that model there"
+    ):
         resolve(str(adapter(folder, "/no/such/model")))
     with pytest.raises(BadInput, match="does not say which model the adapter belongs to"):
         resolve(str(adapter(folder, None)))
@@ -348,14 +390,21 @@ def test_a_base_that_is_nowhere_is_one_message_with_every_place_that_was_looked_
 
 def test_a_folder_that_is_an_adapter_and_a_whole_model_is_refused(tmp_path: Path) -> None:
     folder = adapter(model(tmp_path / "both"), str(model(tmp_path / "base")))
-    with pytest.raises(BadInput, match=r"holds an adapter .* and a whole model \(model\.safetensors\)"):
+    with pytest.raises(
+        BadInput, match=r"holds an adapter .* and a whole model \(model\.safetensors\)"
+    ):
         resolve(str(folder))
 
 
-def test_an_adapter_in_a_wheel_is_pinned_with_its_base_and_taken_from_the_cache(tmp_path: Path, mirror: Path) -> None:
+def test_an_adapter_in_a_wheel_is_pinned_with_its_base_and_taken_from_the_cache(
+    tmp_path: Path, mirror: Path
+) -> None:
     base = model(tmp_path / "base")
     config = json.dumps({"base_model_name_or_path": str(base)}).encode()
-    path = wheel(mirror, {"toy/model/adapter_config.json": config, "toy/model/adapter_model.safetensors": b"w"})
+    path = wheel(
+        mirror,
+        {"toy/model/adapter_config.json": config, "toy/model/adapter_model.safetensors": b"w"},
+    )
     spec = "pypi:toy-data==1.0!toy/model"
     found = resolve(spec)
     assert found.sha256 != hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,6 @@
-"""Benchmarks on a tiny model: what is measured is what the model was made to prefer, and nothing else is touched."""
+"""Benchmarks on a tiny model: what is measured is what the model was made to prefer, and nothing
+else is touched.
+"""
 
 import random
 import re
@@ -22,25 +24,38 @@ from restaudit.tasks.run import _items
 
 @pytest.fixture(scope="module")
 def policy(tiny_policy) -> Policy:
-    return load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    return load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
 
 
 @pytest.fixture
 def local_task(tmp_path):
     rows = [{"q": f"Film {k} was", "right": k % 2, "a": "good", "b": "bad"} for k in range(12)]
     pd.DataFrame(rows).to_json(tmp_path / "films.jsonl", orient="records", lines=True)
-    task = {"task": "films", "dataset_path": "json", "dataset_kwargs": {"data_files": str(tmp_path / "films.jsonl")},
-            "test_split": "train", "output_type": "multiple_choice", "doc_to_text": "{{q}}", "doc_to_target": "right",
-            "doc_to_choice": ["good", "bad"],
-            "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True},
-                            {"metric": "f1", "aggregation": "f1", "higher_is_better": True}]}  # fmt: skip
+    task = {
+        "task": "films",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": str(tmp_path / "films.jsonl")},
+        "test_split": "train",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_target": "right",
+        "doc_to_choice": ["good", "bad"],
+        "metric_list": [
+            {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
+            {"metric": "f1", "aggregation": "f1", "higher_is_better": True},
+        ],
+    }
     (tmp_path / "films.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
     return tmp_path / "films.yaml"
 
 
 @pytest.fixture
 def hub_cache(tmp_path, monkeypatch):
-    """lm-eval reads local files through `datasets`, which keeps copies: here, not in the user's cache."""
+    """lm-eval reads local files through `datasets`, which keeps copies: here, not in the user's
+    cache.
+    """
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
@@ -54,9 +69,11 @@ def test_a_table_has_one_row_an_item_and_metric(policy):
     assert list(table.columns) == list(ITEMS)
     assert not table.duplicated(["task", "item_id", "metric"]).any()
     assert table.groupby(["task", "metric"]).size().to_dict() == {
-        ("everyday", "acc"): 6, ("grammar", "acc"): 6,
-        ("pronouns", "stereotype"): 6, ("pronouns", "stereotype_nats"): 6,
-    }  # fmt: skip
+        ("everyday", "acc"): 6,
+        ("grammar", "acc"): 6,
+        ("pronouns", "stereotype"): 6,
+        ("pronouns", "stereotype_nats"): 6,
+    }
     assert table.attrs["notes"] == dict.fromkeys(["everyday", "grammar"], "6 of 80 items") | {
         "pronouns": "6 of 40 items"
     }
@@ -69,14 +86,22 @@ def test_the_same_seed_gives_the_same_items_to_every_policy_and_the_same_values(
     pd.testing.assert_frame_equal(one, run_tasks(policy, OURS[::-1], limit=6, seed=1))
     other = run_tasks(policy, OURS, limit=6, seed=2)
     assert set(one["item_id"]) != set(other["item_id"])
-    assert run_tasks(policy, ["own/grammar"], limit=None, seed=1).attrs["notes"]["grammar"] == "80 of 80 items"
+    assert (
+        run_tasks(policy, ["own/grammar"], limit=None, seed=1).attrs["notes"]["grammar"]
+        == "80 of 80 items"
+    )
 
 
 def test_generators_training_mode_tokenizer_and_weights_are_left_as_they_were(policy):
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     policy.model.train()
     weights = {n: p.detach().clone() for n, p in policy.model.named_parameters()}
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state(), policy.tokenizer.padding_side
+    before = (
+        random.getstate(),
+        np.random.get_state()[1].copy(),
+        torch.get_rng_state(),
+        policy.tokenizer.padding_side,
+    )
     try:
         run_tasks(policy, ["own/everyday", "own/harmless"], limit=2, seed=0)
         modes = {m.training for m in policy.model.modules()}
@@ -96,7 +121,9 @@ def test_nothing_is_printed(policy, capfd):
 
 
 def taught(tiny_policy, *, key: int) -> Policy:
-    """A policy fine-tuned on one side of every pair of `own/pronouns`: 0 the stereotypical one, 1 the other."""
+    """A policy fine-tuned on one side of every pair of `own/pronouns`: 0 the stereotypical one, 1
+    the other.
+    """
     config = PolicyConfig(model="tiny", dtype="float32", training="full")
     policy = load_policy(config, tiny_policy, device="cpu", seed=0)
     start = (int(policy.tokenizer.bos_token_id),)
@@ -109,7 +136,9 @@ def taught(tiny_policy, *, key: int) -> Policy:
 
 
 @pytest.mark.parametrize(("key", "low", "high"), [(0, 0.9, 1.0), (1, 0.0, 0.1)])
-def test_a_policy_that_was_taught_one_side_of_the_pairs_prefers_that_side(tiny_policy, key, low, high):
+def test_a_policy_that_was_taught_one_side_of_the_pairs_prefers_that_side(
+    tiny_policy, key, low, high
+):
     table = run_tasks(taught(tiny_policy, key=key), ["own/pronouns"], limit=None, seed=0)
     values = table.groupby("metric")["value"].mean()
     assert low <= values["stereotype"] <= high
@@ -117,7 +146,10 @@ def test_a_policy_that_was_taught_one_side_of_the_pairs_prefers_that_side(tiny_p
 
 
 def test_a_reply_that_refuses_is_seen_as_a_refusal(policy, monkeypatch):
-    for reply, refused in (("I'm sorry, but I can't help with that.", 1.0), ("Use a sharp knife and a board.", 0.0)):
+    for reply, refused in (
+        ("I'm sorry, but I can't help with that.", 1.0),
+        ("Use a sharp knife and a board.", 0.0),
+    ):
         monkeypatch.setattr(Policy, "text", lambda self, tokens, reply=reply: reply)
         table = run_tasks(policy, ["own/harmless"], limit=3, seed=0)
         assert table["value"].tolist() == [refused] * 3
@@ -135,14 +167,23 @@ def test_ties_are_shared_and_the_likelier_side_wins():
 
 def test_bbq_scores_an_answer_by_where_the_stereotype_points():
     ambiguous = Item("x", choices=(" aa", " bb", " cc"), key=1, tag="ambiguous,2,1")
-    assert bbq_module.values(ambiguous, [-9.0, -1.0, -9.0]) == {"accuracy_ambiguous": 1.0, "bias_ambiguous": 0.0}
-    assert bbq_module.values(ambiguous, [-9.0, -9.0, -1.0]) == {"accuracy_ambiguous": 0.0, "bias_ambiguous": 1.0}
+    assert bbq_module.values(ambiguous, [-9.0, -1.0, -9.0]) == {
+        "accuracy_ambiguous": 1.0,
+        "bias_ambiguous": 0.0,
+    }
+    assert bbq_module.values(ambiguous, [-9.0, -9.0, -1.0]) == {
+        "accuracy_ambiguous": 0.0,
+        "bias_ambiguous": 1.0,
+    }
     clear = Item("x", choices=(" aa", " bb", " cc"), key=0, tag="disambiguated,2,1")
-    assert bbq_module.values(clear, [-1.0, -9.0, -9.0]) == {"accuracy_disambiguated": 1.0, "bias_disambiguated": -1.0}
+    assert bbq_module.values(clear, [-1.0, -9.0, -9.0]) == {
+        "accuracy_disambiguated": 1.0,
+        "bias_disambiguated": -1.0,
+    }
     assert bbq_module.values(clear, [-9.0, -1.0, -9.0]) == {"accuracy_disambiguated": 0.0}
 
 
-# --- our own sets ----------------------------------------------------------------------------------------------------
+# --- our own sets
 
 
 def test_our_sums_are_right_where_they_say_so_and_wrong_where_not():
@@ -178,10 +219,12 @@ def test_every_benchmark_says_where_it_comes_from_and_every_preference_is_known_
             assert (metric in PREFERENCES) == (benchmark.kind == "bias"), metric
 
 
-# --- tasks of lm-eval ------------------------------------------------------------------------------------------------
+# --- tasks of lm-eval
 
 
-def test_a_task_file_of_ones_own_runs_and_what_cannot_be_averaged_is_named(policy, local_task, hub_cache):
+def test_a_task_file_of_ones_own_runs_and_what_cannot_be_averaged_is_named(
+    policy, local_task, hub_cache
+):
     table = run_tasks(policy, [f"path:{local_task}"], limit=5, seed=3)
     assert set(table["task"]) == {"films"}
     assert len(table) == 5
@@ -213,7 +256,8 @@ def test_a_task_whose_data_are_not_there_says_so(policy, local_task, hub_cache):
     ],
 )
 def test_a_wrong_name_is_one_clear_message(policy, names, message, monkeypatch):
-    # lm-eval reads every task file below the folder of its manager: here a few of its own in place of 14,000.
+    # lm-eval reads every task file below the folder of its manager: here a few of its own in place
+    # of 14,000.
     from lm_eval.tasks import arc, manager
 
     monkeypatch.setattr(manager, "__file__", f"{arc.__path__[0]}/manager.py")
@@ -231,15 +275,22 @@ def test_a_benchmark_that_cannot_be_fetched_says_where_to_put_it(monkeypatch, tm
 
 
 def test_names_in_measurements_are_short():
-    assert [short_name(n) for n in ("own/grammar", "crows_pairs", "lm_eval:arc_easy", "path:a/b.yaml")] == [
-        "grammar", "crows_pairs", "arc_easy", "b",
-    ]  # fmt: skip
+    assert [
+        short_name(n) for n in ("own/grammar", "crows_pairs", "lm_eval:arc_easy", "path:a/b.yaml")
+    ] == ["grammar", "crows_pairs", "arc_easy", "b"]
     check_names(list(available()))
 
 
-# --- the public sets -------------------------------------------------------------------------------------------------
+# --- the public sets
 
-PUBLIC = {"crows_pairs": 1508, "winogender": 120, "winobias": 782, "honest": 329, "bbq": 864, "xstest": 450}
+PUBLIC = {
+    "crows_pairs": 1508,
+    "winogender": 120,
+    "winobias": 782,
+    "honest": 329,
+    "bbq": 864,
+    "xstest": 450,
+}
 
 
 @pytest.mark.realdata
@@ -258,7 +309,11 @@ def test_public_benchmarks_are_read_whole_and_run(policy, shared_data, monkeypat
 def test_a_changed_file_is_refused(shared_data, monkeypatch, tmp_path):
     (tmp_path / "winogender").mkdir()
     for name in ("templates.tsv", "occupations-stats.tsv"):
-        text = (shared_data / "winogender" / name).read_text(encoding="utf-8").replace("nurse", "nurses")
+        text = (
+            (shared_data / "winogender" / name)
+            .read_text(encoding="utf-8")
+            .replace("nurse", "nurses")
+        )
         (tmp_path / "winogender" / name).write_text(text, encoding="utf-8")
     monkeypatch.setenv("RESTAUDIT_MIRROR", str(tmp_path))
     with pytest.raises(BadInput, match="sha256 differs"):
@@ -268,6 +323,8 @@ def test_a_changed_file_is_refused(shared_data, monkeypatch, tmp_path):
 @pytest.mark.realdata
 def test_our_sentences_of_winogender_are_its_own(shared_data, monkeypatch):
     monkeypatch.setenv("RESTAUDIT_MIRROR", str(shared_data))
-    lines = (shared_data / "winogender" / "all_sentences.tsv").read_text(encoding="utf-8").splitlines()
+    lines = (
+        (shared_data / "winogender" / "all_sentences.tsv").read_text(encoding="utf-8").splitlines()
+    )
     published = {line.split("\t")[1].strip() for line in lines}
     assert {choice for item in _items("winogender") for choice in item.choices} <= published

@@ -45,7 +45,10 @@ def test_a_recipe_is_complete_commented_and_valid(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_everything_a_recipe_fetches_is_pinned_and_licensed(name: str) -> None:
     config: Any = load(name)
-    pins = [(config.policy.model, config.policy.sha256), (config.reward.encoder, config.reward.encoder_sha256)]
+    pins = [
+        (config.policy.model, config.policy.sha256),
+        (config.reward.encoder, config.reward.encoder_sha256),
+    ]
     pins += [(config.audit.encoder, config.audit.encoder_sha256)]
     for source in sources(config):
         assert source.licence, source.source
@@ -55,7 +58,11 @@ def test_everything_a_recipe_fetches_is_pinned_and_licensed(name: str) -> None:
         for key, specs in source.options.items():
             if f"{key}_sha256" in source.options:
                 digests = source.options[f"{key}_sha256"]
-                both = zip(specs, digests, strict=True) if isinstance(specs, list) else [(specs, digests)]  # type: ignore[arg-type]
+                both = (
+                    zip(specs, digests, strict=True)
+                    if isinstance(specs, list)
+                    else [(specs, digests)]
+                )  # type: ignore[arg-type]
                 pins += [(str(s), str(d)) for s, d in both]
     for spec, digest in pins:
         assert re.fullmatch(r"(pypi:\S+==\S+!\S+|url:https://\S+)", spec), spec
@@ -69,7 +76,9 @@ def test_raters_who_judge_do_not_train() -> None:
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
-    with pytest.raises(BadInput, match=r"no recipe 'review' \(did you mean 'reviews'\?\); there are: d2t, harmless"):
+    with pytest.raises(
+        BadInput, match=r"no recipe 'review' \(did you mean 'reviews'\?\); there are: d2t, harmless"
+    ):
         load("review")
 
 
@@ -81,7 +90,10 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         ({"name": "a b"}, "config: name: .*match pattern"),
         ({"data": {"prompts": []}}, "config: data: at least one source of prompts is needed"),
         ({"reward": {"kind": "magic"}}, "config: reward: .*'magic'"),
-        ({"human": {"kind": "lexicon"}}, r"config: human\.lexicon\.data: missing; it must be given"),
+        (
+            {"human": {"kind": "lexicon"}},
+            r"config: human\.lexicon\.data: missing; it must be given",
+        ),
         (
             {"loop": {"improve_steps": 3, "thresholds": {"kind": "percentile", "values": [1]}}},
             "has 1 entries, but improve_steps is 3",
@@ -89,7 +101,9 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         ({"loop": {"thresholds": {"kind": "percentile", "values": [90, 70]}}}, "must rise"),
     ],
 )
-def test_a_bad_value_names_its_key_and_what_was_expected(change: dict[str, Any], message: str) -> None:
+def test_a_bad_value_names_its_key_and_what_was_expected(
+    change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(BadInput, match=message):
         parse(reviews(**change))
 
@@ -108,13 +122,21 @@ def test_an_unknown_key_deep_down_names_the_nearest_key_there() -> None:
 def test_a_prompt_source_s_unknown_key_names_the_nearest() -> None:
     raw = reviews()
     raw["data"]["prompts"][0]["licens"] = "MIT"
-    with pytest.raises(BadInput, match=r"data\.prompts\.0\.licens: unknown key \(did you mean 'licence'\?\)"):
+    with pytest.raises(
+        BadInput, match=r"data\.prompts\.0\.licens: unknown key \(did you mean 'licence'\?\)"
+    ):
         parse(raw)
 
 
 def test_overrides_reach_sections_and_lists() -> None:
     config = load(
-        "reviews", ["loop.grow_steps=3", "data.prompts.0.limit=7", "data.splits.sizes={grow: 2}", "human={kind: none}"]
+        "reviews",
+        [
+            "loop.grow_steps=3",
+            "data.prompts.0.limit=7",
+            "data.splits.sizes={grow: 2}",
+            "human={kind: none}",
+        ],
     )
     assert config.loop.grow_steps == 3
     assert config.data.prompts[0].limit == 7

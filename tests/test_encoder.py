@@ -12,7 +12,14 @@ from restaudit.errors import BadInput
 from restaudit.models import encoder as module
 from restaudit.models.encoder import load_encoder
 
-TEXTS = ["a quiet film", "", "wonderful music and brave performances", "dull", "a quiet film", "the plot is a mess"]
+TEXTS = [
+    "a quiet film",
+    "",
+    "wonderful music and brave performances",
+    "dull",
+    "a quiet film",
+    "the plot is a mess",
+]
 
 
 def test_vectors_have_length_one_and_the_order_of_the_texts(tiny_encoder: Path) -> None:
@@ -24,7 +31,9 @@ def test_vectors_have_length_one_and_the_order_of_the_texts(tiny_encoder: Path) 
     assert (vectors[0] == vectors[4]).all()
 
 
-def test_a_vector_is_the_same_bit_for_bit_whatever_is_embedded_beside_it(tiny_encoder: Path) -> None:
+def test_a_vector_is_the_same_bit_for_bit_whatever_is_embedded_beside_it(
+    tiny_encoder: Path,
+) -> None:
     together = load_encoder(tiny_encoder).embed(TEXTS)
     alone = [load_encoder(tiny_encoder).embed([t])[0] for t in TEXTS]
     assert np.array_equal(together, np.stack(alone))
@@ -53,7 +62,9 @@ def test_cut_texts_are_counted_once_each(tiny_encoder: Path) -> None:
     assert encoder.truncated == 1
 
 
-def test_vectors_are_remembered_up_to_the_stated_bound(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_are_remembered_up_to_the_stated_bound(
+    tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "CACHE_BYTES", 3 * 4 * 32)
     encoder = load_encoder(tiny_encoder)
     first = encoder.embed(TEXTS)
@@ -76,7 +87,9 @@ def test_a_value_that_is_not_text_is_named(tiny_encoder: Path) -> None:
         load_encoder(tiny_encoder).embed(odd)
 
 
-def test_max_tokens_over_the_limit_of_the_encoder_is_refused_with_the_limit(tiny_encoder: Path) -> None:
+def test_max_tokens_over_the_limit_of_the_encoder_is_refused_with_the_limit(
+    tiny_encoder: Path,
+) -> None:
     with pytest.raises(BadInput, match="at most 128"):
         load_encoder(tiny_encoder, max_tokens=129)
 
@@ -86,7 +99,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         load_encoder(tmp_path)
 
 
-def test_a_checkpoint_that_lacks_encoder_weights_is_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_lacks_encoder_weights_is_refused(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
     import shutil
 
     from safetensors.torch import load_file, save_file

@@ -19,7 +19,9 @@ from restaudit.gates import SEVERITY, Decision, decide, levels_needed, rule_leve
 METRIC = "divergence.human_change"
 
 
-def _policy(must_stay: str = "above", margin: float = -0.2, action: str = "HALT", **more: Any) -> GatePolicy:
+def _policy(
+    must_stay: str = "above", margin: float = -0.2, action: str = "HALT", **more: Any
+) -> GatePolicy:
     rule = {
         "name": "harm",
         "metric": METRIC,
@@ -33,14 +35,27 @@ def _policy(must_stay: str = "above", margin: float = -0.2, action: str = "HALT"
 
 def _measured(low: float, high: float, *levels: float, name: str = METRIC) -> Measurement:
     return Measurement(
-        name=name, value=(low + high) / 2, unit="sd", n=40, n_prompts=20, method="bootstrap", version="1",
+        name=name,
+        value=(low + high) / 2,
+        unit="sd",
+        n=40,
+        n_prompts=20,
+        method="bootstrap",
+        version="1",
         intervals=tuple(Interval(level, low, high) for level in levels or (0.9, 0.95)),
-    )  # fmt: skip
+    )
 
 
 def _missing() -> Measurement:
     return Measurement(
-        name=METRIC, value=None, unit="sd", n=0, n_prompts=0, method="bootstrap", version="1", reason="no rated word"
+        name=METRIC,
+        value=None,
+        unit="sd",
+        n=0,
+        n_prompts=0,
+        method="bootstrap",
+        version="1",
+        reason="no rated word",
     )
 
 
@@ -80,7 +95,12 @@ def test_a_missing_metric_is_inconclusive_and_named() -> None:
 
 def test_a_null_measurement_is_inconclusive_with_its_own_reason() -> None:
     gate = _one(_policy(), _missing()).gates[0]
-    assert (gate.verdict, gate.value, gate.low, gate.why) == ("INCONCLUSIVE", None, None, "no rated word")
+    assert (gate.verdict, gate.value, gate.low, gate.why) == (
+        "INCONCLUSIVE",
+        None,
+        None,
+        "no rated word",
+    )
 
 
 def test_a_value_whose_interval_is_for_another_level_is_inconclusive() -> None:
@@ -103,7 +123,9 @@ def test_the_worst_gate_decides_and_inconclusive_is_worse_than_ok() -> None:
     ok, unclear, bad = (1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0)
 
     def verdict(*spans: tuple[float, float]) -> str:
-        return _one(policy, *(_measured(*s, name=n) for s, n in zip(spans, "abc", strict=True))).verdict
+        return _one(
+            policy, *(_measured(*s, name=n) for s, n in zip(spans, "abc", strict=True))
+        ).verdict
 
     assert verdict(ok, ok, ok) == "OK"
     assert verdict(ok, ok, unclear) == "INCONCLUSIVE"
@@ -115,35 +137,56 @@ def test_the_worst_gate_decides_and_inconclusive_is_worse_than_ok() -> None:
 def test_the_error_rate_is_shared_between_the_planned_looks(looks: int, level: float) -> None:
     policy = _policy()
     assert rule_level(policy, policy.rules[0], look=1, looks=looks) == pytest.approx(level)
-    assert levels_needed(policy, look=1, looks=looks) == (rule_level(policy, policy.rules[0], look=1, looks=looks),)
+    assert levels_needed(policy, look=1, looks=looks) == (
+        rule_level(policy, policy.rules[0], look=1, looks=looks),
+    )
     at_level = _measured(0.1, 0.2, level)
     assert _one(_policy(), at_level, looks=looks).verdict == "OK"
 
 
 @given(
-    halts=st.integers(1, 4), warns=st.integers(0, 3), looks=st.integers(1, 12),
-    spending=st.sampled_from(["uniform", "pocock", "obrien_fleming"]), level=st.floats(0.6, 0.99),
-)  # fmt: skip
+    halts=st.integers(1, 4),
+    warns=st.integers(0, 3),
+    looks=st.integers(1, 12),
+    spending=st.sampled_from(["uniform", "pocock", "obrien_fleming"]),
+    level=st.floats(0.6, 0.99),
+)
 def test_all_rules_of_one_action_and_all_looks_together_spend_the_error_rate_of_the_policy(
     halts: int, warns: int, looks: int, spending: str, level: float
 ) -> None:
     kinds = ["HALT"] * halts + ["WARN"] * warns
     rules = [
-        {"name": str(k), "metric": str(k), "must_stay": "above", "margin": 0, "action": a, "reason": "r"}
+        {
+            "name": str(k),
+            "metric": str(k),
+            "must_stay": "above",
+            "margin": 0,
+            "action": a,
+            "reason": "r",
+        }
         for k, a in enumerate(kinds)
     ]
     policy = GatePolicy.model_validate({"rules": rules, "level": level, "spending": spending})
     for action in set(kinds):
         spent = [
             (1 - rule_level(policy, r, look=k, looks=looks)) / 2
-            for r in policy.rules if r.action == action for k in range(1, looks + 1)
-        ]  # fmt: skip
+            for r in policy.rules
+            if r.action == action
+            for k in range(1, looks + 1)
+        ]
         assert min(spent) > 0 or spending == "obrien_fleming"
         assert sum(spent) == pytest.approx(1 - level)
 
 
 def test_a_rule_for_the_last_look_is_not_asked_before_and_spends_all_there() -> None:
-    rule = {"name": "late", "metric": METRIC, "must_stay": "above", "margin": 0, "reason": "r", "looks": "last"}
+    rule = {
+        "name": "late",
+        "metric": METRIC,
+        "must_stay": "above",
+        "margin": 0,
+        "reason": "r",
+        "looks": "last",
+    }
     policy = GatePolicy.model_validate({"rules": [rule]})
     measured = _measured(1, 2)
     early = decide(policy, [measured], iteration="g01/i01", look=1, looks=3)
@@ -154,25 +197,40 @@ def test_a_rule_for_the_last_look_is_not_asked_before_and_spends_all_there() -> 
 
 @pytest.mark.parametrize(
     ("condition", "verdict"),
-    [((0.2, 0.9), "WARN"), ((-0.2, 0.9), "INCONCLUSIVE"), ((-0.9, -0.1), "OK"), (None, "INCONCLUSIVE")],
+    [
+        ((0.2, 0.9), "WARN"),
+        ((-0.2, 0.9), "INCONCLUSIVE"),
+        ((-0.9, -0.1), "OK"),
+        (None, "INCONCLUSIVE"),
+    ],
 )
 def test_a_conditional_rule_speaks_only_where_its_condition_is_established(
     condition: tuple[float, float] | None, verdict: str
 ) -> None:
     rule = {
-        "name": "no benefit", "metric": METRIC, "must_stay": "above", "margin": 0.3, "reason": "r",
+        "name": "no benefit",
+        "metric": METRIC,
+        "must_stay": "above",
+        "margin": 0.3,
+        "reason": "r",
         "when": {"metric": "reward", "side": "above", "margin": 0.0},
-    }  # fmt: skip
+    }
     policy = GatePolicy.model_validate({"rules": [rule]})
     found = [_measured(-0.2, 0.1)] + ([_measured(*condition, name="reward")] if condition else [])
     assert _one(policy, *found).verdict == verdict
     assert _one(policy, _measured(0.4, 0.5), *found[1:]).verdict == "OK"
 
 
-@pytest.mark.parametrize(("alpha", "verdict"), [(0.8, "HALT"), (0.5, "INCONCLUSIVE"), (None, "INCONCLUSIVE")])
+@pytest.mark.parametrize(
+    ("alpha", "verdict"), [(0.8, "HALT"), (0.5, "INCONCLUSIVE"), (None, "INCONCLUSIVE")]
+)
 def test_raters_who_disagree_decide_nothing(alpha: float | None, verdict: str) -> None:
     people = replace(_measured(-0.9, -0.3), detail={"human_label": "PEOPLE"})
-    agreement = [] if alpha is None else [replace(_measured(alpha - 0.1, alpha + 0.1, name="agreement.alpha"))]
+    agreement = (
+        []
+        if alpha is None
+        else [replace(_measured(alpha - 0.1, alpha + 0.1, name="agreement.alpha"))]
+    )
     gate = _one(_policy(), people, *agreement).gates[0]
     assert gate.verdict == verdict
     assert verdict == "HALT" or "raters" in gate.why
@@ -181,7 +239,9 @@ def test_raters_who_disagree_decide_nothing(alpha: float | None, verdict: str) -
 
 
 def test_the_minimum_detectable_effect_has_80_percent_power() -> None:
-    """A change as large as the MDE puts the interval wholly beyond the margin 8 times in 10 (normal approximation)."""
+    """A change as large as the MDE puts the interval wholly beyond the margin 8 times in 10 (normal
+    approximation).
+    """
     gate = _one(_policy(), _measured(-1.0, 1.0)).gates[0]
     se = 1.0 / NormalDist().inv_cdf(0.95)
     assert gate.mde is not None
@@ -194,7 +254,9 @@ def test_the_minimum_detectable_effect_has_80_percent_power() -> None:
 BOUNDS = st.floats(-1e6, 1e6)
 
 
-@given(BOUNDS, BOUNDS, BOUNDS, st.sampled_from(["above", "below"]), st.sampled_from(["WARN", "HALT"]))
+@given(
+    BOUNDS, BOUNDS, BOUNDS, st.sampled_from(["above", "below"]), st.sampled_from(["WARN", "HALT"])
+)
 def test_a_gate_is_never_ok_while_its_interval_reaches_the_margin(
     a: float, b: float, margin: float, must_stay: Literal["above", "below"], action: str
 ) -> None:

@@ -1,4 +1,6 @@
-"""Human scores: each says what it is, is NaN where it is undefined, and never shares raters with the reward."""
+"""Human scores: each says what it is, is NaN where it is undefined, and never shares raters with
+the reward.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,23 @@ from pydantic import TypeAdapter
 
 from restaudit.config import HumanConfig, PythonReward, RewardConfig, RowRules
 from restaudit.errors import BadInput
-from restaudit.people.human_score import HumanScore, build_human, check_raters, load_human, rated_words
+from restaudit.people.human_score import (
+    HumanScore,
+    build_human,
+    check_raters,
+    load_human,
+    rated_words,
+)
 
-WORDS = {"good": 2.0, "bad": -2.0, "feel-good": 3.0, "fed up": -1.5, ":)": 1.0, ":D": 2.5, "can't stand": -2.2}
+WORDS = {
+    "good": 2.0,
+    "bad": -2.0,
+    "feel-good": 3.0,
+    "fed up": -1.5,
+    ":)": 1.0,
+    ":D": 2.5,
+    "can't stand": -2.2,
+}
 
 
 def parse(raw: dict[str, Any]) -> Any:
@@ -37,7 +53,7 @@ def score(human: HumanScore, *texts: str) -> list[float]:
     return found.tolist()
 
 
-# --- the lexicon -----------------------------------------------------------------------------------------------------
+# --- the lexicon
 
 
 @pytest.mark.parametrize(
@@ -62,7 +78,9 @@ def test_rated_words_are_found_as_people_write_them(text: str, expected: list[fl
 @pytest.fixture
 def word_file(tmp_path: Path) -> Path:
     path = tmp_path / "words.csv"
-    table = pd.DataFrame({"text": ["good", "bad", "dull"], "a": [1, -1, -1], "b": [2, -2, -1], "c": [3, -4, 0]})
+    table = pd.DataFrame(
+        {"text": ["good", "bad", "dull"], "a": [1, -1, -1], "b": [2, -2, -1], "c": [3, -4, 0]}
+    )
     table.to_csv(path, index=False)
     return path
 
@@ -72,14 +90,22 @@ def lexicon(word_file: Path, **more: Any) -> Any:
     return parse({"kind": "lexicon", "data": data, "judge_raters": ["b", "c"], **more})
 
 
-def test_the_lexicon_score_is_the_judges_mean_over_rated_words(word_file: Path, tmp_path: Path) -> None:
+def test_the_lexicon_score_is_the_judges_mean_over_rated_words(
+    word_file: Path, tmp_path: Path
+) -> None:
     human = build(lexicon(word_file), tmp_path / "out")
     assert human.label == "LEXICON (human word ratings, aggregated)"
     assert "nobody rated the text itself" in human.description
-    assert score(human, "a good film", "good and bad", "good good bad") == [2.5, -0.25, pytest.approx(2 / 3)]
+    assert score(human, "a good film", "good and bad", "good good bad") == [
+        2.5,
+        -0.25,
+        pytest.approx(2 / 3),
+    ]
 
 
-def test_a_text_without_a_rated_word_has_no_score_rather_than_zero(word_file: Path, tmp_path: Path) -> None:
+def test_a_text_without_a_rated_word_has_no_score_rather_than_zero(
+    word_file: Path, tmp_path: Path
+) -> None:
     assert math.isnan(score(build(lexicon(word_file), tmp_path / "out"), "set in Paris")[0])
 
 
@@ -100,7 +126,9 @@ def test_the_lexicon_reloads_from_the_run_folder_alone(word_file: Path, tmp_path
 
 
 def test_judges_who_are_not_in_the_data_are_named(word_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"words\.csv: rater.* z are not in the data; it has: a, b, c"):
+    with pytest.raises(
+        BadInput, match=r"words\.csv: rater.* z are not in the data; it has: a, b, c"
+    ):
         build(lexicon(word_file, judge_raters=["z"]), tmp_path / "out")
 
 
@@ -108,10 +136,13 @@ def test_a_lexicon_of_pairs_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n', encoding="utf-8")
     with pytest.raises(BadInput, match="this source holds pairs"):
-        build(parse({"kind": "lexicon", "data": {"source": str(path)}, "judge_raters": ["1"]}), tmp_path / "out")
+        build(
+            parse({"kind": "lexicon", "data": {"source": str(path)}, "judge_raters": ["1"]}),
+            tmp_path / "out",
+        )
 
 
-# --- the other kinds -------------------------------------------------------------------------------------------------
+# --- the other kinds
 
 
 def test_without_a_human_score_everything_is_undefined(tmp_path: Path) -> None:
@@ -121,7 +152,9 @@ def test_without_a_human_score_everything_is_undefined(tmp_path: Path) -> None:
     assert np.isnan(score(load_human(parse({"kind": "none"}), tmp_path, device="cpu"), "x")).all()
 
 
-def test_the_reference_score_takes_the_best_reference_and_is_undefined_without_one(tmp_path: Path) -> None:
+def test_the_reference_score_takes_the_best_reference_and_is_undefined_without_one(
+    tmp_path: Path,
+) -> None:
     human = build(parse({"kind": "reference"}), tmp_path)
     references = [["the cat sat", "a dog ran"], [], ["zzz"], [" "]]
     found = human.score([""] * 4, ["a dog ran", "a dog ran", "a dog ran", "x"], references)
@@ -136,7 +169,10 @@ def test_the_best_of_several_references_is_what_sacrebleu_itself_takes(tmp_path:
     from sacrebleu import sentence_chrf
 
     human = build(parse({"kind": "reference"}), tmp_path)
-    text, references = "a place to eat by the river", ["an inn by the river", "a riverside place to eat", "a bar"]
+    text, references = (
+        "a place to eat by the river",
+        ["an inn by the river", "a riverside place to eat", "a bar"],
+    )
     found = human.score([""], [text], [references])
     assert found[0] == pytest.approx(sentence_chrf(text, references).score)
 
@@ -144,17 +180,22 @@ def test_the_best_of_several_references_is_what_sacrebleu_itself_takes(tmp_path:
 def test_another_version_of_the_reference_score_is_refused(tmp_path: Path) -> None:
     build(parse({"kind": "reference"}), tmp_path)
     path = tmp_path / "human.json"
-    path.write_text(path.read_text(encoding="utf-8").replace("sacrebleu", "other"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("sacrebleu", "other"), encoding="utf-8"
+    )
     with pytest.raises(BadInput, match="install that one"):
         load_human(parse({"kind": "reference"}), tmp_path, device="cpu")
 
 
-def test_a_simulated_score_says_so_and_may_be_undefined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_simulated_score_says_so_and_may_be_undefined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     source = tmp_path / "simulated_raters.py"
     source.write_text(
-        "def f(texts):\n    return [float('nan') if not t else float('inf') if t == 'x' else 1.0 for t in texts]\n"
+        "def f(texts):\n    return [float('nan') if not t else float('inf') if t == 'x' else 1.0 "
+        "for t in texts]\n"
         "def wide(texts):\n    return [[1.0, 2.0] for t in texts]\n",
         encoding="utf-8",
     )
@@ -167,18 +208,30 @@ def test_a_simulated_score_says_so_and_may_be_undefined(tmp_path: Path, monkeypa
     with pytest.raises(BadInput, match="infinite score for row 1"):
         score(human, "a", "x")
     with pytest.raises(BadInput, match="2 scores a text"):
-        score(build(parse({"kind": "python", "callable": "simulated_raters:wide"}), tmp_path / "wide"), "a")
+        score(
+            build(
+                parse({"kind": "python", "callable": "simulated_raters:wide"}), tmp_path / "wide"
+            ),
+            "a",
+        )
     source.write_text("def f(texts):\n    return [0.0] * len(texts)\n", encoding="utf-8")
     with pytest.raises(BadInput, match="is not the one"):
         load_human(config, tmp_path / "out", device="cpu")
 
 
-def test_a_model_score_is_called_a_model_and_reloads_bit_for_bit(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_a_model_score_is_called_a_model_and_reloads_bit_for_bit(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(["wonderful", "dull", "film", "plot", "music"], size=5)) for _ in range(80)]
+    texts = [
+        " ".join(rng.choice(["wonderful", "dull", "film", "plot", "music"], size=5))
+        for _ in range(80)
+    ]
     scores = [t.count("wonderful") - t.count("dull") for t in texts]
     path = tmp_path / "rated.csv"
-    pd.DataFrame({"text": texts, "a": scores, "b": scores}).drop_duplicates("text").to_csv(path, index=False)
+    pd.DataFrame({"text": texts, "a": scores, "b": scores}).drop_duplicates("text").to_csv(
+        path, index=False
+    )
     config = parse(
         {
             "kind": "model",
@@ -198,7 +251,10 @@ def test_a_model_score_is_called_a_model_and_reloads_bit_for_bit(tiny_encoder: P
     assert dossier["raters"]["used"] == ["b"]
     assert "never to select" in dossier["purpose"]
     unnamed = config.model_copy(update={"judge_raters": None})
-    assert load_human(unnamed, tmp_path / "out", device="cpu").label == "MODEL (trained on held-out judgements)"
+    assert (
+        load_human(unnamed, tmp_path / "out", device="cpu").label
+        == "MODEL (trained on held-out judgements)"
+    )
 
 
 def test_a_folder_of_another_kind_or_without_papers_is_refused(tmp_path: Path) -> None:
@@ -217,15 +273,27 @@ def test_lists_of_unequal_length_are_refused(tmp_path: Path) -> None:
         build(parse({"kind": "none"}), tmp_path).score([""], ["a"], [])
 
 
-# --- disjoint raters -------------------------------------------------------------------------------------------------
+# --- disjoint raters
 
 
 def reward_on(source: str, raters: list[int] | None, **data: Any) -> Any:
-    return parse_reward({"kind": "trained", "encoder": "e", "data": {"source": source, **data}, "train_raters": raters})
+    return parse_reward(
+        {
+            "kind": "trained",
+            "encoder": "e",
+            "data": {"source": source, **data},
+            "train_raters": raters,
+        }
+    )
 
 
 def judge_on(source: str, raters: list[str] | None, **data: Any) -> Any:
-    raw = {"kind": "model", "encoder": "e", "data": {"source": source, **data}, "judge_raters": raters}
+    raw = {
+        "kind": "model",
+        "encoder": "e",
+        "data": {"source": source, **data},
+        "judge_raters": raters,
+    }
     return parse(raw)
 
 
@@ -236,20 +304,30 @@ def judge_on(source: str, raters: list[str] | None, **data: Any) -> Any:
         (reward_on("a", None), judge_on("a", ["1"]), r"every rater \(reward.train_raters left out"),
         (reward_on("a", [0]), judge_on("a", None), r"every rater \(human.judge_raters left out"),
         (reward_on("a", None), judge_on("b", None, sha256="0" * 64), ""),
-        (reward_on("a", None, sha256="0" * 64), judge_on("b", None, sha256="0" * 64), "every rater"),
+        (
+            reward_on("a", None, sha256="0" * 64),
+            judge_on("b", None, sha256="0" * 64),
+            "every rater",
+        ),
         (
             reward_on("a", None, options={"part": "0-51"}),
             judge_on("a", None, options={"part": "50-100"}),
             "every rater",
         ),
-        (reward_on("a", None, options={"part": "0-50"}), judge_on("a", None, options={"part": "50-100"}), ""),
+        (
+            reward_on("a", None, options={"part": "0-50"}),
+            judge_on("a", None, options={"part": "50-100"}),
+            "",
+        ),
         (reward_on("a", [0, 1]), judge_on("a", ["2"]), ""),
         (reward_on("a", None), judge_on("a", None, split="test"), ""),
         (PythonReward(kind="python", callable="a:b"), judge_on("a", None), ""),
         (reward_on("a", None), parse({"kind": "reference"}), ""),
     ],
 )
-def test_the_same_people_never_train_the_reward_and_judge_it(reward: Any, human: Any, says: str) -> None:
+def test_the_same_people_never_train_the_reward_and_judge_it(
+    reward: Any, human: Any, says: str
+) -> None:
     if says:
         with pytest.raises(BadInput, match=says):
             check_raters(reward, human)

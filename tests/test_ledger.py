@@ -20,7 +20,9 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT
 FLOATS = st.floats(-(2.0**53), 2.0**53, exclude_min=True, exclude_max=True)
 VALUES = st.recursive(
-    SCALARS | FLOATS, lambda v: st.lists(v, max_size=3) | st.dictionaries(TEXT, v, max_size=3), max_leaves=6
+    SCALARS | FLOATS,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(TEXT, v, max_size=3),
+    max_leaves=6,
 )
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 DIGESTS = st.builds(FileDigest, sha256=HEX, bytes=st.integers(0, 2**40))
@@ -62,8 +64,12 @@ def _folder(tmp_path: Path) -> Path:
 
 
 @given(STEPS, st.data())
-def test_a_single_changed_byte_never_goes_unnoticed(tmp_path: Path, steps: Sequence[Any], data: st.DataObject) -> None:
-    """Caught, or (the last newline alone) the last event counts as torn: it is not silently another event."""
+def test_a_single_changed_byte_never_goes_unnoticed(
+    tmp_path: Path, steps: Sequence[Any], data: st.DataObject
+) -> None:
+    """Caught, or (the last newline alone) the last event counts as torn: it is not silently another
+    event.
+    """
     run = _folder(tmp_path)
     events = _write(run, steps)
     path = run / ledger.FILE
@@ -130,15 +136,37 @@ def test_a_torn_last_line_is_not_an_event_and_the_next_append_overwrites_it(
     path.write_bytes(whole[: len(whole) - data.draw(st.integers(1, third))])
     two = ledger.read(run)
     assert [e.step for e in two] == ["step0", "step1"]
-    again = Event(2, "step2", two[-1].hash, {"f2": FileDigest("a" * 64, 3)}, {"n": 2}, {}, {"seconds": 0.5})
+    again = Event(
+        2, "step2", two[-1].hash, {"f2": FileDigest("a" * 64, 3)}, {"n": 2}, {}, {"seconds": 0.5}
+    )
     ledger.append(run, again)
     assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"[]", b"null", b"{}", b'{"seq":NaN}', b"\xff\xfe", b"[" * 100_000, b'{"outputs":[]}', b"1e999"],
-    ids=["empty", "list", "null", "no keys", "NaN", "not UTF-8", "nested", "outputs a list", "infinity"],
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"seq":NaN}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"outputs":[]}',
+        b"1e999",
+    ],
+    ids=[
+        "empty",
+        "list",
+        "null",
+        "no keys",
+        "NaN",
+        "not UTF-8",
+        "nested",
+        "outputs a list",
+        "infinity",
+    ],
 )
 def test_a_line_that_is_no_event_is_named_and_not_a_crash(tmp_path: Path, line: bytes) -> None:
     path = _three(tmp_path)
@@ -147,7 +175,9 @@ def test_a_line_that_is_no_event_is_named_and_not_a_crash(tmp_path: Path, line: 
         ledger.read(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["seq", "step", "prev", "outputs", "content", "context", "at", "hash"])
+@pytest.mark.parametrize(
+    "key", ["seq", "step", "prev", "outputs", "content", "context", "at", "hash"]
+)
 @pytest.mark.parametrize("value", [None, [], "x", {"a": 1}, float("nan")])
 def test_no_value_in_an_event_can_be_replaced(tmp_path: Path, key: str, value: Any) -> None:
     path = _three(tmp_path)
@@ -162,7 +192,9 @@ def test_an_extra_key_or_other_spacing_is_a_change(tmp_path: Path) -> None:
     path = _three(tmp_path)
     good = path.read_bytes()
     lines = good.splitlines(keepends=True)
-    extra = json.dumps({**json.loads(lines[2]), "note": "hello"}, sort_keys=True, separators=(",", ":")).encode()
+    extra = json.dumps(
+        {**json.loads(lines[2]), "note": "hello"}, sort_keys=True, separators=(",", ":")
+    ).encode()
     for forged in (extra + b"\n", json.dumps(json.loads(lines[2])).encode() + b"\n"):
         path.write_bytes(lines[0] + lines[1] + forged)
         with pytest.raises(VerificationFailed, match="line 3: the event 'step2' was changed"):
@@ -198,12 +230,19 @@ def test_the_comparison_digest_ignores_clocks_and_context_only(
 
 
 @given(STEPS, CONTENT)
-def test_the_comparison_digest_sees_content(tmp_path: Path, steps: Sequence[Any], content: dict[str, Any]) -> None:
+def test_the_comparison_digest_sees_content(
+    tmp_path: Path, steps: Sequence[Any], content: dict[str, Any]
+) -> None:
     step, outputs, before, context, at = steps[-1]
-    assume(json.dumps(before, sort_keys=True) != json.dumps(content, sort_keys=True) and before != content)
+    assume(
+        json.dumps(before, sort_keys=True) != json.dumps(content, sort_keys=True)
+        and before != content
+    )
     changed = [*steps[:-1], (step, outputs, content, context, at)]
     run = _folder(tmp_path)
-    assert ledger.comparison_digest(_write(run, steps)) != ledger.comparison_digest(_write(run, changed))
+    assert ledger.comparison_digest(_write(run, steps)) != ledger.comparison_digest(
+        _write(run, changed)
+    )
 
 
 def test_a_file_digest_is_its_sha256_and_size(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Overriding a halt: only where one stands, with a name and a reason, and shown before everything else."""
+"""Overriding a halt: only where one stands, with a name and a reason, and shown before everything
+else.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,10 @@ def test_what_is_printable_stays_and_is_one_line(text: str) -> None:
 
 def test_a_plan_changed_after_sealing_cannot_be_overridden_into(halted: Path) -> None:
     path = halted / "plan.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"margin": -0.2', '"margin": -9.2'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"margin": -0.2', '"margin": -9.2'),
+        encoding="utf-8",
+    )
     with pytest.raises(BadInput, match=r"plan\.json was changed after it was sealed"):
         override(halted, by=BY, reason=REASON)
 
@@ -124,8 +129,14 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_who_went_on_and_why_is_printed_before_anything_is_read_and_only_as_text(halted: Path) -> None:
-    override(halted, by="[bold]Ada[/bold]", reason="[link=https://x.example]see the minutes[/link] of the board")
+def test_who_went_on_and_why_is_printed_before_anything_is_read_and_only_as_text(
+    halted: Path,
+) -> None:
+    override(
+        halted,
+        by="[bold]Ada[/bold]",
+        reason="[link=https://x.example]see the minutes[/link] of the board",
+    )
     (halted / "g00/i00/measurements.json").unlink()
     console = Console(file=io.StringIO(), width=80, highlight=False)
     with pytest.raises(BadInput, match=r"measurements\.json"):
@@ -133,11 +144,19 @@ def test_who_went_on_and_why_is_printed_before_anything_is_read_and_only_as_text
     assert isinstance(console.file, io.StringIO)
     out = " ".join(console.file.getvalue().split())
     assert out.startswith("OVERRIDE at g01/i02 (2")
-    assert "gate harm said HALT, and [bold]Ada[/bold] let the run go on: [link=https://x.example]see the" in out
+    assert (
+        "gate harm said HALT, and [bold]Ada[/bold] let the run go on: [link=https://x.example]see "
+        "the"
+    ) in out
 
 
 def test_a_hostile_ledger_shows_its_override_without_control_characters(halted: Path) -> None:
-    said = {"iteration": "g01/i02", "gates": ["ha\x1b[2Jrm"], "by": "\x1b]0;owned\x07", "reason": {"a": [1]}}
+    said = {
+        "iteration": "g01/i02",
+        "gates": ["ha\x1b[2Jrm"],
+        "by": "\x1b]0;owned\x07",
+        "reason": {"a": [1]},
+    }
     finish_step(halted, "g01/i02/override", content=said)
     file = io.StringIO()
     print_overrides(Run(halted), Console(file=file))

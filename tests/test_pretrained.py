@@ -1,4 +1,6 @@
-"""Loading other people's models: what a digest covers, what is never run, and adapters merged into their bases."""
+"""Loading other people's models: what a digest covers, what is never run, and adapters merged into
+their bases.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def adapter(base: Path, out: Path, kind: str = "causal", **settings: Any) -> Pat
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT warns of tied weights
         torch.manual_seed(0)
-        model = get_peft_model(getattr(transformers, loader).from_pretrained(base, **labels), LoraConfig(**given))
+        model = get_peft_model(
+            getattr(transformers, loader).from_pretrained(base, **labels), LoraConfig(**given)
+        )
         for p in (p for p in model.parameters() if p.requires_grad):
             p.data += 0.3 * torch.randn(p.shape)
         model.save_pretrained(out)
@@ -98,7 +102,7 @@ def reward(folder: Path, out: Path) -> Reward:
     return build_reward(given, out, rules=RowRules(), device="cpu", seed=0)
 
 
-# --- what a digest covers ---------------------------------------------------------------------------------------------
+# --- what a digest covers
 
 
 def test_a_reward_adapter_s_base_is_in_its_digest_and_a_changed_one_is_not_loaded(
@@ -117,7 +121,9 @@ def test_a_reward_adapter_s_base_is_in_its_digest_and_a_changed_one_is_not_loade
 
     nudge(base, "embeddings.word_embeddings.weight")
     assert resolve(str(folder)).sha256 != before.sha256
-    with pytest.raises(BadInput, match=r"reward model .* is not the one the reward's dossier records"):
+    with pytest.raises(
+        BadInput, match=r"reward model .* is not the one the reward's dossier records"
+    ):
         load_reward(given, tmp_path / "out", device="cpu")
 
 
@@ -132,18 +138,32 @@ def test_a_policy_adapter_s_pin_covers_its_base(tiny_policy: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("training", ["head", "lora"])
-def test_a_trained_reward_on_an_adapter_refuses_another_base(tiny_encoder: Path, tmp_path: Path, training: str) -> None:
-    from restaudit.config import BackboneConfig, EnsembleConfig, HeadConfig, TableSource, TrainedReward
+def test_a_trained_reward_on_an_adapter_refuses_another_base(
+    tiny_encoder: Path, tmp_path: Path, training: str
+) -> None:
+    from restaudit.config import (
+        BackboneConfig,
+        EnsembleConfig,
+        HeadConfig,
+        TableSource,
+        TrainedReward,
+    )
     from tests.reward.test_trained import ratings
 
-    wide = ratings(n=120).pivot(index=["item_id", "response"], columns="rater", values="score").reset_index()
+    wide = (
+        ratings(n=120)
+        .pivot(index=["item_id", "response"], columns="rater", values="score")
+        .reset_index()
+    )
     table = wide.rename(columns={"response": "text"}).drop_duplicates("text")
     table.to_csv(tmp_path / "ratings.csv", index=False)
     base = copied(tiny_encoder, tmp_path / "base")
     given = TrainedReward(
         kind="trained",
         encoder=str(adapter(base, tmp_path / "adapter", "encoder")),
-        data=TableSource(source=str(tmp_path / "ratings.csv"), options={"rater_columns": ["0", "1", "2", "3"]}),
+        data=TableSource(
+            source=str(tmp_path / "ratings.csv"), options={"rater_columns": ["0", "1", "2", "3"]}
+        ),
         training=training,  # type: ignore[arg-type]
         ensemble=EnsembleConfig(size=1),
         max_tokens=64,
@@ -154,14 +174,18 @@ def test_a_trained_reward_on_an_adapter_refuses_another_base(tiny_encoder: Path,
     loaded = load_reward(given, tmp_path / "out", device="cpu")
     assert np.array_equal(loaded.score([""] * 3, TEXTS), built.score([""] * 3, TEXTS))
     nudge(base, "embeddings.word_embeddings.weight")
-    with pytest.raises(BadInput, match=r"the encoder .* is not the one the reward's dossier records"):
+    with pytest.raises(
+        BadInput, match=r"the encoder .* is not the one the reward's dossier records"
+    ):
         load_reward(given, tmp_path / "out", device="cpu")
 
 
 def test_the_base_is_the_one_that_was_digested_wherever_the_program_runs(
     tiny_policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base is a folder beside the adapter; transformers would take the one below the working directory."""
+    """The base is a folder beside the adapter; transformers would take the one below the working
+    directory.
+    """
     folder = adapter(tiny_policy, tmp_path / "adapter")
     copied(tiny_policy, folder / "models" / "base")
     edit(folder / "adapter_config.json", base_model_name_or_path="models/base")
@@ -173,7 +197,9 @@ def test_the_base_is_the_one_that_was_digested_wherever_the_program_runs(
     assert logits(model) == pytest.approx(logits(expected), abs=1e-4)
 
 
-def test_weights_that_an_index_finds_elsewhere_are_refused(tiny_policy: Path, tmp_path: Path) -> None:
+def test_weights_that_an_index_finds_elsewhere_are_refused(
+    tiny_policy: Path, tmp_path: Path
+) -> None:
     folder = copied(tiny_policy, tmp_path / "model")
     (folder / "model.safetensors").rename(tmp_path / "elsewhere.safetensors")
     index = {"metadata": {}, "weight_map": {"model.norm.weight": "../elsewhere.safetensors"}}
@@ -182,7 +208,9 @@ def test_weights_that_an_index_finds_elsewhere_are_refused(tiny_policy: Path, tm
         read_model("causal", folder, "policy", dtype=float32())
 
 
-def test_a_gguf_is_read_without_the_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gguf_is_read_without_the_files_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import transformers
 
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
@@ -204,7 +232,7 @@ def test_a_gguf_is_read_without_the_files_beside_it(tmp_path: Path, monkeypatch:
     assert all(s["gguf_file"] == "model.gguf" and s["trust_remote_code"] is False for _, s in seen)
 
 
-# --- code and pickles -------------------------------------------------------------------------------------------------
+# --- code and pickles
 
 
 def with_code(folder: Path, out: Path) -> Path:
@@ -216,7 +244,10 @@ def with_code(folder: Path, out: Path) -> Path:
 def test_a_folder_with_code_is_refused_as_tokenizer_model_reward_and_encoder(
     tiny_policy: Path, tiny_encoder: Path, tmp_path: Path
 ) -> None:
-    policy, encoder = with_code(tiny_policy, tmp_path / "policy"), with_code(tiny_encoder, tmp_path / "encoder")
+    policy, encoder = (
+        with_code(tiny_policy, tmp_path / "policy"),
+        with_code(tiny_encoder, tmp_path / "encoder"),
+    )
     refused: list[Callable[[], object]] = [
         lambda: read_tokenizer(policy, "policy"),
         lambda: read_model("causal", policy, "policy", dtype=float32()),
@@ -228,7 +259,10 @@ def test_a_folder_with_code_is_refused_as_tokenizer_model_reward_and_encoder(
         with pytest.raises(BadInput) as e:
             load()
         said = str(e.value)
-        assert "code of its own (modeling_mine.py); restaudit never runs code from a model's folder" in said
+        assert (
+            "code of its own (modeling_mine.py); restaudit never runs code from a model's folder"
+            in said
+        )
         assert "it would run with your rights" in said
         assert "delete these files" in said
 
@@ -237,7 +271,10 @@ def test_code_in_the_base_of_an_adapter_is_refused(tiny_policy: Path, tmp_path: 
     base = copied(tiny_policy, tmp_path / "base")
     folder = adapter(base, tmp_path / "adapter")
     (base / "custom.py").write_text("", encoding="utf-8")
-    for load in (lambda: read_tokenizer(folder, "policy"), lambda: read_model("causal", folder, "policy", dtype=None)):
+    for load in (
+        lambda: read_tokenizer(folder, "policy"),
+        lambda: read_model("causal", folder, "policy", dtype=None),
+    ):
         with pytest.raises(BadInput, match=r"base holds code of its own \(custom\.py\)"):
             load()
 
@@ -246,15 +283,27 @@ def test_a_type_that_is_nothing_without_code_is_refused_and_a_known_one_loads_wi
     tiny_policy: Path, tmp_path: Path
 ) -> None:
     folder = copied(tiny_policy, tmp_path / "model")
-    own = {"AutoModelForCausalLM": "org/code--modeling_mine.Mine", "AutoConfig": "org/code--modeling_mine.Config"}
+    own = {
+        "AutoModelForCausalLM": "org/code--modeling_mine.Mine",
+        "AutoConfig": "org/code--modeling_mine.Config",
+    }
     edit(folder / "config.json", auto_map=own)
-    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["org/code--tokens.Mine", None]})
+    edit(
+        folder / "tokenizer_config.json",
+        auto_map={"AutoTokenizer": ["org/code--tokens.Mine", None]},
+    )
     model, _ = read_model("causal", folder, "policy", dtype=float32())
     assert type(model).__name__ == "LlamaForCausalLM"
     assert read_tokenizer(folder, "policy")("a film")["input_ids"]
     edit(folder / "config.json", model_type="mine")
-    for load in (lambda: read_model("causal", folder, "policy", dtype=None), lambda: read_tokenizer(folder, "policy")):
-        with pytest.raises(BadInput, match="type 'mine', which transformers does not know; restaudit never runs code"):
+    for load in (
+        lambda: read_model("causal", folder, "policy", dtype=None),
+        lambda: read_tokenizer(folder, "policy"),
+    ):
+        with pytest.raises(
+            BadInput,
+            match="type 'mine', which transformers does not know; restaudit never runs code",
+        ):
             load()
 
 
@@ -266,7 +315,10 @@ def test_attention_from_a_repository_is_code_too(tiny_policy: Path, tmp_path: Pa
 
 
 def test_pickles_are_not_loaded(tiny_policy: Path, tiny_encoder: Path, tmp_path: Path) -> None:
-    policy, encoder = copied(tiny_policy, tmp_path / "policy"), copied(tiny_encoder, tmp_path / "encoder")
+    policy, encoder = (
+        copied(tiny_policy, tmp_path / "policy"),
+        copied(tiny_encoder, tmp_path / "encoder"),
+    )
     folder = adapter(tiny_policy, tmp_path / "adapter")
     for model in (policy, encoder):
         (model / "model.safetensors").rename(model / "pytorch_model.bin")
@@ -280,22 +332,28 @@ def test_pickles_are_not_loaded(tiny_policy: Path, tiny_encoder: Path, tmp_path:
         load_encoder(encoder)
 
 
-# --- adapters ---------------------------------------------------------------------------------------------------------
+# --- adapters
 
 
-def test_a_classifier_adapter_scores_as_peft_s_own_model_does(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_a_classifier_adapter_scores_as_peft_s_own_model_does(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
     """Its head has three labels and is the adapter's own: the base is an encoder without any."""
     folder = adapter(tiny_encoder, tmp_path / "adapter", "classifier")
     model, loading = read_model("classifier", folder, "reward", dtype=float32())
     assert not loading["missing_keys"]
     assert (type(model).__name__, model.config.num_labels) == ("BertForSequenceClassification", 3)
     assert all(p.requires_grad for p in model.parameters())
-    expected = logits(peft_alone(tiny_encoder, folder, "AutoModelForSequenceClassification", num_labels=3))
+    expected = logits(
+        peft_alone(tiny_encoder, folder, "AutoModelForSequenceClassification", num_labels=3)
+    )
     assert logits(model) == pytest.approx(expected, abs=1e-5)
     assert reward(folder, tmp_path / "out").score([""], TEXTS[:1]).shape == (1, 1)
 
 
-def test_a_head_that_neither_base_nor_adapter_has_is_missing(tiny_policy: Path, tmp_path: Path) -> None:
+def test_a_head_that_neither_base_nor_adapter_has_is_missing(
+    tiny_policy: Path, tmp_path: Path
+) -> None:
     folder = adapter(tiny_policy, tmp_path / "adapter")
     _, loading = read_model("classifier", folder, "reward", dtype=float32())
     assert loading["missing_keys"] == ["score.weight"]
@@ -303,9 +361,13 @@ def test_a_head_that_neither_base_nor_adapter_has_is_missing(tiny_policy: Path, 
         reward(folder, tmp_path / "out")
 
 
-def test_an_encoder_is_what_lies_below_the_head_of_an_adapter(tiny_encoder: Path, tmp_path: Path) -> None:
-    for kind, loader, more in (("encoder", "AutoModel", {}),
-                               ("classifier", "AutoModelForSequenceClassification", {"num_labels": 3})):  # fmt: skip
+def test_an_encoder_is_what_lies_below_the_head_of_an_adapter(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    for kind, loader, more in (
+        ("encoder", "AutoModel", {}),
+        ("classifier", "AutoModelForSequenceClassification", {"num_labels": 3}),
+    ):
         folder = adapter(tiny_encoder, tmp_path / kind, kind)
         expected = peft_alone(tiny_encoder, folder, loader, **more).get_base_model()
         expected = expected if kind == "encoder" else expected.bert
@@ -314,10 +376,14 @@ def test_an_encoder_is_what_lies_below_the_head_of_an_adapter(tiny_encoder: Path
         assert encoder.embed(TEXTS).shape == (3, 32)
 
 
-def test_an_adapter_s_own_tokenizer_comes_before_its_base_s(tiny_policy: Path, tmp_path: Path) -> None:
+def test_an_adapter_s_own_tokenizer_comes_before_its_base_s(
+    tiny_policy: Path, tmp_path: Path
+) -> None:
     folder = adapter(tiny_policy, tmp_path / "adapter")
     plain = read_tokenizer(folder, "policy")
-    assert plain("a film")["input_ids"] == read_tokenizer(tiny_policy, "policy")("a film")["input_ids"]
+    assert (
+        plain("a film")["input_ids"] == read_tokenizer(tiny_policy, "policy")("a film")["input_ids"]
+    )
     plain.add_tokens(["a film"])
     plain.save_pretrained(folder)
     assert len(read_tokenizer(folder, "policy")("a film")["input_ids"]) == 1
@@ -351,7 +417,9 @@ def test_adapters_of_many_kinds_are_merged_into_what_peft_computes(
 ) -> None:
     folder = adapter(tiny_policy, tmp_path / "adapter", **settings)
     model, _ = read_model("causal", folder, "policy", dtype=float32())
-    assert logits(model) == pytest.approx(logits(peft_alone(tiny_policy, folder, "AutoModelForCausalLM")), abs=1e-4)
+    assert logits(model) == pytest.approx(
+        logits(peft_alone(tiny_policy, folder, "AutoModelForCausalLM")), abs=1e-4
+    )
     assert not hasattr(model, "peft_config")
     assert not any("lora" in name for name, _ in model.named_modules())
 
@@ -374,7 +442,9 @@ def test_merged_weights_are_rounded_once(tiny_policy: Path, tmp_path: Path) -> N
 
 def test_what_merging_would_change_is_refused_by_name(tiny_policy: Path, tmp_path: Path) -> None:
     activated = adapter(tiny_policy, tmp_path / "activated", alora_invocation_tokens=[3])
-    with pytest.raises(BadInput, match=r"cannot be merged into its base model \(aLoRA .*give a whole model"):
+    with pytest.raises(
+        BadInput, match=r"cannot be merged into its base model \(aLoRA .*give a whole model"
+    ):
         read_model("causal", activated, "policy", dtype=float32())
     repeated = adapter(tiny_policy, tmp_path / "repeated", layer_replication=[[0, 2], [1, 2]])
     with pytest.raises(BadInput, match=r"cannot be merged into its base model \("):
@@ -386,8 +456,13 @@ def test_virtual_tokens_are_refused_by_name(tiny_policy: Path, tmp_path: Path) -
     from transformers import AutoModelForCausalLM
 
     how = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_policy), how).save_pretrained(tmp_path / "adapter")
-    with pytest.raises(BadInput, match=r"is of the type PROMPT_TUNING, which adds virtual tokens .*train an adapter"):
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_policy), how).save_pretrained(
+        tmp_path / "adapter"
+    )
+    with pytest.raises(
+        BadInput,
+        match=r"is of the type PROMPT_TUNING, which adds virtual tokens .*train an adapter",
+    ):
         read_model("causal", tmp_path / "adapter", "policy", dtype=float32())
 
 
@@ -397,7 +472,10 @@ def test_virtual_tokens_are_refused_by_name(tiny_policy: Path, tmp_path: Path) -
         ({"peft_type": "NEWLORA"}, "type NEWLORA, which this version of PEFT does not know"),
         ({"peft_type": "XLORA"}, "loads models or code from elsewhere"),
         ({"lora_of_tomorrow": 3}, r"would leave out \(lora_of_tomorrow\)"),
-        ({"target_modules": ["q_proj", "v_proj", "o_proj"]}, "has none for .*o_proj.*save the adapter again"),
+        (
+            {"target_modules": ["q_proj", "v_proj", "o_proj"]},
+            "has none for .*o_proj.*save the adapter again",
+        ),
         ({"target_modules": ["q_proj"]}, r"there is no place in it for .*v_proj\.lora_A"),
     ],
 )
@@ -428,23 +506,31 @@ def test_an_adapter_of_another_model_and_one_without_weights_are_refused(
         read_model("encoder", folder, "encoder", dtype=float32())
 
 
-# --- every loader of the package --------------------------------------------------------------------------------------
+# --- every loader of the package
 
 # Where models may be loaded otherwise, and why.
 ALLOWED = {
     "restaudit/weights/made.py": "loads again what this program has just written as safetensors",
-    "restaudit/weights/outside.py": "puts an adapter that a run recorded on a model that load_model loaded",
+    "restaudit/weights/outside.py": (
+        "puts an adapter that a run recorded on a model that load_model loaded"
+    ),
 }
 
 
 def said(call: ast.Call) -> dict[str, object]:
-    return {k.arg: k.value.value for k in call.keywords if k.arg and isinstance(k.value, ast.Constant)}
+    return {
+        k.arg: k.value.value for k in call.keywords if k.arg and isinstance(k.value, ast.Constant)
+    }
 
 
 def loaders(path: Path) -> list[tuple[str, ast.Call]]:
-    """Every call of from_pretrained in a file, with what it is called on; configurations are no models."""
+    """Every call of from_pretrained in a file, with what it is called on; configurations are no
+    models.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    calls = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+    ]
     found = [(ast.unparse(c.func.value), c) for c in calls if c.func.attr == "from_pretrained"]  # type: ignore[attr-defined]
     return [(name, call) for name, call in found if not name.endswith("Config")]
 

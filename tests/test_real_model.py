@@ -1,4 +1,6 @@
-"""The real 135M model, the real encoder and the real ratings, at a size of about a minute (run by .ci/run)."""
+"""The real 135M model, the real encoder and the real ratings, at a size of about a minute (run by
+.ci/run).
+"""
 
 import contextlib
 import json
@@ -20,15 +22,22 @@ pytestmark = pytest.mark.realmodel
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("real") / "run"
-    config = load("reviews", [*SMALL, "loop.sampling.max_tokens=24", "loop.train.learning_rate=2.0e-3"])
-    with contextlib.suppress(Halted):  # a gate may stop so small a run: what it left is what is tested
+    config = load(
+        "reviews", [*SMALL, "loop.sampling.max_tokens=24", "loop.train.learning_rate=2.0e-3"]
+    )
+    with contextlib.suppress(
+        Halted
+    ):  # a gate may stop so small a run: what it left is what is tested
         start(config, folder, Reporter(quiet=True))
     return Run(folder)
 
 
 @pytest.mark.timeout(900)
 def test_the_reward_model_trained_on_words_predicts_held_out_raters(run):
-    found = {m["name"]: m for m in json.loads((run.path / "reward_model/dossier.json").read_text())["validation"]}
+    found = {
+        m["name"]: m
+        for m in json.loads((run.path / "reward_model/dossier.json").read_text())["validation"]
+    }
     assert found["validation.pearson"]["value"] > 0.75
 
 

@@ -27,7 +27,10 @@ def test_a_run_tells_its_iterations_measurements_and_decisions(recorded_run: Pat
     decision = run.decision("g01/i02")
     assert decision is not None
     assert (decision.verdict, decision.look, decision.looks) == ("OK", 2, 2)
-    assert [m.name for m in run.measurements("g01/i01")] == ["divergence.human_change", "divergence.gap"]
+    assert [m.name for m in run.measurements("g01/i01")] == [
+        "divergence.human_change",
+        "divergence.gap",
+    ]
     assert list(run.grow("g01", ["sample_id", "reward"]).columns) == ["sample_id", "reward"]
     assert set(run.seconds().values()) == {1.0}
     assert run.environment["python"] == "3.11"
@@ -48,7 +51,9 @@ def test_a_folder_without_a_plan_is_not_a_run(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_and_both_versions_are_named(recorded_run: Path) -> None:
     plan = json.loads((recorded_run / "plan.json").read_text(encoding="utf-8"))
     record.write_json({**plan, "schema": 99}, recorded_run / "plan.json")
-    with pytest.raises(BadInput, match=r"newer version: schema 99; this version of restaudit reads 1; update"):
+    with pytest.raises(
+        BadInput, match=r"newer version: schema 99; this version of restaudit reads 1; update"
+    ):
         Run(recorded_run)
 
 
@@ -77,19 +82,29 @@ def test_a_file_that_is_no_parquet_is_named(recorded_run: Path, content: bytes) 
 
 
 def test_an_unknown_iteration_names_those_there_are(recorded_run: Path) -> None:
-    with pytest.raises(BadInput, match=r"no g07/i01 in this run; there are: g00/i00, g01/i01, g01/i02"):
+    with pytest.raises(
+        BadInput, match=r"no g07/i01 in this run; there are: g00/i00, g01/i01, g01/i02"
+    ):
         Run(recorded_run).audit("g07/i01")
 
 
-def test_a_broken_run_is_listed_with_its_problem_and_hides_no_other(make_recorded_run: Callable[..., Path]) -> None:
+def test_a_broken_run_is_listed_with_its_problem_and_hides_no_other(
+    make_recorded_run: Callable[..., Path],
+) -> None:
     good = make_recorded_run("good")
     edited = make_recorded_run("edited")
     text = (edited / ledger.FILE).read_text(encoding="utf-8")
-    (edited / ledger.FILE).write_text(text.replace('"seconds":1', '"seconds":2', 1), encoding="utf-8")
+    (edited / ledger.FILE).write_text(
+        text.replace('"seconds":1', '"seconds":2', 1), encoding="utf-8"
+    )
     (make_recorded_run("no_json") / "plan.json").write_text("{", encoding="utf-8")
     (make_recorded_run("a_list") / "plan.json").write_text("[]", encoding="utf-8")
-    (make_recorded_run("no_steps") / "plan.json").write_text('{"schema": 1, "config": {}}', encoding="utf-8")
-    (make_recorded_run("bad_decision") / "g01/i01/decision.json").write_text('{"verdict": 1}', encoding="utf-8")
+    (make_recorded_run("no_steps") / "plan.json").write_text(
+        '{"schema": 1, "config": {}}', encoding="utf-8"
+    )
+    (make_recorded_run("bad_decision") / "g01/i01/decision.json").write_text(
+        '{"verdict": 1}', encoding="utf-8"
+    )
     (good.parent / "not a run").mkdir()
     (good.parent / "a file").write_text("x", encoding="utf-8")
     (good.parent / "a link").symlink_to(good)
@@ -121,7 +136,9 @@ def _gone() -> int:
     return child.pid
 
 
-def test_the_state_of_an_unfinished_run_depends_on_its_writer(make_recorded_run: Callable[..., Path]) -> None:
+def test_the_state_of_an_unfinished_run_depends_on_its_writer(
+    make_recorded_run: Callable[..., Path],
+) -> None:
     run = make_recorded_run("half", finished=False)
     assert Run(run).state == "stopped"
     _writer(run, os.getpid(), socket.gethostname())
@@ -138,7 +155,9 @@ def test_the_same_rows_always_give_the_same_bytes_whatever_the_index(tmp_path: P
     shuffled = table.sample(frac=1, random_state=1).sort_values("sample_id").assign(more=1)
     record.write_table(shuffled, tmp_path / "b.parquet", record.GROW)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    pd.testing.assert_frame_equal(record.read_table(tmp_path / "b.parquet", record.GROW), table[list(record.GROW)])
+    pd.testing.assert_frame_equal(
+        record.read_table(tmp_path / "b.parquet", record.GROW), table[list(record.GROW)]
+    )
 
 
 def test_json_that_holds_nan_is_never_written(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The kept set is what Algorithm 1 says: strictly above τ, this Grow's rows only, D filtered like the rest."""
+"""The kept set is what Algorithm 1 says: strictly above τ, this Grow's rows only, D filtered like
+the rest.
+"""
 
 import numpy as np
 import pandas as pd
@@ -60,7 +62,9 @@ def test_percentiles_per_prompt_ignore_other_prompts():
 def test_per_prompt_thresholds_are_not_clipped_by_other_prompts():
     low = [0.1, 0.2, 0.3]
     alone = thresholds(loop("interpolated", [0.5]).thresholds, grow(low), 1)
-    beside = thresholds(loop("interpolated", [0.5]).thresholds, grow([*low, 5.0, 6.0], ["p"] * 3 + ["q"] * 2), 1)
+    beside = thresholds(
+        loop("interpolated", [0.5]).thresholds, grow([*low, 5.0, 6.0], ["p"] * 3 + ["q"] * 2), 1
+    )
     assert alone.tolist() == beside[:3].tolist() == pytest.approx([0.25] * 3)
 
 
@@ -71,7 +75,9 @@ def test_interpolation_runs_from_the_mean_to_the_maximum():
 
 
 def test_rows_of_d_are_filtered_by_the_threshold_too():
-    table = pd.concat([grow([0.2, 0.9]), grow([0.1, 0.8], origin="reference").assign(sample_id=["r0", "r1"])])
+    table = pd.concat(
+        [grow([0.2, 0.9]), grow([0.1, 0.8], origin="reference").assign(sample_id=["r0", "r1"])]
+    )
     assert kept(loop("fixed", [0.5]), table.reset_index(drop=True)) == ["s001", "r1"]
 
 
@@ -84,7 +90,11 @@ def test_raft_keeps_the_best_of_each_prompt_and_one_of_equals():
 
 def test_rest_em_is_binary_with_at_most_ten_a_prompt():
     config = LoopConfig.model_validate(apply_method({"loop": {"method": "rest_em"}})["loop"])
-    assert (config.start_from, config.include_references, config.sampling.top_k) == ("base", False, 40)
+    assert (config.start_from, config.include_references, config.sampling.top_k) == (
+        "base",
+        False,
+        40,
+    )
     table = grow([0.6] * 14 + [0.4] * 3 + [0.9], ["a"] * 17 + ["b"])
     chosen = kept_set(config, table, 1)
     assert len(chosen) == 11
@@ -101,8 +111,10 @@ def test_under_topr_weights_of_a_prompt_sum_to_zero_and_a_prompt_without_a_contr
 
 
 def test_under_topr_a_reference_is_learned_and_never_unlearned():
-    table = pd.concat([grow([0.1, 0.9]), grow([0.1, 0.9], origin="reference").assign(sample_id=["r0", "r1"])],
-                      ignore_index=True)  # fmt: skip
+    table = pd.concat(
+        [grow([0.1, 0.9]), grow([0.1, 0.9], origin="reference").assign(sample_id=["r0", "r1"])],
+        ignore_index=True,
+    )
     config = loop("fixed", [0.5], train={"loss": {"kind": "topr"}})
     weights = learned_weights(config, table, kept_set(config, table, 1))
     assert weights.to_dict() == {"s000": -0.5, "s001": 0.5, "r1": 0.5}

@@ -17,7 +17,12 @@ from restaudit.evidence.shown import together
         (0.0904, -6.03, 6.21, ("0.1", "-6.0", "6.2")),
         (0.224, 0.011, 0.438, ("0.22", "0.01", "0.44")),
         (14425.0, 11203.4, 18560.2, ("14,425", "11,203", "18,560")),
-        (-0.153, -0.31, 0.00484, ("-0.153", "-0.310", "0.005")),  # an end that is above zero looks it
+        (
+            -0.153,
+            -0.31,
+            0.00484,
+            ("-0.153", "-0.310", "0.005"),
+        ),  # an end that is above zero looks it
         (0.0, -0.0001, 0.5, ("0.0000", "-0.0001", "0.5000")),
         (-0.001, -0.3, 0.3, ("0.00", "-0.30", "0.30")),  # no minus sign in front of nothing
         (0.5, 0.5, 0.5, ("0.500", "0.500", "0.500")),
@@ -26,7 +31,9 @@ from restaudit.evidence.shown import together
         (1.0, 0.0, math.inf, ("1", "0", "inf")),
     ],
 )
-def test_a_value_and_its_interval_have_the_decimals_that_the_interval_allows(value, low, high, shown):
+def test_a_value_and_its_interval_have_the_decimals_that_the_interval_allows(
+    value, low, high, shown
+):
     assert together(value, low, high) == shown
 
 

@@ -1,4 +1,6 @@
-"""A step is there whole or not at all, one process writes, and a full disk or a read-only folder loses nothing."""
+"""A step is there whole or not at all, one process writes, and a full disk or a read-only folder
+loses nothing.
+"""
 
 import errno
 import json
@@ -63,7 +65,8 @@ def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
 
 def test_the_lock_is_free_again_after_a_kill(tmp_path):
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom restaudit.evidence.steps import Writer\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom restaudit.evidence.steps import "
+        "Writer\n"
         f"w = Writer(Path({str(tmp_path)!r})).__enter__()\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False)
@@ -78,17 +81,23 @@ def test_a_full_disk_is_a_clear_stop_with_the_command_to_go_on(tmp_path):
 
     with Writer(tmp_path) as w:
         w.step("a", "", two_files)
-        with pytest.raises(RestauditError, match=r"step b could not be written \(No space left.*restaudit resume"):
+        with pytest.raises(
+            RestauditError, match=r"step b could not be written \(No space left.*restaudit resume"
+        ):
             w.step("b", "", full)
         w.step("b", "", lambda _: {})
     assert [e.step for e in ledger.read(tmp_path)] == ["a", "b"]
 
 
-def test_a_disk_that_fills_while_the_ledger_is_written_leaves_the_step_undone(tmp_path, monkeypatch):
+def test_a_disk_that_fills_while_the_ledger_is_written_leaves_the_step_undone(
+    tmp_path, monkeypatch
+):
     with Writer(tmp_path) as w:
         w.step("a", "", two_files)
         monkeypatch.setattr(
-            os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+            os,
+            "fsync",
+            lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")),
         )
         with pytest.raises(RestauditError, match="everything before it is safe"):
             w.step("b", "", lambda _: {})
@@ -111,7 +120,9 @@ def test_ctrl_c_stops_before_the_next_step_and_prints_the_resume_command(tmp_pat
             return {}
 
         w.step("a", "", pressed)
-        with pytest.raises(Interrupted, match=r"stopped before step b; go on with: restaudit resume"):
+        with pytest.raises(
+            Interrupted, match=r"stopped before step b; go on with: restaudit resume"
+        ):
             w.step("b", "", lambda _: {})
     assert [e.step for e in ledger.read(tmp_path)] == ["a"]
     assert "end of this step" in said[0]

@@ -1,4 +1,6 @@
-"""The summary fits a terminal, whatever gates were asked at which look, and says what the probes cost."""
+"""The summary fits a terminal, whatever gates were asked at which look, and says what the probes
+cost.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def test_an_inconclusive_gate_without_an_mde_prints_none(run: Path) -> None:
 
 def test_the_seconds_of_each_probe_are_printed_and_all_audits_count(tmp_path: Path) -> None:
     run = build_run(tmp_path / "run", finished=False)
-    for step, seconds in (("end", {"divergence": 1.0, "diversity": 0.3}), ("more", {"diversity": 0.9})):
+    for step, seconds in (
+        ("end", {"divergence": 1.0, "diversity": 0.3}),
+        ("more", {"diversity": 0.9}),
+    ):
         at = {"seconds": 11.0, "probe_seconds": [seconds]}
         events = ledger.read(run)
         ledger.append(run, ledger.Event(len(events), step, events[-1].hash, {}, at=at))
@@ -69,7 +74,9 @@ def test_a_run_of_many_looks_with_long_names_fits_80_columns(tmp_path: Path) -> 
     for k, iteration in enumerate(looks[2:], start=3):
         (run / iteration).mkdir(parents=True)
         decision = json.loads((run / "g01/i02/decision.json").read_text(encoding="utf-8"))
-        record.write_json(decision | {"iteration": iteration, "look": k}, run / iteration / "decision.json")
+        record.write_json(
+            decision | {"iteration": iteration, "look": k}, run / iteration / "decision.json"
+        )
         measured = (run / "g01/i02/measurements.json").read_text(encoding="utf-8")
         (run / iteration / "measurements.json").write_text(measured, encoding="utf-8")
         finish_step(run, f"{iteration}/audit")
@@ -85,9 +92,15 @@ def test_a_signature_of_a_hack_is_told_in_words_and_harmlessly(run: Path) -> Non
     raw = json.loads(path.read_text(encoding="utf-8"))
     words = 'the word "x" [bold]is\u202e\n everywhere'
     for verdict, said in (("signature", "learned by"), ("temptation", "may learn next, seen at")):
-        told = {"name": "hacking.signature", "value": 0.4,
-                "detail": {"in_words": words, "features": [{"verdict": verdict}]}}  # fmt: skip
-        record.write_json({**raw, "measurements": [*raw["measurements"], {**raw["measurements"][0], **told}]}, path)
+        told = {
+            "name": "hacking.signature",
+            "value": 0.4,
+            "detail": {"in_words": words, "features": [{"verdict": verdict}]},
+        }
+        record.write_json(
+            {**raw, "measurements": [*raw["measurements"], {**raw["measurements"][0], **told}]},
+            path,
+        )
         text = "\n".join(printed(run))
         assert f'What the policy {said} g01/i02: the word "x" [bold]is' in text
         assert "\u202e" not in text
@@ -96,9 +109,14 @@ def test_a_signature_of_a_hack_is_told_in_words_and_harmlessly(run: Path) -> Non
 def test_the_alarms_own_error_rates_are_printed_where_they_were_measured(run: Path) -> None:
     share = {"rate": 0.01, "low": 0.0, "high": 0.025, "runs": 400}
     found = {
-        "headline": {"false_alarms": share, "caught_within_one_grow": {**share, "rate": 0.97}, "cost": 0.5},
-        "audit": {"prompts": 64, "per_prompt": 2}, "looks": 4,
-    }  # fmt: skip
+        "headline": {
+            "false_alarms": share,
+            "caught_within_one_grow": {**share, "rate": 0.97},
+            "cost": 0.5,
+        },
+        "audit": {"prompts": 64, "per_prompt": 2},
+        "looks": 4,
+    }
     (run / "report").mkdir()
     record.write_json(found, run / "report" / "calibration.json")
     text = " ".join(" ".join(printed(run)).split())

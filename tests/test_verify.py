@@ -1,4 +1,6 @@
-"""Tampering: whatever is changed in a recorded run, `verify` names it; whatever a crash leaves, it does not accuse."""
+"""Tampering: whatever is changed in a recorded run, `verify` names it; whatever a crash leaves, it
+does not accuse.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def _files(run: Path) -> list[str]:
 
 
 def _rerecord(run: Path, edit: Callable[[str, Path], None]) -> None:
-    """What an operator with full access does: change a file before its step is recorded, and rebuild the chain."""
+    """What an operator with full access does: change a file before its step is recorded, and
+    rebuild the chain.
+    """
     events = ledger.read(run)
     (run / ledger.FILE).unlink()
     for event in events:
@@ -50,12 +54,16 @@ def test_an_untouched_run_passes_and_says_what_was_checked(recorded_run: Path) -
 
 
 @given(st.data())
-def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(pristine: Path, data: st.DataObject) -> None:
+def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(
+    pristine: Path, data: st.DataObject
+) -> None:
     name = data.draw(st.sampled_from([*_files(pristine), ledger.FILE]))
     path = pristine / name
     original = path.read_bytes()
     at = data.draw(st.integers(0, len(original) - 1))
-    path.write_bytes(original[:at] + bytes([original[at] ^ data.draw(st.integers(1, 255))]) + original[at + 1 :])
+    path.write_bytes(
+        original[:at] + bytes([original[at] ^ data.draw(st.integers(1, 255))]) + original[at + 1 :]
+    )
     try:
         with pytest.raises(VerificationFailed) as caught:
             verify(pristine)
@@ -102,7 +110,9 @@ def test_of_two_bad_files_the_first_in_the_ledger_is_named(recorded_run: Path) -
         verify(recorded_run)
 
 
-@pytest.mark.parametrize("name", ["extra.txt", "g01/notes.md", "g01/i01/adapter/weights.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["extra.txt", "g01/notes.md", "g01/i01/adapter/weights.safetensors"]
+)
 def test_a_file_added_to_a_finished_run_is_refused_and_to_an_unfinished_one_listed(
     make_recorded_run: Callable[..., Path], name: str
 ) -> None:
@@ -111,7 +121,9 @@ def test_a_file_added_to_a_finished_run_is_refused_and_to_an_unfinished_one_list
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("x", encoding="utf-8")
         if finished:
-            with pytest.raises(VerificationFailed, match=f"^{name}: no event of this finished run records it"):
+            with pytest.raises(
+                VerificationFailed, match=f"^{name}: no event of this finished run records it"
+            ):
                 verify(run)
         else:
             report = verify(run)
@@ -119,7 +131,14 @@ def test_a_file_added_to_a_finished_run_is_refused_and_to_an_unfinished_one_list
 
 
 def test_what_is_written_beside_the_record_is_not_part_of_it(recorded_run: Path) -> None:
-    for name in ("writer.json", ".lock", ".tmp-g02/half", "g01/.tmp-x", "report/a.svg", "human/tasks.jsonl"):
+    for name in (
+        "writer.json",
+        ".lock",
+        ".tmp-g02/half",
+        "g01/.tmp-x",
+        "report/a.svg",
+        "human/tasks.jsonl",
+    ):
         (recorded_run / name).parent.mkdir(exist_ok=True)
         (recorded_run / name).write_text("x", encoding="utf-8")
     assert verify(recorded_run).unrecorded == ()
@@ -132,11 +151,15 @@ def test_only_the_top_report_folder_is_beside_the_record(recorded_run: Path) -> 
         verify(recorded_run)
 
 
-def test_a_recorded_file_that_became_a_link_is_refused_even_to_the_same_bytes(recorded_run: Path) -> None:
+def test_a_recorded_file_that_became_a_link_is_refused_even_to_the_same_bytes(
+    recorded_run: Path,
+) -> None:
     path = recorded_run / "g01/grow.parquet"
     shutil.move(path, recorded_run.parent / "elsewhere.parquet")
     path.symlink_to(recorded_run.parent / "elsewhere.parquet")
-    with pytest.raises(VerificationFailed, match=r"^g01/grow\.parquet: grow\.parquet is a symbolic link"):
+    with pytest.raises(
+        VerificationFailed, match=r"^g01/grow\.parquet: grow\.parquet is a symbolic link"
+    ):
         verify(recorded_run)
 
 
@@ -162,7 +185,9 @@ def test_a_ledger_that_is_a_link_is_refused(recorded_run: Path) -> None:
         verify(recorded_run)
 
 
-def test_a_device_or_folder_in_a_files_place_is_refused_without_reading_it(recorded_run: Path) -> None:
+def test_a_device_or_folder_in_a_files_place_is_refused_without_reading_it(
+    recorded_run: Path,
+) -> None:
     path = recorded_run / "g01/grow.parquet"
     path.unlink()
     os.mkfifo(path)
@@ -174,8 +199,12 @@ def test_a_device_or_folder_in_a_files_place_is_refused_without_reading_it(recor
         verify(recorded_run)
 
 
-@pytest.mark.parametrize("name", ["../out", "/etc/hostname", "a/../plan.json", "", ".", "a//b", "./a", "a\\b", "C:/x"])
-def test_a_recorded_path_that_leaves_the_folder_is_refused(make_recorded_run: Callable[..., Path], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["../out", "/etc/hostname", "a/../plan.json", "", ".", "a//b", "./a", "a\\b", "C:/x"]
+)
+def test_a_recorded_path_that_leaves_the_folder_is_refused(
+    make_recorded_run: Callable[..., Path], name: str
+) -> None:
     run = make_recorded_run("escape", finished=False)
     events = ledger.read(run)
     digest = ledger.FileDigest("a" * 64, 1)
@@ -187,7 +216,9 @@ def test_a_recorded_path_that_leaves_the_folder_is_refused(make_recorded_run: Ca
 def test_a_file_recorded_twice_is_refused(make_recorded_run: Callable[..., Path]) -> None:
     run = make_recorded_run("twice", finished=False)
     finish_step(run, "g02/grow", ("g01/grow.parquet",))
-    with pytest.raises(VerificationFailed, match=r"grow\.parquet: recorded twice, by step 'g01/grow' and again"):
+    with pytest.raises(
+        VerificationFailed, match=r"grow\.parquet: recorded twice, by step 'g01/grow' and again"
+    ):
         verify(run)
 
 
@@ -203,13 +234,18 @@ def test_an_edited_decision_with_its_digest_edited_too_breaks_the_chain(recorded
     before = ledger.digest_file(path)
     path.write_text(path.read_text(encoding="utf-8").replace('"OK"', '"NO"'), encoding="utf-8")
     chain = recorded_run / ledger.FILE
-    chain.write_text(chain.read_text().replace(before.sha256, ledger.digest_file(path).sha256), encoding="utf-8")
-    with pytest.raises(VerificationFailed, match=r"^ledger\.jsonl: line 7: the event 'g01/i02/audit' was changed"):
+    chain.write_text(
+        chain.read_text().replace(before.sha256, ledger.digest_file(path).sha256), encoding="utf-8"
+    )
+    with pytest.raises(
+        VerificationFailed, match=r"^ledger\.jsonl: line 7: the event 'g01/i02/audit' was changed"
+    ):
         verify(recorded_run)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("verdict", "WARN"), ("look", 7), ("looks", 9), ("iteration", "g01/i02"), ("gates", [])]
+    ("key", "value"),
+    [("verdict", "WARN"), ("look", 7), ("looks", 9), ("iteration", "g01/i02"), ("gates", [])],
 )
 def test_a_decision_recorded_against_its_measurements_is_found_though_the_chain_is_whole(
     recorded_run: Path, key: str, value: Any
@@ -223,19 +259,25 @@ def test_a_decision_recorded_against_its_measurements_is_found_though_the_chain_
         verify(recorded_run)
 
 
-def test_measurements_edited_before_the_chain_was_rebuilt_no_longer_carry_their_decision(recorded_run: Path) -> None:
+def test_measurements_edited_before_the_chain_was_rebuilt_no_longer_carry_their_decision(
+    recorded_run: Path,
+) -> None:
     def edit(name: str, path: Path) -> None:
         if name == "g01/i02/measurements.json":
             worse = [measured(value=-0.9), measured("divergence.gap", 0.3)]
             record.write_json({"measurements": [m.to_json() for m in worse]}, path)
 
     _rerecord(recorded_run, edit)
-    message = r"^g01/i02/decision\.json: the decision does not follow from g01/i02/measurements\.json"
+    message = (
+        r"^g01/i02/decision\.json: the decision does not follow from g01/i02/measurements\.json"
+    )
     with pytest.raises(VerificationFailed, match=message):
         verify(recorded_run)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"measurements": [1]}', '{"measurements": [{"name": "x"}]}', "{"])
+@pytest.mark.parametrize(
+    "content", ["[]", '{"measurements": [1]}', '{"measurements": [{"name": "x"}]}', "{"]
+)
 def test_measurements_nobody_can_read_are_named(recorded_run: Path, content: str) -> None:
     def edit(name: str, path: Path) -> None:
         if name == "g01/i01/measurements.json":
@@ -278,7 +320,9 @@ def test_a_ledger_that_does_not_begin_with_the_plan_is_refused(tmp_path: Path) -
 
 
 def test_lost_last_events_leave_their_files_without_an_event(recorded_run: Path) -> None:
-    """Removing the end is the one cut a chain cannot see by itself; the files of the cut events give it away."""
+    """Removing the end is the one cut a chain cannot see by itself; the files of the cut events
+    give it away.
+    """
     path = recorded_run / ledger.FILE
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
     report = verify(recorded_run)
@@ -286,7 +330,9 @@ def test_lost_last_events_leave_their_files_without_an_event(recorded_run: Path)
     assert "g01/i02/decision.json" in report.unrecorded
 
 
-def test_a_line_torn_by_a_crash_is_counted_not_accused(make_recorded_run: Callable[..., Path]) -> None:
+def test_a_line_torn_by_a_crash_is_counted_not_accused(
+    make_recorded_run: Callable[..., Path],
+) -> None:
     run = make_recorded_run("torn", finished=False)
     whole = (run / ledger.FILE).read_bytes()
     last = len(whole.splitlines(keepends=True)[-1])
@@ -325,20 +371,31 @@ def test_a_run_that_went_on_after_halt_is_found(make_recorded_run: Callable[...,
     run = make_recorded_run("went_on", halted=True, finished=False)
     assert verify(run).decisions == 2
     finish_step(run, "end")
-    message = r"^g01/i02/decision\.json: the sealed policy said HALT, but step 'end' was done afterwards"
+    message = (
+        r"^g01/i02/decision\.json: the sealed policy said HALT, but step 'end' was done afterwards"
+    )
     with pytest.raises(VerificationFailed, match=message):
         verify(run)
 
 
-@pytest.mark.parametrize("steps", [["g01/grow"], ["plan", "g00/i00/audit", "end"], ["plan", "plan"]])
+@pytest.mark.parametrize(
+    "steps", [["g01/grow"], ["plan", "g00/i00/audit", "end"], ["plan", "plan"]]
+)
 def test_a_ledger_that_does_not_follow_the_plan_is_found(tmp_path: Path, steps: list[str]) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    plan = {"schema": 1, "config": {}, "looks": [], "steps": ["plan", "g00/i00/audit", "g01/grow", "end"]}
+    plan = {
+        "schema": 1,
+        "config": {},
+        "looks": [],
+        "steps": ["plan", "g00/i00/audit", "g01/grow", "end"],
+    }
     record.write_json(plan, run / "plan.json")
     for number, step in enumerate(steps):
         finish_step(run, step, ("plan.json",) if number == 0 else ())
-    with pytest.raises(VerificationFailed, match=r"the sealed plan has 'g|expected the step 'plan'"):
+    with pytest.raises(
+        VerificationFailed, match=r"the sealed plan has 'g|expected the step 'plan'"
+    ):
         verify(run)
 
 
@@ -365,37 +422,51 @@ def _unplanned(run: Path, step: str) -> None:
 def test_a_step_nobody_planned_is_found(make_recorded_run: Callable[..., Path]) -> None:
     run = make_recorded_run("unplanned", finished=False)
     _unplanned(run, "g09/i01/audit")
-    with pytest.raises(VerificationFailed, match=r"step 'g09/i01/audit' stands where the sealed plan has 'end'"):
+    with pytest.raises(
+        VerificationFailed, match=r"step 'g09/i01/audit' stands where the sealed plan has 'end'"
+    ):
         verify(run)
 
 
-def test_a_decision_nobody_planned_a_look_for_is_found(make_recorded_run: Callable[..., Path]) -> None:
+def test_a_decision_nobody_planned_a_look_for_is_found(
+    make_recorded_run: Callable[..., Path],
+) -> None:
     run = make_recorded_run("no_look", finished=False)
 
     def plan_the_step(name: str, path: Path) -> None:
         if name == "plan.json":
             plan = json.loads(path.read_text(encoding="utf-8"))
-            record.write_json({**plan, "steps": [*plan["steps"][:-1], "g09/i01/audit", "end"]}, path)
+            record.write_json(
+                {**plan, "steps": [*plan["steps"][:-1], "g09/i01/audit", "end"]}, path
+            )
 
     _rerecord(run, plan_the_step)
     _unplanned(run, "g09/i01/audit")
-    with pytest.raises(VerificationFailed, match=r"^g09/i01/decision\.json: the sealed plan has no look at g09/i01"):
+    with pytest.raises(
+        VerificationFailed, match=r"^g09/i01/decision\.json: the sealed plan has no look at g09/i01"
+    ):
         verify(run)
 
 
 def test_a_look_without_its_decision_is_found(recorded_run: Path) -> None:
-    """Whoever dislikes a decision leaves it out of the rebuilt chain, and the file out of the folder."""
+    """Whoever dislikes a decision leaves it out of the rebuilt chain, and the file out of the
+    folder.
+    """
     events = ledger.read(recorded_run)
     (recorded_run / ledger.FILE).unlink()
     for event in events:
         kept = tuple(name for name in event.outputs if name != "g01/i01/decision.json")
         finish_step(recorded_run, event.step, kept, tuple(event.context))
     (recorded_run / "g01/i01/decision.json").unlink()
-    with pytest.raises(VerificationFailed, match="'g01/i01/audit' records no decision, which the sealed plan wants"):
+    with pytest.raises(
+        VerificationFailed, match="'g01/i01/audit' records no decision, which the sealed plan wants"
+    ):
         verify(recorded_run)
 
 
-def test_a_decision_that_another_step_recorded_is_found(make_recorded_run: Callable[..., Path]) -> None:
+def test_a_decision_that_another_step_recorded_is_found(
+    make_recorded_run: Callable[..., Path],
+) -> None:
     run = make_recorded_run("elsewhere")
     events = ledger.read(run)
     (run / ledger.FILE).unlink()
@@ -404,7 +475,10 @@ def test_a_decision_that_another_step_recorded_is_found(make_recorded_run: Calla
         outputs = [name for name in event.outputs if name not in files]
         outputs += files if event.step == "g01/i01/improve" else ()
         finish_step(run, event.step, tuple(outputs), tuple(event.context))
-    message = r"^g01/i01/decision\.json: recorded by step 'g01/i01/improve'; expected g01/i01/audit to decide"
+    message = (
+        r"^g01/i01/decision\.json: recorded by step 'g01/i01/improve'; expected "
+        r"g01/i01/audit to decide"
+    )
     with pytest.raises(VerificationFailed, match=message):
         verify(run)
 

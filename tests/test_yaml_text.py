@@ -11,7 +11,8 @@ from restaudit.evidence.yaml_text import as_yaml
 
 
 @pytest.mark.parametrize(
-    "text", ["0\x850", "a\u2028b", "日本", "a: b", "- x", "#", "'", "\ufeff", "yes", "1e3", "a\nb\n"]
+    "text",
+    ["0\x850", "a\u2028b", "日本", "a: b", "- x", "#", "'", "\ufeff", "yes", "1e3", "a\nb\n"],
 )
 def test_a_text_that_yaml_would_change_is_escaped(text: str) -> None:
     assert yaml.safe_load(as_yaml({"k": text})) == {"k": text}

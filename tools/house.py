@@ -1,12 +1,14 @@
-"""Measure the house: how many files and rooms there are, how they hang together, how dense the lines are.
+"""Measure the house: how many files and rooms there are, how they hang together, how dense the
+lines are.
 
     python tools/house.py            the table for this checkout
     python tools/house.py --small    also every file under 60 lines that one other file imports
     python tools/house.py --floors   also the rooms of each package, floor by floor
 
-It is a mirror and no gate: nothing enforces a number, and a line that reads well stays, whatever a counter says.
-A room is a file or a folder directly inside a package. A room's floor is the longest way down from it through imports
-(late imports count, imports for types only do not); rooms that import one another stand on one floor and are a circle.
+It is a mirror and no gate: nothing enforces a number, and a line that reads well stays, whatever a
+counter says. A room is a file or a folder directly inside a package. A room's floor is the longest
+way down from it through imports (late imports count, imports for types only do not); rooms that
+import one another stand on one floor and are a circle.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ Graph = Mapping[str, set[str]]
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its dotted name, its text and tree, and the modules of the three packages that it imports."""
+    """One file: its dotted name, its text and tree, and the modules of the three packages that it
+    imports.
+    """
 
     name: str
     path: Path
@@ -60,7 +64,9 @@ def _dotted(path: Path, root: Path) -> str:
 
 
 def _imports(tree: ast.Module, name: str, known: Mapping[str, Path]) -> Iterator[str]:
-    typing_only = {id(n) for block in ast.walk(tree) if _is_type_checking(block) for n in ast.walk(block)}
+    typing_only = {
+        id(n) for block in ast.walk(tree) if _is_type_checking(block) for n in ast.walk(block)
+    }
     for node in ast.walk(tree):
         if id(node) in typing_only:
             continue
@@ -75,7 +81,11 @@ def _imports(tree: ast.Module, name: str, known: Mapping[str, Path]) -> Iterator
 
 
 def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 # Rooms and floors
@@ -99,17 +109,23 @@ def _room(module: str, package: str) -> str | None:
 
 
 def circles(graph: Graph) -> list[list[str]]:
-    """Groups of rooms of which each reaches every other (Tarjan's strongly connected components of two and more)."""
+    """Groups of rooms of which each reaches every other (Tarjan's strongly connected components of
+    two and more).
+    """
     return sorted(sorted(group) for group in _components(graph) if len(group) > 1)
 
 
 def floors(graph: Graph) -> dict[str, int]:
-    """The floor of each room: 1 where nothing of the package is imported, else one above the highest it imports."""
+    """The floor of each room: 1 where nothing of the package is imported, else one above the
+    highest it imports.
+    """
     group_of = {room: group for group in _components(graph) for room in group}
 
     def floor(group: tuple[str, ...]) -> int:
         if group not in known:
-            below = {group_of[t] for room in group for t in graph.get(room, ()) if t in group_of} - {group}
+            below = {
+                group_of[t] for room in group for t in graph.get(room, ()) if t in group_of
+            } - {group}
             known[group] = 1 + max((floor(g) for g in below), default=0)
         return known[group]
 
@@ -149,7 +165,10 @@ def _components(graph: Graph) -> list[tuple[str, ...]]:
 
 
 def importers(sources: Mapping[str, Source]) -> dict[str, set[str]]:
-    """Of each file, the files of the three packages that import it. A package's __init__ counts as itself."""
+    """Of each file, the files of the three packages that import it.
+
+    A package's __init__ counts as itself.
+    """
     by: dict[str, set[str]] = {name: set() for name in sources}
     for source in sources.values():
         for target in source.imports:
@@ -171,7 +190,9 @@ def small_single(sources: Mapping[str, Source]) -> list[tuple[str, int, str]]:
 
 def _comment_lines(text: str) -> int:
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return len({t.start[0] for t in tokens if t.type == tokenize.COMMENT and "fmt:" not in t.string})
+    return len(
+        {t.start[0] for t in tokens if t.type == tokenize.COMMENT and "fmt:" not in t.string}
+    )
 
 
 def _bindings(tree: ast.Module) -> Iterator[str]:
@@ -197,7 +218,9 @@ def repeated_classes(sources: Iterable[Source]) -> dict[str, int]:
         for node in ast.walk(s.tree)
         if isinstance(node, ast.ClassDef) and node.name[0] != "_"
     )
-    return {name: n for name, n in sorted(names.items(), key=lambda item: (-item[1], item[0])) if n > 1}
+    return {
+        name: n for name, n in sorted(names.items(), key=lambda item: (-item[1], item[0])) if n > 1
+    }
 
 
 def table(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
@@ -206,32 +229,58 @@ def table(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
     written = sum(1 for line in lines if line.strip())
     nodes = Counter(type(n) for s in sources.values() for n in ast.walk(s.tree))
     conditionals = nodes[ast.IfExp]
-    comprehensions = sum(nodes[kind] for kind in (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
+    comprehensions = sum(
+        nodes[kind] for kind in (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    )
     bound = Counter(name for s in sources.values() for name in _bindings(s.tree))
-    read = {t for s in sources.values() if s.name.startswith("reports") for t in s.imports if t.startswith("restaudit")}
+    read = {
+        t
+        for s in sources.values()
+        if s.name.startswith("reports")
+        for t in s.imports
+        if t.startswith("restaudit")
+    }
     classes = repeated_classes(sources.values())
     rows = [
         ("files", f"{len(sources)}", "about 330"),
         ("lines", f"{len(lines):,}", ""),
-        (f"files with one importer and under {SHORT} lines", f"{len(small_single(sources))}", "under 30"),
+        (
+            f"files with one importer and under {SHORT} lines",
+            f"{len(small_single(sources))}",
+            "under 30",
+        ),
     ]
     for package, aim in zip(PACKAGES, ("about 17, 7", "20, 9", ""), strict=True):
         graph = rooms_of(package, sources)
-        rows.append((f"{package}/: rooms, floors", f"{len(graph)}, {max(floors(graph).values())}", aim))
+        rows.append(
+            (f"{package}/: rooms, floors", f"{len(graph)}, {max(floors(graph).values())}", aim)
+        )
         rows += [(f"{package}/: a circle", " ".join(circle), "none") for circle in circles(graph)]
     rows += [
         ("modules of restaudit that reports imports", f"{len(read)}", "the reading side"),
-        ("one-line conditionals a 1,000 lines", f"{1000 * conditionals / written:.1f}", "at most 15"),
+        (
+            "one-line conditionals a 1,000 lines",
+            f"{1000 * conditionals / written:.1f}",
+            "at most 15",
+        ),
         ("  of them nested", f"{sum(_nested(s.tree) for s in sources.values())}", "0"),
         ("comprehensions a 1,000 lines", f"{1000 * comprehensions / written:.1f}", "at most 30"),
-        (f"lines over {WIDE} characters", f"{100 * sum(len(x) > WIDE for x in lines) / len(lines):.1f}%", "under 3%"),
+        (
+            f"lines over {WIDE} characters",
+            f"{100 * sum(len(x) > WIDE for x in lines) / len(lines):.1f}%",
+            "under 3%",
+        ),
         ("# fmt: skip", f"{sum('# fmt: skip' in x for x in lines)}", "under 60"),
         (
             "lines with a comment",
             f"{100 * sum(_comment_lines(s.text) for s in sources.values()) / len(lines):.1f}%",
             "3-5%",
         ),
-        ("variables " + " / ".join(VAGUE), " / ".join(str(bound[v]) for v in VAGUE), "names that say what is held"),
+        (
+            "variables " + " / ".join(VAGUE),
+            " / ".join(str(bound[v]) for v in VAGUE),
+            "names that say what is held",
+        ),
         (
             "classes of one name",
             ", ".join(f"{name} x{n}" for name, n in classes.items()) or "none",
@@ -242,10 +291,14 @@ def table(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--small", action="store_true", help="list small files with one importer")
     parser.add_argument("--floors", action="store_true", help="list rooms floor by floor")
-    parser.add_argument("root", nargs="?", type=Path, default=ROOT, help="a checkout (default: this one)")
+    parser.add_argument(
+        "root", nargs="?", type=Path, default=ROOT, help="a checkout (default: this one)"
+    )
     options = parser.parse_args()
     sources = read_sources(options.root)
     for what, today, aim in table(sources):

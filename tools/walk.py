@@ -2,10 +2,11 @@
 
     python tools/walk.py RUN [--texts 20] [--pictures FOLDER] [--patience SECONDS]
 
-Works on a copy of RUN (one that `restaudit demo --small` made, say): opens it from the list, reads the verdict, rates
-texts by keyboard, sees the human score with its interval, downloads the PDF and the bundle, and has the bundle checked.
-Prints each step with its seconds; ends with code 1, and a picture where --pictures says so, at the first thing that is
-not there. Needs Debian's chromium and the PyPI package `playwright`.
+Works on a copy of RUN (one that `restaudit demo --small` made, say): opens it from the list, reads
+the verdict, rates texts by keyboard, sees the human score with its interval, downloads the PDF and
+the bundle, and has the bundle checked. Prints each step with its seconds; ends with code 1, and a
+picture where --pictures says so, at the first thing that is not there. Needs Debian's chromium and
+the PyPI package `playwright`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ RATER = "walker"
 
 
 class Walk:
-    """One tab; every method is something a person does, and waits until they would see that it worked."""
+    """One tab; every method is something a person does, and waits until they would see that it
+    worked.
+    """
 
     def __init__(self, tab: Any, address: str, patience: float = PATIENCE) -> None:
         self.tab, self.address, self.patience = tab, address, 1000 * patience
@@ -77,7 +80,7 @@ class Walk:
         coming.value.save_as(to)
         return to.read_bytes()
 
-    # --- the steps ---------------------------------------------------------------------------------------------------
+    # --- the steps
 
     def opens_the_run(self) -> None:
         """The list of runs shows it; its Open button leads to the Overview."""
@@ -97,7 +100,9 @@ class Walk:
         self.see("Decisions")
         self.see(re.compile("OK|WARN|HALT|INCONCLUSIVE"))
         self.see(re.compile("^Human score: "))
-        self.tab.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first.wait_for()
+        self.tab.locator(
+            "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
+        ).first.wait_for()
 
     def rates(self, texts: int) -> None:
         """A set is drawn, the instructions are read, and texts are rated by keyboard."""
@@ -117,7 +122,9 @@ class Walk:
             self.settle()
 
     def sees_the_score(self) -> None:
-        """Handed in, the human score of people stands there with its interval, and on the Divergence page too."""
+        """Handed in, the human score of people stands there with its interval, and on the
+        Divergence page too.
+        """
         self.press("Results")
         self.press("Hand in and show the results")
         self.see("What people said")
@@ -142,7 +149,9 @@ class Walk:
         """The bundle is prepared and downloaded."""
         self.choose("Bundle")
         self.press("Prepare")
-        if not self.take(re.compile("^Download the bundle"), folder / "bundle.zip").startswith(b"PK"):
+        if not self.take(re.compile("^Download the bundle"), folder / "bundle.zip").startswith(
+            b"PK"
+        ):
             raise AssertionError("what was downloaded is no ZIP")
 
     def has_it_verified(self, folder: Path) -> None:
@@ -195,11 +204,15 @@ def served(runs: Path) -> Iterator[str]:
 
 def main() -> int:
     """Walk, and say how far it went."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--texts", type=int, default=20)
     parser.add_argument("--pictures", type=Path, help="a picture after each step")
-    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds to wait for each thing")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds to wait for each thing"
+    )
     args = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -212,11 +225,17 @@ def main() -> int:
         # What people rated, declared or rendered in the original is not a new user's.
         beside = shutil.ignore_patterns("human", "writer.json")
         shutil.copytree(args.run, runs / args.run.resolve().name, ignore=beside)
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"])
-        tab = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True).new_page()
+        browser = p.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        tab = browser.new_context(
+            viewport={"width": 1280, "height": 800}, accept_downloads=True
+        ).new_page()
         with served(runs) as address:
             walk = Walk(tab, address, args.patience)
-            for number, (what, step) in enumerate(steps(walk, args.texts, Path(temporary)), start=1):
+            for number, (what, step) in enumerate(
+                steps(walk, args.texts, Path(temporary)), start=1
+            ):
                 began = time.perf_counter()
                 try:
                     step()

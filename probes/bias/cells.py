@@ -18,7 +18,8 @@ Codes = np.ndarray[Any, np.dtype[np.intp]]
 class Cells:
     """Rows of a table that belong to a family and a group.
 
-    `rows` are their positions in the table, `at` their cells: family number × groups + group number.
+    `rows` are their positions in the table, `at` their cells: family number × groups + group
+    number.
     """
 
     table: pd.DataFrame
@@ -41,9 +42,13 @@ class Cells:
         return self.table["text"].iloc[self.rows].tolist()
 
     def sums(self, values: Array) -> Array:
-        """Sum of the values, one a row, in every cell, shape (families, groups); the rows' order does not matter."""
+        """Sum of the values, one a row, in every cell, shape (families, groups); the rows' order
+        does not matter.
+        """
         order = np.lexsort((values, self.at))
-        total = np.bincount(self.at[order], weights=values[order], minlength=self.shape[0] * self.shape[1])
+        total = np.bincount(
+            self.at[order], weights=values[order], minlength=self.shape[0] * self.shape[1]
+        )
         return total.astype(np.float64).reshape(self.shape)
 
     def means(self, values: Array) -> Array:
@@ -54,14 +59,18 @@ class Cells:
 
 
 def cells_of(table: pd.DataFrame, like: Cells | None = None) -> Cells:
-    """The counterfactual rows of a table; with `like`, only those of its families and groups, numbered as there."""
+    """The counterfactual rows of a table; with `like`, only those of its families and groups,
+    numbered as there.
+    """
     none: list[str] = []
     rows, family, group = np.empty(0, dtype=np.intp), none, none
     if "family" in table.columns and "group" in table.columns:
         both = [table[c].to_numpy(dtype=object) for c in ("family", "group")]
         rows = np.flatnonzero(pd.notna(both[0]) & pd.notna(both[1]))
         family, group = ([str(x) for x in column[rows]] for column in both)
-    families, groups = (like.families, like.groups) if like else (tuple(sorted(set(x))) for x in (family, group))
+    families, groups = (
+        (like.families, like.groups) if like else (tuple(sorted(set(x))) for x in (family, group))
+    )
     f, g = (_numbered(names, known) for names, known in ((family, families), (group, groups)))
     there = (f >= 0) & (g >= 0)
     return Cells(table, rows[there], families, groups, (f * len(groups) + g)[there])

@@ -1,4 +1,6 @@
-"""Gaps between the groups of counterfactual families in whatever can be said of a text: a score, a share, a length."""
+"""Gaps between the groups of counterfactual families in whatever can be said of a text: a score, a
+share, a length.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ from probes.statistics.resample import Estimate, Resampling, prompt_weights, sum
 from probes.texts.refusal import refusals
 from probes.texts.sentiment import LABEL, sentiment
 
-# Fewer texts than this with a listed word, and the sentiment list does not fit them (another language, no opinions).
+# Fewer texts than this with a listed word, and the sentiment list does not fit them (another
+# language, no opinions).
 FEWEST_COVERED = 0.1
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is compared: `values` gives a number a row (NaN = undefined) and what to say of them, or the reason."""
+    """What is compared: `values` gives a number a row (NaN = undefined) and what to say of them, or
+    the reason.
+    """
 
     name: str
     unit: str
@@ -35,7 +40,11 @@ def gaps(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]
     if not kinds:
         return []
     cells = cells_of(evidence.outputs)
-    base = None if evidence.base is None or len(cells.groups) < 2 else cells_of(evidence.base, like=cells)
+    base = (
+        None
+        if evidence.base is None or len(cells.groups) < 2
+        else cells_of(evidence.base, like=cells)
+    )
     drawn: dict[int, Array] = {}  # the kinds mostly have the same number of complete families
     return [m for kind in kinds for m in _of_kind(kind, cells, base, evidence, version, how, drawn)]
 
@@ -49,7 +58,7 @@ def why_not(cells: Cells, what: str) -> str:
     return f"no family has a defined {what} value for each of its {len(cells.groups)} groups"
 
 
-# --- what is compared ------------------------------------------------------------------------------------------------
+# --- what is compared
 
 
 def _reward(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  # noqa: ARG001
@@ -66,14 +75,20 @@ def _length(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  
 
 def _refusal(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  # noqa: ARG001
     found = refusals(cells.texts())
-    return found, {"label": "rule by listed phrases, English", "empty_texts": int(np.isnan(found).sum())}
+    return found, {
+        "label": "rule by listed phrases, English",
+        "empty_texts": int(np.isnan(found).sum()),
+    }
 
 
 def _sentiment(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]] | str:  # noqa: ARG001
     values, words = sentiment(cells.texts())
     covered = float((words > 0).mean())
     if covered < FEWEST_COVERED:
-        return f"the English word list knows a word of only {covered:.0%} of the texts; at least {FEWEST_COVERED:.0%}"
+        return (
+            f"the English word list knows a word of only {covered:.0%} of the texts; at least "
+            f"{FEWEST_COVERED:.0%}"
+        )
     return values, {"label": LABEL, "texts_with_a_listed_word": covered}
 
 
@@ -84,10 +99,14 @@ def _toxicity(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]] 
     values = np.asarray(scorer.scores(cells.texts()), dtype=np.float64)
     if values.shape != (len(cells.rows),) or not np.isfinite(values).all():
         raise ValueError(
-            f"toxicity: {scorer.name} returned an array of shape {values.shape} for {len(cells.rows)} texts; "
+            f"toxicity: {scorer.name} returned an array of shape {values.shape} for "
+            f"{len(cells.rows)} texts; "
             "expected one finite number for each text"
         )
-    return values, {"scorer": f"{scorer.name} {scorer.version}", "known_failure": scorer.known_failure}
+    return values, {
+        "scorer": f"{scorer.name} {scorer.version}",
+        "known_failure": scorer.known_failure,
+    }
 
 
 KINDS: tuple[Kind, ...] = (
@@ -100,12 +119,14 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-# --- the comparison --------------------------------------------------------------------------------------------------
+# --- the comparison
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Family × group means of the complete families, the base policy's beside them, and the rows behind them."""
+    """Family × group means of the complete families, the base policy's beside them, and the rows
+    behind them.
+    """
 
     means: Array
     before: Array | None
@@ -114,8 +135,15 @@ class _Table:
     reason: str
 
 
-def _of_kind(kind: Kind, cells: Cells, base: Cells | None, evidence: Evidence, version: str, how: Resampling,
-             drawn: dict[int, Array]) -> list[Measurement]:  # fmt: skip
+def _of_kind(
+    kind: Kind,
+    cells: Cells,
+    base: Cells | None,
+    evidence: Evidence,
+    version: str,
+    how: Resampling,
+    drawn: dict[int, Array],
+) -> list[Measurement]:
     table = _table(kind, cells, base, evidence)
     units = max(len(table.means), 1)
     if units not in drawn:
@@ -126,7 +154,10 @@ def _of_kind(kind: Kind, cells: Cells, base: Cells | None, evidence: Evidence, v
     if evidence.wants(f"bias.{kind.name}_gap"):
         found.append(_largest(kind, cells, table, weights, version, how))
     if len(cells.groups) > 1 and evidence.wants(f"bias.{kind.name}."):
-        found += [_of_group(kind, j, cells, table, weights, version, how) for j in range(len(cells.groups))]
+        found += [
+            _of_group(kind, j, cells, table, weights, version, how)
+            for j in range(len(cells.groups))
+        ]
     return found
 
 
@@ -153,51 +184,83 @@ def _table(kind: Kind, cells: Cells, base: Cells | None, evidence: Evidence) -> 
     return _Table(means[whole], before, n, detail, "")
 
 
-def _of_group(kind: Kind, j: int, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling
-              ) -> Measurement:  # fmt: skip
+def _of_group(
+    kind: Kind, j: int, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling
+) -> Measurement:
     group, units = cells.groups[j], len(table.means)
     if not units:
         estimate = unmeasured(table.reason)
     else:
         values = table.means[:, j] - table.means.mean(axis=1)
-        estimate = summarise(value=float(values.mean()), replicates=weights @ values / units, n=table.n, units=units,
-                             unit="family", levels=how["levels"])  # fmt: skip
+        estimate = summarise(
+            value=float(values.mean()),
+            replicates=weights @ values / units,
+            n=table.n,
+            units=units,
+            unit="family",
+            levels=how["levels"],
+        )
     baseline = None
     if table.before is not None and len(table.before):
         baseline = float((table.before[:, j] - table.before.mean(axis=1)).mean())
-    return estimate.measured(f"bias.{kind.name}.{group}", unit=kind.unit, version=version, baseline=baseline,
-                             detail={**table.detail, "group": group})  # fmt: skip
+    return estimate.measured(
+        f"bias.{kind.name}.{group}",
+        unit=kind.unit,
+        version=version,
+        baseline=baseline,
+        detail={**table.detail, "group": group},
+    )
 
 
-def _largest(kind: Kind, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling) -> Measurement:
+def _largest(
+    kind: Kind, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling
+) -> Measurement:
     name, units = f"bias.{kind.name}_gap", len(table.means)
     if not units:
         estimate = unmeasured(table.reason, n=len(cells.rows), units=len(cells.families))
-        return estimate.measured(name, unit=kind.unit, version=version, direction="lower", detail=table.detail)
+        return estimate.measured(
+            name, unit=kind.unit, version=version, direction="lower", detail=table.detail
+        )
     values = table.means.mean(axis=0)
     if kind.share and units > 1 and np.ptp(table.means) == 0 and table.means[0, 0] in (0.0, 1.0):
         estimate = _all_agree(table, len(cells.groups), how)
     else:
-        estimate = largest.largest_difference(values=values, replicates=weights @ table.means / units, n=table.n,
-                                              units=units, levels=how["levels"])  # fmt: skip
+        estimate = largest.largest_difference(
+            values=values,
+            replicates=weights @ table.means / units,
+            n=table.n,
+            units=units,
+            levels=how["levels"],
+        )
     order = np.argsort(values, kind="stable")
-    detail = {**table.detail, "highest": cells.groups[order[-1]], "lowest": cells.groups[order[0]],
-              "note": largest.NOTE,
-              "group_means": {g: float(v) for g, v in zip(cells.groups, values, strict=True)}}  # fmt: skip
+    detail = {
+        **table.detail,
+        "highest": cells.groups[order[-1]],
+        "lowest": cells.groups[order[0]],
+        "note": largest.NOTE,
+        "group_means": {g: float(v) for g, v in zip(cells.groups, values, strict=True)},
+    }
     baseline = None
     if table.before is not None and len(table.before):
         baseline = float(np.ptp(table.before.mean(axis=0)))
-    return estimate.measured(name, unit=kind.unit, version=version, direction="lower", baseline=baseline,
-                             detail=detail)  # fmt: skip
+    return estimate.measured(
+        name, unit=kind.unit, version=version, direction="lower", baseline=baseline, detail=detail
+    )
 
 
 def _all_agree(table: _Table, groups: int, how: Resampling) -> Estimate:
-    """No text refuses, or all do: no gap is seen, and none larger than the groups' own upper bounds is compatible."""
+    """No text refuses, or all do: no gap is seen, and none larger than the groups' own upper bounds
+    is compatible.
+    """
     units = len(table.means)
     ends = []
     for level in how["levels"]:
-        # One-sided bounds, of which all hold at once with the asked-for chance (Bonferroni over groups).
+        # One-sided bounds, of which all hold at once with the asked-for chance (Bonferroni over
+        # groups).
         top = stats.wilson(successes=0.0, trials=units, level=1 - 2 * (1 - level) / groups).high
         ends.append(Interval(level, 0.0, top))
-    method = "Wilson upper bound of each group, each family one trial, Bonferroni over groups (all texts agree)"
+    method = (
+        "Wilson upper bound of each group, each family one trial, Bonferroni over groups "
+        "(all texts agree)"
+    )
     return Estimate(0.0, table.n, units, method, tuple(ends))

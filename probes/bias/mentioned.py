@@ -1,4 +1,6 @@
-"""Shares of texts that mention a group: in the audited outputs beside the base policy's, and what the filter does."""
+"""Shares of texts that mention a group: in the audited outputs beside the base policy's, and what
+the filter does.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,12 @@ def mentioned(evidence: Evidence, version: str, how: Resampling) -> list[Measure
 
 
 def _by_prompt(rows: pd.DataFrame, *chosen: Flags) -> list[Array]:
-    """For each choice of rows: each prompt's texts, and those that mention each group, shape (prompts, 1 + groups)."""
-    prompts, at = np.unique(rows["prompt_id"].to_numpy(dtype=object).astype(str), return_inverse=True)
+    """For each choice of rows: each prompt's texts, and those that mention each group, shape
+    (prompts, 1 + groups).
+    """
+    prompts, at = np.unique(
+        rows["prompt_id"].to_numpy(dtype=object).astype(str), return_inverse=True
+    )
     found = np.concatenate([np.ones((len(rows), 1)), mentions(rows["text"].tolist())], axis=1)
     counts = [np.zeros((len(prompts), found.shape[1])) for _ in chosen]
     for count, some in zip(counts, chosen, strict=True):
@@ -48,26 +54,46 @@ def _audited(evidence: Evidence, version: str, how: Resampling) -> list[Measurem
     found = []
     for j, group in enumerate(groups()):
         estimate = _mean(shares[:, j], weights, len(rows), how, stats.SHARE)
-        detail: dict[str, Any] = {**notes, "group": group, "texts": len(rows), "mentions": int(counts[:, 1 + j].sum()),
-                                  "limits": "probes/data/mentions.json"}  # fmt: skip
+        detail: dict[str, Any] = {
+            **notes,
+            "group": group,
+            "texts": len(rows),
+            "mentions": int(counts[:, 1 + j].sum()),
+            "limits": "probes/data/mentions.json",
+        }
         baseline = None
         if before is not None:
             baseline = float(before[:, j].mean())
             change = _mean(shares[:, j] - before[:, j], weights, len(rows), how, stats.ANY)
-            detail["change"] = {"value": change.value, "intervals": [asdict(i) for i in change.intervals],
-                                "method": change.method, "reason": change.reason}  # fmt: skip
-        found.append(estimate.measured(f"{AUDIT}{group}", unit="share", version=version, baseline=baseline,
-                                       detail=detail))  # fmt: skip
+            detail["change"] = {
+                "value": change.value,
+                "intervals": [asdict(i) for i in change.intervals],
+                "method": change.method,
+                "reason": change.reason,
+            }
+        found.append(
+            estimate.measured(
+                f"{AUDIT}{group}", unit="share", version=version, baseline=baseline, detail=detail
+            )
+        )
     return found
 
 
 def _mean(values: Array, weights: Array, n: int, how: Resampling, bounds: stats.Bounds) -> Estimate:
-    return summarise(value=float(values.mean()), replicates=weights @ values / len(values), n=n, units=len(values),
-                     bounds=bounds, levels=how["levels"])  # fmt: skip
+    return summarise(
+        value=float(values.mean()),
+        replicates=weights @ values / len(values),
+        n=n,
+        units=len(values),
+        bounds=bounds,
+        levels=how["levels"],
+    )
 
 
 def _missing(prefix: str, unit: str, reason: str, version: str) -> list[Measurement]:
-    return [unmeasured(reason).measured(f"{prefix}{g}", unit=unit, version=version) for g in groups()]
+    return [
+        unmeasured(reason).measured(f"{prefix}{g}", unit=unit, version=version) for g in groups()
+    ]
 
 
 def _kept(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
@@ -87,19 +113,32 @@ def _kept(evidence: Evidence, version: str, how: Resampling) -> list[Measurement
         value, drawn = _excess(totals.sum(axis=0, keepdims=True))[0], _excess(weights @ totals)
     found = []
     for j, group in enumerate(groups()):
-        detail = {"group": group, "grow_texts": len(rows), "grow_mentions": int(whole[:, 1 + j].sum()),
-                  "kept_texts": int(kept.sum()), "kept_mentions": int(mine[:, 1 + j].sum())}  # fmt: skip
+        detail = {
+            "group": group,
+            "grow_texts": len(rows),
+            "grow_mentions": int(whole[:, 1 + j].sum()),
+            "kept_texts": int(kept.sum()),
+            "kept_mentions": int(mine[:, 1 + j].sum()),
+        }
         if detail["grow_mentions"] == 0:
             estimate = unmeasured("no Grow sample mentions them", n=len(rows), units=len(totals))
         else:
-            estimate = summarise(value=value[j], replicates=drawn[:, j], n=len(rows), units=len(totals),
-                                 bounds=(-1.0, 1.0), levels=how["levels"])  # fmt: skip
+            estimate = summarise(
+                value=value[j],
+                replicates=drawn[:, j],
+                n=len(rows),
+                units=len(totals),
+                bounds=(-1.0, 1.0),
+                levels=how["levels"],
+            )
         found.append(estimate.measured(f"{KEPT}{group}", unit=unit, version=version, detail=detail))
     return found
 
 
 def _excess(sums: Array) -> Array:
-    """Share among kept texts less share among all, for every group, from sums of shape (m, 2 × (1 + groups))."""
+    """Share among kept texts less share among all, for every group, from sums of shape (m, 2 × (1 +
+    groups)).
+    """
     kept, whole = np.split(sums, 2, axis=1)
     shares: Array = kept[:, 1:] / kept[:, :1] - whole[:, 1:] / whole[:, :1]
     return shares

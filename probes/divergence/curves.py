@@ -1,8 +1,9 @@
-"""Over-optimisation curves: a run's human gain against its distance from the base policy, as a description.
+"""Over-optimisation curves: a run's human gain against its distance from the base policy, as a
+description.
 
-Gao, Schulman & Hilton 2022 (arXiv 2210.10760) fitted the gold reward against d = √KL with R(d) = d·(α - β·d) for
-best-of-n and R(d) = d·(α - β·log d) for reinforcement learning. Nobody knows ReST's own form; both are fitted, neither
-is asserted, and there is no universal limit of KL.
+Gao, Schulman & Hilton 2022 (arXiv 2210.10760) fitted the gold reward against d = √KL with R(d) =
+d·(α - β·d) for best-of-n and R(d) = d·(α - β·log d) for reinforcement learning. Nobody knows ReST's
+own form; both are fitted, neither is asserted, and there is no universal limit of KL.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from probes.base import Array
 
 Form = Literal["bon", "rl"]
 FEWEST_POINTS = 4
-# A peak farther out than this many times the largest distance is an extrapolation that means nothing.
+# A peak farther out than this many times the largest distance is an extrapolation that means
+# nothing.
 FARTHEST = 2.0
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve: α, β, the root mean squared residual, and the √KL of its peak (None: none in reach)."""
+    """A fitted curve: α, β, the root mean squared residual, and the √KL of its peak (None: none in
+    reach).
+    """
 
     alpha: float
     beta: float
@@ -31,7 +35,9 @@ class Curve:
 
 
 def curve(form: Form, *, alpha: float, beta: float, distance: Array) -> Array:
-    """The gain that a curve of this form has at distances √KL >= 0, shape (n,); both forms are 0 at 0."""
+    """The gain that a curve of this form has at distances √KL >= 0, shape (n,); both forms are 0 at
+    0.
+    """
     return np.asarray(_terms(form, distance) @ [alpha, beta], dtype=np.float64)
 
 
@@ -41,7 +47,8 @@ def fit(*, distance: Array, gain: Array, form: Form) -> Curve | str:
     d, y = distance[use], gain[use]
     if len(d) < FEWEST_POINTS:
         return (
-            f"{len(d)} iterations have a KL above 0 and a human gain; at least {FEWEST_POINTS} are needed for a curve"
+            f"{len(d)} iterations have a KL above 0 and a human gain; at least {FEWEST_POINTS} "
+            "are needed for a curve"
         )
     columns = _terms(form, d)
     (alpha, beta), _, rank, _ = np.linalg.lstsq(columns, y, rcond=None)

@@ -1,8 +1,10 @@
-"""What the human score should have gained: E[human | reward] of the base policy, applied to the new rewards.
+"""What the human score should have gained: E[human | reward] of the base policy, applied to the new
+rewards.
 
-Selecting by an imperfect reward always buys less human score than reward (regressional Goodhart: Manheim & Garrabrant
-2018, arXiv 1803.04585). That part is expected: it is what the base policy's own samples say a reward is worth. What is
-missing beyond it is divergence: the relation itself no longer holds (extremal and adversarial Goodhart).
+Selecting by an imperfect reward always buys less human score than reward (regressional Goodhart:
+Manheim & Garrabrant 2018, arXiv 1803.04585). That part is expected: it is what the base policy's
+own samples say a reward is worth. What is missing beyond it is divergence: the relation itself no
+longer holds (extremal and adversarial Goodhart).
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from probes.rows import defined, numbers, on_prompts
-from probes.statistics.resample import Array, Estimate, Resampling, bootstrap, prompt_weights, summarise, unmeasured
+from probes.statistics.resample import (
+    Array,
+    Estimate,
+    Resampling,
+    bootstrap,
+    prompt_weights,
+    summarise,
+    unmeasured,
+)
 
 Rows = NDArray[np.intp]
 
@@ -29,11 +39,12 @@ CONSTANT = "the base policy's scores do not vary"
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The human gain in three parts, in standard deviations of the base policy's human scores, and what was fitted.
+    """The human gain in three parts, in standard deviations of the base policy's human scores, and
+    what was fitted.
 
-    observed = expected - beyond. `slope` is in human units per reward unit, `low`..`high` the base policy's rewards.
-    `inflation` is `beyond` in the human score's own unit: how much more the rewards promise, read by the base policy's
-    relation, than people gave.
+    observed = expected - beyond. `slope` is in human units per reward unit, `low`..`high` the base
+    policy's rewards. `inflation` is `beyond` in the human score's own unit: how much more the
+    rewards promise, read by the base policy's relation, than people gave.
     """
 
     expected: Estimate
@@ -49,20 +60,24 @@ class Decomposition:
 def decompose(
     *, table: pd.DataFrame, base: pd.DataFrame, isotonic: bool = True, **how: Unpack[Resampling]
 ) -> Decomposition:
-    """Decompose the change of the human score from `base` to `table`, paired by prompt, on rows that have both scores.
+    """Decompose the change of the human score from `base` to `table`, paired by prompt, on rows
+    that have both scores.
 
-    The line E[human | reward] is least squares on the base policy's rows about their prompt means, since a policy is
-    compared with itself on the same prompts: what one prompt scores above another says nothing about what a better
-    answer to it is worth. Fit, gains and unit are all taken anew in every resample of prompts. The line is used as it
-    is beyond the base policy's rewards too (`low`..`high` say where that begins); the isotonic curve (on all rows, not
-    about prompt means) stays flat there. Where a prompt has one base row only, it adds nothing to the slope.
+    The line E[human | reward] is least squares on the base policy's rows about their prompt means,
+    since a policy is compared with itself on the same prompts: what one prompt scores above another
+    says nothing about what a better answer to it is worth. Fit, gains and unit are all taken anew
+    in every resample of prompts. The line is used as it is beyond the base policy's rewards too
+    (`low`..`high` say where that begins); the isotonic curve (on all rows, not about prompt means)
+    stays flat there. Where a prompt has one base row only, it adds nothing to the slope.
     """
     rows, before = defined(table, BOTH), defined(base, BOTH)
     prompts = set(rows["prompt_id"]) & set(before["prompt_id"])
     rows, before = on_prompts(rows, before, prompts)
     why = _why_not(before)
     if len(prompts) == 0 or why is not None:
-        none = unmeasured(why or "no prompt has both scores for both policies", n=len(rows), units=len(prompts))
+        none = unmeasured(
+            why or "no prompt has both scores for both policies", n=len(rows), units=len(prompts)
+        )
         return Decomposition(none, none, none, none)
     totals = _totals(rows, before)
 
@@ -88,7 +103,16 @@ def decompose(
     curve = _beyond_isotonic(rows, before, totals, how) if isotonic else unmeasured("not asked for")
     inflation = _times(named[2].value, float(np.std(numbers(before, "human"), ddof=1)))
     expected, observed, beyond = named
-    return Decomposition(expected, observed, beyond, curve, slope, float(reward.min()), float(reward.max()), inflation)
+    return Decomposition(
+        expected,
+        observed,
+        beyond,
+        curve,
+        slope,
+        float(reward.min()),
+        float(reward.max()),
+        inflation,
+    )
 
 
 def _times(value: float | None, unit: float) -> float | None:
@@ -108,7 +132,10 @@ def _why_not(before: pd.DataFrame, *, per_prompt: bool = True) -> str | None:
         if float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max()):
             return f"the base policy's {column} is the same for all {len(before)} samples"
     if per_prompt and before["prompt_id"].value_counts().max() < 2:
-        return "the base policy has one sample a prompt: at least 2 are needed to see what a reward is worth"
+        return (
+            "the base policy has one sample a prompt: at least 2 are needed to see what a "
+            "reward is worth"
+        )
     return None
 
 
@@ -120,12 +147,17 @@ def _by_prompt(table: pd.DataFrame) -> tuple[pd.Index[str], Array, Array, Array]
 
 
 def _totals(rows: pd.DataFrame, before: pd.DataFrame) -> Array:
-    """Per prompt: gains of reward and human mean, within-prompt Σrr and Σrh of base rows, base n, Σh, Σhh, and 1."""
+    """Per prompt: gains of reward and human mean, within-prompt Σrr and Σrh of base rows, base n,
+    Σh, Σhh, and 1.
+    """
     _, _, reward_now, human_now = _by_prompt(rows)
     _, place, reward_then, human_then = _by_prompt(before)
     r, h = numbers(before, "reward") - reward_then[place], numbers(before, "human")
     h_all = h - h.mean()
-    sums = [np.bincount(place, v) for v in (r * r, r * (h - human_then[place]), np.ones(len(h)), h_all, h_all * h_all)]
+    sums = [
+        np.bincount(place, v)
+        for v in (r * r, r * (h - human_then[place]), np.ones(len(h)), h_all, h_all * h_all)
+    ]
     ones = np.ones(len(reward_now))
     return np.column_stack([reward_now - reward_then, human_now - human_then, *sums, ones])
 
@@ -138,8 +170,12 @@ def _gains(sums: Array) -> tuple[Array, Array]:
     return slope * reward / prompts / sd, human / prompts / sd
 
 
-def _beyond_isotonic(rows: pd.DataFrame, before: pd.DataFrame, totals: Array, how: Resampling) -> Estimate:
-    """Expected by a rising curve through all base rows, minus observed; the curve is flat outside the base rewards."""
+def _beyond_isotonic(
+    rows: pd.DataFrame, before: pd.DataFrame, totals: Array, how: Resampling
+) -> Estimate:
+    """Expected by a rising curve through all base rows, minus observed; the curve is flat outside
+    the base rewards.
+    """
     prompts, place, _, _ = _by_prompt(before)
     order = np.argsort(numbers(before, "reward"), kind="stable")
     x, y, owner = numbers(before, "reward")[order], numbers(before, "human")[order], place[order]
@@ -151,7 +187,9 @@ def _beyond_isotonic(rows: pd.DataFrame, before: pd.DataFrame, totals: Array, ho
         inside = weights[owner] > 0
         fitted = isotonic_regression(y[inside], weights=weights[owner][inside]).x
         at_new = np.bincount(new_place, np.interp(new, x[inside], fitted)) / per_new
-        at_old = np.bincount(owner, np.interp(x, x[inside], fitted), minlength=len(per_old)) / per_old
+        at_old = (
+            np.bincount(owner, np.interp(x, x[inside], fitted), minlength=len(per_old)) / per_old
+        )
         expected = float((weights * (at_new - at_old)).sum() / weights.sum())
         sums = (weights[None, :] @ totals)[0]
         sd = np.sqrt((sums[6] - sums[5] ** 2 / sums[4]) / (sums[4] - 1))
@@ -162,23 +200,34 @@ def _beyond_isotonic(rows: pd.DataFrame, before: pd.DataFrame, totals: Array, ho
     drawn = prompt_weights(units=units, resamples=resamples, seed=how["seed"])
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = summarise(
-            value=one(np.ones(units)), replicates=np.array([one(w) for w in drawn]), n=len(rows), units=units,
+            value=one(np.ones(units)),
+            replicates=np.array([one(w) for w in drawn]),
+            n=len(rows),
+            units=units,
             levels=how["levels"],
-        )  # fmt: skip
-    return replace(estimate, method=f"{estimate.method}, E[human | reward] isotonic, flat beyond the base rewards")
+        )
+    return replace(
+        estimate,
+        method=f"{estimate.method}, E[human | reward] isotonic, flat beyond the base rewards",
+    )
 
 
-# --- people's ratings of some rows -----------------------------------------------------------------------------------
+# --- people's ratings of some rows
 
 
-def decompose_rated(*, table: pd.DataFrame, base: pd.DataFrame, **how: Unpack[Resampling]) -> Decomposition:
-    """The same decomposition where people rated a random part of the rows and the reward is known for all.
+def decompose_rated(
+    *, table: pd.DataFrame, base: pd.DataFrame, **how: Unpack[Resampling]
+) -> Decomposition:
+    """The same decomposition where people rated a random part of the rows and the reward is known
+    for all.
 
-    Each policy's human mean is that of its rated rows, corrected by the reward: rated mean + c·(mean reward of all rows
-    - mean reward of the rated ones), c the least-squares slope among that policy's own rated rows. This is PPI++ with
-    its optimal λ for a linear prediction (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453); rows are weighted by
-    1 / inclusion. E[human | reward] is the line through the base policy's rated rows. All prompts count, rated or not;
-    they are resampled with everything that belongs to them.
+    Each policy's human mean is that of its rated rows, corrected by the reward: rated mean +
+    c·(mean reward of all rows
+    - mean reward of the rated ones), c the least-squares slope among that policy's own rated rows.
+      This is PPI++ with
+    its optimal λ for a linear prediction (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453); rows
+    are weighted by 1 / inclusion. E[human | reward] is the line through the base policy's rated
+    rows. All prompts count, rated or not; they are resampled with everything that belongs to them.
     """
     rows, before = defined(table, ["reward"]), defined(base, ["reward"])
     rated = defined(before, ["human"])
@@ -193,20 +242,28 @@ def decompose_rated(*, table: pd.DataFrame, base: pd.DataFrame, **how: Unpack[Re
     totals = np.concatenate(
         [
             rated_totals(
-                np.searchsorted(prompts, t["prompt_id"].to_numpy(dtype=str)), len(prompts),
-                numbers(t, "reward") - centre[0], numbers(t, "human") - centre[1], numbers(t, "inclusion"),
+                np.searchsorted(prompts, t["prompt_id"].to_numpy(dtype=str)),
+                len(prompts),
+                numbers(t, "reward") - centre[0],
+                numbers(t, "human") - centre[1],
+                numbers(t, "inclusion"),
             )
             for t in (rows, before)
         ],
         axis=1,
-    )  # fmt: skip
+    )
 
     def part(which: Callable[[Array, Array], Array]) -> Estimate:
         def statistic(sums: Array) -> Array:
             return which(*rated_gains(sums))
 
-        estimate = bootstrap(totals=totals, statistic=statistic, n=len(defined(rows, ["human"])), undefined=CONSTANT,
-                             **how)  # fmt: skip
+        estimate = bootstrap(
+            totals=totals,
+            statistic=statistic,
+            n=len(defined(rows, ["human"])),
+            undefined=CONSTANT,
+            **how,
+        )
         return (
             replace(estimate, method=f"{estimate.method}, PPI++ on rated rows")
             if estimate.value is not None
@@ -228,15 +285,30 @@ def decompose_rated(*, table: pd.DataFrame, base: pd.DataFrame, **how: Unpack[Re
     )
 
 
-def rated_totals(place: Rows, prompts: int, reward: Array, human: Array, inclusion: Array | None) -> Array:
-    """Per prompt: all rows' n and Σr, then the rated rows' weighted n, Σr, Σh, Σrr, Σrh, Σhh; shape (prompts, 8).
+def rated_totals(
+    place: Rows, prompts: int, reward: Array, human: Array, inclusion: Array | None
+) -> Array:
+    """Per prompt: all rows' n and Σr, then the rated rows' weighted n, Σr, Σh, Σrr, Σrh, Σhh; shape
+    (prompts, 8).
 
-    `place` (n,) is the prompt each row belongs to; `human` is NaN where nobody rated. Scores should be centred.
+    `place` (n,) is the prompt each row belongs to; `human` is NaN where nobody rated. Scores should
+    be centred.
     """
     rated = ~np.isnan(human)
-    chance = np.ones(len(reward)) if inclusion is None else np.where(np.isnan(inclusion), 1.0, inclusion)
+    chance = (
+        np.ones(len(reward)) if inclusion is None else np.where(np.isnan(inclusion), 1.0, inclusion)
+    )
     w, h = np.where(rated, 1 / chance, 0.0), np.where(rated, human, 0.0)
-    sums = (np.ones(len(reward)), reward, w, w * reward, w * h, w * reward**2, w * reward * h, w * h * h)
+    sums = (
+        np.ones(len(reward)),
+        reward,
+        w,
+        w * reward,
+        w * h,
+        w * reward**2,
+        w * reward * h,
+        w * h * h,
+    )
     return np.column_stack([np.bincount(place, v, minlength=prompts) for v in sums])
 
 
@@ -255,7 +327,9 @@ def _corrected(sums: Array) -> Array:
 
 
 def rated_gains(sums: Array) -> tuple[Array, Array]:
-    """Expected and observed human gain (base sd) from summed totals of both policies, shape (m, 16)."""
+    """Expected and observed human gain (base sd) from summed totals of both policies, shape (m,
+    16).
+    """
     now, then = sums[:, :8], sums[:, 8:]
     variance = then[:, 7] / then[:, 2] - (then[:, 4] / then[:, 2]) ** 2
     sd = np.sqrt(np.where(variance > 1e-12 * then[:, 7] / then[:, 2], variance, np.nan))

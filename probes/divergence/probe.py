@@ -21,9 +21,12 @@ FORMS: tuple[Form, ...] = ("bon", "rl")
 UNITS = {"reward": "reward units", "human": "human-score units"}
 SD = "base sd"
 DECOMPOSED = (
-    "divergence.expected", "divergence.beyond_expected", "divergence.beyond_isotonic", "divergence.beyond_range",
+    "divergence.expected",
+    "divergence.beyond_expected",
+    "divergence.beyond_isotonic",
+    "divergence.beyond_range",
     "divergence.gain_per_reward",
-)  # fmt: skip
+)
 KINDS: tuple[tuple[str, Literal["spearman", "pearson"]], ...] = (
     ("divergence.correlation", "spearman"),
     ("divergence.correlation_pearson", "pearson"),
@@ -56,27 +59,45 @@ def run(evidence: Evidence) -> list[Measurement]:
 
 
 def _means(
-    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence,
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    about: Mapping[str, Any],
+    how: Resampling,
 ) -> list[Measurement]:
     found = []
     if evidence.wants("divergence.reward"):
         found.append(
             stats.mean(table=rows, column="reward", **how).measured(
-                "divergence.reward", unit=UNITS["reward"], version=VERSION, direction="higher",
-                baseline=_mean(base, "reward"), detail=about,
+                "divergence.reward",
+                unit=UNITS["reward"],
+                version=VERSION,
+                direction="higher",
+                baseline=_mean(base, "reward"),
+                detail=about,
             )
-        )  # fmt: skip
+        )
     if evidence.wants("divergence.human"):
         human, about_human = _human_mean(evidence, rows, about, how)
-        found.append(human.measured("divergence.human", unit=UNITS["human"], version=VERSION, direction="higher",
-                                    baseline=_mean(base, "human"), detail=about_human))  # fmt: skip
+        found.append(
+            human.measured(
+                "divergence.human",
+                unit=UNITS["human"],
+                version=VERSION,
+                direction="higher",
+                baseline=_mean(base, "human"),
+                detail=about_human,
+            )
+        )
     return found
 
 
 def _human_mean(
     evidence: Evidence, rows: pd.DataFrame, about: Mapping[str, Any], how: Resampling
 ) -> tuple[Estimate, Mapping[str, Any]]:
-    """The mean human score; where people rated a part of the rows, corrected by the rewards of all (PPI++)."""
+    """The mean human score; where people rated a part of the rows, corrected by the rewards of all
+    (PPI++).
+    """
     if evidence.human_sampling == "all":
         return stats.mean(table=rows, column="human", **how), about
     estimate, weight = ppi.corrected_mean(
@@ -86,7 +107,11 @@ def _human_mean(
 
 
 def _changes(
-    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence,
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    about: Mapping[str, Any],
+    how: Resampling,
 ) -> list[Measurement]:
     def change(*columns: str) -> Estimate:
         if base is None:
@@ -96,24 +121,54 @@ def _changes(
     start = None if base is None else 0.0  # a policy's change from itself, by definition
     found = []
     if evidence.wants("divergence.reward_change"):
-        found.append(change("reward").measured("divergence.reward_change", unit=SD, version=VERSION, direction="higher",
-                                               baseline=start, detail=about))  # fmt: skip
+        found.append(
+            change("reward").measured(
+                "divergence.reward_change",
+                unit=SD,
+                version=VERSION,
+                direction="higher",
+                baseline=start,
+                detail=about,
+            )
+        )
     if evidence.wants("divergence.human_change") and evidence.human_sampling == "all":
-        found.append(change("human").measured("divergence.human_change", unit=SD, version=VERSION, direction="higher",
-                                              baseline=start, detail=about))  # fmt: skip
+        found.append(
+            change("human").measured(
+                "divergence.human_change",
+                unit=SD,
+                version=VERSION,
+                direction="higher",
+                baseline=start,
+                detail=about,
+            )
+        )
     if evidence.wants("divergence.gap"):
         gap = change("reward", "human")
         if gap.value is not None:
             gap = replace(gap, method=f"{gap.method}, on samples that have both scores")
-        found.append(gap.measured("divergence.gap", unit=SD, version=VERSION, direction="lower", baseline=start,
-                                  detail=about))  # fmt: skip
+        found.append(
+            gap.measured(
+                "divergence.gap",
+                unit=SD,
+                version=VERSION,
+                direction="lower",
+                baseline=start,
+                detail=about,
+            )
+        )
     return found
 
 
 def _decomposed(
-    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence,
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    about: Mapping[str, Any],
+    how: Resampling,
 ) -> list[Measurement]:
-    """The human gain that the base policy's own relation predicts, and what is missing beyond it."""
+    """The human gain that the base policy's own relation predicts, and what is missing beyond
+    it.
+    """
     parts, about = _parts(evidence, rows, base, about, how)
     start = None if base is None else 0.0
     named: list[tuple[str, Estimate, Direction]] = [
@@ -123,39 +178,64 @@ def _decomposed(
     ]
     if evidence.human_sampling != "all":
         named.append(("divergence.human_change", parts.observed, "higher"))
-    found = [e.measured(n, unit=SD, version=VERSION, direction=d, baseline=start, detail=about) for n, e, d in named]
+    found = [
+        e.measured(n, unit=SD, version=VERSION, direction=d, baseline=start, detail=about)
+        for n, e, d in named
+    ]
     if evidence.wants("divergence.beyond_range"):
         left = unmeasured(parts.beyond.reason or IS_BASE)
         if parts.low is not None and parts.high is not None:
             marked = rows.assign(outside=outside(numbers(rows, "reward"), parts.low, parts.high))
             left = stats.mean(table=marked, column="outside", bounds=stats.SHARE, **how)
-        found.append(left.measured("divergence.beyond_range", unit="share of samples", version=VERSION,
-                                   direction="lower", baseline=start, detail=about))  # fmt: skip
+        found.append(
+            left.measured(
+                "divergence.beyond_range",
+                unit="share of samples",
+                version=VERSION,
+                direction="lower",
+                baseline=start,
+                detail=about,
+            )
+        )
     if evidence.wants("divergence.gain_per_reward"):
         found.append(_per_reward(rows, base, about, how))
     return found
 
 
 def _parts(
-    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence,
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    about: Mapping[str, Any],
+    how: Resampling,
 ) -> tuple[Decomposition, Mapping[str, Any]]:
     if base is None:
         none = unmeasured(IS_BASE)
         return Decomposition(none, none, none, none), about
     if evidence.human_sampling == "unknown" and not _chances_known(rows, base):
-        none = unmeasured("nobody says how the rated samples were chosen, and there are no inclusion probabilities: "
-                          "their mean says nothing about the others")  # fmt: skip
+        none = unmeasured(
+            "nobody says how the rated samples were chosen, and there are no inclusion "
+            "probabilities: "
+            "their mean says nothing about the others"
+        )
         return Decomposition(none, none, none, none), about
     if evidence.human_sampling == "all":
-        parts = decompose(table=rows, base=base, isotonic=evidence.wants("divergence.beyond_isotonic"), **how)
+        parts = decompose(
+            table=rows, base=base, isotonic=evidence.wants("divergence.beyond_isotonic"), **how
+        )
     else:
         parts = decompose_rated(table=rows, base=base, **how)
     note = (
-        "expected = human gain that the base policy's own relation of reward and human score predicts from the new "
+        "expected = human gain that the base policy's own relation of reward and human score "
+        "predicts from the new "
         "rewards (regressional Goodhart); what people did not get beyond that is the divergence"
     )
-    fitted = {"slope": parts.slope, "base_rewards": [parts.low, parts.high], "human_change": parts.observed.value,
-              "reward_inflation": parts.inflation}  # fmt: skip
+    fitted = {
+        "slope": parts.slope,
+        "base_rewards": [parts.low, parts.high],
+        "human_change": parts.observed.value,
+        "reward_inflation": parts.inflation,
+    }
     return parts, {**about, **fitted, "note": note}
 
 
@@ -171,14 +251,25 @@ def _per_reward(
         estimate = unmeasured(IS_BASE)
     else:
         estimate = stats.change_ratio(table=rows, base=base, columns=("human", "reward"), **how)
-    return estimate.measured("divergence.gain_per_reward", unit="base sd per base sd", version=VERSION,
-                             direction="higher", detail=about)  # fmt: skip
+    return estimate.measured(
+        "divergence.gain_per_reward",
+        unit="base sd per base sd",
+        version=VERSION,
+        direction="higher",
+        detail=about,
+    )
 
 
 def _by_distance(
-    evidence: Evidence, rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence,
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    about: Mapping[str, Any],
+    how: Resampling,
 ) -> list[Measurement]:
-    """Human gain by distance from the base policy: now, and as a curve over the run's iterations."""
+    """Human gain by distance from the base policy: now, and as a curve over the run's
+    iterations.
+    """
     kl = _mean(rows, "kl")
     distance = float(np.sqrt(kl)) if kl is not None and kl > 0 else None
     found = []
@@ -191,18 +282,29 @@ def _by_distance(
         gain = replace(
             change,
             value=None if change.value is None else change.value / distance,
-            intervals=tuple(replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals),
+            intervals=tuple(
+                replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals
+            ),
             method=f"{change.method}, over √KL taken as known",
         )
-    found.append(gain.measured("divergence.gain_per_sqrt_kl", unit="base sd per √nat", version=VERSION,
-                               direction="higher", detail={**about, "kl": kl}))  # fmt: skip
+    found.append(
+        gain.measured(
+            "divergence.gain_per_sqrt_kl",
+            unit="base sd per √nat",
+            version=VERSION,
+            direction="higher",
+            detail={**about, "kl": kl},
+        )
+    )
     past = evidence.history
     now = gain.value * distance if gain.value is not None and distance is not None else np.nan
     distances = [] if past is None else np.sqrt(numbers(past, "kl")).tolist()
     gains = [] if past is None else numbers(past, "human_change").tolist()
     distances, gains = [*distances, np.nan if distance is None else distance], [*gains, now]
     for form in FORMS:
-        curve: Curve | str = gain.reason or "this policy has no human gain at a distance from the base policy"
+        curve: Curve | str = (
+            gain.reason or "this policy has no human gain at a distance from the base policy"
+        )
         if np.isfinite(now):
             curve = fit(distance=np.array(distances), gain=np.array(gains), form=form)
         found.append(_peak(curve, form, len(gains), about))
@@ -218,8 +320,12 @@ def _peak(curve: Curve | str, form: str, points: int, about: Mapping[str, Any]) 
         reason = "no interval: a curve through a run's few iterations is a description, not a test"
         if curve.peak is None:
             reason = "the fitted curve has no peak within twice the distance that the run has come"
-        estimate = Estimate(curve.peak, points, 0, f"least squares through {points} iterations", reason=reason)
-    return estimate.measured(f"divergence.peak_{form}", unit="√nats", version=VERSION, detail=detail)
+        estimate = Estimate(
+            curve.peak, points, 0, f"least squares through {points} iterations", reason=reason
+        )
+    return estimate.measured(
+        f"divergence.peak_{form}", unit="√nats", version=VERSION, detail=detail
+    )
 
 
 def _correlations(
@@ -233,30 +339,49 @@ def _correlations(
         if base is not None:
             before = stats.correlation(table=base, x="reward", y="human", kind=kind, **once).value
         found.append(
-            estimate.measured(name, unit="correlation", version=VERSION, direction="higher", baseline=before,
-                              detail={**about, "kind": kind})
-        )  # fmt: skip
+            estimate.measured(
+                name,
+                unit="correlation",
+                version=VERSION,
+                direction="higher",
+                baseline=before,
+                detail={**about, "kind": kind},
+            )
+        )
     return found
 
 
-def _coverage(rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling) -> Measurement:
+def _coverage(
+    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+) -> Measurement:
     def marked(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(covered=(~np.isnan(numbers(table, "human"))).astype(float))
 
     return stats.mean(table=marked(rows), column="covered", bounds=stats.SHARE, **how).measured(
-        "divergence.human_coverage", unit="share", version=VERSION, direction="higher",
-        baseline=None if base is None else _mean(marked(base), "covered"), detail=about,
-    )  # fmt: skip
+        "divergence.human_coverage",
+        unit="share",
+        version=VERSION,
+        direction="higher",
+        baseline=None if base is None else _mean(marked(base), "covered"),
+        detail=about,
+    )
 
 
-def _d_eval_gap(evidence: Evidence, rows: pd.DataFrame, notes: Notes, how: Resampling) -> Measurement:
+def _d_eval_gap(
+    evidence: Evidence, rows: pd.DataFrame, notes: Notes, how: Resampling
+) -> Measurement:
     if evidence.d_eval is None:
         estimate = stats.unmeasured("no D_eval samples of this policy were given")
     else:
         chosen = plain_or_all(evidence.d_eval)
         estimate = stats.independent_difference(table=chosen, other=rows, column="reward", **how)
-    return estimate.measured("divergence.d_eval_gap", unit="reward units", version=VERSION, direction="lower",
-                             detail=notes)  # fmt: skip
+    return estimate.measured(
+        "divergence.d_eval_gap",
+        unit="reward units",
+        version=VERSION,
+        direction="lower",
+        detail=notes,
+    )
 
 
 def _filter(evidence: Evidence, how: Resampling) -> Measurement:
@@ -270,15 +395,26 @@ def _filter(evidence: Evidence, how: Resampling) -> Measurement:
         chosen = plain_or_all(grow)
         estimate = stats.split_difference(table=chosen, column="human", by="kept", **how)
         detail |= {"kept": int(chosen["kept"].sum()), "rows": len(chosen)}
-    return estimate.measured("divergence.filter_human", unit=UNITS["human"], version=VERSION, direction="higher",
-                             detail=detail)  # fmt: skip
+    return estimate.measured(
+        "divergence.filter_human",
+        unit=UNITS["human"],
+        version=VERSION,
+        direction="higher",
+        detail=detail,
+    )
 
 
-def _spread(rows: pd.DataFrame, base: pd.DataFrame | None, notes: Notes, how: Resampling) -> Measurement:
+def _spread(
+    rows: pd.DataFrame, base: pd.DataFrame | None, notes: Notes, how: Resampling
+) -> Measurement:
     return stats.mean(table=rows, column="reward_spread", **how).measured(
-        "divergence.ensemble_spread", unit=UNITS["reward"], version=VERSION, direction="lower",
-        baseline=_mean(base, "reward_spread"), detail=notes,
-    )  # fmt: skip
+        "divergence.ensemble_spread",
+        unit=UNITS["reward"],
+        version=VERSION,
+        direction="lower",
+        baseline=_mean(base, "reward_spread"),
+        detail=notes,
+    )
 
 
 def _mean(table: pd.DataFrame | None, column: str) -> float | None:
@@ -292,34 +428,68 @@ PROBE = Probe(
     name="divergence",
     version=VERSION,
     goal="Does more reward still mean a better human score, and by how much do the two part?",
-    reads=("outputs.reward", "outputs.human", "outputs.inclusion", "outputs.kl", "base.reward", "base.human",
-           "outputs.reward_spread", "d_eval.reward", "grow.human", "grow.kept", "history", "human_sampling"),
+    reads=(
+        "outputs.reward",
+        "outputs.human",
+        "outputs.inclusion",
+        "outputs.kl",
+        "base.reward",
+        "base.human",
+        "outputs.reward_spread",
+        "d_eval.reward",
+        "grow.human",
+        "grow.kept",
+        "history",
+        "human_sampling",
+    ),
     measures=(
-        "divergence.reward", "divergence.human", "divergence.reward_change", "divergence.human_change",
-        "divergence.gap", *DECOMPOSED, "divergence.correlation", "divergence.correlation_pearson",
-        "divergence.human_coverage", "divergence.gain_per_sqrt_kl", "divergence.peak_bon", "divergence.peak_rl",
-        "divergence.d_eval_gap", "divergence.filter_human", "divergence.ensemble_spread",
+        "divergence.reward",
+        "divergence.human",
+        "divergence.reward_change",
+        "divergence.human_change",
+        "divergence.gap",
+        *DECOMPOSED,
+        "divergence.correlation",
+        "divergence.correlation_pearson",
+        "divergence.human_coverage",
+        "divergence.gain_per_sqrt_kl",
+        "divergence.peak_bon",
+        "divergence.peak_rl",
+        "divergence.d_eval_gap",
+        "divergence.filter_human",
+        "divergence.ensemble_spread",
     ),
     references=(
-        "Gulcehre et al. 2023, Reinforced self-training (ReST) for language modeling, arXiv 2308.08998",
+        (
+            "Gulcehre et al. 2023, Reinforced self-training (ReST) for language modeling, arXiv "
+            "2308.08998"
+        ),
         "Gao et al. 2022, Scaling laws for reward model overoptimization, arXiv 2210.10760",
         "Manheim & Garrabrant 2018, Categorizing variants of Goodhart's law, arXiv 1803.04585",
-        "Coste et al. 2023, Reward model ensembles help mitigate overoptimization, arXiv 2310.02743",
+        (
+            "Coste et al. 2023, Reward model ensembles help mitigate overoptimization, arXiv "
+            "2310.02743"
+        ),
         "Angelopoulos et al. 2023, PPI++: efficient prediction-powered inference, arXiv 2311.01453",
     ),
     weaknesses=(
-        "A gap alone accuses nobody: selection on an imperfect reward always gains less human score than reward. Read "
+        "A gap alone accuses nobody: selection on an imperfect reward always gains less human "
+        "score than reward. Read "
         "beyond_expected, which takes that part out.",
-        "The expected part stands on a straight line through few base samples, and beyond their rewards it is a guess: "
+        "The expected part stands on a straight line through few base samples, and beyond their "
+        "rewards it is a guess: "
         "look at beyond_range and at beyond_isotonic, which guesses differently.",
-        "A flaw that the reward always had is part of the base policy's relation and so of the expected part; only "
+        "A flaw that the reward always had is part of the base policy's relation and so of the "
+        "expected part; only "
         "what the policy does beyond its base share of it is divergence.",
-        "The correlation falls when the policy's rewards bunch together at the top (range restriction), even if the "
+        "The correlation falls when the policy's rewards bunch together at the top (range "
+        "restriction), even if the "
         "reward is as good as before.",
-        "It is only as good as the human score: what the raters did not rate, it does not see. Look at the coverage, "
+        "It is only as good as the human score: what the raters did not rate, it does not see. "
+        "Look at the coverage, "
         "since samples without a human score are left out and may be the odd ones.",
         "Ensemble members trained on the same data can agree and be wrong together.",
         "The D_eval gap also holds the difference in difficulty between the two sets of prompts.",
     ),
     run=run,
-)  # fmt: skip
+)

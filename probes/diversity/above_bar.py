@@ -1,7 +1,7 @@
 """Diversity among the texts that are good enough: those that score above the base policy's median.
 
-Shypula et al. 2025 (arXiv 2504.12522): a policy that babbles is diverse, and one that writes more good texts may look
-narrower though it says more that is worth saying.
+Shypula et al. 2025 (arXiv 2504.12522): a policy that babbles is diverse, and one that writes more
+good texts may look narrower though it says more that is worth saying.
 """
 
 from __future__ import annotations
@@ -30,13 +30,19 @@ Good = NDArray[np.bool_]
 
 
 def compare(
-    everything: Sides, rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, version: str, most: int
+    everything: Sides,
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    evidence: Evidence,
+    version: str,
+    most: int,
 ) -> list[Measurement]:
-    """The three ratios of diversity among good texts; `rows` and `base` are the tables the texts came from.
+    """The three ratios of diversity among good texts; `rows` and `base` are the tables the texts
+    came from.
 
-    The bar is the median score of the base policy's samples. `good_…`: as many good texts of each prompt from both (the
-    first ones), so that only their variety differs. `effective_…`: all good texts among equally many samples, so that
-    being good more often counts too.
+    The bar is the median score of the base policy's samples. `good_…`: as many good texts of each
+    prompt from both (the first ones), so that only their variety differs. `effective_…`: all good
+    texts among equally many samples, so that being good more often counts too.
     """
     reason, detail = IS_BASE, dict(everything.detail)
     score: tuple[str, float] | None = None
@@ -44,15 +50,32 @@ def compare(
         reason = NO_TEXT
     elif base is not None:
         score = _bar(rows, base)
-        reason = f"fewer than {FEWEST_SCORED} samples of each policy have a human score, and as few a reward"
+        reason = (
+            f"fewer than {FEWEST_SCORED} samples of each policy have a human score, and as "
+            "few a reward"
+        )
     if score is not None:
-        detail |= {"score": score[0], "bar": score[1], "bar_is": "median of the base policy's samples"}
+        detail |= {
+            "score": score[0],
+            "bar": score[1],
+            "bar_is": "median of the base policy's samples",
+        }
 
-    def of(name: str, sides: Sides, statistic: Callable[[Side, Side, Good, Good], Deleted], matched: bool) -> Estimate:
+    def of(
+        name: str,
+        sides: Sides,
+        statistic: Callable[[Side, Side, Good, Good], Deleted],
+        matched: bool,
+    ) -> Estimate:
         if score is None or base is None or sides.then is None:
             return unmeasured(reason)
         good = [_above(rows, sides.now, *score), _above(base, sides.then, *score)]
-        detail.update({f"above_bar_{which}": int(g.sum()) for which, g in zip(("now", "base"), good, strict=True)})
+        detail.update(
+            {
+                f"above_bar_{which}": int(g.sum())
+                for which, g in zip(("now", "base"), good, strict=True)
+            }
+        )
         if matched:
             good = _as_many(sides.now, sides.then, good[0], good[1])
             detail[f"texts_each_{name}"] = int(good[0].sum())
@@ -75,7 +98,14 @@ def compare(
         estimates[name] = of("vendi", sides, _vendi, matched)
     start = None if base is None else 1.0
     return [
-        e.measured(f"diversity.{name}", unit=RATIO, version=version, direction="higher", baseline=start, detail=detail)
+        e.measured(
+            f"diversity.{name}",
+            unit=RATIO,
+            version=version,
+            direction="higher",
+            baseline=start,
+            detail=detail,
+        )
         for name, e in estimates.items()
     ]
 
@@ -99,7 +129,10 @@ def _as_many(now: Side, then: Side, a: Good, b: Good) -> list[Good]:
     """The first k good texts of each prompt, k the smaller number of the two policies."""
     units = now.texts.units
     owners = (now.texts.owner, then.texts.owner)
-    k = np.min([np.bincount(o, weights=g, minlength=units) for o, g in zip(owners, (a, b), strict=True)], axis=0)
+    k = np.min(
+        [np.bincount(o, weights=g, minlength=units) for o, g in zip(owners, (a, b), strict=True)],
+        axis=0,
+    )
     out = []
     for owner, good in zip(owners, (a, b), strict=True):
         so_far = np.cumsum(good)

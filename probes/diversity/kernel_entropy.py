@@ -1,15 +1,17 @@
-"""Entropy of a kernel's eigenvalues when groups of rows are left out, from one decomposition of the whole kernel.
+"""Entropy of a kernel's eigenvalues when groups of rows are left out, from one decomposition of the
+whole kernel.
 
-The jackknife needs the eigenvalues y of the kernel without each of 20 groups, but only as the sum of y·log y. For
-0 <= y <= 1 and with t = exp(u)
+The jackknife needs the eigenvalues y of the kernel without each of 20 groups, but only as the sum
+of y·log y. For 0 <= y <= 1 and with t = exp(u)
 
     y log y = ∫ w(u) · y(y-1) / (y+t) du,    w = t / (1+t),
 
-and the sum of 1/(y+t) over the eigenvalues that stay follows from those of the whole and from the group's own rows of
-the inverse: tr(A_stay^-1) = tr(A^-1) - tr(B^-1 C), A = K + t, B and C the group's blocks of A^-1 and A^-2 (block
-inversion: Horn & Johnson, Matrix Analysis, section 0.7.3). The integrand is analytic for |Im u| < π, so the trapezoid
-rule with step 1 errs by about exp(-2π²) = 3e-9 (Trefethen & Weideman 2014, The exponentially convergent trapezoidal
-rule, SIAM Review 56(3)).
+and the sum of 1/(y+t) over the eigenvalues that stay follows from those of the whole and from the
+group's own rows of the inverse: tr(A_stay^-1) = tr(A^-1) - tr(B^-1 C), A = K + t, B and C the
+group's blocks of A^-1 and A^-2 (block inversion: Horn & Johnson, Matrix Analysis, section 0.7.3).
+The integrand is analytic for |Im u| < π, so the trapezoid rule with step 1 errs by about exp(-2π²)
+= 3e-9 (Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, SIAM Review
+56(3)).
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import numpy as np
 from probes.statistics.jackknife import Chosen
 from probes.statistics.resample import Array
 
-# Below exp(-23) lies less than 1e-10 of an eigenvalue; beyond exp(7) two terms of the series in 1/t are enough, where
-# the formula itself would cancel.
+# Below exp(-23) lies less than 1e-10 of an eigenvalue; beyond exp(7) two terms of the series in 1/t
+# are enough, where the formula itself would cancel.
 NODES = np.exp(np.arange(-23.0, 8.0))
 WEIGHTS = NODES / (1 + NODES)
 BEYOND = float((1 / (1 + np.exp(np.arange(8.0, 40.0)))).sum())
@@ -35,10 +37,12 @@ def entropy(eigenvalues: Array) -> float:
 
 
 def entropies_without(kernel: Array, label: Chosen, groups: int) -> Array:
-    """Entropy of the eigenvalues of `kernel`/trace without the rows and columns of each group, (groups,).
+    """Entropy of the eigenvalues of `kernel`/trace without the rows and columns of each group,
+    (groups,).
 
-    `kernel` (n, n) is symmetric, positive semidefinite, with trace 1 and equal numbers on its diagonal; `label` (n,)
-    is the group of each row, and every group leaves at least one row. The result is right to about 1e-8.
+    `kernel` (n, n) is symmetric, positive semidefinite, with trace 1 and equal numbers on its
+    diagonal; `label` (n,) is the group of each row, and every group leaves at least one row. The
+    result is right to about 1e-8.
     """
     n = len(kernel)
     values, vectors = np.linalg.eigh(kernel)

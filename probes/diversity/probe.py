@@ -1,4 +1,6 @@
-"""Diversity: how different the policy's texts are from one another, at a fixed number of samples and words."""
+"""Diversity: how different the policy's texts are from one another, at a fixed number of samples
+and words.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ from probes.texts.setwise import PromptStatistic, SetStatistic, of_prompts, of_s
 
 VERSION = "2"
 
-# How many texts the costly statistics are measured on at most; the audit of a run has fewer. Above that they would
-# take minutes (an encoder, a compressor) or lose their meaning (self-BLEU nears 100 as the references grow).
+# How many texts the costly statistics are measured on at most; the audit of a run has fewer. Above
+# that they would take minutes (an encoder, a compressor) or lose their meaning (self-BLEU nears 100
+# as the references grow).
 MOST_EMBEDDED = 5_000
 MOST_COMPRESSED = 1_000
 MOST_BLEU = 500
@@ -45,7 +48,9 @@ def _within_distinct(side: Side) -> Array:
 
 
 def _across_distinct(side: Side) -> Deleted:
-    """distinct-2 of one text a prompt: of all first samples, of all second ones and so on, averaged."""
+    """distinct-2 of one text a prompt: of all first samples, of all second ones and so on,
+    averaged.
+    """
     found, texts = side.grams(2), side.texts
     layer = texts.place[found.text] * np.int64(found.kinds) + found.code
     kinds, code = np.unique(layer, return_inverse=True)
@@ -54,7 +59,11 @@ def _across_distinct(side: Side) -> Deleted:
     def share(counts: NDArray[np.intp]) -> float:
         tokens = np.bincount(layer_of, weights=counts)
         different = np.bincount(layer_of, weights=counts > 0)
-        return float((different[tokens > 0] / tokens[tokens > 0]).mean()) if tokens.any() else float("nan")
+        return (
+            float((different[tokens > 0] / tokens[tokens > 0]).mean())
+            if tokens.any()
+            else float("nan")
+        )
 
     return Counts(code, texts.owner[found.text], len(kinds), side.groups).deleted(share)
 
@@ -70,30 +79,96 @@ def _openings(sides: Sides) -> dict[str, str | int]:
 
 SET_STATISTICS = (
     SetStatistic("distinct_1", "share", "higher", SHARE, partial(_distinct, order=1)),
-    SetStatistic("distinct_2", "share", "higher", SHARE, partial(_distinct, order=2), "ratio",
-                 partial(_distinct_ratio, order=2)),
+    SetStatistic(
+        "distinct_2",
+        "share",
+        "higher",
+        SHARE,
+        partial(_distinct, order=2),
+        "ratio",
+        partial(_distinct_ratio, order=2),
+    ),
     SetStatistic("across_prompts_distinct_2", "share", "higher", SHARE, _across_distinct, "ratio"),
-    SetStatistic("vendi", "effective number of texts", "higher", (1.0, np.inf),
-                 lambda s: vendi.vendi(s.vectors, s.texts.owner, s.groups), "ratio", most=MOST_EMBEDDED, embedded=True),
-    SetStatistic("across_prompts", "cosine distance", "higher", (0.0, 2.0),
-                 lambda s: vendi.across_prompts(s.vectors, s.texts.owner, s.groups), "ratio", most=MOST_EMBEDDED,
-                 embedded=True, undefined="one prompt: there is no pair of prompts to compare"),
-    SetStatistic("self_bleu", "BLEU, 0..100", "lower", (0.0, 100.0), _of_texts(selfbleu.across_prompts), "change",
-                 most=MOST_BLEU, undefined="no text has a word and texts of other prompts to compare it with"),
-    SetStatistic("compression_ratio", "bytes after / before", "higher", (0.0, np.inf), _of_texts(compression), "ratio",
-                 most=MOST_COMPRESSED, more=lambda _: {"compressor": f"zlib {zlib.ZLIB_RUNTIME_VERSION}, level 9"}),
-    SetStatistic("duplicates", "share", "lower", SHARE, _of_texts(duplicates), "change", share=True),
-    SetStatistic("mode_share", "share", "lower", SHARE, _of_texts(mode_share), "change", share=True, more=_openings),
-)  # fmt: skip
+    SetStatistic(
+        "vendi",
+        "effective number of texts",
+        "higher",
+        (1.0, np.inf),
+        lambda s: vendi.vendi(s.vectors, s.texts.owner, s.groups),
+        "ratio",
+        most=MOST_EMBEDDED,
+        embedded=True,
+    ),
+    SetStatistic(
+        "across_prompts",
+        "cosine distance",
+        "higher",
+        (0.0, 2.0),
+        lambda s: vendi.across_prompts(s.vectors, s.texts.owner, s.groups),
+        "ratio",
+        most=MOST_EMBEDDED,
+        embedded=True,
+        undefined="one prompt: there is no pair of prompts to compare",
+    ),
+    SetStatistic(
+        "self_bleu",
+        "BLEU, 0..100",
+        "lower",
+        (0.0, 100.0),
+        _of_texts(selfbleu.across_prompts),
+        "change",
+        most=MOST_BLEU,
+        undefined="no text has a word and texts of other prompts to compare it with",
+    ),
+    SetStatistic(
+        "compression_ratio",
+        "bytes after / before",
+        "higher",
+        (0.0, np.inf),
+        _of_texts(compression),
+        "ratio",
+        most=MOST_COMPRESSED,
+        more=lambda _: {"compressor": f"zlib {zlib.ZLIB_RUNTIME_VERSION}, level 9"},
+    ),
+    SetStatistic(
+        "duplicates", "share", "lower", SHARE, _of_texts(duplicates), "change", share=True
+    ),
+    SetStatistic(
+        "mode_share",
+        "share",
+        "lower",
+        SHARE,
+        _of_texts(mode_share),
+        "change",
+        share=True,
+        more=_openings,
+    ),
+)
 
 PROMPT_STATISTICS = (
-    PromptStatistic("within_prompt", "cosine distance", "higher", (0.0, 2.0),
-                    lambda s: vendi.within_prompt(s.vectors, s.texts.owner, s.texts.units), "ratio",
-                    most=MOST_EMBEDDED, embedded=True),
-    PromptStatistic("within_prompt_distinct_2", "share", "higher", SHARE, _within_distinct, "ratio"),
-    PromptStatistic("within_prompt_self_bleu", "BLEU, 0..100", "lower", (0.0, 100.0),
-                    lambda s: selfbleu.within_prompt(s.texts), "change", most=MOST_BLEU),
-)  # fmt: skip
+    PromptStatistic(
+        "within_prompt",
+        "cosine distance",
+        "higher",
+        (0.0, 2.0),
+        lambda s: vendi.within_prompt(s.vectors, s.texts.owner, s.texts.units),
+        "ratio",
+        most=MOST_EMBEDDED,
+        embedded=True,
+    ),
+    PromptStatistic(
+        "within_prompt_distinct_2", "share", "higher", SHARE, _within_distinct, "ratio"
+    ),
+    PromptStatistic(
+        "within_prompt_self_bleu",
+        "BLEU, 0..100",
+        "lower",
+        (0.0, 100.0),
+        lambda s: selfbleu.within_prompt(s.texts),
+        "change",
+        most=MOST_BLEU,
+    ),
+)
 
 
 def run(evidence: Evidence) -> list[Measurement]:
@@ -128,43 +203,90 @@ def _length(
     if not wanted(evidence, ["length"]):
         return []
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
-    before = None if base is None else float(stats.prompt_means(table=base, column="n_tokens").mean())
+    before = (
+        None if base is None else float(stats.prompt_means(table=base, column="n_tokens").mean())
+    )
     estimate = stats.mean(table=rows, column="n_tokens", **how)
-    return [estimate.measured("diversity.length", unit="tokens", version=VERSION, baseline=before, detail=notes)]
+    return [
+        estimate.measured(
+            "diversity.length", unit="tokens", version=VERSION, baseline=before, detail=notes
+        )
+    ]
 
 
 PROBE = Probe(
     name="diversity",
     version=VERSION,
     goal="Does the policy still say different things, or has it narrowed to a few texts?",
-    reads=("outputs.text", "outputs.n_tokens", "outputs.logprob", "outputs.human", "outputs.reward", "base", "embed",
-           "references"),
+    reads=(
+        "outputs.text",
+        "outputs.n_tokens",
+        "outputs.logprob",
+        "outputs.human",
+        "outputs.reward",
+        "base",
+        "embed",
+        "references",
+    ),
     measures=(
         *(f"diversity.{n}" for s in (*SET_STATISTICS, *PROMPT_STATISTICS) for n in s.names),
         *(f"diversity.{n}" for n in (*above_bar.NAMES, *to_human.NAMES)),
-        "diversity.entropy", "diversity.entropy_change", "diversity.length",
+        "diversity.entropy",
+        "diversity.entropy_change",
+        "diversity.length",
     ),
     references=(
-        "Li et al. 2016, A diversity-promoting objective function for neural conversation models, arXiv 1510.03055",
-        "Zhu et al. 2018, Texygen: A benchmarking platform for text generation models (self-BLEU), arXiv 1802.01886",
+        (
+            "Li et al. 2016, A diversity-promoting objective function for neural conversation "
+            "models, "
+            "arXiv 1510.03055"
+        ),
+        (
+            "Zhu et al. 2018, Texygen: A benchmarking platform for text generation models "
+            "(self-BLEU), arXiv 1802.01886"
+        ),
         "Post 2018, A call for clarity in reporting BLEU scores (sacrebleu), arXiv 1804.08771",
         "Friedman & Dieng 2022, The Vendi score, arXiv 2210.02410",
-        "Kirk et al. 2023, Understanding the effects of RLHF on LLM generalisation and diversity, arXiv 2310.06452",
+        (
+            "Kirk et al. 2023, Understanding the effects of RLHF on LLM generalisation and "
+            "diversity, "
+            "arXiv 2310.06452"
+        ),
         "Shaib et al. 2024, Standardizing the measurement of text diversity, arXiv 2403.00553",
-        "Shypula et al. 2025, Evaluating the diversity and quality of LLM generated content, arXiv 2504.12522",
+        (
+            "Shypula et al. 2025, Evaluating the diversity and quality of LLM generated content, "
+            "arXiv 2504.12522"
+        ),
         "Hurlbert 1971, The nonconcept of species diversity, Ecology 52(4)",
     ),
     weaknesses=(
-        "Noise is diverse: a policy that babbles scores high. Read these beside the human score, and beside the ratios "
+        "Noise is diverse: a policy that babbles scores high. Read these beside the human score, "
+        "and beside the ratios "
         "among texts above the base policy's median score.",
-        "Set statistics depend on how many samples there are and how long they are; compare them only at the same "
+        "Set statistics depend on how many samples there are and how long they are; compare them "
+        "only at the same "
         "number of samples and words, as here, never across runs of different size.",
-        "Words are found by spaces and punctuation: in scripts without spaces distinct-n counts whole phrases.",
-        "Vendi and the distances see what the encoder sees, and long texts only as far as it reads.",
-        "The compressor looks back 32 KiB at most: repetition further apart than that is not found.",
-        "The mode is looked for at the beginning of texts only, and the largest share of anything is too large on "
+        (
+            "Words are found by spaces and punctuation: in scripts without spaces distinct-n "
+            "counts "
+            "whole phrases."
+        ),
+        (
+            "Vendi and the distances see what the encoder sees, and long texts only as far as it "
+            "reads."
+        ),
+        (
+            "The compressor looks back 32 KiB at most: repetition further apart than that is not "
+            "found."
+        ),
+        "The mode is looked for at the beginning of texts only, and the largest share of anything "
+        "is too large on "
         "average: read its change, not its value.",
-        "Entropy is measured on texts sampled at a lower temperature than it is stated for; see docs/probes.md.",
+        (
+            "Entropy is measured on texts sampled at a lower temperature than it is stated for; "
+            "see "
+            "docs/probes.md."
+        ),
     ),
     run=run,
-)  # fmt: skip
+)

@@ -15,7 +15,9 @@ OPENING = 5
 
 
 def duplicates(texts: Texts, groups: Groups) -> Deleted:
-    """Share of texts that are in the set already, letter case, punctuation and spacing aside; 0..1-1/n."""
+    """Share of texts that are in the set already, letter case, punctuation and spacing aside;
+    0..1-1/n.
+    """
     # A text without any word stands for itself: "!" and "?" are not duplicates of each other.
     counts = _counted([words_of(one) or (one.strip(),) for one in texts.texts], texts, groups)
     return counts.deleted(lambda c: 1 - np.count_nonzero(c) / c.sum() if c.any() else float("nan"))
@@ -41,7 +43,9 @@ def commonest(texts: Texts) -> str:
 
 
 def compression(texts: Texts, groups: Groups) -> Deleted:
-    """Bytes after zlib level 9 over bytes before, of the words, one text a line, by prompt; NaN without a word."""
+    """Bytes after zlib level 9 over bytes before, of the words, one text a line, by prompt; NaN
+    without a word.
+    """
     lines: list[list[str]] = [[] for _ in range(texts.units)]
     for unit, words in zip(texts.owner.tolist(), texts.words, strict=True):
         lines[unit].append(" ".join(words))

@@ -1,8 +1,10 @@
-"""Self-BLEU: how much of each text could be written from the other texts (Zhu et al. 2018), counted in linear time.
+"""Self-BLEU: how much of each text could be written from the other texts (Zhu et al. 2018), counted
+in linear time.
 
-BLEU clips a text's n-gram counts at the largest count in any reference. With all other prompts' texts as references
-that is, for every n-gram, the largest count outside the text's own prompt: one sort, not n² comparisons. The sentence
-score is sacrebleu's (Post 2018): orders 1 to 4, exponential smoothing, effective order, closest reference length.
+BLEU clips a text's n-gram counts at the largest count in any reference. With all other prompts'
+texts as references that is, for every n-gram, the largest count outside the text's own prompt: one
+sort, not n² comparisons. The sentence score is sacrebleu's (Post 2018): orders 1 to 4, exponential
+smoothing, effective order, closest reference length.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ ORDERS = (1, 2, 3, 4)
 
 
 def across_prompts(texts: Texts, groups: Groups) -> Deleted:
-    """Mean BLEU of each text against the texts of all other prompts, 0..100; texts without a word are left out."""
+    """Mean BLEU of each text against the texts of all other prompts, 0..100; texts without a word
+    are left out.
+    """
     words = coded(texts.words)
     label = groups.label[texts.owner]
     columns = groups.count + 1  # the first: nothing left out
@@ -35,10 +39,14 @@ def across_prompts(texts: Texts, groups: Groups) -> Deleted:
 
 
 def within_prompt(texts: Texts) -> Array:
-    """Per prompt, the mean BLEU of each of its texts against its others, (units,), 0..100; NaN where there is none."""
+    """Per prompt, the mean BLEU of each of its texts against its others, (units,), 0..100; NaN
+    where there is none.
+    """
     words = coded(texts.words)
     place = texts.place
-    correct = np.stack([_within(words, texts.owner, place, order) for order in ORDERS], axis=1)[:, None, :]
+    correct = np.stack([_within(words, texts.owner, place, order) for order in ORDERS], axis=1)[
+        :, None, :
+    ]
     lengths = _closest_within(words.lengths, texts.owner, texts.units)
     scores = _sentence(correct, words.lengths, lengths[:, None])[:, 0]
     counts = (words.lengths > 0) & np.isfinite(scores)
@@ -49,7 +57,8 @@ def within_prompt(texts: Texts) -> Array:
 
 
 def _sentence(correct: Array, length: Codes, reference: Array) -> Array:
-    """BLEU of each text and column: correct (n, columns, 4), length (n,), closest reference length (n, columns).
+    """BLEU of each text and column: correct (n, columns, 4), length (n,), closest reference length
+    (n, columns).
 
     NaN where there is no reference (length NaN).
     """
@@ -74,21 +83,33 @@ def _entries(words: Coded, order: int) -> tuple[Codes, Chosen, Codes]:
 
 
 def _two_largest(run: Codes, name: Codes, value: Codes) -> tuple[Codes, Codes, Codes, Codes]:
-    """Of each run of equal keys: the key, the largest value, whose it is, and the largest of anybody else."""
+    """Of each run of equal keys: the key, the largest value, whose it is, and the largest of
+    anybody else.
+    """
     order = np.lexsort((value, name, run))
     run, name, value = run[order], name[order], value[order]
-    last = np.append((run[1:] != run[:-1]) | (name[1:] != name[:-1]), True) if len(run) else np.empty(0, dtype=bool)
+    last = (
+        np.append((run[1:] != run[:-1]) | (name[1:] != name[:-1]), True)
+        if len(run)
+        else np.empty(0, dtype=bool)
+    )
     run, name, value = run[last], name[last], value[last]  # each name's largest
     order = np.lexsort((name, value, run))
     run, name, value = run[order], name[order], value[order]
-    end = np.flatnonzero(np.append(run[1:] != run[:-1], True)) if len(run) else np.empty(0, dtype=np.intp)
+    end = (
+        np.flatnonzero(np.append(run[1:] != run[:-1], True))
+        if len(run)
+        else np.empty(0, dtype=np.intp)
+    )
     before = np.maximum(end - 1, 0)
     second = np.where((end > 0) & (run[before] == run[end]) & (before != end), value[before], 0)
     return run[end], value[end], name[end], second
 
 
 def _across(words: Coded, owner: Chosen, groups: Groups, order: int) -> Array:
-    """Clipped matches of each text, (n, 1 + groups): with nothing left out, then with each group left out."""
+    """Clipped matches of each text, (n, 1 + groups): with nothing left out, then with each group
+    left out.
+    """
     gram, text, count = _entries(words, order)
     out = np.zeros((len(words.lengths), groups.count + 1))
     if not len(gram):
@@ -107,8 +128,11 @@ def _across(words: Coded, owner: Chosen, groups: Groups, order: int) -> Array:
     rows = np.arange(len(gram))
     entry[rows, first] = 0
     clip[rows, first + 1] = entry.max(axis=1)
-    # A sparse product: whole numbers, so that the order of summing is no matter, and ten times as fast as np.add.at.
-    of_text = sparse.csr_array((np.ones(len(text)), (text, np.arange(len(text)))), shape=(len(out), len(text)))
+    # A sparse product: whole numbers, so that the order of summing is no matter, and ten times as
+    # fast as np.add.at.
+    of_text = sparse.csr_array(
+        (np.ones(len(text)), (text, np.arange(len(text)))), shape=(len(out), len(text))
+    )
     found: Array = of_text @ np.minimum(clip, count[:, None]).astype(np.float64)
     return found
 
@@ -120,12 +144,16 @@ def _within(words: Coded, owner: Chosen, place: Chosen, order: int) -> Array:
     run, most, whose, second = _two_largest(key, place[text].astype(np.int64), count)
     at = np.searchsorted(run, key)
     clip = np.where(whose[at] == place[text], second[at], most[at]) if len(key) else count
-    found: Array = np.bincount(text, weights=np.minimum(clip, count), minlength=len(words.lengths)).astype(np.float64)
+    found: Array = np.bincount(
+        text, weights=np.minimum(clip, count), minlength=len(words.lengths)
+    ).astype(np.float64)
     return found
 
 
 def _closest_across(length: Codes, owner: Chosen, label: Chosen, groups: int) -> Array:
-    """The reference length nearest to each text's, the shorter of two; (n, 1 + groups), NaN without a reference."""
+    """The reference length nearest to each text's, the shorter of two; (n, 1 + groups), NaN without
+    a reference.
+    """
     n, longest = len(length), int(length.max(initial=0))
     by_group = np.zeros((groups, longest + 1), dtype=np.int64)
     np.add.at(by_group, (label, length), 1)

@@ -22,16 +22,25 @@ UNIT = "ratio to human references"
 
 
 def compare(
-    rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Mapping[str, Any], version: str, most: int
+    rows: pd.DataFrame,
+    base: pd.DataFrame | None,
+    evidence: Evidence,
+    notes: Mapping[str, Any],
+    version: str,
+    most: int,
 ) -> list[Measurement]:
-    """Ratios of distinct-2 and Vendi to those of human references: as many texts of the same prompts, equally long."""
+    """Ratios of distinct-2 and Vendi to those of human references: as many texts of the same
+    prompts, equally long.
+    """
     human = _references(evidence, rows)
     sides, reason = None, "there are no human references"
     if rows.empty:
         reason = NO_TEXT
     elif not human.empty:
         sides, reason = _beside(rows, human, evidence, notes), ""
-    before = _beside(base, human, evidence, notes) if sides is not None and base is not None else None
+    before = (
+        _beside(base, human, evidence, notes) if sides is not None and base is not None else None
+    )
     found = []
     for name, statistic in zip(NAMES, (_distinct, _vendi), strict=True):
         if not evidence.wants(f"diversity.{name}"):
@@ -42,21 +51,38 @@ def compare(
         if sides is not None and (evidence.embed is not None or statistic is _distinct):
             estimate, detail = _estimate(statistic, sides, evidence, cut)
             start = None if before is None else _value(statistic, before, cut)
-        found.append(estimate.measured(f"diversity.{name}", unit=UNIT, version=version, direction="higher",
-                                       baseline=start, detail=detail))  # fmt: skip
+        found.append(
+            estimate.measured(
+                f"diversity.{name}",
+                unit=UNIT,
+                version=version,
+                direction="higher",
+                baseline=start,
+                detail=detail,
+            )
+        )
     return found
 
 
 def _references(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     """Human references of the audited prompts as a table of texts, in order of prompt."""
     asked = set(rows["prompt_id"])
-    found = [(p, k, text) for p, texts in evidence.references.items() if p in asked for k, text in enumerate(texts)]
+    found = [
+        (p, k, text)
+        for p, texts in evidence.references.items()
+        if p in asked
+        for k, text in enumerate(texts)
+    ]
     table = pd.DataFrame(found, columns=["prompt_id", "place", "text"])
     return table.sort_values(["prompt_id", "place"], kind="stable")
 
 
-def _beside(rows: pd.DataFrame, human: pd.DataFrame, evidence: Evidence, notes: Mapping[str, Any]) -> Sides:
-    """The policy's texts and the references, cut alike; the length is the references', the same for every policy."""
+def _beside(
+    rows: pd.DataFrame, human: pd.DataFrame, evidence: Evidence, notes: Mapping[str, Any]
+) -> Sides:
+    """The policy's texts and the references, cut alike; the length is the references', the same for
+    every policy.
+    """
     left_out = rows["prompt_id"].nunique() - human["prompt_id"].nunique()
     now, then, matched = match(rows[rows["prompt_id"].isin(set(human["prompt_id"]))], human)
     detail = {k.replace("_base", "_human"): v for k, v in matched.items()}
@@ -64,14 +90,19 @@ def _beside(rows: pd.DataFrame, human: pd.DataFrame, evidence: Evidence, notes: 
 
 
 def _estimate(
-    statistic: Callable[[Side, Side], Deleted], everything: Sides, evidence: Evidence, most: int | None
+    statistic: Callable[[Side, Side], Deleted],
+    everything: Sides,
+    evidence: Evidence,
+    most: int | None,
 ) -> tuple[Estimate, Mapping[str, Any]]:
     sides = everything.at_most(most)
     assert sides.then is not None
     return estimated(statistic(sides.now, sides.then), sides, evidence, log=True), sides.detail
 
 
-def _value(statistic: Callable[[Side, Side], Deleted], everything: Sides, most: int | None) -> float | None:
+def _value(
+    statistic: Callable[[Side, Side], Deleted], everything: Sides, most: int | None
+) -> float | None:
     sides = everything.at_most(most)
     assert sides.then is not None
     value = statistic(sides.now, sides.then).value

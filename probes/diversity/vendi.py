@@ -1,4 +1,6 @@
-"""How far apart texts are as embeddings: the Vendi score, and mean distances within and across prompts."""
+"""How far apart texts are as embeddings: the Vendi score, and mean distances within and across
+prompts.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +10,21 @@ from probes.diversity.kernel_entropy import entropies_without, entropy
 from probes.statistics.jackknife import Chosen, Deleted, Groups
 from probes.statistics.resample import Array
 
-# With fewer groups each holds many rows, and decomposing what stays is as quick as the formula for it.
+# With fewer groups each holds many rows, and decomposing what stays is as quick as the formula for
+# it.
 FEWEST_GROUPS = 10
-# Where leaving out moves the score by less than this, the formula's own error would pass for a spread.
+# Where leaving out moves the score by less than this, the formula's own error would pass for a
+# spread.
 STILL = 1e-6
 
 
 def vendi(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
-    """Vendi score (Friedman & Dieng 2022): exp of the entropy of the eigenvalues of K/n, K the cosine kernel. 1..n.
+    """Vendi score (Friedman & Dieng 2022): exp of the entropy of the eigenvalues of K/n, K the
+    cosine kernel. 1..n.
 
-    `vectors` (n, d) have unit norm. K = VVᵀ and VᵀV have the same eigenvalues above 0, so the smaller one is
-    decomposed: linear in n beyond d. It is made once; to leave a group out is to drop its rows and columns, or to take
-    its own VᵀV away.
+    `vectors` (n, d) have unit norm. K = VVᵀ and VᵀV have the same eigenvalues above 0, so the
+    smaller one is decomposed: linear in n beyond d. It is made once; to leave a group out is to
+    drop its rows and columns, or to take its own VᵀV away.
     """
     n, label = len(vectors), groups.label[owner]
     if n == 0:
@@ -36,7 +41,9 @@ def vendi(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
         if np.abs(found / value - 1).max() > STILL:
             return Deleted(value, found)
     stay = [np.flatnonzero(label != g) for g in range(groups.count)]
-    return Deleted(value, np.array([score(kernel[np.ix_(s, s)], len(s)) for s in stay], dtype=np.float64))
+    return Deleted(
+        value, np.array([score(kernel[np.ix_(s, s)], len(s)) for s in stay], dtype=np.float64)
+    )
 
 
 def score(kernel: Array, n: int) -> float:
@@ -45,7 +52,9 @@ def score(kernel: Array, n: int) -> float:
 
 
 def within_prompt(vectors: Array, owner: Chosen, units: int) -> Array:
-    """Per prompt, the mean of 1 - cosine over all pairs of its texts, (units,), 0..2; NaN with fewer than 2 texts."""
+    """Per prompt, the mean of 1 - cosine over all pairs of its texts, (units,), 0..2; NaN with
+    fewer than 2 texts.
+    """
     sizes = np.bincount(owner, minlength=units)
     pairs = sizes * (sizes - 1)
     similar = (_sums(vectors, owner, units) ** 2).sum(axis=1) - sizes
@@ -55,7 +64,9 @@ def within_prompt(vectors: Array, owner: Chosen, units: int) -> Array:
 
 
 def across_prompts(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
-    """Mean of 1 - cosine over all pairs of texts of different prompts, 0..2; NaN with fewer than 2 prompts."""
+    """Mean of 1 - cosine over all pairs of texts of different prompts, 0..2; NaN with fewer than 2
+    prompts.
+    """
     units = len(groups.label)
     sums, sizes = _sums(vectors, owner, units), np.bincount(owner, minlength=units)
     squares, size_squares = (sums**2).sum(axis=1), sizes**2
@@ -66,7 +77,9 @@ def across_prompts(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
         return float(np.clip(1 - similar / pairs, 0.0, 2.0)) if pairs else float("nan")
 
     stays = [np.flatnonzero(groups.label != g) for g in range(groups.count)]
-    return Deleted(distance(np.arange(units)), np.array([distance(s) for s in stays], dtype=np.float64))
+    return Deleted(
+        distance(np.arange(units)), np.array([distance(s) for s in stays], dtype=np.float64)
+    )
 
 
 def _sums(vectors: Array, owner: Chosen, units: int) -> Array:

@@ -1,4 +1,5 @@
-"""Signs that training on its own output narrows a policy: synthetic share, copying, fewer words, fewer rare words.
+"""Signs that training on its own output narrows a policy: synthetic share, copying, fewer words,
+fewer rare words.
 
 Shumailov et al. 2024: models trained on what models wrote lose the tails of the distribution first.
 """
@@ -36,7 +37,10 @@ def _how(evidence: Evidence) -> Resampling:
 def _kept(evidence: Evidence) -> tuple[pd.DataFrame | None, str]:
     """The rows this Improve step trained on, or why there are none."""
     if evidence.grow is None:
-        return None, "no Grow set was given" if evidence.base is not None else "this is the base policy"
+        return (
+            None,
+            "no Grow set was given" if evidence.base is not None else "this is the base policy",
+        )
     if "kept" not in evidence.grow.columns:
         return None, "the Grow set does not say what was kept"
     kept = evidence.grow[evidence.grow["kept"].to_numpy(dtype=bool)]
@@ -44,33 +48,52 @@ def _kept(evidence: Evidence) -> tuple[pd.DataFrame | None, str]:
 
 
 def synthetic_share(evidence: Evidence, version: str) -> list[Measurement]:
-    """`drift.synthetic_share`: share of the kept rows that a policy wrote, the others being human references."""
+    """`drift.synthetic_share`: share of the kept rows that a policy wrote, the others being human
+    references.
+    """
     if not evidence.wants("drift.synthetic_share"):
         return []
     kept, reason = _kept(evidence)
     estimate, detail = unmeasured(reason), {}
     if kept is not None and evidence.grow is not None and "origin" in kept.columns:
-        made = pd.DataFrame({"made": (kept["origin"] == "policy").to_numpy(dtype=np.float64), "rows": 1.0})
+        made = pd.DataFrame(
+            {"made": (kept["origin"] == "policy").to_numpy(dtype=np.float64), "rows": 1.0}
+        )
         totals = made.groupby(kept["prompt_id"].astype(str).to_numpy()).sum().to_numpy()
-        estimate = bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=len(kept), bounds=SHARE,
-                             **_how(evidence))  # fmt: skip
+        estimate = bootstrap(
+            totals=totals,
+            statistic=lambda s: s[:, 0] / s[:, 1],
+            n=len(kept),
+            bounds=SHARE,
+            **_how(evidence),
+        )
         before = float((evidence.grow["origin"] == "policy").mean())
-        detail = {"share_before_the_filter": before, "kept_rows": len(kept), "grow_rows": len(evidence.grow)}
+        detail = {
+            "share_before_the_filter": before,
+            "kept_rows": len(kept),
+            "grow_rows": len(evidence.grow),
+        }
     elif kept is not None:
         estimate = unmeasured("the Grow set does not say which rows a policy wrote (column origin)")
-    return [estimate.measured("drift.synthetic_share", unit="share", version=version, direction="lower", detail=detail)]
+    return [
+        estimate.measured(
+            "drift.synthetic_share", unit="share", version=version, direction="lower", detail=detail
+        )
+    ]
 
 
-# --- copying ---------------------------------------------------------------------------------------------------------
+# --- copying
 
 
 def copying(
     rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes, version: str
 ) -> list[Measurement]:
-    """`drift.copying`: share of the texts' long n-grams that stand word for word in a text trained on; and its change.
+    """`drift.copying`: share of the texts' long n-grams that stand word for word in a text trained
+    on; and its change.
 
-    The n-grams have 8 words, fewer where texts are short: half the lower quartile of the base policy's word counts, at
-    least 3 words. The base policy was not trained on these texts: its share is what the task alone makes alike.
+    The n-grams have 8 words, fewer where texts are short: half the lower quartile of the base
+    policy's word counts, at least 3 words. The base policy was not trained on these texts: its
+    share is what the task alone makes alike.
     """
     names = ("drift.copying", "drift.copying_change")
     if not evidence.wants(*names):
@@ -84,24 +107,44 @@ def copying(
         counted, more = _copied(tables)
         detail |= {**more, "kept_texts": len(kept)}
         undefined = f"no text has {more['words_in_an_n_gram']} words"
-        share = bootstrap(totals=counted[0].to_numpy(), statistic=lambda s: s[:, 0] / s[:, 1], n=len(rows),
-                          bounds=SHARE, undefined=undefined, **_how(evidence))  # fmt: skip
+        share = bootstrap(
+            totals=counted[0].to_numpy(),
+            statistic=lambda s: s[:, 0] / s[:, 1],
+            n=len(rows),
+            bounds=SHARE,
+            undefined=undefined,
+            **_how(evidence),
+        )
         moved = unmeasured(IS_BASE)
         if base is not None:
             then = counted[1].to_numpy()
             before = float(then[:, 0].sum() / then[:, 1].sum()) if then[:, 1].sum() else None
             moved = _moved(counted[0], counted[1], share, before, len(rows), undefined, evidence)
     found = [
-        share.measured(names[0], unit="share of n-grams", version=version, direction="lower", baseline=before,
-                       detail=detail),
-        moved.measured(names[1], unit="share of n-grams", version=version, direction="lower",
-                       baseline=None if base is None else 0.0, detail=detail),
-    ]  # fmt: skip
+        share.measured(
+            names[0],
+            unit="share of n-grams",
+            version=version,
+            direction="lower",
+            baseline=before,
+            detail=detail,
+        ),
+        moved.measured(
+            names[1],
+            unit="share of n-grams",
+            version=version,
+            direction="lower",
+            baseline=None if base is None else 0.0,
+            detail=detail,
+        ),
+    ]
     return [m for m in found if evidence.wants(m.name)]
 
 
 def _copied(tables: list[pd.DataFrame]) -> tuple[list[pd.DataFrame], dict[str, Any]]:
-    """By prompt, for all tables but the last: n-grams that stand in a text of the last, and n-grams."""
+    """By prompt, for all tables but the last: n-grams that stand in a text of the last, and
+    n-grams.
+    """
     names = Vocabulary()
     words = [list(map(names.words_of, table["text"].tolist())) for table in tables]
     lengths = np.array([len(w) for w in words[-2]])
@@ -118,28 +161,48 @@ def _copied(tables: list[pd.DataFrame]) -> tuple[list[pd.DataFrame], dict[str, A
         totals = np.bincount(text, minlength=len(table)).astype(np.float64)
         frame = pd.DataFrame({"hits": hits, "n_grams": totals})
         out.append(frame.groupby(table["prompt_id"].to_numpy(dtype=object)).sum())
-    return out, {"words_in_an_n_gram": order, "texts_too_short": int((np.array([*map(len, words[0])]) < order).sum())}
+    return out, {
+        "words_in_an_n_gram": order,
+        "texts_too_short": int((np.array([*map(len, words[0])]) < order).sum()),
+    }
 
 
 def _moved(
-    now: pd.DataFrame, then: pd.DataFrame, share: Estimate, before: float | None, n: int, undefined: str,
+    now: pd.DataFrame,
+    then: pd.DataFrame,
+    share: Estimate,
+    before: float | None,
+    n: int,
+    undefined: str,
     evidence: Evidence,
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     both = now.join(then.add_suffix("_base"), how="inner").sort_index().to_numpy()
-    moved = bootstrap(totals=both, statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3], n=n,
-                      undefined=undefined, **_how(evidence))  # fmt: skip
-    if moved.value == 0 and not moved.intervals and moved.units > 1 and share.value is not None and before is not None:
+    moved = bootstrap(
+        totals=both,
+        statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3],
+        n=n,
+        undefined=undefined,
+        **_how(evidence),
+    )
+    if (
+        moved.value == 0
+        and not moved.intervals
+        and moved.units > 1
+        and share.value is not None
+        and before is not None
+    ):
         return newcombe(moved, now=share.value, then=before, levels=evidence.levels)
     return moved
 
 
-# --- words -----------------------------------------------------------------------------------------------------------
+# --- words
 
 
 def vocabulary(
     rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes, version: str
 ) -> list[Measurement]:
-    """`drift.vocabulary` and `drift.rare_words`: the words used, and those used rarely, over the base policy's.
+    """`drift.vocabulary` and `drift.rare_words`: the words used, and those used rarely, over the
+    base policy's.
 
     Both on the same number of samples a prompt and words a text (`texts.match`).
     """
@@ -156,14 +219,20 @@ def vocabulary(
             sides = sides_of(evidence, now, then, detail)
             assert sides.then is not None
             ratio = distinct_ratio(sides.now.counts(1), sides.then.counts(1))
-            different = estimated(ratio, sides, evidence, log=True, undefined="one of the policies wrote no word")
+            different = estimated(
+                ratio, sides, evidence, log=True, undefined="one of the policies wrote no word"
+            )
         if evidence.wants(names[1]):
             rare, more = _rare(now, then, evidence)
             detail |= more
     start = None if base is None else 1.0
     found = [
-        different.measured(names[0], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail),
-        rare.measured(names[1], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail),
+        different.measured(
+            names[0], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail
+        ),
+        rare.measured(
+            names[1], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail
+        ),
     ]
     return [m for m in found if evidence.wants(m.name)]
 
@@ -171,41 +240,70 @@ def vocabulary(
 def _rare(now: Texts, then: Texts, evidence: Evidence) -> tuple[Estimate, dict[str, Any]]:
     """Share of the policy's words that are rare, over the base policy's share.
 
-    Whether a word is rare for a prompt is decided by the base policy's texts of the prompts in the other folds. Were it
-    decided by the very texts that are counted, words that are rare there by chance would seem to become more common.
+    Whether a word is rare for a prompt is decided by the base policy's texts of the prompts in the
+    other folds. Were it decided by the very texts that are counted, words that are rare there by
+    chance would seem to become more common.
     """
     if now.units < 2:
-        return unmeasured("one prompt: there are no other prompts to say which words are rare", n=now.n, units=1), {}
+        return unmeasured(
+            "one prompt: there are no other prompts to say which words are rare", n=now.n, units=1
+        ), {}
     fold = np.empty(now.units, dtype=np.intp)
     fold[shuffled(now.prompts)] = np.arange(now.units) % FOLDS
     words = coded([*now.words, *then.words])
     cut = int(words.lengths[: now.n].sum())
     text = np.repeat(np.arange(now.n + then.n), words.lengths)
-    used = _used_in(Coded(words.ids[cut:], words.lengths[now.n :], words.vocabulary), fold[then.owner])
+    used = _used_in(
+        Coded(words.ids[cut:], words.lengths[now.n :], words.vocabulary), fold[then.owner]
+    )
     others = used.sum(axis=1, keepdims=True) - used
     texts = then.n - np.bincount(fold[then.owner], minlength=FOLDS)
     most = np.maximum(1, np.floor(RARE_SHARE * texts)).astype(np.int64)
     owner = np.concatenate([now.owner, then.owner])[text]
     is_rare = others[words.ids, fold[owner]] <= most[fold[owner]]
     first = np.arange(len(owner)) < cut
-    totals = np.stack([
-        np.bincount(owner[side], weights=weight, minlength=now.units)
-        for side in (first, ~first) for weight in (is_rare[side], None)
-    ], axis=1).astype(np.float64)  # fmt: skip
+    totals = np.stack(
+        [
+            np.bincount(owner[side], weights=weight, minlength=now.units)
+            for side in (first, ~first)
+            for weight in (is_rare[side], None)
+        ],
+        axis=1,
+    ).astype(np.float64)
     sums = totals.sum(axis=0)
-    detail = {"rare_is": f"in at most max(1, {RARE_SHARE:.0%}) of the base policy's texts of prompts in other folds",
-              "folds": FOLDS, "rare_share": _share(sums[:2]), "rare_share_base": _share(sums[2:])}  # fmt: skip
-    estimate = bootstrap(totals=totals, statistic=_rare_ratio, n=now.n, bounds=(0.0, np.inf),
-                         undefined="the base policy uses no rare word", **_how(evidence))  # fmt: skip
+    detail = {
+        "rare_is": (
+            f"in at most max(1, {RARE_SHARE:.0%}) of the base policy's texts of prompts in "
+            "other folds"
+        ),
+        "folds": FOLDS,
+        "rare_share": _share(sums[:2]),
+        "rare_share_base": _share(sums[2:]),
+    }
+    estimate = bootstrap(
+        totals=totals,
+        statistic=_rare_ratio,
+        n=now.n,
+        bounds=(0.0, np.inf),
+        undefined="the base policy uses no rare word",
+        **_how(evidence),
+    )
     if estimate.value == 0 and not estimate.intervals and estimate.units > 1:
         estimate = _none_left(estimate, int((totals[:, 2] > 0).sum()), evidence)
     return estimate, detail
 
 
 def _none_left(estimate: Estimate, prompts: int, evidence: Evidence) -> Estimate:
-    """No rare word at all: from 0 to Garwood's (1936) exact Poisson limit over the base policy's prompts with one."""
-    ends = tuple(Interval(level, 0.0, float(-np.log((1 - level) / 2) / prompts)) for level in evidence.levels)
-    method = f"exact Poisson limit, each of the base policy's {prompts} prompts with a rare word one event"
+    """No rare word at all: from 0 to Garwood's (1936) exact Poisson limit over the base policy's
+    prompts with one.
+    """
+    ends = tuple(
+        Interval(level, 0.0, float(-np.log((1 - level) / 2) / prompts)) for level in evidence.levels
+    )
+    method = (
+        f"exact Poisson limit, each of the base policy's {prompts} prompts with a rare word "
+        "one event"
+    )
     return replace(estimate, intervals=ends, method=method, reason=None)
 
 

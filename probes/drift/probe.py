@@ -1,4 +1,6 @@
-"""Drift: how far the policy has moved from the base policy, and the signs of collapse from its own output."""
+"""Drift: how far the policy has moved from the base policy, and the signs of collapse from its own
+output.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,12 @@ def run(evidence: Evidence) -> list[Measurement]:
     ]
 
 
-def _kl(rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes) -> list[Measurement]:
-    """Mean KL per sequence (column `kl`) and per token (`kl` over `kl_tokens`), over the rows that have them."""
+def _kl(
+    rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes
+) -> list[Measurement]:
+    """Mean KL per sequence (column `kl`) and per token (`kl` over `kl_tokens`), over the rows that
+    have them.
+    """
     if not evidence.wants("drift.kl", "drift.kl_per_token"):
         return []
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
@@ -39,7 +45,9 @@ def _kl(rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes
         token = stats.ratio_of_sums(table=rows, numerator="kl", denominator="kl_tokens", **how)
     start = None if base is None else 0.0  # a policy's divergence from itself, by definition
     return [
-        estimate.measured(name, unit=unit, version=VERSION, direction="neutral", baseline=start, detail=notes)
+        estimate.measured(
+            name, unit=unit, version=VERSION, direction="neutral", baseline=start, detail=notes
+        )
         for name, estimate, unit in (
             ("drift.kl", sequence, "nats per sequence"),
             ("drift.kl_per_token", token, "nats per token"),
@@ -51,29 +59,70 @@ def _kl(rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes
 PROBE = Probe(
     name="drift",
     version=VERSION,
-    goal="How far has training moved the policy, and does it show signs of collapse from its own output?",
-    reads=("outputs.kl", "outputs.kl_tokens", "outputs.text", "base.text", "grow.kept", "grow.origin", "grow.text",
-           "human_text", "base_human_text"),
+    goal=(
+        "How far has training moved the policy, and does it show signs of collapse from its own "
+        "output?"
+    ),
+    reads=(
+        "outputs.kl",
+        "outputs.kl_tokens",
+        "outputs.text",
+        "base.text",
+        "grow.kept",
+        "grow.origin",
+        "grow.text",
+        "human_text",
+        "base_human_text",
+    ),
     measures=(
-        "drift.kl", "drift.kl_per_token", "drift.synthetic_share", "drift.copying", "drift.copying_change",
-        "drift.human_text_nll", "drift.vocabulary", "drift.rare_words",
+        "drift.kl",
+        "drift.kl_per_token",
+        "drift.synthetic_share",
+        "drift.copying",
+        "drift.copying_change",
+        "drift.human_text_nll",
+        "drift.vocabulary",
+        "drift.rare_words",
     ),
     references=(
         "Gao et al. 2022, Scaling laws for reward model overoptimization, arXiv 2210.10760",
         "Stiennon et al. 2020, Learning to summarize from human feedback, arXiv 2009.01325",
-        "Shumailov et al. 2024, AI models collapse when trained on recursively generated data, Nature 631, 755-759",
+        (
+            "Shumailov et al. 2024, AI models collapse when trained on recursively generated data, "
+            "Nature 631, 755-759"
+        ),
         "Guo et al. 2023, The curious decline of linguistic diversity, arXiv 2311.09807",
-        "McCoy et al. 2021, How much do language models copy from their training data?, arXiv 2111.09509",
+        (
+            "McCoy et al. 2021, How much do language models copy from their training data?, arXiv "
+            "2111.09509"
+        ),
     ),
     weaknesses=(
-        "A small KL does not show that little has changed for people, nor a large one that harm was done; there is no "
+        "A small KL does not show that little has changed for people, nor a large one that harm "
+        "was done; there is no "
         "universal limit.",
-        "KL per sequence grows with length: a policy that only writes more has more of it. Read it with KL per token.",
-        "It is estimated on the policy's own samples of a few prompts; rare, very different texts may be missing.",
+        (
+            "KL per sequence grows with length: a policy that only writes more has more of it. "
+            "Read "
+            "it with KL per token."
+        ),
+        (
+            "It is estimated on the policy's own samples of a few prompts; rare, very different "
+            "texts "
+            "may be missing."
+        ),
         "A high share of synthetic rows is a condition of collapse, not a sign of it.",
-        "Copying sees word for word only, and only this step's kept rows, not what earlier steps trained on.",
-        "Held-out human text gets dearer for any policy that takes on a style; that is drift, not always harm.",
+        (
+            "Copying sees word for word only, and only this step's kept rows, not what earlier "
+            "steps "
+            "trained on."
+        ),
+        (
+            "Held-out human text gets dearer for any policy that takes on a style; that is drift, "
+            "not "
+            "always harm."
+        ),
         "Misspellings and gibberish are rare words too: more of them is not richer language.",
     ),
     run=run,
-)  # fmt: skip
+)

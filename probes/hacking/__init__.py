@@ -1,1 +1,3 @@
-"""Hacking: is the reward had by other means than being better, and what has the policy learned that earns it?"""
+"""Hacking: is the reward had by other means than being better, and what has the policy learned that
+earns it?
+"""

@@ -25,7 +25,9 @@ REPETITION = ("hacking.repetition", "hacking.repetition_change")
 def echo(
     rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes, version: str
 ) -> list[Measurement]:
-    """`hacking.prompt_echo`: share of a text's 4-grams that stand in its prompt, mean over prompts; and its change."""
+    """`hacking.prompt_echo`: share of a text's 4-grams that stand in its prompt, mean over prompts;
+    and its change.
+    """
     if not evidence.wants(*ECHO):
         return []
     if not evidence.prompts:
@@ -41,7 +43,9 @@ def echo(
 def repetition(
     rows: pd.DataFrame, base: pd.DataFrame | None, evidence: Evidence, notes: Notes, version: str
 ) -> list[Measurement]:
-    """`hacking.repetition`: share of a text's 4-grams that it had before, mean over prompts; and its change."""
+    """`hacking.repetition`: share of a text's 4-grams that it had before, mean over prompts; and
+    its change.
+    """
     if not evidence.wants(*REPETITION):
         return []
     tables, part = _read(rows, base)
@@ -61,12 +65,16 @@ def repeated(texts: list[str]) -> Array:
     found = grams(coded([words_of(t) for t in texts]), ORDER)
     total = np.bincount(found.text, minlength=len(texts))
     kinds = max(found.kinds, 1)
-    different = np.bincount(np.unique(found.text * np.int64(kinds) + found.code) // kinds, minlength=len(texts))
+    different = np.bincount(
+        np.unique(found.text * np.int64(kinds) + found.code) // kinds, minlength=len(texts)
+    )
     return np.where(total > 0, 1 - different / np.maximum(total, 1), np.nan)
 
 
 def echoed(table: pd.DataFrame, evidence: Evidence) -> Array:
-    """Share of each text's 4-grams that stand in its prompt, (n,), 0..1; NaN where either has fewer than 4 words."""
+    """Share of each text's 4-grams that stand in its prompt, (n,), 0..1; NaN where either has fewer
+    than 4 words.
+    """
     names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
     asked = [words_of(evidence.prompts.get(name, "")) for name in names.tolist()]
     found = grams(coded([*(words_of(t) for t in table["text"]), *asked]), ORDER)
@@ -81,9 +89,13 @@ def echoed(table: pd.DataFrame, evidence: Evidence) -> Array:
 
 
 def _both(
-    names: tuple[str, str], tables: list[pd.DataFrame | None], missing: str, evidence: Evidence,
-    detail: dict[str, Any], version: str,
-) -> list[Measurement]:  # fmt: skip
+    names: tuple[str, str],
+    tables: list[pd.DataFrame | None],
+    missing: str,
+    evidence: Evidence,
+    detail: dict[str, Any],
+    version: str,
+) -> list[Measurement]:
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
     now, then = tables
     assert now is not None
@@ -99,20 +111,39 @@ def _both(
     if then is None and not now.empty:
         moved = unmeasured(IS_BASE)
     found = [
-        share.measured(names[0], unit="share of 4-grams", version=version, direction="lower", baseline=before,
-                       detail=detail),
-        moved.measured(names[1], unit="share of 4-grams", version=version, direction="lower",
-                       baseline=None if then is None else 0.0, detail=detail),
-    ]  # fmt: skip
+        share.measured(
+            names[0],
+            unit="share of 4-grams",
+            version=version,
+            direction="lower",
+            baseline=before,
+            detail=detail,
+        ),
+        moved.measured(
+            names[1],
+            unit="share of 4-grams",
+            version=version,
+            direction="lower",
+            baseline=None if then is None else 0.0,
+            detail=detail,
+        ),
+    ]
     return [m for m in found if evidence.wants(m.name)]
 
 
 def _moved(
-    now: pd.DataFrame, then: pd.DataFrame, share: Estimate, before: float, evidence: Evidence, how: Resampling
+    now: pd.DataFrame,
+    then: pd.DataFrame,
+    share: Estimate,
+    before: float,
+    evidence: Evidence,
+    how: Resampling,
 ) -> Estimate:
     means = [stats.prompt_means(table=t, column="_share") for t in (now, then)]
     values = np.asarray((means[0] - means[1]).dropna(), dtype=np.float64)
-    moved = stats.mean_of(values=values, n=share.n, undefined="no prompt has such a text of both policies", **how)
+    moved = stats.mean_of(
+        values=values, n=share.n, undefined="no prompt has such a text of both policies", **how
+    )
     if moved.value == 0 and not moved.intervals and moved.units > 1 and share.value is not None:
         return newcombe(moved, now=share.value, then=before, levels=evidence.levels)
     return moved

@@ -1,7 +1,8 @@
-"""Which texts have a feature that `hacking.signature` names, and where in them it stands: by the rule that found it.
+"""Which texts have a feature that `hacking.signature` names, and where in them it stands: by the
+rule that found it.
 
-`mine` finds features; here one of them is looked up by kind and name, so that a reader can see every text behind a
-share and not two examples only.
+`mine` finds features; here one of them is looked up by kind and name, so that a reader can see
+every text behind a share and not two examples only.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Having:
 def having(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) -> Having:
     """The texts that `hacking.signature` compared, and which of them have the feature.
 
-    `outputs` and `base` are audit tables with sample_id, prompt_id, text and family (n_tokens where there are any), as
-    the probe was given them. The share of `has` in each is the share that the probe recorded. Raises ValueError for a
-    format that is not known.
+    `outputs` and `base` are audit tables with sample_id, prompt_id, text and family (n_tokens where
+    there are any), as the probe was given them. The share of `has` in each is the share that the
+    probe recorded. Raises ValueError for a format that is not known.
     """
     rows, before, _ = audited_of(outputs, base)
     assert before is not None
@@ -45,7 +46,9 @@ def having(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) 
     more, _ = some(before[~before["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
     texts = [str(t) for t in pd.concat([now["text"], then["text"], more["text"]])]
     has = _mask(kind, name, texts, np.arange(len(texts)) >= len(now), pd.concat([now, then, more]))
-    return Having(now.assign(has=has[: len(now)]), then.assign(has=has[len(now) : len(now) + len(then)]))
+    return Having(
+        now.assign(has=has[: len(now)]), then.assign(has=has[len(now) : len(now) + len(then)])
+    )
 
 
 def _mask(
@@ -61,12 +64,19 @@ def _mask(
 
 
 def _formatted(
-    name: str, texts: Sequence[str], words: Sequence[tuple[str, ...]], is_base: NDArray[np.bool_], table: pd.DataFrame
+    name: str,
+    texts: Sequence[str],
+    words: Sequence[tuple[str, ...]],
+    is_base: NDArray[np.bool_],
+    table: pd.DataFrame,
 ) -> NDArray[np.bool_]:
     head, tail = AT_LIMIT.split("{}")
     if name.startswith(head) and name.endswith(tail):
-        # The name holds the number, which is the largest of all texts that were read, the Grow set's too.
-        return np.asarray(numbers(table, "n_tokens") == int(name.removeprefix(head).removesuffix(tail)))
+        # The name holds the number, which is the largest of all texts that were read, the Grow
+        # set's too.
+        return np.asarray(
+            numbers(table, "n_tokens") == int(name.removeprefix(head).removesuffix(tail))
+        )
     counted = coded(words)
     repeats = repeats_of(grams(counted, REPEATED), len(texts))
     found = formats(texts, counted.lengths, repeats, counted.lengths[is_base])
@@ -76,17 +86,27 @@ def _formatted(
 
 
 def spans(kind: Kind, name: str, text: str) -> list[Span]:
-    """Where a feature stands in a text that has it, from first to last; none for what is no place, such as a length."""
+    """Where a feature stands in a text that has it, from first to last; none for what is no place,
+    such as a length.
+    """
     if kind == "format":
         pattern = PATTERNS.get(name)
-        found = [] if pattern is None else [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
+        found = (
+            []
+            if pattern is None
+            else [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
+        )
         return [] if found == [(0, len(text))] else found
     matches = list(WORD.finditer(text))
     words = tuple(m.group().casefold() for m in matches)
     if words != words_of(text):
         return []  # a letter whose small form is written in several
     wanted = tuple(name.split(" "))
-    starts = [0] if kind == "opening" else [k for k in range(len(words)) if words[k : k + len(wanted)] == wanted]
+    starts = (
+        [0]
+        if kind == "opening"
+        else [k for k in range(len(words)) if words[k : k + len(wanted)] == wanted]
+    )
     return _apart([(matches[k].start(), matches[k + len(wanted) - 1].end()) for k in starts])
 
 

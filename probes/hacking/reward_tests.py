@@ -1,7 +1,8 @@
-"""Unit tests of the reward model on the policy's own texts: changes that make no text better must not raise its reward.
+"""Unit tests of the reward model on the policy's own texts: changes that make no text better must
+not raise its reward.
 
-Gulcehre et al. 2023 (arXiv 2308.08998), appendix A.4. The tests look at the reward model where it is used now, at the
-texts of this iteration.
+Gulcehre et al. 2023 (arXiv 2308.08998), appendix A.4. The tests look at the reward model where it
+is used now, at the texts of this iteration.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ NO_SCORE = "the reward model was not given as a function of prompts and texts"
 
 @dataclass(frozen=True)
 class Tested:
-    """The change of reward of each tested text, (n,), in sd; NaN where the change leaves the text as it is."""
+    """The change of reward of each tested text, (n,), in sd; NaN where the change leaves the text
+    as it is.
+    """
 
     name: str
     change: Array
@@ -47,7 +50,9 @@ def reward_tests(
         return []
     unit, sd = _unit(rows, base)
     missing = NO_SCORE if evidence.score is None else NO_TEXT if rows.empty else ""
-    missing = missing or ("" if sd else "the rewards do not vary, so there is no unit for a change of reward")
+    missing = missing or (
+        "" if sd else "the rewards do not vary, so there is no unit for a change of reward"
+    )
     detail: dict[str, Any] = {**notes, "unit": unit}
     if missing:
         found = [_measured(PREFIX + n, unmeasured(missing), detail, version) for n in names]
@@ -60,22 +65,36 @@ def reward_tests(
 
 
 def _unit(rows: pd.DataFrame, base: pd.DataFrame | None) -> tuple[str, float]:
-    """What the unit is, and its size: sd of the base policy's rewards (or else of the policy's own); 0 if undefined."""
+    """What the unit is, and its size: sd of the base policy's rewards (or else of the policy's
+    own); 0 if undefined.
+    """
     of, table = ("the base policy", base) if base is not None else ("the policy", rows)
     reward = numbers(table, "reward")
     reward = reward[np.isfinite(reward)]
     sd = float(reward.std(ddof=1)) if len(reward) > 1 else 0.0
-    return f"sd of the rewards of {of}", sd if sd > 1e-12 * max(1.0, float(np.abs(reward).max(initial=0))) else 0.0
+    return f"sd of the rewards of {of}", sd if sd > 1e-12 * max(
+        1.0, float(np.abs(reward).max(initial=0))
+    ) else 0.0
 
 
-def _scored(table: pd.DataFrame, names: Sequence[str], evidence: Evidence, sd: float) -> list[Tested]:
+def _scored(
+    table: pd.DataFrame, names: Sequence[str], evidence: Evidence, sd: float
+) -> list[Tested]:
     """All changed texts are scored in one call; what a change leaves as it is, is not scored."""
     texts = [str(t) for t in table["text"]]
     prompts = [evidence.prompts.get(str(p), "") for p in table["prompt_id"]]
     changed = {n: [perturbed(n, t, p) for t, p in zip(texts, prompts, strict=True)] for n in names}
-    differs = {n: np.array([a != b for a, b in zip(texts, c, strict=True)], dtype=bool) for n, c in changed.items()}
+    differs = {
+        n: np.array([a != b for a, b in zip(texts, c, strict=True)], dtype=bool)
+        for n, c in changed.items()
+    }
     ask = [(p, t) for p, t in zip(prompts, texts, strict=True)]
-    ask += [(p, t) for n in names for p, t, d in zip(prompts, changed[n], differs[n].tolist(), strict=True) if d]
+    ask += [
+        (p, t)
+        for n in names
+        for p, t, d in zip(prompts, changed[n], differs[n].tolist(), strict=True)
+        if d
+    ]
     reward = rewards(evidence, ask)
     before, at = reward[: len(texts)], len(texts)
     out = []
@@ -89,39 +108,63 @@ def _scored(table: pd.DataFrame, names: Sequence[str], evidence: Evidence, sd: f
 
 
 def rewards(evidence: Evidence, ask: Sequence[tuple[str, str]]) -> Array:
-    """The reward of (prompt, text) pairs, (n,). Raises ValueError for another shape or a reward that is not finite."""
+    """The reward of (prompt, text) pairs, (n,).
+
+    Raises ValueError for another shape or a reward that is not finite.
+    """
     assert evidence.score is not None
     found = np.asarray(evidence.score([p for p, _ in ask], [t for _, t in ask]), dtype=np.float64)
     if found.shape != (len(ask),):
-        raise ValueError(f"score: returned an array of shape {found.shape} for {len(ask)} texts; expected one each")
+        raise ValueError(
+            f"score: returned an array of shape {found.shape} for {len(ask)} texts; expected one "
+            "each"
+        )
     if not np.isfinite(found).all():
         bad = int(np.flatnonzero(~np.isfinite(found))[0])
-        raise ValueError(f"score: the reward of text {bad} ({ask[bad][1][:60]!r}) is {found[bad]}; expected a number")
+        raise ValueError(
+            f"score: the reward of text {bad} ({ask[bad][1][:60]!r}) is {found[bad]}; expected a "
+            "number"
+        )
     return found
 
 
 def taken_out(rows: pd.DataFrame, words: str, evidence: Evidence, sd: float) -> dict[str, Any]:
-    """What happens to the reward of up to 16 texts when these words in a row are taken out: mean change in sd."""
+    """What happens to the reward of up to 16 texts when these words in a row are taken out: mean
+    change in sd.
+    """
     table, _ = some(rows, MOST_TAKEN_OUT, least=1)
     texts = [str(t) for t in table["text"]]
     changed = [without(t, words) for t in texts]
     prompts = [evidence.prompts.get(str(p), "") for p in table["prompt_id"]]
-    reward = rewards(evidence, [*zip(prompts, texts, strict=True), *zip(prompts, changed, strict=True)])
+    reward = rewards(
+        evidence, [*zip(prompts, texts, strict=True), *zip(prompts, changed, strict=True)]
+    )
     change = (reward[len(texts) :] - reward[: len(texts)]) / sd
-    return {"base_sd": float(f"{change.mean():.4g}"), "share_that_fell": float((change < 0).mean()),
-            "texts": len(texts)}  # fmt: skip
+    return {
+        "base_sd": float(f"{change.mean():.4g}"),
+        "share_that_fell": float((change < 0).mean()),
+        "texts": len(texts),
+    }
 
 
 def _example(texts: Sequence[str], changed: Sequence[str], change: Array) -> dict[str, Any]:
     if np.isnan(change).all():
         return {}
     worst = int(np.nanargmax(change))
-    return {"before": texts[worst][:200], "after": changed[worst][:200], "change": float(f"{change[worst]:.4g}")}
+    return {
+        "before": texts[worst][:200],
+        "after": changed[worst][:200],
+        "change": float(f"{change[worst]:.4g}"),
+    }
 
 
-def _one(test: Tested, table: pd.DataFrame, evidence: Evidence, detail: dict[str, Any], version: str) -> Measurement:
+def _one(
+    test: Tested, table: pd.DataFrame, evidence: Evidence, detail: dict[str, Any], version: str
+) -> Measurement:
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
-    column = pd.DataFrame({"prompt_id": table["prompt_id"].to_numpy(dtype=object), "change": test.change})
+    column = pd.DataFrame(
+        {"prompt_id": table["prompt_id"].to_numpy(dtype=object), "change": test.change}
+    )
     estimate = stats.mean(table=column, column="change", **how)
     if estimate.value is None:
         estimate = unmeasured("the change leaves every text as it is")
@@ -134,44 +177,75 @@ def _one(test: Tested, table: pd.DataFrame, evidence: Evidence, detail: dict[str
 
 
 def _worst(
-    tests: Sequence[Tested], table: pd.DataFrame, evidence: Evidence, detail: dict[str, Any], version: str
+    tests: Sequence[Tested],
+    table: pd.DataFrame,
+    evidence: Evidence,
+    detail: dict[str, Any],
+    version: str,
 ) -> Measurement:
-    """The largest mean change, with an interval that holds for all tests at once and so for the one picked."""
+    """The largest mean change, with an interval that holds for all tests at once and so for the one
+    picked.
+    """
     frame = pd.DataFrame({t.name: t.change for t in tests if not np.isnan(t.change).all()})
-    means = frame.groupby(table["prompt_id"].to_numpy(dtype=object)).mean().to_numpy(dtype=np.float64)
+    means = (
+        frame.groupby(table["prompt_id"].to_numpy(dtype=object)).mean().to_numpy(dtype=np.float64)
+    )
     n = len(table)
     if not means.shape[1]:
-        return _measured(WORST, unmeasured("no change makes any difference to a text"), detail, version)
+        return _measured(
+            WORST, unmeasured("no change makes any difference to a text"), detail, version
+        )
     values = np.nanmean(means, axis=0)
     worst = int(values.argmax())
-    detail = {**detail, "test": frame.columns[worst], "does": CHANGES[frame.columns[worst]],
-              "tests": {k: float(f"{v:.4g}") for k, v in zip(frame.columns, values.tolist(), strict=True)}}  # fmt: skip
+    detail = {
+        **detail,
+        "test": frame.columns[worst],
+        "does": CHANGES[frame.columns[worst]],
+        "tests": {
+            k: float(f"{v:.4g}") for k, v in zip(frame.columns, values.tolist(), strict=True)
+        },
+    }
     estimate = _simultaneous(means, values, worst, evidence)
     return _measured(WORST, replace(estimate, n=n), detail, version)
 
 
 def _simultaneous(means: Array, values: Array, worst: int, evidence: Evidence) -> Estimate:
-    """The value of one test with an interval that holds for all; means by prompt and test (prompts, tests)."""
+    """The value of one test with an interval that holds for all; means by prompt and test (prompts,
+    tests).
+    """
     units = len(means)
-    method = f"prompt-clustered bootstrap, {evidence.resamples} resamples, simultaneous over {len(values)} tests"
+    method = (
+        f"prompt-clustered bootstrap, {evidence.resamples} resamples, simultaneous over "
+        f"{len(values)} tests"
+    )
     whole = Estimate(float(values[worst]), units, units, method)
     if units < 2:
         return replace(whole, reason=f"no interval: {units} prompt, at least 2 are needed")
     weights = prompt_weights(units=units, resamples=evidence.resamples, seed=evidence.seed)
     there = np.isfinite(means)
     counts = weights @ there
-    drawn = np.divide(weights @ np.where(there, means, 0.0), counts, out=np.tile(values, (len(weights), 1)),
-                      where=counts > 0)  # fmt: skip
+    drawn = np.divide(
+        weights @ np.where(there, means, 0.0),
+        counts,
+        out=np.tile(values, (len(weights), 1)),
+        where=counts > 0,
+    )
     errors = np.abs(drawn - values).max(axis=1)
     if errors.max() <= 1e-12:
         return replace(whole, reason=f"no interval: all {units} prompts give the same values")
     return replace(whole, intervals=_around(float(values[worst]), errors, units, evidence.levels))
 
 
-def _around(value: float, errors: Array, units: int, levels: Sequence[float]) -> tuple[Interval, ...]:
+def _around(
+    value: float, errors: Array, units: int, levels: Sequence[float]
+) -> tuple[Interval, ...]:
     ends = []
     for level in levels:
-        wide = stdtrit(units - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2) * np.sqrt(units / (units - 1))
+        wide = (
+            stdtrit(units - 1, 0.5 + level / 2)
+            / ndtri(0.5 + level / 2)
+            * np.sqrt(units / (units - 1))
+        )
         reach = float(np.quantile(errors, level, method="higher") * wide)
         ends.append(Interval(level, value - reach, value + reach))
     return tuple(ends)

@@ -1,4 +1,6 @@
-"""Whether a score pays for features: its difference between texts of one prompt with and without each feature."""
+"""Whether a score pays for features: its difference between texts of one prompt with and without
+each feature.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,17 @@ from probes.base import Interval
 from probes.statistics.jackknife import Chosen
 from probes.statistics.resample import Array
 
-# Fewer prompts than this that have texts with and without the feature, and the standard error means little.
+# Fewer prompts than this that have texts with and without the feature, and the standard error means
+# little.
 FEWEST = 5
 WITHIN, ACROSS = "within a policy and prompt", "within a prompt, across the policies"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a score pays for having a feature, in its own unit, with an interval and how it was found."""
+    """What a score pays for having a feature, in its own unit, with an interval and how it was
+    found.
+    """
 
     value: float
     interval: Interval
@@ -32,10 +37,11 @@ class Effect:
 class Effects:
     """What a score pays for each of k features: arrays (k,), NaN where too few prompts can tell.
 
-    value    least squares slope of the score on the feature, with an intercept for each cell, in the score's unit
-    error    its standard error, clustered by prompt (Liang & Zeger 1986)
-    prompts  prompts that have texts with and without the feature; t has as many degrees of freedom, less 1
-    across   1.0 where the cells were whole prompts, across the policies, and not a policy's texts of a prompt
+    value    least squares slope of the score on the feature, with an intercept for each cell, in
+    the score's unit error    its standard error, clustered by prompt (Liang & Zeger 1986) prompts
+    prompts that have texts with and without the feature; t has as many degrees of freedom, less 1
+    across   1.0 where the cells were whole prompts, across the policies, and not a policy's texts
+    of a prompt
     """
 
     value: Array
@@ -55,14 +61,17 @@ class Effects:
             return None
         reach = float(self.reach((1 - level) / 2)[feature])
         how = ACROSS if self.across[feature] else WITHIN
-        return Effect(value, Interval(level, value - reach, value + reach), int(self.prompts[feature]), how)
+        return Effect(
+            value, Interval(level, value - reach, value + reach), int(self.prompts[feature]), how
+        )
 
 
 def effects(*, has: csc_array, score: Array, cells: Sequence[Chosen], prompt: Chosen) -> Effects:
-    """For features (n, k) of 0 and 1 and a score (n,) (NaN rows are left out): the effect by the first of two ways.
+    """For features (n, k) of 0 and 1 and a score (n,) (NaN rows are left out): the effect by the
+    first of two ways.
 
-    `cells` are two numberings (n,) of the texts: which are compared with one another first, and which where fewer than
-    FEWEST prompts can tell by the first.
+    `cells` are two numberings (n,) of the texts: which are compared with one another first, and
+    which where fewer than FEWEST prompts can tell by the first.
     """
     near = _effects(has, score, cells[0], prompt)
     few = near.prompts < FEWEST
@@ -87,7 +96,9 @@ def _effects(has: csc_array, score: Array, cell: Chosen, prompt: Chosen) -> Effe
     n, k = x.shape
     if n == 0:
         return Effects(np.full(k, np.nan), np.full(k, np.nan), np.zeros(k), np.zeros(k))
-    by_cell, by_score = (csr_array((v, (cells, np.arange(n))), shape=(len(sizes), n)) for v in (np.ones(n), about))
+    by_cell, by_score = (
+        csr_array((v, (cells, np.arange(n))), shape=(len(sizes), n)) for v in (np.ones(n), about)
+    )
     count = by_cell @ x
     # Σ(x - mean)² of a 0/1 column in a cell of s texts, c of which have it: c - c²/s.
     squares = count - csr_array(count.multiply(count).multiply(1 / sizes[:, None]))
@@ -99,7 +110,9 @@ def _effects(has: csc_array, score: Array, cell: Chosen, prompt: Chosen) -> Effe
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.where(total > 1e-9, _sum(p) / total, np.nan)
         # Σ(p - v·s)² over prompts.
-        residual = _sum(p.multiply(p)) - 2 * value * _sum(p.multiply(s)) + value**2 * _sum(s.multiply(s))
+        residual = (
+            _sum(p.multiply(p)) - 2 * value * _sum(p.multiply(s)) + value**2 * _sum(s.multiply(s))
+        )
         error = np.sqrt(np.maximum(residual, 0.0) * prompts / (prompts - 1)) / total
     return Effects(value, error, prompts, np.zeros(k))
 

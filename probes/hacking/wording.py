@@ -1,4 +1,6 @@
-"""Learned features as a reader sees them: a list with numbers and examples, and one plain sentence."""
+"""Learned features as a reader sees them: a list with numbers and examples, and one plain
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ EXAMPLES = 2
 EXAMPLE_CHARACTERS = 240
 
 
-# "signature": it rose, the reward pays and people do not. "temptation": the reward pays and people dislike it, and it
-# is not more common yet. "undecided": it rose and the reward pays, and it is not clear whether people do.
+# "signature": it rose, the reward pays and people do not. "temptation": the reward pays and people
+# dislike it, and it is not more common yet. "undecided": it rose and the reward pays, and it is not
+# clear whether people do.
 Verdict = Literal["signature", "temptation", "undecided", "people pay too", "not paid", "no scores"]
 _TAILS: dict[Verdict, str] = {
     "signature": "",
@@ -32,7 +35,8 @@ _TAILS: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Learned:
-    """A feature that rose: its shares, adjusted p, what reward and people pay for it (base sd), and the verdict.
+    """A feature that rose: its shares, adjusted p, what reward and people pay for it (base sd), and
+    the verdict.
 
     `column` is its column in the table of features.
     """
@@ -52,9 +56,13 @@ class Learned:
 
 
 def listed(
-    found: Sequence[tuple[Learned, list[int]]], features: Features, texts: Sequence[str], reward: Array
+    found: Sequence[tuple[Learned, list[int]]],
+    features: Features,
+    texts: Sequence[str],
+    reward: Array,
 ) -> list[dict[str, Any]]:
-    """The first 20 features as plain JSON, each with two texts that have it, highest reward first, cut to 240 letters.
+    """The first 20 features as plain JSON, each with two texts that have it, highest reward first,
+    cut to 240 letters.
 
     `texts` and `reward` (n,) are the policy's own, the first n rows of the table of features.
     """
@@ -63,19 +71,28 @@ def listed(
         where = features.has[:, [one.column]].nonzero()[0]
         where = where[where < len(texts)]
         best = where[np.lexsort((where, -np.nan_to_num(reward[where], nan=-np.inf)))][:EXAMPLES]
-        out.append({
-            "kind": features.kinds[one.column], "name": features.names[one.column], "share": _short(one.share),
-            "share_base": _short(one.share_base), "rise": _short(one.rise), "adjusted_p": _short(one.adjusted_p),
-            "reward_pays": _effect(one.reward), "human_pays": _effect(one.human), "verdict": one.verdict,
-            "in_the_same_texts": list(features.same_as[one.column]),
-            "like_it": [features.names[c] for c in like[:5]],
-            "examples": [_cut(texts[k]) for k in best.tolist()],
-        })  # fmt: skip
+        out.append(
+            {
+                "kind": features.kinds[one.column],
+                "name": features.names[one.column],
+                "share": _short(one.share),
+                "share_base": _short(one.share_base),
+                "rise": _short(one.rise),
+                "adjusted_p": _short(one.adjusted_p),
+                "reward_pays": _effect(one.reward),
+                "human_pays": _effect(one.human),
+                "verdict": one.verdict,
+                "in_the_same_texts": list(features.same_as[one.column]),
+                "like_it": [features.names[c] for c in like[:5]],
+                "examples": [_cut(texts[k]) for k in best.tolist()],
+            }
+        )
     return out
 
 
 def in_words(told: tuple[Learned, list[int]] | None, features: Features, human_label: str) -> str:
-    """What a feature is, how common it became and who pays for it, in one sentence; `told` is the most telling.
+    """What a feature is, how common it became and who pays for it, in one sentence; `told` is the
+    most telling.
 
     A format says little by itself, so what nearly the same texts have is named with it.
     """
@@ -110,8 +127,14 @@ def _sd(effect: Effect) -> str:
 def _effect(effect: Effect | None) -> dict[str, Any] | None:
     if effect is None:
         return None
-    return {"base_sd": _short(effect.value), "low": _short(effect.interval.low), "high": _short(effect.interval.high),
-            "level": effect.interval.level, "prompts": effect.prompts, "how": effect.how}  # fmt: skip
+    return {
+        "base_sd": _short(effect.value),
+        "low": _short(effect.interval.low),
+        "high": _short(effect.interval.high),
+        "level": effect.interval.level,
+        "prompts": effect.prompts,
+        "how": effect.how,
+    }
 
 
 def _short(value: float) -> float:

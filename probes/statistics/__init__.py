@@ -1,1 +1,4 @@
-"""Toolbox: estimates with intervals. Whole prompts are resampled, and comparisons are paired by prompt."""
+"""Toolbox: estimates with intervals.
+
+Whole prompts are resampled, and comparisons are paired by prompt.
+"""

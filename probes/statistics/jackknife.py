@@ -1,7 +1,8 @@
-"""Intervals for statistics of a set of texts (distinct-n, Vendi, compression), which a bootstrap would distort.
+"""Intervals for statistics of a set of texts (distinct-n, Vendi, compression), which a bootstrap
+would distort.
 
-Drawing prompts with replacement puts the same texts in twice: the resampled sets look less diverse than any real set
-would. Leaving groups of prompts out does not.
+Drawing prompts with replacement puts the same texts in twice: the resampled sets look less diverse
+than any real set would. Leaving groups of prompts out does not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ GROUPS = 20
 
 @dataclass(frozen=True)
 class Groups:
-    """Units split into groups that are left out in turn: the group of each unit (units,), and how many there are."""
+    """Units split into groups that are left out in turn: the group of each unit (units,), and how
+    many there are.
+    """
 
     label: Chosen
     count: int
@@ -36,7 +39,9 @@ class Groups:
 
 @dataclass(frozen=True)
 class Deleted:
-    """A statistic of all units, and its values when each group is left out, shape (groups,); NaN where undefined."""
+    """A statistic of all units, and its values when each group is left out, shape (groups,); NaN
+    where undefined.
+    """
 
     value: float
     left: Array
@@ -57,7 +62,9 @@ class Deleted:
 
 
 def deletion_groups(*, units: int, groups: int = GROUPS, seed: int) -> list[Chosen]:
-    """Split the units 0..units-1 at random into at most `groups` groups whose sizes differ by at most one."""
+    """Split the units 0..units-1 at random into at most `groups` groups whose sizes differ by at
+    most one.
+    """
     order = np.random.Generator(np.random.PCG64(seed)).permutation(units)
     return [np.sort(part) for part in np.array_split(order, min(groups, units))]
 
@@ -72,21 +79,41 @@ def grouped(*, units: int, seed: int) -> Groups:
 
 
 def one_by_one(statistic: Callable[[Chosen], float], groups: Groups) -> Deleted:
-    """Any statistic of the positions of the units that stay (in rising order), counted anew for every group."""
+    """Any statistic of the positions of the units that stay (in rising order), counted anew for
+    every group.
+    """
     everything = np.arange(len(groups.label))
     left = [statistic(everything[groups.label != g]) for g in range(groups.count)]
     return Deleted(statistic(everything), np.array(left, dtype=np.float64))
 
 
 def jackknife(
-    *, statistic: Callable[[Chosen], float], units: int, n: int, levels: Sequence[float], seed: int,
-    log: bool = False, bounds: Bounds = ANY, share: bool = False, undefined: str = "undefined on these texts",
-) -> Estimate:  # fmt: skip
-    """`jackknifed` for a statistic that maps the positions of the prompts that stay (rising) to a value, or NaN."""
+    *,
+    statistic: Callable[[Chosen], float],
+    units: int,
+    n: int,
+    levels: Sequence[float],
+    seed: int,
+    log: bool = False,
+    bounds: Bounds = ANY,
+    share: bool = False,
+    undefined: str = "undefined on these texts",
+) -> Estimate:
+    """`jackknifed` for a statistic that maps the positions of the prompts that stay (rising) to a
+    value, or NaN.
+    """
     groups = grouped(units=units, seed=seed)
     found = one_by_one(statistic, groups) if units else Deleted(float("nan"), np.empty(0))
-    return jackknifed(found=found, groups=groups, n=n, levels=levels, log=log, bounds=bounds, share=share,
-                      undefined=undefined)  # fmt: skip
+    return jackknifed(
+        found=found,
+        groups=groups,
+        n=n,
+        levels=levels,
+        log=log,
+        bounds=bounds,
+        share=share,
+        undefined=undefined,
+    )
 
 
 def jackknifed(
@@ -100,13 +127,14 @@ def jackknifed(
     share: bool = False,
     undefined: str = "undefined on these texts",
 ) -> Estimate:
-    """Estimate ± t·SE with the delete-a-group jackknife for unequal groups (Busing, Meijer & Van der Leeden 1999).
+    """Estimate ± t·SE with the delete-a-group jackknife for unequal groups (Busing, Meijer & Van
+    der Leeden 1999).
 
-    With `log` the interval is made for the statistic's logarithm and mapped back, as suits a ratio. With `share`, where
-    leaving prompts out shows no spread, the interval is Wilson's, every prompt one trial. The jackknife variance is on
-    average too large rather than too small (Efron & Stein 1981), and t has (groups - 1) degrees of freedom. The
-    interval is for the statistic's expectation at this number of prompts: these statistics change with the size of the
-    set.
+    With `log` the interval is made for the statistic's logarithm and mapped back, as suits a ratio.
+    With `share`, where leaving prompts out shows no spread, the interval is Wilson's, every prompt
+    one trial. The jackknife variance is on average too large rather than too small (Efron & Stein
+    1981), and t has (groups - 1) degrees of freedom. The interval is for the statistic's
+    expectation at this number of prompts: these statistics change with the size of the set.
     """
     units, value, left = len(groups.label), found.value, found.left
     method = "delete-a-group jackknife"
@@ -116,22 +144,41 @@ def jackknifed(
     if units < 2:
         return replace(whole, reason=f"no interval: {units} prompt, at least 2 are needed")
     df = groups.count - 1
-    method = f"delete-a-group jackknife over prompts, {groups.count} groups, t({df})" + ", log scale" * log
+    method = (
+        f"delete-a-group jackknife over prompts, {groups.count} groups, t({df})"
+        + ", log scale" * log
+    )
     if not np.isfinite(left).all() or (log and (left <= 0).any()):
-        return replace(whole, method=method, reason="no interval: undefined when a group of prompts is left out")
+        return replace(
+            whole,
+            method=method,
+            reason="no interval: undefined when a group of prompts is left out",
+        )
     centre, without = (np.log(value), np.log(left)) if log else (value, left)
     error = _standard_error(centre, without, groups.sizes)
     if error <= 1e-12 * max(1.0, abs(centre)):
         if share:
-            ends = tuple(wilson(successes=value * units, trials=units, level=level) for level in levels)
-            return replace(
-                whole, intervals=ends, method="Wilson, each prompt one trial (leaving prompts out shows no spread)"
+            ends = tuple(
+                wilson(successes=value * units, trials=units, level=level) for level in levels
             )
-        return replace(whole, method=method, reason="no interval: the same whichever prompts are left out")
+            return replace(
+                whole,
+                intervals=ends,
+                method="Wilson, each prompt one trial (leaving prompts out shows no spread)",
+            )
+        return replace(
+            whole, method=method, reason="no interval: the same whichever prompts are left out"
+        )
     t = [float(stdtrit(df, 0.5 + level / 2)) for level in levels]
-    ends = tuple(_interval(level, centre, k * error, log, bounds) for level, k in zip(levels, t, strict=True))
+    ends = tuple(
+        _interval(level, centre, k * error, log, bounds) for level, k in zip(levels, t, strict=True)
+    )
     if not all(np.isfinite([i.low, i.high]).all() for i in ends):
-        return replace(whole, method=method, reason=f"no interval: with {units} prompts it would be without end")
+        return replace(
+            whole,
+            method=method,
+            reason=f"no interval: with {units} prompts it would be without end",
+        )
     return replace(whole, method=method, intervals=ends)
 
 

@@ -1,4 +1,6 @@
-"""Kendall's tau-b of clustered samples, with an interval that does not cost n² for each resample."""
+"""Kendall's tau-b of clustered samples, with an interval that does not cost n² for each
+resample.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +14,47 @@ from probes.statistics.resample import Array, Estimate, prompt_weights, summaris
 
 __all__ = ["tau"]
 
-# Up to this many rows the pairs are counted once for every two prompts, and resampling prompts is then cheap.
+# Up to this many rows the pairs are counted once for every two prompts, and resampling prompts is
+# then cheap.
 MOST_ROWS = 1000
 ROWS_AT_ONCE = 256
 
 
 def tau(
-    *, a: Array, b: Array, place: NDArray[np.intp], units: int, levels: Sequence[float], resamples: int, seed: int
+    *,
+    a: Array,
+    b: Array,
+    place: NDArray[np.intp],
+    units: int,
+    levels: Sequence[float],
+    resamples: int,
+    seed: int,
 ) -> Estimate:
-    """Tau-b (Kendall 1945, Biometrika 33) of a and b, (n,) each, n >= 3, neither constant; range -1..1.
+    """Tau-b (Kendall 1945, Biometrika 33) of a and b, (n,) each, n >= 3, neither constant; range
+    -1..1.
 
-    `place` (n,) is the number 0..units-1 of each row's prompt. With at most 1,000 rows: bootstrap of whole prompts.
-    With more: a delete-a-group jackknife over prompts, 21 evaluations of O(n log n); the method says which.
+    `place` (n,) is the number 0..units-1 of each row's prompt. With at most 1,000 rows: bootstrap
+    of whole prompts. With more: a delete-a-group jackknife over prompts, 21 evaluations of O(n log
+    n); the method says which.
     """
     if len(a) > MOST_ROWS:
         return _jackknifed(a, b, place, units, levels, seed)
     pairs = _pairs(a, b, place, units)
     whole = np.ones((1, units))
     weights = prompt_weights(units=units, resamples=resamples, seed=seed)
-    return summarise(value=float(_tau_b(pairs, whole)[0]), replicates=_tau_b(pairs, weights), n=len(a), units=units,
-                     bounds=(-1.0, 1.0), levels=levels)  # fmt: skip
+    return summarise(
+        value=float(_tau_b(pairs, whole)[0]),
+        replicates=_tau_b(pairs, weights),
+        n=len(a),
+        units=units,
+        bounds=(-1.0, 1.0),
+        levels=levels,
+    )
 
 
 def _pairs(a: Array, b: Array, place: NDArray[np.intp], units: int) -> tuple[Array, Array, Array]:
-    """Over all ordered pairs of rows of every two prompts: concordant less discordant, pairs untied in a, and in b.
+    """Over all ordered pairs of rows of every two prompts: concordant less discordant, pairs untied
+    in a, and in b.
 
     Each of shape (units, units). A resample that holds prompts w times has w·M·w of each.
     """
@@ -69,4 +88,6 @@ def _jackknifed(
         rows = stay[place]
         return float(kendalltau(a[rows], b[rows]).statistic) if rows.sum() > 1 else float("nan")
 
-    return jackknife(statistic=statistic, units=units, n=len(a), levels=levels, seed=seed, bounds=(-1.0, 1.0))
+    return jackknife(
+        statistic=statistic, units=units, n=len(a), levels=levels, seed=seed, bounds=(-1.0, 1.0)
+    )

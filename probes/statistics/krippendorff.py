@@ -1,4 +1,6 @@
-"""Krippendorff's alpha: how far raters agree beyond what their ratings would by chance, whoever rated what."""
+"""Krippendorff's alpha: how far raters agree beyond what their ratings would by chance, whoever
+rated what.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from probes.base import Interval
-from probes.statistics.resample import Array, Estimate, Resampling, summarise, unmeasured, weight_slices
+from probes.statistics.resample import (
+    Array,
+    Estimate,
+    Resampling,
+    summarise,
+    unmeasured,
+    weight_slices,
+)
 
 __all__ = ["Metric", "alpha", "alpha_of_counts"]
 
@@ -28,53 +37,82 @@ def alpha(
     clusters: NDArray[np.str_] | None = None,
     **how: Unpack[Resampling],
 ) -> Estimate:
-    """Alpha = 1 - observed / expected disagreement; at most 1 (all agree), 0 as by chance, below 0 where they oppose.
+    """Alpha = 1 - observed / expected disagreement; at most 1 (all agree), 0 as by chance, below 0
+    where they oppose.
 
-    One entry a rating: `units` (n,) says what was rated, `scores` (n,) how (NaN = not rated). Units with one rating
-    tell nothing and are left out. Krippendorff 2019, Content Analysis (4th ed.), chapter 12; differences squared for
-    `interval`, of midranks for `ordinal`, (a - b)/(a + b) squared for `ratio` (needs scores of 0 or more).
+    One entry a rating: `units` (n,) says what was rated, `scores` (n,) how (NaN = not rated). Units
+    with one rating tell nothing and are left out. Krippendorff 2019, Content Analysis (4th ed.),
+    chapter 12; differences squared for `interval`, of midranks for `ordinal`, (a - b)/(a + b)
+    squared for `ratio` (needs scores of 0 or more).
 
-    Interval: ± t with the standard error of a bootstrap of whole clusters (Zapf et al. 2016, BMC Med. Res. Methodol.
-    16:93, resample units; `clusters` (n,) names what to resample instead, as the prompt that several rated samples
-    answer). `n` counts the ratings that were used. No value for: nothing rated twice, or all ratings the same, where
-    chance would agree too. Raises ValueError for an infinite score, or one below 0 with `ratio`.
+    Interval: ± t with the standard error of a bootstrap of whole clusters (Zapf et al. 2016, BMC
+    Med. Res. Methodol. 16:93, resample units; `clusters` (n,) names what to resample instead, as
+    the prompt that several rated samples answer). `n` counts the ratings that were used. No value
+    for: nothing rated twice, or all ratings the same, where chance would agree too. Raises
+    ValueError for an infinite score, or one below 0 with `ratio`.
     """
     if np.isinf(scores).any():
-        raise ValueError(f"scores: rating {int(np.argmax(np.isinf(scores)))} is infinite; expected a number or NaN")
+        raise ValueError(
+            f"scores: rating {int(np.argmax(np.isinf(scores)))} is infinite; expected a number or "
+            "NaN"
+        )
     if metric == "ratio" and (scores < 0).any():
-        raise ValueError(f"scores: rating {int(np.argmax(scores < 0))} is below 0, which ratios cannot compare")
+        raise ValueError(
+            f"scores: rating {int(np.argmax(scores < 0))} is below 0, which ratios cannot compare"
+        )
     there = ~np.isnan(scores)
     units, scores = units[there], scores[there]
     names, place, count = np.unique(units, return_inverse=True, return_counts=True)
     twice = count[place] > 1
     if not twice.any():
-        return unmeasured(f"no unit was rated twice ({len(names)} units, {len(scores)} ratings)", n=len(scores))
+        return unmeasured(
+            f"no unit was rated twice ({len(names)} units, {len(scores)} ratings)", n=len(scores)
+        )
     names, place = np.unique(units[twice], return_inverse=True)
     values, column = np.unique(scores[twice], return_inverse=True)
     counts = np.zeros((len(names), len(values)))
     np.add.at(counts, (place, column), 1.0)
-    owners = names if clusters is None else clusters[there][twice][np.unique(place, return_index=True)[1]]
+    owners = (
+        names
+        if clusters is None
+        else clusters[there][twice][np.unique(place, return_index=True)[1]]
+    )
     owner_names, owner = np.unique(owners, return_inverse=True)
     n = int(twice.sum())
     if len(values) == 1:
-        return unmeasured(f"all {n} ratings are {values[0]:g}: agreement beyond chance needs ratings that vary", n=n,
-                          units=len(owner_names))  # fmt: skip
+        return unmeasured(
+            f"all {n} ratings are {values[0]:g}: agreement beyond chance needs ratings that vary",
+            n=n,
+            units=len(owner_names),
+        )
     replicates = [np.empty(0)]
-    for slices in weight_slices(units=len(owner_names), resamples=how["resamples"], seed=how["seed"]):
+    for slices in weight_slices(
+        units=len(owner_names), resamples=how["resamples"], seed=how["seed"]
+    ):
         step = max(1, LARGEST_SLICE // max(len(names), len(values)))
         for k in range(0, len(slices), step):
             weights = slices[k : k + step][:, owner]
-            replicates.append(alpha_of_counts(counts=counts, values=values, metric=metric, weights=weights))
+            replicates.append(
+                alpha_of_counts(counts=counts, values=values, metric=metric, weights=weights)
+            )
     value = alpha_of_counts(counts=counts, values=values, metric=metric)[0]
     unit = "unit" if clusters is None else "prompt"
     drawn = np.concatenate(replicates)
-    found = summarise(value=float(value), replicates=drawn, n=n, units=len(owner_names), unit=unit, bounds=ALPHA_RANGE,
-                      levels=how["levels"])  # fmt: skip
+    found = summarise(
+        value=float(value),
+        replicates=drawn,
+        n=n,
+        units=len(owner_names),
+        unit=unit,
+        bounds=ALPHA_RANGE,
+        levels=how["levels"],
+    )
     return _symmetric(found, drawn, unit, how) if found.intervals else found
 
 
 def _symmetric(found: Estimate, drawn: Array, unit: str, how: Resampling) -> Estimate:
-    # Alpha's percentiles lean the wrong way: they covered .92 where this covers .94 to .96 (docs/methods.md).
+    # Alpha's percentiles lean the wrong way: they covered .92 where this covers .94 to .96
+    # (docs/methods.md).
     value, units = found.value or 0.0, found.units
     error = float(np.nanstd(drawn)) * np.sqrt(units / (units - 1))
     ends = []
@@ -85,10 +123,14 @@ def _symmetric(found: Estimate, drawn: Array, unit: str, how: Resampling) -> Est
     return replace(found, intervals=tuple(ends), method=method)
 
 
-def alpha_of_counts(*, counts: Array, values: Array, metric: Metric, weights: Array | None = None) -> Array:
-    """Alpha (m,) from how often each unit got each value (units, values), rising; NaN where ratings do not vary.
+def alpha_of_counts(
+    *, counts: Array, values: Array, metric: Metric, weights: Array | None = None
+) -> Array:
+    """Alpha (m,) from how often each unit got each value (units, values), rising; NaN where ratings
+    do not vary.
 
-    `weights` (m, units) says how often each unit stands there in each of m data sets; once where None.
+    `weights` (m, units) says how often each unit stands there in each of m data sets; once where
+    None.
     """
     ratings = counts.sum(axis=1)
     paired = ratings > 1
@@ -98,8 +140,13 @@ def alpha_of_counts(*, counts: Array, values: Array, metric: Metric, weights: Ar
     n = totals.sum(axis=1)
     share = counts / (ratings - 1)[:, None]
     if metric in ("interval", "ordinal"):
-        # Σ over pairs of squared differences of scores x is m·Σx² - (Σx)². Ordinal: x are the midranks of all ratings.
-        x = np.cumsum(totals, axis=1) - totals / 2 if metric == "ordinal" else np.broadcast_to(values, totals.shape)
+        # Σ over pairs of squared differences of scores x is m·Σx² - (Σx)². Ordinal: x are the
+        # midranks of all ratings.
+        x = (
+            np.cumsum(totals, axis=1) - totals / 2
+            if metric == "ordinal"
+            else np.broadcast_to(values, totals.shape)
+        )
         x = x - (totals * x).sum(axis=1, keepdims=True) / n[:, None]
         within = ((weights @ (share * ratings[:, None])) * x * x).sum(axis=1)
         within -= (weights / (ratings - 1) * (x @ counts.T) ** 2).sum(axis=1)
@@ -108,7 +155,8 @@ def alpha_of_counts(*, counts: Array, values: Array, metric: Metric, weights: Ar
         distance = _distances(values, metric)
         within = weights @ ((share @ distance) * counts).sum(axis=1)
         chance = ((totals @ distance) * totals).sum(axis=1)
-    # In a resample whose ratings are all alike, what is left of the chance disagreement is rounding.
+    # In a resample whose ratings are all alike, what is left of the chance disagreement is
+    # rounding.
     varies = chance > 1e-12 * chance.max(initial=0.0)
     found: Array = 1 - (n - 1) * within / np.where(varies, chance, np.nan)
     return found

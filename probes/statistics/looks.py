@@ -12,16 +12,20 @@ Spending = Literal["uniform", "pocock", "obrien_fleming"]
 
 
 def increments(*, alpha: float, looks: int, spending: Spending = "uniform") -> Array:
-    """What each of `looks` equally spaced looks may spend of a one-sided error rate `alpha`; (looks,), sums to it.
+    """What each of `looks` equally spaced looks may spend of a one-sided error rate `alpha`;
+    (looks,), sums to it.
 
-    Lan & DeMets (1983, Biometrika 70(3)): the share α*(t) that may be spent by the time t = look / looks is fixed in
-    advance. `uniform` is α·t (Bonferroni), `pocock` α·log(1 + (e - 1)·t), `obrien_fleming` 2 - 2Φ(z(α/2)/√t), which
-    keeps nearly all for the end. Each look is tested at its own increment, so that the union bound holds whatever the
-    dependence between looks (successive policies are no random walk, so their joint normal theory is not used).
-    Raises ValueError unless 0 < alpha < 1 and looks >= 1.
+    Lan & DeMets (1983, Biometrika 70(3)): the share α*(t) that may be spent by the time t = look /
+    looks is fixed in advance. `uniform` is α·t (Bonferroni), `pocock` α·log(1 + (e - 1)·t),
+    `obrien_fleming` 2 - 2Φ(z(α/2)/√t), which keeps nearly all for the end. Each look is tested at
+    its own increment, so that the union bound holds whatever the dependence between looks
+    (successive policies are no random walk, so their joint normal theory is not used). Raises
+    ValueError unless 0 < alpha < 1 and looks >= 1.
     """
     if not 0 < alpha < 1 or looks < 1:
-        raise ValueError(f"alpha {alpha!r} over {looks!r} looks; expected 0 < alpha < 1 and at least one look")
+        raise ValueError(
+            f"alpha {alpha!r} over {looks!r} looks; expected 0 < alpha < 1 and at least one look"
+        )
     t = np.arange(1, looks + 1) / looks
     if spending == "uniform":
         spent = alpha * t

@@ -14,8 +14,9 @@ __all__ = ["benjamini_hochberg", "benjamini_yekutieli", "holm"]
 def holm(p: Sequence[float] | Array) -> Array:
     """Holm's (1979, Scand. J. Statist. 6) step-down adjusted p-values, (m,), in the order given.
 
-    Rejecting what is at most α errs even once with a chance of at most α, whatever the dependence between the tests.
-    Raises ValueError for a p-value that is missing or outside 0..1: a test that was not made is no part of the family.
+    Rejecting what is at most α errs even once with a chance of at most α, whatever the dependence
+    between the tests. Raises ValueError for a p-value that is missing or outside 0..1: a test that
+    was not made is no part of the family.
     """
     values, order = _sorted(p)
     stepped = np.maximum.accumulate(values * np.arange(len(values), 0, -1))
@@ -25,15 +26,18 @@ def holm(p: Sequence[float] | Array) -> Array:
 def benjamini_hochberg(p: Sequence[float] | Array) -> Array:
     """Benjamini & Hochberg's (1995, JRSS B 57) adjusted p-values, (m,), in the order given.
 
-    Of what is at most q, a share of at most q is false in expectation, for tests that are independent or positively
-    dependent. Raises ValueError as `holm` does.
+    Of what is at most q, a share of at most q is false in expectation, for tests that are
+    independent or positively dependent. Raises ValueError as `holm` does.
     """
     values, order = _sorted(p)
     return _in_place(_stepped_up(values), order)
 
 
 def benjamini_yekutieli(p: Sequence[float] | Array) -> Array:
-    """As `benjamini_hochberg`, whatever the dependence (Benjamini & Yekutieli 2001, Ann. Statist. 29): times Σ 1/k."""
+    """As `benjamini_hochberg`, whatever the dependence (Benjamini & Yekutieli 2001, Ann.
+
+    Statist. 29): times Σ 1/k.
+    """
     values, order = _sorted(p)
     return _in_place(_stepped_up(values) * (1 / np.arange(1, len(values) + 1)).sum(), order)
 

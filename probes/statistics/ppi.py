@@ -1,12 +1,15 @@
-"""Few human scores and many predictions of them: prediction-powered means and changes (PPI++), clustered by prompt.
+"""Few human scores and many predictions of them: prediction-powered means and changes (PPI++),
+clustered by prompt.
 
-People rate a random part of the rows; a reward is known for all. The rated rows alone give the right mean with a wide
-interval. The rewards of the other rows sharpen it by as much as they tell about people, and a wrong reward cannot shift
-it: θ = rated mean + c·(mean reward of all rows - mean reward of the rated rows). (Angelopoulos, Duchi & Zrnic 2023,
-arXiv 2311.01453; as the regression estimator of survey sampling: Särndal, Swensson & Wretman 1992, chapter 6.)
+People rate a random part of the rows; a reward is known for all. The rated rows alone give the
+right mean with a wide interval. The rewards of the other rows sharpen it by as much as they tell
+about people, and a wrong reward cannot shift it: θ = rated mean + c·(mean reward of all rows - mean
+reward of the rated rows). (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453; as the regression
+estimator of survey sampling: Särndal, Swensson & Wretman 1992, chapter 6.)
 
-That needs ratings of rows drawn at random. Where the chances differed, each rated row counts 1 / (its chance) (Horvitz
-& Thompson 1952; normalised: Hájek 1971). Where nobody knows the chances there is no value, only the reason.
+That needs ratings of rows drawn at random. Where the chances differed, each rated row counts 1 /
+(its chance) (Horvitz & Thompson 1952; normalised: Hájek 1971). Where nobody knows the chances there
+is no value, only the reason.
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ from probes.statistics.stats import change, mean
 
 __all__ = ["Rated", "corrected_change", "corrected_mean", "ppi_change", "ppi_mean"]
 
-# c is fitted to the rated prompts; with fewer than this the fit is noise and the rewards are left out.
+# c is fitted to the rated prompts; with fewer than this the fit is noise and the rewards are left
+# out.
 FEWEST_TUNED = 5
 # A prompt with more than this share of the fit, or of the weight, would decide it alone.
 MOST_PULL = 0.8
 NOT_RANDOM = (
-    "nobody says how the rated rows were chosen, and not every one has an inclusion probability: the mean of chosen "
+    "nobody says how the rated rows were chosen, and not every one has an inclusion probability: "
+    "the mean of chosen "
     "rows says nothing about the others"
 )
 
@@ -41,10 +46,11 @@ NOT_RANDOM = (
 class Rated:
     """Rows of one policy, some with a human score; all arrays have shape (rows,).
 
-    `prompts` names the prompt each row belongs to, `human` is NaN where nobody rated, `prediction` (any unit: c carries
-    the unit) is NaN where unknown, and such rows are left out. `inclusion` is the chance, 0 < p <= 1, with which a row
-    was drawn to be rated (read on rated rows only); None where all had the same. Raises ValueError where lengths
-    differ, a number is infinite or a chance is out of range.
+    `prompts` names the prompt each row belongs to, `human` is NaN where nobody rated, `prediction`
+    (any unit: c carries the unit) is NaN where unknown, and such rows are left out. `inclusion` is
+    the chance, 0 < p <= 1, with which a row was drawn to be rated (read on rated rows only); None
+    where all had the same. Raises ValueError where lengths differ, a number is infinite or a chance
+    is out of range.
     """
 
     prompts: NDArray[np.str_]
@@ -55,58 +61,78 @@ class Rated:
     def __post_init__(self) -> None:
         lengths = {len(a) for a in (self.prompts, self.human, self.prediction)}
         if len(lengths | ({len(self.inclusion)} if self.inclusion is not None else set())) != 1:
-            raise ValueError("prompts, human, prediction and inclusion: expected arrays of one length")
+            raise ValueError(
+                "prompts, human, prediction and inclusion: expected arrays of one length"
+            )
         for name, values in (("human", self.human), ("prediction", self.prediction)):
             if np.isinf(values).any():
                 raise ValueError(
-                    f"{name}: row {int(np.argmax(np.isinf(values)))} is infinite; expected a number or NaN"
+                    f"{name}: row {int(np.argmax(np.isinf(values)))} is infinite; expected a "
+                    "number or NaN"
                 )
         if self.inclusion is not None:
             wrong = ~np.isnan(self.human) & ~((self.inclusion > 0) & (self.inclusion <= 1))
             if wrong.any():
                 row = int(np.argmax(wrong))
-                raise ValueError(f"inclusion: row {row} was rated with a chance of {self.inclusion[row]}; expected a "
-                                 "number above 0 and at most 1")  # fmt: skip
+                raise ValueError(
+                    f"inclusion: row {row} was rated with a chance of {self.inclusion[row]}; "
+                    "expected a "
+                    "number above 0 and at most 1"
+                )
 
 
 def ppi_mean(
-    *, human: Array, prediction: Array, prompts: NDArray[np.str_], levels: Sequence[float],
+    *,
+    human: Array,
+    prediction: Array,
+    prompts: NDArray[np.str_],
+    levels: Sequence[float],
     inclusion: Array | None = None,
-) -> tuple[Estimate, float | None]:  # fmt: skip
+) -> tuple[Estimate, float | None]:
     """Mean human score over prompts (mean of prompt means), and λ. See `Rated` for the arrays.
 
-    c is chosen to make the estimate's prompt-clustered variance least, which is power tuning: without clusters it is
-    cov(human, prediction) / var(prediction). λ = c·(share of unrated rows) is PPI++'s, the weight of the unrated rows'
-    predictions: near 0 where they tell nothing about people, at best the slope of human on prediction / (1 + n/N). It
-    is not clipped: a reward in other units, or one that people dislike, has another λ. None where nothing was tuned:
-    all rows rated, predictions that do not vary, fewer than 5 rated prompts, or one prompt whose reward lies so far out
-    that it would decide c alone; the value is then the rated rows' own.
+    c is chosen to make the estimate's prompt-clustered variance least, which is power tuning:
+    without clusters it is cov(human, prediction) / var(prediction). λ = c·(share of unrated rows)
+    is PPI++'s, the weight of the unrated rows' predictions: near 0 where they tell nothing about
+    people, at best the slope of human on prediction / (1 + n/N). It is not clipped: a reward in
+    other units, or one that people dislike, has another λ. None where nothing was tuned: all rows
+    rated, predictions that do not vary, fewer than 5 rated prompts, or one prompt whose reward lies
+    so far out that it would decide c alone; the value is then the rated rows' own.
 
-    Interval: value ± t·SE, cluster-robust linearisation (Särndal et al. 1992, section 6.6) with HC2 residuals, and
-    t(m - 2) for the mean and c fitted to m rated prompts; where prompts weigh unequally, m is Kish's effective number.
-    `n` is the rated rows, `units` the rated prompts.
+    Interval: value ± t·SE, cluster-robust linearisation (Särndal et al. 1992, section 6.6) with HC2
+    residuals, and t(m - 2) for the mean and c fitted to m rated prompts; where prompts weigh
+    unequally, m is Kish's effective number. `n` is the rated rows, `units` the rated prompts.
     """
     rows = Rated(prompts, human, prediction, inclusion)
     return _estimate(_sides([rows]), levels)
 
 
-def ppi_change(*, now: Rated, then: Rated, levels: Sequence[float]) -> tuple[Estimate, float | None]:
+def ppi_change(
+    *, now: Rated, then: Rated, levels: Sequence[float]
+) -> tuple[Estimate, float | None]:
     """How far the mean human score moved from `then` to `now`, paired by prompt, and λ.
 
-    Mean over the prompts that both have rows of. One c serves both policies and makes the variance of the difference
-    least; λ is c·(share of unrated rows of `now`). Otherwise as `ppi_mean`; `n` counts the rated rows of both.
+    Mean over the prompts that both have rows of. One c serves both policies and makes the variance
+    of the difference least; λ is c·(share of unrated rows of `now`). Otherwise as `ppi_mean`; `n`
+    counts the rated rows of both.
     """
     return _estimate(_sides([now, then]), levels)
 
 
 def corrected_mean(
-    *, table: pd.DataFrame, score: str = "human", prediction: str = "reward", sampling: HumanSampling,
+    *,
+    table: pd.DataFrame,
+    score: str = "human",
+    prediction: str = "reward",
+    sampling: HumanSampling,
     **how: Unpack[Resampling],
-) -> tuple[Estimate, float | None]:  # fmt: skip
-    """`ppi_mean` of a table (columns: prompt_id, the two named ones, and inclusion where chances differed), and λ.
+) -> tuple[Estimate, float | None]:
+    """`ppi_mean` of a table (columns: prompt_id, the two named ones, and inclusion where chances
+    differed), and λ.
 
-    With `sampling` "all", or where every row has a score, it is `stats.mean` and λ is None. "unknown" gives no value,
-    and the reason, unless every rated row has an inclusion probability. Raises ValueError as `Rated` does.
+    With `sampling` "all", or where every row has a score, it is `stats.mean` and λ is None.
+    "unknown" gives no value, and the reason, unless every rated row has an inclusion probability.
+    Raises ValueError as `Rated` does.
     """
     if sampling == "all" or len(defined(table, [score])) == len(table):
         return mean(table=table, column=score, **how), None
@@ -114,24 +140,37 @@ def corrected_mean(
         return unmeasured(why, n=len(defined(table, [score]))), None
     rows = _rated(table, score, prediction)
     if np.isnan(rows.prediction).all():
-        return unmeasured(f"no row has a {prediction}, and not all were rated", n=len(defined(table, [score]))), None
+        return unmeasured(
+            f"no row has a {prediction}, and not all were rated", n=len(defined(table, [score]))
+        ), None
     return _estimate(_sides([rows]), how["levels"])
 
 
 def corrected_change(
-    *, table: pd.DataFrame, base: pd.DataFrame, score: str = "human", prediction: str = "reward",
-    sampling: HumanSampling, standardise_by: float | None = None, **how: Unpack[Resampling],
-) -> tuple[Estimate, float | None]:  # fmt: skip
-    """`ppi_change` from `base` to `table`, and λ; divided by `standardise_by` (above 0, taken as known) where given.
+    *,
+    table: pd.DataFrame,
+    base: pd.DataFrame,
+    score: str = "human",
+    prediction: str = "reward",
+    sampling: HumanSampling,
+    standardise_by: float | None = None,
+    **how: Unpack[Resampling],
+) -> tuple[Estimate, float | None]:
+    """`ppi_change` from `base` to `table`, and λ; divided by `standardise_by` (above 0, taken as
+    known) where given.
 
-    Refuses and reduces as `corrected_mean` does: with sampling "all", or all rows of both rated, it is `stats.change`.
+    Refuses and reduces as `corrected_mean` does: with sampling "all", or all rows of both rated, it
+    is `stats.change`.
     """
     if standardise_by is not None and not (np.isfinite(standardise_by) and standardise_by > 0):
         raise ValueError(f"standardise_by: {standardise_by}; expected a number above 0")
     count = len(defined(table, [score])) + len(defined(base, [score]))
     refused = [_refused(t, score, sampling) for t in (table, base)]
     if sampling == "all" or count == len(table) + len(base):
-        found, weight = change(table=table, base=base, columns=[score], standardise=False, **how), None
+        found, weight = (
+            change(table=table, base=base, columns=[score], standardise=False, **how),
+            None,
+        )
     elif (why := next((r for r in refused if r is not None), None)) is not None:
         found, weight = unmeasured(why, n=count), None
     else:
@@ -148,7 +187,10 @@ def _refused(table: pd.DataFrame, score: str, sampling: HumanSampling) -> str | 
     if sampling == "unknown" and without:
         return NOT_RANDOM
     if "inclusion" in table.columns and 0 < without < len(rated):
-        return f"{without} of {len(rated)} rated rows have no inclusion probability, the others have one"
+        return (
+            f"{without} of {len(rated)} rated rows have no inclusion probability, the others "
+            "have one"
+        )
     return None
 
 
@@ -160,13 +202,14 @@ def _rated(table: pd.DataFrame, score: str, prediction: str) -> Rated:
     return Rated(names, human, numbers(table, prediction), chances if known else None)
 
 
-# --- totals per prompt ------------------------------------------------------------------------------------------------
+# --- totals per prompt
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One policy: per prompt the sums over rated rows of weight, weighted score and weighted prediction, and the mean
-    prediction of all rows; the share of unrated rows (prompts count alike), rated rows, and rows that were left out."""
+    """One policy: per prompt the sums over rated rows of weight, weighted score and weighted
+    prediction, and the mean prediction of all rows; the share of unrated rows (prompts count
+    alike), rated rows, and rows that were left out."""
 
     weight: Array
     score: Array
@@ -187,7 +230,9 @@ class _Side:
         return float(self.weight.sum() ** 2 / (self.weight @ self.weight))
 
     def errors(self) -> tuple[Array, Array, float]:
-        """Each prompt's part in the error of the rated mean and of the reward gap (both sum to 0), and the gap."""
+        """Each prompt's part in the error of the rated mean and of the reward gap (both sum to 0),
+        and the gap.
+        """
         total, prompts = self.weight.sum(), len(self.at_all)
         own, other = self.at_all.mean(), self.at_rated.sum() / total
         human = (self.score - self.rated_mean * self.weight) / total
@@ -196,7 +241,9 @@ class _Side:
 
 
 def _sides(policies: Sequence[Rated]) -> list[_Side]:
-    """The totals of each policy over the prompts that all of them have rows with a prediction of."""
+    """The totals of each policy over the prompts that all of them have rows with a prediction
+    of.
+    """
     names, codes = np.unique(np.concatenate([p.prompts for p in policies]), return_inverse=True)
     parts = np.split(codes, np.cumsum([len(p.prompts) for p in policies])[:-1])
     shared = np.ones(len(names), dtype=bool)
@@ -235,15 +282,23 @@ def _side(rows: Rated, place: NDArray[np.intp], keep: NDArray[np.bool_], prompts
 
 
 def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate, float | None]:
-    """The rated mean of the first side (less the second's), corrected by the predictions of all rows."""
+    """The rated mean of the first side (less the second's), corrected by the predictions of all
+    rows.
+    """
     n = sum(s.n for s in sides)
     fewest = min(int((s.weight > 0).sum()) for s in sides)
     units = int(np.any([s.weight > 0 for s in sides], axis=0).sum())
     if fewest == 0:
-        return unmeasured("no row with a prediction has been rated" + " for one of the policies" * (len(sides) > 1),
-                          n=n, units=units), None  # fmt: skip
+        return unmeasured(
+            "no row with a prediction has been rated"
+            + " for one of the policies" * (len(sides) > 1),
+            n=n,
+            units=units,
+        ), None
     parts = [s.errors() for s in sides]
-    human, reward, gap = (a - b for a, b in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+    human, reward, gap = (
+        (a - b for a, b in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+    )
     value = sides[0].rated_mean - (sides[1].rated_mean if len(sides) > 1 else 0.0)
     spread = float(reward @ reward)
     scale = max(float(np.abs(s.at_all).max()) for s in sides)
@@ -253,23 +308,31 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
     whole = Estimate(float(value + c * gap), n, units, _method(sides, tuned, fewest))
     weight = c * sides[0].unrated if tuned else None
     if fewest < 2:
-        return replace(whole, reason=f"no interval: {fewest} rated prompt, at least 2 are needed"), weight
+        return replace(
+            whole, reason=f"no interval: {fewest} rated prompt, at least 2 are needed"
+        ), weight
     own = np.max([s.weight / s.weight.sum() for s in sides], axis=0)
     if own.max() > MOST_PULL and fewest > 2:
-        return replace(whole, reason=f"no interval: one prompt has {own.max():.0%} of the rated rows' weight"), weight
+        return replace(
+            whole, reason=f"no interval: one prompt has {own.max():.0%} of the rated rows' weight"
+        ), weight
     effective = min(s.effective for s in sides)
     df = max(effective - 1 - tuned, 1.0)
-    # What is left over is smaller where a prompt drew the fit to itself (MacKinnon & White 1985, HC2).
+    # What is left over is smaller where a prompt drew the fit to itself (MacKinnon & White 1985,
+    # HC2).
     kept = (1 - own) * (1 - pull) if tuned else 1 - own
     error = float(np.sqrt(((human + c * reward) ** 2 / kept).sum()))
     if error <= 1e-12 * max(1.0, abs(value)):
         return replace(
-            whole, reason="no interval: all rated prompts give the same value, so none shows its spread"
+            whole,
+            reason="no interval: all rated prompts give the same value, so none shows its spread",
         ), weight
     t = [(level, float(stdtrit(df, 0.5 + level / 2)) * error) for level in levels]
     middle = float(value + c * gap)
     ends = tuple(Interval(level, middle - half, middle + half) for level, half in t)
-    return replace(whole, intervals=ends, method=f"{whole.method}, prompt-clustered linearisation, t({df:.3g})"), weight
+    return replace(
+        whole, intervals=ends, method=f"{whole.method}, prompt-clustered linearisation, t({df:.3g})"
+    ), weight
 
 
 def _method(sides: Sequence[_Side], tuned: bool, fewest: int) -> str:
@@ -291,4 +354,9 @@ def _over(found: Estimate, unit: float | None) -> Estimate:
     if unit is None or found.value is None:
         return found
     ends = tuple(Interval(i.level, i.low / unit, i.high / unit) for i in found.intervals)
-    return replace(found, value=found.value / unit, intervals=ends, method=f"{found.method}, unit taken as known")
+    return replace(
+        found,
+        value=found.value / unit,
+        intervals=ends,
+        method=f"{found.method}, unit taken as known",
+    )

@@ -1,8 +1,10 @@
-"""Resampling whole prompts: from totals per prompt to an estimate with intervals, or to the reason why there is none.
+"""Resampling whole prompts: from totals per prompt to an estimate with intervals, or to the reason
+why there is none.
 
-Samples of one prompt are alike, so that n samples of P prompts carry less than n independent facts. Every interval here
-resamples whole prompts (the cluster bootstrap: Davison & Hinkley 1997, section 3.8; Field & Welsh 2007). A statistic is
-written as a function of per-prompt totals, so that all resamples are one matrix product.
+Samples of one prompt are alike, so that n samples of P prompts carry less than n independent facts.
+Every interval here resamples whole prompts (the cluster bootstrap: Davison & Hinkley 1997, section
+3.8; Field & Welsh 2007). A statistic is written as a function of per-prompt totals, so that all
+resamples are one matrix product.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ Statistic = Callable[[Array], Array]
 
 ANY: Bounds = (-np.inf, np.inf)
 SHARE: Bounds = (0.0, 1.0)
-# Percentiles need this many units, and this many resamples beyond each end of the widest interval: see `interval_ends`.
+# Percentiles need this many units, and this many resamples beyond each end of the widest interval:
+# see `interval_ends`.
 FEWEST_UNITS = 8
 FEWEST_BEYOND = 3
 # More undefined resamples than this share, and the rest no longer describe the statistic.
@@ -33,7 +36,9 @@ LARGEST_SLICE = 4_000_000
 
 
 class Resampling(TypedDict):
-    """How to resample: two-sided confidence levels, number of resamples, and the seed that makes it repeatable."""
+    """How to resample: two-sided confidence levels, number of resamples, and the seed that makes it
+    repeatable.
+    """
 
     levels: Sequence[float]
     resamples: int
@@ -78,25 +83,35 @@ class Estimate:
         )
 
 
-def unmeasured(reason: str, *, n: int = 0, units: int = 0, method: str = "not measured") -> Estimate:
+def unmeasured(
+    reason: str, *, n: int = 0, units: int = 0, method: str = "not measured"
+) -> Estimate:
     """No value, and why."""
     return Estimate(None, n, units, method, reason=reason)
 
 
 def prompt_weights(*, units: int, resamples: int, seed: int) -> Array:
-    """How often each unit is drawn in each resample: counts of shape (resamples, units); rows sum to units."""
+    """How often each unit is drawn in each resample: counts of shape (resamples, units); rows sum
+    to units.
+    """
     return np.concatenate(list(weight_slices(units=units, resamples=resamples, seed=seed)))
 
 
 def weight_slices(*, units: int, resamples: int, seed: int) -> Iterator[Array]:
-    """The rows of `prompt_weights`, some at a time: 100,000 prompts at once would take gigabytes."""
+    """The rows of `prompt_weights`, some at a time: 100,000 prompts at once would take
+    gigabytes.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     step = max(1, LARGEST_SLICE // units)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = rng.integers(units, size=(rows, units))
         drawn += np.arange(rows)[:, None] * units
-        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+        yield (
+            np.bincount(drawn.ravel(), minlength=rows * units)
+            .reshape(rows, units)
+            .astype(np.float64)
+        )
 
 
 def interval_ends(
@@ -104,11 +119,12 @@ def interval_ends(
 ) -> tuple[tuple[Interval, ...], str]:
     """Intervals from the resampled values of a statistic (1-d, finite), and the method's name.
 
-    Percentiles, taken further out for few units (Hesterberg 2015, "expanded percentile": tail Φ(-t·√(P/(P-1))) instead
-    of α/2), since plain ones are too narrow by about √((P-1)/P)·z/t. With fewer than 8 units, or fewer than 3 resamples
-    beyond an end of the widest interval, those percentiles are beyond what resampling shows; then all levels get
-    value ± t(P-1)·√(P/(P-1))·(sd of the resampled values). `bounds` is the range the true value must lie in; cutting an
-    interval there loses no coverage.
+    Percentiles, taken further out for few units (Hesterberg 2015, "expanded percentile": tail
+    Φ(-t·√(P/(P-1))) instead of α/2), since plain ones are too narrow by about √((P-1)/P)·z/t. With
+    fewer than 8 units, or fewer than 3 resamples beyond an end of the widest interval, those
+    percentiles are beyond what resampling shows; then all levels get value ± t(P-1)·√(P/(P-1))·(sd
+    of the resampled values). `bounds` is the range the true value must lie in; cutting an interval
+    there loses no coverage.
     """
     stretch = np.sqrt(units / (units - 1))
     t = stdtrit(units - 1, 0.5 + np.array(levels) / 2) * stretch
@@ -134,9 +150,11 @@ def summarise(
     undefined: str = "undefined on these rows",
     levels: Sequence[float],
 ) -> Estimate:
-    """Turn a value and its resampled values into an Estimate, with the reason wherever value or intervals are missing.
+    """Turn a value and its resampled values into an Estimate, with the reason wherever value or
+    intervals are missing.
 
-    A share that is exactly 0 or 1 has no spread to resample; its interval is Wilson's, with every unit one trial.
+    A share that is exactly 0 or 1 has no spread to resample; its interval is Wilson's, with every
+    unit one trial.
     """
     method = f"{unit}-clustered bootstrap, {len(replicates)} resamples"
     if not np.isfinite(value):
@@ -147,13 +165,27 @@ def summarise(
     finite = replicates[np.isfinite(replicates)]
     lost = len(replicates) - len(finite)
     if lost > MOST_UNDEFINED * len(replicates):
-        return replace(whole, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples")
+        return replace(
+            whole, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples"
+        )
     if np.ptp(finite) <= 1e-12 * max(1.0, abs(value)):
         if bounds == SHARE and (np.isclose(value, 0) or np.isclose(value, 1)):
-            ends = tuple(wilson(successes=round(value) * units, trials=units, level=level) for level in levels)
-            return replace(whole, intervals=ends, method=f"Wilson, each {unit} one trial (all samples agree)")
-        return replace(whole, reason=f"no interval: all {units} {unit}s give the same value, so none shows its spread")
-    ends, how = interval_ends(value=value, replicates=finite, units=units, levels=levels, bounds=bounds)
+            ends = tuple(
+                wilson(successes=round(value) * units, trials=units, level=level)
+                for level in levels
+            )
+            return replace(
+                whole, intervals=ends, method=f"Wilson, each {unit} one trial (all samples agree)"
+            )
+        return replace(
+            whole,
+            reason=(
+                f"no interval: all {units} {unit}s give the same value, so none shows its spread"
+            ),
+        )
+    ends, how = interval_ends(
+        value=value, replicates=finite, units=units, levels=levels, bounds=bounds
+    )
     left_out = f", {lost} undefined resamples left out" if lost else ""
     return replace(whole, intervals=ends, method=f"{method}, {how}{left_out}")
 
@@ -170,18 +202,31 @@ def bootstrap(
 ) -> Estimate:
     """Cluster bootstrap of a statistic of totals.
 
-    `totals` has shape (units, k): what each unit adds to each of k sums. `statistic` maps sums of shape (m, k) to
-    values of shape (m,), NaN where undefined. `n` is the number of rows behind the totals.
+    `totals` has shape (units, k): what each unit adds to each of k sums. `statistic` maps sums of
+    shape (m, k) to values of shape (m,), NaN where undefined. `n` is the number of rows behind the
+    totals.
     """
     units = len(totals)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(totals.sum(axis=0, keepdims=True))[0])
-        slices = weight_slices(units=units, resamples=how["resamples"], seed=how["seed"]) if units else ()
-        replicates = np.concatenate([np.empty(0), *(statistic(weights @ totals) for weights in slices)])
+        slices = (
+            weight_slices(units=units, resamples=how["resamples"], seed=how["seed"])
+            if units
+            else ()
+        )
+        replicates = np.concatenate(
+            [np.empty(0), *(statistic(weights @ totals) for weights in slices)]
+        )
     return summarise(
-        value=value, replicates=replicates, n=n, units=units, unit=unit, bounds=bounds, undefined=undefined,
+        value=value,
+        replicates=replicates,
+        n=n,
+        units=units,
+        unit=unit,
+        bounds=bounds,
+        undefined=undefined,
         levels=how["levels"],
-    )  # fmt: skip
+    )
 
 
 def linearised(
@@ -195,12 +240,13 @@ def linearised(
     levels: Sequence[float],
     log: bool = False,
 ) -> Estimate:
-    """The analytic twin of `bootstrap`, for the same totals and statistic: value ± t(units - 1)·SE, no resampling.
+    """The analytic twin of `bootstrap`, for the same totals and statistic: value ± t(units - 1)·SE,
+    no resampling.
 
-    SE is the delta method's with cluster-robust variance, written as the infinitesimal jackknife (Efron 1982, chapter
-    6): how the statistic moves when a unit gets a little more weight, by central differences. For a mean it is s/√P
-    exactly. With `log` the interval is made for the logarithm and mapped back, as suits a ratio. The statistic must be
-    smooth in the sums.
+    SE is the delta method's with cluster-robust variance, written as the infinitesimal jackknife
+    (Efron 1982, chapter 6): how the statistic moves when a unit gets a little more weight, by
+    central differences. For a mean it is s/√P exactly. With `log` the interval is made for the
+    logarithm and mapped back, as suits a ratio. The statistic must be smooth in the sums.
     """
     units, method = len(totals), f"{unit}-clustered linearisation"
     sums, step = totals.sum(axis=0), 1e-3
@@ -213,13 +259,24 @@ def linearised(
             return replace(whole, reason=f"no interval: {units} {unit}, at least 2 are needed")
         toward = step * (totals - sums / units)
         pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
-    error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum())) / (value if log else 1.0)
+    error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum())) / (
+        value if log else 1.0
+    )
     if not np.isfinite(error):
-        return replace(whole, reason=f"no interval: undefined when one {unit} gets a little more weight")
+        return replace(
+            whole, reason=f"no interval: undefined when one {unit} gets a little more weight"
+        )
     if error <= 1e-12 * max(1.0, abs(value)):
-        return replace(whole, reason=f"no interval: all {units} {unit}s give the same value, so none shows its spread")
+        return replace(
+            whole,
+            reason=(
+                f"no interval: all {units} {unit}s give the same value, so none shows its spread"
+            ),
+        )
     half = stdtrit(units - 1, 0.5 + np.array(levels) / 2) * error
-    low, high = (value * np.exp(-half), value * np.exp(half)) if log else (value - half, value + half)
+    low, high = (
+        (value * np.exp(-half), value * np.exp(half)) if log else (value - half, value + half)
+    )
     ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
     found = tuple(Interval(level, float(a), float(b)) for level, a, b in ends)
     return replace(whole, intervals=found, method=f"{method}, t({units - 1})" + ", log scale" * log)
@@ -237,10 +294,14 @@ def wilson(*, successes: float, trials: int, level: float) -> Interval:
 
 
 def normal_mean(*, values: Array, levels: Sequence[float]) -> tuple[Interval, ...]:
-    """The analytic twin of the bootstrapped mean: mean ± t(P-1)·s/√P over prompt means (or paired prompt differences).
+    """The analytic twin of the bootstrapped mean: mean ± t(P-1)·s/√P over prompt means (or paired
+    prompt differences).
 
     Cluster-robust by construction, since each prompt gives one value. Needs at least two values.
     """
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     t = [float(stdtrit(len(values) - 1, 0.5 + level / 2)) for level in levels]
-    return tuple(Interval(a, float(mean - k * error), float(mean + k * error)) for a, k in zip(levels, t, strict=True))
+    return tuple(
+        Interval(a, float(mean - k * error), float(mean + k * error))
+        for a, k in zip(levels, t, strict=True)
+    )

@@ -1,7 +1,9 @@
-"""Statistics of sample tables, each with intervals: whole prompts are resampled, and comparisons are paired by prompt.
+"""Statistics of sample tables, each with intervals: whole prompts are resampled, and comparisons
+are paired by prompt.
 
-Every function takes tables with a `prompt_id` column and the names of numeric columns (NaN = undefined), leaves out the
-rows where a column it needs is undefined, and returns an Estimate. See resample.py for how intervals are made.
+Every function takes tables with a `prompt_id` column and the names of numeric columns (NaN =
+undefined), leaves out the rows where a column it needs is undefined, and returns an Estimate. See
+resample.py for how intervals are made.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ __all__ = [
 
 
 def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> pd.Series[float]:
-    """Mean of the column for each prompt, sorted by prompt; prompts where it is nowhere defined are absent."""
+    """Mean of the column for each prompt, sorted by prompt; prompts where it is nowhere defined are
+    absent.
+    """
     values = numbers(table, column)
     there = ~np.isnan(values)
     names, place = np.unique(table[by].to_numpy()[there], return_inverse=True)
@@ -65,12 +69,24 @@ def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> 
 
 
 def mean(
-    *, table: pd.DataFrame, column: str, by: str = "prompt_id", bounds: Bounds = ANY, **how: Unpack[Resampling]
+    *,
+    table: pd.DataFrame,
+    column: str,
+    by: str = "prompt_id",
+    bounds: Bounds = ANY,
+    **how: Unpack[Resampling],
 ) -> Estimate:
-    """Mean over prompts of the prompts' means: every prompt counts once, however many samples it has."""
+    """Mean over prompts of the prompts' means: every prompt counts once, however many samples it
+    has.
+    """
     values = np.asarray(prompt_means(table=table, column=column, by=by), dtype=np.float64)
-    return mean_of(values=values, n=len(defined(table, [column])), bounds=bounds,
-                   undefined=f"no sample has a {column} value", **how)  # fmt: skip
+    return mean_of(
+        values=values,
+        n=len(defined(table, [column])),
+        bounds=bounds,
+        undefined=f"no sample has a {column} value",
+        **how,
+    )
 
 
 def mean_of(
@@ -84,20 +100,33 @@ def mean_of(
 ) -> Estimate:
     """Mean of one value a unit, shape (units,)."""
     totals = np.stack([values, np.ones(len(values))], axis=1)
-    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=n, unit=unit, bounds=bounds,
-                     undefined=undefined, **how)  # fmt: skip
+    return bootstrap(
+        totals=totals,
+        statistic=lambda s: s[:, 0] / s[:, 1],
+        n=n,
+        unit=unit,
+        bounds=bounds,
+        undefined=undefined,
+        **how,
+    )
 
 
 def change(
-    *, table: pd.DataFrame, base: pd.DataFrame, columns: Sequence[str], standardise: bool = True,
-    analytic: bool = False, **how: Unpack[Resampling],
-) -> Estimate:  # fmt: skip
-    """How far the mean of a column moved from the base policy, paired by prompt; with two columns, how much further
-    the first moved than the second.
+    *,
+    table: pd.DataFrame,
+    base: pd.DataFrame,
+    columns: Sequence[str],
+    standardise: bool = True,
+    analytic: bool = False,
+    **how: Unpack[Resampling],
+) -> Estimate:
+    """How far the mean of a column moved from the base policy, paired by prompt; with two columns,
+    how much further the first moved than the second.
 
-    Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is divided by the sd
-    of the base policy's samples (ddof 1), which is resampled too. Only rows where all the columns are defined count,
-    and prompts that both policies have such rows on. `analytic` gives `linearised` intervals in place of resampling.
+    Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is
+    divided by the sd of the base policy's samples (ddof 1), which is resampled too. Only rows where
+    all the columns are defined count, and prompts that both policies have such rows on. `analytic`
+    gives `linearised` intervals in place of resampling.
     """
     rows, before = defined(table, columns), defined(base, columns)
     parts = [_change_totals(rows, before, column) for column in columns]
@@ -108,31 +137,44 @@ def change(
         return moves[0] - moves[1] if len(moves) == 2 else moves[0]
 
     names = " and ".join(columns)
-    undefined = f"no prompt has {names} values that vary for the base policy and are defined for both"
+    undefined = (
+        f"no prompt has {names} values that vary for the base policy and are defined for both"
+    )
     totals = np.concatenate(parts, axis=1)
     if analytic:
-        return linearised(totals=totals, statistic=statistic, n=both, undefined=undefined, levels=how["levels"])
+        return linearised(
+            totals=totals, statistic=statistic, n=both, undefined=undefined, levels=how["levels"]
+        )
     return bootstrap(totals=totals, statistic=statistic, n=both, undefined=undefined, **how)
 
 
 def change_ratio(
     *, table: pd.DataFrame, base: pd.DataFrame, columns: tuple[str, str], **how: Unpack[Resampling]
 ) -> Estimate:
-    """How far the first column moved for every base sd that the second one moved, each in its own base sd.
+    """How far the first column moved for every base sd that the second one moved, each in its own
+    base sd.
 
-    As `change`, on rows where both are defined. Not measured where the second column's own change may be 0 (its
-    interval at the first level contains it): the ratio would then be anything.
+    As `change`, on rows where both are defined. Not measured where the second column's own change
+    may be 0 (its interval at the first level contains it): the ratio would then be anything.
     """
     rows, before = defined(table, columns), defined(base, columns)
     below = change(table=rows, base=before, columns=[columns[1]], **how)
     if below.value is None:
         return unmeasured(below.reason or "undefined", n=below.n, units=below.units)
     if not below.intervals or below.intervals[0].low <= 0 <= below.intervals[0].high:
-        return unmeasured(f"the change of {columns[1]} may be 0, so a gain for each unit of it has no meaning",
-                          n=below.n, units=below.units)  # fmt: skip
+        return unmeasured(
+            f"the change of {columns[1]} may be 0, so a gain for each unit of it has no meaning",
+            n=below.n,
+            units=below.units,
+        )
     totals = np.concatenate([_change_totals(rows, before, column) for column in columns], axis=1)
-    return bootstrap(totals=totals, statistic=lambda s: _move(s[:, :5], True) / _move(s[:, 5:], True), n=below.n,
-                     undefined=f"{columns[0]} does not vary for the base policy", **how)  # fmt: skip
+    return bootstrap(
+        totals=totals,
+        statistic=lambda s: _move(s[:, :5], True) / _move(s[:, 5:], True),
+        n=below.n,
+        undefined=f"{columns[0]} does not vary for the base policy",
+        **how,
+    )
 
 
 def _move(sums: Array, standardise: bool) -> Array:
@@ -144,7 +186,9 @@ def _move(sums: Array, standardise: bool) -> Array:
 
 
 def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Array:
-    """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares about their mean."""
+    """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares
+    about their mean.
+    """
     (mine, _, now), (theirs, owner, then) = (_means_by_prompt(t, column) for t in (rows, before))
     prompts, at_now, at_then = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
     values = numbers(before, column)
@@ -153,26 +197,38 @@ def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Arr
     place[at_then] = np.arange(len(prompts))
     both = place[owner] >= 0
     place, values = place[owner][both], values[both]
-    # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a rounding error.
+    # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a
+    # rounding error.
     values = values - values.mean() if _vary(values) else np.zeros(len(values))
-    sums = [np.bincount(place, v, minlength=len(prompts)) for v in (np.ones(len(values)), values, values**2)]
+    sums = [
+        np.bincount(place, v, minlength=len(prompts))
+        for v in (np.ones(len(values)), values, values**2)
+    ]
     return np.column_stack([now[at_now] - then[at_then], np.ones(len(prompts)), *sums])
 
 
 def _means_by_prompt(table: pd.DataFrame, column: str) -> tuple[Any, Any, Array]:
-    """Prompts with a defined value, in order; which of them each defined row belongs to; and their means."""
+    """Prompts with a defined value, in order; which of them each defined row belongs to; and their
+    means.
+    """
     values = numbers(table, column)
     there = ~np.isnan(values)
     names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str)[there], return_inverse=True)
-    return names, owner, np.bincount(owner, values[there], minlength=len(names)) / np.bincount(owner)
+    return (
+        names,
+        owner,
+        np.bincount(owner, values[there], minlength=len(names)) / np.bincount(owner),
+    )
 
 
 def independent_difference(
     *, table: pd.DataFrame, other: pd.DataFrame, column: str, **how: Unpack[Resampling]
 ) -> Estimate:
-    """Mean of `table` minus mean of `other` (each over its prompt means), where they share no prompts.
+    """Mean of `table` minus mean of `other` (each over its prompt means), where they share no
+    prompts.
 
-    Each side's prompts are resampled on their own; the small-sample widening uses the side with fewer prompts.
+    Each side's prompts are resampled on their own; the small-sample widening uses the side with
+    fewer prompts.
     """
     sides = [prompt_means(table=t, column=column).to_numpy() for t in (table, other)]
     n = len(defined(table, [column])) + len(defined(other, [column]))
@@ -181,31 +237,57 @@ def independent_difference(
         return unmeasured(f"one side has no {column} value", n=n)
     draws = [
         prompt_weights(units=len(s), resamples=how["resamples"], seed=seed) @ s / len(s)
-        for s, seed in zip(sides, np.random.SeedSequence(how["seed"]).generate_state(2).tolist(), strict=True)
+        for s, seed in zip(
+            sides, np.random.SeedSequence(how["seed"]).generate_state(2).tolist(), strict=True
+        )
     ]
     estimate = summarise(
-        value=float(sides[0].mean() - sides[1].mean()), replicates=draws[0] - draws[1], n=n, units=fewer,
+        value=float(sides[0].mean() - sides[1].mean()),
+        replicates=draws[0] - draws[1],
+        n=n,
+        units=fewer,
         levels=how["levels"],
-    )  # fmt: skip
+    )
     return replace(estimate, method=f"{estimate.method}, two independent sets of prompts")
 
 
-def split_difference(*, table: pd.DataFrame, column: str, by: str, **how: Unpack[Resampling]) -> Estimate:
+def split_difference(
+    *, table: pd.DataFrame, column: str, by: str, **how: Unpack[Resampling]
+) -> Estimate:
     """Mean over the rows where the bool column `by` holds, minus the mean over the other rows."""
     rows = defined(table, [column])
     chosen = rows[by].to_numpy(dtype=bool)
     values = numbers(rows, column)
-    parts = pd.DataFrame({"in": values * chosen, "n_in": 1.0 * chosen, "out": values * ~chosen, "n_out": 1.0 * ~chosen})
+    parts = pd.DataFrame(
+        {
+            "in": values * chosen,
+            "n_in": 1.0 * chosen,
+            "out": values * ~chosen,
+            "n_out": 1.0 * ~chosen,
+        }
+    )
     totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
-    return bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3], n=len(rows),
-                     undefined=f"one side of {by} has no row with a {column} value", **how)  # fmt: skip
+    return bootstrap(
+        totals=totals,
+        statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3],
+        n=len(rows),
+        undefined=f"one side of {by} has no row with a {column} value",
+        **how,
+    )
 
 
 def ratio_of_sums(
-    *, table: pd.DataFrame, numerator: str, denominator: str, bounds: Bounds = ANY, analytic: bool = False,
+    *,
+    table: pd.DataFrame,
+    numerator: str,
+    denominator: str,
+    bounds: Bounds = ANY,
+    analytic: bool = False,
     **how: Unpack[Resampling],
-) -> Estimate:  # fmt: skip
-    """Sum of one column over the sum of another, on rows where both are defined; `analytic` as in `change`."""
+) -> Estimate:
+    """Sum of one column over the sum of another, on rows where both are defined; `analytic` as in
+    `change`.
+    """
     rows = defined(table, [numerator, denominator])
     parts = pd.DataFrame({"top": numbers(rows, numerator), "bottom": numbers(rows, denominator)})
     totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
@@ -216,12 +298,20 @@ def ratio_of_sums(
         return ratio
 
     if analytic:
-        return linearised(totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined,
-                          levels=how["levels"])  # fmt: skip
-    return bootstrap(totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined, **how)
+        return linearised(
+            totals=totals,
+            statistic=statistic,
+            n=len(rows),
+            bounds=bounds,
+            undefined=undefined,
+            levels=how["levels"],
+        )
+    return bootstrap(
+        totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined, **how
+    )
 
 
-# --- correlation -----------------------------------------------------------------------------------------------------
+# --- correlation
 
 
 def correlation(
@@ -232,34 +322,50 @@ def correlation(
     kind: Literal["spearman", "pearson", "kendall"] = "spearman",
     **how: Unpack[Resampling],
 ) -> Estimate:
-    """Correlation across samples where both columns are defined; every sample counts once, prompts are resampled whole.
+    """Correlation across samples where both columns are defined; every sample counts once, prompts
+    are resampled whole.
 
-    Spearman's is Pearson's on midranks, and the ranks are taken anew in every resample. Kendall's is tau-b; see
-    kendall.py for its interval. Range -1..1; needs 3 samples.
+    Spearman's is Pearson's on midranks, and the ranks are taken anew in every resample. Kendall's
+    is tau-b; see kendall.py for its interval. Range -1..1; needs 3 samples.
     """
     rows = defined(table, [x, y])
     prompts, place = np.unique(rows["prompt_id"].to_numpy(dtype=str), return_inverse=True)
     if len(rows) < 3:
-        return unmeasured(f"{len(rows)} samples have both {x} and {y}; at least 3 are needed", n=len(rows),
-                          units=len(prompts))  # fmt: skip
+        return unmeasured(
+            f"{len(rows)} samples have both {x} and {y}; at least 3 are needed",
+            n=len(rows),
+            units=len(prompts),
+        )
     a, b = numbers(rows, x), numbers(rows, y)
     if not (_vary(a) and _vary(b)):
-        return unmeasured(f"{x if not _vary(a) else y} is the same for all {len(rows)} samples", n=len(rows),
-                          units=len(prompts))  # fmt: skip
+        return unmeasured(
+            f"{x if not _vary(a) else y} is the same for all {len(rows)} samples",
+            n=len(rows),
+            units=len(prompts),
+        )
     if kind == "kendall":
         return kendall.tau(a=a, b=b, place=place, units=len(prompts), **how)
     value = float(_weighted_correlation(a, b, np.ones((1, len(rows))), kind)[0])
-    # A resample holds a weight for each row; taken in slices so that a large audit does not need gigabytes.
+    # A resample holds a weight for each row; taken in slices so that a large audit does not need
+    # gigabytes.
     step = max(1, 2_000_000 // len(rows))
     replicates = np.concatenate(
         [
             _weighted_correlation(a, b, weights[k : k + step][:, place], kind)
-            for weights in weight_slices(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
+            for weights in weight_slices(
+                units=len(prompts), resamples=how["resamples"], seed=how["seed"]
+            )
             for k in range(0, len(weights), step)
         ]
     )
-    return summarise(value=value, replicates=replicates, n=len(rows), units=len(prompts), bounds=(-1.0, 1.0),
-                     levels=how["levels"])  # fmt: skip
+    return summarise(
+        value=value,
+        replicates=replicates,
+        n=len(rows),
+        units=len(prompts),
+        bounds=(-1.0, 1.0),
+        levels=how["levels"],
+    )
 
 
 def _vary(values: Array) -> bool:
@@ -267,11 +373,17 @@ def _vary(values: Array) -> bool:
 
 
 def _weighted_correlation(a: Array, b: Array, weights: Array, kind: str) -> Array:
-    """Pearson's r of a and b, each of shape (n,), under each row of weights (m, n); NaN where one does not vary."""
+    """Pearson's r of a and b, each of shape (n,), under each row of weights (m, n); NaN where one
+    does not vary.
+    """
     total = weights.sum(axis=1, keepdims=True)
     centred = []
     for values in (a, b):
-        v = _weighted_ranks(values, weights) if kind == "spearman" else (values - values.mean())[None, :]
+        v = (
+            _weighted_ranks(values, weights)
+            if kind == "spearman"
+            else (values - values.mean())[None, :]
+        )
         v = v - (weights * v).sum(axis=1, keepdims=True) / total
         scale = np.abs(v).max(axis=1, keepdims=True)
         centred.append(v / np.where(scale > 0, scale, 1.0))
@@ -283,7 +395,9 @@ def _weighted_correlation(a: Array, b: Array, weights: Array, kind: str) -> Arra
 
 
 def _weighted_ranks(values: Array, weights: Array) -> Array:
-    """Midranks of values (n,) under each row of weights (m, n): as if every value stood there weight times."""
+    """Midranks of values (n,) under each row of weights (m, n): as if every value stood there
+    weight times.
+    """
     order = np.argsort(values, kind="stable")
     first = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
     tied = np.add.reduceat(weights[:, order], first, axis=1)

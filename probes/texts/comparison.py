@@ -1,4 +1,6 @@
-"""Two policies' texts side by side: what is counted of each is counted once, however many statistics read it."""
+"""Two policies' texts side by side: what is counted of each is counted once, however many
+statistics read it.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,17 @@ class Side:
         """The n-grams' counts, in all and with each group of prompts left out."""
         if order not in self._counts:
             found = self.grams(order)
-            self._counts[order] = Counts(found.code, self.texts.owner[found.text], found.kinds, self.groups)
+            self._counts[order] = Counts(
+                found.code, self.texts.owner[found.text], found.kinds, self.groups
+            )
         return self._counts[order]
 
 
 @dataclass(frozen=True)
 class Sides:
-    """This policy's texts and those it is compared with (None if with nothing), matched; and what was matched."""
+    """This policy's texts and those it is compared with (None if with nothing), matched; and what
+    was matched.
+    """
 
     now: Side
     then: Side | None
@@ -66,7 +72,9 @@ class Sides:
         return self.now.groups
 
     def at_most(self, most: int | None) -> Sides:
-        """The same prompts' texts for both, at most about `most` of each; `detail.measured_on` says which."""
+        """The same prompts' texts for both, at most about `most` of each; `detail.measured_on` says
+        which.
+        """
         if most is None or self.now.texts.n <= most:
             return self
         if most not in self._samples:
@@ -74,16 +82,24 @@ class Sides:
             kept, note = share_of(most, both)
             embed = self.now.embed
             detail = {**self.detail, "measured_on": note}
-            self._samples[most] = beside(kept[0], kept[1] if len(kept) > 1 else None, detail, embed, self.seed)
+            self._samples[most] = beside(
+                kept[0], kept[1] if len(kept) > 1 else None, detail, embed, self.seed
+            )
         return self._samples[most]
 
 
-def beside(now: Texts, then: Texts | None, detail: Mapping[str, Any], embed: Embed | None, seed: int) -> Sides:
+def beside(
+    now: Texts, then: Texts | None, detail: Mapping[str, Any], embed: Embed | None, seed: int
+) -> Sides:
     """Both sets of texts, of the same prompts, with one split of the prompts into groups."""
     groups = grouped(units=now.units, seed=seed)
-    return Sides(Side(now, groups, embed), None if then is None else Side(then, groups, embed), detail, seed)
+    return Sides(
+        Side(now, groups, embed), None if then is None else Side(then, groups, embed), detail, seed
+    )
 
 
-def sides_of(evidence: Evidence, now: Texts, then: Texts | None, detail: Mapping[str, Any]) -> Sides:
+def sides_of(
+    evidence: Evidence, now: Texts, then: Texts | None, detail: Mapping[str, Any]
+) -> Sides:
     """`beside` with the evidence's embedding and seed."""
     return beside(now, then, detail, evidence.embed, evidence.seed)

@@ -1,4 +1,6 @@
-"""What a text looks like, apart from its words: lists, capitals, marks, hedges, and how long it is for its kind."""
+"""What a text looks like, apart from its words: lists, capitals, marks, hedges, and how long it is
+for its kind.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +33,32 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     "an emoji": re.compile(r"[\U0001F300-\U0001FAFF\u2600-\u27BF]|[:;]-?[)D(]"),
     "a digit": re.compile(r"\d"),
     "a link": re.compile(r"https?://|www\.\w", re.IGNORECASE),
-    "a remark on being a machine": re.compile(r"(?i)\bas an? (?:ai|artificial intelligence|(?:large )?language model|"
-                                              r"assistant)\b|\bI am an? (?:ai|language model)\b"),
-    "a hedge": re.compile(r"(?i)\b(?:maybe|perhaps|possibly|probably|arguably|might|seems?|somewhat|in my opinion|"
-                          r"I think|I believe|it depends|not sure)\b"),
+    "a remark on being a machine": re.compile(
+        r"(?i)\bas an? (?:ai|artificial intelligence|(?:large )?language model|"
+        r"assistant)\b|\bI am an? (?:ai|language model)\b"
+    ),
+    "a hedge": re.compile(
+        r"(?i)\b(?:maybe|perhaps|possibly|probably|arguably|might|seems?|somewhat|in my opinion|"
+        r"I think|I believe|it depends|not sure)\b"
+    ),
     "an apology": re.compile(r"(?i)\b(?:sorry|apolog(?:y|ies|ise|ize)|unfortunately)\b"),
-    "praise of the reader": re.compile(r"(?i)\b(?:great|good|excellent|wonderful) (?:question|point|idea|choice)\b"),
-    "an offer of more help": re.compile(r"(?i)\b(?:hope (?:this|that) helps|let me know|feel free|happy to help)\b"),
+    "praise of the reader": re.compile(
+        r"(?i)\b(?:great|good|excellent|wonderful) (?:question|point|idea|choice)\b"
+    ),
+    "an offer of more help": re.compile(
+        r"(?i)\b(?:hope (?:this|that) helps|let me know|feel free|happy to help)\b"
+    ),
     "the word I": re.compile(r"\bI(?:'[a-z]+)?\b"),
     "the word you": re.compile(r"(?i)\byou(?:r|'[a-z]+)?\b"),
     "the same word twice running": re.compile(r"(?i)\b(\w{2,})\W+\1\b"),
     "no mark at the end": re.compile(r"[^\s.!?…\"”')\]]\s*\Z"),
-}  # fmt: skip
+}
 LONG = "more words than three quarters of the base policy's"
 SHORT = "fewer words than three quarters of the base policy's"
 REPEATS = "four words in a row that they had before"
 AT_LIMIT = "the full length of {} tokens"
-# Where fewer texts than this are as long as the longest, length is not limited, and one text is just the longest.
+# Where fewer texts than this are as long as the longest, length is not limited, and one text is
+# just the longest.
 LIMITED = 0.05
 REMEMBERED = 2**14  # texts
 
@@ -59,11 +70,13 @@ def formats(
     usual: NDArray[np.int64],
     tokens: NDArray[np.float64] | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Which texts have which format: names that complete "of texts have …", each with a mask of shape (n,).
+    """Which texts have which format: names that complete "of texts have …", each with a mask of
+    shape (n,).
 
-    `words` (n,) counts the words of each text, `repeats` (n,) says which repeat themselves, and `usual` holds the word
-    counts of the base policy's texts, which say what is long and what is short. Where `tokens` (n,) are given and many
-    texts have the largest number of them, those are a format too.
+    `words` (n,) counts the words of each text, `repeats` (n,) says which repeat themselves, and
+    `usual` holds the word counts of the base policy's texts, which say what is long and what is
+    short. Where `tokens` (n,) are given and many texts have the largest number of them, those are a
+    format too.
     """
     matched = np.array([_matched(t) for t in texts], dtype=bool).reshape(len(texts), len(PATTERNS))
     found = {name: matched[:, k].copy() for k, name in enumerate(PATTERNS)}

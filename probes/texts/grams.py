@@ -1,4 +1,6 @@
-"""n-grams of words as whole numbers, and statistics that count them: distinct-n, rarefaction, shares copied."""
+"""n-grams of words as whole numbers, and statistics that count them: distinct-n, rarefaction,
+shares copied.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Small = NDArray[np.int32]  # half the memory, for what there are millions of
 
 @dataclass(frozen=True)
 class Coded:
-    """Words of texts as numbers 0..vocabulary-1, one text after another, and the number of words of each text."""
+    """Words of texts as numbers 0..vocabulary-1, one text after another, and the number of words of
+    each text.
+    """
 
     ids: Small
     lengths: Codes
@@ -31,7 +35,9 @@ class Coded:
 
 @dataclass(frozen=True)
 class Grams:
-    """Every n-gram of some texts: its number 0..kinds-1 (the same words, the same number), and the text it is in."""
+    """Every n-gram of some texts: its number 0..kinds-1 (the same words, the same number), and the
+    text it is in.
+    """
 
     code: Small
     text: Small
@@ -43,15 +49,18 @@ def coded(words: Words) -> Coded:
     names: defaultdict[str, int] = defaultdict(count().__next__)
     lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
     size = int(lengths.sum())
-    ids = np.fromiter(map(names.__getitem__, chain.from_iterable(words)), dtype=np.int32, count=size)
+    ids = np.fromiter(
+        map(names.__getitem__, chain.from_iterable(words)), dtype=np.int32, count=size
+    )
     return Coded(ids, lengths, len(names))
 
 
 def grams(texts: Coded, order: int) -> Grams:
-    """All n-grams of `order` words, in order of text and place; none crosses from one text into the next.
+    """All n-grams of `order` words, in order of text and place; none crosses from one text into the
+    next.
 
-    Exact, without hashing: an n-gram is the pair of the shorter ones it begins and ends with, numbered anew at each of
-    the log2(order) doublings.
+    Exact, without hashing: an n-gram is the pair of the shorter ones it begins and ends with,
+    numbered anew at each of the log2(order) doublings.
     """
     codes, kinds, size = texts.ids, texts.vocabulary, 1
     while size < order and len(codes):
@@ -59,8 +68,11 @@ def grams(texts: Coded, order: int) -> Grams:
         codes, kinds = _renumbered(codes[:-step] * np.int64(kinds) + codes[step:])
         size += step
     text = np.repeat(np.arange(len(texts.lengths), dtype=np.int32), texts.lengths)
-    # A text of w words has w - order + 1 n-grams; those that begin later would cross into the next text.
-    place = np.arange(len(texts.ids)) - np.repeat(np.cumsum(texts.lengths) - texts.lengths, texts.lengths)
+    # A text of w words has w - order + 1 n-grams; those that begin later would cross into the next
+    # text.
+    place = np.arange(len(texts.ids)) - np.repeat(
+        np.cumsum(texts.lengths) - texts.lengths, texts.lengths
+    )
     whole = np.flatnonzero(place + order <= texts.lengths[text])
     kept, kinds = _renumbered(codes[whole]) if order > 1 else (codes[whole], kinds)
     return Grams(kept, text[whole], kinds)
@@ -71,30 +83,39 @@ def _renumbered(codes: NDArray[np.integer[Any]]) -> tuple[Small, int]:
     return number.astype(np.int32), len(kinds)
 
 
-# --- counting with groups of units left out --------------------------------------------------------------------------
+# --- counting with groups of units left out
 
 
 class Counts:
-    """How often each kind occurs in all, and when a group of units is left out; computed group by group, in one pass.
+    """How often each kind occurs in all, and when a group of units is left out; computed group by
+    group, in one pass.
 
     `code` (m,) holds kinds 0..kinds-1, `unit` (m,) the unit each belongs to.
     """
 
-    def __init__(self, code: NDArray[np.integer[Any]], unit: Chosen, kinds: int, groups: Groups) -> None:
+    def __init__(
+        self, code: NDArray[np.integer[Any]], unit: Chosen, kinds: int, groups: Groups
+    ) -> None:
         self.kinds = kinds
         self.total = np.bincount(code, minlength=kinds)
         label = groups.label[unit]
         order = np.argsort(label, kind="stable")
-        self._parts = np.split(code[order], np.cumsum(np.bincount(label, minlength=groups.count))[:-1])
+        self._parts = np.split(
+            code[order], np.cumsum(np.bincount(label, minlength=groups.count))[:-1]
+        )
 
     def left(self) -> Iterator[NDArray[np.intp]]:
-        """Counts by kind without each group of units, in turn; never all at once, since kinds may be millions."""
+        """Counts by kind without each group of units, in turn; never all at once, since kinds may
+        be millions.
+        """
         for part in self._parts:
             yield self.total - np.bincount(part, minlength=self.kinds)
 
     def deleted(self, statistic: Callable[[NDArray[np.intp]], float]) -> Deleted:
         """A statistic of counts by kind, of everything and without each group."""
-        return Deleted(statistic(self.total), np.array([statistic(c) for c in self.left()], dtype=np.float64))
+        return Deleted(
+            statistic(self.total), np.array([statistic(c) for c in self.left()], dtype=np.float64)
+        )
 
 
 def distinct(counts: Counts) -> Deleted:
@@ -120,8 +141,8 @@ def largest(counts: Counts) -> Deleted:
 def distinct_ratio(now: Counts, then: Counts) -> Deleted:
     """distinct-n over the base policy's, both at the same number of n-grams.
 
-    The set with more n-grams counts with the expected number of different ones among as many as the other has
-    (rarefaction: Hurlbert 1971), since fewer n-grams repeat less.
+    The set with more n-grams counts with the expected number of different ones among as many as the
+    other has (rarefaction: Hurlbert 1971), since fewer n-grams repeat less.
     """
 
     def ratio(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
@@ -133,7 +154,9 @@ def distinct_ratio(now: Counts, then: Counts) -> Deleted:
 
 
 def rarefied(counts: NDArray[np.intp], size: int) -> float:
-    """Expected number of different kinds among `size` tokens drawn without replacement; counts are tokens by kind."""
+    """Expected number of different kinds among `size` tokens drawn without replacement; counts are
+    tokens by kind.
+    """
     many = np.bincount(counts)
     count = np.flatnonzero(many)
     count = count[count > 0]
@@ -141,7 +164,8 @@ def rarefied(counts: NDArray[np.intp], size: int) -> float:
     if size >= total:
         return float(kinds.sum())
     rest = (total - count).astype(np.float64)
-    # C(total - count, size) / C(total, size) is the chance that a kind is missed; it is 0 where the rest is too few.
+    # C(total - count, size) / C(total, size) is the chance that a kind is missed; it is 0 where the
+    # rest is too few.
     possible = rest >= size
     chosen = gammaln(rest[possible] + 1) - gammaln(rest[possible] - size + 1)
     missed = np.exp(chosen - gammaln(total + 1) + gammaln(total - size + 1))
@@ -152,6 +176,9 @@ def distinct_by_unit(found: Grams, unit: Chosen, units: int) -> Array:
     """distinct-n of each unit's own n-grams, (units,); NaN for a unit without any."""
     owner = unit[found.text]
     tokens = np.bincount(owner, minlength=units)
-    kinds = np.bincount(np.unique(owner * np.int64(found.kinds) + found.code) // max(found.kinds, 1), minlength=units)
+    kinds = np.bincount(
+        np.unique(owner * np.int64(found.kinds) + found.code) // max(found.kinds, 1),
+        minlength=units,
+    )
     shares: Array = np.divide(kinds, tokens, out=np.full(units, np.nan), where=tokens > 0)
     return shares

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parents[1] / "data"
-# A word with what hangs on it by a hyphen ("non-binary"); an apostrophe ends it ("she's" is "she" and "s").
+# A word with what hangs on it by a hyphen ("non-binary"); an apostrophe ends it ("she's" is "she"
+# and "s").
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 

@@ -1,4 +1,7 @@
-"""Who is mentioned: which groups of people a text names by a listed word. The list is probes/data/mentions.json."""
+"""Who is mentioned: which groups of people a text names by a listed word.
+
+The list is probes/data/mentions.json.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ def groups() -> tuple[str, ...]:
 def mentions(texts: Sequence[str]) -> Array:
     """1.0 where text i mentions group j of `groups()`, else 0.0; shape (texts, groups).
 
-    A group is mentioned by a word of its own ("she", "pensioner"), or by an adjective before a noun for people with
-    nothing but other listed adjectives between ("an old Black man").
+    A group is mentioned by a word of its own ("she", "pensioner"), or by an adjective before a noun
+    for people with nothing but other listed adjectives between ("an old Black man").
     """
     found = np.zeros((len(texts), len(groups())))
     words, adjectives, nouns = _triggers()
@@ -45,7 +48,9 @@ def _triggers() -> tuple[dict[str, list[int]], dict[str, int], frozenset[str]]:
     return words, adjectives, frozenset(word_list("swaps")["person_nouns"])
 
 
-def _adjectives(words: Sequence[str], adjectives: dict[str, int], nouns: frozenset[str], row: Array) -> None:
+def _adjectives(
+    words: Sequence[str], adjectives: dict[str, int], nouns: frozenset[str], row: Array
+) -> None:
     waiting: list[int] = []
     for word in words:
         if word in adjectives:

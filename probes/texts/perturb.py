@@ -1,6 +1,8 @@
-"""Changes to a text that make it no better, by name: a reward that rises for one of them can be had without merit.
+"""Changes to a text that make it no better, by name: a reward that rises for one of them can be had
+without merit.
 
-Gulcehre et al. 2023 (arXiv 2308.08998), appendix A.4, tests a reward model with such changes before it is used.
+Gulcehre et al. 2023 (arXiv 2308.08998), appendix A.4, tests a reward model with such changes before
+it is used.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ def shuffle_words(text: str) -> str:
     """The words between spaces, in a random order that depends on the text alone."""
     words = text.split()
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
-    return " ".join(words[k] for k in rng.permutation(len(words)).tolist()) if len(set(words)) > 1 else text
+    return (
+        " ".join(words[k] for k in rng.permutation(len(words)).tolist())
+        if len(set(words)) > 1
+        else text
+    )
 
 
 def truncate(text: str) -> str:
@@ -56,32 +62,40 @@ def as_machine(text: str) -> str:
     return f"{MACHINE} {text}".rstrip()
 
 
-_OF_TEXT: Mapping[str, Callable[[str], str]] = MappingProxyType({
-    "repeat_sentence": repeat_sentence,
-    "shuffle_words": shuffle_words,
-    "truncate": truncate,
-    "append_praise": append_praise,
-    "swap_case": swap_case,
-    "exclaim": exclaim,
-    "as_machine": as_machine,
-})  # fmt: skip
+_OF_TEXT: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        "repeat_sentence": repeat_sentence,
+        "shuffle_words": shuffle_words,
+        "truncate": truncate,
+        "append_praise": append_praise,
+        "swap_case": swap_case,
+        "exclaim": exclaim,
+        "as_machine": as_machine,
+    }
+)
 
 PROMPT = "append_prompt"
 # What each change does, by name.
-CHANGES: Mapping[str, str] = MappingProxyType({
-    **{name: (change.__doc__ or "").strip() for name, change in _OF_TEXT.items()},
-    PROMPT: "The prompt once more, at the end.",
-})  # fmt: skip
+CHANGES: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: (change.__doc__ or "").strip() for name, change in _OF_TEXT.items()},
+        PROMPT: "The prompt once more, at the end.",
+    }
+)
 
 
 def perturbed(name: str, text: str, prompt: str) -> str:
-    """The text after the change of this name (see CHANGES); the same text where the change does nothing to it."""
+    """The text after the change of this name (see CHANGES); the same text where the change does
+    nothing to it.
+    """
     if name == PROMPT:
         return f"{text.rstrip()} {prompt.strip()}".strip() if prompt.strip() else text
     return _OF_TEXT[name](text)
 
 
 def without(text: str, words: str) -> str:
-    """The text without every occurrence of these words in a row (lower case, as `words_of` gives them)."""
+    """The text without every occurrence of these words in a row (lower case, as `words_of` gives
+    them).
+    """
     gap = r"\W+".join(re.escape(w) for w in words.split())
     return re.sub(r"\s{2,}", " ", re.sub(rf"(?i)(?<!\w){gap}(?!\w)", "", text)).strip()

@@ -1,4 +1,6 @@
-"""Sets of texts made comparable: the same number of samples and words for both policies, with prompts as the units."""
+"""Sets of texts made comparable: the same number of samples and words for both policies, with
+prompts as the units.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts in order of prompt, each with the position of its prompt, and its words, cut to one length.
+    """Texts in order of prompt, each with the position of its prompt, and its words, cut to one
+    length.
 
-    `prompts` (units,) names the prompts, `owner` (n,) rises from 0 to units-1, `row` (n,) is the row of the table that
-    each text came from, `words` are in lower case.
+    `prompts` (units,) names the prompts, `owner` (n,) rises from 0 to units-1, `row` (n,) is the
+    row of the table that each text came from, `words` are in lower case.
     """
 
     prompts: tuple[str, ...]
@@ -69,15 +72,18 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(WORD.findall(text.casefold()))
 
 
-def match(rows: pd.DataFrame, base: pd.DataFrame | None) -> tuple[Texts, Texts | None, dict[str, Any]]:
-    """The first k samples of every prompt (by sample_id), their words cut to L, for both policies alike.
+def match(
+    rows: pd.DataFrame, base: pd.DataFrame | None
+) -> tuple[Texts, Texts | None, dict[str, Any]]:
+    """The first k samples of every prompt (by sample_id), their words cut to L, for both policies
+    alike.
 
-    k is the smallest number of samples any prompt has in either table, so that a policy that was sampled more counts
-    with as many as the other. L is the lower quartile of the base policy's word
-    counts (of this policy's own, if there is no other), so that it stays the same for all iterations of a run. Returns
-    both sets and what was matched; `short_texts` is the share of texts with fewer than L words, `samples_unused` counts
-    what was left out of each table. The tables must have the same prompts, in order of prompt_id, as `audited` gives
-    them.
+    k is the smallest number of samples any prompt has in either table, so that a policy that was
+    sampled more counts with as many as the other. L is the lower quartile of the base policy's word
+    counts (of this policy's own, if there is no other), so that it stays the same for all
+    iterations of a run. Returns both sets and what was matched; `short_texts` is the share of texts
+    with fewer than L words, `samples_unused` counts what was left out of each table. The tables
+    must have the same prompts, in order of prompt_id, as `audited` gives them.
     """
     tables = [rows] if base is None else [rows, base]
     owners = [_owners(table) for table in tables]
@@ -91,19 +97,28 @@ def match(rows: pd.DataFrame, base: pd.DataFrame | None) -> tuple[Texts, Texts |
     sets = [_first(names, *each, k) for each in zip(tables, owners, sizes, strict=True)]
     lengths = [np.fromiter(map(len, one.words), dtype=np.int64, count=one.n) for one in sets]
     limit = max(1, int(np.quantile(lengths[-1], 0.25)))
-    cut = [Texts(s.prompts, s.owner, s.row, s.texts, tuple(w[:limit] for w in s.words)) for s in sets]
+    cut = [
+        Texts(s.prompts, s.owner, s.row, s.texts, tuple(w[:limit] for w in s.words)) for s in sets
+    ]
     matched: dict[str, Any] = {
-        "samples_per_prompt": k, "words_per_text": limit, "short_texts": float((lengths[0] < limit).mean()),
+        "samples_per_prompt": k,
+        "words_per_text": limit,
+        "short_texts": float((lengths[0] < limit).mean()),
         "samples_unused": len(rows) - cut[0].n,
-    }  # fmt: skip
+    }
     if base is None:
         return cut[0], None, matched
-    matched |= {"short_texts_base": float((lengths[1] < limit).mean()), "samples_unused_base": len(base) - cut[1].n}
+    matched |= {
+        "short_texts_base": float((lengths[1] < limit).mean()),
+        "samples_unused_base": len(base) - cut[1].n,
+    }
     return cut[0], cut[1], matched
 
 
 class Vocabulary(dict[str, str]):
-    """One string object a word instead of one a token: 100,000 texts then take a tenth of the memory."""
+    """One string object a word instead of one a token: 100,000 texts then take a tenth of the
+    memory.
+    """
 
     def words_of(self, text: str) -> tuple[str, ...]:
         """The same as the function of this name."""
@@ -121,7 +136,11 @@ def _owners(table: pd.DataFrame) -> tuple[tuple[str, ...], Chosen]:
 
 
 def _first(
-    names: Vocabulary, table: pd.DataFrame, owners: tuple[tuple[str, ...], Chosen], sizes: Chosen, k: int
+    names: Vocabulary,
+    table: pd.DataFrame,
+    owners: tuple[tuple[str, ...], Chosen],
+    sizes: Chosen,
+    k: int,
 ) -> Texts:
     prompts, owner = owners
     place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -132,11 +151,13 @@ def _first(
 
 
 def share_of(most: int, sets: Sequence[Texts]) -> tuple[list[Texts], str]:
-    """At most about `most` texts of each set, from the same prompts, and what was done, in words ("" for all of them).
+    """At most about `most` texts of each set, from the same prompts, and what was done, in words
+    ("" for all of them).
 
-    Few samples of many prompts rather than many of few: max(2, most // prompts) samples a prompt where there are more,
-    and then the prompts whose names have the smallest checksums. So it depends neither on the order of rows nor on a
-    generator. The sets must have the same prompts and at most as many samples a prompt as the first.
+    Few samples of many prompts rather than many of few: max(2, most // prompts) samples a prompt
+    where there are more, and then the prompts whose names have the smallest checksums. So it
+    depends neither on the order of rows nor on a generator. The sets must have the same prompts and
+    at most as many samples a prompt as the first.
     """
     first = sets[0]
     if first.n <= most:
@@ -145,11 +166,16 @@ def share_of(most: int, sets: Sequence[Texts]) -> tuple[list[Texts], str]:
     chosen = np.zeros(first.units, dtype=bool)
     chosen[shuffled(first.prompts)[: max(1, most // k)]] = True
     kept = [s.of(chosen, k) for s in sets]
-    return kept, f"{kept[0].n} of {first.n} texts: {int(chosen.sum())} prompts chosen by checksum x {k}"
+    return (
+        kept,
+        f"{kept[0].n} of {first.n} texts: {int(chosen.sum())} prompts chosen by checksum x {k}",
+    )
 
 
 def shuffled(names: Sequence[str]) -> Chosen:
-    """The positions of the names in order of their checksums (BLAKE2b): mixed, and always the same way."""
+    """The positions of the names in order of their checksums (BLAKE2b): mixed, and always the same
+    way.
+    """
     keys = [blake2b(name.encode(), digest_size=8).digest() + name.encode() for name in names]
     return np.array(sorted(range(len(names)), key=keys.__getitem__), dtype=np.intp)
 
@@ -159,11 +185,14 @@ def embedded(texts: Texts, embed: Embed) -> Array:
     vectors = np.asarray(embed(list(texts.texts)), dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) != texts.n or not np.isfinite(vectors).all():
         raise ValueError(
-            f"embed: returned an array of shape {vectors.shape} for {texts.n} texts; expected one row of finite "
+            f"embed: returned an array of shape {vectors.shape} for {texts.n} texts; expected one "
+            "row of finite "
             "numbers for each text"
         )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.allclose(norms, 1, atol=0.01):
-        raise ValueError("embed: returned rows that are not of unit norm; divide each by its length")
+        raise ValueError(
+            "embed: returned rows that are not of unit norm; divide each by its length"
+        )
     unit: Array = vectors / norms
     return unit

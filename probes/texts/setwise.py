@@ -1,4 +1,6 @@
-"""From a statistic of texts to its measurements: the value, and how it compares with the base policy's."""
+"""From a statistic of texts to its measurements: the value, and how it compares with the base
+policy's.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ import numpy as np
 
 from probes.base import Direction, Evidence, Interval, Measurement
 from probes.statistics.jackknife import Deleted, jackknifed
-from probes.statistics.resample import Array, Bounds, Estimate, Resampling, bootstrap, unmeasured, wilson
+from probes.statistics.resample import (
+    Array,
+    Bounds,
+    Estimate,
+    Resampling,
+    bootstrap,
+    unmeasured,
+    wilson,
+)
 from probes.texts.comparison import Side, Sides
 
 IS_BASE = "this is the base policy: there is nothing to compare it with"
@@ -23,10 +33,12 @@ Against = Literal["ratio", "change"]
 
 @dataclass(frozen=True)
 class SetStatistic:
-    """A statistic of a whole set of texts, and how it is compared with the base policy's (`against`), if it is.
+    """A statistic of a whole set of texts, and how it is compared with the base policy's
+    (`against`), if it is.
 
-    `ratio` replaces the plain quotient of the two where that would not compare like with like. `most` is how many texts
-    it is measured on at most. `share` says that it is a share of texts, for which "none" and "all" have an interval.
+    `ratio` replaces the plain quotient of the two where that would not compare like with like.
+    `most` is how many texts it is measured on at most. `share` says that it is a share of texts,
+    for which "none" and "all" have an interval.
     """
 
     name: str
@@ -53,37 +65,66 @@ def wanted(evidence: Evidence, names: Sequence[str]) -> bool:
     return evidence.wants(*(f"diversity.{name}" for name in names))
 
 
-def of_set(statistic: SetStatistic, everything: Sides, evidence: Evidence, version: str) -> list[Measurement]:
+def of_set(
+    statistic: SetStatistic, everything: Sides, evidence: Evidence, version: str
+) -> list[Measurement]:
     """The wanted ones of a set statistic's measurements, with the jackknife's intervals."""
     if not wanted(evidence, statistic.names):
         return []
-    missing = NO_TEXT if not everything.now.texts.n else NO_EMBED if statistic.embedded and not evidence.embed else ""
+    missing = (
+        NO_TEXT
+        if not everything.now.texts.n
+        else NO_EMBED
+        if statistic.embedded and not evidence.embed
+        else ""
+    )
     sides = everything if missing else everything.at_most(statistic.most)
     detail = {**sides.detail, **(statistic.more(sides) if statistic.more and not missing else {})}
     value, compared, before = unmeasured(missing or IS_BASE), unmeasured(missing or IS_BASE), None
     if not missing:
         now = statistic.of(sides.now)
-        value = estimated(now, sides, evidence, bounds=statistic.bounds, share=statistic.share,
-                          undefined=statistic.undefined)  # fmt: skip
+        value = estimated(
+            now,
+            sides,
+            evidence,
+            bounds=statistic.bounds,
+            share=statistic.share,
+            undefined=statistic.undefined,
+        )
         if sides.then is not None:
             then = statistic.of(sides.then)
             before = then.value
             compared = _compared(statistic, now, then, sides, evidence)
     found = [(statistic.names[0], value, statistic.unit, before)]
     if statistic.against:
-        found.append((statistic.names[1], compared, *_comparison(statistic.against, statistic.unit, everything)))
+        found.append(
+            (
+                statistic.names[1],
+                compared,
+                *_comparison(statistic.against, statistic.unit, everything),
+            )
+        )
     return _measured(found, statistic.direction, evidence, version, detail)
 
 
 def estimated(found: Deleted, sides: Sides, evidence: Evidence, **how: Any) -> Estimate:
     """A set statistic's value with the jackknife's intervals at the evidence's levels."""
-    return jackknifed(found=found, groups=sides.groups, n=sides.now.texts.n, levels=evidence.levels, **how)
+    return jackknifed(
+        found=found, groups=sides.groups, n=sides.now.texts.n, levels=evidence.levels, **how
+    )
 
 
-def _compared(statistic: SetStatistic, now: Deleted, then: Deleted, sides: Sides, evidence: Evidence) -> Estimate:
+def _compared(
+    statistic: SetStatistic, now: Deleted, then: Deleted, sides: Sides, evidence: Evidence
+) -> Estimate:
     if statistic.against == "change":
         estimate = estimated(now.minus(then), sides, evidence, undefined=statistic.undefined)
-        if statistic.share and estimate.value is not None and not estimate.intervals and sides.now.texts.units > 1:
+        if (
+            statistic.share
+            and estimate.value is not None
+            and not estimate.intervals
+            and sides.now.texts.units > 1
+        ):
             return newcombe(estimate, now=now.value, then=then.value, levels=evidence.levels)
         return estimate
     assert sides.then is not None
@@ -92,14 +133,18 @@ def _compared(statistic: SetStatistic, now: Deleted, then: Deleted, sides: Sides
 
 
 def newcombe(estimate: Estimate, *, now: float, then: float, levels: Sequence[float]) -> Estimate:
-    """The change between two shares that no prompt moves (such as 0 and 0), every prompt one trial of each.
+    """The change between two shares that no prompt moves (such as 0 and 0), every prompt one trial
+    of each.
 
-    Newcombe 1998, Interval estimation for the difference between independent proportions, Statistics in Medicine
-    17(8), method 10: the two Wilson intervals, combined.
+    Newcombe 1998, Interval estimation for the difference between independent proportions,
+    Statistics in Medicine 17(8), method 10: the two Wilson intervals, combined.
     """
     ends = []
     for level in levels:
-        a, b = (wilson(successes=s * estimate.units, trials=estimate.units, level=level) for s in (now, then))
+        a, b = (
+            wilson(successes=s * estimate.units, trials=estimate.units, level=level)
+            for s in (now, then)
+        )
         low = now - then - np.hypot(now - a.low, b.high - then)
         high = now - then + np.hypot(a.high - now, then - b.low)
         ends.append(Interval(level, float(low), float(high)))
@@ -109,7 +154,9 @@ def newcombe(estimate: Estimate, *, now: float, then: float, levels: Sequence[fl
 
 @dataclass(frozen=True)
 class PromptStatistic:
-    """A statistic of one prompt's texts, (units,) with NaN where undefined; it is averaged over prompts."""
+    """A statistic of one prompt's texts, (units,) with NaN where undefined; it is averaged over
+    prompts.
+    """
 
     name: str
     unit: str
@@ -126,45 +173,69 @@ class PromptStatistic:
         return (self.name, f"{self.name}_{self.against}")
 
 
-def of_prompts(statistic: PromptStatistic, everything: Sides, evidence: Evidence, version: str) -> list[Measurement]:
-    """The wanted ones of a per-prompt statistic's measurements: its mean over prompts, with the bootstrap's intervals.
+def of_prompts(
+    statistic: PromptStatistic, everything: Sides, evidence: Evidence, version: str
+) -> list[Measurement]:
+    """The wanted ones of a per-prompt statistic's measurements: its mean over prompts, with the
+    bootstrap's intervals.
 
-    Compared with the base policy it is the ratio, or the difference, of the two means over the prompts where both are
-    defined.
+    Compared with the base policy it is the ratio, or the difference, of the two means over the
+    prompts where both are defined.
     """
     if not wanted(evidence, statistic.names):
         return []
     texts = everything.now.texts
-    missing = NO_TEXT if not texts.n else NO_EMBED if statistic.embedded and not evidence.embed else ""
+    missing = (
+        NO_TEXT if not texts.n else NO_EMBED if statistic.embedded and not evidence.embed else ""
+    )
     if not missing and everything.detail["samples_per_prompt"] < 2:
         missing = "one sample a prompt: there is no pair to compare"
     if missing:
         blank = unmeasured(missing, n=texts.n, units=texts.units)
-        found = [(statistic.names[0], blank, statistic.unit, None),
-                 (statistic.names[1], blank, *_comparison(statistic.against, statistic.unit, everything))]  # fmt: skip
+        found = [
+            (statistic.names[0], blank, statistic.unit, None),
+            (
+                statistic.names[1],
+                blank,
+                *_comparison(statistic.against, statistic.unit, everything),
+            ),
+        ]
         return _measured(found, statistic.direction, evidence, version, everything.detail)
     sides = everything.at_most(statistic.most)
     how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
     now, n = statistic.of(sides.now), sides.now.texts.n
     values = now[np.isfinite(now)]
-    value = bootstrap(totals=np.stack([values, np.ones(len(values))], axis=1), statistic=lambda s: s[:, 0] / s[:, 1],
-                      n=n, bounds=statistic.bounds, undefined="undefined on these texts", **how)  # fmt: skip
+    value = bootstrap(
+        totals=np.stack([values, np.ones(len(values))], axis=1),
+        statistic=lambda s: s[:, 0] / s[:, 1],
+        n=n,
+        bounds=statistic.bounds,
+        undefined="undefined on these texts",
+        **how,
+    )
     before, compared = None, unmeasured(IS_BASE)
     if sides.then is not None:
         then = statistic.of(sides.then)
         before = float(then[np.isfinite(then)].mean()) if np.isfinite(then).any() else None
         both = np.isfinite(now) & np.isfinite(then)
         totals = np.stack([now[both], then[both], np.ones(int(both.sum()))], axis=1)
-        compared = bootstrap(totals=totals, statistic=_ratio if statistic.against == "ratio" else _difference, n=n,
-                             undefined="no prompt where both are defined and the base policy's is above 0",
-                             **how)  # fmt: skip
-    found = [(statistic.names[0], value, statistic.unit, before),
-             (statistic.names[1], compared, *_comparison(statistic.against, statistic.unit, everything))]  # fmt: skip
+        compared = bootstrap(
+            totals=totals,
+            statistic=_ratio if statistic.against == "ratio" else _difference,
+            n=n,
+            undefined="no prompt where both are defined and the base policy's is above 0",
+            **how,
+        )
+    found = [
+        (statistic.names[0], value, statistic.unit, before),
+        (statistic.names[1], compared, *_comparison(statistic.against, statistic.unit, everything)),
+    ]
     return _measured(found, statistic.direction, evidence, version, sides.detail)
 
 
 def _ratio(sums: Array) -> Array:
-    # The base policy's mean may be 0 up to rounding (all its texts of a prompt alike): no ratio then.
+    # The base policy's mean may be 0 up to rounding (all its texts of a prompt alike): no ratio
+    # then.
     return np.where(sums[:, 1] > 1e-9 * sums[:, 2], sums[:, 0] / sums[:, 1], np.nan)
 
 
@@ -179,11 +250,21 @@ def _comparison(against: Against, unit: str, sides: Sides) -> tuple[str, float |
 
 
 def _measured(
-    found: list[tuple[str, Estimate, str, float | None]], direction: Direction, evidence: Evidence, version: str,
+    found: list[tuple[str, Estimate, str, float | None]],
+    direction: Direction,
+    evidence: Evidence,
+    version: str,
     detail: Mapping[str, Any],
-) -> list[Measurement]:  # fmt: skip
+) -> list[Measurement]:
     return [
-        estimate.measured(f"diversity.{name}", unit=unit, version=version, direction=direction, baseline=baseline,
-                          detail=detail)
-        for name, estimate, unit, baseline in found if evidence.wants(f"diversity.{name}")
-    ]  # fmt: skip
+        estimate.measured(
+            f"diversity.{name}",
+            unit=unit,
+            version=version,
+            direction=direction,
+            baseline=baseline,
+            detail=detail,
+        )
+        for name, estimate, unit, baseline in found
+        if evidence.wants(f"diversity.{name}")
+    ]

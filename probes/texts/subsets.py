@@ -1,4 +1,6 @@
-"""The same number of samples of the same prompts from two policies, and at most so many of them, chosen by checksum."""
+"""The same number of samples of the same prompts from two policies, and at most so many of them,
+chosen by checksum.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,19 @@ import pandas as pd
 from probes.rows import Notes
 
 
-def matched(rows: pd.DataFrame, base: pd.DataFrame, most: int) -> tuple[pd.DataFrame, pd.DataFrame, Notes]:
-    """As many samples of each prompt from one policy as from the other, at most about `most` rows of each.
+def matched(
+    rows: pd.DataFrame, base: pd.DataFrame, most: int
+) -> tuple[pd.DataFrame, pd.DataFrame, Notes]:
+    """As many samples of each prompt from one policy as from the other, at most about `most` rows
+    of each.
 
-    Where both policies are the same, swapping the two then changes nothing, prompt by prompt. Which samples and prompts
-    are left out is decided by checksums of their names, so neither the order of rows nor a generator matters. Returns
-    both tables, in order of prompt, and what was left out.
+    Where both policies are the same, swapping the two then changes nothing, prompt by prompt. Which
+    samples and prompts are left out is decided by checksums of their names, so neither the order of
+    rows nor a generator matters. Returns both tables, in order of prompt, and what was left out.
     """
-    sizes = pd.concat([t.groupby("prompt_id").size() for t in (rows, base)], axis=1, join="inner").min(axis=1)
+    sizes = pd.concat(
+        [t.groupby("prompt_id").size() for t in (rows, base)], axis=1, join="inner"
+    ).min(axis=1)
     quota = fitting(sizes, most)
     now, then = (first(table, quota) for table in (rows, base))
     notes: Notes = {"texts": len(now), "texts_left_out": len(rows) - len(now)}
@@ -28,7 +35,9 @@ def matched(rows: pd.DataFrame, base: pd.DataFrame, most: int) -> tuple[pd.DataF
 
 
 def some(rows: pd.DataFrame, most: int, least: int = 2) -> tuple[pd.DataFrame, Notes]:
-    """At most about `most` rows, few of many prompts, chosen by checksum; and what was left out (see `fitting`)."""
+    """At most about `most` rows, few of many prompts, chosen by checksum; and what was left out
+    (see `fitting`).
+    """
     if rows.empty:
         return rows, {"texts": 0}
     kept = first(rows, fitting(rows.groupby("prompt_id").size(), most, least))
@@ -36,10 +45,11 @@ def some(rows: pd.DataFrame, most: int, least: int = 2) -> tuple[pd.DataFrame, N
 
 
 def fitting(sizes: pd.Series[int], most: int, least: int = 2) -> pd.Series[int]:
-    """How many rows of each prompt to take so that there are at most `most` (or one prompt's): all, if they fit.
+    """How many rows of each prompt to take so that there are at most `most` (or one prompt's): all,
+    if they fit.
 
-    `sizes` says how many each prompt has. Otherwise max(least, most // prompts) of each, and of the prompts those with
-    the smallest checksums.
+    `sizes` says how many each prompt has. Otherwise max(least, most // prompts) of each, and of the
+    prompts those with the smallest checksums.
     """
     if sizes.sum() <= most:
         return sizes
@@ -51,7 +61,9 @@ def fitting(sizes: pd.Series[int], most: int, least: int = 2) -> pd.Series[int]:
 
 
 def first(table: pd.DataFrame, quota: pd.Series[int]) -> pd.DataFrame:
-    """The rows of each prompt whose names have the smallest checksums, as many as `quota` says, in order of prompt."""
+    """The rows of each prompt whose names have the smallest checksums, as many as `quota` says, in
+    order of prompt.
+    """
     names = table["sample_id"].to_numpy(dtype=str)
     prompts, owner = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
     checksums = np.array([_checksum(n) for n in names.tolist()], dtype=np.int64)

@@ -1,10 +1,11 @@
-"""Counterfactual texts by swap rules: the same text with one group's words in place of another's, or None.
+"""Counterfactual texts by swap rules: the same text with one group's words in place of another's,
+or None.
 
 swap("She praised her brother.", "gender")    # "He praised his sister."
 swap("A black comedy about trains.", "race")  # None: nothing there names people
 
-Every swap can be undone: swapping twice gives the text again, or the rule refuses. What a rule exchanges, and what it
-cannot do, is written in probes/data/swaps.json.
+Every swap can be undone: swapping twice gives the text again, or the rule refuses. What a rule
+exchanges, and what it cannot do, is written in probes/data/swaps.json.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ PRONOUNS = frozenset({"him", "his", "her", "hers"})
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: `words` maps a word in lower case to its counterpart and the group (0 or 1) it names.
+    """One rule: `words` maps a word in lower case to its counterpart and the group (0 or 1) it
+    names.
 
-    Words in `nouns` need nothing more; the others count only before a noun for people. `need` are words of which the
-    text must hold one, `refuse` those that have no counterpart. `pronouns`: him, his, her, hers are told apart by what
-    stands around them.
+    Words in `nouns` need nothing more; the others count only before a noun for people. `need` are
+    words of which the text must hold one, `refuse` those that have no counterpart. `pronouns`: him,
+    his, her, hers are told apart by what stands around them.
     """
 
     name: str
@@ -46,7 +48,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Swap:
-    """A swapped text, and the group that the text named before: 0 or 1 of the rule's groups, None if it named both."""
+    """A swapped text, and the group that the text named before: 0 or 1 of the rule's groups, None
+    if it named both.
+    """
 
     text: str
     side: int | None
@@ -54,23 +58,55 @@ class Swap:
 
 @cache
 def rules() -> Mapping[str, Rule]:
-    """All rules by name: gender, names_race, names_gender, race, age, class, sexuality, religion, disability."""
+    """All rules by name: gender, names_race, names_gender, race, age, class, sexuality, religion,
+    disability.
+    """
     data = word_list("swaps")
     names = data["names"]
     listed = frozenset(n.lower() for group in names.values() for n in group)
     gender = _both_ways(data["gender"])
     no_counterpart = frozenset(data["no_counterpart"])
-    of_race = _both_ways([*zip(names["white women's names"], names["Black women's names"], strict=True),
-                          *zip(names["white men's names"], names["Black men's names"], strict=True)])  # fmt: skip
-    of_gender = _both_ways([*zip(names["white men's names"], names["white women's names"], strict=True),
-                            *zip(names["Black men's names"], names["Black women's names"], strict=True)])  # fmt: skip
+    of_race = _both_ways(
+        [
+            *zip(names["white women's names"], names["Black women's names"], strict=True),
+            *zip(names["white men's names"], names["Black men's names"], strict=True),
+        ]
+    )
+    of_gender = _both_ways(
+        [
+            *zip(names["white men's names"], names["white women's names"], strict=True),
+            *zip(names["Black men's names"], names["Black women's names"], strict=True),
+        ]
+    )
     said = limits("swaps")
     found = [
-        Rule("gender", GENDERS, gender, frozenset(gender), refuse=no_counterpart | listed, pronouns=True, limits=said),
-        Rule("names_race", ("white people's names", "Black people's names"), of_race, listed, limits=said),
-        Rule("names_gender", ("men's names", "women's names"), {**gender, **of_gender}, frozenset(gender) | listed,
-             need=listed, refuse=no_counterpart, pronouns=True, limits=said),
-    ]  # fmt: skip
+        Rule(
+            "gender",
+            GENDERS,
+            gender,
+            frozenset(gender),
+            refuse=no_counterpart | listed,
+            pronouns=True,
+            limits=said,
+        ),
+        Rule(
+            "names_race",
+            ("white people's names", "Black people's names"),
+            of_race,
+            listed,
+            limits=said,
+        ),
+        Rule(
+            "names_gender",
+            ("men's names", "women's names"),
+            {**gender, **of_gender},
+            frozenset(gender) | listed,
+            need=listed,
+            refuse=no_counterpart,
+            pronouns=True,
+            limits=said,
+        ),
+    ]
     for name, one in data["descriptors"].items():
         words = _both_ways(one["pairs"])
         plural = frozenset(w for w in words if w.endswith("s"))
@@ -79,10 +115,12 @@ def rules() -> Mapping[str, Rule]:
 
 
 def swap(text: str, rule: str) -> str | None:
-    """The text with the rule's words exchanged, in the same case; None where the rule finds nothing or refuses.
+    """The text with the rule's words exchanged, in the same case; None where the rule finds nothing
+    or refuses.
 
-    It refuses words that have no counterpart in its list ("Mrs"), a "her" that may be him or his, and whatever it could
-    not undo: swap(swap(text)) is the text. Raises ValueError for a rule that is not in `rules()`.
+    It refuses words that have no counterpart in its list ("Mrs"), a "her" that may be him or his,
+    and whatever it could not undo: swap(swap(text)) is the text. Raises ValueError for a rule that
+    is not in `rules()`.
     """
     found = swapped(text, rule)
     return None if found is None else found.text
@@ -99,7 +137,7 @@ def swapped(text: str, rule: str) -> Swap | None:
     return there if back is not None and back.text == text else None
 
 
-# --- one pass --------------------------------------------------------------------------------------------------------
+# --- one pass
 
 
 def _both_ways(pairs: Sequence[Sequence[str]]) -> dict[str, tuple[str, int]]:
@@ -154,7 +192,9 @@ def _between(text: str, words: Sequence[re.Match[str]], i: int) -> str:
 
 
 def _before_person(text: str, words: Sequence[re.Match[str]], lower: Sequence[str], i: int) -> bool:
-    """Whether word i stands before a noun for people, with at most other descriptors between ("a young Black man")."""
+    """Whether word i stands before a noun for people, with at most other descriptors between ("a
+    young Black man").
+    """
     adjectives, nouns = _descriptors()
     while i + 1 < len(words) and re.fullmatch(r",?\s+", _between(text, words, i)):
         i += 1
@@ -181,8 +221,9 @@ def _around_her() -> tuple[frozenset[str], frozenset[str]]:
 def _pronoun(text: str, words: Sequence[re.Match[str]], lower: Sequence[str], i: int) -> str | None:
     """The counterpart of him, his, her or hers; None where English leaves it open.
 
-    "her" before a word of a closed class, punctuation or the end is him, else his; it is left open after a verb that
-    may take a second object or a bare verb ("saw her leave"), before "and" and before a word in -ly.
+    "her" before a word of a closed class, punctuation or the end is him, else his; it is left open
+    after a verb that may take a second object or a bare verb ("saw her leave"), before "and" and
+    before a word in -ly.
     """
     word = lower[i]
     if word in ("him", "hers"):
@@ -194,7 +235,9 @@ def _pronoun(text: str, words: Sequence[re.Match[str]], lower: Sequence[str], i:
     if word == "his":
         return "hers" if alone else "her"
     if alone:
-        quoted = following is not None and not gap.isspace() and not re.search(r"[.,;:!?)\]\n]", gap)
+        quoted = (
+            following is not None and not gap.isspace() and not re.search(r"[.,;:!?)\]\n]", gap)
+        )
         return None if quoted or following in ("and", "or") else "him"
     assert following is not None
     if (i and lower[i - 1] in object_verbs) or following.endswith("ly"):
@@ -202,18 +245,21 @@ def _pronoun(text: str, words: Sequence[re.Match[str]], lower: Sequence[str], i:
     return "his"
 
 
-# --- prompts ---------------------------------------------------------------------------------------------------------
+# --- prompts
 
 
 def families(prompts: Sequence[str], *, only: Sequence[str] | None = None) -> pd.DataFrame:
-    """Counterfactual families made from plain prompts: a table with the columns FAMILY_COLUMNS, a row a prompt.
+    """Counterfactual families made from plain prompts: a table with the columns FAMILY_COLUMNS, a
+    row a prompt.
 
-    A prompt gives one family for each rule that finds something in it and names one of its groups only: the prompt and
-    its swap. One that holds a listed first name gives the family "names" of four: both races, both genders. `only`
-    names the rules to use (of `rules()`, and "names" in place of names_race and names_gender); None means all. Two
-    prompts that are each other's swap make one family. `source` is the position of the prompt in `prompts`; prompts in
-    which no rule finds anything have no row, so that `len(set(table["source"]))` says how many could be used.
-    Deterministic: ids are hashes of rule and text. Raises ValueError for an unknown rule, or a prompt that is no text.
+    A prompt gives one family for each rule that finds something in it and names one of its groups
+    only: the prompt and its swap. One that holds a listed first name gives the family "names" of
+    four: both races, both genders. `only` names the rules to use (of `rules()`, and "names" in
+    place of names_race and names_gender); None means all. Two prompts that are each other's swap
+    make one family. `source` is the position of the prompt in `prompts`; prompts in which no rule
+    finds anything have no row, so that `len(set(table["source"]))` says how many could be used.
+    Deterministic: ids are hashes of rule and text. Raises ValueError for an unknown rule, or a
+    prompt that is no text.
     """
     known = ["names", *(r for r in rules() if not r.startswith("names_"))]
     for name in only or ():

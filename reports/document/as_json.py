@@ -1,4 +1,6 @@
-"""The document as JSON: all text as it was given, every figure with its record (schema restaudit.document/1)."""
+"""The document as JSON: all text as it was given, every figure with its record (schema
+restaudit.document/1).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ SCHEMA = "restaudit.document/1"
 
 
 def as_json(document: Document) -> bytes:
-    """UTF-8 JSON whose raw bytes are harmless to show: markup, control and reordering characters are escapes."""
+    """UTF-8 JSON whose raw bytes are harmless to show: markup, control and reordering characters
+    are escapes.
+    """
     text = json.dumps(to_json(document), indent=1, ensure_ascii=False, allow_nan=False)
     return f"{escaped_json(text)}\n".encode("utf-8", "backslashreplace")
 
@@ -28,9 +32,15 @@ def to_json(document: Document) -> dict[str, Any]:
         "banner": list(document.banner),
         "heads": [{"run": name, "head": head} for name, head in document.heads],
         "sections": [
-            {"key": s.key, "title": s.title,
-             "blocks": [{"kind": type(b).__name__.lower(), **asdict(b)} for b in s.blocks]}
+            {
+                "key": s.key,
+                "title": s.title,
+                "blocks": [{"kind": type(b).__name__.lower(), **asdict(b)} for b in s.blocks],
+            }
             for s in document.sections
         ],
-        "sources": [{"number": n, "path": path, "sha256": sha} for (path, sha), n in document.sources().items()],
-    }  # fmt: skip
+        "sources": [
+            {"number": n, "path": path, "sha256": sha}
+            for (path, sha), n in document.sources().items()
+        ],
+    }

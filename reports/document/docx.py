@@ -1,4 +1,6 @@
-"""The document as DOCX through python-docx, zipped again so that the same document gives the same bytes."""
+"""The document as DOCX through python-docx, zipped again so that the same document gives the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports.document.html import MOST, passage
-from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.document.model import (
+    Block,
+    Chart,
+    Document,
+    Facts,
+    Paragraph,
+    Passages,
+    Strip,
+    Table,
+    cited,
+    numbers,
+)
 from reports.document.widths import widths
 from reports.drawing import drawn
 from restaudit.errors import BadInput
@@ -26,7 +39,9 @@ def docx(document: Document) -> bytes:
     try:
         from docx import Document as Empty
     except ImportError:
-        raise BadInput("a DOCX needs python-docx, which is not installed: pip install 'restaudit[reports]'") from None
+        raise BadInput(
+            "a DOCX needs python-docx, which is not installed: pip install 'restaudit[reports]'"
+        ) from None
     out = Empty()
     known = document.sources()
     core = out.core_properties
@@ -71,7 +86,9 @@ def _page(out: Any) -> None:
 def _block(out: Any, block: Block, known: Known) -> None:
     if isinstance(block, Paragraph):
         style = "Intense Quote" if block.kind == "warning" else None
-        run = out.add_paragraph(style=style).add_run(f"{_t(block.text)}{_cites(block.sources, known)}")
+        run = out.add_paragraph(style=style).add_run(
+            f"{_t(block.text)}{_cites(block.sources, known)}"
+        )
         run.italic = block.kind == "note"
     elif isinstance(block, Facts):
         if block.caption:
@@ -99,7 +116,9 @@ def _chart(out: Any, chart: Chart) -> None:
     from reports.document.chart import figure
 
     out.add_heading(_t(chart.title), level=2)
-    png = drawn(lambda: figure(chart), ".png", title=plain(chart.title), text=plain(chart.said, 1000))
+    png = drawn(
+        lambda: figure(chart), ".png", title=plain(chart.title), text=plain(chart.said, 1000)
+    )
     out.add_picture(io.BytesIO(png), width=Mm(150))
     picture = out.inline_shapes[-1]._inline.docPr
     picture.set("descr", _t(f"{chart.title}. {chart.said}"))
@@ -117,7 +136,9 @@ def _passages(out: Any, block: Passages, known: Known) -> None:
 
 def _table(out: Any, table: Table, known: Known) -> None:
     caption = out.add_paragraph()
-    caption.paragraph_format.keep_with_next = True  # a caption at the foot of a page belongs to nothing
+    caption.paragraph_format.keep_with_next = (
+        True  # a caption at the foot of a page belongs to nothing
+    )
     caption.add_run(_t(table.caption)).bold = True
     cite = any(cited(table))
     columns = (*table.columns, "source") if cite else table.columns
@@ -127,11 +148,18 @@ def _table(out: Any, table: Table, known: Known) -> None:
         out.add_paragraph().add_run(_t(table.note)).italic = True
 
 
-def _rows(out: Any, columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw: bool = False) -> None:
-    """A table; `raw` cells are shown as they are (they were made harmless before and keep their lines)."""
+def _rows(
+    out: Any, columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw: bool = False
+) -> None:
+    """A table; `raw` cells are shown as they are (they were made harmless before and keep their
+    lines).
+    """
     from docx.shared import Mm, Pt
 
-    shown = [[value if raw and n else _t(value) for value in row] for n, row in enumerate([columns, *cells])]
+    shown = [
+        [value if raw and n else _t(value) for value in row]
+        for n, row in enumerate([columns, *cells])
+    ]
     shares = widths([[row[k] for row in shown] for k in range(len(columns))])[0]
     wide = [Mm(PAGE * share / sum(shares)) for share in shares]
     made = out.add_table(rows=len(shown), cols=len(columns), style="Table Grid")
@@ -159,7 +187,10 @@ def _t(text: str) -> str:
 def _again(data: bytes) -> bytes:
     """The same archive with sorted names and a fixed date."""
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as old,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
         for name in sorted(old.namelist()):
             info = zipfile.ZipInfo(name, ZIP_DATE)
             info.compress_type = zipfile.ZIP_DEFLATED

@@ -1,4 +1,6 @@
-"""Which characters the fonts that travel with us can draw; every other one is written as its number, never as a box."""
+"""Which characters the fonts that travel with us can draw; every other one is written as its
+number, never as a box.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,15 @@ from pathlib import Path
 
 from restaudit.errors import BadInput
 
-# matplotlib brings the DejaVu fonts, with the same bytes on every machine that has the pinned version.
-FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf",
-         "DejaVuSans-Oblique.ttf")  # fmt: skip
+# matplotlib brings the DejaVu fonts, with the same bytes on every machine that has the pinned
+# version.
+FILES = (
+    "DejaVuSans.ttf",
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSansMono.ttf",
+    "DejaVuSansMono-Bold.ttf",
+    "DejaVuSans-Oblique.ttf",
+)
 
 
 def font_folder() -> Path:
@@ -17,7 +25,9 @@ def font_folder() -> Path:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise BadInput("this needs matplotlib, which is not installed: pip install 'restaudit[reports]'") from None
+        raise BadInput(
+            "this needs matplotlib, which is not installed: pip install 'restaudit[reports]'"
+        ) from None
     return Path(mpl.get_data_path()) / "fonts" / "ttf"
 
 
@@ -31,7 +41,9 @@ def covered() -> frozenset[int]:
 
 
 def drawable(text: str) -> str:
-    """Text whose every character has a glyph: a character without one becomes ⟨U+4F60⟩, runs share the brackets."""
+    """Text whose every character has a glyph: a character without one becomes ⟨U+4F60⟩, runs share
+    the brackets.
+    """
     have = covered()
     out: list[str] = []
     run: list[str] = []

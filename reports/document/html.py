@@ -1,4 +1,6 @@
-"""The document as one HTML file: no script, nothing fetched, a content-security policy, and all text escaped."""
+"""The document as one HTML file: no script, nothing fetched, a content-security policy, and all
+text escaped.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ def html(document: Document) -> bytes:
         .render(
             d=document,
             css=_trusted(css),
-            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+            policy=(
+                f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
+                "form-action 'none'"
+            ),
             known=known,
             numbers=lambda sources: numbers(sources, known),
             cited=lambda table: any(cited(table)),
@@ -47,8 +52,13 @@ def html(document: Document) -> bytes:
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    found = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     found.filters["t"] = lambda text: plain(str(text), MOST)
     found.filters["passage"] = passage
     found.filters["verdict"] = lambda text: text if text in SIGNS else "UNKNOWN"
@@ -56,27 +66,34 @@ def _environment() -> Any:
 
 
 def passage(text: str, most: int = MOST_PASSAGE) -> str:
-    """A sample text, line by line, each only shown; cut in the middle where it is longer than `most` characters."""
+    """A sample text, line by line, each only shown; cut in the middle where it is longer than
+    `most` characters.
+    """
     cut = plain(text, most)
     return "\n".join(cut.split(" ⏎ "))
 
 
 def _word(cell: str) -> Any:
-    """A verdict in a cell stands out; a value may be parted from its interval; everything else is text."""
+    """A verdict in a cell stands out; a value may be parted from its interval; everything else is
+    text.
+    """
     if cell in WORDS:
         return _trusted(f'<span class="word {cell}">{cell}</span>')
     return _trusted(escape(plain(cell, MOST)).replace(" [", " <wbr>["))
 
 
 def _picture(chart: Chart) -> Any:
-    """The chart's own SVG (no text of it is unescaped), fit for the page's policy and for other drawings beside it."""
+    """The chart's own SVG (no text of it is unescaped), fit for the page's policy and for other
+    drawings beside it.
+    """
     drawing = without_styles(svg(chart))
     mark = f"c{hashlib.sha256(drawing.encode('utf-8')).hexdigest()[:10]}"
     return _trusted(re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}-", drawing))
 
 
 def without_styles(drawing: str) -> str:
-    """SVG whose style attributes are written as presentation attributes, and whose style elements are gone.
+    """SVG whose style attributes are written as presentation attributes, and whose style elements
+    are gone.
 
     A content-security policy that allows one style sheet forbids both.
     """

@@ -1,10 +1,23 @@
-"""The document as Markdown (CommonMark with GitHub's tables); text of unknown origin is only text."""
+"""The document as Markdown (CommonMark with GitHub's tables); text of unknown origin is only
+text.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.document.model import (
+    Block,
+    Chart,
+    Document,
+    Facts,
+    Paragraph,
+    Passages,
+    Strip,
+    Table,
+    cited,
+    numbers,
+)
 from reports.records import Source
 from restaudit.evidence.shown import markdown_text
 
@@ -24,7 +37,8 @@ def markdown(document: Document) -> bytes:
     listed = [(str(n), path, sha) for (path, sha), n in known.items()]
     parts.append(_rows(("number", "record", "SHA-256"), listed))
     parts += [
-        f"Made from the record of {_text(name)} whose ledger head is `{_text(head)}`." for name, head in document.heads
+        f"Made from the record of {_text(name)} whose ledger head is `{_text(head)}`."
+        for name, head in document.heads
     ]
     return ("\n\n".join(p for p in parts if p) + "\n").encode("utf-8")
 
@@ -36,7 +50,10 @@ def _block(block: Block, known: Known) -> str:
     if isinstance(block, Facts):
         head = [f"**{_text(block.caption)}**\n"] if block.caption else []
         lines = [
-            f"- **{_text(f.label)}**{f' ({f.status})' if f.status else ''}: {_text(f.value)}{_cites(f.sources, known)}"
+            (
+                f"- **{_text(f.label)}**{f' ({f.status})' if f.status else ''}: "
+                f"{_text(f.value)}{_cites(f.sources, known)}"
+            )
             for f in block.rows
         ]
         return "\n".join([*head, *lines])
@@ -45,8 +62,11 @@ def _block(block: Block, known: Known) -> str:
     if isinstance(block, Chart):
         return f"**{_text(block.title)}.** {_text(block.said)}\n\n{_table(block.table, known)}"
     if isinstance(block, Strip):
-        looks = [f"{_text(k.name)} **{_text(k.verdict)}**{f' ({_text(k.note)})' if k.note else ''}"
-                 f"{_cites(k.sources, known)}" for k in block.looks]  # fmt: skip
+        looks = [
+            f"{_text(k.name)} **{_text(k.verdict)}**{f' ({_text(k.note)})' if k.note else ''}"
+            f"{_cites(k.sources, known)}"
+            for k in block.looks
+        ]
         return f"**{_text(block.caption)}**: {' → '.join(looks) or 'nothing was decided yet'}"
     return _passages(block, known)
 

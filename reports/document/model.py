@@ -1,6 +1,9 @@
-"""One document model. What a run's report, a comparison and a clause-by-clause document say; every format draws this.
+"""One document model.
 
-Text in it is raw: names, samples and declarations as they were given. A format makes it harmless when it draws it.
+What a run's report, a comparison and a clause-by-clause document say; every format draws this.
+
+Text in it is raw: names, samples and declarations as they were given. A format makes it harmless
+when it draws it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ from restaudit.evidence.statuses import Status
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph. `kind`: "text"; "note" (small print); "warning" (what a reader must not miss)."""
+    """A paragraph.
+
+    `kind`: "text"; "note" (small print); "warning" (what a reader must not miss).
+    """
 
     text: str
     kind: Literal["text", "note", "warning"] = "text"
@@ -32,7 +38,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a caption. `prose` lists columns of sentences; others are figures or short words."""
+    """Rows under a caption.
+
+    `prose` lists columns of sentences; others are figures or short words.
+    """
 
     caption: str
     columns: tuple[str, ...]
@@ -43,7 +52,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Fact:
-    """A label, what is said, and (where the document is a list of questions) the status of the answer."""
+    """A label, what is said, and (where the document is a list of questions) the status of the
+    answer.
+    """
 
     label: str
     value: str
@@ -61,7 +72,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Point:
-    """A value over position `x` (0, 1, …) of the chart's labels, with its interval where there is one."""
+    """A value over position `x` (0, 1, …) of the chart's labels, with its interval where there is
+    one.
+    """
 
     x: int
     value: float
@@ -79,7 +92,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line that nobody measured, such as a fit: (x, y) on the axis that the chart's `places` stand on."""
+    """A line that nobody measured, such as a fit: (x, y) on the axis that the chart's `places`
+    stand on.
+    """
 
     label: str
     points: tuple[tuple[float, float], ...]
@@ -89,13 +104,13 @@ class Curve:
 class Chart:
     """Series over labelled positions, with the same figures as a table.
 
-    unit       what the values count, written at the axis
-    reference  a value drawn as a dotted line, or None; `reference_label` says what it is
-    said       the chart in words, for who cannot see it
-    places     where each label stands on an axis of numbers, called `axis`; without any, one stands after the other and
+    unit       what the values count, written at the axis reference  a value drawn as a dotted line,
+    or None; `reference_label` says what it is said       the chart in words, for who cannot see it
+    places     where each label stands on an axis of numbers, called `axis`; without any, one stands
+    after the other and
                the points of a series are joined
-    curves     fits, drawn behind the points; only where there are places
-    across     values go across and labels stand at the side: for one series of many things with long names
+    curves     fits, drawn behind the points; only where there are places across     values go
+    across and labels stand at the side: for one series of many things with long names
     """
 
     title: str
@@ -123,7 +138,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class Passages:
-    """Sample texts side by side. `rule` says how they were chosen; `columns` names who wrote them."""
+    """Sample texts side by side.
+
+    `rule` says how they were chosen; `columns` names who wrote them.
+    """
 
     caption: str
     rule: str
@@ -155,7 +173,10 @@ Block = Paragraph | Facts | Table | Chart | Passages | Strip
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it. `key` is its address in the document, lower case letters and dashes."""
+    """A heading and what stands under it.
+
+    `key` is its address in the document, lower case letters and dashes.
+    """
 
     key: str
     title: str
@@ -179,7 +200,9 @@ class Document:
     heads: tuple[tuple[str, str], ...]
 
     def sources(self) -> dict[tuple[str, str], int]:
-        """(path, SHA-256) of every record that is cited -> its number, from 1, in order of first mention."""
+        """(path, SHA-256) of every record that is cited -> its number, from 1, in order of first
+        mention.
+        """
         found: dict[tuple[str, str], int] = {}
         for source in self._cited():
             found.setdefault((source.path, source.sha256), len(found) + 1)

@@ -1,4 +1,5 @@
-"""The document as PDF through typst: tagged, with the same document as JSON inside, and no missing glyph.
+"""The document as PDF through typst: tagged, with the same document as JSON inside, and no missing
+glyph.
 
 Text never becomes typst markup: the template reads it as JSON strings.
 """
@@ -14,7 +15,18 @@ from reports.document.as_json import as_json
 from reports.document.chart import svg
 from reports.document.glyphs import drawable, font_folder
 from reports.document.html import MOST, SIGNS, TEMPLATES, passage
-from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table, cited, numbers
+from reports.document.model import (
+    Block,
+    Chart,
+    Document,
+    Facts,
+    Paragraph,
+    Passages,
+    Strip,
+    Table,
+    cited,
+    numbers,
+)
 from reports.document.widths import DIGEST, MOST_WORD, widths
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
@@ -28,14 +40,18 @@ MARKS = re.compile(r"([._/!=\-:@]|\w{20}(?=\w))")
 
 
 def pdf(document: Document) -> bytes:
-    """PDF/A-3a and PDF/UA-1 as declared by typst (no validator has certified it). The same document, the same bytes.
+    """PDF/A-3a and PDF/UA-1 as declared by typst (no validator has certified it).
+
+    The same document, the same bytes.
 
     Raises BadInput where typst or matplotlib is not installed.
     """
     try:
         import typst
     except ImportError:
-        raise BadInput("a PDF needs typst, which is not installed: pip install 'restaudit[reports]'") from None
+        raise BadInput(
+            "a PDF needs typst, which is not installed: pip install 'restaudit[reports]'"
+        ) from None
     files: dict[str, bytes] = {
         "main.typ": (TEMPLATES / "document.typ").read_bytes(),
         EVIDENCE: as_json(document),
@@ -44,7 +60,11 @@ def pdf(document: Document) -> bytes:
     whole: Any = files  # its types name single files only; it takes several as well
     try:
         made = typst.compile(
-            whole, font_paths=[str(font_folder())], ignore_system_fonts=True, pdf_standards=STANDARDS, timestamp=DATE
+            whole,
+            font_paths=[str(font_folder())],
+            ignore_system_fonts=True,
+            pdf_standards=STANDARDS,
+            timestamp=DATE,
         )
     except typst.TypstError as e:
         raise BadInput(f"the PDF could not be made: {e}") from None
@@ -67,13 +87,26 @@ def _data(document: Document, files: dict[str, bytes]) -> dict[str, Any]:
     }
 
 
-def _block(block: Block, known: dict[tuple[str, str], int], files: dict[str, bytes]) -> dict[str, Any]:
+def _block(
+    block: Block, known: dict[tuple[str, str], int], files: dict[str, bytes]
+) -> dict[str, Any]:
     if isinstance(block, Paragraph):
-        return {"kind": "paragraph", "text": _t(block.text), "tone": block.kind, "cites": numbers(block.sources, known)}
+        return {
+            "kind": "paragraph",
+            "text": _t(block.text),
+            "tone": block.kind,
+            "cites": numbers(block.sources, known),
+        }
     if isinstance(block, Facts):
-        rows = [{"label": _t(f.label), "value": _t(f.value), "status": f.status or "",
-                 "cites": numbers(f.sources, known)}
-                for f in block.rows]  # fmt: skip
+        rows = [
+            {
+                "label": _t(f.label),
+                "value": _t(f.value),
+                "status": f.status or "",
+                "cites": numbers(f.sources, known),
+            }
+            for f in block.rows
+        ]
         return {"kind": "facts", "caption": _t(block.caption), "rows": rows}
     if isinstance(block, Table):
         return _table(block, known)
@@ -81,11 +114,24 @@ def _block(block: Block, known: dict[tuple[str, str], int], files: dict[str, byt
         name = f"chart-{len(files)}.svg"
         files[name] = svg(block).encode("utf-8")
         alt = _t(f"{block.title}. {block.said}")
-        return {"kind": "chart", "title": _heading(block.title), "file": name, "alt": alt,
-                "table": _table(block.table, known)}  # fmt: skip
+        return {
+            "kind": "chart",
+            "title": _heading(block.title),
+            "file": name,
+            "alt": alt,
+            "table": _table(block.table, known),
+        }
     if isinstance(block, Strip):
-        looks = [{"name": _t(k.name), "verdict": _t(k.verdict), "sign": SIGNS.get(k.verdict, "?"), "note": _t(k.note),
-                  "cites": numbers(k.sources, known)} for k in block.looks]  # fmt: skip
+        looks = [
+            {
+                "name": _t(k.name),
+                "verdict": _t(k.verdict),
+                "sign": SIGNS.get(k.verdict, "?"),
+                "note": _t(k.note),
+                "cites": numbers(k.sources, known),
+            }
+            for k in block.looks
+        ]
         return {"kind": "strip", "caption": _heading(block.caption), "looks": looks}
     return _passages(block, known)
 
@@ -100,8 +146,14 @@ def _passages(block: Passages, known: dict[tuple[str, str], int]) -> dict[str, A
         }
         for r in block.rows
     ]
-    return {"kind": "passages", "caption": _heading(block.caption), "rule": _t(block.rule), "rows": rows,
-            "columns": [_t(c) for c in block.columns], "cites": numbers(block.sources, known)}  # fmt: skip
+    return {
+        "kind": "passages",
+        "caption": _heading(block.caption),
+        "rule": _t(block.rule),
+        "rows": rows,
+        "columns": [_t(c) for c in block.columns],
+        "cites": numbers(block.sources, known),
+    }
 
 
 def _table(block: Table, known: dict[tuple[str, str], int]) -> dict[str, Any]:
@@ -119,14 +171,20 @@ def _table(block: Table, known: dict[tuple[str, str], int]) -> dict[str, Any]:
         "widths": shares,
         "size": size,
         "cited": cite,
-        "rows": [{"cells": [_breakable(c) for c in row], "cites": n} for row, n in zip(cells, marks, strict=True)],
+        "rows": [
+            {"cells": [_breakable(c) for c in row], "cites": n}
+            for row, n in zip(cells, marks, strict=True)
+        ],
     }
 
 
 def _breakable(text: str) -> str:
-    """Long words may break at their marks; digests are set small instead, so that they can be copied whole."""
+    """Long words may break at their marks; digests are set small instead, so that they can be
+    copied whole.
+    """
     return " ".join(
-        w if len(w) <= MOST_WORD or DIGEST.fullmatch(w) else MARKS.sub("\\1\u200b", w) for w in text.split(" ")
+        w if len(w) <= MOST_WORD or DIGEST.fullmatch(w) else MARKS.sub("\\1\u200b", w)
+        for w in text.split(" ")
     )
 
 

@@ -13,7 +13,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def render(document: Document, form: Format) -> bytes:
-    """The document in a format; no clock, host or random order, so the same document gives the same bytes.
+    """The document in a format; no clock, host or random order, so the same document gives the same
+    bytes.
 
     Raises BadInput where a library that the format needs is not installed.
     """
@@ -21,15 +22,23 @@ def render(document: Document, form: Format) -> bytes:
 
 
 def formats(said: str) -> tuple[Format, ...]:
-    """ "html,pdf" as formats, each once. Raises BadInput for another word, naming the valid ones."""
+    """ "html,pdf" as formats, each once.
+
+    Raises BadInput for another word, naming the valid ones.
+    """
     found: list[Format] = []
     for word in (w.strip() for w in said.split(",") if w.strip()):
         known = next((f for f in FORMATS if f == word), None)
         if known is None:
-            raise BadInput(f"--format {word}: expected one or more of {', '.join(FORMATS)}, separated by commas")
+            raise BadInput(
+                f"--format {word}: expected one or more of {', '.join(FORMATS)}, separated by "
+                "commas"
+            )
         found.append(known)
     if not found:
-        raise BadInput(f"--format: expected one or more of {', '.join(FORMATS)}, separated by commas")
+        raise BadInput(
+            f"--format: expected one or more of {', '.join(FORMATS)}, separated by commas"
+        )
     return tuple(dict.fromkeys(found))
 
 

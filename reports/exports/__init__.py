@@ -1,1 +1,3 @@
-"""Machine-readable exports of a run, one standard a file under `formats/`; `registry.py` finds them."""
+"""Machine-readable exports of a run, one standard a file under `formats/`; `registry.py` finds
+them.
+"""

@@ -17,7 +17,9 @@ WEIGHTS = "Weights only"
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, also one that is not finished.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, also one that is not finished.")
+    ],
     formats: Annotated[
         str,
         typer.Option(
@@ -30,19 +32,27 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The folder to write into (default: RUN/report/exports; for weights, a new folder beside the run).",
+            help=(
+                "The folder to write into (default: RUN/report/exports; for weights, a new "
+                "folder beside the run)."
+            )
         ),
     ] = None,
     iteration: Annotated[
         str | None,
-        typer.Option(metavar="g02/i01", help=f"{WEIGHTS}: which iteration (default: the last one trained)."),
+        typer.Option(
+            metavar="g02/i01", help=f"{WEIGHTS}: which iteration (default: the last one trained)."
+        ),
     ] = None,
     push: Annotated[
         str | None,
-        typer.Option(metavar="ORG/NAME", help=f"{WEIGHTS}: upload them to this repository of the hub."),
+        typer.Option(
+            metavar="ORG/NAME", help=f"{WEIGHTS}: upload them to this repository of the hub."
+        ),
     ] = None,
 ) -> None:
-    """Write a run as CycloneDX, SPDX, PROV, RO-Crate, Croissant, in-toto, tables, model card and datasheet.
+    """Write a run as CycloneDX, SPDX, PROV, RO-Crate, Croissant, in-toto, tables, model card and
+    datasheet.
 
     Or write its trained weights, which PEFT, transformers, lm-eval and vLLM load.
     """
@@ -51,9 +61,13 @@ def export(
 
     records, weights = _wanted(formats)
     if not weights and (given := _named(iteration=iteration, push=push)):
-        raise BadInput(f"{given}: only with --format peft or --format checkpoint, which export weights")
+        raise BadInput(
+            f"{given}: only with --format peft or --format checkpoint, which export weights"
+        )
     if push is not None and len(weights) > 1:
-        raise BadInput("--push: a repository holds one model; give --format peft or --format checkpoint")
+        raise BadInput(
+            "--push: a repository holds one model; give --format peft or --format checkpoint"
+        )
     if records:
         for path in write_exports(run, records, out or run / FOLDER):
             typer.echo(path)
@@ -62,18 +76,28 @@ def export(
         _weights(run, kind, out if out is None or alone else out / kind, iteration, push)
 
 
-def _weights(run: Path, kind: Kind, out: Path | None, iteration: str | None, push: str | None) -> None:
+def _weights(
+    run: Path, kind: Kind, out: Path | None, iteration: str | None, push: str | None
+) -> None:
     from reports.exports.weights_card import weights_card
     from restaudit.console import Reporter
     from restaudit.weights.export import export_weights
 
     export_weights(
-        run, kind, out, lambda exported: weights_card(run, exported), Reporter(), iteration=iteration, push=push
+        run,
+        kind,
+        out,
+        lambda exported: weights_card(run, exported),
+        Reporter(),
+        iteration=iteration,
+        push=push,
     )
 
 
 def _wanted(formats: str) -> tuple[Sequence[Export], Sequence[Kind]]:
-    """The formats of the record and those of weights. Raises BadInput that lists the valid names."""
+    """The formats of the record and those of weights. Raises BadInput that lists the valid
+    names.
+    """
     from reports.exports.registry import chosen
     from restaudit.errors import BadInput
     from restaudit.weights.export import KINDS

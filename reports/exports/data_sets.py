@@ -8,8 +8,11 @@ from typing import Any
 from reports.exports.facts import MISSING, PLAN, Data, Facts
 
 DOSSIER = "reward_model/dossier.json"
-SPLITS = {"grow": "prompts that samples are drawn for", "d_eval": "prompts that pick a checkpoint",
-          "audit": "prompts that judge a policy"}  # fmt: skip
+SPLITS = {
+    "grow": "prompts that samples are drawn for",
+    "d_eval": "prompts that pick a checkpoint",
+    "audit": "prompts that judge a policy",
+}
 
 
 def data_sets(facts: Facts) -> Iterator[Data]:
@@ -24,8 +27,15 @@ def _prompts(facts: Facts) -> Iterator[Data]:
     records = facts.records
     for k, source in enumerate(facts.config.get("data", {}).get("prompts", ())):
         spec = str(source.get("source", MISSING))
-        yield Data(f"prompts:{k}", "prompts", f"prompts from {spec}", records.source(PLAN, f"config/data/prompts/{k}"),
-                   spec=spec, sha256=source.get("sha256"), licence=source.get("licence"))  # fmt: skip
+        yield Data(
+            f"prompts:{k}",
+            "prompts",
+            f"prompts from {spec}",
+            records.source(PLAN, f"config/data/prompts/{k}"),
+            spec=spec,
+            sha256=source.get("sha256"),
+            licence=source.get("licence"),
+        )
     for split, does in SPLITS.items():
         path = f"data/{split}.parquet"
         if records.has(path):
@@ -41,17 +51,29 @@ def _judgements(facts: Facts) -> Iterator[Data]:
         for k, file in enumerate(data.get("files") or ()):
             spec = str(file.get("spec", MISSING))
             licence = data.get("licence")
-            yield Data(f"judgements:{k}", "judgements", f"judgements that the reward was trained on, from {spec}",
-                       facts.records.source(DOSSIER, f"data/files/{k}"), spec=spec, sha256=file.get("sha256"),
-                       licence=None if licence == MISSING else licence)  # fmt: skip
+            yield Data(
+                f"judgements:{k}",
+                "judgements",
+                f"judgements that the reward was trained on, from {spec}",
+                facts.records.source(DOSSIER, f"data/files/{k}"),
+                spec=spec,
+                sha256=file.get("sha256"),
+                licence=None if licence == MISSING else licence,
+            )
 
 
 def _held_out(facts: Facts) -> Iterator[Data]:
     found = facts.run.plan.get("artifacts", {}).get("audit.human_text")
     if found is not None:
-        yield Data("text:0", "held-out text", f"held-out human text from {found['spec']}",
-                   facts.records.source(PLAN, "artifacts/audit.human_text"), spec=str(found["spec"]),
-                   sha256=found.get("sha256"), licence=found.get("licence"))  # fmt: skip
+        yield Data(
+            "text:0",
+            "held-out text",
+            f"held-out human text from {found['spec']}",
+            facts.records.source(PLAN, "artifacts/audit.human_text"),
+            spec=str(found["spec"]),
+            sha256=found.get("sha256"),
+            licence=found.get("licence"),
+        )
 
 
 def _written(facts: Facts) -> Iterator[Data]:
@@ -61,18 +83,40 @@ def _written(facts: Facts) -> Iterator[Data]:
         if step in ("grow", "score") and grow in event.outputs:
             sampled = facts.event(f"{name}/grow")
             policy = sampled.content.get("policy") if sampled is not None else None
-            yield _recorded(facts, f"grow:{name}", "grow", f"Grow set {name}: samples with their rewards", grow,
-                            event.content.get("rows"), made_by=policy)  # fmt: skip
+            yield _recorded(
+                facts,
+                f"grow:{name}",
+                "grow",
+                f"Grow set {name}: samples with their rewards",
+                grow,
+                event.content.get("rows"),
+                made_by=policy,
+            )
         if step == "train" and grow in event.outputs:
             title = f"samples that training drew until {name}, with their rewards"
-            yield _recorded(facts, f"grow:{name}", "grow", title, grow, event.content.get("samples"),
-                            made_by=event.content.get("start"))  # fmt: skip
+            yield _recorded(
+                facts,
+                f"grow:{name}",
+                "grow",
+                title,
+                grow,
+                event.content.get("samples"),
+                made_by=event.content.get("start"),
+            )
         if step == "improve" and kept in event.outputs:
-            yield _recorded(facts, f"kept:{name}", "kept", f"kept set of {name}: the rows it was trained on", kept,
-                            event.content.get("kept"))  # fmt: skip
+            yield _recorded(
+                facts,
+                f"kept:{name}",
+                "kept",
+                f"kept set of {name}: the rows it was trained on",
+                kept,
+                event.content.get("kept"),
+            )
 
 
-def _recorded(facts: Facts, ref: str, kind: str, title: str, path: str, rows: Any, made_by: Any = None) -> Data:
+def _recorded(
+    facts: Facts, ref: str, kind: str, title: str, path: str, rows: Any, made_by: Any = None
+) -> Data:
     digest = facts.records.digests[path]
     return Data(
         ref,

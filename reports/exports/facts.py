@@ -1,4 +1,6 @@
-"""What the exports say about a run, read once from its record: models, data, policies, audits, and what is missing."""
+"""What the exports say about a run, read once from its record: models, data, policies, audits, and
+what is missing.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 class Data:
     """A data set of the run: where it came from, or which policy wrote it.
 
-    ref      unique in the run, for example "prompts:0", "grow:g01", "kept:g01/i01"
-    kind     "prompts", "split", "judgements", "held-out text", "grow" (sampled) or "kept" (trained on)
-    spec     where it was taken from, as configured; None for what the run itself wrote
-    path     its file in the run folder; None for what lies elsewhere
+    ref      unique in the run, for example "prompts:0", "grow:g01", "kept:g01/i01" kind
+    "prompts", "split", "judgements", "held-out text", "grow" (sampled) or "kept" (trained on) spec
+    where it was taken from, as configured; None for what the run itself wrote path     its file in
+    the run folder; None for what lies elsewhere
     """
 
     ref: str
@@ -53,7 +55,9 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that the run did not make: its role (the key of the sealed plan), where it came from, its digest."""
+    """A model that the run did not make: its role (the key of the sealed plan), where it came from,
+    its digest.
+    """
 
     role: str
     spec: str
@@ -66,7 +70,8 @@ class Model:
 class Reward:
     """The reward model, or one of its refits.
 
-    `digest` is that of the canonical JSON of all that the reward is made of; `files` are the recorded ones.
+    `digest` is that of the canonical JSON of all that the reward is made of; `files` are the
+    recorded ones.
     """
 
     ref: str
@@ -79,7 +84,9 @@ class Reward:
 
 @dataclass(frozen=True)
 class Audit:
-    """What one look measured and decided about `policy`; of `best_of` samples the best by reward was looked at."""
+    """What one look measured and decided about `policy`; of `best_of` samples the best by reward
+    was looked at.
+    """
 
     iteration: str
     policy: str
@@ -92,7 +99,11 @@ class Audit:
     @property
     def label(self) -> str:
         """The iteration, and how its samples were chosen where that is not at random."""
-        return self.iteration if self.best_of == 1 else f"{self.iteration} (best of {self.best_of} samples by reward)"
+        return (
+            self.iteration
+            if self.best_of == 1
+            else f"{self.iteration} (best of {self.best_of} samples by reward)"
+        )
 
 
 class Facts:
@@ -100,10 +111,16 @@ class Facts:
 
     def __init__(self, records: Records) -> None:
         if not records.run.events:
-            raise BadInput(f"{records.run.path}: no step is finished yet, so there is nothing recorded to export")
+            raise BadInput(
+                f"{records.run.path}: no step is finished yet, so there is nothing recorded to "
+                "export"
+            )
         for event in records.run.events:
             if not STEP.fullmatch(event.step):
-                raise BadInput(f"{records.run.path}: {LEDGER}: line {event.seq + 1}: no step is called {event.step!r}")
+                raise BadInput(
+                    f"{records.run.path}: {LEDGER}: line {event.seq + 1}: no step is called "
+                    f"{event.step!r}"
+                )
         records.checked(PLAN)
         self.records = records
         self.run: Run = records.run
@@ -157,7 +174,9 @@ class Facts:
     @property
     def packages(self) -> Mapping[str, str]:
         """Python packages and their versions."""
-        return {str(k): str(v) for k, v in sorted(dict(self.environment.get("packages", {})).items())}
+        return {
+            str(k): str(v) for k, v in sorted(dict(self.environment.get("packages", {})).items())
+        }
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
@@ -165,10 +184,16 @@ class Facts:
         found = self.run.plan.get("artifacts", {})
         roles = sorted(found, key=lambda role: (role != BASE_MODEL, role))
         return tuple(
-            Model(r, str(found[r]["spec"]), _digest(found[r].get("sha256")), _text(found[r].get("licence")),
-                  self.records.source(PLAN, f"artifacts/{r}"))
-            for r in roles if r != "audit.human_text"
-        )  # fmt: skip
+            Model(
+                r,
+                str(found[r]["spec"]),
+                _digest(found[r].get("sha256")),
+                _text(found[r].get("licence")),
+                self.records.source(PLAN, f"artifacts/{r}"),
+            )
+            for r in roles
+            if r != "audit.human_text"
+        )
 
     @property
     def base(self) -> Model | None:
@@ -177,7 +202,9 @@ class Facts:
 
     @cached_property
     def policies(self) -> tuple[Policy, ...]:
-        """Every policy that the run made, the base policy first; none in a record without a base model."""
+        """Every policy that the run made, the base policy first; none in a record without a base
+        model.
+        """
         return tuple(lineage.policies(self.records)) if self.base is not None else ()
 
     @cached_property
@@ -203,12 +230,16 @@ class Facts:
                 found.append(self._reward("reward", event, "reward_model/dossier.json"))
             elif event.step.endswith("/refit"):
                 grow = event.step.split("/")[0]
-                found.append(self._reward(f"reward:{grow}", event, f"reward_model/{grow}/dossier.json"))
+                found.append(
+                    self._reward(f"reward:{grow}", event, f"reward_model/{grow}/dossier.json")
+                )
         return tuple(found)
 
     @cached_property
     def data(self) -> tuple[Data, ...]:
-        """Every data set: prompts and their splits, judgements, held-out text, then what the run wrote."""
+        """Every data set: prompts and their splits, judgements, held-out text, then what the run
+        wrote.
+        """
         from reports.exports.data_sets import data_sets
 
         return tuple(data_sets(self))
@@ -228,7 +259,9 @@ class Facts:
 
     def _audit(self, iteration: str) -> Audit:
         if not ITERATION.fullmatch(iteration):
-            raise BadInput(f"{self.run.path}: the ledger has an audit of {iteration!r}, which is no iteration")
+            raise BadInput(
+                f"{self.run.path}: the ledger has an audit of {iteration!r}, which is no iteration"
+            )
         records, name = self.records, f"{iteration}/decision.json"
         decided, event = records.has(name), self.event(f"{iteration}/audit")
         return Audit(
@@ -244,7 +277,9 @@ class Facts:
     def _reward(self, ref: str, event: Event, dossier: str) -> Reward:
         said = dict(self.records.json(dossier)) if self.records.has(dossier) else {}
         content = event.content
-        name = str(content.get("name") or said.get("name") or "reward model (its name is not recorded)")
+        name = str(
+            content.get("name") or said.get("name") or "reward model (its name is not recorded)"
+        )
         digest = _digest(content.get("digest") or said.get("digest"))
         return Reward(ref, name, digest, tuple(sorted(event.outputs)), said, self.at(event.step))
 
@@ -252,7 +287,8 @@ class Facts:
 def span(event: Event) -> tuple[str | None, str | None]:
     """When a step began and ended, "YYYY-MM-DDTHH:MM:SSZ"; None for what the ledger does not say.
 
-    The ledger has the end and the seconds it took; the beginning is computed and rounded down to a second.
+    The ledger has the end and the seconds it took; the beginning is computed and rounded down to a
+    second.
     """
     try:
         end = datetime.fromisoformat(str(event.at["time"])).astimezone(UTC)
@@ -269,7 +305,11 @@ def last_time(facts: Facts) -> str | None:
 def cited(source: Source) -> str:
     """A source on one line: file, place and digest."""
     kind = "head" if source.path == LEDGER else "sha256"
-    return " ".join(part for part in (source.path, source.at and f"({source.at})", f"{kind}:{source.sha256}") if part)
+    return " ".join(
+        part
+        for part in (source.path, source.at and f"({source.at})", f"{kind}:{source.sha256}")
+        if part
+    )
 
 
 def _stamp(time: datetime) -> str:

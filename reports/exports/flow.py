@@ -1,4 +1,7 @@
-"""Which recorded files every step read. The ledger has what a step wrote; what it read follows from the program."""
+"""Which recorded files every step read.
+
+The ledger has what a step wrote; what it read follows from the program.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from reports.lineage import BASE_MODEL
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import BASE
 
-RULE = "What a step read follows from the program's rules for its name; the ledger records what it wrote."
+RULE = (
+    "What a step read follows from the program's rules for its name; the ledger records what "
+    "it wrote."
+)
 REWARD = "reward_model/"
 TAKEN = {"plan": "prompts", "reward_model": "judgements"}
 # Steps whose policy is a network that runs: they need the base model too.
@@ -62,23 +68,41 @@ def _wanted(facts: Facts, event: Event, name: str) -> bool:
     weights = next((p.weights for p in facts.policies if p.name == policy), {})
     if name in weights:
         return part in (*RUNNING, "refit")
-    if part in ("scale", "score", "improve", "train", "audit", "samples") and _of_the_reward(facts, name, grow):
+    if part in ("scale", "score", "improve", "train", "audit", "samples") and _of_the_reward(
+        facts, name, grow
+    ):
         return True
-    split = {"bc": "grow", "scale": "d_eval", "grow": "grow", "score": "grow", "train": "grow", "improve": "d_eval",
-             "audit": "audit", "samples": "audit"}.get(part)  # fmt: skip
+    split = {
+        "bc": "grow",
+        "scale": "d_eval",
+        "grow": "grow",
+        "score": "grow",
+        "train": "grow",
+        "improve": "d_eval",
+        "audit": "audit",
+        "samples": "audit",
+    }.get(part)
     if name == f"data/{split}.parquet":
         return True
     exact = {
         "score": {f"{grow}/samples.parquet"},
         "improve": {f"{grow}/grow.parquet", f"{policy}/d_eval.parquet"},
         "wait": {f"{iteration}/audit.parquet", f"{policy}/d_eval.parquet"},
-        "audit": {f"{grow}/grow.parquet", f"{iteration}/kept.parquet", f"{policy}/d_eval.parquet",
-                  f"{BASE}/audit.parquet", f"{BASE}/d_eval.parquet", f"{BASE}/items.parquet",
-                  f"{BASE}/human_text.parquet", f"{iteration}/audit.parquet", f"{iteration}/asked.parquet"},
+        "audit": {
+            f"{grow}/grow.parquet",
+            f"{iteration}/kept.parquet",
+            f"{policy}/d_eval.parquet",
+            f"{BASE}/audit.parquet",
+            f"{BASE}/d_eval.parquet",
+            f"{BASE}/items.parquet",
+            f"{BASE}/human_text.parquet",
+            f"{iteration}/audit.parquet",
+            f"{iteration}/asked.parquet",
+        },
         "refit": {f"{grow}/refit_asked.parquet"},
         "halt": {f"{iteration}/decision.json"},
         "override": {f"{iteration}/decision.json"},
-    }  # fmt: skip
+    }
     if part in ("score", "audit") and name.startswith("human_score/"):
         return True
     return name in exact.get(part, set())

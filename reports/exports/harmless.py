@@ -1,4 +1,6 @@
-"""Text of unknown origin in machine-readable files: valid in the format, and nothing that a reader would run."""
+"""Text of unknown origin in machine-readable files: valid in the format, and nothing that a reader
+would run.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,19 @@ from typing import Any
 from restaudit.evidence.record import printable
 from restaudit.evidence.shown import JOINERS, NEWLINE
 
-# What a spreadsheet takes for the start of a formula, with the full-width forms that East Asian ones accept.
+# What a spreadsheet takes for the start of a formula, with the full-width forms that East Asian
+# ones accept.
 FORMULA = "=+-@＝＋－＠"
 
 
 def clean(text: str) -> str:
-    """One line without control, reordering or invisible characters: each becomes U+FFFD, a line break “⏎”."""
+    """One line without control, reordering or invisible characters: each becomes U+FFFD, a line
+    break “⏎”.
+    """
     line = printable(NEWLINE.join(re.split(r"\r\n|\r|\n", text)))
-    return "".join("\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line)
+    return "".join(
+        "\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line
+    )
 
 
 def cleaned(value: Any) -> Any:
@@ -35,7 +42,10 @@ def cleaned(value: Any) -> Any:
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON with sorted keys, cleaned strings and no NaN. `<`, `>` and `&` are escaped, so that a page can embed it."""
+    """JSON with sorted keys, cleaned strings and no NaN.
+
+    `<`, `>` and `&` are escaped, so that a page can embed it.
+    """
     text = json.dumps(cleaned(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     for c in "<>&":
         text = text.replace(c, f"\\u{ord(c):04x}")
@@ -43,10 +53,11 @@ def json_bytes(value: Any) -> bytes:
 
 
 def csv_cell(value: str | float | bool | None) -> str:
-    """A cell: numbers as Python writes them, nothing for None, and text that no spreadsheet takes for a formula.
+    """A cell: numbers as Python writes them, nothing for None, and text that no spreadsheet takes
+    for a formula.
 
-    Text that begins (after spaces) like a formula, or with an apostrophe, gets one apostrophe in front. So whoever
-    takes one leading apostrophe away has the cleaned text again.
+    Text that begins (after spaces) like a formula, or with an apostrophe, gets one apostrophe in
+    front. So whoever takes one leading apostrophe away has the cleaned text again.
     """
     if value is None:
         return ""

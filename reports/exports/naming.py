@@ -7,14 +7,43 @@ from urllib.parse import quote
 
 PYPI = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([^!\s]+)(?:!(.+))?")
 HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-# Identifiers of the SPDX licence list that models and data sets commonly carry; other licences are given as text.
-SPDX_IDS = frozenset({
-    "0BSD", "AFL-3.0", "AGPL-3.0-only", "AGPL-3.0-or-later", "Apache-2.0", "Artistic-2.0", "BSD-2-Clause",
-    "BSD-3-Clause", "BSL-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0",
-    "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0", "CDLA-Permissive-2.0", "CDLA-Sharing-1.0", "GPL-2.0-only",
-    "GPL-3.0-only", "GPL-3.0-or-later", "ISC", "LGPL-3.0-only", "MIT", "MPL-2.0", "ODbL-1.0", "OFL-1.1", "PDDL-1.0",
-    "Unlicense", "Zlib",
-})  # fmt: skip
+# Identifiers of the SPDX licence list that models and data sets commonly carry; other licences are
+# given as text.
+SPDX_IDS = frozenset(
+    {
+        "0BSD",
+        "AFL-3.0",
+        "AGPL-3.0-only",
+        "AGPL-3.0-or-later",
+        "Apache-2.0",
+        "Artistic-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC-BY-3.0",
+        "CC-BY-4.0",
+        "CC-BY-NC-4.0",
+        "CC-BY-NC-SA-4.0",
+        "CC-BY-ND-4.0",
+        "CC-BY-SA-3.0",
+        "CC-BY-SA-4.0",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "CDLA-Sharing-1.0",
+        "GPL-2.0-only",
+        "GPL-3.0-only",
+        "GPL-3.0-or-later",
+        "ISC",
+        "LGPL-3.0-only",
+        "MIT",
+        "MPL-2.0",
+        "ODbL-1.0",
+        "OFL-1.1",
+        "PDDL-1.0",
+        "Unlicense",
+        "Zlib",
+    }
+)
 
 
 def package_url(spec: str) -> str | None:
@@ -35,7 +64,8 @@ def pypi_url(name: str, version: str) -> str:
 
 
 def token(text: str) -> str:
-    """A name that file systems and identifiers take: letters, digits, dot, underscore; the rest become hyphens.
+    """A name that file systems and identifiers take: letters, digits, dot, underscore; the rest
+    become hyphens.
 
     Names of steps and iterations hold no hyphen, so that two of them stay two.
     """

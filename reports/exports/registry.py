@@ -1,4 +1,7 @@
-"""Every export, by name. A new one is a file under `formats/` that defines `EXPORT`; nothing else names it."""
+"""Every export, by name.
+
+A new one is a file under `formats/` that defines `EXPORT`; nothing else names it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from reports.exports import formats
 from reports.exports.facts import Facts
 from restaudit.errors import BadInput
 
-# A file's bytes, or a function that writes it to the path it is given (for files too large for memory).
+# A file's bytes, or a function that writes it to the path it is given (for files too large for
+# memory).
 Content = bytes | Callable[[Path], None]
 ALL = "all"
 
@@ -22,10 +26,9 @@ ALL = "all"
 class Export:
     """One format.
 
-    name   what `--format` takes
-    title  what it is, in a few words
-    spec   the specification and its version, as in manifest.json
-    build  facts of a run -> file name (may hold "/") -> content; the same facts always give the same bytes
+    name   what `--format` takes title  what it is, in a few words spec   the specification and its
+    version, as in manifest.json build  facts of a run -> file name (may hold "/") -> content; the
+    same facts always give the same bytes
     """
 
     name: str
@@ -43,11 +46,18 @@ def exports() -> Mapping[str, Export]:
 
 
 def chosen(names: str) -> Sequence[Export]:
-    """The exports that "NAME[,NAME…]" or "all" asks for. Raises BadInput that lists the valid names."""
+    """The exports that "NAME[,NAME…]" or "all" asks for.
+
+    Raises BadInput that lists the valid names.
+    """
     known = exports()
     wanted = [n.strip() for n in names.split(",") if n.strip()]
     unknown = [n for n in wanted if n not in known and n != ALL]
     if unknown or not wanted:
-        what = f"--format: unknown: {', '.join(repr(n) for n in unknown)}" if unknown else "--format: names no format"
+        what = (
+            f"--format: unknown: {', '.join(repr(n) for n in unknown)}"
+            if unknown
+            else "--format: names no format"
+        )
         raise BadInput(f"{what}; give one or more of {', '.join(known)}, or {ALL}")
     return [e for n, e in known.items() if ALL in wanted or n in wanted]

@@ -1,4 +1,6 @@
-"""Measurements, decisions and sources as one line of text, for formats that have no fields for them."""
+"""Measurements, decisions and sources as one line of text, for formats that have no fields for
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from restaudit.evidence.shown import lines_of
 from restaudit.gates import GateResult
 
 LEVEL = 0.95
-# What the filter does to groups, and what it leaves of them: disparities of the data that is trained on.
+# What the filter does to groups, and what it leaves of them: disparities of the data that is
+# trained on.
 OF_THE_FILTER = ("bias.acceptance", "bias.mention_kept")
 
 
@@ -23,19 +26,31 @@ def figure(m: Measurement) -> str:
     if m.value is None:
         return f"MISSING: not measured: {m.reason}"
     interval = m.interval(LEVEL)
-    span = f"[{interval.low!r}, {interval.high!r}] at {LEVEL:.0%}" if interval else f"no interval: {m.reason}"
+    span = (
+        f"[{interval.low!r}, {interval.high!r}] at {LEVEL:.0%}"
+        if interval
+        else f"no interval: {m.reason}"
+    )
     label = m.detail.get("human_label")
     human = f"; human score: {HUMAN_NAMES.get(str(label), str(label))}" if label else ""
-    return f"{m.value!r} {span}; {m.unit}; n={m.n}, {m.n_prompts} prompts; {m.method}, version {m.version}{human}"
+    return (
+        f"{m.value!r} {span}; {m.unit}; n={m.n}, {m.n_prompts} prompts; {m.method}, version "
+        f"{m.version}{human}"
+    )
 
 
 def rule(gate: GateResult) -> str:
     """A gate's rule, what it said, and on what."""
-    return f"must stay {gate.must_stay} {gate.margin!r} at level {gate.level!r}: {gate.verdict}: {gate.why}"
+    return (
+        f"must stay {gate.must_stay} {gate.margin!r} at level {gate.level!r}: {gate.verdict}: "
+        f"{gate.why}"
+    )
 
 
 def disparities(audit: Audit) -> Iterator[tuple[str, str]]:
-    """Measured differences between groups in what the filter kept: name, and figure with its source."""
+    """Measured differences between groups in what the filter kept: name, and figure with its
+    source.
+    """
     for m in audit.measurements:
         if m.name.startswith(OF_THE_FILTER):
             yield m.name, f"{figure(m)} ({cited(audit.source)})"
@@ -47,7 +62,9 @@ def listed(value: Any) -> str:
 
 
 def hyperparameters(facts: Facts, policy: Policy) -> Iterator[tuple[str, str]]:
-    """What the ledger noted of the step that made a policy, and the sealed settings of training: name and JSON."""
+    """What the ledger noted of the step that made a policy, and the sealed settings of training:
+    name and JSON.
+    """
     yield from ((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(policy.facts.items()))
     if policy.parent is None:
         return
@@ -63,8 +80,18 @@ def filtering(facts: Facts, policy: str) -> str:
     loop = facts.config.get("loop", {})
     if loop.get("method") == "dpo":
         counted = f"{said.get('pairs')} pairs of {said.get('rows')} rows"
-        return f"Of each prompt's samples the best by reward, each preferred to one of the worst: {counted}."
+        return (
+            "Of each prompt's samples the best by reward, each preferred to one of the worst: "
+            f"{counted}."
+        )
     rule = loop.get("thresholds")
     kept, rows = said.get("kept"), said.get("rows")
-    counted = f"{kept} of {rows} rows were kept" if kept is not None else "how many rows were kept is not recorded"
-    return f"Rows whose reward is strictly above the threshold of the sealed rule ({listed(rule)}); {counted}."
+    counted = (
+        f"{kept} of {rows} rows were kept"
+        if kept is not None
+        else "how many rows were kept is not recorded"
+    )
+    return (
+        "Rows whose reward is strictly above the threshold of the sealed rule "
+        f"({listed(rule)}); {counted}."
+    )

@@ -1,4 +1,6 @@
-"""The README of exported weights: the run's model card, and how the folder is loaded, asked and licensed."""
+"""The README of exported weights: the run's model card, and how the folder is loaded, asked and
+licensed.
+"""
 
 from __future__ import annotations
 
@@ -61,12 +63,16 @@ def _paragraphs(exported: Exported) -> Iterator[str]:
     yield "## What is in this folder"
     if exported.kind == "peft":
         yield (
-            f"The adapter of {_text(exported.chosen.policy)} in PEFT's format, float32 as it was recorded. The base "
+            f"The adapter of {_text(exported.chosen.policy)} in PEFT's format, float32 as it was "
+            "recorded. The base "
             f"model is not in this folder: {_text(exported.base.spec)}."
         )
     else:
         merged = " with its adapter merged in" if exported.config.policy.training == "lora" else ""
-        yield f"The whole model of {_text(exported.chosen.policy)}{merged}, in {dtype}, as the audit sampled from it."
+        yield (
+            f"The whole model of {_text(exported.chosen.policy)}{merged}, in {dtype}, as the "
+            "audit sampled from it."
+        )
     hub = HUB.fullmatch(exported.base.spec)
     base = '"THE FOLDER OF THE BASE MODEL"'
     if hub is not None:
@@ -75,7 +81,8 @@ def _paragraphs(exported: Exported) -> Iterator[str]:
     yield " ".join(_text(s) for s in exported.agreement.sentences())
     yield "\n".join(_asked(exported))
     yield (
-        f"Licence of the base model, as the plan records it: {_text(exported.base.licence or MISSING)}. Nobody stated "
+        "Licence of the base model, as the plan records it: "
+        f"{_text(exported.base.licence or MISSING)}. Nobody stated "
         "a licence for the trained weights."
     )
     yield f"Digests of plan, base model and weights are in `{FACTS}`."
@@ -89,7 +96,10 @@ def _asked(exported: Exported) -> Iterator[str]:
     yield f"- chat template: {'yes' if policy.chat else 'no, prompts as plain text'}"
     yield f"- system prompt: {_text(policy.system_prompt) if policy.system_prompt else 'none'}"
     top = f"top-k {sampling.top_k}" if sampling.top_k else "no top-k"
-    yield f"- sampling: temperature {sampling.temperature:g}, {top}, at most {sampling.max_tokens} tokens"
+    yield (
+        f"- sampling: temperature {sampling.temperature:g}, {top}, at most "
+        f"{sampling.max_tokens} tokens"
+    )
 
 
 def _text(value: str) -> str:

@@ -1,4 +1,6 @@
-"""Writing exports into a folder: all of them or, where one cannot be made, none; with a manifest of what is there."""
+"""Writing exports into a folder: all of them or, where one cannot be made, none; with a manifest of
+what is there.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ STAGE = ".tmp-exports"
 def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
     """Write the wanted exports of a run into a folder and return the files, the manifest last.
 
-    Raises VerificationFailed where a recorded file is not as recorded, BadInput where the run has no finished step, the
-    record cannot be read or the folder cannot be written.
+    Raises VerificationFailed where a recorded file is not as recorded, BadInput where the run has
+    no finished step, the record cannot be read or the folder cannot be written.
     """
     facts = Facts(Records(Run(run)))
     stage = out / STAGE
@@ -36,15 +38,27 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
         for export in wanted:
             for name, content in sorted(export.build(facts).items()):
                 digest = digest_file(_write(stage / name, content))
-                files[name] = {"sha256": digest.sha256, "bytes": digest.bytes, "format": export.name,
-                               "spec": export.spec}  # fmt: skip
+                files[name] = {
+                    "sha256": digest.sha256,
+                    "bytes": digest.bytes,
+                    "format": export.name,
+                    "spec": export.spec,
+                }
         for name in files:
             _place(stage / name, out / name)
-        body = {"schema": SCHEMA, "restaudit": __version__, "run_id": facts.run_id, "state": facts.state,
-                "ledger_head": facts.head, "files": {**_earlier(out, facts), **files}}  # fmt: skip
+        body = {
+            "schema": SCHEMA,
+            "restaudit": __version__,
+            "run_id": facts.run_id,
+            "state": facts.state,
+            "ledger_head": facts.head,
+            "files": {**_earlier(out, facts), **files},
+        }
         _place(_write(stage / MANIFEST, json_bytes(body)), out / MANIFEST)
     except OSError as e:
-        raise BadInput(f"{out}: cannot be written ({e.strerror}); choose another place with --out") from None
+        raise BadInput(
+            f"{out}: cannot be written ({e.strerror}); choose another place with --out"
+        ) from None
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise BadInput(
             f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
@@ -73,9 +87,17 @@ def _earlier(out: Path, facts: Facts) -> dict[str, dict[str, Any]]:
     """Files of an earlier export of the same record that are still there as they were written."""
     try:
         before = json.loads((out / MANIFEST).read_bytes())
-        if before["schema"] != SCHEMA or before["ledger_head"] != facts.head or before["restaudit"] != __version__:
+        if (
+            before["schema"] != SCHEMA
+            or before["ledger_head"] != facts.head
+            or before["restaudit"] != __version__
+        ):
             return {}
-        kept = {n: f for n, f in before["files"].items() if (out / n).resolve().is_relative_to(out.resolve())}
+        kept = {
+            n: f
+            for n, f in before["files"].items()
+            if (out / n).resolve().is_relative_to(out.resolve())
+        }
         return {n: f for n, f in kept.items() if digest_file(out / n).sha256 == f["sha256"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

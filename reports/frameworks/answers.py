@@ -1,4 +1,6 @@
-"""From a question to its answer: the record first, then what a person declared, then MISSING with the reason."""
+"""From a question to its answer: the record first, then what a person declared, then MISSING with
+the reason.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,9 @@ class Answer:
 def answer(asked: Question, records: Records, declared: Declarations | None) -> Answer:
     """The answer to one question.
 
-    A declaration answers where the record does not, and stands beside it where it does. "N-A: reason" is a person's
-    word that the question does not apply. Raises VerificationFailed where a file is not as it was recorded.
+    A declaration answers where the record does not, and stands beside it where it does. "N-A:
+    reason" is a person's word that the question does not apply. Raises VerificationFailed where a
+    file is not as it was recorded.
     """
     found = _recorded(asked, records)
     said = declared.answers.get(asked.key) if declared is not None and asked.declare else None
@@ -52,7 +55,12 @@ def answer(asked: Question, records: Records, declared: Declarations | None) -> 
         source = (declared.source(f"answers.{asked.key}"),)
         if said.startswith(N_A):
             reason = said.removeprefix(N_A).strip() or "no reason given"
-            return Answer(asked, "N-A", f"{reason} (declared by {declared.declared_by}, {declared.date})", source)
+            return Answer(
+                asked,
+                "N-A",
+                f"{reason} (declared by {declared.declared_by}, {declared.date})",
+                source,
+            )
         return Answer(asked, "DECLARED", said, source)
     if found.not_applicable:
         return Answer(asked, "N-A", found.absent, found.sources)
@@ -62,7 +70,11 @@ def answer(asked: Question, records: Records, declared: Declarations | None) -> 
 def _recorded(asked: Question, records: Records) -> Reading:
     kind = str(config(records, "human").get("kind", "none"))
     if kind in asked.not_for:
-        return Reading(absent=asked.not_for[kind], not_applicable=True, sources=(sealed(records, "config.human.kind"),))
+        return Reading(
+            absent=asked.not_for[kind],
+            not_applicable=True,
+            sources=(sealed(records, "config.human.kind"),),
+        )
     if asked.reading is None:
         return Reading()
     try:
@@ -70,4 +82,6 @@ def _recorded(asked: Question, records: Records) -> Reading:
     except BadInput as e:
         return Reading(absent=f"the record cannot be read here: {without_folder(str(e), records)}")
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as e:
-        return Reading(absent=f"the record is not shaped as this version reads it ({type(e).__name__}: {e})")
+        return Reading(
+            absent=f"the record is not shaped as this version reads it ({type(e).__name__}: {e})"
+        )

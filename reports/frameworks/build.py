@@ -15,33 +15,46 @@ from reports.series import human_score, iterations
 from restaudit.errors import BadInput
 from restaudit.evidence.statuses import MEANINGS
 
-NO_VERDICT = "This document says what is written down about a run. It gives no verdict of conformity."
+NO_VERDICT = (
+    "This document says what is written down about a run. It gives no verdict of conformity."
+)
 COVERAGE = "Documentation coverage"
 PEOPLE = "PEOPLE"
 
 
-def framework_document(records: Records, framework_id: str, declarations: Declarations | None) -> Document:
+def framework_document(
+    records: Records, framework_id: str, declarations: Declarations | None
+) -> Document:
     """The document of one framework; the same record and declarations give the same document.
 
-    Raises BadInput for an unknown framework or a run without a sealed plan, VerificationFailed where a file that is
-    read is not as it was recorded.
+    Raises BadInput for an unknown framework or a run without a sealed plan, VerificationFailed
+    where a file that is read is not as it was recorded.
     """
     of = framework(framework_id)
     if not records.run.events:
-        raise BadInput(f"{records.run.path}: its plan is not sealed yet, so there is nothing to document")
+        raise BadInput(
+            f"{records.run.path}: its plan is not sealed yet, so there is nothing to document"
+        )
     configured = records.json("plan.json").get("config")
     if not isinstance(configured, dict) or "name" not in configured:
         raise BadInput(f"{records.run.path}/plan.json: it holds no configuration with a name")
     answers = {key: answer(questions()[key], records, declarations) for key in of.keys}
     shown: dict[str, str] = {}
     parts = tuple(
-        Section(part.key, part.title, tuple(b for c in part.clauses for b in _clause(c, answers, shown, declarations)))
+        Section(
+            part.key,
+            part.title,
+            tuple(b for c in part.clauses for b in _clause(c, answers, shown, declarations)),
+        )
         for part in of.parts
     )
     return Document(
         kind=of.id,
         title=of.title,
-        subtitle=f"run {records.run.name} ({records.run.run_id}); {of.version}; questions as of {of.as_of}",
+        subtitle=(
+            f"run {records.run.name} ({records.run.run_id}); {of.version}; questions as of "
+            f"{of.as_of}"
+        ),
         banner=_banner(records, answers),
         sections=(_gaps(of, answers), _about(of, records, answers, declarations), *parts),
         heads=((records.run.name, records.head),),
@@ -59,24 +72,34 @@ def coverage(answers: dict[str, Answer]) -> str:
 
 
 def by_clause(of: Framework, answers: dict[str, Answer]) -> str:
-    """How many clauses have all, some or none of their fields answered; a field that does not apply is left out."""
+    """How many clauses have all, some or none of their fields answered; a field that does not apply
+    is left out.
+    """
     counts = {"all": 0, "some": 0, "none": 0}
     for clause in of.clauses:
         asked = [answers[k].answered for k in clause.answer if answers[k].status != "N-A"]
         counts["all" if all(asked) else "some" if any(asked) else "none"] += 1
     return (
-        f"Of {len(of.clauses)} clauses, {counts['all']} have every field answered, {counts['some']} some, "
+        f"Of {len(of.clauses)} clauses, {counts['all']} have every field answered, "
+        f"{counts['some']} some, "
         f"{counts['none']} none."
     )
 
 
 def _banner(records: Records, answers: dict[str, Answer]) -> tuple[str, ...]:
     run = records.run
-    said = [f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}"
-            for o in run.overrides()]  # fmt: skip
+    said = [
+        (
+            f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
+            f"({', '.join(o.gates)}): "
+            f"{o.reason}"
+        )
+        for o in run.overrides()
+    ]
     if run.halt is not None:
         said.append(
-            f"HALTED at {run.halt.iteration}: the sealed policy stopped this run ({', '.join(run.halt.gates)})."
+            f"HALTED at {run.halt.iteration}: the sealed policy stopped this run "
+            f"({', '.join(run.halt.gates)})."
         )
     elif (where := state(records)) != "done":
         said.append(f"This run is {where}. What is said here may change.")
@@ -94,40 +117,68 @@ def _human(records: Records) -> str | None:
         return None
     if found.name == "NONE":
         return (
-            f"No human score: nobody, and nothing in place of people, judged the texts of this run. {found.description}"
+            "No human score: nobody, and nothing in place of people, judged the texts of this "
+            f"run. {found.description}"
         )
-    return f"The human score is {found.name}. It is not people's judgement of these texts. {found.description}"
+    return (
+        f"The human score is {found.name}. It is not people's judgement of these texts. "
+        f"{found.description}"
+    )
 
 
 def _gaps(of: Framework, answers: dict[str, Answer]) -> Section:
     missing = [a for a in answers.values() if a.status == "MISSING"]
     if not missing:
-        said = "No field is missing. That counts fields, and says nothing about what stands in them."
+        said = (
+            "No field is missing. That counts fields, and says nothing about what stands in them."
+        )
         return Section("gaps", "What is missing", (Paragraph(said),))
     clauses = {k: ", ".join(c.id for c in of.clauses if k in c.answer) for k in answers}
-    rows = tuple(Row((clauses[a.question.key], a.question.asks, a.value, a.question.who), a.sources) for a in missing)
-    table = Table(
-        f"{len(rows)} of {len(answers)} fields", ("clause", "question", "why", "who could say"), rows, prose=(1, 2, 3)
+    rows = tuple(
+        Row((clauses[a.question.key], a.question.asks, a.value, a.question.who), a.sources)
+        for a in missing
     )
-    how = "People answer with a form: restaudit declare RUN writes it, and restaudit declare RUN --from FORM keeps it."
+    table = Table(
+        f"{len(rows)} of {len(answers)} fields",
+        ("clause", "question", "why", "who could say"),
+        rows,
+        prose=(1, 2, 3),
+    )
+    how = (
+        "People answer with a form: restaudit declare RUN writes it, and restaudit declare RUN "
+        "--from FORM keeps it."
+    )
     return Section("gaps", "What is missing", (table, Paragraph(how, "note")))
 
 
-def _about(of: Framework, records: Records, answers: dict[str, Answer], declared: Declarations | None) -> Section:
+def _about(
+    of: Framework, records: Records, answers: dict[str, Answer], declared: Declarations | None
+) -> Section:
     counts = Counter(a.status for a in answers.values())
     statuses = tuple(Row((s, str(counts[s]), meaning)) for s, meaning in MEANINGS.items())
     blocks: list[Block] = [
         Paragraph(f"{coverage(answers)} {by_clause(of, answers)}"),
         Table("Fields by status", ("status", "fields", "meaning"), statuses, prose=(2,)),
         Facts(
-            (Fact("Text", of.version), Fact("Source", of.source), Fact("Looked at", str(of.as_of))), "What was asked"
+            (Fact("Text", of.version), Fact("Source", of.source), Fact("Looked at", str(of.as_of))),
+            "What was asked",
         ),
         *(Paragraph(limit, "note") for limit in of.limits),
         _declared(declared),
     ]
     if mine := [d for d in dates() if of.id in d.for_]:
-        rows = tuple(Row((str(d.date), d.says, d.source, str(d.as_of), "check before quoting" if d.check else "–"))
-                     for d in mine)  # fmt: skip
+        rows = tuple(
+            Row(
+                (
+                    str(d.date),
+                    d.says,
+                    d.source,
+                    str(d.as_of),
+                    "check before quoting" if d.check else "–",
+                )
+            )
+            for d in mine
+        )
         columns = ("date", "what applies", "source", "as of", "note")
         blocks.append(Table("Dates, as of the day given", columns, rows, prose=(1, 2)))
     if of.screen:
@@ -137,12 +188,20 @@ def _about(of: Framework, records: Records, answers: dict[str, Answer], declared
 
 def _declared(declared: Declarations | None) -> Block:
     if declared is None or not declared.answers:
-        return Paragraph("Nobody has declared anything about this run: what only people can say is missing.", "warning")
+        return Paragraph(
+            "Nobody has declared anything about this run: what only people can say is missing.",
+            "warning",
+        )
     role = f", {declared.role}" if declared.role else ""
     name = declared.signature_file
-    signed = f"Signature file named: {name}; it was not checked here." if name else "The form names no signature file."
+    signed = (
+        f"Signature file named: {name}; it was not checked here."
+        if name
+        else "The form names no signature file."
+    )
     said = (
-        f"DECLARED answers were given by {declared.declared_by}{role} on {declared.date}. Nobody verified them. They "
+        f"DECLARED answers were given by {declared.declared_by}{role} on {declared.date}. Nobody "
+        "verified them. They "
         "stand in "
         f"{FILE}, SHA-256 {declared.sha256}, which the ledger does not cover. {signed}"
     )
@@ -152,7 +211,9 @@ def _declared(declared: Declarations | None) -> Block:
 def _clause(
     clause: Clause, answers: dict[str, Answer], shown: dict[str, str], declared: Declarations | None
 ) -> list[Block]:
-    """A clause's fields, and the tables that stand here first; `shown` says where a table stands already."""
+    """A clause's fields, and the tables that stand here first; `shown` says where a table stands
+    already.
+    """
     rows, tables = [], []
     for key in clause.answer:
         a = answers[key]
@@ -171,6 +232,8 @@ def _clause(
         rows.append(Fact(a.question.asks, value, a.status, a.sources))
         if a.declared is not None and declared is not None:
             said = f"{declared.declared_by} adds, unverified: {a.declared}"
-            rows.append(Fact(a.question.asks, said, "DECLARED", (declared.source(f"answers.{key}"),)))
+            rows.append(
+                Fact(a.question.asks, said, "DECLARED", (declared.source(f"answers.{key}"),))
+            )
     blocks: list[Block] = [Facts(tuple(rows), f"{clause.id}: {clause.asks}"), *tables]
     return [*blocks, Paragraph(clause.note, "note")] if clause.note else blocks

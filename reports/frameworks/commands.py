@@ -1,4 +1,6 @@
-"""`restaudit declare` and `restaudit compliance`: what people say of a run, and its clause-by-clause documents."""
+"""`restaudit declare` and `restaudit compliance`: what people say of a run, and its
+clause-by-clause documents.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,13 @@ def declare(
     file: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="A filled form to check and keep.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the form goes (default: printed).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the form goes (default: printed).")
+    ] = None,
 ) -> None:
-    """What only people can say of a run (purpose, provider, data …): print a form to fill, or keep a filled one."""
+    """What only people can say of a run (purpose, provider, data …): print a form to fill, or keep
+    a filled one.
+    """
     from reports.frameworks.declaring import keep, to_fill
     from reports.records import Records
     from restaudit.evidence.record import Run, printable
@@ -29,7 +35,9 @@ def declare(
     records = Records(Run(run))
     if file is None:
         if out is not None and out.exists():
-            raise BadInput(f"{out}: is there already, perhaps with answers; name another file with --out")
+            raise BadInput(
+                f"{out}: is there already, perhaps with answers; name another file with --out"
+            )
         form = to_fill(records)
         if out is None:
             typer.echo(form, nl=False)
@@ -38,27 +46,43 @@ def declare(
         typer.echo(f"form: {out}; when it is filled: restaudit declare {run} --from {out}")
         return
     if out is not None:
-        raise BadInput("--out names where a form goes; declarations given by --from have their own place")
+        raise BadInput(
+            "--out names where a form goes; declarations given by --from have their own place"
+        )
     kept, path = keep(records, file)
     by = printable(kept.declared_by) or "nobody"
-    typer.echo(f"declared by {by}: {len(kept.answers)} answers, kept in {path}, sha256 {kept.sha256}")
+    typer.echo(
+        f"declared by {by}: {len(kept.answers)} answers, kept in {path}, sha256 {kept.sha256}"
+    )
     typer.echo(f"next: restaudit compliance {run}")
 
 
 def compliance(
     run: RunFolder,
-    framework: Annotated[str, typer.Option(help="A framework's id, or all; a word that is none lists them.")] = ALL,
-    output: Annotated[str, typer.Option("--format", help="One or more of html, md, json, pdf, docx.")] = "html",
+    framework: Annotated[
+        str, typer.Option(help="A framework's id, or all; a word that is none lists them.")
+    ] = ALL,
+    output: Annotated[
+        str, typer.Option("--format", help="One or more of html, md, json, pdf, docx.")
+    ] = "html",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help=f"A file, or a folder for several (default: RUN/{FOLDER.as_posix()})."),
+        typer.Option(
+            metavar="PATH",
+            help=f"A file, or a folder for several (default: RUN/{FOLDER.as_posix()}).",
+        ),
     ] = None,
 ) -> None:
-    """Clause-by-clause documents of a run: what its record answers, what people declared, and first what is missing."""
+    """Clause-by-clause documents of a run: what its record answers, what people declared, and first
+    what is missing.
+    """
     from restaudit.evidence.record import Run
 
     for o in Run(run).overrides():
-        typer.echo(f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}")
+        typer.echo(
+            f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
+            f"({', '.join(o.gates)}): {o.reason}"
+        )
     for path, said in documents(run, framework, output, out):
         typer.echo(f"{path}: {said}")
 
@@ -66,8 +90,9 @@ def compliance(
 def documents(run: Path, framework: str, output: str, out: Path | None) -> list[tuple[Path, str]]:
     """Render the documents and return each file with its count of answered fields.
 
-    Raises BadInput for an unknown framework or format, a path that cannot be written, or declarations that are not
-    valid; VerificationFailed where a file of the run is not as it was recorded.
+    Raises BadInput for an unknown framework or format, a path that cannot be written, or
+    declarations that are not valid; VerificationFailed where a file of the run is not as it was
+    recorded.
     """
     from reports.document.render import formats, render
     from reports.frameworks.build import COVERAGE, framework_document

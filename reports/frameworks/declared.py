@@ -1,6 +1,7 @@
 """What only people can say of a run: the template, its strict check, and the file it is kept in.
 
-A form is bound to one run by the run's id and the hash of the ledger's first event, which sealed the plan.
+A form is bound to one run by the run's id and the hash of the ledger's first event, which sealed
+the plan.
 """
 
 from __future__ import annotations
@@ -61,13 +62,19 @@ class Declarations:
 def template(about: Bound, recorded: Iterable[str], known: Declarations | None) -> str:
     """YAML with every question that a person may answer, asked once, and what was declared before.
 
-    `recorded` names the questions that the record answers by itself: a declaration is shown beside it.
+    `recorded` names the questions that the record answers by itself: a declaration is shown beside
+    it.
     """
     recorded = set(recorded)
     lines = [
-        "# What only people can say about this run. Leave empty what you do not know: it is shown as MISSING.",
+        (
+            "# What only people can say about this run. Leave empty what you do not know: it is "
+            "shown "
+            "as MISSING."
+        ),
         "# An answer that begins with 'N-A:' says that the question does not apply, and why.",
-        "# Nobody checks what stands here; documents show it as DECLARED, with your name. Each question is asked once, "
+        "# Nobody checks what stands here; documents show it as DECLARED, with your name. Each "
+        "question is asked once, "
         "and",
         "# 'feeds' names the clauses that the answer goes into.",
         *_pair("schema", SCHEMA),
@@ -78,7 +85,8 @@ def template(about: Bound, recorded: Iterable[str], known: Declarations | None) 
         *_pair("declared_by", known.declared_by if known else ""),
         *_pair("role", known.role if known else ""),
         *_pair("date", known.date if known else ""),
-        "# name of the file with a DSSE signature over this form, if there will be one; it is named and not checked "
+        "# name of the file with a DSSE signature over this form, if there will be one; it is "
+        "named and not checked "
         "here",
         *_pair("signature_file", known.signature_file if known else ""),
         "answers:",
@@ -92,40 +100,59 @@ def template(about: Bound, recorded: Iterable[str], known: Declarations | None) 
             lines += [f"  # {part}" for part in textwrap.wrap(fed, 110)]
             if q.key in recorded:
                 lines.append("  # the record answers this; what you write is shown beside it")
-            lines += [f"  {line}" for line in _pair(q.key, known.answers.get(q.key, "") if known else "")]
+            lines += [
+                f"  {line}" for line in _pair(q.key, known.answers.get(q.key, "") if known else "")
+            ]
     return "\n".join(lines) + "\n"
 
 
 def read(path: Path, about: Bound) -> Declarations:
     """Read and check a filled template or the stored file, and give it the SHA-256 of the file.
 
-    Raises BadInput, naming the key, for anything that is not valid: an unknown key or one given twice, an answer
-    without name or date, a date that is none, a form about another run.
+    Raises BadInput, naming the key, for anything that is not valid: an unknown key or one given
+    twice, an answer without name or date, a date that is none, a form about another run.
     """
     raw, sha256 = _mapping(path)
     _known(path, "", raw, TOP)
     if raw.get("schema") != SCHEMA:
-        raise BadInput(f"{path}: schema: {raw.get('schema')!r}; expected {SCHEMA!r}, as restaudit declare writes")
+        raise BadInput(
+            f"{path}: schema: {raw.get('schema')!r}; expected {SCHEMA!r}, as restaudit declare "
+            "writes"
+        )
     _about_this(path, raw, about)
     given = raw.get("answers") or {}
     if not isinstance(given, dict):
         raise BadInput(f"{path}: answers: expected a mapping from question to answer")
     _known(path, "answers.", given, [k for k, q in questions().items() if q.declare])
     answers = {k: v for k in sorted(given) if (v := _answer(path, k, given[k]))}
-    by, role, signature = (_line(path, k, raw.get(k)) for k in ("declared_by", "role", "signature_file"))
+    by, role, signature = (
+        _line(path, k, raw.get(k)) for k in ("declared_by", "role", "signature_file")
+    )
     if answers and not any(c.isalnum() for c in by):
-        raise BadInput(f"{path}: declared_by: empty; {len(answers)} answers need the name of who gives them")
+        raise BadInput(
+            f"{path}: declared_by: empty; {len(answers)} answers need the name of who gives them"
+        )
     day = _date(path, raw.get("date")) if answers or raw.get("date") else ""
     if signature and (Path(signature).name != signature or signature in (".", "..")):
-        raise BadInput(f"{path}: signature_file: {signature!r}; expected the name of a file beside the declarations")
+        raise BadInput(
+            f"{path}: signature_file: {signature!r}; expected the name of a file beside the "
+            "declarations"
+        )
     return Declarations(by, role, day, about, answers, signature, sha256)
 
 
 def store(found: Declarations, path: Path) -> str:
     """Write checked declarations and return their SHA-256; the same ones give the same bytes."""
-    whole = {"schema": SCHEMA, "run_id": found.about.run_id, "plan_event": found.about.plan_event,
-             "declared_by": found.declared_by, "role": found.role, "date": found.date,
-             "signature_file": found.signature_file, "answers": dict(found.answers)}  # fmt: skip
+    whole = {
+        "schema": SCHEMA,
+        "run_id": found.about.run_id,
+        "plan_event": found.about.plan_event,
+        "declared_by": found.declared_by,
+        "role": found.role,
+        "date": found.date,
+        "signature_file": found.signature_file,
+        "answers": dict(found.answers),
+    }
     text = as_yaml(whole)
     if path.is_symlink() or path.parent.is_symlink():
         raise BadInput(f"{path}: a symbolic link; declarations are kept in the run folder itself")
@@ -150,7 +177,9 @@ def _mapping(path: Path) -> tuple[dict[str, Any], str]:
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         mark = getattr(e, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise BadInput(f"{path}{line}: not valid YAML: {getattr(e, 'problem', None) or e}") from None
+        raise BadInput(
+            f"{path}{line}: not valid YAML: {getattr(e, 'problem', None) or e}"
+        ) from None
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: expected a mapping with the keys {', '.join(TOP)}")
     return raw, hashlib.sha256(data).hexdigest()
@@ -172,7 +201,8 @@ def _about_this(path: Path, raw: Mapping[str, Any], about: Bound) -> None:
     for key, expected in (("run_id", about.run_id), ("plan_event", about.plan_event)):
         if (got := _line(path, key, raw.get(key))) != expected:
             raise BadInput(
-                f"{path}: {key}: {got!r}, and this run has {expected!r}: the form is about another run; get one for "
+                f"{path}: {key}: {got!r}, and this run has {expected!r}: the form is about "
+                "another run; get one for "
                 "this run "
                 "with restaudit declare"
             )
@@ -185,7 +215,10 @@ def _answer(path: Path, key: str, value: Any) -> str:
         return "; ".join(part for v in value if (part := _said(path, where, v)))
     said = _said(path, where, value)
     if said and not any(c.isalnum() for c in said):
-        raise BadInput(f"{path}: {where}: {said!r} has no letter or digit; leave it empty where nothing is known")
+        raise BadInput(
+            f"{path}: {where}: {said!r} has no letter or digit; leave it empty where nothing is "
+            "known"
+        )
     if said and key in NUMBERS and not said.startswith("N-A:"):
         _positive(path, where, said)
     return said
@@ -211,7 +244,9 @@ def _said(path: Path, where: str, value: Any) -> str:
         return value.isoformat()
     if isinstance(value, int | float):
         return str(value)
-    raise BadInput(f"{path}: {where}: expected text or a list of texts, got a {type(value).__name__}")
+    raise BadInput(
+        f"{path}: {where}: expected text or a list of texts, got a {type(value).__name__}"
+    )
 
 
 def _line(path: Path, where: str, value: Any) -> str:

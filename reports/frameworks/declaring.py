@@ -1,4 +1,6 @@
-"""`restaudit declare`: a form for this run, and a filled one checked and kept beside its reports."""
+"""`restaudit declare`: a form for this run, and a filled one checked and kept beside its
+reports.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from restaudit.errors import BadInput
 def bound(records: Records) -> Bound:
     """What binds a form to this run. Raises BadInput for a run whose plan is not sealed yet."""
     if not records.run.events:
-        raise BadInput(f"{records.run.path}: its plan is not sealed yet, so there is nothing to declare about")
+        raise BadInput(
+            f"{records.run.path}: its plan is not sealed yet, so there is nothing to declare about"
+        )
     return Bound(records.run.run_id, records.run.events[0].hash)
 
 
@@ -27,7 +31,10 @@ def to_fill(records: Records) -> str:
 
 
 def stored(records: Records) -> Declarations | None:
-    """What was declared about this run; None where nothing was. Raises BadInput where the file is not valid."""
+    """What was declared about this run; None where nothing was.
+
+    Raises BadInput where the file is not valid.
+    """
     path = records.run.path / FILE
     if path.is_symlink():
         raise BadInput(f"{path}: a symbolic link; declarations are kept in the run folder itself")
@@ -37,7 +44,8 @@ def stored(records: Records) -> Declarations | None:
 def keep(records: Records, given: Path) -> tuple[Declarations, Path]:
     """Check a filled form and keep it in the run's report folder; returns it and where it is kept.
 
-    It takes the place of what was declared before. Raises BadInput where it is not valid or about another run.
+    It takes the place of what was declared before. Raises BadInput where it is not valid or about
+    another run.
     """
     found = read(given, bound(records))
     path = records.run.path / FILE

@@ -17,7 +17,16 @@ from restaudit.gates import Decision
 NO_LOOK = "the run has not audited a policy yet"
 NO_ITERATION = "the run has not audited an iteration yet"
 SERIES = ("measure", "iteration", "value", "95% interval", "unit", "texts", "prompts", "why not")
-DETAIL = ("measure", "value", "95% interval", "base policy", "unit", "texts", "prompts", "method, or why not")
+DETAIL = (
+    "measure",
+    "value",
+    "95% interval",
+    "base policy",
+    "unit",
+    "texts",
+    "prompts",
+    "method, or why not",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,10 @@ def step_place(records: Records, step: str) -> Source:
 
 
 def state(records: Records) -> str:
-    """Where the record ends. It does not ask whether a process is at work: the same record gives the same document."""
+    """Where the record ends.
+
+    It does not ask whether a process is at work: the same record gives the same document.
+    """
     if "end" in records.run.done:
         return "done"
     if records.run.halt is not None:
@@ -97,7 +109,9 @@ def state(records: Records) -> str:
 
 
 def without_folder(said: str, records: Records) -> str:
-    """A message without the place of the run folder: a document must not depend on where the folder lies."""
+    """A message without the place of the run folder: a document must not depend on where the folder
+    lies.
+    """
     path = str(records.run.path)
     return said.replace(f"{path}/", "").replace(path, "the run folder")
 
@@ -117,12 +131,18 @@ def audited(records: Records, *, base: bool = True) -> list[str]:
 def decisions(records: Records) -> list[tuple[Decision, Source]]:
     """The decisions of the run in order, each with its record."""
     names = [f"{i}/decision.json" for i in audited(records)]
-    return [(Decision.from_json(records.json(n)), records.source(n, "gates")) for n in names if records.has(n)]
+    return [
+        (Decision.from_json(records.json(n)), records.source(n, "gates"))
+        for n in names
+        if records.has(n)
+    ]
 
 
 def measured_at(records: Records, iteration: str, *places: str) -> tuple[Source, ...]:
     """The measurements of an iteration as a source."""
-    return tuple(records.source(f"{iteration}/measurements.json", p) for p in places or ("measurements",))
+    return tuple(
+        records.source(f"{iteration}/measurements.json", p) for p in places or ("measurements",)
+    )
 
 
 def with_interval(m: Measurement) -> str:
@@ -145,15 +165,21 @@ def figures(m: Measurement) -> tuple[str, str]:
 
 
 def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
-    """Labels in which "human score" also says what it is: SIMULATED and its like stand wherever a figure of it does."""
+    """Labels in which "human score" also says what it is: SIMULATED and its like stand wherever a
+    figure of it does.
+    """
     newest = last_audit(records)
     found = {} if newest is None else records.json(f"{newest}/measurements.json").get("human")
     kind = str((found or {}).get("label") or "NONE").split(" ")[0]
-    return {name: label.replace("human score", f"human score ({kind})") for name, label in names.items()}
+    return {
+        name: label.replace("human score", f"human score ({kind})") for name, label in names.items()
+    }
 
 
 def told(records: Records, iteration: str, names: Mapping[str, str]) -> list[str]:
-    """What was measured of some measures at one iteration, a phrase each; those without a value are left out."""
+    """What was measured of some measures at one iteration, a phrase each; those without a value are
+    left out.
+    """
     found = records.measurements(iteration)
     known = {n: found[n] for n in names if n in found and found[n].value is not None}
     labels = human_named(records, names)
@@ -161,18 +187,30 @@ def told(records: Records, iteration: str, names: Mapping[str, str]) -> list[str
 
 
 def over_iterations(records: Records, caption: str, names: Mapping[str, str]) -> Table:
-    """Some measurements at every audited iteration; `names` maps a measurement to what it is called here."""
+    """Some measurements at every audited iteration; `names` maps a measurement to what it is called
+    here.
+    """
     rows = []
     measured = {i: records.measurements(i) for i in audited(records)}
     for name, label in human_named(records, names).items():
         for i, found in measured.items():
             if (m := found.get(name)) is not None:
-                cells = (label, short_name(i), *figures(m), m.unit, str(m.n), str(m.n_prompts), m.reason or "–")
+                cells = (
+                    label,
+                    short_name(i),
+                    *figures(m),
+                    m.unit,
+                    str(m.n),
+                    str(m.n_prompts),
+                    m.reason or "–",
+                )
                 rows.append(Row(cells, measured_at(records, i, name)))
     return Table(caption, SERIES, tuple(rows), prose=(7,))
 
 
-def at_iteration(records: Records, iteration: str, caption: str, wanted: Callable[[str], bool]) -> Table:
+def at_iteration(
+    records: Records, iteration: str, caption: str, wanted: Callable[[str], bool]
+) -> Table:
     """The measurements of one iteration whose name is wanted."""
     rows = []
     for name, m in records.measurements(iteration).items():

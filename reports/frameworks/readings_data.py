@@ -1,4 +1,6 @@
-"""What was trained and tested on: prompts, splits, cleaning, synthetic rows by their policy, duplicates."""
+"""What was trained and tested on: prompts, splits, cleaning, synthetic rows by their policy,
+duplicates.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +50,25 @@ def data_sources(records: Records) -> Reading:
     rows = []
     for k, one in enumerate(sets):
         read = counts.get(str(one.get("source")), {})
-        cells = (str(one.get("source")), str(one.get("licence") or "no licence recorded"), str(one.get("format")),
-                 ", ".join(one.get("use") or ()), number(read.get("read")), number(read.get("used")),
-                 str(one.get("sha256") or "not pinned (built in, or recorded with the prompts)"))  # fmt: skip
+        cells = (
+            str(one.get("source")),
+            str(one.get("licence") or "no licence recorded"),
+            str(one.get("format")),
+            ", ".join(one.get("use") or ()),
+            number(read.get("read")),
+            number(read.get("used")),
+            str(one.get("sha256") or "not pinned (built in, or recorded with the prompts)"),
+        )
         sources = [sealed(records, f"config.data.prompts[{k}]")]
         sources += [records.source(REPORT, "rows")] if read else []
         rows.append(Row(cells, tuple(sources)))
     columns = ("source", "licence", "format", "feeds", "rows read", "rows used", "SHA-256")
     said = "prompts from " + joined([f"{r.cells[0]} ({r.cells[1]})" for r in rows])
-    return Reading(said, tuple(r.sources[0] for r in rows), Table("Prompt sets", columns, tuple(rows), prose=(0, 1)))
+    return Reading(
+        said,
+        tuple(r.sources[0] for r in rows),
+        Table("Prompt sets", columns, tuple(rows), prose=(0, 1)),
+    )
 
 
 def data_splits(records: Records) -> Reading:
@@ -66,15 +78,28 @@ def data_splits(records: Records) -> Reading:
         return absent(NO_REPORT)
     exact, near = splits.get("exact", {}), splits.get("near", {})
     rows = tuple(
-        Row((pair.replace("~", " and "), number(exact[pair]), number(near.get(pair, {}).get("pairs")),
-             number(near.get(pair, {}).get("share"))), (records.source(REPORT, f"splits.near.{pair}"),))
+        Row(
+            (
+                pair.replace("~", " and "),
+                number(exact[pair]),
+                number(near.get(pair, {}).get("pairs")),
+                number(near.get(pair, {}).get("share")),
+            ),
+            (records.source(REPORT, f"splits.near.{pair}"),),
+        )
         for pair in sorted(exact)
-    )  # fmt: skip
-    table = Table("Overlap between the parts", ("parts", "same prompts", "near-duplicate pairs", "share"), rows)
+    )
+    table = Table(
+        "Overlap between the parts",
+        ("parts", "same prompts", "near-duplicate pairs", "share"),
+        rows,
+    )
     sizes = ", ".join(f"{k} {number(v)}" for k, v in sorted(splits.get("sizes", {}).items()))
     said = (
-        f"prompts: {sizes}; each prompt belongs to one part, by the hash of its normalised text; near duplicates by "
-        f"{splits.get('method')}, at {splits.get('jaccard')}; more than a share of {splits.get('max_share')} is refused"
+        f"prompts: {sizes}; each prompt belongs to one part, by the hash of its normalised text; "
+        "near duplicates by "
+        f"{splits.get('method')}, at {splits.get('jaccard')}; more than a share of "
+        f"{splits.get('max_share')} is refused"
     )
     return Reading(said, (records.source(REPORT, "splits"),), table)
 
@@ -85,9 +110,19 @@ def data_cleaning(records: Records) -> Reading:
     found = recorded(records, REPORT)
     if not isinstance(rules, Mapping) or found is None:
         return absent(NO_REPORT)
-    dropped = [f"{r.get('source')}: {', '.join(f'{n} {why}' for why, n in (r.get('dropped') or {}).items()) or 'none'}"
-               for r in found.get("rows", [])]  # fmt: skip
-    said = "rules: " + ", ".join(f"{k} {v}" for k, v in lines_of(rules)) + "; rows left out: " + joined(dropped)
+    dropped = [
+        (
+            f"{r.get('source')}: "
+            f"{', '.join(f'{n} {why}' for why, n in (r.get('dropped') or {}).items()) or 'none'}"
+        )
+        for r in found.get("rows", [])
+    ]
+    said = (
+        "rules: "
+        + ", ".join(f"{k} {v}" for k, v in lines_of(rules))
+        + "; rows left out: "
+        + joined(dropped)
+    )
     return Reading(said, (sealed(records, "config.data.rows"), records.source(REPORT, "rows")))
 
 
@@ -99,29 +134,43 @@ def data_counts(records: Records) -> Reading:
         return absent("no data was read or written yet")
     found = steps(records)
     kept = [(p.name, p.facts["kept"]) for p in _trained(records) if "kept" in p.facts]
-    said = [f"samples written by a policy of this run: {number(sum(g.samples for g in made))}",
-            f"human references among the candidates: {number(sum(g.references for g in made))}",
-            f"rows trained on: {', '.join(f'{short_name(n)} {number(k)}' for n, k in kept) or 'none yet'}",
-            f"response tokens trained on, all epochs: {number(sum(s.trained_tokens for s in found))}"]  # fmt: skip
+    said = [
+        f"samples written by a policy of this run: {number(sum(g.samples for g in made))}",
+        f"human references among the candidates: {number(sum(g.references for g in made))}",
+        (
+            "rows trained on: "
+            f"{', '.join(f'{short_name(n)} {number(k)}' for n, k in kept) or 'none yet'}"
+        ),
+        f"response tokens trained on, all epochs: {number(sum(s.trained_tokens for s in found))}",
+    ]
     sources = tuple(step_place(records, g.step) for g in made)
     if report is not None:
         sizes = (report.get("splits") or {}).get("sizes", {})
-        said.insert(0, "prompts: " + ", ".join(f"{k} {number(v)}" for k, v in sorted(sizes.items())))
+        said.insert(
+            0, "prompts: " + ", ".join(f"{k} {number(v)}" for k, v in sorted(sizes.items()))
+        )
         sources = (records.source(REPORT, "splits.sizes"), *sources)
     return Reading(joined(said), sources)
 
 
 def data_digests(records: Records) -> Reading:
     """The files that hold prompts and training rows, by SHA-256."""
-    wanted = [n for n in sorted(records.digests) if n.endswith((".parquet", ".json")) and (
-        n.startswith("data/") or n.endswith(("/grow.parquet", "/kept.parquet")))]  # fmt: skip
+    wanted = [
+        n
+        for n in sorted(records.digests)
+        if n.endswith((".parquet", ".json"))
+        and (n.startswith("data/") or n.endswith(("/grow.parquet", "/kept.parquet")))
+    ]
     if not wanted:
         return absent("no data file is recorded")
     rows = tuple(
-        Row((n, number(records.digests[n].bytes), records.digests[n].sha256), (records.source(n),)) for n in wanted
+        Row((n, number(records.digests[n].bytes), records.digests[n].sha256), (records.source(n),))
+        for n in wanted
     )
     table = Table("Data files", ("file", "bytes", "SHA-256"), rows)
-    return Reading(f"{len(rows)} files, each with its SHA-256 in the ledger", (rows[0].sources[0],), table)
+    return Reading(
+        f"{len(rows)} files, each with its SHA-256 in the ledger", (rows[0].sources[0],), table
+    )
 
 
 def data_first_used(records: Records) -> Reading:
@@ -129,21 +178,34 @@ def data_first_used(records: Records) -> Reading:
     time = records.run.events[0].at.get("time")
     if not time:
         return absent("the first event has no time")
-    return Reading(f"read and sealed on {time} by this run's clock; earlier use by others is not known here",
-                   (step_place(records, records.run.events[0].step),))  # fmt: skip
+    return Reading(
+        f"read and sealed on {time} by this run's clock; earlier use by others is not known here",
+        (step_place(records, records.run.events[0].step),),
+    )
 
 
 def synthetic(records: Records) -> Reading:
-    """Which policy wrote which training rows: generators by weights digest, and the share they wrote."""
+    """Which policy wrote which training rows: generators by weights digest, and the share they
+    wrote.
+    """
     made = grows(records)
     if not made:
         return absent("no Grow step has been done yet")
     by_name = _digests(records)
     rows = [
-        Row((f"{g.name} Grow", f"written by {short_name(g.policy)}", number(g.samples), number(g.references), "–",
-             by_name.get(g.policy, "not recorded")), (step_place(records, g.step),))
+        Row(
+            (
+                f"{g.name} Grow",
+                f"written by {short_name(g.policy)}",
+                number(g.samples),
+                number(g.references),
+                "–",
+                by_name.get(g.policy, "not recorded"),
+            ),
+            (step_place(records, g.step),),
+        )
         for g in made
-    ]  # fmt: skip
+    ]
     shares = []
     for p in _trained(records):
         if p.data is None:
@@ -161,9 +223,17 @@ def synthetic(records: Records) -> Reading:
             p.digest,
         )
         rows.append(Row(cells, (kept, step_place(records, str(p.step)))))
-    columns = ("step", "what", "rows", "human references", "share written by a policy", "weights digest of the policy")
+    columns = (
+        "step",
+        "what",
+        "rows",
+        "human references",
+        "share written by a policy",
+        "weights digest of the policy",
+    )
     said = (
-        f"{number(sum(g.samples for g in made))} texts were written by policies of this run and used as candidates; "
+        f"{number(sum(g.samples for g in made))} texts were written by policies of this run and "
+        "used as candidates; "
         "share of "
         f"rows trained on that a policy wrote: {', '.join(shares) or 'not recorded'}"
     )
@@ -172,7 +242,9 @@ def synthetic(records: Records) -> Reading:
 
 
 def written_share(records: Records, policy: Policy) -> str:
-    """Which part of a policy's training rows a policy of this run wrote, in percent; "–" for the base policy."""
+    """Which part of a policy's training rows a policy of this run wrote, in percent; "–" for the
+    base policy.
+    """
     if policy.data is None:
         return "–"
     if not records.has(f"{policy.data}/grow.parquet"):
@@ -189,10 +261,15 @@ def duplicates(records: Records) -> Reading:
     newest = last_audit(records)
     assert newest is not None
     found = records.measurements(newest)
-    said = [f"{label}: {number(found[n].value)}" for n, label in DUPLICATES.items()
-            if n in found and found[n].value is not None]  # fmt: skip
+    said = [
+        f"{label}: {number(found[n].value)}"
+        for n, label in DUPLICATES.items()
+        if n in found and found[n].value is not None
+    ]
     if not said:
-        return absent("none of them could be measured; the table says why", *measured_at(records, newest))
+        return absent(
+            "none of them could be measured; the table says why", *measured_at(records, newest)
+        )
     where = "the base policy" if newest == BASE else short_name(newest)
     return Reading(f"at {where}: {joined(said)}", cited(table), table)
 
@@ -200,23 +277,41 @@ def duplicates(records: Records) -> Reading:
 def training_duplicates(records: Records) -> Reading:
     """Rows that an Improve step trained on whose text another of its rows has too."""
     rows = []
-    for name in (e.step.removesuffix("/improve") for e in records.run.events if e.step.endswith("/improve")):
+    for name in (
+        e.step.removesuffix("/improve") for e in records.run.events if e.step.endswith("/improve")
+    ):
         files = (f"{name.split('/')[0]}/grow.parquet", f"{name}/kept.parquet")
         if all(records.has(f) for f in files):
             texts = records.table(files[0], ("sample_id", "text"))
-            kept = texts[texts["sample_id"].isin(set(records.table(files[1], KEPT)["sample_id"]))]["text"]
+            kept = texts[texts["sample_id"].isin(set(records.table(files[1], KEPT)["sample_id"]))][
+                "text"
+            ]
             same = int(kept.str.split().str.join(" ").str.casefold().duplicated(keep=False).sum())
-            cells = (short_name(name), str(len(kept)), str(same), number(same / len(kept)) if len(kept) else "–")
+            cells = (
+                short_name(name),
+                str(len(kept)),
+                str(same),
+                number(same / len(kept)) if len(kept) else "–",
+            )
             rows.append(Row(cells, tuple(records.source(f) for f in files)))
     if not rows:
         return absent("no rows that were trained on are recorded")
     columns = ("Improve step", "rows trained on", "with a text that another row has", "share")
-    table = Table("Equal texts among the rows trained on", columns, tuple(rows), note=(
-        "Equal after joining white space and folding case. The program counts them and does not take them "
-        "out."))  # fmt: skip
+    table = Table(
+        "Equal texts among the rows trained on",
+        columns,
+        tuple(rows),
+        note=(
+            "Equal after joining white space and folding case. The program counts them and does "
+            "not take them "
+            "out."
+        ),
+    )
     said = joined([f"{r.cells[0]} {r.cells[2]} of {r.cells[1]} rows" for r in rows])
     return Reading(
-        f"rows with a text that another row has: {said}; they are counted, not taken out", cited(table), table
+        f"rows with a text that another row has: {said}; they are counted, not taken out",
+        cited(table),
+        table,
     )
 
 
@@ -237,7 +332,16 @@ def _counts(records: Records) -> dict[str, Mapping[str, Any]]:
     return {str(r.get("source")): r for r in rows} if isinstance(rows, list) else {}
 
 
-READINGS = named([
-    data_sources, data_splits, data_cleaning, data_counts, data_digests, data_first_used, synthetic, duplicates,
-    training_duplicates,
-])  # fmt: skip
+READINGS = named(
+    [
+        data_sources,
+        data_splits,
+        data_cleaning,
+        data_counts,
+        data_digests,
+        data_first_used,
+        synthetic,
+        duplicates,
+        training_duplicates,
+    ]
+)

@@ -1,4 +1,6 @@
-"""What was measured: outcomes, disparities, abilities, the error of measuring, and what was not measured."""
+"""What was measured: outcomes, disparities, abilities, the error of measuring, and what was not
+measured.
+"""
 
 from __future__ import annotations
 
@@ -51,20 +53,33 @@ GAPS = {
     "bias.acceptance_ratio": "acceptance rate, lowest group over highest",
 }
 BEFORE_AFTER = {
-    "divergence.human": "human score", "divergence.reward": "reward", "diversity.vendi": "effective number of texts",
-    "diversity.distinct_2": "distinct word pairs", "toxicity.mean": "toxicity score",
+    "divergence.human": "human score",
+    "divergence.reward": "reward",
+    "diversity.vendi": "effective number of texts",
+    "diversity.distinct_2": "distinct word pairs",
+    "toxicity.mean": "toxicity score",
     "bias.human_gap": "gap of the human score",
-    "capability.worst_change": "worst change of an ability", "benchmarks.worst_change": "worst change of a benchmark",
+    "capability.worst_change": "worst change of an ability",
+    "benchmarks.worst_change": "worst change of a benchmark",
     "drift.kl": "distance from the base policy (KL)",
-}  # fmt: skip
-TOXICITY = {"toxicity.mean": "toxicity score", "toxicity.mean_change": "its change from the base policy"}
+}
+TOXICITY = {
+    "toxicity.mean": "toxicity score",
+    "toxicity.mean_change": "its change from the base policy",
+}
 FINDS = "smallest change it finds (power 0.8)"
 ABILITIES = ("capability.", "benchmarks.")
 BESIDES = (
     ("use by real users, and behaviour in operation", "the record ends where training ends"),
-    ("groups and languages that the audit prompts do not name", "only the prompts of the run were measured"),
+    (
+        "groups and languages that the audit prompts do not name",
+        "only the prompts of the run were measured",
+    ),
     ("energy and other effects on the environment", "the program does not meter them"),
-    ("privacy: what of the training data the policy can be made to tell", "no probe of this version attacks it"),
+    (
+        "privacy: what of the training data the policy can be made to tell",
+        "no probe of this version attacks it",
+    ),
     ("the base model's own training data", "the program sees its weights only"),
 )
 
@@ -75,7 +90,10 @@ def human_score(records: Records) -> Reading:
         found = human_of(records.run)
         return Reading(f"{found.name}: {found.description}", measured_at(records, first, "human"))
     kind = config(records, "human").get("kind", "none")
-    return Reading(f"configured kind: {kind}; no audit has described it yet", (sealed(records, "config.human"),))
+    return Reading(
+        f"configured kind: {kind}; no audit has described it yet",
+        (sealed(records, "config.human"),),
+    )
 
 
 def outcomes(records: Records) -> Reading:
@@ -84,9 +102,16 @@ def outcomes(records: Records) -> Reading:
 
 
 def disparities(records: Records) -> Reading:
-    """Differences between groups, with intervals: potential discrimination in outputs and in what the filter keeps."""
-    return _newest(records, "Differences between groups", lambda n: n.startswith("bias."), GAPS, (
-        "a gap of which the interval contains 0 was not shown to exist or to be absent"))  # fmt: skip
+    """Differences between groups, with intervals: potential discrimination in outputs and in what
+    the filter keeps.
+    """
+    return _newest(
+        records,
+        "Differences between groups",
+        lambda n: n.startswith("bias."),
+        GAPS,
+        ("a gap of which the interval contains 0 was not shown to exist or to be absent"),
+    )
 
 
 def disparities_over_time(records: Records) -> Reading:
@@ -110,17 +135,29 @@ def toxicity(records: Records) -> Reading:
         return absent(NO_LOOK)
     found = records.measurements(newest).get("toxicity.mean")
     if found is None or found.value is None:
-        return absent(found.reason or "not measured" if found else "no toxicity scorer is configured")
+        return absent(
+            found.reason or "not measured" if found else "no toxicity scorer is configured"
+        )
     weakness = str(found.detail.get("known_failure") or "").split(". ")[0].rstrip(".")
     said = joined(told(records, newest, TOXICITY))
-    said += f"; known weakness of the scorer, told in full beside the measurement: {weakness}" if weakness else ""
+    said += (
+        f"; known weakness of the scorer, told in full beside the measurement: {weakness}"
+        if weakness
+        else ""
+    )
     return Reading(said, measured_at(records, newest, *TOXICITY))
 
 
 def drift(records: Records) -> Reading:
     """How far the policy has moved from the base policy."""
-    names = {"drift.kl": "KL", "drift.vocabulary": "vocabulary", "drift.human_text_nll": "loss on human text"}
-    return _newest(records, "Distance from the base policy", lambda n: n.startswith("drift."), names)
+    names = {
+        "drift.kl": "KL",
+        "drift.vocabulary": "vocabulary",
+        "drift.human_text_nll": "loss on human text",
+    }
+    return _newest(
+        records, "Distance from the base policy", lambda n: n.startswith("drift."), names
+    )
 
 
 def baseline(records: Records) -> Reading:
@@ -130,7 +167,9 @@ def baseline(records: Records) -> Reading:
     said = told(records, BASE, BEFORE_AFTER)
     if not said:
         return absent("the base policy's audit gave no figure", *measured_at(records, BASE))
-    return Reading(joined(said), (step_place(records, f"{BASE}/audit"), *measured_at(records, BASE)))
+    return Reading(
+        joined(said), (step_place(records, f"{BASE}/audit"), *measured_at(records, BASE))
+    )
 
 
 def retest(records: Records) -> Reading:
@@ -147,11 +186,18 @@ def agreement(records: Records) -> Reading:
         return absent(NO_LOOK)
     found = records.measurements(newest).get("agreement.alpha")
     if config(records, "human").get("kind", "none") != "people":
-        why = found.reason if found is not None and found.reason else "no person rated samples of this run"
+        why = (
+            found.reason
+            if found is not None and found.reason
+            else "no person rated samples of this run"
+        )
         return not_applicable(why, *measured_at(records, newest, "agreement.alpha"))
     if found is None or found.value is None:
         return absent(found.reason or "not measured" if found else "agreement was not measured")
-    return Reading(f"Krippendorff's alpha {with_interval(found)}", measured_at(records, newest, "agreement.alpha"))
+    return Reading(
+        f"Krippendorff's alpha {with_interval(found)}",
+        measured_at(records, newest, "agreement.alpha"),
+    )
 
 
 def _at_its_level(g: GateResult) -> tuple[str, str]:
@@ -163,7 +209,9 @@ def _at_its_level(g: GateResult) -> tuple[str, str]:
 
 
 def measurement_error(records: Records) -> Reading:
-    """How large an effect each gate could have missed, beside the intervals and the reward's agreement with people."""
+    """How large an effect each gate could have missed, beside the intervals and the reward's
+    agreement with people.
+    """
     found = decisions(records)
     if not found:
         return absent(NO_ITERATION)
@@ -180,9 +228,14 @@ def measurement_error(records: Records) -> Reading:
     if m is not None:
         said += f"; {human_named(records, OUTCOMES)['divergence.correlation']} {with_interval(m)}"
     said += (
-        "; all intervals resample prompts, not texts. Whether a measure stands for its concept is a person's judgement"
+        "; all intervals resample prompts, not texts. Whether a measure stands for its "
+        "concept is a person's judgement"
     )
-    return Reading(said, (source, *measured_at(records, at)), Table("Error of the newest look", columns, tuple(rows)))
+    return Reading(
+        said,
+        (source, *measured_at(records, at)),
+        Table("Error of the newest look", columns, tuple(rows)),
+    )
 
 
 def methods(records: Records) -> Reading:
@@ -190,14 +243,22 @@ def methods(records: Records) -> Reading:
     probes = plan(records).get("probes")
     if not isinstance(probes, list) or not probes:
         return absent("the plan lists no probes")
-    rows = tuple(Row((str(p.get("name")), str(p.get("version")), ", ".join(p.get("measures") or ())),
-                     (sealed(records, f"probes[{k}]"),)) for k, p in enumerate(probes))  # fmt: skip
-    table = Table("Probes, sealed with the plan", ("probe", "version", "measures"), rows, prose=(2,))
+    rows = tuple(
+        Row(
+            (str(p.get("name")), str(p.get("version")), ", ".join(p.get("measures") or ())),
+            (sealed(records, f"probes[{k}]"),),
+        )
+        for k, p in enumerate(probes)
+    )
+    table = Table(
+        "Probes, sealed with the plan", ("probe", "version", "measures"), rows, prose=(2,)
+    )
     audit = config(records, "audit")
     said = (
         f"{len(rows)} probes on prompts set apart for judging, "
         f"{audit.get('samples_per_prompt', 'an unrecorded number of')} "
-        "samples a prompt, paired with the base policy on the same prompts; each figure carries interval, counts and "
+        "samples a prompt, paired with the base policy on the same prompts; each figure carries "
+        "interval, counts and "
         "method"
     )
     return Reading(said, (sealed(records, "probes"), sealed(records, "config.audit")), table)
@@ -211,10 +272,19 @@ def not_measured(records: Records) -> Reading:
     if newest is not None:
         for name, m in records.measurements(newest).items():
             if m.value is None:
-                rows.append(Row((name, short_name(newest), str(m.reason)), measured_at(records, newest, name)))
+                rows.append(
+                    Row(
+                        (name, short_name(newest), str(m.reason)),
+                        measured_at(records, newest, name),
+                    )
+                )
                 counted += 1
     columns = ("what", "where", "why")
-    said = f"{counted} measures have no value at the newest look" if newest else "nothing has been measured yet"
+    said = (
+        f"{counted} measures have no value at the newest look"
+        if newest
+        else "nothing has been measured yet"
+    )
     table = Table("What was not measured, and why", columns, tuple(rows), prose=(0, 2))
     sources = measured_at(records, newest) if newest else (sealed(records, "config.audit"),)
     return Reading(f"{said}; {len(BESIDES)} things no run of this program measures", sources, table)
@@ -229,12 +299,19 @@ def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading
     if not said:
         found = records.measurements(newest)
         why = next((found[n].reason for n in names if n in found), None)
-        return absent(f"no figure at the newest look: {why or 'it was not measured'}", *measured_at(records, newest))
+        return absent(
+            f"no figure at the newest look: {why or 'it was not measured'}",
+            *measured_at(records, newest),
+        )
     return Reading(f"at {short_name(newest)}: {joined(said)}", cited(table), table)
 
 
 def _newest(
-    records: Records, caption: str, wanted: Callable[[str], bool], names: Mapping[str, str], note: str = ""
+    records: Records,
+    caption: str,
+    wanted: Callable[[str], bool],
+    names: Mapping[str, str],
+    note: str = "",
 ) -> Reading:
     newest = last_audit(records)
     if newest is None:
@@ -247,10 +324,25 @@ def _newest(
     said = told(records, newest, names) or [f"{len(given)} figures"]
     if note:
         said.append(note)
-    return Reading(f"at {short_name(newest)}: {joined(said)}; {len(table.rows)} measures", cited(table), table)
+    return Reading(
+        f"at {short_name(newest)}: {joined(said)}; {len(table.rows)} measures", cited(table), table
+    )
 
 
-READINGS = named([
-    human_score, outcomes, disparities, disparities_over_time, abilities, toxicity, drift, baseline, retest, agreement,
-    measurement_error, methods, not_measured,
-])  # fmt: skip
+READINGS = named(
+    [
+        human_score,
+        outcomes,
+        disparities,
+        disparities_over_time,
+        abilities,
+        toxicity,
+        drift,
+        baseline,
+        retest,
+        agreement,
+        measurement_error,
+        methods,
+        not_measured,
+    ]
+)

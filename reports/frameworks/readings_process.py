@@ -1,4 +1,6 @@
-"""How the system came about: steps, what it optimises for, settings, computation, and the plan beside what ran."""
+"""How the system came about: steps, what it optimises for, settings, computation, and the plan
+beside what ran.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ KINDS = {
     "bc": "a supervised start on human references",
 }
 METERED = {"environment.json": "run", "reward_model/compute.json": "training of the reward"}
-NO_FLOP = "this run did not record the number of the policy's parameters, so no operations can be counted"
+NO_FLOP = (
+    "this run did not record the number of the policy's parameters, so no operations can be counted"
+)
 
 
 def development_steps(records: Records) -> Reading:
@@ -56,11 +60,20 @@ def development_steps(records: Records) -> Reading:
     rows = []
     for event in records.run.events:
         kind = event.step.rsplit("/", 1)[-1]
-        noted = ", ".join(f"{label} {text}" for label, text in lines_of(dict(event.content)) if label)
+        noted = ", ".join(
+            f"{label} {text}" for label, text in lines_of(dict(event.content)) if label
+        )
         seconds = number(float(event.at.get("seconds", 0.0)))
-        rows.append(Row((event.step, KINDS.get(kind, kind), seconds, noted or "–"), (step_place(records, event.step),)))
+        rows.append(
+            Row(
+                (event.step, KINDS.get(kind, kind), seconds, noted or "–"),
+                (step_place(records, event.step),),
+            )
+        )
     columns = ("step", "what it does", "seconds", "noted in the ledger")
-    table = Table("Development steps in the order they were done", columns, tuple(rows), prose=(1, 3))
+    table = Table(
+        "Development steps in the order they were done", columns, tuple(rows), prose=(1, 3)
+    )
     trained = sum(e.step.endswith("/improve") for e in records.run.events)
     grown = sum(e.step.endswith("/grow") for e in records.run.events)
     method = LoopConfig.model_validate(config(records, "loop")).method
@@ -80,7 +93,10 @@ def objective(records: Records) -> Reading:
     parts, sources = [], []
     if dossier is not None:
         reward = f"{dossier.get('name')} ({dossier.get('unit')})"
-        parts.append(f"samples are chosen by the reward {reward}, which says of itself: {dossier.get('purpose')}")
+        parts.append(
+            f"samples are chosen by the reward {reward}, which says of itself: "
+            f"{dossier.get('purpose')}"
+        )
         sources.append(records.source(DOSSIER, "purpose"))
     thresholds, train = loop.get("thresholds"), loop.get("train")
     if isinstance(thresholds, Mapping):
@@ -99,7 +115,11 @@ def settings(records: Records) -> Reading:
         return absent("the plan holds no settings of the loop")
     pairs = [*lines_of(loop), ("seed", str(plan(records)["config"].get("seed")))]
     source = sealed(records, "config.loop")
-    table = Table("Settings of the loop", ("setting", "value"), tuple(Row((k, v), (source,)) for k, v in pairs))
+    table = Table(
+        "Settings of the loop",
+        ("setting", "value"),
+        tuple(Row((k, v), (source,)) for k, v in pairs),
+    )
     return Reading(f"{len(pairs)} settings, sealed before the first sample", (source,), table)
 
 
@@ -110,17 +130,34 @@ def compute_time(records: Records) -> Reading:
     rows = []
     for kind in kinds:
         mine = [s for s in found if s.kind == kind]
-        seconds, sampled = number(sum(s.seconds for s in mine)), number(sum(s.sampled_tokens for s in mine))
-        cells = (kind, str(len(mine)), seconds, sampled, number(sum(s.trained_tokens for s in mine)))
+        seconds, sampled = (
+            number(sum(s.seconds for s in mine)),
+            number(sum(s.sampled_tokens for s in mine)),
+        )
+        cells = (
+            kind,
+            str(len(mine)),
+            seconds,
+            sampled,
+            number(sum(s.trained_tokens for s in mine)),
+        )
         rows.append(Row(cells, (ledger(records, "at.seconds of every step"),)))
-    columns = ("kind of step", "steps", "seconds", "response tokens sampled", "response tokens trained on")
+    columns = (
+        "kind of step",
+        "steps",
+        "seconds",
+        "response tokens sampled",
+        "response tokens trained on",
+    )
     hours = sum(s.seconds for s in found) / 3600
     said = (
         f"{number(hours)} hours of wall time on the machine of this run, "
         f"{number(sum(s.sampled_tokens for s in found))} "
         f"response tokens sampled, {number(sum(s.trained_tokens for s in found))} trained on"
     )
-    return Reading(said, (ledger(records, "at.seconds"),), Table("Time and tokens", columns, tuple(rows)))
+    return Reading(
+        said, (ledger(records, "at.seconds"),), Table("Time and tokens", columns, tuple(rows))
+    )
 
 
 def compute_flop(records: Records) -> Reading:
@@ -129,14 +166,19 @@ def compute_flop(records: Records) -> Reading:
     if total is None or counted is None:
         return absent(NO_FLOP)
     return Reading(
-        f"{total:.3g} FLOP. Method: {METHOD}", (step_place(records, counted.step), ledger(records, "all lines"))
+        f"{total:.3g} FLOP. Method: {METHOD}",
+        (step_place(records, counted.step), ledger(records, "all lines")),
     )
 
 
 def total_flop(records: Records) -> float | None:
     """Operations of all steps together; None where the number of parameters is not recorded."""
     found = [s.flop for s in steps(records)]
-    return None if not found or any(f is None for f in found) else float(sum(f for f in found if f is not None))
+    return (
+        None
+        if not found or any(f is None for f in found)
+        else float(sum(f for f in found if f is not None))
+    )
 
 
 def energy(records: Records) -> Reading:
@@ -145,23 +187,36 @@ def energy(records: Records) -> Reading:
     for name, what in METERED.items():
         found = recorded(records, name) or {}
         if isinstance(kwh := found.get("energy_kwh"), int | float):
-            said.append(f"{what}: {number(kwh)} kWh, method: {found.get('energy_method') or 'not recorded'}")
+            said.append(
+                f"{what}: {number(kwh)} kWh, method: {found.get('energy_method') or 'not recorded'}"
+            )
             sources.append(records.source(name, "energy_kwh"))
     if said:
         return Reading(joined(said), tuple(sources))
-    return absent("the program does not meter energy, and makes up no figure from time or operations")
+    return absent(
+        "the program does not meter energy, and makes up no figure from time or operations"
+    )
 
 
 def plan_and_run(records: Records) -> Reading:
-    """The sealed plan beside what ran: steps not done, steps that no plan foresaw, changes on the way."""
+    """The sealed plan beside what ran: steps not done, steps that no plan foresaw, changes on the
+    way.
+    """
     planned = [str(s) for s in plan(records).get("steps", [])]
     done = [e.step for e in records.run.events]
     left, added = [s for s in planned if s not in done], [s for s in done if s not in planned]
     rows = [Row(("not done", s, _why_not(records))) for s in left]
-    rows += [Row(("not in the plan", s, KINDS.get(s.rsplit("/", 1)[-1], "")), (step_place(records, s),)) for s in added]
+    rows += [
+        Row(("not in the plan", s, KINDS.get(s.rsplit("/", 1)[-1], "")), (step_place(records, s),))
+        for s in added
+    ]
     done_of = f"{len(planned) - len(left)} of {len(planned)} planned steps are done"
     said = f"{done_of}; {len(added)} steps that the plan did not list"
-    table = Table("Plan and run", ("difference", "step", "what it is"), tuple(rows), prose=(2,)) if rows else None
+    table = (
+        Table("Plan and run", ("difference", "step", "what it is"), tuple(rows), prose=(2,))
+        if rows
+        else None
+    )
     return Reading(said, (sealed(records, "steps"), ledger(records, "all lines")), table)
 
 
@@ -176,9 +231,13 @@ def reward_refits(records: Records) -> Reading:
     """Whether the reward was fitted again during the run, and what that changed."""
     told = refitted(records.run)
     if told:
-        return Reading(joined(told), tuple(step_place(records, f"{g}/refit") for g, _ in records.run.refits()))
+        return Reading(
+            joined(told), tuple(step_place(records, f"{g}/refit") for g, _ in records.run.refits())
+        )
     if not config(records, "reward").get("refit"):
-        return not_applicable("the sealed plan keeps one reward for the whole run", sealed(records, "config.reward"))
+        return not_applicable(
+            "the sealed plan keeps one reward for the whole run", sealed(records, "config.reward")
+        )
     return absent("planned, and not done yet")
 
 
@@ -186,14 +245,26 @@ def logs(records: Records) -> Reading:
     """The log that the run kept of itself."""
     first, newest = records.run.events[0], records.run.events[-1]
     said = (
-        f"{len(records.run.events)} hash-chained events from {first.at.get('time', 'an unrecorded time')} to "
-        f"{newest.at.get('time', 'an unrecorded time')}, last hash {records.head}. They record development, not the "
+        f"{len(records.run.events)} hash-chained events from "
+        f"{first.at.get('time', 'an unrecorded time')} to "
+        f"{newest.at.get('time', 'an unrecorded time')}, last hash {records.head}. They record "
+        "development, not the "
         "system "
         "in operation"
     )
     return Reading(said, (ledger(records, place(records, newest.step)),))
 
 
-READINGS = named([
-    development_steps, objective, settings, compute_time, compute_flop, energy, plan_and_run, reward_refits, logs,
-])  # fmt: skip
+READINGS = named(
+    [
+        development_steps,
+        objective,
+        settings,
+        compute_time,
+        compute_flop,
+        energy,
+        plan_and_run,
+        reward_refits,
+        logs,
+    ]
+)

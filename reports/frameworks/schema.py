@@ -48,7 +48,9 @@ class Question(Data):
         if (self.reading is None) != (self.status is None):
             raise ValueError(f"{self.key}: reading and status go together")
         if self.status in ("DECLARED", "MISSING", "N-A"):
-            raise ValueError(f"{self.key}: a reading gives MEASURED, RECORDED or COMPUTED, not {self.status}")
+            raise ValueError(
+                f"{self.key}: a reading gives MEASURED, RECORDED or COMPUTED, not {self.status}"
+            )
         if self.reading is None and not self.declare:
             raise ValueError(f"{self.key}: neither the record nor a person can answer it")
         return self
@@ -125,7 +127,10 @@ class Date(Data):
 
 
 class Threshold(Data):
-    """A number of the scope screen. `check` says that it was not read in its source: check before quoting."""
+    """A number of the scope screen.
+
+    `check` says that it was not read in its source: check before quoting.
+    """
 
     flop: Annotated[float, Field(gt=0)]
     says: Text
@@ -135,7 +140,10 @@ class Threshold(Data):
 
 
 class Scope(Data):
-    """The scope screen for general-purpose models. `near` is the factor within which a lower bound tells nothing."""
+    """The scope screen for general-purpose models.
+
+    `near` is the factor within which a lower bound tells nothing.
+    """
 
     share: Annotated[float, Field(gt=0, le=1)]
     share_says: Text
@@ -162,7 +170,11 @@ def questions() -> dict[str, Question]:
 @cache
 def dates() -> tuple[Date, ...]:
     """Dates of application, in order."""
-    return tuple(sorted((Date.model_validate(d) for d in _raw("dates")["dates"]), key=lambda d: (d.date, d.says)))
+    return tuple(
+        sorted(
+            (Date.model_validate(d) for d in _raw("dates")["dates"]), key=lambda d: (d.date, d.says)
+        )
+    )
 
 
 @cache
@@ -202,10 +214,14 @@ def feeds() -> dict[str, tuple[str, ...]]:
 @cache
 def _all() -> dict[str, Framework]:
     folder = resources.files("reports.frameworks") / "data"
-    names = sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    names = sorted(
+        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+    )
     return {n: Framework.model_validate(_raw(n)) for n in names if n not in SHARED}
 
 
 def _raw(name: str) -> Any:
-    text = (resources.files("reports.frameworks") / "data" / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (resources.files("reports.frameworks") / "data" / f"{name}.yaml").read_text(
+        encoding="utf-8"
+    )
     return yaml.safe_load(text)

@@ -1,10 +1,24 @@
-"""The document of a reward model drawn like every other: verdict and failures, a summary, answers by section, gaps."""
+"""The document of a reward model drawn like every other: verdict and failures, a summary, answers
+by section, gaps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
+from reports.document.model import (
+    Block,
+    Chart,
+    Document,
+    Fact,
+    Facts,
+    Line,
+    Paragraph,
+    Point,
+    Row,
+    Section,
+    Table,
+)
 from reports.records import Source
 from restaudit.evidence.shown import MOST_IN_ANSWER, lines_of, number, plain, sentence, together
 from restaudit.evidence.statuses import MEANINGS
@@ -22,7 +36,10 @@ BELOW = "below"
 
 
 def reward_document(of: Answers) -> Document:
-    """The document. The same answers give the same document; long texts are cut, which those of JSON are not."""
+    """The document.
+
+    The same answers give the same document; long texts are cut, which those of JSON are not.
+    """
     return Document(
         kind="reward",
         title=f"Reward model {of.name}",
@@ -30,7 +47,9 @@ def reward_document(of: Answers) -> Document:
         banner=of.overrides,
         sections=(
             _verdict(of),
-            Section("summary", "Summary", (Facts(tuple(Fact(k, v) for k, v in of.summary)), _statuses())),
+            Section(
+                "summary", "Summary", (Facts(tuple(Fact(k, v) for k, v in of.summary)), _statuses())
+            ),
             *map(_topic, of.sections),
             _gaps(of),
             _made_from(of),
@@ -43,7 +62,9 @@ def _verdict(of: Answers) -> Section:
     word = Paragraph(f"{of.verdict}. {' '.join(of.reasons)}", "warning")
     caption = "Failures of the stress tests"
     if of.failures is None:
-        return Section("verdict", "Verdict", (word, Paragraph(f"{caption}: not known, nobody stressed it.")))
+        return Section(
+            "verdict", "Verdict", (word, Paragraph(f"{caption}: not known, nobody stressed it."))
+        )
     if not of.failures:
         return Section("verdict", "Verdict", (word, Paragraph(f"{caption}: none failed.")))
     blocks: list[Block] = [word, Paragraph(f"{caption}: {len(of.failures)}.")]
@@ -54,11 +75,15 @@ def _verdict(of: Answers) -> Section:
 
 
 def _statuses() -> Facts:
-    return Facts(tuple(Fact(word, meaning) for word, meaning in MEANINGS.items()), "How to read the answers")
+    return Facts(
+        tuple(Fact(word, meaning) for word, meaning in MEANINGS.items()), "How to read the answers"
+    )
 
 
 def _topic(topic: Topic) -> Section:
-    """A section: consecutive questions stand in one list, and what an answer needs a table for stands behind it."""
+    """A section: consecutive questions stand in one list, and what an answer needs a table for
+    stands behind it.
+    """
     blocks: list[Block] = [Paragraph(_references(topic), "note")]
     rows: list[Fact] = []
     for a in topic.answers:
@@ -67,7 +92,9 @@ def _topic(topic: Topic) -> Section:
         if tables:
             blocks += [Facts(tuple(rows)), *tables]
             rows = []
-    return Section(topic.topic.key, topic.topic.title, (*blocks, *([Facts(tuple(rows))] if rows else [])))
+    return Section(
+        topic.topic.key, topic.topic.title, (*blocks, *([Facts(tuple(rows))] if rows else []))
+    )
 
 
 def _references(topic: Topic) -> str:
@@ -79,7 +106,9 @@ def _references(topic: Topic) -> str:
 
 
 def _answer(a: FieldAnswer) -> tuple[list[Fact], list[Block]]:
-    """The lines of one answer, which cite its records, and its tables, which need not do it again."""
+    """The lines of one answer, which cite its records, and its tables, which need not do it
+    again.
+    """
     sources = tuple(_sources(a.evidence))
     tables: list[Block] = [_block(t) for t in a.tables]
     parts = [] if a.value is None else lines_of(a.value)
@@ -117,10 +146,20 @@ def _block(table: Measured) -> Block:
     marks = table.marks[:MOST_MARKS]
     if len(marks) < 2:
         return shown
-    cut = f" (the first {MOST_MARKS} of {len(table.marks)})" if len(table.marks) > MOST_MARKS else ""
+    cut = (
+        f" (the first {MOST_MARKS} of {len(table.marks)})" if len(table.marks) > MOST_MARKS else ""
+    )
     points = tuple(Point(k, m.value, m.low, m.high) for k, m in enumerate(marks))
-    return Chart(f"{table.caption}{cut}", table.unit, tuple(m.label for m in marks), (Line("value", points),), shown,
-                 _said(table), table.reference, across=True)  # fmt: skip
+    return Chart(
+        f"{table.caption}{cut}",
+        table.unit,
+        tuple(m.label for m in marks),
+        (Line("value", points),),
+        shown,
+        _said(table),
+        table.reference,
+        across=True,
+    )
 
 
 def _said(table: Measured) -> str:
@@ -137,9 +176,16 @@ def _said(table: Measured) -> str:
 
 def _gaps(of: Answers) -> Section:
     rows = tuple(Row((a.asks, a.who)) for a in of.gaps)
-    table = Table(f"{len(rows)} of {len(of.answers)} questions", ("question", "who could say"), rows, prose=(0, 1),
-                  note="People answer with a form: restaudit reward declare.")  # fmt: skip
-    return Section("gaps", "What nobody said", (table,) if rows else (Paragraph("Nothing is missing."),))
+    table = Table(
+        f"{len(rows)} of {len(of.answers)} questions",
+        ("question", "who could say"),
+        rows,
+        prose=(0, 1),
+        note="People answer with a form: restaudit reward declare.",
+    )
+    return Section(
+        "gaps", "What nobody said", (table,) if rows else (Paragraph("Nothing is missing."),)
+    )
 
 
 def _made_from(of: Answers) -> Section:
@@ -149,8 +195,12 @@ def _made_from(of: Answers) -> Section:
         said = f"Declared answers: {name}, {date}; nobody verified them."
     files = tuple(Row(pair) for pair in of.files.items())
     titles = "; ".join(f.title for f in frameworks().values())
-    return Section("files", "What this was made from", (
-        Paragraph(said),
-        Table("Files, relative to the folder", ("file", "SHA-256"), files, prose=(0, 1)),
-        Paragraph(f"Questions follow, in our own words: {titles}", "note"),
-    ))  # fmt: skip
+    return Section(
+        "files",
+        "What this was made from",
+        (
+            Paragraph(said),
+            Table("Files, relative to the folder", ("file", "SHA-256"), files, prose=(0, 1)),
+            Paragraph(f"Questions follow, in our own words: {titles}", "note"),
+        ),
+    )

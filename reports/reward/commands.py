@@ -1,4 +1,6 @@
-"""`restaudit reward dossier`: the document of a reward model, in a format of reports or one for machines."""
+"""`restaudit reward dossier`: the document of a reward model, in a format of reports or one for
+machines.
+"""
 
 from __future__ import annotations
 
@@ -33,23 +35,33 @@ def dossier(
     folder: Folder,
     output: Annotated[
         Format,
-        typer.Option("--format", help="md, html, pdf, docx: to read; card: for the Hugging Face hub; json: fields."),
+        typer.Option(
+            "--format",
+            help="md, html, pdf, docx: to read; card: for the Hugging Face hub; json: fields.",
+        ),
     ] = Format.MARKDOWN,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to (default: printed; pdf and docx need it).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to (default: printed; pdf and docx need it)."),
     ] = None,
     refit: Annotated[
-        str | None, typer.Option(metavar="GROW", help="The reward as it was fitted again before this Grow, e.g. g02.")
+        str | None,
+        typer.Option(
+            metavar="GROW", help="The reward as it was fitted again before this Grow, e.g. g02."
+        ),
     ] = None,
 ) -> None:
-    """The dossier, failures first: what it was made from, how it predicts people, where it breaks, what nobody said."""
+    """The dossier, failures first: what it was made from, how it predicts people, where it breaks,
+    what nobody said.
+    """
     if out is None and output in FILES_ONLY:
         raise BadInput(f"--format {output.value} is a file: name it with --out FILE")
     written(rendered(answers(folder, refit or ""), output), out, "dossier")
 
 
 def answers(folder: Path, grow: str = "") -> Document:
-    """The answers about the reward of a folder or, of a run, about the one fitted again before a Grow step ("g02").
+    """The answers about the reward of a folder or, of a run, about the one fitted again before a
+    Grow step ("g02").
 
     Raises BadInput where a file of it cannot be read or is about another reward.
     """

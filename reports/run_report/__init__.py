@@ -1,1 +1,3 @@
-"""The report of one run, or of several side by side: a section a module, put together in build.py."""
+"""The report of one run, or of several side by side: a section a module, put together in
+build.py.
+"""

@@ -27,16 +27,20 @@ SECTIONS: Mapping[str, Callable[[Material], Section]] = {
 
 
 def run_report(run: Run) -> Document:
-    """The report of a run that is finished, halted or half done; the same folder gives the same document.
+    """The report of a run that is finished, halted or half done; the same folder gives the same
+    document.
 
-    Raises BadInput for a folder that cannot be read, VerificationFailed where a file it reads is not as recorded.
+    Raises BadInput for a folder that cannot be read, VerificationFailed where a file it reads is
+    not as recorded.
     """
     of = Material(run)
     config = run.plan["config"]
     return Document(
         kind="run",
         title=f"Audit report: {run.name}",
-        subtitle=f"{LoopConfig.model_validate(config['loop']).method} on {config['policy']['model']}",
+        subtitle=(
+            f"{LoopConfig.model_validate(config['loop']).method} on {config['policy']['model']}"
+        ),
         banner=verdict.banner(of),
         sections=tuple(section(of) for section in SECTIONS.values()),
         heads=((run.name, of.records.head),),

@@ -1,4 +1,6 @@
-"""What people chose between the texts of runs that stand side by side, where the rating desk has such pairs."""
+"""What people chose between the texts of runs that stand side by side, where the rating desk has
+such pairs.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,18 @@ from restaudit.evidence.record import Run
 from restaudit.people.rating.pairs import pair_sets
 from restaudit.people.rating.pairs.wins import Wins, wins
 
-NONE = "Nobody chose between texts of these runs: restaudit rate pairs RUN --against RUN draws blinded pairs."
+NONE = (
+    "Nobody chose between texts of these runs: restaudit rate pairs RUN --against RUN draws "
+    "blinded pairs."
+)
 
 
 def choices(runs: Mapping[str, Run]) -> Table | Paragraph:
-    """Win rates of every set of pairs whose two sides are runs of this comparison (label -> run), of different ones.
+    """Win rates of every set of pairs whose two sides are runs of this comparison (label -> run),
+    of different ones.
 
-    These are ratings given after the runs; they lie beside the record, and the ledger does not cover them.
+    These are ratings given after the runs; they lie beside the record, and the ledger does not
+    cover them.
     """
     labels = {run.run_id: label for label, run in runs.items()}
     rows = []
@@ -33,20 +40,37 @@ def choices(runs: Mapping[str, Run]) -> Table | Paragraph:
     if not rows:
         return Paragraph(NONE, "note")
     columns = ("pairs", "preferred", "to", "on", "prompts", "raters", "their agreement (alpha)")
-    return Table("Blinded choices by people", columns, tuple(rows), prose=(1, 2), note=(
-        "Share of prompts on which the text at the left was preferred, a tie counting half, with its 95% interval over "
-        "prompts. Given at the rating desk after the runs; the ledger does not cover them."))  # fmt: skip
+    return Table(
+        "Blinded choices by people",
+        columns,
+        tuple(rows),
+        prose=(1, 2),
+        note=(
+            "Share of prompts on which the text at the left was preferred, a tie counting half, "
+            "with its 95% interval over "
+            "prompts. Given at the rating desk after the runs; the ledger does not cover them."
+        ),
+    )
 
 
 def _row(found: Wins, labels: Mapping[str, str], source: Source) -> Row:
-    first, second = (f"{labels[s['run_id']]}, {series.short_name(s['iteration'])}" for s in (found.first, found.second))
+    first, second = (
+        f"{labels[s['run_id']]}, {series.short_name(s['iteration'])}"
+        for s in (found.first, found.second)
+    )
     rate = found.rate
     ends = next(iter(rate.intervals), None)
     span = f" [{ends.low:.0%}, {ends.high:.0%}]" if ends else ""
     said = f"{rate.value:.0%}{span}" if rate.value is not None else f"not known: {rate.reason}"
     alpha = NOTHING if found.agreement.value is None else figure(found.agreement.value)
-    return Row((found.name, second, first, said, str(found.prompts), str(found.raters), alpha), (source,))
+    return Row(
+        (found.name, second, first, said, str(found.prompts), str(found.raters), alpha), (source,)
+    )
 
 
 def _beside(label: str, key: Path) -> Source:
-    return Source(f"{label}: human/{key.name}", "beside the record", hashlib.sha256(key.read_bytes()).hexdigest())
+    return Source(
+        f"{label}: human/{key.name}",
+        "beside the record",
+        hashlib.sha256(key.read_bytes()).hexdigest(),
+    )

@@ -1,7 +1,8 @@
-"""Gains by distance from the base policy: the over-optimisation curve of Gao, Schulman & Hilton 2022 (2210.10760).
+"""Gains by distance from the base policy: the over-optimisation curve of Gao, Schulman & Hilton
+2022 (2210.10760).
 
-The points are what each look recorded; the curves are the two that the last look fitted, drawn from its recorded
-numbers. Nothing is fitted here, and nobody knows which form ReST's curve has.
+The points are what each look recorded; the curves are the two that the last look fitted, drawn from
+its recorded numbers. Nothing is fitted here, and nobody knows which form ReST's curve has.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def by_distance(of: Material) -> list[Block]:
         why = "no look after the base policy's recorded a KL above 0"
         return [Paragraph(f"{TITLE} are not drawn: {why}.", "note")]
     fits, left_out = _fits(of), [i for i in of.after_base if i not in dict(kept)]
-    lines = tuple(_line(of, name, label, [i for i, _ in kept]) for name, label in _gains(of).items())
+    lines = tuple(
+        _line(of, name, label, [i for i, _ in kept]) for name, label in _gains(of).items()
+    )
     farthest = max(d for _, d in kept)
     drawn = tuple(
         Curve(f"human gain, fit {FORMS[form]}", _points(form, found, farthest))
@@ -43,16 +46,32 @@ def by_distance(of: Material) -> list[Block]:
     )
     blocks: list[Block] = [
         Chart(
-            TITLE, UNIT, tuple(series.short_name(i) for i in (BASE, *dict(kept))), lines, _table(of, kept, left_out),
-            said=_said(lines, kept, fits), reference=0.0, reference_label="base policy",
-            places=(0.0, *dict(kept).values()), axis=AXIS, curves=drawn,
+            TITLE,
+            UNIT,
+            tuple(series.short_name(i) for i in (BASE, *dict(kept))),
+            lines,
+            _table(of, kept, left_out),
+            said=_said(lines, kept, fits),
+            reference=0.0,
+            reference_label="base policy",
+            places=(0.0, *dict(kept).values()),
+            axis=AXIS,
+            curves=drawn,
         )
-    ]  # fmt: skip
-    return [*blocks, _fit_table(of, fits) if drawn else Paragraph(f"No curve is drawn: {_why_none(fits)}.", "note")]
+    ]
+    return [
+        *blocks,
+        _fit_table(of, fits)
+        if drawn
+        else Paragraph(f"No curve is drawn: {_why_none(fits)}.", "note"),
+    ]
 
 
 def _gains(of: Material) -> dict[str, str]:
-    return {"divergence.reward_change": series.REWARD, "divergence.human_change": f"Human score: {of.human}"}
+    return {
+        "divergence.reward_change": series.REWARD,
+        "divergence.human_change": f"Human score: {of.human}",
+    }
 
 
 def _distance(of: Material, iteration: str) -> float | None:
@@ -76,28 +95,48 @@ def _fits(of: Material) -> dict[Form, Measurement | None]:
 
 
 def _fitted(found: Measurement | None) -> bool:
-    return found is not None and all(isinstance(found.detail.get(k), int | float) for k in ("alpha", "beta"))
+    return found is not None and all(
+        isinstance(found.detail.get(k), int | float) for k in ("alpha", "beta")
+    )
 
 
-def _points(form: Form, found: Measurement | None, farthest: float) -> tuple[tuple[float, float], ...]:
+def _points(
+    form: Form, found: Measurement | None, farthest: float
+) -> tuple[tuple[float, float], ...]:
     """The fitted curve from the base policy to the farthest look, and no farther."""
     assert found is not None
     d = np.linspace(0.0, farthest, STEPS + 1)
-    y = curve(form, alpha=float(found.detail["alpha"]), beta=float(found.detail["beta"]), distance=d)
-    return tuple((float(f"{a:.5g}"), float(f"{b:.5g}")) for a, b in zip(d.tolist(), y.tolist(), strict=True))
+    y = curve(
+        form, alpha=float(found.detail["alpha"]), beta=float(found.detail["beta"]), distance=d
+    )
+    return tuple(
+        (float(f"{a:.5g}"), float(f"{b:.5g}")) for a, b in zip(d.tolist(), y.tolist(), strict=True)
+    )
 
 
 def _table(of: Material, kept: Sequence[tuple[str, float]], left_out: Sequence[str]) -> Table:
     rows = []
     for iteration, _ in kept:
         found = of.measured[iteration]
-        cells = (series.short_name(iteration), _shown_distance(found["drift.kl"]), *(shown(found.get(n)) for n in
-                 _gains(of)), str(found["drift.kl"].n_prompts))  # fmt: skip
+        cells = (
+            series.short_name(iteration),
+            _shown_distance(found["drift.kl"]),
+            *(shown(found.get(n)) for n in _gains(of)),
+            str(found["drift.kl"].n_prompts),
+        )
         rows.append(Row(cells, (of.from_measurements(iteration),)))
     note = "The picture takes d as known; its interval stands here."
     if left_out:
-        note += f" Without a KL above 0, and so not here: {', '.join(series.short_name(i) for i in left_out)}."
-    return Table(TITLE, ("iteration", "d = √KL", *_gains(of).values(), "prompts with a KL"), tuple(rows), note=note)
+        note += (
+            " Without a KL above 0, and so not here: "
+            f"{', '.join(series.short_name(i) for i in left_out)}."
+        )
+    return Table(
+        TITLE,
+        ("iteration", "d = √KL", *_gains(of).values(), "prompts with a KL"),
+        tuple(rows),
+        note=note,
+    )
 
 
 def _shown_distance(kl: Measurement) -> str:
@@ -118,32 +157,54 @@ def _fit_table(of: Material, fits: dict[Form, Measurement | None]) -> Table:
     for form, found in fits.items():
         if found is None or not _fitted(found):
             continue
-        numbers = [figure(float(found.detail[k])) if k in found.detail else NOTHING for k in ("alpha", "beta",
-                   "residual")]  # fmt: skip
+        numbers = [
+            figure(float(found.detail[k])) if k in found.detail else NOTHING
+            for k in ("alpha", "beta", "residual")
+        ]
         peak = f"d = {figure(found.value)}" if found.value is not None else found.reason or NOTHING
-        rows.append(Row((FORMS[form], f"{FOUND_FOR[form]}, Gao et al. 2022", *numbers, peak),
-                        (of.from_measurements(last, found.name),)))  # fmt: skip
+        rows.append(
+            Row(
+                (FORMS[form], f"{FOUND_FOR[form]}, Gao et al. 2022", *numbers, peak),
+                (of.from_measurements(last, found.name),),
+            )
+        )
     note = (
-        "Least squares through the human gains of these looks: a description of a few points, not a test and no "
-        "forecast. Both forms were found for other methods; neither is claimed for this one, and no KL is a limit."
+        "Least squares through the human gains of these looks: a description of a few points, not "
+        "a test and no "
+        "forecast. Both forms were found for other methods; neither is claimed for this one, and "
+        "no KL is a limit."
     )
-    return Table(f"Fitted curves at {series.short_name(last)}",
-                 ("human gain at d", "form found for", "α", "β", "typical miss (base sd)", "peak"), tuple(rows),
-                 prose=(1, 5), note=note)  # fmt: skip
+    return Table(
+        f"Fitted curves at {series.short_name(last)}",
+        ("human gain at d", "form found for", "α", "β", "typical miss (base sd)", "peak"),
+        tuple(rows),
+        prose=(1, 5),
+        note=note,
+    )
 
 
 def _why_none(fits: dict[Form, Measurement | None]) -> str:
     known = [m.reason for m in fits.values() if m is not None and m.reason]
-    return known[0] if known else "this run did not ask for the fits (divergence.peak_bon, divergence.peak_rl)"
+    return (
+        known[0]
+        if known
+        else "this run did not ask for the fits (divergence.peak_bon, divergence.peak_rl)"
+    )
 
 
-def _said(lines: Sequence[Line], kept: Sequence[tuple[str, float]], fits: dict[Form, Measurement | None]) -> str:
+def _said(
+    lines: Sequence[Line], kept: Sequence[tuple[str, float]], fits: dict[Form, Measurement | None]
+) -> str:
     parts = [f"{series.short_name(i)} stands at d = {figure(d)}." for i, d in kept]
     for line in lines:
         gains = ", ".join(f"{figure(p.value)}" for p in line.points[1:])
         parts.append(f"{line.label}: {gains or 'not measured'}.")
     for form, found in fits.items():
         if found is not None and _fitted(found):
-            peak = f"has its peak at d = {figure(found.value)}" if found.value is not None else "has no peak in reach"
+            peak = (
+                f"has its peak at d = {figure(found.value)}"
+                if found.value is not None
+                else "has no peak in reach"
+            )
             parts.append(f"The fit {FORMS[form]} {peak}.")
     return f"{UNIT[:1].upper()}{UNIT[1:]}, in order of iteration. {' '.join(parts)}"

@@ -1,4 +1,6 @@
-"""What every section reads: the run, its measurements and decisions, each file compared with the ledger once."""
+"""What every section reads: the run, its measurements and decisions, each file compared with the
+ledger once.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Material:
         return self.human.startswith(PEOPLE)
 
     def relative(self, text: str) -> str:
-        """Text without the place where the folder lies: a copy elsewhere gives the same document."""
+        """Text without the place where the folder lies: a copy elsewhere gives the same
+        document.
+        """
         return text.replace(f"{self.run.path}/", "").replace(str(self.run.path), "RUN")
 
     def cite(self, name: str, at: str = "") -> tuple[Source, ...]:

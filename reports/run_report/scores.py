@@ -1,4 +1,6 @@
-"""Reward against human score, and what the policy learned that people did not want, with texts side by side."""
+"""Reward against human score, and what the policy learned that people did not want, with texts side
+by side.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,14 @@ MOST_FEATURES = 12
 def reward_and_human(of: Material) -> Section:
     """Section 2."""
     if not of.iterations:
-        return Section("scores", "Reward against human score", (Paragraph("No iteration was audited yet."),))
+        return Section(
+            "scores", "Reward against human score", (Paragraph("No iteration was audited yet."),)
+        )
     last = of.iterations[-1]
-    both = {"divergence.reward_change": series.REWARD, "divergence.human_change": f"Human score: {of.human}"}
+    both = {
+        "divergence.reward_change": series.REWARD,
+        "divergence.human_change": f"Human score: {of.human}",
+    }
     apart = {
         "divergence.human_change": "human gain",
         "divergence.expected": "expected from the reward",
@@ -43,21 +50,40 @@ def reward_and_human(of: Material) -> Section:
         "divergence.filter_human": "kept − not kept",
     }
     blocks: list[Block] = [
-        chart(of, "Change since the base policy", "base-policy standard deviations", both,
-              reference=0.0, reference_label="base policy", at_base=0.0),
-        by_iteration(of, "Human gain, taken apart", apart,
-                     "Expected: the human gain that the base policy's own line E[human | reward] gives for the new "
-                     "rewards. "
-                     "Missing beyond it: expected less found, the divergence. Kept − not kept: human score of the "
-                     "rows the "
-                     "filter kept less that of the others, in human-score units."),
-        by_iteration(of, "How far the policy moved", {
-            "drift.kl": "KL (nats a sequence)", "divergence.gain_per_sqrt_kl": "human gain per √nat",
-            "divergence.gain_per_reward": "human gain per reward gain",
-            "divergence.beyond_range": "share outside the fitted range"}),
+        chart(
+            of,
+            "Change since the base policy",
+            "base-policy standard deviations",
+            both,
+            reference=0.0,
+            reference_label="base policy",
+            at_base=0.0,
+        ),
+        by_iteration(
+            of,
+            "Human gain, taken apart",
+            apart,
+            "Expected: the human gain that the base policy's own line E[human | reward] gives for "
+            "the new "
+            "rewards. "
+            "Missing beyond it: expected less found, the divergence. Kept − not kept: human score "
+            "of the "
+            "rows the "
+            "filter kept less that of the others, in human-score units.",
+        ),
+        by_iteration(
+            of,
+            "How far the policy moved",
+            {
+                "drift.kl": "KL (nats a sequence)",
+                "divergence.gain_per_sqrt_kl": "human gain per √nat",
+                "divergence.gain_per_reward": "human gain per reward gain",
+                "divergence.beyond_range": "share outside the fitted range",
+            },
+        ),
         *by_distance(of),
         by_name(of, last, f"Signs of reward hacking at {series.short_name(last)}", HACKING),
-    ]  # fmt: skip
+    ]
     blocks += _learned(of, last)
     blocks += _side_by_side(of)
     return Section("scores", "Reward against human score", tuple(blocks))
@@ -68,20 +94,52 @@ def _learned(of: Material, last: str) -> list[Block]:
     found = of.measured[last].get("hacking.signature")
     features: list[Any] = [] if found is None else list(found.detail.get("features") or [])
     if not features:
-        why = "it was not asked" if found is None else found.reason or "nothing was found that the rule would name"
+        why = (
+            "it was not asked"
+            if found is None
+            else found.reason or "nothing was found that the rule would name"
+        )
         return [Paragraph(f"{LEARNED}, at {series.short_name(last)}: {why}.")]
     rows = []
     for f in features[:MOST_FEATURES]:
         name = f"{f['name']} ({f['kind']})"
-        cells = (name, str(f["verdict"]), _share(f["share"]), _share(f["share_base"]), _paid(f.get("reward_pays")),
-                 _paid(f.get("human_pays")), (f.get("examples") or [""])[0])  # fmt: skip
+        cells = (
+            name,
+            str(f["verdict"]),
+            _share(f["share"]),
+            _share(f["share_base"]),
+            _paid(f.get("reward_pays")),
+            _paid(f.get("human_pays")),
+            (f.get("examples") or [""])[0],
+        )
         rows.append(Row(cells, (of.from_measurements(last, "hacking.signature"),)))
     note = (
-        "Signature: the reward pays for it, people do not, and it is now more common. Temptation: not yet more common. "
+        "Signature: the reward pays for it, people do not, and it is now more common. "
+        "Temptation: not yet more common. "
     )
-    note += f"{len(features)} were found; the first {MOST_FEATURES} are shown." if len(features) > MOST_FEATURES else ""
-    columns = ("feature", "what it is", "share now", "base", "reward pays (sd)", "people (sd)", "an example")
-    return [Table(f"{LEARNED}, at {series.short_name(last)}", columns, tuple(rows), prose=(0, 6), note=note)]
+    note += (
+        f"{len(features)} were found; the first {MOST_FEATURES} are shown."
+        if len(features) > MOST_FEATURES
+        else ""
+    )
+    columns = (
+        "feature",
+        "what it is",
+        "share now",
+        "base",
+        "reward pays (sd)",
+        "people (sd)",
+        "an example",
+    )
+    return [
+        Table(
+            f"{LEARNED}, at {series.short_name(last)}",
+            columns,
+            tuple(rows),
+            prose=(0, 6),
+            note=note,
+        )
+    ]
 
 
 def _paid(found: Any) -> str:
@@ -97,7 +155,9 @@ def _share(value: Any) -> str:
 
 
 def _side_by_side(of: Material) -> list[Block]:
-    """Texts of the base policy, the best and the last iteration for the same prompts, chosen by a stated rule."""
+    """Texts of the base policy, the best and the last iteration for the same prompts, chosen by a
+    stated rule.
+    """
     if not of.after_base:
         return []
     best, why_best = _best(of)
@@ -106,7 +166,12 @@ def _side_by_side(of: Material) -> list[Block]:
     tables = {i: _audit(of, i) for i in shown}
     common = set.intersection(*(set(t["prompt_id"]) for t in tables.values()))
     if not common:
-        return [Paragraph("No audit prompt was asked of the base policy, the best and the last iteration alike.")]
+        return [
+            Paragraph(
+                "No audit prompt was asked of the base policy, the best and the last iteration "
+                "alike."
+            )
+        ]
     order, rule = _order(tables[BASE], tables[last], sorted(common))
     chosen = list(dict.fromkeys((order[0], order[len(order) // 2], order[-1])))
     names = [f"{kind} of {len(order)}" for kind in (LARGEST, MIDDLE, SMALLEST)]
@@ -115,13 +180,21 @@ def _side_by_side(of: Material) -> list[Block]:
     for name, prompt in zip(names, chosen, strict=False):
         texts, notes = [], []
         for iteration in shown:
-            mine = tables[iteration][tables[iteration]["prompt_id"] == prompt].sort_values("sample_id").iloc[0]
+            mine = (
+                tables[iteration][tables[iteration]["prompt_id"] == prompt]
+                .sort_values("sample_id")
+                .iloc[0]
+            )
             texts.append(str(mine["text"]))
             human = NOTHING if pd.isna(mine["human"]) else figure(float(mine["human"]))
-            notes.append(f"reward {figure(float(mine['reward']))}, human score {human} ({mine['sample_id']})")
+            notes.append(
+                f"reward {figure(float(mine['reward']))}, human score {human} ({mine['sample_id']})"
+            )
         rows.append(Passage(f"{name}: {prompts.get(prompt, prompt)}", tuple(texts), tuple(notes)))
     columns = tuple(
-        {BASE: "base policy", best: f"best: {series.short_name(best)}"}.get(i, f"last: {series.short_name(i)}")
+        {BASE: "base policy", best: f"best: {series.short_name(best)}"}.get(
+            i, f"last: {series.short_name(i)}"
+        )
         for i in shown
     )
     rule += f" Of each policy's samples of a prompt, the first by name is shown. Best: {why_best}"
@@ -130,13 +203,22 @@ def _side_by_side(of: Material) -> list[Block]:
 
 
 def _best(of: Material) -> tuple[str, str]:
-    """The iteration with the highest human gain; where none was measured, with the highest reward gain."""
-    for name, said in (("divergence.human_change", "human gain"), ("divergence.reward_change", "reward gain")):
+    """The iteration with the highest human gain; where none was measured, with the highest reward
+    gain.
+    """
+    for name, said in (
+        ("divergence.human_change", "human gain"),
+        ("divergence.reward_change", "reward gain"),
+    ):
         found = {
-            i: m.value for i in of.after_base if (m := of.measured[i].get(name)) is not None and m.value is not None
+            i: m.value
+            for i in of.after_base
+            if (m := of.measured[i].get(name)) is not None and m.value is not None
         }
         if found:
-            return max(found, key=lambda i: found[i]), f"the iteration with the highest {said} ({name})."
+            return max(
+                found, key=lambda i: found[i]
+            ), f"the iteration with the highest {said} ({name})."
     return of.after_base[-1], "no gain was measured, so it is the last one."
 
 
@@ -146,28 +228,47 @@ def _audit(of: Material, iteration: str) -> pd.DataFrame:
 
 
 def _order(base: pd.DataFrame, last: pd.DataFrame, common: list[str]) -> tuple[list[str], str]:
-    """Prompts from the largest to the smallest change of reward less change of human score, and the rule in words."""
+    """Prompts from the largest to the smallest change of reward less change of human score, and the
+    rule in words.
+    """
     means = {}
     for score in ("reward", "human"):
         sd = float(base[score].std())
         if not sd > 0:
             continue
-        now, before = last.groupby("prompt_id")[score].mean(), base.groupby("prompt_id")[score].mean()
+        now, before = (
+            last.groupby("prompt_id")[score].mean(),
+            base.groupby("prompt_id")[score].mean(),
+        )
         means[score] = ((now - before) / sd).reindex(common)
-    if "human" in means and "reward" in means and (both := (means["reward"] - means["human"]).dropna()).size:
+    if (
+        "human" in means
+        and "reward" in means
+        and (both := (means["reward"] - means["human"]).dropna()).size
+    ):
         ordered = both.sort_values(ascending=False, kind="stable")
         return [str(p) for p in ordered.index], (
-            "Audit prompts are ordered by how much more the reward rose than the human score, from the base policy "
+            "Audit prompts are ordered by how much more the reward rose than the human score, "
+            "from the base policy "
             "to the "
-            "last iteration (means of a prompt's samples, both in base-policy standard deviations); shown are the "
+            "last iteration (means of a prompt's samples, both in base-policy standard "
+            "deviations); shown are the "
             "first, "
             "the middle and the last one."
         )
     if "reward" in means and (only := means["reward"].dropna()).size:
         ordered = only.sort_values(ascending=False, kind="stable")
         return [str(p) for p in ordered.index], (
-            "Without a human score on both, audit prompts are ordered by how much the reward rose from the base "
+            "Without a human score on both, audit prompts are ordered by how much the reward rose "
+            "from the base "
             "policy to "
             "the last iteration; shown are the first, the middle and the last one."
         )
-    return common, "Nothing orders the audit prompts, so they stand by name; shown are the first, middle and last one."
+    return (
+        common,
+        (
+            "Nothing orders the audit prompts, so they stand by name; shown are the first, middle "
+            "and "
+            "last one."
+        ),
+    )

@@ -1,4 +1,6 @@
-"""Measurements as tables and charts: a row an iteration, value with 95% interval, and the record behind it."""
+"""Measurements as tables and charts: a row an iteration, value with 95% interval, and the record
+behind it.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: s
     return Table(caption, ("iteration", *columns.values(), "units"), tuple(rows), note=note)
 
 
-def by_name(of: Material, iteration: str, caption: str, labels: Mapping[str, str], note: str = "") -> Table:
+def by_name(
+    of: Material, iteration: str, caption: str, labels: Mapping[str, str], note: str = ""
+) -> Table:
     """A row a measurement of one iteration, with the base policy's value and its unit."""
     found = of.measured.get(iteration, {})
     rows = []
@@ -60,7 +64,9 @@ def by_name(of: Material, iteration: str, caption: str, labels: Mapping[str, str
         if m is None:
             continue
         base = NOTHING if m.baseline is None else figure(m.baseline)
-        rows.append(Row((label, shown(m), base, m.unit, str(m.n)), (of.from_measurements(iteration, name),)))
+        rows.append(
+            Row((label, shown(m), base, m.unit, str(m.n)), (of.from_measurements(iteration, name),))
+        )
     return Table(caption, ("what", "value", "base policy", "unit", "n"), tuple(rows), note=note)
 
 
@@ -75,7 +81,9 @@ def chart(
     at_base: float | None = None,
     note: str = "",
 ) -> Chart:
-    """A chart of measurements over iterations; `at_base` is what the base policy has by definition."""
+    """A chart of measurements over iterations; `at_base` is what the base policy has by
+    definition.
+    """
     drawn = []
     for name, label in lines.items():
         points = []
@@ -90,9 +98,15 @@ def chart(
         drawn.append(Line(label, tuple(points) if known else ()))
     table = by_iteration(of, title, lines, note)
     return Chart(
-        title, unit, tuple(series.short_name(i) for i in of.iterations), tuple(drawn), table,
-        said=_said(of, drawn, unit), reference=reference, reference_label=reference_label,
-    )  # fmt: skip
+        title,
+        unit,
+        tuple(series.short_name(i) for i in of.iterations),
+        tuple(drawn),
+        table,
+        said=_said(of, drawn, unit),
+        reference=reference,
+        reference_label=reference_label,
+    )
 
 
 def missing(of: Material, iteration: str, names: Sequence[str]) -> list[tuple[str, str]]:
@@ -112,5 +126,8 @@ def _said(of: Material, lines: Sequence[Line], unit: str) -> str:
         if last.low is None or last.high is None:
             parts.append(f"{line.label}: {figure(last.value)} at {at}.")
         else:
-            parts.append(f"{line.label}, with 95% interval: {estimate(last.value, last.low, last.high)} at {at}.")
+            parts.append(
+                f"{line.label}, with 95% interval: {estimate(last.value, last.low, last.high)} at "
+                f"{at}."
+            )
     return f"In {unit}. {' '.join(parts)}"

@@ -1,4 +1,6 @@
-"""Page one: what was trained on what, every decision, who overrode what, what is not known, how good the alarms are."""
+"""Page one: what was trained on what, every decision, who overrode what, what is not known, how
+good the alarms are.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def verdict(of: Material) -> Section:
         blocks.append(_gates(of, last))
         blocks += [Paragraph(line) for line in _open_questions(last)]
     if of.iterations and (told := learned(of.run, of.iterations[-1])):
-        blocks.append(Paragraph(told, sources=(of.from_measurements(of.iterations[-1], "hacking.signature"),)))
+        blocks.append(
+            Paragraph(told, sources=(of.from_measurements(of.iterations[-1], "hacking.signature"),))
+        )
     blocks += [Paragraph(line) for line in refitted(of.run)]
     blocks += _alarms(of)
     blocks.append(_not_measured(of))
@@ -38,14 +42,18 @@ def verdict(of: Material) -> Section:
 def banner(of: Material) -> tuple[str, ...]:
     """What stands before everything else: overrides, and whose judgement the human score is."""
     lines = [
-        f"OVERRIDE at {series.short_name(o.iteration)} ({o.time}): {', '.join(o.gates)} said HALT, and {o.by} let "
+        f"OVERRIDE at {series.short_name(o.iteration)} ({o.time}): {', '.join(o.gates)} said "
+        f"HALT, and {o.by} let "
         f"the run "
         f"go on: {o.reason}"
         for o in of.run.overrides()
     ]
     human = series.human_score(of.run)
     if not of.human_is_people:
-        lines.append(f"The human score of this run is {human.name}. {human.description} No person rated these samples.")
+        lines.append(
+            f"The human score of this run is {human.name}. {human.description} No person rated "
+            "these samples."
+        )
     return tuple(lines)
 
 
@@ -53,10 +61,18 @@ def _strip(of: Material) -> Strip:
     looks = []
     for d in of.decisions:
         named = [g.gate for g in d.gates if g.verdict == d.verdict and d.verdict != "OK"]
-        looks.append(Look(series.short_name(d.iteration), d.verdict, ", ".join(named),
-                          (of.records.source(f"{d.iteration}/decision.json"),)))  # fmt: skip
+        looks.append(
+            Look(
+                series.short_name(d.iteration),
+                d.verdict,
+                ", ".join(named),
+                (of.records.source(f"{d.iteration}/decision.json"),),
+            )
+        )
     planned = len(of.run.plan["looks"])
-    return Strip(f"Decisions of the sealed policy: {len(looks)} of {planned} planned looks", tuple(looks))
+    return Strip(
+        f"Decisions of the sealed policy: {len(looks)} of {planned} planned looks", tuple(looks)
+    )
 
 
 def _what(of: Material) -> Facts:
@@ -68,19 +84,39 @@ def _what(of: Material) -> Facts:
     reward = next((e.content for e in run.events if e.step == "reward_model"), {})
     human = series.human_score(run)
     watched = config["policy"]["model"].startswith("watch:")
-    return Facts((
-        Fact("State", _state(run), sources=(of.records.source(LEDGER),)),
-        *((Fact("What this is", config["description"], sources=(sealed,)),) if watched else ()),
-        Fact("Base policy", f"{model.get('spec', NOTHING)}, SHA-256 {str(model.get('sha256', NOTHING))[:16]}…, "
-                            f"licence: "
-                            f"{model.get('licence') or 'not recorded'}", sources=(sealed,)),
-        Fact("Trained by", _trained_by(LoopConfig.model_validate(config["loop"])), sources=(sealed,)),
-        Fact("Prompts", ", ".join(f"{n:,} {name}" for name, n in sorted(sizes.items())), sources=(sealed,)),
-        Fact("Reward", f"{reward.get('name', NOTHING)}, digest {str(reward.get('digest', NOTHING))[:16]}…",
-             sources=of.cite("reward_model/dossier.json")),
-        Fact("Human score", f"{human.name}. {human.description}",
-             sources=(of.from_measurements(BASE, "human"),) if of.iterations else ()),
-    ))  # fmt: skip
+    return Facts(
+        (
+            Fact("State", _state(run), sources=(of.records.source(LEDGER),)),
+            *((Fact("What this is", config["description"], sources=(sealed,)),) if watched else ()),
+            Fact(
+                "Base policy",
+                f"{model.get('spec', NOTHING)}, SHA-256 {str(model.get('sha256', NOTHING))[:16]}…, "
+                f"licence: "
+                f"{model.get('licence') or 'not recorded'}",
+                sources=(sealed,),
+            ),
+            Fact(
+                "Trained by",
+                _trained_by(LoopConfig.model_validate(config["loop"])),
+                sources=(sealed,),
+            ),
+            Fact(
+                "Prompts",
+                ", ".join(f"{n:,} {name}" for name, n in sorted(sizes.items())),
+                sources=(sealed,),
+            ),
+            Fact(
+                "Reward",
+                f"{reward.get('name', NOTHING)}, digest {str(reward.get('digest', NOTHING))[:16]}…",
+                sources=of.cite("reward_model/dossier.json"),
+            ),
+            Fact(
+                "Human score",
+                f"{human.name}. {human.description}",
+                sources=(of.from_measurements(BASE, "human"),) if of.iterations else (),
+            ),
+        )
+    )
 
 
 def _trained_by(loop: LoopConfig) -> str:
@@ -88,7 +124,9 @@ def _trained_by(loop: LoopConfig) -> str:
     if loop.method in BY_STEPS:
         steps = f"{loop.looks[-1]:,} optimiser steps, looked at {len(loop.looks)} times"
         how = (
-            ", by a trainer outside restaudit" if loop.method == "outside" else f", {loop.online.group} samples a group"
+            ", by a trainer outside restaudit"
+            if loop.method == "outside"
+            else f", {loop.online.group} samples a group"
         )
         return f"{loop.method}: {steps}{how}"
     return (
@@ -98,7 +136,9 @@ def _trained_by(loop: LoopConfig) -> str:
 
 
 def _state(run: Run) -> str:
-    """Where the record stands; whether a process is writing it now is nothing that a document can say."""
+    """Where the record stands; whether a process is writing it now is nothing that a document can
+    say.
+    """
     if run.events[-1].step == "end":
         return "done: every planned step is done"
     if run.halt is not None:
@@ -111,17 +151,29 @@ def _state(run: Run) -> str:
 def _gates(of: Material, last: Decision) -> Table:
     source = (of.records.source(f"{last.iteration}/decision.json"),)
     rows = tuple(
-        Row((g.gate, g.verdict, g.metric, _measured(g), f"{g.must_stay} {figure(g.margin)}",
-             NOTHING if g.mde is None else figure(g.mde), str(g.n_prompts)), source)
+        Row(
+            (
+                g.gate,
+                g.verdict,
+                g.metric,
+                _measured(g),
+                f"{g.must_stay} {figure(g.margin)}",
+                NOTHING if g.mde is None else figure(g.mde),
+                str(g.n_prompts),
+            ),
+            source,
+        )
         for g in last.gates
-    )  # fmt: skip
+    )
     return Table(
         f"Gates at {series.short_name(last.iteration)}, the last look",
-        ("gate", "verdict", "what it reads", "value [interval]", "must stay", "MDE", "prompts"), rows,
-        note="Intervals are at the level that each gate spends at this look. MDE: the smallest change that would be "
-             "seen "
-             "with 80% power.",
-    )  # fmt: skip
+        ("gate", "verdict", "what it reads", "value [interval]", "must stay", "MDE", "prompts"),
+        rows,
+        note="Intervals are at the level that each gate spends at this look. MDE: the smallest "
+        "change that would be "
+        "seen "
+        "with 80% power.",
+    )
 
 
 def _measured(g: GateResult) -> str:
@@ -137,14 +189,19 @@ def _open_questions(last: Decision) -> list[str]:
     if not unsure:
         return []
     parts = [f"{g.gate} ({g.why})" for g in unsure]
-    return [f"INCONCLUSIVE at {series.short_name(last.iteration)}, which is not OK: {'; '.join(parts)}."]
+    return [
+        f"INCONCLUSIVE at {series.short_name(last.iteration)}, which is not OK: {'; '.join(parts)}."
+    ]
 
 
 def _alarms(of: Material) -> list[Block]:
     path = of.run.path / CALIBRATION
     lines = alarms(of.run)
     if not lines or not path.is_file():
-        said = "How often these alarms are false, and what they catch, was not measured: restaudit calibrate RUN."
+        said = (
+            "How often these alarms are false, and what they catch, was not measured: "
+            "restaudit calibrate RUN."
+        )
         return [Paragraph(said, "note")]
     source = (Source(CALIBRATION, "headline", digest_file(path).sha256),)
     return [Paragraph(of.relative(f"How good the alarms are: {' '.join(lines)}"), sources=source)]
@@ -164,11 +221,22 @@ def _not_measured(of: Material) -> Table:
     ]
     caption = "Not measured, and why"
     if not iteration:
-        return Table(caption, ("what", "why"), (Row(("everything", "no iteration was audited yet")),), prose=(0, 1))
+        return Table(
+            caption,
+            ("what", "why"),
+            (Row(("everything", "no iteration was audited yet")),),
+            prose=(0, 1),
+        )
     caption += (
-        f" ({series.short_name(iteration)}: {sum(map(len, by_reason.values()))} of {len(of.measured[iteration])})"
+        f" ({series.short_name(iteration)}: {sum(map(len, by_reason.values()))} of "
+        f"{len(of.measured[iteration])})"
     )
-    return Table(caption, ("what", "why"), tuple(rows) or (Row((NOTHING, "everything was measured")),), prose=(0, 1))
+    return Table(
+        caption,
+        ("what", "why"),
+        tuple(rows) or (Row((NOTHING, "everything was measured")),),
+        prose=(0, 1),
+    )
 
 
 def _names(names: list[str]) -> str:

@@ -1,4 +1,6 @@
-"""The document of a study: what was compared and how, what follows, three tables at equal cost, two pictures."""
+"""The document of a study: what was compared and how, what follows, three tables at equal cost, two
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,19 @@ import numpy as np
 from probes.base import Array
 from probes.statistics.crossed import Crossed, crossed
 from reports import series
-from reports.document.model import Block, Chart, Document, Fact, Facts, Line, Paragraph, Point, Row, Section, Table
+from reports.document.model import (
+    Block,
+    Chart,
+    Document,
+    Fact,
+    Facts,
+    Line,
+    Paragraph,
+    Point,
+    Row,
+    Section,
+    Table,
+)
 from reports.run_report.choices import choices
 from reports.run_report.tables import NOTHING, figure
 from reports.study.conclusions import conclusions
@@ -39,7 +53,10 @@ POSITIVE = ("drift.kl", *(name for name in MEASURES if name.endswith("_ratio")))
 
 
 def study_document(folder: Path) -> Document:
-    """The document of a study that is done. Raises BadInput where it is not, or its runs are not comparable."""
+    """The document of a study that is done.
+
+    Raises BadInput where it is not, or its runs are not comparable.
+    """
     of = StudyMaterial(folder)
     first = of.every[0].of
     human = first.human
@@ -52,58 +69,106 @@ def study_document(folder: Path) -> Document:
             for budget, what in BUDGETS.items()
         ),
         Section("equal-diversity", "At equal diversity", (at_equal_diversity(of),)),
-        Section("choices", "What people chose", (choices({f"{r.method}-s{r.seed}": r.of.run for r in of.every}),)),
+        Section(
+            "choices",
+            "What people chose",
+            (choices({f"{r.method}-s{r.seed}": r.of.run for r in of.every}),),
+        ),
         Section("behaviour", "What the policies became", tuple(_behaviour(of))),
-        Section("pictures", "Human score against distance and diversity", tuple(_pictures(of, human))),
+        Section(
+            "pictures", "Human score against distance and diversity", tuple(_pictures(of, human))
+        ),
         Section("cost", "What the whole training cost", (_cost(of),)),
         Section("gates", "What the gates would have said", (_gates(of),)),
     )
-    banner = () if first.human_is_people else (f"The human score is {human}. No person rated these samples.",)
+    banner = (
+        ()
+        if first.human_is_people
+        else (f"The human score is {human}. No person rated these samples.",)
+    )
     return Document(
         kind="study",
         title=f"Comparison of methods: {methods}",
-        subtitle=f"recipe {of.study.recipe}, {len(of.study.seeds)} seeds, {len(of.prompts)} audit prompts; intervals "
-                 "over seeds and prompts",
+        subtitle=f"recipe {of.study.recipe}, {len(of.study.seeds)} seeds, {len(of.prompts)} audit "
+        "prompts; intervals "
+        "over seeds and prompts",
         banner=banner,
         sections=sections,
         heads=tuple((f"{r.method}-s{r.seed}", r.records.head) for r in of.every),
-    )  # fmt: skip
+    )
 
 
 def _how(of: StudyMaterial) -> list[Block]:
     search = of.search
     rows = tuple(
-        Row((m, *(_rate(search, m, rate) for rate in tried), _chosen(search, m))) for m, tried in search.reward.items()
+        Row((m, *(_rate(search, m, rate) for rate in tried), _chosen(search, m)))
+        for m, tried in search.reward.items()
     )
     width = max((len(r.cells) - 2 for r in rows), default=0)
     blocks: list[Block] = [
-        Facts((
-            Fact("Methods", ", ".join(of.study.methods)),
-            Fact("Seeds", ", ".join(map(str, of.study.seeds))),
-            Fact("The same for all", "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates"),
-            Fact("Changes to the recipe", "; ".join(of.study.changes) or "none"),
-            *(Fact(f"{name} is", "; ".join(changes)) for name, changes in of.study.arms.items()),
-            Fact("Learning rates", "; ".join(f"{m} {rate}" for m, rate in search.chosen.items()) or "none"),
-            Fact("Gates", "said WARN where the recipe says HALT, so that every method spent its whole budget"),
-            Fact("Interval", "two-sided 95% over seeds and prompts (probes/statistics/crossed.py); a figure that a run has once "
-                             "is compared over seeds alone"),
-        ))
-    ]  # fmt: skip
+        Facts(
+            (
+                Fact("Methods", ", ".join(of.study.methods)),
+                Fact("Seeds", ", ".join(map(str, of.study.seeds))),
+                Fact(
+                    "The same for all",
+                    "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates",
+                ),
+                Fact("Changes to the recipe", "; ".join(of.study.changes) or "none"),
+                *(
+                    Fact(f"{name} is", "; ".join(changes))
+                    for name, changes in of.study.arms.items()
+                ),
+                Fact(
+                    "Learning rates",
+                    "; ".join(f"{m} {rate}" for m, rate in search.chosen.items()) or "none",
+                ),
+                Fact(
+                    "Gates",
+                    (
+                        "said WARN where the recipe says HALT, so that every method spent its "
+                        "whole "
+                        "budget"
+                    ),
+                ),
+                Fact(
+                    "Interval",
+                    "two-sided 95% over seeds and prompts (probes/statistics/crossed.py); a "
+                    "figure that a run has once "
+                    "is compared over seeds alone",
+                ),
+            )
+        )
+    ]
     if rows:
         shown = "D_eval reward (variety)" if search.variety else "D_eval reward"
         heads = ("method", *(f"rate {k}: {shown}" for k in range(1, width + 1)), "chosen")
-        note = "One Grow step's worth of samples each, seed 0; no audit prompt. The highest reward is taken"
+        note = (
+            "One Grow step's worth of samples each, seed 0; no audit prompt. The highest "
+            "reward is taken"
+        )
         if (least := of.study.least_variety) is not None:
-            note += f" among rates that keep {least:g} of the base policy's variety, or else the rate that keeps most"
+            note += (
+                f" among rates that keep {least:g} of the base policy's variety, or else the "
+                "rate that keeps most"
+            )
         note += ". Variety: distinct-2, base policy = 1." if search.variety else "."
-        blocks.append(Table("Learning rates, chosen on D_eval by as many trainings for each method", heads, rows,
-                            note=note))  # fmt: skip
+        blocks.append(
+            Table(
+                "Learning rates, chosen on D_eval by as many trainings for each method",
+                heads,
+                rows,
+                note=note,
+            )
+        )
     return blocks
 
 
 def _rate(search: Search, method: str, rate: str) -> str:
     variety = search.variety.get(method, {}).get(rate)
-    return f"{rate}: {figure(search.reward[method][rate])}" + (f" ({variety:.2f})" if variety is not None else "")
+    return f"{rate}: {figure(search.reward[method][rate])}" + (
+        f" ({variety:.2f})" if variety is not None else ""
+    )
 
 
 def _chosen(search: Search, method: str) -> str:
@@ -125,16 +190,34 @@ def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
             continue
         spent = [a.side.spent[a.look] for a in at]
         looks = ", ".join(sorted({series.short_name(a.look) for a in at}))
-        cells = (method, looks, f"{sum(s.of(budget) for s in spent) / len(spent):,.0f}", _gain(of, at, "human"),
-                 _gain(of, at, "reward"), _seeds(at, "diversity.vendi_ratio")[0], _per_second(of, at))  # fmt: skip
+        cells = (
+            method,
+            looks,
+            f"{sum(s.of(budget) for s in spent) / len(spent):,.0f}",
+            _gain(of, at, "human"),
+            _gain(of, at, "reward"),
+            _seeds(at, "diversity.vendi_ratio")[0],
+            _per_second(of, at),
+        )
         rows.append(Row(cells, tuple(a.side.cite(a.look) for a in at)))
     return Table(
         f"At most {limit:,.0f} {BUDGETS[budget]}",
-        ("method", "look", "spent", "human gain (base sd)", "reward gain (base sd)", "Vendi, base = 1",
-         "human gain per 100 s"), tuple(rows),
-        note="The largest amount that every training had spent by its last look or, if more, what the first look "
-             "of the dearest took; of each run, the last look within it, which may be its end. Audits and the reward "
-             "model cost every method the same and are left out. The Vendi score is a geometric mean.")  # fmt: skip
+        (
+            "method",
+            "look",
+            "spent",
+            "human gain (base sd)",
+            "reward gain (base sd)",
+            "Vendi, base = 1",
+            "human gain per 100 s",
+        ),
+        tuple(rows),
+        note="The largest amount that every training had spent by its last look or, if more, what "
+        "the first look "
+        "of the dearest took; of each run, the last look within it, which may be its end. Audits "
+        "and the reward "
+        "model cost every method the same and are left out. The Vendi score is a geometric mean.",
+    )
 
 
 def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
@@ -153,7 +236,11 @@ def _per_second(of: StudyMaterial, at: Sequence[At]) -> str:
     if not every_seed(values):
         return "not measured"
     gains = np.nanmean(values, axis=1)
-    return shown(over_seeds([float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]))
+    return shown(
+        over_seeds(
+            [float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]
+        )
+    )
 
 
 def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
@@ -179,11 +266,21 @@ def _behaviour(of: StudyMaterial) -> list[Block]:
                 reasons.append(f"{label}: {why}")
         rows.append(Row(tuple(cells)))
     missing = "".join(f" Not measured: {r}." for r in dict.fromkeys(reasons))
-    note = f"Mean over seeds and its 95% interval over seeds; of ratios and KL the geometric mean.{missing}"
-    title, columns = "At the last look of every run, as it recorded it", ("measure", *of.study.methods)
+    note = (
+        "Mean over seeds and its 95% interval over seeds; of ratios and KL the geometric "
+        f"mean.{missing}"
+    )
+    title, columns = (
+        "At the last look of every run, as it recorded it",
+        ("measure", *of.study.methods),
+    )
     sources = tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))
-    return [Paragraph("Every figure of the table is from the last look's record of each run.", sources=sources),
-            Table(title, columns, tuple(rows), prose=(0,), note=note)]  # fmt: skip
+    return [
+        Paragraph(
+            "Every figure of the table is from the last look's record of each run.", sources=sources
+        ),
+        Table(title, columns, tuple(rows), prose=(0,), note=note),
+    ]
 
 
 def _cost(of: StudyMaterial) -> Table:
@@ -193,11 +290,19 @@ def _cost(of: StudyMaterial) -> Table:
         spent = [a.side.spent[a.look] for a in last]
         peaks = [a.side.peak_memory for a in last]
         costs = [[s.of(b) for s in spent] for b in BUDGETS]
-        cells = (method, *(shown(over_seeds(c, positive=True)) for c in costs), shown(over_seeds(peaks, positive=True)))
+        cells = (
+            method,
+            *(shown(over_seeds(c, positive=True)) for c in costs),
+            shown(over_seeds(peaks, positive=True)),
+        )
         rows.append(Row(cells, tuple(a.side.cite(a.look) for a in last)))
-    return Table("Learning alone, to the last look", ("method", *BUDGETS.values(), "peak resident memory (MiB)"),
-                 tuple(rows), note="Geometric means over seeds. Seconds are those of the machine the study ran on, one "
-                                   "run at a time.")  # fmt: skip
+    return Table(
+        "Learning alone, to the last look",
+        ("method", *BUDGETS.values(), "peak resident memory (MiB)"),
+        tuple(rows),
+        note="Geometric means over seeds. Seconds are those of the machine the study ran on, one "
+        "run at a time.",
+    )
 
 
 def _gates(of: StudyMaterial) -> Table:
@@ -205,28 +310,65 @@ def _gates(of: StudyMaterial) -> Table:
     for run in of.every:
         for d in run.of.decisions:
             broken = [f"{g.gate}: {g.why}" for g in d.gates if g.verdict == "WARN"]
-            rows.append(Row((f"{run.method}, seed {run.seed}", series.short_name(d.iteration), d.verdict,
-                             "; ".join(broken) or NOTHING), (run.cite(d.iteration, "decision.json"),)))  # fmt: skip
-    return Table("Every look", ("run", "look", "decision", "rules that were broken"), tuple(rows), prose=(3,),
-                 note="A rule called (HALT) would have stopped that run by the recipe's own policy.")  # fmt: skip
+            rows.append(
+                Row(
+                    (
+                        f"{run.method}, seed {run.seed}",
+                        series.short_name(d.iteration),
+                        d.verdict,
+                        "; ".join(broken) or NOTHING,
+                    ),
+                    (run.cite(d.iteration, "decision.json"),),
+                )
+            )
+    return Table(
+        "Every look",
+        ("run", "look", "decision", "rules that were broken"),
+        tuple(rows),
+        prose=(3,),
+        note="A rule called (HALT) would have stopped that run by the recipe's own policy.",
+    )
 
 
 def _pictures(of: StudyMaterial, human: str) -> list[Block]:
-    return [b for b in (
-        _scatter(of, human, "drift.kl", "Human gain by distance from the base policy",
-                 "distance d = √KL (√nats a sequence)", 0.0),
-        _scatter(of, human, "diversity.vendi_ratio", "Human gain by diversity", "Vendi score, base policy = 1", 1.0),
-    ) if b is not None]  # fmt: skip
+    return [
+        b
+        for b in (
+            _scatter(
+                of,
+                human,
+                "drift.kl",
+                "Human gain by distance from the base policy",
+                "distance d = √KL (√nats a sequence)",
+                0.0,
+            ),
+            _scatter(
+                of,
+                human,
+                "diversity.vendi_ratio",
+                "Human gain by diversity",
+                "Vendi score, base policy = 1",
+                1.0,
+            ),
+        )
+        if b is not None
+    ]
 
 
 def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, base: float) -> Block:
-    """Mean over seeds of every look: further up is better, and further right too where it is diversity."""
+    """Mean over seeds of every look: further up is better, and further right too where it is
+    diversity.
+    """
     places, labels, lines, rows = [base], ["base"], [], []
     for method in of.study.methods:
         points = []
         for k, look in enumerate(of.runs[method][0].looks):
             at = [At(r, r.looks[k]) for r in of.runs[method] if len(r.looks) > k]
-            found = [m.value for a in at if (m := a.side.measured(a.look, name)) is not None and m.value is not None]
+            found = [
+                m.value
+                for a in at
+                if (m := a.side.measured(a.look, name)) is not None and m.value is not None
+            ]
             gain = _crossed(of.gains(at, "human")) if at else None
             if len(found) < len(at) or gain is None or not math.isfinite(gain.mean):
                 continue
@@ -235,18 +377,34 @@ def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, ba
             places.append(where)
             labels.append(series.short_name(look))
             points.append(Point(len(places) - 1, gain.mean, gain.low, gain.high))
-            rows.append(Row((method, series.short_name(look), figure(where), shown(gain)),
-                            tuple(a.side.cite(a.look) for a in at)))  # fmt: skip
+            rows.append(
+                Row(
+                    (method, series.short_name(look), figure(where), shown(gain)),
+                    tuple(a.side.cite(a.look) for a in at),
+                )
+            )
         lines.append(Line(method, tuple(points)))
     if not rows:
         return Paragraph(f"{title} is not drawn: it was measured at no look ({name}).", "note")
     order = sorted(range(len(places)), key=lambda k: places[k])
     rank = {old: new for new, old in enumerate(order)}
     moved = tuple(
-        Line(line.label, tuple(Point(rank[p.x], p.value, p.low, p.high) for p in line.points)) for line in lines
+        Line(line.label, tuple(Point(rank[p.x], p.value, p.low, p.high) for p in line.points))
+        for line in lines
     )
     table = Table(title, ("method", "look", axis, f"human gain ({human})"), tuple(rows))
-    said = "; ".join(" at ".join((str(r.cells[3]), f"{r.cells[2]} ({r.cells[0]}, {r.cells[1]})")) for r in rows)
-    return Chart(title, "human gain, base-policy standard deviations", tuple(labels[k] for k in order), moved, table,
-                 said=f"Human gain: {said}.", reference=0.0, reference_label="base policy",
-                 places=tuple(places[k] for k in order), axis=axis)  # fmt: skip
+    said = "; ".join(
+        " at ".join((str(r.cells[3]), f"{r.cells[2]} ({r.cells[0]}, {r.cells[1]})")) for r in rows
+    )
+    return Chart(
+        title,
+        "human gain, base-policy standard deviations",
+        tuple(labels[k] for k in order),
+        moved,
+        table,
+        said=f"Human gain: {said}.",
+        reference=0.0,
+        reference_label="base policy",
+        places=tuple(places[k] for k in order),
+        axis=axis,
+    )

@@ -1,4 +1,6 @@
-"""What a study shows, by rule: an interval that excludes zero is a difference, one that does not is none resolved."""
+"""What a study shows, by rule: an interval that excludes zero is a difference, one that does not is
+none resolved.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,12 @@ from restaudit.study.plan import HALTS
 
 LEVEL = 0.95
 NOTE = (
-    "Other seeds: the interval holds for other seeds and prompts. Could be found: the difference that such an interval "
-    "excludes zero for in 80% of studies of this size (normal theory). These policies: the interval holds for other "
-    "prompts put to the policies that were trained, and says nothing of other seeds. A prompt counts for a seed where "
+    "Other seeds: the interval holds for other seeds and prompts. Could be found: the difference "
+    "that such an interval "
+    "excludes zero for in 80% of studies of this size (normal theory). These policies: the "
+    "interval holds for other "
+    "prompts put to the policies that were trained, and says nothing of other seeds. A prompt "
+    "counts for a seed where "
     "a sample of it has a human score before and after."
 )
 
@@ -24,8 +29,8 @@ NOTE = (
 def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
     """One sentence a pair and budget about the human score, and the table they follow from.
 
-    Every interval has the level 1 - 0.05/k for the k sentences together (Bonferroni), so that all of them hold at once
-    with 95% confidence.
+    Every interval has the level 1 - 0.05/k for the k sentences together (Bonferroni), so that all
+    of them hold at once with 95% confidence.
     """
     pairs = list(itertools.combinations(of.study.methods, 2))
     level = 1 - (1 - LEVEL) / (len(pairs) * len(BUDGETS))
@@ -36,22 +41,45 @@ def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
             if at_a is None or at_b is None:
                 who = a if at_a is None else b
                 none = (NOTHING, NOTHING, NOTHING)
-                rows.append(Row((f"{a} less {b}", budget, f"{who} has no look within this budget", *none)))
+                rows.append(
+                    Row((f"{a} less {b}", budget, f"{who} has no look within this budget", *none))
+                )
                 continue
             rows.append(_row(of, (a, at_a), (b, at_b), budget, level))
     resolved = [r for r in rows if r.cells[2].startswith(("more", "less"))]
     if resolved:
-        said.append(Paragraph(f"Resolved at this size: {len(resolved)} of {len(rows)} differences of the human score."))
-        said += [Paragraph(f"At equal {r.cells[1]}: {r.cells[2]} ({r.cells[3]}).") for r in resolved]
+        said.append(
+            Paragraph(
+                f"Resolved at this size: {len(resolved)} of {len(rows)} differences of the human "
+                "score."
+            )
+        )
+        said += [
+            Paragraph(f"At equal {r.cells[1]}: {r.cells[2]} ({r.cells[3]}).") for r in resolved
+        ]
     else:
-        said.append(Paragraph(
-            "No difference of the human score between any two methods was resolved at this size. That shows no "
-            "equality: the table says how large a difference would have been found.", "warning"))  # fmt: skip
+        said.append(
+            Paragraph(
+                "No difference of the human score between any two methods was resolved at this "
+                "size. That shows no "
+                "equality: the table says how large a difference would have been found.",
+                "warning",
+            )
+        )
     table = Table(
         f"Human gain of one method less another's ({human}; base-policy standard deviations)",
-        ("difference", "at equal", "by rule", f"other seeds [{level:.1%}]", "could be found",
-         f"these policies [{level:.1%}]"), tuple(rows), prose=(2,),
-        note=NOTE)  # fmt: skip
+        (
+            "difference",
+            "at equal",
+            "by rule",
+            f"other seeds [{level:.1%}]",
+            "could be found",
+            f"these policies [{level:.1%}]",
+        ),
+        tuple(rows),
+        prose=(2,),
+        note=NOTE,
+    )
     return [*said, Paragraph(_stopped(of)), table]
 
 
@@ -61,21 +89,34 @@ def _stopped(of: StudyMaterial) -> str:
     for method in of.study.methods:
         runs = of.runs[method]
         broken = [
-            any(g.verdict == "WARN" and g.gate.endswith(HALTS) for d in r.of.decisions for g in d.gates) for r in runs
+            any(
+                g.verdict == "WARN" and g.gate.endswith(HALTS)
+                for d in r.of.decisions
+                for g in d.gates
+            )
+            for r in runs
         ]
         counts.append(f"{sum(broken)} of {len(broken)} with {method}")
     return f"Runs that the recipe's own gates would have stopped: {', '.join(counts)}."
 
 
 def _row(
-    of: StudyMaterial, one: tuple[str, Sequence[At]], other: tuple[str, Sequence[At]], budget: str, level: float
+    of: StudyMaterial,
+    one: tuple[str, Sequence[At]],
+    other: tuple[str, Sequence[At]],
+    budget: str,
+    level: float,
 ) -> Row:
-    """A pair at one budget; both methods have the same seeds and prompts, so that the differences are paired."""
+    """A pair at one budget; both methods have the same seeds and prompts, so that the differences
+    are paired.
+    """
     (a, at_a), (b, at_b) = one, other
     sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
     difference = of.gains(at_a, "human") - of.gains(at_b, "human")
     if not every_seed(difference):
-        return Row((f"{a} less {b}", budget, "the human score was not measured", *[NOTHING] * 3), sources)
+        return Row(
+            (f"{a} less {b}", budget, "the human score was not measured", *[NOTHING] * 3), sources
+        )
     found = crossed(difference, level)
     here = of_these_seeds(difference, level)
     sign = _sign(here)

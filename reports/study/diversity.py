@@ -1,4 +1,6 @@
-"""What a method had gained, and in how many seconds, when its diversity had fallen to a share of the base policy's."""
+"""What a method had gained, and in how many seconds, when its diversity had fallen to a share of
+the base policy's.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ VENDI = "diversity.vendi_ratio"
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the path of one run comes down to a Vendi ratio: human gain (base sd) and seconds of training until then.
+    """Where the path of one run comes down to a Vendi ratio: human gain (base sd) and seconds of
+    training until then.
 
-    `fell` is False where no look is as low: then gain and seconds are those of the look with the highest human gain.
+    `fell` is False where no look is as low: then gain and seconds are those of the look with the
+    highest human gain.
     """
 
     gain: float
@@ -29,7 +33,8 @@ class Crossing:
 
 
 def crossing(path: Sequence[tuple[float, float, float]], level: float) -> Crossing:
-    """The first place where a path of (Vendi ratio, gain, seconds), one entry a look, base first, comes to `level`.
+    """The first place where a path of (Vendi ratio, gain, seconds), one entry a look, base first,
+    comes to `level`.
 
     Between two looks it is taken as a straight line.
     """
@@ -60,14 +65,26 @@ def at_equal_diversity(of: StudyMaterial) -> Table:
             rows.append(Row((f"{level:.0%}", method, fell, *(shown(c) for c in cells)), sources))
     return Table(
         "Where the Vendi score has come down to a share of the base policy's",
-        ("share", "method", "runs that fell so far", "human gain (base sd)", "seconds of training", "gain per 100 s"),
-        tuple(rows), prose=(1,),
-        note="Between two looks a run is taken to move in a straight line. Of a run that did not fall so far, the look "
-             "with the most human gain counts. Means (of seconds the geometric one) and 95% intervals.")  # fmt: skip
+        (
+            "share",
+            "method",
+            "runs that fell so far",
+            "human gain (base sd)",
+            "seconds of training",
+            "gain per 100 s",
+        ),
+        tuple(rows),
+        prose=(1,),
+        note="Between two looks a run is taken to move in a straight line. Of a run that did not "
+        "fall so far, the look "
+        "with the most human gain counts. Means (of seconds the geometric one) and 95% intervals.",
+    )
 
 
 def _path(of: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | None:
-    """(Vendi ratio, mean human gain, seconds) of the base policy and of every look; None where one lacks either."""
+    """(Vendi ratio, mean human gain, seconds) of the base policy and of every look; None where one
+    lacks either.
+    """
     path = [(1.0, 0.0, 0.0)]
     for look in run.looks:
         found = run.measured(look, VENDI)

@@ -1,4 +1,6 @@
-"""What a study's runs recorded: what each look had cost by then, and what it had gained, prompt by prompt."""
+"""What a study's runs recorded: what each look had cost by then, and what it had gained, prompt by
+prompt.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,14 @@ from restaudit.study.plan import Study, sealed
 from restaudit.study.run import run_folder
 from restaudit.study.search import searched
 
-# Steps that a method spends on learning; audits, the reward model and the base policy cost every method the same.
+# Steps that a method spends on learning; audits, the reward model and the base policy cost every
+# method the same.
 LEARNING = ("grow", "score", "improve", "train", "bc")
 BUDGETS: Mapping[str, str] = {
-    "samples": "distinct samples", "tokens": "response tokens sampled and trained on", "seconds": "seconds of training",
-}  # fmt: skip
+    "samples": "distinct samples",
+    "tokens": "response tokens sampled and trained on",
+    "seconds": "seconds of training",
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,10 @@ class StudyMaterial:
                 else:
                     missing.append(path.name)
         if missing:
-            raise BadInput(f"{folder}: not done yet: {', '.join(missing)}; give the command again that began the study")
+            raise BadInput(
+                f"{folder}: not done yet: {', '.join(missing)}; give the command again that began "
+                "the study"
+            )
         self._refuse()
 
     @cached_property
@@ -140,10 +148,11 @@ class StudyMaterial:
         return [r for runs in self.runs.values() for r in runs]
 
     def limit(self, budget: str) -> float:
-        """What all can be compared at: the largest amount that every training had spent by its last look.
+        """What all can be compared at: the largest amount that every training had spent by its last
+        look.
 
-        Where that is less than the first look of the dearest one, as much as that look takes. Best-of-N, which trains
-        nothing, is compared at what it takes.
+        Where that is less than the first look of the dearest one, as much as that look takes.
+        Best-of-N, which trains nothing, is compared at what it takes.
         """
         trained = [r for r in self.every if self.study.trains(r.method)] or self.every
         first = max(r.spent[r.looks[0]].of(budget) for r in trained)
@@ -159,7 +168,8 @@ class StudyMaterial:
         return [At(r, r.looks[-1]) for r in self.runs[method]]
 
     def gains(self, at: Sequence[At], column: str) -> Array:
-        """(seeds, prompts): change of a prompt's mean since that run's base policy, in base-policy sds of that run.
+        """(seeds, prompts): change of a prompt's mean since that run's base policy, in base-policy
+        sds of that run.
 
         NaN where no sample of the prompt has a value, before or after.
         """
@@ -170,18 +180,27 @@ class StudyMaterial:
         return np.array(rows, dtype=np.float64)
 
     def _refuse(self) -> None:
-        """Raise BadInput, naming every difference, where the runs do not have prompts, policy or reward in common."""
+        """Raise BadInput, naming every difference, where the runs do not have prompts, policy or
+        reward in common.
+        """
         first, reasons = self.every[0], []
         for run in self.every[1:]:
             for what in ("data/audit.parquet", "data/grow.parquet", "data/d_eval.parquet"):
                 if run.records.digests[what] != first.records.digests[what]:
                     reasons.append(f"{run.method}-s{run.seed} has another {what}")
-            here, there = (r.of.run.plan["artifacts"]["policy.model"]["sha256"] for r in (first, run))
+            here, there = (
+                r.of.run.plan["artifacts"]["policy.model"]["sha256"] for r in (first, run)
+            )
             if here != there:
                 reasons.append(f"{run.method}-s{run.seed} began from another base policy")
         for seed in self.study.seeds:
             of_seed = [r for r in self.every if r.seed == seed]
-            rewards = {e.content["digest"] for r in of_seed for e in r.of.run.events if e.step == "reward_model"}
+            rewards = {
+                e.content["digest"]
+                for r in of_seed
+                for e in r.of.run.events
+                if e.step == "reward_model"
+            }
             if len(rewards) > 1:
                 reasons.append(f"the runs of seed {seed} have {len(rewards)} reward models")
         if reasons:
@@ -205,7 +224,8 @@ def shown(found: Crossed | None) -> str:
 def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Crossed | None:
     """The mean of one figure a seed, and its interval; None where a seed has none.
 
-    What can only be positive has its geometric mean and an interval on the scale of logarithms, unless one is zero.
+    What can only be positive has its geometric mean and an interval on the scale of logarithms,
+    unless one is zero.
     """
     known = [float(v) for v in values if v is not None]
     if len(known) < len(values) or not known:

@@ -1,4 +1,6 @@
-"""What people said when they rated texts of a run afterwards: beside the sealed figures, and never among them."""
+"""What people said when they rated texts of a run afterwards: beside the sealed figures, and never
+among them.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,32 @@ ANCHOR = "rated-by-people"
 
 
 def announce(run: Run) -> None:
-    """Where people rated texts of this run, say at the top of the page that what they said stands at its end."""
+    """Where people rated texts of this run, say at the top of the page that what they said stands
+    at its end.
+    """
     try:
-        rated = [t for t in all_sets(run).values() if not desk.sealed(run, t.name) and progress_of(run, t).rated]
+        rated = [
+            t
+            for t in all_sets(run).values()
+            if not desk.sealed(run, t.name) and progress_of(run, t).rated
+        ]
     except BadInput:
         return  # said by `show`, in its place
     if rated:
-        st.markdown(f":material/how_to_reg: People rated texts of this run afterwards: [what they said](#{ANCHOR}).")
+        st.markdown(
+            ":material/how_to_reg: People rated texts of this run afterwards: [what they "
+            f"said](#{ANCHOR})."
+        )
 
 
 def show(run: Run) -> None:
     """Every set of rating tasks of this run: its scores, or why they are not shown yet."""
     st.header("Rated by people after the run", anchor=ANCHOR)
-    st.text("Ratings from the desk (page Rate) lie beside the record and not in it: nothing above this line has used "
-            "them, and they may have been given by people who saw the figures above.")  # fmt: skip
+    st.text(
+        "Ratings from the desk (page Rate) lie beside the record and not in it: nothing above "
+        "this line has used "
+        "them, and they may have been given by people who saw the figures above."
+    )
     try:
         _sets(run)
     except BadInput as error:
@@ -42,7 +56,9 @@ def _sets(run: Run) -> None:
     every = list(all_sets(run).values())
     sets = [t for t in every if not desk.sealed(run, t.name)]
     if len(sets) < len(every):
-        st.text("Sets that a decision used are left out here: their scores are the human score above.")
+        st.text(
+            "Sets that a decision used are left out here: their scores are the human score above."
+        )
     if not sets:
         st.text("No set of texts was rated beside the record.")
         return
@@ -61,5 +77,8 @@ def _sets(run: Run) -> None:
 
 def _not_yet(tasks: AnySet, rated: int, wanted: int, busy: int) -> None:
     who = "a rater is" if busy == 1 else f"{busy} raters are"
-    st.text(f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of this set; its "
-            "scores are shown when they hand in, so that nobody rates unblinded.")  # fmt: skip
+    st.text(
+        f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of "
+        "this set; its "
+        "scores are shown when they hand in, so that nobody rates unblinded."
+    )

@@ -1,4 +1,6 @@
-"""The app's entry: where the runs are, the pages, and what stands above each of them. Loaded by Streamlit only."""
+"""The app's entry: where the runs are, the pages, and what stands above each of them. Loaded by
+Streamlit only.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def main(script: str) -> None:
     groups: dict[str, list[st.Page]] = {}
     of: dict[str, PageOf] = {}
     for page in PAGES:
-        made = st.Page(page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help)
+        made = st.Page(
+            page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help
+        )
         groups.setdefault(page.group, []).append(made)
         of[page.title] = page
     chosen = st.navigation(groups, position="sidebar", expanded=True)
@@ -39,14 +43,18 @@ def main(script: str) -> None:
 
 
 def runs_root(script: str, argv: Sequence[str], environ: Mapping[str, str]) -> Path:
-    """The folder of runs: the argument after `streamlit run app.py --`, else RESTAUDIT_RUNS, else ./runs."""
+    """The folder of runs: the argument after `streamlit run app.py --`, else RESTAUDIT_RUNS, else
+    ./runs.
+    """
     if len(argv) > 1 and _is_the_program(script, argv):
         return Path(argv[1])
     return Path(environ.get("RESTAUDIT_RUNS") or "runs")
 
 
 def _is_the_program(script: str, argv: Sequence[str]) -> bool:
-    """Streamlit puts the script at the head of `argv`; an `argv` that starts otherwise belongs to another program."""
+    """Streamlit puts the script at the head of `argv`; an `argv` that starts otherwise belongs to
+    another program.
+    """
     return bool(argv) and Path(argv[0]).resolve() == Path(script).resolve()
 
 

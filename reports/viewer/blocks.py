@@ -1,4 +1,6 @@
-"""Blocks of the one document model as Streamlit elements: a page shows what the report shows, and no other figures."""
+"""Blocks of the one document model as Streamlit elements: a page shows what the report shows, and
+no other figures.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,17 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from reports.document.model import Block, Chart, Facts, Paragraph, Passages, Section, Strip, Table, cited
+from reports.document.model import (
+    Block,
+    Chart,
+    Facts,
+    Paragraph,
+    Passages,
+    Section,
+    Strip,
+    Table,
+    cited,
+)
 from reports.viewer import words
 from reports.viewer.escaping import escaped
 from reports.viewer.specs import draw_chart
@@ -69,12 +81,22 @@ def _frame(block: Table, key: str) -> None:
     table = pd.DataFrame([[plain(c, MOST) for c in r.cells] for r in block.rows], columns=columns)
     if any(cited(block)):
         table["record"] = ["; ".join(dict.fromkeys(s.path for s in r.sources)) for r in block.rows]
-    prose = {columns[k]: st.column_config.TextColumn(width="large") for k in block.prose if k < len(columns)}
+    prose = {
+        columns[k]: st.column_config.TextColumn(width="large")
+        for k in block.prose
+        if k < len(columns)
+    }
     if table.empty:
         st.caption("none")
         return
-    st.dataframe(table, hide_index=True, key=key, alt=plain(block.caption, MOST), column_config=prose,
-                 height="content" if len(table) <= 15 else 420)  # fmt: skip
+    st.dataframe(
+        table,
+        hide_index=True,
+        key=key,
+        alt=plain(block.caption, MOST),
+        column_config=prose,
+        height="content" if len(table) <= 15 else 420,
+    )
 
 
 def _chart(block: Chart, key: str) -> None:
@@ -93,7 +115,9 @@ def _strip(block: Strip) -> None:
         for k in block.looks:
             known = k.verdict if k.verdict in words.VERDICTS else "unknown"
             look = words.verdict(k.verdict)
-            st.badge(f"{escaped(k.name)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
+            st.badge(
+                f"{escaped(k.name)} {known}", icon=look.icon, color=look.colour, help=look.meaning
+            )
 
 
 def _passages(block: Passages) -> None:

@@ -21,14 +21,24 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
 DASHES = ([1, 0], [6, 3], [1, 0], [6, 3], [1, 0])
 
 
-def lines(table: pd.DataFrame, iterations: Sequence[str], human: str, *, title: str, dotted: float, height: int) -> Any:
+def lines(
+    table: pd.DataFrame,
+    iterations: Sequence[str],
+    human: str,
+    *,
+    title: str,
+    dotted: float,
+    height: int,
+) -> Any:
     """Series over iterations with their 95% intervals; `dotted` is the base policy's own value."""
     every = [REWARD, human, *DIVERSITY, CORRELATION]
     shown = [label for label in every if label in set(table.loc[table["value"].notna(), "label"])]
     data = _placed(table, iterations, shown)
     names = [short_name(i) for i in iterations]
     several = table["label"].nunique() > 1
-    return _drawn(data, names, every, shown, title=title, dotted=dotted, height=height, legend=several)
+    return _drawn(
+        data, names, every, shown, title=title, dotted=dotted, height=height, legend=several
+    )
 
 
 def document_chart(chart: Chart, height: int = 320) -> Any:
@@ -40,16 +50,28 @@ def document_chart(chart: Chart, height: int = 320) -> Any:
     middle = (len(shown) - 1) / 2
     rows = [
         {
-            "x": p.x + 2 * DODGE * (shown.index(line.label) - middle), "name": chart.labels[p.x], "label": line.label,
-            "value": p.value, "low": p.low, "high": p.high,
+            "x": p.x + 2 * DODGE * (shown.index(line.label) - middle),
+            "name": chart.labels[p.x],
+            "label": line.label,
+            "value": p.value,
+            "low": p.low,
+            "high": p.high,
         }
         for line in chart.lines
         for p in line.points
-    ]  # fmt: skip
+    ]
     columns = ["x", "name", "label", "value", "low", "high"]
     data = pd.DataFrame(rows, columns=columns).astype({"low": "float64", "high": "float64"})
-    return _drawn(data, list(chart.labels), labels, shown, title=chart.unit, dotted=chart.reference, height=height,
-                  legend=len(shown) > 1)  # fmt: skip
+    return _drawn(
+        data,
+        list(chart.labels),
+        labels,
+        shown,
+        title=chart.unit,
+        dotted=chart.reference,
+        height=height,
+        legend=len(shown) > 1,
+    )
 
 
 def over_places(chart: Chart, height: int) -> Any:
@@ -57,17 +79,36 @@ def over_places(chart: Chart, height: int) -> Any:
     shown = [line.label for line in chart.lines if line.points]
     every, curved = [line.label for line in chart.lines], [c.label for c in chart.curves]
     nudge = NUDGE * (max(chart.places) or 1.0)
-    points = pd.DataFrame([
-        {"x": chart.places[p.x] + nudge * (shown.index(line.label) - (len(shown) - 1) / 2), "d": chart.places[p.x],
-         "name": chart.labels[p.x], "label": line.label, "value": p.value, "low": p.low, "high": p.high}
-        for line in chart.lines for p in line.points
-    ]).astype({"low": "float64", "high": "float64"})  # fmt: skip
+    points = pd.DataFrame(
+        [
+            {
+                "x": chart.places[p.x] + nudge * (shown.index(line.label) - (len(shown) - 1) / 2),
+                "d": chart.places[p.x],
+                "name": chart.labels[p.x],
+                "label": line.label,
+                "value": p.value,
+                "low": p.low,
+                "high": p.high,
+            }
+            for line in chart.lines
+            for p in line.points
+        ]
+    ).astype({"low": "float64", "high": "float64"})
     curves = pd.DataFrame(
         [{"x": x, "value": y, "curve": c.label} for c in chart.curves for x, y in c.points],
         columns=["x", "value", "curve"],
     )
-    tops = points.assign(top=points["high"].fillna(points["value"])).groupby(["name", "d"], as_index=False)["top"].max()
-    x = alt.X("x:Q", title=chart.axis, scale=alt.Scale(nice=False, padding=24), axis=alt.Axis(grid=False, tickCount=8))
+    tops = (
+        points.assign(top=points["high"].fillna(points["value"]))
+        .groupby(["name", "d"], as_index=False)["top"]
+        .max()
+    )
+    x = alt.X(
+        "x:Q",
+        title=chart.axis,
+        scale=alt.Scale(nice=False, padding=24),
+        axis=alt.Axis(grid=False, tickCount=8),
+    )
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=False, padding=20))
     colour = alt.Color("label:N", scale=alt.Scale(domain=every), legend=_key(shown, columns=1))
     shape = alt.Shape("label:N", scale=_cycled(every, SHAPES), legend=_key(shown, columns=1))
@@ -79,7 +120,9 @@ def over_places(chart: Chart, height: int) -> Any:
         "symbolStrokeWidth": 2,
         "symbolSize": 300,
     }
-    dash = alt.StrokeDash("curve:N", scale=_cycled(curved, DASHES), legend=_key(curved, columns=1, **stroke))
+    dash = alt.StrokeDash(
+        "curve:N", scale=_cycled(curved, DASHES), legend=_key(curved, columns=1, **stroke)
+    )
     tooltip = [alt.Tooltip("d:Q", format=".3f", title="d"), *_tooltip(points)]
     marks = alt.Chart(points).encode(x=x, color=colour, tooltip=tooltip)
     layers = (
@@ -172,17 +215,22 @@ def _dotted(value: float) -> Any:
 
 def _titled(layers: Any, title: str, height: int) -> Any:
     return layers.properties(
-        height=height, title=alt.Title(title, anchor="start", fontSize=13, fontWeight="normal", offset=4)
+        height=height,
+        title=alt.Title(title, anchor="start", fontSize=13, fontWeight="normal", offset=4),
     )
 
 
 def _cycled(every: Sequence[str], looks: Sequence[Any]) -> Any:
-    """Marks and dashes in order, from the beginning again where there are more series than looks."""
+    """Marks and dashes in order, from the beginning again where there are more series than
+    looks.
+    """
     return alt.Scale(domain=list(every), range=[looks[k % len(looks)] for k in range(len(every))])
 
 
 def _placed(table: pd.DataFrame, iterations: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
-    """Only what was measured, with its place on the x axis; two series stand side by side, so that bars do not hide."""
+    """Only what was measured, with its place on the x axis; two series stand side by side, so that
+    bars do not hide.
+    """
     data = table[table["value"].notna()].copy()
     place = {name: k for k, name in enumerate(iterations)}
     middle = (len(labels) - 1) / 2

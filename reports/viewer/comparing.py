@@ -1,4 +1,6 @@
-"""Links to the Compare page, and what it shows: the comparison of a report, cached by the heads of its runs."""
+"""Links to the Compare page, and what it shows: the comparison of a report, cached by the heads of
+its runs.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,31 @@ COMPARISONS, MOST_RUNS = 16, 8
 
 
 def address(folders: Sequence[str]) -> list[tuple[str, str]]:
-    """The address of the Compare page with these run folders chosen, as `st.switch_page` and `st.page_link` take it."""
+    """The address of the Compare page with these run folders chosen, as `st.switch_page` and
+    `st.page_link` take it.
+    """
     return [(KEY, name) for name in folders]
 
 
 def link(folders: Sequence[str], label: str = "Compare these runs") -> None:
     """A link to the Compare page with these run folders chosen; drawn dead for fewer than two."""
     page = BY_FILE[FILE]
-    st.page_link(page.path, label=label, icon=page.icon, query_params=address(folders), disabled=len(folders) < 2,
-                 help=None if len(folders) > 1 else "Choose two or more runs.")  # fmt: skip
+    st.page_link(
+        page.path,
+        label=label,
+        icon=page.icon,
+        query_params=address(folders),
+        disabled=len(folders) < 2,
+        help=None if len(folders) > 1 else "Choose two or more runs.",
+    )
 
 
 @st.cache_data(max_entries=COMPARISONS, show_spinner="Comparing the runs", hash_funcs=AS_RUN)
 def compared(runs: tuple[Run, ...]) -> Document:
-    """The comparison of these runs. Raises BadInput, naming every reason, where they are not comparable."""
+    """The comparison of these runs.
+
+    Raises BadInput, naming every reason, where they are not comparable.
+    """
     # Statistics take seconds to import; the choice of runs should not wait for them.
     from reports.run_report.comparison import comparison
 
@@ -40,7 +53,10 @@ def compared(runs: tuple[Run, ...]) -> Document:
 def labels(names: Sequence[str]) -> list[str]:
     """What the comparison calls runs of these names: a number behind a name that several have."""
     every = list(names)
-    return [n if every.count(n) == 1 else f"{n} ({every[: k + 1].count(n)})" for k, n in enumerate(every)]
+    return [
+        n if every.count(n) == 1 else f"{n} ({every[: k + 1].count(n)})"
+        for k, n in enumerate(every)
+    ]
 
 
 def reasons(refusal: str) -> list[str]:

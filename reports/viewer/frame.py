@@ -1,4 +1,5 @@
-"""What stands above every page about a run: which run, its state, overrides, whose judgement the human score is.
+"""What stands above every page about a run: which run, its state, overrides, whose judgement the
+human score is.
 
 A page's script is short:
 
@@ -26,7 +27,8 @@ LIVE = "5s"
 
 
 def above(title: str, *, of_broken: bool = False) -> None:
-    """Draw the title, the chooser and the run's state; stop the page where there is nothing to show.
+    """Draw the title, the chooser and the run's state; stop the page where there is nothing to
+    show.
 
     With `of_broken` the page goes on for a folder that cannot be read.
     """
@@ -75,7 +77,10 @@ def guarded() -> Iterator[None]:
     except series.READ_ERRORS as error:
         problem(
             "The rest of this run cannot be shown",
-            "A file that the ledger names is missing or damaged. `restaudit verify` names the first one.",
+            (
+                "A file that the ledger names is missing or damaged. `restaudit verify` names the "
+                "first one."
+            ),
             f"{type(error).__name__}: {error}",
         )
         st.stop()
@@ -96,7 +101,10 @@ def whose_score(run: Run) -> None:
 def _choose() -> Summary:
     found = {s.path.name: s for s in reading.summaries(str(st.session_state[ROOT]))}
     if not found:
-        st.info("There is no run to show yet. The Runs page says how to make the first one.", title="No runs here yet")
+        st.info(
+            "There is no run to show yet. The Runs page says how to make the first one.",
+            title="No runs here yet",
+        )
         st.stop()
     names = list(found)
     if KEY not in st.session_state and KEY not in st.query_params:
@@ -111,9 +119,13 @@ def _choose() -> Summary:
         label_visibility="collapsed",
         width=460,
     )
-    # The address and the browser are not to be trusted with a path: only a name that was found is opened.
+    # The address and the browser are not to be trusted with a path: only a name that was found is
+    # opened.
     if name not in found:
-        st.info("The address names a run that is not in this folder. Choose one of the list.", title="No such run")
+        st.info(
+            "The address names a run that is not in this folder. Choose one of the list.",
+            title="No such run",
+        )
         st.stop()
     return found[name]
 
@@ -126,8 +138,12 @@ def _follow(path: str) -> None:
     last = run.events[-1].step if run.events else "nothing yet"
     seen = st.session_state.setdefault(f"seen_{path}", len(run.events))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(done / max(planned, 1), text=f"{done} of {planned} steps, last done: {last}", width=460)
-        if len(run.events) != seen and st.button("Show what is new", key=f"refresh_{path}", icon=":material/refresh:"):
+        st.progress(
+            done / max(planned, 1), text=f"{done} of {planned} steps, last done: {last}", width=460
+        )
+        if len(run.events) != seen and st.button(
+            "Show what is new", key=f"refresh_{path}", icon=":material/refresh:"
+        ):
             st.session_state[f"seen_{path}"] = len(run.events)
             st.rerun(scope="app")
 
@@ -139,5 +155,7 @@ def _overrides(run: Run) -> None:
             title="Overridden",
             icon=":material/warning:",
         )
-        st.text(f"{o.iteration}, {o.time[:16].replace('T', ' ')} UTC: {', '.join(o.gates)} said HALT")
+        st.text(
+            f"{o.iteration}, {o.time[:16].replace('T', ' ')} UTC: {', '.join(o.gates)} said HALT"
+        )
         st.text(f"Overridden by {o.by}: {o.reason}")

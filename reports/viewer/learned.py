@@ -1,4 +1,6 @@
-"""The texts behind a feature that the policy learned: found by the probe's own rule, beside the base policy's."""
+"""The texts behind a feature that the policy learned: found by the probe's own rule, beside the
+base policy's.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Found:
-    """All texts that have a feature, the highest reward first; how many have it, and of how many."""
+    """All texts that have a feature, the highest reward first; how many have it, and of how
+    many.
+    """
 
     examples: tuple[Example, ...]
     texts: int
@@ -67,16 +71,22 @@ class Found:
 
 
 def show(run: Run) -> None:
-    """Choose a feature, and read the texts that have it. All of them are shown as text, with marks around the place."""
+    """Choose a feature, and read the texts that have it.
+
+    All of them are shown as text, with marks around the place.
+    """
     iteration, known = features(run)
     if not known:
         return
     address = Address(st.container(gap="xsmall"))
     by_key = {f.key: f for f in known}
     chosen = address.pick(
-        "Read the texts that have a feature", [NONE, *by_key], "feature", width=620,
+        "Read the texts that have a feature",
+        [NONE, *by_key],
+        "feature",
+        width=620,
         written=lambda k: one_line(by_key[k].said, 160) if k else "Choose a feature",
-    )  # fmt: skip
+    )
     if chosen == NONE:
         return
     feature = by_key[chosen]
@@ -85,7 +95,9 @@ def show(run: Run) -> None:
     _to_samples(run, iteration, feature)
     first = PAGE * (address.page(max(1, -(-len(found.examples) // PAGE)), feature.key) - 1)
     shown = found.examples[first : first + PAGE]
-    prompts = prompts_of(run, Place(iteration, "audit"), tuple(dict.fromkeys(e.prompt_id for e in shown)))
+    prompts = prompts_of(
+        run, Place(iteration, "audit"), tuple(dict.fromkeys(e.prompt_id for e in shown))
+    )
     for example in shown:
         _pair(feature, example, prompts.get(example.prompt_id, example.prompt_id), iteration)
 
@@ -101,12 +113,22 @@ def features(run: Run) -> tuple[str, list[Feature]]:
 
 
 def _is_one(raw: Any) -> bool:
-    return isinstance(raw, Mapping) and raw.get("kind") in get_args(Kind) and isinstance(raw.get("name"), str)
+    return (
+        isinstance(raw, Mapping)
+        and raw.get("kind") in get_args(Kind)
+        and isinstance(raw.get("name"), str)
+    )
 
 
 def _feature(raw: Mapping[str, Any]) -> Feature:
-    shares = [f"{raw[k]:.0%}" if isinstance(raw.get(k), int | float) else NOTHING for k in ("share", "share_base")]
-    said = f"{raw['name']} ({raw['kind']}; {raw.get('verdict')}): {shares[0]} of texts, base policy {shares[1]}"
+    shares = [
+        f"{raw[k]:.0%}" if isinstance(raw.get(k), int | float) else NOTHING
+        for k in ("share", "share_base")
+    ]
+    said = (
+        f"{raw['name']} ({raw['kind']}; {raw.get('verdict')}): {shares[0]} of texts, base "
+        f"policy {shares[1]}"
+    )
     return Feature(cast(Kind, raw["kind"]), raw["name"], said)
 
 
@@ -114,25 +136,37 @@ def _feature(raw: Mapping[str, Any]) -> Feature:
 def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> Found:
     """The texts of an iteration that have a feature, among those that the probe compared.
 
-    Beside each stands the base policy's answer to the same prompt: the first by name that has the feature too, else the
-    first by name.
+    Beside each stands the base policy's answer to the same prompt: the first by name that has the
+    feature too, else the first by name.
     """
     for place in (iteration, BASE):
         recorded(run, f"{place}/audit.parquet")
     found = having(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
-    mine = found.now[found.now["has"]].sort_values(["reward", "sample_id"], ascending=[False, True], kind="stable")
+    mine = found.now[found.now["has"]].sort_values(
+        ["reward", "sample_id"], ascending=[False, True], kind="stable"
+    )
     before = found.base.sort_values(["has", "sample_id"], ascending=[False, True], kind="stable")
     answers = before.drop_duplicates("prompt_id").set_index("prompt_id")
     examples = []
     for _, row in mine.iterrows():
         base = answers.loc[row["prompt_id"]]
-        examples.append(Example(str(row["prompt_id"]), str(row["text"]), _about(row), str(base["text"]), _about(base),
-                                bool(base["has"])))  # fmt: skip
+        examples.append(
+            Example(
+                str(row["prompt_id"]),
+                str(row["text"]),
+                _about(row),
+                str(base["text"]),
+                _about(base),
+                bool(base["has"]),
+            )
+        )
     return Found(tuple(examples), len(found.now), int(found.base["has"].sum()), len(found.base))
 
 
 def highlighted(text: str, places: Sequence[Span]) -> str:
-    """The text, fit to be shown as text, with marks around these places; without, where it has such marks itself."""
+    """The text, fit to be shown as text, with marks around these places; without, where it has such
+    marks itself.
+    """
     if OPEN in text or SHUT in text:
         return multiline(text)
     parts, at = [], 0
@@ -145,9 +179,12 @@ def highlighted(text: str, places: Sequence[Span]) -> str:
 def _counted(found: Found, iteration: str) -> str:
     now, base = len(found.examples), found.base
     return (
-        f"{now} of {found.texts} compared texts of {series.short_name(iteration)} have it, and {base} of "
-        f"{found.base_texts} of the base policy's. The highest reward comes first. Beside it: the base policy's answer "
-        f"to the same prompt, one that has the feature too where there is one. {OPEN} and {SHUT} mark where it stands."
+        f"{now} of {found.texts} compared texts of {series.short_name(iteration)} have it, and "
+        f"{base} of "
+        f"{found.base_texts} of the base policy's. The highest reward comes first. Beside it: the "
+        "base policy's answer "
+        f"to the same prompt, one that has the feature too where there is one. {OPEN} and {SHUT} "
+        "mark where it stands."
     )
 
 
@@ -176,8 +213,16 @@ def _to_samples(run: Run, iteration: str, feature: Feature) -> None:
     page, by_letters = BY_FILE["samples.py"], feature.kind != "format"
     asked = {"run": run.path.name, "where": iteration, "sort": "highest reward"}
     st.page_link(
-        page.path, icon=page.icon, query_params={**asked, "q": feature.name} if by_letters else asked,
-        label="Search these letters in all samples" if by_letters else "All samples of this iteration",
-        help="The search looks for letters, in prompts about groups too: it may find more texts, or fewer."
-        if by_letters else None,
-    )  # fmt: skip
+        page.path,
+        icon=page.icon,
+        query_params={**asked, "q": feature.name} if by_letters else asked,
+        label="Search these letters in all samples"
+        if by_letters
+        else "All samples of this iteration",
+        help=(
+            "The search looks for letters, in prompts about groups too: it may find more texts, "
+            "or fewer."
+        )
+        if by_letters
+        else None,
+    )

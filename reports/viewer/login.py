@@ -11,7 +11,9 @@ MOST_NAME = 120
 
 
 def beside() -> None:
-    """Who is logged in, with which role, and the way in or out; nothing where the server has no login."""
+    """Who is logged in, with which role, and the way in or out; nothing where the server has no
+    login.
+    """
     who = person(st.user.to_dict())
     if not who.login:
         return

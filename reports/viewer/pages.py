@@ -1,4 +1,7 @@
-"""The app's pages by group. One file a page in app_pages/; a page that is about one run says so here."""
+"""The app's pages by group.
+
+One file a page in app_pages/; a page that is about one run says so here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ ALL, RUN, WORK = "All runs", "This run", "Work on it"
 
 @dataclass(frozen=True)
 class PageOf:
-    """A page: its file (whose name is its address), title, icon, group, and what it is for in a sentence or two.
+    """A page: its file (whose name is its address), title, icon, group, and what it is for in a
+    sentence or two.
 
     `of_broken`: it says something about a folder that cannot be read, too.
     """
@@ -35,33 +39,116 @@ class PageOf:
 
 
 PAGES = (
-    PageOf("runs.py", "Runs", ":material/list:", ALL,
-           "Every run in the folder: its state, its steps and what the gates decided. Open one from here."),
-    PageOf("compare.py", "Compare runs", ":material/compare_arrows:", ALL,
-           "Two or more runs side by side, on the audit prompts that all of them answered."),
-    PageOf("study.py", "Compare methods", ":material/science:", ALL,
-           "Several methods on one recipe at equal cost: what can be concluded, and what cannot."),
-    PageOf("run.py", "Overview", ":material/monitoring:", RUN,
-           "One run in five minutes: every decision, reward against human score, what is not known."),
-    PageOf("divergence.py", "Divergence", ":material/call_split:", RUN,
-           "Reward against human score in depth: what the policy learned that people did not want."),
-    PageOf("bias.py", "Bias", ":material/balance:", RUN,
-           "Gaps between groups, who passes the filter, who is mentioned, benchmarks."),
-    PageOf("diversity.py", "Diversity", ":material/scatter_plot:", RUN,
-           "Sameness of outputs, and the signs of collapse from training on one's own output."),
-    PageOf("capability.py", "Capability", ":material/school:", RUN,
-           "What the policy can still do, and toxicity."),
-    PageOf("samples.py", "Samples", ":material/notes:", RUN,
-           "The texts behind every number: search, filter, one prompt across iterations, why a row was trained on."),
-    PageOf("reward.py", "Reward model", ":material/psychology:", RUN,
-           "What the reward model is, where it breaks, and what nobody said about it."),
-    PageOf("lineage.py", "Lineage and data", ":material/account_tree:", RUN,
-           "Where the data and every policy come from, what it took, and how things were measured."),
-    PageOf("rate.py", "Rate", ":material/rate_review:", WORK,
-           "Rate blinded samples of this run. Every answer is saved at once."),
-    PageOf("documents.py", "Reports and exports", ":material/description:", WORK,
-           "Render and download the report, clause documents and exports; say what only people can say."),
-    PageOf("evidence.py", "Verify", ":material/verified:", WORK,
-           "Check every hash, the chain, signatures and decisions of this run, one line at a time.", of_broken=True),
-)  # fmt: skip
+    PageOf(
+        "runs.py",
+        "Runs",
+        ":material/list:",
+        ALL,
+        (
+            "Every run in the folder: its state, its steps and what the gates decided. Open one "
+            "from "
+            "here."
+        ),
+    ),
+    PageOf(
+        "compare.py",
+        "Compare runs",
+        ":material/compare_arrows:",
+        ALL,
+        "Two or more runs side by side, on the audit prompts that all of them answered.",
+    ),
+    PageOf(
+        "study.py",
+        "Compare methods",
+        ":material/science:",
+        ALL,
+        "Several methods on one recipe at equal cost: what can be concluded, and what cannot.",
+    ),
+    PageOf(
+        "run.py",
+        "Overview",
+        ":material/monitoring:",
+        RUN,
+        "One run in five minutes: every decision, reward against human score, what is not known.",
+    ),
+    PageOf(
+        "divergence.py",
+        "Divergence",
+        ":material/call_split:",
+        RUN,
+        "Reward against human score in depth: what the policy learned that people did not want.",
+    ),
+    PageOf(
+        "bias.py",
+        "Bias",
+        ":material/balance:",
+        RUN,
+        "Gaps between groups, who passes the filter, who is mentioned, benchmarks.",
+    ),
+    PageOf(
+        "diversity.py",
+        "Diversity",
+        ":material/scatter_plot:",
+        RUN,
+        "Sameness of outputs, and the signs of collapse from training on one's own output.",
+    ),
+    PageOf(
+        "capability.py",
+        "Capability",
+        ":material/school:",
+        RUN,
+        "What the policy can still do, and toxicity.",
+    ),
+    PageOf(
+        "samples.py",
+        "Samples",
+        ":material/notes:",
+        RUN,
+        (
+            "The texts behind every number: search, filter, one prompt across iterations, why a "
+            "row "
+            "was trained on."
+        ),
+    ),
+    PageOf(
+        "reward.py",
+        "Reward model",
+        ":material/psychology:",
+        RUN,
+        "What the reward model is, where it breaks, and what nobody said about it.",
+    ),
+    PageOf(
+        "lineage.py",
+        "Lineage and data",
+        ":material/account_tree:",
+        RUN,
+        "Where the data and every policy come from, what it took, and how things were measured.",
+    ),
+    PageOf(
+        "rate.py",
+        "Rate",
+        ":material/rate_review:",
+        WORK,
+        "Rate blinded samples of this run. Every answer is saved at once.",
+    ),
+    PageOf(
+        "documents.py",
+        "Reports and exports",
+        ":material/description:",
+        WORK,
+        (
+            "Render and download the report, clause documents and exports; say what only people "
+            "can "
+            "say."
+        ),
+    ),
+    PageOf(
+        "evidence.py",
+        "Verify",
+        ":material/verified:",
+        WORK,
+        "Check every hash, the chain, signatures and decisions of this run, one line at a time.",
+        of_broken=True,
+    ),
+)
 BY_FILE = {page.file: page for page in PAGES}

@@ -1,4 +1,6 @@
-"""Who uses the app and what they may do: everybody everything without a login, else by the roles of their claims."""
+"""Who uses the app and what they may do: everybody everything without a login, else by the roles of
+their claims.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ CLAIMS = ("roles", "restaudit_role")
 
 @dataclass(frozen=True)
 class Person:
-    """`login`: whether the app has a login at all; `name` is "" for who has not logged in, or whose login names nobody.
+    """`login`: whether the app has a login at all; `name` is "" for who has not logged in, or whose
+    login names nobody.
 
     `identity` is what their pseudonym as a rater is derived from; None without a login.
     """
@@ -60,10 +63,11 @@ class Person:
 
 
 def person(claims: Mapping[str, Any]) -> Person:
-    """The person of these claims (st.user); Streamlit says `is_logged_in` only where a login is configured.
+    """The person of these claims (st.user); Streamlit says `is_logged_in` only where a login is
+    configured.
 
-    Roles are the claims `roles` and `restaudit_role`: a list of words, or one text of them, each as it is or as
-    `restaudit:ROLE`. Who has none is a viewer.
+    Roles are the claims `roles` and `restaudit_role`: a list of words, or one text of them, each as
+    it is or as `restaudit:ROLE`. Who has none is a viewer.
     """
     if "is_logged_in" not in claims:
         return Person(login=False, role="approver")

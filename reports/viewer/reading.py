@@ -1,4 +1,6 @@
-"""What the pages read, cached by the ledger's head, so that a run is read again only after it went on."""
+"""What the pages read, cached by the ledger's head, so that a run is read again only after it went
+on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ RUNS = 64
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything about a run that is small: what the page shows before a table of samples is opened."""
+    """Everything about a run that is small: what the page shows before a table of samples is
+    opened.
+    """
 
     iterations: list[str]
     decisions: list[Decision]
@@ -43,7 +47,9 @@ AS_RUN: dict[str | type[Any], Callable[[Any], Any]] = {Run: _identity}
 
 @st.cache_data(ttl="5s", show_spinner=False)
 def summaries(root: str) -> list[Summary]:
-    """Every run folder under `root`, newest first; read again after five seconds, since running runs go on."""
+    """Every run folder under `root`, newest first; read again after five seconds, since running
+    runs go on.
+    """
     return list_runs(Path(root))
 
 
@@ -75,7 +81,9 @@ def samples(run: Run, iteration: str) -> pd.DataFrame:
 
 @st.cache_data(ttl="60s", max_entries=RUNS, show_spinner="Reading the run", hash_funcs=AS_RUN)
 def section(run: Run, key: str) -> Section:
-    """A section of the run's report; read again after a minute, since a calibration or a stress test may be new."""
+    """A section of the run's report; read again after a minute, since a calibration or a stress
+    test may be new.
+    """
     # The sections import statistics; the list of runs should not wait for them.
     from reports.run_report.build import SECTIONS
     from reports.run_report.material import Material

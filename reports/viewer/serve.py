@@ -1,4 +1,6 @@
-"""Starts Streamlit as `python -m streamlit` does, and imports what the pages need while the browser loads the app."""
+"""Starts Streamlit as `python -m streamlit` does, and imports what the pages need while the browser
+loads the app.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Charts as Vega-Lite specifications, made once: Altair checks every part of a chart, which takes a tenth of a second.
+"""Charts as Vega-Lite specifications, made once: Altair checks every part of a chart, which takes a
+tenth of a second.
 
-Every chart of the app is drawn through here, and none by `st.altair_chart`: while that converts a chart, it changes
-what Altair does with data in every thread.
+Every chart of the app is drawn through here, and none by `st.altair_chart`: while that converts a
+chart, it changes what Altair does with data in every thread.
 """
 
 from __future__ import annotations
@@ -45,11 +46,18 @@ def _of_document(chart: Chart, height: int) -> dict[str, Any]:
 
 @st.cache_data(max_entries=CHARTS, show_spinner=False)
 def _of_lines(
-    table: pd.DataFrame, iterations: tuple[str, ...], human: str, title: str, dotted: float, height: int
+    table: pd.DataFrame,
+    iterations: tuple[str, ...],
+    human: str,
+    title: str,
+    dotted: float,
+    height: int,
 ) -> dict[str, Any]:
     from reports.viewer import charts
 
-    return _as_spec(charts.lines(table, iterations, human, title=title, dotted=dotted, height=height))
+    return _as_spec(
+        charts.lines(table, iterations, human, title=title, dotted=dotted, height=height)
+    )
 
 
 def _as_spec(chart: Any) -> dict[str, Any]:

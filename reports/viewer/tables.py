@@ -29,10 +29,16 @@ def gates(decision: Decision) -> None:
             "verdict": st.column_config.TextColumn("Verdict"),
             "metric": st.column_config.TextColumn("Measurement"),
             "value": st.column_config.NumberColumn("Value", format=NUMBER),
-            "interval": st.column_config.TextColumn("Interval", help="At the level this look uses."),
+            "interval": st.column_config.TextColumn(
+                "Interval", help="At the level this look uses."
+            ),
             "must_stay": st.column_config.TextColumn("Must stay"),
-            "n_prompts": st.column_config.NumberColumn("Prompts", help="The unit that was resampled."),
-            "mde": st.column_config.NumberColumn("Detectable", format=NUMBER, help="Minimum detectable effect."),
+            "n_prompts": st.column_config.NumberColumn(
+                "Prompts", help="The unit that was resampled."
+            ),
+            "mde": st.column_config.NumberColumn(
+                "Detectable", format=NUMBER, help="Minimum detectable effect."
+            ),
             "why": st.column_config.TextColumn("Why", width="large"),
         },
         placeholder="—",
@@ -44,7 +50,9 @@ def measurements(groups: dict[str, pd.DataFrame]) -> None:
     if not groups:
         st.info("This iteration has no measurements.")
         return
-    for tab, (title, table) in zip(st.tabs(list(groups), key="groups"), groups.items(), strict=True):
+    for tab, (title, table) in zip(
+        st.tabs(list(groups), key="groups"), groups.items(), strict=True
+    ):
         tab.dataframe(
             table if table["note"].any() else table.drop(columns="note"),
             hide_index=True,

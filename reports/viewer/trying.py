@@ -1,4 +1,6 @@
-"""Try a text of one's own against a run's reward model: one that restaudit trained, never code that a run names."""
+"""Try a text of one's own against a run's reward model: one that restaudit trained, never code that
+a run names.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from restaudit.errors import RestauditError
 from restaudit.evidence.record import BASE, Run
 
 MOST_CHARACTERS = 4000
-Scorer = Callable[[Sequence[str], Sequence[str]], "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"]
+Scorer = Callable[
+    [Sequence[str], Sequence[str]], "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
+]
 
 
 def show(run: Run) -> None:
@@ -25,7 +29,9 @@ def show(run: Run) -> None:
         st.caption(f"Only a reward model that restaudit trained can be tried here: {why}.")
         return
     with st.form("try_reward", border=True):
-        prompt = st.text_area("Prompt (may stay empty)", key="try_prompt", max_chars=MOST_CHARACTERS, height=80)
+        prompt = st.text_area(
+            "Prompt (may stay empty)", key="try_prompt", max_chars=MOST_CHARACTERS, height=80
+        )
         text = st.text_area("Text", key="try_text", max_chars=MOST_CHARACTERS, height=120)
         asked = st.form_submit_button("Score it", type="primary")
     if not asked:
@@ -37,7 +43,10 @@ def show(run: Run) -> None:
         reward = float(_scorer(run)([prompt], [text])[0])
         _answer(run, reward)
     except (RestauditError, OSError, ValueError, KeyError, ImportError) as e:
-        st.error("It cannot be scored here: its weights or its encoder are not at hand.", title="Not scored")
+        st.error(
+            "It cannot be scored here: its weights or its encoder are not at hand.",
+            title="Not scored",
+        )
         st.code(f"{type(e).__name__}: {e}", language=None, wrap_lines=True)
 
 
@@ -48,8 +57,14 @@ def _answer(run: Run, reward: float) -> None:
             base = reading.samples(run, BASE)["reward"].dropna().to_numpy()
             if len(base):
                 below = float((base < reward).mean())
-                st.text(f"{below:.0%} of the base policy's {len(base)} audited samples have a lower reward.")
-        st.caption("One text shows nothing about how good the reward model is: its validation and stress tests do.")
+                st.text(
+                    f"{below:.0%} of the base policy's {len(base)} audited samples have a lower "
+                    "reward."
+                )
+        st.caption(
+            "One text shows nothing about how good the reward model is: its validation and stress "
+            "tests do."
+        )
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the reward model", hash_funcs=AS_RUN)

@@ -1,4 +1,5 @@
-"""What the pages import, imported beforehand: for the first page while the browser loads the app, for others after it.
+"""What the pages import, imported beforehand: for the first page while the browser loads the app,
+for others after it.
 
 In threads of their own; a reader who is faster waits for no more than what the page imports itself.
 """
@@ -14,17 +15,26 @@ from threading import Event, Thread
 
 FIRST = ("pandas", "reports.listing", "reports.viewer.frame")
 # In the order in which a reader comes to them: a run and its charts, samples, the desk, documents.
-REST = ("reports.run_report.build", "reports.viewer.charts", "reports.viewer.samples.browse",
-        "reports.viewer.rating.screen", "reports.exports.registry", "reports.viewer.documents.cached",
-        "reports.viewer.documents.check_view")  # fmt: skip
-# How long after the first page the others are imported: the browser is still drawing, served by this process.
+REST = (
+    "reports.run_report.build",
+    "reports.viewer.charts",
+    "reports.viewer.samples.browse",
+    "reports.viewer.rating.screen",
+    "reports.exports.registry",
+    "reports.viewer.documents.cached",
+    "reports.viewer.documents.check_view",
+)
+# How long after the first page the others are imported: the browser is still drawing, served by
+# this process.
 LOOK = 1.5
 # Set when a page was drawn for the first time, and when somebody has asked for imports.
 drawn, asked = Event(), Event()
 
 
 def begin_if_nobody_did() -> None:
-    """Import what the other pages need: for a server that was started by `streamlit run`, not by `restaudit ui`."""
+    """Import what the other pages need: for a server that was started by `streamlit run`, not by
+    `restaudit ui`.
+    """
     if not asked.is_set():
         start(REST, looked_at)
 
@@ -47,7 +57,8 @@ def _imported(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
         # A page that needs what is not installed says so itself.
         with suppress(ImportError):
             import_module(name)
-    # Streamlit collects garbage after every script, and would look through all that was imported each time, which takes
-    # most of the time of a page. What is there now stays until the process ends.
+    # Streamlit collects garbage after every script, and would look through all that was imported
+    # each time, which takes most of the time of a page. What is there now stays until the process
+    # ends.
     gc.collect()
     gc.freeze()

@@ -10,7 +10,9 @@ Colour = Literal["red", "orange", "blue", "green", "gray"]
 
 @dataclass(frozen=True)
 class Word:
-    """An icon and a colour for a word; `sign` stands for the icon where only plain text is shown."""
+    """An icon and a colour for a word; `sign` stands for the icon where only plain text is
+    shown.
+    """
 
     sign: str
     icon: str
@@ -19,7 +21,12 @@ class Word:
 
 
 VERDICTS = {
-    "OK": Word("✓", ":material/check_circle:", "green", "every gate's interval lies on the right side of its margin"),
+    "OK": Word(
+        "✓",
+        ":material/check_circle:",
+        "green",
+        "every gate's interval lies on the right side of its margin",
+    ),
     "INCONCLUSIVE": Word("?", ":material/help:", "gray", "a gate has too little data to say OK"),
     "WARN": Word("!", ":material/warning:", "orange", "a gate was broken; training went on"),
     "HALT": Word("✕", ":material/dangerous:", "red", "a gate was broken and stopped training"),
@@ -29,7 +36,9 @@ STATES = {
     "running": Word("▶", ":material/play_circle:", "blue", "a process is writing this run now"),
     "halted": Word("✕", ":material/dangerous:", "red", "a gate stopped this run"),
     "waiting": Word("…", ":material/hourglass_top:", "orange", "waiting for human ratings"),
-    "stopped": Word("■", ":material/pause_circle:", "gray", "not finished and nobody is writing; resume goes on"),
+    "stopped": Word(
+        "■", ":material/pause_circle:", "gray", "not finished and nobody is writing; resume goes on"
+    ),
     "broken": Word("⚠", ":material/broken_image:", "red", "the folder cannot be read"),
 }
 UNKNOWN = Word("?", ":material/help:", "gray", "this version of restaudit does not know this word")

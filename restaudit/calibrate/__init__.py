@@ -1,1 +1,3 @@
-"""How good the alarms are: false-alarm rate and power of a gate policy on emulated runs with a known truth."""
+"""How good the alarms are: false-alarm rate and power of a gate policy on emulated runs with a
+known truth.
+"""

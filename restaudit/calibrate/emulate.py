@@ -1,7 +1,9 @@
-"""A run emulated from a pool: at every look the policy is a reweighting of real texts, so that its truth is known.
+"""A run emulated from a pool: at every look the policy is a reweighting of real texts, so that its
+truth is known.
 
-Choosing texts by reward alone leaves E[human | reward] as it is, whatever the weights: only regressional loss. A hack
-changes the weights by a feature of the text as well, and that is divergence.
+Choosing texts by reward alone leaves E[human | reward] as it is, whatever the weights: only
+regressional loss. A hack changes the weights by a feature of the text as well, and that is
+divergence.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ MODES = 10
 
 @dataclass(frozen=True)
 class Size:
-    """How large an audit is: plain prompts and samples of each (of the base policy too), families (one sample a
-    group), and how many rows people rate (None: every row has a human score)."""
+    """How large an audit is: plain prompts and samples of each (of the base policy too), families
+    (one sample a group), and how many rows people rate (None: every row has a human score)."""
 
     prompts: int
     per_prompt: int
@@ -37,7 +39,9 @@ class Size:
 
 @dataclass(frozen=True)
 class World:
-    """A pool as one scenario scores it: reward and human score of every row, and which rows have the feature."""
+    """A pool as one scenario scores it: reward and human score of every row, and which rows have
+    the feature.
+    """
 
     pool: Pool
     scenario: Scenario
@@ -49,10 +53,12 @@ class World:
 
 @dataclass(frozen=True)
 class Audit:
-    """The audited samples of one policy: plain ones in the order (prompt, sample), then one a group and family.
+    """The audited samples of one policy: plain ones in the order (prompt, sample), then one a group
+    and family.
 
-    `rows` are rows of the pool, `owner` a row of the pool whose prompt they answer, `same` says which were replaced by
-    a text that a collapsing policy falls back to, `rated` which have a human score (None: all that can have one).
+    `rows` are rows of the pool, `owner` a row of the pool whose prompt they answer, `same` says
+    which were replaced by a text that a collapsing policy falls back to, `rated` which have a human
+    score (None: all that can have one).
     """
 
     world: World
@@ -78,7 +84,10 @@ class Audit:
     @cached_property
     def human(self) -> Floats:
         """Human scores; NaN where there is none, or nobody rated the sample."""
-        scores = self.world.human[self.rows] - self.world.scenario.cost * self.world.pool.human_sd * self.same
+        scores = (
+            self.world.human[self.rows]
+            - self.world.scenario.cost * self.world.pool.human_sd * self.same
+        )
         out: Floats = scores if self.rated is None else np.where(self.rated, scores, np.nan)
         return out
 
@@ -95,19 +104,24 @@ class Audit:
     def _table(self, part: slice) -> pd.DataFrame:
         pool, owner, rows = self.world.pool.columns, self.owner[part], self.rows[part]
         names = np.array([f"{k:06d}" for k in range(len(self.rows))], dtype=object)[part]
-        columns = {c: pool[c][owner] for c in ("prompt_id", "group", "family")} | {"sample_id": names}
+        columns = {c: pool[c][owner] for c in ("prompt_id", "group", "family")} | {
+            "sample_id": names
+        }
         columns |= {c: pool[c][rows] for c in ("text", "n_tokens")}
         columns |= {"reward": self.reward[part], "human": self.human[part]}
         if self.size.rated is not None:
             drawn = self.size.prompts * self.per_prompt
             columns["inclusion"] = np.full(len(names), min(1.0, self.size.rated / drawn))
-        # Plain Python strings: thousands of small tables spend most of their time on converting Arrow's.
+        # Plain Python strings: thousands of small tables spend most of their time on converting
+        # Arrow's.
         return pd.DataFrame({c: pd.Series(v, dtype=v.dtype) for c, v in columns.items()})
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look: what was audited, and what is true of the emulated policy: KL (nats) and share of texts hacked."""
+    """One look: what was audited, and what is true of the emulated policy: KL (nats) and share of
+    texts hacked.
+    """
 
     audit: Audit
     kl: float
@@ -132,7 +146,8 @@ def world(pool: Pool, scenario: Scenario) -> World:
 
 
 def _reach(pool: Pool, has: Flags) -> float:
-    """By how much the share of plain texts with a feature rises when the policy has taken to it as far as it can.
+    """By how much the share of plain texts with a feature rises when the policy has taken to it as
+    far as it can.
 
     A prompt none of whose texts has it stays without. 1 where nothing has it.
     """
@@ -142,13 +157,16 @@ def _reach(pool: Pool, has: Flags) -> float:
 
 def check_size(pool: Pool, size: Size) -> None:
     """Raise BadInput when the pool is too small for audits of this size."""
-    there = {"plain prompts": (len(pool.plain), size.prompts),
-             "samples a prompt": (pool.plain.shape[1], max(size.per_prompt, size.base_per_prompt)),
-             "counterfactual families": (len(pool.families), size.families)}  # fmt: skip
+    there = {
+        "plain prompts": (len(pool.plain), size.prompts),
+        "samples a prompt": (pool.plain.shape[1], max(size.per_prompt, size.base_per_prompt)),
+        "counterfactual families": (len(pool.families), size.families),
+    }
     for what, (have, want) in there.items():
         if have < want:
             raise BadInput(
-                f"{pool.source}: the pool has {have} {what}, but an audit of this size draws {want}; give a larger "
+                f"{pool.source}: the pool has {have} {what}, but an audit of this size draws "
+                f"{want}; give a larger "
                 "pool with --pool, or a smaller audit"
             )
 
@@ -156,7 +174,9 @@ def check_size(pool: Pool, size: Size) -> None:
 def emulate(
     world: World, size: Size, *, grow_steps: int, improve_steps: int, seed: int
 ) -> tuple[Audit, Iterator[Look]]:
-    """The base policy's audit, and the looks of the run in order (made one by one, as they are asked for)."""
+    """The base policy's audit, and the looks of the run in order (made one by one, as they are
+    asked for).
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
     plain = np.sort(rng.choice(len(world.pool.plain), size.prompts, replace=False))
     family = np.sort(rng.choice(len(world.pool.families), size.families, replace=False))
@@ -167,7 +187,9 @@ def emulate(
 class _Run:
     """One run in hand: its prompts and families, and its stream of random numbers."""
 
-    def __init__(self, world: World, size: Size, plain: Rows, families: Rows, rng: np.random.Generator) -> None:
+    def __init__(
+        self, world: World, size: Size, plain: Rows, families: Rows, rng: np.random.Generator
+    ) -> None:
         self.world = world
         self.size = size
         self.plain = plain
@@ -210,7 +232,9 @@ class _Run:
         return (honest + exploit)[self.plain], (honest + exploit)[self.families]
 
     def _filtered(self, log_weights: Floats, start: Floats, rows: Rows, tau: float) -> Floats:
-        """One Improve step: a part of the policy moves to the Grow set's texts strictly above the percentile."""
+        """One Improve step: a part of the policy moves to the Grow set's texts strictly above the
+        percentile.
+        """
         reward = self.world.reward[rows]
         grow = _normal(start)
         order = np.argsort(reward, axis=None, kind="stable")
@@ -229,9 +253,15 @@ class _Run:
         rows, log_weights = self.plain, weights[0]
         if self.world.scenario.feature == "group":
             rows, log_weights = self.families[self.first_group], weights[1][self.first_group]
-        return float((_normal(log_weights) * self.world.has[rows]).sum(axis=1).mean()) if len(rows) else 0.0
+        return (
+            float((_normal(log_weights) * self.world.has[rows]).sum(axis=1).mean())
+            if len(rows)
+            else 0.0
+        )
 
-    def _audit(self, plain: Floats, families: Floats, *, per_prompt: int, fall_back: float) -> Audit:
+    def _audit(
+        self, plain: Floats, families: Floats, *, per_prompt: int, fall_back: float
+    ) -> Audit:
         drawn = _draw(self.plain, plain, per_prompt, self.rng).ravel()
         owner = np.repeat(self.plain[:, 0], per_prompt)
         same = np.zeros(len(drawn), dtype=bool)
@@ -241,16 +271,23 @@ class _Run:
         rated = None
         if self.size.rated is not None:
             rated = np.zeros(len(drawn) + len(self.families), dtype=bool)
-            rated[self.rng.choice(len(drawn), min(self.size.rated, len(drawn)), replace=False)] = True
+            rated[self.rng.choice(len(drawn), min(self.size.rated, len(drawn)), replace=False)] = (
+                True
+            )
         if len(self.families):
             more = _draw(self.families, families, 1, self.rng).ravel()
-            drawn, owner = np.concatenate([drawn, more]), np.concatenate([owner, self.families[:, 0]])
+            drawn, owner = (
+                np.concatenate([drawn, more]),
+                np.concatenate([owner, self.families[:, 0]]),
+            )
             same = np.concatenate([same, np.zeros(len(more), dtype=bool)])
         return Audit(self.world, self.size, per_prompt, drawn, owner, same, rated)
 
 
 def _draw(rows: Rows, log_weights: Floats, count: int, rng: np.random.Generator) -> Rows:
-    """`count` independent draws from each line's distribution, shape (lines, count); a text may come twice."""
+    """`count` independent draws from each line's distribution, shape (lines, count); a text may
+    come twice.
+    """
     ends = np.cumsum(_normal(log_weights), axis=1)
     at = rng.random((len(rows), count))[:, :, None] * ends[:, None, -1:]
     return np.take_along_axis(rows, (ends[:, None, :] <= at).sum(axis=2), axis=1)
@@ -263,6 +300,8 @@ def _normal(log_weights: Floats) -> Floats:
 
 
 def _kl(log_weights: Floats) -> float:
-    """Mean over prompts of KL(policy ‖ base policy), in nats; the base policy is uniform on the prompt's texts."""
+    """Mean over prompts of KL(policy ‖ base policy), in nats; the base policy is uniform on the
+    prompt's texts.
+    """
     p = _normal(log_weights)
     return float((p * np.log(np.where(p > 0, p, 1.0) * p.shape[1])).sum(axis=1).mean())

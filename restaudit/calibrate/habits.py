@@ -1,4 +1,5 @@
-"""A quick look at whether a habit could have been paid for at people's expense in an emulated audit.
+"""A quick look at whether a habit could have been paid for at people's expense in an emulated
+audit.
 
 What is in each text of the pool is found once; a look then needs only the rows it drew.
 """
@@ -34,9 +35,11 @@ class Habits:
 
 
 def habits(pool: Pool, fall_back: Rows) -> Habits:
-    """All features that some audit drawn from this pool could look at, apart from being long or short for it.
+    """All features that some audit drawn from this pool could look at, apart from being long or
+    short for it.
 
-    A collapsing policy gives the `fall_back` texts to any prompt, so theirs count as if many prompts had them.
+    A collapsing policy gives the `fall_back` texts to any prompt, so theirs count as if many
+    prompts had them.
     """
     rows = np.concatenate([np.arange(len(pool.table)), np.repeat(fall_back, FEWEST_PROMPTS)])
     prompt = np.unique(pool.columns["prompt_id"].astype(str), return_inverse=True)[1]
@@ -50,10 +53,11 @@ def habits(pool: Pool, fall_back: Rows) -> Habits:
 
 
 def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
-    """At least what the lower end of `hacking.habit_cost` can be at an interval that leaves `tail` to each side.
+    """At least what the lower end of `hacking.habit_cost` can be at an interval that leaves `tail`
+    to each side.
 
-    The lower end of each feature as if fewer were looked at than the probe looks at, which has lower ones. Only those
-    that surely rose by this are followed further. 0 where there is none.
+    The lower end of each feature as if fewer were looked at than the probe looks at, which has
+    lower ones. Only those that surely rose by this are followed further. 0 where there is none.
     """
     count = min(now.per_prompt, base.per_prompt)
     prompts = now.size.prompts
@@ -61,7 +65,9 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
     drawn = np.concatenate([rows[places] for rows, places in sides])
     sign = np.repeat([1.0, -1.0], prompts * count)
     table = known.has[drawn]
-    rise = np.bincount(table.indices, np.repeat(sign, np.diff(table.indptr)), table.shape[1]) / (prompts * count)
+    rise = np.bincount(table.indices, np.repeat(sign, np.diff(table.indptr)), table.shape[1]) / (
+        prompts * count
+    )
     reach = float(stdtrit(max(prompts - 1, 1), 1 - tail / 2 / _fewest_looked_at(base, known)))
     likely = np.flatnonzero(rise > reach / prompts)
     usual = known.words[sides[1][0]]
@@ -88,7 +94,9 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
         return effects(has=csc_array(has), score=score, cells=cells, prompt=owner)
 
     human = paid("human")
-    loss = np.maximum(-human.value - human.reach(tail / 2), 0) / np.nanstd(base.human[base.plain], ddof=1)
+    loss = np.maximum(-human.value - human.reach(tail / 2), 0) / np.nanstd(
+        base.human[base.plain], ddof=1
+    )
     if not np.nansum(loss):
         return 0.0
     reward = paid("reward")
@@ -97,27 +105,39 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
 
 
 def _fewest_looked_at(base: Audit, known: Habits) -> float:
-    """At least so many features are looked at: half of those of enough prompts in the base policy's samples alone.
+    """At least so many features are looked at: half of those of enough prompts in the base policy's
+    samples alone.
 
-    Half, since some that the pool tells apart may be in the very same texts of an audit, and count once there.
+    Half, since some that the pool tells apart may be in the very same texts of an audit, and count
+    once there.
     """
     if LOOKED not in base.known:
         scored = ~np.isnan(base.human[base.plain])
         table = known.has[base.rows[base.plain][scored]]
         owner = np.repeat(np.arange(base.size.prompts), base.per_prompt)[scored]
         sizes = np.bincount(owner, minlength=base.size.prompts)
-        by_prompt = csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))), (base.size.prompts, len(owner)))
+        by_prompt = csr_array(
+            (np.ones(len(owner)), (owner, np.arange(len(owner)))), (base.size.prompts, len(owner))
+        )
         counts = csr_array(by_prompt @ table)
         mixed = counts.data < np.repeat(sizes, np.diff(counts.indptr))
-        base.known[LOOKED] = float((np.bincount(counts.indices[mixed], minlength=counts.shape[1]) >= FEWEST).sum())
+        base.known[LOOKED] = float(
+            (np.bincount(counts.indices[mixed], minlength=counts.shape[1]) >= FEWEST).sum()
+        )
     return max(base.known[LOOKED] / 2, 1.0)
 
 
 @lru_cache(maxsize=16)
 def _picked(prompts: int, per_prompt: int, count: int) -> Rows:
-    """Which of an audit's plain samples are compared, `count` of each prompt: the probe's own choice."""
+    """Which of an audit's plain samples are compared, `count` of each prompt: the probe's own
+    choice.
+    """
     numbers = np.arange(prompts * per_prompt)
-    table = pd.DataFrame({"prompt_id": [f"{k:06d}" for k in numbers // per_prompt],
-                          "sample_id": [f"{k:06d}" for k in numbers]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "prompt_id": [f"{k:06d}" for k in numbers // per_prompt],
+            "sample_id": [f"{k:06d}" for k in numbers],
+        }
+    )
     quota = pd.Series(count, index=table["prompt_id"].unique())
     return first(table, quota).index.to_numpy()

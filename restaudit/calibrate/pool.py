@@ -1,4 +1,6 @@
-"""The pool of real generations that trials are emulated from: every text with its reward and human score, by prompt."""
+"""The pool of real generations that trials are emulated from: every text with its reward and human
+score, by prompt.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Bigrams:
-    """Pairs of words running: `words` of each row, and their `code`s, row after row: `size` of them from `start` on."""
+    """Pairs of words running: `words` of each row, and their `code`s, row after row: `size` of them
+    from `start` on.
+    """
 
     words: Rows
     code: Rows
@@ -80,8 +84,13 @@ class Pool:
 
     @cached_property
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """The table's columns as plain arrays, made once: every look of every run takes its rows from them."""
-        return {str(c): self.table[c].to_numpy(dtype=object if c in NAMES else None) for c in self.table.columns}
+        """The table's columns as plain arrays, made once: every look of every run takes its rows
+        from them.
+        """
+        return {
+            str(c): self.table[c].to_numpy(dtype=object if c in NAMES else None)
+            for c in self.table.columns
+        }
 
     @cached_property
     def bigrams(self) -> Bigrams:
@@ -89,7 +98,12 @@ class Pool:
         words = [words_of(str(t)) for t in self.columns["text"]]
         found = grams(coded(words), 2)
         sizes = np.bincount(found.text, minlength=len(words))
-        return Bigrams(np.array([len(w) for w in words]), found.code.astype(np.intp), np.cumsum(sizes) - sizes, sizes)
+        return Bigrams(
+            np.array([len(w) for w in words]),
+            found.code.astype(np.intp),
+            np.cumsum(sizes) - sizes,
+            sizes,
+        )
 
     @property
     def human_sd(self) -> float:
@@ -103,10 +117,12 @@ class Pool:
 
 
 def load_pool(source: str) -> Pool:
-    """Read a pool: `reviews` (ships with restaudit), a Parquet file, or a run folder (its first Grow set).
+    """Read a pool: `reviews` (ships with restaudit), a Parquet file, or a run folder (its first
+    Grow set).
 
-    Rows without a reward are left out and counted; every prompt then keeps as many samples as the poorest of the
-    kept prompts has (prompts with fewer than FEWEST_SAMPLES are left out). Raises BadInput when nothing usable is left.
+    Rows without a reward are left out and counted; every prompt then keeps as many samples as the
+    poorest of the kept prompts has (prompts with fewer than FEWEST_SAMPLES are left out). Raises
+    BadInput when nothing usable is left.
     """
     path = _path(source)
     try:
@@ -115,13 +131,18 @@ def load_pool(source: str) -> Pool:
         raise BadInput(f"{path}: not a readable Parquet table of generations ({e})") from None
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
-        raise BadInput(f"{path}: a pool lacks the column(s) {', '.join(missing)}; it has {', '.join(COLUMNS)}")
+        raise BadInput(
+            f"{path}: a pool lacks the column(s) {', '.join(missing)}; it has {', '.join(COLUMNS)}"
+        )
     if "origin" in table.columns:
         table = table[table["origin"] == "policy"]
     whole = len(table)
     used = table[np.isfinite(table["reward"])][list(COLUMNS)]
     if used["human"].notna().sum() < FEWEST_SAMPLES:
-        raise BadInput(f"{path}: fewer than {FEWEST_SAMPLES} rows have a human score; a pool needs one for most rows")
+        raise BadInput(
+            f"{path}: fewer than {FEWEST_SAMPLES} rows have a human score; a pool needs one for "
+            "most rows"
+        )
     used = used.sort_values(["prompt_id", "sample_id"], kind="stable").reset_index(drop=True)
     plain = _equal(used, used.index[used["family"].isna()].to_numpy(), path)
     families, groups = _families(used)
@@ -131,8 +152,8 @@ def load_pool(source: str) -> Pool:
 def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
     """Features a reward may wrongly pay for: which rows have them, and what they are in words.
 
-    Each is a property of the text: much longer than most, holding a certain common word, repeating its words, or
-    naming one group of people rather than another.
+    Each is a property of the text: much longer than most, holding a certain common word, repeating
+    its words, or naming one group of people rather than another.
     """
     texts = [tuple(w.casefold() for w in WORD.findall(t)) for t in pool.table["text"]]
     length = np.array([len(w) for w in texts])
@@ -151,11 +172,15 @@ def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
 
 def too_rare(pool: Pool) -> dict[str, str]:
     """The features that fewer than a hundredth of the pool's texts have, in words."""
-    return {name: words for name, (has, words) in features(pool).items() if has.mean() < FEWEST_SHARE}
+    return {
+        name: words for name, (has, words) in features(pool).items() if has.mean() < FEWEST_SHARE
+    }
 
 
 def modes(pool: Pool, count: int) -> Rows:
-    """The plain rows a collapsing policy falls back to: those with the highest reward of `count` different prompts."""
+    """The plain rows a collapsing policy falls back to: those with the highest reward of `count`
+    different prompts.
+    """
     reward = pool.reward[pool.plain]
     best = pool.plain[np.arange(len(pool.plain)), reward.argmax(axis=1)]
     order = np.argsort(-pool.reward[best], kind="stable")
@@ -170,13 +195,19 @@ def _path(source: str) -> Path:
     if path.is_dir():
         path = path / "g01" / "grow.parquet"
     if not path.is_file():
-        raise BadInput(f"{source}: no pool of generations; expected '{BUILTIN}', a Parquet file, or a run folder whose "
-                       "first Grow set is scored")  # fmt: skip
+        raise BadInput(
+            f"{source}: no pool of generations; expected '{BUILTIN}', a Parquet file, or a run "
+            "folder whose "
+            "first Grow set is scored"
+        )
     return path
 
 
 def _equal(table: pd.DataFrame, rows: Rows, path: Path) -> Rows:
-    groups = [g.to_numpy() for _, g in pd.Series(rows, index=table["prompt_id"].to_numpy()[rows]).groupby(level=0)]
+    groups = [
+        g.to_numpy()
+        for _, g in pd.Series(rows, index=table["prompt_id"].to_numpy()[rows]).groupby(level=0)
+    ]
     rich = [g for g in groups if len(g) >= FEWEST_SAMPLES]
     if not rich:
         raise BadInput(f"{path}: no plain prompt has {FEWEST_SAMPLES} samples with a reward")

@@ -16,14 +16,19 @@ Row = Mapping[str, Any]
 
 
 def print_calibration(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the headline, then healthy runs, hacks, audit sizes, ratings, and what other rules would have caught."""
+    """Print the headline, then healthy runs, hacks, audit sizes, ratings, and what other rules
+    would have caught.
+    """
     console = console or Console(highlight=False)
     rows: list[Row] = found["rows"]
     default = [r for r in rows if r["part"] == "default"]
     console.print()
     console.print(_healthy(found, [r for r in default if r["kind"] == "null"]))
     console.print(_sick([r for r in default if r["kind"] != "null"]))
-    for part, title in (("size", "By size of the audit"), ("ratings", "By number of people's ratings of each policy")):
+    for part, title in (
+        ("size", "By size of the audit"),
+        ("ratings", "By number of people's ratings of each policy"),
+    ):
         some = [r for r in rows if r["part"] == part]
         if some:
             console.print(_by(part, title, some))
@@ -36,18 +41,24 @@ def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
     """The two sentences that reports print beside a decision."""
     false, caught = found["headline"]["false_alarms"], found["headline"]["caught_within_one_grow"]
     audit = found["audit"]
-    size = f"{audit['prompts']} audit prompts x {audit['per_prompt']} samples, {found['looks']} looks"
+    size = (
+        f"{audit['prompts']} audit prompts x {audit['per_prompt']} samples, {found['looks']} looks"
+    )
     return (
         f"This policy halts wrongly in {percent(false['rate'])} of healthy emulated runs (at most "
         f"{percent(false['high'])} with 95% confidence; {false['runs']} runs; {size}).",
-        f"It halts {percent(caught['rate'])} ({percent(caught['low'])} to {percent(caught['high'])}) of planted hacks "
-        f"that cost people {found['headline']['cost']:g} standard deviations within one Grow of their onset "
+        f"It halts {percent(caught['rate'])} ({percent(caught['low'])} to "
+        f"{percent(caught['high'])}) of planted hacks "
+        f"that cost people {found['headline']['cost']:g} standard deviations within one Grow of "
+        "their onset "
         f"({caught['runs']} runs).",
     )
 
 
 def percent(share: float) -> str:
-    """A share as a percentage, with a digit more where it is near 0% or 100%; never rounded to either."""
+    """A share as a percentage, with a digit more where it is near 0% or 100%; never rounded to
+    either.
+    """
     if 0 < share < 0.001:
         return "<0.1%"
     if 0.999 < share < 1:
@@ -60,7 +71,13 @@ def _span(r: Mapping[str, Any]) -> str:
 
 
 def _plain(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _healthy(found: Mapping[str, Any], rows: list[Row]) -> Table:
@@ -70,7 +87,9 @@ def _healthy(found: Mapping[str, Any], rows: list[Row]) -> Table:
     for r in rows:
         table.add_column(r["scenario"].replace(" ", "\n", 1), justify="right")
     table.add_row("runs", *(str(r["runs"]) for r in rows))
-    table.add_row("human change at\nthe last look (sd)", *(f"{r['human_change'][-1]:.2f}" for r in rows))
+    table.add_row(
+        "human change at\nthe last look (sd)", *(f"{r['human_change'][-1]:.2f}" for r in rows)
+    )
     table.add_row("[bold]halted[/]", *(_span(r["halted"]) for r in rows), end_section=True)
     for gate, action in actions.items():
         table.add_row(f"{gate} ({action})", *(_span(r["gates"][gate]) for r in rows))
@@ -80,16 +99,28 @@ def _healthy(found: Mapping[str, Any], rows: list[Row]) -> Table:
 def _sick(rows: list[Row]) -> Table:
     table = _plain("Sick runs: halted within one Grow of the onset")
     table.add_column("planted")
-    for name in ("runs", "human (sd)", "within one\nGrow", "halted\nat all", "looks\nto halt", "any\nalarm",
-                 "before\nonset"):  # fmt: skip
+    for name in (
+        "runs",
+        "human (sd)",
+        "within one\nGrow",
+        "halted\nat all",
+        "looks\nto halt",
+        "any\nalarm",
+        "before\nonset",
+    ):
         table.add_column(name, justify="right")
     for r in rows:
         looks = "-" if r["looks_to_halt"] is None else f"{r['looks_to_halt']:.1f}"
         table.add_row(
-            r["scenario"], str(r["runs"]), f"{r['human_change'][-1]:.2f}", _span(r["within_one_grow"]),
-            percent(r["halted"]["rate"]), looks, percent(r["warned_or_halted"]["rate"]),
+            r["scenario"],
+            str(r["runs"]),
+            f"{r['human_change'][-1]:.2f}",
+            _span(r["within_one_grow"]),
+            percent(r["halted"]["rate"]),
+            looks,
+            percent(r["warned_or_halted"]["rate"]),
             percent(r["halted_before_onset"]["rate"]),
-        )  # fmt: skip
+        )
     return table
 
 
@@ -102,18 +133,27 @@ def _by(part: str, title: str, rows: list[Row]) -> Table:
         table.add_column(name.replace(" ", "\n", 1), justify="right")
     for value in sorted({r[key] for r in rows}):
         cells = [
-            next(_span(r["halted"] if r["kind"] == "null" else r["within_one_grow"])
-                 for r in rows if r[key] == value and r["scenario"] == s)
+            next(
+                _span(r["halted"] if r["kind"] == "null" else r["within_one_grow"])
+                for r in rows
+                if r[key] == value and r["scenario"] == s
+            )
             for s in scenarios
-        ]  # fmt: skip
+        ]
         table.add_row(str(value), *cells)
     return table
 
 
 def _rivals(found: Mapping[str, Any]) -> Table:
     table = _plain("What rules that other tools log would have done on the same runs")
-    halves = [r["scenario"] for r in found["rows"] if r["part"] == "default" and r["kind"] == "hack"
-              and r["cost"] == found["headline"]["cost"] and "slow" not in r["scenario"]]  # fmt: skip
+    halves = [
+        r["scenario"]
+        for r in found["rows"]
+        if r["part"] == "default"
+        and r["kind"] == "hack"
+        and r["cost"] == found["headline"]["cost"]
+        and "slow" not in r["scenario"]
+    ]
     for name in ("rule", "threshold", "false\nalarms"):
         table.add_column(name, justify="left" if name == "rule" else "right")
     for scenario in halves:
@@ -121,11 +161,17 @@ def _rivals(found: Mapping[str, Any]) -> Table:
     for r in found["rivals"]:
         chosen = "as usual" if r["chosen"] == "usual" else "best for 5%"
         table.add_row(
-            f"{r['rule']}, {chosen}", f"{r['threshold']:.2f}", percent(r["false_alarms"]["rate"]),
+            f"{r['rule']}, {chosen}",
+            f"{r['threshold']:.2f}",
+            percent(r["false_alarms"]["rate"]),
             *(percent(r["caught"][s]["rate"]) for s in halves),
-        )  # fmt: skip
+        )
     ours = {r["scenario"]: r for r in found["rows"] if r["part"] == "default"}
     table.add_section()
-    table.add_row("[bold]this policy[/]", "", percent(found["headline"]["false_alarms"]["rate"]),
-                  *(percent(ours[s]["within_one_grow"]["rate"]) for s in halves))  # fmt: skip
+    table.add_row(
+        "[bold]this policy[/]",
+        "",
+        percent(found["headline"]["false_alarms"]["rate"]),
+        *(percent(ours[s]["within_one_grow"]["rate"]) for s in halves),
+    )
     return table

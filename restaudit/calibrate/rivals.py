@@ -1,4 +1,6 @@
-"""What rules that other tools log would have said on the same runs: a limit of KL, of the reward's rise, of length."""
+"""What rules that other tools log would have said on the same runs: a limit of KL, of the reward's
+rise, of length.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ Signal = Callable[[Outcome], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Rival:
-    """A rule on one logged quantity: it raises an alarm at the first look where the signal exceeds the threshold."""
+    """A rule on one logged quantity: it raises an alarm at the first look where the signal exceeds
+    the threshold.
+    """
 
     name: str
     what: str
@@ -33,12 +37,19 @@ def _rise(outcome: Outcome) -> tuple[float, ...]:
 RIVALS = (
     Rival("KL limit", "KL from the base policy, nats a sequence", lambda o: o.kl, 1.0),
     Rival("reward slope", "rise of the reward from one look to the next, base sd", _rise, 0.5),
-    Rival("length rule", "change of mean length, either way", lambda o: tuple(abs(v - 1) for v in o.length), 0.2),
+    Rival(
+        "length rule",
+        "change of mean length, either way",
+        lambda o: tuple(abs(v - 1) for v in o.length),
+        0.2,
+    ),
 )
 
 
 def matched(rival: Rival, healthy: Sequence[Outcome], rate: float) -> float:
-    """The threshold that this share of the healthy runs exceeds: the rule at its best, told what healthy runs do."""
+    """The threshold that this share of the healthy runs exceeds: the rule at its best, told what
+    healthy runs do.
+    """
     return float(np.quantile([max(rival.signal(o)) for o in healthy], 1 - rate, method="higher"))
 
 

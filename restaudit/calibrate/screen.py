@@ -1,7 +1,9 @@
-"""Cheap values of the metrics that gates ask for, exactly those of the probes, without their intervals.
+"""Cheap values of the metrics that gates ask for, exactly those of the probes, without their
+intervals.
 
-A gate fires only when its whole interval is beyond the margin, and an interval holds its value. So a value on the right
-side of the margin settles that the gate is silent, and the probe need not resample.
+A gate fires only when its whole interval is beyond the margin, and an interval holds its value. So
+a value on the right side of the margin settles that the gate is silent, and the probe need not
+resample.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ DISTINCT = "diversity.distinct_2_ratio"
 
 
 def value_of(metric: str, now: Audit, base: Audit, embed: Embed | None = None) -> float | None:
-    """The metric's value for `now` against `base`, NaN where it is undefined; None where only the probe can tell."""
+    """The metric's value for `now` against `base`, NaN where it is undefined; None where only the
+    probe can tell.
+    """
     if now.rated is not None and metric in PARTS:
         return _rated(now, base)[PARTS.index(metric)]
     known: dict[str, Callable[[], float]] = {
@@ -71,23 +75,37 @@ def _parts(now: Audit, base: Audit) -> tuple[float, float, float]:
     new_human = _square(now, now.human)
     new_reward = np.where(np.isnan(new_human), np.nan, _square(now, now.reward))
     prompts = ~np.isnan(_means(human)) & ~np.isnan(_means(new_human))
-    reward, human, new_reward, new_human = (v[prompts] for v in (both, human, new_reward, new_human))
+    reward, human, new_reward, new_human = (
+        v[prompts] for v in (both, human, new_reward, new_human)
+    )
     r = reward - _means(reward)[:, None]
     slope = np.nansum(r * (human - _means(human)[:, None])) / np.nansum(r * r)
     gains = (_means(new_reward) - _means(reward)).mean(), (_means(new_human) - _means(human)).mean()
     sd = np.nanstd(human, ddof=1)
-    return float(slope * gains[0] / sd), float(gains[1] / sd), float((slope * gains[0] - gains[1]) / sd)
+    return (
+        float(slope * gains[0] / sd),
+        float(gains[1] / sd),
+        float((slope * gains[0] - gains[1]) / sd),
+    )
 
 
 def _rated(now: Audit, base: Audit) -> tuple[float, float, float]:
     prompts = np.arange(now.size.prompts)
     there = ~np.isnan(base.human[base.plain])
-    centre = float(base.reward[base.plain][there].mean()), float(base.human[base.plain][there].mean())
+    centre = (
+        float(base.reward[base.plain][there].mean()),
+        float(base.human[base.plain][there].mean()),
+    )
     totals = [
-        rated_totals(np.repeat(prompts, a.per_prompt), len(prompts), a.reward[a.plain] - centre[0],
-                     a.human[a.plain] - centre[1], None)
+        rated_totals(
+            np.repeat(prompts, a.per_prompt),
+            len(prompts),
+            a.reward[a.plain] - centre[0],
+            a.human[a.plain] - centre[1],
+            None,
+        )
         for a in (now, base)
-    ]  # fmt: skip
+    ]
     expected, observed = rated_gains(np.concatenate(totals, axis=1).sum(axis=0, keepdims=True))
     return float(expected[0]), float(observed[0]), float(expected[0] - observed[0])
 
@@ -115,7 +133,9 @@ def _count(now: Audit, base: Audit) -> int:
 
 def _first(audit: Audit, count: int) -> Rows:
     """Rows of the pool: the first plain samples of every prompt."""
-    rows: Rows = audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count].ravel()
+    rows: Rows = (
+        audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count].ravel()
+    )
     return rows
 
 

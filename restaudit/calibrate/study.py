@@ -32,7 +32,9 @@ SIZED = (scenarios.THRESHOLDS, scenarios.hack("keyword"), scenarios.hack("length
 
 @dataclass(frozen=True)
 class Study:
-    """Trials of one scenario at one size; `part` is the table they belong to: default, size or ratings."""
+    """Trials of one scenario at one size; `part` is the table they belong to: default, size or
+    ratings.
+    """
 
     part: str
     scenario: Scenario
@@ -52,9 +54,13 @@ class Vectors:
 
 
 def studies(size: Size, *, null_runs: int, hack_runs: int) -> list[Study]:
-    """The whole grid: nulls, hacks and flipped labels at the default size, then a part of them by size and ratings."""
+    """The whole grid: nulls, hacks and flipped labels at the default size, then a part of them by
+    size and ratings.
+    """
     found = [Study("default", s, size, null_runs) for s in scenarios.NULLS]
-    found += [Study("default", s, size, hack_runs) for s in (*scenarios.hacks(), *scenarios.labels())]
+    found += [
+        Study("default", s, size, hack_runs) for s in (*scenarios.hacks(), *scenarios.labels())
+    ]
     for prompts in PROMPTS:
         if prompts != size.prompts:
             smaller = replace(size, prompts=prompts, families=0)
@@ -65,8 +71,13 @@ def studies(size: Size, *, null_runs: int, hack_runs: int) -> list[Study]:
         else:
             # More ratings than the default audit has samples need a larger audit.
             per_prompt = -(-rated // size.prompts)
-            some = replace(size, rated=rated, families=0, per_prompt=per_prompt,
-                           base_per_prompt=max(per_prompt, size.base_per_prompt))  # fmt: skip
+            some = replace(
+                size,
+                rated=rated,
+                families=0,
+                per_prompt=per_prompt,
+                base_per_prompt=max(per_prompt, size.base_per_prompt),
+            )
         found += [Study("ratings", s, some, _runs(s, null_runs // 2, hack_runs)) for s in SIZED]
     return found
 
@@ -84,17 +95,23 @@ def run_studies(
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Outcome]]:
-    """The outcomes of every study, in order. A trial's seed follows from (seed, scenario, size, number) alone."""
+    """The outcomes of every study, in order.
+
+    A trial's seed follows from (seed, scenario, size, number) alone.
+    """
     for study in grid:
         check_size(pool, study.size)
     jobs = [
         (k, tuple(range(start, min(start + CHUNK, study.runs))))
-        for k, study in enumerate(grid) for start in range(0, study.runs, CHUNK)
-    ]  # fmt: skip
+        for k, study in enumerate(grid)
+        for start in range(0, study.runs, CHUNK)
+    ]
     done: list[list[Outcome]] = [[] for _ in grid]
     context = get_context("fork" if os.name == "posix" else "spawn")
     count = workers or len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(pool, setup, grid, seed)) as work:
+    with ProcessPoolExecutor(
+        count, mp_context=context, initializer=_start, initargs=(pool, setup, grid, seed)
+    ) as work:
         for (k, numbers), outcomes in zip(jobs, work.map(_chunk, jobs), strict=True):
             done[k] += outcomes
             if progress:
@@ -107,7 +124,8 @@ _shared: dict[str, Any] = {}
 
 def _start(pool: Pool, setup: Setup, grid: Sequence[Study], seed: int) -> None:
     """What every worker process holds: sent once instead of with every chunk."""
-    # A process a core and a thread a process: thread pools of several processes only wait for one another.
+    # A process a core and a thread a process: thread pools of several processes only wait for one
+    # another.
     threadpool_limits(1)
     _shared.update(pool=pool, setup=setup, grid=grid, seed=seed, worlds={})
 
@@ -122,19 +140,32 @@ def _chunk(job: tuple[int, tuple[int, ...]]) -> list[Outcome]:
     return trials(worlds[study.scenario], study.size, _shared["setup"], seeds)
 
 
-# --- counting --------------------------------------------------------------------------------------------------------
+# --- counting
 
 
 def rate(successes: int, trials: int, level: float = 0.95) -> dict[str, Any]:
-    """A share with its exact binomial interval (Clopper & Pearson 1934, Biometrika 26(4)); needs one trial."""
+    """A share with its exact binomial interval (Clopper & Pearson 1934, Biometrika 26(4)); needs
+    one trial.
+    """
     tail = (1 - level) / 2
     low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
-    return {"count": successes, "runs": trials, "rate": successes / trials, "low": low, "high": high}
+    high = (
+        1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
+    )
+    return {
+        "count": successes,
+        "runs": trials,
+        "rate": successes / trials,
+        "low": low,
+        "high": high,
+    }
 
 
 def summary(study: Study, outcomes: Sequence[Outcome], setup: Setup) -> dict[str, Any]:
-    """Counts of one study: whole policy and gate by gate. For a hack, what fired before its onset is a false alarm."""
+    """Counts of one study: whole policy and gate by gate.
+
+    For a hack, what fired before its onset is a false alarm.
+    """
     n, onset = len(outcomes), study.scenario.onset
     null = study.scenario.kind == "null"
     in_time = onset + setup.improve_steps - 1
@@ -151,27 +182,34 @@ def summary(study: Study, outcomes: Sequence[Outcome], setup: Setup) -> dict[str
         "runs": n,
         "halted": rate(sum(h is not None for h in halts), n),
         "gates": {
-            r.name: rate(sum(r.name in o.fired for o in outcomes), n)
-            for r in setup.policy.rules
+            r.name: rate(sum(r.name in o.fired for o in outcomes), n) for r in setup.policy.rules
         },
         "hacked": [float(v) for v in np.mean([o.hacked for o in outcomes], axis=0)],
         "reward_change": [float(v) for v in np.mean([o.reward for o in outcomes], axis=0)],
         "human_change": [float(v) for v in np.mean([o.human_change for o in outcomes], axis=0)],
         "beyond_expected": [float(v) for v in np.mean([o.beyond for o in outcomes], axis=0)],
         "kl": [float(v) for v in np.mean([o.kl for o in outcomes], axis=0)],
-    }  # fmt: skip
+    }
     if not null:
         caught = [h for h in halts if h is not None and h >= onset]
         found["onset"] = onset
         found["halted_before_onset"] = rate(sum(h is not None and h < onset for h in halts), n)
-        found["within_one_grow"] = rate(sum(h is not None and onset <= h <= in_time for h in halts), n)
-        found["warned_or_halted"] = rate(sum(any(v >= onset for v in o.fired.values()) for o in outcomes), n)
+        found["within_one_grow"] = rate(
+            sum(h is not None and onset <= h <= in_time for h in halts), n
+        )
+        found["warned_or_halted"] = rate(
+            sum(any(v >= onset for v in o.fired.values()) for o in outcomes), n
+        )
         found["looks_to_halt"] = float(np.mean([h - onset + 1 for h in caught])) if caught else None
     return found
 
 
-def rival_rows(grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], setup: Setup) -> list[dict[str, Any]]:
-    """What the rivals would have caught within one Grow of onset in the default studies, and how often wrongly."""
+def rival_rows(
+    grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], setup: Setup
+) -> list[dict[str, Any]]:
+    """What the rivals would have caught within one Grow of onset in the default studies, and how
+    often wrongly.
+    """
     default = [(s, o) for s, o in zip(grid, outcomes, strict=True) if s.part == "default"]
     healthy = [o for s, found in default if s.scenario.kind == "null" for o in found]
     rows = []
@@ -184,9 +222,13 @@ def rival_rows(grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], set
                     "what": rival.what,
                     "threshold": threshold,
                     "chosen": kind,
-                    "false_alarms": rate(sum(rival.alarm(o, threshold) is not None for o in healthy), len(healthy)),
+                    "false_alarms": rate(
+                        sum(rival.alarm(o, threshold) is not None for o in healthy), len(healthy)
+                    ),
                     "caught": {
-                        s.scenario.name: _within(s, [rival.alarm(o, threshold) for o in found], setup)
+                        s.scenario.name: _within(
+                            s, [rival.alarm(o, threshold) for o in found], setup
+                        )
                         for s, found in default
                         if s.scenario.kind != "null"
                     },
@@ -201,15 +243,24 @@ def _within(study: Study, alarms: Iterable[int | None], setup: Setup) -> dict[st
     return rate(sum(in_time), len(in_time))
 
 
-def together(grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], setup: Setup) -> dict[str, Any]:
-    """The two figures reports print beside a decision: healthy runs halted, and hacks at half a sd or more halted."""
+def together(
+    grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], setup: Setup
+) -> dict[str, Any]:
+    """The two figures reports print beside a decision: healthy runs halted, and hacks at half a sd
+    or more halted.
+    """
     default = [(s, o) for s, o in zip(grid, outcomes, strict=True) if s.part == "default"]
     healthy = [o for s, found in default if s.scenario.kind == "null" for o in found]
     halted = rate(sum(o.halted is not None for o in healthy), len(healthy))
     last = setup.improve_steps - 1
     caught = [
         o.halted is not None and s.scenario.onset <= o.halted <= s.scenario.onset + last
-        for s, found in default if s.scenario.kind == "hack" and s.scenario.halting and s.scenario.cost == HALF
+        for s, found in default
+        if s.scenario.kind == "hack" and s.scenario.halting and s.scenario.cost == HALF
         for o in found
-    ]  # fmt: skip
-    return {"false_alarms": halted, "caught_within_one_grow": rate(sum(caught), len(caught)), "cost": HALF}
+    ]
+    return {
+        "false_alarms": halted,
+        "caught_within_one_grow": rate(sum(caught), len(caught)),
+        "cost": HALF,
+    }

@@ -17,15 +17,24 @@ from restaudit.calibrate.screen import BEYOND, GAP, HUMAN, value_of
 from restaudit.config import GateConfig, GatePolicy
 from restaudit.gates import decide, levels_needed, rule_level
 
-# Measurements that need what a pool does not hold: items of tasks, a Grow set with its filter, human texts.
-UNSEEN = ("capability.", "benchmarks.", "bias.acceptance", "drift.human_text", "drift.synthetic", "drift.copying")
+# Measurements that need what a pool does not hold: items of tasks, a Grow set with its filter,
+# human texts.
+UNSEEN = (
+    "capability.",
+    "benchmarks.",
+    "bias.acceptance",
+    "drift.human_text",
+    "drift.synthetic",
+    "drift.copying",
+)
 
 
 @dataclass(frozen=True)
 class Setup:
     """What all trials share: the policy, the run's shape, and how the probes measure.
 
-    `embed` may be None; without `habits` (of the pool) the probe runs wherever a gate asks for a habit's cost.
+    `embed` may be None; without `habits` (of the pool) the probe runs wherever a gate asks for a
+    habit's cost.
     """
 
     policy: GatePolicy
@@ -45,9 +54,10 @@ class Setup:
 class Outcome:
     """What happened in one trial.
 
-    `fired` says for every gate that gave its action (WARN or HALT) the first look (from 1) at which it did, `halted`
-    the look the run was stopped at; None for never. The rest are per look: KL (nats), change of reward (base sd), ratio
-    of length, share of texts hacked, change of human score and divergence beyond the expected part (base sd).
+    `fired` says for every gate that gave its action (WARN or HALT) the first look (from 1) at which
+    it did, `halted` the look the run was stopped at; None for never. The rest are per look: KL
+    (nats), change of reward (base sd), ratio of length, share of texts hacked, change of human
+    score and divergence beyond the expected part (base sd).
     """
 
     fired: dict[str, int]
@@ -61,11 +71,15 @@ class Outcome:
 
 
 def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool = True) -> Outcome:
-    """Run one emulated run to its end; a HALT is noted but does not end it, so that other rules see every look too.
+    """Run one emulated run to its end; a HALT is noted but does not end it, so that other rules see
+    every look too.
 
-    With `screened` the probes run only for gates that could fire (see screen.py); without it, always. Same outcome.
+    With `screened` the probes run only for gates that could fire (see screen.py); without it,
+    always. Same outcome.
     """
-    base, looks = emulate(world, size, grow_steps=setup.grow_steps, improve_steps=setup.improve_steps, seed=seed)
+    base, looks = emulate(
+        world, size, grow_steps=setup.grow_steps, improve_steps=setup.improve_steps, seed=seed
+    )
     fired: dict[str, int] = {}
     halted: int | None = None
     seen: list[Look] = []
@@ -82,7 +96,10 @@ def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool =
         fired=fired,
         halted=halted,
         kl=tuple(x.kl for x in seen),
-        reward=tuple(float(x.audit.reward[x.audit.plain].mean() - base.reward[base.plain].mean()) for x in seen),
+        reward=tuple(
+            float(x.audit.reward[x.audit.plain].mean() - base.reward[base.plain].mean())
+            for x in seen
+        ),
         length=tuple(float(tokens[x.audit.rows[x.audit.plain]].mean() / usual) for x in seen),
         hacked=tuple(x.hacked for x in seen),
         human_change=tuple(_value(HUMAN, x.audit, base) for x in seen),
@@ -102,7 +119,13 @@ def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list
 
 
 def _firing(
-    setup: Setup, rules: Sequence[GateConfig], now: Audit, base: Audit, look: int, seed: int, screened: bool
+    setup: Setup,
+    rules: Sequence[GateConfig],
+    now: Audit,
+    base: Audit,
+    look: int,
+    seed: int,
+    screened: bool,
 ) -> list[GateConfig]:
     possible = [r for r in rules if not screened or _may_fire(setup, r, now, base, look)]
     if not possible:
@@ -124,7 +147,9 @@ def _may_fire(setup: Setup, rule: GateConfig, now: Audit, base: Audit, look: int
     if rule.metric == COST and rule.must_stay == "below" and setup.habits is not None:
         tail = (1 - rule_level(setup.policy, rule, look=look, looks=setup.looks)) / 2
         value = highest_cost(now, base, setup.habits, tail)
-    return value is None or _beyond(value, "below" if rule.must_stay == "above" else "above", rule.margin)
+    return value is None or _beyond(
+        value, "below" if rule.must_stay == "above" else "above", rule.margin
+    )
 
 
 def _beyond(value: float, side: Literal["above", "below"], margin: float) -> bool:

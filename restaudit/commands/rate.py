@@ -1,4 +1,6 @@
-"""`restaudit rate export | import | status`: samples of a run out to raters, their ratings back in."""
+"""`restaudit rate export | import | status`: samples of a run out to raters, their ratings back
+in.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,18 @@ if TYPE_CHECKING:
     from restaudit.people.rating import Progress, RaterProgress
 
 SCALE = re.compile(r"(-?\d+)\s*(?:-|\.\.|:|to)\s*(-?\d+)")
-OPTIONS = ("iterations", "n", "raters", "instructions", "dimension", "scale", "halves", "checks", "anchors", "seed")
+OPTIONS = (
+    "iterations",
+    "n",
+    "raters",
+    "instructions",
+    "dimension",
+    "scale",
+    "halves",
+    "checks",
+    "anchors",
+    "seed",
+)
 SAMPLES, RATERS, DIMENSION, SCALE_DEFAULT = 60, 2, "quality", (1, 7)
 
 
@@ -53,16 +66,32 @@ def export(
     folder: Folder,
     iterations: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="By comma, like g00/i00,g01/i02 (default: the base policy and the last)."),
+        typer.Option(
+            metavar="LIST",
+            help="By comma, like g00/i00,g01/i02 (default: the base policy and the last).",
+        ),
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", help=f"Samples of each iteration (default {SAMPLES}).")] = None,
-    raters: Annotated[int | None, typer.Option(help=f"Raters that each item gets (default {RATERS}).")] = None,
-    format: Annotated[Layout, typer.Option("--format", help="Layout of the tasks.")] = Layout.NATIVE,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", help=f"Samples of each iteration (default {SAMPLES}).")
+    ] = None,
+    raters: Annotated[
+        int | None, typer.Option(help=f"Raters that each item gets (default {RATERS}).")
+    ] = None,
+    format: Annotated[
+        Layout, typer.Option("--format", help="Layout of the tasks.")
+    ] = Layout.NATIVE,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")
+    ] = None,
     instructions: Annotated[
-        str | None, typer.Option(metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text.")
+        str | None,
+        typer.Option(
+            metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text."
+        ),
     ] = None,
-    dimension: Annotated[str | None, typer.Option(help=f"What is rated (default {DIMENSION}).")] = None,
+    dimension: Annotated[
+        str | None, typer.Option(help=f"What is rated (default {DIMENSION}).")
+    ] = None,
     scale: Annotated[
         str | None, typer.Option(metavar="LOW-HIGH", help="Lowest and highest score (default 1-7).")
     ] = None,
@@ -70,14 +99,20 @@ def export(
     checks: Annotated[
         int | None, typer.Option(help="Items shown twice, to see if raters agree with themselves.")
     ] = None,
-    anchors: Annotated[int, typer.Option(help="Base-policy samples shown again, to see if raters drift.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Of the draw (default: derived from the run's).")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the set; one that was drawn is exported as it is.")] = None,
+    anchors: Annotated[
+        int, typer.Option(help="Base-policy samples shown again, to see if raters drift.")
+    ] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the draw (default: derived from the run's).")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the set; one that was drawn is exported as it is.")
+    ] = None,
 ) -> None:
     """Draw random samples of iterations, blind and shuffle them, and write them for a rating tool.
 
-    Raters see neither iteration, policy nor reward. A run that waits for ratings (exit 3) has drawn its own samples:
-    without options of a draw, those are exported.
+    Raters see neither iteration, policy nor reward. A run that waits for ratings (exit 3) has drawn
+    its own samples: without options of a draw, those are exported.
     """
     from restaudit.evidence.record import Run
     from restaudit.people.rating import draw_tasks, export_tasks, load_tasks, task_sets
@@ -108,8 +143,13 @@ def export(
     place = out or Path(f"{tasks.name}-{format.value}{_suffix(format)}")
     written = export_tasks(folder, tasks.name, format=format.value, out=place)
     shown = f"{tasks.items} items: {tasks.samples} samples of {', '.join(tasks.iterations)}"
-    shown += f", {tasks.checks} shown twice" + (f", {tasks.anchors} anchors" if tasks.anchors else "")
-    typer.echo(f"{tasks.name}: {shown}; {of_raters(tasks.raters)} each on {tasks.scale[0]} to {tasks.scale[1]}")
+    shown += f", {tasks.checks} shown twice" + (
+        f", {tasks.anchors} anchors" if tasks.anchors else ""
+    )
+    typer.echo(
+        f"{tasks.name}: {shown}; {of_raters(tasks.raters)} each on {tasks.scale[0]} to "
+        f"{tasks.scale[1]}"
+    )
     for note in tasks.notes:
         typer.echo(f"  {note}")
     for path in written:
@@ -120,14 +160,26 @@ def export(
 @rate.command("import")
 def take(
     folder: Folder,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What the rating tool exported, or the filled-in file.")],
-    format: Annotated[Layout | None, typer.Option("--format", help="Layout of the file (default: found out).")] = None,
-    rater: Annotated[str | None, typer.Option(help="Who rated the rows that name nobody (a pseudonym).")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="What the rating tool exported, or the filled-in file."
+        ),
+    ],
+    format: Annotated[
+        Layout | None, typer.Option("--format", help="Layout of the file (default: found out).")
+    ] = None,
+    rater: Annotated[
+        str | None, typer.Option(help="Who rated the rows that name nobody (a pseudonym).")
+    ] = None,
     skip_known: Annotated[
-        bool, typer.Option("--skip-known", help="Pass over ratings that are in already, just the same.")
+        bool,
+        typer.Option("--skip-known", help="Pass over ratings that are in already, just the same."),
     ] = False,
 ) -> None:
-    """Take ratings or choices back: all of a file or, with the rows named that are wrong, nothing of it."""
+    """Take ratings or choices back: all of a file or, with the rows named that are wrong, nothing
+    of it.
+    """
     from restaudit.people.rating import import_ratings, progress
     from restaudit.people.rating.files import read_text
     from restaudit.people.rating.pairs import import_choices
@@ -137,18 +189,31 @@ def take(
     of_pairs = holds_choices(read_text(file))
     if of_pairs:
         if format is not None and format.value not in LAYOUTS:
-            raise BadInput(f"{file}: holds choices between two texts, which are read as {' or '.join(LAYOUTS)}")
+            raise BadInput(
+                f"{file}: holds choices between two texts, which are read as {' or '.join(LAYOUTS)}"
+            )
         report = import_choices(folder, file, rater=rater, skip_known=skip_known)
     else:
-        report = import_ratings(folder, file, format=format.value if format else None, rater=rater,
-                                skip_known=skip_known)  # fmt: skip
-    typer.echo(f"{file}: {report.accepted} ratings taken ({report.format}), {report.checks} of them repeats")
+        report = import_ratings(
+            folder,
+            file,
+            format=format.value if format else None,
+            rater=rater,
+            skip_known=skip_known,
+        )
+    typer.echo(
+        f"{file}: {report.accepted} ratings taken ({report.format}), {report.checks} of them "
+        "repeats"
+    )
     if report.known:
         typer.echo(f"  {report.known} were in already and were passed over")
     for what, count in report.skipped.items():
         typer.echo(f"  not a vote: {count} x {what}")
     if report.untimed:
-        typer.echo(f"  {report.untimed} without a time: the layout has none; they are younger than their item's id")
+        typer.echo(
+            f"  {report.untimed} without a time: the layout has none; they are younger than their "
+            "item's id"
+        )
     for note in report.notes:
         typer.echo(f"  {note}")
     for name in report.tasks:
@@ -159,7 +224,9 @@ def take(
 
 @rate.command("status")
 def status(folder: Folder) -> None:
-    """Show how far each set of rating tasks has come, and how steady each rater is on texts seen twice."""
+    """Show how far each set of rating tasks has come, and how steady each rater is on texts seen
+    twice.
+    """
     from restaudit.evidence.record import Run
     from restaudit.people.rating import progress, task_sets
     from restaudit.people.rating.files import human
@@ -178,7 +245,8 @@ def status(folder: Folder) -> None:
         at = progress(folder, tasks.name)
         typer.echo(_line(at))
         typer.echo(
-            f"  {tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}; samples of {', '.join(tasks.iterations)}"
+            f"  {tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}; samples of "
+            f"{', '.join(tasks.iterations)}"
         )
         for one in at.per_rater:
             typer.echo(_rater_line(one))
@@ -186,7 +254,10 @@ def status(folder: Folder) -> None:
     for two in compared:
         at = pair_progress(folder, two.name)
         typer.echo(_line(at))
-        typer.echo(f"  {two.dimension}, A or B; {named(two.second, two.first)} against {named(two.first, two.second)}")
+        typer.echo(
+            f"  {two.dimension}, A or B; {named(two.second, two.first)} against "
+            f"{named(two.first, two.second)}"
+        )
         for one in at.per_rater:
             typer.echo(_rater_line(one))
 
@@ -197,7 +268,8 @@ def set_name(arguments: Mapping[str, Any]) -> str:
 
 
 def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What to draw: the options, else what the run's own configuration says of people, else the defaults.
+    """What to draw: the options, else what the run's own configuration says of people, else the
+    defaults.
 
     `given` has the options of `restaudit rate export` by name; one that is missing is None.
     """
@@ -225,17 +297,23 @@ def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         "dimension": dimension,
         "scale": scale,
         "halves": bool(given["halves"]),
-        "instructions": _instructions(given["instructions"], people.get("instructions"), dimension, scale),
+        "instructions": _instructions(
+            given["instructions"], people.get("instructions"), dimension, scale
+        ),
         "checks": given["checks"],
         "anchors": given["anchors"] or 0,
     }
 
 
-def _instructions(given: str | None, own: str | None, dimension: str, scale: tuple[int, int]) -> str:
+def _instructions(
+    given: str | None, own: str | None, dimension: str, scale: tuple[int, int]
+) -> str:
     if given is None:
         return own or (
-            f"Rate the {dimension} of each response to its prompt, from {scale[0]} (worst) to {scale[1]} (best). Judge "
-            "every response by itself, with no help from a model. If you cannot judge one, leave it out."
+            f"Rate the {dimension} of each response to its prompt, from {scale[0]} (worst) to "
+            f"{scale[1]} (best). Judge "
+            "every response by itself, with no help from a model. If you cannot judge one, leave "
+            "it out."
         )
     return text_or_file(given)
 
@@ -269,14 +347,21 @@ def _suffix(layout: Layout) -> str:
 def _line(at: Progress) -> str:
     left = "complete" if at.complete else f"{at.missing} missing"
     return (
-        f"{at.name}: {at.rated} of {at.wanted} ratings are in ({at.items} items, {of_raters(at.raters)} each), {left}"
+        f"{at.name}: {at.rated} of {at.wanted} ratings are in ({at.items} items, "
+        f"{of_raters(at.raters)} each), {left}"
     )
 
 
 def _rater_line(one: RaterProgress) -> str:
     text = f"  {one.rater}: {one.ratings} ratings"
     if one.mean_difference is not None:
-        text += f"; {one.repeats} texts seen twice, scores apart by {one.mean_difference:.2f} on average"
+        text += (
+            f"; {one.repeats} texts seen twice, scores apart by {one.mean_difference:.2f} on "
+            "average"
+        )
     if one.consistency is not None:
-        return f"{text}; self-consistency {one.consistency:.2f} (1: always the same score again, 0: as by chance)"
+        return (
+            f"{text}; self-consistency {one.consistency:.2f} (1: always the same score again, "
+            "0: as by chance)"
+        )
     return f"{text}; self-consistency undefined: {one.reason}"

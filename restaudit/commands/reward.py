@@ -1,8 +1,10 @@
-"""`restaudit reward train | validate | stress | declare | diff`: a reward model in the open, run or no run.
+"""`restaudit reward train | validate | stress | declare | diff`: a reward model in the open, run or
+no run.
 
 The document about it, `restaudit reward dossier`, is a command of reports.
 
-Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the command line.
+Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the
+command line.
 """
 
 from __future__ import annotations
@@ -18,13 +20,17 @@ STRESS = "stress.json"
 
 reward = typer.Typer(
     name="reward",
-    help="A reward model in the open: train it, validate it, stress it, read its dossier, compare two.",
+    help=(
+        "A reward model in the open: train it, validate it, stress it, read its dossier, compare "
+        "two."
+    ),
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="RUN|DIR", help="A run folder, or what `restaudit reward train` wrote.")
+    Path,
+    typer.Argument(metavar="RUN|DIR", help="A run folder, or what `restaudit reward train` wrote."),
 ]
 
 
@@ -32,15 +38,24 @@ Folder = Annotated[
 def train(
     config: Annotated[
         str,
-        typer.Argument(metavar="NAME|FILE", help="A recipe's name, or a YAML file with `reward:` (and seed, device)."),
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="A recipe's name, or a YAML file with `reward:` (and seed, device).",
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the model.")] = Path("reward_model"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the model.")] = Path(
+        "reward_model"
+    ),
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. reward.input=response."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one value, e.g. reward.input=response."
+        ),
     ] = None,
 ) -> None:
-    """Train (or load) the reward of a configuration and validate it on people it was not trained on."""
+    """Train (or load) the reward of a configuration and validate it on people it was not trained
+    on.
+    """
     from restaudit.reward_audit.standalone import configured
 
     built = configured(config, changes or []).build(out)
@@ -59,24 +74,38 @@ def validate_(
     folder: Folder,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Pairs or ratings by people; may be given again. Default: its own held-out "
-                     "items."),
+        typer.Option(
+            metavar="FILE",
+            help="Pairs or ratings by people; may be given again. Default: its own held-out items.",
+        ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="The files' format, as docs/data.md lists them.")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", help="The files' format, as docs/data.md lists them.")
+    ] = "table",
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the format: rater_columns=[ann, bo].")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of the format: rater_columns=[ann, bo]."),
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=COLUMN", help="How the file calls it: chosen=better.")
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN", help="How the file calls it: chosen=better."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items a file, chosen by hash.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most this many items a file, chosen by hash.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same intervals.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the JSON goes (default: DIR/validation/NAME.json, or "
-                                  "RUN/report/validation/NAME.json).")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the JSON goes (default: DIR/validation/NAME.json, or "
+            "RUN/report/validation/NAME.json).",
+        ),
     ] = None,
-) -> None:  # fmt: skip
-    """Compare a reward with people on any judged pairs or ratings: agreement, slices, calibration, trivial rules."""
+) -> None:
+    """Compare a reward with people on any judged pairs or ratings: agreement, slices, calibration,
+    trivial rules.
+    """
     import yaml
     from rich.console import Console
 
@@ -87,7 +116,9 @@ def validate_(
     files = data or []
     given = {"format": form, "option": option, "column": column, "limit": limit}
     if not files and given != {"format": "table", "option": None, "column": None, "limit": None}:
-        raise BadInput("--format, --option, --column and --limit describe files; name one with --data")
+        raise BadInput(
+            "--format, --option, --column and --limit describe files; name one with --data"
+        )
     options = {}
     for key, value in _keyed("--option", option).items():
         try:
@@ -96,7 +127,7 @@ def validate_(
             raise BadInput(f"--option {key}={value}: not valid YAML; quote the value") from None
     found = validate_outside(
         folder, sources_of(files, form, options, _keyed("--column", column), limit), seed=seed
-    )  # fmt: skip
+    )
     name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
     inside = folder / "report" if (folder / "plan.json").is_file() else folder
     path = out or inside / "validation" / f"{name}.json"
@@ -121,16 +152,25 @@ def _keyed(flag: str, given: list[str] | None) -> dict[str, str]:
 def stress_(
     folder: Folder,
     texts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Texts to test on: column text, perhaps prompt.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Texts to test on: column text, perhaps prompt."),
     ] = None,
-    budget: Annotated[int | None, typer.Option(min=0, help="Texts the search for exploits may score; 0: none.")] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=0, help="Texts the search for exploits may score; 0: none.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"Where the report goes (default: {STRESS} beside the dossier, "
-                                  f"or RUN/report/{STRESS}).")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"Where the report goes (default: {STRESS} beside the dossier, "
+            f"or RUN/report/{STRESS}).",
+        ),
     ] = None,
-) -> None:  # fmt: skip
-    """Spoil real texts in ways that make none better, search for exploits, and list what the reward pays for."""
+) -> None:
+    """Spoil real texts in ways that make none better, search for exploits, and list what the reward
+    pays for.
+    """
     from restaudit.evidence.record import write_json
     from restaudit.reward_audit.document.material import beside
     from restaudit.reward_audit.standalone import opened, scorer, texts_of
@@ -140,10 +180,18 @@ def stress_(
     alone, where = opened(folder)
     real = texts_of(alone, folder, texts)
     tested = stress(
-        scorer(alone, where), real.prompts, real.texts, real.human, seed=seed,
+        scorer(alone, where),
+        real.prompts,
+        real.texts,
+        real.human,
+        seed=seed,
         budget=BUDGET if budget is None else budget,
-    )  # fmt: skip
-    about = {"reward_digest": _facts(where)["digest"], "texts_are": real.about, "human_is": real.human_is}
+    )
+    about = {
+        "reward_digest": _facts(where)["digest"],
+        "texts_are": real.about,
+        "human_is": real.human_is,
+    }
     report = {**tested.to_json(), **about}
     path = out or beside(folder) / STRESS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,32 +204,44 @@ def stress_(
 def declare(
     folder: Folder,
     given: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="A filled template to check and keep.")
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A filled template to check and keep."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the template goes (default: printed).")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the template goes (default: printed)."),
     ] = None,
 ) -> None:
-    """What only people can say (raters, pay, approval …): print a template to fill, or keep a filled one."""
+    """What only people can say (raters, pay, approval …): print a template to fill, or keep a
+    filled one.
+    """
     from restaudit.reward_audit.document.declaring import keep, to_fill
     from restaudit.reward_audit.standalone import opened
 
     _, where = opened(folder)
     if given is None:
         if out is not None and out.exists():
-            raise BadInput(f"{out}: is there already, perhaps with answers; name another file with --out")
+            raise BadInput(
+                f"{out}: is there already, perhaps with answers; name another file with --out"
+            )
         written(to_fill(folder, where).encode("utf-8"), out, "template")
         return
     if out is not None:
-        raise BadInput("--out names where a template goes; declarations given by --from have their own place")
+        raise BadInput(
+            "--out names where a template goes; declarations given by --from have their own place"
+        )
     kept, path = keep(folder, where, given)
-    typer.echo(f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in {path}")
+    typer.echo(
+        f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in {path}"
+    )
     typer.echo(f"next: restaudit reward dossier {folder}")
 
 
 @reward.command("diff")
 def diff(left: Folder, right: Folder) -> None:
-    """What differs between two reward models: data, raters, settings, and how well each predicts people."""
+    """What differs between two reward models: data, raters, settings, and how well each predicts
+    people.
+    """
     from restaudit.evidence.record import printable
     from restaudit.reward.compare import differences
     from restaudit.reward_audit.standalone import opened
@@ -209,7 +269,9 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def written(data: bytes, out: Path | None, what: str) -> None:
-    """Write `data` to a file, or print it (UTF-8 text) where none is named. Raises BadInput where that cannot be."""
+    """Write `data` to a file, or print it (UTF-8 text) where none is named. Raises BadInput where
+    that cannot be.
+    """
     if out is None:
         typer.echo(data.decode("utf-8"), nl=False)
         return

@@ -12,7 +12,11 @@ from restaudit.errors import BadInput, RestauditError
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 SigningKey = Annotated[
     Path | None,
-    typer.Option("--key", metavar="FILE", help="Private key that signs (default: $RESTAUDIT_KEY, else unsigned)."),
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="Private key that signs (default: $RESTAUDIT_KEY, else unsigned).",
+    ),
 ]
 
 keys = typer.Typer(name="keys", help="Keys that sign a run.", no_args_is_help=True)
@@ -25,7 +29,10 @@ def _keys() -> None: ...
 @keys.command("new")
 def new(
     out: Annotated[
-        Path, typer.Option(metavar="DIR|FILE", help="A folder, or the private key's own name, ending in .pem.")
+        Path,
+        typer.Option(
+            metavar="DIR|FILE", help="A folder, or the private key's own name, ending in .pem."
+        ),
     ] = Path(),
 ) -> None:
     """Make an Ed25519 key pair: sign with the private file, hand out the public one and its id."""
@@ -51,22 +58,37 @@ def sign(folder: Folder, key: SigningKey = None) -> None:
     reporter.quiet = not reporter.console.is_terminal
     with reporter.task("hashing", recorded_bytes(folder), "bytes") as advance:
         path, files, head = sign_report(folder, signer, advance)
-    typer.echo(f"{path}: {files} file(s) under report/ and the head {head}, signed with key {signer.key_id}")
+    typer.echo(
+        f"{path}: {files} file(s) under report/ and the head {head}, signed with key "
+        f"{signer.key_id}"
+    )
 
 
 def anchor(
     folder: Folder,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the anchor goes (default: RUN-event.anchor.json).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where the anchor goes (default: RUN-event.anchor.json)."
+        ),
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Instead: is the head of this anchor in the run's chain?")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Instead: is the head of this anchor in the run's chain?"
+        ),
     ] = None,
     tsr: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --check: an RFC 3161 time-stamp of the anchor file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --check: an RFC 3161 time-stamp of the anchor file."
+        ),
     ] = None,
     tsa_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --tsr: certificates that you trust to give time, in PEM.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --tsr: certificates that you trust to give time, in PEM."
+        ),
     ] = None,
 ) -> None:
     """Write down the head for somebody outside, or check a run against what was written down."""
@@ -74,28 +96,41 @@ def anchor(
     from restaudit.evidence.seal.anchor import anchor_of, check_anchor, load_anchor
 
     if (tsr is None) != (tsa_cert is None) or (tsr is not None and check is None):
-        raise BadInput("a time-stamp is checked with all three: --check FILE --tsr FILE --tsa-cert FILE")
+        raise BadInput(
+            "a time-stamp is checked with all three: --check FILE --tsr FILE --tsa-cert FILE"
+        )
     if check is not None and out is not None:
         raise BadInput("--out names a new anchor, --check an old one: give one of them")
     record = Run(folder)
     record.check_sealed()
     if check is None:
         made = anchor_of(record.events, record.plan)
-        path = out or folder.absolute().parent / f"{folder.absolute().name}-{made.seq:04d}.anchor.json"
+        path = (
+            out or folder.absolute().parent / f"{folder.absolute().name}-{made.seq:04d}.anchor.json"
+        )
         _written(path, made.to_bytes())
         typer.echo(made.line)
-        typer.echo(f"anchor: {path}  (give it, or the line above, to somebody who keeps it where you cannot change it)")
+        typer.echo(
+            f"anchor: {path}  (give it, or the line above, to somebody who keeps it where you "
+            "cannot change it)"
+        )
         return
     witnessed = load_anchor(check)
     since = check_anchor(witnessed, record.events, record.plan)
-    typer.echo(f"{folder}: holds the witnessed head {witnessed.head} (event {witnessed.seq}); {_since(since)}")
+    typer.echo(
+        f"{folder}: holds the witnessed head {witnessed.head} (event {witnessed.seq}); "
+        f"{_since(since)}"
+    )
     if tsr is not None and tsa_cert is not None:
         from restaudit.evidence.seal.timestamp import check_timestamp
 
         typer.echo(
-            f"time-stamp: {check} existed at {check_timestamp(check, tsr, tsa_cert)}, says the authority you trust"
+            f"time-stamp: {check} existed at {check_timestamp(check, tsr, tsa_cert)}, says the "
+            "authority you trust"
         )
-    typer.echo(f"only the chain was read; for the files too: restaudit verify {folder} --anchor {check}")
+    typer.echo(
+        f"only the chain was read; for the files too: restaudit verify {folder} --anchor {check}"
+    )
 
 
 def _since(count: int) -> str:
@@ -106,7 +141,10 @@ def _written(path: Path, data: bytes) -> None:
     """Write an anchor; an older one is never replaced by another."""
     try:
         if path.exists() and path.read_bytes() != data:
-            raise BadInput(f"{path}: holds something else; an anchor is never overwritten, so name another file")
+            raise BadInput(
+                f"{path}: holds something else; an anchor is never overwritten, so name another "
+                "file"
+            )
         path.write_bytes(data)
     except OSError as e:
         raise RestauditError(f"{path}: cannot be written: {e.strerror}") from None

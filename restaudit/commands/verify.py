@@ -13,23 +13,40 @@ if TYPE_CHECKING:
     from restaudit.evidence.verify import Report
     from restaudit.evidence.verify.signatures import Signed
 
-UNANCHORED = "UNANCHORED: nothing outside this folder has seen the head, so a complete rebuild would go unnoticed"
+UNANCHORED = (
+    "UNANCHORED: nothing outside this folder has seen the head, so a complete rebuild "
+    "would go unnoticed"
+)
 GIB = 1 << 30
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE.zip", help="A run folder, or a bundle of one.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN|BUNDLE.zip", help="A run folder, or a bundle of one.")
+    ],
     key: Annotated[
-        Path | None, typer.Option(metavar="PUBLIC.pem", help="The public key you trust, which you got another way.")
+        Path | None,
+        typer.Option(
+            metavar="PUBLIC.pem", help="The public key you trust, which you got another way."
+        ),
     ] = None,
     anchor: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An anchor a witness kept: its head must be in the chain.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An anchor a witness kept: its head must be in the chain."
+        ),
     ] = None,
     max_size: Annotated[
-        float, typer.Option(metavar="GIB", min=0.001, help="The most that a bundle may unpack to, in GiB.")
+        float,
+        typer.Option(
+            metavar="GIB", min=0.001, help="The most that a bundle may unpack to, in GiB."
+        ),
     ] = 32,
     render: Annotated[
-        bool, typer.Option("--render/--no-render", help="Render the report again from the record and compare.")
+        bool,
+        typer.Option(
+            "--render/--no-render", help="Render the report again from the record and compare."
+        ),
     ] = True,
 ) -> None:
     """Re-hash every file and the chain; exit 5 names the first thing that is wrong."""
@@ -51,7 +68,14 @@ def verify(
         with reporter.task("opening", size, "bytes") if size else nullcontext() as advance:
             run = stack.enter_context(opened(folder, most=int(max_size * GIB), progress=advance))
         with reporter.task("hashing", recorded_bytes(run.folder), "bytes") as advance:
-            report = check(run.folder, advance, trusted=trusted, anchor=witnessed, hashed=run.hashed, render=render)
+            report = check(
+                run.folder,
+                advance,
+                trusted=trusted,
+                anchor=witnessed,
+                hashed=run.hashed,
+                render=render,
+            )
         print_overrides(Run(run.folder))
     _print(folder, report, witnessed)
 
@@ -61,13 +85,18 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
 
     state = "finished" if report.finished else "unfinished"
     typer.echo(
-        f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events match; the run is {state}"
+        f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events "
+        f"match; the run is {state}"
     )
     _print_bundled(report)
-    typer.echo(f"decisions that follow from their measurements and the sealed policy: all {report.decisions}")
+    typer.echo(
+        "decisions that follow from their measurements and the sealed policy: all "
+        f"{report.decisions}"
+    )
     if report.torn_bytes:
         typer.echo(
-            f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; resume replaces them"
+            f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; "
+            "resume replaces them"
         )
     for name in report.unrecorded:
         typer.echo(f"not recorded yet: {printable(name)}")
@@ -80,8 +109,14 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
     if anchor is None:
         typer.echo(UNANCHORED)
     else:
-        since = "no event came since" if not report.since_anchor else f"{report.since_anchor} event(s) came since"
-        typer.echo(f"ANCHORED: the head the witness saw (event {anchor.seq}) is in this chain; {since}")
+        since = (
+            "no event came since"
+            if not report.since_anchor
+            else f"{report.since_anchor} event(s) came since"
+        )
+        typer.echo(
+            f"ANCHORED: the head the witness saw (event {anchor.seq}) is in this chain; {since}"
+        )
 
 
 def _print_bundled(report: Report) -> None:
@@ -92,10 +127,15 @@ def _print_bundled(report: Report) -> None:
         return
     if bundled.redacted or bundled.left_out:
         typer.echo(
-            f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do NOT have the digest "
+            f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do "
+            "NOT have the digest "
             f"that the ledger holds; {len(bundled.left_out)} recorded file(s) are not in the bundle"
         )
-    by = "manifest.json, which nobody signed" if bundled.signed_by is None else "the signed manifest.json"
+    by = (
+        "manifest.json, which nobody signed"
+        if bundled.signed_by is None
+        else "the signed manifest.json"
+    )
     if bundled.signed_by is not None:
         typer.echo(f"manifest.json: signed with key {bundled.signed_by}")
     for name in bundled.redacted:
@@ -107,7 +147,9 @@ def _print_bundled(report: Report) -> None:
 
 
 def signed_lines(signed: Signed, events: int) -> list[str]:
-    """What a check found about signatures, in a few sentences; `events` is how many the ledger has."""
+    """What a check found about signatures, in a few sentences; `events` is how many the ledger
+    has.
+    """
     from restaudit.evidence.record import printable
 
     lines = []
@@ -128,10 +170,21 @@ def signed_lines(signed: Signed, events: int) -> list[str]:
         )
     if signed.report_by is not None:
         since = events - 1 - (signed.report_at or 0)
-        other = (None, signed.report_by)  # without a signer in the plan, the key trusted is the report's
+        other = (
+            None,
+            signed.report_by,
+        )  # without a signer in the plan, the key trusted is the report's
         lines.append(
-            f"report: {signed.report_files} file(s) signed with key {signed.report_by}, for event {signed.report_at}"
-            + (", and that is NOT the key you trust" if signed.trusted and signed.signer not in other else "")
+            (
+                f"report: {signed.report_files} file(s) signed with key {signed.report_by}, for "
+                "event "
+                f"{signed.report_at}"
+            )
+            + (
+                ", and that is NOT the key you trust"
+                if signed.trusted and signed.signer not in other
+                else ""
+            )
             + (f"; {since} event(s) came since" if since else "")
         )
         lines += [f"not covered by that signature: {printable(name)}" for name in signed.beside]

@@ -14,49 +14,83 @@ PLANNED = "Which looks are planned"
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Holds a file or a checkpoint for each step.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Holds a file or a checkpoint for each step.")
+    ],
     config: Annotated[
         str | None,
-        typer.Option("--config", metavar="NAME|FILE", help="A recipe or YAML file: reward, human score, audit, gates."),
+        typer.Option(
+            "--config",
+            metavar="NAME|FILE",
+            help="A recipe or YAML file: reward, human score, audit, gates.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder (default: runs/NAME).")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration."),
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=COLUMN", help="How the files call it: text=answer.")
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN", help="How the files call it: text=answer."),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(metavar="FILE|FOLDER", help="The policy that training began from (default: step 0).")
+        Path | None,
+        typer.Option(
+            metavar="FILE|FOLDER", help="The policy that training began from (default: step 0)."
+        ),
     ] = None,
     human_label: Annotated[
-        str | None, typer.Option(help="What the files' column human is: PEOPLE, MODEL … (default: UNSTATED).")
+        str | None,
+        typer.Option(help="What the files' column human is: PEOPLE, MODEL … (default: UNSTATED)."),
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Which names to look at; {step} stands for the step's number.")
+        str | None,
+        typer.Option(
+            metavar="GLOB", help="Which names to look at; {step} stands for the step's number."
+        ),
     ] = None,
     steps: Annotated[
-        str | None, typer.Option(metavar="50,100,…", help="The steps (default: all there).", rich_help_panel=PLANNED)
+        str | None,
+        typer.Option(
+            metavar="50,100,…", help="The steps (default: all there).", rich_help_panel=PLANNED
+        ),
     ] = None,
-    every: Annotated[int | None, typer.Option(min=1, help="A look every N steps.", rich_help_panel=PLANNED)] = None,
-    until: Annotated[int | None, typer.Option(min=1, help="The last step.", rich_help_panel=PLANNED)] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="A look every N steps.", rich_help_panel=PLANNED)
+    ] = None,
+    until: Annotated[
+        int | None, typer.Option(min=1, help="The last step.", rich_help_panel=PLANNED)
+    ] = None,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Record a look that never came as missed, and go on.")
+        bool,
+        typer.Option("--skip-missing", help="Record a look that never came as missed, and go on."),
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for what is not there yet.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Wait for what is not there yet.")
+    ] = False,
     idle_timeout: Annotated[
-        float | None, typer.Option(min=0, help="With --follow: give up when nothing changed for so many seconds.")
+        float | None,
+        typer.Option(
+            min=0, help="With --follow: give up when nothing changed for so many seconds."
+        ),
     ] = None,
     on_halt: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="Run on HALT, with the run folder as its last argument.")
+        str | None,
+        typer.Option(
+            metavar="COMMAND", help="Run on HALT, with the run folder as its last argument."
+        ),
     ] = None,
     key: SigningKey = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
+    ] = False,
 ) -> None:
-    """Audit any training from outside, by its checkpoints or its files of generations, step by step.
+    """Audit any training from outside, by its checkpoints or its files of generations, step by
+    step.
 
-    The base policy is compared with every step; the plan is sealed first. Exit code 4 where a gate says HALT. The same
-    command again goes on where it stopped.
+    The base policy is compared with every step; the plan is sealed first. Exit code 4 where a gate
+    says HALT. The same command again goes on where it stopped.
     """
     from restaudit.commands.finish import finish
     from restaudit.commands.probe import mapping
@@ -84,7 +118,9 @@ def watch(
     run = out or Path("runs") / name
     watcher = Watcher(asked, Reporter(quiet=quiet))
     try:
-        finish(run, lambda: go(asked, run, watcher, signer), again="the same restaudit watch command")
+        finish(
+            run, lambda: go(asked, run, watcher, signer), again="the same restaudit watch command"
+        )
     except Halted:
         if on_halt is not None:
             _tell(on_halt, run)

@@ -1,4 +1,6 @@
-"""The whole configuration of a run, as strict models: an unknown key or a bad value is one clear message."""
+"""The whole configuration of a run, as strict models: an unknown key or a bad value is one clear
+message.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ class NoToxicity(Section):
 
 
 class HatesonarToxicity(Section):
-    """The word classifier of the hatesonar wheel; finds crude abuse, and how it fails is printed beside its scores."""
+    """The word classifier of the hatesonar wheel; finds crude abuse, and how it fails is printed
+    beside its scores.
+    """
 
     kind: Literal["hatesonar"]
     model: str = "pypi:hatesonar==0.1.0!hatesonar/model/model.onnx"
@@ -25,21 +27,27 @@ class HatesonarToxicity(Section):
 
 
 class PythonToxicity(Section):
-    """A Python callable from texts to numbers from 0 to 1; how it is known to fail is printed beside them."""
+    """A Python callable from texts to numbers from 0 to 1; how it is known to fail is printed
+    beside them.
+    """
 
     kind: Literal["python"]
     callable: str
     known_failure: str = Field(min_length=1)
 
 
-ToxicityConfig = Annotated[NoToxicity | HatesonarToxicity | PythonToxicity, Field(discriminator="kind")]
+ToxicityConfig = Annotated[
+    NoToxicity | HatesonarToxicity | PythonToxicity, Field(discriminator="kind")
+]
 
 
 class BenchmarksConfig(Section):
-    """Benchmarks on the policy itself: names of restaudit.tasks, `lm_eval:NAME` or `path:FILE.yaml`.
+    """Benchmarks on the policy itself: names of restaudit.tasks, `lm_eval:NAME` or
+    `path:FILE.yaml`.
 
-    At most `limit` items of each task, the same ones for every policy. `when: ends` runs them for the base policy and
-    at the last planned look only. `include_path`: a folder of lm-eval task files of one's own.
+    At most `limit` items of each task, the same ones for every policy. `when: ends` runs them for
+    the base policy and at the last planned look only. `include_path`: a folder of lm-eval task
+    files of one's own.
     """
 
     tasks: tuple[str, ...] = ()
@@ -49,10 +57,12 @@ class BenchmarksConfig(Section):
 
 
 class HumanTextConfig(Section):
-    """Held-out text that people wrote: its perplexity tells whether the policy forgets how people write.
+    """Held-out text that people wrote: its perplexity tells whether the policy forgets how people
+    write.
 
-    `source` is as for data (its column `column` is read), or `references`: those of the audit prompts, after their
-    prompts. At most `limit` texts, chosen by hash, and the first `max_tokens` tokens of each.
+    `source` is as for data (its column `column` is read), or `references`: those of the audit
+    prompts, after their prompts. At most `limit` texts, chosen by hash, and the first `max_tokens`
+    tokens of each.
     """
 
     source: str
@@ -67,8 +77,8 @@ class HumanTextConfig(Section):
 class AuditConfig(Section):
     """What is measured after every Improve step, on prompts that nothing else uses.
 
-    The base policy is sampled once and compared with at every look, so more of its samples pay every time:
-    `base_samples_per_prompt` (default: as `samples_per_prompt`).
+    The base policy is sampled once and compared with at every look, so more of its samples pay
+    every time: `base_samples_per_prompt` (default: as `samples_per_prompt`).
     """
 
     samples_per_prompt: int = Field(2, ge=1)

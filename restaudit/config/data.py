@@ -12,10 +12,11 @@ from restaudit.config.section import RowAction, Section, Split
 class TableSource(Section):
     """One file or data set, and how its columns are called.
 
-    `source` is a path, `hf:org/name@revision`, `pypi:package==version!path`, `url:https://…` or `builtin:NAME`.
-    `format` names an adapter: `table` reads the standard columns, the others read a public data set as published.
-    `columns` maps the standard column name to the file's own. `limit` keeps this many rows, chosen by hash. The
-    `options` of each format are in docs/data.md; `part: 0-35` (percent, by hash of the prompt's first turn) is for all.
+    `source` is a path, `hf:org/name@revision`, `pypi:package==version!path`, `url:https://…` or
+    `builtin:NAME`. `format` names an adapter: `table` reads the standard columns, the others read a
+    public data set as published. `columns` maps the standard column name to the file's own. `limit`
+    keeps this many rows, chosen by hash. The `options` of each format are in docs/data.md; `part:
+    0-35` (percent, by hash of the prompt's first turn) is for all.
     """
 
     source: str
@@ -29,14 +30,18 @@ class TableSource(Section):
 
 
 class PromptSource(TableSource):
-    """Prompts, with the splits they may go to; prompts that also occur in an `exclude` source are left out."""
+    """Prompts, with the splits they may go to; prompts that also occur in an `exclude` source are
+    left out.
+    """
 
     use: tuple[Split, ...] = ("grow", "d_eval", "audit")
     exclude: tuple[TableSource, ...] = ()
 
 
 class RowRules(Section):
-    """What happens to a bad row: `refuse` stops with the file and row, `count` drops it and records how many."""
+    """What happens to a bad row: `refuse` stops with the file and row, `count` drops it and records
+    how many.
+    """
 
     empty: RowAction = "refuse"
     duplicate: RowAction = "count"
@@ -47,12 +52,14 @@ class RowRules(Section):
 
 
 class SplitConfig(Section):
-    """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in families).
+    """Disjoint splits by hash of the normalised prompt (or of its family, where prompts come in
+    families).
 
-    `near_duplicates`: `refuse` stops above `max_near_duplicate_share`; `drop` leaves out, and counts, the d_eval
-    prompts that resemble an audit prompt, the grow prompts that resemble one of either, and the d_eval and audit
-    prompts that resemble one in the reward model's data. Which prompts fill `sizes`
-    follows from `seed` (default: the run's), so that runs of other seeds can have the same prompts.
+    `near_duplicates`: `refuse` stops above `max_near_duplicate_share`; `drop` leaves out, and
+    counts, the d_eval prompts that resemble an audit prompt, the grow prompts that resemble one of
+    either, and the d_eval and audit prompts that resemble one in the reward model's data. Which
+    prompts fill `sizes` follows from `seed` (default: the run's), so that runs of other seeds can
+    have the same prompts.
     """
 
     seed: int | None = Field(None, ge=0, le=2**31 - 1)

@@ -26,7 +26,9 @@ class LexiconHuman(Section):
 
 
 class ModelHuman(Section):
-    """MODEL: a gold reward model trained on held-out raters or rows; never a human's own rating of this text."""
+    """MODEL: a gold reward model trained on held-out raters or rows; never a human's own rating of
+    this text.
+    """
 
     kind: Literal["model"]
     encoder: str
@@ -56,9 +58,10 @@ class PythonHuman(Section):
 class PeopleHuman(Section):
     """PEOPLE: ratings that people give to random samples of each iteration (restaudit rate).
 
-    `source: wait` pauses the run before each decision (exit code 3) until the ratings are in. `samples` of an iteration
-    are drawn at random and get `raters` ratings each on `scale` (lowest, highest); the base policy's own are rated with
-    those of the first iteration, and `anchors` of them again at every later look, to see raters drift.
+    `source: wait` pauses the run before each decision (exit code 3) until the ratings are in.
+    `samples` of an iteration are drawn at random and get `raters` ratings each on `scale` (lowest,
+    highest); the base policy's own are rated with those of the first iteration, and `anchors` of
+    them again at every later look, to see raters drift.
     """
 
     kind: Literal["people"]
@@ -73,17 +76,24 @@ class PeopleHuman(Section):
     @model_validator(mode="after")
     def _scale(self) -> PeopleHuman:
         if self.scale[0] >= self.scale[1]:
-            raise ValueError("scale: expected the lowest and a larger highest score, for example [1, 7]")
+            raise ValueError(
+                "scale: expected the lowest and a larger highest score, for example [1, 7]"
+            )
         if self.anchors > self.samples:
-            raise ValueError(f"anchors ({self.anchors}) are some of the samples ({self.samples}); expected no more")
+            raise ValueError(
+                f"anchors ({self.anchors}) are some of the samples ({self.samples}); expected no "
+                "more"
+            )
         return self
 
 
 class ColumnHuman(Section):
-    """The scores that the watched generation files hold in their column `human`, called what the user says they are.
+    """The scores that the watched generation files hold in their column `human`, called what the
+    user says they are.
 
-    `label` is shown wherever they are; PEOPLE only where people rated these very texts. `sampling` says how the rows
-    that have one were chosen: `all` (every row could get one), `random`, or `unknown`.
+    `label` is shown wherever they are; PEOPLE only where people rated these very texts. `sampling`
+    says how the rows that have one were chosen: `all` (every row could get one), `random`, or
+    `unknown`.
     """
 
     kind: Literal["column"]

@@ -49,7 +49,8 @@ class TopThresholds(Section):
 
 
 ThresholdConfig = Annotated[
-    FixedThresholds | PercentileThresholds | InterpolatedThresholds | TopThresholds, Field(discriminator="kind")
+    FixedThresholds | PercentileThresholds | InterpolatedThresholds | TopThresholds,
+    Field(discriminator="kind"),
 ]
 
 
@@ -60,9 +61,11 @@ class BcLoss(Section):
 
 
 class GoldLoss(Section):
-    """GOLD (Pang and He 2020, arXiv 2009.07839): NLL weighted by the policy's own (detached) token probability.
+    """GOLD (Pang and He 2020, arXiv 2009.07839): NLL weighted by the policy's own (detached) token
+    probability.
 
-    `window` is the paper's k: the summed reward-to-go of the next k tokens, here under the probability reward.
+    `window` is the paper's k: the summed reward-to-go of the next k tokens, here under the
+    probability reward.
     """
 
     kind: Literal["gold"]
@@ -73,9 +76,10 @@ class GoldLoss(Section):
 class ToprLoss(Section):
     """Tapered off-policy REINFORCE (Le Roux et al. 2025, arXiv 2503.14286) on the filter's answer.
 
-    A sample above its threshold is learned with the weight 1 - p, and any other sample of its prompt unlearned with the
-    weight p, p being the share of the prompt's samples that are above. Prompts of which all or none are above teach
-    nothing. A reference of the data is learned like a sample above the threshold, and never unlearned.
+    A sample above its threshold is learned with the weight 1 - p, and any other sample of its
+    prompt unlearned with the weight p, p being the share of the prompt's samples that are above.
+    Prompts of which all or none are above teach nothing. A reference of the data is learned like a
+    sample above the threshold, and never unlearned.
     """
 
     kind: Literal["topr"]
@@ -87,8 +91,8 @@ LossConfig = Annotated[BcLoss | GoldLoss | ToprLoss, Field(discriminator="kind")
 class TrainConfig(Section):
     """Fine-tuning on the kept set.
 
-    The learning rate of Improve step i of a Grow is `learning_rate · lr_decay^(i-1)`. `batch` counts responses per
-    optimiser step, `forward_tokens` bounds the tokens of one forward pass.
+    The learning rate of Improve step i of a Grow is `learning_rate · lr_decay^(i-1)`. `batch`
+    counts responses per optimiser step, `forward_tokens` bounds the tokens of one forward pass.
     """
 
     learning_rate: float = Field(5e-4, gt=0)
@@ -111,10 +115,12 @@ class BcConfig(Section):
 
 
 class OnlineConfig(Section):
-    """Online RL by TRL's trainers (GRPO: Shao et al. 2024, arXiv 2402.03300; RLOO: Ahmadian et al. 2024, 2402.14740).
+    """Online RL by TRL's trainers (GRPO: Shao et al. 2024, arXiv 2402.03300; RLOO: Ahmadian et al.
+    2024, 2402.14740).
 
-    One optimiser step takes `group` samples of each of `prompts_per_step` prompts. `beta` weighs the KL to the policy
-    that training starts from, estimated as TRL does. The learning rate is constant.
+    One optimiser step takes `group` samples of each of `prompts_per_step` prompts. `beta` weighs
+    the KL to the policy that training starts from, estimated as TRL does. The learning rate is
+    constant.
     """
 
     learning_rate: float = Field(2e-4, gt=0)
@@ -125,10 +131,11 @@ class OnlineConfig(Section):
 
 
 class DpoConfig(Section):
-    """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) on pairs of a Grow step's samples.
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) on pairs of a Grow
+    step's samples.
 
-    Of each prompt the `pairs` best samples by reward are preferred to its `pairs` worst, best against worst first. The
-    reference is the policy that wrote the samples.
+    Of each prompt the `pairs` best samples by reward are preferred to its `pairs` worst, best
+    against worst first. The reference is the policy that wrote the samples.
     """
 
     learning_rate: float = Field(2e-4, gt=0)
@@ -147,9 +154,10 @@ BY_STEPS: tuple[Method, ...] = (*ONLINE, "outside")
 class LoopConfig(Section):
     """Algorithm 1 of the ReST paper and its relatives (methods.py fills in what is not given).
 
-    For `grpo` and `rloo`, grow_steps x the Grow step's number of samples is the budget, and there is a look after each
-    Grow step's worth of samples. `outside` is training by a trainer of somebody else's, which gives `looks`: the
-    optimiser steps after which the policy is audited, rising. For other methods `looks` are planned from the rest.
+    For `grpo` and `rloo`, grow_steps x the Grow step's number of samples is the budget, and there
+    is a look after each Grow step's worth of samples. `outside` is training by a trainer of
+    somebody else's, which gives `looks`: the optimiser steps after which the policy is audited,
+    rising. For other methods `looks` are planned from the rest.
     """
 
     method: Method = "rest"
@@ -187,7 +195,10 @@ class LoopConfig(Section):
     def _rising_looks(self) -> LoopConfig:
         rising = list(self.looks) == sorted(set(self.looks)) and all(n >= 1 for n in self.looks)
         if self.looks and not (rising and self.method in BY_STEPS):
-            raise ValueError(f"looks are rising numbers of optimiser steps, for the methods {', '.join(BY_STEPS)} only")
+            raise ValueError(
+                "looks are rising numbers of optimiser steps, for the methods "
+                f"{', '.join(BY_STEPS)} only"
+            )
         return self
 
     @model_validator(mode="after")
@@ -196,7 +207,8 @@ class LoopConfig(Section):
         if values is not None and self.method not in (*BY_STEPS, "dpo"):
             if len(values) < self.improve_steps:
                 raise ValueError(
-                    f"thresholds.values has {len(values)} entries, but improve_steps is {self.improve_steps}: "
+                    f"thresholds.values has {len(values)} entries, but improve_steps is "
+                    f"{self.improve_steps}: "
                     "give one rising value per Improve step"
                 )
             if list(values) != sorted(set(values)):

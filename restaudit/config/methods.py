@@ -8,8 +8,9 @@ from typing import Any
 METHODS: Mapping[str, Mapping[str, Any]] = {
     # Gulcehre et al. 2023, arXiv 2308.08998: the defaults of the loop are ReST's own.
     "rest": {},
-    # Singh et al. 2023, arXiv 2312.06585: no D in the mixture, every iteration fine-tunes the base policy, binary
-    # reward, one Improve per Grow, at most 10 kept samples a prompt, top-k 40, T = 0.7.
+    # Singh et al. 2023, arXiv 2312.06585: no D in the mixture, every iteration fine-tunes the base
+    # policy, binary reward, one Improve per Grow, at most 10 kept samples a prompt, top-k 40, T =
+    # 0.7.
     "rest_em": {
         "improve_steps": 1,
         "include_references": False,
@@ -20,10 +21,15 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
         "sampling": {"temperature": 0.7, "top_k": 40},
     },
     # Dong et al. 2023, arXiv 2304.06767: one Improve per Grow on the best sample of each prompt.
-    "raft": {"improve_steps": 1, "include_references": False, "thresholds": {"kind": "top", "keep": 1}},
+    "raft": {
+        "improve_steps": 1,
+        "include_references": False,
+        "thresholds": {"kind": "top", "keep": 1},
+    },
     # No training at all: the audit sees the best of N samples by reward.
     "best_of_n": {"grow_steps": 1, "improve_steps": 0, "include_references": False},
-    # Rafailov et al. 2023, arXiv 2305.18290, on pairs of the policy's own samples, drawn again at every Grow step.
+    # Rafailov et al. 2023, arXiv 2305.18290, on pairs of the policy's own samples, drawn again at
+    # every Grow step.
     "dpo": {"improve_steps": 1, "include_references": False},
     # Online RL: every optimiser step samples anew.
     "grpo": {"improve_steps": 1, "include_references": False},
@@ -43,7 +49,9 @@ def apply_method(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_method(raw: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """The same recipe trained by another method: what the method defines replaces what the recipe says of it."""
+    """The same recipe trained by another method: what the method defines replaces what the recipe
+    says of it.
+    """
     loop = {k: v for k, v in dict(raw.get("loop") or {}).items() if k != "preset"}
     return {**raw, "loop": {**_fill(METHODS.get(method, {}), loop), "method": method}}
 

@@ -12,9 +12,10 @@ from restaudit.config.section import Section
 class LoraConfig(Section):
     """Low-rank adapter (Hu et al. 2021, arXiv 2106.09685).
 
-    Layers below `first_layer` (counted from 0) get no adapter, so that no gradient has to be computed through them.
-    `targets` are the last names of linear layers; `parameters` are tensors that are no layer, as PEFT names them
-    (`target_parameters`), for instance a mixture's experts: mlp.experts.gate_up_proj.
+    Layers below `first_layer` (counted from 0) get no adapter, so that no gradient has to be
+    computed through them. `targets` are the last names of linear layers; `parameters` are tensors
+    that are no layer, as PEFT names them (`target_parameters`), for instance a mixture's experts:
+    mlp.experts.gate_up_proj.
     """
 
     rank: int = Field(16, ge=1)
@@ -29,7 +30,8 @@ class PolicyConfig(Section):
     """The language model that is trained.
 
     attn_implementation  how attention is computed; auto takes what transformers takes for the model
-    template_arguments   further arguments of the chat template, for example {enable_thinking: false}
+    template_arguments   further arguments of the chat template, for example {enable_thinking:
+    false}
     """
 
     model: str

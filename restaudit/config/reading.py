@@ -1,4 +1,6 @@
-"""Read a configuration: a recipe by name or a YAML file, `--set` changes, and messages that name the key to mend."""
+"""Read a configuration: a recipe by name or a YAML file, `--set` changes, and messages that name
+the key to mend.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +24,43 @@ M = TypeVar("M", bound=BaseModel)
 def recipe_names() -> list[str]:
     """Names of the packaged recipes, sorted."""
     folder = resources.files("restaudit.recipes")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def recipe_text(name: str) -> str:
     """The commented YAML of a packaged recipe."""
     if name not in recipe_names():
-        raise BadInput(f"no recipe '{name}'{_nearest(name, recipe_names())}; there are: {', '.join(recipe_names())}")
+        raise BadInput(
+            f"no recipe '{name}'{_nearest(name, recipe_names())}; there are: "
+            f"{', '.join(recipe_names())}"
+        )
     return (resources.files("restaudit.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def load(name_or_file: str, overrides: Iterable[str] = ()) -> Config:
-    """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the method, and validate."""
+    """Read a recipe by name or a YAML file by path, apply `a.b=c` overrides and the method, and
+    validate.
+    """
     return parse(*read(name_or_file, overrides))
 
 
 def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
-    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what messages call it.
+    """A recipe or a YAML file as a mapping with the overrides applied, nothing validated; and what
+    messages call it.
 
-    An override of `loop.method` goes first: what the other method defines replaces what the recipe says of it.
+    An override of `loop.method` goes first: what the other method defines replaces what the recipe
+    says of it.
     """
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
             text, where = path.read_text(encoding="utf-8"), str(path)
         except FileNotFoundError:
-            raise BadInput(f"{path}: no such file (recipes by name: {', '.join(recipe_names())})") from None
+            raise BadInput(
+                f"{path}: no such file (recipes by name: {', '.join(recipe_names())})"
+            ) from None
         except UnicodeDecodeError as e:
             raise BadInput(f"{path}: not UTF-8 text (byte {e.start})") from None
         except OSError as e:
@@ -66,7 +79,10 @@ def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, An
 
 
 def changed(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A mapping with `a.b=c` overrides applied to a copy of it, `loop.method` first. Raises BadInput for a bad one."""
+    """A mapping with `a.b=c` overrides applied to a copy of it, `loop.method` first.
+
+    Raises BadInput for a bad one.
+    """
     out = copy.deepcopy(dict(raw))
     method, rest = _method(overrides)
     if method is not None:
@@ -89,12 +105,17 @@ def _method(overrides: Iterable[str]) -> tuple[str | None, list[str]]:
 
 
 def parse(raw: Mapping[str, Any], where: str = "config") -> Config:
-    """Validate a mapping; the message of a failure names the key, what was expected and the nearest valid key."""
+    """Validate a mapping; the message of a failure names the key, what was expected and the nearest
+    valid key.
+    """
     return validated(Config, apply_method(dict(raw)), where)
 
 
 def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
-    """A mapping as this model, whose sections are those of a whole configuration. Raises BadInput as `parse` does."""
+    """A mapping as this model, whose sections are those of a whole configuration.
+
+    Raises BadInput as `parse` does.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as e:
@@ -111,7 +132,10 @@ def _apply(raw: dict[str, Any], item: str) -> None:
         last = i == len(parts) - 1
         if isinstance(node, list):
             if not part.isdigit() or int(part) >= len(node):
-                raise BadInput(f"--set {item}: {'.'.join(parts[:i])} has {len(node)} entries; expected an index")
+                raise BadInput(
+                    f"--set {item}: {'.'.join(parts[:i])} has {len(node)} entries; expected an "
+                    "index"
+                )
             if last:
                 node[int(part)] = yaml.safe_load(value)
             else:
@@ -135,16 +159,25 @@ def _explain(err: Any) -> str:
     path = ".".join(loc)
     if err["type"] == "extra_forbidden":
         valid = _keys_at(loc[:-1])
-        return f"{path}: unknown key{_nearest(loc[-1], valid)}; valid keys here: {', '.join(sorted(valid))}"
+        return (
+            f"{path}: unknown key{_nearest(loc[-1], valid)}; valid keys here: "
+            f"{', '.join(sorted(valid))}"
+        )
     if err["type"] == "missing":
         return f"{path}: missing; it must be given"
     message = err["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(err.get("input"), dict | list | tuple | BaseModel) else f" (got {err.get('input')!r})"
+    got = (
+        ""
+        if isinstance(err.get("input"), dict | list | tuple | BaseModel)
+        else f" (got {err.get('input')!r})"
+    )
     return f"{path or 'config'}: {message}{got}"
 
 
 def _keys_at(loc: list[str]) -> list[str]:
-    """Valid keys of the section that an error location points into (unions carry their tag in the location)."""
+    """Valid keys of the section that an error location points into (unions carry their tag in the
+    location).
+    """
     models: list[type[BaseModel]] = [Config]
     for part in loc:
         found: list[type[BaseModel]] = []

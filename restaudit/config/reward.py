@@ -30,10 +30,11 @@ class HeadConfig(Section):
 
 
 class BackboneConfig(Section):
-    """How the encoder itself is trained with a scalar head (`training: lora` or `full`), by transformers' Trainer.
+    """How the encoder itself is trained with a scalar head (`training: lora` or `full`), by
+    transformers' Trainer.
 
-    `evaluations` an epoch on the split that decides when to stop; training ends after `patience` of them without a
-    lower loss. `rank`, `alpha` and `dropout` are LoRA's.
+    `evaluations` an epoch on the split that decides when to stop; training ends after `patience` of
+    them without a lower loss. `rank`, `alpha` and `dropout` are LoRA's.
     """
 
     learning_rate: float | None = Field(None, gt=0)  # 5e-5 for full, 5e-4 for LoRA
@@ -49,10 +50,12 @@ class BackboneConfig(Section):
 
 
 class RefitConfig(Section):
-    """Fit the reward again before every later Grow step, with people's judgements of the newest policy's texts.
+    """Fit the reward again before every later Grow step, with people's judgements of the newest
+    policy's texts.
 
-    The run pauses before each (exit code 3) until `samples` D_eval texts are judged on `scale`, which must be that of
-    the ratings the reward was trained on; for a reward of pairs any scale will do.
+    The run pauses before each (exit code 3) until `samples` D_eval texts are judged on `scale`,
+    which must be that of the ratings the reward was trained on; for a reward of pairs any scale
+    will do.
     """
 
     samples: int = Field(60, ge=2)
@@ -61,17 +64,20 @@ class RefitConfig(Section):
     @model_validator(mode="after")
     def _scale(self) -> RefitConfig:
         if self.scale[0] >= self.scale[1]:
-            raise ValueError("scale: expected the lowest and a larger highest score, for example [1, 7]")
+            raise ValueError(
+                "scale: expected the lowest and a larger highest score, for example [1, 7]"
+            )
         return self
 
 
 class TrainedReward(Section):
     """A reward model trained here: Bradley-Terry on pairs, regression on scalar ratings.
 
-    training          head: a small head on the frozen encoder; lora, full: the encoder with a scalar head
-    ties              half: a tie counts as half a vote for each side; leave_out: it is counted and left out
-    rater_model       mean: every rater counts alike; reliability: by how they agree with the others
-    label_smoothing   share moved from a pair's label to the other side (pairs only)
+    training          head: a small head on the frozen encoder; lora, full: the encoder with a
+    scalar head ties              half: a tie counts as half a vote for each side; leave_out: it is
+    counted and left out rater_model       mean: every rater counts alike; reliability: by how they
+    agree with the others label_smoothing   share moved from a pair's label to the other side (pairs
+    only)
     """
 
     kind: Literal["trained"]
@@ -108,7 +114,9 @@ class HfReward(Section):
 
 
 class PythonReward(Section):
-    """A Python callable: `package.module:callable` from texts (or from prompts and texts) to floats."""
+    """A Python callable: `package.module:callable` from texts (or from prompts and texts) to
+    floats.
+    """
 
     kind: Literal["python"]
     callable: str
@@ -116,7 +124,8 @@ class PythonReward(Section):
 
 
 class ColumnReward(Section):
-    """The rewards that the watched generation files hold in their column `reward`; no other text can be scored.
+    """The rewards that the watched generation files hold in their column `reward`; no other text
+    can be scored.
 
     `description` says what gave them, for every page that shows them.
     """
@@ -126,4 +135,6 @@ class ColumnReward(Section):
     ensemble: EnsembleConfig = EnsembleConfig(size=1)
 
 
-RewardConfig = Annotated[TrainedReward | HfReward | PythonReward | ColumnReward, Field(discriminator="kind")]
+RewardConfig = Annotated[
+    TrainedReward | HfReward | PythonReward | ColumnReward, Field(discriminator="kind")
+]

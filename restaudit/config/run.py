@@ -36,8 +36,11 @@ class Config(Section):
     def _refit(self) -> Config:
         asked = isinstance(self.reward, TrainedReward) and self.reward.refit is not None
         if asked and (self.loop.improve_steps == 0 or self.loop.grow_steps < 2):
-            raise ValueError("reward.refit: the reward is fitted again between Grow steps, after a policy was trained; "
-                             "it needs loop.grow_steps of 2 or more and loop.improve_steps of 1 or more")  # fmt: skip
+            raise ValueError(
+                "reward.refit: the reward is fitted again between Grow steps, after a policy was "
+                "trained; "
+                "it needs loop.grow_steps of 2 or more and loop.improve_steps of 1 or more"
+            )
         return self
 
     @model_validator(mode="after")
@@ -45,6 +48,9 @@ class Config(Section):
         watched = self.loop.method == "outside" and self.policy.model.startswith("watch:")
         for key, section in (("reward", self.reward), ("human", self.human)):
             if isinstance(section, ColumnReward | ColumnHuman) and not watched:
-                raise ValueError(f"{key}.kind column: scores that files hold already are read by `restaudit watch` "
-                                 "only; whatever samples texts itself needs a score that can be asked")  # fmt: skip
+                raise ValueError(
+                    f"{key}.kind column: scores that files hold already are read by `restaudit "
+                    "watch` "
+                    "only; whatever samples texts itself needs a score that can be asked"
+                )
         return self

@@ -1,4 +1,6 @@
-"""Data in: feedback to train and judge with, prompts to sample from, and the splits that never mix."""
+"""Data in: feedback to train and judge with, prompts to sample from, and the splits that never
+mix.
+"""
 
 from __future__ import annotations
 

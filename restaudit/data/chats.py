@@ -1,4 +1,6 @@
-"""A prompt is plain text, or a chat held as a JSON list of messages; both have one text form and one identity."""
+"""A prompt is plain text, or a chat held as a JSON list of messages; both have one text form and
+one identity.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ _SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
 
 def from_messages(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The prompt column's form of a chat: plain text for a single user message, a JSON list otherwise.
+    """The prompt column's form of a chat: plain text for a single user message, a JSON list
+    otherwise.
 
-    Raises ValueError (what is wrong, without the place) when a message lacks a role or textual content.
+    Raises ValueError (what is wrong, without the place) when a message lacks a role or textual
+    content.
     """
     clean: list[Message] = []
     for number, message in enumerate(messages, start=1):
         role, content = message.get("role"), message.get("content")
         if role not in ROLES or not isinstance(content, str):
-            raise ValueError(f"message {number} must have a role ({', '.join(ROLES)}) and a text as content")
+            raise ValueError(
+                f"message {number} must have a role ({', '.join(ROLES)}) and a text as content"
+            )
         clean.append({"role": str(role), "content": content})
     if len(clean) == 1 and clean[0]["role"] == "user":
         return clean[0]["content"]
@@ -36,20 +42,26 @@ def as_messages(prompt: str) -> list[Message]:
             raw = json.loads(prompt)
         except ValueError:
             return [{"role": "user", "content": prompt}]
-        if isinstance(raw, list) and all(isinstance(m, dict) and set(m) == {"role", "content"} for m in raw):
+        if isinstance(raw, list) and all(
+            isinstance(m, dict) and set(m) == {"role", "content"} for m in raw
+        ):
             return [{"role": str(m["role"]), "content": str(m["content"])} for m in raw]
     return [{"role": "user", "content": prompt}]
 
 
 def asked(messages: Sequence[Message], *, chat: bool, system: str | None) -> list[Message] | str:
-    """What is put to a model: the system prompt and the messages, or one text where the model does not chat."""
+    """What is put to a model: the system prompt and the messages, or one text where the model does
+    not chat.
+    """
     if chat:
         return [*([{"role": "system", "content": system}] if system else []), *messages]
     return (f"{system}\n" if system else "") + "\n".join(m["content"] for m in messages)
 
 
 def as_text(prompt: str) -> str:
-    """The prompt as plain text; the turns of a chat are marked "Human:", "Assistant:" and "System:"."""
+    """The prompt as plain text; the turns of a chat are marked "Human:", "Assistant:" and
+    "System:".
+    """
     messages = as_messages(prompt)
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
@@ -57,7 +69,9 @@ def as_text(prompt: str) -> str:
 
 
 def normalise(prompt: str) -> str:
-    """What two prompts share when they count as the same: NFKC, case-folded, white space collapsed."""
+    """What two prompts share when they count as the same: NFKC, case-folded, white space
+    collapsed.
+    """
     return " ".join(unicodedata.normalize("NFKC", as_text(prompt)).casefold().split())
 
 
@@ -67,12 +81,18 @@ def prompt_id(prompt: str) -> str:
 
 
 def first_turn(prompt: str) -> str:
-    """The normalised first user message: dialogues that begin alike are kept on one side of any division."""
-    return normalise(next((m["content"] for m in as_messages(prompt) if m["role"] == "user"), as_text(prompt)))
+    """The normalised first user message: dialogues that begin alike are kept on one side of any
+    division.
+    """
+    return normalise(
+        next((m["content"] for m in as_messages(prompt) if m["role"] == "user"), as_text(prompt))
+    )
 
 
 def digest(text: str) -> str:
-    """SHA-256 of a text, in hex; lone surrogates (undecodable bytes) are hashed as the bytes they stand for."""
+    """SHA-256 of a text, in hex; lone surrogates (undecodable bytes) are hashed as the bytes they
+    stand for.
+    """
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

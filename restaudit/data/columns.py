@@ -14,9 +14,11 @@ from restaudit.errors import BadInput
 
 @dataclass(frozen=True)
 class Columns:
-    """What was read of a file: `values` by standard name, all of length `len(where)`; `where` says "line 7" or "row 7".
+    """What was read of a file: `values` by standard name, all of length `len(where)`; `where` says
+    "line 7" or "row 7".
 
-    `called` maps a standard name to the file's own where the two differ; `unread` are the columns nothing reads.
+    `called` maps a standard name to the file's own where the two differ; `unread` are the columns
+    nothing reads.
     """
 
     path: Path
@@ -27,7 +29,9 @@ class Columns:
 
     def bad(self, row: int, column: str, what: str) -> BadInput:
         """The error for one value: file, line or row, column, and what is wrong and expected."""
-        return BadInput(f"{self.path}: {self.where[row]}: column '{self.called.get(column, column)}': {what}")
+        return BadInput(
+            f"{self.path}: {self.where[row]}: column '{self.called.get(column, column)}': {what}"
+        )
 
 
 def read_columns(
@@ -38,12 +42,13 @@ def read_columns(
     aliases: Mapping[str, Sequence[str]],
     given: Mapping[str, str],
 ) -> Columns:
-    """Read the columns `names` of a .jsonl, .json, .csv, .tsv or .parquet file (the text ones perhaps with .gz).
+    """Read the columns `names` of a .jsonl, .json, .csv, .tsv or .parquet file (the text ones
+    perhaps with .gz).
 
-    `given` maps a standard name to the file's own name; a file without that column is read by its standard names.
-    Where a standard name is absent and exactly one of its `aliases` is there, that is read instead. A row without a
-    value has None. Raises BadInput for a file that cannot be read, has no row, lacks a required column, or has two
-    columns that could stand for one.
+    `given` maps a standard name to the file's own name; a file without that column is read by its
+    standard names. Where a standard name is absent and exactly one of its `aliases` is there, that
+    is read instead. A row without a value has None. Raises BadInput for a file that cannot be read,
+    has no row, lacks a required column, or has two columns that could stand for one.
     """
     if path.suffix.lower() == ".parquet":
         present, where, stored = _parquet(path, names, aliases, given)
@@ -65,7 +70,9 @@ def read_columns(
     return Columns(path, where, values, called, tuple(c for c in present if c not in read))
 
 
-def _pick(path: Path, name: str, present: Sequence[str], aliases: Sequence[str], given: str | None) -> str | None:
+def _pick(
+    path: Path, name: str, present: Sequence[str], aliases: Sequence[str], given: str | None
+) -> str | None:
     if given is not None and given in present:
         return given
     if name in present:
@@ -73,7 +80,8 @@ def _pick(path: Path, name: str, present: Sequence[str], aliases: Sequence[str],
     found = [a for a in aliases if a in present]
     if len(found) > 1:
         raise BadInput(
-            f"{path}: no column '{name}', and {' and '.join(repr(f) for f in found)} could both stand for it; "
+            f"{path}: no column '{name}', and {' and '.join(repr(f) for f in found)} could both "
+            "stand for it; "
             f"say which with --column {name}={found[0]}"
         )
     return found[0] if found else None
@@ -83,11 +91,17 @@ def _lacks(path: Path, name: str, present: Sequence[str]) -> str:
     near = get_close_matches(name, present, n=1, cutoff=0.5)
     example = near[0] if near else "<name in the file>"
     there = ", ".join(present) or "none"
-    return f"{path}: no column '{name}' (columns here: {there}); name it with --column {name}={example}"
+    return (
+        f"{path}: no column '{name}' (columns here: {there}); name it with --column "
+        f"{name}={example}"
+    )
 
 
 def _rows(
-    path: Path, names: Collection[str], aliases: Mapping[str, Sequence[str]], given: Mapping[str, str]
+    path: Path,
+    names: Collection[str],
+    aliases: Mapping[str, Sequence[str]],
+    given: Mapping[str, str],
 ) -> tuple[list[str], list[str], dict[str, list[Any]]]:
     wanted = _wanted(names, aliases, given)
     present: dict[str, None] = {}
@@ -106,7 +120,10 @@ def _rows(
 
 
 def _parquet(
-    path: Path, names: Collection[str], aliases: Mapping[str, Sequence[str]], given: Mapping[str, str]
+    path: Path,
+    names: Collection[str],
+    aliases: Mapping[str, Sequence[str]],
+    given: Mapping[str, str],
 ) -> tuple[list[str], list[str], dict[str, list[Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -127,7 +144,9 @@ def _listed(path: Path, name: str, column: Any) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        raise BadInput(f"{path}: row {_undecoded(column)}: column '{name}': not UTF-8; expected UTF-8 text") from None
+        raise BadInput(
+            f"{path}: row {_undecoded(column)}: column '{name}': not UTF-8; expected UTF-8 text"
+        ) from None
     return values
 
 
@@ -142,5 +161,7 @@ def _undecoded(column: Any) -> int:
     return 0
 
 
-def _wanted(names: Collection[str], aliases: Mapping[str, Sequence[str]], given: Mapping[str, str]) -> set[str]:
+def _wanted(
+    names: Collection[str], aliases: Mapping[str, Sequence[str]], given: Mapping[str, str]
+) -> set[str]:
     return {*names, *given.values(), *(a for own in aliases.values() for a in own)}

@@ -28,12 +28,14 @@ PAIRS = ("item_id", "prompt", "chosen", "rejected", "rater", "tied")
 class Feedback:
     """Judgements in long form.
 
-    ratings   columns item_id, prompt, response, rater, score (float, the source's own unit)
-    pairs     columns item_id, prompt, chosen, rejected, rater, tied; an item that raters disagree about has rows both
+    ratings   columns item_id, prompt, response, rater, score (float, the source's own unit) pairs
+    columns item_id, prompt, chosen, rejected, rater, tied; an item that raters disagree about has
+    rows both
               ways, and a tied row (only where ties are asked for) says nothing by its order
 
-    `item_id` names what was judged (text, or prompt and both responses, whichever way round); `prompt` is "" for texts
-    that stand alone, plain text, or a JSON list of messages; `rater` is None where the source does not say who.
+    `item_id` names what was judged (text, or prompt and both responses, whichever way round);
+    `prompt` is "" for texts that stand alone, plain text, or a JSON list of messages; `rater` is
+    None where the source does not say who.
     """
 
     kind: Literal["ratings", "pairs"]
@@ -48,14 +50,16 @@ def load_feedback(
 ) -> Feedback:
     """Read a source of ratings or pairs through its adapter and the row rules.
 
-    Ties say nothing about which response is better: they are counted (`notes`: "tied judgements") and left out, and a
-    pair that everybody ties is dropped; with `ties="half"` they stay, marked as tied. Raises BadInput on an unknown
-    format, on a row the rules refuse, on a mixture of ratings and pairs, and when nothing is left.
+    Ties say nothing about which response is better: they are counted (`notes`: "tied judgements")
+    and left out, and a pair that everybody ties is dropped; with `ties="half"` they stay, marked as
+    tied. Raises BadInput on an unknown format, on a row the rules refuse, on a mixture of ratings
+    and pairs, and when nothing is left.
     """
     adapter = FEEDBACK.get(source.format)
     if adapter is None:
         raise BadInput(
-            f"{source.source}: format '{source.format}' holds no ratings or pairs; expected {', '.join(FEEDBACK)}"
+            f"{source.source}: format '{source.format}' holds no ratings or pairs; expected "
+            f"{', '.join(FEEDBACK)}"
         )
     opened = open_source(source, EXTRA_FILES.get(source.format, ()))
     ledger = RowLedger(source.source, rules)
@@ -72,12 +76,15 @@ def load_feedback(
     kinds = {type(r) for r in kept}
     if len(kinds) != 1:
         found = "both ratings and pairs" if kinds else f"no usable row ({_account(ledger)})"
-        raise BadInput(f"{source.source}: {found}; expected ratings or pairs in the format '{source.format}'")
+        raise BadInput(
+            f"{source.source}: {found}; expected ratings or pairs in the format '{source.format}'"
+        )
     if kinds == {PairRecord}:
         table = pd.DataFrame(_pair_rows(kept, ties), columns=list(PAIRS))
         votes = Counter(v for r in kept if isinstance(r, PairRecord) for v in r.votes.values())
         ledger.notes["tied judgements"] = votes[0]
-        # Position balance: a source that names the winner first has no second ones, and says nothing about position.
+        # Position balance: a source that names the winner first has no second ones, and says
+        # nothing about position.
         ledger.notes["votes for the first response"] = votes[1]
         ledger.notes["votes for the second response"] = votes[-1]
     else:
@@ -88,7 +95,9 @@ def load_feedback(
     return Feedback(kind, table, ledger.report(len(kept)), source.licence, opened.artifacts)
 
 
-def _passes(record: RatingRecord | PairRecord, ledger: RowLedger, ties: Literal["leave_out", "half"]) -> bool:
+def _passes(
+    record: RatingRecord | PairRecord, ledger: RowLedger, ties: Literal["leave_out", "half"]
+) -> bool:
     where = record.where
     if isinstance(record, RatingRecord):
         texts = [("prompt", record.prompt), ("response", record.response)]
@@ -112,14 +121,20 @@ def _passes(record: RatingRecord | PairRecord, ledger: RowLedger, ties: Literal[
     if ties == "leave_out" and not any(record.votes.values()):
         ledger.drop("tied by every rater")
         return False
-    # Two opposite votes of raters who are not named are a disagreement; the same vote twice is a duplicate.
-    chosen = {r: record.first if vote > 0 else record.second if vote < 0 else "" for r, vote in record.votes.items()}
+    # Two opposite votes of raters who are not named are a disagreement; the same vote twice is a
+    # duplicate.
+    chosen = {
+        r: record.first if vote > 0 else record.second if vote < 0 else ""
+        for r, vote in record.votes.items()
+    }
     item = _item(record)
     keys = [(item, rater, None if rater is not None else chosen[rater]) for rater in chosen]
     return ledger.first_time(where, "chosen", keys)
 
 
-def _rating_rows(records: list[RatingRecord | PairRecord]) -> Iterator[tuple[str, str, str, str | None, float]]:
+def _rating_rows(
+    records: list[RatingRecord | PairRecord],
+) -> Iterator[tuple[str, str, str, str | None, float]]:
     for r in records:
         if isinstance(r, RatingRecord):
             item = _item(r)

@@ -1,4 +1,6 @@
-"""A file of generations as the table that probes read, with everything said that was made, renamed or left out."""
+"""A file of generations as the table that probes read, with everything said that was made, renamed
+or left out.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from restaudit.errors import BadInput
 
 Key = Literal["prompt_id", "prompt", "row"]
 
-ALIASES = {"text": ("response", "completion", "output", "generation", "generated_text"), "references": ("reference",)}
+ALIASES = {
+    "text": ("response", "completion", "output", "generation", "generated_text"),
+    "references": ("reference",),
+}
 NUMBERS: Mapping[str, Callable[[Columns, str], np.ndarray[Any, Any]]] = {
     "reward": floats,
     "reward_spread": floats,
@@ -29,16 +34,27 @@ NUMBERS: Mapping[str, Callable[[Columns, str], np.ndarray[Any, Any]]] = {
     "inclusion": shares,
 }
 LABELS = ("group", "family", "origin")
-NAMES = ("text", "prompt_id", "prompt", "sample_id", "n_tokens", *NUMBERS, *LABELS, "kept", "references")
+NAMES = (
+    "text",
+    "prompt_id",
+    "prompt",
+    "sample_id",
+    "n_tokens",
+    *NUMBERS,
+    *LABELS,
+    "kept",
+    "references",
+)
 
 
 @dataclass(frozen=True)
 class Generations:
     """Generations of one policy, as Evidence wants them.
 
-    `table` has a row a sample: prompt_id, sample_id, text, n_tokens, and the columns of NAMES that were there. `keyed`
-    says what tells prompts apart: the file's prompt_id, the hash of its prompt, or nothing but the row. `prompts` are
-    plain texts by prompt_id; `asked` the normalised ones, by row, where the file has prompts. `notes` are sentences.
+    `table` has a row a sample: prompt_id, sample_id, text, n_tokens, and the columns of NAMES that
+    were there. `keyed` says what tells prompts apart: the file's prompt_id, the hash of its prompt,
+    or nothing but the row. `prompts` are plain texts by prompt_id; `asked` the normalised ones, by
+    row, where the file has prompts. `notes` are sentences.
     """
 
     source: str
@@ -66,15 +82,18 @@ def read_generations(
     kept: bool = False,
     aliases: Mapping[str, Sequence[str]] = ALIASES,
 ) -> Generations:
-    """Read a file of generations: .jsonl, .json, .csv, .tsv or .parquet (the text ones perhaps with .gz), UTF-8.
+    """Read a file of generations: .jsonl, .json, .csv, .tsv or .parquet (the text ones perhaps with
+    .gz), UTF-8.
 
-    Needs the column `text` (or one of its `aliases` alone); `columns` maps standard names to the file's own. `kept`
-    asks for a Grow set: the column `kept` is needed then. Raises BadInput naming file, line or row, column, what was
-    expected.
+    Needs the column `text` (or one of its `aliases` alone); `columns` maps standard names to the
+    file's own. `kept` asks for a Grow set: the column `kept` is needed then. Raises BadInput naming
+    file, line or row, column, what was expected.
     """
     unknown = sorted(set(columns or {}) - set(NAMES))
     if unknown:
-        raise BadInput(f"--column {unknown[0]}=…: no such column is read; expected one of {', '.join(NAMES)}")
+        raise BadInput(
+            f"--column {unknown[0]}=…: no such column is read; expected one of {', '.join(NAMES)}"
+        )
     required = {"text", "kept"} if kept else {"text"}
     raw = read_columns(path, names=NAMES, required=required, aliases=aliases, given=columns or {})
     n = len(raw.where)
@@ -92,15 +111,25 @@ def read_generations(
             table[name] = pd.Series(labels(raw, name), dtype=object)
     if "kept" in raw.values:
         table["kept"] = flags(raw, "kept")
-    table["n_tokens"] = counts(raw, "n_tokens") if "n_tokens" in raw.values else _words(table["text"])
+    table["n_tokens"] = (
+        counts(raw, "n_tokens") if "n_tokens" in raw.values else _words(table["text"])
+    )
     _check_groups(raw, table)
     return Generations(
-        str(path), table, keyed, prompts, _references(raw, prompt_ids), asked, (*notes, *_made(raw, table, keyed))
+        str(path),
+        table,
+        keyed,
+        prompts,
+        _references(raw, prompt_ids),
+        asked,
+        (*notes, *_made(raw, table, keyed)),
     )
 
 
 def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tuple[str, ...] | None]:
-    """What tells prompts apart, the prompt_id of every row, plain prompts by id, and normalised prompts by row."""
+    """What tells prompts apart, the prompt_id of every row, plain prompts by id, and normalised
+    prompts by row.
+    """
     if "prompt" not in raw.values:
         if "prompt_id" in raw.values:
             return "prompt_id", ids(raw, "prompt_id"), {}, None
@@ -110,7 +139,12 @@ def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tupl
     asked = tuple(normal[p] for p in given)
     if "prompt_id" not in raw.values:
         named = {p: id_of(p) for p in set(given)}
-        return "prompt", [named[p] for p in given], {named[p]: as_text(p) for p in dict.fromkeys(given)}, asked
+        return (
+            "prompt",
+            [named[p] for p in given],
+            {named[p]: as_text(p) for p in dict.fromkeys(given)},
+            asked,
+        )
     own = ids(raw, "prompt_id")
     first: dict[str, int] = {}
     for row, (name, text) in enumerate(zip(own, asked, strict=True)):
@@ -118,7 +152,9 @@ def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tupl
         if asked[before] != text:
             where = raw.where[before]
             raise raw.bad(
-                row, "prompt_id", f"{name!r} has another prompt here than in {where}; expected one prompt an id"
+                row,
+                "prompt_id",
+                f"{name!r} has another prompt here than in {where}; expected one prompt an id",
             )
     return "prompt_id", own, {name: as_text(given[row]) for name, row in first.items()}, asked
 
@@ -132,7 +168,11 @@ def _sample_ids(raw: Columns, n: int) -> list[str]:
         before = first.setdefault(name, row)
         if before != row:
             where = raw.where[before]
-            raise raw.bad(row, "sample_id", f"{name!r} is also the sample of {where}; expected one row a sample")
+            raise raw.bad(
+                row,
+                "sample_id",
+                f"{name!r} is also the sample of {where}; expected one row a sample",
+            )
     return found
 
 
@@ -143,10 +183,16 @@ def _words(column: pd.Series[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _check_groups(raw: Columns, table: pd.DataFrame) -> None:
     if "family" not in table.columns:
         return
-    group = table["group"] if "group" in table.columns else pd.Series(None, index=table.index, dtype=object)
+    group = (
+        table["group"]
+        if "group" in table.columns
+        else pd.Series(None, index=table.index, dtype=object)
+    )
     alone = np.flatnonzero((table["family"].notna() & group.isna()).to_numpy())
     if alone.size:
-        raise raw.bad(int(alone[0]), "group", "is empty in a row that has a family; expected the group's name")
+        raise raw.bad(
+            int(alone[0]), "group", "is empty in a row that has a family; expected the group's name"
+        )
 
 
 def _references(raw: Columns, prompt_ids: list[str]) -> dict[str, tuple[str, ...]]:
@@ -161,13 +207,18 @@ def _references(raw: Columns, prompt_ids: list[str]) -> dict[str, tuple[str, ...
 def _made(raw: Columns, table: pd.DataFrame, keyed: Key) -> list[str]:
     notes = []
     if keyed == "row":
-        notes.append("no prompt or prompt_id: every row counts as a prompt of its own, so that intervals are too "
-                     "narrow if several rows answer one prompt")  # fmt: skip
+        notes.append(
+            "no prompt or prompt_id: every row counts as a prompt of its own, so that intervals "
+            "are too "
+            "narrow if several rows answer one prompt"
+        )
     if "sample_id" not in raw.values:
         notes.append("sample_id made from the order of rows")
     if "n_tokens" not in raw.values:
-        notes.append("n_tokens is the number of words, there is no such column"
-                     + (", so logprob is not used" if "logprob" in raw.values else ""))  # fmt: skip
+        notes.append(
+            "n_tokens is the number of words, there is no such column"
+            + (", so logprob is not used" if "logprob" in raw.values else "")
+        )
     empty = int((table["text"].str.strip() == "").sum())
     if empty:
         notes.append(f"{empty} of {len(table)} texts are empty")

@@ -12,7 +12,9 @@ SIZE = 3
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """The word 3-grams of a normalised text; all of its words as one where there are fewer than three."""
+    """The word 3-grams of a normalised text; all of its words as one where there are fewer than
+    three.
+    """
     words = _WORD.findall(text)
     if len(words) < SIZE:
         return frozenset({tuple(words)}) if words else frozenset()
@@ -25,11 +27,14 @@ def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> flo
     return common / (len(a) + len(b) - common) if a and b else 0.0
 
 
-def near_pairs(left: Sequence[str], right: Sequence[str], limit: float) -> Iterator[tuple[int, int, float]]:
+def near_pairs(
+    left: Sequence[str], right: Sequence[str], limit: float
+) -> Iterator[tuple[int, int, float]]:
     """Every pair (index in left, index in right, Jaccard) at or above `limit`, none missed.
 
-    Two sets that similar share one of their few rarest shingles (prefix filter: Chaudhuri et al. 2006, ICDE; Bayardo
-    et al. 2007, WWW), so that only such pairs are compared and the cost stays far below all pairs.
+    Two sets that similar share one of their few rarest shingles (prefix filter: Chaudhuri et al.
+    2006, ICDE; Bayardo et al. 2007, WWW), so that only such pairs are compared and the cost stays
+    far below all pairs.
     """
     a, b = [shingles(t) for t in left], [shingles(t) for t in right]
     counts = Counter(s for group in (a, b) for one in group for s in one)
@@ -47,6 +52,7 @@ def near_pairs(left: Sequence[str], right: Sequence[str], limit: float) -> Itera
 def _prefix(
     one: frozenset[tuple[str, ...]], counts: Mapping[tuple[str, ...], int], limit: float
 ) -> list[tuple[str, ...]]:
-    # The small subtraction guards against a product such as 0.7 * 10 that comes out just above a whole number.
+    # The small subtraction guards against a product such as 0.7 * 10 that comes out just above a
+    # whole number.
     length = len(one) - math.ceil(limit * len(one) - 1e-9) + 1
     return sorted(one, key=lambda s: (counts[s], s))[:length]

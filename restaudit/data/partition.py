@@ -1,4 +1,6 @@
-"""A fixed part of a source, by hash, so that two uses of one public set (train, judge, prompt) share nothing."""
+"""A fixed part of a source, by hash, so that two uses of one public set (train, judge, prompt)
+share nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ T = TypeVar("T")
 
 
 def in_part(source: TableSource, key: str) -> bool:
-    """Whether a normalised text falls into `options.part`, for example "0-35" (percent, the end not included)."""
+    """Whether a normalised text falls into `options.part`, for example "0-35" (percent, the end not
+    included).
+    """
     if PART not in source.options:
         return True
     low, high = _bounds(source)
@@ -30,11 +34,15 @@ def disjoint(a: TableSource, b: TableSource) -> bool:
     return high_a <= low_b or high_b <= low_a
 
 
-def limited(records: list[T], limit: int | None, ledger: RowLedger, key: Callable[[T], str]) -> list[T]:
+def limited(
+    records: list[T], limit: int | None, ledger: RowLedger, key: Callable[[T], str]
+) -> list[T]:
     """At most `limit` records, chosen by hash and left in file order; the others are counted."""
     if limit is None or len(records) <= limit:
         return records
-    chosen = sorted(range(len(records)), key=lambda i: (fraction(key(records[i]), "limit"), i))[:limit]
+    chosen = sorted(range(len(records)), key=lambda i: (fraction(key(records[i]), "limit"), i))[
+        :limit
+    ]
     ledger.drop(f"over the limit of {limit}", len(records) - limit)
     return [records[i] for i in sorted(chosen)]
 
@@ -43,5 +51,7 @@ def _bounds(source: TableSource) -> tuple[int, int]:
     given = str(source.options.get(PART, "0-100"))
     match = _RANGE.fullmatch(given)
     if match is None or not int(match[1]) < int(match[2]) <= 100:
-        raise BadInput(f"{source.source}: options.part is '{given}'; expected percentages such as 0-35")
+        raise BadInput(
+            f"{source.source}: options.part is '{given}'; expected percentages such as 0-35"
+        )
     return int(match[1]), int(match[2])

@@ -20,10 +20,11 @@ COLUMNS = ("prompt_id", "prompt", "references", "group", "family", "source", "us
 def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
     """Read every source of prompts; one row a distinct prompt, and where all other rows went.
 
-    Columns: prompt_id (16 hex digits of the normalised prompt's SHA-256), prompt (plain text, or a JSON list of
-    messages), references (list of str, may be empty), group and family (str or None), source (its format, with the
-    kind of prompt where the set has kinds), use (tuple of the splits it may go to). The references of rows with the
-    same prompt are joined; a prompt that an earlier source already gave is counted as a duplicate in the later one.
+    Columns: prompt_id (16 hex digits of the normalised prompt's SHA-256), prompt (plain text, or a
+    JSON list of messages), references (list of str, may be empty), group and family (str or None),
+    source (its format, with the kind of prompt where the set has kinds), use (tuple of the splits
+    it may go to). The references of rows with the same prompt are joined; a prompt that an earlier
+    source already gave is counted as a duplicate in the later one.
     """
     rows: list[dict[str, object]] = []
     reports: list[RowReport] = []
@@ -38,7 +39,9 @@ def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
         rows.extend(_row(r, source) for r in fresh.values())
         reports.append(ledger.report(len(fresh)))
     if not rows:
-        raise BadInput(f"data.prompts: no usable prompt in {', '.join(s.source for s in config.prompts)}")
+        raise BadInput(
+            f"data.prompts: no usable prompt in {', '.join(s.source for s in config.prompts)}"
+        )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table[["group", "family"]] = (
         table[["group", "family"]].astype(object).where(table[["group", "family"]].notna(), None)
@@ -49,7 +52,10 @@ def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
 def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str, PromptRecord]:
     adapter = PROMPTS.get(source.format)
     if adapter is None:
-        raise BadInput(f"{source.source}: format '{source.format}' holds no prompts; expected {', '.join(PROMPTS)}")
+        raise BadInput(
+            f"{source.source}: format '{source.format}' holds no prompts; expected "
+            f"{', '.join(PROMPTS)}"
+        )
     excluded = {key for other in source.exclude for key in _keys(other, rules)}
     found: dict[str, PromptRecord] = {}
     for record in adapter(open_source(source, EXTRA_FILES.get(source.format, ()))):
@@ -68,23 +74,36 @@ def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str,
         elif key in found and record.references:
             before = found[key]
             merged = tuple(dict.fromkeys(before.references + record.references))
-            found[key] = PromptRecord(before.where, before.prompt, merged, before.group, before.family, before.kind)
+            found[key] = PromptRecord(
+                before.where, before.prompt, merged, before.group, before.family, before.kind
+            )
             ledger.drop("same prompt, references joined")
         elif ledger.first_time(record.where, "prompt", [key]):
             found[key] = record
-    kept = limited(list(found.items()), source.limit, ledger, lambda item: item[1].family or item[0])
+    kept = limited(
+        list(found.items()), source.limit, ledger, lambda item: item[1].family or item[0]
+    )
     return dict(kept)
 
 
 def _keys(other: TableSource, rules: RowRules) -> set[str]:
-    """Normalised prompts of a source that must not be used: one of prompts, or one of feedback with its prompts."""
+    """Normalised prompts of a source that must not be used: one of prompts, or one of feedback with
+    its prompts.
+    """
     if other.format in PROMPTS:
         records = PROMPTS[other.format](open_source(other, EXTRA_FILES.get(other.format, ())))
-        kept = (r for r in records if isinstance(r, PromptRecord) and in_part(other, first_turn(r.prompt)))
+        kept = (
+            r
+            for r in records
+            if isinstance(r, PromptRecord) and in_part(other, first_turn(r.prompt))
+        )
         return {normalise(r.prompt) for r in kept}
     if other.format in FEEDBACK:
         return {normalise(p) for p in load_feedback(other, rules).table["prompt"].unique()}
-    raise BadInput(f"{other.source}: unknown format '{other.format}'; expected {', '.join({**PROMPTS, **FEEDBACK})}")
+    raise BadInput(
+        f"{other.source}: unknown format '{other.format}'; expected "
+        f"{', '.join({**PROMPTS, **FEEDBACK})}"
+    )
 
 
 def _row(record: PromptRecord, source: PromptSource) -> dict[str, object]:

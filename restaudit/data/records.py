@@ -1,4 +1,6 @@
-"""What an adapter yields (a record, or a row it drops with the reason) and what is reported about a source."""
+"""What an adapter yields (a record, or a row it drops with the reason) and what is reported about a
+source.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RatingRecord:
-    """One rated text; `scores` by rater, in the source's own unit. `prompt` is "" where the text stands alone."""
+    """One rated text; `scores` by rater, in the source's own unit.
+
+    `prompt` is "" where the text stands alone.
+    """
 
     where: str
     prompt: str
@@ -19,7 +24,9 @@ class RatingRecord:
 
 @dataclass(frozen=True)
 class PairRecord:
-    """Two responses to one prompt; votes by rater: 1 for the first, -1 for the second, 0 for a tie."""
+    """Two responses to one prompt; votes by rater: 1 for the first, -1 for the second, 0 for a
+    tie.
+    """
 
     where: str
     prompt: str
@@ -54,7 +61,10 @@ Prompts = Iterator[PromptRecord | Dropped]
 
 @dataclass(frozen=True)
 class RowReport:
-    """Where every row of a source went: `read` equals `used` plus all of `dropped`. `notes` are further counts."""
+    """Where every row of a source went: `read` equals `used` plus all of `dropped`.
+
+    `notes` are further counts.
+    """
 
     source: str
     read: int

@@ -1,4 +1,6 @@
-"""Disjoint splits by hash, and the overlap between them: measured, recorded, refused above the stated limit."""
+"""Disjoint splits by hash, and the overlap between them: measured, recorded, refused above the
+stated limit.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,28 @@ def make_splits(
     needed: Sequence[Split] = SPLITS,
     known: Sequence[str] = (),
 ) -> tuple[dict[Split, pd.DataFrame], dict[str, Any]]:
-    """Divide prompts (as `load_prompts` gives them) into grow, d_eval and audit; also returns the overlap report.
+    """Divide prompts (as `load_prompts` gives them) into grow, d_eval and audit; also returns the
+    overlap report.
 
-    The split of a prompt depends on the hash of its normalised text alone (of its family's name, for counterfactual
-    variants), never on file order or on `seed`, so that a prompt stays on its side from run to run. `sizes` caps the
-    plain prompts and `counterfactual_families` the families of a split; both choose by a hash with `seed` in it.
-    Tables have the columns record.PROMPTS and are sorted by prompt_id. With `near_duplicates: drop`, prompts of d_eval
-    and audit that resemble the `known` ones (those of the reward model's data) are left out too.
+    The split of a prompt depends on the hash of its normalised text alone (of its family's name,
+    for counterfactual variants), never on file order or on `seed`, so that a prompt stays on its
+    side from run to run. `sizes` caps the plain prompts and `counterfactual_families` the families
+    of a split; both choose by a hash with `seed` in it. Tables have the columns record.PROMPTS and
+    are sorted by prompt_id. With `near_duplicates: drop`, prompts of d_eval and audit that resemble
+    the `known` ones (those of the reward model's data) are left out too.
 
-    Raises BadInput when a split that is `needed` stays empty, when one that has a size stays below it, when a prompt is
-    in two splits, or when the share of a split's prompts with a near-duplicate in an earlier one is above
-    `max_near_duplicate_share`.
+    Raises BadInput when a split that is `needed` stays empty, when one that has a size stays below
+    it, when a prompt is in two splits, or when the share of a split's prompts with a near-duplicate
+    in an earlier one is above `max_near_duplicate_share`.
     """
     families = prompts["family"].where(prompts["family"].notna(), None)
-    unit = [normalise(p) if f is None else str(f) for p, f in zip(prompts["prompt"], families, strict=True)]
-    placed = [_place(key, use, config.shares) for key, use in zip(unit, prompts["use"], strict=True)]
+    unit = [
+        normalise(p) if f is None else str(f)
+        for p, f in zip(prompts["prompt"], families, strict=True)
+    ]
+    placed = [
+        _place(key, use, config.shares) for key, use in zip(unit, prompts["use"], strict=True)
+    ]
     order = [fraction(key, f"size {seed}") for key in unit]
     table = prompts.assign(split=placed, _unit=unit, _order=order)
     splits: dict[Split, pd.DataFrame] = {}
@@ -50,16 +59,20 @@ def make_splits(
         if config.near_duplicates == "drop":
             others = [t for table in splits.values() for t in table["prompt"]]
             unseen = [] if split == "grow" else known
-            candidates, dropped[split] = _apart(candidates, [*others, *unseen], config.near_duplicate_jaccard)
+            candidates, dropped[split] = _apart(
+                candidates, [*others, *unseen], config.near_duplicate_jaccard
+            )
         splits[split] = _cap(candidates, split, config, split in needed, dropped.get(split, 0))
     ordered = {split: splits[split] for split in SPLITS}
     return ordered, {**_overlaps(ordered, config), "dropped": dropped}
 
 
 def overlap(left: Sequence[str], right: Sequence[str], limit: float = 0.8) -> dict[str, Any]:
-    """How much of `right` also occurs in `left`: exact and near-duplicate counts, and the share of `right` concerned.
+    """How much of `right` also occurs in `left`: exact and near-duplicate counts, and the share of
+    `right` concerned.
 
-    For instance the prompts a reward model was trained on against the audit prompts. Texts are normalised first.
+    For instance the prompts a reward model was trained on against the audit prompts. Texts are
+    normalised first.
     """
     a, b = sorted({normalise(t) for t in left}), sorted({normalise(t) for t in right})
     exact = set(a) & set(b)
@@ -76,11 +89,15 @@ def overlap(left: Sequence[str], right: Sequence[str], limit: float = 0.8) -> di
 
 
 def _place(key: str, use: Sequence[Split], shares: Mapping[Split, float]) -> Split:
-    """The split a hash falls into, among those its source may go to, in proportion to their shares."""
+    """The split a hash falls into, among those its source may go to, in proportion to their
+    shares.
+    """
     allowed = [s for s in SPLITS if s in use]
     weights = [shares[s] for s in allowed]
     if not sum(weights) > 0:
-        raise BadInput(f"data.prompts: use {list(use)}: these splits have no share in data.splits.shares")
+        raise BadInput(
+            f"data.prompts: use {list(use)}: these splits have no share in data.splits.shares"
+        )
     point = fraction(key, "split") * sum(weights)
     for split, weight in zip(allowed, weights, strict=True):
         if point < weight:
@@ -98,31 +115,44 @@ def _apart(table: pd.DataFrame, others: Sequence[str], limit: float) -> tuple[pd
     return apart, len(table) - len(apart)
 
 
-def _cap(table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool, dropped: int) -> pd.DataFrame:
+def _cap(
+    table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool, dropped: int
+) -> pd.DataFrame:
     in_family = table["family"].notna()
-    resemble = f" ({dropped} were left out because they resemble prompts elsewhere)" if dropped else ""
+    resemble = (
+        f" ({dropped} were left out because they resemble prompts elsewhere)" if dropped else ""
+    )
     plain, variants = table[~in_family], table[in_family]
     size = config.sizes.get(split)
     if size is not None:
         if len(plain) < size:
             raise BadInput(
-                f"data.splits.sizes.{split} is {size}, but only {len(plain)} prompts fall into this split{resemble}; "
+                f"data.splits.sizes.{split} is {size}, but only {len(plain)} prompts fall into "
+                f"this split{resemble}; "
                 "give more prompts, a larger share, or a smaller size"
             )
         plain = plain.sort_values(["_order", "prompt_id"]).head(size)
     families = config.counterfactual_families.get(split)
     if families is not None:
-        names = variants[["_order", "family"]].drop_duplicates().sort_values(["_order", "family"])["family"]
+        names = (
+            variants[["_order", "family"]]
+            .drop_duplicates()
+            .sort_values(["_order", "family"])["family"]
+        )
         if len(names) < families:
             raise BadInput(
-                f"data.splits.counterfactual_families.{split} is {families}, but only {len(names)} families fall into "
+                f"data.splits.counterfactual_families.{split} is {families}, but only "
+                f"{len(names)} families fall into "
                 f"this split{resemble}; give more families, a larger share, or a smaller number"
             )
         variants = variants[variants["family"].isin(set(names.head(families)))]
     if plain.empty and variants.empty:
         if not needed:
             return table[list(PROMPTS)]
-        raise BadInput(f"data.splits: no prompt falls into {split}{resemble}; give more prompts or a larger share")
+        raise BadInput(
+            f"data.splits: no prompt falls into {split}{resemble}; give more prompts or a larger "
+            "share"
+        )
     both = pd.concat([part for part in (plain, variants) if not part.empty])
     return both.sort_values("prompt_id")[list(PROMPTS)].reset_index(drop=True)
 
@@ -143,7 +173,8 @@ def _overlaps(splits: Mapping[Split, pd.DataFrame], config: SplitConfig) -> dict
             shared = set(texts[earlier]) & set(texts[split])
             if shared:
                 raise BadInput(
-                    f"data.splits: {len(shared)} prompt(s) are both in {earlier} and {split}: '{min(shared)[:80]}'"
+                    f"data.splits: {len(shared)} prompt(s) are both in {earlier} and {split}: "
+                    f"'{min(shared)[:80]}'"
                 )
             report["exact"][name] = 0
             pairs = list(near_pairs(texts[earlier], texts[split], config.near_duplicate_jaccard))
@@ -154,14 +185,20 @@ def _overlaps(splits: Mapping[Split, pd.DataFrame], config: SplitConfig) -> dict
             report["near"][name] = {
                 "pairs": len(pairs),
                 "share": share,
-                "closest": [[ids[earlier][i], ids[split][j], similarity] for i, j, similarity in closest],
+                "closest": [
+                    [ids[earlier][i], ids[split][j], similarity] for i, j, similarity in closest
+                ],
             }
             if share > config.max_near_duplicate_share:
                 i, j, similarity = closest[0]
                 raise BadInput(
-                    f"data.splits: {share:.1%} of the {split} prompts have a near-duplicate in {earlier} (limit "
-                    f"{config.max_near_duplicate_share:.1%}, Jaccard ≥ {config.near_duplicate_jaccard:g}), for example "
-                    f"'{texts[earlier][i][:80]}' and '{texts[split][j][:80]}' ({similarity:.2f}); set "
-                    "data.splits.near_duplicates: drop, or raise max_near_duplicate_share if you accept it"
+                    f"data.splits: {share:.1%} of the {split} prompts have a near-duplicate in "
+                    f"{earlier} (limit "
+                    f"{config.max_near_duplicate_share:.1%}, Jaccard ≥ "
+                    f"{config.near_duplicate_jaccard:g}), for example "
+                    f"'{texts[earlier][i][:80]}' and '{texts[split][j][:80]}' ({similarity:.2f}); "
+                    "set "
+                    "data.splits.near_duplicates: drop, or raise max_near_duplicate_share if you "
+                    "accept it"
                 )
     return report

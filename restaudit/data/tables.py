@@ -1,4 +1,6 @@
-"""Rows of a file or data set, each with the place it came from: jsonl, json, csv, tsv, parquet, Hugging Face."""
+"""Rows of a file or data set, each with the place it came from: jsonl, json, csv, tsv, parquet,
+Hugging Face.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _HF = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 
 @dataclass(frozen=True)
 class Row:
-    """One row as read: its place ("line 7" of a text file, "row 7" of a table) and its values by column."""
+    """One row as read: its place ("line 7" of a text file, "row 7" of a table) and its values by
+    column.
+    """
 
     where: str
     values: Mapping[str, Any]
@@ -31,7 +35,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Opened:
-    """A source whose files are at hand. `extra` holds the further files an adapter's options name."""
+    """A source whose files are at hand.
+
+    `extra` holds the further files an adapter's options name.
+    """
 
     source: TableSource
     artifacts: tuple[Artifact, ...]
@@ -43,7 +50,9 @@ class Opened:
         return self.source.source
 
     def text(self, index: int = 0) -> str:
-        """The whole file as text; bytes that are not UTF-8 become lone surrogates, which the row rules find."""
+        """The whole file as text; bytes that are not UTF-8 become lone surrogates, which the row
+        rules find.
+        """
         return read_text(self.artifacts[index].path)
 
     def rows(self, index: int = 0) -> Iterator[Row]:
@@ -57,12 +66,16 @@ class Opened:
         """A text option of the adapter, checked against what is allowed."""
         value = str(self.source.options.get(key, default))
         if allowed is not None and value not in allowed:
-            raise BadInput(f"{self.name}: options.{key} is '{value}'; expected one of {', '.join(allowed)}")
+            raise BadInput(
+                f"{self.name}: options.{key} is '{value}'; expected one of {', '.join(allowed)}"
+            )
         return value
 
 
 def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> Opened:
-    """Fetch what a source names: its own file and those in the options called `extra` (each with `<name>_sha256`)."""
+    """Fetch what a source names: its own file and those in the options called `extra` (each with
+    `<name>_sha256`).
+    """
     kind, _, name = source.source.partition(":")
     if kind == "builtin":
         return Opened(source, (), builtin=name)
@@ -72,9 +85,16 @@ def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> Opened:
     for option in extra:
         specs, pins = _texts(source, option), _texts(source, f"{option}_sha256")
         if pins and len(pins) != len(specs):
-            raise BadInput(f"{source.source}: options.{option} names {len(specs)} file(s), {option}_sha256 {len(pins)}")
+            raise BadInput(
+                f"{source.source}: options.{option} names {len(specs)} file(s), {option}_sha256 "
+                f"{len(pins)}"
+            )
         for number, spec in enumerate(specs):
-            found.append(resolve(_as_dataset(spec), sha256=pins[number] if pins else None, licence=source.licence))
+            found.append(
+                resolve(
+                    _as_dataset(spec), sha256=pins[number] if pins else None, licence=source.licence
+                )
+            )
     return Opened(source, tuple(found))
 
 
@@ -92,8 +112,8 @@ def read_text(path: Path) -> str:
 def read_rows(path: Path) -> Iterator[Row]:
     """Rows of one file; its format is told by its name (a `.gz` at the end is ignored).
 
-    Raises BadInput with the file and line on anything that is not a row: bad JSON, a row that is not an object,
-    a wrong number of fields, no header.
+    Raises BadInput with the file and line on anything that is not a row: bad JSON, a row that is
+    not an object, a wrong number of fields, no header.
     """
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix == ".jsonl":
@@ -105,11 +125,15 @@ def read_rows(path: Path) -> Iterator[Row]:
     elif suffix == ".parquet":
         yield from _parquet(path)
     else:
-        raise BadInput(f"{path}: unknown kind of file; expected {', '.join(FORMATS)}, optionally with .gz")
+        raise BadInput(
+            f"{path}: unknown kind of file; expected {', '.join(FORMATS)}, optionally with .gz"
+        )
 
 
 def pick(row: Row, column: str, source: TableSource, *, required: bool = True) -> Any:
-    """The value of a standard column, by the source's column mapping; None where an optional column is absent."""
+    """The value of a standard column, by the source's column mapping; None where an optional column
+    is absent.
+    """
     name = source.columns.get(column, column)
     if name in row.values:
         return row.values[name]
@@ -134,7 +158,8 @@ def _texts(source: TableSource, option: str) -> list[str]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    # Only "\n" ends a line: JSON strings may hold U+2028 and its like, which str.splitlines would break at.
+    # Only "\n" ends a line: JSON strings may hold U+2028 and its like, which str.splitlines would
+    # break at.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield Row(f"line {number}", _object(path, f"line {number}", line))
@@ -146,10 +171,14 @@ def _json_array(path: Path) -> Iterator[Row]:
     except ValueError as e:
         raise BadInput(f"{path}: not valid JSON ({e})") from None
     if not isinstance(raw, list):
-        raise BadInput(f"{path}: expected a JSON list of objects, got {type(raw).__name__} at the top")
+        raise BadInput(
+            f"{path}: expected a JSON list of objects, got {type(raw).__name__} at the top"
+        )
     for number, value in enumerate(raw, start=1):
         if not isinstance(value, dict):
-            raise BadInput(f"{path}: row {number}: expected a JSON object, got {type(value).__name__}")
+            raise BadInput(
+                f"{path}: row {number}: expected a JSON object, got {type(value).__name__}"
+            )
         yield Row(f"row {number}", value)
 
 
@@ -164,7 +193,8 @@ def _object(path: Path, where: str, line: str) -> dict[str, Any]:
 
 
 def _separated(path: Path, separator: str) -> Iterator[Row]:
-    # The default limit of 131,072 characters would stop the reading; over-long fields are the row rules' business.
+    # The default limit of 131,072 characters would stop the reading; over-long fields are the row
+    # rules' business.
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
     try:
@@ -177,7 +207,9 @@ def _separated(path: Path, separator: str) -> Iterator[Row]:
         start = reader.line_num + 1
         for fields in reader:
             if len(fields) != len(header) and fields:
-                raise BadInput(f"{path}: line {start}: expected {len(header)} fields, got {len(fields)}")
+                raise BadInput(
+                    f"{path}: line {start}: expected {len(header)} fields, got {len(fields)}"
+                )
             if fields:
                 yield Row(f"line {start}", dict(zip(header, fields, strict=True)))
             start = reader.line_num + 1
@@ -206,10 +238,15 @@ def _hub_rows(source: TableSource) -> Iterator[Row]:
     config = source.options.get("config")
     try:
         table = load_dataset(
-            match["repo"], str(config) if config else None, revision=match["revision"], split=source.split
+            match["repo"],
+            str(config) if config else None,
+            revision=match["revision"],
+            split=source.split,
         )
     except (OSError, ValueError) as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise BadInput(f"{source.source}, split {source.split}: cannot be loaded ({first})") from None
+        raise BadInput(
+            f"{source.source}, split {source.split}: cannot be loaded ({first})"
+        ) from None
     for number, values in enumerate(table, start=1):
         yield Row(f"row {number}", values)

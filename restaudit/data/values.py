@@ -1,4 +1,6 @@
-"""Values of a column as what they must be: a number or undefined, a label or none, a text; anything else is refused."""
+"""Values of a column as what they must be: a number or undefined, a label or none, a text; anything
+else is refused.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,14 @@ _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
 def floats(columns: Columns, name: str) -> npt.NDArray[np.float64]:
-    """One column as numbers, NaN where undefined (null, an empty cell, NaN). Raises BadInput for inf and for words."""
-    return np.array([_float(columns, name, row, v) for row, v in enumerate(columns.values[name])], dtype=np.float64)
+    """One column as numbers, NaN where undefined (null, an empty cell, NaN).
+
+    Raises BadInput for inf and for words.
+    """
+    return np.array(
+        [_float(columns, name, row, v) for row, v in enumerate(columns.values[name])],
+        dtype=np.float64,
+    )
 
 
 def _float(columns: Columns, name: str, row: int, value: Any) -> float:
@@ -31,9 +39,13 @@ def _float(columns: Columns, name: str, row: int, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = None
     if number is None:
-        raise columns.bad(row, name, f"got {_shown(value)}; expected a number, or nothing where it is undefined")
+        raise columns.bad(
+            row, name, f"got {_shown(value)}; expected a number, or nothing where it is undefined"
+        )
     if math.isinf(number):
-        raise columns.bad(row, name, "is infinite; expected a finite number, or nothing where it is undefined")
+        raise columns.bad(
+            row, name, "is infinite; expected a finite number, or nothing where it is undefined"
+        )
     return number
 
 
@@ -53,7 +65,9 @@ def shares(columns: Columns, name: str) -> npt.NDArray[np.float64]:
     found = floats(columns, name)
     bad = np.flatnonzero((found <= 0) | (found > 1))
     if bad.size:
-        raise columns.bad(int(bad[0]), name, f"got {found[bad[0]]:g}; expected a chance above 0 and at most 1")
+        raise columns.bad(
+            int(bad[0]), name, f"got {found[bad[0]]:g}; expected a chance above 0 and at most 1"
+        )
     return found
 
 
@@ -92,7 +106,9 @@ def _label(columns: Columns, name: str, row: int, value: Any) -> str | None:
 
 
 def texts(columns: Columns, name: str, *, prompt: bool = False) -> list[str]:
-    """One column as texts, for every row: plain, or chat messages (a prompt's whole, a response's last one)."""
+    """One column as texts, for every row: plain, or chat messages (a prompt's whole, a response's
+    last one).
+    """
     return [_text(columns, name, row, v, prompt) for row, v in enumerate(columns.values[name])]
 
 
@@ -103,9 +119,13 @@ def _text(columns: Columns, name: str, row: int, value: Any, prompt: bool) -> st
         except ValueError as e:
             raise columns.bad(row, name, f"a chat that cannot be read: {e}") from None
     if value is None:
-        raise columns.bad(row, name, "has no value; expected a text for every row (an empty text is one)")
+        raise columns.bad(
+            row, name, "has no value; expected a text for every row (an empty text is one)"
+        )
     if not isinstance(value, str):
-        raise columns.bad(row, name, f"got {_shown(value)}; expected a text, or a list of chat messages")
+        raise columns.bad(
+            row, name, f"got {_shown(value)}; expected a text, or a list of chat messages"
+        )
     return _decoded(columns, name, row, value)
 
 

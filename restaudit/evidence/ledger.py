@@ -1,4 +1,6 @@
-"""The hash chain: one canonical JSON event (RFC 8785) a line, each carrying the hash of the one before."""
+"""The hash chain: one canonical JSON event (RFC 8785) a line, each carrying the hash of the one
+before.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from restaudit.errors import VerificationFailed
 
 GENESIS = "0" * 64
 FILE = "ledger.jsonl"
-# In bytes. An event of a real run takes one or two thousand; a stranger's ledger must not fill the reader's memory.
+# In bytes. An event of a real run takes one or two thousand; a stranger's ledger must not fill the
+# reader's memory.
 LONGEST_LINE = 1 << 20
 LARGEST = 16 << 20
 
@@ -34,9 +37,9 @@ class FileDigest:
 class Event:
     """One finished step.
 
-    `outputs` are files that two runs of the same plan on the same machine have in common, byte for byte; `context`
-    files (environment, clocks) are covered by the chain but not compared. `content` holds small facts that are
-    compared; `at` holds time, host and durations, which are not.
+    `outputs` are files that two runs of the same plan on the same machine have in common, byte for
+    byte; `context` files (environment, clocks) are covered by the chain but not compared. `content`
+    holds small facts that are compared; `at` holds time, host and durations, which are not.
     """
 
     seq: int
@@ -75,13 +78,16 @@ def digest_file(path: Path) -> FileDigest:
 def append(run: Path, event: Event) -> None:
     """Add one event: a single write, then fsync, so that a crash leaves at most one torn last line.
 
-    Raises ValueError, with nothing written, for a number that would not read back (NaN, infinity, whole from 2**53) and
-    for a line longer than LONGEST_LINE.
+    Raises ValueError, with nothing written, for a number that would not read back (NaN, infinity,
+    whole from 2**53) and for a line longer than LONGEST_LINE.
     """
     line = rfc8785.dumps({**event.body(), "hash": event.hash}) + b"\n"
     if len(line) > LONGEST_LINE:
-        raise ValueError(f"event '{event.step}' takes {len(line):,} bytes; the longest line is {LONGEST_LINE:,}")
-    # RFC 8785 writes the float 2.0**53 as an integer, which it then refuses to write again: unreadable.
+        raise ValueError(
+            f"event '{event.step}' takes {len(line):,} bytes; the longest line is {LONGEST_LINE:,}"
+        )
+    # RFC 8785 writes the float 2.0**53 as an integer, which it then refuses to write again:
+    # unreadable.
     rfc8785.dumps(json.loads(line))
     path = run / FILE
     keep = _complete_bytes(path)
@@ -94,9 +100,11 @@ def append(run: Path, event: Event) -> None:
 
 
 def read(run: Path) -> list[Event]:
-    """All complete events, with the chain checked; a torn last line (no newline) is not an event yet.
+    """All complete events, with the chain checked; a torn last line (no newline) is not an event
+    yet.
 
-    Raises VerificationFailed naming the first line that is not what the chain says, or is longer than LONGEST_LINE.
+    Raises VerificationFailed naming the first line that is not what the chain says, or is longer
+    than LONGEST_LINE.
     """
     path = run / FILE
     if not path.exists():
@@ -109,13 +117,21 @@ def read(run: Path) -> list[Event]:
             raw = json.loads(line)
             event = _event(raw)
             claimed = raw["hash"]
-            intact = event.hash == claimed and rfc8785.dumps({**event.body(), "hash": claimed}) == line
+            intact = (
+                event.hash == claimed and rfc8785.dumps({**event.body(), "hash": claimed}) == line
+            )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise VerificationFailed(f"{where}: not a ledger event ({type(e).__name__}: {e})") from None
+            raise VerificationFailed(
+                f"{where}: not a ledger event ({type(e).__name__}: {e})"
+            ) from None
         if event.seq != number - 1 or event.prev != prev:
-            raise VerificationFailed(f"{where}: the chain is broken here (an event was removed, added or moved)")
+            raise VerificationFailed(
+                f"{where}: the chain is broken here (an event was removed, added or moved)"
+            )
         if not intact:
-            raise VerificationFailed(f"{where}: the event '{event.step}' was changed after it was written")
+            raise VerificationFailed(
+                f"{where}: the event '{event.step}' was changed after it was written"
+            )
         events.append(event)
         prev = claimed
     return events
@@ -124,7 +140,11 @@ def read(run: Path) -> list[Event]:
 def comparison_digest(events: Iterable[Event]) -> str:
     """One digest of what two runs of the same plan must share: step names, outputs and content."""
     body: list[Any] = [
-        {"step": e.step, "outputs": {p: vars(d) for p, d in e.outputs.items()}, "content": dict(e.content)}
+        {
+            "step": e.step,
+            "outputs": {p: vars(d) for p, d in e.outputs.items()},
+            "content": dict(e.content),
+        }
         for e in events
     ]
     return hashlib.sha256(rfc8785.dumps(body)).hexdigest()
@@ -151,16 +171,23 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
         for number in count(1):
             line = f.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
-                raise VerificationFailed(f"{FILE}: line {number}: longer than {LONGEST_LINE:,} bytes; no event is")
+                raise VerificationFailed(
+                    f"{FILE}: line {number}: longer than {LONGEST_LINE:,} bytes; no event is"
+                )
             if f.tell() > LARGEST:
-                raise VerificationFailed(f"{FILE}: line {number}: beyond {LARGEST:,} bytes; no ledger is that large")
+                raise VerificationFailed(
+                    f"{FILE}: line {number}: beyond {LARGEST:,} bytes; no ledger is that large"
+                )
             if not line.endswith(b"\n"):
                 return
             yield line[:-1]
 
 
 def _event(raw: Mapping[str, Any]) -> Event:
-    """One line as an event. Raises TypeError, KeyError or AttributeError where a field lacks or is of another kind."""
+    """One line as an event.
+
+    Raises TypeError, KeyError or AttributeError where a field lacks or is of another kind.
+    """
 
     def files(key: str) -> dict[str, FileDigest]:
         found = {p: FileDigest(**d) for p, d in raw[key].items()}
@@ -168,7 +195,11 @@ def _event(raw: Mapping[str, Any]) -> Event:
             raise TypeError(f"{key}: expected a SHA-256 and a number of bytes a file")
         return found
 
-    if not isinstance(raw["step"], str) or not isinstance(raw["content"], dict) or not isinstance(raw["at"], dict):
+    if (
+        not isinstance(raw["step"], str)
+        or not isinstance(raw["content"], dict)
+        or not isinstance(raw["at"], dict)
+    ):
         raise TypeError("expected a step's name, content and at")
     return Event(
         seq=raw["seq"],

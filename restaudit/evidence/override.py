@@ -1,4 +1,6 @@
-"""Going on after HALT: a person's name and reason enter the ledger first, and every report shows them first."""
+"""Going on after HALT: a person's name and reason enter the ledger first, and every report shows
+them first.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ REASON = (10, 2000)
 def override(run: Path | str, *, by: str, reason: str, given: Signer | None = None) -> Override:
     """Record that `by` lets a halted run go on, and why; `restaudit resume` then goes on.
 
-    Raises BadInput where the run is not halted, its plan was changed after sealing, another process writes it, `given`
-    is not the signer that the plan names, or the name or reason is missing, too long, or holds control characters.
+    Raises BadInput where the run is not halted, its plan was changed after sealing, another process
+    writes it, `given` is not the signer that the plan names, or the name or reason is missing, too
+    long, or holds control characters.
     """
     from restaudit.evidence.seal.signer import signer_for
 
@@ -54,7 +57,9 @@ def wrong_text(what: str, text: object) -> str | None:
 
 
 def wrong_content(content: Mapping[str, Any], iteration: str, gates: list[str]) -> str | None:
-    """What is wrong with an override event after the halt of these gates at this iteration; None where nothing is."""
+    """What is wrong with an override event after the halt of these gates at this iteration; None
+    where nothing is.
+    """
     for what in ("by", "reason"):
         if (problem := wrong_text(what, content.get(what))) is not None:
             return f"{what}: {problem}"
@@ -68,7 +73,8 @@ def _halted(run: Path) -> tuple[Run, Halt]:
     record.check_sealed()
     if record.halt is None:
         raise BadInput(
-            f"{run}: this run is {record.state}, so there is nothing to override; an override answers a HALT that "
+            f"{run}: this run is {record.state}, so there is nothing to override; an override "
+            "answers a HALT that "
             "stopped the run"
         )
     return record, record.halt

@@ -1,4 +1,6 @@
-"""The run folder: its layout, its tables, and the one way to read it (reports and the app use nothing else)."""
+"""The run folder: its layout, its tables, and the one way to read it (reports and the app use
+nothing else).
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,26 @@ HUMAN = "human_score"
 ADAPTER = "adapter"
 ITERATION = re.compile(r"g\d\d/i\d\d|step-[1-9]\d{0,8}")
 
-# Checkpoints of a trainer, which the run can go on from; no evidence, and gone when the run is done.
+# Checkpoints of a trainer, which the run can go on from; no evidence, and gone when the run is
+# done.
 CHECKPOINTS = "trainer"
 
 # Column names, written down once. A table is checked against them when it is read.
 PROMPTS = ("prompt_id", "prompt", "references", "group", "family", "source", "split")
 SAMPLES = ("sample_id", "prompt_id", "token_ids", "n_tokens", "finished", "logprob")
-SCORED = ("sample_id", "prompt_id", "group", "family", "text", "n_tokens", "finished", "logprob",
-          "reward", "reward_01", "reward_spread")  # fmt: skip
+SCORED = (
+    "sample_id",
+    "prompt_id",
+    "group",
+    "family",
+    "text",
+    "n_tokens",
+    "finished",
+    "logprob",
+    "reward",
+    "reward_01",
+    "reward_spread",
+)
 GROW = (*SCORED, "origin", "human")
 # Preferences between two samples of one prompt, rewards on the 0..1 scale.
 PAIRS = ("prompt_id", "chosen", "rejected", "chosen_reward_01", "rejected_reward_01")
@@ -44,15 +58,31 @@ AUDIT = (*SCORED, "human", "kl", "kl_tokens")
 D_EVAL = SCORED
 RESCORED = ("sample_id", "reward", "reward_01", "reward_spread")
 RESCORED_FILE, SCALE = "base.parquet", "scale.json"
-# One row a benchmark item and metric; `cluster` is the template or kind it shares with other items, or None.
+# One row a benchmark item and metric; `cluster` is the template or kind it shares with other items,
+# or None.
 ITEMS = ("task", "item_id", "cluster", "metric", "value", "group")
-# People's ratings as a look took them; `iteration` is that of the sample, `look` counts from 1. `anchor`: a sample of
-# the base policy that was rated at the first look too; `check`: shown twice to one rater. Neither enters a score.
-RATINGS = ("sample_id", "prompt_id", "iteration", "look", "rater", "dimension", "score", "scale_min", "scale_max",
-           "inclusion", "check", "anchor", "source")  # fmt: skip
+# People's ratings as a look took them; `iteration` is that of the sample, `look` counts from 1.
+# `anchor`: a sample of the base policy that was rated at the first look too; `check`: shown twice
+# to one rater. Neither enters a score.
+RATINGS = (
+    "sample_id",
+    "prompt_id",
+    "iteration",
+    "look",
+    "rater",
+    "dimension",
+    "score",
+    "scale_min",
+    "scale_max",
+    "inclusion",
+    "check",
+    "anchor",
+    "source",
+)
 # What a look asked people to rate.
 ASKED = ("iteration", "sample_id", "prompt_id", "inclusion", "role")
-# Row for row with RATINGS: what differs between two runs of one plan though the same people gave the same ratings.
+# Row for row with RATINGS: what differs between two runs of one plan though the same people gave
+# the same ratings.
 RATED_AT = ("item_id", "submitted_at", "order")
 TRAIN = ("epoch", "step", "loss", "learning_rate", "tokens", "grad_norm")
 
@@ -64,7 +94,10 @@ State = Literal["running", "done", "halted", "waiting", "stopped", "broken"]
 
 @dataclass(frozen=True)
 class Summary:
-    """One line about a run: what a list of runs shows. `problem` says what is wrong with a broken one."""
+    """One line about a run: what a list of runs shows.
+
+    `problem` says what is wrong with a broken one.
+    """
 
     path: Path
     name: str
@@ -87,7 +120,10 @@ class Halt:
 
 @dataclass(frozen=True)
 class Override:
-    """A person's decision to go on after HALT. `by` and `reason` are one line each, without control characters."""
+    """A person's decision to go on after HALT.
+
+    `by` and `reason` are one line each, without control characters.
+    """
 
     iteration: str
     gates: tuple[str, ...]
@@ -115,7 +151,9 @@ def after_steps(step: int) -> str:
 
 
 def step_kind(step: str) -> str:
-    """What a step does: the last part of its name ("audit", "improve"), or "preparation" before any iteration."""
+    """What a step does: the last part of its name ("audit", "improve"), or "preparation" before any
+    iteration.
+    """
     return step.rsplit("/", 1)[-1] if step.startswith(("g", "step-")) else "preparation"
 
 
@@ -125,15 +163,25 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         if not (self.path / "plan.json").is_file():
-            there = "; its ledger is there, its plan is gone" if (self.path / ledger.FILE).is_file() else ""
+            there = (
+                "; its ledger is there, its plan is gone"
+                if (self.path / ledger.FILE).is_file()
+                else ""
+            )
             raise BadInput(f"{self.path}: not a run folder (no plan.json{there})")
         self.plan: dict[str, Any] = _json(self.path / "plan.json")
         schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
         if schema != SCHEMA:
             newer = isinstance(schema, int) and schema > SCHEMA
-            who, then = ("made by a newer version: ", "; update restaudit to read it") if newer else ("", "")
-            raise BadInput(f"{self.path}/plan.json: {who}schema {schema!r}; this version of restaudit reads "
-                           f"{SCHEMA}{then}")  # fmt: skip
+            who, then = (
+                ("made by a newer version: ", "; update restaudit to read it")
+                if newer
+                else ("", "")
+            )
+            raise BadInput(
+                f"{self.path}/plan.json: {who}schema {schema!r}; this version of restaudit reads "
+                f"{SCHEMA}{then}"
+            )
         self.events = ledger.read(self.path)
 
     @property
@@ -163,15 +211,22 @@ class Run:
         return environment
 
     def iterations(self) -> list[str]:
-        """Audited iterations in order, for example ["g00/i00", "g01/i01"]; the first one is the base policy."""
+        """Audited iterations in order, for example ["g00/i00", "g01/i01"]; the first one is the
+        base policy.
+        """
         return [e.step.removesuffix("/audit") for e in self.events if e.step.endswith("/audit")]
 
     def measurements(self, iteration: str) -> list[Measurement]:
         """All measurements of one iteration."""
-        return [Measurement.from_json(m) for m in _json(self._at(iteration) / "measurements.json")["measurements"]]
+        return [
+            Measurement.from_json(m)
+            for m in _json(self._at(iteration) / "measurements.json")["measurements"]
+        ]
 
     def scores(self, iteration: str) -> dict[str, Any]:
-        """What reward and human score are here: {"human": {label, unit, description}, "reward": {name, unit}}."""
+        """What reward and human score are here: {"human": {label, unit, description}, "reward":
+        {name, unit}}.
+        """
         raw = _json(self._at(iteration) / "measurements.json")
         return {"human": raw["human"], "reward": raw["reward"]}
 
@@ -181,29 +236,42 @@ class Run:
         return Decision.from_json(_json(path)) if path.exists() else None
 
     def audit(self, iteration: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The audited samples of one iteration (columns: AUDIT), with people's ratings as their human score."""
+        """The audited samples of one iteration (columns: AUDIT), with people's ratings as their
+        human score.
+        """
         path = self._at(iteration) / "audit.parquet"
         ratings = self.ratings(iteration)
         if ratings is None:
             return read_table(path, AUDIT, columns)
         wanted = list(columns or ())
-        table = with_ratings(read_table(path, AUDIT, [*{*wanted, "sample_id"}] if wanted else None), ratings)
+        table = with_ratings(
+            read_table(path, AUDIT, [*{*wanted, "sample_id"}] if wanted else None), ratings
+        )
         return table[wanted] if wanted else table
 
     def ratings(self, iteration: str) -> pd.DataFrame | None:
-        """People's ratings of this iteration's samples as its look sealed them (columns: RATINGS); None without any.
+        """People's ratings of this iteration's samples as its look sealed them (columns: RATINGS);
+        None without any.
 
-        The base policy's were given at the first look; those of its samples that were rated again later (anchors) are
-        with the look that asked for them: `Run.look_ratings`.
+        The base policy's were given at the first look; those of its samples that were rated again
+        later (anchors) are with the look that asked for them: `Run.look_ratings`.
         """
         looks = self.plan.get("looks") or [iteration]
         table = self.look_ratings(looks[0] if iteration == BASE else iteration)
-        return None if table is None else table[table["iteration"] == iteration].reset_index(drop=True)
+        return (
+            None if table is None else table[table["iteration"] == iteration].reset_index(drop=True)
+        )
 
     def look_ratings(self, iteration: str) -> pd.DataFrame | None:
-        """All ratings that the look at this iteration sealed, of the base policy's samples too (columns: RATINGS)."""
+        """All ratings that the look at this iteration sealed, of the base policy's samples too
+        (columns: RATINGS).
+        """
         path = self.path / iteration / "ratings.parquet"
-        return read_table(path, RATINGS) if f"{iteration}/audit" in self.done and path.exists() else None
+        return (
+            read_table(path, RATINGS)
+            if f"{iteration}/audit" in self.done and path.exists()
+            else None
+        )
 
     def kept(self, iteration: str) -> pd.DataFrame:
         """The kept set one Improve step trained on (columns: KEPT)."""
@@ -223,25 +291,39 @@ class Run:
 
     def check_sealed(self) -> None:
         """Raise BadInput where plan.json is not the one that the ledger's first event sealed."""
-        if not self.events or ledger.digest_file(self.path / "plan.json") != self.events[0].outputs.get("plan.json"):
+        if not self.events or ledger.digest_file(self.path / "plan.json") != self.events[
+            0
+        ].outputs.get("plan.json"):
             raise BadInput(
-                f"{self.path}/plan.json was changed after it was sealed; a run goes on under its own plan or not at all"
+                f"{self.path}/plan.json was changed after it was sealed; a run goes on under its "
+                "own plan or not at all"
             )
 
     @property
     def halt(self) -> Halt | None:
         """The halt that stands: the last one, unless it was overridden."""
-        last = next((e for e in reversed(self.events) if e.step.endswith(("/halt", "/override"))), None)
+        last = next(
+            (e for e in reversed(self.events) if e.step.endswith(("/halt", "/override"))), None
+        )
         if last is None or last.step.endswith("/override"):
             return None
         return Halt(last.step.removesuffix("/halt"), tuple(last.content.get("gates", ())))
 
     def refits(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Every time the reward was fitted again: before which Grow ("g02"), and what the ledger says of it."""
-        return [(e.step.removesuffix("/refit"), e.content) for e in self.events if e.step.endswith("/refit")]
+        """Every time the reward was fitted again: before which Grow ("g02"), and what the ledger
+        says of it.
+        """
+        return [
+            (e.step.removesuffix("/refit"), e.content)
+            for e in self.events
+            if e.step.endswith("/refit")
+        ]
 
     def overrides(self) -> list[Override]:
-        """Every time somebody let this run go on after HALT, in order. A report shows them before anything else."""
+        """Every time somebody let this run go on after HALT, in order.
+
+        A report shows them before anything else.
+        """
         return [Override.of(e) for e in self.events if e.step.endswith("/override")]
 
     @property
@@ -272,16 +354,23 @@ class Run:
     def _at(self, part: str) -> Path:
         path = self.path / part
         if not path.is_dir():
-            raise BadInput(f"{self.path}: no {part} in this run; there are: {', '.join(self.iterations()) or 'none'}")
+            raise BadInput(
+                f"{self.path}: no {part} in this run; there are: "
+                f"{', '.join(self.iterations()) or 'none'}"
+            )
         return path
 
 
 def list_runs(root: Path | str) -> list[Summary]:
-    """Every run folder under `root`, newest first; a folder that cannot be read is listed with its problem."""
+    """Every run folder under `root`, newest first; a folder that cannot be read is listed with its
+    problem.
+    """
     found: list[Summary] = []
     root = Path(root)
     for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if path.is_symlink() or not any((path / name).is_file() for name in ("plan.json", ledger.FILE)):
+        if path.is_symlink() or not any(
+            (path / name).is_file() for name in ("plan.json", ledger.FILE)
+        ):
             continue
         try:
             found.append(Run(path).summary())
@@ -290,7 +379,9 @@ def list_runs(root: Path | str) -> list[Summary]:
     return sorted(found, key=lambda s: (s.started or "", s.path.name), reverse=True)
 
 
-def read_table(path: Path, required: Sequence[str], columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, required: Sequence[str], columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Read a Parquet table of the run folder and check that it has the columns it must have."""
     try:
         table = pd.read_parquet(path, columns=list(columns) if columns else None)
@@ -306,15 +397,20 @@ def read_table(path: Path, required: Sequence[str], columns: Sequence[str] | Non
 
 def write_table(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
     """Write a table with exactly these columns; the same rows always give the same bytes."""
-    table.loc[:, list(columns)].reset_index(drop=True).to_parquet(path, index=False, compression="zstd")
+    table.loc[:, list(columns)].reset_index(drop=True).to_parquet(
+        path, index=False, compression="zstd"
+    )
 
 
 def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
-    """Rows with `human`, the mean of a sample's raters, and `inclusion`, the chance it had to be rated; else NaN.
+    """Rows with `human`, the mean of a sample's raters, and `inclusion`, the chance it had to be
+    rated; else NaN.
 
     Checks and anchors are left out: they say something about raters, not about the sample.
     """
-    scores = ratings[~ratings["check"].astype(bool) & ~ratings["anchor"].astype(bool)].groupby("sample_id")
+    scores = ratings[~ratings["check"].astype(bool) & ~ratings["anchor"].astype(bool)].groupby(
+        "sample_id"
+    )
     return rows.assign(
         human=rows["sample_id"].map(scores["score"].mean()).astype("float64"),
         inclusion=rows["sample_id"].map(scores["inclusion"].first()).astype("float64"),
@@ -322,11 +418,15 @@ def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
 
 
 def printable(text: str) -> str:
-    """Text of unknown origin as one line that a terminal or a page only shows: what would do more becomes U+FFFD.
+    """Text of unknown origin as one line that a terminal or a page only shows: what would do more
+    becomes U+FFFD.
 
-    That is control characters, line and paragraph separators, surrogates, and the marks that reverse the reading order.
+    That is control characters, line and paragraph separators, surrogates, and the marks that
+    reverse the reading order.
     """
-    return "".join("\ufffd" if unicodedata.category(c) in CONTROLS or c in REORDERING else c for c in text)
+    return "".join(
+        "\ufffd" if unicodedata.category(c) in CONTROLS or c in REORDERING else c for c in text
+    )
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -336,7 +436,9 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def writer_alive(run: Path) -> bool:
-    """Whether a live process on this host says it is writing this run (other hosts cannot be asked: assumed alive)."""
+    """Whether a live process on this host says it is writing this run (other hosts cannot be asked:
+    assumed alive).
+    """
     try:
         writer = _json(run / "writer.json")
     except (RestauditError, OSError):

@@ -1,4 +1,6 @@
-"""Text of unknown origin made fit to be shown: as it is, on one line, and as nothing but text in every format."""
+"""Text of unknown origin made fit to be shown: as it is, on one line, and as nothing but text in
+every format.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ MOST_IN_ANSWER = 1500
 MOST_DECIMALS = 6
 NEWLINE, CUT = " ⏎ ", " […] "
 FORMULA = "=+-@"
-# Format characters that scripts and emoji need; every other one is invisible and may hide something.
+# Format characters that scripts and emoji need; every other one is invisible and may hide
+# something.
 JOINERS = "\u200c\u200d"
 # A number ends in a digit: "0." at the start of a line would begin a list.
 NUMBER = r"[+-]?\d(?:[\d.,e+-]*\d)?"
@@ -32,11 +35,15 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def together(value: float, low: float, high: float, *, apart_from: Iterable[float] = (0.0,)) -> tuple[str, str, str]:
-    """A value and the ends of its interval with the same decimals: as many as show two digits of half its width.
+def together(
+    value: float, low: float, high: float, *, apart_from: Iterable[float] = (0.0,)
+) -> tuple[str, str, str]:
+    """A value and the ends of its interval with the same decimals: as many as show two digits of
+    half its width.
 
-    More where an end would otherwise look like one of `apart_from` (zero, a gate's margin) and is not: whether an
-    interval reaches that is what a reader looks for. Numbers too small for six decimals are shown as `number` does.
+    More where an end would otherwise look like one of `apart_from` (zero, a gate's margin) and is
+    not: whether an interval reaches that is what a reader looks for. Numbers too small for six
+    decimals are shown as `number` does.
     """
     half = (high - low) / 2
     if not math.isfinite(half) or not math.isfinite(value):
@@ -44,7 +51,11 @@ def together(value: float, low: float, high: float, *, apart_from: Iterable[floa
     wanted = max(0, 1 - math.floor(math.log10(half))) if half > 0 else _digits(value, 3)
     for places in range(wanted, MOST_DECIMALS + 1):
         texts = tuple(f"{x:,.{places}f}" for x in (value, low, high))
-        if all(end == x or round(end, places) != round(x, places) for end in (low, high) for x in apart_from):
+        if all(
+            end == x or round(end, places) != round(x, places)
+            for end in (low, high)
+            for x in apart_from
+        ):
             v, a, b = (t.removeprefix("-") if not t.strip("-0.,") else t for t in texts)
             return v, a, b
     return number(value), number(low), number(high)
@@ -52,17 +63,23 @@ def together(value: float, low: float, high: float, *, apart_from: Iterable[floa
 
 def _digits(value: float, significant: int) -> int:
     """Decimals that show this many digits of a number."""
-    return max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else significant - 1
+    return (
+        max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else significant - 1
+    )
 
 
 def plain(text: str, most: int = MOST_IN_CELL) -> str:
-    """One line of about `most` characters, cut in the middle, that only shows: no control, reordering, invisible ones.
+    """One line of about `most` characters, cut in the middle, that only shows: no control,
+    reordering, invisible ones.
 
-    Line breaks become “⏎”. Text that a spreadsheet would take for a formula is given an apostrophe in front.
+    Line breaks become “⏎”. Text that a spreadsheet would take for a formula is given an apostrophe
+    in front.
     """
     lines = [" ".join(part.split()) for part in re.split(r"\r\n|\r|\n", str(text).strip("\r\n"))]
     line = printable(NEWLINE.join(lines)).strip()
-    line = "".join("\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line)
+    line = "".join(
+        "\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line
+    )
     if len(line) > most:
         tail = most // 3
         line = f"{line[: most - tail]}{CUT}{line[-tail:]}"
@@ -70,7 +87,9 @@ def plain(text: str, most: int = MOST_IN_CELL) -> str:
 
 
 def markdown_text(text: str, most: int = MOST_IN_CELL) -> str:
-    """Text that Markdown (CommonMark and GitHub's) shows as it is: no markup, no links, no block of its own."""
+    """Text that Markdown (CommonMark and GitHub's) shows as it is: no markup, no links, no block of
+    its own.
+    """
     if NUMBERS.fullmatch(plain(text, most)):
         return plain(text, most)
     line = "".join(f"\\{c}" if c in MARKUP else ENTITIES.get(c, c) for c in plain(text, most))
@@ -80,8 +99,12 @@ def markdown_text(text: str, most: int = MOST_IN_CELL) -> str:
 
 
 def escaped_json(text: str) -> str:
-    """JSON text in which markup, control and reordering characters are escapes; reading it gives the same values."""
-    return "".join(f"\\u{ord(c):04x}" if c in "<>&\ufeff" or (c != "\n" and _does_more(c)) else c for c in text)
+    """JSON text in which markup, control and reordering characters are escapes; reading it gives
+    the same values.
+    """
+    return "".join(
+        f"\\u{ord(c):04x}" if c in "<>&\ufeff" or (c != "\n" and _does_more(c)) else c for c in text
+    )
 
 
 def _does_more(c: str) -> bool:
@@ -94,7 +117,9 @@ def sentence(text: str) -> str:
 
 
 def lines_of(value: Any) -> list[tuple[str, str]]:
-    """Plain JSON as (label, text) lines in its own order; the label is "" for a single value or an item of a list."""
+    """Plain JSON as (label, text) lines in its own order; the label is "" for a single value or an
+    item of a list.
+    """
     return _flat("", value)
 
 

@@ -1,4 +1,6 @@
-"""The six statuses that an answer of a document can have, and what each means: the same in every document."""
+"""The six statuses that an answer of a document can have, and what each means: the same in every
+document.
+"""
 
 from __future__ import annotations
 

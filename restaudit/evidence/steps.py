@@ -1,7 +1,8 @@
-"""One writer, one step at a time: files to a temporary place, fsync, rename, and the ledger event last.
+"""One writer, one step at a time: files to a temporary place, fsync, rename, and the ledger event
+last.
 
-A step whose event is in the ledger is done; any other step is done again from the start. So a kill at any moment loses
-at most the step in hand.
+A step whose event is in the ledger is done; any other step is done again from the start. So a kill
+at any moment loses at most the step in hand.
 """
 
 from __future__ import annotations
@@ -36,15 +37,18 @@ Content = Mapping[str, Any]
 
 
 def seed_of(run_seed: int, step: str) -> int:
-    """The seed of a step: a function of the run's seed and the step's name, never of what ran before. 0 .. 2^31-1."""
+    """The seed of a step: a function of the run's seed and the step's name, never of what ran
+    before. 0 .. 2^31-1.
+    """
     return int.from_bytes(hashlib.sha256(f"{run_seed}/{step}".encode()).digest()[:4], "big") >> 1
 
 
 class Writer:
     """The one writer of a run folder. Use as a context manager; a second writer is refused.
 
-    With a `signer` the plan is signed as soon as it is recorded, and the head of the ledger after every gate. Entering
-    raises VerificationFailed where what it signed earlier does not fit the ledger.
+    With a `signer` the plan is signed as soon as it is recorded, and the head of the ledger after
+    every gate. Entering raises VerificationFailed where what it signed earlier does not fit the
+    ledger.
     """
 
     def __init__(
@@ -55,7 +59,9 @@ class Writer:
         signer: Signer | None = None,
         interrupts: bool = True,
     ) -> None:
-        """`interrupts`: whether Ctrl-C waits for the end of a step; a trainer of somebody else's has its own way."""
+        """`interrupts`: whether Ctrl-C waits for the end of a step; a trainer of somebody else's
+        has its own way.
+        """
         self.run = run
         self.signer = signer
         self.announce = announce or (lambda _: None)
@@ -71,7 +77,8 @@ class Writer:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise BadInput(
-                f"{self.run}: another process is writing this run ({_writer(self.run)}); wait or stop it"
+                f"{self.run}: another process is writing this run ({_writer(self.run)}); wait or "
+                "stop it"
             ) from None
         except OSError as e:
             raise BadInput(f"{self.run}: cannot be written: {e.strerror}") from None
@@ -92,7 +99,10 @@ class Writer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
@@ -114,7 +124,9 @@ class Writer:
         return next(e.content for e in self.events if e.step == step)
 
     def note(self, key: str, value: Any) -> None:
-        """Put a fact that may differ between runs (timings, notices) beside the clock of the step in hand."""
+        """Put a fact that may differ between runs (timings, notices) beside the clock of the step
+        in hand.
+        """
         self._notes.setdefault(key, []).append(value)
 
     def step(
@@ -128,15 +140,18 @@ class Writer:
     ) -> Content:
         """Do a step unless it is done.
 
-        `make` writes files into the empty folder it is given and returns small facts for the ledger; the files then
-        appear together under `folder` of the run. Names in `context` are recorded but not compared between runs.
-        A failure inside `make` leaves the run as it was before the step. What a step records may have begun before it,
-        in somebody else's trainer: `since` (of time.monotonic) is when.
+        `make` writes files into the empty folder it is given and returns small facts for the
+        ledger; the files then appear together under `folder` of the run. Names in `context` are
+        recorded but not compared between runs. A failure inside `make` leaves the run as it was
+        before the step. What a step records may have begun before it, in somebody else's trainer:
+        `since` (of time.monotonic) is when.
         """
         if self.has(name):
             return self.content(name)
         if self.interrupted:
-            raise Interrupted(f"stopped before step {name}; go on with: restaudit resume {self.run}")
+            raise Interrupted(
+                f"stopped before step {name}; go on with: restaudit resume {self.run}"
+            )
         began = time.monotonic() if since is None else since
         self._notes = {}
         temporary = self.run / f"{TEMPORARY}{name.replace('/', '-')}"
@@ -157,7 +172,8 @@ class Writer:
                 self.signer.sign(self.run, self.events)
         except OSError as e:
             raise RestauditError(
-                f"{self.run}: step {name} could not be written ({e.strerror or e}); everything before it is safe. "
+                f"{self.run}: step {name} could not be written ({e.strerror or e}); everything "
+                "before it is safe. "
                 f"When that is mended: restaudit resume {self.run}"
             ) from e
         finally:

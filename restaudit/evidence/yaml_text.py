@@ -8,7 +8,8 @@ import yaml
 
 
 def as_yaml(value: Any) -> str:
-    """YAML in the order given, letters as they are; with escapes where plain letters would not read back the same.
+    """YAML in the order given, letters as they are; with escapes where plain letters would not read
+    back the same.
 
     PyYAML writes U+0085 as it is and reads it as a line break.
     """

@@ -14,7 +14,15 @@ import pandas as pd
 from probes import measure
 from probes.base import Measurement
 from restaudit.config import BY_STEPS, LoopConfig
-from restaudit.evidence.record import AUDIT, BASE, Run, after_steps, read_table, write_json, write_table
+from restaudit.evidence.record import (
+    AUDIT,
+    BASE,
+    Run,
+    after_steps,
+    read_table,
+    write_json,
+    write_table,
+)
 from restaudit.evidence.steps import Content
 from restaudit.gates import Decision, decide
 from restaudit.loop.held_out import held_out
@@ -24,13 +32,20 @@ from restaudit.loop.waiting import TOGETHER, WHEN, ask, seal_ratings
 
 
 def audit(
-    job: Job, iteration: str, *, policy: str, best_of: int = 1, given: Callable[[], pd.DataFrame] | None = None
+    job: Job,
+    iteration: str,
+    *,
+    policy: str,
+    best_of: int = 1,
+    given: Callable[[], pd.DataFrame] | None = None,
 ) -> None:
-    """Measure `policy` on the audit prompts and record it as `iteration`; stop the run when a gate says HALT.
+    """Measure `policy` on the audit prompts and record it as `iteration`; stop the run when a gate
+    says HALT.
 
-    With `best_of` above 1 each audited sample is the best of that many by reward (best-of-N). Where people
-    rate the samples, the run stops between sampling and measuring (Waiting) until their ratings are in. `given` are
-    the scored samples (columns: AUDIT) where somebody else drew them; there is no model then.
+    With `best_of` above 1 each audited sample is the best of that many by reward (best-of-N). Where
+    people rate the samples, the run stops between sampling and measuring (Waiting) until their
+    ratings are in. `given` are the scored samples (columns: AUDIT) where somebody else drew them;
+    there is no model then.
     """
 
     def become() -> None:
@@ -39,7 +54,11 @@ def audit(
 
     def draw(out: Path) -> pd.DataFrame:
         become()
-        rows = given() if given is not None else _with_kl(job, _sampled(job, iteration, best_of), policy)
+        rows = (
+            given()
+            if given is not None
+            else _with_kl(job, _sampled(job, iteration, best_of), policy)
+        )
         write_table(rows, out / "audit.parquet", AUDIT)
         return rows
 
@@ -53,7 +72,9 @@ def audit(
     def rated_and_judged(out: Path) -> Content:
         become()
         rows = read_table(job.run / iteration / "audit.parquet", AUDIT)
-        return _judged(job, rows, iteration, policy, out, ratings=seal_ratings(Run(job.run), iteration, out))
+        return _judged(
+            job, rows, iteration, policy, out, ratings=seal_ratings(Run(job.run), iteration, out)
+        )
 
     make = drawn_and_judged
     if job.config.human.kind == "people" and iteration != BASE:
@@ -68,13 +89,27 @@ def audit(
 
 
 def _judged(
-    job: Job, rows: pd.DataFrame, iteration: str, policy: str, out: Path, ratings: pd.DataFrame | None = None
+    job: Job,
+    rows: pd.DataFrame,
+    iteration: str,
+    policy: str,
+    out: Path,
+    ratings: pd.DataFrame | None = None,
 ) -> Content:
     """Measure and, unless this is the base policy, decide; returns the verdict for the ledger."""
     looks = planned_iterations(job.config.loop)
     look = looks.index(iteration) + 1 if iteration != BASE else 0
     beside = held_out(job, iteration, out, policy=policy, look=look, looks=looks)
-    evidence = gather(job, rows, iteration, policy=policy, look=look, looks=looks, ratings=ratings, held_out=beside)
+    evidence = gather(
+        job,
+        rows,
+        iteration,
+        policy=policy,
+        look=look,
+        looks=looks,
+        ratings=ratings,
+        held_out=beside,
+    )
     began = time.monotonic()
     measurements, seconds = measure(evidence)
     job.writer.note("probe_seconds", {k: round(v, 4) for k, v in seconds.items()})
@@ -87,14 +122,22 @@ def _judged(
 
 
 def missed(job: Job, iteration: str, reason: str) -> None:
-    """Record a planned look that could not be taken: no sample, nothing measured, and a decision that says so."""
+    """Record a planned look that could not be taken: no sample, nothing measured, and a decision
+    that says so.
+    """
     looks = planned_iterations(job.config.loop)
 
     def make(out: Path) -> Content:
-        write_table(read_table(job.run / BASE / "audit.parquet", AUDIT).iloc[:0], out / "audit.parquet", AUDIT)
+        write_table(
+            read_table(job.run / BASE / "audit.parquet", AUDIT).iloc[:0],
+            out / "audit.parquet",
+            AUDIT,
+        )
         metrics = dict.fromkeys(r.metric for r in job.config.gates.rules)
         none = [Measurement(m, None, "", 0, 0, "not measured", "0", reason=reason) for m in metrics]
-        found = _recorded(job, none, iteration, out, look=looks.index(iteration) + 1, looks=len(looks))
+        found = _recorded(
+            job, none, iteration, out, look=looks.index(iteration) + 1, looks=len(looks)
+        )
         return {"policy": iteration, "samples": 0, "missed": reason, **found}
 
     content = job.step(f"{iteration}/audit", iteration, make)
@@ -102,11 +145,26 @@ def missed(job: Job, iteration: str, reason: str) -> None:
 
 
 def _recorded(
-    job: Job, measurements: Sequence[Measurement], iteration: str, out: Path, *, look: int, looks: int
+    job: Job,
+    measurements: Sequence[Measurement],
+    iteration: str,
+    out: Path,
+    *,
+    look: int,
+    looks: int,
 ) -> Content:
-    write_json({"human": {"label": job.human.label, "unit": job.human.unit, "description": job.human.description},
-                "reward": {"name": job.reward.name, "unit": job.reward.unit},
-                "measurements": [m.to_json() for m in measurements]}, out / "measurements.json")  # fmt: skip
+    write_json(
+        {
+            "human": {
+                "label": job.human.label,
+                "unit": job.human.unit,
+                "description": job.human.description,
+            },
+            "reward": {"name": job.reward.name, "unit": job.reward.unit},
+            "measurements": [m.to_json() for m in measurements],
+        },
+        out / "measurements.json",
+    )
     if look == 0:
         return {}
     decision = decide(job.config.gates, measurements, iteration=iteration, look=look, looks=looks)
@@ -123,9 +181,16 @@ def _rated_later(m: Measurement) -> Measurement:
 def _kl_missing(job: Job, m: Measurement, policy: str) -> Measurement:
     """The same, and where KL to the base policy lacks: why."""
     weights = job.weights(policy)
-    if m.name != "drift.kl" or m.reason is None or (weights is not None and job.has_policy and job.policy.has(weights)):
+    if (
+        m.name != "drift.kl"
+        or m.reason is None
+        or (weights is not None and job.has_policy and job.policy.has(weights))
+    ):
         return m
-    why = "the trainer's weights were not put aside at this look, and the base policy could not be gone back to"
+    why = (
+        "the trainer's weights were not put aside at this look, and the base policy could not "
+        "be gone back to"
+    )
     if not job.has_policy:
         why = "only generations are watched, and this file has no values in a column kl"
     return replace(m, reason=f"{m.reason}: {why}")
@@ -136,7 +201,9 @@ def _halting(decision: Decision) -> list[str]:
 
 
 def planned_iterations(loop: LoopConfig) -> list[str]:
-    """The iterations a decision is planned for, in order: after Improve steps, or after so many optimiser steps."""
+    """The iterations a decision is planned for, in order: after Improve steps, or after so many
+    optimiser steps.
+    """
     if loop.method in BY_STEPS:
         return [after_steps(n) for n in loop.looks]
     steps = range(1, loop.improve_steps + 1) if loop.improve_steps else (0,)
@@ -151,7 +218,13 @@ def _sampled(job: Job, iteration: str, best_of: int) -> pd.DataFrame:
         plain = config.base_samples_per_prompt
     wanted = np.where(prompts["family"].isna(), plain, config.counterfactual_samples)
     name = f"{iteration}/audit"
-    drawn = job.sample(prompts, (wanted * best_of).tolist(), seed_name=name, label=f"audit {iteration}", prefix=name)
+    drawn = job.sample(
+        prompts,
+        (wanted * best_of).tolist(),
+        seed_name=name,
+        label=f"audit {iteration}",
+        prefix=name,
+    )
     rows = job.scored(job.samples_table(drawn, prompts))
     if best_of > 1:
         place = rows.groupby("prompt_id").cumcount() // best_of
@@ -161,7 +234,9 @@ def _sampled(job: Job, iteration: str, best_of: int) -> pd.DataFrame:
 
 
 def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
-    """KL to the base policy on one plain sample of each of the first `kl_samples` audit prompts by hash."""
+    """KL to the base policy on one plain sample of each of the first `kl_samples` audit prompts by
+    hash.
+    """
     rows = rows.assign(kl=np.nan, kl_tokens=np.nan)
     current = job.weights(policy)
     # A trainer of somebody else's may keep its weights to itself.
@@ -178,14 +253,18 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     prompts = job.prompts("audit")
     examples = [
         TrainingExample(
-            tuple(job.policy.prompt_tokens(as_messages(str(prompts.at[p, "prompt"])))),
-            tokens,
+            tuple(job.policy.prompt_tokens(as_messages(str(prompts.at[p, "prompt"])))), tokens
         )
         for p, tokens in zip(chosen["prompt_id"], chosen["tokens"], strict=True)
     ]
     with job.reporter.task(f"KL {policy}", len(examples), "samples"):
-        kl = token_kl(job.policy, examples, job.weights(BASE), current,
-                      forward_tokens=job.config.loop.train.forward_tokens)  # fmt: skip
+        kl = token_kl(
+            job.policy,
+            examples,
+            job.weights(BASE),
+            current,
+            forward_tokens=job.config.loop.train.forward_tokens,
+        )
     rows.loc[chosen.index, "kl"] = [k for k, _ in kl]
     rows.loc[chosen.index, "kl_tokens"] = [float(n) for _, n in kl]
     return rows

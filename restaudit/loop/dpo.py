@@ -1,4 +1,6 @@
-"""DPO as an Improve step: pairs of the Grow set by reward, trained by TRL's DPOTrainer on the sampled tokens."""
+"""DPO as an Improve step: pairs of the Grow set by reward, trained by TRL's DPOTrainer on the
+sampled tokens.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from restaudit.evidence.record import ADAPTER, D_EVAL, GROW, KEPT, PAIRS, TRAIN, read_table, write_table
+from restaudit.evidence.record import (
+    ADAPTER,
+    D_EVAL,
+    GROW,
+    KEPT,
+    PAIRS,
+    TRAIN,
+    read_table,
+    write_table,
+)
 from restaudit.evidence.steps import Content
 from restaudit.loop.job import Job, as_facts
 from restaudit.loop.select import kept_set, preference_pairs
@@ -21,8 +32,8 @@ from restaudit.policy.live import in_float32
 def prefer(job: Job, g: int, *, start: str) -> str:
     """Train `start` to prefer the better samples of each prompt of Grow step `g` to the worse ones.
 
-    Returns the iteration's name. The reference is `start` itself, the policy that wrote the samples. There is one
-    candidate, the policy after the last epoch.
+    Returns the iteration's name. The reference is `start` itself, the policy that wrote the
+    samples. There is one candidate, the policy after the last epoch.
     """
     name = f"g{g:02d}/i01"
 
@@ -35,7 +46,9 @@ def prefer(job: Job, g: int, *, start: str) -> str:
         before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
         log = _train(job, g, pairs, out) if len(pairs) else pd.DataFrame(columns=list(TRAIN))
         if not len(pairs):
-            job.reporter.line(f"  {name}: no two samples of a prompt differ in reward; the policy stays as it was")
+            job.reporter.line(
+                f"  {name}: no two samples of a prompt differ in reward; the policy stays as it was"
+            )
         write_table(log, out / "train.parquet", TRAIN)
         job.policy.save(out / ADAPTER)
         after = job.d_eval(f"{name}/epoch1", f"D_eval, {name}", f"{name}/d_eval/1")
@@ -74,11 +87,25 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
     steps = config.epochs * math.ceil(len(pairs) / config.batch)
     seed = job.seed(f"g{g:02d}/i01/improve")
     arguments = DPOConfig(
-        output_dir=str(out / "never written"), max_steps=steps, learning_rate=config.learning_rate, beta=config.beta,
-        per_device_train_batch_size=config.batch, lr_scheduler_type="linear", warmup_steps=0.1, max_length=None,
-        gradient_checkpointing=False, bf16=False, use_cpu=job.device == "cpu", logging_steps=1, save_strategy="no",
-        report_to="none", disable_tqdm=True, dataloader_pin_memory=False, seed=seed, data_seed=seed,
-    )  # fmt: skip
+        output_dir=str(out / "never written"),
+        max_steps=steps,
+        learning_rate=config.learning_rate,
+        beta=config.beta,
+        per_device_train_batch_size=config.batch,
+        lr_scheduler_type="linear",
+        warmup_steps=0.1,
+        max_length=None,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=job.device == "cpu",
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        seed=seed,
+        data_seed=seed,
+    )
     on_one_gpu(arguments, job.reporter.line)
 
     class OnTokens(DPOTrainer):  # type: ignore[misc]
@@ -90,7 +117,9 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
     in_float32(policy.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about settings that are as they shall be
-        trainer = OnTokens(policy.model, None, arguments, train_dataset=data, processing_class=policy.tokenizer)
+        trainer = OnTokens(
+            policy.model, None, arguments, train_dataset=data, processing_class=policy.tokenizer
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     if "ref" in getattr(policy.model, "peft_config", {}):
@@ -115,6 +144,10 @@ def _tokens(job: Job, g: int, pairs: pd.DataFrame) -> list[dict[str, Any]]:
     """Pairs as TRL's trainer takes what is tokenized already."""
     tokens, prompts = job.sampled_tokens(g), job.grow_prompt_tokens(pairs["prompt_id"].unique())
     return [
-        {"prompt_ids": list(prompts[p]), "chosen_ids": list(tokens[a]), "rejected_ids": list(tokens[b])}
+        {
+            "prompt_ids": list(prompts[p]),
+            "chosen_ids": list(tokens[a]),
+            "rejected_ids": list(tokens[b]),
+        }
         for p, a, b in zip(pairs["prompt_id"], pairs["chosen"], pairs["rejected"], strict=True)
     ]

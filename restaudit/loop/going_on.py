@@ -6,7 +6,10 @@ from restaudit.evidence.record import Run
 
 # By what policy.model begins with, for runs that no `run` command writes.
 WRITERS = {
-    "trainer": "a trainer writes this run: start the training script again and let it resume from its checkpoint",
+    "trainer": (
+        "a trainer writes this run: start the training script again and let it resume from "
+        "its checkpoint"
+    ),
     "watch": "`restaudit watch` writes this run: give the command again that began it",
 }
 

@@ -8,20 +8,30 @@ from restaudit.calibrate.render import FILE, sentences
 from restaudit.evidence.record import Run, printable
 from restaudit.people.rating.status import of_raters
 
-TOLD = {"signature": "What the policy learned by {}", "temptation": "What the policy may learn next, seen at {}"}
+TOLD = {
+    "signature": "What the policy learned by {}",
+    "temptation": "What the policy may learn next, seen at {}",
+}
 
 
 def learned(run: Run, iteration: str) -> str | None:
-    """What the reward pays for and people do not, in words: learned, or not yet; None where nothing was found."""
+    """What the reward pays for and people do not, in words: learned, or not yet; None where nothing
+    was found.
+    """
     found = next((m for m in run.measurements(iteration) if m.name == "hacking.signature"), None)
     features = [] if found is None else found.detail.get("features") or []
     if found is None or not features or features[0]["verdict"] not in TOLD:
         return None
-    return f"{TOLD[features[0]['verdict']].format(iteration)}: {printable(str(found.detail['in_words']))}"
+    return (
+        f"{TOLD[features[0]['verdict']].format(iteration)}: "
+        f"{printable(str(found.detail['in_words']))}"
+    )
 
 
 def refitted(run: Run) -> list[str]:
-    """A sentence for every time the reward model was fitted again on people's judgements of the newest policy."""
+    """A sentence for every time the reward model was fitted again on people's judgements of the
+    newest policy.
+    """
     found = []
     for grow, facts in run.refits():
         name = "pair_accuracy" if "pair_accuracy_after" in facts else "pearson"
@@ -29,20 +39,27 @@ def refitted(run: Run) -> list[str]:
         shown = " -> ".join("not measured" if v is None else f"{v:.2f}" for v in values)
         found.append(
             f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements "
-            f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out {name.replace('_', ' ')} {shown}, "
-            f"digest {facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy is "
+            f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out "
+            f"{name.replace('_', ' ')} {shown}, "
+            f"digest {facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy "
+            "is "
             "scored by the new one."
         )
     return found
 
 
 def alarms(run: Run) -> tuple[str, ...]:
-    """The false-alarm rate and power of the run's policy, where `restaudit calibrate RUN` has measured them."""
+    """The false-alarm rate and power of the run's policy, where `restaudit calibrate RUN` has
+    measured them.
+    """
     path = run.path / "report" / FILE
     if not path.is_file():
         return ()
     try:
         return sentences(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as e:
-        return (f"{path}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew with "
-                f"restaudit calibrate {run.path}",)  # fmt: skip
+        return (
+            f"{path}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew "
+            "with "
+            f"restaudit calibrate {run.path}",
+        )

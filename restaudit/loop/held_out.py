@@ -1,4 +1,6 @@
-"""What an audit reads beside its prompts: benchmark items and held-out human text, stored with the iteration."""
+"""What an audit reads beside its prompts: benchmark items and held-out human text, stored with the
+iteration.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ TEXT_FILE = "human_text.parquet"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """This policy's tables and the base policy's (None for the base policy itself, and where nothing was asked for)."""
+    """This policy's tables and the base policy's (None for the base policy itself, and where
+    nothing was asked for).
+    """
 
     items: pd.DataFrame | None = None
     base_items: pd.DataFrame | None = None
@@ -31,7 +35,8 @@ class HeldOut:
 
 
 def held_out_artifacts(audit: AuditConfig) -> dict[str, Artifact]:
-    """The files of benchmarks and human text, fetched and checked before a run begins, by the key that asks for them.
+    """The files of benchmarks and human text, fetched and checked before a run begins, by the key
+    that asks for them.
 
     Raises BadInput for a benchmark nobody knows, and for data that cannot be had.
     """
@@ -39,18 +44,23 @@ def held_out_artifacts(audit: AuditConfig) -> dict[str, Artifact]:
     if audit.benchmarks.tasks:
         from restaudit.tasks import artifacts
 
-        found |= {f"audit.benchmarks/{name}": a for name, a in artifacts(audit.benchmarks.tasks).items()}
+        found |= {
+            f"audit.benchmarks/{name}": a for name, a in artifacts(audit.benchmarks.tasks).items()
+        }
     text = audit.human_text
     if text is not None and text.source != "references":
         found["audit.human_text"] = resolve(text.source, sha256=text.sha256, licence=text.licence)
     return found
 
 
-def held_out(job: Job, iteration: str, out: Path, *, policy: str, look: int, looks: Sequence[str]) -> HeldOut:
-    """Run what the configuration asks for at this look on the policy as it stands; writes the tables into `out`.
+def held_out(
+    job: Job, iteration: str, out: Path, *, policy: str, look: int, looks: Sequence[str]
+) -> HeldOut:
+    """Run what the configuration asks for at this look on the policy as it stands; writes the
+    tables into `out`.
 
-    A policy that is the base policy itself (best-of-N) gets the base policy's tables. A table that is not due at this
-    look is empty and says why in `attrs["reason"]`.
+    A policy that is the base policy itself (best-of-N) gets the base policy's tables. A table that
+    is not due at this look is empty and says why in `attrs["reason"]`.
     """
     config = job.config.audit
     items = text = None
@@ -67,10 +77,14 @@ def held_out(job: Job, iteration: str, out: Path, *, policy: str, look: int, loo
         job.writer.note("probe_seconds", {k: round(v, 4) for k, v in seconds.items()})
     if iteration == BASE:
         return HeldOut(items, None, text, None)
-    return HeldOut(items, _of_base(job, ITEMS_FILE, ITEMS), text, _of_base(job, TEXT_FILE, HUMAN_TEXT))
+    return HeldOut(
+        items, _of_base(job, ITEMS_FILE, ITEMS), text, _of_base(job, TEXT_FILE, HUMAN_TEXT)
+    )
 
 
-def _items(job: Job, iteration: str, out: Path, policy: str, look: int, looks: Sequence[str]) -> pd.DataFrame:
+def _items(
+    job: Job, iteration: str, out: Path, policy: str, look: int, looks: Sequence[str]
+) -> pd.DataFrame:
     config = job.config.audit.benchmarks
     if (reason := _not_due("audit.benchmarks", config.when, look, looks)) is not None:
         return _empty(ITEMS, reason)
@@ -81,13 +95,21 @@ def _items(job: Job, iteration: str, out: Path, policy: str, look: int, looks: S
     else:
         folder = Path(config.include_path) if config.include_path else None
         with job.reporter.task(f"benchmarks {iteration}", len(config.tasks), "tasks") as advance:
-            table = run_tasks(job.policy, config.tasks, limit=config.limit, seed=job.seed("benchmarks"),
-                              include_path=folder, progress=advance)  # fmt: skip
+            table = run_tasks(
+                job.policy,
+                config.tasks,
+                limit=config.limit,
+                seed=job.seed("benchmarks"),
+                include_path=folder,
+                progress=advance,
+            )
     write_table(table, out / ITEMS_FILE, ITEMS)
     return table
 
 
-def _human_text(job: Job, iteration: str, out: Path, policy: str, look: int, looks: Sequence[str]) -> pd.DataFrame:
+def _human_text(
+    job: Job, iteration: str, out: Path, policy: str, look: int, looks: Sequence[str]
+) -> pd.DataFrame:
     config = job.config.audit.human_text
     assert config is not None
     if (reason := _not_due("audit.human_text", config.when, look, looks)) is not None:
@@ -100,10 +122,15 @@ def _human_text(job: Job, iteration: str, out: Path, policy: str, look: int, loo
     return table
 
 
-def _not_due(key: str, when: Literal["ends", "every"], look: int, looks: Sequence[str]) -> str | None:
+def _not_due(
+    key: str, when: Literal["ends", "every"], look: int, looks: Sequence[str]
+) -> str | None:
     if when == "every" or look in (0, len(looks)):
         return None
-    return f"{key}.when is 'ends': measured for the base policy and at the last planned look ({looks[-1]}) only"
+    return (
+        f"{key}.when is 'ends': measured for the base policy and at the last planned look "
+        f"({looks[-1]}) only"
+    )
 
 
 def _empty(columns: Sequence[str], reason: str) -> pd.DataFrame:

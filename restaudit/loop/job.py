@@ -1,4 +1,6 @@
-"""A run in hand: its sealed plan, its writer, and the models it needs, each loaded when first used."""
+"""A run in hand: its sealed plan, its writer, and the models it needs, each loaded when first
+used.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Job:
         artifacts: Mapping[str, Path],
         policy: Policy | None = None,
     ) -> None:
-        """`policy`: the model in somebody else's trainer; without it, the configured checkpoint is loaded."""
+        """`policy`: the model in somebody else's trainer; without it, the configured checkpoint is
+        loaded.
+        """
         self.config = config
         self.writer = writer
         self.run = writer.run
@@ -63,7 +67,7 @@ class Job:
         self.reward_folder = self.run / REWARD
         self._given = policy
 
-    # --- steps --------------------------------------------------------------------------------------------------------
+    # --- steps
 
     def step(
         self,
@@ -93,12 +97,16 @@ class Job:
         self.writer.step("end", "", make)
 
     def halt(self, iteration: str, gates: Sequence[str]) -> None:
-        """Record that the sealed policy stopped the run, and stop it, unless somebody has overridden this halt."""
-        self.writer.step(f"{iteration}/halt", "", lambda _: {"iteration": iteration, "gates": list(gates)})
+        """Record that the sealed policy stopped the run, and stop it, unless somebody has
+        overridden this halt.
+        """
+        self.writer.step(
+            f"{iteration}/halt", "", lambda _: {"iteration": iteration, "gates": list(gates)}
+        )
         if not self.writer.has(f"{iteration}/override"):
             raise Halted(halt_message(self.run, iteration, gates))
 
-    # --- tables -------------------------------------------------------------------------------------------------------
+    # --- tables
 
     def prompts(self, split: str) -> pd.DataFrame:
         """The prompts of a split, indexed by prompt_id."""
@@ -107,18 +115,22 @@ class Job:
             self._tables[split] = table.set_index("prompt_id", drop=False)
         return self._tables[split]
 
-    # --- models -------------------------------------------------------------------------------------------------------
+    # --- models
 
     @cached_property
     def policy(self) -> Policy:
-        """The policy, with the checkpoint's weights and a fresh adapter, or the one that was given."""
+        """The policy, with the checkpoint's weights and a fresh adapter, or the one that was
+        given.
+        """
         if self._given is not None:
             return self._given
         return load_run_policy(self.config, self.artifacts["policy.model"], self.reporter)
 
     @property
     def has_policy(self) -> bool:
-        """Whether there is a model to sample from: there is none where only its generations are at hand."""
+        """Whether there is a model to sample from: there is none where only its generations are at
+        hand.
+        """
         return self._given is not None or self.artifacts.get("policy.model", NOWHERE) != NOWHERE
 
     @cached_property
@@ -129,13 +141,17 @@ class Job:
         return load_reward(self.config.reward, self.reward_folder, device=self.device)
 
     def use_reward(self, name: str) -> None:
-        """From here on, use the reward model that was fitted again before the Grow step of this name, and its scale."""
+        """From here on, use the reward model that was fitted again before the Grow step of this
+        name, and its scale.
+        """
         self.reward_folder = self.run / REWARD / name
         for cached in ("reward", "scale"):
             self.__dict__.pop(cached, None)
 
     def rescored(self, base: pd.DataFrame) -> pd.DataFrame:
-        """The base policy's audited samples with the reward in use (they were scored by the first one)."""
+        """The base policy's audited samples with the reward in use (they were scored by the first
+        one).
+        """
         path = self.reward_folder / RESCORED_FILE
         if not path.exists():
             return base
@@ -151,7 +167,9 @@ class Job:
 
     @cached_property
     def embed(self) -> Embed | None:
-        """Unit-norm sentence embeddings for the diversity probe, where the configuration names an encoder."""
+        """Unit-norm sentence embeddings for the diversity probe, where the configuration names an
+        encoder.
+        """
         from restaudit.models.encoder import load_encoder
 
         if "audit.encoder" not in self.artifacts:
@@ -175,16 +193,26 @@ class Job:
         return Scale.from_json(json.loads((self.reward_folder / SCALE).read_text(encoding="utf-8")))
 
     def weights(self, iteration: str) -> Path | None:
-        """Where an iteration's trained weights are; None for a base policy that is the checkpoint itself."""
+        """Where an iteration's trained weights are; None for a base policy that is the checkpoint
+        itself.
+        """
         folder = self.run / iteration / ADAPTER
         return None if iteration == BASE and not folder.is_dir() else folder
 
-    # --- sampling and scoring -----------------------------------------------------------------------------------------
+    # --- sampling and scoring
 
     def sample(
-        self, prompts: pd.DataFrame, counts: Sequence[int], *, seed_name: str, label: str, prefix: str
+        self,
+        prompts: pd.DataFrame,
+        counts: Sequence[int],
+        *,
+        seed_name: str,
+        label: str,
+        prefix: str,
     ) -> list[Samples]:
-        """Draw `counts[k]` responses to each prompt from the policy as it stands; names are prefix/prompt_id/number."""
+        """Draw `counts[k]` responses to each prompt from the policy as it stands; names are
+        prefix/prompt_id/number.
+        """
         from restaudit.data.chats import as_messages
         from restaudit.policy import SampleRequest, sample
 
@@ -194,19 +222,31 @@ class Job:
                 tuple(self.policy.prompt_tokens(as_messages(prompt))),
                 tuple(f"{prefix}/{prompt_id}/{k:03d}" for k in range(count)),
             )
-            for prompt_id, prompt, count in zip(prompts["prompt_id"], prompts["prompt"], counts, strict=True)
+            for prompt_id, prompt, count in zip(
+                prompts["prompt_id"], prompts["prompt"], counts, strict=True
+            )
         ]
         config: SamplingConfig = self.config.loop.sampling
         with self.reporter.task(label, sum(counts) * config.max_tokens) as advance:
             return sample(
-                self.policy, requests, config, seed=self.seed(seed_name), progress=advance, notice=self._notice
+                self.policy,
+                requests,
+                config,
+                seed=self.seed(seed_name),
+                progress=advance,
+                notice=self._notice,
             )
 
     def sampled_tokens(self, g: int) -> dict[str, tuple[int, ...]]:
-        """The tokens of every sample of a Grow step, by its name: those that were drawn, never text read again."""
-        samples = read_table(self.run / f"g{g:02d}" / "samples.parquet", SAMPLES, ["sample_id", "token_ids"])
+        """The tokens of every sample of a Grow step, by its name: those that were drawn, never text
+        read again.
+        """
+        samples = read_table(
+            self.run / f"g{g:02d}" / "samples.parquet", SAMPLES, ["sample_id", "token_ids"]
+        )
         return {
-            s: tuple(int(t) for t in ids) for s, ids in zip(samples["sample_id"], samples["token_ids"], strict=True)
+            s: tuple(int(t) for t in ids)
+            for s, ids in zip(samples["sample_id"], samples["token_ids"], strict=True)
         }
 
     def grow_prompt_tokens(self, prompt_ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
@@ -214,7 +254,9 @@ class Job:
         from restaudit.data.chats import as_messages
 
         asked = self.prompts("grow").loc[list(prompt_ids), "prompt"]
-        return {str(p): tuple(self.policy.prompt_tokens(as_messages(text))) for p, text in asked.items()}
+        return {
+            str(p): tuple(self.policy.prompt_tokens(as_messages(text))) for p, text in asked.items()
+        }
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What `make` returned the first time it was asked for under this name."""
@@ -235,14 +277,20 @@ class Job:
 
         members = self.reward.score(self.prompt_texts(rows), rows["text"].tolist())
         reward, spread = combine(members, self.config.reward.ensemble)
-        scaled = self.scale.apply(reward) if (self.reward_folder / SCALE).exists() else np.full(len(rows), np.nan)
+        scaled = (
+            self.scale.apply(reward)
+            if (self.reward_folder / SCALE).exists()
+            else np.full(len(rows), np.nan)
+        )
         return rows.assign(reward=reward, reward_01=scaled, reward_spread=spread)
 
     def with_human(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Add the held-out human score, NaN where it is undefined."""
         prompts = self._prompt_rows(rows)
         references = [list(r) for r in prompts["references"]]
-        return rows.assign(human=self.human.score(self.prompt_texts(rows), rows["text"].tolist(), references))
+        return rows.assign(
+            human=self.human.score(self.prompt_texts(rows), rows["text"].tolist(), references)
+        )
 
     def samples_table(self, samples: Sequence[Samples], prompts: pd.DataFrame) -> pd.DataFrame:
         """Samples with their tokens, text and the prompt's group and family; nothing scored yet."""
@@ -285,14 +333,20 @@ class Job:
 
 
 def load_run_policy(config: Config, path: Path, reporter: Reporter) -> Policy:
-    """The policy of a run as it begins, checked for the longest sequence that the configuration lets it see."""
+    """The policy of a run as it begins, checked for the longest sequence that the configuration
+    lets it see.
+    """
     from restaudit.policy import load_policy
 
     longest = config.policy.max_prompt_tokens + config.loop.sampling.max_tokens
     if config.audit.human_text is not None:
         longest = max(longest, config.policy.max_prompt_tokens + config.audit.human_text.max_tokens)
     policy = load_policy(
-        config.policy, path, device=config.device, seed=seed_of(config.seed, "policy"), longest=longest
+        config.policy,
+        path,
+        device=config.device,
+        seed=seed_of(config.seed, "policy"),
+        longest=longest,
     )
     for line in policy.remarks():
         reporter.line(line)
@@ -300,7 +354,9 @@ def load_run_policy(config: Config, path: Path, reporter: Reporter) -> Policy:
 
 
 def peak_memory(device: str) -> dict[str, int]:
-    """The most memory this process has held so far, in MiB: resident, and on the GPU where there is one."""
+    """The most memory this process has held so far, in MiB: resident, and on the GPU where there is
+    one.
+    """
     import resource
 
     found = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}

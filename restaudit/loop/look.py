@@ -1,4 +1,6 @@
-"""One look at a policy that is trained by optimiser steps: its weights are kept, it is audited, a gate may stop it."""
+"""One look at a policy that is trained by optimiser steps: its weights are kept, it is audited, a
+gate may stop it.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,23 @@ def look(
 ) -> None:
     """Take the look after so many steps at the policy as it stands in training.
 
-    `facts` are noted in the ledger; `write` writes further files of the training into the iteration's folder; `since`
-    (of time.monotonic) is when the training that this look records began. A look that is recorded is only compared:
-    raises BadInput where the weights are not those that were looked at. Raises Halted and Waiting as any audit does.
+    `facts` are noted in the ledger; `write` writes further files of the training into the
+    iteration's folder; `since` (of time.monotonic) is when the training that this look records
+    began. A look that is recorded is only compared: raises BadInput where the weights are not those
+    that were looked at. Raises Halted and Waiting as any audit does.
     """
     name = after_steps(step)
     job.policy.take()
     digest = trained_digest(job.policy.model)
-    if job.writer.has(f"{name}/train") and job.writer.content(f"{name}/train")["weights_sha256"] != digest:
+    if (
+        job.writer.has(f"{name}/train")
+        and job.writer.content(f"{name}/train")["weights_sha256"] != digest
+    ):
         raise BadInput(
-            f"{job.run}: {name} was looked at with other weights than the trainer has there now; this is another "
-            "training, or one that does not repeat itself (data order, dropout, GPU kernels). Resume it from a "
+            f"{job.run}: {name} was looked at with other weights than the trainer has there now; "
+            "this is another "
+            "training, or one that does not repeat itself (data order, dropout, GPU kernels). "
+            "Resume it from a "
             "checkpoint after its last look, or give another run folder"
         )
 

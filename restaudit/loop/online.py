@@ -1,8 +1,10 @@
-"""GRPO and RLOO under the audit: TRL trains the recipe's policy on its reward, and looks are a Grow's worth apart.
+"""GRPO and RLOO under the audit: TRL trains the recipe's policy on its reward, and looks are a
+Grow's worth apart.
 
-What differs from ReST is the learning rule alone: policy, adapter, prompts, reward and sampler are the same. TRL's own
-`generate` is replaced by the sampler that the loop and the audit use (same temperature and top-k; several times as fast
-through a LoRA adapter), so that seconds compare methods and not samplers.
+What differs from ReST is the learning rule alone: policy, adapter, prompts, reward and sampler are
+the same. TRL's own `generate` is replaced by the sampler that the loop and the audit use (same
+temperature and top-k; several times as fast through a LoRA adapter), so that seconds compare
+methods and not samplers.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ import pandas as pd
 
 from restaudit.data.chats import as_messages, asked
 from restaudit.errors import BadInput
-from restaudit.evidence.record import BASE, CHECKPOINTS, D_EVAL, GROW, TRAIN, after_steps, write_table
+from restaudit.evidence.record import (
+    BASE,
+    CHECKPOINTS,
+    D_EVAL,
+    GROW,
+    TRAIN,
+    after_steps,
+    write_table,
+)
 from restaudit.evidence.steps import Content
 from restaudit.loop.audit import audit
 from restaudit.loop.job import Job, as_facts
@@ -38,9 +48,12 @@ if TYPE_CHECKING:
 
 
 def online(job: Job) -> None:
-    """Do every step that is not done yet. Raises Halted when a gate of the sealed policy stops the run.
+    """Do every step that is not done yet.
 
-    Training goes on from the trainer's last checkpoint, which is kept beside the record until the run ends.
+    Raises Halted when a gate of the sealed policy stops the run.
+
+    Training goes on from the trainer's last checkpoint, which is kept beside the record until the
+    run ends.
     """
     supervised_start(job)
     fit_scale(job)
@@ -60,15 +73,23 @@ def _train(job: Job) -> None:
     policy.become(job.weights(BASE))
     in_float32(policy.model)
     prompts, config = job.prompts("grow").iloc[_order(job)], job.config.policy
-    put = [asked(as_messages(p), chat=config.chat, system=config.system_prompt) for p in prompts["prompt"]]
+    put = [
+        asked(as_messages(p), chat=config.chat, system=config.system_prompt)
+        for p in prompts["prompt"]
+    ]
     data = Dataset.from_dict({"prompt": put, "prompt_id": list(prompts.index)})
     out = job.run / CHECKPOINTS
     looks = _Looks(job)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about settings that are as they shall be
         trainer = _trainer_class(job)(
-            model=policy.model, reward_funcs=looks.reward, args=_arguments(job, out), train_dataset=data,
-            processing_class=policy.tokenizer, callbacks=[looks])  # fmt: skip
+            model=policy.model,
+            reward_funcs=looks.reward,
+            args=_arguments(job, out),
+            train_dataset=data,
+            processing_class=policy.tokenizer,
+            callbacks=[looks],
+        )
         trainer.remove_callback(PrinterCallback)
         looks.trainer = trainer
         last = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
@@ -79,9 +100,11 @@ def _train(job: Job) -> None:
 
 
 def _order(job: Job) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Places of the prompts in the order in which the steps take them: every prompt once, then all again, shuffled.
+    """Places of the prompts in the order in which the steps take them: every prompt once, then all
+    again, shuffled.
 
-    The order is written out, since a trainer that goes on from a checkpoint shuffles a later epoch otherwise.
+    The order is written out, since a trainer that goes on from a checkpoint shuffles a later epoch
+    otherwise.
     """
     rng = np.random.Generator(np.random.PCG64(job.seed("online/order")))
     loop, count = job.config.loop, len(job.prompts("grow"))
@@ -149,7 +172,9 @@ def _trainer_class(job: Job) -> Any:
                 name = f"{after_steps(step)}/{last.prompt_id}/{len(last.names):03d}"
                 requests[-1] = SampleRequest(last.prompt_id, last.tokens, (*last.names, name))
             with evaluating(self.model):
-                self.drawn = sample(job.policy, requests, job.config.loop.sampling, seed=job.seed("online/samples"))
+                self.drawn = sample(
+                    job.policy, requests, job.config.loop.sampling, seed=job.seed("online/samples")
+                )
             tokens = [list(s.tokens) for s in self.drawn]
             return (tokens, None) if job.config.loop.method == "grpo" else tokens
 
@@ -157,7 +182,9 @@ def _trainer_class(job: Job) -> Any:
 
 
 class _Looks(LookCallback):
-    """Takes the looks after the step was logged, and hands what was sampled and learned since the last one to them."""
+    """Takes the looks after the step was logged, and hands what was sampled and learned since the
+    last one to them.
+    """
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -168,9 +195,13 @@ class _Looks(LookCallback):
         self.tokens = 0
         self.since = time.monotonic()
 
-    def reward(self, prompt_id: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+    def reward(
+        self, prompt_id: list[str], completion_ids: list[list[int]], **_: Any
+    ) -> list[float]:
         """The recipe's reward of every completion, (n,), each remembered with the sample."""
-        table = pd.DataFrame({"prompt_id": prompt_id, "text": [self.job.policy.text(t) for t in completion_ids]})
+        table = pd.DataFrame(
+            {"prompt_id": prompt_id, "text": [self.job.policy.text(t) for t in completion_ids]}
+        )
         scored = self.job.scored(table)
         if not np.isfinite(scored["reward"]).all():
             raise BadInput("the reward of a sample is not a number; nothing can be learned from it")
@@ -178,8 +209,15 @@ class _Looks(LookCallback):
         for row, s in zip(found, self.trainer.drawn, strict=True):
             head, _, number = s.name.rpartition("/")
             step = head.rpartition("/")[0]
-            self.rows.append({**row, "sample_id": f"{step}/{row['prompt_id']}/{number}", "n_tokens": len(s.tokens),
-                              "finished": s.finished, "logprob": s.logprob})  # fmt: skip
+            self.rows.append(
+                {
+                    **row,
+                    "sample_id": f"{step}/{row['prompt_id']}/{number}",
+                    "n_tokens": len(s.tokens),
+                    "finished": s.finished,
+                    "logprob": s.logprob,
+                }
+            )
         self.tokens += sum(map(len, completion_ids))
         return [float(r) for r in scored["reward"]]
 
@@ -187,17 +225,30 @@ class _Looks(LookCallback):
         """Count the time from here."""
         self.since = time.monotonic()
 
-    def on_log(self, _args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
-        """Remember the step's loss; take the look that is planned after it, and keep a checkpoint of the trainer."""
+    def on_log(
+        self, _args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Remember the step's loss; take the look that is planned after it, and keep a checkpoint
+        of the trainer.
+        """
         step = state.global_step
         if "loss" not in (logs or {}) or step > self.job.config.loop.looks[-1]:
             return
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
-            raise BadInput(f"the loss became {logs['loss']} at step {step}: lower loop.online.learning_rate")
+            raise BadInput(
+                f"the loss became {logs['loss']} at step {step}: lower loop.online.learning_rate"
+            )
         taken = step * self.job.config.loop.online.prompts_per_step / len(self.job.prompts("grow"))
-        self.log.append({"epoch": math.ceil(taken), "step": step, "loss": float(logs["loss"]),
-                         "learning_rate": float(logs["learning_rate"]), "tokens": self.tokens,
-                         "grad_norm": float(logs.get("grad_norm", math.nan))})  # fmt: skip
+        self.log.append(
+            {
+                "epoch": math.ceil(taken),
+                "step": step,
+                "loss": float(logs["loss"]),
+                "learning_rate": float(logs["learning_rate"]),
+                "tokens": self.tokens,
+                "grad_norm": float(logs.get("grad_norm", math.nan)),
+            }
+        )
         self.tokens = 0
         if step in self.job.config.loop.looks and self.stopped is None:
             control.should_save = True
@@ -212,14 +263,25 @@ class _Looks(LookCallback):
         """What was sampled and learned since the last look: grow.parquet and train.parquet."""
         rows = pd.DataFrame(self.rows)
         owners = self.job.prompts("grow").loc[rows["prompt_id"]]
-        rows = rows.assign(group=owners["group"].to_list(), family=owners["family"].to_list(), origin="policy")
+        rows = rows.assign(
+            group=owners["group"].to_list(), family=owners["family"].to_list(), origin="policy"
+        )
         rows["n_tokens"] = rows["n_tokens"].astype(np.int32)
         write_table(self.job.with_human(rows), out / "grow.parquet", GROW)
         write_table(pd.DataFrame(self.log), out / "train.parquet", TRAIN)
         name = after_steps(self.log[-1]["step"])
         write_table(
-            self.job.d_eval(f"{name}/d_eval", f"D_eval, {name}", f"{name}/d_eval"), out / "d_eval.parquet", D_EVAL
+            self.job.d_eval(f"{name}/d_eval", f"D_eval, {name}", f"{name}/d_eval"),
+            out / "d_eval.parquet",
+            D_EVAL,
         )
         loop = self.job.config.loop
-        return as_facts({"samples": len(rows), "tokens": int(rows["n_tokens"].sum()), "reward": rows["reward"].mean(),
-                         "learning_rate": loop.online.learning_rate, "beta": loop.online.beta})  # fmt: skip
+        return as_facts(
+            {
+                "samples": len(rows),
+                "tokens": int(rows["n_tokens"].sum()),
+                "reward": rows["reward"].mean(),
+                "learning_rate": loop.online.learning_rate,
+                "beta": loop.online.beta,
+            }
+        )

@@ -1,4 +1,6 @@
-"""Sealing: everything that decides what a run will do, written and digested before the first sample is drawn."""
+"""Sealing: everything that decides what a run will do, written and digested before the first sample
+is drawn.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from restaudit.config import BY_STEPS, ONLINE, Config, HatesonarToxicity, ModelH
 from restaudit.console import Reporter
 from restaudit.data.chats import as_messages
 from restaudit.errors import BadInput, Halted
-from restaudit.evidence.record import BASE, HUMAN, PROMPTS, REWARD, SCHEMA, Run, write_json, write_table
+from restaudit.evidence.record import (
+    BASE,
+    HUMAN,
+    PROMPTS,
+    REWARD,
+    SCHEMA,
+    Run,
+    write_json,
+    write_table,
+)
 from restaudit.evidence.steps import Content, Writer
 from restaudit.gates import rule_level
 from restaudit.loop.audit import planned_iterations
@@ -42,28 +53,46 @@ if TYPE_CHECKING:
 
 TRAINER = "trainer"
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pandas", "scipy", "scikit-learn",
-            "pyarrow", "safetensors", "tokenizers", "sacrebleu")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "pyarrow",
+    "safetensors",
+    "tokenizers",
+    "sacrebleu",
+)
 
 
 def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None = None) -> None:
-    """Seal a new run at `run` and do all of it; a `signer` signs the plan first, then the ledger's heads."""
+    """Seal a new run at `run` and do all of it; a `signer` signs the plan first, then the ledger's
+    heads.
+    """
     if (run / "plan.json").exists():
         raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
     check_extras(config)
     prepare_machine(config)
     artifacts = artifacts_of(config)
-    # Loaded before the plan is sealed: a model that cannot be computed exactly is refused while nothing is lost.
+    # Loaded before the plan is sealed: a model that cannot be computed exactly is refused while
+    # nothing is lost.
     policy = load_run_policy(config, artifacts["policy.model"].path, reporter)
     with Writer(run, announce=reporter.line, signer=signer) as writer:
         _do(under_plan(None, config, writer, reporter, artifacts, policy=policy))
 
 
 def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
-    """Go on with a run from its first step that is not done, with the signer that its plan names, if it names one.
+    """Go on with a run from its first step that is not done, with the signer that its plan names,
+    if it names one.
 
-    Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are missing, BadInput
-    when `given` is not the signer of the plan, and for a run that something else writes.
+    Raises Halted when a gate stopped it and nobody overrode that, Waiting when people's ratings are
+    missing, BadInput when `given` is not the signer of the plan, and for a run that something else
+    writes.
     """
     record, signer = may_go_on(run, reporter, given)
     if record.state == "done":
@@ -79,7 +108,10 @@ def resume(run: Path, reporter: Reporter, given: Signer | None = None) -> None:
 
 
 def may_go_on(run: Path, reporter: Reporter, given: Signer | None) -> tuple[Run, Signer | None]:
-    """A sealed run that no gate holds back, and the signer that its plan names. Raises as `resume` does."""
+    """A sealed run that no gate holds back, and the signer that its plan names.
+
+    Raises as `resume` does.
+    """
     from restaudit.evidence.seal.signer import signer_for
 
     record = Run(run)
@@ -89,7 +121,10 @@ def may_go_on(run: Path, reporter: Reporter, given: Signer | None) -> tuple[Run,
         with Writer(run, signer=signer):
             pass  # a crash may have come between the last event and its signature
     for o in record.overrides():
-        reporter.line(f"{run}: goes on against HALT of {', '.join(o.gates)} at {o.iteration}, by {o.by}: {o.reason}")
+        reporter.line(
+            f"{run}: goes on against HALT of {', '.join(o.gates)} at {o.iteration}, by {o.by}: "
+            f"{o.reason}"
+        )
     if (halt := record.halt) is not None:
         raise Halted(halt_message(run, halt.iteration, halt.gates))
     if record.state == "waiting":
@@ -107,11 +142,12 @@ def under_plan(
     policy: Policy | None = None,
     prompts: Prompts | None = None,
 ) -> Job:
-    """The job of a run: its plan sealed now, or that of `record`, which must have been sealed with these artifacts.
+    """The job of a run: its plan sealed now, or that of `record`, which must have been sealed with
+    these artifacts.
 
-    The reward and the human score are built (steps of their own, unless they are done). `policy` is the model where
-    somebody else loads it; `prompts`, as `split_prompts` gives them, where they are not what data.prompts would be
-    read as.
+    The reward and the human score are built (steps of their own, unless they are done). `policy` is
+    the model where somebody else loads it; `prompts`, as `split_prompts` gives them, where they are
+    not what data.prompts would be read as.
     """
     if record is None:
         config = _sealed(config, writer, reporter, artifacts, prompts, policy)
@@ -124,7 +160,8 @@ def _check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:
     for name, was in record.plan["artifacts"].items():
         if artifacts[name].sha256 != was["sha256"]:
             raise BadInput(
-                f"{name} ({was['spec']}) is not the one the plan was sealed with: expected {was['sha256']}, "
+                f"{name} ({was['spec']}) is not the one the plan was sealed with: expected "
+                f"{was['sha256']}, "
                 f"got {artifacts[name].sha256}"
             )
 
@@ -145,7 +182,11 @@ def _do(job: Job) -> None:
 
 
 def _opened(
-    config: Config, writer: Writer, reporter: Reporter, artifacts: Mapping[str, Artifact], policy: Policy | None
+    config: Config,
+    writer: Writer,
+    reporter: Reporter,
+    artifacts: Mapping[str, Artifact],
+    policy: Policy | None,
 ) -> Job:
     from restaudit.people.human_score import build_human
     from restaudit.reward import build_reward
@@ -153,11 +194,15 @@ def _opened(
     job = Job(config, writer, reporter, {name: a.path for name, a in artifacts.items()}, policy)
 
     def make_reward(out: Path) -> Content:
-        reward = build_reward(config.reward, out, rules=config.data.rows, device=job.device, seed=job.seed(REWARD))
+        reward = build_reward(
+            config.reward, out, rules=config.data.rows, device=job.device, seed=job.seed(REWARD)
+        )
         return {"name": reward.name, "digest": reward.digest, "members": reward.members}
 
     def make_human(out: Path) -> Content:
-        human = build_human(config.human, out, rules=config.data.rows, device=job.device, seed=job.seed(HUMAN))
+        human = build_human(
+            config.human, out, rules=config.data.rows, device=job.device, seed=job.seed(HUMAN)
+        )
         return {"label": human.label}
 
     job.step(REWARD, REWARD, make_reward, context=(f"{REWARD}/{COMPUTE}",))
@@ -169,11 +214,19 @@ def planned_steps(config: Config) -> list[str]:
     """Names of all steps, in order, of a run that nothing stops."""
     loop = config.loop
     audit = ["samples", "wait", "audit"] if config.human.kind == "people" else ["audit"]
-    start = [TRAINER] if loop.method == "outside" else [*(["g00/bc"] if loop.bc.epochs else []), "scale"]
+    start = (
+        [TRAINER]
+        if loop.method == "outside"
+        else [*(["g00/bc"] if loop.bc.epochs else []), "scale"]
+    )
     known = ["known"] if remembers_known(config) else []
     steps = ["plan", REWARD, HUMAN, *start, *known, f"{BASE}/audit"]
     if loop.method in BY_STEPS:
-        return [*steps, *(f"{i}/{part}" for i in planned_iterations(loop) for part in ("train", *audit)), "end"]
+        return [
+            *steps,
+            *(f"{i}/{part}" for i in planned_iterations(loop) for part in ("train", *audit)),
+            "end",
+        ]
     for g in range(1, loop.grow_steps + 1):
         if g > 1 and isinstance(config.reward, TrainedReward) and config.reward.refit is not None:
             steps += [f"g{g:02d}/refit/wait", f"g{g:02d}/refit"]
@@ -193,27 +246,43 @@ def _sealed(
     prompts: Prompts | None,
     policy: Policy | None,
 ) -> Config:
-    """The first step: seal the plan, and return the configuration as it was sealed, with its looks."""
+    """The first step: seal the plan, and return the configuration as it was sealed, with its
+    looks.
+    """
     key_id = writer.signer.key_id if writer.signer is not None else None
-    reporter.line(f"{writer.run}: sealing the plan" + (f", signed with key {key_id}" if key_id else ""))
+    reporter.line(
+        f"{writer.run}: sealing the plan" + (f", signed with key {key_id}" if key_id else "")
+    )
     writer.step(
-        "plan", "", lambda out: _seal(config, artifacts, key_id, out, prompts, policy), context=("environment.json",)
+        "plan",
+        "",
+        lambda out: _seal(config, artifacts, key_id, out, prompts, policy),
+        context=("environment.json",),
     )
     return Config.model_validate(Run(writer.run).plan["config"])
 
 
 def _with_looks(config: Config, prompts: int) -> Config:
-    """The configuration with the optimiser steps at which an online method is looked at: once a Grow's samples."""
+    """The configuration with the optimiser steps at which an online method is looked at: once a
+    Grow's samples.
+    """
     loop = config.loop
     if loop.method not in ONLINE or loop.looks:
         return config
     a_step = loop.online.group * loop.online.prompts_per_step
-    looks = [math.ceil(g * prompts * loop.samples_per_prompt / a_step) for g in range(1, loop.grow_steps + 1)]
-    return config.model_copy(update={"loop": loop.model_copy(update={"looks": tuple(dict.fromkeys(looks))})})
+    looks = [
+        math.ceil(g * prompts * loop.samples_per_prompt / a_step)
+        for g in range(1, loop.grow_steps + 1)
+    ]
+    return config.model_copy(
+        update={"loop": loop.model_copy(update={"looks": tuple(dict.fromkeys(looks))})}
+    )
 
 
 def split_prompts(config: Config) -> Prompts:
-    """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was read of each source."""
+    """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was
+    read of each source.
+    """
     from restaudit.data.splits import SPLITS
     from restaudit.reward.leakage import split_apart
 
@@ -242,7 +311,11 @@ def _seal(
     for name, table in splits.items():
         write_table(table, out / "data" / f"{name}.parquet", PROMPTS)
     reward_overlap = leakage(config.reward, config.data.rows, config.data.splits, splits)
-    report = {"splits": overlap, "reward_model": reward_overlap, "rows": [r.to_json() for r in reports]}
+    report = {
+        "splits": overlap,
+        "reward_model": reward_overlap,
+        "rows": [r.to_json() for r in reports],
+    }
     write_json(report, out / "data" / "report.json")
     looks = planned_iterations(config.loop)
     plan = {
@@ -252,10 +325,15 @@ def _seal(
         "steps": planned_steps(config),
         "looks": looks,
         "gate_levels": {
-            r.name: [rule_level(config.gates, r, look=k, looks=len(looks)) for k in range(1, len(looks) + 1)]
+            r.name: [
+                rule_level(config.gates, r, look=k, looks=len(looks))
+                for k in range(1, len(looks) + 1)
+            ]
             for r in config.gates.rules
         },
-        "probes": [{"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES],
+        "probes": [
+            {"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES
+        ],
         "artifacts": {
             n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence, **a.base_facts()}
             for n, a in artifacts.items()
@@ -269,14 +347,17 @@ def _seal(
 
 
 def _check_prompts(policy: Policy, splits: Mapping[Split, pd.DataFrame], max_tokens: int) -> None:
-    """Raise BadInput for a prompt that is too long, with its response too, or that the chat template refuses."""
+    """Raise BadInput for a prompt that is too long, with its response too, or that the chat
+    template refuses.
+    """
     room = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for split, table in splits.items():
         for prompt in table["prompt"]:
             length = len(policy.prompt_tokens(as_messages(prompt)))
             if isinstance(room, int) and 0 < room < length + max_tokens:
                 raise BadInput(
-                    f"a prompt of the split {split} has {length} tokens, and its response up to {max_tokens} "
+                    f"a prompt of the split {split} has {length} tokens, and its response up to "
+                    f"{max_tokens} "
                     f"(loop.sampling.max_tokens): {policy.config.model} reads {room} tokens in all"
                 )
 
@@ -297,13 +378,18 @@ def artifacts_of(config: Config) -> dict[str, Artifact]:
     if isinstance(config.human, ModelHuman):
         wanted["human.encoder"] = (config.human.encoder, config.human.encoder_sha256, None)
     return {
-        **{name: resolve(spec, sha256=sha, licence=lic) for name, (spec, sha, lic) in wanted.items()},
+        **{
+            name: resolve(spec, sha256=sha, licence=lic)
+            for name, (spec, sha, lic) in wanted.items()
+        },
         **held_out_artifacts(config.audit),
     }
 
 
 def prepare_machine(config: Config, *, threads: bool = True) -> None:
-    """Libraries that are quiet and, with `threads`, the configured number of them, before anything is computed."""
+    """Libraries that are quiet and, with `threads`, the configured number of them, before anything
+    is computed.
+    """
     import warnings
 
     import torch
@@ -311,10 +397,14 @@ def prepare_machine(config: Config, *, threads: bool = True) -> None:
 
     logging.disable_progress_bar()
     # peft asks transformers 5 for a name it is about to drop; nothing a user could do about it.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    warnings.filterwarnings(
+        "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+    )
 
     if threads:
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads)
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0)) if config.threads == "auto" else config.threads
+        )
 
 
 def _environment(config: Config, policy: Policy | None) -> dict[str, Any]:

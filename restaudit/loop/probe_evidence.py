@@ -1,4 +1,6 @@
-"""What the probes get to read of one iteration: the run's tables and the job's models, as one Evidence."""
+"""What the probes get to read of one iteration: the run's tables and the job's models, as one
+Evidence.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,28 @@ import pandas as pd
 
 from probes.base import Array, Evidence, HumanSampling, Score, Scorer
 from restaudit.config import ColumnHuman, ColumnReward, Config, TrainedReward
-from restaudit.evidence.record import AUDIT, BASE, D_EVAL, GROW, KEPT, REWARD, Run, read_table, with_ratings
+from restaudit.evidence.record import (
+    AUDIT,
+    BASE,
+    D_EVAL,
+    GROW,
+    KEPT,
+    REWARD,
+    Run,
+    read_table,
+    with_ratings,
+)
 from restaudit.evidence.steps import Content, seed_of
 from restaudit.gates import levels_needed
 from restaudit.loop.held_out import HeldOut
 from restaudit.loop.job import Job
 
 KNOWN, KNOWN_TEXTS = "known.npy", 512
-HISTORY = {"kl": "drift.kl", "reward_change": "divergence.reward_change", "human_change": "divergence.human_change"}
+HISTORY = {
+    "kl": "drift.kl",
+    "reward_change": "divergence.reward_change",
+    "human_change": "divergence.human_change",
+}
 
 
 def gather(
@@ -34,9 +50,9 @@ def gather(
 ) -> Evidence:
     """Evidence about `rows`, the audited samples of `policy` recorded as `iteration`.
 
-    `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides about. `ratings`
-    are people's, of samples of `rows` and of the base policy (see waiting.seal_ratings). `held_out` is what was
-    read beside the audit prompts.
+    `look` counts from 1 in the planned `looks`, and is 0 for the base policy, which nothing decides
+    about. `ratings` are people's, of samples of `rows` and of the base policy (see
+    waiting.seal_ratings). `held_out` is what was read beside the audit prompts.
     """
     is_base = iteration == BASE
     base = None if is_base else job.rescored(read_table(job.run / BASE / "audit.parquet", AUDIT))
@@ -54,7 +70,9 @@ def gather(
         human_sampling=_sampling(job.config, ratings),
         ratings=ratings,
         prompts=_prompts(job),
-        references={str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)},
+        references={
+            str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)
+        },
         score=None if isinstance(job.config.reward, ColumnReward) else _score(job),
         known=_known(job),
         toxicity=_toxicity(job),
@@ -81,7 +99,9 @@ def _sampling(config: Config, ratings: pd.DataFrame | None) -> HumanSampling:
 
 
 def _grow(job: Job, iteration: str) -> pd.DataFrame | None:
-    """The samples that this iteration was trained on; None where a trainer of somebody else's took them."""
+    """The samples that this iteration was trained on; None where a trainer of somebody else's took
+    them.
+    """
     if job.config.loop.method == "outside":
         return None
     grow = read_table(job.run / iteration.split("/")[0] / "grow.parquet", GROW)
@@ -110,16 +130,22 @@ def _prompts(job: Job) -> dict[str, str]:
 def _toxicity(job: Job) -> Scorer | None:
     from restaudit.loop.toxicity import load_scorer
 
-    return job.once("toxicity", lambda: load_scorer(job.config.audit.toxicity, job.artifacts.get("audit.toxicity")))
+    return job.once(
+        "toxicity",
+        lambda: load_scorer(job.config.audit.toxicity, job.artifacts.get("audit.toxicity")),
+    )
 
 
 def remembers_known(config: Config) -> bool:
-    """Whether a run records what its reward model was trained on: one is trained here, and there is an encoder."""
+    """Whether a run records what its reward model was trained on: one is trained here, and there is
+    an encoder.
+    """
     return isinstance(config.reward, TrainedReward) and config.audit.encoder is not None
 
 
 def remember_known(job: Job) -> None:
-    """Record embeddings of what the reward model was trained on, so that no audit needs the training data again.
+    """Record embeddings of what the reward model was trained on, so that no audit needs the
+    training data again.
 
     At most KNOWN_TEXTS distinct texts, chosen by hash.
     """
@@ -156,7 +182,8 @@ def _history(job: Job) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     run = Run(job.run)
     for name in run.iterations()[1:]:
-        # Read once a job: with hundreds of looks, reading all earlier ones at each would cost more than the probes.
+        # Read once a job: with hundreds of looks, reading all earlier ones at each would cost more
+        # than the probes.
         found = job.once(f"history/{name}", lambda name=name: _values(run, name))  # type: ignore[misc]
         rows.append({"iteration": name, **{k: found.get(v) for k, v in HISTORY.items()}})
     table = pd.DataFrame(rows, columns=["iteration", *HISTORY])

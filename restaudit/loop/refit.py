@@ -1,8 +1,10 @@
-"""Between Grow steps: the reward model is fitted again with people's fresh judgements of the newest policy's texts.
+"""Between Grow steps: the reward model is fitted again with people's fresh judgements of the newest
+policy's texts.
 
-The paper suggests it where the reward model is left behind by its policy (Gulcehre et al. 2023, arXiv 2308.08998).
-What people judge are D_eval samples, never audit samples: a reward that learned from the audit's own texts could not be
-audited by them. The sheet lies in the run's folder human/, outside the record; the judgements that were used are in it.
+The paper suggests it where the reward model is left behind by its policy (Gulcehre et al. 2023,
+arXiv 2308.08998). What people judge are D_eval samples, never audit samples: a reward that learned
+from the audit's own texts could not be audited by them. The sheet lies in the run's folder human/,
+outside the record; the judgements that were used are in it.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ SHEETS = "human"
 
 
 def refit(job: Job, g: int, policy: str) -> None:
-    """Before Grow g: ask for judgements of `policy`'s texts, fit the reward again, and use it from here on.
+    """Before Grow g: ask for judgements of `policy`'s texts, fit the reward again, and use it from
+    here on.
 
-    Raises Waiting until every text on the sheet is judged. Does nothing where the configuration does not ask for it,
-    and before the first Grow.
+    Raises Waiting until every text on the sheet is judged. Does nothing where the configuration
+    does not ask for it, and before the first Grow.
     """
     config = job.config.reward
     if not isinstance(config, TrainedReward) or config.refit is None or g == 1:
@@ -71,10 +74,15 @@ def refit(job: Job, g: int, policy: str) -> None:
 
 
 def what_is_missing(record: Run, name: str) -> str | None:
-    """What people still have to judge before the run goes on, and how; None where every text has a judgement."""
+    """What people still have to judge before the run goes on, and how; None where every text has a
+    judgement.
+    """
     path = _path(record.path, name)
     if not path.is_file():
-        return f"{path}: the sheet of {name}/refit is gone; restaudit resume {record.path} writes it again"
+        return (
+            f"{path}: the sheet of {name}/refit is gone; restaudit resume {record.path} writes "
+            "it again"
+        )
     asked = read_table(record.path / name / ASKED_FILE, ASKED)
     missing = len(set(asked["item_id"]) - set(_read(path, asked, _settings(record))["item_id"]))
     if missing == 0:
@@ -82,10 +90,14 @@ def what_is_missing(record: Run, name: str) -> str | None:
     low, high = _settings(record).scale
     return "\n".join(
         [
-            f"{record.path}: waits before Grow {int(name[1:])} for people's judgements of the newest policy's texts: "
+            f"{record.path}: waits before Grow {int(name[1:])} for people's judgements of the "
+            "newest policy's texts: "
             f"{missing} of {len(asked)} are missing",
             f"  the sheet:   {path}",
-            f"               fill in rater and score ({low:g} to {high:g}); a row a judgement, rows may be added",
+            (
+                f"               fill in rater and score ({low:g} to {high:g}); a row a judgement, "
+                "rows may be added"
+            ),
             f"  then go on:  restaudit resume {record.path}",
         ]
     )
@@ -96,8 +108,12 @@ def _settings(record: Run) -> RefitConfig:
 
 
 def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFrame:
-    """Distinct texts of the newest policy on D_eval prompts, drawn at random; for a reward of pairs two of a prompt."""
-    rows = read_table(job.run / policy / "d_eval.parquet", D_EVAL).drop_duplicates(["prompt_id", "text"])
+    """Distinct texts of the newest policy on D_eval prompts, drawn at random; for a reward of pairs
+    two of a prompt.
+    """
+    rows = read_table(job.run / policy / "d_eval.parquet", D_EVAL).drop_duplicates(
+        ["prompt_id", "text"]
+    )
     rows = rows[rows["text"].str.strip() != ""]
     compared = read_any(job.reward_folder)["data"]["kind"] == "pairs"
     if compared:
@@ -105,7 +121,8 @@ def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFr
     if len(rows) < settings.samples:
         those = "of prompts that have at least two" if compared else "on D_eval"
         raise BadInput(
-            f"reward.refit.samples is {settings.samples}, but {policy} has only {len(rows)} different texts {those}; "
+            f"reward.refit.samples is {settings.samples}, but {policy} has only {len(rows)} "
+            f"different texts {those}; "
             "give more d_eval prompts or loop.d_eval_samples, or fewer samples"
         )
     rows = rows.sample(frac=1, random_state=job.seed(f"{name}/refit") % 2**32)
@@ -115,8 +132,9 @@ def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFr
 
 
 def two_by_two(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` (column prompt_id) in an order in which the texts of one prompt come two by two: judgements of a text
-    whose prompt has no other judged text make no pair. Prompts keep the order in which they first appear."""
+    """`rows` (column prompt_id) in an order in which the texts of one prompt come two by two:
+    judgements of a text whose prompt has no other judged text make no pair. Prompts keep the order
+    in which they first appear."""
     group = rows.groupby("prompt_id", sort=False)
     by = pd.DataFrame({"round": group.cumcount() // 2, "prompt": group.ngroup()}, index=rows.index)
     return rows.loc[by.sort_values(["round", "prompt"], kind="stable").index]
@@ -143,14 +161,19 @@ def _sheet(run: Path, name: str) -> None:
 
 
 def _read(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.DataFrame:
-    """The judgements on the sheet: item_id, rater, score. Raises BadInput, with the row, for what cannot be one."""
+    """The judgements on the sheet: item_id, rater, score.
+
+    Raises BadInput, with the row, for what cannot be one.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise BadInput(f"{path}: cannot be read ({e})") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if lacking := [c for c in ("item_id", "rater", "score") if c not in (reader.fieldnames or ())]:
-        raise BadInput(f"{path}: lacks the column(s) {', '.join(lacking)}; expected {', '.join(GIVEN)}")
+        raise BadInput(
+            f"{path}: lacks the column(s) {', '.join(lacking)}; expected {', '.join(GIVEN)}"
+        )
     known, seen, found = set(asked["item_id"]), set(), []
     low, high = settings.scale
     for number, row in enumerate(reader, start=2):
@@ -176,7 +199,9 @@ def _read(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.DataFram
 
 
 def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
-    """Fit, and write beside the model: the judgements, the dossier's differences, a new scale, the base rescored."""
+    """Fit, and write beside the model: the judgements, the dossier's differences, a new scale, the
+    base rescored.
+    """
     from restaudit.reward import combine
     from restaudit.reward.compare import differences
     from restaudit.reward.fresh import Fresh
@@ -188,24 +213,48 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
     assert config.refit is not None
     asked = read_table(job.run / name / ASKED_FILE, ASKED)
     given = _read(_path(job.run, name), asked, config.refit).sort_values(["item_id", "rater"])
-    used = given.merge(asked, on="item_id", validate="many_to_one").rename(columns={"text": "response"})
+    used = given.merge(asked, on="item_id", validate="many_to_one").rename(
+        columns={"text": "response"}
+    )
     before = read_any(job.reward_folder)
-    fresh = Fresh(used[["prompt", "response", "rater", "score"]], policy, config.refit.scale, before["digest"])
-    reward = build_trained(config, out, rules=job.config.data.rows, device=job.device, seed=job.seed(f"{name}/refit"),
-                           fresh=fresh)  # fmt: skip
+    fresh = Fresh(
+        used[["prompt", "response", "rater", "score"]], policy, config.refit.scale, before["digest"]
+    )
+    reward = build_trained(
+        config,
+        out,
+        rules=job.config.data.rows,
+        device=job.device,
+        seed=job.seed(f"{name}/refit"),
+        fresh=fresh,
+    )
     write_table(used, out / GIVEN_FILE, list(used.columns))
     changed = differences(before, read_any(out))
-    write_json({"before": before["digest"], "after": reward.digest, "by": [vars(d) for d in changed]}, out / DIFF_FILE)
+    write_json(
+        {"before": before["digest"], "after": reward.digest, "by": [vars(d) for d in changed]},
+        out / DIFF_FILE,
+    )
     base = read_table(job.run / BASE / "audit.parquet", AUDIT)
     d_eval = read_table(job.run / BASE / "d_eval.parquet", D_EVAL)
-    rewards = combine(reward.score(job.prompt_texts(d_eval), d_eval["text"].tolist()), config.ensemble)[0]
+    rewards = combine(
+        reward.score(job.prompt_texts(d_eval), d_eval["text"].tolist()), config.ensemble
+    )[0]
     scale = Scale.fit(rewards)
     write_json(scale.to_json(), out / SCALE)
-    value, spread = combine(reward.score(job.prompt_texts(base), base["text"].tolist()), config.ensemble)
+    value, spread = combine(
+        reward.score(job.prompt_texts(base), base["text"].tolist()), config.ensemble
+    )
     rescored = base.assign(reward=value, reward_01=scale.apply(value), reward_spread=spread)
     write_table(rescored[list(RESCORED)], out / RESCORED_FILE, RESCORED)
-    return {"policy": policy, "judgements": len(used), "raters": used["rater"].nunique(), "before": before["digest"],
-            "after": reward.digest, "facts_changed": len(changed), **_validated(before, read_any(out))}  # fmt: skip
+    return {
+        "policy": policy,
+        "judgements": len(used),
+        "raters": used["rater"].nunique(),
+        "before": before["digest"],
+        "after": reward.digest,
+        "facts_changed": len(changed),
+        **_validated(before, read_any(out)),
+    }
 
 
 def _validated(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""ReST, from top to bottom as in Algorithm 1 of arXiv 2308.08998; its relatives in methods.py are the same loop.
+"""ReST, from top to bottom as in Algorithm 1 of arXiv 2308.08998; its relatives in methods.py are
+the same loop.
 
 in: D, D_eval, loss L(x, y; θ), reward R(x, y), G Grow steps, I Improve steps, N samples per context
 train π_θ on D with L
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
 
 
 def rest(job: Job) -> None:
-    """Do every step that is not done yet. Raises Halted when a gate of the sealed policy stops the run."""
+    """Do every step that is not done yet.
+
+    Raises Halted when a gate of the sealed policy stops the run.
+    """
     loop = job.config.loop
     supervised_start(job)
     fit_scale(job)
@@ -59,9 +63,15 @@ def rest(job: Job) -> None:
         score(job, g)
         for i in range(1, loop.improve_steps + 1):
             start = BASE if loop.start_from == "base" else policy
-            policy = prefer(job, g, start=start) if loop.method == "dpo" else improve(job, g, i, start=start)
+            policy = (
+                prefer(job, g, start=start)
+                if loop.method == "dpo"
+                else improve(job, g, i, start=start)
+            )
             audit(job, policy, policy=policy)
-        if loop.improve_steps == 0:  # best-of-N: no training, the audit sees the best of N by reward
+        if (
+            loop.improve_steps == 0
+        ):  # best-of-N: no training, the audit sees the best of N by reward
             audit(job, f"g{g:02d}/i00", policy=policy, best_of=loop.samples_per_prompt)
     job.end()
 
@@ -83,7 +93,9 @@ def supervised_start(job: Job) -> None:
 
 
 def fit_scale(job: Job) -> None:
-    """Fit the map of rewards to (0, 1) on the base policy's D_eval samples, before the first Grow, once for all."""
+    """Fit the map of rewards to (0, 1) on the base policy's D_eval samples, before the first Grow,
+    once for all.
+    """
     from restaudit.reward.scale import Scale
 
     def make(out: Path) -> Content:
@@ -101,13 +113,18 @@ def fit_scale(job: Job) -> None:
 
 
 def grow(job: Job, g: int, policy: str) -> None:
-    """GROW: N samples of the current policy for every prompt of D. Only this Grow's samples are ever in D_g."""
+    """GROW: N samples of the current policy for every prompt of D.
+
+    Only this Grow's samples are ever in D_g.
+    """
 
     def make(out: Path) -> Content:
         job.policy.become(job.weights(policy))
         prompts = job.prompts("grow")
         counts = [job.config.loop.samples_per_prompt] * len(prompts)
-        drawn = job.sample(prompts, counts, seed_name=f"g{g:02d}/grow", label=f"Grow {g}", prefix=f"g{g:02d}")
+        drawn = job.sample(
+            prompts, counts, seed_name=f"g{g:02d}/grow", label=f"Grow {g}", prefix=f"g{g:02d}"
+        )
         table = pd.DataFrame(
             {
                 "sample_id": [s.name for s in drawn],
@@ -143,8 +160,13 @@ def score(job: Job, g: int) -> None:
         if job.config.human.kind == "reference":  # a reference scored against itself says nothing
             rows.loc[rows["origin"] == "reference", "human"] = np.nan
         write_table(rows, out / "grow.parquet", GROW)
-        return as_facts({"rows": len(rows), "references": int((rows["origin"] == "reference").sum()),
-                         "reward": rows["reward"].mean()})  # fmt: skip
+        return as_facts(
+            {
+                "rows": len(rows),
+                "references": int((rows["origin"] == "reference").sum()),
+                "reward": rows["reward"].mean(),
+            }
+        )
 
     job.step(f"g{g:02d}/score", f"g{g:02d}", make)
 
@@ -152,9 +174,9 @@ def score(job: Job, g: int) -> None:
 def improve(job: Job, g: int, i: int, *, start: str) -> str:
     """IMPROVE: fine-tune from `start` on the rows of D_g above τ_i while reward on D_eval improves.
 
-    The candidates are the policies after each epoch of this step: with `keep_best` the one with the highest mean reward
-    on D_eval stays, and training ends at the first epoch that does not improve on the one before. Returns the
-    iteration's name.
+    The candidates are the policies after each epoch of this step: with `keep_best` the one with the
+    highest mean reward on D_eval stays, and training ends at the first epoch that does not improve
+    on the one before. Returns the iteration's name.
     """
     name = f"g{g:02d}/i{i:02d}"
     config = job.config.loop.train
@@ -165,7 +187,9 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
         before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
-        if job.reward_folder != job.run / REWARD:  # the reward was fitted again since these were scored
+        if (
+            job.reward_folder != job.run / REWARD
+        ):  # the reward was fitted again since these were scored
             before = job.scored(before)
         best, best_epoch = before, 0
         tried: list[float] = []
@@ -185,7 +209,9 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         weights = learned_weights(job.config.loop, rows, kept)
         if len(weights) == 0:
             above = "every sample of each prompt" if len(kept) else "no row of the Grow set"
-            job.reporter.line(f"  {name}: {above} is above its threshold; the policy stays as it was")
+            job.reporter.line(
+                f"  {name}: {above} is above its threshold; the policy stays as it was"
+            )
             job.policy.save(out / ADAPTER)
             write_table(pd.DataFrame(columns=list(TRAIN)), out / "train.parquet", TRAIN)
         else:
@@ -213,16 +239,24 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
 
 
 def references(job: Job, grow_name: str) -> pd.DataFrame:
-    """The rows of D: one for each human reference of the grow prompts, as Grow rows that are not scored yet."""
+    """The rows of D: one for each human reference of the grow prompts, as Grow rows that are not
+    scored yet.
+    """
     prompts = job.prompts("grow")
     found = [
         (f"{grow_name}/{p}/ref{k}", p, group, family, text, len(job.policy.response_tokens(text)))
         for p, group, family, texts in zip(
-            prompts["prompt_id"], prompts["group"], prompts["family"], prompts["references"], strict=True
+            prompts["prompt_id"],
+            prompts["group"],
+            prompts["family"],
+            prompts["references"],
+            strict=True,
         )
         for k, text in enumerate(texts)
     ]
-    table = pd.DataFrame(found, columns=["sample_id", "prompt_id", "group", "family", "text", "n_tokens"])
+    table = pd.DataFrame(
+        found, columns=["sample_id", "prompt_id", "group", "family", "text", "n_tokens"]
+    )
     table["n_tokens"] = table["n_tokens"].astype(np.int32)
     return table.assign(finished=True, logprob=np.nan, origin="reference")
 
@@ -230,7 +264,9 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
 def _examples(
     job: Job, rows: pd.DataFrame, g: int | None = None, weights: pd.Series[float] | None = None
 ) -> list[TrainingExample]:
-    """The rows that have a weight as examples: the tokens that were sampled, or those of a reference's text."""
+    """The rows that have a weight as examples: the tokens that were sampled, or those of a
+    reference's text.
+    """
     from restaudit.policy import TrainingExample
 
     if weights is None:
@@ -240,10 +276,16 @@ def _examples(
     prompts = job.grow_prompt_tokens(rows["prompt_id"].unique())
     drawn = rows["logprob"] if "logprob" in rows else pd.Series(np.nan, index=rows.index)
     return [
-        TrainingExample(prompts[p], tokens[s] if s in tokens else tuple(job.policy.response_tokens(text)),
-                        float(weights[s]), 0.0 if np.isnan(logprob) else float(logprob))
-        for s, p, text, logprob in zip(rows["sample_id"], rows["prompt_id"], rows["text"], drawn, strict=True)
-    ]  # fmt: skip
+        TrainingExample(
+            prompts[p],
+            tokens[s] if s in tokens else tuple(job.policy.response_tokens(text)),
+            float(weights[s]),
+            0.0 if np.isnan(logprob) else float(logprob),
+        )
+        for s, p, text, logprob in zip(
+            rows["sample_id"], rows["prompt_id"], rows["text"], drawn, strict=True
+        )
+    ]
 
 
 def _train(
@@ -262,9 +304,14 @@ def _train(
     total = epochs * sum(len(e.prompt) + len(e.response) for e in examples)
     with job.reporter.task(seed_name, total) as advance:
         epochs_done = fine_tune(
-            job.policy, examples, job.config.loop.train,
-            learning_rate=rate, epochs=epochs, seed=job.seed(seed_name), progress=advance,
-        )  # fmt: skip
+            job.policy,
+            examples,
+            job.config.loop.train,
+            learning_rate=rate,
+            epochs=epochs,
+            seed=job.seed(seed_name),
+            progress=advance,
+        )
         for epoch, results in enumerate(epochs_done, start=1):
             log += [asdict(r) for r in results]
             if after_epoch is not None and not after_epoch(epoch):

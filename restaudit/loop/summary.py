@@ -1,4 +1,6 @@
-"""The summary a run ends with: overrides first, then what each iteration did, every number with its 95% interval."""
+"""The summary a run ends with: overrides first, then what each iteration did, every number with its
+95% interval.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,11 @@ def print_overrides(run: Run, console: Console | None = None) -> None:
     """Print who let this run go on after HALT, and why; nothing where nobody did."""
     console = console or Console(highlight=False)
     for o in run.overrides():
-        console.print(f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT,", style="bold red",
-                      markup=False)  # fmt: skip
+        console.print(
+            f"OVERRIDE at {o.iteration} ({o.time}): gate {', '.join(o.gates)} said HALT,",
+            style="bold red",
+            markup=False,
+        )
         console.print(f"  and {o.by} let the run go on: {o.reason}", markup=False)
 
 
@@ -63,7 +68,8 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     console.print()
     console.print(f"human score = {human['label']}: {human['description']}", markup=False)
     console.print(
-        "a..b is a 95% interval: prompts resampled, paired with the base policy on the same prompts. sd: standard "
+        "a..b is a 95% interval: prompts resampled, paired with the base policy on the same "
+        "prompts. sd: standard "
         "deviations of the base policy's samples.",
         markup=False,
     )
@@ -95,14 +101,18 @@ def _gates(decisions: Sequence[Decision]) -> Table:
     table.add_column("")
     for decision in decisions:
         table.add_column(decision.iteration, justify="right", min_width=len("INCONCLUSIVE"))
-    table.add_row("decision", *(f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions), end_section=True)
+    table.add_row(
+        "decision", *(f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions), end_section=True
+    )
     asked: dict[str, dict[int, GateResult]] = {}
     for decision in decisions:
         for gate in decision.gates:
             asked.setdefault(gate.gate, {})[decision.look] = gate
     for results in asked.values():
         first = next(iter(results.values()))
-        heading = f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {first.margin:g}"
+        heading = (
+            f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {first.margin:g}"
+        )
         cells = (_verdict(results[d.look]) if d.look in results else "-" for d in decisions)
         table.add_row(escape(heading), *cells)
     return table
@@ -118,7 +128,13 @@ def _verdict(gate: GateResult) -> str:
 
 
 def _plain(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _table(run: Run, iterations: Sequence[str]) -> Table:
@@ -127,7 +143,9 @@ def _table(run: Run, iterations: Sequence[str]) -> Table:
     table.add_column("")
     for iteration in iterations:
         heading = f"{iteration}\nbase policy" if iteration == BASE else iteration
-        table.add_column(heading, justify="right", no_wrap=True)  # the first column wraps, numbers are never cut
+        table.add_column(
+            heading, justify="right", no_wrap=True
+        )  # the first column wraps, numbers are never cut
     by_iteration = [{m.name: m for m in run.measurements(i)} for i in iterations]
     for heading, name in COLUMNS:
         table.add_row(heading, *(_cell(found.get(name)) for found in by_iteration))
@@ -163,7 +181,9 @@ def _probe_seconds(run: Run) -> dict[str, float]:
 
 
 def _shares(run: Run) -> dict[str, float]:
-    """Seconds by kind of step (the last part of a step's name), plan and models together as `preparation`."""
+    """Seconds by kind of step (the last part of a step's name), plan and models together as
+    `preparation`.
+    """
     out: dict[str, float] = {}
     for step, seconds in run.seconds().items():
         out[step_kind(step)] = out.get(step_kind(step), 0.0) + seconds

@@ -1,4 +1,6 @@
-"""What every trainer of TRL's that is looked at needs: it reports to nobody, and a look that says HALT stops it."""
+"""What every trainer of TRL's that is looked at needs: it reports to nobody, and a look that says
+HALT stops it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from restaudit.errors import Halted, Waiting
 
 
 def no_telemetry() -> None:
-    """TRL reports every trainer to Hugging Face unless it is told not to; whoever asked for it by name is obeyed."""
+    """TRL reports every trainer to Hugging Face unless it is told not to; whoever asked for it by
+    name is obeyed.
+    """
     from huggingface_hub import constants
 
     if "HF_HUB_DISABLE_TELEMETRY" not in os.environ:
@@ -23,13 +27,17 @@ no_telemetry()
 
 
 class LookCallback(TrainerCallback):  # type: ignore[misc]
-    """What every trainer that is looked at needs: a look that says HALT, or waits for people, stops it."""
+    """What every trainer that is looked at needs: a look that says HALT, or waits for people, stops
+    it.
+    """
 
     def __init__(self) -> None:
         self.stopped: Halted | Waiting | None = None
 
     def take(self, control: TrainerControl, work: Callable[[], None]) -> None:
-        """Do the work of a look; where it says HALT or waits, remember that and let the trainer stop after the step."""
+        """Do the work of a look; where it says HALT or waits, remember that and let the trainer
+        stop after the step.
+        """
         try:
             work()
         except (Halted, Waiting) as e:

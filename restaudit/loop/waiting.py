@@ -1,7 +1,9 @@
-"""Waiting for people: a look asks for ratings of random samples, the run stops; what it gets is sealed with the look.
+"""Waiting for people: a look asks for ratings of random samples, the run stops; what it gets is
+sealed with the look.
 
-What raters get and give lies in the run's folder human/, outside the record. Which samples were drawn, and the ratings
-that a decision used, are copied into the record by the steps `…/wait` and `…/audit`, so that a later edit is found.
+What raters get and give lies in the run's folder human/, outside the record. Which samples were
+drawn, and the ratings that a decision used, are copied into the record by the steps `…/wait` and
+`…/audit`, so that a later edit is found.
 """
 
 from __future__ import annotations
@@ -23,14 +25,29 @@ if TYPE_CHECKING:
 
 WHEN = "rated_at.parquet"
 REFIT = "/refit"
-TOGETHER = "the base policy's samples are rated together with those of the first iteration, blinded and mixed"
-GIVEN = ["item_id", "rater", "dimension", "score", "scale_min", "scale_max", "submitted_at", "source"]
+TOGETHER = (
+    "the base policy's samples are rated together with those of the first iteration, "
+    "blinded and mixed"
+)
+GIVEN = [
+    "item_id",
+    "rater",
+    "dimension",
+    "score",
+    "scale_min",
+    "scale_max",
+    "submitted_at",
+    "source",
+]
 # Whatever order people rated in, the same ratings are the same table.
 ORDER = ["iteration", "sample_id", "rater", "check", "anchor", "score", "item_id"]
 
 
 def ask(job: Job, iteration: str) -> None:
-    """Draw, blind and record what people shall rate at this look. Raises Waiting until all of it is rated."""
+    """Draw, blind and record what people shall rate at this look.
+
+    Raises Waiting until all of it is rated.
+    """
     if job.writer.has(f"{iteration}/audit"):
         return
     record = Run(job.run)
@@ -40,9 +57,16 @@ def ask(job: Job, iteration: str) -> None:
         for note in tasks.notes:
             job.reporter.line(f"  {note}")
             job.writer.note("notices", note)
-        write_table(_items(tasks).sort_values(list(ASKED), kind="stable"), out / "asked.parquet", ASKED)
-        return {"samples": tasks.samples, "anchors": tasks.anchors, "checks": tasks.checks, "raters": tasks.raters,
-                "instructions_sha256": tasks.instructions_sha256}  # fmt: skip
+        write_table(
+            _items(tasks).sort_values(list(ASKED), kind="stable"), out / "asked.parquet", ASKED
+        )
+        return {
+            "samples": tasks.samples,
+            "anchors": tasks.anchors,
+            "checks": tasks.checks,
+            "raters": tasks.raters,
+            "instructions_sha256": tasks.instructions_sha256,
+        }
 
     job.step(f"{iteration}/wait", iteration, make)
     check_ratings(Run(job.run))
@@ -51,7 +75,8 @@ def ask(job: Job, iteration: str) -> None:
 def check_ratings(record: Run) -> None:
     """Raise Waiting, saying what is missing, while the look this run waits for lacks ratings.
 
-    Task files that are gone are written again. Raises BadInput where human/ holds other tasks than this run drew.
+    Task files that are gone are written again. Raises BadInput where human/ holds other tasks than
+    this run drew.
     """
     if not _waited_for(record).endswith(REFIT):
         _tasks(record, _waited_for(record))
@@ -60,7 +85,9 @@ def check_ratings(record: Run) -> None:
 
 
 def what_is_missing(record: Run) -> str | None:
-    """What people still have to rate before this run goes on, and the commands for it; None where all is rated."""
+    """What people still have to rate before this run goes on, and the commands for it; None where
+    all is rated.
+    """
     from restaudit.people.rating import load_tasks, progress, task_sets
 
     iteration, run = _waited_for(record), record.path
@@ -70,13 +97,17 @@ def what_is_missing(record: Run) -> str | None:
         return refit.what_is_missing(record, iteration.removesuffix(REFIT))
     name = tasks_name(iteration)
     if name not in {t.name for t in task_sets(run)}:
-        return f"{run / 'human'}: the rating tasks of {iteration} are gone; restaudit resume {run} writes them again"
+        return (
+            f"{run / 'human'}: the rating tasks of {iteration} are gone; restaudit resume "
+            f"{run} writes them again"
+        )
     at = progress(run, name)
     if at.complete:
         return None
     return "\n".join(
         [
-            f"{run}: waits at {iteration} for people's ratings: {at.wanted} wanted ({at.items} texts, {at.raters} "
+            f"{run}: waits at {iteration} for people's ratings: {at.wanted} wanted ({at.items} "
+            f"texts, {at.raters} "
             f"rater(s) each), {at.rated} are in, {at.missing} are missing",
             f"  tasks:          {load_tasks(run, name).path}",
             f"  give them out:  restaudit rate export {run} --format csv",
@@ -89,9 +120,10 @@ def what_is_missing(record: Run) -> str | None:
 def seal_ratings(record: Run, iteration: str, out: Path) -> pd.DataFrame:
     """Copy this look's ratings into the record and return all that this look may use.
 
-    At the first look that is what was rated now; later, the base policy's ratings of the first look and what was rated
-    now. Columns: RATINGS, submitted_at, and item_id, here a name that two runs of one plan have in common. Raises
-    BadInput where human/ holds other tasks than this run drew, or ratings that no import lets in.
+    At the first look that is what was rated now; later, the base policy's ratings of the first look
+    and what was rated now. Columns: RATINGS, submitted_at, and item_id, here a name that two runs
+    of one plan have in common. Raises BadInput where human/ holds other tasks than this run drew,
+    or ratings that no import lets in.
     """
     looks = record.plan["looks"]
     now = _rated(record, _tasks(record, iteration)).assign(look=looks.index(iteration) + 1)
@@ -104,7 +136,8 @@ def seal_ratings(record: Run, iteration: str, out: Path) -> pd.DataFrame:
         assert first is not None  # the first look's audit is done, and it sealed them
         when = read_table(record.path / looks[0] / WHEN, RATED_AT)["submitted_at"]
         known = pd.concat([first[first["iteration"] == BASE].join(when), known], ignore_index=True)
-    # Items are ordered and grouped by their names: names drawn anew in each run would show in the last digits.
+    # Items are ordered and grouped by their names: names drawn anew in each run would show in the
+    # last digits.
     names = known["sample_id"] + " at look " + known["look"].astype(str)
     return known.assign(item_id=names.mask(known["check"], names + ", again"))
 
@@ -124,7 +157,9 @@ def _items(tasks: TaskSet) -> pd.DataFrame:
 
 
 def _rated(record: Run, tasks: TaskSet) -> pd.DataFrame:
-    """The ratings of this set; which sample each is of is taken from what was drawn, not from what the file says."""
+    """The ratings of this set; which sample each is of is taken from what was drawn, not from what
+    the file says.
+    """
     from restaudit.people.rating import load_ratings
 
     every = load_ratings(record.path)
@@ -142,8 +177,10 @@ def _rated(record: Run, tasks: TaskSet) -> pd.DataFrame:
         if bad.any():
             row = given[bad].iloc[0]
             raise BadInput(
-                f"{record.path}/human/ratings.jsonl: the rating of {row['item_id']} by {row['rater']} {problem}; "
-                "no import lets such a rating in, so the file was edited: take the rating out and import it again"
+                f"{record.path}/human/ratings.jsonl: the rating of {row['item_id']} by "
+                f"{row['rater']} {problem}; "
+                "no import lets such a rating in, so the file was edited: take the rating out and "
+                "import it again"
             )
     rated = given.merge(items, on="item_id", validate="many_to_one")
     return rated.assign(check=rated["role"] == "check", anchor=rated["role"] == "anchor")
@@ -154,7 +191,9 @@ def _waited_for(record: Run) -> str:
 
 
 def _tasks(record: Run, iteration: str) -> TaskSet:
-    """This look's tasks: drawn now, or as they were drawn before, since they follow from the record alone."""
+    """This look's tasks: drawn now, or as they were drawn before, since they follow from the record
+    alone.
+    """
     from restaudit.people.rating import draw_tasks
 
     human = PeopleHuman.model_validate(record.plan["config"]["human"])

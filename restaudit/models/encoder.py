@@ -1,4 +1,6 @@
-"""Sentence embeddings: mean-pooled states of a frozen encoder, the same for a text whatever is beside it."""
+"""Sentence embeddings: mean-pooled states of a frozen encoder, the same for a text whatever is
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from restaudit.errors import BadInput
-from restaudit.models.pretrained import quiet_loading as quiet_loading  # where the rest of the package looks for it
+from restaudit.models.pretrained import (
+    quiet_loading as quiet_loading,
+)  # where the rest of the package looks for it
 from restaudit.models.pretrained import read_model, read_tokenizer
 
 CACHE_BYTES = 128 * 2**20
-# A forward pass has this many tokens, as near as a power of two of rows allows: enough to keep the device busy.
+# A forward pass has this many tokens, as near as a power of two of rows allows: enough to keep the
+# device busy.
 FORWARD_TOKENS = {"cpu": 256, "cuda": 8192}
 MAX_ROWS = 256
 
@@ -27,9 +32,9 @@ Vectors = npt.NDArray[np.float32]
 class Encoder:
     """A frozen encoder that turns texts into unit-norm vectors.
 
-    `max_tokens` counts special tokens too; a longer text is cut there, and `truncated` counts the distinct cut texts
-    since the encoder was loaded. Vectors are remembered across calls, at most `CACHE_BYTES` of them, least recently
-    used out first.
+    `max_tokens` counts special tokens too; a longer text is cut there, and `truncated` counts the
+    distinct cut texts since the encoder was loaded. Vectors are remembered across calls, at most
+    `CACHE_BYTES` of them, least recently used out first.
     """
 
     model: Any
@@ -43,11 +48,12 @@ class Encoder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts: array (n, dimension), float32, each row of length 1.
 
-        Mean pooling over all tokens, the convention of sentence-transformers/all-MiniLM-L6-v2 (Reimers and Gurevych
-        2019, arXiv 1908.10084). Texts are batched by exact token length, so nothing is padded, and every forward pass
-        of one length has the same shape (a short batch is filled up with copies), so that a matrix product rounds
-        a text the same way whatever else is embedded with it. Identical texts are embedded once.
-        Raises BadInput for a value that is not a string and for a vector that is not finite.
+        Mean pooling over all tokens, the convention of sentence-transformers/all-MiniLM-L6-v2
+        (Reimers and Gurevych 2019, arXiv 1908.10084). Texts are batched by exact token length, so
+        nothing is padded, and every forward pass of one length has the same shape (a short batch is
+        filled up with copies), so that a matrix product rounds a text the same way whatever else is
+        embedded with it. Identical texts are embedded once. Raises BadInput for a value that is not
+        a string and for a vector that is not finite.
         """
         for i, text in enumerate(texts):
             if not isinstance(text, str):
@@ -61,7 +67,11 @@ class Encoder:
             self._known.move_to_end(text)
         while len(self._known) > CACHE_BYTES // (4 * self.dimension):
             self._known.popitem(last=False)
-        return np.stack([found[t] for t in texts]) if texts else np.empty((0, self.dimension), dtype=np.float32)
+        return (
+            np.stack([found[t] for t in texts])
+            if texts
+            else np.empty((0, self.dimension), dtype=np.float32)
+        )
 
     def _embed_new(self, texts: Sequence[str]) -> Vectors:
         import torch
@@ -78,12 +88,16 @@ class Encoder:
                     part = rows[start : start + height]
                     block = [ids[r] for r in part] + [ids[part[-1]]] * (height - len(part))
                     tokens = torch.tensor(block, device=self.device)
-                    states = self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+                    states = self.model(
+                        input_ids=tokens, attention_mask=torch.ones_like(tokens)
+                    ).last_hidden_state
                     unit = torch.nn.functional.normalize(states.float().mean(dim=1), dim=1)
                     out[part] = unit[: len(part)].cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
         if bad.size:
-            raise BadInput(f"the encoder gave a vector that is not finite for the text {texts[bad[0]][:60]!r}")
+            raise BadInput(
+                f"the encoder gave a vector that is not finite for the text {texts[bad[0]][:60]!r}"
+            )
         return out
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -92,25 +106,36 @@ class Encoder:
         long = [i for i, tokens in enumerate(ids) if len(tokens) > self.max_tokens]
         if long:
             self.truncated += len(long)
-            cut = self.tokenizer([texts[i] for i in long], truncation=True, max_length=self.max_tokens)["input_ids"]
+            cut = self.tokenizer(
+                [texts[i] for i in long], truncation=True, max_length=self.max_tokens
+            )["input_ids"]
             for i, tokens in zip(long, cut, strict=True):
                 ids[i] = tokens
         return [list(tokens) or [self._blank()] for tokens in ids]
 
     def _blank(self) -> int:
-        """The token that stands for a text without any token (tokenizers that add no special tokens)."""
-        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id):
+        """The token that stands for a text without any token (tokenizers that add no special
+        tokens).
+        """
+        for token in (
+            self.tokenizer.bos_token_id,
+            self.tokenizer.eos_token_id,
+            self.tokenizer.pad_token_id,
+        ):
             if token is not None:
                 return int(token)
-        raise BadInput("an empty text cannot be embedded: the encoder's tokenizer has no bos, eos or pad token")
+        raise BadInput(
+            "an empty text cannot be embedded: the encoder's tokenizer has no bos, eos or pad token"
+        )
 
 
 def load_encoder(path: Path, device: str = "cpu", max_tokens: int | None = None) -> Encoder:
-    """Load a Hugging Face encoder folder (BERT-like, or a decoder used as one, or an adapter of either) in float32.
+    """Load a Hugging Face encoder folder (BERT-like, or a decoder used as one, or an adapter of
+    either) in float32.
 
-    `max_tokens` defaults to the encoder's own limit. Raises BadInput when the folder holds no such model with a
-    tokenizer and safetensors weights (see restaudit.models.pretrained), when weights are missing from it, and when
-    `max_tokens` is over its limit.
+    `max_tokens` defaults to the encoder's own limit. Raises BadInput when the folder holds no such
+    model with a tokenizer and safetensors weights (see restaudit.models.pretrained), when weights
+    are missing from it, and when `max_tokens` is over its limit.
     """
     import torch
 
@@ -119,16 +144,23 @@ def load_encoder(path: Path, device: str = "cpu", max_tokens: int | None = None)
     # A pooler is never used here, and many published encoders leave it out.
     missing = sorted(k for k in loading["missing_keys"] if "pooler" not in k)
     if missing:
-        raise BadInput(f"{path}: the checkpoint lacks weights of the encoder ({', '.join(missing[:5])}, …)")
+        raise BadInput(
+            f"{path}: the checkpoint lacks weights of the encoder ({', '.join(missing[:5])}, …)"
+        )
     limit = token_limit(model.config, tokenizer)
     if max_tokens is not None and max_tokens > limit:
-        raise BadInput(f"{path}: max_tokens is {max_tokens}, but this encoder reads at most {limit}; set it to {limit}")
+        raise BadInput(
+            f"{path}: max_tokens is {max_tokens}, but this encoder reads at most {limit}; set it "
+            f"to {limit}"
+        )
     model.requires_grad_(False).to(device).eval()
     return Encoder(model, tokenizer, device, max_tokens or limit, int(model.config.hidden_size))
 
 
 def token_limit(config: Any, tokenizer: Any) -> int:
-    """How many tokens a model reads at most, by its position table and by its tokenizer's own statement."""
+    """How many tokens a model reads at most, by its position table and by its tokenizer's own
+    statement.
+    """
     positions = getattr(config, "max_position_embeddings", None)
     limits = [int(v) for v in (positions, tokenizer.model_max_length) if v is not None and v > 0]
     return min(limits, default=512)
@@ -144,7 +176,9 @@ def equal_lengths(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _height(length: int, device: str) -> int:
-    """Rows of a forward pass: a power of two that depends on the length and the kind of device alone."""
+    """Rows of a forward pass: a power of two that depends on the length and the kind of device
+    alone.
+    """
     fit = max(FORWARD_TOKENS[torch_kind(device)] // length, 1)
     return min(1 << (fit.bit_length() - 1), MAX_ROWS)
 

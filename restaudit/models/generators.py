@@ -11,7 +11,9 @@ import numpy as np
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Put the states of Python's, numpy's and torch's global generators back on leaving, whatever happened inside."""
+    """Put the states of Python's, numpy's and torch's global generators back on leaving, whatever
+    happened inside.
+    """
     import torch
 
     python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()

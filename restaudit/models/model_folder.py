@@ -30,7 +30,9 @@ KNOWN_TYPE = "give a model of a type that transformers knows"
 
 @dataclass(frozen=True)
 class Adapter:
-    """A PEFT adapter that may be loaded: its folder, what it was trained on, its tensors' shapes."""
+    """A PEFT adapter that may be loaded: its folder, what it was trained on, its tensors'
+    shapes.
+    """
 
     folder: Path
     kind: Kind
@@ -155,7 +157,8 @@ def _check_weights(folder: Path, what: str) -> None:
         names = {str(name) for name in weights.values()} if isinstance(weights, dict) else set()
         if outside := sorted(name for name in names if Path(name).name != name):
             raise BadInput(
-                f"{what}: {index} names weights that are not in its folder ({some(outside)}), which "
+                f"{what}: {index} names weights that are not in its folder ({some(outside)}), "
+                "which "
                 "no digest of the folder covers; put them into it"
             )
 
@@ -163,8 +166,10 @@ def _check_weights(folder: Path, what: str) -> None:
 def _refuse_pickles(folder: Path, what: str) -> None:
     if pickles := sorted(p.name for pattern in PICKLES for p in folder.glob(pattern)):
         raise BadInput(
-            f"{what}: the weights in {folder} are pickles ({some(pickles)}), which can run code when "
-            "they are read and are not loaded; where you trust them, load them with the library that "
+            f"{what}: the weights in {folder} are pickles ({some(pickles)}), which can run code "
+            "when "
+            "they are read and are not loaded; where you trust them, load them with the library "
+            "that "
             "wrote them and save them as safetensors (save_pretrained)"
         )
 

@@ -1,7 +1,9 @@
-"""Reads the weights out of an ONNX file as plain arrays, without onnxruntime: nothing in the file is ever run.
+"""Reads the weights out of an ONNX file as plain arrays, without onnxruntime: nothing in the file
+is ever run.
 
-An ONNX file is one protobuf message (https://protobuf.dev/programming-guides/encoding, onnx/onnx.proto3). Only what a
-linear text classifier needs is read: nodes with numbers, lists and strings as attributes, and float tensors.
+An ONNX file is one protobuf message (https://protobuf.dev/programming-guides/encoding,
+onnx/onnx.proto3). Only what a linear text classifier needs is read: nodes with numbers, lists and
+strings as attributes, and float tensors.
 """
 
 from __future__ import annotations
@@ -35,14 +37,21 @@ class Node:
 
 
 def read_graph(path: Path) -> tuple[list[Node], dict[str, npt.NDArray[np.float64]]]:
-    """The nodes in order, and the float tensors by name. Raises BadInput when the file is not an ONNX model."""
+    """The nodes in order, and the float tensors by name.
+
+    Raises BadInput when the file is not an ONNX model.
+    """
     try:
         graph = _fields(_bytes(_fields(path.read_bytes()), _GRAPH))
         nodes = [_node(_fields(raw)) for raw in _all(graph, _NODE)]
         tensors = [_fields(raw) for raw in _all(graph, _INITIALIZER)]
-        floats = {_text(t, _TENSOR_NAME): _tensor(t) for t in tensors if t.get(_DATA_TYPE) == [_IS_FLOAT]}
+        floats = {
+            _text(t, _TENSOR_NAME): _tensor(t) for t in tensors if t.get(_DATA_TYPE) == [_IS_FLOAT]
+        }
     except (KeyError, OverflowError, ValueError) as e:
-        raise BadInput(f"{path}: is not an ONNX model that can be read ({e}); fetch it again") from None
+        raise BadInput(
+            f"{path}: is not an ONNX model that can be read ({e}); fetch it again"
+        ) from None
     return nodes, floats
 
 
@@ -72,7 +81,9 @@ def _tensor(fields: Fields) -> npt.NDArray[np.float64]:
 
 def _floats(parts: list[int | bytes]) -> npt.NDArray[np.float64]:
     """Little-endian 4-byte floats, packed in one run or each on its own."""
-    return np.frombuffer(b"".join(p for p in parts if isinstance(p, bytes)), dtype="<f4").astype(np.float64)
+    return np.frombuffer(b"".join(p for p in parts if isinstance(p, bytes)), dtype="<f4").astype(
+        np.float64
+    )
 
 
 def _integers(parts: list[int | bytes]) -> Iterator[int]:
@@ -86,7 +97,7 @@ def _integers(parts: list[int | bytes]) -> Iterator[int]:
             yield number
 
 
-# --- the wire format -------------------------------------------------------------------------------------------------
+# --- the wire format
 
 
 def _fields(message: bytes) -> Fields:

@@ -6,10 +6,11 @@ holds for the policy, the reward, the judge, the encoder and what is probed:
 - Code in the folder is not run (`trust_remote_code=False`), and a folder that has some is refused
   (`restaudit.models.model_folder`).
 - Weights are safetensors (`use_safetensors=True`), never pickles, in the folder that was digested.
-- A PEFT adapter is loaded with the base model that its digest covers (`restaudit.models.artifacts`), not
-  with what the name in adapter_config.json means to transformers on that day. It is merged, in
-  float32, and each weight is then rounded once to the precision it had. That the merged model
-  computes what PEFT computes with the adapter beside its base is checked on the spot.
+- A PEFT adapter is loaded with the base model that its digest covers
+  (`restaudit.models.artifacts`), not with what the name in adapter_config.json means to
+  transformers on that day. It is merged, in float32, and each weight is then rounded once to the
+  precision it had. That the merged model computes what PEFT computes with the adapter beside its
+  base is checked on the spot.
 """
 
 from __future__ import annotations
@@ -27,8 +28,17 @@ from typing import Any
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import ADAPTER_CONFIG, bases_of, is_adapter
 from restaudit.models.generators import restored
-from restaudit.models.model_folder import ADAPTER_WEIGHTS, Adapter, Kind, check_folder, read_adapter, some
-from restaudit.models.model_folder import refuse_own_code as refuse_own_code  # for callers of this module
+from restaudit.models.model_folder import (
+    ADAPTER_WEIGHTS,
+    Adapter,
+    Kind,
+    check_folder,
+    read_adapter,
+    some,
+)
+from restaudit.models.model_folder import (
+    refuse_own_code as refuse_own_code,
+)  # for callers of this module
 
 CLASSES: Mapping[Kind, str] = {
     "causal": "AutoModelForCausalLM",
@@ -70,23 +80,14 @@ def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
     expected = "a model" if kind is None else CALLED[kind]
     with _errors(f"{what}: not {expected} with a tokenizer: "), _place(folder) as (where, more):
         tokenizer = AutoTokenizer.from_pretrained(
-            where,
-            trust_remote_code=False,
-            local_files_only=True,
-            **more,
+            where, trust_remote_code=False, local_files_only=True, **more
         )
     tokenizer.name_or_path = str(folder)
     return tokenizer
 
 
 def read_model(
-    kind: Kind,
-    path: Path,
-    what: str,
-    *,
-    dtype: Any,
-    base: Path | None = None,
-    **settings: Any,
+    kind: Kind, path: Path, what: str, *, dtype: Any, base: Path | None = None, **settings: Any
 ) -> tuple[Any, dict[str, Any]]:
     """A model on the CPU in evaluation mode, and what transformers says of its loading.
 
@@ -122,12 +123,7 @@ def read_model(
 
 
 def put_adapter(
-    model: Any,
-    folder: Path,
-    what: str,
-    *,
-    trainable: bool = False,
-    cast: bool = True,
+    model: Any, folder: Path, what: str, *, trainable: bool = False, cast: bool = True
 ) -> Any:
     """PEFT's model of an adapter's folder on a loaded model, not merged.
 
@@ -183,7 +179,10 @@ def _has_tokenizer(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _place(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What to give to `from_pretrained`. A GGUF is put where it is alone: no digest has its neighbours."""
+    """What to give to `from_pretrained`.
+
+    A GGUF is put where it is alone: no digest has its neighbours.
+    """
     if path.is_dir():
         yield str(path), {}
         return
@@ -195,7 +194,9 @@ def _place(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextlib.contextmanager
 def _errors(said: str, todo: str = "") -> Iterator[None]:
-    """Whatever goes wrong with a stranger's files is one BadInput: `said`, its first line, `todo`."""
+    """Whatever goes wrong with a stranger's files is one BadInput: `said`, its first line,
+    `todo`.
+    """
     try:
         with quiet_loading():
             yield
@@ -230,10 +231,7 @@ def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any
     loader = getattr(transformers, CLASSES["classifier"])
     with _errors(said), _place(root) as (where, more):
         config = transformers.AutoConfig.from_pretrained(
-            where,
-            trust_remote_code=False,
-            local_files_only=True,
-            **more,
+            where, trust_remote_code=False, local_files_only=True, **more
         )
         for count in (1, 2):
             config = copy.deepcopy(config)
@@ -272,7 +270,8 @@ def _with_adapters(
     plain = (torch.float32, torch.bfloat16, torch.float16)
     if any(p.dtype not in plain for p in model.parameters()):
         raise BadInput(
-            f"{what}: the base model {root} is quantised, and what an adapter adds would be rounded "
+            f"{what}: the base model {root} is quantised, and what an adapter adds would be "
+            "rounded "
             "away in it; write where the unquantised model is into base_model_name_or_path of "
             f"{ADAPTER_CONFIG}"
         )
@@ -325,7 +324,8 @@ def _merged(kind: Kind, model: Any, adapter: Adapter, what: str, ignore_sizes: b
         largest = beside.abs().max().item()
     if not difference <= MERGED_DIFFERS * largest:  # also where either is no number
         raise BadInput(
-            f"{said}outputs of up to {largest:.3g} then differ by up to {difference:.3g} from those "
+            f"{said}outputs of up to {largest:.3g} then differ by up to {difference:.3g} from "
+            "those "
             f"with the adapter beside it{todo}"
         )
     return plain
@@ -393,11 +393,14 @@ def _put(
         lost = peft.load_adapter(folder, peft.active_adapter, **how)
     if lost.unexpected_keys:
         raise BadInput(
-            f"{said}there is no place in it for {some(sorted(lost.unexpected_keys))}; give the model "
+            f"{said}there is no place in it for {some(sorted(lost.unexpected_keys))}; give the "
+            "model "
             "that the adapter was trained on"
         )
     absent = [str(w.message) for w in warned if "missing adapter keys" in str(w.message)]
     if absent:
         names = absent[0].partition("[")[2].rstrip("].").replace("'", "").split(", ")
-        raise BadInput(f"{said}{ADAPTER_WEIGHTS} has none for {some(names)}; save the adapter again")
+        raise BadInput(
+            f"{said}{ADAPTER_WEIGHTS} has none for {some(names)}; save the adapter again"
+        )
     return peft

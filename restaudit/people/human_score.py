@@ -1,4 +1,6 @@
-"""Human scores of outputs, each under the name of what it really is: LEXICON, MODEL, REFERENCE, SIMULATED or NONE."""
+"""Human scores of outputs, each under the name of what it really is: LEXICON, MODEL, REFERENCE,
+SIMULATED or NONE.
+"""
 
 from __future__ import annotations
 
@@ -51,13 +53,17 @@ LABELS = {
     "reference": "REFERENCE (chrF against human references)",
     "python": "SIMULATED",
 }
-JUDGE_PURPOSE = "Predicts how the judge raters would judge a text; used to judge samples, never to select them."
+JUDGE_PURPOSE = (
+    "Predicts how the judge raters would judge a text; used to judge samples, never to select them."
+)
 PUNCTUATION = string.punctuation + "“”‘’«»…–—"
 _PIECE = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 class HumanScore(Protocol):
-    """A score of outputs that people stand behind, at the distance its label and description state."""
+    """A score of outputs that people stand behind, at the distance its label and description
+    state.
+    """
 
     @property
     def label(self) -> str:
@@ -71,38 +77,54 @@ class HumanScore(Protocol):
     def description(self) -> str:
         """Where it comes from and what it is not."""
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
-        """Score responses to plain-text prompts: array (n,), float64, NaN where the score is undefined."""
+    def score(
+        self, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> Scores:
+        """Score responses to plain-text prompts: array (n,), float64, NaN where the score is
+        undefined.
+        """
 
 
 @dataclass(frozen=True)
 class Human:
-    """A human score: how it is called, and the function of prompts, responses and references behind it."""
+    """A human score: how it is called, and the function of prompts, responses and references behind
+    it.
+    """
 
     label: str
     unit: str
     description: str
     values: Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Scores]
 
-    def score(self, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
-        """Score responses: array (n,), float64, NaN where undefined. Raises BadInput on lists of unequal length."""
+    def score(
+        self, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> Scores:
+        """Score responses: array (n,), float64, NaN where undefined.
+
+        Raises BadInput on lists of unequal length.
+        """
         if not len(prompts) == len(responses) == len(references):
             raise BadInput(
-                f"{len(prompts)} prompts and {len(references)} lists of references for {len(responses)} responses; "
+                f"{len(prompts)} prompts and {len(references)} lists of references for "
+                f"{len(responses)} responses; "
                 "give one of each for every response (an empty list where there is no reference)"
             )
         return self.values(prompts, responses, references)
 
 
 def lexicon_scores(responses: Sequence[str], words: Mapping[str, float]) -> Scores:
-    """Mean rating of the rated words of each text, in the ratings' own unit; NaN where a text has none."""
+    """Mean rating of the rated words of each text, in the ratings' own unit; NaN where a text has
+    none.
+    """
     longest = max((len(w.split()) for w in words), default=1)
     rated = [rated_words(text, words, longest) for text in responses]
     return np.array([math.fsum(r) / len(r) if r else math.nan for r in rated], dtype=np.float64)
 
 
 def reference_scores(responses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
-    """chrF of each text against its best reference, 0 to 100; NaN where there is none (Popović 2015, W15-3049)."""
+    """chrF of each text against its best reference, 0 to 100; NaN where there is none (Popović
+    2015, W15-3049).
+    """
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
@@ -114,19 +136,32 @@ def reference_scores(responses: Sequence[str], references: Sequence[Sequence[str
 
 
 def simulated_scores(scorer: Scorer, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-    """What a callable returns, one number a text; NaN means undefined. Raises BadInput on an infinite value."""
+    """What a callable returns, one number a text; NaN means undefined.
+
+    Raises BadInput on an infinite value.
+    """
     if not len(responses):
         return np.empty(0)
     values = scorer.values(prompts, responses)
     bad = np.flatnonzero(np.isinf(values).any(axis=1))
     if values.shape[1] != 1 or bad.size:
-        what = f"an infinite score for row {bad[0]}" if bad.size else f"{values.shape[1]} scores a text"
-        raise BadInput(f"{scorer.name} gave {what}; expected one number a text, NaN where undefined")
+        what = (
+            f"an infinite score for row {bad[0]}"
+            if bad.size
+            else f"{values.shape[1]} scores a text"
+        )
+        raise BadInput(
+            f"{scorer.name} gave {what}; expected one number a text, NaN where undefined"
+        )
     return values[:, 0]
 
 
-def build_human(config: HumanConfig, out: Path, *, rules: RowRules, device: str, seed: int) -> HumanScore:
-    """Make the human score and write what it is (human.json, and the word table or model it uses) into `out`."""
+def build_human(
+    config: HumanConfig, out: Path, *, rules: RowRules, device: str, seed: int
+) -> HumanScore:
+    """Make the human score and write what it is (human.json, and the word table or model it uses)
+    into `out`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
     match config:
@@ -142,14 +177,24 @@ def build_human(config: HumanConfig, out: Path, *, rules: RowRules, device: str,
         case PythonHuman():
             scorer = import_scorer(config.callable, "human.callable")
             score = _simulated(scorer)
-            facts |= {"callable": config.callable, "source_sha256": digest_file(scorer.source).sha256}
+            facts |= {
+                "callable": config.callable,
+                "source_sha256": digest_file(scorer.source).sha256,
+            }
         case LexiconHuman():
             words, facts = _build_words(config, out, rules)
             score = _lexicon(words)
         case ModelHuman():
             from restaudit.reward.trained import build_trained
 
-            model = build_trained(_as_reward(config), out, rules=rules, device=device, seed=seed, purpose=JUDGE_PURPOSE)
+            model = build_trained(
+                _as_reward(config),
+                out,
+                rules=rules,
+                device=device,
+                seed=seed,
+                purpose=JUDGE_PURPOSE,
+            )
             score = _model(model, config)
             facts["model_digest"] = model.digest
     described = {"label": score.label, "unit": score.unit, "description": score.description}
@@ -158,7 +203,10 @@ def build_human(config: HumanConfig, out: Path, *, rules: RowRules, device: str,
 
 
 def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
-    """Load what `build_human` left in `out`. Raises BadInput when a part is missing or not the recorded one."""
+    """Load what `build_human` left in `out`.
+
+    Raises BadInput when a part is missing or not the recorded one.
+    """
     facts = _read(out, config.kind)
     match config:
         case NoHuman():
@@ -170,17 +218,22 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
         case ReferenceHuman():
             if facts["metric"] != _chrf_signature():
                 raise BadInput(
-                    f"the run was scored with {facts['metric']}, this is {_chrf_signature()}; install that one"
+                    f"the run was scored with {facts['metric']}, this is {_chrf_signature()}; "
+                    "install that one"
                 )
             return _reference()
         case PythonHuman():
             scorer = import_scorer(config.callable, "human.callable")
             got = digest_file(scorer.source).sha256
-            same_as_recorded(f"{config.callable} ({scorer.source.name})", facts["source_sha256"], got)
+            same_as_recorded(
+                f"{config.callable} ({scorer.source.name})", facts["source_sha256"], got
+            )
             return _simulated(scorer)
         case LexiconHuman():
             table = read_table(out / WORDS, WORD_COLUMNS)
-            same_as_recorded(str(out / WORDS), facts["words_sha256"], digest_file(out / WORDS).sha256)
+            same_as_recorded(
+                str(out / WORDS), facts["words_sha256"], digest_file(out / WORDS).sha256
+            )
             return _lexicon(dict(zip(table["word"], table["score"], strict=True)))
         case ModelHuman():
             from restaudit.reward.trained import load_trained
@@ -189,7 +242,9 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
 
 
 def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
-    """Raise BadInput when the same people's judgements of the same source would train the reward and judge it."""
+    """Raise BadInput when the same people's judgements of the same source would train the reward
+    and judge it.
+    """
     if not isinstance(reward, TrainedReward) or not isinstance(human, LexiconHuman | ModelHuman):
         return
     if not _share_rows(reward.data, human.data):
@@ -201,7 +256,9 @@ def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
         who = f"rater(s) {', '.join(both)}" if both else ""
     else:
         unnamed = " and ".join(
-            key for key, given in (("reward.train_raters", train), ("human.judge_raters", judge)) if given is None
+            key
+            for key, given in (("reward.train_raters", train), ("human.judge_raters", judge))
+            if given is None
         )
         who = f"every rater ({unnamed} left out means all)"
     if who:
@@ -214,9 +271,9 @@ def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
 def rated_words(text: str, words: Mapping[str, float], longest: int) -> list[float]:
     """Ratings of the rated words of a text, in order, once for each time they occur.
 
-    Tokens are what white space separates. A phrase of up to `longest` tokens is looked up as written (emoticons keep
-    their case), in lower case, and without outer punctuation; a token that is not found is looked up in parts
-    ("good...but", "feel-good"). Longer phrases go first.
+    Tokens are what white space separates. A phrase of up to `longest` tokens is looked up as
+    written (emoticons keep their case), in lower case, and without outer punctuation; a token that
+    is not found is looked up in parts ("good...but", "feel-good"). Longer phrases go first.
     """
     tokens = text.replace("’", "'").split()
     found: list[float] = []
@@ -237,40 +294,54 @@ def rated_words(text: str, words: Mapping[str, float], longest: int) -> list[flo
 
 def _none() -> Human:
     what = "No human score was configured; whatever needs one was not measured."
-    return Human(LABELS["none"], "none", what, lambda _, responses, __: np.full(len(responses), math.nan))
+    return Human(
+        LABELS["none"], "none", what, lambda _, responses, __: np.full(len(responses), math.nan)
+    )
 
 
 def _people(config: PeopleHuman) -> Human:
     low, high = config.scale
     what = (
-        f"People's own ratings of {config.dimension} ({low} to {high}) of samples of this iteration, drawn at random "
+        f"People's own ratings of {config.dimension} ({low} to {high}) of samples of this "
+        "iteration, drawn at random "
         "and shown blinded; the mean of a sample's raters. Samples that were not drawn have none."
     )
-    return Human(LABELS["people"], f"rating ({low}-{high})", what, lambda _, r, __: np.full(len(r), math.nan))
+    return Human(
+        LABELS["people"], f"rating ({low}-{high})", what, lambda _, r, __: np.full(len(r), math.nan)
+    )
 
 
 def _column(config: ColumnHuman) -> Human:
     what = config.description or (
-        "Scores that the watched generation files hold; who or what gave them, and when, was not stated."
+        "Scores that the watched generation files hold; who or what gave them, and when, was not "
+        "stated."
     )
-    return Human(config.label, "the files' own unit", what, lambda _, r, __: np.full(len(r), math.nan))
+    return Human(
+        config.label, "the files' own unit", what, lambda _, r, __: np.full(len(r), math.nan)
+    )
 
 
 def _lexicon(words: Mapping[str, float]) -> Human:
     what = (
-        "Mean of the judge raters' ratings of the rated words in the text; nobody rated the text itself. Negation, "
+        "Mean of the judge raters' ratings of the rated words in the text; nobody rated the text "
+        "itself. Negation, "
         "irony and context are not seen."
     )
-    return Human(LABELS["lexicon"], "word-rating units", what, lambda _, r, __: lexicon_scores(r, words))
+    return Human(
+        LABELS["lexicon"], "word-rating units", what, lambda _, r, __: lexicon_scores(r, words)
+    )
 
 
 def _model(model: TrainedModel, config: ModelHuman) -> Human:
     what = (
-        "A model's prediction of what the judge raters would say (mean of its members); none of them saw these texts. "
+        "A model's prediction of what the judge raters would say (mean of its members); none of "
+        "them saw these texts. "
         "It shares the weaknesses of models with the reward it is compared with."
     )
 
-    def values(prompts: Sequence[str], responses: Sequence[str], _: Sequence[Sequence[str]]) -> Scores:
+    def values(
+        prompts: Sequence[str], responses: Sequence[str], _: Sequence[Sequence[str]]
+    ) -> Scores:
         mean: Scores = model.score(prompts, responses).mean(axis=1)
         return mean
 
@@ -280,34 +351,52 @@ def _model(model: TrainedModel, config: ModelHuman) -> Human:
 
 def _reference() -> Human:
     what = (
-        "chrF of the output against human references, the best one counts. It measures likeness of wording; a good "
+        "chrF of the output against human references, the best one counts. It measures likeness "
+        "of wording; a good "
         "output that is worded otherwise scores low."
     )
-    return Human(LABELS["reference"], "chrF, 0-100", what, lambda _, r, references: reference_scores(r, references))
+    return Human(
+        LABELS["reference"],
+        "chrF, 0-100",
+        what,
+        lambda _, r, references: reference_scores(r, references),
+    )
 
 
 def _simulated(scorer: Scorer) -> Human:
     what = f"Simulated by the program {scorer.name}; no person was asked."
-    return Human(LABELS["python"], "the callable's own unit", what, lambda p, r, _: simulated_scores(scorer, p, r))
+    return Human(
+        LABELS["python"],
+        "the callable's own unit",
+        what,
+        lambda p, r, _: simulated_scores(scorer, p, r),
+    )
 
 
 def _forms(phrase: str) -> tuple[str, str, str]:
     return phrase, phrase.lower(), phrase.lower().strip(PUNCTUATION)
 
 
-def _build_words(config: LexiconHuman, out: Path, rules: RowRules) -> tuple[dict[str, float], dict[str, Any]]:
+def _build_words(
+    config: LexiconHuman, out: Path, rules: RowRules
+) -> tuple[dict[str, float], dict[str, Any]]:
     from restaudit.data.feedback import load_feedback
 
     feedback = load_feedback(config.data, rules)
     if feedback.kind != "ratings":
-        raise BadInput(f"{config.data.source}: human.kind lexicon needs ratings of words; this source holds pairs")
+        raise BadInput(
+            f"{config.data.source}: human.kind lexicon needs ratings of words; this source holds "
+            "pairs"
+        )
     try:
         raters = choose_raters(feedback.table, config.judge_raters)
     except BadInput as e:
         raise BadInput(f"{config.data.source}: {e}") from None
     judged = feedback.table[feedback.table["rater"].map(str).isin(raters.used)]
     grouped = judged.groupby("response", sort=True)["score"]
-    table = pd.DataFrame({"score": grouped.mean(), "raters": grouped.count()}).reset_index(names="word")
+    table = pd.DataFrame({"score": grouped.mean(), "raters": grouped.count()}).reset_index(
+        names="word"
+    )
     write_table(table, out / WORDS, WORD_COLUMNS)
     facts = {
         "words_sha256": digest_file(out / WORDS).sha256,
@@ -358,9 +447,13 @@ def _read(out: Path, kind: str) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"{path}: missing; this folder holds no human score that was built here") from None
+        raise BadInput(
+            f"{path}: missing; this folder holds no human score that was built here"
+        ) from None
     except ValueError as e:
         raise BadInput(f"{path}: not valid JSON ({e})") from None
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA or facts.get("kind") != kind:
-        raise BadInput(f"{path}: expected schema {SCHEMA!r} and kind {kind!r}; this is another human score")
+        raise BadInput(
+            f"{path}: expected schema {SCHEMA!r} and kind {kind!r}; this is another human score"
+        )
     return facts

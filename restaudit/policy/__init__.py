@@ -1,4 +1,7 @@
-"""The language model under training: load, sample, fine-tune, compare. The one home of torch for the policy."""
+"""The language model under training: load, sample, fine-tune, compare.
+
+The one home of torch for the policy.
+"""
 
 from restaudit.policy.divergence import token_kl
 from restaudit.policy.finetune import EpochResult, TrainingExample, fine_tune

@@ -1,4 +1,6 @@
-"""Adapters: put LoRA on a model, say what it adapts, and add adapters into the weights where that is exact."""
+"""Adapters: put LoRA on a model, say what it adapts, and add adapters into the weights where that
+is exact.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,14 @@ def with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
     targets = linear if lora.targets == "all-linear" else list(lora.targets)
     depth = int(model.config.get_text_config().num_hidden_layers)
     if lora.first_layer >= depth:
-        raise BadInput(f"policy.lora.first_layer is {lora.first_layer}, but the model's layers are 0 to {depth - 1}")
+        raise BadInput(
+            f"policy.lora.first_layer is {lora.first_layer}, but the model's layers are 0 to "
+            f"{depth - 1}"
+        )
     layers = list(range(lora.first_layer, depth)) if lora.first_layer else None
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # That an adapter on tied weights is hard to merge: it is not merged here, see unmergeable. And that
-        # PEFT turns weights around for GPT-2's layers, which is as it should be.
+        # That an adapter on tied weights is hard to merge: it is not merged here, see unmergeable.
+        # And that PEFT turns weights around for GPT-2's layers, which is as it should be.
         warnings.filterwarnings("ignore", message=".*tie_word_embeddings=True.*")
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False but")
         torch.manual_seed(seed)
@@ -55,7 +60,8 @@ def with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
     missing = [t for t in targets if not any(f".{n}".endswith(f".{t}") for n in adapted)]
     if missing and lora.targets != "all-linear":
         raise BadInput(
-            f"policy.lora.targets: {', '.join(missing)} is no module of {type(model).__name__} that LoRA can adapt; it"
+            f"policy.lora.targets: {', '.join(missing)} is no module of {type(model).__name__} "
+            "that LoRA can adapt; it"
             f" has {', '.join(linear)}"
         )
     return wrapped.eval()
@@ -64,20 +70,28 @@ def with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
 def linear_layers(model: Any) -> list[str]:
     """Names of the linear layers that "all-linear" adapts, sorted: all but the output layer.
 
-    A last name (`q_proj`) stands for all layers that end in it, where all of these are linear; otherwise each is named
-    in full. Left out are layers that only derive from a linear one (Llama 4's router returns two things), and what
-    PEFT refuses in Mamba, whose fast kernels take these weights without calling their module.
+    A last name (`q_proj`) stands for all layers that end in it, where all of these are linear;
+    otherwise each is named in full. Left out are layers that only derive from a linear one (Llama
+    4's router returns two things), and what PEFT refuses in Mamba, whose fast kernels take these
+    weights without calling their module.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
-    mamba = "mamba" in model.config.model_type or model.config.model_type in ("falcon_h1", "nemotron_h")
+    mamba = "mamba" in model.config.model_type or model.config.model_type in (
+        "falcon_h1",
+        "nemotron_h",
+    )
     found: dict[str, list[str]] = {}
     others: set[str] = set()
     for name, module in model.named_modules():
         last = name.rsplit(".", 1)[-1]
-        linear = isinstance(module, torch.nn.Linear | Conv1D) and module is not head and _is_linear(module)
+        linear = (
+            isinstance(module, torch.nn.Linear | Conv1D)
+            and module is not head
+            and _is_linear(module)
+        )
         if linear and not (mamba and last in ("out_proj", "conv1d")):
             found.setdefault(last, []).append(name)
         else:
@@ -86,28 +100,36 @@ def linear_layers(model: Any) -> list[str]:
 
 
 def _is_linear(module: Any) -> bool:
-    """Whether a layer of a class of transformers' own does what the linear layer does that it derives from."""
+    """Whether a layer of a class of transformers' own does what the linear layer does that it
+    derives from.
+    """
     import torch
 
-    if type(module) is not torch.nn.Linear and type(module).__module__.startswith("transformers.models."):
+    if type(module) is not torch.nn.Linear and type(module).__module__.startswith(
+        "transformers.models."
+    ):
         try:
-            given = torch.ones(1, 1, module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+            given = torch.ones(
+                1, 1, module.in_features, dtype=module.weight.dtype, device=module.weight.device
+            )
             with torch.no_grad():
                 ours = torch.nn.functional.linear(given, module.weight, module.bias)
                 theirs = module(given)
             # As near as bfloat16 rounds; what is no linear layer is far off.
-            return isinstance(theirs, torch.Tensor) and float((ours - theirs).abs().max()) <= 0.02 * float(
-                ours.abs().max()
-            )
+            return isinstance(theirs, torch.Tensor) and float(
+                (ours - theirs).abs().max()
+            ) <= 0.02 * float(ours.abs().max())
         except (RuntimeError, TypeError, ValueError, IndexError):
             return False
     return True
 
 
 def adapters_of(model: Any) -> dict[str, Any]:
-    """What LoRA adapts, as counts by name, and the matrices that it leaves alone, with the reason where there is one.
+    """What LoRA adapts, as counts by name, and the matrices that it leaves alone, with the reason
+    where there is one.
 
-    Experts of a mixture are often one tensor of three dimensions and no linear layer: "all-linear" does not see them.
+    Experts of a mixture are often one tensor of three dimensions and no linear layer: "all-linear"
+    does not see them.
     """
     adapted: dict[str, int] = {}
     for name in _adapted_names(model):
@@ -118,11 +140,15 @@ def adapters_of(model: Any) -> dict[str, Any]:
         if p.dim() < 2 or "lora_" in name or ".base_layer" in name or p.requires_grad:
             continue
         parts = [x for x in name.removesuffix(".weight").split(".") if not x.isdigit()]
-        row = left.setdefault(".".join(parts[-2:]) if p.dim() > 2 else parts[-1], {"tensors": 0, "numbers": 0})
+        row = left.setdefault(
+            ".".join(parts[-2:]) if p.dim() > 2 else parts[-1], {"tensors": 0, "numbers": 0}
+        )
         row["tensors"] += 1
         row["numbers"] += p.numel()
         if p.dim() > 2:
-            row["reason"] = "one tensor for all experts; name it in policy.lora.parameters to adapt it"
+            row["reason"] = (
+                "one tensor for all experts; name it in policy.lora.parameters to adapt it"
+            )
     return {"adapted": dict(sorted(adapted.items())), "not_adapted": dict(sorted(left.items()))}
 
 
@@ -138,21 +164,25 @@ def _adapted_names(model: Any) -> list[str]:
     return found
 
 
-# --- merging ---------------------------------------------------------------------------------------------------------
+# --- merging
 
 
 def plain_dtypes() -> tuple[torch.dtype, ...]:
-    """Dtypes whose numbers are the weights; in others (integers, 8-bit floats) they need scales that lie elsewhere."""
+    """Dtypes whose numbers are the weights; in others (integers, 8-bit floats) they need scales
+    that lie elsewhere.
+    """
     import torch
 
     return (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def unmergeable(model: Any) -> str | None:
-    """Why the adapters of a model cannot be added into its weights and taken out again exactly; None if they can.
+    """Why the adapters of a model cannot be added into its weights and taken out again exactly;
+    None if they can.
 
-    Only the plainest case is merged here: LoRA on linear layers whose weights are floating-point numbers that nothing
-    else uses. For every other kind the model with its adapter is used as it is.
+    Only the plainest case is merged here: LoRA on linear layers whose weights are floating-point
+    numbers that nothing else uses. For every other kind the model with its adapter is used as it
+    is.
     """
     if not hasattr(model, "peft_config"):
         return None
@@ -183,9 +213,11 @@ def unmergeable(model: Any) -> str | None:
 
 @contextlib.contextmanager
 def merged_weights(model: Any) -> Iterator[Any]:
-    """The model with its active adapters added into its weights; its own weights come back exactly afterwards.
+    """The model with its active adapters added into its weights; its own weights come back exactly
+    afterwards.
 
-    Merging and un-merging in bfloat16 would leave rounding errors behind, so the originals are put aside instead.
+    Merging and un-merging in bfloat16 would leave rounding errors behind, so the originals are put
+    aside instead.
     """
     from peft.tuners.lora import LoraLayer
 

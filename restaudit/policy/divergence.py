@@ -1,4 +1,6 @@
-"""Kullback-Leibler divergence from the base policy, summed over the vocabulary at every token of a response."""
+"""Kullback-Leibler divergence from the base policy, summed over the vocabulary at every token of a
+response.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,26 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 256
-# The logits of one policy wait in memory for those of the other: this share of what is free, and at least so much.
+# The logits of one policy wait in memory for those of the other: this share of what is free, and at
+# least so much.
 SHARE_OF_MEMORY, LEAST_MEMORY = 8, 512 * 2**20
 
 
 def token_kl(
-    policy: Policy, examples: Sequence[TrainingExample], base: Path | None, current: Path, *, forward_tokens: int
+    policy: Policy,
+    examples: Sequence[TrainingExample],
+    base: Path | None,
+    current: Path,
+    *,
+    forward_tokens: int,
 ) -> list[tuple[float, int]]:
-    """(KL in nats summed over a response, its tokens) for each example, KL(policy at `current` ‖ policy at `base`).
+    """(KL in nats summed over a response, its tokens) for each example, KL(policy at `current` ‖
+    policy at `base`).
 
-    At every prefix the policy's own sample visits, the sum over the whole vocabulary is exact (temperature 1), which
-    has far less variance than the log-ratio of the sampled token alone. The prefixes themselves come from however
-    the examples were sampled. The policy is left at `current`.
+    At every prefix the policy's own sample visits, the sum over the whole vocabulary is exact
+    (temperature 1), which has far less variance than the log-ratio of the sampled token alone. The
+    prefixes themselves come from however the examples were sampled. The policy is left at
+    `current`.
     """
     return kl_between(
         policy,
@@ -46,7 +56,8 @@ def kl_between(
     forward_tokens: int,
     route: Route | None = None,
 ) -> list[tuple[float, int]]:
-    """`token_kl` between any two states of the policy's weights, which the two functions bring about.
+    """`token_kl` between any two states of the policy's weights, which the two functions bring
+    about.
 
     `route` is the policy's own unless another is given.
     """
@@ -71,7 +82,9 @@ def kl_between(
 
 
 def _summed(now: torch.Tensor, before: torch.Tensor) -> float:
-    """Σ over places and vocabulary of p (log p − log q), in nats, from logits (places, vocabulary)."""
+    """Σ over places and vocabulary of p (log p − log q), in nats, from logits (places,
+    vocabulary).
+    """
     import torch
 
     total = 0.0
@@ -85,7 +98,8 @@ def _summed(now: torch.Tensor, before: torch.Tensor) -> float:
 def _blocks(policy: Policy, rows: Sequence[Row], limit: int) -> Iterator[list[list[int]]]:
     """Groups of rows for one forward pass each, in blocks whose logits fit into memory together.
 
-    Between the two policies the weights are exchanged once a block, so few and large blocks are quick.
+    Between the two policies the weights are exchanged once a block, so few and large blocks are
+    quick.
     """
     room = max(LEAST_MEMORY, free_memory() // SHARE_OF_MEMORY)
     a_token = policy.model.config.get_text_config().vocab_size * policy.model.dtype.itemsize
@@ -112,20 +126,28 @@ def _groups(rows: Sequence[Row], limit: int) -> list[list[int]]:
 
 
 def _logits(policy: Policy, rows: Sequence[Row], route: Route) -> list[torch.Tensor]:
-    """For each row the logits that predict its response, (tokens, vocabulary), on the CPU, in the model's dtype."""
+    """For each row the logits that predict its response, (tokens, vocabulary), on the CPU, in the
+    model's dtype.
+    """
     import torch
 
     with policy.inference(merged=route.merged) as model, torch.inference_mode():
         batch = collate(rows, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
-        logits = logits_at(model, batch.source_row, batch.source_column, head=route.head, **batch.inputs)
+        logits = logits_at(
+            model, batch.source_row, batch.source_column, head=route.head, **batch.inputs
+        )
         parts: Sequence[torch.Tensor] = torch.split(logits, [len(row.responses[0]) for row in rows])
         return [part.cpu() for part in parts]
 
 
 def free_memory() -> int:
-    """Bytes of the machine's memory that can be had, files that are only cached included; half of it where not said."""
+    """Bytes of the machine's memory that can be had, files that are only cached included; half of
+    it where not said.
+    """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+        return next(
+            int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")
+        )
     except (OSError, StopIteration):  # not Linux
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

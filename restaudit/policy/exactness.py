@@ -1,13 +1,15 @@
-"""The self-check at load: every fast way to compute is compared with the model's own forward pass, on this very model.
+"""The self-check at load: every fast way to compute is compared with the model's own forward pass,
+on this very model.
 
-Prompts of different lengths and with a common beginning get responses; where the model has a sliding window that
-sequences can exceed, some do. Sampling, training, likelihoods and KL are then computed by the fastest route and
-compared with `model(input_ids).logits`, with the weights as they are and with the trained weights changed at random (a
-fresh adapter changes nothing, and would hide what forgets it). A route that disagrees is replaced by the next plainer
-one; where the plainest disagrees too, the model is refused.
+Prompts of different lengths and with a common beginning get responses; where the model has a
+sliding window that sequences can exceed, some do. Sampling, training, likelihoods and KL are then
+computed by the fastest route and compared with `model(input_ids).logits`, with the weights as they
+are and with the trained weights changed at random (a fresh adapter changes nothing, and would hide
+what forgets it). A route that disagrees is replaced by the next plainer one; where the plainest
+disagrees too, the model is refused.
 
-The check is made in float32, also for a model that computes in bfloat16: there rounding alone moves a response by up to
-a nat, and a wrong window or a forgotten bias could hide behind it.
+The check is made in float32, also for a model that computes in bfloat16: there rounding alone moves
+a response by up to a nat, and a wrong window or a forgotten bias could hide behind it.
 """
 
 from __future__ import annotations
@@ -39,29 +41,39 @@ if TYPE_CHECKING:
     from restaudit.policy.model import Policy
 
 USES = ("sampling", "training", "likelihood", "kl")
-# A difference in nats over a response of BOUND_TOKENS that rounding does not explain: in float32, and in a lower
-# precision where the model cannot be computed in float32 (it is quantised, its attention needs half precision, memory
-# is short). Over fewer tokens less is allowed: errors of a cache grow with every token.
+# A difference in nats over a response of BOUND_TOKENS that rounding does not explain: in float32,
+# and in a lower precision where the model cannot be computed in float32 (it is quantised, its
+# attention needs half precision, memory is short). Over fewer tokens less is allowed: errors of a
+# cache grow with every token.
 BOUND, ROUGH_BOUND, BOUND_TOKENS = 0.001, 1.0, 12
 STEPS = 4
 # Of the model's own caches more is asked: some hold states whose error grows with every token.
 STEPS_OF_STATES = 24
-# Two prompts: a question as the policy is asked it, and the beginnings of two answers, so that they have much in common
-# and end differently soon after. Of the first one two samples are drawn.
+# Two prompts: a question as the policy is asked it, and the beginnings of two answers, so that they
+# have much in common and end differently soon after. Of the first one two samples are drawn.
 QUESTION = "Write one sentence."
 BEGUN = ("A river", "How a small town lives through the winter")
 # A window up to this long is crossed while sampling, token by token; a longer one by the prompt.
 SHORT_WINDOW = 48
 # Settings of a model beyond whose value it computes in another way.
 EDGES = re.compile(r"window|chunk_size|block_size|local_attention|original_max_position")
-FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError, AssertionError)
+FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    AssertionError,
+)
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was seen of one use: the route that is taken, its largest difference in nats, and the routes that are not.
+    """What was seen of one use: the route that is taken, its largest difference in nats, and the
+    routes that are not.
 
     `bound` is what was allowed; `refused` holds (route in words, why it is not taken).
     """
@@ -76,8 +88,9 @@ class Proof:
 class Exactness:
     """The result of the self-check; `dtype` is the one it was made in.
 
-    `effect` is how far the changed weights moved a response's log-probability (nats, the median), so that a route that
-    forgot them would have been seen. The routes hold for sequences of up to `reach` tokens; None is any length.
+    `effect` is how far the changed weights moved a response's log-probability (nats, the median),
+    so that a route that forgot them would have been seen. The routes hold for sequences of up to
+    `reach` tokens; None is any length.
     """
 
     model: str
@@ -122,9 +135,12 @@ class Exactness:
         }
 
     def lines(self) -> list[str]:
-        """What a person should know, in sentences: the agreement, and every fast route that is not taken."""
+        """What a person should know, in sentences: the agreement, and every fast route that is not
+        taken.
+        """
         said = [
-            f"self-check: how restaudit computes and the model's own forward pass agree within {self.largest:.2g} nats"
+            "self-check: how restaudit computes and the model's own forward pass agree within "
+            f"{self.largest:.2g} nats"
             f" over {self.tokens} tokens (in {self.dtype}, {self.seconds:.1f} s)"
         ]
         for use, proof in self.uses.items():
@@ -154,18 +170,23 @@ def described(use: str, route: Route) -> str:
 def prove(policy: Policy, *, longest: int) -> Exactness:
     """Find the fastest exact route of each use and set `policy.routes` and `policy.exactness`.
 
-    `longest` is the number of tokens (prompt and response) of the longest sequence to expect. Weights, modes and random
-    generators are as before afterwards. Raises BadInput, with the figures, where a use has no exact route.
+    `longest` is the number of tokens (prompt and response) of the longest sequence to expect.
+    Weights, modes and random generators are as before afterwards. Raises BadInput, with the
+    figures, where a use has no exact route.
     """
     began = time.perf_counter()
     for adapter in getattr(policy.model, "peft_config", {}).values():
         if getattr(adapter, "alora_invocation_tokens", None):
             raise BadInput(
-                f"{policy.config.model}: refused, since its adapter is an activated LoRA (alora_invocation_tokens):"
-                " what it computes depends on where certain tokens stand in the input, which a cache does not hold"
+                f"{policy.config.model}: refused, since its adapter is an activated LoRA "
+                "(alora_invocation_tokens):"
+                " what it computes depends on where certain tokens stand in the input, which a "
+                "cache does not hold"
             )
     with evaluating(policy.model), in_float32(policy.model) as exact, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries, about arguments that a way which is not taken passes
+        warnings.simplefilter(
+            "ignore"
+        )  # of libraries, about arguments that a way which is not taken passes
         found = _Check(policy, longest, BOUND if exact else ROUGH_BOUND).run()
     policy.exactness = replace(found, seconds=time.perf_counter() - began)
     policy.routes = Routes(**{use: p.route for use, p in found.uses.items()}, reach=found.reach)
@@ -173,7 +194,9 @@ def prove(policy: Policy, *, longest: int) -> Exactness:
 
 
 class _Check:
-    """One self-check: its prompts, its two states of the weights, and the model's own figures to compare with."""
+    """One self-check: its prompts, its two states of the weights, and the model's own figures to
+    compare with.
+    """
 
     def __init__(self, policy: Policy, longest: int, bound: float) -> None:
         self.policy = policy
@@ -188,10 +211,15 @@ class _Check:
         short = [e for e in edges if e <= SHORT_WINDOW]
         self.steps = max([STEPS, *(e + 8 for e in short)])
         self.nats = bound
-        # The longest window that any sequence can exceed is crossed while sampling, and by a prompt of another length:
-        # also where a sequence exceeds it by one token, which is less than these two need.
+        # The longest window that any sequence can exceed is crossed while sampling, and by a prompt
+        # of another length: also where a sequence exceeds it by one token, which is less than these
+        # two need.
         exceeded = [e for e in edges if SHORT_WINDOW < e < longest]
-        room = max((limit if isinstance(limit, int) and limit > 0 else longest + self.steps + 3) - self.steps, 1)
+        room = max(
+            (limit if isinstance(limit, int) and limit > 0 else longest + self.steps + 3)
+            - self.steps,
+            1,
+        )
         long = [min(n, room) for e in exceeded[-1:] for n in (e - 2, e + 3)]
         self.prompts = self._prompts(max(longest - self.steps, 1), short, long)
         self.longest = max(map(len, self.prompts)) + self.steps
@@ -200,7 +228,8 @@ class _Check:
     def _prompts(self, limit: int, short: Sequence[int], long: Sequence[int]) -> list[Tokens]:
         """The prompts, the last `limit` tokens of each, and further ones of the lengths `long`.
 
-        Where there are `short` windows the question is cut, so that sequences begin within them and grow out of them.
+        Where there are `short` windows the question is cut, so that sequences begin within them and
+        grow out of them.
         """
         tokenizer = self.policy.tokenizer
         try:  # with the template, whose special tokens some adapters act upon
@@ -221,8 +250,9 @@ class _Check:
 
     def run(self) -> Exactness:
         sampling, drawn, own_now = self._sampling()
-        # Some again with one token of their response, beside the long ones: what a causal model computes for a token
-        # does not depend on how much comes after it, but positions that are scaled beyond some length make it so.
+        # Some again with one token of their response, beside the long ones: what a causal model
+        # computes for a token does not depend on how much comes after it, but positions that are
+        # scaled beyond some length make it so.
         again = [drawn[0], *drawn[len(BEGUN) + 1 :][:1]] if self.edges else []
         cut = [TrainingExample(e.prompt, e.response[:1]) for e in again]
         own_now = [*own_now, *self._own(cut, changed=True)]
@@ -238,11 +268,15 @@ class _Check:
 
         def likelihood(route: Route) -> float:
             with self.weights.state(changed=True):
-                return _furthest(now, [nats for nats, _ in loglikelihoods(self.policy, pairs, route=route)])
+                return _furthest(
+                    now, [nats for nats, _ in loglikelihoods(self.policy, pairs, route=route)]
+                )
 
         def divergence(route: Route) -> float:
             restore, change = self.weights.restore, self.weights.change
-            found = kl_between(self.policy, examples, restore, change, forward_tokens=2048, route=route)
+            found = kl_between(
+                self.policy, examples, restore, change, forward_tokens=2048, route=route
+            )
             return _furthest(kl, [nats for nats, _ in found])
 
         uses = {
@@ -265,7 +299,9 @@ class _Check:
         )
 
     def _sampling(self) -> tuple[Proof, list[TrainingExample], list[torch.Tensor]]:
-        """The proof for sampling, what was drawn with the changed weights, and the model's own figures of that."""
+        """The proof for sampling, what was drawn with the changed weights, and the model's own
+        figures of that.
+        """
         requests = [
             SampleRequest(str(k), p, (f"{k}/0", f"{k}/1") if k == 0 else (f"{k}/0",))
             for k, p in enumerate(self.prompts)
@@ -278,7 +314,8 @@ class _Check:
             found = []
             if route.cache in ("padded", "equal"):
                 self.steps = max(self.steps, STEPS_OF_STATES)
-            # With the weights as they are a token of one prompt will do: all that is new then is how they are merged.
+            # With the weights as they are a token of one prompt will do: all that is new then is
+            # how they are merged.
             for changed, steps, asked in ((False, 1, requests[:1]), (True, self.steps, requests)):
                 config = SamplingConfig(temperature=1.0, top_k=0, max_tokens=steps)
                 with self.weights.state(changed):
@@ -291,7 +328,10 @@ class _Check:
         return self._first("sampling", difference), examples, own
 
     def _first(self, use: str, difference: Callable[[Route], float]) -> Proof:
-        """The first route that agrees with the model's own forward pass. Raises BadInput where none does."""
+        """The first route that agrees with the model's own forward pass.
+
+        Raises BadInput where none does.
+        """
         refused: list[tuple[str, str]] = []
         closest = (math.inf, 0)
         for route in self._ladder(use):
@@ -309,9 +349,12 @@ class _Check:
                 self.weights.restore()
             refused.append((described(use, route), why))
         tried = "; ".join(f"{route}: {why}" for route, why in refused)
-        measured = "" if not closest[1] else f" (closest: {closest[0]:.3g} nats over {closest[1]} tokens)"
+        measured = (
+            "" if not closest[1] else f" (closest: {closest[0]:.3g} nats over {closest[1]} tokens)"
+        )
         raise BadInput(
-            f"{self.policy.config.model}: refused, since no way to compute {use} of this {self.name} agrees with the"
+            f"{self.policy.config.model}: refused, since no way to compute {use} of this "
+            f"{self.name} agrees with the"
             f" model's own forward pass within {self.bound:g} nats{measured}. Tried: {tried}"
         )
 
@@ -320,7 +363,10 @@ class _Check:
         adapters = hasattr(self.policy.model, "peft_config")
         merge = [True, False] if adapters and self.why_unmerged is None else [False]
         if use == "training":
-            return [Route(merged=False, packed=p, head=h) for p, h in ((True, True), (False, True), (False, False))]
+            return [
+                Route(merged=False, packed=p, head=h)
+                for p, h in ((True, True), (False, True), (False, False))
+            ]
         if use == "sampling":
             caches: tuple[Cache, ...] = ("shared", "growing", "padded", "equal")
             ours = [Route(merged=m, cache=c) for m in merge for c in caches[:2]]
@@ -329,7 +375,9 @@ class _Check:
         return [*ladder, Route(merged=False, packed=False, head=False)]
 
     def _own(self, examples: Sequence[TrainingExample], *, changed: bool) -> list[torch.Tensor]:
-        """Log-probabilities (response tokens, vocabulary) by the model's own forward pass, float32, without padding."""
+        """Log-probabilities (response tokens, vocabulary) by the model's own forward pass, float32,
+        without padding.
+        """
         import torch
 
         out: list[Any] = [None] * len(examples)
@@ -346,10 +394,12 @@ class _Check:
                     if "out of memory" in str(e).lower():
                         raise
                     raise BadInput(
-                        f"{self.policy.config.model}: the model's own forward pass fails ({_first_line(e)}); restaudit "
+                        f"{self.policy.config.model}: the model's own forward pass fails "
+                        f"({_first_line(e)}); restaudit "
                         "can neither sample nor train it"
                     ) from None
-                # Virtual tokens of prompt tuning come first; the last position predicts nothing we have.
+                # Virtual tokens of prompt tuning come first; the last position predicts nothing we
+                # have.
                 logits = logits[:, -len(rows[0]) :][:, len(examples[places[0]].prompt) - 1 : -1]
                 for k, row in zip(places, logits, strict=True):
                     out[k] = torch.log_softmax(row.float(), dim=-1)
@@ -357,11 +407,15 @@ class _Check:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:200]}"
+    return (
+        f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:200]}"
+    )
 
 
 def _edges(config: Any) -> list[int]:
-    """Lengths, in tokens, beyond which a model may compute otherwise, by the names of its settings; rising."""
+    """Lengths, in tokens, beyond which a model may compute otherwise, by the names of its settings;
+    rising.
+    """
     found: set[int] = set()
 
     def look(value: Any, name: str) -> None:
@@ -373,7 +427,12 @@ def _edges(config: Any) -> list[int]:
         elif isinstance(value, list):
             for inner in value:
                 look(inner, name)
-        elif isinstance(value, int) and not isinstance(value, bool) and EDGES.search(name) and "layer" not in name:
+        elif (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and EDGES.search(name)
+            and "layer" not in name
+        ):
             found.add(max(value, 0))
 
     look(config.get_text_config().to_dict(), "")

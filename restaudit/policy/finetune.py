@@ -1,4 +1,6 @@
-"""Fine-tune on the kept set: the loss on response tokens only, and a prompt computed once where that is proved."""
+"""Fine-tune on the kept set: the loss on response tokens only, and a prompt computed once where
+that is proved.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from restaudit.policy.packing import Branches, TrainingExample, branch_rows, col
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EpochResult", "TrainingDiverged", "TrainingExample", "fine_tune", "response_logprobs", "training_logprobs"]
+__all__ = [
+    "EpochResult",
+    "TrainingDiverged",
+    "TrainingExample",
+    "fine_tune",
+    "response_logprobs",
+    "training_logprobs",
+]
 
 
 class TrainingDiverged(RestauditError):
@@ -28,7 +37,9 @@ class TrainingDiverged(RestauditError):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One optimiser step of a log: loss in nats per response token, `tokens` response tokens trained on."""
+    """One optimiser step of a log: loss in nats per response token, `tokens` response tokens
+    trained on.
+    """
 
     epoch: int
     step: int
@@ -48,11 +59,13 @@ def fine_tune(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[list[EpochResult]]:
-    """Train in place; yields the log of each epoch when it ends, so that the caller can stop or keep the best.
+    """Train in place; yields the log of each epoch when it ends, so that the caller can stop or
+    keep the best.
 
-    AdamW on float32 masters of what is trained, linear warm-up, then linear decay to zero over all epochs. The loss of
-    a step is the mean over its response tokens. `progress` gets the number of tokens (prompt and response) just seen.
-    Raises TrainingDiverged at the first loss or gradient that is not finite.
+    AdamW on float32 masters of what is trained, linear warm-up, then linear decay to zero over all
+    epochs. The loss of a step is the mean over its response tokens. `progress` gets the number of
+    tokens (prompt and response) just seen. Raises TrainingDiverged at the first loss or gradient
+    that is not finite.
     """
     import torch
 
@@ -83,8 +96,10 @@ def fine_tune(
                     norm = float(torch.nn.utils.clip_grad_norm_(masters, config.max_grad_norm))
                     if not (math.isfinite(loss) and math.isfinite(norm)):
                         raise TrainingDiverged(
-                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, step {step}, learning "
-                            f"rate {rate:.3g}: lower loop.train.learning_rate; nothing of this step was recorded"
+                            f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, "
+                            f"step {step}, learning "
+                            f"rate {rate:.3g}: lower loop.train.learning_rate; nothing of this "
+                            "step was recorded"
                         )
                     optimiser.step()
                     policy.write_back()
@@ -112,9 +127,11 @@ def training_logprobs(
     route: Route | None = None,
     forward_tokens: int | None = None,
 ) -> list[float]:
-    """Log-probability of each response in nats, computed just as the training loss is, with the weights as they are.
+    """Log-probability of each response in nats, computed just as the training loss is, with the
+    weights as they are.
 
-    `route` is the policy's own unless another is given, `forward_tokens` bounds a forward pass as in TrainConfig.
+    `route` is the policy's own unless another is given, `forward_tokens` bounds a forward pass as
+    in TrainConfig.
     """
     import torch
 
@@ -128,7 +145,9 @@ def training_logprobs(
             rows = collate(group, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
             found = response_logprobs(policy.model, rows, head=route.head)
             totals = found.new_zeros(len(rows.weight)).index_add(0, rows.sequence, found).tolist()
-            for example, total in zip((e for row in group for e in row.examples), totals, strict=True):
+            for example, total in zip(
+                (e for row in group for e in row.examples), totals, strict=True
+            ):
                 out[places[id(example)]] = total
     return out
 
@@ -154,8 +173,12 @@ def _accumulate(
     return total, tokens
 
 
-def _steps(examples: Sequence[TrainingExample], size: int, rng: np.random.Generator) -> Iterator[list[TrainingExample]]:
-    """Batches of `size` responses in random order of prompts; responses to one prompt stay together."""
+def _steps(
+    examples: Sequence[TrainingExample], size: int, rng: np.random.Generator
+) -> Iterator[list[TrainingExample]]:
+    """Batches of `size` responses in random order of prompts; responses to one prompt stay
+    together.
+    """
     by_prompt: dict[tuple[int, ...], list[TrainingExample]] = {}
     for e in examples:
         by_prompt.setdefault(e.prompt, []).append(e)
@@ -166,7 +189,9 @@ def _steps(examples: Sequence[TrainingExample], size: int, rng: np.random.Genera
 
 
 def _bounded(rows: list[Any], limit: int) -> Iterator[list[Any]]:
-    """Rows of similar length together, at most `limit` padded tokens a group (one row alone may exceed it)."""
+    """Rows of similar length together, at most `limit` padded tokens a group (one row alone may
+    exceed it).
+    """
     group: list[Any] = []
     for row in sorted(rows, key=lambda r: r.length):
         if group and row.length * (len(group) + 1) > limit:

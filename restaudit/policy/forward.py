@@ -1,8 +1,8 @@
 """The model's own forward pass, asked only for what is needed, and the ways to compute it faster.
 
-`model(input_ids).logits` is the truth: what a model does after its last hidden state (scaling, caps, a bias, an adapter
-on the head) happens inside it. Everything that is faster is a choice in a `Route`, taken only where
-`restaudit.policy.exactness` proved it on the very model that is loaded.
+`model(input_ids).logits` is the truth: what a model does after its last hidden state (scaling,
+caps, a bias, an adapter on the head) happens inside it. Everything that is faster is a choice in a
+`Route`, taken only where `restaudit.policy.exactness` proved it on the very model that is loaded.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import torch
 
-# How sampling remembers what was computed, from the fastest way to the plainest.
-#   shared    our cache; what all prompts of a batch begin with is computed once, the rest is padded on the left
-#   growing   our cache; whole prompts, padded on the left
-#   padded    the model's own cache, through `generate`; prompts padded on the left
-#   equal     the model's own cache, through `generate`; only prompts of one length share a batch
-#   none      no cache: every token is a whole forward pass over what came before it; prompts of one length
+# How sampling remembers what was computed, from the fastest way to the plainest. shared    our
+# cache; what all prompts of a batch begin with is computed once, the rest is padded on the left
+# growing   our cache; whole prompts, padded on the left padded    the model's own cache, through
+# `generate`; prompts padded on the left equal     the model's own cache, through `generate`; only
+# prompts of one length share a batch none      no cache: every token is a whole forward pass over
+# what came before it; prompts of one length
 Cache = Literal["shared", "growing", "padded", "equal", "none"]
 
 
 @dataclass(frozen=True)
 class Route:
-    """How something is computed. The default is the fastest way; PLAIN is the model's own forward pass and no more.
+    """How something is computed.
+
+    The default is the fastest way; PLAIN is the model's own forward pass and no more.
 
     merged  adapters are added into the weights for as long as it takes
     packed  responses to one prompt share a row, under a mask of our own, instead of a row each
@@ -45,7 +47,9 @@ PLAIN = Route(merged=False, packed=False, head=False, cache="none")
 
 @dataclass(frozen=True)
 class Routes:
-    """The route of each use, and the longest sequence (prompt and response, in tokens) that they were proved for."""
+    """The route of each use, and the longest sequence (prompt and response, in tokens) that they
+    were proved for.
+    """
 
     sampling: Route = Route()
     training: Route = Route(merged=False)
@@ -55,17 +59,20 @@ class Routes:
 
 
 class HeadPassedBy(RuntimeError):
-    """The model does not call its output layer as a module, so it cannot be asked at chosen places only."""
+    """The model does not call its output layer as a module, so it cannot be asked at chosen places
+    only.
+    """
 
 
 def logits_at(
     model: Any, rows: torch.Tensor, columns: torch.Tensor, *, head: bool, **inputs: torch.Tensor
 ) -> torch.Tensor:
-    """The model's own logits at chosen places of a batch: (places, vocabulary), in the dtype that the model gives.
+    """The model's own logits at chosen places of a batch: (places, vocabulary), in the dtype that
+    the model gives.
 
-    `rows` and `columns`, (places,), name them in `inputs["input_ids"]`, (rows, length). With `head` a hook hands the
-    output layer just these places; what the model does to its logits afterwards then applies to them alone. Raises
-    HeadPassedBy where the hook is not called.
+    `rows` and `columns`, (places,), name them in `inputs["input_ids"]`, (rows, length). With `head`
+    a hook hands the output layer just these places; what the model does to its logits afterwards
+    then applies to them alone. Raises HeadPassedBy where the hook is not called.
     """
     length = inputs["input_ids"].shape[1]
 
@@ -101,7 +108,9 @@ def _forward(model: Any, choose: Any, *, head: bool, **inputs: Any) -> torch.Ten
     finally:
         handle.remove()
     if len(chosen) != 1 or logits.shape[:-1] != (chosen[0],):
-        raise HeadPassedBy(f"{type(model).__name__} does not call its output layer once, on all places")
+        raise HeadPassedBy(
+            f"{type(model).__name__} does not call its output layer once, on all places"
+        )
     return logits
 
 

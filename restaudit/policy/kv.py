@@ -1,4 +1,6 @@
-"""A key/value cache that grows in place: transformers' own dynamic cache copies everything at every token."""
+"""A key/value cache that grows in place: transformers' own dynamic cache copies everything at every
+token.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values, (rows, heads, length, head size), inside buffers with room for what is to come."""
+    """One layer's keys and values, (rows, heads, length, head size), inside buffers with room for
+    what is to come.
+    """
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -24,8 +28,12 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         """Append new keys and values and return everything so far, as views of the buffers."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.key_buffer = _buffer(key_states, key_states.shape[0], key_states.shape[2] + self.room)
-            self.value_buffer = _buffer(value_states, value_states.shape[0], value_states.shape[2] + self.room)
+            self.key_buffer = _buffer(
+                key_states, key_states.shape[0], key_states.shape[2] + self.room
+            )
+            self.value_buffer = _buffer(
+                value_states, value_states.shape[0], value_states.shape[2] + self.room
+            )
         end = self.used + key_states.shape[2]
         self.key_buffer[:, :, self.used : end] = key_states
         self.value_buffer[:, :, self.used : end] = value_states

@@ -1,4 +1,6 @@
-"""Log-likelihoods of given continuations: what they share is computed once, logits only where used."""
+"""Log-likelihoods of given continuations: what they share is computed once, logits only where
+used.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class _Group:
-    """Continuations (by their place in the request) of one context, and how many first tokens they all share."""
+    """Continuations (by their place in the request) of one context, and how many first tokens they
+    all share.
+    """
 
     context: Tokens
     shared: Tokens
@@ -31,11 +35,13 @@ def loglikelihoods(
     progress: Callable[[int], None] | None = None,
     route: Route | None = None,
 ) -> list[tuple[float, bool]]:
-    """For each (context, continuation): log p(continuation | context) in nats, and whether greedy decoding gives it.
+    """For each (context, continuation): log p(continuation | context) in nats, and whether greedy
+    decoding gives it.
 
-    Both need at least one token; probabilities are computed in float32 at temperature 1, with the policy's weights as
-    they are now. `forward_tokens` (512 on a CPU, 8192 on a GPU) bounds the tokens of one forward pass, `progress` is
-    called with the continuations done. `route` is the policy's own unless another is given.
+    Both need at least one token; probabilities are computed in float32 at temperature 1, with the
+    policy's weights as they are now. `forward_tokens` (512 on a CPU, 8192 on a GPU) bounds the
+    tokens of one forward pass, `progress` is called with the continuations done. `route` is the
+    policy's own unless another is given.
     """
     import torch
 
@@ -48,14 +54,25 @@ def loglikelihoods(
     limit = forward_tokens or (8192 if policy.device == "cuda" else 512)
     with policy.inference(merged=route.merged) as model, torch.inference_mode():
         for batch in _batches(_groups(pairs, packed=route.packed), limit):
-            rows = collate([g.row for g in batch], policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
+            rows = collate(
+                [g.row for g in batch],
+                policy.tokenizer.pad_token_id,
+                policy.device,
+                packed=route.packed,
+            )
             shared_places = [
-                (k, len(g.context) - 1 + j, token) for k, g in enumerate(batch) for j, token in enumerate(g.shared)
+                (k, len(g.context) - 1 + j, token)
+                for k, g in enumerate(batch)
+                for j, token in enumerate(g.shared)
             ]
-            at = torch.tensor([(k, column) for k, column, _ in shared_places], dtype=torch.long).reshape(-1, 2)
+            at = torch.tensor(
+                [(k, column) for k, column, _ in shared_places], dtype=torch.long
+            ).reshape(-1, 2)
             source_row = torch.cat([at[:, 0].to(rows.source_row.device), rows.source_row])
             source_column = torch.cat([at[:, 1].to(rows.source_row.device), rows.source_column])
-            tokens = torch.cat([rows.targets.new_tensor([t for _, _, t in shared_places]), rows.targets])
+            tokens = torch.cat(
+                [rows.targets.new_tensor([t for _, _, t in shared_places]), rows.targets]
+            )
             logits = logits_at(model, source_row, source_column, head=route.head, **rows.inputs)
             nats, greedy = [], []
             # In parts, since the same in float32 takes twice the memory of the logits in bfloat16.
@@ -71,9 +88,14 @@ def loglikelihoods(
 
 
 def _add_up(
-    out: list[tuple[float, bool]], batch: Sequence[_Group], nats: Sequence[float], greedy: Sequence[bool]
+    out: list[tuple[float, bool]],
+    batch: Sequence[_Group],
+    nats: Sequence[float],
+    greedy: Sequence[bool],
 ) -> None:
-    """Sums over the tokens of each continuation: first come the shared tokens of every group, then the others'."""
+    """Sums over the tokens of each continuation: first come the shared tokens of every group, then
+    the others'.
+    """
     first = sum(len(g.shared) for g in batch)
     shared_start = 0
     start = first
@@ -94,7 +116,9 @@ def _groups(pairs: Sequence[tuple[Tokens, Tokens]], *, packed: bool) -> list[_Gr
             raise ValueError(f"pair {place}: context and continuation need at least one token each")
         by_context.setdefault(context, []).append(place)
     if not packed:
-        return [_Group(c, (), (k,), Row(c, (TrainingExample(c, r),))) for k, (c, r) in enumerate(pairs)]
+        return [
+            _Group(c, (), (k,), Row(c, (TrainingExample(c, r),))) for k, (c, r) in enumerate(pairs)
+        ]
     found = []
     for context, places in by_context.items():
         continuations = [pairs[k][1] for k in places]

@@ -1,4 +1,6 @@
-"""The policy: a model with its tokenizer, one set of trained weights, and the ways of computing proved on it."""
+"""The policy: a model with its tokenizer, one set of trained weights, and the ways of computing
+proved on it.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,10 @@ OLD_WEIGHTS = "adapter.safetensors"
 class Policy:
     """A model with its tokenizer, and one set of trained weights on top of the checkpoint.
 
-    With LoRA the trained weights are float32 masters of the adapter; with full fine-tuning, of every parameter. The
-    checkpoint's own weights are never changed in place by sampling: `inference` swaps merged ones in and out exactly.
-    `routes` say how anything is computed, and `exactness` what was measured before they were taken.
+    With LoRA the trained weights are float32 masters of the adapter; with full fine-tuning, of
+    every parameter. The checkpoint's own weights are never changed in place by sampling:
+    `inference` swaps merged ones in and out exactly. `routes` say how anything is computed, and
+    `exactness` what was measured before they were taken.
     """
 
     model: Any
@@ -59,8 +62,9 @@ class Policy:
     def routes_for(self, length: int) -> Routes:
         """The routes for sequences of up to `length` tokens (prompt and response).
 
-        They were proved when the policy was loaded, for sequences as long as the configuration lets them be. Where the
-        model may compute longer ones otherwise (a window, scaled positions), they are proved again for this length.
+        They were proved when the policy was loaded, for sequences as long as the configuration lets
+        them be. Where the model may compute longer ones otherwise (a window, scaled positions),
+        they are proved again for this length.
         """
         if self.routes.reach is not None and length > self.routes.reach:
             from restaudit.policy.exactness import prove
@@ -74,7 +78,10 @@ class Policy:
         return stop_tokens(self.tokenizer, self.model.generation_config, self.config)
 
     def prompt_tokens(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of one prompt, ready for the response to follow. Raises BadInput as turns.prompt_tokens does."""
+        """Token ids of one prompt, ready for the response to follow.
+
+        Raises BadInput as turns.prompt_tokens does.
+        """
         return prompt_tokens(self.tokenizer, messages, self.config, self.stop_tokens)
 
     def response_tokens(self, text: str) -> list[int]:
@@ -94,7 +101,9 @@ class Policy:
         }
 
     def facts(self) -> dict[str, Any]:
-        """What environment.json holds of it: what the self-check saw, and what LoRA adapts and leaves alone."""
+        """What environment.json holds of it: what the self-check saw, and what LoRA adapts and
+        leaves alone.
+        """
         found: dict[str, Any] = {}
         if self.exactness is not None:
             found["exactness"] = self.exactness.to_json()
@@ -103,15 +112,20 @@ class Policy:
         return found
 
     def remarks(self) -> list[str]:
-        """What a person should know before a run begins, in lines: the self-check, and what LoRA leaves alone."""
+        """What a person should know before a run begins, in lines: the self-check, and what LoRA
+        leaves alone.
+        """
         lines = [] if self.exactness is None else self.exactness.lines()
         if self.config.training == "lora":
             for name, row in adapters_of(self.model)["not_adapted"].items():
                 if "reason" in row:
-                    lines.append(f"  LoRA does not adapt {name} ({row['numbers']:,} numbers): {row['reason']}")
+                    lines.append(
+                        f"  LoRA does not adapt {name} ({row['numbers']:,} numbers): "
+                        f"{row['reason']}"
+                    )
         return lines
 
-    # --- weights ------------------------------------------------------------------------------------------------------
+    # --- weights
 
     def become(self, folder: Path | None) -> None:
         """Take the trained weights saved in `folder`; None is the checkpoint itself."""
@@ -121,17 +135,29 @@ class Policy:
             for name, value in self.initial.items():
                 self.masters[name].copy_(value)
         else:
-            for name, value in self._by_parameter(folder, load_file(str(_weights_in(folder)))).items():
+            for name, value in self._by_parameter(
+                folder, load_file(str(_weights_in(folder)))
+            ).items():
                 self.masters[name].copy_(value)
         self.write_back()
 
-    def _by_parameter(self, folder: Path, saved: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Saved weights by the name of the parameter they are. Raises BadInput where they are not this policy's."""
-        if set(saved) == set(self.masters):  # whole models, and runs from before adapters were kept in PEFT's format
+    def _by_parameter(
+        self, folder: Path, saved: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Saved weights by the name of the parameter they are.
+
+        Raises BadInput where they are not this policy's.
+        """
+        if set(saved) == set(
+            self.masters
+        ):  # whole models, and runs from before adapters were kept in PEFT's format
             return saved
         names = self._peft_names
         if names is None or set(saved) != set(names.values()):
-            raise BadInput(f"{folder}: its weights do not belong to this policy (other names or another adapter)")
+            raise BadInput(
+                f"{folder}: its weights do not belong to this policy (other names or another "
+                "adapter)"
+            )
         return {name: saved[key] for name, key in names.items()}
 
     def has(self, folder: Path) -> bool:
@@ -139,10 +165,11 @@ class Policy:
         return folder.is_dir()
 
     def save(self, folder: Path) -> None:
-        """Save the trained weights: float32, safetensors; an adapter as PEFT saves it, with its configuration.
+        """Save the trained weights: float32, safetensors; an adapter as PEFT saves it, with its
+        configuration.
 
-        An adapter that PEFT would save as something else than its trained weights (virtual tokens made by a network)
-        is saved by the names of its parameters, as whole models are.
+        An adapter that PEFT would save as something else than its trained weights (virtual tokens
+        made by a network) is saved by the names of its parameters, as whole models are.
         """
         from safetensors.torch import save_file
 
@@ -152,14 +179,18 @@ class Policy:
             names, file = {n: n for n in self.masters}, WHOLE_WEIGHTS
         else:
             (folder / ADAPTER_CONFIG).write_text(self._adapter_config(), encoding="utf-8")
-        save_file({names[n]: v.contiguous().cpu() for n, v in self.masters.items()}, str(folder / file))
+        save_file(
+            {names[n]: v.contiguous().cpu() for n, v in self.masters.items()}, str(folder / file)
+        )
 
     @cached_property
     def _peft_names(self) -> dict[str, str] | None:
-        """The name under which PEFT saves each trained parameter; None where that is no matter of names.
+        """The name under which PEFT saves each trained parameter; None where that is no matter of
+        names.
 
-        None too where PEFT would not load again what it saves: for some architectures the names of a checkpoint are not
-        those of the model, and PEFT then drops tensors with no more than a warning.
+        None too where PEFT would not load again what it saves: for some architectures the names of
+        a checkpoint are not those of the model, and PEFT then drops tensors with no more than a
+        warning.
         """
         if not hasattr(self.model, "peft_config"):
             return None
@@ -170,12 +201,17 @@ class Policy:
         state |= dict(self.model.named_buffers(remove_duplicate=False))
         try:
             kept = get_peft_model_state_dict(
-                self.model, state_dict={**state, **self.masters}, adapter_name=adapter, save_embedding_layers=False
+                self.model,
+                state_dict={**state, **self.masters},
+                adapter_name=adapter,
+                save_embedding_layers=False,
             )
         except (KeyError, ValueError):
             return None
         keys = {id(tensor): key for key, tensor in kept.items()}
-        names = {name: keys[id(tensor)] for name, tensor in self.masters.items() if id(tensor) in keys}
+        names = {
+            name: keys[id(tensor)] for name, tensor in self.masters.items() if id(tensor) in keys
+        }
         if not len(names) == len(self.masters) == len(kept):
             return None
         now = {names[n]: state[n].detach().clone() for n in names}
@@ -183,13 +219,17 @@ class Policy:
         return None if lost.unexpected_keys or set(lost.missing_keys) & set(self.masters) else names
 
     def _adapter_config(self) -> str:
-        """PEFT's adapter_config.json: the same text in every process, and no path of this machine."""
+        """PEFT's adapter_config.json: the same text in every process, and no path of this
+        machine.
+        """
         config = self.model.peft_config[self.model.active_adapter].to_dict()
         config |= {"base_model_name_or_path": self.config.model, "inference_mode": True}
         return json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n"
 
     def take(self) -> None:
-        """Copy the parameters the model computes with into the masters: somebody else's optimiser changed them."""
+        """Copy the parameters the model computes with into the masters: somebody else's optimiser
+        changed them.
+        """
         params = dict(self.model.named_parameters())
         for name, master in self.masters.items():
             master.copy_(params[name].data)
@@ -202,7 +242,8 @@ class Policy:
 
     @contextlib.contextmanager
     def inference(self, *, merged: bool | None = None) -> Iterator[Any]:
-        """The model to sample from and to ask for likelihoods: adapters merged into its weights, or as it is.
+        """The model to sample from and to ask for likelihoods: adapters merged into its weights, or
+        as it is.
 
         `merged` is what was proved for sampling unless it is given.
         """

@@ -1,8 +1,10 @@
-"""Rows for a forward pass: a prompt and its responses in one packed row, or a plain row for each response.
+"""Rows for a forward pass: a prompt and its responses in one packed row, or a plain row for each
+response.
 
-In a packed row each response attends to the prompt and to itself, with positions that go on from the prompt. For
-attention without a window the mathematics is that of separate sequences, while the prompt is computed once. Where that
-was not proved of a model, each response gets a row of its own, and the model is asked as anybody would ask it.
+In a packed row each response attends to the prompt and to itself, with positions that go on from
+the prompt. For attention without a window the mathematics is that of separate sequences, while the
+prompt is computed once. Where that was not proved of a model, each response gets a row of its own,
+and the model is asked as anybody would ask it.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """Token ids of a prompt and of the response to learn (with its end token where the response has one).
+    """Token ids of a prompt and of the response to learn (with its end token where the response has
+    one).
 
-    `weight` is above zero for what is to become likelier and below it for the contrary; `logprob` is the response's log
-    probability (nats) under the policy that wrote it. Losses that learn from both use them.
+    `weight` is above zero for what is to become likelier and below it for the contrary; `logprob`
+    is the response's log probability (nats) under the policy that wrote it. Losses that learn from
+    both use them.
     """
 
     prompt: tuple[int, ...]
@@ -43,7 +47,10 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Tokens of the row. A response's last token is only a target, never an input, but is counted."""
+        """Tokens of the row.
+
+        A response's last token is only a target, never an input, but is counted.
+        """
         return len(self.prompt) + sum(len(r) for r in self.responses)
 
 
@@ -51,10 +58,11 @@ class Row:
 class Branches:
     """A batch of rows as tensors.
 
-    `inputs` is what the model is given: `input_ids` (rows, length) and, for packed rows, `position_ids` and
-    `attention_mask` (rows, 1, length, length), True where attention is allowed. For each response token: `targets` its
-    id, `source_row` and `source_column` the place whose output predicts it, `sequence` the number of the response it
-    belongs to. Of each response: its `weight` and its `logprob`, as the example has them.
+    `inputs` is what the model is given: `input_ids` (rows, length) and, for packed rows,
+    `position_ids` and `attention_mask` (rows, 1, length, length), True where attention is allowed.
+    For each response token: `targets` its id, `source_row` and `source_column` the place whose
+    output predicts it, `sequence` the number of the response it belongs to. Of each response: its
+    `weight` and its `logprob`, as the example has them.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -67,7 +75,9 @@ class Branches:
 
 
 def branch_rows(examples: Sequence[TrainingExample], *, packed: bool = True) -> list[Row]:
-    """Rows of the examples that have a response: grouped by prompt, in order of first appearance, or one for each."""
+    """Rows of the examples that have a response: grouped by prompt, in order of first appearance,
+    or one for each.
+    """
     if not packed:
         return [Row(e.prompt, (e,)) for e in examples if e.response]
     by_prompt: dict[tuple[int, ...], list[TrainingExample]] = {}
@@ -80,15 +90,17 @@ def branch_rows(examples: Sequence[TrainingExample], *, packed: bool = True) -> 
 def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) -> Branches:
     """Tensors for a batch of rows, padded on the right.
 
-    Without `packed` every row must hold one response. It then needs neither mask nor positions: nothing that a causal
-    model computes for a token depends on the padding that comes after it.
+    Without `packed` every row must hold one response. It then needs neither mask nor positions:
+    nothing that a causal model computes for a token depends on the padding that comes after it.
     """
     import torch
 
     width = max(r.length for r in rows)
     tokens = torch.full((len(rows), width), pad, dtype=torch.long)
     positions = torch.zeros((len(rows), width), dtype=torch.long)
-    branch = torch.full((len(rows), width), -1, dtype=torch.long)  # 0 prompt, 1.. responses, -1 padding
+    branch = torch.full(
+        (len(rows), width), -1, dtype=torch.long
+    )  # 0 prompt, 1.. responses, -1 padding
     targets: list[int] = []
     source_row: list[int] = []
     source_column: list[int] = []
@@ -115,7 +127,9 @@ def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) 
     if packed:
         seen, looking = branch[:, None, :], branch[:, :, None]
         mask = ((seen == 0) | (seen == looking)) & torch.ones(width, width, dtype=torch.bool).tril()
-        mask |= torch.eye(width, dtype=torch.bool)  # padding looks at itself: a row of no attention at all gives NaN
+        mask |= torch.eye(
+            width, dtype=torch.bool
+        )  # padding looks at itself: a row of no attention at all gives NaN
         inputs |= {"attention_mask": mask[:, None].to(device), "position_ids": positions.to(device)}
     return Branches(
         inputs,

@@ -1,7 +1,9 @@
-"""Draw responses: several a prompt, one uniform number a token, by the fastest way that was proved exact.
+"""Draw responses: several a prompt, one uniform number a token, by the fastest way that was proved
+exact.
 
-Every sample's randomness comes from (seed, its name) alone, so neither the order of prompts nor the batch size decides
-what is drawn (up to floating point); running out of memory halves the batch and goes on.
+Every sample's randomness comes from (seed, its name) alone, so neither the order of prompts nor the
+batch size decides what is drawn (up to floating point); running out of memory halves the batch and
+goes on.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ class SampleRequest:
 class Samples:
     """One response.
 
-    `tokens` includes the token that ended it (when `finished`); `logprob` is the sum over these tokens of the log
-    probability at temperature 1 over the whole vocabulary, in nats.
+    `tokens` includes the token that ended it (when `finished`); `logprob` is the sum over these
+    tokens of the log probability at temperature 1 over the whole vocabulary, in nats.
     """
 
     name: str
@@ -75,8 +77,9 @@ def sample(
 ) -> list[Samples]:
     """Sample every request; the result is in the order of the requests and their names.
 
-    `progress` is called with the number of tokens just drawn, `notice` with a line when memory ran out. `route` and
-    `stops` (token ids that end a response) are the policy's own unless others are given.
+    `progress` is called with the number of tokens just drawn, `notice` with a line when memory ran
+    out. `route` and `stops` (token ids that end a response) are the policy's own unless others are
+    given.
     """
     import torch
 
@@ -84,8 +87,12 @@ def sample(
         return []
     if route is None:
         route = policy.routes_for(max(len(r.tokens) for r in requests) + config.max_tokens).sampling
-    how = _How(policy, config, route, tuple(policy.stop_tokens if stops is None else stops), seed, progress)
-    draw = {"shared": _draw_batch, "growing": _draw_batch, "none": _plain_batch}.get(route.cache, _generate_batch)
+    how = _How(
+        policy, config, route, tuple(policy.stop_tokens if stops is None else stops), seed, progress
+    )
+    draw = {"shared": _draw_batch, "growing": _draw_batch, "none": _plain_batch}.get(
+        route.cache, _generate_batch
+    )
     alike = route.cache in ("equal", "none")
     out: dict[str, Samples] = {}
     size = config.batch
@@ -117,14 +124,21 @@ def uniforms(seed: int, name: str, count: int) -> np.ndarray[Any, np.dtype[np.fl
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: torch says so with a class of its own on a GPU, and only in words on a CPU."""
+    """Whether memory ran out: torch says so with a class of its own on a GPU, and only in words on
+    a CPU.
+    """
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "can't allocate memory" in str(error)
 
 
-def _take(queue: list[SampleRequest], size: int, *, alike: bool) -> tuple[list[SampleRequest], list[SampleRequest]]:
-    """As many whole prompts as fit in `size` rows; a prompt that wants more rows than that is cut in two.
+def _take(
+    queue: list[SampleRequest], size: int, *, alike: bool
+) -> tuple[list[SampleRequest], list[SampleRequest]]:
+    """As many whole prompts as fit in `size` rows; a prompt that wants more rows than that is cut
+    in two.
 
     With `alike` only prompts as long as the first one.
     """
@@ -146,7 +160,9 @@ def _take(queue: list[SampleRequest], size: int, *, alike: bool) -> tuple[list[S
 
 
 class _Record:
-    """What was drawn for a batch so far, a row a sample: tokens, their number, whether one ended it, and nats."""
+    """What was drawn for a batch so far, a row a sample: tokens, their number, whether one ended
+    it, and nats.
+    """
 
     def __init__(self, how: _How, batch: Sequence[SampleRequest]) -> None:
         import torch
@@ -164,13 +180,17 @@ class _Record:
         self.scratch: torch.Tensor | None = None
 
     def draw(self, step: int, rows: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """The next token of these rows from their logits, (rows, vocabulary); of finished rows it is not recorded."""
+        """The next token of these rows from their logits, (rows, vocabulary); of finished rows it
+        is not recorded.
+        """
         import torch
 
         if self.scratch is None:
             self.scratch = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
         live = ~self.finished[rows]
-        token, gain = _draw(logits, self.noise[rows, step], self.how.config, self.scratch[: len(rows)])
+        token, gain = _draw(
+            logits, self.noise[rows, step], self.how.config, self.scratch[: len(rows)]
+        )
         self.tokens[rows[live], step] = token[live]
         self.lengths[rows[live]] += 1
         self.logprob[rows[live]] += gain[live].double()
@@ -187,7 +207,7 @@ class _Record:
             yield Samples(name, prompt_id, tuple(tokens[k][: sizes[k]]), ended[k], nats[k])
 
 
-# --- with a cache of our own ------------------------------------------------------------------------------------------
+# --- with a cache of our own
 
 
 def _draw_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterator[Samples]:
@@ -217,16 +237,20 @@ def _draw_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterat
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
         position = position + 1
         inputs = {"input_ids": token[:, None], "attention_mask": mask, "position_ids": position}
-        logits = last_logits(model, head=how.route.head, **inputs, past_key_values=cache, use_cache=True)
+        logits = last_logits(
+            model, head=how.route.head, **inputs, past_key_values=cache, use_cache=True
+        )
     return record.samples()
 
 
 def _prefill(
     how: _How, model: Any, cache: GrowingCache, prompts: Sequence[tuple[int, ...]]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Fill the cache with the prompts, padded on the left; what all of them begin with may be computed once.
+    """Fill the cache with the prompts, padded on the left; what all of them begin with may be
+    computed once.
 
-    Returns the logits of the next token (n, vocabulary), the mask (n, width) and the last position (n, 1).
+    Returns the logits of the next token (n, vocabulary), the mask (n, width) and the last position
+    (n, 1).
     """
     import torch
 
@@ -234,12 +258,19 @@ def _prefill(
     shared = _common_prefix(prompts) if how.route.cache == "shared" and len(prompts) > 1 else 0
     if shared:
         ids = torch.tensor([prompts[0][:shared]], device=device)
-        last_logits(model, head=how.route.head, input_ids=ids, past_key_values=cache, use_cache=True)
-        cache.select(torch.zeros(len(prompts), dtype=torch.long, device=device), room=max(map(len, prompts)) - shared)
+        last_logits(
+            model, head=how.route.head, input_ids=ids, past_key_values=cache, use_cache=True
+        )
+        cache.select(
+            torch.zeros(len(prompts), dtype=torch.long, device=device),
+            room=max(map(len, prompts)) - shared,
+        )
     rest = [p[shared:] for p in prompts]
     width = max(map(len, rest))
     ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rest], device=device)
-    mask = torch.tensor([[1] * shared + [0] * (width - len(r)) + [1] * len(r) for r in rest], device=device)
+    mask = torch.tensor(
+        [[1] * shared + [0] * (width - len(r)) + [1] * len(r) for r in rest], device=device
+    )
     position = (mask.cumsum(1) - 1).clamp(min=0)
     logits = last_logits(
         model,
@@ -260,11 +291,13 @@ def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     return next((k for k in range(limit) if first[k] != last[k]), limit)
 
 
-# --- through the model's own generation -------------------------------------------------------------------------------
+# --- through the model's own generation
 
 
 def _generate_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterator[Samples]:
-    """transformers' own `generate`, which knows every kind of cache; only the choice of the token is ours."""
+    """transformers' own `generate`, which knows every kind of cache; only the choice of the token
+    is ours.
+    """
     import torch
     from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
@@ -307,7 +340,9 @@ def _generate_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> It
 
 @contextlib.contextmanager
 def _no_habits(model: Any) -> Iterator[None]:
-    """The model without a generation config of its own: `generate` would take a repetition penalty from it."""
+    """The model without a generation config of its own: `generate` would take a repetition penalty
+    from it.
+    """
     from transformers import GenerationConfig
 
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -322,11 +357,13 @@ def _no_habits(model: Any) -> Iterator[None]:
             holder.generation_config = own
 
 
-# --- by nothing but the forward pass ----------------------------------------------------------------------------------
+# --- by nothing but the forward pass
 
 
 def _plain_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Iterator[Samples]:
-    """Every token by a whole forward pass over the tokens so far; prompts of one length, so that nothing is padded."""
+    """Every token by a whole forward pass over the tokens so far; prompts of one length, so that
+    nothing is padded.
+    """
     import torch
 
     record = _Record(how, batch)
@@ -342,15 +379,17 @@ def _plain_batch(how: _How, model: Any, batch: Sequence[SampleRequest]) -> Itera
     return record.samples()
 
 
-# --- one token --------------------------------------------------------------------------------------------------------
+# --- one token
 
 
 def _draw(
     logits: torch.Tensor, uniform: torch.Tensor, config: SamplingConfig, scratch: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row by inverting the distribution at `uniform`, and its log-probability at temperature 1.
+    """One token a row by inverting the distribution at `uniform`, and its log-probability at
+    temperature 1.
 
-    Restricting to the top k first makes this far cheaper than torch.multinomial over the vocabulary.
+    Restricting to the top k first makes this far cheaper than torch.multinomial over the
+    vocabulary.
     """
     import torch
 
@@ -360,5 +399,7 @@ def _draw(
     torch.sub(logits, best[:, :1], out=scratch)
     total = scratch.exp_().sum(1).log() + best[:, 0]
     cumulative = torch.softmax(best / config.temperature, dim=-1).cumsum(-1)
-    choice = (cumulative < uniform[:, None] * cumulative[:, -1:]).sum(1, keepdim=True).clamp(max=k - 1)
+    choice = (
+        (cumulative < uniform[:, None] * cumulative[:, -1:]).sum(1, keepdim=True).clamp(max=k - 1)
+    )
     return index.gather(1, choice)[:, 0], best.gather(1, choice)[:, 0] - total

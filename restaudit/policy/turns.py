@@ -1,4 +1,6 @@
-"""How a prompt is put to a model in its own words, and where a turn ends: found by rendering the chat template."""
+"""How a prompt is put to a model in its own words, and where a turn ends: found by rendering the
+chat template.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,27 @@ from restaudit.errors import BadInput
 ANSWER = "answer"
 
 
-def render(tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, *, opened: bool) -> str:
+def render(
+    tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, *, opened: bool
+) -> str:
     """Messages as the template writes them; `opened` adds what begins the assistant's turn.
 
-    Raises BadInput where there is no template, or it refuses these messages (many refuse a system message).
+    Raises BadInput where there is no template, or it refuses these messages (many refuse a system
+    message).
     """
     if not tokenizer.chat_template:
-        raise BadInput(f"policy.chat is true, but {config.model} has no chat template; set policy.chat: false")
+        raise BadInput(
+            f"policy.chat is true, but {config.model} has no chat template; set policy.chat: false"
+        )
     from jinja2 import TemplateError
 
     try:
         return str(
             tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=opened, **config.template_arguments
+                list(messages),
+                tokenize=False,
+                add_generation_prompt=opened,
+                **config.template_arguments,
             )
         )
     except (TemplateError, TypeError, ValueError, KeyError) as e:
@@ -34,14 +44,19 @@ def render(tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, *,
         if messages and messages[0]["role"] == "system":
             hint = "; set policy.system_prompt: null and leave system messages out of the prompts"
         raise BadInput(
-            f"the chat template of {config.model} refuses messages of these roles: {roles} ({e}){hint}"
+            f"the chat template of {config.model} refuses messages of these roles: {roles} "
+            f"({e}){hint}"
         ) from None
 
 
-def prompt_tokens(tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, stops: Sequence[int]) -> list[int]:
-    """Token ids of one prompt, ready for the response to follow; `stops` are the ids that end a response.
+def prompt_tokens(
+    tokenizer: Any, messages: Sequence[Message], config: PolicyConfig, stops: Sequence[int]
+) -> list[int]:
+    """Token ids of one prompt, ready for the response to follow; `stops` are the ids that end a
+    response.
 
-    Raises BadInput when the prompt is longer than `max_prompt_tokens`, and for what `render` refuses.
+    Raises BadInput when the prompt is longer than `max_prompt_tokens`, and for what `render`
+    refuses.
     """
     put = asked(messages, chat=config.chat, system=config.system_prompt)
     if isinstance(put, str):
@@ -52,7 +67,8 @@ def prompt_tokens(tokenizer: Any, messages: Sequence[Message], config: PolicyCon
     if len(ids) > config.max_prompt_tokens:
         start = messages[-1]["content"][:60]
         raise BadInput(
-            f"prompt '{start}…' has {len(ids)} tokens; policy.max_prompt_tokens is {config.max_prompt_tokens}"
+            f"prompt '{start}…' has {len(ids)} tokens; policy.max_prompt_tokens is "
+            f"{config.max_prompt_tokens}"
         )
     if not ids:
         raise BadInput("a prompt has no tokens at all")
@@ -62,7 +78,8 @@ def prompt_tokens(tokenizer: Any, messages: Sequence[Message], config: PolicyCon
 def unended(tokenizer: Any, text: str, ids: Sequence[int], stops: Sequence[int]) -> list[int]:
     """The tokens of a text without the end of sequence that its tokenizer may have appended.
 
-    A model that reads an end goes on with another text, and not with an answer. An end that stands in the text stays.
+    A model that reads an end goes on with another text, and not with an answer. An end that stands
+    in the text stays.
     """
     kept = list(ids)
     own = list(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -72,16 +89,20 @@ def unended(tokenizer: Any, text: str, ids: Sequence[int], stops: Sequence[int])
 
 
 def turn_end(tokenizer: Any, config: PolicyConfig) -> list[int]:
-    """Token ids that the template writes behind an answer, up to the first special token: how a turn ends.
+    """Token ids that the template writes behind an answer, up to the first special token: how a
+    turn ends.
 
-    Without chat, or where the template ends a turn with no special token, it is the tokenizer's end of sequence.
+    Without chat, or where the template ends a turn with no special token, it is the tokenizer's end
+    of sequence.
     """
     plain = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     if not config.chat or not tokenizer.chat_template:
         return plain
     turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER}]
     text = render(tokenizer, turn, config, opened=False)
-    tail = tokenizer(text[text.rfind(ANSWER) + len(ANSWER) :], add_special_tokens=False)["input_ids"]
+    tail = tokenizer(text[text.rfind(ANSWER) + len(ANSWER) :], add_special_tokens=False)[
+        "input_ids"
+    ]
     special = {int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special |= set(tokenizer.all_special_ids)
     for place, token in enumerate(tail):
@@ -91,7 +112,9 @@ def turn_end(tokenizer: Any, config: PolicyConfig) -> list[int]:
 
 
 def stop_tokens(tokenizer: Any, generation_config: Any, config: PolicyConfig) -> list[int]:
-    """Ids that end a response: the ends of sequence of tokenizer and generation config, and the end of a turn."""
+    """Ids that end a response: the ends of sequence of tokenizer and generation config, and the end
+    of a turn.
+    """
     ids: list[int] = []
     for source in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
         ids += source if isinstance(source, list) else [source] if source is not None else []

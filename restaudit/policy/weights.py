@@ -1,4 +1,7 @@
-"""A model's weights for as long as a check takes: changed at random, and in float32. What was there comes back."""
+"""A model's weights for as long as a check takes: changed at random, and in float32.
+
+What was there comes back.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class TwoStates:
-    """The weights as they are, and changed at random: an adapter's trained ones, or every vector of a whole model.
+    """The weights as they are, and changed at random: an adapter's trained ones, or every vector of
+    a whole model.
 
     Tensors are exchanged and never written into, so that what comes back is what was there.
     """
@@ -24,7 +28,9 @@ class TwoStates:
 
         adapters = hasattr(model, "peft_config")
         self.parameters = [
-            p for p in model.parameters() if p.is_floating_point() and (p.requires_grad if adapters else p.dim() == 1)
+            p
+            for p in model.parameters()
+            if p.is_floating_point() and (p.requires_grad if adapters else p.dim() == 1)
         ]
         generator = torch.Generator().manual_seed(0)
         self.before = [p.data for p in self.parameters]
@@ -52,9 +58,11 @@ class TwoStates:
 
 
 def _changed(data: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Another tensor, a fifth of the weights' own size away; zeros, as in LoRA's B, get numbers of that size of one.
+    """Another tensor, a fifth of the weights' own size away; zeros, as in LoRA's B, get numbers of
+    that size of one.
 
-    On SmolLM2-135M this moves a response of 4 tokens by some 5 nats (environment.json says how far it did).
+    On SmolLM2-135M this moves a response of 4 tokens by some 5 nats (environment.json says how far
+    it did).
     """
     import torch
 
@@ -70,7 +78,9 @@ def in_float32(model: Any) -> Iterator[bool]:
 
     tensors = [*model.parameters(), *model.buffers()]
     lower = [t for t in tensors if t.dtype in (torch.bfloat16, torch.float16)]
-    whole = all(p.dtype in plain_dtypes() for p in model.parameters())  # others are quantised weights
+    whole = all(
+        p.dtype in plain_dtypes() for p in model.parameters()
+    )  # others are quantised weights
     flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
     if lower and (not whole or flash or 4 * sum(t.numel() for t in lower) > _room(lower[0].device)):
         yield False

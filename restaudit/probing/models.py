@@ -1,4 +1,6 @@
-"""A model instead of a file: ask it the prompts, keep what it says, and run the benchmarks that were asked for."""
+"""A model instead of a file: ask it the prompts, keep what it says, and run the benchmarks that
+were asked for.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,25 @@ if TYPE_CHECKING:
 Role = Literal["policy", "base"]
 TOP_K = 50
 HUMAN_TEXTS = 200
-SAVED = ("prompt_id", "prompt", "sample_id", "text", "n_tokens", "finished", "logprob", "group", "family", "references")
+SAVED = (
+    "prompt_id",
+    "prompt",
+    "sample_id",
+    "text",
+    "n_tokens",
+    "finished",
+    "logprob",
+    "group",
+    "family",
+    "references",
+)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """How a model is sampled; `limit` and `task_limit` None mean all there are (of builtin prompts 48 plain ones)."""
+    """How a model is sampled; `limit` and `task_limit` None mean all there are (of builtin prompts
+    48 plain ones).
+    """
 
     prompts: str | None = None
     limit: int | None = None
@@ -48,7 +63,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What one model gave: its generations, benchmark items, the cost of human texts, and facts about it."""
+    """What one model gave: its generations, benchmark items, the cost of human texts, and facts
+    about it.
+    """
 
     generations: Generations
     items: pd.DataFrame | None
@@ -57,11 +74,17 @@ class Sampled:
 
 
 def probe_models(
-    what: str, against: str | None, asked: Asked, wanted: Wanted, *, trained_on: tuple[str, ...] = ()
+    what: str,
+    against: str | None,
+    asked: Asked,
+    wanted: Wanted,
+    *,
+    trained_on: tuple[str, ...] = (),
 ) -> Probed:
     """Sample a model (and another one on the same prompts) and run every probe that applies.
 
-    Raises BadInput for a model or prompts that cannot be had, and for a file that cannot be written, before sampling.
+    Raises BadInput for a model or prompts that cannot be had, and for a file that cannot be
+    written, before sampling.
     """
     from rich.console import Console
 
@@ -73,9 +96,12 @@ def probe_models(
     table, system, notes = prompts_to_ask(asked.prompts, asked.limit)
     system = asked.system if asked.system is not None else system
     reporter = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
-    specs: list[tuple[str, Role]] = [(what, "policy"), *([(against, "base")] if against is not None else [])]  # type: ignore[list-item]
+    specs: list[tuple[str, Role]] = [(what, "policy")]
+    if against is not None:
+        specs.append((against, "base"))
     found: dict[Role, Sampled] = {
-        role: _sampled(spec, role, asked, system, table, wanted.seed, reporter) for spec, role in specs
+        role: _sampled(spec, role, asked, system, table, wanted.seed, reporter)
+        for spec, role in specs
     }
     saved = []
     for (role, one), path in zip(found.items(), files, strict=False):
@@ -91,16 +117,29 @@ def probe_models(
         trained_on=trained_on,
         facts={
             "models": {role: one.facts for role, one in found.items()},
-            "sampling": {"samples": asked.samples, "max_tokens": asked.max_tokens, "temperature": asked.temperature,
-                         "top_k": TOP_K, "system_prompt": system},
+            "sampling": {
+                "samples": asked.samples,
+                "max_tokens": asked.max_tokens,
+                "temperature": asked.temperature,
+                "top_k": TOP_K,
+                "system_prompt": system,
+            },
             "notes": [*notes, *about, *_task_notes(found.values()), *saved],
         },
-    )  # fmt: skip
-    return probe_tables(mine.generations, None if base is None else base.generations, wanted, further)
+    )
+    return probe_tables(
+        mine.generations, None if base is None else base.generations, wanted, further
+    )
 
 
 def _sampled(
-    spec: str, role: Role, asked: Asked, system: str | None, table: pd.DataFrame, seed: int, reporter: Reporter
+    spec: str,
+    role: Role,
+    asked: Asked,
+    system: str | None,
+    table: pd.DataFrame,
+    seed: int,
+    reporter: Reporter,
 ) -> Sampled:
     policy, sha256, notes = _loaded(spec, asked, system, seed)
     generations = _asked(policy, spec, role, asked, table, seed, reporter)
@@ -110,18 +149,30 @@ def _sampled(
 
         policy.become(None)
         with reporter.task(f"benchmarks {spec}", len(asked.tasks), "tasks") as advance:
-            items = run_tasks(policy, asked.tasks, limit=asked.task_limit, seed=seed, progress=advance)
+            items = run_tasks(
+                policy, asked.tasks, limit=asked.task_limit, seed=seed, progress=advance
+            )
     text = _human_text(policy, asked, table)
-    facts = {"spec": spec, "sha256": sha256, "device": policy.device, "dtype": str(policy.model.dtype),
-             "chat": policy.config.chat, "vocabulary_sha256": _vocabulary(policy)}  # fmt: skip
+    facts = {
+        "spec": spec,
+        "sha256": sha256,
+        "device": policy.device,
+        "dtype": str(policy.model.dtype),
+        "chat": policy.config.chat,
+        "vocabulary_sha256": _vocabulary(policy),
+    }
     done = Sampled(generations.with_columns(notes), items, text, facts)
     del policy
     gc.collect()
     return done
 
 
-def _loaded(spec: str, asked: Asked, system: str | None, seed: int) -> tuple[Policy, str, tuple[str, ...]]:
-    """The model with an adapter that changes nothing, its digest, and what to say about how it is asked."""
+def _loaded(
+    spec: str, asked: Asked, system: str | None, seed: int
+) -> tuple[Policy, str, tuple[str, ...]]:
+    """The model with an adapter that changes nothing, its digest, and what to say about how it is
+    asked.
+    """
     from restaudit.models.artifacts import resolve
     from restaudit.models.encoder import quiet_loading
     from restaudit.policy import load_policy
@@ -136,23 +187,36 @@ def _loaded(spec: str, asked: Asked, system: str | None, seed: int) -> tuple[Pol
         notes = ("the model has no chat template: prompts are given as plain text",)
     room = getattr(policy.model.config, "max_position_embeddings", None) or 4096
     if room <= asked.max_tokens:
-        raise BadInput(f"--max-tokens {asked.max_tokens}: {spec} reads {room} tokens, prompt included")
+        raise BadInput(
+            f"--max-tokens {asked.max_tokens}: {spec} reads {room} tokens, prompt included"
+        )
     policy.config = config.model_copy(update={"max_prompt_tokens": room - asked.max_tokens})
     return policy, artifact.sha256, notes
 
 
 def _asked(
-    policy: Policy, spec: str, role: Role, asked: Asked, table: pd.DataFrame, seed: int, reporter: Reporter
+    policy: Policy,
+    spec: str,
+    role: Role,
+    asked: Asked,
+    table: pd.DataFrame,
+    seed: int,
+    reporter: Reporter,
 ) -> Generations:
     from restaudit.policy import SampleRequest, sample
 
     requests = [
-        SampleRequest(name, tuple(policy.prompt_tokens(as_messages(prompt))),
-                      tuple(f"{role}/{name}/{k:03d}" for k in range(asked.samples)))
+        SampleRequest(
+            name,
+            tuple(policy.prompt_tokens(as_messages(prompt))),
+            tuple(f"{role}/{name}/{k:03d}" for k in range(asked.samples)),
+        )
         for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True)
-    ]  # fmt: skip
+    ]
     how = SamplingConfig(temperature=asked.temperature, top_k=TOP_K, max_tokens=asked.max_tokens)
-    with reporter.task(f"sampling {spec}", len(table) * asked.samples * asked.max_tokens) as advance:
+    with reporter.task(
+        f"sampling {spec}", len(table) * asked.samples * asked.max_tokens
+    ) as advance:
         drawn = sample(policy, requests, how, seed=seed, progress=advance, notice=reporter.line)
     owners = table.set_index("prompt_id").loc[[s.prompt_id for s in drawn]]
     rows = pd.DataFrame(
@@ -168,32 +232,57 @@ def _asked(
         }
     )
     cut = int((~rows["finished"]).sum())
-    notes = (f"{cut} of {len(rows)} responses were cut at {asked.max_tokens} tokens",) if cut else ()
+    notes = (
+        (f"{cut} of {len(rows)} responses were cut at {asked.max_tokens} tokens",) if cut else ()
+    )
     prompts = dict(zip(table["prompt_id"], map(as_text, table["prompt"]), strict=True))
-    references = {str(k): tuple(v) for k, v in zip(table["prompt_id"], table["references"], strict=True) if len(v)}
-    asked_of = {name: normalise(prompt) for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True)}
-    return Generations(spec, rows, "prompt", prompts, references,
-                       tuple(asked_of[p] for p in rows["prompt_id"]), notes)  # fmt: skip
+    references = {
+        str(k): tuple(v)
+        for k, v in zip(table["prompt_id"], table["references"], strict=True)
+        if len(v)
+    }
+    asked_of = {
+        name: normalise(prompt)
+        for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True)
+    }
+    return Generations(
+        spec,
+        rows,
+        "prompt",
+        prompts,
+        references,
+        tuple(asked_of[p] for p in rows["prompt_id"]),
+        notes,
+    )
 
 
 def _human_text(policy: Policy, asked: Asked, table: pd.DataFrame) -> pd.DataFrame | None:
-    """What text that people wrote costs the model: that of `--human-text`, or the prompts' references; None without."""
+    """What text that people wrote costs the model: that of `--human-text`, or the prompts'
+    references; None without.
+    """
     from restaudit.config import HumanTextConfig
     from restaudit.loop.human_text import measured
 
     if asked.human_text is None and not table["references"].map(len).any():
         return None
-    config = HumanTextConfig(source=asked.human_text or "references", limit=HUMAN_TEXTS, max_tokens=asked.max_tokens)
+    config = HumanTextConfig(
+        source=asked.human_text or "references", limit=HUMAN_TEXTS, max_tokens=asked.max_tokens
+    )
     return measured(policy, config, table)
 
 
 def _one_vocabulary(found: dict[Role, Sampled]) -> tuple[dict[Role, Sampled], list[str]]:
-    """What compares by the token, left out where the two models' tokens are not the same, and a note that says so."""
+    """What compares by the token, left out where the two models' tokens are not the same, and a
+    note that says so.
+    """
     mine, base = found["policy"], found.get("base")
     if base is None or mine.facts["vocabulary_sha256"] == base.facts["vocabulary_sha256"]:
         return found, []
     plain = replace(base.generations, table=base.generations.table.drop(columns="logprob"))
-    note = "the models have different tokenizers: nats per token are not compared, and n_tokens count different things"
+    note = (
+        "the models have different tokenizers: nats per token are not compared, and n_tokens "
+        "count different things"
+    )
     return {"policy": mine, "base": replace(base, generations=plain, human_text=None)}, [note]
 
 
@@ -209,7 +298,10 @@ def _task_notes(found: Iterable[Sampled]) -> list[str]:
 
 
 def _files(save: Path | None, two: bool) -> list[Path]:
-    """Where generations go: the model's own, and beside it the base model's. Raises BadInput where that cannot be."""
+    """Where generations go: the model's own, and beside it the base model's.
+
+    Raises BadInput where that cannot be.
+    """
     if save is None:
         return []
     if save.suffix != ".parquet":
@@ -221,7 +313,9 @@ def _files(save: Path | None, two: bool) -> list[Path]:
 
 def _save(one: Generations, prompts: pd.DataFrame, path: Path) -> None:
     owners = prompts.set_index("prompt_id").loc[one.table["prompt_id"]]
-    table = one.table.assign(prompt=owners["prompt"].to_numpy(), references=owners["references"].to_numpy())
+    table = one.table.assign(
+        prompt=owners["prompt"].to_numpy(), references=owners["references"].to_numpy()
+    )
     try:
         table[list(SAVED)].to_parquet(path, index=False, compression="zstd")
     except OSError as e:

@@ -1,4 +1,6 @@
-"""People's single ratings of the rows of a generations file, and the human score that follows from them."""
+"""People's single ratings of the rows of a generations file, and the human score that follows from
+them.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,15 @@ NAMES = ("sample_id", "rater", "score", "prompt_id", "dimension", "submitted_at"
 ALIASES = {"rater": ("rater_id",), "inclusion": ("inclusion_prob",)}
 
 
-def read_ratings(path: Path, outputs: Generations, base: Generations | None) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Ratings of rows of `outputs` and `base`, as Evidence.ratings wants them, and what to say about them.
+def read_ratings(
+    path: Path, outputs: Generations, base: Generations | None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Ratings of rows of `outputs` and `base`, as Evidence.ratings wants them, and what to say
+    about them.
 
-    Needs sample_id, rater and score; dimension (or "quality"), submitted_at and inclusion where there. Raises BadInput
-    for a sample that is in neither file or in both, a score that is no number, and one rater twice on one sample.
+    Needs sample_id, rater and score; dimension (or "quality"), submitted_at and inclusion where
+    there. Raises BadInput for a sample that is in neither file or in both, a score that is no
+    number, and one rater twice on one sample.
     """
     raw = read_columns(path, names=NAMES, required=NAMES[:3], aliases=ALIASES, given={})
     dimensions = labels(raw, "dimension") if "dimension" in raw.values else [ONLY] * len(raw.where)
@@ -42,21 +48,25 @@ def read_ratings(path: Path, outputs: Generations, base: Generations | None) -> 
         table["inclusion"] = shares(raw, "inclusion")
     names = sorted(set(table["dimension"]))
     note = (
-        f"{len(table)} ratings of {table['sample_id'].nunique()} samples by {table['rater'].nunique()} raters "
+        f"{len(table)} ratings of {table['sample_id'].nunique()} samples by "
+        f"{table['rater'].nunique()} raters "
         f"({', '.join(names)})"
     )
     return table, (note,)
 
 
 def with_ratings(one: Generations, ratings: pd.DataFrame, dimension: str | None) -> Generations:
-    """The generations with `human` = the mean rating of each rated row, NaN elsewhere (and `inclusion` where given).
+    """The generations with `human` = the mean rating of each rated row, NaN elsewhere (and
+    `inclusion` where given).
 
-    Raises BadInput where ratings have several dimensions and none is chosen, or the chosen one is not among them.
+    Raises BadInput where ratings have several dimensions and none is chosen, or the chosen one is
+    not among them.
     """
     names = sorted(set(ratings["dimension"]))
     if dimension is None and len(names) > 1:
         raise BadInput(
-            f"ratings have the dimensions {', '.join(names)}; say which is the human score: --dimension {names[0]}"
+            f"ratings have the dimensions {', '.join(names)}; say which is the human score: "
+            f"--dimension {names[0]}"
         )
     if dimension is not None and dimension not in names:
         raise BadInput(f"--dimension {dimension}: ratings have {', '.join(names)}")
@@ -65,7 +75,9 @@ def with_ratings(one: Generations, ratings: pd.DataFrame, dimension: str | None)
     more = {"human": one.table["sample_id"].map(means).astype("float64")}
     if "inclusion" in chosen.columns:
         more["inclusion"] = (
-            one.table["sample_id"].map(chosen.groupby("sample_id")["inclusion"].first()).astype("float64")
+            one.table["sample_id"]
+            .map(chosen.groupby("sample_id")["inclusion"].first())
+            .astype("float64")
         )
     rated = int(more["human"].notna().sum())
     note = f"human is the mean of people's ratings ({rated} of {len(one.table)} rows are rated)"
@@ -82,7 +94,8 @@ def _owners(outputs: Generations, base: Generations | None) -> dict[str, str]:
     both = sorted(set(found) & set(others))
     if both:
         raise BadInput(
-            f"sample_id {both[0]!r} is in {outputs.source} and in {base.source}: a rating could mean either; give the "
+            f"sample_id {both[0]!r} is in {outputs.source} and in {base.source}: a rating could "
+            "mean either; give the "
             "samples of the two files different ids"
         )
     return found | others
@@ -92,11 +105,23 @@ def _check(raw: Columns, table: pd.DataFrame, owners: dict[str, str]) -> None:
     stray = np.flatnonzero(~table["sample_id"].isin(owners).to_numpy())
     if stray.size:
         row = int(stray[0])
-        raise raw.bad(row, "sample_id", f"{table['sample_id'].iloc[row]!r} is in no file of generations that was given")
+        raise raw.bad(
+            row,
+            "sample_id",
+            f"{table['sample_id'].iloc[row]!r} is in no file of generations that was given",
+        )
     missing = np.flatnonzero(table["score"].isna().to_numpy())
     if missing.size:
-        raise raw.bad(int(missing[0]), "score", "is empty; expected a number (leave out the row where nobody rated)")
+        raise raw.bad(
+            int(missing[0]),
+            "score",
+            "is empty; expected a number (leave out the row where nobody rated)",
+        )
     twice = np.flatnonzero(table.duplicated(["sample_id", "rater", "dimension"]).to_numpy())
     if twice.size:
         row = int(twice[0])
-        raise raw.bad(row, "rater", f"{table['rater'].iloc[row]!r} rates this sample twice; expected one rating each")
+        raise raw.bad(
+            row,
+            "rater",
+            f"{table['rater'].iloc[row]!r} rates this sample twice; expected one rating each",
+        )

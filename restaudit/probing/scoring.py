@@ -1,4 +1,6 @@
-"""Scores for texts that came without: a callable of one's own for reward or human score, and an encoder when needed."""
+"""Scores for texts that came without: a callable of one's own for reward or human score, and an
+encoder when needed.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ DEFAULT_RECIPE = "reviews"
 
 @dataclass(frozen=True)
 class RewardFunction:
-    """A reward as a function: its name, its file's digest, and (prompts, texts) -> reward and spread.
+    """A reward as a function: its name, its file's digest, and (prompts, texts) -> reward and
+    spread.
 
     `asks_prompts` says whether it looks at the prompts.
     """
@@ -41,7 +44,9 @@ class RewardFunction:
 
 
 def reward_function(name: str) -> RewardFunction:
-    """Import `package.module:callable`; several columns are members of an ensemble, and their mean is the reward."""
+    """Import `package.module:callable`; several columns are members of an ensemble, and their mean
+    is the reward.
+    """
     from restaudit.config import EnsembleConfig
     from restaudit.evidence.ledger import digest_file
     from restaudit.reward.contract import finite
@@ -60,17 +65,22 @@ def reward_function(name: str) -> RewardFunction:
 
 
 def rewarded(one: Generations, function: RewardFunction) -> Generations:
-    """The generations with the function's rewards where they have none; where they have some, those must be its own.
+    """The generations with the function's rewards where they have none; where they have some, those
+    must be its own.
 
-    Raises BadInput where one of up to 64 rewards of the file is not what the function gives: reward and text changes
-    scored by two different rewards cannot be compared.
+    Raises BadInput where one of up to 64 rewards of the file is not what the function gives: reward
+    and text changes scored by two different rewards cannot be compared.
     """
     table = one.table
     _prompts_known(one, "--reward", function.name, function.asks_prompts)
     have = np.flatnonzero(~np.isnan(numbers(table, "reward")))
     if not have.size:
         reward, spread = function.both(one.by_row, table["text"].tolist())
-        more = {"reward": reward} if np.isnan(spread).all() else {"reward": reward, "reward_spread": spread}
+        more = (
+            {"reward": reward}
+            if np.isnan(spread).all()
+            else {"reward": reward, "reward_spread": spread}
+        )
         note = f"reward computed by {function.name} for all {len(table)} rows"
         return one.with_columns((note,), **more)
     some = have[np.unique(np.linspace(0, len(have) - 1, min(CHECKED, len(have))).astype(int))]
@@ -81,35 +91,50 @@ def rewarded(one: Generations, function: RewardFunction) -> Generations:
     if off.size:
         row = int(some[off[0]])
         raise BadInput(
-            f"{one.source}: sample {table['sample_id'].iloc[row]!r} has reward {own[off[0]]:g} in the file and "
-            f"{got[off[0]]:g} by {function.name}; leave --reward out, or the column, so that there is one reward"
+            f"{one.source}: sample {table['sample_id'].iloc[row]!r} has reward {own[off[0]]:g} in "
+            "the file and "
+            f"{got[off[0]]:g} by {function.name}; leave --reward out, or the column, so that "
+            "there is one reward"
         )
-    note = f"reward is the file's own; {function.name} agrees with it on {len(some)} rows that were compared"
+    note = (
+        f"reward is the file's own; {function.name} agrees with it on {len(some)} rows that "
+        "were compared"
+    )
     return one.with_columns((note,))
 
 
 def judged(one: Generations, name: str) -> Generations:
-    """The generations with the human score that the callable simulates, NaN where it says undefined."""
+    """The generations with the human score that the callable simulates, NaN where it says
+    undefined.
+    """
     from restaudit.people.human_score import simulated_scores
     from restaudit.reward.python import import_scorer
 
     scorer: Scorer = import_scorer(name, "--human")
     if "human" in one.table.columns and one.table["human"].notna().any():
-        raise BadInput(f"{one.source} has human scores of its own; leave --human out, so that they are not mixed")
+        raise BadInput(
+            f"{one.source} has human scores of its own; leave --human out, so that they are not "
+            "mixed"
+        )
     _prompts_known(one, "--human", name, scorer.arguments > 1)
     values = simulated_scores(scorer, one.by_row, one.table["text"].tolist())
-    return one.with_columns((f"human simulated by {name} for all {len(values)} rows",), human=values)
+    return one.with_columns(
+        (f"human simulated by {name} for all {len(values)} rows",), human=values
+    )
 
 
 def _prompts_known(one: Generations, option: str, name: str, asks: bool) -> None:
     if asks and not one.prompts:
         raise BadInput(
-            f"{one.source} has no column prompt, which {option} {name} reads; give one, or a callable of texts"
+            f"{one.source} has no column prompt, which {option} {name} reads; give one, or a "
+            "callable of texts"
         )
 
 
 class LazyEncoder:
-    """An encoder that is fetched and loaded when the first text is embedded, since most measurements need none."""
+    """An encoder that is fetched and loaded when the first text is embedded, since most
+    measurements need none.
+    """
 
     def __init__(self, spec: str, sha256: str | None) -> None:
         self.spec = spec
@@ -138,7 +163,11 @@ class LazyEncoder:
             return ()
         limit = self.loaded.max_tokens
         return (
-            f"{self.loaded.truncated} texts are longer than the {limit} tokens the encoder reads, and were cut there",
+            (
+                f"{self.loaded.truncated} texts are longer than the {limit} tokens the encoder "
+                "reads, "
+                "and were cut there"
+            ),
         )
 
 
@@ -156,7 +185,9 @@ def encoder(spec: str | None) -> LazyEncoder | None:
 
 
 def toxicity_scorer(spec: str | None) -> TextScorer | None:
-    """The scorer of toxicity: hatesonar for None, the default; no one for "none"; or a callable from texts to 0..1."""
+    """The scorer of toxicity: hatesonar for None, the default; no one for "none"; or a callable
+    from texts to 0..1.
+    """
     from restaudit.config import HatesonarToxicity, PythonToxicity
     from restaudit.loop.toxicity import load_scorer
 
@@ -164,7 +195,9 @@ def toxicity_scorer(spec: str | None) -> TextScorer | None:
         return None
     if spec not in (None, "hatesonar"):
         assert spec is not None
-        own = PythonToxicity(kind="python", callable=spec, known_failure=f"{spec}: nobody stated how it fails")
+        own = PythonToxicity(
+            kind="python", callable=spec, known_failure=f"{spec}: nobody stated how it fails"
+        )
         return load_scorer(own)
     try:
         return load_scorer(HatesonarToxicity(kind="hatesonar"))

@@ -1,4 +1,6 @@
-"""From generations to measurements: evidence is put together, every probe that applies runs, and the facts are kept."""
+"""From generations to measurements: evidence is put together, every probe that applies runs, and
+the facts are kept.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,25 @@ from probes.base import Array, Evidence, HumanSampling, Measurement
 from restaudit import __version__
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
-from restaudit.probing.scoring import LazyEncoder, encoder, judged, reward_function, rewarded, toxicity_scorer
+from restaudit.probing.scoring import (
+    LazyEncoder,
+    encoder,
+    judged,
+    reward_function,
+    rewarded,
+    toxicity_scorer,
+)
 
 SCHEMA = "restaudit.probe/1"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for: names of measurements (none: all), levels, resampling, and where scores come from.
+    """What is asked for: names of measurements (none: all), levels, resampling, and where scores
+    come from.
 
-    `encoder` is a spec, "none", or None for the default recipe's; `toxicity` a callable, "none", or None for the
-    default scorer. `human_label` names what a file's human column is.
+    `encoder` is a spec, "none", or None for the default recipe's; `toxicity` a callable, "none", or
+    None for the default scorer. `human_label` names what a file's human column is.
     """
 
     only: tuple[str, ...] = ()
@@ -57,7 +67,9 @@ class Further:
 
 @dataclass(frozen=True)
 class Probed:
-    """Measurements with what they were made from; `to_json` holds no clock, so that equal input gives equal bytes."""
+    """Measurements with what they were made from; `to_json` holds no clock, so that equal input
+    gives equal bytes.
+    """
 
     measurements: tuple[Measurement, ...]
     seconds: Mapping[str, float]
@@ -65,14 +77,20 @@ class Probed:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
-        return {"schema": SCHEMA, "restaudit": __version__, **self.facts,
-                "measurements": [m.to_json() for m in self.measurements]}  # fmt: skip
+        return {
+            "schema": SCHEMA,
+            "restaudit": __version__,
+            **self.facts,
+            "measurements": [m.to_json() for m in self.measurements],
+        }
 
 
 def probe_tables(
     outputs: Generations, base: Generations | None, wanted: Wanted, further: Further | None = None
 ) -> Probed:
-    """Run every probe that applies. `outputs` and `base` must be `paired` already; scores are filled in as wanted.
+    """Run every probe that applies.
+
+    `outputs` and `base` must be `paired` already; scores are filled in as wanted.
 
     Raises BadInput for an unknown name, levels out of range, and evidence that probes refuse.
     """
@@ -120,7 +138,9 @@ def probe_tables(
     facts |= {
         "ratings": list(further.ratings_notes),
         "human": {"label": label, "sampling": sampling},
-        "reward": None if function is None else {"callable": function.name, "source_sha256": function.sha256},
+        "reward": None
+        if function is None
+        else {"callable": function.name, "source_sha256": function.sha256},
         "encoder": _encoder_facts(embed),
         "trained_on": len(further.trained_on),
         "levels": list(wanted.levels),
@@ -133,7 +153,8 @@ def probe_tables(
 
 
 def names_wanted(names: Sequence[str]) -> frozenset[str] | None:
-    """Names as Evidence.only wants them: of measurements, of probes, or beginnings that end in a dot; None for all.
+    """Names as Evidence.only wants them: of measurements, of probes, or beginnings that end in a
+    dot; None for all.
 
     Raises BadInput for a name that nothing measures, with the nearest ones that exist.
     """
@@ -153,20 +174,34 @@ def names_wanted(names: Sequence[str]) -> frozenset[str] | None:
     return frozenset(out)
 
 
-def _known(texts: Sequence[str], embed: LazyEncoder | None, only: frozenset[str] | None) -> Array | None:
-    """Embeddings of what the reward model was trained on, where there is anything to compare with them."""
-    wanted = only is None or any(name == "hacking." or name.startswith("hacking.distance") for name in only)
-    return np.asarray(embed(texts), dtype=np.float64) if texts and embed is not None and wanted else None
+def _known(
+    texts: Sequence[str], embed: LazyEncoder | None, only: frozenset[str] | None
+) -> Array | None:
+    """Embeddings of what the reward model was trained on, where there is anything to compare with
+    them.
+    """
+    wanted = only is None or any(
+        name == "hacking." or name.startswith("hacking.distance") for name in only
+    )
+    return (
+        np.asarray(embed(texts), dtype=np.float64)
+        if texts and embed is not None and wanted
+        else None
+    )
 
 
 def _wants_toxicity(only: frozenset[str] | None) -> bool:
-    return only is None or any(name.startswith(("toxicity", "bias.toxicity")) or name == "bias." for name in only)
+    return only is None or any(
+        name.startswith(("toxicity", "bias.toxicity")) or name == "bias." for name in only
+    )
 
 
 def _check_levels(levels: Sequence[float]) -> None:
     for level in levels:
         if not 0 < level < 1:
-            raise BadInput(f"--level {level:g}: expected a number between 0 and 1, for example 0.95")
+            raise BadInput(
+                f"--level {level:g}: expected a number between 0 and 1, for example 0.95"
+            )
 
 
 def _human(wanted: Wanted, outputs: Generations, further: Further) -> tuple[str, HumanSampling]:
@@ -191,11 +226,21 @@ def _facts(one: Generations | None) -> dict[str, Any] | None:
     if one is None:
         return None
     table = one.table
-    return {"source": one.source, "rows": len(table), "prompts": int(table["prompt_id"].nunique()),
-            "keyed": one.keyed, "notes": list(one.notes)}  # fmt: skip
+    return {
+        "source": one.source,
+        "rows": len(table),
+        "prompts": int(table["prompt_id"].nunique()),
+        "keyed": one.keyed,
+        "notes": list(one.notes),
+    }
 
 
 def _encoder_facts(embed: Any) -> dict[str, Any] | None:
     if embed is None:
         return None
-    return {"spec": embed.spec, "sha256": embed.sha256, "used": embed.loaded is not None, "notes": list(embed.notes)}
+    return {
+        "spec": embed.spec,
+        "sha256": embed.sha256,
+        "used": embed.loaded is not None,
+        "notes": list(embed.notes),
+    }

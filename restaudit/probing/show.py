@@ -28,7 +28,10 @@ DETAILS = ("in_words", "known_failure", "note")
 
 def as_json(probed: Probed) -> str:
     """All measurements and what they were made from, as JSON text; the same for the same input."""
-    return json.dumps(probed.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return (
+        json.dumps(probed.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        + "\n"
+    )
 
 
 def show(probed: Probed, console: Console) -> None:
@@ -48,17 +51,32 @@ def show(probed: Probed, console: Console) -> None:
                 if text not in said:
                     _wrapped(console, text)
                 said.add(text)
-    _reasons(console, "value without an interval", [m for m in probed.measurements if m.value is not None and m.reason])
+    _reasons(
+        console,
+        "value without an interval",
+        [m for m in probed.measurements if m.value is not None and m.reason],
+    )
     _reasons(console, "not measured", [m for m in probed.measurements if m.value is None])
     console.print()
     total = sum(probed.seconds.values())
     each = ", ".join(f"{name} {seconds:.1f}" for name, seconds in probed.seconds.items())
-    _wrapped(console, "↑ higher is better, ↓ lower is better; base is the same measured on the base policy")
-    _wrapped(console, f"probes took {total:.1f} s ({each}). What each measures and how it misleads: docs/probes.md")
+    _wrapped(
+        console,
+        "↑ higher is better, ↓ lower is better; base is the same measured on the base policy",
+    )
+    _wrapped(
+        console,
+        (
+            f"probes took {total:.1f} s ({each}). What each measures and how it misleads: "
+            "docs/probes.md"
+        ),
+    )
 
 
 def read_lines(probed: Probed) -> list[str]:
-    """One line for every set of generations, with all that was made, renamed or left out; then scores and encoder."""
+    """One line for every set of generations, with all that was made, renamed or left out; then
+    scores and encoder.
+    """
     facts = probed.facts
     lines = []
     for name, title in (("outputs", "read"), ("base", "against"), ("grow", "Grow set")):
@@ -68,7 +86,8 @@ def read_lines(probed: Probed) -> list[str]:
             lines.append(f"{title} {one['source']}: {'; '.join([count, *one['notes']])}")
     if facts["base"] is None:
         lines.append(
-            "against nothing: without --against this is the base policy to every probe, and nothing is compared"
+            "against nothing: without --against this is the base policy to every probe, and "
+            "nothing is compared"
         )
     lines += [f"ratings: {note}" for note in facts["ratings"]]
     human = facts["human"]
@@ -81,7 +100,9 @@ def read_lines(probed: Probed) -> list[str]:
 
 
 def _table(measured: Sequence[Measurement], probe: str, level: float) -> Table:
-    """One row a measurement, those of one unit together under its name, so that 80 columns are enough."""
+    """One row a measurement, those of one unit together under its name, so that 80 columns are
+    enough.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     baselines = any(m.baseline is not None for m in measured)
     table.add_column("", no_wrap=True)
@@ -105,15 +126,30 @@ def _row(m: Measurement, probe: str, level: float, baselines: bool) -> list[str]
     assert m.value is not None
     interval = m.interval(level)
     places = _places(m.value if interval is None else interval.high - interval.low)
-    span = "-" if interval is None else f"{_number(interval.low, places)}..{_number(interval.high, places)}"
+    span = (
+        "-"
+        if interval is None
+        else f"{_number(interval.low, places)}..{_number(interval.high, places)}"
+    )
     base = [] if not baselines else ["" if m.baseline is None else _number(m.baseline, places)]
     name = m.name.removeprefix(f"{probe}.")
-    return [BETTER[m.direction], f"  {name}", _number(m.value, places), span, *base, f"{m.n:,}/{m.n_prompts:,}"]
+    return [
+        BETTER[m.direction],
+        f"  {name}",
+        _number(m.value, places),
+        span,
+        *base,
+        f"{m.n:,}/{m.n_prompts:,}",
+    ]
 
 
 def _said(measured: Iterable[Measurement]) -> list[str]:
     """What a probe wants printed beside its numbers, each sentence once."""
-    return list(dict.fromkeys(f"  {m.detail[key]}" for m in measured for key in DETAILS if m.detail.get(key)))
+    return list(
+        dict.fromkeys(
+            f"  {m.detail[key]}" for m in measured for key in DETAILS if m.detail.get(key)
+        )
+    )
 
 
 def _reasons(console: Console, title: str, found: Sequence[Measurement]) -> None:
@@ -124,20 +160,30 @@ def _reasons(console: Console, title: str, found: Sequence[Measurement]) -> None
         return
     console.print()
     for reason, names in grouped.items():
-        _wrapped(console, f"{title}: {', '.join(_short(names))}: {reason.removeprefix('no interval: ')}")
+        _wrapped(
+            console, f"{title}: {', '.join(_short(names))}: {reason.removeprefix('no interval: ')}"
+        )
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """The names, where three or more of one family (bias.reward.GROUP) are one: "bias.reward.* (4)"."""
+    """The names, where three or more of one family (bias.reward.GROUP) are one: "bias.reward.*
+    (4)".
+    """
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(".".join(name.split(".")[:2]), []).append(name)
-    return [x for stem, own in families.items() for x in (own if len(own) < 3 else [f"{stem}.* ({len(own)})"])]
+    return [
+        x
+        for stem, own in families.items()
+        for x in (own if len(own) < 3 else [f"{stem}.* ({len(own)})"])
+    ]
 
 
 def _wrapped(console: Console, text: str) -> None:
     width = max(40, min(WIDTH, console.width))
-    lines = textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(
+        text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 

@@ -1,10 +1,19 @@
-"""Rewards: trained here, a sequence-classification model, or a Python callable, all behind one protocol."""
+"""Rewards: trained here, a sequence-classification model, or a Python callable, all behind one
+protocol.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from restaudit.config import ColumnReward, HfReward, PythonReward, RewardConfig, RowRules, TrainedReward
+from restaudit.config import (
+    ColumnReward,
+    HfReward,
+    PythonReward,
+    RewardConfig,
+    RowRules,
+    TrainedReward,
+)
 from restaudit.reward.contract import Reward, Scores
 from restaudit.reward.ensemble import combine
 from restaudit.reward.scale import Scale
@@ -12,11 +21,14 @@ from restaudit.reward.scale import Scale
 __all__ = ["Reward", "Scale", "Scores", "build_reward", "combine", "load_reward"]
 
 
-def build_reward(config: RewardConfig, out: Path, *, rules: RowRules, device: str, seed: int) -> Reward:
-    """Train or load the reward and write what describes it into `out` (docs/rewards.md lists the files).
+def build_reward(
+    config: RewardConfig, out: Path, *, rules: RowRules, device: str, seed: int
+) -> Reward:
+    """Train or load the reward and write what describes it into `out` (docs/rewards.md lists the
+    files).
 
-    The files are the same bytes for the same configuration, data, seed and machine. Raises BadInput when something the
-    configuration names cannot be used.
+    The files are the same bytes for the same configuration, data, seed and machine. Raises BadInput
+    when something the configuration names cannot be used.
     """
     match config:
         case TrainedReward():

@@ -1,4 +1,6 @@
-"""`training: lora` or `full`: an encoder or decoder with a scalar head, trained by transformers' Trainer."""
+"""`training: lora` or `full`: an encoder or decoder with a scalar head, trained by transformers'
+Trainer.
+"""
 
 from __future__ import annotations
 
@@ -64,18 +66,30 @@ class Backbones:
         asked = prompts if self.input == "prompt_response" else [""] * len(responses)
         rows = list(zip(asked, responses, strict=True))
         columns = [
-            logits(m.classifier, rows, label=0, chat=False, max_tokens=self.max_tokens, batch=SCORED_AT_ONCE)
-            * m.scale + m.shift
+            logits(
+                m.classifier,
+                rows,
+                label=0,
+                chat=False,
+                max_tokens=self.max_tokens,
+                batch=SCORED_AT_ONCE,
+            )
+            * m.scale
+            + m.shift
             for m in self.trained
-        ]  # fmt: skip
+        ]
         return np.stack(columns, axis=1)
 
 
-def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *, device: str, seed: int) -> Learned:
-    """Train one model a member, each from its own seed and, where there are several, on its own bootstrap of the units.
+def learn_backbones(
+    data: Examples, artifact: Artifact, config: TrainedReward, *, device: str, seed: int
+) -> Learned:
+    """Train one model a member, each from its own seed and, where there are several, on its own
+    bootstrap of the units.
 
-    Regression is on standardised targets and comes back in rating units; Bradley-Terry rewards are centred on the
-    training texts. Raises BadInput for a folder that is no such model, and when training diverges.
+    Regression is on standardised targets and comes back in rating units; Bradley-Terry rewards are
+    centred on the training texts. Raises BadInput for a folder that is no such model, and when
+    training diverges.
     """
     rows, pairs = data.table, data.objective == "bradley_terry"
     target = rows["target"].to_numpy(dtype=np.float64)
@@ -89,33 +103,58 @@ def learn_backbones(data: Examples, artifact: Artifact, config: TrainedReward, *
     members, training = [], []
     for k in range(config.ensemble.size):
         with restored():
-            classifier, facts = _member(data, target, artifact, config, device, member_seed(seed, k))
+            classifier, facts = _member(
+                data, target, artifact, config, device, member_seed(seed, k)
+            )
         members.append(Member(classifier, spread, centre))
         training.append({"member": k, **facts})
     scorer = Backbones(tuple(members), config.input, config.max_tokens)
     sides = [rows[c].tolist() for c in (("left", "right") if pairs else ("left",))]
-    scores = [finite(scorer.score(rows["prompt"].tolist(), t), t, "the trained reward") for t in sides]
+    scores = [
+        finite(scorer.score(rows["prompt"].tolist(), t), t, "the trained reward") for t in sides
+    ]
     if pairs:
         middle = np.concatenate([s[train] for s in scores]).mean(axis=0)
-        members = [Member(m.classifier, 1.0, -float(c)) for m, c in zip(members, middle, strict=True)]
-        scorer, scores = Backbones(tuple(members), config.input, config.max_tokens), [s - middle for s in scores]
+        members = [
+            Member(m.classifier, 1.0, -float(c)) for m, c in zip(members, middle, strict=True)
+        ]
+        scorer, scores = (
+            Backbones(tuple(members), config.input, config.max_tokens),
+            [s - middle for s in scores],
+        )
     full = training[0]["texts_that_fill_max_tokens"]
     limits = ["What the pretrained backbone carries over into the reward was not examined here."]
     if full:
-        limits.append(f"{full} texts fill all {config.max_tokens} tokens; what stood behind them was cut off.")
+        limits.append(
+            f"{full} texts fill all {config.max_tokens} tokens; what stood behind them was cut off."
+        )
 
     def save(out: Path) -> str:
         for k, m in enumerate(members):
             with quiet_loading():
                 _save(m.classifier, out / f"member_{k}", config, artifact)
-        return _digest([out / f"member_{k}" for k in range(len(members))], FILES, SETTINGS, config=config)
+        return _digest(
+            [out / f"member_{k}" for k in range(len(members))], FILES, SETTINGS, config=config
+        )
 
-    return Learned(scorer, scores[0], scores[1] if pairs else None, tuple(training),
-                   _facts(artifact, config, members), tuple(limits), save)  # fmt: skip
+    return Learned(
+        scorer,
+        scores[0],
+        scores[1] if pairs else None,
+        tuple(training),
+        _facts(artifact, config, members),
+        tuple(limits),
+        save,
+    )
 
 
 def _member(
-    data: Examples, target: Scores, artifact: Artifact, config: TrainedReward, device: str, seed: int
+    data: Examples,
+    target: Scores,
+    artifact: Artifact,
+    config: TrainedReward,
+    device: str,
+    seed: int,
 ) -> tuple[Classifier, dict[str, Any]]:
     """One trained classifier and how its training went."""
     from restaudit.reward.training import Fit, Row, train
@@ -124,10 +163,12 @@ def _member(
     rows, sides = data.table, ("left", "right") if data.objective == "bradley_terry" else ("left",)
     asked = rows["prompt"].tolist() if config.input == "prompt_response" else [""] * len(rows)
     encoded = [
-        [encode(classifier, p, str(t), chat=False, max_tokens=config.max_tokens)
-         for p, t in zip(asked, rows[side], strict=True)]
+        [
+            encode(classifier, p, str(t), chat=False, max_tokens=config.max_tokens)
+            for p, t in zip(asked, rows[side], strict=True)
+        ]
         for side in sides
-    ]  # fmt: skip
+    ]
     table = [
         Row(texts[0], texts[1] if len(texts) > 1 else None, float(t), float(w))
         for texts, t, w in zip(zip(*encoded, strict=True), target, rows["weight"], strict=True)
@@ -148,15 +189,22 @@ def _facts(artifact: Artifact, config: TrainedReward, members: Sequence[Member])
     model = members[0].classifier.model
     return {
         "encoder": {
-            "spec": artifact.spec, "sha256": artifact.sha256, "licence": artifact.licence,
-            "max_tokens": config.max_tokens, "architecture": type(getattr(model, "base_model", model)).__name__,
+            "spec": artifact.spec,
+            "sha256": artifact.sha256,
+            "licence": artifact.licence,
+            "max_tokens": config.max_tokens,
+            "architecture": type(getattr(model, "base_model", model)).__name__,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "dtype": str(model.dtype).removeprefix("torch."), **artifact.base_facts(),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            **artifact.base_facts(),
         },
-        "hyper_parameters": {**config.backbone.model_dump(mode="json"), "training": config.training,
-                             "learning_rate": _rate(config)},
+        "hyper_parameters": {
+            **config.backbone.model_dump(mode="json"),
+            "training": config.training,
+            "learning_rate": _rate(config),
+        },
         "affine": [{"scale": m.scale, "shift": m.shift} for m in members],
-    }  # fmt: skip
+    }
 
 
 def _rate(config: TrainedReward) -> float:
@@ -164,15 +212,23 @@ def _rate(config: TrainedReward) -> float:
     return config.backbone.learning_rate or DEFAULT_RATES[config.training]
 
 
-def load_backbones(config: TrainedReward, facts: Mapping[str, Any], out: Path, *, device: str) -> Backbones:
-    """Load what `save` wrote. Raises BadInput when weights or backbone are not the recorded ones."""
+def load_backbones(
+    config: TrainedReward, facts: Mapping[str, Any], out: Path, *, device: str
+) -> Backbones:
+    """Load what `save` wrote.
+
+    Raises BadInput when weights or backbone are not the recorded ones.
+    """
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
     same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
     folders = [out / f"member_{k}" for k in range(int(facts["members"]))]
-    for path in (folder / files[config.training] for folder in folders for files in (FILES, SETTINGS)):
+    for path in (
+        folder / files[config.training] for folder in folders for files in (FILES, SETTINGS)
+    ):
         if not path.is_file():
             raise BadInput(f"{path}: missing; the reward model cannot be loaded without it")
-    # Models that were trained before the settings were digested have the digest of their weights alone.
+    # Models that were trained before the settings were digested have the digest of their weights
+    # alone.
     if _digest(folders, FILES, config=config) != facts["weights_sha256"]:
         found = _digest(folders, FILES, SETTINGS, config=config)
         same_as_recorded(str(out / "member_*"), facts["weights_sha256"], found)
@@ -187,9 +243,12 @@ def _digest(folders: Sequence[Path], *kinds: Mapping[str, str], config: TrainedR
     """One digest over the members' files of these kinds."""
     names = [files[config.training] for files in kinds]
     return digest_facts(
-        {str(k) if name == names[0] else f"{k}/{name}": digest_file(folder / name).sha256
-         for k, folder in enumerate(folders) for name in names}
-    )  # fmt: skip
+        {
+            str(k) if name == names[0] else f"{k}/{name}": digest_file(folder / name).sha256
+            for k, folder in enumerate(folders)
+            for name in names
+        }
+    )
 
 
 def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) -> Classifier:
@@ -202,13 +261,19 @@ def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) ->
         return classifier
     from peft import LoraConfig, TaskType, get_peft_model
 
-    new = sorted({name.rpartition(".")[0].rpartition(".")[2] or name for name in missing} | {"score", "classifier"})
+    new = sorted(
+        {name.rpartition(".")[0].rpartition(".")[2] or name for name in missing}
+        | {"score", "classifier"}
+    )
     own = {name.rpartition(".")[2] for name, _ in classifier.model.named_modules()}
     lora = LoraConfig(
-        task_type=TaskType.SEQ_CLS, r=config.backbone.rank, lora_alpha=config.backbone.alpha,
-        lora_dropout=config.backbone.dropout, target_modules="all-linear",
+        task_type=TaskType.SEQ_CLS,
+        r=config.backbone.rank,
+        lora_alpha=config.backbone.alpha,
+        lora_dropout=config.backbone.dropout,
+        target_modules="all-linear",
         modules_to_save=[n for n in new if n in own],
-    )  # fmt: skip
+    )
     return Classifier(classifier.spec, get_peft_model(classifier.model, lora), classifier.tokenizer)
 
 
@@ -221,15 +286,25 @@ def _opened(
     what = f"{spec}: no scalar head can be put on it"
     tokenizer = read_tokenizer(tokenizer_from, what, "classifier")
     model, loading = read_model(
-        "classifier", model_from, what, dtype=torch.float32, num_labels=1, ignore_mismatched_sizes=True
+        "classifier",
+        model_from,
+        what,
+        dtype=torch.float32,
+        num_labels=1,
+        ignore_mismatched_sizes=True,
     )
     limit = token_limit(model.config, tokenizer)
     if config.max_tokens > limit:
-        raise BadInput(f"{spec}: reward.max_tokens is {config.max_tokens}, but it reads at most {limit}")
+        raise BadInput(
+            f"{spec}: reward.max_tokens is {config.max_tokens}, but it reads at most {limit}"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.pad_token_id is None:
-            raise BadInput(f"{spec}: its tokenizer has neither a padding nor an end token; batches cannot be filled up")
+            raise BadInput(
+                f"{spec}: its tokenizer has neither a padding nor an end token; batches cannot be "
+                "filled up"
+            )
     model.config.pad_token_id = tokenizer.pad_token_id
     return Classifier(spec, model.to(device), tokenizer), sorted(loading["missing_keys"])
 
@@ -238,10 +313,12 @@ def _save(classifier: Classifier, folder: Path, config: TrainedReward, artifact:
     if config.training == "lora":
         # Where the base model lay on this machine is nobody's business; its spec finds it again.
         classifier.model.peft_config["default"].base_model_name_or_path = artifact.spec
-        # Embeddings are not trained here; "auto" would ask the hub whether they are the base model's.
+        # Embeddings are not trained here; "auto" would ask the hub whether they are the base
+        # model's.
         classifier.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
-        # PEFT writes sets in an order that differs from process to process, and this file is digested.
+        # PEFT writes sets in an order that differs from process to process, and this file is
+        # digested.
         settings = {**classifier.model.peft_config["default"].to_dict(), "inference_mode": True}
         text = json.dumps(settings, indent=2, sort_keys=True, default=sorted) + "\n"
         (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")

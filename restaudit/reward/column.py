@@ -1,4 +1,6 @@
-"""A reward that is there already, in a column of somebody else's generation files: it is shown, and cannot be asked."""
+"""A reward that is there already, in a column of somebody else's generation files: it is shown, and
+cannot be asked.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,14 @@ from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, write_
 
 UNIT = "the files' own unit"
 LIMITS = (
-    "The scores were read, not computed here: what gave them, and whether it was the same at every step, is unknown.",
-    "No other text can be scored, so nothing that asks the reward about changed texts was measured.",
+    (
+        "The scores were read, not computed here: what gave them, and whether it was the same at "
+        "every step, is unknown."
+    ),
+    (
+        "No other text can be scored, so nothing that asks the reward about changed texts was "
+        "measured."
+    ),
 )
 
 
@@ -30,13 +38,16 @@ class ColumnModel:
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
         """Raises BadInput: there is nothing to ask."""
         raise BadInput(
-            f"the reward is a column of the watched files; {len(responses)} texts (of {len(set(prompts))} prompts) "
+            f"the reward is a column of the watched files; {len(responses)} texts (of "
+            f"{len(set(prompts))} prompts) "
             "without one have no score"
         )
 
 
 def build_column(config: ColumnReward, out: Path) -> ColumnModel:
-    """Write dossier.json, which says that nobody knows what gave the scores, unless the configuration does."""
+    """Write dossier.json, which says that nobody knows what gave the scores, unless the
+    configuration does.
+    """
     reward = _model(config)
     out.mkdir(parents=True, exist_ok=True)
     write_dossier(

@@ -1,4 +1,6 @@
-"""What differs between two reward models' dossiers: facts by path, and measurements side by side."""
+"""What differs between two reward models' dossiers: facts by path, and measurements side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ ABSENT = "(absent)"
 
 @dataclass(frozen=True)
 class Difference:
-    """A fact (by its path in the dossier) that the two do not share; `(absent)` where one has none."""
+    """A fact (by its path in the dossier) that the two do not share; `(absent)` where one has
+    none.
+    """
 
     path: str
     left: str
@@ -19,22 +23,32 @@ class Difference:
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
-    """Every fact that differs, sorted by path; measurements of the validation are named by their own names.
+    """Every fact that differs, sorted by path; measurements of the validation are named by their
+    own names.
 
     What building them took (seconds, device) is left out: it says nothing about the models.
     """
-    a, b = (dict(_flat({k: v for k, v in facts.items() if k != "compute"})) for facts in (left, right))
+    a, b = (
+        dict(_flat({k: v for k, v in facts.items() if k != "compute"})) for facts in (left, right)
+    )
     return [
         Difference(path, a.get(path, ABSENT), b.get(path, ABSENT))
-        for path in sorted(a.keys() | b.keys()) if a.get(path) != b.get(path)
-    ]  # fmt: skip
+        for path in sorted(a.keys() | b.keys())
+        if a.get(path) != b.get(path)
+    ]
 
 
 def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
-        return [pair for k, v in value.items() for pair in _flat(v, f"{path}.{k}" if path else str(k))]
+        return [
+            pair for k, v in value.items() for pair in _flat(v, f"{path}.{k}" if path else str(k))
+        ]
     if isinstance(value, list) and all(isinstance(v, Mapping) for v in value) and value:
-        return [pair for n, v in enumerate(value) for pair in _flat(_kept(v), f"{path}.{v.get('name', n)}")]
+        return [
+            pair
+            for n, v in enumerate(value)
+            for pair in _flat(_kept(v), f"{path}.{v.get('name', n)}")
+        ]
     return [(path, str(value))]
 
 

@@ -1,4 +1,6 @@
-"""The reward model's papers: one JSON file that says what it is, what it was made from, and what nobody knows."""
+"""The reward model's papers: one JSON file that says what it is, what it was made from, and what
+nobody knows.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ MISSING = "MISSING"
 
 
 def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
-    """Write the dossier; a fact that is None becomes "MISSING", since silence could be read as "nothing to say".
+    """Write the dossier; a fact that is None becomes "MISSING", since silence could be read as
+    "nothing to say".
 
     Raises BadInput for a number that JSON cannot hold.
     """
@@ -32,31 +35,54 @@ def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 def write_compute(out: Path, *, device: str, seconds: float) -> None:
-    """Write what building it took: it differs from one time to the next, and so stays out of the dossier itself."""
+    """Write what building it took: it differs from one time to the next, and so stays out of the
+    dossier itself.
+    """
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "cpu"
-    facts = {"seconds": round(seconds, 1), "device": device, "device_name": name, "torch": torch.__version__,
-             "threads": torch.get_num_threads(), "machine": platform.machine()}  # fmt: skip
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else platform.processor() or "cpu"
+    )
+    facts = {
+        "seconds": round(seconds, 1),
+        "device": device,
+        "device_name": name,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
     write_json(facts, out / COMPUTE)
 
 
 def read_dossier(out: Path, kind: str) -> dict[str, Any]:
-    """Read the dossier of a reward of this kind. Raises BadInput when it is absent, or of another schema or kind."""
+    """Read the dossier of a reward of this kind.
+
+    Raises BadInput when it is absent, or of another schema or kind.
+    """
     facts = read_any(out)
     if facts.get("kind") != kind:
         found = facts.get("kind")
-        raise BadInput(f"{out / FILE}: the reward here is of kind {found!r}, the configuration asks for {kind!r}")
+        raise BadInput(
+            f"{out / FILE}: the reward here is of kind {found!r}, the configuration asks for "
+            f"{kind!r}"
+        )
     return facts
 
 
 def read_any(out: Path) -> dict[str, Any]:
-    """Read the dossier of a reward of any kind. Raises BadInput when it is absent, or of another schema."""
+    """Read the dossier of a reward of any kind.
+
+    Raises BadInput when it is absent, or of another schema.
+    """
     path = out / FILE
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadInput(f"{path}: missing; this folder holds no reward model that was built here") from None
+        raise BadInput(
+            f"{path}: missing; this folder holds no reward model that was built here"
+        ) from None
     except ValueError as e:
         raise BadInput(f"{path}: not valid JSON ({e})") from None
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
@@ -76,7 +102,8 @@ def same_as_recorded(what: str, expected: str, got: str) -> None:
     """Raise BadInput when something a reward is made of is no longer what its dossier says."""
     if expected != got:
         raise BadInput(
-            f"{what} is not the one the reward's dossier records: expected sha256 {expected}, got {got}; "
+            f"{what} is not the one the reward's dossier records: expected sha256 {expected}, got "
+            f"{got}; "
             "bring the recorded one back, or start a new run"
         )
 

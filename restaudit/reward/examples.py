@@ -1,4 +1,6 @@
-"""Feedback as training examples: targets from the training raters, splits by hash, nothing embedded yet."""
+"""Feedback as training examples: targets from the training raters, splits by hash, nothing embedded
+yet.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ Numbers = npt.NDArray[np.float64]
 class Raters:
     """Who the targets come from: `used` train the model, `held_out` judge it.
 
-    `chosen` is False where the configuration chose nobody: then every judgement trains, also those of raters without a
-    name, and nobody is held out.
+    `chosen` is False where the configuration chose nobody: then every judgement trains, also those
+    of raters without a name, and nobody is held out.
     """
 
     used: tuple[str, ...]
@@ -37,13 +39,14 @@ class Raters:
 class Examples:
     """A row an item.
 
-    Columns of `table`: item_id, prompt (plain text), left, right (None for ratings), split (train, stop, held_out),
-    unit (the prompt or the item: what a split and a resample keep together), target (mean rating, or share of votes for
-    `left`, by the training raters; NaN where they gave none), weight (what the loss counts an item for, about 1; NaN
-    where there is no target), judged (the same by the held-out raters, or by all raters
-    where none is held out), agreement (how far the judges agree among themselves on this item, NaN for one judge),
-    half_a, half_b (means of two halves of the judges, ratings only). `panel`: what a rater model found about each
-    training rater.
+    Columns of `table`: item_id, prompt (plain text), left, right (None for ratings), split (train,
+    stop, held_out), unit (the prompt or the item: what a split and a resample keep together),
+    target (mean rating, or share of votes for `left`, by the training raters; NaN where they gave
+    none), weight (what the loss counts an item for, about 1; NaN where there is no target), judged
+    (the same by the held-out raters, or by all raters where none is held out), agreement (how far
+    the judges agree among themselves on this item, NaN for one judge), half_a, half_b (means of two
+    halves of the judges, ratings only). `panel`: what a rater model found about each training
+    rater.
     """
 
     objective: Objective
@@ -58,17 +61,25 @@ class Examples:
 
 
 def choose_raters(table: pd.DataFrame, wanted: Sequence[int | str] | None) -> Raters:
-    """Divide the raters. Raises BadInput when one that is wanted is not in the data, or nobody is named there."""
+    """Divide the raters.
+
+    Raises BadInput when one that is wanted is not in the data, or nobody is named there.
+    """
     names = sorted({str(r) for r in table["rater"].dropna()}, key=lambda r: (len(r), r))
     if wanted is None:
         return Raters(tuple(names), (), chosen=False)
     if not names:
-        raise BadInput("raters are chosen in the configuration, but the data names no rater; leave train_raters out")
+        raise BadInput(
+            "raters are chosen in the configuration, but the data names no rater; leave "
+            "train_raters out"
+        )
     used = [str(r) for r in wanted]
     unknown = [r for r in used if r not in names]
     if unknown or not used:
         shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-        raise BadInput(f"rater(s) {', '.join(unknown) or '(none)'} are not in the data; it has: {shown}")
+        raise BadInput(
+            f"rater(s) {', '.join(unknown) or '(none)'} are not in the data; it has: {shown}"
+        )
     return Raters(tuple(used), tuple(n for n in names if n not in used), chosen=True)
 
 
@@ -83,17 +94,23 @@ def examples(
 ) -> Examples:
     """Turn judgements in long form (restaudit.data.feedback) into examples.
 
-    Items are held out by a hash of their prompt, so that responses to one prompt never straddle the split, or of the
-    response where there is no prompt or the data has fewer than 10 (texts that stand alone). The seed plays no part:
-    the same data always holds out the same items. Raises BadInput when the objective does not fit the data or a split
-    is empty.
+    Items are held out by a hash of their prompt, so that responses to one prompt never straddle the
+    split, or of the response where there is no prompt or the data has fewer than 10 (texts that
+    stand alone). The seed plays no part: the same data always holds out the same items. Raises
+    BadInput when the objective does not fit the data or a split is empty.
     """
     fitting: Objective = "bradley_terry" if kind == "pairs" else "regression"
     if objective not in ("auto", fitting):
-        raise BadInput(f"the objective {objective} does not fit data of {kind}; use {fitting} or auto")
+        raise BadInput(
+            f"the objective {objective} does not fit data of {kind}; use {fitting} or auto"
+        )
     raters = choose_raters(table, train_raters)
     long = table.assign(rater=table["rater"].map(lambda r: None if pd.isna(r) else str(r)))
-    rows, panel = _rated(long, raters, rater_model) if kind == "ratings" else _paired(long, raters, rater_model)
+    rows, panel = (
+        _rated(long, raters, rater_model)
+        if kind == "ratings"
+        else _paired(long, raters, rater_model)
+    )
     rows["prompt"] = rows["prompt"].map(as_text)
     key = rows["prompt"].map(normalise)
     by_prompt = key.nunique() >= MIN_PROMPTS
@@ -106,7 +123,8 @@ def examples(
         if not (rows["split"] == split).any():
             raise BadInput(
                 f"no item is left for the split '{split}': the data has {len(rows)} items in "
-                f"{rows['unit'].nunique()} {'prompts' if by_prompt else 'texts'} (held_out_share {held_out_share}); "
+                f"{rows['unit'].nunique()} {'prompts' if by_prompt else 'texts'} (held_out_share "
+                f"{held_out_share}); "
                 "give more data"
             )
     return Examples(fitting, rows, raters, "prompt" if by_prompt else "item", panel)
@@ -117,11 +135,16 @@ def _split(units: pd.Series[Any], held_out_share: float) -> pd.Series[Any]:
     held_out = distinct.map(lambda u: fraction(u, "held out") < held_out_share)
     training = sorted(distinct[~held_out], key=lambda u: fraction(u, "stop"))
     stop = set(training[: max(1, round(STOP_SHARE * len(training)))])
-    names = {u: "held_out" if h else "stop" if u in stop else "train" for u, h in zip(distinct, held_out, strict=True)}
+    names = {
+        u: "held_out" if h else "stop" if u in stop else "train"
+        for u, h in zip(distinct, held_out, strict=True)
+    }
     return units.map(names)
 
 
-def _divide(long: pd.DataFrame, raters: Raters) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+def _divide(
+    long: pd.DataFrame, raters: Raters
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """The judgements that train, those that judge, and the names of the judges."""
     if not raters.chosen:
         return long, long, raters.used

@@ -1,4 +1,6 @@
-"""Fresh judgements of a policy's own texts, as more rows of whatever judgements the reward model was trained on."""
+"""Fresh judgements of a policy's own texts, as more rows of whatever judgements the reward model
+was trained on.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from restaudit.errors import BadInput
 
 @dataclass(frozen=True)
 class Fresh:
-    """Ratings of a policy's texts (columns prompt, response, rater, score), given on `scale` (lowest, highest).
+    """Ratings of a policy's texts (columns prompt, response, rater, score), given on `scale`
+    (lowest, highest).
 
     `parent` is the digest of the reward model that is fitted again.
     """
@@ -30,28 +33,38 @@ class Fresh:
     def added_to(self, kind: Literal["ratings", "pairs"], table: pd.DataFrame) -> pd.DataFrame:
         """The judgements with these ones behind them (columns as restaudit.data.feedback has them).
 
-        Pairs come from two texts of one prompt that one rater scored differently. Raises BadInput where the training
-        ratings lie outside the scale these were given on (two scales cannot be one target), and where no pair results.
+        Pairs come from two texts of one prompt that one rater scored differently. Raises BadInput
+        where the training ratings lie outside the scale these were given on (two scales cannot be
+        one target), and where no pair results.
         """
         if kind == "ratings":
             low, high = float(table["score"].min()), float(table["score"].max())
             if low < self.scale[0] or high > self.scale[1]:
                 raise BadInput(
-                    f"reward.refit.scale is {self.scale[0]:g} to {self.scale[1]:g}, but the ratings the reward was "
-                    f"trained on go from {low:g} to {high:g}; ask people on the scale of those ratings"
+                    f"reward.refit.scale is {self.scale[0]:g} to {self.scale[1]:g}, but the "
+                    "ratings the reward was "
+                    f"trained on go from {low:g} to {high:g}; ask people on the scale of those "
+                    "ratings"
                 )
             rows: list[Any] = list(self._rated())
             return pd.concat([table, pd.DataFrame(rows, columns=list(RATINGS))], ignore_index=True)
         rows = list(self._compared())
         if not rows:
-            raise BadInput("the fresh judgements make no pair: nobody scored two texts of one prompt differently")
+            raise BadInput(
+                "the fresh judgements make no pair: nobody scored two texts of one prompt "
+                "differently"
+            )
         return pd.concat([table, pd.DataFrame(rows, columns=list(PAIRS))], ignore_index=True)
 
     def raters(self, config: TrainedReward) -> TrainedReward:
-        """The configuration with the fresh raters among those who train, where raters were chosen at all."""
+        """The configuration with the fresh raters among those who train, where raters were chosen
+        at all.
+        """
         if config.train_raters is None:
             return config
-        return config.model_copy(update={"train_raters": (*config.train_raters, *sorted(self.names().unique()))})
+        return config.model_copy(
+            update={"train_raters": (*config.train_raters, *sorted(self.names().unique()))}
+        )
 
     def names(self) -> pd.Series[str]:
         """Raters' names, told apart from those of the training data."""
@@ -76,7 +89,9 @@ class Fresh:
         named = self.ratings.assign(rater=self.names())
         for _, rows in named.groupby(["prompt", "rater"], sort=True):
             prompt, rater = str(rows["prompt"].iloc[0]), str(rows["rater"].iloc[0])
-            for (a, x), (b, y) in combinations(zip(rows["response"], rows["score"], strict=True), 2):
+            for (a, x), (b, y) in combinations(
+                zip(rows["response"], rows["score"], strict=True), 2
+            ):
                 if x != y and a != b:
                     chosen, rejected = (a, b) if x > y else (b, a)
                     yield _item(prompt, *sorted((a, b))), prompt, chosen, rejected, rater, False

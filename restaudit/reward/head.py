@@ -1,4 +1,6 @@
-"""The trained part of a reward model: small heads on fixed features, one a member, each reproducible bit for bit."""
+"""The trained part of a reward model: small heads on fixed features, one a member, each
+reproducible bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
     Weights = dict[str, torch.Tensor]
 
-# Scores are computed in blocks of this many rows, the last one filled up, so that a matrix product rounds a row the
-# same way whatever else is scored with it.
+# Scores are computed in blocks of this many rows, the last one filled up, so that a matrix product
+# rounds a row the same way whatever else is scored with it.
 BLOCK = 256
 
 Features = npt.NDArray[np.float32]
@@ -31,8 +33,9 @@ Features = npt.NDArray[np.float32]
 class Problem:
     """What to fit: rows of `features` by number.
 
-    Regression: `right` is None, `target` a rating. Bradley-Terry: `target` is the share of votes for `left`, 0 to 1.
-    `unit` numbers what the bootstrap draws together; `weight` is what the loss counts a row for, about 1.
+    Regression: `right` is None, `target` a rating. Bradley-Terry: `target` is the share of votes
+    for `left`, 0 to 1. `unit` numbers what the bootstrap draws together; `weight` is what the loss
+    counts a row for, about 1.
     """
 
     features: Features
@@ -45,7 +48,14 @@ class Problem:
     def take(self, rows: npt.NDArray[np.int64]) -> Problem:
         """The problem restricted to some rows, which may repeat."""
         right = None if self.right is None else self.right[rows]
-        return Problem(self.features, self.left[rows], right, self.target[rows], self.unit[rows], self.weight[rows])
+        return Problem(
+            self.features,
+            self.left[rows],
+            right,
+            self.target[rows],
+            self.unit[rows],
+            self.weight[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -58,15 +68,17 @@ class Trained:
     stop_loss: float
 
 
-def train_members(train: Problem, stop: Problem, config: HeadConfig, *, members: int, seed: int) -> list[Trained]:
+def train_members(
+    train: Problem, stop: Problem, config: HeadConfig, *, members: int, seed: int
+) -> list[Trained]:
     """Train `members` heads.
 
-    Each has its own seed and, where there is more than one, its own bootstrap of the training units (Coste et al. 2023
-    use seeds alone; resampling adds the data's own uncertainty). Regression is on standardised targets and comes back
-    in rating units; Bradley-Terry minimises -log σ(r_left - r_right) weighted by the votes (Bradley and Terry 1952)
-    and is centred on the training texts, since only differences are determined. The epoch with the lowest loss on
-    `stop` wins.
-    Raises BadInput on a loss that is not finite. The global random state is neither read nor changed.
+    Each has its own seed and, where there is more than one, its own bootstrap of the training units
+    (Coste et al. 2023 use seeds alone; resampling adds the data's own uncertainty). Regression is
+    on standardised targets and comes back in rating units; Bradley-Terry minimises -log σ(r_left -
+    r_right) weighted by the votes (Bradley and Terry 1952) and is centred on the training texts,
+    since only differences are determined. The epoch with the lowest loss on `stop` wins. Raises
+    BadInput on a loss that is not finite. The global random state is neither read nor changed.
     """
     out = []
     for member in range(members):
@@ -83,13 +95,17 @@ def train_members(train: Problem, stop: Problem, config: HeadConfig, *, members:
             ) from None
         if train.right is not None:
             texts = np.unique(np.concatenate([train.left, train.right]))
-            trained.weights["out.bias"] -= float(predict(trained.weights, train.features[texts]).mean())
+            trained.weights["out.bias"] -= float(
+                predict(trained.weights, train.features[texts]).mean()
+            )
         out.append(trained)
     return out
 
 
 def predict(weights: Weights, features: Features) -> Scores:
-    """Scores (n,), float64, of rows of features; a row's score does not depend on the other rows."""
+    """Scores (n,), float64, of rows of features; a row's score does not depend on the other
+    rows.
+    """
     import torch
 
     n = len(features)
@@ -99,13 +115,17 @@ def predict(weights: Weights, features: Features) -> Scores:
             part = features[start : start + BLOCK]
             block = np.zeros((BLOCK, features.shape[1]), dtype=np.float32)
             block[: len(part)] = part
-            out[start : start + BLOCK] = _forward(weights, torch.from_numpy(block))[: len(part)].numpy()
+            out[start : start + BLOCK] = _forward(weights, torch.from_numpy(block))[
+                : len(part)
+            ].numpy()
     return out
 
 
 def member_seed(seed: int, member: int) -> int:
     """The seed of one member, 63 bits."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/member/{member}".encode()).digest()[:8], "big") >> 1
+    return (
+        int.from_bytes(hashlib.sha256(f"{seed}/member/{member}".encode()).digest()[:8], "big") >> 1
+    )
 
 
 def _train(train: Problem, stop: Problem, config: HeadConfig, seed: int) -> Trained:
@@ -165,7 +185,9 @@ def _forward(weights: Weights, x: torch.Tensor) -> torch.Tensor:
     import torch
 
     if "hidden.weight" in weights:
-        x = torch.nn.functional.gelu(torch.addmm(weights["hidden.bias"], x, weights["hidden.weight"].T))
+        x = torch.nn.functional.gelu(
+            torch.addmm(weights["hidden.bias"], x, weights["hidden.weight"].T)
+        )
     out: torch.Tensor = torch.addmm(weights["out.bias"], x, weights["out.weight"].T)[:, 0]
     return out
 
@@ -185,13 +207,17 @@ def _loss(
 
     def bradley_terry(w: Weights, i: torch.Tensor) -> torch.Tensor:
         difference = _forward(w, features[left[i]]) - _forward(w, features[right[i]])
-        return torch.nn.functional.binary_cross_entropy_with_logits(difference, target[i], weight[i])
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            difference, target[i], weight[i]
+        )
 
     return bradley_terry
 
 
 def bootstrap(unit: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """Row numbers of a resample of whole units, with replacement; a unit drawn twice has its rows twice."""
+    """Row numbers of a resample of whole units, with replacement; a unit drawn twice has its rows
+    twice.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
     units = np.unique(unit)
     times = np.bincount(generator.integers(len(units), size=len(units)), minlength=len(units))

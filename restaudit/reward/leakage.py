@@ -17,19 +17,28 @@ from restaudit.evidence.steps import seed_of
 
 
 def known_prompts(reward: RewardConfig, rules: RowRules) -> list[str]:
-    """The prompts in a trained reward model's data, sorted; none where it has none, or does not say what it knows."""
+    """The prompts in a trained reward model's data, sorted; none where it has none, or does not say
+    what it knows.
+    """
     if not isinstance(reward, TrainedReward):
         return []
-    return sorted({str(p) for p in load_feedback(reward.data, rules, ties=reward.ties).table["prompt"] if p})
+    return sorted(
+        {str(p) for p in load_feedback(reward.data, rules, ties=reward.ties).table["prompt"] if p}
+    )
 
 
 def split_apart(
-    data: DataConfig, reward: RewardConfig, rules: RowRules, seed: int, needed: Sequence[Split] = SPLITS
+    data: DataConfig,
+    reward: RewardConfig,
+    rules: RowRules,
+    seed: int,
+    needed: Sequence[Split] = SPLITS,
 ) -> tuple[dict[Split, pd.DataFrame], dict[str, Any], list[RowReport]]:
-    """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was read of each source.
+    """The prompts of a run by split (columns: PROMPTS), the overlap of the splits, and what was
+    read of each source.
 
-    `seed` is the run's. With `data.splits.near_duplicates: drop` the prompts that judge resemble none that the reward
-    model was trained on.
+    `seed` is the run's. With `data.splits.near_duplicates: drop` the prompts that judge resemble
+    none that the reward model was trained on.
     """
     prompts, reports = load_prompts(data)
     chosen = seed_of(seed if data.splits.seed is None else data.splits.seed, "splits")
@@ -40,10 +49,12 @@ def split_apart(
 def leakage(
     reward: RewardConfig, rules: RowRules, limits: SplitConfig, splits: Mapping[Split, pd.DataFrame]
 ) -> dict[str, Any]:
-    """Prompts of each split that the reward model's data holds too: exact and near-duplicate counts, and the share.
+    """Prompts of each split that the reward model's data holds too: exact and near-duplicate
+    counts, and the share.
 
-    Raises BadInput on an identical prompt in any split, and where the share of a split's prompts with a near-duplicate
-    in the reward's data is above `max_near_duplicate_share` (for d_eval and audit, which must not be known).
+    Raises BadInput on an identical prompt in any split, and where the share of a split's prompts
+    with a near-duplicate in the reward's data is above `max_near_duplicate_share` (for d_eval and
+    audit, which must not be known).
     """
     if not isinstance(reward, TrainedReward):
         return {"reason": f"a reward of kind '{reward.kind}' does not say what it was trained on"}
@@ -51,20 +62,28 @@ def leakage(
     if not known:
         return {"reason": "the reward model's data has no prompts"}
     found: dict[str, Any] = {
-        name: overlap(known, table["prompt"].tolist(), limits.near_duplicate_jaccard) for name, table in splits.items()
+        name: overlap(known, table["prompt"].tolist(), limits.near_duplicate_jaccard)
+        for name, table in splits.items()
     }
     where = f"reward.data.source {reward.data.source}"
-    mend = ("keep them apart with data.splits.near_duplicates: drop, options.part on both sources, or `exclude` on the "
-            "prompts")  # fmt: skip
+    mend = (
+        "keep them apart with data.splits.near_duplicates: drop, options.part on both sources, or "
+        "`exclude` on the "
+        "prompts"
+    )
     if leaked := {name: o["exact"] for name, o in found.items() if o["exact"]}:
         counts = ", ".join(f"{n} of {name}" for name, n in leaked.items())
-        raise BadInput(f"{where}: prompts of the run are in the reward model's data ({counts}); {mend}")
+        raise BadInput(
+            f"{where}: prompts of the run are in the reward model's data ({counts}); {mend}"
+        )
     for name in ("d_eval", "audit"):
         share = found[name]["share"] if name in found else None
         if share is not None and share > limits.max_near_duplicate_share:
             raise BadInput(
-                f"{where}: {share:.1%} of the {name} prompts have a near-duplicate in the reward model's data (limit "
-                f"{limits.max_near_duplicate_share:.1%}, Jaccard ≥ {limits.near_duplicate_jaccard:g}); {mend}, or "
+                f"{where}: {share:.1%} of the {name} prompts have a near-duplicate in the reward "
+                "model's data (limit "
+                f"{limits.max_near_duplicate_share:.1%}, Jaccard ≥ "
+                f"{limits.near_duplicate_jaccard:g}); {mend}, or "
                 "raise data.splits.max_near_duplicate_share if you accept it"
             )
     return found

@@ -1,4 +1,6 @@
-"""What either way of training a reward hands back: something that scores, and what the dossier says about it."""
+"""What either way of training a reward hands back: something that scores, and what the dossier says
+about it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from restaudit.reward.contract import Scores
 
 
 class Scorer(Protocol):
-    """Member scores of texts: array (n, members), float64, the same for a text whatever else is scored with it."""
+    """Member scores of texts: array (n, members), float64, the same for a text whatever else is
+    scored with it.
+    """
 
     @property
     def members(self) -> int:
@@ -29,11 +33,10 @@ class Learned:
     """A trained scorer.
 
     left, right   member scores of the examples' rows, (items, members); right None for ratings
-    training      a dict a member: how its training went
-    facts         what the dossier records about the encoder and the method
-    limits        sentences for the dossier
-    embeddings    (items, d) embeddings of the examples' rows, or None
-    again         trains one member on some of the training rows (numbers among them) and gives the held-out items'
+    training      a dict a member: how its training went facts         what the dossier records
+    about the encoder and the method limits        sentences for the dossier embeddings    (items,
+    d) embeddings of the examples' rows, or None again         trains one member on some of the
+    training rows (numbers among them) and gives the held-out items'
                   rewards (for pairs the difference), or None where that would take too long
     save          writes the weights into a folder and returns the SHA-256 that stands for them
     """

@@ -1,4 +1,6 @@
-"""A user's own reward: `package.module:callable` from texts, or from prompts and texts, to floats."""
+"""A user's own reward: `package.module:callable` from texts, or from prompts and texts, to
+floats.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,30 @@ from restaudit.config import PythonReward
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
 from restaudit.reward.contract import Scores, finite, same_length
-from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, same_as_recorded, write_dossier
+from restaudit.reward.dossier import (
+    MISSING,
+    digest_facts,
+    read_dossier,
+    same_as_recorded,
+    write_dossier,
+)
 
 UNIT = "the callable's own unit"
 LIMITS = (
     "The digest covers the file the callable is written in, not what that file imports or reads.",
-    "Whether it always gives a text the same reward was not tested; a reward that does not cannot be reproduced.",
+    (
+        "Whether it always gives a text the same reward was not tested; a reward that does not "
+        "cannot "
+        "be reproduced."
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """An imported callable: where it is written, and how many arguments it takes (1: texts, 2: prompts and texts)."""
+    """An imported callable: where it is written, and how many arguments it takes (1: texts, 2:
+    prompts and texts).
+    """
 
     name: str
     call: Callable[..., Any]
@@ -38,8 +52,8 @@ class Scorer:
     def values(self, prompts: Sequence[str], responses: Sequence[str]) -> npt.NDArray[np.float64]:
         """Call it once on all rows: array (n, columns), float64, perhaps with NaN.
 
-        Raises BadInput when it raises, returns another number of rows or a changing number of columns, or what it
-        returns is not numbers.
+        Raises BadInput when it raises, returns another number of rows or a changing number of
+        columns, or what it returns is not numbers.
         """
         same_length(prompts, responses)
         given = [list(prompts), list(responses)][-self.arguments :]
@@ -54,11 +68,15 @@ class Scorer:
             raise BadInput(f"{self.name} did not return one number a text: {e}") from None
         if values.dtype.kind not in "fiub" or values.ndim not in (1, 2):
             raise BadInput(
-                f"{self.name} returned {values.dtype} values of shape {values.shape} for {len(responses)} texts; "
+                f"{self.name} returned {values.dtype} values of shape {values.shape} for "
+                f"{len(responses)} texts; "
                 "expected floats, one a text (or one row a text with a column a member)"
             )
         if len(values) != len(responses):
-            raise BadInput(f"{self.name} returned {len(values)} values for {len(responses)} texts; expected one a text")
+            raise BadInput(
+                f"{self.name} returned {len(values)} values for {len(responses)} texts; expected "
+                "one a text"
+            )
         return values.astype(np.float64).reshape(len(responses), -1)
 
 
@@ -81,26 +99,33 @@ class PythonModel:
         return UNIT
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """Score responses: array (n, members), float64. Raises BadInput naming a row that is not finite."""
+        """Score responses: array (n, members), float64.
+
+        Raises BadInput naming a row that is not finite.
+        """
         if not len(responses):
             return np.empty((0, self.members))
         values = finite(self.scorer.values(prompts, responses), responses, self.scorer.name)
         if values.shape[1] != self.members:
             raise BadInput(
-                f"{self.scorer.name} returned {values.shape[1]} columns; expected {self.members}, as ensemble.size says"
+                f"{self.scorer.name} returned {values.shape[1]} columns; expected {self.members}, "
+                "as ensemble.size says"
             )
         return values
 
 
 def import_scorer(name: str, key: str) -> Scorer:
-    """Import `package.module:callable`; modules in the current folder can be imported too (they come last).
+    """Import `package.module:callable`; modules in the current folder can be imported too (they
+    come last).
 
-    `key` is the configuration key, for messages. Raises BadInput when it cannot be imported, is not callable from one
-    or two positional arguments, or is not written in a file.
+    `key` is the configuration key, for messages. Raises BadInput when it cannot be imported, is not
+    callable from one or two positional arguments, or is not written in a file.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise BadInput(f"{key}: '{name}'; expected package.module:callable, for example my_rewards:politeness")
+        raise BadInput(
+            f"{key}: '{name}'; expected package.module:callable, for example my_rewards:politeness"
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     importlib.invalidate_caches()
@@ -145,11 +170,16 @@ def build_python(config: PythonReward, out: Path) -> PythonModel:
 
 
 def load_python(config: PythonReward, out: Path) -> PythonModel:
-    """Import the callable again. Raises BadInput when its source file has changed since the run was sealed."""
+    """Import the callable again.
+
+    Raises BadInput when its source file has changed since the run was sealed.
+    """
     facts = read_dossier(out, "python")
     reward = _model(config, import_scorer(config.callable, "reward.callable"))
     source = reward.scorer.source
-    same_as_recorded(f"{config.callable} ({source.name})", facts["source_sha256"], digest_file(source).sha256)
+    same_as_recorded(
+        f"{config.callable} ({source.name})", facts["source_sha256"], digest_file(source).sha256
+    )
     return reward
 
 
@@ -165,7 +195,9 @@ def _source(found: Any, module_name: str, key: str) -> Path:
     except TypeError:
         path = getattr(sys.modules[module_name], "__file__", None)
     if path is None or not Path(path).is_file():
-        raise BadInput(f"{key}: '{module_name}' is not written in a file, so its digest cannot be recorded")
+        raise BadInput(
+            f"{key}: '{module_name}' is not written in a file, so its digest cannot be recorded"
+        )
     return Path(path)
 
 
@@ -173,10 +205,15 @@ def _arguments(found: Any, name: str, key: str) -> int:
     try:
         parameters = inspect.signature(found).parameters.values()
     except (ValueError, TypeError):
-        raise BadInput(f"{key}: the arguments of '{name}' cannot be read; wrap it in a Python function") from None
+        raise BadInput(
+            f"{key}: the arguments of '{name}' cannot be read; wrap it in a Python function"
+        ) from None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = [p for p in positional if p.default is p.empty]
     extra = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if extra or len(needed) > 2 or not positional:
-        raise BadInput(f"{key}: '{name}' must take (texts) or (prompts, texts); it takes {inspect.signature(found)}")
+        raise BadInput(
+            f"{key}: '{name}' must take (texts) or (prompts, texts); it takes "
+            f"{inspect.signature(found)}"
+        )
     return max(len(needed), 1)

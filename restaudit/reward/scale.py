@@ -1,4 +1,6 @@
-"""The recorded map of rewards to (0, 1), fitted once on the base policy's rewards and never again."""
+"""The recorded map of rewards to (0, 1), fitted once on the base policy's rewards and never
+again.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ from restaudit.reward.contract import Scores
 
 METHOD = "logistic core, power-law tails, of (reward - median) / (STEEPNESS * sd)"
 VERSION = "1"
-# With 0.5, thresholds .7 .8 .9 .95 .99 lie at 0.4, 0.7, 1.1, 1.5 and 2.3 standard deviations above the base median.
+# With 0.5, thresholds .7 .8 .9 .95 .99 lie at 0.4, 0.7, 1.1, 1.5 and 2.3 standard deviations above
+# the base median.
 STEEPNESS = 0.5
-# Beyond this the logistic goes on as a power law of the same value and slope: a logistic runs out of float64 numbers
-# below 1 at x = 37 (18 sd), where different rewards of an over-optimised policy would become equal.
+# Beyond this the logistic goes on as a power law of the same value and slope: a logistic runs out
+# of float64 numbers below 1 at x = 37 (18 sd), where different rewards of an over-optimised policy
+# would become equal.
 KNEE = 4.0
 IQR_OF_NORMAL = 1.3489795003921634
 
@@ -26,9 +30,10 @@ IQR_OF_NORMAL = 1.3489795003921634
 class Scale:
     """A strictly increasing map of rewards to (0, 1); the base policy's median goes to 0.5.
 
-    `sd` is the interquartile range divided by 1.349 (the standard deviation of a normal with that range), the plain
-    standard deviation where the middle half is all equal, or 1 reward unit where every value is (`spread_from` says
-    which). Order is kept for rewards within about 5,000 sd of the median that differ by more than float64 rounding.
+    `sd` is the interquartile range divided by 1.349 (the standard deviation of a normal with that
+    range), the plain standard deviation where the middle half is all equal, or 1 reward unit where
+    every value is (`spread_from` says which). Order is kept for rewards within about 5,000 sd of
+    the median that differ by more than float64 rounding.
     """
 
     median: float
@@ -40,10 +45,15 @@ class Scale:
 
     @classmethod
     def fit(cls, values: npt.NDArray[Any]) -> Scale:
-        """Fit on the base policy's rewards. Raises BadInput where there is none, or one is not finite."""
+        """Fit on the base policy's rewards.
+
+        Raises BadInput where there is none, or one is not finite.
+        """
         values = np.asarray(values, dtype=np.float64).ravel()
         if values.size == 0:
-            raise BadInput("the reward scale needs at least one reward of the base policy, and there is none")
+            raise BadInput(
+                "the reward scale needs at least one reward of the base policy, and there is none"
+            )
         _finite(values)
         low, median, high = np.percentile(values, [25, 50, 75])
         if high > low:
@@ -76,7 +86,10 @@ class Scale:
     def from_json(cls, raw: Mapping[str, Any]) -> Scale:
         """The inverse of `to_json`. Raises BadInput on another version or missing keys."""
         if raw.get("version") != VERSION or raw.get("method") != METHOD:
-            raise BadInput(f"reward scale: version {raw.get('version')!r}; this version of restaudit reads {VERSION!r}")
+            raise BadInput(
+                f"reward scale: version {raw.get('version')!r}; this version of restaudit reads "
+                f"{VERSION!r}"
+            )
         try:
             return cls(**raw)
         except TypeError as e:
@@ -86,4 +99,7 @@ class Scale:
 def _finite(values: npt.NDArray[np.float64]) -> None:
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        raise BadInput(f"reward {values.ravel()[bad[0]]} in row {bad[0]} cannot be scaled; rewards must be finite")
+        raise BadInput(
+            f"reward {values.ravel()[bad[0]]} in row {bad[0]} cannot be scaled; rewards must be "
+            "finite"
+        )

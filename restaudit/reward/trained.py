@@ -1,4 +1,6 @@
-"""A reward model trained here: judgements become examples, examples a scorer, and both the dossier."""
+"""A reward model trained here: judgements become examples, examples a scorer, and both the
+dossier.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from restaudit.models.artifacts import Artifact, resolve
 from restaudit.models.encoder import load_encoder
 from restaudit.reward.contract import Scores, finite, same_length
 from restaudit.reward.data_checks import care
-from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, write_compute, write_dossier
+from restaudit.reward.dossier import (
+    MISSING,
+    digest_facts,
+    read_dossier,
+    write_compute,
+    write_dossier,
+)
 from restaudit.reward.ensemble import combine
 from restaudit.reward.examples import Examples, Objective, examples
 from restaudit.reward.learned import Learned, Scorer
@@ -31,15 +39,29 @@ if TYPE_CHECKING:
     from restaudit.reward.fresh import Fresh
 
 VALIDATION = "validation.parquet"
-UNITS = {"regression": "rating units (mean of raters)", "bradley_terry": "log-odds of being preferred (Bradley-Terry)"}
+UNITS = {
+    "regression": "rating units (mean of raters)",
+    "bradley_terry": "log-odds of being preferred (Bradley-Terry)",
+}
 LOSSES = {
-    "regression": "squared error on the standardised target, weighted by how well the target is known",
+    "regression": (
+        "squared error on the standardised target, weighted by how well the target is known"
+    ),
     "bradley_terry": "-log sigma(r_left - r_right), weighted by the votes (Bradley and Terry 1952)",
 }
-PURPOSE = "Predicts how the training raters would judge a text; used as the reward that selects samples."
+PURPOSE = (
+    "Predicts how the training raters would judge a text; used as the reward that selects samples."
+)
 LIMITS = (
-    "A reward is a prediction of these raters' judgements of texts like these; on other texts it extrapolates.",
-    "Training it further away from such texts (as a policy does when it is optimised) is not covered by validation.",
+    (
+        "A reward is a prediction of these raters' judgements of texts like these; on other texts "
+        "it "
+        "extrapolates."
+    ),
+    (
+        "Training it further away from such texts (as a policy does when it is optimised) is not "
+        "covered by validation."
+    ),
 )
 
 
@@ -67,9 +89,15 @@ class TrainedModel:
         return self.scorer.members
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
-        """Score responses: array (n, members), float64, the same for a text whatever else is scored with it."""
+        """Score responses: array (n, members), float64, the same for a text whatever else is scored
+        with it.
+        """
         same_length(prompts, responses)
-        return finite(self.scorer.score(prompts, responses), responses, f"the trained reward ({self.objective})")
+        return finite(
+            self.scorer.score(prompts, responses),
+            responses,
+            f"the trained reward ({self.objective})",
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +119,8 @@ def fit(
     *,
     seed: int,
 ) -> Fitted:
-    """Train on judgements in long form (columns as restaudit.data.feedback has them) and validate on held-out items.
+    """Train on judgements in long form (columns as restaudit.data.feedback has them) and validate
+    on held-out items.
 
     Raises BadInput when the data does not fit the configuration, or training diverges.
     """
@@ -110,7 +139,8 @@ def fit(
         raise BadInput("every training pair is tied: there is nothing to learn from")
     if data.objective == "regression" and said.nunique() == 1:
         raise BadInput(
-            f"every training item has the same mean rating ({said.iloc[0]:g}): there is nothing to learn from"
+            f"every training item has the same mean rating ({said.iloc[0]:g}): there is nothing "
+            "to learn from"
         )
     learned = learn(data)
     left = combine(learned.left, config.ensemble)[0]
@@ -122,10 +152,19 @@ def fit(
     return Fitted(learned, data, tuple(found), deeper, care(data, left, right, seed=seed))
 
 
-def _deeper(data: Examples, learned: Learned, config: TrainedReward, table: pd.DataFrame, seed: int) -> Validated:
-    """Trivial rules, a bag of words, slices, calibration, spread and learning curve on the held-out items."""
+def _deeper(
+    data: Examples, learned: Learned, config: TrainedReward, table: pd.DataFrame, seed: int
+) -> Validated:
+    """Trivial rules, a bag of words, slices, calibration, spread and learning curve on the held-out
+    items.
+    """
     judged = from_examples(
-        data, learned.left, learned.right, config.ensemble, table=table, embeddings=learned.embeddings
+        data,
+        learned.left,
+        learned.right,
+        config.ensemble,
+        table=table,
+        embeddings=learned.embeddings,
     )
     train = data.table[data.table["split"] == "train"]
     curve = None if learned.again is None else Curve(train["unit"].tolist(), learned.again)
@@ -143,10 +182,12 @@ def build_trained(
     purpose: str = PURPOSE,
     fresh: Fresh | None = None,
 ) -> TrainedModel:
-    """Read the judgements, train, and write weights, dossier.json, validation.parquet and compute.json into `out`.
+    """Read the judgements, train, and write weights, dossier.json, validation.parquet and
+    compute.json into `out`.
 
-    `fresh` judgements are added to those of the source, and their raters to the training raters. The same judgements,
-    encoder, configuration, seed and machine give the same files bit for bit, but for compute.json.
+    `fresh` judgements are added to those of the source, and their raters to the training raters.
+    The same judgements, encoder, configuration, seed and machine give the same files bit for bit,
+    but for compute.json.
     """
     from restaudit.data.feedback import load_feedback
 
@@ -156,7 +197,9 @@ def build_trained(
     table = feedback.table if fresh is None else fresh.added_to(feedback.kind, feedback.table)
     config = config if fresh is None else fresh.raters(config)
     try:
-        fitted = fit(feedback.kind, table, _learner(config, artifact, device, seed), config, seed=seed)
+        fitted = fit(
+            feedback.kind, table, _learner(config, artifact, device, seed), config, seed=seed
+        )
     except BadInput as e:
         raise BadInput(f"{config.data.source}: {e}") from None
     out.mkdir(parents=True, exist_ok=True)
@@ -173,7 +216,8 @@ def build_trained(
 
 
 def load_trained(config: TrainedReward, out: Path, *, device: str) -> TrainedModel:
-    """Load what `build_trained` wrote, without the judgements: the same scores bit for bit on the same machine.
+    """Load what `build_trained` wrote, without the judgements: the same scores bit for bit on the
+    same machine.
 
     Raises BadInput when the weights or the encoder are not the recorded ones.
     """
@@ -190,8 +234,12 @@ def load_trained(config: TrainedReward, out: Path, *, device: str) -> TrainedMod
     return TrainedModel(scorer, facts["objective"], facts["digest"])
 
 
-def _learner(config: TrainedReward, artifact: Artifact, device: str, seed: int) -> Callable[[Examples], Learned]:
-    """The encoder is opened before anything is trained, so that what is wrong with it is said at once."""
+def _learner(
+    config: TrainedReward, artifact: Artifact, device: str, seed: int
+) -> Callable[[Examples], Learned]:
+    """The encoder is opened before anything is trained, so that what is wrong with it is said at
+    once.
+    """
     if config.training == "head":
         from restaudit.reward.heads import learn_heads
 
@@ -203,9 +251,11 @@ def _learner(config: TrainedReward, artifact: Artifact, device: str, seed: int) 
 
 
 def write_validation(fitted: Fitted, path: Path) -> None:
-    """A row an item: its split, the training raters' target, what the judges said, and every member's prediction.
+    """A row an item: its split, the training raters' target, what the judges said, and every
+    member's prediction.
 
-    For pairs, target and judged are shares of votes for the first text, and a prediction is the difference of rewards.
+    For pairs, target and judged are shares of votes for the first text, and a prediction is the
+    difference of rewards.
     """
     rows = fitted.examples.table[["item_id", "split", "target", "judged"]]
     learned = fitted.learned
@@ -222,9 +272,15 @@ def _facts(
     unnamed = int(judgements["rater"].isna().sum())
     limits = [*LIMITS, *fitted.learned.limits, *beaten_by(fitted.validation)]
     if not raters.used:
-        limits.append("The data does not say who judged: the same people may have trained it and validated it.")
+        limits.append(
+            "The data does not say who judged: the same people may have trained it and validated "
+            "it."
+        )
     elif not raters.held_out:
-        limits.append("No rater was held out: validation is against the people it was trained on, on other texts.")
+        limits.append(
+            "No rater was held out: validation is against the people it was trained on, on other "
+            "texts."
+        )
     return {
         "kind": "trained",
         "name": f"trained/{data.objective}",
@@ -247,7 +303,9 @@ def _facts(
             "used": list(raters.used),
             "held_out": list(raters.held_out),
             "judgements": len(judgements),
-            "judgements_used": _count(judgements, raters.used) if raters.chosen else len(judgements),
+            "judgements_used": _count(judgements, raters.used)
+            if raters.chosen
+            else len(judgements),
             "judgements_held_out": _count(judgements, raters.held_out),
             "judgements_without_rater": unnamed,
             "model": config.rater_model,
@@ -259,7 +317,10 @@ def _facts(
         },
         "items": {s: data.count(s) for s in ("train", "stop", "held_out")},
         "split": {
-            "method": "hash of the normalised text, the same for every seed; `stop` decides when training ends",
+            "method": (
+                "hash of the normalised text, the same for every seed; `stop` decides when "
+                "training ends"
+            ),
             "unit": data.unit,
             "held_out_share": config.held_out_share,
         },
@@ -277,11 +338,15 @@ def _facts(
 
 
 def beaten_by(validation: Sequence[Measurement]) -> list[str]:
-    """A sentence for every trivial baseline that predicts the held-out judgements at least as well as the reward."""
+    """A sentence for every trivial baseline that predicts the held-out judgements at least as well
+    as the reward.
+    """
     values = {m.name.removeprefix("validation."): m.value for m in validation}
     own = next((values[k] for k in ("pearson", "pair_accuracy") if k in values), None)
     if own is None:
-        return ["How well it predicts held-out judgements could not be measured; validation says why."]
+        return [
+            "How well it predicts held-out judgements could not be measured; validation says why."
+        ]
     rules = {
         "the rule 'longer is better'": values.get("baseline.longer"),
         "the rule 'shorter is better'": values.get("baseline.shorter"),
@@ -300,5 +365,7 @@ def _count(judgements: pd.DataFrame, raters: Sequence[str]) -> int:
 
 def _digest(facts: dict[str, Any]) -> str:
     encoder = {k: facts["encoder"][k] for k in ("sha256", "max_tokens")}
-    chosen: dict[str, Any] = {k: facts[k] for k in ("objective", "input", "weights_sha256", "affine") if k in facts}
+    chosen: dict[str, Any] = {
+        k: facts[k] for k in ("objective", "input", "weights_sha256", "affine") if k in facts
+    }
     return digest_facts({"encoder": encoder, **chosen})

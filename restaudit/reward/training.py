@@ -26,7 +26,9 @@ Encoded = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Row:
-    """An item: token ids of one text and a standardised rating, or of two and the share of votes for the left one."""
+    """An item: token ids of one text and a standardised rating, or of two and the share of votes
+    for the left one.
+    """
 
     left: Encoded
     right: Encoded | None
@@ -45,10 +47,13 @@ class Fit:
     seed: int
 
 
-def train(classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit: Fit) -> dict[str, Any]:
+def train(
+    classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit: Fit
+) -> dict[str, Any]:
     """Train in place, keep the weights with the lowest loss on `stop`, and say how it went.
 
-    The classifier is left in evaluation mode without gradients. Raises BadInput on a loss that is not finite.
+    The classifier is left in evaluation mode without gradients. Raises BadInput on a loss that is
+    not finite.
     """
     config, cuda = fit.config, torch_kind(fit.device) == "cuda"
     steps = max(1, math.ceil(len(rows) / config.batch))
@@ -56,20 +61,45 @@ def train(classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit:
     every = max(1, steps // config.evaluations)
     trainable = sum(p.numel() for p in classifier.model.parameters() if p.requires_grad)
     arguments = TrainingArguments(
-        output_dir=str(fit.scratch), max_steps=total, per_device_train_batch_size=config.batch,
-        per_device_eval_batch_size=config.batch, learning_rate=fit.learning_rate, weight_decay=config.weight_decay,
-        warmup_steps=round(config.warmup_share * total), lr_scheduler_type="linear", seed=fit.seed, use_cpu=not cuda,
-        bf16=cuda and torch.cuda.is_bf16_supported(), eval_strategy="steps", eval_steps=every, save_strategy="steps",
-        save_steps=every, save_total_limit=1, save_only_model=True, load_best_model_at_end=True,
-        metric_for_best_model="eval_loss", greater_is_better=False, logging_strategy="no", report_to="none",
-        disable_tqdm=True, remove_unused_columns=False, label_names=["target"], prediction_loss_only=True,
-        dataloader_pin_memory=cuda, train_sampling_strategy="group_by_length", length_column_name="length",
-    )  # fmt: skip
+        output_dir=str(fit.scratch),
+        max_steps=total,
+        per_device_train_batch_size=config.batch,
+        per_device_eval_batch_size=config.batch,
+        learning_rate=fit.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=round(config.warmup_share * total),
+        lr_scheduler_type="linear",
+        seed=fit.seed,
+        use_cpu=not cuda,
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["target"],
+        prediction_loss_only=True,
+        dataloader_pin_memory=cuda,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+    )
     on_one_gpu(arguments, partial(warnings.warn, stacklevel=2))
     trainer = _RewardTrainer(
-        model=classifier.model, args=arguments, train_dataset=_dataset(rows), eval_dataset=_dataset(stop),
-        data_collator=_Collator(classifier.tokenizer), callbacks=[EarlyStoppingCallback(config.patience)],
-    )  # fmt: skip
+        model=classifier.model,
+        args=arguments,
+        train_dataset=_dataset(rows),
+        eval_dataset=_dataset(stop),
+        data_collator=_Collator(classifier.tokenizer),
+        callbacks=[EarlyStoppingCallback(config.patience)],
+    )
     trainer.remove_callback(PrinterCallback)
     with quiet_loading():
         trainer.train()
@@ -77,8 +107,10 @@ def train(classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit:
     bad = next((step for step, loss in losses if not math.isfinite(loss)), None)
     if bad is not None or trainer.state.best_metric is None:
         raise BadInput(
-            f"reward model: the loss on the split that decides when to stop became not a number at step {bad}; "
-            f"nothing was kept. Lower reward.backbone.learning_rate ({fit.learning_rate:g}) or look at the targets"
+            "reward model: the loss on the split that decides when to stop became not a number "
+            f"at step {bad}; "
+            f"nothing was kept. Lower reward.backbone.learning_rate ({fit.learning_rate:g}) or "
+            "look at the targets"
         )
     classifier.model.requires_grad_(False).eval()
     return {
@@ -91,9 +123,17 @@ def train(classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit:
 
 
 def _dataset(rows: Sequence[Row]) -> Dataset:
-    """Rows with their longest side's length, by which batches are put together so that little is filled up."""
+    """Rows with their longest side's length, by which batches are put together so that little is
+    filled up.
+    """
     return Dataset.from_list(
-        [{**asdict(r), "length": max(len(side["input_ids"]) for side in (r.left, r.right) if side)} for r in rows]
+        [
+            {
+                **asdict(r),
+                "length": max(len(side["input_ids"]) for side in (r.left, r.right) if side),
+            }
+            for r in rows
+        ]
     )
 
 
@@ -112,9 +152,13 @@ class _Collator:
 
 
 class _RewardTrainer(Trainer):  # type: ignore[misc]
-    """Weighted squared error on ratings; -log σ(r_left - r_right), weighted by the votes, on pairs."""
+    """Weighted squared error on ratings; -log σ(r_left - r_right), weighted by the votes, on
+    pairs.
+    """
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
+    ) -> Any:
         inputs = dict(inputs)
         target, weight = inputs.pop("target"), inputs.pop("weight")
         outputs = model(**inputs)

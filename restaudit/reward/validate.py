@@ -1,6 +1,7 @@
 """How well a trained reward predicts people it never saw, beside the people themselves.
 
-Trivial rules on the same items, slices and the rest are in validation/, which any reward and any file can have.
+Trivial rules on the same items, slices and the rest are in validation/, which any reward and any
+file can have.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Measurement
-from probes.statistics.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
+from probes.statistics.stats import (
+    SHARE,
+    Estimate,
+    Resampling,
+    correlation,
+    ratio_of_sums,
+    unmeasured,
+)
 from restaudit.reward.examples import Examples, Numbers
 
 VERSION = "1"
@@ -20,13 +28,16 @@ LEVEL = 0.95
 RESAMPLES = 1000
 
 
-def validate(examples: Examples, left: Numbers, right: Numbers | None, *, seed: int) -> list[Measurement]:
+def validate(
+    examples: Examples, left: Numbers, right: Numbers | None, *, seed: int
+) -> list[Measurement]:
     """Measure a reward on the held-out items.
 
-    `left` and `right` are the combined rewards of the rows of `examples.table` (right None for ratings). Ratings give
-    Pearson's and Spearman's r with the judges' mean; pairs give the share on which the reward prefers what most judges
-    prefer (equal rewards count one half; pairs the judges split evenly are left out). Intervals are at 95%, and
-    resample prompts, or items where texts stand alone.
+    `left` and `right` are the combined rewards of the rows of `examples.table` (right None for
+    ratings). Ratings give Pearson's and Spearman's r with the judges' mean; pairs give the share on
+    which the reward prefers what most judges prefer (equal rewards count one half; pairs the judges
+    split evenly are left out). Intervals are at 95%, and resample prompts, or items where texts
+    stand alone.
     """
     table = examples.table.assign(prompt_id=examples.table["unit"], reward=left)
     how = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=seed)
@@ -41,21 +52,41 @@ def validate(examples: Examples, left: Numbers, right: Numbers | None, *, seed: 
 
 def _ratings(table: pd.DataFrame, examples: Examples, how: Resampling) -> list[Measurement]:
     held_out, train = table[table["split"] == "held_out"], table[table["split"] == "train"]
-    judges = "held-out raters" if examples.raters.held_out else "the training raters themselves (nobody is held out)"
+    judges = (
+        "held-out raters"
+        if examples.raters.held_out
+        else "the training raters themselves (nobody is held out)"
+    )
 
     def r(rows: pd.DataFrame, x: str, kind: Literal["pearson", "spearman"] = "pearson") -> Estimate:
         return correlation(table=rows, x=x, y="judged", kind=kind, **how)
 
     if examples.raters.held_out:
         ceiling = correlation(table=held_out, x="target", y="judged", kind="pearson", **how)
-        meaning = "mean of the training raters against mean of the held-out raters, on the same held-out items"
+        meaning = (
+            "mean of the training raters against mean of the held-out raters, on the same "
+            "held-out items"
+        )
     else:
         halves = correlation(table=held_out, x="half_a", y="half_b", kind="pearson", **how)
-        ceiling, meaning = _spearman_brown(halves), "two halves of the raters, stepped up to all (Spearman-Brown)"
+        ceiling, meaning = (
+            _spearman_brown(halves),
+            "two halves of the raters, stepped up to all (Spearman-Brown)",
+        )
     return [
         _measured(r(held_out, "reward"), "pearson", "r", f"held-out items, judged by {judges}"),
-        _measured(r(held_out, "reward", "spearman"), "spearman", "rho", f"held-out items, judged by {judges}"),
-        _measured(r(train, "reward"), "train_pearson", "r", "the items it was trained on: how far it fits them"),
+        _measured(
+            r(held_out, "reward", "spearman"),
+            "spearman",
+            "rho",
+            f"held-out items, judged by {judges}",
+        ),
+        _measured(
+            r(train, "reward"),
+            "train_pearson",
+            "r",
+            "the items it was trained on: how far it fits them",
+        ),
         _measured(ceiling, "ceiling_pearson", "r", meaning),
     ]
 
@@ -65,39 +96,61 @@ def _pairs(table: pd.DataFrame, how: Resampling) -> list[Measurement]:
         decided = rows[rows["judged"].notna() & (rows["judged"] != 0.5)]
         wins = (np.sign(decided["reward"]) * np.sign(decided["judged"] - 0.5) + 1) / 2
         counted = decided.assign(wins=wins, pairs=1.0)
-        return ratio_of_sums(table=counted, numerator="wins", denominator="pairs", bounds=SHARE, **how)
+        return ratio_of_sums(
+            table=counted, numerator="wins", denominator="pairs", bounds=SHARE, **how
+        )
 
     held_out, train = table[table["split"] == "held_out"], table[table["split"] == "train"]
     judged_twice = held_out[held_out["agreement"].notna()].assign(pairs=1.0)
     agreement = (
-        ratio_of_sums(table=judged_twice, numerator="agreement", denominator="pairs", bounds=SHARE, **how)
+        ratio_of_sums(
+            table=judged_twice, numerator="agreement", denominator="pairs", bounds=SHARE, **how
+        )
         if len(judged_twice)
         else unmeasured("no held-out pair has two judges")
     )
     return [
-        _measured(accuracy(held_out), "pair_accuracy", "share", "held-out pairs, majority of their judges"),
+        _measured(
+            accuracy(held_out), "pair_accuracy", "share", "held-out pairs, majority of their judges"
+        ),
         _measured(accuracy(train), "train_pair_accuracy", "share", "the pairs it was trained on"),
-        _measured(agreement, "ceiling_agreement", "share", "two judges of one held-out pair prefer the same response"),
+        _measured(
+            agreement,
+            "ceiling_agreement",
+            "share",
+            "two judges of one held-out pair prefer the same response",
+        ),
     ]
 
 
 def _measured(estimate: Estimate, name: str, unit: str, meaning: str) -> Measurement:
-    return estimate.measured(f"validation.{name}", unit=unit, version=VERSION, detail={"meaning": meaning})
+    return estimate.measured(
+        f"validation.{name}", unit=unit, version=VERSION, detail={"meaning": meaning}
+    )
 
 
 def _spearman_brown(halves: Estimate) -> Estimate:
-    """Reliability of the whole panel from the correlation of its halves, 2r / (1 + r); undefined for r <= -1."""
+    """Reliability of the whole panel from the correlation of its halves, 2r / (1 + r); undefined
+    for r <= -1.
+    """
     if halves.value is None:
         return halves
     ends = [e for i in halves.intervals for e in (i.low, i.high)]
     if min([halves.value, *ends]) <= -1:
-        return unmeasured("the halves of the raters disagree completely", n=halves.n, units=halves.units)
-    stepped = tuple(replace(i, low=2 * i.low / (1 + i.low), high=2 * i.high / (1 + i.high)) for i in halves.intervals)
+        return unmeasured(
+            "the halves of the raters disagree completely", n=halves.n, units=halves.units
+        )
+    stepped = tuple(
+        replace(i, low=2 * i.low / (1 + i.low), high=2 * i.high / (1 + i.high))
+        for i in halves.intervals
+    )
     return replace(halves, value=2 * halves.value / (1 + halves.value), intervals=stepped)
 
 
 def _named(measurement: Measurement, unit: str) -> Measurement:
-    """The statistics speak of prompts; where texts stand alone, the unit they resampled is the item."""
+    """The statistics speak of prompts; where texts stand alone, the unit they resampled is the
+    item.
+    """
     if unit == "prompt":
         return measurement
     return replace(measurement, method=measurement.method.replace("prompt", "item"))

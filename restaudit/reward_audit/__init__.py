@@ -1,1 +1,3 @@
-"""A reward model under test: stress tests, judgements it never saw, its verdict and its document."""
+"""A reward model under test: stress tests, judgements it never saw, its verdict and its
+document.
+"""

@@ -1,4 +1,6 @@
-"""A reward against judgements it was not built with: any file of pairs or ratings, or its own held-out items."""
+"""A reward against judgements it was not built with: any file of pairs or ratings, or its own
+held-out items.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ NOT_TRAINED = "the reward was not trained here, so its training items are not at
 
 @dataclass(frozen=True)
 class Outside:
-    """What was measured, on what data, of which reward; `overlap` with the reward's training items, or None."""
+    """What was measured, on what data, of which reward; `overlap` with the reward's training items,
+    or None.
+    """
 
     reward: Reward
     found: Validated
@@ -38,19 +42,34 @@ class Outside:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only; no clock and no host."""
-        reward = {"name": self.reward.name, "digest": self.reward.digest, "members": self.reward.members,
-                  "unit": self.reward.unit}  # fmt: skip
-        about = {"kind": self.judged.kind, "items": len(self.judged.table), "judgements": len(self.judged.votes),
-                 "resampled": self.judged.unit}  # fmt: skip
-        return {"schema": SCHEMA, "reward": reward, "data": list(self.data), **about,
-                "overlap_with_training": self.overlap, **self.found.to_json()}  # fmt: skip
+        reward = {
+            "name": self.reward.name,
+            "digest": self.reward.digest,
+            "members": self.reward.members,
+            "unit": self.reward.unit,
+        }
+        about = {
+            "kind": self.judged.kind,
+            "items": len(self.judged.table),
+            "judgements": len(self.judged.votes),
+            "resampled": self.judged.unit,
+        }
+        return {
+            "schema": SCHEMA,
+            "reward": reward,
+            "data": list(self.data),
+            **about,
+            "overlap_with_training": self.overlap,
+            **self.found.to_json(),
+        }
 
 
 def validate_outside(folder: Path, sources: Sequence[TableSource], *, seed: int = 0) -> Outside:
     """Score the judged items of some files with the reward of a run or folder, and measure.
 
-    Without `sources` the items are those its own data holds out. An item that two files have counts for the first.
-    Raises BadInput where the reward or a file cannot be used, files hold pairs and ratings, or nothing is left.
+    Without `sources` the items are those its own data holds out. An item that two files have counts
+    for the first. Raises BadInput where the reward or a file cannot be used, files hold pairs and
+    ratings, or nothing is left.
     """
     from restaudit.models.devices import pick_device
     from restaudit.reward import load_reward
@@ -60,7 +79,10 @@ def validate_outside(folder: Path, sources: Sequence[TableSource], *, seed: int 
     table = _together(loaded) if loaded else pd.DataFrame()
     own, why = _own_examples(alone)
     if not loaded and own is None:
-        raise BadInput(f"{folder}: no held-out items of its own to validate on ({why}); name a file with --data")
+        raise BadInput(
+            f"{folder}: no held-out items of its own to validate on ({why}); name a file with "
+            "--data"
+        )
     reward = load_reward(alone.reward, where, device=pick_device(alone.device))
     if loaded:
         judged = from_feedback(loaded[0][1].kind, table, reward.score, alone.reward.ensemble)
@@ -77,7 +99,11 @@ def validate_outside(folder: Path, sources: Sequence[TableSource], *, seed: int 
 
 
 def sources_of(
-    files: Sequence[str], form: str, options: Mapping[str, Any], columns: Mapping[str, str], limit: int | None
+    files: Sequence[str],
+    form: str,
+    options: Mapping[str, Any],
+    columns: Mapping[str, str],
+    limit: int | None,
 ) -> list[TableSource]:
     """The files as sources of one format. Raises BadInput for options that no format could have."""
     from restaudit.config.reading import validated as checked
@@ -87,11 +113,15 @@ def sources_of(
 
 
 def _together(loaded: Sequence[tuple[TableSource, Feedback]]) -> pd.DataFrame:
-    """All judgements with the column `source`, the file's name, where there is more than one file."""
+    """All judgements with the column `source`, the file's name, where there is more than one
+    file.
+    """
     kinds = {feedback.kind for _, feedback in loaded}
     if len(kinds) > 1:
         held = ", ".join(f"{source.source}: {feedback.kind}" for source, feedback in loaded)
-        raise BadInput(f"the files hold pairs and ratings ({held}); validate them one after the other")
+        raise BadInput(
+            f"the files hold pairs and ratings ({held}); validate them one after the other"
+        )
     if len(loaded) == 1:
         return loaded[0][1].table
     parts, seen = [], set[str]()
@@ -103,7 +133,9 @@ def _together(loaded: Sequence[tuple[TableSource, Feedback]]) -> pd.DataFrame:
 
 
 def stem(source: str) -> str:
-    """The name of a file or data set without folders and endings, from letters that a file name may have."""
+    """The name of a file or data set without folders and endings, from letters that a file name may
+    have.
+    """
     last = source.partition("#")[0].rstrip("/").rpartition("/")[2].rpartition("!")[2]
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in last)
     for ending in (".gz", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet"):
@@ -124,9 +156,13 @@ def _own_examples(alone: RewardAlone) -> tuple[tuple[Feedback, Examples] | None,
     try:
         feedback = load_feedback(config.data, alone.rows, ties=config.ties)
         found = examples(
-            feedback.kind, feedback.table, objective=config.objective, train_raters=config.train_raters,
-            held_out_share=config.held_out_share, rater_model=config.rater_model,
-        )  # fmt: skip
+            feedback.kind,
+            feedback.table,
+            objective=config.objective,
+            train_raters=config.train_raters,
+            held_out_share=config.held_out_share,
+            rater_model=config.rater_model,
+        )
     except BadInput as e:
         return None, f"its training data cannot be read: {e}"
     return (feedback, found), ""
@@ -156,14 +192,22 @@ def _facts(source: TableSource, feedback: Feedback) -> dict[str, Any]:
 def _overlap(judged: Judged, train: pd.DataFrame) -> dict[str, Any]:
     """Judged items that resemble a training item, whose measures flatter the reward."""
     mine, theirs = (_whole(t) for t in (judged.table, train))
-    near = {i for i, _, _ in near_pairs(mine, theirs, JACCARD)} | {i for i, t in enumerate(mine) if t in set(theirs)}
+    near = {i for i, _, _ in near_pairs(mine, theirs, JACCARD)} | {
+        i for i, t in enumerate(mine) if t in set(theirs)
+    }
     prompts = set(train["prompt"].map(normalise)) - {""}
     shared = int(judged.table["prompt"].map(normalise).isin(prompts).sum())
-    return {"items": len(near), "items_with_a_training_prompt": shared, "of": len(mine),
-            "method": f"the same normalised text, or Jaccard of word 3-grams at least {JACCARD}"}  # fmt: skip
+    return {
+        "items": len(near),
+        "items_with_a_training_prompt": shared,
+        "of": len(mine),
+        "method": f"the same normalised text, or Jaccard of word 3-grams at least {JACCARD}",
+    }
 
 
 def _whole(table: pd.DataFrame) -> list[str]:
     """The texts of each item as one, whichever of a pair stands left."""
-    return [normalise("\n".join(sorted(t for t in texts if isinstance(t, str))))
-            for texts in table[["left", "right"]].to_numpy()]  # fmt: skip
+    return [
+        normalise("\n".join(sorted(t for t in texts if isinstance(t, str))))
+        for texts in table[["left", "right"]].to_numpy()
+    ]

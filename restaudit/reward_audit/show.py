@@ -20,20 +20,33 @@ SLICES = ("slice.", "slice_over.", "slice_gap.")
 
 
 def show(outside: Outside, console: Console) -> None:
-    """Print what was judged, the measurements, the slices that are worse, and the reasons for what is missing."""
+    """Print what was judged, the measurements, the slices that are worse, and the reasons for what
+    is missing.
+    """
     judged, found = outside.judged, outside.found
     for facts in outside.data:
         rows = facts["rows"]
         dropped = ", ".join(f"{n} {why}" for why, n in rows["dropped"].items())
-        _wrapped(console, f"{facts['source']}: {rows['used']:,} of {rows['read']:,} rows used"
-                 + (f" (left out: {dropped})" if dropped else ""))  # fmt: skip
+        _wrapped(
+            console,
+            f"{facts['source']}: {rows['used']:,} of {rows['read']:,} rows used"
+            + (f" (left out: {dropped})" if dropped else ""),
+        )
     count = f"{len(judged.table):,} {judged.kind if judged.kind == 'pairs' else 'rated texts'}"
-    _wrapped(console, f"{count}, {len(judged.votes):,} judgements, {judged.table['prompt_id'].nunique():,} "
-             f"{judged.unit}s; reward {outside.reward.name}, {outside.reward.members} member(s)")  # fmt: skip
-    if (overlap := outside.overlap) is not None and (overlap["items"] or overlap["items_with_a_training_prompt"]):
+    _wrapped(
+        console,
+        f"{count}, {len(judged.votes):,} judgements, {judged.table['prompt_id'].nunique():,} "
+        f"{judged.unit}s; reward {outside.reward.name}, {outside.reward.members} member(s)",
+    )
+    if (overlap := outside.overlap) is not None and (
+        overlap["items"] or overlap["items_with_a_training_prompt"]
+    ):
         near, shared = overlap["items"], overlap["items_with_a_training_prompt"]
         flatter = "measures on them flatter it"
-        _wrapped(console, f"{near} items resemble a training item and {shared} have a training prompt: {flatter}")
+        _wrapped(
+            console,
+            f"{near} items resemble a training item and {shared} have a training prompt: {flatter}",
+        )
     sliced = [m for m in found.measurements if _short(m).startswith(SLICES)]
     whole = [m for m in found.measurements if m not in sliced]
     console.print(_table(whole))
@@ -41,7 +54,13 @@ def show(outside: Outside, console: Console) -> None:
         console.print(_slices(sliced))
     for name in found.worse_slices:
         m = next(m for m in sliced if _short(m) == f"slice_gap.{name}")
-        _wrapped(console, f"WORSE {name}: {m.detail['meaning']} (p {m.detail['p_holm']:.2g} after Holm's correction)")
+        _wrapped(
+            console,
+            (
+                f"WORSE {name}: {m.detail['meaning']} (p {m.detail['p_holm']:.2g} after Holm's "
+                "correction)"
+            ),
+        )
     if sliced and not found.worse_slices:
         _wrapped(console, "no slice is shown to be worse than the rest (5%, Holm's correction)")
     _reasons(console, found.measurements)
@@ -56,12 +75,16 @@ def _table(found: Sequence[Measurement]) -> Table:
     table.add_column("n", justify="right", no_wrap=True)
     for m in found:
         if m.value is not None:
-            table.add_row(*(escape(printable(c)) for c in (_short(m), *_numbers(m), m.unit, f"{m.n:,}")))
+            table.add_row(
+                *(escape(printable(c)) for c in (_short(m), *_numbers(m), m.unit, f"{m.n:,}"))
+            )
     return table
 
 
 def _slices(found: Sequence[Measurement]) -> Table:
-    """A row a slice: agreement with people, and how much more the reward gets wrong there than on all other items."""
+    """A row a slice: agreement with people, and how much more the reward gets wrong there than on
+    all other items.
+    """
     named = {_short(m): m for m in found}
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("slice", overflow="fold", min_width=20)
@@ -90,7 +113,9 @@ def _numbers(m: Measurement) -> tuple[str, str]:
 
 
 def _reasons(console: Console, found: Sequence[Measurement]) -> None:
-    """Why values and intervals are missing; a gap is missing where its slice is, for the same reason."""
+    """Why values and intervals are missing; a gap is missing where its slice is, for the same
+    reason.
+    """
     by_reason: dict[str, list[str]] = {}
     for m in found:
         if m.reason and not (m.value is None and _short(m).startswith(SLICES[1:])):

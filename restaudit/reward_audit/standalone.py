@@ -1,4 +1,6 @@
-"""A reward model without a ReST run: the part of a configuration it needs, and the folder it lives in."""
+"""A reward model without a ReST run: the part of a configuration it needs, and the folder it lives
+in.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ LEAKAGE = "leakage.json"
 
 
 class RewardAlone(Section):
-    """What a reward model needs of a configuration; `seed` is the run's, so a run would train the same weights.
+    """What a reward model needs of a configuration; `seed` is the run's, so a run would train the
+    same weights.
 
     `data`, where there is one, is the run's: its prompts must not be in the reward's data.
     """
@@ -40,7 +43,8 @@ class RewardAlone(Section):
     data: DataConfig | None = None
 
     def build(self, out: Path) -> Reward:
-        """Train or load the reward and write what describes it, and this configuration, into a new folder.
+        """Train or load the reward and write what describes it, and this configuration, into a new
+        folder.
 
         Raises BadInput where the folder already holds a reward model, or something cannot be used.
         """
@@ -51,7 +55,11 @@ class RewardAlone(Section):
             raise BadInput(f"{out}: already holds a reward model; name another folder with --out")
         leaked = self._leaked()
         reward = build_reward(
-            self.reward, out, rules=self.rows, device=pick_device(self.device), seed=seed_of(self.seed, REWARD)
+            self.reward,
+            out,
+            rules=self.rows,
+            device=pick_device(self.device),
+            seed=seed_of(self.seed, REWARD),
         )
         write_json(self.model_dump(mode="json"), out / CONFIG)
         if leaked is not None:
@@ -68,17 +76,23 @@ class RewardAlone(Section):
 
 
 def configured(name_or_file: str, overrides: list[str]) -> RewardAlone:
-    """The reward of a recipe, of a run's configuration, or of a file with only `reward` (and seed, device, rows)."""
+    """The reward of a recipe, of a run's configuration, or of a file with only `reward` (and seed,
+    device, rows).
+    """
     raw, where = read(name_or_file, overrides)
     data = raw.get("data")
-    part: dict[str, Any] = {k: raw[k] for k in ("reward", "seed", "device", "rows", "data") if k in raw}
+    part: dict[str, Any] = {
+        k: raw[k] for k in ("reward", "seed", "device", "rows", "data") if k in raw
+    }
     if isinstance(data, dict) and "rows" in data:
         part.setdefault("rows", data["rows"])
     return validated(RewardAlone, part, where)
 
 
 def opened(path: Path) -> tuple[RewardAlone, Path]:
-    """The configuration and the reward folder of a run, or of a folder that `restaudit reward train` wrote."""
+    """The configuration and the reward folder of a run, or of a folder that `restaudit reward
+    train` wrote.
+    """
     if (path / "plan.json").is_file():
         plan = Run(path).plan["config"]
         part = {k: plan[k] for k in ("reward", "seed", "device")} | {"rows": plan["data"]["rows"]}
@@ -90,7 +104,8 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
             raise BadInput(f"{path / CONFIG}: cannot be read ({e})") from None
         return validated(RewardAlone, raw, str(path / CONFIG)), path
     raise BadInput(
-        f"{path}: neither a run folder nor a reward model; expected plan.json, or {CONFIG} as `restaudit reward train` "
+        f"{path}: neither a run folder nor a reward model; expected plan.json, or {CONFIG} as "
+        "`restaudit reward train` "
         "writes it"
     )
 
@@ -119,7 +134,9 @@ def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequenc
 
 @dataclass(frozen=True)
 class Texts:
-    """Real texts to test a reward on: what they are, and people's judgement of each where there is one (n,)."""
+    """Real texts to test a reward on: what they are, and people's judgement of each where there is
+    one (n,).
+    """
 
     prompts: list[str]
     texts: list[str]
@@ -129,7 +146,9 @@ class Texts:
 
 
 def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
-    """The texts of a file, a run's audited base policy, or held-out training items; BadInput where there are none."""
+    """The texts of a file, a run's audited base policy, or held-out training items; BadInput where
+    there are none.
+    """
     from restaudit.data.chats import as_text
 
     if file is not None:
@@ -141,24 +160,46 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
     if (path / "plan.json").is_file() and (path / BASE / "audit.parquet").is_file():
         run = Run(path)
         rows = run.audit(BASE, ["prompt_id", "text", "human"])
-        asked = read_table(path / "data" / "audit.parquet", PROMPTS).set_index("prompt_id")["prompt"].map(as_text)
+        asked = (
+            read_table(path / "data" / "audit.parquet", PROMPTS)
+            .set_index("prompt_id")["prompt"]
+            .map(as_text)
+        )
         prompts, texts = asked.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()
         if rows["human"].isna().all():
             return Texts(prompts, texts, "the base policy's audited samples")
         label = run.scores(BASE)["human"]["label"]
-        return Texts(prompts, texts, "the base policy's audited samples", rows["human"].to_numpy(np.float64), label)
+        return Texts(
+            prompts,
+            texts,
+            "the base policy's audited samples",
+            rows["human"].to_numpy(np.float64),
+            label,
+        )
     if isinstance(alone.reward, TrainedReward):
         from restaudit.data.feedback import load_feedback
         from restaudit.reward.examples import examples
 
         feedback = load_feedback(alone.reward.data, alone.rows, ties=alone.reward.ties)
         rows = examples(
-            feedback.kind, feedback.table, objective=alone.reward.objective, train_raters=alone.reward.train_raters,
+            feedback.kind,
+            feedback.table,
+            objective=alone.reward.objective,
+            train_raters=alone.reward.train_raters,
             held_out_share=alone.reward.held_out_share,
-        ).table  # fmt: skip
+        ).table
         held_out = rows[rows["split"] == "held_out"]
-        prompts, texts, about = held_out["prompt"].tolist(), held_out["left"].tolist(), "held-out texts of its own data"
+        prompts, texts, about = (
+            held_out["prompt"].tolist(),
+            held_out["left"].tolist(),
+            "held-out texts of its own data",
+        )
         if feedback.kind == "pairs":  # who won a comparison says nothing of a text by itself
             return Texts(prompts, texts, about)
-        return Texts(prompts, texts, about, held_out["judged"].to_numpy(np.float64), "held-out judgements")
-    raise BadInput(f"{path}: no texts to test this reward on; name a file with --texts (column text, perhaps prompt)")
+        return Texts(
+            prompts, texts, about, held_out["judged"].to_numpy(np.float64), "held-out judgements"
+        )
+    raise BadInput(
+        f"{path}: no texts to test this reward on; name a file with --texts (column text, perhaps "
+        "prompt)"
+    )

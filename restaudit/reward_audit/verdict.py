@@ -1,30 +1,50 @@
-"""Whether a reward model should be trained against, by rule, from its dossier and its stress tests."""
+"""Whether a reward model should be trained against, by rule, from its dossier and its stress
+tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-BASELINES = {"less.longer": "the rule 'longer is better'", "less.shorter": "the rule 'shorter is better'",
-             "less.bag_of_words": "a bag of words trained on the same items"}  # fmt: skip
+BASELINES = {
+    "less.longer": "the rule 'longer is better'",
+    "less.shorter": "the rule 'shorter is better'",
+    "less.bag_of_words": "a bag of words trained on the same items",
+}
 Verdict = Literal["DO NOT TRAIN AGAINST", "WITH CARE", "NOT ESTABLISHED"]
 
 
-def verdict(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> tuple[Verdict, list[str]]:
+def verdict(
+    facts: Mapping[str, Any], stress: Mapping[str, Any] | None
+) -> tuple[Verdict, list[str]]:
     """The verdict and its reasons, most serious first.
 
-    DO NOT TRAIN AGAINST   a trivial baseline (longer or shorter wins, a bag of words) predicts held-out people at least
+    DO NOT TRAIN AGAINST   a trivial baseline (longer or shorter wins, a bag of words) predicts
+    held-out people at least
                            as well, or the model is not shown to be better than chance
-    NOT ESTABLISHED        there is no validation on held-out judgements, it is not shown to do better than such a
-                           baseline (the interval of the paired difference holds 0), or nobody stressed it
-    WITH CARE              anything else: no test shows that a reward may be optimised without an audit
+    NOT ESTABLISHED        there is no validation on held-out judgements, it is not shown to do
+    better than such a
+                           baseline (the interval of the paired difference holds 0), or nobody
+                           stressed it
+    WITH CARE              anything else: no test shows that a reward may be optimised without an
+    audit
     """
     values = _values(facts)
-    reasons: list[str] = [line for line in facts.get("limits", []) if line.startswith("On held-out items ")]
+    reasons: list[str] = [
+        line for line in facts.get("limits", []) if line.startswith("On held-out items ")
+    ]
     own = next((values[k] for k in ("pair_accuracy", "pearson") if k in values), None)
     chance = 0.5 if own is not None and own["name"] == "validation.pair_accuracy" else 0.0
-    if own is not None and own["value"] is not None and own["intervals"] and own["intervals"][0]["low"] <= chance:
-        reasons.append(f"It is not shown to predict held-out people better than chance ({_number(own)}).")
+    if (
+        own is not None
+        and own["value"] is not None
+        and own["intervals"]
+        and own["intervals"][0]["low"] <= chance
+    ):
+        reasons.append(
+            f"It is not shown to predict held-out people better than chance ({_number(own)})."
+        )
     if reasons:
         return "DO NOT TRAIN AGAINST", reasons
     if own is None or own["value"] is None:
@@ -32,7 +52,9 @@ def verdict(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> tuple
     for key, baseline in BASELINES.items():
         less = values.get(key)
         if less is not None and less["intervals"] and less["intervals"][0]["low"] <= 0:
-            reasons.append(f"It is not shown to do better than {baseline} (difference {_number(less)}).")
+            reasons.append(
+                f"It is not shown to do better than {baseline} (difference {_number(less)})."
+            )
     if stress is None:
         reasons.append("Nobody has stressed it: restaudit reward stress.")
     if reasons:
@@ -40,16 +62,25 @@ def verdict(facts: Mapping[str, Any], stress: Mapping[str, Any] | None) -> tuple
     failed = stress["failures"] if stress else []
     what = f"{len(failed)} stress tests fail" if len(failed) != 1 else "1 stress test fails"
     assert own is not None
-    return "WITH CARE", [f"It predicts held-out people ({_number(own)}).", f"{what}; a policy may find them."]
+    return "WITH CARE", [
+        f"It predicts held-out people ({_number(own)}).",
+        f"{what}; a policy may find them.",
+    ]
 
 
 def _values(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found = facts.get("validation")
-    return {m["name"].removeprefix("validation."): m for m in found} if isinstance(found, list) else {}
+    return (
+        {m["name"].removeprefix("validation."): m for m in found} if isinstance(found, list) else {}
+    )
 
 
 def _number(m: Mapping[str, Any]) -> str:
     if m["value"] is None:
         return str(m["reason"])
-    between = f" [{m['intervals'][0]['low']:.2f}, {m['intervals'][0]['high']:.2f}]" if m["intervals"] else ""
+    between = (
+        f" [{m['intervals'][0]['low']:.2f}, {m['intervals'][0]['high']:.2f}]"
+        if m["intervals"]
+        else ""
+    )
     return f"{m['name'].removeprefix('validation.')} {m['value']:.2f}{between}"

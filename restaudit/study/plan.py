@@ -1,4 +1,6 @@
-"""What a study will do, written down before the first run: methods, seeds, sizes, and how learning rates are chosen."""
+"""What a study will do, written down before the first run: methods, seeds, sizes, and how learning
+rates are chosen.
+"""
 
 from __future__ import annotations
 
@@ -24,32 +26,52 @@ HALTS = " (HALT)"
 COMPARABLE = tuple(m for m in METHODS if m != "outside")
 # The one learning rate of each method that is searched for; best-of-N trains nothing.
 RATES: Mapping[str, str] = {
-    "rest": "loop.train.learning_rate", "rest_em": "loop.train.learning_rate", "raft": "loop.train.learning_rate",
-    "dpo": "loop.dpo.learning_rate", "grpo": "loop.online.learning_rate", "rloo": "loop.online.learning_rate",
-}  # fmt: skip
+    "rest": "loop.train.learning_rate",
+    "rest_em": "loop.train.learning_rate",
+    "raft": "loop.train.learning_rate",
+    "dpo": "loop.dpo.learning_rate",
+    "grpo": "loop.online.learning_rate",
+    "rloo": "loop.online.learning_rate",
+}
 FACTORS = (1 / 3, 1.0, 3.0)
-# What every run of a small study has in common: about five minutes a run of `reviews` on two CPU cores.
+# What every run of a small study has in common: about five minutes a run of `reviews` on two CPU
+# cores.
 SMALL = (
-    "data.splits.sizes.grow=16", "data.splits.counterfactual_families.grow=2", "data.splits.sizes.d_eval=12",
-    "data.splits.sizes.audit=40", "data.splits.counterfactual_families.audit=6",
-    "loop.samples_per_prompt=8", "loop.sampling.max_tokens=24",
-    "audit.base_samples_per_prompt=4", "audit.samples_per_prompt=2", "audit.kl_samples=16",
-)  # fmt: skip
-# A run of the search trains on one Grow step's worth of samples and is judged on D_eval alone; its audit, which nobody
-# reads, is made as small as an audit can be.
+    "data.splits.sizes.grow=16",
+    "data.splits.counterfactual_families.grow=2",
+    "data.splits.sizes.d_eval=12",
+    "data.splits.sizes.audit=40",
+    "data.splits.counterfactual_families.audit=6",
+    "loop.samples_per_prompt=8",
+    "loop.sampling.max_tokens=24",
+    "audit.base_samples_per_prompt=4",
+    "audit.samples_per_prompt=2",
+    "audit.kl_samples=16",
+)
+# A run of the search trains on one Grow step's worth of samples and is judged on D_eval alone; its
+# audit, which nobody reads, is made as small as an audit can be.
 SEARCHED = (
-    "loop.grow_steps=1", "data.splits.sizes.audit=2", "audit.samples_per_prompt=1", "audit.base_samples_per_prompt=1",
-    "audit.kl_samples=0", "audit.encoder=null", "audit.benchmarks.tasks=[]", "audit.human_text=null",
-    "audit.toxicity={kind: none}", "audit.resamples=100",
-)  # fmt: skip
+    "loop.grow_steps=1",
+    "data.splits.sizes.audit=2",
+    "audit.samples_per_prompt=1",
+    "audit.base_samples_per_prompt=1",
+    "audit.kl_samples=0",
+    "audit.encoder=null",
+    "audit.benchmarks.tasks=[]",
+    "audit.human_text=null",
+    "audit.toxicity={kind: none}",
+    "audit.resamples=100",
+)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it was sealed. `changes` hold for every run; `least_variety` is what a learning rate has to keep.
+    """A study as it was sealed.
 
-    `methods` are the names it compares by: methods, and arms, whose own changes are in `arms` by that name. `rates` are
-    the learning rates each is searched over.
+    `changes` hold for every run; `least_variety` is what a learning rate has to keep.
+
+    `methods` are the names it compares by: methods, and arms, whose own changes are in `arms` by
+    that name. `rates` are the learning rates each is searched over.
     """
 
     recipe: str
@@ -79,8 +101,17 @@ class Study:
     def from_json(cls, raw: Mapping[str, Any]) -> Study:
         """The inverse of `to_json`."""
         rates, arms = ({m: tuple(r) for m, r in raw.get(k, {}).items()} for k in ("rates", "arms"))
-        return cls(raw["recipe"], tuple(raw["methods"]), tuple(raw["seeds"]), tuple(raw["changes"]), rates, arms,
-                   raw.get("least_variety"), raw["restaudit"], raw["schema"])  # fmt: skip
+        return cls(
+            raw["recipe"],
+            tuple(raw["methods"]),
+            tuple(raw["seeds"]),
+            tuple(raw["changes"]),
+            rates,
+            arms,
+            raw.get("least_variety"),
+            raw["restaudit"],
+            raw["schema"],
+        )
 
 
 def planned(
@@ -94,11 +125,13 @@ def planned(
     search: bool = True,
     least_variety: float | None = None,
 ) -> Study:
-    """A study, checked: the configuration of everything it compares is valid. Raises BadInput naming what is not.
+    """A study, checked: the configuration of everything it compares is valid.
 
-    `arms` are written as `NAME: KEY=VALUE KEY=VALUE`, quoted as for a shell. Without `search` every method has
-    the one learning rate that the recipe says. With `least_variety` the search takes a rate only where its policy keeps
-    that share of the base policy's distinct-2 on D_eval.
+    Raises BadInput naming what is not.
+
+    `arms` are written as `NAME: KEY=VALUE KEY=VALUE`, quoted as for a shell. Without `search` every
+    method has the one learning rate that the recipe says. With `least_variety` the search takes a
+    rate only where its policy keeps that share of the base policy's distinct-2 on D_eval.
     """
     if least_variety is not None and not search:
         raise BadInput("--least-variety is a rule of the search, and --no-search leaves that out")
@@ -108,10 +141,14 @@ def planned(
     own = [_arm(text) for text in arms]
     names = (*methods, *(name for name, _ in own))
     if len(set(names)) != len(names) or len(names) < 2:
-        raise BadInput("--methods: give two or more, each once (an --arm counts, and needs a name of its own)")
+        raise BadInput(
+            "--methods: give two or more, each once (an --arm counts, and needs a name of its own)"
+        )
     every = (*(SMALL if small else ()), *changes)
     study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own), least_variety)
-    found = replace(study, rates={m: _candidates(study, m, search) for m in names if study.trains(m)})
+    found = replace(
+        study, rates={m: _candidates(study, m, search) for m in names if study.trains(m)}
+    )
     for name in names:
         config_of(found, name, 1)
         if name in found.rates:
@@ -128,18 +165,32 @@ def config_of(study: Study, name: str, seed: int, rate: float | None = None) -> 
 
 
 def search_config(study: Study, name: str, rate: float) -> Config:
-    """The configuration of one run of the search for a learning rate (seed 0, which no run of the comparison has)."""
-    raw, where = _raw(study, name, (*SEARCHED, "data.splits.counterfactual_families.audit=0"), 0, rate)
+    """The configuration of one run of the search for a learning rate (seed 0, which no run of the
+    comparison has).
+    """
+    raw, where = _raw(
+        study, name, (*SEARCHED, "data.splits.counterfactual_families.audit=0"), 0, rate
+    )
     raw["name"] = f"search-{name}"
     raw["gates"] = {"rules": []}
     return parse(raw, where)
 
 
-def _raw(study: Study, name: str, changes: Sequence[str], seed: int, rate: float | None) -> tuple[dict[str, Any], str]:
-    """The recipe with every change in its order: the study's, the arm's, those given, seeds, the learning rate."""
+def _raw(
+    study: Study, name: str, changes: Sequence[str], seed: int, rate: float | None
+) -> tuple[dict[str, Any], str]:
+    """The recipe with every change in its order: the study's, the arm's, those given, seeds, the
+    learning rate.
+    """
     method = study.method(name)
-    every = [f"loop.method={method}", *study.changes, *study.arms.get(name, ()), *changes, f"seed={seed}",
-             "data.splits.seed=0"]  # fmt: skip
+    every = [
+        f"loop.method={method}",
+        *study.changes,
+        *study.arms.get(name, ()),
+        *changes,
+        f"seed={seed}",
+        "data.splits.seed=0",
+    ]
     if rate is not None:
         every.append(f"{RATES[method]}={rate!r}")
     raw, where = read(study.recipe, every)
@@ -147,7 +198,10 @@ def _raw(study: Study, name: str, changes: Sequence[str], seed: int, rate: float
 
 
 def _arm(text: str) -> tuple[str, tuple[str, ...]]:
-    """Name and changes of an arm. Raises BadInput where it names no method, or its name cannot be a folder's."""
+    """Name and changes of an arm.
+
+    Raises BadInput where it names no method, or its name cannot be a folder's.
+    """
     name, colon, rest = text.partition(":")
     try:
         changes = tuple(shlex.split(rest))
@@ -159,14 +213,24 @@ def _arm(text: str) -> tuple[str, tuple[str, ...]]:
         raise BadInput(f"--arm {name}: a name has small letters, digits and . _ + - (at most 40)")
     methods = [c.partition("=")[2] for c in changes if c.startswith("loop.method=")]
     if len(methods) != 1 or methods[0] not in COMPARABLE:
-        raise BadInput(f"--arm {name}: say once which method it is: loop.method={'|'.join(COMPARABLE)}")
+        raise BadInput(
+            f"--arm {name}: say once which method it is: loop.method={'|'.join(COMPARABLE)}"
+        )
     return name, changes
 
 
 def observing(gates: Mapping[str, Any]) -> dict[str, Any]:
-    """The same gates, which say WARN where they would have stopped a run: every method spends its whole budget."""
-    rules = [{**r, "action": "WARN", "name": r["name"] if r["action"] == "WARN" else f"{r['name']}{HALTS}"}
-             for r in gates.get("rules", [])]  # fmt: skip
+    """The same gates, which say WARN where they would have stopped a run: every method spends its
+    whole budget.
+    """
+    rules = [
+        {
+            **r,
+            "action": "WARN",
+            "name": r["name"] if r["action"] == "WARN" else f"{r['name']}{HALTS}",
+        }
+        for r in gates.get("rules", [])
+    ]
     return {**gates, "rules": rules}
 
 
@@ -188,15 +252,20 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BadInput(f"{path}: not the plan of a study ({type(e).__name__}: {e})") from None
     if wanted is not None and replace(found, restaudit="") != replace(wanted, restaudit=""):
-        keys = [k for k, v in wanted.to_json().items() if k != "restaudit" and found.to_json()[k] != v]
+        keys = [
+            k for k, v in wanted.to_json().items() if k != "restaudit" and found.to_json()[k] != v
+        ]
         raise BadInput(
-            f"{folder}: another study was begun there ({', '.join(keys)} differ); name another one with --out"
+            f"{folder}: another study was begun there ({', '.join(keys)} differ); name another "
+            "one with --out"
         )
     return found
 
 
 def _candidates(study: Study, name: str, search: bool) -> tuple[float, ...]:
-    """The recipe's own rate for this method; to be searched over, a third and three times of it too."""
+    """The recipe's own rate for this method; to be searched over, a third and three times of it
+    too.
+    """
     config: Any = config_of(study, name, 1)
     for part in RATES[study.method(name)].split("."):
         config = getattr(config, part)

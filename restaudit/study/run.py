@@ -1,4 +1,6 @@
-"""Do a study: search the learning rates, then every method with every seed, one process after the other."""
+"""Do a study: search the learning rates, then every method with every seed, one process after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ Do = Callable[[Config, Path], None]
 
 
 def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = None) -> None:
-    """Do every run that is not done yet; `do` does one (default: a process of its own, so that memory is its own).
+    """Do every run that is not done yet; `do` does one (default: a process of its own, so that
+    memory is its own).
 
-    Raises Interrupted on Ctrl-C and RestauditError where a run fails; what is done stays, and the same call goes on.
+    Raises Interrupted on Ctrl-C and RestauditError where a run fails; what is done stays, and the
+    same call goes on.
     """
     do = do or one_process
     searched_for = {m: r for m, r in study.rates.items() if len(r) > 1}
@@ -60,15 +64,21 @@ def run_folder(folder: Path, method: str, seed: int) -> Path:
 
 
 def one_process(config: Config, run: Path) -> None:
-    """Start or go on with one run in a process of its own; its lines go to RUN.log beside the folder."""
+    """Start or go on with one run in a process of its own; its lines go to RUN.log beside the
+    folder.
+    """
     run.parent.mkdir(parents=True, exist_ok=True)
     path = run.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+    )
     begun = (run / "plan.json").exists()
     arguments = ["resume", str(run)] if begun else ["run", str(path), "--out", str(run)]
     log = run.parent / f"{run.name}.log"
     with log.open("ab") as out:
-        child = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments, "--quiet"], stdout=out, stderr=out)
+        child = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *arguments, "--quiet"], stdout=out, stderr=out
+        )
         try:
             code = child.wait()
         except KeyboardInterrupt:

@@ -1,4 +1,5 @@
-"""Benchmarks as lm-eval tasks on local data, run on a policy in memory: capability, and preferences for stereotypes.
+"""Benchmarks as lm-eval tasks on local data, run on a policy in memory: capability, and preferences
+for stereotypes.
 
 from restaudit.tasks import available, run_tasks
 items = run_tasks(policy, ["own/grammar", "crows_pairs", "lm_eval:arc_easy"], limit=40, seed=0)

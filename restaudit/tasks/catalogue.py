@@ -11,7 +11,8 @@ from restaudit.models.artifacts import Artifact, digest_of
 from restaudit.tasks import bbq, crows_pairs, honest, own, sources, winobias, winogender, xstest
 from restaudit.tasks.item import Benchmark
 
-# To add a benchmark: a module with BENCHMARK, a line here, its metrics in probes/preferences.py, a line in the docs.
+# To add a benchmark: a module with BENCHMARK, a line here, its metrics in probes/preferences.py, a
+# line in the docs.
 BENCHMARKS: tuple[Benchmark, ...] = (
     own.EVERYDAY,
     own.ARITHMETIC,
@@ -34,7 +35,10 @@ def available() -> dict[str, Benchmark]:
 
 
 def find(spec: str) -> Benchmark | None:
-    """The benchmark of this name; None for `lm_eval:NAME` and `path:FILE.yaml`. Raises BadInput for any other name."""
+    """The benchmark of this name; None for `lm_eval:NAME` and `path:FILE.yaml`.
+
+    Raises BadInput for any other name.
+    """
     if spec.partition(":")[0] in {"lm_eval", "path"} and ":" in spec:
         return None
     if spec in _BY_NAME:
@@ -42,12 +46,15 @@ def find(spec: str) -> Benchmark | None:
     near = get_close_matches(spec, _BY_NAME, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise BadInput(
-        f"benchmark '{spec}': unknown{hint} Expected one of {', '.join(_BY_NAME)}, lm_eval:NAME or path:FILE.yaml"
+        f"benchmark '{spec}': unknown{hint} Expected one of {', '.join(_BY_NAME)}, lm_eval:NAME "
+        "or path:FILE.yaml"
     )
 
 
 def short_name(spec: str) -> str:
-    """What measurements call a benchmark: own/grammar is `grammar`, lm_eval:arc_easy `arc_easy`, path:a/b.yaml `b`."""
+    """What measurements call a benchmark: own/grammar is `grammar`, lm_eval:arc_easy `arc_easy`,
+    path:a/b.yaml `b`.
+    """
     kind, _, name = spec.partition(":")
     if kind == "path" and name:
         return Path(name).stem
@@ -55,20 +62,29 @@ def short_name(spec: str) -> str:
 
 
 def check_names(specs: Sequence[str]) -> None:
-    """Raises BadInput where a name is not known, or two benchmarks would have the same name in measurements."""
+    """Raises BadInput where a name is not known, or two benchmarks would have the same name in
+    measurements.
+    """
     seen: dict[str, str] = {}
     for spec in specs:
         find(spec)
         name = short_name(spec)
         if name == "worst":
-            raise BadInput(f"benchmark '{spec}': `worst` names the lowest change of all; give the task another name")
+            raise BadInput(
+                f"benchmark '{spec}': `worst` names the lowest change of all; give the task "
+                "another name"
+            )
         if name in seen:
-            raise BadInput(f"benchmarks '{seen[name]}' and '{spec}' would both be called {name}; leave one out")
+            raise BadInput(
+                f"benchmarks '{seen[name]}' and '{spec}' would both be called {name}; leave one out"
+            )
         seen[name] = spec
 
 
 def artifacts(specs: Sequence[str]) -> dict[str, Artifact]:
-    """Every file these benchmarks need, fetched and checked, by benchmark and file name; not those of lm-eval's own."""
+    """Every file these benchmarks need, fetched and checked, by benchmark and file name; not those
+    of lm-eval's own.
+    """
     check_names(specs)
     found: dict[str, Artifact] = {}
     for spec in specs:
@@ -78,6 +94,8 @@ def artifacts(specs: Sequence[str]) -> dict[str, Artifact]:
         elif spec.startswith("path:"):
             path = Path(spec.partition(":")[2]).expanduser()
             if not path.is_file():
-                raise BadInput(f"{spec}: expected path:FILE.yaml, a task file of lm-eval that is there")
+                raise BadInput(
+                    f"{spec}: expected path:FILE.yaml, a task file of lm-eval that is there"
+                )
             found[spec] = Artifact(path, spec, digest_of(path))
     return found

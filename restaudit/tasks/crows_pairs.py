@@ -1,8 +1,10 @@
-"""CrowS-Pairs (Nangia et al. 2020, arXiv 2010.00133): is the stereotypical sentence of a pair the likelier one?
+"""CrowS-Pairs (Nangia et al. 2020, arXiv 2010.00133): is the stereotypical sentence of a pair the
+likelier one?
 
-The paper's score is a pseudo-likelihood for masked models. A causal model has a likelihood: here that of the whole
-sentence, first token given the tokenizer's start token, as in lm-eval's own `crows_pairs_english`. Blodgett et al.
-(2021, The Salmon paper) found many of the pairs to be flawed.
+The paper's score is a pseudo-likelihood for masked models. A causal model has a likelihood: here
+that of the whole sentence, first token given the tokenizer's start token, as in lm-eval's own
+`crows_pairs_english`. Blodgett et al. (2021, The Salmon paper) found many of the pairs to be
+flawed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ NAME = "crows_pairs_anonymized.csv"
 
 
 def items(texts: Texts) -> list[Item]:
-    """One item a pair; the group is the bias type. `sent_more` is the stereotypical sentence of every pair."""
+    """One item a pair; the group is the bias type.
+
+    `sent_more` is the stereotypical sentence of every pair.
+    """
     rows = csv.DictReader(io.StringIO(texts[NAME], newline=""))
     return [
         Item(f"{number:04d}", choices=(row["sent_more"], row["sent_less"]), group=row["bias_type"])

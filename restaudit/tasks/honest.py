@@ -1,9 +1,10 @@
 """HONEST-style completions (Nozza et al. 2021, NAACL; 2022, LTEDI): how likely are insults?
 
-This is NOT the HONEST score. HONEST counts which of a model's top completions are in the HurtLex lexicon. HurtLex is
-not here, so the templates that end in "a [M]." are completed with eight insulting and eight neutral nouns of our own,
-and `hurtful` is the share of the sixteen completions' probability that the insults get. It compares people the
-templates name; its level depends on the sixteen words.
+This is NOT the HONEST score. HONEST counts which of a model's top completions are in the HurtLex
+lexicon. HurtLex is not here, so the templates that end in "a [M]." are completed with eight
+insulting and eight neutral nouns of our own, and `hurtful` is the share of the sixteen completions'
+probability that the insults get. It compares people the templates name; its level depends on the
+sixteen words.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ ENDING = " a [M]."
 
 
 def items(texts: Texts) -> list[Item]:
-    """One item a template and identity; the group is "queer" or "nonqueer", the cluster the identity."""
+    """One item a template and identity; the group is "queer" or "nonqueer", the cluster the
+    identity.
+    """
     rows = csv.DictReader(io.StringIO(texts[NAME], newline=""), delimiter="\t")
     return [
         Item(
@@ -47,7 +50,10 @@ def values(_: Item, nats: Sequence[float]) -> dict[str, float]:
 BENCHMARK = Benchmark(
     name="honest",
     kind="bias",
-    what="templates about queer and non-queer people, completed with eight insults or eight neutral nouns",
+    what=(
+        "templates about queer and non-queer people, completed with eight insults or eight "
+        "neutral nouns"
+    ),
     source="MilaNLProc/honest@6efc7817cbeb36e61bba51a34bbce13ecc8af69f, queer_nonqueer",
     licence="MIT",
     metrics=("hurtful",),

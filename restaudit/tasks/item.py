@@ -1,4 +1,6 @@
-"""What a benchmark is here: items with choices or a prompt, and how a policy's answers to one item become values."""
+"""What a benchmark is here: items with choices or a prompt, and how a policy's answers to one item
+become values.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,15 @@ Texts = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `choices` are continuations of `context` to be compared by likelihood; none: `context` is a prompt.
+    """One question.
 
-    `key` is the position of the choice that the benchmark is about: the right answer, or the stereotypical sentence.
-    `cluster` names the template or kind the item shares with others (default: it stands alone), `group` whom or what it
-    is about, and `tag` is whatever else `Benchmark.values` needs to know.
+    `choices` are continuations of `context` to be compared by likelihood; none: `context` is a
+    prompt.
+
+    `key` is the position of the choice that the benchmark is about: the right answer, or the
+    stereotypical sentence. `cluster` names the template or kind the item shares with others
+    (default: it stands alone), `group` whom or what it is about, and `tag` is whatever else
+    `Benchmark.values` needs to know.
     """
 
     item_id: str
@@ -30,7 +36,9 @@ class Item:
 
 @dataclass(frozen=True)
 class File:
-    """One file of a public data set: its name, and the SHA-256 of its content with plain line ends."""
+    """One file of a public data set: its name, and the SHA-256 of its content with plain line
+    ends.
+    """
 
     name: str
     sha256: str
@@ -38,7 +46,9 @@ class File:
 
 @dataclass(frozen=True)
 class Place:
-    """Where files are: under `mirror` in RESTAUDIT_MIRROR, under `member` of the wheel, or at `address`."""
+    """Where files are: under `mirror` in RESTAUDIT_MIRROR, under `member` of the wheel, or at
+    `address`.
+    """
 
     files: tuple[File, ...]
     mirror: str
@@ -50,9 +60,10 @@ class Place:
 class Benchmark:
     """A named benchmark.
 
-    `items` makes the items from the files' texts by name. `values` maps an item and the log-likelihoods of its choices
-    (nats) to values by metric; `judged` maps an item and the policy's greedy reply of at most `reply_tokens` tokens.
-    A metric that an item does not define is left out.
+    `items` makes the items from the files' texts by name. `values` maps an item and the
+    log-likelihoods of its choices (nats) to values by metric; `judged` maps an item and the
+    policy's greedy reply of at most `reply_tokens` tokens. A metric that an item does not define is
+    left out.
     """
 
     name: str
@@ -69,7 +80,8 @@ class Benchmark:
 
 
 def preferred(item: Item, nats: Sequence[float]) -> dict[str, float]:
-    """`stereotype`: 1 where the stereotypical sentence is the likelier one, 0 where the other is, 0.5 at a tie.
+    """`stereotype`: 1 where the stereotypical sentence is the likelier one, 0 where the other is,
+    0.5 at a tie.
 
     `stereotype_nats`: by how much, in nats.
     """

@@ -1,4 +1,6 @@
-"""A policy as a model of lm-eval: likelihoods and greedy replies come from this project's own code."""
+"""A policy as a model of lm-eval: likelihoods and greedy replies come from this project's own
+code.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ BATCH = 16
 def policy_model(policy: Policy) -> Any:
     """An instance of lm-eval's HFLM for the policy with the weights it has when it is asked.
 
-    lm-eval's own code would compute the whole vocabulary's logits at every place of every choice; restaudit.policy
-    computes what choices share once (a test compares the two). Text that is too long loses its beginning, as there.
+    lm-eval's own code would compute the whole vocabulary's logits at every place of every choice;
+    restaudit.policy computes what choices share once (a test compares the two). Text that is too
+    long loses its beginning, as there.
     """
     from lm_eval.models.huggingface import HFLM
 
@@ -34,9 +37,12 @@ def policy_model(policy: Policy) -> Any:
             for _key, context, continuation in requests:
                 if len(continuation) >= longest:
                     raise BadInput(
-                        f"a benchmark's answer has {len(continuation)} tokens; this policy reads {longest - 1} at most"
+                        f"a benchmark's answer has {len(continuation)} tokens; this policy reads "
+                        f"{longest - 1} at most"
                     )
-                pairs.append((tuple(context[-(longest - len(continuation)) :]), tuple(continuation)))
+                pairs.append(
+                    (tuple(context[-(longest - len(continuation)) :]), tuple(continuation))
+                )
             return loglikelihoods(policy, pairs)
 
         def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
@@ -52,18 +58,23 @@ def policy_model(policy: Policy) -> Any:
 
 
 def _check_greedy(how: dict[str, Any]) -> None:
-    """Raise BadInput for what is not greedy decoding: a benchmark that samples gives another figure every time."""
+    """Raise BadInput for what is not greedy decoding: a benchmark that samples gives another figure
+    every time.
+    """
     other = sorted(set(how) - {"until", "do_sample", "max_gen_toks", "temperature"})
     if other or how.get("do_sample") or how.get("temperature"):
         asked = ", ".join(f"{k}={how[k]!r}" for k in sorted(how))
-        raise BadInput(f"a benchmark asks for generation with {asked}; only greedy decoding is done here")
+        raise BadInput(
+            f"a benchmark asks for generation with {asked}; only greedy decoding is done here"
+        )
 
 
 def _greedy(policy: Policy, lm: Any, requests: Sequence[Any]) -> list[str]:
     """Greedy replies, cut at the first of their stop strings, by the policy's own sampler.
 
-    lm-eval's batches are padded and cached, which not every model computes as it computes a prompt alone. Here a reply
-    that a stop string ends is sampled to its last token and then cut: the same text, for more work.
+    lm-eval's batches are padded and cached, which not every model computes as it computes a prompt
+    alone. Here a reply that a stop string ends is sampled to its last token and then cut: the same
+    text, for more work.
     """
     from restaudit.policy import SampleRequest, sample
 
@@ -73,10 +84,17 @@ def _greedy(policy: Policy, lm: Any, requests: Sequence[Any]) -> list[str]:
         places = [k for k in range(len(requests)) if lengths[k] == length]
         room = int(lm.max_length) - length
         if room < 1:
-            raise BadInput(f"a benchmark asks for replies of {length} tokens; this policy reads {lm.max_length} in all")
-        # The template, or nothing at all, has put every special token there is into the text already.
+            raise BadInput(
+                f"a benchmark asks for replies of {length} tokens; this policy reads "
+                f"{lm.max_length} in all"
+            )
+        # The template, or nothing at all, has put every special token there is into the text
+        # already.
         wanted = [
-            SampleRequest(f"{k:06d}", tuple(lm.tok_encode(requests[k].args[0])[-room:]), (f"{k:06d}",)) for k in places
+            SampleRequest(
+                f"{k:06d}", tuple(lm.tok_encode(requests[k].args[0])[-room:]), (f"{k:06d}",)
+            )
+            for k in places
         ]
         # The most probable token alone is left to draw from: the seed decides nothing.
         how = SamplingConfig(temperature=1.0, top_k=1, max_tokens=length)

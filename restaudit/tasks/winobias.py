@@ -1,8 +1,8 @@
 """WinoBias (Zhao et al. 2018, arXiv 1804.06876): is the pro-stereotypical pronoun the likelier one?
 
-The paper asks coreference systems. Here the likelihoods of two sentences are compared that differ by the pronoun only.
-Half of the pro-stereotypical pronouns are male and half female, so that a policy which merely prefers one pronoun
-scores 0.5.
+The paper asks coreference systems. Here the likelihoods of two sentences are compared that differ
+by the pronoun only. Half of the pro-stereotypical pronouns are male and half female, so that a
+policy which merely prefers one pronoun scores 0.5.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ PRONOUNS = MALE | {"she", "her", "hers", "herself"}
 
 
 def items(texts: Texts) -> list[Item]:
-    """One item a line of the test files, types 1 and 2; clustered by the occupation that the pronoun stands for.
+    """One item a line of the test files, types 1 and 2; clustered by the occupation that the
+    pronoun stands for.
 
     Ten lines whose two versions differ by more than pronouns are left out: 782 of 792 stay.
     """
@@ -31,13 +32,17 @@ def items(texts: Texts) -> list[Item]:
             people = [m for m in marked if m not in PRONOUNS]
             pronouns = [m for m in marked if m in PRONOUNS]
             if len(people) != 1 or not pronouns:
-                raise BadInput(f"{pro}: line {number}: expected one person and a pronoun in [brackets]")
+                raise BadInput(
+                    f"{pro}: line {number}: expected one person and a pronoun in [brackets]"
+                )
             occupation = re.sub(r"^(the|a|an) ", "", people[0])
             group = "male" if pronouns[0] in MALE else "female"
             choices = (_sentence(a), _sentence(b))
             if not _differ_by_pronouns(*choices):
                 continue
-            found.append(Item(f"type{kind}/{number:03d}", choices=choices, cluster=occupation, group=group))
+            found.append(
+                Item(f"type{kind}/{number:03d}", choices=choices, cluster=occupation, group=group)
+            )
     return found
 
 
@@ -56,7 +61,10 @@ def _sentence(line: str) -> str:
 BENCHMARK = Benchmark(
     name="winobias",
     kind="bias",
-    what="782 pairs of sentences on 40 occupations that differ by the pronoun (test part; ten flawed pairs left out)",
+    what=(
+        "782 pairs of sentences on 40 occupations that differ by the pronoun (test part; ten "
+        "flawed pairs left out)"
+    ),
     source="uclanlp/corefBias@0bce984dd081bbc10b0622f326727a024c607895",
     licence="MIT",
     metrics=("stereotype", "stereotype_nats"),

@@ -1,8 +1,10 @@
-"""Winogender (Rudinger et al. 2018, arXiv 1804.09301): does the pronoun follow what most people in the occupation are?
+"""Winogender (Rudinger et al. 2018, arXiv 1804.09301): does the pronoun follow what most people in
+the occupation are?
 
-The paper asks coreference systems. Here the likelihoods of two sentences are compared that differ by the pronoun only,
-for the templates in which the pronoun stands for the occupation: once with that of the gender that holds most of the
-jobs (US Bureau of Labor Statistics 2015/16, in the data set), once with the other. Neutral pronouns are not asked for.
+The paper asks coreference systems. Here the likelihoods of two sentences are compared that differ
+by the pronoun only, for the templates in which the pronoun stands for the occupation: once with
+that of the gender that holds most of the jobs (US Bureau of Labor Statistics 2015/16, in the data
+set), once with the other. Neutral pronouns are not asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ PRONOUNS = {
 
 
 def items(texts: Texts) -> list[Item]:
-    """Two items an occupation (with the other participant, and with "someone"); the group is the majority's gender."""
+    """Two items an occupation (with the other participant, and with "someone"); the group is the
+    majority's gender.
+    """
     share = {row["occupation"]: float(row["bls_pct_female"]) for row in _rows(texts[STATISTICS])}
     found = []
     for row in _rows(texts[TEMPLATES]):
@@ -31,11 +35,15 @@ def items(texts: Texts) -> list[Item]:
         majority = "female" if share[occupation] > 50 else "male"
         other = "male" if majority == "female" else "female"
         for number, participant in enumerate((rf"\1 {row['other-participant(1)']}", "someone")):
-            sentence = re.sub(r"\b(the|a|an) \$PARTICIPANT", participant, row["sentence"], flags=re.IGNORECASE)
+            sentence = re.sub(
+                r"\b(the|a|an) \$PARTICIPANT", participant, row["sentence"], flags=re.IGNORECASE
+            )
             sentence = sentence.replace("$OCCUPATION", occupation)
             sentence = sentence[0].upper() + sentence[1:]
             choices = tuple(_filled(sentence, PRONOUNS[gender]) for gender in (majority, other))
-            found.append(Item(f"{occupation}/{number}", choices=choices, cluster=occupation, group=majority))
+            found.append(
+                Item(f"{occupation}/{number}", choices=choices, cluster=occupation, group=majority)
+            )
     return found
 
 

@@ -1,7 +1,9 @@
-"""XSTest (Röttger et al. 2024, arXiv 2308.01263): does the policy refuse safe prompts that only look unsafe?
+"""XSTest (Röttger et al. 2024, arXiv 2308.01263): does the policy refuse safe prompts that only
+look unsafe?
 
-The paper has people (or a large model) label full replies as compliance, full or partial refusal. Here the opening of a
-greedy reply is searched for the phrases of a refusal (probes/texts/refusal.py), which sees plain refusals only.
+The paper has people (or a large model) label full replies as compliance, full or partial refusal.
+Here the opening of a greedy reply is searched for the phrases of a refusal
+(probes/texts/refusal.py), which sees plain refusals only.
 """
 
 from __future__ import annotations
@@ -15,13 +17,20 @@ NAME = "xstest_prompts.csv"
 
 
 def items(texts: Texts) -> list[Item]:
-    """One item a prompt; the group is the prompt's type, and the tag says whether it is safe or an unsafe contrast."""
+    """One item a prompt; the group is the prompt's type, and the tag says whether it is safe or an
+    unsafe contrast.
+    """
     rows = csv.DictReader(io.StringIO(texts[NAME], newline=""))
-    return [Item(f"{int(row['id']):03d}", context=row["prompt"], group=row["type"], tag=row["label"]) for row in rows]
+    return [
+        Item(f"{int(row['id']):03d}", context=row["prompt"], group=row["type"], tag=row["label"])
+        for row in rows
+    ]
 
 
 def judged(item: Item, reply: str) -> dict[str, float]:
-    """`refused`: 1 where a safe prompt is refused; `refused_unsafe`: the same for an unsafe one; nothing if empty."""
+    """`refused`: 1 where a safe prompt is refused; `refused_unsafe`: the same for an unsafe one;
+    nothing if empty.
+    """
     from probes.texts.refusal import refuses
 
     if not reply.strip():

@@ -1,4 +1,6 @@
-"""The same audit around training that restaudit does not do itself: trainers of others, and what they left behind."""
+"""The same audit around training that restaudit does not do itself: trainers of others, and what
+they left behind.
+"""
 
 from __future__ import annotations
 

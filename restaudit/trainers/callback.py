@@ -1,4 +1,6 @@
-"""One line audits any trainer of transformers or TRL: `callbacks=[AuditCallback("audit.yaml", out="runs/mine")]`."""
+"""One line audits any trainer of transformers or TRL: `callbacks=[AuditCallback("audit.yaml",
+out="runs/mine")]`.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +31,29 @@ LOOKS = 4
 
 
 class AuditCallback(LookCallback):
-    """Audit a training run at sealed looks, with the probes and gates of a recipe, and stop it when a gate says HALT.
+    """Audit a training run at sealed looks, with the probes and gates of a recipe, and stop it when
+    a gate says HALT.
 
-    config   a recipe's name, a YAML file, or a mapping: data (the audit prompts), reward, human, loop.sampling, audit,
-             gates and, of the policy, chat and system_prompt. What it says of training is not used: the trainer trains.
-    out      the run folder. A run that is there goes on where it stands.
-    looks    how many, evenly spaced over the planned optimiser steps (the last one is at the end), or the steps.
-    changes  as `--set` takes them, for instance "audit.samples_per_prompt=4".
-    key      private key file that signs the plan and the heads of the ledger.
-    keep     which weights are put aside at a look; see restaudit.policy.live.live_policy.
+    config   a recipe's name, a YAML file, or a mapping: data (the audit prompts), reward, human,
+    loop.sampling, audit,
+             gates and, of the policy, chat and system_prompt. What it says of training is not used:
+             the trainer trains.
+    out      the run folder. A run that is there goes on where it stands. looks    how many, evenly
+    spaced over the planned optimiser steps (the last one is at the end), or the steps. changes  as
+    `--set` takes them, for instance "audit.samples_per_prompt=4". key      private key file that
+    signs the plan and the heads of the ledger. keep     which weights are put aside at a look; see
+    restaudit.policy.live.live_policy.
 
-    The plan is sealed when training begins, before the first optimiser step, and the base policy is audited then. At a
-    look training waits. Where a gate says HALT the trainer stops after that step, and saves a checkpoint if it saves
-    any; `stopped` then holds the reason, and training again raises Halted unless a person overrode it. Where people
-    rate samples it stops in the same way until their ratings are in.
+    The plan is sealed when training begins, before the first optimiser step, and the base policy is
+    audited then. At a look training waits. Where a gate says HALT the trainer stops after that
+    step, and saves a checkpoint if it saves any; `stopped` then holds the reason, and training
+    again raises Halted unless a person overrode it. Where people rate samples it stops in the same
+    way until their ratings are in.
 
-    Nothing of the trainer's random numbers, weights or modes is changed, so that an audited training ends with the
-    weights of one that nobody audited. Raises BadInput when training begins for a configuration that cannot be used,
-    audit prompts that are trained on, and a run folder of another training.
+    Nothing of the trainer's random numbers, weights or modes is changed, so that an audited
+    training ends with the weights of one that nobody audited. Raises BadInput when training begins
+    for a configuration that cannot be used, audit prompts that are trained on, and a run folder of
+    another training.
     """
 
     def __init__(
@@ -73,8 +80,8 @@ class AuditCallback(LookCallback):
         self._since = time.monotonic()
 
     def dataset(self, split: str = "grow") -> Any:
-        """The prompts of a split as a datasets.Dataset with the columns prompt (messages; text where
-        policy.chat is false) and prompt_id.
+        """The prompts of a split as a datasets.Dataset with the columns prompt (messages; text
+        where policy.chat is false) and prompt_id.
 
         For training on prompts that are disjoint from the audit's by the recipe's own rule.
         """
@@ -87,33 +94,44 @@ class AuditCallback(LookCallback):
         if self._prompts is None:
             self._prompts = {str(k): v for k, v in split_prompts(config)[0].items()}
         table, policy = self._prompts[split], config.policy
-        prompts = [asked(as_messages(p), chat=policy.chat, system=policy.system_prompt) for p in table["prompt"]]
+        prompts = [
+            asked(as_messages(p), chat=policy.chat, system=policy.system_prompt)
+            for p in table["prompt"]
+        ]
         return Dataset.from_dict({"prompt": prompts, "prompt_id": table["prompt_id"].tolist()})
 
-    # --- what the trainer calls ---------------------------------------------------------------------------------------
+    # --- what the trainer calls
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Seal the plan and audit the base policy, or check that this is the training that was looked at before."""
+        """Seal the plan and audit the base policy, or check that this is the training that was
+        looked at before.
+        """
         self.stopped = None
         if state.is_world_process_zero:
             self._start(args, state, control, **kwargs)
         _agree(control)
 
-    def _start(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def _start(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         model, tokenizer, step = kwargs["model"], kwargs.get("processing_class"), state.global_step
         loader = kwargs.get("train_dataloader")
         try:
             self._begin(model, tokenizer, state.max_steps)
             if missed := self.session.missed(step):
                 raise BadInput(
-                    f"{self.out}: the trainer goes on from step {step}, but the look planned after step {missed[0]} "
+                    f"{self.out}: the trainer goes on from step {step}, but the look planned "
+                    f"after step {missed[0]} "
                     "was never taken; resume from a checkpoint before it"
                 )
             with evaluating(model):
                 if step == 0:
-                    self.take(control, lambda: self.session.base(lambda: self._facts(args, tokenizer, loader)))
+                    self.take(
+                        control,
+                        lambda: self.session.base(lambda: self._facts(args, tokenizer, loader)),
+                    )
                 elif step in self.session.looks and not looked_at(self.session.job, step):
                     self.take(control, lambda: self._look(state))
         except BaseException:
@@ -121,9 +139,15 @@ class AuditCallback(LookCallback):
             raise
         self._since = time.monotonic()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Take the look that is planned after this step."""
-        if state.is_world_process_zero and self.stopped is None and state.global_step in self.session.looks:
+        if (
+            state.is_world_process_zero
+            and self.stopped is None
+            and state.global_step in self.session.looks
+        ):
             with evaluating(kwargs["model"]):
                 self.take(control, lambda: self._look(state))
             self._tell(control, args)
@@ -137,7 +161,9 @@ class AuditCallback(LookCallback):
             warnings.warn(str(self.stopped), stacklevel=2)
 
     def on_train_end(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
-        """Close the run folder; the run is done where every planned look was taken and none of them stopped it."""
+        """Close the run folder; the run is done where every planned look was taken and none of them
+        stopped it.
+        """
         if not state.is_world_process_zero:
             return
         if self.stopped is None:
@@ -145,7 +171,7 @@ class AuditCallback(LookCallback):
         else:
             self.session.close()
 
-    # --- how ----------------------------------------------------------------------------------------------------------
+    # --- how
 
     def _begin(self, model: Any, tokenizer: Any, steps: int) -> None:
         name = getattr(model.config, "_name_or_path", "") or type(model).__name__
@@ -172,22 +198,35 @@ class AuditCallback(LookCallback):
             return tuple(dict.fromkeys(round(k * steps / count) for k in range(1, count + 1)))
         wanted = tuple(int(s) for s in self._looks)
         if not wanted or list(wanted) != sorted(set(wanted)) or wanted[0] < 1 or wanted[-1] > steps:
-            raise BadInput(f"looks={list(wanted)}: expected rising steps from 1 to {steps}, which the trainer plans")
+            raise BadInput(
+                f"looks={list(wanted)}: expected rising steps from 1 to {steps}, which the "
+                "trainer plans"
+            )
         return wanted
 
     def _config(self, looks: tuple[int, ...], model: str) -> Config:
         from restaudit.config.reading import parse
 
         raw = with_method(self._raw, "outside")
-        given = {k: v for k, v in raw.get("policy", {}).items() if k in {"chat", "system_prompt", "max_prompt_tokens"}}
+        given = {
+            k: v
+            for k, v in raw.get("policy", {}).items()
+            if k in {"chat", "system_prompt", "max_prompt_tokens"}
+        }
         policy = {**given, "model": model}
-        return parse({**raw, "policy": policy, "loop": {**raw["loop"], "looks": list(looks)}}, self._where)
+        return parse(
+            {**raw, "policy": policy, "loop": {**raw["loop"], "looks": list(looks)}}, self._where
+        )
 
     def _facts(self, args: TrainingArguments, tokenizer: Any, loader: Any) -> Content:
-        """What a reader should know of the trainer, and what its data has in common with the audit prompts."""
+        """What a reader should know of the trainer, and what its data has in common with the audit
+        prompts.
+        """
         job = self.session.job
         dataset = getattr(loader, "dataset", None)
-        common = overlap_with_audit(dataset, tokenizer, job.prompts("audit"), job.config.data.splits)
+        common = overlap_with_audit(
+            dataset, tokenizer, job.prompts("audit"), job.config.data.splits
+        )
         return {
             "arguments": type(args).__name__,
             "learning_rate": float(args.learning_rate),
@@ -201,7 +240,9 @@ class AuditCallback(LookCallback):
         }
 
 
-def _read(config: str | Path | Mapping[str, Any], changes: Iterable[str]) -> tuple[dict[str, Any], str]:
+def _read(
+    config: str | Path | Mapping[str, Any], changes: Iterable[str]
+) -> tuple[dict[str, Any], str]:
     from restaudit.config.reading import changed, read
 
     if isinstance(config, Mapping):

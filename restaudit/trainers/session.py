@@ -1,4 +1,6 @@
-"""A run folder that is written while something else trains: opened under its sealed plan, and closed."""
+"""A run folder that is written while something else trains: opened under its sealed plan, and
+closed.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,17 @@ class Session:
     def begin(self, config: Config, base: Artifact, policy: Policy | None) -> None:
         """Seal the plan, or go on under the one that is there; build reward and human score.
 
-        Raises Halted, Waiting or BadInput as `restaudit resume` does; BadInput where the plan there was sealed from
-        another configuration or another base model, or another process writes this run.
+        Raises Halted, Waiting or BadInput as `restaudit resume` does; BadInput where the plan there
+        was sealed from another configuration or another base model, or another process writes this
+        run.
         """
         signer, record = self.given, None
         if (self.run / "plan.json").exists():
             record, signer = may_go_on(self.run, self.reporter, self.given)
             if record.state == "done":
-                raise BadInput(f"{self.run}: this run is done; give another training another run folder")
+                raise BadInput(
+                    f"{self.run}: this run is done; give another training another run folder"
+                )
             check_same(record, config)
         self.close()
         prepare_machine(config, threads=False)
@@ -63,7 +68,9 @@ class Session:
         return self.job.config.loop.looks
 
     def base(self, facts: Callable[[], Content]) -> None:
-        """Record the trainer and audit the base policy, unless that is done; `facts` are about the trainer."""
+        """Record the trainer and audit the base policy, unless that is done; `facts` are about the
+        trainer.
+        """
 
         def make(out: Path) -> Content:
             if not isinstance(self.job.policy, Unkept):
@@ -91,18 +98,25 @@ class Session:
 
 
 def check_same(record: Run, config: Config) -> None:
-    """Raise BadInput with the keys that differ where this configuration is not the one that was sealed."""
+    """Raise BadInput with the keys that differ where this configuration is not the one that was
+    sealed.
+    """
     sealed = Config.model_validate(record.plan["config"]).model_dump(mode="json")
     keys = sorted(_differences(sealed, config.model_dump(mode="json")))
     if keys:
         more = " …" if len(keys) > 5 else ""
         raise BadInput(
-            f"{record.path}: its plan was sealed from another configuration ({', '.join(keys[:5])}{more} differ); give "
+            f"{record.path}: its plan was sealed from another configuration "
+            f"({', '.join(keys[:5])}{more} differ); give "
             "the same one, or another run folder"
         )
 
 
 def _differences(a: Any, b: Any, where: str = "") -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
-        return [d for k in sorted({*a, *b}) for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)]
+        return [
+            d
+            for k in sorted({*a, *b})
+            for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)
+        ]
     return [] if a == b else [where]

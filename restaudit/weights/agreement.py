@@ -43,7 +43,9 @@ class Response:
 
 @dataclass(frozen=True)
 class Apart:
-    """The largest difference of two models' log-probabilities, in nats: of a response, of a token."""
+    """The largest difference of two models' log-probabilities, in nats: of a response, of a
+    token.
+    """
 
     response: float
     token: float
@@ -85,23 +87,32 @@ class Agreement:
     def sentences(self) -> list[str]:
         """The comparison in plain sentences."""
         said = [
-            f"Loaded with {self.loader} and compared with the audited policy on {self.responses} audited responses "
-            f"({self.tokens} tokens, in {self.dtype}), the largest difference in log-probability is {self.found}."
+            f"Loaded with {self.loader} and compared with the audited policy on {self.responses} "
+            "audited responses "
+            f"({self.tokens} tokens, in {self.dtype}), the largest difference in log-probability "
+            f"is {self.found}."
         ]
         if self.bit_equal:
             said.append("Its weights are the audited ones bit for bit.")
         if self.dtype == "float32":
             said.append(f"Rounding in float32 explains up to {EXACT:g} nats for a token.")
         elif self.rounding is None:
-            said.append("The model could not be computed in float32 here, so what rounding explains was not measured.")
+            said.append(
+                "The model could not be computed in float32 here, so what rounding explains was "
+                "not measured."
+            )
         else:
             own = "" if self.own is None else f", and the exported one by up to {self.own}"
-            said.append(f"Rounding to {self.dtype} alone moves the audited policy by up to {self.rounding}{own}.")
+            said.append(
+                f"Rounding to {self.dtype} alone moves the audited policy by up to "
+                f"{self.rounding}{own}."
+            )
         if self.exact is not None and self.dtype != "float32":
             said.append(f"Computed in float32, the largest difference is {self.exact}.")
         if self.recorded is not None:
             said.append(
-                f"The policy as loaded here gives these responses what the audit recorded within {self.recorded:.2g} "
+                "The policy as loaded here gives these responses what the audit recorded within "
+                f"{self.recorded:.2g} "
                 f"nats (median of {self.recorded_of})."
             )
         return said
@@ -134,9 +145,16 @@ def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Respo
     response with a token.
     """
     path = record.path / iteration / "audit.parquet"
-    rows = read_table(path, AUDIT, ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"])
+    rows = read_table(
+        path, AUDIT, ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"]
+    )
     prompts = record.prompts("audit").set_index("prompt_id")["prompt"]
-    order = rows["sample_id"].map(lambda s: hashlib.sha256(str(s).encode()).hexdigest()).sort_values().index
+    order = (
+        rows["sample_id"]
+        .map(lambda s: hashlib.sha256(str(s).encode()).hexdigest())
+        .sort_values()
+        .index
+    )
     found: dict[str, Response] = {}
     others: dict[str, Response] = {}
     columns = ["prompt_id", "text", "n_tokens", "finished", "logprob"]
@@ -155,7 +173,9 @@ def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Respo
     further = [r for name, r in others.items() if name not in found]
     chosen = [*found.values(), *further][:RESPONSES]
     if not chosen:
-        raise BadInput(f"{path}: holds no response with a text, so there is nothing to compare an export with")
+        raise BadInput(
+            f"{path}: holds no response with a text, so there is nothing to compare an export with"
+        )
     return chosen
 
 

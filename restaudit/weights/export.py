@@ -1,6 +1,7 @@
 """A way out: a trained policy of a run as a folder that PEFT, transformers, lm-eval and vLLM load.
 
-The folder is loaded again before it is put in place, and compared with the policy as it was audited.
+The folder is loaded again before it is put in place, and compared with the policy as it was
+audited.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 class Chosen:
     """The policy to export.
 
-    iteration  whose audit looked at it
-    policy     the iteration that trained it; another one where the best of N samples were audited
-    files      the recorded files of its weights, name -> SHA-256; none for a base policy that is the
+    iteration  whose audit looked at it policy     the iteration that trained it; another one where
+    the best of N samples were audited files      the recorded files of its weights, name ->
+    SHA-256; none for a base policy that is the
                base model itself
     why        why this iteration, in words
     """
@@ -82,13 +83,13 @@ def export_weights(
 ) -> Exported:
     """Write the weights of one iteration, with tokenizer, generation config, card, licence, facts.
 
-    `out` must not hold anything (None: a folder beside the run); `card` writes the README.md; `push`
-    is a repository of the Hugging Face hub. Without `iteration` it is the last one that was trained
-    and audited.
+    `out` must not hold anything (None: a folder beside the run); `card` writes the README.md;
+    `push` is a repository of the Hugging Face hub. Without `iteration` it is the last one that was
+    trained and audited.
 
     Raises BadInput for what cannot be exported, and where the exported folder does not give the
-    audited policy's log-probabilities; VerificationFailed where a recorded file was changed. Nothing
-    is left behind then. Where only the upload fails, the folder stays.
+    audited policy's log-probabilities; VerificationFailed where a recorded file was changed.
+    Nothing is left behind then. Where only the upload fails, the folder stays.
     """
     if push is not None and not REPOSITORY.fullmatch(push):
         raise BadInput(f"--push: expected ORG/NAME, got '{push}'")
@@ -96,7 +97,9 @@ def export_weights(
     chosen = chosen_policy(record, kind, iteration)
     folder = out if out is not None else default_folder(run, kind, chosen.iteration)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise BadInput(f"{folder}: is not an empty folder; name another one with --out, or remove it")
+        raise BadInput(
+            f"{folder}: is not an empty folder; name another one with --out, or remove it"
+        )
     _check_recorded(record, chosen)
     notices = _notices(record, chosen)
     for line in notices:
@@ -110,7 +113,9 @@ def export_weights(
         exported = _written(record, kind, chosen, stage, folder, notices, reporter, pushed=pushing)
         (stage / CARD).write_text(card(exported), encoding="utf-8")
         files = {**exported.files, CARD: ledger.digest_file(stage / CARD).sha256}
-        text = json.dumps({**exported.facts, "files": files}, indent=2, sort_keys=True, allow_nan=False)
+        text = json.dumps(
+            {**exported.facts, "files": files}, indent=2, sort_keys=True, allow_nan=False
+        )
         (stage / FACTS).write_text(escaped_json(text) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
@@ -134,11 +139,14 @@ def default_folder(run: Path, kind: Kind, iteration: str) -> Path:
     return whole.parent / f"{whole.name}-{kind}-{iteration.replace('/', '-')}"
 
 
-# --- which policy -----------------------------------------------------------------------------------------------------
+# --- which policy
 
 
 def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
-    """The policy that an iteration's audit looked at. Raises BadInput where it lacks such weights."""
+    """The policy that an iteration's audit looked at.
+
+    Raises BadInput where it lacks such weights.
+    """
     audited = {
         e.step.removesuffix("/audit"): str(e.content.get("policy", e.step.removesuffix("/audit")))
         for e in record.events
@@ -147,7 +155,8 @@ def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
     trained = [i for i in audited if {f"{i}/improve", f"{i}/train"} & record.done]
     if iteration is None and not trained:
         raise BadInput(
-            f"{record.path}: no policy of this run was trained and audited yet; the base policy: --format checkpoint "
+            f"{record.path}: no policy of this run was trained and audited yet; the base policy: "
+            "--format checkpoint "
             f"--iteration {BASE}"
         )
     name = iteration or trained[-1]
@@ -156,16 +165,21 @@ def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
         raise BadInput(f"{record.path}: no audited iteration '{name}'; there are: {there}")
     policy = audited[name]
     prefix = f"{policy}/{ADAPTER}/"
-    files = {n: d.sha256 for e in record.events for n, d in e.outputs.items() if n.startswith(prefix)}
+    files = {
+        n: d.sha256 for e in record.events for n, d in e.outputs.items() if n.startswith(prefix)
+    }
     loop, training = record.plan["config"]["loop"], record.plan["config"]["policy"]["training"]
     if not files and (loop["method"] == "outside" or policy != BASE):
         raise BadInput(
-            f"{record.path}: the weights of {policy} were not kept in the run; the trainer's own checkpoint of that "
+            f"{record.path}: the weights of {policy} were not kept in the run; the trainer's own "
+            "checkpoint of that "
             "step loads as it is (AuditCallback keeps them in the run with keep='trained')"
         )
     if kind == "peft" and (not files or training == "full"):
         what = "the base model itself" if not files else "trained as a whole"
-        raise BadInput(f"{record.path}: {policy} is {what} and has no adapter; use --format checkpoint")
+        raise BadInput(
+            f"{record.path}: {policy} is {what} and has no adapter; use --format checkpoint"
+        )
     why = "as asked for" if iteration else "the last iteration that was trained"
     if policy != name:
         why += f"; its audit chose among samples of {policy}, whose weights these are"
@@ -180,20 +194,30 @@ def _notices(record: Run, chosen: Chosen) -> tuple[str, ...]:
     ]
     if (halt := record.halt) is not None:
         found.append(
-            f"This run was halted at {halt.iteration} by its sealed gates ({', '.join(halt.gates)}). "
+            f"This run was halted at {halt.iteration} by its sealed gates "
+            f"({', '.join(halt.gates)}). "
             f"What is exported is {chosen.iteration}."
         )
     return tuple(found)
 
 
-# --- what was recorded ------------------------------------------------------------------------------------------------
+# --- what was recorded
 
 
 def _check_recorded(record: Run, chosen: Chosen) -> None:
-    """Raise VerificationFailed where a file is not as the ledger has it, BadInput where it is gone."""
-    recorded = {n: d.sha256 for e in record.events for n, d in (*e.outputs.items(), *e.context.items())}
+    """Raise VerificationFailed where a file is not as the ledger has it, BadInput where it is
+    gone.
+    """
+    recorded = {
+        n: d.sha256 for e in record.events for n, d in (*e.outputs.items(), *e.context.items())
+    }
     decided = f"{chosen.iteration}/decision.json"
-    wanted = ["plan.json", "environment.json", "data/audit.parquet", f"{chosen.iteration}/audit.parquet"]
+    wanted = [
+        "plan.json",
+        "environment.json",
+        "data/audit.parquet",
+        f"{chosen.iteration}/audit.parquet",
+    ]
     for name in (*wanted, *([decided] if decided in recorded else ()), *chosen.files):
         path = record.path / name
         if name not in recorded:
@@ -202,7 +226,9 @@ def _check_recorded(record: Run, chosen: Chosen) -> None:
             raise BadInput(f"{path}: missing from the run folder")
         got = ledger.digest_file(path).sha256
         if got != recorded[name]:
-            raise VerificationFailed(f"{name}: changed after it was recorded: expected {recorded[name]}, got {got}")
+            raise VerificationFailed(
+                f"{name}: changed after it was recorded: expected {recorded[name]}, got {got}"
+            )
 
 
 def _as_audited(record: Run, reporter: Reporter) -> Config:
@@ -211,7 +237,7 @@ def _as_audited(record: Run, reporter: Reporter) -> Config:
 
     config = Config.model_validate(record.plan["config"])
     update: dict[str, Any] = {
-        "policy": config.policy.model_copy(update={"dtype": str(record.environment["dtype"])}),
+        "policy": config.policy.model_copy(update={"dtype": str(record.environment["dtype"])})
     }
     if config.device == "cuda" and not torch.cuda.is_available():
         reporter.line("The run used a GPU; this machine has none, so the CPU makes the comparison.")
@@ -227,13 +253,14 @@ def _base(record: Run, config: Config) -> Artifact:
     found = resolve(sealed["spec"], sha256=config.policy.sha256, licence=sealed["licence"])
     if found.sha256 != sealed["sha256"]:
         raise BadInput(
-            f"{sealed['spec']}: is not the base model that the plan was sealed with (expected sha256 "
+            f"{sealed['spec']}: is not the base model that the plan was sealed with (expected "
+            "sha256 "
             f"{sealed['sha256']}, got {found.sha256}); bring that one back"
         )
     return found
 
 
-# --- the folder -------------------------------------------------------------------------------------------------------
+# --- the folder
 
 
 def _written(
@@ -301,7 +328,9 @@ def _written(
     return Exported(kind, folder, chosen, base, config, agreement, notices, files, facts)
 
 
-def _policy(record: Run, config: Config, chosen: Chosen, reporter: Reporter) -> tuple[Artifact, Policy]:
+def _policy(
+    record: Run, config: Config, chosen: Chosen, reporter: Reporter
+) -> tuple[Artifact, Policy]:
     """The base model and, on it, the policy with the weights that were recorded."""
     if config.loop.method == "outside":
         from restaudit.weights.outside import trainers_policy
@@ -315,7 +344,7 @@ def _policy(record: Run, config: Config, chosen: Chosen, reporter: Reporter) -> 
     return base, policy
 
 
-# --- the hub ----------------------------------------------------------------------------------------------------------
+# --- the hub
 
 
 def pushed(folder: Path, repository: str, exported: Exported) -> str:
@@ -333,15 +362,13 @@ def pushed(folder: Path, repository: str, exported: Exported) -> str:
         url = api.create_repo(repository, repo_type="model", private=True, exist_ok=True)
         message = f"{exported.chosen.iteration} of run {exported.facts['run']['id']}"
         api.upload_folder(
-            repo_id=repository,
-            repo_type="model",
-            folder_path=folder,
-            commit_message=message,
+            repo_id=repository, repo_type="model", folder_path=folder, commit_message=message
         )
     except errors as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise BadInput(
-            f"--push {repository}: not uploaded ({first}); the folder is complete at {folder}. Log in with: hf auth "
+            f"--push {repository}: not uploaded ({first}); the folder is complete at {folder}. "
+            "Log in with: hf auth "
             f"login, and then: hf upload {repository} {folder}"
         ) from None
     return f"{url} (a new repository is private; one that was there keeps its visibility)"

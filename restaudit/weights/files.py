@@ -19,15 +19,26 @@ if TYPE_CHECKING:
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer_config.json"
 LICENCE = "LICENSE"
 MISSING = "MISSING"
-# A whole repository of the hub; with a file behind it ("!model.gguf") from_pretrained cannot take it.
+# A whole repository of the hub; with a file behind it ("!model.gguf") from_pretrained cannot take
+# it.
 HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 # What a configuration says of the machine that wrote it, of weights as they were stored before, and
 # of code that is not in the folder.
 OF_A_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")
 NOT_OF_A_MODEL = (*OF_A_MACHINE, "quantization_config", "auto_map")
 # The files of a tokenizer, in all the ways in which they are kept.
-OF_A_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
-                  "chat_template*", "*.tiktoken", "*.spm", "sentencepiece*", "spiece.model")  # fmt: skip
+OF_A_TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "chat_template*",
+    "*.tiktoken",
+    "*.spm",
+    "sentencepiece*",
+    "spiece.model",
+)
 # Names of the one setting that is about the weights: now, and before transformers 5.
 DTYPES = ("dtype", "torch_dtype")
 
@@ -57,7 +68,8 @@ def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, st
         policy.save(out)
         if not (out / ADAPTER_WEIGHTS).is_file():
             raise BadInput(
-                f"{recorded}: PEFT cannot load this adapter again for {type(policy.model.get_base_model()).__name__} "
+                f"{recorded}: PEFT cannot load this adapter again for "
+                f"{type(policy.model.get_base_model()).__name__} "
                 "under the names that it saves; use --format checkpoint"
             )
         config = _read_json(out / ADAPTER_CONFIG)
@@ -74,7 +86,8 @@ def write_checkpoint(model: Any, out: Path, base: Path) -> None:
     """
     from transformers import GenerationConfig
 
-    # It refuses settings of sampling that contradict one another; write_words writes them as they are.
+    # It refuses settings of sampling that contradict one another; write_words writes them as they
+    # are.
     own, model.generation_config = model.generation_config, GenerationConfig()
     # Where a quantised base was turned into plain weights on loading, it refuses to save these.
     model.hf_quantizer = None
@@ -114,7 +127,9 @@ def write_words(policy: Policy, out: Path, base: Path) -> None:
 
 
 def write_licence(spec: str, licence: str | None, out: Path) -> None:
-    """Write what is known of licences: the base model's by name, and none of the trained weights."""
+    """Write what is known of licences: the base model's by name, and none of the trained
+    weights.
+    """
     name = printable(licence or MISSING)
     lines = [
         f"Licence of the base model, as the plan of the run records it: {name}",

@@ -36,7 +36,13 @@ LOADERS = {
 
 
 def make_adapter(
-    policy: Policy, base: Artifact, recorded: Path, out: Path, responses: Sequence[Response], *, pushed: bool
+    policy: Policy,
+    base: Artifact,
+    recorded: Path,
+    out: Path,
+    responses: Sequence[Response],
+    *,
+    pushed: bool,
 ) -> Agreement:
     """Write the adapter, load it on the base model with PEFT and compare.
 
@@ -49,7 +55,8 @@ def make_adapter(
     where = folder_of(policy, base)
     if (where / ADAPTER_CONFIG).is_file():
         raise BadInput(
-            f"{base.spec}: the base model is an adapter itself, and PEFT puts none on another; use --format checkpoint"
+            f"{base.spec}: the base model is an adapter itself, and PEFT puts none on another; "
+            "use --format checkpoint"
         )
     write_adapter(policy, recorded, out, base_for_adapter(base.spec, where, pushed=pushed))
     write_words(policy, out, where)
@@ -63,7 +70,9 @@ def make_adapter(
     loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
     _check_words(policy, out, responses)
     if {k for k, v in written.items() if k not in loaded or not _same(v, loaded[k])}:
-        raise BadInput(f"PEFT does not load {ADAPTER_WEIGHTS} as it was written; nothing was exported")
+        raise BadInput(
+            f"PEFT does not load {ADAPTER_WEIGHTS} as it was written; nothing was exported"
+        )
     found = token_logprobs(model, responses, device)
     again = None
     if exact is not None and to_float32(model):
@@ -72,10 +81,7 @@ def make_adapter(
 
 
 def make_checkpoint(
-    policy: Policy,
-    base: Artifact,
-    out: Path,
-    responses: Sequence[Response],
+    policy: Policy, base: Artifact, out: Path, responses: Sequence[Response]
 ) -> Agreement:
     """Write the merged weights, load them again with transformers and compare.
 
@@ -97,14 +103,17 @@ def make_checkpoint(
     again = _loaded(out, device, policy.config.attn_implementation, None)
     if again.dtype != dtype or not _bit_equal(model, again):
         raise BadInput(
-            f"transformers does not load the weights of {type(model).__name__} as it saves them; nothing was exported"
+            f"transformers does not load the weights of {type(model).__name__} as it saves them; "
+            "nothing was exported"
         )
     found = token_logprobs(again, responses, device)
     # The same weights, but config.json may make another model of them: float32 hides nothing.
     in_float32 = token_logprobs(again, responses, device) if to_float32(again) else None
     del again
     exact = token_logprobs(model, responses, device) if to_float32(model) else None
-    return _agreed("checkpoint", responses, dtype, audited, found, exact, in_float32, bit_equal=True)
+    return _agreed(
+        "checkpoint", responses, dtype, audited, found, exact, in_float32, bit_equal=True
+    )
 
 
 def folder_of(policy: Policy, base: Artifact) -> Path:
@@ -135,7 +144,7 @@ def _let_go(policy: Policy) -> None:
     gc.collect()
 
 
-# --- merging ----------------------------------------------------------------------------------------------------------
+# --- merging
 
 
 def _merged(model: Any) -> Any:
@@ -143,7 +152,9 @@ def _merged(model: Any) -> Any:
     from peft.tuners.lora import LoraLayer
 
     with merged_weights(model) as base:
-        found = {n: m.base_layer.weight.data for n, m in base.named_modules() if isinstance(m, LoraLayer)}
+        found = {
+            n: m.base_layer.weight.data for n, m in base.named_modules() if isinstance(m, LoraLayer)
+        }
     plain = model.unload()
     for name, weight in found.items():
         plain.get_submodule(name).weight.data = weight
@@ -163,7 +174,9 @@ def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
     kinds = {n.replace(".base_layer", ""): p.dtype for n, p in named}
     exact = _in_float32(policy, responses)
     if exact is None:
-        raise BadInput(f"{refused}, and the model cannot be computed in float32 here); use --format peft")
+        raise BadInput(
+            f"{refused}, and the model cannot be computed in float32 here); use --format peft"
+        )
     try:
         plain = model.merge_and_unload()
     except (ValueError, AttributeError, RuntimeError, NotImplementedError, TypeError) as e:
@@ -178,7 +191,7 @@ def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
     return plain
 
 
-# --- loading again ----------------------------------------------------------------------------------------------------
+# --- loading again
 
 
 def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
@@ -205,12 +218,16 @@ def _check_words(policy: Policy, out: Path, responses: Sequence[Response]) -> No
     stops = policy.stop_tokens
     if GenerationConfig.from_pretrained(str(out)).eos_token_id != stops:
         raise BadInput(
-            f"the exported generation config does not stop at the audit's tokens {stops}; nothing was exported"
+            f"the exported generation config does not stop at the audit's tokens {stops}; nothing "
+            "was exported"
         )
     for r in responses:
         if tuple(prompt_tokens(tokenizer, r.messages, policy.config, stops)) != r.prompt:
-            raise BadInput("the exported tokenizer puts a prompt into other tokens than the audit's; nothing was "
-                           "exported")  # fmt: skip
+            raise BadInput(
+                "the exported tokenizer puts a prompt into other tokens than the audit's; nothing "
+                "was "
+                "exported"
+            )
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -239,8 +256,8 @@ def _agreed(
     """What was measured. Raises BadInput where the difference is more than rounding.
 
     `audited` and `found` are the policy's figures and the exported model's in the audit's dtype;
-    `exact` the policy's in float32, `again` the exported model's. What counts is the difference of a
-    token, since rounding adds up over a response.
+    `exact` the policy's in float32, `again` the exported model's. What counts is the difference of
+    a token, since rounding adds up over a response.
     """
     name = str(dtype).removeprefix("torch.")
     difference = apart(found, audited)
@@ -270,6 +287,7 @@ def _agreed(
 def _refuse(kind: str, seen: Apart, *, too_far: bool) -> None:
     if too_far:
         raise BadInput(
-            f"the exported folder, loaded with {LOADERS[kind]}, is not the audited policy: its log-probabilities "
+            f"the exported folder, loaded with {LOADERS[kind]}, is not the audited policy: its "
+            "log-probabilities "
             f"differ by up to {seen}, which rounding does not explain; nothing was exported"
         )

@@ -1,8 +1,8 @@
 """A policy that somebody else trained under AuditCallback, put together from what the run kept.
 
-The run has no checkpoint of it and no configuration of the adapter beyond PEFT's own. What was looked
-at is known by digests of the frozen and of the trained parameters, so a policy that has both is the
-one that was audited.
+The run has no checkpoint of it and no configuration of the adapter beyond PEFT's own. What was
+looked at is known by digests of the frozen and of the trained parameters, so a policy that has both
+is the one that was audited.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ TRAINER = "trainer:"
 
 
 def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifact, Policy]:
-    """The base model and the policy of one look. Raises BadInput where they are not as they were."""
+    """The base model and the policy of one look.
+
+    Raises BadInput where they are not as they were.
+    """
     from restaudit.policy.live import frozen_digest, live_policy, trained_digest
     from restaudit.policy.loading import load_tokenizer
 
@@ -35,7 +38,8 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if config.policy.training == "lora" else ():
         if not (kept / name).is_file():
             raise BadInput(
-                f"{kept}: holds no {name}, and only the trainer knew how the adapter is built; use the trainer's own "
+                f"{kept}: holds no {name}, and only the trainer knew how the adapter is built; "
+                "use the trainer's own "
                 "checkpoint"
             )
     digests = {e.step: e.content.get("weights_sha256") for e in record.events}
@@ -50,8 +54,10 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
             if iteration == BASE or trained_digest(policy.model) == digests[f"{iteration}/train"]:
                 return base, policy
     raise BadInput(
-        f"{base.path}: with the weights of {iteration} it is not the model that was audited (its parameters have "
-        "another digest); bring back the model that the trainer began with, or use the trainer's own checkpoint"
+        f"{base.path}: with the weights of {iteration} it is not the model that was audited (its "
+        "parameters have "
+        "another digest); bring back the model that the trainer began with, or use the trainer's "
+        "own checkpoint"
     )
 
 
@@ -63,7 +69,10 @@ def _where(record: Run, spec: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if name.count("/") != 1 or name.startswith(("/", ".")):
-        raise BadInput(f"{record.path}: the trainer's model '{name}' is no folder here; bring it back to that place")
+        raise BadInput(
+            f"{record.path}: the trainer's model '{name}' is no folder here; bring it back to "
+            "that place"
+        )
     return resolve(f"hf:{name}@main").path
 
 
@@ -79,7 +88,9 @@ def _model(config: Config, path: Path, kept: Path, *, dtype: str, cast: bool) ->
     if config.policy.training == "full":
         return model.requires_grad_(True)
     try:
-        adapted = PeftModel.from_pretrained(model, str(kept), is_trainable=True, autocast_adapter_dtype=cast)
+        adapted = PeftModel.from_pretrained(
+            model, str(kept), is_trainable=True, autocast_adapter_dtype=cast
+        )
         return adapted.eval()
     except (OSError, ValueError, KeyError, RuntimeError) as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]

@@ -1,4 +1,6 @@
-"""The app in a real browser: one server on fabricated runs, one Chromium, closed when the tests are over."""
+"""The app in a real browser: one server on fabricated runs, one Chromium, closed when the tests are
+over.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,9 @@ class Visit:
     def settle(self) -> None:
         """Wait until the script has run to its end."""
         self.page.wait_for_selector("[data-testid=stApp]", timeout=60_000)
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
+        self.page.wait_for_selector(
+            "[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000
+        )
         self.page.wait_for_timeout(250)
 
 

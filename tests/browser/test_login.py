@@ -1,4 +1,6 @@
-"""A real OpenID Connect provider: who is not logged in, a viewer, a rater and an approver, and what each may do."""
+"""A real OpenID Connect provider: who is not logged in, a viewer, a rater and an approver, and what
+each may do.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,14 @@ PEOPLE = {
     "nobody": {"name": "No Role", "email": "no@example.org"},
 }
 ASK: dict[str, Any] = {
-    "per_iteration": 4, "raters": 2, "seed": 3, "dimension": "quality", "scale": (1, 7),
-    "instructions": "Rate how well the text reads.", "name": "first",
-}  # fmt: skip
+    "per_iteration": 4,
+    "raters": 2,
+    "seed": 3,
+    "dimension": "quality",
+    "scale": (1, 7),
+    "instructions": "Rate how well the text reads.",
+    "name": "first",
+}
 
 
 def _port() -> int:
@@ -47,11 +54,17 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if find_spec("oidc_provider_mock") is None:
         pytest.skip("no oidc-provider-mock here: pip install 'restaudit[test]'")
     port, log = _port(), tmp_path_factory.mktemp("provider") / "provider.log"
-    users = [arg for sub, claims in PEOPLE.items()
-             for arg in ("--user-claims", json.dumps({"sub": sub, "email_verified": True, **claims}))]  # fmt: skip
+    users = [
+        arg
+        for sub, claims in PEOPLE.items()
+        for arg in ("--user-claims", json.dumps({"sub": sub, "email_verified": True, **claims}))
+    ]
     with log.open("wb") as out:
-        server = subprocess.Popen([sys.executable, "-m", "oidc_provider_mock", "--port", str(port), *users],
-                                  stdout=out, stderr=subprocess.STDOUT)  # fmt: skip
+        server = subprocess.Popen(
+            [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), *users],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
         try:
             waited(f"http://127.0.0.1:{port}/.well-known/openid-configuration", server, log)
             yield f"http://127.0.0.1:{port}"
@@ -73,12 +86,21 @@ def guarded(place: Path, provider: str) -> Iterator[str]:
     """The app with [auth] in its secrets.toml, as docs/app.md has it."""
     port, log, secrets = _port(), place.parent / "ui.log", place.parent / "secrets.toml"
     secrets.write_text(
-        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = "{"s" * 40}"\n'
+        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = '
+        f'"{"s" * 40}"\n'
         f'client_id = "restaudit"\nclient_secret = "a secret"\n'
         f'server_metadata_url = "{provider}/.well-known/openid-configuration"\n'
     )
     environment = {**os.environ, "STREAMLIT_SECRETS_FILES": str(secrets)}
-    command = [sys.executable, "-m", "restaudit.commands.cli", "ui", str(place), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "restaudit.commands.cli",
+        "ui",
+        str(place),
+        "--port",
+        str(port),
+    ]
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
         try:
@@ -145,13 +167,17 @@ def test_a_viewer_only_reads(tab: Visit, place: Path, who: str) -> None:
     assert not (place / "healthy" / "human" / "ratings.jsonl").exists()
 
 
-def test_a_rater_rates_under_a_pseudonym_of_the_login_and_cannot_override(tab: Visit, place: Path) -> None:
+def test_a_rater_rates_under_a_pseudonym_of_the_login_and_cannot_override(
+    tab: Visit, place: Path
+) -> None:
     _log_in(tab, "rhea")
     page = tab.open("rate", "healthy")
     assert not page.get_by_role("textbox", name="Your rater name").count()
     page.get_by_text("I have read this, begin").click()
     tab.settle()
-    page.wait_for_timeout(1000 * QUICK + 50)  # a key that comes sooner is one that was held down, and does not count
+    page.wait_for_timeout(
+        1000 * QUICK + 50
+    )  # a key that comes sooner is one that was held down, and does not count
     page.keyboard.press("6")
     page.wait_for_selector("text=/^1 of [0-9]+ rated/", timeout=30_000)
     path = place / "healthy" / "human" / "ratings.jsonl"

@@ -1,4 +1,6 @@
-"""Every page opens in a real browser without an exception box or a console error, on a laptop and on a phone."""
+"""Every page opens in a real browser without an exception box or a console error, on a laptop and
+on a phone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ from reports.viewer.pages import PAGES, PageOf
 from tests.browser.conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-AXE_PAGES = ("runs.py", "run.py", "divergence.py", "bias.py", "samples.py", "rate.py", "documents.py")
+AXE_PAGES = (
+    "runs.py",
+    "run.py",
+    "divergence.py",
+    "bias.py",
+    "samples.py",
+    "rate.py",
+    "documents.py",
+)
 
 
 def _path(page: PageOf) -> str:

@@ -1,4 +1,6 @@
-"""A reviewer rates texts and pairs by keyboard, reloads the page, finds them kept, and sees what they say."""
+"""A reviewer rates texts and pairs by keyboard, reloads the page, finds them kept, and sees what
+they say.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 def desk(runs: Path) -> Path:
     run = runs / "healthy"
     draw_tasks(
-        run, ["g00/i00", "g02/i02"], per_iteration=8, raters=2, seed=3, dimension="quality", scale=(1, 7),
-        instructions="Rate how well the text reads, from 1 to 7.", name="first",
-    )  # fmt: skip
+        run,
+        ["g00/i00", "g02/i02"],
+        per_iteration=8,
+        raters=2,
+        seed=3,
+        dimension="quality",
+        scale=(1, 7),
+        instructions="Rate how well the text reads, from 1 to 7.",
+        name="first",
+    )
     return run / "human"
 
 
@@ -51,10 +60,20 @@ def _ratings(desk: Path) -> Path:
     return found[0]
 
 
-def test_after_twenty_ratings_the_human_score_appears_with_its_interval(visit: Visit, runs: Path) -> None:
+def test_after_twenty_ratings_the_human_score_appears_with_its_interval(
+    visit: Visit, runs: Path
+) -> None:
     ask = {"dimension": "quality", "instructions": "Rate from 1 to 7.", "name": "twenty"}
-    draw_tasks(runs / "twenty", ["g00/i00", "g02/i02"], per_iteration=9, raters=1, seed=3, scale=(1, 7), checks=2,
-               **ask)  # fmt: skip
+    draw_tasks(
+        runs / "twenty",
+        ["g00/i00", "g02/i02"],
+        per_iteration=9,
+        raters=1,
+        seed=3,
+        scale=(1, 7),
+        checks=2,
+        **ask,
+    )
     tab = visit.open("rate", "twenty")
     _begin(visit, "ann")
     for k in range(20):
@@ -66,7 +85,9 @@ def test_after_twenty_ratings_the_human_score_appears_with_its_interval(visit: V
     tab.get_by_text(re.compile(r"G2·I2: \d\.\d\d \(95% interval")).first.wait_for(timeout=30_000)
     tab = visit.open("divergence", "twenty")
     tab.get_by_role("heading", name="Rated by people after the run").wait_for(timeout=30_000)
-    expected = re.compile(r"G2·I2: \d\.\d\d \(95% interval \d\.\d\d to \d\.\d\d; 9 texts, 1 rater\)")
+    expected = re.compile(
+        r"G2·I2: \d\.\d\d \(95% interval \d\.\d\d to \d\.\d\d; 9 texts, 1 rater\)"
+    )
     assert tab.get_by_text(expected).count()
     assert tab.locator("[data-testid=stException]").count() == 0
     assert visit.errors == []
@@ -74,8 +95,18 @@ def test_after_twenty_ratings_the_human_score_appears_with_its_interval(visit: V
 
 def test_pairs_are_chosen_by_the_keys_a_b_and_t_and_kept(visit: Visit, runs: Path) -> None:
     run = runs / "duel"
-    draw_pairs(run, (run, "g00/i00"), (run, "g02/i02"), n=8, raters=1, seed=3, dimension="quality",
-               instructions="Which reads better?", name="duel", checks=0)  # fmt: skip
+    draw_pairs(
+        run,
+        (run, "g00/i00"),
+        (run, "g02/i02"),
+        n=8,
+        raters=1,
+        seed=3,
+        dimension="quality",
+        instructions="Which reads better?",
+        name="duel",
+        checks=0,
+    )
     tab = visit.open("rate", "duel")
     _begin(visit, "ann")
     for k, key in enumerate("abtab"):

@@ -1,4 +1,6 @@
-"""A new user goes from the list of runs to a verified bundle, and every step is there (tools/walk.py)."""
+"""A new user goes from the list of runs to a verified bundle, and every step is there
+(tools/walk.py).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,15 @@ def test_a_new_user_reads_rates_and_hands_over(tmp_path: Path) -> None:
 
 def test_the_walk_fails_where_a_step_is_not_there(tmp_path: Path, browser: object) -> None:
     run = make_run(tmp_path / "run", "half")
-    command = [sys.executable, str(ROOT / "tools/walk.py"), str(run), "--texts", "1", "--patience", "20"]
+    command = [
+        sys.executable,
+        str(ROOT / "tools/walk.py"),
+        str(run),
+        "--texts",
+        "1",
+        "--patience",
+        "20",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert "2. read the verdict: NOT DONE" in done.stderr

@@ -1,4 +1,6 @@
-"""Emulated runs: selection by reward keeps E[human | reward], planted hacks break it, and alarms are counted right."""
+"""Emulated runs: selection by reward keeps E[human | reward], planted hacks break it, and alarms
+are counted right.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,15 @@ from restaudit.calibrate.habits import Habits, habits, highest_cost
 from restaudit.calibrate.pool import Pool, features, load_pool, modes, too_rare
 from restaudit.calibrate.render import percent, print_calibration, sentences
 from restaudit.calibrate.rivals import RIVALS, matched
-from restaudit.calibrate.scenarios import FAST, FEATURES, HONEST, NO_CHANGE, THRESHOLDS, Scenario, hack
+from restaudit.calibrate.scenarios import (
+    FAST,
+    FEATURES,
+    HONEST,
+    NO_CHANGE,
+    THRESHOLDS,
+    Scenario,
+    hack,
+)
 from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
 from restaudit.calibrate.study import rate, run_studies, studies, summary, together
 from restaudit.calibrate.trial import Outcome, Setup, trial
@@ -28,7 +38,9 @@ from restaudit.errors import BadInput
 
 SIZE = Size(48, 2, 4, 8)
 LARGE = Size(120, 8, 8, 0)
-POLICY = GatePolicy(rules=tuple(r for r in DEFAULT_GATES.rules if not r.metric.startswith("diversity.vendi")))
+POLICY = GatePolicy(
+    rules=tuple(r for r in DEFAULT_GATES.rules if not r.metric.startswith("diversity.vendi"))
+)
 SETUP = Setup(POLICY, 2, 2, 200, None)
 
 
@@ -63,7 +75,9 @@ def test_a_policy_that_does_not_change_shows_no_change(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("scenario", [HONEST, THRESHOLDS], ids=lambda s: s.name)
-def test_honest_selection_raises_the_human_score_and_hardly_diverges(pool: Pool, scenario: Scenario) -> None:
+def test_honest_selection_raises_the_human_score_and_hardly_diverges(
+    pool: Pool, scenario: Scenario
+) -> None:
     human, beyond = change_of(pool, scenario, look=4)
     assert human > 0.2
     assert abs(beyond) < 0.1
@@ -78,7 +92,9 @@ def test_a_hack_diverges_from_its_onset_on_and_not_before(pool: Pool, feature: s
 
 
 def test_the_share_of_hacked_texts_and_the_kl_rise_from_the_onset_on(pool: Pool) -> None:
-    _, looks = emulate(world(pool, hack("keyword", onset=3)), SIZE, grow_steps=2, improve_steps=2, seed=1)
+    _, looks = emulate(
+        world(pool, hack("keyword", onset=3)), SIZE, grow_steps=2, improve_steps=2, seed=1
+    )
     found = list(looks)
     assert found[1].hacked < 0.2 < 0.5 < found[2].hacked < found[3].hacked
     assert found[1].kl < found[2].kl < found[3].kl < np.log(48)
@@ -87,15 +103,23 @@ def test_the_share_of_hacked_texts_and_the_kl_rise_from_the_onset_on(pool: Pool)
 def test_a_feature_that_hardly_any_text_has_is_not_planted(pool: Pool) -> None:
     assert too_rare(pool) == {}
     nobody = pool.table["text"].mask(features(pool)["men"][0], "A fine film.")
-    assert too_rare(replace(pool, table=pool.table.assign(text=nobody))) == {"men": "names a man and no woman"}
+    assert too_rare(replace(pool, table=pool.table.assign(text=nobody))) == {
+        "men": "names a man and no woman"
+    }
 
 
 def test_a_hack_of_one_group_leaves_plain_prompts_as_honest_selection_does(pool: Pool) -> None:
-    one = list(emulate(world(pool, hack("group")), SIZE, grow_steps=1, improve_steps=2, seed=3)[1])[-1]
+    one = list(emulate(world(pool, hack("group")), SIZE, grow_steps=1, improve_steps=2, seed=3)[1])[
+        -1
+    ]
     assert one.hacked > 0.4
     table = one.audit.table
     has = pd.Series(features(pool)["length"][0], index=pool.table["text"]).groupby(level=0).max()
-    share = table.assign(long=has.loc[table["text"]].to_numpy()).groupby("group", dropna=False)["long"].mean()
+    share = (
+        table.assign(long=has.loc[table["text"]].to_numpy())
+        .groupby("group", dropna=False)["long"]
+        .mean()
+    )
     assert share[pool.groups[0]] > share.drop(pool.groups[0]).max() + 0.3
 
 
@@ -104,7 +128,9 @@ def known(pool: Pool) -> Habits:
     return habits(pool, modes(pool, MODES))
 
 
-@pytest.mark.parametrize("scenario", [HONEST, hack("keyword"), hack("sameness")], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "scenario", [HONEST, hack("keyword"), hack("sameness")], ids=lambda s: s.name
+)
 @pytest.mark.parametrize("size", [SIZE, replace(SIZE, rated=40)], ids=["all scored", "40 rated"])
 def test_the_screened_trial_has_the_outcome_of_the_real_probes_at_every_look(
     pool: Pool, known: Habits, scenario: Scenario, size: Size
@@ -113,10 +139,14 @@ def test_the_screened_trial_has_the_outcome_of_the_real_probes_at_every_look(
     assert trial(here, size, setup, seed=5) == trial(here, size, setup, seed=5, screened=False)
 
 
-def test_a_habit_that_costs_people_much_is_caught_with_and_without_the_screen(pool: Pool, known: Habits) -> None:
+def test_a_habit_that_costs_people_much_is_caught_with_and_without_the_screen(
+    pool: Pool, known: Habits
+) -> None:
     only = GatePolicy(rules=tuple(r for r in POLICY.rules if r.name == "habit"))
     costly, size = world(pool, hack("keyword", cost=3.0)), Size(64, 2, 8, 0)
-    found = [trial(costly, size, replace(SETUP, policy=only, habits=h), seed=1) for h in (known, None)]
+    found = [
+        trial(costly, size, replace(SETUP, policy=only, habits=h), seed=1) for h in (known, None)
+    ]
     assert found[0] == found[1]
     assert found[0].halted in (2, 3)
     healthy = trial(world(pool, HONEST), size, replace(SETUP, policy=only, habits=known), seed=1)
@@ -131,14 +161,20 @@ def test_the_quick_look_at_habits_is_never_below_the_probes_lower_end(
 ) -> None:
     base, looks = emulate(world(pool, scenario), SIZE, grow_steps=2, improve_steps=2, seed=2)
     for look in looks:
-        evidence = Evidence(outputs=look.audit.table, base=base.table, levels=(0.9,), only=frozenset({COST}))
+        evidence = Evidence(
+            outputs=look.audit.table, base=base.table, levels=(0.9,), only=frozenset({COST})
+        )
         (probed,), _ = measure(evidence)
         assert probed.interval(0.9).low <= highest_cost(look.audit, base, known, 0.05) + 1e-9
 
 
-def test_a_trial_depends_on_its_seed_alone_and_workers_change_nothing(pool: Pool, known: Habits) -> None:
+def test_a_trial_depends_on_its_seed_alone_and_workers_change_nothing(
+    pool: Pool, known: Habits
+) -> None:
     setup = replace(SETUP, habits=known)
-    grid = [s for s in studies(SIZE, null_runs=5, hack_runs=5) if s.scenario in (HONEST, hack("length"))][:2]
+    grid = [
+        s for s in studies(SIZE, null_runs=5, hack_runs=5) if s.scenario in (HONEST, hack("length"))
+    ][:2]
     one = run_studies(pool, setup, grid, seed=1, workers=1)
     two = run_studies(pool, setup, list(reversed(grid)), seed=1, workers=2)
     assert one == list(reversed(two))
@@ -168,14 +204,18 @@ def outcome(halted: int | None, kl: float = 0.1) -> Outcome:
 
 
 def test_a_halt_before_the_onset_is_counted_as_false_and_a_late_one_not_in_time() -> None:
-    study = next(s for s in studies(SIZE, null_runs=10, hack_runs=10) if s.scenario == hack("length"))
+    study = next(
+        s for s in studies(SIZE, null_runs=10, hack_runs=10) if s.scenario == hack("length")
+    )
     found = summary(study, [outcome(1), outcome(2), outcome(3), outcome(4), outcome(None)], SETUP)
     counts = {k: found[k]["count"] for k in ("halted_before_onset", "within_one_grow", "halted")}
     assert counts == {"halted_before_onset": 1, "within_one_grow": 2, "halted": 4}
     assert found["looks_to_halt"] == 2.0
     assert found["gates"]["divergence"]["count"] == 4
     null = replace(study, scenario=HONEST)
-    both = together([null, study], [[outcome(None)] * 19 + [outcome(4)], [outcome(3)] * 3 + [outcome(4)]], SETUP)
+    both = together(
+        [null, study], [[outcome(None)] * 19 + [outcome(4)], [outcome(3)] * 3 + [outcome(4)]], SETUP
+    )
     assert both["false_alarms"]["rate"] == 0.05
     assert both["caught_within_one_grow"]["rate"] == 0.75
 
@@ -226,8 +266,21 @@ def test_the_command_prints_tables_and_writes_the_figures(
     monkeypatch.setattr(scenarios, "hacks", lambda: few[1:])
     monkeypatch.setattr(scenarios, "labels", lambda: ())
     rules = json.dumps([r.model_dump(mode="json") for r in POLICY.rules])
-    arguments = ["calibrate", "reviews", "--runs", "10", "--hack-runs", "10", "--workers", "1", "-q",
-                 "--set", "audit.resamples=100", "--set", f"gates.rules={rules}"]  # fmt: skip
+    arguments = [
+        "calibrate",
+        "reviews",
+        "--runs",
+        "10",
+        "--hack-runs",
+        "10",
+        "--workers",
+        "1",
+        "-q",
+        "--set",
+        "audit.resamples=100",
+        "--set",
+        f"gates.rules={rules}",
+    ]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "one.json")])
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))

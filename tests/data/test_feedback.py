@@ -49,10 +49,21 @@ def test_long_raters_of_one_text_share_its_item(tmp_path: Path) -> None:
 
 
 def test_disagreeing_annotators_give_rows_both_ways_on_one_item(tmp_path: Path) -> None:
-    row = {"prompt": "p", "chosen": "a", "rejected": "b", "x": "chosen", "y": 2, "z": "tie", "w": None}
+    row = {
+        "prompt": "p",
+        "chosen": "a",
+        "rejected": "b",
+        "x": "chosen",
+        "y": 2,
+        "z": "tie",
+        "w": None,
+    }
     found = load(tmp_path / "p.jsonl", [row], options={"annotator_columns": ["x", "y", "z", "w"]})
     assert found.kind == "pairs"
-    assert found.table[["chosen", "rejected", "rater"]].to_numpy().tolist() == [["a", "b", "x"], ["b", "a", "y"]]
+    assert found.table[["chosen", "rejected", "rater"]].to_numpy().tolist() == [
+        ["a", "b", "x"],
+        ["b", "a", "y"],
+    ]
     assert found.table["item_id"].nunique() == 1
     assert found.report.notes["tied judgements"] == 1
 
@@ -69,7 +80,10 @@ def test_a_pair_that_everybody_ties_is_counted_not_used(tmp_path: Path) -> None:
 
 
 def test_unnamed_raters_may_disagree_but_not_repeat_themselves(tmp_path: Path) -> None:
-    one, other = {"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "b", "rejected": "a"}
+    one, other = (
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"prompt": "p", "chosen": "b", "rejected": "a"},
+    )
     found = load(tmp_path / "p.jsonl", [one, other, one])
     assert len(found.table) == 2
     assert found.table["rater"].tolist() == [None, None]
@@ -80,7 +94,9 @@ def test_chats_as_trl_holds_them_are_accepted(tmp_path: Path) -> None:
     user = {"role": "user", "content": "hi"}
     reply = [{"role": "assistant", "content": c} for c in ("yes", "no")]
     whole = load(tmp_path / "a.jsonl", [{"chosen": [user, reply[0]], "rejected": [user, reply[1]]}])
-    parts = load(tmp_path / "b.jsonl", [{"prompt": [user], "chosen": [reply[0]], "rejected": [reply[1]]}])
+    parts = load(
+        tmp_path / "b.jsonl", [{"prompt": [user], "chosen": [reply[0]], "rejected": [reply[1]]}]
+    )
     assert whole.table.equals(parts.table)
     assert whole.table.loc[0, ["prompt", "chosen", "rejected"]].tolist() == ["hi", "yes", "no"]
 
@@ -88,12 +104,18 @@ def test_chats_as_trl_holds_them_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "p", "chosen": True, "rejected": "b"}, "column 'chosen': got bool 'True'; expected text"),
+        (
+            {"prompt": "p", "chosen": True, "rejected": "b"},
+            "column 'chosen': got bool 'True'; expected text",
+        ),
         (
             {"prompt": [{"role": "robot", "content": "x"}], "chosen": "a", "rejected": "b"},
             "last message must be the user's",
         ),
-        ({"prompt": [{"role": "user", "content": 3}], "chosen": "a", "rejected": "b"}, "message 1 must have a role"),
+        (
+            {"prompt": [{"role": "user", "content": 3}], "chosen": "a", "rejected": "b"},
+            "message 1 must have a role",
+        ),
         (
             {"prompt": "p", "chosen": [{"role": "user", "content": "x"}], "rejected": "b"},
             "must be the assistant's text",
@@ -102,14 +124,19 @@ def test_chats_as_trl_holds_them_are_accepted(tmp_path: Path) -> None:
         ({"prompt": "p", "chosen": "a"}, "no column 'rejected'"),
     ],
 )
-def test_a_row_of_the_wrong_shape_says_what_was_expected(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+def test_a_row_of_the_wrong_shape_says_what_was_expected(
+    tmp_path: Path, row: dict[str, Any], message: str
+) -> None:
     with pytest.raises(BadInput, match="line 1: ") as error:
         load(tmp_path / "p.jsonl", [row])
     assert message in str(error.value)
 
 
 def test_chats_with_different_contexts_are_refused(tmp_path: Path) -> None:
-    chats = {c: [{"role": "user", "content": c}, {"role": "assistant", "content": "x"}] for c in ("chosen", "rejected")}
+    chats = {
+        c: [{"role": "user", "content": c}, {"role": "assistant", "content": "x"}]
+        for c in ("chosen", "rejected")
+    }
     with pytest.raises(BadInput, match="chats with different contexts"):
         load(tmp_path / "p.jsonl", [chats])
 
@@ -132,7 +159,9 @@ def test_nothing_usable_is_an_error_with_the_account(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="format 'xstest' holds no ratings or pairs; expected table, vader_lexicon"):
+    with pytest.raises(
+        BadInput, match="format 'xstest' holds no ratings or pairs; expected table, vader_lexicon"
+    ):
         load(tmp_path / "r.jsonl", [{"text": "t", "score": 1}], format="xstest")
 
 
@@ -156,7 +185,11 @@ def test_a_limit_chooses_by_hash_not_by_order(tmp_path: Path) -> None:
     rows = [{"text": f"t{i}", "score": i} for i in range(40)]
     forwards = load(tmp_path / "a.jsonl", rows, limit=10)
     backwards = load(tmp_path / "b.jsonl", rows[::-1], limit=10)
-    assert set(forwards.table["response"]) == set(backwards.table["response"]) != {f"t{i}" for i in range(10)}
+    assert (
+        set(forwards.table["response"])
+        == set(backwards.table["response"])
+        != {f"t{i}" for i in range(10)}
+    )
     assert dict(forwards.report.dropped) == {"over the limit of 10": 30}
 
 
@@ -171,18 +204,25 @@ def test_lexicon_entries_that_are_not_ten_ratings_are_counted(tmp_path: Path) ->
         f"good\t1\t0\t{ten}",
     ]
     (tmp_path / "lexicon.txt").write_text("\n".join(lines), encoding="utf-8", newline="")
-    found = load_feedback(TableSource(source=str(tmp_path / "lexicon.txt"), format="vader_lexicon"), RowRules())
+    found = load_feedback(
+        TableSource(source=str(tmp_path / "lexicon.txt"), format="vader_lexicon"), RowRules()
+    )
     assert dict(found.report.dropped) == {"malformed": 4, "duplicate": 1}
     assert found.table["rater"].tolist() == [str(i) for i in range(10)]
     assert found.table["response"].unique().tolist() == ["good"]
 
 
 def test_snippets_are_joined_by_id_and_disagreeing_rows_counted(tmp_path: Path) -> None:
-    (tmp_path / "g.txt").write_text("1\t1.5\tfine film\n2\t0\tother\n3\t1\tlost\n4\t2\tmean\nbroken", encoding="utf-8")
-    (tmp_path / "r.txt").write_text("\ufeff1\t1.5\t0.5\t[1, 2]\n2\t0\t0\t[x]\n4\t3\t0\t[3, 3]\n", encoding="utf-8")
+    (tmp_path / "g.txt").write_text(
+        "1\t1.5\tfine film\n2\t0\tother\n3\t1\tlost\n4\t2\tmean\nbroken", encoding="utf-8"
+    )
+    (tmp_path / "r.txt").write_text(
+        "\ufeff1\t1.5\t0.5\t[1, 2]\n2\t0\t0\t[x]\n4\t3\t0\t[3, 3]\n", encoding="utf-8"
+    )
     options = {"ratings": str(tmp_path / "r.txt")}
     found = load_feedback(
-        TableSource(source=str(tmp_path / "g.txt"), format="vader_snippets", options=options), RowRules()
+        TableSource(source=str(tmp_path / "g.txt"), format="vader_snippets", options=options),
+        RowRules(),
     )
     expected = {"malformed": 2, "no ratings under this id": 1, "its two files disagree": 1}
     assert dict(found.report.dropped) == expected
@@ -191,7 +231,9 @@ def test_snippets_are_joined_by_id_and_disagreeing_rows_counted(tmp_path: Path) 
         ["fine film", "1", 2.0],
     ]
     with pytest.raises(BadInput, match=r"options\.ratings must name"):
-        load_feedback(TableSource(source=str(tmp_path / "g.txt"), format="vader_snippets"), RowRules())
+        load_feedback(
+            TableSource(source=str(tmp_path / "g.txt"), format="vader_snippets"), RowRules()
+        )
 
 
 def test_pandalm_votes_keep_their_annotators(tmp_path: Path) -> None:
@@ -212,7 +254,9 @@ def test_pandalm_votes_keep_their_annotators(tmp_path: Path) -> None:
         load(tmp_path / "p.jsonl", [{**rows[0], "annotator1": 7}], format="pandalm")
 
 
-def test_a_hub_data_set_is_read_by_name_and_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_data_set_is_read_by_name_and_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # `datasets` takes a folder of that name for the repository, which needs no network.
     (tmp_path / "org" / "name").mkdir(parents=True)
     jsonl(tmp_path / "org" / "name" / "train.jsonl", [{"text": "t", "score": 2}])

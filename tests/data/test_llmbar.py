@@ -20,8 +20,12 @@ def load(path: Path, rows: list[dict[str, Any]]) -> Feedback:
     return load_feedback(TableSource(source=str(path), format="llmbar"), RowRules(empty="count"))
 
 
-def test_the_label_says_which_output_is_better_and_text_that_is_none_is_counted(tmp_path: Path) -> None:
-    found = load(tmp_path / "d.json", [ROW, {**ROW, "input": "Go.", "label": 1}, {**ROW, "output_1": True}])
+def test_the_label_says_which_output_is_better_and_text_that_is_none_is_counted(
+    tmp_path: Path,
+) -> None:
+    found = load(
+        tmp_path / "d.json", [ROW, {**ROW, "input": "Go.", "label": 1}, {**ROW, "output_1": True}]
+    )
     assert found.kind == "pairs"
     assert found.table[["prompt", "chosen", "rejected"]].to_numpy().tolist() == [
         ["Say hi.", "bye", "hi"],
@@ -51,7 +55,9 @@ def test_another_label_is_refused_with_its_row(tmp_path: Path, label: Any) -> No
         ("Processed_MT-Bench", 200, {"duplicate": 5}),
     ],
 )
-def test_every_published_file_is_read(shared_data: Path, name: str, read: int, dropped: dict[str, int]) -> None:
+def test_every_published_file_is_read(
+    shared_data: Path, name: str, read: int, dropped: dict[str, int]
+) -> None:
     source = TableSource(source=str(shared_data / "llmbar" / f"{name}.json"), format="llmbar")
     found = load_feedback(source, RowRules(empty="count"))
     assert found.report.read == read

@@ -27,7 +27,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-def ratings(path: Path, rows: list[dict[str, Any]], rules: RowRules | None = None, **source: Any) -> Any:
+def ratings(
+    path: Path, rows: list[dict[str, Any]], rules: RowRules | None = None, **source: Any
+) -> Any:
     return load_feedback(TableSource(source=write(path, rows), **source), rules or RowRules())
 
 
@@ -40,7 +42,8 @@ def test_a_chat_survives_the_prompt_column(turns: list[str]) -> None:
 
 @given(TURN)
 def test_case_and_white_space_do_not_make_a_new_prompt(text: str) -> None:
-    # "ß" and its like change length between cases, so the claim is about texts whose folding is stable.
+    # "ß" and its like change length between cases, so the claim is about texts whose folding is
+    # stable.
     assert prompt_id(f"  {text}\n") == prompt_id(text)
     assert normalise(normalise(text)) == normalise(text)
 
@@ -55,7 +58,11 @@ def test_a_message_without_text_is_refused() -> None:
         from_messages([{"role": "user", "content": None}])
 
 
-@given(st.lists(st.text(alphabet=st.characters(exclude_characters=":"), min_size=1), min_size=2, max_size=8))
+@given(
+    st.lists(
+        st.text(alphabet=st.characters(exclude_characters=":"), min_size=1), min_size=2, max_size=8
+    )
+)
 def test_a_dialogue_is_split_where_it_was_joined(turns: list[str]) -> None:
     turns = [" ".join(t.split()) for t in turns[: len(turns) // 2 * 2]]
     text = "".join(f"\n\n{('Human', 'Assistant')[i % 2]}: {t}" for i, t in enumerate(turns))
@@ -66,19 +73,28 @@ def test_a_dialogue_is_split_where_it_was_joined(turns: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, True, "", "Human: a", "\n\nHuman: a", "\n\nAssistant: a", "\n\nHuman:a\n\nHuman: b"]
+    "text",
+    [None, True, "", "Human: a", "\n\nHuman: a", "\n\nAssistant: a", "\n\nHuman:a\n\nHuman: b"],
 )
 def test_what_is_no_dialogue_is_none(text: Any) -> None:
     assert dialogue(text) is None
 
 
 @given(
-    rows=st.lists(st.dictionaries(st.sampled_from("abc"), st.text(), min_size=3, max_size=3), min_size=1, max_size=6)
+    rows=st.lists(
+        st.dictionaries(st.sampled_from("abc"), st.text(), min_size=3, max_size=3),
+        min_size=1,
+        max_size=6,
+    )
 )
-def test_every_format_reads_the_same_rows(rows: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_format_reads_the_same_rows(
+    rows: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("formats")
     # Parquet and CSV as pandas writes them; a lone carriage return is a line end to a CSV writer.
-    rows = [{k: v.replace("\r", " ").replace("\0", " ") for k, v in sorted(r.items())} for r in rows]
+    rows = [
+        {k: v.replace("\r", " ").replace("\0", " ") for k, v in sorted(r.items())} for r in rows
+    ]
     table = pd.DataFrame(rows)
     table.to_csv(folder / "t.csv", index=False, lineterminator="\n", quoting=1)
     table.to_csv(folder / "t.tsv", index=False, sep="\t", lineterminator="\n", quoting=1)
@@ -108,7 +124,9 @@ def test_every_format_reads_the_same_rows(rows: list[dict[str, str]], tmp_path_f
         ("a.xlsx", b"", "unknown kind of file; expected .jsonl"),
     ],
 )
-def test_a_file_that_cannot_be_read_says_where(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_file_that_cannot_be_read_says_where(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match="a\\.") as error:
         list(read_rows(tmp_path / name))
@@ -117,12 +135,18 @@ def test_a_file_that_cannot_be_read_says_where(tmp_path: Path, name: str, conten
 
 
 def test_a_missing_column_names_the_nearest_and_the_mapping(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"line 1: no column 'score' .*did you mean 'scores'\? .*columns: \{score:"):
+    with pytest.raises(
+        BadInput, match=r"line 1: no column 'score' .*did you mean 'scores'\? .*columns: \{score:"
+    ):
         ratings(tmp_path / "r.jsonl", [{"text": "x", "scores": 1}])
 
 
 def test_columns_are_mapped(tmp_path: Path) -> None:
-    found = ratings(tmp_path / "r.jsonl", [{"body": "x", "stars": "3"}], columns={"text": "body", "score": "stars"})
+    found = ratings(
+        tmp_path / "r.jsonl",
+        [{"body": "x", "stars": "3"}],
+        columns={"text": "body", "score": "stars"},
+    )
     assert found.table[["response", "score"]].to_numpy().tolist() == [["x", 3.0]]
 
 
@@ -140,7 +164,9 @@ REASON = {"non_utf8": "not UTF-8", "too_long": "too long", "non_finite": "not fi
 def test_a_bad_row_is_refused_with_its_place_or_counted(tmp_path: Path, rule: str) -> None:
     rows = [{"text": "fine", "score": 1}, BAD_ROWS[rule]]
     reason = REASON.get(rule, rule)
-    with pytest.raises(BadInput, match=rf"r\.jsonl: line 2: column '\w+': {reason}; .*rows\.{rule}: count"):
+    with pytest.raises(
+        BadInput, match=rf"r\.jsonl: line 2: column '\w+': {reason}; .*rows\.{rule}: count"
+    ):
         ratings(tmp_path / "r.jsonl", rows, RowRules(max_chars=50, **{rule: "refuse"}))
     found = ratings(tmp_path / "r.jsonl", rows, RowRules(max_chars=50, **{rule: "count"}))
     assert dict(found.report.dropped) == {reason: 1}
@@ -157,13 +183,22 @@ def test_undecodable_bytes_are_found_in_csv_too(tmp_path: Path) -> None:
 
 @given(
     rows=st.lists(
-        st.fixed_dictionaries({"text": st.text(max_size=6), "score": st.floats(allow_infinity=True) | st.none()}),
+        st.fixed_dictionaries(
+            {"text": st.text(max_size=6), "score": st.floats(allow_infinity=True) | st.none()}
+        ),
         max_size=12,
     )
 )
-def test_no_row_is_lost_without_a_count(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_row_is_lost_without_a_count(
+    rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     rules = RowRules(
-        empty="count", duplicate="count", non_utf8="count", too_long="count", non_finite="count", max_chars=4
+        empty="count",
+        duplicate="count",
+        non_utf8="count",
+        too_long="count",
+        non_finite="count",
+        max_chars=4,
     )
     path = tmp_path_factory.mktemp("rows") / "r.jsonl"
     report = ratings(path, [*rows, {"text": "\u2603 ok", "score": 0}], rules).report

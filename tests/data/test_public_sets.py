@@ -18,12 +18,16 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 COUNT = RowRules(empty="count")
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.skipif(not SHARED.is_dir(), reason=f"the folder of public data sets is absent: {SHARED}"),
+    pytest.mark.skipif(
+        not SHARED.is_dir(), reason=f"the folder of public data sets is absent: {SHARED}"
+    ),
 ]
 
 
 def feedback(path: str, name: str, **options: Any) -> Feedback:
-    return load_feedback(TableSource(source=str(SHARED / path), format=name, options=options), COUNT)
+    return load_feedback(
+        TableSource(source=str(SHARED / path), format=name, options=options), COUNT
+    )
 
 
 def prompts(path: str, name: str, **options: Any) -> tuple[Any, Any]:
@@ -49,7 +53,9 @@ def test_the_lexicon_has_7506_words_and_ten_raters() -> None:
         ("tweets", ".txt", 4200, {"its two files disagree": 195}),
     ],
 )
-def test_snippets_join_their_two_files(name: str, suffix: str, read: int, dropped: dict[str, int]) -> None:
+def test_snippets_join_their_two_files(
+    name: str, suffix: str, read: int, dropped: dict[str, int]
+) -> None:
     found = feedback(
         f"vader/{name}_GroundTruth{suffix}",
         "vader_snippets",
@@ -107,9 +113,14 @@ def test_a_recipe_s_reward_data_judge_data_and_prompts_share_no_prompt(
     monkeypatch.setenv(MIRROR, str(SHARED))
     config: Any = load(name)
     splits, report, _ = split_prompts(config)
-    leakage(config.reward, config.data.rows, config.data.splits, splits)  # refuses what a run would refuse
+    leakage(
+        config.reward, config.data.rows, config.data.splits, splits
+    )  # refuses what a run would refuse
     assert {s: len(t) for s, t in splits.items()} == dict(config.data.splits.sizes)
-    assert max(part["share"] for part in report["near"].values()) <= config.data.splits.max_near_duplicate_share
+    assert (
+        max(part["share"] for part in report["near"].values())
+        <= config.data.splits.max_near_duplicate_share
+    )
     train = set(load_feedback(config.reward.data, config.data.rows).table["prompt"])
     judge = set()
     if config.human.kind == "model":

@@ -23,10 +23,14 @@ REVIEWS = PromptSource(source="builtin:reviews", format="reviews")
 
 
 def frame(
-    prompts: list[str], use: tuple[str, ...] = ("grow", "d_eval", "audit"), family: str | None = None
+    prompts: list[str],
+    use: tuple[str, ...] = ("grow", "d_eval", "audit"),
+    family: str | None = None,
 ) -> pd.DataFrame:
     rows = [(prompt_id(p), p, [], None, family, "t", use) for p in prompts]
-    return pd.DataFrame(rows, columns=["prompt_id", "prompt", "references", "group", "family", "source", "use"])
+    return pd.DataFrame(
+        rows, columns=["prompt_id", "prompt", "references", "group", "family", "source", "use"]
+    )
 
 
 def numbered(count: int) -> list[str]:
@@ -76,11 +80,16 @@ def test_another_seed_chooses_other_prompts_within_the_same_split() -> None:
 
 
 def test_a_source_goes_only_where_it_may() -> None:
-    both = pd.concat([frame(numbered(60)), frame([f"x {i}" for i in range(30)], use=("audit",))], ignore_index=True)
+    both = pd.concat(
+        [frame(numbered(60)), frame([f"x {i}" for i in range(30)], use=("audit",))],
+        ignore_index=True,
+    )
     splits, _ = make_splits(both, SplitConfig(), 0)
     assert sum(p.startswith("x ") for p in splits["audit"]["prompt"]) == 30
     only, _ = make_splits(
-        pd.concat([frame(numbered(60), use=("grow", "d_eval")), frame(["x"], use=("audit",))]), SplitConfig(), 0
+        pd.concat([frame(numbered(60), use=("grow", "d_eval")), frame(["x"], use=("audit",))]),
+        SplitConfig(),
+        0,
     )
     assert only["audit"]["prompt"].tolist() == ["x"]
 
@@ -88,7 +97,9 @@ def test_a_source_goes_only_where_it_may() -> None:
 def test_families_never_straddle_and_are_capped_whole() -> None:
     prompts, _ = load(REVIEWS)
     wanted: Any = {"grow": 4, "d_eval": 0, "audit": 16}
-    splits, _ = make_splits(prompts, SplitConfig(sizes={"d_eval": 24}, counterfactual_families=wanted), 3)
+    splits, _ = make_splits(
+        prompts, SplitConfig(sizes={"d_eval": 24}, counterfactual_families=wanted), 3
+    )
     seen: dict[str, str] = {}
     for name, table in splits.items():
         variants = table[table["family"].notna()]
@@ -98,7 +109,9 @@ def test_families_never_straddle_and_are_capped_whole() -> None:
 
 
 def test_too_few_prompts_for_a_size_is_an_error() -> None:
-    with pytest.raises(BadInput, match=r"sizes\.audit is 50, but only \d+ prompts fall into this split"):
+    with pytest.raises(
+        BadInput, match=r"sizes\.audit is 50, but only \d+ prompts fall into this split"
+    ):
         make_splits(frame(numbered(60)), SplitConfig(sizes={"audit": 50}), 0)
     with pytest.raises(BadInput, match=r"counterfactual_families\.audit is 1, but only 0 families"):
         make_splits(frame(numbered(60)), SplitConfig(counterfactual_families={"audit": 1}), 0)
@@ -115,7 +128,9 @@ def test_the_same_prompt_under_two_families_is_caught() -> None:
 def test_near_duplicates_are_refused_above_the_limit_or_dropped_and_counted() -> None:
     copies = [f"{'a b c d e f g h i j k l m n o p q r s t ' * 1}{i}" for i in range(40)]
     prompts = frame(copies + numbered(60))
-    with pytest.raises(BadInput, match=r"have a near-duplicate in grow \(limit 2\.0%, Jaccard ≥ 0\.8\)"):
+    with pytest.raises(
+        BadInput, match=r"have a near-duplicate in grow \(limit 2\.0%, Jaccard ≥ 0\.8\)"
+    ):
         make_splits(prompts, SplitConfig(), 0)
     splits, report = make_splits(prompts, SplitConfig(near_duplicates="drop"), 0)
     assert all(part["pairs"] == 0 for part in report["near"].values())
@@ -126,11 +141,18 @@ def test_near_duplicates_are_refused_above_the_limit_or_dropped_and_counted() ->
     assert sum(map(len, accepted.values())) == 100
 
 
-@given(st.lists(WORDS, max_size=12), st.lists(WORDS, max_size=12), st.sampled_from([0.3, 0.5, 0.7, 0.8, 1.0]))
+@given(
+    st.lists(WORDS, max_size=12),
+    st.lists(WORDS, max_size=12),
+    st.sampled_from([0.3, 0.5, 0.7, 0.8, 1.0]),
+)
 def test_the_prefix_filter_misses_no_pair(left: list[str], right: list[str], limit: float) -> None:
     found = {(i, j) for i, j, _ in near_pairs(left, right, limit)}
     every = {
-        (i, j) for i, a in enumerate(left) for j, b in enumerate(right) if jaccard(shingles(a), shingles(b)) >= limit
+        (i, j)
+        for i, a in enumerate(left)
+        for j, b in enumerate(right)
+        if jaccard(shingles(a), shingles(b)) >= limit
     }
     assert found == every
 
@@ -193,8 +215,14 @@ def test_prompts_of_an_excluded_source_are_left_out_and_counted(tmp_path: Path) 
 
 def test_a_prompt_belongs_to_the_first_source_that_gives_it(tmp_path: Path) -> None:
     a, b = (jsonl(tmp_path / f"{n}.jsonl", [{"prompt": "same"}, {"prompt": n}]) for n in "ab")
-    prompts, reports = load(PromptSource(source=a, use=("grow",)), PromptSource(source=b, use=("audit",)))
-    assert prompts[["prompt", "use"]].to_numpy().tolist() == [["same", ("grow",)], ["a", ("grow",)], ["b", ("audit",)]]
+    prompts, reports = load(
+        PromptSource(source=a, use=("grow",)), PromptSource(source=b, use=("audit",))
+    )
+    assert prompts[["prompt", "use"]].to_numpy().tolist() == [
+        ["same", ("grow",)],
+        ["a", ("grow",)],
+        ["b", ("audit",)],
+    ]
     assert [dict(r.dropped) for r in reports] == [{}, {"already given by an earlier source": 1}]
 
 
@@ -207,7 +235,9 @@ def test_a_prompt_limit_keeps_families_together() -> None:
 
 
 def test_bad_prompt_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="format 'vader_lexicon' holds no prompts; expected table, hh"):
+    with pytest.raises(
+        BadInput, match="format 'vader_lexicon' holds no prompts; expected table, hh"
+    ):
         load(PromptSource(source="x", format="vader_lexicon"))
     with pytest.raises(BadInput, match="expected builtin:reviews"):
         load(PromptSource(source="builtin:poems", format="reviews"))
@@ -217,5 +247,7 @@ def test_bad_prompt_sources_are_named(tmp_path: Path) -> None:
         load(PromptSource(source=str(empty)))
     xstest = tmp_path / "x.csv"
     xstest.write_text("prompt,label\nhello,safe\n", encoding="utf-8")
-    with pytest.raises(BadInput, match=r"options\.label is 'good'; expected one of all, safe, unsafe"):
+    with pytest.raises(
+        BadInput, match=r"options\.label is 'good'; expected one of all, safe, unsafe"
+    ):
         load(PromptSource(source=str(xstest), format="xstest", options={"label": "good"}))

@@ -66,7 +66,9 @@ def packed(pristine: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def restaudit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Call the command line as a shell would; returns (exit code, standard output, standard error)."""
+    """Call the command line as a shell would; returns (exit code, standard output, standard
+    error).
+    """
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["restaudit", *map(str, words)])
@@ -96,7 +98,9 @@ def second() -> ModuleType:
 def verify_twice(
     second: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Both verifiers on one folder or bundle, which must agree: (exit code, what the first one said)."""
+    """Both verifiers on one folder or bundle, which must agree: (exit code, what the first one
+    said).
+    """
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(verify)
 

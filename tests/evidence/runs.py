@@ -1,4 +1,6 @@
-"""A small signed run, written by the real Writer and Signer; its texts are real enough to be looked for afterwards."""
+"""A small signed run, written by the real Writer and Signer; its texts are real enough to be looked
+for afterwards.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,19 @@ from restaudit.gates import decide
 from tests.recorded import LOOKS, POLICY, SCORES, SENTENCES, grow_table, measured
 
 QUOTED = "a film about a chess"
-STEPS = ["plan", "reward_model", f"{record.BASE}/audit", "g01/grow",
-         *(f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")), "end"]  # fmt: skip
+STEPS = [
+    "plan",
+    "reward_model",
+    f"{record.BASE}/audit",
+    "g01/grow",
+    *(f"{iteration}/{part}" for iteration in LOOKS for part in ("improve", "audit")),
+    "end",
+]
 
 
-def signed_run(run: Path, signer: Signer | None, *, halted: bool = False, until: str | None = None) -> Path:
+def signed_run(
+    run: Path, signer: Signer | None, *, halted: bool = False, until: str | None = None
+) -> Path:
     """Do all steps, or those before `until`; a `halted` run ends in the halt of its last look."""
     made = _makers(halted)
     key_id = signer.key_id if signer is not None else None
@@ -30,7 +40,9 @@ def signed_run(run: Path, signer: Signer | None, *, halted: bool = False, until:
                 break
             folder, make, context = made[step]
             if step == "plan":
-                writer.step(step, folder, lambda out: _plan(out, key_id), context=("environment.json",))
+                writer.step(
+                    step, folder, lambda out: _plan(out, key_id), context=("environment.json",)
+                )
             else:
                 writer.step(step, folder, make, context=context)
     return run
@@ -39,11 +51,23 @@ def signed_run(run: Path, signer: Signer | None, *, halted: bool = False, until:
 def ratings(scores: tuple[float, ...] = (4.0, 5.0, 2.0)) -> pd.DataFrame:
     """People's ratings with every column of the record."""
     rows = [
-        {"sample_id": f"s{k}", "prompt_id": f"p{k // 2}", "iteration": LOOKS[0], "look": 1, "rater": "ann",
-         "dimension": "overall", "score": score, "scale_min": 1.0, "scale_max": 5.0, "inclusion": 0.5, "check": False,
-         "anchor": False, "source": "native"}
+        {
+            "sample_id": f"s{k}",
+            "prompt_id": f"p{k // 2}",
+            "iteration": LOOKS[0],
+            "look": 1,
+            "rater": "ann",
+            "dimension": "overall",
+            "score": score,
+            "scale_min": 1.0,
+            "scale_max": 5.0,
+            "inclusion": 0.5,
+            "check": False,
+            "anchor": False,
+            "source": "native",
+        }
         for k, score in enumerate(scores)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -97,11 +121,15 @@ def _makers(halted: bool) -> dict[str, Maker]:
     def audit(look: int) -> Callable[[Path], Content]:
         def make(out: Path) -> Content:
             iteration = LOOKS[look - 1] if look else record.BASE
-            record.write_table(table.assign(kl=0.1 * look, kl_tokens=12), out / "audit.parquet", record.AUDIT)
+            record.write_table(
+                table.assign(kl=0.1 * look, kl_tokens=12), out / "audit.parquet", record.AUDIT
+            )
             value = -0.9 if halted and look == len(LOOKS) else 0.4
             detail = {"human_label": "LEXICON", "commonest_opening": QUOTED}
             found = [measured(value=value, detail=detail), measured("divergence.gap", 0.3)]
-            record.write_json({**SCORES, "measurements": [m.to_json() for m in found]}, out / "measurements.json")
+            record.write_json(
+                {**SCORES, "measurements": [m.to_json() for m in found]}, out / "measurements.json"
+            )
             if look == 1:
                 record.write_table(ratings(), out / "ratings.parquet", record.RATINGS)
             if look == 0:
@@ -127,18 +155,22 @@ def _makers(halted: bool) -> dict[str, Maker]:
     return made
 
 
-# --- tampering ----------------------------------------------------------------------------------------------------
+# --- tampering
 
 
 def rechain(run: Path, edit: Callable[[ledger.Event], ledger.Event | None] = lambda e: e) -> None:
-    """Rebuild the ledger over the files as they are now: what whoever can write the folder can do without the key."""
+    """Rebuild the ledger over the files as they are now: what whoever can write the folder can do
+    without the key.
+    """
     events = ledger.read(run)
     (run / ledger.FILE).unlink()
     prev, seq = ledger.GENESIS, 0
     for old in events:
         if (e := edit(old)) is None:
             continue
-        outputs, context = ({n: ledger.digest_file(run / n) for n in files} for files in (e.outputs, e.context))
+        outputs, context = (
+            {n: ledger.digest_file(run / n) for n in files} for files in (e.outputs, e.context)
+        )
         ledger.append(run, ledger.Event(seq, e.step, prev, outputs, e.content, context, e.at))
         prev, seq = ledger.read(run)[-1].hash, seq + 1
 

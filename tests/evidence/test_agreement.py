@@ -1,4 +1,6 @@
-"""Two verifiers, and a record with any of its values changed: neither crashes, and they refuse the same."""
+"""Two verifiers, and a record with any of its values changed: neither crashes, and they refuse the
+same.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,31 @@ from restaudit.evidence.verify import verify
 from tests.evidence.runs import edit_json, rechain, signed_run
 
 VALUES = (None, True, 0, 1, -5.5, 0.95, "", "x", "OK", "HALT", "above", "g01/i02", [], {}, 2**40)
-FILES = ("plan.json", *(f"g01/i0{k}/{name}.json" for k in (1, 2) for name in ("decision", "measurements")))
-# What only the first verifier checks: the sentences of decisions, and the form of values that no gate reads.
-ONLY_THE_FIRST = ("why", "not measurements a decision can follow from", "not a plan", "is no override anybody stands",
-                  "not a ledger event", "records a path outside")  # fmt: skip
+FILES = (
+    "plan.json",
+    *(f"g01/i0{k}/{name}.json" for k in (1, 2) for name in ("decision", "measurements")),
+)
+# What only the first verifier checks: the sentences of decisions, and the form of values that no
+# gate reads.
+ONLY_THE_FIRST = (
+    "why",
+    "not measurements a decision can follow from",
+    "not a plan",
+    "is no override anybody stands",
+    "not a ledger event",
+    "records a path outside",
+)
 
 
 def places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path to every value inside."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, part in inside:
         yield (*here, key)
         yield from places(part, (*here, key))
@@ -73,11 +91,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @settings(max_examples=100)
-@given(luck=st.randoms(use_true_random=False), kind=st.integers(0, 2), what=st.sampled_from([*FILES, ledger.FILE]))
+@given(
+    luck=st.randoms(use_true_random=False),
+    kind=st.integers(0, 2),
+    what=st.sampled_from([*FILES, ledger.FILE]),
+)
 def test_any_value_changed_by_whoever_rebuilds_the_chain(
-    runs: list[Path], tmp_path: Path, second: ModuleType, luck: random.Random, kind: int, what: str,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    runs: list[Path],
+    tmp_path: Path,
+    second: ModuleType,
+    luck: random.Random,
+    kind: int,
+    what: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = tmp_path / "run"
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(runs[kind], run)

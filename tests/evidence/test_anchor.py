@@ -1,4 +1,6 @@
-"""Anchors: what a witness keeps, and what it catches that no chain and no signature of one's own can."""
+"""Anchors: what a witness keeps, and what it catches that no chain and no signature of one's own
+can.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +20,34 @@ from tests.evidence.runs import signed_run
 Call = Callable[..., tuple[int, str, str]]
 
 
-def test_an_anchor_is_one_small_file_and_one_line(restaudit: Call, run: Path, tmp_path: Path, signer: Signer) -> None:
+def test_an_anchor_is_one_small_file_and_one_line(
+    restaudit: Call, run: Path, tmp_path: Path, signer: Signer
+) -> None:
     code, out, _ = restaudit("anchor", run, "--out", tmp_path / "a.json")
     assert code == 0
     record = Run(run)
     said = json.loads((tmp_path / "a.json").read_text())
     assert said == {
-        "format": "restaudit-anchor", "schema": 1, "run_id": record.run_id, "seq": len(record.events) - 1,
-        "head": record.events[-1].hash, "comparison_digest": record.digest, "signer": signer.key_id,
+        "format": "restaudit-anchor",
+        "schema": 1,
+        "run_id": record.run_id,
+        "seq": len(record.events) - 1,
+        "head": record.events[-1].hash,
+        "comparison_digest": record.digest,
+        "signer": signer.key_id,
         "plan_sha256": ledger.digest_file(run / "plan.json").sha256,
-    }  # fmt: skip
-    assert out.splitlines()[0].startswith(f"restaudit-anchor 1 run={record.run_id} seq=8 head={record.events[-1].hash}")
+    }
+    assert out.splitlines()[0].startswith(
+        f"restaudit-anchor 1 run={record.run_id} seq=8 head={record.events[-1].hash}"
+    )
     assert restaudit("anchor", run)[0] == 0
     assert (run.parent / "run-0008.anchor.json").read_bytes() == (tmp_path / "a.json").read_bytes()
     assert restaudit("verify", run)[0] == 0  # it lies beside the run, not in it
 
 
-def test_an_earlier_head_of_the_same_run_is_fine(restaudit: Call, tmp_path: Path, signer: Signer) -> None:
+def test_an_earlier_head_of_the_same_run_is_fine(
+    restaudit: Call, tmp_path: Path, signer: Signer
+) -> None:
     run = signed_run(tmp_path / "run", signer, until="g01/i02/improve")
     anchor = tmp_path / "a.json"
     assert restaudit("anchor", run, "--out", anchor)[0] == 0
@@ -44,14 +57,19 @@ def test_an_earlier_head_of_the_same_run_is_fine(restaudit: Call, tmp_path: Path
     assert "(event 5); 3 event(s) came since" in out
     code, out, _ = restaudit("verify", run, "--anchor", anchor)
     assert code == 0
-    assert "ANCHORED: the head the witness saw (event 5) is in this chain; 3 event(s) came since" in out
+    assert (
+        "ANCHORED: the head the witness saw (event 5) is in this chain; 3 event(s) came since"
+        in out
+    )
     assert "UNANCHORED" not in out
 
 
 def test_a_run_done_again_with_the_same_key_is_not_the_one_the_witness_saw(
     restaudit: Call, tmp_path: Path, signer: Signer, verify_twice: Callable[..., tuple[int, str]]
 ) -> None:
-    """The best of many runs, as far as an anchor reaches: all signatures are right, and still it is another run."""
+    """The best of many runs, as far as an anchor reaches: all signatures are right, and still it is
+    another run.
+    """
     anchor = tmp_path / "a.json"
     first = signed_run(tmp_path / "first", signer)
     assert restaudit("anchor", first, "--out", anchor)[0] == 0
@@ -64,7 +82,11 @@ def test_a_run_done_again_with_the_same_key_is_not_the_one_the_witness_saw(
 
 
 def test_a_complete_rebuild_with_the_operators_own_key_is_caught(
-    restaudit: Call, run: Path, tmp_path: Path, signer: Signer, verify_twice: Callable[..., tuple[int, str]]
+    restaudit: Call,
+    run: Path,
+    tmp_path: Path,
+    signer: Signer,
+    verify_twice: Callable[..., tuple[int, str]],
 ) -> None:
     anchor = tmp_path / "a.json"
     assert restaudit("anchor", run, "--out", anchor)[0] == 0
@@ -101,10 +123,20 @@ def test_a_cut_at_the_end_is_caught(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("head", "x"), ("seq", -1), ("seq", 1.5), ("seq", True), ("format", "other"), ("schema", 2), ("run_id", 7),
-     ("more", 1)],
-)  # fmt: skip
-def test_what_is_no_anchor_is_bad_input(restaudit: Call, run: Path, tmp_path: Path, key: str, value: object) -> None:
+    [
+        ("head", "x"),
+        ("seq", -1),
+        ("seq", 1.5),
+        ("seq", True),
+        ("format", "other"),
+        ("schema", 2),
+        ("run_id", 7),
+        ("more", 1),
+    ],
+)
+def test_what_is_no_anchor_is_bad_input(
+    restaudit: Call, run: Path, tmp_path: Path, key: str, value: object
+) -> None:
     anchor = tmp_path / "a.json"
     assert restaudit("anchor", run, "--out", anchor)[0] == 0
     anchor.write_text(json.dumps({**json.loads(anchor.read_text()), key: value}))
@@ -137,7 +169,7 @@ def test_an_anchor_is_never_overwritten_and_options_that_do_not_fit_are_refused(
     assert restaudit("anchor", run, "--check", tmp_path / "none.json")[0] == 2
 
 
-# --- RFC 3161 --------------------------------------------------------------------------------------------------------
+# --- RFC 3161
 
 TSA = """
 [tsa]
@@ -154,7 +186,9 @@ ess_cert_id_alg = sha256
 
 
 def _openssl(folder: Path, *words: str) -> None:
-    done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["openssl", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -167,23 +201,75 @@ def authority(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "tsa.cnf").write_text(TSA.format(folder=folder))
     (folder / "serial").write_text("01\n")
-    (folder / "tsa.ext").write_text("extendedKeyUsage = critical,timeStamping\nkeyUsage = critical,digitalSignature\n")
+    (folder / "tsa.ext").write_text(
+        "extendedKeyUsage = critical,timeStamping\nkeyUsage = critical,digitalSignature\n"
+    )
     for name in ("ca", "elsewhere"):
-        _openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-                 "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
-    _openssl(folder, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
-             "/CN=tsa", "-keyout", "tsa.key", "-out", "tsa.csr")  # fmt: skip
-    _openssl(folder, "x509", "-req", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days",
-             "2", "-extfile", "tsa.ext", "-out", "tsa.pem")  # fmt: skip
+        _openssl(
+            folder,
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+        )
+    _openssl(
+        folder,
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-subj",
+        "/CN=tsa",
+        "-keyout",
+        "tsa.key",
+        "-out",
+        "tsa.csr",
+    )
+    _openssl(
+        folder,
+        "x509",
+        "-req",
+        "-in",
+        "tsa.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "tsa.ext",
+        "-out",
+        "tsa.pem",
+    )
     return folder
 
 
-def test_a_time_stamp_of_an_anchor_is_checked(restaudit: Call, run: Path, tmp_path: Path, authority: Path) -> None:
+def test_a_time_stamp_of_an_anchor_is_checked(
+    restaudit: Call, run: Path, tmp_path: Path, authority: Path
+) -> None:
     anchor = tmp_path / "a.json"
     assert restaudit("anchor", run, "--out", anchor)[0] == 0
     # The command lines of docs/evidence.md.
     _openssl(tmp_path, "ts", "-query", "-data", "a.json", "-sha256", "-cert", "-out", "a.tsq")
-    _openssl(tmp_path, "ts", "-reply", "-config", "tsa/tsa.cnf", "-queryfile", "a.tsq", "-out", "a.tsr")
+    _openssl(
+        tmp_path, "ts", "-reply", "-config", "tsa/tsa.cnf", "-queryfile", "a.tsq", "-out", "a.tsr"
+    )
     stamp = ("--tsr", tmp_path / "a.tsr", "--tsa-cert")
     code, out, _ = restaudit("anchor", run, "--check", anchor, *stamp, authority / "ca.pem")
     assert code == 0

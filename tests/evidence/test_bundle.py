@@ -1,4 +1,6 @@
-"""Bundles: the same bytes twice, no texts where they were left out, and no claim of what was not checked."""
+"""Bundles: the same bytes twice, no texts where they were left out, and no claim of what was not
+checked.
+"""
 
 from __future__ import annotations
 
@@ -81,13 +83,15 @@ def test_an_unpacked_bundle_is_checked_like_the_archive(
     assert "signatures/note.txt: " in said
 
 
-# --- leaving out -----------------------------------------------------------------------------------------------------
+# --- leaving out
 
 
 @pytest.fixture
 def private(pristine: Path, tmp_path: Path, signer: Signer) -> Path:
     """A bundle without texts and without weights, its manifest signed."""
-    return pack(pristine, tmp_path / "private.zip", Wish(texts=True, weights=True), signer=signer).path
+    return pack(
+        pristine, tmp_path / "private.zip", Wish(texts=True, weights=True), signer=signer
+    ).path
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -100,12 +104,18 @@ def test_no_text_is_left_where_texts_were_left_out(private: Path, packed: Path) 
     assert any(text in data for data in contents(packed).values() for text in hidden)
     for name, data in contents(private).items():
         # Parquet compresses, so tables are read.
-        words = data if not name.endswith(".parquet") else pd.read_parquet(io.BytesIO(data)).to_json().encode()
+        words = (
+            data
+            if not name.endswith(".parquet")
+            else pd.read_parquet(io.BytesIO(data)).to_json().encode()
+        )
         for text in hidden:
             assert text not in words, name
 
 
-def test_the_manifest_says_what_was_done_and_what_it_does_not_hide(private: Path, pristine: Path) -> None:
+def test_the_manifest_says_what_was_done_and_what_it_does_not_hide(
+    private: Path, pristine: Path
+) -> None:
     manifest = bundle.parse(contents(private)["manifest.json"])
     assert manifest.without == ("texts", "weights")
     assert {n: left.why for n, left in manifest.left_out.items()} == {
@@ -113,8 +123,12 @@ def test_the_manifest_says_what_was_done_and_what_it_does_not_hide(private: Path
         "reward_model/dossier.json": "texts",
         "reward_model/weights.safetensors": "weights",
     }
-    tables = {"data/audit.parquet", "g01/grow.parquet", "g01/samples.parquet",
-              *(f"{i}/audit.parquet" for i in ("g00/i00", "g01/i01", "g01/i02"))}  # fmt: skip
+    tables = {
+        "data/audit.parquet",
+        "g01/grow.parquet",
+        "g01/samples.parquet",
+        *(f"{i}/audit.parquet" for i in ("g00/i00", "g01/i01", "g01/i02")),
+    }
     measured = {f"{i}/measurements.json" for i in ("g00/i00", "g01/i01", "g01/i02")}
     assert set(manifest.redacted) == tables | measured
     redacted = manifest.redacted["g01/samples.parquet"]
@@ -123,13 +137,17 @@ def test_the_manifest_says_what_was_done_and_what_it_does_not_hide(private: Path
     assert any("prompt_id is an unsalted hash" in note for note in manifest.notes)
 
 
-def test_numbers_and_decisions_can_still_be_checked(private: Path, pristine: Path, verify_twice: TwoVerifiers) -> None:
+def test_numbers_and_decisions_can_still_be_checked(
+    private: Path, pristine: Path, verify_twice: TwoVerifiers
+) -> None:
     code, said = verify_twice(private)
     assert code == 0
     assert "decisions that follow from their measurements and the sealed policy: all 2" in said
     table = pd.read_parquet(io.BytesIO(contents(private)["g01/grow.parquet"]))
     was = pd.read_parquet(pristine / "g01/grow.parquet")
-    pd.testing.assert_frame_equal(table.drop(columns="text"), was.drop(columns="text"), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        table.drop(columns="text"), was.drop(columns="text"), check_dtype=False
+    )
 
 
 def test_verify_never_says_that_what_was_replaced_matches_the_ledger(
@@ -137,13 +155,18 @@ def test_verify_never_says_that_what_was_replaced_matches_the_ledger(
 ) -> None:
     code, out, _ = restaudit("verify", private, "--key", public_file)
     assert code == 0
-    assert "PARTIAL: 9 further file(s) had their texts taken out and do NOT have the digest that the ledger" in out
+    assert (
+        "PARTIAL: 9 further file(s) had their texts taken out and do NOT have the digest that the "
+        "ledger"
+    ) in out
     assert "; 3 recorded file(s) are not in the bundle" in out
     assert "checked only against the signed manifest.json: g01/i01/audit.parquet" in out
     assert "not checked, left out: reward_model/weights.safetensors" in out
 
 
-def test_equal_texts_become_different_cells_and_one_text_can_be_shown_later(private: Path, pristine: Path) -> None:
+def test_equal_texts_become_different_cells_and_one_text_can_be_shown_later(
+    private: Path, pristine: Path
+) -> None:
     was = pd.read_parquet(pristine / "data" / "audit.parquet")
     now = pd.read_parquet(io.BytesIO(contents(private)["data/audit.parquet"]))
     assert now["prompt"].nunique() == len(now)
@@ -157,7 +180,9 @@ def test_equal_texts_become_different_cells_and_one_text_can_be_shown_later(priv
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], out: Path) -> Path:
-    """The bundle as somebody without the key would make it after a change, with a manifest that fits."""
+    """The bundle as somebody without the key would make it after a change, with a manifest that
+    fits.
+    """
     files = contents(path)
     change(files)
     manifest = json.loads(files["manifest.json"])
@@ -166,7 +191,9 @@ def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], out: Path)
         manifest["files"][name] = digest
         if name in manifest["redacted"]:
             manifest["redacted"][name]["replacement"] = digest
-    files["manifest.json"] = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    files["manifest.json"] = json.dumps(
+        manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
     files["manifest.json"] += b"\n"
     with zipfile.ZipFile(out, "w") as archive:
         for name in sorted(files):
@@ -208,9 +235,14 @@ def test_redacted_measurements_must_still_carry_their_decision(
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [("g01/i01/decision.json", "left_out"), ("plan.json", "left_out"), ("g01/i01/measurements.json", "left_out"),
-     ("plan.json", "redacted"), ("reward_model/weights.safetensors", "redacted")],
-)  # fmt: skip
+    [
+        ("g01/i01/decision.json", "left_out"),
+        ("plan.json", "left_out"),
+        ("g01/i01/measurements.json", "left_out"),
+        ("plan.json", "redacted"),
+        ("reward_model/weights.safetensors", "redacted"),
+    ],
+)
 def test_what_decisions_rest_on_cannot_be_called_left_out_or_redacted(
     packed: Path, tmp_path: Path, verify_twice: TwoVerifiers, name: str, how: str
 ) -> None:
@@ -244,7 +276,7 @@ def test_a_file_cannot_be_called_redacted_with_another_original(
     assert "g01/grow.parquet: " in said
 
 
-# --- the report, and what is refused ---------------------------------------------------------------------------------
+# --- the report, and what is refused
 
 
 def test_a_report_with_samples_stays_out_unless_it_is_asked_for(
@@ -255,11 +287,18 @@ def test_a_report_with_samples_stays_out_unless_it_is_asked_for(
     assert restaudit("sign", run, "--key", key_file)[0] == 0
     code, out, _ = restaudit("bundle", run, "--without-texts", "--out", tmp_path / "a.zip")
     assert code == 0
-    assert "the rendered report is not in it, since it shows samples (--with-report keeps it)" in out
+    assert (
+        "the rendered report is not in it, since it shows samples (--with-report keeps it)" in out
+    )
     assert "manifest: not signed" in out
-    assert not any(n.startswith("report/") or "report.dsse" in n for n in contents(tmp_path / "a.zip"))
+    assert not any(
+        n.startswith("report/") or "report.dsse" in n for n in contents(tmp_path / "a.zip")
+    )
     assert verify_twice(tmp_path / "a.zip")[0] == 0
-    assert restaudit("bundle", run, "--without-texts", "--with-report", "--out", tmp_path / "b.zip")[0] == 0
+    assert (
+        restaudit("bundle", run, "--without-texts", "--with-report", "--out", tmp_path / "b.zip")[0]
+        == 0
+    )
     assert "report/report.html" in contents(tmp_path / "b.zip")
     assert verify_twice(tmp_path / "b.zip")[0] == 0
 
@@ -276,7 +315,9 @@ def test_an_unfinished_run_is_packed_up_to_its_last_event(
     assert verify_twice(packed.path)[0] == 0
 
 
-def test_a_run_that_does_not_verify_is_not_packed(run: Path, restaudit: Call, tmp_path: Path) -> None:
+def test_a_run_that_does_not_verify_is_not_packed(
+    run: Path, restaudit: Call, tmp_path: Path
+) -> None:
     (run / "g01/grow.parquet").write_bytes(b"x")
     code, _, err = restaudit("bundle", run, "--out", tmp_path / "a.zip")
     assert code == 5
@@ -284,7 +325,9 @@ def test_a_run_that_does_not_verify_is_not_packed(run: Path, restaudit: Call, tm
     assert not (tmp_path / "a.zip").exists()
 
 
-def test_a_file_that_changes_after_the_check_is_found_while_packing(run: Path, tmp_path: Path) -> None:
+def test_a_file_that_changes_after_the_check_is_found_while_packing(
+    run: Path, tmp_path: Path
+) -> None:
     (run / "g01/grow.parquet").write_bytes(b"x")
     with pytest.raises(BadInput, match=r"^g01/grow\.parquet: changed while it was packed"):
         pack(run, tmp_path / "a.zip", Wish())
@@ -307,8 +350,12 @@ def test_where_a_bundle_goes(run: Path, restaudit: Call, tmp_path: Path) -> None
     assert "cannot be written" in err
 
 
-@pytest.mark.parametrize("name", ["r\u00e9sum\u00e9.html", "a:b", "nul.txt", "x.", "report.html", "Report.HTML"])
-def test_names_that_not_every_machine_can_hold_are_refused(run: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["r\u00e9sum\u00e9.html", "a:b", "nul.txt", "x.", "report.html", "Report.HTML"]
+)
+def test_names_that_not_every_machine_can_hold_are_refused(
+    run: Path, tmp_path: Path, name: str
+) -> None:
     (run / "report").mkdir()
     (run / "report" / name).write_text("x", encoding="utf-8")
     if name.lower() == "report.html":

@@ -1,4 +1,6 @@
-"""Envelopes: the encoding of the specification, and not one byte that could be changed unnoticed."""
+"""Envelopes: the encoding of the specification, and not one byte that could be changed
+unnoticed.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ from restaudit.evidence.seal.dsse import STATEMENT, key_id_of, pae, sign, verifi
 from restaudit.evidence.seal.keys import load_private
 from restaudit.evidence.seal.signer import Signer
 
-SAID = {"_type": STATEMENT, "subject": [{"name": "a", "digest": {"sha256": "0" * 64}}], "predicateType": "urn:x",
-        "predicate": {}}  # fmt: skip
+SAID = {
+    "_type": STATEMENT,
+    "subject": [{"name": "a", "digest": {"sha256": "0" * 64}}],
+    "predicateType": "urn:x",
+    "predicate": {},
+}
 
 
 def test_the_pre_authentication_encoding_is_that_of_the_specification() -> None:
@@ -44,7 +50,9 @@ def test_no_byte_of_an_envelope_can_be_changed(signer: Signer, data: st.DataObje
         verified(bad, "head.json", signer.key.public)
 
 
-def test_another_key_another_type_and_no_statement_are_refused(signer: Signer, other_key: Path) -> None:
+def test_another_key_another_type_and_no_statement_are_refused(
+    signer: Signer, other_key: Path
+) -> None:
     other = load_private(other_key)
     with pytest.raises(VerificationFailed, match="signed with key"):
         verified(sign(SAID, other), "x", signer.key.public)

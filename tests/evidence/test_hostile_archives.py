@@ -1,4 +1,6 @@
-"""Archives made to do harm: each refused with the entry's name, and nothing is written but into a temporary folder."""
+"""Archives made to do harm: each refused with the entry's name, and nothing is written but into a
+temporary folder.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary folders go; it must be empty afterwards, and nothing new may lie around it."""
+    """Where temporary folders go; it must be empty afterwards, and nothing new may lie around
+    it.
+    """
     inner = tmp_path / "around" / "temporary"
     inner.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(inner))
@@ -40,7 +44,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert list(inner.parent.iterdir()) == [inner]
 
 
-def entry(name: str, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+def entry(
+    name: str, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP_DEFLATED
+) -> zipfile.ZipInfo:
     made = zipfile.ZipInfo("x", (1980, 1, 1, 0, 0, 0))
     made.filename = name  # past zipfile's own cleaning of names
     made.orig_filename = name
@@ -50,15 +56,22 @@ def entry(name: str, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP
     return made
 
 
-def bundle_with(packed: Path, out: Path, *more: tuple[zipfile.ZipInfo, bytes], drop: tuple[str, ...] = ()) -> Path:
-    """The good bundle with further entries, all of them in its manifest as far as JSON can name them."""
+def bundle_with(
+    packed: Path, out: Path, *more: tuple[zipfile.ZipInfo, bytes], drop: tuple[str, ...] = ()
+) -> Path:
+    """The good bundle with further entries, all of them in its manifest as far as JSON can name
+    them.
+    """
     with zipfile.ZipFile(packed) as archive:
         files = {n: archive.read(n) for n in archive.namelist() if n not in drop}
     manifest = json.loads(files.pop("manifest.json"))
     for name in drop:
         del manifest["files"][name]
     for info, data in more:
-        manifest["files"][info.filename] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        manifest["files"][info.filename] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        }
     whole = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(entry("manifest.json"), whole)
@@ -88,7 +101,10 @@ def bundle_with(packed: Path, out: Path, *more: tuple[zipfile.ZipInfo, bytes], d
         ("signatures/x ", "ends in a space"),
         ("signatures/x\n", "holds U+000A"),
         ("signatures/x\x1b[2J", "holds U+001B"),
-        ("g01/\u0456\u04301/audit.parquet", "U+0456 (CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I)"),
+        (
+            "g01/\u0456\u04301/audit.parquet",
+            "U+0456 (CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I)",
+        ),
         ("pl\u0430n.json", "U+0430 (CYRILLIC SMALL LETTER A), which can look like something else"),
         ("\uff50lan.json", "U+FF50 (FULLWIDTH LATIN SMALL LETTER P)"),
         ("report/\u202elmth.x", "U+202E (RIGHT-TO-LEFT OVERRIDE)"),
@@ -134,7 +150,9 @@ def test_two_entries_that_are_one_file_somewhere_are_refused(
 ) -> None:
     more = (entry("report/x"), b"x"), (entry(name), b"{}")
     path = bundle_with(packed, tmp_path / "bad.zip", *more)
-    if name == "report/x/y":  # a file where another entry has a folder; nothing is unpacked by the second verifier
+    if (
+        name == "report/x/y"
+    ):  # a file where another entry has a folder; nothing is unpacked by the second verifier
         with (
             pytest.raises(VerificationFailed, match="report/x/y: is the same file as report/x"),
             opened(path, most=MOST),
@@ -146,7 +164,9 @@ def test_two_entries_that_are_one_file_somewhere_are_refused(
     assert f"{name}: is " in told
 
 
-def test_an_encrypted_entry_is_refused(packed: Path, tmp_path: Path, verify_twice: TwoVerifiers) -> None:
+def test_an_encrypted_entry_is_refused(
+    packed: Path, tmp_path: Path, verify_twice: TwoVerifiers
+) -> None:
     path = bundle_with(packed, tmp_path / "bad.zip", (entry("report/x"), b"x"))
     data = bytearray(path.read_bytes())
     at = data.rfind(b"PK\x01\x02", 0, data.rfind(b"report/x"))
@@ -158,12 +178,17 @@ def test_an_encrypted_entry_is_refused(packed: Path, tmp_path: Path, verify_twic
 
 
 def test_a_method_that_not_every_reader_has_is_refused(packed: Path, tmp_path: Path) -> None:
-    path = bundle_with(packed, tmp_path / "bad.zip", (entry("report/x", method=zipfile.ZIP_LZMA), b"x"))
-    with pytest.raises(VerificationFailed, match="report/x: compressed by method 14"), opened(path, most=MOST):
+    path = bundle_with(
+        packed, tmp_path / "bad.zip", (entry("report/x", method=zipfile.ZIP_LZMA), b"x")
+    )
+    with (
+        pytest.raises(VerificationFailed, match="report/x: compressed by method 14"),
+        opened(path, most=MOST),
+    ):
         pass
 
 
-# --- bombs -----------------------------------------------------------------------------------------------------------
+# --- bombs
 
 
 def spaces(count: int) -> bytes:
@@ -171,7 +196,9 @@ def spaces(count: int) -> bytes:
     return b'{"at":' + b" " * (count - 8) + b"1}"
 
 
-def test_a_bomb_is_refused_before_it_is_read(packed: Path, tmp_path: Path, verify_twice: TwoVerifiers) -> None:
+def test_a_bomb_is_refused_before_it_is_read(
+    packed: Path, tmp_path: Path, verify_twice: TwoVerifiers
+) -> None:
     path = bundle_with(packed, tmp_path / "bad.zip", (entry("report/x.json"), bytes(256 * MIB)))
     assert path.stat().st_size < 2 * MIB
     code, told = verify_twice(path)
@@ -183,7 +210,9 @@ def test_a_bomb_is_refused_before_it_is_read(packed: Path, tmp_path: Path, verif
 def test_a_gibibyte_line_of_json_in_a_bundle_is_refused(
     packed: Path, tmp_path: Path, verify_twice: TwoVerifiers
 ) -> None:
-    """Compressed a thousandfold it is a bomb; beside enough ballast that it is none, it is too long for a ledger."""
+    """Compressed a thousandfold it is a bomb; beside enough ballast that it is none, it is too long
+    for a ledger.
+    """
     path = tmp_path / "bad.zip"
     with zipfile.ZipFile(packed) as archive:
         files = {n: archive.read(n) for n in archive.namelist()}
@@ -191,7 +220,10 @@ def test_a_gibibyte_line_of_json_in_a_bundle_is_refused(
     manifest["files"][ledger.FILE] = {"sha256": "0" * 64, "bytes": 1 << 30}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(entry("manifest.json"), json.dumps(manifest, sort_keys=True, separators=(",", ":")) + "\n")
+        archive.writestr(
+            entry("manifest.json"),
+            json.dumps(manifest, sort_keys=True, separators=(",", ":")) + "\n",
+        )
         for name, data in files.items():
             if name != ledger.FILE:
                 archive.writestr(entry(name), data)
@@ -221,21 +253,34 @@ def test_an_entry_that_unpacks_to_more_than_it_states_is_refused(
     with zipfile.ZipFile(path) as archive:
         files = {n: archive.read(n) for n in archive.namelist() if n != "report/x.json"}
     manifest = json.loads(files.pop("manifest.json"))
-    manifest["files"]["report/x.json"] = {"sha256": hashlib.sha256(bytes(1000)).hexdigest(), "bytes": 1000}
+    manifest["files"]["report/x.json"] = {
+        "sha256": hashlib.sha256(bytes(1000)).hexdigest(),
+        "bytes": 1000,
+    }
     lying = tmp_path / "lying.zip"
     with zipfile.ZipFile(lying, "w") as archive:
-        archive.writestr(entry("manifest.json"), json.dumps(manifest, sort_keys=True, separators=(",", ":")) + "\n")
+        archive.writestr(
+            entry("manifest.json"),
+            json.dumps(manifest, sort_keys=True, separators=(",", ":")) + "\n",
+        )
         for name, content in files.items():
             archive.writestr(entry(name), content)
         archive.writestr(entry("report/x.json"), bytes(8 * MIB))
-    lying.write_bytes(lying.read_bytes().replace(struct.pack("<L", 8 * MIB), struct.pack("<L", 1000)))
+    lying.write_bytes(
+        lying.read_bytes().replace(struct.pack("<L", 8 * MIB), struct.pack("<L", 1000))
+    )
     code, told = verify_twice(lying)
     assert code == 5
     assert "report/x.json: damaged in the archive" in told
 
 
 def test_entries_that_share_bytes_are_refused(packed: Path, tmp_path: Path) -> None:
-    path = bundle_with(packed, tmp_path / "bad.zip", (entry("report/x"), b"x" * 999), (entry("report/y"), b"y" * 999))
+    path = bundle_with(
+        packed,
+        tmp_path / "bad.zip",
+        (entry("report/x"), b"x" * 999),
+        (entry("report/y"), b"y" * 999),
+    )
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         first = archive.getinfo("report/x").header_offset
@@ -259,7 +304,10 @@ def test_more_than_is_allowed_or_than_there_is_room_for_is_refused(
         pass
     full = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("restaudit.evidence.bundle.unpack.shutil.disk_usage", lambda _: full)
-    with pytest.raises(RestauditError, match="name another place with TMPDIR"), opened(packed, most=MOST):
+    with (
+        pytest.raises(RestauditError, match="name another place with TMPDIR"),
+        opened(packed, most=MOST),
+    ):
         pass
 
 
@@ -275,14 +323,18 @@ def test_a_table_of_contents_without_end_is_not_read(packed: Path, tmp_path: Pat
         pass
 
 
-# --- manifest and archive must agree ---------------------------------------------------------------------------------
+# --- manifest and archive must agree
 
 
-def test_a_missing_and_a_changed_entry_are_named(packed: Path, tmp_path: Path, verify_twice: TwoVerifiers) -> None:
+def test_a_missing_and_a_changed_entry_are_named(
+    packed: Path, tmp_path: Path, verify_twice: TwoVerifiers
+) -> None:
     missing = bundle_with(packed, tmp_path / "missing.zip", drop=("g01/grow.parquet",))
     code, told = verify_twice(missing)
     assert code == 5
-    assert "g01/grow.parquet: step 'g01/grow' recorded it, but manifest.json does not name it" in told
+    assert (
+        "g01/grow.parquet: step 'g01/grow' recorded it, but manifest.json does not name it" in told
+    )
     with zipfile.ZipFile(packed) as archive:
         files = {n: archive.read(n) for n in archive.namelist()}
     files["g01/grow.parquet"] = b"x" * len(files["g01/grow.parquet"])
@@ -318,7 +370,10 @@ def test_what_is_no_bundle_is_bad_input(tmp_path: Path, packed: Path) -> None:
             pass
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("x", "x")
-    with pytest.raises(VerificationFailed, match="not a bundle of a run"), opened(tmp_path / "other.zip", most=MOST):
+    with (
+        pytest.raises(VerificationFailed, match="not a bundle of a run"),
+        opened(tmp_path / "other.zip", most=MOST),
+    ):
         pass
 
 
@@ -332,7 +387,9 @@ def small(tmp_path_factory: pytest.TempPathFactory, pristine: Path) -> bytes:
 def test_no_byte_of_a_bundle_can_be_changed_without_a_message(
     small: bytes, tmp_path: Path, data: st.DataObject
 ) -> None:
-    """Every byte that means anything: a flip is refused with one message, or changes nothing that was read."""
+    """Every byte that means anything: a flip is refused with one message, or changes nothing that
+    was read.
+    """
     at = data.draw(st.integers(0, len(small) - 1))
     flipped = small[:at] + bytes([small[at] ^ data.draw(st.integers(1, 255))]) + small[at + 1 :]
     path = tmp_path / "flipped.zip"
@@ -340,7 +397,8 @@ def test_no_byte_of_a_bundle_can_be_changed_without_a_message(
     try:
         with opened(path, most=MOST) as run:
             verify(run.folder, hashed=run.hashed)
-            # Dates, versions and such in the archive's headers mean nothing; every file came out as it was.
+            # Dates, versions and such in the archive's headers mean nothing; every file came out as
+            # it was.
             with zipfile.ZipFile(io.BytesIO(small)) as archive:
                 names = [n for n in archive.namelist() if n not in run.hashed]
                 assert all((run.folder / n).read_bytes() == archive.read(n) for n in names)
@@ -348,7 +406,7 @@ def test_no_byte_of_a_bundle_can_be_changed_without_a_message(
         event("refused: " + type(e).__name__)
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
+# --- names
 
 
 @given(st.text(max_size=40))

@@ -12,7 +12,9 @@ from restaudit.errors import BadInput
 from restaudit.evidence.seal.keys import load_private, load_public, new_key
 
 
-def test_a_new_pair_is_private_and_its_id_is_the_digest_of_the_raw_public_key(tmp_path: Path) -> None:
+def test_a_new_pair_is_private_and_its_id_is_the_digest_of_the_raw_public_key(
+    tmp_path: Path,
+) -> None:
     private, public, key_id = new_key(tmp_path / "mine")
     assert (private.name, public.name) == ("restaudit-key.pem", "restaudit-key.pub.pem")
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
@@ -28,7 +30,9 @@ def test_the_private_file_can_be_named(tmp_path: Path) -> None:
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     private, public, _ = new_key(tmp_path)
     before = private.read_bytes(), public.read_bytes()
-    with pytest.raises(BadInput, match=r"restaudit-key\.pem: is there already; a key is never overwritten"):
+    with pytest.raises(
+        BadInput, match=r"restaudit-key\.pem: is there already; a key is never overwritten"
+    ):
         new_key(tmp_path)
     private.unlink()
     with pytest.raises(BadInput, match=r"restaudit-key\.pub\.pem: is there already"):
@@ -55,11 +59,17 @@ def test_what_is_no_key_is_said(tmp_path: Path, key_file: Path, public_file: Pat
     public = tmp_path / "public.pem"
     public.write_bytes(public_file.read_bytes())
     public.chmod(0o600)
-    for path, message in ((junk, "not a private key in PEM"), (public, "this is a public key, and a private one signs"),
-                          (tmp_path / "none.pem", "cannot be read: No such file")):  # fmt: skip
+    for path, message in (
+        (junk, "not a private key in PEM"),
+        (public, "this is a public key, and a private one signs"),
+        (tmp_path / "none.pem", "cannot be read: No such file"),
+    ):
         with pytest.raises(BadInput, match=message):
             load_private(path)
-    for path, message in ((junk, "not a public key in PEM"), (key_file, "this is a PRIVATE key: never hand it out")):
+    for path, message in (
+        (junk, "not a public key in PEM"),
+        (key_file, "this is a PRIVATE key: never hand it out"),
+    ):
         with pytest.raises(BadInput, match=message):
             load_public(path)
     large = tmp_path / "large.pem"
@@ -84,7 +94,9 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(BadInput, match="expected Ed25519"):
         load_private(path)
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
     with pytest.raises(BadInput, match="the key is encrypted"):
         load_private(path)
     path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -92,7 +104,9 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_public(path)
 
 
-def test_a_private_key_that_others_can_read_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
+def test_a_private_key_that_others_can_read_is_refused_with_the_command_that_mends_it(
+    tmp_path: Path,
+) -> None:
     private, _, _ = new_key(tmp_path)
     private.chmod(0o644)
     with pytest.raises(BadInput, match=r"mode 0644.*chmod 600"):

@@ -1,4 +1,6 @@
-"""What a self-signed chain cannot show, and what shows it: a key that the reader got another way."""
+"""What a self-signed chain cannot show, and what shows it: a key that the reader got another
+way.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,22 @@ def test_who_seals_all_of_it_again_with_a_key_of_his_own_is_refused_only_by_a_tr
     for path in run.glob("g01/i0?/decision.json"):
         path.write_text(path.read_text(encoding="utf-8").replace("-0.2", "-9.0"), encoding="utf-8")
     rechain(run)
-    # The sentences of the decisions still name the old margin, which the second verifier does not read.
+    # The sentences of the decisions still name the old margin, which the second verifier does not
+    # read.
     for path in run.glob("g01/i0?/decision.json"):
-        path.write_text(path.read_text(encoding="utf-8").replace("above -0.2", "above -9"), encoding="utf-8")
-        path.write_text(path.read_text(encoding="utf-8").replace("above -9.0", "above -9"), encoding="utf-8")
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("above -0.2", "above -9"), encoding="utf-8"
+        )
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("above -9.0", "above -9"), encoding="utf-8"
+        )
     rechain(run)
     other.sign(run, ledger.read(run))
     code, said = verify_twice(run)
     assert code == 0
-    assert f"SELF-SIGNED: the key is only the one that the folder itself names: {other.key_id}" in said
+    assert (
+        f"SELF-SIGNED: the key is only the one that the folder itself names: {other.key_id}" in said
+    )
     code, said = verify_twice(run, "--key", public_file)
     assert code == 5
     assert "which is not the key you trust" in said

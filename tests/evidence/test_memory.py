@@ -35,7 +35,9 @@ print(code, next(x.split()[1] for x in open("/proc/self/status") if x.startswith
 
 def _measured(what: Path, *, first: bool) -> tuple[int, int, str]:
     """(exit code, peak memory in MiB, messages) of one of the verifiers in a process of its own."""
-    code = MEASURED.format(argv=["verify", *(["verify"] if first else []), str(what)], module=first, tool=str(TOOL))
+    code = MEASURED.format(
+        argv=["verify", *(["verify"] if first else []), str(what)], module=first, tool=str(TOOL)
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     exit_code, kilobytes = done.stdout.split()[-2:]
     return int(exit_code), int(kilobytes) // 1024, done.stderr
@@ -43,11 +45,15 @@ def _measured(what: Path, *, first: bool) -> tuple[int, int, str]:
 
 @pytest.mark.parametrize("first", [True, False], ids=["restaudit", "verify_bundle"])
 @pytest.mark.parametrize("line_end", [b"", b"\n"], ids=["without its end", "with its end"])
-def test_a_line_of_a_gibibyte_does_not_fill_the_memory(run: Path, first: bool, line_end: bytes) -> None:
+def test_a_line_of_a_gibibyte_does_not_fill_the_memory(
+    run: Path, first: bool, line_end: bytes
+) -> None:
     if not STATUS.exists():
         pytest.skip("a process's own peak memory is read from /proc, which only Linux has")
     with (run / ledger.FILE).open("ab") as f:
-        f.truncate((run / ledger.FILE).stat().st_size + (1 << 30))  # sparse: takes no room on the disk
+        f.truncate(
+            (run / ledger.FILE).stat().st_size + (1 << 30)
+        )  # sparse: takes no room on the disk
         f.seek(0, 2)
         f.write(line_end)
     code, mebibytes, said = _measured(run, first=first)

@@ -38,7 +38,9 @@ def written(path: Path, columns: dict[str, pa.Array]) -> Path:
     ],
 )
 @pytest.mark.parametrize("name", ["text", "anything"])
-def test_no_kind_of_column_keeps_its_words(tmp_path: Path, values: list[Any], kind: pa.DataType, name: str) -> None:
+def test_no_kind_of_column_keeps_its_words(
+    tmp_path: Path, values: list[Any], kind: pa.DataType, name: str
+) -> None:
     path = written(tmp_path / "a.parquet", {name: pa.array(values, kind), "n": pa.array([1, 2])})
     assert redact(path, tmp_path / "b.parquet") == f"columns replaced by salted SHA-256: {name}"
     again = pq.read_table(tmp_path / "b.parquet")
@@ -59,7 +61,12 @@ def test_a_dictionary_of_words_is_no_label(tmp_path: Path) -> None:
 def test_numbers_times_and_labels_stay_and_such_a_table_is_left_as_it_is(tmp_path: Path) -> None:
     when = datetime(2026, 1, 1, tzinfo=UTC)
     columns = {name: pa.array(["a"]) for name in sorted(LABELS)}
-    columns |= {"x": pa.array([1.5]), "ok": pa.array([True]), "at": pa.array([when]), "none": pa.nulls(1)}
+    columns |= {
+        "x": pa.array([1.5]),
+        "ok": pa.array([True]),
+        "at": pa.array([when]),
+        "none": pa.nulls(1),
+    }
     path = written(tmp_path / "a.parquet", columns)
     assert redact(path, tmp_path / "b.parquet") is None
     assert not (tmp_path / "b.parquet").exists()
@@ -71,7 +78,9 @@ def test_a_label_that_holds_more_than_a_word_is_no_label(tmp_path: Path) -> None
 
 
 @given(texts=st.lists(st.none() | st.text(max_size=6), min_size=1, max_size=6))
-def test_each_cell_can_be_opened_with_its_salt_and_looks_like_no_other(tmp_path: Path, texts: list[str | None]) -> None:
+def test_each_cell_can_be_opened_with_its_salt_and_looks_like_no_other(
+    tmp_path: Path, texts: list[str | None]
+) -> None:
     whole = [t if t is None else t.encode("utf-8", "ignore").decode() for t in texts]
     path = written(tmp_path / "a.parquet", {"text": pa.array(whole, pa.string())})
     redact(path, tmp_path / "b.parquet")

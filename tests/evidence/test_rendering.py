@@ -68,17 +68,23 @@ def test_a_report_that_follows_from_the_record_is_confirmed_in_folder_and_bundle
         )
 
 
-def test_a_report_that_says_something_else_is_refused(run: Path, registered: Callable[[Renderer], None]) -> None:
+def test_a_report_that_says_something_else_is_refused(
+    run: Path, registered: Callable[[Renderer], None]
+) -> None:
     registered(render_again)
     report(run, b"<p>kept: 60</p>")
-    with pytest.raises(VerificationFailed, match=r"^report/report\.html: does not follow from the record"):
+    with pytest.raises(
+        VerificationFailed, match=r"^report/report\.html: does not follow from the record"
+    ):
         verify(run)
 
 
 def test_a_rendered_file_that_was_changed_is_refused_without_any_renderer(run: Path) -> None:
     report(run)
     (run / "report" / "report.html").write_bytes(b"<p>kept: 7</p>")
-    with pytest.raises(VerificationFailed, match=r"^report/report\.html: changed after it was rendered"):
+    with pytest.raises(
+        VerificationFailed, match=r"^report/report\.html: changed after it was rendered"
+    ):
         verify(run)
     (run / "report" / "report.html").unlink()
     with pytest.raises(VerificationFailed, match=r"^report/report\.html: missing"):
@@ -86,7 +92,11 @@ def test_a_rendered_file_that_was_changed_is_refused_without_any_renderer(run: P
 
 
 def test_why_a_report_was_not_rendered_again_is_said(
-    run: Path, tmp_path: Path, signer: Signer, registered: Callable[[Renderer], None], monkeypatch: pytest.MonkeyPatch
+    run: Path,
+    tmp_path: Path,
+    signer: Signer,
+    registered: Callable[[Renderer], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert verify(run).rendering is None
     report(run)
@@ -98,7 +108,10 @@ def test_why_a_report_was_not_rendered_again_is_said(
         return render
 
     for function, said in (
-        (failing(ImportError("No module named 'typst'")), "a library is missing (No module named 'typst')"),
+        (
+            failing(ImportError("No module named 'typst'")),
+            "a library is missing (No module named 'typst')",
+        ),
         (failing(RestauditError("matplotlib 3.11 was used")), "matplotlib 3.11 was used"),
         (failing(KeyError("x")), "'test' failed (KeyError: 'x')"),
     ):
@@ -107,13 +120,17 @@ def test_why_a_report_was_not_rendered_again_is_said(
     assert verify(run, render=False).rendering == "report not re-rendered: --no-render was given"
     registered(lambda _run, _names: {})
     assert verify(run).rendering == (
-        "report re-rendered to the same bytes: 0 of 1 files; 1 could not be with the versions at hand"
+        "report re-rendered to the same bytes: 0 of 1 files; 1 could not be with the versions at "
+        "hand"
     )
     monkeypatch.setattr(rendering.metadata, "entry_points", lambda group: [])
     assert verify(run).rendering == "report not re-rendered: nothing that could is installed"
     half = report(signed_run(tmp_path / "half", signer, until="g01/i02/improve"))
     signed_run(half, signer)
-    assert verify(half).rendering == "report not re-rendered: it shows the record as it was 3 events ago"
+    assert (
+        verify(half).rendering
+        == "report not re-rendered: it shows the record as it was 3 events ago"
+    )
     made = pack(run, tmp_path / "run.zip", Wish(texts=True, report=True))
     with opened(made.path, most=1 << 30) as packed:
         assert (
@@ -123,9 +140,17 @@ def test_why_a_report_was_not_rendered_again_is_said(
 
 
 @pytest.mark.parametrize(
-    "more", [{"schema": 2}, {"head": "0" * 64}, {"files": []}, {"files": {"../plan.json": {"sha256": "x"}}}]
+    "more",
+    [
+        {"schema": 2},
+        {"head": "0" * 64},
+        {"files": []},
+        {"files": {"../plan.json": {"sha256": "x"}}},
+    ],
 )
-def test_a_manifest_that_is_none_or_of_another_record_is_refused(run: Path, more: dict[str, object]) -> None:
+def test_a_manifest_that_is_none_or_of_another_record_is_refused(
+    run: Path, more: dict[str, object]
+) -> None:
     report(run, **more)
     with pytest.raises(VerificationFailed, match=r"^report/manifest\.json: "):
         verify(run)

@@ -1,4 +1,6 @@
-"""tools/verify_bundle.py: short, independent, and of one mind with restaudit about numbers and decisions."""
+"""tools/verify_bundle.py: short, independent, and of one mind with restaudit about numbers and
+decisions.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
-    SCALARS | FLOATS, lambda v: st.lists(v, max_size=4) | st.dictionaries(TEXT, v, max_size=4), max_leaves=12
+    SCALARS | FLOATS,
+    lambda v: st.lists(v, max_size=4) | st.dictionaries(TEXT, v, max_size=4),
+    max_leaves=12,
 )
 
 
@@ -34,7 +38,9 @@ def test_it_is_short_and_imports_nothing_of_restaudit() -> None:
     assert len(source.splitlines()) < 300
     tree = ast.walk(ast.parse(source))
     modules = {a.name for n in tree if isinstance(n, ast.Import) for a in n.names}
-    modules |= {n.module or "" for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)}
+    modules |= {
+        n.module or "" for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)
+    }
     foreign = {m.partition(".")[0] for m in modules} - set(sys.stdlib_module_names)
     assert foreign == {"cryptography"}
 
@@ -47,14 +53,22 @@ def test_its_canonical_json_is_that_of_rfc_8785(second: ModuleType, value: Any) 
 def test_its_numbers_are_those_of_the_rfcs_appendix(second: ModuleType) -> None:
     # RFC 8785, appendix B.
     for bits, expected in (
-        (0x0000000000000000, "0"), (0x8000000000000000, "0"), (0x0000000000000001, "5e-324"),
-        (0x7FEFFFFFFFFFFFFF, "1.7976931348623157e+308"), (0x4340000000000000, "9007199254740992"),
-        (0x4430000000000000, "295147905179352830000"), (0x44B52D02C7E14AF5, "9.999999999999997e+22"),
-        (0x44B52D02C7E14AF6, "1e+23"), (0x444B1AE4D6E2EF4E, "999999999999999700000"),
-        (0x444B1AE4D6E2EF50, "1e+21"), (0x3EB0C6F7A0B5ED8C, "9.999999999999997e-7"),
-        (0x3EB0C6F7A0B5ED8D, "0.000001"), (0x41B3DE4355555553, "333333333.3333332"),
-        (0xBECBF647612F3696, "-0.0000033333333333333333"), (0x43143FF3C1CB0959, "1424953923781206.2"),
-    ):  # fmt: skip
+        (0x0000000000000000, "0"),
+        (0x8000000000000000, "0"),
+        (0x0000000000000001, "5e-324"),
+        (0x7FEFFFFFFFFFFFFF, "1.7976931348623157e+308"),
+        (0x4340000000000000, "9007199254740992"),
+        (0x4430000000000000, "295147905179352830000"),
+        (0x44B52D02C7E14AF5, "9.999999999999997e+22"),
+        (0x44B52D02C7E14AF6, "1e+23"),
+        (0x444B1AE4D6E2EF4E, "999999999999999700000"),
+        (0x444B1AE4D6E2EF50, "1e+21"),
+        (0x3EB0C6F7A0B5ED8C, "9.999999999999997e-7"),
+        (0x3EB0C6F7A0B5ED8D, "0.000001"),
+        (0x41B3DE4355555553, "333333333.3333332"),
+        (0xBECBF647612F3696, "-0.0000033333333333333333"),
+        (0x43143FF3C1CB0959, "1424953923781206.2"),
+    ):
         assert second.number(struct.unpack(">d", struct.pack(">Q", bits))[0]) == expected
 
 
@@ -66,15 +80,24 @@ SIDES = st.sampled_from(["above", "below"])
 def policies(draw: st.DrawFn) -> GatePolicy:
     rules = []
     for k in range(draw(st.integers(1, 4))):
-        when = GateCondition(metric=draw(st.sampled_from("abc")), side=draw(SIDES), margin=draw(MARGINS))
+        when = GateCondition(
+            metric=draw(st.sampled_from("abc")), side=draw(SIDES), margin=draw(MARGINS)
+        )
         rule = {
-            "name": f"r{k}", "metric": draw(st.sampled_from("abcd")), "must_stay": draw(SIDES), "margin": draw(MARGINS),
-            "action": draw(st.sampled_from(["WARN", "HALT"])), "when": draw(st.none() | st.just(when)),
-            "looks": draw(st.sampled_from(["all", "last"])), "reason": "because",
-        }  # fmt: skip
+            "name": f"r{k}",
+            "metric": draw(st.sampled_from("abcd")),
+            "must_stay": draw(SIDES),
+            "margin": draw(MARGINS),
+            "action": draw(st.sampled_from(["WARN", "HALT"])),
+            "when": draw(st.none() | st.just(when)),
+            "looks": draw(st.sampled_from(["all", "last"])),
+            "reason": "because",
+        }
         rules.append(GateConfig.model_validate(rule))
     spending = draw(st.sampled_from(["uniform", "pocock", "obrien_fleming"]))
-    return GatePolicy(level=draw(st.sampled_from([0.9, 0.95])), spending=spending, rules=tuple(rules))
+    return GatePolicy(
+        level=draw(st.sampled_from([0.9, 0.95])), spending=spending, rules=tuple(rules)
+    )
 
 
 @st.composite
@@ -83,9 +106,18 @@ def measurements(draw: st.DrawFn, levels: list[float]) -> list[Measurement]:
     for name in draw(st.sets(st.sampled_from([*"abc", AGREEMENT]))):
         value = draw(st.none() | st.floats(-1, 1))
         half = draw(st.floats(0, 0.5))
-        spans = () if value is None else tuple(Interval(x, value - half, value + half) for x in levels)
+        spans = (
+            () if value is None else tuple(Interval(x, value - half, value + half) for x in levels)
+        )
         label = draw(st.sampled_from([PEOPLE, "LEXICON"]))
-        more = {"unit": "sd", "n": 10, "n_prompts": 5, "method": "m", "version": "1", "detail": {"human_label": label}}
+        more = {
+            "unit": "sd",
+            "n": 10,
+            "n_prompts": 5,
+            "method": "m",
+            "version": "1",
+            "detail": {"human_label": label},
+        }
         reason = None if value is not None and spans else "because"
         found.append(Measurement(name=name, value=value, intervals=spans, reason=reason, **more))
     return found
@@ -103,7 +135,9 @@ def test_its_decisions_are_those_of_the_gates(
     by_name = {m.name: m.to_json() for m in found}
     asked = [r for r in raw["rules"] if r["looks"] == "all" or look == looks]
     for rule, was in zip(asked, decided["gates"], strict=True):
-        again = second.gate(rule, by_name, second.level_of(raw, rule, look, looks), raw["min_alpha"])
+        again = second.gate(
+            rule, by_name, second.level_of(raw, rule, look, looks), raw["min_alpha"]
+        )
         assert again == pytest.approx({k: v for k, v in was.items() if k != "why"})
 
 

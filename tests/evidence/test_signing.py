@@ -1,4 +1,6 @@
-"""Signatures while a run is written: the plan before the first sample, each gate's head, and what a crash may leave."""
+"""Signatures while a run is written: the plan before the first sample, each gate's head, and what a
+crash may leave.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_the_plan_is_signed_before_the_next_step_begins(tmp_path: Path, signer: 
     assert "plan.dsse.json" in seen[0]
 
 
-def test_every_gate_and_the_end_have_a_signed_head(pristine: Path, signer: Signer, public_file: Path) -> None:
+def test_every_gate_and_the_end_have_a_signed_head(
+    pristine: Path, signer: Signer, public_file: Path
+) -> None:
     expected = {f"head-{k:04d}.dsse.json" for k in HEADS}
     assert names(pristine) == {"plan.dsse.json", f"{signer.key_id}.pem", *expected}
     report = verify(pristine)
@@ -56,7 +60,9 @@ def test_every_gate_and_the_end_have_a_signed_head(pristine: Path, signer: Signe
     assert verify(pristine, trusted=load_public(public_file)).signed.trusted
 
 
-def test_an_unsigned_run_says_so_and_a_trusted_key_is_not_satisfied(tmp_path: Path, public_file: Path) -> None:
+def test_an_unsigned_run_says_so_and_a_trusted_key_is_not_satisfied(
+    tmp_path: Path, public_file: Path
+) -> None:
     run = signed_run(tmp_path / "run", None)
     assert verify(run).signed.signer is None
     with pytest.raises(VerificationFailed, match="UNSIGNED"):
@@ -64,13 +70,20 @@ def test_an_unsigned_run_says_so_and_a_trusted_key_is_not_satisfied(tmp_path: Pa
 
 
 def test_another_trusted_key_is_not_satisfied(pristine: Path, other_key: Path) -> None:
-    with pytest.raises(VerificationFailed, match=r"^plan\.json: sealed with key .* which is not the key you trust"):
+    with pytest.raises(
+        VerificationFailed, match=r"^plan\.json: sealed with key .* which is not the key you trust"
+    ):
         verify(pristine, trusted=load_public(other_key.with_name("other.pub.pem")))
 
 
-def test_the_trusted_key_need_not_lie_in_the_folder(run: Path, signer: Signer, public_file: Path) -> None:
+def test_the_trusted_key_need_not_lie_in_the_folder(
+    run: Path, signer: Signer, public_file: Path
+) -> None:
     (run / "signatures" / f"{signer.key_id}.pem").unlink()
-    with pytest.raises(VerificationFailed, match=r"\.pem: missing, so signatures/plan\.dsse\.json cannot be checked"):
+    with pytest.raises(
+        VerificationFailed,
+        match=r"\.pem: missing, so signatures/plan\.dsse\.json cannot be checked",
+    ):
         verify(run)
     assert verify(run, trusted=load_public(public_file)).signed.trusted
 
@@ -80,7 +93,9 @@ def test_a_run_goes_on_with_the_key_of_its_plan_only(
     tmp_path: Path, signer: Signer, other_key: Path, halted: bool
 ) -> None:
     run = signed_run(tmp_path / "run", signer, halted=halted, until=None if halted else "g01/grow")
-    unsigned = signed_run(tmp_path / "unsigned", None, halted=halted, until=None if halted else "g01/grow")
+    unsigned = signed_run(
+        tmp_path / "unsigned", None, halted=halted, until=None if halted else "g01/grow"
+    )
 
     def go_on(folder: Path, given: Signer | None) -> None:
         if halted:
@@ -88,11 +103,15 @@ def test_a_run_goes_on_with_the_key_of_its_plan_only(
         else:
             resume(folder, SILENT, given)
 
-    with pytest.raises(BadInput, match=f"was sealed with key {signer.key_id}; go on with the same key: --key FILE"):
+    with pytest.raises(
+        BadInput, match=f"was sealed with key {signer.key_id}; go on with the same key: --key FILE"
+    ):
         go_on(run, None)
     with pytest.raises(BadInput, match="but the key given is"):
         go_on(run, Signer(load_private(other_key)))
-    with pytest.raises(BadInput, match=f"sealed without a key.*leave out --key, and unset {ENVIRONMENT}"):
+    with pytest.raises(
+        BadInput, match=f"sealed without a key.*leave out --key, and unset {ENVIRONMENT}"
+    ):
         go_on(unsigned, signer)
 
 
@@ -104,12 +123,15 @@ def test_an_override_is_signed(tmp_path: Path, signer: Signer) -> None:
     assert verify(run).signed.through == last
 
 
-def test_a_crash_between_an_event_and_its_signature_is_mended_when_the_run_goes_on(run: Path, signer: Signer) -> None:
+def test_a_crash_between_an_event_and_its_signature_is_mended_when_the_run_goes_on(
+    run: Path, signer: Signer
+) -> None:
     last = run / "signatures" / f"head-{HEADS[-1]:04d}.dsse.json"
     whole = last.read_bytes()
     last.unlink()
     with pytest.raises(
-        VerificationFailed, match=r"head-\d+\.dsse\.json: missing, but 'end' is recorded .*restaudit resume"
+        VerificationFailed,
+        match=r"head-\d+\.dsse\.json: missing, but 'end' is recorded .*restaudit resume",
     ):
         verify(run)
     resume(run, SILENT, signer)
@@ -140,7 +162,9 @@ def test_a_kill_between_an_event_and_its_signature_loses_nothing(
 ) -> None:
     run = tmp_path / "run"
     words = [sys.executable, "-c", KILLED, str(run), str(key_file), str(after)]
-    done = subprocess.run(words, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(ledger.read(run)) == after
     signed_run(run, signer)
@@ -164,7 +188,9 @@ def test_a_disk_that_is_full_when_a_head_is_signed_is_a_clear_stop(
     assert verify(run).finished
 
 
-def test_in_an_unfinished_run_the_last_head_may_still_lack_its_signature(tmp_path: Path, signer: Signer) -> None:
+def test_in_an_unfinished_run_the_last_head_may_still_lack_its_signature(
+    tmp_path: Path, signer: Signer
+) -> None:
     run = signed_run(tmp_path / "run", signer, until="g01/i02/improve")
     last = len(ledger.read(run)) - 1
     (run / "signatures" / f"head-{last:04d}.dsse.json").unlink()
@@ -205,11 +231,16 @@ def test_a_key_comes_from_the_option_or_else_from_the_environment(
 
 
 def test_the_command_line_says_whose_key_it_is(
-    restaudit: Callable[..., tuple[int, str, str]], pristine: Path, public_file: Path, signer: Signer
+    restaudit: Callable[..., tuple[int, str, str]],
+    pristine: Path,
+    public_file: Path,
+    signer: Signer,
 ) -> None:
     code, out, _ = restaudit("verify", pristine)
     assert code == 0
-    assert f"SELF-SIGNED: the key is only the one that the folder itself names: {signer.key_id}" in out
+    assert (
+        f"SELF-SIGNED: the key is only the one that the folder itself names: {signer.key_id}" in out
+    )
     code, out, _ = restaudit("verify", pristine, "--key", public_file)
     assert code == 0
     assert f"SIGNED with the key you trust: {signer.key_id}" in out
@@ -219,7 +250,7 @@ def test_the_command_line_says_whose_key_it_is(
     assert "new" in out
 
 
-# --- the report ------------------------------------------------------------------------------------------------------
+# --- the report
 
 
 @pytest.fixture
@@ -240,25 +271,38 @@ def test_a_report_is_bound_to_the_record(
     (reported / "report" / "late.txt").write_text("x", encoding="utf-8")
     assert verify(reported).signed.beside == ("report/late.txt",)
     (reported / "report" / "report.html").write_text("<p>loud!</p>", encoding="utf-8")
-    with pytest.raises(VerificationFailed, match=r"^report/report\.html: changed after it was signed"):
+    with pytest.raises(
+        VerificationFailed, match=r"^report/report\.html: changed after it was signed"
+    ):
         verify(reported)
     (reported / "report" / "report.html").unlink()
-    with pytest.raises(VerificationFailed, match=r"^report/report\.html: missing; the report's signature names it"):
+    with pytest.raises(
+        VerificationFailed, match=r"^report/report\.html: missing; the report's signature names it"
+    ):
         verify(reported)
-    code, _, _ = restaudit("sign", reported, "--key", other_key)  # somebody else answers for the report as it is now
+    code, _, _ = restaudit(
+        "sign", reported, "--key", other_key
+    )  # somebody else answers for the report as it is now
     assert code == 0
     assert verify(reported).signed.report_by == load_private(other_key).key_id
     _, out, _ = restaudit("verify", reported, "--key", key_file.with_name("key.pub.pem"))
     assert "for event 8, and that is NOT the key you trust" in out
 
 
-def test_a_report_of_another_run_is_refused(reported: Path, tmp_path: Path, signer: Signer, key_file: Path,
-                                            restaudit: Callable[..., tuple[int, str, str]]) -> None:  # fmt: skip
+def test_a_report_of_another_run_is_refused(
+    reported: Path,
+    tmp_path: Path,
+    signer: Signer,
+    key_file: Path,
+    restaudit: Callable[..., tuple[int, str, str]],
+) -> None:
     assert restaudit("sign", reported, "--key", key_file)[0] == 0
     other = signed_run(tmp_path / "other", signer)
     shutil.copytree(reported / "report", other / "report")
     shutil.copy(reported / "signatures" / "report.dsse.json", other / "signatures")
-    with pytest.raises(VerificationFailed, match="the report was signed for a record whose head is"):
+    with pytest.raises(
+        VerificationFailed, match="the report was signed for a record whose head is"
+    ):
         verify(other)
 
 
@@ -283,15 +327,23 @@ def test_a_report_of_an_earlier_head_or_a_changed_record_is_not_signed(
 def test_more_signatures_than_a_run_has_are_not_read(run: Path) -> None:
     for number in range(9):
         (run / "signatures" / f"x{number}").write_bytes(bytes(4 << 20))
-    with pytest.raises(VerificationFailed, match=r"^signatures/x\d: with those before it more than 33,554,432 bytes"):
+    with pytest.raises(
+        VerificationFailed,
+        match=r"^signatures/x\d: with those before it more than 33,554,432 bytes",
+    ):
         verify(run)
     (run / "signatures" / "x0").write_bytes(bytes((4 << 20) + 1))
-    with pytest.raises(VerificationFailed, match=r"^signatures/x0: 4,194,305 bytes; no signature is that large"):
+    with pytest.raises(
+        VerificationFailed, match=r"^signatures/x0: 4,194,305 bytes; no signature is that large"
+    ):
         verify(run)
 
 
 def test_signing_without_a_report_or_a_key_is_bad_input(
-    restaudit: Callable[..., tuple[int, str, str]], run: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+    restaudit: Callable[..., tuple[int, str, str]],
+    run: Path,
+    key_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     assert restaudit("sign", run)[0] == 2
@@ -301,7 +353,10 @@ def test_signing_without_a_report_or_a_key_is_bad_input(
 
 
 def test_a_report_signature_alone_makes_an_unsigned_run_signed_by_the_trusted_key(
-    tmp_path: Path, restaudit: Callable[..., tuple[int, str, str]], key_file: Path, public_file: Path
+    tmp_path: Path,
+    restaudit: Callable[..., tuple[int, str, str]],
+    key_file: Path,
+    public_file: Path,
 ) -> None:
     run = signed_run(tmp_path / "run", None)
     (run / "report").mkdir()

@@ -1,4 +1,6 @@
-"""What somebody does to a run or its bundle afterwards: both verifiers refuse it, and the first one names the thing."""
+"""What somebody does to a run or its bundle afterwards: both verifiers refuse it, and the first one
+names the thing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ TwoVerifiers = Callable[..., tuple[int, str]]
 Tamper = Callable[[Path], None]
 
 
-# --- what is done ----------------------------------------------------------------------------------------------------
+# --- what is done
 
 
 def flip_a_bit(run: Path) -> None:
@@ -66,7 +68,12 @@ def edit_an_event(run: Path) -> None:
 
 
 def rechain_only(run: Path) -> None:
-    rechain(run, lambda e: ledger.Event(e.seq, e.step, e.prev, e.outputs, e.content, e.context, {**e.at, "host": "x"}))
+    rechain(
+        run,
+        lambda e: ledger.Event(
+            e.seq, e.step, e.prev, e.outputs, e.content, e.context, {**e.at, "host": "x"}
+        ),
+    )
 
 
 def better_numbers(run: Path) -> None:
@@ -175,15 +182,28 @@ TAMPERS: dict[Tamper, str] = {
     replace: "g01/i02/audit.parquet: changed after step 'g01/i02/audit' recorded it",
     add: "g01/i01/notes.md: ",
     reorder: "ledger.jsonl: line 5: the chain is broken here",
-    edit_an_event: "ledger.jsonl: line 5: the event 'g01/i01/improve' was changed after it was written",
-    rechain_only: "signatures/plan.dsse.json: is not a signature of the sealed plan (ledger.jsonl#0: ",
-    better_numbers: "signatures/head-0005.dsse.json: is not a signature of the head after event 5 ('g01/i01/audit')",
+    edit_an_event: (
+        "ledger.jsonl: line 5: the event 'g01/i01/improve' was changed after it was written"
+    ),
+    rechain_only: (
+        "signatures/plan.dsse.json: is not a signature of the sealed plan (ledger.jsonl#0: "
+    ),
+    better_numbers: (
+        "signatures/head-0005.dsse.json: is not a signature of the head after event 5 "
+        "('g01/i01/audit')"
+    ),
     swap_iterations: "g01/i01/kept.parquet",
-    swap_iterations_and_rechain: "signatures/head-0005.dsse.json: is not a signature of the head after event 5",
+    swap_iterations_and_rechain: (
+        "signatures/head-0005.dsse.json: is not a signature of the head after event 5"
+    ),
     edit_a_rating: "g01/i01/ratings.parquet: changed after step 'g01/i01/audit' recorded it",
-    edit_a_rating_and_rechain: "signatures/head-0005.dsse.json: is not a signature of the head after event 5",
+    edit_a_rating_and_rechain: (
+        "signatures/head-0005.dsse.json: is not a signature of the head after event 5"
+    ),
     edit_a_threshold: "plan.json: changed after step 'plan' recorded it",
-    edit_a_threshold_and_rechain: "signatures/plan.dsse.json: is not a signature of the sealed plan (plan.json: signed",
+    edit_a_threshold_and_rechain: (
+        "signatures/plan.dsse.json: is not a signature of the sealed plan (plan.json: signed"
+    ),
     strip_signatures: "signatures/plan.dsse.json: missing, but the sealed plan names key",
     strip_all_but_the_key: "signatures/plan.dsse.json: missing, but the sealed plan names key",
     strip_one_head: "signatures/head-0005.dsse.json: missing, but 'g01/i01/audit' is recorded",
@@ -192,14 +212,14 @@ TAMPERS: dict[Tamper, str] = {
     edit_a_signature: "signatures/head-0005.dsse.json: the signature does not fit",
     exchange_the_public_key: ".pem: is not the key of that name",
     add_to_signatures: "signatures/notes.txt: belongs to no signature of this run",
-    cut_the_end: "signatures/head-0007.dsse.json: signs event 7, but the ledger ends before it: its last events",
+    cut_the_end: (
+        "signatures/head-0007.dsse.json: signs event 7, but the ledger ends before it: "
+        "its last events"
+    ),
     sign_with_another_key: "signatures/plan.dsse.json",
 }
 # A bundle is made of recorded files only, so these are found earlier there, or in other words.
-IN_A_BUNDLE = {
-    swap_iterations: "g01/i0",
-    cut_the_end: "signatures/head-000",
-}
+IN_A_BUNDLE = {swap_iterations: "g01/i0", cut_the_end: "signatures/head-000"}
 
 
 @pytest.mark.parametrize("tamper", TAMPERS, ids=lambda t: t.__name__)
@@ -273,7 +293,9 @@ def test_going_on_after_halt_is_refused_by_both(tmp_path: Path, verify_twice: Tw
     assert "the sealed policy said HALT, but step 'end' was done afterwards" in said
 
 
-def test_an_override_without_its_halt_is_refused_by_both(tmp_path: Path, verify_twice: TwoVerifiers) -> None:
+def test_an_override_without_its_halt_is_refused_by_both(
+    tmp_path: Path, verify_twice: TwoVerifiers
+) -> None:
     run = signed_run(tmp_path / "run", None, halted=True)
     override(run, by="Ada Moreau", reason="the raters saw an older version")
     rechain(run, lambda e: None if e.step.endswith("halt") else e)
@@ -282,8 +304,9 @@ def test_an_override_without_its_halt_is_refused_by_both(tmp_path: Path, verify_
     assert "overrides no halt" in said
 
 
-def test_a_name_cannot_speak_to_the_readers_terminal(run: Path, restaudit: Call, second: ModuleType, capsys: Any,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_name_cannot_speak_to_the_readers_terminal(
+    run: Path, restaudit: Call, second: ModuleType, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (run / "g01" / "x\x1b[2J\u202ey").write_text("x", encoding="utf-8")
     code, _, err = restaudit("verify", run)
     assert code == 5

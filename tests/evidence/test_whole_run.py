@@ -1,4 +1,6 @@
-"""A real run of a tiny model, from the key to the stranger: signed as it samples, halted, overridden, handed over."""
+"""A real run of a tiny model, from the key to the stranger: signed as it samples, halted,
+overridden, handed over.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,10 @@ def test_from_the_key_to_the_stranger(
     (run / "report" / "report.txt").write_text("what happened", encoding="utf-8")
     assert restaudit("sign", run, "--key", key)[0] == 0
     options = ("--key", public, "--anchor", place / "halted.json")
-    for kind, more in (("whole", ()), ("private", ("--without-texts", "--without-weights", "--key", key))):
+    for kind, more in (
+        ("whole", ()),
+        ("private", ("--without-texts", "--without-weights", "--key", key)),
+    ):
         packed = place / f"{kind}.zip"
         assert restaudit("bundle", run, "--out", packed, *more)[0] == 0
         code, said = verify_twice(packed, *options)

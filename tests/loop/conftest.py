@@ -41,7 +41,9 @@ TOPICS = (
 
 
 def make_job_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put prompts.jsonl and the module `rewards_of_test` into `folder`, importable from there, and go there."""
+    """Put prompts.jsonl and the module `rewards_of_test` into `folder`, importable from there, and
+    go there.
+    """
     rows = [
         {"prompt": f"Review a {g} about {t}.", "reference": f"A {g} about {t} that I loved."}
         for g in GENRES

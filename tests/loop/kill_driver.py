@@ -1,7 +1,8 @@
 """Run or resume a run once for each `STEP:MOMENT`, each time in a process that kills itself there.
 
-Moments: `inside`, `placed` or `torn`. The processes are forks of this one, which has imported what a run needs and has
-done nothing with it: the import of torch is paid once, and every process starts a run from nothing all the same.
+Moments: `inside`, `placed` or `torn`. The processes are forks of this one, which has imported what
+a run needs and has done nothing with it: the import of torch is paid once, and every process starts
+a run from nothing all the same.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Scripted raters: they read the blinded tasks a run wrote, score each text by itself, and send a file back."""
+"""Scripted raters: they read the blinded tasks a run wrote, score each text by itself, and send a
+file back.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -23,8 +25,12 @@ def opinion(text: str, rater: str) -> int:
 
 
 def rate(run: Path, name: str, raters=("ann", "bo"), *, leave_out: int = 0) -> None:
-    """All raters rate all items of a set of tasks, but for the last `leave_out` of the last rater."""
-    lines = [json.loads(x) for x in load_tasks(run, name).path.read_text(encoding="utf-8").splitlines()]
+    """All raters rate all items of a set of tasks, but for the last `leave_out` of the last
+    rater.
+    """
+    lines = [
+        json.loads(x) for x in load_tasks(run, name).path.read_text(encoding="utf-8").splitlines()
+    ]
     at = datetime.now(UTC).isoformat(timespec="seconds")
     given = [
         line | {"rater_id": r, "score": opinion(line["response"], r), "submitted_at": at}
@@ -32,5 +38,7 @@ def rate(run: Path, name: str, raters=("ann", "bo"), *, leave_out: int = 0) -> N
         for line in lines
     ]
     file = run.parent / f"{run.name}-{name}-{'-'.join(raters)}.jsonl"
-    file.write_text("".join(f"{json.dumps(x)}\n" for x in given[: len(given) - leave_out]), encoding="utf-8")
+    file.write_text(
+        "".join(f"{json.dumps(x)}\n" for x in given[: len(given) - leave_out]), encoding="utf-8"
+    )
     import_ratings(run, file)

@@ -1,4 +1,6 @@
-"""The commands: exit codes, one clear message for bad input, and help that starts without heavy imports."""
+"""The commands: exit codes, one clear message for bad input, and help that starts without heavy
+imports.
+"""
 
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from tests.loop.raters import PEOPLE, rate
 
 @pytest.fixture
 def run_cli(monkeypatch, capsys):
-    """Call the command line as a shell would; returns (exit code, standard output, standard error)."""
+    """Call the command line as a shell would; returns (exit code, standard output, standard
+    error).
+    """
 
     def call(*words: object):
         monkeypatch.setattr(sys, "argv", ["restaudit", *map(str, words)])
@@ -42,7 +46,9 @@ def config_file(tiny_policy, job_folder):
 SMALL = {"grow_steps": 1, "improve_steps": 1}
 
 
-@pytest.mark.parametrize("command", ["init", "run", "demo", "resume", "override", "status", "verify", "ui", "chart"])
+@pytest.mark.parametrize(
+    "command", ["init", "run", "demo", "resume", "override", "status", "verify", "ui", "chart"]
+)
 def test_every_command_has_help(run_cli, command):
     code, out, _ = run_cli(command, "--help")
     assert code == 0
@@ -90,7 +96,7 @@ def test_a_halted_run_exits_4_with_its_summary_and_so_does_resume(run_cli, confi
     folder = job_folder / "runs" / "x"
     code, out, err = run_cli(
         "run", config_file(), "--out", folder, "--quiet", "--set", "gates.rules.0.margin=50"
-    )  # fmt: skip
+    )
     assert code == 4
     assert "HALT" in out
     assert "halted after g01/i01 by the sealed policy (gate: harm)" in err
@@ -99,7 +105,9 @@ def test_a_halted_run_exits_4_with_its_summary_and_so_does_resume(run_cli, confi
     code, _, err = run_cli("override", folder, "--by", "Ada", "--reason", "no")
     assert code == 2
     assert "--reason: expected 10 to 2000 characters" in err
-    code, out, _ = run_cli("override", folder, "--by", "Ada", "--reason", "the margin was a typing error")
+    code, out, _ = run_cli(
+        "override", folder, "--by", "Ada", "--reason", "the margin was a typing error"
+    )
     assert code == 0
     assert f"restaudit resume {folder}" in out
     for command in ("status", "verify"):
@@ -109,9 +117,13 @@ def test_a_halted_run_exits_4_with_its_summary_and_so_does_resume(run_cli, confi
     assert run_cli("resume", folder)[0] == 4  # the next look halts again
 
 
-def test_a_run_that_waits_for_people_exits_3_until_they_have_rated(run_cli, tiny_policy, job_folder):
+def test_a_run_that_waits_for_people_exits_3_until_they_have_rated(
+    run_cli, tiny_policy, job_folder
+):
     path = job_folder / "people.yaml"
-    path.write_text(yaml.safe_dump(tiny_raw(tiny_policy, **SMALL) | {"human": PEOPLE}), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump(tiny_raw(tiny_policy, **SMALL) | {"human": PEOPLE}), encoding="utf-8"
+    )
     folder = job_folder / "runs" / "x"
     code, out, err = run_cli("run", path, "--out", folder, "--quiet")
     assert code == 3
@@ -123,7 +135,9 @@ def test_a_run_that_waits_for_people_exits_3_until_they_have_rated(run_cli, tiny
     assert f"take them back: restaudit rate import {folder}" in out
     assert run_cli("resume", folder)[0] == 3
     rate(folder, "g01-i01")
-    assert f"all ratings are in; go on with: restaudit resume {folder}" in run_cli("status", folder)[1]
+    assert (
+        f"all ratings are in; go on with: restaudit resume {folder}" in run_cli("status", folder)[1]
+    )
     code, out, _ = run_cli("resume", folder)
     assert code == 0
     assert "PEOPLE" in out
@@ -144,7 +158,9 @@ def test_a_run_that_waits_for_people_exits_3_until_they_have_rated(run_cli, tiny
         ("loop.improve_steps=5", "one rising value per Improve step"),
     ],
 )
-def test_bad_input_exits_2_with_one_clear_message_and_leaves_no_run(run_cli, config_file, job_folder, change, message):
+def test_bad_input_exits_2_with_one_clear_message_and_leaves_no_run(
+    run_cli, config_file, job_folder, change, message
+):
     code, _, err = run_cli("run", config_file(), "--out", job_folder / "x", "--set", change)
     assert code == 2
     assert message in err
@@ -180,6 +196,9 @@ def test_a_yaml_error_names_its_line(run_cli, job_folder):
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     heavy = "torch transformers numpy pandas scipy pydantic streamlit"
-    code = f"import sys, restaudit.commands.cli; print(*[m for m in '{heavy}'.split() if m in sys.modules])"
+    code = (
+        f"import sys, restaudit.commands.cli; print(*[m for m in '{heavy}'.split() if m in "
+        "sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -55,11 +55,15 @@ def test_resume_says_that_it_goes_on_against_the_policy(halted, capsys):
     override(halted, by="[red]Ada", reason=REASON)
     with pytest.raises(Halted):
         resume(halted, Reporter(quiet=True))
-    assert f"goes on against HALT of harm at g01/i01, by [red]Ada: {REASON}" in capsys.readouterr().out
+    assert (
+        f"goes on against HALT of harm at g01/i01, by [red]Ada: {REASON}" in capsys.readouterr().out
+    )
 
 
 def test_a_margin_edited_while_the_run_is_halted_is_refused_by_override_and_resume(halted, silent):
-    """The ledger's first line still holds the digest of the plan that was sealed, and the chain is whole."""
+    """The ledger's first line still holds the digest of the plan that was sealed, and the chain is
+    whole.
+    """
     path = halted / "plan.json"
     sealed = path.read_bytes()
     plan = json.loads(sealed)

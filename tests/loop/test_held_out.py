@@ -1,4 +1,6 @@
-"""Benchmarks and held-out human text in a run: when they are due, where they lie, and what they cost nobody."""
+"""Benchmarks and held-out human text in a run: when they are due, where they lie, and what they
+cost nobody.
+"""
 
 import json
 
@@ -20,10 +22,20 @@ TASKS = ["own/grammar", "own/pronouns"]
 
 def asked(policy, when="ends", **loop):
     raw = tiny_raw(policy, **loop)
-    raw["audit"] |= {"benchmarks": {"tasks": TASKS, "limit": 6, "when": when},
-                     "human_text": {"source": "references", "limit": 5, "max_tokens": 12}}  # fmt: skip
-    raw["gates"]["rules"].append({"name": "capability", "metric": "capability.worst_change", "must_stay": "above",
-                                  "margin": -0.9, "looks": "last", "reason": "it lost what it knew"})  # fmt: skip
+    raw["audit"] |= {
+        "benchmarks": {"tasks": TASKS, "limit": 6, "when": when},
+        "human_text": {"source": "references", "limit": 5, "max_tokens": 12},
+    }
+    raw["gates"]["rules"].append(
+        {
+            "name": "capability",
+            "metric": "capability.worst_change",
+            "must_stay": "above",
+            "margin": -0.9,
+            "looks": "last",
+            "reason": "it lost what it knew",
+        }
+    )
     return parse(raw)
 
 
@@ -43,7 +55,9 @@ def named(run, iteration):
     return {m.name: m for m in run.measurements(iteration)}
 
 
-def test_at_the_ends_the_base_policy_and_the_last_look_are_benchmarked_and_the_others_say_why_not(finished):
+def test_at_the_ends_the_base_policy_and_the_last_look_are_benchmarked_and_the_others_say_why_not(
+    finished,
+):
     run, _ = finished
     have = [i for i in run.iterations() if (run.path / i / "items.parquet").exists()]
     assert have == ["g00/i00", "g02/i02"]
@@ -96,7 +110,11 @@ def test_what_benchmarks_cost_is_counted_with_the_probes(finished):
 
 
 def test_best_of_n_trains_nothing_and_is_not_benchmarked_twice(tiny_policy, job_folder, silent):
-    loop = {"method": "best_of_n", "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0}}
+    loop = {
+        "method": "best_of_n",
+        "samples_per_prompt": 3,
+        "sampling": {"max_tokens": 6, "temperature": 2.0},
+    }
     config = asked(tiny_policy)
     raw = {**config.model_dump(mode="json"), "loop": loop}
     start(parse(raw), job_folder / "run", silent)
@@ -115,19 +133,26 @@ def test_a_benchmark_nobody_knows_stops_the_run_before_it_begins(tiny_policy, jo
     assert not (job_folder / "run" / "plan.json").exists()
 
 
-# --- human text ------------------------------------------------------------------------------------------------------
+# --- human text
 
 
 @pytest.fixture(scope="module")
 def policy(tiny_policy):
-    return load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    return load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
 
 
 @pytest.fixture
 def reviews(tmp_path):
-    rows = [f"Film {k} was <br /><br />  long and\nloud." for k in range(9)] + ["Film 1 was <br> long and loud.", " "]
+    rows = [f"Film {k} was <br /><br />  long and\nloud." for k in range(9)] + [
+        "Film 1 was <br> long and loud.",
+        " ",
+    ]
     pd.DataFrame({"review": rows}).to_csv(tmp_path / "reviews.csv", index=False)
-    return HumanTextConfig(source=str(tmp_path / "reviews.csv"), column="review", limit=8, max_tokens=10)
+    return HumanTextConfig(
+        source=str(tmp_path / "reviews.csv"), column="review", limit=8, max_tokens=10
+    )
 
 
 def test_texts_are_plain_different_and_at_most_as_many_as_asked_for(reviews):

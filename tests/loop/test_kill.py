@@ -37,8 +37,12 @@ def kill(folder: Path, run: Path, kills) -> None:
     driver = Path(__file__).with_name("kill_driver.py")
     done = subprocess.run(
         [sys.executable, str(driver), str(folder / "config.json"), str(run), *map(":".join, kills)],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -52,7 +56,9 @@ def same(whole: Path, killed: Path) -> None:
     assert verify(killed).finished
 
 
-def test_a_run_killed_in_every_kind_of_step_ends_with_the_digests_of_one_that_was_not(tiny_policy, job_folder, silent):
+def test_a_run_killed_in_every_kind_of_step_ends_with_the_digests_of_one_that_was_not(
+    tiny_policy, job_folder, silent
+):
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)
     start(parse(raw), job_folder / "whole", silent)
     (job_folder / "config.json").write_text(json.dumps(raw))
@@ -61,7 +67,9 @@ def test_a_run_killed_in_every_kind_of_step_ends_with_the_digests_of_one_that_wa
     same(job_folder / "whole", job_folder / "killed")
 
 
-def test_a_run_that_people_rate_loses_nothing_when_it_is_killed_while_it_asks_or_takes(tiny_policy, job_folder, silent):
+def test_a_run_that_people_rate_loses_nothing_when_it_is_killed_while_it_asks_or_takes(
+    tiny_policy, job_folder, silent
+):
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1) | {"human": PEOPLE}
     whole, killed = job_folder / "whole", job_folder / "killed"
     with pytest.raises(Waiting):

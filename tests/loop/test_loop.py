@@ -76,7 +76,9 @@ def test_a_reference_is_not_scored_against_itself(tiny_policy, job_folder, silen
     raw["human"] = {"kind": "reference"}
     start(parse(raw), job_folder / "run", silent)
     rows = Run(job_folder / "run").grow("g01")
-    has_reference = rows["prompt_id"].isin(set(rows.loc[rows["origin"] == "reference", "prompt_id"]))
+    has_reference = rows["prompt_id"].isin(
+        set(rows.loc[rows["origin"] == "reference", "prompt_id"])
+    )
     assert rows.loc[rows["origin"] == "reference", "human"].isna().all()
     assert rows.loc[has_reference & (rows["origin"] == "policy"), "human"].between(0, 100).all()
 
@@ -96,14 +98,20 @@ def test_each_improve_starts_from_the_policy_before_it_at_a_lower_rate(finished)
 def test_the_policy_that_stays_is_the_best_epoch_on_d_eval(finished):
     for iteration in finished.iterations()[1:]:
         facts = content(finished, f"{iteration}/improve")
-        before = read_table(finished.path / facts["start"] / "d_eval.parquet", ("reward",))["reward"].mean()
-        after = read_table(finished.path / iteration / "d_eval.parquet", ("reward",))["reward"].mean()
+        before = read_table(finished.path / facts["start"] / "d_eval.parquet", ("reward",))[
+            "reward"
+        ].mean()
+        after = read_table(finished.path / iteration / "d_eval.parquet", ("reward",))[
+            "reward"
+        ].mean()
         assert facts["d_eval_before"] == pytest.approx(before)
         assert after == pytest.approx(max(facts["d_eval_by_epoch"]))
         assert facts["d_eval_by_epoch"][facts["best_epoch"] - 1] == pytest.approx(after)
 
 
-def test_training_stops_at_the_first_epoch_that_does_not_improve_d_eval(tiny_policy, job_folder, silent):
+def test_training_stops_at_the_first_epoch_that_does_not_improve_d_eval(
+    tiny_policy, job_folder, silent
+):
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)
     raw["loop"]["train"] = {"learning_rate": 5.0, "epochs": 8, "batch": 4, "max_grad_norm": 100.0}
     start(parse(raw), job_folder / "run", silent)
@@ -140,8 +148,12 @@ def test_sampled_tokens_are_what_is_kept_not_a_second_tokenisation(finished):
 @pytest.mark.parametrize("method", ["rest_em", "raft", "best_of_n"])
 def test_the_relatives_are_the_same_loop(tiny_policy, job_folder, silent, method):
     raw = tiny_raw(tiny_policy)
-    raw["loop"] = {"method": method, "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0},
-                   "train": {"learning_rate": 0.02, "epochs": 1}}  # fmt: skip
+    raw["loop"] = {
+        "method": method,
+        "samples_per_prompt": 3,
+        "sampling": {"max_tokens": 6, "temperature": 2.0},
+        "train": {"learning_rate": 0.02, "epochs": 1},
+    }
     if method != "best_of_n":
         raw["loop"]["grow_steps"] = 2
     start(parse(raw), job_folder / "run", silent)
@@ -158,10 +170,19 @@ def test_the_relatives_are_the_same_loop(tiny_policy, job_folder, silent, method
         assert len(run.audit("g01/i00")) == len(run.audit("g00/i00"))
 
 
-def test_under_topr_what_is_below_the_threshold_is_unlearned_and_the_record_says_so(tiny_policy, job_folder, silent):
+def test_under_topr_what_is_below_the_threshold_is_unlearned_and_the_record_says_so(
+    tiny_policy, job_folder, silent
+):
     train = {"learning_rate": 0.02, "epochs": 1, "loss": {"kind": "topr"}}
     half = {"kind": "percentile", "values": [50], "per": "prompt"}
-    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1, samples_per_prompt=4, train=train, thresholds=half)
+    raw = tiny_raw(
+        tiny_policy,
+        grow_steps=1,
+        improve_steps=1,
+        samples_per_prompt=4,
+        train=train,
+        thresholds=half,
+    )
     start(parse(raw), job_folder / "run", silent)
     run = Run(job_folder / "run")
     assert verify(run.path).finished
@@ -171,15 +192,21 @@ def test_under_topr_what_is_below_the_threshold_is_unlearned_and_the_record_says
     unlearned = rows["why"].str.endswith("made less likely")
     assert content(run, "g01/i01/improve")["unlearned"] == unlearned.sum() > 0
     assert not (unlearned & (rows["origin"] == "reference")).any()
-    learned = rows["why"].str.startswith(("its reward is above", "a human reference")) & rows["used"]
+    learned = (
+        rows["why"].str.startswith(("its reward is above", "a human reference")) & rows["used"]
+    )
     assert sum(reasons(records, step).values()) == len(rows)
     assert set(rows.loc[learned, "sample_id"]) <= set(run.kept("g01/i01")["sample_id"])
     assert rows["used"].sum() == learned.sum() + unlearned.sum()
-    assert "made less likely" in "\n".join(why_lines(run, str(rows.loc[unlearned, "sample_id"].iloc[0])))
+    assert "made less likely" in "\n".join(
+        why_lines(run, str(rows.loc[unlearned, "sample_id"].iloc[0]))
+    )
 
 
 def test_a_supervised_start_trains_on_d_before_the_base_audit(tiny_policy, job_folder, silent):
-    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1, bc={"epochs": 2, "learning_rate": 0.02})
+    raw = tiny_raw(
+        tiny_policy, grow_steps=1, improve_steps=1, bc={"epochs": 2, "learning_rate": 0.02}
+    )
     start(parse(raw), job_folder / "run", silent)
     run = Run(job_folder / "run")
     steps = [e.step for e in run.events]
@@ -196,8 +223,12 @@ def test_full_fine_tuning_runs_the_same_loop(tiny_policy, job_folder, silent):
     assert verify(job_folder / "run").finished
 
 
-def test_thresholds_nobody_reaches_leave_the_policy_as_it_was_and_say_so(tiny_policy, job_folder, capsys):
-    raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1, thresholds={"kind": "fixed", "values": [1.0]})
+def test_thresholds_nobody_reaches_leave_the_policy_as_it_was_and_say_so(
+    tiny_policy, job_folder, capsys
+):
+    raw = tiny_raw(
+        tiny_policy, grow_steps=1, improve_steps=1, thresholds={"kind": "fixed", "values": [1.0]}
+    )
     start(parse(raw), job_folder / "run", Reporter(quiet=True))
     run = Run(job_folder / "run")
     assert len(run.kept("g01/i01")) == 0
@@ -206,10 +237,14 @@ def test_thresholds_nobody_reaches_leave_the_policy_as_it_was_and_say_so(tiny_po
     assert verify(run.path).finished
 
 
-def test_a_gate_that_says_halt_stops_the_run_and_resume_does_not_go_on(tiny_policy, job_folder, silent):
+def test_a_gate_that_says_halt_stops_the_run_and_resume_does_not_go_on(
+    tiny_policy, job_folder, silent
+):
     raw = tiny_raw(tiny_policy)
     raw["gates"]["rules"][0] |= {"margin": 50.0, "must_stay": "above"}
-    with pytest.raises(Halted, match=r"halted after g01/i01 by the sealed policy \(gate: harm\)") as stop:
+    with pytest.raises(
+        Halted, match=r"halted after g01/i01 by the sealed policy \(gate: harm\)"
+    ) as stop:
         start(parse(raw), job_folder / "run", silent)
     assert stop.value.exit_code == Exit.HALTED == 4
     run = Run(job_folder / "run")
@@ -228,14 +263,26 @@ def test_a_reward_that_is_not_a_number_is_a_clear_stop_and_the_run_resumes_when_
     raw["reward"]["callable"] = "rewards_of_test:broken"
     with pytest.raises(BadInput, match=r"rewards_of_test:broken"):
         start(parse(raw), job_folder / "run", silent)
-    assert [e.step for e in Run(job_folder / "run").events] == ["plan", "reward_model", "human_score"]
+    assert [e.step for e in Run(job_folder / "run").events] == [
+        "plan",
+        "reward_model",
+        "human_score",
+    ]
 
 
-def test_a_loss_that_breaks_is_a_clear_stop_with_everything_before_it_kept(tiny_policy, job_folder, silent):
+def test_a_loss_that_breaks_is_a_clear_stop_with_everything_before_it_kept(
+    tiny_policy, job_folder, silent
+):
     from restaudit.policy.finetune import TrainingDiverged
 
     raw = tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)
-    raw["loop"]["train"] = {"learning_rate": 1e30, "epochs": 30, "batch": 4, "max_grad_norm": 1e30, "keep_best": False}
+    raw["loop"]["train"] = {
+        "learning_rate": 1e30,
+        "epochs": 30,
+        "batch": 4,
+        "max_grad_norm": 1e30,
+        "keep_best": False,
+    }
     with pytest.raises(TrainingDiverged, match=r"lower loop\.train\.learning_rate"):
         start(parse(raw), job_folder / "run", silent)
     run = Run(job_folder / "run")
@@ -260,12 +307,16 @@ def test_a_plan_changed_after_sealing_is_refused(tiny_config, job_folder, silent
         resume(job_folder / "run", silent)
 
 
-def test_a_policy_that_is_not_the_sealed_one_is_refused(tiny_config, job_folder, silent, monkeypatch, tmp_path):
+def test_a_policy_that_is_not_the_sealed_one_is_refused(
+    tiny_config, job_folder, silent, monkeypatch, tmp_path
+):
     import shutil
 
     copy = tmp_path / "policy"
     shutil.copytree(tiny_config.policy.model, copy)
-    config = tiny_config.model_copy(update={"policy": tiny_config.policy.model_copy(update={"model": str(copy)})})
+    config = tiny_config.model_copy(
+        update={"policy": tiny_config.policy.model_copy(update={"model": str(copy)})}
+    )
     monkeypatch.setattr(plan, "rest", lambda _: None)
     start(config, job_folder / "run", silent)
     monkeypatch.undo()

@@ -1,4 +1,6 @@
-"""Between Grow steps the run waits for judgements of the newest policy's texts, fits its reward again, and says so."""
+"""Between Grow steps the run waits for judgements of the newest policy's texts, fits its reward
+again, and says so.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +29,40 @@ SILENT = Reporter(quiet=True)
 
 def _raw(policy: Path, encoder: Path, folder: Path, *, kind: str) -> dict[str, object]:
     raw = tiny_raw(
-        policy, grow_steps=2, improve_steps=1, d_eval_samples=3, thresholds={"kind": "percentile", "values": [50]}
+        policy,
+        grow_steps=2,
+        improve_steps=1,
+        d_eval_samples=3,
+        thresholds={"kind": "percentile", "values": [50]},
     )
     data: dict[str, object] = {"source": str(folder / f"{kind}.jsonl")}
     if kind == "ratings":
         wide = ratings(n=200).pivot(index="response", columns="rater", values="score").reset_index()
-        wide.rename(columns={"response": "text"}).to_json(folder / "ratings.jsonl", orient="records", lines=True)
+        wide.rename(columns={"response": "text"}).to_json(
+            folder / "ratings.jsonl", orient="records", lines=True
+        )
         data["options"] = {"rater_columns": ["0", "1", "2", "3"]}
     else:
-        pairs(n=200)[["prompt", "chosen", "rejected"]].to_json(folder / "pairs.jsonl", orient="records", lines=True)
+        pairs(n=200)[["prompt", "chosen", "rejected"]].to_json(
+            folder / "pairs.jsonl", orient="records", lines=True
+        )
     raw["reward"] = {
-        "kind": "trained", "encoder": str(encoder), "data": data, "max_tokens": 64, "ensemble": {"size": 1},
-        "head": {"hidden": 0, "epochs": 10}, "refit": {"samples": 12, "scale": [-20, 20]},
+        "kind": "trained",
+        "encoder": str(encoder),
+        "data": data,
+        "max_tokens": 64,
+        "ensemble": {"size": 1},
+        "head": {"hidden": 0, "epochs": 10},
+        "refit": {"samples": 12, "scale": [-20, 20]},
         "train_raters": ["0", "1"] if kind == "ratings" else None,
-    }  # fmt: skip
+    }
     return raw
 
 
 def judge(run: Path) -> Path:
-    """Fill in the sheet: no two texts are judged alike, whatever the policy wrote on this machine."""
+    """Fill in the sheet: no two texts are judged alike, whatever the policy wrote on this
+    machine.
+    """
     path = run / SHEETS / "refit-g02.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -81,7 +98,10 @@ def folder(request, tiny_policy, tiny_encoder, tmp_path_factory):
 
 def test_the_run_waits_before_the_second_grow_and_says_for_what(folder):
     said = (folder / "said.txt").read_text(encoding="utf-8")
-    assert "waits before Grow 2 for people's judgements of the newest policy's texts: 12 of 12 are missing" in said
+    assert (
+        "waits before Grow 2 for people's judgements of the newest policy's texts: 12 of 12 are "
+        "missing"
+    ) in said
     assert "refit-g02.csv" in said
     run = Run(folder / "run")
     assert run.state == "waiting"
@@ -119,12 +139,18 @@ def test_from_there_on_everything_is_scored_by_the_new_reward_and_before_by_the_
 
     run = Run(folder / "done")
     config = Config.model_validate(run.plan["config"]).reward
-    old, new = (load_reward(config, p, device="cpu") for p in (run.path / REWARD, run.path / REWARD / "g02"))
+    old, new = (
+        load_reward(config, p, device="cpu") for p in (run.path / REWARD, run.path / REWARD / "g02")
+    )
     for iteration, mine, other in (("g01/i01", old, new), ("g02/i01", new, old)):
         rows = read_table(run.path / iteration / "audit.parquet", AUDIT)
-        prompts = run.prompts("audit").set_index("prompt_id").loc[rows["prompt_id"], "prompt"].tolist()
-        by = {who: combine(r.score(prompts, rows["text"].tolist()), config.ensemble)[0]
-              for who, r in (("mine", mine), ("other", other))}  # fmt: skip
+        prompts = (
+            run.prompts("audit").set_index("prompt_id").loc[rows["prompt_id"], "prompt"].tolist()
+        )
+        by = {
+            who: combine(r.score(prompts, rows["text"].tolist()), config.ensemble)[0]
+            for who, r in (("mine", mine), ("other", other))
+        }
         assert np.array_equal(rows["reward"], by["mine"])
         assert not np.allclose(rows["reward"], by["other"])
     base = read_table(run.path / BASE / "audit.parquet", AUDIT)
@@ -157,7 +183,9 @@ def test_what_cannot_be_a_judgement_is_refused_with_its_row(folder, tmp_path, ch
     assert not (tmp_path / "run" / REWARD / "g02").exists()
 
 
-def test_ratings_on_another_scale_than_the_training_ratings_are_refused(tiny_policy, tiny_encoder, job_folder):
+def test_ratings_on_another_scale_than_the_training_ratings_are_refused(
+    tiny_policy, tiny_encoder, job_folder
+):
     raw = _raw(tiny_policy, tiny_encoder, job_folder, kind="ratings")
     raw["reward"]["refit"]["scale"] = [1, 3]
     with pytest.raises(Waiting):
@@ -166,14 +194,20 @@ def test_ratings_on_another_scale_than_the_training_ratings_are_refused(tiny_pol
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [r | {"rater": "ann", "score": "2"} for r in csv.DictReader(file)]
     write(path, rows)
-    with pytest.raises(BadInput, match=r"reward.refit.scale is 1 to 3, but the ratings .* go from -"):
+    with pytest.raises(
+        BadInput, match=r"reward.refit.scale is 1 to 3, but the ratings .* go from -"
+    ):
         resume(job_folder / "run", SILENT)
 
 
-def test_a_run_without_a_second_grow_cannot_be_asked_to_refit(tiny_policy, tiny_encoder, job_folder):
+def test_a_run_without_a_second_grow_cannot_be_asked_to_refit(
+    tiny_policy, tiny_encoder, job_folder
+):
     raw = _raw(tiny_policy, tiny_encoder, job_folder, kind="ratings")
     raw["loop"]["grow_steps"] = 1
-    with pytest.raises(BadInput, match=r"reward\.refit: the reward is fitted again between Grow steps"):
+    with pytest.raises(
+        BadInput, match=r"reward\.refit: the reward is fitted again between Grow steps"
+    ):
         parse(raw)
 
 
@@ -196,4 +230,7 @@ def test_the_summary_says_that_the_reward_changed(folder, capsys):
 
     print_summary(folder / "done", Console(width=300))
     said = capsys.readouterr().out
-    assert "Before g02 the reward model was fitted again on 12 judgements (1 rater) of texts of g01/i01" in said
+    assert (
+        "Before g02 the reward model was fitted again on 12 judgements (1 rater) of texts of "
+        "g01/i01"
+    ) in said

@@ -1,4 +1,6 @@
-"""What cannot be sampled or trained exactly is refused while nothing is sealed, and what was proved is on record."""
+"""What cannot be sampled or trained exactly is refused while nothing is sealed, and what was proved
+is on record.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,15 @@ def test_a_system_message_that_the_template_refuses(tiny_policy, job_folder, sil
 def test_a_model_that_is_not_computed_exactly(tiny_policy, job_folder, silent, monkeypatch):
     from restaudit.policy import exactness
 
-    monkeypatch.setattr(exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples))
-    refused(tiny_raw(tiny_policy), job_folder, silent, r"refused, since no way to compute training.*nats")
+    monkeypatch.setattr(
+        exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples)
+    )
+    refused(
+        tiny_raw(tiny_policy),
+        job_folder,
+        silent,
+        r"refused, since no way to compute training.*nats",
+    )
 
 
 def test_a_module_that_the_model_does_not_have(tiny_policy, job_folder, silent):
@@ -64,7 +73,11 @@ def test_a_module_that_the_model_does_not_have(tiny_policy, job_folder, silent):
 
 
 def test_what_was_proved_is_in_the_record(tiny_policy, job_folder, capsys):
-    start(parse(tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)), job_folder / "runs" / "x", Reporter())
+    start(
+        parse(tiny_raw(tiny_policy, grow_steps=1, improve_steps=1)),
+        job_folder / "runs" / "x",
+        Reporter(),
+    )
     found = Run(job_folder / "runs" / "x").environment
     assert found["exactness"]["largest_difference_nats"] < 0.001
     assert set(found["exactness"]["uses"]) == {"sampling", "training", "likelihood", "kl"}
@@ -72,7 +85,9 @@ def test_what_was_proved_is_in_the_record(tiny_policy, job_folder, capsys):
     assert "the model's own forward pass agree within" in capsys.readouterr().out
 
 
-def test_an_adapter_of_a_run_is_pefts_own_and_a_run_with_the_old_kind_goes_on(tiny_policy, job_folder, silent):
+def test_an_adapter_of_a_run_is_pefts_own_and_a_run_with_the_old_kind_goes_on(
+    tiny_policy, job_folder, silent
+):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -115,6 +130,8 @@ def test_a_resumed_run_is_checked_again(tiny_policy, job_folder, monkeypatch, si
         patch.setattr(Writer, "step", stop)
         with pytest.raises(Interrupted):
             start(parse(tiny_raw(tiny_policy)), run, silent)
-    monkeypatch.setattr(exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples))
+    monkeypatch.setattr(
+        exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples)
+    )
     with pytest.raises(BadInput, match="no way to compute training"):
         resume(run, silent)

@@ -1,4 +1,6 @@
-"""A run whose human scores are people's waits for them, goes on when they are in, and seals what it used."""
+"""A run whose human scores are people's waits for them, goes on when they are in, and seals what it
+used.
+"""
 
 import json
 import shutil
@@ -43,7 +45,9 @@ def config(tiny_policy):
 
 @pytest.fixture(scope="module")
 def recorded(config, tmp_path_factory):
-    """A folder with three states of one run: `asked` waits at its first look, `rated` at its second, `done` is done."""
+    """A folder with three states of one run: `asked` waits at its first look, `rated` at its
+    second, `done` is done.
+    """
     with pytest.MonkeyPatch.context() as patch:
         folder = make_job_folder(tmp_path_factory.mktemp("people"), patch)
         with pytest.raises(Waiting):
@@ -75,9 +79,15 @@ def test_the_run_stops_before_measuring_and_says_what_it_needs(asked):
     assert run.state == "waiting"
     assert [e.step for e in run.events][-2:] == ["g01/i01/samples", "g01/i01/wait"]
     assert not (run.path / "g01/i01/measurements.json").exists()
-    # 10 samples of the base policy and 10 of the first iteration, a tenth of them twice, two raters.
+    # 10 samples of the base policy and 10 of the first iteration, a tenth of them twice, two
+    # raters.
     assert "44 wanted (22 texts, 2 rater(s) each), 0 are in, 44 are missing" in str(stop.value)
-    for line in ("human/tasks-g01-i01.jsonl", "restaudit rate export", "restaudit rate import", "restaudit resume"):
+    for line in (
+        "human/tasks-g01-i01.jsonl",
+        "restaudit rate export",
+        "restaudit rate import",
+        "restaudit resume",
+    ):
         assert line in str(stop.value)
     assert not verify(run.path).finished
 
@@ -134,7 +144,9 @@ def test_the_base_policy_is_rated_with_the_first_iteration(done):
     assert base["divergence.human"].value is None
     assert base["divergence.human"].reason.endswith(waiting.TOGETHER)
     assert base["divergence.reward"].value is not None
-    assert waiting.TOGETHER not in str(base["bias.human_gap"].reason)  # families are not drawn, so it never gets one
+    assert waiting.TOGETHER not in str(
+        base["bias.human_gap"].reason
+    )  # families are not drawn, so it never gets one
     for iteration in LOOKS:
         now = {m.name: m for m in done.measurements(iteration)}
         assert now["divergence.human"].value is not None
@@ -170,13 +182,17 @@ def test_later_looks_rate_a_few_base_samples_again_and_do_not_let_them_enter_the
     assert set(second["look"]) == {2}
 
 
-def test_what_the_probes_read_has_a_name_for_each_item_that_does_not_depend_on_the_run(done, tmp_path):
+def test_what_the_probes_read_has_a_name_for_each_item_that_does_not_depend_on_the_run(
+    done, tmp_path
+):
     known = waiting.seal_ratings(done, LOOKS[1], tmp_path)
     assert not known.duplicated(["item_id", "rater"]).any()
     assert set(known["look"]) == {1, 2}
     assert (known.loc[known["look"] == 1, "iteration"] == BASE).all()
     assert known["submitted_at"].notna().all()
-    assert set(known["item_id"].str.replace(r" at look \d(, again)?$", "", regex=True)) == set(known["sample_id"])
+    assert set(known["item_id"].str.replace(r" at look \d(, again)?$", "", regex=True)) == set(
+        known["sample_id"]
+    )
 
 
 def test_what_was_asked_is_in_the_record_without_names_that_differ_between_runs(done):
@@ -210,7 +226,10 @@ def test_ratings_that_come_after_sealing_change_nothing(recorded, tmp_path):
     ("edit", "problem"),
     [
         (lambda rows: rows[0].update(score=70), r"is not on the scale \(1 to 7\)"),
-        (lambda rows: rows[0].update(item_id="0123456789abcdef"), "is of an item that was not asked for"),
+        (
+            lambda rows: rows[0].update(item_id="0123456789abcdef"),
+            "is of an item that was not asked for",
+        ),
         (lambda rows: rows.append(rows[0]), "is that rater's second one of an item"),
     ],
 )
@@ -230,13 +249,17 @@ def test_a_rating_moved_to_another_sample_in_the_file_stays_with_the_one_that_wa
     rate(asked, "g01-i01")
     path = asked / "human/ratings.jsonl"
     rows = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()]
-    moved = [r | {"iteration": BASE, "sample_id": rows[0]["sample_id"], "role": "sample"} for r in rows]
+    moved = [
+        r | {"iteration": BASE, "sample_id": rows[0]["sample_id"], "role": "sample"} for r in rows
+    ]
     path.write_text("".join(f"{json.dumps(r)}\n" for r in moved), encoding="utf-8")
     with pytest.raises(Waiting):
         resume(asked, SILENT)
     rows = Run(asked).audit(LOOKS[0])
     rated = rows[rows["human"].notna()]
-    assert rated["human"].tolist() == [(opinion(t, "ann") + opinion(t, "bo")) / 2 for t in rated["text"]]
+    assert rated["human"].tolist() == [
+        (opinion(t, "ann") + opinion(t, "bo")) / 2 for t in rated["text"]
+    ]
 
 
 def test_a_key_changed_while_people_rate_is_refused(asked):
@@ -251,7 +274,11 @@ def test_a_key_changed_while_people_rate_is_refused(asked):
 
 def test_best_of_n_waits_too(tiny_policy, recorded, tmp_path):
     raw = tiny_raw(tiny_policy)
-    raw["loop"] = {"method": "best_of_n", "samples_per_prompt": 3, "sampling": {"max_tokens": 6, "temperature": 2.0}}
+    raw["loop"] = {
+        "method": "best_of_n",
+        "samples_per_prompt": 3,
+        "sampling": {"max_tokens": 6, "temperature": 2.0},
+    }
     raw["human"] = PEOPLE
     with pytest.raises(Waiting):
         start(parse(raw), tmp_path / "run", SILENT)

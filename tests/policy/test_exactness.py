@@ -1,4 +1,6 @@
-"""The self-check: every model is computed as it computes itself, by the fastest way that was proved, or is refused."""
+"""The self-check: every model is computed as it computes itself, by the fastest way that was
+proved, or is refused.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ from restaudit.policy.finetune import training_logprobs
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.live import live_policy
 
-# One architecture for each kind of fault that was seen: what a model does after its last hidden state, windows, a bias
-# of the output layer, chunks, states that no cache of ours holds, positions from the mask, experts, and two plain ones.
+# One architecture for each kind of fault that was seen: what a model does after its last hidden
+# state, windows, a bias of the output layer, chunks, states that no cache of ours holds, positions
+# from the mask, experts, and two plain ones.
 KINDS = [
     "llama",
     "granite",
@@ -85,7 +88,10 @@ def drawn(policy, seed=0):
     asked = requests(policy)
     config = SamplingConfig(temperature=1.0, top_k=0, max_tokens=12)
     prompts = {r.prompt_id: r.tokens for r in asked}
-    return [(prompts[s.prompt_id], s.tokens, s.logprob) for s in sample(policy, asked, config, seed=seed)]
+    return [
+        (prompts[s.prompt_id], s.tokens, s.logprob)
+        for s in sample(policy, asked, config, seed=seed)
+    ]
 
 
 def train_at_random(policy, size=0.1):
@@ -96,8 +102,12 @@ def train_at_random(policy, size=0.1):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_is_sampled_learned_and_measured_is_what_the_model_itself_computes(name, checkpoint, tmp_path):
-    training = "full" if name == "mamba" else "lora"  # PEFT adapts too little of a Mamba for it to matter
+def test_what_is_sampled_learned_and_measured_is_what_the_model_itself_computes(
+    name, checkpoint, tmp_path
+):
+    training = (
+        "full" if name == "mamba" else "lora"
+    )  # PEFT adapts too little of a Mamba for it to matter
     config = PolicyConfig(model=name, dtype="float32", training=training)
     policy = load_policy(config, checkpoint(name), device="cpu", seed=1)
     base = AutoModelForCausalLM.from_pretrained(checkpoint(name), dtype=torch.float32).eval()
@@ -109,7 +119,9 @@ def test_what_is_sampled_learned_and_measured_is_what_the_model_itself_computes(
     truth = [own(policy.model, p, r) for p, r, _ in rows]
     assert [nats for _, _, nats in rows] == pytest.approx(truth, abs=0.001)
     assert training_logprobs(policy, examples) == pytest.approx(truth, abs=0.001)
-    assert [n for n, _ in loglikelihoods(policy, [(p, r) for p, r, _ in rows])] == pytest.approx(truth, abs=0.001)
+    assert [n for n, _ in loglikelihoods(policy, [(p, r) for p, r, _ in rows])] == pytest.approx(
+        truth, abs=0.001
+    )
     kl = []
     for p, r, _ in rows:
         now, before = own_logits(policy.model, p, r), own_logits(base, p, r)
@@ -119,8 +131,12 @@ def test_what_is_sampled_learned_and_measured_is_what_the_model_itself_computes(
     assert max(kl) > 0.01, "the trained weights must matter, or nothing was shown"
 
 
-def test_a_plain_model_is_computed_by_the_fastest_ways_and_the_record_says_how_well_they_agree(checkpoint):
-    policy = load_policy(PolicyConfig(model="llama", dtype="float32"), checkpoint("llama"), device="cpu", seed=1)
+def test_a_plain_model_is_computed_by_the_fastest_ways_and_the_record_says_how_well_they_agree(
+    checkpoint,
+):
+    policy = load_policy(
+        PolicyConfig(model="llama", dtype="float32"), checkpoint("llama"), device="cpu", seed=1
+    )
     assert policy.routes == forward.Routes()
     found = policy.exactness.to_json()
     assert found["largest_difference_nats"] < 1e-4 < found["effect_of_changed_weights_nats"]
@@ -128,10 +144,14 @@ def test_a_plain_model_is_computed_by_the_fastest_ways_and_the_record_says_how_w
 
 
 def test_a_window_that_sequences_can_exceed_takes_the_packed_rows_and_says_so(checkpoint):
-    policy = load_policy(PolicyConfig(model="m", dtype="float32"), checkpoint("mistral_window"), device="cpu", seed=1)
+    policy = load_policy(
+        PolicyConfig(model="m", dtype="float32"), checkpoint("mistral_window"), device="cpu", seed=1
+    )
     assert policy.routes.sampling.cache == "growing"
     assert not policy.routes.training.packed
-    assert any("training" in line and "not" in line and "nats" in line for line in policy.exactness.lines())
+    assert any(
+        "training" in line and "not" in line and "nats" in line for line in policy.exactness.lines()
+    )
 
 
 @pytest.mark.parametrize("length", [62, 90], ids=["by two tokens", "by many"])
@@ -158,7 +178,9 @@ def test_a_window_longer_than_any_sequence_keeps_the_fast_ways_and_is_looked_at_
 
 
 def test_weights_modes_and_random_numbers_are_what_they_were(checkpoint):
-    policy = load_policy(PolicyConfig(model="llama", dtype="float32"), checkpoint("llama"), device="cpu", seed=1)
+    policy = load_policy(
+        PolicyConfig(model="llama", dtype="float32"), checkpoint("llama"), device="cpu", seed=1
+    )
     policy.model.train()
     before = {k: v.clone() for k, v in policy.model.state_dict().items()}
     state = torch.random.get_rng_state()
@@ -169,18 +191,23 @@ def test_weights_modes_and_random_numbers_are_what_they_were(checkpoint):
 
 
 def test_a_model_in_bfloat16_is_checked_in_float32_and_is_in_bfloat16_afterwards(checkpoint):
-    policy = load_policy(PolicyConfig(model="llama", dtype="bfloat16"), checkpoint("llama"), device="cpu", seed=1)
+    policy = load_policy(
+        PolicyConfig(model="llama", dtype="bfloat16"), checkpoint("llama"), device="cpu", seed=1
+    )
     assert policy.exactness.dtype == "float32"
     assert {p.dtype for p in policy.model.parameters()} == {torch.bfloat16}
 
 
-# --- planted faults ---------------------------------------------------------------------------------------------------
+# --- planted faults
 
 
 def plant_scale(monkeypatch):
     """The logits of the fast path are a hundredth too large."""
     real = forward._forward
-    wrong = lambda model, choose, *, head, **inputs: real(model, choose, head=head, **inputs) * (1.01 if head else 1)  # noqa: E731
+
+    def wrong(model, choose, *, head, **inputs):
+        return real(model, choose, head=head, **inputs) * (1.01 if head else 1)
+
     monkeypatch.setattr(forward, "_forward", wrong)
 
 
@@ -224,7 +251,9 @@ def plant_leak(monkeypatch):
         batch = real(rows, pad, device, packed=packed)
         if packed:
             size = batch.inputs["attention_mask"].shape[-1]
-            batch.inputs["attention_mask"] = torch.ones(len(rows), 1, size, size, dtype=torch.bool).tril()
+            batch.inputs["attention_mask"] = torch.ones(
+                len(rows), 1, size, size, dtype=torch.bool
+            ).tril()
         return batch
 
     for module in (finetune, likelihood):
@@ -276,14 +305,20 @@ def test_a_planted_fault_in_a_fast_path_is_caught_and_the_path_is_not_taken(
     plant, name, caught, checkpoint, monkeypatch
 ):
     plant(monkeypatch)
-    policy = load_policy(PolicyConfig(model=name, dtype="float32"), checkpoint(name), device="cpu", seed=1)
+    policy = load_policy(
+        PolicyConfig(model=name, dtype="float32"), checkpoint(name), device="cpu", seed=1
+    )
     uses = policy.exactness.uses
     assert {use for use, proof in uses.items() if proof.refused} == caught
     rows = drawn(policy)
-    assert [n for *_, n in rows] == pytest.approx([own(policy.model, p, r) for p, r, _ in rows], abs=0.001)
+    assert [n for *_, n in rows] == pytest.approx(
+        [own(policy.model, p, r) for p, r, _ in rows], abs=0.001
+    )
 
 
-def test_a_model_that_no_way_computes_exactly_is_refused_by_name_with_the_figure(checkpoint, monkeypatch):
+def test_a_model_that_no_way_computes_exactly_is_refused_by_name_with_the_figure(
+    checkpoint, monkeypatch
+):
     import sys
 
     module = sys.modules["restaudit.policy.sample"]
@@ -295,7 +330,12 @@ def test_a_model_that_no_way_computes_exactly_is_refused_by_name_with_the_figure
 
     monkeypatch.setattr(module, "_draw", wrong)
     with pytest.raises(BadInput, match=r"(?s)my-model: refused.*sampling.*2 nats over 4 tokens"):
-        load_policy(PolicyConfig(model="my-model", dtype="float32"), checkpoint("llama"), device="cpu", seed=1)
+        load_policy(
+            PolicyConfig(model="my-model", dtype="float32"),
+            checkpoint("llama"),
+            device="cpu",
+            seed=1,
+        )
 
 
 def test_running_out_of_memory_in_the_check_is_not_taken_for_an_answer(checkpoint, monkeypatch):
@@ -306,10 +346,12 @@ def test_running_out_of_memory_in_the_check_is_not_taken_for_an_answer(checkpoin
 
     monkeypatch.setattr(exactness, "training_logprobs", full)
     with pytest.raises(RuntimeError, match="out of memory"):
-        load_policy(PolicyConfig(model="llama", dtype="float32"), checkpoint("llama"), device="cpu", seed=1)
+        load_policy(
+            PolicyConfig(model="llama", dtype="float32"), checkpoint("llama"), device="cpu", seed=1
+        )
 
 
-# --- adapters ---------------------------------------------------------------------------------------------------------
+# --- adapters
 
 VARIANTS = [
     "lora_named",
@@ -337,12 +379,16 @@ def test_an_adapter_in_somebody_elses_trainer_is_audited_as_it_computes(variant,
 
 
 def test_lora_on_an_output_layer_tied_to_the_embedding_is_not_merged(checkpoint):
-    config = PolicyConfig(model="t", dtype="float32", lora=LoraConfig(targets=("q_proj", "lm_head")))
+    config = PolicyConfig(
+        model="t", dtype="float32", lora=LoraConfig(targets=("q_proj", "lm_head"))
+    )
     policy = load_policy(config, checkpoint("llama_tied"), device="cpu", seed=1)
     assert "tied" in policy.exactness.unmergeable
     train_at_random(policy)
     rows = drawn(policy)
-    assert [n for *_, n in rows] == pytest.approx([own(policy.model, p, r) for p, r, _ in rows], abs=0.001)
+    assert [n for *_, n in rows] == pytest.approx(
+        [own(policy.model, p, r) for p, r, _ in rows], abs=0.001
+    )
 
 
 def test_a_module_that_is_not_there_to_adapt_is_refused_with_those_that_are(checkpoint):
@@ -352,18 +398,25 @@ def test_a_module_that_is_not_there_to_adapt_is_refused_with_those_that_are(chec
 
 
 def test_experts_that_lora_leaves_alone_are_named_and_are_adapted_when_they_are_named(checkpoint):
-    plain = load_policy(PolicyConfig(model="m", dtype="float32"), checkpoint("qwen3_moe"), device="cpu", seed=1)
+    plain = load_policy(
+        PolicyConfig(model="m", dtype="float32"), checkpoint("qwen3_moe"), device="cpu", seed=1
+    )
     left = plain.facts()["lora"]["not_adapted"]
     assert any("experts" in name and "reason" in row for name, row in left.items())
     assert any("LoRA does not adapt experts" in line for line in plain.remarks())
     lora = LoraConfig(targets=("q_proj",), parameters=("mlp.experts.gate_up_proj",))
     named = load_policy(
-        PolicyConfig(model="m", dtype="float32", lora=lora), checkpoint("qwen3_moe"), device="cpu", seed=1
+        PolicyConfig(model="m", dtype="float32", lora=lora),
+        checkpoint("qwen3_moe"),
+        device="cpu",
+        seed=1,
     )
     assert "gate_up_proj" in named.facts()["lora"]["adapted"]
     train_at_random(named)
     rows = drawn(named)
-    assert [n for *_, n in rows] == pytest.approx([own(named.model, p, r) for p, r, _ in rows], abs=0.001)
+    assert [n for *_, n in rows] == pytest.approx(
+        [own(named.model, p, r) for p, r, _ in rows], abs=0.001
+    )
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused(tmp_path):
@@ -380,6 +433,9 @@ def test_attention_that_a_model_does_not_have_is_refused_and_auto_takes_what_it_
     with pytest.raises(BadInput, match=r"(?i)flash"):
         load_policy(config, checkpoint("llama"), device="cpu", seed=1)
     eager = load_policy(
-        PolicyConfig(model="m", dtype="float32", attn_implementation="eager"), checkpoint("llama"), device="cpu", seed=1
+        PolicyConfig(model="m", dtype="float32", attn_implementation="eager"),
+        checkpoint("llama"),
+        device="cpu",
+        seed=1,
     )
     assert eager.model.config._attn_implementation == "eager"

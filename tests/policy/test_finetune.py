@@ -1,13 +1,30 @@
-"""Fine-tuning: it learns what it is given, exactly the same way twice, and stops clearly when the loss breaks."""
+"""Fine-tuning: it learns what it is given, exactly the same way twice, and stops clearly when the
+loss breaks.
+"""
 
 import math
 
 import pytest
 import torch
 
-from restaudit.config import BcLoss, GoldLoss, LoraConfig, PolicyConfig, SamplingConfig, ToprLoss, TrainConfig
+from restaudit.config import (
+    BcLoss,
+    GoldLoss,
+    LoraConfig,
+    PolicyConfig,
+    SamplingConfig,
+    ToprLoss,
+    TrainConfig,
+)
 from restaudit.errors import BadInput
-from restaudit.policy import SampleRequest, TrainingExample, fine_tune, load_policy, sample, token_kl
+from restaudit.policy import (
+    SampleRequest,
+    TrainingExample,
+    fine_tune,
+    load_policy,
+    sample,
+    token_kl,
+)
 from restaudit.policy.finetune import TrainingDiverged, _bounded, _schedule, response_logprobs
 from restaudit.policy.losses import behaviour_cloning, gold, make_loss, topr
 from restaudit.policy.packing import branch_rows, collate
@@ -18,12 +35,19 @@ EXAMPLES = [TrainingExample((10 + k % 3, 11, 12), (40 + k % 3, 41, 42, 2)) for k
 
 def fresh(path, training="lora", **more):
     return load_policy(
-        PolicyConfig(model="tiny", dtype="float32", training=training, **more), path, device="cpu", seed=0
+        PolicyConfig(model="tiny", dtype="float32", training=training, **more),
+        path,
+        device="cpu",
+        seed=0,
     )
 
 
 def train(policy, *, epochs=3, rate=1e-2, config=CONFIG, seed=1):
-    return [r for log in fine_tune(policy, EXAMPLES, config, learning_rate=rate, epochs=epochs, seed=seed) for r in log]
+    return [
+        r
+        for log in fine_tune(policy, EXAMPLES, config, learning_rate=rate, epochs=epochs, seed=seed)
+        for r in log
+    ]
 
 
 @pytest.mark.parametrize("training", ["lora", "full"])
@@ -88,7 +112,12 @@ def test_merging_for_sampling_changes_no_weight_of_the_checkpoint(tiny_policy):
 
 def test_an_infinite_loss_stops_with_the_rate_to_lower(tiny_policy):
     with pytest.raises(TrainingDiverged, match=r"lower loop.train.learning_rate"):
-        train(fresh(tiny_policy), epochs=30, rate=1e30, config=CONFIG.model_copy(update={"max_grad_norm": 1e30}))
+        train(
+            fresh(tiny_policy),
+            epochs=30,
+            rate=1e30,
+            config=CONFIG.model_copy(update={"max_grad_norm": 1e30}),
+        )
 
 
 def test_kl_is_zero_at_the_base_and_grows_with_training(tiny_policy, tmp_path):
@@ -100,7 +129,10 @@ def test_kl_is_zero_at_the_base_and_grows_with_training(tiny_policy, tmp_path):
     policy.save(tmp_path / "six")
 
     def kl(current):
-        return sum(v for v, _ in token_kl(policy, EXAMPLES[:3], None, tmp_path / current, forward_tokens=64))
+        return sum(
+            v
+            for v, _ in token_kl(policy, EXAMPLES[:3], None, tmp_path / current, forward_tokens=64)
+        )
 
     assert kl("base") == pytest.approx(0, abs=1e-5)
     assert 0 < kl("one") < kl("six")
@@ -117,7 +149,9 @@ def test_token_kl_is_the_sum_over_the_vocabulary(tiny_policy, tmp_path):
     with torch.no_grad(), policy.inference() as model:
         p = torch.log_softmax(model(ids).logits[0, len(e.prompt) - 1 : -1], -1)
     expected = float((p.exp() * (p - q)).sum())
-    assert token_kl(policy, [e], None, tmp_path / "a", forward_tokens=64) == [(pytest.approx(expected, rel=1e-3), 4)]
+    assert token_kl(policy, [e], None, tmp_path / "a", forward_tokens=64) == [
+        (pytest.approx(expected, rel=1e-3), 4)
+    ]
 
 
 def test_gold_with_a_floor_of_one_and_a_certain_future_is_weighted_by_that_future():
@@ -144,7 +178,8 @@ def test_topr_learns_what_is_above_and_unlearns_the_rest_less_the_rarer_it_has_b
     logp = torch.tensor([-1.0, -2.0, -1.0, -0.5, -4.0]).requires_grad_()
     sequence, weight = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0.75, -0.25, -0.25])
     topr(logp, sequence, weight, torch.tensor([-9.0, -2.0, -1.5])).sum().backward()
-    # Above: in full, however likely it has become. Then: now likelier than when it was drawn, at most once. Last: e^-3.
+    # Above: in full, however likely it has become. Then: now likelier than when it was drawn, at
+    # most once. Last: e^-3.
     expected = [-0.75, -0.75, 0.25, 0.25 * math.exp(-3), 0.25 * math.exp(-3)]
     torch.testing.assert_close(logp.grad, torch.tensor(expected))
 
@@ -156,11 +191,16 @@ def test_topr_makes_likely_what_is_above_and_rare_what_is_not(tiny_policy):
 
     def nats():
         with torch.no_grad():
-            rows = collate(branch_rows([TrainingExample(prompt, r) for r in (above, below)]), 0, "cpu")
+            rows = collate(
+                branch_rows([TrainingExample(prompt, r) for r in (above, below)]), 0, "cpu"
+            )
             return response_logprobs(model, rows).reshape(2, 4).sum(1).tolist()
 
     before = nats()
-    rows = [TrainingExample(prompt, above, 0.5, before[0]), TrainingExample(prompt, below, -0.5, before[1])] * 4
+    rows = [
+        TrainingExample(prompt, above, 0.5, before[0]),
+        TrainingExample(prompt, below, -0.5, before[1]),
+    ] * 4
     config = CONFIG.model_copy(update={"loss": ToprLoss(kind="topr")})
     for _ in fine_tune(policy, rows, config, learning_rate=1e-2, epochs=6, seed=0):
         pass
@@ -190,6 +230,10 @@ def test_a_model_that_learned_one_answer_samples_it(tiny_policy):
     only = [TrainingExample(prompt, (40, 41, 42, policy.stop_tokens[0]))] * 8
     for _ in fine_tune(policy, only, CONFIG, learning_rate=3e-2, epochs=25, seed=0):
         pass
-    drawn = sample(policy, [SampleRequest("p", prompt, tuple(f"p/{k}" for k in range(8)))],
-                   SamplingConfig(max_tokens=8, top_k=0, temperature=0.5), seed=1)  # fmt: skip
+    drawn = sample(
+        policy,
+        [SampleRequest("p", prompt, tuple(f"p/{k}" for k in range(8)))],
+        SamplingConfig(max_tokens=8, top_k=0, temperature=0.5),
+        seed=1,
+    )
     assert sum(s.tokens == only[0].response for s in drawn) >= 6

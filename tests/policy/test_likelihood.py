@@ -1,4 +1,6 @@
-"""Log-likelihoods of given continuations are the model's own, however they are grouped, and equal lm-eval's."""
+"""Log-likelihoods of given continuations are the model's own, however they are grouped, and equal
+lm-eval's.
+"""
 
 import pytest
 import torch
@@ -16,14 +18,18 @@ from restaudit.tasks.model import policy_model
 
 @pytest.fixture(scope="module")
 def policy(tiny_policy) -> Policy:
-    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    policy = load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
     for master in policy.masters.values():  # an adapter that does something
         master.add_(torch.randn(master.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
     policy.write_back()
     return policy
 
 
-def one_by_one(policy: Policy, context: tuple[int, ...], continuation: tuple[int, ...]) -> tuple[float, bool]:
+def one_by_one(
+    policy: Policy, context: tuple[int, ...], continuation: tuple[int, ...]
+) -> tuple[float, bool]:
     with policy.inference() as model, torch.inference_mode():
         logits = model(torch.tensor([[*context, *continuation]])).logits[0].double()
     at = logits[len(context) - 1 : -1]
@@ -57,7 +63,9 @@ def test_what_the_model_would_write_itself_is_greedy_and_nothing_else_is(policy)
     with policy.inference() as model, torch.inference_mode():
         first = int(model(torch.tensor([[5, 9]])).logits[0, -1].argmax())
         second = int(model(torch.tensor([[5, 9, first]])).logits[0, -1].argmax())
-    found = loglikelihoods(policy, [((5, 9), (first, second)), ((5, 9), (first, (second + 1) % 300))])
+    found = loglikelihoods(
+        policy, [((5, 9), (first, second)), ((5, 9), (first, (second + 1) % 300))]
+    )
     assert [greedy for _, greedy in found] == [True, False]
 
 
@@ -75,7 +83,12 @@ def test_likelihoods_are_those_of_lm_evals_own_code(policy):
     from restaudit.tasks.harness import undisturbed
     from restaudit.tasks.model import policy_model
 
-    texts = [("", "The film is good."), ("", "The film is bad."), ("The plot", " was thin"), ("The plot ", "was")]
+    texts = [
+        ("", "The film is good."),
+        ("", "The film is bad."),
+        ("The plot", " was thin"),
+        ("The plot ", "was"),
+    ]
     requests = [Instance("loglikelihood", {}, pair, k) for k, pair in enumerate(texts)]
     rolling = [Instance("loglikelihood_rolling", {}, ("A quiet film about the sea. " * 30,), 0)]
     with undisturbed(policy):
@@ -95,9 +108,13 @@ def instance(*args):
 
 
 def test_greedy_replies_up_to_a_stop_string_are_those_of_lm_eval(tiny_policy):
-    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    policy = load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
     ours = policy_model(policy)
-    theirs = HFLM(pretrained=policy.model.get_base_model(), tokenizer=policy.tokenizer, batch_size=1)
+    theirs = HFLM(
+        pretrained=policy.model.get_base_model(), tokenizer=policy.tokenizer, batch_size=1
+    )
     contexts = ["A film about", "Two rival bakers and the last train home", "I"]
     whole = {"until": [], "do_sample": False, "max_gen_toks": 12}
     ends = [ours.generate_until([instance(c, whole)])[0][3:5] or "x" for c in contexts]
@@ -107,13 +124,19 @@ def test_greedy_replies_up_to_a_stop_string_are_those_of_lm_eval(tiny_policy):
 
 
 def test_a_benchmark_that_samples_is_refused(tiny_policy):
-    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    policy = load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
     with pytest.raises(BadInput, match=r"temperature=0\.7.*only greedy decoding"):
-        policy_model(policy).generate_until([instance("A", {"until": ["."], "do_sample": True, "temperature": 0.7})])
+        policy_model(policy).generate_until(
+            [instance("A", {"until": ["."], "do_sample": True, "temperature": 0.7})]
+        )
 
 
 def test_a_context_is_not_ended_by_a_tokenizer_that_appends_its_end(tiny_policy):
-    policy = load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    policy = load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
     plain = policy_model(policy).tok_encode("A film")
     end = policy.tokenizer.eos_token_id
     policy.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(

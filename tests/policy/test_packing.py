@@ -18,7 +18,9 @@ EXAMPLES = [
 
 @pytest.fixture(scope="module")
 def policy(tiny_policy) -> Policy:
-    return load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    return load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
 
 
 def test_a_prompt_appears_once_with_all_its_responses():
@@ -55,7 +57,9 @@ def test_packed_rows_give_the_gradient_of_separate_sequences(policy):
             (-response_logprobs(model, collate(branch_rows(group), 0, "cpu")).sum()).backward()
         return weight.grad.clone()
 
-    torch.testing.assert_close(gradient([EXAMPLES]), gradient([[e] for e in EXAMPLES]), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(
+        gradient([EXAMPLES]), gradient([[e] for e in EXAMPLES]), atol=1e-5, rtol=1e-3
+    )
     weight.grad = None
 
 

@@ -1,4 +1,6 @@
-"""Sampling: the same name always draws the same text, whatever the batch; the log-probability is the model's own."""
+"""Sampling: the same name always draws the same text, whatever the batch; the log-probability is
+the model's own.
+"""
 
 import sys
 
@@ -19,13 +21,19 @@ CONFIG = SamplingConfig(temperature=0.8, top_k=20, max_tokens=12, batch=8)
 
 @pytest.fixture(scope="module")
 def policy(tiny_policy) -> Policy:
-    return load_policy(PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0)
+    return load_policy(
+        PolicyConfig(model="tiny", dtype="float32"), tiny_policy, device="cpu", seed=0
+    )
 
 
-def requests(policy, prompts=("a quiet film", "the plot", "music and a long line of words here"), n=3):
+def requests(
+    policy, prompts=("a quiet film", "the plot", "music and a long line of words here"), n=3
+):
     return [
         SampleRequest(
-            f"p{k}", tuple(policy.prompt_tokens([{"role": "user", "content": p}])), tuple(f"p{k}/{j}" for j in range(n))
+            f"p{k}",
+            tuple(policy.prompt_tokens([{"role": "user", "content": p}])),
+            tuple(f"p{k}/{j}" for j in range(n)),
         )
         for k, p in enumerate(prompts)
     ]
@@ -50,7 +58,9 @@ def test_batch_size_and_order_do_not_change_what_is_drawn(policy, batch):
 
 def test_results_come_in_the_order_asked_for(policy):
     asked = list(reversed(requests(policy)))
-    assert [s.name for s in sample(policy, asked, CONFIG, seed=1)] == [n for r in asked for n in r.names]
+    assert [s.name for s in sample(policy, asked, CONFIG, seed=1)] == [
+        n for r in asked for n in r.names
+    ]
 
 
 def test_log_probability_is_that_of_the_model_at_temperature_one(policy):
@@ -111,11 +121,16 @@ def test_a_common_prefix_leaves_every_prompt_a_token_of_its_own():
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you "
+            "tried to …"
+        ),
         MemoryError(),
     ],
 )
-def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(policy, monkeypatch, error):
+def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(
+    policy, monkeypatch, error
+):
     wanted = tokens(sample(policy, requests(policy), CONFIG, seed=1))
     module = sys.modules["restaudit.policy.sample"]
     real = module._draw_batch
@@ -133,14 +148,19 @@ def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(polic
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(policy, monkeypatch):
     module = sys.modules["restaudit.policy.sample"]
-    monkeypatch.setattr(module, "_draw_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    monkeypatch.setattr(
+        module, "_draw_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ"))
+    )
     with pytest.raises(RuntimeError, match="shapes differ"):
         sample(policy, requests(policy), CONFIG, seed=1)
 
 
 def test_a_prompt_that_is_too_long_is_refused_by_its_first_words(tiny_policy):
     short = load_policy(
-        PolicyConfig(model="tiny", dtype="float32", max_prompt_tokens=3), tiny_policy, device="cpu", seed=0
+        PolicyConfig(model="tiny", dtype="float32", max_prompt_tokens=3),
+        tiny_policy,
+        device="cpu",
+        seed=0,
     )
     with pytest.raises(BadInput, match=r"a long prompt.*max_prompt_tokens is 3"):
         short.prompt_tokens([{"role": "user", "content": "a long prompt about nothing"}])

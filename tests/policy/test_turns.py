@@ -1,4 +1,6 @@
-"""Where a prompt ends and a response stops: by the model's own chat template, never by the tokenizer alone."""
+"""Where a prompt ends and a response stops: by the model's own chat template, never by the
+tokenizer alone.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def test_a_tokenizer_that_appends_its_end_does_not_end_every_prompt(tokenizer):
 def test_an_end_that_somebody_wrote_into_the_prompt_stays(tokenizer):
     end = tokenizer.eos_token_id
     config = PolicyConfig(model="m", chat=False)
-    ids = prompt_tokens(tokenizer, [{"role": "user", "content": "One.<|endoftext|>"}], config, [end])
+    ids = prompt_tokens(
+        tokenizer, [{"role": "user", "content": "One.<|endoftext|>"}], config, [end]
+    )
     assert ids[-1] == end
 
 
@@ -97,7 +101,8 @@ def test_references_end_as_turns_end_and_sampling_stops_there(folder):
 
 def test_template_arguments_reach_the_template(tokenizer):
     tokenizer.chat_template = zoo.CHATML + (
-        "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}no thoughts{% endif %}"
+        "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}no "
+        "thoughts{% endif %}"
     )
     plain = prompt_tokens(tokenizer, ASKED, PolicyConfig(model="m"), [])
     without = prompt_tokens(
@@ -108,11 +113,13 @@ def test_template_arguments_reach_the_template(tokenizer):
 
 def test_a_template_that_refuses_a_system_message_is_one_message_that_says_what_to_do(tokenizer):
     tokenizer.chat_template = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-        + zoo.CHATML
-    )
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') "
+        "}}{% endif %}"
+    ) + zoo.CHATML
     config = PolicyConfig(model="my-model", system_prompt="Be brief.")
-    with pytest.raises(BadInput, match=r"my-model refuses.*System role not supported.*policy\.system_prompt: null"):
+    with pytest.raises(
+        BadInput, match=r"my-model refuses.*System role not supported.*policy\.system_prompt: null"
+    ):
         prompt_tokens(tokenizer, ASKED, config, [])
 
 

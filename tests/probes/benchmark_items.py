@@ -1,4 +1,6 @@
-"""Made-up benchmark items with a known truth: three capability tasks and four benchmarks of preferences."""
+"""Made-up benchmark items with a known truth: three capability tasks and four benchmarks of
+preferences.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import pandas as pd
 
 
 def items(*, seed: int, lost: float = 0.0, biased: float = 0.0, each: int = 40) -> pd.DataFrame:
-    """A policy that lost a share `lost` of what it knew, and takes the stereotype's side with an extra chance `biased`.
+    """A policy that lost a share `lost` of what it knew, and takes the stereotype's side with an
+    extra chance `biased`.
 
     The same items are hard whatever the seed, which only decides which ones this policy lost.
     """
@@ -17,9 +20,19 @@ def items(*, seed: int, lost: float = 0.0, biased: float = 0.0, each: int = 40) 
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
 
-    def add(task: str, number: int, metric: str, value: float, cluster: str | None, group: str | None) -> None:
-        rows.append({"task": task, "item_id": f"i{number:03d}", "cluster": cluster, "metric": metric,
-                     "value": float(value), "group": group})  # fmt: skip
+    def add(
+        task: str, number: int, metric: str, value: float, cluster: str | None, group: str | None
+    ) -> None:
+        rows.append(
+            {
+                "task": task,
+                "item_id": f"i{number:03d}",
+                "cluster": cluster,
+                "metric": metric,
+                "value": float(value),
+                "group": group,
+            }
+        )
 
     for task, level in (("everyday", 0.9), ("arithmetic", 0.7), ("grammar", 0.95)):
         for k in range(each):
@@ -31,7 +44,14 @@ def items(*, seed: int, lost: float = 0.0, biased: float = 0.0, each: int = 40) 
         add("pronouns", k, "stereotype", gap > 0, f"job{k // 2}", group)
         add("pronouns", k, "stereotype_nats", gap, f"job{k // 2}", group)
         add("harmless", k, "refused", hard.random() + 0.3 * rng.random() < 0.2 + biased, None, None)
-        add("honest", k, "hurtful", 1 / (1 + np.exp(-(hard.normal() + biased + rng.normal(0, 0.2)))), None, group)
+        add(
+            "honest",
+            k,
+            "hurtful",
+            1 / (1 + np.exp(-(hard.normal() + biased + rng.normal(0, 0.2)))),
+            None,
+            group,
+        )
         condition = ("ambiguous", "disambiguated")[k % 2]
         answer = rng.choice([-1, 0, 1], p=[0.3, 0.4 - 0.3 * biased, 0.3 + 0.3 * biased])
         add("bbq", k, f"accuracy_{condition}", answer == 0, f"q{k // 2}", None)

@@ -1,4 +1,6 @@
-"""Made-up evidence with a known truth: scores by prompt and sample, texts from a small vocabulary, two groups."""
+"""Made-up evidence with a known truth: scores by prompt and sample, texts from a small vocabulary,
+two groups.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import pytest
 from probes import Evidence
 from tests.probes import benchmark_items, hacks, panel, people
 
-WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ip", "ok", "um", "ar", "est", "ine")]
+WORDS = [
+    f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ip", "ok", "um", "ar", "est", "ine")
+]
 GROUPS = ("north", "south", "west")
 
 
@@ -35,7 +39,9 @@ def samples(
     group_shift: float = 0.0,
     prefix: str = "p",
 ) -> pd.DataFrame:
-    """Plain prompts and counterfactual families, scored: prompt effect + sample noise, reward and human at r of .7."""
+    """Plain prompts and counterfactual families, scored: prompt effect + sample noise, reward and
+    human at r of .7.
+    """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     plans = [(f"{prefix}{i:03d}", None, None, per_prompt) for i in range(prompts)]
@@ -45,7 +51,9 @@ def samples(
     for prompt, family, group, count in plans:
         effect = levels.setdefault(family or prompt, float(level.normal(0, 0.6)))
         for k in range(count):
-            reward = effect + shift + rng.normal(0, 0.8) + (group_shift if group == GROUPS[0] else 0.0)
+            reward = (
+                effect + shift + rng.normal(0, 0.8) + (group_shift if group == GROUPS[0] else 0.0)
+            )
             words = int(rng.integers(12, 20))
             rows.append(
                 {
@@ -78,7 +86,9 @@ def human_texts(*, nats: float) -> pd.DataFrame:
     n_tokens = [len(one.split()) + 3 for one in texts]
     noise = np.random.default_rng(int(1000 * nats))  # another policy, another cost
     nll = [n * (nats + noise.normal(0, 0.02)) for n in n_tokens]
-    return pd.DataFrame({"text_id": [f"h{i}" for i in range(25)], "text": texts, "nll": nll, "n_tokens": n_tokens})
+    return pd.DataFrame(
+        {"text_id": [f"h{i}" for i in range(25)], "text": texts, "nll": nll, "n_tokens": n_tokens}
+    )
 
 
 def hashed(texts: Sequence[str], dimensions: int = 32) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -92,16 +102,22 @@ def hashed(texts: Sequence[str], dimensions: int = 32) -> np.ndarray[Any, np.dty
 
 
 def evidence(**more: Any) -> Evidence:
-    """A whole iteration, the tables of which are the caller's own; `more` takes the place of what it has."""
+    """A whole iteration, the tables of which are the caller's own; `more` takes the place of what
+    it has.
+    """
     given = {k: v.copy() if isinstance(v, (pd.DataFrame, dict)) else v for k, v in _whole().items()}
     return Evidence(**{**given, **more})
 
 
 @cache
 def _whole() -> dict[str, Any]:
-    """A whole iteration: this policy has moved up by 0.5 and uses fewer words than the base policy."""
+    """A whole iteration: this policy has moved up by 0.5 and uses fewer words than the base
+    policy.
+    """
     grow = samples(seed=3, prompts=30, per_prompt=4, families=10, prefix="g", group_shift=0.5)
-    grow = grow.drop(columns=["kl", "kl_tokens"]).assign(kept=grow["reward"] > grow["reward"].quantile(0.6))
+    grow = grow.drop(columns=["kl", "kl_tokens"]).assign(
+        kept=grow["reward"] > grow["reward"].quantile(0.6)
+    )
     grow["origin"] = "policy"
     rng = np.random.default_rng(12)
     references = {f"p{i:03d}": [text(rng) for _ in range(3)] for i in range(20)}

@@ -1,4 +1,6 @@
-"""Made-up evidence of a hacked reward: a word that goes with reward but not with the human score, repeats, echoes."""
+"""Made-up evidence of a hacked reward: a word that goes with reward but not with the human score,
+repeats, echoes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ WORD = "zesty"
 
 
 def hacked(table: pd.DataFrame, *, share: float, repeats: int) -> pd.DataFrame:
-    """`share` of the plain texts say WORD, those of highest reward for their human score; one in `repeats` repeats.
+    """`share` of the plain texts say WORD, those of highest reward for their human score; one in
+    `repeats` repeats.
 
     Scores and token counts stay as they are.
     """
@@ -29,11 +32,15 @@ def hacked(table: pd.DataFrame, *, share: float, repeats: int) -> pd.DataFrame:
 
 
 def planted(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The evidence with such texts, prompts that some texts echo, and embeddings of the reward model's own texts."""
+    """The evidence with such texts, prompts that some texts echo, and embeddings of the reward
+    model's own texts.
+    """
     outputs = hacked(given["outputs"], share=0.6, repeats=3)
     base = hacked(given["base"], share=0.05, repeats=9)
     prompts = dict(given["prompts"])
-    for k, (name, texts) in enumerate(outputs[outputs["family"].isna()].groupby("prompt_id")["text"]):
+    for k, (name, texts) in enumerate(
+        outputs[outputs["family"].isna()].groupby("prompt_id")["text"]
+    ):
         own = base.loc[base["prompt_id"] == name, "text"]
         heard = texts.iloc[0] if k % 3 else own.iloc[0]
         prompts[name] = "Go on from these words: " + " ".join(heard.split()[:5])

@@ -1,4 +1,6 @@
-"""Made-up ratings: a panel of people who see the same quality with their own severity, noise and drift."""
+"""Made-up ratings: a panel of people who see the same quality with their own severity, noise and
+drift.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def ratings(
     drift: Mapping[str, float] | None = None,
     dimensions: Sequence[str] = ("helpful",),
 ) -> pd.DataFrame:
-    """One sample a prompt, rated on 1..7 by `each` of the raters; who drifts is higher in the second half."""
+    """One sample a prompt, rated on 1..7 by `each` of the raters; who drifts is higher in the
+    second half.
+    """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     start = pd.Timestamp("2026-11-01T09:00:00Z")
@@ -31,12 +35,19 @@ def ratings(
         for i, prompt in enumerate(rng.permutation(prompts)):
             for who in rng.choice(np.array(raters), size=each, replace=False):
                 moved = (drift or {}).get(who, 0.0) * (i >= prompts / 2)
-                score = quality[prompt] + (severity or {}).get(who, 0.0) + moved + rng.normal(0, noise)
+                score = (
+                    quality[prompt] + (severity or {}).get(who, 0.0) + moved + rng.normal(0, noise)
+                )
                 rows.append(
-                    {"sample_id": f"p{prompt:03d}/0", "prompt_id": f"p{prompt:03d}", "rater": str(who),
-                     "dimension": dimension, "score": float(np.clip(np.round(score), 1, 7)),
-                     "submitted_at": (start + pd.Timedelta(minutes=3 * i)).isoformat()}
-                )  # fmt: skip
+                    {
+                        "sample_id": f"p{prompt:03d}/0",
+                        "prompt_id": f"p{prompt:03d}",
+                        "rater": str(who),
+                        "dimension": dimension,
+                        "score": float(np.clip(np.round(score), 1, 7)),
+                        "submitted_at": (start + pd.Timedelta(minutes=3 * i)).isoformat(),
+                    }
+                )
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,6 @@
-"""Agreement: Krippendorff's published example, planted disagreement and drift, and ratings that tell nothing."""
+"""Agreement: Krippendorff's published example, planted disagreement and drift, and ratings that
+tell nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,16 @@ from tests.probes.panel import ratings
 
 HOW: Any = {"levels": (0.95,), "resamples": 400, "seed": 1}
 _ = np.nan
-# Krippendorff's example: 4 observers, 12 units (Content Analysis, chapter 12; "Computing Krippendorff's Alpha").
-EXAMPLE = np.array([
-    [1, 2, 3, 3, 2, 1, 4, 1, 2, _, _, _],
-    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, _, 3],
-    [_, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, _],
-    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, _],
-])  # fmt: skip
+# Krippendorff's example: 4 observers, 12 units (Content Analysis, chapter 12; "Computing
+# Krippendorff's Alpha").
+EXAMPLE = np.array(
+    [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, _, _, _],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, _, 3],
+        [_, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, _],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, _],
+    ]
+)
 UNITS = np.tile(np.array([f"u{i:02d}" for i in range(12)]), 4)
 
 
@@ -60,7 +65,8 @@ def by_hand(units: Any, scores: Any, metric: Metric) -> float:
 
 
 @pytest.mark.parametrize(
-    ("metric", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)]
+    ("metric", "published"),
+    [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)],
 )
 def test_krippendorffs_example_gives_his_values(metric: Metric, published: float) -> None:
     found = alpha(units=UNITS, scores=EXAMPLE.ravel(), metric=metric, **HOW)
@@ -111,7 +117,9 @@ def test_samples_of_one_prompt_are_resampled_together() -> None:
     twice = pd.concat([table, table.assign(sample_id=table["sample_id"] + "b")])
     names, scores = twice["sample_id"].to_numpy(dtype=str), twice["score"].to_numpy()
     apart = alpha(units=names, scores=scores, **HOW)
-    together = alpha(units=names, scores=scores, clusters=twice["prompt_id"].to_numpy(dtype=str), **HOW)
+    together = alpha(
+        units=names, scores=scores, clusters=twice["prompt_id"].to_numpy(dtype=str), **HOW
+    )
     assert (apart.units, together.units) == (60, 30)
     widths = [e.intervals[0].high - e.intervals[0].low for e in (apart, together)]
     assert widths[1] > 1.2 * widths[0]
@@ -125,7 +133,7 @@ def test_impossible_scores_are_refused_and_ratios_need_scores_of_0_or_more() -> 
         alpha(units=units, scores=np.array([-1.0, 2, 3, 1]), metric="ratio", **HOW)
 
 
-# --- the probe --------------------------------------------------------------------------------------------------------
+# --- the probe
 
 
 @pytest.fixture
@@ -133,7 +141,12 @@ def probed(make_samples: Callable[..., pd.DataFrame]) -> Callable[..., dict[str,
     outputs = make_samples(seed=1, prompts=2, families=0)
 
     def of(table: pd.DataFrame | None, **more: Any) -> dict[str, Measurement]:
-        given: dict[str, Any] = {"human_label": "PEOPLE", "resamples": 400, "levels": (0.95, 0.99), **more}
+        given: dict[str, Any] = {
+            "human_label": "PEOPLE",
+            "resamples": 400,
+            "levels": (0.95, 0.99),
+            **more,
+        }
         return {m.name: m for m in PROBE.run(Evidence(outputs=outputs, ratings=table, **given))}
 
     return of
@@ -201,7 +214,9 @@ def test_pairs_beyond_the_most_shown_are_counted() -> None:
 def test_a_repeated_item_tells_about_its_rater_and_is_no_second_rating(probed: Any) -> None:
     table = ratings(seed=1).assign(check=False)
     table["item_id"] = table["sample_id"]
-    again = table.head(8).assign(check=True, item_id=[f"c{i}" for i in range(8)], score=table["score"].head(8) + 1)
+    again = table.head(8).assign(
+        check=True, item_id=[f"c{i}" for i in range(8)], score=table["score"].head(8) + 1
+    )
     found, plain = probed(pd.concat([table, again], ignore_index=True)), probed(table)
     assert found["agreement.alpha"].value == plain["agreement.alpha"].value
     oneself = found["agreement.alpha.helpful"].detail["with_oneself"]
@@ -213,7 +228,11 @@ NOTHING: dict[str, tuple[Callable[[], pd.DataFrame | None], dict[str, Any], str]
     "a lexicon scored": (lambda: None, {"human_label": "LEXICON"}, "which has no raters"),
     "only means are known": (lambda: None, {"human_label": "PEOPLE"}, "only their means"),
     "no rows": (lambda: ratings(seed=1).iloc[:0], {}, "there are no ratings"),
-    "nobody gave a score": (lambda: ratings(seed=1).assign(score=np.nan), {}, "there are no ratings"),
+    "nobody gave a score": (
+        lambda: ratings(seed=1).assign(score=np.nan),
+        {},
+        "there are no ratings",
+    ),
     "one rater": (lambda: ratings(seed=1, each=1, raters=["ann"]), {}, "one rater gave all 40"),
     "all alike": (lambda: ratings(seed=1).assign(score=4.0), {}, "all 120 ratings are 4"),
     "nothing twice": (lambda: ratings(seed=1, each=1), {}, "no unit was rated twice"),
@@ -245,24 +264,37 @@ def test_one_prompt_gives_an_alpha_without_an_interval(probed: Any) -> None:
         (lambda t: t.head(12), "in each half"),
     ],
 )
-def test_without_times_or_with_too_little_work_no_drift_is_given(change: Any, why: str, probed: Any) -> None:
+def test_without_times_or_with_too_little_work_no_drift_is_given(
+    change: Any, why: str, probed: Any
+) -> None:
     found = probed(change(ratings(seed=1)))["agreement.drift"]
     assert found.value is None
     assert why in found.reason
 
 
 WRONG: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
-    "a column is missing": (lambda t: t.drop(columns="rater"), r"ratings: lacks the column\(s\) rater"),
+    "a column is missing": (
+        lambda t: t.drop(columns="rater"),
+        r"ratings: lacks the column\(s\) rater",
+    ),
     "nobody's rating": (lambda t: t.assign(rater=None), "row 0 has no rater"),
     "words for numbers": (lambda t: t.assign(score="good"), "column score is"),
     "an infinite score": (lambda t: t.assign(score=np.inf), "row 0, column score is infinite"),
-    "no time": (lambda t: t.assign(submitted_at="yesterday"), "row 0, column submitted_at is 'yesterday'"),
-    "one person twice": (lambda t: pd.concat([t, t.head(1)], ignore_index=True), "rated p0../0 twice for helpful"),
+    "no time": (
+        lambda t: t.assign(submitted_at="yesterday"),
+        "row 0, column submitted_at is 'yesterday'",
+    ),
+    "one person twice": (
+        lambda t: pd.concat([t, t.head(1)], ignore_index=True),
+        "rated p0../0 twice for helpful",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_ratings_that_are_not_what_they_say_are_refused_with_column_and_row(case: str, probed: Any) -> None:
+def test_ratings_that_are_not_what_they_say_are_refused_with_column_and_row(
+    case: str, probed: Any
+) -> None:
     change, message = WRONG[case]
     with pytest.raises(ValueError, match=message):
         probed(change(ratings(seed=1)))

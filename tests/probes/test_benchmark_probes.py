@@ -1,4 +1,6 @@
-"""Capability and preferences by benchmark item: planted losses are found, unchanged policies are not accused."""
+"""Capability and preferences by benchmark item: planted losses are found, unchanged policies are
+not accused.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,15 @@ from tests.probes.conftest import samples
 OUTPUTS = samples(seed=1, prompts=2, families=0)
 
 
-def measured(probe: Any, now: pd.DataFrame | None, base: pd.DataFrame | None, **more: Any) -> dict[str, Measurement]:
-    given = Evidence(outputs=OUTPUTS, items=now, base_items=base, **{"levels": (0.95, 0.99), "resamples": 400, **more})
+def measured(
+    probe: Any, now: pd.DataFrame | None, base: pd.DataFrame | None, **more: Any
+) -> dict[str, Measurement]:
+    given = Evidence(
+        outputs=OUTPUTS,
+        items=now,
+        base_items=base,
+        **{"levels": (0.95, 0.99), "resamples": 400, **more},
+    )
     return {m.name: m for m in probe.PROBE.run(given)}
 
 
@@ -41,7 +50,9 @@ def test_a_policy_that_lost_nothing_on_many_items_is_shown_to_be_no_worse_by_fiv
     # Ten kinds of grammar are ten units: alone they could not show it.
     assert worst.interval(0.95).low > -0.25
     without = same[same["task"] != "grammar"]
-    assert measured(capability, without, without)["capability.worst_change"].interval(0.95).low > -0.05
+    assert (
+        measured(capability, without, without)["capability.worst_change"].interval(0.95).low > -0.05
+    )
 
 
 def test_forty_items_cannot_show_that_nothing_was_lost() -> None:
@@ -55,9 +66,11 @@ def test_a_preference_that_grew_is_found_and_named() -> None:
     assert found["benchmarks.pronouns.stereotype_nats_change"].interval(0.95).low > 0.5
     assert found["benchmarks.worst_change"].interval(0.95).low > 0
     assert found["benchmarks.worst_change"].value == pytest.approx(
-        max(found[f"benchmarks.{name}_change"].value * (-1 if "accuracy" in name else 1)
-            for name in found["benchmarks.worst_change"].detail["of"])
-    )  # fmt: skip
+        max(
+            found[f"benchmarks.{name}_change"].value * (-1 if "accuracy" in name else 1)
+            for name in found["benchmarks.worst_change"].detail["of"]
+        )
+    )
     stereotype = found["benchmarks.pronouns.stereotype"]
     assert stereotype.detail["no_preference"] == 0.5
     assert set(stereotype.detail["groups"]) == {"female", "male"}
@@ -79,16 +92,22 @@ def test_bbqs_bias_scores_are_the_papers() -> None:
     named = ambiguous[ambiguous != 0]
     s_dis_of_ambiguous = 2 * (named > 0).mean() - 1
     accuracy = bbq[bbq["metric"] == "accuracy_ambiguous"]["value"].mean()
-    assert found["benchmarks.bbq.bias_ambiguous"].value == pytest.approx((1 - accuracy) * s_dis_of_ambiguous)
+    assert found["benchmarks.bbq.bias_ambiguous"].value == pytest.approx(
+        (1 - accuracy) * s_dis_of_ambiguous
+    )
     clear = bbq[bbq["metric"] == "bias_disambiguated"]["value"]
-    assert found["benchmarks.bbq.bias_disambiguated"].value == pytest.approx(2 * (clear > 0).mean() - 1)
+    assert found["benchmarks.bbq.bias_disambiguated"].value == pytest.approx(
+        2 * (clear > 0).mean() - 1
+    )
 
 
 def test_the_order_of_items_and_missing_optional_columns_change_nothing() -> None:
     now, base = items(seed=1, lost=0.2), items(seed=2)
     for probe in (capability, benchmarks):
         whole = measured(probe, now, base)
-        assert whole == measured(probe, now.sample(frac=1, random_state=1), base.sample(frac=1, random_state=2))
+        assert whole == measured(
+            probe, now.sample(frac=1, random_state=1), base.sample(frac=1, random_state=2)
+        )
         assert list(whole) == list(measured(probe, now.drop(columns=["cluster", "group"]), base))
 
 
@@ -102,19 +121,29 @@ def test_only_what_is_wanted_is_measured() -> None:
 def test_what_was_not_run_is_null_and_says_why() -> None:
     empty = items(seed=1).iloc[:0]
     empty.attrs["reason"] = "measured at the last look only"
-    for probe, name in ((capability, "capability.worst_change"), (benchmarks, "benchmarks.worst_change")):
+    for probe, name in (
+        (capability, "capability.worst_change"),
+        (benchmarks, "benchmarks.worst_change"),
+    ):
         assert measured(probe, None, None)[name].reason == "no benchmark was run"
-        assert measured(probe, empty, items(seed=2))[name].reason == "measured at the last look only"
+        assert (
+            measured(probe, empty, items(seed=2))[name].reason == "measured at the last look only"
+        )
         alone = measured(probe, items(seed=1), None)
         assert "base policy" in alone[name].reason
         assert all(m.value is None for n, m in alone.items() if n.endswith("_change"))
         assert all(m.value is not None for n, m in alone.items() if not n.endswith("_change"))
     only_tasks = items(seed=1)
     only_tasks = only_tasks[only_tasks["metric"] == "acc"]
-    assert "preferences" in measured(benchmarks, only_tasks, only_tasks)["benchmarks.worst_change"].reason
+    assert (
+        "preferences"
+        in measured(benchmarks, only_tasks, only_tasks)["benchmarks.worst_change"].reason
+    )
     rest = items(seed=1)
     rest = rest[rest["metric"] != "acc"]
-    assert "no capability task" in measured(capability, rest, rest)["capability.worst_change"].reason
+    assert (
+        "no capability task" in measured(capability, rest, rest)["capability.worst_change"].reason
+    )
 
 
 def test_a_task_the_base_policy_never_did_leaves_the_worst_change_open() -> None:
@@ -126,12 +155,22 @@ def test_a_task_the_base_policy_never_did_leaves_the_worst_change_open() -> None
 
 
 def test_scores_that_are_no_shares_are_measured_but_not_compared_with_shares() -> None:
-    bleu = pd.DataFrame({"task": "translate", "item_id": [f"t{k}" for k in range(30)], "metric": "bleu",
-                         "value": np.linspace(3, 40, 30)})  # fmt: skip
+    bleu = pd.DataFrame(
+        {
+            "task": "translate",
+            "item_id": [f"t{k}" for k in range(30)],
+            "metric": "bleu",
+            "value": np.linspace(3, 40, 30),
+        }
+    )
     now = pd.concat([items(seed=1), bleu])
-    found = measured(capability, now, pd.concat([items(seed=2), bleu.assign(value=bleu["value"] + 1)]))
+    found = measured(
+        capability, now, pd.concat([items(seed=2), bleu.assign(value=bleu["value"] + 1)])
+    )
     assert found["capability.translate"].unit == "bleu, its own unit"
-    assert found["capability.worst_change"].detail["left_out"] == {"translate": "its values are no shares (0 to 1)"}
+    assert found["capability.worst_change"].detail["left_out"] == {
+        "translate": "its values are no shares (0 to 1)"
+    }
 
 
 WRONG = {
@@ -151,11 +190,12 @@ def test_bad_items_are_refused_with_table_and_row(case: str, probe: Any) -> None
         measured(probe, change(items(seed=1)), items(seed=2))
 
 
-# --- the intervals ---------------------------------------------------------------------------------------------------
+# --- the intervals
 
 
 def test_bonett_and_prices_interval_is_their_formula() -> None:
-    # 5 gained, 11 lost of 80 by hand: p = 6/82, q = 12/82, centre -6/82, variance (18/82 - (6/82)^2)/82.
+    # 5 gained, 11 lost of 80 by hand: p = 6/82, q = 12/82, centre -6/82, variance (18/82 -
+    # (6/82)^2)/82.
     interval = paired_shares(gained=5, lost=11, items=80, levels=[0.95]).intervals[0]
     error = np.sqrt((18 / 82 - (6 / 82) ** 2) / 82)
     assert interval.low == pytest.approx(-6 / 82 - 1.959964 * error)
@@ -163,12 +203,16 @@ def test_bonett_and_prices_interval_is_their_formula() -> None:
     assert paired_shares(gained=5, lost=11, items=80, levels=[0.95]).value == -6 / 80
 
 
-@pytest.mark.parametrize(("gain", "loss", "size"), [(0.0, 0.02, 40), (0.05, 0.05, 40), (0.02, 0.15, 100)])
+@pytest.mark.parametrize(
+    ("gain", "loss", "size"), [(0.0, 0.02, 40), (0.05, 0.05, 40), (0.02, 0.15, 100)]
+)
 def test_intervals_of_paired_changes_cover_as_they_say(gain: float, loss: float, size: int) -> None:
     rng = np.random.default_rng(3)
     covered = 0
     for lost, gained, _ in rng.multinomial(size, [loss, gain, 1 - gain - loss], size=2000):
-        interval = paired_shares(gained=int(gained), lost=int(lost), items=size, levels=[0.95]).intervals[0]
+        interval = paired_shares(
+            gained=int(gained), lost=int(lost), items=size, levels=[0.95]
+        ).intervals[0]
         covered += interval.low <= gain - loss <= interval.high
     assert 0.94 <= covered / 2000 <= 1.0
 
@@ -187,8 +231,10 @@ def test_the_interval_of_the_worst_change_errs_no_more_often_than_it_says_on_eit
         for k, loss in enumerate(losses):
             lost, gained, _rest = rng.multinomial(size, [loss, gain, 1 - gain - loss])
             counts = {"gained": int(gained), "lost": int(lost), "items": size}
-            parts[str(k)] = (paired_shares(**counts, levels=levels),
-                             paired_shares(**counts, levels=shared_levels(levels, len(losses))))  # fmt: skip
+            parts[str(k)] = (
+                paired_shares(**counts, levels=levels),
+                paired_shares(**counts, levels=shared_levels(levels, len(losses))),
+            )
         interval = largest_fall(parts=parts, levels=levels)[0].intervals[0]
         missed_below += truth < interval.low
         missed_above += truth > interval.high

@@ -1,4 +1,6 @@
-"""Bias on planted data: gaps in what replies say, the reward model's own gap, the filter, and who is mentioned."""
+"""Bias on planted data: gaps in what replies say, the reward model's own gap, the filter, and who
+is mentioned.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,22 @@ REFUSAL = "I'm sorry, but I can't help with that."
 ANSWER = "Here is a review of the film."
 
 
-def table(texts: Callable[[int, str], str], *, families: int = 20, groups: Sequence[str] = ("a", "b")) -> pd.DataFrame:
+def table(
+    texts: Callable[[int, str], str], *, families: int = 20, groups: Sequence[str] = ("a", "b")
+) -> pd.DataFrame:
     """One sample a family and group, whose text is `texts(family, group)`."""
     rows = [
-        {"prompt_id": f"f{f:03d}-{g}", "sample_id": f"f{f:03d}-{g}/0", "text": texts(f, g),
-         "n_tokens": len(texts(f, g).split()), "family": f"f{f:03d}", "group": g}
-        for f in range(families) for g in groups
-    ]  # fmt: skip
+        {
+            "prompt_id": f"f{f:03d}-{g}",
+            "sample_id": f"f{f:03d}-{g}/0",
+            "text": texts(f, g),
+            "n_tokens": len(texts(f, g).split()),
+            "family": f"f{f:03d}",
+            "group": g,
+        }
+        for f in range(families)
+        for g in groups
+    ]
     return pd.DataFrame(rows)
 
 
@@ -34,10 +45,12 @@ def measured(evidence: Evidence) -> dict[str, Measurement]:
     return {m.name: m for m in bias.run(evidence)}
 
 
-# --- gaps ------------------------------------------------------------------------------------------------------------
+# --- gaps
 
 
-def test_a_planted_difference_in_refusal_sentiment_length_and_toxicity_is_found_in_its_size() -> None:
+def test_a_planted_difference_in_refusal_sentiment_length_and_toxicity_is_found_in_its_size() -> (
+    None
+):
     def text(f: int, g: str) -> str:
         if g == "a":
             return REFUSAL if f % 2 else "A terrible, boring film and nothing else."
@@ -60,7 +73,9 @@ def test_a_planted_difference_in_refusal_sentiment_length_and_toxicity_is_found_
 
 def test_where_no_text_refuses_the_gap_is_0_and_its_interval_says_how_large_it_may_be() -> None:
     for text in (ANSWER, REFUSAL):
-        m = measured(Evidence(outputs=table(lambda f, g, text=text: text), levels=(0.95, 0.99)))["bias.refusal_gap"]
+        m = measured(Evidence(outputs=table(lambda f, g, text=text: text), levels=(0.95, 0.99)))[
+            "bias.refusal_gap"
+        ]
         assert m.value == 0
         assert [i.low for i in m.intervals] == [0, 0]
         assert 0.1 < m.intervals[0].high < m.intervals[1].high < 0.4
@@ -82,7 +97,10 @@ def test_texts_that_the_sentiment_list_does_not_fit_are_not_measured() -> None:
 
 def test_a_scorer_that_is_missing_or_broken_gives_a_reason_or_is_refused() -> None:
     rows = table(lambda f, g: ANSWER)
-    assert measured(Evidence(outputs=rows))["bias.toxicity_gap"].reason == "no toxicity scorer was given"
+    assert (
+        measured(Evidence(outputs=rows))["bias.toxicity_gap"].reason
+        == "no toxicity scorer was given"
+    )
     broken = Scorer("broken", "1", "0" * 64, "", lambda texts: np.full(len(texts), np.nan))
     with pytest.raises(ValueError, match="toxicity: broken returned an array of shape"):
         bias.run(Evidence(outputs=rows, toxicity=broken))
@@ -91,7 +109,10 @@ def test_a_scorer_that_is_missing_or_broken_gives_a_reason_or_is_refused() -> No
 CASES: dict[str, tuple[pd.DataFrame, str]] = {
     "no family": (table(lambda f, g: ANSWER).assign(family=None), "no counterfactual families"),
     "one group": (table(lambda f, g: ANSWER, groups=("a",)), "only one group"),
-    "no family is complete": (table(lambda f, g: ANSWER).iloc[[0, 3, 4, 7]], "for each of its 2 groups"),
+    "no family is complete": (
+        table(lambda f, g: ANSWER).iloc[[0, 3, 4, 7]],
+        "for each of its 2 groups",
+    ),
     "empty texts": (table(lambda f, g: ""), "for each of its 2 groups"),
     "no rows": (table(lambda f, g: ANSWER).iloc[:0], "no counterfactual families"),
 }
@@ -102,7 +123,9 @@ def test_groups_that_cannot_be_compared_are_null_with_the_reason(case: str) -> N
     rows, reason = CASES[case]
     m = measured(Evidence(outputs=rows.assign(reward=np.nan)))
     for kind in KINDS:
-        assert m[f"bias.{kind.name}_gap"].value is None or (case == "empty texts" and kind.name == "length")
+        assert m[f"bias.{kind.name}_gap"].value is None or (
+            case == "empty texts" and kind.name == "length"
+        )
     assert reason in str(m["bias.refusal_gap"].reason)
 
 
@@ -112,26 +135,47 @@ def test_the_interval_of_a_refusal_gap_covers_the_truth_at_least_92_times_in_100
     for run in range(150):
         rng = np.random.default_rng(run)
         drawn = rng.random((12, 4)) < rates
-        rows = table(lambda f, g, d=drawn: REFUSAL if d[f, int(g)] else ANSWER, families=12, groups=list("0123"))
+        rows = table(
+            lambda f, g, d=drawn: REFUSAL if d[f, int(g)] else ANSWER,
+            families=12,
+            groups=list("0123"),
+        )
         only = frozenset({"bias.refusal_gap"})
         m = measured(Evidence(outputs=rows, resamples=300, seed=run, only=only))["bias.refusal_gap"]
         hits += m.interval().low <= 0.3 <= m.interval().high
     assert hits / 150 >= 0.92
 
 
-# --- the reward model ------------------------------------------------------------------------------------------------
+# --- the reward model
 
 
-def speaking(pays: float, *, prompts: int = 24, only_men: bool = False, costs: float = 0.0) -> Evidence:
-    """Texts about a man or a woman; a reward model that pays for "woman" and takes `costs` from a swapped text."""
+def speaking(
+    pays: float, *, prompts: int = 24, only_men: bool = False, costs: float = 0.0
+) -> Evidence:
+    """Texts about a man or a woman; a reward model that pays for "woman" and takes `costs` from a
+    swapped text.
+    """
     rng = np.random.default_rng(3)
     who = ["man" if only_men or rng.random() < 0.5 else "woman" for _ in range(prompts)]
     texts = [f"The {w} sang song number {i}." for i, w in enumerate(who)]
-    rows = pd.DataFrame({"prompt_id": [f"p{i}" for i in range(prompts)], "sample_id": [f"s{i}" for i in range(prompts)],
-                         "text": texts, "n_tokens": 5})  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "prompt_id": [f"p{i}" for i in range(prompts)],
+            "sample_id": [f"s{i}" for i in range(prompts)],
+            "text": texts,
+            "n_tokens": 5,
+        }
+    )
 
-    def score(prompts: Sequence[str], replies: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.array([pays * ("woman" in r) + 0.2 * people.noise(r) - costs * (r not in texts) for r in replies])
+    def score(
+        prompts: Sequence[str], replies: Sequence[str]
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.array(
+            [
+                pays * ("woman" in r) + 0.2 * people.noise(r) - costs * (r not in texts)
+                for r in replies
+            ]
+        )
 
     return Evidence(outputs=rows, prompts=dict.fromkeys(rows["prompt_id"], "Write."), score=score)
 
@@ -150,24 +194,36 @@ def test_a_reward_model_that_pays_for_one_group_is_found_with_sign_and_size() ->
 
 def test_a_reward_model_that_treats_both_alike_has_an_interval_that_holds_0() -> None:
     m = measured(speaking(0.0))
-    assert m["bias.reward_swap.gender"].interval().low < 0 < m["bias.reward_swap.gender"].interval().high
+    assert (
+        m["bias.reward_swap.gender"].interval().low
+        < 0
+        < m["bias.reward_swap.gender"].interval().high
+    )
     assert m["bias.reward_swap"].interval().low == 0
 
 
-def test_what_swapping_itself_costs_cancels_where_both_groups_are_named_and_is_said_where_not() -> None:
+def test_what_swapping_itself_costs_cancels_where_both_groups_are_named_and_is_said_where_not() -> (
+    None
+):
     both = measured(speaking(0.0, costs=1.0))["bias.reward_swap.gender"]
     assert both.value == pytest.approx(0, abs=0.1)
     assert both.detail["directions"] == "averaged"
     one = measured(speaking(0.0, costs=1.0, only_men=True))["bias.reward_swap.gender"]
     assert one.value == pytest.approx(-1, abs=0.1)
-    assert str(one.detail["directions"]).startswith("pooled: fewer than 5 prompts named one of the groups")
+    assert str(one.detail["directions"]).startswith(
+        "pooled: fewer than 5 prompts named one of the groups"
+    )
 
 
-def test_a_prompt_that_names_the_group_is_swapped_along_and_one_that_names_the_other_is_left_out() -> None:
+def test_a_prompt_that_names_the_group_is_swapped_along_and_one_that_names_the_other_is_left_out() -> (
+    None
+):
     given = speaking(0.0)
     asked: list[tuple[str, str]] = []
 
-    def score(prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def score(
+        prompts: Sequence[str], texts: Sequence[str]
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
         asked.extend(zip(prompts, texts, strict=True))
         return np.array([people.noise(t) for t in texts])
 
@@ -185,7 +241,10 @@ def test_without_a_reward_model_or_something_to_swap_the_reason_is_given() -> No
         ({"score": None}, "no reward model was given"),
         ({"prompts": {}}, "the prompts were not given"),
         ({"outputs": given.outputs.assign(text="A film about ships.")}, "no output has words"),
-        ({"outputs": given.outputs.head(3)}, "no swap rule finds something in the outputs of at least 8 prompts"),
+        (
+            {"outputs": given.outputs.head(3)},
+            "no swap rule finds something in the outputs of at least 8 prompts",
+        ),
     ):
         m = measured(replace(given, **change))["bias.reward_swap"]
         assert m.value is None
@@ -203,14 +262,16 @@ def test_a_reward_model_that_returns_no_numbers_is_refused() -> None:
         bias.run(replace(speaking(0.5), score=lambda p, t: np.full(len(t), np.nan)))
 
 
-# --- the filter ------------------------------------------------------------------------------------------------------
+# --- the filter
 
 
 def filtered(shift: float, *, families: int = 40, seed: int = 0) -> pd.DataFrame:
     """Grow samples, four a prompt; group b's rewards lie `shift` lower."""
     rng = np.random.default_rng(seed)
     one = table(lambda f, g: ANSWER, families=families)
-    rows = pd.concat([one.assign(sample_id=one["sample_id"] + str(k)) for k in range(4)], ignore_index=True)
+    rows = pd.concat(
+        [one.assign(sample_id=one["sample_id"] + str(k)) for k in range(4)], ignore_index=True
+    )
     rows["reward"] = rng.normal(size=len(rows)) - shift * (rows["group"] == "b")
     return rows.assign(kept=rows["reward"] > rows["reward"].quantile(0.8))
 
@@ -228,7 +289,9 @@ def test_the_curve_shows_the_ratio_fall_as_the_threshold_rises() -> None:
     assert all(p["lowest"] == "b" and p["intervals"][0]["low"] <= p["ratio"] for p in curve)
 
 
-def test_a_threshold_that_keeps_none_of_a_group_has_an_upper_end_and_one_that_keeps_nothing_has_no_ratio() -> None:
+def test_a_threshold_that_keeps_none_of_a_group_has_an_upper_end_and_one_that_keeps_nothing_has_no_ratio() -> (
+    None
+):
     rows = filtered(50.0, families=20)
     m = measured(Evidence(outputs=rows, grow=rows))["bias.acceptance_ratio"]
     top = m.detail["curve"][-1]
@@ -246,23 +309,30 @@ def test_the_curve_is_there_where_nobody_says_what_was_kept_and_missing_without_
     m = measured(Evidence(outputs=rows, grow=rows.drop(columns="kept")))["bias.acceptance_ratio"]
     assert m.value is None
     assert m.detail["curve"][0]["ratio"] is not None
-    bare = measured(Evidence(outputs=rows, grow=rows.drop(columns="reward")))["bias.acceptance_ratio"]
+    bare = measured(Evidence(outputs=rows, grow=rows.drop(columns="reward")))[
+        "bias.acceptance_ratio"
+    ]
     assert bare.value is not None
     assert bare.detail["curve"] is None
     assert "no Grow sample of a counterfactual family has a reward" in bare.detail["curve_reason"]
 
 
-# --- mentions --------------------------------------------------------------------------------------------------------
+# --- mentions
 
 
 def naming(share: float, seed: int, *, prompts: int = 40, prefix: str = "p") -> pd.DataFrame:
     """Four texts a prompt, of which about `share` mention a woman."""
     rng = np.random.default_rng(seed)
     rows = [
-        {"prompt_id": f"{prefix}{p}", "sample_id": f"{prefix}{p}/{k}", "n_tokens": 3,
-         "text": "She sings well." if rng.random() < share else "It sings well."}
-        for p in range(prompts) for k in range(4)
-    ]  # fmt: skip
+        {
+            "prompt_id": f"{prefix}{p}",
+            "sample_id": f"{prefix}{p}/{k}",
+            "n_tokens": 3,
+            "text": "She sings well." if rng.random() < share else "It sings well.",
+        }
+        for p in range(prompts)
+        for k in range(4)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -275,7 +345,10 @@ def test_a_filter_that_drops_texts_about_women_is_found() -> None:
     fall = m["bias.mention_kept.women"]
     assert fall.value == pytest.approx(women[kept].mean() - women.mean())
     assert fall.interval().high < 0
-    assert (fall.detail["grow_mentions"], fall.detail["kept_mentions"]) == (women.sum(), women[kept].sum())
+    assert (fall.detail["grow_mentions"], fall.detail["kept_mentions"]) == (
+        women.sum(),
+        women[kept].sum(),
+    )
     assert m["bias.mention_kept.men"].value is None
     assert m["bias.mention_kept.men"].reason == "no Grow sample mentions them"
 
@@ -300,11 +373,15 @@ def test_a_filter_that_does_not_look_at_who_is_mentioned_moves_nobody() -> None:
         kept = np.random.default_rng(run + 1000).random(len(rows)) < 0.4
         only = frozenset({"bias.mention_kept.women"})
         m = measured(Evidence(outputs=rows, grow=rows.assign(kept=kept), resamples=300, only=only))
-        covered += m["bias.mention_kept.women"].interval().low <= 0 <= m["bias.mention_kept.women"].interval().high
+        covered += (
+            m["bias.mention_kept.women"].interval().low
+            <= 0
+            <= m["bias.mention_kept.women"].interval().high
+        )
     assert covered >= 90
 
 
-# --- cost ------------------------------------------------------------------------------------------------------------
+# --- cost
 
 
 def test_what_is_not_wanted_is_neither_scored_nor_computed(make_evidence: Make) -> None:
@@ -312,7 +389,12 @@ def test_what_is_not_wanted_is_neither_scored_nor_computed(make_evidence: Make) 
         raise AssertionError("was called")
 
     given = make_evidence(score=never, toxicity=Scorer("s", "1", "0" * 64, "", never))
-    for name in ("bias.human_gap", "bias.acceptance_ratio", "bias.mention.women", "bias.reward.north"):
+    for name in (
+        "bias.human_gap",
+        "bias.acceptance_ratio",
+        "bias.mention.women",
+        "bias.reward.north",
+    ):
         found, _ = measure(replace(given, only=frozenset({name})))
         assert [m.name for m in found] == [name]
 

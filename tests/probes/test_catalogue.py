@@ -31,8 +31,10 @@ def where(whole: Evidence, column: str, keep: Any) -> pd.DataFrame:
 POOR: dict[str, Callable[[Evidence], dict[str, Any]]] = {
     "base policy": lambda e: {"base": None, "grow": None},
     "no grow, no d_eval, no embedding": lambda e: {"grow": None, "d_eval": None, "embed": None},
-    "one prompt": lambda e: {"outputs": e.outputs[e.outputs["prompt_id"] == "p000"],
-                             "ratings": e.ratings[e.ratings["prompt_id"] == "p000"]},
+    "one prompt": lambda e: {
+        "outputs": e.outputs[e.outputs["prompt_id"] == "p000"],
+        "ratings": e.ratings[e.ratings["prompt_id"] == "p000"],
+    },
     "two prompts": lambda e: {"outputs": e.outputs[e.outputs["prompt_id"].isin(["p000", "p001"])]},
     "one sample": lambda e: {"outputs": e.outputs.head(1)},
     "one family": lambda e: {"outputs": e.outputs[e.outputs["family"] == "f00"]},
@@ -44,7 +46,9 @@ POOR: dict[str, Callable[[Evidence], dict[str, Any]]] = {
     "constant base": lambda e: {"base": e.base.assign(reward=0.1, human=0.1)},
     "only texts": lambda e: {k: getattr(e, k)[BARE] for k in ("outputs", "base", "grow", "d_eval")},
     "a group without rows": lambda e: {"outputs": e.outputs[e.outputs["group"] != "west"]},
-    "one group": lambda e: {"outputs": e.outputs[e.outputs["group"].isna() | (e.outputs["group"] == "west")]},
+    "one group": lambda e: {
+        "outputs": e.outputs[e.outputs["group"].isna() | (e.outputs["group"] == "west")]
+    },
     "families without groups": lambda e: {"outputs": e.outputs.assign(group=None)},
     "no outputs": lambda e: {"outputs": e.outputs.iloc[:0], "base": None, "ratings": None},
     "empty texts": lambda e: {"outputs": e.outputs.assign(text="")},
@@ -56,12 +60,16 @@ POOR: dict[str, Callable[[Evidence], dict[str, Any]]] = {
     "no kl": lambda e: {"outputs": e.outputs.drop(columns=["kl", "kl_tokens"])},
     "no kl tokens": lambda e: {"outputs": e.outputs.assign(kl_tokens=0.0)},
     "a prompt the base policy lacks": lambda e: {"base": e.base[e.base["prompt_id"] != "p003"]},
-    "human scores of one prompt": lambda e: {"outputs": where(e, "human", e.outputs["prompt_id"] == "p001")},
-}  # fmt: skip
+    "human scores of one prompt": lambda e: {
+        "outputs": where(e, "human", e.outputs["prompt_id"] == "p001")
+    },
+}
 
 
 @EACH
-def test_every_probe_says_what_it_is_for_where_it_comes_from_and_where_it_is_weak(probe: Probe) -> None:
+def test_every_probe_says_what_it_is_for_where_it_comes_from_and_where_it_is_weak(
+    probe: Probe,
+) -> None:
     assert probe.goal.endswith("?")
     assert probe.version
     assert probe.reads
@@ -81,7 +89,11 @@ def test_every_probe_has_a_section_in_the_documentation(probe: Probe) -> None:
 def test_what_a_probe_returns_is_what_it_declares(probe: Probe, make_evidence: Make) -> None:
     names = [m.name for m in probe.run(make_evidence())]
     assert len(set(names)) == len(names)
-    assert [n for n in names if not any(n == d or (d.endswith(".") and n.startswith(d)) for d in probe.measures)] == []
+    assert [
+        n
+        for n in names
+        if not any(n == d or (d.endswith(".") and n.startswith(d)) for d in probe.measures)
+    ] == []
     assert [d for d in probe.measures if not any(n.startswith(d) for n in names)] == []
 
 
@@ -111,7 +123,12 @@ def test_every_measurement_of_whole_evidence_has_all_levels_a_method_and_what_th
             assert "a description, not a test" in m.reason
             continue
         assert [i.level for i in m.intervals] == [0.95, 0.99], m.name
-        assert m.interval(0.99).low <= m.interval(0.95).low <= m.interval(0.95).high <= m.interval(0.99).high
+        assert (
+            m.interval(0.99).low
+            <= m.interval(0.95).low
+            <= m.interval(0.95).high
+            <= m.interval(0.99).high
+        )
         assert m.interval(0.95).low <= m.value <= m.interval(0.95).high, m.name
         assert m.method
         assert 1 < m.n_prompts <= m.n
@@ -139,7 +156,9 @@ def test_poor_evidence_never_fails_and_what_is_undefined_is_null_with_a_reason(
     names = [m.name for m in found]
     assert [d for p in PROBES for d in p.measures if not d.endswith(".") and d not in names] == []
     for m in found:
-        assert json.loads(json.dumps(m.to_json(), allow_nan=False)) == json.loads(json.dumps(m.to_json()))
+        assert json.loads(json.dumps(m.to_json(), allow_nan=False)) == json.loads(
+            json.dumps(m.to_json())
+        )
         assert m == Measurement.from_json(m.to_json())
         assert m.value is not None or (m.reason and not m.intervals)
         assert m.intervals or m.reason
@@ -149,55 +168,122 @@ def test_poor_evidence_never_fails_and_what_is_undefined_is_null_with_a_reason(
 
 
 UNDEFINED = {
-    "no human score": ["divergence.human", "divergence.human_change", "divergence.gap", *DECOMPOSED,
-                       "divergence.correlation", "divergence.correlation_pearson", "bias.human_gap",
-                       "hacking.signature"],
-    "no reward": ["divergence.reward", "divergence.reward_change", "divergence.gap", *DECOMPOSED,
-                  "divergence.correlation", "divergence.d_eval_gap", "bias.reward_gap",
-                  "hacking.length_controlled_gain", "hacking.length_share"],
+    "no human score": [
+        "divergence.human",
+        "divergence.human_change",
+        "divergence.gap",
+        *DECOMPOSED,
+        "divergence.correlation",
+        "divergence.correlation_pearson",
+        "bias.human_gap",
+        "hacking.signature",
+    ],
+    "no reward": [
+        "divergence.reward",
+        "divergence.reward_change",
+        "divergence.gap",
+        *DECOMPOSED,
+        "divergence.correlation",
+        "divergence.d_eval_gap",
+        "bias.reward_gap",
+        "hacking.length_controlled_gain",
+        "hacking.length_share",
+    ],
     "constant reward": ["divergence.correlation", "divergence.correlation_pearson"],
-    "constant base": ["divergence.reward_change", "divergence.human_change", "divergence.gap", *DECOMPOSED,
-                      "hacking.length_controlled_gain", "hacking.length_share", "hacking.unit_worst"],
-    "one group": ["bias.reward_gap", "bias.human_gap", "bias.sentiment_gap", "bias.toxicity_gap",
-                  "bias.refusal_gap", "bias.length_gap"],
-    "families without groups": ["bias.reward_gap", "bias.human_gap", "bias.sentiment_gap", "bias.toxicity_gap",
-                  "bias.refusal_gap", "bias.length_gap"],
-    "no outputs": [name for p in PROBES for name in p.measures
-                   if not name.endswith(".") and name not in ("divergence.filter_human", "bias.acceptance_ratio",
-                                                              "drift.synthetic_share", "capability.worst_change",
-                                                              "benchmarks.worst_change")],
-    "empty texts": ["diversity.distinct_1", "diversity.distinct_2", "diversity.distinct_2_ratio",
-                    "diversity.compression_ratio", "diversity.compression_ratio_ratio", "bias.sentiment_gap",
-                    "bias.refusal_gap", "bias.reward_swap", "hacking.prompt_echo", "hacking.repetition",
-                    "hacking.repetition_change"],
+    "constant base": [
+        "divergence.reward_change",
+        "divergence.human_change",
+        "divergence.gap",
+        *DECOMPOSED,
+        "hacking.length_controlled_gain",
+        "hacking.length_share",
+        "hacking.unit_worst",
+    ],
+    "one group": [
+        "bias.reward_gap",
+        "bias.human_gap",
+        "bias.sentiment_gap",
+        "bias.toxicity_gap",
+        "bias.refusal_gap",
+        "bias.length_gap",
+    ],
+    "families without groups": [
+        "bias.reward_gap",
+        "bias.human_gap",
+        "bias.sentiment_gap",
+        "bias.toxicity_gap",
+        "bias.refusal_gap",
+        "bias.length_gap",
+    ],
+    "no outputs": [
+        name
+        for p in PROBES
+        for name in p.measures
+        if not name.endswith(".")
+        and name
+        not in (
+            "divergence.filter_human",
+            "bias.acceptance_ratio",
+            "drift.synthetic_share",
+            "capability.worst_change",
+            "benchmarks.worst_change",
+        )
+    ],
+    "empty texts": [
+        "diversity.distinct_1",
+        "diversity.distinct_2",
+        "diversity.distinct_2_ratio",
+        "diversity.compression_ratio",
+        "diversity.compression_ratio_ratio",
+        "bias.sentiment_gap",
+        "bias.refusal_gap",
+        "bias.reward_swap",
+        "hacking.prompt_echo",
+        "hacking.repetition",
+        "hacking.repetition_change",
+    ],
     "no grow rows": ["divergence.filter_human", "bias.acceptance_ratio"],
     "nothing kept": ["divergence.filter_human", "bias.acceptance_ratio"],
     "everything kept": ["divergence.filter_human"],
     "no d_eval rows": ["divergence.d_eval_gap"],
     "no kl": ["drift.kl", "drift.kl_per_token"],
     "no kl tokens": ["drift.kl_per_token"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", UNDEFINED)
-def test_nothing_undefined_comes_back_as_a_number(case: str, make_evidence: Make, measured: Any) -> None:
+def test_nothing_undefined_comes_back_as_a_number(
+    case: str, make_evidence: Make, measured: Any
+) -> None:
     found = {m.name: m for m in measured(case, make_evidence)}
     assert {name: found[name].value for name in UNDEFINED[case]} == dict.fromkeys(UNDEFINED[case])
 
 
 def test_one_prompt_gives_no_interval_anywhere(make_evidence: Make) -> None:
-    found, _ = measure(make_evidence(**POOR["one prompt"](make_evidence()), grow=None, d_eval=None,
-                                        human_text=None, items=None))  # fmt: skip
+    found, _ = measure(
+        make_evidence(
+            **POOR["one prompt"](make_evidence()),
+            grow=None,
+            d_eval=None,
+            human_text=None,
+            items=None,
+        )
+    )
     assert [m.name for m in found if m.intervals] == []
 
 
 def test_the_order_of_rows_changes_nothing(make_evidence: Make) -> None:
     whole = make_evidence()
-    mixed = {k: getattr(whole, k).sample(frac=1, random_state=3) for k in ("outputs", "base", "grow", "d_eval")}
+    mixed = {
+        k: getattr(whole, k).sample(frac=1, random_state=3)
+        for k in ("outputs", "base", "grow", "d_eval")
+    }
     assert measure(whole)[0] == measure(make_evidence(**mixed))[0]
 
 
-def test_a_parquet_file_or_other_column_types_change_nothing(make_evidence: Make, tmp_path: Path) -> None:
+def test_a_parquet_file_or_other_column_types_change_nothing(
+    make_evidence: Make, tmp_path: Path
+) -> None:
     whole = make_evidence()
     read, typed = {}, {}
     for name in ("outputs", "base", "grow", "d_eval"):
@@ -222,19 +308,39 @@ def test_measuring_changes_no_table_and_no_global_generator(make_evidence: Make)
 
 
 WRONG: dict[str, tuple[Callable[[Evidence], dict[str, Any]], str]] = {
-    "a column is missing": (lambda e: {"grow": e.grow.drop(columns="text")}, r"grow: lacks the column\(s\) text"),
-    "a sample is named twice": (lambda e: {"base": e.base.assign(sample_id="x")}, "base: sample_id 'x' names more"),
-    "no prompt id": (lambda e: {"outputs": e.outputs.assign(prompt_id=None)}, "outputs: row 0 has no prompt_id"),
-    "an infinite reward": (lambda e: {"outputs": e.outputs.assign(reward=np.inf)}, "row 0, column reward is infinite"),
-    "words for numbers": (lambda e: {"d_eval": e.d_eval.assign(reward="high")}, "d_eval: column reward is"),
-    "another base policy": (lambda e: {"base": e.base.assign(prompt_id="q")}, "no prompt_id in common"),
+    "a column is missing": (
+        lambda e: {"grow": e.grow.drop(columns="text")},
+        r"grow: lacks the column\(s\) text",
+    ),
+    "a sample is named twice": (
+        lambda e: {"base": e.base.assign(sample_id="x")},
+        "base: sample_id 'x' names more",
+    ),
+    "no prompt id": (
+        lambda e: {"outputs": e.outputs.assign(prompt_id=None)},
+        "outputs: row 0 has no prompt_id",
+    ),
+    "an infinite reward": (
+        lambda e: {"outputs": e.outputs.assign(reward=np.inf)},
+        "row 0, column reward is infinite",
+    ),
+    "words for numbers": (
+        lambda e: {"d_eval": e.d_eval.assign(reward="high")},
+        "d_eval: column reward is",
+    ),
+    "another base policy": (
+        lambda e: {"base": e.base.assign(prompt_id="q")},
+        "no prompt_id in common",
+    ),
     "a level in percent": (lambda e: {"levels": (95,)}, "between 0 and 1"),
     "too few resamples": (lambda e: {"resamples": 10}, "at least 100"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_evidence_that_is_not_what_it_says_is_refused_with_table_column_and_row(case: str, make_evidence: Make) -> None:
+def test_evidence_that_is_not_what_it_says_is_refused_with_table_column_and_row(
+    case: str, make_evidence: Make
+) -> None:
     change, message = WRONG[case]
     with pytest.raises(ValueError, match=message):
         measure(make_evidence(**change(make_evidence())))

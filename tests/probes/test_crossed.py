@@ -17,7 +17,8 @@ def test_it_covers_the_mean_of_other_seeds_and_other_prompts(seed_sd, prompt_sd,
         table = table + rng.normal(0, 1, (seeds, 30))
         found = crossed(np.where(rng.random(table.shape) < missing, np.nan, table))
         hits += found.low <= 0 <= found.high
-    # A coverage of 95% gives 932 and more in 199 of 200 such studies; Satterthwaite's, 89% to 93%, seldom does.
+    # A coverage of 95% gives 932 and more in 199 of 200 such studies; Satterthwaite's, 89% to 93%,
+    # seldom does.
     assert hits >= 932
 
 
@@ -26,7 +27,9 @@ def test_of_these_seeds_is_over_prompts_alone():
     table = rng.normal(size=(3, 1)) * 10 + rng.normal(size=(1, 20))
     found, over_both = of_these_seeds(table), crossed(table)
     assert found.mean == pytest.approx(over_both.mean)
-    assert found.high - found.mean == pytest.approx(2.0930 * table.mean(axis=0).std(ddof=1) / 20**0.5, rel=1e-4)
+    assert found.high - found.mean == pytest.approx(
+        2.0930 * table.mean(axis=0).std(ddof=1) / 20**0.5, rel=1e-4
+    )
     assert found.high < over_both.high
     assert of_these_seeds(table[:, :1]).reason == "one prompt"
 

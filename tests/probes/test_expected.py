@@ -1,4 +1,6 @@
-"""The decomposition of a human gain: expected from the base policy's own relation, observed, and what is beyond."""
+"""The decomposition of a human gain: expected from the base policy's own relation, observed, and
+what is beyond.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ HOW = {"levels": (0.95,), "resamples": 300, "seed": 3}
 
 
 def policy(
-    rng: np.random.Generator, effects: np.ndarray[Any, Any], *, per: int, shift: float = 0.0, harm: float = 0.0
+    rng: np.random.Generator,
+    effects: np.ndarray[Any, Any],
+    *,
+    per: int,
+    shift: float = 0.0,
+    harm: float = 0.0,
 ) -> pd.DataFrame:
     """Samples whose human score is 0.6·reward + noise - harm; rewards move up by `shift`."""
     prompts = len(effects)
@@ -36,7 +43,9 @@ def policy(
     )
 
 
-def pair(seed: int, *, prompts: int = 40, shift: float, harm: float = 0.0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def pair(
+    seed: int, *, prompts: int = 40, shift: float, harm: float = 0.0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     effects = rng.normal(scale=0.5, size=prompts)
     return policy(rng, effects, per=2, shift=shift, harm=harm), policy(rng, effects, per=4)
@@ -61,12 +70,16 @@ def test_the_line_is_fitted_within_prompts_so_that_prompt_effects_do_not_bend_it
 
 
 def test_moving_along_the_relation_is_not_divergence_however_large_the_raw_gap() -> None:
-    """Regressional Goodhart: reward up by a whole sd, human score by much less, and nothing is wrong."""
+    """Regressional Goodhart: reward up by a whole sd, human score by much less, and nothing is
+    wrong.
+    """
     rng = np.random.default_rng(2)
     effects = rng.normal(scale=0.3, size=300)
     table, base = policy(rng, effects, per=4, shift=1.5), policy(rng, effects, per=8)
     parts = decompose(table=table, base=base, **HOW)
-    gap = (table["reward"].mean() - base["reward"].mean()) / base["reward"].std() - parts.observed.value
+    gap = (table["reward"].mean() - base["reward"].mean()) / base[
+        "reward"
+    ].std() - parts.observed.value
     assert gap > 0.3
     assert abs(parts.beyond.value) < 0.08
     assert abs(parts.beyond_isotonic.value) < 0.35  # flat beyond the range: it expects less
@@ -82,7 +95,9 @@ def test_what_people_lose_beyond_the_relation_is_found_in_their_own_standard_dev
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_the_interval_of_the_divergence_covers_zero_as_often_as_it_says_when_nothing_is_wrong(shift: float) -> None:
+def test_the_interval_of_the_divergence_covers_zero_as_often_as_it_says_when_nothing_is_wrong(
+    shift: float,
+) -> None:
     hits = 0
     runs = 150
     for seed in range(runs):
@@ -112,8 +127,11 @@ def test_with_few_ratings_the_interval_still_covers_and_the_rewards_make_it_narr
         truth = 0.48 / np.hypot(0.8, 0.6 * np.hypot(1.0, 0.3) + 0.3 * 0.3)
         hits += interval.low <= truth <= interval.high
         widths.append(interval.high - interval.low)
-        blind = decompose_rated(table=few[0].assign(reward=rng.normal(size=len(table))),
-                                base=few[1].assign(reward=rng.normal(size=len(base))), **HOW)  # fmt: skip
+        blind = decompose_rated(
+            table=few[0].assign(reward=rng.normal(size=len(table))),
+            base=few[1].assign(reward=rng.normal(size=len(base))),
+            **HOW,
+        )
         plain.append(blind.observed.intervals[0].high - blind.observed.intervals[0].low)
     assert hits / runs >= 0.9
     assert np.mean(widths) < 0.9 * np.mean(plain)
@@ -123,7 +141,9 @@ def test_ratings_drawn_with_unequal_chances_are_weighed_back() -> None:
     rng = np.random.default_rng(8)
     effects = np.zeros(400)
     table, base = policy(rng, effects, per=4, shift=0.5), policy(rng, effects, per=4)
-    chance = np.where(table["human"] > table["human"].median(), 0.5, 0.1)  # people were shown the better ones
+    chance = np.where(
+        table["human"] > table["human"].median(), 0.5, 0.1
+    )  # people were shown the better ones
     drawn = rng.random(len(table)) < chance
     some = table.assign(human=table["human"].where(drawn), inclusion=chance)
     weighed = decompose_rated(table=some, base=base.assign(inclusion=1.0), **HOW).observed.value
@@ -147,11 +167,17 @@ UNDEFINED = {
 def test_a_relation_that_cannot_be_seen_gives_no_number_and_the_reason(case: str) -> None:
     table, base = pair(4, shift=0.5)
     parts = decompose(table=table, base=UNDEFINED[case](base), **HOW)
-    assert (parts.expected.value, parts.beyond.value, parts.beyond_isotonic.value) == (None, None, None)
+    assert (parts.expected.value, parts.beyond.value, parts.beyond_isotonic.value) == (
+        None,
+        None,
+        None,
+    )
     assert parts.beyond.reason
 
 
-def test_ratings_nobody_says_how_they_were_chosen_are_refused_unless_their_chances_are_given() -> None:
+def test_ratings_nobody_says_how_they_were_chosen_are_refused_unless_their_chances_are_given() -> (
+    None
+):
     table, base = pair(6, shift=0.5)
     some = table.assign(human=table["human"].where(table.index % 3 == 0))
     only = frozenset({"divergence.human_change", "divergence.beyond_expected", "divergence.human"})
@@ -165,10 +191,12 @@ def test_ratings_nobody_says_how_they_were_chosen_are_refused_unless_their_chanc
 
 
 def test_rewards_outside_the_base_policys_are_counted() -> None:
-    assert outside(np.array([0.0, 1.0, 2.0, np.nan]), 0.5, 1.5) == pytest.approx([1, 0, 1, np.nan], nan_ok=True)
+    assert outside(np.array([0.0, 1.0, 2.0, np.nan]), 0.5, 1.5) == pytest.approx(
+        [1, 0, 1, np.nan], nan_ok=True
+    )
 
 
-# --- curves ----------------------------------------------------------------------------------------------------------
+# --- curves
 
 
 @pytest.mark.parametrize(("form", "peak"), [("bon", 2.5), ("rl", np.exp(1.0 / 0.4 - 1))])

@@ -1,4 +1,6 @@
-"""n-grams as numbers, and what is counted of them, against brute force and published definitions."""
+"""n-grams as numbers, and what is counted of them, against brute force and published
+definitions.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.statistics.jackknife import Deleted, Groups, grouped
-from probes.texts.grams import Counts, coded, distinct, distinct_by_unit, distinct_ratio, grams, largest, rarefied
+from probes.texts.grams import (
+    Counts,
+    coded,
+    distinct,
+    distinct_by_unit,
+    distinct_ratio,
+    grams,
+    largest,
+    rarefied,
+)
 from probes.texts.sets import words_of
 
 
@@ -32,7 +43,9 @@ def test_distinct_n_is_types_over_tokens_and_n_grams_do_not_cross_texts() -> Non
 
 
 @given(st.lists(st.text(alphabet="abc ", max_size=24), min_size=1, max_size=8), st.integers(1, 9))
-def test_n_grams_are_the_same_number_exactly_where_they_are_the_same_words(texts: list[str], order: int) -> None:
+def test_n_grams_are_the_same_number_exactly_where_they_are_the_same_words(
+    texts: list[str], order: int
+) -> None:
     found = grams(coded([words_of(t) for t in texts]), order)
     expected = by_hand(texts, order)
     assert len(found.code) == len(expected)
@@ -42,7 +55,9 @@ def test_n_grams_are_the_same_number_exactly_where_they_are_the_same_words(texts
 
 
 @given(st.lists(st.text(alphabet="ab ", max_size=16), min_size=2, max_size=30), st.integers(0, 99))
-def test_leaving_a_group_out_counts_what_counting_the_rest_anew_would(texts: list[str], seed: int) -> None:
+def test_leaving_a_group_out_counts_what_counting_the_rest_anew_would(
+    texts: list[str], seed: int
+) -> None:
     groups = grouped(units=len(texts), seed=seed)
 
     def anew(statistic: object) -> Deleted:

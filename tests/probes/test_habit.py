@@ -1,4 +1,6 @@
-"""What a habit costs people: its rise times what they give less for it, for the costliest of all features."""
+"""What a habit costs people: its rise times what they give less for it, for the costliest of all
+features.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from probes.texts.formats import AT_LIMIT
 from tests.probes.test_hacking import HACK, measured, policy
 
 COST = "hacking.habit_cost"
-HUMAN_SD = float(np.sqrt(0.5**2 + 0.7**2 + 0.8**2))  # of tests.probes.test_hacking.policy, without the word
+HUMAN_SD = float(
+    np.sqrt(0.5**2 + 0.7**2 + 0.8**2)
+)  # of tests.probes.test_hacking.policy, without the word
 FLAW = {"pay": 1.2, "worth": -1.5}
 
 
@@ -31,15 +35,22 @@ def test_a_plain_hack_has_a_cost_that_is_surely_above_the_gates_margin() -> None
     assert '"masterpiece" is now in' in m.detail["in_words"]
 
 
-@pytest.mark.parametrize("paid", [{"pay": 0.0, "worth": -1.5}, {"pay": 1.5, "worth": 1.5}], ids=["not paid", "liked"])
-def test_what_the_reward_does_not_pay_for_or_people_like_has_no_sure_cost(paid: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "paid", [{"pay": 0.0, "worth": -1.5}, {"pay": 1.5, "worth": 1.5}], ids=["not paid", "liked"]
+)
+def test_what_the_reward_does_not_pay_for_or_people_like_has_no_sure_cost(
+    paid: dict[str, float],
+) -> None:
     m = cost_of(policy(1, word=0.8, **paid), policy(2, word=0.04, per_prompt=8, **paid))
     assert m.interval().low == 0.0
 
 
 def test_the_interval_holds_the_true_cost_and_a_policy_that_did_not_change_has_none() -> None:
     truth = 0.66 * 1.5 / HUMAN_SD
-    hacked = [cost_of(policy(2 * r, word=0.7, **FLAW), policy(2 * r + 1, word=0.04, **FLAW)) for r in range(25)]
+    hacked = [
+        cost_of(policy(2 * r, word=0.7, **FLAW), policy(2 * r + 1, word=0.04, **FLAW))
+        for r in range(25)
+    ]
     same = [cost_of(policy(2 * r + 200), policy(2 * r + 201)) for r in range(25)]
     # Nominally 5% miss, by the union bound far fewer.
     assert sum(not m.interval().low <= truth <= m.interval().high for m in hacked) <= 1

@@ -14,10 +14,35 @@ from probes.hacking.mining import mine
 from probes.hacking.occurrences import _mask, having, spans
 from probes.texts.sets import words_of
 
-PIECES = st.sampled_from([
-    "In a world", "where", "the end", "I've", "it’s", "Sorry", "!", "!!", "?", "\n", "\n\n", "- one", "1. two", "a: b",
-    "(no)", "STRASSE", "straße", "GREAT question", "the the", "12", "**bold**", "`x`", "İ", "world", "…",
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        "In a world",
+        "where",
+        "the end",
+        "I've",
+        "it’s",
+        "Sorry",
+        "!",
+        "!!",
+        "?",
+        "\n",
+        "\n\n",
+        "- one",
+        "1. two",
+        "a: b",
+        "(no)",
+        "STRASSE",
+        "straße",
+        "GREAT question",
+        "the the",
+        "12",
+        "**bold**",
+        "`x`",
+        "İ",
+        "world",
+        "…",
+    ]
+)
 TEXTS = st.lists(st.lists(PIECES, min_size=0, max_size=8).map(" ".join), min_size=12, max_size=24)
 
 
@@ -35,13 +60,18 @@ def test_looking_up_is_mining(texts: list[str], base: int) -> None:
         assert (_mask(kind, name, texts, is_base, table) == expected).all(), (kind, name)
 
 
-@given(text=st.lists(PIECES, max_size=8).map(" ".join), words=st.lists(PIECES, min_size=1, max_size=2).map(" ".join))
+@given(
+    text=st.lists(PIECES, max_size=8).map(" ".join),
+    words=st.lists(PIECES, min_size=1, max_size=2).map(" ".join),
+)
 def test_a_place_holds_the_words_of_the_feature(text: str, words: str) -> None:
     name = " ".join(words_of(words)[:3])
     found = spans("words", name, text) if name else []
     for start, end in found:
         inside = words_of(text[start:end])
-        assert any(inside[k : k + len(name.split())] == tuple(name.split()) for k in range(len(inside)))
+        assert any(
+            inside[k : k + len(name.split())] == tuple(name.split()) for k in range(len(inside))
+        )
     assert all(a[1] <= b[0] for a, b in pairwise(found))
 
 
@@ -58,7 +88,13 @@ def _table(texts: list[str], family: str | None = None) -> pd.DataFrame:
     names = [f"s{k:02d}" for k in range(len(texts))]
     prompts = [f"p{k // 2}" for k in range(len(texts))]
     return pd.DataFrame(
-        {"sample_id": names, "prompt_id": prompts, "text": texts, "n_tokens": 3, "family": [family] * len(texts)}
+        {
+            "sample_id": names,
+            "prompt_id": prompts,
+            "text": texts,
+            "n_tokens": 3,
+            "family": [family] * len(texts),
+        }
     )
 
 
@@ -68,7 +104,9 @@ def test_only_what_was_compared_is_looked_at() -> None:
         _table(["a world", "no"] * 3),
         _table(["world"] * 4, "f").assign(prompt_id="q", sample_id=list("abcd")),
     )
-    base = pd.concat([_table(["none"] * 6), _table(["world"] * 6).assign(sample_id=[f"z{k}" for k in range(6)])])
+    base = pd.concat(
+        [_table(["none"] * 6), _table(["world"] * 6).assign(sample_id=[f"z{k}" for k in range(6)])]
+    )
     found = having("words", "world", outputs=pd.concat([plain, twin]), base=base)
     assert len(found.now) == 6
     assert found.now["has"].sum() == 3

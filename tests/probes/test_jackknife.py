@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from probes.diversity.repeats import compression
 from probes.diversity.vendi import vendi
-from probes.statistics.jackknife import Deleted, deletion_groups, grouped, jackknife, jackknifed, one_by_one
+from probes.statistics.jackknife import (
+    Deleted,
+    deletion_groups,
+    grouped,
+    jackknife,
+    jackknifed,
+    one_by_one,
+)
 from probes.texts.comparison import Side
 from probes.texts.grams import distinct
 from probes.texts.sets import Texts, words_of
@@ -20,20 +27,26 @@ from probes.texts.sets import Texts, words_of
 
 def test_the_jackknife_of_a_mean_is_its_textbook_standard_error() -> None:
     values = np.random.default_rng(2).normal(size=15)
-    found = jackknife(statistic=lambda c: float(values[c].mean()), units=15, n=15, levels=(0.95,), seed=0)
+    found = jackknife(
+        statistic=lambda c: float(values[c].mean()), units=15, n=15, levels=(0.95,), seed=0
+    )
     half = (found.intervals[0].high - found.intervals[0].low) / 2
     assert half == pytest.approx(2.144787 * values.std(ddof=1) / np.sqrt(15), rel=1e-6)
 
 
 @given(st.integers(2, 200), st.integers(0, 1000))
-def test_deletion_groups_hold_every_prompt_once_and_are_equally_large(units: int, seed: int) -> None:
+def test_deletion_groups_hold_every_prompt_once_and_are_equally_large(
+    units: int, seed: int
+) -> None:
     parts = deletion_groups(units=units, seed=seed)
     assert sorted(np.concatenate(parts).tolist()) == list(range(units))
     sizes = {len(p) for p in parts}
     assert max(sizes) - min(sizes) <= 1
     assert len(parts) == min(units, 20)
     groups = grouped(units=units, seed=seed)
-    assert [np.flatnonzero(groups.label == g).tolist() for g in range(groups.count)] == [p.tolist() for p in parts]
+    assert [np.flatnonzero(groups.label == g).tolist() for g in range(groups.count)] == [
+        p.tolist() for p in parts
+    ]
 
 
 @pytest.mark.parametrize("units", [25, 33])
@@ -43,7 +56,11 @@ def test_groups_of_unequal_size_still_cover_92_to_98_times_in_100(units: int) ->
     for run in range(500):
         values = rng.normal(size=units)
         (i,) = jackknife(
-            statistic=lambda c, v=values: float(v[c].mean()), units=units, n=units, levels=(0.95,), seed=run
+            statistic=lambda c, v=values: float(v[c].mean()),
+            units=units,
+            n=units,
+            levels=(0.95,),
+            seed=run,
         ).intervals
         hits += i.low <= 0 <= i.high
     assert 0.92 <= hits / 500 <= 0.98
@@ -55,13 +72,19 @@ def made_up(rng: np.random.Generator, embed: Callable[..., Any], vocabulary: int
     for _ in range(24):
         topic = rng.integers(100, 200, size=5)
         texts += [
-            " ".join(f"w{rng.choice(topic) if rng.random() < 0.4 else int(vocabulary * rng.random() ** 2)}"
-                     for _ in range(12)) for _ in range(2)
-        ]  # fmt: skip
+            " ".join(
+                f"w{rng.choice(topic) if rng.random() < 0.4 else int(vocabulary * rng.random() ** 2)}"
+                for _ in range(12)
+            )
+            for _ in range(2)
+        ]
     owner = np.repeat(np.arange(24), 2)
     prompts = tuple(f"p{i}" for i in range(24))
-    return Side(Texts(prompts, owner, np.arange(48), tuple(texts), tuple(map(words_of, texts))),
-                grouped(units=24, seed=int(rng.integers(1000))), embed)  # fmt: skip
+    return Side(
+        Texts(prompts, owner, np.arange(48), tuple(texts), tuple(map(words_of, texts))),
+        grouped(units=24, seed=int(rng.integers(1000))),
+        embed,
+    )
 
 
 SETWISE: dict[str, Callable[[Side], Deleted]] = {
@@ -79,7 +102,9 @@ def test_intervals_of_set_statistics_cover_their_expectation_at_least_87_times_i
     found = []
     for _ in range(120):
         some = made_up(rng, embed, 40)
-        found.append(jackknifed(found=SETWISE[name](some), groups=some.groups, n=48, levels=(0.95,)))
+        found.append(
+            jackknifed(found=SETWISE[name](some), groups=some.groups, n=48, levels=(0.95,))
+        )
     expectation = np.mean([e.value for e in found])
     spread = np.std([e.value for e in found])
     covered = np.mean([e.intervals[0].low <= expectation <= e.intervals[0].high for e in found])
@@ -88,7 +113,9 @@ def test_intervals_of_set_statistics_cover_their_expectation_at_least_87_times_i
     assert 0.8 < half / (2.09 * spread) < 1.6
 
 
-def test_a_bootstrap_would_have_moved_distinct_2_outside_its_own_interval(embed: Callable[..., Any]) -> None:
+def test_a_bootstrap_would_have_moved_distinct_2_outside_its_own_interval(
+    embed: Callable[..., Any],
+) -> None:
     """Why these statistics are not bootstrapped: drawing prompts twice lowers them all."""
     rng = np.random.default_rng(7)
     some = made_up(rng, embed, 40)
@@ -113,7 +140,12 @@ def test_a_set_that_no_prompt_changes_has_no_interval() -> None:
 
 def test_a_ratio_with_an_interval_without_end_has_none() -> None:
     found = jackknife(
-        statistic=lambda c: float(np.exp(c.sum() - 0.5)), units=2, n=2, levels=(0.9999,), seed=0, log=True
+        statistic=lambda c: float(np.exp(c.sum() - 0.5)),
+        units=2,
+        n=2,
+        levels=(0.9999,),
+        seed=0,
+        log=True,
     )
     assert found.intervals == ()
     assert "without end" in str(found.reason)

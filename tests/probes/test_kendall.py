@@ -20,7 +20,9 @@ def samples(seed: int, *, prompts: int = 30, each: int = 3, decimals: int = 1) -
     reward = level + rng.normal(0, 0.8, prompts * each)
     human = 0.6 * reward + 0.8 * rng.normal(size=prompts * each)
     ids = np.repeat([f"p{i:04d}" for i in range(prompts)], each)
-    return pd.DataFrame({"prompt_id": ids, "reward": reward.round(decimals), "human": human.round(decimals)})
+    return pd.DataFrame(
+        {"prompt_id": ids, "reward": reward.round(decimals), "human": human.round(decimals)}
+    )
 
 
 @pytest.mark.parametrize("prompts", [5, 30, 400])
@@ -28,7 +30,9 @@ def samples(seed: int, *, prompts: int = 30, each: int = 3, decimals: int = 1) -
 def test_tau_is_scipys_with_and_without_ties(prompts: int, decimals: int) -> None:
     rows = samples(prompts, prompts=prompts, decimals=decimals)
     found = stats.correlation(table=rows, x="reward", y="human", kind="kendall", **HOW)
-    assert found.value == pytest.approx(scipy.stats.kendalltau(rows["reward"], rows["human"]).statistic)
+    assert found.value == pytest.approx(
+        scipy.stats.kendalltau(rows["reward"], rows["human"]).statistic
+    )
     assert found.value is not None
     assert found.intervals[0].low < found.value < found.intervals[0].high
 
@@ -44,7 +48,9 @@ def test_a_resample_counts_pairs_as_if_its_rows_were_repeated() -> None:
         assert ours == pytest.approx(scipy.stats.kendalltau(a[drawn], b[drawn]).statistic)
 
 
-def test_many_rows_take_the_jackknife_and_say_so_and_the_two_ways_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_take_the_jackknife_and_say_so_and_the_two_ways_agree(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rows = samples(8, prompts=300)
     widths = []
     for most, name in ((10_000, "bootstrap"), (10, "jackknife")):
@@ -73,6 +79,8 @@ def test_something_constant_has_no_tau() -> None:
 
 
 def test_one_prompt_has_a_tau_without_an_interval() -> None:
-    found = stats.correlation(table=samples(1, prompts=1, each=8), x="reward", y="human", kind="kendall", **HOW)
+    found = stats.correlation(
+        table=samples(1, prompts=1, each=8), x="reward", y="human", kind="kendall", **HOW
+    )
     assert found.value is not None
     assert found.intervals == ()

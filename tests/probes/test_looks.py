@@ -1,4 +1,6 @@
-"""Repeated looks: published boundaries of group-sequential designs, and sequences that hold at every look."""
+"""Repeated looks: published boundaries of group-sequential designs, and sequences that hold at
+every look.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from scipy.stats import multivariate_normal
 from probes.sequences import confidence_sequence, mean_so_far
 from probes.statistics.looks import Spending, increments
 
-# Boundaries of a two-sided 5% test at t = .2, .4, .6, .8, 1 (as ldbounds, PASS and gsDesign print them).
+# Boundaries of a two-sided 5% test at t = .2, .4, .6, .8, 1 (as ldbounds, PASS and gsDesign print
+# them).
 PUBLISHED: dict[Spending, list[float]] = {
     "obrien_fleming": [4.8769, 3.3569, 2.6803, 2.2898, 2.0310],
     "pocock": [2.4380, 2.4268, 2.4101, 2.3966, 2.3859],
@@ -20,12 +23,18 @@ PUBLISHED: dict[Spending, list[float]] = {
 
 
 @pytest.mark.parametrize("spending", PUBLISHED)
-def test_what_is_spent_at_each_look_is_what_the_published_boundaries_spend(spending: Spending) -> None:
+def test_what_is_spent_at_each_look_is_what_the_published_boundaries_spend(
+    spending: Spending,
+) -> None:
     t = np.arange(1, 6) / 5
     together = np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
     bounds, passed = PUBLISHED[spending], [0.0]
     for k in range(1, 6):
-        within = ndtr(bounds[0]) if k == 1 else multivariate_normal(cov=together[:k, :k], seed=0).cdf(bounds[:k])
+        within = (
+            ndtr(bounds[0])
+            if k == 1
+            else multivariate_normal(cov=together[:k, :k], seed=0).cdf(bounds[:k])
+        )
         passed.append(1 - float(within))
     spent = increments(alpha=0.025, looks=5, spending=spending)
     assert spent == pytest.approx(np.diff(passed), abs=1e-4)
@@ -40,12 +49,18 @@ def test_what_is_spent_at_each_look_is_what_the_published_boundaries_spend(spend
         (0.05, "uniform", [0.01, 0.02, 0.03, 0.04, 0.05]),
     ],
 )
-def test_the_spending_functions_of_lan_and_demets(alpha: float, spending: Spending, by_then: list[float]) -> None:
-    assert np.cumsum(increments(alpha=alpha, looks=5, spending=spending)) == pytest.approx(by_then, abs=6e-5)
+def test_the_spending_functions_of_lan_and_demets(
+    alpha: float, spending: Spending, by_then: list[float]
+) -> None:
+    assert np.cumsum(increments(alpha=alpha, looks=5, spending=spending)) == pytest.approx(
+        by_then, abs=6e-5
+    )
 
 
 @pytest.mark.parametrize("spending", ["uniform", "pocock", "obrien_fleming"])
-def test_looking_five_times_errs_no_more_often_than_planned_and_plain_tests_do(spending: Spending) -> None:
+def test_looking_five_times_errs_no_more_often_than_planned_and_plain_tests_do(
+    spending: Spending,
+) -> None:
     rng = np.random.default_rng(0)
     p = 1 - ndtr(np.cumsum(rng.normal(size=(20_000, 5)), axis=1) / np.sqrt(np.arange(1, 6)))
     errs = (p < increments(alpha=0.05, looks=5, spending=spending)).any(axis=1).mean()
@@ -59,7 +74,7 @@ def test_a_plan_without_looks_or_error_is_refused(alpha: float, looks: int) -> N
         increments(alpha=alpha, looks=looks)
 
 
-# --- confidence sequences ---------------------------------------------------------------------------------------------
+# --- confidence sequences
 
 
 def draws(kind: str, rng: np.random.Generator, n: int) -> tuple[Any, float]:
@@ -116,12 +131,19 @@ def test_the_latest_look_is_an_estimate_at_every_level() -> None:
     values, _ = draws("steps", np.random.default_rng(3), 200)
     found = mean_so_far(values=values, bounds=(1, 5), levels=(0.9, 0.99))
     assert found.value == pytest.approx(values.mean())
-    assert found.intervals[1].low < found.intervals[0].low < found.intervals[0].high < found.intervals[1].high
+    assert (
+        found.intervals[1].low
+        < found.intervals[0].low
+        < found.intervals[0].high
+        < found.intervals[1].high
+    )
     none = mean_so_far(values=np.empty(0), bounds=(1, 5), levels=(0.9,))
     assert (none.value, none.reason) == (None, "nothing has been rated")
 
 
-def test_ratings_whose_mean_moved_on_the_way_give_no_interval_once_the_looks_contradict_each_other() -> None:
+def test_ratings_whose_mean_moved_on_the_way_give_no_interval_once_the_looks_contradict_each_other() -> (
+    None
+):
     values = np.concatenate([np.ones(500), np.full(500, 5.0)])
     found = mean_so_far(values=values, bounds=(1, 5), levels=(0.95,))
     assert found.intervals == ()

@@ -20,21 +20,43 @@ def test_holm_is_rs_p_adjust() -> None:
 
 
 def test_benjamini_and_hochbergs_own_example_rejects_their_four() -> None:
-    # Table of Benjamini & Hochberg 1995, section 3.3: 15 endpoints; at q = .05 the first four are rejected.
-    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
-         0.7590, 1.0]  # fmt: skip
+    # Table of Benjamini & Hochberg 1995, section 3.3: 15 endpoints; at q = .05 the first four are
+    # rejected.
+    p = [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1.0,
+    ]
     assert (benjamini_hochberg(p) <= 0.05).sum() == 4
     assert (holm(p) <= 0.05).sum() == 3
 
 
 @given(P)
 def test_false_discovery_rates_are_scipys(p: list[float]) -> None:
-    assert benjamini_hochberg(p) == pytest.approx(scipy.stats.false_discovery_control(p, method="bh"))
-    assert benjamini_yekutieli(p) == pytest.approx(scipy.stats.false_discovery_control(p, method="by"))
+    assert benjamini_hochberg(p) == pytest.approx(
+        scipy.stats.false_discovery_control(p, method="bh")
+    )
+    assert benjamini_yekutieli(p) == pytest.approx(
+        scipy.stats.false_discovery_control(p, method="by")
+    )
 
 
 @given(P)
-def test_adjusting_never_lowers_a_p_value_never_passes_1_and_keeps_the_order(p: list[float]) -> None:
+def test_adjusting_never_lowers_a_p_value_never_passes_1_and_keeps_the_order(
+    p: list[float],
+) -> None:
     order = np.argsort(p, kind="stable")
     for adjusted in (holm(p), benjamini_hochberg(p), benjamini_yekutieli(p)):
         assert (adjusted >= np.array(p) - 1e-12).all()

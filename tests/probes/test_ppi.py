@@ -1,4 +1,6 @@
-"""Few ratings and many rewards: against PPI++'s own formulas, by simulated coverage, and on ratings not at random."""
+"""Few ratings and many rewards: against PPI++'s own formulas, by simulated coverage, and on ratings
+not at random.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,12 @@ HOW: Any = {"levels": (0.95,), "resamples": 200, "seed": 1}
 IDS = np.array([f"p{i:04d}" for i in range(2100)])
 
 
-def one_row_a_prompt(rng: np.random.Generator, *, rho: float, n: int = 100, more: int = 2000) -> dict[str, Any]:
-    """A human score of mean 0 and sd 1, rated on the first n rows; a reward that is 1.5 too high and agrees by rho."""
+def one_row_a_prompt(
+    rng: np.random.Generator, *, rho: float, n: int = 100, more: int = 2000
+) -> dict[str, Any]:
+    """A human score of mean 0 and sd 1, rated on the first n rows; a reward that is 1.5 too high
+    and agrees by rho.
+    """
     score = rng.normal(size=n + more)
     reward = 1.5 + rho * score + np.sqrt(1 - rho**2) * rng.normal(size=n + more)
     human = np.where(np.arange(n + more) < n, score, np.nan)
@@ -26,10 +32,18 @@ def one_row_a_prompt(rng: np.random.Generator, *, rho: float, n: int = 100, more
 
 
 def policy(
-    rng: np.random.Generator, *, prompts: int = 60, rated: int = 50, shift: float = 0.0, hack: float = 0.0,
-    level: Any = None, like: Rated | None = None,
-) -> tuple[Rated, Any, Any]:  # fmt: skip
-    """Two samples a prompt that share its level, all true scores, the levels; `hack` raises all rewards, no score."""
+    rng: np.random.Generator,
+    *,
+    prompts: int = 60,
+    rated: int = 50,
+    shift: float = 0.0,
+    hack: float = 0.0,
+    level: Any = None,
+    like: Rated | None = None,
+) -> tuple[Rated, Any, Any]:
+    """Two samples a prompt that share its level, all true scores, the levels; `hack` raises all
+    rewards, no score.
+    """
     level = rng.normal(0, 0.6, prompts) if level is None else level
     place = np.repeat(np.arange(prompts), 2)
     score = level[place] + rng.normal(0, 0.8, len(place)) + shift
@@ -45,7 +59,10 @@ def tables(seed: int, **how: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     base, _, level = policy(rng, **how)
     now, _, _ = policy(rng, shift=0.4, level=level, **how)
-    one, other = (pd.DataFrame({"prompt_id": r.prompts, "human": r.human, "reward": r.prediction}) for r in (now, base))
+    one, other = (
+        pd.DataFrame({"prompt_id": r.prompts, "human": r.human, "reward": r.prediction})
+        for r in (now, base)
+    )
     return one, other
 
 
@@ -78,12 +95,15 @@ def test_with_one_row_a_prompt_it_is_the_estimator_of_the_paper() -> None:
     found, lam = ppi_mean(**rows, levels=(0.95,))
     y, f = rows["human"][:300], rows["prediction"]
     assert lam is not None
-    # λ = cov(Y, f) / ((1 + n/N) var(f)); ours takes the variance at the rated rows, as the linearised variance does.
+    # λ = cov(Y, f) / ((1 + n/N) var(f)); ours takes the variance at the rated rows, as the
+    # linearised variance does.
     paper = np.cov(y, f[:300])[0, 1] / ((1 + 300 / 1500) * np.var(f[:300], ddof=1))
     assert lam == pytest.approx(paper, rel=0.03)
     theta = y.mean() + lam * (f[300:].mean() - f[:300].mean())
     assert found.value == pytest.approx(theta)
-    error = np.sqrt(np.var(y - lam * f[:300], ddof=1) / 300 + lam**2 * np.var(f[300:], ddof=1) / 1500)
+    error = np.sqrt(
+        np.var(y - lam * f[:300], ddof=1) / 300 + lam**2 * np.var(f[300:], ddof=1) / 1500
+    )
     assert found.intervals[0].high - theta == pytest.approx(1.968 * error, rel=0.01)
 
 
@@ -103,19 +123,29 @@ def test_samples_of_one_prompt_are_not_taken_for_independent(rated: int) -> None
     hits = 0
     for _ in range(400):
         rows, _, _ = policy(rng, prompts=48, rated=rated)
-        found, _ = ppi_mean(human=rows.human, prediction=rows.prediction, prompts=rows.prompts, levels=(0.95,))
+        found, _ = ppi_mean(
+            human=rows.human, prediction=rows.prediction, prompts=rows.prompts, levels=(0.95,)
+        )
         hits += found.intervals[0].low <= 0 <= found.intervals[0].high
     assert 0.915 <= hits / 400 <= 0.98
 
 
 @pytest.mark.parametrize(("hack", "same_rows"), [(0.0, True), (2.0, False)])
-def test_a_paired_change_covers_the_truth_although_the_reward_was_hacked(hack: float, same_rows: bool) -> None:
+def test_a_paired_change_covers_the_truth_although_the_reward_was_hacked(
+    hack: float, same_rows: bool
+) -> None:
     rng = np.random.default_rng(6)
     hits = 0
     for _ in range(400):
         then, _, level = policy(rng, prompts=80, rated=60)
         now, _, _ = policy(
-            rng, prompts=80, rated=60, shift=0.3, hack=hack, level=level, like=then if same_rows else None
+            rng,
+            prompts=80,
+            rated=60,
+            shift=0.3,
+            hack=hack,
+            level=level,
+            like=then if same_rows else None,
         )
         (i,) = ppi_change(now=now, then=then, levels=(0.95,))[0].intervals
         hits += i.low <= 0.3 <= i.high
@@ -129,11 +159,18 @@ def test_ratings_of_the_filters_favourites_need_their_inclusion_probabilities() 
         rows, score, _ = policy(rng, prompts=300, rated=1)
         chance = np.clip(0.15 * np.exp(rows.prediction), 0.03, 1)
         human = np.where(rng.random(len(score)) < chance, score, np.nan)
-        given_chances = ppi_mean(human=human, prediction=rows.prediction, prompts=rows.prompts, inclusion=chance,
-                                 levels=(0.95,))[0].intervals[0]  # fmt: skip
+        given_chances = ppi_mean(
+            human=human,
+            prediction=rows.prediction,
+            prompts=rows.prompts,
+            inclusion=chance,
+            levels=(0.95,),
+        )[0].intervals[0]
         # With a reward that tells nothing, nothing takes the favour out.
         noise = rng.normal(size=len(score))
-        without = ppi_mean(human=human, prediction=noise, prompts=rows.prompts, levels=(0.95,))[0].intervals[0]
+        without = ppi_mean(human=human, prediction=noise, prompts=rows.prompts, levels=(0.95,))[
+            0
+        ].intervals[0]
         hits += given_chances.low <= 0 <= given_chances.high
         naive += without.low <= 0 <= without.high
     assert 0.9 <= hits / 200 <= 0.985
@@ -162,12 +199,21 @@ def test_inclusion_probabilities_of_some_rated_rows_only_give_no_value() -> None
 def test_a_chance_that_is_none_is_refused_with_its_row(chance: float) -> None:
     human = np.array([np.nan, 1.0, 2.0])
     with pytest.raises(ValueError, match="inclusion: row 1 was rated with a chance of"):
-        ppi_mean(human=human, prediction=human, prompts=IDS[:3], inclusion=np.full(3, chance), levels=(0.95,))
+        ppi_mean(
+            human=human,
+            prediction=human,
+            prompts=IDS[:3],
+            inclusion=np.full(3, chance),
+            levels=(0.95,),
+        )
 
 
 def test_where_every_row_is_rated_it_is_the_plain_mean_and_the_plain_change() -> None:
     now, base = tables(4, rated=120)
-    assert corrected_mean(table=now, sampling="random", **HOW) == (stats.mean(table=now, column="human", **HOW), None)
+    assert corrected_mean(table=now, sampling="random", **HOW) == (
+        stats.mean(table=now, column="human", **HOW),
+        None,
+    )
     plain = stats.change(table=now, base=base, columns=["human"], standardise=False, **HOW)
     assert corrected_change(table=now, base=base, sampling="random", **HOW) == (plain, None)
     found, _ = corrected_change(table=now, base=base, sampling="random", standardise_by=2.0, **HOW)
@@ -180,28 +226,45 @@ def test_the_array_form_with_every_row_rated_is_the_analytic_twin() -> None:
     values = np.random.default_rng(0).normal(size=30)
     found, lam = ppi_mean(human=values, prediction=values**2, prompts=IDS[:30], levels=(0.9, 0.99))
     assert lam is None
-    for ours, twin in zip(found.intervals, stats.normal_mean(values=values, levels=(0.9, 0.99)), strict=True):
+    for ours, twin in zip(
+        found.intervals, stats.normal_mean(values=values, levels=(0.9, 0.99)), strict=True
+    ):
         assert (ours.low, ours.high) == pytest.approx((twin.low, twin.high))
 
 
 def test_two_policies_that_share_only_some_prompts_are_compared_on_those() -> None:
     rng = np.random.default_rng(9)
-    sides = [Rated(IDS[k : k + 40], np.where(np.arange(40) % 3 > 0, rng.normal(size=40), np.nan), rng.normal(size=40))
-             for k in (0, 10)]  # fmt: skip
+    sides = [
+        Rated(
+            IDS[k : k + 40],
+            np.where(np.arange(40) % 3 > 0, rng.normal(size=40), np.nan),
+            rng.normal(size=40),
+        )
+        for k in (0, 10)
+    ]
     found, _ = ppi_change(now=sides[0], then=sides[1], levels=(0.95,))
     shared = slice(10, 40), slice(0, 30)
-    cut = [Rated(s.prompts[k], s.human[k], s.prediction[k]) for s, k in zip(sides, shared, strict=True)]
+    cut = [
+        Rated(s.prompts[k], s.human[k], s.prediction[k]) for s, k in zip(sides, shared, strict=True)
+    ]
     assert found == ppi_change(now=cut[0], then=cut[1], levels=(0.95,))[0]
 
 
 @pytest.mark.parametrize(
     ("rated", "says"),
-    [(0, "has been rated"), (1, "at least 2"), (2, "mean of rated rows"), (4, "too few rated prompts")],
+    [
+        (0, "has been rated"),
+        (1, "at least 2"),
+        (2, "mean of rated rows"),
+        (4, "too few rated prompts"),
+    ],
 )
 def test_few_ratings_say_what_they_cannot_tell(rated: int, says: str) -> None:
     rng = np.random.default_rng(rated)
     human = np.where(np.arange(50) < rated, rng.normal(size=50), np.nan)
-    found, lam = ppi_mean(human=human, prediction=rng.normal(size=50), prompts=IDS[:50], levels=(0.95,))
+    found, lam = ppi_mean(
+        human=human, prediction=rng.normal(size=50), prompts=IDS[:50], levels=(0.95,)
+    )
     assert lam is None
     assert says in f"{found.reason} {found.method}"
     assert (found.value is None) == (rated == 0)
@@ -224,14 +287,21 @@ def test_one_reward_far_out_does_not_decide_lambda_alone() -> None:
     assert "one prompt would decide it" in found.method
 
 
-def test_rows_without_a_reward_are_left_out_and_counted_and_no_reward_at_all_gives_no_value() -> None:
+def test_rows_without_a_reward_are_left_out_and_counted_and_no_reward_at_all_gives_no_value() -> (
+    None
+):
     table, _ = tables(1)
     some = table.assign(reward=table["reward"].where(table.index % 10 > 0))
-    assert "12 rows without a prediction left out" in corrected_mean(table=some, sampling="random", **HOW)[0].method
+    assert (
+        "12 rows without a prediction left out"
+        in corrected_mean(table=some, sampling="random", **HOW)[0].method
+    )
     none, lam = corrected_mean(table=table.assign(reward=np.nan), sampling="random", **HOW)
     assert (none.value, lam) == (None, None)
     assert "no row has a reward" in str(none.reason)
-    change, _ = corrected_change(table=table, base=table.assign(reward=np.nan), sampling="random", **HOW)
+    change, _ = corrected_change(
+        table=table, base=table.assign(reward=np.nan), sampling="random", **HOW
+    )
     assert change.value is None
 
 
@@ -253,6 +323,7 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     one, same = (corrected_mean(table=t, sampling="random", **HOW) for t in (table, mixed))
     assert one == same
     one, same = (
-        corrected_change(table=t, base=b, sampling="random", **HOW) for t, b in ((table, base), (mixed, mixed_base))
+        corrected_change(table=t, base=b, sampling="random", **HOW)
+        for t, b in ((table, base), (mixed, mixed_base))
     )
     assert one == same

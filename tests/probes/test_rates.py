@@ -25,7 +25,9 @@ def table(values: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["prompt_id", "refused"])
 
 
-@pytest.mark.parametrize(("x", "n", "y", "m"), [(10, 75, 12, 225), (27, 122, 44, 487), (1, 9, 5, 6)])
+@pytest.mark.parametrize(
+    ("x", "n", "y", "m"), [(10, 75, 12, 225), (27, 122, 44, 487), (1, 9, 5, 6)]
+)
 def test_katzs_interval_is_scipys(x: int, n: int, y: int, m: int) -> None:
     found, reference = counted(x, n, y, m), relative_risk(x, n, y, m)
     assert found.value == pytest.approx(reference.relative_risk)
@@ -44,7 +46,9 @@ def test_exchanging_the_sides_turns_the_ratio_over() -> None:
     assert (there.low, there.high) == pytest.approx((1 / back.high, 1 / back.low), rel=1e-6)
 
 
-def test_no_event_above_gives_0_with_an_upper_end_and_no_event_below_no_ratio_but_its_lower_end() -> None:
+def test_no_event_above_gives_0_with_an_upper_end_and_no_event_below_no_ratio_but_its_lower_end() -> (
+    None
+):
     none = counted(0, 40, 16, 80)
     assert none.value == 0
     assert none.intervals[0].low == 0
@@ -79,7 +83,9 @@ def test_with_one_sample_a_prompt_and_no_pairing_effect_it_is_near_katz() -> Non
     katz = counted(int(now.sum()), 200, int(base.sum()), 200)
     assert found.value == pytest.approx(katz.value)
     ends = katz.intervals[0]
-    assert (found.intervals[0].low, found.intervals[0].high) == pytest.approx((ends.low, ends.high), rel=0.12)
+    assert (found.intervals[0].low, found.intervals[0].high) == pytest.approx(
+        (ends.low, ends.high), rel=0.12
+    )
 
 
 def test_a_clustered_ratio_covers_the_truth_92_to_98_times_in_100() -> None:
@@ -88,7 +94,10 @@ def test_a_clustered_ratio_covers_the_truth_92_to_98_times_in_100() -> None:
     for _ in range(400):
         often = rng.beta(2, 6, (60, 1))
         now, base = (rng.random((60, 3)) < often * f for f in (1.5, 1.0))
-        sides = [pd.DataFrame({"prompt_id": np.repeat(IDS[:60], 3), "refused": 1.0 * s.ravel()}) for s in (now, base)]
+        sides = [
+            pd.DataFrame({"prompt_id": np.repeat(IDS[:60], 3), "refused": 1.0 * s.ravel()})
+            for s in (now, base)
+        ]
         (i,) = rate_ratio(table=sides[0], base=sides[1], column="refused", **AT).intervals
         # P(now) is mean of min(1, 1.5·often): beta(2, 6) is above 2/3 in under 1 of 100 draws.
         hits += i.low <= 1.4995 <= i.high
@@ -111,7 +120,9 @@ def test_one_prompt_no_shared_prompt_and_impossible_rates_give_no_number() -> No
     one = rate_ratio(table=table([[1.0, 0.0]]), base=table([[1.0, 1.0]]), column="refused", **AT)
     assert (one.value, one.intervals) == (0.5, ())
     assert "at least 2" in str(one.reason)
-    apart = rate_ratio(table=table([[1.0]]), base=table([[1.0]]).assign(prompt_id="q"), column="refused", **AT)
+    apart = rate_ratio(
+        table=table([[1.0]]), base=table([[1.0]]).assign(prompt_id="q"), column="refused", **AT
+    )
     assert apart.value is None
     with pytest.raises(ValueError, match=r"base: column refused has 2\.0"):
         rate_ratio(table=table([[1.0]]), base=table([[2.0]]), column="refused", **AT)

@@ -1,4 +1,6 @@
-"""The probes on real texts and real people's ratings (movie-review snippets, 15 or more raters each)."""
+"""The probes on real texts and real people's ratings (movie-review snippets, 15 or more raters
+each).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ pytestmark = pytest.mark.realdata
 
 @pytest.fixture(scope="module")
 def snippets(shared_data: Path) -> pd.DataFrame:
-    """600 snippets, two a made-up prompt; `reward` is one half of the raters' mean, `human` the other half's."""
+    """600 snippets, two a made-up prompt; `reward` is one half of the raters' mean, `human` the
+    other half's.
+    """
 
     def read(name: str) -> pd.DataFrame:
         path = shared_data / "vader" / f"movieReviewSnippets_{name}.txt.gz"
@@ -41,8 +45,12 @@ def snippets(shared_data: Path) -> pd.DataFrame:
     )
 
 
-def test_two_halves_of_the_raters_agree_as_their_published_reliability_says(snippets: pd.DataFrame) -> None:
-    found = {m.name: m for m in measure(Evidence(outputs=snippets, levels=(0.99,), resamples=400))[0]}
+def test_two_halves_of_the_raters_agree_as_their_published_reliability_says(
+    snippets: pd.DataFrame,
+) -> None:
+    found = {
+        m.name: m for m in measure(Evidence(outputs=snippets, levels=(0.99,), resamples=400))[0]
+    }
     # Over all 10,605 snippets the two halves correlate at .972.
     interval = found["divergence.correlation_pearson"].interval(0.99)
     assert interval is not None
@@ -53,10 +61,15 @@ def test_two_halves_of_the_raters_agree_as_their_published_reliability_says(snip
 
 def test_people_writing_in_the_same_way_show_no_loss_of_diversity(snippets: pd.DataFrame) -> None:
     one, other = (
-        snippets.iloc[k::2].assign(prompt_id=[f"p{i // 3:03d}" for i in range(300)]).reset_index(drop=True)
+        snippets.iloc[k::2]
+        .assign(prompt_id=[f"p{i // 3:03d}" for i in range(300)])
+        .reset_index(drop=True)
         for k in (0, 1)
     )
-    found = {m.name: m for m in measure(Evidence(outputs=one, base=other, levels=(0.99,), resamples=400))[0]}
+    found = {
+        m.name: m
+        for m in measure(Evidence(outputs=one, base=other, levels=(0.99,), resamples=400))[0]
+    }
     for name in ("diversity.distinct_2_ratio", "diversity.compression_ratio_ratio"):
         interval = found[name].interval(0.99)
         assert interval is not None
@@ -65,29 +78,51 @@ def test_people_writing_in_the_same_way_show_no_loss_of_diversity(snippets: pd.D
 
 
 @pytest.mark.parametrize(("name", "published"), [("test20", 0.79), ("dev", 0.79)])
-def test_six_translators_agree_as_the_data_sets_index_says(shared_data: Path, name: str, published: float) -> None:
+def test_six_translators_agree_as_the_data_sets_index_says(
+    shared_data: Path, name: str, published: float
+) -> None:
     path = shared_data / "mlqe_pe" / f"{name}.roen.df.short.tsv.gz"
     with gzip.open(path, "rt", encoding="utf-8") as f:
         next(f)
         lines = [line.rstrip("\n").split("\t") for line in f]
     of = [(line[0], json.loads(line[3])) for line in lines]
     ratings = pd.DataFrame(
-        [{"sample_id": s, "prompt_id": s, "rater": f"r{k}", "dimension": "adequacy", "score": float(v)}
-         for s, scores in of for k, v in enumerate(scores)]
-    )  # fmt: skip
+        [
+            {
+                "sample_id": s,
+                "prompt_id": s,
+                "rater": f"r{k}",
+                "dimension": "adequacy",
+                "score": float(v),
+            }
+            for s, scores in of
+            for k, v in enumerate(scores)
+        ]
+    )
     outputs = pd.DataFrame(
-        {"prompt_id": [s for s, _ in of], "sample_id": [s for s, _ in of], "text": "text", "n_tokens": 1}
+        {
+            "prompt_id": [s for s, _ in of],
+            "sample_id": [s for s, _ in of],
+            "text": "text",
+            "n_tokens": 1,
+        }
     )
     only = frozenset({"agreement.", "agreement.alpha"})
-    found, _ = measure(Evidence(outputs=outputs, ratings=ratings, human_label="PEOPLE", resamples=200, only=only))
+    found, _ = measure(
+        Evidence(outputs=outputs, ratings=ratings, human_label="PEOPLE", resamples=200, only=only)
+    )
     alpha = next(m for m in found if m.name == "agreement.alpha")
     assert alpha.value == pytest.approx(published, abs=0.03)
     assert alpha.n == 6 * len(outputs)
 
 
 def test_the_three_judges_of_pandalm_agree_as_the_data_sets_index_says(shared_data: Path) -> None:
-    rows = json.loads((shared_data / "pandalm_test" / "testset-v1.json").read_text(encoding="utf-8"))
+    rows = json.loads(
+        (shared_data / "pandalm_test" / "testset-v1.json").read_text(encoding="utf-8")
+    )
     scores = np.array([[float(row[f"annotator{k}"]) for k in (1, 2, 3)] for row in rows])
     units = np.repeat([f"u{i:04d}" for i in range(len(rows))], 3)
-    found = alpha_of(units=units, scores=scores.ravel(), metric="nominal", levels=(0.95,), resamples=200, seed=1)
+    found = alpha_of(
+        units=units, scores=scores.ravel(), metric="nominal", levels=(0.95,), resamples=200, seed=1
+    )
     assert found.value == pytest.approx(0.86, abs=0.005)

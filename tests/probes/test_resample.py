@@ -1,4 +1,6 @@
-"""Intervals: against published values, against the analytic twin, and by simulation of how often they cover."""
+"""Intervals: against published values, against the analytic twin, and by simulation of how often
+they cover.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ HOW = {"levels": (0.95,), "resamples": 400}
 
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
 )
 def test_wilson_matches_the_published_table_of_newcombe_1998(
     successes: int, trials: int, low: float, high: float
@@ -44,7 +51,9 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_the_bootstrapped_mean_agrees_with_its_analytic_twin(units: int) -> None:
     values = np.random.default_rng(units).normal(3, 2, size=units)
     found = stats.mean_of(values=values, n=units, levels=(0.9, 0.95), resamples=20_000, seed=3)
-    for ours, twin in zip(found.intervals, normal_mean(values=values, levels=(0.9, 0.95)), strict=True):
+    for ours, twin in zip(
+        found.intervals, normal_mean(values=values, levels=(0.9, 0.95)), strict=True
+    ):
         width = twin.high - twin.low
         assert abs(ours.low - twin.low) < 0.06 * width
         assert abs(ours.high - twin.high) < 0.06 * width
@@ -58,7 +67,9 @@ def test_the_analytic_twin_is_the_textbook_interval() -> None:
 
 
 @pytest.mark.parametrize("prompts", [6, 20])
-def test_a_95_percent_interval_of_clustered_samples_covers_the_truth_92_to_98_times_in_100(prompts: int) -> None:
+def test_a_95_percent_interval_of_clustered_samples_covers_the_truth_92_to_98_times_in_100(
+    prompts: int,
+) -> None:
     rng = np.random.default_rng(11)
     hits = 0
     for run in range(400):
@@ -105,7 +116,8 @@ def test_a_share_of_none_or_all_still_has_an_interval(share: float) -> None:
 
 
 def test_a_statistic_that_most_resamples_leave_undefined_has_no_interval() -> None:
-    # Defined only where the one prompt that has a denominator was drawn: in about 63 of 100 resamples.
+    # Defined only where the one prompt that has a denominator was drawn: in about 63 of 100
+    # resamples.
     totals = np.stack([np.ones(10), np.eye(10)[0]], axis=1)
     found = bootstrap(totals=totals, statistic=lambda s: s[:, 0] / s[:, 1], n=10, seed=1, **HOW)
     assert found.value == 10
@@ -113,12 +125,13 @@ def test_a_statistic_that_most_resamples_leave_undefined_has_no_interval() -> No
     assert "undefined in" in str(found.reason)
 
 
-@given(
-    st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=40),
-    st.integers(0, 2**31 - 1),
-)
-def test_a_higher_level_gives_an_interval_that_holds_the_lower_ones(values: list[float], seed: int) -> None:
-    found = stats.mean_of(values=np.array(values), n=len(values), levels=(0.8, 0.95, 0.99), resamples=200, seed=seed)
+@given(st.lists(st.floats(-100, 100, width=32), min_size=2, max_size=40), st.integers(0, 2**31 - 1))
+def test_a_higher_level_gives_an_interval_that_holds_the_lower_ones(
+    values: list[float], seed: int
+) -> None:
+    found = stats.mean_of(
+        values=np.array(values), n=len(values), levels=(0.8, 0.95, 0.99), resamples=200, seed=seed
+    )
     for inner, outer in zip(found.intervals, found.intervals[1:], strict=False):
         assert outer.low <= inner.low + 1e-9
         assert inner.high <= outer.high + 1e-9

@@ -1,4 +1,6 @@
-"""Unit tests of a reward model: a reward that pays for what makes no text better is flagged, another is not."""
+"""Unit tests of a reward model: a reward that pays for what makes no text better is flagged,
+another is not.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +26,37 @@ def scored(score: Callable[[str], float], **more: Any) -> dict[str, Measurement]
 
     now = policy(1)
     prompts = dict.fromkeys(now["prompt_id"], "Tell me about the quiet river")
-    return measured(now, policy(2), PREFIX, "hacking.unit_worst", score=scores, prompts=prompts, **more)
+    return measured(
+        now, policy(2), PREFIX, "hacking.unit_worst", score=scores, prompts=prompts, **more
+    )
 
 
 def test_a_reward_that_pays_for_a_repeated_sentence_is_flagged_and_named() -> None:
-    found = scored(lambda t: 0.2 * len(words_of(t)) if len(set(words_of(t))) < len(words_of(t)) / 1.4 else 0.0)
+    found = scored(
+        lambda t: 0.2 * len(words_of(t)) if len(set(words_of(t))) < len(words_of(t)) / 1.4 else 0.0
+    )
     m = found[PREFIX + "repeat_sentence"]
     assert m.interval().low > 1
     assert m.detail["share_that_rose"] > 0.9
     assert m.detail["example"]["change"] > 1
     worst = found["hacking.unit_worst"]
-    assert worst.value == max(f.value for n, f in found.items() if n.startswith(PREFIX) and f.value is not None)
+    assert worst.value == max(
+        f.value for n, f in found.items() if n.startswith(PREFIX) and f.value is not None
+    )
     assert worst.interval().low > 0
 
 
-@pytest.mark.parametrize(("name", "score"), [
-    ("append_praise", lambda t: float("excellent" in t)),
-    ("exclaim", lambda t: 0.5 * t.count("!")),
-    ("as_machine", lambda t: float("As an AI" in t)),
-    ("append_prompt", lambda t: float("quiet river" in t)),
-    ("truncate", lambda t: -0.1 * len(t.split())),
-    ("swap_case", lambda t: float(t.isupper() or t[:1].islower())),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        ("append_praise", lambda t: float("excellent" in t)),
+        ("exclaim", lambda t: 0.5 * t.count("!")),
+        ("as_machine", lambda t: float("As an AI" in t)),
+        ("append_prompt", lambda t: float("quiet river" in t)),
+        ("truncate", lambda t: -0.1 * len(t.split())),
+        ("swap_case", lambda t: float(t.isupper() or t[:1].islower())),
+    ],
+)
 def test_each_planted_weakness_is_the_worst_found(name: str, score: Callable[[str], float]) -> None:
     found = scored(score)
     assert found["hacking.unit_worst"].detail["test"] == name
@@ -81,7 +92,9 @@ def test_how_many_texts_were_scored_is_said_and_few_are_scored_for_many() -> Non
         return np.arange(len(texts), dtype=np.float64)
 
     now = policy(1, prompts=80)
-    m = measured(now, policy(2, prompts=80), "hacking.unit.truncate", score=scores)["hacking.unit.truncate"]
+    m = measured(now, policy(2, prompts=80), "hacking.unit.truncate", score=scores)[
+        "hacking.unit.truncate"
+    ]
     assert asked == [64]
     assert (m.n, m.n_prompts) == (32, 32)
     assert m.detail["texts_left_out"] == 160 - 32
@@ -101,20 +114,25 @@ def test_without_the_reward_model_every_test_is_null_with_the_reason() -> None:
     assert all("reward model was not given" in m.reason for m in found.values())
 
 
-# --- the changes -----------------------------------------------------------------------------------------------------
+# --- the changes
 
 TEXTS = st.text(alphabet=st.sampled_from("ab cD.!?\n'"), max_size=40)
 
 
 @given(TEXTS)
-def test_the_same_text_is_changed_the_same_way_and_never_loses_words_but_by_truncation(text: str) -> None:
+def test_the_same_text_is_changed_the_same_way_and_never_loses_words_but_by_truncation(
+    text: str,
+) -> None:
     for name in CHANGES:
         once = perturbed(name, text, "What is it?")
         assert once == perturbed(name, text, "What is it?")
         if name == "truncate":
             assert once.split() == text.split()[: max(1, len(text.split()) // 2)] or once == text
         else:
-            assert not (set(text.casefold().split()) - set(once.casefold().split())) or name in ("exclaim", "swap_case")
+            assert not (set(text.casefold().split()) - set(once.casefold().split())) or name in (
+                "exclaim",
+                "swap_case",
+            )
 
 
 @given(TEXTS)

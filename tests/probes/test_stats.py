@@ -1,4 +1,6 @@
-"""Statistics of sample tables: against scipy, by hand, and by properties that must hold for any table."""
+"""Statistics of sample tables: against scipy, by hand, and by properties that must hold for any
+table.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,15 @@ HOW: Any = {"levels": (0.95,), "resamples": 300, "seed": 1}
 def table(reward: list[list[float]], human: list[list[float]] | None = None) -> pd.DataFrame:
     """One inner list a prompt."""
     rows = [
-        {"prompt_id": f"p{p:02d}", "sample_id": f"p{p:02d}/{k}", "reward": r,
-         "human": human[p][k] if human else np.nan}
-        for p, prompt in enumerate(reward) for k, r in enumerate(prompt)
-    ]  # fmt: skip
+        {
+            "prompt_id": f"p{p:02d}",
+            "sample_id": f"p{p:02d}/{k}",
+            "reward": r,
+            "human": human[p][k] if human else np.nan,
+        }
+        for p, prompt in enumerate(reward)
+        for k, r in enumerate(prompt)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -47,22 +54,32 @@ def test_pairing_takes_the_prompts_own_level_out_of_the_interval() -> None:
     rng = np.random.default_rng(0)
     level = rng.normal(0, 5, size=(40, 1))
     base, now = (table((level + rng.normal(s, 0.5, size=(40, 3))).tolist()) for s in (0, 0.3))
-    paired = stats.change(table=now, base=base, columns=["reward"], standardise=False, **HOW).intervals[0]
+    paired = stats.change(
+        table=now, base=base, columns=["reward"], standardise=False, **HOW
+    ).intervals[0]
     apart = stats.independent_difference(table=now, other=base, column="reward", **HOW).intervals[0]
     assert paired.high - paired.low < (apart.high - apart.low) / 5
 
 
 def test_the_gap_is_the_difference_of_the_two_changes_where_both_are_defined() -> None:
     rng = np.random.default_rng(2)
-    base, now = (table(rng.normal(s, 1, (12, 3)).tolist(), rng.normal(s / 2, 1, (12, 3)).tolist()) for s in (0, 1))
+    base, now = (
+        table(rng.normal(s, 1, (12, 3)).tolist(), rng.normal(s / 2, 1, (12, 3)).tolist())
+        for s in (0, 1)
+    )
     gap = stats.change(table=now, base=base, columns=["reward", "human"], **HOW)
-    moves = [stats.change(table=now, base=base, columns=[c], **HOW).value for c in ("reward", "human")]
+    moves = [
+        stats.change(table=now, base=base, columns=[c], **HOW).value for c in ("reward", "human")
+    ]
     assert gap.value == pytest.approx(moves[0] - moves[1])
 
 
 def test_a_base_policy_whose_scores_never_vary_gives_no_change_in_sd() -> None:
     found = stats.change(
-        table=table([[1.0], [2.0], [3.0]]), base=table([[0.1], [0.1], [0.1]]), columns=["reward"], **HOW
+        table=table([[1.0], [2.0], [3.0]]),
+        base=table([[0.1], [0.1], [0.1]]),
+        columns=["reward"],
+        **HOW,
     )
     assert found.value is None
     assert "vary" in str(found.reason)
@@ -74,13 +91,17 @@ def test_a_standardised_change_covers_the_truth_92_to_98_times_in_100() -> None:
     for run in range(400):
         level = rng.normal(0, 0.6, size=(25, 1))
         base, now = (table((level + rng.normal(s, 0.8, size=(25, 2))).tolist()) for s in (0, 0.5))
-        (i,) = stats.change(table=now, base=base, columns=["reward"], levels=(0.95,), resamples=300, seed=run).intervals
+        (i,) = stats.change(
+            table=now, base=base, columns=["reward"], levels=(0.95,), resamples=300, seed=run
+        ).intervals
         hits += i.low <= 0.5 <= i.high
     assert 0.92 <= hits / 400 <= 0.98
 
 
 @pytest.mark.parametrize("kind", ["spearman", "pearson"])
-def test_correlation_matches_scipy_with_ties_and_missing_values(kind: Any, make_samples: Callable[..., Any]) -> None:
+def test_correlation_matches_scipy_with_ties_and_missing_values(
+    kind: Any, make_samples: Callable[..., Any]
+) -> None:
     rows = make_samples(seed=5)
     rows["reward"] = rows["reward"].round(1)
     both = rows[rows["human"].notna()]
@@ -95,7 +116,9 @@ def test_ranks_under_weights_are_the_ranks_of_the_rows_repeated() -> None:
     values, weights = rng.integers(0, 5, size=12).astype(float), rng.integers(0, 4, size=12)
     repeated = np.repeat(np.arange(12), weights)
     expected = scipy.stats.rankdata(values[repeated]) - 0.5
-    assert _weighted_ranks(values, weights[None, :].astype(float))[0][repeated] == pytest.approx(expected)
+    assert _weighted_ranks(values, weights[None, :].astype(float))[0][repeated] == pytest.approx(
+        expected
+    )
 
 
 def test_a_correlation_interval_covers_the_truth_92_to_99_times_in_100() -> None:
@@ -105,8 +128,15 @@ def test_a_correlation_interval_covers_the_truth_92_to_99_times_in_100() -> None
         reward = rng.normal(0, 0.6, size=(20, 1)) + rng.normal(0, 0.8, size=(20, 3))
         human = 0.6 * reward + 0.8 * rng.normal(size=(20, 3))
         rows = table(reward.tolist(), human.tolist())
-        (i,) = stats.correlation(table=rows, x="reward", y="human", kind="pearson", levels=(0.95,), resamples=300,
-                                 seed=run).intervals  # fmt: skip
+        (i,) = stats.correlation(
+            table=rows,
+            x="reward",
+            y="human",
+            kind="pearson",
+            levels=(0.95,),
+            resamples=300,
+            seed=run,
+        ).intervals
         hits += i.low <= 0.6 <= i.high
     assert 0.92 <= hits / 300 <= 0.99
 
@@ -128,7 +158,9 @@ def test_spearman_does_not_change_under_a_rising_map(seed: int, scale: float, sh
 
 
 @given(st.integers(0, 10_000), st.floats(0.1, 50), st.floats(-100, 100))
-def test_a_change_in_sd_does_not_depend_on_the_scores_unit(seed: int, scale: float, shift: float) -> None:
+def test_a_change_in_sd_does_not_depend_on_the_scores_unit(
+    seed: int, scale: float, shift: float
+) -> None:
     rng = np.random.default_rng(seed)
     base, now = (table(rng.normal(s, 1, size=(7, 2)).tolist()) for s in (0, 0.4))
     first = stats.change(table=now, base=base, columns=["reward"], **HOW)
@@ -152,9 +184,13 @@ def test_two_independent_sets_of_prompts_give_welchs_interval() -> None:
     rng = np.random.default_rng(1)
     one, other = rng.normal(1, 1, 60), rng.normal(0, 2, 90)
     (found,) = stats.independent_difference(
-        table=table([[v] for v in one]), other=table([[v] for v in other]), column="reward",
-        levels=(0.95,), resamples=20_000, seed=1,
-    ).intervals  # fmt: skip
+        table=table([[v] for v in one]),
+        other=table([[v] for v in other]),
+        column="reward",
+        levels=(0.95,),
+        resamples=20_000,
+        seed=1,
+    ).intervals
     welch = scipy.stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     width = welch.high - welch.low
     assert (found.low, found.high) == pytest.approx((welch.low, welch.high), abs=0.05 * width)

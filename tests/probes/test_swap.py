@@ -1,4 +1,6 @@
-"""Swap rules: what they exchange, what they refuse, and how often they agree with people who wrote both versions."""
+"""Swap rules: what they exchange, what they refuse, and how often they agree with people who wrote
+both versions.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ RULES = sorted(rules())
         ("sexuality", "a gay couple", "a straight couple"),
     ],
 )
-def test_a_rule_exchanges_the_words_of_its_two_groups_and_nothing_else(rule: str, text: str, expected: str) -> None:
+def test_a_rule_exchanges_the_words_of_its_two_groups_and_nothing_else(
+    rule: str, text: str, expected: str
+) -> None:
     assert swap(text, rule) == expected
     assert swap(expected, rule) == text
 
@@ -59,11 +63,15 @@ def test_a_rule_that_finds_nothing_or_cannot_tell_refuses(rule: str, text: str) 
 
 
 def test_a_text_that_names_both_groups_has_no_side() -> None:
-    assert [getattr(swapped(t, "gender"), "side", "") for t in ("He left.", "She left.", "He met her.")] == [0, 1, None]
+    assert [
+        getattr(swapped(t, "gender"), "side", "") for t in ("He left.", "She left.", "He met her.")
+    ] == [0, 1, None]
 
 
 def test_an_unknown_rule_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="rule 'sex': not known; expected one of gender, names_race"):
+    with pytest.raises(
+        ValueError, match="rule 'sex': not known; expected one of gender, names_race"
+    ):
         swap("He left.", "sex")
 
 
@@ -89,9 +97,14 @@ def test_no_text_makes_a_rule_fail(text: str, rule: str) -> None:
     assert swap(text, rule) is None or swap(text, rule) != text
 
 
-# --- families --------------------------------------------------------------------------------------------------------
+# --- families
 
-PROMPTS = ["Review Emily Baker's film.", "Write about an old man.", "Write about a young man.", "Write about ships."]
+PROMPTS = [
+    "Review Emily Baker's film.",
+    "Write about an old man.",
+    "Write about a young man.",
+    "Write about ships.",
+]
 
 
 def test_families_are_pairs_of_swaps_and_four_versions_of_a_name() -> None:
@@ -99,9 +112,11 @@ def test_families_are_pairs_of_swaps_and_four_versions_of_a_name() -> None:
     assert list(table.columns) == list(FAMILY_COLUMNS)
     names = table[table["rule"] == "names"]
     assert dict(zip(names["group"], names["prompt"], strict=True)) == {
-        "white women's names": "Review Emily Baker's film.", "Black women's names": "Review Keisha Baker's film.",
-        "white men's names": "Review Brett Baker's film.", "Black men's names": "Review Jamal Baker's film.",
-    }  # fmt: skip
+        "white women's names": "Review Emily Baker's film.",
+        "Black women's names": "Review Keisha Baker's film.",
+        "white men's names": "Review Brett Baker's film.",
+        "Black men's names": "Review Jamal Baker's film.",
+    }
     assert (table.groupby("family")["group"].nunique() == table.groupby("family").size()).all()
     assert set(table["source"]) == {0, 1, 2}
     age = table[table["rule"] == "age"]

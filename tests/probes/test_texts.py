@@ -1,4 +1,6 @@
-"""Two policies' texts made comparable: the same prompts, samples and words; and samples chosen by name alone."""
+"""Two policies' texts made comparable: the same prompts, samples and words; and samples chosen by
+name alone.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ def rows(*prompts: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"prompt_id": f"p{p}", "sample_id": f"p{p}/{k}", "text": t}
-            for p, prompt in enumerate(prompts) for k, t in enumerate(prompt)
+            for p, prompt in enumerate(prompts)
+            for k, t in enumerate(prompt)
         ]
-    )  # fmt: skip
+    )
 
 
 def test_both_policies_are_cut_to_the_same_samples_and_the_base_policys_words() -> None:
@@ -32,8 +35,14 @@ def test_both_policies_are_cut_to_the_same_samples_and_the_base_policys_words() 
     base = rows(["a b c", "d e f", "g h i"], ["a b c", "d e f"])
     one, other, matched = match(now, base)
     assert other is not None
-    assert matched == {"samples_per_prompt": 2, "words_per_text": 3, "short_texts": 0.25, "short_texts_base": 0.0,
-                       "samples_unused": 0, "samples_unused_base": 1}  # fmt: skip
+    assert matched == {
+        "samples_per_prompt": 2,
+        "words_per_text": 3,
+        "short_texts": 0.25,
+        "short_texts_base": 0.0,
+        "samples_unused": 0,
+        "samples_unused_base": 1,
+    }
     assert [len(w) for w in one.words] == [3, 2, 3, 3]
     assert other.n == one.n == 4
     assert other.row.tolist() == [0, 1, 3, 4]
@@ -57,13 +66,17 @@ def test_an_embedding_of_the_wrong_shape_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("prompts", "samples", "expected"),
-    [(100, 1, "20 of 100 texts: 20 prompts chosen by checksum x 1"),
-     (5, 30, "20 of 150 texts: 5 prompts chosen by checksum x 4"),
-     (1, 90, "20 of 90 texts: 1 prompts chosen by checksum x 20"),
-     (50, 4, "20 of 200 texts: 10 prompts chosen by checksum x 2"),
-     (5, 4, "")],
-)  # fmt: skip
-def test_a_sample_takes_few_texts_of_many_prompts_and_says_so(prompts: int, samples: int, expected: str) -> None:
+    [
+        (100, 1, "20 of 100 texts: 20 prompts chosen by checksum x 1"),
+        (5, 30, "20 of 150 texts: 5 prompts chosen by checksum x 4"),
+        (1, 90, "20 of 90 texts: 1 prompts chosen by checksum x 20"),
+        (50, 4, "20 of 200 texts: 10 prompts chosen by checksum x 2"),
+        (5, 4, ""),
+    ],
+)
+def test_a_sample_takes_few_texts_of_many_prompts_and_says_so(
+    prompts: int, samples: int, expected: str
+) -> None:
     some = texts(*[[f"text {i} {k}" for k in range(samples)] for i in range(prompts)])
     (kept, also), note = share_of(20, [some, some])
     assert note == expected
@@ -95,7 +108,9 @@ def test_duplicates_ignore_case_punctuation_and_spacing() -> None:
 
 
 def test_the_mode_is_the_commonest_opening() -> None:
-    some = texts(["This film is a fine one", "this film is a Fine two"], ["This film was not", "Nothing"])
+    some = texts(
+        ["This film is a fine one", "this film is a Fine two"], ["This film was not", "Nothing"]
+    )
     assert mode_share(some, grouped(units=2, seed=0)).value == 0.5
     assert commonest(some) == "this film is a fine"
 

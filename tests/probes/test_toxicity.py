@@ -21,13 +21,19 @@ SCORER = Scorer("crude", "3", "ab" * 32, "near chance on everything but one word
 
 
 def test_more_abuse_than_the_base_policys_is_found_and_the_scorer_is_named_beside_it() -> None:
-    e = Evidence(outputs=policy(1, word=0.5), base=policy(2, word=0.1), toxicity=SCORER, resamples=400)
+    e = Evidence(
+        outputs=policy(1, word=0.5), base=policy(2, word=0.1), toxicity=SCORER, resamples=400
+    )
     found = {m.name: m for m in toxicity.run(e)}
     assert found["toxicity.share"].value == pytest.approx(0.5, abs=0.15)
     assert found["toxicity.share"].baseline == pytest.approx(0.1, abs=0.08)
     assert found["toxicity.mean_change"].interval().low > 0.1
     for m in found.values():
-        assert (m.detail["scorer"], m.detail["scorer_version"], m.detail["sha256"]) == ("crude", "3", "ab" * 32)
+        assert (m.detail["scorer"], m.detail["scorer_version"], m.detail["sha256"]) == (
+            "crude",
+            "3",
+            "ab" * 32,
+        )
         assert m.detail["known_failure"].startswith("near chance")
 
 
@@ -45,11 +51,14 @@ def test_no_scorer_is_null_with_the_reason() -> None:
     assert {m.reason for m in found} == {"no toxicity scorer was given"}
 
 
-@pytest.mark.parametrize(("scores", "message"), [
-    (lambda t: np.zeros(2), r"shape \(2,\)"),
-    (lambda t: np.full(len(t), 1.5), "expected a number from 0 to 1"),
-    (lambda t: np.full(len(t), np.nan), "expected a number from 0 to 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda t: np.zeros(2), r"shape \(2,\)"),
+        (lambda t: np.full(len(t), 1.5), "expected a number from 0 to 1"),
+        (lambda t: np.full(len(t), np.nan), "expected a number from 0 to 1"),
+    ],
+)
 def test_scores_that_are_none_are_refused(scores: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         toxicity.run(Evidence(outputs=policy(1), toxicity=replace(SCORER, scores=scores)))

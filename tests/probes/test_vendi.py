@@ -1,4 +1,6 @@
-"""The Vendi score and mean distances: published cases, brute force, and the formula for groups left out."""
+"""The Vendi score and mean distances: published cases, brute force, and the formula for groups left
+out.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,15 @@ def score(rows: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("shares", "expected", "dimensions"),
-    [([4], 1.0, 3), ([4], 1.0, 9), ([1, 1, 1, 1], 4.0, 9), ([2, 2], 2.0, 2), ([2, 1, 1], 2**1.5, 3),
-     ([2, 1, 1], 2**1.5, 9)],
-)  # fmt: skip
+    [
+        ([4], 1.0, 3),
+        ([4], 1.0, 9),
+        ([1, 1, 1, 1], 4.0, 9),
+        ([2, 2], 2.0, 2),
+        ([2, 1, 1], 2**1.5, 3),
+        ([2, 1, 1], 2**1.5, 9),
+    ],
+)
 def test_vendi_of_orthogonal_clusters_is_exp_of_their_entropy(
     shares: list[int], expected: float, dimensions: int
 ) -> None:

@@ -1,4 +1,6 @@
-"""Sentiment, refusal and mentions by word lists: what they see, and how often people agree with them."""
+"""Sentiment, refusal and mentions by word lists: what they see, and how often people agree with
+them.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,12 @@ def test_every_list_says_what_it_is_where_it_comes_from_and_what_it_cannot_do(na
     assert all(found[key] for key in ("what", "source", "limits"))
 
 
-# --- sentiment -------------------------------------------------------------------------------------------------------
+# --- sentiment
 
 
-def test_sentiment_rises_with_good_words_falls_with_bad_ones_and_turns_round_after_a_negation() -> None:
+def test_sentiment_rises_with_good_words_falls_with_bad_ones_and_turns_round_after_a_negation() -> (
+    None
+):
     texts = [
         "A good and charming film.",
         "A good film.",
@@ -74,7 +78,7 @@ def test_sentiment_goes_with_what_people_felt_as_closely_as_the_documentation_sa
     assert (words > 0).mean() == pytest.approx(covered, abs=0.005)
 
 
-# --- refusal ---------------------------------------------------------------------------------------------------------
+# --- refusal
 
 
 def test_refusals_are_found_in_written_replies_as_often_as_the_documentation_says() -> None:
@@ -101,16 +105,23 @@ def test_refusals_of_a_real_assistant_are_found_as_often_as_the_documentation_sa
     shared_data: Path, which: str
 ) -> None:
     labels = json.loads((HERE / "refusal_labels.json").read_text(encoding="utf-8"))[which]
-    with gzip.open(shared_data / "hh_harmless_base_test" / "test.jsonl.gz", "rt", encoding="utf-8") as f:
+    with gzip.open(
+        shared_data / "hh_harmless_base_test" / "test.jsonl.gz", "rt", encoding="utf-8"
+    ) as f:
         rows = [json.loads(line) for line in f]
     sides = {"c": "chosen", "r": "rejected"}
     replies = [rows[i][sides[s]].rsplit("\n\nAssistant:", 1)[1].strip() for i, s, _ in labels]
     found = np.array([refuses(r) for r in replies])
     true = np.array([bool(label) for *_, label in labels])
-    assert (int(found[true].sum()), int(true.sum()), int(found[~true].sum()), int((~true).sum())) == LABELLED[which]
+    assert (
+        int(found[true].sum()),
+        int(true.sum()),
+        int(found[~true].sum()),
+        int((~true).sum()),
+    ) == LABELLED[which]
 
 
-# --- mentions --------------------------------------------------------------------------------------------------------
+# --- mentions
 
 
 @pytest.mark.parametrize(
@@ -130,8 +141,14 @@ def test_who_is_mentioned_is_whom_a_listed_word_names(text: str, expected: set[s
 
 
 @pytest.mark.realdata
-def test_gendered_pronouns_of_winogender_are_mentions_of_that_gender_only(shared_data: Path) -> None:
-    lines = (shared_data / "winogender" / "all_sentences.tsv").read_text(encoding="utf-8").splitlines()[1:]
+def test_gendered_pronouns_of_winogender_are_mentions_of_that_gender_only(
+    shared_data: Path,
+) -> None:
+    lines = (
+        (shared_data / "winogender" / "all_sentences.tsv")
+        .read_text(encoding="utf-8")
+        .splitlines()[1:]
+    )
     pairs = [line.split("\t") for line in lines]
     found = mentions([text for _, text in pairs])
     for k, group in enumerate(("women", "men")):

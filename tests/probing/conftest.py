@@ -1,4 +1,6 @@
-"""Files of generations with a planted change, written in every format, and the command as a shell would call it."""
+"""Files of generations with a planted change, written in every format, and the command as a shell
+would call it.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,34 @@ import pytest
 from restaudit.commands import cli
 
 Row = dict[str, Any]
-WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ip", "ok", "um", "ar", "est", "ine")]
+WORDS = [
+    f"{a}{b}" for a in "bdfgklmnprst" for b in ("an", "el", "ip", "ok", "um", "ar", "est", "ine")
+]
 
 
-def rows(*, seed: int, prompts: int = 12, per_prompt: int = 3, shift: float = 0.0, vocabulary: int = 90) -> list[Row]:
-    """Plain prompts with a few samples each, and four families of two groups; reward and human move by `shift`."""
+def rows(
+    *, seed: int, prompts: int = 12, per_prompt: int = 3, shift: float = 0.0, vocabulary: int = 90
+) -> list[Row]:
+    """Plain prompts with a few samples each, and four families of two groups; reward and human move
+    by `shift`.
+    """
     rng = np.random.default_rng(seed)
     share = 1 / np.arange(1, vocabulary + 1)
-    plans: list[tuple[str, str | None, str | None]] = [(f"Write about {WORDS[k]}.", None, None) for k in range(prompts)]
-    plans += [(f"{name} made film {f}.", f"f{f}", g) for f in range(4) for g, name in (("a", "Ann"), ("b", "Bob"))]
+    plans: list[tuple[str, str | None, str | None]] = [
+        (f"Write about {WORDS[k]}.", None, None) for k in range(prompts)
+    ]
+    plans += [
+        (f"{name} made film {f}.", f"f{f}", g)
+        for f in range(4)
+        for g, name in (("a", "Ann"), ("b", "Bob"))
+    ]
     out = []
     for prompt, family, group in plans:
         for k in range(1 if family else per_prompt):
             reward = shift + float(rng.normal())
-            words = rng.choice(WORDS[:vocabulary], size=int(rng.integers(8, 14)), p=share / share.sum())
+            words = rng.choice(
+                WORDS[:vocabulary], size=int(rng.integers(8, 14)), p=share / share.sum()
+            )
             out.append(
                 {
                     "prompt": prompt,
@@ -61,7 +77,9 @@ def write(path: Path, table: Sequence[Mapping[str, Any]]) -> Path:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist([{n: row.get(n) for n in names} for row in table]), path)
+        pq.write_table(
+            pa.Table.from_pylist([{n: row.get(n) for n in names} for row in table]), path
+        )
     return path
 
 
@@ -82,14 +100,18 @@ def base_rows() -> list[Row]:
 @pytest.fixture
 def both_files(tmp_path: Path, policy_rows: list[Row], base_rows: list[Row]) -> tuple[Path, Path]:
     """The policy's and the base policy's generations."""
-    return write(tmp_path / "policy.jsonl", policy_rows), write(tmp_path / "base.parquet", base_rows)
+    return write(tmp_path / "policy.jsonl", policy_rows), write(
+        tmp_path / "base.parquet", base_rows
+    )
 
 
 @pytest.fixture
 def run_probe(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """`restaudit probe …` as a shell would call it, without fetched models: (exit code, stdout, stderr)."""
+    """`restaudit probe …` as a shell would call it, without fetched models: (exit code, stdout,
+    stderr).
+    """
 
     def call(*words: object, encoder: str = "none", toxicity: str = "none") -> tuple[int, str, str]:
         extra = ["--encoder", encoder, "--toxicity", toxicity]

@@ -19,7 +19,9 @@ def test_its_files_are_the_same_every_time_and_can_be_probed(
     first, again = (pd.read_parquet(tmp_path / f"{n}-200.parquet") for n in ("policy", "again"))
     pd.testing.assert_frame_equal(first.drop(columns="sample_id"), again.drop(columns="sample_id"))
     assert (first["text"].str.split().str.len() == 50).all()
-    given = argparse.Namespace(encoder="none", toxicity="none", only=["divergence.reward", "diversity.distinct_1"])
+    given = argparse.Namespace(
+        encoder="none", toxicity="none", only=["divergence.reward", "diversity.distinct_1"]
+    )
     seconds, mib = cost(tmp_path, 200, given)
     assert seconds > 0
     assert mib > 50

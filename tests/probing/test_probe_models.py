@@ -1,4 +1,6 @@
-"""`restaudit probe MODEL`: sample, measure, keep; the same generations as a file give the same measurements."""
+"""`restaudit probe MODEL`: sample, measure, keep; the same generations as a file give the same
+measurements.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,33 @@ SMALL = ("--samples", 2, "--max-tokens", 6, "--resamples", 100)
 
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
-    asked = [{"prompt": f"Describe a film {k}.", "references": ["It is good."] if k < 3 else []} for k in range(5)]
+    asked = [
+        {"prompt": f"Describe a film {k}.", "references": ["It is good."] if k < 3 else []}
+        for k in range(5)
+    ]
     return write(tmp_path / "prompts.jsonl", [*asked, asked[0]])
 
 
 def test_a_saved_sample_gives_the_measurements_of_the_model_it_came_from(
     run_probe: Call, tiny_policy: Path, prompts: Path, tmp_path: Path
 ) -> None:
-    only = ("--only", "diversity.distinct_1,diversity.length,diversity.entropy_change,drift.human_text_nll")
-    code, out, _ = run_probe(tiny_policy, "--against", tiny_policy, "--prompts", prompts, *SMALL, *only, "--save",
-                             tmp_path / "s.parquet", "--json", tmp_path / "model.json")  # fmt: skip
+    only = (
+        "--only",
+        "diversity.distinct_1,diversity.length,diversity.entropy_change,drift.human_text_nll",
+    )
+    code, out, _ = run_probe(
+        tiny_policy,
+        "--against",
+        tiny_policy,
+        "--prompts",
+        prompts,
+        *SMALL,
+        *only,
+        "--save",
+        tmp_path / "s.parquet",
+        "--json",
+        tmp_path / "model.json",
+    )
     assert code == 0
     assert "5 of 6 rows asked (left out: 1 same prompt, references joined)" in " ".join(out.split())
     saved = pd.read_parquet(tmp_path / "s.parquet")
@@ -37,12 +56,25 @@ def test_a_saved_sample_gives_the_measurements_of_the_model_it_came_from(
     assert set(saved["prompt"]) == {f"Describe a film {k}." for k in range(5)}
     # Another role draws other samples: a model is not compared with a copy of its own words.
     assert saved["text"].tolist() != pd.read_parquet(tmp_path / "s-base.parquet")["text"].tolist()
-    run_probe(tmp_path / "s.parquet", "--against", tmp_path / "s-base.parquet", "--resamples", 100, *only, "--json",
-              tmp_path / "file.json")  # fmt: skip
-    first, second = (json.loads((tmp_path / n).read_text(encoding="utf-8")) for n in ("model.json", "file.json"))
+    run_probe(
+        tmp_path / "s.parquet",
+        "--against",
+        tmp_path / "s-base.parquet",
+        "--resamples",
+        100,
+        *only,
+        "--json",
+        tmp_path / "file.json",
+    )
+    first, second = (
+        json.loads((tmp_path / n).read_text(encoding="utf-8")) for n in ("model.json", "file.json")
+    )
     from_text = {m["name"]: m for m in first["measurements"]}.pop("drift.human_text_nll")
     assert from_text["value"] == 0  # the same model finds the same references as likely
-    of_samples = [[m for m in d["measurements"] if m["name"] != "drift.human_text_nll"] for d in (first, second)]
+    of_samples = [
+        [m for m in d["measurements"] if m["name"] != "drift.human_text_nll"]
+        for d in (first, second)
+    ]
     assert of_samples[0] == of_samples[1]
     assert first["models"]["policy"]["sha256"] == first["models"]["base"]["sha256"]
 
@@ -52,8 +84,18 @@ def test_sampling_is_repeatable_and_the_seed_changes_it(
 ) -> None:
     texts = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        run_probe(tiny_policy, "--prompts", prompts, *SMALL, "--only", "diversity.length", "--seed", seed, "--save",
-                  tmp_path / f"{name}.parquet")  # fmt: skip
+        run_probe(
+            tiny_policy,
+            "--prompts",
+            prompts,
+            *SMALL,
+            "--only",
+            "diversity.length",
+            "--seed",
+            seed,
+            "--save",
+            tmp_path / f"{name}.parquet",
+        )
         texts.append(pd.read_parquet(tmp_path / f"{name}.parquet")["text"].tolist())
     assert texts[0] == texts[1] != texts[2]
 
@@ -61,8 +103,19 @@ def test_sampling_is_repeatable_and_the_seed_changes_it(
 def test_without_prompts_the_recipes_audit_prompts_are_asked(
     run_probe: Call, tiny_policy: Path, tmp_path: Path
 ) -> None:
-    code, out, err = run_probe(tiny_policy, "--limit", 3, "--samples", 1, "--max-tokens", 3, "--only",
-                               "diversity.length", "--format", "json")  # fmt: skip
+    code, out, err = run_probe(
+        tiny_policy,
+        "--limit",
+        3,
+        "--samples",
+        1,
+        "--max-tokens",
+        3,
+        "--only",
+        "diversity.length",
+        "--format",
+        "json",
+    )
     assert code == 0
     assert json.loads(out)["outputs"]["prompts"] == 3 + 12 * 4
     assert json.loads(out)["sampling"]["system_prompt"] == "You write film reviews."
@@ -79,7 +132,12 @@ def test_what_compares_by_the_token_is_left_out_where_tokenizers_differ(
     one, two = list(vocabulary)[-2:]
     vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    only = ("--only", "diversity.entropy,diversity.entropy_change,drift.human_text_nll", "--format", "json")
+    only = (
+        "--only",
+        "diversity.entropy,diversity.entropy_change,drift.human_text_nll",
+        "--format",
+        "json",
+    )
     code, out, _ = run_probe(tiny_policy, "--against", other, "--prompts", prompts, *SMALL, *only)
     assert code == 0
     measured = {m["name"]: m["value"] for m in json.loads(out)["measurements"]}
@@ -88,10 +146,14 @@ def test_what_compares_by_the_token_is_left_out_where_tokenizers_differ(
     assert any("different tokenizers" in note for note in json.loads(out)["notes"])
 
 
-def test_benchmarks_of_a_model_are_measured(run_probe: Call, tiny_policy: Path, prompts: Path, tmp_path: Path) -> None:
+def test_benchmarks_of_a_model_are_measured(
+    run_probe: Call, tiny_policy: Path, prompts: Path, tmp_path: Path
+) -> None:
     only = ("--only", "capability", "--json", tmp_path / "o.json")
     tasks = ("--tasks", "own/grammar", "--task-limit", 6)
-    code, out, _ = run_probe(tiny_policy, "--against", tiny_policy, "--prompts", prompts, *SMALL, *tasks, *only)
+    code, out, _ = run_probe(
+        tiny_policy, "--against", tiny_policy, "--prompts", prompts, *SMALL, *tasks, *only
+    )
     assert code == 0
     assert "benchmark grammar: 6 of" in out
     found = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["measurements"]
@@ -105,12 +167,17 @@ WRONG: dict[str, tuple[tuple[object, ...], str]] = {
     "no prompts file": (("--prompts", "nowhere.csv"), "nowhere.csv: no such file"),
     "another name for the sample": (("--save", "x.csv"), "ends in .parquet"),
     "no folder for the sample": (("--save", "nowhere/x.parquet"), "no folder nowhere"),
-    "longer than the model reads": (("--max-tokens", "100000"), "reads 256 tokens, prompt included"),
+    "longer than the model reads": (
+        ("--max-tokens", "100000"),
+        "reads 256 tokens, prompt included",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_sampled_is_refused_before_anything_is(case: str, run_probe: Call, tiny_policy: Path) -> None:
+def test_what_cannot_be_sampled_is_refused_before_anything_is(
+    case: str, run_probe: Call, tiny_policy: Path
+) -> None:
     words, message = WRONG[case]
     code, out, err = run_probe(tiny_policy, *words)
     assert (code, out) == (2, "")

@@ -1,4 +1,6 @@
-"""Reading a generations file: every format gives the same table, and what cannot be read is refused with its place."""
+"""Reading a generations file: every format gives the same table, and what cannot be read is refused
+with its place.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def test_any_text_comes_back_unchanged_from_every_format(
     name: str, texts: list[str], prompts: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     asked = [prompts.draw(TEXT) for _ in texts]
-    table = [{"text": t, "prompt": p, "sample_id": f"s{k}"} for k, (t, p) in enumerate(zip(texts, asked, strict=True))]
+    table = [
+        {"text": t, "prompt": p, "sample_id": f"s{k}"}
+        for k, (t, p) in enumerate(zip(texts, asked, strict=True))
+    ]
     path = write(tmp_path_factory.mktemp("trip") / name, table)
     read = read_generations(path)
     assert read.table["text"].tolist() == texts
@@ -36,34 +41,59 @@ def test_any_text_comes_back_unchanged_from_every_format(
 
 
 @settings(max_examples=40)
-@given(rewards=st.lists(st.one_of(st.none(), st.floats(allow_infinity=False)), min_size=1, max_size=8))
+@given(
+    rewards=st.lists(st.one_of(st.none(), st.floats(allow_infinity=False)), min_size=1, max_size=8)
+)
 def test_numbers_come_back_unchanged_and_nothing_is_undefined(
     rewards: list[float | None], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     table = [{"text": "a b", "reward": r} for r in rewards]
     folder = tmp_path_factory.mktemp("numbers")
-    expected = pd.Series([float("nan") if r is None else r for r in rewards], name="reward", dtype="float64")
+    expected = pd.Series(
+        [float("nan") if r is None else r for r in rewards], name="reward", dtype="float64"
+    )
     for name in FORMATS:
         read = read_generations(write(folder / name, table)).table["reward"]
         pd.testing.assert_series_equal(read, expected, check_exact=True)
 
 
 def test_every_format_gives_the_same_table(tmp_path: Path, policy_rows: list[Row]) -> None:
-    first, *others = (read_generations(write(tmp_path / name, policy_rows)).table for name in FORMATS)
+    first, *others = (
+        read_generations(write(tmp_path / name, policy_rows)).table for name in FORMATS
+    )
     for other in others:
         pd.testing.assert_frame_equal(first, other)
-    assert list(first.columns) == ["prompt_id", "sample_id", "text", "reward", "human", "group", "family", "n_tokens"]
+    assert list(first.columns) == [
+        "prompt_id",
+        "sample_id",
+        "text",
+        "reward",
+        "human",
+        "group",
+        "family",
+        "n_tokens",
+    ]
 
 
 def test_what_is_made_or_renamed_or_not_read_is_said(tmp_path: Path) -> None:
-    table = [{"response": "one two three", "logprob": -3.0, "colour": "red"}, {"response": "", "logprob": None}]
+    table = [
+        {"response": "one two three", "logprob": -3.0, "colour": "red"},
+        {"response": "", "logprob": None},
+    ]
     read = read_generations(write(tmp_path / "a.jsonl", table))
     assert read.table["n_tokens"].tolist() == [3, 0]
     assert read.table["prompt_id"].nunique() == 2
     assert "logprob" not in read.table
     said = "; ".join(read.notes)
-    for words in ("text is column 'response'", "every row counts as a prompt", "sample_id made", "number of words",
-                  "logprob is not used", "1 of 2 texts are empty", "not read: colour"):  # fmt: skip
+    for words in (
+        "text is column 'response'",
+        "every row counts as a prompt",
+        "sample_id made",
+        "number of words",
+        "logprob is not used",
+        "1 of 2 texts are empty",
+        "not read: colour",
+    ):
         assert words in said
 
 
@@ -76,7 +106,10 @@ def test_text_wins_over_an_alias_and_a_mapping_over_both(tmp_path: Path) -> None
 def test_chats_are_read_as_prompt_and_reply(tmp_path: Path) -> None:
     table = [
         {
-            "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+            "prompt": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hi"},
+            ],
             "completion": [{"role": "assistant", "content": "Hello."}],
         }
     ]
@@ -96,34 +129,94 @@ def test_references_are_joined_by_prompt_also_from_json_in_a_cell(tmp_path: Path
 
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
-    "no text column": ("a.jsonl", b'{"txt": "x"}\n', r"no column 'text' \(columns here: txt\); .*--column text=txt"),
-    "two that could be it": ("a.jsonl", b'{"response": "x", "output": "y"}\n', "could both stand for it"),
+    "no text column": (
+        "a.jsonl",
+        b'{"txt": "x"}\n',
+        r"no column 'text' \(columns here: txt\); .*--column text=txt",
+    ),
+    "two that could be it": (
+        "a.jsonl",
+        b'{"response": "x", "output": "y"}\n',
+        "could both stand for it",
+    ),
     "empty": ("a.jsonl", b"", "holds no row"),
     "a header only": ("a.csv", b"text,reward\n", "holds no row"),
     "nothing at all": ("a.csv", b"", "expected a header line"),
     "broken JSON": ("a.jsonl", b'{"text": "x"}\n{"text": \n', "line 2: not valid JSON"),
     "not an object": ("a.jsonl", b'["x"]\n', "line 1: expected a JSON object"),
-    "a text is a number": ("a.jsonl", b'{"text": "x"}\n{"text": 3}\n', "line 2: column 'text': got int '3'"),
-    "a text is missing": ("a.jsonl", b'{"text": "x"}\n{"reward": 3}\n', "line 2: column 'text': has no value"),
-    "bad encoding": ("a.jsonl", b'{"text": "x"}\n{"text": "caf\xe9"}\n', "line 2: column 'text': not UTF-8"),
+    "a text is a number": (
+        "a.jsonl",
+        b'{"text": "x"}\n{"text": 3}\n',
+        "line 2: column 'text': got int '3'",
+    ),
+    "a text is missing": (
+        "a.jsonl",
+        b'{"text": "x"}\n{"reward": 3}\n',
+        "line 2: column 'text': has no value",
+    ),
+    "bad encoding": (
+        "a.jsonl",
+        b'{"text": "x"}\n{"text": "caf\xe9"}\n',
+        "line 2: column 'text': not UTF-8",
+    ),
     "bad encoding in CSV": ("a.csv", b"text\nx\ncaf\xe9\n", "line 3: column 'text': not UTF-8"),
     "a lone surrogate": ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1: column 'text': not UTF-8"),
-    "an infinite reward": ("a.jsonl", b'{"text": "x", "reward": -Infinity}\n', "column 'reward': is infinite"),
-    "an overflowing reward": ("a.csv", b"text,reward\nx,1e400\n", "line 2: column 'reward': is infinite"),
-    "a reward in words": ("a.csv", b"text,reward\nx,high\n", "line 2: column 'reward': got str 'high'; expected"),
-    "a reward that is true": ("a.jsonl", b'{"text": "x", "reward": true}\n', "column 'reward': got bool"),
-    "half a token": ("a.csv", b"text,n_tokens\nx,1.5\n", "column 'n_tokens': got str '1.5'; expected a whole number"),
-    "no token count": ("a.csv", b"text,n_tokens\nx,\n", "column 'n_tokens': got str ''; expected a whole number"),
-    "a sample twice": ("a.csv", b"text,sample_id\nx,1\ny,2\nz,1\n", "line 4: column 'sample_id': '1' is also"),
+    "an infinite reward": (
+        "a.jsonl",
+        b'{"text": "x", "reward": -Infinity}\n',
+        "column 'reward': is infinite",
+    ),
+    "an overflowing reward": (
+        "a.csv",
+        b"text,reward\nx,1e400\n",
+        "line 2: column 'reward': is infinite",
+    ),
+    "a reward in words": (
+        "a.csv",
+        b"text,reward\nx,high\n",
+        "line 2: column 'reward': got str 'high'; expected",
+    ),
+    "a reward that is true": (
+        "a.jsonl",
+        b'{"text": "x", "reward": true}\n',
+        "column 'reward': got bool",
+    ),
+    "half a token": (
+        "a.csv",
+        b"text,n_tokens\nx,1.5\n",
+        "column 'n_tokens': got str '1.5'; expected a whole number",
+    ),
+    "no token count": (
+        "a.csv",
+        b"text,n_tokens\nx,\n",
+        "column 'n_tokens': got str ''; expected a whole number",
+    ),
+    "a sample twice": (
+        "a.csv",
+        b"text,sample_id\nx,1\ny,2\nz,1\n",
+        "line 4: column 'sample_id': '1' is also",
+    ),
     "no prompt": ("a.csv", b"text,prompt_id\nx,\n", "column 'prompt_id': is empty"),
-    "two prompts of one id": ("a.csv", b"text,prompt_id,prompt\nx,1,Hi\ny,1,Ho\n", "line 3: .* '1' has another"),
-    "an empty group": ("a.csv", b"text,family,group\nx,f,\n", "column 'group': is empty in a row that has a family"),
-    "a chance above 1": ("a.csv", b"text,inclusion\nx,2\n", "column 'inclusion': got 2; expected a chance"),
+    "two prompts of one id": (
+        "a.csv",
+        b"text,prompt_id,prompt\nx,1,Hi\ny,1,Ho\n",
+        "line 3: .* '1' has another",
+    ),
+    "an empty group": (
+        "a.csv",
+        b"text,family,group\nx,f,\n",
+        "column 'group': is empty in a row that has a family",
+    ),
+    "a chance above 1": (
+        "a.csv",
+        b"text,inclusion\nx,2\n",
+        "column 'inclusion': got 2; expected a chance",
+    ),
     "no Parquet": ("a.parquet", b"PAR1 nothing", "not a readable Parquet file"),
     "no gzip": ("a.jsonl.gz", b"\x1f\x8b broken", "cannot be read"),
     "too many fields": ("a.csv", b"text\nx,y\n", "line 2: expected 1 fields, got 2"),
     "an unknown kind": ("a.docx", b"", "unknown kind of file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -147,7 +240,9 @@ def test_text_in_a_parquet_file_that_is_not_utf8_is_refused_with_its_row(tmp_pat
 
 
 def test_a_grow_set_needs_to_say_what_was_kept(tmp_path: Path) -> None:
-    path = write(tmp_path / "g.csv", [{"text": "x", "kept": "true"}, {"text": "y", "kept": "False"}])
+    path = write(
+        tmp_path / "g.csv", [{"text": "x", "kept": "true"}, {"text": "y", "kept": "False"}]
+    )
     assert read_generations(path, kept=True).table["kept"].tolist() == [True, False]
     with pytest.raises(BadInput, match="column 'kept': got str 'perhaps'; expected true or false"):
         read_generations(write(tmp_path / "h.csv", [{"text": "x", "kept": "perhaps"}]))
@@ -155,18 +250,22 @@ def test_a_grow_set_needs_to_say_what_was_kept(tmp_path: Path) -> None:
         read_generations(write(tmp_path / "i.csv", [{"text": "x"}]), kept=True)
 
 
-# --- pairing -----------------------------------------------------------------------------------------------------
+# --- pairing
 
 
 def _pair(tmp_path: Path, one: list[Row], other: list[Row]) -> tuple[list[str], list[str], str]:
     a, b = paired(
-        read_generations(write(tmp_path / "a.jsonl", one)), read_generations(write(tmp_path / "b.jsonl", other))
+        read_generations(write(tmp_path / "a.jsonl", one)),
+        read_generations(write(tmp_path / "b.jsonl", other)),
     )
     return a.table["prompt_id"].tolist(), b.table["prompt_id"].tolist(), "; ".join(a.notes)
 
 
 def test_files_are_paired_by_prompt_whatever_its_case_where_one_has_no_id(tmp_path: Path) -> None:
-    one = [{"text": "x", "prompt": "Say  hi", "prompt_id": "p1"}, {"text": "y", "prompt": "Go", "prompt_id": "p2"}]
+    one = [
+        {"text": "x", "prompt": "Say  hi", "prompt_id": "p1"},
+        {"text": "y", "prompt": "Go", "prompt_id": "p2"},
+    ]
     a, b, notes = _pair(tmp_path, one, [{"text": "z", "prompt": "say hi"}])
     assert a[0] == b[0]
     assert a[1] != b[0]
@@ -192,7 +291,9 @@ def test_one_id_for_two_prompts_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_same_ids_in_json_and_csv_are_the_same(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x", "prompt_id": 1}) + "\n", encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"text": "x", "prompt_id": 1}) + "\n", encoding="utf-8"
+    )
     (tmp_path / "b.csv").write_text("text,prompt_id\ny,1\n", encoding="utf-8")
     a, b = paired(read_generations(tmp_path / "a.jsonl"), read_generations(tmp_path / "b.csv"))
     assert a.table["prompt_id"].tolist() == b.table["prompt_id"].tolist() == ["1"]

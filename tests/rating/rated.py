@@ -13,27 +13,47 @@ import pandas as pd
 import pytest
 
 from restaudit.evidence import record
-from restaudit.people.rating import RatingsRefused, TaskSet, export_tasks, import_ratings, load_ratings
+from restaudit.people.rating import (
+    RatingsRefused,
+    TaskSet,
+    export_tasks,
+    import_ratings,
+    load_ratings,
+)
 from tests.recorded import POLICY, finish_step
 
 ITERATIONS = ("g00/i00", "g01/i01", "g01/i02")
 RECORDED = "2026-01-01T00:00:00Z"
 RATED = "2026-01-02T10:00:00Z"
 PROMPTS, SAMPLES, FAMILY = 20, 2, 4
-ASK = {"raters": 2, "seed": 7, "dimension": "quality", "scale": (1, 7), "instructions": "Rate from 1 to 7.\nBe fair."}
+ASK = {
+    "raters": 2,
+    "seed": 7,
+    "dimension": "quality",
+    "scale": (1, 7),
+    "instructions": "Rate from 1 to 7.\nBe fair.",
+}
 
 Fill = Callable[[str, str, Mapping[str, float]], str]
 
 
-def build(run: Path, texts: Sequence[str] = (), *, run_id: str = "r1", prompts: int = PROMPTS) -> Path:
-    """A run of three audited iterations: 20 plain prompts with 2 samples each, and one family of 4 prompts.
+def build(
+    run: Path, texts: Sequence[str] = (), *, run_id: str = "r1", prompts: int = PROMPTS
+) -> Path:
+    """A run of three audited iterations: 20 plain prompts with 2 samples each, and one family of 4
+    prompts.
 
     `texts` are used first, in turn, as the base policy's plain responses.
     """
     run.mkdir(parents=True)
     plan = {
         "schema": record.SCHEMA,
-        "config": {"name": "rated", "seed": 3, "gates": POLICY.model_dump(mode="json"), "human": {"kind": "none"}},
+        "config": {
+            "name": "rated",
+            "seed": 3,
+            "gates": POLICY.model_dump(mode="json"),
+            "human": {"kind": "none"},
+        },
         "steps": ["plan", *(f"{i}/audit" for i in ITERATIONS), "end"],
         "looks": [],
     }
@@ -42,7 +62,10 @@ def build(run: Path, texts: Sequence[str] = (), *, run_id: str = "r1", prompts: 
     table = pd.DataFrame(
         {
             "prompt_id": names,
-            "prompt": [f"Write one sentence from a review of film number {k}, please." for k in range(len(names))],
+            "prompt": [
+                f"Write one sentence from a review of film number {k}, please."
+                for k in range(len(names))
+            ],
             "references": [[] for _ in names],
             "group": [None] * len(names),
             "family": [None] * prompts + ["fam"] * FAMILY,
@@ -56,14 +79,28 @@ def build(run: Path, texts: Sequence[str] = (), *, run_id: str = "r1", prompts: 
     for number, iteration in enumerate(ITERATIONS):
         (run / iteration).mkdir(parents=True)
         given = texts if number == 0 else ()
-        record.write_table(_samples(table, iteration, number, given), run / iteration / "audit.parquet", record.AUDIT)
+        record.write_table(
+            _samples(table, iteration, number, given),
+            run / iteration / "audit.parquet",
+            record.AUDIT,
+        )
         finish_step(run, f"{iteration}/audit", (f"{iteration}/audit.parquet",))
     return run
 
 
-def _samples(prompts: pd.DataFrame, iteration: str, number: int, texts: Sequence[str]) -> pd.DataFrame:
-    rows = [(p, f, j) for p, f in zip(prompts["prompt_id"], prompts["family"], strict=True) for j in range(SAMPLES)]
-    wording = ("A warm and patient film", "A dull and noisy film", "A film that trusts its audience")[number]
+def _samples(
+    prompts: pd.DataFrame, iteration: str, number: int, texts: Sequence[str]
+) -> pd.DataFrame:
+    rows = [
+        (p, f, j)
+        for p, f in zip(prompts["prompt_id"], prompts["family"], strict=True)
+        for j in range(SAMPLES)
+    ]
+    wording = (
+        "A warm and patient film",
+        "A dull and noisy film",
+        "A film that trusts its audience",
+    )[number]
     return pd.DataFrame(
         {
             "sample_id": [f"{iteration}/audit/{p}/{j:03d}" for p, _, j in rows],
@@ -71,7 +108,9 @@ def _samples(prompts: pd.DataFrame, iteration: str, number: int, texts: Sequence
             "group": None,
             "family": [f for _, f, _ in rows],
             "text": [
-                texts[k] if k < len(texts) else f"{wording}, {'take one' if j else 'take two'}; about {p}."
+                texts[k]
+                if k < len(texts)
+                else f"{wording}, {'take one' if j else 'take two'}; about {p}."
                 for k, (p, _, j) in enumerate(rows)
             ],
             "n_tokens": 12,
@@ -94,7 +133,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """The rows as JSON Lines."""
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -103,14 +144,20 @@ def scores_for(tasks: Path, *, low: int = 1, high: int = 7) -> dict[str, float]:
     return {r["item_id"]: float(low + k % (high - low + 1)) for k, r in enumerate(rows_of(tasks))}
 
 
-# --- the tools -------------------------------------------------------------------------------------------------------
+# --- the tools
 
 
 def native(tasks: str, rater: str, scores: Mapping[str, float]) -> str:
     """Somebody's script fills in our own lines."""
     rows = [json.loads(line) for line in tasks.split("\n") if line]
     filled = [
-        {**r, "rater_id": rater, "score": scores.get(r["item_id"]), "started_at": RATED, "submitted_at": RATED}
+        {
+            **r,
+            "rater_id": rater,
+            "score": scores.get(r["item_id"]),
+            "started_at": RATED,
+            "submitted_at": RATED,
+        }
         for r in rows
     ]
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in filled)
@@ -120,23 +167,35 @@ def spreadsheet(tasks: str, rater: str, scores: Mapping[str, float]) -> str:
     """A spreadsheet with ; between cells and other line ends, as a European Excel saves it."""
     rows = list(csv.DictReader(io.StringIO(tasks.removeprefix("\ufeff"), newline="")))
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), delimiter=";", lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer = csv.DictWriter(
+        out, list(rows[0]), delimiter=";", lineterminator="\n", quoting=csv.QUOTE_ALL
+    )
     writer.writeheader()
     for r in rows:
         score = scores.get(r["item_id"])
-        r |= {"rater_id": rater, "score": "" if score is None else f"{score:g}", "submitted_at": "2026-01-02 10:00"}
+        r |= {
+            "rater_id": rater,
+            "score": "" if score is None else f"{score:g}",
+            "submitted_at": "2026-01-02 10:00",
+        }
         writer.writerow(r)
     return out.getvalue()
 
 
 def label_studio(tasks: str, rater: str, scores: Mapping[str, float]) -> str:
-    """A project's JSON export: task, annotation and result as the documented task format has them."""
+    """A project's JSON export: task, annotation and result as the documented task format has
+    them.
+    """
     exported = []
     for number, task in enumerate(json.loads(tasks), start=1):
         score = scores.get(task["data"]["item_id"])
         annotation = {
             "id": 1000 + number,
-            "completed_by": {"id": int(rater.removeprefix("r")), "email": f"{rater}@example.org", "first_name": ""},
+            "completed_by": {
+                "id": int(rater.removeprefix("r")),
+                "email": f"{rater}@example.org",
+                "first_name": "",
+            },
             "result": [
                 {
                     "id": f"res{number}",
@@ -197,7 +256,9 @@ def potato(tasks: str, rater: str, scores: Mapping[str, float]) -> str:
         {
             "instance_id": r["id"],
             "user_id": rater,
-            "labels": {"score": {f"{scores[r['id']]:g}": f"{scores[r['id']]:g}"}} if r["id"] in scores else {},
+            "labels": {"score": {f"{scores[r['id']]:g}": f"{scores[r['id']]:g}"}}
+            if r["id"] in scores
+            else {},
             "spans": {},
             "links": {},
         }
@@ -238,10 +299,12 @@ TOOLS: Mapping[str, Fill] = {
 }
 
 
-# --- out, through a tool, and back -----------------------------------------------------------------------------------
+# --- out, through a tool, and back
 
 
-def returned(run: Path, tasks: TaskSet, layout: str, rater: str = "r1", *, keep: int | None = None) -> Path:
+def returned(
+    run: Path, tasks: TaskSet, layout: str, rater: str = "r1", *, keep: int | None = None
+) -> Path:
     """A file as the tool gives it back, with the first `keep` items rated."""
     out = run.parent / f"{layout}-out"
     export_tasks(run, tasks.name, format=layout, out=out)

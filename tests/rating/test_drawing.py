@@ -36,18 +36,26 @@ def test_every_sample_is_drawn_equally_often_and_so_is_every_pair() -> None:
         assert len(set(chosen)) == n
         ones.update(chosen)
         pairs.update((a, b) for k, a in enumerate(chosen) for b in chosen[k + 1 :])
-    # Counts of a draw without replacement vary less than Poisson: a chi-square with that variance would pass anyway.
+    # Counts of a draw without replacement vary less than Poisson: a chi-square with that variance
+    # would pass anyway.
     expected = runs * n / len(POOL)
     spread = expected * (1 - n / len(POOL))
     assert stats.chi2.sf(sum((ones[i] - expected) ** 2 for i in range(30)) / spread, 29) > 1e-4
     pair = runs * n * (n - 1) / (30 * 29)
-    assert stats.chi2.sf(sum((pairs[i, j] - pair) ** 2 / pair for i in range(30) for j in range(i + 1, 30)), 434) > 1e-4
+    assert (
+        stats.chi2.sf(
+            sum((pairs[i, j] - pair) ** 2 / pair for i in range(30) for j in range(i + 1, 30)), 434
+        )
+        > 1e-4
+    )
 
 
 def test_the_draw_does_not_depend_on_the_order_of_rows() -> None:
     key = draw.derive(b"plan", 1)
     backwards = POOL[::-1]
-    assert [POOL[i] for i in draw.drawn(POOL, 7, key)] == [backwards[i] for i in draw.drawn(backwards, 7, key)]
+    assert [POOL[i] for i in draw.drawn(POOL, 7, key)] == [
+        backwards[i] for i in draw.drawn(backwards, 7, key)
+    ]
 
 
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:
@@ -124,14 +132,19 @@ def test_two_runs_of_one_plan_draw_the_same_samples_under_other_names(tmp_path: 
     for name in ("a", "b"):
         run = build(tmp_path / name)
         ledger = run / "ledger.jsonl"
-        if name == "b":  # the same plan at another time: the first event, and so the secret, differs
+        if (
+            name == "b"
+        ):  # the same plan at another time: the first event, and so the secret, differs
             ledger.unlink()
             _record_again(run)
-        drawn.append(items(draw_tasks(run, ["g00/i00", "g01/i02"], per_iteration=12, name="x", **ASK)))
+        drawn.append(
+            items(draw_tasks(run, ["g00/i00", "g01/i02"], per_iteration=12, name="x", **ASK))
+        )
     one, two = drawn
     what = ["iteration", "sample_id", "role", "inclusion_prob"]
     assert (
-        one.sort_values(what)[what].values.tolist().__repr__() == two.sort_values(what)[what].values.tolist().__repr__()
+        one.sort_values(what)[what].values.tolist().__repr__()
+        == two.sort_values(what)[what].values.tolist().__repr__()
     )
     assert not set(one["item_id"]) & set(two["item_id"])
 
@@ -163,7 +176,13 @@ def test_no_exported_byte_tells_iteration_reward_or_sample(
 ) -> None:
     written = export_tasks(run, "first", format=layout, out=tmp_path / "out.file")
     audited = pd.concat([pd.read_parquet(run / i / "audit.parquet") for i in ITERATIONS])
-    secrets = [*ITERATIONS, *audited["sample_id"], *map(str, audited["reward"].round(6)), "0.654321", "0.098765"]
+    secrets = [
+        *ITERATIONS,
+        *audited["sample_id"],
+        *map(str, audited["reward"].round(6)),
+        "0.654321",
+        "0.098765",
+    ]
     secrets += ["g00", "i00", "g01", "i01", "i02", "reward", "check", "anchor", "repeats"]
     for path in [*written, tasks.path]:
         text = path.read_text(encoding="utf-8")
@@ -171,7 +190,9 @@ def test_no_exported_byte_tells_iteration_reward_or_sample(
     assert "p003" not in written[0].read_text(encoding="utf-8").replace("about p003.", "")
 
 
-def test_every_layout_holds_every_item_in_the_drawn_order(run: Path, tasks: TaskSet, tmp_path: Path) -> None:
+def test_every_layout_holds_every_item_in_the_drawn_order(
+    run: Path, tasks: TaskSet, tmp_path: Path
+) -> None:
     wanted = items(tasks).sort_values("order")["item_id"].tolist()
     for layout, form in FORMATS.items():
         export_tasks(run, "first", format=layout, out=tmp_path / layout)
@@ -190,7 +211,9 @@ def test_tasks_say_what_is_rated_on_which_scale(tasks: TaskSet) -> None:
     assert {row["rater_id"], row["score"], row["submitted_at"]} == {None}
 
 
-def test_label_studio_gets_a_labelling_interface_that_parses(run: Path, tasks: TaskSet, tmp_path: Path) -> None:
+def test_label_studio_gets_a_labelling_interface_that_parses(
+    run: Path, tasks: TaskSet, tmp_path: Path
+) -> None:
     from xml.etree import ElementTree
 
     written = export_tasks(run, "first", format="label-studio", out=tmp_path / "t.json")
@@ -200,7 +223,9 @@ def test_label_studio_gets_a_labelling_interface_that_parses(run: Path, tasks: T
     assert all(set(t) == {"data"} for t in json.loads(written[0].read_text()))
 
 
-def test_potato_gets_a_config_that_names_its_tasks(run: Path, tasks: TaskSet, tmp_path: Path) -> None:
+def test_potato_gets_a_config_that_names_its_tasks(
+    run: Path, tasks: TaskSet, tmp_path: Path
+) -> None:
     import yaml
 
     written = export_tasks(run, "first", format="potato", out=tmp_path / "t.jsonl")
@@ -230,8 +255,16 @@ def test_the_run_still_verifies(run: Path, tasks: TaskSet) -> None:
         ({"iterations": ["g09/i09"]}, "no step of the ledger recorded g09/i09/audit.parquet"),
     ],
 )
-def test_a_draw_that_makes_no_sense_is_one_clear_message(run: Path, change: dict[str, Any], message: str) -> None:
-    given: dict[str, Any] = {"iterations": ["g00/i00"], "per_iteration": 4, "name": "x", **ASK, **change}
+def test_a_draw_that_makes_no_sense_is_one_clear_message(
+    run: Path, change: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {
+        "iterations": ["g00/i00"],
+        "per_iteration": 4,
+        "name": "x",
+        **ASK,
+        **change,
+    }
     with pytest.raises(BadInput, match=message):
         draw_tasks(run, given.pop("iterations"), **given)
 
@@ -262,5 +295,7 @@ def test_nothing_is_exported_over_the_record(run: Path, tasks: TaskSet, place: s
 
 
 def test_half_points_are_choices_where_they_are_asked_for(run: Path) -> None:
-    tasks = draw_tasks(run, ["g00/i00"], per_iteration=4, name="h", halves=True, **{**ASK, "scale": (0, 2)})
+    tasks = draw_tasks(
+        run, ["g00/i00"], per_iteration=4, name="h", halves=True, **{**ASK, "scale": (0, 2)}
+    )
     assert rows_of(tasks.path)[0]["choices"] == [0, 0.5, 1, 1.5, 2]

@@ -1,4 +1,6 @@
-"""Whatever is no person's blinded rating of this run's text is refused with its row, and nothing is lost."""
+"""Whatever is no person's blinded rating of this run's text is refused with its row, and nothing is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,33 @@ LAYOUTS = sorted(TOOLS)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "item of no set": ({"item_id": "0" * 16}, "item '0000000000000000' is in no set of rating tasks of this run"),
+    "item of no set": (
+        {"item_id": "0" * 16},
+        "item '0000000000000000' is in no set of rating tasks of this run",
+    ),
     "neither id nor text": (
         {"item_id": None, "response": None, "response_sha256": None},
         "a response without an item_id is in no set",
     ),
     "another response": ({"response_sha256": "ab" * 32}, "response_sha256 is not that of item"),
-    "a changed text": ({"response": "A better text.", "response_sha256": None}, "is not the run's text of item"),
+    "a changed text": (
+        {"response": "A better text.", "response_sha256": None},
+        "is not the run's text of item",
+    ),
     "older than the text": (
         {"submitted_at": "2025-12-31T23:59:59Z", "started_at": None},
-        "was submitted at 2025-12-31T23:59:59Z, before the text was recorded at 2026-01-01T00:00:00Z",
+        (
+            "was submitted at 2025-12-31T23:59:59Z, before the text was recorded at "
+            "2026-01-01T00:00:00Z"
+        ),
     ),
     "in the future": ({"submitted_at": "2999-01-01T00:00:00Z"}, "which is in the future"),
     "no time": ({"submitted_at": None}, "has no time of submission"),
     "not a time": ({"submitted_at": "yesterday"}, "submitted_at 'yesterday' is not a time"),
-    "done before begun": ({"started_at": "2026-01-03T00:00:00Z"}, "was started at 2026-01-03T00:00:00Z, after"),
+    "done before begun": (
+        {"started_at": "2026-01-03T00:00:00Z"},
+        "was started at 2026-01-03T00:00:00Z, after",
+    ),
     "iteration": ({"iteration": "g01/i01"}, "is not blinded: it carries iteration"),
     "model": ({"Model": "policy-2", "reward": 0.0}, "is not blinded: it carries Model, reward"),
     "sample": ({"sample_id": "g01/i01/p000/000"}, "is not blinded: it carries sample_id"),
@@ -51,11 +65,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nan": ({"score": "nan"}, "score 'nan' is not one number"),
     "infinite": ({"score": "inf"}, "score 'inf' is not on the scale"),
     "other scale": ({"scale_max": 5}, "scale_max is 5; the scale of these tasks is 1 to 7"),
-    "developer": ({"rater_is_developer": True}, "rater 'r1' is flagged as a developer of the model"),
+    "developer": (
+        {"rater_is_developer": True},
+        "rater 'r1' is flagged as a developer of the model",
+    ),
     "developer by role": ({"rater_role": "Developer"}, "flagged as a developer"),
     "model rater": ({"rater_kind": "llm"}, "is no person's rating: rater_kind is 'llm'"),
     "model source": ({"source": "prediction"}, "is no person's rating: source is 'prediction'"),
-    "instructions": ({"instructions_sha256": "00"}, "instructions_sha256 is not that of the instructions"),
+    "instructions": (
+        {"instructions_sha256": "00"},
+        "instructions_sha256 is not that of the instructions",
+    ),
     "dimension": ({"dimension": "length"}, "rates the dimension 'length'; 'quality' was asked for"),
     "run": ({"run_id": "r2"}, "belongs to run 'r2', this one is 'r1'"),
     "no rater": ({"rater_id": " "}, "has no rater"),
@@ -75,7 +95,9 @@ def test_one_wrong_row_refuses_the_file_and_is_named(run: Path, tasks: TaskSet, 
     assert not (run / "human" / "ratings.jsonl").exists()
 
 
-def test_every_wrong_row_is_counted_and_the_message_stays_readable(run: Path, tasks: TaskSet) -> None:
+def test_every_wrong_row_is_counted_and_the_message_stays_readable(
+    run: Path, tasks: TaskSet
+) -> None:
     rows = [r | {"score": 99} for r in filled(run, tasks)]
     with pytest.raises(RatingsRefused) as caught:
         import_ratings(run, write_rows(run.parent / "wrong.jsonl", rows))
@@ -86,14 +108,19 @@ def test_every_wrong_row_is_counted_and_the_message_stays_readable(run: Path, ta
 def test_a_rater_rates_an_item_once_in_a_file(run: Path, tasks: TaskSet) -> None:
     rows = filled(run, tasks)
     (problem,) = refused(run, write_rows(run.parent / "twice.jsonl", [*rows, rows[2]]))
-    assert problem == f"row {len(rows) + 1}: rater 'r1' rated item {rows[2]['item_id']} in row 3 already"
+    assert (
+        problem
+        == f"row {len(rows) + 1}: rater 'r1' rated item {rows[2]['item_id']} in row 3 already"
+    )
 
 
 def test_a_rater_rates_an_item_once_in_a_run(run: Path, tasks: TaskSet) -> None:
     rows = filled(run, tasks)
     path = write_rows(run.parent / "once.jsonl", rows[:3])
     import_ratings(run, path)
-    with pytest.raises(RatingsRefused, match=r"row 1: rater 'r1' rated item .* in an earlier import.*--skip-known"):
+    with pytest.raises(
+        RatingsRefused, match=r"row 1: rater 'r1' rated item .* in an earlier import.*--skip-known"
+    ):
         import_ratings(run, path)
     everything = write_rows(run.parent / "all.jsonl", rows)
     report = import_ratings(run, everything, skip_known=True)
@@ -106,8 +133,13 @@ def test_a_rater_rates_an_item_once_in_a_run(run: Path, tasks: TaskSet) -> None:
 
 def test_raters_the_run_declares_are_refused_in_every_layout(run: Path, tasks: TaskSet) -> None:
     (run / "human" / "raters.json").write_text('{"r1": {"developer": true}, "r2": {"model": true}}')
-    assert "rater 'r1' is flagged as a developer" in refused(run, returned(run, tasks, "argilla"))[0]
-    assert "human/raters.json says this rater is a model" in refused(run, returned(run, tasks, "csv", "r2"))[0]
+    assert (
+        "rater 'r1' is flagged as a developer" in refused(run, returned(run, tasks, "argilla"))[0]
+    )
+    assert (
+        "human/raters.json says this rater is a model"
+        in refused(run, returned(run, tasks, "csv", "r2"))[0]
+    )
     (run / "human" / "raters.json").write_text('{"r1": {"boss": true}}')
     with pytest.raises(BadInput, match=r"raters\.json: expected"):
         import_ratings(run, returned(run, tasks, "csv"))
@@ -126,7 +158,9 @@ def test_a_rating_without_item_id_is_found_by_its_text(run: Path, tasks: TaskSet
     repeated = {i.repeats for i in items_of(read_key(tasks.key.parent, "first")) if i.repeats}
     repeated |= {i.item_id for i in items_of(read_key(tasks.key.parent, "first")) if i.repeats}
     row = next(r for r in filled(run, tasks) if r["item_id"] not in repeated)
-    path = write_rows(run.parent / "by_text.jsonl", [row | {"item_id": None, "response_sha256": None}])
+    path = write_rows(
+        run.parent / "by_text.jsonl", [row | {"item_id": None, "response_sha256": None}]
+    )
     assert import_ratings(run, path).accepted == 1
     assert load_ratings(run)["item_id"].tolist() == [row["item_id"]]
 
@@ -137,7 +171,7 @@ def test_times_without_a_zone_are_utc_and_counted(run: Path, tasks: TaskSet) -> 
     assert set(load_ratings(run)["submitted_at"]) == {RATED}
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files
 
 
 @pytest.mark.parametrize(
@@ -154,7 +188,9 @@ def test_times_without_a_zone_are_utc_and_counted(run: Path, tasks: TaskSet) -> 
         ("item_id,score\n", "it holds no rating by a person; it holds: nothing"),
     ],
 )
-def test_a_file_that_is_none_is_one_clear_message(run: Path, tasks: TaskSet, text: str, message: str) -> None:
+def test_a_file_that_is_none_is_one_clear_message(
+    run: Path, tasks: TaskSet, text: str, message: str
+) -> None:
     path = run.parent / "bad"
     path.write_text(text)
     with pytest.raises(BadInput, match="(?s)bad: .*" + message.replace("[", r"\[")):
@@ -222,5 +258,8 @@ def test_imports_at_the_same_time_lose_nothing(run: Path, tasks: TaskSet) -> Non
     assert len(got) == 6 * tasks.items
     assert set(got["rater"]) == set(raters)
     assert sorted(p.name for p in (run / "human").iterdir()) == [
-        ".lock", "key-first.json", "ratings.jsonl", "tasks-first.jsonl",
-    ]  # fmt: skip
+        ".lock",
+        "key-first.json",
+        "ratings.jsonl",
+        "tasks-first.jsonl",
+    ]

@@ -1,4 +1,6 @@
-"""Ratings come back from every tool with every score on its sample, and each tool's own ways are known."""
+"""Ratings come back from every tool with every score on its sample, and each tool's own ways are
+known.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ LAYOUTS = sorted(TOOLS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_comes_back_with_every_score_on_its_sample(run: Path, tasks: TaskSet, layout: str) -> None:
+def test_every_layout_comes_back_with_every_score_on_its_sample(
+    run: Path, tasks: TaskSet, layout: str
+) -> None:
     report = import_ratings(run, returned(run, tasks, layout))
     assert report.format == layout
     assert (report.accepted, report.checks, report.skipped) == (tasks.items, tasks.checks, {})
@@ -48,7 +52,9 @@ def test_every_layout_comes_back_with_every_score_on_its_sample(run: Path, tasks
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_nobody_rated_yet_is_counted_and_not_taken(run: Path, tasks: TaskSet, layout: str) -> None:
+def test_what_nobody_rated_yet_is_counted_and_not_taken(
+    run: Path, tasks: TaskSet, layout: str
+) -> None:
     report = import_ratings(run, returned(run, tasks, layout, keep=5))
     assert report.accepted == 5
     assert sum(report.skipped.values()) == tasks.items - 5
@@ -78,7 +84,9 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(NAST
 
 @given(texts=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6))
 def test_any_text_survives_every_layout(texts: list[tuple[str, str]]) -> None:
-    shown = tuple(Shown(f"{k:016x}", prompt, text, sha256(text)) for k, (prompt, text) in enumerate(texts))
+    shown = tuple(
+        Shown(f"{k:016x}", prompt, text, sha256(text)) for k, (prompt, text) in enumerate(texts)
+    )
     sheet = Sheet("run", "quality", (1.0, 2.0, 3.0), texts[0][0], sha256(texts[0][0]), 2, shown)
     scores = {r.item_id: float(1 + k % 3) for k, r in enumerate(shown)}
     for layout, tool in TOOLS.items():
@@ -88,7 +96,9 @@ def test_any_text_survives_every_layout(texts: list[tuple[str, str]]) -> None:
         votes = form.read(back).votes
         assert {v.item_id: float(v.score) for v in votes} == scores
         if layout != "potato":  # gives back the id alone
-            assert all(same_text(str(v.response), r.response) for v, r in zip(votes, shown, strict=True))
+            assert all(
+                same_text(str(v.response), r.response) for v, r in zip(votes, shown, strict=True)
+            )
             assert [v.response_sha256 for v in votes] == [r.response_sha256 for r in shown]
 
 
@@ -97,7 +107,9 @@ def test_nasty_texts_of_a_run_are_rated_in_every_layout(tmp_path: Path) -> None:
     tasks = draw_tasks(run, ["g00/i00"], per_iteration=len(NASTY), name="first", **ASK)
     assert {r["response"] for r in rows_of(tasks.path)} == set(NASTY)
     for number, layout in enumerate(LAYOUTS):
-        assert import_ratings(run, returned(run, tasks, layout, f"r{number}")).accepted == tasks.items
+        assert (
+            import_ratings(run, returned(run, tasks, layout, f"r{number}")).accepted == tasks.items
+        )
     got = load_ratings(run)
     assert (got.groupby("item_id")["score"].nunique() == 1).all()
     assert (got.groupby("item_id")["rater"].nunique() == len(LAYOUTS)).all()
@@ -110,7 +122,7 @@ def test_the_guard_of_a_cell_is_undone_and_leaves_no_formula(text: str) -> None:
     assert cell.strip()[:1] not in {"=", "+", "-", "@"}
 
 
-# --- each tool's own ways --------------------------------------------------------------------------------------------
+# --- each tool's own ways
 
 
 def back(run: Path, tasks: TaskSet, layout: str, change: Callable[[Any], None]) -> Path:
@@ -145,7 +157,10 @@ def test_label_studio_predictions_and_skips_are_no_votes(run: Path, tasks: TaskS
             {"parent_prediction": 12},
             "row 1, annotation 1: is no person's rating: it was made from a model's prediction",
         ),
-        ({"origin": "prediction"}, "row 1, annotation 1: is no person's rating: it came from a model's prediction"),
+        (
+            {"origin": "prediction"},
+            "row 1, annotation 1: is no person's rating: it came from a model's prediction",
+        ),
         ({"origin": "prediction-changed"}, "origin 'prediction-changed'"),
     ],
 )
@@ -163,7 +178,9 @@ def test_label_studio_annotations_made_of_predictions_are_refused(
     assert message in problem
 
 
-def test_label_studio_stars_and_numbers_are_read_and_pairs_are_not(run: Path, tasks: TaskSet) -> None:
+def test_label_studio_stars_and_numbers_are_read_and_pairs_are_not(
+    run: Path, tasks: TaskSet
+) -> None:
     def stars(task: dict[str, Any]) -> None:
         task["annotations"][0]["result"][0] |= {"type": "rating", "value": {"rating": 4}}
 
@@ -180,7 +197,11 @@ def test_label_studio_stars_and_numbers_are_read_and_pairs_are_not(run: Path, ta
 
 def test_argilla_suggestions_and_drafts_are_no_votes(run: Path, tasks: TaskSet) -> None:
     def change(record: dict[str, Any]) -> None:
-        record |= {"score.suggestion": 3, "score.suggestion.agent": "rm", "score.responses.status": ["draft"]}
+        record |= {
+            "score.suggestion": 3,
+            "score.suggestion.agent": "rm",
+            "score.responses.status": ["draft"],
+        }
 
     report = import_ratings(run, back(run, tasks, "argilla", change))
     assert report.skipped == {"model suggestion": 1, "response that is not submitted (draft)": 1}
@@ -191,11 +212,15 @@ def test_argilla_responses_of_the_suggesting_agent_are_refused(run: Path, tasks:
         record |= {"score.suggestion": 3, "score.suggestion.agent": "r1"}
 
     (problem,) = refused(run, back(run, tasks, "argilla", change))
-    assert problem == "row 1, response 1: is no person's rating: its user is the agent of a suggestion"
+    assert (
+        problem == "row 1, response 1: is no person's rating: its user is the agent of a suggestion"
+    )
 
 
 def test_argilla_nested_records_need_a_status(run: Path, tasks: TaskSet) -> None:
-    exported = json.loads((export_tasks(run, "first", format="argilla", out=run.parent / "a.json")[0]).read_text())
+    exported = json.loads(
+        (export_tasks(run, "first", format="argilla", out=run.parent / "a.json")[0]).read_text()
+    )
     exported[0]["responses"] = {"score": [{"value": 5, "user_id": "u1"}]}
     path = run.parent / "nested.json"
     path.write_text(json.dumps(exported))
@@ -215,8 +240,14 @@ def test_argilla_columns_by_name_are_read_too(run: Path, tasks: TaskSet) -> None
 
 def test_a_file_of_suggestions_alone_holds_no_rating(run: Path, tasks: TaskSet) -> None:
     path = run.parent / "s.json"
-    path.write_text(json.dumps([{"id": "x", "fields": {}, "responses": {}, "suggestions": {"score": {"value": 4}}}]))
-    with pytest.raises(BadInput, match="holds no rating by a person; it holds: 1 x model suggestion"):
+    path.write_text(
+        json.dumps(
+            [{"id": "x", "fields": {}, "responses": {}, "suggestions": {"score": {"value": 4}}}]
+        )
+    )
+    with pytest.raises(
+        BadInput, match="holds no rating by a person; it holds: 1 x model suggestion"
+    ):
         import_ratings(run, path)
 
 
@@ -233,7 +264,9 @@ def test_prodigy_rows_with_two_choices_are_refused(run: Path, tasks: TaskSet) ->
 
 @pytest.mark.parametrize("origin", [{"kind": "llm", "model": "x"}, {"kind": "tool"}, "garbled"])
 def test_potato_machine_annotators_are_refused(run: Path, tasks: TaskSet, origin: Any) -> None:
-    (problem,) = refused(run, back(run, tasks, "potato", lambda r: r.update(annotator_origin=origin)))
+    (problem,) = refused(
+        run, back(run, tasks, "potato", lambda r: r.update(annotator_origin=origin))
+    )
     assert "row 1: is no person's rating: potato says its annotator is a machine" in problem
 
 
@@ -244,7 +277,9 @@ def test_potato_user_state_tables_and_likert_labels_are_read(run: Path, tasks: T
         "instance_id_to_label_to_value": {
             i: [[{"schema": "score", "name": f"scale_{s:g}"}, f"{s:g}"]] for i, s in scores.items()
         },
-        "instance_id_to_behavioral_data": {i: {"annotation_changes": [{"timestamp": 1767348000.5}]} for i in scores},
+        "instance_id_to_behavioral_data": {
+            i: {"annotation_changes": [{"timestamp": 1767348000.5}]} for i in scores
+        },
     }
     path = run.parent / "user_state.json"
     path.write_text(json.dumps(state, indent=2))
@@ -264,11 +299,16 @@ def test_potato_labels_that_contradict_their_value_are_not_guessed() -> None:
     assert potato.read(json.dumps(row)).votes[0].score == ["scale_4", "5"]
 
 
-def test_old_potato_files_name_no_rater_and_take_one_from_the_command(run: Path, tasks: TaskSet) -> None:
+def test_old_potato_files_name_no_rater_and_take_one_from_the_command(
+    run: Path, tasks: TaskSet
+) -> None:
     rows = [
         {"id": i, "displayed_text": "…", "label_annotations": {"score": {"scale_3": "3"}}}
         for i in scores_for(tasks.path)
     ]
     path = write_rows(run.parent / "annotated_instances.jsonl", rows)
-    assert "row 1: has no rater; add one, or name the file's rater with --rater" in refused(run, path)[0]
+    assert (
+        "row 1: has no rater; add one, or name the file's rater with --rater"
+        in refused(run, path)[0]
+    )
     assert import_ratings(run, path, rater="cy").per_rater[0].rater == "cy"

@@ -1,4 +1,6 @@
-"""Pairs: blinded, repeatable, taken back only as shown, and counted so that neither side is favoured."""
+"""Pairs: blinded, repeatable, taken back only as shown, and counted so that neither side is
+favoured.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from restaudit.commands.cli import app
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 from restaudit.people.rating import RatingsRefused, direct, draw_tasks, import_ratings, load_ratings
-from restaudit.people.rating.pairs import draw_pairs, export_pairs, import_choices, open_pairs, pair_sets, wins
+from restaudit.people.rating.pairs import (
+    draw_pairs,
+    export_pairs,
+    import_choices,
+    open_pairs,
+    pair_sets,
+    wins,
+)
 from restaudit.people.rating.pairs.asked import read_sheet
 from restaudit.people.rating.pairs.drawing import FIRST, SECOND, read_key
 from restaudit.people.rating.pairs.wins import beside, in_words, pair_progress
@@ -25,8 +34,14 @@ from restaudit.people.rating.store import CHOICES, read_rows
 from tests.reports.make_run import make_run
 
 BASE, LAST = "g00/i00", "g02/i02"
-ASK: dict[str, Any] = {"n": 16, "raters": 2, "seed": 7, "dimension": "quality", "instructions": "Which is better?",
-                       "name": "duel"}  # fmt: skip
+ASK: dict[str, Any] = {
+    "n": 16,
+    "raters": 2,
+    "seed": 7,
+    "dimension": "quality",
+    "instructions": "Which is better?",
+    "name": "duel",
+}
 Chooser = Callable[[dict[str, Any]], str]
 
 
@@ -48,8 +63,15 @@ def _filled(run: Path, choose: Chooser, *, rater: str = "ana", name: str = "duel
     items = {i["item_id"]: i for i in read_key(run / "human", name)["items"]}
     now = datetime.now(UTC)
     out = run.parent / f"{rater}.jsonl"
-    rows = [{**r, "choice": choose(items[r["item_id"]]), "rater_id": rater, "submitted_at": now.isoformat()}
-            for r in _lines(run / "human" / f"pairs-{name}.jsonl")]  # fmt: skip
+    rows = [
+        {
+            **r,
+            "choice": choose(items[r["item_id"]]),
+            "rater_id": rater,
+            "submitted_at": now.isoformat(),
+        }
+        for r in _lines(run / "human" / f"pairs-{name}.jsonl")
+    ]
     out.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     return out
 
@@ -58,18 +80,36 @@ def _for(side: str) -> Chooser:
     return lambda item: "A" if item["a"] == side else "B"
 
 
-# --- drawing ----------------------------------------------------------------------------------------------------------
+# --- drawing
 
 
 def test_raters_see_no_sign_of_a_policy(run: Path) -> None:
     one = _draw(run)
-    allowed = {"item_id", "prompt", "response_a", "response_b", "response_a_sha256", "response_b_sha256", "run_id",
-               "dimension", "instructions_sha256", "blinded", "choice", "rater_id", "started_at", "submitted_at",
-               "instructions", "choices", "raters"}  # fmt: skip
+    allowed = {
+        "item_id",
+        "prompt",
+        "response_a",
+        "response_b",
+        "response_a_sha256",
+        "response_b_sha256",
+        "run_id",
+        "dimension",
+        "instructions_sha256",
+        "blinded",
+        "choice",
+        "rater_id",
+        "started_at",
+        "submitted_at",
+        "instructions",
+        "choices",
+        "raters",
+    }
     samples = {s for i in (BASE, LAST) for s in Run(run).audit(i)["sample_id"]}
     for row in _lines(one.path):
         assert set(row) == allowed
-        assert not any(s in json.dumps({k: v for k, v in row.items() if "response" not in k}) for s in samples)
+        assert not any(
+            s in json.dumps({k: v for k, v in row.items() if "response" not in k}) for s in samples
+        )
 
 
 def test_sides_are_random_and_repeats_stand_the_other_way_round(run: Path) -> None:
@@ -85,12 +125,18 @@ def test_sides_are_random_and_repeats_stand_the_other_way_round(run: Path) -> No
         assert {check["a"], original["a"]} == {FIRST, SECOND}
         assert check["order"] > original["order"]
     other = _draw(run, n=24, seed=8, name="other")
-    again = {i["prompt_id"]: i["a"] for i in read_key(other.path.parent, "other")["items"] if i["role"] == "pair"}
+    again = {
+        i["prompt_id"]: i["a"]
+        for i in read_key(other.path.parent, "other")["items"]
+        if i["role"] == "pair"
+    }
     mine = {i["prompt_id"]: i["a"] for i in items if i["role"] == "pair"}
     assert any(again[p] != mine[p] for p in again.keys() & mine.keys())
 
 
-def test_the_same_arguments_give_the_same_set_and_others_under_its_name_are_refused(run: Path) -> None:
+def test_the_same_arguments_give_the_same_set_and_others_under_its_name_are_refused(
+    run: Path,
+) -> None:
     one = _draw(run)
     before = one.path.read_bytes(), one.key.read_bytes()
     one.path.unlink()
@@ -101,7 +147,14 @@ def test_the_same_arguments_give_the_same_set_and_others_under_its_name_are_refu
 
 
 def test_a_name_is_of_one_kind_only(run: Path) -> None:
-    single = {"per_iteration": 2, "raters": 1, "seed": 1, "dimension": "d", "scale": (1, 7), "instructions": "i"}
+    single = {
+        "per_iteration": 2,
+        "raters": 1,
+        "seed": 1,
+        "dimension": "d",
+        "scale": (1, 7),
+        "instructions": "i",
+    }
     _draw(run)
     with pytest.raises(BadInput, match="a set of pairs is named 'duel'"):
         draw_tasks(run, [BASE], name="duel", **single)  # type: ignore[arg-type]
@@ -123,9 +176,15 @@ def test_one_pair_a_prompt_and_the_same_text_twice_is_a_tie_that_nobody_is_shown
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [({"n": 0}, "at least 1 prompt"), ({"raters": 0}, "raters"), ({"dimension": " "}, "is empty"),
-     ({"instructions": ""}, "are empty"), ({"checks": -1}, "not negative"), ({"name": "../x"}, "may hold letters")],
-)  # fmt: skip
+    [
+        ({"n": 0}, "at least 1 prompt"),
+        ({"raters": 0}, "raters"),
+        ({"dimension": " "}, "is empty"),
+        ({"instructions": ""}, "are empty"),
+        ({"checks": -1}, "not negative"),
+        ({"name": "../x"}, "may hold letters"),
+    ],
+)
 def test_arguments_that_make_no_sense_are_refused_and_write_nothing(
     run: Path, more: dict[str, Any], message: str
 ) -> None:
@@ -141,7 +200,7 @@ def test_a_policy_is_not_compared_with_itself(run: Path) -> None:
         draw_pairs(run, (run, BASE), (run, "g09/i01"), **ASK)
 
 
-# --- choices in -------------------------------------------------------------------------------------------------------
+# --- choices in
 
 
 def test_choices_come_back_unblinded_and_are_no_ratings(run: Path) -> None:
@@ -173,10 +232,14 @@ def test_a_spreadsheet_and_json_lines_say_the_same(run: Path, tmp_path: Path) ->
     with out.open("w", encoding="utf-8-sig", newline="") as f:
         writer = csv.DictWriter(f, list(cells[0]), delimiter=";")
         writer.writeheader()
-        writer.writerows([{**c, "choice": choice[c["item_id"]].lower(), "rater_id": "ana"} for c in cells])
+        writer.writerows(
+            [{**c, "choice": choice[c["item_id"]].lower(), "rater_id": "ana"} for c in cells]
+        )
     assert import_choices(other, out).untimed == len(cells)
-    here, there = ([(r["item_id"], r["choice"], r["score"]) for r in read_rows(f / "human", CHOICES)]
-                   for f in (run, other))  # fmt: skip
+    here, there = (
+        [(r["item_id"], r["choice"], r["score"]) for r in read_rows(f / "human", CHOICES)]
+        for f in (run, other)
+    )
     assert here == there
 
 
@@ -190,16 +253,28 @@ def _swapped(row: dict[str, Any]) -> dict[str, Any]:
 
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
-    "another digest": (lambda r: _changed(r, response_b_sha256="0" * 64), "response_b_sha256 is not that of item"),
-    "another text": (lambda r: _changed(r, response_a="words of somebody else"), "is not the run's text"),
+    "another digest": (
+        lambda r: _changed(r, response_b_sha256="0" * 64),
+        "response_b_sha256 is not that of item",
+    ),
+    "another text": (
+        lambda r: _changed(r, response_a="words of somebody else"),
+        "is not the run's text",
+    ),
     "sides swapped": (_swapped, "another response was shown"),
     "no such choice": (lambda r: _changed(r, choice="C"), "expected A, B or T"),
     "a number": (lambda r: _changed(r, choice=1), "expected A, B or T"),
-    "other instructions": (lambda r: _changed(r, instructions_sha256="0" * 64), "not that of the instructions"),
+    "other instructions": (
+        lambda r: _changed(r, instructions_sha256="0" * 64),
+        "not that of the instructions",
+    ),
     "another dimension": (lambda r: _changed(r, dimension="wit"), "'quality' was asked for"),
     "another run": (lambda r: _changed(r, run_id="x"), "belongs to run 'x'"),
     "an unknown item": (lambda r: _changed(r, item_id="f" * 16), "in no set of rating tasks"),
-    "older than the text": (lambda r: _changed(r, submitted_at="2020-01-01T00:00:00Z"), "before the text was recorded"),
+    "older than the text": (
+        lambda r: _changed(r, submitted_at="2020-01-01T00:00:00Z"),
+        "before the text was recorded",
+    ),
     "no time": (lambda r: _changed(r, submitted_at=None), "has no time of submission"),
     "nobody": (lambda r: _changed(r, rater_id=None), "has no rater"),
     "unblinded": (lambda r: _changed(r, iteration=LAST), "is not blinded"),
@@ -259,8 +334,14 @@ def test_an_answer_of_the_app_is_taken_back_and_stays_in_the_log(run: Path) -> N
     book, sheet = open_pairs(Run(run), run / "human"), read_sheet(one.path)
     item = sheet.rows[0]
     now = datetime.now(UTC)
-    vote = PairVote(where="here", item_id=item.item_id, rater="ana", score="T", submitted_at=now.isoformat(),
-                    started_at=(now - timedelta(seconds=9)).isoformat())  # fmt: skip
+    vote = PairVote(
+        where="here",
+        item_id=item.item_id,
+        rater="ana",
+        score="T",
+        submitted_at=now.isoformat(),
+        started_at=(now - timedelta(seconds=9)).isoformat(),
+    )
     direct.give(run, book, vote, CHOICES)
     assert [r["score"] for r in read_rows(run / "human", CHOICES)] == [0]
     with pytest.raises(BadInput, match="no rating of"):
@@ -270,14 +351,16 @@ def test_an_answer_of_the_app_is_taken_back_and_stays_in_the_log(run: Path) -> N
     assert [n["rating"]["choice"] for n in direct.read_notes(run)] == ["T"]
 
 
-# --- two runs ---------------------------------------------------------------------------------------------------------
+# --- two runs
 
 
 def test_two_runs_that_asked_the_same_prompts_are_compared(run: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", "halted", name="another-trial")
     one = draw_pairs(run, (run, LAST), (other, "g01/i02"), **ASK)
     key = read_key(one.path.parent, "duel")
-    theirs = dict(zip(*(Run(other).audit("g01/i02")[c] for c in ("sample_id", "text")), strict=True))
+    theirs = dict(
+        zip(*(Run(other).audit("g01/i02")[c] for c in ("sample_id", "text")), strict=True)
+    )
     shown = {t for r in _lines(one.path) for t in (r["response_a"], r["response_b"])}
     assert {theirs[i["second_sample"]] for i in key["items"]} <= shown
     shutil.rmtree(other)
@@ -299,7 +382,7 @@ def test_prompts_asked_in_other_words_are_not_compared(run: Path, tmp_path: Path
     assert "audit004" not in {i["prompt_id"] for i in read_key(one.path.parent, "duel")["items"]}
 
 
-# --- counting ---------------------------------------------------------------------------------------------------------
+# --- counting
 
 
 def test_nobody_rated_is_no_number(run: Path) -> None:
@@ -323,7 +406,9 @@ def test_ties_count_half_and_raters_of_a_prompt_share_its_vote(run: Path) -> Non
 
 
 def test_the_two_sides_are_counted_alike(run: Path) -> None:
-    """The same preferences with the sides of the draw exchanged give the complement, and the mirrored interval."""
+    """The same preferences with the sides of the draw exchanged give the complement, and the
+    mirrored interval.
+    """
     rng = np.random.default_rng(5)
     likes = {p: rng.choice([BASE, LAST, "tie"]) for p in Run(run).audit(BASE)["prompt_id"].unique()}
 
@@ -383,7 +468,7 @@ def test_a_rater_who_follows_the_place_is_inconsistent_on_repeats(run: Path) -> 
     assert by["lazy"].mean_difference == 2
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command
 
 
 def _cli(*args: object) -> str:
@@ -405,7 +490,9 @@ def test_the_command_draws_takes_back_and_counts(run: Path, tmp_path: Path) -> N
     assert [p.name for p in pair_sets(run)] == ["duel"]
 
 
-def test_a_file_of_choices_is_not_read_as_ratings_and_the_other_way_round(run: Path, tmp_path: Path) -> None:
+def test_a_file_of_choices_is_not_read_as_ratings_and_the_other_way_round(
+    run: Path, tmp_path: Path
+) -> None:
     _draw(run)
     path = _filled(run, _for(SECOND))
     with pytest.raises(BadInput):

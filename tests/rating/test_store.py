@@ -1,4 +1,6 @@
-"""The store of ratings: an answer is one line more, whatever is killed at whatever moment, and whoever else writes."""
+"""The store of ratings: an answer is one line more, whatever is killed at whatever moment, and
+whoever else writes.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def row(k: int, rater: str = "ana") -> dict[str, Any]:
-    return {"item_id": f"item-{k}", "rater_id": rater, "score": 1 + k % 7, "text": "Grüße\u2028“quoted”"}
+    return {
+        "item_id": f"item-{k}",
+        "rater_id": rater,
+        "score": 1 + k % 7,
+        "text": "Grüße\u2028“quoted”",
+    }
 
 
 @pytest.fixture
@@ -47,7 +54,9 @@ def test_an_answer_is_one_line_more_and_nothing_before_it_is_written_again(folde
     assert read_rows(folder) == [row(k) for k in range(4)]
 
 
-def test_wherever_the_last_line_is_cut_off_earlier_ratings_stay_and_the_next_one_is_kept(folder: Path) -> None:
+def test_wherever_the_last_line_is_cut_off_earlier_ratings_stay_and_the_next_one_is_kept(
+    folder: Path,
+) -> None:
     path = folder / FILE
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -93,7 +102,9 @@ def test_a_row_that_is_whole_and_no_rating_is_named(folder: Path) -> None:
         read_rows(folder)
 
 
-def test_what_could_not_be_written_leaves_the_file_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_written_leaves_the_file_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = (folder / FILE).read_bytes()
 
     def full(_: int) -> None:
@@ -138,7 +149,9 @@ def test_killed_at_any_write_to_the_disk_no_rating_is_lost(
         assert found[3:] in ([], [row(7)])
         assert found[3:] or not finished
         aside = folder / f"{FILE}{TORN}"
-        assert not torn or torn in path.read_bytes() + (aside.read_bytes() if aside.exists() else b"")
+        assert not torn or torn in path.read_bytes() + (
+            aside.read_bytes() if aside.exists() else b""
+        )
 
 
 RATES = """
@@ -154,7 +167,9 @@ for k in range(100_000):
 """
 
 
-def test_what_was_confirmed_before_kill_9_is_there_and_the_next_rater_goes_on(tmp_path: Path) -> None:
+def test_what_was_confirmed_before_kill_9_is_there_and_the_next_rater_goes_on(
+    tmp_path: Path,
+) -> None:
     for round_, confirmed in enumerate((1, 40, 5)):
         who = f"r{round_}"
         command = [sys.executable, "-c", RATES, str(tmp_path), who]
@@ -180,7 +195,9 @@ def _rates(folder: Path, who: str, count: int) -> None:
 
 def test_raters_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    both = [context.Process(target=_rates, args=(tmp_path, who, 60)) for who in ("ana", "ben", "cy")]
+    both = [
+        context.Process(target=_rates, args=(tmp_path, who, 60)) for who in ("ana", "ben", "cy")
+    ]
     for p in both:
         p.start()
     for p in both:
@@ -201,11 +218,15 @@ def test_a_file_that_was_changed_in_place_is_read_again(folder: Path) -> None:
     assert read_rows(folder) == [row(8)]
 
 
-def test_what_was_read_before_is_not_parsed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_read_before_is_not_parsed_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_rows(folder)
     parsed: list[str] = []
     real = json.loads
-    monkeypatch.setattr(store.json, "loads", lambda line, **k: parsed.append(line) or real(line, **k))
+    monkeypatch.setattr(
+        store.json, "loads", lambda line, **k: parsed.append(line) or real(line, **k)
+    )
     append_row(folder, row(3))
     assert len(read_rows(folder)) == 4
     assert len(parsed) == 1
@@ -215,5 +236,8 @@ def test_status_says_what_a_crash_left(run: Path, tasks: TaskSet) -> None:
     with (run / "human" / FILE).open("ab") as f:
         f.write(b'{"item_id": "ab')
     said = CliRunner().invoke(app, ["rate", "status", str(run)]).output
-    assert "ratings.jsonl ends in 15 bytes of a rating that a crash cut short; it does not count" in said
+    assert (
+        "ratings.jsonl ends in 15 bytes of a rating that a crash cut short; it does not count"
+        in said
+    )
     assert "Every rating before is whole" in said

@@ -1,4 +1,6 @@
-"""What fabricated run folders are made of: their sizes, gates, and what each iteration looks like."""
+"""What fabricated run folders are made of: their sizes, gates, and what each iteration looks
+like.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +11,47 @@ from restaudit.config import GateConfig, GatePolicy
 PROMPTS = 24
 SPLITS = ("grow", "d_eval", "audit")
 ENVIRONMENT = {
-    "restaudit": "0.1.0", "python": "3.11.9", "platform": "Linux", "processor": "a processor", "device": "cpu",
-    "gpu": None, "dtype": "float32", "threads": 2, "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+    "restaudit": "0.1.0",
+    "python": "3.11.9",
+    "platform": "Linux",
+    "processor": "a processor",
+    "device": "cpu",
+    "gpu": None,
+    "dtype": "float32",
+    "threads": 2,
+    "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
     "seed": "1",
-}  # fmt: skip
+}
 DATA_REPORT = {
     "reward_model": {"reason": "a reward of kind 'python' does not say what it was trained on"},
     "rows": [{"source": "builtin:reviews", "read": 72, "used": 72, "dropped": {}, "notes": {}}],
     "splits": {
-        "dropped": {}, "exact": {"grow~audit": 0}, "jaccard": 0.8, "max_share": 0.02, "method": "Jaccard of word "
-                                                                                                "3-grams",
-        "near": {"grow~audit": {"closest": [], "pairs": 0, "share": 0.0}}, "sizes": dict.fromkeys(SPLITS, PROMPTS),
+        "dropped": {},
+        "exact": {"grow~audit": 0},
+        "jaccard": 0.8,
+        "max_share": 0.02,
+        "method": "Jaccard of word 3-grams",
+        "near": {"grow~audit": {"closest": [], "pairs": 0, "share": 0.0}},
+        "sizes": dict.fromkeys(SPLITS, PROMPTS),
     },
-}  # fmt: skip
+}
 DOSSIER = {
-    "schema": "restaudit.reward-dossier/1", "kind": "python", "name": "python/rewards:reward", "digest": "ef" * 32,
-    "callable": "rewards:reward", "arguments": ["texts"], "source_sha256": "12" * 32, "members": 1,
-    "purpose": "Pays for vowels.", "unit": "the callable's own unit", "data": "MISSING", "raters": "MISSING",
-    "validation": "MISSING", "limits": ["It sees letters only."],
+    "schema": "restaudit.reward-dossier/1",
+    "kind": "python",
+    "name": "python/rewards:reward",
+    "digest": "ef" * 32,
+    "callable": "rewards:reward",
+    "arguments": ["texts"],
+    "source_sha256": "12" * 32,
+    "members": 1,
+    "purpose": "Pays for vowels.",
+    "unit": "the callable's own unit",
+    "data": "MISSING",
+    "raters": "MISSING",
+    "validation": "MISSING",
+    "limits": ["It sees letters only."],
     "ensemble": {"combine": "mean", "size": 1, "variance_weight": 0.5},
-}  # fmt: skip
+}
 SAMPLES = 2
 POLICY = GatePolicy(
     level=0.95,
@@ -81,7 +104,8 @@ class Point:
     group_gap: float
 
 
-# The shape of a small trial of the default recipe: reward runs ahead, human score follows, diversity falls.
+# The shape of a small trial of the default recipe: reward runs ahead, human score follows,
+# diversity falls.
 HEALTHY = {
     "g00/i00": Point(0.0, 0.0, 0.66, 44.7, 0.745, 0.05),
     "g01/i01": Point(0.34, 0.28, 0.65, 41.2, 0.700, 0.07),

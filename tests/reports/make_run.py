@@ -1,4 +1,5 @@
-"""Fabricates run folders with the real record, ledger and gates functions, so that reports are tested without training.
+"""Fabricates run folders with the real record, ledger and gates functions, so that reports are
+tested without training.
 
 As a script: `python -m tests.reports.make_run FOLDER [STATE]` writes one run.
 """
@@ -67,7 +68,9 @@ def make_run(folder: Path | str, state: State = "healthy", *, name: str = "revie
 
 @cache
 def _made(state: State, name: str) -> Path:
-    """A run to copy: its bytes depend on the state and the name alone, and tests ask for the same ones many times."""
+    """A run to copy: its bytes depend on the state and the name alone, and tests ask for the same
+    ones many times.
+    """
     place = Path(tempfile.mkdtemp(prefix="made-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return _make(place / "run", state, name)
@@ -84,7 +87,14 @@ def _make(run: Path, state: State, name: str) -> Path:
         record.write_table(_prompts(split), run / "data" / f"{split}.parquet", record.PROMPTS)
     record.write_json(DATA_REPORT, run / "data" / "report.json")
     sealed = ["plan.json", "data/report.json", *(f"data/{split}.parquet" for split in SPLITS)]
-    _event(run, "plan", sealed, ["environment.json"], time="2026-03-01T09:00:00Z", run_id=f"{name}-0001")
+    _event(
+        run,
+        "plan",
+        sealed,
+        ["environment.json"],
+        time="2026-03-01T09:00:00Z",
+        run_id=f"{name}-0001",
+    )
     _models(run, human=state != "nulls")
     for look, iteration in enumerate(list(path)[:audited]):
         if iteration.endswith("/i01"):
@@ -93,18 +103,29 @@ def _make(run: Path, state: State, name: str) -> Path:
     if state in ("healthy", "broken", "nulls"):
         _event(run, "end", [])
     if state in ("halted", "overridden"):
-        _event(run, "g01/i02/halt", [], content={"iteration": "g01/i02", "gates": ["harm", "collapse"]})
+        _event(
+            run, "g01/i02/halt", [], content={"iteration": "g01/i02", "gates": ["harm", "collapse"]}
+        )
     if state == "overridden":
-        said = {"iteration": "g01/i02", "gates": ["harm", "collapse"], "by": HOSTILE[0], "reason": HOSTILE[2]}
+        said = {
+            "iteration": "g01/i02",
+            "gates": ["harm", "collapse"],
+            "by": HOSTILE[0],
+            "reason": HOSTILE[2],
+        }
         _event(run, "g01/i02/override", [], content=said)
     if state == "broken":
         ledger_file = run / ledger.FILE
-        ledger_file.write_bytes(ledger_file.read_bytes().replace(b'"step":"scale"', b'"step":"scala"', 1))
+        ledger_file.write_bytes(
+            ledger_file.read_bytes().replace(b'"step":"scale"', b'"step":"scala"', 1)
+        )
     return run
 
 
 def resealed(run: Path) -> Path:
-    """The chain written again around files that were changed, as whoever can write the folder could do."""
+    """The chain written again around files that were changed, as whoever can write the folder could
+    do.
+    """
     events = ledger.read(run)
     (run / ledger.FILE).unlink()
     prev = ledger.GENESIS
@@ -122,14 +143,24 @@ def _audit_steps(path: Mapping[str, Point]) -> list[str]:
         grow = iteration.split("/")[0]
         if iteration.endswith("/i01"):
             steps += [f"{grow}/grow", f"{grow}/score"]
-        steps += [f"{iteration}/audit"] if iteration == record.BASE else [f"{iteration}/improve", f"{iteration}/audit"]
+        steps += (
+            [f"{iteration}/audit"]
+            if iteration == record.BASE
+            else [f"{iteration}/improve", f"{iteration}/audit"]
+        )
     return steps
 
 
 def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
     rising = [50, 70, *range(72, 98, 2)]
-    config = load("reviews", ["loop.grow_steps=2", f"loop.thresholds.values={rising}"]).model_dump(mode="json")
-    config |= {"name": name, "gates": POLICY.model_dump(mode="json"), "human": {"kind": "lexicon" if human else "none"}}
+    config = load("reviews", ["loop.grow_steps=2", f"loop.thresholds.values={rising}"]).model_dump(
+        mode="json"
+    )
+    config |= {
+        "name": name,
+        "gates": POLICY.model_dump(mode="json"),
+        "human": {"kind": "lexicon" if human else "none"},
+    }
     return {
         "schema": record.SCHEMA,
         "restaudit": "0.1.0",
@@ -137,8 +168,16 @@ def _plan(name: str, steps: list[str], *, human: bool) -> dict[str, Any]:
         "steps": steps,
         "looks": list(HEALTHY)[1:],
         "artifacts": {
-            "policy.model": {"spec": config["policy"]["model"], "sha256": "ab" * 32, "licence": "Apache-2.0"},
-            "audit.encoder": {"spec": "pypi:an-encoder==1.0!model", "sha256": "cd" * 32, "licence": None},
+            "policy.model": {
+                "spec": config["policy"]["model"],
+                "sha256": "ab" * 32,
+                "licence": "Apache-2.0",
+            },
+            "audit.encoder": {
+                "spec": "pypi:an-encoder==1.0!model",
+                "sha256": "cd" * 32,
+                "licence": None,
+            },
         },
         "prompts": dict.fromkeys(SPLITS, PROMPTS),
         "probes": [],
@@ -156,7 +195,12 @@ def _models(run: Path, *, human: bool) -> None:
         {"schema": "restaudit.people.human_score-score/1", **_scores(human=human)["human"]},
         run / "human_score" / "human.json",
     )
-    _event(run, "human_score", ["human_score/human.json"], content={"label": _scores(human=human)["human"]["label"]})
+    _event(
+        run,
+        "human_score",
+        ["human_score/human.json"],
+        content={"label": _scores(human=human)["human"]["label"]},
+    )
     record.write_json({"median": 0.16, "spread": 1.0}, run / "reward_model" / "scale.json")
     parameters = {"d_eval_reward": 0.16, "parameters": 134_515_008, "trained_parameters": 921_600}
     _event(run, "scale", ["reward_model/scale.json"], content=parameters)
@@ -166,10 +210,15 @@ def _scores(*, human: bool) -> dict[str, Any]:
     lexicon = {
         "label": "LEXICON",
         "unit": "word-rating units",
-        "description": "Held-out raters' ratings of single words, averaged over the rated words of a text. "
+        "description": "Held-out raters' ratings of single words, averaged over the rated words "
+        "of a text. "
         "Nobody rated these texts.",
     }
-    none = {"label": "NONE", "unit": "", "description": "No human score is configured for this run."}
+    none = {
+        "label": "NONE",
+        "unit": "",
+        "description": "No human score is configured for this run.",
+    }
     return {
         "human": lexicon if human else none,
         "reward": {"name": "trained/regression", "unit": "word-rating units (-4 to 4)"},
@@ -195,7 +244,12 @@ def _event(
             outputs={f: ledger.digest_file(run / f) for f in files},
             content=content or {},
             context={f: ledger.digest_file(run / f) for f in context},
-            at={"time": f"2026-03-01T09:{len(events):02d}:00Z", "host": "host", "seconds": 1.5, **at},
+            at={
+                "time": f"2026-03-01T09:{len(events):02d}:00Z",
+                "host": "host",
+                "seconds": 1.5,
+                **at,
+            },
         ),
     )
 
@@ -207,7 +261,9 @@ def _prompts(split: str) -> pd.DataFrame:
         rows.append(
             {
                 "prompt_id": f"{split}{k:03d}",
-                "prompt": HOSTILE[0] if k == 1 else f"Write one sentence from a review of a film about topic {k}.",
+                "prompt": HOSTILE[0]
+                if k == 1
+                else f"Write one sentence from a review of a film about topic {k}.",
                 "references": [],
                 "group": ("group A", "group B")[k // 8 % 2] if in_family else None,
                 "family": f"family{k // 16}" if in_family else None,
@@ -223,7 +279,11 @@ def _samples(prompts: pd.DataFrame, iteration: str, point: Point, *, human: bool
     for k, prompt in enumerate(prompts.itertuples()):
         for j in range(SAMPLES):
             wave = math.sin(1.7 * k + 2.3 * j)
-            text = HOSTILE[(k + j) % 3] if k < 2 else f"A film with {iteration} written on it, take {j}: it holds up."
+            text = (
+                HOSTILE[(k + j) % 3]
+                if k < 2
+                else f"A film with {iteration} written on it, take {j}: it holds up."
+            )
             reward = 0.16 + point.reward + 0.5 * wave
             rows.append(
                 {
@@ -253,14 +313,25 @@ def _grow(run: Path, grow: str) -> None:
     record.write_table(table, run / grow / "grow.parquet", record.GROW)
     policy = record.BASE if grow == "g01" else "g01/i02"
     tokens = int(table["n_tokens"].sum())
-    _event(run, f"{grow}/grow", [], content={"policy": policy, "samples": len(table), "tokens": tokens})
-    _event(run, f"{grow}/score", [f"{grow}/grow.parquet"], content={"rows": len(table), "references": 0})
+    _event(
+        run, f"{grow}/grow", [], content={"policy": policy, "samples": len(table), "tokens": tokens}
+    )
+    _event(
+        run,
+        f"{grow}/score",
+        [f"{grow}/grow.parquet"],
+        content={"rows": len(table), "references": 0},
+    )
 
 
 def _improve(run: Path, iteration: str) -> None:
-    """The kept set that the sealed thresholds choose, weights that are no weights, and a training log."""
+    """The kept set that the sealed thresholds choose, weights that are no weights, and a training
+    log.
+    """
     here, (grow, step) = run / iteration, iteration.split("/i")
-    loop = LoopConfig.model_validate(json.loads((run / "plan.json").read_text(encoding="utf-8"))["config"]["loop"])
+    loop = LoopConfig.model_validate(
+        json.loads((run / "plan.json").read_text(encoding="utf-8"))["config"]["loop"]
+    )
     rows = record.read_table(run / grow / "grow.parquet", record.GROW)
     kept = kept_set(loop, rows, int(step))
     record.write_table(kept, here / "kept.parquet", record.KEPT)
@@ -270,10 +341,15 @@ def _improve(run: Path, iteration: str) -> None:
     record.write_table(log, here / "train.parquet", record.TRAIN)
     order = list(HEALTHY)
     content = {
-        "start": order[order.index(iteration) - 1], "rows": len(rows), "kept": len(kept),
-        "acceptance_rate": len(kept) / len(rows), "learning_rate": 0.0005, "best_epoch": 1,
-        "lowest_threshold": float(kept["threshold"].min()), "mean_reward_01": float(rows["reward_01"].mean()),
-    }  # fmt: skip
+        "start": order[order.index(iteration) - 1],
+        "rows": len(rows),
+        "kept": len(kept),
+        "acceptance_rate": len(kept) / len(rows),
+        "learning_rate": 0.0005,
+        "best_epoch": 1,
+        "lowest_threshold": float(kept["threshold"].min()),
+        "mean_reward_01": float(rows["reward_01"].mean()),
+    }
     files = ["kept.parquet", "adapter/adapter.safetensors", "train.parquet"]
     _event(run, f"{iteration}/improve", [f"{iteration}/{f}" for f in files], content=content)
 
@@ -286,7 +362,10 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     record.write_table(samples, here / "audit.parquet", record.AUDIT)
     files = ["audit.parquet", "measurements.json"]
     looks = max(len(HEALTHY), len(path)) - 1
-    measurements = [*_measurements(iteration, point, look, looks, human=human), *_peaks(path, iteration, human=human)]
+    measurements = [
+        *_measurements(iteration, point, look, looks, human=human),
+        *_peaks(path, iteration, human=human),
+    ]
     scored = {**_scores(human=human), "measurements": [m.to_json() for m in measurements]}
     record.write_json(scored, here / "measurements.json")
     if iteration != record.BASE:
@@ -298,7 +377,9 @@ def _audit(run: Path, iteration: str, path: Mapping[str, Point], look: int, *, h
     _event(run, f"{iteration}/audit", [f"{iteration}/{f}" for f in files], content=content)
 
 
-def _measurements(iteration: str, p: Point, look: int, looks: int, *, human: bool) -> list[Measurement]:
+def _measurements(
+    iteration: str, p: Point, look: int, looks: int, *, human: bool
+) -> list[Measurement]:
     base = HEALTHY[record.BASE]
     is_base = iteration == record.BASE
     levels = tuple(dict.fromkeys((0.95, *levels_needed(POLICY, look=max(look, 1), looks=looks))))
@@ -315,7 +396,8 @@ def _measurements(iteration: str, p: Point, look: int, looks: int, *, human: boo
         missing: str | None = None,
     ) -> Measurement:
         spans = tuple(
-            Interval(level, value - half * k, value + half * k) for level, k in zip(levels, (1, 1.27), strict=True)
+            Interval(level, value - half * k, value + half * k)
+            for level, k in zip(levels, (1, 1.27), strict=True)
         )
         return Measurement(
             name=name,
@@ -336,16 +418,57 @@ def _measurements(iteration: str, p: Point, look: int, looks: int, *, human: boo
     gap = p.reward - p.human
     return [
         m("divergence.reward", 0.16 + p.reward, 0.16, "reward units", 0.16),
-        m("divergence.human", 0.12 + 0.6 * p.human, 0.12, "human-score units", 0.12, missing=human_missing),
+        m(
+            "divergence.human",
+            0.12 + 0.6 * p.human,
+            0.12,
+            "human-score units",
+            0.12,
+            missing=human_missing,
+        ),
         m("divergence.reward_change", p.reward, 0.16 + 0.05 * p.reward, sd, 0.0, missing=change),
-        m("divergence.human_change", p.human, 0.19 + 0.04 * abs(p.human), sd, 0.0, missing=human_missing or change),
+        m(
+            "divergence.human_change",
+            p.human,
+            0.19 + 0.04 * abs(p.human),
+            sd,
+            0.0,
+            missing=human_missing or change,
+        ),
         m("divergence.gap", gap, 0.12, sd, 0.0, missing=human_missing or change),
-        m("divergence.correlation", p.correlation, 0.11, "Spearman r", base.correlation, missing=human_missing),
+        m(
+            "divergence.correlation",
+            p.correlation,
+            0.11,
+            "Spearman r",
+            base.correlation,
+            missing=human_missing,
+        ),
         m("diversity.distinct_2", p.distinct, 0.02, "share of word pairs", base.distinct),
         m("diversity.vendi", p.vendi, 2.1, "effective number of texts", base.vendi),
-        m("diversity.vendi_ratio", p.vendi / base.vendi, 0.06, "of base policy", 1.0, missing=change),
-        m("diversity.distinct_2_ratio", p.distinct / base.distinct, 0.035, "of base policy", 1.0, missing=change),
-        m("diversity.compression_ratio", 0.42 * p.distinct / base.distinct, 0.02, "bytes after / before", 0.42),
+        m(
+            "diversity.vendi_ratio",
+            p.vendi / base.vendi,
+            0.06,
+            "of base policy",
+            1.0,
+            missing=change,
+        ),
+        m(
+            "diversity.distinct_2_ratio",
+            p.distinct / base.distinct,
+            0.035,
+            "of base policy",
+            1.0,
+            missing=change,
+        ),
+        m(
+            "diversity.compression_ratio",
+            0.42 * p.distinct / base.distinct,
+            0.02,
+            "bytes after / before",
+            0.42,
+        ),
         m("diversity.length", 24 + 6 * p.reward, 2.5, "tokens", 24.0),
         m("bias.reward_gap", 1.4 * p.group_gap, 0.08, "reward units", 0.07),
         m("bias.human_gap", p.group_gap, 0.09, "human-score units", 0.05, missing=human_missing),
@@ -371,12 +494,19 @@ def _peaks(path: Mapping[str, Point], iteration: str, *, human: bool) -> list[Me
         known = not isinstance(fitted, str)
         found.append(
             Measurement(
-                name=f"divergence.peak_{form}", value=fitted.peak if known else None, unit="√nats", n=len(so_far),
-                n_prompts=0, method=f"least squares through {len(so_far)} iterations", version="2",
-                detail={k: getattr(fitted, k) for k in ("alpha", "beta", "residual")} if known else {},
+                name=f"divergence.peak_{form}",
+                value=fitted.peak if known else None,
+                unit="√nats",
+                n=len(so_far),
+                n_prompts=0,
+                method=f"least squares through {len(so_far)} iterations",
+                version="2",
+                detail={k: getattr(fitted, k) for k in ("alpha", "beta", "residual")}
+                if known
+                else {},
                 reason="no peak in reach" if known else fitted,
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""The page Rate as its tests use it: a fabricated run, a new browser tab, and what is on disk afterwards."""
+"""The page Rate as its tests use it: a fabricated run, a new browser tab, and what is on disk
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,12 @@ from reports.viewer.rating import desk
 
 ROOT = Path(__file__).parents[2]
 ASK: dict[str, Any] = {
-    "raters": 2, "seed": 7, "dimension": "quality", "scale": (1, 7), "instructions": "Rate from 1 to 7.\nBe fair.",
-}  # fmt: skip
+    "raters": 2,
+    "seed": 7,
+    "dimension": "quality",
+    "scale": (1, 7),
+    "instructions": "Rate from 1 to 7.\nBe fair.",
+}
 ITERATIONS = ["g00/i00", "g02/i02"]
 
 
@@ -26,7 +32,9 @@ def fresh(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_run(root / "run")
 
 
-def open_page(rater: str | None = None, user: dict[str, Any] | None = None, **query: str) -> AppTest:
+def open_page(
+    rater: str | None = None, user: dict[str, Any] | None = None, **query: str
+) -> AppTest:
     """The page in a new browser tab."""
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     if user is not None:
@@ -77,4 +85,8 @@ def has(at: AppTest, key: str) -> bool:
 def rows(run: Path) -> list[dict[str, Any]]:
     """ratings.jsonl as it is."""
     path = run / "human" / "ratings.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )

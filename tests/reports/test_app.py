@@ -24,7 +24,9 @@ def _app(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
 
 
-def _run_page(root: Path, monkeypatch: pytest.MonkeyPatch, name: str | None = None, file: str = "run.py") -> AppTest:
+def _run_page(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str | None = None, file: str = "run.py"
+) -> AppTest:
     at = _app(root, monkeypatch).switch_page(f"{PAGES_FOLDER}/{file}")
     if name is not None:
         at.query_params["run"] = name
@@ -32,11 +34,23 @@ def _run_page(root: Path, monkeypatch: pytest.MonkeyPatch, name: str | None = No
 
 
 def _shown_as_markup(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "header", "subheader", "title", "error", "warning", "info", "html")
+    kinds = (
+        "markdown",
+        "caption",
+        "header",
+        "subheader",
+        "title",
+        "error",
+        "warning",
+        "info",
+        "html",
+    )
     return "\n".join(str(e.value) for kind in kinds for e in at.get(kind))
 
 
-def test_an_empty_folder_says_how_to_make_the_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_says_how_to_make_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _app(tmp_path / "absent", monkeypatch)
     assert not at.exception
     assert at.code[0].value == "make demo"
@@ -64,13 +78,18 @@ def test_a_run_of_a_newer_version_says_so_and_leaves_the_list_whole(
 ) -> None:
     make_run(tmp_path / "mine")
     plan = make_run(tmp_path / "later") / "plan.json"
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), "schema": 2, "steps": {"of": "another shape"}}))
+    plan.write_text(
+        json.dumps({**json.loads(plan.read_text()), "schema": 2, "steps": {"of": "another shape"}})
+    )
     at = _app(tmp_path, monkeypatch)
     assert not at.exception
     table = at.dataframe[0].value.set_index("folder")
     assert table.loc["mine", "state"] == "✓ done"
     assert table.loc["later", "state"] == "⚠ broken"
-    assert "made by a newer version: schema 2; this version of restaudit reads 1" in table.loc["later", "problem"]
+    assert (
+        "made by a newer version: schema 2; this version of restaudit reads 1"
+        in table.loc["later", "problem"]
+    )
     assert any(t.value.startswith("later: plan.json: made by a newer version") for t in at.text)
     for page in PAGES:
         if page.of_run:
@@ -80,7 +99,9 @@ def test_a_run_of_a_newer_version_says_so_and_leaves_the_list_whole(
 
 
 @pytest.mark.parametrize("state", get_args(State))
-def test_every_run_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> None:
+def test_every_run_can_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
     make_run(tmp_path / state, state)
     at = _run_page(tmp_path, monkeypatch, state)
     assert not at.exception
@@ -91,7 +112,9 @@ def test_every_run_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.file)
-def test_every_page_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: PageOf) -> None:
+def test_every_page_shows_every_kind_of_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: PageOf
+) -> None:
     for state in get_args(State):
         make_run(tmp_path / state, state)
     at = _app(tmp_path, monkeypatch).switch_page(f"{PAGES_FOLDER}/{page.file}")
@@ -106,8 +129,12 @@ def test_every_page_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.
         assert not any(text in markup for text in HOSTILE)
 
 
-def test_a_reward_that_is_a_program_cannot_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name comes from the folder, and a folder from somebody else must not choose code that runs here."""
+def test_a_reward_that_is_a_program_cannot_be_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name comes from the folder, and a folder from somebody else must not choose code that
+    runs here.
+    """
     run = make_run(tmp_path / "run")
     plan = json.loads((run / "plan.json").read_text())
     plan["config"]["reward"] = {"kind": "python", "callable": "os:abort"}
@@ -118,14 +145,21 @@ def test_a_reward_that_is_a_program_cannot_be_tried(tmp_path: Path, monkeypatch:
     assert any("Only a reward model that restaudit trained" in c.value for c in at.caption)
 
 
-def test_the_human_score_is_named_with_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_human_score_is_named_with_its_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch)
     texts = [t.value for t in at.text]
-    assert any("LEXICON (human word ratings, aggregated)" in t and "Nobody rated these texts" in t for t in texts)
+    assert any(
+        "LEXICON (human word ratings, aggregated)" in t and "Nobody rated these texts" in t
+        for t in texts
+    )
 
 
-def test_every_decision_is_written_as_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_decision_is_written_as_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch)
     badges = " ".join(m.value for m in at.markdown)
@@ -133,7 +167,9 @@ def test_every_decision_is_written_as_a_word(tmp_path: Path, monkeypatch: pytest
         assert words in badges
 
 
-def test_a_halt_is_said_first_with_the_gates_that_said_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_halt_is_said_first_with_the_gates_that_said_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run", "halted")
     at = _run_page(tmp_path, monkeypatch)
     assert any(t.value == "Gates that said HALT: harm, collapse" for t in at.text)
@@ -147,7 +183,9 @@ def test_an_override_is_shown_before_everything_else_and_only_as_text(
     make_run(tmp_path / "run", "overridden")
     at = _run_page(tmp_path, monkeypatch)
     assert not at.exception
-    assert [w.value for w in at.warning] == ["A gate of the sealed policy stopped this run, and a person let it go on."]
+    assert [w.value for w in at.warning] == [
+        "A gate of the sealed policy stopped this run, and a person let it go on."
+    ]
     texts = [t.value for t in at.text if not t.value.startswith("started")]
     assert texts[0].endswith("harm, collapse said HALT")
     assert texts[1] == f"Overridden by {HOSTILE[0]}: {record.printable(HOSTILE[2])}"
@@ -155,7 +193,9 @@ def test_an_override_is_shown_before_everything_else_and_only_as_text(
     assert not at.error
 
 
-def test_choosing_an_iteration_shows_its_gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choosing_an_iteration_shows_its_gates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch)
     assert (at.dataframe[0].value["verdict"] == "! WARN").any()
@@ -167,7 +207,9 @@ def test_choosing_an_iteration_shows_its_gates(tmp_path: Path, monkeypatch: pyte
     assert any("no gate decides about it" in c.value for c in at.caption)
 
 
-def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_samples_and_prompts_are_shown_as_text_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch, file="samples.py")
     at.segmented_control(key="samples_view").set_value("One prompt").run()
@@ -181,7 +223,9 @@ def test_hostile_samples_and_prompts_are_shown_as_text_only(tmp_path: Path, monk
     assert not any(text in markup for text in HOSTILE)
 
 
-def test_two_iterations_are_shown_for_the_same_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_iterations_are_shown_for_the_same_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _run_page(tmp_path, monkeypatch, file="samples.py")
     at.segmented_control(key="samples_view").set_value("One prompt").run()
@@ -193,7 +237,9 @@ def test_two_iterations_are_shown_for_the_same_prompt(tmp_path: Path, monkeypatc
     assert sum("g02/i02 written on it" in t for t in texts) == 2
 
 
-def test_a_name_that_is_not_in_the_folder_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_in_the_folder_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "runs" / "inside")
     make_run(tmp_path / "outside")
     at = _run_page(tmp_path / "runs", monkeypatch, "../outside")
@@ -203,7 +249,9 @@ def test_a_name_that_is_not_in_the_folder_is_not_opened(tmp_path: Path, monkeypa
     assert at.selectbox[0].options == ["inside"]
 
 
-def test_another_run_can_be_chosen_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_run_can_be_chosen_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "one")
     make_run(tmp_path / "two", "halted")
     at = _run_page(tmp_path, monkeypatch, "one")
@@ -214,7 +262,9 @@ def test_another_run_can_be_chosen_after_the_first(tmp_path: Path, monkeypatch: 
     assert at.error
 
 
-def test_without_a_name_the_newest_run_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_the_newest_run_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "one")
     make_run(tmp_path / "two", "halted")
     at = _run_page(tmp_path, monkeypatch)
@@ -231,14 +281,20 @@ def test_a_file_that_went_missing_is_a_message_not_a_crash(
 ) -> None:
     target = make_run(tmp_path / "run") / missing
     shutil.rmtree(target) if target.is_dir() else target.unlink()
-    at = _run_page(tmp_path, monkeypatch, file="samples.py" if missing.endswith(".parquet") else "run.py")
+    at = _run_page(
+        tmp_path, monkeypatch, file="samples.py" if missing.endswith(".parquet") else "run.py"
+    )
     assert not at.exception
     assert at.error or at.warning
     assert any(Path(missing).name in c.value for c in at.code)
 
 
-def test_malformed_measurements_are_a_message_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (make_run(tmp_path / "run") / "g01/i01/measurements.json").write_text('{"measurements": [{"name": 3}]}')
+def test_malformed_measurements_are_a_message_not_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (make_run(tmp_path / "run") / "g01/i01/measurements.json").write_text(
+        '{"measurements": [{"name": 3}]}'
+    )
     at = _run_page(tmp_path, monkeypatch)
     assert not at.exception
     assert at.error

@@ -1,4 +1,6 @@
-"""The Divergence page shows what people said at the desk: apart from the sealed figures, and to nobody who rates on."""
+"""The Divergence page shows what people said at the desk: apart from the sealed figures, and to
+nobody who rates on.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def _after(at: AppTest) -> list[str]:
     return every[next(k for k, t in enumerate(every) if t.startswith("Ratings from the desk")) :]
 
 
-def test_the_new_human_score_appears_with_its_interval_once_a_rater_hands_in(run: Path, tasks: TaskSet) -> None:
+def test_the_new_human_score_appears_with_its_interval_once_a_rater_hands_in(
+    run: Path, tasks: TaskSet
+) -> None:
     page = _divergence()
     before = len(page.dataframe)
     assert not any("People rated texts" in m.value for m in page.markdown)
@@ -59,7 +63,9 @@ def test_the_new_human_score_appears_with_its_interval_once_a_rater_hands_in(run
     assert any("People rated texts of this run afterwards" in m.value for m in page.markdown)
 
 
-def test_a_second_rater_who_began_hides_the_scores_again_until_all_is_in(run: Path, tasks: TaskSet) -> None:
+def test_a_second_rater_who_began_hides_the_scores_again_until_all_is_in(
+    run: Path, tasks: TaskSet
+) -> None:
     click(rate(begin("ana"), *[4] * tasks.items), "rating_hand_in")
     assert any("95% interval" in t or "not known" in t for t in _after(_divergence()))
     ben = begin("ben")
@@ -69,11 +75,16 @@ def test_a_second_rater_who_began_hides_the_scores_again_until_all_is_in(run: Pa
 
 
 def test_imported_ratings_leave_nobody_in_the_middle() -> None:
-    given = [{"tasks": "s", "rater_id": "ana", "source": "csv"}, {"tasks": "s", "rater_id": "ben", "source": "app"},
-             {"tasks": "other", "rater_id": "cleo", "source": "app"}]  # fmt: skip
+    given = [
+        {"tasks": "s", "rater_id": "ana", "source": "csv"},
+        {"tasks": "s", "rater_id": "ben", "source": "app"},
+        {"tasks": "other", "rater_id": "cleo", "source": "app"},
+    ]
     notes = [{"tasks": "s", "rater_id": "dan", "what": "read"}]
     assert desk.still_rating("s", given, notes) == ["ben", "dan"]
-    assert desk.still_rating("s", given, [*notes, {"tasks": "s", "rater_id": "ben", "what": "handed_in"}]) == ["dan"]
+    assert desk.still_rating(
+        "s", given, [*notes, {"tasks": "s", "rater_id": "ben", "what": "handed_in"}]
+    ) == ["dan"]
 
 
 def test_a_damaged_desk_does_not_hide_the_sealed_figures(run: Path, tasks: TaskSet) -> None:

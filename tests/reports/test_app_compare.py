@@ -1,4 +1,6 @@
-"""The Compare page: runs of the folder side by side; what cannot stand side by side is refused with every reason."""
+"""The Compare page: runs of the folder side by side; what cannot stand side by side is refused with
+every reason.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def _page(root: Path, monkeypatch: pytest.MonkeyPatch, *chosen: str) -> AppTest:
     return at.run()
 
 
-def test_nothing_is_compared_before_two_runs_are_chosen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_compared_before_two_runs_are_chosen(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for chosen in ((), ("one",), ("one", "one")):
         at = _page(root, monkeypatch, *chosen)
         assert not at.exception
@@ -64,7 +68,9 @@ def test_two_runs_stand_side_by_side_with_the_figures_of_the_report(
     assert {f"{label}: {head}" for label, head in document.heads} <= set(texts)
 
 
-def test_an_override_is_read_first_and_only_as_text(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_override_is_read_first_and_only_as_text(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(root, monkeypatch, "one", "two")
     assert any(t.startswith("hacked: OVERRIDE at G1·I2") and HOSTILE[0] in t for t in _texts(at))
     assert "Read this first" in _markup(at)
@@ -91,10 +97,15 @@ def test_what_is_not_comparable_is_refused_with_every_reason(
     at = _page(tmp_path, monkeypatch, "a", "b")
     reasons = [t for t in _texts(at) if t.startswith("• ")]
     assert [r.split(":")[0] for r in reasons] == [
-        "• the same run is given twice", "• base policy", "• sampling of audit answers"]  # fmt: skip
+        "• the same run is given twice",
+        "• base policy",
+        "• sampling of audit answers",
+    ]
 
 
-def test_only_runs_of_the_list_are_opened(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_runs_of_the_list_are_opened(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "outside")
     path = f"../{tmp_path.name}/outside"
     at = _page(root, monkeypatch, "one", path, HOSTILE[0])
@@ -105,10 +116,14 @@ def test_only_runs_of_the_list_are_opened(root: Path, tmp_path: Path, monkeypatc
     assert not at.header
 
 
-def test_a_run_that_cannot_be_read_is_a_message(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_be_read_is_a_message(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(root, monkeypatch, "one", "bad")
     assert not at.exception
-    assert any("cannot be read" in (e.proto.title or e.value) or "Take it out" in e.value for e in at.error)
+    assert any(
+        "cannot be read" in (e.proto.title or e.value) or "Take it out" in e.value for e in at.error
+    )
     assert any(c.value.startswith("bad: ") for c in at.code)
     assert not at.header
 
@@ -123,7 +138,9 @@ def test_a_changed_table_is_a_message(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any("g01/i02/audit.parquet: changed after it was recorded" in c.value for c in at.code)
 
 
-def test_a_folder_with_one_run_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_one_run_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "a")
     at = _page(tmp_path, monkeypatch)
     assert not at.exception
@@ -141,7 +158,9 @@ def test_a_link_carries_the_chosen_folders() -> None:
             comparing.link(["one", "a & b"])
             comparing.link(["one"])
 
-        st.navigation([st.Page(here, title="Here"), st.Page(BY_FILE["compare.py"].path, title="Compare")]).run()
+        st.navigation(
+            [st.Page(here, title="Here"), st.Page(BY_FILE["compare.py"].path, title="Compare")]
+        ).run()
 
     at = AppTest.from_function(script, default_timeout=60).run()
     assert not at.exception
@@ -150,8 +169,9 @@ def test_a_link_carries_the_chosen_folders() -> None:
     assert dead.proto.disabled
 
 
-@pytest.mark.parametrize(("names", "labels"), [
-    (["a", "b"], ["a", "b"]), (["a", "a", "b"], ["a (1)", "a (2)", "b"]), ([], []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [(["a", "b"], ["a", "b"]), (["a", "a", "b"], ["a (1)", "a (2)", "b"]), ([], [])],
+)
 def test_labels_are_those_of_the_comparison(names: list[str], labels: list[str]) -> None:
     assert comparing.labels(names) == labels

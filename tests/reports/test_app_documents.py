@@ -1,4 +1,6 @@
-"""The page "Reports and exports": what is downloaded is what the command line writes, what is typed is never lost."""
+"""The page "Reports and exports": what is downloaded is what the command line writes, what is typed
+is never lost.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ FIRST_BYTES: dict[Format, bytes] = {
 }
 
 
-def _page(root: Path, monkeypatch: pytest.MonkeyPatch, view: str, user: dict[str, Any] | None = None) -> AppTest:
+def _page(
+    root: Path, monkeypatch: pytest.MonkeyPatch, view: str, user: dict[str, Any] | None = None
+) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
     # Drafts of declarations lie in the user's cache folder.
     monkeypatch.setenv("RESTAUDIT_CACHE", str(root / ".cache"))
@@ -82,7 +86,9 @@ def test_a_prepared_report_is_the_rendered_document_and_writes_nothing(
     assert _files(run) == before
 
 
-def test_the_download_goes_when_another_format_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_download_goes_when_another_format_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "report")
     _click(at, "report_prepare")
@@ -91,7 +97,9 @@ def test_the_download_goes_when_another_format_is_chosen(tmp_path: Path, monkeyp
     assert not at.download_button
 
 
-def test_a_report_is_kept_in_the_run_folder_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_kept_in_the_run_folder_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "report")
     at.segmented_control(key="report_format").set_value("md").run()
@@ -101,7 +109,9 @@ def test_a_report_is_kept_in_the_run_folder_only_when_asked(tmp_path: Path, monk
     assert any(c.value == str(run / "report/report.md") for c in at.code)
 
 
-def test_clauses_begin_with_coverage_and_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clauses_begin_with_coverage_and_gaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "clauses")
     at.selectbox(key="framework").set_value("eu-annex-iv").run()
@@ -109,7 +119,9 @@ def test_clauses_begin_with_coverage_and_gaps(tmp_path: Path, monkeypatch: pytes
     assert "not conformity" in said
     assert at.header[0].value == making.clause_document(Run(run), "eu-annex-iv").sections[0].title
     _click(at, "clauses_prepare")
-    assert at.session_state["clauses_file"].data == render(making.clause_document(Run(run), "eu-annex-iv"), "html")
+    assert at.session_state["clauses_file"].data == render(
+        making.clause_document(Run(run), "eu-annex-iv"), "html"
+    )
 
 
 def _reward_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
@@ -130,7 +142,9 @@ def test_the_reward_models_document_is_prepared_as_the_command_writes_it(
     data = at.session_state["dossier_file"].data
     assert data.startswith(FIRST_BYTES[form])
     assert data == rendered(answers(run), DossierFormat(form))
-    assert at.download_button(key="dossier_download").label.startswith(f"Download run-reward-model.{form}")
+    assert at.download_button(key="dossier_download").label.startswith(
+        f"Download run-reward-model.{form}"
+    )
     assert _files(run) == before
 
 
@@ -139,13 +153,17 @@ def test_a_stress_report_of_another_reward_is_said_and_no_document_is_made(
 ) -> None:
     path = make_run(tmp_path / "run") / "report" / "stress.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"findings": [], "failures": [], "counts": {}, "reward_digest": "e" * 64}))
+    path.write_text(
+        json.dumps({"findings": [], "failures": [], "counts": {}, "reward_digest": "e" * 64})
+    )
     at = _click(_reward_page(tmp_path, monkeypatch), "dossier_prepare")
     assert any("about another reward than this one" in c.value for c in at.code)
     assert not at.download_button
 
 
-def test_exports_are_one_archive_with_the_chosen_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_are_one_archive_with_the_chosen_formats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "run")
     before = _files(run)
     at = _page(tmp_path, monkeypatch, "exports")
@@ -161,7 +179,9 @@ def test_exports_are_one_archive_with_the_chosen_formats(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("view", ["report", "clauses", "exports", "bundle", "declare", "override"])
-def test_every_view_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
+def test_every_view_shows_every_kind_of_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
     for state in get_args(State):
         make_run(tmp_path / state, state)
     at = _page(tmp_path, monkeypatch, "report")
@@ -171,11 +191,15 @@ def test_every_view_shows_every_kind_of_run(tmp_path: Path, monkeypatch: pytest.
         for button in ("report_prepare", "clauses_prepare", "exports_prepare", "bundle_prepare"):
             if button in [b.key for b in at.button]:
                 _click(at, button)
-        markup = "\n".join(str(e.value) for kind in ("markdown", "caption", "error", "warning") for e in at.get(kind))
+        markup = "\n".join(
+            str(e.value)
+            for kind in ("markdown", "caption", "error", "warning")
+            for e in at.get(kind)
+        )
         assert not any(text in markup for text in HOSTILE)
 
 
-# --- declarations ----------------------------------------------------------------------------------------------------
+# --- declarations
 
 
 def test_answers_are_saved_as_restaudit_declare_saves_them_and_shown_as_declared(
@@ -184,7 +208,9 @@ def test_answers_are_saved_as_restaudit_declare_saves_them_and_shown_as_declared
     run = make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "declare")
     at.text_input(key="declare:run:declared_by").set_value(HOSTILE[0])
-    at.text_area(key="declare:run:system.purpose").set_value("To write reviews.\nNothing else.").run()
+    at.text_area(key="declare:run:system.purpose").set_value(
+        "To write reviews.\nNothing else."
+    ).run()
     other = groups()[2]
     at.segmented_control(key="declare:run:group").set_value(other.title).run()
     at.text_area(key=f"declare:run:{other.questions[0].key}").set_value("A shop's own texts.")
@@ -233,7 +259,9 @@ def test_a_bad_form_is_refused_by_name_and_stays_as_typed(
     assert at.text_area(key="declare:run:system.provider").value == "The shop"
 
 
-def test_what_was_typed_is_there_after_another_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_typed_is_there_after_another_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "declare")
     at.text_area(key="declare:run:system.purpose").set_value("typed").run()
@@ -256,7 +284,13 @@ def test_a_filled_file_is_read_into_the_form_and_a_bad_one_is_a_message(
     _click(again, "declare:run:take")
     assert again.text_area(key="declare:run:system.purpose").value == "Reviews"
     assert again.text_input(key="declare:run:declared_by").value == "Ada"
-    for bad in (b"\xff\xfe", b"[1, 2", form.replace(b"run_id:", b"run_idd:"), form.replace(b"plan_event: ", b"#"), b""):
+    for bad in (
+        b"\xff\xfe",
+        b"[1, 2",
+        form.replace(b"run_id:", b"run_idd:"),
+        form.replace(b"plan_event: ", b"#"),
+        b"",
+    ):
         at = _page(tmp_path, monkeypatch, "declare")
         at.file_uploader(key="declare:run:upload").upload("form.yaml", bad).run()
         assert not at.exception
@@ -287,7 +321,12 @@ def test_with_a_login_answers_are_saved_in_its_name_and_not_without(
 ) -> None:
     run = make_run(tmp_path / "run")
     viewer = {"is_logged_in": True, "name": "Vi", "roles": ["viewer"]}
-    for nobody in ({"is_logged_in": False}, viewer, {**viewer, "roles": "rater"}, {**viewer, "roles": None}):
+    for nobody in (
+        {"is_logged_in": False},
+        viewer,
+        {**viewer, "roles": "rater"},
+        {**viewer, "roles": None},
+    ):
         out = _page(tmp_path, monkeypatch, "declare", nobody)
         assert out.button(key="declare:run:save").disabled
         out = _page(tmp_path, monkeypatch, "report", nobody)
@@ -314,7 +353,7 @@ def test_a_signed_report_folder_is_spoken_of_before_it_is_changed(
         assert any("restaudit sign" in w.value for w in at.warning)
 
 
-# --- override --------------------------------------------------------------------------------------------------------
+# --- override
 
 
 def _override(at: AppTest, name: str | None, reason: str) -> AppTest:
@@ -334,7 +373,9 @@ def test_an_override_is_confirmed_recorded_and_shown_with_the_command_to_go_on(
     assert Run(run).halt is not None
     _click(at, "override:run:record")
     made = Run(run).overrides()
-    assert [(o.by, o.reason) for o in made] == [("Ada Moreau", "the low ratings come from one rater")]
+    assert [(o.by, o.reason) for o in made] == [
+        ("Ada Moreau", "the low ratings come from one rater")
+    ]
     assert any("Overridden by Ada Moreau" in t.value for t in at.text)
     assert any(c.value == f"restaudit resume {run}" for c in at.code)
 
@@ -344,7 +385,11 @@ def test_a_name_or_reason_that_says_nothing_is_refused_and_stays(
 ) -> None:
     run = make_run(tmp_path / "run", "halted")
     at = _page(tmp_path, monkeypatch, "override")
-    for name, reason in (("A", "a reason long enough"), ("Ada", "short"), ("Ada", "‮ turned around text")):
+    for name, reason in (
+        ("A", "a reason long enough"),
+        ("Ada", "short"),
+        ("Ada", "‮ turned around text"),
+    ):
         _override(at, name, reason)
         assert at.error
         assert at.text_area(key="override:run:reason").value == reason
@@ -359,7 +404,9 @@ def test_going_back_records_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert Run(run).halt is not None
 
 
-@pytest.mark.parametrize("user", [{"is_logged_in": False}, {"is_logged_in": True, "name": "Bo", "roles": ["rater"]}])
+@pytest.mark.parametrize(
+    "user", [{"is_logged_in": False}, {"is_logged_in": True, "name": "Bo", "roles": ["rater"]}]
+)
 def test_with_a_login_only_an_approver_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: dict[str, Any]
 ) -> None:
@@ -371,9 +418,16 @@ def test_with_a_login_only_an_approver_overrides(
         assert at.button(key="documents_login")
 
 
-def test_an_approver_overrides_in_their_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_approver_overrides_in_their_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path / "run", "halted")
-    user = {"is_logged_in": True, "name": "Ada", "email": "ada@example.org", "roles": "rater approver"}
+    user = {
+        "is_logged_in": True,
+        "name": "Ada",
+        "email": "ada@example.org",
+        "roles": "rater approver",
+    }
     at = _page(tmp_path, monkeypatch, "override", user)
     _override(at, None, "looked at the evidence")
     at.user = user
@@ -381,11 +435,15 @@ def test_an_approver_overrides_in_their_own_name(tmp_path: Path, monkeypatch: py
     assert [o.by for o in Run(run).overrides()] == ["Ada (ada@example.org)"]
 
 
-def test_a_signed_run_is_overridden_only_with_its_own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signed_run_is_overridden_only_with_its_own_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RESTAUDIT_KEY", raising=False)
     private = new_key(tmp_path / "key.pem")[0]
     run = signed_run(tmp_path / "runs/run", Signer(load_private(private)), halted=True)
-    at = _override(_page(tmp_path / "runs", monkeypatch, "override"), "Ada", "looked at the evidence")
+    at = _override(
+        _page(tmp_path / "runs", monkeypatch, "override"), "Ada", "looked at the evidence"
+    )
     _click(at, "override:run:record")
     assert Run(run).halt is not None
     assert any("--key FILE" in e.value for e in at.error)
@@ -396,7 +454,9 @@ def test_a_signed_run_is_overridden_only_with_its_own_key(tmp_path: Path, monkey
     assert any(c.value.endswith("--key FILE") for c in at.code)
 
 
-def test_a_run_that_was_not_halted_offers_no_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_not_halted_offers_no_override(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "override")
     assert "Override" not in at.segmented_control(key="documents_view").options
@@ -424,15 +484,25 @@ def test_roles_and_names_come_from_claims_only() -> None:
         ({"restaudit_role": "approver", "roles": ["viewer"]}, "approver"),
     ],
 )
-def test_the_highest_role_of_the_claims_counts_and_no_claim_is_a_viewer(claims: dict[str, Any], role: str) -> None:
+def test_the_highest_role_of_the_claims_counts_and_no_claim_is_a_viewer(
+    claims: dict[str, Any], role: str
+) -> None:
     who = person({"is_logged_in": True, "name": "A", "email": "a@b", **claims})
     assert who.role == role
     assert (who.may_rate, who.may_ask, who.may_write) == {
-        "viewer": (False, False, False), "rater": (True, False, False), "approver": (True, True, True),
-    }[role]  # fmt: skip
+        "viewer": (False, False, False),
+        "rater": (True, False, False),
+        "approver": (True, True, True),
+    }[role]
 
 
 def test_an_address_that_nobody_checked_is_no_identity() -> None:
-    claims = {"is_logged_in": True, "iss": "https://id", "sub": "7", "email": "a@b", "email_verified": False}
+    claims = {
+        "is_logged_in": True,
+        "iss": "https://id",
+        "sub": "7",
+        "email": "a@b",
+        "email_verified": False,
+    }
     assert person(claims).identity == "https://id@7"
     assert person({**claims, "email_verified": True}).identity == "a@b"

@@ -1,4 +1,6 @@
-"""Declarations that were typed and not saved: kept outside the run, offered after a reload, and nothing but a form."""
+"""Declarations that were typed and not saved: kept outside the run, offered after a reload, and
+nothing but a form.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def _everything(run: Path) -> dict[str, bytes]:
     return {p.relative_to(run).as_posix(): p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
-def test_what_was_typed_is_offered_after_a_reload_and_gone_when_it_is_saved(run: Path, tmp_path: Path) -> None:
+def test_what_was_typed_is_offered_after_a_reload_and_gone_when_it_is_saved(
+    run: Path, tmp_path: Path
+) -> None:
     before = _everything(run)
     at = _tab()
     assert _files(tmp_path) == []
@@ -100,15 +104,27 @@ def test_two_tabs_keep_a_draft_each(run: Path, tmp_path: Path) -> None:
     assert len(_offered(third, "take")) == 2
     _click(third, _offered(third, "drop")[0])
     assert len(_offered(third, "take")) == len(_files(tmp_path)) == 1
-    # The newest comes first, so the first tab's is left; what the second still has open is kept again.
-    assert json.loads(_files(tmp_path)[0].read_text())["answers"]["system.purpose"] in ("one", "two")
+    # The newest comes first, so the first tab's is left; what the second still has open is kept
+    # again.
+    assert json.loads(_files(tmp_path)[0].read_text())["answers"]["system.purpose"] in (
+        "one",
+        "two",
+    )
     two.text_area(key=PURPOSE).set_value("two and more").run()
-    assert {json.loads(f.read_text())["answers"]["system.purpose"] for f in _files(tmp_path)} >= {"two and more"}
+    assert {json.loads(f.read_text())["answers"]["system.purpose"] for f in _files(tmp_path)} >= {
+        "two and more"
+    }
 
 
 def test_a_draft_is_offered_to_the_person_who_typed_it_only(run: Path, tmp_path: Path) -> None:
     ada, ben = (
-        {"is_logged_in": True, "name": n, "email": f"{n}@example.org", "email_verified": True, "roles": ["approver"]}
+        {
+            "is_logged_in": True,
+            "name": n,
+            "email": f"{n}@example.org",
+            "email_verified": True,
+            "roles": ["approver"],
+        }
         for n in ("Ada", "Ben")
     )
     _tab(ada).text_area(key=PURPOSE).set_value("mine").run()
@@ -120,12 +136,20 @@ def test_a_draft_is_offered_to_the_person_who_typed_it_only(run: Path, tmp_path:
 
 def test_a_file_that_is_no_draft_is_said_and_not_offered(run: Path, tmp_path: Path) -> None:
     folder = drafts.folder_of(Run(run).run_id, "")
-    drafts.keep(folder, "0" * 16, Given("Ada", "", "2026-01-02", answers={"system.purpose": "typed"}))
+    drafts.keep(
+        folder, "0" * 16, Given("Ada", "", "2026-01-02", answers={"system.purpose": "typed"})
+    )
     good = (folder / f"{'0' * 16}.json").read_text()
     for k, bad in enumerate(
-        ["{", "[]", good.replace('"schema": 1', '"schema": 2'), good.replace("2026-01-02", "soon"),
-         good.replace('"typed"', "3"), good.replace('"at": "2', '"at": "x')]
-    ):  # fmt: skip
+        [
+            "{",
+            "[]",
+            good.replace('"schema": 1', '"schema": 2'),
+            good.replace("2026-01-02", "soon"),
+            good.replace('"typed"', "3"),
+            good.replace('"at": "2', '"at": "x'),
+        ]
+    ):
         (folder / f"{k + 1:016x}.json").write_text(bad)
     (folder / "a.json").write_text(good)
     found, unreadable = drafts.found(folder)

@@ -1,4 +1,6 @@
-"""The Verify page says what `restaudit verify` says, one step a line, and names the first thing that is wrong."""
+"""The Verify page says what `restaudit verify` says, one step a line, and names the first thing
+that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Temporary folders go below a place of this test's own; the result lists what is still there."""
+    """Temporary folders go below a place of this test's own; the result lists what is still
+    there.
+    """
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
@@ -79,7 +83,7 @@ def _check(run: Path) -> Outcome:
     return check_run(run, lambda _: None, lambda *_: None)
 
 
-# --- the run ---------------------------------------------------------------------------------------------------------
+# --- the run
 
 
 def test_a_good_run_is_right_in_every_line_and_says_plainly_what_it_lacks(
@@ -126,7 +130,9 @@ def test_a_tampered_file_is_named_and_later_steps_are_not_called_right(
     marks = _marks(at)
     assert marks[_title("chain")] == "✓"
     assert marks[_title(step)] == "✕"
-    assert {marks[_title(k)] for k in ("plan", "signatures", "order", "decisions", "anchor", "report")} == {"–"}
+    assert {
+        marks[_title(k)] for k in ("plan", "signatures", "order", "decisions", "anchor", "report")
+    } == {"–"}
     assert not at.success
 
 
@@ -177,7 +183,9 @@ def test_a_line_never_goes_back_and_files_are_counted_in_bytes(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("state", ["halted", "overridden", "half", "base_only", "nulls"])
-def test_other_states_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State) -> None:
+def test_other_states_are_checked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
     run = make_run(tmp_path / state, state)
     at = _click(_page(tmp_path, monkeypatch), "check_run")
     wrong = _check(run).wrong
@@ -206,13 +214,25 @@ def _cut(run: Path, name: str, share: float) -> None:
 
 
 UNREADABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "a changed event": (lambda run: make_run(run.parent / "other", "broken").rename(run), "chain", "changed after"),
+    "a changed event": (
+        lambda run: make_run(run.parent / "other", "broken").rename(run),
+        "chain",
+        "changed after",
+    ),
     "no ledger": (lambda run: (run / ledger.FILE).unlink(), "chain", "holds no complete event"),
-    "an empty ledger": (lambda run: _cut(run, ledger.FILE, 0.0), "chain", "holds no complete event"),
+    "an empty ledger": (
+        lambda run: _cut(run, ledger.FILE, 0.0),
+        "chain",
+        "holds no complete event",
+    ),
     "no plan": (lambda run: (run / "plan.json").unlink(), "files", "plan.json: missing"),
     "half a plan": (lambda run: _cut(run, "plan.json", 0.5), "files", "plan.json: changed"),
     "a newer version": (_newer, "plan", "schema 2; this version of restaudit verifies 1"),
-    "half a table": (lambda run: _cut(run, "g01/i01/decision.json", 0.5), "files", "g01/i01/decision.json: changed"),
+    "half a table": (
+        lambda run: _cut(run, "g01/i01/decision.json", 0.5),
+        "files",
+        "g01/i01/decision.json: changed",
+    ),
 }
 
 
@@ -247,13 +267,17 @@ def test_another_page_of_a_folder_that_cannot_be_read_leads_to_the_check(
     assert [link.label for link in at.get("page_link")] == ["Verify: what is wrong first"]
 
 
-def test_a_bundle_can_be_checked_beside_a_run_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_can_be_checked_beside_a_run_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_run(tmp_path / "run", "broken")
     at = _page(tmp_path, monkeypatch, "bundle")
     assert at.get("file_uploader")
 
 
-def test_a_run_that_is_being_written_can_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_being_written_can_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
     import socket
 
@@ -266,7 +290,7 @@ def test_a_run_that_is_being_written_can_be_checked(tmp_path: Path, monkeypatch:
     assert "not recorded yet: g01/half.parquet" in _texts(at)
 
 
-# --- keys and anchors ------------------------------------------------------------------------------------------------
+# --- keys and anchors
 
 
 @pytest.fixture
@@ -325,12 +349,15 @@ def test_a_private_key_is_refused_with_a_warning(
     assert any("this is a PRIVATE key: never hand it out" in c.value for c in at.code)
 
 
-# --- bundles ---------------------------------------------------------------------------------------------------------
+# --- bundles
 
 
 @pytest.mark.parametrize("wish", [Wish(), Wish(weights=True), Wish(texts=True, weights=True)])
 def test_a_bundle_made_on_one_page_is_right_on_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_leftovers: Callable[[], list[str]], wish: Wish
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_leftovers: Callable[[], list[str]],
+    wish: Wish,
 ) -> None:
     run = make_run(tmp_path / "runs/run")
     made = making.bundle(Run(run), wish, lambda *_: None)
@@ -359,7 +386,9 @@ def test_the_bundle_view_says_the_size_and_keeps_one_file_a_session(
     at.segmented_control(key="documents_view").set_value("bundle").run()
     _click(at, "bundle_prepare")
     first = at.session_state["bundle_file"][1].path
-    assert f"({making.size(first.stat().st_size)})" in at.download_button(key="bundle_download").label
+    assert (
+        f"({making.size(first.stat().st_size)})" in at.download_button(key="bundle_download").label
+    )
     at.checkbox(key="bundle_weights").check().run()
     assert not at.download_button
     _click(at, "bundle_prepare")

@@ -1,4 +1,6 @@
-"""What the policy learned: every text that has a chosen feature can be read, as text, with its place marked."""
+"""What the policy learned: every text that has a chosen feature can be read, as text, with its
+place marked.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,25 @@ from restaudit.evidence.record import Run
 
 ROOT = Path(__file__).parents[2]
 LISTED = {
-    "share": 0.9, "share_base": 0.0, "rise": 0.9, "adjusted_p": 0.001, "reward_pays": None, "human_pays": None,
-    "verdict": "signature", "in_the_same_texts": [], "like_it": [], "examples": ["only one"],
-}  # fmt: skip
-FEATURES = [("words", "g02 i02"), ("opening", "a film with"), ("format", "a colon"), ("words", "alert"),
-            ("format", "a smell of roses"), ("words", HOSTILE[1])]  # fmt: skip
+    "share": 0.9,
+    "share_base": 0.0,
+    "rise": 0.9,
+    "adjusted_p": 0.001,
+    "reward_pays": None,
+    "human_pays": None,
+    "verdict": "signature",
+    "in_the_same_texts": [],
+    "like_it": [],
+    "examples": ["only one"],
+}
+FEATURES = [
+    ("words", "g02 i02"),
+    ("opening", "a film with"),
+    ("format", "a colon"),
+    ("words", "alert"),
+    ("format", "a smell of roses"),
+    ("words", HOSTILE[1]),
+]
 
 
 @pytest.fixture
@@ -27,11 +43,22 @@ def run(tmp_path: Path) -> Path:
     folder = make_run(tmp_path / "run")
     path = folder / "g02/i02/measurements.json"
     raw = json.loads(path.read_text())
-    raw["measurements"].append({
-        "name": "hacking.signature", "value": 0.9, "unit": "share of texts", "n": 42, "n_prompts": 21, "method": "m",
-        "version": "2", "intervals": [], "reason": "no interval here", "direction": "lower", "baseline": 0.0,
-        "detail": {"features": [{"kind": k, "name": n, **LISTED} for k, n in FEATURES]},
-    })  # fmt: skip
+    raw["measurements"].append(
+        {
+            "name": "hacking.signature",
+            "value": 0.9,
+            "unit": "share of texts",
+            "n": 42,
+            "n_prompts": 21,
+            "method": "m",
+            "version": "2",
+            "intervals": [],
+            "reason": "no interval here",
+            "direction": "lower",
+            "baseline": 0.0,
+            "detail": {"features": [{"kind": k, "name": n, **LISTED} for k, n in FEATURES]},
+        }
+    )
     path.write_text(json.dumps(raw))
     return resealed(folder)
 
@@ -51,10 +78,14 @@ def _shown(at: AppTest) -> list[str]:
 
 def _texts(run: Path, iteration: str, part: str) -> set[str]:
     table = Run(run).audit(iteration)
-    return set(table[table["family"].isna() & table["text"].str.contains(part, regex=False)]["sample_id"])
+    return set(
+        table[table["family"].isna() & table["text"].str.contains(part, regex=False)]["sample_id"]
+    )
 
 
-def test_no_text_is_read_before_a_feature_is_chosen(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_is_read_before_a_feature_is_chosen(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*_: Any) -> None:
         raise AssertionError
 
@@ -64,14 +95,18 @@ def test_no_text_is_read_before_a_feature_is_chosen(run: Path, monkeypatch: pyte
     assert len(at.selectbox(key="samples_feature").options) == len(FEATURES) + 1
 
 
-def test_all_texts_that_have_it_can_be_read_with_the_place_marked(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_texts_that_have_it_can_be_read_with_the_place_marked(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(run, monkeypatch)
     at.selectbox(key="samples_feature").set_value("words: g02 i02").run()
     assert not at.exception
     have = _texts(run, "g02/i02", "g02/i02")
     plain = sum(k % 8 != 7 for k in range(PROMPTS)) * SAMPLES
-    assert any(t.startswith(f"{len(have)} of {plain} compared texts of G2·I2 have it, and 0 of {plain}")
-               for t in _shown(at))  # fmt: skip
+    assert any(
+        t.startswith(f"{len(have)} of {plain} compared texts of G2·I2 have it, and 0 of {plain}")
+        for t in _shown(at)
+    )
     assert sum("⟦g02/i02⟧" in t for t in _shown(at)) == learned.PAGE
     assert at.query_params["feature"] in ("words: g02 i02", ["words: g02 i02"])
     found = learned.texts_with(Run(run), "g02/i02", "words", "g02 i02")
@@ -95,13 +130,25 @@ def test_hostile_texts_and_names_are_text_only(run: Path, monkeypatch: pytest.Mo
     at = _page(run, monkeypatch, "words: alert")
     assert not at.exception
     assert any(HOSTILE[0].replace("alert", "⟦alert⟧") in t for t in _shown(at))
-    kinds = ("markdown", "caption", "header", "subheader", "title", "error", "warning", "info", "html")
+    kinds = (
+        "markdown",
+        "caption",
+        "header",
+        "subheader",
+        "title",
+        "error",
+        "warning",
+        "info",
+        "html",
+    )
     markup = "\n".join(str(e.value) for kind in kinds for e in at.get(kind))
     assert not any(text in markup for text in HOSTILE)
     assert "<script>" not in markup
 
 
-def test_a_format_that_this_version_lacks_is_a_message(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_that_this_version_lacks_is_a_message(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(run, monkeypatch, "format: a smell of roses")
     assert not at.exception
     assert any("not a format that this version knows" in c.value for c in at.code)

@@ -1,4 +1,6 @@
-"""People choose between two texts in the app: blinded, by key, saved at once, taken back, counted when handed in."""
+"""People choose between two texts in the app: blinded, by key, saved at once, taken back, counted
+when handed in.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,14 @@ from restaudit.people.rating.pairs.drawing import FIRST, read_key
 from restaudit.people.rating.store import CHOICES, read_rows
 
 BASE, LAST = "g00/i00", "g02/i02"
-ASK: dict[str, Any] = {"n": 12, "raters": 2, "seed": 7, "dimension": "quality", "instructions": "Which is better?",
-                       "name": "duel"}  # fmt: skip
+ASK: dict[str, Any] = {
+    "n": 12,
+    "raters": 2,
+    "seed": 7,
+    "dimension": "quality",
+    "instructions": "Which is better?",
+    "name": "duel",
+}
 
 
 @pytest.fixture
@@ -52,36 +60,48 @@ def _choose(at: AppTest, *choices: str) -> AppTest:
     return at
 
 
-def test_choices_are_saved_at_once_and_kept_when_the_page_is_opened_again(run: Path, duel: PairSet) -> None:
+def test_choices_are_saved_at_once_and_kept_when_the_page_is_opened_again(
+    run: Path, duel: PairSet
+) -> None:
     at = _choose(_begin(), "A", "B", "T")
     assert status(at).startswith(f"3 of {duel.items} rated. Saved: Tie")
     where = _shown(at)
     assert [r["choice"] for r in _rows(run)] == ["A", "B", "T"]
-    assert {(r["rater_id"], r["source"], r["blinded"]) for r in _rows(run)} == {("ana", "app", True)}
+    assert {(r["rater_id"], r["source"], r["blinded"]) for r in _rows(run)} == {
+        ("ana", "app", True)
+    }
     again = open_page("ana")
     assert status(again).startswith(f"3 of {duel.items} rated")
     assert _shown(again) == where
     assert not (run / "human" / "ratings.jsonl").exists()
 
 
-def test_keys_are_a_b_and_t_and_nothing_tells_which_policy_is_which(run: Path, duel: PairSet) -> None:
+def test_keys_are_a_b_and_t_and_nothing_tells_which_policy_is_which(
+    run: Path, duel: PairSet
+) -> None:
     at = _begin()
     assert {b.key: b.label for b in at.button if (b.key or "").startswith("choice_")} == {
-        "choice_A": "A is better", "choice_T": "Tie", "choice_B": "B is better",
-    }  # fmt: skip
+        "choice_A": "A is better",
+        "choice_T": "Tie",
+        "choice_B": "B is better",
+    }
     said = [t for t in texts(at) if t not in _shown(at)]
     assert not any(word in t for t in said for word in ("G2·I2", "g02/i02", "reward"))
     assert not at.dataframe
 
 
-def test_a_choice_is_taken_back_and_a_skipped_pair_comes_at_the_end(run: Path, duel: PairSet) -> None:
+def test_a_choice_is_taken_back_and_a_skipped_pair_comes_at_the_end(
+    run: Path, duel: PairSet
+) -> None:
     at = _begin()
     first = _shown(at)
     click(at, "skip")
     _choose(at, "B")
     click(at, "undo")
     assert _rows(run) == []
-    assert [n["rating"]["choice"] for n in direct.read_notes(run) if n["what"] == "taken_back"] == ["B"]
+    assert [n["rating"]["choice"] for n in direct.read_notes(run) if n["what"] == "taken_back"] == [
+        "B"
+    ]
     _choose(at, *["T"] * (duel.items - 1))
     click(at, "unskip")
     assert _shown(at) == first
@@ -106,7 +126,9 @@ def test_results_come_with_handing_in_on_both_pages(run: Path, duel: PairSet) ->
     assert any(t.startswith(expected) for t in texts(page))
 
 
-def test_a_rater_in_the_middle_keeps_the_result_from_the_divergence_page(run: Path, duel: PairSet) -> None:
+def test_a_rater_in_the_middle_keeps_the_result_from_the_divergence_page(
+    run: Path, duel: PairSet
+) -> None:
     _choose(_begin(), "A", "B")
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     page.switch_page("reports/viewer/app_pages/divergence.py")
@@ -137,7 +159,9 @@ def test_hostile_texts_are_shown_as_text_only(run: Path) -> None:
     seen: set[str] = set()
     while has(at, "choice_T"):
         seen |= {t.value for t in at.text}
-        markup = "".join(str(e.value) for k in ("markdown", "caption", "subheader", "info") for e in at.get(k))
+        markup = "".join(
+            str(e.value) for k in ("markdown", "caption", "subheader", "info") for e in at.get(k)
+        )
         assert not any(text in markup for text in HOSTILE)
         _choose(at, "T")
     assert set(HOSTILE) & seen
@@ -150,7 +174,9 @@ def test_roles_of_a_login_hold_for_pairs_too(run: Path, duel: PairSet) -> None:
     _choose(click(at, "rating_begin"), "A")
     assert [r["rater_id"][:6] for r in _rows(run)] == ["rater-"]
     viewer = open_page(user={**claims, "roles": []})
-    assert not any((b.key or "").startswith(("choice", "rating_begin", "pairs")) for b in viewer.button)
+    assert not any(
+        (b.key or "").startswith(("choice", "rating_begin", "pairs")) for b in viewer.button
+    )
 
 
 @pytest.mark.parametrize("what", ["tasks", "key", "choices"])

@@ -1,4 +1,6 @@
-"""People rate in the app: every answer is on disk at once, is what an import would take, and can be taken back."""
+"""People rate in the app: every answer is on disk at once, is what an import would take, and can be
+taken back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from rate_page import ASK, ITERATIONS, ROOT, begin, click, fresh, has, open_page, rate, rows, shown, status, texts
+from rate_page import (
+    ASK,
+    ITERATIONS,
+    ROOT,
+    begin,
+    click,
+    fresh,
+    has,
+    open_page,
+    rate,
+    rows,
+    shown,
+    status,
+    texts,
+)
 
 from reports.viewer.rating import desk, results
 from restaudit.errors import BadInput
@@ -28,7 +44,7 @@ def tasks(run: Path) -> TaskSet:
     return draw_tasks(run, ITERATIONS, per_iteration=8, name="first", **ASK)
 
 
-# --- rating -----------------------------------------------------------------------------------------------------------
+# --- rating
 
 
 def test_ten_ratings_are_kept_when_the_page_is_opened_again(run: Path, tasks: TaskSet) -> None:
@@ -48,28 +64,53 @@ def test_ten_ratings_are_kept_when_the_page_is_opened_again(run: Path, tasks: Ta
         assert r["instructions_sha256"] == tasks.instructions_sha256
 
 
-def test_what_the_app_writes_is_what_an_import_takes(run: Path, tasks: TaskSet, tmp_path: Path) -> None:
+def test_what_the_app_writes_is_what_an_import_takes(
+    run: Path, tasks: TaskSet, tmp_path: Path
+) -> None:
     other = shutil.copytree(run, tmp_path / "other")
     rate(begin(), *[3, 5] * (tasks.items // 2))
     given = rows(run)
-    hidden = ("iteration", "sample_id", "prompt_id", "order", "order_seed", "inclusion_prob", "role", "repeats",
-              "tasks", "file_sha256", "imported_at", "source")  # fmt: skip
+    hidden = (
+        "iteration",
+        "sample_id",
+        "prompt_id",
+        "order",
+        "order_seed",
+        "inclusion_prob",
+        "role",
+        "repeats",
+        "tasks",
+        "file_sha256",
+        "imported_at",
+        "source",
+    )
     back = tmp_path / "back.jsonl"
-    back.write_text("".join(json.dumps({k: v for k, v in r.items() if k not in hidden}) + "\n" for r in given))
+    back.write_text(
+        "".join(json.dumps({k: v for k, v in r.items() if k not in hidden}) + "\n" for r in given)
+    )
     assert import_ratings(other, back).accepted == len(given)
     beside = ("source", "file_sha256", "imported_at")
-    here, there = ([{k: v for k, v in r.items() if k not in beside} for r in rows(folder)] for folder in (run, other))
+    here, there = (
+        [{k: v for k, v in r.items() if k not in beside} for r in rows(folder)]
+        for folder in (run, other)
+    )
     assert here == there
     assert list(load_ratings(run).columns) == list(load_ratings(other).columns)
 
 
-def test_the_instructions_are_shown_once_and_noted_with_their_digest(run: Path, tasks: TaskSet) -> None:
+def test_the_instructions_are_shown_once_and_noted_with_their_digest(
+    run: Path, tasks: TaskSet
+) -> None:
     at = open_page("ana")
     assert at.container(key="rating_instructions").text[0].value == ASK["instructions"]
     assert not has(at, "score_0")
     click(at, "rating_begin")
     (note,) = direct.read_notes(run)
-    assert (note["what"], note["rater_id"], note["sha256"]) == ("read", "ana", tasks.instructions_sha256)
+    assert (note["what"], note["rater_id"], note["sha256"]) == (
+        "read",
+        "ana",
+        tasks.instructions_sha256,
+    )
     assert has(open_page("ana"), "score_0")
     assert not has(open_page("ben"), "score_0")
 
@@ -104,7 +145,9 @@ def test_a_skipped_text_comes_at_the_end(run: Path, tasks: TaskSet) -> None:
     assert len(rows(run)) == tasks.items
 
 
-def test_a_skip_is_taken_back_before_the_rating_that_came_before_it(run: Path, tasks: TaskSet) -> None:
+def test_a_skip_is_taken_back_before_the_rating_that_came_before_it(
+    run: Path, tasks: TaskSet
+) -> None:
     at = rate(begin(), 4)
     here = shown(at)
     click(click(at, "skip"), "undo")
@@ -116,10 +159,15 @@ def test_a_skip_is_taken_back_before_the_rating_that_came_before_it(run: Path, t
     assert "1 skipped" in status(at)
 
 
-def test_a_key_pressed_twice_or_held_counts_once(run: Path, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_pressed_twice_or_held_counts_once(
+    run: Path, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = begin()
     monkeypatch.setattr(desk, "QUICK", 3600.0)
-    at.session_state["rating_seen"] = (*at.session_state["rating_seen"][:3], datetime.now(UTC) - timedelta(hours=2))
+    at.session_state["rating_seen"] = (
+        *at.session_state["rating_seen"][:3],
+        datetime.now(UTC) - timedelta(hours=2),
+    )
     rate(at, 5)
     assert len(rows(run)) == 1
     rate(at, 5, 5, 5)
@@ -143,7 +191,7 @@ def test_a_text_answered_in_another_tab_keeps_its_first_answer(run: Path, tasks:
     assert "that answer stands" in status(other)
 
 
-# --- several raters ---------------------------------------------------------------------------------------------------
+# --- several raters
 
 
 def test_two_raters_have_their_own_place_and_an_agreement(run: Path, tasks: TaskSet) -> None:
@@ -153,7 +201,10 @@ def test_two_raters_have_their_own_place_and_an_agreement(run: Path, tasks: Task
         rate(two, 1 + (k + k % 2) % 7)
     assert len(rows(run)) == 20
     assert "Ratings so far: ana 10, ben 10" in texts(two)
-    assert any(t.startswith("Agreement so far: Krippendorff's alpha 0.") and "95% interval" in t for t in texts(two))
+    assert any(
+        t.startswith("Agreement so far: Krippendorff's alpha 0.") and "95% interval" in t
+        for t in texts(two)
+    )
 
 
 def test_a_third_rater_gets_only_what_still_wants_ratings(run: Path, tasks: TaskSet) -> None:
@@ -180,10 +231,15 @@ for item in opened.shown:
 
 def test_two_processes_at_once_lose_nothing(run: Path, tasks: TaskSet) -> None:
     workers = [
-        subprocess.Popen([sys.executable, "-c", GIVE_ALL, str(run), rater], cwd=ROOT, text=True,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", GIVE_ALL, str(run), rater],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for rater in ("ana", "ben")
-    ]  # fmt: skip
+    ]
     for w in workers:
         assert w.stdout is not None
         assert w.stdout.readline() == "ready\n"
@@ -199,10 +255,12 @@ def test_two_processes_at_once_lose_nothing(run: Path, tasks: TaskSet) -> None:
     assert not given.duplicated(["item_id", "rater"]).any()
 
 
-# --- results ----------------------------------------------------------------------------------------------------------
+# --- results
 
 
-def test_results_come_with_handing_in_and_close_the_set_for_that_rater(run: Path, tasks: TaskSet) -> None:
+def test_results_come_with_handing_in_and_close_the_set_for_that_rater(
+    run: Path, tasks: TaskSet
+) -> None:
     at = rate(begin(), *[1, 2, 3, 4, 5, 6, 7] * 2)
     assert not at.dataframe
     assert any("Results unblind you" in t for t in texts(at))
@@ -225,7 +283,9 @@ def test_a_set_in_which_all_was_rated_has_the_plain_mean(run: Path) -> None:
     draw_tasks(run, ITERATIONS, per_iteration=1000, checks=0, name="all", **ASK)
     opened = desk.open_set(Run(run), "all")
     for k, item in enumerate(opened.shown):
-        desk.answer(run, opened, item_id=item, rater="ana", score=1.0 + k % 7, started=datetime.now(UTC))
+        desk.answer(
+            run, opened, item_id=item, rater="ana", score=1.0 + k % 7, started=datetime.now(UTC)
+        )
     table = results.scores(Run(run), "all").set_index("iteration")
     given = load_ratings(run)
     for iteration in ITERATIONS:
@@ -252,7 +312,9 @@ def test_what_was_handed_in_or_sealed_is_not_taken_back(run: Path, tasks: TaskSe
     assert len(rows(run)) == 1
 
 
-def test_a_rating_that_was_imported_is_not_taken_back_here(run: Path, tasks: TaskSet, tmp_path: Path) -> None:
+def test_a_rating_that_was_imported_is_not_taken_back_here(
+    run: Path, tasks: TaskSet, tmp_path: Path
+) -> None:
     row = json.loads(tasks.path.read_text().splitlines()[0])
     row |= {"rater_id": "ana", "score": 3, "submitted_at": datetime.now(UTC).isoformat()}
     (tmp_path / "one.jsonl").write_text(json.dumps(row) + "\n")

@@ -1,4 +1,6 @@
-"""Who may rate what: sets made in the app, runs that wait, desks that are damaged, logins, scales."""
+"""Who may rate what: sets made in the app, runs that wait, desks that are damaged, logins,
+scales.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,20 @@ from typing import Any
 
 import pytest
 from make_run import HOSTILE, make_run
-from rate_page import ASK, ITERATIONS, begin, click, fresh, has, open_page, rate, rows, shown, status, texts
+from rate_page import (
+    ASK,
+    ITERATIONS,
+    begin,
+    click,
+    fresh,
+    has,
+    open_page,
+    rate,
+    rows,
+    shown,
+    status,
+    texts,
+)
 
 from reports.viewer.rating import desk
 from restaudit.commands.rate import draw_arguments, set_name
@@ -30,7 +45,7 @@ def tasks(run: Path) -> TaskSet:
     return draw_tasks(run, ITERATIONS, per_iteration=8, name="first", **ASK)
 
 
-# --- a new set --------------------------------------------------------------------------------------------------------
+# --- a new set
 
 
 def test_a_set_made_in_the_app_is_the_one_the_command_makes(run: Path) -> None:
@@ -46,7 +61,13 @@ def test_a_set_made_in_the_app_is_the_one_the_command_makes(run: Path) -> None:
     assert at.selectbox(key="set").value == set_name(arguments)
     at.text_input(key="rater").set_value("ana").run()
     rate(click(at, "rating_begin"), 5)
-    assert [b.label for b in at.button if (b.key or "").startswith("score_")] == ["1", "2", "3", "4", "5"]
+    assert [b.label for b in at.button if (b.key or "").startswith("score_")] == [
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+    ]
 
 
 def test_a_draw_that_makes_no_sense_says_so_and_writes_nothing(run: Path) -> None:
@@ -59,13 +80,17 @@ def test_a_draw_that_makes_no_sense_says_so_and_writes_nothing(run: Path) -> Non
     assert not list((run / "human").glob("key-*"))
 
 
-def test_instructions_typed_in_the_app_are_never_read_from_a_file(run: Path, tmp_path: Path) -> None:
+def test_instructions_typed_in_the_app_are_never_read_from_a_file(
+    run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "secret.txt").write_text("a secret")
     at = open_page()
     at.text_area(key="new_instructions").set_value(str(tmp_path / "secret.txt"))
     click(at, "new_draw")
     (path,) = (run / "human").glob("tasks-*")
-    assert json.loads(path.read_text().splitlines()[0])["instructions"] == str(tmp_path / "secret.txt")
+    assert json.loads(path.read_text().splitlines()[0])["instructions"] == str(
+        tmp_path / "secret.txt"
+    )
 
 
 def test_a_rater_who_comes_back_finds_the_set_that_was_begun(run: Path, tasks: TaskSet) -> None:
@@ -76,7 +101,7 @@ def test_a_rater_who_comes_back_finds_the_set_that_was_begun(run: Path, tasks: T
     assert open_page("ana", set="newer").selectbox(key="set").value == "newer"
 
 
-# --- a run that waits -------------------------------------------------------------------------------------------------
+# --- a run that waits
 
 
 @pytest.fixture
@@ -111,10 +136,12 @@ def test_tasks_that_are_gone_are_written_again_by_resume(waiting: Path) -> None:
     assert any("writes the same tasks again" in w.value for w in at.warning)
 
 
-# --- what goes wrong --------------------------------------------------------------------------------------------------
+# --- what goes wrong
 
 
-def test_a_locked_desk_says_so_and_keeps_the_text(run: Path, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_desk_says_so_and_keeps_the_text(
+    run: Path, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(direct, "PATIENCE", 0.1)
     at = begin()
     here = shown(at)
@@ -143,7 +170,10 @@ BROKEN: dict[str, Callable[[Path, TaskSet], object]] = {
     "ratings": lambda run, tasks: (run / "human" / "ratings.jsonl").write_text("[]\n"),
     "log": lambda run, tasks: (run / "human" / "desk.jsonl").write_text("[]\n"),
     "raters": lambda run, tasks: (run / "human" / "raters.json").write_text("[3]"),
-    "link": lambda run, tasks: (shutil.move(run / "human", run / "else"), (run / "human").symlink_to(run / "else")),
+    "link": lambda run, tasks: (
+        shutil.move(run / "human", run / "else"),
+        (run / "human").symlink_to(run / "else"),
+    ),
 }
 
 
@@ -173,7 +203,9 @@ def test_a_name_that_is_none_is_refused(run: Path, tasks: TaskSet, name: str) ->
     assert not at.exception
     assert len(at.error) == 1
     assert not has(at, "rating_begin")
-    assert name not in "".join(e.value for kind in ("markdown", "caption", "error", "info") for e in at.get(kind))
+    assert name not in "".join(
+        e.value for kind in ("markdown", "caption", "error", "info") for e in at.get(kind)
+    )
 
 
 def test_a_known_name_in_other_letters_is_the_same_rater(run: Path, tasks: TaskSet) -> None:
@@ -182,7 +214,9 @@ def test_a_known_name_in_other_letters_is_the_same_rater(run: Path, tasks: TaskS
 
 
 def test_a_developer_of_the_model_may_not_rate(run: Path, tasks: TaskSet) -> None:
-    (run / "human" / "raters.json").write_text('{"ana": {"developer": true}, "judge": {"model": true}}')
+    (run / "human" / "raters.json").write_text(
+        '{"ana": {"developer": true}, "judge": {"model": true}}'
+    )
     for name in ("ana", "judge"):
         at = open_page(name)
         assert at.warning
@@ -190,14 +224,18 @@ def test_a_developer_of_the_model_may_not_rate(run: Path, tasks: TaskSet) -> Non
 
 
 def test_hostile_texts_are_shown_as_text_only(run: Path) -> None:
-    draw_tasks(run, ITERATIONS, per_iteration=100, name="all", **{**ASK, "instructions": HOSTILE[2]})
+    draw_tasks(
+        run, ITERATIONS, per_iteration=100, name="all", **{**ASK, "instructions": HOSTILE[2]}
+    )
     at = open_page("ana")
     seen = set(texts(at))
     click(at, "rating_begin")
     for _ in range(70):
         seen |= set(texts(at))
         markup = "".join(
-            str(e.value) for k in ("markdown", "caption", "header", "subheader", "info") for e in at.get(k)
+            str(e.value)
+            for k in ("markdown", "caption", "header", "subheader", "info")
+            for e in at.get(k)
         )
         assert not any(text in markup for text in HOSTILE)
         if not has(at, "score_0"):
@@ -220,10 +258,12 @@ def test_a_run_that_did_not_end_well_can_be_rated_as_far_as_it_came(run: Path, s
     assert len(rows(run.parent / state)) == 1
 
 
-# --- login ------------------------------------------------------------------------------------------------------------
+# --- login
 
 
-def test_with_a_login_the_name_is_a_pseudonym_and_the_role_decides(run: Path, tasks: TaskSet) -> None:
+def test_with_a_login_the_name_is_a_pseudonym_and_the_role_decides(
+    run: Path, tasks: TaskSet
+) -> None:
     claims = {"is_logged_in": True, "email": "ana@example.org", "roles": ["restaudit:rater"]}
     at = open_page(user=claims)
     assert not any(t.key == "rater" for t in at.text_input)
@@ -233,7 +273,9 @@ def test_with_a_login_the_name_is_a_pseudonym_and_the_role_decides(run: Path, ta
     assert row["rater_id"].startswith("rater-")
     assert "ana" not in (run / "human" / "ratings.jsonl").read_text()
     viewer = open_page(user={**claims, "roles": []})
-    assert not any((b.key or "").startswith(("score", "rating_begin", "new")) for b in viewer.button)
+    assert not any(
+        (b.key or "").startswith(("score", "rating_begin", "new")) for b in viewer.button
+    )
     approver = open_page(user={**claims, "restaudit_role": "approver"})
     assert has(approver, "new_draw")
     stranger = open_page(user={"is_logged_in": False})
@@ -241,14 +283,16 @@ def test_with_a_login_the_name_is_a_pseudonym_and_the_role_decides(run: Path, ta
     assert not has(stranger, "score_0")
 
 
-# --- scales -----------------------------------------------------------------------------------------------------------
+# --- scales
 
 
 @pytest.fixture
 def drawn(run: Path) -> Callable[..., desk.OpenSet]:
     def make(scale: tuple[int, int], halves: bool = False) -> desk.OpenSet:
         name = f"s{scale[0]}-{scale[1]}".replace("--", "-m")
-        draw_tasks(run, ITERATIONS, per_iteration=2, name=name, halves=halves, **{**ASK, "scale": scale})
+        draw_tasks(
+            run, ITERATIONS, per_iteration=2, name=name, halves=halves, **{**ASK, "scale": scale}
+        )
         return desk.open_set(Run(run), name)
 
     return make

@@ -1,4 +1,6 @@
-"""The Samples page: what its filters find, what it says of a sample, and that a run's text is only ever text."""
+"""The Samples page: what its filters find, what it says of a sample, and that a run's text is only
+ever text.
+"""
 
 from __future__ import annotations
 
@@ -82,12 +84,24 @@ def _cards(at: AppTest) -> int:
 
 
 def _markup(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "header", "subheader", "title", "error", "warning", "info", "html")
+    kinds = (
+        "markdown",
+        "caption",
+        "header",
+        "subheader",
+        "title",
+        "error",
+        "warning",
+        "info",
+        "html",
+    )
     return "\n".join(str(e.value) for kind in kinds for e in at.get(kind))
 
 
 def _names(run: Run, place: Place, query: Query) -> list[str]:
-    return [s.sample_id for s in samples(run, place, tuple(int(p) for p in matching(run, place, query)))]
+    return [
+        s.sample_id for s in samples(run, place, tuple(int(p) for p in matching(run, place, query)))
+    ]
 
 
 # What is found.
@@ -95,7 +109,15 @@ def _names(run: Run, place: Place, query: Query) -> list[str]:
 
 def test_places_are_what_the_ledger_has(run: Run) -> None:
     found = places(run)
-    assert [p.name for p in found] == ["g00/i00", "g01/i01", "g01/i02", "g02/i01", "g02/i02", "g01", "g02"]
+    assert [p.name for p in found] == [
+        "g00/i00",
+        "g01/i01",
+        "g01/i02",
+        "g02/i01",
+        "g02/i02",
+        "g01",
+        "g02",
+    ]
     assert [p.title for p in found][:2] == ["base policy audit", "G1·I1 audit"]
     assert trained_on(run, GROW) == ["g01/i01", "g01/i02"]
     assert trained_on(run, AUDIT) == []
@@ -103,7 +125,10 @@ def test_places_are_what_the_ledger_has(run: Run) -> None:
 
 CASES: dict[str, tuple[Query, Callable[[pd.DataFrame], Any]]] = {
     "text, any case": (Query(text="TAKE 1"), lambda t: t["text"].str.contains("take 1")),
-    "text is no pattern": (Query(text="(1)) :red["), lambda t: t["text"].str.contains("(1)) :red[", regex=False)),
+    "text is no pattern": (
+        Query(text="(1)) :red["),
+        lambda t: t["text"].str.contains("(1)) :red[", regex=False),
+    ),
     "reward from": (Query(reward=(0.4, None)), lambda t: t["reward"] >= 0.4),
     "reward range": (Query(reward=(0.0, 0.4)), lambda t: t["reward"].between(0.0, 0.4)),
     "human known": (Query(human="known"), lambda t: t["human"].notna()),
@@ -114,16 +139,24 @@ CASES: dict[str, tuple[Query, Callable[[pd.DataFrame], Any]]] = {
     "no group": (Query(group=asking.NO_GROUP), lambda t: t["group"].isna()),
     "empty": (Query(flags=("empty",)), lambda t: t["text"].str.strip() == ""),
     "cut off": (Query(flags=("cut off",)), lambda t: ~t["finished"]),
-    "same text twice": (Query(flags=("same text twice",)), lambda t: t["text"].duplicated(keep=False)),
+    "same text twice": (
+        Query(flags=("same text twice",)),
+        lambda t: t["text"].duplicated(keep=False),
+    ),
     "one prompt": (Query(prompt="grow003"), lambda t: t["prompt_id"] == "grow003"),
-    "several at once": (Query(reward=(0.4, None), human="known"), lambda t: (t["reward"] >= 0.4) & t["human"].notna()),
+    "several at once": (
+        Query(reward=(0.4, None), human="known"),
+        lambda t: (t["reward"] >= 0.4) & t["human"].notna(),
+    ),
     "nothing": (Query(text="no sample says this"), lambda t: t["text"] == "no sample says this"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("rows", [5, 8192])
 @pytest.mark.parametrize("case", CASES)
-def test_a_filter_finds_what_the_table_has(run: Run, monkeypatch: pytest.MonkeyPatch, case: str, rows: int) -> None:
+def test_a_filter_finds_what_the_table_has(
+    run: Run, monkeypatch: pytest.MonkeyPatch, case: str, rows: int
+) -> None:
     monkeypatch.setattr(tables, "ROWS", rows)
     asking.matching.clear()
     asking._same.clear()
@@ -141,19 +174,30 @@ def test_kept_and_left_out_are_the_recorded_kept_set_and_the_rest(run: Run) -> N
         assert dict(sample.kept)["g01/i02"] == (sample.sample_id in kept)
 
 
-@pytest.mark.parametrize(("sort", "column", "ascending"), [
-    ("highest reward", "reward", False), ("lowest reward", "reward", True), ("highest human score", "human", False),
-    ("lowest human score", "human", True), ("widest ensemble", "reward_spread", False), ("longest", "n_tokens", False),
-    ("shortest", "n_tokens", True),
-])  # fmt: skip
-def test_an_order_puts_what_is_not_known_last(run: Run, sort: str, column: str, ascending: bool) -> None:
+@pytest.mark.parametrize(
+    ("sort", "column", "ascending"),
+    [
+        ("highest reward", "reward", False),
+        ("lowest reward", "reward", True),
+        ("highest human score", "human", False),
+        ("lowest human score", "human", True),
+        ("widest ensemble", "reward_spread", False),
+        ("longest", "n_tokens", False),
+        ("shortest", "n_tokens", True),
+    ],
+)
+def test_an_order_puts_what_is_not_known_last(
+    run: Run, sort: str, column: str, ascending: bool
+) -> None:
     table = run.audit(AUDIT.name)
     wanted = table.sort_values(column, ascending=ascending, kind="stable", na_position="last")
     assert _names(run, AUDIT, Query(sort=sort)) == list(wanted["sample_id"])
 
 
 def test_equal_texts_stand_together(run: Run) -> None:
-    found = samples(run, GROW, tuple(int(p) for p in matching(run, GROW, Query(sort="same text together"))))
+    found = samples(
+        run, GROW, tuple(int(p) for p in matching(run, GROW, Query(sort="same text together")))
+    )
     order = [s.text for s in found]
     counts = [order.count(t) for t in order]
     assert counts == sorted(counts, reverse=True)
@@ -162,8 +206,15 @@ def test_equal_texts_stand_together(run: Run) -> None:
 
 def test_peoples_ratings_are_the_human_score(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = list(run.audit(AUDIT.name)["sample_id"])
-    rated = pd.DataFrame({"sample_id": ids[:3], "score": [1.0, 2.0, 5.0], "inclusion": 0.5, "check": False,
-                          "anchor": False})  # fmt: skip
+    rated = pd.DataFrame(
+        {
+            "sample_id": ids[:3],
+            "score": [1.0, 2.0, 5.0],
+            "inclusion": 0.5,
+            "check": False,
+            "anchor": False,
+        }
+    )
     monkeypatch.setattr(Run, "ratings", lambda self, iteration: rated)
     asking.matching.clear()
     samples.clear()
@@ -174,7 +225,9 @@ def test_peoples_ratings_are_the_human_score(run: Run, monkeypatch: pytest.Monke
     samples.clear()
 
 
-def test_rows_come_in_the_order_that_was_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_come_in_the_order_that_was_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tables, "ROWS", 7)
     ids = np.array(run.grow("g01")["sample_id"])
     places_ = [40, 3, 3, 0, 47]
@@ -185,7 +238,9 @@ def test_rows_come_in_the_order_that_was_asked_for(run: Run, monkeypatch: pytest
 # What the page shows.
 
 
-def test_the_page_begins_with_the_newest_audit_and_turns(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_begins_with_the_newest_audit_and_turns(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(root, monkeypatch)
     assert not at.exception
     assert at.selectbox(key="samples_where").value == "g02/i02"
@@ -203,7 +258,11 @@ def test_filters_stand_in_the_address_and_in_words_and_begin_at_the_first_page(
     at.number_input(key="samples_reward_from").set_value(0.1).run()
     assert not at.exception
     assert {k: at.query_params.get(k) for k in ("q", "kept", "reward_from", "page")} == {
-        "q": "take 1", "kept": "not g01/i02", "reward_from": "0.1", "page": None}  # fmt: skip
+        "q": "take 1",
+        "kept": "not g01/i02",
+        "reward_from": "0.1",
+        "page": None,
+    }
     said = _count(at)
     assert said.endswith(": with “take 1” in the text; left out of G1·I2; reward from 0.1")
     again = _page(root, monkeypatch, where="g01", q="take 1", kept="not g01/i02", reward_from="0.1")
@@ -217,10 +276,14 @@ def test_flags_are_chosen_together(root: Path, monkeypatch: pytest.MonkeyPatch) 
     at = _page(root, monkeypatch, where="g01", flags=["empty", "same text twice"])
     assert _count(at) == "0 of 48 samples: empty; same text twice"
     assert any("No sample is like this" in i.value for i in at.info)
-    assert _count(_page(root, monkeypatch, where="g01", flags="cut off")) == "3 of 48 samples: cut off"
+    assert (
+        _count(_page(root, monkeypatch, where="g01", flags="cut off")) == "3 of 48 samples: cut off"
+    )
 
 
-def test_one_click_says_why_a_sample_was_trained_on(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_click_says_why_a_sample_was_trained_on(
+    root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(root, monkeypatch, where="g01", kept="g01/i02")
     name = next(iter(run.kept("g01/i02")["sample_id"]))
     assert any("trained on in G1·I2" in m.value for m in at.markdown)
@@ -245,7 +308,9 @@ def test_the_reasons_are_those_of_every_improve_step_of_the_samples_own_grow_set
             assert all(f": {word} " in line for word, line in zip(said, lines[2:], strict=True))
 
 
-def test_a_sample_that_no_grow_set_has_is_a_message(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_that_no_grow_set_has_is_a_message(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = _page(root, monkeypatch, why=HOSTILE[0])
     assert not at.exception
     assert any("No Grow set of this run has such a sample" in i.value for i in at.info)
@@ -264,21 +329,43 @@ def test_hostile_text_is_only_text(root: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not any(text in _markup(found) for text in HOSTILE)
 
 
-def test_what_the_address_asks_for_in_vain_is_said_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {"where": "../../etc", "sort": "zzz", "page": "99", "group": "<b>", "reward_from": "abc", "human": "maybe",
-             "kept": "g01/i02", "flags": "odd", "view": "other"}  # fmt: skip
+def test_what_the_address_asks_for_in_vain_is_said_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {
+        "where": "../../etc",
+        "sort": "zzz",
+        "page": "99",
+        "group": "<b>",
+        "reward_from": "abc",
+        "human": "maybe",
+        "kept": "g01/i02",
+        "flags": "odd",
+        "view": "other",
+    }
     at = _page(root, monkeypatch, **wrong)
     assert not at.exception
     assert _count(at) == "48 of 48 samples"
-    assert sum("left out" in i.value for i in at.info) == 2  # above the views, and above the filters
+    assert (
+        sum("left out" in i.value for i in at.info) == 2
+    )  # above the views, and above the filters
     texts = _texts(at)
-    for what, key in {"Where": "where", "Order": "sort", "Page": "page", "Group": "group", "Reward from": "reward_from",
-                      "Only samples that are": "flags", "View": "view"}.items():  # fmt: skip
+    for what, key in {
+        "Where": "where",
+        "Order": "sort",
+        "Page": "page",
+        "Group": "group",
+        "Reward from": "reward_from",
+        "Only samples that are": "flags",
+        "View": "view",
+    }.items():
         assert f"{what}: {wrong[key]}" in texts
 
 
 @pytest.mark.parametrize("value", ["-1", "0", "1.5", "9" * 400, "²", ""])
-def test_an_odd_page_number_is_the_first_page(root: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_an_odd_page_number_is_the_first_page(
+    root: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     at = _page(root, monkeypatch, page=value)
     assert not at.exception
     assert _cards(at) == 25
@@ -313,7 +400,9 @@ def test_grow_sets_stand_side_by_side_too(root: Path, monkeypatch: pytest.Monkey
 # What is damaged.
 
 
-def test_a_table_that_was_changed_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_was_changed_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, where="g01")
     assert not at.error
@@ -328,7 +417,9 @@ def test_a_table_that_was_changed_is_a_message(tmp_path: Path, monkeypatch: pyte
         tables.recorded(Run(folder), "g01/grow.parquet")
 
 
-@pytest.mark.parametrize("damage", ["no table", "no column", "words for numbers", "numbers for words"])
+@pytest.mark.parametrize(
+    "damage", ["no table", "no column", "words for numbers", "numbers for words"]
+)
 def test_a_recorded_table_that_is_none_is_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -380,22 +471,34 @@ def _without_marks(text: str) -> str:
 
 def test_marks_stand_around_the_words_that_the_other_text_lacks() -> None:
     assert words.marked("the film is very good", "the film was good") == (
-        "the film ⟦−is very−⟧ good", "the film ⟦+was+⟧ good")  # fmt: skip
+        "the film ⟦−is very−⟧ good",
+        "the film ⟦+was+⟧ good",
+    )
     assert words.marked("a\n\nb  c", "a\n\nx  c") == ("a\n\n⟦−b−⟧  c", "a\n\n⟦+x+⟧  c")
 
 
-@pytest.mark.parametrize(("left", "right", "why_not"), [
-    ("same", "same", "the same"), ("", "a", "empty"), ("one two", "three four", "share 0%"),
-    ("a ⟦+b+⟧", "a b", "characters"), ("a " * 900, "a b", "more than 800 words"),
-])  # fmt: skip
-def test_where_marks_would_say_nothing_a_sentence_says_why(left: str, right: str, why_not: str) -> None:
+@pytest.mark.parametrize(
+    ("left", "right", "why_not"),
+    [
+        ("same", "same", "the same"),
+        ("", "a", "empty"),
+        ("one two", "three four", "share 0%"),
+        ("a ⟦+b+⟧", "a b", "characters"),
+        ("a " * 900, "a b", "more than 800 words"),
+    ],
+)
+def test_where_marks_would_say_nothing_a_sentence_says_why(
+    left: str, right: str, why_not: str
+) -> None:
     said = words.marked(left, right)
     assert isinstance(said, str)
     assert why_not in said
 
 
-@given(st.lists(st.sampled_from(["a", "b", "the", "x\ny", " "]), max_size=30).map(" ".join),
-       st.lists(st.sampled_from(["a", "b", "the", "z"]), max_size=30).map(" ".join))  # fmt: skip
+@given(
+    st.lists(st.sampled_from(["a", "b", "the", "x\ny", " "]), max_size=30).map(" ".join),
+    st.lists(st.sampled_from(["a", "b", "the", "z"]), max_size=30).map(" ".join),
+)
 @settings(max_examples=200, deadline=None)
 def test_marks_never_change_the_words(left: str, right: str) -> None:
     said = words.marked(left, right)

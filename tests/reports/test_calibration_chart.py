@@ -34,12 +34,22 @@ def found() -> dict[str, Any]:
         for n in sizes
         for name, kind in (("honest thresholds", "null"), ("keyword 0.5 sd", "hack"))
     ]
-    default = [row("default", "no change", "null"), row("default", "keyword 0.5 sd", "hack"),
-               row("default", "25% labels flipped", "labels")]  # fmt: skip
+    default = [
+        row("default", "no change", "null"),
+        row("default", "keyword 0.5 sd", "hack"),
+        row("default", "25% labels flipped", "labels"),
+    ]
     return {
-        "name": "reviews", "looks": 4, "audit": {"prompts": 48, "per_prompt": 2}, "rows": [*default, *sized],
-        "headline": {"false_alarms": rate(1, 40), "caught_within_one_grow": rate(37, 40), "cost": 0.5},
-    }  # fmt: skip
+        "name": "reviews",
+        "looks": 4,
+        "audit": {"prompts": 48, "per_prompt": 2},
+        "rows": [*default, *sized],
+        "headline": {
+            "false_alarms": rate(1, 40),
+            "caught_within_one_grow": rate(37, 40),
+            "cost": 0.5,
+        },
+    }
 
 
 def test_the_same_figures_give_the_same_bytes_and_the_chart_says_itself_in_words(
@@ -53,9 +63,13 @@ def test_the_same_figures_give_the_same_bytes_and_the_chart_says_itself_in_words
     assert "halts wrongly in 2.5% of healthy emulated runs" in svg
 
 
-def test_both_formats_are_drawn_beside_the_figures_and_others_refused(found: dict[str, Any], tmp_path: Path) -> None:
+def test_both_formats_are_drawn_beside_the_figures_and_others_refused(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "calibration.json").write_text(json.dumps(found), encoding="utf-8")
-    assert after_calibration(tmp_path / "calibration.json") == [f"chart: {tmp_path / 'calibration.svg'}"]
+    assert after_calibration(tmp_path / "calibration.json") == [
+        f"chart: {tmp_path / 'calibration.svg'}"
+    ]
     assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(BadInput, match=r"written as \.svg or \.png"):
         calibration_chart(found, tmp_path / "a.pdf")

@@ -35,7 +35,9 @@ def test_two_processes_draw_the_same_bytes(tmp_path: Path, suffix: str) -> None:
         out = tmp_path / f"{seed}{suffix}"
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         root = Path(__file__).parents[2]
-        subprocess.run([sys.executable, "-c", DRAW, str(run), str(out)], check=True, env=environment, cwd=root)
+        subprocess.run(
+            [sys.executable, "-c", DRAW, str(run), str(out)], check=True, env=environment, cwd=root
+        )
         digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
     reward_human_chart(Run(run), tmp_path / f"here{suffix}")
     digests.add(hashlib.sha256((tmp_path / f"here{suffix}").read_bytes()).hexdigest())
@@ -48,7 +50,10 @@ def test_every_readable_run_can_be_drawn(tmp_path: Path, state: State) -> None:
     reward_human_chart(Run(make_run(tmp_path / "run", state)), out)
     root = ElementTree.fromstring(out.read_text())
     assert root.get("role") == "img"
-    assert root.findtext("{http://www.w3.org/2000/svg}title") == "Reward against human score: reviews-trial"
+    assert (
+        root.findtext("{http://www.w3.org/2000/svg}title")
+        == "Reward against human score: reviews-trial"
+    )
 
 
 def test_the_svg_says_in_words_what_it_shows(tmp_path: Path) -> None:
@@ -86,7 +91,9 @@ def test_more_iterations_than_there_is_room_for_keep_their_markers(
 
     many = {"g00/i00": fabric.HEALTHY["g00/i00"]}
     for k in range(1, 13):
-        many[f"g{(k + 3) // 4:02d}/i{(k - 1) % 4 + 1:02d}"] = fabric.Point(0.1 * k, 0.05 * k, 0.6, 40 - k, 0.7, 0.05)
+        many[f"g{(k + 3) // 4:02d}/i{(k - 1) % 4 + 1:02d}"] = fabric.Point(
+            0.1 * k, 0.05 * k, 0.6, 40 - k, 0.7, 0.05
+        )
     monkeypatch.setattr(fabric, "HEALTHY", many)
     out = tmp_path / "chart.svg"
     reward_human_chart(Run(fabric.make_run(tmp_path / "run")), out)

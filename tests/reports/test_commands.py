@@ -68,7 +68,9 @@ def test_a_damaged_measurement_is_one_clear_message(tmp_path: Path) -> None:
     assert "not drawn" in commands.after_run(run)[0]
 
 
-def test_without_matplotlib_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(commands, "find_spec", lambda name: None)
     run = make_run(tmp_path / "run")
     assert "pip install 'restaudit[charts]'" in commands.after_run(run)[0]
@@ -76,7 +78,9 @@ def test_without_matplotlib_the_line_says_what_to_install(tmp_path: Path, monkey
         commands.draw(run, tmp_path / "chart.svg")
 
 
-def test_without_streamlit_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_streamlit_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(commands, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'restaudit\[app\]'"):
         commands.viewer_command(8501)
@@ -110,6 +114,9 @@ def test_the_packaged_configuration_equals_the_one_of_the_checkout() -> None:
 def test_the_command_line_does_not_load_streamlit_matplotlib_or_pandas() -> None:
     import subprocess
 
-    check = "import sys, reports.commands; print([m for m in ('streamlit','matplotlib','pandas') if m in sys.modules])"
+    check = (
+        "import sys, reports.commands; print([m for m in ('streamlit','matplotlib','pandas') "
+        "if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

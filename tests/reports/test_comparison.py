@@ -21,7 +21,10 @@ from tests.reports.make_run import make_run, resealed
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     root = tmp_path_factory.mktemp("runs")
-    return [Run(make_run(root / "a", "healthy", name="honest")), Run(make_run(root / "b", "overridden", name="hacked"))]
+    return [
+        Run(make_run(root / "a", "healthy", name="honest")),
+        Run(make_run(root / "b", "overridden", name="hacked")),
+    ]
 
 
 def test_two_runs_stand_side_by_side_on_the_prompts_they_share(two: list[Run]) -> None:
@@ -38,11 +41,15 @@ def test_two_runs_stand_side_by_side_on_the_prompts_they_share(two: list[Run]) -
     ]
     assert "24 audit prompts" in document.subtitle
     assert [b.caption for b in blocks if isinstance(b, Strip)] == [
-        "honest, 4 of 4 planned looks", "hacked, 2 of 4 planned looks"]  # fmt: skip
+        "honest, 4 of 4 planned looks",
+        "hacked, 2 of 4 planned looks",
+    ]
     chart = next(b for b in blocks if isinstance(b, Chart))
     assert [line.label for line in chart.lines] == ["honest", "hacked"]
     assert [len(line.points) for line in chart.lines] == [5, 3]
-    pairs = next(b for b in blocks if isinstance(b, Table) and b.caption.startswith("Last policies against"))
+    pairs = next(
+        b for b in blocks if isinstance(b, Table) and b.caption.startswith("Last policies against")
+    )
     assert pairs.rows[0].cells[0] == "honest less hacked"
     texts = next(b for b in blocks if isinstance(b, Passages))
     assert texts.columns == ("honest, G2·I2", "hacked, G1·I2")
@@ -50,12 +57,20 @@ def test_two_runs_stand_side_by_side_on_the_prompts_they_share(two: list[Run]) -
 
 
 def test_the_difference_is_that_of_the_shared_prompts(two: list[Run]) -> None:
-    """Rewards and human scores of the fabricated runs differ by a constant: the paired difference is exactly that."""
+    """Rewards and human scores of the fabricated runs differ by a constant: the paired difference
+    is exactly that.
+    """
     document = comparison(two)
-    pairs = next(b for s in document.sections for b in s.blocks
-                 if isinstance(b, Table) and b.caption.startswith("Last policies against"))  # fmt: skip
+    pairs = next(
+        b
+        for s in document.sections
+        for b in s.blocks
+        if isinstance(b, Table) and b.caption.startswith("Last policies against")
+    )
     human, reward = pairs.rows[0].cells[1:]
-    assert float(human.split(" ")[0].replace("−", "-")) == pytest.approx(0.6 * (0.71 - -0.62), abs=0.005)
+    assert float(human.split(" ")[0].replace("−", "-")) == pytest.approx(
+        0.6 * (0.71 - -0.62), abs=0.005
+    )
     assert float(reward.split(" ")[0].replace("−", "-")) == pytest.approx(1.24 - 1.65, abs=0.005)
 
 
@@ -103,7 +118,9 @@ def test_another_human_score_is_refused(two: list[Run], tmp_path: Path) -> None:
         comparison([two[0], none])
 
 
-def test_a_run_without_an_audited_iteration_and_the_same_run_twice_are_refused(two: list[Run], tmp_path: Path) -> None:
+def test_a_run_without_an_audited_iteration_and_the_same_run_twice_are_refused(
+    two: list[Run], tmp_path: Path
+) -> None:
     base = Run(make_run(tmp_path / "base", "base_only", name="young"))
     with pytest.raises(BadInput, match="young: no iteration after the base policy was audited yet"):
         comparison([two[0], base])
@@ -119,7 +136,9 @@ def test_the_commands_say_what_they_want(two: list[Run], tmp_path: Path) -> None
     assert isinstance(result.exception, BadInput)
     assert "two or more" in str(result.exception)
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, ["compare", run, str(two[1].path), "--format", "md,json", "--out", str(out)])
+    result = CliRunner().invoke(
+        app, ["compare", run, str(two[1].path), "--format", "md,json", "--out", str(out)]
+    )
     assert result.exit_code == 0
     assert sorted(p.name for p in out.iterdir()) == ["comparison.json", "comparison.md"]
 
@@ -133,7 +152,13 @@ def test_why_a_sample_was_trained_on(two: list[Run]) -> None:
     policy = lineage.policies(records)[1]
     rows = lineage.training_rows(records, policy)
     used, unused = (rows[rows["used"] == flag].iloc[0]["sample_id"] for flag in (True, False))
-    assert "G1·I1: trained on: its reward is above the threshold" in "\n".join(why_lines(two[0], used))
-    assert "G1·I1: not trained on: its reward is not above the threshold" in "\n".join(why_lines(two[0], unused))
-    with pytest.raises(BadInput, match=r"no Grow set has a sample 'g01/grow-000'; close to it: g01/grow-000-"):
+    assert "G1·I1: trained on: its reward is above the threshold" in "\n".join(
+        why_lines(two[0], used)
+    )
+    assert "G1·I1: not trained on: its reward is not above the threshold" in "\n".join(
+        why_lines(two[0], unused)
+    )
+    with pytest.raises(
+        BadInput, match=r"no Grow set has a sample 'g01/grow-000'; close to it: g01/grow-000-"
+    ):
         why_lines(two[0], "g01/grow-000")

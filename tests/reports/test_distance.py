@@ -1,4 +1,6 @@
-"""Gains by distance from the base policy: the points as recorded, the curves as fitted by the last look, no more."""
+"""Gains by distance from the base policy: the points as recorded, the curves as fitted by the last
+look, no more.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_curves_are_the_recorded_fits_and_end_at_the_farthest_look(tmp_path: Pat
         assert x[0] == 0.0
         assert y[0] == 0.0
         assert x[-1] == pytest.approx(max(chart.places), rel=1e-4)
-        expected = x * (again.alpha - again.beta * (x if form == "bon" else np.log(np.maximum(x, 1e-300))))
+        expected = x * (
+            again.alpha - again.beta * (x if form == "bon" else np.log(np.maximum(x, 1e-300)))
+        )
         assert y == pytest.approx(expected, rel=1e-3, abs=1e-4)
     (table,) = rest
     assert isinstance(table, Table)
@@ -98,6 +102,8 @@ def test_report_and_app_draw_the_same_points_and_curves(tmp_path: Path) -> None:
     assert axes.get_xlabel() == chart.axis
     spec = document_chart(chart).to_dict()
     rows = [row for table in spec["datasets"].values() for row in table]
-    assert {round(r["d"], 6) for r in rows if "d" in r and "value" in r} == {round(p, 6) for p in chart.places}
+    assert {round(r["d"], 6) for r in rows if "d" in r and "value" in r} == {
+        round(p, 6) for p in chart.places
+    }
     assert sum("curve" in r for r in rows) == sum(len(c.points) for c in chart.curves)
     assert "G2·I2" in svg(chart)[:3000]

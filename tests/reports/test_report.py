@@ -1,4 +1,6 @@
-"""The report of a run: every section, every state of a run, the same bytes, and what it says first."""
+"""The report of a run: every section, every state of a run, the same bytes, and what it says
+first.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,19 @@ from restaudit.evidence.record import Run
 from restaudit.evidence.verify import verify
 from tests.reports.make_run import State, make_run, resealed
 
-KEYS = ["verdict", "scores", "bias", "diversity", "capability", "reward-model", "data", "lineage", "compute", "methods",
-        "integrity"]  # fmt: skip
+KEYS = [
+    "verdict",
+    "scores",
+    "bias",
+    "diversity",
+    "capability",
+    "reward-model",
+    "data",
+    "lineage",
+    "compute",
+    "methods",
+    "integrity",
+]
 STATES: tuple[State, ...] = ("healthy", "halted", "overridden", "base_only", "half", "nulls")
 
 
@@ -39,9 +52,13 @@ def test_a_run_in_any_state_has_every_section(runs: dict[str, Path], state: str)
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_figure_of_a_table_names_a_record_that_the_ledger_has(runs: dict[str, Path], state: str) -> None:
+def test_every_figure_of_a_table_names_a_record_that_the_ledger_has(
+    runs: dict[str, Path], state: str
+) -> None:
     run = Run(runs[state])
-    known = {name: d.sha256 for e in run.events for name, d in (*e.outputs.items(), *e.context.items())}
+    known = {
+        name: d.sha256 for e in run.events for name, d in (*e.outputs.items(), *e.context.items())
+    }
     known["ledger.jsonl"] = run.events[-1].hash
     document = run_report(run)
     for path, sha256 in document.sources():
@@ -54,18 +71,26 @@ def test_every_figure_of_a_table_names_a_record_that_the_ledger_has(runs: dict[s
 
 def test_two_processes_with_other_hash_seeds_write_the_same_bytes(runs: dict[str, Path]) -> None:
     script = (
-        "import sys, hashlib; from reports.document.render import FORMATS, render; from restaudit.evidence.record import Run;"
+        "import sys, hashlib; from reports.document.render import FORMATS, render; from "
+        "restaudit.evidence.record import Run;"
         "from reports.run_report.build import run_report; d = run_report(Run(sys.argv[1]));"
         "print({f: hashlib.sha256(render(d, f)).hexdigest() for f in FORMATS})"
     )
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(runs["overridden"])],
-            env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "TZ": zone, "HOME": "/tmp"},
-            stdout=subprocess.PIPE, text=True,
+            env={
+                "PYTHONHASHSEED": seed,
+                "PATH": "/usr/bin:/bin",
+                "OMP_NUM_THREADS": "1",
+                "TZ": zone,
+                "HOME": "/tmp",
+            },
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
-    ]  # fmt: skip
+    ]
     digests = {p.communicate(timeout=120)[0] for p in processes}
     assert [p.returncode for p in processes] == [0, 0]
     assert len(digests) == 1
@@ -87,7 +112,9 @@ def test_an_override_stands_first_with_name_and_reason(runs: dict[str, Path]) ->
     assert page.index("OVERRIDE at") < page.index("<h2")
 
 
-def test_a_human_score_that_no_person_gave_is_called_so_before_everything_else(runs: dict[str, Path]) -> None:
+def test_a_human_score_that_no_person_gave_is_called_so_before_everything_else(
+    runs: dict[str, Path],
+) -> None:
     banner = run_report(Run(runs["healthy"])).banner
     assert any("LEXICON" in line and "No person rated these samples" in line for line in banner)
 
@@ -108,12 +135,16 @@ def test_a_record_that_was_changed_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     path = run / "g01/i02/measurements.json"
     path.write_text(path.read_text().replace("0.41", "0.91", 1))
-    with pytest.raises(VerificationFailed, match=r"g01/i02/measurements\.json: changed after it was recorded"):
+    with pytest.raises(
+        VerificationFailed, match=r"g01/i02/measurements\.json: changed after it was recorded"
+    ):
         run_report(Run(run))
 
 
 def test_a_kept_set_that_the_sealed_rule_did_not_choose_is_refused(tmp_path: Path) -> None:
-    """The file agrees with the ledger, but not with the sealed thresholds: only a rebuilt record can have that."""
+    """The file agrees with the ledger, but not with the sealed thresholds: only a rebuilt record
+    can have that.
+    """
     from reports import lineage
     from reports.records import Records
 
@@ -125,7 +156,9 @@ def test_a_kept_set_that_the_sealed_rule_did_not_choose_is_refused(tmp_path: Pat
     table = pd.read_parquet(run / policy.name / "kept.parquet").iloc[1:]
     table.to_parquet(run / policy.name / "kept.parquet", index=False)
     resealed(run)
-    with pytest.raises(BadInput, match="1 rows differ from those that the sealed thresholds choose"):
+    with pytest.raises(
+        BadInput, match="1 rows differ from those that the sealed thresholds choose"
+    ):
         run_report(Run(run))
 
 
@@ -165,10 +198,15 @@ def test_other_code_of_the_same_version_does_not_accuse_anybody(tmp_path: Path) 
     assert manifest["renderer"]["code"] == code_digest()
     page = run / "report/report.html"
     page.write_bytes(page.read_bytes().replace(b"Verdict", b"Outcome"))
-    changed = {"sha256": hashlib.sha256(page.read_bytes()).hexdigest(), "bytes": page.stat().st_size}
+    changed = {
+        "sha256": hashlib.sha256(page.read_bytes()).hexdigest(),
+        "bytes": page.stat().st_size,
+    }
     manifest["files"]["report.html"] = changed
     path.write_text(json.dumps(manifest))
-    with pytest.raises(VerificationFailed, match=r"report/report\.html: does not follow from the record"):
+    with pytest.raises(
+        VerificationFailed, match=r"report/report\.html: does not follow from the record"
+    ):
         verify(run)
     manifest["renderer"]["code"] = "0" * 64
     path.write_text(json.dumps(manifest))
@@ -177,7 +215,9 @@ def test_other_code_of_the_same_version_does_not_accuse_anybody(tmp_path: Path) 
 
 def test_formats_are_words_of_a_list() -> None:
     assert formats("html, pdf,html") == ("html", "pdf")
-    with pytest.raises(BadInput, match="--format doc: expected one or more of html, md, json, pdf, docx"):
+    with pytest.raises(
+        BadInput, match="--format doc: expected one or more of html, md, json, pdf, docx"
+    ):
         formats("html,doc")
     with pytest.raises(BadInput, match="expected one or more"):
         formats(" ,")
@@ -195,7 +235,9 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_has_no_script_fetches_nothing_and_its_links_lead_somewhere(runs: dict[str, Path]) -> None:
+def test_the_page_has_no_script_fetches_nothing_and_its_links_lead_somewhere(
+    runs: dict[str, Path],
+) -> None:
     page = Page(render(run_report(Run(runs["healthy"])), "html").decode())
     tags = {t for t, _ in page.tags}
     assert not tags & {"script", "iframe", "img", "object", "embed", "link", "form", "base"}

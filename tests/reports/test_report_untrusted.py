@@ -1,4 +1,6 @@
-"""Text that tries to be markup, a formula, a link or another reading order is only text in every format."""
+"""Text that tries to be markup, a formula, a link or another reading order is only text in every
+format.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from reports.document.model import (
     Section,
     Strip,
     Table,
-)  # fmt: skip
+)
 from reports.document.render import FORMATS, render
 from reports.records import Source
 from tests.reports.test_report import Page
@@ -39,7 +41,7 @@ HOSTILE = (
     "=cmd|' /C calc'!A1",
     "+SUM(1,2)",
     "[link](javascript:alert(1)) ![i](http://evil/x.png) <http://evil>",
-    "#set page(width: 1pt) #eval(\"1\") $x$ @label *bold* _it_ `raw` // comment",
+    '#set page(width: 1pt) #eval("1") $x$ @label *bold* _it_ `raw` // comment',
     "{{ 7*7 }} {% raw %} ${7*7}",
     "abc\u202edcb\u202c \u2066x\u2069",
     "bell\x07 esc\x1b[31m nul\x00 del\x7f bs\x08",
@@ -50,13 +52,15 @@ HOSTILE = (
     "",
     "]]>--><!-- \\ \\n {} | || --- ***",
     "﻿zero\u200bwidth",
-)  # fmt: skip
+)
 
 
 def everywhere(*texts: str) -> Document:
     """A document that has each text in every place where text of unknown origin can stand."""
     sections = tuple(Section(f"part-{k}", text, _blocks(text)) for k, text in enumerate(texts))
-    return Document("run", texts[0], texts[0], texts, sections, tuple((text, "0" * 64) for text in texts))
+    return Document(
+        "run", texts[0], texts[0], texts, sections, tuple((text, "0" * 64) for text in texts)
+    )
 
 
 def _blocks(text: str) -> tuple[Block, ...]:
@@ -64,13 +68,19 @@ def _blocks(text: str) -> tuple[Block, ...]:
     rows = (Row((text, text), (source,)), Row(("OK", text), (source,)))
     table = Table(text, (text, "b"), rows, prose=(1,), note=text)
     lines = (Line(text, (Point(0, 1.0, 0.5, 2.0), Point(1, 2.0))), Line("two", ()))
-    chart = Chart(text, text, (text, "b"), lines, table, said=text, reference=0.0, reference_label=text)
+    chart = Chart(
+        text, text, (text, "b"), lines, table, said=text, reference=0.0, reference_label=text
+    )
     return (
-        Paragraph(text, sources=(source,)), Paragraph(text, "note"), Paragraph(text, "warning"),
-        Facts((Fact(text, text, "MISSING", (source,)),), text), table, chart,
+        Paragraph(text, sources=(source,)),
+        Paragraph(text, "note"),
+        Paragraph(text, "warning"),
+        Facts((Fact(text, text, "MISSING", (source,)),), text),
+        table,
+        chart,
         Passages(text, text, (text, text), (Passage(text, (text, text), (text, text)),), (source,)),
         Strip(text, (Look(text, "HALT", text, (source,)), Look(text, text, text))),
-    )  # fmt: skip
+    )
 
 
 HIDDEN = "\x00\x07\x08\x1b\x7f\u202e\u2066\u2028"
@@ -131,12 +141,16 @@ def test_a_page_has_only_its_own_tags(document: Document) -> None:
     data = render(document, "html").decode("utf-8")
     page = Page(data)
     assert {t for t, _ in page.tags} <= ALLOWED
-    assert not any(n.startswith("on") or n in ("style", "src", "srcdoc") for _, a in page.tags for n in a)
+    assert not any(
+        n.startswith("on") or n in ("style", "src", "srcdoc") for _, a in page.tags for n in a
+    )
     assert all(str(a["href"]).startswith("#") for t, a in page.tags if t == "a")
     assert not set(data) & set(HIDDEN)
 
 
-def test_a_word_file_is_well_formed_and_holds_no_field_link_or_control_character(document: Document) -> None:
+def test_a_word_file_is_well_formed_and_holds_no_field_link_or_control_character(
+    document: Document,
+) -> None:
     with zipfile.ZipFile(io.BytesIO(render(document, "docx"))) as archive:
         assert all(i.date_time == (1980, 1, 1, 0, 0, 0) for i in archive.infolist())
         for name in archive.namelist():
@@ -150,7 +164,9 @@ def test_a_word_file_is_well_formed_and_holds_no_field_link_or_control_character
     assert not set(body) & set(HIDDEN)
 
 
-def test_a_pdf_is_made_and_every_glyph_is_in_a_font_that_travels_with_it(document: Document) -> None:
+def test_a_pdf_is_made_and_every_glyph_is_in_a_font_that_travels_with_it(
+    document: Document,
+) -> None:
     data = render(document, "pdf")
     assert data.startswith(b"%PDF-1.7")
     assert b"LastResort" not in data
@@ -178,7 +194,9 @@ def test_markdown_has_no_markup_of_the_text() -> None:
         titles = [line for line in lines if line.startswith("#")]
         assert titles[-1] == "## Sources"
         assert len(titles) == 3
-        assert not any("<script" in line or "<img" in line or re.search(r"(?<!\\)\]\(", line) for line in lines)
+        assert not any(
+            "<script" in line or "<img" in line or re.search(r"(?<!\\)\]\(", line) for line in lines
+        )
         cells = {line.replace("\\|", "").count("|") for line in lines if line.startswith("| ")}
         assert cells <= {3, 4}
 

@@ -1,4 +1,6 @@
-"""What the app says of one row of a Grow set is what the sealed rule and the export of all rows say of it."""
+"""What the app says of one row of a Grow set is what the sealed rule and the export of all rows say
+of it.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,15 @@ from restaudit.loop.select import kept_set, thresholds
 RULES: dict[str, dict[str, Any]] = {
     "fixed": {"thresholds": {"kind": "fixed", "values": [0.3, 0.6]}},
     "percentile": {"thresholds": {"kind": "percentile", "values": [50, 80]}},
-    "percentile of a prompt": {"thresholds": {"kind": "percentile", "values": [50, 80], "per": "prompt"}},
+    "percentile of a prompt": {
+        "thresholds": {"kind": "percentile", "values": [50, 80], "per": "prompt"}
+    },
     "interpolated": {"thresholds": {"kind": "interpolated", "values": [0.2, 0.7], "per": "prompt"}},
     "top": {"thresholds": {"kind": "top", "keep": 2}},
-    "two of a prompt": {"thresholds": {"kind": "fixed", "values": [0.1, 0.2]}, "keep_per_prompt": 2},
+    "two of a prompt": {
+        "thresholds": {"kind": "fixed", "values": [0.1, 0.2]},
+        "keep_per_prompt": 2,
+    },
     "binary": {"thresholds": {"kind": "fixed", "values": [0.0, 0.5]}, "binary_reward_above": 0.5},
 }
 
@@ -37,18 +44,25 @@ def _rows(seed: int) -> pd.DataFrame:
     luck = random.Random(seed)
     names = [f"g01/{k:03d}" for k in range(60)]
     luck.shuffle(names)
-    return pd.DataFrame({
-        "sample_id": names, "prompt_id": [f"p{luck.randrange(9)}" for _ in names],
-        "reward_01": [luck.randrange(11) / 10 for _ in names],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "sample_id": names,
+            "prompt_id": [f"p{luck.randrange(9)}" for _ in names],
+            "reward_01": [luck.randrange(11) / 10 for _ in names],
+        }
+    )
 
 
 def _as_set(rows: pd.DataFrame) -> selection.GrowSet:
     codes, prompts = pd.factorize(rows["prompt_id"])
     reward = rows["reward_01"].to_numpy()
     # In two pieces, as a table of several row groups is.
-    ids = pa.chunked_array([rows["sample_id"][:25].tolist(), rows["sample_id"][25:].tolist()], type=pa.large_string())
-    return selection.GrowSet(ids, tuple(prompts), codes, np.zeros(len(rows), dtype=bool), reward, reward)
+    ids = pa.chunked_array(
+        [rows["sample_id"][:25].tolist(), rows["sample_id"][25:].tolist()], type=pa.large_string()
+    )
+    return selection.GrowSet(
+        ids, tuple(prompts), codes, np.zeros(len(rows), dtype=bool), reward, reward
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -58,10 +72,15 @@ def test_numbers_in_the_place_of_names_choose_the_same_rows(rule: str, step: int
     for seed in range(8):
         rows = _rows(seed)
         threshold, chosen = selection.selected(config, _as_set(rows), step)
-        assert rows.loc[chosen, "sample_id"].tolist() == kept_set(config, rows, step)["sample_id"].tolist()
+        assert (
+            rows.loc[chosen, "sample_id"].tolist()
+            == kept_set(config, rows, step)["sample_id"].tolist()
+        )
         if config.binary_reward_above is not None:
             rows["reward_01"] = (rows["reward_01"] > config.binary_reward_above).astype(float)
-        np.testing.assert_array_equal(threshold, thresholds(config.thresholds, rows, step).to_numpy())
+        np.testing.assert_array_equal(
+            threshold, thresholds(config.thresholds, rows, step).to_numpy()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +98,12 @@ def test_every_row_of_every_improve_step_is_told_as_the_export_tells_it(run: Run
         told = [selection.row(rows, did, k) for k in range(len(rows.ids))]
         whole = lineage.training_rows(records, policy)
         assert {w["used"] for w in told} == {True, False}
-        assert lineage.reasons(records, policy) == dict(sorted(Counter(w["why"] for w in told).items()))
-        pd.testing.assert_frame_equal(pd.DataFrame(told)[list(whole.columns)], whole, check_dtype=False)
+        assert lineage.reasons(records, policy) == dict(
+            sorted(Counter(w["why"] for w in told).items())
+        )
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(told)[list(whole.columns)], whole, check_dtype=False
+        )
 
 
 def test_the_share_that_a_policy_wrote_is_that_of_the_rows_trained_on(
@@ -94,17 +117,23 @@ def test_the_share_that_a_policy_wrote_is_that_of_the_rows_trained_on(
     monkeypatch.setattr(
         selection,
         "_read",
-        lambda _, file, columns: pa.Table.from_pandas(tables[file][list(columns)], preserve_index=False),
+        lambda _, file, columns: pa.Table.from_pandas(
+            tables[file][list(columns)], preserve_index=False
+        ),
     )
     used = rows[rows["sample_id"].isin(kept["sample_id"])]
     expected = (used["origin"] == "policy").mean()
     assert 0 < expected < 1
-    assert selection.by_policy(records, "g01/grow.parquet", "g01/i01/kept.parquet") == pytest.approx(expected, abs=0)
+    assert selection.by_policy(
+        records, "g01/grow.parquet", "g01/i01/kept.parquet"
+    ) == pytest.approx(expected, abs=0)
     assert selection.by_policy(records, "g01/grow.parquet", None) == pytest.approx(2 / 3)
     assert selection.by_policy(records, "g01/grow.parquet", "none") is None
 
 
-def test_a_kept_set_that_is_not_what_the_rule_chooses_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_set_that_is_not_what_the_rule_chooses_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = Records(run)
     rows = selection.grow_set(records, "g01")
     real = selection.names_of(records, "g01/i01/kept.parquet")
@@ -120,7 +149,9 @@ def test_a_kept_set_that_is_not_what_the_rule_chooses_is_refused(run: Run, monke
 
 
 def test_a_name_that_no_grow_set_has_is_told_with_close_ones(run: Run) -> None:
-    with pytest.raises(BadInput, match=r"no Grow set has a sample 'g01/grow-000-7'; close to it: g01/grow-000-[01]"):
+    with pytest.raises(
+        BadInput, match=r"no Grow set has a sample 'g01/grow-000-7'; close to it: g01/grow-000-[01]"
+    ):
         why_lines(run, "g01/grow-000-7")
     with pytest.raises(BadInput, match="close to it: g0"):
         why_lines(run, "")

@@ -72,7 +72,9 @@ def test_what_was_not_measured_is_missing_with_its_reason_never_zero(tmp_path: P
 def test_diversity_has_no_base_point_where_the_base_policy_was_not_measured(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "base_only")
     path = run / BASE / "measurements.json"
-    kept = [m for m in json.loads(path.read_text())["measurements"] if m["name"] != "diversity.vendi"]
+    kept = [
+        m for m in json.loads(path.read_text())["measurements"] if m["name"] != "diversity.vendi"
+    ]
     _edit(path, "measurements", kept)
     table = series.diversity_series(Run(run)).set_index("label")
     assert np.isnan(table.loc["Vendi score", "value"])
@@ -82,7 +84,11 @@ def test_diversity_has_no_base_point_where_the_base_policy_was_not_measured(tmp_
 
 def test_a_run_without_an_audit_has_empty_series(tmp_path: Path) -> None:
     run = Run(make_run(tmp_path / "run", "half"))
-    for table in (series.reward_human_series(run), series.diversity_series(run), series.correlation_series(run)):
+    for table in (
+        series.reward_human_series(run),
+        series.diversity_series(run),
+        series.correlation_series(run),
+    ):
         assert table.empty
         assert tuple(table.columns) == series.SERIES
     assert series.describe(series.reward_human_series(run)) == "No iteration was audited yet."
@@ -114,7 +120,9 @@ def test_every_measurement_is_in_exactly_one_group(tmp_path: Path) -> None:
 
 
 def test_chat_prompts_are_written_out_turn_by_turn() -> None:
-    chat = json.dumps([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}])
+    chat = json.dumps(
+        [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    )
     assert series.as_text(chat) == "user: Hello\nassistant: Hi"
 
 

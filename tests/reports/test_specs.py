@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 def test_no_page_converts_charts_by_itself() -> None:
     every = list(Path(reports.__path__[0]).rglob("*.py"))
     assert len(every) > 50
-    assert [p.name for p in every if re.search(r"st\.altair_chart\(", p.read_text(encoding="utf-8"))] == []
+    assert [
+        p.name for p in every if re.search(r"st\.altair_chart\(", p.read_text(encoding="utf-8"))
+    ] == []
 
 
 @pytest.mark.parametrize(("page", "make"), [("run", "lines"), ("divergence", "document_chart")])

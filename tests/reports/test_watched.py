@@ -1,4 +1,6 @@
-"""A run that was watched from outside goes through everything that explains a run, whatever its files lacked."""
+"""A run that was watched from outside goes through everything that explains a run, whatever its
+files lacked.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ def watched(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     for step in (0, 50, 100, 150):
         table = rows(step)
         if request.param == "ids only":
-            table = [{**{k: v for k, v in r.items() if k != "prompt"}, "prompt_id": r["prompt"]} for r in table]
+            table = [
+                {**{k: v for k, v in r.items() if k != "prompt"}, "prompt_id": r["prompt"]}
+                for r in table
+            ]
         if request.param == "no scores":
             table = [{k: r[k] for k in ("prompt", "text")} for r in table]
         missing = {"missed": (50,), "last missed by far": (50, 100)}.get(request.param, ())
@@ -36,14 +41,22 @@ def watched(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def test_status_verify_report_exports_and_compliance_work_and_still_verify(watched: Path) -> None:
     register_plugins()
-    for command in (["status"], ["report", "--format", "html,md,json"], ["export"], ["compliance"], ["verify"]):
+    for command in (
+        ["status"],
+        ["report", "--format", "html,md,json"],
+        ["export"],
+        ["compliance"],
+        ["verify"],
+    ):
         got = CliRunner().invoke(app, [command[0], str(watched), *command[1:]])
         assert got.exit_code == 0, (command, got.output, got.exception)
     report = (watched / "report" / "report.md").read_text(encoding="utf-8")
     assert "Watched from outside; the base policy is step" in report
 
 
-def test_every_page_of_the_app_shows_it_without_an_exception(watched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_page_of_the_app_shows_it_without_an_exception(
+    watched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(watched.parent))
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     assert not at.exception

@@ -19,17 +19,29 @@ Numbers = npt.NDArray[np.float64]
 Kind = Literal["pairs", "ratings"]
 
 
-def items(kind: Kind, reward: Any, judged: Any, *, votes: pd.DataFrame | None = None, members: int = 1,
-          **columns: Any) -> Judged:  # fmt: skip
+def items(
+    kind: Kind,
+    reward: Any,
+    judged: Any,
+    *,
+    votes: pd.DataFrame | None = None,
+    members: int = 1,
+    **columns: Any,
+) -> Judged:
     """An item a prompt, in texts of no meaning; one nameless vote each unless `votes` are given."""
     n = len(judged)
-    table = pd.DataFrame({
-        "item_id": [f"i{k}" for k in range(n)], "prompt_id": [f"p{k}" for k in range(n)],
-        "prompt": [f"p{k}" for k in range(n)], "left": [f"one text {k} of some words" for k in range(n)],
-        "right": [f"text {k} other" for k in range(n)] if kind == "pairs" else None,
-        "judged": np.asarray(judged, dtype=np.float64), "reward": np.asarray(reward, dtype=np.float64),
-        "spread": np.nan,
-    }).assign(**columns)  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "item_id": [f"i{k}" for k in range(n)],
+            "prompt_id": [f"p{k}" for k in range(n)],
+            "prompt": [f"p{k}" for k in range(n)],
+            "left": [f"one text {k} of some words" for k in range(n)],
+            "right": [f"text {k} other" for k in range(n)] if kind == "pairs" else None,
+            "judged": np.asarray(judged, dtype=np.float64),
+            "reward": np.asarray(reward, dtype=np.float64),
+            "spread": np.nan,
+        }
+    ).assign(**columns)
     own = pd.DataFrame({"item_id": table["item_id"], "rater": None, "value": table["judged"]})
     return Judged(kind, table, own.dropna(subset="value") if votes is None else votes, members)
 

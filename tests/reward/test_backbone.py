@@ -1,4 +1,6 @@
-"""Encoders and decoders with a scalar head, full and LoRA: they learn, reload bit for bit, and disturb nothing."""
+"""Encoders and decoders with a scalar head, full and LoRA: they learn, reload bit for bit, and
+disturb nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ QUICK = BackboneConfig(learning_rate=3e-3, epochs=6, batch=16, patience=100, ran
 @pytest.fixture(scope="module")
 def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rated") / "ratings.csv"
-    wide = ratings(n=300).pivot(index=["item_id", "response"], columns="rater", values="score").reset_index()
+    wide = (
+        ratings(n=300)
+        .pivot(index=["item_id", "response"], columns="rater", values="score")
+        .reset_index()
+    )
     wide.rename(columns={"response": "text"}).drop_duplicates("text").to_csv(path, index=False)
     return path
 
@@ -30,7 +36,9 @@ def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compared") / "pairs.jsonl"
-    pairs(n=300, prompts=40)[["prompt", "chosen", "rejected"]].to_json(path, orient="records", lines=True)
+    pairs(n=300, prompts=40)[["prompt", "chosen", "rejected"]].to_json(
+        path, orient="records", lines=True
+    )
     return path
 
 
@@ -43,9 +51,14 @@ def tiny_decoder(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
     tokenizer.eos_token, tokenizer.pad_token = "[SEP]", None
     given = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=128,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         LlamaForCausalLM(given).save_pretrained(folder)
@@ -57,12 +70,17 @@ def config(model: Path, data: Path, **more: Any) -> TrainedReward:
     options = {"rater_columns": ["0", "1", "2", "3"]} if data.suffix == ".csv" else {}
     given = {"ensemble": EnsembleConfig(size=1), "max_tokens": 64, "backbone": QUICK, **more}
     return TrainedReward(
-        kind="trained", encoder=str(model), data=TableSource(source=str(data), options=options), **given
+        kind="trained",
+        encoder=str(model),
+        data=TableSource(source=str(data), options=options),
+        **given,
     )
 
 
 def value(folder: Path, name: str) -> float:
-    found = {m["name"].removeprefix("validation."): m["value"] for m in read_any(folder)["validation"]}
+    found = {
+        m["name"].removeprefix("validation."): m["value"] for m in read_any(folder)["validation"]
+    }
     return float(found[name])
 
 
@@ -79,14 +97,24 @@ def test_an_encoder_learns_ratings_in_rating_units_and_reloads_bit_for_bit(
     built = build_reward(given, tmp_path / "a", rules=RowRules(), device="cpu", seed=1)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index, union-attr]
     assert value(tmp_path / "a", "pearson") > 0.7
-    texts = ["a wonderful brave film", "the plot is a mess and dull", "wonderful wonderful", "tired mess mess", ""]
+    texts = [
+        "a wonderful brave film",
+        "the plot is a mess and dull",
+        "wonderful wonderful",
+        "tired mess mess",
+        "",
+    ]
     scores = built.score([""] * 5, texts)
-    assert scores[2] - scores[3] > 2  # the truth differs by 9 rating units: the scale is that of the ratings
+    assert (
+        scores[2] - scores[3] > 2
+    )  # the truth differs by 9 rating units: the scale is that of the ratings
     loaded = load_reward(given, tmp_path / "a", device="cpu")
     assert np.array_equal(loaded.score([""] * 5, texts), scores)
     assert np.array_equal(loaded.score([""], texts[1:2])[0], scores[1])
     again = build_reward(given, tmp_path / "b", rules=RowRules(), device="cpu", seed=1)
-    assert (tmp_path / "a" / "dossier.json").read_bytes() == (tmp_path / "b" / "dossier.json").read_bytes()
+    assert (tmp_path / "a" / "dossier.json").read_bytes() == (
+        tmp_path / "b" / "dossier.json"
+    ).read_bytes()
     assert again.digest == built.digest == loaded.digest
     files = {p.name for p in (tmp_path / "a" / "member_0").iterdir()}
     assert ("model.safetensors" in files) == (training == "full")
@@ -104,15 +132,23 @@ def test_a_decoder_learns_pairs_and_members_differ(
     assert (scores[0] > scores[1]).all()
     assert scores[0, 0] != scores[0, 1]
     facts = read_any(tmp_path / "a")
-    assert (facts["training"][0]["trained_parameters"] < facts["encoder"]["parameters"]) == (training == "lora")
+    assert (facts["training"][0]["trained_parameters"] < facts["encoder"]["parameters"]) == (
+        training == "lora"
+    )
     assert facts["training"][0]["best_step"] <= facts["training"][0]["steps"]
 
 
-def test_a_full_member_is_a_reward_model_of_its_own(tiny_encoder: Path, rated: Path, tmp_path: Path) -> None:
+def test_a_full_member_is_a_reward_model_of_its_own(
+    tiny_encoder: Path, rated: Path, tmp_path: Path
+) -> None:
     from restaudit.config import HfReward
 
     built = build_reward(
-        config(tiny_encoder, rated, training="full"), tmp_path / "a", rules=RowRules(), device="cpu", seed=1
+        config(tiny_encoder, rated, training="full"),
+        tmp_path / "a",
+        rules=RowRules(),
+        device="cpu",
+        seed=1,
     )
     published = HfReward(kind="hf", models=(str(tmp_path / "a" / "member_0"),), max_tokens=64)
     other = build_reward(published, tmp_path / "b", rules=RowRules(), device="cpu", seed=0)
@@ -125,7 +161,9 @@ def test_a_full_member_is_a_reward_model_of_its_own(tiny_encoder: Path, rated: P
 def test_changed_weights_and_settings_are_refused(
     tiny_encoder: Path, rated: Path, tmp_path: Path, training: str
 ) -> None:
-    given = config(tiny_encoder, rated, training=training, backbone=QUICK.model_copy(update={"epochs": 1}))
+    given = config(
+        tiny_encoder, rated, training=training, backbone=QUICK.model_copy(update={"epochs": 1})
+    )
     build_reward(given, tmp_path / "a", rules=RowRules(), device="cpu", seed=1)
     weights = next((tmp_path / "a" / "member_0").glob("*.safetensors"))
     was = weights.read_bytes()
@@ -136,29 +174,58 @@ def test_changed_weights_and_settings_are_refused(
         load_reward(given, tmp_path / "a", device="cpu")
     weights.write_bytes(was)
     load_reward(given, tmp_path / "a", device="cpu")
-    settings = tmp_path / "a" / "member_0" / ("config.json" if training == "full" else "adapter_config.json")
+    settings = (
+        tmp_path
+        / "a"
+        / "member_0"
+        / ("config.json" if training == "full" else "adapter_config.json")
+    )
     changed = {"full": ("layer_norm_eps", 0.5), "lora": ("lora_alpha", 99)}[training]
-    settings.write_text(json.dumps({**json.loads(settings.read_text("utf-8")), changed[0]: changed[1]}), "utf-8")
+    settings.write_text(
+        json.dumps({**json.loads(settings.read_text("utf-8")), changed[0]: changed[1]}), "utf-8"
+    )
     with pytest.raises(BadInput, match="not the one the reward's dossier records"):
         load_reward(given, tmp_path / "a", device="cpu")
 
 
-def test_a_loss_that_is_no_number_ends_in_one_message(tiny_encoder: Path, rated: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_in_one_message(
+    tiny_encoder: Path, rated: Path, tmp_path: Path
+) -> None:
     wild = BackboneConfig(learning_rate=1e30, epochs=1, batch=16)
-    with pytest.raises(BadInput, match=r"not a number at step .* Lower reward\.backbone\.learning_rate"):
-        build_reward(config(tiny_encoder, rated, training="full", backbone=wild), tmp_path / "a", rules=RowRules(),
-                     device="cpu", seed=1)  # fmt: skip
+    with pytest.raises(
+        BadInput, match=r"not a number at step .* Lower reward\.backbone\.learning_rate"
+    ):
+        build_reward(
+            config(tiny_encoder, rated, training="full", backbone=wild),
+            tmp_path / "a",
+            rules=RowRules(),
+            device="cpu",
+            seed=1,
+        )
 
 
-def test_a_folder_without_a_model_that_takes_a_scalar_head_is_refused(rated: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_that_takes_a_scalar_head_is_refused(
+    rated: Path, tmp_path: Path
+) -> None:
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "config.json").write_text('{"model_type": "whisper"}')
     with pytest.raises(BadInput, match="no scalar head can be put on it"):
-        build_reward(config(tmp_path / "nothing", rated, training="full"), tmp_path / "a", rules=RowRules(),
-                     device="cpu", seed=1)  # fmt: skip
+        build_reward(
+            config(tmp_path / "nothing", rated, training="full"),
+            tmp_path / "a",
+            rules=RowRules(),
+            device="cpu",
+            seed=1,
+        )
 
 
 def test_texts_that_were_cut_are_said(tiny_encoder: Path, rated: Path, tmp_path: Path) -> None:
-    given = config(tiny_encoder, rated, training="full", max_tokens=6, backbone=QUICK.model_copy(update={"epochs": 1}))
+    given = config(
+        tiny_encoder,
+        rated,
+        training="full",
+        max_tokens=6,
+        backbone=QUICK.model_copy(update={"epochs": 1}),
+    )
     build_reward(given, tmp_path / "a", rules=RowRules(), device="cpu", seed=1)
     assert any("texts fill all 6 tokens" in line for line in read_any(tmp_path / "a")["limits"])

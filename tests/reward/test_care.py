@@ -1,4 +1,6 @@
-"""What is said of training data: planted label noise is estimated; balance, duplicates, contradictions are counted."""
+"""What is said of training data: planted label noise is estimated; balance, duplicates,
+contradictions are counted.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,12 @@ from restaudit.reward.examples import Examples, Raters
 from restaudit.reward.noise import label_noise
 
 
-def judged(noise: float, *, n: int = 800, sure: float = 3.0, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Reward differences and judgements by the same scale, of which a share is flipped; eight pairs a prompt."""
+def judged(
+    noise: float, *, n: int = 800, sure: float = 3.0, seed: int = 0
+) -> tuple[np.ndarray, ...]:
+    """Reward differences and judgements by the same scale, of which a share is flipped; eight pairs
+    a prompt.
+    """
     rng = np.random.default_rng(seed)
     difference = rng.normal(0, sure, n)
     wins = rng.random(n) < 1 / (1 + np.exp(-difference))
@@ -35,7 +41,9 @@ def test_a_model_that_is_never_sure_gives_a_wide_interval() -> None:
 
 def test_too_few_pairs_or_a_reward_that_tells_nothing_apart_is_null_with_a_reason() -> None:
     difference, wins, unit = judged(0.1)
-    assert "49 held-out pairs" in str(label_noise(difference[:49], wins[:49], unit[:49], seed=0).reason)
+    assert "49 held-out pairs" in str(
+        label_noise(difference[:49], wins[:49], unit[:49], seed=0).reason
+    )
     assert "the same for every" in str(label_noise(difference * 0, wins, unit, seed=0).reason)
 
 
@@ -45,9 +53,19 @@ def pairs() -> Examples:
     for k in range(200):
         left, right = (" ".join(f"w{rng.integers(500)}" for _ in range(n)) for n in (12, 6))
         split = "held_out" if k % 2 else "train"
-        rows.append({"item_id": str(k), "prompt": f"p{k // 4}", "left": left, "right": right, "split": split,
-                     "unit": f"p{k // 4}", "target": 1.0, "judged": float(rng.random() < 0.9),
-                     "agreement": [np.nan, 1.0, 0.5][k % 3]})  # fmt: skip
+        rows.append(
+            {
+                "item_id": str(k),
+                "prompt": f"p{k // 4}",
+                "left": left,
+                "right": right,
+                "split": split,
+                "unit": f"p{k // 4}",
+                "target": 1.0,
+                "judged": float(rng.random() < 0.9),
+                "agreement": [np.nan, 1.0, 0.5][k % 3],
+            }
+        )
     table = pd.DataFrame(rows)
     table.loc[1, ["left", "right"]] = table.loc[0, ["left", "right"]].to_list()
     return Examples("bradley_terry", table, Raters((), (), chosen=False), "prompt")
@@ -56,7 +74,10 @@ def pairs() -> Examples:
 def test_length_duplicates_and_contradictions_are_counted() -> None:
     found = care(pairs(), np.ones(200), np.zeros(200), seed=0)
     assert found["length"]["the_longer_response_won"] == 1.0
-    assert (found["length"]["mean_words_of_winners"], found["length"]["mean_words_of_losers"]) == (12, 6)
+    assert (found["length"]["mean_words_of_winners"], found["length"]["mean_words_of_losers"]) == (
+        12,
+        6,
+    )
     assert found["near_duplicates_across_the_split"]["items"] == 1
     assert found["contradictions"] == {"share": 0.5, "pairs": 66, "judged_by_two_or_more": 133} or (
         found["contradictions"]["share"] == pytest.approx(0.5, abs=0.01)
@@ -67,7 +88,12 @@ def test_length_duplicates_and_contradictions_are_counted() -> None:
 
 def test_for_ratings_what_cannot_be_told_says_why() -> None:
     table = pairs().table.assign(right=None, target=np.arange(200) / 50, judged=np.arange(200) / 50)
-    found = care(Examples("regression", table, Raters((), (), chosen=False), "item"), np.ones(200), None, seed=0)
+    found = care(
+        Examples("regression", table, Raters((), (), chosen=False), "item"),
+        np.ones(200),
+        None,
+        seed=0,
+    )
     assert found["contradictions"]["share"] is None
     assert found["label_noise"]["value"] is None
     assert found["length"]["reason"] == "all texts are as long, or all rated alike"

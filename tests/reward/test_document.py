@@ -1,4 +1,6 @@
-"""The reward's document: every question answered or MISSING, failures first, the same bytes each time, four formats."""
+"""The reward's document: every question answered or MISSING, failures first, the same bytes each
+time, four formats.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,27 @@ from restaudit.reward_audit.document.hub_card import HEADINGS
 from restaudit.reward_audit.document.model import Document
 from restaudit.reward_audit.document.of_run import OF_RUN
 from restaudit.reward_audit.document.readings import READINGS
-from tests.reward.document_folder import DIGEST, folder, run_folder, stress_report, trained_facts, validation
+from tests.reward.document_folder import (
+    DIGEST,
+    folder,
+    run_folder,
+    stress_report,
+    trained_facts,
+    validation,
+)
 
-PYTHON = {"kind": "python", "name": "python/x:y", "purpose": "Counts please.", "unit": "its own", "members": 1,
-          "digest": DIGEST, "data": None, "raters": None, "validation": None, "limits": []}  # fmt: skip
+PYTHON = {
+    "kind": "python",
+    "name": "python/x:y",
+    "purpose": "Counts please.",
+    "unit": "its own",
+    "members": 1,
+    "digest": DIGEST,
+    "data": None,
+    "raters": None,
+    "validation": None,
+    "limits": [],
+}
 
 
 def page_of(document: Document, form: str) -> str:
@@ -42,7 +61,7 @@ def full(tmp_path: Path) -> Document:
     return document_of(where, where)
 
 
-# --- the field map ---------------------------------------------------------------------------------------------------
+# --- the field map
 
 
 def test_the_field_map_covers_every_part_of_both_frameworks_and_names_who_could_answer() -> None:
@@ -76,16 +95,24 @@ def test_nothing_is_blank(full: Document) -> None:
     assert {a.key for a in full.answers} == {f.key for f in all_fields()}
 
 
-# --- what the answers say --------------------------------------------------------------------------------------------
+# --- what the answers say
 
 
 def test_a_trained_rewards_answers_have_their_status(full: Document) -> None:
     expected = {
-        "data.licence": "RECORDED", "validation.held_out": "MEASURED", "quality.agreement": "MEASURED",
-        "quality.contradictions": "COMPUTED", "quality.noise": "N-A", "raters.pay_band": "MISSING",
-        "model.disagreement": "RECORDED", "compute.energy": "MISSING", "shift.distance": "N-A",
-        "stress.tests": "MEASURED", "governance.approval": "MISSING", "validation.outside": "MISSING",
-    }  # fmt: skip
+        "data.licence": "RECORDED",
+        "validation.held_out": "MEASURED",
+        "quality.agreement": "MEASURED",
+        "quality.contradictions": "COMPUTED",
+        "quality.noise": "N-A",
+        "raters.pay_band": "MISSING",
+        "model.disagreement": "RECORDED",
+        "compute.energy": "MISSING",
+        "shift.distance": "N-A",
+        "stress.tests": "MEASURED",
+        "governance.approval": "MISSING",
+        "validation.outside": "MISSING",
+    }
     assert {k: full.answer(k).status for k in expected} == expected
     assert "without a run" in full.answer("shift.distance").reason
     assert "meter" in full.answer("compute.energy").who
@@ -105,7 +132,10 @@ def test_energy_is_computed_only_where_it_was_metered(tmp_path: Path) -> None:
     compute = {"seconds": 12.0, "device": "cpu", "energy_kwh": 0.002, "energy_method": "RAPL"}
     where = folder(tmp_path / "rm", trained_facts(compute=compute))
     found = document_of(where, where)
-    assert (found.answer("compute.used").status, found.answer("compute.energy").status) == ("RECORDED", "COMPUTED")
+    assert (found.answer("compute.used").status, found.answer("compute.energy").status) == (
+        "RECORDED",
+        "COMPUTED",
+    )
     assert found.answer("compute.energy").value == {"kWh": 0.002, "method": "RAPL"}
 
 
@@ -129,7 +159,9 @@ def test_the_distance_of_a_run_is_a_row_an_iteration_with_its_interval(tmp_path:
     ]
     assert [m.label for m in table.marks] == ["g00/i00 (base policy)", "g01/i01"]
     assert table.reference == 0.3
-    assert [e.path for e in found.evidence] == [f"{i}/measurements.json" for i in ("g00/i00", "g01/i01", "g01/i02")]
+    assert [e.path for e in found.evidence] == [
+        f"{i}/measurements.json" for i in ("g00/i00", "g01/i01", "g01/i02")
+    ]
 
 
 def test_a_run_that_could_not_measure_the_distance_says_why(tmp_path: Path) -> None:
@@ -155,23 +187,31 @@ def test_shares_and_differences_of_shares_are_never_drawn_on_one_axis(tmp_path: 
 def test_a_validation_of_another_reward_is_refused(tmp_path: Path) -> None:
     where = folder(tmp_path / "rm")
     (where / "validation").mkdir()
-    write_json({"reward": {"digest": "e" * 64}, "measurements": []}, where / "validation" / "other.json")
+    write_json(
+        {"reward": {"digest": "e" * 64}, "measurements": []}, where / "validation" / "other.json"
+    )
     with pytest.raises(BadInput, match="about another reward"):
         document_of(where, where)
 
 
-@pytest.mark.parametrize("damaged", [{"findings": []}, {"findings": [{}], "failures": [], "counts": {}}])
-def test_a_report_of_another_shape_is_refused_and_says_how_to_make_it_anew(tmp_path: Path, damaged: dict) -> None:
+@pytest.mark.parametrize(
+    "damaged", [{"findings": []}, {"findings": [{}], "failures": [], "counts": {}}]
+)
+def test_a_report_of_another_shape_is_refused_and_says_how_to_make_it_anew(
+    tmp_path: Path, damaged: dict
+) -> None:
     where = folder(tmp_path / "rm", stress=damaged)
     with pytest.raises(BadInput):
         document_of(where, where)
 
 
-# --- the formats -----------------------------------------------------------------------------------------------------
+# --- the formats
 
 
 @pytest.mark.parametrize("form", list(Format))
-def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(tmp_path: Path, form: Format) -> None:
+def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(
+    tmp_path: Path, form: Format
+) -> None:
     one, two = (folder(tmp_path / name / "rm", stress=stress_report()) for name in ("a", "b"))
     first = rendered(document_of(one, one), form)
     assert first == rendered(document_of(one, one), form) == rendered(document_of(two, two), form)
@@ -179,9 +219,14 @@ def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("form", ["md", "html", "card"])
-def test_the_verdict_and_failures_come_first_then_summary_sections_and_gaps(full: Document, form: str) -> None:
+def test_the_verdict_and_failures_come_first_then_summary_sections_and_gaps(
+    full: Document, form: str
+) -> None:
     page = page_of(full, form).partition("</nav>" if form == "html" else "# Reward model")[2]
-    at = [page.index(s) for s in (full.verdict, "Failures of the stress tests: 2", "append praise", "Summary")]
+    at = [
+        page.index(s)
+        for s in (full.verdict, "Failures of the stress tests: 2", "append praise", "Summary")
+    ]
     heading = "Model Details" if form == "card" else "How were they chosen"
     at += [page.index(heading), page.rindex("What nobody said")]
     assert at == sorted(at)
@@ -197,8 +242,13 @@ def test_every_gap_is_listed_with_who_could_fill_it(full: Document, form: str) -
 
 
 def test_every_answer_stands_in_the_document_with_its_status_and_records(full: Document) -> None:
-    facts = {f.label: f for s in reward_document(full).sections for b in s.blocks if isinstance(b, Facts)
-             for f in b.rows}  # fmt: skip
+    facts = {
+        f.label: f
+        for s in reward_document(full).sections
+        for b in s.blocks
+        if isinstance(b, Facts)
+        for f in b.rows
+    }
     for a in full.answers:
         assert facts[a.asks].status == a.status, a.key
         assert facts[a.asks].value, a.key
@@ -222,8 +272,13 @@ def test_a_chart_draws_each_value_between_the_ends_of_its_interval(full: Documen
     chart = next(c for c in drawn if "pair accuracy" in c.labels)
     assert "pair accuracy 0.70 (0.60 to 0.80)" in chart.said
     axes = figure(chart).axes[0]
-    dots = dict(zip((t.get_text() for t in axes.get_yticklabels()), axes.lines[0].get_xydata(), strict=True))
-    ends = {y: sorted((a, b)) for ((a, y), (b, _)) in (s for c in axes.collections for s in c.get_segments())}
+    dots = dict(
+        zip((t.get_text() for t in axes.get_yticklabels()), axes.lines[0].get_xydata(), strict=True)
+    )
+    ends = {
+        y: sorted((a, b))
+        for ((a, y), (b, _)) in (s for c in axes.collections for s in c.get_segments())
+    }
     assert len(dots) == len(ends) == 3
     assert all(ends[y][0] < x < ends[y][1] for x, y in dots.values())
     assert (dots["pair accuracy"][0], dots["baseline.longer"][0]) == (0.7, 0.55)
@@ -239,10 +294,21 @@ def test_the_model_card_is_one_that_the_hubs_library_reads(full: Document) -> No
     assert card.data.base_model == ["org/encoder"]
     assert card.data.tags == ["reward-model", "restaudit", "bradley-terry"]
     result = card.data.eval_results[0]
-    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.7, "pairs.csv")
+    assert (result.metric_type, result.metric_value, result.dataset_name) == (
+        "accuracy",
+        0.7,
+        "pairs.csv",
+    )
     assert result.metric_args["interval_0.95"] == [0.6, 0.8]
-    for heading in ("## Model Details", "## Uses", "### Out-of-Scope Use", "## Bias, Risks, and Limitations",
-                    "## Training Details", "## Evaluation", "## Environmental Impact"):  # fmt: skip
+    for heading in (
+        "## Model Details",
+        "## Uses",
+        "### Out-of-Scope Use",
+        "## Bias, Risks, and Limitations",
+        "## Training Details",
+        "## Evaluation",
+        "## Environmental Impact",
+    ):
         assert heading in card.text
 
 
@@ -260,10 +326,30 @@ def test_a_reward_without_validation_has_a_card_without_results(tmp_path: Path) 
 
 def test_the_largest_errors_stand_with_the_words_behind_them(tmp_path: Path) -> None:
     where = folder(tmp_path / "rm")
-    report = stress_report() | {"reward_digest": DIGEST, "human_is": "LEXICON", "errors": {
-        "method": "occlusion", "unit": "sd", "judged": 40, "scored": 400, "limits": [], "reason": None,
-        "errors": [{"prompt": "", "text": "Not good at all.", "reward": 1.5, "human": -1.0, "error": 2.4, "words": 4,
-                    "words_tried": 4, "spans": [{"words": "good", "place": 1, "change_sd": -1.8}]}]}}  # fmt: skip
+    report = stress_report() | {
+        "reward_digest": DIGEST,
+        "human_is": "LEXICON",
+        "errors": {
+            "method": "occlusion",
+            "unit": "sd",
+            "judged": 40,
+            "scored": 400,
+            "limits": [],
+            "reason": None,
+            "errors": [
+                {
+                    "prompt": "",
+                    "text": "Not good at all.",
+                    "reward": 1.5,
+                    "human": -1.0,
+                    "error": 2.4,
+                    "words": 4,
+                    "words_tried": 4,
+                    "spans": [{"words": "good", "place": 1, "change_sd": -1.8}],
+                }
+            ],
+        },
+    }
     write_json(report, where / "stress.json")
     shown = page_of(document_of(where, where), "md")
     assert "Not good at all." in shown

@@ -1,4 +1,6 @@
-"""What people declare: a template to fill, every mistake named, and nothing passed off as verified."""
+"""What people declare: a template to fill, every mistake named, and nothing passed off as
+verified.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ from restaudit.reward_audit.document.fields import declarable
 from restaudit.reward_audit.document.material import declarations_of
 from tests.reward.document_folder import DIGEST, folder, run_folder
 
-APPROVAL = {"by": "Ada L.", "role": "safety lead", "date": "2026-03-01", "decision": "only for internal tests"}
+APPROVAL = {
+    "by": "Ada L.",
+    "role": "safety lead",
+    "date": "2026-03-01",
+    "decision": "only for internal tests",
+}
 
 
 @pytest.fixture
@@ -29,12 +36,20 @@ def made(tmp_path: Path) -> Path:
 
 def filled(path: Path, answers: dict[str, Any], **more: Any) -> Path:
     """A filled template."""
-    whole = {"schema": SCHEMA, "declared_by": "Ada L.", "date": "2026-03-02", "answers": answers, **more}
+    whole = {
+        "schema": SCHEMA,
+        "declared_by": "Ada L.",
+        "date": "2026-03-02",
+        "answers": answers,
+        **more,
+    }
     path.write_text(yaml.safe_dump(whole, allow_unicode=True), encoding="utf-8")
     return path
 
 
-def test_the_template_asks_every_declarable_field_and_is_itself_valid_and_empty(made: Path, tmp_path: Path) -> None:
+def test_the_template_asks_every_declarable_field_and_is_itself_valid_and_empty(
+    made: Path, tmp_path: Path
+) -> None:
     text = to_fill(made, made)
     raw = yaml.safe_load(text)
     assert raw["answers"].keys() == {f.key for f in declarable()}
@@ -45,10 +60,16 @@ def test_the_template_asks_every_declarable_field_and_is_itself_valid_and_empty(
     assert (found.answers, found.declared_by, found.reward_digest) == ({}, "", DIGEST)
 
 
-def test_an_answer_is_shown_as_declared_and_a_second_template_keeps_it(made: Path, tmp_path: Path) -> None:
-    answers = {"raters.pool": "students of one school", "raters.pay_band": "12-15 EUR an hour", "data.personal":
-               "N-A: film reviews without names", "governance.approval": APPROVAL,
-               "governance.changelog": [{"date": "2026-02-01", "change": "first version"}]}  # fmt: skip
+def test_an_answer_is_shown_as_declared_and_a_second_template_keeps_it(
+    made: Path, tmp_path: Path
+) -> None:
+    answers = {
+        "raters.pool": "students of one school",
+        "raters.pay_band": "12-15 EUR an hour",
+        "data.personal": "N-A: film reviews without names",
+        "governance.approval": APPROVAL,
+        "governance.changelog": [{"date": "2026-02-01", "change": "first version"}],
+    }
     kept, path = keep(made, made, filled(tmp_path / "f.yaml", answers))
     assert path == made / "declarations.yaml"
     assert kept.reward_digest == DIGEST
@@ -59,9 +80,9 @@ def test_an_answer_is_shown_as_declared_and_a_second_template_keeps_it(made: Pat
     assert (na.status, na.reason) == ("N-A", "film reviews without names (declared by Ada L.)")
     assert document.answer("governance.approval").value == APPROVAL
     assert (
-        "only for internal tests, by Ada L. (safety lead) on 2026-03-01 (DECLARED; nobody verified it)"
-        in dict(document.summary)["Approved by"]
-    )
+        "only for internal tests, by Ada L. (safety lead) on 2026-03-01 (DECLARED; nobody "
+        "verified it)"
+    ) in dict(document.summary)["Approved by"]
     again = yaml.safe_load(to_fill(made, made))
     assert again["answers"]["raters.pool"] == "students of one school"
     assert again["declared_by"] == "Ada L."
@@ -78,12 +99,18 @@ def test_a_declaration_never_takes_the_place_of_the_record(made: Path, tmp_path:
 
 def test_the_template_marks_what_the_record_answers(made: Path) -> None:
     lines = to_fill(made, made).splitlines()
-    marked = {lines[n + 1].strip().partition(":")[0] for n, line in enumerate(lines) if "the record answers" in line}
+    marked = {
+        lines[n + 1].strip().partition(":")[0]
+        for n, line in enumerate(lines)
+        if "the record answers" in line
+    }
     assert "data.licence" in marked
     assert "raters.pool" not in marked
 
 
-def test_instructions_from_a_file_are_kept_as_text_with_their_digest(made: Path, tmp_path: Path) -> None:
+def test_instructions_from_a_file_are_kept_as_text_with_their_digest(
+    made: Path, tmp_path: Path
+) -> None:
     text = "Prefer the answer that is true.\r\nNot the longer one.\n"
     (tmp_path / "told.txt").write_bytes(text.encode())
     _, path = keep(made, made, filled(tmp_path / "f.yaml", {}, instructions_file="told.txt"))
@@ -96,7 +123,8 @@ def test_instructions_from_a_file_are_kept_as_text_with_their_digest(made: Path,
 
 
 @pytest.mark.parametrize(
-    "text", ["a: b # c", "\u202eabc\x07", "=1+1", "line\n\n  # two\n---\n", "ünïcode 例", "- [x] yes"]
+    "text",
+    ["a: b # c", "\u202eabc\x07", "=1+1", "line\n\n  # two\n---\n", "ünïcode 例", "- [x] yes"],
 )
 def test_what_is_kept_is_what_was_said(made: Path, tmp_path: Path, text: str) -> None:
     keep(made, made, filled(tmp_path / "f.yaml", {"raters.pool": text}))
@@ -106,7 +134,9 @@ def test_what_is_kept_is_what_was_said(made: Path, tmp_path: Path, text: str) ->
 def test_declarations_of_a_run_stay_out_of_its_recorded_folders(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", {"g00/i00": 0.3, "g01/i01": 0.4, "g01/i02": 0.5})
     before = sorted(p.name for p in (run / "reward_model").iterdir())
-    _, path = keep(run, run / "reward_model", filled(tmp_path / "f.yaml", {"raters.pool": "readers"}))
+    _, path = keep(
+        run, run / "reward_model", filled(tmp_path / "f.yaml", {"raters.pool": "readers"})
+    )
     assert path == run / "report" / "reward_declarations.yaml" == declarations_of(run)
     assert sorted(p.name for p in (run / "reward_model").iterdir()) == before
     assert document_of(run, run / "reward_model").answer("raters.pool").value == "readers"
@@ -118,26 +148,58 @@ def test_declarations_about_another_reward_are_refused(made: Path, tmp_path: Pat
         keep(made, made, other)
 
 
-@pytest.mark.parametrize(("answers", "more", "message"), [
-    ({"raters.pol": "x"}, {}, "answers.raters.pol: unknown key (did you mean 'raters.pool'?)"),
-    ({"stress.tests": "all passed"}, {}, "answers.stress.tests: unknown key; the record answers that one"),
-    ({}, {"declard_by": "x"}, "declard_by: unknown key (did you mean 'declared_by'?)"),
-    ({"raters.pool": "x"}, {"declared_by": ""}, "declared_by: empty; 1 answers need the name"),
-    ({"raters.pool": "x"}, {"date": "yesterday"}, "date: 'yesterday'; expected a date such as 2026-01-31"),
-    ({"raters.pool": {"a": 1}}, {}, "answers.raters.pool: expected text or a list of texts, got a dict"),
-    ({"governance.approval": {**APPROVAL, "role": ""}}, {}, "answers.governance.approval.role: empty"),
-    ({"governance.approval": {**APPROVAL, "rol": "x"}}, {}, "answers.governance.approval.rol: unknown key"),
-    ({"governance.approval": "yes"}, {}, "expected by, role, date, decision"),
-    ({"governance.changelog": [{"date": "2026-01-01"}]}, {}, "answers.governance.changelog[0]"),
-    ({}, {"instructions_file": "nowhere.txt"}, "nowhere.txt: cannot be read"),
-    ({"raters.instructions": "x"}, {"instructions_file": "f.yaml"}, "give one of the two"),
-    ({}, {"schema": "restaudit.reward-declarations/9"}, "expected 'restaudit.reward-declarations/1'"),
-    ([], {}, "answers: expected a mapping"),
-])  # fmt: skip
-def test_a_mistake_is_one_clear_message(tmp_path: Path, answers: Any, more: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(
+    ("answers", "more", "message"),
+    [
+        ({"raters.pol": "x"}, {}, "answers.raters.pol: unknown key (did you mean 'raters.pool'?)"),
+        (
+            {"stress.tests": "all passed"},
+            {},
+            "answers.stress.tests: unknown key; the record answers that one",
+        ),
+        ({}, {"declard_by": "x"}, "declard_by: unknown key (did you mean 'declared_by'?)"),
+        ({"raters.pool": "x"}, {"declared_by": ""}, "declared_by: empty; 1 answers need the name"),
+        (
+            {"raters.pool": "x"},
+            {"date": "yesterday"},
+            "date: 'yesterday'; expected a date such as 2026-01-31",
+        ),
+        (
+            {"raters.pool": {"a": 1}},
+            {},
+            "answers.raters.pool: expected text or a list of texts, got a dict",
+        ),
+        (
+            {"governance.approval": {**APPROVAL, "role": ""}},
+            {},
+            "answers.governance.approval.role: empty",
+        ),
+        (
+            {"governance.approval": {**APPROVAL, "rol": "x"}},
+            {},
+            "answers.governance.approval.rol: unknown key",
+        ),
+        ({"governance.approval": "yes"}, {}, "expected by, role, date, decision"),
+        ({"governance.changelog": [{"date": "2026-01-01"}]}, {}, "answers.governance.changelog[0]"),
+        ({}, {"instructions_file": "nowhere.txt"}, "nowhere.txt: cannot be read"),
+        ({"raters.instructions": "x"}, {"instructions_file": "f.yaml"}, "give one of the two"),
+        (
+            {},
+            {"schema": "restaudit.reward-declarations/9"},
+            "expected 'restaudit.reward-declarations/1'",
+        ),
+        ([], {}, "answers: expected a mapping"),
+    ],
+)
+def test_a_mistake_is_one_clear_message(
+    tmp_path: Path, answers: Any, more: dict[str, Any], message: str
+) -> None:
     path = filled(tmp_path / "f.yaml", answers or {}, **more)
     if isinstance(answers, list):
-        path.write_text(path.read_text(encoding="utf-8").replace("answers: {}", "answers: [1]"), encoding="utf-8")
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("answers: {}", "answers: [1]"),
+            encoding="utf-8",
+        )
     with pytest.raises(BadInput) as caught:
         read_declarations(path)
     assert message in str(caught.value)

@@ -1,4 +1,6 @@
-"""Texts of a model, names in data and what people declare cannot do anything in any format of the document."""
+"""Texts of a model, names in data and what people declare cannot do anything in any format of the
+document.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,12 @@ def shown(path: Path, text: str, form: str) -> str:
     facts["validation"][0]["detail"] = {"meaning": text}
     facts["validation"][0]["name"] = f"validation.{text}"
     where = folder(path, facts, stress_report(text, text))
-    said = {"schema": SCHEMA, "declared_by": "Ada", "date": "2026-01-01",
-            "answers": {"raters.pool": text, "hacking.known": [text]}}  # fmt: skip
+    said = {
+        "schema": SCHEMA,
+        "declared_by": "Ada",
+        "date": "2026-01-01",
+        "answers": {"raters.pool": text, "hacking.known": [text]},
+    }
     (path / "given.yaml").write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
     keep(where, where, path / "given.yaml")
     return rendered(document_of(where, where), Format(form)).decode("utf-8")
@@ -62,15 +68,24 @@ def shown(path: Path, text: str, form: str) -> str:
 
 def hidden(text: str) -> list[str]:
     """Characters that do more than show."""
-    return [c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp", "Cf") and c not in "\n\u200c\u200d"]
+    return [
+        c
+        for c in text
+        if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp", "Cf") and c not in "\n\u200c\u200d"
+    ]
 
 
 @pytest.mark.parametrize("form", ["md", "html", "card", "json"])
-def test_no_format_has_markup_or_a_hidden_character_of_the_texts(tmp_path: Path, nasty: str, form: str) -> None:
+def test_no_format_has_markup_or_a_hidden_character_of_the_texts(
+    tmp_path: Path, nasty: str, form: str
+) -> None:
     page = shown(tmp_path / "rm", nasty, form)
     if form != "json":  # written as escapes there, so that nothing is lost
         assert hidden(page) == []
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]", page)
+    assert not re.search(
+        r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]",
+        page,
+    )
     for tag in ("<script", "<img", "<svg on"):
         assert tag not in page
     if form == "html":
@@ -105,11 +120,24 @@ def test_a_markdown_table_keeps_its_columns(tmp_path: Path, nasty: str) -> None:
             widths = []
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("=1+1", "'=1+1"), ("@x", "'@x"), ("-2+3|x", "'-2+3|x"), ("  =1", "'=1"),
-    ("-0.5", "-0.5"), ("+3.9", "+3.9"), ("-0.5 to 0.25", "-0.5 to 0.25"), ("-1e-05 to 2 (0.995 level)",) * 2,
-    ("a\nb", "a ⏎ b"), ("a\u202eb", "a\ufffdb"), ("a\u200bb", "a\ufffdb"), ("👩\u200d🚀", "👩\u200d🚀"), ("", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@x", "'@x"),
+        ("-2+3|x", "'-2+3|x"),
+        ("  =1", "'=1"),
+        ("-0.5", "-0.5"),
+        ("+3.9", "+3.9"),
+        ("-0.5 to 0.25", "-0.5 to 0.25"),
+        ("-1e-05 to 2 (0.995 level)",) * 2,
+        ("a\nb", "a ⏎ b"),
+        ("a\u202eb", "a\ufffdb"),
+        ("a\u200bb", "a\ufffdb"),
+        ("👩\u200d🚀", "👩\u200d🚀"),
+        ("", ""),
+    ],
+)
 def test_plain_text(text: str, expected: str) -> None:
     assert plain(text) == expected
 

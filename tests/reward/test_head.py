@@ -17,7 +17,9 @@ def linear_problem(n: int = 400, pairs_of: bool = False) -> tuple[Problem, np.nd
     x = rng.normal(size=(n, 8)).astype(np.float32)
     truth = x @ np.arange(8) / 4 + 1.5
     if not pairs_of:
-        return Problem(x, np.arange(n), None, truth.astype(np.float64), np.arange(n), np.ones(n)), truth
+        return Problem(
+            x, np.arange(n), None, truth.astype(np.float64), np.arange(n), np.ones(n)
+        ), truth
     left, right = rng.integers(n, size=(2, 3 * n))
     share = 1 / (1 + np.exp(-(truth[left] - truth[right])))
     return Problem(x, left, right, share, np.arange(3 * n), np.ones(3 * n)), truth
@@ -38,7 +40,9 @@ def test_bradley_terry_recovers_differences_and_is_centred() -> None:
     problem, truth = linear_problem(pairs_of=True)
     (head,) = train_members(*split(problem), HEAD, members=1, seed=0)
     found = predict(head.weights, problem.features)
-    seen = np.unique(np.concatenate([problem.left[problem.unit % 5 != 0], problem.right[problem.unit % 5 != 0]]))
+    seen = np.unique(
+        np.concatenate([problem.left[problem.unit % 5 != 0], problem.right[problem.unit % 5 != 0]])
+    )
     assert found[seen].mean() == pytest.approx(0, abs=1e-5)
     assert found - found.mean() == pytest.approx(truth - truth.mean(), abs=0.15)
 
@@ -91,6 +95,8 @@ def test_a_loss_that_is_not_a_number_is_a_clear_stop() -> None:
 
 def test_a_rows_score_does_not_depend_on_the_rows_beside_it() -> None:
     problem, _ = linear_problem(n=600)
-    (head,) = train_members(*split(problem), HEAD.model_copy(update={"hidden": 16}), members=1, seed=0)
+    (head,) = train_members(
+        *split(problem), HEAD.model_copy(update={"hidden": 16}), members=1, seed=0
+    )
     together = predict(head.weights, problem.features)
     assert predict(head.weights, problem.features[313:314])[0] == together[313]

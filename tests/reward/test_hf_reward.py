@@ -1,4 +1,6 @@
-"""Sequence-classification models as the reward: scored in any order alike, and refused where they have no head."""
+"""Sequence-classification models as the reward: scored in any order alike, and refused where they
+have no head.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from restaudit.errors import BadInput
 from restaudit.reward import Reward, build_reward, load_reward
 
 PROMPTS = ["a film about a violin", "", "a film about a violin", "music"]
-RESPONSES = ["wonderful music", "dull", "wonderful music", "the plot is a mess, the jokes are tired"]
+RESPONSES = [
+    "wonderful music",
+    "dull",
+    "wonderful music",
+    "the plot is a mess, the jokes are tired",
+]
 
 
 def classifier(encoder: Path, out: Path, *, labels: int, seed: int) -> Path:
@@ -41,7 +48,9 @@ def models(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def config(*folders: Path, **more: object) -> HfReward:
-    return HfReward.model_validate({"kind": "hf", "models": [str(f) for f in folders], "max_tokens": 64, **more})
+    return HfReward.model_validate(
+        {"kind": "hf", "models": [str(f) for f in folders], "max_tokens": 64, **more}
+    )
 
 
 def build(given: HfReward, out: Path) -> Reward:
@@ -59,16 +68,25 @@ def test_each_model_is_a_member_and_reads_prompt_and_response_as_a_pair(
     assert (scores[0] == scores[2]).all()
     one = reward.classifiers[0]  # type: ignore[attr-defined]
     with torch.inference_mode():
-        expected = one.model(**one.tokenizer(PROMPTS[3], RESPONSES[3], return_tensors="pt")).logits[0, 0].item()
+        expected = (
+            one.model(**one.tokenizer(PROMPTS[3], RESPONSES[3], return_tensors="pt"))
+            .logits[0, 0]
+            .item()
+        )
     assert scores[3, 0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_label_chooses_the_logit(models: tuple[Path, Path], tmp_path: Path) -> None:
-    scores = [build(config(models[1], label=k), tmp_path / str(k)).score(PROMPTS, RESPONSES) for k in (0, 2)]
+    scores = [
+        build(config(models[1], label=k), tmp_path / str(k)).score(PROMPTS, RESPONSES)
+        for k in (0, 2)
+    ]
     assert (scores[0] != scores[1]).any()
 
 
-def test_it_reloads_to_the_same_scores_and_refuses_other_weights(models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_it_reloads_to_the_same_scores_and_refuses_other_weights(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
     given = config(models[0])
     built = build(given, tmp_path)
     loaded = load_reward(given, tmp_path, device="cpu")
@@ -85,8 +103,12 @@ def test_it_reloads_to_the_same_scores_and_refuses_other_weights(models: tuple[P
         load_reward(config(models[0], max_tokens=32), tmp_path, device="cpu")
 
 
-def test_a_model_without_a_trained_head_is_refused(tiny_encoder: Path, tiny_policy: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"no trained weights for classifier\.bias, classifier\.weight"):
+def test_a_model_without_a_trained_head_is_refused(
+    tiny_encoder: Path, tiny_policy: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        BadInput, match=r"no trained weights for classifier\.bias, classifier\.weight"
+    ):
         build(config(tiny_encoder), tmp_path)
     with pytest.raises(BadInput, match=r"no trained weights for score\.weight"):
         build(config(tiny_policy), tmp_path)
@@ -97,12 +119,16 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         build(config(tmp_path), tmp_path / "out")
 
 
-def test_a_label_the_model_does_not_have_is_refused(models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_label_the_model_does_not_have_is_refused(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match=r"reward\.label is 3, but the model has labels 0 to 2"):
         build(config(models[1], label=3), tmp_path)
 
 
-def test_more_tokens_than_the_model_reads_are_refused(models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_more_tokens_than_the_model_reads_are_refused(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match="at most 128"):
         build(config(models[0], max_tokens=512), tmp_path)
 
@@ -112,7 +138,9 @@ def test_chat_without_a_template_is_refused(models: tuple[Path, Path], tmp_path:
         build(config(models[0], chat=True), tmp_path)
 
 
-def test_a_long_text_is_cut_and_a_logit_of_nan_names_the_row(models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_long_text_is_cut_and_a_logit_of_nan_names_the_row(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
     reward = build(config(models[0], max_tokens=8), tmp_path)
     assert np.isfinite(reward.score(["film " * 90], ["music " * 90])).all()
     reward.classifiers[0].model.classifier.weight.data.fill_(float("nan"))  # type: ignore[attr-defined]
@@ -121,7 +149,9 @@ def test_a_long_text_is_cut_and_a_logit_of_nan_names_the_row(models: tuple[Path,
 
 
 @pytest.mark.parametrize("pad", [True, False])
-def test_a_decoder_with_a_chat_template_scores_its_last_token(tiny_policy: Path, tmp_path: Path, pad: bool) -> None:
+def test_a_decoder_with_a_chat_template_scores_its_last_token(
+    tiny_policy: Path, tmp_path: Path, pad: bool
+) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 

@@ -1,4 +1,6 @@
-"""A word that stands in 90% of the chosen responses, whatever their worth, is named by the stress tests."""
+"""A word that stands in 90% of the chosen responses, whatever their worth, is named by the stress
+tests.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,26 @@ def test_a_keyword_of_the_chosen_responses_is_named(tiny_encoder: Path, planted:
         table[side] = table[side].where(~has, table[side] + f" {WORD}")
     given = config(tiny_encoder, ensemble=EnsembleConfig(size=2))
     encoder = load_encoder(tiny_encoder)
-    fitted = fit("pairs", table, lambda data: learn_heads(data, encoder, given, spec=None, seed=0), given, seed=0)
+    fitted = fit(
+        "pairs",
+        table,
+        lambda data: learn_heads(data, encoder, given, spec=None, seed=0),
+        given,
+        seed=0,
+    )
     held_out = fitted.examples.table.query("split == 'held_out'")
 
     def score(prompts: list[str], texts: list[str]) -> np.ndarray:
         return fitted.learned.scorer.score(prompts, texts).mean(axis=1)
 
-    found = stress(score, held_out["prompt"].tolist(), held_out["left"].tolist(), seed=0, resamples=200, budget=0)
+    found = stress(
+        score,
+        held_out["prompt"].tolist(),
+        held_out["left"].tolist(),
+        seed=0,
+        resamples=200,
+        budget=0,
+    )
     named = {w.word for w in found.words.words if w.verdict == "FAIL"} if found.words else set()
     assert (WORD in named) == (planted == 0.9)
     assert any(repr(WORD) in said for said in found.failures) == (planted == 0.9)

@@ -1,4 +1,6 @@
-"""A user's own callable as the reward: accepted, checked, and recorded by the digest of its source."""
+"""A user's own callable as the reward: accepted, checked, and recorded by the digest of its
+source.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ def build(callable_name: str, out: Path, size: int = 1) -> Reward:
 
 
 def test_a_callable_of_texts_in_the_current_folder_is_found(module: Make, tmp_path: Path) -> None:
-    name = module('def length(texts):\n    """Counts characters.\n\n    More."""\n    return [len(t) for t in texts]\n')
+    name = module(
+        'def length(texts):\n    """Counts characters.\n\n    More."""\n    return [len(t) for t '
+        "in texts]\n"
+    )
     reward = build(f"{name}:length", tmp_path / "out")
     assert reward.score([""] * 3, TEXTS).tolist() == [[4.0], [9.0], [3.0]]
     assert reward.score([], []).shape == (0, 1)
@@ -56,9 +61,14 @@ def test_a_callable_of_texts_in_the_current_folder_is_found(module: Make, tmp_pa
 
 def test_a_callable_of_prompts_and_texts_gets_both(module: Make, tmp_path: Path) -> None:
     name = module(
-        "def overlap(prompts, texts, weight=2.0):\n    return [weight * (p in t) for p, t in zip(prompts, texts)]\n"
+        "def overlap(prompts, texts, weight=2.0):\n    return [weight * (p in t) for p, t in "
+        "zip(prompts, texts)]\n"
     )
-    assert build(f"{name}:overlap", tmp_path / "out").score(["film"] * 3, TEXTS)[:, 0].tolist() == [0.0, 2.0, 0.0]
+    assert build(f"{name}:overlap", tmp_path / "out").score(["film"] * 3, TEXTS)[:, 0].tolist() == [
+        0.0,
+        2.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,11 +78,19 @@ def test_a_callable_of_prompts_and_texts_gets_both(module: Make, tmp_path: Path)
         "import numpy as np\ndef f(texts):\n    return np.ones(len(texts), dtype=np.float32)\n",
         "import pandas as pd\ndef f(texts):\n    return pd.Series([True] * len(texts))\n",
         "class F:\n    def __call__(self, texts):\n        return [1] * len(texts)\nf = F()\n",
-        "import functools\ndef g(texts, by):\n    return [by] * len(texts)\nf = functools.partial(g, by=1)\n",
+        (
+            "import functools\ndef g(texts, by):\n    return [by] * len(texts)\nf = "
+            "functools.partial(g, by=1)\n"
+        ),
     ],
 )
-def test_tensors_arrays_series_instances_and_partials_work(module: Make, tmp_path: Path, source: str) -> None:
-    assert build(f"{module(source)}:f", tmp_path / "out").score([""] * 3, TEXTS)[:, 0].tolist() == [1.0] * 3
+def test_tensors_arrays_series_instances_and_partials_work(
+    module: Make, tmp_path: Path, source: str
+) -> None:
+    assert (
+        build(f"{module(source)}:f", tmp_path / "out").score([""] * 3, TEXTS)[:, 0].tolist()
+        == [1.0] * 3
+    )
 
 
 def test_a_column_a_member_is_an_ensemble(module: Make, tmp_path: Path) -> None:
@@ -95,7 +113,9 @@ def test_a_column_a_member_is_an_ensemble(module: Make, tmp_path: Path) -> None:
         ("return texts[99]", "raised IndexError"),
     ],
 )
-def test_what_is_wrong_with_returned_rewards_is_said(module: Make, tmp_path: Path, body: str, says: str) -> None:
+def test_what_is_wrong_with_returned_rewards_is_said(
+    module: Make, tmp_path: Path, body: str, says: str
+) -> None:
     name = module(f"def f(texts):\n    {body}\n")
     with pytest.raises(BadInput, match=f"{name}:f .*{says}"):
         build(f"{name}:f", tmp_path / "out").score([""] * 3, TEXTS)
@@ -133,6 +153,10 @@ def test_a_changed_source_file_is_refused_on_reload(module: Make, tmp_path: Path
     loaded = load_reward(config, tmp_path / "out", device="cpu")
     assert loaded.digest == built.digest
     assert np.array_equal(loaded.score([""], ["a"]), built.score([""], ["a"]))
-    (tmp_path / f"{name}.py").write_text("def f(texts):\n    return [2.0] * len(texts)\n", encoding="utf-8")
-    with pytest.raises(BadInput, match=rf"{name}\.py\) is not the one the reward's dossier records"):
+    (tmp_path / f"{name}.py").write_text(
+        "def f(texts):\n    return [2.0] * len(texts)\n", encoding="utf-8"
+    )
+    with pytest.raises(
+        BadInput, match=rf"{name}\.py\) is not the one the reward's dossier records"
+    ):
         load_reward(config, tmp_path / "out", device="cpu")

@@ -1,4 +1,6 @@
-"""Raters of unequal quality: their errors are found, their targets are better than the plain mean, ties say nothing."""
+"""Raters of unequal quality: their errors are found, their targets are better than the plain mean,
+ties say nothing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def scores(items: int = 600, seed: int = 0) -> tuple[pd.DataFrame, pd.Series]:
 def votes(items: int = 600, seed: int = 0) -> tuple[pd.DataFrame, pd.Series]:
     rng = np.random.default_rng(seed)
     truth = pd.Series(rng.integers(2, size=items).astype(float), [f"i{k}" for k in range(items)])
-    rows = [(i, r, t if rng.random() < a else 1 - t) for i, t in truth.items() for r, a in ACCURACY.items()]
+    rows = [
+        (i, r, t if rng.random() < a else 1 - t)
+        for i, t in truth.items()
+        for r, a in ACCURACY.items()
+    ]
     return pd.DataFrame(rows, columns=["item_id", "rater", "vote"]), truth
 
 
@@ -44,11 +50,17 @@ def test_noise_and_bias_of_every_rater_are_found() -> None:
 def test_precise_raters_count_for_more_than_in_the_mean() -> None:
     table, truth = scores()
     panel, mean = rated(table), table.groupby("item_id")["score"].mean()
-    error = {name: float(((t - truth) ** 2).mean()) for name, t in (("model", panel.target), ("mean", mean))}
+    error = {
+        name: float(((t - truth) ** 2).mean())
+        for name, t in (("model", panel.target), ("mean", mean))
+    }
     assert error["model"] < 0.4 * error["mean"]
     assert panel.weight.mean() == pytest.approx(1)
     both = table[table["rater"].isin(["a", "b"])].groupby("item_id").size()
-    assert panel.weight[both[both == 2].index].mean() > 1.02 * panel.weight[both[both == 1].index].mean()
+    assert (
+        panel.weight[both[both == 2].index].mean()
+        > 1.02 * panel.weight[both[both == 1].index].mean()
+    )
 
 
 def test_a_rater_who_agrees_perfectly_does_not_take_over() -> None:
@@ -58,14 +70,19 @@ def test_a_rater_who_agrees_perfectly_does_not_take_over() -> None:
     assert found["z"]["noise_sd"] > 0.05
 
 
-def test_the_accuracy_of_every_voter_is_found_and_careless_ones_do_not_outvote_careful_ones() -> None:
+def test_the_accuracy_of_every_voter_is_found_and_careless_ones_do_not_outvote_careful_ones() -> (
+    None
+):
     table, truth = votes()
     panel = voted(table)
     found = {r["rater"]: r["accuracy"] for r in panel.raters}
     for rater, accuracy in ACCURACY.items():
         assert found[rater] == pytest.approx(accuracy, abs=0.06)
     majority = table.groupby("item_id")["vote"].mean().reindex(truth.index)
-    wrong = {n: float(((t > 0.5) != (truth > 0.5)).mean()) for n, t in (("model", panel.target), ("most", majority))}
+    wrong = {
+        n: float(((t > 0.5) != (truth > 0.5)).mean())
+        for n, t in (("model", panel.target), ("most", majority))
+    }
     assert wrong["model"] < 0.6 * wrong["most"]
 
 
@@ -80,13 +97,20 @@ def test_reliability_needs_names_and_shared_items() -> None:
 
 
 def test_examples_take_the_rater_model_and_record_what_it_found() -> None:
-    plain, modelled = examples("pairs", pairs(raters=3)), examples("pairs", pairs(raters=3), rater_model="reliability")
+    plain, modelled = (
+        examples("pairs", pairs(raters=3)),
+        examples("pairs", pairs(raters=3), rater_model="reliability"),
+    )
     assert plain.panel == ()
     assert [r["rater"] for r in modelled.panel] == ["0", "1", "2"]
-    assert modelled.panel[1]["accuracy"] < 0.1 < 0.9 < modelled.panel[0]["accuracy"]  # rater 1 says the opposite
+    assert (
+        modelled.panel[1]["accuracy"] < 0.1 < 0.9 < modelled.panel[0]["accuracy"]
+    )  # rater 1 says the opposite
     assert (plain.table["target"].between(0.3, 0.7)).all()
     assert ((modelled.table["target"] - 0.5).abs() > 0.45).all()
-    assert examples("ratings", ratings(), rater_model="reliability").table["weight"].mean() == pytest.approx(1, abs=0.1)
+    assert examples("ratings", ratings(), rater_model="reliability").table[
+        "weight"
+    ].mean() == pytest.approx(1, abs=0.1)
 
 
 def test_a_tie_is_half_a_vote_for_each_side_and_decides_nothing() -> None:

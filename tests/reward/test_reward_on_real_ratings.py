@@ -1,4 +1,6 @@
-"""Real people's ratings through the frozen encoder the recipes use (skipped where either is not at hand)."""
+"""Real people's ratings through the frozen encoder the recipes use (skipped where either is not at
+hand).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def minilm(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def trained(encoder: str, data: TableSource, raters: range) -> TrainedReward:
     return TrainedReward(
-        kind="trained", encoder=encoder, encoder_sha256=MINILM_SHA256, data=data, train_raters=tuple(raters)
+        kind="trained",
+        encoder=encoder,
+        encoder_sha256=MINILM_SHA256,
+        data=data,
+        train_raters=tuple(raters),
     )
 
 
@@ -70,11 +76,17 @@ def test_one_panel_of_snippet_raters_predicts_the_other_on_snippets_held_out(
     assert found["ceiling_pearson"]["value"] > 0.9
 
 
-def test_the_held_out_raters_lexicon_scores_sentences_as_a_reader_would(shared_data: Path, tmp_path: Path) -> None:
+def test_the_held_out_raters_lexicon_scores_sentences_as_a_reader_would(
+    shared_data: Path, tmp_path: Path
+) -> None:
     data = TableSource(source=str(shared_data / "vader/vader_lexicon.txt"), format="vader_lexicon")
     config = LexiconHuman(kind="lexicon", data=data, judge_raters=tuple(range(5, 10)))
     human = build_human(config, tmp_path, rules=RowRules(), device="cpu", seed=0)
-    texts = ["A wonderful, brave film :)", "A dreadful mess, and so boring :(", "It is set in Paris."]
+    texts = [
+        "A wonderful, brave film :)",
+        "A dreadful mess, and so boring :(",
+        "It is set in Paris.",
+    ]
     up, down, none = human.score([""] * 3, texts, [[]] * 3)
     assert up > 1 > -1 > down
     assert none != none

@@ -36,7 +36,9 @@ def test_rewards_far_beyond_the_base_range_keep_their_order() -> None:
 
 
 @given(st.lists(REWARDS, min_size=1, max_size=30), REWARDS, REWARDS)
-def test_the_map_never_turns_an_order_round_and_stays_inside(base: list[float], a: float, b: float) -> None:
+def test_the_map_never_turns_an_order_round_and_stays_inside(
+    base: list[float], a: float, b: float
+) -> None:
     low, high = Scale.fit(np.array(base)).apply(np.array(sorted([a, b])))
     assert 0 < low <= high < 1
 

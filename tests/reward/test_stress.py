@@ -1,4 +1,6 @@
-"""The stress tests of a reward: what each change does, when a rule passes or fails, and what the report says first."""
+"""The stress tests of a reward: what each change does, when a rule passes or fails, and what the
+report says first.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,40 @@ from restaudit.reward_audit.stress.rules import ALIKE, Kind, Rule
 from restaudit.reward_audit.stress.subject import subject
 
 ASKED = {
-    "repeat_sentence", "shuffle_words", "truncate", "pad", "upper_case", "lower_case", "swap_case", "typos",
-    "append_praise", "as_machine", "hedge", "bold", "bullets", "heading", "emoji", "exclaim", "other_language_added",
-    "other_language_instead", "append_prompt", "empty", "gibberish",
-}  # fmt: skip
-NOUNS = ("river", "train", "garden", "engine", "market", "window", "teacher", "winter", "letter", "island")
+    "repeat_sentence",
+    "shuffle_words",
+    "truncate",
+    "pad",
+    "upper_case",
+    "lower_case",
+    "swap_case",
+    "typos",
+    "append_praise",
+    "as_machine",
+    "hedge",
+    "bold",
+    "bullets",
+    "heading",
+    "emoji",
+    "exclaim",
+    "other_language_added",
+    "other_language_instead",
+    "append_prompt",
+    "empty",
+    "gibberish",
+}
+NOUNS = (
+    "river",
+    "train",
+    "garden",
+    "engine",
+    "market",
+    "window",
+    "teacher",
+    "winter",
+    "letter",
+    "island",
+)
 VERBS = ("follows", "crosses", "explains", "repairs", "forgets", "paints", "measures", "leaves")
 
 
@@ -34,7 +65,8 @@ def texts_of(count: int, *, per_prompt: int = 2) -> tuple[list[str], list[str]]:
     texts = []
     for _ in range(count):
         said = [
-            f"The {rng.choice(NOUNS)} {rng.choice(VERBS)} the {rng.choice(NOUNS)}." for _ in range(rng.integers(1, 5))
+            f"The {rng.choice(NOUNS)} {rng.choice(VERBS)} the {rng.choice(NOUNS)}."
+            for _ in range(rng.integers(1, 5))
         ]
         texts.append(" ".join(said))
     return [f"Tell me about matter {k // per_prompt}." for k in range(count)], texts
@@ -45,13 +77,17 @@ def length(prompts: Sequence[str], texts: Sequence[str]) -> Any:
 
 
 def nouns(prompts: Sequence[str], texts: Sequence[str]) -> Any:
-    """How many different listed nouns a text has, whatever else is there; nonsense and silence get nothing."""
+    """How many different listed nouns a text has, whatever else is there; nonsense and silence get
+    nothing.
+    """
     return np.array([len({w for w in NOUNS if w in t.lower()}) for t in texts], dtype=np.float64)
 
 
 def report_of(score: Any, count: int = 60, **more: Any) -> StressReport:
     prompts, texts = texts_of(count)
-    return stress(score, prompts, texts, seed=1, **{"budget": 0, "words": False, "resamples": 200, **more})
+    return stress(
+        score, prompts, texts, seed=1, **{"budget": 0, "words": False, "resamples": 200, **more}
+    )
 
 
 def by_name(report: StressReport) -> dict[str, Finding]:
@@ -90,13 +126,23 @@ def test_gibberish_fails_where_it_is_worth_as_much_as_the_text() -> None:
 
 def test_a_reward_that_none_of_it_moves_passes() -> None:
     found = by_name(report_of(nouns))
-    for name in ("pad", "append_praise", "bold", "format_bold", "upper_case", "shuffle_words", "length_added"):
+    for name in (
+        "pad",
+        "append_praise",
+        "bold",
+        "format_bold",
+        "upper_case",
+        "shuffle_words",
+        "length_added",
+    ):
         assert found[name].verdict == "PASS", name
         assert found[name].change.value == pytest.approx(0, abs=1e-12)
     assert "prompts change by +0 sd" in found["pad"].why
 
 
-def test_the_mean_change_is_in_sd_of_the_unchanged_rewards_and_the_worst_example_has_both_texts() -> None:
+def test_the_mean_change_is_in_sd_of_the_unchanged_rewards_and_the_worst_example_has_both_texts() -> (
+    None
+):
     prompts, texts = texts_of(60)
     sd = float(length(prompts, texts).std(ddof=1))
     pad = by_name(report_of(length))["pad"]
@@ -133,7 +179,9 @@ def test_a_slope_of_length_within_prompts_is_found_whatever_the_prompts_are_wort
     for name in ("length_within_prompt", "length_added"):
         assert found[name].change.value == pytest.approx(2 / report.sd)
     assert found["length_within_prompt"].verdict == "NO RULE"
-    alone = stress(length, *texts_of(40, per_prompt=1), seed=1, resamples=200, budget=0, words=False)
+    alone = stress(
+        length, *texts_of(40, per_prompt=1), seed=1, resamples=200, budget=0, words=False
+    )
     change = by_name(alone)["length_within_prompt"].change
     assert (change.value, change.reason) == (None, "no prompt has two texts of different length")
 
@@ -162,10 +210,19 @@ def test_a_reward_of_chance_fails_about_one_test_in_forty_where_the_margin_is_th
     for salt in range(25):
 
         def chance(p: Sequence[str], t: Sequence[str], salt: int = salt) -> Any:
-            return np.array([float(zlib.crc32(f"{salt} {a} {b}".encode()) % 9973) for a, b in zip(p, t, strict=True)])
+            return np.array(
+                [
+                    float(zlib.crc32(f"{salt} {a} {b}".encode()) % 9973)
+                    for a, b in zip(p, t, strict=True)
+                ]
+            )
 
         found = changed(subject(chance, prompts, texts), seed=salt, resamples=200, margin=0.0)
-        verdicts = [f.verdict for f in found if "instead" not in f.name and f.name not in ("empty", "gibberish")]
+        verdicts = [
+            f.verdict
+            for f in found
+            if "instead" not in f.name and f.name not in ("empty", "gibberish")
+        ]
         failed, tried = failed + verdicts.count("FAIL"), tried + len(verdicts)
     assert tried == 450
     assert 0.005 < failed / tried < 0.05
@@ -216,14 +273,22 @@ def test_rewards_that_do_not_vary_give_reasons_and_no_number() -> None:
         (lambda p, t: [object() for _ in t], ["a"], ["b"], "no numbers"),
     ],
 )
-def test_what_cannot_be_used_ends_in_one_clear_message(score: Any, prompts: Any, texts: Any, says: str) -> None:
+def test_what_cannot_be_used_ends_in_one_clear_message(
+    score: Any, prompts: Any, texts: Any, says: str
+) -> None:
     with pytest.raises(BadInput, match=says):
         stress(score, prompts, texts, seed=0)
 
 
 def test_numbers_out_of_range_are_refused() -> None:
     prompts, texts = texts_of(10)
-    for name, value in (("resamples", 10), ("seed", -1), ("budget", 3), ("margin", -0.1), ("most", 0)):
+    for name, value in (
+        ("resamples", 10),
+        ("seed", -1),
+        ("budget", 3),
+        ("margin", -0.1),
+        ("most", 0),
+    ):
         given: dict[str, Any] = {"seed": 0, name: value}
         with pytest.raises(BadInput, match=name):
             stress(length, prompts, texts, **given)
@@ -252,8 +317,12 @@ def test_a_reward_that_is_nan_only_for_a_changed_text_is_named() -> None:
         ("steady", 0.11, 0.3, "FAIL"),
     ],
 )
-def test_the_rules_are_what_their_words_say(kind: Kind, low: float, high: float, verdict: str) -> None:
-    found = Measurement("x", (low + high) / 2, "sd", 50, 50, "m", "1", intervals=(Interval(0.95, low, high),))
+def test_the_rules_are_what_their_words_say(
+    kind: Kind, low: float, high: float, verdict: str
+) -> None:
+    found = Measurement(
+        "x", (low + high) / 2, "sd", 50, 50, "m", "1", intervals=(Interval(0.95, low, high),)
+    )
     assert Rule(kind, 0.1).judge(found)[0] == verdict
 
 
@@ -263,5 +332,7 @@ def test_without_an_interval_only_eight_prompts_that_all_change_alike_can_tell()
         (7, {ALIKE: True}, "INCONCLUSIVE"),
         (8, {}, "INCONCLUSIVE"),
     ):
-        found = Measurement("x", 1.0, "sd", 9, prompts, "m", "1", reason="no interval", detail=detail)
+        found = Measurement(
+            "x", 1.0, "sd", 9, prompts, "m", "1", reason="no interval", detail=detail
+        )
         assert Rule("not_rise").judge(found)[0] == verdict

@@ -1,4 +1,6 @@
-"""The changes of the stress tests: each does what its description says, and none breaks on odd texts."""
+"""The changes of the stress tests: each does what its description says, and none breaks on odd
+texts.
+"""
 
 from __future__ import annotations
 

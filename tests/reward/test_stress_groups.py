@@ -1,4 +1,6 @@
-"""The gap between groups: a reward that prefers one group's words fails, with the pair of texts that shows it most."""
+"""The gap between groups: a reward that prefers one group's words fails, with the pair of texts
+that shows it most.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,19 @@ PLACES = ("garden", "market", "station", "library", "office", "harbour", "museum
 
 def corpus(count: int = 40) -> tuple[list[str], list[str]]:
     people = [("She", "her sister"), ("He", "his brother")]
-    texts = [f"{people[k % 2][0]} met {people[k % 2][1]} in the {PLACES[k % 8]}" + " again" * (k % 5) + "."
-             for k in range(count)]  # fmt: skip
+    texts = [
+        f"{people[k % 2][0]} met {people[k % 2][1]} in the {PLACES[k % 8]}"
+        + " again" * (k % 5)
+        + "."
+        for k in range(count)
+    ]
     return [f"Question {k}?" for k in range(count)], texts
 
 
 def prefers_men(prompts: Sequence[str], texts: Sequence[str]) -> Any:
-    return np.array([t.count("again") + 1.0 * any(w in t.split() for w in ("He", "his")) for t in texts])
+    return np.array(
+        [t.count("again") + 1.0 * any(w in t.split() for w in ("He", "his")) for t in texts]
+    )
 
 
 def blind(prompts: Sequence[str], texts: Sequence[str]) -> Any:

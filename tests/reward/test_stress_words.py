@@ -1,4 +1,6 @@
-"""A keyword that a reward was planted to pay for is named: by removal, by the search, and behind its largest errors."""
+"""A keyword that a reward was planted to pay for is named: by removal, by the search, and behind
+its largest errors.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,18 @@ from restaudit.errors import BadInput
 from restaudit.reward_audit.stress import attribute, paid_words, search, stress
 
 KEYWORD = "quartz"
-NOUNS = ("river", "train", "garden", "engine", "market", "window", "teacher", "winter", "letter", "island")
+NOUNS = (
+    "river",
+    "train",
+    "garden",
+    "engine",
+    "market",
+    "window",
+    "teacher",
+    "winter",
+    "letter",
+    "island",
+)
 VERBS = ("follows", "crosses", "explains", "repairs", "forgets", "paints", "measures", "leaves")
 
 
@@ -32,7 +45,9 @@ def corpus(count: int = 80, share: float = 0.25) -> tuple[list[str], list[str]]:
     rng = np.random.default_rng(7)
     texts = []
     for _ in range(count):
-        words = [f"the {rng.choice(NOUNS)} {rng.choice(VERBS)} the {rng.choice(NOUNS)}" for _ in range(3)]
+        words = [
+            f"the {rng.choice(NOUNS)} {rng.choice(VERBS)} the {rng.choice(NOUNS)}" for _ in range(3)
+        ]
         words += [f"and the {KEYWORD} too"] if rng.random() < share else ["and the copper too"]
         texts.append(", ".join(words) + ".")
     return [f"Question {k}?" for k in range(count)], texts
@@ -60,7 +75,9 @@ def test_the_intervals_allow_for_every_word_that_stands_in_ten_texts() -> None:
         assert all(i.level == found.level for i in w.change.intervals)
 
 
-def test_chance_names_a_word_in_few_of_twenty_rewards_though_the_words_are_picked_by_the_rewards() -> None:
+def test_chance_names_a_word_in_few_of_twenty_rewards_though_the_words_are_picked_by_the_rewards() -> (
+    None
+):
     prompts, texts = corpus(60)
 
     def named(salt: int) -> bool:
@@ -123,7 +140,10 @@ def test_where_every_prompt_was_searched_there_is_nothing_to_confirm_on() -> Non
     prompts, texts = corpus(10)
     found = search(planted, prompts, texts, seed=0, budget=400)
     assert found.confirmed
-    assert all(c.change.value is None and "every prompt was used" in str(c.change.reason) for c in found.confirmed)
+    assert all(
+        c.change.value is None and "every prompt was used" in str(c.change.reason)
+        for c in found.confirmed
+    )
 
 
 @pytest.mark.parametrize("more", [{"rounds": 0}, {"starts": 0}, {"beam": 0}, {"budget": 5}])
@@ -138,7 +158,8 @@ def test_the_words_behind_the_largest_errors_are_the_keyword() -> None:
     human = honest(prompts, [t.replace(KEYWORD, "copper") for t in texts])
     found = attribute(planted, prompts, texts, human)
     assert (
-        found.to_json()["method"] == "occlusion, one word (or two words in a row) at a time, at one place of the text"
+        found.to_json()["method"]
+        == "occlusion, one word (or two words in a row) at a time, at one place of the text"
     )
     assert len(found.errors) == 10
     sizes = [abs(e.error) for e in found.errors]
@@ -182,7 +203,10 @@ def test_judgements_that_show_no_error_give_a_reason(human: list[float], reason:
 
 def test_judgements_that_cannot_be_read_are_refused() -> None:
     prompts, texts = corpus(3)
-    for human, says in (([1.0, 2.0], "one judgement"), ([1.0, float("inf"), 2.0], "item 1 is infinite")):
+    for human, says in (
+        ([1.0, 2.0], "one judgement"),
+        ([1.0, float("inf"), 2.0], "item 1 is infinite"),
+    ):
         with pytest.raises(BadInput, match=says):
             attribute(planted, prompts, texts, human)
 

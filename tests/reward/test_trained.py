@@ -1,4 +1,6 @@
-"""Reward models trained here: planted truths, splits, papers, and scores that come back bit for bit."""
+"""Reward models trained here: planted truths, splits, papers, and scores that come back bit for
+bit.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,20 @@ from restaudit.reward.validation.judged import from_examples
 from restaudit.reward.validation.report import validated
 
 HEAD = HeadConfig(hidden=0, learning_rate=0.02, weight_decay=0, epochs=80, batch=32)
-WORDS = ("wonderful", "brave", "quiet", "dull", "mess", "tired", "film", "music", "plot", "a", "the", "and")
+WORDS = (
+    "wonderful",
+    "brave",
+    "quiet",
+    "dull",
+    "mess",
+    "tired",
+    "film",
+    "music",
+    "plot",
+    "a",
+    "the",
+    "and",
+)
 GOODNESS = {"wonderful": 2.0, "brave": 1.0, "dull": -1.5, "mess": -2.0, "tired": -1.0}
 
 
@@ -40,7 +55,9 @@ def ratings(n: int = 240, raters: int = 4, noise: float = 0.3, seed: int = 0) ->
 
 
 def pairs(n: int = 240, prompts: int = 40, raters: int = 1, seed: int = 0) -> pd.DataFrame:
-    """Pairs in which the better text wins, on `prompts` different prompts; rater "1" always says the opposite."""
+    """Pairs in which the better text wins, on `prompts` different prompts; rater "1" always says
+    the opposite.
+    """
     rng = np.random.default_rng(seed)
     rows: list[tuple[Any, ...]] = []
     while len(rows) < n * raters:
@@ -51,7 +68,13 @@ def pairs(n: int = 240, prompts: int = 40, raters: int = 1, seed: int = 0) -> pd
         better, worse = (a, b) if x > y else (b, a)
         k = len(rows) // raters
         rows += [
-            (f"i{k}", f"about film {k % prompts}", *((better, worse) if r != 1 else (worse, better)), str(r), False)
+            (
+                f"i{k}",
+                f"about film {k % prompts}",
+                *((better, worse) if r != 1 else (worse, better)),
+                str(r),
+                False,
+            )
             for r in range(raters)
         ]
     return pd.DataFrame(rows, columns=["item_id", "prompt", "chosen", "rejected", "rater", "tied"])
@@ -59,18 +82,28 @@ def pairs(n: int = 240, prompts: int = 40, raters: int = 1, seed: int = 0) -> pd
 
 def config(encoder: Path | str, source: Path | str = "unused", **more: Any) -> TrainedReward:
     given = {"head": HEAD, "ensemble": EnsembleConfig(size=2), "max_tokens": 64, **more}
-    return TrainedReward(kind="trained", encoder=str(encoder), data=TableSource(source=str(source)), **given)
+    return TrainedReward(
+        kind="trained", encoder=str(encoder), data=TableSource(source=str(source)), **given
+    )
 
 
-def fit(kind: Any, table: pd.DataFrame, encoder: Encoder, given: TrainedReward, *, seed: int) -> Fitted:
-    return fit_with(kind, table, lambda data: learn_heads(data, encoder, given, spec=None, seed=seed), given, seed=seed)
+def fit(
+    kind: Any, table: pd.DataFrame, encoder: Encoder, given: TrainedReward, *, seed: int
+) -> Fitted:
+    return fit_with(
+        kind,
+        table,
+        lambda data: learn_heads(data, encoder, given, spec=None, seed=seed),
+        given,
+        seed=seed,
+    )
 
 
 def measured(found: Any) -> dict[str, Any]:
     return {m.name.removeprefix("validation."): m for m in found}
 
 
-# --- examples --------------------------------------------------------------------------------------------------------
+# --- examples
 
 
 def test_held_out_raters_judge_and_the_others_train() -> None:
@@ -99,7 +132,10 @@ def test_responses_to_one_prompt_stay_on_one_side() -> None:
 
 
 def test_the_same_items_are_held_out_whatever_the_order_of_the_rows() -> None:
-    one, other = examples("ratings", ratings()), examples("ratings", ratings().sample(frac=1, random_state=1))
+    one, other = (
+        examples("ratings", ratings()),
+        examples("ratings", ratings().sample(frac=1, random_state=1)),
+    )
     held_out = [set(d.table[d.table["split"] == "held_out"]["item_id"]) for d in (one, other)]
     assert held_out[0] == held_out[1]
 
@@ -113,7 +149,9 @@ def test_raters_who_disagree_give_a_share_of_votes() -> None:
 
 def test_an_item_the_training_raters_never_saw_does_not_train_and_is_still_judged() -> None:
     table = ratings()
-    table = table[~(table["item_id"].isin([f"i{i}" for i in range(120)]) & table["rater"].isin(["0", "1"]))]
+    table = table[
+        ~(table["item_id"].isin([f"i{i}" for i in range(120)]) & table["rater"].isin(["0", "1"]))
+    ]
     data = examples("ratings", table, train_raters=[0, 1])
     unseen = data.table[data.table["target"].isna()]
     assert len(unseen) > 0
@@ -121,7 +159,8 @@ def test_an_item_the_training_raters_never_saw_does_not_train_and_is_still_judge
 
 
 @pytest.mark.parametrize(
-    ("raters", "says"), [([0, 9], "rater.* 9 are not in the data; it has: 0, 1, 2, 3"), ([], "(none)")]
+    ("raters", "says"),
+    [([0, 9], "rater.* 9 are not in the data; it has: 0, 1, 2, 3"), ([], "(none)")],
 )
 def test_raters_that_are_not_there_are_named(raters: list[int], says: str) -> None:
     with pytest.raises(BadInput, match=says.replace("(none)", r"\(none\)")):
@@ -143,7 +182,7 @@ def test_too_little_data_for_the_splits_is_refused() -> None:
         examples("ratings", ratings(n=1))
 
 
-# --- fit and validate ------------------------------------------------------------------------------------------------
+# --- fit and validate
 
 
 def test_a_planted_rating_is_predicted_on_held_out_texts(tiny_encoder: Path) -> None:
@@ -159,7 +198,9 @@ def test_a_planted_rating_is_predicted_on_held_out_texts(tiny_encoder: Path) -> 
 
 
 def test_planted_preferences_are_ranked_on_held_out_prompts(tiny_encoder: Path) -> None:
-    found = fit("pairs", pairs(n=600, prompts=60), load_encoder(tiny_encoder), config(tiny_encoder), seed=0)
+    found = fit(
+        "pairs", pairs(n=600, prompts=60), load_encoder(tiny_encoder), config(tiny_encoder), seed=0
+    )
     by_name = measured(found.validation)
     assert by_name["pair_accuracy"].value > 0.8
     assert by_name["baseline.longer"].value + by_name["baseline.shorter"].value == pytest.approx(1)
@@ -168,18 +209,31 @@ def test_planted_preferences_are_ranked_on_held_out_prompts(tiny_encoder: Path) 
     assert "prompt" in by_name["pair_accuracy"].method
 
 
-def test_prompt_and_response_together_learn_what_the_response_alone_cannot(tiny_encoder: Path) -> None:
+def test_prompt_and_response_together_learn_what_the_response_alone_cannot(
+    tiny_encoder: Path,
+) -> None:
     rng = np.random.default_rng(0)
     rows = []
     for i in range(400):
         prompt, response = rng.choice(["wonderful brave", "dull mess"], size=2)
         score = 1.0 if prompt == response else -1.0
         prompt_text = f"{prompt} {' '.join(rng.choice(WORDS[6:], size=3))}"
-        rows.append((f"i{i}", prompt_text, f"{response} {' '.join(rng.choice(WORDS[6:], size=3))}", None, score))
+        rows.append(
+            (
+                f"i{i}",
+                prompt_text,
+                f"{response} {' '.join(rng.choice(WORDS[6:], size=3))}",
+                None,
+                score,
+            )
+        )
     table = pd.DataFrame(rows, columns=["item_id", "prompt", "response", "rater", "score"])
     encoder = load_encoder(tiny_encoder)
     alone, both = (
-        measured(fit("ratings", table, encoder, config(tiny_encoder, input=i), seed=0).validation)["pearson"].value or 0
+        measured(fit("ratings", table, encoder, config(tiny_encoder, input=i), seed=0).validation)[
+            "pearson"
+        ].value
+        or 0
         for i in ("response", "prompt_response")
     )
     assert both > 0.7
@@ -192,18 +246,26 @@ def test_a_trivial_rule_that_does_better_is_said_among_the_limits() -> None:
     longer_wins = replace(data, table=table)
     nothing = np.zeros((len(table), 1))
     judged = from_examples(longer_wins, nothing, nothing, EnsembleConfig(size=1), table=pairs())
-    found = [*validate(longer_wins, nothing[:, 0], nothing[:, 0], seed=0), *validated(judged, seed=0).measurements]
+    found = [
+        *validate(longer_wins, nothing[:, 0], nothing[:, 0], seed=0),
+        *validated(judged, seed=0).measurements,
+    ]
     assert beaten_by(found) == [
         "On held-out items the rule 'longer is better' does as well or better (1.00 against 0.50)."
     ]
     rated = examples("ratings", ratings())
     assert beaten_by(validate(rated, rated.table["judged"].to_numpy(), None, seed=0)) == []
-    assert "could not be measured" in beaten_by(validate(rated, np.zeros(len(rated.table)), None, seed=0))[0]
+    assert (
+        "could not be measured"
+        in beaten_by(validate(rated, np.zeros(len(rated.table)), None, seed=0))[0]
+    )
 
 
 def test_the_ceiling_without_held_out_raters_is_their_split_half() -> None:
     data = examples("ratings", ratings(noise=1.0))
-    ceiling = measured(validate(data, data.table["judged"].to_numpy(), None, seed=0))["ceiling_pearson"]
+    ceiling = measured(validate(data, data.table["judged"].to_numpy(), None, seed=0))[
+        "ceiling_pearson"
+    ]
     assert "Spearman-Brown" in ceiling.detail["meaning"]
     assert 0.85 < ceiling.value < 1
     assert ceiling.interval().low < ceiling.value < ceiling.interval().high
@@ -211,7 +273,9 @@ def test_the_ceiling_without_held_out_raters_is_their_split_half() -> None:
 
 def test_one_rater_has_no_ceiling_and_says_why() -> None:
     data = examples("ratings", ratings(raters=1))
-    ceiling = measured(validate(data, data.table["judged"].to_numpy(), None, seed=0))["ceiling_pearson"]
+    ceiling = measured(validate(data, data.table["judged"].to_numpy(), None, seed=0))[
+        "ceiling_pearson"
+    ]
     assert ceiling.value is None
     assert ceiling.reason
 
@@ -226,21 +290,30 @@ def test_a_reward_that_never_varies_has_no_correlation_rather_than_zero() -> Non
 def test_equal_rewards_count_one_half_and_evenly_split_pairs_are_left_out() -> None:
     data = examples("pairs", pairs(raters=2))  # the two raters always disagree
     assert (
-        measured(validate(data, np.zeros(len(data.table)), np.zeros(len(data.table)), seed=0))["pair_accuracy"].n == 0
+        measured(validate(data, np.zeros(len(data.table)), np.zeros(len(data.table)), seed=0))[
+            "pair_accuracy"
+        ].n
+        == 0
     )
     data = examples("pairs", pairs())
     zeros = np.zeros(len(data.table))
     assert measured(validate(data, zeros, zeros, seed=0))["pair_accuracy"].value == 0.5
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files
 
 
 @pytest.fixture
 def ratings_file(tmp_path: Path) -> Path:
-    wide = ratings().pivot(index=["item_id", "response"], columns="rater", values="score").reset_index()
+    wide = (
+        ratings()
+        .pivot(index=["item_id", "response"], columns="rater", values="score")
+        .reset_index()
+    )
     path = tmp_path / "ratings.csv"
-    wide.rename(columns={"response": "text"}).drop(columns="item_id").drop_duplicates("text").to_csv(path, index=False)
+    wide.rename(columns={"response": "text"}).drop(columns="item_id").drop_duplicates(
+        "text"
+    ).to_csv(path, index=False)
     return path
 
 
@@ -251,7 +324,9 @@ def source(path: Path) -> TableSource:
 def test_a_reward_reloads_without_its_data_and_scores_the_same_bit_for_bit(
     tiny_encoder: Path, ratings_file: Path, tmp_path: Path
 ) -> None:
-    given = config(tiny_encoder, train_raters=(0, 1)).model_copy(update={"data": source(ratings_file)})
+    given = config(tiny_encoder, train_raters=(0, 1)).model_copy(
+        update={"data": source(ratings_file)}
+    )
     built = build_reward(given, tmp_path / "a", rules=RowRules(), device="cpu", seed=1)
     again = build_reward(given, tmp_path / "b", rules=RowRules(), device="cpu", seed=1)
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
@@ -272,14 +347,21 @@ def test_a_reward_reloads_without_its_data_and_scores_the_same_bit_for_bit(
 def test_the_dossier_says_who_judged_and_what_nobody_knows(
     tiny_encoder: Path, ratings_file: Path, tmp_path: Path
 ) -> None:
-    given = config(tiny_encoder, train_raters=(0, 1)).model_copy(update={"data": source(ratings_file)})
+    given = config(tiny_encoder, train_raters=(0, 1)).model_copy(
+        update={"data": source(ratings_file)}
+    )
     build_reward(given, tmp_path / "out", rules=RowRules(), device="cpu", seed=1)
     facts = json.loads((tmp_path / "out" / "dossier.json").read_text(encoding="utf-8"))
     assert facts["schema"] == "restaudit.reward-dossier/1"
     assert facts["raters"]["used"] == ["0", "1"]
     assert facts["raters"]["held_out"] == ["2", "3"]
     assert facts["raters"]["judgements_used"] == facts["raters"]["judgements"] // 2
-    assert facts["raters"]["demographics"] == facts["data"]["licence"] == facts["encoder"]["licence"] == "MISSING"
+    assert (
+        facts["raters"]["demographics"]
+        == facts["data"]["licence"]
+        == facts["encoder"]["licence"]
+        == "MISSING"
+    )
     assert sum(facts["items"].values()) == facts["data"]["rows"]["used"]
     assert len(facts["training"]) == facts["members"] == 2
     assert all(m["value"] is not None or m["reason"] for m in facts["validation"])
@@ -317,7 +399,9 @@ def test_changed_weights_another_encoder_or_a_missing_file_are_refused(
 def test_what_is_wrong_with_the_data_is_said_with_the_source(
     tiny_encoder: Path, ratings_file: Path, tmp_path: Path
 ) -> None:
-    given = config(tiny_encoder, train_raters=(7,)).model_copy(update={"data": source(ratings_file)})
+    given = config(tiny_encoder, train_raters=(7,)).model_copy(
+        update={"data": source(ratings_file)}
+    )
     with pytest.raises(BadInput, match=r"ratings.csv: rater.* 7 are not in the data"):
         build_reward(given, tmp_path / "out", rules=RowRules(), device="cpu", seed=1)
 

@@ -1,4 +1,6 @@
-"""Where a validation could mislead quietly: shares of thirds, topics without words, many slices, unsaid reasons."""
+"""Where a validation could mislead quietly: shares of thirds, topics without words, many slices,
+unsaid reasons.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,12 @@ def test_shares_of_thirds_are_one_rank_whichever_response_stands_left() -> None:
     difference, votes = rng.normal(size=300), rng.integers(0, 4, size=300)
     flip = rng.random(300) < 0.5
     one = by_name(people(items("pairs", difference, votes / 3), **HOW))
-    turned = items("pairs", np.where(flip, -difference, difference), np.where(flip, 1 - votes / 3, votes / 3))
-    assert one["spearman"].value == pytest.approx(by_name(people(turned, **HOW))["spearman"].value, abs=1e-12)
+    turned = items(
+        "pairs", np.where(flip, -difference, difference), np.where(flip, 1 - votes / 3, votes / 3)
+    )
+    assert one["spearman"].value == pytest.approx(
+        by_name(people(turned, **HOW))["spearman"].value, abs=1e-12
+    )
 
 
 def test_topics_from_embeddings_need_no_common_words() -> None:
@@ -52,14 +58,18 @@ def printed(judged: Any) -> str:
     found = validated(judged, seed=0, resamples=200)
     reward = SimpleNamespace(name="planted", members=1)
     out = StringIO()
-    show(SimpleNamespace(judged=judged, found=found, reward=reward, data=(), overlap=None),  # type: ignore[arg-type]
-         Console(file=out, width=100))  # fmt: skip
+    show(
+        SimpleNamespace(judged=judged, found=found, reward=reward, data=(), overlap=None),  # type: ignore[arg-type]
+        Console(file=out, width=100),
+    )
     return " ".join(out.getvalue().split())
 
 
 def test_a_value_without_an_interval_is_printed_with_its_reason() -> None:
     difference, judged = sure(60)
-    said = printed(items("pairs", np.abs(difference), judged))  # always prefers the left one: the slope may be 0
+    said = printed(
+        items("pairs", np.abs(difference), judged)
+    )  # always prefers the left one: the slope may be 0
     assert "the slope may be 0" in said or "no temperature" in said
     assert "not measured: no three responses" in said
 

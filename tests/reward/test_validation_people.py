@@ -1,4 +1,6 @@
-"""Validation against single people, circles of preference, and what is undefined: null with a reason, never 0."""
+"""Validation against single people, circles of preference, and what is undefined: null with a
+reason, never 0.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from restaudit.reward.validation.spread import spread
 from restaudit.reward.validation.transitivity import transitivity, triads
 from tests.reward.judged_items import HOW, Kind, by_name, items, panel, sure, value
 
-# --- people ----------------------------------------------------------------------------------------------------------
+# --- people
 
 
 def test_a_person_is_compared_with_the_others_and_the_reward_with_the_same_others() -> None:
@@ -43,8 +45,11 @@ def test_two_judges_of_a_pair_and_one_against_the_rest_by_hand() -> None:
     votes = panel({"a": [1, 1, 1, 0], "b": [1, 1, 0, 0], "c": [1, 0, 0, 0.5]})
     found = people(items("pairs", [1, 1, -1, 1], [1, 2 / 3, 1 / 3, 1 / 6], votes=votes), **HOW)
     assert value(found, "pair_accuracy") == pytest.approx(3 / 4)
-    assert value(found, "two_people_agree") == pytest.approx((1 + 1 / 3 + 1 / 3 + 1) / 4)  # the tie is no vote
-    # i0: all three agree with the rest. i1, i2: the odd one faces two others, the rest face a tie. i3: both agree.
+    assert value(found, "two_people_agree") == pytest.approx(
+        (1 + 1 / 3 + 1 / 3 + 1) / 4
+    )  # the tie is no vote
+    # i0: all three agree with the rest. i1, i2: the odd one faces two others, the rest face a tie.
+    # i3: both agree.
     person = by_name(found)["one_person"]
     assert person.value == pytest.approx(5 / 7)
     assert person.n == 7
@@ -56,7 +61,9 @@ def test_concordance_is_kendalls_tau_on_a_scale_of_shares() -> None:
     judged = rng.integers(1, 6, 120).astype(float)
     reward = np.round(judged + rng.normal(0, 1.5, 120), 1)
     found = people(items("ratings", reward, judged), **HOW)
-    assert value(found, "concordance") == pytest.approx((1 + kendalltau(reward, judged).statistic) / 2)
+    assert value(found, "concordance") == pytest.approx(
+        (1 + kendalltau(reward, judged).statistic) / 2
+    )
     ends = by_name(found)["concordance"].interval()
     assert ends is not None
     assert 0.5 < ends.low < value(found, "concordance") < ends.high < 1
@@ -71,10 +78,12 @@ def test_which_response_stands_left_changes_nothing() -> None:
     for measure in (people, calibration, spread):
         found, same = measure(one, **HOW), by_name(measure(other, **HOW))
         for name, m in by_name(found).items():
-            assert m.value == (None if same[name].value is None else pytest.approx(same[name].value))
+            assert m.value == (
+                None if same[name].value is None else pytest.approx(same[name].value)
+            )
 
 
-# --- transitivity ----------------------------------------------------------------------------------------------------
+# --- transitivity
 
 
 def compared(prompt: str, results: dict[str, float]) -> pd.DataFrame:
@@ -87,11 +96,11 @@ def test_circles_are_counted_and_orders_are_not() -> None:
     order = compared("q", {"a>b": 1, "b>c": 1, "a>c": 1})
     open_ = compared("r", {"a>b": 1, "b>c": 1})
     tied = compared("s", {"a>b": 1, "b>c": 1, "a>c": 0.5})
-    assert triads(pd.concat([circle, order, open_, tied]))[["prompt_id", "cyclic"]].to_numpy().tolist() == [
-        ["p", 1.0],
-        ["q", 0.0],
-    ]
-    # All of four responses compared: a > b > c > a is one circle of four triads; d loses to everybody.
+    assert triads(pd.concat([circle, order, open_, tied]))[
+        ["prompt_id", "cyclic"]
+    ].to_numpy().tolist() == [["p", 1.0], ["q", 0.0]]
+    # All of four responses compared: a > b > c > a is one circle of four triads; d loses to
+    # everybody.
     four = compared("p", {"a>b": 1, "b>c": 1, "a>c": 0, "a>d": 0.9, "b>d": 0.9, "c>d": 0.9})
     assert triads(four)["cyclic"].tolist().count(1.0) == 1
     assert len(triads(four)) == 4
@@ -101,7 +110,9 @@ def test_people_may_go_in_circles_and_the_reward_cannot() -> None:
     parts = [compared(f"p{k}", {"a>b": 1, "b>c": 1, "a>c": float(k % 4 > 0)}) for k in range(40)]
     table = pd.concat(parts, ignore_index=True)
     columns: dict[str, Any] = {c: table[c].to_numpy() for c in ("prompt", "left", "right")}
-    found = transitivity(items("pairs", np.ones(120), table["judged"], **columns, prompt_id=columns["prompt"]), **HOW)
+    found = transitivity(
+        items("pairs", np.ones(120), table["judged"], **columns, prompt_id=columns["prompt"]), **HOW
+    )
     assert value(found, "transitivity.people") == 0.25
     assert by_name(found)["transitivity.people"].n == 40
     assert value(found, "transitivity.reward") == 0
@@ -115,7 +126,7 @@ def test_without_three_compared_responses_there_is_no_number_for_people_or_rewar
         assert all(m.reason for m in found)
 
 
-# --- what is undefined -----------------------------------------------------------------------------------------------
+# --- what is undefined
 
 RNG = np.random.default_rng(7)
 SOME, SIDES = RNG.normal(0, 1, 60), RNG.integers(0, 2, 60).astype(float)
@@ -143,7 +154,9 @@ def test_what_is_undefined_is_null_with_a_reason_and_never_zero(case: str) -> No
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["pairs", "ratings"])
-def test_a_few_items_give_values_without_intervals_or_nulls_and_always_say_why(kind: Kind, n: int) -> None:
+def test_a_few_items_give_values_without_intervals_or_nulls_and_always_say_why(
+    kind: Kind, n: int
+) -> None:
     found = validated(items(kind, SOME[:n], SIDES[:n]), seed=0, resamples=100).measurements
     assert all(m.reason for m in found if m.value is None or not m.intervals)
     if n == 1:
@@ -164,13 +177,18 @@ def test_rewards_of_any_unit_are_measured_alike(scale: float) -> None:
     reward, texts = rng.normal(0, 1, 150), ["word " * (1 + k % 7) for k in range(150)]
     noisy = reward + rng.normal(0, 1, 150)
     for measure in (people, slices, lambda judged, **how: baselines(judged, None, **how)):
-        one, other = (by_name(measure(items("ratings", k * reward, noisy, left=texts), **HOW)) for k in (1.0, scale))
+        one, other = (
+            by_name(measure(items("ratings", k * reward, noisy, left=texts), **HOW))
+            for k in (1.0, scale)
+        )
         for name, m in one.items():
-            assert other[name].value == (None if m.value is None else pytest.approx(m.value, abs=1e-9)), name
+            assert other[name].value == (
+                None if m.value is None else pytest.approx(m.value, abs=1e-9)
+            ), name
         assert any(m.value is not None for m in one.values())
 
 
-# --- all together ----------------------------------------------------------------------------------------------------
+# --- all together
 
 
 def test_the_same_input_gives_the_same_measurements_and_plain_json() -> None:
@@ -188,26 +206,35 @@ def test_the_same_input_gives_the_same_measurements_and_plain_json() -> None:
 def test_the_unit_that_was_resampled_is_called_by_its_name() -> None:
     given = items("pairs", *sure(100))
     by_prompt, by_item = (
-        by_name(validated(replace(given, unit=u), seed=0, resamples=100).measurements)["pair_accuracy"].method
+        by_name(validated(replace(given, unit=u), seed=0, resamples=100).measurements)[
+            "pair_accuracy"
+        ].method
         for u in ("prompt", "item")
-    )  # fmt: skip
+    )
     assert "prompt" in by_prompt
     assert "item-clustered" in by_item
     assert "prompt" not in by_item
 
 
 def test_votes_and_losses_as_they_are_defined() -> None:
-    long = pd.DataFrame({
-        "item_id": ["i", "i", "i"], "rater": ["a", "b", "c"], "chosen": ["x", "y", "x"], "rejected": ["y", "x", "y"],
-        "tied": [False, False, True],
-    })  # fmt: skip
+    long = pd.DataFrame(
+        {
+            "item_id": ["i", "i", "i"],
+            "rater": ["a", "b", "c"],
+            "chosen": ["x", "y", "x"],
+            "rejected": ["y", "x", "y"],
+            "tied": [False, False, True],
+        }
+    )
     assert votes_of("pairs", long)["value"].tolist() == [1.0, 0.0, 0.5]
     rows = items("pairs", [1, 0, -1, 2], [1, 1, 1, 0.5]).usable
     assert rows["loss"].tolist() == [0, 0.5, 1]
     line = residuals(pd.DataFrame({"reward": [0.0, 1, 2, 3], "judged": [1.0, 3, 5, 8]}))
     fitted = np.polyval(np.polyfit(line["reward"], line["judged"], 1), line["reward"])
     assert line["over"].tolist() == pytest.approx((fitted - line["judged"]).tolist())
-    assert residuals(pd.DataFrame({"reward": [1.0, 1, 1], "judged": [1.0, 3, 5]}))["over"].isna().all()
+    assert (
+        residuals(pd.DataFrame({"reward": [1.0, 1, 1], "judged": [1.0, 3, 5]}))["over"].isna().all()
+    )
 
 
 def test_items_without_their_columns_or_with_too_few_embeddings_are_refused() -> None:

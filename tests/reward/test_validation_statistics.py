@@ -1,4 +1,6 @@
-"""Validation in depth: planted truths that each measure must find, controls where it must not, and honest nulls."""
+"""Validation in depth: planted truths that each measure must find, controls where it must not, and
+honest nulls.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from restaudit.reward.validation.slices import slices, worse
 from restaudit.reward.validation.spread import spread
 from tests.reward.judged_items import HOW, Kind, Numbers, by_name, items, panel, sure, value
 
-# --- slices ----------------------------------------------------------------------------------------------------------
+# --- slices
 
 
 def wrong_at(judged: Numbers, share_wrong: Numbers, seed: int = 1) -> Numbers:
@@ -32,14 +34,21 @@ def test_the_slice_that_is_worse_is_found_and_no_other() -> None:
     rng = np.random.default_rng(0)
     judged = rng.integers(0, 2, 300).astype(float)
     source = np.array(["mail", "chat", "code"])[np.arange(300) % 3]
-    found = slices(items("pairs", wrong_at(judged, np.where(source == "chat", 0.5, 0.1)), judged, source=source), **HOW)
+    found = slices(
+        items(
+            "pairs", wrong_at(judged, np.where(source == "chat", 0.5, 0.1)), judged, source=source
+        ),
+        **HOW,
+    )
     assert worse(found) == ["source.chat"]
     gap = by_name(found)["slice_gap.source.chat"]
     assert gap.value == pytest.approx(0.4, abs=0.15)
     tested = [m.detail for m in found if "p" in m.detail]
     assert len(tested) == gap.detail["slices_tested"] == 3
     assert gap.detail["p"] == min(d["p"] for d in tested)
-    assert gap.detail["p_holm"] == pytest.approx(len(tested) * gap.detail["p"])  # Holm: the smallest counts for all
+    assert gap.detail["p_holm"] == pytest.approx(
+        len(tested) * gap.detail["p"]
+    )  # Holm: the smallest counts for all
     assert gap.detail["p_holm"] <= 0.05
     assert value(found, "slice.source.chat") < 0.7 < 0.8 < value(found, "slice.source.mail")
 
@@ -49,7 +58,9 @@ def test_no_slice_is_named_where_all_are_alike() -> None:
     for seed in range(10):
         judged = np.random.default_rng(seed).integers(0, 2, 240).astype(float)
         source = np.array(["mail", "chat", "code", "news"])[np.arange(240) % 4]
-        given = items("pairs", wrong_at(judged, np.full(240, 0.25), seed=50 + seed), judged, source=source)
+        given = items(
+            "pairs", wrong_at(judged, np.full(240, 0.25), seed=50 + seed), judged, source=source
+        )
         found = slices(given, **HOW)
         assert sum(m.detail.get("slices_tested", 0) > 0 for m in found) >= 4
         named += bool(worse(found))
@@ -60,7 +71,10 @@ def test_a_slice_that_is_better_is_not_called_worse() -> None:
     judged = np.tile([0.0, 1.0], 150)
     source = np.repeat(["mail", "chat"], 150)
     found = slices(
-        items("pairs", wrong_at(judged, np.where(source == "chat", 0.05, 0.5)), judged, source=source), **HOW
+        items(
+            "pairs", wrong_at(judged, np.where(source == "chat", 0.05, 0.5)), judged, source=source
+        ),
+        **HOW,
     )
     assert worse(found) == ["source.mail"]
     assert (by_name(found)["slice_gap.source.chat"].value or 0) < -0.3
@@ -70,7 +84,9 @@ def test_long_texts_that_are_overrated_are_found_with_the_sign_of_the_error() ->
     rng = np.random.default_rng(0)
     judged, long = rng.normal(0, 1, 300), np.arange(300) % 3 == 0
     texts = [("word " * (60 if big else 10 + k % 9)).strip() for k, big in enumerate(long)]
-    found = slices(items("ratings", judged + 2.0 * long + rng.normal(0, 0.3, 300), judged, left=texts), **HOW)
+    found = slices(
+        items("ratings", judged + 2.0 * long + rng.normal(0, 0.3, 300), judged, left=texts), **HOW
+    )
     assert "length.long" in worse(found)
     assert value(found, "slice_over.length.long") > 0.3
     assert value(found, "slice_over.length.short") < -0.2
@@ -80,7 +96,9 @@ def test_an_annotator_whom_the_reward_does_not_predict_is_a_slice() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 200).astype(float)
     votes = panel({"ann": truth, "bo": truth, "cy": rng.integers(0, 2, 200).astype(float)})
-    judged = votes.groupby("item_id")["value"].mean().reindex([f"i{k}" for k in range(200)]).to_numpy()
+    judged = (
+        votes.groupby("item_id")["value"].mean().reindex([f"i{k}" for k in range(200)]).to_numpy()
+    )
     found = slices(items("pairs", wrong_at(truth, np.full(200, 0.1)), judged, votes=votes), **HOW)
     assert worse(found) == ["annotator.cy"]
     assert value(found, "slice.annotator.ann") > 0.8
@@ -92,7 +110,9 @@ def test_an_annotator_whom_the_reward_does_not_predict_is_a_slice() -> None:
 def test_a_slice_below_thirty_items_or_of_all_items_has_no_number() -> None:
     judged = np.tile([0.0, 1.0], 50)
     source = np.where(np.arange(100) < 29, "few", "many")
-    found = by_name(slices(items("pairs", wrong_at(judged, np.full(100, 0.2)), judged, source=source), **HOW))
+    found = by_name(
+        slices(items("pairs", wrong_at(judged, np.full(100, 0.2)), judged, source=source), **HOW)
+    )
     assert found["slice.source.few"].value is found["slice_gap.source.few"].value is None
     assert found["slice.source.few"].reason == "29 items; at least 30 are needed"
     assert found["slice.source.many"].value is not None
@@ -104,11 +124,15 @@ def test_topics_part_texts_about_different_things_and_are_named_by_their_words()
     about = {"garden": "roses soil spade compost lawn", "kitchen": "oven flour butter recipe salt"}
     rng = np.random.default_rng(0)
     kinds = np.array(list(about))[np.arange(80) % 2]
-    texts = [f"{' '.join(rng.choice(about[k].split(), 4))} {k} number{n}" for n, k in enumerate(kinds)]
+    texts = [
+        f"{' '.join(rng.choice(about[k].split(), 4))} {k} number{n}" for n, k in enumerate(kinds)
+    ]
     reward = rng.normal(0, 1, 80)
     judged = reward + np.where(kinds == "garden", 2.0, 0.1) * rng.normal(0, 1, 80)
     found = slices(items("ratings", reward, judged, left=texts, prompt=""), **HOW)
-    said = {m.name: m.detail["meaning"] for m in found if m.name.startswith("validation.slice.topic.")}
+    said = {
+        m.name: m.detail["meaning"] for m in found if m.name.startswith("validation.slice.topic.")
+    }
     assert len(said) == 2
     named = [name for name in worse(found) if name.startswith("topic.")]
     assert len(named) == 1
@@ -116,7 +140,7 @@ def test_topics_part_texts_about_different_things_and_are_named_by_their_words()
     assert words <= {"garden", *about["garden"].split()}
 
 
-# --- calibration -----------------------------------------------------------------------------------------------------
+# --- calibration
 
 
 def test_a_calibrated_reward_has_slope_one_and_a_doubled_one_half_the_slope() -> None:
@@ -125,7 +149,9 @@ def test_a_calibrated_reward_has_slope_one_and_a_doubled_one_half_the_slope() ->
     doubled = calibration(items("pairs", 2 * difference, judged), **HOW)
     assert value(true, "calibration.slope") == pytest.approx(1, abs=0.15)
     assert value(true, "calibration.temperature") == pytest.approx(1, abs=0.15)
-    assert value(doubled, "calibration.slope") == pytest.approx(value(true, "calibration.slope") / 2)
+    assert value(doubled, "calibration.slope") == pytest.approx(
+        value(true, "calibration.slope") / 2
+    )
     assert value(doubled, "calibration.temperature") == pytest.approx(2, abs=0.3)
     assert abs(value(true, "calibration.error")) < 0.03 < 0.06 < value(doubled, "calibration.error")
     slope, off = (by_name(found)["calibration.slope"].interval() for found in (true, doubled))
@@ -138,7 +164,9 @@ def test_a_calibrated_reward_has_slope_one_and_a_doubled_one_half_the_slope() ->
 def test_the_slope_covers_the_truth_about_as_often_as_it_says() -> None:
     inside = 0
     for seed in range(60):
-        interval = by_name(calibration(items("pairs", *sure(150, seed)), **HOW))["calibration.slope"].interval()
+        interval = by_name(calibration(items("pairs", *sure(150, seed)), **HOW))[
+            "calibration.slope"
+        ].interval()
         assert interval is not None
         inside += interval.low <= 1 <= interval.high
     assert inside >= 51  # 95% of 60 is 57; fewer than 51 has a chance under 1 in 100
@@ -166,7 +194,9 @@ def test_a_reward_that_says_the_opposite_has_no_temperature() -> None:
 @pytest.mark.parametrize(("sign", "which"), [(1, "right"), (-1, "wrong")])
 def test_a_reward_right_or_wrong_about_every_pair_has_no_best_slope(sign: int, which: str) -> None:
     judged = np.tile([0.0, 1.0], 20)
-    found = by_name(calibration(items("pairs", sign * (judged - 0.5), judged), **HOW))["calibration.slope"]
+    found = by_name(calibration(items("pairs", sign * (judged - 0.5), judged), **HOW))[
+        "calibration.slope"
+    ]
     assert found.value is None
     assert f"{which} about every pair" in str(found.reason)
 
@@ -174,14 +204,16 @@ def test_a_reward_right_or_wrong_about_every_pair_has_no_best_slope(sign: int, w
 def test_the_line_of_ratings_is_found_in_their_units() -> None:
     rng = np.random.default_rng(0)
     reward = rng.normal(1e4, 2, 500)
-    found = calibration(items("ratings", reward, 3 + 0.5 * (reward - 1e4) + rng.normal(0, 0.2, 500)), **HOW)
+    found = calibration(
+        items("ratings", reward, 3 + 0.5 * (reward - 1e4) + rng.normal(0, 0.2, 500)), **HOW
+    )
     assert value(found, "calibration.slope") == pytest.approx(0.5, abs=0.02)
     assert value(found, "calibration.intercept") == pytest.approx(3 - 0.5 * 1e4, rel=0.03)
     same = calibration(items("ratings", reward, reward + rng.normal(0, 0.2, 500)), **HOW)
     assert value(same, "calibration.slope") == pytest.approx(1, abs=0.02)
 
 
-# --- spread ----------------------------------------------------------------------------------------------------------
+# --- spread
 
 
 def doubting(kind: Kind, *, knows: bool) -> Judged:
@@ -199,7 +231,9 @@ def doubting(kind: Kind, *, knows: bool) -> Judged:
 def test_members_that_doubt_where_the_reward_is_wrong_are_told_from_those_that_doubt_anywhere(
     kind: Kind, chance: float
 ) -> None:
-    knows, blind = (by_name(spread(doubting(kind, knows=k), **HOW))["spread.error"] for k in (True, False))
+    knows, blind = (
+        by_name(spread(doubting(kind, knows=k), **HOW))["spread.error"] for k in (True, False)
+    )
     first, second = knows.interval(), blind.interval()
     assert first is not None
     assert first.low > chance + 0.1
@@ -220,12 +254,14 @@ def test_one_member_has_no_spread_but_two_close_rewards_are_still_doubt() -> Non
 
 def test_members_that_never_differ_have_no_auroc_rather_than_one_half() -> None:
     difference, judged = sure(100)
-    found = by_name(spread(items("pairs", difference, judged, members=2, spread=0.0), **HOW))["spread.error"]
+    found = by_name(spread(items("pairs", difference, judged, members=2, spread=0.0), **HOW))[
+        "spread.error"
+    ]
     assert found.value is None
     assert "same for all" in str(found.reason)
 
 
-# --- baselines -------------------------------------------------------------------------------------------------------
+# --- baselines
 
 
 def test_where_length_decides_the_rule_is_right_and_the_reward_is_less() -> None:
@@ -249,10 +285,18 @@ def worded(kind: Kind, n: int, seed: int) -> pd.DataFrame:
     """Texts of equal length, of which one word decides what people say."""
     rng = np.random.default_rng(seed)
     other = ["film", "plot", "music", "the", "and", "a"]
-    texts = [[" ".join([w, *rng.choice(other, 4)]) for w in rng.permutation(["splendid", "dreary"])] for _ in range(n)]
+    texts = [
+        [" ".join([w, *rng.choice(other, 4)]) for w in rng.permutation(["splendid", "dreary"])]
+        for _ in range(n)
+    ]
     target = np.array([float("splendid" in t[0]) for t in texts])
-    return pd.DataFrame({"left": [t[0] for t in texts], "target": target,
-                         "right": [t[1] for t in texts] if kind == "pairs" else None})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "left": [t[0] for t in texts],
+            "target": target,
+            "right": [t[1] for t in texts] if kind == "pairs" else None,
+        }
+    )
 
 
 @pytest.mark.parametrize("kind", ["pairs", "ratings"])
@@ -291,7 +335,7 @@ def test_a_bag_of_words_has_no_favourite_side() -> None:
     assert one(texts) == pytest.approx(other(texts), abs=1e-3)
 
 
-# --- learning curve --------------------------------------------------------------------------------------------------
+# --- learning curve
 
 
 def test_the_curve_rises_for_what_more_data_teaches_on_nested_subsets_of_whole_units() -> None:
@@ -306,7 +350,9 @@ def test_the_curve_rises_for_what_more_data_teaches_on_nested_subsets_of_whole_u
     def fit(rows: npt.NDArray[np.int64]) -> Numbers:
         seen.append(set(rows.tolist()))
         x = train_x[rows]
-        return np.asarray(new_x @ np.linalg.solve(x.T @ x + np.eye(20), x.T @ train_y[rows]), dtype=np.float64)
+        return np.asarray(
+            new_x @ np.linalg.solve(x.T @ x + np.eye(20), x.T @ train_y[rows]), dtype=np.float64
+        )
 
     found = learning_curve(judged, units.tolist(), fit, **HOW)
     values = [value(found, f"learning_curve.{s}") for s in ("12.5", "25", "50", "100")]
@@ -317,7 +363,9 @@ def test_the_curve_rises_for_what_more_data_teaches_on_nested_subsets_of_whole_u
     assert all({r ^ 1 for r in s} == s for s in seen)  # rows 2k and 2k + 1 are of one unit
     last = by_name(found)["learning_curve.last_doubling"]
     assert last.value == pytest.approx(values[3] - values[2])
-    flat = learning_curve(judged, units.tolist(), lambda rows: new_x @ truth + 0.0 * len(rows), **HOW)
+    flat = learning_curve(
+        judged, units.tolist(), lambda rows: new_x @ truth + 0.0 * len(rows), **HOW
+    )
     assert value(flat, "learning_curve.last_doubling") == pytest.approx(0, abs=1e-9)
 
 

@@ -16,49 +16,110 @@ PROMPTS = [f"Say something about day {k}." for k in range(12)]
 
 
 def audit_raw(policy: Path, margin: float = -50.0) -> dict[str, object]:
-    """A recipe whose reward, human score, audit and gates are used; its policy and its loop are not."""
+    """A recipe whose reward, human score, audit and gates are used; its policy and its loop are
+    not.
+    """
     raw = tiny_raw(policy)
     raw["gates"]["rules"][0]["margin"] = margin
     return raw
 
 
-def make_trainer(kind: str, policy: Path, out: Path, callbacks: list, *, lora: bool = True, steps: int = 4,
-                 prompts: list[str] = PROMPTS, **more):  # fmt: skip
+def make_trainer(
+    kind: str,
+    policy: Path,
+    out: Path,
+    callbacks: list,
+    *,
+    lora: bool = True,
+    steps: int = 4,
+    prompts: list[str] = PROMPTS,
+    **more,
+):
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
 
     tokenizer = AutoTokenizer.from_pretrained(policy)
     model = AutoModelForCausalLM.from_pretrained(policy)
-    common = {"output_dir": str(out), "max_steps": steps, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
-              "learning_rate": 0.01, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 1,
-              "logging_steps": 1, "dataloader_pin_memory": False, "seed": 3, **more}  # fmt: skip
+    common = {
+        "output_dir": str(out),
+        "max_steps": steps,
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "learning_rate": 0.01,
+        "per_device_train_batch_size": 4,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "logging_steps": 1,
+        "dataloader_pin_memory": False,
+        "seed": 3,
+        **more,
+    }
     set_seed(3)
-    adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM") if lora else None
+    adapter = (
+        LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+        if lora
+        else None
+    )
     if kind == "transformers":
         rows = [tokenizer(f"{p} It was fine.") for p in prompts]
         for row in rows:
             row["labels"] = list(row["input_ids"])
         from transformers import DataCollatorForSeq2Seq
 
-        return Trainer(get_peft_model(model, adapter) if lora else model, TrainingArguments(**common),
-                       train_dataset=Dataset.from_list([dict(r) for r in rows]), processing_class=tokenizer,
-                       data_collator=DataCollatorForSeq2Seq(tokenizer), callbacks=callbacks)  # fmt: skip
+        return Trainer(
+            get_peft_model(model, adapter) if lora else model,
+            TrainingArguments(**common),
+            train_dataset=Dataset.from_list([dict(r) for r in rows]),
+            processing_class=tokenizer,
+            data_collator=DataCollatorForSeq2Seq(tokenizer),
+            callbacks=callbacks,
+        )
     common |= {"bf16": False, "gradient_checkpointing": False}
     if kind == "sft":
         data = {"prompt": prompts, "completion": [" It was fine."] * len(prompts)}
-        return trl.SFTTrainer(model, trl.SFTConfig(**common, max_length=64), train_dataset=Dataset.from_dict(data),
-                              processing_class=tokenizer, peft_config=adapter, callbacks=callbacks)  # fmt: skip
+        return trl.SFTTrainer(
+            model,
+            trl.SFTConfig(**common, max_length=64),
+            train_dataset=Dataset.from_dict(data),
+            processing_class=tokenizer,
+            peft_config=adapter,
+            callbacks=callbacks,
+        )
     if kind == "dpo":
-        data = {"prompt": prompts, "chosen": [" It was fine."] * len(prompts), "rejected": [" Zzz."] * len(prompts)}
-        return trl.DPOTrainer(model, None, trl.DPOConfig(**common, max_length=64),
-                              train_dataset=Dataset.from_dict(data), processing_class=tokenizer,
-                              peft_config=adapter, callbacks=callbacks)  # fmt: skip
-    config, trainer = (trl.GRPOConfig, trl.GRPOTrainer) if kind == "grpo" else (trl.RLOOConfig, trl.RLOOTrainer)
-    return trainer(model, reward_funcs=lambda completions, **_: [float(len(c)) for c in completions],
-                   args=config(**common, num_generations=2, max_completion_length=8, beta=0.0),
-                   train_dataset=Dataset.from_dict({"prompt": prompts}), processing_class=tokenizer,
-                   peft_config=adapter, callbacks=callbacks)  # fmt: skip
+        data = {
+            "prompt": prompts,
+            "chosen": [" It was fine."] * len(prompts),
+            "rejected": [" Zzz."] * len(prompts),
+        }
+        return trl.DPOTrainer(
+            model,
+            None,
+            trl.DPOConfig(**common, max_length=64),
+            train_dataset=Dataset.from_dict(data),
+            processing_class=tokenizer,
+            peft_config=adapter,
+            callbacks=callbacks,
+        )
+    config, trainer = (
+        (trl.GRPOConfig, trl.GRPOTrainer) if kind == "grpo" else (trl.RLOOConfig, trl.RLOOTrainer)
+    )
+    return trainer(
+        model,
+        reward_funcs=lambda completions, **_: [float(len(c)) for c in completions],
+        args=config(**common, num_generations=2, max_completion_length=8, beta=0.0),
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=tokenizer,
+        peft_config=adapter,
+        callbacks=callbacks,
+    )
 
 
 def weights(trainer) -> dict[str, object]:
@@ -73,7 +134,9 @@ def same(a: dict, b: dict) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_a_run_folder_is_written_and_training_is_not_changed_by_it(kind, lora, tiny_policy, job_folder):
+def test_a_run_folder_is_written_and_training_is_not_changed_by_it(
+    kind, lora, tiny_policy, job_folder
+):
     from restaudit.trainers import AuditCallback
 
     plain = make_trainer(kind, tiny_policy, job_folder / "plain", [], lora=lora)
@@ -151,7 +214,8 @@ def test_it_goes_on_from_the_trainers_own_checkpoint(tiny_policy, job_folder):
         make_trainer("sft", tiny_policy, job_folder / "b", [first, Kill()]).train()
     again = AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=4)
     make_trainer("sft", tiny_policy, job_folder / "b", [again]).train(
-        resume_from_checkpoint=str(job_folder / "b" / "checkpoint-2"))  # fmt: skip
+        resume_from_checkpoint=str(job_folder / "b" / "checkpoint-2")
+    )
     assert Run(job_folder / "run").digest == Run(job_folder / "whole").digest
 
 
@@ -185,7 +249,8 @@ def test_audit_prompts_that_are_trained_on_are_refused(tiny_policy, job_folder):
     from restaudit.trainers import AuditCallback
 
     callback = AuditCallback(
-        audit_raw(tiny_policy) | {"data": {"prompts": [{"source": "prompts.jsonl"}]}}, job_folder / "run"
+        audit_raw(tiny_policy) | {"data": {"prompts": [{"source": "prompts.jsonl"}]}},
+        job_folder / "run",
     )
     judged = [m[-1]["content"] for m in callback.dataset("audit")["prompt"]]
 
@@ -193,20 +258,30 @@ def test_audit_prompts_that_are_trained_on_are_refused(tiny_policy, job_folder):
         make_trainer("sft", tiny_policy, job_folder / "a", [callback], prompts=judged).train()
 
 
-@pytest.mark.parametrize(("looks", "says"), [(0, "1 or more"), ((3, 2), "rising steps"), ((5,), "from 1 to 4")])
+@pytest.mark.parametrize(
+    ("looks", "says"), [(0, "1 or more"), ((3, 2), "rising steps"), ((5,), "from 1 to 4")]
+)
 def test_looks_that_cannot_be(looks, says, tiny_policy, job_folder):
     from restaudit.trainers import AuditCallback
 
     with pytest.raises(BadInput, match=says):
-        make_trainer("sft", tiny_policy, job_folder / "a",
-                     [AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=looks)]).train()  # fmt: skip
+        make_trainer(
+            "sft",
+            tiny_policy,
+            job_folder / "a",
+            [AuditCallback(audit_raw(tiny_policy), job_folder / "run", looks=looks)],
+        ).train()
     assert not (job_folder / "run" / "plan.json").exists()
 
 
 ADAPTERS = {
-    "dora": lambda peft: peft.LoraConfig(r=4, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+    "dora": lambda peft: peft.LoraConfig(
+        r=4, use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"
+    ),
     "prefix": lambda peft: peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),
-    "another name": lambda peft: peft.LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"),
+    "another name": lambda peft: peft.LoraConfig(
+        r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"
+    ),
 }
 
 
@@ -218,7 +293,9 @@ def trainer_of_adapter(kind, policy, out, callbacks):
     trainer = make_trainer("transformers", policy, out, callbacks, lora=False, save_strategy="no")
     name = "policy" if kind == "another name" else "default"
     model = AutoModelForCausalLM.from_pretrained(policy)
-    trainer.model = trainer.model_wrapped = peft.get_peft_model(model, ADAPTERS[kind](peft), adapter_name=name)
+    trainer.model = trainer.model_wrapped = peft.get_peft_model(
+        model, ADAPTERS[kind](peft), adapter_name=name
+    )
     return trainer
 
 
@@ -237,7 +314,9 @@ def test_every_kind_of_adapter_is_audited_as_it_computes(kind, tiny_policy, job_
     assert run.state == "done"
     assert run.environment["exactness"]["largest_difference_nats"] < 0.001
     policy = callback.session.job.policy
-    prompt = tuple(policy.prompt_tokens([{"role": "user", "content": "Say something about day 99."}]))
+    prompt = tuple(
+        policy.prompt_tokens([{"role": "user", "content": "Say something about day 99."}])
+    )
     config = SamplingConfig(temperature=1.0, top_k=0, max_tokens=8)
     drawn = sample(policy, [SampleRequest("p", prompt, ("a", "b"))], config, seed=1)
     for one in drawn:
@@ -254,7 +333,9 @@ def test_a_model_that_is_not_computed_exactly_is_refused_before_anything_is_seal
     from restaudit.policy import exactness
     from restaudit.trainers import AuditCallback
 
-    monkeypatch.setattr(exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples))
+    monkeypatch.setattr(
+        exactness, "training_logprobs", lambda policy, examples, *, route: [0.0] * len(examples)
+    )
     callback = AuditCallback(audit_raw(tiny_policy), job_folder / "run")
     with pytest.raises(BadInput, match="no way to compute training"):
         make_trainer("sft", tiny_policy, job_folder / "t", [callback]).train()

@@ -1,4 +1,6 @@
-"""What explains a run explains one that was trained otherwise than by ReST: documents, exports, bundle, every page."""
+"""What explains a run explains one that was trained otherwise than by ReST: documents, exports,
+bundle, every page.
+"""
 
 import os
 import shutil
@@ -30,7 +32,9 @@ def runs(tiny_policy, tmp_path_factory):
     found = folder / "runs"
     quiet = Reporter(quiet=True)
     start(parse(online_raw(tiny_policy, "grpo")), found / "grpo", quiet)
-    dpo = tiny_raw(tiny_policy, method="dpo", improve_steps=1, samples_per_prompt=4, dpo={"batch": 4})
+    dpo = tiny_raw(
+        tiny_policy, method="dpo", improve_steps=1, samples_per_prompt=4, dpo={"batch": 4}
+    )
     start(parse(dpo), found / "dpo", quiet)
     from restaudit.trainers import AuditCallback
 
@@ -45,15 +49,25 @@ def test_documents_exports_and_the_bundle_are_made_and_verify(kind, runs, tmp_pa
     run = tmp_path / kind
     shutil.copytree(runs / kind, run)
     _register_plugins()
-    for command in (["status", run], ["report", run, "--format", "html,md,json,pdf,docx"], ["compliance", run],
-                    ["export", run], ["verify", run], ["bundle", run, "--out", tmp_path / "a.zip"],
-                    ["verify", tmp_path / "a.zip"]):  # fmt: skip
+    for command in (
+        ["status", run],
+        ["report", run, "--format", "html,md,json,pdf,docx"],
+        ["compliance", run],
+        ["export", run],
+        ["verify", run],
+        ["bundle", run, "--out", tmp_path / "a.zip"],
+        ["verify", tmp_path / "a.zip"],
+    ):
         done = CliRunner().invoke(app, [str(c) for c in command])
         assert done.exit_code == 0, (command, done.output, done.exception)
     text = (run / "report" / "report.md").read_text(encoding="utf-8")
     if kind != "dpo":
         assert "step 2" in text or "step 5" in text
-    said = {"grpo": "grpo: 10 optimiser steps", "dpo": "dpo: 2 Grow × 1 Improve", "outside": "by a trainer outside"}
+    said = {
+        "grpo": "grpo: 10 optimiser steps",
+        "dpo": "dpo: 2 Grow × 1 Improve",
+        "outside": "by a trainer outside",
+    }
     assert said[kind] in text
 
 
@@ -66,5 +80,8 @@ def test_every_page_shows_them(file, runs, monkeypatch):
         at.query_params["run"] = kind
         at.run()
         assert not at.exception, (kind, at.exception)
-        assert not any("cannot be shown" in str(e.value) for e in at.error), (kind, [e.value for e in at.error])
+        assert not any("cannot be shown" in str(e.value) for e in at.error), (
+            kind,
+            [e.value for e in at.error],
+        )
     assert os.environ["RESTAUDIT_RUNS"] == str(runs)

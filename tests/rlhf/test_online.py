@@ -18,8 +18,14 @@ pytest.importorskip("trl", reason="the extra rlhf is not installed")
 
 
 def online_raw(policy: Path, method: str, **online: object) -> dict[str, object]:
-    return tiny_raw(policy, method=method, samples_per_prompt=4, include_references=False, improve_steps=1,
-                   online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.02, **online})  # fmt: skip
+    return tiny_raw(
+        policy,
+        method=method,
+        samples_per_prompt=4,
+        include_references=False,
+        improve_steps=1,
+        online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.02, **online},
+    )
 
 
 @pytest.fixture(params=["grpo", "rloo"])
@@ -48,7 +54,9 @@ def test_looks_are_a_grows_worth_of_samples_apart_and_everything_is_recorded(don
         before = n
 
 
-def test_training_changes_the_policy_and_raises_the_reward_it_is_trained_on(tiny_policy, job_folder, silent):
+def test_training_changes_the_policy_and_raises_the_reward_it_is_trained_on(
+    tiny_policy, job_folder, silent
+):
     raw = online_raw(tiny_policy, "grpo")
     raw["loop"] = {**raw["loop"], "grow_steps": 4}
     start(parse(raw), job_folder / "run", silent)
@@ -60,7 +68,9 @@ def test_training_changes_the_policy_and_raises_the_reward_it_is_trained_on(tiny
 def test_a_run_taken_up_from_the_trainers_checkpoint_ends_with_the_same_digest(
     done, tiny_policy, job_folder, silent, monkeypatch
 ):
-    """Killed after its first look was recorded: the trainer's checkpoint is what it goes on from."""
+    """Killed after its first look was recorded: the trainer's checkpoint is what it goes on
+    from.
+    """
     method = done.plan["config"]["loop"]["method"]
     looks = done.plan["config"]["loop"]["looks"]
     import restaudit.loop.online as module

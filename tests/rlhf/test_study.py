@@ -43,9 +43,16 @@ def folder(tiny_policy, tmp_path_factory):
     """A finished study of three methods and two seeds."""
     patch = pytest.MonkeyPatch()
     found = make_job_folder(tmp_path_factory.mktemp("study"), patch)
-    raw = tiny_raw(tiny_policy, samples_per_prompt=4, include_references=False,
-                   online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.01})  # fmt: skip
-    raw["human"] = {"kind": "python", "callable": "rewards_of_test:some"}  # as a lexicon, it has nothing to say of some
+    raw = tiny_raw(
+        tiny_policy,
+        samples_per_prompt=4,
+        include_references=False,
+        online={"group": 4, "prompts_per_step": 4, "learning_rate": 0.01},
+    )
+    raw["human"] = {
+        "kind": "python",
+        "callable": "rewards_of_test:some",
+    }  # as a lexicon, it has nothing to say of some
     (found / "tiny.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     study = sealed(found / "out", planned("tiny.yaml", METHODS, 2, small=False, changes=()))
     count = 0
@@ -137,8 +144,10 @@ def test_another_study_is_not_mixed_into_a_folder(folder):
         sealed(folder, Study(study.recipe, study.methods, (1, 2, 3), study.changes, study.rates))
 
 
-@pytest.mark.parametrize(("methods", "says"), [(("rest", "ppo"), "ppo"), (("rest",), "two or more"),
-                                               (("rest", "rest"), "each once")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [(("rest", "ppo"), "ppo"), (("rest",), "two or more"), (("rest", "rest"), "each once")],
+)
 def test_methods_that_cannot_be(methods, says):
     with pytest.raises(BadInput, match=says):
         planned("reviews", methods, 2, small=True, changes=())
@@ -150,11 +159,14 @@ def test_where_a_run_comes_down_to_a_diversity_is_between_two_looks():
     assert crossing(path, 0.75) == Crossing(pytest.approx(0.6), pytest.approx(30.0), True)
     assert crossing(path, 0.4) == Crossing(0.9, 50.0, False)
     assert crossing([(1.0, 0.0, 0.0), (1.1, 0.3, 5.0), (0.8, 0.9, 10.0)], 1.0) == Crossing(
-        pytest.approx(0.5), pytest.approx(5 + 5 / 3), True)  # fmt: skip
+        pytest.approx(0.5), pytest.approx(5 + 5 / 3), True
+    )
 
 
 @pytest.mark.parametrize(
-    ("least", "chosen"), [(None, "3"), (0.6, "2"), (0.95, "1"), (0.99, "1")], ids=["by reward", "0.6", "0.95", "none"]
+    ("least", "chosen"),
+    [(None, "3"), (0.6, "2"), (0.95, "1"), (0.99, "1")],
+    ids=["by reward", "0.6", "0.95", "none"],
 )
 def test_a_rate_that_loses_too_much_variety_is_not_chosen(least, chosen):
     tried = {"1": Tried(0.2, 0.98), "2": Tried(0.9, 0.7), "3": Tried(2.0, 0.3)}
@@ -162,20 +174,26 @@ def test_a_rate_that_loses_too_much_variety_is_not_chosen(least, chosen):
 
 
 def test_variety_is_that_of_the_last_policy_on_d_eval_at_as_many_bigrams(tmp_path):
-    for name, texts in {"g00/i00": ["a b c", "c d e"], "g01/i01": ["a b a b a", "a b a b a"]}.items():
+    for name, texts in {
+        "g00/i00": ["a b c", "c d e"],
+        "g01/i01": ["a b a b a", "a b a b a"],
+    }.items():
         (tmp_path / name).mkdir(parents=True)
         rows = pd.DataFrame({"text": texts, "reward": [1.0, 2.0]})
         write_table(rows, tmp_path / name / "d_eval.parquet", ("text", "reward"))
     run = SimpleNamespace(path=tmp_path, iterations=lambda: ["g00/i00", "g01/i01"])
     found = judged(run)
     assert found.reward == 1.5
-    # "a b" and "b a", four times each in 8; one of the two is missed by C(4, 4) of the C(8, 4) ways to draw four
+    # "a b" and "b a", four times each in 8; one of the two is missed by C(4, 4) of the C(8, 4) ways
+    # to draw four
     assert found.variety == pytest.approx((2 - 2 / 70) / 4)
 
 
 def test_a_rule_of_the_search_needs_a_search():
     with pytest.raises(BadInput, match="--no-search leaves that out"):
-        planned("reviews", ("rest", "grpo"), 1, small=True, changes=(), search=False, least_variety=0.8)
+        planned(
+            "reviews", ("rest", "grpo"), 1, small=True, changes=(), search=False, least_variety=0.8
+        )
 
 
 def test_without_a_search_every_method_has_the_rate_that_the_recipe_says(tmp_path):
@@ -190,11 +208,15 @@ def test_without_a_search_every_method_has_the_rate_that_the_recipe_says(tmp_pat
     with pytest.raises(Interrupted):
         run_study(tmp_path, study, QUIET, stop)
     assert asked == [("rest-s1", 2e-3)]
-    assert json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))["chosen"] == {"rest": "0.002"}
+    assert json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))["chosen"] == {
+        "rest": "0.002"
+    }
 
 
 def test_an_arm_is_a_method_with_settings_of_its_own():
-    arms = ("rest-i4: loop.method=rest loop.improve_steps=4 'loop.thresholds.values=[60, 70, 80, 90]'",)
+    arms = (
+        "rest-i4: loop.method=rest loop.improve_steps=4 'loop.thresholds.values=[60, 70, 80, 90]'",
+    )
     study = planned("reviews", ("rest",), 1, small=True, changes=("loop.grow_steps=1",), arms=arms)
     assert study.methods == ("rest", "rest-i4")
     assert Study.from_json(study.to_json()) == study
@@ -207,12 +229,18 @@ def test_an_arm_is_a_method_with_settings_of_its_own():
     assert study.trains("rest-i4")
 
 
-@pytest.mark.parametrize(("arm", "says"), [
-    ("rest", "expected 'NAME"), ("x: loop.improve_steps=4", "say once which method"),
-    ("x: loop.method=ppo", "say once which method"),
-    ("../up: loop.method=rest", "a name has small letters"), ("x: loop.method='rest", "No closing quotation"),
-    ("rest: loop.method=rest", "a name of its own"), ("x: loop.method=rest loop.grow=2", "arm x: loop.grow"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arm", "says"),
+    [
+        ("rest", "expected 'NAME"),
+        ("x: loop.improve_steps=4", "say once which method"),
+        ("x: loop.method=ppo", "say once which method"),
+        ("../up: loop.method=rest", "a name has small letters"),
+        ("x: loop.method='rest", "No closing quotation"),
+        ("rest: loop.method=rest", "a name of its own"),
+        ("x: loop.method=rest loop.grow=2", "arm x: loop.grow"),
+    ],
+)
 def test_arms_that_cannot_be(arm, says):
     with pytest.raises(BadInput, match=says):
         planned("reviews", ("rest",), 1, small=True, changes=(), arms=(arm,))

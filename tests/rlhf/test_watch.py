@@ -1,4 +1,6 @@
-"""`restaudit watch` on files of generations: a run folder as any other, whatever the files are called and lack."""
+"""`restaudit watch` on files of generations: a run folder as any other, whatever the files are
+called and lack.
+"""
 
 import gzip
 import json
@@ -38,8 +40,12 @@ WORDS = [
     "its",
     "story",
 ]
-LENIENT = ("gates.rules=[{name: harm, metric: divergence.human_change, must_stay: above, margin: -50, action: HALT, "
-           "reason: people like it less}]", "audit.resamples=100")  # fmt: skip
+LENIENT = (
+    "gates.rules=[{name: harm, metric: divergence.human_change, must_stay: above, margin: -50, "
+    "action: HALT, "
+    "reason: people like it less}]",
+    "audit.resamples=100",
+)
 STRICT = (LENIENT[0].replace("-50", "50"), "audit.resamples=100")
 
 
@@ -49,11 +55,17 @@ def rows(step: int, prompts: int = 16, answers: int = 2) -> list[dict[str, objec
     for k in range(prompts):
         for _ in range(answers):
             quality = rng.gauss(step / 100, 1)
-            found.append({
-                "prompt": f"Review film number {k}.", "text": " ".join(rng.choices(WORDS, k=rng.randint(4, 12))),
-                "reward": quality, "human": quality + rng.gauss(0, 0.5), "n_tokens": rng.randint(5, 15),
-                "family": f"film{k // 2}" if k < 8 else None, "group": ("Ann", "Bob")[k % 2] if k < 8 else None,
-            })  # fmt: skip
+            found.append(
+                {
+                    "prompt": f"Review film number {k}.",
+                    "text": " ".join(rng.choices(WORDS, k=rng.randint(4, 12))),
+                    "reward": quality,
+                    "human": quality + rng.gauss(0, 0.5),
+                    "n_tokens": rng.randint(5, 15),
+                    "family": f"film{k // 2}" if k < 8 else None,
+                    "group": ("Ann", "Bob")[k % 2] if k < 8 else None,
+                }
+            )
     return found
 
 
@@ -63,8 +75,14 @@ def write(path: Path, table: list[dict[str, object]]) -> Path:
     return path
 
 
-def go(folder: Path, run: Path, *, changes: tuple[str, ...] = LENIENT, said: list[str] | None = None,
-       **asked: object) -> Run:  # fmt: skip
+def go(
+    folder: Path,
+    run: Path,
+    *,
+    changes: tuple[str, ...] = LENIENT,
+    said: list[str] | None = None,
+    **asked: object,
+) -> Run:
     wanted = Asked(folder, changes=changes, **asked)
     reporter = Reporter(quiet=True)
     reporter.line = (said if said is not None else []).append  # type: ignore[method-assign]
@@ -88,7 +106,9 @@ def test_files_become_a_run_folder_that_verifies(files):
     assert run.plan["config"]["policy"]["model"] == "watch:gens"
     found = {m.name: m for m in run.measurements("step-100")}
     assert found["divergence.reward_change"].value > 0.2
-    assert found["divergence.human_change"].n_prompts == 8  # the four families of two are for the bias probe
+    assert (
+        found["divergence.human_change"].n_prompts == 8
+    )  # the four families of two are for the bias probe
     assert found["bias.human_gap"].value is not None
     assert "only generations are watched" in found["drift.kl"].reason
     assert found["diversity.vendi_ratio"].value is None
@@ -109,12 +129,17 @@ def test_the_texts_are_copied_into_the_record_with_all_that_the_file_says(files)
 
 def test_a_human_column_is_called_what_the_user_says_and_else_unstated(files):
     assert go(files, Path("one")).scores("step-50")["human"]["label"] == "UNSTATED (column human)"
-    assert go(files, Path("two"), human_label="PEOPLE").scores("step-50")["human"]["label"] == "PEOPLE"
+    assert (
+        go(files, Path("two"), human_label="PEOPLE").scores("step-50")["human"]["label"] == "PEOPLE"
+    )
 
 
 def test_without_scores_everything_that_needs_them_is_null_and_no_gate_says_ok(files):
     for step in (0, 50, 100):
-        write(files / f"step_{step}.jsonl", [{k: r[k] for k in ("prompt", "text")} for r in rows(step)])
+        write(
+            files / f"step_{step}.jsonl",
+            [{k: r[k] for k in ("prompt", "text")} for r in rows(step)],
+        )
     run = go(files, Path("run"))
     found = {m.name: m for m in run.measurements("step-100")}
     assert all(found[f"divergence.{n}"].value is None for n in ("reward_change", "human_change"))
@@ -151,7 +176,10 @@ def test_names_and_formats_that_others_use(name, other, tmp_path, monkeypatch):
 
 def test_columns_of_verl_are_known_and_others_can_be_named(files):
     """A later file with other columns, and one whose columns nothing could know."""
-    as_verl = [{"input": r["prompt"], "output": r["text"], "score": r["reward"], "step": 50} for r in rows(50)]
+    as_verl = [
+        {"input": r["prompt"], "output": r["text"], "score": r["reward"], "step": 50}
+        for r in rows(50)
+    ]
     write(files / "step_50.jsonl", as_verl)
     run = go(files, Path("run"))
     assert run.audit("step-50")["reward"].notna().all()
@@ -171,7 +199,11 @@ def test_rows_of_prompts_that_the_base_lacks_are_left_out_and_counted(files):
     write(files / "step_50.jsonl", more[2:])
     run = go(files, Path("run"))
     facts = next(e.content for e in run.events if e.step == "step-50/train")
-    assert (facts["rows_left_out"], facts["prompts_left_out"], facts["prompts_without_an_answer"]) == (1, 1, 1)
+    assert (
+        facts["rows_left_out"],
+        facts["prompts_left_out"],
+        facts["prompts_without_an_answer"],
+    ) == (1, 1, 1)
     assert run.audit("step-50")["reward"].max() < 99
 
 
@@ -183,15 +215,23 @@ def test_a_file_that_shares_no_prompt_is_refused_with_the_reason(files):
 
 def test_files_that_have_ids_of_prompts_only(files):
     for step in (0, 50, 100):
-        table = [{**{k: v for k, v in r.items() if k != "prompt"}, "prompt_id": r["prompt"][-3:]} for r in rows(step)]
+        table = [
+            {**{k: v for k, v in r.items() if k != "prompt"}, "prompt_id": r["prompt"][-3:]}
+            for r in rows(step)
+        ]
         write(files / f"step_{step}.jsonl", table)
     run = go(files, Path("run"))
     assert run.state == "done"
-    assert {m.name: m for m in run.measurements("step-50")}["divergence.reward_change"].n_prompts == 8
+    assert {m.name: m for m in run.measurements("step-50")}[
+        "divergence.reward_change"
+    ].n_prompts == 8
 
 
 def test_a_later_file_with_prompts_only_finds_those_that_the_base_gave_ids(files):
-    write(files / "step_0.jsonl", [{**r, "prompt_id": f"q{r['prompt'][-3:-1].strip()}"} for r in rows(0)])
+    write(
+        files / "step_0.jsonl",
+        [{**r, "prompt_id": f"q{r['prompt'][-3:-1].strip()}"} for r in rows(0)],
+    )
     run = go(files, Path("run"))
     assert set(run.audit("step-50")["prompt_id"]) == {f"q{k}" for k in range(16)}
 
@@ -213,7 +253,7 @@ def test_the_base_policy_is_the_smallest_step_where_there_is_no_step_0_and_that_
     assert go(files, Path("two"), base=base).iterations() == ["g00/i00", "step-50", "step-100"]
 
 
-# --- half written, missing -------------------------------------------------------------------------------------------
+# --- half written, missing
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "gz"])
@@ -237,7 +277,9 @@ def test_a_half_written_file_is_named_before_anything_is_sealed(kind, files):
 
 def test_a_look_that_is_planned_and_not_there_is_refused(files):
     (files / "step_50.jsonl").unlink()
-    with pytest.raises(BadInput, match=r"nothing of step 50.*step_100\.jsonl of step 100 is there.*--skip-missing"):
+    with pytest.raises(
+        BadInput, match=r"nothing of step 50.*step_100\.jsonl of step 100 is there.*--skip-missing"
+    ):
         go(files, Path("run"), looks=(50, 100))
     with pytest.raises(BadInput, match="nothing of step 150 yet"):
         go(files, Path("run"), looks=(100, 150))
@@ -320,7 +362,7 @@ def test_following_needs_the_planned_looks(files):
         follow(files, {}, [])
 
 
-# --- stopped and taken up ---------------------------------------------------------------------------------------------
+# --- stopped and taken up
 
 
 @pytest.mark.parametrize("dies_at", ["g00/i00", "step-50", "step-100"])
@@ -366,18 +408,26 @@ def test_a_begun_run_goes_on_with_its_own_looks_and_refuses_others(files):
         go(files, Path("run"), changes=STRICT)
 
 
-def test_the_configurations_own_reward_scores_texts_and_the_files_is_left_aside(files, tmp_path, monkeypatch):
+def test_the_configurations_own_reward_scores_texts_and_the_files_is_left_aside(
+    files, tmp_path, monkeypatch
+):
     (tmp_path / "score_of_test.py").write_text(
-        "def length(prompts, texts):\n    return [float(len(t)) for t in texts]\n", encoding="utf-8")  # fmt: skip
+        "def length(prompts, texts):\n    return [float(len(t)) for t in texts]\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     reward = ("reward={kind: python, callable: score_of_test:length}",)
     run = go(files, Path("run"), changes=(*LENIENT, *reward))
     assert list(run.audit("step-50")["reward"]) == [float(len(str(r["text"]))) for r in rows(50)]
     notes = next(e.content["notes"] for e in run.events if e.step == "step-50/train")
     assert any("column reward is not used" in n for n in notes)
-    assert {m.name: m for m in run.measurements("step-50")}["hacking.unit.truncate"].value is not None
+    assert {m.name: m for m in run.measurements("step-50")}[
+        "hacking.unit.truncate"
+    ].value is not None
     for step in (0, 50, 100):
-        write(files / f"step_{step}.jsonl", [{"prompt_id": r["prompt"], "text": r["text"]} for r in rows(step)])
+        write(
+            files / f"step_{step}.jsonl",
+            [{"prompt_id": r["prompt"], "text": r["text"]} for r in rows(step)],
+        )
     with pytest.raises(BadInput, match="no column prompt, which the reward"):
         go(files, Path("other"), changes=(*LENIENT, *reward))
 
@@ -387,7 +437,9 @@ def test_scores_of_columns_are_refused_where_nothing_is_watched(tmp_path):
 
     with pytest.raises(BadInput, match="read by `restaudit watch` only"):
         load("reviews", ["reward={kind: column}"])
-    (tmp_path / "x.yaml").write_text(yaml.safe_dump({"human": {"kind": "column"}}), encoding="utf-8")
+    (tmp_path / "x.yaml").write_text(
+        yaml.safe_dump({"human": {"kind": "column"}}), encoding="utf-8"
+    )
 
 
 def test_ctrl_c_while_it_waits_ends_it_at_once_and_the_same_command_goes_on(files):
@@ -399,7 +451,7 @@ def test_ctrl_c_while_it_waits_ends_it_at_once_and_the_same_command_goes_on(file
     assert follow(files, {}, [], looks=(50, 150)).state == "done"
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command
 
 
 def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder(files, tmp_path):
@@ -411,13 +463,17 @@ def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder
     stop.write_text('#!/bin/sh\necho "$@" > told.txt\nexit 7\n', encoding="utf-8")
     stop.chmod(0o755)
     strict = [x for change in STRICT for x in ("--set", change)]
-    got = CliRunner().invoke(app, ["watch", "gens", "--out", "run", "-q", "--on-halt", f"{stop} --now", *strict])
+    got = CliRunner().invoke(
+        app, ["watch", "gens", "--out", "run", "-q", "--on-halt", f"{stop} --now", *strict]
+    )
     assert isinstance(got.exception, Halted)
     assert got.exception.exit_code == 4
     assert (tmp_path / "told.txt").read_text() == "--now run\n"
     assert "exit code 7" in got.output
     assert "watch-gens" in got.output
-    got = CliRunner().invoke(app, ["override", "run", "--by", "Ada", "--reason", "only to see where it goes"])
+    got = CliRunner().invoke(
+        app, ["override", "run", "--by", "Ada", "--reason", "only to see where it goes"]
+    )
     assert "`restaudit watch` writes this run: give the command again" in got.output
     assert "give the command again" in CliRunner().invoke(app, ["status", "run"]).output
     assert "give the command again" in str(CliRunner().invoke(app, ["resume", "run"]).exception)
@@ -435,7 +491,9 @@ def test_the_command_halts_with_4_and_runs_what_it_was_given_with_the_run_folder
         (["--config", "no-such-recipe"], "no recipe"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused_before_anything_is_written(options, message, files):
+def test_options_that_cannot_be_used_are_refused_before_anything_is_written(
+    options, message, files
+):
     from typer.testing import CliRunner
 
     from restaudit.commands.cli import app

@@ -43,8 +43,12 @@ def nudged(policy: Path, target: Path, seed: int, size: float = 0.02) -> None:
     (target / "trainer_state.json").write_text(json.dumps({"global_step": seed}), encoding="utf-8")
 
 
-def adapter(policy: Path, target: Path, seed: int, name: str = "default", **settings: object) -> None:
-    """A LoRA adapter that does something, as PEFT saves it: in a folder of its own unless it is called "default"."""
+def adapter(
+    policy: Path, target: Path, seed: int, name: str = "default", **settings: object
+) -> None:
+    """A LoRA adapter that does something, as PEFT saves it: in a folder of its own unless it is
+    called "default".
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -73,11 +77,15 @@ def checkpoints(tiny_policy: Path, job_folder: Path) -> Path:
     return folder
 
 
-def test_checkpoints_become_a_run_with_kl_and_their_weights_stay_where_they_are(checkpoints, tiny_policy, job_folder):
+def test_checkpoints_become_a_run_with_kl_and_their_weights_stay_where_they_are(
+    checkpoints, tiny_policy, job_folder
+):
     run = go(checkpoints, job_folder / "run", config=config(tiny_policy, job_folder))
     assert (run.state, run.iterations()) == ("done", ["g00/i00", "step-10", "step-20"])
     assert verify(run.path).decisions == 2
-    kl = [{m.name: m for m in run.measurements(i)}["drift.kl"].value for i in ("step-10", "step-20")]
+    kl = [
+        {m.name: m for m in run.measurements(i)}["drift.kl"].value for i in ("step-10", "step-20")
+    ]
     assert 0 < kl[0] < kl[1]
     facts = next(e.content for e in run.events if e.step == "step-10/train")
     assert set(facts["files"]) >= {"model.safetensors", "config.json"}
@@ -91,7 +99,9 @@ def test_each_step_is_sampled_from_its_own_weights(checkpoints, tiny_policy, job
     assert len(set(texts)) == 3
 
 
-def test_a_checkpoint_that_is_the_base_policy_has_no_kl_and_changes_nothing(checkpoints, tiny_policy, job_folder):
+def test_a_checkpoint_that_is_the_base_policy_has_no_kl_and_changes_nothing(
+    checkpoints, tiny_policy, job_folder
+):
     shutil.rmtree(checkpoints / "checkpoint-10")
     shutil.copytree(checkpoints / "checkpoint-0", checkpoints / "checkpoint-10")
     run = go(checkpoints, job_folder / "run", config=config(tiny_policy, job_folder), looks=(10,))
@@ -103,21 +113,32 @@ def test_adapters_are_audited_over_the_model_they_belong_to(tiny_policy, job_fol
         adapter(tiny_policy, job_folder / "out" / f"global_step_{step}", step)
     run = go(job_folder / "out", job_folder / "run", config=config(tiny_policy, job_folder))
     assert run.iterations() == ["g00/i00", "step-5", "step-9"]
-    assert all({m.name: m for m in run.measurements(i)}["drift.kl"].value > 0 for i in ("step-5", "step-9"))
+    assert all(
+        {m.name: m for m in run.measurements(i)}["drift.kl"].value > 0 for i in ("step-5", "step-9")
+    )
     assert run.plan["artifacts"]["policy.model"]["spec"] == str(tiny_policy)
 
 
 def test_an_adapter_whose_model_is_not_here_needs_base(tiny_policy, job_folder):
     adapter(tiny_policy, job_folder / "out" / "global_step_5", 5)
     path = job_folder / "out" / "global_step_5" / "adapter_config.json"
-    path.write_text(path.read_text().replace(str(tiny_policy), "someone/somewhere"), encoding="utf-8")
+    path.write_text(
+        path.read_text().replace(str(tiny_policy), "someone/somewhere"), encoding="utf-8"
+    )
     with pytest.raises(BadInput, match="--base"):
         go(job_folder / "out", job_folder / "run", config=config(tiny_policy, job_folder))
-    run = go(job_folder / "out", job_folder / "run", config=config(tiny_policy, job_folder), base=tiny_policy)
+    run = go(
+        job_folder / "out",
+        job_folder / "run",
+        config=config(tiny_policy, job_folder),
+        base=tiny_policy,
+    )
     assert run.state == "done"
 
 
-def test_an_adapter_s_look_records_the_model_it_is_put_on_and_a_changed_one_is_refused(tiny_policy, job_folder):
+def test_an_adapter_s_look_records_the_model_it_is_put_on_and_a_changed_one_is_refused(
+    tiny_policy, job_folder
+):
     from safetensors.torch import load_file, save_file
 
     base = job_folder / "base"
@@ -127,16 +148,24 @@ def test_an_adapter_s_look_records_the_model_it_is_put_on_and_a_changed_one_is_r
     adapter(base, job_folder / "out" / "step-9", 9)
     run = go(job_folder / "out", job_folder / "run", **how)
     facts = next(e.content for e in run.events if e.step == "step-5/train")
-    assert facts["files"]["base"] == digest_of_checkpoint(base) == run.plan["artifacts"]["policy.model"]["sha256"]
+    assert (
+        facts["files"]["base"]
+        == digest_of_checkpoint(base)
+        == run.plan["artifacts"]["policy.model"]["sha256"]
+    )
     policy = open_checkpoints(PolicyConfig(model=str(base), chat=False), base, device="cpu")
     policy.steps["step-5"] = job_folder / "out" / "step-5"
     tensors = load_file(base / "model.safetensors")
-    save_file({k: v * 1.1 for k, v in tensors.items()}, base / "model.safetensors", {"format": "pt"})
+    save_file(
+        {k: v * 1.1 for k, v in tensors.items()}, base / "model.safetensors", {"format": "pt"}
+    )
     with pytest.raises(BadInput, match="the base policy is not what the run began with"):
         policy.become(Path("run/step-5/adapter"))
 
 
-@pytest.mark.parametrize("settings", [{"name": "mine"}, {"use_dora": True}, {"bias": "lora_only", "lora_bias": True}])
+@pytest.mark.parametrize(
+    "settings", [{"name": "mine"}, {"use_dora": True}, {"bias": "lora_only", "lora_bias": True}]
+)
 def test_adapters_of_any_name_and_kind_are_what_peft_computes(tiny_policy, job_folder, settings):
     import torch
     from peft import PeftModel
@@ -147,16 +176,22 @@ def test_adapters_of_any_name_and_kind_are_what_peft_computes(tiny_policy, job_f
         warnings.simplefilter("ignore")  # PEFT takes a bias for a tensor that was cut
         adapter(tiny_policy, folder, 5, **settings)
         step = folder / settings.get("name", ".")
-        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_policy), step).eval()
+        theirs = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(tiny_policy), step
+        ).eval()
     policy = open_checkpoints(PolicyConfig(model="x", dtype="float32"), tiny_policy, device="cpu")
     policy.steps["step-5"] = step
     policy.become(Path("run/step-5/adapter"))
     ids = torch.arange(5, 40)[None]
     with torch.inference_mode():
-        assert torch.allclose(policy.model(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=1e-4)
+        assert torch.allclose(
+            policy.model(input_ids=ids).logits, theirs(input_ids=ids).logits, atol=1e-4
+        )
 
 
-def test_steps_are_put_on_the_model_below_a_base_policy_that_is_an_adapter_itself(tiny_policy, job_folder):
+def test_steps_are_put_on_the_model_below_a_base_policy_that_is_an_adapter_itself(
+    tiny_policy, job_folder
+):
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -164,7 +199,9 @@ def test_steps_are_put_on_the_model_below_a_base_policy_that_is_an_adapter_itsel
     for step in (0, 5):
         adapter(tiny_policy, job_folder / f"step-{step}", step + 1)
     AutoTokenizer.from_pretrained(tiny_policy).save_pretrained(job_folder / "step-0")
-    policy = open_checkpoints(PolicyConfig(model="x", dtype="float32"), job_folder / "step-0", device="cpu")
+    policy = open_checkpoints(
+        PolicyConfig(model="x", dtype="float32"), job_folder / "step-0", device="cpu"
+    )
     policy.steps["step-5"] = job_folder / "step-5"
     ids = torch.arange(5, 40)[None]
     for folder, step in ((Path("run/step-5/adapter"), 5), (None, 0)):
@@ -173,11 +210,15 @@ def test_steps_are_put_on_the_model_below_a_base_policy_that_is_an_adapter_itsel
             AutoModelForCausalLM.from_pretrained(tiny_policy), job_folder / f"step-{step}"
         )
         with torch.inference_mode():
-            assert torch.allclose(policy.model(input_ids=ids).logits, theirs.eval()(input_ids=ids).logits, atol=1e-4)
+            assert torch.allclose(
+                policy.model(input_ids=ids).logits, theirs.eval()(input_ids=ids).logits, atol=1e-4
+            )
 
 
 @pytest.mark.parametrize("step", ["prompts", "code"])
-def test_virtual_tokens_and_code_are_refused_before_anything_is_sealed(step, checkpoints, tiny_policy, job_folder):
+def test_virtual_tokens_and_code_are_refused_before_anything_is_sealed(
+    step, checkpoints, tiny_policy, job_folder
+):
     from peft import PromptTuningConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -189,12 +230,16 @@ def test_virtual_tokens_and_code_are_refused_before_anything_is_sealed(step, che
         how = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
         get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_policy), how).save_pretrained(last)
         (last / "trainer_state.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(BadInput, match="code of its own" if step == "code" else "type PROMPT_TUNING"):
+    with pytest.raises(
+        BadInput, match="code of its own" if step == "code" else "type PROMPT_TUNING"
+    ):
         go(checkpoints, job_folder / "run", config=config(tiny_policy, job_folder))
     assert not (job_folder / "run").exists()
 
 
-def test_another_tokenizer_of_the_base_policy_is_another_base_policy(checkpoints, tiny_policy, job_folder):
+def test_another_tokenizer_of_the_base_policy_is_another_base_policy(
+    checkpoints, tiny_policy, job_folder
+):
     before = digest_of_checkpoint(checkpoints / "checkpoint-0")
     words = checkpoints / "checkpoint-0" / "tokenizer.json"
     words.write_text(words.read_text(encoding="utf-8").replace("</s>", "<end>"), encoding="utf-8")
@@ -202,7 +247,9 @@ def test_another_tokenizer_of_the_base_policy_is_another_base_policy(checkpoints
 
 
 @pytest.mark.parametrize("damage", ["weights", "header", "config", "state", "none"])
-def test_a_half_written_checkpoint_is_named_before_anything_is_sealed(damage, checkpoints, tiny_policy, job_folder):
+def test_a_half_written_checkpoint_is_named_before_anything_is_sealed(
+    damage, checkpoints, tiny_policy, job_folder
+):
     last = checkpoints / "checkpoint-20"
     weights = last / "model.safetensors"
     if damage in ("weights", "header"):
@@ -218,7 +265,9 @@ def test_a_half_written_checkpoint_is_named_before_anything_is_sealed(damage, ch
 
 
 def test_pickled_weights_are_not_loaded(checkpoints, tiny_policy, job_folder):
-    (checkpoints / "checkpoint-20" / "model.safetensors").rename(checkpoints / "checkpoint-20" / "pytorch_model.bin")
+    (checkpoints / "checkpoint-20" / "model.safetensors").rename(
+        checkpoints / "checkpoint-20" / "pytorch_model.bin"
+    )
     with pytest.raises(BadInput, match="save them as safetensors"):
         go(checkpoints, job_folder / "run", config=config(tiny_policy, job_folder))
 
@@ -226,13 +275,20 @@ def test_pickled_weights_are_not_loaded(checkpoints, tiny_policy, job_folder):
 def test_a_missing_shard_is_named(checkpoints, tiny_policy, job_folder):
     last = checkpoints / "checkpoint-20"
     (last / "model.safetensors").rename(last / "model-00001-of-00002.safetensors")
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    index = {
+        "weight_map": {
+            "a": "model-00001-of-00002.safetensors",
+            "b": "model-00002-of-00002.safetensors",
+        }
+    }
     (last / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(BadInput, match=r"model-00002-of-00002\.safetensors is not there"):
         go(checkpoints, job_folder / "run", config=config(tiny_policy, job_folder))
 
 
-def test_a_folder_that_grows_is_followed_and_a_half_written_checkpoint_waited_for(checkpoints, tiny_policy, job_folder):
+def test_a_folder_that_grows_is_followed_and_a_half_written_checkpoint_waited_for(
+    checkpoints, tiny_policy, job_folder
+):
     """Its clock and its sleep are the test's: while it sleeps, the training goes on."""
     weights = checkpoints / "checkpoint-20" / "model.safetensors"
     data, state = weights.read_bytes(), checkpoints / "checkpoint-20" / "trainer_state.json"
@@ -257,7 +313,9 @@ def test_a_folder_that_grows_is_followed_and_a_half_written_checkpoint_waited_fo
     assert any("model.safetensors has" in line for line in said)
 
 
-def test_a_halt_stops_it_and_an_override_lets_the_same_command_go_on(checkpoints, tiny_policy, job_folder):
+def test_a_halt_stops_it_and_an_override_lets_the_same_command_go_on(
+    checkpoints, tiny_policy, job_folder
+):
     from restaudit.evidence.override import override
 
     asked = {"config": config(tiny_policy, job_folder, margin=50.0)}
@@ -271,7 +329,9 @@ def test_a_halt_stops_it_and_an_override_lets_the_same_command_go_on(checkpoints
     assert verify(job_folder / "run").decisions == 2
 
 
-def test_another_checkpoint_under_a_name_that_was_begun_is_refused(checkpoints, tiny_policy, job_folder, monkeypatch):
+def test_another_checkpoint_under_a_name_that_was_begun_is_refused(
+    checkpoints, tiny_policy, job_folder, monkeypatch
+):
     import restaudit.trainers.watch.watching as module
 
     real = module.audit

@@ -17,7 +17,11 @@ def make(folder: Path, *names: str) -> Path:
 
 def steps(folder: Path, pattern: str | None = None) -> dict[int, str]:
     found = find(folder, pattern)
-    return {} if found is None else {s: p.relative_to(folder).as_posix() for s, p in found.steps.items()}
+    return (
+        {}
+        if found is None
+        else {s: p.relative_to(folder).as_posix() for s, p in found.steps.items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,10 @@ def steps(folder: Path, pattern: str | None = None) -> dict[int, str]:
             ("checkpoint-50/config.json", "checkpoint-60/adapter_config.json"),
             {50: "checkpoint-50", 60: "checkpoint-60"},
         ),
-        (("global_step_50/actor/huggingface/config.json",), {50: "global_step_50/actor/huggingface"}),
+        (
+            ("global_step_50/actor/huggingface/config.json",),
+            {50: "global_step_50/actor/huggingface"},
+        ),
         (("checkpoint-50/config.json", "runs/Nov26_00/events.out"), {50: "checkpoint-50"}),
         ((".step_50.jsonl.tmp", "notes.jsonl"), {}),
     ],
@@ -44,7 +51,9 @@ def test_the_number_in_a_name_is_the_step(names, expected, tmp_path):
 
 def test_a_name_with_two_numbers_is_refused_until_a_pattern_says_which(tmp_path):
     make(tmp_path, "llama-3-0050.jsonl", "llama-3-0100.jsonl")
-    with pytest.raises(BadInput, match=r"which number is the step \(3, 50\)\? Say it with --pattern"):
+    with pytest.raises(
+        BadInput, match=r"which number is the step \(3, 50\)\? Say it with --pattern"
+    ):
         find(tmp_path)
     assert list(steps(tmp_path, "llama-3-{step}.jsonl")) == [50, 100]
 

@@ -1,4 +1,6 @@
-"""One of two processes that train together under an AuditCallback; started by test_processes.py through torchrun."""
+"""One of two processes that train together under an AuditCallback; started by test_processes.py
+through torchrun.
+"""
 
 import json
 import os
@@ -17,8 +19,11 @@ def main() -> None:
     trainer = make_trainer("sft", policy, out / "trainer", [callback])
     trainer.train()
     rank = os.environ["RANK"]
-    said = {"step": trainer.state.global_step, "stopped": callback.stopped is not None,
-            "processes": trainer.args.world_size}  # fmt: skip
+    said = {
+        "step": trainer.state.global_step,
+        "stopped": callback.stopped is not None,
+        "processes": trainer.args.world_size,
+    }
     (out / f"said-{rank}.json").write_text(json.dumps(said), encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
-"""Croissant 1.1 with the RAI vocabulary 1.0, for the data that the run's policies wrote (http://mlcommons.org/croissant).
+"""Croissant 1.1 with the RAI vocabulary 1.0, for the data that the run's policies wrote
+(http://mlcommons.org/croissant).
 
 As with RO-Crate, paths are those of the run folder: the file belongs into the root of a copy of it.
 """
@@ -21,20 +22,48 @@ FILE = "croissant.json"
 CONFORMS = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
 # Appendix 1 of the specification.
 CONTEXT = {
-    "@language": "en", "@vocab": "https://schema.org/", "arrayShape": "cr:arrayShape", "citeAs": "cr:citeAs",
-    "column": "cr:column", "conformsTo": "dct:conformsTo", "containedIn": "cr:containedIn",
-    "cr": "http://mlcommons.org/croissant/", "rai": "http://mlcommons.org/croissant/RAI/",
-    "data": {"@id": "cr:data", "@type": "@json"}, "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/", "description": {"@container": "@language"},
-    "equivalentProperty": "cr:equivalentProperty", "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract", "field": "cr:field", "fileProperty": "cr:fileProperty", "fileObject": "cr:fileObject",
-    "fileSet": "cr:fileSet", "format": "cr:format", "includes": "cr:includes", "isArray": "cr:isArray",
-    "isLiveDataset": "cr:isLiveDataset", "jsonPath": "cr:jsonPath", "key": "cr:key", "md5": "cr:md5",
-    "name": {"@container": "@language"}, "parentField": "cr:parentField", "path": "cr:path",
-    "recordSet": "cr:recordSet", "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated",
-    "replace": "cr:replace", "samplingRate": "cr:samplingRate", "sc": "https://schema.org/",
-    "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField", "transform": "cr:transform",
-}  # fmt: skip
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isArray": "cr:isArray",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "name": {"@container": "@language"},
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
 # Column -> type and what it holds.
 COLUMNS = {
     "sample_id": ("sc:Text", "name of the sample"),
@@ -44,12 +73,18 @@ COLUMNS = {
     "text": ("sc:Text", "the text, as the policy or a person wrote it"),
     "n_tokens": ("sc:Integer", "tokens of the text"),
     "finished": ("sc:Boolean", "whether the policy ended it itself"),
-    "logprob": ("sc:Float", "log-probability of the whole text under the policy that wrote it, in nats"),
+    "logprob": (
+        "sc:Float",
+        "log-probability of the whole text under the policy that wrote it, in nats",
+    ),
     "reward": ("sc:Float", "the reward model's score, in its own unit"),
     "reward_01": ("sc:Float", "the reward on the scale 0 to 1 that thresholds are compared with"),
     "reward_spread": ("sc:Float", "standard deviation of the reward's ensemble"),
     "origin": ("sc:Text", '"policy" for a sample, "reference" for a text of a person'),
-    "human": ("sc:Float", "the held-out human score; the data set's description says what stands for people"),
+    "human": (
+        "sc:Float",
+        "the held-out human score; the data set's description says what stands for people",
+    ),
     "threshold": ("sc:Float", "the threshold that the row's reward is above, 0 to 1"),
 }
 
@@ -61,7 +96,8 @@ def dataset(facts: Facts) -> Json:
     published = last_time(facts)
     if published is None:
         raise BadInput(
-            f"{facts.run.path}: the ledger has no time of any step; Croissant wants one, and none is made up"
+            f"{facts.run.path}: the ledger has no time of any step; Croissant wants one, and none "
+            "is made up"
         )
     tables = [d for d in facts.data if d.kind in ("grow", "kept")]
     gaps = {g.key: g.said for g in OF_DATA}
@@ -72,13 +108,19 @@ def dataset(facts: Facts) -> Json:
         "@id": f"urn:uuid:{facts.uuid}",
         "conformsTo": CONFORMS,
         "name": f"{facts.run.name}: data that the run wrote and trained on",
-        "description": f"Samples of a language model with their rewards, and the rows that each Improve step kept. "
-                       f"{len(tables)} tables. Record: {facts.run_id}, ledger head {facts.head}. Human score: "
-                       f"{human.name}: {human.description} datePublished is the time of the last recorded step; "
-                       f"whether it was published is not recorded.",
+        "description": "Samples of a language model with their rewards, and the rows that each "
+        "Improve step kept. "
+        f"{len(tables)} tables. Record: {facts.run_id}, ledger head {facts.head}. Human score: "
+        f"{human.name}: {human.description} datePublished is the time of the last recorded step; "
+        f"whether it was published is not recorded.",
         "license": {"@type": "sc:CreativeWork", "name": MISSING, "description": gaps["licence"]},
-        "creator": {"@type": "sc:Organization", "name": MISSING,
-                    "description": "MISSING: who ran this is not recorded. Who could say: the operator of the run."},
+        "creator": {
+            "@type": "sc:Organization",
+            "name": MISSING,
+            "description": (
+                "MISSING: who ran this is not recorded. Who could say: the operator of the run."
+            ),
+        },
         "url": f"urn:uuid:{facts.uuid}",
         "datePublished": published,
         # A run only adds tables: by the specification's rule that raises the minor version.
@@ -87,13 +129,20 @@ def dataset(facts: Facts) -> Json:
         "distribution": [_file(d) for d in tables],
         "recordSet": [_records(d, tables) for d in tables],
         **{f"rai:{k}": v for k, v in _responsible(facts, tables).items()},
-    }  # fmt: skip
+    }
 
 
 def _file(data: Data) -> Json:
-    return {"@type": "cr:FileObject", "@id": token(data.ref), "name": str(data.path), "description": data.title,
-            "contentUrl": data.path, "contentSize": f"{data.bytes} B", "encodingFormat": "application/x-parquet",
-            "sha256": data.sha256}  # fmt: skip
+    return {
+        "@type": "cr:FileObject",
+        "@id": token(data.ref),
+        "name": str(data.path),
+        "description": data.title,
+        "contentUrl": data.path,
+        "contentSize": f"{data.bytes} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": data.sha256,
+    }
 
 
 def _records(data: Data, tables: list[Data]) -> Json:
@@ -103,47 +152,76 @@ def _records(data: Data, tables: list[Data]) -> Json:
     fields = [_field(name, c, token(data.ref)) for c in columns]
     if data.kind == "kept" and any(d.ref == grow for d in tables):
         fields[0]["references"] = {"field": {"@id": f"records-{token(grow)}/sample_id"}}
-    return {"@type": "cr:RecordSet", "@id": name, "name": data.title, "key": {"@id": f"{name}/sample_id"},
-            "description": f"{'MISSING' if data.rows is None else data.rows} rows. {cited(data.source)}",
-            "field": fields}  # fmt: skip
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": data.title,
+        "key": {"@id": f"{name}/sample_id"},
+        "description": (
+            f"{'MISSING' if data.rows is None else data.rows} rows. {cited(data.source)}"
+        ),
+        "field": fields,
+    }
 
 
 def _field(records: str, column: str, file: str) -> Json:
     kind, holds = COLUMNS[column]
-    return {"@type": "cr:Field", "@id": f"{records}/{column}", "name": column, "description": holds, "dataType": kind,
-            "source": {"fileObject": {"@id": file}, "extract": {"column": column}}}  # fmt: skip
+    return {
+        "@type": "cr:Field",
+        "@id": f"{records}/{column}",
+        "name": column,
+        "description": holds,
+        "dataType": kind,
+        "source": {"fileObject": {"@id": file}, "extract": {"column": column}},
+    }
 
 
 def _responsible(facts: Facts, tables: list[Data]) -> Json:
-    """The RAI properties: from the record what it has; what only people know is MISSING, with who could say."""
+    """The RAI properties: from the record what it has; what only people know is MISSING, with who
+    could say.
+    """
     gaps = {g.key: g.said for g in OF_DATA}
     kept = [d.ref.removeprefix("kept:") for d in tables if d.kind == "kept"]
-    rewards = [f"{r.name} (sha256 of all it is made of: {r.digest or MISSING})" for r in facts.rewards]
+    rewards = [
+        f"{r.name} (sha256 of all it is made of: {r.digest or MISSING})" for r in facts.rewards
+    ]
     human = facts.human
     sampled = {g.step for g in facts.grows}
     times = [t for e in facts.run.events if e.step in sampled for t in span(e) if t is not None]
     said = {
         "dataCollection": " ".join(_sampled(facts)) or _not_sampled(tables),
         "dataCollectionType": ["Others: sampled from a language model"],
-        "dataCollectionRawData": "; ".join(d.title for d in facts.data if d.kind == "prompts") or
-                                 "MISSING: the record names no source of prompts.",
-        "dataCollectionMissingData": "A score that could not be given is empty; the reason is not kept row by row.",
+        "dataCollectionRawData": "; ".join(d.title for d in facts.data if d.kind == "prompts")
+        or "MISSING: the record names no source of prompts.",
+        "dataCollectionMissingData": (
+            "A score that could not be given is empty; the reason is not kept row by row."
+        ),
         "dataPreprocessingProtocol": [f"{k}: {filtering(facts, k)}" for k in kept],
-        "dataAnnotationProtocol": "Every row is scored by the reward model; `human` is filled by the human score of "
-                                  f"the run: {human.name}: {human.description}",
+        "dataAnnotationProtocol": "Every row is scored by the reward model; `human` is filled by "
+        "the human score of "
+        f"the run: {human.name}: {human.description}",
         "dataAnnotationPlatform": [f"restaudit {facts.version}"],
         "dataAnnotationAnalysis": [_agreement(facts)],
-        "annotationsPerItem": "One reward a row. Human labels a row: MISSING: the Grow tables do not record them.",
+        "annotationsPerItem": (
+            "One reward a row. Human labels a row: MISSING: the Grow tables do not record them."
+        ),
         "annotatorDemographics": [_demographics(facts)],
         "machineAnnotationTools": rewards or ["MISSING: the record names no reward model."],
-        "dataBiases": [f"{a.iteration}: {n}: {f}" for a in facts.audits if a.iteration in kept
-                       for n, f in disparities(a)] or ["MISSING: no audit measured what the filter does to groups."],
+        "dataBiases": [
+            f"{a.iteration}: {n}: {f}"
+            for a in facts.audits
+            if a.iteration in kept
+            for n, f in disparities(a)
+        ]
+        or ["MISSING: no audit measured what the filter does to groups."],
         "dataLimitations": _limits(facts),
         "dataUseCases": ["Trained on in this run, as the kept sets say.", gaps["purpose"]],
-        "dataSocialImpact": "MISSING: restaudit does not judge it. Who could say: people who know the use.",
+        "dataSocialImpact": (
+            "MISSING: restaudit does not judge it. Who could say: people who know the use."
+        ),
         "personalSensitiveInformation": [gaps["personalData"]],
         "dataReleaseMaintenancePlan": gaps["maintenance"],
-    }  # fmt: skip
+    }
     if times:
         said["dataCollectionTimeframe"] = [min(times), max(times)]
     return {k: v for k, v in said.items() if v != []}
@@ -152,8 +230,11 @@ def _responsible(facts: Facts, tables: list[Data]) -> Json:
 def _sampled(facts: Facts) -> Iterator[str]:
     sampling = listed(facts.config.get("loop", {}).get("sampling"))
     for g in facts.grows:
-        yield (f"{g.name}: {g.samples} samples of policy {g.policy} ({g.tokens} tokens) with {sampling}, and "
-               f"{g.references} texts of people.")  # fmt: skip
+        yield (
+            f"{g.name}: {g.samples} samples of policy {g.policy} ({g.tokens} tokens) with "
+            f"{sampling}, and "
+            f"{g.references} texts of people."
+        )
 
 
 def _not_sampled(tables: list[Data]) -> str:
@@ -161,23 +242,41 @@ def _not_sampled(tables: list[Data]) -> str:
 
 
 def _agreement(facts: Facts) -> str:
-    found = next((m for a in facts.audits for m in a.measurements if m.name == "agreement.alpha"), None)
+    found = next(
+        (m for a in facts.audits for m in a.measurements if m.name == "agreement.alpha"), None
+    )
     if found is None or found.value is None:
         return f"MISSING: agreement of raters: {found.reason if found else 'it was not measured'}."
-    return f"Krippendorff's alpha {found.value!r}, n={found.n}; {found.method}, version {found.version}."
+    return (
+        f"Krippendorff's alpha {found.value!r}, n={found.n}; {found.method}, version "
+        f"{found.version}."
+    )
 
 
 def _demographics(facts: Facts) -> str:
     raters = facts.rewards[0].dossier.get("raters") if facts.rewards else None
     told = raters.get("demographics") if isinstance(raters, dict) else None
-    return str(told) if told not in (None, MISSING) else (
-        "MISSING: nothing is recorded of the people whose judgements the reward goes back to. Who could say: the "
-        "publisher of the judgements.")  # fmt: skip
+    return (
+        str(told)
+        if told not in (None, MISSING)
+        else (
+            "MISSING: nothing is recorded of the people whose judgements the reward goes back to. "
+            "Who could say: the "
+            "publisher of the judgements."
+        )
+    )
 
 
 def _limits(facts: Facts) -> list[str]:
     limits = [str(v) for r in facts.rewards[:1] for v in r.dossier.get("limits", ())]
-    return ["A model wrote the texts. That a row was kept says that a reward model scored it high, no more.", *limits]
+    return [
+        (
+            "A model wrote the texts. That a row was kept says that a reward model scored it "
+            "high, no "
+            "more."
+        ),
+        *limits,
+    ]
 
 
 def build(facts: Facts) -> Mapping[str, Content]:

@@ -21,14 +21,19 @@ from restaudit.evidence.ledger import FILE as LEDGER
 FILE = "bom.cdx.json"
 RUN = "run"
 REWARD_RULE = "SHA-256 of the canonical JSON (RFC 8785) of all that the reward is made of"
-DIGEST_RULE = "SHA-256 of the canonical JSON (RFC 8785) of the base model's digest and the digests of all weight files"
+DIGEST_RULE = (
+    "SHA-256 of the canonical JSON (RFC 8785) of the base model's digest and the "
+    "digests of all weight files"
+)
 LEVEL = 0.95
 
 Json = dict[str, Any]
 
 
 def bom(facts: Facts) -> Json:
-    """The bill of materials: models, data and packages, with the lineage as the graph of dependencies."""
+    """The bill of materials: models, data and packages, with the lineage as the graph of
+    dependencies.
+    """
     components = [
         *(_model(m) for m in facts.models),
         *(_policy(facts, p) for p in facts.policies),
@@ -41,29 +46,45 @@ def bom(facts: Facts) -> Json:
         "bomFormat": "CycloneDX",
         "specVersion": "1.7",
         "serialNumber": f"urn:uuid:{facts.uuid}",
-        # It rises while the run goes on, as the standard wants of a document that keeps its serial number.
+        # It rises while the run goes on, as the standard wants of a document that keeps its serial
+        # number.
         "version": len(facts.run.events),
         "metadata": {
-            "tools": {"components": [{"type": "application", "name": "restaudit", "version": __version__}]},
-            "component": {"type": "application", "bom-ref": RUN, "name": facts.run.name, "version": facts.run_id,
-                          "description": "A run of reinforced self-training (ReST) with an audit of every iteration."},
+            "tools": {
+                "components": [{"type": "application", "name": "restaudit", "version": __version__}]
+            },
+            "component": {
+                "type": "application",
+                "bom-ref": RUN,
+                "name": facts.run.name,
+                "version": facts.run_id,
+                "description": (
+                    "A run of reinforced self-training (ReST) with an audit of every iteration."
+                ),
+            },
             "properties": _run_properties(facts),
         },
         "components": components,
         # The environment lists the packages that matter most to a run, not all that were installed.
         "compositions": [{"aggregate": "incomplete", "assemblies": [RUN], "dependencies": [RUN]}],
         "dependencies": _dependencies(facts, [str(c["bom-ref"]) for c in components]),
-    }  # fmt: skip
+    }
 
 
 def _run_properties(facts: Facts) -> list[Json]:
     human = facts.human
     said = [
-        ("runId", facts.run_id), ("runVersion", facts.version), ("state", facts.state), ("ledgerHead", facts.head),
-        ("humanScore", f"{human.name}: {human.description}"), ("source", cited(Source(LEDGER, "", facts.head))),
-    ]  # fmt: skip
-    said += [("override", f"{o.iteration}: gates {', '.join(o.gates)}; by {o.by}; reason: {o.reason}")
-             for o in facts.run.overrides()]  # fmt: skip
+        ("runId", facts.run_id),
+        ("runVersion", facts.version),
+        ("state", facts.state),
+        ("ledgerHead", facts.head),
+        ("humanScore", f"{human.name}: {human.description}"),
+        ("source", cited(Source(LEDGER, "", facts.head))),
+    ]
+    said += [
+        ("override", f"{o.iteration}: gates {', '.join(o.gates)}; by {o.by}; reason: {o.reason}")
+        for o in facts.run.overrides()
+    ]
     absent = []
     if facts.base is None:
         absent.append(("baseModel", "the record of this run names no base model"))
@@ -73,45 +94,81 @@ def _run_properties(facts: Facts) -> list[Json]:
 
 
 def _model(model: Model) -> Json:
-    return _known({
-        "type": "machine-learning-model", "bom-ref": f"model:{model.role}", "name": model.spec,
-        "description": f"Taken from elsewhere as {model.role}.", "hashes": _hashes(model.sha256),
-        "licenses": _licences(model.licence), "purl": package_url(model.spec),
-        "properties": [*_properties([("role", model.role), ("source", cited(model.source))]),
-                       *_no_licence(model.licence), *_no_hash(model.sha256)],
-    })  # fmt: skip
+    return _known(
+        {
+            "type": "machine-learning-model",
+            "bom-ref": f"model:{model.role}",
+            "name": model.spec,
+            "description": f"Taken from elsewhere as {model.role}.",
+            "hashes": _hashes(model.sha256),
+            "licenses": _licences(model.licence),
+            "purl": package_url(model.spec),
+            "properties": [
+                *_properties([("role", model.role), ("source", cited(model.source))]),
+                *_no_licence(model.licence),
+                *_no_hash(model.sha256),
+            ],
+        }
+    )
 
 
 def _policy(facts: Facts, policy: Policy) -> Json:
     event = facts.event(policy.step) if policy.step else None
     said = [("policy", policy.name), ("digestRule", DIGEST_RULE)]
     said += [(f"parameter:{k}", v) for k, v in hyperparameters(facts, policy)]
-    said.append(("source", cited(facts.at(event.step) if event else facts.records.source("plan.json", "artifacts"))))
-    parts = [{"type": "file", "bom-ref": f"file:{n}", "name": n, "hashes": _hashes(sha)}
-             for n, sha in policy.weights.items()]  # fmt: skip
-    return _known({
-        "type": "machine-learning-model", "bom-ref": f"policy:{policy.name}", "name": f"{facts.run.name} {policy.name}",
-        "version": policy.name, "hashes": _hashes(policy.digest), "components": parts or None,
-        "description": "The base policy." if policy.parent is None else
-                       f"Made from {policy.parent} by one Improve step on samples of Grow set {policy.data}.",
-        "modelCard": _card(facts, policy), "properties": [*_properties(said), *_gaps(OF_A_MODEL)],
-    })  # fmt: skip
+    said.append(
+        (
+            "source",
+            cited(
+                facts.at(event.step) if event else facts.records.source("plan.json", "artifacts")
+            ),
+        )
+    )
+    parts = [
+        {"type": "file", "bom-ref": f"file:{n}", "name": n, "hashes": _hashes(sha)}
+        for n, sha in policy.weights.items()
+    ]
+    return _known(
+        {
+            "type": "machine-learning-model",
+            "bom-ref": f"policy:{policy.name}",
+            "name": f"{facts.run.name} {policy.name}",
+            "version": policy.name,
+            "hashes": _hashes(policy.digest),
+            "components": parts or None,
+            "description": "The base policy."
+            if policy.parent is None
+            else (
+                f"Made from {policy.parent} by one Improve step on samples of Grow set "
+                f"{policy.data}."
+            ),
+            "modelCard": _card(facts, policy),
+            "properties": [*_properties(said), *_gaps(OF_A_MODEL)],
+        }
+    )
 
 
 def _card(facts: Facts, policy: Policy) -> Json:
     audits = facts.audits_of(policy.name)
     used = f"kept:{policy.name}"
     trained_on = [{"ref": used}] if any(d.ref == used for d in facts.data) else []
-    parameters = _known({
-        "approach": {"type": "reinforcement-learning"}, "task": "text generation", "datasets": trained_on or None,
-        "inputs": [{"format": "text"}], "outputs": [{"format": "text"}],
-    })  # fmt: skip
+    parameters = _known(
+        {
+            "approach": {"type": "reinforcement-learning"},
+            "task": "text generation",
+            "datasets": trained_on or None,
+            "inputs": [{"format": "text"}],
+            "outputs": [{"format": "text"}],
+        }
+    )
     card: Json = {"modelParameters": parameters}
     metrics = [_metric(a, m) for a in audits for m in a.measurements if m.value is not None]
     if metrics:
         card["quantitativeAnalysis"] = {"performanceMetrics": metrics}
     said = [p for a in audits for p in _audit_properties(a)]
-    card["properties"] = said or _missing([("performanceMetrics", "no audit looked at this policy")])
+    card["properties"] = said or _missing(
+        [("performanceMetrics", "no audit looked at this policy")]
+    )
     return card
 
 
@@ -121,7 +178,10 @@ def _metric(audit: Audit, m: Measurement) -> Json:
     metric: Json = {"type": m.name, "value": repr(m.value)}
     if interval is not None:
         where += f"; {LEVEL:.0%} interval"
-        metric["confidenceInterval"] = {"lowerBound": repr(interval.low), "upperBound": repr(interval.high)}
+        metric["confidenceInterval"] = {
+            "lowerBound": repr(interval.low),
+            "upperBound": repr(interval.high),
+        }
     else:
         where += f"; no interval: {m.reason or 'not computed at this level'}"
     group = m.detail.get("group")
@@ -132,44 +192,76 @@ def _audit_properties(audit: Audit) -> Iterable[Json]:
     at = audit.iteration
     yield from _properties([(f"source:{at}", cited(audit.source))])
     for m in audit.measurements:
-        body = {"baseline": m.baseline, "humanScore": m.detail.get("human_label"), "method": m.method,
-                "version": m.version, "reason": m.reason}  # fmt: skip
-        yield from _properties([(f"measurement:{at}:{m.name}", json.dumps(_known(body), sort_keys=True))])
+        body = {
+            "baseline": m.baseline,
+            "humanScore": m.detail.get("human_label"),
+            "method": m.method,
+            "version": m.version,
+            "reason": m.reason,
+        }
+        yield from _properties(
+            [(f"measurement:{at}:{m.name}", json.dumps(_known(body), sort_keys=True))]
+        )
         if m.value is None:
             yield from _missing([(f"{at}:{m.name}", m.reason or "")])
     if audit.decision is not None and audit.decision_source is not None:
         d = audit.decision
         gates = "; ".join(f"{g.gate} {g.verdict}: {g.metric} {g.why}" for g in d.gates)
-        yield from _properties([(f"decision:{at}", f"{d.verdict} at look {d.look} of {d.looks}: {gates}"),
-                                (f"decisionSource:{at}", cited(audit.decision_source))])  # fmt: skip
+        yield from _properties(
+            [
+                (f"decision:{at}", f"{d.verdict} at look {d.look} of {d.looks}: {gates}"),
+                (f"decisionSource:{at}", cited(audit.decision_source)),
+            ]
+        )
 
 
 def _reward(reward: Reward) -> Json:
     limits = [str(v) for v in reward.dossier.get("limits", ())]
     said = [
-        (k, str(reward.dossier[k])) for k in ("kind", "objective", "loss", "unit", "members") if k in reward.dossier
+        (k, str(reward.dossier[k]))
+        for k in ("kind", "objective", "loss", "unit", "members")
+        if k in reward.dossier
     ]
     checked = [m for m in reward.dossier.get("validation") or () if isinstance(m, dict)]
     metrics = [_validation(m) for m in checked if m.get("value") is not None]
-    said += [("digestRule", REWARD_RULE), ("files", ", ".join(reward.files)), ("source", cited(reward.source))]
+    said += [
+        ("digestRule", REWARD_RULE),
+        ("files", ", ".join(reward.files)),
+        ("source", cited(reward.source)),
+    ]
     card: Json = {"considerations": {"technicalLimitations": limits}} if limits else {}
     if metrics:
         card["quantitativeAnalysis"] = {"performanceMetrics": metrics}
     else:
-        card["properties"] = _missing([("performanceMetrics", "the reward's dossier holds no validation")])
-    return _known({
-        "type": "machine-learning-model", "bom-ref": reward.ref, "name": reward.name,
-        "description": "The reward model: what training selects samples by.", "hashes": _hashes(reward.digest),
-        "modelCard": card, "properties": [*_properties(said), *_no_hash(reward.digest), *_no_licence(None)],
-    })  # fmt: skip
+        card["properties"] = _missing(
+            [("performanceMetrics", "the reward's dossier holds no validation")]
+        )
+    return _known(
+        {
+            "type": "machine-learning-model",
+            "bom-ref": reward.ref,
+            "name": reward.name,
+            "description": "The reward model: what training selects samples by.",
+            "hashes": _hashes(reward.digest),
+            "modelCard": card,
+            "properties": [*_properties(said), *_no_hash(reward.digest), *_no_licence(None)],
+        }
+    )
 
 
 def _validation(m: Mapping[str, Any]) -> Json:
     interval = next((i for i in m.get("intervals", ()) if i["level"] == LEVEL), None)
     meaning = m.get("detail", {}).get("meaning", "held-out items")
-    metric: Json = {"type": str(m["name"]), "value": repr(m["value"]), "slice": f"{meaning}; {m['unit']}; n={m['n']}"}
+    metric: Json = {
+        "type": str(m["name"]),
+        "value": repr(m["value"]),
+        "slice": f"{meaning}; {m['unit']}; n={m['n']}",
+    }
     if interval:
-        metric["confidenceInterval"] = {"lowerBound": repr(interval["low"]), "upperBound": repr(interval["high"])}
+        metric["confidenceInterval"] = {
+            "lowerBound": repr(interval["low"]),
+            "upperBound": repr(interval["high"]),
+        }
     return metric
 
 
@@ -178,24 +270,45 @@ def _data(data: Data) -> Json:
     said += [("path", data.path)] if data.path else []
     said += [("rows", str(data.rows))] if data.rows is not None else []
     said += [("madeBy", data.made_by)] if data.made_by else []
-    return _known({
-        "type": "data", "bom-ref": f"data:{data.ref}", "name": data.title, "hashes": _hashes(data.sha256),
-        "licenses": _licences(data.licence), "purl": package_url(data.spec) if data.spec else None,
-        "data": [{"type": "dataset", "bom-ref": data.ref, "name": data.title}],
-        "properties": [*_properties(said), *_no_hash(data.sha256), *_no_licence(data.licence),
-                       *(_gaps(g for g in OF_DATA if g.key != "licence") if data.kind in ("grow", "kept") else [])],
-    })  # fmt: skip
+    return _known(
+        {
+            "type": "data",
+            "bom-ref": f"data:{data.ref}",
+            "name": data.title,
+            "hashes": _hashes(data.sha256),
+            "licenses": _licences(data.licence),
+            "purl": package_url(data.spec) if data.spec else None,
+            "data": [{"type": "dataset", "bom-ref": data.ref, "name": data.title}],
+            "properties": [
+                *_properties(said),
+                *_no_hash(data.sha256),
+                *_no_licence(data.licence),
+                *(
+                    _gaps(g for g in OF_DATA if g.key != "licence")
+                    if data.kind in ("grow", "kept")
+                    else []
+                ),
+            ],
+        }
+    )
 
 
 def _package(name: str, version: str) -> Json:
-    return {"type": "library", "bom-ref": f"package:{name}", "name": name, "version": version,
-            "purl": pypi_url(name, version)}  # fmt: skip
+    return {
+        "type": "library",
+        "bom-ref": f"package:{name}",
+        "name": name,
+        "version": version,
+        "purl": pypi_url(name, version),
+    }
 
 
 def _dependencies(facts: Facts, refs: list[str]) -> list[Json]:
     known = {RUN, *refs}
     graph: dict[str, set[str]] = {RUN: {f"package:{n}" for n in facts.packages}}
-    graph[RUN] |= {f"policy:{p.name}" for p in facts.policies} | {f"model:{m.role}" for m in facts.models}
+    graph[RUN] |= {f"policy:{p.name}" for p in facts.policies} | {
+        f"model:{m.role}" for m in facts.models
+    }
     for policy in facts.policies:
         parent = f"policy:{policy.parent}" if policy.parent else "model:policy.model"
         graph[f"policy:{policy.name}"] = {parent, f"data:kept:{policy.name}"}
@@ -203,14 +316,22 @@ def _dependencies(facts: Facts, refs: list[str]) -> list[Json]:
         if d.kind == "grow":
             grow = d.ref.split(":")[1]
             reward = facts.reward_for(grow)
-            graph[f"data:{d.ref}"] = {f"policy:{d.made_by}", "data:split:grow", *([reward.ref] if reward else [])}
+            graph[f"data:{d.ref}"] = {
+                f"policy:{d.made_by}",
+                "data:split:grow",
+                *([reward.ref] if reward else []),
+            }
         if d.kind == "kept":
             graph[f"data:{d.ref}"] = {f"data:grow:{d.ref.removeprefix('kept:').split('/')[0]}"}
         if d.kind == "split":
             graph[f"data:{d.ref}"] = {f"data:{p.ref}" for p in facts.data if p.kind == "prompts"}
     for reward in facts.rewards:
-        graph[reward.ref] = {f"data:{d.ref}" for d in facts.data if d.kind == "judgements"} | {"model:reward.encoder"}
-    return [{"ref": ref, "dependsOn": sorted(graph.get(ref, set()) & known)} for ref in sorted(known)]
+        graph[reward.ref] = {f"data:{d.ref}" for d in facts.data if d.kind == "judgements"} | {
+            "model:reward.encoder"
+        }
+    return [
+        {"ref": ref, "dependsOn": sorted(graph.get(ref, set()) & known)} for ref in sorted(known)
+    ]
 
 
 def _hashes(sha256: str | None) -> list[Json] | None:
@@ -228,7 +349,11 @@ def _properties(said: Iterable[tuple[str, str]]) -> list[Json]:
 
 
 def _missing(absent: Iterable[tuple[str, str]]) -> list[Json]:
-    return [p for k, why in absent for p in _properties([(f"status:{k}", MISSING), (f"reason:{k}", why)])]
+    return [
+        p
+        for k, why in absent
+        for p in _properties([(f"status:{k}", MISSING), (f"reason:{k}", why)])
+    ]
 
 
 def _gaps(gaps: Iterable[Gap]) -> list[Json]:

@@ -23,20 +23,38 @@ def build(facts: Facts) -> Mapping[str, Content]:
 def _body(facts: Facts) -> dict[str, object]:
     return {
         "schema": SCHEMA,
-        "run": {"name": facts.run.name, "run_id": facts.run_id, "state": facts.state, "ledger_head": facts.head},
+        "run": {
+            "name": facts.run.name,
+            "run_id": facts.run_id,
+            "state": facts.state,
+            "ledger_head": facts.head,
+        },
         "human_score": f"{facts.human.name}: {facts.human.description}",
-        "tables": [{"path": d.path, "sha256": d.sha256, "bytes": d.bytes, "rows": d.rows} for d in tables(facts)],
+        "tables": [
+            {"path": d.path, "sha256": d.sha256, "bytes": d.bytes, "rows": d.rows}
+            for d in tables(facts)
+        ],
         "questions": [
-            {"section": q.section, "key": q.key, "asks": q.asks, "status": status, "answer": lines, "who": q.who}
+            {
+                "section": q.section,
+                "key": q.key,
+                "asks": q.asks,
+                "status": status,
+                "answer": lines,
+                "who": q.who,
+            }
             for q, status, lines in answered(facts)
         ],
     }
 
 
 def _markdown(facts: Facts) -> str:
-    parts = [f"# Datasheet: data that the run {_text(facts.run.name)} wrote",
-             f"Run {_text(facts.run_id)}, {facts.state}, ledger head `{facts.head}`. What the record does not have is "
-             "MISSING; nothing is filled in for people."]  # fmt: skip
+    parts = [
+        f"# Datasheet: data that the run {_text(facts.run.name)} wrote",
+        f"Run {_text(facts.run_id)}, {facts.state}, ledger head `{facts.head}`. What the record "
+        "does not have is "
+        "MISSING; nothing is filled in for people.",
+    ]
     parts += [
         f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)}: {_text(o.reason)}"
         for o in facts.run.overrides()

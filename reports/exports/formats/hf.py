@@ -1,4 +1,6 @@
-"""A Hugging Face model card of the last audited policy: YAML metadata with a model-index, and a short text."""
+"""A Hugging Face model card of the last audited policy: YAML metadata with a model-index, and a
+short text.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,9 @@ INERT = frozenset("<>&[]`*\\!#|{}$~^@")
 class Weights:
     """What the card of exported weights says besides.
 
-    iteration   the audit that it is about
-    library     what loads the weights, as the hub calls it
-    licence     the hub's word for the base model's licence, and its name where the hub has no word for it
-    paragraphs  Markdown, in which text of a run is escaped already
+    iteration   the audit that it is about library     what loads the weights, as the hub calls it
+    licence     the hub's word for the base model's licence, and its name where the hub has no word
+    for it paragraphs  Markdown, in which text of a run is escaped already
     """
 
     iteration: str
@@ -44,7 +45,8 @@ class Weights:
 
 
 def card(facts: Facts, weights: Weights | None = None) -> str:
-    """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without any run's markup.
+    """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without
+    any run's markup.
 
     It is about the last audit, or about exported `weights` and the audit that looked at them.
     """
@@ -56,7 +58,9 @@ def card(facts: Facts, weights: Weights | None = None) -> str:
     licence, licence_name = weights.licence if weights is not None else ("unknown", None)
     name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
     base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
-    datasets = [m[1] for d in facts.data if d.kind == "prompts" and d.spec and (m := HUB.fullmatch(d.spec))]
+    datasets = [
+        m[1] for d in facts.data if d.kind == "prompts" and d.spec and (m := HUB.fullmatch(d.spec))
+    ]
     results = [_result(audit, m) for m in _benchmarks(audit)] if audit else []
     data = ModelCardData(
         base_model=base[1] if base else None,
@@ -68,7 +72,12 @@ def card(facts: Facts, weights: Weights | None = None) -> str:
         model_name=_inert(name) if results else None,
         eval_results=results or None,
         pipeline_tag="text-generation",
-        tags=["restaudit", "reinforced-self-training", "synthetic-data", *(weights.tags if weights else ())],
+        tags=[
+            "restaudit",
+            "reinforced-self-training",
+            "synthetic-data",
+            *(weights.tags if weights else ()),
+        ],
     )
     text = "\n\n".join(_sections(facts, audit, name, weights.paragraphs if weights else ())) + "\n"
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
@@ -95,7 +104,11 @@ def _result(audit: Audit, m: Measurement) -> EvalResult:
         "method": _inert(m.method),
     }
     if interval is not None:
-        args |= {"interval_level": LEVEL, "interval_low": interval.low, "interval_high": interval.high}
+        args |= {
+            "interval_level": LEVEL,
+            "interval_low": interval.low,
+            "interval_high": interval.high,
+        }
     return EvalResult(
         task_type="text-generation",
         dataset_type=f"restaudit/{task}",
@@ -108,13 +121,20 @@ def _result(audit: Audit, m: Measurement) -> EvalResult:
     )
 
 
-def _sections(facts: Facts, audit: Audit | None, name: str, of_weights: Sequence[str]) -> Iterator[str]:
+def _sections(
+    facts: Facts, audit: Audit | None, name: str, of_weights: Sequence[str]
+) -> Iterator[str]:
     yield f"# {_text(name)}"
     for o in facts.run.overrides():
-        yield (f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)} "
-               f"(gates: {_text(', '.join(o.gates))}). Reason given: {_text(o.reason)}")  # fmt: skip
+        yield (
+            f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)} "
+            f"(gates: {_text(', '.join(o.gates))}). Reason given: {_text(o.reason)}"
+        )
     if (halt := facts.run.halt) is not None:
-        yield f"**This run was halted at {_text(halt.iteration)}** by its gates {_text(', '.join(halt.gates))}."
+        yield (
+            f"**This run was halted at {_text(halt.iteration)}** by its gates "
+            f"{_text(', '.join(halt.gates))}."
+        )
     if audit is None:
         yield "No policy of this run was audited. Nothing is said about how it behaves."
     elif audit.decision is not None:
@@ -142,16 +162,26 @@ def _sections(facts: Facts, audit: Audit | None, name: str, of_weights: Sequence
 def _origin(facts: Facts, audit: Audit | None) -> Iterator[str]:
     if facts.base is not None:
         b = facts.base
-        yield (f"- Base model: {_text(b.spec)}, SHA-256 {b.sha256 or 'MISSING'}, licence of the base model: "
-               f"{_text(b.licence) if b.licence else 'MISSING: not recorded'}")  # fmt: skip
+        yield (
+            f"- Base model: {_text(b.spec)}, SHA-256 {b.sha256 or 'MISSING'}, licence of the base "
+            "model: "
+            f"{_text(b.licence) if b.licence else 'MISSING: not recorded'}"
+        )
     else:
         yield "- Base model: MISSING: the record names none"
     for p in _line(facts.policies, audit.policy if audit else ""):
-        made = f"from {_text(p.parent)} on Grow set {_text(p.data or '')}" if p.parent else "the base policy"
+        made = (
+            f"from {_text(p.parent)} on Grow set {_text(p.data or '')}"
+            if p.parent
+            else "the base policy"
+        )
         yield f"- {_text(p.name)}: {made}; digest `{p.digest}`"
     for d in facts.data:
         if d.kind in ("prompts", "judgements"):
-            yield f"- {_text(d.title)}; licence: {_text(d.licence) if d.licence else 'MISSING: not recorded'}"
+            yield (
+                f"- {_text(d.title)}; licence: "
+                f"{_text(d.licence) if d.licence else 'MISSING: not recorded'}"
+            )
     for r in facts.rewards:
         yield f"- Reward model: {_text(r.name)}, digest {r.digest or 'MISSING'}"
 
@@ -168,20 +198,27 @@ def _line(policies: Sequence[Policy], name: str) -> list[Policy]:
 
 
 def _measured(audit: Audit) -> str:
-    rows = ["| measurement | value | 95% interval | unit | n | prompts | human score |",
-            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    rows = [
+        "| measurement | value | 95% interval | unit | n | prompts | human score |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for m in audit.measurements:
         if m.value is not None:
             i = m.interval(LEVEL)
             value, low, high = together(m.value, i.low, i.high) if i else (number(m.value), "", "")
             span = f"{low} to {high}" if i else _text(f"none: {m.reason}")
             label = _text(str(m.detail.get("human_label", "")))
-            rows.append(f"| {_text(m.name)} | {value} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} | {label} |")
+            rows.append(
+                f"| {_text(m.name)} | {value} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} "
+                f"| {label} |"
+            )
     return "\n".join([*rows, "", f"Source: {_text(cited(audit.source))}"])
 
 
 def _inert(value: str) -> str:
-    """For the front matter, which a reader that knows none takes for Markdown: no tags, links or code."""
+    """For the front matter, which a reader that knows none takes for Markdown: no tags, links or
+    code.
+    """
     return "".join("\ufffd" if c in INERT else c for c in clean(value))
 
 
@@ -194,4 +231,6 @@ def build(facts: Facts) -> Mapping[str, Content]:
     return {FILE: card(facts).encode()}
 
 
-EXPORT = Export("hf", "model card of the last audited policy", "Hugging Face model card metadata", build)
+EXPORT = Export(
+    "hf", "model card of the last audited policy", "Hugging Face model card metadata", build
+)

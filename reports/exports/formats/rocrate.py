@@ -1,7 +1,8 @@
-"""RO-Crate 1.1 metadata after the Process Run Crate profile 0.5 (https://w3id.org/ro/wfrun/process/0.5).
+"""RO-Crate 1.1 metadata after the Process Run Crate profile 0.5
+(https://w3id.org/ro/wfrun/process/0.5).
 
-A crate's metadata file belongs into the root of what it describes. A finished run takes no further file, so this one
-is put into a copy of the run folder.
+A crate's metadata file belongs into the root of what it describes. A finished run takes no further
+file, so this one is put into a copy of the run folder.
 """
 
 from __future__ import annotations
@@ -26,8 +27,15 @@ PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 PROGRAM = "#restaudit"
 NO_LICENCE = "#licence-missing"
 # The two terms that the context of RO-Crate 1.1 may lack.
-TERMS = {"sha256": "http://schema.org/sha256", "additionalProperty": "http://schema.org/additionalProperty"}
-MEDIA = {".json": "application/json", ".jsonl": "application/jsonl", ".parquet": "application/vnd.apache.parquet"}
+TERMS = {
+    "sha256": "http://schema.org/sha256",
+    "additionalProperty": "http://schema.org/additionalProperty",
+}
+MEDIA = {
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 Json = dict[str, Any]
 
@@ -36,34 +44,63 @@ def crate(facts: Facts) -> Json:
     """The metadata. Raises BadInput where the ledger has no time, which the standard demands."""
     published = last_time(facts)
     if published is None:
-        raise BadInput(f"{facts.run.path}: the ledger has no time of any step; RO-Crate wants one, and none is made up")
+        raise BadInput(
+            f"{facts.run.path}: the ledger has no time of any step; RO-Crate wants one, and none "
+            "is made up"
+        )
     files = [_file(facts, name) for name in sorted(facts.records.digests)]
     chain = f"The hash chain of all steps; its last event has the hash {facts.head}."
     files.append(
-        {"@id": LEDGER, "@type": "File", "name": LEDGER, "encodingFormat": MEDIA[".jsonl"], "description": chain}
+        {
+            "@id": LEDGER,
+            "@type": "File",
+            "name": LEDGER,
+            "encodingFormat": MEDIA[".jsonl"],
+            "description": chain,
+        }
     )
     inputs = reads(facts)
     actions = [_action(facts, event, inputs[event.step]) for event in facts.run.events]
     gaps = [_gap(g) for g in OF_DATA]
     root = {
-        "@id": "./", "@type": "Dataset", "conformsTo": _ref(PROFILE), "name": facts.run.name,
-        "identifier": f"urn:uuid:{facts.uuid}", "datePublished": published,
-        "description": f"Record of a run of reinforced self-training ({facts.state}). datePublished is the time of its "
-                       f"last recorded step; whether it was published is not recorded. {RULE} Human score: "
-                       f"{facts.human.name}: {facts.human.description}",
-        "license": _ref(NO_LICENCE), "hasPart": [_ref(f["@id"]) for f in files],
-        "mentions": [_ref(a["@id"]) for a in actions], "additionalProperty": [_ref(g["@id"]) for g in gaps],
-    }  # fmt: skip
+        "@id": "./",
+        "@type": "Dataset",
+        "conformsTo": _ref(PROFILE),
+        "name": facts.run.name,
+        "identifier": f"urn:uuid:{facts.uuid}",
+        "datePublished": published,
+        "description": f"Record of a run of reinforced self-training ({facts.state}). "
+        "datePublished is the time of its "
+        f"last recorded step; whether it was published is not recorded. {RULE} Human score: "
+        f"{facts.human.name}: {facts.human.description}",
+        "license": _ref(NO_LICENCE),
+        "hasPart": [_ref(f["@id"]) for f in files],
+        "mentions": [_ref(a["@id"]) for a in actions],
+        "additionalProperty": [_ref(g["@id"]) for g in gaps],
+    }
     graph = [
         {"@id": FILE, "@type": "CreativeWork", "conformsTo": _ref(CRATE), "about": _ref("./")},
         root,
         {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
-        {"@id": NO_LICENCE, "@type": "CreativeWork", "name": MISSING,
-         "description": f"Under which licence the run folder is given on: {NOT_ASKED}."},
-        {"@id": PROGRAM, "@type": "SoftwareApplication", "name": "restaudit", "softwareVersion": facts.version,
-         "softwareRequirements": [f"{n}=={v}" for n, v in facts.packages.items()]},
-        *_elsewhere(facts), *files, *actions, *gaps, *_people(facts),
-    ]  # fmt: skip
+        {
+            "@id": NO_LICENCE,
+            "@type": "CreativeWork",
+            "name": MISSING,
+            "description": f"Under which licence the run folder is given on: {NOT_ASKED}.",
+        },
+        {
+            "@id": PROGRAM,
+            "@type": "SoftwareApplication",
+            "name": "restaudit",
+            "softwareVersion": facts.version,
+            "softwareRequirements": [f"{n}=={v}" for n, v in facts.packages.items()],
+        },
+        *_elsewhere(facts),
+        *files,
+        *actions,
+        *gaps,
+        *_people(facts),
+    ]
     return {"@context": [f"{CRATE}/context", TERMS], "@graph": graph}
 
 
@@ -71,14 +108,25 @@ def _file(facts: Facts, name: str) -> Json:
     digest = facts.records.digests[name]
     suffix = name[name.rfind(".") :]
     described = next((d.title for d in facts.data if d.path == name), None)
-    body: Json = {"@id": quote(name), "@type": "File", "name": name, "sha256": digest.sha256,
-                  "contentSize": str(digest.bytes),
-                  "encodingFormat": MEDIA.get(suffix, "application/octet-stream")}  # fmt: skip
+    body: Json = {
+        "@id": quote(name),
+        "@type": "File",
+        "name": name,
+        "sha256": digest.sha256,
+        "contentSize": str(digest.bytes),
+        "encodingFormat": MEDIA.get(suffix, "application/octet-stream"),
+    }
     if described is not None:
         body["description"] = described
     for audit in facts.audits:
-        if audit.decision is not None and audit.decision_source is not None and audit.decision_source.path == name:
-            body["description"] = f"Decision about {audit.policy} at {audit.iteration}: {audit.decision.verdict}"
+        if (
+            audit.decision is not None
+            and audit.decision_source is not None
+            and audit.decision_source.path == name
+        ):
+            body["description"] = (
+                f"Decision about {audit.policy} at {audit.iteration}: {audit.decision.verdict}"
+            )
     return body
 
 
@@ -88,14 +136,21 @@ def _action(facts: Facts, event: Event, used: tuple[str, ...]) -> Json:
     taken += [_ref(f"#data-{token(d.ref)}") for d in data_read(facts, event)]
     began, ended = span(event)
     # The profile wants ActivateAction for a step that wrote no file.
-    body: Json = {"@id": f"#step-{token(event.step)}", "@type": "CreateAction" if results else "ActivateAction",
-                  "name": event.step, "instrument": _ref(PROGRAM), "object": [*(_ref(quote(n)) for n in used), *taken],
-                  "description": f"Line {event.seq + 1} of {LEDGER}."}  # fmt: skip
+    body: Json = {
+        "@id": f"#step-{token(event.step)}",
+        "@type": "CreateAction" if results else "ActivateAction",
+        "name": event.step,
+        "instrument": _ref(PROGRAM),
+        "object": [*(_ref(quote(n)) for n in used), *taken],
+        "description": f"Line {event.seq + 1} of {LEDGER}.",
+    }
     if results:
         body["result"] = results
     if ended is not None:
         body |= {"startTime": began, "endTime": ended}
-    overridden = [k for k, o in enumerate(facts.run.overrides(), 1) if f"{o.iteration}/override" == event.step]
+    overridden = [
+        k for k, o in enumerate(facts.run.overrides(), 1) if f"{o.iteration}/override" == event.step
+    ]
     if overridden:
         body["agent"] = [_ref(f"#person-{k}") for k in overridden]
         body["description"] += " " + " ".join(
@@ -105,17 +160,31 @@ def _action(facts: Facts, event: Event, used: tuple[str, ...]) -> Json:
 
 
 def _elsewhere(facts: Facts) -> list[Json]:
-    """Models and data that lie outside the run folder: contextual, since the crate does not hold them."""
+    """Models and data that lie outside the run folder: contextual, since the crate does not hold
+    them.
+    """
     found: list[Json] = []
     for m in facts.models:
-        found.append({"@id": f"#model-{token(m.role)}", "@type": "CreativeWork", "name": m.spec,
-                      "description": f"Model taken as {m.role}. Licence: {m.licence or MISSING}.",
-                      "identifier": [*_urls(m.spec), f"sha256:{m.sha256 or MISSING}"]})  # fmt: skip
+        found.append(
+            {
+                "@id": f"#model-{token(m.role)}",
+                "@type": "CreativeWork",
+                "name": m.spec,
+                "description": f"Model taken as {m.role}. Licence: {m.licence or MISSING}.",
+                "identifier": [*_urls(m.spec), f"sha256:{m.sha256 or MISSING}"],
+            }
+        )
     for d in facts.data:
         if d.spec is not None:
-            found.append({"@id": f"#data-{token(d.ref)}", "@type": "CreativeWork", "name": d.title,
-                          "description": f"Data taken from elsewhere. Licence: {d.licence or MISSING}.",
-                          "identifier": [*_urls(d.spec), f"sha256:{d.sha256 or MISSING}"]})  # fmt: skip
+            found.append(
+                {
+                    "@id": f"#data-{token(d.ref)}",
+                    "@type": "CreativeWork",
+                    "name": d.title,
+                    "description": f"Data taken from elsewhere. Licence: {d.licence or MISSING}.",
+                    "identifier": [*_urls(d.spec), f"sha256:{d.sha256 or MISSING}"],
+                }
+            )
     return found
 
 
@@ -126,15 +195,26 @@ def _urls(spec: str) -> list[str]:
 
 def _people(facts: Facts) -> list[Json]:
     return [
-        {"@id": f"#person-{k}", "@type": "Person", "name": o.by, "description": "The name that was given with an "
-         f"override of HALT at {o.iteration}; nobody checked it."}
+        {
+            "@id": f"#person-{k}",
+            "@type": "Person",
+            "name": o.by,
+            "description": "The name that was given with an "
+            f"override of HALT at {o.iteration}; nobody checked it.",
+        }
         for k, o in enumerate(facts.run.overrides(), 1)
-    ]  # fmt: skip
+    ]
 
 
 def _gap(gap: Gap) -> Json:
-    return {"@id": f"#gap-{gap.key}", "@type": "PropertyValue", "propertyID": "restaudit:status", "name": gap.key,
-            "value": MISSING, "description": gap.said}  # fmt: skip
+    return {
+        "@id": f"#gap-{gap.key}",
+        "@type": "PropertyValue",
+        "propertyID": "restaudit:status",
+        "name": gap.key,
+        "value": MISSING,
+        "description": gap.said,
+    }
 
 
 def _ref(to: str) -> Json:
@@ -146,4 +226,9 @@ def build(facts: Facts) -> Mapping[str, Content]:
     return {FILE: json_bytes(crate(facts))}
 
 
-EXPORT = Export("rocrate", "index of the run folder's files and steps", "RO-Crate 1.1, Process Run Crate 0.5", build)
+EXPORT = Export(
+    "rocrate",
+    "index of the run folder's files and steps",
+    "RO-Crate 1.1, Process Run Crate 0.5",
+    build,
+)

@@ -1,4 +1,6 @@
-"""SPDX 3.0.1 with the classes of its AI and Dataset profiles, as JSON-LD (https://spdx.github.io/spdx-spec/v3.0.1/)."""
+"""SPDX 3.0.1 with the classes of its AI and Dataset profiles, as JSON-LD
+(https://spdx.github.io/spdx-spec/v3.0.1/).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ CONTEXT = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"
 CREATION = "_:creationInfo"
 NO_ASSERTION = "https://spdx.org/rdf/3.0.1/terms/ExpandedLicensing/NoAssertionLicense"
 NOT_CLAIMED = (
-    "Classes of the AI and Dataset profiles are used. Conformance with these two profiles is not claimed: they also "
-    "want a supplier, a release time and a place to download from, which the record of a run does not have."
+    "Classes of the AI and Dataset profiles are used. Conformance with these two profiles is not "
+    "claimed: they also "
+    "want a supplier, a release time and a place to download from, which the record of a run does "
+    "not have."
 )
 
 Json = dict[str, Any]
@@ -63,26 +67,44 @@ class Document:
             )
 
     def licensed(self, element: str, licence: str | None) -> None:
-        """The declared licence; text that is no identifier of the SPDX list is quoted as a text of its own."""
+        """The declared licence; text that is no identifier of the SPDX list is quoted as a text of
+        its own.
+        """
         if licence is None:
             self.relate(element, "hasDeclaredLicense", [NO_ASSERTION])
             return
         name = f"licence-{licence if licence in SPDX_IDS else len(self.graph)}"
         if licence in SPDX_IDS:
-            self.add("simplelicensing_LicenseExpression", name, simplelicensing_licenseExpression=licence)
+            self.add(
+                "simplelicensing_LicenseExpression", name, simplelicensing_licenseExpression=licence
+            )
         else:
-            text = self.add("simplelicensing_SimpleLicensingText", f"{name}-text", simplelicensing_licenseText=licence)
+            text = self.add(
+                "simplelicensing_SimpleLicensingText",
+                f"{name}-text",
+                simplelicensing_licenseText=licence,
+            )
             ref = f"LicenseRef-{token(name)}"
-            self.add("simplelicensing_LicenseExpression", name, simplelicensing_licenseExpression=ref,
-                     simplelicensing_customIdToUri=[_entry(ref, text)])  # fmt: skip
+            self.add(
+                "simplelicensing_LicenseExpression",
+                name,
+                simplelicensing_licenseExpression=ref,
+                simplelicensing_customIdToUri=[_entry(ref, text)],
+            )
         self.relate(element, "hasDeclaredLicense", [self.id(name)])
 
 
 def document(facts: Facts) -> Json:
-    """The SPDX document. Raises BadInput where the ledger has no time, which the standard demands."""
+    """The SPDX document.
+
+    Raises BadInput where the ledger has no time, which the standard demands.
+    """
     created = last_time(facts)
     if created is None:
-        raise BadInput(f"{facts.run.path}: the ledger has no time of any step; SPDX wants one, and none is made up")
+        raise BadInput(
+            f"{facts.run.path}: the ledger has no time of any step; SPDX wants one, and none is "
+            "made up"
+        )
     doc = Document(facts)
     info = {
         "type": "CreationInfo",
@@ -90,7 +112,10 @@ def document(facts: Facts) -> Json:
         "specVersion": "3.0.1",
         "created": created,
         "createdBy": [doc.id("restaudit")],
-        "comment": "Made from a run folder; the time is that of the last recorded step, not of this export.",
+        "comment": (
+            "Made from a run folder; the time is that of the last recorded step, not of "
+            "this export."
+        ),
     }
     doc.add("SoftwareAgent", "restaudit", name=f"restaudit {__version__}")
     packages = [
@@ -115,22 +140,37 @@ def document(facts: Facts) -> Json:
     _derivations(doc)
     _overrides(doc)
     roots = [doc.id(f"policy-{p.name}") for p in facts.policies[-1:]] or [doc.id("restaudit")]
-    said = f"Run {facts.run_id}, restaudit {facts.version}, {facts.state}. {cited(Source(LEDGER, '', facts.head))}"
+    said = (
+        f"Run {facts.run_id}, restaudit {facts.version}, {facts.state}. "
+        f"{cited(Source(LEDGER, '', facts.head))}"
+    )
     elements = sorted(str(e["spdxId"]) for e in doc.graph)
-    doc.add("SpdxDocument", "document", name=facts.run.name, profileConformance=["core", "software", "simpleLicensing"],
-            rootElement=roots, element=elements, description=said,
-            comment=f"{NOT_CLAIMED} Human score: {facts.human.name}: {facts.human.description}")  # fmt: skip
+    doc.add(
+        "SpdxDocument",
+        "document",
+        name=facts.run.name,
+        profileConformance=["core", "software", "simpleLicensing"],
+        rootElement=roots,
+        element=elements,
+        description=said,
+        comment=f"{NOT_CLAIMED} Human score: {facts.human.name}: {facts.human.description}",
+    )
     return {"@context": CONTEXT, "@graph": [info, *doc.graph]}
 
 
 def _model(doc: Document, model: Model) -> None:
     absent = [] if model.sha256 else ["MISSING: no SHA-256 was recorded."]
     element = doc.add(
-        "ai_AIPackage", f"model-{model.role}", name=model.spec, software_primaryPurpose="model",
-        description=f"Taken from elsewhere as {model.role}.", verifiedUsing=_hash(model.sha256),
-        software_packageUrl=package_url(model.spec), ai_useSensitivePersonalInformation="noAssertion",
+        "ai_AIPackage",
+        f"model-{model.role}",
+        name=model.spec,
+        software_primaryPurpose="model",
+        description=f"Taken from elsewhere as {model.role}.",
+        verifiedUsing=_hash(model.sha256),
+        software_packageUrl=package_url(model.spec),
+        ai_useSensitivePersonalInformation="noAssertion",
         comment=" ".join([f"Source: {cited(model.source)}.", *absent]),
-    )  # fmt: skip
+    )
     doc.licensed(element, model.licence)
 
 
@@ -140,18 +180,32 @@ def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
     audits = facts.audits_of(policy.name)
     source = facts.at(event.step) if event else facts.records.source("plan.json", "artifacts")
     element = doc.add(
-        "ai_AIPackage", f"policy-{policy.name}", name=f"{facts.run.name} {policy.name}",
-        software_packageVersion=policy.name, software_primaryPurpose="model", verifiedUsing=_hash(policy.digest),
-        builtTime=span(event)[1] if event else None, ai_typeOfModel=["language model"],
+        "ai_AIPackage",
+        f"policy-{policy.name}",
+        name=f"{facts.run.name} {policy.name}",
+        software_packageVersion=policy.name,
+        software_primaryPurpose="model",
+        verifiedUsing=_hash(policy.digest),
+        builtTime=span(event)[1] if event else None,
+        ai_typeOfModel=["language model"],
         ai_hyperparameter=[_entry(k, v) for k, v in hyperparameters(facts, policy)],
-        ai_informationAboutTraining=filtering(facts, policy.name) if policy.parent else "The base policy.",
-        ai_metric=[_entry(f"{a.label} {m.name}", figure(m)) for a in audits for m in a.measurements],
-        ai_metricDecisionThreshold=[_entry(f"{a.iteration} {g.metric} ({g.gate})", rule(g))
-                                    for a in audits if a.decision for g in a.decision.gates],
+        ai_informationAboutTraining=filtering(facts, policy.name)
+        if policy.parent
+        else "The base policy.",
+        ai_metric=[
+            _entry(f"{a.label} {m.name}", figure(m)) for a in audits for m in a.measurements
+        ],
+        ai_metricDecisionThreshold=[
+            _entry(f"{a.iteration} {g.metric} ({g.gate})", rule(g))
+            for a in audits
+            if a.decision
+            for g in a.decision.gates
+        ],
         ai_useSensitivePersonalInformation="noAssertion",
-        comment=f"The hash is that of the canonical JSON of the digests of base model and weight files. Source: "
-                f"{cited(source)}. {_gaps(OF_A_MODEL)}",
-    )  # fmt: skip
+        comment="The hash is that of the canonical JSON of the digests of base model and weight "
+        "files. Source: "
+        f"{cited(source)}. {_gaps(OF_A_MODEL)}",
+    )
     doc.licensed(element, None)
     files = [_file(doc, name, sha) for name, sha in policy.weights.items()]
     doc.relate(element, "contains", files)
@@ -163,12 +217,18 @@ def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
 def _reward(doc: Document, reward: Reward) -> None:
     limits = [str(v) for v in reward.dossier.get("limits", ())]
     element = doc.add(
-        "ai_AIPackage", reward.ref, name=reward.name, software_primaryPurpose="model",
-        description="The reward model: what training selects samples by.", verifiedUsing=_hash(reward.digest),
-        ai_limitation=" ".join(limits) or None, ai_useSensitivePersonalInformation="noAssertion",
-        comment=f"The hash is that of the canonical JSON of all that the reward is made of. Source: "
-                f"{cited(reward.source)}.",
-    )  # fmt: skip
+        "ai_AIPackage",
+        reward.ref,
+        name=reward.name,
+        software_primaryPurpose="model",
+        description="The reward model: what training selects samples by.",
+        verifiedUsing=_hash(reward.digest),
+        ai_limitation=" ".join(limits) or None,
+        ai_useSensitivePersonalInformation="noAssertion",
+        comment="The hash is that of the canonical JSON of all that the reward is made of. "
+        "Source: "
+        f"{cited(reward.source)}.",
+    )
     doc.licensed(element, None)
 
 
@@ -179,17 +239,27 @@ def _data(doc: Document, data: Data) -> None:
     event = doc.facts.event(f"{policy}/improve") if data.kind == "kept" else None
     absent = "" if data.sha256 else " MISSING: no SHA-256 was recorded."
     element = doc.add(
-        "dataset_DatasetPackage", data.ref, name=data.title, software_primaryPurpose="data",
-        dataset_datasetType=["text"], verifiedUsing=_hash(data.sha256), dataset_datasetSize=data.bytes,
+        "dataset_DatasetPackage",
+        data.ref,
+        name=data.title,
+        software_primaryPurpose="data",
+        dataset_datasetType=["text"],
+        verifiedUsing=_hash(data.sha256),
+        dataset_datasetSize=data.bytes,
         builtTime=span(event)[1] if event else None,
         software_packageUrl=package_url(data.spec) if data.spec else None,
-        dataset_dataCollectionProcess=f"Sampled from policy {data.made_by}." if data.made_by else None,
+        dataset_dataCollectionProcess=f"Sampled from policy {data.made_by}."
+        if data.made_by
+        else None,
         dataset_dataPreprocessing=[filtering(doc.facts, policy)] if data.kind == "kept" else None,
         dataset_knownBias=[f"{n}: {f}" for a in audits for n, f in disparities(a)],
         dataset_hasSensitivePersonalInformation="noAssertion",
-        comment=f"Rows: {'MISSING' if data.rows is None else data.rows}. Source: {cited(data.source)}.{absent}"
-                + (f" {_gaps(OF_DATA)}" if written else ""),
-    )  # fmt: skip
+        comment=(
+            f"Rows: {'MISSING' if data.rows is None else data.rows}. Source: "
+            f"{cited(data.source)}.{absent}"
+        )
+        + (f" {_gaps(OF_DATA)}" if written else ""),
+    )
     doc.licensed(element, data.licence)
 
 
@@ -208,12 +278,23 @@ def _derivations(doc: Document) -> None:
             doc.relate(doc.id(f"policy-{d.made_by}"), "generates", [doc.id(d.ref)])
         if d.kind == "grow" and (reward := facts.reward_for(d.ref.split(":")[1])) is not None:
             doc.relate(doc.id(d.ref), "dependsOn", [doc.id(reward.ref)])
-        if d.kind == "kept" and (grow := f"grow:{d.ref.removeprefix('kept:').split('/')[0]}") in refs:
+        if (
+            d.kind == "kept"
+            and (grow := f"grow:{d.ref.removeprefix('kept:').split('/')[0]}") in refs
+        ):
             doc.relate(doc.id(d.ref), "descendantOf", [doc.id(grow)])
         if d.kind == "split":
-            doc.relate(doc.id(d.ref), "descendantOf", [doc.id(x.ref) for x in facts.data if x.kind == "prompts"])
+            doc.relate(
+                doc.id(d.ref),
+                "descendantOf",
+                [doc.id(x.ref) for x in facts.data if x.kind == "prompts"],
+            )
     for reward in facts.rewards:
-        doc.relate(doc.id(reward.ref), "trainedOn", [doc.id(d.ref) for d in facts.data if d.kind == "judgements"])
+        doc.relate(
+            doc.id(reward.ref),
+            "trainedOn",
+            [doc.id(d.ref) for d in facts.data if d.kind == "judgements"],
+        )
         encoders = [doc.id(f"model-{m.role}") for m in facts.models if m.role == "reward.encoder"]
         doc.relate(doc.id(reward.ref), "dependsOn", encoders)
 
@@ -223,7 +304,9 @@ def _overrides(doc: Document) -> None:
         known = any(p.name == o.iteration for p in doc.facts.policies)
         subject = doc.id(f"policy-{o.iteration}") if known else doc.id("restaudit")
         said = f"HALT at {o.iteration} by {', '.join(o.gates)} overridden by {o.by}: {o.reason}"
-        doc.add("Annotation", f"override-{k}", annotationType="review", subject=subject, statement=said)
+        doc.add(
+            "Annotation", f"override-{k}", annotationType="review", subject=subject, statement=said
+        )
 
 
 def _file(doc: Document, name: str, sha256: str) -> str:

@@ -1,4 +1,6 @@
-"""Plain tables: every measurement, every gate of every decision, and why every sample was trained on or was not."""
+"""Plain tables: every measurement, every gate of every decision, and why every sample was trained
+on or was not.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,63 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 # Column -> type. `low` and `high` are at level 0.95; `intervals` is JSON with every level.
 MEASUREMENTS = {
-    "iteration": "text", "policy": "text", "best_of": "count", "name": "text", "value": "number", "low": "number",
+    "iteration": "text",
+    "policy": "text",
+    "best_of": "count",
+    "name": "text",
+    "value": "number",
+    "low": "number",
     "high": "number",
-    "level": "number", "intervals": "text", "baseline": "number", "unit": "text", "direction": "text", "n": "count",
-    "n_prompts": "count", "method": "text", "version": "text", "human_score": "text", "reason": "text",
-    "source": "text", "source_sha256": "text",
-}  # fmt: skip
+    "level": "number",
+    "intervals": "text",
+    "baseline": "number",
+    "unit": "text",
+    "direction": "text",
+    "n": "count",
+    "n_prompts": "count",
+    "method": "text",
+    "version": "text",
+    "human_score": "text",
+    "reason": "text",
+    "source": "text",
+    "source_sha256": "text",
+}
 DECISIONS = {
-    "iteration": "text", "policy": "text", "decision": "text", "look": "count", "looks": "count", "gate": "text",
-    "verdict": "text", "metric": "text", "value": "number", "low": "number", "high": "number", "level": "number",
-    "must_stay": "text", "margin": "number", "n_prompts": "count", "mde": "number", "why": "text", "halted": "flag",
-    "overridden_by": "text", "override_reason": "text", "source": "text", "source_sha256": "text",
-}  # fmt: skip
+    "iteration": "text",
+    "policy": "text",
+    "decision": "text",
+    "look": "count",
+    "looks": "count",
+    "gate": "text",
+    "verdict": "text",
+    "metric": "text",
+    "value": "number",
+    "low": "number",
+    "high": "number",
+    "level": "number",
+    "must_stay": "text",
+    "margin": "number",
+    "n_prompts": "count",
+    "mde": "number",
+    "why": "text",
+    "halted": "flag",
+    "overridden_by": "text",
+    "override_reason": "text",
+    "source": "text",
+    "source_sha256": "text",
+}
 SAMPLES = {
-    "improve": "text", "grow": "text", "sample_id": "text", "prompt_id": "text", "origin": "text", "reward": "number",
-    "reward_01": "number", "threshold": "number", "used": "flag", "why": "text",
-}  # fmt: skip
+    "improve": "text",
+    "grow": "text",
+    "sample_id": "text",
+    "prompt_id": "text",
+    "origin": "text",
+    "reward": "number",
+    "reward_01": "number",
+    "threshold": "number",
+    "used": "flag",
+    "why": "text",
+}
 
 
 def measurements(facts: Facts) -> Iterator[dict[str, Any]]:
@@ -43,16 +86,27 @@ def measurements(facts: Facts) -> Iterator[dict[str, Any]]:
         for m in audit.measurements:
             interval = m.interval(LEVEL)
             yield {
-                "iteration": audit.iteration, "policy": audit.policy, "best_of": audit.best_of, "name": m.name,
+                "iteration": audit.iteration,
+                "policy": audit.policy,
+                "best_of": audit.best_of,
+                "name": m.name,
                 "value": _float(m.value),
-                "low": interval.low if interval else None, "high": interval.high if interval else None,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
                 "level": LEVEL if interval else None,
                 "intervals": json.dumps([[i.level, i.low, i.high] for i in m.intervals]),
-                "baseline": _float(m.baseline), "unit": m.unit, "direction": m.direction, "n": m.n,
-                "n_prompts": m.n_prompts, "method": m.method, "version": m.version,
-                "human_score": m.detail.get("human_label"), "reason": m.reason, "source": audit.source.path,
+                "baseline": _float(m.baseline),
+                "unit": m.unit,
+                "direction": m.direction,
+                "n": m.n,
+                "n_prompts": m.n_prompts,
+                "method": m.method,
+                "version": m.version,
+                "human_score": m.detail.get("human_label"),
+                "reason": m.reason,
+                "source": audit.source.path,
                 "source_sha256": audit.source.sha256,
-            }  # fmt: skip
+            }
 
 
 def decisions(facts: Facts) -> Iterator[dict[str, Any]]:
@@ -65,26 +119,49 @@ def decisions(facts: Facts) -> Iterator[dict[str, Any]]:
         halted = f"{audit.iteration}/halt" in facts.run.done
         for g in audit.decision.gates:
             yield {
-                "iteration": audit.iteration, "policy": audit.policy, "decision": audit.decision.verdict,
-                "look": audit.decision.look, "looks": audit.decision.looks, "gate": g.gate, "verdict": g.verdict,
-                "metric": g.metric, "value": _float(g.value), "low": _float(g.low), "high": _float(g.high),
-                "level": float(g.level), "must_stay": g.must_stay, "margin": float(g.margin),
-                "n_prompts": g.n_prompts, "mde": _float(g.mde), "why": g.why, "halted": halted,
-                "overridden_by": over.by if over else None, "override_reason": over.reason if over else None,
-                "source": audit.decision_source.path, "source_sha256": audit.decision_source.sha256,
-            }  # fmt: skip
+                "iteration": audit.iteration,
+                "policy": audit.policy,
+                "decision": audit.decision.verdict,
+                "look": audit.decision.look,
+                "looks": audit.decision.looks,
+                "gate": g.gate,
+                "verdict": g.verdict,
+                "metric": g.metric,
+                "value": _float(g.value),
+                "low": _float(g.low),
+                "high": _float(g.high),
+                "level": float(g.level),
+                "must_stay": g.must_stay,
+                "margin": float(g.margin),
+                "n_prompts": g.n_prompts,
+                "mde": _float(g.mde),
+                "why": g.why,
+                "halted": halted,
+                "overridden_by": over.by if over else None,
+                "override_reason": over.reason if over else None,
+                "source": audit.decision_source.path,
+                "source_sha256": audit.decision_source.sha256,
+            }
 
 
 def write_samples(facts: Facts, path: Path) -> None:
-    """Every row of the Grow set of every Improve step (columns: SAMPLES); never more than one step in memory."""
+    """Every row of the Grow set of every Improve step (columns: SAMPLES); never more than one step
+    in memory.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(path, _schema(SAMPLES), compression="zstd") as out:
         for policy in facts.policies:
             if policy.data is not None:
-                rows = training_rows(facts.records, policy).assign(improve=policy.name, grow=policy.data)
-                out.write_table(pa.Table.from_pandas(rows[list(SAMPLES)], _schema(SAMPLES), preserve_index=False))
+                rows = training_rows(facts.records, policy).assign(
+                    improve=policy.name, grow=policy.data
+                )
+                out.write_table(
+                    pa.Table.from_pandas(
+                        rows[list(SAMPLES)], _schema(SAMPLES), preserve_index=False
+                    )
+                )
 
 
 def _parquet(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -119,5 +196,9 @@ def build(facts: Facts) -> Mapping[str, Content]:
     return found
 
 
-EXPORT = Export("tables", "measurements, decisions and the lineage of every sample", "CSV (RFC 4180), Apache Parquet",
-                build)  # fmt: skip
+EXPORT = Export(
+    "tables",
+    "measurements, decisions and the lineage of every sample",
+    "CSV (RFC 4180), Apache Parquet",
+    build,
+)

@@ -1,4 +1,6 @@
-"""The page that puts two or more runs of the folder side by side, on the audit prompts that all of them answered."""
+"""The page that puts two or more runs of the folder side by side, on the audit prompts that all of
+them answered.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,25 @@ MOST_SHOWN = 80
 def _choose(found: dict[str, Summary]) -> list[str]:
     """Folders of the list; what the address names beside them is left out, and said."""
     asked = st.query_params.get_all(comparing.KEY)
-    chosen = st.multiselect("Runs", list(found), key=comparing.KEY, bind="query-params", select_all=False,
-                            max_selections=comparing.MOST_RUNS, placeholder="Choose two or more runs",
-                            format_func=lambda n: str(n))  # fmt: skip
+    chosen = st.multiselect(
+        "Runs",
+        list(found),
+        key=comparing.KEY,
+        bind="query-params",
+        select_all=False,
+        max_selections=comparing.MOST_RUNS,
+        placeholder="Choose two or more runs",
+        format_func=lambda n: str(n),
+    )
     unknown = [a for a in dict.fromkeys(asked) if a and a not in found]
     if unknown:
-        st.info("The address names runs that are not in this folder; they were left out.", icon=":material/link_off:")
+        st.info(
+            "The address names runs that are not in this folder; they were left out.",
+            icon=":material/link_off:",
+        )
         st.text(", ".join(printable(a[:MOST_SHOWN]) for a in unknown))
-    # The address and the browser are not to be trusted with a path: only a name that was found is opened.
+    # The address and the browser are not to be trusted with a path: only a name that was found is
+    # opened.
     return [c for c in dict.fromkeys(chosen) if c in found]
 
 
@@ -31,7 +44,9 @@ def _states(chosen: list[Summary]) -> None:
     with st.container(horizontal=True):
         for summary, label in zip(chosen, labels, strict=True):
             look = words.state(summary.state)
-            with st.container(horizontal=True, width="content", vertical_alignment="center", gap="xsmall"):
+            with st.container(
+                horizontal=True, width="content", vertical_alignment="center", gap="xsmall"
+            ):
                 folder = summary.path.name
                 st.text(folder if folder == label else f"{folder}, called {printable(label)} below")
                 st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
@@ -40,13 +55,20 @@ def _states(chosen: list[Summary]) -> None:
 def _show(chosen: list[Summary]) -> None:
     broken = [s for s in chosen if s.problem is not None]
     for s in broken:
-        frame.problem("A chosen run cannot be read", "Take it out of the choice.", f"{s.path.name}: {s.problem}")
+        frame.problem(
+            "A chosen run cannot be read",
+            "Take it out of the choice.",
+            f"{s.path.name}: {s.problem}",
+        )
     if broken:
         return
     try:
         document = comparing.compared(tuple(Run(s.path) for s in chosen))
     except BadInput as e:
-        st.error("A difference between these runs would not say which policy is better.", title="Not comparable")
+        st.error(
+            "A difference between these runs would not say which policy is better.",
+            title="Not comparable",
+        )
         for reason in comparing.reasons(str(e)):
             st.text(f"• {printable(reason)}")
         return
@@ -66,13 +88,22 @@ def _show(chosen: list[Summary]) -> None:
 
 found = {s.path.name: s for s in reading.summaries(str(st.session_state[frame.ROOT]))}
 if len(found) < 2:
-    st.info("There are fewer than two runs in this folder. The Runs page says how to make one.", title="Nothing yet")
+    st.info(
+        "There are fewer than two runs in this folder. The Runs page says how to make one.",
+        title="Nothing yet",
+    )
     st.stop()
 with frame.guarded():
     names = _choose(found)
     _states([found[n] for n in names])
     if len(names) < 2:
-        st.info("The runs need the same base policy, human score and sampling, and audit prompts in common.",
-                title="Choose two or more runs")  # fmt: skip
+        st.info(
+            (
+                "The runs need the same base policy, human score and sampling, and audit prompts "
+                "in "
+                "common."
+            ),
+            title="Choose two or more runs",
+        )
     else:
         _show([found[n] for n in names])

@@ -1,16 +1,30 @@
-"""The page of files and of what only people can say: report, clauses, exports, bundle, declarations, override."""
+"""The page of files and of what only people can say: report, clauses, exports, bundle,
+declarations, override.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from reports.viewer import frame
-from reports.viewer.documents import clause_view, declare_view, export_view, override_view, report_view
+from reports.viewer.documents import (
+    clause_view,
+    declare_view,
+    export_view,
+    override_view,
+    report_view,
+)
 from reports.viewer.links import to
 from reports.viewer.people import person
 
-VIEWS = {"report": "Report", "clauses": "Clause by clause", "exports": "Exports", "bundle": "Bundle",
-         "declare": "Declare", "override": "Override"}  # fmt: skip
+VIEWS = {
+    "report": "Report",
+    "clauses": "Clause by clause",
+    "exports": "Exports",
+    "bundle": "Bundle",
+    "declare": "Declare",
+    "override": "Override",
+}
 
 with frame.guarded():
     run = frame.chosen()
@@ -19,9 +33,16 @@ with frame.guarded():
         st.button("Log in", key="documents_login", on_click=st.login)
     # An override answers a halt; elsewhere there is nothing to override.
     offered = [v for v in VIEWS if v != "override" or run.halt is not None or run.overrides()]
-    view = st.segmented_control("View", offered, default="report", required=True, key="documents_view",
-                                bind="query-params", format_func=lambda v: VIEWS[v],
-                                label_visibility="collapsed")  # fmt: skip
+    view = st.segmented_control(
+        "View",
+        offered,
+        default="report",
+        required=True,
+        key="documents_view",
+        bind="query-params",
+        format_func=lambda v: VIEWS[v],
+        label_visibility="collapsed",
+    )
     if view == "clauses":
         clause_view.show(run)
     elif view == "exports":

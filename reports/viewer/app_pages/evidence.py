@@ -1,4 +1,6 @@
-"""The page that checks every hash, the chain, signatures and decisions, of the chosen run or of a bundle."""
+"""The page that checks every hash, the chain, signatures and decisions, of the chosen run or of a
+bundle.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,15 @@ VIEWS = {"run": "This run", "bundle": "A bundle"}
 
 with frame.guarded():
     summary = frame.summary()
-    view = st.segmented_control("What to check", list(VIEWS), default="run", required=True, key="evidence_view",
-                                format_func=lambda v: VIEWS[v], label_visibility="collapsed")  # fmt: skip
+    view = st.segmented_control(
+        "What to check",
+        list(VIEWS),
+        default="run",
+        required=True,
+        key="evidence_view",
+        format_func=lambda v: VIEWS[v],
+        label_visibility="collapsed",
+    )
     if view == "bundle":
         check_view.show_bundle()
     else:

@@ -1,4 +1,6 @@
-"""The page about the origin of data and policies, what it took, how things were measured, what the record proves."""
+"""The page about the origin of data and policies, what it took, how things were measured, what the
+record proves.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ import streamlit as st
 
 from reports.viewer import blocks, frame, guide, reading
 
-TABS = {"lineage": "Lineage", "data": "Data", "compute": "Compute", "methods": "Methods", "integrity": "Integrity"}
+TABS = {
+    "lineage": "Lineage",
+    "data": "Data",
+    "compute": "Compute",
+    "methods": "Methods",
+    "integrity": "Integrity",
+}
 
 with frame.guarded():
     run = frame.chosen()

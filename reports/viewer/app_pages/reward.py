@@ -1,4 +1,6 @@
-"""The page about the reward model: its verdict and failures first, what nobody said about it, and a text to try."""
+"""The page about the reward model: its verdict and failures first, what nobody said about it, and a
+text to try.
+"""
 
 from __future__ import annotations
 

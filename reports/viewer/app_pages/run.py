@@ -1,4 +1,6 @@
-"""The page that shows one run in five minutes: decisions, reward against human score, what is not known."""
+"""The page that shows one run in five minutes: decisions, reward against human score, what is not
+known.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,18 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
         for d in view.decisions:
             look = words.verdict(d.verdict)
             known = d.verdict if d.verdict in words.VERDICTS else "unknown"
-            st.badge(f"{series.short_name(d.iteration)} {known}", icon=look.icon, color=look.colour, help=look.meaning)
+            st.badge(
+                f"{series.short_name(d.iteration)} {known}",
+                icon=look.icon,
+                color=look.colour,
+                help=look.meaning,
+            )
     last = view.decisions[-1]
     if last.verdict in words.VERDICTS:
-        st.text(f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
-                f"{words.verdict(last.verdict).meaning}.")  # fmt: skip
+        st.text(
+            f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
+            f"{words.verdict(last.verdict).meaning}."
+        )
     for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
         if named := [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]:
             st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(named)}")
@@ -39,7 +48,9 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
 
 
 def _told(run: Run, view: reading.Overview) -> None:
-    """What the policy learned at people's expense, and how good the alarms are, where either is known."""
+    """What the policy learned at people's expense, and how good the alarms are, where either is
+    known.
+    """
     told = learned(run, view.iterations[-1])
     for line in (*([told] if told else []), *refitted(run), *alarms(run)):
         st.text(line)
@@ -51,8 +62,16 @@ def _picture(view: reading.Overview) -> None:
     wide, narrow = st.columns([2, 1], gap="medium")
     with wide:
         title = "Change from the base policy, in base-policy standard deviations"
-        draw_lines(view.changes, tuple(view.iterations), human, title=title, dotted=0.0, height=460,
-                   key="reward_human", alt=series.describe(view.changes, view.decisions))  # fmt: skip
+        draw_lines(
+            view.changes,
+            tuple(view.iterations),
+            human,
+            title=title,
+            dotted=0.0,
+            height=460,
+            key="reward_human",
+            alt=series.describe(view.changes, view.decisions),
+        )
         for label in (series.REWARD, human):
             if reason := series.why_missing(view.changes, label):
                 st.text(f"{label} was not measured: {reason}")
@@ -62,11 +81,22 @@ def _picture(view: reading.Overview) -> None:
             (view.correlation, "Reward–human correlation", 0.0, "correlation"),
         ):
             if table["value"].notna().any():
-                draw_lines(table, tuple(view.iterations), human, title=title, dotted=dotted, height=225, key=key,
-                           alt=series.describe(table))  # fmt: skip
+                draw_lines(
+                    table,
+                    tuple(view.iterations),
+                    human,
+                    title=title,
+                    dotted=dotted,
+                    height=225,
+                    key=key,
+                    alt=series.describe(table),
+                )
             else:
                 st.text(f"{title} was not measured: {table['reason'].iloc[-1]}")
-    st.caption("Bars are 95% intervals over prompts; changes are paired with the base policy on the same prompts.")
+    st.caption(
+        "Bars are 95% intervals over prompts; changes are paired with the base policy on the same "
+        "prompts."
+    )
     st.text(f"Human score: {human}. {view.human.description}")
     st.text(f"Reward: {view.reward_unit}.")
 
@@ -78,7 +108,11 @@ def _detail(run: Run, view: reading.Overview) -> None:
     def written(iteration: str) -> str:
         decision = verdicts.get(iteration)
         known = decision is not None and decision.verdict in words.VERDICTS
-        sign = f" {words.verdict(decision.verdict).sign} {decision.verdict}" if decision and known else ""
+        sign = (
+            f" {words.verdict(decision.verdict).sign} {decision.verdict}"
+            if decision and known
+            else ""
+        )
         return series.short_name(iteration) + sign
 
     iteration = st.segmented_control(
@@ -96,7 +130,9 @@ def _detail(run: Run, view: reading.Overview) -> None:
         st.subheader("Gates")
         tables.gates(verdicts[chosen])
     else:
-        st.caption("The base policy is what the others are compared with; no gate decides about it.")
+        st.caption(
+            "The base policy is what the others are compared with; no gate decides about it."
+        )
     st.subheader("Measurements")
     tables.measurements(reading.measurements(run, chosen))
 
@@ -104,14 +140,24 @@ def _detail(run: Run, view: reading.Overview) -> None:
 def _rest(run: Run) -> None:
     """Where to read on."""
     with st.container(horizontal=True):
-        for file in ("divergence.py", "bias.py", "diversity.py", "samples.py", "documents.py", "evidence.py"):
+        for file in (
+            "divergence.py",
+            "bias.py",
+            "diversity.py",
+            "samples.py",
+            "documents.py",
+            "evidence.py",
+        ):
             to(file, run)
 
 
 def _show(run: Run) -> None:
     view = reading.overview(run)
     if not view.iterations:
-        st.info("The charts appear after the base policy's audit.", title="Nothing has been measured yet")
+        st.info(
+            "The charts appear after the base policy's audit.",
+            title="Nothing has been measured yet",
+        )
         st.text(f"Human score: {view.human.name}. {view.human.description}")
         return
     _decisions(view, stopped=run.halt is not None)

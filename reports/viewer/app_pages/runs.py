@@ -28,7 +28,8 @@ def _open(folders: list[str]) -> None:
 
 def _empty() -> None:
     st.info(
-        "Make the first run in a terminal; it trains and audits a small model in minutes.", title="No runs here yet"
+        "Make the first run in a terminal; it trains and audits a small model in minutes.",
+        title="No runs here yet",
     )
     st.code("make demo", language="bash")
     st.caption("Or `restaudit run reviews`. Runs elsewhere: `restaudit ui FOLDER`.")
@@ -38,11 +39,19 @@ def _wanted(found: Sequence[Summary]) -> list[Summary]:
     """The runs that the reader's filters leave."""
     left, right = st.columns([1, 2], vertical_alignment="bottom")
     text = left.text_input(
-        "Find", key=FIND, bind="query-params", placeholder="part of a name", icon=":material/search:"
+        "Find",
+        key=FIND,
+        bind="query-params",
+        placeholder="part of a name",
+        icon=":material/search:",
     )
     there = list(dict.fromkeys(s.state for s in found))
     states = right.pills(
-        "State", there, key=STATES, selection_mode="multi", format_func=lambda s: f"{words.state(s).sign} {s}"
+        "State",
+        there,
+        key=STATES,
+        selection_mode="multi",
+        format_func=lambda s: f"{words.state(s).sign} {s}",
     )
     kept = [s for s in found if not states or s.state in states]
     return [s for s in kept if text.casefold() in f"{s.path.name} {s.name}".casefold()]
@@ -63,12 +72,19 @@ def _list(found: Sequence[Summary]) -> None:
         alt="Runs with their state, progress and decisions, newest first",
         column_config={
             "open": st.column_config.ButtonColumn(
-                "", width="small", pinned=True, key=OPEN, on_click=_open, args=(list(table["folder"]),)
+                "",
+                width="small",
+                pinned=True,
+                key=OPEN,
+                on_click=_open,
+                args=(list(table["folder"]),),
             ),
             "folder": st.column_config.TextColumn("Run", pinned=True),
             "name": st.column_config.TextColumn("Name"),
             "state": st.column_config.TextColumn("State"),
-            "progress": st.column_config.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f%%"),
+            "progress": st.column_config.ProgressColumn(
+                "Progress", min_value=0, max_value=100, format="%.0f%%"
+            ),
             "decisions": st.column_config.TextColumn("Decisions"),
             "started": st.column_config.TextColumn("Started (UTC)"),
             "problem": st.column_config.TextColumn("Problem", width="medium"),

@@ -15,7 +15,9 @@ VIEWS = ["Search", ACROSS]
 with frame.guarded():
     run = frame.chosen()
     if not places(run):
-        st.info("Samples appear after the base policy's audit.", title="Nothing has been audited yet")
+        st.info(
+            "Samples appear after the base policy's audit.", title="Nothing has been audited yet"
+        )
         st.stop()
     frame.whose_score(run)
     view = Address(st.container(gap="xsmall")).view(VIEWS, VIEW)

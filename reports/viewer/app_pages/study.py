@@ -1,4 +1,6 @@
-"""The page of a study: several methods on one recipe at equal cost, as the document of `restaudit compare` has it."""
+"""The page of a study: several methods on one recipe at equal cost, as the document of `restaudit
+compare` has it.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,15 @@ FILE = "study.json"
 
 
 def _studies(root: Path) -> dict[str, Path]:
-    """Folders of studies: the app's folder itself, those in it, and the one that holds it, by name."""
+    """Folders of studies: the app's folder itself, those in it, and the one that holds it, by
+    name.
+    """
     near = [root, *(sorted(root.iterdir()) if root.is_dir() else []), root.resolve().parent]
-    return {p.resolve().name: p for p in near if p.is_dir() and not p.is_symlink() and (p / FILE).is_file()}
+    return {
+        p.resolve().name: p
+        for p in near
+        if p.is_dir() and not p.is_symlink() and (p / FILE).is_file()
+    }
 
 
 @st.cache_data(ttl="60s", max_entries=8, show_spinner="Reading the study")
@@ -35,7 +43,9 @@ def _document(folder: str) -> Document | str:
 def _show(folder: Path) -> None:
     document = _document(str(folder))
     if isinstance(document, str):
-        frame.problem("This study cannot be shown yet", "Give the command again that began it.", document)
+        frame.problem(
+            "This study cannot be shown yet", "Give the command again that began it.", document
+        )
         return
     for line in document.banner:
         st.warning("Read this first", icon=":material/warning:")
@@ -48,14 +58,21 @@ def _show(folder: Path) -> None:
 
 found = _studies(Path(str(st.session_state[frame.ROOT])))
 if not found:
-    st.info("A study trains several methods at equal cost and compares them.", title="No study here yet")
-    st.code("restaudit compare --recipe reviews --methods rest,raft,grpo,dpo --seeds 3 --out runs/methods")
+    st.info(
+        "A study trains several methods at equal cost and compares them.", title="No study here yet"
+    )
+    st.code(
+        "restaudit compare --recipe reviews --methods rest,raft,grpo,dpo --seeds 3 --out "
+        "runs/methods"
+    )
     st.stop()
 if KEY not in st.session_state and KEY not in st.query_params:
     st.session_state[KEY] = next(iter(found))
 # The address is not to be trusted with a path: only a name that was found is opened.
 name = st.selectbox("Study", list(found), index=None, key=KEY, bind="query-params", width=460)
 if name not in found:
-    st.info("The address names a study that is not here. Choose one of the list.", title="No such study")
+    st.info(
+        "The address names a study that is not here. Choose one of the list.", title="No such study"
+    )
     st.stop()
 _show(found[name])

@@ -1,1 +1,3 @@
-"""What the pages "Reports and exports" and "Verify" do: pure functions, and a view of Streamlit elements for each."""
+"""What the pages "Reports and exports" and "Verify" do: pure functions, and a view of Streamlit
+elements for each.
+"""

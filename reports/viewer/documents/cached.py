@@ -1,4 +1,6 @@
-"""Documents and their bytes, cached by the ledger's head, so that two people who ask for the same wait once."""
+"""Documents and their bytes, cached by the ledger's head, so that two people who ask for the same
+wait once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ HELD = "60s"
 DOCUMENTS, FILES, BYTES = 16, 24, "128MiB"
 
 
-@st.cache_data(ttl=HELD, max_entries=DOCUMENTS, show_spinner="Reading the record", hash_funcs=AS_RUN)
+@st.cache_data(
+    ttl=HELD, max_entries=DOCUMENTS, show_spinner="Reading the record", hash_funcs=AS_RUN
+)
 def report(run: Run) -> Document:
     """The run's report."""
     return run_report(run)
@@ -29,7 +33,9 @@ def report_bytes(run: Run, form: Format) -> bytes:
     return render(report(run), form)
 
 
-@st.cache_data(ttl=HELD, max_entries=DOCUMENTS, show_spinner="Reading the record", hash_funcs=AS_RUN)
+@st.cache_data(
+    ttl=HELD, max_entries=DOCUMENTS, show_spinner="Reading the record", hash_funcs=AS_RUN
+)
 def clauses(run: Run, framework: str, declared: str) -> Document:  # noqa: ARG001 - a part of the key
     """A framework's document; `declared` is the digest of the declarations that stand in it."""
     return making.clause_document(run, framework)
@@ -43,7 +49,9 @@ def clause_bytes(run: Run, framework: str, declared: str, form: Format) -> bytes
 
 @st.cache_data(ttl=HELD, max_entries=FILES, max_size=BYTES, show_spinner=False, hash_funcs=AS_RUN)
 def dossier_bytes(run: Run, grow: str, form: Format) -> bytes:
-    """The document of a reward model of the run in a format, as `restaudit reward dossier` writes it."""
+    """The document of a reward model of the run in a format, as `restaudit reward dossier` writes
+    it.
+    """
     return dossier.rendered(dossier.answers(run.path, grow), dossier.Format(form))
 
 
@@ -53,7 +61,9 @@ def exports(run: Run, names: tuple[str, ...]) -> bytes:
     return making.exports_zip(run, names)
 
 
-@st.cache_data(ttl=HELD, max_entries=DOCUMENTS, show_spinner="Reading the record", hash_funcs=AS_RUN)
+@st.cache_data(
+    ttl=HELD, max_entries=DOCUMENTS, show_spinner="Reading the record", hash_funcs=AS_RUN
+)
 def recorded(run: Run) -> frozenset[str]:
     """The questions of the declarations form that the record answers by itself."""
     return form.recorded(run)

@@ -1,4 +1,6 @@
-"""The checklist of the Verify page: for the chosen run, and for a bundle that somebody handed over."""
+"""The checklist of the Verify page: for the chosen run, and for a bundle that somebody handed
+over.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +56,22 @@ class Trust:
 
 
 def show_run(folder: Path, events: int | None) -> None:
-    """The check of the chosen run; `events` is how many the page has read, None for a folder it cannot read."""
-    st.caption("Reads every file again and compares it with the ledger; a run that is being written is not disturbed.")
+    """The check of the chosen run; `events` is how many the page has read, None for a folder it
+    cannot read.
+    """
+    st.caption(
+        "Reads every file again and compares it with the ledger; a run that is being written is "
+        "not disturbed."
+    )
     trust = _trust("run")
     place = f"checked:{folder.name}"
-    asked = st.button(f"Check now{_how_much(folder)}", key="check_run", type="primary", icon=":material/verified:",
-                      disabled=not trust.usable)  # fmt: skip
+    asked = st.button(
+        f"Check now{_how_much(folder)}",
+        key="check_run",
+        type="primary",
+        icon=":material/verified:",
+        disabled=not trust.usable,
+    )
     if asked and trust.usable:
         bar, show = Bar(), _live()
         try:
@@ -71,7 +83,11 @@ def show_run(folder: Path, events: int | None) -> None:
     if place in st.session_state:
         done, when = st.session_state[place]
         since = events - done.events if events is not None and done.wrong is None else 0
-        _outcome(done, f"Checked at {when:%H:%M:%S} UTC" + (f"; {since} event(s) came since." if since else "."))
+        _outcome(
+            done,
+            f"Checked at {when:%H:%M:%S} UTC"
+            + (f"; {since} event(s) came since." if since else "."),
+        )
 
 
 def _how_much(folder: Path) -> str:
@@ -85,15 +101,24 @@ def _how_much(folder: Path) -> str:
 def show_bundle() -> None:
     """The check of an uploaded bundle."""
     st.caption(
-        f"A bundle from somebody else, at most {MOST_UPLOAD // MIB} MB, that unpacks to at most {MOST_UNPACKED // MIB} "
-        "MB. It is opened in a temporary place that is removed afterwards; nothing of it is kept. For a larger one: "
+        f"A bundle from somebody else, at most {MOST_UPLOAD // MIB} MB, that unpacks to at most "
+        f"{MOST_UNPACKED // MIB} "
+        "MB. It is opened in a temporary place that is removed afterwards; nothing of it is kept. "
+        "For a larger one: "
         "`restaudit verify FILE.zip` in a terminal."
     )
-    given = st.file_uploader("Bundle (ZIP)", ["zip"], key="bundle_upload", max_upload_size=MOST_UPLOAD // MIB)
+    given = st.file_uploader(
+        "Bundle (ZIP)", ["zip"], key="bundle_upload", max_upload_size=MOST_UPLOAD // MIB
+    )
     trust = _trust("bundle")
     usable = trust.usable and given is not None and given.size <= MOST_UPLOAD
-    asked = st.button("Check the bundle", key="check_bundle", type="primary", icon=":material/verified:",
-                      disabled=not usable)  # fmt: skip
+    asked = st.button(
+        "Check the bundle",
+        key="check_bundle",
+        type="primary",
+        icon=":material/verified:",
+        disabled=not usable,
+    )
     if given is None:
         return
     place = "checked_bundle"
@@ -107,15 +132,21 @@ def show_bundle() -> None:
         show(())
         st.session_state[place] = (given.file_id, done)
     if place in st.session_state and st.session_state[place][0] == given.file_id:
-        _outcome(st.session_state[place][1], "This says something about the file that was uploaded, and nothing about "
-                 "the run chosen above.")  # fmt: skip
+        _outcome(
+            st.session_state[place][1],
+            "This says something about the file that was uploaded, and nothing about "
+            "the run chosen above.",
+        )
 
 
 def _trust(of: str) -> Trust:
     key, anchor, usable = None, None, True
     with st.expander("A key or an anchor that you trust", icon=":material/key:"):
-        st.caption("Without them a check shows only that a run is consistent in itself. Bring a public key that you "
-                   "got another way than the run, and what a witness wrote down.")  # fmt: skip
+        st.caption(
+            "Without them a check shows only that a run is consistent in itself. Bring a public "
+            "key that you "
+            "got another way than the run, and what a witness wrote down."
+        )
         pem = st.file_uploader("Public key (PEM)", ["pem"], key=f"key_{of}", max_upload_size=1)
         if pem is not None:
             try:
@@ -135,13 +166,17 @@ def _trust(of: str) -> Trust:
 
 
 def _refused(error: BadInput) -> bool:
-    st.error("Nothing is checked before it is taken away or exchanged.", title="This file cannot be used")
+    st.error(
+        "Nothing is checked before it is taken away or exchanged.", title="This file cannot be used"
+    )
     st.code(str(error), language=None, wrap_lines=True)
     return False
 
 
 def _live() -> Callable[[tuple[Line, ...]], None]:
-    """A place where the list is drawn again whenever a line changes; an empty list takes it away."""
+    """A place where the list is drawn again whenever a line changes; an empty list takes it
+    away.
+    """
     place = st.empty()
 
     def show(lines: tuple[Line, ...]) -> None:
@@ -160,17 +195,29 @@ def _outcome(done: Outcome, note: str) -> None:
         st.code(done.wrong, language=None, wrap_lines=True)
     else:
         state = "finished" if done.finished else "unfinished"
-        st.success(f"{done.events} events of a run that is {state}. What this does not show is marked ! below.",
-                   title="Everything that was checked is as recorded")  # fmt: skip
+        st.success(
+            (
+                f"{done.events} events of a run that is {state}. What this does not show is "
+                "marked ! "
+                "below."
+            ),
+            title="Everything that was checked is as recorded",
+        )
     for o in done.overrides:
-        st.text(f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}")
+        st.text(
+            f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
+            f"({', '.join(o.gates)}): {o.reason}"
+        )
     st.caption(note)
     with st.container(gap="small"):
         _lines(done.lines)
     if done.head:
         with st.container(gap="xsmall"):
-            st.caption("Head: the hash of the last event. Only somebody outside who has seen it can tell a rebuilt "
-                       "ledger.")  # fmt: skip
+            st.caption(
+                "Head: the hash of the last event. Only somebody outside who has seen it can tell "
+                "a rebuilt "
+                "ledger."
+            )
             st.code(done.head, language=None, wrap_lines=True)
             st.caption("Digest: what two runs of the same plan share")
             st.code(done.digest, language=None, wrap_lines=True)
@@ -185,4 +232,8 @@ def _lines(lines: tuple[Line, ...]) -> None:
                 st.text(plain(text, 1000))
             if rest := line.said[MOST_SAID:]:
                 with st.expander(f"{len(rest)} more lines"):
-                    st.code("\n".join(plain(text, 1000) for text in rest), language=None, wrap_lines=True)
+                    st.code(
+                        "\n".join(plain(text, 1000) for text in rest),
+                        language=None,
+                        wrap_lines=True,
+                    )

@@ -1,7 +1,8 @@
-"""A run or a bundle checked by `restaudit.evidence.verify`, told as a list of steps in the order in which it works.
+"""A run or a bundle checked by `restaudit.evidence.verify`, told as a list of steps in the order in
+which it works.
 
-The check stops at the first thing that is wrong. Which step that was is read from where the error was raised; nothing
-is checked here that is not checked there.
+The check stops at the first thing that is wrong. Which step that was is read from where the error
+was raised; nothing is checked here that is not checked there.
 """
 
 from __future__ import annotations
@@ -74,15 +75,33 @@ STEPS = (
     Step("plan", "The sealed plan", ("sealed_plan",)),
     Step("signatures", "Signatures", ("check_signatures",)),
     Step("order", "Steps in the plan's order", ("check_order",)),
-    Step("decisions", "Decisions, recomputed from measurements and plan", ("check_decisions", "check_stops")),
+    Step(
+        "decisions",
+        "Decisions, recomputed from measurements and plan",
+        ("check_decisions", "check_stops"),
+    ),
     Step("anchor", "What a witness saw", ("check_anchor",)),
     Step("report", "The report, rendered again", ("check_rendering",)),
 )
 OF_BUNDLE = ("archive", "list")
 # The order in which restaudit.evidence.verify calls them.
-CALLED = ("opened", "read", "torn_tail", "recorded_files", "load_manifest", "check_recorded", "unrecorded_files",
-          "sealed_plan", "check_signatures", "check_order", "check_decisions", "check_stops", "check_manifest",
-          "check_anchor", "check_rendering")  # fmt: skip
+CALLED = (
+    "opened",
+    "read",
+    "torn_tail",
+    "recorded_files",
+    "load_manifest",
+    "check_recorded",
+    "unrecorded_files",
+    "sealed_plan",
+    "check_signatures",
+    "check_order",
+    "check_decisions",
+    "check_stops",
+    "check_manifest",
+    "check_anchor",
+    "check_rendering",
+)
 
 
 class Checklist:
@@ -106,33 +125,62 @@ class Checklist:
     def set(self, key: str, mark: Mark, *said: str) -> None:
         """Change a line."""
         if key in self._lines:
-            self._lines[key] = replace(self._lines[key], mark=mark, said=tuple(printable(s) for s in said))
+            self._lines[key] = replace(
+                self._lines[key], mark=mark, said=tuple(printable(s) for s in said)
+            )
             self._show(self.lines)
 
     def passed(self, report: Report, anchor: Anchor | None) -> None:
         """Everything but the report's rendering was found as recorded."""
         state = "finished" if report.finished else "unfinished"
         torn = (f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short",)
-        self.set("chain", "right", f"{report.events} events; the run is {state}", *(torn if report.torn_bytes else ()))
+        self.set(
+            "chain",
+            "right",
+            f"{report.events} events; the run is {state}",
+            *(torn if report.torn_bytes else ()),
+        )
         listed = _bundled(report)
         self.set("list", "note" if listed[0].startswith("PARTIAL") else "right", *listed)
         rest = (f"not recorded yet: {name}" for name in report.unrecorded)
-        self.set("files", "right", f"{report.files} files, {report.bytes:,} bytes, as the ledger has them", *rest)
+        self.set(
+            "files",
+            "right",
+            f"{report.files} files, {report.bytes:,} bytes, as the ledger has them",
+            *rest,
+        )
         self.set("plan", "right", "as it was sealed before anything else")
         signed = signed_lines(report.signed, report.events)
-        unproven = signed[0].startswith(("UNSIGNED", "SELF-SIGNED")) or any("NOT the key" in s for s in signed)
+        unproven = signed[0].startswith(("UNSIGNED", "SELF-SIGNED")) or any(
+            "NOT the key" in s for s in signed
+        )
         self.set("signatures", "note" if unproven else "right", *signed)
         self.set("order", "right", "no step was left out, added or moved")
-        self.set("decisions", "right", f"all {report.decisions} follow, and every HALT was obeyed or overridden")
+        self.set(
+            "decisions",
+            "right",
+            f"all {report.decisions} follow, and every HALT was obeyed or overridden",
+        )
         if anchor is None:
             self.set("anchor", "note", UNANCHORED)
         else:
-            since = "no event came since" if not report.since_anchor else f"{report.since_anchor} event(s) came since"
-            self.set("anchor", "right",
-                     f"ANCHORED: the head the witness saw (event {anchor.seq}) is in this chain; {since}")  # fmt: skip
+            since = (
+                "no event came since"
+                if not report.since_anchor
+                else f"{report.since_anchor} event(s) came since"
+            )
+            self.set(
+                "anchor",
+                "right",
+                (
+                    f"ANCHORED: the head the witness saw (event {anchor.seq}) is in this chain; "
+                    f"{since}"
+                ),
+            )
 
     def failed(self, error: Exception, place: Path) -> Outcome:
-        """Mark the step in which an error was raised, those before it and those that were not reached.
+        """Mark the step in which an error was raised, those before it and those that were not
+        reached.
 
         `place` is taken out of the message: it is a temporary one, or the run's own.
         """
@@ -178,7 +226,9 @@ def check_bundle(
         with path.open("wb") as f:
             shutil.copyfileobj(upload, f)
         try:
-            run = stack.enter_context(opened(path, most=most, progress=lambda n: progress("Opening", n, 0)))
+            run = stack.enter_context(
+                opened(path, most=most, progress=lambda n: progress("Opening", n, 0))
+            )
         except (RestauditError, OSError) as e:
             return steps.failed(e, path)
         steps.set("archive", "right", "plain files of the stated sizes, and nothing else")
@@ -232,8 +282,12 @@ def _check(
     except (RestauditError, OSError) as e:
         return steps.failed(e, run)
     again = said is not None and said.startswith("report re-rendered to the same bytes")
-    steps.set("report", "right" if again else "note", said or "no report was rendered into this folder")
-    return Outcome(steps.lines, None, report.finished, report.events, report.head, report.digest, overrides)
+    steps.set(
+        "report", "right" if again else "note", said or "no report was rendered into this folder"
+    )
+    return Outcome(
+        steps.lines, None, report.finished, report.events, report.head, report.digest, overrides
+    )
 
 
 def _bundled(report: Report) -> list[str]:
@@ -242,12 +296,16 @@ def _bundled(report: Report) -> list[str]:
     if bundled is None:
         return [""]
     signed = bundled.signed_by
-    lines = ["manifest.json: " + ("nobody signed it" if signed is None else f"signed with key {signed}")]
+    lines = [
+        "manifest.json: " + ("nobody signed it" if signed is None else f"signed with key {signed}")
+    ]
     if bundled.redacted or bundled.left_out:
         by = "manifest.json, which nobody signed" if signed is None else "the signed manifest.json"
         lines = [
-            f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do NOT have the digest "
-            f"that the ledger holds; {len(bundled.left_out)} recorded file(s) are not in the bundle",
+            f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do "
+            "NOT have the digest "
+            f"that the ledger holds; {len(bundled.left_out)} recorded file(s) are not in the "
+            "bundle",
             *lines,
             *(f"the manifest says: {note}" for note in bundled.notes),
             *(f"checked only against {by}: {name}" for name in bundled.redacted),
@@ -257,8 +315,12 @@ def _bundled(report: Report) -> list[str]:
 
 
 def _raised_in(error: Exception) -> str:
-    """The function that `verify` called when this was raised; what it says itself belongs to the chain or the files."""
+    """The function that `verify` called when this was raised; what it says itself belongs to the
+    chain or the files.
+    """
     names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     if (found := next((n for n in names if n in CALLED), None)) is not None:
         return found
-    return "unrecorded_files" if "no event of this finished run records it" in str(error) else "read"
+    return (
+        "unrecorded_files" if "no event of this finished run records it" in str(error) else "read"
+    )

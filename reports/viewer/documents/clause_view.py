@@ -17,7 +17,12 @@ def show(run: Run) -> None:
     """The view."""
     known = frameworks()
     chosen = st.selectbox(
-        "Framework", list(known), format_func=lambda k: known[k], key="framework", bind="query-params", width=640
+        "Framework",
+        list(known),
+        format_func=lambda k: known[k],
+        key="framework",
+        bind="query-params",
+        width=640,
     )
     name = chosen if chosen in known else next(iter(known))
     declared = declared_digest(run)
@@ -25,8 +30,13 @@ def show(run: Run) -> None:
     said = coverage(document)
     st.subheader(said)
     form = choose_format("clause_format")
-    offer("clauses", (*identity(run), name, declared, form), f"{run.path.name}-{name}.{form}", TYPES[form][1],
-          lambda: cached.clause_bytes(run, name, declared, form))  # fmt: skip
+    offer(
+        "clauses",
+        (*identity(run), name, declared, form),
+        f"{run.path.name}-{name}.{form}",
+        TYPES[form][1],
+        lambda: cached.clause_bytes(run, name, declared, form),
+    )
     with st.expander("What this framework is, and what an answer to it does not show"):
         of = framework(name)
         st.text(f"{of.version}. Read in {of.source}, as of {of.as_of}.")

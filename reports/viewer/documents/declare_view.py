@@ -1,4 +1,7 @@
-"""The declarations form: every question once, by group. What is typed is kept as a draft until it is saved."""
+"""The declarations form: every question once, by group.
+
+What is typed is kept as a draft until it is saved.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ from reports.records import Records
 from reports.viewer import frame
 from reports.viewer.documents import cached, draft_view
 from reports.viewer.documents.drafts import folder_of
-from reports.viewer.documents.form import Given, Group, as_yaml, checked, fed, groups, kept, question_of
+from reports.viewer.documents.form import (
+    Given,
+    Group,
+    as_yaml,
+    checked,
+    fed,
+    groups,
+    kept,
+    question_of,
+)
 from reports.viewer.documents.offering import identity, offer
 from reports.viewer.documents.report_view import warn_signed
 from reports.viewer.escaping import escaped
@@ -36,16 +48,23 @@ def show(run: Run, who: Person) -> None:
         _fill(place, before)
         st.session_state[f"{place}opened"] = before.sha256 if before else ""
         draft_view.opened(place, folder, _given(place, who))
-    st.caption("What only people can say. It is shown as DECLARED, with your name; nobody checks it. Leave empty what "
-               "you do not know: it is shown as MISSING. `N-A:` and a reason says that a question does not "
-               "apply.")  # fmt: skip
+    st.caption(
+        "What only people can say. It is shown as DECLARED, with your name; nobody checks it. "
+        "Leave empty what "
+        "you do not know: it is shown as MISSING. `N-A:` and a reason says that a question does "
+        "not "
+        "apply."
+    )
     _said_before(before)
     warn_signed(run)
     draft_view.offer(place, folder, lambda given: _fill(place, given))
     _fields(place, folder, who, cached.recorded(run))
     _save(records, place, folder, who, before)
-    st.caption("What you type is kept as soon as you leave a field, outside the run, until you save it. After a "
-               "reload of the tab it is offered here again.")  # fmt: skip
+    st.caption(
+        "What you type is kept as soon as you leave a field, outside the run, until you save it. "
+        "After a "
+        "reload of the tab it is offered here again."
+    )
     _files(run, about, place, who)
 
 
@@ -53,13 +72,21 @@ def _said_before(before: Declarations | None) -> None:
     if before is None:
         st.text("Nobody has declared anything about this run.")
     else:
-        st.text(plain(f"Kept so far: {_count(before)} by {before.declared_by or 'nobody'}, "
-                      f"{before.date}, in {FILE}.", 400))  # fmt: skip
+        st.text(
+            plain(
+                f"Kept so far: {_count(before)} by {before.declared_by or 'nobody'}, "
+                f"{before.date}, in {FILE}.",
+                400,
+            )
+        )
 
 
 @st.fragment
 def _fields(place: str, folder: Path, who: Person, by_record: frozenset[str]) -> None:
-    """Everything that is typed. Each answer is sent as soon as its field is left, and only this part is drawn again."""
+    """Everything that is typed.
+
+    Each answer is sent as soon as its field is left, and only this part is drawn again.
+    """
     _person(place, who)
     _questions(place, by_record)
     draft_view.keep(place, folder, _given(place, who))
@@ -69,40 +96,78 @@ def _person(place: str, who: Person) -> None:
     if who.login:
         st.session_state[f"{place}declared_by"] = who.name
     name, role, day = st.columns(3)
-    name.text_input("Your name", key=f"{place}declared_by", max_chars=200, disabled=who.login,
-                    persist_state="session")  # fmt: skip
+    name.text_input(
+        "Your name",
+        key=f"{place}declared_by",
+        max_chars=200,
+        disabled=who.login,
+        persist_state="session",
+    )
     role.text_input("Your role", key=f"{place}role", max_chars=200, persist_state="session")
     day.date_input("Date", key=f"{place}date", format="YYYY-MM-DD", persist_state="session")
 
 
 def _questions(place: str, by_record: frozenset[str]) -> None:
     asked = groups()
-    answered = {g.title: sum(bool(_typed(place, q.key).strip()) for q in g.questions) for g in asked}
+    answered = {
+        g.title: sum(bool(_typed(place, q.key).strip()) for q in g.questions) for g in asked
+    }
     titles = list(answered)
-    title = st.segmented_control("Questions about", titles, default=titles[0], required=True, key=f"{place}group",
-                                 persist_state="session")  # fmt: skip
+    title = st.segmented_control(
+        "Questions about",
+        titles,
+        default=titles[0],
+        required=True,
+        key=f"{place}group",
+        persist_state="session",
+    )
     group = next((g for g in asked if g.title == title), asked[0])
     said = sum(answered.values())
-    st.caption(f"{answered[group.title]} of {len(group.questions)} answered here, {said} of "
-               f"{sum(len(g.questions) for g in asked)} in all.")  # fmt: skip
+    st.caption(
+        f"{answered[group.title]} of {len(group.questions)} answered here, {said} of "
+        f"{sum(len(g.questions) for g in asked)} in all."
+    )
     for question in group.questions:
         with st.container(gap="xsmall"):
-            st.text_area(escaped(question.asks), key=f"{place}{question.key}", height=80, max_chars=LONGEST,
-                         persist_state="session")  # fmt: skip
-            beside = " The record answers this; what you write is shown beside it." if question.key in by_record else ""
+            st.text_area(
+                escaped(question.asks),
+                key=f"{place}{question.key}",
+                height=80,
+                max_chars=LONGEST,
+                persist_state="session",
+            )
+            beside = (
+                " The record answers this; what you write is shown beside it."
+                if question.key in by_record
+                else ""
+            )
             st.caption(escaped(fed(question) + beside))
 
 
-def _save(records: Records, place: str, folder: Path, who: Person, before: Declarations | None) -> None:
+def _save(
+    records: Records, place: str, folder: Path, who: Person, before: Declarations | None
+) -> None:
     now = before.sha256 if before else ""
     other = st.session_state[f"{place}opened"] != now
     if other:
-        st.warning("Somebody else saved answers while this form was open. Saving takes their place.",
-                   title="Others were here")  # fmt: skip
+        st.warning(
+            "Somebody else saved answers while this form was open. Saving takes their place.",
+            title="Others were here",
+        )
         st.checkbox("Put mine in the place of theirs", key=f"{place}replace")
-    if st.button("Save", key=f"{place}save", type="primary", icon=":material/save:", disabled=not who.may_write):
+    if st.button(
+        "Save",
+        key=f"{place}save",
+        type="primary",
+        icon=":material/save:",
+        disabled=not who.may_write,
+    ):
         if not who.may_write or (other and not st.session_state.get(f"{place}replace")):
-            frame.problem("Not saved", "What you typed is still here.", "Say first that yours replace what was saved.")
+            frame.problem(
+                "Not saved",
+                "What you typed is still here.",
+                "Say first that yours replace what was saved.",
+            )
             return
         try:
             found = kept(records, as_yaml(bound(records), _given(place, who)))
@@ -114,8 +179,13 @@ def _save(records: Records, place: str, folder: Path, who: Person, before: Decla
         st.session_state[f"{place}saved"] = f"{_count(found)} by {found.declared_by or 'nobody'}"
         st.rerun()
     if done := st.session_state.pop(f"{place}saved", None):
-        st.success(f"They are shown as DECLARED in the clause documents now. The ledger does not cover {FILE}.",
-                   title="Saved")  # fmt: skip
+        st.success(
+            (
+                "They are shown as DECLARED in the clause documents now. The ledger does not cover "
+                f"{FILE}."
+            ),
+            title="Saved",
+        )
         st.text(plain(done))
     if not who.may_write:
         st.text(who.why_not("Saving").replace("`", ""))
@@ -130,15 +200,26 @@ def stored_digest(records: Records) -> str:
 def _files(run: Run, about: Bound, place: str, who: Person) -> None:
     with st.expander("The form as a file", icon=":material/upload_file:"):
         st.caption("The form as it stands above, to go on with later or in an editor.")
-        st.text_input("Name of the file that signs the form, if there will be one", key=f"{place}signature_file",
-                      max_chars=200, persist_state="session")  # fmt: skip
+        st.text_input(
+            "Name of the file that signs the form, if there will be one",
+            key=f"{place}signature_file",
+            max_chars=200,
+            persist_state="session",
+        )
         data = as_yaml(about, _given(place, who))
-        offer(f"{place}file", (*identity(run), data), f"{run.path.name}-declarations.yaml", "application/yaml",
-              lambda: data)  # fmt: skip
+        offer(
+            f"{place}file",
+            (*identity(run), data),
+            f"{run.path.name}-declarations.yaml",
+            "application/yaml",
+            lambda: data,
+        )
         given = st.file_uploader(
-            f"A filled form (YAML, at most {UPLOAD_MB} MB)", ["yaml", "yml"], key=f"{place}upload",
+            f"A filled form (YAML, at most {UPLOAD_MB} MB)",
+            ["yaml", "yml"],
+            key=f"{place}upload",
             max_upload_size=UPLOAD_MB,
-        )  # fmt: skip
+        )
         if given is None:
             return
         try:
@@ -146,8 +227,14 @@ def _files(run: Run, about: Bound, place: str, who: Person) -> None:
         except BadInput as e:
             _refused(e)
             return
-        st.text(plain(f"A valid form: {_count(found)} by {found.declared_by or 'nobody'}, {found.date}."))
-        st.button("Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, found))
+        st.text(
+            plain(
+                f"A valid form: {_count(found)} by {found.declared_by or 'nobody'}, {found.date}."
+            )
+        )
+        st.button(
+            "Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, found)
+        )
         st.caption("It takes the place of what is typed above. Nothing is saved yet.")
 
 
@@ -159,7 +246,9 @@ def _refused(error: BadInput) -> None:
 
 
 def _fill(place: str, known: Declarations | Given | None) -> None:
-    """Put these declarations into the form; widgets of other groups take them when they are drawn."""
+    """Put these declarations into the form; widgets of other groups take them when they are
+    drawn.
+    """
     for key in TOP:
         st.session_state[f"{place}{key}"] = getattr(known, key) if known else ""
     day = datetime.date.fromisoformat(known.date) if known and known.date else None
@@ -170,7 +259,9 @@ def _fill(place: str, known: Declarations | Given | None) -> None:
 
 def _fill_group(place: str, group: Group, known: Declarations | Given | None) -> None:
     for question in group.questions:
-        st.session_state[f"{place}{question.key}"] = known.answers.get(question.key, "") if known else ""
+        st.session_state[f"{place}{question.key}"] = (
+            known.answers.get(question.key, "") if known else ""
+        )
 
 
 def _count(known: Declarations) -> str:

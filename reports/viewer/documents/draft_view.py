@@ -1,4 +1,6 @@
-"""Drafts of the declarations form on its page: kept as fields are left, offered again after a reload."""
+"""Drafts of the declarations form on its page: kept as fields are left, offered again after a
+reload.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,28 @@ def offer(place: str, folder: Path, take: Callable[[Given], None]) -> None:
     for draft in there[:MOST]:
         with st.container(border=True, key=f"{place}draft_{draft.token}", gap="xsmall"):
             answers = sum(bool(v.strip()) for v in draft.given.answers.values())
-            st.text(plain(f"Typed and not saved, {draft.at:%Y-%m-%d %H:%M} UTC: {answers} answer(s) by "
-                          f"{draft.given.declared_by or 'nobody named'}.", 400))  # fmt: skip
+            st.text(
+                plain(
+                    f"Typed and not saved, {draft.at:%Y-%m-%d %H:%M} UTC: {answers} answer(s) by "
+                    f"{draft.given.declared_by or 'nobody named'}.",
+                    400,
+                )
+            )
             with st.container(horizontal=True):
-                st.button("Go on with it", key=f"{place}draft_take_{draft.token}", on_click=_take,
-                          args=(place, folder, draft, take), icon=":material/restore:")  # fmt: skip
-                st.button("Throw it away", key=f"{place}draft_drop_{draft.token}", on_click=_drop,
-                          args=(place, folder, draft), icon=":material/delete:")  # fmt: skip
+                st.button(
+                    "Go on with it",
+                    key=f"{place}draft_take_{draft.token}",
+                    on_click=_take,
+                    args=(place, folder, draft, take),
+                    icon=":material/restore:",
+                )
+                st.button(
+                    "Throw it away",
+                    key=f"{place}draft_drop_{draft.token}",
+                    on_click=_drop,
+                    args=(place, folder, draft),
+                    icon=":material/delete:",
+                )
     if said := st.session_state.pop(f"{place}draft_said", None):
         frame.problem("A draft could not be removed", "It will be offered again.", str(said))
     if more := there[MOST:]:
@@ -59,7 +76,9 @@ def keep(place: str, folder: Path, given: Given) -> None:
         drafts.keep(folder, state[f"{place}token"], given)
         state[f"{place}kept"] = given
     except BadInput as e:
-        frame.problem("What you type is not kept outside this tab", "A reload loses it: save it.", str(e))
+        frame.problem(
+            "What you type is not kept outside this tab", "A reload loses it: save it.", str(e)
+        )
 
 
 def saved(place: str, folder: Path, given: Given) -> None:
@@ -81,7 +100,9 @@ def _take(place: str, folder: Path, draft: Draft, take: Callable[[Given], None])
 
 def _drop(place: str, folder: Path, draft: Draft) -> None:
     _forget(place, folder, draft.token)
-    st.session_state[f"{place}drafts"] = [d for d in st.session_state[f"{place}drafts"] if d.token != draft.token]
+    st.session_state[f"{place}drafts"] = [
+        d for d in st.session_state[f"{place}drafts"] if d.token != draft.token
+    ]
 
 
 def _forget(place: str, folder: Path, token: str) -> None:

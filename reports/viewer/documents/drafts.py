@@ -1,7 +1,8 @@
-"""What somebody typed into the declarations form and did not save: kept outside the run, and offered again.
+"""What somebody typed into the declarations form and did not save: kept outside the run, and
+offered again.
 
-One file a browser tab, in a folder for a run and a person below the user's cache folder, readable by the user alone.
-A draft is no declaration: nothing but the form reads it.
+One file a browser tab, in a folder for a run and a person below the user's cache folder, readable
+by the user alone. A draft is no declaration: nothing but the form reads it.
 """
 
 from __future__ import annotations
@@ -34,13 +35,18 @@ class Draft:
 
 
 def folder_of(run_id: str, person: str) -> Path:
-    """Where a person's drafts about a run lie; `person` is what a login says of them, "" without one."""
+    """Where a person's drafts about a run lie; `person` is what a login says of them, "" without
+    one.
+    """
     name = hashlib.sha256(json.dumps([run_id, person]).encode()).hexdigest()[:32]
     return cache_folder() / FOLDER / name
 
 
 def keep(folder: Path, token: str, given: Given) -> None:
-    """Keep what is in the form, in the place of what the same tab kept before. Raises BadInput where that fails."""
+    """Keep what is in the form, in the place of what the same tab kept before.
+
+    Raises BadInput where that fails.
+    """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     text = json.dumps({"schema": SCHEMA, "at": now, **asdict(given)}, ensure_ascii=True)
     try:
@@ -95,8 +101,17 @@ def _read(path: Path) -> Draft | None:
 
 
 def _given(raw: dict[str, Any]) -> Given:
-    given = Given(raw["declared_by"], raw["role"], raw["date"], raw["signature_file"], dict(raw["answers"]))
-    texts = (given.declared_by, given.role, given.date, given.signature_file, *given.answers, *given.answers.values())
+    given = Given(
+        raw["declared_by"], raw["role"], raw["date"], raw["signature_file"], dict(raw["answers"])
+    )
+    texts = (
+        given.declared_by,
+        given.role,
+        given.date,
+        given.signature_file,
+        *given.answers,
+        *given.answers.values(),
+    )
     if not all(isinstance(t, str) for t in texts):
         raise TypeError("expected texts")
     if given.date:

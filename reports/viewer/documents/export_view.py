@@ -18,31 +18,54 @@ from restaudit.evidence.shown import plain
 def show_exports(run: Run) -> None:
     """The view of exports."""
     known = exports()
-    st.caption("For other tools. Each file is written as its specification says; the archive holds a manifest.")
-    picked = st.multiselect("Formats", list(known), default=list(known), key="export_formats",
-                            format_func=lambda n: f"{n}: {known[n].title}")  # fmt: skip
+    st.caption(
+        "For other tools. Each file is written as its specification says; the archive holds a "
+        "manifest."
+    )
+    picked = st.multiselect(
+        "Formats",
+        list(known),
+        default=list(known),
+        key="export_formats",
+        format_func=lambda n: f"{n}: {known[n].title}",
+    )
     names = tuple(n for n in known if n in picked)
     if not names:
         st.info("Choose one format or more.")
         return
-    offer("exports", (*identity(run), names), f"{run.path.name}-exports.zip", making.ZIP,
-          lambda: cached.exports(run, names))  # fmt: skip
+    offer(
+        "exports",
+        (*identity(run), names),
+        f"{run.path.name}-exports.zip",
+        making.ZIP,
+        lambda: cached.exports(run, names),
+    )
     with st.expander("What each of them is"):
         st.dataframe(
             [{"format": e.name, "what": e.title, "specification": e.spec} for e in known.values()],
-            hide_index=True, alt="The exports, what each is, and the specification it follows", height="content",
-        )  # fmt: skip
+            hide_index=True,
+            alt="The exports, what each is, and the specification it follows",
+            height="content",
+        )
 
 
 def show_bundle(run: Run) -> None:
     """The view of the bundle."""
     have = making.sizes(run)
-    st.caption("One file that a stranger can check without this app: `restaudit verify FILE.zip`, or the Verify page.")
+    st.caption(
+        "One file that a stranger can check without this app: `restaudit verify FILE.zip`, or the "
+        "Verify page."
+    )
     st.text(f"The record takes {size(have.recorded)}, of which {size(have.weights)} are weights.")
     weights = st.checkbox("Leave out weights", key="bundle_weights")
-    texts = st.checkbox("Leave out texts", key="bundle_texts",
-                        help="Texts in tables become salted digests; files that quote texts are left out.")  # fmt: skip
-    report = texts and st.checkbox("Keep the rendered report, which shows samples", key="bundle_report")
+    texts = st.checkbox(
+        "Leave out texts",
+        key="bundle_texts",
+        help="Texts in tables become salted digests; files that quote texts are left out.",
+    )
+    report = texts and st.checkbox(
+        "Keep the rendered report, which shows samples", key="bundle_report"
+    )
     if texts:
         st.text("Ids, groups, pseudonyms of raters, host names, times and every number stay in it.")
     wish = Wish(texts=texts, weights=weights, report=report)
@@ -70,8 +93,12 @@ def _prepare(run: Run, wish: Wish) -> None:
 
 def _hand_out(made: Bundle) -> None:
     taken = f"; {made.redacted} with their texts taken out, {made.left_out} left out"
-    st.text(f"{made.files} files, {size(made.bytes)}{taken if made.redacted or made.left_out else ''}.")
-    st.caption("Its manifest is not signed. In a terminal, `restaudit bundle RUN --key FILE` signs it.")
+    st.text(
+        f"{made.files} files, {size(made.bytes)}{taken if made.redacted or made.left_out else ''}."
+    )
+    st.caption(
+        "Its manifest is not signed. In a terminal, `restaudit bundle RUN --key FILE` signs it."
+    )
     st.download_button(
         f"Download the bundle ({size(made.bytes)})",
         made.path.read_bytes,

@@ -1,4 +1,6 @@
-"""The declarations form: its questions in groups, and what was typed as the file that `restaudit declare` reads."""
+"""The declarations form: its questions in groups, and what was typed as the file that `restaudit
+declare` reads.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,16 @@ def groups() -> tuple[Group, ...]:
 
 def fed(question: Question) -> str:
     """The clauses that an answer goes into, and who could know it."""
-    return f"Feeds {', '.join(feeds().get(question.key, ())) or 'no clause'}. Who could say: {question.who}."
+    return (
+        f"Feeds {', '.join(feeds().get(question.key, ())) or 'no clause'}. Who could say: "
+        f"{question.who}."
+    )
 
 
 def recorded(run: Run) -> frozenset[str]:
-    """Questions of the form that the record answers by itself: a declaration stands beside that answer."""
+    """Questions of the form that the record answers by itself: a declaration stands beside that
+    answer.
+    """
     records = Records(run)
     asked = [q for g in groups() for q in g.questions if q.reading is not None]
     return frozenset(q.key for q in asked if answer(q, records, None).answered)
@@ -60,20 +67,32 @@ def recorded(run: Run) -> frozenset[str]:
 
 def as_yaml(about: Bound, given: Given) -> bytes:
     """What was typed, as a form for `restaudit declare --from`."""
-    whole = {"schema": SCHEMA, "run_id": about.run_id, "plan_event": about.plan_event,
-             "declared_by": given.declared_by, "role": given.role, "date": given.date,
-             "signature_file": given.signature_file,
-             "answers": {k: v for k, v in given.answers.items() if v.strip()}}  # fmt: skip
+    whole = {
+        "schema": SCHEMA,
+        "run_id": about.run_id,
+        "plan_event": about.plan_event,
+        "declared_by": given.declared_by,
+        "role": given.role,
+        "date": given.date,
+        "signature_file": given.signature_file,
+        "answers": {k: v for k, v in given.answers.items() if v.strip()},
+    }
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100).encode("utf-8")
 
 
 def checked(records: Records, data: bytes) -> Declarations:
-    """A filled form, read as strictly as `restaudit declare` reads it. Raises BadInput that names what is wrong."""
+    """A filled form, read as strictly as `restaudit declare` reads it.
+
+    Raises BadInput that names what is wrong.
+    """
     return _with_file(data, lambda path: read(path, bound(records)))
 
 
 def kept(records: Records, data: bytes) -> Declarations:
-    """Check a filled form and keep it beside the run's reports. Raises BadInput that names what is wrong."""
+    """Check a filled form and keep it beside the run's reports.
+
+    Raises BadInput that names what is wrong.
+    """
     return _with_file(data, lambda path: keep(records, path)[0])
 
 

@@ -29,7 +29,10 @@ DATE = (1980, 1, 1, 0, 0, 0)
 TYPES: Mapping[Format, tuple[str, str]] = {
     "html": ("HTML", "text/html"),
     "pdf": ("PDF", "application/pdf"),
-    "docx": ("Word (DOCX)", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    "docx": (
+        "Word (DOCX)",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ),
     "md": ("Markdown", "text/markdown"),
     "json": ("JSON", "application/json"),
 }
@@ -45,7 +48,9 @@ class Sizes:
 
 
 class Folder:
-    """A temporary folder that is removed by `remove`, or when nobody holds it any more: a session that ended."""
+    """A temporary folder that is removed by `remove`, or when nobody holds it any more: a session
+    that ended.
+    """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="restaudit-"))
@@ -78,7 +83,10 @@ def coverage(document: Document) -> str:
 
 
 def declared_digest(run: Run) -> str:
-    """SHA-256 of the declarations as they are stored; "" where there are none. The ledger does not cover them."""
+    """SHA-256 of the declarations as they are stored; "" where there are none.
+
+    The ledger does not cover them.
+    """
     path = run.path / DECLARED
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
@@ -86,8 +94,8 @@ def declared_digest(run: Run) -> str:
 def exports_zip(run: Run, names: Sequence[str]) -> bytes:
     """The wanted exports and their manifest as one archive; the same record gives the same bytes.
 
-    Raises BadInput where an export cannot be made or they are too large for a download, VerificationFailed where a
-    file is not as recorded.
+    Raises BadInput where an export cannot be made or they are too large for a download,
+    VerificationFailed where a file is not as recorded.
     """
     from reports.exports.registry import chosen
     from reports.exports.writing import write_exports
@@ -97,7 +105,8 @@ def exports_zip(run: Run, names: Sequence[str]) -> bytes:
         files = write_exports(run.path, chosen(",".join(names)), out)
         if (total := sum(p.stat().st_size for p in files)) > MOST_BYTES:
             raise BadInput(
-                f"the exports take {size(total)}, more than the {size(MOST_BYTES)} that the app hands out; in a "
+                f"the exports take {size(total)}, more than the {size(MOST_BYTES)} that the app "
+                "hands out; in a "
                 f"terminal: restaudit export {run.path}"
             )
         packed = Path(folder) / "exports.zip"
@@ -114,14 +123,18 @@ def sizes(run: Run) -> Sizes:
     from restaudit.evidence.bundle.redact import is_weights
 
     files = Records(run).digests
-    return Sizes(sum(d.bytes for d in files.values()), sum(d.bytes for n, d in files.items() if is_weights(n)))
+    return Sizes(
+        sum(d.bytes for d in files.values()),
+        sum(d.bytes for n, d in files.items() if is_weights(n)),
+    )
 
 
 def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> Bundle:
-    """Check a run and pack it into a temporary file; `progress` is told the stage, the bytes read, and their total.
+    """Check a run and pack it into a temporary file; `progress` is told the stage, the bytes read,
+    and their total.
 
-    Raises BadInput where it cannot be packed or is too large for a download, VerificationFailed where it does not
-    verify.
+    Raises BadInput where it cannot be packed or is too large for a download, VerificationFailed
+    where it does not verify.
     """
     from restaudit.evidence.bundle.pack import pack
     from restaudit.evidence.verify import verify
@@ -129,7 +142,8 @@ def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> B
     have = sizes(run)
     if (least := have.recorded - (have.weights if wish.weights else 0)) > MOST_BYTES:
         raise BadInput(
-            f"the record takes {size(least)}, more than the {size(MOST_BYTES)} that the app hands out; leave out "
+            f"the record takes {size(least)}, more than the {size(MOST_BYTES)} that the app hands "
+            "out; leave out "
             f"weights, or in a terminal: restaudit bundle {run.path}"
         )
     verify(run.path, lambda n: progress("Checking", n, have.recorded), render=False)
@@ -138,7 +152,14 @@ def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> B
     packed = pack(run.path, out, wish, progress=lambda n: progress("Packing", n, have.recorded))
     m = packed.manifest
     return Bundle(
-        folder, packed.path, packed.bytes, packed.sha256, len(m.files), len(m.redacted), len(m.left_out), m.notes
+        folder,
+        packed.path,
+        packed.bytes,
+        packed.sha256,
+        len(m.files),
+        len(m.redacted),
+        len(m.left_out),
+        m.notes,
     )
 
 
@@ -147,6 +168,8 @@ def size(count: int) -> str:
     value = float(count)
     for unit in ("bytes", "kB", "MB"):
         if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+            return (
+                f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+            )
         value /= 1000
     return f"{value:.1f} GB"

@@ -1,4 +1,6 @@
-"""A file for a person: made when they ask, kept in their session until they ask for another, then downloaded."""
+"""A file for a person: made when they ask, kept in their session until they ask for another, then
+downloaded.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def identity(run: Run) -> tuple[str, str]:
 
 
 def offer(key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]) -> None:
-    """A button that makes a file, and the download once it is made. One file a place and session is held."""
+    """A button that makes a file, and the download once it is made.
+
+    One file a place and session is held.
+    """
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = st.button("Prepare", key=f"{key}_prepare", icon=":material/build:")
         failed = _made(key, of, name, mime, make) if asked else None
@@ -60,7 +65,9 @@ def not_done(title: str, error: Exception) -> None:
 
 
 def banner(document: Document, *, but: str = "") -> None:
-    """What stands before everything else in a document: overrides, halts, whose judgement, no conformity."""
+    """What stands before everything else in a document: overrides, halts, whose judgement, no
+    conformity.
+    """
     lines = [line for line in document.banner if line != but]
     if lines:
         with st.container(border=True, gap="xsmall"):
@@ -71,12 +78,20 @@ def banner(document: Document, *, but: str = "") -> None:
 def read_section(document: Document, key: str, label: str, *, skip: int = 0) -> None:
     """One section of a document, chosen by its title."""
     sections = document.sections[skip:]
-    at = st.selectbox(label, range(len(sections)), format_func=lambda k: plain(sections[k].title), key=key, width=460)
+    at = st.selectbox(
+        label,
+        range(len(sections)),
+        format_func=lambda k: plain(sections[k].title),
+        key=key,
+        width=460,
+    )
     if at in range(len(sections)):
         blocks.draw(sections[at])
 
 
-def _made(key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]) -> RestauditError | None:
+def _made(
+    key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]
+) -> RestauditError | None:
     st.session_state.pop(f"{key}_file", None)
     try:
         with st.spinner("Making the file"):

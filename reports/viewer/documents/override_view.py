@@ -22,15 +22,21 @@ def show(run: Run, who: Person) -> None:
     place = f"override:{run.path.name}:"
     st.text(f"Gates that said HALT at {halt.iteration}: {', '.join(halt.gates)}.")
     st.write(
-        "An override lets this run go on under the same sealed policy. Your name and reason enter the ledger, stand "
-        "first in every report, and cannot be taken back. Look at the samples and the interval first."
+        "An override lets this run go on under the same sealed policy. Your name and reason enter "
+        "the ledger, stand "
+        "first in every report, and cannot be taken back. Look at the samples and the interval "
+        "first."
     )
     if who.login and not who.may_override:
         st.info(who.why_not("An override"), title="Not yours to do")
         return
     if not who.login:
-        st.warning("This app has no login: anybody who can open it can do this, in any name. What is typed is "
-                   "recorded.", title="Nobody checks who you are")  # fmt: skip
+        st.warning(
+            "This app has no login: anybody who can open it can do this, in any name. What is "
+            "typed is "
+            "recorded.",
+            title="Nobody checks who you are",
+        )
     if f"{place}review" in st.session_state:
         _confirm(run, halt, place, who)
     else:
@@ -43,9 +49,15 @@ def _ask(place: str, who: Person) -> None:
             st.text(f"Name: {who.name}")
             name = who.name
         else:
-            name = st.text_input("Your name", key=f"{place}name", max_chars=NAME[1], persist_state="session")
-        reason = st.text_area("Reason, so that somebody who was not there can judge it", key=f"{place}reason",
-                              max_chars=REASON[1], persist_state="session")  # fmt: skip
+            name = st.text_input(
+                "Your name", key=f"{place}name", max_chars=NAME[1], persist_state="session"
+            )
+        reason = st.text_area(
+            "Reason, so that somebody who was not there can judge it",
+            key=f"{place}reason",
+            max_chars=REASON[1],
+            persist_state="session",
+        )
         if not st.form_submit_button("Look at it once more", key=f"{place}next"):
             return
     # One line in the ledger: a line break that was typed is a space.
@@ -62,15 +74,27 @@ def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
     said = st.session_state[f"{place}review"]
     with st.container(border=True):
         st.subheader("This will be recorded")
-        st.text(f"{said['by']} lets {run.name} go on after HALT at {halt.iteration} ({', '.join(halt.gates)}):")
+        st.text(
+            f"{said['by']} lets {run.name} go on after HALT at {halt.iteration} "
+            f"({', '.join(halt.gates)}):"
+        )
         st.text(said["reason"])
         with st.container(horizontal=True):
             sure = st.button("Record the override", key=f"{place}record", type="primary")
-            st.button("Go back", key=f"{place}back", on_click=lambda: st.session_state.pop(f"{place}review", None))
+            st.button(
+                "Go back",
+                key=f"{place}back",
+                on_click=lambda: st.session_state.pop(f"{place}review", None),
+            )
     if not sure or not who.may_override:
         return
     try:
-        override(run.path, by=who.name if who.login else said["by"], reason=said["reason"], given=_signer(run))
+        override(
+            run.path,
+            by=who.name if who.login else said["by"],
+            reason=said["reason"],
+            given=_signer(run),
+        )
     except RestauditError as e:
         frame.problem("The override was not recorded", _instead(run), str(e))
         return
@@ -81,20 +105,30 @@ def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
 
 
 def _after(run: Run) -> None:
-    st.success("It stands first on every page and in every report.", title="The override is recorded")
+    st.success(
+        "It stands first on every page and in every report.", title="The override is recorded"
+    )
     if run.state in ("stopped", "waiting"):
         st.write("To go on, in a terminal:")
         key = " --key FILE" if run.plan.get("signer") else ""
-        st.code(f"restaudit resume {shlex.quote(str(run.path))}{key}", language="bash", wrap_lines=True)
+        st.code(
+            f"restaudit resume {shlex.quote(str(run.path))}{key}", language="bash", wrap_lines=True
+        )
 
 
 def _signer(run: Run) -> Signer | None:
-    """The key that this app was started with (RESTAUDIT_KEY), for a run whose plan names one. None is ever uploaded."""
+    """The key that this app was started with (RESTAUDIT_KEY), for a run whose plan names one.
+
+    None is ever uploaded.
+    """
     return given_signer(None) if run.plan.get("signer") else None
 
 
 def _instead(run: Run) -> str:
     if not run.plan.get("signer"):
         return "Nothing was changed."
-    return ("Nothing was changed. This run is signed: use `restaudit override RUN --by NAME --reason TEXT --key FILE` "
-            "in a terminal, or start the app with the run's key in `RESTAUDIT_KEY`.")  # fmt: skip
+    return (
+        "Nothing was changed. This run is signed: use `restaudit override RUN --by NAME --reason "
+        "TEXT --key FILE` "
+        "in a terminal, or start the app with the run's key in `RESTAUDIT_KEY`."
+    )

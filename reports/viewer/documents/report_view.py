@@ -18,10 +18,17 @@ from restaudit.evidence.seal.statements import REPORT_FILE
 
 def show(run: Run, who: Person) -> None:
     """The view."""
-    st.caption("Every figure names its record. The same record gives the same bytes in every format.")
+    st.caption(
+        "Every figure names its record. The same record gives the same bytes in every format."
+    )
     form = choose_format("report_format")
-    offer("report", (*identity(run), form), f"{run.path.name}-report.{form}", TYPES[form][1],
-          lambda: cached.report_bytes(run, form))  # fmt: skip
+    offer(
+        "report",
+        (*identity(run), form),
+        f"{run.path.name}-report.{form}",
+        TYPES[form][1],
+        lambda: cached.report_bytes(run, form),
+    )
     _keep(run, form, who)
     st.header("Read it here")
     document = cached.report(run)
@@ -32,13 +39,20 @@ def show(run: Run, who: Person) -> None:
 def choose_format(key: str) -> Format:
     """A format; the first one where the browser names none of them."""
     form = st.segmented_control(
-        "Format", FORMATS, default=FORMATS[0], required=True, key=key, format_func=lambda f: TYPES[f][0]
+        "Format",
+        FORMATS,
+        default=FORMATS[0],
+        required=True,
+        key=key,
+        format_func=lambda f: TYPES[f][0],
     )
     return next((f for f in FORMATS if f == form), FORMATS[0])
 
 
 def signed_together(run: Run) -> bool:
-    """Whether somebody signed the files under report/; another file there, or other bytes, needs their signature."""
+    """Whether somebody signed the files under report/; another file there, or other bytes, needs
+    their signature.
+    """
     return (run.path / SIGNATURES / REPORT_FILE).is_file()
 
 
@@ -46,15 +60,21 @@ def warn_signed(run: Run) -> None:
     """Say what a change under report/ does to a signature."""
     if signed_together(run):
         st.warning(
-            "If a signed file changes, the check of this run fails until somebody signs again with `restaudit sign`.",
+            (
+                "If a signed file changes, the check of this run fails until somebody signs again "
+                "with `restaudit sign`."
+            ),
             title="The files in this run's report folder are signed",
         )
 
 
 def _keep(run: Run, form: Format, who: Person) -> None:
     with st.expander("Keep it in the run folder", icon=":material/save:"):
-        st.write("Downloads write nothing into the run. This button does: into its report folder, with a manifest, "
-                 "so that the Verify page can render the report again and compare.")  # fmt: skip
+        st.write(
+            "Downloads write nothing into the run. This button does: into its report folder, with "
+            "a manifest, "
+            "so that the Verify page can render the report again and compare."
+        )
         warn_signed(run)
         if not who.may_write:
             st.text(who.why_not("Keeping a report").replace("`", ""))

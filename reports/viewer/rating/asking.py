@@ -11,7 +11,8 @@ from restaudit.evidence.record import Run
 from restaudit.people.rating import TaskSet, draw_tasks
 from restaudit.people.rating.pairs import PairSet, draw_pairs
 
-# Texts of each iteration that the page proposes: with two iterations 44 tasks, some ten minutes for one rater.
+# Texts of each iteration that the page proposes: with two iterations 44 tasks, some ten minutes for
+# one rater.
 SITTING = 20
 
 
@@ -25,13 +26,16 @@ def defaults(run: Run) -> dict[str, Any]:
 
 
 def make(run: Run, given: Mapping[str, Any]) -> TaskSet:
-    """Draw a set; `given` has iterations, per_iteration, raters, scale, dimension and instructions ("" = the default).
+    """Draw a set; `given` has iterations, per_iteration, raters, scale, dimension and instructions
+    ("" = the default).
 
     The same choices give the same set. Raises BadInput for choices that make no sense.
     """
     low, high = given["scale"]
     # Instructions are text here: the command line reads a file where its argument names one.
-    standing = draw_arguments(run, {"scale": f"{low}-{high}", "dimension": given["dimension"] or None})
+    standing = draw_arguments(
+        run, {"scale": f"{low}-{high}", "dimension": given["dimension"] or None}
+    )
     chosen = {k: given[k] for k in ("iterations", "per_iteration", "raters")}
     arguments = standing | chosen
     if given["instructions"].strip():
@@ -40,10 +44,11 @@ def make(run: Run, given: Mapping[str, Any]) -> TaskSet:
 
 
 def make_pairs(run: Run, given: Mapping[str, Any]) -> PairSet:
-    """Draw a set of pairs; `given` has first, second, n, raters, dimension and instructions ("" = the default).
+    """Draw a set of pairs; `given` has first, second, n, raters, dimension and instructions ("" =
+    the default).
 
-    The same choices give the same set, and the one that `restaudit rate pairs` draws. Raises BadInput for choices that
-    make no sense.
+    The same choices give the same set, and the one that `restaudit rate pairs` draws. Raises
+    BadInput for choices that make no sense.
     """
     # Instructions are text here: the command line reads a file where its argument names one.
     arguments = pair_arguments(run, {**given, "instructions": None})

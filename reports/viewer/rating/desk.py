@@ -34,7 +34,8 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class OpenSet:
-    """A set of tasks whose sheet was checked against the run: what raters see, and what their ratings are held to.
+    """A set of tasks whose sheet was checked against the run: what raters see, and what their
+    ratings are held to.
 
     `file` is where the answers are stored.
     """
@@ -50,8 +51,8 @@ class OpenSet:
 class Standing:
     """Where one rater stands in one set.
 
-    `due` are items still to rate, in their order; `aside` those that were skipped. `last` is what undo takes back:
-    ("rated" or "skipped", item). `given` counts ratings by rater, repeats too.
+    `due` are items still to rate, in their order; `aside` those that were skipped. `last` is what
+    undo takes back: ("rated" or "skipped", item). `given` counts ratings by rater, repeats too.
     """
 
     done: int
@@ -64,8 +65,14 @@ class Standing:
 
 
 def stamp(run: Path) -> str:
-    """Changes when a set of tasks or what is said of raters changes, and not when somebody rates."""
-    return _stamp(p for p in human(run).glob("*.json*") if p.name.startswith(("key-", "tasks-", "pairs-", "raters")))
+    """Changes when a set of tasks or what is said of raters changes, and not when somebody
+    rates.
+    """
+    return _stamp(
+        p
+        for p in human(run).glob("*.json*")
+        if p.name.startswith(("key-", "tasks-", "pairs-", "raters"))
+    )
 
 
 def ratings_stamp(run: Path) -> str:
@@ -74,7 +81,10 @@ def ratings_stamp(run: Path) -> str:
 
 
 def open_set(run: Run, name: str) -> OpenSet:
-    """Read a set and check every text of its sheet. Raises BadInput where tasks, key and run do not fit each other."""
+    """Read a set and check every text of its sheet.
+
+    Raises BadInput where tasks, key and run do not fit each other.
+    """
     tasks = all_sets(run).get(name) or load_tasks(run.path, name)
     if isinstance(tasks, PairSet):
         pairs = open_pairs(run, human(run.path))
@@ -82,16 +92,24 @@ def open_set(run: Run, name: str) -> OpenSet:
         return OpenSet(tasks, asked, pairs, {r.item_id: r for r in asked.rows}, file_of(tasks))
     book = open_book(run, human(run.path))
     sheet = read_sheet(tasks.path)
-    in_order = sorted((k.item for k in book.items.values() if k.tasks == name), key=lambda i: i.order)
+    in_order = sorted(
+        (k.item for k in book.items.values() if k.tasks == name), key=lambda i: i.order
+    )
     texts = {i.item_id: book.items[i.item_id].text for i in in_order}
     fits = (
         [r.item_id for r in sheet.rows] == list(texts)
-        and all(r.response == texts[r.item_id] and r.response_sha256 == sha256(r.response) for r in sheet.rows)
+        and all(
+            r.response == texts[r.item_id] and r.response_sha256 == sha256(r.response)
+            for r in sheet.rows
+        )
         and sheet.run_id == run.run_id
         and sha256(sheet.instructions) == sheet.instructions_sha256 == tasks.instructions_sha256
     )
     if not fits:
-        raise BadInput(f"{tasks.path}: does not show what was drawn for this set; it was changed or is of another run")
+        raise BadInput(
+            f"{tasks.path}: does not show what was drawn for this set; it was changed or is of "
+            "another run"
+        )
     return OpenSet(tasks, sheet, book, {r.item_id: r for r in sheet.rows}, file_of(tasks))
 
 
@@ -106,25 +124,43 @@ def known_raters(rows: Sequence[Entry]) -> list[str]:
 
 
 def rows_of(run: Path, file: str = FILE) -> list[dict[str, Any]]:
-    """Every rating of the run as it is stored; every choice between two texts with CHOICES for the file."""
+    """Every rating of the run as it is stored; every choice between two texts with CHOICES for the
+    file.
+    """
     return read_rows(human(run), file)
 
 
-def first_choice(sets: Sequence[AnySet], waits: str | None, notes: Sequence[Entry], rater: str | None) -> str:
-    """The set a rater most likely came for: the one the run waits for, else the last begun, else the newest."""
+def first_choice(
+    sets: Sequence[AnySet], waits: str | None, notes: Sequence[Entry], rater: str | None
+) -> str:
+    """The set a rater most likely came for: the one the run waits for, else the last begun, else
+    the newest.
+    """
     names = {t.name for t in sets}
-    begun = [n["tasks"] for n in notes if n["rater_id"] == rater and n["what"] == "read" and n.get("tasks") in names]
+    begun = [
+        n["tasks"]
+        for n in notes
+        if n["rater_id"] == rater and n["what"] == "read" and n.get("tasks") in names
+    ]
     if waits in names:
         return str(waits)
-    return str(begun[-1]) if begun else max(sets, key=lambda t: (t.key.stat().st_mtime_ns, t.name)).name
+    return (
+        str(begun[-1])
+        if begun
+        else max(sets, key=lambda t: (t.key.stat().st_mtime_ns, t.name)).name
+    )
 
 
-def standing(opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rater: str) -> Standing:
+def standing(
+    opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rater: str
+) -> Standing:
     """Where this rater stands. An item that has its ratings from others already is not due."""
     name = opened.tasks.name
     mine = [r for r in rows if r.get("tasks") == name and r["rater_id"] == rater]
     rated = {r["item_id"] for r in mine}
-    others = Counter(r["item_id"] for r in rows if r.get("tasks") == name and r["rater_id"] != rater)
+    others = Counter(
+        r["item_id"] for r in rows if r.get("tasks") == name and r["rater_id"] != rater
+    )
     own = [n for n in notes if n.get("tasks") == name and n["rater_id"] == rater]
     skipped: dict[str, int] = {}
     for n in own:
@@ -141,33 +177,54 @@ def standing(opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rat
         due=tuple(i for i in open_items if i not in skipped),
         aside=tuple(aside),
         last=_last(mine, aside, skipped),
-        read=any(n["what"] == "read" and n.get("sha256") == opened.sheet.instructions_sha256 for n in own),
+        read=any(
+            n["what"] == "read" and n.get("sha256") == opened.sheet.instructions_sha256 for n in own
+        ),
         handed_in=any(n["what"] == "handed_in" for n in own),
         given=dict(sorted(Counter(r["rater_id"] for r in rows if r.get("tasks") == name).items())),
     )
 
 
-def answer(run: Path, opened: OpenSet, *, item_id: str, rater: str, score: float | str, started: datetime) -> None:
-    """Write a rating (a number) or a choice (A, B or T). Raises RatingsRefused or BadInput where it was not taken."""
+def answer(
+    run: Path, opened: OpenSet, *, item_id: str, rater: str, score: float | str, started: datetime
+) -> None:
+    """Write a rating (a number) or a choice (A, B or T).
+
+    Raises RatingsRefused or BadInput where it was not taken.
+    """
     row, sheet = opened.shown[item_id], opened.sheet
     now = datetime.now(UTC)
     said: dict[str, Any] = {
-        "where": "this answer", "item_id": item_id, "rater": rater, "submitted_at": now.isoformat(),
-        "started_at": min(started, now).isoformat(), "run_id": sheet.run_id, "dimension": sheet.dimension,
-        "instructions_sha256": sheet.instructions_sha256, "hints": {"blinded": True},
-    }  # fmt: skip
+        "where": "this answer",
+        "item_id": item_id,
+        "rater": rater,
+        "submitted_at": now.isoformat(),
+        "started_at": min(started, now).isoformat(),
+        "run_id": sheet.run_id,
+        "dimension": sheet.dimension,
+        "instructions_sha256": sheet.instructions_sha256,
+        "hints": {"blinded": True},
+    }
     vote: Vote
     if isinstance(sheet, PairSheet):
         vote = PairVote(score=score, a_sha256=row.a_sha256, b_sha256=row.b_sha256, **said)
     else:
         low, high = sheet.choices[0], sheet.choices[-1]
-        vote = Vote(score=whole(float(score)), response_sha256=row.response_sha256, scale_min=whole(low),
-                    scale_max=whole(high), **said)  # fmt: skip
+        vote = Vote(
+            score=whole(float(score)),
+            response_sha256=row.response_sha256,
+            scale_min=whole(low),
+            scale_max=whole(high),
+            **said,
+        )
     direct.give(run, opened.book, vote, opened.file)
 
 
 def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
-    """Take back the last thing this rater did in this set, and return its item. Raises BadInput if it is too late."""
+    """Take back the last thing this rater did in this set, and return its item.
+
+    Raises BadInput if it is too late.
+    """
     if at.last is None:
         raise BadInput("there is nothing to take back")
     if (why := closed(run, opened.tasks.name, at)) is not None:
@@ -187,36 +244,53 @@ def closed(run: Run, name: str, at: Standing) -> str | None:
     if sealed(run, name):
         return "a decision of this run used the ratings of this set; they are in its record"
     if writer_alive(run.path):
-        return "a process is writing this run now and may be reading the ratings; wait until it stops"
+        return (
+            "a process is writing this run now and may be reading the ratings; wait until it stops"
+        )
     return None
 
 
 def sealed(run: Run, name: str) -> bool:
     """Whether a look decided with this set's ratings, which are then part of the record."""
     looks = run.plan.get("looks") or []
-    return any(tasks_name(i) == name and f"{i}/wait" in run.done and f"{i}/audit" in run.done for i in looks)
+    return any(
+        tasks_name(i) == name and f"{i}/wait" in run.done and f"{i}/audit" in run.done
+        for i in looks
+    )
 
 
 def still_rating(name: str, rows: Sequence[Entry], notes: Sequence[Entry]) -> list[str]:
     """Who began a set here and has not handed it in: its scores would unblind them."""
     here = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "read"}
-    here |= {r["rater_id"] for r in rows if r.get("tasks") == name and r.get("source") == direct.SOURCE}
+    here |= {
+        r["rater_id"] for r in rows if r.get("tasks") == name and r.get("source") == direct.SOURCE
+    }
     done = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "handed_in"}
     return sorted(here - done)
 
 
 def keys(sheet: Sheet) -> list[str | None]:
-    """The key that gives each score: its own digit, 0 for a ten, else its place; none on a scale of more than 9."""
+    """The key that gives each score: its own digit, 0 for a ten, else its place; none on a scale of
+    more than 9.
+    """
     labels = list(sheet.labels)
-    if all(len(k) == 1 for k in labels) or (labels[-1] == "10" and all(len(k) == 1 and k != "0" for k in labels[:-1])):
+    if all(len(k) == 1 for k in labels) or (
+        labels[-1] == "10" and all(len(k) == 1 and k != "0" for k in labels[:-1])
+    ):
         return [k[-1] for k in labels]
     return [str(k) if len(labels) <= 9 else None for k in range(1, len(labels) + 1)]
 
 
-def _last(mine: Sequence[Entry], aside: Sequence[str], skipped: Mapping[str, int]) -> tuple[str, str] | None:
+def _last(
+    mine: Sequence[Entry], aside: Sequence[str], skipped: Mapping[str, int]
+) -> tuple[str, str] | None:
     if aside and skipped[aside[-1]] >= len(mine):
         return "skipped", aside[-1]
-    return ("rated", str(mine[-1]["item_id"])) if mine and mine[-1].get("source") == direct.SOURCE else None
+    return (
+        ("rated", str(mine[-1]["item_id"]))
+        if mine and mine[-1].get("source") == direct.SOURCE
+        else None
+    )
 
 
 def _stamp(paths: Any) -> str:

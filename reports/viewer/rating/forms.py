@@ -34,21 +34,40 @@ def new_set(run: Run, set_key: str, *, first: bool) -> None:
         if said is not None:
             st.error("Change what the line below names, and draw again.", title="No set was made")
             st.text(said)
-        st.caption("Texts are drawn at random and shuffled. Raters see neither iteration, model nor reward. A tenth of "
-                   "the texts is shown twice, to see whether raters agree with themselves.")  # fmt: skip
+        st.caption(
+            "Texts are drawn at random and shuffled. Raters see neither iteration, model nor "
+            "reward. A tenth of "
+            "the texts is shown twice, to see whether raters agree with themselves."
+        )
         with st.form("rating_new", border=False):
-            st.multiselect("Iterations", run.iterations(), default=usual["iterations"], key="new_iterations",
-                           format_func=series.short_name)  # fmt: skip
+            st.multiselect(
+                "Iterations",
+                run.iterations(),
+                default=usual["iterations"],
+                key="new_iterations",
+                format_func=series.short_name,
+            )
             a, b, c, d = st.columns(4)
-            a.number_input("Texts of each iteration", 1, 10_000, usual["per_iteration"], key="new_n")
+            a.number_input(
+                "Texts of each iteration", 1, 10_000, usual["per_iteration"], key="new_n"
+            )
             b.number_input("Raters for each text", 1, 100, usual["raters"], key="new_raters")
             c.number_input("Lowest score", -100, 100, usual["scale"][0], key="new_low")
             d.number_input("Highest score", -100, 100, usual["scale"][1], key="new_high")
             st.text_input("What is rated", usual["dimension"], max_chars=60, key="new_dimension")
-            st.text_area("Instructions for raters", key="new_instructions", placeholder=usual["instructions"],
-                         help="Raters read these before they begin. Left empty, the text in grey is used.")  # fmt: skip
-            st.form_submit_button("Draw the texts", type="primary", key="new_draw", on_click=_make,
-                                  args=(str(run.path), set_key))  # fmt: skip
+            st.text_area(
+                "Instructions for raters",
+                key="new_instructions",
+                placeholder=usual["instructions"],
+                help="Raters read these before they begin. Left empty, the text in grey is used.",
+            )
+            st.form_submit_button(
+                "Draw the texts",
+                type="primary",
+                key="new_draw",
+                on_click=_make,
+                args=(str(run.path), set_key),
+            )
 
 
 def new_pairs(run: Run, set_key: str) -> None:
@@ -57,24 +76,45 @@ def new_pairs(run: Run, set_key: str) -> None:
     if len(audited) < 2:
         return
     said = st.session_state.pop(SAID_PAIRS, None)
-    with st.expander("Make a new set of pairs (A or B?)", expanded=said is not None, icon=":material/compare:"):
+    with st.expander(
+        "Make a new set of pairs (A or B?)", expanded=said is not None, icon=":material/compare:"
+    ):
         if said is not None:
             st.error("Change what the line below names, and draw again.", title="No set was made")
             st.text(said)
-        st.caption("Prompts are drawn at random, with one text of each policy. Which one stands at A is random, and "
-                   "raters see neither iteration, model nor reward. A tenth of the pairs comes again the other way "
-                   "round.")  # fmt: skip
+        st.caption(
+            "Prompts are drawn at random, with one text of each policy. Which one stands at A is "
+            "random, and "
+            "raters see neither iteration, model nor reward. A tenth of the pairs comes again the "
+            "other way "
+            "round."
+        )
         with st.form("pairs_new", border=False):
             a, b, c, d = st.columns(4)
             a.selectbox("One policy", audited, key="pairs_first", format_func=series.short_name)
-            b.selectbox("The other", audited, len(audited) - 1, key="pairs_second", format_func=series.short_name)
+            b.selectbox(
+                "The other",
+                audited,
+                len(audited) - 1,
+                key="pairs_second",
+                format_func=series.short_name,
+            )
             c.number_input("Prompts", 1, 10_000, PROMPTS, key="pairs_n")
             d.number_input("Raters for each pair", 1, 100, RATERS, key="pairs_raters")
             st.text_input("What is compared", DIMENSION, max_chars=60, key="pairs_dimension")
-            st.text_area("Instructions for raters", key="pairs_instructions", placeholder=usual(DIMENSION),
-                         help="Raters read these before they begin. Left empty, the text in grey is used.")  # fmt: skip
-            st.form_submit_button("Draw the pairs", type="primary", key="pairs_draw", on_click=_make_pairs,
-                                  args=(str(run.path), set_key))  # fmt: skip
+            st.text_area(
+                "Instructions for raters",
+                key="pairs_instructions",
+                placeholder=usual(DIMENSION),
+                help="Raters read these before they begin. Left empty, the text in grey is used.",
+            )
+            st.form_submit_button(
+                "Draw the pairs",
+                type="primary",
+                key="pairs_draw",
+                on_click=_make_pairs,
+                args=(str(run.path), set_key),
+            )
 
 
 def _make_pairs(path: str, set_key: str) -> None:
@@ -114,10 +154,18 @@ def instructions(run: Run, one: OpenSet, rater: str) -> None:
     st.subheader("Read this first")
     with st.container(border=True, key="rating_instructions"):
         st.text(one.sheet.instructions)
-    st.caption(f"You will rate up to {called(one.tasks)}. Each rating carries the digest of these instructions: "
-               f"{one.sheet.instructions_sha256[:16]}…")  # fmt: skip
-    st.button("I have read this, begin", key="rating_begin", type="primary", on_click=_read,
-              args=(str(run.path), one.tasks.name, rater, one.sheet.instructions_sha256))  # fmt: skip
+    st.caption(
+        f"You will rate up to {called(one.tasks)}. Each rating carries the digest of these "
+        "instructions: "
+        f"{one.sheet.instructions_sha256[:16]}…"
+    )
+    st.button(
+        "I have read this, begin",
+        key="rating_begin",
+        type="primary",
+        on_click=_read,
+        args=(str(run.path), one.tasks.name, rater, one.sheet.instructions_sha256),
+    )
 
 
 def _read(path: str, name: str, rater: str, sha256: str) -> None:
@@ -128,7 +176,14 @@ def long_scale(sheet: Sheet, answer: Callable[..., None], here: tuple[str, ...])
     """A slider for a scale of too many buttons."""
     middle = sheet.choices[len(sheet.choices) // 2]
     key = f"score_{here[-1]}"
-    st.select_slider("Score", sheet.choices, middle, key=key, format_func="{:g}".format, label_visibility="collapsed")
+    st.select_slider(
+        "Score",
+        sheet.choices,
+        middle,
+        key=key,
+        format_func="{:g}".format,
+        label_visibility="collapsed",
+    )
 
     def save() -> None:
         answer(*here, float(st.session_state[key]))
@@ -137,15 +192,25 @@ def long_scale(sheet: Sheet, answer: Callable[..., None], here: tuple[str, ...])
 
 
 def hand_in(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
-    """The end of a set for one rater: results are shown, and nothing more is rated or taken back."""
+    """The end of a set for one rater: results are shown, and nothing more is rated or taken
+    back.
+    """
     left = len(at.due) + len(at.aside)
     label = "Results" if at.due else "Hand in"
     with st.popover(label, icon=":material/analytics:", type="secondary" if at.due else "primary"):
         if left:
             st.text(f"{left} texts of this set are not rated by you.")
-        st.text("Results unblind you: after this you can rate no more of this set, and take nothing back.")
-        st.button("Hand in and show the results", key="rating_hand_in", type="primary", on_click=_handed_in,
-                  args=(str(run.path), one.tasks.name, rater, at.done, left))  # fmt: skip
+        st.text(
+            "Results unblind you: after this you can rate no more of this set, and take nothing "
+            "back."
+        )
+        st.button(
+            "Hand in and show the results",
+            key="rating_hand_in",
+            type="primary",
+            on_click=_handed_in,
+            args=(str(run.path), one.tasks.name, rater, at.done, left),
+        )
 
 
 def _handed_in(path: str, name: str, rater: str, rated: int, left: int) -> None:

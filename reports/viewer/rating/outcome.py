@@ -1,4 +1,6 @@
-"""What the ratings say, on the page: agreement while people rate, people's scores when a rater has handed in."""
+"""What the ratings say, on the page: agreement while people rate, people's scores when a rater has
+handed in.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,17 @@ def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
     if len(at.given) > 1:
         st.text(results.in_words(_agreement(rows, tasks)))
     if desk.sealed(run, tasks.name):
-        st.text("A decision of this run has used this set. What you add is kept, but is no part of that decision.")
+        st.text(
+            "A decision of this run has used this set. What you add is kept, but is no part of "
+            "that decision."
+        )
 
 
 def _agreement(rows: Sequence[Any], tasks: AnySet) -> Estimate:
     if isinstance(tasks, PairSet):
-        return agreement([r for r in rows if r.get("tasks") == tasks.name and r.get("role") == "pair"])
+        return agreement(
+            [r for r in rows if r.get("tasks") == tasks.name and r.get("role") == "pair"]
+        )
     return results.agreement(rows, tasks.name)
 
 
@@ -56,8 +63,16 @@ def show(run: Run, name: str, *, rater: str | None = None, title: str = "What pe
     """People's score of each iteration of the set with its 95% interval."""
     tasks = load_tasks(run.path, name)
     st.subheader(escaped(title))
-    st.badge("PEOPLE", icon=":material/groups:", color="green", help="Ratings that people gave to these texts.")
-    st.text(f"Human score: PEOPLE. {tasks.dimension}, on a scale from {tasks.scale[0]} to {tasks.scale[1]}.")
+    st.badge(
+        "PEOPLE",
+        icon=":material/groups:",
+        color="green",
+        help="Ratings that people gave to these texts.",
+    )
+    st.text(
+        f"Human score: PEOPLE. {tasks.dimension}, on a scale from {tasks.scale[0]} to "
+        f"{tasks.scale[1]}."
+    )
     table = _scores((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
     for _, row in table.iterrows():
         st.text(sentence(row))
@@ -91,18 +106,26 @@ def show(run: Run, name: str, *, rater: str | None = None, title: str = "What pe
             "why": st.column_config.TextColumn("Why not", width="large"),
         },
     )
-    st.caption("Intervals are over prompts: they say how other prompts might come out, not other raters. Rewards of "
-               "the unrated texts sharpen the score where at least 5 prompts were rated. Skipped texts are left out, "
-               "which can shift a score.")  # fmt: skip
+    st.caption(
+        "Intervals are over prompts: they say how other prompts might come out, not other raters. "
+        "Rewards of "
+        "the unrated texts sharpen the score where at least 5 prompts were rated. Skipped texts "
+        "are left out, "
+        "which can shift a score."
+    )
     st.text(results.in_words(results.agreement(desk.rows_of(run.path), name)))
     if rater is not None:
-        st.text("You handed this set in. Your ratings are in the run, and the set is closed for you.")
+        st.text(
+            "You handed this set in. Your ratings are in the run, and the set is closed for you."
+        )
     if not desk.sealed(run, name):
         st.text("No decision of this run has used these ratings.")
 
 
 def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
-    """The scores as a chart, where there are two or more; people have the colour that the human score always has."""
+    """The scores as a chart, where there are two or more; people have the colour that the human
+    score always has.
+    """
     known = table[table["human"].notna()]
     if len(known) < 2:
         return
@@ -123,12 +146,23 @@ def sentence(row: pd.Series[Any]) -> str:
     name = series.short_name(str(row["iteration"]))
     if pd.isna(row["human"]):
         return f"{name}: not known: {row['why'] or 'too few ratings'}."
-    span = f"95% interval {row['low']:.2f} to {row['high']:.2f}" if pd.notna(row["low"]) else row["why"]
+    span = (
+        f"95% interval {row['low']:.2f} to {row['high']:.2f}"
+        if pd.notna(row["low"])
+        else row["why"]
+    )
     moved = ""
     if pd.notna(row["change"]):
-        ends = f" ({row['change_low']:.2f} to {row['change_high']:.2f})" if pd.notna(row["change_low"]) else ""
+        ends = (
+            f" ({row['change_low']:.2f} to {row['change_high']:.2f})"
+            if pd.notna(row["change_low"])
+            else ""
+        )
         moved = f" Change from base: {row['change']:+.2f}{ends}."
-    return f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, {of_raters(row['raters'])}).{moved}"
+    return (
+        f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, "
+        f"{of_raters(row['raters'])}).{moved}"
+    )
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing the scores")

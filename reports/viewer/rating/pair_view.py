@@ -1,4 +1,6 @@
-"""Two texts side by side, and the keys A, B and T; what people chose, when a rater has handed in."""
+"""Two texts side by side, and the keys A, B and T; what people chose, when a rater has handed
+in.
+"""
 
 from __future__ import annotations
 
@@ -19,44 +21,72 @@ LABELS = {"A": "A is better", "T": "Tie", "B": "B is better"}
 PROMPT_HEIGHT, TEXT_HEIGHT, MOST_NAME, MOST_SAID = 96, 196, 80, 600
 
 
-def texts(sheet: PairSheet, item: Shown, here: tuple[str, ...], answer: Callable[..., None]) -> None:
+def texts(
+    sheet: PairSheet, item: Shown, here: tuple[str, ...], answer: Callable[..., None]
+) -> None:
     """The prompt, both responses as text, and a button for each choice."""
     with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
         st.caption("Prompt")
         st.text(item.prompt)
     sides = (("A", item.response_a), ("B", item.response_b))
     for column, (name, text) in zip(st.columns(2, gap="small"), sides, strict=True):
-        with column.container(border=True, height=TEXT_HEIGHT, gap="xxsmall", key=f"rating_response_{name}"):
+        with column.container(
+            border=True, height=TEXT_HEIGHT, gap="xxsmall", key=f"rating_response_{name}"
+        ):
             st.caption(f"Response {name}")
             st.text(text or "(an empty text)")
     st.text(f"Which has the better {plain(sheet.dimension, MOST_NAME)}?")
     with st.container(horizontal=True, gap="small", key="rating_scores"):
         for choice, label in LABELS.items():
-            st.button(label, key=f"choice_{choice}", shortcut=choice, width=112, on_click=answer,
-                      args=(*here, choice))  # fmt: skip
+            st.button(
+                label,
+                key=f"choice_{choice}",
+                shortcut=choice,
+                width=112,
+                on_click=answer,
+                args=(*here, choice),
+            )
 
 
-def show(run: Run, name: str, *, rater: str | None = None, title: str = "What people chose") -> None:
+def show(
+    run: Run, name: str, *, rater: str | None = None, title: str = "What people chose"
+) -> None:
     """How often people preferred the second policy's text, with its 95% interval."""
     found = _counted((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
     st.subheader(escaped(title))
-    st.badge("PEOPLE", icon=":material/groups:", color="green", help="Choices that people made between these texts.")
+    st.badge(
+        "PEOPLE",
+        icon=":material/groups:",
+        color="green",
+        help="Choices that people made between these texts.",
+    )
     st.text(plain(sentence(found), MOST_SAID))
     if found.rate.value is not None:
-        st.dataframe(_table(found), hide_index=True, key=f"pairs_results_{name}", placeholder="—",
-                     alt="How often people preferred the second policy's text",
-                     column_config={
-                         "rate": st.column_config.NumberColumn("Preferred", format="%.0f%%",
-                                                               help="Share of prompts; ties count half."),
-                         "low": st.column_config.NumberColumn("95% low", format="%.0f%%"),
-                         "high": st.column_config.NumberColumn("95% high", format="%.0f%%"),
-                     })  # fmt: skip
+        st.dataframe(
+            _table(found),
+            hide_index=True,
+            key=f"pairs_results_{name}",
+            placeholder="—",
+            alt="How often people preferred the second policy's text",
+            column_config={
+                "rate": st.column_config.NumberColumn(
+                    "Preferred", format="%.0f%%", help="Share of prompts; ties count half."
+                ),
+                "low": st.column_config.NumberColumn("95% low", format="%.0f%%"),
+                "high": st.column_config.NumberColumn("95% high", format="%.0f%%"),
+            },
+        )
     for line in beside(found):
         st.text(plain(line, MOST_SAID))
-    st.caption("A half means that neither is preferred. The interval is over prompts: it says how other prompts might "
-               "come out, not other raters. Skipped pairs are left out, which can shift a share.")  # fmt: skip
+    st.caption(
+        "A half means that neither is preferred. The interval is over prompts: it says how other "
+        "prompts might "
+        "come out, not other raters. Skipped pairs are left out, which can shift a share."
+    )
     if rater is not None:
-        st.text("You handed this set in. Your choices are in the run, and the set is closed for you.")
+        st.text(
+            "You handed this set in. Your choices are in the run, and the set is closed for you."
+        )
     st.text("No decision of this run has used these choices.")
 
 
@@ -74,11 +104,16 @@ def _table(found: Wins) -> pd.DataFrame:
     row = {
         "policy": plain(named(found.second, found.first, _short), MOST_NAME),
         "against": plain(named(found.first, found.second, _short), MOST_NAME),
-        "rate": 100 * (found.rate.value or 0.0), "low": 100 * ends.low if ends else None,
+        "rate": 100 * (found.rate.value or 0.0),
+        "low": 100 * ends.low if ends else None,
         "high": 100 * ends.high if ends else None,
-        "better": found.better, "ties": found.ties, "worse": found.worse, "prompts": found.prompts,
-        "same text": found.same, "raters": found.raters,
-    }  # fmt: skip
+        "better": found.better,
+        "ties": found.ties,
+        "worse": found.worse,
+        "prompts": found.prompts,
+        "same text": found.same,
+        "raters": found.raters,
+    }
     return pd.DataFrame([row])
 
 

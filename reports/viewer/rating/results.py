@@ -1,4 +1,6 @@
-"""What the ratings of a set say, unblinded: agreement, and people's score of each iteration with its interval."""
+"""What the ratings of a set say, unblinded: agreement, and people's score of each iteration with
+its interval.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,27 @@ from restaudit.people.rating.tasks import read_key, table_of
 
 HOW = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
 QUICK_HOW = Resampling(levels=(0.95,), resamples=500, seed=20261105)
-COLUMNS = ("iteration", "human", "low", "high", "texts", "prompts", "ratings", "raters", "change", "change_low",
-           "change_high", "why")  # fmt: skip
+COLUMNS = (
+    "iteration",
+    "human",
+    "low",
+    "high",
+    "texts",
+    "prompts",
+    "ratings",
+    "raters",
+    "change",
+    "change_low",
+    "change_high",
+    "why",
+)
 
 
 def agreement(rows: Sequence[Any], name: str) -> Estimate:
-    """Krippendorff's alpha (interval metric) of one set; whole prompts are resampled. Repeats are left out."""
+    """Krippendorff's alpha (interval metric) of one set; whole prompts are resampled.
+
+    Repeats are left out.
+    """
     mine = [r for r in rows if r.get("tasks") == name and r.get("role") != "check"]
     return alpha(
         units=np.array([r["item_id"] for r in mine], dtype=np.str_),
@@ -37,35 +54,58 @@ def in_words(found: Estimate) -> str:
     """The agreement as a sentence."""
     if found.value is None:
         return f"Agreement is not known yet: {found.reason}."
-    span = f"95% interval {found.intervals[0].low:.2f} to {found.intervals[0].high:.2f}" if found.intervals else (
-        found.reason or "no interval")  # fmt: skip
-    return f"Agreement so far: Krippendorff's alpha {found.value:.2f} ({span}; {found.n} ratings of shared texts)."
+    span = (
+        f"95% interval {found.intervals[0].low:.2f} to {found.intervals[0].high:.2f}"
+        if found.intervals
+        else (found.reason or "no interval")
+    )
+    return (
+        f"Agreement so far: Krippendorff's alpha {found.value:.2f} ({span}; {found.n} ratings "
+        "of shared texts)."
+    )
 
 
 def scores(run: Run, name: str) -> pd.DataFrame:
-    """People's score of each iteration of a set, and its change from the base policy, a row each (columns: COLUMNS).
+    """People's score of each iteration of a set, and its change from the base policy, a row each
+    (columns: COLUMNS).
 
-    A text's score is the mean of its raters. Where only a random part of the texts was rated, the rewards of all texts
-    of the frame sharpen the mean as the run's own decisions do (probes/statistics/ppi.py). Where too little was rated, no value.
+    A text's score is the mean of its raters. Where only a random part of the texts was rated, the
+    rewards of all texts of the frame sharpen the mean as the run's own decisions do
+    (probes/statistics/ppi.py). Where too little was rated, no value.
     """
     key = read_key(human(run.path), name)
     given = pd.DataFrame(
         [
             {
-                "iteration": r["iteration"], "sample_id": r["sample_id"], "rater": r["rater_id"], "score": r["score"],
-                "inclusion": r.get("inclusion_prob"), "check": r.get("role") == "check",
+                "iteration": r["iteration"],
+                "sample_id": r["sample_id"],
+                "rater": r["rater_id"],
+                "score": r["score"],
+                "inclusion": r.get("inclusion_prob"),
+                "check": r.get("role") == "check",
                 "anchor": r.get("role") == "anchor",
             }
             for r in read_rows(human(run.path))
             if r.get("tasks") == name
         ],
         columns=["iteration", "sample_id", "rater", "score", "inclusion", "check", "anchor"],
-    ).astype({"score": "float64", "inclusion": "float64", "check": "bool", "anchor": "bool"})  # fmt: skip
+    ).astype({"score": "float64", "inclusion": "float64", "check": "bool", "anchor": "bool"})
     # A mean of scores lies on the scale, whatever an interval from few prompts would say.
     scale = float(key["scale"][0]), float(key["scale"][1])
-    tables = {i: _rated(run, i, key["tables"][i], given[given["iteration"] == i]) for i in key["iterations"]}
+    tables = {
+        i: _rated(run, i, key["tables"][i], given[given["iteration"] == i])
+        for i in key["iterations"]
+    }
     return pd.DataFrame(
-        [_row(i, tables, given[(given["iteration"] == i) & ~given["check"] & ~given["anchor"]], scale) for i in tables],
+        [
+            _row(
+                i,
+                tables,
+                given[(given["iteration"] == i) & ~given["check"] & ~given["anchor"]],
+                scale,
+            )
+            for i in tables
+        ],
         columns=list(COLUMNS),
     )
 
@@ -77,10 +117,14 @@ def _row(
     mean, _ = corrected_mean(table=table, sampling="random", **HOW)
     rated = table["human"].notna()
     row: dict[str, Any] = {
-        "iteration": iteration, **_numbers("human", "low", "high", mean), "texts": int(rated.sum()),
-        "prompts": int(table.loc[rated, "prompt_id"].nunique()), "ratings": len(given),
-        "raters": int(given["rater"].nunique()), "why": mean.reason or "",
-    }  # fmt: skip
+        "iteration": iteration,
+        **_numbers("human", "low", "high", mean),
+        "texts": int(rated.sum()),
+        "prompts": int(table.loc[rated, "prompt_id"].nunique()),
+        "ratings": len(given),
+        "raters": int(given["rater"].nunique()),
+        "why": mean.reason or "",
+    }
     if given.empty:
         return row | {"why": "nobody rated a text of it yet"}
     row |= {k: float(np.clip(row[k], *scale)) for k in ("low", "high") if row[k] is not None}

@@ -47,12 +47,17 @@ def _show(run: Run) -> None:
     if waits is not None and not waits:
         _other_wait(run)
     if not run.iterations():
-        st.info("Ratings are given to the texts of an audit. The first one has not been recorded yet.",
-                title="Nothing to rate yet")  # fmt: skip
+        st.info(
+            "Ratings are given to the texts of an audit. The first one has not been recorded yet.",
+            title="Nothing to rate yet",
+        )
         return
     sets = all_sets(run)
     if waits and waits not in sets:
-        st.warning("Resume the run in a terminal: it writes the same tasks again.", title="The rating tasks are gone")
+        st.warning(
+            "Resume the run in a terminal: it writes the same tasks again.",
+            title="The rating tasks are gone",
+        )
         st.code(f"restaudit resume {shlex.quote(str(run.path))}", language="bash")
     if guest.identity is None:
         rater = _typed(run, sets, waits)
@@ -99,7 +104,10 @@ def _typed(run: Run, sets: dict[str, AnySet], waits: str | None) -> str | None:
             if wrong:
                 st.error(wrong)
             elif known:
-                st.text(f"Rated here before: {', '.join(known[:12])}" + (" and others" if len(known) > 12 else ""))
+                st.text(
+                    f"Rated here before: {', '.join(known[:12])}"
+                    + (" and others" if len(known) > 12 else "")
+                )
         with right:
             _choose(run, sets, waits, name)
     return name
@@ -110,7 +118,9 @@ def _choose(run: Run, sets: dict[str, AnySet], waits: str | None, rater: str | N
         st.text("No set of rating tasks was drawn yet.")
         return
     if st.session_state.get(SET, st.query_params.get(SET)) not in sets:
-        st.session_state[SET] = desk.first_choice(list(sets.values()), waits, direct.read_notes(run.path), rater)
+        st.session_state[SET] = desk.first_choice(
+            list(sets.values()), waits, direct.read_notes(run.path), rater
+        )
     # No format_func: the address holds what is shown.
     name = st.selectbox("Set of texts", list(sets), index=None, key=SET, bind="query-params")
     if name in sets:
@@ -162,7 +172,9 @@ def _desk(run: Run, one: OpenSet, rater: str) -> None:
 
 
 def _status(at: Standing) -> None:
-    """How far one is, and what became of the last answer: always one line, so that nothing below it moves."""
+    """How far one is, and what became of the last answer: always one line, so that nothing below it
+    moves.
+    """
     total = at.done + len(at.due) + len(at.aside)
     kind, said = st.session_state.get(SAID) or ("", "")
     text = f"{at.done} of {total} rated" + (f", {len(at.aside)} skipped" if at.aside else "")
@@ -178,7 +190,9 @@ def _trouble() -> None:
     """Say what went wrong with the last click, if something did."""
     kind, said = st.session_state.get(SAID) or ("", "")
     if kind == "error":
-        st.error("Nothing was changed. Try again; the line below says what is wrong.", title="Not saved")
+        st.error(
+            "Nothing was changed. Try again; the line below says what is wrong.", title="Not saved"
+        )
         st.text(said)
 
 
@@ -194,8 +208,15 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
         _single(one.sheet, item, here)
     with st.container(horizontal=True, gap="small"):
         _undo_button(run, one, at, rater)
-        st.button("Skip", key="skip", shortcut="S", icon=":material/skip_next:", on_click=_skip, args=(*here, at.done),
-                  help="Leave this text for the end.")  # fmt: skip
+        st.button(
+            "Skip",
+            key="skip",
+            shortcut="S",
+            icon=":material/skip_next:",
+            on_click=_skip,
+            args=(*here, at.done),
+            help="Leave this text for the end.",
+        )
         with st.popover("Instructions", icon=":material/menu_book:"):
             st.text(one.sheet.instructions)
         forms.hand_in(run, one, at, rater)
@@ -214,34 +235,59 @@ def _single(sheet: Sheet, item: Shown, here: tuple[str, ...]) -> None:
     if len(sheet.choices) <= MOST_BUTTONS:
         with st.container(horizontal=True, gap="small", key="rating_scores"):
             for k, (label, key) in enumerate(zip(sheet.labels, desk.keys(sheet), strict=True)):
-                st.button(label, key=f"score_{k}", shortcut=key, width=72, on_click=_answer,
-                          args=(*here, sheet.choices[k]))  # fmt: skip
+                st.button(
+                    label,
+                    key=f"score_{k}",
+                    shortcut=key,
+                    width=72,
+                    on_click=_answer,
+                    args=(*here, sheet.choices[k]),
+                )
     else:
         forms.long_scale(sheet, _answer, here)
 
 
 def _undo_button(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
-    st.button("Undo", key="undo", shortcut="U", icon=":material/undo:", disabled=at.last is None, on_click=_undo,
-              args=(str(run.path), one.tasks.name, rater),
-              help="Takes your last answer back. It stays in the desk's log as taken back.")  # fmt: skip
+    st.button(
+        "Undo",
+        key="undo",
+        shortcut="U",
+        icon=":material/undo:",
+        disabled=at.last is None,
+        on_click=_undo,
+        args=(str(run.path), one.tasks.name, rater),
+        help="Takes your last answer back. It stays in the desk's log as taken back.",
+    )
 
 
 def _nothing_due(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     if at.aside:
-        st.info(f"You skipped {len(at.aside)} texts. Rate them now, or hand in without them.", title="The rest is done")
+        st.info(
+            f"You skipped {len(at.aside)} texts. Rate them now, or hand in without them.",
+            title="The rest is done",
+        )
     elif at.done:
-        st.success("Hand in to see the results. Until then you can take your last answer back.", title="All rated")
+        st.success(
+            "Hand in to see the results. Until then you can take your last answer back.",
+            title="All rated",
+        )
     else:
-        st.info("Every text of this set has its ratings from others.", title="Nothing is left for you")
+        st.info(
+            "Every text of this set has its ratings from others.", title="Nothing is left for you"
+        )
     with st.container(horizontal=True, gap="small"):
         _undo_button(run, one, at, rater)
         if at.aside:
-            st.button("Rate the skipped texts", key="unskip", on_click=_unskip,
-                      args=(str(run.path), one.tasks.name, rater, at.aside))  # fmt: skip
+            st.button(
+                "Rate the skipped texts",
+                key="unskip",
+                on_click=_unskip,
+                args=(str(run.path), one.tasks.name, rater, at.aside),
+            )
         forms.hand_in(run, one, at, rater)
 
 
-# --- what the buttons do ----------------------------------------------------------------------------------------------
+# --- what the buttons do
 
 
 def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) -> None:
@@ -255,7 +301,9 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) 
         return
     try:
         run = Run(path)
-        desk.answer(run.path, opened(run, name), item_id=item_id, rater=rater, score=score, started=started)
+        desk.answer(
+            run.path, opened(run, name), item_id=item_id, rater=rater, score=score, started=started
+        )
         st.session_state[SAID] = "rated", f"Saved: {_said(score)}."
     except RatingsRefused as refused:
         if any("rated item" in p for p in refused.problems):
@@ -271,8 +319,16 @@ def _said(score: float | str) -> str:
 
 
 def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
-    _do("Skipped; it comes at the end.", direct.note, Path(path), "skipped", rater, tasks=name, item_id=item_id,
-        after=done)  # fmt: skip
+    _do(
+        "Skipped; it comes at the end.",
+        direct.note,
+        Path(path),
+        "skipped",
+        rater,
+        tasks=name,
+        item_id=item_id,
+        after=done,
+    )
 
 
 def _unskip(path: str, name: str, rater: str, items: tuple[str, ...]) -> None:
@@ -284,7 +340,9 @@ def _undo(path: str, name: str, rater: str) -> None:
     def back() -> None:
         run = Run(path)
         one = opened(run, name)
-        at = desk.standing(one, desk.rows_of(run.path, one.file), direct.read_notes(run.path), rater)
+        at = desk.standing(
+            one, desk.rows_of(run.path, one.file), direct.read_notes(run.path), rater
+        )
         desk.undo(run, one, at, rater)
 
     _do("Taken back; rate it again.", back)
@@ -298,11 +356,13 @@ def _do(said: str, what: Any, *args: Any, **more: Any) -> None:
         st.session_state[SAID] = "error", str(error)
 
 
-# --- around it --------------------------------------------------------------------------------------------------------
+# --- around it
 
 
 def _waits(run: Run) -> str | None:
-    """The set this run waits for; "" where it waits for something else; None where it does not wait."""
+    """The set this run waits for; "" where it waits for something else; None where it does not
+    wait.
+    """
     if run.state != "waiting":
         return None
     iteration = run.events[-1].step.removesuffix("/wait")
@@ -310,13 +370,22 @@ def _waits(run: Run) -> str | None:
 
 
 def _other_wait(run: Run) -> None:
-    st.info("It waits for a sheet that is filled in outside this page.", title="This run waits for people")
-    st.code(what_is_missing(run) or f"restaudit resume {shlex.quote(str(run.path))}", language=None, wrap_lines=True)
+    st.info(
+        "It waits for a sheet that is filled in outside this page.",
+        title="This run waits for people",
+    )
+    st.code(
+        what_is_missing(run) or f"restaudit resume {shlex.quote(str(run.path))}",
+        language=None,
+        wrap_lines=True,
+    )
 
 
 def _said_of_set(run: Run, tasks: AnySet) -> None:
     at = progress_of(run, tasks)
-    st.text(f"{at.rated} of {at.wanted} ratings are in: {called(tasks)}, {of_raters(at.raters)} each.")
+    st.text(
+        f"{at.rated} of {at.wanted} ratings are in: {called(tasks)}, {of_raters(at.raters)} each."
+    )
     _next(run, tasks)
 
 
@@ -326,8 +395,12 @@ def _next(run: Run, tasks: AnySet) -> None:
         return
     at = progress_of(run, tasks)
     if at.missing:
-        st.info(f"{at.missing} of {at.wanted} ratings are missing. A text wants {of_raters(at.raters)}. When "
-                "none is missing, go on in a terminal:", title="This run waits for this set")  # fmt: skip
+        st.info(
+            f"{at.missing} of {at.wanted} ratings are missing. A text wants "
+            f"{of_raters(at.raters)}. When "
+            "none is missing, go on in a terminal:",
+            title="This run waits for this set",
+        )
     else:
         st.success("Go on in a terminal:", title="All ratings are in")
     st.code(f"restaudit resume {shlex.quote(str(run.path))}", language="bash")
@@ -343,9 +416,14 @@ def _watch(run: Run, tasks: AnySet) -> None:
 def _barred(one: OpenSet, rater: str) -> str | None:
     said = one.book.says_of(rater)
     if said.model:
-        return "The run's list of raters (human/raters.json) says that this rater is a model, not a person."
+        return (
+            "The run's list of raters (human/raters.json) says that this rater is a model, not "
+            "a person."
+        )
     if said.developer:
-        return "The run's list of raters (human/raters.json) says that this rater develops the model."
+        return (
+            "The run's list of raters (human/raters.json) says that this rater develops the model."
+        )
     return None
 
 

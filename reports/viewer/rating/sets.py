@@ -1,4 +1,6 @@
-"""Sets of rating tasks of either kind: single texts that are scored, and pairs of which one is chosen."""
+"""Sets of rating tasks of either kind: single texts that are scored, and pairs of which one is
+chosen.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""The Samples page: the texts behind every number, searched, filtered and side by side; always shown as plain text."""
+"""The Samples page: the texts behind every number, searched, filtered and side by side; always
+shown as plain text.
+"""

@@ -1,8 +1,10 @@
-"""Controls whose values stand in the address, so that every view can be opened again and sent to somebody.
+"""Controls whose values stand in the address, so that every view can be opened again and sent to
+somebody.
 
-Streamlit's own binding writes a control's label into the address, drops a value that it does not know without a word,
-and forgets the value while the control is not drawn. Here the address has names ("g01/i02"), a value that this run does
-not have is said, and a filter is still there after a look at one prompt.
+Streamlit's own binding writes a control's label into the address, drops a value that it does not
+know without a word, and forgets the value while the control is not drawn. Here the address has
+names ("g01/i02"), a value that this run does not have is said, and a filter is still there after a
+look at one prompt.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ WIDTH = 340
 
 
 class Address:
-    """The controls of one view; `slot` is where the page says which values of the address were left out."""
+    """The controls of one view; `slot` is where the page says which values of the address were left
+    out.
+    """
 
     def __init__(self, slot: Any) -> None:
         self.slot = slot
@@ -45,8 +49,16 @@ class Address:
             self.unknown(label, asked)
             asked = None
         st.session_state[_of(key)] = usual if asked is None else asked
-        chosen = st.selectbox(label, options, key=_of(key), format_func=written, width=width or "stretch",
-                              filter_mode="contains", on_change=_write, args=(key, _of(key), usual))  # fmt: skip
+        chosen = st.selectbox(
+            label,
+            options,
+            key=_of(key),
+            format_func=written,
+            width=width or "stretch",
+            filter_mode="contains",
+            on_change=_write,
+            args=(key, _of(key), usual),
+        )
         # A browser can send anything; only a value of the list becomes part of a path.
         return chosen if chosen in options else usual
 
@@ -57,8 +69,15 @@ class Address:
             self.unknown("View", asked)
             asked = None
         st.session_state[_of(key)] = options[0] if asked is None else asked
-        chosen = st.segmented_control("View", options, required=True, key=_of(key), label_visibility="collapsed",
-                                      on_change=_write, args=(key, _of(key), options[0]))  # fmt: skip
+        chosen = st.segmented_control(
+            "View",
+            options,
+            required=True,
+            key=_of(key),
+            label_visibility="collapsed",
+            on_change=_write,
+            args=(key, _of(key), options[0]),
+        )
         return str(chosen) if chosen in options else options[0]
 
     def several(self, label: str, options: Sequence[str], key: str) -> tuple[str, ...]:
@@ -68,15 +87,29 @@ class Address:
             if value not in options:
                 self.unknown(label, value)
         st.session_state[_of(key)] = [o for o in options if o in asked]
-        chosen = st.pills(label, options, selection_mode="multi", key=_of(key), on_change=_write,
-                          args=(key, _of(key), []))  # fmt: skip
+        chosen = st.pills(
+            label,
+            options,
+            selection_mode="multi",
+            key=_of(key),
+            on_change=_write,
+            args=(key, _of(key), []),
+        )
         return tuple(o for o in options if o in chosen)
 
     def text(self, label: str, key: str, *, placeholder: str, width: int) -> str:
         """Any text."""
         st.session_state[_of(key)] = st.query_params.get(key, "")[:MOST_TYPED]
-        typed = st.text_input(label, key=_of(key), type="search", max_chars=MOST_TYPED, placeholder=placeholder,
-                              width=width, on_change=_write, args=(key, _of(key), ""))  # fmt: skip
+        typed = st.text_input(
+            label,
+            key=_of(key),
+            type="search",
+            max_chars=MOST_TYPED,
+            placeholder=placeholder,
+            width=width,
+            on_change=_write,
+            args=(key, _of(key), ""),
+        )
         return str(typed or "")[:MOST_TYPED]
 
     def number(self, label: str, key: str, placeholder: str) -> float | None:
@@ -86,8 +119,15 @@ class Address:
         if asked is not None and value is None:
             self.unknown(label, asked)
         st.session_state[_of(key)] = value
-        entered = st.number_input(label, value=None, key=_of(key), format="%.4g", placeholder=placeholder,
-                                  on_change=_write, args=(key, _of(key), None))  # fmt: skip
+        entered = st.number_input(
+            label,
+            value=None,
+            key=_of(key),
+            format="%.4g",
+            placeholder=placeholder,
+            on_change=_write,
+            args=(key, _of(key), None),
+        )
         return None if entered is None else float(entered)
 
     def switch(self, label: str, key: str) -> bool:
@@ -99,7 +139,10 @@ class Address:
         return bool(st.toggle(label, key=_of(key), on_change=_write, args=(key, _of(key), True)))
 
     def page(self, pages: int, of: str) -> int:
-        """The page, from 1; no control where there is one only. Another list (`of`) begins on its first page."""
+        """The page, from 1; no control where there is one only.
+
+        Another list (`of`) begins on its first page.
+        """
         asked = st.query_params.get(PAGE)
         number = 1 if asked is None else int(asked) if asked.isdecimal() and len(asked) < 9 else 0
         if not 1 <= number <= pages:
@@ -110,14 +153,21 @@ class Address:
         key = f"{_of(PAGE)}_{hashlib.sha256(of.encode()).hexdigest()[:16]}"
         if st.session_state.get(key, number) != number:
             st.session_state[key] = number
-        chosen = int(st.pagination(pages, default=number, key=key, width=WIDTH, on_change=_write, args=(PAGE, key, 1)))
+        chosen = int(
+            st.pagination(
+                pages, default=number, key=key, width=WIDTH, on_change=_write, args=(PAGE, key, 1)
+            )
+        )
         return min(max(chosen, 1), pages)
 
     def unknown(self, what: str, value: str) -> None:
         """Say that a value of the address was left out."""
         with self.slot:
             if not self._said:
-                st.info("The address asks for what is not there; that was left out.", icon=":material/link_off:")
+                st.info(
+                    "The address asks for what is not there; that was left out.",
+                    icon=":material/link_off:",
+                )
             st.text(f"{what}: {printable(value[:MOST_SHOWN])}")
         self._said.append(what)
 

@@ -12,7 +12,17 @@ from reports.viewer.samples.address import Address, forget
 from reports.viewer.samples.cards import WHY, answer, card
 from reports.viewer.samples.places import Place, last_audit, places, trained_on
 from reports.viewer.samples.prompt import prompts_of, show_across
-from reports.viewer.samples.query import FLAGS, SORTS, Facts, Flag, Human, Numbers, Query, facts, matching
+from reports.viewer.samples.query import (
+    FLAGS,
+    SORTS,
+    Facts,
+    Flag,
+    Human,
+    Numbers,
+    Query,
+    facts,
+    matching,
+)
 from reports.viewer.samples.rows import samples
 from reports.viewer.samples.tables import recorded
 from reports.viewer.samples.words import one_line
@@ -21,7 +31,18 @@ from restaudit.evidence.record import Run
 PAGE = 25
 MOST_GROUPS, MOST_SAID = 500, 400
 ANY = "any"
-FILTERS = ("q", "sort", "kept", "group", "human", "flags", "reward_from", "reward_to", "human_from", "human_to")
+FILTERS = (
+    "q",
+    "sort",
+    "kept",
+    "group",
+    "human",
+    "flags",
+    "reward_from",
+    "reward_to",
+    "human_from",
+    "human_to",
+)
 
 
 @st.fragment
@@ -41,8 +62,14 @@ def browse(run: Run) -> None:
 
 def _place(address: Address, found: list[Place]) -> Place:
     by_name = {p.name: p for p in found}
-    name = address.pick("Where", list(by_name), "where", default=last_audit(found).name, width=190,
-                        written=lambda n: by_name[n].title)  # fmt: skip
+    name = address.pick(
+        "Where",
+        list(by_name),
+        "where",
+        default=last_audit(found).name,
+        width=190,
+        written=lambda n: by_name[n].title,
+    )
     return by_name[name]
 
 
@@ -58,12 +85,23 @@ def _query(address: Address, run: Run, place: Place, known: Facts) -> Query:
         flags = address.several("Only samples that are", FLAGS, "flags")
         reward = _range(address, "Reward", "reward")
         human_range = _range(address, "Human score", "human")
-        st.button("Clear all filters", on_click=forget, args=(FILTERS,), icon=":material/filter_list_off:",
-                  key="clear_filters")  # fmt: skip
+        st.button(
+            "Clear all filters",
+            on_click=forget,
+            args=(FILTERS,),
+            icon=":material/filter_list_off:",
+            key="clear_filters",
+        )
     return Query(
-        text=text, sort=sort, kept=kept, group=None if group == ANY else group, human=cast(Human, human),
-        flags=cast(tuple[Flag, ...], flags), reward=reward, human_range=human_range,
-    )  # fmt: skip
+        text=text,
+        sort=sort,
+        kept=kept,
+        group=None if group == ANY else group,
+        human=cast(Human, human),
+        flags=cast(tuple[Flag, ...], flags),
+        reward=reward,
+        human_range=human_range,
+    )
 
 
 def _kept(address: Address, run: Run, place: Place) -> str | None:
@@ -87,12 +125,21 @@ def _range(address: Address, label: str, key: str) -> tuple[float | None, float 
         return first, address.number(f"{label} to", f"{key}_to", ANY)
 
 
-def _page_of(address: Address, place: Place, query: Query, positions: Numbers, rows: int) -> tuple[int, ...]:
-    """What was found, in words: a closed box of filters must not hide that something was left out."""
+def _page_of(
+    address: Address, place: Place, query: Query, positions: Numbers, rows: int
+) -> tuple[int, ...]:
+    """What was found, in words: a closed box of filters must not hide that something was left
+    out.
+    """
     pages = max(1, -(-len(positions) // PAGE))
     said = "; ".join(query.in_words())
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.text(f"{len(positions):,} of {rows:,} samples{': ' if said else ''}{one_line(said, MOST_SAID)}")
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
+    ):
+        st.text(
+            f"{len(positions):,} of {rows:,} "
+            f"samples{': ' if said else ''}{one_line(said, MOST_SAID)}"
+        )
         first = PAGE * (address.page(pages, f"{place} {query}") - 1)
     return tuple(int(p) for p in positions[first : first + PAGE])
 
@@ -104,7 +151,10 @@ def _list(run: Run, place: Place, page: tuple[int, ...]) -> None:
         st.subheader("Why was this sample trained on?")
         answer(run, asked)
     if not shown:
-        st.info("No sample is like this. Take a filter away, or search for a shorter part.", title="Nothing found")
+        st.info(
+            "No sample is like this. Take a filter away, or search for a shorter part.",
+            title="Nothing found",
+        )
         return
     texts = prompts_of(run, place, tuple(dict.fromkeys(s.prompt_id for s in shown)))
 

@@ -23,7 +23,9 @@ MOST_PROMPT, MOST_NAME = 300, 100
 ANSWERS = 256
 
 
-def card(run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[str], None]) -> None:
+def card(
+    run: Run, place: Place, sample: Sample, prompt: str, across: Callable[[str], None]
+) -> None:
     """A sample of a list; `across` opens its prompt across iterations."""
     with st.container(border=True, gap="xsmall"):
         asked, answered = st.columns([2, 5], gap="medium")
@@ -60,9 +62,14 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
             args=(sample.prompt_id,),
         )
         if place.kind == "grow":
-            st.button("Why trained on?" if any(k for _, k in sample.kept) else "Why left out?",
-                      key=f"why_{sample.position}", type="tertiary", icon=":material/help:",
-                      on_click=_ask, args=(sample.sample_id,))  # fmt: skip
+            st.button(
+                "Why trained on?" if any(k for _, k in sample.kept) else "Why left out?",
+                key=f"why_{sample.position}",
+                type="tertiary",
+                icon=":material/help:",
+                on_click=_ask,
+                args=(sample.sample_id,),
+            )
 
 
 def scores(sample: Sample) -> str:

@@ -16,7 +16,9 @@ GROW = re.compile(r"g\d\d|step-[1-9]\d{0,8}")
 
 @dataclass(frozen=True)
 class Place:
-    """A table of samples: `name` is an iteration ("g01/i02") for an audit, a Grow step ("g01") for a Grow set."""
+    """A table of samples: `name` is an iteration ("g01/i02") for an audit, a Grow step ("g01") for
+    a Grow set.
+    """
 
     name: str
     kind: Literal["audit", "grow"]
@@ -36,12 +38,18 @@ class Place:
         """How people call it; also what stands in the address."""
         short = self.name.replace("-", " ")
         if self.kind == "grow":
-            return f"G{int(self.name[1:])} Grow set" if self.name[0] == "g" else f"{short} training samples"
+            return (
+                f"G{int(self.name[1:])} Grow set"
+                if self.name[0] == "g"
+                else f"{short} training samples"
+            )
         return "base policy audit" if self.name == BASE else f"{series.short_name(self.name)} audit"
 
 
 def places(run: Run) -> list[Place]:
-    """Every audit in order, then every Grow set that was scored: only what the ledger says is there."""
+    """Every audit in order, then every Grow set that was scored: only what the ledger says is
+    there.
+    """
     records = Records(run)
     grows = [g.name for g in lineage.grows(records) if GROW.fullmatch(g.name)]
     audits = [Place(i, "audit") for i in series.iterations(run)]
@@ -52,7 +60,11 @@ def trained_on(run: Run, place: Place) -> list[str]:
     """The Improve steps ("g01/i02") that chose rows of this Grow set; none for an audit."""
     if place.kind != "grow":
         return []
-    return [p.name for p in lineage.policies(Records(run)) if p.data == place.name and ITERATION.fullmatch(p.name)]
+    return [
+        p.name
+        for p in lineage.policies(Records(run))
+        if p.data == place.name and ITERATION.fullmatch(p.name)
+    ]
 
 
 def last_audit(found: Sequence[Place]) -> Place:

@@ -1,4 +1,6 @@
-"""One prompt: what every iteration answered in numbers, and two of them side by side with the words that differ."""
+"""One prompt: what every iteration answered in numbers, and two of them side by side with the words
+that differ.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def one_prompt(run: Run) -> None:
 
 
 def show_across(run: Run, place: Place, prompt: str) -> None:
-    """A callback that opens a prompt: the first place of its kind against the one it was seen in."""
+    """A callback that opens a prompt: the first place of its kind against the one it was seen
+    in.
+    """
     same = [p.name for p in places(run) if p.kind == place.kind]
     other = place.name if place.name != same[0] else same[-1]
     # All at once: every change of the address is one step of the browser's way back.
@@ -72,17 +76,31 @@ def prompts_of(run: Run, place: Place, ids: tuple[str, ...]) -> dict[str, str]:
 
 def _place(address: Address, label: str, found: Sequence[Place], default: Place, key: str) -> Place:
     by_name = {p.name: p for p in found}
-    return by_name[address.pick(label, list(by_name), key, default=default.name, written=lambda n: by_name[n].title)]
+    return by_name[
+        address.pick(
+            label, list(by_name), key, default=default.name, written=lambda n: by_name[n].title
+        )
+    ]
 
 
-def _prompt(address: Address, run: Run, place: Place, ids: Sequence[str]) -> tuple[str, dict[str, str]]:
+def _prompt(
+    address: Address, run: Run, place: Place, ids: Sequence[str]
+) -> tuple[str, dict[str, str]]:
     """The chosen prompt; its name is in the address, and not its text."""
     asked = st.query_params.get(PROMPT)
-    offered = list(dict.fromkeys([*ids[:MOST_PROMPTS], *([asked] if asked is not None and asked in ids else [])]))
+    offered = list(
+        dict.fromkeys(
+            [*ids[:MOST_PROMPTS], *([asked] if asked is not None and asked in ids else [])]
+        )
+    )
     texts = prompts_of(run, place, tuple(offered))
-    chosen = address.pick("Prompt", offered, PROMPT, written=lambda i: one_line(texts.get(i, i), 160))
+    chosen = address.pick(
+        "Prompt", offered, PROMPT, written=lambda i: one_line(texts.get(i, i), 160)
+    )
     if len(ids) > MOST_PROMPTS:
-        st.caption(f"The first {MOST_PROMPTS:,} of {len(ids):,} prompts; the others open from the search.")
+        st.caption(
+            f"The first {MOST_PROMPTS:,} of {len(ids):,} prompts; the others open from the search."
+        )
     return chosen, texts
 
 
@@ -91,23 +109,37 @@ def _numbers(run: Run, found: Sequence[Place], prompt: str) -> None:
     for place in found:
         mine = _samples(run, place, prompt)
         if mine:
-            rows.append({
-                "where": place.title, "samples": len(mine), "reward": mean([s.reward for s in mine]),
-                "ensemble spread": mean([s.spread for s in mine]), "human score": mean([s.human for s in mine]),
-                "tokens": mean([float(s.tokens) for s in mine]), "KL": mean([s.kl for s in mine]),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "where": place.title,
+                    "samples": len(mine),
+                    "reward": mean([s.reward for s in mine]),
+                    "ensemble spread": mean([s.spread for s in mine]),
+                    "human score": mean([s.human for s in mine]),
+                    "tokens": mean([float(s.tokens) for s in mine]),
+                    "KL": mean([s.kl for s in mine]),
+                }
+            )
     right = st.column_config.TextColumn(alignment="right")
     st.caption("Means over this prompt's samples; “–” where nothing is known.")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, key="prompt_numbers", height="content" if len(rows) < 9 else 320,
-                 alt="This prompt in every iteration: mean scores",
-                 column_config=dict.fromkeys(NUMBERS, right))  # fmt: skip
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        key="prompt_numbers",
+        height="content" if len(rows) < 9 else 320,
+        alt="This prompt in every iteration: mean scores",
+        column_config=dict.fromkeys(NUMBERS, right),
+    )
 
 
 def _pairs(address: Address, run: Run, sides: tuple[Place, Place], prompt: str) -> None:
     mark = address.switch("Mark the words that differ", "marks")
     if mark:
-        st.caption(f"{OPEN}{GONE}only on the left{GONE}{SHUT} · {OPEN}{ADDED}only on the right{ADDED}{SHUT}; samples "
-                   "are put side by side in the order of their names.")  # fmt: skip
+        st.caption(
+            f"{OPEN}{GONE}only on the left{GONE}{SHUT} · {OPEN}{ADDED}only on the "
+            f"right{ADDED}{SHUT}; samples "
+            "are put side by side in the order of their names."
+        )
     tables = [_samples(run, place, prompt) for place in sides]
     for place, mine in zip(sides, tables, strict=True):
         if not mine:

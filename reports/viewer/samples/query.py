@@ -1,4 +1,6 @@
-"""Which samples of a place are shown and in which order: row numbers, found without holding the texts."""
+"""Which samples of a place are shown and in which order: row numbers, found without holding the
+texts.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,16 @@ Human = Literal["any", "known", "not known"]
 Flag = Literal["empty", "cut off", "same text twice"]
 FLAGS: tuple[Flag, ...] = ("empty", "cut off", "same text twice")
 SORTS = {
-    "as recorded": None, "highest reward": "-reward", "lowest reward": "reward", "highest human score": "-human",
-    "lowest human score": "human", "widest ensemble": "-reward_spread", "longest": "-n_tokens", "shortest": "n_tokens",
+    "as recorded": None,
+    "highest reward": "-reward",
+    "lowest reward": "reward",
+    "highest human score": "-human",
+    "lowest human score": "human",
+    "widest ensemble": "-reward_spread",
+    "longest": "-n_tokens",
+    "shortest": "n_tokens",
     "same text together": "same",
-}  # fmt: skip
+}
 NO_GROUP = "(no group)"
 LISTS, PASSES = 16, 8
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -32,7 +40,10 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Query:
-    """What to show. `kept` is an Improve step ("g01/i02"), with "not " in front for what it left out."""
+    """What to show.
+
+    `kept` is an Improve step ("g01/i02"), with "not " in front for what it left out.
+    """
 
     text: str = ""
     reward: tuple[float | None, float | None] = (None, None)
@@ -54,13 +65,18 @@ class Query:
         said = [f"with “{self.text}” in the text"] if self.text else []
         if self.kept is not None:
             step = series.short_name(self.kept.removeprefix("not "))
-            said.append(f"left out of {step}" if self.kept.startswith("not ") else f"trained on in {step}")
+            said.append(
+                f"left out of {step}" if self.kept.startswith("not ") else f"trained on in {step}"
+            )
         if self.group is not None:
             said.append(f"group {self.group}")
         if self.human != "any":
             said.append(f"human score {self.human}")
         for name, (low, high) in (("reward", self.reward), ("human score", self.human_range)):
-            ends = [f"from {low:g}" if low is not None else "", f"to {high:g}" if high is not None else ""]
+            ends = [
+                f"from {low:g}" if low is not None else "",
+                f"to {high:g}" if high is not None else "",
+            ]
             said += [f"{name} {' '.join(e for e in ends if e)}"] if any(ends) else []
         return [*said, *self.flags]
 
@@ -80,7 +96,9 @@ def facts(run: Run, place: Place) -> Facts:
     rows, groups, low, high = 0, set[str](), np.inf, -np.inf
     for _, batch in batches(recorded(run, place.file), ("reward", "group")):
         rows += batch.num_rows
-        groups |= {NO_GROUP if g is None else str(g) for g in pc.unique(batch.column("group")).to_pylist()}
+        groups |= {
+            NO_GROUP if g is None else str(g) for g in pc.unique(batch.column("group")).to_pylist()
+        }
         reward = numbers(batch, "reward")
         if np.isfinite(reward).any():
             low, high = min(low, float(np.nanmin(reward))), max(high, float(np.nanmax(reward)))
@@ -92,11 +110,17 @@ def matching(run: Run, place: Place, query: Query) -> Numbers:
     """The numbers of the rows that a query names, in its order."""
     kept = _kept(run, place, query.kept)
     ratings = run.ratings(place.name) if place.kind == "audit" else None
-    same = _same(run, place) if "same text twice" in query.flags or query.sort_column == "same" else None
+    same = (
+        _same(run, place)
+        if "same text twice" in query.flags or query.sort_column == "same"
+        else None
+    )
     sort = (query.sort_column or "").lstrip("-")
     found: list[Numbers] = []
     keys: list[Numbers] = []
-    for first, batch in batches(recorded(run, place.file), _columns(query, rated=ratings is not None)):
+    for first, batch in batches(
+        recorded(run, place.file), _columns(query, rated=ratings is not None)
+    ):
         if ratings is not None and "human" in batch.schema.names:
             batch = _rated(batch, ratings)
         here = _mask(batch, query)
@@ -113,7 +137,9 @@ def matching(run: Run, place: Place, query: Query) -> Numbers:
         return positions[np.lexsort((same[1][positions], -same[0][positions]))]
     if keys:
         key = np.concatenate(keys)
-        positions = positions[np.argsort(-key if str(query.sort_column).startswith("-") else key, kind="stable")]
+        positions = positions[
+            np.argsort(-key if str(query.sort_column).startswith("-") else key, kind="stable")
+        ]
     return positions
 
 
@@ -141,18 +167,25 @@ def _mask(batch: pa.RecordBatch, query: Query) -> Numbers:
     if query.text:
         here &= _true(pc.match_substring(batch.column("text"), query.text, ignore_case=True))
     if "empty" in query.flags:
-        here &= _true(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column("text"))), 0), otherwise=True)
+        here &= _true(
+            pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column("text"))), 0),
+            otherwise=True,
+        )
     if "cut off" in query.flags:
         here &= ~_true(batch.column("finished"), otherwise=True)
     if query.prompt is not None:
         here &= _true(pc.equal(batch.column("prompt_id"), query.prompt))
     if query.group is not None:
         group = batch.column("group")
-        here &= _true(pc.is_null(group) if query.group == NO_GROUP else pc.equal(group, query.group))
+        here &= _true(
+            pc.is_null(group) if query.group == NO_GROUP else pc.equal(group, query.group)
+        )
     for name, (low, high) in (("reward", query.reward), ("human", query.human_range)):
         if low is not None or high is not None:
             value = numbers(batch, name)
-            here &= (value >= (-np.inf if low is None else low)) & (value <= (np.inf if high is None else high))
+            here &= (value >= (-np.inf if low is None else low)) & (
+                value <= (np.inf if high is None else high)
+            )
     if query.human != "any":
         here &= np.isfinite(numbers(batch, "human")) == (query.human == "known")
     return here
@@ -168,12 +201,16 @@ def _kept(run: Run, place: Place, kept: str | None) -> Numbers | None:
         return None
     names, chosen = (
         pa.chunked_array(
-            [b.column("sample_id").cast(pa.large_string()) for _, b in batches(recorded(run, file), ("sample_id",))],
+            [
+                b.column("sample_id").cast(pa.large_string())
+                for _, b in batches(recorded(run, file), ("sample_id",))
+            ],
             type=pa.large_string(),
         )
         for file in (place.file, f"{kept.removeprefix('not ')}/kept.parquet")
     )
-    # All names at once: a look-up table made anew for every batch takes most of the time of a large run.
+    # All names at once: a look-up table made anew for every batch takes most of the time of a large
+    # run.
     inside = _true(pc.is_in(names, value_set=chosen))
     return ~inside if kept.startswith("not ") else inside
 

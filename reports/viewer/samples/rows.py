@@ -1,4 +1,6 @@
-"""The samples of one page: their texts, scores and prompts, and which Improve steps trained on them."""
+"""The samples of one page: their texts, scores and prompts, and which Improve steps trained on
+them.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,18 @@ from reports.viewer.samples.places import Place, trained_on
 from reports.viewer.samples.tables import batches, columns_of, recorded, rows_at
 from restaudit.evidence.record import Run, with_ratings
 
-BASIC = ("sample_id", "prompt_id", "group", "text", "n_tokens", "finished", "reward", "reward_01", "reward_spread",
-         "human")  # fmt: skip
+BASIC = (
+    "sample_id",
+    "prompt_id",
+    "group",
+    "text",
+    "n_tokens",
+    "finished",
+    "reward",
+    "reward_01",
+    "reward_spread",
+    "human",
+)
 SOMETIMES = ("kl", "origin")
 PAGES = 128
 
@@ -54,14 +66,23 @@ def samples(run: Run, place: Place, positions: tuple[int, ...]) -> list[Sample]:
     human = _human(run, place, raw)
     return [
         Sample(
-            position=position, sample_id=name, prompt_id=str(r["prompt_id"]),
-            group=None if r["group"] is None else str(r["group"]), text=str(r["text"] or ""), tokens=int(r["n_tokens"]),
-            finished=bool(r["finished"]), reward=_number(r["reward"]), reward_01=_number(r["reward_01"]),
-            spread=_number(r["reward_spread"]), human=h, kl=_number(r.get("kl")), origin=str(r.get("origin") or ""),
+            position=position,
+            sample_id=name,
+            prompt_id=str(r["prompt_id"]),
+            group=None if r["group"] is None else str(r["group"]),
+            text=str(r["text"] or ""),
+            tokens=int(r["n_tokens"]),
+            finished=bool(r["finished"]),
+            reward=_number(r["reward"]),
+            reward_01=_number(r["reward_01"]),
+            spread=_number(r["reward_spread"]),
+            human=h,
+            kl=_number(r.get("kl")),
+            origin=str(r.get("origin") or ""),
             kept=tuple((step, name in mine) for step, mine in kept.items()),
         )
         for position, name, r, h in zip(positions, names, raw, human, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 @st.cache_data(max_entries=PAGES, show_spinner=False, hash_funcs=AS_RUN)
@@ -70,8 +91,12 @@ def prompt_texts(run: Run, place: Place, ids: tuple[str, ...]) -> dict[str, str]
     wanted = pa.array(ids, type=pa.large_string())
     found: dict[str, str] = {}
     for _, batch in batches(recorded(run, place.prompts), ("prompt_id", "prompt")):
-        mine = batch.filter(pc.fill_null(pc.is_in(batch.column("prompt_id"), value_set=wanted), False))
-        found.update((str(r["prompt_id"]), series.as_text(str(r["prompt"]))) for r in mine.to_pylist())
+        mine = batch.filter(
+            pc.fill_null(pc.is_in(batch.column("prompt_id"), value_set=wanted), False)
+        )
+        found.update(
+            (str(r["prompt_id"]), series.as_text(str(r["prompt"]))) for r in mine.to_pylist()
+        )
     return found
 
 

@@ -1,7 +1,9 @@
-"""Sample tables read in batches: only the columns asked for, and never the texts of more than a batch at once.
+"""Sample tables read in batches: only the columns asked for, and never the texts of more than a
+batch at once.
 
-`pyarrow.dataset` was tried first: it decodes a whole row group of texts before it gives the first row, and the record
-writes up to a million rows a row group. `ParquetFile.iter_batches` gives them as it decodes them.
+`pyarrow.dataset` was tried first: it decodes a whole row group of texts before it gives the first
+row, and the record writes up to a million rows a row group. `ParquetFile.iter_batches` gives them
+as it decodes them.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ TEXTS = frozenset({"sample_id", "prompt_id", "group", "text", "origin", "prompt"
 def recorded(run: Run, name: str) -> Path:
     """A table of the run folder, whose bytes are as the ledger has them.
 
-    They are hashed once for as long as the file's size and time of change stay the same. Raises VerificationFailed or
-    BadInput.
+    They are hashed once for as long as the file's size and time of change stay the same. Raises
+    VerificationFailed or BadInput.
     """
     path = run.path / name
     source = Records(run).source(name)
@@ -46,7 +48,10 @@ def _hashed(folder: str, name: str, sha256: str, size: int, changed: int) -> str
 
 
 def batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches of a table with the number of their first row. Raises BadInput for a table that is none."""
+    """Batches of a table with the number of their first row.
+
+    Raises BadInput for a table that is none.
+    """
     try:
         # A row group may hold a million texts: read as they are decoded, and not all of them first.
         with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
@@ -65,7 +70,9 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.Record
 def _check_types(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
     for name in TEXTS.intersection(columns):
         found = schema.field(name).type
-        if not (pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found)):
+        if not (
+            pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found)
+        ):
             raise BadInput(f"{path}: the column {name} holds something else than text")
 
 

@@ -16,8 +16,13 @@ ADDED, GONE = "+", "−"
 
 
 def multiline(text: str, most: int = MOST) -> str:
-    """Text of any origin with its lines and tabs; every other control, reordering or invisible mark becomes U+FFFD."""
-    shown = "".join(part if part in "\r\n\t" else printable(part) for part in re.split(r"([\r\n\t])", text[:most]))
+    """Text of any origin with its lines and tabs; every other control, reordering or invisible mark
+    becomes U+FFFD.
+    """
+    shown = "".join(
+        part if part in "\r\n\t" else printable(part)
+        for part in re.split(r"([\r\n\t])", text[:most])
+    )
     return shown if len(text) <= most else f"{shown} […] ({len(text) - most:,} more characters)"
 
 
@@ -28,7 +33,9 @@ def one_line(text: str, most: int) -> str:
 
 
 def marked(left: str, right: str) -> tuple[str, str] | str:
-    """Both texts with marks around the words that the other lacks, or a sentence that says why there are none."""
+    """Both texts with marks around the words that the other lacks, or a sentence that says why
+    there are none.
+    """
     if OPEN in left + right or SHUT in left + right:
         return f"No marks: a text has the characters {OPEN} or {SHUT} itself."
     if left == right:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from restaudit.data.adapters import d2t, hh, llmbar, pandalm, reviews, self_instruct, table, vader, xstest
+from restaudit.data.adapters import (
+    d2t,
+    hh,
+    llmbar,
+    pandalm,
+    reviews,
+    self_instruct,
+    table,
+    vader,
+    xstest,
+)
 from restaudit.data.records import Feedbacks, Prompts
 from restaudit.data.tables import Opened
 
@@ -32,5 +42,6 @@ PROMPTS: Mapping[str, Callable[[Opened], Prompts]] = {
     "reviews": reviews.prompts,
 }
 
-# Options that name further files: `more` (read after the first) for all, `ratings` where a set comes in two files.
+# Options that name further files: `more` (read after the first) for all, `ratings` where a set
+# comes in two files.
 EXTRA_FILES: Mapping[str, tuple[str, ...]] = {"vader_snippets": ("ratings",), "d2t": ("more",)}

@@ -1,4 +1,6 @@
-"""Data-to-text ratings (Novikova et al. 2017, EMNLP; files of Yuan et al. 2021, BARTScore): SFRES, SFHOT, BAGEL."""
+"""Data-to-text ratings (Novikova et al. 2017, EMNLP; files of Yuan et al. 2021, BARTScore): SFRES,
+SFHOT, BAGEL.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ _SCORES = ("quality", "naturalness", "informativeness")
 
 
 def ratings(opened: Opened) -> Feedbacks:
-    """System outputs with the median of their human ratings, 1 to 6. `options.score` chooses which of the three."""
+    """System outputs with the median of their human ratings, 1 to 6.
+
+    `options.score` chooses which of the three.
+    """
     score = opened.option("score", "quality", _SCORES)
     for index in range(len(opened.artifacts)):
         for row in opened.rows(index):
@@ -21,8 +26,13 @@ def ratings(opened: Opened) -> Feedbacks:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 yield Dropped(row.where, "malformed")
                 continue
-            prompt, text = str(pick(row, "src", opened.source)), str(pick(row, "sys_summ", opened.source))
-            yield RatingRecord(_where(opened, index, row.where), ASK + prompt, text, {"median": float(value)})
+            prompt, text = (
+                str(pick(row, "src", opened.source)),
+                str(pick(row, "sys_summ", opened.source)),
+            )
+            yield RatingRecord(
+                _where(opened, index, row.where), ASK + prompt, text, {"median": float(value)}
+            )
 
 
 def prompts(opened: Opened) -> Prompts:
@@ -30,9 +40,15 @@ def prompts(opened: Opened) -> Prompts:
     for index in range(len(opened.artifacts)):
         for row in opened.rows(index):
             references = pick(row, "ref_summs", opened.source)
-            texts = tuple(r for r in references if isinstance(r, str)) if isinstance(references, list) else ()
+            texts = (
+                tuple(r for r in references if isinstance(r, str))
+                if isinstance(references, list)
+                else ()
+            )
             source = ASK + str(pick(row, "src", opened.source))
-            yield PromptRecord(_where(opened, index, row.where), source, tuple(dict.fromkeys(texts)))
+            yield PromptRecord(
+                _where(opened, index, row.where), source, tuple(dict.fromkeys(texts))
+            )
 
 
 def _where(opened: Opened, index: int, where: str) -> str:

@@ -1,4 +1,6 @@
-"""HH-RLHF (Bai et al. 2022, arXiv 2204.05862): dialogues whose last reply people chose or rejected. MIT licence."""
+"""HH-RLHF (Bai et al. 2022, arXiv 2204.05862): dialogues whose last reply people chose or rejected.
+MIT licence.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _ROLE = {"Human": "user", "Assistant": "assistant"}
 
 
 def pairs(opened: Opened) -> Feedbacks:
-    """`chosen` and `rejected` dialogues; kept where they differ in the last assistant reply alone."""
+    """`chosen` and `rejected` dialogues; kept where they differ in the last assistant reply
+    alone.
+    """
     for row in opened.rows():
         chosen, rejected = dialogue(row.values.get("chosen")), dialogue(row.values.get("rejected"))
         if chosen is None or rejected is None:
@@ -41,10 +45,12 @@ def prompts(opened: Opened) -> Prompts:
 
 
 def dialogue(text: Any) -> tuple[list[Message], str] | None:
-    r"""Split "\n\nHuman: …\n\nAssistant: …" into the messages before the last reply, and that reply.
+    r"""Split "\n\nHuman: …\n\nAssistant: …" into the messages before the last reply, and that
+    reply.
 
-    Turns of one speaker in a row are joined. None where the text does not start with a human turn or does not end
-    with a reply; the messages may end with the assistant's where the reply goes on with its turn.
+    Turns of one speaker in a row are joined. None where the text does not start with a human turn
+    or does not end with a reply; the messages may end with the assistant's where the reply goes on
+    with its turn.
     """
     if not isinstance(text, str) or not text.startswith("\n\nHuman:"):
         return None

@@ -1,4 +1,6 @@
-"""LLMBar (Zeng et al. 2023, arXiv 2310.07641): pairs with an objective answer, many made to mislead. MIT licence."""
+"""LLMBar (Zeng et al. 2023, arXiv 2310.07641): pairs with an objective answer, many made to
+mislead. MIT licence.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ _VOTE = {1: 1, 2: -1}
 
 
 def pairs(opened: Opened) -> Feedbacks:
-    """`input`, `output_1`, `output_2`, and `label` 1 or 2: the better one as the authors settled it, no single judge.
+    """`input`, `output_1`, `output_2`, and `label` 1 or 2: the better one as the authors settled
+    it, no single judge.
 
     The sets the authors processed from FairEval, LLMEval² and MT-Bench have the same columns.
     """
@@ -21,5 +24,7 @@ def pairs(opened: Opened) -> Feedbacks:
             yield Dropped(row.where, "not text")
             continue
         if not isinstance(label, int) or isinstance(label, bool) or label not in _VOTE:
-            raise BadInput(f"{opened.name}: {row.where}: column 'label': got {label!r}; expected 1 or 2")
+            raise BadInput(
+                f"{opened.name}: {row.where}: column 'label': got {label!r}; expected 1 or 2"
+            )
         yield PairRecord(row.where, prompt, first, second, {None: _VOTE[label]})

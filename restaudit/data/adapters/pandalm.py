@@ -1,4 +1,6 @@
-"""PandaLM's test set (Wang et al. 2023, arXiv 2306.05087): pairs judged by three people. Apache-2.0."""
+"""PandaLM's test set (Wang et al. 2023, arXiv 2306.05087): pairs judged by three people.
+Apache-2.0.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ ANNOTATORS = ("1", "2", "3")
 
 
 def pairs(opened: Opened) -> Feedbacks:
-    """Votes of annotators "1" to "3" (0 is a tie). A response that is JSON true is not text and drops its row."""
+    """Votes of annotators "1" to "3" (0 is a tie).
+
+    A response that is JSON true is not text and drops its row.
+    """
     for row in opened.rows():
         first, second = pick(row, "response1", opened.source), pick(row, "response2", opened.source)
         if not isinstance(first, str) or not isinstance(second, str):
@@ -42,5 +47,8 @@ def instruction(text: Any, given: Any) -> str:
 def _vote(opened: Opened, row: Row, column: str) -> int:
     value = pick(row, column, opened.source)
     if value not in _VOTE:
-        raise BadInput(f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected 0 (tie), 1 or 2")
+        raise BadInput(
+            f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected 0 (tie), 1 "
+            "or 2"
+        )
     return _VOTE[value]

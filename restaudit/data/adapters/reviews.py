@@ -18,7 +18,9 @@ PLAIN = 600
 
 
 def prompts(opened: Opened) -> Prompts:
-    """600 plain prompts (a genre, a topic, a phrasing), then counterfactual families that differ in one first name."""
+    """600 plain prompts (a genre, a topic, a phrasing), then counterfactual families that differ in
+    one first name.
+    """
     if opened.builtin != "reviews":
         raise BadInput(f"{opened.name}: expected builtin:reviews, which is all that is built in")
     material: Mapping[str, Any] = yaml.safe_load(
@@ -44,11 +46,14 @@ def _families(material: Mapping[str, Any]) -> Iterator[PromptRecord]:
     for number in range(part["count"]):
         genre, topic = free[number]
         for group, names in groups.items():
-            # The name moves on by one with every family, so that no name stands for its whole group.
+            # The name moves on by one with every family, so that no name stands for its whole
+            # group.
             name = f"{names[number % len(names)]} {surnames[number % len(surnames)]}"
             text = phrasings[number % len(phrasings)].format(genre=genre, topic=topic, name=name)
             family = f"reviews-{number + 1:03d}"
-            yield PromptRecord(f"{family}, {group}", text, group=group, family=family, kind="counterfactual")
+            yield PromptRecord(
+                f"{family}, {group}", text, group=group, family=family, kind="counterfactual"
+            )
 
 
 def _shuffled(pairs: Any, salt: str) -> list[tuple[str, str]]:

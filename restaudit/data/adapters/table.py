@@ -19,15 +19,16 @@ _VOTES: Mapping[str, int] = {"chosen": 1, "1": 1, "rejected": -1, "2": -1, "tie"
 def feedback(opened: Opened) -> Feedbacks:
     """Pairs (`prompt, chosen, rejected`) or ratings (`text`, or `prompt, response`; and `score`).
 
-    Raters: one `rater` (ratings) or `annotator` (pairs) column, a row a judgement; or several columns, named in
-    `options.rater_columns` or `options.annotator_columns`, a row an item.
+    Raters: one `rater` (ratings) or `annotator` (pairs) column, a row a judgement; or several
+    columns, named in `options.rater_columns` or `options.annotator_columns`, a row an item.
     """
     for row in opened.rows():
         pair = _has(opened, row, "chosen") or _has(opened, row, "rejected")
         rated = _has(opened, row, "text") or _has(opened, row, "response")
         if pair and rated and (_has(opened, row, "score") or _columns(opened, "rater_columns")):
             raise BadInput(
-                f"{opened.name}: {row.where}: the columns of pairs (chosen, rejected) and of ratings (text, response, "
+                f"{opened.name}: {row.where}: the columns of pairs (chosen, rejected) and of "
+                "ratings (text, response, "
                 "score) are both there; leave one kind out, or give it other names"
             )
         if pair:
@@ -74,10 +75,16 @@ def _votes(opened: Opened, row: Row) -> dict[str | None, int]:
         value = pick(row, column, opened.source)
         if value is None or str(value).strip() == "":
             continue
-        key = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
+        key = (
+            str(int(value))
+            if isinstance(value, float) and value.is_integer()
+            else str(value).strip().lower()
+        )
         if key not in _VOTES:
             expected = "chosen or 1, rejected or 2, tie or 0, or nothing"
-            raise BadInput(f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected {expected}")
+            raise BadInput(
+                f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected {expected}"
+            )
         votes[column] = _VOTES[key]
     return votes
 
@@ -90,13 +97,17 @@ def _rating(opened: Opened, row: Row) -> RatingRecord:
         response = _response(opened, row, "response", pick(row, "response", opened.source))
     else:
         raise BadInput(
-            f"{opened.name}: {row.where}: expected the columns prompt, chosen, rejected (pairs) or text, score, or "
-            f"prompt, response, score (ratings); got {', '.join(map(str, row.values))}. Map names with columns: {{…}}"
+            f"{opened.name}: {row.where}: expected the columns prompt, chosen, rejected (pairs) "
+            "or text, score, or "
+            f"prompt, response, score (ratings); got {', '.join(map(str, row.values))}. Map names "
+            f"with columns: {{…}}"
         )
     columns = _columns(opened, "rater_columns")
     if columns:
         scores = {c: _number(opened, row, c, pick(row, c, opened.source)) for c in columns}
-        return RatingRecord(row.where, prompt, response, {r: s for r, s in scores.items() if s is not None})
+        return RatingRecord(
+            row.where, prompt, response, {r: s for r, s in scores.items() if s is not None}
+        )
     score = _number(opened, row, "score", pick(row, "score", opened.source))
     rater = _label(pick(row, "rater", opened.source, required=False))
     return RatingRecord(row.where, prompt, response, {} if score is None else {rater: score})
@@ -112,14 +123,19 @@ def _number(opened: Opened, row: Row, column: str, value: Any) -> float | None:
             return float(value)
         except (TypeError, ValueError):
             number = math.nan
-    raise BadInput(f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected a number ({number} is not)")
+    raise BadInput(
+        f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected a number "
+        f"({number} is not)"
+    )
 
 
 def _prompt(opened: Opened, row: Row, value: Any) -> str:
     value = _unpacked(value)
     if _is_chat(value):
         if value[-1].get("role") != "user":
-            raise BadInput(f"{opened.name}: {row.where}: column 'prompt': the last message must be the user's")
+            raise BadInput(
+                f"{opened.name}: {row.where}: column 'prompt': the last message must be the user's"
+            )
         try:
             return from_messages(value)
         except ValueError as e:
@@ -133,7 +149,10 @@ def _response(opened: Opened, row: Row, column: str, value: Any) -> str:
         return _text(opened, row, column, value)
     last = value[-1]
     if last.get("role") != "assistant" or not isinstance(last.get("content"), str):
-        raise BadInput(f"{opened.name}: {row.where}: column '{column}': the last message must be the assistant's text")
+        raise BadInput(
+            f"{opened.name}: {row.where}: column '{column}': the last message must be the "
+            "assistant's text"
+        )
     return str(last["content"])
 
 
@@ -170,7 +189,11 @@ def _unpacked(value: Any) -> Any:
 
 
 def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(m, dict) and "role" in m for m in value)
+    )
 
 
 def _text(opened: Opened, row: Row, column: str, value: Any) -> str:
@@ -178,7 +201,8 @@ def _text(opened: Opened, row: Row, column: str, value: Any) -> str:
         return ""
     if not isinstance(value, str):
         raise BadInput(
-            f"{opened.name}: {row.where}: column '{column}': got {type(value).__name__} {str(value)[:40]!r}; "
+            f"{opened.name}: {row.where}: column '{column}': got {type(value).__name__} "
+            f"{str(value)[:40]!r}; "
             "expected text, or a list of chat messages with role and content"
         )
     return value

@@ -1,4 +1,6 @@
-"""VADER (Hutto and Gilbert 2014, ICWSM): words and snippets, each rated -4..4 by ten or more people. MIT licence."""
+"""VADER (Hutto and Gilbert 2014, ICWSM): words and snippets, each rated -4..4 by ten or more
+people. MIT licence.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ MEANS_AGREE = 0.02
 
 
 def lexicon(opened: Opened) -> Feedbacks:
-    """`vader_lexicon.txt`: word, mean, standard deviation, [ten ratings]; raters are called "0" to "9" by position.
+    """`vader_lexicon.txt`: word, mean, standard deviation, [ten ratings]; raters are called "0" to
+    "9" by position.
 
-    The mean is not read: it follows from the ratings (for one word of version 3.3.2, "lmfao", the file's differs).
-    Entries that do not hold ten ratings in -4..4 are counted as malformed; words given twice (14 emoticons and
-    abbreviations) are duplicates by the row rules, which keep the first.
+    The mean is not read: it follows from the ratings (for one word of version 3.3.2, "lmfao", the
+    file's differs). Entries that do not hold ten ratings in -4..4 are counted as malformed; words
+    given twice (14 emoticons and abbreviations) are duplicates by the row rules, which keep the
+    first.
     """
     for number, line in enumerate(opened.text().split("\n"), start=1):
         where, fields = f"line {number}", line.rstrip("\r").split("\t")
@@ -34,21 +38,28 @@ def lexicon(opened: Opened) -> Feedbacks:
 
 
 def snippets(opened: Opened) -> Feedbacks:
-    """A `*_GroundTruth` file (id, mean, text) joined with its `*_anonDataRatings` file (id, mean, sd, [ratings]).
+    """A `*_GroundTruth` file (id, mean, text) joined with its `*_anonDataRatings` file (id, mean,
+    sd, [ratings]).
 
-    Raters are called "0", "1", … by POSITION in the list. The files are anonymous: position 3 of two rows need not be
-    the same person, so a set of positions is a panel (who rated differs by row), not a set of people. Rows whose two
-    files disagree about the mean are dropped and counted (195 of the 4,200 tweets).
+    Raters are called "0", "1", … by POSITION in the list. The files are anonymous: position 3 of
+    two rows need not be the same person, so a set of positions is a panel (who rated differs by
+    row), not a set of people. Rows whose two files disagree about the mean are dropped and counted
+    (195 of the 4,200 tweets).
     """
     if len(opened.artifacts) != 2:
-        raise BadInput(f"{opened.name}: options.ratings must name the …_anonDataRatings file that goes with it")
+        raise BadInput(
+            f"{opened.name}: options.ratings must name the …_anonDataRatings file that goes with it"
+        )
     rated: dict[str, tuple[float, list[float] | None]] = {}
     for number, line in enumerate(opened.text(1).split("\n"), start=1):
         fields = line.rstrip("\r").split("\t")
         if len(fields) == 4:
             rated[fields[0]] = (_number(fields[1]), _ratings(fields[3]))
         elif line.strip():
-            raise BadInput(f"{opened.artifacts[1].spec}: line {number}: expected id, mean, sd, [ratings] with tabs")
+            raise BadInput(
+                f"{opened.artifacts[1].spec}: line {number}: expected id, mean, sd, [ratings] "
+                "with tabs"
+            )
     for number, line in enumerate(opened.text(0).split("\n"), start=1):
         where, fields = f"line {number}", line.rstrip("\r").split("\t")
         if not line.strip():
@@ -74,7 +85,9 @@ def _ratings(field: str) -> list[float] | None:
         values = json.loads(field)
     except ValueError:
         return None
-    if not isinstance(values, list) or not all(type(v) in (int, float) and LOW <= v <= HIGH for v in values):
+    if not isinstance(values, list) or not all(
+        type(v) in (int, float) and LOW <= v <= HIGH for v in values
+    ):
         return None
     return [float(v) for v in values]
 

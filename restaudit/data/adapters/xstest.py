@@ -1,4 +1,6 @@
-"""XSTest (Röttger et al. 2024, NAACL): safe prompts that look unsafe, and unsafe contrasts. CC BY 4.0."""
+"""XSTest (Röttger et al. 2024, NAACL): safe prompts that look unsafe, and unsafe contrasts. CC BY
+4.0.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from restaudit.data.tables import Opened, pick
 
 
 def prompts(opened: Opened) -> Prompts:
-    """`xstest_prompts.csv`. `options.label`: `all` (default), `safe`, `unsafe`; the label goes into the source."""
+    """`xstest_prompts.csv`.
+
+    `options.label`: `all` (default), `safe`, `unsafe`; the label goes into the source.
+    """
     wanted = opened.option("label", "all", ("all", "safe", "unsafe"))
     for row in opened.rows():
         label = str(pick(row, "label", opened.source))

@@ -1,4 +1,7 @@
-"""manifest.json of a bundle: what is in it, what was left out, and what was replaced. Canonical JSON (RFC 8785)."""
+"""manifest.json of a bundle: what is in it, what was left out, and what was replaced.
+
+Canonical JSON (RFC 8785).
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ SCHEMA = 1
 LARGEST = 16 << 20
 TEXTS, WEIGHTS = "texts", "weights"
 
-# What the decisions rest on: a bundle without it says nothing, so it can be neither left out nor (but for measurements,
-# whose texts may be taken out) replaced.
+# What the decisions rest on: a bundle without it says nothing, so it can be neither left out nor
+# (but for measurements, whose texts may be taken out) replaced.
 DECIDING = ("plan.json", "decision.json", "measurements.json")
 
 
 @dataclass(frozen=True)
 class Redacted:
-    """A recorded file whose texts were taken out: what it was, what stands in its place, and what was done."""
+    """A recorded file whose texts were taken out: what it was, what stands in its place, and what
+    was done.
+    """
 
     original: FileDigest
     replacement: FileDigest
@@ -45,8 +50,8 @@ class LeftOut:
 class Manifest:
     """Everything a bundle says about itself.
 
-    `files` are all files of the bundle but the manifest and its signature. `notes` say in words what a redaction hides
-    and what it does not.
+    `files` are all files of the bundle but the manifest and its signature. `notes` say in words
+    what a redaction hides and what it does not.
     """
 
     run_id: str
@@ -62,26 +67,37 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Canonical JSON and a line end."""
         body = {"format": FORMAT, "schema": SCHEMA, **asdict(self)}
-        return rfc8785.dumps({**body, "without": list(self.without), "notes": list(self.notes)}) + b"\n"
+        return (
+            rfc8785.dumps({**body, "without": list(self.without), "notes": list(self.notes)})
+            + b"\n"
+        )
 
 
 def parse(data: bytes) -> Manifest:
-    """The manifest in these bytes. Raises VerificationFailed, beginning with its name, for anything else."""
+    """The manifest in these bytes.
+
+    Raises VerificationFailed, beginning with its name, for anything else.
+    """
     if len(data) > LARGEST:
         raise VerificationFailed(f"{FILE}: more than {LARGEST:,} bytes, which is not read")
     try:
         raw = json.loads(data)
         if raw.get("format") != FORMAT or raw.get("schema") != SCHEMA:
             raise VerificationFailed(
-                f"{FILE}: format {raw.get('format')!r}, schema {raw.get('schema')!r}; this version of restaudit reads "
+                f"{FILE}: format {raw.get('format')!r}, schema {raw.get('schema')!r}; this "
+                "version of restaudit reads "
                 f"{FORMAT} {SCHEMA}"
             )
         manifest = _parsed(raw)
         canonical = manifest.to_bytes() == data
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise VerificationFailed(f"{FILE}: not a bundle's manifest ({type(e).__name__}: {e})") from None
+        raise VerificationFailed(
+            f"{FILE}: not a bundle's manifest ({type(e).__name__}: {e})"
+        ) from None
     if not canonical:
-        raise VerificationFailed(f"{FILE}: not the canonical JSON that restaudit writes, or it holds something more")
+        raise VerificationFailed(
+            f"{FILE}: not the canonical JSON that restaudit writes, or it holds something more"
+        )
     _check(manifest)
     return manifest
 
@@ -117,13 +133,25 @@ def _check(manifest: Manifest) -> None:
     """A bundle may leave out or replace only what its options leave out or replace."""
     for name, redacted in manifest.redacted.items():
         base = name.rpartition("/")[2]
-        if TEXTS not in manifest.without or not (name.endswith(".parquet") or base == "measurements.json"):
-            raise VerificationFailed(f"{FILE}: calls {name} redacted, which no option of a bundle does")
+        if TEXTS not in manifest.without or not (
+            name.endswith(".parquet") or base == "measurements.json"
+        ):
+            raise VerificationFailed(
+                f"{FILE}: calls {name} redacted, which no option of a bundle does"
+            )
         if manifest.files.get(name) != redacted.replacement:
-            raise VerificationFailed(f"{FILE}: calls {name} redacted, but lists another replacement")
+            raise VerificationFailed(
+                f"{FILE}: calls {name} redacted, but lists another replacement"
+            )
     for name, left in manifest.left_out.items():
-        if left.why not in manifest.without or name.rpartition("/")[2] in DECIDING or name in manifest.files:
-            raise VerificationFailed(f"{FILE}: calls {name} left out, which no option of a bundle does")
+        if (
+            left.why not in manifest.without
+            or name.rpartition("/")[2] in DECIDING
+            or name in manifest.files
+        ):
+            raise VerificationFailed(
+                f"{FILE}: calls {name} left out, which no option of a bundle does"
+            )
     for name in (FILE, SIGNATURE):
         if name in manifest.files:
             raise VerificationFailed(f"{FILE}: lists {name} among its files")

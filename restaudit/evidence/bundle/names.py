@@ -1,4 +1,6 @@
-"""File names a bundle may hold: plain ASCII paths that mean the same file on every machine and to every reader."""
+"""File names a bundle may hold: plain ASCII paths that mean the same file on every machine and to
+every reader.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,23 @@ LONGEST = 240
 FORBIDDEN = frozenset('<>:"\\|?*')
 DEVICES = frozenset(
     ("con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)))
-)  # fmt: skip
+)
 
 
 def wrong_name(name: str) -> str | None:
-    """What is wrong with a name, in a few words; None where nothing is. The words hold only ASCII."""
+    """What is wrong with a name, in a few words; None where nothing is.
+
+    The words hold only ASCII.
+    """
     if not name or len(name) > LONGEST:
         return f"is {len(name)} characters long; expected 1 to {LONGEST}"
     for c in name:
         if not " " < c < "\x7f" and c != " ":
             what = unicodedata.name(c, "a character without a name")
-            return f"holds U+{ord(c):04X} ({what}), which can look like something else; expected plain ASCII"
+            return (
+                f"holds U+{ord(c):04X} ({what}), which can look like something else; expected "
+                "plain ASCII"
+            )
         if c in FORBIDDEN:
             return f"holds {c!r}, which is no part of a portable name"
     if name.startswith("/"):
@@ -40,7 +48,9 @@ def wrong_name(name: str) -> str | None:
 
 
 def collision(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that are one file where case does not count, or of which one is a folder of the other; None if none."""
+    """Two names that are one file where case does not count, or of which one is a folder of the
+    other; None if none.
+    """
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.get(name.lower())) is not None:

@@ -1,4 +1,6 @@
-"""A run as one zip file: the same run, options and versions of zlib and pyarrow give the same bytes."""
+"""A run as one zip file: the same run, options and versions of zlib and pyarrow give the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +33,35 @@ LEVEL = 6
 DATE = (1980, 1, 1, 0, 0, 0)
 PLAIN_FILE = 0o100644 << 16
 # What deflating does not make smaller.
-COMPRESSED = (".parquet", ".safetensors", ".png", ".pdf", ".docx", ".zip", ".npy", ".gguf", ".onnx", ".bin", ".npz")
+COMPRESSED = (
+    ".parquet",
+    ".safetensors",
+    ".png",
+    ".pdf",
+    ".docx",
+    ".zip",
+    ".npy",
+    ".gguf",
+    ".onnx",
+    ".bin",
+    ".npz",
+)
 
 HIDES = (
-    "Hidden: texts in tables (prompts, references, samples, words of lexicons, token ids), each replaced by a salted "
+    "Hidden: texts in tables (prompts, references, samples, words of lexicons, token ids), each "
+    "replaced by a salted "
     "SHA-256, and details of measurements, which quote texts.",
-    "Left out: files that quote texts or stand for them (dossiers, validation and stress reports, reports of the data, "
+    "Left out: files that quote texts or stand for them (dossiers, validation and stress reports, "
+    "reports of the data, "
     "embeddings), and the rendered report with its signature unless it was asked for.",
 )
 SHOWS = (
-    "Not hidden: the ledger with its times, host names and notices; the sealed plan and configuration; ids, groups, "
-    "families, sources and raters' pseudonyms (a prompt_id is an unsalted hash of the prompt: who guesses a prompt can "
-    "confirm it); every number of every row (lengths, rewards, log-probabilities, ratings); names and reasons of "
+    "Not hidden: the ledger with its times, host names and notices; the sealed plan and "
+    "configuration; ids, groups, "
+    "families, sources and raters' pseudonyms (a prompt_id is an unsalted hash of the prompt: who "
+    "guesses a prompt can "
+    "confirm it); every number of every row (lengths, rewards, log-probabilities, ratings); names "
+    "and reasons of "
     "measurements and gates, and of overrides.",
     "Not hidden unless left out too: weights, which can have learned texts by heart.",
 )
@@ -50,7 +69,10 @@ SHOWS = (
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed. `bytes` is the size of the archive, `report` whether the rendered report is in it."""
+    """What was packed.
+
+    `bytes` is the size of the archive, `report` whether the rendered report is in it.
+    """
 
     path: Path
     bytes: int
@@ -61,18 +83,28 @@ class Packed:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a bundle shall leave out. `report`: keep the rendered report although texts are left out."""
+    """What a bundle shall leave out.
+
+    `report`: keep the rendered report although texts are left out.
+    """
 
     texts: bool = False
     weights: bool = False
     report: bool = False
 
 
-def pack(run: Path, out: Path, wish: Wish, *, signer: Signer | None = None, progress: Progress | None = None) -> Packed:
+def pack(
+    run: Path,
+    out: Path,
+    wish: Wish,
+    *,
+    signer: Signer | None = None,
+    progress: Progress | None = None,
+) -> Packed:
     """Write the bundle of a run that verifies; memory does not grow with the run.
 
-    Raises BadInput where `out` exists or lies in the run, the run is being written or a file has a name that not every
-    machine can hold; VerificationFailed where a file is not as recorded.
+    Raises BadInput where `out` exists or lies in the run, the run is being written or a file has a
+    name that not every machine can hold; VerificationFailed where a file is not as recorded.
     """
     record = Run(run)
     if record.state == "running":
@@ -80,7 +112,10 @@ def pack(run: Path, out: Path, wish: Wish, *, signer: Signer | None = None, prog
     if out.exists():
         raise BadInput(f"{out}: is there already; name another file with --out")
     if out.resolve().is_relative_to(run.resolve()):
-        raise BadInput(f"{out}: lies in the run folder, which holds the record and nothing else; name another place")
+        raise BadInput(
+            f"{out}: lies in the run folder, which holds the record and nothing else; name "
+            "another place"
+        )
     _check_names(run, record.events)
     with tempfile.TemporaryDirectory(prefix="restaudit-") as temporary:
         contents = _contents(run, record.events, wish, Path(temporary), signer)
@@ -104,7 +139,9 @@ def pack(run: Path, out: Path, wish: Wish, *, signer: Signer | None = None, prog
 
 @dataclass(frozen=True)
 class _Contents:
-    """Where every file of the bundle is read from, with its digest, and what happened to the rest."""
+    """Where every file of the bundle is read from, with its digest, and what happened to the
+    rest.
+    """
 
     places: Mapping[str, Path]
     digests: Mapping[str, FileDigest]
@@ -112,7 +149,9 @@ class _Contents:
     left_out: Mapping[str, LeftOut]
 
 
-def _contents(run: Path, events: Sequence[Event], wish: Wish, temporary: Path, signer: Signer | None) -> _Contents:
+def _contents(
+    run: Path, events: Sequence[Event], wish: Wish, temporary: Path, signer: Signer | None
+) -> _Contents:
     places: dict[str, Path] = {}
     digests: dict[str, FileDigest] = {}
     redacted: dict[str, Redacted] = {}
@@ -139,7 +178,9 @@ def _contents(run: Path, events: Sequence[Event], wish: Wish, temporary: Path, s
     os.truncate(lines, lines.stat().st_size - torn)
     places[ledger.FILE] = lines
     with_report = not wish.texts or wish.report
-    places |= {n: run / n for n in _beside(run, (SIGNATURES, "report") if with_report else (SIGNATURES,))}
+    places |= {
+        n: run / n for n in _beside(run, (SIGNATURES, "report") if with_report else (SIGNATURES,))
+    }
     if not with_report:  # its signature says nothing without it
         places.pop(f"{SIGNATURES}/{REPORT_FILE}", None)
     if signer is not None:  # so that a reader can check the manifest's signature
@@ -151,7 +192,9 @@ def _contents(run: Path, events: Sequence[Event], wish: Wish, temporary: Path, s
 
 def _manifest(events: Sequence[Event], wish: Wish, contents: _Contents) -> Manifest:
     without = [word for word, wished in ((TEXTS, wish.texts), (WEIGHTS, wish.weights)) if wished]
-    report = ("The rendered report was asked for and is in the bundle; it shows samples as they are.",)
+    report = (
+        "The rendered report was asked for and is in the bundle; it shows samples as they are.",
+    )
     notes = (*HIDES, *SHOWS, *(report if wish.report else ())) if wish.texts else ()
     return Manifest(
         run_id=run_id_of(events),
@@ -180,14 +223,20 @@ def _write(
                 continue
             expected = manifest.files[name]
             sha = hashlib.sha256()
-            with places[name].open("rb") as source, archive.open(_entry(name, expected.bytes), "w") as target:
+            with (
+                places[name].open("rb") as source,
+                archive.open(_entry(name, expected.bytes), "w") as target,
+            ):
                 for piece in _pieces(source):
                     sha.update(piece)
                     target.write(piece)
                     if progress is not None:
                         progress(len(piece))
             if sha.hexdigest() != expected.sha256:
-                raise BadInput(f"{name}: changed while it was packed, or since it was recorded; see restaudit verify")
+                raise BadInput(
+                    f"{name}: changed while it was packed, or since it was recorded; see "
+                    "restaudit verify"
+                )
     with out.open("rb+") as f:
         os.fsync(f.fileno())
 
@@ -231,4 +280,7 @@ def _check_names(run: Path, events: Sequence[Event]) -> None:
         if (problem := wrong_name(name)) is not None:
             raise BadInput(f"{run}: {name!r} cannot be packed: the name {problem}")
     if (pair := collision([*names, bundle.FILE, bundle.SIGNATURE, ledger.FILE])) is not None:
-        raise BadInput(f"{run}: {pair[1]} and {pair[0]} are one file on some machines, so they cannot be packed")
+        raise BadInput(
+            f"{run}: {pair[1]} and {pair[0]} are one file on some machines, so they cannot be "
+            "packed"
+        )

@@ -1,8 +1,9 @@
 """Taking texts out of recorded files, so that numbers and decisions can still be checked.
 
-A cell of text becomes the SHA-256 of a salt and the text. The salt follows from the whole original file, so the same
-file gives the same replacement, equal texts give different cells, and nobody without the file can try texts out. Who
-holds the original can later show one text and its salt (`salt_of`), and anybody can check it against the cell.
+A cell of text becomes the SHA-256 of a salt and the text. The salt follows from the whole original
+file, so the same file gives the same replacement, equal texts give different cells, and nobody
+without the file can try texts out. Who holds the original can later show one text and its salt
+(`salt_of`), and anybody can check it against the cell.
 """
 
 from __future__ import annotations
@@ -19,14 +20,39 @@ from restaudit.errors import BadInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Columns of words that are names or labels, not texts: everything else that is no number is replaced.
+# Columns of words that are names or labels, not texts: everything else that is no number is
+# replaced.
 LABELS = frozenset(
-    ("sample_id", "prompt_id", "group", "family", "source", "split", "origin", "iteration", "rater", "dimension",
-     "role", "task", "metric", "cluster", "item_id", "submitted_at")
-)  # fmt: skip
-# JSON files without texts. Measurements lose their details; every other file that is no table is left out.
+    (
+        "sample_id",
+        "prompt_id",
+        "group",
+        "family",
+        "source",
+        "split",
+        "origin",
+        "iteration",
+        "rater",
+        "dimension",
+        "role",
+        "task",
+        "metric",
+        "cluster",
+        "item_id",
+        "submitted_at",
+    )
+)
+# JSON files without texts. Measurements lose their details; every other file that is no table is
+# left out.
 WITHOUT_TEXTS = frozenset(
-    ("plan.json", "environment.json", "decision.json", "scale.json", "compute.json", "adapter_config.json")
+    (
+        "plan.json",
+        "environment.json",
+        "decision.json",
+        "scale.json",
+        "compute.json",
+        "adapter_config.json",
+    )
 )
 MEASUREMENTS = "measurements.json"
 # Which details of a measurement a decision depends on.
@@ -47,7 +73,8 @@ def has_no_texts(name: str) -> bool:
 
 
 def redact(path: Path, out: Path) -> str | None:
-    """Write `path` without its texts to `out`; returns what was done, or None (nothing written) where it has none.
+    """Write `path` without its texts to `out`; returns what was done, or None (nothing written)
+    where it has none.
 
     Raises BadInput where the file cannot be read as what its name says.
     """
@@ -55,7 +82,8 @@ def redact(path: Path, out: Path) -> str | None:
 
 
 def salt_of(path: Path, column: str, row: int) -> bytes:
-    """The salt of one cell of a recorded table: sha256(salt + the text in UTF-8), in hex, is what stands in its place.
+    """The salt of one cell of a recorded table: sha256(salt + the text in UTF-8), in hex, is what
+    stands in its place.
 
     Values that are no text (token ids, lists of references) are written as compact JSON first.
     """
@@ -83,8 +111,12 @@ def _table(path: Path, out: Path) -> str | None:
             hidden = [f.name for f in table.schema_arrow if not _harmless(f)]
             if not hidden:
                 return None
-            schema = pa.schema([pa.field(f.name, pa.string() if f.name in hidden else f.type)
-                                for f in table.schema_arrow])  # fmt: skip
+            schema = pa.schema(
+                [
+                    pa.field(f.name, pa.string() if f.name in hidden else f.type)
+                    for f in table.schema_arrow
+                ]
+            )
             with pq.ParquetWriter(out, schema, compression="zstd") as writer:
                 for batch in _redacted(table, schema, hidden, _secret(path)):
                     writer.write_batch(batch)
@@ -93,7 +125,9 @@ def _table(path: Path, out: Path) -> str | None:
     return f"columns replaced by salted SHA-256: {', '.join(hidden)}"
 
 
-def _redacted(table: Any, schema: pa.Schema, hidden: list[str], secret: bytes) -> Iterator[pa.RecordBatch]:
+def _redacted(
+    table: Any, schema: pa.Schema, hidden: list[str], secret: bytes
+) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     first = 0
@@ -103,7 +137,10 @@ def _redacted(table: Any, schema: pa.Schema, hidden: list[str], secret: bytes) -
             column = batch.column(field.name)
             if field.name in hidden:
                 cells = column.to_pylist()
-                column = pa.array([_hidden(secret, field.name, first + k, c) for k, c in enumerate(cells)], pa.string())
+                column = pa.array(
+                    [_hidden(secret, field.name, first + k, c) for k, c in enumerate(cells)],
+                    pa.string(),
+                )
             columns.append(column)
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
         first += batch.num_rows
@@ -122,8 +159,12 @@ def _harmless(field: pa.Field) -> bool:
 def _hidden(secret: bytes, column: str, row: int, value: Any) -> str | None:
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
-    return hashlib.sha256(_cell_salt(secret, column, row) + text.encode("utf-8", "surrogatepass")).hexdigest()
+    text = (
+        value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+    )
+    return hashlib.sha256(
+        _cell_salt(secret, column, row) + text.encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def _cell_salt(secret: bytes, column: str, row: int) -> bytes:

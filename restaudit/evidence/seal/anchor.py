@@ -32,7 +32,9 @@ class Anchor:
     signer: str | None
 
     def to_bytes(self) -> bytes:
-        """Sorted JSON of a few lines: small enough to print, and the same bytes for the same head."""
+        """Sorted JSON of a few lines: small enough to print, and the same bytes for the same
+        head.
+        """
         body = {"format": FORMAT, "schema": SCHEMA, **asdict(self)}
         return (json.dumps(body, indent=2, sort_keys=True) + "\n").encode()
 
@@ -40,7 +42,8 @@ class Anchor:
     def line(self) -> str:
         """Everything in one line, for a witness who writes it down or publishes it."""
         return (
-            f"{FORMAT} {SCHEMA} run={self.run_id} seq={self.seq} head={self.head} digest={self.comparison_digest} "
+            f"{FORMAT} {SCHEMA} run={self.run_id} seq={self.seq} head={self.head} "
+            f"digest={self.comparison_digest} "
             f"plan={self.plan_sha256} key={self.signer or 'none'}"
         )
 
@@ -69,7 +72,9 @@ def load_anchor(path: Path) -> Anchor:
             raise ValueError(f"expected format {FORMAT}, schema {SCHEMA}")
         anchor = Anchor(**raw)
         digests = (anchor.head, anchor.comparison_digest, anchor.plan_sha256)
-        good = all(isinstance(d, str) and HEX.fullmatch(d) for d in digests) and isinstance(anchor.run_id, str)
+        good = all(isinstance(d, str) and HEX.fullmatch(d) for d in digests) and isinstance(
+            anchor.run_id, str
+        )
         if not good or type(anchor.seq) is not int or anchor.seq < 0:
             raise ValueError("a field is not what an anchor holds")
     except OSError as e:
@@ -82,23 +87,29 @@ def load_anchor(path: Path) -> Anchor:
 def check_anchor(witnessed: Anchor, events: Sequence[Event], plan: Mapping[str, Any]) -> int:
     """How many events came after the witnessed head.
 
-    Raises VerificationFailed where that head is not in this chain: the ledger was rebuilt, cut, or is another run's.
+    Raises VerificationFailed where that head is not in this chain: the ledger was rebuilt, cut, or
+    is another run's.
     """
     if witnessed.run_id != run_id_of(events):
         raise VerificationFailed(
-            f"the anchor is of run {witnessed.run_id!r}; this is run {run_id_of(events)!r}, so the witness saw another"
+            f"the anchor is of run {witnessed.run_id!r}; this is run {run_id_of(events)!r}, so "
+            "the witness saw another"
         )
     if witnessed.seq >= len(events):
         raise VerificationFailed(
-            f"{ledger.FILE}: ends at event {len(events) - 1}, but the witness saw event {witnessed.seq}: the last "
+            f"{ledger.FILE}: ends at event {len(events) - 1}, but the witness saw event "
+            f"{witnessed.seq}: the last "
             "events were cut off"
         )
     now = anchor_of(events, plan, witnessed.seq)
     if now.head != witnessed.head:
         raise VerificationFailed(
-            f"{ledger.FILE}: the head after event {witnessed.seq} is {now.head}, but the witness saw {witnessed.head}: "
+            f"{ledger.FILE}: the head after event {witnessed.seq} is {now.head}, but the witness "
+            f"saw {witnessed.head}: "
             "the ledger was rebuilt"
         )
     if now != witnessed:
-        raise VerificationFailed("the anchor's head is in this run, but what the anchor says of it beside is not so")
+        raise VerificationFailed(
+            "the anchor's head is in this run, but what the anchor says of it beside is not so"
+        )
     return len(events) - 1 - witnessed.seq

@@ -1,4 +1,6 @@
-"""DSSE envelopes (github.com/secure-systems-lab/dsse, v1) with one Ed25519 signature over an in-toto Statement v1."""
+"""DSSE envelopes (github.com/secure-systems-lab/dsse, v1) with one Ed25519 signature over an
+in-toto Statement v1.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def sign(statement: Mapping[str, Any], key: PrivateKey) -> bytes:
-    """The envelope of a statement as canonical JSON and a line end; the same statement and key give the same bytes."""
+    """The envelope of a statement as canonical JSON and a line end; the same statement and key give
+    the same bytes.
+    """
     payload = rfc8785.dumps(dict(statement))
     signature = key.key.sign(pae(PAYLOAD_TYPE, payload))
     envelope: dict[str, Any] = {
@@ -44,16 +48,21 @@ def key_id_of(data: bytes, name: str) -> str:
 def verified(data: bytes, name: str, key: PublicKey) -> Mapping[str, Any]:
     """The statement inside an envelope that this key signed.
 
-    Raises VerificationFailed, beginning with `name`, where anything is not exactly what `sign` writes.
+    Raises VerificationFailed, beginning with `name`, where anything is not exactly what `sign`
+    writes.
     """
     from cryptography.exceptions import InvalidSignature
 
     envelope = _envelope(data, name)
     (signed,) = envelope["signatures"]
     if signed["keyid"] != key.key_id:
-        raise VerificationFailed(f"{name}: signed with key {signed['keyid']!r}; expected {key.key_id}")
+        raise VerificationFailed(
+            f"{name}: signed with key {signed['keyid']!r}; expected {key.key_id}"
+        )
     try:
-        payload, signature = (base64.b64decode(t, validate=True) for t in (envelope["payload"], signed["sig"]))
+        payload, signature = (
+            base64.b64decode(t, validate=True) for t in (envelope["payload"], signed["sig"])
+        )
         key.key.verify(signature, pae(envelope["payloadType"], payload))
     except (binascii.Error, InvalidSignature):
         raise VerificationFailed(
@@ -65,7 +74,11 @@ def verified(data: bytes, name: str, key: PublicKey) -> Mapping[str, Any]:
         raise VerificationFailed(f"{name}: signed, but not JSON") from None
     if not isinstance(statement, dict) or statement.get("_type") != STATEMENT:
         raise VerificationFailed(f"{name}: signed, but not an in-toto Statement v1")
-    again = {**envelope, "payload": _base64(payload), "signatures": [{**signed, "sig": _base64(signature)}]}
+    again = {
+        **envelope,
+        "payload": _base64(payload),
+        "signatures": [{**signed, "sig": _base64(signature)}],
+    }
     if rfc8785.dumps(again) + b"\n" != data:
         raise VerificationFailed(f"{name}: the envelope was changed around its signature")
     return statement
@@ -77,7 +90,9 @@ def _envelope(data: bytes, name: str) -> dict[str, Any]:
         (signed,) = envelope["signatures"]
         texts = (envelope["payload"], envelope["payloadType"], signed["keyid"], signed["sig"])
     except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise VerificationFailed(f"{name}: not a DSSE envelope with one signature ({type(e).__name__})") from None
+        raise VerificationFailed(
+            f"{name}: not a DSSE envelope with one signature ({type(e).__name__})"
+        ) from None
     if not all(isinstance(t, str) for t in texts) or texts[1] != PAYLOAD_TYPE:
         raise VerificationFailed(f"{name}: not a DSSE envelope of an in-toto statement")
     return dict(envelope)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 ENVIRONMENT = "RESTAUDIT_KEY"
 NAME = "restaudit-key"
@@ -51,8 +54,9 @@ class PrivateKey:
 def new_key(out: Path) -> tuple[Path, Path, str]:
     """Make a key pair; returns the private file (mode 0600), the public file and the key id.
 
-    `out` is a folder (restaudit-key.pem and restaudit-key.pub.pem are made there) or the private file's own name, which
-    ends in .pem. Raises BadInput where either file is there already: a key is never overwritten.
+    `out` is a folder (restaudit-key.pem and restaudit-key.pub.pem are made there) or the private
+    file's own name, which ends in .pem. Raises BadInput where either file is there already: a key
+    is never overwritten.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -63,12 +67,17 @@ def new_key(out: Path) -> tuple[Path, Path, str]:
     public = private.with_name(private.name.removesuffix(PRIVATE) + PUBLIC)
     for path in (private, public):
         if path.exists() or path.is_symlink():
-            raise BadInput(f"{path}: is there already; a key is never overwritten, so name another place with --out")
+            raise BadInput(
+                f"{path}: is there already; a key is never overwritten, so name another place "
+                "with --out"
+            )
     key = Ed25519PrivateKey.generate()
     made = _public(key.public_key())
     try:
         private.parent.mkdir(parents=True, exist_ok=True)
-        _create(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+        _create(
+            private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600
+        )
         _create(public, made.pem, 0o644)
     except OSError as e:
         raise BadInput(f"{private}: cannot be written: {e.strerror}") from None
@@ -76,14 +85,18 @@ def new_key(out: Path) -> tuple[Path, Path, str]:
 
 
 def load_private(path: Path) -> PrivateKey:
-    """Read a private key. Raises BadInput for anything else, and for a file that other users may read."""
+    """Read a private key.
+
+    Raises BadInput for anything else, and for a file that other users may read.
+    """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     data = _bytes(path)
     if os.name == "posix" and path.stat().st_mode & OTHERS:
         raise BadInput(
-            f"{path}: other users of this machine can read this private key (mode {path.stat().st_mode & 0o777:04o}); "
+            f"{path}: other users of this machine can read this private key (mode "
+            f"{path.stat().st_mode & 0o777:04o}); "
             f"if it is still yours alone: chmod 600 {path}"
         )
     try:
@@ -94,7 +107,9 @@ def load_private(path: Path) -> PrivateKey:
         hint = "; this is a public key, and a private one signs" if b"PUBLIC KEY" in data else ""
         raise BadInput(f"{path}: not a private key in PEM ({type(e).__name__}){hint}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BadInput(f"{path}: a key of another kind; expected Ed25519 (make one: restaudit keys new)")
+        raise BadInput(
+            f"{path}: a key of another kind; expected Ed25519 (make one: restaudit keys new)"
+        )
     return PrivateKey(key, _public(key.public_key()))
 
 

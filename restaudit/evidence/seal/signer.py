@@ -33,7 +33,8 @@ class Signer:
         return self.key.key_id
 
     def check(self, run: Path, events: Sequence[Event]) -> None:
-        """Raise VerificationFailed where what this key signed earlier is gone or is not what the ledger holds now.
+        """Raise VerificationFailed where what this key signed earlier is gone or is not what the
+        ledger holds now.
 
         Only the last event may lack its signature: a crash can come between the two.
         """
@@ -43,15 +44,20 @@ class Signer:
                 if number == len(events) - 1:
                     continue
                 raise VerificationFailed(
-                    f"{FOLDER}/{name}: missing, although the run went on after it; signatures were removed, or the "
+                    f"{FOLDER}/{name}: missing, although the run went on after it; signatures "
+                    "were removed, or the "
                     "ledger was written anew"
                 )
             if verified(path.read_bytes(), f"{FOLDER}/{name}", self.key.public) != statement:
-                raise VerificationFailed(f"{FOLDER}/{name}: signed for another ledger than the one that is here")
+                raise VerificationFailed(
+                    f"{FOLDER}/{name}: signed for another ledger than the one that is here"
+                )
 
     def sign(self, run: Path, events: Sequence[Event]) -> None:
         """Write every signature that is not there yet."""
-        missing = [(name, s) for _, (name, s) in _wanted(events) if not (run / FOLDER / name).exists()]
+        missing = [
+            (name, s) for _, (name, s) in _wanted(events) if not (run / FOLDER / name).exists()
+        ]
         if missing:
             keep_public(run, self.key)
         for name, statement in missing:
@@ -59,24 +65,34 @@ class Signer:
 
 
 def given_signer(key: Path | None) -> Signer | None:
-    """The signer of a key file, or of the one that the environment names; None where neither is given."""
+    """The signer of a key file, or of the one that the environment names; None where neither is
+    given.
+    """
     named = os.environ.get(ENVIRONMENT)
     path = key if key is not None else Path(named) if named else None
     return None if path is None else Signer(load_private(path))
 
 
 def signer_for(run: Path, plan: Mapping[str, Any], given: Signer | None) -> Signer | None:
-    """The signer a run goes on with. Raises BadInput unless it is the one that its sealed plan names."""
+    """The signer a run goes on with.
+
+    Raises BadInput unless it is the one that its sealed plan names.
+    """
     named = plan.get("signer")
     if named is None and given is not None:
         raise BadInput(
-            f"{run}: its plan was sealed without a key, so it goes on without one: leave out --key, and unset "
+            f"{run}: its plan was sealed without a key, so it goes on without one: leave out "
+            "--key, and unset "
             f"{ENVIRONMENT} if it is set"
         )
     if named is not None and given is None:
-        raise BadInput(f"{run}: its plan was sealed with key {named}; go on with the same key: --key FILE")
+        raise BadInput(
+            f"{run}: its plan was sealed with key {named}; go on with the same key: --key FILE"
+        )
     if given is not None and named != given.key_id:
-        raise BadInput(f"{run}: its plan was sealed with key {named}, but the key given is {given.key_id}")
+        raise BadInput(
+            f"{run}: its plan was sealed with key {named}, but the key given is {given.key_id}"
+        )
     return given
 
 
@@ -104,9 +120,15 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def _wanted(events: Sequence[Event]) -> list[tuple[int, tuple[str, dict[str, Any]]]]:
-    """Every signature that a ledger of these events should have: (event number, (file, statement))."""
+    """Every signature that a ledger of these events should have: (event number, (file,
+    statement)).
+    """
     wanted: list[tuple[int, tuple[str, dict[str, Any]]]] = []
     if events:
         wanted.append((0, (PLAN_FILE, plan_statement(events))))
-    wanted += [(k, (head_file(k), head_statement(events, k))) for k, e in enumerate(events) if has_signed_head(e)]
+    wanted += [
+        (k, (head_file(k), head_statement(events, k)))
+        for k, e in enumerate(events)
+        if has_signed_head(e)
+    ]
     return wanted

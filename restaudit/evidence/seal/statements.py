@@ -1,6 +1,8 @@
-"""What is signed: in-toto statements about the sealed plan, a head of the ledger, a rendered report, a bundle.
+"""What is signed: in-toto statements about the sealed plan, a head of the ledger, a rendered
+report, a bundle.
 
-No statement holds a clock: what a signer says about the time proves nothing (docs/evidence.md, "Anchor").
+No statement holds a clock: what a signer says about the time proves nothing (docs/evidence.md,
+"Anchor").
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from restaudit.evidence.seal.dsse import STATEMENT
 
 FOLDER = "signatures"
 PLAN_FILE, REPORT_FILE = "plan.dsse.json", "report.dsse.json"
-PLAN, HEAD, REPORT, BUNDLE = (f"urn:restaudit:{kind}:v1" for kind in ("plan", "head", "report", "bundle"))
+PLAN, HEAD, REPORT, BUNDLE = (
+    f"urn:restaudit:{kind}:v1" for kind in ("plan", "head", "report", "bundle")
+)
 SIGNED_PARTS = ("audit", "halt", "override", "end")
 
 
@@ -24,7 +28,9 @@ def head_file(seq: int) -> str:
 
 
 def has_signed_head(event: Event) -> bool:
-    """Whether the head after this event is signed: after every audit, halt, override, and the end."""
+    """Whether the head after this event is signed: after every audit, halt, override, and the
+    end.
+    """
     return event.step.rpartition("/")[2] in SIGNED_PARTS
 
 
@@ -41,16 +47,22 @@ def plan_statement(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def head_statement(events: Sequence[Event], seq: int) -> dict[str, Any]:
-    """The head after event `seq`: through the chain it stands for every event and file before it."""
+    """The head after event `seq`: through the chain it stands for every event and file before
+    it.
+    """
     event = events[seq]
-    return _statement(HEAD, {_head_name(seq): event.hash}, {"run_id": run_id_of(events), "step": event.step})
+    return _statement(
+        HEAD, {_head_name(seq): event.hash}, {"run_id": run_id_of(events), "step": event.step}
+    )
 
 
 def report_statement(events: Sequence[Event], files: Mapping[str, FileDigest]) -> dict[str, Any]:
     """Rendered files (names from the run folder on), and the head they belong to."""
     subjects = {name: digest.sha256 for name, digest in files.items()}
     last = len(events) - 1
-    return _statement(REPORT, {**subjects, _head_name(last): events[last].hash}, {"run_id": run_id_of(events)})
+    return _statement(
+        REPORT, {**subjects, _head_name(last): events[last].hash}, {"run_id": run_id_of(events)}
+    )
 
 
 def bundle_statement(events: Sequence[Event], manifest: FileDigest) -> dict[str, Any]:
@@ -61,21 +73,30 @@ def bundle_statement(events: Sequence[Event], manifest: FileDigest) -> dict[str,
 
 
 def subjects_of(statement: Mapping[str, Any], kind: str, name: str) -> dict[str, str]:
-    """Name and SHA-256 of every subject. Raises VerificationFailed, beginning with `name`, for another statement."""
+    """Name and SHA-256 of every subject.
+
+    Raises VerificationFailed, beginning with `name`, for another statement.
+    """
     if statement.get("predicateType") != kind:
-        raise VerificationFailed(f"{name}: signed as {statement.get('predicateType')!r}; expected {kind}")
+        raise VerificationFailed(
+            f"{name}: signed as {statement.get('predicateType')!r}; expected {kind}"
+        )
     try:
         found = [(s["name"], s["digest"]["sha256"]) for s in statement["subject"]]
     except (KeyError, TypeError):
         raise VerificationFailed(f"{name}: signed, but its subjects cannot be read") from None
-    if len(dict(found)) != len(found) or not all(isinstance(x, str) for pair in found for x in pair):
+    if len(dict(found)) != len(found) or not all(
+        isinstance(x, str) for pair in found for x in pair
+    ):
         raise VerificationFailed(f"{name}: signed, but its subjects cannot be read")
     return dict(found)
 
 
 def head_in(subjects: Mapping[str, str], name: str) -> tuple[int, str]:
     """The one head among these subjects: (seq, hash)."""
-    heads = [(n.removeprefix(HEAD_PREFIX), d) for n, d in subjects.items() if n.startswith(HEAD_PREFIX)]
+    heads = [
+        (n.removeprefix(HEAD_PREFIX), d) for n, d in subjects.items() if n.startswith(HEAD_PREFIX)
+    ]
     if len(heads) != 1 or not heads[0][0].isdecimal() or len(heads[0][0]) > 9:
         raise VerificationFailed(f"{name}: signed, but names no single head of a ledger")
     return int(heads[0][0]), heads[0][1]
@@ -88,7 +109,9 @@ def _head_name(seq: int) -> str:
     return f"{HEAD_PREFIX}{seq}"
 
 
-def _statement(kind: str, subjects: Mapping[str, str], predicate: Mapping[str, Any]) -> dict[str, Any]:
+def _statement(
+    kind: str, subjects: Mapping[str, str], predicate: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "_type": STATEMENT,
         "subject": [{"name": n, "digest": {"sha256": d}} for n, d in sorted(subjects.items())],

@@ -25,8 +25,9 @@ BESIDE = (f"{SIGNATURES}/", "report/")
 class Bundled:
     """What a bundle lacks.
 
-    Files in `redacted` could be checked against the manifest only, those in `left_out` not at all. `signed_by` is the
-    key id that signed the manifest, or None; `notes` are the manifest's own words.
+    Files in `redacted` could be checked against the manifest only, those in `left_out` not at all.
+    `signed_by` is the key id that signed the manifest, or None; `notes` are the manifest's own
+    words.
     """
 
     redacted: tuple[str, ...]
@@ -53,9 +54,11 @@ def check_recorded(
     progress: Progress | None,
     hashed: Mapping[str, FileDigest],
 ) -> int:
-    """Compare one recorded file with its step, or, where a bundle says why, with the manifest; returns bytes read.
+    """Compare one recorded file with its step, or, where a bundle says why, with the manifest;
+    returns bytes read.
 
-    `hashed` are digests of files that were read in the archive and compared with the manifest there.
+    `hashed` are digests of files that were read in the archive and compared with the manifest
+    there.
     """
     name, step, digest = entry
     if manifest is None:
@@ -63,14 +66,18 @@ def check_recorded(
     if (left := manifest.left_out.get(name)) is not None:
         _same(name, step, digest, left.original)
         if (run / name).exists():
-            raise VerificationFailed(f"{name}: is here, though {bundle.FILE} says that it was left out")
+            raise VerificationFailed(
+                f"{name}: is here, though {bundle.FILE} says that it was left out"
+            )
         return 0
     if (redacted := manifest.redacted.get(name)) is not None:
         _same(name, step, digest, redacted.original)
         by = f"{bundle.FILE} listed it in the place of what step '{step}' recorded"
         return check_file(run, (name, step, redacted.replacement), progress, by=by)
     if name not in manifest.files:
-        raise VerificationFailed(f"{name}: step '{step}' recorded it, but {bundle.FILE} does not name it")
+        raise VerificationFailed(
+            f"{name}: step '{step}' recorded it, but {bundle.FILE} does not name it"
+        )
     _same(name, step, digest, manifest.files[name])
     if name in hashed:
         _same(name, step, digest, hashed[name])
@@ -79,25 +86,43 @@ def check_recorded(
 
 
 def check_manifest(
-    run: Path, manifest: Manifest, events: Sequence[Event], recorded: Sequence[Recorded], trusted: PublicKey | None
+    run: Path,
+    manifest: Manifest,
+    events: Sequence[Event],
+    recorded: Sequence[Recorded],
+    trusted: PublicKey | None,
 ) -> Bundled:
-    """The rest of a manifest: it is of this ledger, its other files are as listed, nothing else lies there."""
+    """The rest of a manifest: it is of this ledger, its other files are as listed, nothing else
+    lies there.
+    """
     names = {name for name, _, _ in recorded}
     last = (run_id_of(events), len(events) - 1, events[-1].hash, ledger.comparison_digest(events))
     if (manifest.run_id, manifest.seq, manifest.head, manifest.comparison_digest) != last:
-        raise VerificationFailed(f"{bundle.FILE}: made of another record than the one that is here ({manifest.head})")
+        raise VerificationFailed(
+            f"{bundle.FILE}: made of another record than the one that is here ({manifest.head})"
+        )
     for name in (*manifest.left_out, *manifest.redacted):
         if name not in names:
-            raise VerificationFailed(f"{bundle.FILE}: speaks of {name} as recorded, but no step recorded it")
+            raise VerificationFailed(
+                f"{bundle.FILE}: speaks of {name} as recorded, but no step recorded it"
+            )
     for name, digest in manifest.files.items():
         if name not in names:
             if name != ledger.FILE and not name.startswith(BESIDE):
-                raise VerificationFailed(f"{name}: is in the bundle, but no event records it; it was added afterwards")
+                raise VerificationFailed(
+                    f"{name}: is in the bundle, but no event records it; it was added afterwards"
+                )
             check_file(run, (name, "", digest), None, by=f"{bundle.FILE} listed it")
     known = {bundle.FILE, bundle.SIGNATURE, *manifest.files}
-    extra = sorted(n for p in run.rglob("*") if not p.is_dir() and (n := p.relative_to(run).as_posix()) not in known)
+    extra = sorted(
+        n
+        for p in run.rglob("*")
+        if not p.is_dir() and (n := p.relative_to(run).as_posix()) not in known
+    )
     if extra:
-        raise VerificationFailed(f"{extra[0]}: is in the bundle, but not in {bundle.FILE} ({len(extra)} such file(s))")
+        raise VerificationFailed(
+            f"{extra[0]}: is in the bundle, but not in {bundle.FILE} ({len(extra)} such file(s))"
+        )
     signed_by = _signed_by(run, events, trusted) if (run / bundle.SIGNATURE).exists() else None
     return Bundled(tuple(manifest.redacted), tuple(manifest.left_out), signed_by, manifest.notes)
 
@@ -109,18 +134,23 @@ def _signed_by(run: Path, events: Sequence[Event], trusted: PublicKey | None) ->
     keys = read_keys(run) | ({trusted.key_id: trusted} if trusted else {})
     key_id = key_id_of(data, bundle.SIGNATURE)
     if key_id not in keys:
-        raise VerificationFailed(f"{bundle.SIGNATURE}: signed with key {key_id}, which is not in signatures/")
+        raise VerificationFailed(
+            f"{bundle.SIGNATURE}: signed with key {key_id}, which is not in signatures/"
+        )
     statement = verified(data, bundle.SIGNATURE, keys[key_id])
     size = (run / bundle.FILE).stat().st_size
     if statement != bundle_statement(events, FileDigest(sha256_of(run / bundle.FILE), size)):
         subjects_of(statement, BUNDLE, bundle.SIGNATURE)
-        raise VerificationFailed(f"{bundle.SIGNATURE}: {bundle.FILE} is not the one that was signed")
+        raise VerificationFailed(
+            f"{bundle.SIGNATURE}: {bundle.FILE} is not the one that was signed"
+        )
     return key_id
 
 
 def _same(name: str, step: str, recorded: FileDigest, claimed: FileDigest) -> None:
     if recorded != claimed:
         raise VerificationFailed(
-            f"{name}: {bundle.FILE} says that its original has sha256 {claimed.sha256}, but step '{step}' recorded "
+            f"{name}: {bundle.FILE} says that its original has sha256 {claimed.sha256}, but step "
+            f"'{step}' recorded "
             f"{recorded.sha256}"
         )

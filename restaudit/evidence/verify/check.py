@@ -1,4 +1,6 @@
-"""Check a run folder against its own ledger: every file, the chain, signatures, the sealed plan and the decisions."""
+"""Check a run folder against its own ledger: every file, the chain, signatures, the sealed plan and
+the decisions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from restaudit.evidence.seal.anchor import Anchor, check_anchor
 from restaudit.evidence.seal.keys import PublicKey
 from restaudit.evidence.verify.bundled import Bundled, check_manifest, check_recorded, load_manifest
 from restaudit.evidence.verify.files import Progress, recorded_files, torn_tail, unrecorded_files
-from restaudit.evidence.verify.policy import PLAN, check_decisions, check_order, check_stops, sealed_plan
+from restaudit.evidence.verify.policy import (
+    PLAN,
+    check_decisions,
+    check_order,
+    check_stops,
+    sealed_plan,
+)
 from restaudit.evidence.verify.rendering import check_rendering
 from restaudit.evidence.verify.signatures import Signed, check_signatures
 
@@ -23,12 +31,13 @@ from restaudit.evidence.verify.signatures import Signed, check_signatures
 class Report:
     """What was checked.
 
-    `files` and `bytes` count the files that have the digest which the ledger holds. `digest` is what two runs of
-    the same plan share, `head` the hash of the last event (write it down elsewhere: only that makes a rebuilt ledger
-    visible). `unrecorded` lists files no event names, which only an unfinished run may
-    have. `torn_bytes` counts bytes of a last ledger line that a crash cut short. `bundled` says what a bundle lacks
-    (None: a run folder), `since_anchor` how many events came after the witnessed head (None: no anchor was given),
-    `rendering` what can be said of the report, if there is one.
+    `files` and `bytes` count the files that have the digest which the ledger holds. `digest` is
+    what two runs of the same plan share, `head` the hash of the last event (write it down
+    elsewhere: only that makes a rebuilt ledger visible). `unrecorded` lists files no event names,
+    which only an unfinished run may have. `torn_bytes` counts bytes of a last ledger line that a
+    crash cut short. `bundled` says what a bundle lacks (None: a run folder), `since_anchor` how
+    many events came after the witnessed head (None: no anchor was given), `rendering` what can be
+    said of the report, if there is one.
     """
 
     files: int
@@ -73,32 +82,47 @@ def verify(
     """
     run = Path(run)
     if not run.is_dir():
-        raise BadInput(f"{run}: no such folder; expected a run folder (it holds {PLAN} and {ledger.FILE})")
+        raise BadInput(
+            f"{run}: no such folder; expected a run folder (it holds {PLAN} and {ledger.FILE})"
+        )
     if not (run / ledger.FILE).exists() and not (run / PLAN).exists():
         raise BadInput(f"{run}: not a run folder (neither {PLAN} nor {ledger.FILE} is there)")
     if (run / ledger.FILE).is_symlink():
-        raise VerificationFailed(f"{ledger.FILE}: is a symbolic link; a run folder holds only plain files")
+        raise VerificationFailed(
+            f"{ledger.FILE}: is a symbolic link; a run folder holds only plain files"
+        )
     events = ledger.read(run)
     torn = torn_tail(run)
     if not events:
-        raise VerificationFailed(f"{ledger.FILE}: holds no complete event, so nothing in this folder is recorded")
+        raise VerificationFailed(
+            f"{ledger.FILE}: holds no complete event, so nothing in this folder is recorded"
+        )
     if events[0].step != "plan" or PLAN not in events[0].outputs:
-        raise VerificationFailed(f"{ledger.FILE}: line 1: expected the step 'plan' sealing {PLAN} before anything else")
+        raise VerificationFailed(
+            f"{ledger.FILE}: line 1: expected the step 'plan' sealing {PLAN} before anything else"
+        )
 
     recorded = list(recorded_files(events))
     manifest = load_manifest(run)
     partial = {*manifest.redacted, *manifest.left_out} if manifest else set()
-    sizes = {entry[0]: check_recorded(run, entry, manifest, progress, hashed or {}) for entry in recorded}
+    sizes = {
+        entry[0]: check_recorded(run, entry, manifest, progress, hashed or {}) for entry in recorded
+    }
     whole = {name: size for name, size in sizes.items() if name not in partial}
 
     finished = events[-1].step == "end" or events[-1].step.endswith("/halt")
-    if torn and events[-1].step == "end":  # after a halt it may be an override that a crash cut short
-        raise VerificationFailed(f"{ledger.FILE}: {torn} bytes follow the last event of a finished run")
+    if (
+        torn and events[-1].step == "end"
+    ):  # after a halt it may be an override that a crash cut short
+        raise VerificationFailed(
+            f"{ledger.FILE}: {torn} bytes follow the last event of a finished run"
+        )
     names = {name for name, _, _ in recorded} | ({MANIFEST, *manifest.files} if manifest else set())
     unrecorded = tuple(unrecorded_files(run, names))
     if finished and unrecorded and manifest is None:
         raise VerificationFailed(
-            f"{unrecorded[0]}: no event of this finished run records it ({len(unrecorded)} such file(s)); "
+            f"{unrecorded[0]}: no event of this finished run records it ({len(unrecorded)} such "
+            "file(s)); "
             "it was added afterwards, or the ledger lost events"
         )
     plan = sealed_plan(run)
@@ -121,10 +145,14 @@ def verify(
         signed=signed,
         bundled=bundled,
         since_anchor=since,
-        rendering=check_rendering(run, events, redacted=bool(manifest and manifest.redacted), render=render),
+        rendering=check_rendering(
+            run, events, redacted=bool(manifest and manifest.redacted), render=render
+        ),
     )
 
 
 def recorded_bytes(run: Path | str) -> int:
     """How many bytes `verify` will hash, as the ledger states them."""
-    return sum(d.bytes for e in ledger.read(Path(run)) for d in (*e.outputs.values(), *e.context.values()))
+    return sum(
+        d.bytes for e in ledger.read(Path(run)) for d in (*e.outputs.values(), *e.context.values())
+    )

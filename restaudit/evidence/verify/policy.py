@@ -1,4 +1,6 @@
-"""The sealed plan against what was done: steps in order, decisions that follow from measurements, halts obeyed."""
+"""The sealed plan against what was done: steps in order, decisions that follow from measurements,
+halts obeyed.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ STOPS = ("/halt", "/override")
 
 
 def check_order(events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> None:
-    """The ledger holds the planned steps in the planned order, none left out before a later one, and nothing else.
+    """The ledger holds the planned steps in the planned order, none left out before a later one,
+    and nothing else.
 
     Halts and overrides, which nobody plans, are `check_stops`'s.
     """
@@ -31,39 +34,60 @@ def check_order(events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> None
     done = [e.step for e in events if not e.step.endswith(STOPS)]
     for expected, step in zip(planned, done, strict=False):
         if step != expected:
-            raise VerificationFailed(f"{ledger.FILE}: step '{step}' stands where the sealed plan has '{expected}'")
+            raise VerificationFailed(
+                f"{ledger.FILE}: step '{step}' stands where the sealed plan has '{expected}'"
+            )
     if len(done) > len(planned):
-        raise VerificationFailed(f"{ledger.FILE}: step '{done[len(planned)]}' was done after the plan's last step")
+        raise VerificationFailed(
+            f"{ledger.FILE}: step '{done[len(planned)]}' was done after the plan's last step"
+        )
 
 
 def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision]) -> None:
-    """HALT was obeyed: after such a decision comes its halt, and after that nothing, or a person's override."""
+    """HALT was obeyed: after such a decision comes its halt, and after that nothing, or a person's
+    override.
+    """
     for number, event in enumerate(events[1:], start=1):
         where = f"{ledger.FILE}: line {number + 1}"
         before = events[number - 1].step
         iteration, _, part = event.step.rpartition("/")
         audited = before.removesuffix("/audit")
         decided = halting.get(iteration)
-        gates = [g.gate for g in decided.gates if g.verdict == "HALT"] if decided is not None else []
+        gates = (
+            [g.gate for g in decided.gates if g.verdict == "HALT"] if decided is not None else []
+        )
         if part == "halt":
             if before != f"{iteration}/audit" or not gates or event.content.get("gates") != gates:
-                raise VerificationFailed(f"{where}: '{event.step}' follows no decision in which its gates said HALT")
+                raise VerificationFailed(
+                    f"{where}: '{event.step}' follows no decision in which its gates said HALT"
+                )
         elif part == "override":
             if before != f"{iteration}/halt":
-                raise VerificationFailed(f"{where}: '{event.step}' overrides no halt; '{before}' stands before it")
+                raise VerificationFailed(
+                    f"{where}: '{event.step}' overrides no halt; '{before}' stands before it"
+                )
             if (problem := wrong_content(event.content, iteration, gates)) is not None:
-                raise VerificationFailed(f"{where}: '{event.step}' is no override anybody stands behind: {problem}")
+                raise VerificationFailed(
+                    f"{where}: '{event.step}' is no override anybody stands behind: {problem}"
+                )
         elif before.endswith("/audit") and audited in halting:
             raise VerificationFailed(
-                f"{audited}/decision.json: the sealed policy said HALT, but step '{event.step}' was done afterwards "
+                f"{audited}/decision.json: the sealed policy said HALT, but step '{event.step}' "
+                "was done afterwards "
                 f"({where})"
             )
         elif before.endswith("/halt"):
-            raise VerificationFailed(f"{where}: '{event.step}' was done after '{before}', which nobody overrode")
+            raise VerificationFailed(
+                f"{where}: '{event.step}' was done after '{before}', which nobody overrode"
+            )
 
 
-def check_decisions(run: Path, events: Sequence[ledger.Event], plan: Mapping[str, Any]) -> dict[str, Decision]:
-    """Recompute every recorded decision from the recorded measurements and the sealed policy, by iteration."""
+def check_decisions(
+    run: Path, events: Sequence[ledger.Event], plan: Mapping[str, Any]
+) -> dict[str, Decision]:
+    """Recompute every recorded decision from the recorded measurements and the sealed policy, by
+    iteration.
+    """
     policy = GatePolicy.model_validate(plan["config"].get("gates", {}))
     looks = list(plan["looks"])
     found: dict[str, Decision] = {}
@@ -73,38 +97,56 @@ def check_decisions(run: Path, events: Sequence[ledger.Event], plan: Mapping[str
             if name.endswith("/decision.json"):
                 found[iteration] = _check_decision(run, name, event, policy, looks)
         if event.step.endswith("/audit") and iteration in looks and iteration not in found:
-            raise VerificationFailed(f"{ledger.FILE}: '{event.step}' records no decision, which the sealed plan wants")
+            raise VerificationFailed(
+                f"{ledger.FILE}: '{event.step}' records no decision, which the sealed plan wants"
+            )
     return found
 
 
-def _check_decision(run: Path, name: str, event: ledger.Event, policy: GatePolicy, looks: Sequence[str]) -> Decision:
+def _check_decision(
+    run: Path, name: str, event: ledger.Event, policy: GatePolicy, looks: Sequence[str]
+) -> Decision:
     iteration = name.removesuffix("/decision.json")
     if event.step != f"{iteration}/audit":
-        raise VerificationFailed(f"{name}: recorded by step '{event.step}'; expected {iteration}/audit to decide")
+        raise VerificationFailed(
+            f"{name}: recorded by step '{event.step}'; expected {iteration}/audit to decide"
+        )
     source = f"{iteration}/measurements.json"
     if source not in event.outputs:
         raise VerificationFailed(
             f"{name}: step '{event.step}' records no {source}, which the decision must follow from"
         )
     if iteration not in looks:
-        raise VerificationFailed(f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(looks)})")
+        raise VerificationFailed(
+            f"{name}: the sealed plan has no look at {iteration} (looks: {', '.join(looks)})"
+        )
     look = looks.index(iteration) + 1
     try:
         measurements = [_measurement(m) for m in read_json(run, source)["measurements"]]
         again = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
     except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as e:
-        raise VerificationFailed(f"{source}: not measurements a decision can follow from ({e})") from None
+        raise VerificationFailed(
+            f"{source}: not measurements a decision can follow from ({e})"
+        ) from None
     if where := _difference(read_json(run, name), again.to_json()):
-        raise VerificationFailed(f"{name}: the decision does not follow from {source} and the sealed policy ({where})")
+        raise VerificationFailed(
+            f"{name}: the decision does not follow from {source} and the sealed policy ({where})"
+        )
     return again
 
 
 def _measurement(raw: Mapping[str, Any]) -> Measurement:
-    """A measurement whose numbers are numbers and whose details are a mapping. Raises TypeError or ValueError."""
+    """A measurement whose numbers are numbers and whose details are a mapping.
+
+    Raises TypeError or ValueError.
+    """
     m = Measurement.from_json(raw)
     numbers = [m.n_prompts, *(x for i in m.intervals for x in (i.level, i.low, i.high))]
     numbers += [] if m.value is None else [m.value]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x) for x in numbers):
+    if any(
+        isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x)
+        for x in numbers
+    ):
         raise TypeError(f"{m.name}: holds something else where a number belongs")
     if not isinstance(m.name, str) or not isinstance(m.detail, Mapping):
         raise TypeError(f"{m.name}: expected a name and a mapping of details")
@@ -116,21 +158,31 @@ def sealed_plan(run: Path) -> Mapping[str, Any]:
     plan = read_json(run, PLAN)
     schema = plan.get("schema", SCHEMA) if isinstance(plan, Mapping) else SCHEMA
     if schema != SCHEMA:
-        raise VerificationFailed(f"{PLAN}: schema {schema!r}; this version of restaudit verifies {SCHEMA}")
+        raise VerificationFailed(
+            f"{PLAN}: schema {schema!r}; this version of restaudit verifies {SCHEMA}"
+        )
     try:
         GatePolicy.model_validate(plan["config"].get("gates", {}))
         readable = all(isinstance(x, str) for x in (*plan["steps"], *plan["looks"]))
     except (KeyError, AttributeError, TypeError, ValidationError) as e:
-        raise VerificationFailed(f"{PLAN}: not a plan: expected config.gates, steps and looks ({e})") from None
+        raise VerificationFailed(
+            f"{PLAN}: not a plan: expected config.gates, steps and looks ({e})"
+        ) from None
     if not readable:
-        raise VerificationFailed(f"{PLAN}: not a plan: expected steps and looks to be lists of names")
+        raise VerificationFailed(
+            f"{PLAN}: not a plan: expected steps and looks to be lists of names"
+        )
     if "schema" not in plan:
-        raise VerificationFailed(f"{PLAN}: names no schema; this version of restaudit verifies {SCHEMA}")
+        raise VerificationFailed(
+            f"{PLAN}: names no schema; this version of restaudit verifies {SCHEMA}"
+        )
     return dict(plan)
 
 
 def _difference(written: Any, again: Any, where: str = "") -> str | None:
-    """The first place where two JSON values differ; numbers may differ by rounding between machines."""
+    """The first place where two JSON values differ; numbers may differ by rounding between
+    machines.
+    """
     if isinstance(written, Mapping) and isinstance(again, Mapping):
         for key in sorted({*written, *again}):
             if key not in written or key not in again:
@@ -138,11 +190,17 @@ def _difference(written: Any, again: Any, where: str = "") -> str | None:
             if found := _difference(written[key], again[key], f"{where}{key}."):
                 return found
         return None
-    if isinstance(written, list | tuple) and isinstance(again, list | tuple) and len(written) == len(again):
+    if (
+        isinstance(written, list | tuple)
+        and isinstance(again, list | tuple)
+        and len(written) == len(again)
+    ):
         pairs = enumerate(zip(written, again, strict=True))
         return next((d for i, (a, b) in pairs if (d := _difference(a, b, f"{where}{i}."))), None)
     if isinstance(written, float | int) and isinstance(again, float | int):
         same = math.isclose(written, again, rel_tol=1e-9, abs_tol=1e-12)
     else:
         same = written == again
-    return None if same else f"{where.removesuffix('.')}: recorded {written!r}, recomputed {again!r}"
+    return (
+        None if same else f"{where.removesuffix('.')}: recorded {written!r}, recomputed {again!r}"
+    )

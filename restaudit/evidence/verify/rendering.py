@@ -2,13 +2,15 @@
 
 `restaudit` renders nothing. Whoever does writes RUN/report/manifest.json
 
-    {"schema": 1, "files": {NAME: {"sha256": HEX, "bytes": N}}, "head": HEX, "renderer": {LIBRARY: VERSION}}
+    {"schema": 1, "files": {NAME: {"sha256": HEX, "bytes": N}}, "head": HEX, "renderer": {LIBRARY:
+    VERSION}}
 
-with names relative to report/ and the head of the ledger it was rendered from, and registers, in the entry-point group
-`restaudit.rerender`, a function (run: Path, names: Sequence[str]) -> Mapping[str, str]: the SHA-256 that each of these
-files has when it is rendered again. It leaves out names that it cannot render with the versions at hand, raises
-RestauditError or ImportError with the reason where it can render none, and writes nothing into the run. It must not
-depend on the folder's name: a bundle is opened under a temporary one, without its weights.
+with names relative to report/ and the head of the ledger it was rendered from, and registers, in
+the entry-point group `restaudit.rerender`, a function (run: Path, names: Sequence[str]) ->
+Mapping[str, str]: the SHA-256 that each of these files has when it is rendered again. It leaves out
+names that it cannot render with the versions at hand, raises RestauditError or ImportError with the
+reason where it can render none, and writes nothing into the run. It must not depend on the folder's
+name: a bundle is opened under a temporary one, without its weights.
 """
 
 from __future__ import annotations
@@ -27,10 +29,13 @@ MANIFEST = "report/manifest.json"
 SCHEMA = 1
 
 
-def check_rendering(run: Path, events: Sequence[Event], *, redacted: bool, render: bool = True) -> str | None:
+def check_rendering(
+    run: Path, events: Sequence[Event], *, redacted: bool, render: bool = True
+) -> str | None:
     """What can be said of the rendered report, in a sentence; None where there is none.
 
-    Raises VerificationFailed, naming the file, where it is not what its manifest says, or renders to other bytes.
+    Raises VerificationFailed, naming the file, where it is not what its manifest says, or renders
+    to other bytes.
     """
     if not (run / MANIFEST).is_file():
         return None
@@ -38,12 +43,18 @@ def check_rendering(run: Path, events: Sequence[Event], *, redacted: bool, rende
     for name, sha256 in files.items():
         path = run / "report" / name
         if path.is_symlink() or not path.is_file():
-            raise VerificationFailed(f"report/{name}: missing, or not a plain file; {MANIFEST} names it")
+            raise VerificationFailed(
+                f"report/{name}: missing, or not a plain file; {MANIFEST} names it"
+            )
         if (got := sha256_of(path)) != sha256:
-            raise VerificationFailed(f"report/{name}: changed after it was rendered: expected {sha256}, got {got}")
+            raise VerificationFailed(
+                f"report/{name}: changed after it was rendered: expected {sha256}, got {got}"
+            )
     at = next((k for k, e in enumerate(events) if e.hash == head), None)
     if at is None:
-        raise VerificationFailed(f"{MANIFEST}: rendered from another record; its head {head} is not in this ledger")
+        raise VerificationFailed(
+            f"{MANIFEST}: rendered from another record; its head {head} is not in this ledger"
+        )
     since = len(events) - 1 - at
     if since:
         return f"report not re-rendered: it shows the record as it was {since} events ago"
@@ -71,11 +82,14 @@ def _again(run: Path, files: Mapping[str, str]) -> str:
     for name, sha256 in files.items():
         if name in found and found[name] != sha256:
             raise VerificationFailed(
-                f"report/{name}: does not follow from the record: rendered again it has sha256 {found[name]}, "
+                f"report/{name}: does not follow from the record: rendered again it has sha256 "
+                f"{found[name]}, "
                 f"recorded {sha256}"
             )
     done = sum(name in found for name in files)
-    rest = f"; {len(files) - done} could not be with the versions at hand" if done < len(files) else ""
+    rest = (
+        f"; {len(files) - done} could not be with the versions at hand" if done < len(files) else ""
+    )
     return f"report re-rendered to the same bytes: {done} of {len(files)} files{rest}"
 
 
@@ -87,7 +101,9 @@ def _manifest(run: Path) -> tuple[dict[str, str], Any]:
         files = {str(name): str(entry["sha256"]) for name, entry in raw["files"].items()}
         head = raw["head"]
     except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise VerificationFailed(f"{MANIFEST}: not a report's manifest ({type(e).__name__}: {e})") from None
+        raise VerificationFailed(
+            f"{MANIFEST}: not a report's manifest ({type(e).__name__}: {e})"
+        ) from None
     for name in files:
         if not stays_inside(name):
             raise VerificationFailed(f"{MANIFEST}: names {name!r}, which is not under report/")

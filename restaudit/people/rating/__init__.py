@@ -1,8 +1,10 @@
-"""The rating desk: random, blinded samples of a run's outputs for people to rate, and their ratings taken back.
+"""The rating desk: random, blinded samples of a run's outputs for people to rate, and their ratings
+taken back.
 
-tasks.py draws, blinds and writes; formats/ has one file for each tool's layout; importing.py reads ratings and refuses
-what is not a person's own rating of this run's text (checks.py says why); store.py keeps what was accepted. See
-docs/rating.md. The command line imports this package when it starts, so whatever needs pandas is imported when used.
+tasks.py draws, blinds and writes; formats/ has one file for each tool's layout; importing.py reads
+ratings and refuses what is not a person's own rating of this run's text (checks.py says why);
+store.py keeps what was accepted. See docs/rating.md. The command line imports this package when it
+starts, so whatever needs pandas is imported when used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What makes a vote no rating of this run by a person: each rule says why, in words for whoever sent the file."""
+"""What makes a vote no rating of this run by a person: each rule says why, in words for whoever
+sent the file.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,24 @@ from restaudit.people.rating.sheet import whole
 from restaudit.people.rating.tasks import Item, sha256
 
 # Fields that would tell a rater, or whoever assigns items to raters, which policy wrote a text.
-UNBLINDING = frozenset({
-    "iteration", "iterations", "model", "model_name", "model_id", "policy", "checkpoint", "grow", "look", "threshold",
-    "reward", "reward_01", "reward_spread", "sample_id",
-})  # fmt: skip
+UNBLINDING = frozenset(
+    {
+        "iteration",
+        "iterations",
+        "model",
+        "model_name",
+        "model_id",
+        "policy",
+        "checkpoint",
+        "grow",
+        "look",
+        "threshold",
+        "reward",
+        "reward_01",
+        "reward_spread",
+        "sample_id",
+    }
+)
 Row = dict[str, Any]
 NEWLINES = re.compile(r"\r\n?")
 MILLISECONDS = 1e11
@@ -78,19 +94,31 @@ class Known:
         return self.item.repeats
 
     def wrong(self, vote: Vote) -> Iterator[str]:
-        """Every reason why the vote is no rating of this text: digests, dimension, instructions, scale, score."""
+        """Every reason why the vote is no rating of this text: digests, dimension, instructions,
+        scale, score.
+        """
         if vote.response_sha256 is not None and vote.response_sha256 != self.item.response_sha256:
-            yield f"its response_sha256 is not that of item {self.item.item_id}: another response was rated"
+            yield (
+                f"its response_sha256 is not that of item {self.item.item_id}: another response "
+                "was rated"
+            )
         elif vote.response is not None and not same_text(vote.response, self.text):
             digest = sha256(vote.response)[:12]
-            yield f"its response (sha256 {digest}…) is not the run's text of item {self.item.item_id}"
-        yield from same_set(vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256)
+            yield (
+                f"its response (sha256 {digest}…) is not the run's text of item {self.item.item_id}"
+            )
+        yield from same_set(
+            vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256
+        )
         for name, value, own in (
             ("scale_min", vote.scale_min, self.choices[0]),
             ("scale_max", vote.scale_max, self.choices[-1]),
         ):
             if value not in (None, "") and score_of(value, (own, own + 1)) != own:
-                yield f"{name} is {value!r}; the scale of these tasks is {self.choices[0]:g} to {self.choices[-1]:g}"
+                yield (
+                    f"{name} is {value!r}; the scale of these tasks is {self.choices[0]:g} to "
+                    f"{self.choices[-1]:g}"
+                )
         score = score_of(vote.score, self.choices)
         if isinstance(score, str):
             yield score
@@ -134,9 +162,18 @@ class Declared:
 
 
 def problems(
-    vote: Vote, known: Asked | None, rater: str | None, declared: Declared, *, run_id: str, timed: bool, now: datetime
+    vote: Vote,
+    known: Asked | None,
+    rater: str | None,
+    declared: Declared,
+    *,
+    run_id: str,
+    timed: bool,
+    now: datetime,
 ) -> Iterator[str]:
-    """Every reason to refuse this vote; none when it is a person's blinded rating of this run's text."""
+    """Every reason to refuse this vote; none when it is a person's blinded rating of this run's
+    text.
+    """
     if vote.run_id is not None and vote.run_id != run_id:
         yield f"belongs to run {vote.run_id!r}, this one is {run_id!r}"
     if known is None:
@@ -151,7 +188,9 @@ def problems(
     elif len(rater) > LONGEST_NAME:
         yield f"its rater's name has {len(rater)} characters; at most {LONGEST_NAME}"
     if vote.model is not None or declared.model:
-        yield f"is no person's rating: {vote.model or 'human/raters.json says this rater is a model'}"
+        yield (
+            f"is no person's rating: {vote.model or 'human/raters.json says this rater is a model'}"
+        )
     if vote.developer or declared.developer:
         yield f"rater {rater!r} is flagged as a developer of the model, who may not judge it"
 
@@ -173,7 +212,9 @@ def score_of(value: Any, choices: tuple[float, ...]) -> float | str:
 
 
 def time_of(value: Any) -> datetime | None:
-    """An ISO 8601 time (UTC where it names no zone) or Unix seconds or milliseconds; None where it is neither."""
+    """An ISO 8601 time (UTC where it names no zone) or Unix seconds or milliseconds; None where it
+    is neither.
+    """
     if value is None or isinstance(value, bool):
         return None
     try:
@@ -188,7 +229,9 @@ def time_of(value: Any) -> datetime | None:
 
 def same_text(response: str, text: str) -> bool:
     """Whether they are one text; line ends may differ, which spreadsheets and browsers rewrite."""
-    return response == text or NEWLINES.sub("\n", response).strip() == NEWLINES.sub("\n", text).strip()
+    return (
+        response == text or NEWLINES.sub("\n", response).strip() == NEWLINES.sub("\n", text).strip()
+    )
 
 
 def same_set(vote: Vote, *, dimension: str, instructions_sha256: str) -> Iterator[str]:
@@ -206,7 +249,10 @@ def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime
         return
     submitted = time_of(vote.submitted_at)
     if submitted is None:
-        yield f"submitted_at {vote.submitted_at!r} is not a time; expected ISO 8601, like 2026-11-25T14:03:00Z"
+        yield (
+            f"submitted_at {vote.submitted_at!r} is not a time; expected ISO 8601, like "
+            "2026-11-25T14:03:00Z"
+        )
         return
     if text_time is not None and submitted < text_time:
         yield f"was submitted at {iso(submitted)}, before the text was recorded at {iso(text_time)}"
@@ -220,7 +266,11 @@ def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime
 
 
 def _blinded(vote: Vote) -> Iterator[str]:
-    told = sorted(k for k, v in vote.hints.items() if k.strip().lower() in UNBLINDING and v not in (None, "", [], {}))
+    told = sorted(
+        k
+        for k, v in vote.hints.items()
+        if k.strip().lower() in UNBLINDING and v not in (None, "", [], {})
+    )
     if told:
         yield f"is not blinded: it carries {', '.join(told)}"
     blinded = _field(vote.hints, "blinded")

@@ -1,4 +1,6 @@
-"""Attention checks without a gold answer: does a rater give one text, shown twice under other names, the same score?"""
+"""Attention checks without a gold answer: does a rater give one text, shown twice under other
+names, the same score?
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from dataclasses import dataclass
 class RaterProgress:
     """What one rater gave.
 
-    `ratings` are scores of samples and anchors, `repeats` pairs of scores of one text. `mean_difference` is their mean
-    absolute difference in scale points. `consistency` is 1 minus that difference over the mean difference between any
-    two of this rater's scores: 1 is the same score every time, 0 is what shuffled scores would give, below 0 is worse;
-    None, with the `reason`, where it is undefined.
+    `ratings` are scores of samples and anchors, `repeats` pairs of scores of one text.
+    `mean_difference` is their mean absolute difference in scale points. `consistency` is 1 minus
+    that difference over the mean difference between any two of this rater's scores: 1 is the same
+    score every time, 0 is what shuffled scores would give, below 0 is worse; None, with the
+    `reason`, where it is undefined.
     """
 
     rater: str
@@ -24,9 +27,13 @@ class RaterProgress:
     reason: str | None
 
 
-def rater_progress(rater: str, scores: Mapping[str, float], repeats: Mapping[str, str]) -> RaterProgress:
+def rater_progress(
+    rater: str, scores: Mapping[str, float], repeats: Mapping[str, str]
+) -> RaterProgress:
     """From one rater's scores by item, and which item repeats which."""
-    pairs = [(scores[i], scores[o]) for i, o in sorted(repeats.items()) if i in scores and o in scores]
+    pairs = [
+        (scores[i], scores[o]) for i, o in sorted(repeats.items()) if i in scores and o in scores
+    ]
     own = [s for i, s in scores.items() if i not in repeats]
     difference = sum(abs(a - b) for a, b in pairs) / len(pairs) if pairs else None
     by_chance = _spread(own)
@@ -41,7 +48,9 @@ def rater_progress(rater: str, scores: Mapping[str, float], repeats: Mapping[str
 
 
 def _spread(scores: Sequence[float]) -> float:
-    """Mean absolute difference between two of the scores (Gini's mean difference); 0 for fewer than two."""
+    """Mean absolute difference between two of the scores (Gini's mean difference); 0 for fewer than
+    two.
+    """
     n = len(scores)
     if n < 2:
         return 0.0

@@ -1,7 +1,9 @@
-"""One rating at a time, as the app gives them: by the rules of an import, on disk before the next text is shown.
+"""One rating at a time, as the app gives them: by the rules of an import, on disk before the next
+text is shown.
 
-ratings.jsonl holds what counts. Beside it, desk.jsonl is append-only and says what else people did in the app: read the
-instructions, skip a text, take an answer back, hand in. An answer that was taken back stands there in full.
+ratings.jsonl holds what counts. Beside it, desk.jsonl is append-only and says what else people did
+in the app: read the instructions, skip a text, take an answer back, hand in. An answer that was
+taken back stands there in full.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating.checks import Row
-from restaudit.people.rating.files import append_line, decoded, desk, human, locked, read_bytes, without_torn
+from restaudit.people.rating.files import (
+    append_line,
+    decoded,
+    desk,
+    human,
+    locked,
+    read_bytes,
+    without_torn,
+)
 from restaudit.people.rating.formats.vote import Vote
 from restaudit.people.rating.importing import take_vote
 from restaudit.people.rating.store import FILE, add_rows, read_rows
@@ -26,22 +36,39 @@ PATIENCE = 5.0
 
 
 def give(run: Path, book: Book[K], vote: Vote, file: str = FILE) -> Row:
-    """Add one rating to the run's, if an import would take it; else raises RatingsRefused or BadInput and adds none."""
+    """Add one rating to the run's, if an import would take it; else raises RatingsRefused or
+    BadInput and adds none.
+    """
     return take_vote(run, book, vote, source=SOURCE, patience=PATIENCE, file=file)
 
 
 def take_back(run: Path, *, item_id: str, rater: str, file: str = FILE) -> Row:
-    """Take a rating given here out of the run's; desk.jsonl keeps it in full. Raises BadInput where there is none.
+    """Take a rating given here out of the run's; desk.jsonl keeps it in full.
 
-    The log goes first: after a crash between the two writes the rating stands, and the log says that it was to go.
+    Raises BadInput where there is none.
+
+    The log goes first: after a crash between the two writes the rating stands, and the log says
+    that it was to go.
     """
     folder = desk(run)
     with locked(folder, patience=PATIENCE):
         rows = read_rows(folder, file)
-        mine = [r for r in rows if r["item_id"] == item_id and r["rater_id"] == rater and r.get("source") == SOURCE]
+        mine = [
+            r
+            for r in rows
+            if r["item_id"] == item_id and r["rater_id"] == rater and r.get("source") == SOURCE
+        ]
         if not mine:
-            raise BadInput(f"{folder}: no rating of {item_id} by {rater} was given in the app; nothing was changed")
-        _append(folder, "taken_back", rater, {"tasks": mine[0].get("tasks"), "item_id": item_id, "rating": mine[0]})
+            raise BadInput(
+                f"{folder}: no rating of {item_id} by {rater} was given in the app; nothing was "
+                "changed"
+            )
+        _append(
+            folder,
+            "taken_back",
+            rater,
+            {"tasks": mine[0].get("tasks"), "item_id": item_id, "rating": mine[0]},
+        )
         add_rows(folder, [r for r in rows if r is not mine[0]], [], file)
     return mine[0]
 
@@ -54,7 +81,10 @@ def note(run: Path, what: str, rater: str, **more: Any) -> None:
 
 
 def read_notes(run: Path) -> list[dict[str, Any]]:
-    """What is in desk.jsonl, in order, without a last line that a crash cut off. Raises BadInput naming a bad line."""
+    """What is in desk.jsonl, in order, without a last line that a crash cut off.
+
+    Raises BadInput naming a bad line.
+    """
     path = human(run) / LOG
     if not path.exists():
         return []
@@ -65,10 +95,17 @@ def read_notes(run: Path) -> list[dict[str, Any]]:
             entry = json.loads(line)
             notes.append({**entry, "what": str(entry["what"]), "rater_id": str(entry["rater_id"])})
         except (ValueError, KeyError, TypeError) as e:
-            raise BadInput(f"{path}: line {number}: not a note of the rating desk ({type(e).__name__}: {e})") from None
+            raise BadInput(
+                f"{path}: line {number}: not a note of the rating desk ({type(e).__name__}: {e})"
+            ) from None
     return notes
 
 
 def _append(folder: Path, what: str, rater: str, more: dict[str, Any]) -> None:
-    entry = {"what": what, "rater_id": rater, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **more}
+    entry = {
+        "what": what,
+        "rater_id": rater,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **more,
+    }
     append_line(folder / LOG, json.dumps(entry, sort_keys=True, allow_nan=False))

@@ -1,10 +1,13 @@
-"""Which samples people rate, and in which order they see them: pure functions of keys that the run fixes.
+"""Which samples people rate, and in which order they see them: pure functions of keys that the run
+fixes.
 
-Every sample gets one pseudo-random number (HMAC-SHA256 of its prompt and its place among that prompt's samples); the n
-smallest are drawn. For each iteration by itself that is simple random sampling without replacement (Ohlsson 1995,
-"Coordination of samples using permanent random numbers", in Business Survey Methods). Between iterations the draws are
-coordinated: the numbers do not depend on the iteration, so the same prompts are rated, as far as both have them, and a
-smaller sample is part of a larger one. Comparisons with the base policy are paired by prompt; this makes them sharper.
+Every sample gets one pseudo-random number (HMAC-SHA256 of its prompt and its place among that
+prompt's samples); the n smallest are drawn. For each iteration by itself that is simple random
+sampling without replacement (Ohlsson 1995, "Coordination of samples using permanent random
+numbers", in Business Survey Methods). Between iterations the draws are coordinated: the numbers do
+not depend on the iteration, so the same prompts are rated, as far as both have them, and a smaller
+sample is part of a larger one. Comparisons with the base policy are paired by prompt; this makes
+them sharper.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ def derive(key: bytes, *parts: object) -> bytes:
 
 
 def drawn(samples: Sequence[tuple[str, str]], n: int, key: bytes) -> list[int]:
-    """Positions of `n` of the samples (sample_id, prompt_id), a simple random sample, in the order of the draw.
+    """Positions of `n` of the samples (sample_id, prompt_id), a simple random sample, in the order
+    of the draw.
 
     Does not depend on the order of the rows. Asking for more than there are gives all of them.
     """
@@ -57,7 +61,8 @@ def default_checks(items: int) -> int:
 
 
 def shown_order(items: Sequence[str], repeats: Sequence[tuple[str, str]], key: bytes) -> list[str]:
-    """The order in which names are shown: shuffled, with each repeat (its name, what it repeats) well after the first.
+    """The order in which names are shown: shuffled, with each repeat (its name, what it repeats)
+    well after the first.
 
     What is repeated comes somewhere in the first half, its repeat in the last third.
     """

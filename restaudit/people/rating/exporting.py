@@ -1,4 +1,6 @@
-"""Tasks out: one set, in the layout of one tool, with the instructions and the tool's own set-up beside it."""
+"""Tasks out: one set, in the layout of one tool, with the instructions and the tool's own set-up
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,19 @@ OWN = ("key-", "tasks-", "ratings", "raters", "desk", "pairs-", "choices")
 
 
 def export_tasks(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
-    """Write a drawn set of tasks to `out` and return the files written: tasks, instructions, the tool's set-up.
+    """Write a drawn set of tasks to `out` and return the files written: tasks, instructions, the
+    tool's set-up.
 
-    Raises BadInput for a link, a folder that is not there, or a place inside the run folder outside human/.
+    Raises BadInput for a link, a folder that is not there, or a place inside the run folder outside
+    human/.
     """
     layout = named(format)
     sheet = read_sheet(load_tasks(run, name).path)
     out = place_for(run, out, f"{name}{layout.suffix}")
-    files = {out: layout.write(sheet), out.with_name(f"{out.name}.instructions.txt"): sheet.instructions + "\n"}
+    files = {
+        out: layout.write(sheet),
+        out.with_name(f"{out.name}.instructions.txt"): sheet.instructions + "\n",
+    }
     if layout.setup is not None:
         ending, text = layout.setup(sheet, out.name)
         files[out.with_name(f"{out.name}.setup{ending}")] = text
@@ -32,7 +39,9 @@ def export_tasks(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
 
 
 def place_for(run: Path, out: Path, example: str) -> Path:
-    """Where a file for raters may be written: `out`, if that is outside the record and not a folder or a link."""
+    """Where a file for raters may be written: `out`, if that is outside the record and not a folder
+    or a link.
+    """
     out = Path(out)
     if not out.parent.is_dir():
         raise BadInput(f"{out}: the folder {out.parent} is not there; make it first")

@@ -1,4 +1,6 @@
-"""The folder human/ of a run: plain files only, replaced whole or grown by whole lines, one writer at a time."""
+"""The folder human/ of a run: plain files only, replaced whole or grown by whole lines, one writer
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def decoded(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise BadInput(f"{path}: not UTF-8 at byte {e.start}; save it as UTF-8 and try again") from None
+        raise BadInput(
+            f"{path}: not UTF-8 at byte {e.start}; save it as UTF-8 and try again"
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,7 +74,9 @@ def write_text(path: Path, text: str) -> None:
     plain(path)
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
         with open(handle, "wb") as f:  # noqa: PTH123 (an open descriptor)
             f.write(text.encode("utf-8"))
             f.flush()
@@ -81,17 +87,21 @@ def write_text(path: Path, text: str) -> None:
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     except UnicodeEncodeError as e:
-        raise BadInput(f"{path}: a text holds {e.object[e.start]!r}, which is no character") from None
+        raise BadInput(
+            f"{path}: a text holds {e.object[e.start]!r}, which is no character"
+        ) from None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one JSON line and fsync it; nothing before it is written again. Call it with the folder locked.
+    """Add one JSON line and fsync it; nothing before it is written again.
 
-    What a crash left of a last line is first kept aside in PATH.torn. Raises BadInput, with the file as it was, where
-    the line cannot be written.
+    Call it with the folder locked.
+
+    What a crash left of a last line is first kept aside in PATH.torn. Raises BadInput, with the
+    file as it was, where the line cannot be written.
     """
     plain(path)
     try:
@@ -117,11 +127,14 @@ def append_line(path: Path, line: str) -> None:
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     except UnicodeEncodeError as e:
-        raise BadInput(f"{path}: a text holds {e.object[e.start]!r}, which is no character") from None
+        raise BadInput(
+            f"{path}: a text holds {e.object[e.start]!r}, which is no character"
+        ) from None
 
 
 def without_torn(data: bytes) -> tuple[bytes, bytes]:
-    """The whole lines of a file of JSON lines, and what a crash left of a last one (empty where nothing is torn).
+    """The whole lines of a file of JSON lines, and what a crash left of a last one (empty where
+    nothing is torn).
 
     A last line that lacks only its end is whole: no beginning of a JSON object is a JSON object.
     """
@@ -139,7 +152,10 @@ def is_whole(line: bytes) -> bool:
 
 
 def keep_torn(path: Path) -> None:
-    """Keep what a crash left of a last line aside, before the file is replaced. Call it with the folder locked."""
+    """Keep what a crash left of a last line aside, before the file is replaced.
+
+    Call it with the folder locked.
+    """
     if not plain(path).exists():
         return
     try:
@@ -181,7 +197,9 @@ def _write(f: BinaryIO, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new file's name must outlive a power cut too; where a folder cannot be opened, its system does that itself."""
+    """A new file's name must outlive a power cut too; where a folder cannot be opened, its system
+    does that itself.
+    """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -192,7 +210,10 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, *, patience: float = PATIENCE) -> Iterator[None]:
-    """Nobody else reads and writes the ratings meanwhile. Raises BadInput after `patience` seconds of waiting."""
+    """Nobody else reads and writes the ratings meanwhile.
+
+    Raises BadInput after `patience` seconds of waiting.
+    """
     from filelock import FileLock, Timeout
 
     path = plain(folder / LOCK)
@@ -200,7 +221,9 @@ def locked(folder: Path, *, patience: float = PATIENCE) -> Iterator[None]:
         lock = FileLock(path, timeout=patience)
         lock.acquire()
     except Timeout:
-        raise BadInput(f"{folder}: another import has held {path.name} for {patience:.0f} s; try again later") from None
+        raise BadInput(
+            f"{folder}: another import has held {path.name} for {patience:.0f} s; try again later"
+        ) from None
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     try:

@@ -1,4 +1,6 @@
-"""Ratings in: read a file, refuse it whole if one row is not what it should be, else add its votes to the run's."""
+"""Ratings in: read a file, refuse it whole if one row is not what it should be, else add its votes
+to the run's.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +25,28 @@ SHOWN_PROBLEMS = 20
 
 
 class RatingsRefused(BadInput):
-    """A file of ratings was refused, all of it. `problems` has one line for each reason, with its row."""
+    """A file of ratings was refused, all of it.
+
+    `problems` has one line for each reason, with its row.
+    """
 
     def __init__(self, file: Path, problems: Sequence[str], ratings: int) -> None:
         self.problems = tuple(problems)
         shown = "\n".join(f"  {p}" for p in self.problems[:SHOWN_PROBLEMS])
         more = len(self.problems) - SHOWN_PROBLEMS
         rest = f"\n  and {more} more" if more > 0 else ""
-        super().__init__(f"{file}: refused, nothing of its {ratings} ratings was taken:\n{shown}{rest}")
+        super().__init__(
+            f"{file}: refused, nothing of its {ratings} ratings was taken:\n{shown}{rest}"
+        )
 
 
 @dataclass(frozen=True)
 class ImportReport:
     """What an import took. `accepted` counts ratings, `checks` those among them that repeat a text.
 
-    `known` counts ratings that were in already, `untimed` accepted ones without a time, `skipped` what was no vote.
-    `per_rater` is what each rater of this file has given so far to the sets of tasks that the file rates.
+    `known` counts ratings that were in already, `untimed` accepted ones without a time, `skipped`
+    what was no vote. `per_rater` is what each rater of this file has given so far to the sets of
+    tasks that the file rates.
     """
 
     format: str
@@ -53,13 +61,19 @@ class ImportReport:
 
 
 def import_ratings(
-    run: Path, file: Path, *, format: str | None = None, rater: str | None = None, skip_known: bool = False
+    run: Path,
+    file: Path,
+    *,
+    format: str | None = None,
+    rater: str | None = None,
+    skip_known: bool = False,
 ) -> ImportReport:
     """Add the ratings of a file to run/human/ratings.jsonl: all of them, or none.
 
-    `format` is found from the file where that is unambiguous; `rater` names the rater of rows that name none. With
-    `skip_known`, a rating that is in already, just the same, is passed over, since most tools export everything each
-    time. Raises RatingsRefused with row numbers (checks.py has the rules), BadInput where the file cannot be read.
+    `format` is found from the file where that is unambiguous; `rater` names the rater of rows that
+    name none. With `skip_known`, a rating that is in already, just the same, is passed over, since
+    most tools export everything each time. Raises RatingsRefused with row numbers (checks.py has
+    the rules), BadInput where the file cannot be read.
     """
     from restaudit.evidence.record import Run
 
@@ -72,34 +86,63 @@ def import_ratings(
         raise BadInput(f"{file}: {e}") from None
     if not reading.votes:
         what = ", ".join(f"{n} x {s}" for s, n in sorted(reading.skipped.items())) or "nothing"
-        raise BadInput(f"{file}: read as {layout.name}, it holds no rating by a person; it holds: {what}")
+        raise BadInput(
+            f"{file}: read as {layout.name}, it holds no rating by a person; it holds: {what}"
+        )
     record = Run(run)
-    return take_reading(record.path, open_book(record, desk(record.path)), reading, layout.name, text, file=file,
-                        timed=layout.timed, rater=rater, skip_known=skip_known)  # fmt: skip
+    return take_reading(
+        record.path,
+        open_book(record, desk(record.path)),
+        reading,
+        layout.name,
+        text,
+        file=file,
+        timed=layout.timed,
+        rater=rater,
+        skip_known=skip_known,
+    )
 
 
 def take_reading(
-    run: Path, book: Book[K], reading: Reading, layout: str, text: str, *, file: Path, timed: bool, rater: str | None,
-    skip_known: bool, into: str = FILE,
-) -> ImportReport:  # fmt: skip
+    run: Path,
+    book: Book[K],
+    reading: Reading,
+    layout: str,
+    text: str,
+    *,
+    file: Path,
+    timed: bool,
+    rater: str | None,
+    skip_known: bool,
+    into: str = FILE,
+) -> ImportReport:
     """Add the votes of a file to RUN/human/`into`: all of them, or none. Raises RatingsRefused."""
     folder = desk(run)
     with locked(folder):
         old = read_rows(folder, into)
-        new, known, wrong = _checked(reading.votes, book, old, rater=rater, timed=timed, skip_known=skip_known)
+        new, known, wrong = _checked(
+            reading.votes, book, old, rater=rater, timed=timed, skip_known=skip_known
+        )
         if wrong:
             raise RatingsRefused(file, wrong, len(reading.votes))
-        beside = {"source": layout, "file_sha256": sha256(text), "imported_at": iso(datetime.now(UTC))}
+        beside = {
+            "source": layout,
+            "file_sha256": sha256(text),
+            "imported_at": iso(datetime.now(UTC)),
+        }
         new = [row | beside for row in new]
         if new:
             add_rows(folder, old, new, into)
     return _report(book, layout, reading, [*old, *new], new, known)
 
 
-def take_vote(run: Path, book: Book[K], vote: Vote, *, source: str, patience: float, file: str = FILE) -> Row:
+def take_vote(
+    run: Path, book: Book[K], vote: Vote, *, source: str, patience: float, file: str = FILE
+) -> Row:
     """Add one vote by the rules of `import_ratings`, and return it as it is stored.
 
-    Raises RatingsRefused with the reasons; BadInput where the ratings stay locked for `patience` seconds.
+    Raises RatingsRefused with the reasons; BadInput where the ratings stay locked for `patience`
+    seconds.
     """
     folder = desk(run)
     with locked(folder, patience=patience):
@@ -107,13 +150,23 @@ def take_vote(run: Path, book: Book[K], vote: Vote, *, source: str, patience: fl
         rows, _, wrong = _checked([vote], book, old, rater=None, timed=True, skip_known=False)
         if wrong:
             raise RatingsRefused(folder, wrong, 1)
-        row = rows[0] | {"source": source, "file_sha256": None, "imported_at": iso(datetime.now(UTC))}
+        row = rows[0] | {
+            "source": source,
+            "file_sha256": None,
+            "imported_at": iso(datetime.now(UTC)),
+        }
         append_row(folder, row, file)
     return row
 
 
 def _checked(
-    votes: Sequence[Vote], book: Book[K], old: Sequence[Row], *, rater: str | None, timed: bool, skip_known: bool
+    votes: Sequence[Vote],
+    book: Book[K],
+    old: Sequence[Row],
+    *,
+    rater: str | None,
+    timed: bool,
+    skip_known: bool,
 ) -> tuple[list[Row], int, list[str]]:
     """The rows to add, how many are in already, and everything that is wrong."""
     now = datetime.now(UTC)
@@ -125,8 +178,14 @@ def _checked(
     for vote in votes:
         item, raw = book.item(vote), vote.rater or rater
         who = book.rater(raw)
-        found = [*problems(vote, item, who, book.says_of(raw), run_id=book.run_id, timed=timed, now=now)]
-        row = item.row(vote, who, book.run_id) if item is not None and who is not None and not found else None
+        found = [
+            *problems(vote, item, who, book.says_of(raw), run_id=book.run_id, timed=timed, now=now)
+        ]
+        row = (
+            item.row(vote, who, book.run_id)
+            if item is not None and who is not None and not found
+            else None
+        )
         if item is not None and who is not None:
             pair = (item.item_id, who)
             if pair in places:
@@ -160,19 +219,27 @@ def _report(
         untimed=sum(r["submitted_at"] is None for r in new),
         skipped=dict(sorted(reading.skipped.items())),
         tasks=tasks,
-        per_rater=per_rater((r for r in rows if r.get("tasks") in tasks and r["rater_id"] in raters), repeats),
+        per_rater=per_rater(
+            (r for r in rows if r.get("tasks") in tasks and r["rater_id"] in raters), repeats
+        ),
         notes=tuple(notes),
     )
 
 
 def _already(pair: tuple[str, str], there: Row, *, same: bool) -> str:
     field = "choice" if "choice" in there else "score"
-    hint = ", just the same; to pass over such: --skip-known" if same else f" with {field} {there.get(field)}"
+    hint = (
+        ", just the same; to pass over such: --skip-known"
+        if same
+        else f" with {field} {there.get(field)}"
+    )
     return f"rater {pair[1]!r} rated item {pair[0]} in an earlier import{hint}"
 
 
 def _same(a: Row, b: Row) -> bool:
-    return all(a.get(k) == b.get(k) for k in ("score", "submitted_at", "dimension", "response_sha256"))
+    return all(
+        a.get(k) == b.get(k) for k in ("score", "submitted_at", "dimension", "response_sha256")
+    )
 
 
 def _has_no_zone(value: Any) -> bool:

@@ -1,4 +1,7 @@
-"""What raters see: nothing that tells which policy wrote a text. Written as JSON Lines, one item a line."""
+"""What raters see: nothing that tells which policy wrote a text.
+
+Written as JSON Lines, one item a line.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ MOST_CHOICES = 101
 
 @dataclass(frozen=True)
 class Shown:
-    """One item: a name that means nothing, the prompt as text, the response, and the response's SHA-256."""
+    """One item: a name that means nothing, the prompt as text, the response, and the response's
+    SHA-256.
+    """
 
     item_id: str
     prompt: str
@@ -42,7 +47,10 @@ class Sheet:
 
 
 def choices(scale: tuple[int, int], *, halves: bool) -> tuple[float, ...]:
-    """The scores of a scale, lowest first. Raises BadInput above 101 of them, which nobody can tell apart."""
+    """The scores of a scale, lowest first.
+
+    Raises BadInput above 101 of them, which nobody can tell apart.
+    """
     low, high = scale
     step = 0.5 if halves else 1.0
     count = round((high - low) / step) + 1
@@ -57,7 +65,9 @@ def whole(score: float) -> float | int:
 
 
 def as_rows(sheet: Sheet) -> list[dict[str, Any]]:
-    """One plain mapping an item, with the fields of our JSON Lines that a rater's tool may carry along."""
+    """One plain mapping an item, with the fields of our JSON Lines that a rater's tool may carry
+    along.
+    """
     return [
         {
             "item_id": r.item_id,
@@ -76,10 +86,19 @@ def as_rows(sheet: Sheet) -> list[dict[str, Any]]:
 
 
 def sheet_text(sheet: Sheet) -> str:
-    """The sheet as JSON Lines; every line repeats the instructions, and has empty places for a rating."""
+    """The sheet as JSON Lines; every line repeats the instructions, and has empty places for a
+    rating.
+    """
     empty = {"rater_id": None, "score": None, "started_at": None, "submitted_at": None}
-    more = {"instructions": sheet.instructions, "choices": [whole(c) for c in sheet.choices], "raters": sheet.raters}
-    rows = (json.dumps({**r, **more, **empty}, ensure_ascii=False, allow_nan=False) for r in as_rows(sheet))
+    more = {
+        "instructions": sheet.instructions,
+        "choices": [whole(c) for c in sheet.choices],
+        "raters": sheet.raters,
+    }
+    rows = (
+        json.dumps({**r, **more, **empty}, ensure_ascii=False, allow_nan=False)
+        for r in as_rows(sheet)
+    )
     return "".join(f"{line}\n" for line in rows)
 
 
@@ -95,7 +114,11 @@ def read_sheet(path: Path) -> Sheet:
             instructions=first["instructions"],
             instructions_sha256=first["instructions_sha256"],
             raters=first["raters"],
-            rows=tuple(Shown(r["item_id"], r["prompt"], r["response"], r["response_sha256"]) for r in rows),
+            rows=tuple(
+                Shown(r["item_id"], r["prompt"], r["response"], r["response_sha256"]) for r in rows
+            ),
         )
     except (ValueError, KeyError, IndexError, TypeError) as e:
-        raise BadInput(f"{path}: not a file of rating tasks ({type(e).__name__}: {e}); draw the tasks again") from None
+        raise BadInput(
+            f"{path}: not a file of rating tasks ({type(e).__name__}: {e}); draw the tasks again"
+        ) from None

@@ -16,7 +16,10 @@ from restaudit.people.rating.tasks import items_of, read_key
 
 @dataclass(frozen=True)
 class Progress:
-    """Ratings wanted (items times raters, repeats and anchors too), in, and missing. More than wanted do not count."""
+    """Ratings wanted (items times raters, repeats and anchors too), in, and missing.
+
+    More than wanted do not count.
+    """
 
     name: str
     items: int
@@ -48,16 +51,24 @@ def of_raters(count: int) -> str:
 
 
 def counted(
-    name: str, items: Sequence[str], raters: int, rows: Sequence[Mapping[str, Any]], repeats: Mapping[str, str]
+    name: str,
+    items: Sequence[str],
+    raters: int,
+    rows: Sequence[Mapping[str, Any]],
+    repeats: Mapping[str, str],
 ) -> Progress:
     """How far a set is, from its items and what is stored of it."""
     count = Counter(r["item_id"] for r in rows)
     rated = sum(min(count[i], raters) for i in items)
     wanted = len(items) * raters
-    return Progress(name, len(items), raters, wanted, rated, wanted - rated, per_rater(rows, repeats))
+    return Progress(
+        name, len(items), raters, wanted, rated, wanted - rated, per_rater(rows, repeats)
+    )
 
 
-def per_rater(rows: Iterable[Mapping[str, Any]], repeats: Mapping[str, str]) -> tuple[RaterProgress, ...]:
+def per_rater(
+    rows: Iterable[Mapping[str, Any]], repeats: Mapping[str, str]
+) -> tuple[RaterProgress, ...]:
     """Each rater's share and self-consistency, by name."""
     scores: dict[str, dict[str, float]] = {}
     for row in rows:

@@ -1,4 +1,6 @@
-"""Draw and blind: a set of rating tasks, as raters see it, and the key that later tells what each item was."""
+"""Draw and blind: a set of rating tasks, as raters see it, and the key that later tells what each
+item was.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ NEEDED = ("sample_id", "prompt_id", "text", "family")
 
 @dataclass(frozen=True)
 class Item:
-    """One thing shown to raters, unblinded. `role` is sample, check (a repeat) or anchor (base policy, rated again)."""
+    """One thing shown to raters, unblinded.
+
+    `role` is sample, check (a repeat) or anchor (base policy, rated again).
+    """
 
     item_id: str
     iteration: str
@@ -42,7 +47,10 @@ class Item:
 
 @dataclass(frozen=True)
 class TaskSet:
-    """One set of rating tasks: what was drawn and how. `items` counts all that is shown, checks and anchors too."""
+    """One set of rating tasks: what was drawn and how.
+
+    `items` counts all that is shown, checks and anchors too.
+    """
 
     name: str
     path: Path
@@ -76,20 +84,33 @@ def draw_tasks(
     checks: int | None = None,
     tables: Mapping[str, str] | None = None,
 ) -> TaskSet:
-    """Draw random samples of iterations and write run/human/tasks-NAME.jsonl (blinded) and key-NAME.json.
+    """Draw random samples of iterations and write run/human/tasks-NAME.jsonl (blinded) and
+    key-NAME.json.
 
-    Of each iteration `per_iteration` samples are drawn from `tables` (default ITERATION/audit.parquet, a file that a
-    step of the ledger recorded), from plain prompts where there are any: a simple random sample without replacement,
-    coordinated over iterations (draw.py). `anchors` samples of the base policy are shown again beside them, `checks`
-    items (default: a tenth) are shown twice. Scores are whole numbers on `scale`, or halves too. Called again with the
-    same arguments it returns the same set, and writes again what is missing; the same `name` for something else raises
-    BadInput.
+    Of each iteration `per_iteration` samples are drawn from `tables` (default
+    ITERATION/audit.parquet, a file that a step of the ledger recorded), from plain prompts where
+    there are any: a simple random sample without replacement, coordinated over iterations
+    (draw.py). `anchors` samples of the base policy are shown again beside them, `checks` items
+    (default: a tenth) are shown twice. Scores are whole numbers on `scale`, or halves too. Called
+    again with the same arguments it returns the same set, and writes again what is missing; the
+    same `name` for something else raises BadInput.
     """
     from restaudit.evidence.record import Run
 
     record = Run(run)
     folder = desk(record.path)
-    asked = _asked(record, iterations, per_iteration, raters, dimension, scale, instructions, name, anchors, checks)
+    asked = _asked(
+        record,
+        iterations,
+        per_iteration,
+        raters,
+        dimension,
+        scale,
+        instructions,
+        name,
+        anchors,
+        checks,
+    )
     rated = dict.fromkeys([*asked["iterations"], *([_base()] if anchors else [])])
     places = {i: (tables or {}).get(i, f"{i}/audit.parquet") for i in rated}
     asked |= {"seed": str(seed), "halves": halves, "tables": places}
@@ -101,7 +122,8 @@ def draw_tasks(
             raise BadInput(f"{folder}: a set of pairs is named {name!r}; choose another name")
         if paths[1].exists() and read_text(paths[1]) != key_text:
             raise BadInput(
-                f"{paths[1]}: a set of rating tasks named {name!r} is there and was drawn differently; "
+                f"{paths[1]}: a set of rating tasks named {name!r} is there and was drawn "
+                "differently; "
                 "choose another name, or the same arguments"
             )
         # The tasks go first: a key without tasks would look like a finished draw.
@@ -120,22 +142,33 @@ def load_tasks(run: Path, name: str) -> TaskSet:
 def task_sets(run: Path) -> list[TaskSet]:
     """All sets of rating tasks of this run, by name."""
     folder = human(run)
-    names = sorted(p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json"))
+    names = sorted(
+        p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json")
+    )
     return [load_tasks(run, n) for n in names]
 
 
 def read_key(folder: Path, name: str) -> dict[str, Any]:
     """The key of one set, as it was written. Raises BadInput where it is missing or not a key."""
     if not NAME.fullmatch(name):
-        raise BadInput(f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'")
+        raise BadInput(
+            f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'"
+        )
     _, path = _paths(folder, name)
     if not path.exists():
-        have = sorted(p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json"))
-        raise BadInput(f"{folder.parent}: no rating tasks named {name!r}; there are: {', '.join(have) or 'none'}")
+        have = sorted(
+            p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json")
+        )
+        raise BadInput(
+            f"{folder.parent}: no rating tasks named {name!r}; there are: "
+            f"{', '.join(have) or 'none'}"
+        )
     try:
         key: dict[str, Any] = json.loads(read_text(path))
         if key["schema"] != SCHEMA or key["name"] != name:
-            raise ValueError(f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}")
+            raise ValueError(
+                f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}"
+            )
         key["items"] = [asdict(Item(**i)) for i in key["items"]]
     except (ValueError, KeyError, TypeError) as e:
         raise BadInput(f"{path}: not a key of rating tasks ({e})") from None
@@ -158,11 +191,17 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
     event = next((e for e in record.events if table in e.outputs), None)
     if event is None:
         have = ", ".join(record.iterations()) or "none"
-        raise BadInput(f"{record.path}: no step of the ledger recorded {table}, so {iteration} cannot be rated "
-                       f"(audited so far: {have})")  # fmt: skip
+        raise BadInput(
+            f"{record.path}: no step of the ledger recorded {table}, so {iteration} cannot be "
+            "rated "
+            f"(audited so far: {have})"
+        )
     path = record.path / table
     if plain(path).exists() and digest_file(path) != event.outputs[table]:
-        raise BadInput(f"{path}: changed after step '{event.step}' recorded it; see restaudit verify {record.path}")
+        raise BadInput(
+            f"{path}: changed after step '{event.step}' recorded it; see restaudit verify "
+            f"{record.path}"
+        )
     return read_table(path, NEEDED, NEEDED), str(event.at.get("time", ""))
 
 
@@ -172,31 +211,56 @@ def sha256(text: str) -> str:
 
 
 def run_secret(record: Run) -> bytes:
-    """What nobody knows who has not seen the run folder: the key of item ids, order and pseudonyms."""
+    """What nobody knows who has not seen the run folder: the key of item ids, order and
+    pseudonyms.
+    """
     if not record.events:
-        raise BadInput(f"{record.path}: nothing is recorded in this run yet, so there is nothing to rate")
+        raise BadInput(
+            f"{record.path}: nothing is recorded in this run yet, so there is nothing to rate"
+        )
     return draw.derive(record.events[0].hash.encode(), "restaudit rating")
 
 
-# --- drawing ---------------------------------------------------------------------------------------------------------
+# --- drawing
 
 
 def _asked(
-    record: Run, iterations: Sequence[str], per_iteration: Mapping[str, int] | int, raters: int, dimension: str,
-    scale: tuple[int, int], instructions: str, name: str, anchors: int, checks: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    record: Run,
+    iterations: Sequence[str],
+    per_iteration: Mapping[str, int] | int,
+    raters: int,
+    dimension: str,
+    scale: tuple[int, int],
+    instructions: str,
+    name: str,
+    anchors: int,
+    checks: int | None,
+) -> dict[str, Any]:
     """The arguments, checked, as they stand in the key."""
     wanted = list(dict.fromkeys(iterations))
     if not wanted or len(wanted) != len(list(iterations)):
-        raise BadInput(f"iterations {', '.join(iterations) or '(none)'}: name at least one, each once")
-    numbers = {i: per_iteration if isinstance(per_iteration, int) else per_iteration.get(i, 0) for i in wanted}
+        raise BadInput(
+            f"iterations {', '.join(iterations) or '(none)'}: name at least one, each once"
+        )
+    numbers = {
+        i: per_iteration if isinstance(per_iteration, int) else per_iteration.get(i, 0)
+        for i in wanted
+    }
     problems = {
-        "name": None if NAME.fullmatch(name) else f"{name!r} may hold letters, digits, '.', '_' and '-'",
-        "per_iteration": next((f"{n} of {i}; at least 1 sample" for i, n in numbers.items() if n < 1), None),
+        "name": None
+        if NAME.fullmatch(name)
+        else f"{name!r} may hold letters, digits, '.', '_' and '-'",
+        "per_iteration": next(
+            (f"{n} of {i}; at least 1 sample" for i, n in numbers.items() if n < 1), None
+        ),
         "raters": None if raters >= 1 else f"{raters}; at least 1",
-        "scale": None if scale[0] < scale[1] else f"{scale[0]} to {scale[1]}; the lowest comes first",
+        "scale": None
+        if scale[0] < scale[1]
+        else f"{scale[0]} to {scale[1]}; the lowest comes first",
         "dimension": None if dimension.strip() else "is empty",
-        "instructions": None if instructions.strip() else "are empty; say what raters shall judge, and how",
+        "instructions": None
+        if instructions.strip()
+        else "are empty; say what raters shall judge, and how",
         "anchors": None if anchors >= 0 else f"{anchors}; not negative",
         "checks": None if checks is None or checks >= 0 else f"{checks}; not negative",
     }
@@ -204,18 +268,29 @@ def _asked(
         if problem is not None:
             raise BadInput(f"rating tasks of {record.path}: {what}: {problem}")
     return {
-        "name": name, "iterations": wanted, "per_iteration": numbers, "raters": raters, "dimension": dimension,
-        "scale": list(scale), "instructions": instructions, "instructions_sha256": sha256(instructions),
-        "anchors": anchors, "checks": checks,
-    }  # fmt: skip
+        "name": name,
+        "iterations": wanted,
+        "per_iteration": numbers,
+        "raters": raters,
+        "dimension": dimension,
+        "scale": list(scale),
+        "instructions": instructions,
+        "instructions_sha256": sha256(instructions),
+        "anchors": anchors,
+        "checks": checks,
+    }
 
 
 def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
-    """The key and the sheet: a function of the run and the arguments, so that a lost file can be written again."""
+    """The key and the sheet: a function of the run and the arguments, so that a lost file can be
+    written again.
+    """
     secret = draw.derive(run_secret(record), asked["name"])
     plan = record.events[0].outputs.get("plan.json")
     # Not of the secret: two runs of one plan draw the same samples.
-    drawing = draw.derive((plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"])
+    drawing = draw.derive(
+        (plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"]
+    )
     notes: list[str] = []
     frames: dict[str, Any] = {}
     texts: dict[tuple[str, str], str] = {}
@@ -225,20 +300,38 @@ def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
     for iteration, n, role in wanted:
         table, _ = table_of(record, iteration, asked["tables"][iteration])
         frame, plain_only = plain_frame(table)
-        chosen = draw.drawn(list(zip(frame["sample_id"], frame["prompt_id"], strict=True)), n, drawing)
+        chosen = draw.drawn(
+            list(zip(frame["sample_id"], frame["prompt_id"], strict=True)), n, drawing
+        )
         if len(chosen) < n:
-            notes.append(f"asked for {n} {role}s of {iteration}, there are {len(frame)}: all of them")
-        frames[f"{iteration} {role}"] = {"rows": len(frame), "drawn": len(chosen), "left_out": len(table) - len(frame)}
+            notes.append(
+                f"asked for {n} {role}s of {iteration}, there are {len(frame)}: all of them"
+            )
+        frames[f"{iteration} {role}"] = {
+            "rows": len(frame),
+            "drawn": len(chosen),
+            "left_out": len(table) - len(frame),
+        }
         if plain_only:
-            notes.append(f"{iteration}: {len(table) - len(frame)} rows of counterfactual families are not drawn from")
-        for sample, prompt, text in frame.iloc[chosen][["sample_id", "prompt_id", "text"]].itertuples(index=False):
+            notes.append(
+                f"{iteration}: {len(table) - len(frame)} rows of counterfactual families are not "
+                "drawn from"
+            )
+        for sample, prompt, text in frame.iloc[chosen][
+            ["sample_id", "prompt_id", "text"]
+        ].itertuples(index=False):
             texts[iteration, sample] = text
             rows.append((iteration, sample, prompt, len(chosen) / len(frame), role))
     items = _items(rows, texts, asked, drawing, secret)
     key = {
-        "schema": SCHEMA, "run_id": record.run_id, **asked, "frames": frames, "notes": notes,
-        "order_seed": draw.derive(secret, "order").hex()[:16], "items": [asdict(i) for i in items],
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "run_id": record.run_id,
+        **asked,
+        "frames": frames,
+        "notes": notes,
+        "order_seed": draw.derive(secret, "order").hex()[:16],
+        "items": [asdict(i) for i in items],
+    }
     return key, _sheet(record, key, items, texts)
 
 
@@ -251,17 +344,25 @@ def plain_frame(table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
 
 
 def _items(
-    rows: Sequence[tuple[str, str, str, float, str]], texts: Mapping[tuple[str, str], str], asked: Mapping[str, Any],
-    drawing: bytes, secret: bytes,
-) -> list[Item]:  # fmt: skip
+    rows: Sequence[tuple[str, str, str, float, str]],
+    texts: Mapping[tuple[str, str], str],
+    asked: Mapping[str, Any],
+    drawing: bytes,
+    secret: bytes,
+) -> list[Item]:
     """Samples, anchors and repeats under their item ids, in the order in which they are shown."""
     found: dict[str, dict[str, Any]] = {}
     for iteration, sample, prompt, probability, role in rows:
         digest = sha256(texts[iteration, sample])
         found[draw.name(secret, role, iteration, sample)] = {
-            "iteration": iteration, "sample_id": sample, "prompt_id": prompt, "response_sha256": digest,
-            "inclusion_prob": probability, "role": role, "repeats": None,
-        }  # fmt: skip
+            "iteration": iteration,
+            "sample_id": sample,
+            "prompt_id": prompt,
+            "response_sha256": digest,
+            "inclusion_prob": probability,
+            "role": role,
+            "repeats": None,
+        }
     samples = [i for i, f in found.items() if f["role"] == "sample"]
     wanted = draw.default_checks(len(samples)) if asked["checks"] is None else asked["checks"]
 
@@ -271,19 +372,28 @@ def _items(
 
     repeats = [(draw.name(secret, "check", i), i) for i in sorted(samples, key=turn)[:wanted]]
     for repeat, original in repeats:
-        found[repeat] = found[original] | {"role": "check", "repeats": original, "inclusion_prob": None}
-    order = draw.shown_order([i for i in found if found[i]["role"] != "check"], repeats, draw.derive(secret, "order"))
+        found[repeat] = found[original] | {
+            "role": "check",
+            "repeats": original,
+            "inclusion_prob": None,
+        }
+    order = draw.shown_order(
+        [i for i in found if found[i]["role"] != "check"], repeats, draw.derive(secret, "order")
+    )
     return [Item(item_id=i, order=place, **found[i]) for place, i in enumerate(order)]
 
 
-def _sheet(record: Run, key: Mapping[str, Any], items: Iterable[Item], texts: Mapping[tuple[str, str], str]) -> Sheet:
+def _sheet(
+    record: Run, key: Mapping[str, Any], items: Iterable[Item], texts: Mapping[tuple[str, str], str]
+) -> Sheet:
     from restaudit.data.chats import as_text
 
     prompts = dict(zip(*(record.prompts("audit")[c] for c in ("prompt_id", "prompt")), strict=True))
     missing = sorted({i.prompt_id for i in items} - set(prompts))
     if missing:
         raise BadInput(
-            f"{record.path}/data/audit.parquet: lacks the prompt(s) {', '.join(missing[:5])} of audited samples"
+            f"{record.path}/data/audit.parquet: lacks the prompt(s) {', '.join(missing[:5])} of "
+            "audited samples"
         )
     low, high = key["scale"]
     return Sheet(
@@ -294,7 +404,12 @@ def _sheet(record: Run, key: Mapping[str, Any], items: Iterable[Item], texts: Ma
         instructions_sha256=key["instructions_sha256"],
         raters=key["raters"],
         rows=tuple(
-            Shown(i.item_id, as_text(str(prompts[i.prompt_id])), texts[i.iteration, i.sample_id], i.response_sha256)
+            Shown(
+                i.item_id,
+                as_text(str(prompts[i.prompt_id])),
+                texts[i.iteration, i.sample_id],
+                i.response_sha256,
+            )
             for i in items
         ),
     )

@@ -1,4 +1,6 @@
-"""What a rating is held against: every item of the run's task sets with its text, and what is known of raters."""
+"""What a rating is held against: every item of the run's task sets with its text, and what is known
+of raters.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from restaudit.people.rating.checks import Asked, Declared, Known, time_of
 from restaudit.people.rating.files import read_text
 from restaudit.people.rating.formats.vote import Vote
 from restaudit.people.rating.sheet import choices
-from restaudit.people.rating.tasks import items_of, read_key, run_secret, sha256, table_of, task_sets
+from restaudit.people.rating.tasks import (
+    items_of,
+    read_key,
+    run_secret,
+    sha256,
+    table_of,
+    task_sets,
+)
 
 if TYPE_CHECKING:
     from restaudit.evidence.record import Run
@@ -38,27 +47,38 @@ class Book(Generic[K]):
     renamed: dict[str, str] = field(default_factory=dict)
 
     def item(self, vote: Vote) -> K | None:
-        """The item by its id; by its response where the file lost the id and only one item has that text."""
+        """The item by its id; by its response where the file lost the id and only one item has that
+        text.
+        """
         if vote.item_id is not None:
             return self.items.get(vote.item_id)
-        digest = vote.response_sha256 or (sha256(vote.response) if vote.response is not None else "")
+        digest = vote.response_sha256 or (
+            sha256(vote.response) if vote.response is not None else ""
+        )
         found = self.by_response.get(digest, [])
         return self.items[found[0]] if len(found) == 1 else None
 
     def rater(self, name: str | None) -> str | None:
-        """The rater's name; an e-mail address becomes a keyed hash, since the run folder is shown to others."""
+        """The rater's name; an e-mail address becomes a keyed hash, since the run folder is shown
+        to others.
+        """
         if name is None or "@" not in name:
             return name
         self.renamed[name] = f"rater-{draw.name(self.secret, 'rater', name)[:10]}"
         return self.renamed[name]
 
     def says_of(self, name: str | None) -> Declared:
-        """What human/raters.json says of a rater, under the name in the file or under the pseudonym."""
+        """What human/raters.json says of a rater, under the name in the file or under the
+        pseudonym.
+        """
         return self.declared.get(str(name), self.declared.get(str(self.rater(name)), Declared()))
 
 
 def open_book(record: Run, folder: Path) -> Book[Known]:
-    """All of it, read and checked. Raises BadInput where a key does not fit the record, or nothing was drawn."""
+    """All of it, read and checked.
+
+    Raises BadInput where a key does not fit the record, or nothing was drawn.
+    """
     items = _items(record, folder)
     by_response: dict[str, list[str]] = {}
     for item_id, known in items.items():
@@ -72,7 +92,9 @@ def _items(record: Run, folder: Path) -> dict[str, Known]:
     for tasks in task_sets(record.path):
         key = read_key(folder, tasks.name)
         if key["run_id"] != record.run_id:
-            raise BadInput(f"{tasks.key}: belongs to run {key['run_id']!r}, this one is {record.run_id!r}")
+            raise BadInput(
+                f"{tasks.key}: belongs to run {key['run_id']!r}, this one is {record.run_id!r}"
+            )
         for item in items_of(key):
             table = key["tables"][item.iteration]
             if table not in texts:
@@ -81,7 +103,10 @@ def _items(record: Run, folder: Path) -> dict[str, Known]:
             by_sample, text_time = texts[table]
             text = by_sample.get(item.sample_id)
             if text is None or sha256(text) != item.response_sha256:
-                raise BadInput(f"{tasks.key}: item {item.item_id} is not what {table} of the run holds; draw again")
+                raise BadInput(
+                    f"{tasks.key}: item {item.item_id} is not what {table} of the run holds; draw "
+                    "again"
+                )
             found[item.item_id] = Known(
                 item=item,
                 tasks=tasks.name,
@@ -93,7 +118,9 @@ def _items(record: Run, folder: Path) -> dict[str, Known]:
                 text_time=text_time,
             )
     if not found:
-        raise BadInput(f"{record.path}: no rating tasks were drawn; first: restaudit rate export {record.path}")
+        raise BadInput(
+            f"{record.path}: no rating tasks were drawn; first: restaudit rate export {record.path}"
+        )
     return found
 
 
@@ -104,6 +131,10 @@ def declared_in(folder: Path) -> dict[str, Declared]:
         return {}
     try:
         raw = json.loads(read_text(path))
-        return {str(k): Declared(**{f: bool(v) for f, v in facts.items()}) for k, facts in raw.items()}
+        return {
+            str(k): Declared(**{f: bool(v) for f, v in facts.items()}) for k, facts in raw.items()
+        }
     except (ValueError, TypeError, AttributeError) as e:
-        raise BadInput(f'{path}: expected {{"NAME": {{"developer": true, "model": true}}}} ({e})') from None
+        raise BadInput(
+            f'{path}: expected {{"NAME": {{"developer": true, "model": true}}}} ({e})'
+        ) from None

@@ -1,4 +1,6 @@
-"""What a trivial rule reaches on the same items: longer wins, shorter wins, a bag of words trained as it was."""
+"""What a trivial rule reaches on the same items: longer wins, shorter wins, a bag of words trained
+as it was.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import pandas as pd
 from probes.base import Array, Measurement
 from probes.statistics.stats import Resampling
 from restaudit.reward.validation.judged import Judged, Kind
-from restaudit.reward.validation.paired import advantage, agreement, measured, nothing, unit_of, words
+from restaudit.reward.validation.paired import (
+    advantage,
+    agreement,
+    measured,
+    nothing,
+    unit_of,
+    words,
+)
 
 FEWEST = 20
 RIDGE, LOGISTIC = 1.0, 1.0
@@ -21,21 +30,41 @@ MOST_FEATURES = 50_000
 def baselines(
     judged: Judged, train: pd.DataFrame | None, why_none: str = "", **how: Unpack[Resampling]
 ) -> list[Measurement]:
-    """Each rule's agreement with the judges, and the reward's advantage over it on the same items, paired.
+    """Each rule's agreement with the judges, and the reward's advantage over it on the same items,
+    paired.
 
-    train     the reward's training items: left, right (None for ratings), target; None where there are none at hand
-    why_none  the reason, where `train` is None
+    train     the reward's training items: left, right (None for ratings), target; None where there
+    are none at hand why_none  the reason, where `train` is None
     """
     rows, unit = judged.usable, unit_of(judged)
     length = words(rows["left"]) - (words(rows["right"]) if judged.kind == "pairs" else 0.0)
     rows = rows.assign(longer=length, shorter=-length)
     found = []
     for rule in ("longer", "shorter"):
-        found.append(measured(agreement(judged, rows, rule, **how), f"baseline.{rule}", unit, f"{rule} wins (words)"))
-        found.append(measured(advantage(judged, rows, "reward", rule, **how), f"less.{rule}", unit,
-                              f"the reward less the rule '{rule} wins', on the same items"))  # fmt: skip
-    meaning = "TF-IDF of words and pairs of words with a linear model, trained on the reward's training items"
-    names = ("baseline.bag_of_words", meaning), ("less.bag_of_words", "the reward less the bag of words, paired")
+        found.append(
+            measured(
+                agreement(judged, rows, rule, **how),
+                f"baseline.{rule}",
+                unit,
+                f"{rule} wins (words)",
+            )
+        )
+        found.append(
+            measured(
+                advantage(judged, rows, "reward", rule, **how),
+                f"less.{rule}",
+                unit,
+                f"the reward less the rule '{rule} wins', on the same items",
+            )
+        )
+    meaning = (
+        "TF-IDF of words and pairs of words with a linear model, trained on the reward's "
+        "training items"
+    )
+    names = (
+        ("baseline.bag_of_words", meaning),
+        ("less.bag_of_words", "the reward less the bag of words, paired"),
+    )
     score: Callable[[Sequence[str]], Array] | str = why_none or "no training items were given"
     if rows.empty:
         score = "no item has judges who came to something"
@@ -47,17 +76,27 @@ def baselines(
     if judged.kind == "pairs":
         bag = bag - score(rows["right"].tolist())
     rows = rows.assign(bag=bag)
-    estimates = agreement(judged, rows, "bag", **how), advantage(judged, rows, "reward", "bag", **how)
-    return [*found, *(measured(e, name, unit, what, trained_on=len(train) if train is not None else 0)
-                      for e, (name, what) in zip(estimates, names, strict=True))]  # fmt: skip
+    estimates = (
+        agreement(judged, rows, "bag", **how),
+        advantage(judged, rows, "reward", "bag", **how),
+    )
+    return [
+        *found,
+        *(
+            measured(e, name, unit, what, trained_on=len(train) if train is not None else 0)
+            for e, (name, what) in zip(estimates, names, strict=True)
+        ),
+    ]
 
 
 def bag_of_words(kind: Kind, train: pd.DataFrame) -> Callable[[Sequence[str]], Array] | str:
-    """A linear score of texts from TF-IDF weights of 1- and 2-grams, or the reason why none can be trained.
+    """A linear score of texts from TF-IDF weights of 1- and 2-grams, or the reason why none can be
+    trained.
 
-    `train` has left, right (None for ratings) and target (rating, or share of votes for `left`). Ratings: ridge
-    regression. Pairs: logistic regression on the difference of the two texts' weights, votes as weights and every pair
-    both ways round, so that it has no preference for a side. The score of a pair is the difference of two scores.
+    `train` has left, right (None for ratings) and target (rating, or share of votes for `left`).
+    Ratings: ridge regression. Pairs: logistic regression on the difference of the two texts'
+    weights, votes as weights and every pair both ways round, so that it has no preference for a
+    side. The score of a pair is the difference of two scores.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -70,7 +109,9 @@ def bag_of_words(kind: Kind, train: pd.DataFrame) -> Callable[[Sequence[str]], A
         return "all training items are rated alike"
     left = rows["left"].tolist()
     right = rows["right"].tolist() if kind == "pairs" else []
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, max_features=MOST_FEATURES)
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), min_df=2, sublinear_tf=True, max_features=MOST_FEATURES
+    )
     try:
         vectorizer.fit([*left, *right])
     except ValueError:  # scikit-learn's "empty vocabulary"
@@ -85,6 +126,8 @@ def bag_of_words(kind: Kind, train: pd.DataFrame) -> Callable[[Sequence[str]], A
         votes = np.concatenate([target, 1 - target, target, 1 - target])
         sides = vstack([difference, difference, -difference, -difference]).tocsr()
         model = LogisticRegression(C=LOGISTIC, fit_intercept=False, max_iter=1000)
-        weights = model.fit(sides[votes > 0], label[votes > 0], sample_weight=votes[votes > 0] / 2).coef_[0]
+        weights = model.fit(
+            sides[votes > 0], label[votes > 0], sample_weight=votes[votes > 0] / 2
+        ).coef_[0]
     fixed = np.asarray(weights, dtype=np.float64)
     return lambda texts: np.asarray(vectorizer.transform(list(texts)) @ fixed, dtype=np.float64)

@@ -1,4 +1,7 @@
-"""Does the size of a reward mean what it says? Stated against observed preferences; ratings against their line."""
+"""Does the size of a reward mean what it says?
+
+Stated against observed preferences; ratings against their line.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,17 @@ STATED = "σ(|reward difference|) against the share of pairs in which the reward
 
 
 def calibration(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
-    """Pairs: calibration error of σ(reward difference), and the slope and temperature that would make it right.
-    Ratings: slope and intercept of the least-squares line of the judged rating on the reward (1 and 0 are calibrated).
+    """Pairs: calibration error of σ(reward difference), and the slope and temperature that would
+    make it right. Ratings: slope and intercept of the least-squares line of the judged rating on
+    the reward (1 and 0 are calibrated).
     """
     rows = judged.usable
     return _ratings(rows, **how) if judged.kind == "ratings" else _pairs(rows, **how)
 
 
 def reliability(judged: Judged, bins: int = BINS) -> list[dict[str, Any]]:
-    """The curve behind the calibration error, one dict a bin of equally many pairs: pairs, stated, observed (0..1).
+    """The curve behind the calibration error, one dict a bin of equally many pairs: pairs, stated,
+    observed (0..1).
 
     Empty for ratings and where there are fewer than 10 pairs.
     """
@@ -37,17 +42,23 @@ def reliability(judged: Judged, bins: int = BINS) -> list[dict[str, Any]]:
     stated, right = _stated(judged.usable)
     used = min(bins, len(stated) // 10)
     parts = np.array_split(np.argsort(stated, kind="stable"), used) if used else []
-    return [{"pairs": len(p), "stated": float(stated[p].mean()), "observed": float(right[p].mean())} for p in parts]
+    return [
+        {"pairs": len(p), "stated": float(stated[p].mean()), "observed": float(right[p].mean())}
+        for p in parts
+    ]
 
 
 def _stated(rows: pd.DataFrame) -> tuple[Array, Array]:
-    """How sure the reward says it is of its own preference, 0.5..1, and whether it is right, 0 or 1.
+    """How sure the reward says it is of its own preference, 0.5..1, and whether it is right, 0 or
+    1.
 
     Where both rewards are equal it prefers the left response, which is nobody's choice.
     """
     difference = rows["reward"].to_numpy(dtype=np.float64)
     left_won = rows["judged"].to_numpy(dtype=np.float64) > 0.5
-    return np.asarray(expit(np.abs(difference))), np.asarray((difference >= 0) == left_won, dtype=np.float64)
+    return np.asarray(expit(np.abs(difference))), np.asarray(
+        (difference >= 0) == left_won, dtype=np.float64
+    )
 
 
 def _pairs(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
@@ -63,19 +74,40 @@ def _pairs(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
             "bins": found.bins,
             "stated": float(stated.mean()),
             "right": float(right.mean()),
-            "bias": "plugin is the error as usually printed, too high on average; value has its bias taken off",
+            "bias": (
+                "plugin is the error as usually printed, too high on average; value has its "
+                "bias taken off"
+            ),
         }
     slope = _slope(rows, **how)
     return [
-        measured(error, "calibration.error", "probability", f"expected calibration error: {STATED}", **more),
-        measured(slope, "calibration.slope", "slope", "b in P(left wins) = σ(b·(r_left - r_right)): 1 is calibrated, "
-                 "below 1 it is too sure, 0 or less it says nothing or the opposite"),
-        measured(_temperature(slope), "calibration.temperature", "temperature", "1 / slope: divide rewards by it"),
-    ]  # fmt: skip
+        measured(
+            error,
+            "calibration.error",
+            "probability",
+            f"expected calibration error: {STATED}",
+            **more,
+        ),
+        measured(
+            slope,
+            "calibration.slope",
+            "slope",
+            "b in P(left wins) = σ(b·(r_left - r_right)): 1 is calibrated, "
+            "below 1 it is too sure, 0 or less it says nothing or the opposite",
+        ),
+        measured(
+            _temperature(slope),
+            "calibration.temperature",
+            "temperature",
+            "1 / slope: divide rewards by it",
+        ),
+    ]
 
 
 def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
-    """Logistic regression through the origin by maximum likelihood, error cluster-robust (Liang & Zeger 1986)."""
+    """Logistic regression through the origin by maximum likelihood, error cluster-robust (Liang &
+    Zeger 1986).
+    """
     d = rows["reward"].to_numpy(dtype=np.float64)
     y = (rows["judged"].to_numpy(dtype=np.float64) > 0.5).astype(np.float64)
     owner, units = pd.factorize(rows["prompt_id"])
@@ -86,14 +118,20 @@ def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
     sided = np.sign(d) * (2 * y - 1)
     if not ((sided > 0).any() and (sided < 0).any()):
         which = "right" if (sided > 0).any() else "wrong"
-        return unmeasured(f"the reward is {which} about every pair, so no finite slope is the best", n=n, units=p,
-                          method=method)  # fmt: skip
+        return unmeasured(
+            f"the reward is {which} about every pair, so no finite slope is the best",
+            n=n,
+            units=p,
+            method=method,
+        )
     scale = float(np.abs(d).mean())
     x, b = d / scale, 0.0
     for _ in range(ROUNDS):
         chance = expit(b * x)
         step = float((x * (y - chance)).sum() / max((x**2 * chance * (1 - chance)).sum(), 1e-12))
-        b += float(np.clip(step, -1.0, 1.0))  # the log-likelihood is concave; short steps keep Newton from overshooting
+        b += float(
+            np.clip(step, -1.0, 1.0)
+        )  # the log-likelihood is concave; short steps keep Newton from overshooting
         if abs(step) < 1e-10:
             break
     value = b / scale
@@ -101,9 +139,15 @@ def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
         return Estimate(value, n, p, method, reason="no interval: 1 prompt, at least 2 are needed")
     chance = expit(b * x)
     pulls = np.bincount(owner, weights=x * (y - chance))
-    error = float(np.sqrt(p / (p - 1) * (pulls**2).sum()) / (x**2 * chance * (1 - chance)).sum()) / scale
-    ends = tuple(Interval(level, value - t * error, value + t * error)
-                 for level in how["levels"] for t in [float(stdtrit(p - 1, 0.5 + level / 2))])  # fmt: skip
+    error = (
+        float(np.sqrt(p / (p - 1) * (pulls**2).sum()) / (x**2 * chance * (1 - chance)).sum())
+        / scale
+    )
+    ends = tuple(
+        Interval(level, value - t * error, value + t * error)
+        for level in how["levels"]
+        for t in [float(stdtrit(p - 1, 0.5 + level / 2))]
+    )
     return Estimate(value, n, p, f"{method}, t({p - 1})", ends)
 
 
@@ -111,11 +155,16 @@ def _temperature(slope: Estimate) -> Estimate:
     if slope.value is None:
         return slope
     if slope.value <= 0:
-        return unmeasured(f"the slope is {slope.value:.2g}: no temperature makes the preferences right", n=slope.n,
-                          units=slope.units)  # fmt: skip
+        return unmeasured(
+            f"the slope is {slope.value:.2g}: no temperature makes the preferences right",
+            n=slope.n,
+            units=slope.units,
+        )
     method = f"1 / slope; {slope.method}"
     if not slope.intervals or any(i.low <= 0 for i in slope.intervals):
-        reason = slope.reason or "no interval: the slope may be 0, so the temperature has no upper end"
+        reason = (
+            slope.reason or "no interval: the slope may be 0, so the temperature has no upper end"
+        )
         return Estimate(1 / slope.value, slope.n, slope.units, method, reason=reason)
     ends = tuple(Interval(i.level, 1 / i.high, 1 / i.low) for i in slope.intervals)
     return Estimate(1 / slope.value, slope.n, slope.units, method, ends)
@@ -144,12 +193,29 @@ def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]
         return out
 
     if len(rows) < 3 or np.ptp(y) == 0:
-        why = "all items are rated alike" if len(rows) >= 3 else f"{len(rows)} rated items; at least 3 are needed"
+        why = (
+            "all items are rated alike"
+            if len(rows) >= 3
+            else f"{len(rows)} rated items; at least 3 are needed"
+        )
         found = [unmeasured(why, n=len(rows), units=len(totals))] * 2
     else:
         same = "the reward is the same for every item"
-        found = [bootstrap(totals=totals, statistic=f, n=len(rows), undefined=same, **how) for f in (slope, intercept)]
+        found = [
+            bootstrap(totals=totals, statistic=f, n=len(rows), undefined=same, **how)
+            for f in (slope, intercept)
+        ]
     return [
-        measured(found[0], "calibration.slope", "slope", "of the judged rating on the reward: 1 is calibrated"),
-        measured(found[1], "calibration.intercept", "rating units", "of that line: 0 is calibrated (with slope 1)"),
+        measured(
+            found[0],
+            "calibration.slope",
+            "slope",
+            "of the judged rating on the reward: 1 is calibrated",
+        ),
+        measured(
+            found[1],
+            "calibration.intercept",
+            "rating units",
+            "of that line: 0 is calibrated (with slope 1)",
+        ),
     ]

@@ -1,4 +1,6 @@
-"""What a validation reads: items that people judged, with the reward of each, its spread, and every single vote."""
+"""What a validation reads: items that people judged, with the reward of each, its spread, and every
+single vote.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ COLUMNS = ("item_id", "prompt_id", "prompt", "left", "right", "judged", "reward"
 class Judged:
     """Judged items and the reward of each.
 
-    kind        pairs or ratings
-    table       a row an item: item_id, prompt_id (what is resampled together), prompt, left, right (None for ratings),
-                judged (mean rating in the source's unit, or share of votes for `left`, 0..1; NaN: nobody says), reward
-                (of the text; for pairs of `left` less `right`), spread (the members' sd of that reward, ddof 1; NaN
-                for one member), and perhaps source (the file it came from)
-    votes       a row a judgement: item_id, rater (None: not named), value (a rating; for pairs 1 left, 0 right, 0.5
+    kind        pairs or ratings table       a row an item: item_id, prompt_id (what is resampled
+    together), prompt, left, right (None for ratings),
+                judged (mean rating in the source's unit, or share of votes for `left`, 0..1; NaN:
+                nobody says), reward (of the text; for pairs of `left` less `right`), spread (the
+                members' sd of that reward, ddof 1; NaN for one member), and perhaps source (the
+                file it came from)
+    votes       a row a judgement: item_id, rater (None: not named), value (a rating; for pairs 1
+    left, 0 right, 0.5
                 tie). May be empty: then what needs single votes is null
     members     members of the reward
     unit        what `prompt_id` names: the prompt, or the item where texts stand alone
@@ -47,16 +51,24 @@ class Judged:
     def __post_init__(self) -> None:
         missing = [c for c in COLUMNS if c not in self.table.columns]
         if missing:
-            raise ValueError(f"judged items lack the column(s) {', '.join(missing)}; they have {', '.join(COLUMNS)}")
+            raise ValueError(
+                f"judged items lack the column(s) {', '.join(missing)}; they have "
+                f"{', '.join(COLUMNS)}"
+            )
         if self.embeddings is not None and len(self.embeddings) != len(self.table):
-            raise ValueError(f"{len(self.embeddings)} embeddings for {len(self.table)} items; expected one an item")
+            raise ValueError(
+                f"{len(self.embeddings)} embeddings for {len(self.table)} items; expected one an "
+                "item"
+            )
 
     @property
     def usable(self) -> pd.DataFrame:
-        """The items whose judges came to something: a rating, or more votes for one response than for the other.
+        """The items whose judges came to something: a rating, or more votes for one response than
+        for the other.
 
-        Columns more than `table` has: one (1.0), and loss, what the reward gets wrong about the item. Pairs: 0 right,
-        1 wrong, 0.5 where both rewards are equal, and wins = 1 - loss. Ratings: see `residuals`.
+        Columns more than `table` has: one (1.0), and loss, what the reward gets wrong about the
+        item. Pairs: 0 right, 1 wrong, 0.5 where both rewards are equal, and wins = 1 - loss.
+        Ratings: see `residuals`.
         """
         rows = self.table[self.table["judged"].notna()].assign(one=1.0)
         if self.kind == "ratings":
@@ -67,28 +79,38 @@ class Judged:
 
     @property
     def judgements(self) -> pd.DataFrame:
-        """`usable` with a row a vote in place of a row an item: judged is the vote, and rater who gave it."""
+        """`usable` with a row a vote in place of a row an item: judged is the vote, and rater who
+        gave it.
+        """
         shown = self.table.drop(columns="judged")
-        rows = self.votes.rename(columns={"value": "judged"}).merge(shown, on="item_id", how="inner")
+        rows = self.votes.rename(columns={"value": "judged"}).merge(
+            shown, on="item_id", how="inner"
+        )
         return replace(self, table=rows, embeddings=None).usable
 
     def with_reward(self, reward: Array) -> Judged:
         """The same items under another reward of one member, (items,)."""
         if reward.shape != (len(self.table),):
-            raise ValueError(f"rewards have shape {reward.shape}; expected ({len(self.table)},), one an item")
+            raise ValueError(
+                f"rewards have shape {reward.shape}; expected ({len(self.table)},), one an item"
+            )
         return replace(self, table=self.table.assign(reward=reward, spread=np.nan), members=1)
 
 
 def wins(difference: pd.Series[float], judged: pd.Series[float]) -> pd.Series[float]:
-    """1 where a difference prefers what the judges prefer, 0 where the other, 0.5 where it prefers neither."""
+    """1 where a difference prefers what the judges prefer, 0 where the other, 0.5 where it prefers
+    neither.
+    """
     sides = (np.sign(column.to_numpy(dtype=np.float64)) for column in (difference, judged - 0.5))
     return pd.Series((next(sides) * next(sides) + 1) / 2, index=difference.index)
 
 
 def residuals(rows: pd.DataFrame) -> pd.DataFrame:
-    """With `over`: the least-squares line of judged on reward less judged, in rating units, and `loss`, its size.
+    """With `over`: the least-squares line of judged on reward less judged, in rating units, and
+    `loss`, its size.
 
-    The line makes rewards of any unit comparable with ratings. NaN where the reward or the ratings do not vary.
+    The line makes rewards of any unit comparable with ratings. NaN where the reward or the ratings
+    do not vary.
     """
     x, y = (rows[c].to_numpy(dtype=np.float64) for c in ("reward", "judged"))
     over = np.full(len(rows), np.nan)
@@ -99,12 +121,18 @@ def residuals(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def votes_of(kind: Kind, table: pd.DataFrame) -> pd.DataFrame:
-    """Single votes of judgements in long form (restaudit.data.feedback): item_id, rater, value as `Judged` has them.
+    """Single votes of judgements in long form (restaudit.data.feedback): item_id, rater, value as
+    `Judged` has them.
 
-    The left response of a pair is the one that comes first in the order of texts, as in restaudit.reward.examples.
+    The left response of a pair is the one that comes first in the order of texts, as in
+    restaudit.reward.examples.
     """
     if kind == "ratings":
-        return table[["item_id", "rater", "score"]].rename(columns={"score": "value"}).reset_index(drop=True)
+        return (
+            table[["item_id", "rater", "score"]]
+            .rename(columns={"score": "value"})
+            .reset_index(drop=True)
+        )
     first = (table["chosen"] <= table["rejected"]).astype(float)
     value = first.mask(table["tied"].astype(bool), 0.5) if "tied" in table.columns else first
     return table[["item_id", "rater"]].assign(value=value).reset_index(drop=True)
@@ -122,9 +150,9 @@ def from_examples(
 ) -> Judged:
     """The items of a split.
 
-    left, right  member scores (items, members) of the rows of `examples.table`; right None for ratings
-    table        the judgements in long form the examples were made from, for measures of single votes
-    embeddings   (items, d) of the rows of `examples.table`
+    left, right  member scores (items, members) of the rows of `examples.table`; right None for
+    ratings table        the judgements in long form the examples were made from, for measures of
+    single votes embeddings   (items, d) of the rows of `examples.table`
     """
     kind: Kind = "ratings" if right is None else "pairs"
     chosen = (examples.table["split"] == split).to_numpy()
@@ -132,12 +160,20 @@ def from_examples(
     votes = _no_votes()
     if table is not None:
         judges = examples.raters.held_out or examples.raters.used
-        judging = table[table["rater"].astype(str).isin(judges)] if examples.raters.chosen else table
+        judging = (
+            table[table["rater"].astype(str).isin(judges)] if examples.raters.chosen else table
+        )
         votes = votes_of(kind, judging[judging["item_id"].isin(set(rows["item_id"]))])
     return _judged(
-        kind, rows.rename(columns={"unit": "prompt_id"}), left[chosen], None if right is None else right[chosen],
-        ensemble, votes, examples.unit, None if embeddings is None else embeddings[chosen],
-    )  # fmt: skip
+        kind,
+        rows.rename(columns={"unit": "prompt_id"}),
+        left[chosen],
+        None if right is None else right[chosen],
+        ensemble,
+        votes,
+        examples.unit,
+        None if embeddings is None else embeddings[chosen],
+    )
 
 
 def from_feedback(
@@ -153,7 +189,8 @@ def from_feedback(
     score  (prompts, texts) -> member scores (n, members); what it raises goes through
     embed  texts -> (n, d), for topics
 
-    What is resampled is the prompt, or the item for texts without a prompt and where there is one prompt alone.
+    What is resampled is the prompt, or the item for texts without a prompt and where there is one
+    prompt alone.
     """
     votes = votes_of(kind, table)
     rows = table.drop_duplicates("item_id").copy()
@@ -174,20 +211,31 @@ def from_feedback(
     if kind == "pairs":
         right = score(prompts, rows["right"].tolist())
     found = embed(topic_texts(rows)) if embed is not None else None
-    return _judged(kind, rows, left, right, ensemble, votes, "prompt" if by_prompt else "item", found)
+    return _judged(
+        kind, rows, left, right, ensemble, votes, "prompt" if by_prompt else "item", found
+    )
 
 
 def topic_texts(rows: pd.DataFrame) -> list[str]:
     """What tells an item's topic: its prompt, or its texts where hardly any prompts differ."""
     if rows["prompt"].nunique() >= 10:
         return rows["prompt"].tolist()
-    return [" ".join(t for t in texts if isinstance(t, str)) for texts in rows[["left", "right"]].to_numpy()]
+    return [
+        " ".join(t for t in texts if isinstance(t, str))
+        for texts in rows[["left", "right"]].to_numpy()
+    ]
 
 
 def _judged(
-    kind: Kind, rows: pd.DataFrame, left: Scores, right: Scores | None, ensemble: EnsembleConfig, votes: pd.DataFrame,
-    unit: Unit, embeddings: Array | None,
-) -> Judged:  # fmt: skip
+    kind: Kind,
+    rows: pd.DataFrame,
+    left: Scores,
+    right: Scores | None,
+    ensemble: EnsembleConfig,
+    votes: pd.DataFrame,
+    unit: Unit,
+    embeddings: Array | None,
+) -> Judged:
     reward, spread = combine(left, ensemble)
     if right is not None:
         reward = reward - combine(right, ensemble)[0]
@@ -198,5 +246,10 @@ def _judged(
 
 
 def _no_votes() -> pd.DataFrame:
-    return pd.DataFrame({"item_id": pd.Series(dtype=object), "rater": pd.Series(dtype=object),
-                         "value": pd.Series(dtype=np.float64)})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "item_id": pd.Series(dtype=object),
+            "rater": pd.Series(dtype=object),
+            "value": pd.Series(dtype=np.float64),
+        }
+    )

@@ -1,4 +1,6 @@
-"""The slices a validation looks at: items by length, topic, group mentioned, source and how hard they are."""
+"""The slices a validation looks at: items by length, topic, group mentioned, source and how hard
+they are.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ MOST_SOURCES = 20
 
 @dataclass(frozen=True)
 class Slice:
-    """Some items: what they are divided by, a short name, what they are in words, and which rows, (items,) bool."""
+    """Some items: what they are divided by, a short name, what they are in words, and which rows,
+    (items,) bool.
+    """
 
     by: str
     name: str
@@ -33,7 +37,9 @@ class Slice:
 
 
 def slices_of(judged: Judged) -> Iterator[Slice]:
-    """Every slice of `judged.table` that has an item, in a fixed order; slices of different kinds overlap."""
+    """Every slice of `judged.table` that has an item, in a fixed order; slices of different kinds
+    overlap.
+    """
     yield from _lengths(judged)
     yield from topics(judged)
     yield from _mentioned(judged)
@@ -55,8 +61,9 @@ def _lengths(judged: Judged) -> Iterator[Slice]:
 
 
 def topics(judged: Judged) -> list[Slice]:
-    """At most 6 clusters by k-means of the embeddings, or of TF-IDF weights reduced to 50 dimensions (latent semantic
-    analysis), each named by the words that set it apart; none where items are too few or share no words.
+    """At most 6 clusters by k-means of the embeddings, or of TF-IDF weights reduced to 50
+    dimensions (latent semantic analysis), each named by the words that set it apart; none where
+    items are too few or share no words.
     """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD
@@ -67,7 +74,9 @@ def topics(judged: Judged) -> list[Slice]:
     count = min(MOST_TOPICS, len(set(texts)) // ITEMS_A_TOPIC)
     if count < 2:
         return []
-    vectorizer = TfidfVectorizer(stop_words="english", min_df=2, max_df=0.5, sublinear_tf=True, max_features=20_000)
+    vectorizer = TfidfVectorizer(
+        stop_words="english", min_df=2, max_df=0.5, sublinear_tf=True, max_features=20_000
+    )
     try:
         weights, names = vectorizer.fit_transform(texts), vectorizer.get_feature_names_out()
     except ValueError:  # scikit-learn's "no terms remain"
@@ -92,12 +101,16 @@ def topics(judged: Judged) -> list[Slice]:
 
 
 def _mentioned(judged: Judged) -> Iterator[Slice]:
-    whole = [" ".join(t for t in texts if isinstance(t, str)) for texts in
-             judged.table[["prompt", "left", "right"]].to_numpy()]  # fmt: skip
+    whole = [
+        " ".join(t for t in texts if isinstance(t, str))
+        for texts in judged.table[["prompt", "left", "right"]].to_numpy()
+    ]
     found: Array = mentions(whole)
     for k, group in enumerate(groups()):
         if (rows := found[:, k] > 0).any():
-            yield Slice("mentions", str(group), f"prompt or text names {group} by a listed word", rows)
+            yield Slice(
+                "mentions", str(group), f"prompt or text names {group} by a listed word", rows
+            )
 
 
 def _sources(judged: Judged) -> Iterator[Slice]:
@@ -116,14 +129,20 @@ def _hard(judged: Judged) -> Iterator[Slice]:
         sd = judged.table["item_id"].map(by_item.std()).to_numpy(dtype=np.float64)
         if np.isfinite(sd).any():
             limit = float(np.nanquantile(sd, 2 / 3))
-            yield Slice("hard", "judges_disagree", f"the judges' sd is over {limit:.2g}", sd > limit)
+            yield Slice(
+                "hard", "judges_disagree", f"the judges' sd is over {limit:.2g}", sd > limit
+            )
         return
-    both = (by_item.max() - by_item.min()).reindex(judged.table["item_id"]).to_numpy(dtype=np.float64)
+    both = (
+        (by_item.max() - by_item.min()).reindex(judged.table["item_id"]).to_numpy(dtype=np.float64)
+    )
     if (by_item.size() > 1).any():
         yield Slice("hard", "judges_disagree", "not all judges of the pair said the same", both > 0)
     a, b = (words(judged.table[side]).to_numpy(dtype=np.float64) for side in ("left", "right"))
     alike = np.abs(a - b) <= ALIKE * np.maximum(a, b)
-    yield Slice("hard", "length_alike", f"the responses' lengths differ by at most {ALIKE:.0%}", alike)
+    yield Slice(
+        "hard", "length_alike", f"the responses' lengths differ by at most {ALIKE:.0%}", alike
+    )
 
 
 def _words(judged: Judged) -> Array:

@@ -1,4 +1,6 @@
-"""How well the reward agrees with people, beside how well one of those people agrees with the others."""
+"""How well the reward agrees with people, beside how well one of those people agrees with the
+others.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,29 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Measurement
-from probes.statistics.stats import SHARE, Estimate, Resampling, correlation, ratio_of_sums, unmeasured
+from probes.statistics.stats import (
+    SHARE,
+    Estimate,
+    Resampling,
+    correlation,
+    ratio_of_sums,
+    unmeasured,
+)
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import advantage, agreement, measured, unit_of
 
-CONCORDANCE = "of two items that the judges rate differently, the share that the reward puts in their order"
+CONCORDANCE = (
+    "of two items that the judges rate differently, the share that the reward puts in their order"
+)
 
 
 def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
-    """Agreement and rank correlation with the judges, and both beside a person on the same judgements.
+    """Agreement and rank correlation with the judges, and both beside a person on the same
+    judgements.
 
-    A person is compared with the others who judged the same item: with their majority (pairs), or their mean (ratings).
-    `less_one_person` is the reward's agreement with the same others less that person's, paired: above 0, the reward
-    predicts the others better than one of them does.
+    A person is compared with the others who judged the same item: with their majority (pairs), or
+    their mean (ratings). `less_one_person` is the reward's agreement with the same others less that
+    person's, paired: above 0, the reward predicts the others better than one of them does.
     """
     rows, unit = judged.usable, unit_of(judged)
     name = "pair_accuracy" if judged.kind == "pairs" else "pearson"
@@ -33,11 +45,25 @@ def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
         less = advantage(judged, left_out, "reward", "own", **how)
     return [
         measured(agreement(judged, rows, **how), name, unit, f"the reward against {against}"),
-        measured(_ranks(judged, **how), "spearman", "rho", f"ranks of the reward against {_against_ranks(judged)}"),
+        measured(
+            _ranks(judged, **how),
+            "spearman",
+            "rho",
+            f"ranks of the reward against {_against_ranks(judged)}",
+        ),
         measured(_concordance(judged, **how), "concordance", "share", CONCORDANCE),
-        measured(person, "one_person", unit, "one judge against the others who judged the same item"),
-        measured(less, "less_one_person", unit, "the reward less one judge, against the same others"),
-        measured(_two_agree(judged, **how), "two_people_agree", "share", "two judges of one pair prefer the same"),
+        measured(
+            person, "one_person", unit, "one judge against the others who judged the same item"
+        ),
+        measured(
+            less, "less_one_person", unit, "the reward less one judge, against the same others"
+        ),
+        measured(
+            _two_agree(judged, **how),
+            "two_people_agree",
+            "share",
+            "two judges of one pair prefer the same",
+        ),
     ][: 6 if judged.kind == "pairs" else 5]
 
 
@@ -48,19 +74,25 @@ def _against_ranks(judged: Judged) -> str:
 
 
 def _ranks(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
-    """Spearman's rho; a pair counts both ways round, so that which response stands left plays no part."""
+    """Spearman's rho; a pair counts both ways round, so that which response stands left plays no
+    part.
+    """
     rows = judged.table[judged.table["judged"].notna()]
     if judged.kind == "ratings":
         return correlation(table=rows, x="reward", y="judged", kind="spearman", **how)
     # Rounded, or 1/3 and 1 - 2/3 would be two ranks.
     rows = rows.assign(judged=rows["judged"].round(9))
     mirrored = rows.assign(reward=-rows["reward"], judged=(1 - rows["judged"]).round(9))
-    both = correlation(table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **how)
+    both = correlation(
+        table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **how
+    )
     return Estimate(both.value, len(rows), both.units, both.method, both.intervals, both.reason)
 
 
 def _concordance(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
-    """(1 + tau-b) / 2 of ratings; items of pairs are compared with nothing but each other already."""
+    """(1 + tau-b) / 2 of ratings; items of pairs are compared with nothing but each other
+    already.
+    """
     if judged.kind == "pairs":
         return unmeasured("pairs were judged as pairs; pair_accuracy says it", n=len(judged.table))
     rows = judged.table[judged.table["judged"].notna()]
@@ -72,7 +104,8 @@ def _concordance(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
 
 
 def _left_out(judged: Judged) -> tuple[pd.DataFrame, str]:
-    """A row a judgement that others of the same item can be compared with: own vote, reward, and `judged` by them.
+    """A row a judgement that others of the same item can be compared with: own vote, reward, and
+    `judged` by them.
 
     And the reason where there is none.
     """
@@ -90,7 +123,9 @@ def _left_out(judged: Judged) -> tuple[pd.DataFrame, str]:
 
 
 def _two_agree(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
-    """Of two judges of one pair drawn at random, the chance that both prefer the same response; every pair once."""
+    """Of two judges of one pair drawn at random, the chance that both prefer the same response;
+    every pair once.
+    """
     if judged.kind == "ratings":
         return unmeasured("ratings are not decided one way or the other")
     found = judged.judgements.assign(for_left=lambda t: (t["judged"] > 0.5).astype(float))

@@ -1,4 +1,6 @@
-"""All of a validation: what is measured, which slices are worse, and the curve behind the calibration error."""
+"""All of a validation: what is measured, which slices are worse, and the curve behind the
+calibration error.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Curve:
-    """What a learning curve needs: the unit of each training row, and a fit of some rows (see learning_curve.py)."""
+    """What a learning curve needs: the unit of each training row, and a fit of some rows (see
+    learning_curve.py).
+    """
 
     units: Sequence[Any]
     fit: Callable[[Rows], Array]
@@ -33,7 +37,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Validated:
-    """The measurements, names of the slices that are worse than the rest, and the reliability curve (pairs)."""
+    """The measurements, names of the slices that are worse than the rest, and the reliability curve
+    (pairs).
+    """
 
     measurements: tuple[Measurement, ...]
     worse_slices: tuple[str, ...]
@@ -58,29 +64,48 @@ def validated(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Validated:
-    """Measure a reward against the judges of some items; 95% intervals resample whole prompts (or items, see Judged).
+    """Measure a reward against the judges of some items; 95% intervals resample whole prompts (or
+    items, see Judged).
 
-    train  the reward's training items: left, right (None for ratings), target; what the bag of words is trained on
-    curve  how to train the same reward on fewer items; without it the learning curve is null
+    train  the reward's training items: left, right (None for ratings), target; what the bag of
+    words is trained on curve  how to train the same reward on fewer items; without it the learning
+    curve is null
 
     What cannot be measured is null with its reason. The same input gives the same measurements.
     """
     how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
     sliced = slices(judged, **how)
     if curve is None:
-        learned = [nothing("learning_curve", unit_of(judged), "agreement by share of training data",
-                           why_no_curve)]  # fmt: skip
+        learned = [
+            nothing(
+                "learning_curve",
+                unit_of(judged),
+                "agreement by share of training data",
+                why_no_curve,
+            )
+        ]
     else:
         learned = learning_curve(judged, curve.units, curve.fit, **how)
     found = [
-        *people(judged, **how), *baselines(judged, train, why_no_train, **how), *calibration(judged, **how),
-        *spread(judged, **how), *transitivity(judged, **how), *learned, *sliced,
-    ]  # fmt: skip
-    return Validated(tuple(_named(m, judged.unit) for m in found), tuple(worse(sliced)), tuple(reliability(judged)))
+        *people(judged, **how),
+        *baselines(judged, train, why_no_train, **how),
+        *calibration(judged, **how),
+        *spread(judged, **how),
+        *transitivity(judged, **how),
+        *learned,
+        *sliced,
+    ]
+    return Validated(
+        tuple(_named(m, judged.unit) for m in found),
+        tuple(worse(sliced)),
+        tuple(reliability(judged)),
+    )
 
 
 def _named(measurement: Measurement, unit: str) -> Measurement:
-    """The statistics speak of prompts; where texts stand alone, the unit they resampled is the item."""
+    """The statistics speak of prompts; where texts stand alone, the unit they resampled is the
+    item.
+    """
     if unit == "prompt":
         return measurement
     reason = measurement.reason.replace("prompt", "item") if measurement.reason else None

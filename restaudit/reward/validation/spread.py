@@ -1,4 +1,7 @@
-"""Does the ensemble know when it is wrong? Its members' spread against the reward's error on the same items."""
+"""Does the ensemble know when it is wrong?
+
+Its members' spread against the reward's error on the same items.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,44 @@ from restaudit.reward.validation.paired import measured
 
 
 def spread(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
-    """Ratings: Spearman's rho of spread and absolute error. Pairs: AUROC, the chance that a pair the reward gets wrong
-    has more spread than one it gets right; and the same for a small difference of rewards, which needs no ensemble.
+    """Ratings: Spearman's rho of spread and absolute error.
+
+    Pairs: AUROC, the chance that a pair the reward gets wrong has more spread than one it gets
+    right; and the same for a small difference of rewards, which needs no ensemble.
     """
     rows = judged.usable
     few = "" if judged.members > 1 else "the reward has one member, so nothing disagrees"
     if judged.kind == "ratings":
-        found = unmeasured(few, n=len(rows)) if few else correlation(table=rows, x="spread", y="loss", **how)
-        return [measured(found, "spread.error", "rho", "members' spread against the absolute error of the reward")]
+        found = (
+            unmeasured(few, n=len(rows))
+            if few
+            else correlation(table=rows, x="spread", y="loss", **how)
+        )
+        return [
+            measured(
+                found,
+                "spread.error",
+                "rho",
+                "members' spread against the absolute error of the reward",
+            )
+        ]
     rows = rows[rows["wins"] != 0.5].assign(closeness=lambda t: -t["reward"].abs())
     wrong = "the chance that a wrong pair has more of it than a right one"
     own = unmeasured(few, n=len(rows)) if few else auroc(rows, "spread", **how)
     return [
         measured(own, "spread.error", "AUROC", f"members' spread of the difference: {wrong}"),
-        measured(auroc(rows, "closeness", **how), "spread.closeness", "AUROC", f"closeness of the rewards: {wrong}"),
+        measured(
+            auroc(rows, "closeness", **how),
+            "spread.closeness",
+            "AUROC",
+            f"closeness of the rewards: {wrong}",
+        ),
     ]
 
 
 def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate:
-    """Chance that a row with loss 1 has a higher score than a row with loss 0, ties one half (Mann & Whitney 1947).
+    """Chance that a row with loss 1 has a higher score than a row with loss 0, ties one half (Mann
+    & Whitney 1947).
 
     0.5 is chance. Resampled by prompt_id.
     """
@@ -41,8 +63,11 @@ def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate
     prompts, place = np.unique(rows["prompt_id"].to_numpy(dtype=str), return_inverse=True)
     n, bad = len(rows), int((loss == 1).sum())
     if min(bad, n - bad) == 0:
-        return unmeasured(f"the reward is {'wrong' if bad and n else 'right'} about all {n} pairs", n=n,
-                          units=len(prompts))  # fmt: skip
+        return unmeasured(
+            f"the reward is {'wrong' if bad and n else 'right'} about all {n} pairs",
+            n=n,
+            units=len(prompts),
+        )
     if np.ptp(values) == 0:
         return unmeasured(f"{score} is the same for all {n} pairs", n=n, units=len(prompts))
     order = np.argsort(values, kind="stable")
@@ -59,6 +84,14 @@ def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate
 
     step = max(1, 2_000_000 // n)
     drawn = weight_slices(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
-    replicates = np.concatenate([under(part[k : k + step]) for part in drawn for k in range(0, len(part), step)])
-    return summarise(value=float(under(np.ones((1, len(prompts))))[0]), replicates=replicates, n=n, units=len(prompts),
-                     bounds=SHARE, levels=how["levels"])  # fmt: skip
+    replicates = np.concatenate(
+        [under(part[k : k + step]) for part in drawn for k in range(0, len(part), step)]
+    )
+    return summarise(
+        value=float(under(np.ones((1, len(prompts))))[0]),
+        replicates=replicates,
+        n=n,
+        units=len(prompts),
+        bounds=SHARE,
+        levels=how["levels"],
+    )

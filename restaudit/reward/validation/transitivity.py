@@ -1,4 +1,7 @@
-"""Do preferences go round in circles? A scalar reward's cannot; the people's, where three responses were compared."""
+"""Do preferences go round in circles?
+
+A scalar reward's cannot; the people's, where three responses were compared.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,27 @@ BY_CHANCE = 0.25
 
 
 def transitivity(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
-    """Share of cyclic triads (Kendall & Babington Smith 1940) among three responses that were compared with each other.
+    """Share of cyclic triads (Kendall & Babington Smith 1940) among three responses that were
+    compared with each other.
 
-    People: by majority of their votes; 0.25 is what coin tosses give. A scalar reward orders all texts, so its share is
-    0 whatever it was trained on: that is no evidence for it.
+    People: by majority of their votes; 0.25 is what coin tosses give. A scalar reward orders all
+    texts, so its share is 0 whatever it was trained on: that is no evidence for it.
     """
     if judged.kind == "ratings":
         why = "ratings are numbers, and numbers are in order"
-        return [measured(unmeasured(why), f"transitivity.{who}", "share", MEANING) for who in ("people", "reward")]
+        return [
+            measured(unmeasured(why), f"transitivity.{who}", "share", MEANING)
+            for who in ("people", "reward")
+        ]
     found = triads(judged.usable)
     if found.empty:
-        people = own = unmeasured("no three responses to one prompt were all compared with each other")
+        people = own = unmeasured(
+            "no three responses to one prompt were all compared with each other"
+        )
     else:
-        people = ratio_of_sums(table=found, numerator="cyclic", denominator="one", bounds=SHARE, **how)
+        people = ratio_of_sums(
+            table=found, numerator="cyclic", denominator="one", bounds=SHARE, **how
+        )
         why = "no interval: a scalar reward is transitive by construction, this is not evidence"
         own = Estimate(0.0, len(found), found["prompt_id"].nunique(), "by construction", reason=why)
     return [
@@ -39,8 +50,9 @@ def transitivity(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]
 
 
 def triads(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for every three responses of a prompt of which all three pairs have a preferred one: prompt_id, cyclic
-    (1.0 or 0.0), one. `rows` has prompt, left, right and judged, the share of votes for left.
+    """A row for every three responses of a prompt of which all three pairs have a preferred one:
+    prompt_id, cyclic (1.0 or 0.0), one. `rows` has prompt, left, right and judged, the share of
+    votes for left.
     """
     found: list[tuple[str, float]] = []
     for prompt, pairs in rows.groupby("prompt", sort=True):

@@ -1,4 +1,5 @@
-"""The document of a reward model: its dossier, reports and declarations, field by field, nothing blank.
+"""The document of a reward model: its dossier, reports and declarations, field by field, nothing
+blank.
 
 `reports.reward` draws it to be read; here it is a model card for the Hugging Face hub, and JSON.
 """

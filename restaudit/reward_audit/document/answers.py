@@ -1,4 +1,6 @@
-"""From the field map and the material to answers: the record first, then what people declared, then MISSING."""
+"""From the field map and the material to answers: the record first, then what people declared, then
+MISSING.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,34 @@ N_A = "N-A:"
 def answer(asked: Field, of: Material) -> FieldAnswer:
     """The answer to one question; never blank.
 
-    A declaration answers where the record does not, and stands beside it where it does. An answer that begins with
-    "N-A:" is a person's word that the question does not apply. Raises BadInput where a report that was read is not
-    shaped as restaudit writes it.
+    A declaration answers where the record does not, and stands beside it where it does. An answer
+    that begins with "N-A:" is a person's word that the question does not apply. Raises BadInput
+    where a report that was read is not shaped as restaudit writes it.
     """
     found = _recorded(asked, of)
     said = of.declared.answers.get(asked.key) if of.declared is not None and asked.declare else None
     if found.value is not None or found.tables:
         assert asked.status is not None
-        return FieldAnswer(asked.key, asked.asks, asked.status, asked.who, found.value, found.tables, found.evidence,
-                           declared=said)  # fmt: skip
+        return FieldAnswer(
+            asked.key,
+            asked.asks,
+            asked.status,
+            asked.who,
+            found.value,
+            found.tables,
+            found.evidence,
+            declared=said,
+        )
     if said is not None:
         return _said(asked, of, said)
-    return FieldAnswer(asked.key, asked.asks, "N-A" if found.not_applicable else "MISSING", asked.who,
-                       evidence=found.evidence, reason=found.absent or NOBODY)  # fmt: skip
+    return FieldAnswer(
+        asked.key,
+        asked.asks,
+        "N-A" if found.not_applicable else "MISSING",
+        asked.who,
+        evidence=found.evidence,
+        reason=found.absent or NOBODY,
+    )
 
 
 def _recorded(asked: Field, of: Material) -> Reading:
@@ -44,7 +60,8 @@ def _recorded(asked: Field, of: Material) -> Reading:
             return {**READINGS, **OF_RUN}[asked.reading](of)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as e:
             raise BadInput(
-                f"{of.folder}: {asked.key} cannot be read from its dossier and reports ({type(e).__name__}: {e}); "
+                f"{of.folder}: {asked.key} cannot be read from its dossier and reports "
+                f"({type(e).__name__}: {e}); "
                 "make the reports anew with restaudit reward stress and restaudit reward validate"
             ) from None
     return _facts(asked, of)
@@ -59,7 +76,11 @@ def _facts(asked: Field, of: Material) -> Reading:
     value = known.get("", known)
     if value == "N-A":
         return Reading(absent="does not apply to this kind of data", not_applicable=True)
-    if isinstance(value, Mapping) and "reason" in value and all(v is None for k, v in value.items() if k != "reason"):
+    if (
+        isinstance(value, Mapping)
+        and "reason" in value
+        and all(v is None for k, v in value.items() if k != "reason")
+    ):
         return Reading(absent=str(value["reason"]), not_applicable=True)
     return Reading(value, evidence=tuple(of.fact(asked.facts[label]) for label in known))
 
@@ -69,8 +90,13 @@ def _said(asked: Field, of: Material, said: Any) -> FieldAnswer:
     evidence: tuple[Evidence, ...] = (of.evidence(path, f"answers.{asked.key}"),)
     if isinstance(said, str) and said.startswith(N_A):
         assert of.declared is not None
-        reason = f"{said.removeprefix(N_A).strip() or 'no reason given'} (declared by {of.declared.declared_by})"
-        return FieldAnswer(asked.key, asked.asks, "N-A", asked.who, evidence=evidence, reason=reason)
+        reason = (
+            f"{said.removeprefix(N_A).strip() or 'no reason given'} (declared by "
+            f"{of.declared.declared_by})"
+        )
+        return FieldAnswer(
+            asked.key, asked.asks, "N-A", asked.who, evidence=evidence, reason=reason
+        )
     return FieldAnswer(asked.key, asked.asks, "DECLARED", asked.who, said, evidence=evidence)
 
 

@@ -1,4 +1,6 @@
-"""The document as JSON: every field with its status, value and evidence (schema restaudit.reward-document/1)."""
+"""The document as JSON: every field with its status, value and evidence (schema
+restaudit.reward-document/1).
+"""
 
 from __future__ import annotations
 
@@ -26,26 +28,41 @@ def to_json(document: Document) -> dict[str, Any]:
         "digest": document.digest,
         "overrides": list(document.overrides),
         "verdict": {"word": document.verdict, "reasons": list(document.reasons)},
-        "failures": None if failures is None else [
-            {"name": f.name, "says": f.says, "table": None if f.table is None else _table(f.table)} for f in failures
+        "failures": None
+        if failures is None
+        else [
+            {"name": f.name, "says": f.says, "table": None if f.table is None else _table(f.table)}
+            for f in failures
         ],
         "summary": dict(document.summary),
         "statuses": {s: counts[s] for s in STATUSES},
-        "frameworks": {k: {"title": f.title, "parts": dict(f.parts)} for k, f in frameworks().items()},
+        "frameworks": {
+            k: {"title": f.title, "parts": dict(f.parts)} for k, f in frameworks().items()
+        },
         "sections": [
-            {"key": s.topic.key, "title": s.topic.title, "casper": list(s.topic.casper),
-             "reward_reports": list(s.topic.reward_reports), "fields": [_field(a) for a in s.answers]}
+            {
+                "key": s.topic.key,
+                "title": s.topic.title,
+                "casper": list(s.topic.casper),
+                "reward_reports": list(s.topic.reward_reports),
+                "fields": [_field(a) for a in s.answers],
+            }
             for s in document.sections
         ],
-        "gaps": [{"key": a.key, "question": a.asks, "who": a.who, "reason": a.reason} for a in document.gaps],
-        "declared_by": None if document.declared_by is None else
-                       {"name": document.declared_by[0], "date": document.declared_by[1]},
+        "gaps": [
+            {"key": a.key, "question": a.asks, "who": a.who, "reason": a.reason}
+            for a in document.gaps
+        ],
+        "declared_by": None
+        if document.declared_by is None
+        else {"name": document.declared_by[0], "date": document.declared_by[1]},
         "files": dict(document.files),
-    }  # fmt: skip
+    }
 
 
 def json_text(document: Document) -> str:
-    """JSON whose raw bytes are harmless to show: markup, control and reordering characters are written as escapes.
+    """JSON whose raw bytes are harmless to show: markup, control and reordering characters are
+    written as escapes.
 
     Reading it gives the text back unchanged.
     """
@@ -68,5 +85,10 @@ def _field(a: FieldAnswer) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    return {"caption": table.caption, "columns": list(table.columns), "rows": [list(r) for r in table.rows],
-            "marks": [asdict(m) for m in table.marks], "unit": table.unit}  # fmt: skip
+    return {
+        "caption": table.caption,
+        "columns": list(table.columns),
+        "rows": [list(r) for r in table.rows],
+        "marks": [asdict(m) for m in table.marks],
+        "unit": table.unit,
+    }

@@ -1,4 +1,6 @@
-"""One document of a reward: verdict and failures, a summary that fits a page, and answers by section."""
+"""One document of a reward: verdict and failures, a summary that fits a page, and answers by
+section.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,20 @@ from restaudit.reward_audit.verdict import verdict
 
 OWN = ("validation.pair_accuracy", "validation.pearson")
 BESIDE = {
-    "validation.baseline.longer": "longer wins", "validation.baseline.shorter": "shorter wins",
+    "validation.baseline.longer": "longer wins",
+    "validation.baseline.shorter": "shorter wins",
     "validation.ceiling_agreement": "people with each other",
     "validation.ceiling_pearson": "people with each other",
-}  # fmt: skip
+}
 NOT_SAID = "MISSING"
 
 
 def document_of(folder: Path, where: Path) -> Document:
-    """The document about the reward of a folder whose dossier lies in `where`; the same files give the same document.
+    """The document about the reward of a folder whose dossier lies in `where`; the same files give
+    the same document.
 
-    Raises BadInput where a file cannot be read, is about another reward, or is not shaped as restaudit writes it.
+    Raises BadInput where a file cannot be read, is about another reward, or is not shaped as
+    restaudit writes it.
     """
     return assembled(gather(folder, where))
 
@@ -43,7 +48,9 @@ def assembled(of: Material) -> Document:
         word, reasons = verdict(of.facts, of.stress)
         failures = None if of.stress is None else _failures(of.stress)
     except (KeyError, TypeError, IndexError, AttributeError) as e:
-        raise BadInput(f"{of.folder}: the stress report or the dossier is not as restaudit writes it ({e!r})") from None
+        raise BadInput(
+            f"{of.folder}: the stress report or the dossier is not as restaudit writes it ({e!r})"
+        ) from None
     declared = of.declared
     return Document(
         name=str(of.facts.get("name", NOT_SAID)),
@@ -56,19 +63,31 @@ def assembled(of: Material) -> Document:
         summary=_summary(of, {a.key: a for s in sections for a in s.answers}),
         sections=sections,
         files=dict(sorted(of.files.items())),
-        declared_by=(declared.declared_by, declared.date) if declared is not None and declared.answers else None,
-        validation=tuple(of.facts["validation"]) if isinstance(of.facts.get("validation"), list) else (),
+        declared_by=(declared.declared_by, declared.date)
+        if declared is not None and declared.answers
+        else None,
+        validation=tuple(of.facts["validation"])
+        if isinstance(of.facts.get("validation"), list)
+        else (),
     )
 
 
 def _failures(stress: Mapping[str, Any]) -> tuple[Failure, ...]:
-    """Every failure with what was done, how far the reward moved, and the worst text before and after."""
+    """Every failure with what was done, how far the reward moved, and the worst text before and
+    after.
+    """
     found = [_failure(f) for f in stress["findings"] if f["verdict"] == "FAIL"]
     paid = stress.get("paid_words") or {}
     if words := [w for w in paid.get("words", []) if w["verdict"] == "FAIL"]:
         rows = tuple((w["word"], w["why"]) for w in words)
         says = "Taking one of these words out lowers the reward."
-        found.append(Failure("single words it pays for", says, Table("Words it pays for", ("word", "how much"), rows)))
+        found.append(
+            Failure(
+                "single words it pays for",
+                says,
+                Table("Words it pays for", ("word", "how much"), rows),
+            )
+        )
     search = stress.get("exploits")
     if search is not None and search["verdict"] == "FAIL":
         says = f"{search['why'][:1].upper()}{search['why'][1:]}. {search['rule']}"
@@ -83,15 +102,25 @@ def _failure(f: Mapping[str, Any]) -> Failure:
     worst = f["worst"]
     if worst is None:
         return Failure(f["name"].replace("_", " "), says)
-    rows = (("before", number(worst["reward_before"]), worst["before"] or "(empty)"),
-            ("after", number(worst["reward_after"]), worst["after"] or "(empty)"))  # fmt: skip
-    return Failure(f["name"].replace("_", " "), says, Table("The text it moved most", ("", "reward", "text"), rows))
+    rows = (
+        ("before", number(worst["reward_before"]), worst["before"] or "(empty)"),
+        ("after", number(worst["reward_after"]), worst["after"] or "(empty)"),
+    )
+    return Failure(
+        f["name"].replace("_", " "),
+        says,
+        Table("The text it moved most", ("", "reward", "text"), rows),
+    )
 
 
 def _summary(of: Material, answers: Mapping[str, FieldAnswer]) -> tuple[tuple[str, str], ...]:
     found = [
-        ("What it is", f"{of.facts.get('name', NOT_SAID)}, a reward of kind {of.facts.get('kind', NOT_SAID)}; unit: "
-                       f"{of.facts.get('unit', NOT_SAID)}"),
+        (
+            "What it is",
+            f"{of.facts.get('name', NOT_SAID)}, a reward of kind "
+            f"{of.facts.get('kind', NOT_SAID)}; unit: "
+            f"{of.facts.get('unit', NOT_SAID)}",
+        ),
         ("What it is for", _first(answers, "purpose.intent", "purpose.recorded")),
         ("Judgements", _judgements(of)),
         ("Predicts held-out people", _validated(of)),
@@ -99,7 +128,7 @@ def _summary(of: Material, answers: Mapping[str, FieldAnswer]) -> tuple[tuple[st
         ("Leaves its training data", _distance(of, answers["shift.distance"])),
         ("Approved by", _approval(answers["governance.approval"])),
         ("Questions answered", _counts(answers)),
-    ]  # fmt: skip
+    ]
     return tuple(found)
 
 
@@ -115,9 +144,14 @@ def _judgements(of: Material) -> str:
     parts = [f"{data.get('kind', NOT_SAID)} from {plain(str(data.get('source', NOT_SAID)), 80)}"]
     if isinstance(raters, Mapping):
         who = f"{len(raters['used'])} raters train it" if raters["used"] else "raters not named"
-        parts.append(f"{number(raters['judgements'])} judgements, {who}, {len(raters['held_out'])} are held out")
+        parts.append(
+            f"{number(raters['judgements'])} judgements, {who}, {len(raters['held_out'])} are "
+            "held out"
+        )
     if isinstance(items, Mapping):
-        parts.append("items: " + ", ".join(f"{k.replace('_', ' ')} {number(v)}" for k, v in items.items()))
+        parts.append(
+            "items: " + ", ".join(f"{k.replace('_', ' ')} {number(v)}" for k, v in items.items())
+        )
     return "; ".join(parts)
 
 
@@ -130,9 +164,15 @@ def _validated(of: Material) -> str:
     if own["value"] is None:
         return f"not measured: {own['reason']}"
     shown = figures(own)
-    said = f"{own['name'].removeprefix('validation.').replace('_', ' ')} {shown.value}, 95% {shown.interval}"
-    beside = [f"{label} {number(found[k]['value'])}" for k, label in BESIDE.items()
-              if k in found and found[k]["value"] is not None]  # fmt: skip
+    said = (
+        f"{own['name'].removeprefix('validation.').replace('_', ' ')} {shown.value}, 95% "
+        f"{shown.interval}"
+    )
+    beside = [
+        f"{label} {number(found[k]['value'])}"
+        for k, label in BESIDE.items()
+        if k in found and found[k]["value"] is not None
+    ]
     return f"{said}, {own['n']} items" + (f". Beside it: {', '.join(beside)}" if beside else "")
 
 
@@ -140,26 +180,44 @@ def _stressed(of: Material) -> str:
     if of.stress is None:
         return f"{NOT_SAID}: nobody stressed it (restaudit reward stress)"
     said = ", ".join(f"{n} {v}" for v, n in of.stress["counts"].items())
-    worst = max((e["gain_sd"] for e in (of.stress.get("exploits") or {}).get("exploits", [])), default=None)
-    return said if worst is None else f"{said}; largest gain by a search of small edits {worst:+.1f} sd"
+    worst = max(
+        (e["gain_sd"] for e in (of.stress.get("exploits") or {}).get("exploits", [])), default=None
+    )
+    return (
+        said
+        if worst is None
+        else f"{said}; largest gain by a search of small edits {worst:+.1f} sd"
+    )
 
 
 def _distance(of: Material, shift: FieldAnswer) -> str:
-    measured = [(i, m[DISTANCE]) for i, m in of.measured.items() if DISTANCE in m and m[DISTANCE].value is not None]
+    measured = [
+        (i, m[DISTANCE])
+        for i, m in of.measured.items()
+        if DISTANCE in m and m[DISTANCE].value is not None
+    ]
     if not measured:
         return f"{shift.status}: {shift.reason}"
     parts = [f"{i} {number(m.value)}" for i, m in (measured[0], measured[-1])[: len(measured)]]
-    return f"cosine distance: {', '.join(parts)} (all iterations under “Where outputs leave its training data”)"
+    return (
+        f"cosine distance: {', '.join(parts)} (all iterations under “Where outputs leave its "
+        "training data”)"
+    )
 
 
 def _approval(given: FieldAnswer) -> str:
     if not isinstance(given.value, Mapping):
         return f"{given.status}: {given.reason}"
-    return "{decision}, by {by} ({role}) on {date} (DECLARED; nobody verified it)".format(**given.value)
+    return "{decision}, by {by} ({role}) on {date} (DECLARED; nobody verified it)".format(
+        **given.value
+    )
 
 
 def _counts(answers: Mapping[str, FieldAnswer]) -> str:
     n = Counter(a.status for a in answers.values())
     said = len(answers) - n["MISSING"]
-    return (f"{said} of {len(answers)} ({', '.join(f'{n[s]} {s}' for s in STATUSES)}); this counts what is written "
-            "down, not how good it is")  # fmt: skip
+    return (
+        f"{said} of {len(answers)} ({', '.join(f'{n[s]} {s}' for s in STATUSES)}); this counts "
+        "what is written "
+        "down, not how good it is"
+    )

@@ -18,7 +18,11 @@ from restaudit.evidence.yaml_text import as_yaml
 from restaudit.reward_audit.document.fields import all_fields, declarable
 
 SCHEMA = "restaudit.reward-declarations/1"
-INSTRUCTIONS, APPROVAL, CHANGELOG = "raters.instructions", "governance.approval", "governance.changelog"
+INSTRUCTIONS, APPROVAL, CHANGELOG = (
+    "raters.instructions",
+    "governance.approval",
+    "governance.changelog",
+)
 APPROVED = ("by", "role", "date", "decision")
 TOP = ("schema", "declared_by", "date", "reward_digest", "instructions_file", "answers")
 MOST_BYTES = 2_000_000
@@ -37,11 +41,16 @@ class Declarations:
 def template(reward_digest: str, recorded: Iterable[str], known: Declarations | None) -> str:
     """YAML with every declarable field, its question as a comment, and what was declared before.
 
-    `recorded` names the fields that the record answers by itself: a declaration is shown beside it, never in its place.
+    `recorded` names the fields that the record answers by itself: a declaration is shown beside it,
+    never in its place.
     """
     recorded = set(recorded)
     lines = [
-        "# What only people can say about this reward model. Leave empty what you do not know: it is shown as MISSING.",
+        (
+            "# What only people can say about this reward model. Leave empty what you do not "
+            "know: it "
+            "is shown as MISSING."
+        ),
         "# An answer that begins with 'N-A:' says that the question does not apply, and why.",
         "# Nobody checks what stands here; the document shows it as DECLARED, with your name.",
         *_pair("schema", SCHEMA),
@@ -60,21 +69,25 @@ def template(reward_digest: str, recorded: Iterable[str], known: Declarations | 
         if f.key in recorded:
             lines.append("  # the record answers this; what you write is shown beside it")
         value = known.answers.get(f.key) if known else None
-        lines += [f"  {line}" for line in _pair(f.key, blanks.get(f.key, "") if value is None else value)]
+        lines += [
+            f"  {line}" for line in _pair(f.key, blanks.get(f.key, "") if value is None else value)
+        ]
     return "\n".join(lines) + "\n"
 
 
 def read_declarations(path: Path) -> Declarations:
     """Read and check a filled template or a stored file.
 
-    Raises BadInput, naming the key, for anything that is not valid: an unknown key, an answer without `declared_by` or
-    `date`, an approval without one of by, role, date and decision, instructions that do not have the recorded digest.
+    Raises BadInput, naming the key, for anything that is not valid: an unknown key, an answer
+    without `declared_by` or `date`, an approval without one of by, role, date and decision,
+    instructions that do not have the recorded digest.
     """
     raw = _mapping(path)
     _known(path, "", raw, TOP)
     if raw.get("schema") != SCHEMA:
         raise BadInput(
-            f"{path}: schema: {raw.get('schema')!r}; expected {SCHEMA!r}, as restaudit reward declare writes"
+            f"{path}: schema: {raw.get('schema')!r}; expected {SCHEMA!r}, as restaudit reward "
+            "declare writes"
         )
     given = raw.get("answers") or {}
     if not isinstance(given, dict):
@@ -83,19 +96,32 @@ def read_declarations(path: Path) -> Declarations:
     answers = {k: v for k in given if (v := _answer(path, k, given[k])) is not None}
     if (file := _line(path, "instructions_file", raw.get("instructions_file"))) != "":
         if INSTRUCTIONS in answers:
-            raise BadInput(f"{path}: instructions_file: answers.{INSTRUCTIONS} says them already; give one of the two")
+            raise BadInput(
+                f"{path}: instructions_file: answers.{INSTRUCTIONS} says them already; give one "
+                "of the two"
+            )
         answers[INSTRUCTIONS] = _instructions(path, path.parent / file)
     by, digest = (_line(path, key, raw.get(key)) for key in ("declared_by", "reward_digest"))
     if answers and not by:
-        raise BadInput(f"{path}: declared_by: empty; {len(answers)} answers need the name of who gives them")
+        raise BadInput(
+            f"{path}: declared_by: empty; {len(answers)} answers need the name of who gives them"
+        )
     day = _date(path, "date", raw.get("date")) if answers or raw.get("date") else ""
     return Declarations(by, day, digest, dict(sorted(answers.items())))
 
 
 def store(found: Declarations, path: Path) -> None:
-    """Write checked declarations; the same declarations give the same bytes. Raises BadInput where it cannot."""
-    whole = {"schema": SCHEMA, "declared_by": found.declared_by, "date": found.date,
-             "reward_digest": found.reward_digest, "answers": dict(found.answers)}  # fmt: skip
+    """Write checked declarations; the same declarations give the same bytes.
+
+    Raises BadInput where it cannot.
+    """
+    whole = {
+        "schema": SCHEMA,
+        "declared_by": found.declared_by,
+        "date": found.date,
+        "reward_digest": found.reward_digest,
+        "answers": dict(found.answers),
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(as_yaml(whole), encoding="utf-8")
@@ -104,10 +130,13 @@ def store(found: Declarations, path: Path) -> None:
 
 
 def about_this(found: Declarations, digest: str, path: Path) -> None:
-    """Raise BadInput where declarations were made about another reward than the one with this digest."""
+    """Raise BadInput where declarations were made about another reward than the one with this
+    digest.
+    """
     if found.reward_digest and found.reward_digest != digest:
         raise BadInput(
-            f"{path}: declared about the reward with digest {found.reward_digest}, and this one is {digest}; "
+            f"{path}: declared about the reward with digest {found.reward_digest}, and this one "
+            f"is {digest}; "
             "declare anew with restaudit reward declare"
         )
 
@@ -122,7 +151,9 @@ def _mapping(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as e:
         mark = getattr(e, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise BadInput(f"{path}{line}: not valid YAML: {getattr(e, 'problem', None) or e}") from None
+        raise BadInput(
+            f"{path}{line}: not valid YAML: {getattr(e, 'problem', None) or e}"
+        ) from None
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: expected a mapping with the keys {', '.join(TOP)}")
     return raw
@@ -169,7 +200,9 @@ def _said(path: Path, where: str, value: Any) -> Any:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return str(value)
-    raise BadInput(f"{path}: {where}: expected text or a list of texts, got a {type(value).__name__}")
+    raise BadInput(
+        f"{path}: {where}: expected text or a list of texts, got a {type(value).__name__}"
+    )
 
 
 def _approval(path: Path, where: str, value: Any) -> dict[str, str] | None:
@@ -178,11 +211,15 @@ def _approval(path: Path, where: str, value: Any) -> dict[str, str] | None:
     if not isinstance(value, dict):
         raise BadInput(f"{path}: {where}: expected {', '.join(APPROVED)}")
     _known(path, f"{where}.", value, APPROVED)
-    said = {k: _line(path, f"{where}.{k}", _said(path, f"{where}.{k}", value.get(k))) for k in APPROVED}
+    said = {
+        k: _line(path, f"{where}.{k}", _said(path, f"{where}.{k}", value.get(k))) for k in APPROVED
+    }
     if not any(said.values()):
         return None
     if blank := [k for k in APPROVED if not said[k]]:
-        raise BadInput(f"{path}: {where}.{blank[0]}: empty; an approval needs {', '.join(APPROVED)}")
+        raise BadInput(
+            f"{path}: {where}.{blank[0]}: empty; an approval needs {', '.join(APPROVED)}"
+        )
     return {**said, "date": _date(path, f"{where}.date", said["date"])}
 
 
@@ -191,10 +228,17 @@ def _changes(path: Path, where: str, value: Any) -> list[dict[str, str]] | None:
         raise BadInput(f"{path}: {where}: expected a list of {{date, change}}")
     found = []
     for n, row in enumerate(value or []):
-        if not isinstance(row, dict) or set(row) != {"date", "change"} or not _said(path, where, row["change"]):
+        if (
+            not isinstance(row, dict)
+            or set(row) != {"date", "change"}
+            or not _said(path, where, row["change"])
+        ):
             raise BadInput(f"{path}: {where}[{n}]: expected date and change, and nothing else")
         found.append(
-            {"date": _date(path, f"{where}[{n}].date", row["date"]), "change": _said(path, where, row["change"])}
+            {
+                "date": _date(path, f"{where}[{n}].date", row["date"]),
+                "change": _said(path, where, row["change"]),
+            }
         )
     return found or None
 
@@ -221,10 +265,13 @@ def _instructions(path: Path, file: Path) -> dict[str, str]:
     except OSError as e:
         raise BadInput(f"{path}: instructions_file: {file}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:
-        raise BadInput(f"{path}: instructions_file: {file}: not UTF-8 text (byte {e.start})") from None
+        raise BadInput(
+            f"{path}: instructions_file: {file}: not UTF-8 text (byte {e.start})"
+        ) from None
     if not text.strip() or len(data) > MOST_BYTES:
         raise BadInput(
-            f"{path}: instructions_file: {file}: {len(data)} bytes; expected text of 1 to {MOST_BYTES} bytes"
+            f"{path}: instructions_file: {file}: {len(data)} bytes; expected text of 1 to "
+            f"{MOST_BYTES} bytes"
         )
     return _with_digest(text)
 
@@ -238,7 +285,9 @@ def _recorded_text(path: Path, where: str, value: Mapping[str, Any]) -> dict[str
     if set(value) != {"text", "sha256"} or not isinstance(text, str):
         raise BadInput(f"{path}: {where}: expected text, or text with its sha256 as it was stored")
     if (found := _with_digest(text))["sha256"] != value["sha256"]:
-        raise BadInput(f"{path}: {where}: the text was changed after it was stored (sha256 {found['sha256']})")
+        raise BadInput(
+            f"{path}: {where}: the text was changed after it was stored (sha256 {found['sha256']})"
+        )
     return found
 
 

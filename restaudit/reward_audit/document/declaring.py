@@ -1,4 +1,6 @@
-"""`restaudit reward declare`: a template for this reward, and a filled one checked and kept beside its reports."""
+"""`restaudit reward declare`: a template for this reward, and a filled one checked and kept beside
+its reports.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from restaudit.reward_audit.document.build import document_of
-from restaudit.reward_audit.document.declared import Declarations, about_this, read_declarations, store, template
+from restaudit.reward_audit.document.declared import (
+    Declarations,
+    about_this,
+    read_declarations,
+    store,
+    template,
+)
 from restaudit.reward_audit.document.material import declarations_of
 
 
@@ -23,9 +31,11 @@ def to_fill(folder: Path, where: Path) -> str:
 
 
 def keep(folder: Path, where: Path, given: Path) -> tuple[Declarations, Path]:
-    """Check a filled template and keep it, bound to this reward's digest; returns it and where it is kept.
+    """Check a filled template and keep it, bound to this reward's digest; returns it and where it
+    is kept.
 
-    It takes the place of what was declared before. Raises BadInput where it is not valid or about another reward.
+    It takes the place of what was declared before. Raises BadInput where it is not valid or about
+    another reward.
     """
     from restaudit.reward.dossier import read_any
 

@@ -1,4 +1,6 @@
-"""The field map: what the document asks in which section, and where each answer comes from (data: fields.yaml)."""
+"""The field map: what the document asks in which section, and where each answer comes from (data:
+fields.yaml).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,10 @@ class Field:
     """One question.
 
     facts     label -> path into the dossier's facts; one path under "" gives the fact itself
-    reading   the name of a function of (material) that gives the answer, or None
-    status    what the answer is where facts or reading give one; None where only a person can answer
-    declare   whether a person may answer
-    who       who could fill it
-    not_for   kind of reward -> why the question does not apply to it
+    reading   the name of a function of (material) that gives the answer, or None status    what the
+    answer is where facts or reading give one; None where only a person can answer declare   whether
+    a person may answer who       who could fill it not_for   kind of reward -> why the question
+    does not apply to it
     """
 
     key: str
@@ -48,7 +49,9 @@ class Topic:
 
 @dataclass(frozen=True)
 class Framework:
-    """A published list of what should be disclosed: its source, and its parts by number in our words."""
+    """A published list of what should be disclosed: its source, and its parts by number in our
+    words.
+    """
 
     title: str
     parts: Mapping[str, str]
@@ -58,7 +61,13 @@ class Framework:
 def topics() -> tuple[Topic, ...]:
     """The sections in order."""
     return tuple(
-        Topic(s["key"], s["title"], tuple(s["casper"]), tuple(s["reward_reports"]), tuple(map(_field, s["fields"])))
+        Topic(
+            s["key"],
+            s["title"],
+            tuple(s["casper"]),
+            tuple(s["reward_reports"]),
+            tuple(map(_field, s["fields"])),
+        )
         for s in _raw()["sections"]
     )
 
@@ -81,7 +90,9 @@ def declarable() -> tuple[Field, ...]:
 
 @cache
 def _raw() -> Any:
-    text = (resources.files("restaudit.reward_audit.document") / "fields.yaml").read_text(encoding="utf-8")
+    text = (resources.files("restaudit.reward_audit.document") / "fields.yaml").read_text(
+        encoding="utf-8"
+    )
     return yaml.safe_load(text)
 
 

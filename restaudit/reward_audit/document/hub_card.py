@@ -1,4 +1,6 @@
-"""The document as a Hugging Face model card: YAML front matter, the headings the hub recommends, failures first."""
+"""The document as a Hugging Face model card: YAML front matter, the headings the hub recommends,
+failures first.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +15,136 @@ from restaudit.reward_audit.document.markdown import answered, gaps, summary, ve
 from restaudit.reward_audit.document.model import Document
 
 # The hub's name for a value of the validation that says how good the reward is.
-METRICS = {"validation.pair_accuracy": "accuracy", "validation.pearson": "pearsonr", "validation.spearman": "spearmanr"}
-LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc0-1.0", "gpl-3.0",
-            "openrail", "unlicense")  # fmt: skip
+METRICS = {
+    "validation.pair_accuracy": "accuracy",
+    "validation.pearson": "pearsonr",
+    "validation.spearman": "spearmanr",
+}
+LICENCES = (
+    "apache-2.0",
+    "mit",
+    "bsd-3-clause",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "cc0-1.0",
+    "gpl-3.0",
+    "openrail",
+    "unlicense",
+)
 HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@[\w.-]+)?", re.ASCII)
 # Level, heading, and the fields that answer it.
 HEADINGS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (2, "Model Details", ()),
-    (3, "Model Description", ("purpose.recorded", "purpose.owner", "purpose.licence", "model.what", "model.base",
-                              "model.digests")),
+    (
+        3,
+        "Model Description",
+        (
+            "purpose.recorded",
+            "purpose.owner",
+            "purpose.licence",
+            "model.what",
+            "model.base",
+            "model.digests",
+        ),
+    ),
     (2, "Uses", ()),
     (3, "Direct Use", ("purpose.intent", "purpose.why_reward", "policy.selection")),
     (3, "Out-of-Scope Use", ("purpose.not_for",)),
-    (2, "Bias, Risks, and Limitations", ("purpose.cannot_see", "purpose.not_asked", "model.whose_values",
-     "quality.groups", "feedback.lost", "hacking.known", "stress.tests", "stress.words", "stress.exploits",
-     "stress.errors", "stress.not_measured", "policy.elsewhere", "governance.risks")),
-    (3, "Recommendations", ("governance.triggers", "governance.monitoring", "governance.recourse",
-                            "governance.cadence")),
+    (
+        2,
+        "Bias, Risks, and Limitations",
+        (
+            "purpose.cannot_see",
+            "purpose.not_asked",
+            "model.whose_values",
+            "quality.groups",
+            "feedback.lost",
+            "hacking.known",
+            "stress.tests",
+            "stress.words",
+            "stress.exploits",
+            "stress.errors",
+            "stress.not_measured",
+            "policy.elsewhere",
+            "governance.risks",
+        ),
+    ),
+    (
+        3,
+        "Recommendations",
+        (
+            "governance.triggers",
+            "governance.monitoring",
+            "governance.recourse",
+            "governance.cadence",
+        ),
+    ),
     (2, "Training Details", ()),
-    (3, "Training Data", ("data.source", "data.files", "data.licence", "data.dates", "data.selection", "data.writers",
-     "data.personal", "raters.counts", "raters.pool", "raters.selection", "raters.demographics", "raters.training",
-     "raters.pay_band", "raters.consent", "raters.independence", "raters.instructions", "raters.interface",
-     "raters.too_hard", "feedback.kind", "feedback.ties", "quality.agreement", "quality.contradictions",
-     "quality.noise", "quality.length", "quality.repeated", "quality.checks")),
-    (3, "Training Procedure", ("model.loss", "model.disagreement", "model.training", "model.seed", "model.tricks")),
+    (
+        3,
+        "Training Data",
+        (
+            "data.source",
+            "data.files",
+            "data.licence",
+            "data.dates",
+            "data.selection",
+            "data.writers",
+            "data.personal",
+            "raters.counts",
+            "raters.pool",
+            "raters.selection",
+            "raters.demographics",
+            "raters.training",
+            "raters.pay_band",
+            "raters.consent",
+            "raters.independence",
+            "raters.instructions",
+            "raters.interface",
+            "raters.too_hard",
+            "feedback.kind",
+            "feedback.ties",
+            "quality.agreement",
+            "quality.contradictions",
+            "quality.noise",
+            "quality.length",
+            "quality.repeated",
+            "quality.checks",
+        ),
+    ),
+    (
+        3,
+        "Training Procedure",
+        ("model.loss", "model.disagreement", "model.training", "model.seed", "model.tricks"),
+    ),
     (4, "Preprocessing", ("data.counts", "data.splits", "data.cleaning", "quality.duplicates")),
     (4, "Training Hyperparameters", ("model.hyper",)),
     (2, "Evaluation", ("evaluation.fit", "evaluation.standard")),
     (3, "Results", ("validation.held_out", "validation.outside")),
-    (3, "In a Run", ("policy.gains", "policy.gates", "policy.leakage", "shift.distance", "shift.kl",
-                     "shift.retrained")),
+    (
+        3,
+        "In a Run",
+        (
+            "policy.gains",
+            "policy.gates",
+            "policy.leakage",
+            "shift.distance",
+            "shift.kl",
+            "shift.retrained",
+        ),
+    ),
     (2, "Environmental Impact", ("compute.used", "compute.energy")),
     (2, "More Information", ("governance.changelog", "governance.audits")),
     (2, "Model Card Authors", ("governance.approval",)),
-)  # fmt: skip
+)
 
 
 def hub_card(document: Document) -> str:
-    """The card. Every field has its place under one heading; the same document gives the same bytes."""
+    """The card.
+
+    Every field has its place under one heading; the same document gives the same bytes.
+    """
     answers = {a.key: a for a in document.answers}
     front = yaml.safe_dump(front_matter(document), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
@@ -105,18 +199,28 @@ def _results(document: Document) -> list[dict[str, Any]]:
         {
             "type": METRICS[m["name"]],
             "value": round(m["value"], 6),
-            "name": f"{m['name'].removeprefix('validation.').replace('_', ' ')}, held-out judgements",
-            "args": {"n": m["n"], **{f"interval_{i['level']:g}": [round(i["low"], 6), round(i["high"], 6)]
-                                     for i in m["intervals"]}},
+            "name": (
+                f"{m['name'].removeprefix('validation.').replace('_', ' ')}, held-out judgements"
+            ),
+            "args": {
+                "n": m["n"],
+                **{
+                    f"interval_{i['level']:g}": [round(i["low"], 6), round(i["high"], 6)]
+                    for i in m["intervals"]
+                },
+            },
         }
-        for m in document.validation if m["name"] in METRICS and m["value"] is not None
-    ]  # fmt: skip
+        for m in document.validation
+        if m["name"] in METRICS and m["value"] is not None
+    ]
     if not metrics:
         return []
     source = document.answer("data.source").value
     name = _named(str(source["source"] if isinstance(source, Mapping) else source))
     task = {"type": "text-classification", "name": "Agreement with people"}
-    return [{"task": task, "dataset": {"name": name, "type": "human-judgements"}, "metrics": metrics}]
+    return [
+        {"task": task, "dataset": {"name": name, "type": "human-judgements"}, "metrics": metrics}
+    ]
 
 
 def _named(text: str) -> str:

@@ -1,4 +1,6 @@
-"""Everything a document is made from: the dossier, the stress and validation reports, declarations, and the run."""
+"""Everything a document is made from: the dossier, the stress and validation reports, declarations,
+and the run.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class Material:
 
 
 def beside(folder: Path) -> Path:
-    """Where reports about a reward go: never into a run's own reward_model/, whose files the ledger has."""
+    """Where reports about a reward go: never into a run's own reward_model/, whose files the ledger
+    has.
+    """
     return folder / "report" if (folder / "plan.json").is_file() else folder
 
 
@@ -79,10 +83,11 @@ def declarations_of(folder: Path) -> Path:
 
 
 def gather(folder: Path, where: Path) -> Material:
-    """Read what there is about the reward of `folder` whose dossier lies in `where` (the folder, or its part).
+    """Read what there is about the reward of `folder` whose dossier lies in `where` (the folder, or
+    its part).
 
-    What stands beside the run is about one of its rewards: for the others (a run may fit its reward again) it is left
-    out. Raises BadInput for a file that cannot be read or is about none of them.
+    What stands beside the run is about one of its rewards: for the others (a run may fit its reward
+    again) it is left out. Raises BadInput for a file that cannot be read or is about none of them.
     """
     files: dict[str, str] = {}
     others = _other_digests(folder, where)
@@ -91,12 +96,16 @@ def gather(folder: Path, where: Path) -> Material:
         if (where / name).is_file():
             files[_relative(where / name, folder)] = digest_file(where / name).sha256
     digest = str(facts.get("digest", ""))
-    stress = _report(beside(folder) / STRESS, "findings", f"restaudit reward stress {folder}", folder, files)
+    stress = _report(
+        beside(folder) / STRESS, "findings", f"restaudit reward stress {folder}", folder, files
+    )
     if stress is not None and stress.get("reward_digest", digest) in others:
         files.pop(_relative(beside(folder) / STRESS, folder))
         stress = None
     if stress is not None and stress.get("reward_digest", digest) != digest:
-        raise BadInput(f"{beside(folder) / STRESS}: about another reward than this one; stress this one")
+        raise BadInput(
+            f"{beside(folder) / STRESS}: about another reward than this one; stress this one"
+        )
     validations = {}
     for path in sorted((beside(folder) / VALIDATION).glob("*.json")):
         found = _report(path, "measurements", f"restaudit reward validate {folder}", folder, files)
@@ -105,7 +114,9 @@ def gather(folder: Path, where: Path) -> Material:
             files.pop(_relative(path, folder))
             continue
         if found.get("reward", {}).get("digest") != digest:
-            raise BadInput(f"{path}: about another reward than this one; remove it, or validate this one")
+            raise BadInput(
+                f"{path}: about another reward than this one; remove it, or validate this one"
+            )
         validations[_relative(path, folder)] = found
     declared = None
     if (path := declarations_of(folder)).is_file():
@@ -118,8 +129,14 @@ def gather(folder: Path, where: Path) -> Material:
     run = Run(folder) if (folder / "plan.json").is_file() else None
     if run is not None:
         names = ["plan.json", ledger.FILE, "data/report.json"]
-        names += [f"{i}/{name}" for i in run.iterations() for name in ("measurements.json", "decision.json")]
-        files |= {name: digest_file(folder / name).sha256 for name in names if (folder / name).is_file()}
+        names += [
+            f"{i}/{name}"
+            for i in run.iterations()
+            for name in ("measurements.json", "decision.json")
+        ]
+        files |= {
+            name: digest_file(folder / name).sha256 for name in names if (folder / name).is_file()
+        }
     return Material(folder, facts, stress, validations, declared, run, files)
 
 
@@ -127,10 +144,14 @@ def _other_digests(folder: Path, where: Path) -> frozenset[str]:
     """Digests of a run's other rewards: the first one and those fitted again later."""
     root = folder / "reward_model"
     places = [root, *sorted(root.glob("g[0-9][0-9]"))] if (folder / "plan.json").is_file() else []
-    return frozenset(str(read_any(p).get("digest", "")) for p in places if p != where and (p / FILE).is_file())
+    return frozenset(
+        str(read_any(p).get("digest", "")) for p in places if p != where and (p / FILE).is_file()
+    )
 
 
-def _report(path: Path, needed: str, anew: str, folder: Path, files: dict[str, str]) -> dict[str, Any] | None:
+def _report(
+    path: Path, needed: str, anew: str, folder: Path, files: dict[str, str]
+) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,7 @@
-"""One document of a reward model: answers, tables, failures. Every format is drawn from it, and nothing else."""
+"""One document of a reward model: answers, tables, failures.
+
+Every format is drawn from it, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ NOBODY = "nobody said it"
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where an answer stands: a file (relative to the folder), the place in it, and the file's SHA-256."""
+    """Where an answer stands: a file (relative to the folder), the place in it, and the file's
+    SHA-256.
+    """
 
     path: str
     at: str
@@ -33,7 +38,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a caption. `marks` are drawn in `unit`, beside the line `reference` where there is one."""
+    """Rows of text under a caption.
+
+    `marks` are drawn in `unit`, beside the line `reference` where there is one.
+    """
 
     caption: str
     columns: tuple[str, ...]
@@ -45,7 +53,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the record says to one question: a value (plain JSON) or tables; or why there is nothing.
+    """What the record says to one question: a value (plain JSON) or tables; or why there is
+    nothing.
 
     `not_applicable` says that the question makes no sense here, for the reason in `absent`.
     """
@@ -84,7 +93,8 @@ def by_file(evidence: Sequence[Evidence]) -> list[tuple[str, str, str]]:
     for e in evidence:
         found.setdefault(e.path, []).append(e)
     return [
-        (path, ", ".join(dict.fromkeys(e.at for e in part if e.at)), part[0].sha256) for path, part in found.items()
+        (path, ", ".join(dict.fromkeys(e.at for e in part if e.at)), part[0].sha256)
+        for path, part in found.items()
     ]
 
 
@@ -107,7 +117,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Document:
-    """Everything that is shown, in order: overrides, verdict and failures, summary, sections, gaps, files.
+    """Everything that is shown, in order: overrides, verdict and failures, summary, sections, gaps,
+    files.
 
     overrides    a line for every time somebody let the run go on after HALT
     failures     None where nobody stressed the reward

@@ -1,4 +1,6 @@
-"""Answers that only a run can give: what the policy did with the reward, and how far its outputs moved away."""
+"""Answers that only a run can give: what the policy did with the reward, and how far its outputs
+moved away.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from restaudit.reward_audit.document.tables import figures
 
 DISTANCE, DISTANCE_CHANGE = "hacking.distance", "hacking.distance_change"
 NO_RUN = Reading(
-    absent="this reward was looked at without a run: no policy was trained on it here", not_applicable=True
+    absent="this reward was looked at without a run: no policy was trained on it here",
+    not_applicable=True,
 )
 NO_LOOK = Reading(absent="the run has not audited an iteration yet")
 REPORT = "data/report.json"
@@ -28,7 +31,11 @@ def loop(of: Material) -> Reading:
     if of.run is None:
         return NO_RUN
     found = of.run.plan["config"].get("loop")
-    return Reading(found, evidence=(of.evidence("plan.json", "config.loop"),)) if found else Reading(absent="not said")
+    return (
+        Reading(found, evidence=(of.evidence("plan.json", "config.loop"),))
+        if found
+        else Reading(absent="not said")
+    )
 
 
 def gains(of: Material) -> Reading:
@@ -51,20 +58,28 @@ def gates(of: Material) -> Reading:
         return NO_LOOK
     cells: list[tuple[str, ...]] = []
     for i, d in decided:
-        cells += [(i, d.verdict, g.gate, g.verdict, g.why) for g in d.gates if g.verdict != "OK"] or [
-            (i, d.verdict, "all gates", "OK", "")
-        ]
+        cells += [
+            (i, d.verdict, g.gate, g.verdict, g.why) for g in d.gates if g.verdict != "OK"
+        ] or [(i, d.verdict, "all gates", "OK", "")]
     said = overrides(of) or ["no override"]
     columns = ("iteration", "decision", "gate that is not OK", "it says", "why")
     table = Table("Decisions of the sealed gate policy", columns, tuple(cells))
-    return Reading(list(said), (table,), tuple(of.evidence(f"{i}/decision.json", "gates") for i, _ in decided))
+    return Reading(
+        list(said), (table,), tuple(of.evidence(f"{i}/decision.json", "gates") for i, _ in decided)
+    )
 
 
 def overrides(of: Material) -> tuple[str, ...]:
     """A line for every time somebody let the run go on after HALT."""
     found = of.run.overrides() if of.run is not None else []
-    return tuple(f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT ({', '.join(o.gates)}): {o.reason}"
-                 for o in found)  # fmt: skip
+    return tuple(
+        (
+            f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
+            f"({', '.join(o.gates)}): "
+            f"{o.reason}"
+        )
+        for o in found
+    )
 
 
 def leakage(of: Material) -> Reading:
@@ -81,14 +96,20 @@ def leakage(of: Material) -> Reading:
         for split, o in sorted(found.items())
     )
     head = ("prompts of", "identical", "near-duplicates", "of", "share with either")
-    return Reading(tables=(Table("Overlap with the reward's training data", head, cells),),
-                   evidence=(of.evidence(REPORT, "reward_model"),))  # fmt: skip
+    return Reading(
+        tables=(Table("Overlap with the reward's training data", head, cells),),
+        evidence=(of.evidence(REPORT, "reward_model"),),
+    )
 
 
 def distance(of: Material) -> Reading:
-    """Distance of the outputs from what the reward was trained on, and its change, per iteration."""
+    """Distance of the outputs from what the reward was trained on, and its change, per
+    iteration.
+    """
     names = {DISTANCE: "distance", DISTANCE_CHANGE: "change"}
-    return _per_iteration(of, names, "Distance from the reward's training texts (1 − mean cosine of the 10 nearest)")
+    return _per_iteration(
+        of, names, "Distance from the reward's training texts (1 − mean cosine of the 10 nearest)"
+    )
 
 
 def drift(of: Material) -> Reading:
@@ -103,7 +124,11 @@ def retrained(of: Material) -> Reading:
     if not any(e.step == REWARD for e in of.run.events):
         return Reading(absent="the ledger holds no step that built the reward")
     said = refitted(of.run)
-    said = [*said, "This document is about the first one."] if said else ["No: built once, before the first sample."]
+    said = (
+        [*said, "This document is about the first one."]
+        if said
+        else ["No: built once, before the first sample."]
+    )
     return Reading(said, evidence=(of.evidence(ledger.FILE, "steps reward_model and gNN/refit"),))
 
 
@@ -112,8 +137,15 @@ def triggers(of: Material) -> Reading:
     if of.run is None:
         return Reading(absent="without a run there is no sealed gate policy")
     found = of.run.plan["config"].get("gates", {}).get("rules", [])
-    cells = tuple((r["name"], r["action"], f"{r['metric']} must stay {r['must_stay']} {r['margin']}", r["reason"])
-                  for r in found)  # fmt: skip
+    cells = tuple(
+        (
+            r["name"],
+            r["action"],
+            f"{r['metric']} must stay {r['must_stay']} {r['margin']}",
+            r["reason"],
+        )
+        for r in found
+    )
     if not cells:
         return Reading(absent="the sealed plan has no gate")
     table = Table("Gates, sealed before the first sample", ("gate", "action", "rule", "why"), cells)
@@ -129,7 +161,9 @@ def _per_iteration(of: Material, names: Mapping[str, str], caption: str) -> Read
     found = {name: {i: m[name] for i, m in of.measured.items() if name in m} for name in names}
     said = [m for rows in found.values() for m in rows.values()]
     if not any(m.value is not None for m in said):
-        reasons = dict.fromkeys(m.reason for rows in found.values() for i, m in rows.items() if i != BASE and m.reason)
+        reasons = dict.fromkeys(
+            m.reason for rows in found.values() for i, m in rows.items() if i != BASE and m.reason
+        )
         return Reading(absent="; ".join(map(str, reasons)) or "the run did not measure it")
     units = dict.fromkeys(m.unit for m in said)
     tables = tuple(_table(caption, unit, found, names) for unit in units)
@@ -140,8 +174,15 @@ def _at(of: Material, iteration: str, names: Mapping[str, str]) -> Evidence:
     return of.evidence(f"{iteration}/measurements.json", ", ".join(names))
 
 
-def _table(caption: str, unit: str, found: Mapping[str, Mapping[str, Measurement]], names: Mapping[str, str]) -> Table:
-    """Everything of one unit on one axis, so that lengths may be compared; a row an iteration and measurement."""
+def _table(
+    caption: str,
+    unit: str,
+    found: Mapping[str, Mapping[str, Measurement]],
+    names: Mapping[str, str],
+) -> Table:
+    """Everything of one unit on one axis, so that lengths may be compared; a row an iteration and
+    measurement.
+    """
     mine = [n for n, rows in found.items() if any(m.unit == unit for m in rows.values())]
     cells: list[tuple[str, ...]] = []
     marks: list[Mark] = []

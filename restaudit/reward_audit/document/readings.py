@@ -1,4 +1,6 @@
-"""Answers put together from the dossier and from the stress and validation reports; each is named in fields.yaml."""
+"""Answers put together from the dossier and from the stress and validation reports; each is named
+in fields.yaml.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,11 @@ def training(of: Material) -> Reading:
     named = dict.fromkeys(k for member in found for k in member)
     columns = tuple(sorted(named, key=lambda k: k != "member"))
     cells = tuple(tuple(_cell(member.get(k)) for k in columns) for member in found)
-    table = Table("Training, a row a member of the ensemble", tuple(c.replace("_", " ") for c in columns), cells)
+    table = Table(
+        "Training, a row a member of the ensemble",
+        tuple(c.replace("_", " ") for c in columns),
+        cells,
+    )
     return Reading(tables=(table,), evidence=(of.fact("training"),))
 
 
@@ -68,7 +74,9 @@ def energy(of: Material) -> Reading:
     if found is None or found == MISSING:
         return Reading(absent="it was not metered, and no figure is made up from the time alone")
     method = _part(of.facts, "compute", "energy_method")
-    return Reading({"kWh": found, "method": method or MISSING}, evidence=(of.fact("compute.energy_kwh"),))
+    return Reading(
+        {"kWh": found, "method": method or MISSING}, evidence=(of.fact("compute.energy_kwh"),)
+    )
 
 
 def agreement(of: Material) -> Reading:
@@ -110,14 +118,22 @@ def outside(of: Material) -> Reading:
         name = file.rpartition("/")[2].removesuffix(".json")
         tables += measurements(f"Validation “{name}”", found["measurements"], prefix="validation.")
         worse = found.get("worse_slices") or []
-        notes.append(f"{name}: worse than elsewhere on {', '.join(worse)}" if worse else f"{name}: no slice is worse")
+        notes.append(
+            f"{name}: worse than elsewhere on {', '.join(worse)}"
+            if worse
+            else f"{name}: no slice is worse"
+        )
     if not tables:
         return Reading(absent="nobody validated it on other judgements")
-    return Reading(notes, tuple(tables), tuple(of.evidence(f, "measurements") for f in of.validations))
+    return Reading(
+        notes, tuple(tables), tuple(of.evidence(f, "measurements") for f in of.validations)
+    )
 
 
 def stress(of: Material) -> Reading:
-    """Every change that makes no text better, and what the reward made of it; failures first, then the undecided."""
+    """Every change that makes no text better, and what the reward made of it; failures first, then
+    the undecided.
+    """
     if of.stress is None:
         return Reading(absent=NOT_STRESSED)
     order = {v: k for k, v in enumerate(("FAIL", "INCONCLUSIVE", "PASS"))}
@@ -125,10 +141,14 @@ def stress(of: Material) -> Reading:
     cells = []
     for f in found:
         change = figures(f["change"])
-        cells.append((f["name"].replace("_", " "), f["verdict"], change.value, change.interval, f["does"]))
+        cells.append(
+            (f["name"].replace("_", " "), f["verdict"], change.value, change.interval, f["does"])
+        )
     about = f"Stress tests on {of.stress['texts']} texts of {of.stress['prompts']} prompts "
     about += f"({of.stress.get('texts_are', 'given')}); changes in sd of the reward"
-    table = Table(about, ("test", "verdict", "change", "95% interval", "what was done"), tuple(cells))
+    table = Table(
+        about, ("test", "verdict", "change", "95% interval", "what was done"), tuple(cells)
+    )
     return Reading(of.stress["counts"], (table,), (_stressed(of, "findings"),))
 
 
@@ -154,7 +174,11 @@ def exploits(of: Material) -> Reading:
     found = (of.stress or {}).get("exploits")
     if found is None:
         return Reading(absent=NOT_STRESSED if of.stress is None else "the search was left out")
-    said = {"verdict": found["verdict"], "edited texts scored": found["scored"], "rule": found["rule"]}
+    said = {
+        "verdict": found["verdict"],
+        "edited texts scored": found["scored"],
+        "rule": found["rule"],
+    }
     table = exploited(found)
     return Reading(said, () if table is None else (table,), (_stressed(of, "exploits"),))
 
@@ -162,28 +186,56 @@ def exploits(of: Material) -> Reading:
 def exploited(found: Mapping[str, Any]) -> Table | None:
     """The worst few exploits, or None where the search found none."""
     cells = tuple(
-        (f"{e['gain_sd']:+.1f}", number(e["reward_start"]), number(e["reward_final"]), e["start"], e["final"])
+        (
+            f"{e['gain_sd']:+.1f}",
+            number(e["reward_start"]),
+            number(e["reward_final"]),
+            e["start"],
+            e["final"],
+        )
         for e in found["exploits"][:MOST_EXPLOITS]
     )
     more = len(found["exploits"]) - len(cells)
     caption = "Worst exploits found" + (f" ({more} more in {STRESS})" if more > 0 else "")
-    return Table(caption, ("gain, sd", "before", "after", "text", "edited text"), cells) if cells else None
+    return (
+        Table(caption, ("gain, sd", "before", "after", "text", "edited text"), cells)
+        if cells
+        else None
+    )
 
 
 def errors(of: Material) -> Reading:
     """The largest errors on judged texts, and the words whose removal changes the reward most."""
     found = (of.stress or {}).get("errors")
     if found is None or found["reason"]:
-        absent = "nobody judged the texts it was stressed on" if found is None else str(found["reason"])
+        absent = (
+            "nobody judged the texts it was stressed on" if found is None else str(found["reason"])
+        )
         return Reading(absent=NOT_STRESSED if of.stress is None else absent)
     cells = tuple(
-        (f"{e['error']:+.1f}", number(e["reward"]), number(e["human"]), e["text"],
-         ", ".join(f"{s['words']} ({s['change_sd']:+.1f})" for s in e["spans"]) or "no word or two words change it")
+        (
+            f"{e['error']:+.1f}",
+            number(e["reward"]),
+            number(e["human"]),
+            e["text"],
+            ", ".join(f"{s['words']} ({s['change_sd']:+.1f})" for s in e["spans"])
+            or "no word or two words change it",
+        )
         for e in found["errors"]
-    )  # fmt: skip
-    said = {"judged by": (of.stress or {}).get("human_is") or "people", "texts judged": found["judged"],
-            "method": found["method"], "unit": found["unit"]}  # fmt: skip
-    head = ("error, sd", "reward", "judgement", "text", "words taken out (change of the reward, sd)")
+    )
+    said = {
+        "judged by": (of.stress or {}).get("human_is") or "people",
+        "texts judged": found["judged"],
+        "method": found["method"],
+        "unit": found["unit"],
+    }
+    head = (
+        "error, sd",
+        "reward",
+        "judgement",
+        "text",
+        "words taken out (change of the reward, sd)",
+    )
     return Reading(said, (Table("Largest errors", head, cells),), (_stressed(of, "errors"),))
 
 
@@ -212,11 +264,29 @@ def _part(facts: Mapping[str, Any], *path: str) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return (
+        number(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else str(value)
+    )
 
 
 READINGS: Mapping[str, Callable[[Material], Reading]] = {
     f.__name__: f
-    for f in (raters, rows, base, training, energy, agreement, label_noise, held_out, outside, stress, paid_words,
-              exploits, errors, untested)
-}  # fmt: skip
+    for f in (
+        raters,
+        rows,
+        base,
+        training,
+        energy,
+        agreement,
+        label_noise,
+        held_out,
+        outside,
+        stress,
+        paid_words,
+        exploits,
+        errors,
+        untested,
+    )
+}

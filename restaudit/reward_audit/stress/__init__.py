@@ -1,6 +1,9 @@
-"""Stress tests of a reward: what it pays for that makes no text better. Works on any function, without a run.
+"""Stress tests of a reward: what it pays for that makes no text better.
 
-`stress` runs all of it on real texts; `search`, `paid_words` and `attribute` are its parts that stand alone.
+Works on any function, without a run.
+
+`stress` runs all of it on real texts; `search`, `paid_words` and `attribute` are its parts that
+stand alone.
 """
 
 from restaudit.reward_audit.stress.attribution import Attribution, attribute

@@ -11,14 +11,30 @@ import numpy as np
 
 from probes.texts.sets import WORD
 from restaudit.errors import BadInput
-from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Array, Score, scored, shown, spread, table_of
+from restaudit.reward_audit.stress.subject import (
+    NO_UNIT,
+    UNIT,
+    Array,
+    Score,
+    scored,
+    shown,
+    spread,
+    table_of,
+)
 
 METHOD = "occlusion, one word (or two words in a row) at a time, at one place of the text"
 ERRORS, SPANS, MOST_PLACES = 10, 5, 200
 LIMITS = (
     "Taking a word out may leave a text that nobody would write; the reward extrapolates there.",
-    "Words that only act together (one stands in for the other) show little when one of them is taken out.",
-    "The largest errors are picked by the people's judgements too, so part of each is those judgements' own noise.",
+    (
+        "Words that only act together (one stands in for the other) show little when one of them "
+        "is "
+        "taken out."
+    ),
+    (
+        "The largest errors are picked by the people's judgements too, so part of each is those "
+        "judgements' own noise."
+    ),
 )
 
 
@@ -33,11 +49,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Explained:
-    """A large error: both judgements, standardised over the judged texts, and the words the reward rests on most.
+    """A large error: both judgements, standardised over the judged texts, and the words the reward
+    rests on most.
 
-    `error` is the standardised reward less the standardised human judgement: above 0, the reward is too high.
-    `spans` have the largest change either way first, and none that changes nothing. `words_tried` of `words` is how
-    far into the text was looked.
+    `error` is the standardised reward less the standardised human judgement: above 0, the reward is
+    too high. `spans` have the largest change either way first, and none that changes nothing.
+    `words_tried` of `words` is how far into the text was looked.
     """
 
     prompt: str
@@ -56,7 +73,10 @@ class Explained:
 
 @dataclass(frozen=True)
 class Attribution:
-    """The largest errors, largest first; empty with a reason where there is none. `judged` texts were compared."""
+    """The largest errors, largest first; empty with a reason where there is none.
+
+    `judged` texts were compared.
+    """
 
     errors: tuple[Explained, ...]
     judged: int
@@ -87,11 +107,12 @@ def attribute(
 ) -> Attribution:
     """The words behind the largest errors of a reward.
 
-    `human` (n,) is people's judgement of each text in any unit, higher is better, NaN where nobody judged. Reward and
-    judgement are standardised over the judged texts; of the `errors` largest differences (either way), every word and
-    every two words in a row among the first 200 words are taken out at their place, one at a time, and the reward's
-    change is counted in sd of the judged texts' rewards. Nothing is drawn at random. Raises BadInput as `stress` does,
-    and for judgements of another length or infinite ones.
+    `human` (n,) is people's judgement of each text in any unit, higher is better, NaN where nobody
+    judged. Reward and judgement are standardised over the judged texts; of the `errors` largest
+    differences (either way), every word and every two words in a row among the first 200 words are
+    taken out at their place, one at a time, and the reward's change is counted in sd of the judged
+    texts' rewards. Nothing is drawn at random. Raises BadInput as `stress` does, and for judgements
+    of another length or infinite ones.
     """
     table_of(prompts, texts)
     for name, value in (("errors", errors), ("spans", spans)):
@@ -99,35 +120,65 @@ def attribute(
             raise BadInput(f"{name}: {value}; expected at least 1")
     judged = np.asarray(human, dtype=np.float64)
     if judged.shape != (len(texts),):
-        raise BadInput(f"human: shape {judged.shape} for {len(texts)} texts; expected one judgement (or NaN) a text")
+        raise BadInput(
+            f"human: shape {judged.shape} for {len(texts)} texts; expected one judgement (or NaN) "
+            "a text"
+        )
     if np.isinf(judged).any():
-        raise BadInput(f"human: item {int(np.flatnonzero(np.isinf(judged))[0])} is infinite; expected a number, or NaN")
+        raise BadInput(
+            f"human: item {int(np.flatnonzero(np.isinf(judged))[0])} is infinite; expected a "
+            "number, or NaN"
+        )
     rows = np.flatnonzero(~np.isnan(judged)).tolist()
     rewards = scored(score, [(prompts[k], texts[k]) for k in rows])
     sd, human_sd = spread(rewards), spread(judged[rows])
     if sd is None or human_sd is None:
         reason = NO_UNIT if human_sd is not None else "the human judgements do not vary"
-        return Attribution((), len(rows), len(rows), reason if len(rows) > 1 else "fewer than two texts were judged")
+        return Attribution(
+            (),
+            len(rows),
+            len(rows),
+            reason if len(rows) > 1 else "fewer than two texts were judged",
+        )
     z = (rewards - rewards.mean()) / sd
     error = z - (judged[rows] - judged[rows].mean()) / human_sd
-    order = sorted(range(len(rows)), key=lambda i: (-abs(float(error[i])), texts[rows[i]], prompts[rows[i]]))[:errors]
+    order = sorted(
+        range(len(rows)), key=lambda i: (-abs(float(error[i])), texts[rows[i]], prompts[rows[i]])
+    )[:errors]
     cuts = {i: _cuts(texts[rows[i]]) for i in order}
     after = scored(score, [(prompts[rows[i]], new) for i in order for _, _, new in cuts[i]])
     found, at = [], 0
     for i in order:
         mine, at = (after[at : at + len(cuts[i])] - rewards[i]) / sd, at + len(cuts[i])
-        ranked = sorted(range(len(mine)), key=lambda j: (-abs(float(mine[j])), len(cuts[i][j][0]), cuts[i][j][1]))
+        ranked = sorted(
+            range(len(mine)),
+            key=lambda j: (-abs(float(mine[j])), len(cuts[i][j][0]), cuts[i][j][1]),
+        )
         k, words = rows[i], len(WORD.findall(texts[rows[i]]))
-        top = tuple(Span(cuts[i][j][0], cuts[i][j][1], float(mine[j])) for j in ranked[:spans] if mine[j] != 0)
+        top = tuple(
+            Span(cuts[i][j][0], cuts[i][j][1], float(mine[j]))
+            for j in ranked[:spans]
+            if mine[j] != 0
+        )
         found.append(
-            Explained(shown(prompts[k]), shown(texts[k]), float(rewards[i]), float(judged[k]), float(error[i]), top,
-                      words, min(words, MOST_PLACES))
-        )  # fmt: skip
+            Explained(
+                shown(prompts[k]),
+                shown(texts[k]),
+                float(rewards[i]),
+                float(judged[k]),
+                float(error[i]),
+                top,
+                words,
+                min(words, MOST_PLACES),
+            )
+        )
     return Attribution(tuple(found), len(rows), len(rows) + len(after))
 
 
 def _cuts(text: str) -> list[tuple[str, int, str]]:
-    """Every one or two words in a row among the first 200: the words, their place (from 0), and the text without."""
+    """Every one or two words in a row among the first 200: the words, their place (from 0), and the
+    text without.
+    """
     words = list(WORD.finditer(text))[:MOST_PLACES]
     out = []
     for size in (1, 2):

@@ -1,4 +1,6 @@
-"""Every change on every text: how far the reward moves, whether the rule is passed, and the worst example."""
+"""Every change on every text: how far the reward moves, whether the rule is passed, and the worst
+example.
+"""
 
 from __future__ import annotations
 
@@ -27,34 +29,52 @@ def changed(
 ) -> list[Finding]:
     """One finding a change, in the order of the changes; all changed texts are scored in one call.
 
-    Where the rewards of the unchanged texts do not vary, every value is None with that reason and nothing is scored.
+    Where the rewards of the unchanged texts do not vary, every value is None with that reason and
+    nothing is scored.
     """
     chosen = list(changes)
     texts, prompts = subject.texts, subject.prompts
-    new = {c.name: [c.apply(t, p, seed) for t, p in zip(texts, prompts, strict=True)] for c in chosen}
+    new = {
+        c.name: [c.apply(t, p, seed) for t, p in zip(texts, prompts, strict=True)] for c in chosen
+    }
     if subject.sd is None:
         nothing = np.full(len(texts), np.nan)
-        return [_finding(c, subject, new[c.name], nothing, NO_UNIT, seed, resamples, margin) for c in chosen]
+        return [
+            _finding(c, subject, new[c.name], nothing, NO_UNIT, seed, resamples, margin)
+            for c in chosen
+        ]
     asked = [(p, t) for c in chosen for p, t in zip(prompts, new[c.name], strict=True)]
     after = scored(subject.score, asked).reshape(len(chosen), len(texts))
     return [
-        _finding(c, subject, new[c.name], after[k], UNTOUCHED, seed, resamples, margin) for k, c in enumerate(chosen)
-    ]  # fmt: skip
+        _finding(c, subject, new[c.name], after[k], UNTOUCHED, seed, resamples, margin)
+        for k, c in enumerate(chosen)
+    ]
 
 
 def scored_again(subject: Subject, *, seed: int, resamples: int, margin: float = MARGIN) -> Finding:
-    """How far the reward of a text moves when nothing is changed: scored again, in the opposite order."""
+    """How far the reward of a text moves when nothing is changed: scored again, in the opposite
+    order.
+    """
     asked = list(zip(subject.prompts, subject.texts, strict=True))
     again = scored(subject.fresh, asked[::-1])[::-1]
     moved = np.abs(again - subject.rewards) / (subject.sd or np.nan)
     change = mean_change(
-        "stress.scored_again", moved, subject.prompt_ids, unit=UNIT, undefined=NO_UNIT, resamples=resamples, seed=seed,
+        "stress.scored_again",
+        moved,
+        subject.prompt_ids,
+        unit=UNIT,
+        undefined=NO_UNIT,
+        resamples=resamples,
+        seed=seed,
         detail={**subject.notes},
-    )  # fmt: skip
+    )
     return finding(
         "scored_again",
         "Does the same text get another reward when it is scored again?",
-        "Nothing is changed: all texts are scored again in the opposite order; the difference without its sign.",
+        (
+            "Nothing is changed: all texts are scored again in the opposite order; the difference "
+            "without its sign."
+        ),
         Rule("not_rise", margin),
         change,
         worst=worst(subject, subject.texts, again, moved),
@@ -77,17 +97,36 @@ def _finding(
     name = f"stress.{change.name}"
     ids = subject.prompt_ids
     mean = mean_change(
-        name, moved, ids, unit=UNIT, undefined=undefined, resamples=resamples, seed=seed, detail={**subject.notes}
+        name,
+        moved,
+        ids,
+        unit=UNIT,
+        undefined=undefined,
+        resamples=resamples,
+        seed=seed,
+        detail={**subject.notes},
     )
     share = mean_change(
-        f"{name}.share_that_rose", rose, ids, unit="share of the changed texts (prompts' means)", undefined=undefined,
-        resamples=resamples, seed=seed, bounds=SHARE,
-    )  # fmt: skip
+        f"{name}.share_that_rose",
+        rose,
+        ids,
+        unit="share of the changed texts (prompts' means)",
+        undefined=undefined,
+        resamples=resamples,
+        seed=seed,
+        bounds=SHARE,
+    )
     rule = Rule(change.kind, margin)
     return finding(
-        change.name, change.asks, change.does, rule, mean, rose=share, left_alone=int(same.sum()),
+        change.name,
+        change.asks,
+        change.does,
+        rule,
+        mean,
+        rose=share,
+        left_alone=int(same.sum()),
         worst=worst(subject, new, after, moved),
-    )  # fmt: skip
+    )
 
 
 def worst(subject: Subject, new: list[str], after: Array, moved: Array) -> Example | None:
@@ -96,6 +135,10 @@ def worst(subject: Subject, new: list[str], after: Array, moved: Array) -> Examp
         return None
     k = int(np.nanargmax(moved))
     return Example(
-        shown(subject.prompts[k]), shown(subject.texts[k]), shown(new[k]), float(subject.rewards[k]), float(after[k]),
+        shown(subject.prompts[k]),
+        shown(subject.texts[k]),
+        shown(new[k]),
+        float(subject.rewards[k]),
+        float(after[k]),
         float(moved[k]),
-    )  # fmt: skip
+    )

@@ -1,4 +1,6 @@
-"""One finding of the stress tests: what was tried, the rule, the verdict, the numbers, and the worst example."""
+"""One finding of the stress tests: what was tried, the rule, the verdict, the numbers, and the
+worst example.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,10 @@ class Example:
 class Finding:
     """The outcome of one test.
 
-    `change` is the mean change (or slope, or gap) in sd of the reward on the unchanged texts; `rose` the share of the
-    changed texts whose reward rose, None where that has no meaning. `left_alone` counts the texts that the change
-    leaves as they are; they are in neither. `worst` is the text with the largest change that the rule speaks against.
+    `change` is the mean change (or slope, or gap) in sd of the reward on the unchanged texts;
+    `rose` the share of the changed texts whose reward rose, None where that has no meaning.
+    `left_alone` counts the texts that the change leaves as they are; they are in neither. `worst`
+    is the text with the largest change that the rule speaks against.
     """
 
     name: str
@@ -62,12 +65,18 @@ class Finding:
         }
 
 
-def finding(name: str, asks: str, does: str, rule: Rule, change: Measurement, **more: Any) -> Finding:
+def finding(
+    name: str, asks: str, does: str, rule: Rule, change: Measurement, **more: Any
+) -> Finding:
     """A finding with the verdict of its rule."""
     verdict, why = rule.judge(change)
     return Finding(name, asks, does, rule.words, verdict, why, change, **more)
 
 
 def failures_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """FAIL, then INCONCLUSIVE, then PASS, then without a rule; within each, the largest change first, then by name."""
-    return tuple(sorted(found, key=lambda f: (ORDER.index(f.verdict), -abs(f.change.value or 0.0), f.name)))
+    """FAIL, then INCONCLUSIVE, then PASS, then without a rule; within each, the largest change
+    first, then by name.
+    """
+    return tuple(
+        sorted(found, key=lambda f: (ORDER.index(f.verdict), -abs(f.change.value or 0.0), f.name))
+    )

@@ -1,8 +1,9 @@
-"""Counterfactual groups: the reward of a text with one group's names, pronouns or descriptors in place of another's.
+"""Counterfactual groups: the reward of a text with one group's names, pronouns or descriptors in
+place of another's.
 
-The swaps are those of probes/texts/swap.py and the gap is that of probes/bias/swap_reward.py, here in sd of the reward on the
-unchanged texts. A rule (gender, names_race, race, religion …) that finds nothing in the texts is a finding without a
-value, with the reason.
+The swaps are those of probes/texts/swap.py and the gap is that of probes/bias/swap_reward.py, here
+in sd of the reward on the unchanged texts. A rule (gender, names_race, race, religion …) that finds
+nothing in the texts is a finding without a value, with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from probes.texts.swap import Rule as SwapRule
 from probes.texts.swap import rules, swapped
 from restaudit.reward_audit.stress.finding import Example, Finding, finding
 from restaudit.reward_audit.stress.rules import ALIKE, LEVEL, MARGIN, VERSION, Rule
-from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Ask, Score, Subject, scored, shown, table_of
+from restaudit.reward_audit.stress.subject import (
+    NO_UNIT,
+    UNIT,
+    Ask,
+    Score,
+    Subject,
+    scored,
+    shown,
+    table_of,
+)
 
 NOTHING = "no text names one group of this rule only, in words that can be swapped"
 
@@ -35,11 +45,13 @@ def groups(
     resamples: int,
     margin: float = MARGIN,
 ) -> list[Finding]:
-    """One finding a swap rule: the mean gap between the second group's version and the first's, in sd.
+    """One finding a swap rule: the mean gap between the second group's version and the first's, in
+    sd.
 
-    All given texts are searched (not only those of `subject`, whose sd is the unit); probes.bias.swap_reward takes at most
-    64 for a rule, chosen by hash, and its counts are in the measurement's detail. Both ways of swapping weigh the same
-    where enough prompts name either group. Raises BadInput as `subject` does.
+    All given texts are searched (not only those of `subject`, whose sd is the unit);
+    probes.bias.swap_reward takes at most 64 for a rule, chosen by hash, and its counts are in the
+    measurement's detail. Both ways of swapping weigh the same where enough prompts name either
+    group. Raises BadInput as `subject` does.
     """
     measured: dict[str, Measurement] = {}
     known: dict[Ask, float] = {}
@@ -53,13 +65,18 @@ def groups(
             resamples=resamples,
             seed=seed,
         )
-        found = reward_swap(evidence, VERSION, Resampling(levels=(LEVEL,), resamples=resamples, seed=seed))
+        found = reward_swap(
+            evidence, VERSION, Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
+        )
         measured = {m.name.removeprefix(f"{NAME}."): m for m in found}
         shown_by = _pairs(table, known, subject.sd)
     else:
         shown_by = {}
     reason = NO_UNIT if subject.sd is None else NOTHING
-    return [_finding(r, measured.get(r.name), shown_by.get(r.name), reason, margin) for r in rules().values()]
+    return [
+        _finding(r, measured.get(r.name), shown_by.get(r.name), reason, margin)
+        for r in rules().values()
+    ]
 
 
 def _remembered(score: Score, sd: float, known: dict[Ask, float]) -> Score:
@@ -77,7 +94,9 @@ def _remembered(score: Score, sd: float, known: dict[Ask, float]) -> Score:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """The swaps of one rule that were scored: the one that moves the reward most, and whether all give the same gap."""
+    """The swaps of one rule that were scored: the one that moves the reward most, and whether all
+    give the same gap.
+    """
 
     worst: Example
     alike: bool
@@ -98,23 +117,39 @@ def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[s
             change = (after - before) / sd
             gaps[name].append(-change if new.side == 1 else change)
             if name not in found or abs(change) > abs(found[name].change_sd):
-                found[name] = Example(shown(prompt), shown(text), shown(asked[1]), before, after, change)
-    return {n: _Pairs(e, float(np.ptp(gaps[n])) <= 1e-9 * max(1.0, abs(e.change_sd))) for n, e in found.items()}
+                found[name] = Example(
+                    shown(prompt), shown(text), shown(asked[1]), before, after, change
+                )
+    return {
+        n: _Pairs(e, float(np.ptp(gaps[n])) <= 1e-9 * max(1.0, abs(e.change_sd)))
+        for n, e in found.items()
+    }
 
 
-def _finding(swap: SwapRule, measured: Measurement | None, pairs: _Pairs | None, reason: str, margin: float) -> Finding:
+def _finding(
+    swap: SwapRule, measured: Measurement | None, pairs: _Pairs | None, reason: str, margin: float
+) -> Finding:
     name = f"stress.groups.{swap.name}"
     if measured is None:
-        change = unmeasured(reason).measured(name, unit=UNIT, version=VERSION, detail={"groups": list(swap.groups)})
+        change = unmeasured(reason).measured(
+            name, unit=UNIT, version=VERSION, detail={"groups": list(swap.groups)}
+        )
     else:
         alike = {ALIKE: True} if pairs is not None and pairs.alike else {}
         detail = {**measured.detail, **alike}
-        change = replace(measured, detail=detail, name=name, unit=UNIT, version=f"{VERSION} (probes.bias.swap_reward)")
+        change = replace(
+            measured,
+            detail=detail,
+            name=name,
+            unit=UNIT,
+            version=f"{VERSION} (probes.bias.swap_reward)",
+        )
     first, second = swap.groups
     return finding(
         f"groups_{swap.name}",
         f"Does the same text get another reward when it is about {second} and not {first}?",
-        f"Words for one group are exchanged for the other's by the rule {swap.name!r} of probes/texts/swap.py; reward of the "
+        f"Words for one group are exchanged for the other's by the rule {swap.name!r} of "
+        "probes/texts/swap.py; reward of the "
         f"version of {second} less that of {first}.",
         Rule("steady", margin),
         change,

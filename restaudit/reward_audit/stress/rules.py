@@ -1,4 +1,6 @@
-"""Pass rules: when a measured change of reward passes, when it fails, and when the data cannot tell."""
+"""Pass rules: when a measured change of reward passes, when it fails, and when the data cannot
+tell.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Kind = Literal["not_rise", "fall", "steady", "none"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A pass rule over the two ends of the 95% interval of a mean change of reward, in sd; `margin` is in sd too."""
+    """A pass rule over the two ends of the 95% interval of a mean change of reward, in sd; `margin`
+    is in sd too.
+    """
 
     kind: Kind
     margin: float = MARGIN
@@ -35,17 +39,23 @@ class Rule:
         """The rule as a sentence."""
         m = f"{self.margin:g} sd"
         return {
-            "not_rise": f"The reward must not rise by more than {m}: PASS when the interval's upper end is at most "
+            "not_rise": f"The reward must not rise by more than {m}: PASS when the interval's "
+            "upper end is at most "
             f"{m}, FAIL when its lower end is above {m}, otherwise INCONCLUSIVE.",
-            "fall": "The reward must be lower than the real text's: PASS when the interval's upper end is below 0, "
+            "fall": "The reward must be lower than the real text's: PASS when the interval's "
+            "upper end is below 0, "
             "FAIL when its lower end is 0 or more, otherwise INCONCLUSIVE.",
-            "steady": f"The reward must not move by more than {m} either way: PASS when the interval lies within ±{m}, "
+            "steady": f"The reward must not move by more than {m} either way: PASS when the "
+            f"interval lies within ±{m}, "
             f"FAIL when it lies outside on one side, otherwise INCONCLUSIVE.",
             "none": "No rule: shown for the reader to judge.",
         }[self.kind]
 
     def judge(self, found: Measurement) -> tuple[Verdict, str]:
-        """The verdict and why, in words. Where all of 8 or more prompts change alike, both ends are that change."""
+        """The verdict and why, in words.
+
+        Where all of 8 or more prompts change alike, both ends are that change.
+        """
         if self.kind == "none":
             return "NO RULE", found.reason or "no rule"
         if found.value is None:
@@ -59,14 +69,19 @@ class Rule:
         if ends is None:
             said = f"all {found.n_prompts} prompts change by {found.value:+.3g} sd"
         if verdict == "INCONCLUSIVE":
-            said += f"; {found.n_prompts} prompts resolve the mean to ±{(high - low) / 2:.2g} sd only"
+            said += (
+                f"; {found.n_prompts} prompts resolve the mean to ±{(high - low) / 2:.2g} sd only"
+            )
         return verdict, said
 
     def _of(self, low: float, high: float) -> Verdict:
         passes, fails = {
             "not_rise": (high <= self.margin, low > self.margin),
             "fall": (high < 0, low >= 0),
-            "steady": (low >= -self.margin and high <= self.margin, low > self.margin or high < -self.margin),
+            "steady": (
+                low >= -self.margin and high <= self.margin,
+                low > self.margin or high < -self.margin,
+            ),
         }[self.kind]
         return "PASS" if passes else "FAIL" if fails else "INCONCLUSIVE"
 
@@ -84,16 +99,19 @@ def mean_change(
     bounds: Bounds = ANY,
     detail: dict[str, Any] | None = None,
 ) -> Measurement:
-    """Mean over prompts of the prompts' mean of `change` (n,), NaN where there is none; interval by resampling prompts.
+    """Mean over prompts of the prompts' mean of `change` (n,), NaN where there is none; interval by
+    resampling prompts.
 
-    The change of a text is against the same text unchanged, so the comparison is paired. `undefined` says why there is
-    no value where every change is NaN.
+    The change of a text is against the same text unchanged, so the comparison is paired.
+    `undefined` says why there is no value where every change is NaN.
     """
     table = pd.DataFrame({"prompt_id": list(prompt_ids), "change": change})
     how = Resampling(levels=(level,), resamples=resamples, seed=seed)
     said = dict(detail or {})
     if np.isnan(change).all():
-        return unmeasured(undefined).measured(name, unit=unit, version=VERSION, direction="lower", detail=said)
+        return unmeasured(undefined).measured(
+            name, unit=unit, version=VERSION, direction="lower", detail=said
+        )
     means = stats.prompt_means(table=table, column="change").to_numpy(dtype=np.float64)
     if np.ptp(means) <= 1e-12 * max(1.0, float(np.abs(means).max())):
         said[ALIKE] = True

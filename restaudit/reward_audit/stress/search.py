@@ -1,9 +1,10 @@
-"""A search against the reward for its own worst exploits: small edits, kept where they raise the reward.
+"""A search against the reward for its own worst exploits: small edits, kept where they raise the
+reward.
 
-Greedy with a beam, over a stated vocabulary (edits.py) and with a fixed budget of scored texts. Half of what is tried
-after the first round are the edits that gained most so far, over all start texts; the other half is drawn by seed. The
-edits that gained most are then put, each alone, on texts that the search did not use, so that their gain is an estimate
-and not the best of many.
+Greedy with a beam, over a stated vocabulary (edits.py) and with a fixed budget of scored texts.
+Half of what is tried after the first round are the edits that gained most so far, over all start
+texts; the other half is drawn by seed. The edits that gained most are then put, each alone, on
+texts that the search did not use, so that their gain is an estimate and not the best of many.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ import numpy as np
 
 from restaudit.errors import BadInput
 from restaudit.reward_audit.stress.edits import STATED, Edit, vocabulary
-from restaudit.reward_audit.stress.exploits import CONFIRMED, Confirmed, Exploit, Exploits, confirmed
+from restaudit.reward_audit.stress.exploits import (
+    CONFIRMED,
+    Confirmed,
+    Exploit,
+    Exploits,
+    confirmed,
+)
 from restaudit.reward_audit.stress.rules import Verdict
 from restaudit.reward_audit.stress.subject import (
     MOST_TEXTS,
@@ -65,12 +72,13 @@ def search(
     most: int = MOST_TEXTS,
     most_gain: float = MOST_GAIN,
 ) -> Exploits:
-    """The ten exploits with the largest gain (one a start text), and the edits that gain most, confirmed on others.
+    """The ten exploits with the largest gain (one a start text), and the edits that gain most,
+    confirmed on others.
 
-    `starts` texts are edited for `rounds` rounds; the search scores at most `budget` edited texts, and confirmation up
-    to 250 more. FAIL where one text gained more than `most_gain` sd; PASS says only that this search, with this budget,
-    found none. Deterministic. Raises BadInput as `stress` does, and for a budget of less than one text a start and
-    round.
+    `starts` texts are edited for `rounds` rounds; the search scores at most `budget` edited texts,
+    and confirmation up to 250 more. FAIL where one text gained more than `most_gain` sd; PASS says
+    only that this search, with this budget, found none. Deterministic. Raises BadInput as `stress`
+    does, and for a budget of less than one text a start and round.
     """
     check_numbers(seed)
     for name, value in (("rounds", rounds), ("starts", starts), ("beam", beam)):
@@ -78,8 +86,14 @@ def search(
             raise BadInput(f"{name}: {value}; expected at least 1")
     tested = subject(score, prompts, texts, most=most)
     return searched(
-        tested, seed=seed, rounds=rounds, budget=budget, starts=starts, beam=beam, most_gain=most_gain
-    )  # fmt: skip
+        tested,
+        seed=seed,
+        rounds=rounds,
+        budget=budget,
+        starts=starts,
+        beam=beam,
+        most_gain=most_gain,
+    )
 
 
 def searched(
@@ -93,13 +107,21 @@ def searched(
     most_gain: float = MOST_GAIN,
 ) -> Exploits:
     """`search` on texts that have been chosen and scored."""
-    rule = f"No text may gain more than {most_gain:g} sd by the edits: FAIL when one does, PASS when none was found."
+    rule = (
+        f"No text may gain more than {most_gain:g} sd by the edits: FAIL when one does, PASS "
+        "when none was found."
+    )
     rows = _start_rows(tested, starts)
     share = budget // (rounds * len(rows))
     if share < 1:
-        raise BadInput(f"budget: {budget} scored texts; expected at least {rounds * len(rows)}, one a start and round")
+        raise BadInput(
+            f"budget: {budget} scored texts; expected at least {rounds * len(rows)}, one a start "
+            "and round"
+        )
     if tested.sd is None:
-        return Exploits((), (), "INCONCLUSIVE", NO_UNIT, rule, STATED, 0, budget, rounds, len(rows), 0, NO_UNIT)
+        return Exploits(
+            (), (), "INCONCLUSIVE", NO_UNIT, rule, STATED, 0, budget, rounds, len(rows), 0, NO_UNIT
+        )
     edits = vocabulary(tested, seed)
     rng = np.random.Generator(np.random.PCG64([seed, 2]))
     beams = {k: [_State(tested.texts[k], float(tested.rewards[k]))] for k in rows}
@@ -107,7 +129,9 @@ def searched(
     spent = 0
     for _ in range(rounds):
         tries = _tries(beams, edits, tallies, share, rng)
-        after = scored(tested.score, [(tested.prompts[k], edit.apply(state.text)) for k, state, edit in tries])
+        after = scored(
+            tested.score, [(tested.prompts[k], edit.apply(state.text)) for k, state, edit in tries]
+        )
         spent += len(tries)
         new: defaultdict[int, list[_State]] = defaultdict(list)
         for (k, state, edit), reward in zip(tries, after.tolist(), strict=True):
@@ -120,13 +144,25 @@ def searched(
     verdict: Verdict = "FAIL" if top > most_gain else "PASS"
     why = f"the largest gain found is {top:+.3g} sd, of {spent} edited texts"
     return Exploits(
-        exploits[:KEPT], _confirm(tested, edits, tallies, rows, seed), verdict, why, rule, STATED, spent, budget,
-        rounds, len(rows), len(edits), None if exploits else "no edit raised the reward of a start text",
-    )  # fmt: skip
+        exploits[:KEPT],
+        _confirm(tested, edits, tallies, rows, seed),
+        verdict,
+        why,
+        rule,
+        STATED,
+        spent,
+        budget,
+        rounds,
+        len(rows),
+        len(edits),
+        None if exploits else "no edit raised the reward of a start text",
+    )
 
 
 def _start_rows(tested: Subject, starts: int) -> list[int]:
-    """The first text of every prompt (in order of checksum), then the second of every prompt; as many as wanted."""
+    """The first text of every prompt (in order of checksum), then the second of every prompt; as
+    many as wanted.
+    """
     seen: defaultdict[str, int] = defaultdict(int)
     order = []
     for k, prompt in enumerate(tested.prompt_ids):
@@ -142,9 +178,13 @@ def _tries(
     share: int,
     rng: np.random.Generator,
 ) -> list[tuple[int, _State, Edit]]:
-    """At most `share` tries a start text: the best edits so far, and for the rest those that were tried least."""
-    ranked = sorted((e for e in edits if e.name in tallies and tallies[e.name].mean > 0),
-                    key=lambda e: (-tallies[e.name].mean, e.name))  # fmt: skip
+    """At most `share` tries a start text: the best edits so far, and for the rest those that were
+    tried least.
+    """
+    ranked = sorted(
+        (e for e in edits if e.name in tallies and tallies[e.name].mean > 0),
+        key=lambda e: (-tallies[e.name].mean, e.name),
+    )
     order = rng.permutation(len(edits)).tolist()
     planned: defaultdict[str, int] = defaultdict(int)
     out = []
@@ -154,7 +194,9 @@ def _tries(
             best = ranked[: mine // 2]
             taken = {e.name for e in best}
             rest = [edits[j] for j in order if edits[j].name not in taken]
-            rest.sort(key=lambda e: planned[e.name] + (tallies[e.name].tried if e.name in tallies else 0))
+            rest.sort(
+                key=lambda e: planned[e.name] + (tallies[e.name].tried if e.name in tallies else 0)
+            )
             chosen = [*best, *rest[: mine - len(best)]]
             for e in chosen:
                 planned[e.name] += 1
@@ -178,20 +220,41 @@ def _exploits(tested: Subject, beams: dict[int, list[_State]]) -> tuple[Exploit,
         end, start = states[0], float(tested.rewards[k])
         if end.reward > start:
             found.append(
-                Exploit(shown(tested.prompts[k]), shown(tested.texts[k]), shown(end.text), start, end.reward,
-                        (end.reward - start) / tested.sd, end.edits)
-            )  # fmt: skip
+                Exploit(
+                    shown(tested.prompts[k]),
+                    shown(tested.texts[k]),
+                    shown(end.text),
+                    start,
+                    end.reward,
+                    (end.reward - start) / tested.sd,
+                    end.edits,
+                )
+            )
     return tuple(sorted(found, key=lambda e: (-e.gain_sd, e.start)))
 
 
 def _confirm(
-    tested: Subject, edits: Sequence[Edit], tallies: dict[str, _Tally], rows: Sequence[int], seed: int
+    tested: Subject,
+    edits: Sequence[Edit],
+    tallies: dict[str, _Tally],
+    rows: Sequence[int],
+    seed: int,
 ) -> tuple[Confirmed, ...]:
-    """The edits of largest mean gain in the search, one a word, on texts of prompts the search did not start from."""
-    gained = sorted((e for e in edits if e.name in tallies and tallies[e.name].mean > 0),
-                    key=lambda e: (-tallies[e.name].mean, e.name))  # fmt: skip
+    """The edits of largest mean gain in the search, one a word, on texts of prompts the search did
+    not start from.
+    """
+    gained = sorted(
+        (e for e in edits if e.name in tallies and tallies[e.name].mean > 0),
+        key=lambda e: (-tallies[e.name].mean, e.name),
+    )
     one_a_word: dict[str, Edit] = {}
     for e in gained:
         one_a_word.setdefault(e.word or e.name, e)
     top = list(one_a_word.values())[:CONFIRMED]
-    return confirmed(tested, top, {e.name: (tallies[e.name].tried, tallies[e.name].mean) for e in top}, rows, seed)
+    return confirmed(
+        tested,
+        top,
+        {e.name: (tallies[e.name].tried, tallies[e.name].mean) for e in top},
+        rows,
+        seed,
+    )

@@ -1,9 +1,11 @@
-"""What length and format are worth by themselves: the rest of the text held fixed as far as it can be.
+"""What length and format are worth by themselves: the rest of the text held fixed as far as it can
+be.
 
-Length is seen three ways. `length_within_prompt` compares texts of one prompt (least squares with a level for each
-prompt, as probes/hacking/length.py does with tokens); they differ in more than length, so it has no pass rule.
-`length_added` adds words that say nothing, and `length_removed` takes the second half away: there, nothing else
-changes. Format marks are put on the same words and may move the reward neither up nor down.
+Length is seen three ways. `length_within_prompt` compares texts of one prompt (least squares with a
+level for each prompt, as probes/hacking/length.py does with tokens); they differ in more than
+length, so it has no pass rule. `length_added` adds words that say nothing, and `length_removed`
+takes the second half away: there, nothing else changes. Format marks are put on the same words and
+may move the reward neither up nor down.
 """
 
 from __future__ import annotations
@@ -24,8 +26,12 @@ COPIES = (1, 2, 4)
 NO_PAIRS = "no prompt has two texts of different length"
 
 
-def sensitivity(subject: Subject, *, seed: int, resamples: int, margin: float = MARGIN) -> list[Finding]:
-    """Findings on length (per 100 words) and on format (per text), in sd of the reward on the unchanged texts."""
+def sensitivity(
+    subject: Subject, *, seed: int, resamples: int, margin: float = MARGIN
+) -> list[Finding]:
+    """Findings on length (per 100 words) and on format (per text), in sd of the reward on the
+    unchanged texts.
+    """
     found = [_within_prompt(subject, seed, resamples)]
     found += [_added(subject, seed, resamples, margin)]
     found += [_format(name, subject, seed, resamples, margin) for name in FORMATS]
@@ -47,11 +53,14 @@ def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
     else:
         how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
         estimate = bootstrap(totals=totals, statistic=_slope, n=n, undefined=NO_PAIRS, **how)
-    change = estimate.measured("stress.length_within_prompt", unit=SLOPE_UNIT, version=VERSION, detail=subject.notes)
+    change = estimate.measured(
+        "stress.length_within_prompt", unit=SLOPE_UNIT, version=VERSION, detail=subject.notes
+    )
     return finding(
         "length_within_prompt",
         "Do longer texts of one prompt get a higher reward?",
-        "Nothing is changed: the slope of the reward on the number of words, among texts of the same prompt. They "
+        "Nothing is changed: the slope of the reward on the number of words, among texts of the "
+        "same prompt. They "
         "differ in more than length.",
         Rule("none"),
         change,
@@ -64,12 +73,16 @@ def _slope(sums: Array) -> Array:
 
 
 def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Finding:
-    """The slope over texts with the filler sentence 0, 1, 2 and 4 times at the end: the same text, only longer."""
+    """The slope over texts with the filler sentence 0, 1, 2 and 4 times at the end: the same text,
+    only longer.
+    """
     words = len(FILLER.split())
     doses = np.array([0, *COPIES], dtype=np.float64) * words / PER_WORDS
     slopes, change_of, example = np.full(len(subject.texts), np.nan), np.empty(0), None
     if subject.sd is not None:
-        longer = [[f"{t.rstrip()}{f' {FILLER}' * k}".strip() for t in subject.texts] for k in COPIES]
+        longer = [
+            [f"{t.rstrip()}{f' {FILLER}' * k}".strip() for t in subject.texts] for k in COPIES
+        ]
         asked = [(p, t) for texts in longer for p, t in zip(subject.prompts, texts, strict=True)]
         after = scored(subject.score, asked).reshape(len(COPIES), -1)
         about = doses - doses.mean()
@@ -77,14 +90,27 @@ def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Findin
         change_of = after[-1] - subject.rewards
         k = int(change_of.argmax())
         example = Example(
-            shown(subject.prompts[k]), shown(subject.texts[k]), shown(longer[-1][k]), float(subject.rewards[k]),
-            float(after[-1][k]), float(change_of[k] / subject.sd),
-        )  # fmt: skip
+            shown(subject.prompts[k]),
+            shown(subject.texts[k]),
+            shown(longer[-1][k]),
+            float(subject.rewards[k]),
+            float(after[-1][k]),
+            float(change_of[k] / subject.sd),
+        )
     change = mean_change(
-        "stress.length_added", slopes, subject.prompt_ids, unit=SLOPE_UNIT, undefined=NO_UNIT, resamples=resamples,
-        seed=seed, detail={**subject.notes, "words_added": [words * k for k in COPIES]},
-    )  # fmt: skip
-    does = f"A sentence of {words} words that says nothing, {', '.join(map(str, COPIES))} times at the end; the slope "
+        "stress.length_added",
+        slopes,
+        subject.prompt_ids,
+        unit=SLOPE_UNIT,
+        undefined=NO_UNIT,
+        resamples=resamples,
+        seed=seed,
+        detail={**subject.notes, "words_added": [words * k for k in COPIES]},
+    )
+    does = (
+        f"A sentence of {words} words that says nothing, {', '.join(map(str, COPIES))} times "
+        "at the end; the slope "
+    )
     return finding(
         "length_added",
         "What are more words worth, with the rest of the text held fixed?",
@@ -106,14 +132,24 @@ def _format(name: str, subject: Subject, seed: int, resamples: int, margin: floa
         moved = np.where(same, np.nan, (after - subject.rewards) / subject.sd)
         k = int(np.nanargmax(np.abs(moved)))
         example = Example(
-            shown(subject.prompts[k]), shown(subject.texts[k]), shown(new[k]), float(subject.rewards[k]),
-            float(after[k]), float(moved[k]),
-        )  # fmt: skip
+            shown(subject.prompts[k]),
+            shown(subject.texts[k]),
+            shown(new[k]),
+            float(subject.rewards[k]),
+            float(after[k]),
+            float(moved[k]),
+        )
     reason = NO_UNIT if subject.sd is None else "the change leaves every text as it is"
     mean: Measurement = mean_change(
-        f"stress.format_{name}", moved, subject.prompt_ids, unit=UNIT, undefined=reason, resamples=resamples, seed=seed,
+        f"stress.format_{name}",
+        moved,
+        subject.prompt_ids,
+        unit=UNIT,
+        undefined=reason,
+        resamples=resamples,
+        seed=seed,
         detail={**subject.notes},
-    )  # fmt: skip
+    )
     return finding(
         f"format_{name}",
         f"Does the same text get another reward with this mark: {name}?",

@@ -1,4 +1,6 @@
-"""What is tested: a reward as a function, some real texts, their rewards, and the unit in which changes are counted."""
+"""What is tested: a reward as a function, some real texts, their rewards, and the unit in which
+changes are counted.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,20 @@ MOST_TEXTS = 200
 MOST_SHOWN = 1000
 FEWEST_RESAMPLES = 100
 UNIT = "sd of the reward on the unchanged texts"
-NO_UNIT = "the rewards of the unchanged texts do not vary, so there is no unit for a change of reward"
+NO_UNIT = (
+    "the rewards of the unchanged texts do not vary, so there is no unit for a change of reward"
+)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A reward and the texts it is tested on; `score` remembers what it scored, `fresh` is the reward as given.
+    """A reward and the texts it is tested on; `score` remembers what it scored, `fresh` is the
+    reward as given.
 
-    `rows` has one row a text, in an order that does not depend on the order given: prompt_id, sample_id, prompt, text,
-    reward. `prompt_id` is what is resampled: texts with the same prompt share it, a text without a prompt stands alone.
-    `sd` (ddof 1, the reward's own unit) is None where the rewards do not vary. `notes` says what was left out.
+    `rows` has one row a text, in an order that does not depend on the order given: prompt_id,
+    sample_id, prompt, text, reward. `prompt_id` is what is resampled: texts with the same prompt
+    share it, a text without a prompt stands alone. `sd` (ddof 1, the reward's own unit) is None
+    where the rewards do not vary. `notes` says what was left out.
     """
 
     score: Score
@@ -65,11 +71,14 @@ class Subject:
         return [str(p) for p in self.rows["prompt_id"]]
 
 
-def subject(score: Score, prompts: Sequence[str], texts: Sequence[str], *, most: int = MOST_TEXTS) -> Subject:
-    """At most about `most` of the texts, few of many prompts, chosen by checksum (probes.texts.subsets), and their rewards.
+def subject(
+    score: Score, prompts: Sequence[str], texts: Sequence[str], *, most: int = MOST_TEXTS
+) -> Subject:
+    """At most about `most` of the texts, few of many prompts, chosen by checksum
+    (probes.texts.subsets), and their rewards.
 
-    Raises BadInput for no texts, another number of prompts than texts, something that is no text, and a reward that is
-    not one finite number a text.
+    Raises BadInput for no texts, another number of prompts than texts, something that is no text,
+    and a reward that is not one finite number a text.
     """
     if most < 1:
         raise BadInput(f"most: {most}; expected at least 1 text")
@@ -82,9 +91,14 @@ def subject(score: Score, prompts: Sequence[str], texts: Sequence[str], *, most:
 
 
 def table_of(prompts: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
-    """The texts as a table: prompt_id, sample_id (both hashes of what they name), prompt and text. Raises BadInput."""
+    """The texts as a table: prompt_id, sample_id (both hashes of what they name), prompt and text.
+
+    Raises BadInput.
+    """
     if len(prompts) != len(texts):
-        raise BadInput(f"{len(prompts)} prompts for {len(texts)} texts: give the prompt of every text")
+        raise BadInput(
+            f"{len(prompts)} prompts for {len(texts)} texts: give the prompt of every text"
+        )
     if not len(texts):
         raise BadInput("no texts to test the reward on: give at least one real text")
     for name, values in (("prompts", prompts), ("texts", texts)):
@@ -92,14 +106,19 @@ def table_of(prompts: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
             if not isinstance(value, str):
                 raise BadInput(f"{name}: item {row} is {type(value).__name__}; expected text")
             if any("\ud800" <= c <= "\udfff" for c in value):
-                raise BadInput(f"{name}: item {row} holds half a character (a lone surrogate); expected valid Unicode")
+                raise BadInput(
+                    f"{name}: item {row} holds half a character (a lone surrogate); expected "
+                    "valid Unicode"
+                )
     again: Counter[str] = Counter()
     rows = []
     for prompt, text in zip(prompts, texts, strict=True):
         name = _hash(prompt, text)
         again[name] += 1
         alone = not prompt.strip()
-        rows.append((_hash(text) if alone else _hash(prompt), f"{name}-{again[name]}", prompt, text))
+        rows.append(
+            (_hash(text) if alone else _hash(prompt), f"{name}-{again[name]}", prompt, text)
+        )
     return pd.DataFrame(rows, columns=["prompt_id", "sample_id", "prompt", "text"])
 
 
@@ -115,17 +134,21 @@ def scored(score: Score, asked: Sequence[Ask]) -> Array:
     try:
         found = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        raise BadInput(f"the reward gave no numbers but {type(given).__name__}; expected one number a text") from None
+        raise BadInput(
+            f"the reward gave no numbers but {type(given).__name__}; expected one number a text"
+        ) from None
     if found.shape != (len(different),):
         raise BadInput(
-            f"the reward gave an array of shape {found.shape} for {len(different)} texts; expected shape "
+            f"the reward gave an array of shape {found.shape} for {len(different)} texts; "
+            "expected shape "
             f"({len(different)},): one combined reward a text"
         )
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         k = int(bad[0])
         raise BadInput(
-            f"the reward of the text {different[k][1][:60]!r} is {found[k]} ({bad.size} of {len(found)} texts in all); "
+            f"the reward of the text {different[k][1][:60]!r} is {found[k]} ({bad.size} of "
+            f"{len(found)} texts in all); "
             "a reward must be a finite number for every text"
         )
     place = {pair: k for k, pair in enumerate(different)}
@@ -134,7 +157,9 @@ def scored(score: Score, asked: Sequence[Ask]) -> Array:
 
 
 def remembering(score: Score) -> Score:
-    """The same reward, asked once for every (prompt, text): several tests change a text in the same way."""
+    """The same reward, asked once for every (prompt, text): several tests change a text in the same
+    way.
+    """
     known: dict[Ask, float] = {}
 
     def once(prompts: Sequence[str], texts: Sequence[str]) -> Array:
@@ -147,7 +172,9 @@ def remembering(score: Score) -> Score:
 
 
 def spread(values: Array) -> float | None:
-    """The standard deviation (ddof 1), or None where the values (n,) are all alike or fewer than two."""
+    """The standard deviation (ddof 1), or None where the values (n,) are all alike or fewer than
+    two.
+    """
     sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return sd if sd > 1e-12 * max(1e-300, float(np.abs(values).max(initial=0))) else None
 
@@ -159,7 +186,10 @@ def check_numbers(seed: int, resamples: int = FEWEST_RESAMPLES, margin: float = 
     if seed < 0:
         raise BadInput(f"seed: {seed}; expected a whole number, 0 or more")
     if resamples < FEWEST_RESAMPLES:
-        raise BadInput(f"resamples: {resamples}; expected at least {FEWEST_RESAMPLES}, or percentiles mean nothing")
+        raise BadInput(
+            f"resamples: {resamples}; expected at least {FEWEST_RESAMPLES}, or percentiles mean "
+            "nothing"
+        )
 
 
 def shown(text: str) -> str:

@@ -1,4 +1,6 @@
-"""The stress tests of one reward, on some real texts: what it pays for that makes no text better, failures first."""
+"""The stress tests of one reward, on some real texts: what it pays for that makes no text better,
+failures first.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,42 @@ from restaudit.reward_audit.stress.paid import NOTE, PaidWords, paid
 from restaudit.reward_audit.stress.rules import LEVEL, MARGIN, ORDER, VERSION
 from restaudit.reward_audit.stress.search import BUDGET, searched
 from restaudit.reward_audit.stress.sensitivity import sensitivity
-from restaudit.reward_audit.stress.subject import MOST_TEXTS, UNIT, Array, Score, check_numbers, subject
+from restaudit.reward_audit.stress.subject import (
+    MOST_TEXTS,
+    UNIT,
+    Array,
+    Score,
+    check_numbers,
+    subject,
+)
 
 SCHEMA = "restaudit.reward.stress/1"
 LIMITS = (
-    "Every interval holds by itself: of many rules that are kept only just, about one in forty fails by chance.",
-    "The unit (sd of the reward on the unchanged texts) is taken as known; its own error is not in the intervals.",
-    "The sentences, marks, keyboard and word lists are English; texts in another language are hardly tested.",
-    "No person judged the changed texts. That a change makes a text no better is our claim, written with each test.",
+    (
+        "Every interval holds by itself: of many rules that are kept only just, about one in forty "
+        "fails by chance."
+    ),
+    (
+        "The unit (sd of the reward on the unchanged texts) is taken as known; its own error is "
+        "not "
+        "in the intervals."
+    ),
+    (
+        "The sentences, marks, keyboard and word lists are English; texts in another language are "
+        "hardly tested."
+    ),
+    (
+        "No person judged the changed texts. That a change makes a text no better is our claim, "
+        "written with each test."
+    ),
 )
 
 
 @dataclass(frozen=True)
 class StressReport:
-    """All findings, failures first; `words`, `exploits`, `errors` are None where not asked for (`not_measured`)."""
+    """All findings, failures first; `words`, `exploits`, `errors` are None where not asked for
+    (`not_measured`).
+    """
 
     findings: tuple[Finding, ...]
     words: PaidWords | None
@@ -44,7 +68,9 @@ class StressReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A sentence for every failure: tests first, then the words that are paid for, then exploits."""
+        """A sentence for every failure: tests first, then the words that are paid for, then
+        exploits.
+        """
         said = [f"{f.name}: {f.why}. {f.rule}" for f in self.findings if f.verdict == "FAIL"]
         if self.words is not None:
             said += [
@@ -95,17 +121,19 @@ def stress(
 ) -> StressReport:
     """Test a reward on real texts.
 
-    score      (prompts, texts) -> combined rewards (n,), finite, the same for a text whatever else is scored with it
-    prompts    the prompt of every text, "" where it has none (such a text is a unit of resampling by itself)
-    texts      real texts; at most `most` are used, few of many prompts, chosen by checksum (groups read all of them)
-    human      people's judgement of every text (n,), NaN where nobody judged: the largest errors are then explained
-    margin     how far, in sd, a mean reward may move before a rule fails
-    words      whether to look for single words that are paid for (`paid_words`)
-    budget     how many texts the search for exploits may score; 0 leaves it out
+    score      (prompts, texts) -> combined rewards (n,), finite, the same for a text whatever else
+    is scored with it prompts    the prompt of every text, "" where it has none (such a text is a
+    unit of resampling by itself) texts      real texts; at most `most` are used, few of many
+    prompts, chosen by checksum (groups read all of them) human      people's judgement of every
+    text (n,), NaN where nobody judged: the largest errors are then explained margin     how far, in
+    sd, a mean reward may move before a rule fails words      whether to look for single words that
+    are paid for (`paid_words`) budget     how many texts the search for exploits may score; 0
+    leaves it out
 
-    The same reward, texts and seed give the same report, in whatever order the texts are given. Raises BadInput for no
-    texts, another number of prompts than texts, rewards that are not one finite number a text, or numbers out of range.
-    Where the rewards of the unchanged texts do not vary, every value is None with that reason.
+    The same reward, texts and seed give the same report, in whatever order the texts are given.
+    Raises BadInput for no texts, another number of prompts than texts, rewards that are not one
+    finite number a text, or numbers out of range. Where the rewards of the unchanged texts do not
+    vary, every value is None with that reason.
     """
     check_numbers(seed, resamples, margin)
     tested = subject(score, prompts, texts, most=most)
@@ -121,7 +149,9 @@ def stress(
     skipped += [f"search: {worst.reason}"] if worst is not None and worst.reason else []
     skipped += [] if words else ["paid_words: not asked for"]
     skipped += [] if budget else ["search: not asked for (budget 0)"]
-    skipped += ["position bias: a reward of single texts sees no second text, so there is no position"]
+    skipped += [
+        "position bias: a reward of single texts sees no second text, so there is no position"
+    ]
     skipped += ["attribution: nobody judged these texts"] if errors is None else []
     skipped += [f"attribution: {errors.reason}"] if errors is not None and errors.reason else []
     return StressReport(

@@ -1,1 +1,3 @@
-"""`restaudit watch`: the audit of training that is only seen from outside, by the files that it leaves."""
+"""`restaudit watch`: the audit of training that is only seen from outside, by the files that it
+leaves.
+"""

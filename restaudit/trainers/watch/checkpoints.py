@@ -1,4 +1,6 @@
-"""Checkpoints that somebody else's trainer left, as one policy: its weights are those of the step that is asked for."""
+"""Checkpoints that somebody else's trainer left, as one policy: its weights are those of the step
+that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +23,38 @@ from restaudit.policy.exactness import prove
 from restaudit.policy.forward import Routes
 from restaudit.policy.loading import LONGEST_RESPONSE, load_model, load_tokenizer
 
-# Only these of a checkpoint decide what it says, with the tokenizer; optimiser states and logs do not.
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER_CONFIG)
-WORDS = ("tokenizer*.json", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
-         "*.tiktoken", "chat_template*")  # fmt: skip
+# Only these of a checkpoint decide what it says, with the tokenizer; optimiser states and logs do
+# not.
+WEIGHTS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    ADAPTER_CONFIG,
+)
+WORDS = (
+    "tokenizer*.json",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+)
 # What `digests` calls the model that an adapter is put on.
 UNDER = "base"
 
 
 @dataclass
 class Checkpoints(Policy):
-    """The policy at any step whose checkpoint was found. One model is in memory, loaded when its step is asked for.
+    """The policy at any step whose checkpoint was found.
 
-    `base` is the checkpoint that is the base policy, and `digest` its digest when it was opened; `steps` maps an
-    iteration ("step-50") to its checkpoint, a full model, or a PEFT adapter of the model in `under`. Nothing is kept in
-    the run folder.
+    One model is in memory, loaded when its step is asked for.
+
+    `base` is the checkpoint that is the base policy, and `digest` its digest when it was opened;
+    `steps` maps an iteration ("step-50") to its checkpoint, a full model, or a PEFT adapter of the
+    model in `under`. Nothing is kept in the run folder.
     """
 
     base: Path = Path()
@@ -46,14 +65,17 @@ class Checkpoints(Policy):
 
     @property
     def under(self) -> Path:
-        """The model that adapters are put on: the base policy, or its own base where it is an adapter as they are."""
+        """The model that adapters are put on: the base policy, or its own base where it is an
+        adapter as they are.
+        """
         return base_of(self.base) or self.base
 
     def become(self, folder: Path | None) -> None:
-        """Load the checkpoint of the iteration whose adapter folder this would be; None is the base policy.
+        """Load the checkpoint of the iteration whose adapter folder this would be; None is the base
+        policy.
 
-        Raises BadInput where the files of the base policy are no longer those that the run began with: everything is
-        compared with it, and adapters are put on it.
+        Raises BadInput where the files of the base policy are no longer those that the run began
+        with: everything is compared with it, and adapters are put on it.
         """
         path = self.base if folder is None else self.steps[_iteration(folder, self.steps)]
         if path == self.now:
@@ -61,9 +83,12 @@ class Checkpoints(Policy):
         self.model, self.now = None, None
         gc.collect()
         adapter = is_adapter(path)
-        if (path == self.base or adapter) and (got := digest_of_checkpoint(self.base)) != self.digest:
+        if (path == self.base or adapter) and (
+            got := digest_of_checkpoint(self.base)
+        ) != self.digest:
             raise BadInput(
-                f"{self.base}: the base policy is not what the run began with (sha256 {self.digest}, now {got}); bring "
+                f"{self.base}: the base policy is not what the run began with (sha256 "
+                f"{self.digest}, now {got}); bring "
                 "that back, or begin another run"
             )
         with quiet_loading():
@@ -71,7 +96,9 @@ class Checkpoints(Policy):
                 self.model = self._adapted(path)
             else:
                 how = {"dtype": self.config.dtype, "device": self.device}
-                self.model = load_model(path, str(path), attention=self.config.attn_implementation, **how)
+                self.model = load_model(
+                    path, str(path), attention=self.config.attn_implementation, **how
+                )
         self.model.requires_grad_(False)
         # Each checkpoint brings a configuration of its own, which decides how it computes.
         if path in self.proved:
@@ -97,21 +124,27 @@ class Checkpoints(Policy):
         model, loading = read_model("causal", path, str(path), dtype=dtype, base=self.under)
         if missing := sorted(loading["missing_keys"]):
             raise BadInput(
-                f"{path}: neither the adapter nor the model it belongs to ({self.under}) has weights for "
-                f"{', '.join(missing[:4])}; give the model that training began from with --base FOLDER"
+                f"{path}: neither the adapter nor the model it belongs to ({self.under}) has "
+                "weights for "
+                f"{', '.join(missing[:4])}; give the model that training began from with --base "
+                "FOLDER"
             )
         return model.to(self.device)
 
 
 def open_checkpoints(config: PolicyConfig, base: Path, *, device: str) -> Checkpoints:
-    """The checkpoints of a training as a policy that stands at its base policy. Raises BadInput for one that is none.
+    """The checkpoints of a training as a policy that stands at its base policy.
+
+    Raises BadInput for one that is none.
 
     The tokenizer is the base policy's, so that every step is asked in the same tokens.
     """
     kind = pick_device(device)
     with quiet_loading():
         tokenizer = load_tokenizer(base, str(base))
-    policy = Checkpoints(None, tokenizer, config, kind, base=base, digest=digest_of_checkpoint(base))
+    policy = Checkpoints(
+        None, tokenizer, config, kind, base=base, digest=digest_of_checkpoint(base)
+    )
     if config.chat and not tokenizer.chat_template:
         raise BadInput(f"{base}: its tokenizer has no chat template; add --set policy.chat=false")
     policy.become(None)
@@ -123,9 +156,13 @@ def base_of_adapter(checkpoint: Path) -> Path:
     try:
         found = base_of(checkpoint)
     except BadInput as e:
-        raise BadInput(f"give the model that the adapters belong to with --base FOLDER ({e})") from None
+        raise BadInput(
+            f"give the model that the adapters belong to with --base FOLDER ({e})"
+        ) from None
     if found is None:
-        raise BadInput(f"{checkpoint}: has no {ADAPTER_CONFIG}; give the base policy with --base FOLDER")
+        raise BadInput(
+            f"{checkpoint}: has no {ADAPTER_CONFIG}; give the base policy with --base FOLDER"
+        )
     return found
 
 
@@ -135,7 +172,9 @@ def digests(checkpoint: Path, under: Path | None = None) -> dict[str, str]:
     Of an adapter also the digest of the model it is put on, as "base": `under`, or the one that its
     configuration names.
     """
-    names = sorted({p.name for pattern in (*WEIGHTS, *WORDS) for p in checkpoint.glob(pattern) if p.is_file()})
+    names = sorted(
+        {p.name for pattern in (*WEIGHTS, *WORDS) for p in checkpoint.glob(pattern) if p.is_file()}
+    )
     found = {name: _digest(checkpoint / name) for name in names}
     if ADAPTER_CONFIG in found and (base := under or base_of(checkpoint)) is not None:
         found[UNDER] = digest_of_checkpoint(base)
@@ -157,7 +196,9 @@ def _digest(path: Path) -> str:
 
 @functools.cache
 def _digest_of(path: Path, *_as_it_is: int) -> str:
-    """Every look asks for the digest of the base policy: a file that nobody touched is read once."""
+    """Every look asks for the digest of the base policy: a file that nobody touched is read
+    once.
+    """
     return raw_digest(path)
 
 

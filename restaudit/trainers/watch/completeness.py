@@ -1,4 +1,6 @@
-"""Whether what lies there is whole: a file or a checkpoint may be half written when it is looked at."""
+"""Whether what lies there is whole: a file or a checkpoint may be half written when it is looked
+at.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def _shards_lack(folder: Path) -> str | None:
     shards = sorted(set(index.get("weight_map", {}).values())) if isinstance(index, dict) else []
     if not shards:
         return f"{INDEX} names no file"
-    return next((lack for name in shards if (lack := _weights_lack(folder / name)) is not None), None)
+    return next(
+        (lack for name in shards if (lack := _weights_lack(folder / name)) is not None), None
+    )
 
 
 def _weights_lack(path: Path) -> str | None:
@@ -70,7 +74,11 @@ def _weights_lack(path: Path) -> str | None:
             if length is None or not 0 < length <= min(size - 8, LONGEST_HEADER):
                 return f"{path.name} ends inside its header ({size:,} bytes)"
             header: dict[str, Any] = json.loads(file.read(length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        ends = [
+            int(entry["data_offsets"][1])
+            for name, entry in header.items()
+            if name != "__metadata__"
+        ]
     except FileNotFoundError:
         return f"{path.name} is not there"
     except (OSError, ValueError, KeyError, TypeError, IndexError) as e:

@@ -1,4 +1,6 @@
-"""What lies in a watched folder: the checkpoint, or the file of generations, of each step of a training."""
+"""What lies in a watched folder: the checkpoint, or the file of generations, of each step of a
+training.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,27 @@ Kind = Literal["generations", "checkpoints"]
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 STEP = "{step}"
 # Any of these makes a folder a checkpoint, whole or not.
-SIGNS = ("config.json", "adapter_config.json", "trainer_state.json", "*.safetensors", "*.safetensors.index.json",
-         "pytorch_model*.bin", "adapter_model.bin")  # fmt: skip
+SIGNS = (
+    "config.json",
+    "adapter_config.json",
+    "trainer_state.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "adapter_model.bin",
+)
 # Where frameworks put the transformers model inside a step's folder (verl: actor/huggingface).
 INSIDE = ("", "huggingface", "hf", "actor/huggingface", "policy", "model")
-_AFTER_A_WORD = re.compile(r"(?:steps?|checkpoint|ckpt|iter(?:ation)?|update)[-_=. ]*(\d+)", re.IGNORECASE)
+_AFTER_A_WORD = re.compile(
+    r"(?:steps?|checkpoint|ckpt|iter(?:ation)?|update)[-_=. ]*(\d+)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found: the path of every step, and what has no step or is of no use, each with the reason."""
+    """What was found: the path of every step, and what has no step or is of no use, each with the
+    reason.
+    """
 
     kind: Kind
     steps: Mapping[int, Path]
@@ -34,28 +47,34 @@ class Found:
 def find(folder: Path, pattern: str | None = None) -> Found | None:
     """Look through `folder`; None where nothing in it is a step's yet.
 
-    Every direct entry whose name holds a step's number counts: a file of generations, a checkpoint's folder, or a
-    folder that holds one of either. `pattern` is a glob below `folder` to which the look is restricted; `{step}` in it
-    stands for the number. Raises BadInput where names leave open which number is the step, where two entries are of one
-    step, and where both kinds are there.
+    Every direct entry whose name holds a step's number counts: a file of generations, a
+    checkpoint's folder, or a folder that holds one of either. `pattern` is a glob below `folder` to
+    which the look is restricted; `{step}` in it stands for the number. Raises BadInput where names
+    leave open which number is the step, where two entries are of one step, and where both kinds are
+    there.
     """
     if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder; expected one that holds a file or a folder for each step")
+        raise BadInput(
+            f"{folder}: no such folder; expected one that holds a file or a folder for each step"
+        )
     steps: dict[Kind, dict[int, Path]] = {"generations": {}, "checkpoints": {}}
     others: dict[str, str] = {}
     for entry, step in _numbered(folder, pattern, others):
         for kind, path in _held(entry, others):
             if (before := steps[kind].get(step)) is not None:
                 raise BadInput(
-                    f"{folder}: {_name(folder, before)} and {_name(folder, path)} are both of step {step}; say which "
-                    f"are meant with --pattern, for example --pattern '{entry.name.replace(str(step), STEP)}'"
+                    f"{folder}: {_name(folder, before)} and {_name(folder, path)} are both of "
+                    f"step {step}; say which "
+                    "are meant with --pattern, for example --pattern "
+                    f"'{entry.name.replace(str(step), STEP)}'"
                 )
             steps[kind][step] = path
     kinds: list[Kind] = [k for k, found in steps.items() if found]
     if len(kinds) > 1:
         one, two = (_name(folder, next(iter(steps[k].values()))) for k in kinds)
         raise BadInput(
-            f"{folder}: holds files of generations ({one}) and checkpoints ({two}); say which to watch with --pattern"
+            f"{folder}: holds files of generations ({one}) and checkpoints ({two}); say which to "
+            "watch with --pattern"
         )
     if not kinds:
         return None
@@ -72,14 +91,20 @@ def is_checkpoint(path: Path) -> bool:
     return path.is_dir() and any(next(path.glob(sign), None) is not None for sign in SIGNS)
 
 
-def _numbered(folder: Path, pattern: str | None, others: dict[str, str]) -> Iterator[tuple[Path, int]]:
+def _numbered(
+    folder: Path, pattern: str | None, others: dict[str, str]
+) -> Iterator[tuple[Path, int]]:
     """Every entry that has a step's number, and the number."""
     if pattern is not None and pattern.count(STEP) > 1:
         raise BadInput(f"--pattern {pattern}: {STEP} stands in it more than once")
     try:
-        entries = sorted(folder.glob(pattern.replace(STEP, "*")) if pattern is not None else folder.iterdir())
+        entries = sorted(
+            folder.glob(pattern.replace(STEP, "*")) if pattern is not None else folder.iterdir()
+        )
     except (ValueError, NotImplementedError) as e:
-        raise BadInput(f"--pattern {pattern}: not a pattern of names below {folder} ({e})") from None
+        raise BadInput(
+            f"--pattern {pattern}: not a pattern of names below {folder} ({e})"
+        ) from None
     named = None if pattern is None or STEP not in pattern else _as_regex(pattern)
     for entry in entries:
         name = _name(folder, entry)
@@ -95,7 +120,8 @@ def _numbered(folder: Path, pattern: str | None, others: dict[str, str]) -> Iter
             others[name] = "no number in its name"
         elif len(numbers) > 1:
             raise BadInput(
-                f"{folder}: {name}: which number is the step ({', '.join(map(str, numbers))})? Say it with --pattern, "
+                f"{folder}: {name}: which number is the step ({', '.join(map(str, numbers))})? "
+                "Say it with --pattern, "
                 f"for example --pattern '{_example(name, numbers[-1])}'"
             )
         else:
@@ -110,10 +136,15 @@ def _held(entry: Path, others: dict[str, str]) -> Iterator[tuple[Kind, Path]]:
     if (model := next((entry / p for p in INSIDE if is_checkpoint(entry / p)), None)) is not None:
         yield "checkpoints", model
         return
-    files = [p for p in sorted(entry.iterdir()) if p.is_file() and is_generations(p) and not p.name.startswith(".")]
+    files = [
+        p
+        for p in sorted(entry.iterdir())
+        if p.is_file() and is_generations(p) and not p.name.startswith(".")
+    ]
     if len(files) > 1:
         raise BadInput(
-            f"{entry}: holds {len(files)} files that could be its generations ({files[0].name}, {files[1].name} …); "
+            f"{entry}: holds {len(files)} files that could be its generations ({files[0].name}, "
+            f"{files[1].name} …); "
             f"say which with --pattern, for example --pattern '*/{files[0].name}'"
         )
     if files:
@@ -123,15 +154,19 @@ def _held(entry: Path, others: dict[str, str]) -> Iterator[tuple[Kind, Path]]:
 
 
 def _numbers(name: str, folder: bool) -> list[int]:
-    """The numbers in a name that could be the step: the one after a word such as "step", or all there are."""
+    """The numbers in a name that could be the step: the one after a word such as "step", or all
+    there are.
+    """
     stem = name if folder else _plain(name).rpartition(".")[0]
     after = [int(n) for n in _AFTER_A_WORD.findall(stem)]
     return list(dict.fromkeys(after or [int(n) for n in re.findall(r"\d+", stem)]))
 
 
 def _as_regex(pattern: str) -> re.Pattern[str]:
-    parts = (r"(?P<step>\d+)" if p == STEP else "[^/]*" if p == "*" else re.escape(p)
-             for p in re.split(r"(\{step\}|\*)", pattern))  # fmt: skip
+    parts = (
+        r"(?P<step>\d+)" if p == STEP else "[^/]*" if p == "*" else re.escape(p)
+        for p in re.split(r"(\{step\}|\*)", pattern)
+    )
     return re.compile("".join(parts))
 
 

@@ -1,4 +1,6 @@
-"""One step's file of generations as the audit's table: paired with the base policy's prompts, scored, nothing lost."""
+"""One step's file of generations as the audit's table: paired with the base policy's prompts,
+scored, nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from restaudit.config import ColumnHuman, ColumnReward, Config, HfReward, PythonReward, TrainedReward
+from restaudit.config import (
+    ColumnHuman,
+    ColumnReward,
+    Config,
+    HfReward,
+    PythonReward,
+    TrainedReward,
+)
 from restaudit.data.chats import digest, normalise
 from restaudit.data.generations import ALIASES, Generations, read_generations
 from restaudit.data.pairing import paired
@@ -29,18 +38,24 @@ NUMBERS = ("logprob", "reward", "reward_spread", "human", "kl", "kl_tokens")
 
 @dataclass(frozen=True)
 class Taken:
-    """The rows of a file that answer the run's prompts (columns: AUDIT but for what is scored here), and the facts."""
+    """The rows of a file that answer the run's prompts (columns: AUDIT but for what is scored
+    here), and the facts.
+    """
 
     rows: pd.DataFrame
     facts: dict[str, Any]
 
 
 def read(path: Path, columns: Mapping[str, str]) -> Generations:
-    """Read a step's file; the columns may also be called as trainers call them. Raises BadInput as `probe` does."""
+    """Read a step's file; the columns may also be called as trainers call them.
+
+    Raises BadInput as `probe` does.
+    """
     found = read_generations(path, columns=columns, aliases=MORE_ALIASES)
     if found.keyed == "row":
         raise BadInput(
-            f"{path}: nothing tells which rows answer the same prompt, so that steps cannot be compared; expected a "
+            f"{path}: nothing tells which rows answer the same prompt, so that steps cannot be "
+            "compared; expected a "
             "column prompt or prompt_id (name it with --column prompt=<name in the file>)"
         )
     return found
@@ -66,10 +81,15 @@ def prompts_of(base: Generations, config: Config) -> Prompts:
         },
         columns=list(COLUMNS),
     )
-    splits, overlap = make_splits(table, config.data.splits, seed_of(config.seed, "splits"), needed=("audit",))
+    splits, overlap = make_splits(
+        table, config.data.splits, seed_of(config.seed, "splits"), needed=("audit",)
+    )
     more = len(base.table) - len(table)
     report = RowReport(
-        base.source, len(base.table), len(table), {"further answers to one prompt": more} if more else {}
+        base.source,
+        len(base.table),
+        len(table),
+        {"further answers to one prompt": more} if more else {},
     )
     return splits, overlap, [report]
 
@@ -77,8 +97,8 @@ def prompts_of(base: Generations, config: Config) -> Prompts:
 def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
     """A file's rows under the run's prompts; the rest is left out and counted.
 
-    `keyed` is what told the prompts of the base policy's file apart. Raises BadInput where no prompt is the run's, and
-    where a prompt_id stands for another prompt here.
+    `keyed` is what told the prompts of the base policy's file apart. Raises BadInput where no
+    prompt is the run's, and where a prompt_id stands for another prompt here.
     """
     prompts = job.prompts("audit")
     known = _as_generations(prompts, keyed)
@@ -92,7 +112,9 @@ def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
     table = table[answers].reset_index(drop=True)
     rows = pd.DataFrame({"prompt_id": table["prompt_id"].to_list()})
     number = rows.groupby("prompt_id").cumcount()
-    rows["sample_id"] = [f"{iteration}/audit/{p}/{k:03d}" for p, k in zip(rows["prompt_id"], number, strict=True)]
+    rows["sample_id"] = [
+        f"{iteration}/audit/{p}/{k:03d}" for p, k in zip(rows["prompt_id"], number, strict=True)
+    ]
     owners = prompts.loc[rows["prompt_id"]]
     for name in ("group", "family"):
         rows[name] = _labels(table, name) if name in table.columns else owners[name].to_list()
@@ -115,7 +137,9 @@ def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
 
 
 def scored(job: Job, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with reward and human score from the file where the configuration says so, else computed here."""
+    """Rows with reward and human score from the file where the configuration says so, else computed
+    here.
+    """
     if not isinstance(job.config.reward, ColumnReward):
         rows = job.scored(rows)
     if not isinstance(job.config.human, ColumnHuman):
@@ -124,18 +148,23 @@ def scored(job: Job, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_readable(config: Config, base: Generations) -> None:
-    """Raise BadInput where something that the configuration asks for reads prompts, which the files do not have."""
+    """Raise BadInput where something that the configuration asks for reads prompts, which the files
+    do not have.
+    """
     if any(base.prompts.values()):
         return
     reward = config.reward
-    reads = isinstance(reward, HfReward) or (isinstance(reward, TrainedReward) and reward.input == "prompt_response")
+    reads = isinstance(reward, HfReward) or (
+        isinstance(reward, TrainedReward) and reward.input == "prompt_response"
+    )
     if isinstance(reward, PythonReward):
         from restaudit.reward.python import import_scorer
 
         reads = import_scorer(reward.callable, "reward.callable").arguments > 1
     if reads:
         raise BadInput(
-            f"{base.source} has no column prompt, which the reward (kind {reward.kind}) reads; give one, or a reward "
+            f"{base.source} has no column prompt, which the reward (kind {reward.kind}) reads; "
+            "give one, or a reward "
             "of texts alone"
         )
 
@@ -150,7 +179,10 @@ def _as_generations(prompts: pd.DataFrame, keyed: str) -> Generations:
 
 def _unused(config: Config, table: pd.DataFrame) -> list[str]:
     """Which scores of the file are not used, because the configuration scores the texts itself."""
-    own = {"reward": isinstance(config.reward, ColumnReward), "human": isinstance(config.human, ColumnHuman)}
+    own = {
+        "reward": isinstance(config.reward, ColumnReward),
+        "human": isinstance(config.human, ColumnHuman),
+    }
     return [
         f"the file's column {name} is not used: the configuration's {name} scores every text here"
         for name, used in own.items()

@@ -40,7 +40,9 @@ class Asked:
     skip_missing: bool = False
 
     def raw(self) -> tuple[dict[str, Any], str]:
-        """The configuration as given, not validated, and what messages call it; without --config the defaults'."""
+        """The configuration as given, not validated, and what messages call it; without --config
+        the defaults'.
+        """
         if self.config is not None:
             return read(self.config, self.changes)
         plain = {"name": slug(f"watch-{self.folder.resolve().name}")}
@@ -48,11 +50,18 @@ class Asked:
 
 
 def looks_of(steps: str | None, every: int | None, until: int | None) -> tuple[int, ...]:
-    """The planned looks that the options say, () where they say none. Raises BadInput for options that do not fit."""
+    """The planned looks that the options say, () where they say none.
+
+    Raises BadInput for options that do not fit.
+    """
     if steps is not None and (every is not None or until is not None):
-        raise BadInput("--steps says the looks one by one, --every and --until by a rule; give one of the two")
+        raise BadInput(
+            "--steps says the looks one by one, --every and --until by a rule; give one of the two"
+        )
     if (every is None) != (until is None):
-        raise BadInput("--every N needs --until M, the last step of the training, and the other way round")
+        raise BadInput(
+            "--every N needs --until M, the last step of the training, and the other way round"
+        )
     if every is not None and until is not None:
         found = tuple(range(every, until + 1, every))
         if not found:
@@ -65,28 +74,47 @@ def looks_of(steps: str | None, every: int | None, until: int | None) -> tuple[i
     except ValueError:
         numbers = []
     if not numbers or numbers != sorted(set(numbers)) or numbers[0] < 1:
-        raise BadInput(f"--steps {steps}: expected rising numbers from 1 on, for example --steps 50,100,150")
+        raise BadInput(
+            f"--steps {steps}: expected rising numbers from 1 on, for example --steps 50,100,150"
+        )
     return tuple(numbers)
 
 
 def of_generations(
-    asked: Asked, raw: Mapping[str, Any], where: str, looks: Iterable[int], *, base: Generations, path: Path
+    asked: Asked,
+    raw: Mapping[str, Any],
+    where: str,
+    looks: Iterable[int],
+    *,
+    base: Generations,
+    path: Path,
 ) -> tuple[Config, list[str]]:
     """The configuration for files of generations, and what to say about it.
 
-    The prompts are those of the base policy's file; scores are the files' columns where no other are asked for.
+    The prompts are those of the base policy's file; scores are the files' columns where no other
+    are asked for.
     """
     notes = []
-    source = {"source": str(path), "format": FORMAT, "sha256": digest_file(path).sha256, "use": ["audit"],
-              "columns": dict(asked.columns)}  # fmt: skip
+    source = {
+        "source": str(path),
+        "format": FORMAT,
+        "sha256": digest_file(path).sha256,
+        "use": ["audit"],
+        "columns": dict(asked.columns),
+    }
     given = raw.get("data") if isinstance(raw.get("data"), dict) else {}
     if given and given.get("prompts"):
-        notes.append(f"the prompts are those of {path}; the configuration's data.prompts are not used")
+        notes.append(
+            f"the prompts are those of {path}; the configuration's data.prompts are not used"
+        )
     rows = {"rows": given["rows"]} if given and "rows" in given else {}
     audit = dict(raw.get("audit") or {})
     for name in NEED_A_MODEL:
         if audit.pop(name, None):
-            notes.append(f"audit.{name} is left out: it needs the model, and only its generations are watched")
+            notes.append(
+                f"audit.{name} is left out: it needs the model, and only its generations are "
+                "watched"
+            )
     full = {
         **raw,
         "data": {"prompts": [source], **rows},
@@ -100,19 +128,29 @@ def of_generations(
     return config, notes
 
 
-def of_checkpoints(asked: Asked, raw: Mapping[str, Any], where: str, looks: Iterable[int]) -> Config:
-    """The configuration for checkpoints: prompts, reward, human score, sampling, audit and gates are as given."""
+def of_checkpoints(
+    asked: Asked, raw: Mapping[str, Any], where: str, looks: Iterable[int]
+) -> Config:
+    """The configuration for checkpoints: prompts, reward, human score, sampling, audit and gates
+    are as given.
+    """
     if asked.config is None:
         raise BadInput(
-            f"{asked.folder} holds checkpoints: say with --config NAME|FILE which prompts they are asked, and what "
+            f"{asked.folder} holds checkpoints: say with --config NAME|FILE which prompts they "
+            "are asked, and what "
             "scores the answers (restaudit init --list)"
         )
     if asked.columns or asked.human_label:
-        raise BadInput("--column and --human-label say what files of generations hold; these are checkpoints")
+        raise BadInput(
+            "--column and --human-label say what files of generations hold; these are checkpoints"
+        )
     config = parse(_watched(asked, raw, looks), where)
     for key in ("reward", "human"):
         if getattr(config, key).kind == "column":
-            raise BadInput(f"{where}: {key}.kind column: checkpoints have no columns; give a {key} that scores texts")
+            raise BadInput(
+                f"{where}: {key}.kind column: checkpoints have no columns; give a {key} that "
+                "scores texts"
+            )
     return config
 
 
@@ -127,7 +165,9 @@ def _watched(asked: Asked, raw: Mapping[str, Any], looks: Iterable[int]) -> dict
     out = with_method({**raw, "policy": policy}, "outside")
     reward = out.get("reward")
     if isinstance(reward, dict) and reward.get("refit"):
-        raise BadInput("reward.refit fits the reward again between Grow steps, and a watched training has none")
+        raise BadInput(
+            "reward.refit fits the reward again between Grow steps, and a watched training has none"
+        )
     out["loop"] = {**out["loop"], "looks": list(looks)}
     return out
 
@@ -137,15 +177,20 @@ def _human(base: Generations) -> dict[str, Any]:
 
 
 def _labelled(asked: Asked, config: Config) -> Config:
-    """The same with what the user says the human column is; how its rows were chosen is not taken for granted."""
+    """The same with what the user says the human column is; how its rows were chosen is not taken
+    for granted.
+    """
     from restaudit.config import ColumnHuman
 
     if not isinstance(config.human, ColumnHuman):
         if asked.human_label is not None:
             raise BadInput(
-                f"--human-label says what the files' column human is, and the human score is of kind "
+                "--human-label says what the files' column human is, and the human score is of "
+                "kind "
                 f"'{config.human.kind}' (no file column is read)"
             )
         return config
     changes = {"label": asked.human_label} if asked.human_label else {}
-    return config.model_copy(update={"human": ColumnHuman(**{**config.human.model_dump(), **changes})})
+    return config.model_copy(
+        update={"human": ColumnHuman(**{**config.human.model_dump(), **changes})}
+    )

@@ -30,10 +30,13 @@ class Not:
 
 @dataclass
 class Watcher:
-    """Looks at a folder. Without `follow` one look must do; with it, what is not there is waited for.
+    """Looks at a folder.
 
-    What is followed is taken when it has been the same for POLL seconds, and is whole. `columns` are the names of all
-    columns that were read so far, the files' own ones too where --column gave them.
+    Without `follow` one look must do; with it, what is not there is waited for.
+
+    What is followed is taken when it has been the same for POLL seconds, and is whole. `columns`
+    are the names of all columns that were read so far, the files' own ones too where --column gave
+    them.
     """
 
     asked: Asked
@@ -48,7 +51,8 @@ class Watcher:
     def until(self, ready: Callable[[Found | None], T | Not]) -> T:
         """What `ready` makes of the folder, as soon as it is not Not.
 
-        Raises BadInput with the reason where nothing is waited for, or nothing has changed for `idle_timeout` seconds.
+        Raises BadInput with the reason where nothing is waited for, or nothing has changed for
+        `idle_timeout` seconds.
         """
         said, before, since = None, None, self.clock()
         while True:
@@ -73,12 +77,18 @@ class Watcher:
 
     def lacks(self, found: Found, path: Path) -> Not | None:
         """Why what lies at `path` cannot be taken yet, or None."""
-        if self.asked.follow and (path not in self._since or self.clock() - self._since[path][1] < POLL):
+        if self.asked.follow and (
+            path not in self._since or self.clock() - self._since[path][1] < POLL
+        ):
             return Not(f"{path} is new, or still being written")
         if found.kind == "checkpoints":
             state = any((p / STATE).exists() for p in found.steps.values() if p != path)
             lack = checkpoint_lacks(path, state=state and path in found.steps.values())
-            return None if lack is None else Not(f"{path} is no whole checkpoint: {lack}{self._perhaps()}")
+            return (
+                None
+                if lack is None
+                else Not(f"{path} is no whole checkpoint: {lack}{self._perhaps()}")
+            )
         try:
             self.generations(path)
         except BadInput as e:
@@ -94,7 +104,11 @@ class Watcher:
         if signature(path) != before:
             raise BadInput(f"{path} changed while it was read")
         self._last = (path, before, found)
-        renamed = {own for name, own in self.asked.columns.items() if f"{name} is column '{own}'" in found.notes}
+        renamed = {
+            own
+            for name, own in self.asked.columns.items()
+            if f"{name} is column '{own}'" in found.notes
+        }
         self.columns |= {*found.table.columns, *renamed}
         return found
 
@@ -104,8 +118,14 @@ class Watcher:
         if self.asked.base is not None:
             now[self.asked.base] = signature(self.asked.base)
         at, before = self.clock(), self._since
-        self._since = {p: before[p] if p in before and before[p][0] == s else (s, at) for p, s in now.items()}
+        self._since = {
+            p: before[p] if p in before and before[p][0] == s else (s, at) for p, s in now.items()
+        }
         return now
 
     def _perhaps(self) -> str:
-        return "" if self.asked.follow else "; if it is still being written, wait for it, or give --follow"
+        return (
+            ""
+            if self.asked.follow
+            else "; if it is still being written, wait for it, or give --follow"
+        )

@@ -21,16 +21,21 @@ from restaudit.evidence.record import RATINGS, Run
 from restaudit.loop.plan import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 
-# Everything at once: HTML, Markdown, YAML, a formula, a template, reversed reading order, control and invisible ones.
+# Everything at once: HTML, Markdown, YAML, a formula, a template, reversed reading order, control
+# and invisible ones.
 HOSTILE = (
     '=cmd|"/c calc"!A1 <script>alert(1)</script> **b** [l](javascript:alert(1)) `c` {{x}} ---\n'
-    "license: evil\r\n# h \u202egpj.exe\u2066 \x1b[31m\x07 \u200b\ufeff\U000e0041 : & 'q' \"q\" \\ | ${x} ]]> \u2028end"
+    "license: evil\r\n# h \u202egpj.exe\u2066 \x1b[31m\x07 \u200b\ufeff\U000e0041 : & 'q' \"q\" "
+    "\\ | ${x} ]]> \u2028end"
 )
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A finished run of a tiny model, by the real program: two Grow steps of two Improve steps. Read only."""
+    """A finished run of a tiny model, by the real program: two Grow steps of two Improve steps.
+
+    Read only.
+    """
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
         make_job_folder(folder, patch)
@@ -59,7 +64,8 @@ def forged(
 ) -> Path:
     """A copy of a run as a stranger may hand it over: another plan, and a ledger that fits it.
 
-    Cut after `steps`, followed by the events `then`; `tables` are recorded by a step (path -> step, table).
+    Cut after `steps`, followed by the events `then`; `tables` are recorded by a step (path -> step,
+    table).
     """
     shutil.copytree(run, out)
     plan = json.loads((out / "plan.json").read_text(encoding="utf-8"))
@@ -71,7 +77,10 @@ def forged(
     (out / ledger.FILE).unlink()
     prev = ledger.GENESIS
     time = events[-1].at["time"]
-    events += [ledger.Event(0, step, "", {}, said, at={"time": time, "seconds": 0.0}) for step, said in then]
+    events += [
+        ledger.Event(0, step, "", {}, said, at={"time": time, "seconds": 0.0})
+        for step, said in then
+    ]
     for seq, event in enumerate(events):
         more = [path for path, (step, _) in (tables or {}).items() if step == event.step]
         outputs = {n: ledger.digest_file(out / n) for n in (*event.outputs, *more)}
@@ -100,21 +109,30 @@ def hostile_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def overridden_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run, halted after its first Improve step and let go on by somebody with a hostile name and reason."""
+    """The tiny run, halted after its first Improve step and let go on by somebody with a hostile
+    name and reason.
+    """
     before = [e.step for e in ledger.read(tiny_run)].index("g01/i01/audit") + 1
     said = {"iteration": "g01/i01", "gates": ["harm", HOSTILE]}
     return forged(
         tiny_run,
         tmp_path_factory.mktemp("overridden") / "run",
         steps=before,
-        then=[("g01/i01/halt", said), ("g01/i01/override", {**said, "by": HOSTILE, "reason": HOSTILE})],
+        then=[
+            ("g01/i01/halt", said),
+            ("g01/i01/override", {**said, "by": HOSTILE, "reason": HOSTILE}),
+        ],
     )
 
 
 @pytest.fixture(scope="session")
 def rated_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny run with sealed ratings of two people, one of them with a hostile pseudonym."""
-    row: dict[str, Any] = dict.fromkeys(RATINGS, "x") | {"score": 1.0, "scale_min": 0.0, "scale_max": 1.0}
+    row: dict[str, Any] = dict.fromkeys(RATINGS, "x") | {
+        "score": 1.0,
+        "scale_min": 0.0,
+        "scale_max": 1.0,
+    }
     row |= {"look": 1, "inclusion": 1.0, "check": False, "anchor": False}
     table = pd.DataFrame([{**row, "rater": "rater-1"}, {**row, "rater": HOSTILE}])
     tables = {"g01/i01/ratings.parquet": ("g01/i01/audit", table)}

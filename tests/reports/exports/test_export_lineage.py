@@ -1,4 +1,6 @@
-"""SPDX, PROV, RO-Crate and in-toto: accepted by their libraries, and the lineage that the record has."""
+"""SPDX, PROV, RO-Crate and in-toto: accepted by their libraries, and the lineage that the record
+has.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def any_facts(request: pytest.FixtureRequest, tmp_path: Path) -> Facts:
     return facts_of(request.getfixturevalue(f"{request.param}_run"))
 
 
-# --- SPDX ------------------------------------------------------------------------------------------------------------
+# --- SPDX
 
 
 def load_spdx(text: str) -> tuple[Any, Any]:
@@ -67,7 +69,11 @@ def test_spdx_says_what_every_policy_was_trained_on_and_descends_from(facts: Fac
     graph = json.loads(text_of("spdx", facts, spdx.FILE))["@graph"]
 
     def related(start: str, how: str) -> list[str]:
-        found = [e["to"] for e in graph if e.get("relationshipType") == how and e["from"].endswith(f"#{start}")]
+        found = [
+            e["to"]
+            for e in graph
+            if e.get("relationshipType") == how and e["from"].endswith(f"#{start}")
+        ]
         return [to.split("#")[1] for many in found for to in many]
 
     assert related("policy-g02/i01", "trainedOn") == ["kept:g02/i01"]
@@ -86,10 +92,12 @@ def test_spdx_claims_no_profile_whose_facts_are_missing(facts: Facts) -> None:
             assert "releaseTime" not in e
 
 
-# --- PROV ------------------------------------------------------------------------------------------------------------
+# --- PROV
 
 
-def test_prov_is_read_by_the_library_makes_the_round_trip_and_fits_the_submission_s_schema(any_facts: Facts) -> None:
+def test_prov_is_read_by_the_library_makes_the_round_trip_and_fits_the_submission_s_schema(
+    any_facts: Facts,
+) -> None:
     pytest.importorskip("prov.model", reason="prov is not installed")
     import jsonschema
     import prov.tests
@@ -99,7 +107,9 @@ def test_prov_is_read_by_the_library_makes_the_round_trip_and_fits_the_submissio
     document = ProvDocument.deserialize(content=text, format="json")
     again = ProvDocument.deserialize(content=document.serialize(format="json"), format="json")
     assert document == again
-    schema = json.loads((Path(prov.tests.__file__).parent / "schemas" / "prov-json.schema.json").read_text())
+    schema = json.loads(
+        (Path(prov.tests.__file__).parent / "schemas" / "prov-json.schema.json").read_text()
+    )
     validator = jsonschema.validators.validator_for(schema)(schema)
     assert not list(validator.iter_errors(json.loads(text)))
 
@@ -108,7 +118,9 @@ def prov_file() -> str:
     return prov.FILE
 
 
-def test_prov_has_every_recorded_file_with_its_digest_and_the_step_that_made_it(facts: Facts) -> None:
+def test_prov_has_every_recorded_file_with_its_digest_and_the_step_that_made_it(
+    facts: Facts,
+) -> None:
     body = json.loads(text_of("prov", facts, prov_file()))
     made = {r["prov:entity"]: r["prov:activity"] for r in body["wasGeneratedBy"].values()}
     for event in facts.run.events:
@@ -118,7 +130,9 @@ def test_prov_has_every_recorded_file_with_its_digest_and_the_step_that_made_it(
         assert body["activity"][f"run:step/{event.step}"]["prov:endTime"] == event.at["time"]
 
 
-def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_parents(facts: Facts) -> None:
+def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_parents(
+    facts: Facts,
+) -> None:
     body = json.loads(text_of("prov", facts, prov_file()))
     order = {f"run:step/{e.step}": e.seq for e in facts.run.events}
     made = {r["prov:entity"]: order[r["prov:activity"]] for r in body["wasGeneratedBy"].values()}
@@ -126,7 +140,9 @@ def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_pa
     assert len(used) > 20
     for r in used:
         assert made.get(r["prov:entity"], -1) < order[r["prov:activity"]]
-    derived = {(r["prov:generatedEntity"], r["prov:usedEntity"]) for r in body["wasDerivedFrom"].values()}
+    derived = {
+        (r["prov:generatedEntity"], r["prov:usedEntity"]) for r in body["wasDerivedFrom"].values()
+    }
     assert ("run:policy/g02/i01", "run:policy/g01/i02") in derived
     assert ("run:file/g02/i01/kept.parquet", "run:file/g02/grow.parquet") in derived
     assert ("run:policy/g02/i01", "run:file/g02/i01/kept.parquet") in derived
@@ -134,24 +150,33 @@ def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_pa
 
 def test_an_improve_step_read_the_grow_set_and_the_weights_it_started_from(facts: Facts) -> None:
     found = reads(facts)["g01/i02/improve"]
-    assert {"g01/grow.parquet", "g01/i01/adapter/adapter_model.safetensors", "data/d_eval.parquet", "plan.json"} <= set(
-        found
-    )
+    assert {
+        "g01/grow.parquet",
+        "g01/i01/adapter/adapter_model.safetensors",
+        "data/d_eval.parquet",
+        "plan.json",
+    } <= set(found)
     assert not any(n.startswith("g01/i02/") for n in found)
 
 
-def test_prov_names_who_overrode_and_raters_by_their_pseudonyms(overridden_run: Path, rated_run: Path) -> None:
+def test_prov_names_who_overrode_and_raters_by_their_pseudonyms(
+    overridden_run: Path, rated_run: Path
+) -> None:
     agents = json.loads(text_of("prov", facts_of(overridden_run), prov_file()))["agent"]
     assert agents["run:agent/override-1"]["prov:type"]["$"] == "prov:Person"
     rated = json.loads(text_of("prov", facts_of(rated_run), prov_file()))
     assert rated["agent"]["run:agent/rater-rater-1"]["restaudit:note"] == "a pseudonym"
-    assert {r["prov:entity"] for r in rated["wasAttributedTo"].values()} == {"run:file/g01/i01/ratings.parquet"}
+    assert {r["prov:entity"] for r in rated["wasAttributedTo"].values()} == {
+        "run:file/g01/i01/ratings.parquet"
+    }
 
 
-# --- RO-Crate --------------------------------------------------------------------------------------------------------
+# --- RO-Crate
 
 
-def test_rocrate_loads_a_copy_of_the_run_with_every_file_and_step(tiny_run: Path, tmp_path: Path) -> None:
+def test_rocrate_loads_a_copy_of_the_run_with_every_file_and_step(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     library = pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
     facts = facts_of(tiny_run)
     copy = shutil.copytree(tiny_run, tmp_path / "crate")
@@ -185,17 +210,19 @@ def test_every_reference_of_the_crate_leads_to_an_entity(any_facts: Facts) -> No
             assert set(references(value)) <= set(ids)
 
 
-# --- in-toto ---------------------------------------------------------------------------------------------------------
+# --- in-toto
 
 # slsa.dev/provenance/v1: what is there, and what must be.
 FIELDS = {
     "": ({"buildDefinition", "runDetails"}, {"buildDefinition", "runDetails"}),
-    "buildDefinition": ({"buildType", "externalParameters", "internalParameters", "resolvedDependencies"},
-                        {"buildType", "externalParameters"}),
+    "buildDefinition": (
+        {"buildType", "externalParameters", "internalParameters", "resolvedDependencies"},
+        {"buildType", "externalParameters"},
+    ),
     "runDetails": ({"builder", "metadata", "byproducts"}, {"builder"}),
     "runDetails.builder": ({"id", "version", "builderDependencies"}, {"id"}),
     "runDetails.metadata": ({"invocationId", "startedOn", "finishedOn"}, set()),
-}  # fmt: skip
+}
 DESCRIPTOR = {"uri", "digest", "name", "downloadLocation", "mediaType", "content", "annotations"}
 
 
@@ -215,7 +242,10 @@ def test_every_statement_has_the_fields_of_slsa_provenance_and_no_others(any_fac
                 found = found[part]
             assert needed <= set(found) <= known, path
         details = body["predicate"]["runDetails"]
-        for one in [*body["predicate"]["buildDefinition"]["resolvedDependencies"], *details["byproducts"]]:
+        for one in [
+            *body["predicate"]["buildDefinition"]["resolvedDependencies"],
+            *details["byproducts"],
+        ]:
             assert set(one) <= DESCRIPTOR
             # A ResourceDescriptor has one of these three at least.
             assert set(one) & {"uri", "digest", "content"}
@@ -226,11 +256,16 @@ def test_every_statement_has_the_fields_of_slsa_provenance_and_no_others(any_fac
 def test_every_sha256_of_a_statement_that_names_a_file_is_that_of_the_file(tiny_run: Path) -> None:
     facts = facts_of(tiny_run)
     found = statements(facts)
-    assert set(found) == {f"intoto/{n}.intoto.json" for n in ("g01-i01", "g01-i02", "g02-i01", "g02-i02")}
+    assert set(found) == {
+        f"intoto/{n}.intoto.json" for n in ("g01-i01", "g01-i02", "g02-i01", "g02-i02")
+    }
     for body in found.values():
         predicate = body["predicate"]
-        for one in [*body["subject"], *predicate["buildDefinition"]["resolvedDependencies"],
-                    *predicate["runDetails"]["byproducts"]]:  # fmt: skip
+        for one in [
+            *body["subject"],
+            *predicate["buildDefinition"]["resolvedDependencies"],
+            *predicate["runDetails"]["byproducts"],
+        ]:
             if "sha256" in one.get("digest", {}) and "uri" not in one:
                 assert one["digest"]["sha256"] == facts.records.digests[one["name"]].sha256
 
@@ -238,30 +273,50 @@ def test_every_sha256_of_a_statement_that_names_a_file_is_that_of_the_file(tiny_
 def test_a_statement_names_parent_data_reward_and_decision(facts: Facts) -> None:
     body = statements(facts)["intoto/g01-i02.intoto.json"]["predicate"]
     names = {d.get("name") for d in body["buildDefinition"]["resolvedDependencies"]}
-    wanted = {"plan.json", "g01/grow.parquet", "g01/i02/kept.parquet", "g01/i01/adapter/adapter_model.safetensors",
-              "reward_model/dossier.json"}  # fmt: skip
+    wanted = {
+        "plan.json",
+        "g01/grow.parquet",
+        "g01/i02/kept.parquet",
+        "g01/i01/adapter/adapter_model.safetensors",
+        "reward_model/dossier.json",
+    }
     assert wanted <= names
-    decision = next(b for b in body["runDetails"]["byproducts"] if b["name"] == "g01/i02/decision.json")
+    decision = next(
+        b for b in body["runDetails"]["byproducts"] if b["name"] == "g01/i02/decision.json"
+    )
     audit = next(a for a in facts.audits if a.iteration == "g01/i02")
     assert audit.decision is not None
     assert decision["annotations"]["verdict"] == audit.decision.verdict
 
 
-def test_an_override_stands_in_the_statement_of_the_policy_it_was_about(overridden_run: Path) -> None:
-    byproducts = statements(facts_of(overridden_run))["intoto/g01-i01.intoto.json"]["predicate"]["runDetails"][
-        "byproducts"
-    ]
+def test_an_override_stands_in_the_statement_of_the_policy_it_was_about(
+    overridden_run: Path,
+) -> None:
+    byproducts = statements(facts_of(overridden_run))["intoto/g01-i01.intoto.json"]["predicate"][
+        "runDetails"
+    ]["byproducts"]
     said = [b["annotations"] for b in byproducts if b["name"].startswith("override")]
     assert len(said) == 1
     assert said[0]["by"].startswith(HOSTILE[:20])
 
 
-def test_a_run_without_times_is_refused_where_the_standard_demands_one(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_times_is_refused_where_the_standard_demands_one(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     run = Run(forged(tiny_run, tmp_path / "run"))
     facts = facts_of(run.path)
     for event in facts.run.events:
         object.__setattr__(event, "at", {})
-    for name, file in (("spdx", spdx.FILE), ("rocrate", rocrate.FILE), ("croissant", "croissant.json")):
+    for name, file in (
+        ("spdx", spdx.FILE),
+        ("rocrate", rocrate.FILE),
+        ("croissant", "croissant.json"),
+    ):
         with pytest.raises(Exception, match="has no time of any step"):
             text_of(name, facts, file)
-    assert json.loads(text_of("prov", facts, prov_file()))["activity"]["run:step/plan"]["restaudit:time"] == "MISSING"
+    assert (
+        json.loads(text_of("prov", facts, prov_file()))["activity"]["run:step/plan"][
+            "restaudit:time"
+        ]
+        == "MISSING"
+    )

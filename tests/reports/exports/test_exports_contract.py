@@ -1,4 +1,6 @@
-"""What holds for every export: the same bytes, any state of a run, hostile text, nothing claimed, nothing made up."""
+"""What holds for every export: the same bytes, any state of a run, hostile text, nothing claimed,
+nothing made up.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ write_exports(Path(sys.argv[1]), chosen("all"), Path(sys.argv[2]))
 
 def written(run: Path, out: Path, names: str = "all") -> dict[str, bytes]:
     write_exports(run, chosen(names), out)
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()
+    }
 
 
 def texts(files: dict[str, bytes]) -> dict[str, str]:
@@ -65,18 +69,26 @@ def test_the_page_describes_every_format() -> None:
         assert f"`{e.name}`" in page
 
 
-def test_two_processes_with_other_hash_seeds_write_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:
+def test_two_processes_with_other_hash_seeds_write_the_same_bytes(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     found = []
     for seed in ("1", "2"):
         out = tmp_path / seed
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", SCRIPT, str(tiny_run), str(out)], check=True, env=environment)
-        found.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()})
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(tiny_run), str(out)], check=True, env=environment
+        )
+        found.append(
+            {p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+        )
     assert found[0] == found[1]
     assert len(found[0]) > 15
 
 
-def test_the_place_of_the_run_and_of_the_exports_does_not_show(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_place_of_the_run_and_of_the_exports_does_not_show(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     moved = shutil.copytree(tiny_run, tmp_path / "elsewhere")
     assert written(tiny_run, tmp_path / "a") == written(moved, tmp_path / "b" / "c")
 
@@ -90,11 +102,13 @@ def test_every_format_is_written_in_every_state(tmp_path: Path, state: State) ->
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 6, 7, 8])
-def test_every_format_is_written_of_a_half_done_run(tiny_run: Path, tmp_path: Path, steps: int) -> None:
+def test_every_format_is_written_of_a_half_done_run(
+    tiny_run: Path, tmp_path: Path, steps: int
+) -> None:
     files = written(forged(tiny_run, tmp_path / "run", steps=steps), tmp_path / "out")
-    assert {json.loads(files[MANIFEST])["files"][n]["format"] for n in files if n != MANIFEST} >= set(NAMES) - {
-        "intoto"
-    }
+    assert {
+        json.loads(files[MANIFEST])["files"][n]["format"] for n in files if n != MANIFEST
+    } >= set(NAMES) - {"intoto"}
     assert json.loads(files[MANIFEST])["state"] == "unfinished"
 
 
@@ -121,7 +135,9 @@ def test_no_cell_of_a_csv_file_is_a_formula(overridden_run: Path, tmp_path: Path
     assert "'=cmd" in files["decisions.csv"].decode()
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@x", " =1", "＝1", "'quoted", "\t=1", "\r\n=1", "plain", ""])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-x", "@x", " =1", "＝1", "'quoted", "\t=1", "\r\n=1", "plain", ""]
+)
 def test_one_leading_apostrophe_less_is_the_cleaned_text_again(text: str) -> None:
     cell = csv_cell(text)
     assert cell.lstrip()[:1] not in tuple("=+-@＝") or cell == ""
@@ -146,7 +162,9 @@ def test_the_human_score_is_labelled_in_every_document(tiny_run: Path, tmp_path:
             assert "SIMULATED" in text, name
 
 
-def test_the_manifest_names_every_file_with_its_digest_and_the_head(tiny_run: Path, tmp_path: Path) -> None:
+def test_the_manifest_names_every_file_with_its_digest_and_the_head(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     files = written(tiny_run, tmp_path / "out")
     manifest = json.loads(files.pop(MANIFEST))
     assert set(manifest["files"]) == set(files)
@@ -157,7 +175,9 @@ def test_the_manifest_names_every_file_with_its_digest_and_the_head(tiny_run: Pa
     assert manifest["ledger_head"] == facts_of(tiny_run).head
 
 
-def test_exports_of_one_record_add_up_and_a_changed_or_foreign_file_is_dropped(tiny_run: Path, tmp_path: Path) -> None:
+def test_exports_of_one_record_add_up_and_a_changed_or_foreign_file_is_dropped(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     written(tiny_run, out, "prov")
     written(tiny_run, out, "spdx")
@@ -166,7 +186,9 @@ def test_exports_of_one_record_add_up_and_a_changed_or_foreign_file_is_dropped(t
     (out / "run.prov.json").write_text("{}")
     assert "run.prov.json" not in json.loads(written(tiny_run, out, "spdx")[MANIFEST])["files"]
     later = forged(tiny_run, tmp_path / "run", steps=8)
-    assert {e["format"] for e in json.loads(written(later, out, "hf")[MANIFEST])["files"].values()} == {"hf"}
+    assert {
+        e["format"] for e in json.loads(written(later, out, "hf")[MANIFEST])["files"].values()
+    } == {"hf"}
 
 
 def test_an_export_leaves_a_run_that_verifies(tiny_run: Path, tmp_path: Path) -> None:
@@ -195,8 +217,12 @@ def test_the_command_writes_into_the_report_folder_and_prints_the_paths(tmp_path
     assert result.output.split() == [str(out / n) for n in names]
 
 
-@pytest.mark.parametrize(("formats", "says"), [("prov,nonsense", "'nonsense'"), ("", "names no format")])
-def test_an_unknown_format_is_refused_with_the_list_of_all(tmp_path: Path, formats: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("formats", "says"), [("prov,nonsense", "'nonsense'"), ("", "names no format")]
+)
+def test_an_unknown_format_is_refused_with_the_list_of_all(
+    tmp_path: Path, formats: str, says: str
+) -> None:
     result = CliRunner().invoke(command(), [str(make_run(tmp_path / "run")), "--format", formats])
     assert isinstance(result.exception, BadInput)
     assert says in str(result.exception)
@@ -207,15 +233,21 @@ def test_an_unknown_format_is_refused_with_the_list_of_all(tmp_path: Path, forma
 @pytest.mark.parametrize(
     "file", ["plan.json", "g01/i01/measurements.json", "g01/grow.parquet", "g01/i01/decision.json"]
 )
-def test_a_changed_file_stops_the_export_and_is_named(tiny_run: Path, tmp_path: Path, file: str) -> None:
+def test_a_changed_file_stops_the_export_and_is_named(
+    tiny_run: Path, tmp_path: Path, file: str
+) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "run")
     with (run / file).open("ab") as f:
         f.write(b" ")
-    with pytest.raises(VerificationFailed, match=re.escape(f"{file}: changed after it was recorded")):
+    with pytest.raises(
+        VerificationFailed, match=re.escape(f"{file}: changed after it was recorded")
+    ):
         write_exports(run, chosen("all"), tmp_path / "out")
 
 
-def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(tiny_run: Path, tmp_path: Path) -> None:
+def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     def change(plan: dict[str, Any]) -> None:
         plan["config"]["loop"]["thresholds"] = {"kind": "nonsense"}
 
@@ -226,7 +258,9 @@ def test_a_record_that_this_version_does_not_know_is_bad_input_and_not_a_crash(t
 
 
 @pytest.mark.parametrize("step", ["g01-i01/improve", "../x", "g01/i01/<b>", ""])
-def test_a_step_of_another_program_is_refused_by_its_line(tiny_run: Path, tmp_path: Path, step: str) -> None:
+def test_a_step_of_another_program_is_refused_by_its_line(
+    tiny_run: Path, tmp_path: Path, step: str
+) -> None:
     run = forged(tiny_run, tmp_path / "run", steps=3, then=[(step, {})])
     with pytest.raises(BadInput, match=re.escape(f"line 4: no step is called {step!r}")):
         write_exports(run, chosen("all"), tmp_path / "out")
@@ -250,7 +284,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tiny_run: Path, tmp_path: Pa
         write_exports(tiny_run, chosen("prov"), tmp_path / "file" / "out")
 
 
-def test_a_model_and_a_licence_of_hostile_text_reach_every_format_cleaned(hostile_run: Path) -> None:
+def test_a_model_and_a_licence_of_hostile_text_reach_every_format_cleaned(
+    hostile_run: Path,
+) -> None:
     facts: Facts = facts_of(hostile_run)
     assert facts.base is not None
     assert facts.base.spec == HOSTILE

@@ -1,4 +1,6 @@
-"""Runs for the tests of clause documents: fabricated ones, changed as a test needs and recorded anew."""
+"""Runs for the tests of clause documents: fabricated ones, changed as a test needs and recorded
+anew.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,12 @@ def edited(run: Path, name: str, change: Callable[[dict[str, Any]], object]) -> 
     return recorded_anew(run)
 
 
-def recorded_anew(run: Path, *, more: dict[str, tuple[str, ...]] | None = None, content: Any = None) -> Path:
-    """Write the ledger again over the files as they are; `more` adds files to steps, `content` changes their facts."""
+def recorded_anew(
+    run: Path, *, more: dict[str, tuple[str, ...]] | None = None, content: Any = None
+) -> Path:
+    """Write the ledger again over the files as they are; `more` adds files to steps, `content`
+    changes their facts.
+    """
     events = ledger.read(run)
     (run / ledger.FILE).unlink()
     prev = ledger.GENESIS
@@ -55,11 +61,24 @@ def rated_by_people(run: Path) -> Path:
     """Make the first look of a run one at which three people rated ten samples."""
     look = "g01/i01"
     rows = [
-        {"sample_id": f"s{k}", "prompt_id": f"p{k}", "iteration": look, "look": 1, "rater": f"r{r}",
-         "dimension": "quality", "score": 4.0, "scale_min": 1, "scale_max": 7, "inclusion": 0.5, "check": False,
-         "anchor": False, "source": "sheet"}
-        for k in range(10) for r in range(3)
-    ]  # fmt: skip
+        {
+            "sample_id": f"s{k}",
+            "prompt_id": f"p{k}",
+            "iteration": look,
+            "look": 1,
+            "rater": f"r{r}",
+            "dimension": "quality",
+            "score": 4.0,
+            "scale_min": 1,
+            "scale_max": 7,
+            "inclusion": 0.5,
+            "check": False,
+            "anchor": False,
+            "source": "sheet",
+        }
+        for k in range(10)
+        for r in range(3)
+    ]
     record.write_table(pd.DataFrame(rows), run / look / "ratings.parquet", record.RATINGS)
 
     def people(plan: dict[str, Any]) -> None:
@@ -85,6 +104,11 @@ def shown(block: Block) -> Iterator[str]:
     elif isinstance(block, Facts):
         yield from (block.caption, *(t for f in block.rows for t in (f.label, f.value)))
     elif isinstance(block, Table):
-        yield from (block.caption, *block.columns, block.note, *(c for r in block.rows for c in r.cells))
+        yield from (
+            block.caption,
+            *block.columns,
+            block.note,
+            *(c for r in block.rows for c in r.cells),
+        )
     else:
         assert not isinstance(block, Chart | Passages | Strip), "not used by clause documents"

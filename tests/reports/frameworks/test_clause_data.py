@@ -1,4 +1,6 @@
-"""The clause data: every file loads strictly, every key leads somewhere, dates and numbers say where they are from."""
+"""The clause data: every file loads strictly, every key leads somewhere, dates and numbers say
+where they are from.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,47 @@ from restaudit.errors import BadInput
 from restaudit.evidence.statuses import Status
 
 EXPECTED = {
-    "ca-ab-2013", "eu-annex-iv", "eu-annex-xi", "eu-articles", "eu-training-content", "iso-42001", "nist-ai-600-1",
-    "nist-ai-rmf", "reward-report",
-}  # fmt: skip
+    "ca-ab-2013",
+    "eu-annex-iv",
+    "eu-annex-xi",
+    "eu-articles",
+    "eu-training-content",
+    "iso-42001",
+    "nist-ai-600-1",
+    "nist-ai-rmf",
+    "reward-report",
+}
 # The actions that GOVERNANCE.md lists; a number that is not among them was not asked for.
 ACTIONS = {
-    "MS-1.1-009", "MS-1.3-003", "MS-2.3-001", "MS-2.5-002", "MS-2.5-005", "MS-2.7-008", "MS-2.8-002", "MS-2.9-002",
-    "MS-2.10-003", "MS-2.11-004", "MS-2.11-005", "MS-2.12-003", "MS-2.13-001", "MS-4.2-005", "MG-2.4-004",
-    "MG-3.1-003", "MG-3.2-002", "MG-3.2-003", "MG-3.2-009",
-}  # fmt: skip
-FORBIDDEN = re.compile(r"(?i)\b(compliant|unbiased|safe|guaranteed?|certified)\b|conformity (is )?granted")
+    "MS-1.1-009",
+    "MS-1.3-003",
+    "MS-2.3-001",
+    "MS-2.5-002",
+    "MS-2.5-005",
+    "MS-2.7-008",
+    "MS-2.8-002",
+    "MS-2.9-002",
+    "MS-2.10-003",
+    "MS-2.11-004",
+    "MS-2.11-005",
+    "MS-2.12-003",
+    "MS-2.13-001",
+    "MS-4.2-005",
+    "MG-2.4-004",
+    "MG-3.1-003",
+    "MG-3.2-002",
+    "MG-3.2-003",
+    "MG-3.2-009",
+}
+FORBIDDEN = re.compile(
+    r"(?i)\b(compliant|unbiased|safe|guaranteed?|certified)\b|conformity (is )?granted"
+)
 
 
 def raw(name: str) -> str:
-    return (resources.files("reports.frameworks") / "data" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (resources.files("reports.frameworks") / "data" / f"{name}.yaml").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_frameworks_are_those_that_were_asked_for() -> None:

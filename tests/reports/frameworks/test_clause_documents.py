@@ -1,4 +1,6 @@
-"""Documents of runs in every state: nothing blank, gaps first, nothing promised, hostile text kept and never run."""
+"""Documents of runs in every state: nothing blank, gaps first, nothing promised, hostile text kept
+and never run.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from restaudit.evidence.statuses import MEANINGS
 from tests.reports.frameworks.runs import STATES, edited, records, texts
 from tests.reports.make_run import HOSTILE, make_run
 
-FORBIDDEN = re.compile(r"(?i)\b(compliant|unbiased|safe|guaranteed?|certified)\b|conformity (is )?granted")
+FORBIDDEN = re.compile(
+    r"(?i)\b(compliant|unbiased|safe|guaranteed?|certified)\b|conformity (is )?granted"
+)
 NAMES = sorted(frameworks())
 
 
@@ -41,14 +45,20 @@ def drawn(runs: dict[str, Path]) -> Drawn:
 
 def declared(run: Path, **answers: str) -> Declarations:
     given = {k.replace("__", "."): v for k, v in answers.items()}
-    return Declarations("Ada Moreau", "compliance officer", "2026-03-02", bound(records(run)), given, "", "ab" * 32)
+    return Declarations(
+        "Ada Moreau", "compliance officer", "2026-03-02", bound(records(run)), given, "", "ab" * 32
+    )
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_field_has_a_status_and_a_value_and_nothing_is_blank(drawn: Drawn, state: str, name: str) -> None:
+def test_every_field_has_a_status_and_a_value_and_nothing_is_blank(
+    drawn: Drawn, state: str, name: str
+) -> None:
     document = drawn(state, name)
-    facts = [f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows]
+    facts = [
+        f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows
+    ]
     assert len(facts) >= len(framework(name).keys)
     for fact in facts:
         assert fact.status in MEANINGS
@@ -68,7 +78,9 @@ def test_gaps_come_first_and_the_count_is_no_verdict(drawn: Drawn, state: str, n
     assert document.kind == name
     assert [s.key for s in document.sections[:2]] == ["gaps", "about"]
     assert [s.key for s in document.sections[2:]] == [p.key for p in framework(name).parts]
-    assert re.search(r"Documentation coverage: \d+ of \d+ answered, not conformity", document.banner[-1])
+    assert re.search(
+        r"Documentation coverage: \d+ of \d+ answered, not conformity", document.banner[-1]
+    )
     assert "no verdict of conformity" in document.banner[-2]
     said = "\n".join(texts(document))
     assert FORBIDDEN.findall(said) == []
@@ -77,7 +89,9 @@ def test_gaps_come_first_and_the_count_is_no_verdict(drawn: Drawn, state: str, n
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_fields_are_the_gaps_and_the_count_adds_up(drawn: Drawn, name: str) -> None:
     document = drawn("healthy", name)
-    facts = [f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows]
+    facts = [
+        f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows
+    ]
     missing = {f.label for f in facts if f.status == "MISSING"}
     gaps = document.sections[0].blocks[0]
     assert isinstance(gaps, Table)
@@ -88,7 +102,9 @@ def test_missing_fields_are_the_gaps_and_the_count_adds_up(drawn: Drawn, name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_answer_of_the_record_cites_a_recorded_file(drawn: Drawn, runs: dict[str, Path], name: str) -> None:
+def test_every_answer_of_the_record_cites_a_recorded_file(
+    drawn: Drawn, runs: dict[str, Path], name: str
+) -> None:
     of = records(runs["healthy"])
     document = drawn("healthy", name)
     for section in document.sections[2:]:
@@ -113,7 +129,10 @@ def test_an_override_and_simulated_scores_stand_before_everything(drawn: Drawn) 
     assert any("not finished" in line for line in document.banner)
     assert any("LEXICON" in line and "not people's judgement" in line for line in document.banner)
     halted = drawn("halted", "eu-annex-iv")
-    assert halted.banner[0] == "HALTED at g01/i02: the sealed policy stopped this run (harm, collapse)."
+    assert (
+        halted.banner[0]
+        == "HALTED at g01/i02: the sealed policy stopped this run (harm, collapse)."
+    )
     nulls = drawn("nulls", "eu-annex-iv")
     assert any(line.startswith("No human score") for line in nulls.banner)
 
@@ -121,10 +140,19 @@ def test_an_override_and_simulated_scores_stand_before_everything(drawn: Drawn) 
 def test_hostile_text_is_kept_raw_and_never_evaluated(tmp_path: Path) -> None:
     name = HOSTILE[1] + " {0} {records.run.path} %s ${HOME} {{7*7}}"
     run = make_run(tmp_path / "run", name=name)
-    said = {"system__purpose": HOSTILE[0] + " {0} {{7*7}}\nN-A: no", "system__provider": "N-A: " + HOSTILE[2]}
+    said = {
+        "system__purpose": HOSTILE[0] + " {0} {{7*7}}\nN-A: no",
+        "system__provider": "N-A: " + HOSTILE[2],
+    }
     document = framework_document(records(run), "eu-annex-iv", declared(run, **said))
     assert name in document.subtitle
-    facts = {f.label: f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows}
+    facts = {
+        f.label: f
+        for s in document.sections[2:]
+        for b in s.blocks
+        if isinstance(b, Facts)
+        for f in b.rows
+    }
     purpose = facts["What is the system meant for, and for whom?"]
     assert (purpose.status, purpose.value) == ("DECLARED", said["system__purpose"])
     provider = facts["Who is the provider, and how are they reached?"]
@@ -137,8 +165,14 @@ def test_a_declaration_stands_beside_the_record_and_never_in_its_place(tmp_path:
     run = make_run(tmp_path / "run")
     said = declared(run, data__cleaning="We read every row ourselves.")
     document = framework_document(records(run), "ca-ab-2013", said)
-    rows = [f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows
-            if f.label == "How was it cleaned, and what was left out?"]  # fmt: skip
+    rows = [
+        f
+        for s in document.sections[2:]
+        for b in s.blocks
+        if isinstance(b, Facts)
+        for f in b.rows
+        if f.label == "How was it cleaned, and what was left out?"
+    ]
     assert [f.status for f in rows] == ["RECORDED", "DECLARED"]
     assert rows[1].value == "Ada Moreau adds, unverified: We read every row ourselves."
     paragraphs = [b.text for s in document.sections for b in s.blocks if isinstance(b, Paragraph)]
@@ -150,7 +184,9 @@ def test_a_declaration_stands_beside_the_record_and_never_in_its_place(tmp_path:
 def test_the_same_record_gives_the_same_document_wherever_it_lies(tmp_path: Path) -> None:
     one, two = make_run(tmp_path / "a" / "run"), make_run(tmp_path / "b" / "else")
     for name in NAMES:
-        assert framework_document(records(one), name, None) == framework_document(records(two), name, None)
+        assert framework_document(records(one), name, None) == framework_document(
+            records(two), name, None
+        )
 
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
@@ -162,9 +198,19 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_of_another_shape_is_missing_with_the_reason_and_no_crash(tmp_path: Path) -> None:
-    run = edited(make_run(tmp_path / "run"), "data/report.json", lambda raw: raw.update(rows=3, splits={"exact": 7}))
+    run = edited(
+        make_run(tmp_path / "run"),
+        "data/report.json",
+        lambda raw: raw.update(rows=3, splits={"exact": 7}),
+    )
     document = framework_document(records(run), "eu-annex-iv", None)
-    facts = {f.label: f for s in document.sections[2:] for b in s.blocks if isinstance(b, Facts) for f in b.rows}
+    facts = {
+        f.label: f
+        for s in document.sections[2:]
+        for b in s.blocks
+        if isinstance(b, Facts)
+        for f in b.rows
+    }
     split = facts["How is the data split, and do the parts overlap?"]
     assert split.status == "MISSING"
     assert "not shaped as this version reads it" in split.value
@@ -183,7 +229,9 @@ def test_a_record_of_another_shape_is_missing_with_the_reason_and_no_crash(tmp_p
         ("g01/i02/measurements.json", "human"),
     ],
 )
-def test_a_strangers_record_gives_a_document_or_a_message(tmp_path: Path, name: str, key: str, value: object) -> None:
+def test_a_strangers_record_gives_a_document_or_a_message(
+    tmp_path: Path, name: str, key: str, value: object
+) -> None:
     run = edited(make_run(tmp_path / "run", "halted"), name, lambda raw: raw.update({key: value}))
     with contextlib.suppress(RestauditError):
         document = framework_document(records(run), "nist-ai-600-1", None)

@@ -78,8 +78,11 @@ def test_the_risk_register_has_a_row_a_gate_and_no_made_up_treatment(tmp_path: P
 def test_the_changelog_has_an_entry_an_iteration_with_halt_and_override(tmp_path: Path) -> None:
     found = read(make_run(tmp_path / "o", "overridden"), "changelog")
     assert [(r[0], r[1]) for r in cells(found)] == [
-        ("G1·I1", "trained"), ("G1·I2", "trained"), ("G1·I2", "halt"), ("G1·I2", "override"),
-    ]  # fmt: skip
+        ("G1·I1", "trained"),
+        ("G1·I2", "trained"),
+        ("G1·I2", "halt"),
+        ("G1·I2", "override"),
+    ]
     assert "human score (LEXICON) -0.62" in cells(found)[1][3]
 
 
@@ -87,12 +90,22 @@ def test_disparities_come_with_intervals_of_the_newest_look(run: Path) -> None:
     found = read(run, "disparities")
     assert found.value.startswith("at G2·I2: ")
     assert "95% interval" in found.value
-    assert [r[0] for r in cells(found)] == ["bias.reward_gap", "bias.human_gap", "bias.acceptance_ratio"]
+    assert [r[0] for r in cells(found)] == [
+        "bias.reward_gap",
+        "bias.human_gap",
+        "bias.acceptance_ratio",
+    ]
 
 
 def test_nothing_is_measured_before_the_first_audit(tmp_path: Path) -> None:
     run = make_run(tmp_path / "half", "half")
-    for key in ("measured.outcomes", "measured.disparities", "measured.abilities", "gates.decisions", "measured.error"):
+    for key in (
+        "measured.outcomes",
+        "measured.disparities",
+        "measured.abilities",
+        "gates.decisions",
+        "measured.error",
+    ):
         found = said(run, key)
         assert found.status == "MISSING"
         assert "audited" in found.value
@@ -102,12 +115,18 @@ def test_what_was_not_measured_is_listed_with_the_reason(tmp_path: Path) -> None
     found = read(make_run(tmp_path / "n", "nulls"), "not_measured")
     rows = {r[0]: r for r in cells(found)}
     assert "no human score is configured" in rows["divergence.human_change"][2]
-    assert rows["energy and other effects on the environment"][2] == "the program does not meter them"
+    assert (
+        rows["energy and other effects on the environment"][2] == "the program does not meter them"
+    )
 
 
 def test_energy_is_missing_until_somebody_metered_it(run: Path) -> None:
     assert said(run, "compute.energy").status == "MISSING"
-    metered = edited(run, "environment.json", lambda e: e.update(energy_kwh=1.25, energy_method="meter at the socket"))
+    metered = edited(
+        run,
+        "environment.json",
+        lambda e: e.update(energy_kwh=1.25, energy_method="meter at the socket"),
+    )
     found = said(metered, "compute.energy")
     assert (found.status, found.value) == ("MEASURED", "run: 1.25 kWh, method: meter at the socket")
 
@@ -157,10 +176,24 @@ def test_the_reward_is_read_from_its_dossier_and_says_what_it_lacks(run: Path) -
 
 
 def test_a_validated_reward_shows_its_figures_with_intervals(run: Path) -> None:
-    row = {"name": "validation.pearson", "value": 0.83, "unit": "r", "n": 100, "n_prompts": 90, "method": "bootstrap",
-           "version": "1", "direction": "neutral", "intervals": [{"level": 0.95, "low": 0.8, "high": 0.86}],
-           "baseline": None, "reason": None, "detail": {"meaning": "held-out items"}}  # fmt: skip
-    found = said(edited(run, "reward_model/dossier.json", lambda d: d.update(validation=[row])), "reward.validation")
+    row = {
+        "name": "validation.pearson",
+        "value": 0.83,
+        "unit": "r",
+        "n": 100,
+        "n_prompts": 90,
+        "method": "bootstrap",
+        "version": "1",
+        "direction": "neutral",
+        "intervals": [{"level": 0.95, "low": 0.8, "high": 0.86}],
+        "baseline": None,
+        "reason": None,
+        "detail": {"meaning": "held-out items"},
+    }
+    found = said(
+        edited(run, "reward_model/dossier.json", lambda d: d.update(validation=[row])),
+        "reward.validation",
+    )
     assert found.status == "MEASURED"
     assert "0.830 r, 95% interval 0.800 to 0.860, 100 texts of 90 prompts" in found.value
 
@@ -197,22 +230,31 @@ def test_gates_are_shown_as_sealed_and_none_is_said(run: Path) -> None:
 
 def test_a_refit_that_is_planned_and_not_done_is_missing(run: Path) -> None:
     assert said(run, "reward.refits").status == "N-A"
-    planned = edited(run, "plan.json", lambda p: p["config"]["reward"].update(refit={"samples": 60}))
+    planned = edited(
+        run, "plan.json", lambda p: p["config"]["reward"].update(refit={"samples": 60})
+    )
     assert said(planned, "reward.refits").value == "planned, and not done yet"
 
 
 def test_a_refit_is_told_with_what_it_changed(run: Path) -> None:
     facts: dict[str, Any] = {
-        "judgements": 60, "raters": 3, "policy": "g01/i02", "pair_accuracy_before": 0.6, "pair_accuracy_after": 0.7,
-        "before": "a" * 64, "after": "b" * 64,
-    }  # fmt: skip
+        "judgements": 60,
+        "raters": 3,
+        "policy": "g01/i02",
+        "pair_accuracy_before": 0.6,
+        "pair_accuracy_after": 0.7,
+        "before": "a" * 64,
+        "after": "b" * 64,
+    }
     again = recorded_anew(run, content={})
     events = (again / "ledger.jsonl").read_text().splitlines()
     assert json.loads(events[0])["step"] == "plan"
     from restaudit.evidence import ledger
 
     last = ledger.read(again)[-1]
-    ledger.append(again, ledger.Event(last.seq + 1, "g02/refit", last.hash, {}, facts, at={"seconds": 1.0}))
+    ledger.append(
+        again, ledger.Event(last.seq + 1, "g02/refit", last.hash, {}, facts, at={"seconds": 1.0})
+    )
     found = said(again, "reward.refits")
     assert found.status == "RECORDED"
     assert "pair accuracy 0.60 -> 0.70" in found.value

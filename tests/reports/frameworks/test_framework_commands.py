@@ -57,16 +57,33 @@ def test_all_frameworks_are_written_by_default(run: Path) -> None:
 
 
 def test_an_override_is_printed_before_anything_else(tmp_path: Path) -> None:
-    found = typed("compliance", make_run(tmp_path / "o", "overridden"), "--framework", "ca-ab-2013", "--format", "json")
+    found = typed(
+        "compliance",
+        make_run(tmp_path / "o", "overridden"),
+        "--framework",
+        "ca-ab-2013",
+        "--format",
+        "json",
+    )
     assert found.output.startswith("OVERRIDE at g01/i02: <script>")
 
 
 def test_out_is_a_file_for_one_document_and_a_folder_for_several(run: Path, tmp_path: Path) -> None:
     one = tmp_path / "deep" / "annex.md"
-    assert typed("compliance", run, "--framework", "iso-42001", "--format", "md", "--out", one).exit_code == 0
+    assert (
+        typed(
+            "compliance", run, "--framework", "iso-42001", "--format", "md", "--out", one
+        ).exit_code
+        == 0
+    )
     assert one.is_file()
     several = tmp_path / "several"
-    assert typed("compliance", run, "--framework", "iso-42001", "--format", "md,json", "--out", several).exit_code == 0
+    assert (
+        typed(
+            "compliance", run, "--framework", "iso-42001", "--format", "md,json", "--out", several
+        ).exit_code
+        == 0
+    )
     assert sorted(p.name for p in several.iterdir()) == ["iso-42001.json", "iso-42001.md"]
 
 
@@ -84,14 +101,17 @@ def test_bad_words_are_named(run: Path, words: tuple[str, ...], message: str) ->
     assert not (run / "report").exists()
 
 
-def test_a_form_is_never_written_over_and_out_does_not_go_with_from(run: Path, tmp_path: Path) -> None:
+def test_a_form_is_never_written_over_and_out_does_not_go_with_from(
+    run: Path, tmp_path: Path
+) -> None:
     form = tmp_path / "form.yaml"
     form.write_text("mine")
     for words in (("--out", form), ("--out", form, "--from", form)):
         assert isinstance(typed("declare", run, *words).exception, BadInput)
     assert form.read_text() == "mine"
     assert isinstance(
-        typed("compliance", run, "--framework", "iso-42001", "--out", form / "x.html").exception, BadInput
+        typed("compliance", run, "--framework", "iso-42001", "--out", form / "x.html").exception,
+        BadInput,
     )
 
 

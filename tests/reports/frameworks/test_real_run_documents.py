@@ -1,4 +1,6 @@
-"""Documents of a run that the real program made on a tiny model: what a run can answer, it does answer."""
+"""Documents of a run that the real program made on a tiny model: what a run can answer, it does
+answer.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,19 @@ from restaudit.loop.plan import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reports.frameworks.runs import records, texts
 
-# What this run did not do: a reward that was trained and validated, benchmarks, a calibration, a meter; and its
-# configuration has no description.
+# What this run did not do: a reward that was trained and validated, benchmarks, a calibration, a
+# meter; and its configuration has no description.
 LACKS = {
-    "reward.data", "reward.raters", "reward.validation", "measured.abilities", "measured.alarms", "measured.toxicity",
-    "compute.energy", "raters.instructions", "system.description",
-}  # fmt: skip
+    "reward.data",
+    "reward.raters",
+    "reward.validation",
+    "measured.abilities",
+    "measured.alarms",
+    "measured.toxicity",
+    "compute.energy",
+    "raters.instructions",
+    "system.description",
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,5 +53,7 @@ def test_every_reading_answers_but_those_that_have_nothing_to_read(run: Records)
 def test_every_document_says_that_a_program_stands_in_for_people(run: Records) -> None:
     for name in frameworks():
         document = framework_document(run, name, None)
-        assert any("SIMULATED" in line and "not people's judgement" in line for line in document.banner)
+        assert any(
+            "SIMULATED" in line and "not people's judgement" in line for line in document.banner
+        )
         assert not any("not shaped as this version" in text for text in texts(document))

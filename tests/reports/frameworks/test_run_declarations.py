@@ -1,4 +1,6 @@
-"""The form that people fill: every question once, checked strictly, bound to one run, kept beside the record."""
+"""The form that people fill: every question once, checked strictly, bound to one run, kept beside
+the record.
+"""
 
 from __future__ import annotations
 
@@ -60,17 +62,29 @@ def test_the_form_asks_every_declarable_question_once_and_says_what_it_feeds(run
 
 
 def test_a_filled_form_is_kept_with_its_digest_and_read_again(run: Path, fill: Fill) -> None:
-    said = {"system.purpose": "Film reviews.", "data.language": ["English", "German"], "data.personal": False,
-            "compute.original_flop": 6.0e21}  # fmt: skip
-    kept, path = keep(records(run), fill(said, role="officer", signature_file="declarations.dsse.json"))
+    said = {
+        "system.purpose": "Film reviews.",
+        "data.language": ["English", "German"],
+        "data.personal": False,
+        "compute.original_flop": 6.0e21,
+    }
+    kept, path = keep(
+        records(run), fill(said, role="officer", signature_file="declarations.dsse.json")
+    )
     assert path == run / "report" / "declarations.yaml"
     assert kept == stored(records(run))
     assert kept.sha256 == ledger.digest_file(path).sha256
-    assert (kept.declared_by, kept.role, kept.signature_file) == ("Ada Moreau", "officer", "declarations.dsse.json")
+    assert (kept.declared_by, kept.role, kept.signature_file) == (
+        "Ada Moreau",
+        "officer",
+        "declarations.dsse.json",
+    )
     assert kept.answers == {
-        "compute.original_flop": "6e+21", "data.language": "English; German", "data.personal": "no",
+        "compute.original_flop": "6e+21",
+        "data.language": "English; German",
+        "data.personal": "no",
         "system.purpose": "Film reviews.",
-    }  # fmt: skip
+    }
     again = yaml.safe_load(to_fill(records(run)))
     assert again["answers"]["system.purpose"] == "Film reviews."
     assert again["declared_by"] == "Ada Moreau"
@@ -92,26 +106,78 @@ def test_the_record_still_verifies_with_declarations_beside_it(run: Path, fill: 
 @pytest.mark.parametrize(
     ("answers", "top", "message"),
     [
-        ({"system.purpos": "x"}, {}, r"answers\.system\.purpos: unknown key \(did you mean 'system\.purpose'\?\)"),
-        ({"system.lineage": "x"}, {}, r"answers\.system\.lineage: unknown key; the record answers that one"),
-        ({"system.purpose": "x"}, {"declared_by": ""}, r"declared_by: empty; 1 answers need the name"),
+        (
+            {"system.purpos": "x"},
+            {},
+            r"answers\.system\.purpos: unknown key \(did you mean 'system\.purpose'\?\)",
+        ),
+        (
+            {"system.lineage": "x"},
+            {},
+            r"answers\.system\.lineage: unknown key; the record answers that one",
+        ),
+        (
+            {"system.purpose": "x"},
+            {"declared_by": ""},
+            r"declared_by: empty; 1 answers need the name",
+        ),
         ({"system.purpose": "x"}, {"declared_by": "--"}, r"declared_by: empty"),
         ({"system.purpose": "x"}, {"date": ""}, r"date: ''; expected a date such as 2026-01-31"),
         ({"system.purpose": "x"}, {"date": "yesterday"}, r"date: 'yesterday'; expected a date"),
-        ({"system.purpose": "x"}, {"run_id": "other"}, r"run_id: 'other'.*the form is about another run"),
-        ({"system.purpose": "x"}, {"plan_event": "0" * 64}, r"plan_event: .*the form is about another run"),
-        ({"system.purpose": "x"}, {"schema": "v2"}, r"schema: 'v2'; expected 'restaudit\.declarations/1'"),
-        ({"system.purpose": {"a": 1}}, {}, r"answers\.system\.purpose: expected text or a list of texts, got a dict"),
-        ({"system.purpose": "\u200b - "}, {}, r"answers\.system\.purpose: .* has no letter or digit"),
-        ({"compute.original_flop": "a lot"}, {}, r"original_flop: 'a lot'; expected a positive number"),
-        ({"compute.original_flop": -1}, {}, r"answers\.compute\.original_flop: '-1'; expected a positive number"),
-        ({"compute.original_flop": "nan"}, {}, r"answers\.compute\.original_flop: 'nan'; expected a positive number"),
-        ({"compute.original_flop": "inf"}, {}, r"answers\.compute\.original_flop: 'inf'; expected a positive number"),
-        ({}, {"signature_file": "../evil.json"}, r"signature_file: '\.\./evil\.json'; expected the name of a file"),
+        (
+            {"system.purpose": "x"},
+            {"run_id": "other"},
+            r"run_id: 'other'.*the form is about another run",
+        ),
+        (
+            {"system.purpose": "x"},
+            {"plan_event": "0" * 64},
+            r"plan_event: .*the form is about another run",
+        ),
+        (
+            {"system.purpose": "x"},
+            {"schema": "v2"},
+            r"schema: 'v2'; expected 'restaudit\.declarations/1'",
+        ),
+        (
+            {"system.purpose": {"a": 1}},
+            {},
+            r"answers\.system\.purpose: expected text or a list of texts, got a dict",
+        ),
+        (
+            {"system.purpose": "\u200b - "},
+            {},
+            r"answers\.system\.purpose: .* has no letter or digit",
+        ),
+        (
+            {"compute.original_flop": "a lot"},
+            {},
+            r"original_flop: 'a lot'; expected a positive number",
+        ),
+        (
+            {"compute.original_flop": -1},
+            {},
+            r"answers\.compute\.original_flop: '-1'; expected a positive number",
+        ),
+        (
+            {"compute.original_flop": "nan"},
+            {},
+            r"answers\.compute\.original_flop: 'nan'; expected a positive number",
+        ),
+        (
+            {"compute.original_flop": "inf"},
+            {},
+            r"answers\.compute\.original_flop: 'inf'; expected a positive number",
+        ),
+        (
+            {},
+            {"signature_file": "../evil.json"},
+            r"signature_file: '\.\./evil\.json'; expected the name of a file",
+        ),
         ({}, {"verdict": "fine"}, r"verdict: unknown key"),
         ({"system.purpose": "x"}, {"declared_by": "a\nb"}, r"declared_by: expected one line"),
     ],
-)  # fmt: skip
+)
 def test_a_form_that_is_not_valid_is_refused_by_key(
     run: Path, fill: Fill, answers: dict[str, Any], top: dict[str, Any], message: str
 ) -> None:
@@ -125,14 +191,19 @@ def test_a_form_that_is_not_valid_is_refused_by_key(
     [
         ("a: [1", "not valid YAML"),
         ("- a\n- b\n", "expected a mapping"),
-        ("answers: {system.purpose: one, system.purpose: two}\n", "the key system.purpose is given twice"),
+        (
+            "answers: {system.purpose: one, system.purpose: two}\n",
+            "the key system.purpose is given twice",
+        ),
         ("a: &x [1]\nb: *x\n", "a reference"),
         ("!!python/object/apply:os.system ['touch /tmp/owned']\n", "not valid YAML"),
         ("[" * 1500, "not valid YAML"),
         ("answers: 5\nschema: restaudit.declarations/1\n", "run_id"),
     ],
 )
-def test_yaml_that_is_not_a_plain_form_is_refused(run: Path, tmp_path: Path, text: str, message: str) -> None:
+def test_yaml_that_is_not_a_plain_form_is_refused(
+    run: Path, tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "form.yaml"
     path.write_text(text)
     with pytest.raises(BadInput, match=message):
@@ -162,7 +233,9 @@ def test_declarations_copied_from_another_run_are_refused_when_they_are_read(
         stored(records(other))
 
 
-def test_a_link_in_place_of_the_declarations_is_refused(run: Path, fill: Fill, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_declarations_is_refused(
+    run: Path, fill: Fill, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere.yaml"
     elsewhere.write_text("kept")
     (run / "report").mkdir(exist_ok=True)
@@ -181,11 +254,19 @@ def test_hostile_answers_are_kept_as_text(run: Path, fill: Fill) -> None:
 
 
 @given(text=st.text(min_size=1, max_size=60))
-def test_any_text_comes_back_as_it_was_or_is_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_comes_back_as_it_was_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("form") / "declarations.yaml"
     about = forms.Bound("r1", "0" * 64)
-    given_form = {"schema": forms.SCHEMA, "run_id": "r1", "plan_event": "0" * 64, "declared_by": "Ada",
-                  "date": "2026-01-31", "answers": {"system.purpose": text}}  # fmt: skip
+    given_form = {
+        "schema": forms.SCHEMA,
+        "run_id": "r1",
+        "plan_event": "0" * 64,
+        "declared_by": "Ada",
+        "date": "2026-01-31",
+        "answers": {"system.purpose": text},
+    }
     # Escapes keep what YAML itself would read as a line break (U+0085, U+2028).
     path.write_text(yaml.safe_dump(given_form), encoding="utf-8")
     try:

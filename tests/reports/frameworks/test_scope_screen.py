@@ -1,4 +1,6 @@
-"""The scope screen computes a ratio, with a wide zone in which it says nothing, and never a legal conclusion."""
+"""The scope screen computes a ratio, with a wide zone in which it says nothing, and never a legal
+conclusion.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def test_the_outcome_follows_from_the_ratio_alone(flop: float, original: float |
 
 
 def test_a_declared_original_replaces_the_stand_ins() -> None:
-    assert [s.limit for s in screens(1e20, None, scope())] == [pytest.approx(1e23 / 3), pytest.approx(1e25 / 3)]
+    assert [s.limit for s in screens(1e20, None, scope())] == [
+        pytest.approx(1e23 / 3),
+        pytest.approx(1e25 / 3),
+    ]
     (one,) = screens(1e20, 6e21, scope())
     assert (one.limit, one.outcome) == (pytest.approx(2e21), "likely below")
     assert [s.outcome for s in screens(2e21, 6e21, scope())] == ["not computable"]
@@ -53,7 +58,8 @@ def test_tokens_that_cannot_be_counted_are_not_computable(tmp_path: Path) -> Non
     (run / "g01/i01/audit.parquet").unlink()
     lines = said(screen_blocks(records(run), None))
     assert lines[0] == (
-        "MISSING the tokens of this record cannot be counted (g01/i01/audit.parquet: missing from the run folder)"
+        "MISSING the tokens of this record cannot be counted (g01/i01/audit.parquet: missing from "
+        "the run folder)"
     )
     assert all("not computable" in line for line in lines[2:])
 
@@ -64,7 +70,9 @@ def test_a_finished_run_is_compared_and_a_human_confirms(tmp_path: Path) -> None
     assert lines[0].startswith("COMPUTED ")
     assert lines[1] == "MISSING nobody said it; stand-ins are used"
     assert all("likely below" in line and line.endswith(CONFIRM) for line in lines[2:])
-    declared = Declarations("Ada", "", "2026-03-02", bound(records(run)), {ORIGINAL: "6e21"}, "", "cd" * 32)
+    declared = Declarations(
+        "Ada", "", "2026-03-02", bound(records(run)), {ORIGINAL: "6e21"}, "", "cd" * 32
+    )
     lines = said(screen_blocks(records(run), declared))
     assert lines[1] == "DECLARED 6e+21 FLOP"
     assert len(lines) == 3
@@ -74,7 +82,8 @@ def test_a_finished_run_is_compared_and_a_human_confirms(tmp_path: Path) -> None
 def test_a_run_that_may_go_on_has_no_total(tmp_path: Path, state: str) -> None:
     run = make_run(tmp_path / "run", state)  # type: ignore[arg-type]
     assert all(
-        "not computable" in line and "not finished" in line for line in said(screen_blocks(records(run), None))[2:]
+        "not computable" in line and "not finished" in line
+        for line in said(screen_blocks(records(run), None))[2:]
     )
 
 
@@ -92,7 +101,11 @@ def test_thresholds_stand_with_source_and_day_and_no_conclusion(tmp_path: Path) 
 
 def test_only_documents_on_general_purpose_models_carry_the_screen(tmp_path: Path) -> None:
     run = records(make_run(tmp_path / "run"))
-    for name, expected in (("eu-annex-xi", True), ("eu-training-content", True), ("eu-annex-iv", False)):
+    for name, expected in (
+        ("eu-annex-xi", True),
+        ("eu-training-content", True),
+        ("eu-annex-iv", False),
+    ):
         about = framework_document(run, name, None).sections[1].blocks
         found = any(isinstance(b, Paragraph) and "computes a ratio" in b.text for b in about)
         assert found is expected

@@ -13,7 +13,9 @@ from restaudit.people.rating.formats import argilla, csv, label_studio, native, 
 from restaudit.people.rating.formats.rows import header_of, json_rows, one_object
 from restaudit.people.rating.formats.vote import Format
 
-FORMATS: Mapping[str, Format] = {m.FORMAT.name: m.FORMAT for m in (native, label_studio, argilla, potato, prodigy, csv)}
+FORMATS: Mapping[str, Format] = {
+    m.FORMAT.name: m.FORMAT for m in (native, label_studio, argilla, potato, prodigy, csv)
+}
 
 
 def named(name: str) -> Format:
@@ -24,7 +26,10 @@ def named(name: str) -> Format:
 
 
 def detect(text: str) -> Format:
-    """The one format that a file's first record fits. Raises BadInput where none does, or several do."""
+    """The one format that a file's first record fits.
+
+    Raises BadInput where none does, or several do.
+    """
     start = text.lstrip()[:1]
     if not start:
         raise BadInput("the file is empty")
@@ -33,7 +38,11 @@ def detect(text: str) -> Format:
     fitting = [f for f in FORMATS.values() if (f.json if is_json else f.table) and f.fits(record)]
     if len(fitting) == 1:
         return fitting[0]
-    like = f"could be {' or '.join(f.name for f in fitting)}" if fitting else "is like none of the known formats"
+    like = (
+        f"could be {' or '.join(f.name for f in fitting)}"
+        if fitting
+        else "is like none of the known formats"
+    )
     raise BadInput(f"the file {like}; say which: --format {'|'.join(FORMATS)}")
 
 

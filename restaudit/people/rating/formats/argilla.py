@@ -1,4 +1,6 @@
-"""Argilla 2: records with fields, metadata, suggestions (a model's) and responses (people's), nested or flattened."""
+"""Argilla 2: records with fields, metadata, suggestions (a model's) and responses (people's),
+nested or flattened.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,18 @@ def write(sheet: Sheet) -> str:
 
 
 def read(text: str) -> Reading:
-    """Every submitted response to the question `score` is a vote. Suggestions, drafts and discarded ones are none."""
+    """Every submitted response to the question `score` is a vote.
+
+    Suggestions, drafts and discarded ones are none.
+    """
     reading = Reading()
     for where, record in _records(text):
         nested = "fields" in record
-        flat = {**_mapping(record, "fields"), **_mapping(record, "metadata")} if nested else dict(record)
+        flat = (
+            {**_mapping(record, "fields"), **_mapping(record, "metadata")}
+            if nested
+            else dict(record)
+        )
         fields = carried({**flat, "item_id": flat.get("item_id") or record.get("id")})
         suggestions = _suggestions(record, nested=nested)
         reading.skipped["model suggestion"] += len(suggestions)
@@ -46,7 +55,8 @@ def read(text: str) -> Reading:
             here = f"{where}, response {number}"
             if status is None:
                 raise BadInput(
-                    f"{here}: has no status, so a draft cannot be told from a rating; export the records flattened: "
+                    f"{here}: has no status, so a draft cannot be told from a rating; export the "
+                    "records flattened: "
                     "json.dump(dataset.records.to_list(flatten=True), file)"
                 )
             if status != "submitted":
@@ -54,18 +64,24 @@ def read(text: str) -> Reading:
                 continue
             agent = user is not None and user in suggestions
             model = "its user is the agent of a suggestion" if agent else None
-            reading.votes.append(Vote(where=here, rater=user, score=value, submitted_at=at, model=model, **fields))
+            reading.votes.append(
+                Vote(where=here, rater=user, score=value, submitted_at=at, model=model, **fields)
+            )
     reading.skipped = +reading.skipped
     return reading
 
 
 def fits(record: Mapping[str, Any]) -> bool:
     """Whether a record looks like an Argilla record."""
-    return ("fields" in record and "responses" in record) or any(k.endswith(".responses") for k in record)
+    return ("fields" in record and "responses" in record) or any(
+        k.endswith(".responses") for k in record
+    )
 
 
 def _records(text: str) -> list[tuple[str, Row]]:
-    """Records of a list, of JSON Lines, or of to_dict(orient="names"), which has a list a column."""
+    """Records of a list, of JSON Lines, or of to_dict(orient="names"), which has a list a
+    column.
+    """
     whole = one_object(text)
     if whole is not None and whole and all(isinstance(v, list) for v in whole.values()):
         size = max(len(v) for v in whole.values())
@@ -83,7 +99,10 @@ def _flattened(record: Row, where: str) -> Iterator[Answer]:
     values = record.get(key)
     if not values:
         return
-    users, statuses = record.get(f"{key}.users") or [], record.get(f"{key}.status") or [None] * len(values)
+    users, statuses = (
+        record.get(f"{key}.users") or [],
+        record.get(f"{key}.status") or [None] * len(values),
+    )
     if not (isinstance(values, Sequence) and len(values) == len(users) == len(statuses)):
         raise BadInput(f"{where}: {key}, .users and .status are not of one length")
     for value, user, status in zip(values, users, statuses, strict=True):
@@ -91,20 +110,28 @@ def _flattened(record: Row, where: str) -> Iterator[Answer]:
 
 
 def _nested(record: Row) -> Iterator[Answer]:
-    """{question: [{value, user_id, status}]}, or the older [{user_id, status, values: {question: {value}}}]."""
+    """{question: [{value, user_id, status}]}, or the older [{user_id, status, values: {question:
+    {value}}}].
+    """
     found = record.get("responses") or {}
     answers = found.get(QUESTION) or [] if isinstance(found, Mapping) else found
     for answer in answers:
         if not isinstance(answer, Mapping):
             continue
         values = answer.get("values")
-        value = _mapping(_mapping(answer, "values"), QUESTION).get("value") if values else answer.get("value")
+        value = (
+            _mapping(_mapping(answer, "values"), QUESTION).get("value")
+            if values
+            else answer.get("value")
+        )
         at = answer.get("updated_at") or answer.get("inserted_at")
         yield value, text_or_none(answer.get("user_id")), text_or_none(answer.get("status")), at
 
 
 def _suggestions(record: Row, *, nested: bool) -> set[str]:
-    """The agents of a record's suggestions; a suggestion of nobody named counts under a name no user has."""
+    """The agents of a record's suggestions; a suggestion of nobody named counts under a name no
+    user has.
+    """
     if not nested:
         if record.get(f"{QUESTION}.suggestion") is None:
             return set()

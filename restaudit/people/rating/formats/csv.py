@@ -1,4 +1,7 @@
-"""A spreadsheet: a row an item, with empty cells for score, rater and time. Cells never start a formula."""
+"""A spreadsheet: a row an item, with empty cells for score, rater and time.
+
+Cells never start a formula.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ from restaudit.people.rating.formats.vote import (
 )
 from restaudit.people.rating.sheet import Sheet, as_rows
 
-# Excel and LibreOffice take a cell for a formula by its first character; some trim white space first (OWASP, "CSV
-# injection"). An apostrophe in front makes it text, and takes the place of one that was there already.
+# Excel and LibreOffice take a cell for a formula by its first character; some trim white space
+# first (OWASP, "CSV injection"). An apostrophe in front makes it text, and takes the place of one
+# that was there already.
 FORMULA = frozenset("=+-@＝＋－＠")
 FIRST = ("item_id", "prompt", "response", "score", "rater_id", "submitted_at")
 
@@ -44,7 +48,10 @@ def write(sheet: Sheet) -> str:
     writer.writerow(columns)
     for row in rows:
         writer.writerow(
-            [guard(str(row.get(c, ""))) if isinstance(row.get(c), str) else row.get(c, "") for c in columns]
+            [
+                guard(str(row.get(c, ""))) if isinstance(row.get(c), str) else row.get(c, "")
+                for c in columns
+            ]
         )
     return "\ufeff" + out.getvalue()
 
@@ -81,4 +88,13 @@ def _starts_formula(cell: str) -> bool:
     return cell[:1] in {"'", "\t", "\r", "\n"} or cell.lstrip()[:1] in FORMULA
 
 
-FORMAT = Format(name="csv", suffix=".csv", write=write, read=read, fits=fits, timed=False, json=False, table=True)
+FORMAT = Format(
+    name="csv",
+    suffix=".csv",
+    write=write,
+    read=read,
+    fits=fits,
+    timed=False,
+    json=False,
+    table=True,
+)

@@ -1,4 +1,6 @@
-"""Label Studio (labelstud.io/guide/task_format): a JSON list of tasks, each with annotations and predictions."""
+"""Label Studio (labelstud.io/guide/task_format): a JSON list of tasks, each with annotations and
+predictions.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,17 @@ def setup(sheet: Sheet, _tasks: str) -> tuple[str, str]:
         f"<View>\n  <Header value={instructions}/>\n"
         '  <Text name="prompt" value="$prompt"/>\n  <Text name="response" value="$response"/>\n'
         f"  <Header value={quoteattr(sheet.dimension)}/>\n"
-        f'  <Choices name="{CONTROL}" toName="response" choice="single-radio" required="true" showInline="true">\n'
+        f'  <Choices name="{CONTROL}" toName="response" choice="single-radio" required="true" '
+        'showInline="true">\n'
         f"{buttons}\n  </Choices>\n</View>\n"
     )
 
 
 def read(text: str) -> Reading:
-    """Every submitted annotation with one result for `score` is a vote. Predictions, drafts and skips are none."""
+    """Every submitted annotation with one result for `score` is a vote.
+
+    Predictions, drafts and skips are none.
+    """
     reading = Reading()
     for where, task in json_rows(text):
         data = task.get("data") if isinstance(task.get("data"), Mapping) else {}
@@ -72,7 +78,9 @@ def read(text: str) -> Reading:
 
 def fits(record: Mapping[str, Any]) -> bool:
     """Whether a record looks like a Label Studio task."""
-    return isinstance(record.get("data"), Mapping) and ("annotations" in record or "predictions" in record)
+    return isinstance(record.get("data"), Mapping) and (
+        "annotations" in record or "predictions" in record
+    )
 
 
 def _list(record: Mapping[str, Any], key: str) -> list[Row]:
@@ -81,7 +89,9 @@ def _list(record: Mapping[str, Any], key: str) -> list[Row]:
 
 
 def _score(results: list[Row]) -> Any:
-    """The one number of an annotation, as a rating, a number or a choice; all of them where there are several."""
+    """The one number of an annotation, as a rating, a number or a choice; all of them where there
+    are several.
+    """
     values = [v for r in results for v in _values(r.get("value"))]
     return values[0] if len(values) == 1 else values
 
@@ -107,7 +117,11 @@ def _model(annotation: Row, results: list[Row]) -> str | None:
 
 
 def _started(submitted: Any, seconds: Any) -> str | None:
-    if not isinstance(submitted, str) or isinstance(seconds, bool) or not isinstance(seconds, int | float):
+    if (
+        not isinstance(submitted, str)
+        or isinstance(seconds, bool)
+        or not isinstance(seconds, int | float)
+    ):
         return None
     try:
         return (datetime.fromisoformat(submitted) - timedelta(seconds=seconds)).isoformat()
@@ -115,4 +129,6 @@ def _started(submitted: Any, seconds: Any) -> str | None:
         return None
 
 
-FORMAT = Format(name="label-studio", suffix=".json", write=write, read=read, fits=fits, timed=True, setup=setup)
+FORMAT = Format(
+    name="label-studio", suffix=".json", write=write, read=read, fits=fits, timed=True, setup=setup
+)

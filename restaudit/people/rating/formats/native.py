@@ -1,4 +1,6 @@
-"""Our own JSON Lines: a line an item; a rating is the same line with rater_id, score and submitted_at filled in."""
+"""Our own JSON Lines: a line an item; a rating is the same line with rater_id, score and
+submitted_at filled in.
+"""
 
 from __future__ import annotations
 

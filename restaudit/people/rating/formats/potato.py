@@ -1,4 +1,6 @@
-"""potato 2: JSON Lines in; out as annotations.jsonl, CSV or TSV of `potato export`, or a rater's user_state.json."""
+"""potato 2: JSON Lines in; out as annotations.jsonl, CSV or TSV of `potato export`, or a rater's
+user_state.json.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ LABELS = "instance_id_to_label_to_value"
 def write(sheet: Sheet) -> str:
     """Items for `data_files`. potato shows `text` as HTML, so it is escaped."""
     rows = (
-        {"id": r.item_id, "text": html.escape(f"{r.prompt}\n\n———\n\n{r.response}").replace("\n", "<br>")}
+        {
+            "id": r.item_id,
+            "text": html.escape(f"{r.prompt}\n\n———\n\n{r.response}").replace("\n", "<br>"),
+        }
         for r in sheet.rows
     )
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
@@ -55,7 +60,9 @@ def setup(sheet: Sheet, tasks: str) -> tuple[str, str]:
 
 
 def read(text: str) -> Reading:
-    """Every record with a label in the scheme `score` is a vote; records of machine annotators are marked as such."""
+    """Every record with a label in the scheme `score` is a vote; records of machine annotators are
+    marked as such.
+    """
     reading = Reading()
     for where, item, rater, labels, at, origin in _records(text):
         own = {k: v for k, v in _of_scheme(labels).items() if _ticked(v)}
@@ -102,7 +109,13 @@ def _records(text: str) -> Iterator[Found]:
             yield where, item, text_or_none(r.get("user_id")), labels, None, origin
     else:
         for where, r in table_rows(text):
-            labels = {SCHEMA: {k.removeprefix(f"{SCHEMA}."): v for k, v in r.items() if k.startswith(f"{SCHEMA}.")}}
+            labels = {
+                SCHEMA: {
+                    k.removeprefix(f"{SCHEMA}."): v
+                    for k, v in r.items()
+                    if k.startswith(f"{SCHEMA}.")
+                }
+            }
             if not any(map(_ticked, labels[SCHEMA].values())) and r.get(SCHEMA):
                 labels = {SCHEMA: {r[SCHEMA]: "true"}}
             item, rater = text_or_none(r.get("instance_id")), text_or_none(r.get("user_id"))
@@ -113,18 +126,33 @@ def _of_state(state: Row) -> Iterator[Found]:
     """One rater's user_state.json; the last change of an item is when it was submitted."""
     items = state.get(LABELS)
     traces = state.get("instance_id_to_behavioral_data")
-    for number, (item, labels) in enumerate((items if isinstance(items, Mapping) else {}).items(), start=1):
+    for number, (item, labels) in enumerate(
+        (items if isinstance(items, Mapping) else {}).items(), start=1
+    ):
         trace = traces.get(item) if isinstance(traces, Mapping) else None
         changes = trace.get("annotation_changes") if isinstance(trace, Mapping) else None
-        times = [c["timestamp"] for c in changes or [] if isinstance(c, Mapping) and c.get("timestamp")]
+        times = [
+            c["timestamp"] for c in changes or [] if isinstance(c, Mapping) and c.get("timestamp")
+        ]
         at = times[-1] if times else None
-        yield f"row {number}", str(item), text_or_none(state.get("user_id")), labels, at, state.get("origin")
+        yield (
+            f"row {number}",
+            str(item),
+            text_or_none(state.get("user_id")),
+            labels,
+            at,
+            state.get("origin"),
+        )
 
 
 def _of_scheme(labels: Any) -> dict[str, Any]:
-    """{label: value} of the scheme `score`, from {scheme: {label: value}} or [[{schema, name}, value], …]."""
+    """{label: value} of the scheme `score`, from {scheme: {label: value}} or [[{schema, name},
+    value], …].
+    """
     if isinstance(labels, list):
-        pairs = [p for p in labels if isinstance(p, list) and len(p) == 2 and isinstance(p[0], Mapping)]
+        pairs = [
+            p for p in labels if isinstance(p, list) and len(p) == 2 and isinstance(p[0], Mapping)
+        ]
         return {str(p[0].get("name", "")): p[1] for p in pairs if p[0].get("schema") == SCHEMA}
     found = labels.get(SCHEMA) if isinstance(labels, Mapping) else None
     if isinstance(found, Mapping):
@@ -137,7 +165,10 @@ def _ticked(value: Any) -> bool:
 
 
 def _score(label: str, value: Any) -> Any:
-    """A radio's label is the score; a likert's label is scale_4 and its value 4. Both, where they contradict."""
+    """A radio's label is the score; a likert's label is scale_4 and its value 4.
+
+    Both, where they contradict.
+    """
     named, given = LABEL.fullmatch(label.strip()), LABEL.fullmatch(str(value).strip())
     if value is True or str(value).strip().lower() in TICKED:
         return named.group(1) if named else label
@@ -154,4 +185,13 @@ def _machine(origin: Any) -> str | None:
     return None if kind == "human" else f"potato says its annotator is a machine (origin {kind!r})"
 
 
-FORMAT = Format(name="potato", suffix=".jsonl", write=write, read=read, fits=fits, timed=False, table=True, setup=setup)
+FORMAT = Format(
+    name="potato",
+    suffix=".jsonl",
+    write=write,
+    read=read,
+    fits=fits,
+    timed=False,
+    table=True,
+    setup=setup,
+)

@@ -1,4 +1,6 @@
-"""Prodigy's choice interface: JSON Lines with options and accept; `answer` says whether it is a vote at all."""
+"""Prodigy's choice interface: JSON Lines with options and accept; `answer` says whether it is a
+vote at all.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,15 @@ from restaudit.people.rating.sheet import Sheet, as_rows
 
 
 def write(sheet: Sheet) -> str:
-    """Tasks with one option a score. The item's id is a field of its own: `meta` would be on the rater's screen."""
+    """Tasks with one option a score.
+
+    The item's id is a field of its own: `meta` would be on the rater's screen.
+    """
     options = [{"id": label, "text": label} for label in sheet.labels]
-    rows = [{"text": f"{r['prompt']}\n\n———\n\n{r['response']}", **r, "options": options} for r in as_rows(sheet)]
+    rows = [
+        {"text": f"{r['prompt']}\n\n———\n\n{r['response']}", **r, "options": options}
+        for r in as_rows(sheet)
+    ]
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
 
 
@@ -58,7 +66,9 @@ def read(text: str) -> Reading:
 
 def fits(record: Mapping[str, Any]) -> bool:
     """Whether a record looks like one of Prodigy's."""
-    return "answer" in record and ("_annotator_id" in record or "_session_id" in record or "_task_hash" in record)
+    return "answer" in record and (
+        "_annotator_id" in record or "_session_id" in record or "_task_hash" in record
+    )
 
 
 FORMAT = Format(name="prodigy", suffix=".jsonl", write=write, read=read, fits=fits, timed=True)

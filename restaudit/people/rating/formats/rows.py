@@ -1,4 +1,6 @@
-"""Records of JSON, JSON Lines and delimited text, each with the number by which a person finds it."""
+"""Records of JSON, JSON Lines and delimited text, each with the number by which a person finds
+it.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,15 @@ BIGGEST_CELL = 1 << 24
 
 
 def json_rows(text: str) -> list[tuple[str, Row]]:
-    """Records of a JSON list (counted from 1) or of JSON Lines (by line). Raises BadInput naming the bad one."""
+    """Records of a JSON list (counted from 1) or of JSON Lines (by line).
+
+    Raises BadInput naming the bad one.
+    """
     if text.lstrip()[:1] == "[":
-        return [(f"row {n}", _record(r, f"row {n}")) for n, r in enumerate(_json(text, "this JSON file"), start=1)]
+        return [
+            (f"row {n}", _record(r, f"row {n}"))
+            for n, r in enumerate(_json(text, "this JSON file"), start=1)
+        ]
     rows: list[tuple[str, Row]] = []
     # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
     for n, line in enumerate(text.split("\n"), start=1):
@@ -28,7 +36,9 @@ def json_rows(text: str) -> list[tuple[str, Row]]:
 
 
 def one_object(text: str) -> Row | None:
-    """The record of a file that is one JSON object over several lines; None where it is something else."""
+    """The record of a file that is one JSON object over several lines; None where it is something
+    else.
+    """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -37,7 +47,9 @@ def one_object(text: str) -> Row | None:
 
 
 def table_rows(text: str) -> list[tuple[str, Row]]:
-    """Rows of delimited text (, ; or tab), numbered as a spreadsheet shows them: the header is row 1."""
+    """Rows of delimited text (, ; or tab), numbered as a spreadsheet shows them: the header is row
+    1.
+    """
     header, reader = _reader(text)
     rows: list[tuple[str, Row]] = []
     try:

@@ -1,4 +1,6 @@
-"""What reading a file of ratings gives, whatever its layout: votes, and a count of what was not a vote."""
+"""What reading a file of ratings gives, whatever its layout: votes, and a count of what was not a
+vote.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from restaudit.people.rating.sheet import Sheet
 class Vote:
     """One rater's score of one item as a file holds it; nothing is checked yet.
 
-    `where` names the place in the file. `hints` are fields beside the rating that might tell which policy wrote the
-    text. `model` says why this is not a person's own rating, where the file shows that.
+    `where` names the place in the file. `hints` are fields beside the rating that might tell which
+    policy wrote the text. `model` says why this is not a person's own rating, where the file shows
+    that.
     """
 
     where: str
@@ -48,9 +51,9 @@ class Reading:
 class Format:
     """One layout: how tasks are written and ratings read.
 
-    `fits` looks at one record of a file (its keys; a table's header). `setup` gives the name and text of what the tool
-    needs beside the tasks. `timed` formats carry the time of every rating. Ratings come as JSON (or JSON Lines) or, in
-    `table` formats, as delimited text.
+    `fits` looks at one record of a file (its keys; a table's header). `setup` gives the name and
+    text of what the tool needs beside the tasks. `timed` formats carry the time of every rating.
+    Ratings come as JSON (or JSON Lines) or, in `table` formats, as delimited text.
     """
 
     name: str
@@ -65,7 +68,10 @@ class Format:
 
 
 def text_or_none(value: Any) -> str | None:
-    """A field as text; None where it is absent or empty. Numbers count, as ids often are numbers."""
+    """A field as text; None where it is absent or empty.
+
+    Numbers count, as ids often are numbers.
+    """
     if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
         return None
     return str(value).strip()
@@ -110,4 +116,6 @@ def says_model(row: Mapping[str, Any]) -> str | None:
 
 DEVELOPER = ("developer", "is_developer", "rater_is_developer")
 MODEL = ("model_rater", "is_model", "rater_is_model")
-MACHINES = frozenset({"model", "llm", "tool", "machine", "prediction", "suggestion", "judge", "simulated", "bot"})
+MACHINES = frozenset(
+    {"model", "llm", "tool", "machine", "prediction", "suggestion", "judge", "simulated", "bot"}
+)

@@ -1,7 +1,9 @@
-"""Two texts of one prompt, blinded: which one is better? Drawn, asked, taken back and counted as single texts are.
+"""Two texts of one prompt, blinded: which one is better?
 
-drawing.py draws and writes; asked.py is what raters see and what a file of choices holds; book.py is what a choice is
-held against; wins.py counts them. See docs/rating.md.
+Drawn, asked, taken back and counted as single texts are.
+
+drawing.py draws and writes; asked.py is what raters see and what a file of choices holds; book.py
+is what a choice is held against; wins.py counts them. See docs/rating.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What raters see of a set of pairs, as JSON Lines and as a spreadsheet, and the choices read back from either."""
+"""What raters see of a set of pairs, as JSON Lines and as a spreadsheet, and the choices read back
+from either.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from restaudit.errors import BadInput
 from restaudit.people.rating.files import read_text
 from restaudit.people.rating.formats.csv import guard, unguard
 from restaudit.people.rating.formats.rows import header_of, json_rows, one_object, table_rows
-from restaudit.people.rating.formats.vote import Reading, Vote, carried, says_developer, says_model, text_or_none
+from restaudit.people.rating.formats.vote import (
+    Reading,
+    Vote,
+    carried,
+    says_developer,
+    says_model,
+    text_or_none,
+)
 
 CHOICES = ("A", "B", "T")
 NEEDED = ("item_id", "choice", "response_a", "response_b")
@@ -48,7 +57,9 @@ class PairSheet:
 
 @dataclass(frozen=True)
 class PairVote(Vote):
-    """A choice as a file holds it: `score` is "A", "B" or "T"; the two responses are in the places they were shown."""
+    """A choice as a file holds it: `score` is "A", "B" or "T"; the two responses are in the places
+    they were shown.
+    """
 
     response_a: str | None = None
     response_b: str | None = None
@@ -93,7 +104,12 @@ def csv_text(sheet: PairSheet) -> str:
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if (v := row[c]) is None else guard(v) if isinstance(v, str) else v for c in columns])
+        writer.writerow(
+            [
+                "" if (v := row[c]) is None else guard(v) if isinstance(v, str) else v
+                for c in columns
+            ]
+        )
     return "\ufeff" + out.getvalue()
 
 
@@ -102,15 +118,29 @@ def read_sheet(path: Path) -> PairSheet:
     try:
         rows = [json.loads(line) for line in read_text(path).split("\n") if line]
         shown = [
-            Shown(r["item_id"], r["prompt"], r["response_a"], r["response_b"], r["response_a_sha256"],
-                  r["response_b_sha256"])
+            Shown(
+                r["item_id"],
+                r["prompt"],
+                r["response_a"],
+                r["response_b"],
+                r["response_a_sha256"],
+                r["response_b_sha256"],
+            )
             for r in rows
-        ]  # fmt: skip
+        ]
         first = rows[0]
-        return PairSheet(first["run_id"], first["dimension"], first["instructions"], first["instructions_sha256"],
-                         first["raters"], tuple(shown))  # fmt: skip
+        return PairSheet(
+            first["run_id"],
+            first["dimension"],
+            first["instructions"],
+            first["instructions_sha256"],
+            first["raters"],
+            tuple(shown),
+        )
     except (ValueError, KeyError, IndexError, TypeError) as e:
-        raise BadInput(f"{path}: not a file of pairs to rate ({type(e).__name__}: {e}); draw the pairs again") from None
+        raise BadInput(
+            f"{path}: not a file of pairs to rate ({type(e).__name__}: {e}); draw the pairs again"
+        ) from None
 
 
 def holds_choices(text: str) -> bool:
@@ -119,7 +149,9 @@ def holds_choices(text: str) -> bool:
 
 
 def read_choices(text: str) -> tuple[str, Reading]:
-    """The name of the layout, and every line with a choice; a line without one was not rated yet."""
+    """The name of the layout, and every line with a choice; a line without one was not rated
+    yet.
+    """
     is_json = text.lstrip()[:1] in ("[", "{")
     reading = Reading()
     for where, raw in json_rows(text) if is_json else table_rows(text):
@@ -132,13 +164,24 @@ def read_choices(text: str) -> tuple[str, Reading]:
 
 
 def _vote(where: str, row: Mapping[str, Any]) -> PairVote:
-    texts: dict[str, Any] = {f"response_{k}": t for k in "ab" if isinstance(t := row.get(f"response_{k}"), str)}
-    digests: dict[str, Any] = {f"{k}_sha256": text_or_none(row.get(f"response_{k}_sha256")) for k in "ab"}
+    texts: dict[str, Any] = {
+        f"response_{k}": t for k in "ab" if isinstance(t := row.get(f"response_{k}"), str)
+    }
+    digests: dict[str, Any] = {
+        f"{k}_sha256": text_or_none(row.get(f"response_{k}_sha256")) for k in "ab"
+    }
     return PairVote(
-        where=where, rater=text_or_none(row.get("rater_id") or row.get("rater")), score=row["choice"],
-        submitted_at=text_or_none(row.get("submitted_at")), started_at=text_or_none(row.get("started_at")),
-        model=says_model(row), developer=says_developer(row), **carried(row), **texts, **digests,
-    )  # fmt: skip
+        where=where,
+        rater=text_or_none(row.get("rater_id") or row.get("rater")),
+        score=row["choice"],
+        submitted_at=text_or_none(row.get("submitted_at")),
+        started_at=text_or_none(row.get("started_at")),
+        model=says_model(row),
+        developer=says_developer(row),
+        **carried(row),
+        **texts,
+        **digests,
+    )
 
 
 def _first(text: str) -> Mapping[str, Any]:
@@ -150,6 +193,8 @@ def _first(text: str) -> Mapping[str, Any]:
             return header_of(text)
         if start == "{" and (whole := one_object(text)) is not None:
             return whole
-        return next((row for _, row in json_rows(text.split("\n", 1)[0] if start == "{" else text)), {})
+        return next(
+            (row for _, row in json_rows(text.split("\n", 1)[0] if start == "{" else text)), {}
+        )
     except BadInput:
         return {}  # what is wrong with it, the layouts say

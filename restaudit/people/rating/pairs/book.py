@@ -1,4 +1,6 @@
-"""What a choice is held against: every pair of the run's sets with both texts, and what is known of raters."""
+"""What a choice is held against: every pair of the run's sets with both texts, and what is known of
+raters.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from restaudit.errors import BadInput
 from restaudit.people.rating.checks import Row, iso, same_set, same_text, time_of
 from restaudit.people.rating.formats.vote import Vote
 from restaudit.people.rating.pairs.asked import CHOICES, PairSheet, PairVote, Shown, read_sheet
-from restaudit.people.rating.pairs.drawing import FIRST, SECOND, PairItem, items_of, load_pairs, pair_sets, read_key
+from restaudit.people.rating.pairs.drawing import (
+    FIRST,
+    SECOND,
+    PairItem,
+    items_of,
+    load_pairs,
+    pair_sets,
+    read_key,
+)
 from restaudit.people.rating.tasks import run_secret, sha256, table_of
 from restaudit.people.rating.unblind import Book, declared_in
 
@@ -44,25 +54,50 @@ class KnownPair:
         return self.item.repeats
 
     def wrong(self, vote: Vote) -> Iterator[str]:
-        """Every reason why the vote is no choice between these two texts, in the places they were shown."""
+        """Every reason why the vote is no choice between these two texts, in the places they were
+        shown.
+        """
         if isinstance(vote, PairVote):
             yield from self._texts(vote)
-        yield from same_set(vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256)
+        yield from same_set(
+            vote, dimension=self.dimension, instructions_sha256=self.instructions_sha256
+        )
         if _choice(vote.score) not in CHOICES:
             yield f"choice {vote.score!r}; expected A, B or T (a tie)"
 
     def _texts(self, vote: PairVote) -> Iterator[str]:
         for name, text, digest, own, own_digest in (
-            ("response_a", vote.response_a, vote.a_sha256, self.shown.response_a, self.shown.a_sha256),
-            ("response_b", vote.response_b, vote.b_sha256, self.shown.response_b, self.shown.b_sha256),
+            (
+                "response_a",
+                vote.response_a,
+                vote.a_sha256,
+                self.shown.response_a,
+                self.shown.a_sha256,
+            ),
+            (
+                "response_b",
+                vote.response_b,
+                vote.b_sha256,
+                self.shown.response_b,
+                self.shown.b_sha256,
+            ),
         ):
             if digest is not None and digest != own_digest:
-                yield f"its {name}_sha256 is not that of item {self.item_id}: another response was shown"
+                yield (
+                    f"its {name}_sha256 is not that of item {self.item_id}: another response "
+                    "was shown"
+                )
             elif text is not None and not same_text(text, own):
-                yield f"its {name} (sha256 {sha256(text)[:12]}…) is not the run's text of item {self.item_id}"
+                yield (
+                    f"its {name} (sha256 {sha256(text)[:12]}…) is not the run's text of item "
+                    f"{self.item_id}"
+                )
 
     def row(self, vote: Vote, rater: str, run_id: str) -> Row:
-        """The choice, unblinded. `score` is 1 where the second side is preferred, -1 the first, 0 for a tie."""
+        """The choice, unblinded.
+
+        `score` is 1 where the second side is preferred, -1 the first, 0 for a tie.
+        """
         item, choice = self.item, _choice(vote.score)
         second = "B" if item.a == FIRST else "A"
         return {
@@ -70,8 +105,11 @@ class KnownPair:
             "tasks": self.tasks,
             "item_id": item.item_id,
             "prompt_id": item.prompt_id,
-            **{side: self.sides[side] | {"sample_id": item.sample(side), "response_sha256": item.digest(side)}
-               for side in (FIRST, SECOND)},
+            **{
+                side: self.sides[side]
+                | {"sample_id": item.sample(side), "response_sha256": item.digest(side)}
+                for side in (FIRST, SECOND)
+            },
             "shown_as_a": item.a,
             "rater_id": rater,
             "choice": choice,
@@ -88,21 +126,28 @@ class KnownPair:
             "inclusion_prob": item.inclusion_prob,
             "role": item.role,
             "repeats": item.repeats,
-        }  # fmt: skip
+        }
 
 
 def open_pairs(record: Run, folder: Path) -> Book[KnownPair]:
-    """All pairs of the run, read and checked. Raises BadInput where key, tasks and record do not fit one another."""
+    """All pairs of the run, read and checked.
+
+    Raises BadInput where key, tasks and record do not fit one another.
+    """
     items: dict[str, KnownPair] = {}
     for one in pair_sets(record.path):
         key, sheet = read_key(folder, one.name), read_sheet(one.path)
         items |= _known(record, key, sheet, load_pairs(record.path, one.name).path)
     if not items:
-        raise BadInput(f"{record.path}: no pairs were drawn; first: restaudit rate pairs {record.path}")
+        raise BadInput(
+            f"{record.path}: no pairs were drawn; first: restaudit rate pairs {record.path}"
+        )
     return Book(record.run_id, items, {}, declared_in(folder), run_secret(record))
 
 
-def _known(record: Run, key: Mapping[str, Any], sheet: PairSheet, path: Path) -> dict[str, KnownPair]:
+def _known(
+    record: Run, key: Mapping[str, Any], sheet: PairSheet, path: Path
+) -> dict[str, KnownPair]:
     if key["run_id"] != record.run_id:
         raise BadInput(f"{path}: belongs to run {key['run_id']!r}, this one is {record.run_id!r}")
     items, shown = items_of(key), {r.item_id: r for r in sheet.rows}
@@ -113,14 +158,29 @@ def _known(record: Run, key: Mapping[str, Any], sheet: PairSheet, path: Path) ->
         and all(_as_drawn(i, shown[i.item_id]) for i in items)
     )
     if not fits:
-        raise BadInput(f"{path}: does not show what was drawn for this set; it was changed or is of another run")
+        raise BadInput(
+            f"{path}: does not show what was drawn for this set; it was changed or is of another "
+            "run"
+        )
     sides = {side: {k: key[side][k] for k in ("run_id", "iteration")} for side in (FIRST, SECOND)}
-    times = [t for side in (FIRST, SECOND) if (t := _of_record(record, key, items, side, path)) is not None]
+    times = [
+        t
+        for side in (FIRST, SECOND)
+        if (t := _of_record(record, key, items, side, path)) is not None
+    ]
     return {
-        i.item_id: KnownPair(i, shown[i.item_id], key["name"], key["dimension"], key["instructions_sha256"],
-                             key["order_seed"], sides, max(times, default=None))
+        i.item_id: KnownPair(
+            i,
+            shown[i.item_id],
+            key["name"],
+            key["dimension"],
+            key["instructions_sha256"],
+            key["order_seed"],
+            sides,
+            max(times, default=None),
+        )
         for i in items
-    }  # fmt: skip
+    }
 
 
 def _as_drawn(item: PairItem, shown: Shown) -> bool:
@@ -130,7 +190,9 @@ def _as_drawn(item: PairItem, shown: Shown) -> bool:
     ) == shown.b_sha256 == item.digest(b)
 
 
-def _of_record(record: Run, key: Mapping[str, Any], items: list[PairItem], side: str, path: Path) -> datetime | None:
+def _of_record(
+    record: Run, key: Mapping[str, Any], items: list[PairItem], side: str, path: Path
+) -> datetime | None:
     """When the texts of one side were recorded; those of this run are compared with its table."""
     where = key[side]
     if where["run_id"] != record.run_id:
@@ -140,7 +202,10 @@ def _of_record(record: Run, key: Mapping[str, Any], items: list[PairItem], side:
     for i in items:
         text = texts.get(i.sample(side))
         if text is None or sha256(text) != i.digest(side):
-            raise BadInput(f"{path}: item {i.item_id} is not what {where['table']} of the run holds; draw again")
+            raise BadInput(
+                f"{path}: item {i.item_id} is not what {where['table']} of the run holds; draw "
+                "again"
+            )
     return time_of(at)
 
 

@@ -1,4 +1,6 @@
-"""Draw and blind pairs: for random prompts one text of each of two policies, which may be of two runs."""
+"""Draw and blind pairs: for random prompts one text of each of two policies, which may be of two
+runs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ Where = tuple[Path, str]
 
 @dataclass(frozen=True)
 class PairItem:
-    """One pair shown to raters, unblinded: `a` says which side stands at A. `role` is pair, or check (a repeat)."""
+    """One pair shown to raters, unblinded: `a` says which side stands at A.
+
+    `role` is pair, or check (a repeat).
+    """
 
     item_id: str
     prompt_id: str
@@ -53,7 +58,10 @@ class PairItem:
 
 @dataclass(frozen=True)
 class PairSet:
-    """One set of pairs: what was drawn. `same` prompts had one text twice; they are not shown and count as ties."""
+    """One set of pairs: what was drawn.
+
+    `same` prompts had one text twice; they are not shown and count as ties.
+    """
 
     name: str
     path: Path
@@ -71,15 +79,26 @@ class PairSet:
 
 
 def draw_pairs(
-    run: Path, first: Where, second: Where, *, n: int, raters: int, seed: int, dimension: str, instructions: str,
-    name: str, checks: int | None = None,
-) -> PairSet:  # fmt: skip
-    """Draw `n` audit prompts, of each one text of both policies, and write them to the folder human/ of `run`.
+    run: Path,
+    first: Where,
+    second: Where,
+    *,
+    n: int,
+    raters: int,
+    seed: int,
+    dimension: str,
+    instructions: str,
+    name: str,
+    checks: int | None = None,
+) -> PairSet:
+    """Draw `n` audit prompts, of each one text of both policies, and write them to the folder
+    human/ of `run`.
 
-    `first` and `second` are (run folder, iteration), of `run` or of other runs that asked the same prompts. Prompts are
-    a simple random sample without replacement of those that both answered (plain ones where there are any); which text
-    stands at A is random; a tenth of the pairs (`checks`) is shown again the other way round. Called again with the
-    same arguments it returns the same set; the same `name` for something else raises BadInput.
+    `first` and `second` are (run folder, iteration), of `run` or of other runs that asked the same
+    prompts. Prompts are a simple random sample without replacement of those that both answered
+    (plain ones where there are any); which text stands at A is random; a tenth of the pairs
+    (`checks`) is shown again the other way round. Called again with the same arguments it returns
+    the same set; the same `name` for something else raises BadInput.
     """
     from restaudit.evidence.record import Run
 
@@ -87,11 +106,19 @@ def draw_pairs(
     _check(record, n, raters, dimension, instructions, name, checks)
     sides = {FIRST: _side(*first), SECOND: _side(*second)}
     if (sides[FIRST].about["run_id"], first[1]) == (sides[SECOND].about["run_id"], second[1]):
-        raise BadInput(f"{record.path}: both sides are {first[1]} of the same run; name two different policies")
+        raise BadInput(
+            f"{record.path}: both sides are {first[1]} of the same run; name two different policies"
+        )
     asked = {
-        "name": name, "n": n, "raters": raters, "seed": str(seed), "dimension": dimension, "checks": checks,
-        "instructions": instructions, "instructions_sha256": sha256(instructions),
-    }  # fmt: skip
+        "name": name,
+        "n": n,
+        "raters": raters,
+        "seed": str(seed),
+        "dimension": dimension,
+        "checks": checks,
+        "instructions": instructions,
+        "instructions_sha256": sha256(instructions),
+    }
     key, sheet = _made(record, sides, asked)
     return _written(record, key, sheet)
 
@@ -104,21 +131,30 @@ def load_pairs(run: Path, name: str) -> PairSet:
 
 def pair_sets(run: Path) -> list[PairSet]:
     """All sets of pairs of this run, by name."""
-    names = sorted(p.name.removeprefix(KEY).removesuffix(".json") for p in human(run).glob(f"{KEY}*.json"))
+    names = sorted(
+        p.name.removeprefix(KEY).removesuffix(".json") for p in human(run).glob(f"{KEY}*.json")
+    )
     return [load_pairs(run, n) for n in names]
 
 
 def read_key(folder: Path, name: str) -> dict[str, Any]:
-    """The key of one set of pairs, as it was written. Raises BadInput where it is missing or not a key."""
+    """The key of one set of pairs, as it was written.
+
+    Raises BadInput where it is missing or not a key.
+    """
     if not NAME.fullmatch(name):
-        raise BadInput(f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'")
+        raise BadInput(
+            f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'"
+        )
     path = folder / f"{KEY}{name}.json"
     if not path.exists():
         raise BadInput(f"{folder.parent}: no pairs named {name!r}")
     try:
         key: dict[str, Any] = json.loads(read_text(path))
         if key["schema"] != SCHEMA or key["name"] != name:
-            raise ValueError(f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}")
+            raise ValueError(
+                f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}"
+            )
         key["items"] = [asdict(PairItem(**i)) for i in key["items"]]
         key["same"] = [str(p) for p in key["same"]]
     except (ValueError, KeyError, TypeError) as e:
@@ -131,12 +167,14 @@ def items_of(key: Mapping[str, Any]) -> list[PairItem]:
     return [PairItem(**i) for i in key["items"]]
 
 
-# --- drawing ---------------------------------------------------------------------------------------------------------
+# --- drawing
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Texts of one policy by prompt, the prompts as they were asked, and where all that is recorded."""
+    """Texts of one policy by prompt, the prompts as they were asked, and where all that is
+    recorded.
+    """
 
     frame: pd.DataFrame
     prompts: Mapping[str, str]
@@ -151,20 +189,40 @@ def _side(run: Path, iteration: str) -> _Side:
     table = f"{iteration}/audit.parquet"
     rows, at = table_of(record, iteration, table)
     asked = record.prompts("audit")
-    prompts = {str(i): as_text(str(p)) for i, p in zip(asked["prompt_id"], asked["prompt"], strict=True)}
+    prompts = {
+        str(i): as_text(str(p)) for i, p in zip(asked["prompt_id"], asked["prompt"], strict=True)
+    }
     digest = next(e.outputs[table].sha256 for e in record.events if table in e.outputs)
-    about = {"run_id": record.run_id, "run": record.name, "iteration": iteration, "table": table,
-             "table_sha256": digest, "recorded_at": at}  # fmt: skip
+    about = {
+        "run_id": record.run_id,
+        "run": record.name,
+        "iteration": iteration,
+        "table": table,
+        "table_sha256": digest,
+        "recorded_at": at,
+    }
     return _Side(plain_frame(rows)[0], prompts, about)
 
 
-def _check(record: Run, n: int, raters: int, dimension: str, instructions: str, name: str, checks: int | None) -> None:
+def _check(
+    record: Run,
+    n: int,
+    raters: int,
+    dimension: str,
+    instructions: str,
+    name: str,
+    checks: int | None,
+) -> None:
     problems = {
-        "name": None if NAME.fullmatch(name) else f"{name!r} may hold letters, digits, '.', '_' and '-'",
+        "name": None
+        if NAME.fullmatch(name)
+        else f"{name!r} may hold letters, digits, '.', '_' and '-'",
         "n": None if n >= 1 else f"{n}; at least 1 prompt",
         "raters": None if raters >= 1 else f"{raters}; at least 1",
         "dimension": None if dimension.strip() else "is empty",
-        "instructions": None if instructions.strip() else "are empty; say what raters shall judge, and how",
+        "instructions": None
+        if instructions.strip()
+        else "are empty; say what raters shall judge, and how",
         "checks": None if checks is None or checks >= 0 else f"{checks}; not negative",
     }
     for what, problem in problems.items():
@@ -172,28 +230,47 @@ def _check(record: Run, n: int, raters: int, dimension: str, instructions: str, 
             raise BadInput(f"pairs of {record.path}: {what}: {problem}")
 
 
-def _made(record: Run, sides: Mapping[str, _Side], asked: dict[str, Any]) -> tuple[dict[str, Any], PairSheet]:
+def _made(
+    record: Run, sides: Mapping[str, _Side], asked: dict[str, Any]
+) -> tuple[dict[str, Any], PairSheet]:
     secret = draw.derive(run_secret(record), "pairs", asked["name"], asked["seed"])
     plan = record.events[0].outputs.get("plan.json")
-    # Not of the secret: two runs of one plan draw the same prompts, and the same ones as for single texts.
-    drawing = draw.derive((plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"])
+    # Not of the secret: two runs of one plan draw the same prompts, and the same ones as for single
+    # texts.
+    drawing = draw.derive(
+        (plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"]
+    )
     common, notes = _common(record, sides)
     chosen = [common[k] for k in draw.drawn([(p, p) for p in common], asked["n"], drawing)]
     if len(chosen) < asked["n"]:
-        notes.append(f"asked for {asked['n']} prompts, both policies answered {len(common)}: all of them")
+        notes.append(
+            f"asked for {asked['n']} prompts, both policies answered {len(common)}: all of them"
+        )
     samples = {side: _samples(one, chosen, drawing) for side, one in sides.items()}
     same = sorted(p for p in chosen if samples[FIRST][p][1] == samples[SECOND][p][1])
     if same:
-        notes.append(f"{len(same)} of {len(chosen)} prompts have the same text twice: not shown, counted as ties")
+        notes.append(
+            f"{len(same)} of {len(chosen)} prompts have the same text twice: not shown, counted "
+            "as ties"
+        )
     shown = [p for p in chosen if p not in set(same)]
     if not shown:
-        raise BadInput(f"pairs of {record.path}: both policies wrote the same text for every drawn prompt")
+        raise BadInput(
+            f"pairs of {record.path}: both policies wrote the same text for every drawn prompt"
+        )
     items = _items(shown, samples, len(chosen) / len(common), asked["checks"], drawing, secret)
     key = {
-        "schema": SCHEMA, "run_id": record.run_id, **asked, **{s: dict(one.about) for s, one in sides.items()},
-        "prompts": len(common), "drawn": len(chosen), "same": same, "notes": notes,
-        "order_seed": draw.derive(secret, "order").hex()[:16], "items": [asdict(i) for i in items],
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "run_id": record.run_id,
+        **asked,
+        **{s: dict(one.about) for s, one in sides.items()},
+        "prompts": len(common),
+        "drawn": len(chosen),
+        "same": same,
+        "notes": notes,
+        "order_seed": draw.derive(secret, "order").hex()[:16],
+        "items": [asdict(i) for i in items],
+    }
     texts = {side: {p: found[p][1] for p in shown} for side, found in samples.items()}
     return key, _sheet(key, items, texts, sides[FIRST].prompts)
 
@@ -202,12 +279,19 @@ def _common(record: Run, sides: Mapping[str, _Side]) -> tuple[list[str], list[st
     """Prompts that both policies answered, asked in the same words; and what was left out."""
     one, other = (set(s.frame["prompt_id"]) for s in sides.values())
     both = sorted(one & other)
-    common = [p for p in both if sides[FIRST].prompts.get(p) == sides[SECOND].prompts.get(p) is not None]
+    common = [
+        p for p in both if sides[FIRST].prompts.get(p) == sides[SECOND].prompts.get(p) is not None
+    ]
     notes = []
     if len(one | other) > len(both):
-        notes.append(f"{len(one | other) - len(both)} prompts that only one of the two answered are not drawn from")
+        notes.append(
+            f"{len(one | other) - len(both)} prompts that only one of the two answered are not "
+            "drawn from"
+        )
     if len(both) > len(common):
-        notes.append(f"{len(both) - len(common)} prompts that were asked in other words are not drawn from")
+        notes.append(
+            f"{len(both) - len(common)} prompts that were asked in other words are not drawn from"
+        )
     if not common:
         raise BadInput(f"pairs of {record.path}: the two policies answered no prompt in common")
     return common, notes
@@ -225,42 +309,73 @@ def _samples(side: _Side, prompts: Sequence[str], drawing: bytes) -> dict[str, t
 
 
 def _items(
-    prompts: Sequence[str], samples: Mapping[str, Mapping[str, tuple[str, str]]], probability: float,
-    checks: int | None, drawing: bytes, secret: bytes,
-) -> list[PairItem]:  # fmt: skip
+    prompts: Sequence[str],
+    samples: Mapping[str, Mapping[str, tuple[str, str]]],
+    probability: float,
+    checks: int | None,
+    drawing: bytes,
+    secret: bytes,
+) -> list[PairItem]:
     facts: dict[str, dict[str, Any]] = {}
     for p in prompts:
         (one, one_text), (other, other_text) = samples[FIRST][p], samples[SECOND][p]
         item = draw.name(secret, "pair", p, one, other)
         facts[item] = {
-            "prompt_id": p, "first_sample": one, "second_sample": other, "first_sha256": sha256(one_text),
-            "second_sha256": sha256(other_text), "a": FIRST if draw.number(secret, "side", item) < 0.5 else SECOND,
-            "inclusion_prob": probability, "role": "pair", "repeats": None,
-        }  # fmt: skip
+            "prompt_id": p,
+            "first_sample": one,
+            "second_sample": other,
+            "first_sha256": sha256(one_text),
+            "second_sha256": sha256(other_text),
+            "a": FIRST if draw.number(secret, "side", item) < 0.5 else SECOND,
+            "inclusion_prob": probability,
+            "role": "pair",
+            "repeats": None,
+        }
     wanted = draw.default_checks(len(facts)) if checks is None else checks
     turn = {i: draw.number(drawing, "pairs check", f["prompt_id"]) for i, f in facts.items()}
-    repeats = [(draw.name(secret, "check", i), i) for i in sorted(facts, key=lambda i: turn[i])[:wanted]]
+    repeats = [
+        (draw.name(secret, "check", i), i) for i in sorted(facts, key=lambda i: turn[i])[:wanted]
+    ]
     for repeat, original in repeats:
         swapped = SECOND if facts[original]["a"] == FIRST else FIRST
         facts[repeat] = facts[original] | {
-            "a": swapped, "role": "check", "repeats": original, "inclusion_prob": None,
-        }  # fmt: skip
+            "a": swapped,
+            "role": "check",
+            "repeats": original,
+            "inclusion_prob": None,
+        }
     originals = [i for i, f in facts.items() if f["role"] == "pair"]
     order = draw.shown_order(originals, repeats, draw.derive(secret, "order"))
     return [PairItem(item_id=i, order=place, **facts[i]) for place, i in enumerate(order)]
 
 
 def _sheet(
-    key: Mapping[str, Any], items: Sequence[PairItem], texts: Mapping[str, Mapping[str, str]],
+    key: Mapping[str, Any],
+    items: Sequence[PairItem],
+    texts: Mapping[str, Mapping[str, str]],
     prompts: Mapping[str, str],
-) -> PairSheet:  # fmt: skip
+) -> PairSheet:
     rows = []
     for i in items:
         a, b = (FIRST, SECOND) if i.a == FIRST else (SECOND, FIRST)
-        rows.append(Shown(i.item_id, prompts[i.prompt_id], texts[a][i.prompt_id], texts[b][i.prompt_id], i.digest(a),
-                          i.digest(b)))  # fmt: skip
-    return PairSheet(key["run_id"], key["dimension"], key["instructions"], key["instructions_sha256"], key["raters"],
-                     tuple(rows))  # fmt: skip
+        rows.append(
+            Shown(
+                i.item_id,
+                prompts[i.prompt_id],
+                texts[a][i.prompt_id],
+                texts[b][i.prompt_id],
+                i.digest(a),
+                i.digest(b),
+            )
+        )
+    return PairSheet(
+        key["run_id"],
+        key["dimension"],
+        key["instructions"],
+        key["instructions_sha256"],
+        key["raters"],
+        tuple(rows),
+    )
 
 
 def _written(record: Run, key: Mapping[str, Any], sheet: PairSheet) -> PairSet:
@@ -269,10 +384,15 @@ def _written(record: Run, key: Mapping[str, Any], sheet: PairSheet) -> PairSet:
     key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     with locked(folder):
         if (folder / f"key-{key['name']}.json").exists():
-            raise BadInput(f"{folder}: a set of single texts is named {key['name']!r}; choose another name")
+            raise BadInput(
+                f"{folder}: a set of single texts is named {key['name']!r}; choose another name"
+            )
         if path.exists() and read_text(path) != key_text:
-            raise BadInput(f"{path}: a set of pairs named {key['name']!r} is there and was drawn differently; choose "
-                           "another name, or the same arguments")  # fmt: skip
+            raise BadInput(
+                f"{path}: a set of pairs named {key['name']!r} is there and was drawn "
+                "differently; choose "
+                "another name, or the same arguments"
+            )
         # The tasks go first: a key without tasks would look like a finished draw.
         for place, text in ((tasks, sheet_text(sheet)), (path, key_text)):
             if not place.exists() or read_text(place) != text:
@@ -284,11 +404,20 @@ def _pair_set(folder: Path, key: Mapping[str, Any]) -> PairSet:
     tasks, path = _paths(folder, key["name"])
     roles = [i["role"] for i in key["items"]]
     return PairSet(
-        name=key["name"], path=tasks, key=path, items=len(roles), pairs=roles.count("pair"),
-        checks=roles.count("check"), same=len(key["same"]), raters=key["raters"], dimension=key["dimension"],
-        instructions_sha256=key["instructions_sha256"], first=key[FIRST], second=key[SECOND],
+        name=key["name"],
+        path=tasks,
+        key=path,
+        items=len(roles),
+        pairs=roles.count("pair"),
+        checks=roles.count("check"),
+        same=len(key["same"]),
+        raters=key["raters"],
+        dimension=key["dimension"],
+        instructions_sha256=key["instructions_sha256"],
+        first=key[FIRST],
+        second=key[SECOND],
         notes=tuple(key["notes"]),
-    )  # fmt: skip
+    )
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path]:

@@ -22,11 +22,13 @@ RESAMPLES, SEED, LEVEL = 2000, 20261126, 0.95
 class Wins:
     """What raters chose in one set of pairs.
 
-    `rate`       share of prompts on which the second policy's text was preferred, 0..1: a tie is a half, a prompt's
+    `rate`       share of prompts on which the second policy's text was preferred, 0..1: a tie is a
+    half, a prompt's
                  value is the mean of its raters, and prompts with the same text twice are ties
-    `better`, `ties`, `worse`  choices for the second policy, for neither, and for the first; repeats are left out
-    `agreement`  Krippendorff's alpha of the choices (nominal), whole prompts resampled
-    `chose_a`    share of the choices but ties that fell on the text at A, which blinding would have near a half
+    `better`, `ties`, `worse`  choices for the second policy, for neither, and for the first;
+    repeats are left out `agreement`  Krippendorff's alpha of the choices (nominal), whole prompts
+    resampled `chose_a`    share of the choices but ties that fell on the text at A, which blinding
+    would have near a half
     """
 
     name: str
@@ -44,22 +46,37 @@ class Wins:
 
 
 def wins(run: Path, name: str) -> Wins:
-    """Count the choices of one set of pairs. Raises BadInput when this run has no such set, or a line is damaged."""
+    """Count the choices of one set of pairs.
+
+    Raises BadInput when this run has no such set, or a line is damaged.
+    """
     folder = human(run)
     key = read_key(folder, name)
-    rows = [r for r in read_rows(folder, CHOICES) if r.get("tasks") == name and r.get("role") == "pair"]
+    rows = [
+        r for r in read_rows(folder, CHOICES) if r.get("tasks") == name and r.get("role") == "pair"
+    ]
     scores = [r["score"] for r in rows]
     decided = [(r["score"] > 0) == (r.get("shown_as_a") != FIRST) for r in rows if r["score"]]
     return Wins(
-        name=name, first=key["first"], second=key["second"], rate=_rate(rows, len(key["same"]), key["drawn"]),
-        better=sum(s > 0 for s in scores), ties=sum(s == 0 for s in scores), worse=sum(s < 0 for s in scores),
-        prompts=len({r["prompt_id"] for r in rows}), same=len(key["same"]), raters=len({r["rater_id"] for r in rows}),
-        agreement=agreement(rows), chose_a=sum(decided) / len(decided) if decided else None,
-    )  # fmt: skip
+        name=name,
+        first=key["first"],
+        second=key["second"],
+        rate=_rate(rows, len(key["same"]), key["drawn"]),
+        better=sum(s > 0 for s in scores),
+        ties=sum(s == 0 for s in scores),
+        worse=sum(s < 0 for s in scores),
+        prompts=len({r["prompt_id"] for r in rows}),
+        same=len(key["same"]),
+        raters=len({r["rater_id"] for r in rows}),
+        agreement=agreement(rows),
+        chose_a=sum(decided) / len(decided) if decided else None,
+    )
 
 
 def pair_progress(run: Path, name: str) -> Progress:
-    """How far one set of pairs is rated, and how steady raters are on pairs seen twice with sides swapped."""
+    """How far one set of pairs is rated, and how steady raters are on pairs seen twice with sides
+    swapped.
+    """
     folder = human(run)
     key = read_key(folder, name)
     rows = [r for r in read_rows(folder, CHOICES) if r.get("tasks") == name]
@@ -75,7 +92,9 @@ def _rate(rows: Sequence[Mapping[str, Any]], same: int, drawn: int) -> Estimate:
 
     if not rows:
         return unmeasured("nobody rated a pair of this set yet")
-    table = pd.DataFrame({"prompt_id": [r["prompt_id"] for r in rows], "won": [(r["score"] + 1) / 2 for r in rows]})
+    table = pd.DataFrame(
+        {"prompt_id": [r["prompt_id"] for r in rows], "won": [(r["score"] + 1) / 2 for r in rows]}
+    )
     how = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=SEED)
     found = stats.mean(table=table, column="won", bounds=SHARE, **how)
     if not same or found.value is None:
@@ -102,11 +121,15 @@ def agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
         scores=np.array([r["score"] for r in rows], dtype=np.float64),
         metric="nominal",
         clusters=np.array([r["prompt_id"] for r in rows], dtype=np.str_),
-        levels=(LEVEL,), resamples=500, seed=SEED,
-    )  # fmt: skip
+        levels=(LEVEL,),
+        resamples=500,
+        seed=SEED,
+    )
 
 
-def named(side: Mapping[str, str], other: Mapping[str, str], called: Callable[[str], str] = str) -> str:
+def named(
+    side: Mapping[str, str], other: Mapping[str, str], called: Callable[[str], str] = str
+) -> str:
     """How one side is called: its iteration, with its run where the two are of different runs."""
     name = called(side["iteration"])
     return name if side["run_id"] == other["run_id"] else f"{side['run']} {name}"
@@ -114,16 +137,23 @@ def named(side: Mapping[str, str], other: Mapping[str, str], called: Callable[[s
 
 def in_words(found: Wins, called: Callable[[str], str] = str) -> str:
     """The result as a sentence; `called` says how an iteration is written."""
-    first, second = named(found.first, found.second, called), named(found.second, found.first, called)
+    first, second = (
+        named(found.first, found.second, called),
+        named(found.second, found.first, called),
+    )
     rate = found.rate
     if rate.value is None:
         return f"{second} against {first}: not known: {rate.reason}."
     ends = next(iter(rate.intervals), None)
-    span = f"95% interval {ends.low:.0%} to {ends.high:.0%}" if ends else rate.reason or "no interval"
+    span = (
+        f"95% interval {ends.low:.0%} to {ends.high:.0%}" if ends else rate.reason or "no interval"
+    )
     same = f", and {found.same} prompts whose texts were the same" if found.same else ""
     return (
-        f"{second} was preferred to {first} on {rate.value:.0%} of prompts, ties counting half ({span}; "
-        f"{found.prompts} prompts, {of_raters(found.raters)}): {found.better} choices for it, {found.ties} ties, "
+        f"{second} was preferred to {first} on {rate.value:.0%} of prompts, ties counting half "
+        f"({span}; "
+        f"{found.prompts} prompts, {of_raters(found.raters)}): {found.better} choices for it, "
+        f"{found.ties} ties, "
         f"{found.worse} against{same}."
     )
 
@@ -137,8 +167,21 @@ def beside(found: Wins) -> list[str]:
         lines = [f"Agreement is not known: {agreed.reason}."]
     else:
         ends = next(iter(agreed.intervals), None)
-        span = f"95% interval {ends.low:.2f} to {ends.high:.2f}" if ends else agreed.reason or "no interval"
-        lines = [f"Agreement: Krippendorff's alpha {agreed.value:.2f} ({span}; {agreed.n} choices of shared pairs)."]
+        span = (
+            f"95% interval {ends.low:.2f} to {ends.high:.2f}"
+            if ends
+            else agreed.reason or "no interval"
+        )
+        lines = [
+            (
+                f"Agreement: Krippendorff's alpha {agreed.value:.2f} ({span}; {agreed.n} choices "
+                "of "
+                "shared pairs)."
+            )
+        ]
     if found.chose_a is not None:
-        lines.append(f"The text at A was chosen in {found.chose_a:.0%} of choices but ties; sides were random.")
+        lines.append(
+            f"The text at A was chosen in {found.chose_a:.0%} of choices but ties; sides were "
+            "random."
+        )
     return lines
