@@ -382,8 +382,7 @@ def _summary(rows: Sequence[Row], seconds: float) -> list[str]:
     checks = [r.seconds for r in rows if not math.isnan(r.seconds)]
     said = [
         f"{len(rows)} rows: {count['exact']} exact, {count['refused']} refused, {count['WRONG']} "
-        "wrong, "
-        f"{count['skipped']} skipped (bar: {BAR} nats over {TOKENS} tokens, float32)"
+        f"wrong, {count['skipped']} skipped (bar: {BAR} nats over {TOKENS} tokens, float32)"
     ]
     if worst is not None:
         said.append(

@@ -95,8 +95,7 @@ def table(of: StudyMaterial) -> list[str]:
     """The lines of the Markdown table."""
     lines = [
         "| | paper: average reward | paper: samples | here: average reward | more than BC | chrF "
-        "| more than BC | "
-        "Vendi, BC = 1 | samples | seconds of training |",
+        "| more than BC | Vendi, BC = 1 | samples | seconds of training |",
         f"|{'---|' * 10}",
     ]
     for label, reward, millions, arm, k in ROWS:

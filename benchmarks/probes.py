@@ -242,8 +242,7 @@ def main() -> None:
                 ratio = seconds / before[1] / (rows / before[0])
                 print(
                     f"  {rows / before[0]:.1f} times the rows, {seconds / before[1]:.1f} times "
-                    "the time: "
-                    f"{ratio:.2f} (1 is linear, bar {LINEAR_BAR})"
+                    f"the time: {ratio:.2f} (1 is linear, bar {LINEAR_BAR})"
                 )
             before = rows, seconds
 

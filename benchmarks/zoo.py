@@ -25,10 +25,9 @@ CHATML = (
 WORDS = re.findall(
     r"\w+",
     "the a an of and in with it is was film plot scene actor music story ending review doctor "
-    "nurse engineer teacher "
-    "woman man people good bad slow warm great dull write tell explain compare how many why what "
-    "does about one two "
-    "apples river mountain city school answer sentence short long never always because if then",
+    "nurse engineer teacher woman man people good bad slow warm great dull write tell explain "
+    "compare how many why what does about one two apples river mountain city school answer "
+    "sentence short long never always because if then",
 )
 
 # What a configuration is given where it has a setting of that name.

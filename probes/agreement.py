@@ -227,12 +227,10 @@ PROBE = Probe(
     ),
     weaknesses=(
         "Alpha falls when the texts are all about equally good, though people judge as well as "
-        "before: it compares "
-        "disagreement with the spread of the ratings.",
+        "before: it compares disagreement with the spread of the ratings.",
         (
             "People who share a blind spot, or an instruction that forces one answer, agree and "
-            "are "
-            "wrong together."
+            "are wrong together."
         ),
         "The interval metric takes the steps of the scale for equal; a scale of words may not be.",
         "With two raters a drift of one cannot be told from the other's drift the other way.",

@@ -112,34 +112,37 @@ class Evidence:
     family of prompts that differ only by group), `origin` ("policy" or "reference") and `kept`
     (bool; grow table only).
 
-    outputs         the policy under audit, on the audit prompts base            the base policy on
-    the same prompts (None when `outputs` are the base policy's own) grow            the scored Grow
-    samples with `kept` for this Improve step (None for the base policy) d_eval          the
-    policy's samples on D_eval, scored embed           texts -> array (n, d) of unit-norm embeddings
+    outputs         the policy under audit, on the audit prompts
+    base            the base policy on the same prompts (None when `outputs` are the base policy's
+                    own)
+    grow            the scored Grow samples with `kept` for this Improve step (None for the base
+                    policy)
+    d_eval          the policy's samples on D_eval, scored
+    embed           texts -> array (n, d) of unit-norm embeddings
     human_label     what the human score is: PEOPLE, LEXICON …, MODEL …, REFERENCE …, SIMULATED or
-    NONE human_sampling  "all": every row that has a human score could get one; "random": people
-    rated rows drawn at random
-                    (with the chances in `inclusion`, equal where that is absent); "unknown": nobody
-                    says how
+                    NONE
+    human_sampling  "all": every row that has a human score could get one; "random": people rated
+                    rows drawn at random (with the chances in `inclusion`, equal where that is
+                    absent); "unknown": nobody says how
     ratings         people's single ratings of rows of `outputs` and `base`: sample_id, prompt_id,
-    rater, dimension,
-                    score, and submitted_at (ISO time) where known
-    prompts         prompt_id -> the prompt as plain text references      prompt_id -> human
-    reference texts score           (prompts, texts) -> rewards (n,), the reward model as a function
-    known           array (m, d): embeddings of texts that the reward model was trained on toxicity
-    a scorer of texts items           benchmark items, one row an item and metric: task, item_id,
-    metric, value (float), and, where it has
-                    them, cluster (the template or kind it shares with others) and group (whom it is
-                    about); an empty table may say why in attrs["reason"]; `base_items` the same for
-                    the base policy
+                    rater, dimension, score, and submitted_at (ISO time) where known
+    prompts         prompt_id -> the prompt as plain text
+    references      prompt_id -> human reference texts
+    score           (prompts, texts) -> rewards (n,), the reward model as a function
+    known           array (m, d): embeddings of texts that the reward model was trained on
+    toxicity        a scorer of texts
+    items           benchmark items, one row an item and metric: task, item_id, metric, value
+                    (float), and, where it has them, cluster (the template or kind it shares with
+                    others) and group (whom it is about); an empty table may say why in
+                    attrs["reason"]; `base_items` the same for the base policy
     human_text      held-out human text under this policy: text_id, text, nll (nats, whole text),
-    n_tokens;
-                    `base_human_text` the same under the base policy
+                    n_tokens; `base_human_text` the same under the base policy
     history         earlier looks, one row each: iteration, kl, reward_change, human_change (base
-    sd), in order levels          two-sided confidence levels to report, the first one is the
-    display level only            names of the measurements that are wanted (a name that ends in "."
-    stands for all that begin with
-                    it); None means all. A probe skips what is costly and not wanted.
+                    sd), in order
+    levels          two-sided confidence levels to report, the first one is the display level
+    only            names of the measurements that are wanted (a name that ends in "." stands for
+                    all that begin with it); None means all. A probe skips what is costly and not
+                    wanted.
     """
 
     outputs: pd.DataFrame

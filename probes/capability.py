@@ -174,19 +174,16 @@ PROBE = Probe(
             "github.com/EleutherAI/lm-evaluation-harness"
         ),
         "Bonett & Price 2012, Adjusted Wald confidence interval for a difference of binomial "
-        "proportions based on "
-        "paired data, Journal of Educational and Behavioral Statistics 37(4)",
+        "proportions based on paired data, Journal of Educational and Behavioral Statistics 37(4)",
         "Fagerland, Lydersen & Laake 2014, Recommended tests and confidence intervals for paired "
-        "binomial proportions, "
-        "Statistics in Medicine 33(16)",
+        "binomial proportions, Statistics in Medicine 33(16)",
         (
             "Berger 1982, Multiparameter hypothesis testing and acceptance sampling, Technometrics "
             "24(4)"
         ),
         (
             "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian "
-            "Journal "
-            "of Statistics 6(2)"
+            "Journal of Statistics 6(2)"
         ),
     ),
     weaknesses=(
@@ -204,8 +201,7 @@ PROBE = Probe(
         ),
         "A task that a policy has always failed cannot get worse.",
         "Likelihoods of given answers are compared, in plain text without a chat format: what the "
-        "policy would write "
-        "by itself may be better or worse.",
+        "policy would write by itself may be better or worse.",
     ),
     run=run,
 )

@@ -171,8 +171,7 @@ PROBE = Probe(
     references=(
         "Nangia et al. 2020, CrowS-Pairs, arXiv 2010.00133",
         "Blodgett et al. 2021, Stereotyping Norwegian salmon: an inventory of pitfalls in "
-        "fairness benchmark "
-        "datasets, ACL",
+        "fairness benchmark datasets, ACL",
         (
             "Rudinger et al. 2018, Gender bias in coreference resolution (Winogender), arXiv "
             "1804.09301"
@@ -190,20 +189,16 @@ PROBE = Probe(
     ),
     weaknesses=(
         "A likelier stereotypical sentence is a preference of the model for a text; whether the "
-        "policy would write it, "
-        "and whom that would hurt, is another question.",
+        "policy would write it, and whom that would hurt, is another question.",
         (
             "A share of one half is no preference over these pairs on average; groups can differ "
-            "in "
-            "opposite directions."
+            "in opposite directions."
         ),
         "Many CrowS-Pairs are flawed (Blodgett et al. 2021); the sets that ship are the "
-        "maintainers' own reading of "
-        "common stereotypes, binary in gender.",
+        "maintainers' own reading of common stereotypes, binary in gender.",
         (
             "The completions in the style of HONEST depend on sixteen listed words; this is not "
-            "the "
-            "HONEST score."
+            "the HONEST score."
         ),
         (
             "Refusals are found by listed phrases; a policy that answers nothing useful without "

@@ -26,8 +26,7 @@ class Ratings:
     them.
 
     rows    unit (what was rated: the item, or the sample where no item is named), prompt_id, rater,
-    dimension, score,
-            time (UTC, NaT where unknown)
+            dimension, score, time (UTC, NaT where unknown)
     checks  the same person's two ratings of one thing: rater, dimension, prompt_id, before, after
     notes   what was left out, counted
     """
@@ -78,8 +77,7 @@ def read_ratings(table: pd.DataFrame) -> Ratings:
         again = rows[twice].iloc[0]
         raise ValueError(
             f"ratings: row {int(rows.index[twice][0])}: {again['rater']} rated {again['unit']} "
-            "twice for "
-            f"{again['dimension']}; expected one rating a person, thing and dimension"
+            f"twice for {again['dimension']}; expected one rating a person, thing and dimension"
         )
     notes = {"without_score": int((~given).sum()), "repeats_put_apart": int((given & check).sum())}
     return Ratings(rows.reset_index(drop=True), _repeats(rows, whole[given & check]), notes)

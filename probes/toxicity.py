@@ -92,15 +92,13 @@ def _scored(table: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
     if scores.shape != (len(texts),):
         raise ValueError(
             f"toxicity: {scorer.name} returned an array of shape {scores.shape} for {len(texts)} "
-            "texts; expected one "
-            "score each"
+            "texts; expected one score each"
         )
     wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
     if len(wrong):
         raise ValueError(
             f"toxicity: {scorer.name} scored text {wrong[0]} ({texts[wrong[0]][:60]!r}) "
-            f"{scores[wrong[0]]}; expected a "
-            "number from 0 to 1"
+            f"{scores[wrong[0]]}; expected a number from 0 to 1"
         )
     return pd.DataFrame(
         {
@@ -124,25 +122,21 @@ PROBE = Probe(
         ),
         (
             "Röttger et al. 2021, HateCheck: functional tests for hate speech detection models, "
-            "arXiv "
-            "2012.15606"
+            "arXiv 2012.15606"
         ),
         (
             "Dixon et al. 2018, Measuring and mitigating unintended bias in text classification, "
-            "AIES "
-            "2018"
+            "AIES 2018"
         ),
     ),
     weaknesses=(
         (
             "It is as good as its scorer, whose measured failure is in `detail.known_failure`: "
-            "read "
-            "it first."
+            "read it first."
         ),
         (
             "Scorers of words find crude abuse and miss what is said politely, hinted at, or "
-            "spelt in "
-            "another way."
+            "spelt in another way."
         ),
         (
             "They often take the name of a group for abuse of it, so a higher score may only mean "

@@ -12,13 +12,9 @@ from restaudit.evidence.record import step_kind
 
 METHOD = (
     "2 FLOP a parameter and response token that is sampled or scored, 6 that is trained on "
-    "(Kaplan et al. 2020, "
-    "arXiv 2001.08361, without the attention term). Prompts' tokens, the reward model and the "
-    "probes are not counted, "
-    "nor samples that were not recorded (D_eval of epochs that were not kept), so this is a lower "
-    "bound; for LoRA "
-    "the 6 is "
-    "an upper bound."
+    "(Kaplan et al. 2020, arXiv 2001.08361, without the attention term). Prompts' tokens, the "
+    "reward model and the probes are not counted, nor samples that were not recorded (D_eval of "
+    "epochs that were not kept), so this is a lower bound; for LoRA the 6 is an upper bound."
 )
 FORWARD, TRAIN = 2, 6
 SAYS_SIZE = ("scale", "trainer")

@@ -31,11 +31,12 @@ class Policy:
     """One policy of the run.
 
     name      "g00/i00" for the base policy, else the iteration whose Improve step made it, or
-    "step-50" parent    the policy whose weights its training started from; None for the base policy
+              "step-50"
+    parent    the policy whose weights its training started from; None for the base policy
     data      where the samples it was trained on are recorded ("g01", "step-50"), or None where
-    they are not weights   the recorded files that hold its weights, name -> SHA-256; empty for the
-    base policy without a supervised
-              start, whose weights are the base model's
+              they are not
+    weights   the recorded files that hold its weights, name -> SHA-256; empty for the base policy
+              without a supervised start, whose weights are the base model's
     digest    SHA-256 of the canonical JSON {"base": base model's SHA-256, "adapters": weights}
     facts     what the step noted in the ledger (rows, kept, acceptance_rate, learning_rate …)
     step      the step of the ledger that made it; None for a base policy without a supervised start
@@ -177,8 +178,7 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
     if chosen != kept:
         raise BadInput(
             f"{records.run.path}/{policy.name}/kept.parquet: {len(chosen ^ kept)} rows differ "
-            "from those that the "
-            "sealed thresholds choose from the recorded Grow set"
+            "from those that the sealed thresholds choose from the recorded Grow set"
         )
     if config.method == "dpo":
         return _preferred(config, rows)

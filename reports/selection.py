@@ -184,8 +184,7 @@ def _same(records: Records, rows: GrowSet, used: Numbers, kept: pa.ChunkedArray,
     if differ := int((there ^ used).sum()) + others:
         raise BadInput(
             f"{records.run.path}/{name}/kept.parquet: {differ} rows differ from those that the "
-            "sealed thresholds "
-            "choose from the recorded Grow set"
+            "sealed thresholds choose from the recorded Grow set"
         )
 
 

@@ -56,8 +56,7 @@ def why_lines(run: Run, sample: str) -> list[str]:
         said = "trained on" if row["used"] else "not trained on"
         lines.append(
             f"  {series.short_name(policy.name)}: {said}: {row['why']} "
-            f"({float(row['reward_01']):.4f} against τ "
-            f"{float(row['threshold']):.4f})"
+            f"({float(row['reward_01']):.4f} against τ {float(row['threshold']):.4f})"
         )
     if not lines:
         close = _close(records, trained_on, sample)

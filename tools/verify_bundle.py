@@ -134,8 +134,7 @@ def check_files(source, events, manifest, finished):
             recorded.add(name)
             other = replaced.get(name) or left.get(name) or {"original": expected}
             need(other["original"] == expected, (
-                f"{name}: manifest.json and ledger name different "
-                "originals"
+                f"{name}: manifest.json and ledger name different originals"
             ))
             need(name not in replaced or name.endswith((".parquet", "/measurements.json")), f"{name}: never redacted")
             if name in left:
@@ -145,8 +144,7 @@ def check_files(source, events, manifest, finished):
             want = other.get("replacement", expected)
             need(name in source.sizes, f"{name}: missing; step '{event['step']}' recorded it")
             need(source.digest(name) == want, (
-                f"{name}: changed after step '{event['step']}' "
-                "recorded it"
+                f"{name}: changed after step '{event['step']}' recorded it"
             ))
             need(not manifest or manifest["files"].get(name) == want, f"{name}: manifest.json states another digest")
     for name in sorted({*source.sizes, *manifest.get("files", {})} - recorded - set(BUNDLE if manifest else ())):
@@ -161,8 +159,7 @@ def opened(source, path, keys, kind):
         envelope = json.loads(raw := source.read(path))
         (signed,), payload = envelope["signatures"], base64.b64decode(envelope["payload"], validate=True)
         need(signed["keyid"] in keys, (
-            f"{path}: signed with key {signed['keyid']}, which is not "
-            "here"
+            f"{path}: signed with key {signed['keyid']}, which is not here"
         ))
         pae = f"DSSEv1 {len(envelope['payloadType'])} {envelope['payloadType']} {len(payload)} ".encode() + payload
         keys[signed["keyid"]].verify(base64.b64decode(signed["sig"], validate=True), pae)
@@ -289,8 +286,7 @@ def check_decisions(source, events, plan):
                 close = [k for k, v in a.items() if type(w.get(k)) is type(v) is float and math.isclose(w[k], v)]
                 good = good and set(w) == {*a, "why"} and all(k in close or w[k] == a[k] for k in a)
             need(good, (
-                f"{name}: does not follow from {iteration}/measurements.json and the "
-                "sealed policy"
+                f"{name}: does not follow from {iteration}/measurements.json and the sealed policy"
             ))
             halting, decided = [g["gate"] for g in again if g["verdict"] == "HALT"], decided + 1
     return decided

@@ -100,8 +100,7 @@ def _toxicity(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]] 
     if values.shape != (len(cells.rows),) or not np.isfinite(values).all():
         raise ValueError(
             f"toxicity: {scorer.name} returned an array of shape {values.shape} for "
-            f"{len(cells.rows)} texts; "
-            "expected one finite number for each text"
+            f"{len(cells.rows)} texts; expected one finite number for each text"
         )
     return values, {
         "scorer": f"{scorer.name} {scorer.version}",

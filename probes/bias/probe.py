@@ -79,8 +79,7 @@ PROBE = Probe(
             "evaluation, arXiv 1911.03064"
         ),
         "Bertrand and Mullainathan 2004, Are Emily and Greg more employable than Lakisha and "
-        "Jamal?, American Economic "
-        "Review 94(4)",
+        "Jamal?, American Economic Review 94(4)",
         "Gaddis 2017, How Black are Lakisha and Jamal?, Sociological Science 4",
         "Hsu 1996, Multiple comparisons: theory and methods",
         "29 CFR 1607.4(D), Uniform guidelines on employee selection procedures",
@@ -99,16 +98,13 @@ PROBE = Probe(
             "raters' views."
         ),
         "Sentiment, refusal and mentions are counted by English word lists with measured, large "
-        "errors; an error that "
-        "differs between groups looks like a gap.",
+        "errors; an error that differs between groups looks like a gap.",
         (
             "A swapped text may be worse English than the first; where only one group was named, "
-            "that "
-            "is part of the gap."
+            "that is part of the gap."
         ),
         "Where the threshold is set for each prompt, every group keeps about the same share by "
-        "construction, and the "
-        "acceptance ratio says little.",
+        "construction, and the acceptance ratio says little.",
     ),
     run=run,
 )

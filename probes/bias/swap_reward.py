@@ -200,8 +200,7 @@ def _scored(evidence: Evidence, pairs: Mapping[str, Sequence[_Pair]]) -> dict[st
     if rewards.shape != (len(asked),) or not np.isfinite(rewards).all():
         raise ValueError(
             f"score: returned an array of shape {rewards.shape} for {len(asked)} texts; expected "
-            "one finite number for "
-            "each text"
+            "one finite number for each text"
         )
     of = dict(zip(asked, rewards.tolist(), strict=True))
     found = {}

@@ -215,8 +215,7 @@ def _parts(
     if evidence.human_sampling == "unknown" and not _chances_known(rows, base):
         none = unmeasured(
             "nobody says how the rated samples were chosen, and there are no inclusion "
-            "probabilities: "
-            "their mean says nothing about the others"
+            "probabilities: their mean says nothing about the others"
         )
         return Decomposition(none, none, none, none), about
     if evidence.human_sampling == "all":
@@ -474,17 +473,14 @@ PROBE = Probe(
     ),
     weaknesses=(
         "A gap alone accuses nobody: selection on an imperfect reward always gains less human "
-        "score than reward. Read "
-        "beyond_expected, which takes that part out.",
+        "score than reward. Read beyond_expected, which takes that part out.",
         "The expected part stands on a straight line through few base samples, and beyond their "
         "rewards it is a guess: "
         "look at beyond_range and at beyond_isotonic, which guesses differently.",
         "A flaw that the reward always had is part of the base policy's relation and so of the "
-        "expected part; only "
-        "what the policy does beyond its base share of it is divergence.",
+        "expected part; only what the policy does beyond its base share of it is divergence.",
         "The correlation falls when the policy's rewards bunch together at the top (range "
-        "restriction), even if the "
-        "reward is as good as before.",
+        "restriction), even if the reward is as good as before.",
         "It is only as good as the human score: what the raters did not rate, it does not see. "
         "Look at the coverage, "
         "since samples without a human score are left out and may be the odd ones.",

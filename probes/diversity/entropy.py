@@ -17,10 +17,9 @@ from probes.statistics.resample import Array, Resampling, bootstrap, unmeasured
 MISSING = "no sample has a logprob value and tokens"
 WHAT = (
     "minus the log-probability at temperature 1 of the policy's samples, per token: the "
-    "cross-entropy of the sampling "
-    "distribution and the policy, which is the policy's entropy only where samples are drawn at "
-    "temperature 1 from the "
-    "whole vocabulary; at a lower temperature or with top-k it is smaller"
+    "cross-entropy of the sampling distribution and the policy, which is the policy's entropy "
+    "only where samples are drawn at temperature 1 from the whole vocabulary; at a lower "
+    "temperature or with top-k it is smaller"
 )
 
 

@@ -1,5 +1,5 @@
-"""Entropy of a kernel's eigenvalues when groups of rows are left out, from one decomposition of the
-whole kernel.
+"""Entropy of a kernel's eigenvalues when groups of rows are left out, from one decomposition of
+the whole kernel.
 
 The jackknife needs the eigenvalues y of the kernel without each of 20 groups, but only as the sum
 of y·log y. For 0 <= y <= 1 and with t = exp(u)

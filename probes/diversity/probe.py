@@ -238,8 +238,7 @@ PROBE = Probe(
     references=(
         (
             "Li et al. 2016, A diversity-promoting objective function for neural conversation "
-            "models, "
-            "arXiv 1510.03055"
+            "models, arXiv 1510.03055"
         ),
         (
             "Zhu et al. 2018, Texygen: A benchmarking platform for text generation models "
@@ -249,8 +248,7 @@ PROBE = Probe(
         "Friedman & Dieng 2022, The Vendi score, arXiv 2210.02410",
         (
             "Kirk et al. 2023, Understanding the effects of RLHF on LLM generalisation and "
-            "diversity, "
-            "arXiv 2310.06452"
+            "diversity, arXiv 2310.06452"
         ),
         "Shaib et al. 2024, Standardizing the measurement of text diversity, arXiv 2403.00553",
         (
@@ -261,15 +259,13 @@ PROBE = Probe(
     ),
     weaknesses=(
         "Noise is diverse: a policy that babbles scores high. Read these beside the human score, "
-        "and beside the ratios "
-        "among texts above the base policy's median score.",
+        "and beside the ratios among texts above the base policy's median score.",
         "Set statistics depend on how many samples there are and how long they are; compare them "
         "only at the same "
         "number of samples and words, as here, never across runs of different size.",
         (
             "Words are found by spaces and punctuation: in scripts without spaces distinct-n "
-            "counts "
-            "whole phrases."
+            "counts whole phrases."
         ),
         (
             "Vendi and the distances see what the encoder sees, and long texts only as far as it "
@@ -280,12 +276,10 @@ PROBE = Probe(
             "found."
         ),
         "The mode is looked for at the beginning of texts only, and the largest share of anything "
-        "is too large on "
-        "average: read its change, not its value.",
+        "is too large on average: read its change, not its value.",
         (
             "Entropy is measured on texts sampled at a lower temperature than it is stated for; "
-            "see "
-            "docs/probes.md."
+            "see docs/probes.md."
         ),
     ),
     run=run,

@@ -99,28 +99,23 @@ PROBE = Probe(
     ),
     weaknesses=(
         "A small KL does not show that little has changed for people, nor a large one that harm "
-        "was done; there is no "
-        "universal limit.",
+        "was done; there is no universal limit.",
         (
             "KL per sequence grows with length: a policy that only writes more has more of it. "
-            "Read "
-            "it with KL per token."
+            "Read it with KL per token."
         ),
         (
             "It is estimated on the policy's own samples of a few prompts; rare, very different "
-            "texts "
-            "may be missing."
+            "texts may be missing."
         ),
         "A high share of synthetic rows is a condition of collapse, not a sign of it.",
         (
             "Copying sees word for word only, and only this step's kept rows, not what earlier "
-            "steps "
-            "trained on."
+            "steps trained on."
         ),
         (
             "Held-out human text gets dearer for any policy that takes on a style; that is drift, "
-            "not "
-            "always harm."
+            "not always harm."
         ),
         "Misspellings and gibberish are rare words too: more of them is not richer language.",
     ),

@@ -54,8 +54,7 @@ def habit_cost(
     )
     method = (
         "rise x what people pay less, lower and upper ends multiplied, simultaneous over "
-        f"{len(looked)} features "
-        f"(t, standard errors clustered by prompt)"
+        f"{len(looked)} features (t, standard errors clustered by prompt)"
     )
     return Estimate(float(cost[best]), n, rises.prompts, method, intervals), int(looked[best])
 

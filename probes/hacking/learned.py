@@ -70,8 +70,7 @@ def learned(
     few = unmeasured(
         (
             f"{prompts} prompts: a feature is looked at if texts of at least {FEWEST_PROMPTS} "
-            "prompts "
-            "have it"
+            "prompts have it"
         ),
         n=len(now),
         units=prompts,
@@ -166,10 +165,8 @@ class Paid:
         """How a signature is told, in words."""
         rule = (
             f"the reward's {level:.0%} interval is above 0, and the human score's is below 0, or "
-            "its effect is not "
-            f"above 0 and surely less than {self.fair:.2f} of the reward's (the base policy's "
-            "correlation of both, at "
-            f"least {LEAST_FAIR})"
+            f"its effect is not above 0 and surely less than {self.fair:.2f} of the reward's (the "
+            f"base policy's correlation of both, at least {LEAST_FAIR})"
         )
         return {"signature_is": rule, "base_correlation": round(self.correlation, 4)}
 

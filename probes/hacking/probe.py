@@ -148,8 +148,7 @@ PROBE = Probe(
     references=(
         (
             "Singhal et al. 2023, A long way to go: investigating length correlations in RLHF, "
-            "arXiv "
-            "2310.03716"
+            "arXiv 2310.03716"
         ),
         (
             "Gulcehre et al. 2023, Reinforced self-training (ReST) for language modeling, arXiv "
@@ -161,12 +160,10 @@ PROBE = Probe(
         ),
         (
             "Benjamini & Hochberg 1995, Controlling the false discovery rate, J. R. Statist. Soc. "
-            "B "
-            "57(1)"
+            "B 57(1)"
         ),
         "Bourgon et al. 2010, Independent filtering increases detection power for high-throughput "
-        "experiments, "
-        "PNAS 107(21)",
+        "experiments, PNAS 107(21)",
         (
             "Liang & Zeger 1986, Longitudinal data analysis using generalized linear models, "
             "Biometrika 73(1)"
@@ -178,25 +175,20 @@ PROBE = Probe(
             "Read the examples."
         ),
         "Features are words in a row and simple formats, named in English; a hack by meaning "
-        "(agreeing with whoever "
-        "asks, confident invention) is not among them.",
+        "(agreeing with whoever asks, confident invention) is not among them.",
         "A habit's cost goes along with the feature, too: what people dislike may be beside it. "
-        "Several habits are not "
-        "added up, and one that costs people nothing by itself is not seen.",
+        "Several habits are not added up, and one that costs people nothing by itself is not seen.",
         "With few human scores nobody can say that people do not pay for a feature; then it is no "
-        "signature, whatever "
-        "the reward does.",
+        "signature, whatever the reward does.",
         "Length may be worth something to people too: compare the gain with length held fixed for "
-        "the human score. One "
-        "straight line is fitted; where rewards level off with length it takes too much or too "
-        "little away.",
+        "the human score. One straight line is fitted; where rewards level off with length it "
+        "takes too much or too little away.",
         (
             "The members of an ensemble share data and can be wrong together; distance is what the "
             "encoder sees of it."
         ),
         "A unit test may raise the reward rightly for a text that is cut off or says nothing; "
-        "look at the share that "
-        "rose and at the example.",
+        "look at the share that rose and at the example.",
         "Copying from the prompt is what some tasks ask for; compare with the base policy.",
     ),
     run=run,

@@ -38,10 +38,12 @@ class Effects:
     """What a score pays for each of k features: arrays (k,), NaN where too few prompts can tell.
 
     value    least squares slope of the score on the feature, with an intercept for each cell, in
-    the score's unit error    its standard error, clustered by prompt (Liang & Zeger 1986) prompts
-    prompts that have texts with and without the feature; t has as many degrees of freedom, less 1
+             the score's unit
+    error    its standard error, clustered by prompt (Liang & Zeger 1986)
+    prompts  prompts that have texts with and without the feature; t has as many degrees of freedom,
+             less 1
     across   1.0 where the cells were whole prompts, across the policies, and not a policy's texts
-    of a prompt
+             of a prompt
     """
 
     value: Array

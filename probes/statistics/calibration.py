@@ -23,9 +23,10 @@ class Calibration:
     """Three views of one calibration curve of `bins` bins with equally many predictions each.
 
     plugin    mean |stated - observed share| over bins, 0..1: the usual ECE. Too high on average,
-    most near 0 debiased  the same less its estimated bias, -1..1; may come out below 0 where the
-    predictions are calibrated squared   mean (stated - observed)² without bias (Kumar et al.), may
-    come out below 0
+              most near 0
+    debiased  the same less its estimated bias, -1..1; may come out below 0 where the predictions
+              are calibrated
+    squared   mean (stated - observed)² without bias (Kumar et al.), may come out below 0
     """
 
     plugin: float

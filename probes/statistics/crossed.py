@@ -1,20 +1,20 @@
 """The mean over seeds and prompts at once, where every seed was asked every prompt.
 
 Goal        An interval for a mean that holds for other seeds and for other prompts, not for these
-only. Reads       A table of numbers, a row a seed and a column a prompt (S, P); a seed may lack
-prompts, but not all of them. Measures    The mean of the row means, ± sqrt(a² + b²), where a and b
-are the half widths of Student's t interval for
-            the mean of the S row means (S - 1 degrees of freedom) and for that of the P column
-            means (P - 1), each over the values that are there.
+            only.
+Reads       A table of numbers, a row a seed and a column a prompt (S, P); a seed may lack prompts,
+            but not all of them.
+Measures    The mean of the row means, ± sqrt(a² + b²), where a and b are the half widths of
+            Student's t interval for the mean of the S row means (S - 1 degrees of freedom) and for
+            that of the P column means (P - 1), each over the values that are there.
 References  Crossed random effects: Owen 2007 (The pigeonhole bootstrap, AoAS 1, 386), whose
-variance this is. It is
-            conservative, since noise within a cell is counted in both. Each part has its own t:
-            Satterthwaite's degrees of freedom cover 89% for two seeds and 93% for three where seeds
-            decide (4,000 tables of 30 prompts).
+            variance this is. It is conservative, since noise within a cell is counted in both. Each
+            part has its own t: Satterthwaite's degrees of freedom cover 89% for two seeds and 93%
+            for three where seeds decide (4,000 tables of 30 prompts).
 Weaknesses  With two or three seeds the interval is wide, as it must be. Where neither seeds nor
-prompts differ it
-            covers 99% and more. Values that are missing because of what they would have been bias
-            it, as they do any mean. One seed gives no interval over seeds: none is given at all.
+            prompts differ it covers 99% and more. Values that are missing because of what they
+            would have been bias it, as they do any mean. One seed gives no interval over seeds:
+            none is given at all.
 """
 
 from __future__ import annotations

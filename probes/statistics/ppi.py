@@ -37,8 +37,7 @@ FEWEST_TUNED = 5
 MOST_PULL = 0.8
 NOT_RANDOM = (
     "nobody says how the rated rows were chosen, and not every one has an inclusion probability: "
-    "the mean of chosen "
-    "rows says nothing about the others"
+    "the mean of chosen rows says nothing about the others"
 )
 
 
@@ -76,8 +75,7 @@ class Rated:
                 row = int(np.argmax(wrong))
                 raise ValueError(
                     f"inclusion: row {row} was rated with a chance of {self.inclusion[row]}; "
-                    "expected a "
-                    "number above 0 and at most 1"
+                    "expected a number above 0 and at most 1"
                 )
 
 

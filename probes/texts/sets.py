@@ -186,8 +186,7 @@ def embedded(texts: Texts, embed: Embed) -> Array:
     if vectors.ndim != 2 or len(vectors) != texts.n or not np.isfinite(vectors).all():
         raise ValueError(
             f"embed: returned an array of shape {vectors.shape} for {texts.n} texts; expected one "
-            "row of finite "
-            "numbers for each text"
+            "row of finite numbers for each text"
         )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.allclose(norms, 1, atol=0.01):

@@ -1,5 +1,5 @@
-"""Counterfactual texts by swap rules: the same text with one group's words in place of another's,
-or None.
+"""Counterfactual texts by swap rules: the same text with one group's words in place of
+another's, or None.
 
 swap("She praised her brother.", "gender")    # "He praised his sister."
 swap("A black comedy about trains.", "race")  # None: nothing there names people

@@ -104,13 +104,14 @@ class Curve:
 class Chart:
     """Series over labelled positions, with the same figures as a table.
 
-    unit       what the values count, written at the axis reference  a value drawn as a dotted line,
-    or None; `reference_label` says what it is said       the chart in words, for who cannot see it
+    unit       what the values count, written at the axis
+    reference  a value drawn as a dotted line, or None; `reference_label` says what it is
+    said       the chart in words, for who cannot see it
     places     where each label stands on an axis of numbers, called `axis`; without any, one stands
-    after the other and
-               the points of a series are joined
-    curves     fits, drawn behind the points; only where there are places across     values go
-    across and labels stand at the side: for one series of many things with long names
+               after the other and the points of a series are joined
+    curves     fits, drawn behind the points; only where there are places
+    across     values go across and labels stand at the side: for one series of many things with
+               long names
     """
 
     title: str

@@ -34,10 +34,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 class Data:
     """A data set of the run: where it came from, or which policy wrote it.
 
-    ref      unique in the run, for example "prompts:0", "grow:g01", "kept:g01/i01" kind
-    "prompts", "split", "judgements", "held-out text", "grow" (sampled) or "kept" (trained on) spec
-    where it was taken from, as configured; None for what the run itself wrote path     its file in
-    the run folder; None for what lies elsewhere
+    ref      unique in the run, for example "prompts:0", "grow:g01", "kept:g01/i01"
+    kind     "prompts", "split", "judgements", "held-out text", "grow" (sampled) or "kept" (trained
+             on)
+    spec     where it was taken from, as configured; None for what the run itself wrote
+    path     its file in the run folder; None for what lies elsewhere
     """
 
     ref: str

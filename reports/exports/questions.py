@@ -47,9 +47,8 @@ def _purpose(facts: Facts) -> list[str]:
 def _instances(_: Facts) -> list[str]:
     return [
         "A row of a Grow table is one text that a policy sampled for a prompt, or one reference "
-        "text of a person, with "
-        "its rewards. A row of a kept set names a row of a Grow table that one Improve step "
-        "trained on."
+        "text of a person, with its rewards. A row of a kept set names a row of a Grow table that "
+        "one Improve step trained on."
     ]
 
 
@@ -72,9 +71,8 @@ def _whole(facts: Facts) -> list[str]:
 def _links(_: Facts) -> list[str]:
     return [
         "sample_id links kept sets with Grow tables; prompt_id links both with data/grow.parquet; "
-        "group and family "
-        "name counterfactual prompts. samples.parquet of the tables export says why each row was "
-        "or was not kept."
+        "group and family name counterfactual prompts. samples.parquet of the tables export says "
+        "why each row was or was not kept."
     ]
 
 
@@ -192,8 +190,7 @@ def _used(facts: Facts) -> list[str]:
     return [
         (
             f"{p.name} was trained on {p.facts.get('kept', MISSING)} rows of {p.data}; policy "
-            "digest "
-            f"{p.digest}."
+            f"digest {p.digest}."
         )
         for p in facts.policies
         if p.data is not None
@@ -204,8 +201,7 @@ def _versions(facts: Facts) -> list[str]:
     return [
         (
             f"This describes the record up to ledger head {facts.head}; a changed file no longer "
-            "has "
-            "its recorded digest."
+            "has its recorded digest."
         )
     ]
 

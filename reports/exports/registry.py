@@ -26,9 +26,11 @@ ALL = "all"
 class Export:
     """One format.
 
-    name   what `--format` takes title  what it is, in a few words spec   the specification and its
-    version, as in manifest.json build  facts of a run -> file name (may hold "/") -> content; the
-    same facts always give the same bytes
+    name   what `--format` takes
+    title  what it is, in a few words
+    spec   the specification and its version, as in manifest.json
+    build  facts of a run -> file name (may hold "/") -> content; the same facts always give the
+           same bytes
     """
 
     name: str

@@ -64,8 +64,7 @@ def _paragraphs(exported: Exported) -> Iterator[str]:
     if exported.kind == "peft":
         yield (
             f"The adapter of {_text(exported.chosen.policy)} in PEFT's format, float32 as it was "
-            "recorded. The base "
-            f"model is not in this folder: {_text(exported.base.spec)}."
+            f"recorded. The base model is not in this folder: {_text(exported.base.spec)}."
         )
     else:
         merged = " with its adapter merged in" if exported.config.policy.training == "lora" else ""

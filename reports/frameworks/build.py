@@ -81,8 +81,7 @@ def by_clause(of: Framework, answers: dict[str, Answer]) -> str:
         counts["all" if all(asked) else "some" if any(asked) else "none"] += 1
     return (
         f"Of {len(of.clauses)} clauses, {counts['all']} have every field answered, "
-        f"{counts['some']} some, "
-        f"{counts['none']} none."
+        f"{counts['some']} some, {counts['none']} none."
     )
 
 
@@ -91,8 +90,7 @@ def _banner(records: Records, answers: dict[str, Answer]) -> tuple[str, ...]:
     said = [
         (
             f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
-            f"({', '.join(o.gates)}): "
-            f"{o.reason}"
+            f"({', '.join(o.gates)}): {o.reason}"
         )
         for o in run.overrides()
     ]
@@ -201,9 +199,8 @@ def _declared(declared: Declarations | None) -> Block:
     )
     said = (
         f"DECLARED answers were given by {declared.declared_by}{role} on {declared.date}. Nobody "
-        "verified them. They "
-        "stand in "
-        f"{FILE}, SHA-256 {declared.sha256}, which the ledger does not cover. {signed}"
+        f"verified them. They stand in {FILE}, SHA-256 {declared.sha256}, which the ledger does "
+        f"not cover. {signed}"
     )
     return Paragraph(said, "warning", (declared.source("all answers"),))
 

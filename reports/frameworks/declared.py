@@ -69,13 +69,11 @@ def template(about: Bound, recorded: Iterable[str], known: Declarations | None) 
     lines = [
         (
             "# What only people can say about this run. Leave empty what you do not know: it is "
-            "shown "
-            "as MISSING."
+            "shown as MISSING."
         ),
         "# An answer that begins with 'N-A:' says that the question does not apply, and why.",
         "# Nobody checks what stands here; documents show it as DECLARED, with your name. Each "
-        "question is asked once, "
-        "and",
+        "question is asked once, and",
         "# 'feeds' names the clauses that the answer goes into.",
         *_pair("schema", SCHEMA),
         "# which run this form is about; do not change these two",
@@ -86,8 +84,7 @@ def template(about: Bound, recorded: Iterable[str], known: Declarations | None) 
         *_pair("role", known.role if known else ""),
         *_pair("date", known.date if known else ""),
         "# name of the file with a DSSE signature over this form, if there will be one; it is "
-        "named and not checked "
-        "here",
+        "named and not checked here",
         *_pair("signature_file", known.signature_file if known else ""),
         "answers:",
     ]
@@ -202,9 +199,7 @@ def _about_this(path: Path, raw: Mapping[str, Any], about: Bound) -> None:
         if (got := _line(path, key, raw.get(key))) != expected:
             raise BadInput(
                 f"{path}: {key}: {got!r}, and this run has {expected!r}: the form is about "
-                "another run; get one for "
-                "this run "
-                "with restaudit declare"
+                "another run; get one for this run with restaudit declare"
             )
 
 

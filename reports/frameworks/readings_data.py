@@ -97,9 +97,8 @@ def data_splits(records: Records) -> Reading:
     sizes = ", ".join(f"{k} {number(v)}" for k, v in sorted(splits.get("sizes", {}).items()))
     said = (
         f"prompts: {sizes}; each prompt belongs to one part, by the hash of its normalised text; "
-        "near duplicates by "
-        f"{splits.get('method')}, at {splits.get('jaccard')}; more than a share of "
-        f"{splits.get('max_share')} is refused"
+        f"near duplicates by {splits.get('method')}, at {splits.get('jaccard')}; more than a "
+        f"share of {splits.get('max_share')} is refused"
     )
     return Reading(said, (records.source(REPORT, "splits"),), table)
 
@@ -233,9 +232,8 @@ def synthetic(records: Records) -> Reading:
     )
     said = (
         f"{number(sum(g.samples for g in made))} texts were written by policies of this run and "
-        "used as candidates; "
-        "share of "
-        f"rows trained on that a policy wrote: {', '.join(shares) or 'not recorded'}"
+        "used as candidates; share of rows trained on that a policy wrote: "
+        f"{', '.join(shares) or 'not recorded'}"
     )
     table = Table("Synthetic training data and its generators", columns, tuple(rows))
     return Reading(said, tuple(r.sources[0] for r in rows), table)
@@ -303,8 +301,7 @@ def training_duplicates(records: Records) -> Reading:
         tuple(rows),
         note=(
             "Equal after joining white space and folding case. The program counts them and does "
-            "not take them "
-            "out."
+            "not take them out."
         ),
     )
     said = joined([f"{r.cells[0]} {r.cells[2]} of {r.cells[1]} rows" for r in rows])

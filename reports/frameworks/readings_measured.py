@@ -256,9 +256,8 @@ def methods(records: Records) -> Reading:
     audit = config(records, "audit")
     said = (
         f"{len(rows)} probes on prompts set apart for judging, "
-        f"{audit.get('samples_per_prompt', 'an unrecorded number of')} "
-        "samples a prompt, paired with the base policy on the same prompts; each figure carries "
-        "interval, counts and "
+        f"{audit.get('samples_per_prompt', 'an unrecorded number of')} samples a prompt, paired "
+        "with the base policy on the same prompts; each figure carries interval, counts and "
         "method"
     )
     return Reading(said, (sealed(records, "probes"), sealed(records, "config.audit")), table)

@@ -61,11 +61,8 @@ def gate_policy(records: Records) -> Reading:
     over = f" over {len(looks)} planned looks" if isinstance(looks, list) else ""
     said = (
         f"{len(rows)} gates, of which {sum(r.action == 'HALT' for r in policy.rules)} stop "
-        "training; rules of one "
-        "action "
-        f"share a one-sided error rate of {1 - policy.level:.3g}{over}; sealed in line 1 of the "
-        "ledger, before any "
-        "sample"
+        "training; rules of one action share a one-sided error rate of "
+        f"{1 - policy.level:.3g}{over}; sealed in line 1 of the ledger, before any sample"
     )
     return Reading(said, (sealed(records, "config.gates"), step_place(records, "plan")), table)
 

@@ -248,9 +248,7 @@ def logs(records: Records) -> Reading:
         f"{len(records.run.events)} hash-chained events from "
         f"{first.at.get('time', 'an unrecorded time')} to "
         f"{newest.at.get('time', 'an unrecorded time')}, last hash {records.head}. They record "
-        "development, not the "
-        "system "
-        "in operation"
+        "development, not the system in operation"
     )
     return Reading(said, (ledger(records, place(records, newest.step)),))
 

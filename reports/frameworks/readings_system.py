@@ -33,8 +33,7 @@ ENVIRONMENT = "environment.json"
 NO_ARTIFACTS = "the plan names no model or data set by its digest"
 DIGEST = (
     "The digest is the SHA-256 of the canonical JSON of the base model's SHA-256 and of every "
-    "adapter file's. A policy "
-    "that holds no adapter of its own has the base model's weights."
+    "adapter file's. A policy that holds no adapter of its own has the base model's weights."
 )
 UNSTATED = "no licence recorded"
 
@@ -45,9 +44,8 @@ def run_identity(records: Records) -> Reading:
     version = plan(records).get("restaudit", "not recorded")
     said = (
         f"run {run.name}, id {run.run_id}, sealed "
-        f"{first.at.get('time', 'at an unrecorded time')}, restaudit "
-        f"{version}; "
-        f"state: {state(records)}; {len(run.events)} recorded steps, last event {records.head}"
+        f"{first.at.get('time', 'at an unrecorded time')}, restaudit {version}; state: "
+        f"{state(records)}; {len(run.events)} recorded steps, last event {records.head}"
     )
     return Reading(said, (ledger(records, "line 1"), sealed(records, "restaudit")))
 
@@ -200,9 +198,8 @@ def modality(records: Records) -> Reading:
         return absent("the plan does not say how outputs are drawn")
     said = (
         f"text in (at most {made.get('max_prompt_tokens')} tokens), text out (at most "
-        f"{sampling.get('max_tokens')} "
-        "tokens "
-        f"in this run, temperature {sampling.get('temperature')}, top-k {sampling.get('top_k')})"
+        f"{sampling.get('max_tokens')} tokens in this run, temperature "
+        f"{sampling.get('temperature')}, top-k {sampling.get('top_k')})"
     )
     return Reading(
         said, (sealed(records, "config.policy"), sealed(records, "config.loop.sampling"))
@@ -224,14 +221,12 @@ def integrity(records: Records) -> Reading:
             ),
             (
                 f"{len(records.digests)} recorded files ({', '.join(formats)}) carry a SHA-256 in "
-                "a "
-                "hash-chained ledger"
+                "a hash-chained ledger"
             ),
             "prompts for training, for choosing checkpoints and for judging are kept apart by hash",
             signed if signer else "the sealed plan names no signing key: the record is unsigned",
             "the chain shows that the record agrees with itself: unless its last hash was lodged "
-            "with somebody else, its "
-            "owner could rebuild it",
+            "with somebody else, its owner could rebuild it",
         ]
     )
     return Reading(

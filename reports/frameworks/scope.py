@@ -23,9 +23,8 @@ ORIGINAL = "compute.original_flop"
 COUNTED, FIRST = "Operations counted in this run", "The original model's training compute"
 NO_CONCLUSION = (
     "This screen computes a ratio. It is no legal conclusion: whether a model is a "
-    "general-purpose model, who is a "
-    "provider, and which exemptions apply (research, free and open source) are for people to "
-    "decide."
+    "general-purpose model, who is a provider, and which exemptions apply (research, free and "
+    "open source) are for people to decide."
 )
 CONFIRM = "a human confirms"
 

@@ -21,46 +21,38 @@ USES = ("sampling", "training", "likelihood", "kl")
 METHODS = (
     (
         "Reward and human score",
-        "The reward model scores every sample. The human score stands for what people think of it; "
-        "whose it is stands on page one. Both are compared with the base policy on the same audit "
-        "prompts, which neither "
-        "trained the reward model nor the policy.",
+        "The reward model scores every sample. The human score stands for what people think of "
+        "it; whose it is stands on page one. Both are compared with the base policy on the same "
+        "audit prompts, which neither trained the reward model nor the policy.",
     ),
     (
         "Intervals",
         "Prompts are drawn again with replacement many times (a bootstrap by prompt, paired with "
-        "the base "
-        "policy), and the middle 95% of the results are shown. [a, b] means: values in between "
-        "agree with the data.",
+        "the base policy), and the middle 95% of the results are shown. [a, b] means: values in "
+        "between agree with the data.",
     ),
     (
         "Expected part and divergence",
         "Choosing by an imperfect reward always buys less human score than reward. The base "
         "policy's own samples say how much (a line of human score on reward). What is missing "
-        "beyond that line is the "
-        "divergence.",
+        "beyond that line is the divergence.",
     ),
     (
         "Gates",
         "Each gate reads one measurement. It is broken when its whole interval lies beyond the "
-        "margin, it is "
-        "OK when "
-        "the whole interval lies on the right side, and anything else is INCONCLUSIVE. The rules "
-        "were sealed before the "
-        "first sample; looking at every iteration is paid for by wider intervals.",
+        "margin, it is OK when the whole interval lies on the right side, and anything else is "
+        "INCONCLUSIVE. The rules were sealed before the first sample; looking at every iteration "
+        "is paid for by wider intervals.",
     ),
     (
         "Counterfactual groups",
         "Prompts come in families that differ only in a name. A gap is the difference between "
-        "groups "
-        "within families. Few families show only large gaps.",
+        "groups within families. Few families show only large gaps.",
     ),
     (
         "Diversity",
         "distinct-2 is the share of different word pairs; the Vendi score is an effective number "
-        "of "
-        "different "
-        "texts. Both are compared at the same number of samples and similar length.",
+        "of different texts. Both are compared at the same number of samples and similar length.",
     ),
     (
         "KL",
@@ -72,14 +64,10 @@ METHODS = (
 )
 CANNOT = (
     "The ledger is a chain of hashes. It shows that this record agrees with itself, and that "
-    "nothing was changed after "
-    "somebody outside has seen its head. Who can write the folder can build a whole new record. "
-    "Without a witness "
-    "outside, "
-    "no signature by the same people changes that. It also cannot show how many runs were started "
-    "and thrown away, "
-    "nor that "
-    "ratings or code were honest."
+    "nothing was changed after somebody outside has seen its head. Who can write the folder can "
+    "build a whole new record. Without a witness outside, no signature by the same people changes "
+    "that. It also cannot show how many runs were started and thrown away, nor that ratings or "
+    "code were honest."
 )
 
 
@@ -105,9 +93,7 @@ def took(of: Material) -> Section:
                 Fact(
                     "Energy",
                     "not measured: no meter was read. An estimate needs the power of this "
-                    "machine, which "
-                    "nobody "
-                    "declared.",
+                    "machine, which nobody declared.",
                     "MISSING",
                 ),
             ),
@@ -213,9 +199,8 @@ def integrity(of: Material) -> Section:
         Fact("Signed by", _signer(of), sources=(of.records.source("plan.json", "signer"),)),
         Fact(
             "Seen from outside",
-            "UNANCHORED as far as this folder shows: whoever has written the head down "
-            "elsewhere can "
-            "compare it (restaudit anchor RUN --check FILE).",
+            "UNANCHORED as far as this folder shows: whoever has written the head down elsewhere "
+            "can compare it (restaudit anchor RUN --check FILE).",
         ),
         Fact("Comparison digest", of.run.digest, sources=(of.records.source(LEDGER),)),
         Fact(
@@ -233,9 +218,8 @@ def integrity(of: Material) -> Section:
             Paragraph(CANNOT),
             Paragraph(
                 "Whether the files are as recorded is not for this page to say: restaudit verify "
-                "RUN reads them "
-                "all, checks "
-                "the chain and the signatures, and computes the decisions again.",
+                "RUN reads them all, checks the chain and the signatures, and computes the "
+                "decisions again.",
                 "note",
             ),
         ),

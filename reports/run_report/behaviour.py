@@ -31,11 +31,8 @@ def bias(of: Material) -> Section:
     blocks: list[Block] = [
         Paragraph(
             "A gap is the largest difference between groups of prompts that differ only in whom "
-            "they name, paired "
-            "within a "
-            "family of prompts. What was measured is measured harm to these groups on these "
-            "prompts, and no "
-            "more.",
+            "they name, paired within a family of prompts. What was measured is measured harm to "
+            "these groups on these prompts, and no more.",
             "note",
         ),
         by_iteration(of, "Largest gap between groups", _with_units(of, last, GAPS)),
@@ -55,9 +52,7 @@ def bias(of: Material) -> Section:
             "Acceptance at the filter",
             {"bias.acceptance_ratio": "lowest over highest rate"},
             f"Below {FOUR_FIFTHS:g} some call it adverse impact (29 CFR 1607.4(D), a rule of "
-            "thumb from US hiring); it "
-            f"is shown "
-            "as a description.",
+            "thumb from US hiring); it is shown as a description.",
         )
     )
     swaps = {

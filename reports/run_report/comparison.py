@@ -94,10 +94,8 @@ def comparison(runs: Sequence[Run]) -> Document:
     if len(common) < LEAST_PROMPTS:
         raise BadInput(
             f"not comparable: the runs share {len(common)} audit prompts that every base and last "
-            "policy answered; "
-            f"at least "
-            f"{LEAST_PROMPTS} are needed. Runs with equal data and data.splits have equal audit "
-            "prompts"
+            f"policy answered; at least {LEAST_PROMPTS} are needed. Runs with equal data and "
+            "data.splits have equal audit prompts"
         )
     sections = (
         Section("verdict", "Decisions", tuple(_decisions(sides))),
@@ -112,9 +110,7 @@ def comparison(runs: Sequence[Run]) -> Document:
         [
             *(
                 f"{s.label}: OVERRIDE at {series.short_name(o.iteration)}: {', '.join(o.gates)} "
-                f"said HALT, and {o.by} "
-                f"let the "
-                f"run go on: {o.reason}"
+                f"said HALT, and {o.by} let the run go on: {o.reason}"
                 for s in sides
                 for o in s.of.run.overrides()
             ),
@@ -357,9 +353,8 @@ def _texts(sides: Sequence[Side], common: set[str]) -> Passages:
         rows.append(Passage(prompts.get(str(prompt), str(prompt)), tuple(texts), tuple(notes)))
     rule = (
         f"Shared prompts are ordered by how far the last policies' mean {column} scores lie "
-        "apart; shown are "
-        f"the first, "
-        "the middle and the last one, and of each policy's samples the first by name."
+        "apart; shown are the first, the middle and the last one, and of each policy's samples "
+        "the first by name."
     )
     cited = tuple(c for s in sides for c in s.cite(f"{s.last}/audit.parquet"))
     return Passages(

@@ -170,9 +170,8 @@ def _fit_table(of: Material, fits: dict[Form, Measurement | None]) -> Table:
         )
     note = (
         "Least squares through the human gains of these looks: a description of a few points, not "
-        "a test and no "
-        "forecast. Both forms were found for other methods; neither is claimed for this one, and "
-        "no KL is a limit."
+        "a test and no forecast. Both forms were found for other methods; neither is claimed for "
+        "this one, and no KL is a limit."
     )
     return Table(
         f"Fitted curves at {series.short_name(last)}",

@@ -309,7 +309,6 @@ def _facts(facts: Mapping[str, Any]) -> str:
     least = f", lowest τ {figure(threshold)}" if threshold is not None else ""
     return (
         f"{facts['kept']:,} of {facts['rows']:,} rows (acceptance "
-        f"{facts['acceptance_rate']:.1%}{least}), "
-        f"learning rate "
-        f"{facts['learning_rate']:g}, epoch {facts['best_epoch']} kept"
+        f"{facts['acceptance_rate']:.1%}{least}), learning rate {facts['learning_rate']:g}, epoch "
+        f"{facts['best_epoch']} kept"
     )

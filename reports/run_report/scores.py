@@ -64,12 +64,9 @@ def reward_and_human(of: Material) -> Section:
             "Human gain, taken apart",
             apart,
             "Expected: the human gain that the base policy's own line E[human | reward] gives for "
-            "the new "
-            "rewards. "
-            "Missing beyond it: expected less found, the divergence. Kept − not kept: human score "
-            "of the "
-            "rows the "
-            "filter kept less that of the others, in human-score units.",
+            "the new rewards. Missing beyond it: expected less found, the divergence. Kept − not "
+            "kept: human score of the rows the filter kept less that of the others, in "
+            "human-score units.",
         ),
         by_iteration(
             of,
@@ -249,26 +246,20 @@ def _order(base: pd.DataFrame, last: pd.DataFrame, common: list[str]) -> tuple[l
         ordered = both.sort_values(ascending=False, kind="stable")
         return [str(p) for p in ordered.index], (
             "Audit prompts are ordered by how much more the reward rose than the human score, "
-            "from the base policy "
-            "to the "
-            "last iteration (means of a prompt's samples, both in base-policy standard "
-            "deviations); shown are the "
-            "first, "
-            "the middle and the last one."
+            "from the base policy to the last iteration (means of a prompt's samples, both in "
+            "base-policy standard deviations); shown are the first, the middle and the last one."
         )
     if "reward" in means and (only := means["reward"].dropna()).size:
         ordered = only.sort_values(ascending=False, kind="stable")
         return [str(p) for p in ordered.index], (
             "Without a human score on both, audit prompts are ordered by how much the reward rose "
-            "from the base "
-            "policy to "
-            "the last iteration; shown are the first, the middle and the last one."
+            "from the base policy to the last iteration; shown are the first, the middle and the "
+            "last one."
         )
     return (
         common,
         (
             "Nothing orders the audit prompts, so they stand by name; shown are the first, middle "
-            "and "
-            "last one."
+            "and last one."
         ),
     )

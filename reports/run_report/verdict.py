@@ -43,9 +43,7 @@ def banner(of: Material) -> tuple[str, ...]:
     """What stands before everything else: overrides, and whose judgement the human score is."""
     lines = [
         f"OVERRIDE at {series.short_name(o.iteration)} ({o.time}): {', '.join(o.gates)} said "
-        f"HALT, and {o.by} let "
-        f"the run "
-        f"go on: {o.reason}"
+        f"HALT, and {o.by} let the run go on: {o.reason}"
         for o in of.run.overrides()
     ]
     human = series.human_score(of.run)

@@ -127,15 +127,13 @@ def _how(of: StudyMaterial) -> list[Block]:
                     "Gates",
                     (
                         "said WARN where the recipe says HALT, so that every method spent its "
-                        "whole "
-                        "budget"
+                        "whole budget"
                     ),
                 ),
                 Fact(
                     "Interval",
                     "two-sided 95% over seeds and prompts (probes/statistics/crossed.py); a "
-                    "figure that a run has once "
-                    "is compared over seeds alone",
+                    "figure that a run has once is compared over seeds alone",
                 ),
             )
         )

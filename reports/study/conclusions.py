@@ -17,12 +17,10 @@ from restaudit.study.plan import HALTS
 LEVEL = 0.95
 NOTE = (
     "Other seeds: the interval holds for other seeds and prompts. Could be found: the difference "
-    "that such an interval "
-    "excludes zero for in 80% of studies of this size (normal theory). These policies: the "
-    "interval holds for other "
-    "prompts put to the policies that were trained, and says nothing of other seeds. A prompt "
-    "counts for a seed where "
-    "a sample of it has a human score before and after."
+    "that such an interval excludes zero for in 80% of studies of this size (normal theory). "
+    "These policies: the interval holds for other prompts put to the policies that were trained, "
+    "and says nothing of other seeds. A prompt counts for a seed where a sample of it has a human "
+    "score before and after."
 )
 
 

@@ -79,6 +79,5 @@ def _not_yet(tasks: AnySet, rated: int, wanted: int, busy: int) -> None:
     who = "a rater is" if busy == 1 else f"{busy} raters are"
     st.text(
         f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of "
-        "this set; its "
-        "scores are shown when they hand in, so that nobody rates unblinded."
+        "this set; its scores are shown when they hand in, so that nobody rates unblinded."
     )

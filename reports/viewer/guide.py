@@ -19,13 +19,10 @@ GUIDES = {
     "scores": Guide(
         (
             "The reward is what training raises. The human score stands for what people think; "
-            "the line above says "
-            "whose it is.",
+            "the line above says whose it is.",
             "Some of the reward never reaches people: choosing by an imperfect score always loses "
-            "something. The "
-            "expected part "
-            "is what the base policy's own samples lead one to expect; what is missing beyond it "
-            "is the divergence.",
+            "something. The expected part is what the base policy's own samples lead one to "
+            "expect; what is missing beyond it is the divergence.",
             (
                 "A signature is something the policy now says more often, that the reward pays for "
                 "and people do not."
@@ -35,50 +32,41 @@ GUIDES = {
             "A correlation that falls can come from a narrower range of rewards alone.",
             (
                 "Rewards outside the range of the base policy's samples are extrapolated: the "
-                "table "
-                "says how many."
+                "table says how many."
             ),
             (
                 "A human score that is LEXICON, MODEL or SIMULATED can be fooled by the same "
-                "texts as "
-                "the reward."
+                "texts as the reward."
             ),
         ),
     ),
     "bias": Guide(
         (
             "Prompts come in families that differ only in whom they name. A gap is the difference "
-            "between such groups, "
-            "paired "
-            "within families.",
+            "between such groups, paired within families.",
             (
                 "The filter decides what is trained on: its acceptance rate for each group shows "
-                "who "
-                "is taught from."
+                "who is taught from."
             ),
         ),
         (
             (
                 "Few families show only large gaps: an interval that contains 0 is no proof of "
-                "equal "
-                "treatment."
+                "equal treatment."
             ),
             "Names stand for groups, and not everybody with such a name belongs to the group.",
             (
                 "Below four fifths is a rule of thumb from US hiring, not a limit that anything "
-                "here "
-                "must keep."
+                "here must keep."
             ),
         ),
     ),
     "diversity": Guide(
         (
             "Ratios are to the base policy, at the same number of samples and similar length. 1 "
-            "means as varied as "
-            "before.",
+            "means as varied as before.",
             "Within a prompt: do several answers to one question differ? Across prompts: do "
-            "answers to different "
-            "questions?",
+            "answers to different questions?",
         ),
         (
             "Nonsense is varied too: look at the diversity among outputs above a quality bar.",
@@ -92,8 +80,7 @@ GUIDES = {
         (
             (
                 "Changes are in points of accuracy, before and after, on items the run did not "
-                "train "
-                "on."
+                "train on."
             ),
         ),
         (
@@ -113,21 +100,18 @@ GUIDES = {
         ),
         (
             "A reward that predicts people on texts like its training data may fail on the texts "
-            "a policy learns to "
-            "write.",
+            "a policy learns to write.",
         ),
     ),
     "lineage": Guide(
         (
             "Every policy has the digest of its weights and says what it was trained on. Every "
-            "row of a Grow set has a "
-            "reason.",
+            "row of a Grow set has a reason.",
         ),
         (
             (
                 "The record says what the program saw. It cannot show how many runs were started "
-                "and "
-                "thrown away."
+                "and thrown away."
             ),
         ),
     ),

@@ -180,11 +180,9 @@ def _counted(found: Found, iteration: str) -> str:
     now, base = len(found.examples), found.base
     return (
         f"{now} of {found.texts} compared texts of {series.short_name(iteration)} have it, and "
-        f"{base} of "
-        f"{found.base_texts} of the base policy's. The highest reward comes first. Beside it: the "
-        "base policy's answer "
-        f"to the same prompt, one that has the feature too where there is one. {OPEN} and {SHUT} "
-        "mark where it stands."
+        f"{base} of {found.base_texts} of the base policy's. The highest reward comes first. "
+        "Beside it: the base policy's answer to the same prompt, one that has the feature too "
+        f"where there is one. {OPEN} and {SHUT} mark where it stands."
     )
 
 

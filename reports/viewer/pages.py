@@ -46,8 +46,7 @@ PAGES = (
         ALL,
         (
             "Every run in the folder: its state, its steps and what the gates decided. Open one "
-            "from "
-            "here."
+            "from here."
         ),
     ),
     PageOf(
@@ -106,8 +105,7 @@ PAGES = (
         RUN,
         (
             "The texts behind every number: search, filter, one prompt across iterations, why a "
-            "row "
-            "was trained on."
+            "row was trained on."
         ),
     ),
     PageOf(
@@ -138,8 +136,7 @@ PAGES = (
         WORK,
         (
             "Render and download the report, clause documents and exports; say what only people "
-            "can "
-            "say."
+            "can say."
         ),
     ),
     PageOf(

@@ -166,8 +166,7 @@ def check_size(pool: Pool, size: Size) -> None:
         if have < want:
             raise BadInput(
                 f"{pool.source}: the pool has {have} {what}, but an audit of this size draws "
-                f"{want}; give a larger "
-                "pool with --pool, or a smaller audit"
+                f"{want}; give a larger pool with --pool, or a smaller audit"
             )
 
 

@@ -197,8 +197,7 @@ def _path(source: str) -> Path:
     if not path.is_file():
         raise BadInput(
             f"{source}: no pool of generations; expected '{BUILTIN}', a Parquet file, or a run "
-            "folder whose "
-            "first Grow set is scored"
+            "folder whose first Grow set is scored"
         )
     return path
 

@@ -48,9 +48,8 @@ def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
         f"This policy halts wrongly in {percent(false['rate'])} of healthy emulated runs (at most "
         f"{percent(false['high'])} with 95% confidence; {false['runs']} runs; {size}).",
         f"It halts {percent(caught['rate'])} ({percent(caught['low'])} to "
-        f"{percent(caught['high'])}) of planted hacks "
-        f"that cost people {found['headline']['cost']:g} standard deviations within one Grow of "
-        "their onset "
+        f"{percent(caught['high'])}) of planted hacks that cost people "
+        f"{found['headline']['cost']:g} standard deviations within one Grow of their onset "
         f"({caught['runs']} runs).",
     )
 

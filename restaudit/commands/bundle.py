@@ -67,8 +67,7 @@ def bundle(
     if manifest.redacted or manifest.left_out:
         typer.echo(
             f"{len(manifest.redacted)} file(s) with their texts taken out, "
-            f"{len(manifest.left_out)} left out: these "
-            "can no longer be checked against the ledger"
+            f"{len(manifest.left_out)} left out: these can no longer be checked against the ledger"
         )
     if without_texts and not packed.report:
         typer.echo(

@@ -173,8 +173,7 @@ def figures(
             ),
             (
                 "People's ratings were emulated by the pool's own human scores; raters who "
-                "disagree "
-                "or drift were not."
+                "disagree or drift were not."
             ),
             *(
                 f"A hack of {name} ({words}): too few of the pool's texts have it."

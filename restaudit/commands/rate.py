@@ -311,9 +311,8 @@ def _instructions(
     if given is None:
         return own or (
             f"Rate the {dimension} of each response to its prompt, from {scale[0]} (worst) to "
-            f"{scale[1]} (best). Judge "
-            "every response by itself, with no help from a model. If you cannot judge one, leave "
-            "it out."
+            f"{scale[1]} (best). Judge every response by itself, with no help from a model. If "
+            "you cannot judge one, leave it out."
         )
     return text_or_file(given)
 

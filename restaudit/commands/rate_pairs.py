@@ -180,10 +180,8 @@ def usual(dimension: str) -> str:
     """The instructions where nobody gave others."""
     return (
         f"Read the prompt and both responses. Which response has the better {dimension}: A or B? "
-        "Choose T, a tie, only "
-        "where neither is better. Judge for yourself, with no help from a model. If you cannot "
-        "judge a pair, leave it "
-        "out."
+        "Choose T, a tie, only where neither is better. Judge for yourself, with no help from a "
+        "model. If you cannot judge a pair, leave it out."
     )
 
 

@@ -177,8 +177,7 @@ def signed_lines(signed: Signed, events: int) -> list[str]:
         lines.append(
             (
                 f"report: {signed.report_files} file(s) signed with key {signed.report_by}, for "
-                "event "
-                f"{signed.report_at}"
+                f"event {signed.report_at}"
             )
             + (
                 ", and that is NOT the key you trust"

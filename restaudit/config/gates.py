@@ -59,9 +59,8 @@ class GatePolicy(Section):
         if toxic is not None:
             raise ValueError(
                 f"rule '{toxic}' decides by a toxicity score, which sees crude abuse only: it is "
-                "never a gate by "
-                "itself; decide by another metric and name toxicity in `when`, or read it in the "
-                "report"
+                "never a gate by itself; decide by another metric and name toxicity in `when`, "
+                "or read it in the report"
             )
         return self
 

@@ -208,8 +208,7 @@ class LoopConfig(Section):
             if len(values) < self.improve_steps:
                 raise ValueError(
                     f"thresholds.values has {len(values)} entries, but improve_steps is "
-                    f"{self.improve_steps}: "
-                    "give one rising value per Improve step"
+                    f"{self.improve_steps}: give one rising value per Improve step"
                 )
             if list(values) != sorted(set(values)):
                 raise ValueError("thresholds.values must rise from one Improve step to the next")

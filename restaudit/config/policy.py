@@ -31,7 +31,7 @@ class PolicyConfig(Section):
 
     attn_implementation  how attention is computed; auto takes what transformers takes for the model
     template_arguments   further arguments of the chat template, for example {enable_thinking:
-    false}
+                         false}
     """
 
     model: str

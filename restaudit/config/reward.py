@@ -74,10 +74,11 @@ class TrainedReward(Section):
     """A reward model trained here: Bradley-Terry on pairs, regression on scalar ratings.
 
     training          head: a small head on the frozen encoder; lora, full: the encoder with a
-    scalar head ties              half: a tie counts as half a vote for each side; leave_out: it is
-    counted and left out rater_model       mean: every rater counts alike; reliability: by how they
-    agree with the others label_smoothing   share moved from a pair's label to the other side (pairs
-    only)
+                      scalar head
+    ties              half: a tie counts as half a vote for each side; leave_out: it is counted and
+                      left out
+    rater_model       mean: every rater counts alike; reliability: by how they agree with the others
+    label_smoothing   share moved from a pair's label to the other side (pairs only)
     """
 
     kind: Literal["trained"]

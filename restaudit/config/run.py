@@ -50,7 +50,6 @@ class Config(Section):
             if isinstance(section, ColumnReward | ColumnHuman) and not watched:
                 raise ValueError(
                     f"{key}.kind column: scores that files hold already are read by `restaudit "
-                    "watch` "
-                    "only; whatever samples texts itself needs a score that can be asked"
+                    "watch` only; whatever samples texts itself needs a score that can be asked"
                 )
         return self

@@ -81,8 +81,7 @@ def _pick(
     if len(found) > 1:
         raise BadInput(
             f"{path}: no column '{name}', and {' and '.join(repr(f) for f in found)} could both "
-            "stand for it; "
-            f"say which with --column {name}={found[0]}"
+            f"stand for it; say which with --column {name}={found[0]}"
         )
     return found[0] if found else None
 

@@ -28,10 +28,10 @@ PAIRS = ("item_id", "prompt", "chosen", "rejected", "rater", "tied")
 class Feedback:
     """Judgements in long form.
 
-    ratings   columns item_id, prompt, response, rater, score (float, the source's own unit) pairs
-    columns item_id, prompt, chosen, rejected, rater, tied; an item that raters disagree about has
-    rows both
-              ways, and a tied row (only where ties are asked for) says nothing by its order
+    ratings   columns item_id, prompt, response, rater, score (float, the source's own unit)
+    pairs     columns item_id, prompt, chosen, rejected, rater, tied; an item that raters disagree
+              about has rows both ways, and a tied row (only where ties are asked for) says nothing
+              by its order
 
     `item_id` names what was judged (text, or prompt and both responses, whichever way round);
     `prompt` is "" for texts that stand alone, plain text, or a JSON list of messages; `rater` is

@@ -209,8 +209,7 @@ def _made(raw: Columns, table: pd.DataFrame, keyed: Key) -> list[str]:
     if keyed == "row":
         notes.append(
             "no prompt or prompt_id: every row counts as a prompt of its own, so that intervals "
-            "are too "
-            "narrow if several rows answer one prompt"
+            "are too narrow if several rows answer one prompt"
         )
     if "sample_id" not in raw.values:
         notes.append("sample_id made from the order of rows")

@@ -43,8 +43,7 @@ def paired(outputs: Generations, base: Generations) -> tuple[Generations, Genera
     if len(mine) > len(both) or len(theirs) > len(both):
         note += (
             f"; {len(mine) - len(both)} of {outputs.source} and {len(theirs) - len(both)} of "
-            f"{base.source} are not, "
-            "and comparisons leave them out"
+            f"{base.source} are not, and comparisons leave them out"
         )
     return replace(outputs, notes=(*outputs.notes, note)), base
 
@@ -78,8 +77,7 @@ def _same_prompts(outputs: Generations, base: Generations) -> None:
         if other.get(name, asked) != asked:
             raise BadInput(
                 f"prompt_id {name!r} is '{asked[:60]}' in {outputs.source} and "
-                f"'{other[name][:60]}' in {base.source}; "
-                "expected the same prompt under one id"
+                f"'{other[name][:60]}' in {base.source}; expected the same prompt under one id"
             )
 
 

@@ -128,8 +128,7 @@ def _cap(
         if len(plain) < size:
             raise BadInput(
                 f"data.splits.sizes.{split} is {size}, but only {len(plain)} prompts fall into "
-                f"this split{resemble}; "
-                "give more prompts, a larger share, or a smaller size"
+                f"this split{resemble}; give more prompts, a larger share, or a smaller size"
             )
         plain = plain.sort_values(["_order", "prompt_id"]).head(size)
     families = config.counterfactual_families.get(split)
@@ -193,11 +192,9 @@ def _overlaps(splits: Mapping[Split, pd.DataFrame], config: SplitConfig) -> dict
                 i, j, similarity = closest[0]
                 raise BadInput(
                     f"data.splits: {share:.1%} of the {split} prompts have a near-duplicate in "
-                    f"{earlier} (limit "
-                    f"{config.max_near_duplicate_share:.1%}, Jaccard ≥ "
-                    f"{config.near_duplicate_jaccard:g}), for example "
-                    f"'{texts[earlier][i][:80]}' and '{texts[split][j][:80]}' ({similarity:.2f}); "
-                    "set "
+                    f"{earlier} (limit {config.max_near_duplicate_share:.1%}, Jaccard ≥ "
+                    f"{config.near_duplicate_jaccard:g}), for example '{texts[earlier][i][:80]}' "
+                    f"and '{texts[split][j][:80]}' ({similarity:.2f}); set "
                     "data.splits.near_duplicates: drop, or raise max_near_duplicate_share if you "
                     "accept it"
                 )

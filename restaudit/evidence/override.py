@@ -74,7 +74,6 @@ def _halted(run: Path) -> tuple[Run, Halt]:
     if record.halt is None:
         raise BadInput(
             f"{run}: this run is {record.state}, so there is nothing to override; an override "
-            "answers a HALT that "
-            "stopped the run"
+            "answers a HALT that stopped the run"
         )
     return record, record.halt

@@ -173,8 +173,7 @@ class Writer:
         except OSError as e:
             raise RestauditError(
                 f"{self.run}: step {name} could not be written ({e.strerror or e}); everything "
-                "before it is safe. "
-                f"When that is mended: restaudit resume {self.run}"
+                f"before it is safe. When that is mended: restaudit resume {self.run}"
             ) from e
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

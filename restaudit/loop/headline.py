@@ -40,10 +40,8 @@ def refitted(run: Run) -> list[str]:
         found.append(
             f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements "
             f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out "
-            f"{name.replace('_', ' ')} {shown}, "
-            f"digest {facts['before'][:8]} -> {facts['after'][:8]}. From there on the base policy "
-            "is "
-            "scored by the new one."
+            f"{name.replace('_', ' ')} {shown}, digest {facts['before'][:8]} -> "
+            f"{facts['after'][:8]}. From there on the base policy is scored by the new one."
         )
     return found
 
@@ -60,6 +58,5 @@ def alarms(run: Run) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError, TypeError) as e:
         return (
             f"{path}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew "
-            "with "
-            f"restaudit calibrate {run.path}",
+            f"with restaudit calibrate {run.path}",
         )

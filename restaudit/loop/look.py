@@ -51,10 +51,9 @@ def look(
     ):
         raise BadInput(
             f"{job.run}: {name} was looked at with other weights than the trainer has there now; "
-            "this is another "
-            "training, or one that does not repeat itself (data order, dropout, GPU kernels). "
-            "Resume it from a "
-            "checkpoint after its last look, or give another run folder"
+            "this is another training, or one that does not repeat itself (data order, dropout, "
+            "GPU kernels). Resume it from a checkpoint after its last look, or give another run "
+            "folder"
         )
 
     def make(out: Path) -> Content:

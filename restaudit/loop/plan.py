@@ -161,8 +161,7 @@ def _check_artifacts(record: Run, artifacts: Mapping[str, Artifact]) -> None:
         if artifacts[name].sha256 != was["sha256"]:
             raise BadInput(
                 f"{name} ({was['spec']}) is not the one the plan was sealed with: expected "
-                f"{was['sha256']}, "
-                f"got {artifacts[name].sha256}"
+                f"{was['sha256']}, got {artifacts[name].sha256}"
             )
 
 

@@ -91,8 +91,7 @@ def what_is_missing(record: Run, name: str) -> str | None:
     return "\n".join(
         [
             f"{record.path}: waits before Grow {int(name[1:])} for people's judgements of the "
-            "newest policy's texts: "
-            f"{missing} of {len(asked)} are missing",
+            f"newest policy's texts: {missing} of {len(asked)} are missing",
             f"  the sheet:   {path}",
             (
                 f"               fill in rater and score ({low:g} to {high:g}); a row a judgement, "

@@ -1,5 +1,4 @@
-"""ReST, from top to bottom as in Algorithm 1 of arXiv 2308.08998; its relatives in methods.py are
-the same loop.
+"""ReST, from top to bottom as in Algorithm 1 of arXiv 2308.08998.
 
 in: D, D_eval, loss L(x, y; θ), reward R(x, y), G Grow steps, I Improve steps, N samples per context
 train π_θ on D with L
@@ -8,6 +7,8 @@ for g = 1..G
     for i = 1..I
         IMPROVE  choose τ_1 > E[R], τ_{i+1} > τ_i, with a lower learning rate
                  while reward on D_eval improves: minimise E_{D_g}[ 1{R(x, y) > τ_i} · L(x, y; θ) ]
+
+Its relatives in restaudit/config/methods.py are the same loop with other defaults.
 """
 
 from __future__ import annotations

@@ -69,8 +69,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     console.print(f"human score = {human['label']}: {human['description']}", markup=False)
     console.print(
         "a..b is a 95% interval: prompts resampled, paired with the base policy on the same "
-        "prompts. sd: standard "
-        "deviations of the base policy's samples.",
+        "prompts. sd: standard deviations of the base policy's samples.",
         markup=False,
     )
     for some in _parts([d for i in iterations if (d := run.decision(i)) is not None], 4):

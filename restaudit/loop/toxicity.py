@@ -37,15 +37,12 @@ _NEITHER = 2
 # Measured by tests/test_toxicity_scorer.py on the data sets named; see docs/probes.md.
 HATESONAR_FAILS = (
     "Finds crude words, and no more. Held-out tweets of the data it was trained on (Davidson "
-    "2017): AUC .98, 8% false "
-    "alarms. Elsewhere it is near chance: unsafe against safe prompts (XSTest) AUC .62, worse "
-    "against better reply (HH "
-    "harmless) AUC .52; it marks 11% of the stereotypes in CrowS-Pairs, and 25% of the same "
-    "sentences about another "
-    "group. It takes groups for abuse: 14% of harmless sentences that name somebody's identity "
-    "(HolisticBias) score "
-    "0.5 or more, all of those that say queer or white. A text without a word it knows scores .32. "
-    "English tweets of 2017."
+    "2017): AUC .98, 8% false alarms. Elsewhere it is near chance: unsafe against safe prompts "
+    "(XSTest) AUC .62, worse against better reply (HH harmless) AUC .52; it marks 11% of the "
+    "stereotypes in CrowS-Pairs, and 25% of the same sentences about another group. It takes "
+    "groups for abuse: 14% of harmless sentences that name somebody's identity (HolisticBias) "
+    "score 0.5 or more, all of those that say queer or white. A text without a word it knows "
+    "scores .32. English tweets of 2017."
 )
 
 
@@ -91,8 +88,7 @@ def hatesonar(path: Path) -> Scorer:
     ):
         raise BadInput(
             f"{path}: {len(words)} words, {len(inverse)} document frequencies and {len(weights)} "
-            "weights do "
-            "not belong together; fetch the file again"
+            "weights do not belong together; fetch the file again"
         )
     column = dict(
         zip(words, _numbers(tfidf, "ngram_indexes", path).astype(int).tolist(), strict=True)

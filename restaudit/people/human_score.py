@@ -324,8 +324,7 @@ def _column(config: ColumnHuman) -> Human:
 def _lexicon(words: Mapping[str, float]) -> Human:
     what = (
         "Mean of the judge raters' ratings of the rated words in the text; nobody rated the text "
-        "itself. Negation, "
-        "irony and context are not seen."
+        "itself. Negation, irony and context are not seen."
     )
     return Human(
         LABELS["lexicon"], "word-rating units", what, lambda _, r, __: lexicon_scores(r, words)
@@ -352,8 +351,7 @@ def _model(model: TrainedModel, config: ModelHuman) -> Human:
 def _reference() -> Human:
     what = (
         "chrF of the output against human references, the best one counts. It measures likeness "
-        "of wording; a good "
-        "output that is worded otherwise scores low."
+        "of wording; a good output that is worded otherwise scores low."
     )
     return Human(
         LABELS["reference"],

@@ -61,8 +61,7 @@ def with_lora(model: Any, config: PolicyConfig, seed: int) -> Any:
     if missing and lora.targets != "all-linear":
         raise BadInput(
             f"policy.lora.targets: {', '.join(missing)} is no module of {type(model).__name__} "
-            "that LoRA can adapt; it"
-            f" has {', '.join(linear)}"
+            f"that LoRA can adapt; it has {', '.join(linear)}"
         )
     return wrapped.eval()
 

@@ -179,9 +179,8 @@ def prove(policy: Policy, *, longest: int) -> Exactness:
         if getattr(adapter, "alora_invocation_tokens", None):
             raise BadInput(
                 f"{policy.config.model}: refused, since its adapter is an activated LoRA "
-                "(alora_invocation_tokens):"
-                " what it computes depends on where certain tokens stand in the input, which a "
-                "cache does not hold"
+                "(alora_invocation_tokens): what it computes depends on where certain tokens "
+                "stand in the input, which a cache does not hold"
             )
     with evaluating(policy.model), in_float32(policy.model) as exact, warnings.catch_warnings():
         warnings.simplefilter(
@@ -395,8 +394,7 @@ class _Check:
                         raise
                     raise BadInput(
                         f"{self.policy.config.model}: the model's own forward pass fails "
-                        f"({_first_line(e)}); restaudit "
-                        "can neither sample nor train it"
+                        f"({_first_line(e)}); restaudit can neither sample nor train it"
                     ) from None
                 # Virtual tokens of prompt tuning come first; the last position predicts nothing we
                 # have.

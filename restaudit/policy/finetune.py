@@ -97,9 +97,8 @@ def fine_tune(
                     if not (math.isfinite(loss) and math.isfinite(norm)):
                         raise TrainingDiverged(
                             f"the loss became {loss} (gradient norm {norm}) at epoch {epoch}, "
-                            f"step {step}, learning "
-                            f"rate {rate:.3g}: lower loop.train.learning_rate; nothing of this "
-                            "step was recorded"
+                            f"step {step}, learning rate {rate:.3g}: lower "
+                            "loop.train.learning_rate; nothing of this step was recorded"
                         )
                     optimiser.step()
                     policy.write_back()

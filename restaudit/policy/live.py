@@ -65,10 +65,9 @@ def live_policy(
     as there.
 
     keep    "adapter": put the trained weights aside at every look where the model is a PEFT model
-    (LoRA), and none of
-            a fully trained one; "trained": whatever is trained; "none": nothing. What is put aside
-            costs four bytes a trained parameter in memory and on disk, and is what KL to the base
-            policy is computed from.
+            (LoRA), and none of a fully trained one; "trained": whatever is trained; "none":
+            nothing. What is put aside costs four bytes a trained parameter in memory and on disk,
+            and is what KL to the base policy is computed from.
 
     Raises BadInput for a model that cannot be sampled here: no causal language model, one whose
     weights are spread over several processes, and one that cannot be computed exactly.
@@ -80,9 +79,8 @@ def live_policy(
     if any(getattr(p, "ds_id", None) is not None for p in core.parameters()) or _sharded(core):
         raise BadInput(
             "the model's weights are spread over several processes (FSDP or ZeRO-3), from which "
-            "no sample can be drawn "
-            "here: train with weights whole on each device, or audit the checkpoints with "
-            "`restaudit watch`"
+            "no sample can be drawn here: train with weights whole on each device, or audit the "
+            "checkpoints with `restaudit watch`"
         )
     if tokenizer is None or not hasattr(tokenizer, "eos_token_id"):
         raise BadInput("the trainer has no tokenizer; give it as processing_class")

@@ -63,9 +63,8 @@ def check_vocabulary(model: Any, tokenizer: Any, what: str) -> None:
         names = ", ".join(repr(t) for _, t in beyond[:3])
         raise BadInput(
             f"{what}: its tokenizer has {len(beyond)} tokens that the model has no embedding for "
-            f"({names}; the model"
-            f" has {size} embeddings); give the tokenizer that the model was trained with, or "
-            "resize the embeddings"
+            f"({names}; the model has {size} embeddings); give the tokenizer that the model was "
+            "trained with, or resize the embeddings"
         )
 
 

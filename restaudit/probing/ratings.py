@@ -49,8 +49,7 @@ def read_ratings(
     names = sorted(set(table["dimension"]))
     note = (
         f"{len(table)} ratings of {table['sample_id'].nunique()} samples by "
-        f"{table['rater'].nunique()} raters "
-        f"({', '.join(names)})"
+        f"{table['rater'].nunique()} raters ({', '.join(names)})"
     )
     return table, (note,)
 
@@ -95,8 +94,7 @@ def _owners(outputs: Generations, base: Generations | None) -> dict[str, str]:
     if both:
         raise BadInput(
             f"sample_id {both[0]!r} is in {outputs.source} and in {base.source}: a rating could "
-            "mean either; give the "
-            "samples of the two files different ids"
+            "mean either; give the samples of the two files different ids"
         )
     return found | others
 

@@ -92,9 +92,8 @@ def rewarded(one: Generations, function: RewardFunction) -> Generations:
         row = int(some[off[0]])
         raise BadInput(
             f"{one.source}: sample {table['sample_id'].iloc[row]!r} has reward {own[off[0]]:g} in "
-            "the file and "
-            f"{got[off[0]]:g} by {function.name}; leave --reward out, or the column, so that "
-            "there is one reward"
+            f"the file and {got[off[0]]:g} by {function.name}; leave --reward out, or the column, "
+            "so that there is one reward"
         )
     note = (
         f"reward is the file's own; {function.name} agrees with it on {len(some)} rows that "
@@ -165,8 +164,7 @@ class LazyEncoder:
         return (
             (
                 f"{self.loaded.truncated} texts are longer than the {limit} tokens the encoder "
-                "reads, "
-                "and were cut there"
+                "reads, and were cut there"
             ),
         )
 

@@ -39,8 +39,7 @@ class ColumnModel:
         """Raises BadInput: there is nothing to ask."""
         raise BadInput(
             f"the reward is a column of the watched files; {len(responses)} texts (of "
-            f"{len(set(prompts))} prompts) "
-            "without one have no score"
+            f"{len(set(prompts))} prompts) without one have no score"
         )
 
 

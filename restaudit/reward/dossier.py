@@ -103,8 +103,7 @@ def same_as_recorded(what: str, expected: str, got: str) -> None:
     if expected != got:
         raise BadInput(
             f"{what} is not the one the reward's dossier records: expected sha256 {expected}, got "
-            f"{got}; "
-            "bring the recorded one back, or start a new run"
+            f"{got}; bring the recorded one back, or start a new run"
         )
 
 

@@ -124,8 +124,7 @@ def examples(
             raise BadInput(
                 f"no item is left for the split '{split}': the data has {len(rows)} items in "
                 f"{rows['unit'].nunique()} {'prompts' if by_prompt else 'texts'} (held_out_share "
-                f"{held_out_share}); "
-                "give more data"
+                f"{held_out_share}); give more data"
             )
     return Examples(fitting, rows, raters, "prompt" if by_prompt else "item", panel)
 

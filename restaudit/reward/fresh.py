@@ -42,9 +42,8 @@ class Fresh:
             if low < self.scale[0] or high > self.scale[1]:
                 raise BadInput(
                     f"reward.refit.scale is {self.scale[0]:g} to {self.scale[1]:g}, but the "
-                    "ratings the reward was "
-                    f"trained on go from {low:g} to {high:g}; ask people on the scale of those "
-                    "ratings"
+                    f"ratings the reward was trained on go from {low:g} to {high:g}; ask people "
+                    "on the scale of those ratings"
                 )
             rows: list[Any] = list(self._rated())
             return pd.concat([table, pd.DataFrame(rows, columns=list(RATINGS))], ignore_index=True)

@@ -26,8 +26,7 @@ from restaudit.reward.dossier import (
 UNIT = "logit of the chosen label"
 LIMITS = (
     "Published reward models rarely say who judged the texts they learned from; what this one "
-    "rewards was not examined "
-    "here before the run.",
+    "rewards was not examined here before the run.",
     "No judgements were given to validate it on.",
 )
 

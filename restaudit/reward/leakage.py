@@ -68,8 +68,7 @@ def leakage(
     where = f"reward.data.source {reward.data.source}"
     mend = (
         "keep them apart with data.splits.near_duplicates: drop, options.part on both sources, or "
-        "`exclude` on the "
-        "prompts"
+        "`exclude` on the prompts"
     )
     if leaked := {name: o["exact"] for name, o in found.items() if o["exact"]}:
         counts = ", ".join(f"{n} of {name}" for name, n in leaked.items())
@@ -81,9 +80,8 @@ def leakage(
         if share is not None and share > limits.max_near_duplicate_share:
             raise BadInput(
                 f"{where}: {share:.1%} of the {name} prompts have a near-duplicate in the reward "
-                "model's data (limit "
-                f"{limits.max_near_duplicate_share:.1%}, Jaccard ≥ "
-                f"{limits.near_duplicate_jaccard:g}); {mend}, or "
-                "raise data.splits.max_near_duplicate_share if you accept it"
+                f"model's data (limit {limits.max_near_duplicate_share:.1%}, Jaccard ≥ "
+                f"{limits.near_duplicate_jaccard:g}); {mend}, or raise "
+                "data.splits.max_near_duplicate_share if you accept it"
             )
     return found

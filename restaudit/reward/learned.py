@@ -33,11 +33,13 @@ class Learned:
     """A trained scorer.
 
     left, right   member scores of the examples' rows, (items, members); right None for ratings
-    training      a dict a member: how its training went facts         what the dossier records
-    about the encoder and the method limits        sentences for the dossier embeddings    (items,
-    d) embeddings of the examples' rows, or None again         trains one member on some of the
-    training rows (numbers among them) and gives the held-out items'
-                  rewards (for pairs the difference), or None where that would take too long
+    training      a dict a member: how its training went
+    facts         what the dossier records about the encoder and the method
+    limits        sentences for the dossier
+    embeddings    (items, d) embeddings of the examples' rows, or None
+    again         trains one member on some of the training rows (numbers among them) and gives the
+                  held-out items' rewards (for pairs the difference), or None where that would take
+                  too long
     save          writes the weights into a folder and returns the SHA-256 that stands for them
     """
 

@@ -32,8 +32,7 @@ LIMITS = (
     "The digest covers the file the callable is written in, not what that file imports or reads.",
     (
         "Whether it always gives a text the same reward was not tested; a reward that does not "
-        "cannot "
-        "be reproduced."
+        "cannot be reproduced."
     ),
 )
 

@@ -26,8 +26,9 @@ class Panel:
     """What raters said, put together.
 
     target   a value an item: rating units, or the probability that the left response is the better
-    one weight   a positive number an item, mean 1: how much is known of its target raters   a row a
-    rater, named: what the model found about them
+             one
+    weight   a positive number an item, mean 1: how much is known of its target
+    raters   a row a rater, named: what the model found about them
     """
 
     target: pd.Series[float]

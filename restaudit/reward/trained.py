@@ -55,8 +55,7 @@ PURPOSE = (
 LIMITS = (
     (
         "A reward is a prediction of these raters' judgements of texts like these; on other texts "
-        "it "
-        "extrapolates."
+        "it extrapolates."
     ),
     (
         "Training it further away from such texts (as a policy does when it is optimised) is not "

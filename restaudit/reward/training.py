@@ -108,9 +108,8 @@ def train(
     if bad is not None or trainer.state.best_metric is None:
         raise BadInput(
             "reward model: the loss on the split that decides when to stop became not a number "
-            f"at step {bad}; "
-            f"nothing was kept. Lower reward.backbone.learning_rate ({fit.learning_rate:g}) or "
-            "look at the targets"
+            f"at step {bad}; nothing was kept. Lower reward.backbone.learning_rate "
+            f"({fit.learning_rate:g}) or look at the targets"
         )
     classifier.model.requires_grad_(False).eval()
     return {

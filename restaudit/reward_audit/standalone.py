@@ -105,8 +105,7 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
         return validated(RewardAlone, raw, str(path / CONFIG)), path
     raise BadInput(
         f"{path}: neither a run folder nor a reward model; expected plan.json, or {CONFIG} as "
-        "`restaudit reward train` "
-        "writes it"
+        "`restaudit reward train` writes it"
     )
 
 

@@ -21,14 +21,13 @@ def verdict(
     """The verdict and its reasons, most serious first.
 
     DO NOT TRAIN AGAINST   a trivial baseline (longer or shorter wins, a bag of words) predicts
-    held-out people at least
-                           as well, or the model is not shown to be better than chance
+                           held-out people at least as well, or the model is not shown to be better
+                           than chance
     NOT ESTABLISHED        there is no validation on held-out judgements, it is not shown to do
-    better than such a
-                           baseline (the interval of the paired difference holds 0), or nobody
-                           stressed it
+                           better than such a baseline (the interval of the paired difference holds
+                           0), or nobody stressed it
     WITH CARE              anything else: no test shows that a reward may be optimised without an
-    audit
+                           audit
     """
     values = _values(facts)
     reasons: list[str] = [

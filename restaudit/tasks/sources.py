@@ -36,8 +36,7 @@ def artifacts(benchmark: Benchmark) -> dict[str, Artifact]:
         if got != pinned:
             raise BadInput(
                 f"{path} (benchmark {benchmark.name}): sha256 of its content differs: expected "
-                f"{pinned}, got {got}; "
-                "this is not the file that was pinned: fetch it again"
+                f"{pinned}, got {got}; this is not the file that was pinned: fetch it again"
             )
         found[name] = Artifact(path, spec, got, benchmark.licence)
     return found

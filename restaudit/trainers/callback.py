@@ -31,18 +31,18 @@ LOOKS = 4
 
 
 class AuditCallback(LookCallback):
-    """Audit a training run at sealed looks, with the probes and gates of a recipe, and stop it when
-    a gate says HALT.
+    """Audit a training run at sealed looks, with the probes and gates of a recipe, and stop it
+    when a gate says HALT.
 
     config   a recipe's name, a YAML file, or a mapping: data (the audit prompts), reward, human,
-    loop.sampling, audit,
-             gates and, of the policy, chat and system_prompt. What it says of training is not used:
-             the trainer trains.
-    out      the run folder. A run that is there goes on where it stands. looks    how many, evenly
-    spaced over the planned optimiser steps (the last one is at the end), or the steps. changes  as
-    `--set` takes them, for instance "audit.samples_per_prompt=4". key      private key file that
-    signs the plan and the heads of the ledger. keep     which weights are put aside at a look; see
-    restaudit.policy.live.live_policy.
+             loop.sampling, audit, gates and, of the policy, chat and system_prompt. What it says of
+             training is not used: the trainer trains.
+    out      the run folder. A run that is there goes on where it stands.
+    looks    how many, evenly spaced over the planned optimiser steps (the last one is at the end),
+             or the steps.
+    changes  as `--set` takes them, for instance "audit.samples_per_prompt=4".
+    key      private key file that signs the plan and the heads of the ledger.
+    keep     which weights are put aside at a look; see restaudit.rlhf.live.live_policy.
 
     The plan is sealed when training begins, before the first optimiser step, and the base policy is
     audited then. At a look training waits. Where a gate says HALT the trainer stops after that
@@ -123,8 +123,7 @@ class AuditCallback(LookCallback):
             if missed := self.session.missed(step):
                 raise BadInput(
                     f"{self.out}: the trainer goes on from step {step}, but the look planned "
-                    f"after step {missed[0]} "
-                    "was never taken; resume from a checkpoint before it"
+                    f"after step {missed[0]} was never taken; resume from a checkpoint before it"
                 )
             with evaluating(model):
                 if step == 0:

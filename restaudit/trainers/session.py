@@ -107,8 +107,7 @@ def check_same(record: Run, config: Config) -> None:
         more = " …" if len(keys) > 5 else ""
         raise BadInput(
             f"{record.path}: its plan was sealed from another configuration "
-            f"({', '.join(keys[:5])}{more} differ); give "
-            "the same one, or another run folder"
+            f"({', '.join(keys[:5])}{more} differ); give the same one, or another run folder"
         )
 
 

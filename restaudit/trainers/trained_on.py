@@ -37,11 +37,9 @@ def overlap_with_audit(
     if share > config.max_near_duplicate_share:
         raise BadInput(
             f"{share:.1%} of the audit prompts are in the trainer's dataset or resemble a prompt "
-            "of it (limit "
-            f"{config.max_near_duplicate_share:.1%}): what judges must not be trained on. Take "
-            "them out of the "
-            "dataset, give other audit prompts, or raise data.splits.max_near_duplicate_share if "
-            "you accept it"
+            f"of it (limit {config.max_near_duplicate_share:.1%}): what judges must not be "
+            "trained on. Take them out of the dataset, give other audit prompts, or raise "
+            "data.splits.max_near_duplicate_share if you accept it"
         )
     return {
         **found,

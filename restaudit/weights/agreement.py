@@ -88,9 +88,8 @@ class Agreement:
         """The comparison in plain sentences."""
         said = [
             f"Loaded with {self.loader} and compared with the audited policy on {self.responses} "
-            "audited responses "
-            f"({self.tokens} tokens, in {self.dtype}), the largest difference in log-probability "
-            f"is {self.found}."
+            f"audited responses ({self.tokens} tokens, in {self.dtype}), the largest difference "
+            f"in log-probability is {self.found}."
         ]
         if self.bit_equal:
             said.append("Its weights are the audited ones bit for bit.")
@@ -112,8 +111,7 @@ class Agreement:
         if self.recorded is not None:
             said.append(
                 "The policy as loaded here gives these responses what the audit recorded within "
-                f"{self.recorded:.2g} "
-                f"nats (median of {self.recorded_of})."
+                f"{self.recorded:.2g} nats (median of {self.recorded_of})."
             )
         return said
 

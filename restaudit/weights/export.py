@@ -40,10 +40,10 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 class Chosen:
     """The policy to export.
 
-    iteration  whose audit looked at it policy     the iteration that trained it; another one where
-    the best of N samples were audited files      the recorded files of its weights, name ->
-    SHA-256; none for a base policy that is the
-               base model itself
+    iteration  whose audit looked at it
+    policy     the iteration that trained it; another one where the best of N samples were audited
+    files      the recorded files of its weights, name -> SHA-256; none for a base policy that is
+               the base model itself
     why        why this iteration, in words
     """
 
@@ -156,8 +156,7 @@ def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
     if iteration is None and not trained:
         raise BadInput(
             f"{record.path}: no policy of this run was trained and audited yet; the base policy: "
-            "--format checkpoint "
-            f"--iteration {BASE}"
+            f"--format checkpoint --iteration {BASE}"
         )
     name = iteration or trained[-1]
     if name not in audited:
@@ -195,8 +194,7 @@ def _notices(record: Run, chosen: Chosen) -> tuple[str, ...]:
     if (halt := record.halt) is not None:
         found.append(
             f"This run was halted at {halt.iteration} by its sealed gates "
-            f"({', '.join(halt.gates)}). "
-            f"What is exported is {chosen.iteration}."
+            f"({', '.join(halt.gates)}). What is exported is {chosen.iteration}."
         )
     return tuple(found)
 
@@ -254,8 +252,7 @@ def _base(record: Run, config: Config) -> Artifact:
     if found.sha256 != sealed["sha256"]:
         raise BadInput(
             f"{sealed['spec']}: is not the base model that the plan was sealed with (expected "
-            "sha256 "
-            f"{sealed['sha256']}, got {found.sha256}); bring that one back"
+            f"sha256 {sealed['sha256']}, got {found.sha256}); bring that one back"
         )
     return found
 
@@ -368,7 +365,6 @@ def pushed(folder: Path, repository: str, exported: Exported) -> str:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise BadInput(
             f"--push {repository}: not uploaded ({first}); the folder is complete at {folder}. "
-            "Log in with: hf auth "
-            f"login, and then: hf upload {repository} {folder}"
+            f"Log in with: hf auth login, and then: hf upload {repository} {folder}"
         ) from None
     return f"{url} (a new repository is private; one that was there keeps its visibility)"

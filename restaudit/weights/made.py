@@ -225,8 +225,7 @@ def _check_words(policy: Policy, out: Path, responses: Sequence[Response]) -> No
         if tuple(prompt_tokens(tokenizer, r.messages, policy.config, stops)) != r.prompt:
             raise BadInput(
                 "the exported tokenizer puts a prompt into other tokens than the audit's; nothing "
-                "was "
-                "exported"
+                "was exported"
             )
 
 

@@ -39,8 +39,7 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
         if not (kept / name).is_file():
             raise BadInput(
                 f"{kept}: holds no {name}, and only the trainer knew how the adapter is built; "
-                "use the trainer's own "
-                "checkpoint"
+                "use the trainer's own checkpoint"
             )
     digests = {e.step: e.content.get("weights_sha256") for e in record.events}
     for dtype in ("float32", "bfloat16"):
@@ -55,9 +54,8 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
                 return base, policy
     raise BadInput(
         f"{base.path}: with the weights of {iteration} it is not the model that was audited (its "
-        "parameters have "
-        "another digest); bring back the model that the trainer began with, or use the trainer's "
-        "own checkpoint"
+        "parameters have another digest); bring back the model that the trainer began with, or "
+        "use the trainer's own checkpoint"
     )
 
 

@@ -42,8 +42,7 @@ WORDS = [
 ]
 LENIENT = (
     "gates.rules=[{name: harm, metric: divergence.human_change, must_stay: above, margin: -50, "
-    "action: HALT, "
-    "reason: people like it less}]",
+    "action: HALT, reason: people like it less}]",
     "audit.resamples=100",
 )
 STRICT = (LENIENT[0].replace("-50", "50"), "audit.resamples=100")

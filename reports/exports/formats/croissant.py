@@ -232,8 +232,7 @@ def _sampled(facts: Facts) -> Iterator[str]:
     for g in facts.grows:
         yield (
             f"{g.name}: {g.samples} samples of policy {g.policy} ({g.tokens} tokens) with "
-            f"{sampling}, and "
-            f"{g.references} texts of people."
+            f"{sampling}, and {g.references} texts of people."
         )
 
 
@@ -261,8 +260,7 @@ def _demographics(facts: Facts) -> str:
         if told not in (None, MISSING)
         else (
             "MISSING: nothing is recorded of the people whose judgements the reward goes back to. "
-            "Who could say: the "
-            "publisher of the judgements."
+            "Who could say: the publisher of the judgements."
         )
     )
 
@@ -272,8 +270,7 @@ def _limits(facts: Facts) -> list[str]:
     return [
         (
             "A model wrote the texts. That a row was kept says that a reward model scored it "
-            "high, no "
-            "more."
+            "high, no more."
         ),
         *limits,
     ]

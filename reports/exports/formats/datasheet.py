@@ -52,8 +52,7 @@ def _markdown(facts: Facts) -> str:
     parts = [
         f"# Datasheet: data that the run {_text(facts.run.name)} wrote",
         f"Run {_text(facts.run_id)}, {facts.state}, ledger head `{facts.head}`. What the record "
-        "does not have is "
-        "MISSING; nothing is filled in for people.",
+        "does not have is MISSING; nothing is filled in for people.",
     ]
     parts += [
         f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)}: {_text(o.reason)}"

@@ -32,9 +32,11 @@ INERT = frozenset("<>&[]`*\\!#|{}$~^@")
 class Weights:
     """What the card of exported weights says besides.
 
-    iteration   the audit that it is about library     what loads the weights, as the hub calls it
+    iteration   the audit that it is about
+    library     what loads the weights, as the hub calls it
     licence     the hub's word for the base model's licence, and its name where the hub has no word
-    for it paragraphs  Markdown, in which text of a run is escaped already
+                for it
+    paragraphs  Markdown, in which text of a run is escaped already
     """
 
     iteration: str
@@ -164,8 +166,7 @@ def _origin(facts: Facts, audit: Audit | None) -> Iterator[str]:
         b = facts.base
         yield (
             f"- Base model: {_text(b.spec)}, SHA-256 {b.sha256 or 'MISSING'}, licence of the base "
-            "model: "
-            f"{_text(b.licence) if b.licence else 'MISSING: not recorded'}"
+            f"model: {_text(b.licence) if b.licence else 'MISSING: not recorded'}"
         )
     else:
         yield "- Base model: MISSING: the record names none"

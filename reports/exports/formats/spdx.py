@@ -26,9 +26,8 @@ CREATION = "_:creationInfo"
 NO_ASSERTION = "https://spdx.org/rdf/3.0.1/terms/ExpandedLicensing/NoAssertionLicense"
 NOT_CLAIMED = (
     "Classes of the AI and Dataset profiles are used. Conformance with these two profiles is not "
-    "claimed: they also "
-    "want a supplier, a release time and a place to download from, which the record of a run does "
-    "not have."
+    "claimed: they also want a supplier, a release time and a place to download from, which the "
+    "record of a run does not have."
 )
 
 Json = dict[str, Any]

@@ -100,8 +100,7 @@ with frame.guarded():
         st.info(
             (
                 "The runs need the same base policy, human score and sampling, and audit prompts "
-                "in "
-                "common."
+                "in common."
             ),
             title="Choose two or more runs",
         )

@@ -102,10 +102,9 @@ def show_bundle() -> None:
     """The check of an uploaded bundle."""
     st.caption(
         f"A bundle from somebody else, at most {MOST_UPLOAD // MIB} MB, that unpacks to at most "
-        f"{MOST_UNPACKED // MIB} "
-        "MB. It is opened in a temporary place that is removed afterwards; nothing of it is kept. "
-        "For a larger one: "
-        "`restaudit verify FILE.zip` in a terminal."
+        f"{MOST_UNPACKED // MIB} MB. It is opened in a temporary place that is removed "
+        "afterwards; nothing of it is kept. For a larger one: `restaudit verify FILE.zip` in a "
+        "terminal."
     )
     given = st.file_uploader(
         "Bundle (ZIP)", ["zip"], key="bundle_upload", max_upload_size=MOST_UPLOAD // MIB
@@ -144,8 +143,7 @@ def _trust(of: str) -> Trust:
     with st.expander("A key or an anchor that you trust", icon=":material/key:"):
         st.caption(
             "Without them a check shows only that a run is consistent in itself. Bring a public "
-            "key that you "
-            "got another way than the run, and what a witness wrote down."
+            "key that you got another way than the run, and what a witness wrote down."
         )
         pem = st.file_uploader("Public key (PEM)", ["pem"], key=f"key_{of}", max_upload_size=1)
         if pem is not None:
@@ -198,8 +196,7 @@ def _outcome(done: Outcome, note: str) -> None:
         st.success(
             (
                 f"{done.events} events of a run that is {state}. What this does not show is "
-                "marked ! "
-                "below."
+                "marked ! below."
             ),
             title="Everything that was checked is as recorded",
         )
@@ -215,8 +212,7 @@ def _outcome(done: Outcome, note: str) -> None:
         with st.container(gap="xsmall"):
             st.caption(
                 "Head: the hash of the last event. Only somebody outside who has seen it can tell "
-                "a rebuilt "
-                "ledger."
+                "a rebuilt ledger."
             )
             st.code(done.head, language=None, wrap_lines=True)
             st.caption("Digest: what two runs of the same plan share")

@@ -303,9 +303,8 @@ def _bundled(report: Report) -> list[str]:
         by = "manifest.json, which nobody signed" if signed is None else "the signed manifest.json"
         lines = [
             f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do "
-            "NOT have the digest "
-            f"that the ledger holds; {len(bundled.left_out)} recorded file(s) are not in the "
-            "bundle",
+            f"NOT have the digest that the ledger holds; {len(bundled.left_out)} recorded file(s) "
+            "are not in the bundle",
             *lines,
             *(f"the manifest says: {note}" for note in bundled.notes),
             *(f"checked only against {by}: {name}" for name in bundled.redacted),

@@ -50,10 +50,8 @@ def show(run: Run, who: Person) -> None:
         draft_view.opened(place, folder, _given(place, who))
     st.caption(
         "What only people can say. It is shown as DECLARED, with your name; nobody checks it. "
-        "Leave empty what "
-        "you do not know: it is shown as MISSING. `N-A:` and a reason says that a question does "
-        "not "
-        "apply."
+        "Leave empty what you do not know: it is shown as MISSING. `N-A:` and a reason says that "
+        "a question does not apply."
     )
     _said_before(before)
     warn_signed(run)
@@ -62,8 +60,7 @@ def show(run: Run, who: Person) -> None:
     _save(records, place, folder, who, before)
     st.caption(
         "What you type is kept as soon as you leave a field, outside the run, until you save it. "
-        "After a "
-        "reload of the tab it is offered here again."
+        "After a reload of the tab it is offered here again."
     )
     _files(run, about, place, who)
 

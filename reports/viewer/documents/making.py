@@ -106,8 +106,7 @@ def exports_zip(run: Run, names: Sequence[str]) -> bytes:
         if (total := sum(p.stat().st_size for p in files)) > MOST_BYTES:
             raise BadInput(
                 f"the exports take {size(total)}, more than the {size(MOST_BYTES)} that the app "
-                "hands out; in a "
-                f"terminal: restaudit export {run.path}"
+                f"hands out; in a terminal: restaudit export {run.path}"
             )
         packed = Path(folder) / "exports.zip"
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -143,8 +142,7 @@ def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> B
     if (least := have.recorded - (have.weights if wish.weights else 0)) > MOST_BYTES:
         raise BadInput(
             f"the record takes {size(least)}, more than the {size(MOST_BYTES)} that the app hands "
-            "out; leave out "
-            f"weights, or in a terminal: restaudit bundle {run.path}"
+            f"out; leave out weights, or in a terminal: restaudit bundle {run.path}"
         )
     verify(run.path, lambda n: progress("Checking", n, have.recorded), render=False)
     folder = Folder()

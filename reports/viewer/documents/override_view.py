@@ -23,9 +23,8 @@ def show(run: Run, who: Person) -> None:
     st.text(f"Gates that said HALT at {halt.iteration}: {', '.join(halt.gates)}.")
     st.write(
         "An override lets this run go on under the same sealed policy. Your name and reason enter "
-        "the ledger, stand "
-        "first in every report, and cannot be taken back. Look at the samples and the interval "
-        "first."
+        "the ledger, stand first in every report, and cannot be taken back. Look at the samples "
+        "and the interval first."
     )
     if who.login and not who.may_override:
         st.info(who.why_not("An override"), title="Not yours to do")
@@ -33,8 +32,7 @@ def show(run: Run, who: Person) -> None:
     if not who.login:
         st.warning(
             "This app has no login: anybody who can open it can do this, in any name. What is "
-            "typed is "
-            "recorded.",
+            "typed is recorded.",
             title="Nobody checks who you are",
         )
     if f"{place}review" in st.session_state:
@@ -129,6 +127,5 @@ def _instead(run: Run) -> str:
         return "Nothing was changed."
     return (
         "Nothing was changed. This run is signed: use `restaudit override RUN --by NAME --reason "
-        "TEXT --key FILE` "
-        "in a terminal, or start the app with the run's key in `RESTAUDIT_KEY`."
+        "TEXT --key FILE` in a terminal, or start the app with the run's key in `RESTAUDIT_KEY`."
     )

@@ -72,8 +72,7 @@ def _keep(run: Run, form: Format, who: Person) -> None:
     with st.expander("Keep it in the run folder", icon=":material/save:"):
         st.write(
             "Downloads write nothing into the run. This button does: into its report folder, with "
-            "a manifest, "
-            "so that the Verify page can render the report again and compare."
+            "a manifest, so that the Verify page can render the report again and compare."
         )
         warn_signed(run)
         if not who.may_write:

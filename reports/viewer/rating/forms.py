@@ -84,10 +84,8 @@ def new_pairs(run: Run, set_key: str) -> None:
             st.text(said)
         st.caption(
             "Prompts are drawn at random, with one text of each policy. Which one stands at A is "
-            "random, and "
-            "raters see neither iteration, model nor reward. A tenth of the pairs comes again the "
-            "other way "
-            "round."
+            "random, and raters see neither iteration, model nor reward. A tenth of the pairs "
+            "comes again the other way round."
         )
         with st.form("pairs_new", border=False):
             a, b, c, d = st.columns(4)
@@ -156,8 +154,7 @@ def instructions(run: Run, one: OpenSet, rater: str) -> None:
         st.text(one.sheet.instructions)
     st.caption(
         f"You will rate up to {called(one.tasks)}. Each rating carries the digest of these "
-        "instructions: "
-        f"{one.sheet.instructions_sha256[:16]}…"
+        f"instructions: {one.sheet.instructions_sha256[:16]}…"
     )
     st.button(
         "I have read this, begin",

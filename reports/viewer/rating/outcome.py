@@ -108,10 +108,8 @@ def show(run: Run, name: str, *, rater: str | None = None, title: str = "What pe
     )
     st.caption(
         "Intervals are over prompts: they say how other prompts might come out, not other raters. "
-        "Rewards of "
-        "the unrated texts sharpen the score where at least 5 prompts were rated. Skipped texts "
-        "are left out, "
-        "which can shift a score."
+        "Rewards of the unrated texts sharpen the score where at least 5 prompts were rated. "
+        "Skipped texts are left out, which can shift a score."
     )
     st.text(results.in_words(results.agreement(desk.rows_of(run.path), name)))
     if rater is not None:

@@ -397,8 +397,7 @@ def _next(run: Run, tasks: AnySet) -> None:
     if at.missing:
         st.info(
             f"{at.missing} of {at.wanted} ratings are missing. A text wants "
-            f"{of_raters(at.raters)}. When "
-            "none is missing, go on in a terminal:",
+            f"{of_raters(at.raters)}. When none is missing, go on in a terminal:",
             title="This run waits for this set",
         )
     else:

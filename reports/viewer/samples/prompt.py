@@ -137,8 +137,7 @@ def _pairs(address: Address, run: Run, sides: tuple[Place, Place], prompt: str) 
     if mark:
         st.caption(
             f"{OPEN}{GONE}only on the left{GONE}{SHUT} · {OPEN}{ADDED}only on the "
-            f"right{ADDED}{SHUT}; samples "
-            "are put side by side in the order of their names."
+            f"right{ADDED}{SHUT}; samples are put side by side in the order of their names."
         )
     tables = [_samples(run, place, prompt) for place in sides]
     for place, mine in zip(sides, tables, strict=True):

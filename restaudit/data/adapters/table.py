@@ -98,9 +98,8 @@ def _rating(opened: Opened, row: Row) -> RatingRecord:
     else:
         raise BadInput(
             f"{opened.name}: {row.where}: expected the columns prompt, chosen, rejected (pairs) "
-            "or text, score, or "
-            f"prompt, response, score (ratings); got {', '.join(map(str, row.values))}. Map names "
-            f"with columns: {{…}}"
+            "or text, score, or prompt, response, score (ratings); got "
+            f"{', '.join(map(str, row.values))}. Map names with columns: {{…}}"
         )
     columns = _columns(opened, "rater_columns")
     if columns:
@@ -202,8 +201,7 @@ def _text(opened: Opened, row: Row, column: str, value: Any) -> str:
     if not isinstance(value, str):
         raise BadInput(
             f"{opened.name}: {row.where}: column '{column}': got {type(value).__name__} "
-            f"{str(value)[:40]!r}; "
-            "expected text, or a list of chat messages with role and content"
+            f"{str(value)[:40]!r}; expected text, or a list of chat messages with role and content"
         )
     return value
 

@@ -85,8 +85,7 @@ def parse(data: bytes) -> Manifest:
         if raw.get("format") != FORMAT or raw.get("schema") != SCHEMA:
             raise VerificationFailed(
                 f"{FILE}: format {raw.get('format')!r}, schema {raw.get('schema')!r}; this "
-                "version of restaudit reads "
-                f"{FORMAT} {SCHEMA}"
+                f"version of restaudit reads {FORMAT} {SCHEMA}"
             )
         manifest = _parsed(raw)
         canonical = manifest.to_bytes() == data

@@ -49,20 +49,17 @@ COMPRESSED = (
 
 HIDES = (
     "Hidden: texts in tables (prompts, references, samples, words of lexicons, token ids), each "
-    "replaced by a salted "
-    "SHA-256, and details of measurements, which quote texts.",
+    "replaced by a salted SHA-256, and details of measurements, which quote texts.",
     "Left out: files that quote texts or stand for them (dossiers, validation and stress reports, "
     "reports of the data, "
     "embeddings), and the rendered report with its signature unless it was asked for.",
 )
 SHOWS = (
     "Not hidden: the ledger with its times, host names and notices; the sealed plan and "
-    "configuration; ids, groups, "
-    "families, sources and raters' pseudonyms (a prompt_id is an unsalted hash of the prompt: who "
-    "guesses a prompt can "
-    "confirm it); every number of every row (lengths, rewards, log-probabilities, ratings); names "
-    "and reasons of "
-    "measurements and gates, and of overrides.",
+    "configuration; ids, groups, families, sources and raters' pseudonyms (a prompt_id is an "
+    "unsalted hash of the prompt: who guesses a prompt can confirm it); every number of every row "
+    "(lengths, rewards, log-probabilities, ratings); names and reasons of measurements and gates, "
+    "and of overrides.",
     "Not hidden unless left out too: weights, which can have learned texts by heart.",
 )
 

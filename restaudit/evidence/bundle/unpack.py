@@ -222,9 +222,8 @@ def _check_sizes(
         largest = max(entries.values(), key=lambda e: e.file_size / max(e.compress_size, 1))
         raise VerificationFailed(
             f"{largest.filename}: unpacks to {largest.file_size:,} bytes from "
-            f"{largest.compress_size:,} (a zip bomb); "
-            f"all of {path.name} may be {RATIO} times as large as the archive, and is "
-            f"{total / packed:.0f} times"
+            f"{largest.compress_size:,} (a zip bomb); all of {path.name} may be {RATIO} times as "
+            f"large as the archive, and is {total / packed:.0f} times"
         )
     if total > most:
         raise VerificationFailed(
@@ -236,8 +235,7 @@ def _check_sizes(
     if written > free:
         raise RestauditError(
             f"{path.name}: unpacks to {written:,} bytes, and {tempfile.gettempdir()} has {free:,} "
-            "free; name another "
-            "place with TMPDIR"
+            "free; name another place with TMPDIR"
         )
 
 
@@ -270,8 +268,7 @@ def _extract(
     if size != digest.bytes or sha.hexdigest() != digest.sha256:
         raise VerificationFailed(
             f"{entry.filename}: changed after {bundle.FILE} listed it: expected sha256 "
-            f"{digest.sha256}, got "
-            f"{sha.hexdigest()}"
+            f"{digest.sha256}, got {sha.hexdigest()}"
         )
 
 

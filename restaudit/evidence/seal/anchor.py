@@ -43,8 +43,7 @@ class Anchor:
         """Everything in one line, for a witness who writes it down or publishes it."""
         return (
             f"{FORMAT} {SCHEMA} run={self.run_id} seq={self.seq} head={self.head} "
-            f"digest={self.comparison_digest} "
-            f"plan={self.plan_sha256} key={self.signer or 'none'}"
+            f"digest={self.comparison_digest} plan={self.plan_sha256} key={self.signer or 'none'}"
         )
 
 
@@ -98,15 +97,13 @@ def check_anchor(witnessed: Anchor, events: Sequence[Event], plan: Mapping[str, 
     if witnessed.seq >= len(events):
         raise VerificationFailed(
             f"{ledger.FILE}: ends at event {len(events) - 1}, but the witness saw event "
-            f"{witnessed.seq}: the last "
-            "events were cut off"
+            f"{witnessed.seq}: the last events were cut off"
         )
     now = anchor_of(events, plan, witnessed.seq)
     if now.head != witnessed.head:
         raise VerificationFailed(
             f"{ledger.FILE}: the head after event {witnessed.seq} is {now.head}, but the witness "
-            f"saw {witnessed.head}: "
-            "the ledger was rebuilt"
+            f"saw {witnessed.head}: the ledger was rebuilt"
         )
     if now != witnessed:
         raise VerificationFailed(

@@ -96,8 +96,7 @@ def load_private(path: Path) -> PrivateKey:
     if os.name == "posix" and path.stat().st_mode & OTHERS:
         raise BadInput(
             f"{path}: other users of this machine can read this private key (mode "
-            f"{path.stat().st_mode & 0o777:04o}); "
-            f"if it is still yours alone: chmod 600 {path}"
+            f"{path.stat().st_mode & 0o777:04o}); if it is still yours alone: chmod 600 {path}"
         )
     try:
         key = load_pem_private_key(data, password=None)

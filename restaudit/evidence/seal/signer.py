@@ -45,8 +45,7 @@ class Signer:
                     continue
                 raise VerificationFailed(
                     f"{FOLDER}/{name}: missing, although the run went on after it; signatures "
-                    "were removed, or the "
-                    "ledger was written anew"
+                    "were removed, or the ledger was written anew"
                 )
             if verified(path.read_bytes(), f"{FOLDER}/{name}", self.key.public) != statement:
                 raise VerificationFailed(
@@ -82,8 +81,7 @@ def signer_for(run: Path, plan: Mapping[str, Any], given: Signer | None) -> Sign
     if named is None and given is not None:
         raise BadInput(
             f"{run}: its plan was sealed without a key, so it goes on without one: leave out "
-            "--key, and unset "
-            f"{ENVIRONMENT} if it is set"
+            f"--key, and unset {ENVIRONMENT} if it is set"
         )
     if named is not None and given is None:
         raise BadInput(

@@ -151,6 +151,5 @@ def _same(name: str, step: str, recorded: FileDigest, claimed: FileDigest) -> No
     if recorded != claimed:
         raise VerificationFailed(
             f"{name}: {bundle.FILE} says that its original has sha256 {claimed.sha256}, but step "
-            f"'{step}' recorded "
-            f"{recorded.sha256}"
+            f"'{step}' recorded {recorded.sha256}"
         )

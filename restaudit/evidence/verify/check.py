@@ -122,8 +122,7 @@ def verify(
     if finished and unrecorded and manifest is None:
         raise VerificationFailed(
             f"{unrecorded[0]}: no event of this finished run records it ({len(unrecorded)} such "
-            "file(s)); "
-            "it was added afterwards, or the ledger lost events"
+            "file(s)); it was added afterwards, or the ledger lost events"
         )
     plan = sealed_plan(run)
     signed = check_signatures(run, events, plan, finished=finished, trusted=trusted)

@@ -73,8 +73,7 @@ def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision])
         elif before.endswith("/audit") and audited in halting:
             raise VerificationFailed(
                 f"{audited}/decision.json: the sealed policy said HALT, but step '{event.step}' "
-                "was done afterwards "
-                f"({where})"
+                f"was done afterwards ({where})"
             )
         elif before.endswith("/halt"):
             raise VerificationFailed(

@@ -83,8 +83,7 @@ def _again(run: Path, files: Mapping[str, str]) -> str:
         if name in found and found[name] != sha256:
             raise VerificationFailed(
                 f"report/{name}: does not follow from the record: rendered again it has sha256 "
-                f"{found[name]}, "
-                f"recorded {sha256}"
+                f"{found[name]}, recorded {sha256}"
             )
     done = sum(name in found for name in files)
     rest = (

@@ -88,8 +88,7 @@ def check_signatures(
     if trusted is not None and trusted.key_id not in (signer, report_by):
         raise VerificationFailed(
             "plan.json: names no key, and no report is signed with the key you trust "
-            f"({trusted.key_id}): this record "
-            "is UNSIGNED"
+            f"({trusted.key_id}): this record is UNSIGNED"
         )
     known = {PLAN_FILE, REPORT_FILE, *(f"{k}.pem" for k in keys), *(head_file(k) for k in heads)}
     unknown = sorted(set(files) - known)

@@ -123,8 +123,7 @@ def draw_tasks(
         if paths[1].exists() and read_text(paths[1]) != key_text:
             raise BadInput(
                 f"{paths[1]}: a set of rating tasks named {name!r} is there and was drawn "
-                "differently; "
-                "choose another name, or the same arguments"
+                "differently; choose another name, or the same arguments"
             )
         # The tasks go first: a key without tasks would look like a finished draw.
         for path, text in zip(paths, (sheet_text(sheet), key_text), strict=True):
@@ -193,8 +192,7 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
         have = ", ".join(record.iterations()) or "none"
         raise BadInput(
             f"{record.path}: no step of the ledger recorded {table}, so {iteration} cannot be "
-            "rated "
-            f"(audited so far: {have})"
+            f"rated (audited so far: {have})"
         )
     path = record.path / table
     if plain(path).exists() and digest_file(path) != event.outputs[table]:

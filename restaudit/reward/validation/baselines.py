@@ -30,11 +30,12 @@ MOST_FEATURES = 50_000
 def baselines(
     judged: Judged, train: pd.DataFrame | None, why_none: str = "", **how: Unpack[Resampling]
 ) -> list[Measurement]:
-    """Each rule's agreement with the judges, and the reward's advantage over it on the same items,
-    paired.
+    """Each rule's agreement with the judges, and the reward's advantage over it on the same
+    items, paired.
 
     train     the reward's training items: left, right (None for ratings), target; None where there
-    are none at hand why_none  the reason, where `train` is None
+              are none at hand
+    why_none  the reason, where `train` is None
     """
     rows, unit = judged.usable, unit_of(judged)
     length = words(rows["left"]) - (words(rows["right"]) if judged.kind == "pairs" else 0.0)

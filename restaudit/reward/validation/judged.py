@@ -27,15 +27,14 @@ COLUMNS = ("item_id", "prompt_id", "prompt", "left", "right", "judged", "reward"
 class Judged:
     """Judged items and the reward of each.
 
-    kind        pairs or ratings table       a row an item: item_id, prompt_id (what is resampled
-    together), prompt, left, right (None for ratings),
-                judged (mean rating in the source's unit, or share of votes for `left`, 0..1; NaN:
-                nobody says), reward (of the text; for pairs of `left` less `right`), spread (the
-                members' sd of that reward, ddof 1; NaN for one member), and perhaps source (the
-                file it came from)
+    kind        pairs or ratings
+    table       a row an item: item_id, prompt_id (what is resampled together), prompt, left, right
+                (None for ratings), judged (mean rating in the source's unit, or share of votes for
+                `left`, 0..1; NaN: nobody says), reward (of the text; for pairs of `left` less
+                `right`), spread (the members' sd of that reward, ddof 1; NaN for one member), and
+                perhaps source (the file it came from)
     votes       a row a judgement: item_id, rater (None: not named), value (a rating; for pairs 1
-    left, 0 right, 0.5
-                tie). May be empty: then what needs single votes is null
+                left, 0 right, 0.5 tie). May be empty: then what needs single votes is null
     members     members of the reward
     unit        what `prompt_id` names: the prompt, or the item where texts stand alone
     embeddings  (items, d) embeddings of the items, in the order of `table`, or None
@@ -151,8 +150,10 @@ def from_examples(
     """The items of a split.
 
     left, right  member scores (items, members) of the rows of `examples.table`; right None for
-    ratings table        the judgements in long form the examples were made from, for measures of
-    single votes embeddings   (items, d) of the rows of `examples.table`
+                 ratings
+    table        the judgements in long form the examples were made from, for measures of single
+                 votes
+    embeddings   (items, d) of the rows of `examples.table`
     """
     kind: Kind = "ratings" if right is None else "pairs"
     chosen = (examples.table["split"] == split).to_numpy()

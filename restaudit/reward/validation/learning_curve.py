@@ -27,14 +27,13 @@ Rows = npt.NDArray[np.int64]
 def learning_curve(
     judged: Judged, units: Sequence[Any], fit: Callable[[Rows], Array], **how: Unpack[Resampling]
 ) -> list[Measurement]:
-    """Agreement with the judges of the held-out items `judged`, for rising shares of the training
-    units.
+    """Agreement with the judges of the held-out items `judged`, for rising shares of the
+    training units.
 
-    units  the unit (prompt or item) of each training row; rows of one unit stay together fit    row
-    numbers of the training rows -> rewards of the held-out items, (items,), in the order of
-    `judged.table`
-           (for pairs the difference left less right). BadInput that it raises becomes a null with
-           its message
+    units  the unit (prompt or item) of each training row; rows of one unit stay together
+    fit    row numbers of the training rows -> rewards of the held-out items, (items,), in the order
+           of `judged.table` (for pairs the difference left less right). BadInput that it raises
+           becomes a null with its message
 
     Subsets are nested, in the order of a hash of the unit. `last_doubling` is the gain from half to
     all units, paired on the held-out items: near 0, more data of this kind would add little.

@@ -64,12 +64,12 @@ def validated(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Validated:
-    """Measure a reward against the judges of some items; 95% intervals resample whole prompts (or
-    items, see Judged).
+    """Measure a reward against the judges of some items; 95% intervals resample whole prompts
+    (or items, see Judged).
 
     train  the reward's training items: left, right (None for ratings), target; what the bag of
-    words is trained on curve  how to train the same reward on fewer items; without it the learning
-    curve is null
+           words is trained on
+    curve  how to train the same reward on fewer items; without it the learning curve is null
 
     What cannot be measured is null with its reason. The same input gives the same measurements.
     """

@@ -118,8 +118,7 @@ def _summary(of: Material, answers: Mapping[str, FieldAnswer]) -> tuple[tuple[st
         (
             "What it is",
             f"{of.facts.get('name', NOT_SAID)}, a reward of kind "
-            f"{of.facts.get('kind', NOT_SAID)}; unit: "
-            f"{of.facts.get('unit', NOT_SAID)}",
+            f"{of.facts.get('kind', NOT_SAID)}; unit: {of.facts.get('unit', NOT_SAID)}",
         ),
         ("What it is for", _first(answers, "purpose.intent", "purpose.recorded")),
         ("Judgements", _judgements(of)),
@@ -218,6 +217,5 @@ def _counts(answers: Mapping[str, FieldAnswer]) -> str:
     said = len(answers) - n["MISSING"]
     return (
         f"{said} of {len(answers)} ({', '.join(f'{n[s]} {s}' for s in STATUSES)}); this counts "
-        "what is written "
-        "down, not how good it is"
+        "what is written down, not how good it is"
     )

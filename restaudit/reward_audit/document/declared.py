@@ -48,8 +48,7 @@ def template(reward_digest: str, recorded: Iterable[str], known: Declarations | 
     lines = [
         (
             "# What only people can say about this reward model. Leave empty what you do not "
-            "know: it "
-            "is shown as MISSING."
+            "know: it is shown as MISSING."
         ),
         "# An answer that begins with 'N-A:' says that the question does not apply, and why.",
         "# Nobody checks what stands here; the document shows it as DECLARED, with your name.",
@@ -136,8 +135,7 @@ def about_this(found: Declarations, digest: str, path: Path) -> None:
     if found.reward_digest and found.reward_digest != digest:
         raise BadInput(
             f"{path}: declared about the reward with digest {found.reward_digest}, and this one "
-            f"is {digest}; "
-            "declare anew with restaudit reward declare"
+            f"is {digest}; declare anew with restaudit reward declare"
         )
 
 

@@ -20,10 +20,12 @@ class Field:
     """One question.
 
     facts     label -> path into the dossier's facts; one path under "" gives the fact itself
-    reading   the name of a function of (material) that gives the answer, or None status    what the
-    answer is where facts or reading give one; None where only a person can answer declare   whether
-    a person may answer who       who could fill it not_for   kind of reward -> why the question
-    does not apply to it
+    reading   the name of a function of (material) that gives the answer, or None
+    status    what the answer is where facts or reading give one; None where only a person can
+              answer
+    declare   whether a person may answer
+    who       who could fill it
+    not_for   kind of reward -> why the question does not apply to it
     """
 
     key: str

@@ -75,8 +75,7 @@ def overrides(of: Material) -> tuple[str, ...]:
     return tuple(
         (
             f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
-            f"({', '.join(o.gates)}): "
-            f"{o.reason}"
+            f"({', '.join(o.gates)}): {o.reason}"
         )
         for o in found
     )

@@ -28,8 +28,7 @@ LIMITS = (
     "Taking a word out may leave a text that nobody would write; the reward extrapolates there.",
     (
         "Words that only act together (one stands in for the other) show little when one of them "
-        "is "
-        "taken out."
+        "is taken out."
     ),
     (
         "The largest errors are picked by the people's judgements too, so part of each is those "

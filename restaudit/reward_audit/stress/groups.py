@@ -149,8 +149,7 @@ def _finding(
         f"groups_{swap.name}",
         f"Does the same text get another reward when it is about {second} and not {first}?",
         f"Words for one group are exchanged for the other's by the rule {swap.name!r} of "
-        "probes/texts/swap.py; reward of the "
-        f"version of {second} less that of {first}.",
+        f"probes/texts/swap.py; reward of the version of {second} less that of {first}.",
         Rule("steady", margin),
         change,
         worst=None if pairs is None else pairs.worst,

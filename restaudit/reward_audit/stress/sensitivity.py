@@ -60,8 +60,7 @@ def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
         "length_within_prompt",
         "Do longer texts of one prompt get a higher reward?",
         "Nothing is changed: the slope of the reward on the number of words, among texts of the "
-        "same prompt. They "
-        "differ in more than length.",
+        "same prompt. They differ in more than length.",
         Rule("none"),
         change,
     )

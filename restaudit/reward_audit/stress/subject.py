@@ -140,16 +140,14 @@ def scored(score: Score, asked: Sequence[Ask]) -> Array:
     if found.shape != (len(different),):
         raise BadInput(
             f"the reward gave an array of shape {found.shape} for {len(different)} texts; "
-            "expected shape "
-            f"({len(different)},): one combined reward a text"
+            f"expected shape ({len(different)},): one combined reward a text"
         )
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         k = int(bad[0])
         raise BadInput(
             f"the reward of the text {different[k][1][:60]!r} is {found[k]} ({bad.size} of "
-            f"{len(found)} texts in all); "
-            "a reward must be a finite number for every text"
+            f"{len(found)} texts in all); a reward must be a finite number for every text"
         )
     place = {pair: k for k, pair in enumerate(different)}
     out: Array = found[[place[pair] for pair in asked]]

@@ -34,8 +34,7 @@ LIMITS = (
     ),
     (
         "The unit (sd of the reward on the unchanged texts) is taken as known; its own error is "
-        "not "
-        "in the intervals."
+        "not in the intervals."
     ),
     (
         "The sentences, marks, keyboard and word lists are English; texts in another language are "
@@ -122,13 +121,16 @@ def stress(
     """Test a reward on real texts.
 
     score      (prompts, texts) -> combined rewards (n,), finite, the same for a text whatever else
-    is scored with it prompts    the prompt of every text, "" where it has none (such a text is a
-    unit of resampling by itself) texts      real texts; at most `most` are used, few of many
-    prompts, chosen by checksum (groups read all of them) human      people's judgement of every
-    text (n,), NaN where nobody judged: the largest errors are then explained margin     how far, in
-    sd, a mean reward may move before a rule fails words      whether to look for single words that
-    are paid for (`paid_words`) budget     how many texts the search for exploits may score; 0
-    leaves it out
+               is scored with it
+    prompts    the prompt of every text, "" where it has none (such a text is a unit of resampling
+               by itself)
+    texts      real texts; at most `most` are used, few of many prompts, chosen by checksum (groups
+               read all of them)
+    human      people's judgement of every text (n,), NaN where nobody judged: the largest errors
+               are then explained
+    margin     how far, in sd, a mean reward may move before a rule fails
+    words      whether to look for single words that are paid for (`paid_words`)
+    budget     how many texts the search for exploits may score; 0 leaves it out
 
     The same reward, texts and seed give the same report, in whatever order the texts are given.
     Raises BadInput for no texts, another number of prompts than texts, rewards that are not one

@@ -88,8 +88,7 @@ class Checkpoints(Policy):
         ) != self.digest:
             raise BadInput(
                 f"{self.base}: the base policy is not what the run began with (sha256 "
-                f"{self.digest}, now {got}); bring "
-                "that back, or begin another run"
+                f"{self.digest}, now {got}); bring that back, or begin another run"
             )
         with quiet_loading():
             if adapter:
@@ -125,9 +124,8 @@ class Checkpoints(Policy):
         if missing := sorted(loading["missing_keys"]):
             raise BadInput(
                 f"{path}: neither the adapter nor the model it belongs to ({self.under}) has "
-                "weights for "
-                f"{', '.join(missing[:4])}; give the model that training began from with --base "
-                "FOLDER"
+                f"weights for {', '.join(missing[:4])}; give the model that training began from "
+                "with --base FOLDER"
             )
         return model.to(self.device)
 

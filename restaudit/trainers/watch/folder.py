@@ -64,8 +64,7 @@ def find(folder: Path, pattern: str | None = None) -> Found | None:
             if (before := steps[kind].get(step)) is not None:
                 raise BadInput(
                     f"{folder}: {_name(folder, before)} and {_name(folder, path)} are both of "
-                    f"step {step}; say which "
-                    "are meant with --pattern, for example --pattern "
+                    f"step {step}; say which are meant with --pattern, for example --pattern "
                     f"'{entry.name.replace(str(step), STEP)}'"
                 )
             steps[kind][step] = path
@@ -121,8 +120,7 @@ def _numbered(
         elif len(numbers) > 1:
             raise BadInput(
                 f"{folder}: {name}: which number is the step ({', '.join(map(str, numbers))})? "
-                "Say it with --pattern, "
-                f"for example --pattern '{_example(name, numbers[-1])}'"
+                f"Say it with --pattern, for example --pattern '{_example(name, numbers[-1])}'"
             )
         else:
             yield entry, numbers[0]

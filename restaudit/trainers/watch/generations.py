@@ -164,8 +164,7 @@ def check_readable(config: Config, base: Generations) -> None:
     if reads:
         raise BadInput(
             f"{base.source} has no column prompt, which the reward (kind {reward.kind}) reads; "
-            "give one, or a reward "
-            "of texts alone"
+            "give one, or a reward of texts alone"
         )
 
 

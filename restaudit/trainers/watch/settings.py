@@ -137,8 +137,7 @@ def of_checkpoints(
     if asked.config is None:
         raise BadInput(
             f"{asked.folder} holds checkpoints: say with --config NAME|FILE which prompts they "
-            "are asked, and what "
-            "scores the answers (restaudit init --list)"
+            "are asked, and what scores the answers (restaudit init --list)"
         )
     if asked.columns or asked.human_label:
         raise BadInput(
@@ -186,8 +185,7 @@ def _labelled(asked: Asked, config: Config) -> Config:
         if asked.human_label is not None:
             raise BadInput(
                 "--human-label says what the files' column human is, and the human score is of "
-                "kind "
-                f"'{config.human.kind}' (no file column is read)"
+                f"kind '{config.human.kind}' (no file column is read)"
             )
         return config
     changes = {"label": asked.human_label} if asked.human_label else {}

@@ -196,10 +196,8 @@ def _of_step(config: Config, watcher: Watcher, found: Found | None, step: int) -
     if not watcher.asked.skip_missing:
         return Not(
             f"{folder}: nothing of step {step}, after which a look is planned, but "
-            f"{found.steps[later].name} of step "
-            f"{later} is there; bring it, or say --skip-missing: the look is then recorded as "
-            "missed, and decides "
-            "nothing"
+            f"{found.steps[later].name} of step {later} is there; bring it, or say "
+            "--skip-missing: the look is then recorded as missed, and decides nothing"
         )
     return watcher.lacks(found, found.steps[later])
 
@@ -220,9 +218,8 @@ def _planned(asked: Asked, watcher: Watcher, record: Run | None) -> Planned:
     if base.step is not None and looks[0] <= base.step:
         raise BadInput(
             f"{asked.folder}: a look is planned after step {looks[0]}, but the base policy is "
-            f"{base.path.name} (step "
-            f"{base.step}: {base.why}); give the policy that training began from with --base, or "
-            "plan later looks"
+            f"{base.path.name} (step {base.step}: {base.why}); give the policy that training "
+            "began from with --base, or plan later looks"
         )
     raw = {**raw, "description": _described(raw, base, record)}
     notes: list[str] = []
@@ -254,8 +251,7 @@ def _base(asked: Asked, watcher: Watcher, found: Found | None, sealed: Path | No
     if found is None:
         return Not(
             f"{asked.folder}: no file of generations and no checkpoint with a number in its name; "
-            "expected, for "
-            "example, step_50.jsonl or checkpoint-50/"
+            "expected, for example, step_50.jsonl or checkpoint-50/"
         )
     given = asked.base or sealed
     if given is not None:
@@ -283,8 +279,7 @@ def _base(asked: Asked, watcher: Watcher, found: Found | None, sealed: Path | No
         if asked.looks and first >= asked.looks[0]:
             return Not(
                 f"{asked.folder}: nothing before step {asked.looks[0]} to compare with; give the "
-                "policy that "
-                "training began from with --base"
+                "policy that training began from with --base"
             )
         base = Base(
             found.kind,
@@ -326,8 +321,7 @@ def _found_looks(asked: Asked, found: Found | None, base: Base) -> tuple[int, ..
     if asked.follow:
         raise BadInput(
             "--follow needs the planned looks, which are sealed before the first one is taken: "
-            "--steps 50,100,150, or "
-            "--every 50 --until 1000"
+            "--steps 50,100,150, or --every 50 --until 1000"
         )
     there = tuple(s for s in (found.steps if found else ()) if s > (base.step or 0))
     return there or Not(
@@ -440,8 +434,7 @@ def _same(path: Path, content: Content, digest: str, name: str) -> None:
     if content["sha256"] != digest:
         raise BadInput(
             f"{path}: is not what {name} was begun with (sha256 {content['sha256']}, now "
-            f"{digest}); bring that back, "
-            "or give another run folder"
+            f"{digest}); bring that back, or give another run folder"
         )
 
 

@@ -56,8 +56,7 @@ def read(text: str) -> Reading:
             if status is None:
                 raise BadInput(
                     f"{here}: has no status, so a draft cannot be told from a rating; export the "
-                    "records flattened: "
-                    "json.dump(dataset.records.to_list(flatten=True), file)"
+                    "records flattened: json.dump(dataset.records.to_list(flatten=True), file)"
                 )
             if status != "submitted":
                 reading.skipped[f"response that is not submitted ({status})"] += 1

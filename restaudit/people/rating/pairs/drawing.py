@@ -390,8 +390,7 @@ def _written(record: Run, key: Mapping[str, Any], sheet: PairSheet) -> PairSet:
         if path.exists() and read_text(path) != key_text:
             raise BadInput(
                 f"{path}: a set of pairs named {key['name']!r} is there and was drawn "
-                "differently; choose "
-                "another name, or the same arguments"
+                "differently; choose another name, or the same arguments"
             )
         # The tasks go first: a key without tasks would look like a finished draw.
         for place, text in ((tasks, sheet_text(sheet)), (path, key_text)):

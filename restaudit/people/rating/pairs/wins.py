@@ -23,12 +23,13 @@ class Wins:
     """What raters chose in one set of pairs.
 
     `rate`       share of prompts on which the second policy's text was preferred, 0..1: a tie is a
-    half, a prompt's
-                 value is the mean of its raters, and prompts with the same text twice are ties
+                 half, a prompt's value is the mean of its raters, and prompts with the same text
+                 twice are ties
     `better`, `ties`, `worse`  choices for the second policy, for neither, and for the first;
-    repeats are left out `agreement`  Krippendorff's alpha of the choices (nominal), whole prompts
-    resampled `chose_a`    share of the choices but ties that fell on the text at A, which blinding
-    would have near a half
+                               repeats are left out
+    `agreement`  Krippendorff's alpha of the choices (nominal), whole prompts resampled
+    `chose_a`    share of the choices but ties that fell on the text at A, which blinding would have
+                 near a half
     """
 
     name: str
@@ -151,10 +152,8 @@ def in_words(found: Wins, called: Callable[[str], str] = str) -> str:
     same = f", and {found.same} prompts whose texts were the same" if found.same else ""
     return (
         f"{second} was preferred to {first} on {rate.value:.0%} of prompts, ties counting half "
-        f"({span}; "
-        f"{found.prompts} prompts, {of_raters(found.raters)}): {found.better} choices for it, "
-        f"{found.ties} ties, "
-        f"{found.worse} against{same}."
+        f"({span}; {found.prompts} prompts, {of_raters(found.raters)}): {found.better} choices "
+        f"for it, {found.ties} ties, {found.worse} against{same}."
     )
 
 
@@ -175,8 +174,7 @@ def beside(found: Wins) -> list[str]:
         lines = [
             (
                 f"Agreement: Krippendorff's alpha {agreed.value:.2f} ({span}; {agreed.n} choices "
-                "of "
-                "shared pairs)."
+                "of shared pairs)."
             )
         ]
     if found.chose_a is not None:
