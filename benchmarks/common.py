@@ -13,8 +13,8 @@ import torch
 
 from restaudit.config import Config
 from restaudit.config.reading import load
-from restaudit.data.chats import as_messages
 from restaudit.data.prompts import load_prompts
+from restaudit.evidence.chats import as_messages
 from restaudit.models.artifacts import resolve
 from restaudit.policy import Policy, load_policy
 

@@ -22,9 +22,9 @@ from restaudit.commands import cli
 from restaudit.config import Config, PolicyConfig
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.data.chats import as_messages
 from restaudit.errors import BadInput, Halted, VerificationFailed
 from restaudit.evidence import ledger
+from restaudit.evidence.chats import as_messages
 from restaudit.evidence.override import override
 from restaudit.evidence.record import Run
 from restaudit.loop.plan import start

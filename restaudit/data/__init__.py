@@ -4,11 +4,11 @@ mix.
 
 from __future__ import annotations
 
-from restaudit.data.chats import as_messages, as_text, normalise, prompt_id
 from restaudit.data.feedback import Feedback, load_feedback
 from restaudit.data.prompts import load_prompts
 from restaudit.data.records import RowReport
 from restaudit.data.splits import make_splits, overlap
+from restaudit.evidence.chats import as_messages, as_text, normalise, prompt_id
 
 __all__ = [
     "Feedback",

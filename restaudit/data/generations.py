@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from restaudit.data.chats import as_text, normalise
-from restaudit.data.chats import prompt_id as id_of
 from restaudit.data.columns import Columns, read_columns
 from restaudit.data.values import counts, flags, floats, ids, labels, lists, shares, texts
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import as_text, normalise
+from restaudit.evidence.chats import prompt_id as id_of
 
 Key = Literal["prompt_id", "prompt", "row"]
 

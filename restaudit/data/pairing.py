@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from restaudit.data.chats import digest
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import digest
 
 NEEDED = "give both files a prompt_id, or both the prompt"
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from restaudit.config import TableSource
-from restaudit.data.chats import fraction
 from restaudit.data.rules import RowLedger
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import fraction
 
 PART = "part"
 _RANGE = re.compile(r"(\d{1,3})-(\d{1,3})")

@@ -6,13 +6,13 @@ import pandas as pd
 
 from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
 from restaudit.data.adapters import EXTRA_FILES, FEEDBACK, PROMPTS
-from restaudit.data.chats import first_turn, normalise, prompt_id
 from restaudit.data.feedback import load_feedback
 from restaudit.data.partition import PART, in_part, limited
 from restaudit.data.records import Dropped, PromptRecord, RowReport
 from restaudit.data.rules import RowLedger
 from restaudit.data.tables import open_source
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import first_turn, normalise, prompt_id
 
 COLUMNS = ("prompt_id", "prompt", "references", "group", "family", "source", "use")
 

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pandas as pd
 
 from restaudit.config import Split, SplitConfig
-from restaudit.data.chats import fraction, normalise
 from restaudit.data.near import near_pairs
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import fraction, normalise
 from restaudit.evidence.record import PROMPTS
 
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from restaudit.data.chats import from_messages
 from restaudit.data.columns import Columns
+from restaudit.evidence.chats import from_messages
 
 _UNDECODED = re.compile("[\ud800-\udfff]")
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}

@@ -243,7 +243,7 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     kept = current is not None and job.policy.has(current)
     if policy == BASE or current is None or not kept or job.config.audit.kl_samples == 0:
         return rows
-    from restaudit.data.chats import as_messages
+    from restaudit.evidence.chats import as_messages
     from restaudit.policy import TrainingExample, token_kl
 
     plain = rows[rows["family"].isna()] if rows["family"].isna().any() else rows

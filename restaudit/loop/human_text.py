@@ -83,7 +83,7 @@ def measured(policy: Policy, config: HumanTextConfig, prompts: pd.DataFrame) -> 
     """
     contexts: list[list[int]] | None = None
     if config.source == "references":
-        from restaudit.data.chats import as_messages
+        from restaudit.evidence.chats import as_messages
 
         pairs = sorted(
             (

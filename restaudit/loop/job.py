@@ -213,7 +213,7 @@ class Job:
         """Draw `counts[k]` responses to each prompt from the policy as it stands; names are
         prefix/prompt_id/number.
         """
-        from restaudit.data.chats import as_messages
+        from restaudit.evidence.chats import as_messages
         from restaudit.policy import SampleRequest, sample
 
         requests = [
@@ -251,7 +251,7 @@ class Job:
 
     def grow_prompt_tokens(self, prompt_ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """The tokens of these prompts of D, as the policy is asked them."""
-        from restaudit.data.chats import as_messages
+        from restaudit.evidence.chats import as_messages
 
         asked = self.prompts("grow").loc[list(prompt_ids), "prompt"]
         return {
@@ -319,7 +319,7 @@ class Job:
 
     def prompt_texts(self, rows: pd.DataFrame) -> list[str]:
         """The plain text of each row's prompt."""
-        from restaudit.data.chats import as_text
+        from restaudit.evidence.chats import as_text
 
         return [as_text(p) for p in self._prompt_rows(rows)["prompt"]]
 

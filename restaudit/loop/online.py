@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from restaudit.data.chats import as_messages, asked
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import as_messages, asked
 from restaudit.evidence.record import (
     BASE,
     CHECKPOINTS,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from restaudit import __version__
 from restaudit.config import BY_STEPS, ONLINE, Config, HatesonarToxicity, ModelHuman, TrainedReward
 from restaudit.console import Reporter
-from restaudit.data.chats import as_messages
 from restaudit.errors import BadInput, Halted
+from restaudit.evidence.chats import as_messages
 from restaudit.evidence.record import (
     BASE,
     HUMAN,

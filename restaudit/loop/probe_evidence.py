@@ -117,7 +117,7 @@ def _d_eval(job: Job, policy: str) -> pd.DataFrame | None:
 
 
 def _prompts(job: Job) -> dict[str, str]:
-    from restaudit.data.chats import as_text
+    from restaudit.evidence.chats import as_text
 
     return {
         str(name): as_text(str(prompt))
@@ -166,8 +166,8 @@ def _known(job: Job) -> Array | None:
 
 
 def _embedded(job: Job) -> Array:
-    from restaudit.data.chats import digest
     from restaudit.data.feedback import load_feedback
+    from restaudit.evidence.chats import digest
 
     assert isinstance(job.config.reward, TrainedReward)
     assert job.embed is not None

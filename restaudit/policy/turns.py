@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from restaudit.config import PolicyConfig
-from restaudit.data.chats import Message, asked
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import Message, asked
 
 # What stands in for an answer while the template is looked at.
 ANSWER = "answer"

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from restaudit.data.chats import digest
 from restaudit.data.generations import Generations, read_generations
 from restaudit.data.pairing import paired
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import digest
 from restaudit.loop.probe_evidence import KNOWN_TEXTS
 from restaudit.probing.ratings import read_ratings, with_ratings
 from restaudit.probing.session import Further, Probed, Wanted, probe_tables

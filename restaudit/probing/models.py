@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from restaudit.config import LoraConfig, PolicyConfig, SamplingConfig
-from restaudit.data.chats import as_messages, as_text, normalise
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import as_messages, as_text, normalise
 from restaudit.probing.prompts import prompts_to_ask
 from restaudit.probing.session import Further, Probed, Wanted, probe_tables
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from restaudit.data.chats import normalise
 from restaudit.data.near import near_pairs
+from restaudit.evidence.chats import normalise
 from restaudit.reward.examples import Examples, Numbers
 from restaudit.reward.noise import LIMIT, label_noise
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from restaudit.data.chats import as_text, fraction, normalise
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import as_text, fraction, normalise
 from restaudit.reward.raters import Panel, rated, voted
 
 Objective = Literal["bradley_terry", "regression"]

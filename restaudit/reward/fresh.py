@@ -12,9 +12,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from restaudit.config import TrainedReward
-from restaudit.data.chats import digest
 from restaudit.data.feedback import PAIRS, RATINGS
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import digest
 
 
 @dataclass(frozen=True)

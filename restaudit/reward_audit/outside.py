@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from restaudit.config import TableSource, TrainedReward
-from restaudit.data.chats import normalise
 from restaudit.data.feedback import Feedback, load_feedback
 from restaudit.data.near import near_pairs
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import normalise
 from restaudit.evidence.steps import seed_of
 from restaudit.reward.contract import Reward
 from restaudit.reward.examples import Examples, examples

@@ -148,7 +148,7 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
     """The texts of a file, a run's audited base policy, or held-out training items; BadInput where
     there are none.
     """
-    from restaudit.data.chats import as_text
+    from restaudit.evidence.chats import as_text
 
     if file is not None:
         from restaudit.data.generations import read_generations

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from restaudit.config import SplitConfig
-from restaudit.data.chats import as_text, normalise
 from restaudit.data.splits import METHOD, overlap
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import as_text, normalise
 
 TEXTS = ("prompt", "messages", "text")
 TOKENS = ("prompt_ids", "prompt_input_ids", "input_ids")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from restaudit.data.chats import Message, as_messages
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import Message, as_messages
 from restaudit.evidence.record import AUDIT, Run, read_table
 
 if TYPE_CHECKING:

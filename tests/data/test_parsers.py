@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from restaudit.config import RowRules, TableSource
 from restaudit.data import as_messages, as_text, load_feedback, normalise, prompt_id
 from restaudit.data.adapters.hh import dialogue
-from restaudit.data.chats import from_messages
 from restaudit.data.tables import read_rows
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import from_messages
 
 TURN = st.text(min_size=1).filter(lambda t: t.strip() and not t.startswith("[{"))
 

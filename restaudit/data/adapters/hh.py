@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from restaudit.data.chats import Message, from_messages
 from restaudit.data.records import Dropped, Feedbacks, PairRecord, PromptRecord, Prompts
 from restaudit.data.tables import Opened
+from restaudit.evidence.chats import Message, from_messages
 
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}

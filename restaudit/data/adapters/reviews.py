@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from restaudit.data.chats import digest
 from restaudit.data.records import PromptRecord, Prompts
 from restaudit.data.tables import Opened
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import digest
 
 PLAIN = 600
 

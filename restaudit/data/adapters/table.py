@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from restaudit.data.chats import from_messages
 from restaudit.data.records import Feedbacks, PairRecord, PromptRecord, Prompts, RatingRecord
 from restaudit.data.tables import Opened, Row, pick
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import from_messages
 
 # A vote as annotators' columns hold it, and what it means for the first of two responses.
 _VOTES: Mapping[str, int] = {"chosen": 1, "1": 1, "rejected": -1, "2": -1, "tie": 0, "0": 0}

@@ -384,7 +384,7 @@ def _items(
 def _sheet(
     record: Run, key: Mapping[str, Any], items: Iterable[Item], texts: Mapping[tuple[str, str], str]
 ) -> Sheet:
-    from restaudit.data.chats import as_text
+    from restaudit.evidence.chats import as_text
 
     prompts = dict(zip(*(record.prompts("audit")[c] for c in ("prompt_id", "prompt")), strict=True))
     missing = sorted({i.prompt_id for i in items} - set(prompts))

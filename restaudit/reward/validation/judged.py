@@ -13,7 +13,7 @@ import pandas as pd
 
 from probes.base import Array
 from restaudit.config import EnsembleConfig
-from restaudit.data.chats import as_text, normalise
+from restaudit.evidence.chats import as_text, normalise
 from restaudit.reward.contract import Scores
 from restaudit.reward.ensemble import combine
 from restaudit.reward.examples import Examples

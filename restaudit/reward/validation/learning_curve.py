@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from probes.base import Array, Measurement
 from probes.statistics.stats import Resampling
-from restaudit.data.chats import fraction
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import fraction
 from restaudit.reward.validation.judged import Judged
 from restaudit.reward.validation.paired import advantage, agreement, measured, nothing, unit_of
 

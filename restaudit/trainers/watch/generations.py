@@ -20,10 +20,10 @@ from restaudit.config import (
     PythonReward,
     TrainedReward,
 )
-from restaudit.data.chats import digest, normalise
 from restaudit.data.generations import ALIASES, Generations, read_generations
 from restaudit.data.pairing import paired
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import digest, normalise
 from restaudit.evidence.record import AUDIT
 
 if TYPE_CHECKING:

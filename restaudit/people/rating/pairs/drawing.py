@@ -182,7 +182,7 @@ class _Side:
 
 
 def _side(run: Path, iteration: str) -> _Side:
-    from restaudit.data.chats import as_text
+    from restaudit.evidence.chats import as_text
     from restaudit.evidence.record import Run
 
     record = Run(run)
