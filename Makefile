@@ -3,10 +3,12 @@
 # PYTHON   the interpreter that .venv is made from (3.11 or newer)
 # WORKERS  pytest processes
 # BENCHMARKS  which of benchmarks/ `make bench` runs
+# UV       the uv that `make test-lowest` installs with (pip cannot choose the oldest versions)
 # RUNS     where `make ui` and `make pictures` look for runs; RUN the one to show
 
 PYTHON  ?= python3
 WORKERS ?= 2
+UV      ?= uv
 RUNS    ?= runs
 BENCHMARKS ?= record_scale sampling improve probes
 BIN     := .venv/bin
@@ -16,16 +18,21 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint ui pictures bench clean
+.PHONY: help demo test test-lowest lint ui pictures bench clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## install into .venv, then train and audit a small model on this machine (minutes)
 	$(BIN)/restaudit demo
 
 test: lint ## install into .venv, then check style, types and imports, and run the tests
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-lowest: ## run the tests with the oldest versions that pyproject.toml allows (needs uv; gigabytes)
+	$(UV) venv -q --allow-existing -p $(PYTHON) .venv-lowest
+	$(UV) pip install -q -p .venv-lowest --resolution lowest-direct -e '.[test]'
+	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/.test ## check style, types and imports only
 	$(BIN)/ruff check .
@@ -43,7 +50,7 @@ bench: .venv/.bench ## run every benchmark and print its ratios (many minutes)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove .venv and caches; runs are left alone
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lowest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
