@@ -71,7 +71,7 @@ def after_calibration(figures: Path) -> list[str]:
     """
     if not _installed("matplotlib"):
         return ["chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]'"]
-    from reports.calibration_chart import calibration_chart
+    from reports.charts.calibration import calibration_chart
 
     found = json.loads(figures.read_text(encoding="utf-8"))
     drawn = [figures.with_suffix(suffix) for suffix in (".svg", ".png")]
@@ -88,7 +88,7 @@ def draw(run_path: Path, out: Path) -> Path:
         raise BadInput(
             "a chart needs matplotlib, which is not installed: pip install 'restaudit[charts]'"
         )
-    from reports.chart import reward_human_chart
+    from reports.charts.reward_human import reward_human_chart
     from restaudit.evidence.record import Run
 
     try:

@@ -40,7 +40,7 @@ def why(
     ],
 ) -> None:
     """Say for every Improve step whether a sample was trained on, and why."""
-    from reports.why import why_lines
+    from reports.record.lineage import why_lines
     from restaudit.evidence.record import Run
 
     for line in why_lines(Run(run), sample):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from reports.exports.registry import Export
+    from reports.exports.export import Export
     from restaudit.weights.export import Kind
 
 FOLDER = Path("report") / "exports"
@@ -56,7 +56,7 @@ def export(
 
     Or write its trained weights, which PEFT, transformers, lm-eval and vLLM load.
     """
-    from reports.exports.writing import write_exports
+    from reports.exports.export import write_exports
     from restaudit.errors import BadInput
 
     records, weights = _wanted(formats)
@@ -98,7 +98,7 @@ def _wanted(formats: str) -> tuple[Sequence[Export], Sequence[Kind]]:
     """The formats of the record and those of weights. Raises BadInput that lists the valid
     names.
     """
-    from reports.exports.registry import chosen
+    from reports.exports.export import chosen
     from restaudit.errors import BadInput
     from restaudit.weights.export import KINDS
 

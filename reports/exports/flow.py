@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reports.exports.facts import PLAN, Data, Facts
-from reports.lineage import BASE_MODEL
+from reports.record.lineage import BASE_MODEL
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import BASE
 

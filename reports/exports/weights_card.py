@@ -7,11 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from reports.exports.encoding import HUB, SPDX_IDS, clean
 from reports.exports.facts import MISSING, Facts
 from reports.exports.formats.hf import Weights, card
-from reports.exports.harmless import clean
-from reports.exports.naming import HUB, SPDX_IDS
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import markdown_text
 from restaudit.weights.export import FACTS, Exported

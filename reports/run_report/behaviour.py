@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reports import series
 from reports.document.model import Block, Paragraph, Row, Section, Table
+from reports.record import series
 from reports.run_report.material import Material
 from reports.run_report.tables import by_iteration, by_name, chart, shown
 from restaudit.evidence.record import BASE

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reports.document.model import Document, Section
-from reports.run_report import about_it, behaviour, made_from, scores, verdict
+from reports.run_report import behaviour, scores, verdict
+from reports.run_report import methods as about_it
+from reports.run_report import origins as made_from
 from reports.run_report.material import Material
 from restaudit.config import LoopConfig
 from restaudit.evidence.record import Run

@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from reports import series
 from reports.document.model import Paragraph, Row, Table
-from reports.records import Source
+from reports.record import series
+from reports.record.files import Source
 from reports.run_report.tables import NOTHING, figure
 from restaudit.evidence.record import Run
 from restaudit.people.rating.pairs import pair_sets

@@ -14,7 +14,6 @@ import pandas as pd
 
 from probes.base import Measurement
 from probes.statistics import stats
-from reports import compute, series
 from reports.document.model import (
     Block,
     Chart,
@@ -31,7 +30,8 @@ from reports.document.model import (
     Strip,
     Table,
 )
-from reports.records import Source
+from reports.record import compute, series
+from reports.record.files import Source
 from reports.run_report.choices import choices
 from reports.run_report.material import Material
 from reports.run_report.tables import LEVEL, NOTHING, figure, shown

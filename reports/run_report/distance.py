@@ -14,8 +14,8 @@ import numpy as np
 
 from probes.base import Measurement
 from probes.divergence.curves import Form, curve
-from reports import series
 from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
+from reports.record import series
 from reports.run_report.material import Material
 from reports.run_report.tables import LEVEL, NOTHING, estimate, figure, shown
 from restaudit.evidence.record import BASE

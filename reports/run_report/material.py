@@ -7,8 +7,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from probes.base import Measurement
-from reports import series
-from reports.records import Records, Source
+from reports.record import series
+from reports.record.files import Records, Source
 from restaudit.evidence.record import BASE, Run
 from restaudit.gates import Decision
 

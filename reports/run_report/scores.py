@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from reports import series
 from reports.document.model import Block, Paragraph, Passage, Passages, Row, Section, Table
+from reports.record import series
 from reports.run_report.distance import by_distance
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, estimate, figure

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from probes.base import Measurement
-from reports import series
 from reports.document.model import Chart, Line, Point, Row, Table
+from reports.record import series
 from reports.run_report.material import Material
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import together

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from reports import series
 from reports.document.model import Block, Fact, Facts, Look, Paragraph, Row, Section, Strip, Table
-from reports.records import Source
+from reports.record import series
+from reports.record.files import Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.config import BY_STEPS, LoopConfig

@@ -12,7 +12,6 @@ import numpy as np
 
 from probes.base import Array
 from probes.statistics.crossed import Crossed, crossed
-from reports import series
 from reports.document.model import (
     Block,
     Chart,
@@ -26,10 +25,10 @@ from reports.document.model import (
     Section,
     Table,
 )
+from reports.record import series
 from reports.run_report.choices import choices
 from reports.run_report.tables import NOTHING, figure
-from reports.study.conclusions import conclusions
-from reports.study.diversity import at_equal_diversity
+from reports.study.conclusions import at_equal_diversity, conclusions
 from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, over_seeds, shown
 from restaudit.study.search import Search
 

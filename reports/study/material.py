@@ -14,7 +14,7 @@ import pandas as pd
 
 from probes.base import Array, Measurement
 from probes.statistics.crossed import Crossed, crossed
-from reports.records import Records, Source
+from reports.record.files import Records, Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.errors import BadInput

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.calibration_chart import calibration_chart
+from reports.charts.calibration import calibration_chart
 from reports.commands import after_calibration
 from restaudit.calibrate.study import rate
 from restaudit.errors import BadInput

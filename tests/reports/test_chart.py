@@ -14,14 +14,14 @@ from xml.etree import ElementTree
 import pytest
 from make_run import State, make_run
 
-from reports.chart import reward_human_chart
+from reports.charts.reward_human import reward_human_chart
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 
 DRAW = """
 import sys
 from pathlib import Path
-from reports.chart import reward_human_chart
+from reports.charts.reward_human import reward_human_chart
 from restaudit.evidence.record import Run
 reward_human_chart(Run(sys.argv[1]), Path(sys.argv[2]))
 """

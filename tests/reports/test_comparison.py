@@ -144,9 +144,9 @@ def test_the_commands_say_what_they_want(two: list[Run], tmp_path: Path) -> None
 
 
 def test_why_a_sample_was_trained_on(two: list[Run]) -> None:
-    from reports import lineage
-    from reports.records import Records
-    from reports.why import why_lines
+    from reports.record import lineage
+    from reports.record.files import Records
+    from reports.record.lineage import why_lines
 
     records = Records(two[0])
     policy = lineage.policies(records)[1]

@@ -145,8 +145,8 @@ def test_a_kept_set_that_the_sealed_rule_did_not_choose_is_refused(tmp_path: Pat
     """The file agrees with the ledger, but not with the sealed thresholds: only a rebuilt record
     can have that.
     """
-    from reports import lineage
-    from reports.records import Records
+    from reports.record import lineage
+    from reports.record.files import Records
 
     run = make_run(tmp_path / "run")
     records = Records(Run(run))

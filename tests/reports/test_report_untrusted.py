@@ -32,7 +32,7 @@ from reports.document.model import (
     Table,
 )
 from reports.document.render import FORMATS, render
-from reports.records import Source
+from reports.record.files import Source
 from tests.reports.test_report import Page
 
 HOSTILE = (

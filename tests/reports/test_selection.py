@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 from make_run import make_run
 
-from reports import lineage, selection
-from reports.records import Records
-from reports.why import why_lines
+from reports.record import lineage, selection
+from reports.record.files import Records
+from reports.record.lineage import why_lines
 from restaudit.config import LoopConfig
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence.record import Run

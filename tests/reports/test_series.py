@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_run import PROMPTS, SAMPLES, make_run
 
-from reports import series
-from reports.listing import COLUMNS, run_table
+from reports.record import series
+from reports.record.series import RUN_COLUMNS, run_table
 from restaudit.errors import BadInput
 from restaudit.evidence import ledger
 from restaudit.evidence.record import BASE, Run, list_runs
@@ -140,7 +140,7 @@ def test_the_list_shows_every_folder_and_the_problem_of_a_broken_one(tmp_path: P
     make_run(tmp_path / "a", "healthy")
     make_run(tmp_path / "b", "broken")
     table = run_table(list_runs(tmp_path), lambda v: f"<{v}>").set_index("folder")
-    assert tuple(table.reset_index().columns) == COLUMNS
+    assert tuple(table.reset_index().columns) == RUN_COLUMNS
     assert table.loc["a", "decisions"].startswith("G1·I1 <OK>   G1·I2 <OK>")
     assert table.loc["a", "progress"] == 100
     assert "changed after it was written" in table.loc["b", "problem"]

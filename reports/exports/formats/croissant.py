@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reports.exports.encoding import json_bytes, token
+from reports.exports.export import Content, Export
 from reports.exports.facts import MISSING, Data, Facts, cited, last_time, span
-from reports.exports.gaps import OF_DATA
-from reports.exports.harmless import json_bytes
-from reports.exports.naming import token
-from reports.exports.registry import Content, Export
-from reports.exports.sentences import disparities, filtering, listed
+from reports.exports.sentences import OF_DATA, disparities, filtering, listed
 from restaudit.errors import BadInput
 from restaudit.evidence.record import GROW, KEPT
 

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from probes.base import Measurement
+from reports.exports.encoding import SPDX_IDS, json_bytes, package_url, pypi_url
+from reports.exports.export import Content, Export
 from reports.exports.facts import MISSING, Audit, Data, Facts, Model, Reward, cited
-from reports.exports.gaps import NOT_ASKED, OF_A_MODEL, OF_DATA, Gap
-from reports.exports.harmless import json_bytes
-from reports.exports.naming import SPDX_IDS, package_url, pypi_url
-from reports.exports.registry import Content, Export
-from reports.exports.sentences import hyperparameters
-from reports.lineage import Policy
-from reports.records import Source
+from reports.exports.sentences import NOT_ASKED, OF_A_MODEL, OF_DATA, Gap, hyperparameters
+from reports.record.files import Source
+from reports.record.lineage import Policy
 from restaudit import __version__
 from restaudit.evidence.ledger import FILE as LEDGER
 

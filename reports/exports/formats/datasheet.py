@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from reports.exports.facts import Facts
-from reports.exports.harmless import clean, json_bytes
-from reports.exports.questions import answered, tables
-from reports.exports.registry import Content, Export
+from reports.exports.encoding import clean, json_bytes
+from reports.exports.export import Content, Export
+from reports.exports.facts import MISSING, Data, Facts, cited, span
+from reports.exports.sentences import disparities, figure, filtering, listed
+from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import markdown_text
 
 SCHEMA = "restaudit.datasheet/1"
@@ -72,3 +74,304 @@ def _text(value: str) -> str:
 
 
 EXPORT = Export("datasheet", "datasheet of the synthetic data", SPEC, build)
+
+
+# The questions of a datasheet (Gebru et al. 2021, arXiv 1803.09010), in our own words, and what
+# the record answers.
+
+
+OPERATOR = "the operator of the run"
+PUBLISHERS = "the publishers of the sources"
+KEEPER = "whoever keeps or publishes the run folder"
+LAWYER = "a person who knows the law and the sources"
+
+Answer = Callable[[Facts], list[str]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    `answer` gives lines from the record, or none where it has nothing; then `who` could say.
+    """
+
+    section: str
+    key: str
+    asks: str
+    who: str
+    answer: Answer | None = None
+    status: str = "RECORDED"
+
+
+def tables(facts: Facts) -> list[Data]:
+    """The data sets that a datasheet is about: Grow tables and kept sets."""
+    return [d for d in facts.data if d.kind in ("grow", "kept")]
+
+
+def _purpose(facts: Facts) -> list[str]:
+    said = str(facts.config.get("description") or "")
+    return [f"As the configuration describes the run: {said}"] if said else []
+
+
+def _instances(_: Facts) -> list[str]:
+    return [
+        "A row of a Grow table is one text that a policy sampled for a prompt, or one reference "
+        "text of a person, with its rewards. A row of a kept set names a row of a Grow table that "
+        "one Improve step trained on."
+    ]
+
+
+def _counts(facts: Facts) -> list[str]:
+    return [
+        f"{d.title}: {MISSING if d.rows is None else d.rows} rows ({cited(d.source)})"
+        for d in tables(facts)
+    ]
+
+
+def _whole(facts: Facts) -> list[str]:
+    found = [
+        f"{g.name}: all {g.samples} samples that were drawn and {g.references} references."
+        for g in facts.grows
+    ]
+    kept = [d.ref.removeprefix("kept:") for d in tables(facts) if d.kind == "kept"]
+    return found + [f"Kept set of {k}: not all rows. {filtering(facts, k)}" for k in kept]
+
+
+def _links(_: Facts) -> list[str]:
+    return [
+        "sample_id links kept sets with Grow tables; prompt_id links both with data/grow.parquet; "
+        "group and family name counterfactual prompts. samples.parquet of the tables export says "
+        "why each row was or was not kept."
+    ]
+
+
+def _splits(facts: Facts) -> list[str]:
+    return [
+        f"{d.title}: {MISSING if d.rows is None else d.rows} prompts"
+        for d in facts.data
+        if d.kind == "split"
+    ]
+
+
+def _noise(facts: Facts) -> list[str]:
+    wanted = ("diversity.duplicates", "diversity.mode_share", "drift.copying", "hacking.repetition")
+    return [
+        (
+            f"Of the audited samples of {a.policy}, not of these tables: {m.name}: {figure(m)} "
+            f"({cited(a.source)})"
+        )
+        for a in facts.audits[-1:]
+        for m in a.measurements
+        if m.name in wanted
+    ]
+
+
+def _outside(facts: Facts) -> list[str]:
+    found = [
+        f"Models from elsewhere: {m.spec} ({m.role}), SHA-256 {m.sha256 or MISSING}"
+        for m in facts.models
+    ]
+    return found + [
+        f"{d.title}, SHA-256 {d.sha256 or MISSING}" for d in facts.data if d.spec is not None
+    ]
+
+
+def _groups(facts: Facts) -> list[str]:
+    return [
+        f"{a.iteration}: {n}: {f}"
+        for a in facts.audits
+        if a.iteration != BASE
+        for n, f in disparities(a)
+    ]
+
+
+def _acquired(facts: Facts) -> list[str]:
+    sampling = listed(facts.config.get("loop", {}).get("sampling"))
+    found = [
+        f"{g.name}: sampled from policy {g.policy}, {g.tokens} tokens, with {sampling}."
+        for g in facts.grows
+    ]
+    rewards = [f"Scored by the reward model {r.name} ({cited(r.source)})." for r in facts.rewards]
+    return (
+        [*found, *rewards, f"Human score: {facts.human.name}: {facts.human.description}"]
+        if found
+        else []
+    )
+
+
+def _when(facts: Facts) -> list[str]:
+    found = []
+    sampled = {g.step for g in facts.grows}
+    for event in facts.run.events:
+        began, ended = span(event)
+        if event.step in sampled and ended is not None:
+            found.append(f"{event.step}: {began} to {ended} ({cited(facts.at(event.step))})")
+    return found
+
+
+def _raters(facts: Facts) -> list[str]:
+    for reward in facts.rewards[:1]:
+        raters = reward.dossier.get("raters")
+        if isinstance(raters, dict):
+            known = {k: v for k, v in raters.items() if v != MISSING and not isinstance(v, list)}
+            absent = sorted(k for k, v in raters.items() if v == MISSING)
+            missing = [f"MISSING in the reward's dossier: {', '.join(absent)}."] if absent else []
+            return [
+                (
+                    "Of the judgements that the reward goes back to, its dossier says: "
+                    f"{listed(known)}."
+                ),
+                *missing,
+            ]
+    return []
+
+
+def _cleaned(facts: Facts) -> list[str]:
+    kept = [d.ref.removeprefix("kept:") for d in tables(facts) if d.kind == "kept"]
+    rows = facts.config.get("data", {}).get("rows")
+    rules = (
+        [
+            (
+                f"Bad rows of prompts were handled by these rules: {listed(rows)} (counts: "
+                "data/report.json)."
+            )
+        ]
+        if rows
+        else []
+    )
+    return [*rules, *(f"{k}: {filtering(facts, k)}" for k in kept)]
+
+
+def _raw(facts: Facts) -> list[str]:
+    raw = [n for n in facts.records.digests if n.endswith("/samples.parquet")]
+    return (
+        [f"Yes: token ids and log-probabilities of all samples in {', '.join(sorted(raw))}."]
+        if raw
+        else []
+    )
+
+
+def _software(facts: Facts) -> list[str]:
+    return [f"restaudit {facts.version}; the rule of the filter is in the sealed plan (plan.json)."]
+
+
+def _used(facts: Facts) -> list[str]:
+    return [
+        (
+            f"{p.name} was trained on {p.facts.get('kept', MISSING)} rows of {p.data}; policy "
+            f"digest {p.digest}."
+        )
+        for p in facts.policies
+        if p.data is not None
+    ]
+
+
+def _versions(facts: Facts) -> list[str]:
+    return [
+        (
+            f"This describes the record up to ledger head {facts.head}; a changed file no longer "
+            "has its recorded digest."
+        )
+    ]
+
+
+QUESTIONS = (
+    Question("Motivation", "purpose", "What was the data made for?", OPERATOR, _purpose),
+    Question("Motivation", "creator", "Who made it, and for whom?", OPERATOR),
+    Question("Motivation", "funding", "Who paid for it?", OPERATOR),
+    Question("Composition", "instances", "What is one row?", OPERATOR, _instances),
+    Question("Composition", "counts", "How many rows are there?", OPERATOR, _counts),
+    Question(
+        "Composition", "whole", "Is it all there is, or a part chosen from more?", OPERATOR, _whole
+    ),
+    Question("Composition", "links", "How do rows hang together?", OPERATOR, _links),
+    Question(
+        "Composition", "splits", "Which splits of prompts does it go with?", OPERATOR, _splits
+    ),
+    Question(
+        "Composition",
+        "noise",
+        "Which errors, noise or repetition are known?",
+        OPERATOR,
+        _noise,
+        "MEASURED",
+    ),
+    Question("Composition", "outside", "What outside it does it rest on?", OPERATOR, _outside),
+    Question(
+        "Composition",
+        "groups",
+        "Which groups does it name, and how does the filter treat them?",
+        OPERATOR,
+        _groups,
+        "MEASURED",
+    ),
+    Question("Composition", "confidential", "Does it hold anything confidential?", LAWYER),
+    Question(
+        "Composition",
+        "offensive",
+        "Would anything in it hurt or frighten a reader?",
+        "a person who reads it; toxicity is measured on audited samples only",
+    ),
+    Question(
+        "Composition",
+        "people",
+        "Can people be recognised in it, or sensitive facts about them?",
+        "a person who reads it; restaudit does not search for it",
+    ),
+    Question("Collection", "acquired", "How did the rows come about?", OPERATOR, _acquired),
+    Question("Collection", "when", "When?", OPERATOR, _when),
+    Question(
+        "Collection",
+        "workers",
+        "Who judged or wrote by hand, chosen how and paid how?",
+        PUBLISHERS,
+        _raters,
+    ),
+    Question(
+        "Collection",
+        "consent",
+        "Were the people behind prompts and judgements told and asked?",
+        PUBLISHERS,
+    ),
+    Question("Collection", "ethics", "Did anybody review the ethics of it?", OPERATOR),
+    Question(
+        "Preprocessing",
+        "cleaned",
+        "What was cleaned, filtered or labelled, and how?",
+        OPERATOR,
+        _cleaned,
+    ),
+    Question("Preprocessing", "raw", "Was the raw data kept?", OPERATOR, _raw),
+    Question("Preprocessing", "software", "With which program?", OPERATOR, _software),
+    Question("Uses", "used", "What has it been used for already?", OPERATOR, _used),
+    Question("Uses", "other", "What else could it be used for?", OPERATOR),
+    Question("Uses", "against", "What should it not be used for?", LAWYER),
+    Question("Distribution", "given", "Is it given to others: to whom, when, how?", KEEPER),
+    Question("Distribution", "licence", "Under which licence or terms?", LAWYER),
+    Question(
+        "Distribution", "restrictions", "Do rights of others or export rules bind it?", LAWYER
+    ),
+    Question("Maintenance", "keeper", "Who keeps it, and how are they reached?", KEEPER),
+    Question(
+        "Maintenance", "versions", "How are versions and corrections told apart?", KEEPER, _versions
+    ),
+    Question(
+        "Maintenance", "retention", "Until when is it kept, and who may have rows removed?", KEEPER
+    ),
+    Question("Maintenance", "contributions", "Can others add to it?", KEEPER),
+)
+
+
+def answered(facts: Facts) -> Iterator[tuple[Question, str, list[str]]]:
+    """Every question with its status ("RECORDED", "MEASURED" or "MISSING") and its lines."""
+    for q in QUESTIONS:
+        lines = q.answer(facts) if q.answer is not None else []
+        if lines:
+            yield q, q.status, lines
+        else:
+            why = (
+                "the record of this run does not have it"
+                if q.answer is not None
+                else "only people can say it"
+            )
+            yield q, MISSING, [f"MISSING: {why}. Who could say: {q.who}."]

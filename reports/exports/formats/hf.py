@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from probes.base import Measurement
+from reports.exports.encoding import HUB, clean
+from reports.exports.export import Content, Export
 from reports.exports.facts import Audit, Facts, cited
-from reports.exports.gaps import OF_A_MODEL
-from reports.exports.harmless import clean
-from reports.exports.naming import HUB
-from reports.exports.registry import Content, Export
-from reports.lineage import Policy
+from reports.exports.sentences import OF_A_MODEL
+from reports.record.lineage import Policy
 from restaudit.evidence.shown import markdown_text, number, together
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from reports.exports.encoding import json_bytes, package_url, token
+from reports.exports.export import Content, Export
 from reports.exports.facts import ENVIRONMENT, MISSING, PLAN, Data, Facts, span
-from reports.exports.harmless import json_bytes
-from reports.exports.naming import package_url, token
-from reports.exports.registry import Content, Export
-from reports.lineage import Policy
+from reports.record.lineage import Policy
 from restaudit.evidence.ledger import FILE as LEDGER
 
 STATEMENT = "https://in-toto.io/Statement/v1"

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from reports.exports.encoding import json_bytes, token
+from reports.exports.export import Content, Export
 from reports.exports.facts import MISSING, Facts, cited, span
 from reports.exports.flow import RULE, data_read, models_read, reads
-from reports.exports.harmless import json_bytes
-from reports.exports.naming import token
-from reports.exports.registry import Content, Export
 from reports.exports.sentences import figure
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.evidence.record import RATINGS
 
 FILE = "run.prov.json"

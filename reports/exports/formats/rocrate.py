@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from reports.exports.encoding import json_bytes, package_url, token
+from reports.exports.export import Content, Export
 from reports.exports.facts import MISSING, Facts, last_time, span
 from reports.exports.flow import RULE, data_read, models_read, reads
-from reports.exports.gaps import NOT_ASKED, OF_DATA, Gap
-from reports.exports.harmless import json_bytes
-from reports.exports.naming import package_url, token
-from reports.exports.registry import Content, Export
+from reports.exports.sentences import NOT_ASKED, OF_DATA, Gap
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import Event

@@ -8,14 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from reports.exports.encoding import SPDX_IDS, json_bytes, package_url, pypi_url, token
+from reports.exports.export import Content, Export
 from reports.exports.facts import Data, Facts, Model, Reward, cited, last_time, span
-from reports.exports.gaps import OF_A_MODEL, OF_DATA, Gap
-from reports.exports.harmless import json_bytes
-from reports.exports.naming import SPDX_IDS, package_url, pypi_url, token
-from reports.exports.registry import Content, Export
-from reports.exports.sentences import disparities, figure, filtering, hyperparameters, rule
-from reports.lineage import Policy
-from reports.records import Source
+from reports.exports.sentences import (
+    OF_A_MODEL,
+    OF_DATA,
+    Gap,
+    disparities,
+    figure,
+    filtering,
+    hyperparameters,
+    rule,
+)
+from reports.record.files import Source
+from reports.record.lineage import Policy
 from restaudit import __version__
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.exports.encoding import csv_bytes
+from reports.exports.export import Content, Export
 from reports.exports.facts import Facts
-from reports.exports.harmless import csv_bytes
-from reports.exports.registry import Content, Export
-from reports.lineage import training_rows
+from reports.record.lineage import training_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

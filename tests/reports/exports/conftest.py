@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from reports.exports.facts import Facts
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.evidence import ledger

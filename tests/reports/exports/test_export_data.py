@@ -13,14 +13,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from reports.exports.encoding import clean, package_url
+from reports.exports.export import chosen, write_exports
 from reports.exports.facts import Facts
 from reports.exports.formats import croissant, datasheet, hf, tables
-from reports.exports.harmless import clean
-from reports.exports.naming import package_url
-from reports.exports.questions import QUESTIONS
-from reports.exports.registry import chosen
-from reports.exports.writing import write_exports
-from reports.lineage import training_rows
+from reports.exports.formats.datasheet import QUESTIONS
+from reports.record.lineage import training_rows
 from restaudit.evidence.record import GROW, KEPT
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run

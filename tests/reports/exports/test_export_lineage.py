@@ -12,10 +12,10 @@ from typing import Any, get_args
 
 import pytest
 
+from reports.exports.export import exports
 from reports.exports.facts import Facts
 from reports.exports.flow import reads
 from reports.exports.formats import intoto, prov, rocrate, spdx
-from reports.exports.registry import exports
 from restaudit.evidence.record import Run
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
 from tests.reports.make_run import State, make_run

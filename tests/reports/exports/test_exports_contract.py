@@ -23,10 +23,9 @@ import typer
 from typer.testing import CliRunner
 
 from reports.exports.commands import export
+from reports.exports.encoding import clean, csv_cell
+from reports.exports.export import MANIFEST, chosen, exports, write_exports
 from reports.exports.facts import Facts
-from reports.exports.harmless import clean, csv_cell
-from reports.exports.registry import chosen, exports
-from reports.exports.writing import MANIFEST, write_exports
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence.record import REORDERING
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
@@ -38,8 +37,8 @@ TEXT = (".json", ".md", ".csv")
 SCRIPT = """
 import sys
 from pathlib import Path
-from reports.exports.registry import chosen
-from reports.exports.writing import write_exports
+from reports.exports.export import chosen
+from reports.exports.export import write_exports
 write_exports(Path(sys.argv[1]), chosen("all"), Path(sys.argv[2]))
 """
 

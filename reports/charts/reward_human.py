@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports import series
-from reports.drawing import FAINT, INK, RULE, blank, write
+from reports.charts.drawing import FAINT, INK, RULE, blank, write
+from reports.record import series
 from restaudit.evidence.record import Run
 from restaudit.gates import Decision
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from probes.base import Measurement
 from restaudit.errors import BadInput, RestauditError
-from restaudit.evidence.record import BASE, ITERATION, Run
+from restaudit.evidence.record import BASE, ITERATION, Run, Summary
 from restaudit.evidence.shown import together
 from restaudit.gates import Decision, GateResult
 
@@ -343,3 +343,38 @@ def _measured_row(m: Measurement) -> dict[str, Any]:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
+
+
+# The list of runs as a table: one row a run folder, broken ones with their problem.
+
+
+RUN_COLUMNS = ("folder", "state", "progress", "decisions", "problem", "started", "name")
+
+
+def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.DataFrame:
+    """One row a run (columns: RUN_COLUMNS), in the order given; `sign` writes a verdict with its sign.
+
+    `progress` is the share of planned steps that are done, in percent, NaN for a broken run.
+    """
+    rows = [
+        {
+            "folder": s.path.name,
+            "name": s.name,
+            "state": s.state,
+            "progress": 100 * s.steps_done / s.steps_planned if s.steps_planned else float("nan"),
+            "decisions": decision_strip(s, sign),
+            "started": (s.started or "")[:16].replace("T", " "),
+            # The folder stands in the row already; what is wrong comes first in a narrow column.
+            "problem": (s.problem or "").removeprefix(f"{s.path}/").removeprefix(f"{s.path}: "),
+        }
+        for s in summaries
+    ]
+    return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+
+
+def decision_strip(summary: Summary, sign: Callable[[str], str]) -> str:
+    """The decisions of a run in one line, for example "G1·I1 ✓ OK   G1·I2 ✕ HALT"."""
+    return "   ".join(
+        f"{short_name(i) if ITERATION.fullmatch(i) else i} {sign(verdict)}"
+        for i, verdict in summary.decisions.items()
+    )

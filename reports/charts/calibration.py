@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.drawing import FAINT, INK, RULE, blank, write
+from reports.charts.drawing import FAINT, INK, RULE, blank, write
 from restaudit.calibrate.render import sentences
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.config import LoopConfig, TopThresholds
 from restaudit.errors import BadInput
 from restaudit.loop.select import kept_set, thresholds
@@ -140,7 +140,7 @@ def taken(records: Records, rows: GrowSet, name: str) -> Taken:
 
 
 def row(rows: GrowSet, did: Taken, place: int) -> dict[str, Any]:
-    """One row, with the columns of `reports.lineage.training_rows`."""
+    """One row, with the columns of `reports.record.lineage.training_rows`."""
     return {
         "sample_id": str(rows.ids[place].as_py()),
         "prompt_id": rows.prompts[rows.prompt[place]],

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from probes.base import Measurement
-from reports import lineage, series
 from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, Table
+from reports.record import lineage, series
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure, shown
 from restaudit.errors import BadInput

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import step_kind
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports import compute
 from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, Table
-from reports.records import Source
+from reports.record import compute
+from reports.record.files import Source
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure
 from restaudit.evidence.ledger import FILE as LEDGER
