@@ -27,6 +27,16 @@ PACKAGES = ("probes", "restaudit", "reports")
 SHORT = 60
 WIDE = 100
 VAGUE = ("found", "said", "of", "how")
+ROOMS = {"probes": "about 17, 7", "restaudit": "20, 9"}
+AIMS = {
+    "one-line conditionals a 1,000 lines": "at most 15",
+    "  of them nested": "0",
+    "comprehensions a 1,000 lines": "at most 30",
+    f"lines over {WIDE} characters": "under 3%",
+    "# fmt: skip": "under 60",
+    "lines with a comment": "3-5%",
+    "variables " + " / ".join(VAGUE): "names that say what is held",
+}
 Graph = Mapping[str, set[str]]
 
 
@@ -45,6 +55,10 @@ class Source:
     @property
     def lines(self) -> list[str]:
         return self.text.splitlines()
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.name == "__init__.py"
 
 
 def read_sources(root: Path) -> dict[str, Source]:
@@ -88,7 +102,7 @@ def _is_type_checking(node: ast.AST) -> bool:
     )
 
 
-# Rooms and floors
+# --- rooms and floors
 
 
 def rooms_of(package: str, sources: Mapping[str, Source]) -> dict[str, set[str]]:
@@ -161,7 +175,7 @@ def _components(graph: Graph) -> list[tuple[str, ...]]:
     return groups
 
 
-# Files
+# --- files
 
 
 def importers(sources: Mapping[str, Source]) -> dict[str, set[str]]:
@@ -176,16 +190,44 @@ def importers(sources: Mapping[str, Source]) -> dict[str, set[str]]:
     return by
 
 
-def small_single(sources: Mapping[str, Source]) -> list[tuple[str, int, str]]:
+def single_importer(sources: Mapping[str, Source]) -> list[tuple[str, int, str]]:
+    """Files that exactly one other file imports: name, lines, and who imports it."""
     by = importers(sources)
     return [
         (name, len(source.lines), next(iter(by[name])))
         for name, source in sorted(sources.items())
-        if len(by[name]) == 1 and len(source.lines) < SHORT and source.path.name != "__init__.py"
+        if len(by[name]) == 1 and not source.is_package
     ]
 
 
-# Lines
+# --- lines
+
+
+def density(sources: Iterable[Source]) -> dict[str, str]:
+    """How much stands in a line; every share is of the lines that are not blank."""
+    nodes: Counter[type] = Counter()
+    bound: Counter[str] = Counter()
+    lines: list[str] = []
+    nested = comments = 0
+    for source in sources:
+        nodes.update(type(node) for node in ast.walk(source.tree))
+        bound.update(_bindings(source.tree))
+        nested += _nested(source.tree)
+        comments += _comment_lines(source.text)
+        lines += [line for line in source.lines if line.strip()]
+    comprehensions = nodes[ast.ListComp] + nodes[ast.SetComp] + nodes[ast.DictComp]
+    comprehensions += nodes[ast.GeneratorExp]
+    wide = sum(len(line) > WIDE for line in lines)
+    skipped = sum("# fmt: skip" in line for line in lines)
+    return {
+        "one-line conditionals a 1,000 lines": f"{1000 * nodes[ast.IfExp] / len(lines):.1f}",
+        "  of them nested": f"{nested}",
+        "comprehensions a 1,000 lines": f"{1000 * comprehensions / len(lines):.1f}",
+        f"lines over {WIDE} characters": f"{100 * wide / len(lines):.1f}%",
+        "# fmt: skip": f"{skipped}",
+        "lines with a comment": f"{100 * comments / len(lines):.1f}%",
+        "variables " + " / ".join(VAGUE): " / ".join(str(bound[name]) for name in VAGUE),
+    }
 
 
 def _comment_lines(text: str) -> int:
@@ -204,89 +246,58 @@ def _bindings(tree: ast.Module) -> Iterator[str]:
 
 
 def _nested(tree: ast.Module) -> int:
-    return sum(
-        any(isinstance(inner, ast.IfExp) for inner in ast.walk(node) if inner is not node)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.IfExp)
-    )
+    """Conditionals that have another one inside."""
+    count = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.IfExp):
+            inside = (inner for inner in ast.walk(node) if inner is not node)
+            count += any(isinstance(inner, ast.IfExp) for inner in inside)
+    return count
 
 
 def repeated_classes(sources: Iterable[Source]) -> dict[str, int]:
-    names = Counter(
-        node.name
-        for s in sources
-        for node in ast.walk(s.tree)
-        if isinstance(node, ast.ClassDef) and node.name[0] != "_"
-    )
-    return {
-        name: n for name, n in sorted(names.items(), key=lambda item: (-item[1], item[0])) if n > 1
-    }
+    """Public class names that stand for more than one thing, and for how many."""
+    names: Counter[str] = Counter()
+    for source in sources:
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                names[node.name] += 1
+    return {name: n for name, n in sorted(names.items(), key=lambda i: (-i[1], i[0])) if n > 1}
+
+
+# --- the table
 
 
 def table(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
-    """Rows of what is counted, today's figure, and the aim."""
-    lines = [line for s in sources.values() for line in s.lines]
-    written = sum(1 for line in lines if line.strip())
-    nodes = Counter(type(n) for s in sources.values() for n in ast.walk(s.tree))
-    conditionals = nodes[ast.IfExp]
-    comprehensions = sum(
-        nodes[kind] for kind in (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    )
-    bound = Counter(name for s in sources.values() for name in _bindings(s.tree))
-    read = {
-        t
-        for s in sources.values()
-        if s.name.startswith("reports")
-        for t in s.imports
-        if t.startswith("restaudit")
-    }
-    classes = repeated_classes(sources.values())
+    """What is counted, today's figure, and the aim of issue 17."""
+    single = single_importer(sources)
     rows = [
         ("files", f"{len(sources)}", "about 330"),
-        ("lines", f"{len(lines):,}", ""),
+        ("lines", f"{sum(len(s.lines) for s in sources.values()):,}", ""),
+        ("files that one other file imports", f"{len(single)}", ""),
         (
-            f"files with one importer and under {SHORT} lines",
-            f"{len(small_single(sources))}",
-            "under 30",
+            f"files under {SHORT} lines",
+            f"{sum(len(s.lines) < SHORT for s in sources.values())}",
+            "",
         ),
+        ("files that are both", f"{sum(n < SHORT for _, n, _ in single)}", "under 30"),
     ]
-    for package, aim in zip(PACKAGES, ("about 17, 7", "20, 9", ""), strict=True):
+    for package in PACKAGES:
         graph = rooms_of(package, sources)
-        rows.append(
-            (f"{package}/: rooms, floors", f"{len(graph)}, {max(floors(graph).values())}", aim)
-        )
+        figure = f"{len(graph)}, {max(floors(graph).values(), default=0)}"
+        rows.append((f"{package}/: rooms, floors", figure, ROOMS.get(package, "")))
         rows += [(f"{package}/: a circle", " ".join(circle), "none") for circle in circles(graph)]
-    rows += [
-        ("modules of restaudit that reports imports", f"{len(read)}", "the reading side"),
-        (
-            "one-line conditionals a 1,000 lines",
-            f"{1000 * conditionals / written:.1f}",
-            "at most 15",
-        ),
-        ("  of them nested", f"{sum(_nested(s.tree) for s in sources.values())}", "0"),
-        ("comprehensions a 1,000 lines", f"{1000 * comprehensions / written:.1f}", "at most 30"),
-        (
-            f"lines over {WIDE} characters",
-            f"{100 * sum(len(x) > WIDE for x in lines) / len(lines):.1f}%",
-            "under 3%",
-        ),
-        ("# fmt: skip", f"{sum('# fmt: skip' in x for x in lines)}", "under 60"),
-        (
-            "lines with a comment",
-            f"{100 * sum(_comment_lines(s.text) for s in sources.values()) / len(lines):.1f}%",
-            "3-5%",
-        ),
-        (
-            "variables " + " / ".join(VAGUE),
-            " / ".join(str(bound[v]) for v in VAGUE),
-            "names that say what is held",
-        ),
-        (
-            "classes of one name",
-            ", ".join(f"{name} x{n}" for name, n in classes.items()) or "none",
-            "one name, one thing",
-        ),
-    ]
+    read = {
+        target
+        for source in sources.values()
+        for target in source.imports
+        if source.name.startswith("reports") and target.startswith("restaudit")
+    }
+    rows.append(("modules of restaudit that reports imports", f"{len(read)}", "the reading side"))
+    rows += [(what, today, AIMS[what]) for what, today in density(sources.values()).items()]
+    classes = repeated_classes(sources.values())
+    named = ", ".join(f"{name} x{n}" for name, n in classes.items()) or "none"
+    rows.append((f"classes of one name ({len(classes)})", named, "one name, one thing"))
     return rows
 
 
@@ -305,16 +316,21 @@ def main() -> None:
         print(f"{what:<46} {today:<24} {aim}")
     if options.small:
         print()
-        for name, n, importer in small_single(sources):
-            print(f"{n:>4}  {name}  <- {importer}")
+        for name, n, importer in single_importer(sources):
+            if n < SHORT:
+                print(f"{n:>4}  {name}  <- {importer}")
     if options.floors:
         for package in PACKAGES:
-            by_floor: dict[int, list[str]] = defaultdict(list)
-            for room, n in floors(rooms_of(package, sources)).items():
-                by_floor[n].append(room)
-            print(f"\n{package}/")
-            for n in sorted(by_floor, reverse=True):
-                print(f"{n:>4}  {' '.join(sorted(by_floor[n]))}")
+            print_floors(package, sources)
+
+
+def print_floors(package: str, sources: Mapping[str, Source]) -> None:
+    by_floor: dict[int, list[str]] = defaultdict(list)
+    for room, n in floors(rooms_of(package, sources)).items():
+        by_floor[n].append(room)
+    print(f"\n{package}/")
+    for n in sorted(by_floor, reverse=True):
+        print(f"{n:>4}  {' '.join(sorted(by_floor[n]))}")
 
 
 if __name__ == "__main__":
