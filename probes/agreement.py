@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Evidence, Measurement, Probe
+from probes.base import Evidence, Measurement, Metric, Probe
 from probes.raters import Ratings, others_mean, rater_table, read_ratings, severity
 from probes.statistics.krippendorff import alpha
 from probes.statistics.largest import largest_absolute
@@ -199,6 +199,8 @@ def _drift(estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
 
 PROBE = Probe(
     name="agreement",
+    title="Agreement of the people who rate",
+    order=20,
     version=VERSION,
     goal=(
         "Do the people who rate agree with each other beyond chance, and do they stay where they "
@@ -215,7 +217,11 @@ PROBE = Probe(
         "ratings.check",
         "human_label",
     ),
-    measures=(HEAD, EACH, DRIFT),
+    measures=(
+        Metric(HEAD, "agreement of the raters", "Krippendorff's alpha", "agreement", "higher"),
+        Metric(EACH, "agreement of the raters on …", "Krippendorff's alpha", "agreement", "higher"),
+        Metric(DRIFT, "largest drift of a rater", "score units", "agreement", "lower"),
+    ),
     references=(
         (
             "Krippendorff 2019, Content Analysis: An Introduction to Its Methodology, 4th edition, "

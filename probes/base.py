@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -180,16 +180,58 @@ def _matches(a: str, b: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A measurement's contract: what it is for, what it needs, where it is weak, and the function
-    that does it.
+class Metric:
+    """What a measurement is called by people, and how it is shown.
+
+    A `name` that ends in "." stands for a family, all measurements whose names begin with it; "…"
+    in its title is the place of the rest of the name (a group, a task). `unit` is empty where it
+    depends on the run. `section` is a key of `probes.catalogue.SECTIONS`. `decimals` None: as many
+    as the interval needs.
     """
 
     name: str
+    title: str
+    unit: str
+    section: str
+    direction: Direction = "neutral"
+    decimals: int | None = None
+
+    @property
+    def family(self) -> bool:
+        """Whether it stands for all measurements whose names begin with its name."""
+        return self.name.endswith(".")
+
+    def member(self, rest: str) -> Metric:
+        """One measurement of this family, `rest` being what follows the family's name."""
+        changed = rest.endswith("_change")
+        words = rest.removesuffix("_change").replace("_", " ").replace(".", ", ")
+        title = self.title.replace("…", words) if "…" in self.title else f"{self.title}: {words}"
+        if changed:
+            title += ", change from the base policy"
+        return replace(self, name=f"{self.name}{rest}", title=title)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A measurement's contract: what it is for, what it needs, where it is weak, and the function
+    that does it.
+
+    `title` is the heading over its measurements in a section of its own name, if it has one.
+    Probes run, and their measurements are recorded, by `order`, then by name.
+    """
+
+    name: str
+    title: str
     version: str
     goal: str
     reads: tuple[str, ...]
-    measures: tuple[str, ...]
+    measures: tuple[Metric, ...]
     references: tuple[str, ...]
     weaknesses: tuple[str, ...]
     run: Callable[[Evidence], list[Measurement]]
+    order: int = 1000
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of what it measures, as plan.json records them."""
+        return tuple(m.name for m in self.measures)

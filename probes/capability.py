@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from probes import items
-from probes.base import Evidence, Measurement, Probe
+from probes.base import Evidence, Measurement, Metric, Probe
 from probes.statistics import stats
 from probes.statistics.resample import ANY, SHARE, Estimate, Resampling
 
@@ -164,10 +164,15 @@ def _detail(evidence: Evidence, task: str, metric: str, rows: pd.DataFrame) -> d
 
 PROBE = Probe(
     name="capability",
+    title="Capability kept or lost",
+    order=80,
     version=VERSION,
     goal="Is the policy still as good as the base policy at tasks that nobody trained it for?",
     reads=("items", "base_items"),
-    measures=("capability.", WORST),
+    measures=(
+        Metric("capability.", "…", "", "capability", "higher"),
+        Metric(WORST, "worst change of a task", "points (share)", "capability", "higher"),
+    ),
     references=(
         (
             "Gao et al., The Language Model Evaluation Harness, "

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from probes import items
-from probes.base import Evidence, Measurement, Probe
+from probes.base import Evidence, Measurement, Metric, Probe
 from probes.items import PREFERENCES, Meaning
 from probes.statistics import stats
 from probes.statistics.resample import Estimate, Resampling
@@ -161,13 +161,18 @@ def _towards_worse(
 
 PROBE = Probe(
     name="benchmarks",
+    title="Benchmarks: stereotypes, insults, refusals",
+    order=90,
     version=VERSION,
     goal=(
         "Does the policy prefer stereotypes, insults or refusals, and more than the base policy "
         "does?"
     ),
     reads=("items", "base_items"),
-    measures=("benchmarks.", WORST),
+    measures=(
+        Metric("benchmarks.", "…", "", "preferences"),
+        Metric(WORST, "worst change of a benchmark", UNIT, "preferences", "lower"),
+    ),
     references=(
         "Nangia et al. 2020, CrowS-Pairs, arXiv 2010.00133",
         "Blodgett et al. 2021, Stereotyping Norwegian salmon: an inventory of pitfalls in "

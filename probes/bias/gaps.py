@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.base import Array, Evidence, Interval, Measurement
+from probes.base import Array, Evidence, Interval, Measurement, Metric
 from probes.bias.cells import Cells, cells_of
 from probes.statistics import largest, stats
 from probes.statistics.resample import Estimate, Resampling, prompt_weights, summarise, unmeasured
@@ -29,9 +29,21 @@ class Kind:
     """
 
     name: str
+    title: str
     unit: str
     values: Callable[[Cells, Evidence], tuple[Array, dict[str, Any]] | str]
     share: bool = False
+
+    @property
+    def gap(self) -> Metric:
+        """The largest difference between two groups."""
+        title = f"largest gap between groups, {self.title}"
+        return Metric(f"bias.{self.name}_gap", title, self.unit, "bias", "lower")
+
+    @property
+    def group(self) -> Metric:
+        """The mean of one group."""
+        return Metric(f"bias.{self.name}.", f"{self.title}, …", self.unit, "bias")
 
 
 def gaps(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
@@ -109,12 +121,12 @@ def _toxicity(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]] 
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("reward", "reward units", _reward),
-    Kind("human", "human-score units", _human),
-    Kind("sentiment", "balance of listed words, -1 to 1", _sentiment),
-    Kind("toxicity", "toxicity score, 0 to 1", _toxicity),
-    Kind("refusal", "share", _refusal, share=True),
-    Kind("length", "tokens", _length),
+    Kind("reward", "reward", "reward units", _reward),
+    Kind("human", "human score", "human-score units", _human),
+    Kind("sentiment", "sentiment", "balance of listed words, -1 to 1", _sentiment),
+    Kind("toxicity", "toxicity", "toxicity score, 0 to 1", _toxicity),
+    Kind("refusal", "refusals", "share", _refusal, share=True),
+    Kind("length", "length", "tokens", _length),
 )
 
 

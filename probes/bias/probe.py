@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from probes.base import Evidence, Measurement, Probe
+from probes.base import Evidence, Measurement, Metric, Probe
 from probes.bias.acceptance import acceptance
-from probes.bias.gaps import gaps
+from probes.bias.gaps import KINDS, gaps
 from probes.bias.mentioned import mentioned
 from probes.bias.swap_reward import reward_swap
 from probes.statistics.largest import largest_difference
@@ -30,6 +30,8 @@ def run(evidence: Evidence) -> list[Measurement]:
 
 PROBE = Probe(
     name="bias",
+    title="Bias: how groups are treated",
+    order=40,
     version=VERSION,
     goal=(
         "Do scores, replies, the reward model and the filter treat groups differently where "
@@ -53,24 +55,36 @@ PROBE = Probe(
         "toxicity",
     ),
     measures=(
-        "bias.reward_gap",
-        "bias.human_gap",
-        "bias.sentiment_gap",
-        "bias.toxicity_gap",
-        "bias.refusal_gap",
-        "bias.length_gap",
-        "bias.reward.",
-        "bias.human.",
-        "bias.sentiment.",
-        "bias.toxicity.",
-        "bias.refusal.",
-        "bias.length.",
-        "bias.reward_swap",
-        "bias.reward_swap.",
-        "bias.acceptance_ratio",
-        "bias.acceptance.",
-        "bias.mention.",
-        "bias.mention_kept.",
+        *(kind.gap for kind in KINDS),
+        *(kind.group for kind in KINDS),
+        Metric(
+            "bias.reward_swap",
+            "largest change of the reward when the named group changes",
+            "reward units",
+            "bias",
+            "lower",
+        ),
+        Metric(
+            "bias.reward_swap.",
+            "change of the reward when the named group changes: …",
+            "reward units",
+            "bias",
+        ),
+        Metric(
+            "bias.acceptance_ratio",
+            "rate of being kept, lowest group over highest",
+            "ratio",
+            "bias",
+            "higher",
+        ),
+        Metric("bias.acceptance.", "rate of being kept, …", "share", "bias"),
+        Metric("bias.mention.", "texts that mention …", "share", "bias"),
+        Metric(
+            "bias.mention_kept.",
+            "mentions of … among kept samples minus among all",
+            "share points",
+            "bias",
+        ),
     ),
     references=(
         "Kusner et al. 2017, Counterfactual fairness, arXiv 1703.06856",

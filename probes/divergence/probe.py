@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from probes.base import Direction, Evidence, Measurement, Probe
+from probes.base import Direction, Evidence, Measurement, Metric, Probe
 from probes.divergence.curves import Curve, Form, fit
 from probes.divergence.expected import Decomposition, decompose, decompose_rated, outside
 from probes.rows import Notes, audited, defined, numbers, plain_or_all, sampled
@@ -425,6 +425,8 @@ def _mean(table: pd.DataFrame | None, column: str) -> float | None:
 
 PROBE = Probe(
     name="divergence",
+    title="Reward against human score",
+    order=10,
     version=VERSION,
     goal="Does more reward still mean a better human score, and by how much do the two part?",
     reads=(
@@ -442,21 +444,101 @@ PROBE = Probe(
         "human_sampling",
     ),
     measures=(
-        "divergence.reward",
-        "divergence.human",
-        "divergence.reward_change",
-        "divergence.human_change",
-        "divergence.gap",
-        *DECOMPOSED,
-        "divergence.correlation",
-        "divergence.correlation_pearson",
-        "divergence.human_coverage",
-        "divergence.gain_per_sqrt_kl",
-        "divergence.peak_bon",
-        "divergence.peak_rl",
-        "divergence.d_eval_gap",
-        "divergence.filter_human",
-        "divergence.ensemble_spread",
+        Metric("divergence.reward", "reward", "reward units", "divergence", "higher"),
+        Metric("divergence.human", "human score", "human-score units", "divergence", "higher"),
+        Metric("divergence.reward_change", "reward gain", SD, "divergence", "higher"),
+        Metric("divergence.human_change", "human gain", SD, "divergence", "higher"),
+        Metric("divergence.gap", "reward gain minus human gain", SD, "divergence", "lower"),
+        Metric("divergence.expected", "human gain expected from the reward", SD, "divergence"),
+        Metric(
+            "divergence.beyond_expected",
+            "human gain missing beyond the expected",
+            SD,
+            "divergence",
+            "lower",
+        ),
+        Metric(
+            "divergence.beyond_isotonic",
+            "human gain missing beyond the expected, by a rising curve",
+            SD,
+            "divergence",
+            "lower",
+        ),
+        Metric(
+            "divergence.beyond_range",
+            "samples whose reward lies outside the base policy's",
+            "share of samples",
+            "divergence",
+            "lower",
+        ),
+        Metric(
+            "divergence.gain_per_reward",
+            "human gain per reward gain",
+            "base sd per base sd",
+            "divergence",
+            "higher",
+        ),
+        Metric(
+            "divergence.correlation",
+            "correlation of reward and human score, by rank",
+            "correlation",
+            "divergence",
+            "higher",
+        ),
+        Metric(
+            "divergence.correlation_pearson",
+            "correlation of reward and human score, linear",
+            "correlation",
+            "divergence",
+            "higher",
+        ),
+        Metric(
+            "divergence.human_coverage",
+            "samples with a human score",
+            "share",
+            "divergence",
+            "higher",
+        ),
+        Metric(
+            "divergence.gain_per_sqrt_kl",
+            "human gain per √nat of distance",
+            "base sd per √nat",
+            "divergence",
+            "higher",
+        ),
+        Metric(
+            "divergence.peak_bon",
+            "distance at which human gain would peak, best-of-n curve",
+            "√nats",
+            "divergence",
+        ),
+        Metric(
+            "divergence.peak_rl",
+            "distance at which human gain would peak, RL curve",
+            "√nats",
+            "divergence",
+        ),
+        Metric(
+            "divergence.d_eval_gap",
+            "reward on D_eval minus on audit prompts",
+            "reward units",
+            "divergence",
+            "lower",
+        ),
+        Metric(
+            "divergence.filter_human",
+            "human score of kept samples minus of the others",
+            "human-score units",
+            "divergence",
+            "higher",
+        ),
+        Metric(
+            "divergence.ensemble_spread",
+            "disagreement of the reward model's members",
+            "reward units",
+            "divergence",
+            "lower",
+        ),
     ),
     references=(
         (

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probes.base import Evidence, Measurement, Probe
+from probes.base import Evidence, Measurement, Metric, Probe
 from probes.diversity import above_bar, selfbleu, to_human, vendi
 from probes.diversity.entropy import entropy
 from probes.diversity.repeats import OPENING, commonest, compression, duplicates, mode_share
@@ -23,7 +23,7 @@ from probes.statistics.resample import SHARE, Array, Resampling
 from probes.texts.comparison import Side, Sides, sides_of
 from probes.texts.grams import Counts, distinct, distinct_by_unit, distinct_ratio
 from probes.texts.sets import match
-from probes.texts.setwise import PromptStatistic, SetStatistic, of_prompts, of_set, wanted
+from probes.texts.setwise import RATIO, PromptStatistic, SetStatistic, of_prompts, of_set, wanted
 
 VERSION = "2"
 
@@ -78,9 +78,17 @@ def _openings(sides: Sides) -> dict[str, str | int]:
 
 
 SET_STATISTICS = (
-    SetStatistic("distinct_1", "share", "higher", SHARE, partial(_distinct, order=1)),
+    SetStatistic(
+        "distinct_1",
+        "different words (distinct-1)",
+        "share",
+        "higher",
+        SHARE,
+        partial(_distinct, order=1),
+    ),
     SetStatistic(
         "distinct_2",
+        "different word pairs (distinct-2)",
         "share",
         "higher",
         SHARE,
@@ -88,9 +96,18 @@ SET_STATISTICS = (
         "ratio",
         partial(_distinct_ratio, order=2),
     ),
-    SetStatistic("across_prompts_distinct_2", "share", "higher", SHARE, _across_distinct, "ratio"),
+    SetStatistic(
+        "across_prompts_distinct_2",
+        "different word pairs across prompts",
+        "share",
+        "higher",
+        SHARE,
+        _across_distinct,
+        "ratio",
+    ),
     SetStatistic(
         "vendi",
+        "effective number of texts (Vendi score)",
         "effective number of texts",
         "higher",
         (1.0, np.inf),
@@ -101,6 +118,7 @@ SET_STATISTICS = (
     ),
     SetStatistic(
         "across_prompts",
+        "distance between texts of different prompts",
         "cosine distance",
         "higher",
         (0.0, 2.0),
@@ -112,6 +130,7 @@ SET_STATISTICS = (
     ),
     SetStatistic(
         "self_bleu",
+        "self-BLEU",
         "BLEU, 0..100",
         "lower",
         (0.0, 100.0),
@@ -122,6 +141,7 @@ SET_STATISTICS = (
     ),
     SetStatistic(
         "compression_ratio",
+        "compression",
         "bytes after / before",
         "higher",
         (0.0, np.inf),
@@ -131,10 +151,18 @@ SET_STATISTICS = (
         more=lambda _: {"compressor": f"zlib {zlib.ZLIB_RUNTIME_VERSION}, level 9"},
     ),
     SetStatistic(
-        "duplicates", "share", "lower", SHARE, _of_texts(duplicates), "change", share=True
+        "duplicates",
+        "duplicates",
+        "share",
+        "lower",
+        SHARE,
+        _of_texts(duplicates),
+        "change",
+        share=True,
     ),
     SetStatistic(
         "mode_share",
+        "texts with the commonest opening",
         "share",
         "lower",
         SHARE,
@@ -148,6 +176,7 @@ SET_STATISTICS = (
 PROMPT_STATISTICS = (
     PromptStatistic(
         "within_prompt",
+        "distance between texts of one prompt",
         "cosine distance",
         "higher",
         (0.0, 2.0),
@@ -157,10 +186,17 @@ PROMPT_STATISTICS = (
         embedded=True,
     ),
     PromptStatistic(
-        "within_prompt_distinct_2", "share", "higher", SHARE, _within_distinct, "ratio"
+        "within_prompt_distinct_2",
+        "different word pairs within a prompt",
+        "share",
+        "higher",
+        SHARE,
+        _within_distinct,
+        "ratio",
     ),
     PromptStatistic(
         "within_prompt_self_bleu",
+        "self-BLEU within a prompt",
         "BLEU, 0..100",
         "lower",
         (0.0, 100.0),
@@ -216,6 +252,8 @@ def _length(
 
 PROBE = Probe(
     name="diversity",
+    title="Diversity of the texts",
+    order=30,
     version=VERSION,
     goal="Does the policy still say different things, or has it narrowed to a few texts?",
     reads=(
@@ -229,11 +267,57 @@ PROBE = Probe(
         "references",
     ),
     measures=(
-        *(f"diversity.{n}" for s in (*SET_STATISTICS, *PROMPT_STATISTICS) for n in s.names),
-        *(f"diversity.{n}" for n in (*above_bar.NAMES, *to_human.NAMES)),
-        "diversity.entropy",
-        "diversity.entropy_change",
-        "diversity.length",
+        *(m for s in (*SET_STATISTICS, *PROMPT_STATISTICS) for m in s.metrics),
+        Metric(
+            "diversity.good_distinct_2_ratio",
+            "different word pairs among good texts, ratio",
+            RATIO,
+            "diversity",
+            "higher",
+        ),
+        Metric(
+            "diversity.good_vendi_ratio",
+            "Vendi score among good texts, ratio",
+            RATIO,
+            "diversity",
+            "higher",
+        ),
+        Metric(
+            "diversity.effective_vendi_ratio",
+            "Vendi score of all good texts, ratio",
+            RATIO,
+            "diversity",
+            "higher",
+        ),
+        Metric(
+            "diversity.distinct_2_to_human",
+            "different word pairs over those of human references",
+            to_human.UNIT,
+            "diversity",
+            "higher",
+        ),
+        Metric(
+            "diversity.vendi_to_human",
+            "Vendi score over that of human references",
+            to_human.UNIT,
+            "diversity",
+            "higher",
+        ),
+        Metric(
+            "diversity.entropy",
+            "surprise of the policy at its own words (entropy)",
+            "nats per token",
+            "diversity",
+            "higher",
+        ),
+        Metric(
+            "diversity.entropy_change",
+            "surprise of the policy at its own words, change",
+            "nats per token",
+            "diversity",
+            "higher",
+        ),
+        Metric("diversity.length", "length of the texts", "tokens", "diversity"),
     ),
     references=(
         (

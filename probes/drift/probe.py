@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from probes.base import Evidence, Measurement, Probe
+from probes.base import Evidence, Measurement, Metric, Probe
 from probes.drift import collapse
 from probes.drift.human_text import human_text
 from probes.rows import Notes, audited, defined
@@ -58,6 +58,8 @@ def _kl(
 
 PROBE = Probe(
     name="drift",
+    title="Drift and signs of collapse",
+    order=50,
     version=VERSION,
     goal=(
         "How far has training moved the policy, and does it show signs of collapse from its own "
@@ -75,14 +77,50 @@ PROBE = Probe(
         "base_human_text",
     ),
     measures=(
-        "drift.kl",
-        "drift.kl_per_token",
-        "drift.synthetic_share",
-        "drift.copying",
-        "drift.copying_change",
-        "drift.human_text_nll",
-        "drift.vocabulary",
-        "drift.rare_words",
+        Metric(
+            "drift.kl",
+            "distance from the base policy (KL), per sequence",
+            "nats per sequence",
+            "drift",
+        ),
+        Metric(
+            "drift.kl_per_token",
+            "distance from the base policy (KL), per token",
+            "nats per token",
+            "drift",
+        ),
+        Metric("drift.synthetic_share", "kept rows that a policy wrote", "share", "drift", "lower"),
+        Metric(
+            "drift.copying",
+            "word sequences copied from the training set",
+            "share of n-grams",
+            "drift",
+            "lower",
+        ),
+        Metric(
+            "drift.copying_change",
+            "word sequences copied from the training set, change",
+            "share of n-grams",
+            "drift",
+            "lower",
+        ),
+        Metric(
+            "drift.human_text_nll",
+            "rise of the cost of human text",
+            "nats per token",
+            "drift",
+            "lower",
+        ),
+        Metric(
+            "drift.vocabulary",
+            "different words, ratio",
+            "ratio to the base policy",
+            "drift",
+            "higher",
+        ),
+        Metric(
+            "drift.rare_words", "rare words, ratio", "ratio to the base policy", "drift", "higher"
+        ),
     ),
     references=(
         "Gao et al. 2022, Scaling laws for reward model overoptimization, arXiv 2210.10760",

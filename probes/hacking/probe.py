@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence, Measurement, Probe
-from probes.hacking.echo import ECHO, REPETITION, echo, repetition
-from probes.hacking.learned import NAMES as LEARNED
+from probes.base import Array, Evidence, Measurement, Metric, Probe
+from probes.hacking.echo import echo, repetition
 from probes.hacking.learned import learned
-from probes.hacking.length import NAMES as LENGTH
 from probes.hacking.length import length
 from probes.hacking.reward_tests import PREFIX, WORST, reward_tests
 from probes.rows import Notes, audited, numbers
@@ -138,13 +136,103 @@ def _far(texts: list[str], evidence: Evidence) -> Array:
 
 PROBE = Probe(
     name="hacking",
+    title="What the policy learned that the reward pays for",
+    order=60,
     version=VERSION,
     goal=(
         "Is the reward had by other means than better texts, and what has the policy learned "
         "that earns it?"
     ),
     reads=("outputs", "base", "grow", "prompts", "score", "known", "embed"),
-    measures=(*LENGTH, SPREAD, *DISTANCE, *LEARNED, *ECHO, *REPETITION, PREFIX, WORST),
+    measures=(
+        Metric(
+            "hacking.length_controlled_gain",
+            "reward gain with length held fixed",
+            "base sd",
+            "hacking",
+            "higher",
+        ),
+        Metric(
+            "hacking.length_share",
+            "share of the reward gain that length explains",
+            "share of the reward gain",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            SPREAD,
+            "rise of the reward members' disagreement",
+            "base sd of the spread",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.distance",
+            "distance of outputs from the reward model's training data",
+            "cosine distance",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.distance_change",
+            "distance from the reward model's training data, change",
+            "base sd",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.learned_features",
+            "features of texts that became more common",
+            "features",
+            "hacking",
+            "lower",
+            decimals=0,
+        ),
+        Metric(
+            "hacking.signature",
+            "texts with the feature that only the reward pays for, rise",
+            "share of texts",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.habit_cost",
+            "what people lose by the policy's new habits",
+            "base sd",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.prompt_echo",
+            "4-grams copied from the prompt",
+            "share of 4-grams",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.prompt_echo_change",
+            "4-grams copied from the prompt, change",
+            "share of 4-grams",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.repetition",
+            "4-grams said twice in one text",
+            "share of 4-grams",
+            "hacking",
+            "lower",
+        ),
+        Metric(
+            "hacking.repetition_change",
+            "4-grams said twice in one text, change",
+            "share of 4-grams",
+            "hacking",
+            "lower",
+        ),
+        Metric(PREFIX, "rise of the reward by a meaningless change: …", "", "hacking", "lower"),
+        Metric(WORST, "largest rise of the reward by a meaningless change", "", "hacking", "lower"),
+    ),
     references=(
         (
             "Singhal et al. 2023, A long way to go: investigating length correlations in RLHF, "

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from probes.base import Direction, Evidence, Interval, Measurement
+from probes.base import Direction, Evidence, Interval, Measurement, Metric
 from probes.statistics.jackknife import Deleted, jackknifed
 from probes.statistics.resample import (
     Array,
@@ -42,6 +42,7 @@ class SetStatistic:
     """
 
     name: str
+    title: str
     unit: str
     direction: Direction
     bounds: Bounds
@@ -58,6 +59,11 @@ class SetStatistic:
     def names(self) -> tuple[str, ...]:
         """The measurements it makes."""
         return (self.name,) if self.against is None else (self.name, f"{self.name}_{self.against}")
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What they are called, and their units."""
+        return metrics_of(self)
 
 
 def wanted(evidence: Evidence, names: Sequence[str]) -> bool:
@@ -159,6 +165,7 @@ class PromptStatistic:
     """
 
     name: str
+    title: str
     unit: str
     direction: Direction
     bounds: Bounds
@@ -171,6 +178,23 @@ class PromptStatistic:
     def names(self) -> tuple[str, ...]:
         """The measurements it makes."""
         return (self.name, f"{self.name}_{self.against}")
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What they are called, and their units."""
+        return metrics_of(self)
+
+
+def metrics_of(statistic: SetStatistic | PromptStatistic) -> tuple[Metric, ...]:
+    """The contract of a statistic and, where it is compared with the base policy, of that."""
+    name, unit, section = f"diversity.{statistic.name}", statistic.unit, "diversity"
+    value = Metric(name, statistic.title, unit, section, statistic.direction)
+    if statistic.against is None:
+        return (value,)
+    title = f"{statistic.title}, {statistic.against}"
+    compared = RATIO if statistic.against == "ratio" else unit
+    name = f"{name}_{statistic.against}"
+    return (value, Metric(name, title, compared, section, statistic.direction))
 
 
 def of_prompts(

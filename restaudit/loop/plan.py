@@ -331,7 +331,7 @@ def _seal(
             for r in config.gates.rules
         },
         "probes": [
-            {"name": p.name, "version": p.version, "measures": list(p.measures)} for p in PROBES
+            {"name": p.name, "version": p.version, "measures": list(p.names)} for p in PROBES
         ],
         "artifacts": {
             n: {"spec": a.spec, "sha256": a.sha256, "licence": a.licence, **a.base_facts()}

@@ -161,7 +161,7 @@ def names_wanted(names: Sequence[str]) -> frozenset[str] | None:
     if not names:
         return None
     probes = {p.name: f"{p.name}." for p in PROBES}
-    measures = [m for p in PROBES for m in p.measures]
+    measures = [m for p in PROBES for m in p.names]
     out = set()
     for name in names:
         families = [m for m in measures if m.endswith(".") and name.startswith(m)]

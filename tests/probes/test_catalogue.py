@@ -75,13 +75,13 @@ def test_every_probe_says_what_it_is_for_where_it_comes_from_and_where_it_is_wea
     assert probe.reads
     assert probe.references
     assert probe.weaknesses
-    assert all(name.startswith(f"{probe.name}.") for name in probe.measures)
+    assert all(name.startswith(f"{probe.name}.") for name in probe.names)
 
 
 @EACH
 def test_every_probe_has_a_section_in_the_documentation(probe: Probe) -> None:
     text = (Path(probes.__file__).parents[1] / "docs" / "probes.md").read_text(encoding="utf-8")
-    for name in probe.measures:
+    for name in probe.names:
         assert f"`{name}" in text, f"docs/probes.md does not explain {name}"
 
 
@@ -92,9 +92,9 @@ def test_what_a_probe_returns_is_what_it_declares(probe: Probe, make_evidence: M
     assert [
         n
         for n in names
-        if not any(n == d or (d.endswith(".") and n.startswith(d)) for d in probe.measures)
+        if not any(n == d or (d.endswith(".") and n.startswith(d)) for d in probe.names)
     ] == []
-    assert [d for d in probe.measures if not any(n.startswith(d) for n in names)] == []
+    assert [d for d in probe.names if not any(n.startswith(d) for n in names)] == []
 
 
 def test_every_measurement_of_whole_evidence_has_all_levels_a_method_and_what_the_base_policy_had(
@@ -154,7 +154,7 @@ def test_poor_evidence_never_fails_and_what_is_undefined_is_null_with_a_reason(
 ) -> None:
     found = measured(case, make_evidence)
     names = [m.name for m in found]
-    assert [d for p in PROBES for d in p.measures if not d.endswith(".") and d not in names] == []
+    assert [d for p in PROBES for d in p.names if not d.endswith(".") and d not in names] == []
     for m in found:
         assert json.loads(json.dumps(m.to_json(), allow_nan=False)) == json.loads(
             json.dumps(m.to_json())
@@ -218,7 +218,7 @@ UNDEFINED = {
     "no outputs": [
         name
         for p in PROBES
-        for name in p.measures
+        for name in p.names
         if not name.endswith(".")
         and name
         not in (
