@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from restaudit.reward.trained import TrainedModel
 
 FILE = "human.json"
-SCHEMA = "restaudit.people.human_score-score/1"
+SCHEMA = "restaudit.human-score/1"
 WORDS = "words.parquet"
 WORD_COLUMNS = ("word", "score", "raters")
 LABELS = {
