@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 
 from reports.document.model import Chart
-from reports.series import REWARD, short_name
+from reports.record.series import REWARD, short_name
 
 DIVERSITY = ("Vendi score", "distinct-2")
 CORRELATION = "reward–human correlation"

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer import reading, words
 from reports.viewer.links import to_folder
 from restaudit.evidence.record import Run, Summary

@@ -13,7 +13,7 @@ import streamlit as st
 
 from probes.hacking.mining import Kind
 from probes.hacking.occurrences import Span, having, spans
-from reports import series
+from reports.record import series
 from reports.run_report.material import Material
 from reports.run_report.tables import NOTHING, figure
 from reports.viewer.escaping import escaped

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from reports import series
 from reports.document.model import Section
+from reports.record import series
 from restaudit.evidence.record import Run, Summary, list_runs
 from restaudit.gates import Decision
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer import words
 from restaudit.gates import Decision
 

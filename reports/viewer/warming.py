@@ -13,14 +13,14 @@ from contextlib import suppress
 from importlib import import_module
 from threading import Event, Thread
 
-FIRST = ("pandas", "reports.listing", "reports.viewer.frame")
+FIRST = ("pandas", "reports.record.series", "reports.viewer.frame")
 # In the order in which a reader comes to them: a run and its charts, samples, the desk, documents.
 REST = (
     "reports.run_report.build",
     "reports.viewer.charts",
     "reports.viewer.samples.browse",
     "reports.viewer.rating.screen",
-    "reports.exports.registry",
+    "reports.exports.export",
     "reports.viewer.documents.cached",
     "reports.viewer.documents.check_view",
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer import blocks, frame, reading, tables, words
 from reports.viewer.links import to
 from reports.viewer.specs import draw_lines

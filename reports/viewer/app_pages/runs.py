@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from reports.listing import run_table
+from reports.record.series import run_table
 from reports.viewer import comparing, reading, words
 from reports.viewer.frame import LIVE, ROOT
 from reports.viewer.pages import BY_FILE

@@ -12,7 +12,7 @@ import streamlit as st
 
 from reports.frameworks.declared import FILE, Bound, Declarations
 from reports.frameworks.declaring import bound, stored
-from reports.records import Records
+from reports.record.files import Records
 from reports.viewer import frame
 from reports.viewer.documents import cached, draft_view
 from reports.viewer.documents.drafts import folder_of

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from reports.run_report.made_from import REWARD
+from reports.run_report.origins import REWARD
 from reports.viewer.documents import cached
 from reports.viewer.documents.making import TYPES
 from reports.viewer.documents.offering import identity, offer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from reports.exports.registry import exports
+from reports.exports.export import exports
 from reports.viewer.documents import cached, making
 from reports.viewer.documents.making import Bundle, size
 from reports.viewer.documents.offering import identity, not_done, offer

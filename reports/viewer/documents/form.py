@@ -15,7 +15,7 @@ from reports.frameworks.answers import answer
 from reports.frameworks.declared import MOST_BYTES, SCHEMA, Bound, Declarations, read
 from reports.frameworks.declaring import bound, keep
 from reports.frameworks.schema import Question, feeds, topics
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 

@@ -16,7 +16,7 @@ from reports.document.render import Format
 from reports.frameworks.build import COVERAGE, framework_document
 from reports.frameworks.declared import FILE as DECLARED
 from reports.frameworks.declaring import stored
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.errors import BadInput
 from restaudit.evidence.bundle.pack import Wish
 from restaudit.evidence.record import Run
@@ -97,8 +97,7 @@ def exports_zip(run: Run, names: Sequence[str]) -> bytes:
     Raises BadInput where an export cannot be made or they are too large for a download,
     VerificationFailed where a file is not as recorded.
     """
-    from reports.exports.registry import chosen
-    from reports.exports.writing import write_exports
+    from reports.exports.export import chosen, write_exports
 
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
         out = Path(folder) / "exports"

@@ -23,7 +23,7 @@ from restaudit.people.rating.pairs.asked import read_sheet as read_pairs
 from restaudit.people.rating.sheet import Sheet, read_sheet, whole
 from restaudit.people.rating.store import CHOICES, FILE, read_rows
 from restaudit.people.rating.tasks import run_secret, sha256
-from restaudit.people.rating.unblind import Book, open_book
+from restaudit.people.rating.checks import Book, open_book
 
 BREAK_EVERY = 25
 # A second key press that was meant for the text before comes sooner than anybody can read one.

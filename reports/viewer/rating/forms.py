@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer.rating import asking
 from reports.viewer.rating.desk import OpenSet, Standing
 from reports.viewer.rating.sets import called

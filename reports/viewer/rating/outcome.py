@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from probes.statistics.resample import Estimate
-from reports import series
 from reports.document.model import Chart, Line, Point, Table
+from reports.record import series
 from reports.viewer.escaping import escaped
 from reports.viewer.rating import desk, pair_view, results
 from reports.viewer.rating.desk import Standing

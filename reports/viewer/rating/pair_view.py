@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer.escaping import escaped
 from reports.viewer.rating import desk
 from restaudit.evidence.record import ITERATION, Run

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer import frame
 from reports.viewer.people import Person, person
 from reports.viewer.rating import desk, forms, outcome, pair_view, people

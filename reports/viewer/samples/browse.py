@@ -6,7 +6,7 @@ from typing import cast, get_args
 
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer import frame
 from reports.viewer.samples.address import Address, forget
 from reports.viewer.samples.cards import WHY, answer, card

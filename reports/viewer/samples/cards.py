@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from reports import series
+from reports.record import series
+from reports.record.lineage import why_lines
 from reports.run_report.tables import figure
 from reports.viewer.escaping import escaped
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place
 from reports.viewer.samples.rows import Sample
 from reports.viewer.samples.words import multiline, one_line
-from reports.why import why_lines
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 
@@ -98,7 +98,7 @@ def answer(run: Run, sample: str) -> None:
 
 @st.cache_data(max_entries=ANSWERS, show_spinner="Looking for the reasons", hash_funcs=AS_RUN)
 def why(run: Run, sample: str) -> list[str]:
-    """What `reports.why` says of a sample, from the sealed rule and the recorded rewards."""
+    """What `reports.record.lineage` says of a sample, from the sealed rule and the recorded rewards."""
     return why_lines(run, sample)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reports import lineage, series
-from reports.records import Records
+from reports.record import lineage, series
+from reports.record.files import Records
 from restaudit.evidence.record import BASE, ITERATION, Run
 
 GROW = re.compile(r"g\d\d|step-[1-9]\d{0,8}")

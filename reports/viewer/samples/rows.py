@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from reports import series
+from reports.record import series
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.places import Place, trained_on
 from reports.viewer.samples.tables import batches, columns_of, recorded, rows_at

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import streamlit as st
 
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 
