@@ -69,3 +69,9 @@ def test_dense_lines_are_counted_and_one_class_name_for_two_things_is_named(
     assert figures["lines with a comment"] == f"{100 / lines:.1f}%"
     assert figures["variables found / said / of / how"] == "1 / 0 / 0 / 0"
     assert figures["classes of one name (1)"] == "Row x2"
+
+
+def test_the_picture_in_the_docs_is_of_this_house(house) -> None:
+    drawn = (ROOT / "docs" / "images" / "rooms.svg").read_text(encoding="utf-8")
+    made = house.picture(house.read_sources(ROOT))
+    assert made == drawn, "run: python tools/house.py --picture docs/images/rooms.svg"

@@ -4,6 +4,8 @@ lines are.
     python tools/house.py            the table for this checkout
     python tools/house.py --small    also every file under 60 lines that one other file imports
     python tools/house.py --floors   also the rooms of each package, floor by floor
+    python tools/house.py --picture docs/images/rooms.svg
+                                     draw the rooms, floor by floor, into a file
 
 It is a mirror and no gate: nothing enforces a number, and a line that reads well stays, whatever a
 counter says. A room is a file or a folder directly inside a package. A room's floor is the longest
@@ -21,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("probes", "restaudit", "reports")
@@ -301,17 +304,86 @@ def table(sources: Mapping[str, Source]) -> list[tuple[str, str, str]]:
     return rows
 
 
+# --- the picture
+
+WIDTH, ROW, GAP, MARGIN, LEFT = 960, 30, 8, 16, 128
+# One hue a package, with the text dark on light, so that the picture reads in grey and in print.
+FILLS = {"reports": "#dbe9f6", "restaudit": "#fdf0d5", "probes": "#e2f0d9"}
+SAYS = {
+    "reports": ("reports/", "explains a run"),
+    "restaudit": ("restaudit/", "does the run"),
+    "probes": ("probes/", "measures"),
+}
+
+
+def picture(sources: Mapping[str, Source]) -> str:
+    """The three packages as an SVG: a row a floor, a box a room; every import points down."""
+    shapes: list[str] = []
+    y = MARGIN
+    for package in reversed(PACKAGES):
+        top = y
+        by_floor: dict[int, list[str]] = defaultdict(list)
+        for room, n in floors(rooms_of(package, sources)).items():
+            by_floor[n].append(room)
+        boxes: list[str] = []
+        y += GAP
+        for n in sorted(by_floor, reverse=True):
+            y = _draw_floor(sorted(by_floor[n]), y, boxes)
+        shapes.append(_box(MARGIN, top, WIDTH - 2 * MARGIN, y - top, FILLS[package], "#777777"))
+        name, says = SAYS[package]
+        shapes.append(_text(MARGIN + 12, top + 28, name, size=17, weight="bold"))
+        shapes.append(_text(MARGIN + 12, top + 48, says, size=13))
+        shapes += boxes
+        y += GAP
+    height = y + MARGIN - GAP
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" role="img" '
+        'font-family="Helvetica, Arial, sans-serif">'
+    )
+    title = "<title>The rooms of reports, restaudit and probes, floor by floor</title>"
+    back = f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
+    return "\n".join([head, title, back, *shapes, "</svg>"]) + "\n"
+
+
+def _draw_floor(rooms: Iterable[str], y: int, shapes: list[str]) -> int:
+    """Boxes of one floor from left to right, in as many lines as it takes; the next free y."""
+    x = LEFT + MARGIN
+    for room in rooms:
+        width = 22 + 9 * len(room)
+        if x + width > WIDTH - MARGIN - GAP:
+            x, y = LEFT + MARGIN, y + ROW + GAP
+        shapes.append(_box(x, y, width, ROW, "#ffffff", "#555555"))
+        shapes.append(_text(x + 10, y + 20, room, size=14))
+        x += width + GAP
+    return y + ROW + GAP
+
+
+def _box(x: int, y: int, width: int, height: int, fill: str, line: str) -> str:
+    size = f'x="{x}" y="{y}" width="{width}" height="{height}"'
+    return f'<rect {size} rx="4" fill="{fill}" stroke="{line}"/>'
+
+
+def _text(x: int, y: int, words: str, *, size: int, weight: str = "normal") -> str:
+    place = f'x="{x}" y="{y}" font-size="{size}" font-weight="{weight}"'
+    return f'<text {place} fill="#1a1a1a">{escape(words)}</text>'
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--small", action="store_true", help="list small files with one importer")
     parser.add_argument("--floors", action="store_true", help="list rooms floor by floor")
+    parser.add_argument("--picture", type=Path, help="draw the rooms into this SVG file")
     parser.add_argument(
         "root", nargs="?", type=Path, default=ROOT, help="a checkout (default: this one)"
     )
     options = parser.parse_args()
     sources = read_sources(options.root)
+    if options.picture is not None:
+        options.picture.write_text(picture(sources), encoding="utf-8")
+        return
     for what, today, aim in table(sources):
         print(f"{what:<46} {today:<24} {aim}")
     if options.small:
