@@ -11,8 +11,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from reports.viewer import frame, login, warming
-from reports.viewer.pages import PAGES, PageOf
+from reports.viewer import frame, people, warming
+from reports.viewer.pages import PAGES, Page
 
 # A file of ours: Streamlit would fetch a named icon for the browser tab from a font server.
 ICON = Path(__file__).parent / "icon.svg"
@@ -23,7 +23,7 @@ def main(script: str) -> None:
     st.set_page_config(page_title="restaudit", page_icon=str(ICON), layout="wide")
     st.session_state[frame.ROOT] = str(runs_root(script, sys.argv, os.environ))
     groups: dict[str, list[st.Page]] = {}
-    of: dict[str, PageOf] = {}
+    of: dict[str, Page] = {}
     for page in PAGES:
         made = st.Page(
             page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help
@@ -31,7 +31,7 @@ def main(script: str) -> None:
         groups.setdefault(page.group, []).append(made)
         of[page.title] = page
     chosen = st.navigation(groups, position="sidebar", expanded=True)
-    login.beside()
+    people.show_login()
     if of[chosen.title].of_run:
         frame.above(chosen.title, of_broken=of[chosen.title].of_broken)
     else:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 import streamlit as st
 
 from reports.record import series
-from reports.viewer import reading, words
-from reports.viewer.links import to_folder
+from reports.viewer import badges, reading
+from reports.viewer.pages import link_to_folder
 from restaudit.evidence.record import Run, Summary
 
 ROOT, CHOSEN, KEY = "runs_root", "chosen_summary", "run"
@@ -35,7 +35,7 @@ def above(title: str, *, of_broken: bool = False) -> None:
     st.title(title)
     with st.container(horizontal=True, vertical_alignment="center"):
         summary = _choose()
-        look = words.state(summary.state)
+        look = badges.state(summary.state)
         st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
         if summary.steps_planned:
             st.caption(f"{summary.steps_done} of {summary.steps_planned} steps", width="content")
@@ -50,7 +50,7 @@ def above(title: str, *, of_broken: bool = False) -> None:
         )
         if of_broken:
             return
-        to_folder("evidence.py", summary.path.name, "Verify: what is wrong first")
+        link_to_folder("evidence.py", summary.path.name, "Verify: what is wrong first")
         st.stop()
     if summary.state == "running":
         _follow(str(summary.path))

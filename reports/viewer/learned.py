@@ -15,16 +15,14 @@ from probes.hacking.mining import Kind
 from probes.hacking.occurrences import Span, having, spans
 from reports.record import series
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, figure
-from reports.viewer.escaping import escaped
 from reports.viewer.pages import BY_FILE
 from reports.viewer.reading import AS_RUN
 from reports.viewer.samples.address import Address
-from reports.viewer.samples.places import Place
 from reports.viewer.samples.prompt import prompts_of
-from reports.viewer.samples.tables import recorded
-from reports.viewer.samples.words import OPEN, SHUT, multiline, one_line
+from reports.viewer.samples.rows import Place, recorded
+from reports.viewer.text import OPEN, SHUT, escaped, multiline, one_line
 from restaudit.evidence.record import BASE, Run
+from restaudit.evidence.shown import NOTHING, figure
 
 READ = ("sample_id", "prompt_id", "family", "text", "n_tokens", "reward", "human")
 NONE = ""
@@ -92,7 +90,7 @@ def show(run: Run) -> None:
     feature = by_key[chosen]
     found = texts_with(run, iteration, feature.kind, feature.name)
     st.text(_counted(found, iteration))
-    _to_samples(run, iteration, feature)
+    _link_to_samples(run, iteration, feature)
     first = PAGE * (address.page(max(1, -(-len(found.examples) // PAGE)), feature.key) - 1)
     shown = found.examples[first : first + PAGE]
     prompts = prompts_of(
@@ -206,7 +204,7 @@ def _pair(feature: Feature, example: Example, prompt: str, iteration: str) -> No
             st.caption(escaped(about))
 
 
-def _to_samples(run: Run, iteration: str, feature: Feature) -> None:
+def _link_to_samples(run: Run, iteration: str, feature: Feature) -> None:
     """The Samples page with these letters searched for; a format is nothing that letters find."""
     page, by_letters = BY_FILE["samples.py"], feature.kind != "format"
     asked = {"run": run.path.name, "where": iteration, "sort": "highest reward"}

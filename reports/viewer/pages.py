@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import streamlit as st
+
+from restaudit.evidence.record import Run
+
 FOLDER = Path(__file__).parent / "app_pages"
 ALL, RUN, WORK = "All runs", "This run", "Work on it"
 
 
 @dataclass(frozen=True)
-class PageOf:
+class Page:
     """A page: its file (whose name is its address), title, icon, group, and what it is for in a
     sentence or two.
 
@@ -39,7 +43,7 @@ class PageOf:
 
 
 PAGES = (
-    PageOf(
+    Page(
         "runs.py",
         "Runs",
         ":material/list:",
@@ -49,56 +53,56 @@ PAGES = (
             "from here."
         ),
     ),
-    PageOf(
+    Page(
         "compare.py",
         "Compare runs",
         ":material/compare_arrows:",
         ALL,
         "Two or more runs side by side, on the audit prompts that all of them answered.",
     ),
-    PageOf(
+    Page(
         "study.py",
         "Compare methods",
         ":material/science:",
         ALL,
         "Several methods on one recipe at equal cost: what can be concluded, and what cannot.",
     ),
-    PageOf(
+    Page(
         "run.py",
         "Overview",
         ":material/monitoring:",
         RUN,
         "One run in five minutes: every decision, reward against human score, what is not known.",
     ),
-    PageOf(
+    Page(
         "divergence.py",
         "Divergence",
         ":material/call_split:",
         RUN,
         "Reward against human score in depth: what the policy learned that people did not want.",
     ),
-    PageOf(
+    Page(
         "bias.py",
         "Bias",
         ":material/balance:",
         RUN,
         "Gaps between groups, who passes the filter, who is mentioned, benchmarks.",
     ),
-    PageOf(
+    Page(
         "diversity.py",
         "Diversity",
         ":material/scatter_plot:",
         RUN,
         "Sameness of outputs, and the signs of collapse from training on one's own output.",
     ),
-    PageOf(
+    Page(
         "capability.py",
         "Capability",
         ":material/school:",
         RUN,
         "What the policy can still do, and toxicity.",
     ),
-    PageOf(
+    Page(
         "samples.py",
         "Samples",
         ":material/notes:",
@@ -108,28 +112,28 @@ PAGES = (
             "row was trained on."
         ),
     ),
-    PageOf(
+    Page(
         "reward.py",
         "Reward model",
         ":material/psychology:",
         RUN,
         "What the reward model is, where it breaks, and what nobody said about it.",
     ),
-    PageOf(
+    Page(
         "lineage.py",
         "Lineage and data",
         ":material/account_tree:",
         RUN,
         "Where the data and every policy come from, what it took, and how things were measured.",
     ),
-    PageOf(
+    Page(
         "rate.py",
         "Rate",
         ":material/rate_review:",
         WORK,
         "Rate blinded samples of this run. Every answer is saved at once.",
     ),
-    PageOf(
+    Page(
         "documents.py",
         "Reports and exports",
         ":material/description:",
@@ -139,7 +143,7 @@ PAGES = (
             "can say."
         ),
     ),
-    PageOf(
+    Page(
         "evidence.py",
         "Verify",
         ":material/verified:",
@@ -149,3 +153,22 @@ PAGES = (
     ),
 )
 BY_FILE = {page.file: page for page in PAGES}
+
+
+# Links from one page to another that keep the chosen run.
+
+
+def link_to(file: str, run: Run, label: str | None = None) -> None:
+    """A link to another page about the same run."""
+    link_to_folder(file, run.path.name, label)
+
+
+def link_to_folder(file: str, name: str, label: str | None = None) -> None:
+    """A link to another page about the run folder of this name."""
+    page = BY_FILE[file]
+    st.page_link(page.path, label=label or page.title, icon=page.icon, query_params={"run": name})
+
+
+def link_to_samples(run: Run) -> None:
+    """The texts behind the numbers of a page."""
+    link_to("samples.py", run, "The texts behind these numbers")

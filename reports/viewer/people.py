@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import streamlit as st
+
+from restaudit.evidence.shown import plain
+
 Role = Literal["viewer", "rater", "approver"]
 # From the least to the most; who has several has the highest.
 ROLES: tuple[Role, ...] = ("viewer", "rater", "approver")
@@ -85,3 +89,26 @@ def _words(claim: Any) -> list[str]:
     if isinstance(claim, str):
         return [w for w in re.split(r"[\s,]+", claim) if w]
     return [str(c) for c in claim] if isinstance(claim, list | tuple) else []
+
+
+# The login at the side of every page, where the server is configured with one.
+
+
+MOST_NAME = 120
+
+
+def show_login() -> None:
+    """Who is logged in, with which role, and the way in or out; nothing where the server has no
+    login.
+    """
+    who = person(st.user.to_dict())
+    if not who.login:
+        return
+    with st.sidebar, st.container(gap="xsmall"):
+        if who.logged_in:
+            st.text(plain(who.name or "Logged in without a name", MOST_NAME))
+            st.text(f"Role: {who.role}")
+            st.button("Log out", key="side_logout", icon=":material/logout:", on_click=st.logout)
+        else:
+            st.text("Not logged in: you can read, download and verify.")
+            st.button("Log in", key="side_login", icon=":material/login:", on_click=st.login)

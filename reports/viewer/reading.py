@@ -33,7 +33,7 @@ class Overview:
     changes: pd.DataFrame
     diversity: pd.DataFrame
     correlation: pd.DataFrame
-    human: series.Human
+    human: series.HumanJudge
     reward_unit: str
 
 

@@ -21,7 +21,7 @@ REST = (
     "reports.viewer.samples.browse",
     "reports.viewer.rating.screen",
     "reports.exports.export",
-    "reports.viewer.documents.cached",
+    "reports.viewer.documents.making",
     "reports.viewer.documents.check_view",
 )
 # How long after the first page the others are imported: the browser is still drawing, served by

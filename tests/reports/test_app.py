@@ -12,7 +12,7 @@ from make_run import HOSTILE, State, make_run
 from streamlit.testing.v1 import AppTest
 
 from reports.viewer.app import runs_root
-from reports.viewer.pages import PAGES, PageOf
+from reports.viewer.pages import PAGES, Page
 from restaudit.evidence import record
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_every_run_can_be_opened(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.file)
 def test_every_page_shows_every_kind_of_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: PageOf
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Page
 ) -> None:
     for state in get_args(State):
         make_run(tmp_path / state, state)

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from reports.viewer.rating import desk, results
 from restaudit.evidence.record import Run
-from restaudit.people.rating import TaskSet, direct, draw_tasks
+from restaudit.people.rating import TaskSet, draw_tasks, in_app
 
 
 @pytest.fixture
@@ -99,4 +99,4 @@ def test_a_damaged_desk_does_not_hide_the_sealed_figures(run: Path, tasks: TaskS
 def test_nothing_is_written_by_looking(run: Path, tasks: TaskSet) -> None:
     _divergence()
     assert rows(run) == []
-    assert direct.read_notes(run) == []
+    assert in_app.read_notes(run) == []

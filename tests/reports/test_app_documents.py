@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from reports.document.render import FORMATS, Format, render
 from reports.frameworks.declaring import stored
-from reports.records import Records
+from reports.record.files import Records
 from reports.reward.commands import Format as DossierFormat
 from reports.reward.commands import answers, rendered
 from reports.run_report.build import run_report

@@ -14,7 +14,7 @@ from make_run import HOSTILE, make_run
 from streamlit.testing.v1 import AppTest
 
 from reports.frameworks.declaring import stored
-from reports.records import Records
+from reports.record.files import Records
 from reports.viewer.documents import drafts
 from reports.viewer.documents.form import Given
 from restaudit.errors import BadInput
@@ -136,7 +136,7 @@ def test_a_draft_is_offered_to_the_person_who_typed_it_only(run: Path, tmp_path:
 
 def test_a_file_that_is_no_draft_is_said_and_not_offered(run: Path, tmp_path: Path) -> None:
     folder = drafts.folder_of(Run(run).run_id, "")
-    drafts.keep(
+    drafts.write(
         folder, "0" * 16, Given("Ada", "", "2026-01-02", answers={"system.purpose": "typed"})
     )
     good = (folder / f"{'0' * 16}.json").read_text()
@@ -152,7 +152,7 @@ def test_a_file_that_is_no_draft_is_said_and_not_offered(run: Path, tmp_path: Pa
     ):
         (folder / f"{k + 1:016x}.json").write_text(bad)
     (folder / "a.json").write_text(good)
-    found, unreadable = drafts.found(folder)
+    found, unreadable = drafts.drafts_in(folder)
     assert [d.given.declared_by for d in found] == ["Ada"]
     assert len(unreadable) == 7
     at = _tab()
@@ -173,4 +173,4 @@ def test_a_draft_that_cannot_be_kept_is_said_and_the_form_goes_on(
 
 def test_a_name_of_a_draft_is_no_path(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="not the name of a draft"):
-        drafts.forget(tmp_path, "../x")
+        drafts.remove(tmp_path, "../x")

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from reports.rendering import write_report
 from reports.viewer.documents import checking, making
 from reports.viewer.documents.checking import CALLED, STEPS, Line, Outcome, check_bundle, check_run
+from reports.viewer.text import size
 from restaudit.commands.cli import app
 from restaudit.evidence import ledger
 from restaudit.evidence import verify as verifying
@@ -386,9 +387,7 @@ def test_the_bundle_view_says_the_size_and_keeps_one_file_a_session(
     at.segmented_control(key="documents_view").set_value("bundle").run()
     _click(at, "bundle_prepare")
     first = at.session_state["bundle_file"][1].path
-    assert (
-        f"({making.size(first.stat().st_size)})" in at.download_button(key="bundle_download").label
-    )
+    assert f"({size(first.stat().st_size)})" in at.download_button(key="bundle_download").label
     at.checkbox(key="bundle_weights").check().run()
     assert not at.download_button
     _click(at, "bundle_prepare")

@@ -13,12 +13,12 @@ from make_run import HOSTILE
 from rate_page import ROOT, click, fresh, has, open_page, status, texts
 from streamlit.testing.v1 import AppTest
 
-from restaudit.commands.rate_pairs import pair_arguments, pair_set_name
+from restaudit.commands.rate import pair_arguments, pair_set_name
 from restaudit.evidence.record import Run
-from restaudit.people.rating import direct
+from restaudit.people.rating import in_app
 from restaudit.people.rating.pairs import PairSet, draw_pairs, wins
 from restaudit.people.rating.pairs.drawing import FIRST, read_key
-from restaudit.people.rating.store import CHOICES, read_rows
+from restaudit.people.rating.store import CHOICES_FILE, read_rows
 
 BASE, LAST = "g00/i00", "g02/i02"
 ASK: dict[str, Any] = {
@@ -46,7 +46,7 @@ def _begin(rater: str = "ana") -> AppTest:
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
-    return read_rows(run / "human", CHOICES)
+    return read_rows(run / "human", CHOICES_FILE)
 
 
 def _shown(at: AppTest) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def test_a_choice_is_taken_back_and_a_skipped_pair_comes_at_the_end(
     _choose(at, "B")
     click(at, "undo")
     assert _rows(run) == []
-    assert [n["rating"]["choice"] for n in direct.read_notes(run) if n["what"] == "taken_back"] == [
+    assert [n["rating"]["choice"] for n in in_app.read_notes(run) if n["what"] == "taken_back"] == [
         "B"
     ]
     _choose(at, *["T"] * (duel.items - 1))
@@ -186,7 +186,7 @@ def test_a_damaged_set_of_pairs_is_one_message(run: Path, duel: PairSet, what: s
         rows[0]["response_b"] = "another text"
         duel.path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     else:
-        (duel.key if what == "key" else run / "human" / CHOICES).write_text("[]\n")
+        (duel.key if what == "key" else run / "human" / CHOICES_FILE).write_text("[]\n")
     at = open_page("ana")
     assert not at.exception
     assert len(at.error) == 1

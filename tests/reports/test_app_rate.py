@@ -31,7 +31,7 @@ from rate_page import (
 from reports.viewer.rating import desk, results
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
-from restaudit.people.rating import TaskSet, direct, draw_tasks, import_ratings, load_ratings
+from restaudit.people.rating import TaskSet, draw_tasks, import_ratings, in_app, load_ratings
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_instructions_are_shown_once_and_noted_with_their_digest(
     assert at.container(key="rating_instructions").text[0].value == ASK["instructions"]
     assert not has(at, "score_0")
     click(at, "rating_begin")
-    (note,) = direct.read_notes(run)
+    (note,) = in_app.read_notes(run)
     assert (note["what"], note["rater_id"], note["sha256"]) == (
         "read",
         "ana",
@@ -122,7 +122,7 @@ def test_an_answer_is_taken_back_and_the_log_keeps_it(run: Path, tasks: TaskSet)
     click(at, "undo")
     assert shown(at) == second
     assert [r["score"] for r in rows(run)] == [4]
-    taken = [n for n in direct.read_notes(run) if n["what"] == "taken_back"]
+    taken = [n for n in in_app.read_notes(run) if n["what"] == "taken_back"]
     assert [n["rating"]["score"] for n in taken] == [6]
     rate(at, 2)
     assert [r["score"] for r in rows(run)] == [4, 2]
@@ -275,7 +275,7 @@ def test_results_come_with_handing_in_and_close_the_set_for_that_rater(
     assert again.dataframe
     assert not any(b.key in ("score_0", "undo") for b in again.button)
     assert has(open_page("ben"), "rating_begin")
-    (note,) = [n for n in direct.read_notes(run) if n["what"] == "handed_in"]
+    (note,) = [n for n in in_app.read_notes(run) if n["what"] == "handed_in"]
     assert (note["rated"], note["left"]) == (14, tasks.items - 14)
 
 
@@ -306,7 +306,7 @@ def test_what_was_handed_in_or_sealed_is_not_taken_back(run: Path, tasks: TaskSe
     at = rate(begin(), 4)
     click(at, "rating_hand_in")
     opened = desk.open_set(Run(run), "first")
-    now = desk.standing(opened, rows(run), direct.read_notes(run), "ana")
+    now = desk.standing(opened, rows(run), in_app.read_notes(run), "ana")
     with pytest.raises(BadInput, match="handed this set in"):
         desk.undo(Run(run), opened, now, "ana")
     assert len(rows(run)) == 1
@@ -323,4 +323,4 @@ def test_a_rating_that_was_imported_is_not_taken_back_here(
     assert status(at).startswith("1 of")
     assert at.button(key="undo").disabled
     with pytest.raises(BadInput, match="given in the app"):
-        direct.take_back(run, item_id=row["item_id"], rater="ana")
+        in_app.take_back(run, item_id=row["item_id"], rater="ana")

@@ -30,8 +30,8 @@ from rate_page import (
 from reports.viewer.rating import desk
 from restaudit.commands.rate import draw_arguments, set_name
 from restaudit.evidence.record import Run
-from restaudit.people.rating import TaskSet, direct, draw_tasks
-from restaudit.people.rating.files import locked
+from restaudit.people.rating import TaskSet, draw_tasks, in_app
+from restaudit.people.rating.store import locked
 from tests.recorded import finish_step
 
 
@@ -142,7 +142,7 @@ def test_tasks_that_are_gone_are_written_again_by_resume(waiting: Path) -> None:
 def test_a_locked_desk_says_so_and_keeps_the_text(
     run: Path, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "PATIENCE", 0.1)
+    monkeypatch.setattr(in_app, "PATIENCE", 0.1)
     at = begin()
     here = shown(at)
     with locked(run / "human"):
@@ -192,7 +192,7 @@ def test_a_line_that_a_crash_cut_off_is_taken_away(run: Path, tasks: TaskSet) ->
     log = run / "human" / "desk.jsonl"
     log.write_bytes(log.read_bytes() + b'{"what": "skip')
     click(at, "skip")
-    assert [n["what"] for n in direct.read_notes(run)] == ["read", "skipped"]
+    assert [n["what"] for n in in_app.read_notes(run)] == ["read", "skipped"]
     assert b'"skip{' not in log.read_bytes()
 
 

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from reports.viewer.escaping import escaped
+from reports.record.lineage import why_lines
+from reports.viewer import text
 from reports.viewer.samples import query as asking
-from reports.viewer.samples import tables, words
-from reports.viewer.samples.places import Place, places, trained_on
+from reports.viewer.samples import rows
 from reports.viewer.samples.query import Query, matching
-from reports.viewer.samples.rows import samples
-from reports.why import why_lines
+from reports.viewer.samples.rows import Place, places, samples, trained_on
+from reports.viewer.text import escaped
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.record import Run
@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Query, Callable[[pd.DataFrame], Any]]] = {
 def test_a_filter_finds_what_the_table_has(
     run: Run, monkeypatch: pytest.MonkeyPatch, case: str, rows: int
 ) -> None:
-    monkeypatch.setattr(tables, "ROWS", rows)
+    monkeypatch.setattr(rows, "ROWS", rows)
     asking.matching.clear()
     asking._same.clear()
     query, wanted = CASES[case]
@@ -228,10 +228,10 @@ def test_peoples_ratings_are_the_human_score(run: Run, monkeypatch: pytest.Monke
 def test_rows_come_in_the_order_that_was_asked_for(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "ROWS", 7)
+    monkeypatch.setattr(rows, "ROWS", 7)
     ids = np.array(run.grow("g01")["sample_id"])
     places_ = [40, 3, 3, 0, 47]
-    got = tables.rows_at(run.path / GROW.file, places_, ["sample_id"])
+    got = rows.rows_at(run.path / GROW.file, places_, ["sample_id"])
     assert [r["sample_id"] for r in got] == list(ids[places_])
 
 
@@ -414,7 +414,7 @@ def test_a_table_that_was_changed_is_a_message(
         assert at.error
         assert any("g01/grow.parquet: changed after it was recorded" in c.value for c in at.code)
     with pytest.raises(VerificationFailed):
-        tables.recorded(Run(folder), "g01/grow.parquet")
+        rows.recorded(Run(folder), "g01/grow.parquet")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_a_link_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
     file.rename(tmp_path / "elsewhere.parquet")
     file.symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(BadInput, match="missing"):
-        tables.recorded(Run(folder), "g01/grow.parquet")
+        rows.recorded(Run(folder), "g01/grow.parquet")
 
 
 # Words.
@@ -470,11 +470,11 @@ def _without_marks(text: str) -> str:
 
 
 def test_marks_stand_around_the_words_that_the_other_text_lacks() -> None:
-    assert words.marked("the film is very good", "the film was good") == (
+    assert text.marked("the film is very good", "the film was good") == (
         "the film ⟦−is very−⟧ good",
         "the film ⟦+was+⟧ good",
     )
-    assert words.marked("a\n\nb  c", "a\n\nx  c") == ("a\n\n⟦−b−⟧  c", "a\n\n⟦+x+⟧  c")
+    assert text.marked("a\n\nb  c", "a\n\nx  c") == ("a\n\n⟦−b−⟧  c", "a\n\n⟦+x+⟧  c")
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_marks_stand_around_the_words_that_the_other_text_lacks() -> None:
 def test_where_marks_would_say_nothing_a_sentence_says_why(
     left: str, right: str, why_not: str
 ) -> None:
-    said = words.marked(left, right)
+    said = text.marked(left, right)
     assert isinstance(said, str)
     assert why_not in said
 
@@ -501,16 +501,16 @@ def test_where_marks_would_say_nothing_a_sentence_says_why(
 )
 @settings(max_examples=200, deadline=None)
 def test_marks_never_change_the_words(left: str, right: str) -> None:
-    said = words.marked(left, right)
+    said = text.marked(left, right)
     if isinstance(said, tuple):
         assert tuple(_without_marks(t) for t in said) == (left, right)
 
 
 def test_text_is_shown_with_its_lines_and_without_what_reorders_or_hides_it() -> None:
-    assert words.multiline("a\n\tb\r\nc") == "a\n\tb\r\nc"
-    assert words.multiline("a\u202eb\x1b[31m\x00") == "a\ufffdb\ufffd[31m\ufffd"
-    assert words.multiline("x" * 30, most=10) == f"{'x' * 10} […] (20 more characters)"
-    assert words.one_line("a\n b\u202e " + "c" * 50, 10) == "a b\ufffd cccc…"
+    assert text.multiline("a\n\tb\r\nc") == "a\n\tb\r\nc"
+    assert text.multiline("a\u202eb\x1b[31m\x00") == "a\ufffdb\ufffd[31m\ufffd"
+    assert text.multiline("x" * 30, most=10) == f"{'x' * 10} […] (20 more characters)"
+    assert text.one_line("a\n b\u202e " + "c" * 50, 10) == "a b\ufffd cccc…"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=60))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from reports.viewer import blocks, frame, guide, reading
-from reports.viewer.links import to_samples
+from reports.viewer.pages import link_to_samples
 
 with frame.guarded():
     run = frame.chosen()
     frame.whose_score(run)
     guide.show("capability")
     blocks.draw(reading.section(run, "capability"))
-    to_samples(run)
+    link_to_samples(run)

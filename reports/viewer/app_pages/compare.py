@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from reports.viewer import blocks, comparing, frame, reading, words
+from reports.viewer import badges, blocks, comparing, frame, reading
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, Summary, printable
 
@@ -43,7 +43,7 @@ def _states(chosen: list[Summary]) -> None:
     labels = comparing.labels([s.name for s in chosen])
     with st.container(horizontal=True):
         for summary, label in zip(chosen, labels, strict=True):
-            look = words.state(summary.state)
+            look = badges.state(summary.state)
             with st.container(
                 horizontal=True, width="content", vertical_alignment="center", gap="xsmall"
             ):

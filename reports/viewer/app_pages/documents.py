@@ -7,14 +7,8 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.viewer import frame
-from reports.viewer.documents import (
-    clause_view,
-    declare_view,
-    export_view,
-    override_view,
-    report_view,
-)
-from reports.viewer.links import to
+from reports.viewer.documents import declare_view, document_view, export_view, override_view
+from reports.viewer.pages import link_to
 from reports.viewer.people import person
 
 VIEWS = {
@@ -44,7 +38,7 @@ with frame.guarded():
         label_visibility="collapsed",
     )
     if view == "clauses":
-        clause_view.show(run)
+        document_view.show_clauses(run)
     elif view == "exports":
         export_view.show_exports(run)
     elif view == "bundle":
@@ -54,5 +48,5 @@ with frame.guarded():
     elif view == "override" and view in offered:
         override_view.show(run, who)
     else:
-        report_view.show(run, who)
-    to("evidence.py", run)
+        document_view.show_report(run, who)
+    link_to("evidence.py", run)

@@ -4,14 +4,18 @@ known.
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from reports.record import series
-from reports.viewer import blocks, frame, reading, tables, words
-from reports.viewer.links import to
-from reports.viewer.specs import draw_lines
+from reports.viewer import badges, blocks, frame, reading
+from reports.viewer.blocks import draw_lines
+from reports.viewer.pages import link_to
 from restaudit.evidence.record import Run
+from restaudit.gates import Decision
 from restaudit.loop.headline import alarms, learned, refitted
+
+NUMBER = "%.3g"
 
 
 def _decisions(view: reading.Overview, *, stopped: bool) -> None:
@@ -21,8 +25,8 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
         return
     with st.container(horizontal=True):
         for d in view.decisions:
-            look = words.verdict(d.verdict)
-            known = d.verdict if d.verdict in words.VERDICTS else "unknown"
+            look = badges.verdict(d.verdict)
+            known = d.verdict if d.verdict in badges.VERDICTS else "unknown"
             st.badge(
                 f"{series.short_name(d.iteration)} {known}",
                 icon=look.icon,
@@ -30,10 +34,10 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
                 help=look.meaning,
             )
     last = view.decisions[-1]
-    if last.verdict in words.VERDICTS:
+    if last.verdict in badges.VERDICTS:
         st.text(
             f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
-            f"{words.verdict(last.verdict).meaning}."
+            f"{badges.verdict(last.verdict).meaning}."
         )
     for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
         if named := [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]:
@@ -101,15 +105,77 @@ def _picture(view: reading.Overview) -> None:
     st.text(f"Reward: {view.reward_unit}.")
 
 
+def _gates(decision: Decision) -> None:
+    """What every gate said at one look."""
+    table = series.gate_table(decision)
+    table["verdict"] = [f"{badges.verdict(v).sign} {v}" for v in table["verdict"]]
+    if table.empty:
+        st.info("The sealed policy of this run has no gates, so nothing was decided.")
+        return
+    st.dataframe(
+        table,
+        hide_index=True,
+        key="gates",
+        alt="What every gate of the sealed policy said at this look",
+        column_config={
+            "gate": st.column_config.TextColumn("Gate", pinned=True),
+            "verdict": st.column_config.TextColumn("Verdict"),
+            "metric": st.column_config.TextColumn("Measurement"),
+            "value": st.column_config.NumberColumn("Value", format=NUMBER),
+            "interval": st.column_config.TextColumn(
+                "Interval", help="At the level this look uses."
+            ),
+            "must_stay": st.column_config.TextColumn("Must stay"),
+            "n_prompts": st.column_config.NumberColumn(
+                "Prompts", help="The unit that was resampled."
+            ),
+            "mde": st.column_config.NumberColumn(
+                "Detectable", format=NUMBER, help="Minimum detectable effect."
+            ),
+            "why": st.column_config.TextColumn("Why", width="large"),
+        },
+        placeholder="—",
+    )
+
+
+def _measurements(groups: dict[str, pd.DataFrame]) -> None:
+    """Every measurement of one iteration, a tab a group; what was not measured says why."""
+    if not groups:
+        st.info("This iteration has no measurements.")
+        return
+    for tab, (title, table) in zip(
+        st.tabs(list(groups), key="groups"), groups.items(), strict=True
+    ):
+        tab.dataframe(
+            table if table["note"].any() else table.drop(columns="note"),
+            hide_index=True,
+            key=f"measured_{title}",
+            alt=f"{title} measurements of this iteration with 95% intervals",
+            column_config={
+                "measurement": st.column_config.TextColumn("Measurement", pinned=True),
+                "value": st.column_config.NumberColumn("Value", format=NUMBER),
+                "low": st.column_config.NumberColumn("95% low", format=NUMBER),
+                "high": st.column_config.NumberColumn("95% high", format=NUMBER),
+                "baseline": st.column_config.NumberColumn("Base policy", format=NUMBER),
+                "unit": st.column_config.TextColumn("Unit"),
+                "n": st.column_config.NumberColumn("Samples"),
+                "n_prompts": st.column_config.NumberColumn("Prompts"),
+                "method": st.column_config.TextColumn("Method"),
+                "note": st.column_config.TextColumn("Note", width="large"),
+            },
+            placeholder="—",
+        )
+
+
 def _detail(run: Run, view: reading.Overview) -> None:
     st.header("What was measured")
     verdicts = {d.iteration: d for d in view.decisions}
 
     def written(iteration: str) -> str:
         decision = verdicts.get(iteration)
-        known = decision is not None and decision.verdict in words.VERDICTS
+        known = decision is not None and decision.verdict in badges.VERDICTS
         sign = (
-            f" {words.verdict(decision.verdict).sign} {decision.verdict}"
+            f" {badges.verdict(decision.verdict).sign} {decision.verdict}"
             if decision and known
             else ""
         )
@@ -128,13 +194,13 @@ def _detail(run: Run, view: reading.Overview) -> None:
         st.stop()
     if chosen in verdicts:
         st.subheader("Gates")
-        tables.gates(verdicts[chosen])
+        _gates(verdicts[chosen])
     else:
         st.caption(
             "The base policy is what the others are compared with; no gate decides about it."
         )
     st.subheader("Measurements")
-    tables.measurements(reading.measurements(run, chosen))
+    _measurements(reading.measurements(run, chosen))
 
 
 def _rest(run: Run) -> None:
@@ -148,7 +214,7 @@ def _rest(run: Run) -> None:
             "documents.py",
             "evidence.py",
         ):
-            to(file, run)
+            link_to(file, run)
 
 
 def _show(run: Run) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from reports.record.series import run_table
-from reports.viewer import comparing, reading, words
+from reports.viewer import badges, comparing, reading
 from reports.viewer.frame import LIVE, ROOT
 from reports.viewer.pages import BY_FILE
 from restaudit.evidence.record import Summary
@@ -18,7 +18,7 @@ MOST_PROBLEM = 600
 
 
 def _signed(verdict: str) -> str:
-    return f"{words.verdict(verdict).sign} {verdict}"
+    return f"{badges.verdict(verdict).sign} {verdict}"
 
 
 def _open(folders: list[str]) -> None:
@@ -51,7 +51,7 @@ def _wanted(found: Sequence[Summary]) -> list[Summary]:
         there,
         key=STATES,
         selection_mode="multi",
-        format_func=lambda s: f"{words.state(s).sign} {s}",
+        format_func=lambda s: f"{badges.state(s).sign} {s}",
     )
     kept = [s for s in found if not states or s.state in states]
     return [s for s in kept if text.casefold() in f"{s.path.name} {s.name}".casefold()]
@@ -60,7 +60,7 @@ def _wanted(found: Sequence[Summary]) -> list[Summary]:
 def _list(found: Sequence[Summary]) -> None:
     table = run_table(found, _signed)
     table.insert(0, "open", "Open")
-    table["state"] = [f"{words.state(s).sign} {s}" for s in table["state"]]
+    table["state"] = [f"{badges.state(s).sign} {s}" for s in table["state"]]
     if not table["problem"].any():
         table = table.drop(columns="problem")
     event = st.dataframe(
@@ -123,7 +123,7 @@ elif any(s.state == "running" for s in every):
 else:
     _list(shown)
 with st.expander("What the words mean"):
-    for group in (words.VERDICTS, words.STATES):
+    for group in (badges.VERDICTS, badges.STATES):
         for word, look in group.items():
             with st.container(horizontal=True):
                 st.badge(word, icon=look.icon, color=look.colour)

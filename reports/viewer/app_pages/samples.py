@@ -7,8 +7,8 @@ import streamlit as st
 from reports.viewer import frame
 from reports.viewer.samples.address import Address
 from reports.viewer.samples.browse import browse
-from reports.viewer.samples.places import places
 from reports.viewer.samples.prompt import ACROSS, VIEW, one_prompt
+from reports.viewer.samples.rows import places
 
 VIEWS = ["Search", ACROSS]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from reports.viewer.badges import Colour
 from reports.viewer.documents.checking import (
     MIB,
     MOST_UNPACKED,
@@ -23,10 +24,8 @@ from reports.viewer.documents.checking import (
     public_key,
     witnessed,
 )
-from reports.viewer.documents.making import size
-from reports.viewer.documents.progress import Bar
-from reports.viewer.escaping import escaped
-from reports.viewer.words import Colour
+from reports.viewer.documents.offering import Bar
+from reports.viewer.text import escaped, size
 from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence.seal.anchor import Anchor
 from restaudit.evidence.seal.keys import PublicKey

@@ -14,7 +14,8 @@ from reports.frameworks.declared import FILE, Bound, Declarations
 from reports.frameworks.declaring import bound, stored
 from reports.record.files import Records
 from reports.viewer import frame
-from reports.viewer.documents import cached, draft_view
+from reports.viewer.documents import drafts, making
+from reports.viewer.documents.document_view import warn_signed
 from reports.viewer.documents.drafts import folder_of
 from reports.viewer.documents.form import (
     Given,
@@ -27,9 +28,8 @@ from reports.viewer.documents.form import (
     question_of,
 )
 from reports.viewer.documents.offering import identity, offer
-from reports.viewer.documents.report_view import warn_signed
-from reports.viewer.escaping import escaped
 from reports.viewer.people import Person
+from reports.viewer.text import escaped
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import plain
@@ -47,7 +47,7 @@ def show(run: Run, who: Person) -> None:
     if f"{place}opened" not in st.session_state:
         _fill(place, before)
         st.session_state[f"{place}opened"] = before.sha256 if before else ""
-        draft_view.opened(place, folder, _given(place, who))
+        drafts.begin(place, folder, _given(place, who))
     st.caption(
         "What only people can say. It is shown as DECLARED, with your name; nobody checks it. "
         "Leave empty what you do not know: it is shown as MISSING. `N-A:` and a reason says that "
@@ -55,8 +55,8 @@ def show(run: Run, who: Person) -> None:
     )
     _said_before(before)
     warn_signed(run)
-    draft_view.offer(place, folder, lambda given: _fill(place, given))
-    _fields(place, folder, who, cached.recorded(run))
+    drafts.offer(place, folder, lambda given: _fill(place, given))
+    _fields(place, folder, who, making.recorded(run))
     _save(records, place, folder, who, before)
     st.caption(
         "What you type is kept as soon as you leave a field, outside the run, until you save it. "
@@ -86,7 +86,7 @@ def _fields(place: str, folder: Path, who: Person, by_record: frozenset[str]) ->
     """
     _person(place, who)
     _questions(place, by_record)
-    draft_view.keep(place, folder, _given(place, who))
+    drafts.keep_typed(place, folder, _given(place, who))
 
 
 def _person(place: str, who: Person) -> None:
@@ -168,7 +168,7 @@ def _save(
             return
         try:
             found = kept(records, as_yaml(bound(records), _given(place, who)))
-            draft_view.saved(place, folder, _given(place, who))
+            drafts.forget_saved(place, folder, _given(place, who))
         except BadInput as e:
             _refused(e)
             return

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.exports.export import exports
-from reports.viewer.documents import cached, making
-from reports.viewer.documents.making import Bundle, size
-from reports.viewer.documents.offering import identity, not_done, offer
-from reports.viewer.documents.progress import Bar
+from reports.viewer.documents import making
+from reports.viewer.documents.making import Bundle
+from reports.viewer.documents.offering import Bar, identity, not_done, offer
+from reports.viewer.text import size
 from restaudit.errors import RestauditError
 from restaudit.evidence.bundle.pack import Wish
 from restaudit.evidence.record import Run
@@ -38,7 +38,7 @@ def show_exports(run: Run) -> None:
         (*identity(run), names),
         f"{run.path.name}-exports.zip",
         making.ZIP,
-        lambda: cached.exports(run, names),
+        lambda: making.exports(run, names),
     )
     with st.expander("What each of them is"):
         st.dataframe(

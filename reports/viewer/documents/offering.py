@@ -4,6 +4,7 @@ downloaded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
@@ -11,8 +12,7 @@ import streamlit as st
 
 from reports.document.model import Document
 from reports.viewer import blocks, frame
-from reports.viewer.documents.making import size
-from reports.viewer.escaping import escaped
+from reports.viewer.text import escaped, size
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 from restaudit.evidence.shown import plain
@@ -100,3 +100,32 @@ def _made(
         return e
     st.session_state[f"{key}_file"] = Prepared(of, name, mime, data)
     return None
+
+
+# A bar that counts bytes, drawn a few times a second however small the pieces are.
+
+
+EVERY = 0.1
+
+
+class Bar:
+    """A bar of bytes. A new stage begins at nothing."""
+
+    def __init__(self) -> None:
+        self._stage, self._done, self._drawn = "", 0, 0.0
+        self._place = st.empty()
+
+    def add(self, stage: str, count: int, total: int) -> None:
+        """Count bytes of a stage that has `total` of them (0: nobody knows)."""
+        if stage != self._stage:
+            self._stage, self._done, self._drawn = stage, 0, 0.0
+        self._done += count
+        if (now := time.monotonic()) - self._drawn >= EVERY or self._done >= total > 0:
+            self._drawn = now
+            of = f" of {size(total)}" if total else ""
+            share = min(self._done / total, 1.0) if total else 0.0
+            self._place.progress(share, text=f"{stage}: {size(self._done)}{of}")
+
+    def empty(self) -> None:
+        """Take the bar away."""
+        self._place.empty()

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reports.viewer.rating.sets import AnySet, all_sets, file_of
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, writer_alive
 from restaudit.loop.waiting import tasks_name
-from restaudit.people.rating import direct, load_tasks
-from restaudit.people.rating.files import human
-from restaudit.people.rating.formats.vote import Vote
-from restaudit.people.rating.pairs import PairSet, open_pairs
-from restaudit.people.rating.pairs.asked import PairSheet, PairVote
-from restaudit.people.rating.pairs.asked import read_sheet as read_pairs
-from restaudit.people.rating.sheet import Sheet, read_sheet, whole
-from restaudit.people.rating.store import CHOICES, FILE, read_rows
-from restaudit.people.rating.tasks import run_secret, sha256
+from restaudit.people.rating import Progress, TaskSet, draw, in_app, load_tasks, progress, task_sets
 from restaudit.people.rating.checks import Book, open_book
+from restaudit.people.rating.formats.vote import Vote
+from restaudit.people.rating.pairs import PairSet, open_pairs, pair_sets
+from restaudit.people.rating.pairs.sheet import PairSheet, PairVote
+from restaudit.people.rating.pairs.sheet import read_sheet as read_pairs
+from restaudit.people.rating.pairs.wins import pair_progress
+from restaudit.people.rating.sheet import Sheet, read_sheet
+from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human, read_rows, whole
+from restaudit.people.rating.tasks import run_secret, sha256
 
 BREAK_EVERY = 25
 # A second key press that was meant for the text before comes sooner than anybody can read one.
@@ -77,7 +77,9 @@ def stamp(run: Path) -> str:
 
 def ratings_stamp(run: Path) -> str:
     """Changes when a rating is added or taken back."""
-    return _stamp(human(run) / name for name in (FILE, CHOICES) if (human(run) / name).exists())
+    return _stamp(
+        human(run) / name for name in (RATINGS_FILE, CHOICES_FILE) if (human(run) / name).exists()
+    )
 
 
 def open_set(run: Run, name: str) -> OpenSet:
@@ -123,8 +125,8 @@ def known_raters(rows: Sequence[Entry]) -> list[str]:
     return sorted({r["rater_id"] for r in rows})
 
 
-def rows_of(run: Path, file: str = FILE) -> list[dict[str, Any]]:
-    """Every rating of the run as it is stored; every choice between two texts with CHOICES for the
+def rows_of(run: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
+    """Every rating of the run as it is stored; every choice between two texts with CHOICES_FILE for the
     file.
     """
     return read_rows(human(run), file)
@@ -217,7 +219,7 @@ def answer(
             scale_max=whole(high),
             **said,
         )
-    direct.give(run, opened.book, vote, opened.file)
+    in_app.give(run, opened.book, vote, opened.file)
 
 
 def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
@@ -231,9 +233,9 @@ def undo(run: Run, opened: OpenSet, at: Standing, rater: str) -> str:
         raise BadInput(why)
     what, item = at.last
     if what == "skipped":
-        direct.note(run.path, "unskipped", rater, tasks=opened.tasks.name, item_id=item)
+        in_app.note(run.path, "unskipped", rater, tasks=opened.tasks.name, item_id=item)
     else:
-        direct.take_back(run.path, item_id=item, rater=rater, file=opened.file)
+        in_app.take_back(run.path, item_id=item, rater=rater, file=opened.file)
     return item
 
 
@@ -263,7 +265,7 @@ def still_rating(name: str, rows: Sequence[Entry], notes: Sequence[Entry]) -> li
     """Who began a set here and has not handed it in: its scores would unblind them."""
     here = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "read"}
     here |= {
-        r["rater_id"] for r in rows if r.get("tasks") == name and r.get("source") == direct.SOURCE
+        r["rater_id"] for r in rows if r.get("tasks") == name and r.get("source") == in_app.SOURCE
     }
     done = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "handed_in"}
     return sorted(here - done)
@@ -288,7 +290,7 @@ def _last(
         return "skipped", aside[-1]
     return (
         ("rated", str(mine[-1]["item_id"]))
-        if mine and mine[-1].get("source") == direct.SOURCE
+        if mine and mine[-1].get("source") == in_app.SOURCE
         else None
     )
 
@@ -296,3 +298,68 @@ def _last(
 def _stamp(paths: Any) -> str:
     facts = sorted((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
     return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+# Sets of rating tasks of either kind: single texts that are scored, and pairs of which one is
+# chosen.
+
+
+AnySet = TaskSet | PairSet
+
+
+def all_sets(run: Run) -> dict[str, AnySet]:
+    """Every set of the run by name; a name is of one kind only."""
+    found: list[AnySet] = [*task_sets(run.path), *pair_sets(run.path)]
+    return {t.name: t for t in found}
+
+
+def file_of(tasks: AnySet) -> str:
+    """The file of human/ that answers to this set are stored in."""
+    return CHOICES_FILE if isinstance(tasks, PairSet) else RATINGS_FILE
+
+
+def progress_of(run: Run, tasks: AnySet) -> Progress:
+    """How far it is rated."""
+    return (pair_progress if isinstance(tasks, PairSet) else progress)(run.path, tasks.name)
+
+
+def called(tasks: AnySet) -> str:
+    """What it holds, in words."""
+    return f"{tasks.items} pairs of texts" if isinstance(tasks, PairSet) else f"{tasks.items} texts"
+
+
+# The name a rater goes by: a pseudonym that somebody types, or one that follows from their login.
+
+
+LONGEST_NAME = 40
+RATER_NAME = re.compile(r"[^\W_][\w .-]*")
+
+
+def pseudonym(identity: str, secret: bytes) -> str:
+    """The name of somebody who logged in: a keyed hash, as an import gives one to an e-mail
+    address.
+    """
+    return f"rater-{draw.name(secret, 'rater', identity)[:10]}"
+
+
+def checked_name(typed: str, known: Iterable[str]) -> tuple[str | None, str | None]:
+    """The rater's name and what is wrong with it.
+
+    A name that is there in other letters is that one: Ana is ana.
+    """
+    name = " ".join(typed.split())
+    if not name:
+        return None, None
+    if "@" in name:
+        return (
+            None,
+            "Choose a pseudonym, not an e-mail address: the name is stored with every rating.",
+        )
+    if len(name) > LONGEST_NAME:
+        return None, f"This name has {len(name)} characters; use at most {LONGEST_NAME}."
+    if not RATER_NAME.fullmatch(name):
+        return (
+            None,
+            "Use letters, digits, spaces and . _ - in the name, and begin with a letter or digit.",
+        )
+    return next((k for k in known if k.casefold() == name.casefold()), name), None

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from reports.record import series
-from reports.viewer.rating import asking
-from reports.viewer.rating.desk import OpenSet, Standing
-from reports.viewer.rating.sets import called
-from restaudit.commands.rate import DIMENSION, RATERS
-from restaudit.commands.rate_pairs import PROMPTS, usual
+from reports.viewer.rating.desk import OpenSet, Standing, called
+from restaudit.commands.rate import (
+    DIMENSION,
+    PROMPTS,
+    RATERS,
+    draw_arguments,
+    pair_arguments,
+    pair_set_name,
+    set_name,
+    usual,
+)
 from restaudit.evidence.record import Run
-from restaudit.people.rating import direct
+from restaudit.people.rating import TaskSet, draw_tasks, in_app
+from restaudit.people.rating.pairs import PairSet, draw_pairs
 from restaudit.people.rating.sheet import Sheet
 
 SAID_NEW, SAID_PAIRS = "rating_new_said", "rating_pairs_said"
@@ -28,7 +36,7 @@ def login() -> None:
 
 def new_set(run: Run, set_key: str, *, first: bool) -> None:
     """Ask for a new set and draw it."""
-    usual = asking.defaults(run)
+    usual = proposed(run)
     said = st.session_state.pop(SAID_NEW, None)
     with st.expander("Make a new set", expanded=first or said is not None, icon=":material/add:"):
         if said is not None:
@@ -126,7 +134,7 @@ def _make_pairs(path: str, set_key: str) -> None:
         "instructions": state["pairs_instructions"],
     }
     try:
-        state[set_key] = asking.make_pairs(Run(path), given).name
+        state[set_key] = draw_pair_set(Run(path), given).name
     except series.READ_ERRORS as error:
         state[SAID_PAIRS] = str(error)
 
@@ -142,7 +150,7 @@ def _make(path: str, set_key: str) -> None:
         "instructions": state["new_instructions"],
     }
     try:
-        state[set_key] = asking.make(Run(path), given).name
+        state[set_key] = draw_set(Run(path), given).name
     except series.READ_ERRORS as error:
         state[SAID_NEW] = str(error)
 
@@ -216,7 +224,56 @@ def _handed_in(path: str, name: str, rater: str, rated: int, left: int) -> None:
 
 def _note(path: str, what: str, rater: str, **more: object) -> None:
     try:
-        direct.note(Path(path), what, rater, **more)
+        in_app.note(Path(path), what, rater, **more)
         st.session_state.pop("rating_said", None)
     except series.READ_ERRORS as error:
         st.session_state["rating_said"] = "error", str(error)
+
+
+# A new set of tasks, by the rules and defaults of `restaudit rate export`.
+
+
+# Texts of each iteration that the page proposes: with two iterations 44 tasks, some ten minutes for
+# one rater.
+SITTING = 20
+
+
+def proposed(run: Run) -> dict[str, Any]:
+    """What the page proposes: what the run's plan asks of people, else one sitting's worth.
+
+    Raises BadInput while nothing was audited.
+    """
+    of_people = (run.plan["config"].get("human") or {}).get("kind") == "people"
+    return draw_arguments(run, {} if of_people else {"n": SITTING})
+
+
+def draw_set(run: Run, given: Mapping[str, Any]) -> TaskSet:
+    """Draw a set; `given` has iterations, per_iteration, raters, scale, dimension and instructions
+    ("" = the default).
+
+    The same choices give the same set. Raises BadInput for choices that make no sense.
+    """
+    low, high = given["scale"]
+    # Instructions are text here: the command line reads a file where its argument names one.
+    standing = draw_arguments(
+        run, {"scale": f"{low}-{high}", "dimension": given["dimension"] or None}
+    )
+    chosen = {k: given[k] for k in ("iterations", "per_iteration", "raters")}
+    arguments = standing | chosen
+    if given["instructions"].strip():
+        arguments["instructions"] = given["instructions"].strip()
+    return draw_tasks(run.path, name=set_name(arguments), **arguments)
+
+
+def draw_pair_set(run: Run, given: Mapping[str, Any]) -> PairSet:
+    """Draw a set of pairs; `given` has first, second, n, raters, dimension and instructions ("" =
+    the default).
+
+    The same choices give the same set, and the one that `restaudit rate pairs` draws. Raises
+    BadInput for choices that make no sense.
+    """
+    # Instructions are text here: the command line reads a file where its argument names one.
+    arguments = pair_arguments(run, {**given, "instructions": None})
+    if given["instructions"].strip():
+        arguments["instructions"] = given["instructions"].strip()
+    return draw_pairs(run.path, name=pair_set_name(arguments), **arguments)

@@ -10,11 +10,11 @@ import pandas as pd
 import streamlit as st
 
 from reports.record import series
-from reports.viewer.escaping import escaped
 from reports.viewer.rating import desk
+from reports.viewer.text import escaped
 from restaudit.evidence.record import ITERATION, Run
 from restaudit.evidence.shown import plain
-from restaudit.people.rating.pairs.asked import PairSheet, Shown
+from restaudit.people.rating.pairs.sheet import PairSheet, Shown
 from restaudit.people.rating.pairs.wins import Wins, beside, in_words, named, wins
 
 LABELS = {"A": "A is better", "T": "Tie", "B": "B is better"}
@@ -48,7 +48,7 @@ def texts(
             )
 
 
-def show(
+def show_choices(
     run: Run, name: str, *, rater: str | None = None, title: str = "What people chose"
 ) -> None:
     """How often people preferred the second policy's text, with its 95% interval."""

@@ -9,17 +9,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import streamlit as st
 
 from probes.statistics.krippendorff import alpha
 from probes.statistics.ppi import corrected_change, corrected_mean
 from probes.statistics.resample import Estimate, Resampling
+from reports.document.model import Chart, Line, Point, Table
+from reports.record import series
+from reports.viewer.blocks import draw_chart
+from reports.viewer.pages import link_to
+from reports.viewer.rating import desk, pair_view
+from reports.viewer.rating.desk import AnySet, Standing, all_sets, called, file_of, progress_of
+from reports.viewer.text import escaped
+from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run, read_table, with_ratings
-from restaudit.people.rating.files import human
-from restaudit.people.rating.store import read_rows
+from restaudit.evidence.shown import plain
+from restaudit.people.rating import TaskSet, in_app, load_tasks
+from restaudit.people.rating.pairs import PairSet
+from restaudit.people.rating.pairs.wins import agreement
+from restaudit.people.rating.status import of_raters
+from restaudit.people.rating.store import human, read_rows, torn_note
 from restaudit.people.rating.tasks import read_key, table_of
 
-HOW = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
-QUICK_HOW = Resampling(levels=(0.95,), resamples=500, seed=20261105)
+RESAMPLING = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
+QUICK_RESAMPLING = Resampling(levels=(0.95,), resamples=500, seed=20261105)
 COLUMNS = (
     "iteration",
     "human",
@@ -36,7 +49,7 @@ COLUMNS = (
 )
 
 
-def agreement(rows: Sequence[Any], name: str) -> Estimate:
+def score_agreement(rows: Sequence[Any], name: str) -> Estimate:
     """Krippendorff's alpha (interval metric) of one set; whole prompts are resampled.
 
     Repeats are left out.
@@ -46,11 +59,11 @@ def agreement(rows: Sequence[Any], name: str) -> Estimate:
         units=np.array([r["item_id"] for r in mine], dtype=np.str_),
         scores=np.array([r["score"] for r in mine], dtype=np.float64),
         clusters=np.array([r["prompt_id"] for r in mine], dtype=np.str_),
-        **QUICK_HOW,
+        **QUICK_RESAMPLING,
     )
 
 
-def in_words(found: Estimate) -> str:
+def agreement_sentence(found: Estimate) -> str:
     """The agreement as a sentence."""
     if found.value is None:
         return f"Agreement is not known yet: {found.reason}."
@@ -114,7 +127,7 @@ def _row(
     iteration: str, tables: dict[str, pd.DataFrame], given: pd.DataFrame, scale: tuple[float, float]
 ) -> dict[str, Any]:
     table = tables[iteration]
-    mean, _ = corrected_mean(table=table, sampling="random", **HOW)
+    mean, _ = corrected_mean(table=table, sampling="random", **RESAMPLING)
     rated = table["human"].notna()
     row: dict[str, Any] = {
         "iteration": iteration,
@@ -129,7 +142,7 @@ def _row(
         return row | {"why": "nobody rated a text of it yet"}
     row |= {k: float(np.clip(row[k], *scale)) for k in ("low", "high") if row[k] is not None}
     if iteration != BASE and BASE in tables:
-        moved, _ = corrected_change(table=table, base=tables[BASE], sampling="random", **HOW)
+        moved, _ = corrected_change(table=table, base=tables[BASE], sampling="random", **RESAMPLING)
         row |= _numbers("change", "change_low", "change_high", moved)
         row["why"] = row["why"] or (f"change: {moved.reason}" if moved.reason else "")
     return row
@@ -146,3 +159,228 @@ def _rated(run: Run, iteration: str, place: str, given: pd.DataFrame) -> pd.Data
     table = read_table(run.path / place, ("sample_id", "prompt_id", "family", "reward"))
     plain = table["family"].isna()
     return with_ratings(table[plain] if plain.any() else table, given)
+
+
+# What the ratings say, on the page: agreement while people rate, people's scores when a rater has
+# handed in.
+
+
+MOST_SAID = 2000
+
+
+def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
+    """How far everybody is, and how well they agree; nothing that tells about iterations."""
+    if (lost := torn_note(human(run.path), file_of(tasks))) is not None:
+        st.text(lost)
+    if at.given:
+        st.text("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))
+    if len(at.given) > 1:
+        st.text(agreement_sentence(_agreement(rows, tasks)))
+    if desk.sealed(run, tasks.name):
+        st.text(
+            "A decision of this run has used this set. What you add is kept, but is no part of "
+            "that decision."
+        )
+
+
+def _agreement(rows: Sequence[Any], tasks: AnySet) -> Estimate:
+    if isinstance(tasks, PairSet):
+        return agreement(
+            [r for r in rows if r.get("tasks") == tasks.name and r.get("role") == "pair"]
+        )
+    return score_agreement(rows, tasks.name)
+
+
+def show_results(
+    run: Run, tasks: AnySet, *, rater: str | None = None, title: str | None = None
+) -> None:
+    """What people said of a set, whichever kind it is."""
+    view = pair_view.show_choices if isinstance(tasks, PairSet) else show_scores
+    view(run, tasks.name, rater=rater, **({} if title is None else {"title": title}))
+
+
+def show_scores(
+    run: Run, name: str, *, rater: str | None = None, title: str = "What people said"
+) -> None:
+    """People's score of each iteration of the set with its 95% interval."""
+    tasks = load_tasks(run.path, name)
+    st.subheader(escaped(title))
+    st.badge(
+        "PEOPLE",
+        icon=":material/groups:",
+        color="green",
+        help="Ratings that people gave to these texts.",
+    )
+    st.text(
+        f"Human score: PEOPLE. {tasks.dimension}, on a scale from {tasks.scale[0]} to "
+        f"{tasks.scale[1]}."
+    )
+    table = _scores((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
+    for _, row in table.iterrows():
+        st.text(score_sentence(row))
+    _picture(table, tasks)
+    shown = table.assign(iteration=[series.short_name(i) for i in table["iteration"]])
+    if not shown["why"].any():
+        shown = shown.drop(columns="why")
+    if shown["change"].isna().all():
+        shown = shown.drop(columns=["change", "change_low", "change_high"])
+    number = "%.2f"
+    st.dataframe(
+        shown,
+        hide_index=True,
+        key=f"rating_results_{name}",
+        alt="People's score of each iteration of this set, with 95% intervals",
+        placeholder="—",
+        column_config={
+            "iteration": st.column_config.TextColumn("Iteration", pinned=True),
+            "human": st.column_config.NumberColumn("Score (PEOPLE)", format=number),
+            "low": st.column_config.NumberColumn("95% low", format=number),
+            "high": st.column_config.NumberColumn("95% high", format=number),
+            "change": st.column_config.NumberColumn(
+                "Change", help="From the base policy, on the prompts that both have.", format=number
+            ),
+            "change_low": st.column_config.NumberColumn("Change low", format=number),
+            "change_high": st.column_config.NumberColumn("Change high", format=number),
+            "texts": st.column_config.NumberColumn("Texts"),
+            "prompts": st.column_config.NumberColumn("Prompts"),
+            "ratings": st.column_config.NumberColumn("Ratings"),
+            "raters": st.column_config.NumberColumn("Raters"),
+            "why": st.column_config.TextColumn("Why not", width="large"),
+        },
+    )
+    st.caption(
+        "Intervals are over prompts: they say how other prompts might come out, not other raters. "
+        "Rewards of the unrated texts sharpen the score where at least 5 prompts were rated. "
+        "Skipped texts are left out, which can shift a score."
+    )
+    st.text(agreement_sentence(score_agreement(desk.rows_of(run.path), name)))
+    if rater is not None:
+        st.text(
+            "You handed this set in. Your ratings are in the run, and the set is closed for you."
+        )
+    if not desk.sealed(run, name):
+        st.text("No decision of this run has used these ratings.")
+
+
+def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
+    """The scores as a chart, where there are two or more; people have the colour that the human
+    score always has.
+    """
+    known = table[table["human"].notna()]
+    if len(known) < 2:
+        return
+    points = tuple(
+        Point(x, row["human"], *((row["low"], row["high"]) if pd.notna(row["low"]) else ()))
+        for x, (_, row) in enumerate(known.iterrows())
+    )
+    names = tuple(series.short_name(i) for i in known["iteration"])
+    unit = f"{tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}, rated by people"
+    lines = (Line(series.REWARD, ()), Line("Human score: PEOPLE", points))
+    chart = Chart("", unit, names, lines, Table("", (), ()), said="")
+    said = plain(" ".join(score_sentence(row) for _, row in known.iterrows()), MOST_SAID)
+    draw_chart(chart, 220, key=f"rating_picture_{tasks.name}", alt=said)
+
+
+def score_sentence(row: pd.Series[Any]) -> str:
+    """One iteration's score in words."""
+    name = series.short_name(str(row["iteration"]))
+    if pd.isna(row["human"]):
+        return f"{name}: not known: {row['why'] or 'too few ratings'}."
+    span = (
+        f"95% interval {row['low']:.2f} to {row['high']:.2f}"
+        if pd.notna(row["low"])
+        else row["why"]
+    )
+    moved = ""
+    if pd.notna(row["change"]):
+        ends = (
+            f" ({row['change_low']:.2f} to {row['change_high']:.2f})"
+            if pd.notna(row["change_low"])
+            else ""
+        )
+        moved = f" Change from base: {row['change']:+.2f}{ends}."
+    return (
+        f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, "
+        f"{of_raters(row['raters'])}).{moved}"
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Computing the scores")
+def _scores(key: tuple[str, ...]) -> pd.DataFrame:
+    """`key`: the run, the set, and what changes when either goes on."""
+    path, name, *_ = key
+    return scores(Run(path), name)
+
+
+# What people said when they rated texts of a run afterwards: beside the sealed figures, and never
+# among them.
+
+
+ANCHOR = "rated-by-people"
+
+
+def announce_afterwards(run: Run) -> None:
+    """Where people rated texts of this run, say at the top of the page that what they said stands
+    at its end.
+    """
+    try:
+        rated = [
+            t
+            for t in all_sets(run).values()
+            if not desk.sealed(run, t.name) and progress_of(run, t).rated
+        ]
+    except BadInput:
+        return  # said by `show_afterwards`, in its place
+    if rated:
+        st.markdown(
+            ":material/how_to_reg: People rated texts of this run afterwards: [what they "
+            f"said](#{ANCHOR})."
+        )
+
+
+def show_afterwards(run: Run) -> None:
+    """Every set of rating tasks of this run: its scores, or why they are not shown yet."""
+    st.header("Rated by people after the run", anchor=ANCHOR)
+    st.text(
+        "Ratings from the desk (page Rate) lie beside the record and not in it: nothing above "
+        "this line has used "
+        "them, and they may have been given by people who saw the figures above."
+    )
+    try:
+        _each_set(run)
+    except BadInput as error:
+        # A damaged desk says nothing about the sealed figures, which stay.
+        st.warning("The rest of this page does not need them.", title="The ratings cannot be read")
+        st.code(str(error), language=None, wrap_lines=True)
+    link_to("rate.py", run, "Rate texts of this run")
+
+
+def _each_set(run: Run) -> None:
+    every = list(all_sets(run).values())
+    sets = [t for t in every if not desk.sealed(run, t.name)]
+    if len(sets) < len(every):
+        st.text(
+            "Sets that a decision used are left out here: their scores are the human score above."
+        )
+    if not sets:
+        st.text("No set of texts was rated beside the record.")
+        return
+    notes = in_app.read_notes(run.path)
+    for tasks in sets:
+        with st.container(border=True):
+            at, rows = progress_of(run, tasks), desk.rows_of(run.path, file_of(tasks))
+            busy = desk.still_rating(tasks.name, rows, notes)
+            if not at.rated:
+                st.text(f"{tasks.name}: {called(tasks)}, none rated yet.")
+            elif busy and not at.complete:
+                _not_yet(tasks, at.rated, at.wanted, len(busy))
+            else:
+                show_results(run, tasks, title=f"What people said: {tasks.name}")
+
+
+def _not_yet(tasks: AnySet, rated: int, wanted: int, busy: int) -> None:
+    who = "a rater is" if busy == 1 else f"{busy} raters are"
+    st.text(
+        f"{tasks.name}: {rated} of {wanted} ratings are in. {who.capitalize()} in the middle of "
+        "this set; its scores are shown when they hand in, so that nobody rates unblinded."
+    )

@@ -12,17 +12,16 @@ import streamlit as st
 from reports.record import series
 from reports.viewer import frame
 from reports.viewer.people import Person, person
-from reports.viewer.rating import desk, forms, outcome, pair_view, people
-from reports.viewer.rating.desk import OpenSet, Standing
-from reports.viewer.rating.sets import AnySet, all_sets, called, progress_of
+from reports.viewer.rating import desk, forms, pair_view, results
+from reports.viewer.rating.desk import AnySet, OpenSet, Standing, all_sets, called, progress_of
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
 from restaudit.loop.waiting import tasks_name, what_is_missing
-from restaudit.people.rating import RatingsRefused, direct
-from restaudit.people.rating.pairs.asked import PairSheet
+from restaudit.people.rating import RatingsRefused, in_app
+from restaudit.people.rating.pairs.sheet import PairSheet
 from restaudit.people.rating.sheet import Sheet, Shown
 from restaudit.people.rating.status import of_raters
-from restaudit.people.rating.store import CHOICES
+from restaudit.people.rating.store import CHOICES_FILE
 
 RATER, SET, SAID, SEEN, OWNER = "rater", "set", "rating_said", "rating_seen", "rating_owner"
 PRESSED = "rating_pressed"
@@ -62,7 +61,7 @@ def _show(run: Run) -> None:
     if guest.identity is None:
         rater = _typed(run, sets, waits)
     else:
-        rater = people.pseudonym(guest.identity, desk.secret_of(run))
+        rater = desk.pseudonym(guest.identity, desk.secret_of(run))
         st.text(f"You are {rater}, {guest.role}. The name follows from your login and hides it.")
         _choose(run, sets, waits, rater)
     tasks = sets.get(str(st.session_state.get(SET)))
@@ -95,12 +94,14 @@ def _typed(run: Run, sets: dict[str, AnySet], waits: str | None) -> str | None:
                 "Your rater name",
                 key=RATER,
                 bind="query-params",
-                max_chars=people.LONGEST,
+                max_chars=desk.LONGEST_NAME,
                 placeholder="A pseudonym, like ana",
                 help="Stored with every rating. Use the same name when you come back.",
             )
-            known = desk.known_raters([*desk.rows_of(run.path), *desk.rows_of(run.path, CHOICES)])
-            name, wrong = people.checked_name(str(typed or ""), known)
+            known = desk.known_raters(
+                [*desk.rows_of(run.path), *desk.rows_of(run.path, CHOICES_FILE)]
+            )
+            name, wrong = desk.checked_name(str(typed or ""), known)
             if wrong:
                 st.error(wrong)
             elif known:
@@ -119,7 +120,7 @@ def _choose(run: Run, sets: dict[str, AnySet], waits: str | None, rater: str | N
         return
     if st.session_state.get(SET, st.query_params.get(SET)) not in sets:
         st.session_state[SET] = desk.first_choice(
-            list(sets.values()), waits, direct.read_notes(run.path), rater
+            list(sets.values()), waits, in_app.read_notes(run.path), rater
         )
     # No format_func: the address holds what is shown.
     name = st.selectbox("Set of texts", list(sets), index=None, key=SET, bind="query-params")
@@ -149,12 +150,12 @@ def _rate(run: Run, name: str, rater: str) -> None:
 
 def _desk(run: Run, one: OpenSet, rater: str) -> None:
     rows = desk.rows_of(run.path, one.file)
-    at = desk.standing(one, rows, direct.read_notes(run.path), rater)
+    at = desk.standing(one, rows, in_app.read_notes(run.path), rater)
     if st.session_state.get(OWNER) != (one.tasks.name, rater):
         st.session_state[OWNER] = one.tasks.name, rater
         st.session_state.pop(SAID, None)
     if at.handed_in:
-        outcome.shown(run, one.tasks, rater=rater)
+        results.show_results(run, one.tasks, rater=rater)
         _next(run, one.tasks)
         return
     if not at.read:
@@ -167,7 +168,7 @@ def _desk(run: Run, one: OpenSet, rater: str) -> None:
         _text(run, one, at, rater)
     else:
         _nothing_due(run, one, at, rater)
-    outcome.so_far(run, one.tasks, rows, at)
+    results.so_far(run, one.tasks, rows, at)
     _next(run, one.tasks)
 
 
@@ -321,7 +322,7 @@ def _said(score: float | str) -> str:
 def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
     _do(
         "Skipped; it comes at the end.",
-        direct.note,
+        in_app.note,
         Path(path),
         "skipped",
         rater,
@@ -333,7 +334,7 @@ def _skip(path: str, name: str, rater: str, item_id: str, done: int) -> None:
 
 def _unskip(path: str, name: str, rater: str, items: tuple[str, ...]) -> None:
     for item in items:
-        _do("", direct.note, Path(path), "unskipped", rater, tasks=name, item_id=item)
+        _do("", in_app.note, Path(path), "unskipped", rater, tasks=name, item_id=item)
 
 
 def _undo(path: str, name: str, rater: str) -> None:
@@ -341,7 +342,7 @@ def _undo(path: str, name: str, rater: str) -> None:
         run = Run(path)
         one = opened(run, name)
         at = desk.standing(
-            one, desk.rows_of(run.path, one.file), direct.read_notes(run.path), rater
+            one, desk.rows_of(run.path, one.file), in_app.read_notes(run.path), rater
         )
         desk.undo(run, one, at, rater)
 
@@ -409,7 +410,7 @@ def _watch(run: Run, tasks: AnySet) -> None:
     st.info("Your role is viewer: you see how far a set is, and its results when it is complete.")
     _said_of_set(run, tasks)
     if progress_of(run, tasks).complete:
-        outcome.shown(run, tasks)
+        results.show_results(run, tasks)
 
 
 def _barred(one: OpenSet, rater: str) -> str | None:

@@ -10,7 +10,6 @@ from reports.record import series
 from reports.viewer import frame
 from reports.viewer.samples.address import Address, forget
 from reports.viewer.samples.cards import WHY, answer, card
-from reports.viewer.samples.places import Place, last_audit, places, trained_on
 from reports.viewer.samples.prompt import prompts_of, show_across
 from reports.viewer.samples.query import (
     FLAGS,
@@ -23,9 +22,8 @@ from reports.viewer.samples.query import (
     facts,
     matching,
 )
-from reports.viewer.samples.rows import samples
-from reports.viewer.samples.tables import recorded
-from reports.viewer.samples.words import one_line
+from reports.viewer.samples.rows import Place, last_audit, places, recorded, samples, trained_on
+from reports.viewer.text import one_line
 from restaudit.evidence.record import Run
 
 PAGE = 25

@@ -9,14 +9,12 @@ import streamlit as st
 
 from reports.record import series
 from reports.record.lineage import why_lines
-from reports.run_report.tables import figure
-from reports.viewer.escaping import escaped
 from reports.viewer.reading import AS_RUN
-from reports.viewer.samples.places import Place
-from reports.viewer.samples.rows import Sample
-from reports.viewer.samples.words import multiline, one_line
+from reports.viewer.samples.rows import Place, Sample
+from reports.viewer.text import escaped, multiline, one_line
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
+from restaudit.evidence.shown import figure
 
 WHY = "why"
 MOST_PROMPT, MOST_NAME = 300, 100

@@ -13,11 +13,17 @@ import streamlit as st
 from reports.viewer import frame
 from reports.viewer.samples.address import Address
 from reports.viewer.samples.cards import body, mean
-from reports.viewer.samples.places import Place, places
 from reports.viewer.samples.query import Query, matching
-from reports.viewer.samples.rows import Sample, prompt_names, prompt_texts, samples
-from reports.viewer.samples.tables import recorded
-from reports.viewer.samples.words import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line
+from reports.viewer.samples.rows import (
+    Place,
+    Sample,
+    places,
+    prompt_names,
+    prompt_texts,
+    recorded,
+    samples,
+)
+from reports.viewer.text import ADDED, GONE, OPEN, SHUT, marked, multiline, one_line
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import Run
 

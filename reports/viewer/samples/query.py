@@ -15,8 +15,7 @@ import streamlit as st
 
 from reports.record import series
 from reports.viewer.reading import AS_RUN
-from reports.viewer.samples.places import Place
-from reports.viewer.samples.tables import batches, numbers, recorded
+from reports.viewer.samples.rows import Place, batches, numbers, recorded
 from restaudit.evidence.record import Run, with_ratings
 
 Human = Literal["any", "known", "not known"]

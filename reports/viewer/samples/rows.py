@@ -5,19 +5,23 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import streamlit as st
 
-from reports.record import series
+from reports.record import lineage, series
+from reports.record.files import Records
 from reports.viewer.reading import AS_RUN
-from reports.viewer.samples.places import Place, trained_on
-from reports.viewer.samples.tables import batches, columns_of, recorded, rows_at
-from restaudit.evidence.record import Run, with_ratings
+from restaudit.errors import BadInput
+from restaudit.evidence.record import BASE, ITERATION, Run, with_ratings
 
 BASIC = (
     "sample_id",
@@ -130,3 +134,162 @@ def _human(run: Run, place: Place, raw: Sequence[dict[str, Any]]) -> list[float]
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+# Where samples lie in a run: the audit of an iteration, and the scored Grow sets.
+
+
+GROW = re.compile(r"g\d\d|step-[1-9]\d{0,8}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table of samples: `name` is an iteration ("g01/i02") for an audit, a Grow step ("g01") for
+    a Grow set.
+    """
+
+    name: str
+    kind: Literal["audit", "grow"]
+
+    @property
+    def file(self) -> str:
+        """The table in the run folder."""
+        return f"{self.name}/{self.kind}.parquet"
+
+    @property
+    def prompts(self) -> str:
+        """The table of the prompts that these samples answer."""
+        return f"data/{self.kind}.parquet"
+
+    @property
+    def title(self) -> str:
+        """How people call it; also what stands in the address."""
+        short = self.name.replace("-", " ")
+        if self.kind == "grow":
+            return (
+                f"G{int(self.name[1:])} Grow set"
+                if self.name[0] == "g"
+                else f"{short} training samples"
+            )
+        return "base policy audit" if self.name == BASE else f"{series.short_name(self.name)} audit"
+
+
+def places(run: Run) -> list[Place]:
+    """Every audit in order, then every Grow set that was scored: only what the ledger says is
+    there.
+    """
+    records = Records(run)
+    grows = [g.name for g in lineage.grows(records) if GROW.fullmatch(g.name)]
+    audits = [Place(i, "audit") for i in series.iterations(run)]
+    return [*audits, *(p for p in (Place(g, "grow") for g in grows) if records.has(p.file))]
+
+
+def trained_on(run: Run, place: Place) -> list[str]:
+    """The Improve steps ("g01/i02") that chose rows of this Grow set; none for an audit."""
+    if place.kind != "grow":
+        return []
+    return [
+        p.name
+        for p in lineage.policies(Records(run))
+        if p.data == place.name and ITERATION.fullmatch(p.name)
+    ]
+
+
+def last_audit(found: Sequence[Place]) -> Place:
+    """Where the page begins: the newest audit, else the first Grow set."""
+    audits = [p for p in found if p.kind == "audit"]
+    return audits[-1] if audits else found[0]
+
+
+# Sample tables read in batches: only the columns asked for, and never the texts of more than a
+# batch at once.
+#
+# `pyarrow.dataset` was tried first: it decodes a whole row group of texts before it gives the
+# first row, and the record writes up to a million rows a row group. `ParquetFile.iter_batches`
+# gives them as it decodes them.
+
+
+ROWS, BUFFER = 8192, 1 << 18
+CHECKED = 256
+TEXTS = frozenset({"sample_id", "prompt_id", "group", "text", "origin", "prompt"})
+
+
+def recorded(run: Run, name: str) -> Path:
+    """A table of the run folder, whose bytes are as the ledger has them.
+
+    They are hashed once for as long as the file's size and time of change stay the same. Raises
+    VerificationFailed or BadInput.
+    """
+    path = run.path / name
+    source = Records(run).source(name)
+    if path.is_symlink() or not path.is_file():
+        raise BadInput(f"{path}: missing from the run folder")
+    now = path.stat()
+    _hashed(str(run.path), name, source.sha256, now.st_size, now.st_mtime_ns)
+    return path
+
+
+@st.cache_data(max_entries=CHECKED, show_spinner=False)
+def _hashed(folder: str, name: str, sha256: str, size: int, changed: int) -> str:
+    Records(Run(folder)).checked(name)
+    return f"{sha256} {size} {changed}"
+
+
+def batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of a table with the number of their first row.
+
+    Raises BadInput for a table that is none.
+    """
+    try:
+        # A row group may hold a million texts: read as they are decoded, and not all of them first.
+        with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
+            missing = [c for c in columns if c not in file.schema_arrow.names]
+            if missing:
+                raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
+            _check_types(path, file.schema_arrow, columns)
+            first = 0
+            for batch in file.iter_batches(ROWS, columns=list(columns)):
+                yield first, batch
+                first += batch.num_rows
+    except (pa.ArrowException, OSError) as e:
+        raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
+
+
+def _check_types(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    for name in TEXTS.intersection(columns):
+        found = schema.field(name).type
+        if not (
+            pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found)
+        ):
+            raise BadInput(f"{path}: the column {name} holds something else than text")
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of a table's columns."""
+    try:
+        return [str(n) for n in pq.read_schema(path).names]
+    except (pa.ArrowException, OSError) as e:
+        raise BadInput(f"{path}: not a readable Parquet table ({e})") from None
+
+
+def rows_at(path: Path, positions: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Some rows in the order of `positions`; reading ends with the last one of them."""
+    wanted = np.unique(np.asarray(positions, dtype=np.int64))
+    found: dict[int, dict[str, Any]] = {}
+    for first, batch in batches(path, columns):
+        here = wanted[(wanted >= first) & (wanted < first + batch.num_rows)]
+        if len(here):
+            rows = batch.take(pa.array(here - first)).to_pylist()
+            found.update(zip((int(k) for k in here), rows, strict=True))
+        if not len(wanted) or first + batch.num_rows > wanted[-1]:
+            break
+    return [found[int(k)] for k in positions]
+
+
+def numbers(batch: pa.RecordBatch, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A column as numbers, NaN where there is none."""
+    values = batch.column(column).to_numpy(zero_copy_only=False)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise BadInput(f"the column {column} holds something else than numbers") from None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from reports.document.render import FORMATS, Format
+from reports.frameworks.schema import framework, frameworks
 from reports.rendering import write_report
-from reports.viewer.documents import cached
-from reports.viewer.documents.making import TYPES
+from reports.run_report.origins import REWARD
+from reports.viewer import blocks
+from reports.viewer.documents import making
+from reports.viewer.documents.making import TYPES, coverage, declared_digest
 from reports.viewer.documents.offering import banner, identity, not_done, offer, read_section
 from reports.viewer.people import Person
 from restaudit.errors import RestauditError
@@ -16,7 +19,7 @@ from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
 from restaudit.evidence.seal.statements import REPORT_FILE
 
 
-def show(run: Run, who: Person) -> None:
+def show_report(run: Run, who: Person) -> None:
     """The view."""
     st.caption(
         "Every figure names its record. The same record gives the same bytes in every format."
@@ -27,11 +30,11 @@ def show(run: Run, who: Person) -> None:
         (*identity(run), form),
         f"{run.path.name}-report.{form}",
         TYPES[form][1],
-        lambda: cached.report_bytes(run, form),
+        lambda: making.report_bytes(run, form),
     )
     _keep(run, form, who)
     st.header("Read it here")
-    document = cached.report(run)
+    document = making.report(run)
     banner(document)
     read_section(document, "report_section", "Section")
 
@@ -89,3 +92,74 @@ def _keep(run: Run, form: Format, who: Person) -> None:
         st.success("The report was kept.", title="Kept in the run folder")
         for path in written:
             st.code(str(path), language=None, wrap_lines=True)
+
+
+# Clause-by-clause documents: what is missing first, and the whole as a file.
+
+
+def show_clauses(run: Run) -> None:
+    """The view."""
+    known = frameworks()
+    chosen = st.selectbox(
+        "Framework",
+        list(known),
+        format_func=lambda k: known[k],
+        key="framework",
+        bind="query-params",
+        width=640,
+    )
+    name = chosen if chosen in known else next(iter(known))
+    declared = declared_digest(run)
+    document = making.clauses(run, name, declared)
+    said = coverage(document)
+    st.subheader(said)
+    form = choose_format("clause_format")
+    offer(
+        "clauses",
+        (*identity(run), name, declared, form),
+        f"{run.path.name}-{name}.{form}",
+        TYPES[form][1],
+        lambda: making.clause_bytes(run, name, declared, form),
+    )
+    with st.expander("What this framework is, and what an answer to it does not show"):
+        of = framework(name)
+        st.text(f"{of.version}. Read in {of.source}, as of {of.as_of}.")
+        for limit in of.limits:
+            st.text(limit)
+    banner(document, but=said)
+    st.header(document.sections[0].title)
+    blocks.draw(document.sections[0])
+    st.header("Read on")
+    read_section(document, f"clause_section_{name}", "Part", skip=1)
+
+
+# The whole document of the run's reward model as a file: every question with its answer, and what
+# nobody said.
+
+
+AS_TRAINING_BEGAN = "as training began"
+
+
+def show_dossier(run: Run) -> None:
+    """The reward as training began or, where it was fitted again, as it was before a later Grow
+    step.
+    """
+    if REWARD not in run.done:
+        return  # the page says so already
+    st.header("The whole document")
+    st.caption("Every question about it with its answer, where that stands, and what nobody said.")
+    refits = [name for name, _ in run.refits()]
+    which = (
+        st.selectbox("Which reward", [AS_TRAINING_BEGAN, *refits], key="dossier_reward", width=320)
+        if refits
+        else AS_TRAINING_BEGAN
+    )
+    grow = which if which in refits else ""
+    form = choose_format("dossier_format")
+    offer(
+        "dossier",
+        (*identity(run), grow, form),
+        f"{run.path.name}-reward-model{f'-{grow}' if grow else ''}.{form}",
+        TYPES[form][1],
+        lambda: making.dossier_bytes(run, grow, form),
+    )

@@ -1,4 +1,4 @@
-"""Texts made fit to be shown as text, and where two of them differ, word by word."""
+"""Text of unknown origin for elements of Streamlit that read Markdown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import difflib
 import re
 
 from restaudit.evidence.record import printable
+from restaudit.evidence.shown import MOST_IN_CELL, markdown_text
+
+# Stands for a colon while everything else is escaped, so that no backslash of ours is escaped
+# again.
+COLON = "\ue000"
+
+
+def escaped(text: str, most: int = MOST_IN_CELL) -> str:
+    """A line of about `most` characters: every mark escaped, and the colons that begin Streamlit's
+    own directives.
+    """
+    return markdown_text(text.replace(":", COLON), most).replace(COLON, "\\:")
+
+
+# Texts made fit to be shown as text, and where two of them differ, word by word.
+
 
 MOST = 20_000
 MOST_WORDS = 800
@@ -62,3 +78,15 @@ def _with_marks(text: str, spans: list[tuple[int, int]], sign: str) -> str:
         shown += [text[at:start], f"{OPEN}{sign}{text[start:end]}{sign}{SHUT}"]
         at = end
     return "".join([*shown, text[at:]])
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return (
+                f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+            )
+        value /= 1000
+    return f"{value:.1f} GB"

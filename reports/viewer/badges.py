@@ -1,0 +1,54 @@
+"""How the app writes states and verdicts: an icon, a colour and always the word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Colour = Literal["red", "orange", "blue", "green", "gray"]
+
+
+@dataclass(frozen=True)
+class Badge:
+    """An icon and a colour for a word; `sign` stands for the icon where only plain text is
+    shown.
+    """
+
+    sign: str
+    icon: str
+    colour: Colour
+    meaning: str
+
+
+VERDICTS = {
+    "OK": Badge(
+        "✓",
+        ":material/check_circle:",
+        "green",
+        "every gate's interval lies on the right side of its margin",
+    ),
+    "INCONCLUSIVE": Badge("?", ":material/help:", "gray", "a gate has too little data to say OK"),
+    "WARN": Badge("!", ":material/warning:", "orange", "a gate was broken; training went on"),
+    "HALT": Badge("✕", ":material/dangerous:", "red", "a gate was broken and stopped training"),
+}
+STATES = {
+    "done": Badge("✓", ":material/task_alt:", "green", "every planned step is done"),
+    "running": Badge("▶", ":material/play_circle:", "blue", "a process is writing this run now"),
+    "halted": Badge("✕", ":material/dangerous:", "red", "a gate stopped this run"),
+    "waiting": Badge("…", ":material/hourglass_top:", "orange", "waiting for human ratings"),
+    "stopped": Badge(
+        "■", ":material/pause_circle:", "gray", "not finished and nobody is writing; resume goes on"
+    ),
+    "broken": Badge("⚠", ":material/broken_image:", "red", "the folder cannot be read"),
+}
+UNKNOWN = Badge("?", ":material/help:", "gray", "this version of restaudit does not know this word")
+
+
+def verdict(word: str) -> Badge:
+    """How to write a decision."""
+    return VERDICTS.get(word, UNKNOWN)
+
+
+def state(word: str) -> Badge:
+    """How to write a run's state."""
+    return STATES.get(word, UNKNOWN)
