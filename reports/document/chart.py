@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from reports.chart import CORRELATION, DISTINCT, HUMAN, REWARD, VENDI, Style
+from reports.charts.drawing import FAINT, RULE, blank, drawn
+from reports.charts.reward_human import CORRELATION, DISTINCT, HUMAN, REWARD, VENDI, Style
 from reports.document.glyphs import drawable
 from reports.document.model import Chart, Curve, Line
-from reports.drawing import FAINT, RULE, blank, drawn
 from restaudit.evidence.shown import plain
 
 if TYPE_CHECKING:

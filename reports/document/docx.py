@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+from reports.charts.drawing import drawn
 from reports.document.html import MOST, passage
 from reports.document.model import (
     Block,
@@ -24,7 +25,6 @@ from reports.document.model import (
     numbers,
 )
 from reports.document.widths import widths
-from reports.drawing import drawn
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
 

@@ -18,7 +18,7 @@ from reports.document.model import (
     cited,
     numbers,
 )
-from reports.records import Source
+from reports.record.files import Source
 from restaudit.evidence.shown import markdown_text
 
 MOST = 4000

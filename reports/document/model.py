@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.records import Source
+from reports.record.files import Source
 from restaudit.evidence.statuses import Status
 
 

@@ -11,7 +11,7 @@ from reports.frameworks.declared import Declarations
 from reports.frameworks.reading import Reading, config, sealed, without_folder
 from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import Question
-from reports.records import Records, Source
+from reports.record.files import Records, Source
 from restaudit.errors import BadInput
 from restaudit.evidence.statuses import Status
 

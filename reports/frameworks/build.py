@@ -10,8 +10,8 @@ from reports.frameworks.declared import FILE, Declarations
 from reports.frameworks.reading import state
 from reports.frameworks.schema import Clause, Framework, dates, framework, questions
 from reports.frameworks.scope import screen_blocks
-from reports.records import Records
-from reports.series import human_score, iterations
+from reports.record.files import Records
+from reports.record.series import human_score, iterations
 from restaudit.errors import BadInput
 from restaudit.evidence.statuses import MEANINGS
 

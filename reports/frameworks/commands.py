@@ -29,7 +29,7 @@ def declare(
     a filled one.
     """
     from reports.frameworks.declaring import keep, to_fill
-    from reports.records import Records
+    from reports.record.files import Records
     from restaudit.evidence.record import Run, printable
 
     records = Records(Run(run))
@@ -99,7 +99,7 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
     from reports.frameworks.declaring import stored
     from reports.frameworks.schema import framework as known
     from reports.frameworks.schema import frameworks
-    from reports.records import Records
+    from reports.record.files import Records
     from restaudit.evidence.record import Run
 
     forms = formats(output)

@@ -19,7 +19,7 @@ import yaml
 
 from reports.frameworks.schema import feeds, questions, topics
 from reports.frameworks.yaml_once import load_once
-from reports.records import Source
+from reports.record.files import Source
 from restaudit.errors import BadInput
 from restaudit.evidence.yaml_text import as_yaml
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from reports.frameworks.answers import answer
 from reports.frameworks.declared import FILE, Bound, Declarations, read, store, template
 from reports.frameworks.schema import questions
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.errors import BadInput
 
 

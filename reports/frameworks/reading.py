@@ -8,8 +8,8 @@ from typing import Any
 
 from probes.base import Measurement
 from reports.document.model import Row, Table
-from reports.records import Records, Source
-from reports.series import iterations, short_name
+from reports.record.files import Records, Source
+from reports.record.series import iterations, short_name
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.shown import number, together
 from restaudit.gates import Decision

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.compute import steps
 from reports.document.model import Row, Table
 from reports.frameworks.reading import (
     NO_LOOK,
@@ -24,9 +23,10 @@ from reports.frameworks.reading import (
     sealed,
     step_place,
 )
-from reports.lineage import Policy, grows, policies, synthetic_share
-from reports.records import Records
-from reports.series import short_name
+from reports.record.compute import steps
+from reports.record.files import Records
+from reports.record.lineage import Policy, grows, policies, synthetic_share
+from reports.record.series import short_name
 from restaudit.evidence.record import BASE, KEPT
 from restaudit.evidence.shown import lines_of, number
 

@@ -30,9 +30,9 @@ from reports.frameworks.reading import (
     told,
     with_interval,
 )
-from reports.records import Records
-from reports.series import human_score as human_of
-from reports.series import short_name
+from reports.record.files import Records
+from reports.record.series import human_score as human_of
+from reports.record.series import short_name
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import number, together
 from restaudit.gates import GateResult

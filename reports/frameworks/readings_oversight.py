@@ -27,8 +27,8 @@ from reports.frameworks.reading import (
     sealed,
     step_place,
 )
-from reports.records import Records, Source
-from reports.series import short_name
+from reports.record.files import Records, Source
+from reports.record.series import short_name
 from restaudit.calibrate.render import FILE as CALIBRATION
 from restaudit.config import GatePolicy
 from restaudit.evidence.record import RATINGS

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.compute import METHOD, sizing_step, steps
 from reports.document.model import Row, Table
 from reports.frameworks.reading import (
     Reading,
@@ -22,8 +21,9 @@ from reports.frameworks.reading import (
     state,
     step_place,
 )
-from reports.lineage import place
-from reports.records import Records
+from reports.record.compute import METHOD, sizing_step, steps
+from reports.record.files import Records
+from reports.record.lineage import place
 from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.evidence.shown import lines_of, number
 from restaudit.loop.headline import refitted

@@ -26,7 +26,7 @@ from reports.frameworks.reading import (
     with_interval,
 )
 from reports.frameworks.readings_process import DOSSIER
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.evidence.shown import lines_of, number
 
 NO_DOSSIER = "the reward has no dossier in this record"

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.compute import parameters
 from reports.document.model import Row, Table
 from reports.frameworks.reading import (
     Reading,
@@ -23,9 +22,10 @@ from reports.frameworks.reading import (
     step_place,
 )
 from reports.frameworks.readings_data import written_share
-from reports.lineage import BASE_MODEL, Policy, policies
-from reports.records import Records
-from reports.series import short_name
+from reports.record.compute import parameters
+from reports.record.files import Records
+from reports.record.lineage import BASE_MODEL, Policy, policies
+from reports.record.series import short_name
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import number
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.compute import METHOD
 from reports.document.model import Block, Fact, Facts, Paragraph
 from reports.frameworks.declared import Declarations
 from reports.frameworks.reading import ledger, state, without_folder
 from reports.frameworks.readings_process import NO_FLOP, total_flop
 from reports.frameworks.schema import Scope, scope
-from reports.records import Records, Source
+from reports.record.compute import METHOD
+from reports.record.files import Records, Source
 from restaudit.errors import BadInput
 from restaudit.evidence.statuses import Status
 

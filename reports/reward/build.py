@@ -19,7 +19,7 @@ from reports.document.model import (
     Section,
     Table,
 )
-from reports.records import Source
+from reports.record.files import Source
 from restaudit.evidence.shown import MOST_IN_ANSWER, lines_of, number, plain, sentence, together
 from restaudit.evidence.statuses import MEANINGS
 from restaudit.reward_audit.document import Document as Answers
