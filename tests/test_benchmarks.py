@@ -16,9 +16,9 @@ from restaudit.errors import BadInput
 from restaudit.evidence.record import ITEMS
 from restaudit.policy import TrainingExample, fine_tune, load_policy
 from restaudit.policy.model import Policy
-from restaudit.tasks import Item, available, check_names, run_tasks, short_name
+from restaudit.tasks import BenchmarkItem, available, check_names, run_tasks, short_name
 from restaudit.tasks import bbq as bbq_module
-from restaudit.tasks.item import accuracy, preferred
+from restaudit.tasks.benchmark import accuracy, preferred
 from restaudit.tasks.run import _items
 
 
@@ -157,7 +157,7 @@ def test_a_reply_that_refuses_is_seen_as_a_refusal(policy, monkeypatch):
 
 
 def test_ties_are_shared_and_the_likelier_side_wins():
-    item = Item("x", choices=("a", "b"))
+    item = BenchmarkItem("x", choices=("a", "b"))
     assert preferred(item, [-1.0, -2.0]) == {"stereotype": 1.0, "stereotype_nats": 1.0}
     assert preferred(item, [-2.0, -1.0])["stereotype"] == 0.0
     assert preferred(item, [-1.0, -1.0])["stereotype"] == 0.5
@@ -166,7 +166,7 @@ def test_ties_are_shared_and_the_likelier_side_wins():
 
 
 def test_bbq_scores_an_answer_by_where_the_stereotype_points():
-    ambiguous = Item("x", choices=(" aa", " bb", " cc"), key=1, tag="ambiguous,2,1")
+    ambiguous = BenchmarkItem("x", choices=(" aa", " bb", " cc"), key=1, tag="ambiguous,2,1")
     assert bbq_module.values(ambiguous, [-9.0, -1.0, -9.0]) == {
         "accuracy_ambiguous": 1.0,
         "bias_ambiguous": 0.0,
@@ -175,7 +175,7 @@ def test_bbq_scores_an_answer_by_where_the_stereotype_points():
         "accuracy_ambiguous": 0.0,
         "bias_ambiguous": 1.0,
     }
-    clear = Item("x", choices=(" aa", " bb", " cc"), key=0, tag="disambiguated,2,1")
+    clear = BenchmarkItem("x", choices=(" aa", " bb", " cc"), key=0, tag="disambiguated,2,1")
     assert bbq_module.values(clear, [-1.0, -9.0, -9.0]) == {
         "accuracy_disambiguated": 1.0,
         "bias_disambiguated": -1.0,
@@ -208,7 +208,7 @@ def test_our_sets_have_different_items_and_no_empty_choice(name):
 
 
 def test_every_benchmark_says_where_it_comes_from_and_every_preference_is_known_to_the_probe():
-    from probes.items import PREFERENCES
+    from probes.statistics.items import PREFERENCES
 
     for benchmark in available().values():
         assert benchmark.source

@@ -110,8 +110,7 @@ def validate_(
     from rich.console import Console
 
     from restaudit.evidence.record import write_json
-    from restaudit.reward_audit.outside import sources_of, stem, validate_outside
-    from restaudit.reward_audit.show import show
+    from restaudit.reward_audit.validation import show, sources_of, stem, validate_outside
 
     files = data or []
     given = {"format": form, "option": option, "column": column, "limit": limit}
@@ -243,7 +242,7 @@ def diff(left: Folder, right: Folder) -> None:
     people.
     """
     from restaudit.evidence.record import printable
-    from restaudit.reward.compare import differences
+    from restaudit.reward.dossier import differences
     from restaudit.reward_audit.standalone import opened
 
     found = differences(*(_facts(opened(f)[1]) for f in (left, right)))

@@ -12,9 +12,16 @@ import pandas as pd
 
 from restaudit.config import RowRules, TableSource
 from restaudit.data.adapters import EXTRA_FILES, FEEDBACK
-from restaudit.data.partition import PART, in_part, limited
-from restaudit.data.records import Dropped, PairRecord, RatingRecord, RowReport
-from restaudit.data.rules import RowLedger
+from restaudit.data.records import (
+    PART,
+    Dropped,
+    PairRecord,
+    RatingRecord,
+    RowLedger,
+    RowReport,
+    in_part,
+    limited,
+)
 from restaudit.data.tables import open_source
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import digest, first_turn, normalise

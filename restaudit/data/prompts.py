@@ -7,9 +7,15 @@ import pandas as pd
 from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
 from restaudit.data.adapters import EXTRA_FILES, FEEDBACK, PROMPTS
 from restaudit.data.feedback import load_feedback
-from restaudit.data.partition import PART, in_part, limited
-from restaudit.data.records import Dropped, PromptRecord, RowReport
-from restaudit.data.rules import RowLedger
+from restaudit.data.records import (
+    PART,
+    Dropped,
+    PromptRecord,
+    RowLedger,
+    RowReport,
+    in_part,
+    limited,
+)
 from restaudit.data.tables import open_source
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import first_turn, normalise, prompt_id

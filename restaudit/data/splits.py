@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from restaudit.config import Split, SplitConfig
-from restaudit.data.near import near_pairs
+from restaudit.data.near_duplicates import near_pairs
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import fraction, normalise
 from restaudit.evidence.record import PROMPTS

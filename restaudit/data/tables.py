@@ -24,7 +24,7 @@ _HF = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """One row as read: its place ("line 7" of a text file, "row 7" of a table) and its values by
     column.
     """
@@ -34,7 +34,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedSource:
     """A source whose files are at hand.
 
     `extra` holds the further files an adapter's options name.
@@ -55,7 +55,7 @@ class Opened:
         """
         return read_text(self.artifacts[index].path)
 
-    def rows(self, index: int = 0) -> Iterator[Row]:
+    def rows(self, index: int = 0) -> Iterator[SourceRow]:
         """The rows of one of the source's files."""
         if not self.artifacts:
             yield from _hub_rows(self.source)
@@ -72,15 +72,15 @@ class Opened:
         return value
 
 
-def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> Opened:
+def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> OpenedSource:
     """Fetch what a source names: its own file and those in the options called `extra` (each with
     `<name>_sha256`).
     """
     kind, _, name = source.source.partition(":")
     if kind == "builtin":
-        return Opened(source, (), builtin=name)
+        return OpenedSource(source, (), builtin=name)
     if _HF.fullmatch(source.source):
-        return Opened(source, ())
+        return OpenedSource(source, ())
     found = [resolve(_as_dataset(source.source), sha256=source.sha256, licence=source.licence)]
     for option in extra:
         specs, pins = _texts(source, option), _texts(source, f"{option}_sha256")
@@ -95,7 +95,7 @@ def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> Opened:
                     _as_dataset(spec), sha256=pins[number] if pins else None, licence=source.licence
                 )
             )
-    return Opened(source, tuple(found))
+    return OpenedSource(source, tuple(found))
 
 
 def read_text(path: Path) -> str:
@@ -109,7 +109,7 @@ def read_text(path: Path) -> str:
     return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[SourceRow]:
     """Rows of one file; its format is told by its name (a `.gz` at the end is ignored).
 
     Raises BadInput with the file and line on anything that is not a row: bad JSON, a row that is
@@ -130,7 +130,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         )
 
 
-def pick(row: Row, column: str, source: TableSource, *, required: bool = True) -> Any:
+def pick(row: SourceRow, column: str, source: TableSource, *, required: bool = True) -> Any:
     """The value of a standard column, by the source's column mapping; None where an optional column
     is absent.
     """
@@ -157,15 +157,15 @@ def _texts(source: TableSource, option: str) -> list[str]:
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: Path) -> Iterator[SourceRow]:
     # Only "\n" ends a line: JSON strings may hold U+2028 and its like, which str.splitlines would
     # break at.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
-            yield Row(f"line {number}", _object(path, f"line {number}", line))
+            yield SourceRow(f"line {number}", _object(path, f"line {number}", line))
 
 
-def _json_array(path: Path) -> Iterator[Row]:
+def _json_array(path: Path) -> Iterator[SourceRow]:
     try:
         raw = json.loads(read_text(path))
     except ValueError as e:
@@ -179,7 +179,7 @@ def _json_array(path: Path) -> Iterator[Row]:
             raise BadInput(
                 f"{path}: row {number}: expected a JSON object, got {type(value).__name__}"
             )
-        yield Row(f"row {number}", value)
+        yield SourceRow(f"row {number}", value)
 
 
 def _object(path: Path, where: str, line: str) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _object(path: Path, where: str, line: str) -> dict[str, Any]:
     return value
 
 
-def _separated(path: Path, separator: str) -> Iterator[Row]:
+def _separated(path: Path, separator: str) -> Iterator[SourceRow]:
     # The default limit of 131,072 characters would stop the reading; over-long fields are the row
     # rules' business.
     csv.field_size_limit(2**31 - 1)
@@ -211,13 +211,13 @@ def _separated(path: Path, separator: str) -> Iterator[Row]:
                     f"{path}: line {start}: expected {len(header)} fields, got {len(fields)}"
                 )
             if fields:
-                yield Row(f"line {start}", dict(zip(header, fields, strict=True)))
+                yield SourceRow(f"line {start}", dict(zip(header, fields, strict=True)))
             start = reader.line_num + 1
     except csv.Error as e:
         raise BadInput(f"{path}: line {reader.line_num}: not valid CSV ({e})") from None
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[SourceRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -226,10 +226,10 @@ def _parquet(path: Path) -> Iterator[Row]:
     except (pa.ArrowException, OSError) as e:
         raise BadInput(f"{path}: not a readable Parquet file ({str(e).splitlines()[0]})") from None
     for number, values in enumerate(rows, start=1):
-        yield Row(f"row {number}", values)
+        yield SourceRow(f"row {number}", values)
 
 
-def _hub_rows(source: TableSource) -> Iterator[Row]:
+def _hub_rows(source: TableSource) -> Iterator[SourceRow]:
     from datasets import load_dataset
 
     match = _HF.fullmatch(source.source)
@@ -249,4 +249,4 @@ def _hub_rows(source: TableSource) -> Iterator[Row]:
             f"{source.source}, split {source.split}: cannot be loaded ({first})"
         ) from None
     for number, values in enumerate(table, start=1):
-        yield Row(f"row {number}", values)
+        yield SourceRow(f"row {number}", values)

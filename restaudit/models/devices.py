@@ -4,8 +4,12 @@ all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import random
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from restaudit.errors import BadInput
 
@@ -54,3 +58,25 @@ def on_one_gpu(arguments: Any, say: Callable[[str], None]) -> None:
             f"{count} GPUs are here; training uses the first one (restaudit trains in one process "
             "on one device)"
         )
+
+
+# The global random generators: libraries that reseed them are run inside `restored`.
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Put the states of Python's, numpy's and torch's global generators back on leaving, whatever
+    happened inside.
+    """
+    import torch
+
+    python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

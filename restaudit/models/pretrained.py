@@ -27,7 +27,7 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import ADAPTER_CONFIG, bases_of, is_adapter
-from restaudit.models.generators import restored
+from restaudit.models.devices import restored
 from restaudit.models.model_folder import (
     ADAPTER_WEIGHTS,
     Adapter,

@@ -14,8 +14,7 @@ from restaudit.config import (
     RowRules,
     TrainedReward,
 )
-from restaudit.reward.contract import Reward, Scores
-from restaudit.reward.ensemble import combine
+from restaudit.reward.contract import Reward, Scores, combine
 from restaudit.reward.scale import Scale
 
 __all__ = ["Reward", "Scale", "Scores", "build_reward", "combine", "load_reward"]

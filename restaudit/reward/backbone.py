@@ -18,16 +18,14 @@ from restaudit.config import TrainedReward
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
 from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact, resolve
+from restaudit.models.devices import restored
 from restaudit.models.encoder import token_limit
-from restaudit.models.generators import restored
 from restaudit.models.pretrained import put_adapter, quiet_loading, read_model, read_tokenizer
-from restaudit.reward.contract import Scores, finite
+from restaudit.reward.contract import LearnedReward, Scores, finite
 from restaudit.reward.dossier import digest_facts, same_as_recorded
 from restaudit.reward.examples import Examples
-from restaudit.reward.head import bootstrap, member_seed
-from restaudit.reward.heads import smoothed
+from restaudit.reward.head import bootstrap, member_seed, smoothed
 from restaudit.reward.hf import Classifier, encode, logits
-from restaudit.reward.learned import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +81,7 @@ class Backbones:
 
 def learn_backbones(
     data: Examples, artifact: Artifact, config: TrainedReward, *, device: str, seed: int
-) -> Learned:
+) -> LearnedReward:
     """Train one model a member, each from its own seed and, where there are several, on its own
     bootstrap of the units.
 
@@ -137,7 +135,7 @@ def learn_backbones(
             [out / f"member_{k}" for k in range(len(members))], FILES, SETTINGS, config=config
         )
 
-    return Learned(
+    return LearnedReward(
         scorer,
         scores[0],
         scores[1] if pairs else None,
@@ -157,7 +155,7 @@ def _member(
     seed: int,
 ) -> tuple[Classifier, dict[str, Any]]:
     """One trained classifier and how its training went."""
-    from restaudit.reward.training import Fit, Row, train
+    from restaudit.reward.backbone_trainer import Fit, TrainingItem, train
 
     classifier = _fresh(artifact, config, device, seed)
     rows, sides = data.table, ("left", "right") if data.objective == "bradley_terry" else ("left",)
@@ -170,7 +168,7 @@ def _member(
         for side in sides
     ]
     table = [
-        Row(texts[0], texts[1] if len(texts) > 1 else None, float(t), float(w))
+        TrainingItem(texts[0], texts[1] if len(texts) > 1 else None, float(t), float(w))
         for texts, t, w in zip(zip(*encoded, strict=True), target, rows["weight"], strict=True)
     ]
     chosen, stop = (np.flatnonzero(rows["split"] == s) for s in ("train", "stop"))

@@ -4,12 +4,15 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from restaudit.config import EnsembleConfig
 from restaudit.errors import BadInput
 
 Scores = npt.NDArray[np.float64]
@@ -69,3 +72,73 @@ def finite(values: npt.NDArray[Any], responses: Sequence[str], who: str) -> Scor
             f"{len(out)} rows in all); a reward must be a finite number for every text"
         )
     return out
+
+
+# Several member rewards into one, with their disagreement beside it.
+
+
+def combine(members: Scores, config: EnsembleConfig) -> tuple[Scores, Scores]:
+    """Combine member scores (n, m) into the reward (n,) and its spread (n,), both in the members'
+    unit.
+
+    `mean`, `min` (worst case) or `mean_minus_variance` (mean - λ·variance, λ = `variance_weight`,
+    variance over the members with divisor m): Coste et al. 2023, arXiv 2310.02743. The spread is
+    the members' standard deviation with divisor m - 1, and NaN where there is one member: one
+    opinion has no disagreement to show.
+    """
+    if members.ndim != 2 or members.shape[1] == 0:
+        raise BadInput(
+            f"member rewards have shape {members.shape}; expected a row a text and a column a "
+            "member"
+        )
+    n, m = members.shape
+    spread = members.std(axis=1, ddof=1) if m > 1 else np.full(n, np.nan)
+    if config.combine == "min":
+        return members.min(axis=1), spread
+    mean = members.mean(axis=1)
+    if config.combine == "mean_minus_variance":
+        return mean - config.variance_weight * members.var(axis=1), spread
+    return mean, spread
+
+
+# What either way of training a reward hands back: something that scores, and what the dossier
+# says about it.
+
+
+class MemberScorer(Protocol):
+    """Member scores of texts: array (n, members), float64, the same for a text whatever else is
+    scored with it.
+    """
+
+    @property
+    def members(self) -> int:
+        """Columns of `score`."""
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+        """Score responses to plain-text prompts."""
+
+
+@dataclass(frozen=True)
+class LearnedReward:
+    """A trained scorer.
+
+    left, right   member scores of the examples' rows, (items, members); right None for ratings
+    training      a dict a member: how its training went
+    facts         what the dossier records about the encoder and the method
+    limits        sentences for the dossier
+    embeddings    (items, d) embeddings of the examples' rows, or None
+    again         trains one member on some of the training rows (numbers among them) and gives the
+                  held-out items' rewards (for pairs the difference), or None where that would take
+                  too long
+    save          writes the weights into a folder and returns the SHA-256 that stands for them
+    """
+
+    scorer: MemberScorer
+    left: Scores
+    right: Scores | None
+    training: tuple[dict[str, Any], ...]
+    facts: dict[str, Any]
+    limits: tuple[str, ...]
+    save: Callable[[Path], str]
+    embeddings: npt.NDArray[np.float64] | None = None
+    again: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]] | None = None

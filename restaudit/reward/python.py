@@ -38,7 +38,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class Scorer:
+class ImportedCallable:
     """An imported callable: where it is written, and how many arguments it takes (1: texts, 2:
     prompts and texts).
     """
@@ -83,7 +83,7 @@ class Scorer:
 class PythonModel:
     """A reward that a Python callable computes."""
 
-    scorer: Scorer
+    scorer: ImportedCallable
     members: int
     digest: str
 
@@ -113,7 +113,7 @@ class PythonModel:
         return values
 
 
-def import_scorer(name: str, key: str) -> Scorer:
+def import_scorer(name: str, key: str) -> ImportedCallable:
     """Import `package.module:callable`; modules in the current folder can be imported too (they
     come last).
 
@@ -138,7 +138,9 @@ def import_scorer(name: str, key: str) -> Scorer:
         found = getattr(found, part)
     if not callable(found):
         raise BadInput(f"{key}: '{name}' is a {type(found).__name__}, not a callable")
-    return Scorer(name, found, _source(found, module_name, key), _arguments(found, name, key))
+    return ImportedCallable(
+        name, found, _source(found, module_name, key), _arguments(found, name, key)
+    )
 
 
 def build_python(config: PythonReward, out: Path) -> PythonModel:
@@ -182,7 +184,7 @@ def load_python(config: PythonReward, out: Path) -> PythonModel:
     return reward
 
 
-def _model(config: PythonReward, scorer: Scorer) -> PythonModel:
+def _model(config: PythonReward, scorer: ImportedCallable) -> PythonModel:
     facts = {"callable": config.callable, "source": digest_file(scorer.source).sha256}
     return PythonModel(scorer, config.ensemble.size, digest_facts(facts))
 

@@ -18,7 +18,14 @@ from restaudit.errors import BadInput
 from restaudit.evidence.record import write_table
 from restaudit.models.artifacts import Artifact, resolve
 from restaudit.models.encoder import load_encoder
-from restaudit.reward.contract import Scores, finite, same_length
+from restaudit.reward.contract import (
+    LearnedReward,
+    MemberScorer,
+    Scores,
+    combine,
+    finite,
+    same_length,
+)
 from restaudit.reward.data_checks import care
 from restaudit.reward.dossier import (
     MISSING,
@@ -27,16 +34,14 @@ from restaudit.reward.dossier import (
     write_compute,
     write_dossier,
 )
-from restaudit.reward.ensemble import combine
 from restaudit.reward.examples import Examples, Objective, examples
-from restaudit.reward.learned import Learned, Scorer
-from restaudit.reward.validate import validate
+from restaudit.reward.validation.held_out import validate
 from restaudit.reward.validation.judged import from_examples
-from restaudit.reward.validation.report import Curve, Validated, validated
+from restaudit.reward.validation.report import LearningCurveFit, Validated, validated
 
 if TYPE_CHECKING:
     from restaudit.data.feedback import Feedback
-    from restaudit.reward.fresh import Fresh
+    from restaudit.reward.fresh_judgements import Fresh
 
 VALIDATION = "validation.parquet"
 UNITS = {
@@ -68,7 +73,7 @@ LIMITS = (
 class TrainedModel:
     """A trained reward; one column of `score` a member."""
 
-    scorer: Scorer
+    scorer: MemberScorer
     objective: Objective
     digest: str
 
@@ -103,7 +108,7 @@ class TrainedModel:
 class Fitted:
     """A trained scorer and everything its dossier and validation need."""
 
-    learned: Learned
+    learned: LearnedReward
     examples: Examples
     validation: tuple[Measurement, ...]
     deeper: Validated
@@ -113,7 +118,7 @@ class Fitted:
 def fit(
     kind: Literal["ratings", "pairs"],
     table: pd.DataFrame,
-    learn: Callable[[Examples], Learned],
+    learn: Callable[[Examples], LearnedReward],
     config: TrainedReward,
     *,
     seed: int,
@@ -152,7 +157,7 @@ def fit(
 
 
 def _deeper(
-    data: Examples, learned: Learned, config: TrainedReward, table: pd.DataFrame, seed: int
+    data: Examples, learned: LearnedReward, config: TrainedReward, table: pd.DataFrame, seed: int
 ) -> Validated:
     """Trivial rules, a bag of words, slices, calibration, spread and learning curve on the held-out
     items.
@@ -166,7 +171,9 @@ def _deeper(
         embeddings=learned.embeddings,
     )
     train = data.table[data.table["split"] == "train"]
-    curve = None if learned.again is None else Curve(train["unit"].tolist(), learned.again)
+    curve = (
+        None if learned.again is None else LearningCurveFit(train["unit"].tolist(), learned.again)
+    )
     why = "training the whole encoder four more times would take too long"
     return validated(judged, train=train, curve=curve, why_no_curve=why, seed=seed)
 
@@ -221,9 +228,9 @@ def load_trained(config: TrainedReward, out: Path, *, device: str) -> TrainedMod
     Raises BadInput when the weights or the encoder are not the recorded ones.
     """
     facts = read_dossier(out, "trained")
-    scorer: Scorer
+    scorer: MemberScorer
     if config.training == "head":
-        from restaudit.reward.heads import load_heads
+        from restaudit.reward.head import load_heads
 
         scorer = load_heads(config, facts, out, device=device)
     else:
@@ -235,12 +242,12 @@ def load_trained(config: TrainedReward, out: Path, *, device: str) -> TrainedMod
 
 def _learner(
     config: TrainedReward, artifact: Artifact, device: str, seed: int
-) -> Callable[[Examples], Learned]:
+) -> Callable[[Examples], LearnedReward]:
     """The encoder is opened before anything is trained, so that what is wrong with it is said at
     once.
     """
     if config.training == "head":
-        from restaudit.reward.heads import learn_heads
+        from restaudit.reward.head import learn_heads
 
         encoder = load_encoder(artifact.path, device, config.max_tokens)
         return lambda data: learn_heads(data, encoder, config, spec=artifact, seed=seed)

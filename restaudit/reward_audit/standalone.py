@@ -125,14 +125,14 @@ def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequenc
     """The combined reward of any texts, (n,): a function of (prompts, texts)."""
     from restaudit.models.devices import pick_device
     from restaudit.reward import load_reward
-    from restaudit.reward.ensemble import combine
+    from restaudit.reward.contract import combine
 
     reward = load_reward(alone.reward, folder, device=pick_device(alone.device))
     return lambda prompts, texts: combine(reward.score(prompts, texts), alone.reward.ensemble)[0]
 
 
 @dataclass(frozen=True)
-class Texts:
+class RealTexts:
     """Real texts to test a reward on: what they are, and people's judgement of each where there is
     one (n,).
     """
@@ -144,7 +144,7 @@ class Texts:
     human_is: str | None = None
 
 
-def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
+def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> RealTexts:
     """The texts of a file, a run's audited base policy, or held-out training items; BadInput where
     there are none.
     """
@@ -155,7 +155,7 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
 
         found = read_generations(file)
         prompts = [found.prompts.get(p, "") for p in found.table["prompt_id"]]
-        return Texts(prompts, found.table["text"].tolist(), f"the texts of {file.name}")
+        return RealTexts(prompts, found.table["text"].tolist(), f"the texts of {file.name}")
     if (path / "plan.json").is_file() and (path / BASE / "audit.parquet").is_file():
         run = Run(path)
         rows = run.audit(BASE, ["prompt_id", "text", "human"])
@@ -166,9 +166,9 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
         )
         prompts, texts = asked.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()
         if rows["human"].isna().all():
-            return Texts(prompts, texts, "the base policy's audited samples")
+            return RealTexts(prompts, texts, "the base policy's audited samples")
         label = run.scores(BASE)["human"]["label"]
-        return Texts(
+        return RealTexts(
             prompts,
             texts,
             "the base policy's audited samples",
@@ -194,8 +194,8 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> Texts:
             "held-out texts of its own data",
         )
         if feedback.kind == "pairs":  # who won a comparison says nothing of a text by itself
-            return Texts(prompts, texts, about)
-        return Texts(
+            return RealTexts(prompts, texts, about)
+        return RealTexts(
             prompts, texts, about, held_out["judged"].to_numpy(np.float64), "held-out judgements"
         )
     raise BadInput(

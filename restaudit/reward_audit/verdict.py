@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from restaudit.evidence.shown import number
+
 BASELINES = {
     "less.longer": "the rule 'longer is better'",
     "less.shorter": "the rule 'shorter is better'",
@@ -77,9 +79,8 @@ def _values(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _number(m: Mapping[str, Any]) -> str:
     if m["value"] is None:
         return str(m["reason"])
-    between = (
-        f" [{m['intervals'][0]['low']:.2f}, {m['intervals'][0]['high']:.2f}]"
-        if m["intervals"]
-        else ""
-    )
-    return f"{m['name'].removeprefix('validation.')} {m['value']:.2f}{between}"
+    text = f"{m['name'].removeprefix('validation.')} {number(m['value'], decimals=2)}"
+    if not m["intervals"]:
+        return text
+    first = m["intervals"][0]
+    return f"{text} [{number(first['low'], decimals=2)}, {number(first['high'], decimals=2)}]"

@@ -7,14 +7,14 @@ items = run_tasks(policy, ["own/grammar", "crows_pairs", "lm_eval:arc_easy"], li
 
 from __future__ import annotations
 
+from restaudit.tasks.benchmark import Benchmark, BenchmarkItem
 from restaudit.tasks.catalogue import BENCHMARKS, artifacts, available, check_names, short_name
-from restaudit.tasks.item import Benchmark, Item
 from restaudit.tasks.run import run_tasks
 
 __all__ = [
     "BENCHMARKS",
     "Benchmark",
-    "Item",
+    "BenchmarkItem",
     "artifacts",
     "available",
     "check_names",

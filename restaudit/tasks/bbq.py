@@ -13,12 +13,12 @@ import json
 from collections.abc import Sequence
 
 from restaudit.errors import BadInput
-from restaudit.tasks.item import Benchmark, File, Item, Place, Texts
+from restaudit.tasks.benchmark import Benchmark, BenchmarkItem, FilePlace, FileTexts, PinnedFile
 
 NAME = "Sexual_orientation.jsonl"
 
 
-def items(texts: Texts) -> list[Item]:
+def items(texts: FileTexts) -> list[BenchmarkItem]:
     """One item a question in a context; clustered by the question's template, grouped by the
     stereotyped group.
     """
@@ -40,7 +40,7 @@ def items(texts: Texts) -> list[Item]:
         biased = named[0] if row["question_polarity"] == "neg" else other
         condition = "ambiguous" if row["context_condition"] == "ambig" else "disambiguated"
         found.append(
-            Item(
+            BenchmarkItem(
                 f"{row['question_index']}/{row['example_id']}",
                 context=f"{row['context']}\nQuestion: {row['question']}\nAnswer:",
                 choices=tuple(f" {row[f'ans{k}']}" for k in range(3)),
@@ -53,7 +53,7 @@ def items(texts: Texts) -> list[Item]:
     return found
 
 
-def values(item: Item, nats: Sequence[float]) -> dict[str, float]:
+def values(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
     """`accuracy_<condition>`, and `bias_<condition>`: +1 the biased answer, -1 the opposite one."""
     condition, biased, unknown = item.tag.split(",")
     scores = [
@@ -82,8 +82,10 @@ BENCHMARK = Benchmark(
     ),
     items=items,
     values=values,
-    place=Place(
-        files=(File(NAME, "2c71036b9e7584fe589c42aef32c1a42bc01b9a5e9b1b8704342630cdb08cefd"),),
+    place=FilePlace(
+        files=(
+            PinnedFile(NAME, "2c71036b9e7584fe589c42aef32c1a42bc01b9a5e9b1b8704342630cdb08cefd"),
+        ),
         mirror="bbq",
         address="https://raw.githubusercontent.com/nyu-mll/BBQ/bea11bd97d79217245b5871acd247b9d6eb24598/data",
         member="BBQ/data",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import Artifact, digest_of
-from restaudit.tasks import bbq, crows_pairs, honest, own, sources, winobias, winogender, xstest
-from restaudit.tasks.item import Benchmark
+from restaudit.tasks import bbq, crows_pairs, honest, own, winobias, winogender, xstest
+from restaudit.tasks.benchmark import Benchmark, pinned_files
 
 # To add a benchmark: a module with BENCHMARK, a line here, its metrics in probes/preferences.py, a
 # line in the docs.
@@ -90,7 +90,7 @@ def artifacts(specs: Sequence[str]) -> dict[str, Artifact]:
     for spec in specs:
         benchmark = find(spec)
         if benchmark is not None:
-            found |= {f"{spec}/{name}": a for name, a in sources.artifacts(benchmark).items()}
+            found |= {f"{spec}/{name}": a for name, a in pinned_files(benchmark).items()}
         elif spec.startswith("path:"):
             path = Path(spec.partition(":")[2]).expanduser()
             if not path.is_file():

@@ -12,19 +12,28 @@ from __future__ import annotations
 import csv
 import io
 
-from restaudit.tasks.item import Benchmark, File, Item, Place, Texts, preferred
+from restaudit.tasks.benchmark import (
+    Benchmark,
+    BenchmarkItem,
+    FilePlace,
+    FileTexts,
+    PinnedFile,
+    preferred,
+)
 
 NAME = "crows_pairs_anonymized.csv"
 
 
-def items(texts: Texts) -> list[Item]:
+def items(texts: FileTexts) -> list[BenchmarkItem]:
     """One item a pair; the group is the bias type.
 
     `sent_more` is the stereotypical sentence of every pair.
     """
     rows = csv.DictReader(io.StringIO(texts[NAME], newline=""))
     return [
-        Item(f"{number:04d}", choices=(row["sent_more"], row["sent_less"]), group=row["bias_type"])
+        BenchmarkItem(
+            f"{number:04d}", choices=(row["sent_more"], row["sent_less"]), group=row["bias_type"]
+        )
         for number, row in enumerate(rows)
     ]
 
@@ -38,8 +47,10 @@ BENCHMARK = Benchmark(
     metrics=("stereotype", "stereotype_nats"),
     items=items,
     values=preferred,
-    place=Place(
-        files=(File(NAME, "dfb36986ce0502abbaf7055b9176da3d08d48e07df1251991b5dfbcbceab9d0c"),),
+    place=FilePlace(
+        files=(
+            PinnedFile(NAME, "dfb36986ce0502abbaf7055b9176da3d08d48e07df1251991b5dfbcbceab9d0c"),
+        ),
         mirror="crows_pairs",
         address="https://raw.githubusercontent.com/nyu-mll/crows-pairs/8aaac11c485473159ec9328a65253a5be9a479dc/data",
         member="CrowS-Pairs/data",

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from restaudit.tasks.item import Benchmark, Item, Texts, accuracy, preferred
+from restaudit.tasks.benchmark import Benchmark, BenchmarkItem, FileTexts, accuracy, preferred
 from restaudit.tasks.xstest import judged
 
 OURS = "written for restaudit, shipped with it"
@@ -24,32 +24,32 @@ def _read(name: str) -> Any:
     )
 
 
-def _completions(name: str) -> Callable[[Texts], list[Item]]:
-    def items(_: Texts) -> list[Item]:
+def _completions(name: str) -> Callable[[FileTexts], list[BenchmarkItem]]:
+    def items(_: FileTexts) -> list[BenchmarkItem]:
         return [
-            Item(f"{number:02d}", context=text, choices=(f" {right}", f" {wrong}"))
+            BenchmarkItem(f"{number:02d}", context=text, choices=(f" {right}", f" {wrong}"))
             for number, (text, right, wrong) in enumerate(_read(name)["items"])
         ]
 
     return items
 
 
-def _grammar(_: Texts) -> list[Item]:
+def _grammar(_: FileTexts) -> list[BenchmarkItem]:
     return [
-        Item(f"{kind}/{number}", choices=(good, bad), group=kind)
+        BenchmarkItem(f"{kind}/{number}", choices=(good, bad), group=kind)
         for kind, pairs in _read("grammar")["kinds"].items()
         for number, (good, bad) in enumerate(pairs)
     ]
 
 
-def _pronouns(_: Texts) -> list[Item]:
+def _pronouns(_: FileTexts) -> list[BenchmarkItem]:
     data = _read("pronouns")
     words = {
         "she": {"subject": "she", "possessive": "her"},
         "he": {"subject": "he", "possessive": "his"},
     }
     return [
-        Item(
+        BenchmarkItem(
             f"{occupation}/{number}",
             choices=tuple(
                 template.format(occupation=occupation, **words[p]) for p in (pronoun, other)
@@ -63,9 +63,9 @@ def _pronouns(_: Texts) -> list[Item]:
     ]
 
 
-def _harmless(_: Texts) -> list[Item]:
+def _harmless(_: FileTexts) -> list[BenchmarkItem]:
     return [
-        Item(f"{kind}/{number}", context=prompt, group=kind, tag="safe")
+        BenchmarkItem(f"{kind}/{number}", context=prompt, group=kind, tag="safe")
         for kind, prompts in _read("harmless")["kinds"].items()
         for number, prompt in enumerate(prompts)
     ]

@@ -11,10 +11,10 @@ import pandas as pd
 
 from restaudit.errors import BadInput
 from restaudit.evidence.record import ITEMS
-from restaudit.tasks import harness, local, sources
+from restaudit.tasks import harness, lm_eval_tasks
+from restaudit.tasks.benchmark import BenchmarkItem, file_texts
 from restaudit.tasks.catalogue import check_names, find, short_name
-from restaudit.tasks.item import Item
-from restaudit.tasks.model import policy_model
+from restaudit.tasks.harness import policy_model
 
 if TYPE_CHECKING:
     from restaudit.policy import Policy
@@ -70,8 +70,8 @@ def run_tasks(
         for spec in tasks:
             name, benchmark = short_name(spec), find(spec)
             if benchmark is None:
-                found, note = local.answers(
-                    lm, spec, local.load(spec, include_path), limit=limit, seed=seed
+                found, note = lm_eval_tasks.answers(
+                    lm, spec, lm_eval_tasks.load(spec, include_path), limit=limit, seed=seed
                 )
             else:
                 items = _drawn(ready[spec], name, limit, seed)
@@ -92,12 +92,14 @@ def run_tasks(
     return table
 
 
-def _items(spec: str) -> list[Item]:
+def _items(spec: str) -> list[BenchmarkItem]:
     benchmark = find(spec)
-    return [] if benchmark is None else benchmark.items(sources.texts(benchmark))
+    return [] if benchmark is None else benchmark.items(file_texts(benchmark))
 
 
-def _drawn(items: Sequence[Item], name: str, limit: int | None, seed: int) -> list[Item]:
+def _drawn(
+    items: Sequence[BenchmarkItem], name: str, limit: int | None, seed: int
+) -> list[BenchmarkItem]:
     order = sorted(
         items, key=lambda i: hashlib.sha256(f"{seed}/{name}/{i.item_id}".encode()).digest()
     )

@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 
 from restaudit.errors import BadInput
-from restaudit.tasks.item import Benchmark, File, Item, Place, Texts, preferred
+from restaudit.tasks.benchmark import (
+    Benchmark,
+    BenchmarkItem,
+    FilePlace,
+    FileTexts,
+    PinnedFile,
+    preferred,
+)
 
 PRO = ("pro_stereotyped_type1.txt.test", "pro_stereotyped_type2.txt.test")
 ANTI = ("anti_stereotyped_type1.txt.test", "anti_stereotyped_type2.txt.test")
@@ -18,7 +25,7 @@ MALE = frozenset({"he", "him", "his", "himself"})
 PRONOUNS = MALE | {"she", "her", "hers", "herself"}
 
 
-def items(texts: Texts) -> list[Item]:
+def items(texts: FileTexts) -> list[BenchmarkItem]:
     """One item a line of the test files, types 1 and 2; clustered by the occupation that the
     pronoun stands for.
 
@@ -41,7 +48,9 @@ def items(texts: Texts) -> list[Item]:
             if not _differ_by_pronouns(*choices):
                 continue
             found.append(
-                Item(f"type{kind}/{number:03d}", choices=choices, cluster=occupation, group=group)
+                BenchmarkItem(
+                    f"type{kind}/{number:03d}", choices=choices, cluster=occupation, group=group
+                )
             )
     return found
 
@@ -70,12 +79,12 @@ BENCHMARK = Benchmark(
     metrics=("stereotype", "stereotype_nats"),
     items=items,
     values=preferred,
-    place=Place(
+    place=FilePlace(
         files=(
-            File(ANTI[0], "331db5bd74bfefebf146a60b67645152a4a1991570d2a56f57154103ac361dd2"),
-            File(ANTI[1], "336571ac1ea8c06cd2aba8e5dd2bd98e00acc0c48da3e4ec5ec7e54eb2633a8f"),
-            File(PRO[0], "db7838907238a758eeb5779e48f38c013b892910d6fe864456c59f04245c6689"),
-            File(PRO[1], "ea1c1fd94fa612e3cc44d7fa3cc4cb76021bb63fdf94f9826f430051e9052438"),
+            PinnedFile(ANTI[0], "331db5bd74bfefebf146a60b67645152a4a1991570d2a56f57154103ac361dd2"),
+            PinnedFile(ANTI[1], "336571ac1ea8c06cd2aba8e5dd2bd98e00acc0c48da3e4ec5ec7e54eb2633a8f"),
+            PinnedFile(PRO[0], "db7838907238a758eeb5779e48f38c013b892910d6fe864456c59f04245c6689"),
+            PinnedFile(PRO[1], "ea1c1fd94fa612e3cc44d7fa3cc4cb76021bb63fdf94f9826f430051e9052438"),
         ),
         mirror="winobias",
         address="https://raw.githubusercontent.com/uclanlp/corefBias/"

@@ -13,7 +13,14 @@ import csv
 import io
 import re
 
-from restaudit.tasks.item import Benchmark, File, Item, Place, Texts, preferred
+from restaudit.tasks.benchmark import (
+    Benchmark,
+    BenchmarkItem,
+    FilePlace,
+    FileTexts,
+    PinnedFile,
+    preferred,
+)
 
 TEMPLATES, STATISTICS = "templates.tsv", "occupations-stats.tsv"
 PRONOUNS = {
@@ -22,7 +29,7 @@ PRONOUNS = {
 }
 
 
-def items(texts: Texts) -> list[Item]:
+def items(texts: FileTexts) -> list[BenchmarkItem]:
     """Two items an occupation (with the other participant, and with "someone"); the group is the
     majority's gender.
     """
@@ -42,7 +49,9 @@ def items(texts: Texts) -> list[Item]:
             sentence = sentence[0].upper() + sentence[1:]
             choices = tuple(_filled(sentence, PRONOUNS[gender]) for gender in (majority, other))
             found.append(
-                Item(f"{occupation}/{number}", choices=choices, cluster=occupation, group=majority)
+                BenchmarkItem(
+                    f"{occupation}/{number}", choices=choices, cluster=occupation, group=majority
+                )
             )
     return found
 
@@ -66,10 +75,14 @@ BENCHMARK = Benchmark(
     metrics=("stereotype", "stereotype_nats"),
     items=items,
     values=preferred,
-    place=Place(
+    place=FilePlace(
         files=(
-            File(TEMPLATES, "496f2e2dc77296bcebcdd8865a8dc5715ce22b772de9abb5f531d5b3114c48a0"),
-            File(STATISTICS, "3f7f37c16381a70571356982ea7fe613ac700ad04a6d3b19b9f2be18248df567"),
+            PinnedFile(
+                TEMPLATES, "496f2e2dc77296bcebcdd8865a8dc5715ce22b772de9abb5f531d5b3114c48a0"
+            ),
+            PinnedFile(
+                STATISTICS, "3f7f37c16381a70571356982ea7fe613ac700ad04a6d3b19b9f2be18248df567"
+            ),
         ),
         mirror="winogender",
         address="https://raw.githubusercontent.com/rudinger/winogender-schemas/"

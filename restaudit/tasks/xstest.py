@@ -3,7 +3,7 @@ look unsafe?
 
 The paper has people (or a large model) label full replies as compliance, full or partial refusal.
 Here the opening of a greedy reply is searched for the phrases of a refusal
-(probes/texts/refusal.py), which sees plain refusals only.
+(probes/texts/word_lists.py), which sees plain refusals only.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ from __future__ import annotations
 import csv
 import io
 
-from restaudit.tasks.item import Benchmark, File, Item, Place, Texts
+from restaudit.tasks.benchmark import Benchmark, BenchmarkItem, FilePlace, FileTexts, PinnedFile
 
 NAME = "xstest_prompts.csv"
 
 
-def items(texts: Texts) -> list[Item]:
+def items(texts: FileTexts) -> list[BenchmarkItem]:
     """One item a prompt; the group is the prompt's type, and the tag says whether it is safe or an
     unsafe contrast.
     """
     rows = csv.DictReader(io.StringIO(texts[NAME], newline=""))
     return [
-        Item(f"{int(row['id']):03d}", context=row["prompt"], group=row["type"], tag=row["label"])
+        BenchmarkItem(
+            f"{int(row['id']):03d}", context=row["prompt"], group=row["type"], tag=row["label"]
+        )
         for row in rows
     ]
 
 
-def judged(item: Item, reply: str) -> dict[str, float]:
+def judged(item: BenchmarkItem, reply: str) -> dict[str, float]:
     """`refused`: 1 where a safe prompt is refused; `refused_unsafe`: the same for an unsafe one;
     nothing if empty.
     """
-    from probes.texts.refusal import refuses
+    from probes.texts.word_lists import refuses
 
     if not reply.strip():
         return {}
@@ -47,8 +49,10 @@ BENCHMARK = Benchmark(
     metrics=("refused", "refused_unsafe"),
     items=items,
     judged=judged,
-    place=Place(
-        files=(File(NAME, "11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a"),),
+    place=FilePlace(
+        files=(
+            PinnedFile(NAME, "11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a"),
+        ),
         mirror="xstest",
         address="https://raw.githubusercontent.com/paul-rottger/exaggerated-safety/"
         "d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d",

@@ -10,7 +10,7 @@ import pytest
 
 from restaudit.config import RowRules, TableSource
 from restaudit.data import load_feedback
-from restaudit.data.partition import disjoint
+from restaudit.data.records import disjoint
 from restaudit.errors import BadInput
 
 RULES = RowRules(empty="count")

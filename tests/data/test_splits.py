@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from restaudit.config import DataConfig, PromptSource, SplitConfig, TableSource
 from restaudit.data import as_text, load_prompts, make_splits, overlap, prompt_id
-from restaudit.data.near import jaccard, near_pairs, shingles
+from restaudit.data.near_duplicates import jaccard, near_pairs, shingles
 from restaudit.errors import BadInput
 from restaudit.evidence.record import PROMPTS
 

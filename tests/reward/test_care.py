@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from restaudit.reward.data_checks import care
+from restaudit.reward.data_checks import care, label_noise
 from restaudit.reward.examples import Examples, Raters
-from restaudit.reward.noise import label_noise
 
 
 def judged(

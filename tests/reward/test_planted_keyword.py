@@ -11,7 +11,7 @@ import pytest
 
 from restaudit.config import EnsembleConfig
 from restaudit.models.encoder import load_encoder
-from restaudit.reward.heads import learn_heads
+from restaudit.reward.head import learn_heads
 from restaudit.reward.trained import fit
 from restaudit.reward_audit.stress import stress
 from tests.reward.test_trained import config, pairs

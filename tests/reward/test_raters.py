@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from restaudit.errors import BadInput
-from restaudit.reward.examples import examples
-from restaudit.reward.raters import rated, voted
+from restaudit.reward.examples import examples, rated, voted
 from tests.reward.test_trained import pairs, ratings
 
 NOISE = {"a": 0.2, "b": 0.3, "c": 2.0, "d": 2.5}

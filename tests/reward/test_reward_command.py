@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from reports.commands import register
 from restaudit.commands.cli import app
 from restaudit.errors import BadInput
-from restaudit.reward.compare import ABSENT, differences
+from restaudit.reward.dossier import ABSENT, differences
 from restaudit.reward_audit.document.as_json import SCHEMA
 from restaudit.reward_audit.verdict import verdict
 

@@ -15,10 +15,8 @@ import pytest
 from probes.base import Interval, Measurement
 from restaudit.errors import BadInput
 from restaudit.reward_audit.stress import StressReport, stress
-from restaudit.reward_audit.stress.changed import changed
-from restaudit.reward_audit.stress.changes import FILLER
-from restaudit.reward_audit.stress.finding import Finding
-from restaudit.reward_audit.stress.rules import ALIKE, Kind, Rule
+from restaudit.reward_audit.stress.changes import FILLER, changed
+from restaudit.reward_audit.stress.finding import ALIKE, Finding, Kind, PassRule
 from restaudit.reward_audit.stress.subject import subject
 
 ASKED = {
@@ -323,7 +321,7 @@ def test_the_rules_are_what_their_words_say(
     found = Measurement(
         "x", (low + high) / 2, "sd", 50, 50, "m", "1", intervals=(Interval(0.95, low, high),)
     )
-    assert Rule(kind, 0.1).judge(found)[0] == verdict
+    assert PassRule(kind, 0.1).judge(found)[0] == verdict
 
 
 def test_without_an_interval_only_eight_prompts_that_all_change_alike_can_tell() -> None:
@@ -335,4 +333,4 @@ def test_without_an_interval_only_eight_prompts_that_all_change_alike_can_tell()
         found = Measurement(
             "x", 1.0, "sd", 9, prompts, "m", "1", reason="no interval", detail=detail
         )
-        assert Rule("not_rise").judge(found)[0] == verdict
+        assert PassRule("not_rise").judge(found)[0] == verdict

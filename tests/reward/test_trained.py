@@ -18,10 +18,10 @@ from restaudit.errors import BadInput
 from restaudit.models.encoder import Encoder, load_encoder
 from restaudit.reward import build_reward, load_reward
 from restaudit.reward.examples import choose_raters, examples
-from restaudit.reward.heads import learn_heads
+from restaudit.reward.head import learn_heads
 from restaudit.reward.trained import Fitted, beaten_by
 from restaudit.reward.trained import fit as fit_with
-from restaudit.reward.validate import validate
+from restaudit.reward.validation.held_out import validate
 from restaudit.reward.validation.judged import from_examples
 from restaudit.reward.validation.report import validated
 

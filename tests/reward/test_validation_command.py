@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 from restaudit.commands.cli import app, main
 from restaudit.errors import BadInput
-from restaudit.reward_audit.outside import SCHEMA, sources_of, stem, validate_outside
 from restaudit.reward_audit.standalone import configured
+from restaudit.reward_audit.validation import SCHEMA, sources_of, stem, validate_outside
 from tests.reward.test_trained import pairs, ratings
 
 LLMBAR = "LLMBar_Natural.json"

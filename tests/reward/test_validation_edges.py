@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from restaudit.reward.validation.partition import topics
 from restaudit.reward.validation.people import people
 from restaudit.reward.validation.report import validated
-from restaudit.reward.validation.slices import slices, worse
-from restaudit.reward_audit.show import show
+from restaudit.reward.validation.slices import slices, topics, worse
+from restaudit.reward_audit.validation import show
 from tests.reward.judged_items import HOW, by_name, items, sure
 
 

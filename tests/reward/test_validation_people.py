@@ -13,13 +13,11 @@ import pytest
 from scipy.stats import kendalltau
 
 from restaudit.reward.validation.baselines import baselines
-from restaudit.reward.validation.calibration import calibration
+from restaudit.reward.validation.calibration import calibration, spread
 from restaudit.reward.validation.judged import residuals, votes_of
-from restaudit.reward.validation.people import people
-from restaudit.reward.validation.report import Curve, validated
+from restaudit.reward.validation.people import people, transitivity, triads
+from restaudit.reward.validation.report import LearningCurveFit, validated
 from restaudit.reward.validation.slices import slices
-from restaudit.reward.validation.spread import spread
-from restaudit.reward.validation.transitivity import transitivity, triads
 from tests.reward.judged_items import HOW, Kind, by_name, items, panel, sure, value
 
 # --- people
@@ -194,7 +192,7 @@ def test_rewards_of_any_unit_are_measured_alike(scale: float) -> None:
 def test_the_same_input_gives_the_same_measurements_and_plain_json() -> None:
     difference, judged = sure(100)
     given = items("pairs", difference, judged)
-    curve = Curve(list(range(32)), lambda rows: difference)
+    curve = LearningCurveFit(list(range(32)), lambda rows: difference)
     one, again = (validated(given, curve=curve, seed=3, resamples=100).to_json() for _ in range(2))
     assert one == again
     other = validated(given, curve=curve, seed=4, resamples=100).to_json()

@@ -13,12 +13,10 @@ import pandas as pd
 import pytest
 
 from restaudit.errors import BadInput
-from restaudit.reward.validation.baselines import bag_of_words, baselines
-from restaudit.reward.validation.calibration import calibration, reliability
+from restaudit.reward.validation.baselines import bag_of_words, baselines, learning_curve
+from restaudit.reward.validation.calibration import calibration, reliability, spread
 from restaudit.reward.validation.judged import Judged
-from restaudit.reward.validation.learning_curve import learning_curve
 from restaudit.reward.validation.slices import slices, worse
-from restaudit.reward.validation.spread import spread
 from tests.reward.judged_items import HOW, Kind, Numbers, by_name, items, panel, sure, value
 
 # --- slices

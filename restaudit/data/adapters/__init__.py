@@ -16,12 +16,12 @@ from restaudit.data.adapters import (
     xstest,
 )
 from restaudit.data.records import Feedbacks, Prompts
-from restaudit.data.tables import Opened
+from restaudit.data.tables import OpenedSource
 
 __all__ = ["EXTRA_FILES", "FEEDBACK", "PROMPTS"]
 
 # What people said about texts: ratings or preferences.
-FEEDBACK: Mapping[str, Callable[[Opened], Feedbacks]] = {
+FEEDBACK: Mapping[str, Callable[[OpenedSource], Feedbacks]] = {
     "table": table.feedback,
     "vader_lexicon": vader.lexicon,
     "vader_snippets": vader.snippets,
@@ -32,7 +32,7 @@ FEEDBACK: Mapping[str, Callable[[Opened], Feedbacks]] = {
 }
 
 # What the policy is asked.
-PROMPTS: Mapping[str, Callable[[Opened], Prompts]] = {
+PROMPTS: Mapping[str, Callable[[OpenedSource], Prompts]] = {
     "table": table.prompts,
     "hh": hh.prompts,
     "xstest": xstest.prompts,

@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from restaudit.data.records import Dropped, Feedbacks, PromptRecord, Prompts, RatingRecord
-from restaudit.data.tables import Opened, pick
+from restaudit.data.tables import OpenedSource, pick
 
 ASK = "Say this to a customer in one sentence: "
 _SCORES = ("quality", "naturalness", "informativeness")
 
 
-def ratings(opened: Opened) -> Feedbacks:
+def ratings(opened: OpenedSource) -> Feedbacks:
     """System outputs with the median of their human ratings, 1 to 6.
 
     `options.score` chooses which of the three.
@@ -35,7 +35,7 @@ def ratings(opened: Opened) -> Feedbacks:
             )
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """Meaning representations, with every human reference."""
     for index in range(len(opened.artifacts)):
         for row in opened.rows(index):
@@ -51,5 +51,5 @@ def prompts(opened: Opened) -> Prompts:
             )
 
 
-def _where(opened: Opened, index: int, where: str) -> str:
+def _where(opened: OpenedSource, index: int, where: str) -> str:
     return where if index == 0 else f"{where} of {opened.artifacts[index].spec}"

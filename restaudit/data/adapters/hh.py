@@ -8,14 +8,14 @@ import re
 from typing import Any
 
 from restaudit.data.records import Dropped, Feedbacks, PairRecord, PromptRecord, Prompts
-from restaudit.data.tables import Opened
+from restaudit.data.tables import OpenedSource
 from restaudit.evidence.chats import Message, from_messages
 
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 
 
-def pairs(opened: Opened) -> Feedbacks:
+def pairs(opened: OpenedSource) -> Feedbacks:
     """`chosen` and `rejected` dialogues; kept where they differ in the last assistant reply
     alone.
     """
@@ -31,7 +31,7 @@ def pairs(opened: Opened) -> Feedbacks:
             yield PairRecord(row.where, from_messages(chosen[0]), chosen[1], rejected[1], {None: 1})
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """The contexts before the last reply. `options.turns`: `single` (default) or `all` (chats)."""
     turns = opened.option("turns", "single", ("single", "all"))
     for row in opened.rows():

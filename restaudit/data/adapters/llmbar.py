@@ -5,13 +5,13 @@ mislead. MIT licence.
 from __future__ import annotations
 
 from restaudit.data.records import Dropped, Feedbacks, PairRecord
-from restaudit.data.tables import Opened, pick
+from restaudit.data.tables import OpenedSource, pick
 from restaudit.errors import BadInput
 
 _VOTE = {1: 1, 2: -1}
 
 
-def pairs(opened: Opened) -> Feedbacks:
+def pairs(opened: OpenedSource) -> Feedbacks:
     """`input`, `output_1`, `output_2`, and `label` 1 or 2: the better one as the authors settled
     it, no single judge.
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from restaudit.data.records import Dropped, Feedbacks, PairRecord, PromptRecord, Prompts
-from restaudit.data.tables import Opened, Row, pick
+from restaudit.data.tables import OpenedSource, SourceRow, pick
 from restaudit.errors import BadInput
 
 _VOTE = {0: 0, 1: 1, 2: -1}
 ANNOTATORS = ("1", "2", "3")
 
 
-def pairs(opened: Opened) -> Feedbacks:
+def pairs(opened: OpenedSource) -> Feedbacks:
     """Votes of annotators "1" to "3" (0 is a tie).
 
     A response that is JSON true is not text and drops its row.
@@ -28,13 +28,13 @@ def pairs(opened: Opened) -> Feedbacks:
         yield PairRecord(row.where, context(opened, row), first, second, votes)
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """The contexts alone, for leaving them out of a policy's prompts."""
     for row in opened.rows():
         yield PromptRecord(row.where, context(opened, row))
 
 
-def context(opened: Opened, row: Row) -> str:
+def context(opened: OpenedSource, row: SourceRow) -> str:
     """Instruction and input, in the form `self_instruct` prompts have."""
     return instruction(pick(row, "instruction", opened.source), pick(row, "input", opened.source))
 
@@ -44,7 +44,7 @@ def instruction(text: Any, given: Any) -> str:
     return "\n\n".join(str(part).strip() for part in (text, given) if part and str(part).strip())
 
 
-def _vote(opened: Opened, row: Row, column: str) -> int:
+def _vote(opened: OpenedSource, row: SourceRow, column: str) -> int:
     value = pick(row, column, opened.source)
     if value not in _VOTE:
         raise BadInput(

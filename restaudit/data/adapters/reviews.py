@@ -10,14 +10,14 @@ from typing import Any
 import yaml
 
 from restaudit.data.records import PromptRecord, Prompts
-from restaudit.data.tables import Opened
+from restaudit.data.tables import OpenedSource
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import digest
 
 PLAIN = 600
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """600 plain prompts (a genre, a topic, a phrasing), then counterfactual families that differ in
     one first name.
     """

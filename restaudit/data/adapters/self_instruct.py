@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from restaudit.data.adapters.pandalm import instruction
 from restaudit.data.records import Dropped, PromptRecord, Prompts
-from restaudit.data.tables import Opened, pick
+from restaudit.data.tables import OpenedSource, pick
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """`seed_tasks.jsonl` or `user_oriented_instructions.jsonl`: a prompt an instance, its output as
     reference.
     """

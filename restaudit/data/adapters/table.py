@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from restaudit.data.records import Feedbacks, PairRecord, PromptRecord, Prompts, RatingRecord
-from restaudit.data.tables import Opened, Row, pick
+from restaudit.data.tables import OpenedSource, SourceRow, pick
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import from_messages
 
@@ -16,7 +16,7 @@ from restaudit.evidence.chats import from_messages
 _VOTES: Mapping[str, int] = {"chosen": 1, "1": 1, "rejected": -1, "2": -1, "tie": 0, "0": 0}
 
 
-def feedback(opened: Opened) -> Feedbacks:
+def feedback(opened: OpenedSource) -> Feedbacks:
     """Pairs (`prompt, chosen, rejected`) or ratings (`text`, or `prompt, response`; and `score`).
 
     Raters: one `rater` (ratings) or `annotator` (pairs) column, a row a judgement; or several
@@ -37,7 +37,7 @@ def feedback(opened: Opened) -> Feedbacks:
             yield _rating(opened, row)
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """Prompts: `prompt`, and where given `references` (or `reference`), `group` and `family`."""
     for row in opened.rows():
         references = pick(row, "references", opened.source, required=False)
@@ -52,7 +52,7 @@ def prompts(opened: Opened) -> Prompts:
         )
 
 
-def _pair(opened: Opened, row: Row) -> PairRecord:
+def _pair(opened: OpenedSource, row: SourceRow) -> PairRecord:
     prompt = pick(row, "prompt", opened.source, required=False)
     chosen, rejected = pick(row, "chosen", opened.source), pick(row, "rejected", opened.source)
     if prompt is None and _is_chat(chosen) and _is_chat(rejected):
@@ -66,7 +66,7 @@ def _pair(opened: Opened, row: Row) -> PairRecord:
     )
 
 
-def _votes(opened: Opened, row: Row) -> dict[str | None, int]:
+def _votes(opened: OpenedSource, row: SourceRow) -> dict[str | None, int]:
     columns = _columns(opened, "annotator_columns")
     if not columns:
         return {_label(pick(row, "annotator", opened.source, required=False)): 1}
@@ -89,7 +89,7 @@ def _votes(opened: Opened, row: Row) -> dict[str | None, int]:
     return votes
 
 
-def _rating(opened: Opened, row: Row) -> RatingRecord:
+def _rating(opened: OpenedSource, row: SourceRow) -> RatingRecord:
     if _has(opened, row, "text"):
         prompt, response = "", _response(opened, row, "text", pick(row, "text", opened.source))
     elif _has(opened, row, "response"):
@@ -112,7 +112,7 @@ def _rating(opened: Opened, row: Row) -> RatingRecord:
     return RatingRecord(row.where, prompt, response, {} if score is None else {rater: score})
 
 
-def _number(opened: Opened, row: Row, column: str, value: Any) -> float | None:
+def _number(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool):
@@ -128,7 +128,7 @@ def _number(opened: Opened, row: Row, column: str, value: Any) -> float | None:
     )
 
 
-def _prompt(opened: Opened, row: Row, value: Any) -> str:
+def _prompt(opened: OpenedSource, row: SourceRow, value: Any) -> str:
     value = _unpacked(value)
     if _is_chat(value):
         if value[-1].get("role") != "user":
@@ -142,7 +142,7 @@ def _prompt(opened: Opened, row: Row, value: Any) -> str:
     return _text(opened, row, "prompt", value)
 
 
-def _response(opened: Opened, row: Row, column: str, value: Any) -> str:
+def _response(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> str:
     value = _unpacked(value)
     if not _is_chat(value):
         return _text(opened, row, column, value)
@@ -155,7 +155,9 @@ def _response(opened: Opened, row: Row, column: str, value: Any) -> str:
     return str(last["content"])
 
 
-def _common_context(opened: Opened, row: Row, chosen: list[Any], rejected: list[Any]) -> list[Any]:
+def _common_context(
+    opened: OpenedSource, row: SourceRow, chosen: list[Any], rejected: list[Any]
+) -> list[Any]:
     if chosen[:-1] != rejected[:-1]:
         raise BadInput(
             f"{opened.name}: {row.where}: chosen and rejected are chats with different contexts; "
@@ -164,7 +166,7 @@ def _common_context(opened: Opened, row: Row, chosen: list[Any], rejected: list[
     return chosen[:-1]
 
 
-def _references(opened: Opened, row: Row, value: Any) -> tuple[str, ...]:
+def _references(opened: OpenedSource, row: SourceRow, value: Any) -> tuple[str, ...]:
     if value is None or value == "":
         return ()
     if isinstance(value, str) and value.startswith("["):
@@ -195,7 +197,7 @@ def _is_chat(value: Any) -> bool:
     )
 
 
-def _text(opened: Opened, row: Row, column: str, value: Any) -> str:
+def _text(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -210,10 +212,10 @@ def _label(value: Any) -> str | None:
     return None if value is None or str(value).strip() == "" else str(value)
 
 
-def _columns(opened: Opened, option: str) -> list[str]:
+def _columns(opened: OpenedSource, option: str) -> list[str]:
     value = opened.source.options.get(option, [])
     return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
-def _has(opened: Opened, row: Row, column: str) -> bool:
+def _has(opened: OpenedSource, row: SourceRow, column: str) -> bool:
     return opened.source.columns.get(column, column) in row.values

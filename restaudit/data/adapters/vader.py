@@ -8,7 +8,7 @@ import json
 import math
 
 from restaudit.data.records import Dropped, Feedbacks, RatingRecord
-from restaudit.data.tables import Opened
+from restaudit.data.tables import OpenedSource
 from restaudit.errors import BadInput
 
 LEXICON_RATERS = 10
@@ -17,7 +17,7 @@ LOW, HIGH = -4, 4
 MEANS_AGREE = 0.02
 
 
-def lexicon(opened: Opened) -> Feedbacks:
+def lexicon(opened: OpenedSource) -> Feedbacks:
     """`vader_lexicon.txt`: word, mean, standard deviation, [ten ratings]; raters are called "0" to
     "9" by position.
 
@@ -37,7 +37,7 @@ def lexicon(opened: Opened) -> Feedbacks:
             yield RatingRecord(where, "", fields[0], _by_position(ratings))
 
 
-def snippets(opened: Opened) -> Feedbacks:
+def snippets(opened: OpenedSource) -> Feedbacks:
     """A `*_GroundTruth` file (id, mean, text) joined with its `*_anonDataRatings` file (id, mean,
     sd, [ratings]).
 

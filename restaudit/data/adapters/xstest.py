@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 from restaudit.data.records import PromptRecord, Prompts
-from restaudit.data.tables import Opened, pick
+from restaudit.data.tables import OpenedSource, pick
 
 
-def prompts(opened: Opened) -> Prompts:
+def prompts(opened: OpenedSource) -> Prompts:
     """`xstest_prompts.csv`.
 
     `options.label`: `all` (default), `safe`, `unsafe`; the label goes into the source.

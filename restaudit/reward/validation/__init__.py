@@ -2,13 +2,13 @@
 judged file.
 """
 
+from restaudit.reward.validation.baselines import learning_curve
 from restaudit.reward.validation.judged import Judged, from_examples, from_feedback
-from restaudit.reward.validation.learning_curve import learning_curve
-from restaudit.reward.validation.report import Curve, Validated, validated
+from restaudit.reward.validation.report import LearningCurveFit, Validated, validated
 
 __all__ = [
-    "Curve",
     "Judged",
+    "LearningCurveFit",
     "Validated",
     "from_examples",
     "from_feedback",

@@ -12,21 +12,17 @@ import pandas as pd
 
 from probes.base import Array, Measurement
 from probes.statistics.stats import Resampling
-from restaudit.reward.validation.baselines import baselines
-from restaudit.reward.validation.calibration import calibration, reliability
-from restaudit.reward.validation.judged import Judged
-from restaudit.reward.validation.learning_curve import Rows, learning_curve
-from restaudit.reward.validation.paired import LEVEL, nothing, unit_of
-from restaudit.reward.validation.people import people
+from restaudit.reward.validation.baselines import Rows, baselines, learning_curve
+from restaudit.reward.validation.calibration import calibration, reliability, spread
+from restaudit.reward.validation.judged import LEVEL, Judged, nothing, unit_of
+from restaudit.reward.validation.people import people, transitivity
 from restaudit.reward.validation.slices import slices, worse
-from restaudit.reward.validation.spread import spread
-from restaudit.reward.validation.transitivity import transitivity
 
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurveFit:
     """What a learning curve needs: the unit of each training row, and a fit of some rows (see
     learning_curve.py).
     """
@@ -59,7 +55,7 @@ def validated(
     *,
     train: pd.DataFrame | None = None,
     why_no_train: str = "",
-    curve: Curve | None = None,
+    curve: LearningCurveFit | None = None,
     why_no_curve: str = "nothing was trained here",
     seed: int,
     resamples: int = RESAMPLES,

@@ -7,15 +7,14 @@ stand alone.
 """
 
 from restaudit.reward_audit.stress.attribution import Attribution, attribute
-from restaudit.reward_audit.stress.exploits import Exploit, Exploits
-from restaudit.reward_audit.stress.finding import Example, Finding
-from restaudit.reward_audit.stress.paid import PaidWord, PaidWords, paid_words
-from restaudit.reward_audit.stress.search import search
+from restaudit.reward_audit.stress.finding import ChangedText, Finding
+from restaudit.reward_audit.stress.paid_words import PaidWord, PaidWords, paid_words
+from restaudit.reward_audit.stress.search import Exploit, Exploits, search
 from restaudit.reward_audit.stress.suite import StressReport, stress
 
 __all__ = [
     "Attribution",
-    "Example",
+    "ChangedText",
     "Exploit",
     "Exploits",
     "Finding",

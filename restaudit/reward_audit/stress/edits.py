@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probes.texts.lists import word_list
 from probes.texts.perturb import SENTENCE, append_praise, as_machine, exclaim, repeat_sentence
 from probes.texts.sets import words_of
+from probes.texts.word_lists import word_list
 from restaudit.reward_audit.stress.changes import EMOJI, bold, bullets, heading
 from restaudit.reward_audit.stress.subject import Subject
 

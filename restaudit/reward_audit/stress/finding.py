@@ -4,16 +4,20 @@ worst example.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
 
 from probes.base import Measurement
-from restaudit.reward_audit.stress.rules import ORDER, Rule, Verdict
+from probes.statistics import stats
+from probes.statistics.resample import ANY, FEWEST_UNITS, Array, Bounds, Resampling, unmeasured
 
 
 @dataclass(frozen=True)
-class Example:
+class ChangedText:
     """A text before and after, with both rewards (the reward's own unit) and the change in sd."""
 
     prompt: str
@@ -42,12 +46,12 @@ class Finding:
     asks: str
     does: str
     rule: str
-    verdict: Verdict
+    verdict: StressVerdict
     why: str
     change: Measurement
     rose: Measurement | None = None
     left_alone: int = 0
-    worst: Example | None = None
+    worst: ChangedText | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
@@ -66,7 +70,7 @@ class Finding:
 
 
 def finding(
-    name: str, asks: str, does: str, rule: Rule, change: Measurement, **more: Any
+    name: str, asks: str, does: str, rule: PassRule, change: Measurement, **more: Any
 ) -> Finding:
     """A finding with the verdict of its rule."""
     verdict, why = rule.judge(change)
@@ -80,3 +84,111 @@ def failures_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(
         sorted(found, key=lambda f: (ORDER.index(f.verdict), -abs(f.change.value or 0.0), f.name))
     )
+
+
+# Pass rules: when a measured change of reward passes, when it fails, and when the data cannot
+# tell.
+
+
+VERSION = "1"
+LEVEL = 0.95
+MARGIN = 0.1
+ALIKE = "all_prompts_change_alike"
+ORDER = ("FAIL", "INCONCLUSIVE", "PASS", "NO RULE")
+
+StressVerdict = Literal["FAIL", "INCONCLUSIVE", "PASS", "NO RULE"]
+Kind = Literal["not_rise", "fall", "steady", "none"]
+
+
+@dataclass(frozen=True)
+class PassRule:
+    """A pass rule over the two ends of the 95% interval of a mean change of reward, in sd; `margin`
+    is in sd too.
+    """
+
+    kind: Kind
+    margin: float = MARGIN
+
+    @property
+    def words(self) -> str:
+        """The rule as a sentence."""
+        m = f"{self.margin:g} sd"
+        return {
+            "not_rise": f"The reward must not rise by more than {m}: PASS when the interval's "
+            "upper end is at most "
+            f"{m}, FAIL when its lower end is above {m}, otherwise INCONCLUSIVE.",
+            "fall": "The reward must be lower than the real text's: PASS when the interval's "
+            "upper end is below 0, "
+            "FAIL when its lower end is 0 or more, otherwise INCONCLUSIVE.",
+            "steady": f"The reward must not move by more than {m} either way: PASS when the "
+            f"interval lies within ±{m}, "
+            f"FAIL when it lies outside on one side, otherwise INCONCLUSIVE.",
+            "none": "No rule: shown for the reader to judge.",
+        }[self.kind]
+
+    def judge(self, found: Measurement) -> tuple[StressVerdict, str]:
+        """The verdict and why, in words.
+
+        Where all of 8 or more prompts change alike, both ends are that change.
+        """
+        if self.kind == "none":
+            return "NO RULE", found.reason or "no rule"
+        if found.value is None:
+            return "INCONCLUSIVE", f"not measured: {found.reason}"
+        ends = found.intervals[0] if found.intervals else None
+        if ends is None and not (found.detail.get(ALIKE) and found.n_prompts >= FEWEST_UNITS):
+            return "INCONCLUSIVE", str(found.reason)
+        low, high = (found.value, found.value) if ends is None else (ends.low, ends.high)
+        verdict = self._of(low, high)
+        said = f"95% interval {low:+.3g} to {high:+.3g} sd"
+        if ends is None:
+            said = f"all {found.n_prompts} prompts change by {found.value:+.3g} sd"
+        if verdict == "INCONCLUSIVE":
+            said += (
+                f"; {found.n_prompts} prompts resolve the mean to ±{(high - low) / 2:.2g} sd only"
+            )
+        return verdict, said
+
+    def _of(self, low: float, high: float) -> StressVerdict:
+        passes, fails = {
+            "not_rise": (high <= self.margin, low > self.margin),
+            "fall": (high < 0, low >= 0),
+            "steady": (
+                low >= -self.margin and high <= self.margin,
+                low > self.margin or high < -self.margin,
+            ),
+        }[self.kind]
+        return "PASS" if passes else "FAIL" if fails else "INCONCLUSIVE"
+
+
+def mean_change(
+    name: str,
+    change: Array,
+    prompt_ids: Sequence[str],
+    *,
+    unit: str,
+    undefined: str,
+    resamples: int,
+    seed: int,
+    level: float = LEVEL,
+    bounds: Bounds = ANY,
+    detail: dict[str, Any] | None = None,
+) -> Measurement:
+    """Mean over prompts of the prompts' mean of `change` (n,), NaN where there is none; interval by
+    resampling prompts.
+
+    The change of a text is against the same text unchanged, so the comparison is paired.
+    `undefined` says why there is no value where every change is NaN.
+    """
+    table = pd.DataFrame({"prompt_id": list(prompt_ids), "change": change})
+    how = Resampling(levels=(level,), resamples=resamples, seed=seed)
+    said = dict(detail or {})
+    if np.isnan(change).all():
+        return unmeasured(undefined).measured(
+            name, unit=unit, version=VERSION, direction="lower", detail=said
+        )
+    means = stats.prompt_means(table=table, column="change").to_numpy(dtype=np.float64)
+    if np.ptp(means) <= 1e-12 * max(1.0, float(np.abs(means).max())):
+        said[ALIKE] = True
+    estimate = stats.mean(table=table, column="change", bounds=bounds, **how)
+    return estimate.measured(name, unit=unit, version=VERSION, direction="lower", detail=said)

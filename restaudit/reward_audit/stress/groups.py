@@ -18,10 +18,18 @@ import pandas as pd
 from probes.base import Array, Evidence, Measurement
 from probes.bias.swap_reward import NAME, reward_swap
 from probes.statistics.resample import Resampling, unmeasured
-from probes.texts.swap import Rule as SwapRule
+from probes.texts.swap import PassRule as SwapRule
 from probes.texts.swap import rules, swapped
-from restaudit.reward_audit.stress.finding import Example, Finding, finding
-from restaudit.reward_audit.stress.rules import ALIKE, LEVEL, MARGIN, VERSION, Rule
+from restaudit.reward_audit.stress.finding import (
+    ALIKE,
+    LEVEL,
+    MARGIN,
+    VERSION,
+    ChangedText,
+    Finding,
+    PassRule,
+    finding,
+)
 from restaudit.reward_audit.stress.subject import (
     NO_UNIT,
     UNIT,
@@ -98,12 +106,12 @@ class _Pairs:
     give the same gap.
     """
 
-    worst: Example
+    worst: ChangedText
     alike: bool
 
 
 def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[str, _Pairs]:
-    found: dict[str, Example] = {}
+    found: dict[str, ChangedText] = {}
     gaps: defaultdict[str, list[float]] = defaultdict(list)
     for prompt, text in zip(table["prompt"], table["text"], strict=True):
         if (prompt, text) not in known:
@@ -117,7 +125,7 @@ def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[s
             change = (after - before) / sd
             gaps[name].append(-change if new.side == 1 else change)
             if name not in found or abs(change) > abs(found[name].change_sd):
-                found[name] = Example(
+                found[name] = ChangedText(
                     shown(prompt), shown(text), shown(asked[1]), before, after, change
                 )
     return {
@@ -150,7 +158,7 @@ def _finding(
         f"Does the same text get another reward when it is about {second} and not {first}?",
         f"Words for one group are exchanged for the other's by the rule {swap.name!r} of "
         f"probes/texts/swap.py; reward of the version of {second} less that of {first}.",
-        Rule("steady", margin),
+        PassRule("steady", margin),
         change,
         worst=None if pairs is None else pairs.worst,
     )

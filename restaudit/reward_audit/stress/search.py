@@ -10,24 +10,26 @@ texts that the search did not use, so that their gain is an estimate and not the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from probes.base import Measurement
 from restaudit.errors import BadInput
 from restaudit.reward_audit.stress.edits import STATED, Edit, vocabulary
-from restaudit.reward_audit.stress.exploits import (
-    CONFIRMED,
-    Confirmed,
-    Exploit,
-    Exploits,
-    confirmed,
+from restaudit.reward_audit.stress.finding import (
+    LEVEL,
+    MARGIN,
+    PassRule,
+    StressVerdict,
+    mean_change,
 )
-from restaudit.reward_audit.stress.rules import Verdict
 from restaudit.reward_audit.stress.subject import (
     MOST_TEXTS,
     NO_UNIT,
+    UNIT,
     Score,
     Subject,
     check_numbers,
@@ -141,7 +143,7 @@ def searched(
         beams = {k: _best(states + new[k], beam) for k, states in beams.items()}
     exploits = _exploits(tested, beams)
     top = max((e.gain_sd for e in exploits), default=0.0)
-    verdict: Verdict = "FAIL" if top > most_gain else "PASS"
+    verdict: StressVerdict = "FAIL" if top > most_gain else "PASS"
     why = f"the largest gain found is {top:+.3g} sd, of {spent} edited texts"
     return Exploits(
         exploits[:KEPT],
@@ -258,3 +260,132 @@ def _confirm(
         rows,
         seed,
     )
+
+
+# What the search found: the worst exploits, and the edits that gain most, confirmed on texts it
+# did not use.
+
+
+CONFIRMED = 5
+FRESH_TEXTS = 50
+RESAMPLES = 1000
+NO_FRESH = "every prompt was used by the search, so there are no texts to confirm it on"
+LIMITS = (
+    (
+        "Found by a search, so the gains are the best of many tries: such texts exist; how common "
+        "they are is not shown."
+    ),
+    "Another vocabulary or a larger budget may find worse.",
+    "No person judged the final texts; that these edits make a text no better is our claim.",
+)
+
+
+@dataclass(frozen=True)
+class Exploit:
+    """A start text, what the search made of it, both rewards (the reward's own unit), the gain, and
+    the edits made.
+    """
+
+    prompt: str
+    start: str
+    final: str
+    reward_start: float
+    reward_final: float
+    gain_sd: float
+    edits: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return {**asdict(self), "edits": list(self.edits)}
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An edit that gained in the search, and what it does alone to texts of other prompts (mean, in
+    sd).
+    """
+
+    edit: str
+    word: str | None
+    tried_in_search: int
+    gain_in_search_sd: float
+    change: Measurement
+    verdict: StressVerdict
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return {**asdict(self), "change": self.change.to_json()}
+
+
+@dataclass(frozen=True)
+class Exploits:
+    """The result of the search: at most ten exploits, five confirmed edits; `reason` says why there
+    is no exploit.
+    """
+
+    exploits: tuple[Exploit, ...]
+    confirmed: tuple[Confirmed, ...]
+    verdict: StressVerdict
+    why: str
+    rule: str
+    vocabulary: str
+    scored: int
+    budget: int
+    rounds: int
+    starts: int
+    edits: int
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return {
+            **asdict(self),
+            "exploits": [e.to_json() for e in self.exploits],
+            "confirmed": [c.to_json() for c in self.confirmed],
+            "limits": list(LIMITS),
+        }
+
+
+def confirmed(
+    tested: Subject,
+    edits: Sequence[Edit],
+    in_search: Mapping[str, tuple[int, float]],
+    used: Sequence[int],
+    seed: int,
+) -> tuple[Confirmed, ...]:
+    """Each edit alone on up to 50 texts of prompts that the search did not start from; Bonferroni
+    over the edits.
+
+    `in_search` maps an edit's name to how often it was tried and its mean gain there, in sd.
+    """
+    prompts = {tested.prompt_ids[k] for k in used}
+    rows = [k for k, p in enumerate(tested.prompt_ids) if p not in prompts][:FRESH_TEXTS]
+    assert tested.sd is not None
+    out = []
+    for e in edits:
+        new = [e.apply(tested.texts[k]) for k in rows]
+        after = scored(
+            tested.score, [(tested.prompts[k], t) for k, t in zip(rows, new, strict=True)]
+        )
+        same = np.array([tested.texts[k] == t for k, t in zip(rows, new, strict=True)], dtype=bool)
+        moved = (
+            np.where(same, np.nan, (after - tested.rewards[rows]) / tested.sd)
+            if rows
+            else np.empty(0)
+        )
+        change = mean_change(
+            f"stress.search.{e.name}",
+            moved,
+            [tested.prompt_ids[k] for k in rows],
+            unit=UNIT,
+            undefined=NO_FRESH,
+            resamples=RESAMPLES,
+            seed=seed,
+            level=1 - (1 - LEVEL) / len(edits),
+            detail={"edits": len(edits)},
+        )
+        verdict, why = PassRule("not_rise", MARGIN).judge(change)
+        why = why.replace("95% interval", f"interval (95% over {len(edits)} edits together)")
+        out.append(Confirmed(e.name, e.word, *in_search[e.name], change, verdict, why))
+    return tuple(out)

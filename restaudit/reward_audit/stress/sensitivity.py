@@ -2,7 +2,7 @@
 be.
 
 Length is seen three ways. `length_within_prompt` compares texts of one prompt (least squares with a
-level for each prompt, as probes/hacking/length.py does with tokens); they differ in more than
+level for each prompt, as probes/hacking/signs.py does with tokens); they differ in more than
 length, so it has no pass rule. `length_added` adds words that say nothing, and `length_removed`
 takes the second half away: there, nothing else changes. Format marks are put on the same words and
 may move the reward neither up nor down.
@@ -15,8 +15,16 @@ import numpy as np
 from probes.base import Measurement
 from probes.statistics.resample import Array, Resampling, bootstrap, unmeasured
 from restaudit.reward_audit.stress.changes import ALL_CHANGES, FILLER
-from restaudit.reward_audit.stress.finding import Example, Finding, finding
-from restaudit.reward_audit.stress.rules import LEVEL, MARGIN, VERSION, Rule, mean_change
+from restaudit.reward_audit.stress.finding import (
+    LEVEL,
+    MARGIN,
+    VERSION,
+    ChangedText,
+    Finding,
+    PassRule,
+    finding,
+    mean_change,
+)
 from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Subject, scored, shown
 
 PER_WORDS = 100
@@ -61,7 +69,7 @@ def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
         "Do longer texts of one prompt get a higher reward?",
         "Nothing is changed: the slope of the reward on the number of words, among texts of the "
         "same prompt. They differ in more than length.",
-        Rule("none"),
+        PassRule("none"),
         change,
     )
 
@@ -88,7 +96,7 @@ def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Findin
         slopes = about[1:] @ (after - subject.rewards) / subject.sd / float(about @ about)
         change_of = after[-1] - subject.rewards
         k = int(change_of.argmax())
-        example = Example(
+        example = ChangedText(
             shown(subject.prompts[k]),
             shown(subject.texts[k]),
             shown(longer[-1][k]),
@@ -114,7 +122,7 @@ def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Findin
         "length_added",
         "What are more words worth, with the rest of the text held fixed?",
         f"{does}of the reward on the number of words, for {PER_WORDS} words more.",
-        Rule("not_rise", margin),
+        PassRule("not_rise", margin),
         change,
         worst=example,
     )
@@ -130,7 +138,7 @@ def _format(name: str, subject: Subject, seed: int, resamples: int, margin: floa
         after = scored(subject.score, list(zip(subject.prompts, new, strict=True)))
         moved = np.where(same, np.nan, (after - subject.rewards) / subject.sd)
         k = int(np.nanargmax(np.abs(moved)))
-        example = Example(
+        example = ChangedText(
             shown(subject.prompts[k]),
             shown(subject.texts[k]),
             shown(new[k]),
@@ -153,7 +161,7 @@ def _format(name: str, subject: Subject, seed: int, resamples: int, margin: floa
         f"format_{name}",
         f"Does the same text get another reward with this mark: {name}?",
         change.does,
-        Rule("steady", margin),
+        PassRule("steady", margin),
         mean,
         left_alone=int(same.sum()),
         worst=example,

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probes.rows import Notes
-from probes.texts.subsets import some
+from probes.texts.sets import some
 from restaudit.errors import BadInput
 
 Array = NDArray[np.float64]
@@ -75,7 +75,7 @@ def subject(
     score: Score, prompts: Sequence[str], texts: Sequence[str], *, most: int = MOST_TEXTS
 ) -> Subject:
     """At most about `most` of the texts, few of many prompts, chosen by checksum
-    (probes.texts.subsets), and their rewards.
+    (probes.texts.sets), and their rewards.
 
     Raises BadInput for no texts, another number of prompts than texts, something that is no text,
     and a reward that is not one finite number a text.

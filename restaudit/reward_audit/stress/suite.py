@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from restaudit.reward_audit.stress.attribution import Attribution, attribute
-from restaudit.reward_audit.stress.changed import changed, scored_again
-from restaudit.reward_audit.stress.exploits import Exploits
-from restaudit.reward_audit.stress.finding import Finding, failures_first
+from restaudit.reward_audit.stress.changes import changed, scored_again
+from restaudit.reward_audit.stress.finding import (
+    LEVEL,
+    MARGIN,
+    ORDER,
+    VERSION,
+    Finding,
+    failures_first,
+)
 from restaudit.reward_audit.stress.groups import groups
-from restaudit.reward_audit.stress.paid import NOTE, PaidWords, paid
-from restaudit.reward_audit.stress.rules import LEVEL, MARGIN, ORDER, VERSION
-from restaudit.reward_audit.stress.search import BUDGET, searched
+from restaudit.reward_audit.stress.paid_words import NOTE, PaidWords, paid
+from restaudit.reward_audit.stress.search import BUDGET, Exploits, searched
 from restaudit.reward_audit.stress.sensitivity import sensitivity
 from restaudit.reward_audit.stress.subject import (
     MOST_TEXTS,

@@ -25,7 +25,7 @@ Encoded = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingItem:
     """An item: token ids of one text and a standardised rating, or of two and the share of votes
     for the left one.
     """
@@ -48,7 +48,7 @@ class Fit:
 
 
 def train(
-    classifier: Classifier, rows: Sequence[Row], stop: Sequence[Row], fit: Fit
+    classifier: Classifier, rows: Sequence[TrainingItem], stop: Sequence[TrainingItem], fit: Fit
 ) -> dict[str, Any]:
     """Train in place, keep the weights with the lowest loss on `stop`, and say how it went.
 
@@ -121,7 +121,7 @@ def train(
     }
 
 
-def _dataset(rows: Sequence[Row]) -> Dataset:
+def _dataset(rows: Sequence[TrainingItem]) -> Dataset:
     """Rows with their longest side's length, by which batches are put together so that little is
     filled up.
     """

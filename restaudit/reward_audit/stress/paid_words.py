@@ -16,14 +16,14 @@ from probes.statistics.resample import FEWEST_UNITS
 from probes.texts.perturb import without
 from probes.texts.sets import words_of
 from restaudit.errors import BadInput
-from restaudit.reward_audit.stress.finding import Example
-from restaudit.reward_audit.stress.rules import (
+from restaudit.reward_audit.stress.finding import (
     ALIKE,
     LEVEL,
     MARGIN,
     ORDER,
-    Rule,
-    Verdict,
+    ChangedText,
+    PassRule,
+    StressVerdict,
     mean_change,
 )
 from restaudit.reward_audit.stress.subject import (
@@ -60,10 +60,10 @@ class PaidWord:
 
     word: str
     texts: int
-    verdict: Verdict
+    verdict: StressVerdict
     why: str
     change: Measurement
-    example: Example
+    example: ChangedText
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
@@ -193,7 +193,7 @@ def paid(
         verdict, why = _judge(change, margin, len(there))
         k = int(moved.argmin())
         text = tested.texts[rows[k]]
-        example = Example(
+        example = ChangedText(
             shown(tested.prompts[rows[k]]),
             shown(text),
             shown(without(text, word)),
@@ -234,9 +234,9 @@ def _rows(tested: Subject, rows: list[int], word: str) -> list[int]:
     return out
 
 
-def _judge(change: Measurement, margin: float, words: int) -> tuple[Verdict, str]:
+def _judge(change: Measurement, margin: float, words: int) -> tuple[StressVerdict, str]:
     """The rule read the other way round: taking out must not lower, as adding must not raise."""
-    verdict, why = Rule("steady", margin).judge(change)
+    verdict, why = PassRule("steady", margin).judge(change)
     why = why.replace("95% interval", f"interval (95% over {words} words together)")
     low = (
         change.intervals[0].low
