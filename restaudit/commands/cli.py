@@ -13,14 +13,13 @@ from typing import Annotated
 import typer
 
 from restaudit import __version__
-from restaudit.commands.bundle import bundle
 from restaudit.commands.calibrate import calibrate
 from restaudit.commands.compare import compare
-from restaudit.commands.finish import finish
 from restaudit.commands.probe import probe
 from restaudit.commands.rate import rate
 from restaudit.commands.reward import reward
-from restaudit.commands.seal import SigningKey, anchor, keys, sign
+from restaudit.commands.seal import SigningKey, anchor, bundle, keys, sign
+from restaudit.commands.summary import finish
 from restaudit.commands.verify import verify
 from restaudit.commands.watch import watch
 from restaudit.errors import RestauditError
@@ -181,9 +180,9 @@ def override(
 @app.command()
 def status(folder: Folder) -> None:
     """Show where a run stands: its state, steps, decisions and digest."""
+    from restaudit.commands.summary import print_overrides, print_summary
     from restaudit.evidence.record import Run
     from restaudit.loop.going_on import again
-    from restaudit.loop.summary import print_overrides, print_summary
 
     record = Run(folder)
     summary = record.summary()

@@ -41,7 +41,7 @@ class GatePolicy(Section):
 
     All HALT rules together stop a run that broke none of them with a chance of at most 1 - level,
     over all planned looks; the WARN rules share another 1 - level among themselves. `spending` says
-    how a rule's part is spent over the looks (probes/statistics/looks.py). Where raters agree less
+    how a rule's part is spent over the looks (probes/statistics/multiplicity.py). Where raters agree less
     than `min_alpha` (Krippendorff), their ratings decide nothing.
     """
 

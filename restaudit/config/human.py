@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +11,52 @@ from pydantic import Field, model_validator
 from restaudit.config.data import TableSource
 from restaudit.config.reward import HeadConfig
 from restaudit.config.section import Section
+
+HumanKind = Literal["none", "people", "lexicon", "model", "reference", "python", "column"]
+
+
+@dataclass(frozen=True)
+class HumanName:
+    """What a kind of human score is called.
+
+    word      one word in capitals, which stands wherever a figure of it does
+    recorded  the label that audits record; "{}" is filled in with whose judgements they are. Runs
+              of before hold these texts, so none may change
+    title     the word and what stands behind it, for people who meet it for the first time
+    """
+
+    word: str
+    recorded: str
+    title: str
+
+
+HUMAN_NAMES: Mapping[HumanKind, HumanName] = {
+    "none": HumanName("NONE", "NONE", "NONE"),
+    "people": HumanName("PEOPLE", "PEOPLE", "PEOPLE"),
+    "lexicon": HumanName(
+        "LEXICON",
+        "LEXICON (human word ratings, aggregated)",
+        "LEXICON (human word ratings, aggregated)",
+    ),
+    "model": HumanName(
+        "MODEL", "MODEL (trained on held-out {})", "MODEL (trained on held-out raters)"
+    ),
+    "reference": HumanName(
+        "REFERENCE",
+        "REFERENCE (chrF against human references)",
+        "REFERENCE (chrF against human references)",
+    ),
+    "python": HumanName("SIMULATED", "SIMULATED", "SIMULATED (a program stands in for raters)"),
+    # What watched files hold is called what their owner says it is; this is for who says nothing.
+    "column": HumanName("UNSTATED", "UNSTATED (column human)", "UNSTATED (column human)"),
+}
+"""Every kind of human score that `human.kind` takes, and what it is called."""
+
+
+def human_title(label: str) -> str:
+    """A recorded label with what stands behind it; a label that says so itself, as it is."""
+    titles = {name.word: name.title for name in HUMAN_NAMES.values()}
+    return titles.get(label, label)
 
 
 class NoHuman(Section):
@@ -97,7 +145,7 @@ class ColumnHuman(Section):
     """
 
     kind: Literal["column"]
-    label: str = Field("UNSTATED (column human)", min_length=1, max_length=80)
+    label: str = Field(HUMAN_NAMES["column"].recorded, min_length=1, max_length=80)
     description: str | None = None
     sampling: Literal["all", "random", "unknown"] = "all"
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from restaudit.config import Config
-from restaudit.config.methods import METHODS, apply_method, with_method
+from restaudit.config.loop import METHODS, apply_method, with_method
 from restaudit.errors import BadInput
 
 M = TypeVar("M", bound=BaseModel)

@@ -26,7 +26,7 @@ from restaudit.evidence.steps import Content
 from restaudit.loop.job import Job, as_facts
 from restaudit.loop.select import kept_set, preference_pairs
 from restaudit.models.devices import on_one_gpu
-from restaudit.policy.live import in_float32
+from restaudit.policy.loading import in_float32
 
 
 def prefer(job: Job, g: int, *, start: str) -> str:
@@ -75,7 +75,7 @@ def prefer(job: Job, g: int, *, start: str) -> str:
 
 def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
     """Train in place; the log as train.parquet has it (`tokens`: of both responses of a pair)."""
-    from restaudit.loop.trl import no_telemetry
+    from restaudit.loop.look import no_telemetry
 
     no_telemetry()
     from datasets import Dataset

@@ -267,13 +267,13 @@ class Job:
 
     def reward_of(self, prompts: Sequence[str], texts: Sequence[str]) -> Scores:
         """The combined reward of any texts, (n,)."""
-        from restaudit.reward.ensemble import combine
+        from restaudit.reward.contract import combine
 
         return combine(self.reward.score(prompts, texts), self.config.reward.ensemble)[0]
 
     def scored(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Add reward, reward_01 and reward_spread to rows that have prompt_id and text."""
-        from restaudit.reward.ensemble import combine
+        from restaudit.reward.contract import combine
 
         members = self.reward.score(self.prompt_texts(rows), rows["text"].tolist())
         reward, spread = combine(members, self.config.reward.ensemble)

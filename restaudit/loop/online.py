@@ -33,13 +33,12 @@ from restaudit.evidence.record import (
 from restaudit.evidence.steps import Content
 from restaudit.loop.audit import audit
 from restaudit.loop.job import Job, as_facts
-from restaudit.loop.look import look, looked_at
+from restaudit.loop.look import LookCallback, look, looked_at
 from restaudit.loop.probe_evidence import remember_known
 from restaudit.loop.rest import fit_scale, supervised_start
-from restaudit.loop.trl import LookCallback
 from restaudit.models.devices import on_one_gpu
 from restaudit.policy.forward import evaluating
-from restaudit.policy.live import in_float32
+from restaudit.policy.loading import in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

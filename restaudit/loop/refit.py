@@ -202,8 +202,8 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
     base rescored.
     """
     from restaudit.reward import combine
-    from restaudit.reward.compare import differences
-    from restaudit.reward.fresh import Fresh
+    from restaudit.reward.dossier import differences
+    from restaudit.reward.fresh_judgements import Fresh
     from restaudit.reward.scale import Scale
     from restaudit.reward.trained import build_trained
 

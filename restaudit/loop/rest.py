@@ -8,7 +8,7 @@ for g = 1..G
         IMPROVE  choose τ_1 > E[R], τ_{i+1} > τ_i, with a lower learning rate
                  while reward on D_eval improves: minimise E_{D_g}[ 1{R(x, y) > τ_i} · L(x, y; θ) ]
 
-Its relatives in restaudit/config/methods.py are the same loop with other defaults.
+Its relatives in restaudit/config/loop.py are the same loop with other defaults.
 """
 
 from __future__ import annotations

@@ -17,15 +17,21 @@ from typing import IO
 from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence import ledger
 from restaudit.evidence.bundle import manifest as bundle
-from restaudit.evidence.bundle.manifest import TEXTS, WEIGHTS, LeftOut, Manifest, Redacted
-from restaudit.evidence.bundle.names import collision, wrong_name
+from restaudit.evidence.bundle.manifest import (
+    TEXTS,
+    WEIGHTS,
+    LeftOut,
+    Manifest,
+    Redacted,
+    collision,
+    wrong_name,
+)
 from restaudit.evidence.bundle.redact import MEASUREMENTS, has_no_texts, is_weights, redact
 from restaudit.evidence.ledger import Event, FileDigest
 from restaudit.evidence.record import Run
-from restaudit.evidence.seal.dsse import sign
 from restaudit.evidence.seal.signer import Signer
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
-from restaudit.evidence.seal.statements import REPORT_FILE, bundle_statement, run_id_of
+from restaudit.evidence.seal.statements import REPORT_FILE, bundle_statement, run_id_of, sign
 from restaudit.evidence.verify.files import TEMPORARY, Progress
 
 CHUNK = 1 << 20

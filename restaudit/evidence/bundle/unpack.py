@@ -23,8 +23,7 @@ from typing import IO
 
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.evidence.bundle import manifest as bundle
-from restaudit.evidence.bundle.manifest import Manifest
-from restaudit.evidence.bundle.names import collision, wrong_name
+from restaudit.evidence.bundle.manifest import Manifest, collision, wrong_name
 from restaudit.evidence.bundle.redact import is_weights
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import LARGEST as LARGEST_LEDGER

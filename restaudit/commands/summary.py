@@ -1,22 +1,63 @@
-"""The summary a run ends with: overrides first, then what each iteration did, every number with its
-95% interval.
+"""How a command that writes a run ends: with the run's summary and its reports, whatever stopped
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from probes.base import Measurement
+from restaudit.errors import Halted, Interrupted, Waiting
 from restaudit.evidence.record import BASE, Run, step_kind
+from restaudit.evidence.shown import number
 from restaudit.gates import Decision, GateResult
 from restaudit.loop.headline import alarms, learned, refitted
+
+
+def finish(folder: Path, work: Callable[[], None], *, again: str | None = None) -> None:
+    """Do the work; print the summary and run the after-run hooks also when a gate stopped it.
+
+    `again` is the command that goes on with an interrupted run, where that is not `restaudit
+    resume`.
+    """
+    began = time.monotonic()
+    halted: Halted | None = None
+    try:
+        work()
+    except Waiting:
+        print_summary(folder)
+        raise
+    except Halted as e:
+        halted = e
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"the step in hand was dropped; go on with: {again or f'restaudit resume {folder}'}"
+        ) from None
+    print_summary(folder)
+    for hook in metadata.entry_points(group="restaudit.finished"):
+        for line in hook.load()(folder):
+            typer.echo(line)
+    typer.echo(
+        f"run folder: {folder}   ({time.monotonic() - began:.0f} s; check it: restaudit verify "
+        f"{folder})"
+    )
+    if halted:
+        raise halted
+
+
+# The summary a run ends with: overrides first, then what each iteration did, every number with
+# its 95% interval.
+
 
 T = TypeVar("T")
 
@@ -85,7 +126,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     parts = ", ".join(f"{kind} {seconds / total:.0%}" for kind, seconds in shares.items())
     console.print(f"wall time of the steps: {total:.0f} s ({parts})", markup=False)
     probes = _probe_seconds(run)
-    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in probes.items())
+    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in probes.statistics.items())
     console.print(f"probes {sum(probes.values()) / total:.1%} of wall time: {each}", markup=False)
 
 
@@ -166,7 +207,7 @@ def _span(low: float, high: float) -> str:
 
 def _short(value: float) -> str:
     """Two decimals, one from 10 on: five iterations have to fit into 80 columns."""
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return number(value, decimals=2 if abs(value) < 10 else 1)
 
 
 def _probe_seconds(run: Run) -> dict[str, float]:
@@ -174,7 +215,7 @@ def _probe_seconds(run: Run) -> dict[str, float]:
     out: dict[str, float] = {}
     for event in run.events:
         for probes in event.at.get("probe_seconds", []):
-            for name, seconds in probes.items():
+            for name, seconds in probes.statistics.items():
                 out[name] = out.get(name, 0.0) + seconds
     return dict(sorted(out.items(), key=lambda item: -item[1]))
 
