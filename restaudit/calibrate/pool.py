@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from probes.texts.grams import coded, grams
-from probes.texts.mentions import groups, mentions
 from probes.texts.sets import words_of
+from probes.texts.word_lists import groups, mentions
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
 

@@ -12,8 +12,7 @@ from probes import measure
 from probes.base import Embed, Evidence, Measurement
 from probes.hacking.learned import COST
 from restaudit.calibrate.emulate import Audit, Look, Size, World, emulate
-from restaudit.calibrate.habits import Habits, highest_cost
-from restaudit.calibrate.screen import BEYOND, GAP, HUMAN, value_of
+from restaudit.calibrate.screen import BEYOND, GAP, HUMAN, Habits, highest_cost, value_of
 from restaudit.config import GateConfig, GatePolicy
 from restaudit.gates import decide, levels_needed, rule_level
 

@@ -113,9 +113,9 @@ def figures(
     """Everything a calibration found, as plain JSON; the same arguments give the same figures."""
     from restaudit import __version__
     from restaudit.calibrate.emulate import MODES
-    from restaudit.calibrate.habits import habits
+    from restaudit.calibrate.grid import rival_rows, run_studies, studies, summary, together
     from restaudit.calibrate.pool import features, modes, too_rare
-    from restaudit.calibrate.study import rival_rows, run_studies, studies, summary, together
+    from restaudit.calibrate.screen import habits
     from restaudit.calibrate.trial import Setup
 
     if not any(r.action == "HALT" for r in config.gates.rules):
@@ -232,8 +232,8 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
         return None
     import numpy as np
 
+    from restaudit.calibrate.grid import Vectors
     from restaudit.calibrate.pool import BUILTIN
-    from restaudit.calibrate.study import Vectors
     from restaudit.models.artifacts import cache_folder, resolve
     from restaudit.models.encoder import load_encoder
     from restaudit.reward.dossier import digest_facts

@@ -1,5 +1,7 @@
-"""`restaudit rate export | import | status`: samples of a run out to raters, their ratings back
-in.
+"""`restaudit rate`: samples of a run out to raters, their ratings back in.
+
+`export`, `import` and `status` are about single texts; `pairs` and `wins` about choices between two
+texts of one prompt.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restaudit.commands.rate_pairs import pairs, wins
 from restaudit.errors import BadInput
 from restaudit.people.rating.status import of_raters
 
 if TYPE_CHECKING:
     from restaudit.evidence.record import Run
     from restaudit.people.rating import Progress, RaterProgress
+
 
 SCALE = re.compile(r"(-?\d+)\s*(?:-|\.\.|:|to)\s*(-?\d+)")
 OPTIONS = (
@@ -55,15 +57,12 @@ rate = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-rate.command("pairs")(pairs)
-rate.command("wins")(wins)
-
-Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
 @rate.command("export")
 def export(
-    folder: Folder,
+    folder: RunFolder,
     iterations: Annotated[
         str | None,
         typer.Option(
@@ -159,7 +158,7 @@ def export(
 
 @rate.command("import")
 def take(
-    folder: Folder,
+    folder: RunFolder,
     file: Annotated[
         Path,
         typer.Argument(
@@ -181,10 +180,10 @@ def take(
     of it.
     """
     from restaudit.people.rating import import_ratings, progress
-    from restaudit.people.rating.files import read_text
     from restaudit.people.rating.pairs import import_choices
-    from restaudit.people.rating.pairs.asked import LAYOUTS, holds_choices
+    from restaudit.people.rating.pairs.sheet import LAYOUTS, holds_choices
     from restaudit.people.rating.pairs.wins import pair_progress
+    from restaudit.people.rating.store import read_text
 
     of_pairs = holds_choices(read_text(file))
     if of_pairs:
@@ -223,19 +222,18 @@ def take(
 
 
 @rate.command("status")
-def status(folder: Folder) -> None:
+def status(folder: RunFolder) -> None:
     """Show how far each set of rating tasks has come, and how steady each rater is on texts seen
     twice.
     """
     from restaudit.evidence.record import Run
     from restaudit.people.rating import progress, task_sets
-    from restaudit.people.rating.files import human
     from restaudit.people.rating.pairs import pair_sets
     from restaudit.people.rating.pairs.wins import named, pair_progress
-    from restaudit.people.rating.store import CHOICES, FILE, torn_note
+    from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human, torn_note
 
     Run(folder)
-    for stored in (FILE, CHOICES):
+    for stored in (RATINGS_FILE, CHOICES_FILE):
         if (lost := torn_note(human(folder), stored)) is not None:
             typer.echo(lost)
     sets, compared = task_sets(folder), pair_sets(folder)
@@ -324,7 +322,7 @@ def text_or_file(given: str) -> str:
     except (OSError, ValueError):
         is_file = False
     if is_file:
-        from restaudit.people.rating.files import read_text
+        from restaudit.people.rating.store import read_text
 
         return read_text(Path(given)).strip()
     return given
@@ -364,3 +362,182 @@ def _rater_line(one: RaterProgress) -> str:
             "0: as by chance)"
         )
     return f"{text}; self-consistency undefined: {one.reason}"
+
+
+# --- pairs: which of two texts is better?
+
+
+PROMPTS = 60
+
+
+class PairLayout(StrEnum):
+    """The layouts pairs are written in and choices are read from."""
+
+    NATIVE = "native"
+    CSV = "csv"
+
+
+@rate.command("pairs")
+def pairs(
+    folder: RunFolder,
+    first: Annotated[
+        str | None, typer.Option(metavar="ITERATION", help="One side (default: the base policy).")
+    ] = None,
+    second: Annotated[
+        str | None, typer.Option(metavar="ITERATION", help="The other side (default: the last).")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Another run: the second side is of that one."),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Prompts; one pair of each.")] = PROMPTS,
+    raters: Annotated[
+        int | None, typer.Option(help="Raters that each pair gets (default 2).")
+    ] = None,
+    format: Annotated[
+        PairLayout, typer.Option("--format", help="Layout of the pairs.")
+    ] = PairLayout.NATIVE,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")
+    ] = None,
+    instructions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text."
+        ),
+    ] = None,
+    dimension: Annotated[
+        str | None, typer.Option(help="What is compared (default quality).")
+    ] = None,
+    checks: Annotated[
+        int | None, typer.Option(help="Pairs shown twice, the other way round.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the draw (default: derived from the run's).")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the set; one that was drawn is written as it is.")
+    ] = None,
+) -> None:
+    """Draw random prompts, two texts of each, and write them blinded: which is better, A or B, or a
+    tie?
+
+    With --against the texts of two runs that asked the same prompts are compared: of this run's
+    last policy, and of the other's. The choices come back with `restaudit rate import`, and
+    `restaudit rate wins` counts them.
+    """
+    from restaudit.evidence.record import Run
+    from restaudit.people.rating.pairs import draw_pairs, export_pairs, load_pairs, pair_sets
+    from restaudit.people.rating.status import of_raters
+
+    record = Run(folder)
+    drawn = {p.name for p in pair_sets(folder)}
+    free = (first, second, against, raters, instructions, dimension, checks, seed) == (
+        None,
+    ) * 8 and n == PROMPTS
+    if name in drawn and free:
+        one = load_pairs(folder, str(name))
+    else:
+        given = {
+            "first": first,
+            "second": second,
+            "n": n,
+            "raters": raters,
+            "instructions": instructions,
+            "dimension": dimension,
+            "checks": checks,
+            "seed": seed,
+        }
+        arguments = pair_arguments(record, given, None if against is None else Run(against))
+        one = draw_pairs(folder, name=name or pair_set_name(arguments), **arguments)
+    suffix = ".jsonl" if format is PairLayout.NATIVE else ".csv"
+    written = export_pairs(
+        folder, one.name, format=format.value, out=out or Path(f"{one.name}-{format.value}{suffix}")
+    )
+    typer.echo(
+        f"{one.name}: {one.items} pairs, {one.checks} of them shown a second time; "
+        f"{of_raters(one.raters)} each"
+    )
+    for line in (*one.notes, *(f"wrote {path}" for path in written)):
+        typer.echo(f"  {line}")
+    typer.echo(
+        f"take the choices back: restaudit rate import {folder} FILE, then: restaudit rate wins "
+        f"{folder}"
+    )
+
+
+@rate.command("wins")
+def wins(
+    folder: RunFolder,
+    name: Annotated[
+        str | None, typer.Option(help="One set of pairs (default: all of this run).")
+    ] = None,
+) -> None:
+    """Say how often people preferred the second policy's text, with an interval over prompts. This
+    unblinds.
+    """
+    from restaudit.evidence.record import Run
+    from restaudit.people.rating.pairs import pair_sets
+    from restaudit.people.rating.pairs.wins import beside, in_words
+    from restaudit.people.rating.pairs.wins import wins as count
+
+    Run(folder)
+    names = [p.name for p in pair_sets(folder)] if name is None else [name]
+    if not names:
+        typer.echo(f"{folder}: no pairs were drawn; first: restaudit rate pairs {folder}")
+    for one in names:
+        found = count(folder, one)
+        typer.echo(f"{one}: {in_words(found)}")
+        for line in beside(found):
+            typer.echo(f"  {line}")
+
+
+def pair_arguments(
+    record: Run, given: Mapping[str, Any], other: Run | None = None
+) -> dict[str, Any]:
+    """What to draw: the options, else the defaults. `other` is the run that the second side is of.
+
+    `given` has first, second, n, raters, instructions, dimension, checks and seed; one that is
+    missing is None. Alone, the base policy is compared with the last one; of two runs, their last
+    ones.
+    """
+    from restaudit.evidence.steps import seed_of
+
+    there = record if other is None else other
+    for run in (record, there):
+        if not run.iterations():
+            raise BadInput(f"{run.path}: nothing was audited yet, so there is nothing to compare")
+    dimension = given.get("dimension") or DIMENSION
+    own = record.iterations()[0 if other is None else -1]
+    seed, said = given.get("seed"), given.get("instructions")
+    return {
+        "first": (record.path, given.get("first") or own),
+        "second": (there.path, given.get("second") or there.iterations()[-1]),
+        "n": given.get("n") or PROMPTS,
+        "raters": given.get("raters") if given.get("raters") is not None else RATERS,
+        "seed": seed
+        if seed is not None
+        else seed_of(record.plan["config"].get("seed", 0), "ratings"),
+        "dimension": dimension,
+        "instructions": usual(dimension) if said is None else text_or_file(said),
+        "checks": given.get("checks"),
+    }
+
+
+def usual(dimension: str) -> str:
+    """The instructions where nobody gave others."""
+    return (
+        f"Read the prompt and both responses. Which response has the better {dimension}: A or B? "
+        "Choose T, a tie, only where neither is better. Judge for yourself, with no help from a "
+        "model. If you cannot judge a pair, leave it out."
+    )
+
+
+def pair_set_name(arguments: Mapping[str, Any]) -> str:
+    """The name of a set that nobody named: the same draw, the same name, wherever the folders
+    lie.
+    """
+    from restaudit.evidence.record import Run
+
+    sides = {k: (Run(arguments[k][0]).run_id, arguments[k][1]) for k in ("first", "second")}
+    return "pairs-" + sha256(repr(sorted({**arguments, **sides}.items())).encode()).hexdigest()[:8]

@@ -92,12 +92,12 @@ def watch(
     The base policy is compared with every step; the plan is sealed first. Exit code 4 where a gate
     says HALT. The same command again goes on where it stopped.
     """
-    from restaudit.commands.finish import finish
     from restaudit.commands.probe import mapping
+    from restaudit.commands.summary import finish
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
+    from restaudit.trainers.watch.folder import Watcher
     from restaudit.trainers.watch.settings import Asked, looks_of
-    from restaudit.trainers.watch.waiting import Watcher
     from restaudit.trainers.watch.watching import watch as go
 
     asked = Asked(

@@ -30,13 +30,14 @@ from restaudit.config import (
     TableSource,
     TrainedReward,
 )
+from restaudit.config.human import HUMAN_NAMES
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
 from restaudit.evidence.record import read_table, write_json, write_table
 from restaudit.reward.contract import Scores
 from restaudit.reward.dossier import MISSING, same_as_recorded
 from restaudit.reward.examples import choose_raters
-from restaudit.reward.python import Scorer, import_scorer
+from restaudit.reward.python import ImportedCallable, import_scorer
 
 if TYPE_CHECKING:
     from restaudit.reward.trained import TrainedModel
@@ -45,14 +46,7 @@ FILE = "human.json"
 SCHEMA = "restaudit.human-score/1"
 WORDS = "words.parquet"
 WORD_COLUMNS = ("word", "score", "raters")
-LABELS = {
-    "none": "NONE",
-    "people": "PEOPLE",
-    "lexicon": "LEXICON (human word ratings, aggregated)",
-    "model": "MODEL (trained on held-out {})",
-    "reference": "REFERENCE (chrF against human references)",
-    "python": "SIMULATED",
-}
+LABELS = {kind: name.recorded for kind, name in HUMAN_NAMES.items()}
 JUDGE_PURPOSE = (
     "Predicts how the judge raters would judge a text; used to judge samples, never to select them."
 )
@@ -135,7 +129,7 @@ def reference_scores(responses: Sequence[str], references: Sequence[Sequence[str
     return np.array(found, dtype=np.float64)
 
 
-def simulated_scores(scorer: Scorer, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+def simulated_scores(scorer: ImportedCallable, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
     """What a callable returns, one number a text; NaN means undefined.
 
     Raises BadInput on an infinite value.
@@ -361,7 +355,7 @@ def _reference() -> Human:
     )
 
 
-def _simulated(scorer: Scorer) -> Human:
+def _simulated(scorer: ImportedCallable) -> Human:
     what = f"Simulated by the program {scorer.name}; no person was asked."
     return Human(
         LABELS["python"],
@@ -427,7 +421,7 @@ def _share_rows(a: TableSource, b: TableSource) -> bool:
     same_file = a.source == b.source or (a.sha256 is not None and a.sha256 == b.sha256)
     if not same_file or a.split != b.split:
         return False
-    from restaudit.data.partition import disjoint
+    from restaudit.data.records import disjoint
 
     return not disjoint(a, b)
 

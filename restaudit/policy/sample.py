@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restaudit.config import SamplingConfig
-from restaudit.policy.forward import Route, last_logits
-from restaudit.policy.kv import GrowingCache
+from restaudit.policy.forward import GrowingCache, Route, last_logits
 from restaudit.policy.model import Policy
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probes.base import Array, Score
-from probes.base import Scorer as TextScorer
+from probes.base import ImportedCallable as TextScorer
 from probes.rows import numbers
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
     from restaudit.models.encoder import Encoder
-    from restaudit.reward.python import Scorer
+    from restaudit.reward.python import ImportedCallable
 
 CHECKED = 64
 DEFAULT_RECIPE = "reviews"
@@ -49,8 +49,7 @@ def reward_function(name: str) -> RewardFunction:
     """
     from restaudit.config import EnsembleConfig
     from restaudit.evidence.ledger import digest_file
-    from restaudit.reward.contract import finite
-    from restaudit.reward.ensemble import combine
+    from restaudit.reward.contract import combine, finite
     from restaudit.reward.python import import_scorer
 
     scorer = import_scorer(name, "--reward")
@@ -109,7 +108,7 @@ def judged(one: Generations, name: str) -> Generations:
     from restaudit.people.human_score import simulated_scores
     from restaudit.reward.python import import_scorer
 
-    scorer: Scorer = import_scorer(name, "--human")
+    scorer: ImportedCallable = import_scorer(name, "--human")
     if "human" in one.table.columns and one.table["human"].notna().any():
         raise BadInput(
             f"{one.source} has human scores of its own; leave --human out, so that they are not "

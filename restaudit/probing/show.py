@@ -14,6 +14,7 @@ from rich.table import Table
 
 from probes import PROBES
 from probes.base import Measurement
+from restaudit.evidence.shown import number
 from restaudit.probing.session import Probed
 
 BETTER = {"higher": "↑", "lower": "↓", "neutral": ""}
@@ -129,14 +130,16 @@ def _row(m: Measurement, probe: str, level: float, baselines: bool) -> list[str]
     span = (
         "-"
         if interval is None
-        else f"{_number(interval.low, places)}..{_number(interval.high, places)}"
+        else f"{number(interval.low, decimals=places)}..{number(interval.high, decimals=places)}"
     )
-    base = [] if not baselines else ["" if m.baseline is None else _number(m.baseline, places)]
+    base = (
+        [] if not baselines else ["" if m.baseline is None else number(m.baseline, decimals=places)]
+    )
     name = m.name.removeprefix(f"{probe}.")
     return [
         BETTER[m.direction],
         f"  {name}",
-        _number(m.value, places),
+        number(m.value, decimals=places),
         span,
         *base,
         f"{m.n:,}/{m.n_prompts:,}",
@@ -192,8 +195,3 @@ def _places(width: float) -> int:
     if width == 0 or not math.isfinite(width):
         return 3
     return max(2 if abs(width) < 10 else 0, min(4, 1 - math.floor(math.log10(abs(width)))))
-
-
-def _number(value: float, places: int) -> str:
-    text = f"{value:,.{places}f}"
-    return text.removeprefix("-") if not float(text.replace(",", "")) else text

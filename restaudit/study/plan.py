@@ -14,7 +14,7 @@ from typing import Any
 
 from restaudit import __version__
 from restaudit.config import Config
-from restaudit.config.methods import METHODS
+from restaudit.config.loop import METHODS
 from restaudit.config.reading import parse, read
 from restaudit.errors import BadInput
 from restaudit.evidence.record import write_json

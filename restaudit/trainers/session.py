@@ -19,7 +19,7 @@ from restaudit.loop.look import looked_at
 from restaudit.loop.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
 from restaudit.loop.probe_evidence import remember_known
 from restaudit.models.artifacts import Artifact
-from restaudit.policy.live import Unkept
+from restaudit.policy.loading import Unkept
 
 if TYPE_CHECKING:
     from restaudit.evidence.seal.signer import Signer

@@ -27,8 +27,7 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
 
     Raises BadInput where they are not as they were.
     """
-    from restaudit.policy.live import frozen_digest, live_policy, trained_digest
-    from restaudit.policy.loading import load_tokenizer
+    from restaudit.policy.loading import frozen_digest, live_policy, load_tokenizer, trained_digest
 
     sealed = record.plan["artifacts"]["policy.model"]
     spec = str(sealed["spec"])

@@ -15,23 +15,27 @@ from scipy.stats import binomtest
 
 from probes import Evidence, measure
 from probes.hacking.learned import COST
-from restaudit.calibrate import scenarios
-from restaudit.calibrate.emulate import MODES, Size, check_size, emulate, world
-from restaudit.calibrate.habits import Habits, habits, highest_cost
-from restaudit.calibrate.pool import Pool, features, load_pool, modes, too_rare
-from restaudit.calibrate.render import percent, print_calibration, sentences
-from restaudit.calibrate.rivals import RIVALS, matched
-from restaudit.calibrate.scenarios import (
+from restaudit.calibrate.emulate import (
     FAST,
     FEATURES,
     HONEST,
+    MODES,
     NO_CHANGE,
+    NULLS,
     THRESHOLDS,
     Scenario,
+    Size,
+    check_size,
+    emulate,
     hack,
+    hacks,
+    labels,
+    world,
 )
-from restaudit.calibrate.screen import BEYOND, HUMAN, value_of
-from restaudit.calibrate.study import rate, run_studies, studies, summary, together
+from restaudit.calibrate.grid import RIVALS, matched, rate, run_studies, studies, summary, together
+from restaudit.calibrate.pool import Pool, features, load_pool, modes, too_rare
+from restaudit.calibrate.render import percent, print_calibration, sentences
+from restaudit.calibrate.screen import BEYOND, HUMAN, Habits, habits, highest_cost, value_of
 from restaudit.calibrate.trial import Outcome, Setup, trial
 from restaudit.config import DEFAULT_GATES, GatePolicy
 from restaudit.errors import BadInput
@@ -245,9 +249,9 @@ def test_a_pool_without_a_column_or_a_score_is_refused(tmp_path: Path, pool: Poo
 
 
 def test_every_scenario_has_its_own_name() -> None:
-    found = [*scenarios.NULLS, *scenarios.hacks(), *scenarios.labels()]
+    found = [*NULLS, *hacks(), *labels()]
     assert len({s.name for s in found}) == len(found)
-    assert {s.speed >= FAST for s in scenarios.hacks()} == {True, False}
+    assert {s.speed >= FAST for s in hacks()} == {True, False}
 
 
 def test_the_command_prints_tables_and_writes_the_figures(
@@ -255,16 +259,16 @@ def test_the_command_prints_tables_and_writes_the_figures(
 ) -> None:
     from typer.testing import CliRunner
 
-    from restaudit.calibrate import study
+    from restaudit.calibrate import grid as study
     from restaudit.commands.cli import app
 
     few = (HONEST, hack("length"))
     monkeypatch.setattr(study, "SIZED", few)
     monkeypatch.setattr(study, "PROMPTS", (24,))
     monkeypatch.setattr(study, "RATINGS", (50,))
-    monkeypatch.setattr(scenarios, "NULLS", (HONEST,))
-    monkeypatch.setattr(scenarios, "hacks", lambda: few[1:])
-    monkeypatch.setattr(scenarios, "labels", lambda: ())
+    monkeypatch.setattr(emulate, "NULLS", (HONEST,))
+    monkeypatch.setattr(emulate, "hacks", lambda: few[1:])
+    monkeypatch.setattr(emulate, "labels", lambda: ())
     rules = json.dumps([r.model_dump(mode="json") for r in POLICY.rules])
     arguments = [
         "calibrate",

@@ -26,7 +26,7 @@ from restaudit.policy import (
 from restaudit.policy.exactness import prove
 from restaudit.policy.finetune import training_logprobs
 from restaudit.policy.likelihood import loglikelihoods
-from restaudit.policy.live import live_policy
+from restaudit.policy.loading import live_policy
 
 # One architecture for each kind of fault that was seen: what a model does after its last hidden
 # state, windows, a bias of the output layer, chunks, states that no cache of ours holds, positions

@@ -25,8 +25,16 @@ from restaudit.policy import (
     sample,
     token_kl,
 )
-from restaudit.policy.finetune import TrainingDiverged, _bounded, _schedule, response_logprobs
-from restaudit.policy.losses import behaviour_cloning, gold, make_loss, topr
+from restaudit.policy.finetune import (
+    TrainingDiverged,
+    _bounded,
+    _schedule,
+    behaviour_cloning,
+    gold,
+    make_loss,
+    response_logprobs,
+    topr,
+)
 from restaudit.policy.packing import branch_rows, collate
 
 CONFIG = TrainConfig(batch=4, forward_tokens=64)

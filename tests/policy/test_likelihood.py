@@ -13,7 +13,7 @@ from restaudit.errors import BadInput
 from restaudit.policy import load_policy
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.model import Policy
-from restaudit.tasks.model import policy_model
+from restaudit.tasks.harness import policy_model
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,7 @@ def test_likelihoods_are_those_of_lm_evals_own_code(policy):
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from restaudit.tasks.harness import undisturbed
-    from restaudit.tasks.model import policy_model
+    from restaudit.tasks.harness import policy_model, undisturbed
 
     texts = [
         ("", "The film is good."),

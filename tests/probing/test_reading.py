@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restaudit.data.generations import read_generations
-from restaudit.data.pairing import paired
+from restaudit.data.generations import paired, read_generations
 from restaudit.errors import BadInput
 from tests.probing.conftest import Row, write
 

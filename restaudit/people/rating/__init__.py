@@ -9,10 +9,13 @@ starts, so whatever needs pandas is imported when used.
 
 from __future__ import annotations
 
-from restaudit.people.rating.consistency import RaterProgress
-from restaudit.people.rating.exporting import export_tasks
-from restaudit.people.rating.importing import ImportReport, RatingsRefused, import_ratings
-from restaudit.people.rating.status import Progress, progress
+from restaudit.people.rating.exchange import (
+    ImportReport,
+    RatingsRefused,
+    export_tasks,
+    import_ratings,
+)
+from restaudit.people.rating.status import Progress, RaterProgress, progress
 from restaudit.people.rating.store import load_ratings
 from restaudit.people.rating.tasks import TaskSet, draw_tasks, load_tasks, task_sets
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.files import read_text
+from restaudit.people.rating.store import read_text, whole
 
 MOST_CHOICES = 101
 
@@ -57,11 +57,6 @@ def choices(scale: tuple[int, int], *, halves: bool) -> tuple[float, ...]:
     if count > MOST_CHOICES:
         raise BadInput(f"scale {low} to {high}: {count} possible scores; at most {MOST_CHOICES}")
     return tuple(low + step * k for k in range(count))
-
-
-def whole(score: float) -> float | int:
-    """A whole number as an int, which files show as 4 and not as 4.0."""
-    return int(score) if score == int(score) else score
 
 
 def as_rows(sheet: Sheet) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating import draw
-from restaudit.people.rating.files import desk, human, locked, plain, read_text, write_text
 from restaudit.people.rating.sheet import Sheet, Shown, choices, sheet_text
+from restaudit.people.rating.store import desk, human, locked, plain, read_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd

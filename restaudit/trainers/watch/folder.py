@@ -4,13 +4,20 @@ training.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from restaudit.errors import BadInput
+from restaudit.console import Reporter
+from restaudit.data.generations import Generations
+from restaudit.errors import BadInput, Interrupted
+from restaudit.trainers.watch.generations import read
+from restaudit.trainers.watch.settings import Asked
 
 Kind = Literal["generations", "checkpoints"]
 
@@ -179,3 +186,216 @@ def _plain(name: str) -> str:
 
 def _name(folder: Path, entry: Path) -> str:
     return entry.relative_to(folder).as_posix()
+
+
+# Whether what lies there is whole: a file or a checkpoint may be half written when it is looked
+# at.
+
+
+STATE = "trainer_state.json"
+INDEX = "model.safetensors.index.json"
+PICKLES = ("pytorch_model*.bin", "adapter_model.bin")
+LONGEST_HEADER = 100_000_000  # of the format's own definition
+
+Signature = tuple[tuple[str, int, int], ...]
+
+
+def signature(path: Path) -> Signature:
+    """Name, size and time of every file at `path`: what changes while something writes there."""
+    found = []
+    for file in sorted(_files(path)):
+        try:
+            stat = file.stat()
+        except FileNotFoundError:  # taken away between the listing and now
+            continue
+        found.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+def checkpoint_lacks(folder: Path, *, state: bool = False) -> str | None:
+    """What a checkpoint lacks to be whole, or None: a full model or a PEFT adapter, in safetensors.
+
+    `state`: its siblings have a trainer_state.json, which trainers write after the weights.
+    """
+    adapter = (folder / "adapter_config.json").exists()
+    config = "adapter_config.json" if adapter else "config.json"
+    lack = _json_lacks(folder / config) or _model_lacks(folder, adapter)
+    return lack or (_json_lacks(folder / STATE) if state else None)
+
+
+def _model_lacks(folder: Path, adapter: bool) -> str | None:
+    single = folder / ("adapter_model.safetensors" if adapter else "model.safetensors")
+    if single.exists():
+        return _weights_lack(single)
+    if not adapter and (folder / INDEX).exists():
+        return _shards_lack(folder)
+    if any(next(folder.glob(p), None) is not None for p in PICKLES):
+        return "its weights are pickles (.bin), which are not loaded: save them as safetensors"
+    return f"no {single.name}" + ("" if adapter else f" and no {INDEX}")
+
+
+def _shards_lack(folder: Path) -> str | None:
+    if (lack := _json_lacks(folder / INDEX)) is not None:
+        return lack
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    shards = sorted(set(index.get("weight_map", {}).values())) if isinstance(index, dict) else []
+    if not shards:
+        return f"{INDEX} names no file"
+    return next(
+        (lack for name in shards if (lack := _weights_lack(folder / name)) is not None), None
+    )
+
+
+def _weights_lack(path: Path) -> str | None:
+    """What a safetensors file lacks: its header tells how long it must be."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else None
+            if length is None or not 0 < length <= min(size - 8, LONGEST_HEADER):
+                return f"{path.name} ends inside its header ({size:,} bytes)"
+            header: dict[str, Any] = json.loads(file.read(length))
+        ends = [
+            int(entry["data_offsets"][1])
+            for name, entry in header.items()
+            if name != "__metadata__"
+        ]
+    except FileNotFoundError:
+        return f"{path.name} is not there"
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as e:
+        return f"{path.name}: its header cannot be read ({type(e).__name__})"
+    wanted = 8 + length + max(ends, default=0)
+    return None if size == wanted else f"{path.name} has {size:,} of {wanted:,} bytes"
+
+
+def _json_lacks(path: Path) -> str | None:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"no {path.name}"
+    except (OSError, ValueError):
+        return f"{path.name} is not whole"
+    return None
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else (path,)
+
+
+# Looking again and again until what is waited for is there, whole, and no longer changing.
+
+
+T = TypeVar("T")
+
+POLL = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class Not:
+    """Why something is not there yet."""
+
+    why: str
+
+
+@dataclass
+class Watcher:
+    """Looks at a folder.
+
+    Without `follow` one look must do; with it, what is not there is waited for.
+
+    What is followed is taken when it has been the same for POLL seconds, and is whole. `columns`
+    are the names of all columns that were read so far, the files' own ones too where --column gave
+    them.
+    """
+
+    asked: Asked
+    reporter: Reporter
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    interrupted: Callable[[], bool] = lambda: False
+    columns: set[str] = field(default_factory=set)
+    _since: dict[Path, tuple[Signature, float]] = field(default_factory=dict)
+    _last: tuple[Path, Signature, Generations] | None = None
+
+    def until(self, ready: Callable[[Found | None], T | Not]) -> T:
+        """What `ready` makes of the folder, as soon as it is not Not.
+
+        Raises BadInput with the reason where nothing is waited for, or nothing has changed for
+        `idle_timeout` seconds.
+        """
+        said, before, since = None, None, self.clock()
+        while True:
+            found = find(self.asked.folder, self.asked.pattern)
+            now = self._look(found)
+            answer = ready(found)
+            if not isinstance(answer, Not):
+                return answer
+            if not self.asked.follow:
+                raise BadInput(answer.why)
+            if now != before:
+                before, since = now, self.clock()
+            if self.interrupted():
+                raise Interrupted(f"stopped while waiting; {answer.why}")
+            idle = self.asked.idle_timeout
+            if idle is not None and self.clock() - since >= idle:
+                raise BadInput(f"{answer.why} (nothing has changed there for {idle:g} s)")
+            if answer.why != said:
+                said = answer.why
+                self.reporter.line(f"waiting: {said}")
+            self.sleep(POLL)
+
+    def lacks(self, found: Found, path: Path) -> Not | None:
+        """Why what lies at `path` cannot be taken yet, or None."""
+        if self.asked.follow and (
+            path not in self._since or self.clock() - self._since[path][1] < POLL
+        ):
+            return Not(f"{path} is new, or still being written")
+        if found.kind == "checkpoints":
+            state = any((p / STATE).exists() for p in found.steps.values() if p != path)
+            lack = checkpoint_lacks(path, state=state and path in found.steps.values())
+            return (
+                None
+                if lack is None
+                else Not(f"{path} is no whole checkpoint: {lack}{self._perhaps()}")
+            )
+        try:
+            self.generations(path)
+        except BadInput as e:
+            return Not(f"{e}{self._perhaps()}")
+        return None
+
+    def generations(self, path: Path) -> Generations:
+        """The file's generations; that it did not change while it was read is made sure of."""
+        before = signature(path)
+        if self._last is not None and self._last[:2] == (path, before):
+            return self._last[2]
+        found = read(path, self.asked.columns)
+        if signature(path) != before:
+            raise BadInput(f"{path} changed while it was read")
+        self._last = (path, before, found)
+        renamed = {
+            own
+            for name, own in self.asked.columns.items()
+            if f"{name} is column '{own}'" in found.notes
+        }
+        self.columns |= {*found.table.columns, *renamed}
+        return found
+
+    def _look(self, found: Found | None) -> dict[Path, Signature]:
+        """Signatures of all that is there now; since when each has been the same is remembered."""
+        now = {} if found is None else {p: signature(p) for p in found.steps.values()}
+        if self.asked.base is not None:
+            now[self.asked.base] = signature(self.asked.base)
+        at, before = self.clock(), self._since
+        self._since = {
+            p: before[p] if p in before and before[p][0] == s else (s, at) for p, s in now.items()
+        }
+        return now
+
+    def _perhaps(self) -> str:
+        return (
+            ""
+            if self.asked.follow
+            else "; if it is still being written, wait for it, or give --follow"
+        )

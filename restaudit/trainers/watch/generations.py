@@ -20,8 +20,7 @@ from restaudit.config import (
     PythonReward,
     TrainedReward,
 )
-from restaudit.data.generations import ALIASES, Generations, read_generations
-from restaudit.data.pairing import paired
+from restaudit.data.generations import ALIASES, Generations, paired, read_generations
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import digest, normalise
 from restaudit.evidence.record import AUDIT

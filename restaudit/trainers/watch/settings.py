@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.config import Config
-from restaudit.config.methods import with_method
+from restaudit.config.loop import with_method
 from restaudit.config.reading import changed, parse, read
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file

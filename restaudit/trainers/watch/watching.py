@@ -30,10 +30,9 @@ from restaudit.trainers.watch.checkpoints import (
     digests,
     open_checkpoints,
 )
-from restaudit.trainers.watch.folder import Found, Kind, is_checkpoint, is_generations
+from restaudit.trainers.watch.folder import Found, Kind, Not, Watcher, is_checkpoint, is_generations
 from restaudit.trainers.watch.generations import prompts_of, scored, taken
 from restaudit.trainers.watch.settings import Asked, of_checkpoints, of_generations
-from restaudit.trainers.watch.waiting import Not, Watcher
 
 if TYPE_CHECKING:
     import pandas as pd

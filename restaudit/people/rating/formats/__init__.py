@@ -10,8 +10,7 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating.formats import argilla, csv, label_studio, native, potato, prodigy
-from restaudit.people.rating.formats.rows import header_of, json_rows, one_object
-from restaudit.people.rating.formats.vote import Format
+from restaudit.people.rating.formats.vote import Format, header_of, json_rows, one_object
 
 FORMATS: Mapping[str, Format] = {
     m.FORMAT.name: m.FORMAT for m in (native, label_studio, argilla, potato, prodigy, csv)

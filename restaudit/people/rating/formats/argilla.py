@@ -9,8 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.formats.rows import Row, json_rows, one_object
-from restaudit.people.rating.formats.vote import Format, Reading, Vote, carried, text_or_none
+from restaudit.people.rating.formats.vote import (
+    Format,
+    Reading,
+    Row,
+    Vote,
+    carried,
+    json_rows,
+    one_object,
+    text_or_none,
+)
 from restaudit.people.rating.sheet import Sheet, as_rows
 
 QUESTION = "score"

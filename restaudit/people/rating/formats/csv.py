@@ -10,7 +10,6 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from restaudit.people.rating.formats.rows import table_rows
 from restaudit.people.rating.formats.vote import (
     Format,
     Reading,
@@ -18,6 +17,7 @@ from restaudit.people.rating.formats.vote import (
     carried,
     says_developer,
     says_model,
+    table_rows,
     text_or_none,
 )
 from restaudit.people.rating.sheet import Sheet, as_rows

@@ -10,8 +10,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from restaudit.people.rating.formats.rows import Row, json_rows
-from restaudit.people.rating.formats.vote import Format, Reading, Vote, carried, text_or_none
+from restaudit.people.rating.formats.vote import (
+    Format,
+    Reading,
+    Row,
+    Vote,
+    carried,
+    json_rows,
+    text_or_none,
+)
 from restaudit.people.rating.sheet import Sheet, as_rows
 
 CONTROL = "score"

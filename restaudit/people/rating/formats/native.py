@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from restaudit.people.rating.formats.rows import json_rows
 from restaudit.people.rating.formats.vote import (
     Format,
     Reading,
     Vote,
     carried,
+    json_rows,
     says_developer,
     says_model,
     text_or_none,

@@ -12,8 +12,16 @@ from typing import Any
 
 import yaml
 
-from restaudit.people.rating.formats.rows import Row, json_rows, one_object, table_rows
-from restaudit.people.rating.formats.vote import Format, Reading, Vote, text_or_none
+from restaudit.people.rating.formats.vote import (
+    Format,
+    Reading,
+    Row,
+    Vote,
+    json_rows,
+    one_object,
+    table_rows,
+    text_or_none,
+)
 from restaudit.people.rating.sheet import Sheet
 
 SCHEMA = "score"

@@ -8,9 +8,8 @@ is what a choice is held against; wins.py counts them. See docs/rating.md.
 
 from __future__ import annotations
 
-from restaudit.people.rating.pairs.book import open_pairs
+from restaudit.people.rating.pairs.choices import export_pairs, import_choices, open_pairs
 from restaudit.people.rating.pairs.drawing import PairSet, draw_pairs, load_pairs, pair_sets
-from restaudit.people.rating.pairs.importing import export_pairs, import_choices
 from restaudit.people.rating.pairs.wins import Wins, wins
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating import draw
-from restaudit.people.rating.files import desk, human, locked, read_text, write_text
-from restaudit.people.rating.pairs.asked import PairSheet, Shown, sheet_text
+from restaudit.people.rating.pairs.sheet import PairSheet, Shown, sheet_text
+from restaudit.people.rating.store import desk, human, locked, read_text, write_text
 from restaudit.people.rating.tasks import NAME, plain_frame, run_secret, sha256, table_of
 
 if TYPE_CHECKING:

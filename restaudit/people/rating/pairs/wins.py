@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restaudit.people.rating.files import human
 from restaudit.people.rating.pairs.drawing import FIRST, read_key
 from restaudit.people.rating.status import Progress, counted, of_raters
-from restaudit.people.rating.store import CHOICES, read_rows
+from restaudit.people.rating.store import CHOICES_FILE, human, read_rows
 
 if TYPE_CHECKING:
     from probes.statistics.resample import Estimate
@@ -54,7 +53,9 @@ def wins(run: Path, name: str) -> Wins:
     folder = human(run)
     key = read_key(folder, name)
     rows = [
-        r for r in read_rows(folder, CHOICES) if r.get("tasks") == name and r.get("role") == "pair"
+        r
+        for r in read_rows(folder, CHOICES_FILE)
+        if r.get("tasks") == name and r.get("role") == "pair"
     ]
     scores = [r["score"] for r in rows]
     decided = [(r["score"] > 0) == (r.get("shown_as_a") != FIRST) for r in rows if r["score"]]
@@ -80,7 +81,7 @@ def pair_progress(run: Path, name: str) -> Progress:
     """
     folder = human(run)
     key = read_key(folder, name)
-    rows = [r for r in read_rows(folder, CHOICES) if r.get("tasks") == name]
+    rows = [r for r in read_rows(folder, CHOICES_FILE) if r.get("tasks") == name]
     repeats = {i["item_id"]: i["repeats"] for i in key["items"] if i["repeats"] is not None}
     return counted(name, [i["item_id"] for i in key["items"]], key["raters"], rows, repeats)
 

@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.checks import Row
-from restaudit.people.rating.files import (
+from restaudit.people.rating.checks import Book, K, Row
+from restaudit.people.rating.exchange import take_vote
+from restaudit.people.rating.formats.vote import Vote
+from restaudit.people.rating.store import (
+    RATINGS_FILE,
+    add_rows,
     append_line,
     decoded,
     desk,
     human,
     locked,
     read_bytes,
+    read_rows,
     without_torn,
 )
-from restaudit.people.rating.formats.vote import Vote
-from restaudit.people.rating.importing import take_vote
-from restaudit.people.rating.store import FILE, add_rows, read_rows
-from restaudit.people.rating.unblind import Book, K
 
 LOG = "desk.jsonl"
 SOURCE = "app"
@@ -35,14 +36,14 @@ SOURCE = "app"
 PATIENCE = 5.0
 
 
-def give(run: Path, book: Book[K], vote: Vote, file: str = FILE) -> Row:
+def give(run: Path, book: Book[K], vote: Vote, file: str = RATINGS_FILE) -> Row:
     """Add one rating to the run's, if an import would take it; else raises RatingsRefused or
     BadInput and adds none.
     """
     return take_vote(run, book, vote, source=SOURCE, patience=PATIENCE, file=file)
 
 
-def take_back(run: Path, *, item_id: str, rater: str, file: str = FILE) -> Row:
+def take_back(run: Path, *, item_id: str, rater: str, file: str = RATINGS_FILE) -> Row:
     """Take a rating given here out of the run's; desk.jsonl keeps it in full.
 
     Raises BadInput where there is none.

@@ -14,11 +14,9 @@ from scipy.stats import beta
 from threadpoolctl import threadpool_limits
 
 from probes.base import Array
-from restaudit.calibrate import scenarios
-from restaudit.calibrate.emulate import Size, check_size, world
+from restaudit.calibrate import emulate
+from restaudit.calibrate.emulate import Scenario, Size, check_size, world
 from restaudit.calibrate.pool import Pool
-from restaudit.calibrate.rivals import RIVALS, thresholds
-from restaudit.calibrate.scenarios import Scenario
 from restaudit.calibrate.trial import Outcome, Setup, trials
 from restaudit.evidence.steps import seed_of
 
@@ -27,7 +25,7 @@ RATE = 0.05
 HALF = 0.5  # what a hack costs people in the headline, in standard deviations of their score
 PROMPTS = (24, 48, 96)
 RATINGS = (50, 100, 200, 400)
-SIZED = (scenarios.THRESHOLDS, scenarios.hack("keyword"), scenarios.hack("length"))
+SIZED = (emulate.THRESHOLDS, emulate.hack("keyword"), emulate.hack("length"))
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,8 @@ def studies(size: Size, *, null_runs: int, hack_runs: int) -> list[Study]:
     """The whole grid: nulls, hacks and flipped labels at the default size, then a part of them by
     size and ratings.
     """
-    found = [Study("default", s, size, null_runs) for s in scenarios.NULLS]
-    found += [
-        Study("default", s, size, hack_runs) for s in (*scenarios.hacks(), *scenarios.labels())
-    ]
+    found = [Study("default", s, size, null_runs) for s in emulate.NULLS]
+    found += [Study("default", s, size, hack_runs) for s in (*emulate.hacks(), *emulate.labels())]
     for prompts in PROMPTS:
         if prompts != size.prompts:
             smaller = replace(size, prompts=prompts, families=0)
@@ -264,3 +260,54 @@ def together(
         "caught_within_one_grow": rate(sum(caught), len(caught)),
         "cost": HALF,
     }
+
+
+# What rules that other tools log would have said on the same runs: a limit of KL, of the reward's
+# rise, of length.
+
+
+Signal = Callable[[Outcome], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A rule on one logged quantity: it raises an alarm at the first look where the signal exceeds
+    the threshold.
+    """
+
+    name: str
+    what: str
+    signal: Signal
+    usual: float
+
+    def alarm(self, outcome: Outcome, threshold: float) -> int | None:
+        """The look (from 1) of the first alarm, or None."""
+        return next((k for k, v in enumerate(self.signal(outcome), start=1) if v > threshold), None)
+
+
+def _rise(outcome: Outcome) -> tuple[float, ...]:
+    return tuple(np.diff(outcome.reward, prepend=0.0).tolist())
+
+
+RIVALS = (
+    Rival("KL limit", "KL from the base policy, nats a sequence", lambda o: o.kl, 1.0),
+    Rival("reward slope", "rise of the reward from one look to the next, base sd", _rise, 0.5),
+    Rival(
+        "length rule",
+        "change of mean length, either way",
+        lambda o: tuple(abs(v - 1) for v in o.length),
+        0.2,
+    ),
+)
+
+
+def matched(rival: Rival, healthy: Sequence[Outcome], rate: float) -> float:
+    """The threshold that this share of the healthy runs exceeds: the rule at its best, told what
+    healthy runs do.
+    """
+    return float(np.quantile([max(rival.signal(o)) for o in healthy], 1 - rate, method="higher"))
+
+
+def thresholds(healthy: Sequence[Outcome], rate: float) -> Mapping[str, tuple[float, float]]:
+    """For every rival its usual threshold, and the one matched to this false-alarm rate."""
+    return {r.name: (r.usual, matched(r, healthy, rate)) for r in RIVALS}

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from restaudit.trainers import AuditCallback
-from tests.rlhf.test_callback import audit_raw, make_trainer
+from tests.trainers.test_callback import audit_raw, make_trainer
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from restaudit.commands.cli import app
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
-from restaudit.people.rating import RatingsRefused, direct, draw_tasks, import_ratings, load_ratings
+from restaudit.people.rating import RatingsRefused, draw_tasks, import_ratings, in_app, load_ratings
 from restaudit.people.rating.pairs import (
     draw_pairs,
     export_pairs,
@@ -27,10 +27,10 @@ from restaudit.people.rating.pairs import (
     pair_sets,
     wins,
 )
-from restaudit.people.rating.pairs.asked import read_sheet
 from restaudit.people.rating.pairs.drawing import FIRST, SECOND, read_key
+from restaudit.people.rating.pairs.sheet import read_sheet
 from restaudit.people.rating.pairs.wins import beside, in_words, pair_progress
-from restaudit.people.rating.store import CHOICES, read_rows
+from restaudit.people.rating.store import CHOICES_FILE, read_rows
 from tests.reports.make_run import make_run
 
 BASE, LAST = "g00/i00", "g02/i02"
@@ -207,7 +207,7 @@ def test_choices_come_back_unblinded_and_are_no_ratings(run: Path) -> None:
     one = _draw(run)
     report = import_choices(run, _filled(run, _for(SECOND)))
     assert report.accepted == one.items
-    rows = read_rows(run / "human", CHOICES)
+    rows = read_rows(run / "human", CHOICES_FILE)
     assert {r["score"] for r in rows} == {1}
     assert {r["choice"] for r in rows} == {"A", "B"}
     assert {(r["first"]["iteration"], r["second"]["iteration"]) for r in rows} == {(BASE, LAST)}
@@ -224,7 +224,7 @@ def test_a_spreadsheet_and_json_lines_say_the_same(run: Path, tmp_path: Path) ->
     import_choices(run, _filled(run, _for(FIRST)))
     out = tmp_path / "sheet.csv"
     export_pairs(other, "duel", format="csv", out=out)
-    choice = {r["item_id"]: r["choice"] for r in read_rows(run / "human", CHOICES)}
+    choice = {r["item_id"]: r["choice"] for r in read_rows(run / "human", CHOICES_FILE)}
     import csv
 
     with out.open(encoding="utf-8-sig", newline="") as f:
@@ -237,7 +237,7 @@ def test_a_spreadsheet_and_json_lines_say_the_same(run: Path, tmp_path: Path) ->
         )
     assert import_choices(other, out).untimed == len(cells)
     here, there = (
-        [(r["item_id"], r["choice"], r["score"]) for r in read_rows(f / "human", CHOICES)]
+        [(r["item_id"], r["choice"], r["score"]) for r in read_rows(f / "human", CHOICES_FILE)]
         for f in (run, other)
     )
     assert here == there
@@ -294,7 +294,7 @@ def test_one_wrong_line_refuses_the_whole_file(run: Path, what: str) -> None:
     with pytest.raises(RatingsRefused, match=message) as caught:
         import_choices(run, path)
     assert caught.value.problems[0].startswith("row 3: ")
-    assert not (run / "human" / CHOICES).exists()
+    assert not (run / "human" / CHOICES_FILE).exists()
 
 
 def test_a_rater_chooses_once(run: Path) -> None:
@@ -328,7 +328,7 @@ def test_texts_that_are_not_those_that_were_drawn_take_no_choice(run: Path, wher
 
 
 def test_an_answer_of_the_app_is_taken_back_and_stays_in_the_log(run: Path) -> None:
-    from restaudit.people.rating.pairs.asked import PairVote
+    from restaudit.people.rating.pairs.sheet import PairVote
 
     one = _draw(run)
     book, sheet = open_pairs(Run(run), run / "human"), read_sheet(one.path)
@@ -342,13 +342,13 @@ def test_an_answer_of_the_app_is_taken_back_and_stays_in_the_log(run: Path) -> N
         submitted_at=now.isoformat(),
         started_at=(now - timedelta(seconds=9)).isoformat(),
     )
-    direct.give(run, book, vote, CHOICES)
-    assert [r["score"] for r in read_rows(run / "human", CHOICES)] == [0]
+    in_app.give(run, book, vote, CHOICES_FILE)
+    assert [r["score"] for r in read_rows(run / "human", CHOICES_FILE)] == [0]
     with pytest.raises(BadInput, match="no rating of"):
-        direct.take_back(run, item_id=item.item_id, rater="ana")
-    direct.take_back(run, item_id=item.item_id, rater="ana", file=CHOICES)
-    assert read_rows(run / "human", CHOICES) == []
-    assert [n["rating"]["choice"] for n in direct.read_notes(run)] == ["T"]
+        in_app.take_back(run, item_id=item.item_id, rater="ana")
+    in_app.take_back(run, item_id=item.item_id, rater="ana", file=CHOICES_FILE)
+    assert read_rows(run / "human", CHOICES_FILE) == []
+    assert [n["rating"]["choice"] for n in in_app.read_notes(run)] == ["T"]
 
 
 # --- two runs

@@ -11,15 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.checks import Row, iso, problems
-from restaudit.people.rating.consistency import RaterProgress
-from restaudit.people.rating.files import desk, locked, read_text
+from restaudit.people.rating.checks import Book, K, Row, iso, open_book, problems
 from restaudit.people.rating.formats import detect, named
 from restaudit.people.rating.formats.vote import Reading, Vote
-from restaudit.people.rating.status import per_rater
-from restaudit.people.rating.store import FILE, add_rows, append_row, read_rows
-from restaudit.people.rating.tasks import sha256
-from restaudit.people.rating.unblind import Book, K, open_book
+from restaudit.people.rating.sheet import read_sheet
+from restaudit.people.rating.status import RaterProgress, per_rater
+from restaudit.people.rating.store import (
+    FOLDER,
+    RATINGS_FILE,
+    add_rows,
+    append_row,
+    desk,
+    locked,
+    plain,
+    read_rows,
+    read_text,
+    write_text,
+)
+from restaudit.people.rating.tasks import load_tasks, sha256
 
 SHOWN_PROBLEMS = 20
 
@@ -114,7 +123,7 @@ def take_reading(
     timed: bool,
     rater: str | None,
     skip_known: bool,
-    into: str = FILE,
+    into: str = RATINGS_FILE,
 ) -> ImportReport:
     """Add the votes of a file to RUN/human/`into`: all of them, or none. Raises RatingsRefused."""
     folder = desk(run)
@@ -137,7 +146,7 @@ def take_reading(
 
 
 def take_vote(
-    run: Path, book: Book[K], vote: Vote, *, source: str, patience: float, file: str = FILE
+    run: Path, book: Book[K], vote: Vote, *, source: str, patience: float, file: str = RATINGS_FILE
 ) -> Row:
     """Add one vote by the rules of `import_ratings`, and return it as it is stored.
 
@@ -247,3 +256,49 @@ def _has_no_zone(value: Any) -> bool:
         return isinstance(value, str) and datetime.fromisoformat(value.strip()).tzinfo is None
     except ValueError:
         return False
+
+
+# Tasks out: one set, in the layout of one tool, with the instructions and the tool's own set-up
+# beside it.
+
+
+# Files of human/ that are the desk's own.
+OWN = ("key-", "tasks-", "ratings", "raters", "desk", "pairs-", "choices")
+
+
+def export_tasks(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
+    """Write a drawn set of tasks to `out` and return the files written: tasks, instructions, the
+    tool's set-up.
+
+    Raises BadInput for a link, a folder that is not there, or a place inside the run folder outside
+    human/.
+    """
+    layout = named(format)
+    sheet = read_sheet(load_tasks(run, name).path)
+    out = place_for(run, out, f"{name}{layout.suffix}")
+    files = {
+        out: layout.write(sheet),
+        out.with_name(f"{out.name}.instructions.txt"): sheet.instructions + "\n",
+    }
+    if layout.setup is not None:
+        ending, text = layout.setup(sheet, out.name)
+        files[out.with_name(f"{out.name}.setup{ending}")] = text
+    for path, text in files.items():
+        write_text(path, text)
+    return list(files)
+
+
+def place_for(run: Path, out: Path, example: str) -> Path:
+    """Where a file for raters may be written: `out`, if that is outside the record and not a folder
+    or a link.
+    """
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise BadInput(f"{out}: the folder {out.parent} is not there; make it first")
+    if plain(out).is_dir():
+        raise BadInput(f"{out}: is a folder; name a file, for example {out / example}")
+    place, record = out.resolve(), Path(run).resolve()
+    own = place.name.startswith(OWN)
+    if place.is_relative_to(record) and (own or place.parent != record / FOLDER):
+        raise BadInput(f"{out}: lies in the run folder, which holds the record; write it elsewhere")
+    return out

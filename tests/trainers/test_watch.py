@@ -18,8 +18,8 @@ from restaudit.evidence.ledger import digest_file
 from restaudit.evidence.override import override
 from restaudit.evidence.record import Run
 from restaudit.evidence.verify.check import verify
+from restaudit.trainers.watch.folder import Watcher
 from restaudit.trainers.watch.settings import Asked
-from restaudit.trainers.watch.waiting import Watcher
 from restaudit.trainers.watch.watching import watch
 
 WORDS = [

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.files import read_text
 from restaudit.people.rating.formats.csv import guard, unguard
-from restaudit.people.rating.formats.rows import header_of, json_rows, one_object, table_rows
 from restaudit.people.rating.formats.vote import (
     Reading,
     Vote,
     carried,
+    header_of,
+    json_rows,
+    one_object,
     says_developer,
     says_model,
+    table_rows,
     text_or_none,
 )
+from restaudit.people.rating.store import read_text
 
 CHOICES = ("A", "B", "T")
 NEEDED = ("item_id", "choice", "response_a", "response_b")

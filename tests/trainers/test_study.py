@@ -13,15 +13,14 @@ from probes.statistics.crossed import crossed
 from reports.document.markdown import markdown
 from reports.report_commands import compare_study
 from reports.study.build import study_document
-from reports.study.diversity import Crossing, crossing
+from reports.study.conclusions import Crossing, crossing
 from reports.study.material import StudyMaterial, shown
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence.record import Run, write_table
 from restaudit.loop.plan import resume, start
 from restaudit.study.plan import FILE, Study, config_of, observing, planned, sealed
-from restaudit.study.run import run_folder, run_study
-from restaudit.study.search import Tried, choose, judged
+from restaudit.study.run import Tried, choose, judged, run_folder, run_study
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")

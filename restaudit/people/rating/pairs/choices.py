@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.checks import Row, iso, same_set, same_text, time_of
+from restaudit.people.rating.checks import Book, Row, declared_in, iso, same_set, same_text, time_of
+from restaudit.people.rating.exchange import ImportReport, place_for, take_reading
 from restaudit.people.rating.formats.vote import Vote
-from restaudit.people.rating.pairs.asked import CHOICES, PairSheet, PairVote, Shown, read_sheet
 from restaudit.people.rating.pairs.drawing import (
     FIRST,
     SECOND,
@@ -23,8 +23,19 @@ from restaudit.people.rating.pairs.drawing import (
     pair_sets,
     read_key,
 )
+from restaudit.people.rating.pairs.sheet import (
+    CHOICES,
+    LAYOUTS,
+    PairSheet,
+    PairVote,
+    Shown,
+    csv_text,
+    read_choices,
+    read_sheet,
+    sheet_text,
+)
+from restaudit.people.rating.store import CHOICES_FILE, desk, read_text, write_text
 from restaudit.people.rating.tasks import run_secret, sha256, table_of
-from restaudit.people.rating.unblind import Book, declared_in
 
 if TYPE_CHECKING:
     from restaudit.evidence.record import Run
@@ -211,3 +222,63 @@ def _of_record(
 
 def _choice(value: Any) -> str:
     return value.strip().upper() if isinstance(value, str) else ""
+
+
+# Pairs out as a file, choices back in: all of a file or nothing of it, by the checks that ratings
+# pass.
+
+
+def export_pairs(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
+    """Write a drawn set of pairs to `out`, "native" (JSON Lines) or "csv", with the instructions
+    beside it.
+
+    Raises BadInput for another layout, a link, a folder that is not there, or a place inside the
+    record.
+    """
+    if format not in LAYOUTS:
+        raise BadInput(f"format {format!r}: pairs are written as {' or '.join(LAYOUTS)}")
+    sheet = read_sheet(load_pairs(run, name).path)
+    out = place_for(run, out, f"{name}.{'jsonl' if format == 'native' else 'csv'}")
+    files = {
+        out: sheet_text(sheet) if format == "native" else csv_text(sheet),
+        out.with_name(f"{out.name}.instructions.txt"): sheet.instructions + "\n",
+    }
+    for path, text in files.items():
+        write_text(path, text)
+    return list(files)
+
+
+def import_choices(
+    run: Path, file: Path, *, rater: str | None = None, skip_known: bool = False
+) -> ImportReport:
+    """Add the choices of a file to RUN/human/choices.jsonl: all of them, or none.
+
+    As `import_ratings`, for files that `export_pairs` wrote. Raises RatingsRefused with row
+    numbers, BadInput where the file cannot be read.
+    """
+    from restaudit.evidence.record import Run
+
+    file = Path(file)
+    text = read_text(file)
+    try:
+        layout, reading = read_choices(text)
+    except BadInput as e:
+        raise BadInput(f"{file}: {e}") from None
+    if not reading.votes:
+        raise BadInput(
+            f"{file}: no line of it has a choice (A, B or T); {sum(reading.skipped.values())} "
+            "have none"
+        )
+    record = Run(run)
+    return take_reading(
+        record.path,
+        open_pairs(record, desk(record.path)),
+        reading,
+        layout,
+        text,
+        file=file,
+        timed=layout == "native",
+        rater=rater,
+        skip_known=skip_known,
+        into=CHOICES_FILE,
+    )

@@ -16,8 +16,8 @@ from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.loop.plan import start
 from tests.loop.conftest import make_job_folder, tiny_raw
-from tests.rlhf.test_callback import audit_raw, make_trainer
-from tests.rlhf.test_online import online_raw
+from tests.trainers.test_callback import audit_raw, make_trainer
+from tests.trainers.test_online import online_raw
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("grpo", "dpo", "outside")

@@ -18,9 +18,16 @@ from typer.testing import CliRunner
 
 from restaudit.commands.cli import app
 from restaudit.errors import BadInput
-from restaudit.people.rating import TaskSet, files, store
-from restaudit.people.rating.files import TORN, locked
-from restaudit.people.rating.store import FILE, add_rows, append_row, read_rows, torn_note
+from restaudit.people.rating import TaskSet, store
+from restaudit.people.rating.store import (
+    RATINGS_FILE,
+    TORN,
+    add_rows,
+    append_row,
+    locked,
+    read_rows,
+    torn_note,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_answer_is_one_line_more_and_nothing_before_it_is_written_again(folder: Path) -> None:
-    path = folder / FILE
+    path = folder / RATINGS_FILE
     before, inode = path.read_bytes(), path.stat().st_ino
     append_row(folder, row(3))
     after = path.read_bytes()
@@ -57,7 +64,7 @@ def test_an_answer_is_one_line_more_and_nothing_before_it_is_written_again(folde
 def test_wherever_the_last_line_is_cut_off_earlier_ratings_stay_and_the_next_one_is_kept(
     folder: Path,
 ) -> None:
-    path = folder / FILE
+    path = folder / RATINGS_FILE
     whole = path.read_bytes()
     lines = whole.splitlines(keepends=True)
     begin = len(whole) - len(lines[-1])
@@ -68,7 +75,7 @@ def test_wherever_the_last_line_is_cut_off_earlier_ratings_stay_and_the_next_one
         assert (torn_note(folder) is not None) == (begin < cut and not complete)
         append_row(folder, row(9))
         assert read_rows(folder) == [*(row(k) for k in range(3 if complete else 2)), row(9)]
-        aside = folder / f"{FILE}{TORN}"
+        aside = folder / f"{RATINGS_FILE}{TORN}"
         if complete or cut == begin:
             assert not aside.exists()
         else:
@@ -78,25 +85,25 @@ def test_wherever_the_last_line_is_cut_off_earlier_ratings_stay_and_the_next_one
 
 
 def test_a_torn_line_is_kept_aside_before_the_file_is_written_whole(folder: Path) -> None:
-    with (folder / FILE).open("ab") as f:
+    with (folder / RATINGS_FILE).open("ab") as f:
         f.write(b'{"item_id": "x\x00\x00\xc3')
     rows = read_rows(folder)
     add_rows(folder, rows[:2], [])
     assert read_rows(folder) == [row(0), row(1)]
-    assert (folder / f"{FILE}{TORN}").read_bytes() == b'{"item_id": "x\x00\x00\xc3\n'
+    assert (folder / f"{RATINGS_FILE}{TORN}").read_bytes() == b'{"item_id": "x\x00\x00\xc3\n'
 
 
 def test_every_torn_line_is_kept(folder: Path) -> None:
     for tail in (b'{"a', b'{"bc'):
-        with (folder / FILE).open("ab") as f:
+        with (folder / RATINGS_FILE).open("ab") as f:
             f.write(tail)
         append_row(folder, row(5))
-    assert (folder / f"{FILE}{TORN}").read_bytes() == b'{"a\n{"bc\n'
+    assert (folder / f"{RATINGS_FILE}{TORN}").read_bytes() == b'{"a\n{"bc\n'
     assert len(read_rows(folder)) == 5
 
 
 def test_a_row_that_is_whole_and_no_rating_is_named(folder: Path) -> None:
-    with (folder / FILE).open("ab") as f:
+    with (folder / RATINGS_FILE).open("ab") as f:
         f.write(b'{"score": 1}\n')
     with pytest.raises(BadInput, match="line 4: not a rating"):
         read_rows(folder)
@@ -105,15 +112,15 @@ def test_a_row_that_is_whole_and_no_rating_is_named(folder: Path) -> None:
 def test_what_could_not_be_written_leaves_the_file_as_it_was(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = (folder / FILE).read_bytes()
+    before = (folder / RATINGS_FILE).read_bytes()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(store.os, "fsync", full)
     with pytest.raises(BadInput, match="No space left on device"):
         append_row(folder, row(3))
-    assert (folder / FILE).read_bytes() == before
+    assert (folder / RATINGS_FILE).read_bytes() == before
 
 
 class Killed(BaseException):
@@ -124,7 +131,7 @@ class Killed(BaseException):
 def test_killed_at_any_write_to_the_disk_no_rating_is_lost(
     folder: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
 ) -> None:
-    path, real = folder / FILE, os.fsync
+    path, real = folder / RATINGS_FILE, os.fsync
     whole = path.read_bytes() + torn
     for at in range(4):
         path.write_bytes(whole)
@@ -137,18 +144,18 @@ def test_killed_at_any_write_to_the_disk_no_rating_is_lost(
             left -= 1
             real(descriptor)
 
-        monkeypatch.setattr(files.os, "fsync", fsync)
+        monkeypatch.setattr(store.os, "fsync", fsync)
         try:
             append_row(folder, row(7))
             finished = True
         except Killed:
             finished = False
-        monkeypatch.setattr(files.os, "fsync", real)
+        monkeypatch.setattr(store.os, "fsync", real)
         found = read_rows(folder)
         assert found[:3] == [row(k) for k in range(3)]
         assert found[3:] in ([], [row(7)])
         assert found[3:] or not finished
-        aside = folder / f"{FILE}{TORN}"
+        aside = folder / f"{RATINGS_FILE}{TORN}"
         assert not torn or torn in path.read_bytes() + (
             aside.read_bytes() if aside.exists() else b""
         )
@@ -157,7 +164,7 @@ def test_killed_at_any_write_to_the_disk_no_rating_is_lost(
 RATES = """
 import sys
 from pathlib import Path
-from restaudit.people.rating.files import locked
+from restaudit.people.rating.store import locked
 from restaudit.people.rating.store import append_row
 folder, who = Path(sys.argv[1]), sys.argv[2]
 for k in range(100_000):
@@ -210,7 +217,7 @@ def test_raters_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_file_that_was_changed_in_place_is_read_again(folder: Path) -> None:
     assert len(read_rows(folder)) == 3
-    path, at = folder / FILE, (folder / FILE).stat()
+    path, at = folder / RATINGS_FILE, (folder / RATINGS_FILE).stat()
     path.write_bytes(path.read_bytes().replace(b'"score": 1', b'"score": 5', 1))
     os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
     assert read_rows(folder)[0]["score"] == 5
@@ -233,7 +240,7 @@ def test_what_was_read_before_is_not_parsed_again(
 
 
 def test_status_says_what_a_crash_left(run: Path, tasks: TaskSet) -> None:
-    with (run / "human" / FILE).open("ab") as f:
+    with (run / "human" / RATINGS_FILE).open("ab") as f:
         f.write(b'{"item_id": "ab')
     said = CliRunner().invoke(app, ["rate", "status", str(run)]).output
     assert (

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from restaudit.commands.cli import app
 from restaudit.errors import BadInput
 from restaudit.people.rating import TaskSet, import_ratings, load_ratings, progress, task_sets
-from restaudit.people.rating.consistency import rater_progress
+from restaudit.people.rating.status import rater_progress
 from restaudit.people.rating.tasks import items_of, read_key
 from tests.recorded import finish_step
 

@@ -14,8 +14,8 @@ from restaudit.errors import BadInput, Halted
 from restaudit.evidence.record import Run
 from restaudit.evidence.verify.check import verify
 from restaudit.trainers.watch.checkpoints import digest_of_checkpoint, open_checkpoints
+from restaudit.trainers.watch.folder import Watcher
 from restaudit.trainers.watch.settings import Asked
-from restaudit.trainers.watch.waiting import Watcher
 from restaudit.trainers.watch.watching import watch
 from tests.loop.conftest import tiny_raw
 

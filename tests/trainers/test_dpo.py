@@ -5,8 +5,8 @@ explained.
 import pandas as pd
 import pytest
 
-from reports.lineage import policies, training_rows
-from reports.records import Records
+from reports.record.files import Records
+from reports.record.lineage import policies, training_rows
 from restaudit.config import LoopConfig
 from restaudit.config.reading import parse
 from restaudit.evidence.record import PAIRS, SAMPLES, Run, read_table
