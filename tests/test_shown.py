@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restaudit.evidence.shown import together
+from probes.base import Interval, Measurement
+from restaudit.evidence.shown import estimate, figure, measured, number, together
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,27 @@ def test_whether_an_interval_reaches_zero_can_be_read_from_it(value, below, abov
     _, a, b = (float(t.replace(",", "")) for t in together(value, low, high))
     assert (a > 0, a < 0) == (low > 0, low < 0)
     assert (b > 0, b < 0) == (high > 0, high < 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({}, ("0.1235", "-0.0012", "1.235e+04", "12,345", "–")),
+        ({"decimals": 2}, ("0.12", "0.00", "12,345.68", "12,345.00", "–")),
+        (
+            {"significant": 3, "whole_from": 1000, "minus": "−"},
+            ("0.123", "−0.0012", "12,346", "12,345", "–"),
+        ),
+    ],
+)
+def test_one_function_shows_a_number_for_every_kind_of_output(options, shown):
+    values = (0.12345, -0.0012, 12345.678, 12345, None)
+    assert tuple(number(value, **options) for value in values) == shown
+
+
+def test_a_document_shows_a_measurement_with_its_interval_or_says_that_there_is_none():
+    facts = {"unit": "share", "n": 9, "n_prompts": 3, "method": "m", "version": "1"}
+    known = Measurement("a.b", -0.42, intervals=(Interval(0.95, -0.53, -0.31),), **facts)
+    assert measured(known) == estimate(-0.42, -0.53, -0.31) == "−0.42 [−0.53, −0.31]"
+    assert measured(Measurement("a.b", 1234.5, reason="one prompt", **facts)) == figure(1234.5)
+    assert measured(Measurement("a.b", None, reason="no text", **facts)) == measured(None) == "–"

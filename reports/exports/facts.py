@@ -16,7 +16,7 @@ from probes.base import Measurement
 from reports.record import lineage
 from reports.record.files import Records, Source
 from reports.record.lineage import BASE_MODEL, Grow, Policy
-from reports.record.series import Human, human_score
+from reports.record.series import HumanJudge, human_score
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import Event
@@ -156,7 +156,7 @@ class Facts:
         return "waiting" if self.run.events[-1].step.endswith("/wait") else "unfinished"
 
     @property
-    def human(self) -> Human:
+    def human(self) -> HumanJudge:
         """What stands for human judgement, labelled as what it is."""
         for first in self.run.iterations()[:1]:
             self.records.checked(f"{first}/measurements.json")

@@ -12,7 +12,7 @@ from typing import Any
 from probes.base import Measurement
 from reports.exports.facts import Audit, Facts, cited
 from reports.record.lineage import Policy
-from reports.record.series import HUMAN_NAMES
+from restaudit.config.human import human_title
 from restaudit.evidence.shown import lines_of
 from restaudit.gates import GateResult
 
@@ -33,7 +33,7 @@ def figure(m: Measurement) -> str:
         else f"no interval: {m.reason}"
     )
     label = m.detail.get("human_label")
-    human = f"; human score: {HUMAN_NAMES.get(str(label), str(label))}" if label else ""
+    human = f"; human score: {human_title(str(label))}" if label else ""
     return (
         f"{m.value!r} {span}; {m.unit}; n={m.n}, {m.n_prompts} prompts; {m.method}, version "
         f"{m.version}{human}"

@@ -19,12 +19,12 @@ import rfc8785
 from reports.record import selection, series
 from reports.record.files import Records
 from reports.record.selection import WHY, by_policy, grow_set, taken
-from reports.run_report.tables import figure
 from restaudit.config import ONLINE, LoopConfig
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import BASE, ITERATION, Run, printable
+from restaudit.evidence.shown import figure
 from restaudit.loop.select import kept_set, learned_weights, preference_pairs, thresholds
 
 BASE_MODEL = "policy.model"

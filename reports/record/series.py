@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from probes.base import Measurement
+from restaudit.config.human import HUMAN_NAMES, human_title
 from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence.record import BASE, ITERATION, Run, Summary
 from restaudit.evidence.shown import together
@@ -30,6 +31,7 @@ SERIES = (
     "reason",
 )
 MEASURED = (
+    "title",
     "measurement",
     "value",
     "low",
@@ -49,52 +51,34 @@ SAMPLE = ("sample_id", "prompt_id", "text", "n_tokens", "reward", "human")
 READ_ERRORS = (RestauditError, OSError, KeyError, TypeError, ValueError)
 
 REWARD = "Reward model"
-HUMAN_NAMES = {
-    "LEXICON": "LEXICON (human word ratings, aggregated)",
-    "MODEL": "MODEL (trained on held-out raters)",
-    "REFERENCE": "REFERENCE (chrF against human references)",
-    "SIMULATED": "SIMULATED (a program stands in for raters)",
-}
-KINDS = {
-    "people": "PEOPLE",
-    "lexicon": "LEXICON",
-    "model": "MODEL",
-    "reference": "REFERENCE",
-    "python": "SIMULATED",
-    "none": "NONE",
-}
-GROUP_TITLES = {
-    "divergence": "Divergence",
-    "diversity": "Diversity",
-    "bias": "Bias",
-    "drift": "Drift",
-}
+OTHER = "Other"
 
 
 @dataclass(frozen=True)
-class Human:
+class HumanJudge:
     """What stands for human judgement in a run: its full name and what it is."""
 
     name: str
     description: str
 
 
-def human_score(run: Run) -> Human:
+def human_score(run: Run) -> HumanJudge:
     """The human score's name, always with its kind in words, and its description.
 
     Every audit records both; before the first audit the configured kind gives the name.
     """
     audited = iterations(run)
     if audited:
-        found = _section(run.scores(audited[0]), "human")
-        label, described = (
-            str(found.get("label") or "NONE"),
-            str(found.get("description") or "It is not described."),
+        recorded = _section(run.scores(audited[0]), "human")
+        label = str(recorded.get("label") or "NONE")
+        return HumanJudge(
+            human_title(label), str(recorded.get("description") or "It is not described.")
         )
-    else:
-        kind = str(_section(_section(run.plan, "config"), "human").get("kind") or "none")
-        label, described = KINDS.get(kind, kind), "The first audit will describe it."
-    return Human(HUMAN_NAMES.get(label, label), described)
+    configured = _section(_section(run.plan, "config"), "human")
+    kind = str(configured.get("kind") or "none")
+    known = {str(key): name.word for key, name in HUMAN_NAMES.items()}
+    label = str(configured.get("label") or known.get(kind, kind))
+    return HumanJudge(human_title(label), "The first audit will describe it.")
 
 
 def reward_unit(run: Run) -> str:
@@ -225,15 +209,35 @@ def _at_its_level(g: GateResult) -> str:
     return f"[{low}, {high}] at {g.level:.4g}"
 
 
-def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
-    """Every measurement of one iteration, grouped by its first word; title -> table (columns:
-    MEASURED).
+def title_of(name: str) -> str:
+    """What people call a measurement, by its probe's contract; its name where no probe knows it."""
+    from probes.catalogue import metric_of  # the list of runs does not wait for statistics
+
+    metric = metric_of(name)
+    return name if metric is None else metric.title
+
+
+def by_section(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Measurements by the section that their probe's contract gives them: title -> measurements.
+
+    Sections are in the order in which people read. What no probe of this version knows, as in a run
+    of before, comes last under OTHER.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for m in run.measurements(iteration):
-        first = m.name.split(".")[0]
-        groups.setdefault(GROUP_TITLES.get(first, "Other"), []).append(_measured_row(m))
-    return {title: pd.DataFrame(rows, columns=list(MEASURED)) for title, rows in groups.items()}
+    from probes.catalogue import SECTIONS, metric_of
+
+    sections: dict[str, list[Measurement]] = {t: [] for t in (*SECTIONS.values(), OTHER)}
+    for m in measurements:
+        metric = metric_of(m.name)
+        sections[OTHER if metric is None else SECTIONS[metric.section]].append(m)
+    return {title: members for title, members in sections.items() if members}
+
+
+def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
+    """Every measurement of one iteration by section: title -> table (columns: MEASURED)."""
+    return {
+        title: pd.DataFrame([_measured_row(m) for m in members], columns=list(MEASURED))
+        for title, members in by_section(run.measurements(iteration)).items()
+    }
 
 
 def prompt_texts(run: Run) -> dict[str, str]:
@@ -328,6 +332,7 @@ def _series_row(iteration: str, name: str, label: str, m: Measurement | None) ->
 def _measured_row(m: Measurement) -> dict[str, Any]:
     interval = m.interval(LEVEL)
     return {
+        "title": title_of(m.name),
         "measurement": m.name,
         "value": _number(m.value),
         "low": _number(interval.low if interval else None),

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from reports.document.model import Block, Paragraph, Row, Section, Table
 from reports.record import series
 from reports.run_report.material import Material
-from reports.run_report.tables import by_iteration, by_name, chart, shown
+from reports.run_report.tables import by_iteration, by_name, chart
 from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import measured
 
 GAPS = {
     "bias.human_gap": "human score",
@@ -209,7 +210,7 @@ def _groups(of: Material, last: str) -> Table:
     )
     rows = []
     for group in groups:
-        cells = tuple(shown(of.measured[last].get(f"bias.{s}.{group}")) for s in SCORES)
+        cells = tuple(measured(of.measured[last].get(f"bias.{s}.{group}")) for s in SCORES)
         rows.append(Row((group, *cells), (of.from_measurements(last, f"bias.*.{group}"),)))
     units = {
         s: next((m.unit for n, m in of.measured[last].items() if n.startswith(f"bias.{s}.")), "")
@@ -234,7 +235,10 @@ def _mentions(of: Material, last: str) -> Table:
         if all(m is None or not m.value for m in (now, kept, base)):
             continue
         rows.append(
-            Row((group, shown(base), shown(now), shown(kept)), (of.from_measurements(last, name),))
+            Row(
+                (group, measured(base), measured(now), measured(kept)),
+                (of.from_measurements(last, name),),
+            )
         )
     unit = next(
         (m.unit for n, m in of.measured[last].items() if n.startswith(MENTION)), "share of texts"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reports.document.model import Document, Section
-from reports.run_report import behaviour, scores, verdict
-from reports.run_report import methods as about_it
-from reports.run_report import origins as made_from
+from reports.run_report import appendix, behaviour, methods, origins, scores, verdict
 from reports.run_report.material import Material
 from restaudit.config import LoopConfig
 from restaudit.evidence.record import Run
@@ -19,12 +17,13 @@ SECTIONS: Mapping[str, Callable[[Material], Section]] = {
     "bias": behaviour.bias,
     "diversity": behaviour.diversity,
     "capability": behaviour.capability,
-    "reward-model": made_from.reward_model,
-    "data": made_from.data,
-    "lineage": made_from.lineage_section,
-    "compute": about_it.took,
-    "methods": about_it.methods,
-    "integrity": about_it.integrity,
+    "reward-model": origins.reward_model,
+    "data": origins.data,
+    "lineage": origins.lineage_section,
+    "compute": methods.took,
+    "methods": methods.methods,
+    "integrity": methods.integrity,
+    appendix.KEY: appendix.everything,
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from reports.document.model import Paragraph, Row, Table
 from reports.record import series
 from reports.record.files import Source
-from reports.run_report.tables import NOTHING, figure
 from restaudit.evidence.record import Run
+from restaudit.evidence.shown import NOTHING, figure
 from restaudit.people.rating.pairs import pair_sets
 from restaudit.people.rating.pairs.wins import Wins, wins
 

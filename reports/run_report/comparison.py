@@ -34,9 +34,9 @@ from reports.record import compute, series
 from reports.record.files import Source
 from reports.run_report.choices import choices
 from reports.run_report.material import Material
-from reports.run_report.tables import LEVEL, NOTHING, figure, shown
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run
+from restaudit.evidence.shown import LEVEL, NOTHING, figure, measured
 
 LEAST_PROMPTS = 8
 RESAMPLES = 2000
@@ -266,7 +266,7 @@ def _scores(sides: Sequence[Side], common: set[str]) -> list[Block]:
 
 
 def _estimate(m: Measurement) -> str:
-    return shown(m) if m.value is not None else f"not measured: {m.reason}"
+    return measured(m) if m.value is not None else f"not measured: {m.reason}"
 
 
 def _gains(sides: Sequence[Side]) -> Chart:
@@ -282,7 +282,7 @@ def _gains(sides: Sequence[Side]) -> Chart:
                 points.append(Point(x, m.value, i.low if i else None, i.high if i else None))
             rows.append(
                 Row(
-                    (side.label, str(x), series.short_name(iteration), shown(m)),
+                    (side.label, str(x), series.short_name(iteration), measured(m)),
                     side.cite(f"{iteration}/measurements.json", "divergence.human_change"),
                 )
             )
@@ -309,7 +309,7 @@ def _beside(sides: Sequence[Side]) -> Table:
             (
                 s.label,
                 series.short_name(s.last),
-                *(shown(s.of.measured[s.last].get(n)) for n in BESIDE),
+                *(measured(s.of.measured[s.last].get(n)) for n in BESIDE),
             ),
             s.cite(f"{s.last}/measurements.json"),
         )

@@ -17,8 +17,8 @@ from probes.divergence.curves import Form, curve
 from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
 from reports.record import series
 from reports.run_report.material import Material
-from reports.run_report.tables import LEVEL, NOTHING, estimate, figure, shown
 from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import LEVEL, NOTHING, estimate, figure, measured
 
 TITLE = "Gains by distance from the base policy"
 AXIS = "distance d = √KL (√nats a sequence)"
@@ -121,7 +121,7 @@ def _table(of: Material, kept: Sequence[tuple[str, float]], left_out: Sequence[s
         cells = (
             series.short_name(iteration),
             _shown_distance(found["drift.kl"]),
-            *(shown(found.get(n)) for n in _gains(of)),
+            *(measured(found.get(n)) for n in _gains(of)),
             str(found["drift.kl"].n_prompts),
         )
         rows.append(Row(cells, (of.from_measurements(iteration),)))

@@ -11,9 +11,9 @@ from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, 
 from reports.record import compute
 from reports.record.files import Source
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, figure
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import NOTHING, figure
 
 # In the order in which a run needs them.
 USES = ("sampling", "training", "likelihood", "kl")

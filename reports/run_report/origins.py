@@ -11,9 +11,9 @@ from probes.base import Measurement
 from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, Table
 from reports.record import lineage, series
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, figure, shown
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.shown import NOTHING, figure, measured
 from restaudit.reward_audit.document import document_of
 from restaudit.reward_audit.document.model import Document as RewardDocument
 
@@ -72,7 +72,7 @@ def _failures(found: RewardDocument) -> Block:
 def _validation(of: Material, found: RewardDocument) -> Table:
     rows = []
     for m in found.validation:
-        value = NOTHING if m["value"] is None else shown(Measurement.from_json(m))
+        value = NOTHING if m["value"] is None else measured(Measurement.from_json(m))
         name = str(m["name"]).removeprefix("validation.").replace("_", " ")
         if "." in name and not name.startswith(("baseline.", "less.")):
             continue

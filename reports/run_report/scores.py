@@ -12,8 +12,9 @@ from reports.document.model import Block, Paragraph, Passage, Passages, Row, Sec
 from reports.record import series
 from reports.run_report.distance import by_distance
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, by_iteration, by_name, chart, estimate, figure
+from reports.run_report.tables import by_iteration, by_name, chart
 from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import NOTHING, estimate, figure
 
 TEXTS = ("sample_id", "prompt_id", "text", "reward", "human")
 LARGEST, MIDDLE, SMALLEST = "largest", "middle", "smallest"

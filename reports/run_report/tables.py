@@ -4,39 +4,13 @@ behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from probes.base import Measurement
 from reports.document.model import Chart, Line, Point, Row, Table
 from reports.record import series
 from reports.run_report.material import Material
 from restaudit.evidence.record import BASE
-from restaudit.evidence.shown import together
-
-LEVEL = 0.95
-NOTHING = "–"
-
-
-def figure(value: float) -> str:
-    """Three significant digits, a proper minus sign."""
-    shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return shown.replace("-", "−")
-
-
-def shown(m: Measurement | None) -> str:
-    """ "0.42 [0.31, 0.53]", "0.42" without an interval, "–" where nothing was measured."""
-    if m is None or m.value is None:
-        return NOTHING
-    interval = m.interval(LEVEL)
-    if interval is None:
-        return figure(m.value)
-    return estimate(m.value, interval.low, interval.high)
-
-
-def estimate(value: float, low: float, high: float, *, apart_from: Iterable[float] = (0.0,)) -> str:
-    """ "0.42 [0.31, 0.53]": a value and its interval with the same decimals."""
-    v, a, b = (t.replace("-", "−") for t in together(value, low, high, apart_from=apart_from))
-    return f"{v} [{a}, {b}]"
+from restaudit.evidence.shown import LEVEL, NOTHING, estimate, figure, measured
 
 
 def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: str = "") -> Table:
@@ -44,7 +18,7 @@ def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: s
     rows = []
     for iteration in of.iterations:
         found = of.measured[iteration]
-        cells = [shown(found.get(name)) for name in columns]
+        cells = [measured(found.get(name)) for name in columns]
         if iteration == BASE and all(c == NOTHING for c in cells):
             continue  # changes since the base policy
         units = [found[n].n_prompts for n in columns if n in found and found[n].value is not None]
@@ -65,7 +39,10 @@ def by_name(
             continue
         base = NOTHING if m.baseline is None else figure(m.baseline)
         rows.append(
-            Row((label, shown(m), base, m.unit, str(m.n)), (of.from_measurements(iteration, name),))
+            Row(
+                (label, measured(m), base, m.unit, str(m.n)),
+                (of.from_measurements(iteration, name),),
+            )
         )
     return Table(caption, ("what", "value", "base policy", "unit", "n"), tuple(rows), note=note)
 

@@ -10,11 +10,11 @@ from reports.document.model import Block, Fact, Facts, Look, Paragraph, Row, Sec
 from reports.record import series
 from reports.record.files import Source
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.config import BY_STEPS, LoopConfig
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import digest_file
 from restaudit.evidence.record import BASE, Run
+from restaudit.evidence.shown import NOTHING, estimate, figure
 from restaudit.gates import Decision, GateResult
 from restaudit.loop.headline import alarms, learned, refitted
 

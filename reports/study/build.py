@@ -27,10 +27,10 @@ from reports.document.model import (
 )
 from reports.record import series
 from reports.run_report.choices import choices
-from reports.run_report.tables import NOTHING, figure
 from reports.study.conclusions import at_equal_diversity, conclusions
 from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, over_seeds, shown
-from restaudit.study.search import Search
+from restaudit.evidence.shown import NOTHING, figure
+from restaudit.study.run import Search
 
 MEASURES = {
     "divergence.beyond_expected": "missing human gain beyond the expected",

@@ -12,8 +12,8 @@ import numpy as np
 
 from probes.statistics.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
-from reports.run_report.tables import NOTHING, figure
 from reports.study.material import BUDGETS, At, OneRun, StudyMaterial, every_seed, over_seeds, shown
+from restaudit.evidence.shown import NOTHING, figure
 from restaudit.gates import minimum_detectable_effect
 from restaudit.study.plan import HALTS
 

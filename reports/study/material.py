@@ -16,12 +16,11 @@ from probes.base import Array, Measurement
 from probes.statistics.crossed import Crossed, crossed
 from reports.record.files import Records, Source
 from reports.run_report.material import Material
-from reports.run_report.tables import NOTHING, estimate, figure
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run
+from restaudit.evidence.shown import NOTHING, estimate, figure
 from restaudit.study.plan import Study, sealed
-from restaudit.study.run import run_folder
-from restaudit.study.search import searched
+from restaudit.study.run import run_folder, searched
 
 # Steps that a method spends on learning; audits, the reward model and the base policy cost every
 # method the same.

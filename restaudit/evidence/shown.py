@@ -1,5 +1,5 @@
-"""Text of unknown origin made fit to be shown: as it is, on one line, and as nothing but text in
-every format.
+"""What people read, made fit to be shown: numbers with as many digits as they know, and text of
+unknown origin as nothing but text in every format.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from probes.base import Measurement
 from restaudit.evidence.record import CONTROLS, REORDERING, printable
 
+NOTHING = "–"
+LEVEL = 0.95
 MOST_IN_CELL = 240
 MOST_IN_ANSWER = 1500
 MOST_DECIMALS = 6
@@ -28,11 +31,41 @@ MARKUP = frozenset("\\`*_{}[]|#~$@!^")
 LINK = re.compile(r"(?i)(?:(?<=[a-z]):(?=//))|(?:(?<=\bwww)\.)")
 
 
-def number(value: float | None) -> str:
-    """Four significant digits; integers as they are; "–" for None."""
+# --- numbers
+
+
+def number(
+    value: float | None,
+    *,
+    significant: int = 4,
+    decimals: int | None = None,
+    whole_from: float = math.inf,
+    minus: str = "-",
+) -> str:
+    """A number as text; "–" for None. Integers are shown in full.
+
+    significant  digits that are shown of it
+    decimals     show as many decimals instead, whatever the size
+    whole_from   from this size on only the whole part is shown, with commas
+    minus        the sign of negative numbers: a hyphen can be copied into a program, "−" is as wide
+                 as a digit
+    """
     if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        return NOTHING
+    if decimals is not None:
+        text = _without_minus_zero(f"{value:,.{decimals}f}")
+    elif isinstance(value, int):
+        text = f"{value:,}"
+    elif abs(value) >= whole_from:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.{significant}g}"
+    return text.replace("-", minus)
+
+
+def figure(value: float | None) -> str:
+    """A number in a document for people: three significant digits, from 1,000 on the whole part."""
+    return number(value, significant=3, whole_from=1000, minus="−")
 
 
 def together(
@@ -48,24 +81,55 @@ def together(
     half = (high - low) / 2
     if not math.isfinite(half) or not math.isfinite(value):
         return number(value), number(low), number(high)
+    # Digits beyond the second of the half width are noise: another sample would change them.
     wanted = max(0, 1 - math.floor(math.log10(half))) if half > 0 else _digits(value, 3)
     for places in range(wanted, MOST_DECIMALS + 1):
-        texts = tuple(f"{x:,.{places}f}" for x in (value, low, high))
-        if all(
-            end == x or round(end, places) != round(x, places)
-            for end in (low, high)
-            for x in apart_from
-        ):
-            v, a, b = (t.removeprefix("-") if not t.strip("-0.,") else t for t in texts)
-            return v, a, b
+        if all(_told_apart(end, x, places) for end in (low, high) for x in apart_from):
+            return (
+                number(value, decimals=places),
+                number(low, decimals=places),
+                number(high, decimals=places),
+            )
     return number(value), number(low), number(high)
+
+
+def estimate(value: float, low: float, high: float, *, apart_from: Iterable[float] = (0.0,)) -> str:
+    """ "0.42 [0.31, 0.53]": a value and its interval in a document, with the same decimals."""
+    texts = together(value, low, high, apart_from=apart_from)
+    shown, start, end = (text.replace("-", "−") for text in texts)
+    return f"{shown} [{start}, {end}]"
+
+
+def measured(m: Measurement | None) -> str:
+    """A measurement in a document: "0.42 [0.31, 0.53]", "0.42" without an interval, "–" where
+    nothing was measured.
+    """
+    if m is None or m.value is None:
+        return NOTHING
+    interval = m.interval(LEVEL)
+    if interval is None:
+        return figure(m.value)
+    return estimate(m.value, interval.low, interval.high)
+
+
+def _told_apart(end: float, other: float, places: int) -> bool:
+    """Whether the end of an interval looks like another number only where it is that number."""
+    return end == other or round(end, places) != round(other, places)
+
+
+def _without_minus_zero(text: str) -> str:
+    """ "-0.00" says a sign that its digits do not bear out."""
+    return text if text.strip("-0.,") else text.removeprefix("-")
 
 
 def _digits(value: float, significant: int) -> int:
     """Decimals that show this many digits of a number."""
-    return (
-        max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else significant - 1
-    )
+    if not value:
+        return significant - 1
+    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
+
+
+# --- text of unknown origin
 
 
 def plain(text: str, most: int = MOST_IN_CELL) -> str:
@@ -124,27 +188,24 @@ def lines_of(value: Any) -> list[tuple[str, str]]:
 
 
 def _flat(label: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping | list | tuple) and not value:
+        return [(label, "none")]
     if isinstance(value, Mapping):
-        if not value:
-            return [(label, "none")]
-        return [
-            pair
-            for k, v in value.items()
-            for pair in _flat(f"{label} › {_words(str(k))}" if label else _words(str(k)), v)
-        ]
+        lines = []
+        for key, inner in value.items():
+            words = str(key).replace("_", " ")
+            lines += _flat(f"{label} › {words}" if label else words, inner)
+        return lines
     if isinstance(value, list | tuple):
-        if not value:
-            return [(label, "none")]
-        if all(not isinstance(v, Mapping | list | tuple) for v in value):
-            if not label:
-                return [("", _scalar(v)) for v in value]
-            return [(label, ", ".join(_scalar(v) for v in value))]
-        return [pair for n, v in enumerate(value, 1) for pair in _flat(f"{label} {n}".strip(), v)]
+        if any(isinstance(item, Mapping | list | tuple) for item in value):
+            lines = []
+            for place, item in enumerate(value, 1):
+                lines += _flat(f"{label} {place}".strip(), item)
+            return lines
+        if label:
+            return [(label, ", ".join(_scalar(item) for item in value))]
+        return [("", _scalar(item)) for item in value]
     return [(label, _scalar(value))]
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")
 
 
 def _scalar(value: Any) -> str:

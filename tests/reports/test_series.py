@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_run import PROMPTS, SAMPLES, make_run
 
+from probes import catalogue
+from probes.base import Measurement
 from reports.record import series
 from reports.record.series import RUN_COLUMNS, run_table
+from restaudit.config import Config
+from restaudit.config.human import HUMAN_NAMES
 from restaudit.errors import BadInput
 from restaudit.evidence import ledger
 from restaudit.evidence.record import BASE, Run, list_runs
@@ -45,11 +49,26 @@ def test_a_series_carries_value_interval_and_counts_of_every_iteration(tmp_path:
 def test_the_human_score_is_always_named_in_full(tmp_path: Path, recorded: str) -> None:
     run = make_run(tmp_path / "run")
     _edit(run / BASE / "measurements.json", "human", {"label": recorded, "description": "words"})
-    assert series.human_score(Run(run)) == series.Human(LEXICON, "words")
+    assert series.human_score(Run(run)) == series.HumanJudge(LEXICON, "words")
 
 
 def test_before_the_first_audit_the_configured_kind_names_the_human_score(tmp_path: Path) -> None:
     assert series.human_score(Run(make_run(tmp_path / "run", "half"))).name == LEXICON
+
+
+def test_every_kind_of_human_score_that_a_configuration_takes_has_a_name() -> None:
+    kinds = Config.model_json_schema()["properties"]["human"]["discriminator"]["mapping"]
+    assert set(kinds) == set(HUMAN_NAMES)
+
+
+def test_watched_scores_are_called_what_their_owner_calls_them_before_any_look(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", "half")
+    plan = json.loads((run / "plan.json").read_text())
+    plan["config"]["human"] = {"kind": "column", "label": "PEOPLE (our panel)"}
+    (run / "plan.json").write_text(json.dumps(plan))
+    assert series.human_score(Run(run)).name == "PEOPLE (our panel)"
 
 
 def test_an_audit_that_records_no_human_score_is_called_none(tmp_path: Path) -> None:
@@ -114,9 +133,25 @@ def test_the_gate_table_shows_why_training_was_stopped(tmp_path: Path) -> None:
 def test_every_measurement_is_in_exactly_one_group(tmp_path: Path) -> None:
     run = Run(make_run(tmp_path / "run"))
     groups = series.measurement_tables(run, "g01/i01")
-    assert list(groups) == ["Divergence", "Diversity", "Bias", "Drift"]
+    assert list(groups) == [title for title in catalogue.SECTIONS.values() if title in groups]
+    assert series.OTHER not in groups
     names = [n for table in groups.values() for n in table["measurement"]]
     assert sorted(names) == sorted(m.name for m in run.measurements("g01/i01"))
+
+
+def test_every_measurement_of_a_known_probe_stands_in_its_section_and_an_unknown_one_in_other() -> (
+    None
+):
+    names = [m.name for probe in catalogue.PROBES for m in probe.measures]
+    names = [f"{name}x" if name.endswith(".") else name for name in names]
+    measurements = [
+        Measurement(name, None, "", 0, 0, "none", "1", reason="not asked")
+        for name in (*names, "gone.measurement")
+    ]
+    sections = series.by_section(measurements)
+    assert list(sections) == [*catalogue.SECTIONS.values(), series.OTHER]
+    assert [m.name for m in sections[series.OTHER]] == ["gone.measurement"]
+    assert series.title_of("gone.measurement") == "gone.measurement"
 
 
 def test_chat_prompts_are_written_out_turn_by_turn() -> None:

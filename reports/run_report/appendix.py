@@ -1,0 +1,119 @@
+"""Everything that was measured: each value of the last look and of the base policy, by section of
+the probes' own contracts.
+
+The sections before it choose what a reader needs first. This one chooses nothing, so that nothing
+that was measured goes unseen, and a new probe appears without an edit here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from probes.base import Measurement
+from reports.document.model import Block, Paragraph, Row, Section, Table
+from reports.record import series
+from reports.record.series import by_section, title_of
+from reports.run_report.material import Material
+from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import LEVEL, NOTHING, figure, measured
+
+KEY, TITLE = "measured", "Appendix: everything that was measured"
+ABOUT = (
+    "Each value stands with its 95% interval, under the name that it has in measurements.json and in "
+    "a gate's rule. Baseline: the base policy on the same prompts, with as many samples. Base "
+    "policy's own look: all of its samples. n: rows, and in brackets the prompts (or other units) "
+    "that were drawn again for the interval."
+)
+
+
+def everything(material: Material) -> Section:
+    """The last section: two tables a section of probes, what was measured and what was not."""
+    if not material.iterations:
+        return Section(KEY, TITLE, (Paragraph("No iteration was audited yet."),))
+    last = material.iterations[-1]
+    at_last = material.measured[last]
+    at_base = material.measured.get(BASE, {}) if last != BASE else {}
+    # Benchmarks may be asked at the ends only: then the last look lacks what the base policy has.
+    names = {**at_base, **at_last}
+    blocks: list[Block] = [Paragraph(ABOUT, "note")]
+    for title, members in by_section(names.values()).items():
+        section = [m.name for m in members]
+        known = [n for n in section if _has_value(at_last.get(n)) or _has_value(at_base.get(n))]
+        if known:
+            blocks.append(_values(material, title, known, at_last, at_base))
+        missing = [m for m in members if m.name not in known]
+        if missing:
+            blocks.append(_missing(material, title, missing, at_last))
+    return Section(KEY, TITLE, tuple(blocks))
+
+
+def _values(
+    material: Material,
+    section: str,
+    names: Sequence[str],
+    at_last: Mapping[str, Measurement],
+    at_base: Mapping[str, Measurement],
+) -> Table:
+    """A row a measurement that has a value at the last look or at the base policy's own."""
+    last = material.iterations[-1]
+    rows = []
+    no_interval: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        here, base = at_last.get(name), at_base.get(name)
+        shown = here if here is not None and here.value is not None else base
+        assert shown is not None  # one of the two has a value
+        if shown.interval(LEVEL) is None:
+            no_interval[_reason(shown)].append(name)
+        baseline = NOTHING
+        if here is not None and here.baseline is not None:
+            baseline = figure(here.baseline)
+        own_look = (measured(base),) if at_base else ()
+        counts = f"{shown.n:,} ({shown.n_prompts:,})"
+        cells = (title_of(name), name, measured(here), baseline, *own_look, shown.unit, counts)
+        sources = [
+            material.from_measurements(iteration, name)
+            for iteration, m in ((last, here), (BASE, base))
+            if m is not None
+        ]
+        rows.append(Row(cells, tuple(sources)))
+    own_look = ("base policy's own look",) if at_base else ()
+    return Table(
+        section,
+        ("what", "name", series.short_name(last), "baseline", *own_look, "unit", "n"),
+        tuple(rows),
+        prose=(0,),
+        note=" ".join(
+            f"No interval: {reason}: {', '.join(n)}." for reason, n in no_interval.items()
+        ),
+    )
+
+
+def _missing(
+    material: Material,
+    section: str,
+    members: Sequence[Measurement],
+    at_last: Mapping[str, Measurement],
+) -> Table:
+    """A row a reason, with all that it kept from being measured."""
+    by_reason: dict[str, list[Measurement]] = defaultdict(list)
+    for m in members:
+        by_reason[str(m.reason)].append(m)
+    rows = []
+    for reason, group in by_reason.items():
+        look = material.iterations[-1] if group[0].name in at_last else BASE
+        cells = (
+            "; ".join(title_of(m.name) for m in group),
+            ", ".join(m.name for m in group),
+            reason,
+        )
+        rows.append(Row(cells, (material.from_measurements(look),)))
+    return Table(f"{section}: not measured", ("what", "name", "why"), tuple(rows), prose=(0, 1, 2))
+
+
+def _has_value(m: Measurement | None) -> bool:
+    return m is not None and m.value is not None
+
+
+def _reason(m: Measurement) -> str:
+    return str(m.reason or "not computed at this level").removeprefix("no interval: ")
