@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes import items
 from probes.base import Evidence, Measurement, Metric, Probe
-from probes.statistics import stats
+from probes.statistics import items, stats
 from probes.statistics.resample import ANY, SHARE, Estimate, Resampling
 
 VERSION = "1"

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from probes import items
 from probes.base import Evidence, Measurement, Metric, Probe
-from probes.items import PREFERENCES, Meaning
-from probes.statistics import stats
+from probes.statistics import items, stats
+from probes.statistics.items import PREFERENCES, Meaning
 from probes.statistics.resample import Estimate, Resampling
 
 VERSION = "1"

@@ -25,6 +25,12 @@ NUMBERS = (
 )
 RATINGS = ("sample_id", "rater", "dimension", "score")
 
+# What several probes say, so that they say it in the same words.
+IS_BASE = "this is the base policy: there is nothing to compare it with"
+NO_EMBED = "no embedding of texts was given"
+NO_TEXT = "the policy has no text"
+RATIO = "ratio to the base policy"
+
 Notes = dict[str, str | int]
 
 

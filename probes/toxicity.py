@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Evidence, Measurement, Metric, Probe, Scorer
-from probes.rows import audited
+from probes.rows import IS_BASE, NO_TEXT, audited
 from probes.statistics import stats
-from probes.statistics.resample import SHARE, Resampling, unmeasured
-from probes.texts.setwise import IS_BASE, NO_TEXT, newcombe
+from probes.statistics.resample import SHARE, Resampling, newcombe, unmeasured
 
 VERSION = "1"
 THRESHOLD = 0.5

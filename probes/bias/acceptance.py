@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Evidence, Interval, Measurement
-from probes.bias.cells import Cells, cells_of
-from probes.bias.gaps import why_not
+from probes.bias.gaps import Cells, cells_of, why_not
 from probes.rows import numbers, sampled
 from probes.statistics import stats
 from probes.statistics.largest import largest_difference

@@ -14,7 +14,7 @@ from probes.base import Array, Evidence, Measurement
 from probes.rows import audited, plain_or_all, sampled
 from probes.statistics import stats
 from probes.statistics.resample import Estimate, Resampling, prompt_weights, summarise, unmeasured
-from probes.texts.mentions import groups, mentions
+from probes.texts.word_lists import groups, mentions
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 AUDIT, KEPT = "bias.mention.", "bias.mention_kept."

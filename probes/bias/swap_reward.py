@@ -22,8 +22,8 @@ from probes.statistics.resample import (
     prompt_weights,
     unmeasured,
 )
-from probes.texts.lists import WORD
 from probes.texts.swap import PRONOUNS, Rule, rules, swapped
+from probes.texts.word_lists import WORD
 
 # Enough pairs for a rule, and how many texts with its words are tried to find them.
 TEXTS_PER_RULE = 64

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from probes.base import Evidence, Measurement
 from probes.diversity.vendi import vendi
-from probes.rows import numbers
+from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, RATIO, numbers
 from probes.statistics.jackknife import Deleted
 from probes.statistics.resample import Estimate, unmeasured
-from probes.texts.comparison import Side, Sides
 from probes.texts.grams import Counts, Grams, distinct_ratio
-from probes.texts.setwise import IS_BASE, NO_EMBED, NO_TEXT, RATIO, estimated
+from probes.texts.sets import Side, Sides, estimated
 
 NAMES = ("good_distinct_2_ratio", "good_vendi_ratio", "effective_vendi_ratio")
 FEWEST_SCORED = 20

@@ -10,12 +10,11 @@ import pandas as pd
 
 from probes.base import Evidence, Measurement
 from probes.diversity.vendi import vendi
+from probes.rows import NO_EMBED, NO_TEXT
 from probes.statistics.jackknife import Deleted
 from probes.statistics.resample import Estimate, unmeasured
-from probes.texts.comparison import Side, Sides, sides_of
 from probes.texts.grams import distinct_ratio
-from probes.texts.sets import match
-from probes.texts.setwise import NO_EMBED, NO_TEXT, estimated
+from probes.texts.sets import Side, Sides, estimated, match, sides_of
 
 NAMES = ("distinct_2_to_human", "vendi_to_human")
 UNIT = "ratio to human references"

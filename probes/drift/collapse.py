@@ -15,12 +15,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probes.base import Evidence, Interval, Measurement
+from probes.rows import IS_BASE, NO_TEXT, RATIO
 from probes.statistics.jackknife import Chosen
-from probes.statistics.resample import SHARE, Array, Estimate, Resampling, bootstrap, unmeasured
-from probes.texts.comparison import sides_of
+from probes.statistics.resample import (
+    SHARE,
+    Array,
+    Estimate,
+    Resampling,
+    bootstrap,
+    newcombe,
+    unmeasured,
+)
 from probes.texts.grams import Coded, coded, distinct_ratio, grams
-from probes.texts.sets import Texts, Vocabulary, match, shuffled
-from probes.texts.setwise import IS_BASE, NO_TEXT, RATIO, estimated, newcombe
+from probes.texts.sets import Texts, Vocabulary, estimated, match, shuffled, sides_of
 
 LONGEST_COPY = 8
 SHORTEST_COPY = 3

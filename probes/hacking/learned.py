@@ -17,18 +17,15 @@ import pandas as pd
 from scipy.sparse import csc_array
 
 from probes.base import Evidence, Measurement
-from probes.hacking.habit import habit_cost
-from probes.hacking.mining import FEWEST_PROMPTS, Features, mine
+from probes.hacking.effects import Effects, Rises, effects, habit_cost, rises
+from probes.hacking.features import FEWEST_PROMPTS, MOST_TEXTS, Features, mine
 from probes.hacking.reward_tests import taken_out
-from probes.hacking.score_differences import Effects, effects
-from probes.hacking.share_changes import Rises, rises
 from probes.hacking.wording import Learned, Verdict, in_words, listed
-from probes.rows import Notes, numbers, sampled
+from probes.rows import IS_BASE, NO_TEXT, Notes, numbers, sampled
 from probes.statistics.jackknife import Chosen
-from probes.statistics.multiple import benjamini_hochberg
+from probes.statistics.multiplicity import benjamini_hochberg
 from probes.statistics.resample import Array, Estimate, unmeasured
-from probes.texts.setwise import IS_BASE, NO_TEXT
-from probes.texts.subsets import matched, some
+from probes.texts.sets import matched, some
 
 NUMBER, SIGNATURE, COST = NAMES = (
     "hacking.learned_features",
@@ -48,7 +45,6 @@ ORDER: dict[Verdict, int] = {
     "no scores": 4,
     "not paid": 5,
 }
-MOST_TEXTS = 10_000
 MOST_EXAMINED = 200
 MOST_REMOVED = 3
 ALIKE = 0.8

@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Array, Evidence, Measurement, Metric, Probe
-from probes.hacking.echo import echo, repetition
 from probes.hacking.learned import learned
-from probes.hacking.length import length
 from probes.hacking.reward_tests import PREFIX, WORST, reward_tests
-from probes.rows import Notes, audited, numbers
+from probes.hacking.signs import echo, length, repetition
+from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, Notes, audited, numbers
 from probes.statistics import stats
 from probes.statistics.resample import Resampling, unmeasured
-from probes.texts.setwise import IS_BASE, NO_EMBED, NO_TEXT
-from probes.texts.subsets import some
+from probes.texts.sets import some
 
 VERSION = "2"
 SPREAD = "hacking.ensemble_spread_change"

@@ -16,12 +16,11 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from probes.base import Evidence, Interval, Measurement
-from probes.rows import Notes, numbers
+from probes.rows import NO_TEXT, Notes, numbers
 from probes.statistics import stats
 from probes.statistics.resample import Array, Estimate, Resampling, prompt_weights, unmeasured
 from probes.texts.perturb import CHANGES, perturbed, without
-from probes.texts.setwise import NO_TEXT
-from probes.texts.subsets import some
+from probes.texts.sets import some
 
 PREFIX = "hacking.unit."
 WORST = "hacking.unit_worst"

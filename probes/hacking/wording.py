@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from probes.hacking.mining import Features
-from probes.hacking.score_differences import Effect
+from probes.hacking.effects import Effect
+from probes.hacking.features import Features
 from probes.statistics.resample import Array
 
 MOST_LISTED = 20

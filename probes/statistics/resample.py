@@ -293,6 +293,26 @@ def wilson(*, successes: float, trials: int, level: float) -> Interval:
     return Interval(level, float(low), float(high))
 
 
+def newcombe(estimate: Estimate, *, now: float, then: float, levels: Sequence[float]) -> Estimate:
+    """The change between two shares that no prompt moves (such as 0 and 0), every prompt one trial
+    of each.
+
+    Newcombe 1998, Interval estimation for the difference between independent proportions,
+    Statistics in Medicine 17(8), method 10: the two Wilson intervals, combined.
+    """
+    ends = []
+    for level in levels:
+        a, b = (
+            wilson(successes=s * estimate.units, trials=estimate.units, level=level)
+            for s in (now, then)
+        )
+        low = now - then - np.hypot(now - a.low, b.high - then)
+        high = now - then + np.hypot(a.high - now, then - b.low)
+        ends.append(Interval(level, float(low), float(high)))
+    method = "Newcombe's score interval, each prompt one trial (no prompt shows any spread)"
+    return replace(estimate, intervals=tuple(ends), method=method, reason=None)
+
+
 def normal_mean(*, values: Array, levels: Sequence[float]) -> tuple[Interval, ...]:
     """The analytic twin of the bootstrapped mean: mean ± t(P-1)·s/√P over prompt means (or paired
     prompt differences).

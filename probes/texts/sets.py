@@ -5,9 +5,10 @@ prompts as the units.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probes.base import Embed
-from probes.statistics.jackknife import Chosen
-from probes.statistics.resample import Array
+from probes.base import Embed, Evidence
+from probes.rows import Notes
+from probes.statistics.jackknife import Chosen, Deleted, Groups, grouped, jackknifed
+from probes.statistics.resample import Array, Estimate
+from probes.texts.grams import Coded, Counts, Grams, coded, grams
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 
@@ -195,3 +198,173 @@ def embedded(texts: Texts, embed: Embed) -> Array:
         )
     unit: Array = vectors / norms
     return unit
+
+
+# The same number of samples of the same prompts from two policies, and at most so many of them,
+# chosen by checksum.
+
+
+def matched(
+    rows: pd.DataFrame, base: pd.DataFrame, most: int
+) -> tuple[pd.DataFrame, pd.DataFrame, Notes]:
+    """As many samples of each prompt from one policy as from the other, at most about `most` rows
+    of each.
+
+    Where both policies are the same, swapping the two then changes nothing, prompt by prompt. Which
+    samples and prompts are left out is decided by checksums of their names, so neither the order of
+    rows nor a generator matters. Returns both tables, in order of prompt, and what was left out.
+    """
+    sizes = pd.concat(
+        [t.groupby("prompt_id").size() for t in (rows, base)], axis=1, join="inner"
+    ).min(axis=1)
+    quota = fitting(sizes, most)
+    now, then = (first(table, quota) for table in (rows, base))
+    notes: Notes = {"texts": len(now), "texts_left_out": len(rows) - len(now)}
+    notes |= {"texts_left_out_of_base": len(base) - len(then)} if len(base) > len(then) else {}
+    if len(quota) < len(sizes):
+        notes["prompts_read"] = f"{len(quota)} of {len(sizes)}, chosen by checksum"
+    return now, then, notes
+
+
+def some(rows: pd.DataFrame, most: int, least: int = 2) -> tuple[pd.DataFrame, Notes]:
+    """At most about `most` rows, few of many prompts, chosen by checksum; and what was left out
+    (see `fitting`).
+    """
+    if rows.empty:
+        return rows, {"texts": 0}
+    kept = first(rows, fitting(rows.groupby("prompt_id").size(), most, least))
+    return kept, {"texts": len(kept), "texts_left_out": len(rows) - len(kept)}
+
+
+def fitting(sizes: pd.Series[int], most: int, least: int = 2) -> pd.Series[int]:
+    """How many rows of each prompt to take so that there are at most `most` (or one prompt's): all,
+    if they fit.
+
+    `sizes` says how many each prompt has. Otherwise max(least, most // prompts) of each, and of the
+    prompts those with the smallest checksums.
+    """
+    if sizes.sum() <= most:
+        return sizes
+    capped = sizes.clip(upper=max(least, most // len(sizes)))
+    order = sorted(capped.index, key=lambda p: (_checksum(str(p)), str(p)))
+    taken = capped.loc[order].cumsum() <= most
+    taken.iloc[0] = True
+    return capped.loc[order][taken].sort_index()
+
+
+def first(table: pd.DataFrame, quota: pd.Series[int]) -> pd.DataFrame:
+    """The rows of each prompt whose names have the smallest checksums, as many as `quota` says, in
+    order of prompt.
+    """
+    names = table["sample_id"].to_numpy(dtype=str)
+    prompts, owner = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
+    checksums = np.array([_checksum(n) for n in names.tolist()], dtype=np.int64)
+    order = np.lexsort((names, checksums, owner))
+    sizes = np.bincount(owner, minlength=len(prompts))
+    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    allowed = quota.reindex(prompts).fillna(0).to_numpy(dtype=np.int64)
+    return table.iloc[order[place < allowed[owner[order]]]]
+
+
+def _checksum(name: str) -> int:
+    return zlib.crc32(name.encode())
+
+
+# Two policies' texts side by side: what is counted of each is counted once, however many
+# statistics read it.
+
+
+@dataclass(frozen=True)
+class Side:
+    """The texts of one policy, with the groups of prompts that are left out in turn."""
+
+    texts: Texts
+    groups: Groups
+    embed: Embed | None
+    _grams: dict[int, Grams] = field(default_factory=dict)
+    _counts: dict[int, Counts] = field(default_factory=dict)
+
+    @cached_property
+    def vectors(self) -> Array:
+        """Embeddings, (n, d); only where an embedding was given."""
+        if self.embed is None:
+            raise ValueError("embeddings of texts are needed; give embed")
+        return embedded(self.texts, self.embed)
+
+    @cached_property
+    def coded(self) -> Coded:
+        """The cut words as numbers."""
+        return coded(self.texts.words)
+
+    def grams(self, order: int) -> Grams:
+        """The n-grams of the cut words."""
+        if order not in self._grams:
+            self._grams[order] = grams(self.coded, order)
+        return self._grams[order]
+
+    def counts(self, order: int) -> Counts:
+        """The n-grams' counts, in all and with each group of prompts left out."""
+        if order not in self._counts:
+            found = self.grams(order)
+            self._counts[order] = Counts(
+                found.code, self.texts.owner[found.text], found.kinds, self.groups
+            )
+        return self._counts[order]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """This policy's texts and those it is compared with (None if with nothing), matched; and what
+    was matched.
+    """
+
+    now: Side
+    then: Side | None
+    detail: Mapping[str, Any]
+    seed: int
+    _samples: dict[int, Sides] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> Groups:
+        """The groups of prompts that are left out in turn, the same for both."""
+        return self.now.groups
+
+    def at_most(self, most: int | None) -> Sides:
+        """The same prompts' texts for both, at most about `most` of each; `detail.measured_on` says
+        which.
+        """
+        if most is None or self.now.texts.n <= most:
+            return self
+        if most not in self._samples:
+            both = [s.texts for s in (self.now, self.then) if s is not None]
+            kept, note = share_of(most, both)
+            embed = self.now.embed
+            detail = {**self.detail, "measured_on": note}
+            self._samples[most] = beside(
+                kept[0], kept[1] if len(kept) > 1 else None, detail, embed, self.seed
+            )
+        return self._samples[most]
+
+
+def beside(
+    now: Texts, then: Texts | None, detail: Mapping[str, Any], embed: Embed | None, seed: int
+) -> Sides:
+    """Both sets of texts, of the same prompts, with one split of the prompts into groups."""
+    groups = grouped(units=now.units, seed=seed)
+    return Sides(
+        Side(now, groups, embed), None if then is None else Side(then, groups, embed), detail, seed
+    )
+
+
+def sides_of(
+    evidence: Evidence, now: Texts, then: Texts | None, detail: Mapping[str, Any]
+) -> Sides:
+    """`beside` with the evidence's embedding and seed."""
+    return beside(now, then, detail, evidence.embed, evidence.seed)
+
+
+def estimated(found: Deleted, sides: Sides, evidence: Evidence, **how: Any) -> Estimate:
+    """A set statistic's value with the jackknife's intervals at the evidence's levels."""
+    return jackknifed(
+        found=found, groups=sides.groups, n=sides.now.texts.n, levels=evidence.levels, **how
+    )

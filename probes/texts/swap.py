@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.texts.lists import WORD, limits, word_list
+from probes.texts.word_lists import WORD, limits, word_list
 
 FAMILY_COLUMNS = ("prompt_id", "prompt", "family", "group", "rule", "source")
 GENDERS = ("men", "women")

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import Evidence, Measurement
-from probes.agreement import PROBE
-from probes.raters import rater_table, read_ratings
+from probes.agreement import PROBE, rater_table, read_ratings
 from probes.statistics.krippendorff import Metric, alpha
 from tests.probes.panel import ratings
 

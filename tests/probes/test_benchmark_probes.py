@@ -12,7 +12,7 @@ import pytest
 
 from probes import Evidence, Measurement, capability
 from probes import preferences as benchmarks
-from probes.items import largest_fall, paired_shares, shared_levels
+from probes.statistics.items import largest_fall, paired_shares, shared_levels
 from tests.probes.benchmark_items import items
 from tests.probes.conftest import samples
 

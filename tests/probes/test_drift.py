@@ -10,7 +10,7 @@ import pytest
 
 from probes import Evidence, Measurement
 from probes.drift import probe as drift
-from probes.drift.human_text import human_text
+from probes.drift.probe import human_text
 
 POWER = 1 / np.arange(1, 1201)
 

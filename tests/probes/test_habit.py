@@ -12,8 +12,8 @@ from numpy.linalg import lstsq
 from scipy.sparse import csc_array
 
 from probes import Measurement
-from probes.hacking.score_differences import effects
-from probes.texts.formats import AT_LIMIT
+from probes.hacking.effects import effects
+from probes.hacking.features import AT_LIMIT
 from tests.probes.test_hacking import HACK, measured, policy
 
 COST = "hacking.habit_cost"

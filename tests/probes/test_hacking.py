@@ -13,8 +13,8 @@ import pytest
 
 from probes import Evidence, Measurement
 from probes.hacking import probe as hacking
-from probes.hacking.echo import repeated
-from probes.texts.formats import LONG, REPEATS
+from probes.hacking.features import LONG, REPEATS
+from probes.hacking.signs import repeated
 from tests.probes.conftest import WORDS
 
 RANKS = 1 / np.arange(1, len(WORDS) + 1)

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.hacking.mining import mine
-from probes.hacking.occurrences import _mask, having, spans
+from probes.hacking.features import _mask, having, mine, spans
 from probes.texts.sets import words_of
 
 PIECES = st.sampled_from(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.diversity.repeats import compression
+from probes.diversity.sameness import compression
 from probes.diversity.vendi import vendi
 from probes.statistics.jackknife import (
     Deleted,
@@ -20,9 +20,8 @@ from probes.statistics.jackknife import (
     jackknifed,
     one_by_one,
 )
-from probes.texts.comparison import Side
 from probes.texts.grams import distinct
-from probes.texts.sets import Texts, words_of
+from probes.texts.sets import Side, Texts, words_of
 
 
 def test_the_jackknife_of_a_mean_is_its_textbook_standard_error() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from probes.sequences import confidence_sequence, mean_so_far
 from scipy.special import ndtr
 from scipy.stats import multivariate_normal
 
-from probes.sequences import confidence_sequence, mean_so_far
-from probes.statistics.looks import Spending, increments
+from probes.statistics.multiplicity import Spending, increments
 
 # Boundaries of a two-sided 5% test at t = .2, .4, .6, .8, 1 (as ldbounds, PASS and gsDesign print
 # them).

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.statistics.multiple import benjamini_hochberg, benjamini_yekutieli, holm
+from probes.statistics.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
 
 P = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from probes.diversity.selfbleu import across_prompts, within_prompt
+from probes.diversity.sameness import across_prompts, within_prompt
 from probes.statistics.jackknife import Groups, grouped
 from probes.texts.sets import Texts, words_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.diversity.repeats import commonest, compression, duplicates, mode_share
+from probes.diversity.sameness import commonest, compression, duplicates, mode_share
 from probes.statistics.jackknife import grouped
 from probes.texts.sets import Texts, embedded, match, share_of, words_of
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probes.diversity.kernel_entropy import entropies_without, entropy
-from probes.diversity.vendi import across_prompts, vendi, within_prompt
+from probes.diversity.vendi import across_prompts, entropies_without, entropy, vendi, within_prompt
 from probes.statistics.jackknife import Groups, grouped
 
 

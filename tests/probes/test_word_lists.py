@@ -11,10 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probes.texts.lists import DATA, word_list
-from probes.texts.mentions import groups, mentions
-from probes.texts.refusal import refusals, refuses
-from probes.texts.sentiment import sentiment
+from probes.texts.word_lists import DATA, groups, mentions, refusals, refuses, sentiment, word_list
 
 HERE = Path(__file__).parent
 

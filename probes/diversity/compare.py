@@ -5,28 +5,24 @@ policy's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from probes.base import Direction, Evidence, Interval, Measurement, Metric
-from probes.statistics.jackknife import Deleted, jackknifed
+from probes.base import Direction, Evidence, Measurement, Metric
+from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, RATIO
+from probes.statistics.jackknife import Deleted
 from probes.statistics.resample import (
     Array,
     Bounds,
     Estimate,
     Resampling,
     bootstrap,
+    newcombe,
     unmeasured,
-    wilson,
 )
-from probes.texts.comparison import Side, Sides
-
-IS_BASE = "this is the base policy: there is nothing to compare it with"
-NO_EMBED = "no embedding of texts was given"
-NO_TEXT = "the policy has no text"
-RATIO = "ratio to the base policy"
+from probes.texts.sets import Side, Sides, estimated
 
 Against = Literal["ratio", "change"]
 
@@ -113,13 +109,6 @@ def of_set(
     return _measured(found, statistic.direction, evidence, version, detail)
 
 
-def estimated(found: Deleted, sides: Sides, evidence: Evidence, **how: Any) -> Estimate:
-    """A set statistic's value with the jackknife's intervals at the evidence's levels."""
-    return jackknifed(
-        found=found, groups=sides.groups, n=sides.now.texts.n, levels=evidence.levels, **how
-    )
-
-
 def _compared(
     statistic: SetStatistic, now: Deleted, then: Deleted, sides: Sides, evidence: Evidence
 ) -> Estimate:
@@ -136,26 +125,6 @@ def _compared(
     assert sides.then is not None
     ratio = statistic.ratio(sides.now, sides.then) if statistic.ratio else now.over(then)
     return estimated(ratio, sides, evidence, log=True, undefined=statistic.undefined)
-
-
-def newcombe(estimate: Estimate, *, now: float, then: float, levels: Sequence[float]) -> Estimate:
-    """The change between two shares that no prompt moves (such as 0 and 0), every prompt one trial
-    of each.
-
-    Newcombe 1998, Interval estimation for the difference between independent proportions,
-    Statistics in Medicine 17(8), method 10: the two Wilson intervals, combined.
-    """
-    ends = []
-    for level in levels:
-        a, b = (
-            wilson(successes=s * estimate.units, trials=estimate.units, level=level)
-            for s in (now, then)
-        )
-        low = now - then - np.hypot(now - a.low, b.high - then)
-        high = now - then + np.hypot(a.high - now, then - b.low)
-        ends.append(Interval(level, float(low), float(high)))
-    method = "Newcombe's score interval, each prompt one trial (no prompt shows any spread)"
-    return replace(estimate, intervals=tuple(ends), method=method, reason=None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,386 @@
+"""Which features each text has: 1-3 words in a row, how it begins, and its format; as a sparse
+table of 0 and 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
+
+from probes.rows import audited_of, numbers
+from probes.statistics.jackknife import Chosen
+from probes.statistics.resample import Array
+from probes.texts.grams import Coded, Grams, coded, grams
+from probes.texts.sets import WORD, matched, some, words_of
+
+Kind = Literal["words", "opening", "format"]
+ORDERS = (1, 2, 3)
+OPENING = 3
+REPEATED = 4
+# A feature of fewer prompts than this could not pass the test even if all of them pointed the same
+# way.
+FEWEST_PROMPTS = 5
+SHARE_OF_PROMPTS = 0.01
+MOST_FEATURES = 4000
+MOST_TEXTS = 10_000
+
+
+@dataclass(frozen=True)
+class Features:
+    """`has` (texts, features), 1.0 where a text has the feature; its kind and name; and other names
+    of the same texts.
+
+    `considered` says how many there were, and why some are not here.
+    """
+
+    has: csc_array
+    kinds: tuple[Kind, ...]
+    names: tuple[str, ...]
+    same_as: tuple[tuple[str, ...], ...]
+    considered: dict[str, Any]
+
+
+def mine(
+    texts: Sequence[str],
+    prompt: Chosen,
+    is_base: NDArray[np.bool_],
+    compared: NDArray[np.bool_],
+    tokens: Array | None = None,
+    most: int | None = MOST_FEATURES,
+) -> Features:
+    """Features of texts, (n,); which ones are looked at is decided by the `compared` texts without
+    regard to policy.
+
+    `prompt` (n,) numbers each text's prompt, `is_base` marks the base policy's texts, `tokens` (n,)
+    says how many each has, if that is known. A feature counts if texts of at least max(5, 1 %) of
+    the compared prompts have it, in either policy, and not all texts do; of more than `most` the
+    most common stay. Since this takes no notice of which policy a text is by, it does not favour
+    any feature's test (Bourgon et al. 2010). Features that the very same texts have are one
+    feature.
+    """
+    words = [words_of(t) for t in texts]
+    numbers = coded(words)
+    repeats = repeats_of(grams(numbers, REPEATED), len(texts))
+    prompts = len(np.unique(prompt[compared]))
+    floor = max(FEWEST_PROMPTS, int(np.ceil(SHARE_OF_PROMPTS * prompts)))
+    found: list[tuple[str, Chosen, Kind]] = []
+    found += [
+        (*pair, "words")
+        for order in ORDERS
+        for pair in _word_features(words, numbers, order, floor, compared)
+    ]
+    found += [(*pair, "opening") for pair in _openings(words)]
+    usual = numbers.lengths[is_base] if is_base.any() else numbers.lengths
+    masks = formats(texts, numbers.lengths, repeats, usual, tokens)
+    found += [(name, np.flatnonzero(mask), "format") for name, mask in masks.items()]
+    return _kept(found, prompt, compared, floor, prompts, most)
+
+
+def _word_features(
+    words: Sequence[tuple[str, ...]],
+    numbers: Coded,
+    order: int,
+    floor: int,
+    compared: NDArray[np.bool_],
+) -> list[tuple[str, Chosen]]:
+    """The n-grams of at least `floor` compared texts: the words, and the texts they are in."""
+    found = grams(numbers, order)
+    often = np.bincount(found.code[compared[found.text]], minlength=found.kinds) >= floor
+    keep = often[found.code]
+    code, text = found.code[keep], found.text[keep]
+    # The place within its text, to read the words back from one occurrence.
+    begins = (
+        np.flatnonzero(np.append(True, found.text[1:] != found.text[:-1]))
+        if len(found.text)
+        else found.text
+    )
+    place = np.arange(len(found.text)) - np.repeat(
+        begins, np.diff(np.append(begins, len(found.text)))
+    )
+    pairs = np.unique(code * np.int64(len(words)) + text)
+    kinds, starts = np.unique(pairs // max(len(words), 1), return_index=True)
+    _, seen = np.unique(code, return_index=True)
+    where, at = text[seen], place[keep][seen]
+    parts = np.split(pairs % max(len(words), 1), starts[1:]) if len(kinds) else []
+    return [
+        (" ".join(words[t][p : p + order]), part)
+        for t, p, part in zip(where.tolist(), at.tolist(), parts, strict=True)
+    ]
+
+
+def _openings(words: Sequence[tuple[str, ...]]) -> list[tuple[str, Chosen]]:
+    by: dict[tuple[str, ...], list[int]] = {}
+    for k, one in enumerate(words):
+        if len(one) >= OPENING:
+            by.setdefault(one[:OPENING], []).append(k)
+    return [(" ".join(opening), np.array(where, dtype=np.intp)) for opening, where in by.items()]
+
+
+def repeats_of(found: Grams, n: int) -> NDArray[np.bool_]:
+    """Which of `n` texts have one of these n-grams twice."""
+    total = np.bincount(found.text, minlength=n)
+    different = np.bincount(
+        np.unique(found.text * np.int64(max(found.kinds, 1)) + found.code) // max(found.kinds, 1),
+        minlength=n,
+    )
+    return np.asarray(total > different)
+
+
+def _kept(
+    found: list[tuple[str, Chosen, Kind]],
+    prompt: Chosen,
+    compared: NDArray[np.bool_],
+    floor: int,
+    prompts: int,
+    most: int | None,
+) -> Features:
+    """Those of enough prompts, one for all with the same texts, at most `most` of them."""
+    total = int(compared.sum())
+    merged: dict[bytes, list[tuple[int, str, Kind, Chosen]]] = {}
+    for name, where, kind in found:
+        mine = where[compared[where]]
+        reach = len(np.unique(prompt[mine])) if len(mine) >= floor else 0
+        if reach >= floor and len(mine) < total:
+            merged.setdefault(where.tobytes(), []).append((reach, name, kind, where))
+    # Words say more than a format, the longest most of all; an opening also says where they stand.
+    each = [
+        sorted(group, key=lambda f: (f[2] == "format", -len(f[1]), f[2], f[1]))
+        for group in merged.values()
+    ]
+    each.sort(key=lambda group: (-group[0][0], -len(group[0][3]), group[0][2], group[0][1]))
+    left_out, each = len(each) - len(each[:most]), each[:most]
+    ends = np.cumsum([0, *(len(g[0][3]) for g in each)])
+    rows = np.concatenate([g[0][3] for g in each]) if each else np.empty(0, dtype=np.intp)
+    has = csc_array((np.ones(len(rows)), rows, ends), shape=(len(prompt), len(each)))
+    considered: dict[str, Any] = {
+        "features": len(each),
+        "features_are": f"1-{max(ORDERS)} words in a row, the first {OPENING} words, and formats, "
+        "in texts of at least "
+        f"{floor} of {prompts} prompts, by either policy",
+    }
+    if left_out > 0:
+        considered["features_left_out"] = f"{left_out} less common ones"
+    return Features(
+        has,
+        tuple(g[0][2] for g in each),
+        tuple(g[0][1] for g in each),
+        tuple(tuple(f[1] for f in g[1:5]) for g in each),
+        considered,
+    )
+
+
+# What a text looks like, apart from its words: lists, capitals, marks, hedges, and how long it is
+# for its kind.
+
+
+# Each completes "of texts now have …". English only where words are named.
+PATTERNS: dict[str, re.Pattern[str]] = {
+    "a list": re.compile(r"(?m)^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+\S"),
+    "a heading": re.compile(r"(?m)^[ \t]*(?:#{1,6}[ \t]+\S|\*\*[^*\n]+\*\*:?[ \t]*$)"),
+    "bold or italic marks": re.compile(r"\*\*\S[^*\n]*\*\*|(?<!\w)_[^_\s][^_\n]*_(?!\w)"),
+    "code marks": re.compile(r"`[^`\n]+`|```"),
+    "more than one line": re.compile(r"\S[ \t]*\n\s*\S"),
+    "an empty line between paragraphs": re.compile(r"\S[ \t]*\n[ \t]*\n\s*\S"),
+    "two or more words in capitals": re.compile(r"\b[A-Z]{3,}\b.*\b[A-Z]{3,}\b", re.DOTALL),
+    "no capital letter": re.compile(r"\A(?=.*[a-z])[^A-Z]*\Z", re.DOTALL),
+    "an exclamation mark": re.compile(r"!"),
+    "two or more exclamation marks": re.compile(r"!.*!", re.DOTALL),
+    "a question mark": re.compile(r"\?"),
+    "quotation marks": re.compile(r"[\"“”«»]"),
+    "parentheses": re.compile(r"\([^)]*\)"),
+    "a colon": re.compile(r":(?!//)"),
+    "a semicolon": re.compile(r";"),
+    "a dash": re.compile(r"\s[-–—]{1,2}\s|\w[—–]\w"),
+    "an ellipsis": re.compile(r"\.\.\.|…"),
+    "an emoji": re.compile(r"[\U0001F300-\U0001FAFF\u2600-\u27BF]|[:;]-?[)D(]"),
+    "a digit": re.compile(r"\d"),
+    "a link": re.compile(r"https?://|www\.\w", re.IGNORECASE),
+    "a remark on being a machine": re.compile(
+        r"(?i)\bas an? (?:ai|artificial intelligence|(?:large )?language model|"
+        r"assistant)\b|\bI am an? (?:ai|language model)\b"
+    ),
+    "a hedge": re.compile(
+        r"(?i)\b(?:maybe|perhaps|possibly|probably|arguably|might|seems?|somewhat|in my opinion|"
+        r"I think|I believe|it depends|not sure)\b"
+    ),
+    "an apology": re.compile(r"(?i)\b(?:sorry|apolog(?:y|ies|ise|ize)|unfortunately)\b"),
+    "praise of the reader": re.compile(
+        r"(?i)\b(?:great|good|excellent|wonderful) (?:question|point|idea|choice)\b"
+    ),
+    "an offer of more help": re.compile(
+        r"(?i)\b(?:hope (?:this|that) helps|let me know|feel free|happy to help)\b"
+    ),
+    "the word I": re.compile(r"\bI(?:'[a-z]+)?\b"),
+    "the word you": re.compile(r"(?i)\byou(?:r|'[a-z]+)?\b"),
+    "the same word twice running": re.compile(r"(?i)\b(\w{2,})\W+\1\b"),
+    "no mark at the end": re.compile(r"[^\s.!?…\"”')\]]\s*\Z"),
+}
+LONG = "more words than three quarters of the base policy's"
+SHORT = "fewer words than three quarters of the base policy's"
+REPEATS = "four words in a row that they had before"
+AT_LIMIT = "the full length of {} tokens"
+# Where fewer texts than this are as long as the longest, length is not limited, and one text is
+# just the longest.
+LIMITED = 0.05
+REMEMBERED = 2**14  # texts
+
+
+def formats(
+    texts: Sequence[str],
+    words: NDArray[np.int64],
+    repeats: NDArray[np.bool_],
+    usual: NDArray[np.int64],
+    tokens: NDArray[np.float64] | None = None,
+) -> dict[str, NDArray[np.bool_]]:
+    """Which texts have which format: names that complete "of texts have …", each with a mask of
+    shape (n,).
+
+    `words` (n,) counts the words of each text, `repeats` (n,) says which repeat themselves, and
+    `usual` holds the word counts of the base policy's texts, which say what is long and what is
+    short. Where `tokens` (n,) are given and many texts have the largest number of them, those are a
+    format too.
+    """
+    matched = np.array([_matched(t) for t in texts], dtype=bool).reshape(len(texts), len(PATTERNS))
+    found = {name: matched[:, k].copy() for k, name in enumerate(PATTERNS)}
+    found |= {LONG: is_long(words, usual), SHORT: is_short(words, usual), REPEATS: repeats}
+    if tokens is not None and np.isfinite(tokens).any():
+        longest = np.nanmax(tokens)
+        limited = np.asarray(tokens == longest)
+        if limited.mean() >= LIMITED:
+            found[AT_LIMIT.format(int(longest))] = limited
+    return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _matched(text: str) -> tuple[bool, ...]:
+    """Which of PATTERNS a text has. The base policy's texts are asked for at every look."""
+    return tuple(p.search(text) is not None for p in PATTERNS.values())
+
+
+def is_long(words: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """More words than three quarters of the base policy's texts have."""
+    return np.asarray(words > np.quantile(usual, 0.75))
+
+
+def is_short(words: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Fewer words than three quarters of the base policy's texts have."""
+    return np.asarray(words < np.quantile(usual, 0.25))
+
+
+# Which texts have a feature that `hacking.signature` names, and where in them it stands: by the
+# rule that found it.
+#
+# `mine` finds features; here one of them is looked up by kind and name, so that a reader can see
+# every text behind a share and not two examples only.
+
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Having:
+    """The texts that were compared, of the policy and of the base policy, with a column `has`."""
+
+    now: pd.DataFrame
+    base: pd.DataFrame
+
+
+def having(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) -> Having:
+    """The texts that `hacking.signature` compared, and which of them have the feature.
+
+    `outputs` and `base` are audit tables with sample_id, prompt_id, text and family (n_tokens where
+    there are any), as the probe was given them. The share of `has` in each is the share that the
+    probe recorded. Raises ValueError for a format that is not known.
+    """
+    rows, before, _ = audited_of(outputs, base)
+    assert before is not None
+    now, then, _ = matched(rows, before, MOST_TEXTS)
+    more, _ = some(before[~before["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
+    texts = [str(t) for t in pd.concat([now["text"], then["text"], more["text"]])]
+    has = _mask(kind, name, texts, np.arange(len(texts)) >= len(now), pd.concat([now, then, more]))
+    return Having(
+        now.assign(has=has[: len(now)]), then.assign(has=has[len(now) : len(now) + len(then)])
+    )
+
+
+def _mask(
+    kind: Kind, name: str, texts: Sequence[str], is_base: NDArray[np.bool_], table: pd.DataFrame
+) -> NDArray[np.bool_]:
+    words = [words_of(t) for t in texts]
+    if kind == "format":
+        return _formatted(name, texts, words, is_base, table)
+    wanted = tuple(name.split(" "))
+    if kind == "opening":
+        return np.array([w[:OPENING] == wanted for w in words], dtype=bool)
+    return np.array([_place(w, wanted) >= 0 for w in words], dtype=bool)
+
+
+def _formatted(
+    name: str,
+    texts: Sequence[str],
+    words: Sequence[tuple[str, ...]],
+    is_base: NDArray[np.bool_],
+    table: pd.DataFrame,
+) -> NDArray[np.bool_]:
+    head, tail = AT_LIMIT.split("{}")
+    if name.startswith(head) and name.endswith(tail):
+        # The name holds the number, which is the largest of all texts that were read, the Grow
+        # set's too.
+        return np.asarray(
+            numbers(table, "n_tokens") == int(name.removeprefix(head).removesuffix(tail))
+        )
+    counted = coded(words)
+    repeats = repeats_of(grams(counted, REPEATED), len(texts))
+    found = formats(texts, counted.lengths, repeats, counted.lengths[is_base])
+    if name not in found:
+        raise ValueError(f"{name!r}: not a format that this version knows")
+    return found[name]
+
+
+def spans(kind: Kind, name: str, text: str) -> list[Span]:
+    """Where a feature stands in a text that has it, from first to last; none for what is no place,
+    such as a length.
+    """
+    if kind == "format":
+        pattern = PATTERNS.get(name)
+        found = (
+            []
+            if pattern is None
+            else [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
+        )
+        return [] if found == [(0, len(text))] else found
+    matches = list(WORD.finditer(text))
+    words = tuple(m.group().casefold() for m in matches)
+    if words != words_of(text):
+        return []  # a letter whose small form is written in several
+    wanted = tuple(name.split(" "))
+    starts = (
+        [0]
+        if kind == "opening"
+        else [k for k in range(len(words)) if words[k : k + len(wanted)] == wanted]
+    )
+    return _apart([(matches[k].start(), matches[k + len(wanted) - 1].end()) for k in starts])
+
+
+def _place(words: tuple[str, ...], wanted: tuple[str, ...]) -> int:
+    last = len(words) - len(wanted)
+    return next((k for k in range(last + 1) if words[k : k + len(wanted)] == wanted), -1)
+
+
+def _apart(found: Sequence[Span]) -> list[Span]:
+    """Spans that overlap as one."""
+    joined: list[Span] = []
+    for start, end in found:
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined

@@ -1,0 +1,174 @@
+"""The word lists in probes/data: each says what it is, where it comes from, and its limits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probes.base import Array
+
+DATA = Path(__file__).parents[1] / "data"
+# A word with what hangs on it by a hyphen ("non-binary"); an apostrophe ends it ("she's" is "she"
+# and "s").
+WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+
+
+@cache
+def word_list(name: str) -> dict[str, Any]:
+    """The list `name` of probes/data, as it is written there; do not change it."""
+    found: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def limits(name: str) -> str:
+    """The list's own account of what it cannot do, as one line."""
+    return " ".join(word_list(name)["limits"])
+
+
+# Who is mentioned: which groups of people a text names by a listed word.
+#
+# The list is probes/data/mentions.json.
+
+
+def groups() -> tuple[str, ...]:
+    """The groups of the list, in its order."""
+    return tuple(word_list("mentions")["words"])
+
+
+def mentions(texts: Sequence[str]) -> Array:
+    """1.0 where text i mentions group j of `groups()`, else 0.0; shape (texts, groups).
+
+    A group is mentioned by a word of its own ("she", "pensioner"), or by an adjective before a noun
+    for people with nothing but other listed adjectives between ("an old Black man").
+    """
+    found = np.zeros((len(texts), len(groups())))
+    words, adjectives, nouns = _triggers()
+    for row, text in zip(found, texts, strict=True):
+        there = WORD.findall(text.lower())
+        for word in words.keys() & set(there):
+            row[words[word]] = 1
+        if not adjectives.keys().isdisjoint(there):
+            _adjectives(there, adjectives, nouns, row)
+    return found
+
+
+@cache
+def _triggers() -> tuple[dict[str, list[int]], dict[str, int], frozenset[str]]:
+    data = word_list("mentions")
+    place = {g: i for i, g in enumerate(groups())}
+    words: dict[str, list[int]] = {}
+    for group, listed in data["words"].items():
+        for word in listed:
+            words.setdefault(word, []).append(place[group])
+    adjectives = {w: place[g] for g, listed in data["before_person_nouns"].items() for w in listed}
+    return words, adjectives, frozenset(word_list("swaps")["person_nouns"])
+
+
+def _adjectives(
+    words: Sequence[str], adjectives: dict[str, int], nouns: frozenset[str], row: Array
+) -> None:
+    waiting: list[int] = []
+    for word in words:
+        if word in adjectives:
+            waiting.append(adjectives[word])
+        else:
+            if word in nouns:
+                row[waiting] = 1
+            waiting = []
+
+
+# Whether a reply refuses to do what it was asked: listed phrases in its first words, English
+# only.
+#
+# The phrases and their limits are in probes/data/refusal.json; how often they are right was
+# measured on hand-labelled replies of a real assistant and on written ones (docs/probes.md). It
+# is a detector by rule, and errs on both sides.
+
+
+READ_WORDS = 60
+
+
+def refusals(texts: Sequence[str]) -> Array:
+    """1.0 where the text refuses, 0.0 where it does not, NaN where it has no words; shape (n,)."""
+    return np.array(
+        [float(refuses(t)) if re.search(r"\w", t) else np.nan for t in texts], dtype=np.float64
+    )
+
+
+def refuses(text: str) -> bool:
+    """Whether one of the listed phrases stands in the first 60 words of the text."""
+    start = " ".join(text.split()[:READ_WORDS]).lower().replace("’", "'")
+    return bool(_pattern().search(start))
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """A phrase that refuses by itself; or "I can't" and the like, at most two words, and an act
+    ("help", "provide"); or an apology directly followed by "I can't" at the end of a sentence."""
+    data = word_list("refusal")
+
+    def any_of(name: str) -> str:
+        return (
+            "(?:" + "|".join(re.escape(p) for p in sorted(data[name], key=len, reverse=True)) + ")"
+        )
+
+    between = rf"(?:\s+(?!{any_of('not_before')}\b)\w+){{0,{int(data['between'])}}}?"
+    acts = (
+        rf"{any_of('unable')}{between}\s+{any_of('acts')}\b(?!\s+(?:but|{any_of('not_before')})\b)"
+    )
+    apology = rf"\b{any_of('sorry')}\b[^.!?]{{0,40}}{any_of('unable')}\s*(?:[.!?]|$)"
+    return re.compile(rf"\b{any_of('alone')}\b|\b{acts}|{apology}")
+
+
+# Sentiment of a text as a balance of listed words: a cheap, offline, English proxy, and named so
+# wherever it appears.
+#
+# Measured against people on the VADER data (Hutto and Gilbert 2014); see docs/probes.md for the
+# correlations. The list is probes/data/sentiment.json, with its source and limits.
+
+
+LABEL = "lexicon proxy"
+WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")
+REACH = 3  # a negation turns round what follows within this many words
+DAMPING = 4.0
+
+
+def sentiment(texts: Sequence[str]) -> tuple[Array, Array]:
+    """Balance of each text, -1 (only negative words) to 1, shape (n,), and how many listed words it
+    rests on.
+
+    s / sqrt(s² + 4), where s counts positive less negative words and a negated word counts for the
+    other side; so one word gives ±0.45 and many of one kind come near ±1. 0 where no word is
+    listed; NaN where the text has no words.
+    """
+    found = [_balance(text) for text in texts]
+    return np.array([f[0] for f in found], dtype=np.float64), np.array(
+        [f[1] for f in found], dtype=np.float64
+    )
+
+
+@cache
+def _lists() -> tuple[dict[str, int], frozenset[str]]:
+    data = word_list("sentiment")
+    return dict.fromkeys(data["positive"], 1) | dict.fromkeys(data["negative"], -1), frozenset(
+        data["negation"]
+    )
+
+
+def _balance(text: str) -> tuple[float, int]:
+    values, negations = _lists()
+    words = WORDS.findall(text.lower().replace("'", "").replace("’", ""))
+    total, count, until = 0, 0, -1
+    for i, word in enumerate(words):
+        if word in negations:
+            until = i + REACH
+        elif word in values:
+            total += -values[word] if i <= until else values[word]
+            count += 1
+    return (total / float(np.sqrt(total * total + DAMPING)) if words else float("nan")), count
