@@ -11,8 +11,7 @@ from typing import Any, cast, get_args
 import pandas as pd
 import streamlit as st
 
-from probes.hacking.mining import Kind
-from probes.hacking.occurrences import Span, having, spans
+from probes.hacking.features import Kind, Span, having, spans
 from reports.record import series
 from reports.run_report.material import Material
 from reports.viewer.pages import BY_FILE

@@ -152,7 +152,8 @@ def _measurements(groups: dict[str, pd.DataFrame]) -> None:
             key=f"measured_{title}",
             alt=f"{title} measurements of this iteration with 95% intervals",
             column_config={
-                "measurement": st.column_config.TextColumn("Measurement", pinned=True),
+                "title": st.column_config.TextColumn("What", pinned=True),
+                "measurement": st.column_config.TextColumn("Measurement"),
                 "value": st.column_config.NumberColumn("Value", format=NUMBER),
                 "low": st.column_config.NumberColumn("95% low", format=NUMBER),
                 "high": st.column_config.NumberColumn("95% high", format=NUMBER),

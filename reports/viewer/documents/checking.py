@@ -1,53 +1,54 @@
-"""A run or a bundle checked by `restaudit.evidence.verify`, told as a list of steps in the order in
-which it works.
+"""A run or a bundle checked by `restaudit.evidence.verify`, told as a list of its stages.
 
-The check stops at the first thing that is wrong. Which step that was is read from where the error
-was raised; nothing is checked here that is not checked there.
+The check stops at the first thing that is wrong, and says itself which stage that is in; nothing is
+checked here that is not checked there.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from restaudit.commands.verify import UNANCHORED, signed_lines
 from restaudit.errors import BadInput, RestauditError
-from restaudit.evidence import ledger
+from restaudit.evidence.bundle.manifest import FILE as MANIFEST
 from restaudit.evidence.bundle.unpack import opened
 from restaudit.evidence.ledger import FileDigest
 from restaudit.evidence.record import Override, Run, printable
 from restaudit.evidence.seal.anchor import Anchor, load_anchor
 from restaudit.evidence.seal.keys import LARGEST, PublicKey, parse_public
-from restaudit.evidence.verify import Report, recorded_bytes, verify
-from restaudit.evidence.verify.rendering import check_rendering
+from restaudit.evidence.verify import Report, Stage, recorded_bytes
+from restaudit.evidence.verify.bundled import Bundled
+from restaudit.evidence.verify.check import check_report, verify_record
+from restaudit.evidence.verify.sentences import (
+    anchored_line,
+    is_partial,
+    lacking_lines,
+    note_lines,
+    partial_line,
+    signed_lines,
+)
+from restaudit.evidence.verify.stages import within
 
 MIB = 1 << 20
 # An upload lies in the app's memory; what it unpacks to, on its disk.
 MOST_UPLOAD, MOST_UNPACKED = 200 * MIB, 2048 * MIB
+# Stages that only a bundle, packed or unpacked, has something to say about.
+OF_BUNDLE = (Stage.LIST, Stage.CONTENTS)
 
 Mark = Literal["waiting", "now", "right", "wrong", "note", "unreached"]
-# Told the stage, the bytes just read, and how many there are in all (0: nobody knows yet).
+# Told what is under way, the bytes just read, and how many there are in all (0: nobody knows yet).
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Step:
-    """A line of the list. `called` names the functions of restaudit.evidence.verify that do it."""
-
-    key: str
-    title: str
-    called: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Line:
-    """A step with what is known of it. `said` are restaudit's own words, one line of text each."""
+    """A stage with what is known of it. `said` are restaudit's own words, one line of text each."""
 
     title: str
     mark: Mark = "waiting"
@@ -67,135 +68,92 @@ class Outcome:
     overrides: tuple[Override, ...] = ()
 
 
-STEPS = (
-    Step("archive", "The archive, opened with care", ("opened",)),
-    Step("chain", "The chain of the ledger", ("read", "torn_tail", "recorded_files")),
-    Step("list", "The bundle's own list", ("load_manifest", "check_manifest")),
-    Step("files", "Every recorded file, and no other", ("check_recorded", "unrecorded_files")),
-    Step("plan", "The sealed plan", ("sealed_plan",)),
-    Step("signatures", "Signatures", ("check_signatures",)),
-    Step("order", "Steps in the plan's order", ("check_order",)),
-    Step(
-        "decisions",
-        "Decisions, recomputed from measurements and plan",
-        ("check_decisions", "check_stops"),
-    ),
-    Step("anchor", "What a witness saw", ("check_anchor",)),
-    Step("report", "The report, rendered again", ("check_rendering",)),
-)
-OF_BUNDLE = ("archive", "list")
-# The order in which restaudit.evidence.verify calls them.
-CALLED = (
-    "opened",
-    "read",
-    "torn_tail",
-    "recorded_files",
-    "load_manifest",
-    "check_recorded",
-    "unrecorded_files",
-    "sealed_plan",
-    "check_signatures",
-    "check_order",
-    "check_decisions",
-    "check_stops",
-    "check_manifest",
-    "check_anchor",
-    "check_rendering",
-)
-
-
 class Checklist:
     """The lines of a check that is under way; `show` is called whenever one changes."""
 
-    def __init__(self, show: Callable[[tuple[Line, ...]], None], *, bundle: bool) -> None:
-        self.steps = tuple(s for s in STEPS if bundle or s.key not in OF_BUNDLE)
-        self._lines = {s.key: Line(s.title) for s in self.steps}
+    def __init__(
+        self,
+        show: Callable[[tuple[Line, ...]], None],
+        *,
+        archive: bool = False,
+        bundle: bool = False,
+    ) -> None:
+        left_out = set() if bundle else set(OF_BUNDLE)
+        if not archive:
+            left_out.add(Stage.ARCHIVE)
+        self._lines = {s: Line(s.title) for s in Stage if s not in left_out}
         self._show = show
-        self.set("archive" if bundle else "chain", "now")
+        self._now = next(iter(self._lines))
+        self.set(self._now, "now")
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """All lines in order."""
         return tuple(self._lines.values())
 
-    def mark(self, key: str) -> Mark:
-        """How a line stands."""
-        return self._lines[key].mark
+    def begin(self, stage: Stage) -> None:
+        """A stage begins, so that the one before it found nothing wrong."""
+        if stage is self._now:
+            return
+        self._finish_now()
+        self._now = stage
+        self.set(stage, "now")
 
-    def set(self, key: str, mark: Mark, *said: str) -> None:
+    def set(self, stage: Stage, mark: Mark, *said: str) -> None:
         """Change a line."""
-        if key in self._lines:
-            self._lines[key] = replace(
-                self._lines[key], mark=mark, said=tuple(printable(s) for s in said)
-            )
+        # What a folder is may change while it is checked: a stage that has no line does not matter.
+        if stage in self._lines:
+            shown = tuple(printable(s) for s in said)
+            self._lines[stage] = replace(self._lines[stage], mark=mark, said=shown)
             self._show(self.lines)
 
     def passed(self, report: Report, anchor: Anchor | None) -> None:
-        """Everything but the report's rendering was found as recorded."""
+        """Say of every stage but the rendered report what was found."""
+        self._finish_now()
         state = "finished" if report.finished else "unfinished"
-        torn = (f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short",)
+        chain = [f"{report.events} events; the run is {state}"]
+        if report.torn_bytes:
+            chain.append(
+                f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short"
+            )
+        self.set(Stage.CHAIN, "right", *chain)
         self.set(
-            "chain",
-            "right",
-            f"{report.events} events; the run is {state}",
-            *(torn if report.torn_bytes else ()),
-        )
-        listed = _bundled(report)
-        self.set("list", "note" if listed[0].startswith("PARTIAL") else "right", *listed)
-        rest = (f"not recorded yet: {name}" for name in report.unrecorded)
-        self.set(
-            "files",
+            Stage.FILES,
             "right",
             f"{report.files} files, {report.bytes:,} bytes, as the ledger has them",
-            *rest,
+            *(f"not recorded yet: {name}" for name in report.unrecorded),
         )
-        self.set("plan", "right", "as it was sealed before anything else")
-        signed = signed_lines(report.signed, report.events)
-        unproven = signed[0].startswith(("UNSIGNED", "SELF-SIGNED")) or any(
-            "NOT the key" in s for s in signed
-        )
-        self.set("signatures", "note" if unproven else "right", *signed)
-        self.set("order", "right", "no step was left out, added or moved")
+        if report.bundled is not None:
+            mark: Mark = "note" if is_partial(report.bundled) else "right"
+            self.set(Stage.LIST, mark, *_bundled_lines(report.bundled))
+        self.set(Stage.PLAN, "right", "as it was sealed before anything else")
+        signatures = signed_lines(report.signed, report.events)
+        self.set(Stage.SIGNATURES, "note" if _unproven(signatures) else "right", *signatures)
+        self.set(Stage.ORDER, "right", "no step was left out, added or moved")
         self.set(
-            "decisions",
+            Stage.DECISIONS,
             "right",
             f"all {report.decisions} follow, and every HALT was obeyed or overridden",
         )
-        if anchor is None:
-            self.set("anchor", "note", UNANCHORED)
-        else:
-            since = (
-                "no event came since"
-                if not report.since_anchor
-                else f"{report.since_anchor} event(s) came since"
-            )
-            self.set(
-                "anchor",
-                "right",
-                (
-                    f"ANCHORED: the head the witness saw (event {anchor.seq}) is in this chain; "
-                    f"{since}"
-                ),
-            )
+        witnessed = anchored_line(anchor, report.since_anchor)
+        self.set(Stage.ANCHOR, "note" if anchor is None else "right", witnessed)
 
     def failed(self, error: Exception, place: Path) -> Outcome:
-        """Mark the step in which an error was raised, those before it and those that were not
-        reached.
+        """Mark the stage under way as wrong, and those after it as not reached.
 
         `place` is taken out of the message: it is a temporary one, or the run's own.
         """
-        name = _raised_in(error)
         wrong = printable(str(error).replace(f"{place}: ", "").replace(str(place), place.name))
-        done = set(CALLED[: CALLED.index(name)])
-        for step in self.steps:
-            if name in step.called:
-                self.set(step.key, "wrong", wrong)
-            elif done.issuperset(step.called):
-                if self.mark(step.key) != "right":
-                    self.set(step.key, "right")
-            else:
-                self.set(step.key, "unreached")
+        self._lines.setdefault(self._now, Line(self._now.title))
+        self.set(self._now, "wrong", wrong)
+        for stage, line in self._lines.items():
+            if line.mark in ("waiting", "now"):
+                self.set(stage, "unreached")
         return Outcome(self.lines, wrong)
+
+    def _finish_now(self) -> None:
+        if self._now in self._lines and self._lines[self._now].mark == "now":
+            self.set(self._now, "right")
 
 
 def check_run(
@@ -207,7 +165,10 @@ def check_run(
     anchor: Anchor | None = None,
 ) -> Outcome:
     """Check a run folder. A run that is being written goes on meanwhile: nothing is locked."""
-    return _check(Checklist(show, bundle=False), run, progress, trusted, anchor, {})
+    # Somebody may have unpacked a bundle among the runs; a link there that leads nowhere is looked
+    # at too, since the check refuses it.
+    stages = Checklist(show, bundle=os.path.lexists(run / MANIFEST))
+    return _check(stages, run, progress, trusted, anchor, {})
 
 
 def check_bundle(
@@ -220,19 +181,20 @@ def check_bundle(
     most: int = MOST_UNPACKED,
 ) -> Outcome:
     """Check an uploaded bundle in a temporary folder that is removed whatever happens."""
-    steps = Checklist(show, bundle=True)
+    stages = Checklist(show, archive=True, bundle=True)
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder, ExitStack() as stack:
         path = Path(folder) / "bundle.zip"
         with path.open("wb") as f:
             shutil.copyfileobj(upload, f)
         try:
-            run = stack.enter_context(
-                opened(path, most=most, progress=lambda n: progress("Opening", n, 0))
-            )
+            with within(Stage.ARCHIVE, stages.begin):
+                run = stack.enter_context(
+                    opened(path, most=most, progress=lambda n: progress("Opening", n, 0))
+                )
         except (RestauditError, OSError) as e:
-            return steps.failed(e, path)
-        steps.set("archive", "right", "plain files of the stated sizes, and nothing else")
-        return _check(steps, run.folder, progress, trusted, anchor, run.hashed)
+            return stages.failed(e, path)
+        stages.set(Stage.ARCHIVE, "right", "plain files of the stated sizes, and nothing else")
+        return _check(stages, run.folder, progress, trusted, anchor, run.hashed)
 
 
 def public_key(data: bytes, name: str) -> PublicKey:
@@ -254,72 +216,54 @@ def witnessed(data: bytes) -> Anchor:
 
 
 def _check(
-    steps: Checklist,
+    stages: Checklist,
     run: Path,
     progress: Progress,
     trusted: PublicKey | None,
     anchor: Anchor | None,
     hashed: Mapping[str, FileDigest],
 ) -> Outcome:
-    steps.set("chain", "now")
-
-    def count(size: int) -> None:
-        if steps.mark("files") == "waiting":
-            steps.set("chain", "right")
-            steps.set("files", "now")
-        progress("Hashing", size, total)
-
     try:
-        total = recorded_bytes(run)
-        report = verify(run, count, trusted=trusted, anchor=anchor, hashed=hashed, render=False)
-        steps.passed(report, anchor)
-        said = report.rendering
-        if said is not None:
-            steps.set("report", "now")
-            redacted = bool(report.bundled and report.bundled.redacted)
-            said = check_rendering(run, ledger.read(run), redacted=redacted)
+        total = recorded_bytes(run, stages.begin)
+        report, events = verify_record(
+            run,
+            lambda n: progress("Hashing", n, total),
+            trusted=trusted,
+            anchor=anchor,
+            hashed=hashed,
+            tell=stages.begin,
+        )
+        # Said before the report is rendered, which can take longer than all the rest, and stays
+        # where the rendered report turns out to be wrong.
+        stages.passed(report, anchor)
+        rendering = check_report(run, report, events, tell=stages.begin).rendering
         overrides = tuple(Run(run).overrides())
     except (RestauditError, OSError) as e:
-        return steps.failed(e, run)
-    again = said is not None and said.startswith("report re-rendered to the same bytes")
-    steps.set(
-        "report", "right" if again else "note", said or "no report was rendered into this folder"
+        return stages.failed(e, run)
+    same = rendering is not None and rendering.startswith("report re-rendered to the same bytes")
+    stages.set(
+        Stage.REPORT,
+        "right" if same else "note",
+        rendering or "no report was rendered into this folder",
     )
     return Outcome(
-        steps.lines, None, report.finished, report.events, report.head, report.digest, overrides
+        stages.lines, None, report.finished, report.events, report.head, report.digest, overrides
     )
 
 
-def _bundled(report: Report) -> list[str]:
+def _unproven(signatures: list[str]) -> bool:
+    """Whether no key that the reader trusts stands behind the record, or behind its report."""
+    weak = signatures[0].startswith(("UNSIGNED", "SELF-SIGNED"))
+    return weak or any("NOT the key" in line for line in signatures)
+
+
+def _bundled_lines(bundled: Bundled) -> list[str]:
     """What a bundle lacks, as `restaudit verify` says it."""
-    bundled = report.bundled
-    if bundled is None:
-        return [""]
-    signed = bundled.signed_by
-    lines = [
-        "manifest.json: " + ("nobody signed it" if signed is None else f"signed with key {signed}")
-    ]
-    if bundled.redacted or bundled.left_out:
-        by = "manifest.json, which nobody signed" if signed is None else "the signed manifest.json"
-        lines = [
-            f"PARTIAL: {len(bundled.redacted)} further file(s) had their texts taken out and do "
-            f"NOT have the digest that the ledger holds; {len(bundled.left_out)} recorded file(s) "
-            "are not in the bundle",
-            *lines,
-            *(f"the manifest says: {note}" for note in bundled.notes),
-            *(f"checked only against {by}: {name}" for name in bundled.redacted),
-            *(f"not checked, left out: {name}" for name in bundled.left_out),
-        ]
+    signed = "nobody signed it"
+    if bundled.signed_by is not None:
+        signed = f"signed with key {bundled.signed_by}"
+    lines = [f"manifest.json: {signed}"]
+    if is_partial(bundled):
+        lines.insert(0, partial_line(bundled))
+        lines += [*note_lines(bundled), *lacking_lines(bundled)]
     return lines
-
-
-def _raised_in(error: Exception) -> str:
-    """The function that `verify` called when this was raised; what it says itself belongs to the
-    chain or the files.
-    """
-    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    if (found := next((n for n in names if n in CALLED), None)) is not None:
-        return found
-    return (
-        "unrecorded_files" if "no event of this finished run records it" in str(error) else "read"
-    )

@@ -3,5 +3,6 @@ saw.
 """
 
 from restaudit.evidence.verify.check import Report, recorded_bytes, verify
+from restaudit.evidence.verify.stages import Stage
 
-__all__ = ["Report", "recorded_bytes", "verify"]
+__all__ = ["Report", "Stage", "recorded_bytes", "verify"]

@@ -11,9 +11,15 @@ from restaudit.evidence import ledger
 from restaudit.evidence.bundle import manifest as bundle
 from restaudit.evidence.bundle.manifest import Manifest
 from restaudit.evidence.ledger import Event, FileDigest
-from restaudit.evidence.seal.dsse import key_id_of, verified
 from restaudit.evidence.seal.keys import PublicKey
-from restaudit.evidence.seal.statements import BUNDLE, bundle_statement, run_id_of, subjects_of
+from restaudit.evidence.seal.statements import (
+    BUNDLE,
+    bundle_statement,
+    key_id_of,
+    run_id_of,
+    subjects_of,
+    verified,
+)
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
 from restaudit.evidence.verify.files import Progress, Recorded, check_file, sha256_of
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence.ledger import Event
-from restaudit.evidence.seal.dsse import LARGEST, key_id_of, verified
 from restaudit.evidence.seal.keys import PublicKey, parse_public
 from restaudit.evidence.seal.statements import (
     FOLDER,
     HEAD_PREFIX,
+    LARGEST,
     PLAN_FILE,
     REPORT,
     REPORT_FILE,
@@ -24,8 +24,10 @@ from restaudit.evidence.seal.statements import (
     head_file,
     head_in,
     head_statement,
+    key_id_of,
     plan_statement,
     subjects_of,
+    verified,
 )
 from restaudit.evidence.verify.files import TEMPORARY, sha256_of, stays_inside
 
