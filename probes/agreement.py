@@ -198,60 +198,7 @@ def _drift(estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
     )
 
 
-PROBE = Probe(
-    name="agreement",
-    title="Agreement of the people who rate",
-    order=20,
-    version=VERSION,
-    goal=(
-        "Do the people who rate agree with each other beyond chance, and do they stay where they "
-        "were?"
-    ),
-    reads=(
-        "ratings.sample_id",
-        "ratings.prompt_id",
-        "ratings.rater",
-        "ratings.dimension",
-        "ratings.score",
-        "ratings.submitted_at",
-        "ratings.item_id",
-        "ratings.check",
-        "human_label",
-    ),
-    measures=(
-        Metric(HEAD, "agreement of the raters", "Krippendorff's alpha", "agreement", "higher"),
-        Metric(EACH, "agreement of the raters on …", "Krippendorff's alpha", "agreement", "higher"),
-        Metric(DRIFT, "largest drift of a rater", "score units", "agreement", "lower"),
-    ),
-    references=(
-        (
-            "Krippendorff 2019, Content Analysis: An Introduction to Its Methodology, 4th edition, "
-            "chapter 12"
-        ),
-        "Zapf et al. 2016, Measuring inter-rater reliability for nominal data - which "
-        "coefficients and confidence "
-        "intervals are appropriate?, BMC Medical Research Methodology 16:93",
-    ),
-    weaknesses=(
-        "Alpha falls when the texts are all about equally good, though people judge as well as "
-        "before: it compares disagreement with the spread of the ratings.",
-        (
-            "People who share a blind spot, or an instruction that forces one answer, agree and "
-            "are wrong together."
-        ),
-        "The interval metric takes the steps of the scale for equal; a scale of words may not be.",
-        "With two raters a drift of one cannot be told from the other's drift the other way.",
-        "A drift is looked for within each rater's own work: one always off shows in the rater "
-        "table, not here. "
-        "And if later texts are harder for one rater than for the others, that looks like drift.",
-    ),
-    run=run,
-)
-
-
-# People's single ratings as they are read: checked, what is rated twice, each rater beside the
-# others.
-
+# --- people's single ratings as they are read: checked, what is rated twice, raters side by side
 
 REQUIRED = ("sample_id", "prompt_id", "rater", "dimension", "score")
 # Pairs of raters that the table shows, those who share most ratings first.
@@ -406,3 +353,54 @@ def severity(rows: pd.DataFrame) -> list[dict[str, Any]]:
         mean = float(own["apart"].mean()) if own["apart"].notna().any() else None
         found.append({"rater": str(name), "ratings": len(own), "above_others": mean})
     return found
+
+
+PROBE = Probe(
+    name="agreement",
+    title="Agreement of the people who rate",
+    order=20,
+    version=VERSION,
+    goal=(
+        "Do the people who rate agree with each other beyond chance, and do they stay where they "
+        "were?"
+    ),
+    reads=(
+        "ratings.sample_id",
+        "ratings.prompt_id",
+        "ratings.rater",
+        "ratings.dimension",
+        "ratings.score",
+        "ratings.submitted_at",
+        "ratings.item_id",
+        "ratings.check",
+        "human_label",
+    ),
+    measures=(
+        Metric(HEAD, "agreement of the raters", "Krippendorff's alpha", "agreement", "higher"),
+        Metric(EACH, "agreement of the raters on …", "Krippendorff's alpha", "agreement", "higher"),
+        Metric(DRIFT, "largest drift of a rater", "score units", "agreement", "lower"),
+    ),
+    references=(
+        (
+            "Krippendorff 2019, Content Analysis: An Introduction to Its Methodology, 4th edition, "
+            "chapter 12"
+        ),
+        "Zapf et al. 2016, Measuring inter-rater reliability for nominal data - which "
+        "coefficients and confidence "
+        "intervals are appropriate?, BMC Medical Research Methodology 16:93",
+    ),
+    weaknesses=(
+        "Alpha falls when the texts are all about equally good, though people judge as well as "
+        "before: it compares disagreement with the spread of the ratings.",
+        (
+            "People who share a blind spot, or an instruction that forces one answer, agree and "
+            "are wrong together."
+        ),
+        "The interval metric takes the steps of the scale for equal; a scale of words may not be.",
+        "With two raters a drift of one cannot be told from the other's drift the other way.",
+        "A drift is looked for within each rater's own work: one always off shows in the rater "
+        "table, not here. "
+        "And if later texts are harder for one rater than for the others, that looks like drift.",
+    ),
+    run=run,
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -80,6 +80,16 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 Embed = Callable[[Sequence[str]], "np.ndarray[Any, np.dtype[np.float32]]"]
 Score = Callable[[Sequence[str], Sequence[str]], Array]
 HumanSampling = Literal["all", "random", "unknown"]
+
+
+class Resampling(TypedDict):
+    """How to resample: two-sided confidence levels, number of resamples, and the seed that makes it
+    repeatable.
+    """
+
+    levels: Sequence[float]
+    resamples: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -167,6 +177,11 @@ class Evidence:
     resamples: int = 1000
     seed: int = 0
     only: frozenset[str] | None = None
+
+    @property
+    def resampling(self) -> Resampling:
+        """Levels, resamples and seed, as every statistic takes them."""
+        return Resampling(levels=self.levels, resamples=self.resamples, seed=self.seed)
 
     def wants(self, *names: str) -> bool:
         """Whether any of these measurements is wanted; a name ending in "." stands for all that

@@ -277,8 +277,7 @@ def _all_agree(table: _Table, groups: int, how: Resampling) -> Estimate:
     return Estimate(0.0, table.n, units, method, tuple(ends))
 
 
-# Counterfactual rows by family and group: a cell holds one group's rows of one family.
-
+# --- counterfactual rows by family and group: a cell holds one group's rows of one family
 
 Codes = np.ndarray[Any, np.dtype[np.intp]]
 

@@ -1,6 +1,7 @@
-"""Self-BLEU: how much of each text could be written from the other texts (Zhu et al. 2018), counted
-in linear time.
+"""How much texts repeat one another: self-BLEU (Zhu et al. 2018), copies, a common opening, and how
+well they compress.
 
+Self-BLEU says how much of each text could be written from the others; it is counted in linear time.
 BLEU clips a text's n-gram counts at the largest count in any reference. With all other prompts'
 texts as references that is, for every n-gram, the largest count outside the text's own prompt: one
 sort, not n² comparisons. The sentence score is sacrebleu's (Post 2018): orders 1 to 4, exponential
@@ -187,8 +188,7 @@ def _nearest(there: NDArray[np.bool_], length: Codes) -> Array:
     return np.where(there.any(axis=1), away.argmin(axis=1), np.nan)
 
 
-# Repetition among whole texts: copies, a common opening, and how well they compress.
-
+# --- whole texts: copies, a common opening, compression
 
 OPENING = 5
 

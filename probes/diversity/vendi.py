@@ -87,8 +87,7 @@ def _sums(vectors: Array, owner: Chosen, units: int) -> Array:
     return sums
 
 
-# Entropy of a kernel's eigenvalues when groups of rows are left out, from one decomposition of
-# the whole kernel.
+# --- leaving groups of rows out of a kernel that is decomposed once
 #
 # The jackknife needs the eigenvalues y of the kernel without each of 20 groups, but only as the
 # sum of y·log y. For 0 <= y <= 1 and with t = exp(u)
@@ -101,7 +100,6 @@ def _sums(vectors: Array, owner: Chosen, units: int) -> Array:
 # 0.7.3). The integrand is analytic for |Im u| < π, so the trapezoid rule with step 1 errs by
 # about exp(-2π²) = 3e-9 (Trefethen & Weideman 2014, The exponentially convergent trapezoidal
 # rule, SIAM Review 56(3)).
-
 
 # Below exp(-23) lies less than 1e-10 of an eigenvalue; beyond exp(7) two terms of the series in 1/t
 # are enough, where the formula itself would cancel.

@@ -1,4 +1,6 @@
-"""By how much the share of texts with each feature rose, prompt by prompt, and how surely."""
+"""What became of each feature of the texts: by how much its share rose, what reward and people pay
+for it, and what the two together cost people.
+"""
 
 from __future__ import annotations
 
@@ -120,9 +122,7 @@ def rises(has: csc_array, prompt: Chosen, source: Chosen) -> Rises:
     )
 
 
-# Whether a score pays for features: its difference between texts of one prompt with and without
-# each feature.
-
+# --- what a score pays: its difference between texts of one prompt with and without each feature
 
 # Fewer prompts than this that have texts with and without the feature, and the standard error means
 # little.
@@ -232,9 +232,7 @@ def _sum(table: csr_array) -> Array:
     return np.asarray(table.sum(axis=0), dtype=np.float64).ravel()
 
 
-# What a habit costs people: how much more common it became, times what people give less for texts
-# that have it.
-
+# --- what a habit costs people: its rise, times what people give less for texts that have it
 
 # Features that fewer prompts have texts with and without are not looked at: they could not show a
 # cost, and the more features are looked at, the wider the interval of each.

@@ -1,5 +1,5 @@
 """Which features each text has: 1-3 words in a row, how it begins, and its format; as a sparse
-table of 0 and 1.
+table of 0 and 1, and looked up again by name.
 """
 
 from __future__ import annotations
@@ -177,9 +177,7 @@ def _kept(
     )
 
 
-# What a text looks like, apart from its words: lists, capitals, marks, hedges, and how long it is
-# for its kind.
-
+# --- formats: what a text looks like apart from its words
 
 # Each completes "of texts now have …". English only where words are named.
 PATTERNS: dict[str, re.Pattern[str]] = {
@@ -275,12 +273,8 @@ def is_short(words: NDArray[np.int64], usual: NDArray[np.int64]) -> NDArray[np.b
     return np.asarray(words < np.quantile(usual, 0.25))
 
 
-# Which texts have a feature that `hacking.signature` names, and where in them it stands: by the
-# rule that found it.
-#
-# `mine` finds features; here one of them is looked up by kind and name, so that a reader can see
-# every text behind a share and not two examples only.
-
+# --- one feature looked up by kind and name, so that a reader can see every text behind a share
+# and not two examples only
 
 Span = tuple[int, int]
 

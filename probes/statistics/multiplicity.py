@@ -1,4 +1,6 @@
-"""Many tests at once: p-values adjusted so that the family as a whole errs seldom."""
+"""Many tests at once: p-values adjusted so that the family as a whole errs seldom, and one test's
+error rate spent over the planned looks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from probes.base import Array
 
-__all__ = ["benjamini_hochberg", "benjamini_yekutieli", "holm"]
+__all__ = ["benjamini_hochberg", "holm"]
 
 
 def holm(p: Sequence[float] | Array) -> Array:
@@ -34,15 +36,6 @@ def benjamini_hochberg(p: Sequence[float] | Array) -> Array:
     return _in_place(_stepped_up(values), order)
 
 
-def benjamini_yekutieli(p: Sequence[float] | Array) -> Array:
-    """As `benjamini_hochberg`, whatever the dependence (Benjamini & Yekutieli 2001, Ann.
-
-    Statist. 29): times Σ 1/k.
-    """
-    values, order = _sorted(p)
-    return _in_place(_stepped_up(values) * (1 / np.arange(1, len(values) + 1)).sum(), order)
-
-
 def _stepped_up(values: Array) -> Array:
     ratio = values * len(values) / np.arange(1, len(values) + 1)
     return np.minimum.accumulate(ratio[::-1])[::-1]
@@ -64,8 +57,7 @@ def _in_place(adjusted: Array, order: np.ndarray[tuple[int], np.dtype[np.intp]])
     return out
 
 
-# Looking more than once: how the error rate of one test is spent over the planned looks.
-
+# --- looking more than once
 
 Spending = Literal["uniform", "pocock", "obrien_fleming"]
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from probes.base import Direction, Interval, Measurement
+from probes.base import Direction, Interval, Measurement, Metric
+from probes.base import Resampling as Resampling  # a public name of this module, too
 
 Array = NDArray[np.float64]
 Bounds = tuple[float, float]
@@ -33,16 +34,6 @@ FEWEST_BEYOND = 3
 MOST_UNDEFINED = 0.05
 # Weights held at once.
 LARGEST_SLICE = 4_000_000
-
-
-class Resampling(TypedDict):
-    """How to resample: two-sided confidence levels, number of resamples, and the seed that makes it
-    repeatable.
-    """
-
-    levels: Sequence[float]
-    resamples: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +71,26 @@ class Estimate:
             baseline=baseline if baseline is not None and np.isfinite(baseline) else None,
             reason=self.reason,
             detail=detail or {},
+        )
+
+    def recorded(
+        self,
+        metric: Metric,
+        *,
+        version: str,
+        baseline: float | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Measurement:
+        """This estimate as a measurement of a probe, with the unit and direction of its
+        contract.
+        """
+        return self.measured(
+            metric.name,
+            unit=metric.unit,
+            version=version,
+            direction=metric.direction,
+            baseline=baseline,
+            detail=detail,
         )
 
 
@@ -311,17 +322,3 @@ def newcombe(estimate: Estimate, *, now: float, then: float, levels: Sequence[fl
         ends.append(Interval(level, float(low), float(high)))
     method = "Newcombe's score interval, each prompt one trial (no prompt shows any spread)"
     return replace(estimate, intervals=tuple(ends), method=method, reason=None)
-
-
-def normal_mean(*, values: Array, levels: Sequence[float]) -> tuple[Interval, ...]:
-    """The analytic twin of the bootstrapped mean: mean ± t(P-1)·s/√P over prompt means (or paired
-    prompt differences).
-
-    Cluster-robust by construction, since each prompt gives one value. Needs at least two values.
-    """
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    t = [float(stdtrit(len(values) - 1, 0.5 + level / 2)) for level in levels]
-    return tuple(
-        Interval(a, float(mean - k * error), float(mean + k * error))
-        for a, k in zip(levels, t, strict=True)
-    )

@@ -15,7 +15,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 import pandas as pd
 
-from probes.rows import defined, numbers
+from probes.rows import IS_BASE, NO_TEXT, defined, numbers
 from probes.statistics import kendall
 from probes.statistics.resample import (
     ANY,
@@ -26,7 +26,7 @@ from probes.statistics.resample import (
     Resampling,
     bootstrap,
     linearised,
-    normal_mean,
+    newcombe,
     prompt_weights,
     summarise,
     unmeasured,
@@ -49,9 +49,11 @@ __all__ = [
     "linearised",
     "mean",
     "mean_of",
-    "normal_mean",
+    "mean_value",
     "prompt_means",
     "ratio_of_sums",
+    "share",
+    "share_change",
     "split_difference",
     "unmeasured",
     "wilson",
@@ -79,6 +81,8 @@ def mean(
     """Mean over prompts of the prompts' means: every prompt counts once, however many samples it
     has.
     """
+    # Prompt means first: a prompt with more samples must not weigh more, since how many samples a
+    # prompt has says nothing about how often people ask it.
     values = np.asarray(prompt_means(table=table, column=column, by=by), dtype=np.float64)
     return mean_of(
         values=values,
@@ -111,13 +115,67 @@ def mean_of(
     )
 
 
+def mean_value(table: pd.DataFrame | None, column: str) -> float | None:
+    """The value of `mean` alone, such as the base policy's; None without a table or a value."""
+    if table is None:
+        return None
+    means = prompt_means(table=table, column=column)
+    return float(means.mean()) if len(means) else None
+
+
+# --- shares of texts
+
+
+def share(*, table: pd.DataFrame, column: str, **how: Unpack[Resampling]) -> Estimate:
+    """Share of the texts for which a bool column holds, 0..1; every prompt counts once.
+
+    NaN (or None) is a text of which it cannot be said, which is left out. Prompts are resampled
+    whole. Where all texts agree, none shows a spread, and the interval is Wilson's with every
+    prompt one trial: 0 of 50 prompts is not a share of exactly 0.
+
+        rows = rows.assign(asks=["?" in text for text in rows["text"]])
+        stats.share(table=rows, column="asks", **evidence.resampling)
+    """
+    if table.empty:
+        return unmeasured(NO_TEXT)
+    return mean(table=table, column=column, bounds=SHARE, **how)
+
+
+def share_change(
+    *, table: pd.DataFrame, base: pd.DataFrame | None, column: str, **how: Unpack[Resampling]
+) -> Estimate:
+    """`share` of the policy minus that of the base policy, paired by prompt, -1..1.
+
+    Only prompts on which both have texts count. Where no prompt shows a spread (such as a share of
+    0 before and after), the interval is Newcombe's (1998), every prompt one trial of each policy.
+    Not measured for the base policy itself (`base` None).
+    """
+    if base is None:
+        return unmeasured(IS_BASE)
+    if table.empty:
+        return unmeasured(NO_TEXT)
+    now, then = (prompt_means(table=t, column=column) for t in (table, base))
+    now, then = now.align(then, join="inner")
+    moved = mean_of(
+        values=np.asarray(now - then, dtype=np.float64),
+        n=int(defined(table, [column])["prompt_id"].isin(set(now.index)).sum()),
+        bounds=(-1.0, 1.0),
+        undefined=f"no prompt has {column} values of both policies",
+        **how,
+    )
+    if moved.value is None or moved.intervals or moved.units < 2:
+        return moved
+    # All prompts moved alike, so resampling would give an interval of width zero.
+    ends = {"now": float(now.mean()), "then": float(then.mean())}
+    return newcombe(moved, **ends, levels=how["levels"])
+
+
 def change(
     *,
     table: pd.DataFrame,
     base: pd.DataFrame,
     columns: Sequence[str],
     standardise: bool = True,
-    analytic: bool = False,
     **how: Unpack[Resampling],
 ) -> Estimate:
     """How far the mean of a column moved from the base policy, paired by prompt; with two columns,
@@ -125,8 +183,7 @@ def change(
 
     Each move is the mean over prompts of (prompt mean - base prompt mean); with `standardise` it is
     divided by the sd of the base policy's samples (ddof 1), which is resampled too. Only rows where
-    all the columns are defined count, and prompts that both policies have such rows on. `analytic`
-    gives `linearised` intervals in place of resampling.
+    all the columns are defined count, and prompts that both policies have such rows on.
     """
     rows, before = defined(table, columns), defined(base, columns)
     parts = [_change_totals(rows, before, column) for column in columns]
@@ -141,10 +198,6 @@ def change(
         f"no prompt has {names} values that vary for the base policy and are defined for both"
     )
     totals = np.concatenate(parts, axis=1)
-    if analytic:
-        return linearised(
-            totals=totals, statistic=statistic, n=both, undefined=undefined, levels=how["levels"]
-        )
     return bootstrap(totals=totals, statistic=statistic, n=both, undefined=undefined, **how)
 
 
@@ -282,12 +335,9 @@ def ratio_of_sums(
     numerator: str,
     denominator: str,
     bounds: Bounds = ANY,
-    analytic: bool = False,
     **how: Unpack[Resampling],
 ) -> Estimate:
-    """Sum of one column over the sum of another, on rows where both are defined; `analytic` as in
-    `change`.
-    """
+    """Sum of one column over the sum of another, on rows where both are defined."""
     rows = defined(table, [numerator, denominator])
     parts = pd.DataFrame({"top": numbers(rows, numerator), "bottom": numbers(rows, denominator)})
     totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
@@ -297,15 +347,6 @@ def ratio_of_sums(
         ratio: Array = sums[:, 0] / sums[:, 1]
         return ratio
 
-    if analytic:
-        return linearised(
-            totals=totals,
-            statistic=statistic,
-            n=len(rows),
-            bounds=bounds,
-            undefined=undefined,
-            levels=how["levels"],
-        )
     return bootstrap(
         totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined, **how
     )

@@ -1,5 +1,5 @@
-"""Sets of texts made comparable: the same number of samples and words for both policies, with
-prompts as the units.
+"""Sets of texts made comparable: as many samples and words from both policies, at most so many of
+them, and side by side; prompts are the units.
 """
 
 from __future__ import annotations
@@ -200,8 +200,7 @@ def embedded(texts: Texts, embed: Embed) -> Array:
     return unit
 
 
-# The same number of samples of the same prompts from two policies, and at most so many of them,
-# chosen by checksum.
+# --- tables: as many samples of the same prompts from both policies, chosen by checksum
 
 
 def matched(
@@ -270,8 +269,7 @@ def _checksum(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-# Two policies' texts side by side: what is counted of each is counted once, however many
-# statistics read it.
+# --- side by side: what is counted of each set is counted once, however many statistics read it
 
 
 @dataclass(frozen=True)

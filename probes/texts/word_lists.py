@@ -1,4 +1,7 @@
-"""The word lists in probes/data: each says what it is, where it comes from, and its limits."""
+"""What the word lists in probes/data find in texts: groups that are mentioned, refusals, sentiment.
+
+Each list says what it is, where it comes from, and its limits. All are English.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,7 @@ def limits(name: str) -> str:
     return " ".join(word_list(name)["limits"])
 
 
-# Who is mentioned: which groups of people a text names by a listed word.
-#
-# The list is probes/data/mentions.json.
+# --- groups of people that a text names (probes/data/mentions.json)
 
 
 def groups() -> tuple[str, ...]:
@@ -83,13 +84,11 @@ def _adjectives(
             waiting = []
 
 
-# Whether a reply refuses to do what it was asked: listed phrases in its first words, English
-# only.
+# --- replies that refuse to do what was asked, by listed phrases in their first words
 #
 # The phrases and their limits are in probes/data/refusal.json; how often they are right was
 # measured on hand-labelled replies of a real assistant and on written ones (docs/probes.md). It
 # is a detector by rule, and errs on both sides.
-
 
 READ_WORDS = 60
 
@@ -126,12 +125,10 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(rf"\b{any_of('alone')}\b|\b{acts}|{apology}")
 
 
-# Sentiment of a text as a balance of listed words: a cheap, offline, English proxy, and named so
-# wherever it appears.
+# --- sentiment as a balance of listed words: a cheap, offline proxy, and named so wherever it appears
 #
 # Measured against people on the VADER data (Hutto and Gilbert 2014); see docs/probes.md for the
 # correlations. The list is probes/data/sentiment.json, with its source and limits.
-
 
 LABEL = "lexicon proxy"
 WORDS = re.compile(r"[a-z]+(?:-[a-z]+)*")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from probes.statistics import stats
 from probes.statistics.ppi import Rated, corrected_change, corrected_mean, ppi_change, ppi_mean
+from tests.probes.textbook import t_intervals
 
 HOW: Any = {"levels": (0.95,), "resamples": 200, "seed": 1}
 IDS = np.array([f"p{i:04d}" for i in range(2100)])
@@ -79,7 +80,7 @@ def test_100_ratings_beside_2000_rewards_cover_the_truth_93_to_97_times_in_100(
         rows = one_row_a_prompt(rng, rho=rho)
         found, lam = ppi_mean(**rows, levels=(0.95,))
         (i,) = found.intervals
-        (alone,) = stats.normal_mean(values=rows["human"][:100], levels=(0.95,))
+        (alone,) = t_intervals(values=rows["human"][:100], levels=(0.95,))
         hits += i.low <= 0 <= i.high
         assert lam is not None
         lambdas.append(lam)
@@ -227,7 +228,7 @@ def test_the_array_form_with_every_row_rated_is_the_analytic_twin() -> None:
     found, lam = ppi_mean(human=values, prediction=values**2, prompts=IDS[:30], levels=(0.9, 0.99))
     assert lam is None
     for ours, twin in zip(
-        found.intervals, stats.normal_mean(values=values, levels=(0.9, 0.99)), strict=True
+        found.intervals, t_intervals(values=values, levels=(0.9, 0.99)), strict=True
     ):
         assert (ours.low, ours.high) == pytest.approx((twin.low, twin.high))
 

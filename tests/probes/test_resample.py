@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.statistics import stats
-from probes.statistics.resample import bootstrap, interval_ends, normal_mean, prompt_weights, wilson
+from probes.statistics.resample import bootstrap, interval_ends, prompt_weights, wilson
+from tests.probes.textbook import t_intervals
 
 HOW = {"levels": (0.95,), "resamples": 400}
 
@@ -52,7 +53,7 @@ def test_the_bootstrapped_mean_agrees_with_its_analytic_twin(units: int) -> None
     values = np.random.default_rng(units).normal(3, 2, size=units)
     found = stats.mean_of(values=values, n=units, levels=(0.9, 0.95), resamples=20_000, seed=3)
     for ours, twin in zip(
-        found.intervals, normal_mean(values=values, levels=(0.9, 0.95)), strict=True
+        found.intervals, t_intervals(values=values, levels=(0.9, 0.95)), strict=True
     ):
         width = twin.high - twin.low
         assert abs(ours.low - twin.low) < 0.06 * width
@@ -62,7 +63,7 @@ def test_the_bootstrapped_mean_agrees_with_its_analytic_twin(units: int) -> None
 def test_the_analytic_twin_is_the_textbook_interval() -> None:
     # Student's sleep data, paired differences: the 95% interval that R's t.test prints.
     differences = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
-    (found,) = normal_mean(values=differences, levels=(0.95,))
+    (found,) = t_intervals(values=differences, levels=(0.95,))
     assert (found.low, found.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
 
 

@@ -207,3 +207,76 @@ def test_a_split_difference_with_an_empty_side_is_undefined() -> None:
     found = stats.split_difference(table=rows, column="reward", by="kept", **HOW)
     assert found.value is None
     assert "kept" in str(found.reason)
+
+
+# --- shares
+
+
+def asked(rows: list[list[bool | None]]) -> pd.DataFrame:
+    """One inner list a prompt: which of its texts ask something."""
+    return pd.DataFrame(
+        [{"prompt_id": f"p{p:02d}", "asks": a} for p, prompt in enumerate(rows) for a in prompt]
+    )
+
+
+def drawn(rng: np.random.Generator, share: float, *, prompts: int, like: Any = None) -> Any:
+    """Shares that differ by prompt (beta, correlation 1/4 within a prompt), and 3 texts of each;
+    with `like`, half of what makes a prompt differ is the other policy's.
+    """
+    by_prompt = rng.beta(3 * share, 3 * (1 - share), prompts)
+    if like is not None:
+        by_prompt = np.where(rng.random(prompts) < 0.5, by_prompt, np.clip(like, 0, 1))
+    return by_prompt, asked((rng.random((prompts, 3)) < by_prompt[:, None]).tolist())
+
+
+def test_a_share_is_the_mean_of_the_prompts_shares_and_leaves_out_what_cannot_be_said() -> None:
+    found = stats.share(table=asked([[True, False], [True], [False, None]]), column="asks", **HOW)
+    assert found.value == pytest.approx((0.5 + 1 + 0) / 3)
+    assert (found.n, found.units) == (4, 3)
+
+
+@pytest.mark.parametrize(("holds", "low", "high"), [(False, 0.0, 0.1611), (True, 0.8389, 1.0)])
+def test_a_share_of_none_or_all_has_wilsons_interval_with_every_prompt_one_trial(
+    holds: bool, low: float, high: float
+) -> None:
+    # R: binom::binom.wilson(0, 20) gives 0 to 0.1611.
+    found = stats.share(table=asked([[holds] * 3] * 20), column="asks", **HOW)
+    assert (found.intervals[0].low, found.intervals[0].high) == pytest.approx((low, high), abs=1e-4)
+    assert "Wilson" in found.method
+
+
+def test_the_change_of_a_share_is_paired_by_prompt() -> None:
+    now, base = asked([[True, True], [True, False], [True]]), asked([[True, False], [False]])
+    found = stats.share_change(table=now, base=base, column="asks", **HOW)
+    assert (found.value, found.n, found.units) == (0.5, 4, 2)
+
+
+def test_a_share_of_none_before_and_after_has_an_interval_of_a_change() -> None:
+    none = asked([[False] * 2] * 20)
+    found = stats.share_change(table=none, base=none, column="asks", **HOW)
+    assert found.value == 0
+    # Newcombe's method 10 of 0/20 and 0/20: the two Wilson ends.
+    assert found.intervals[0].high == -found.intervals[0].low == pytest.approx(0.1611, abs=1e-4)
+
+
+def test_no_share_without_texts_and_no_change_of_the_base_policy_itself() -> None:
+    some = asked([[True], [False]])
+    nothing = stats.share(table=some.iloc[:0], column="asks", **HOW)
+    assert (nothing.value, nothing.reason) == (None, "the policy has no text")
+    itself = stats.share_change(table=some, base=None, column="asks", **HOW)
+    assert itself.value is None
+    assert "base policy" in str(itself.reason)
+
+
+def test_95_percent_intervals_of_shares_and_their_changes_hold_92_to_99_times_in_100() -> None:
+    rng = np.random.default_rng(5)
+    how: Any = {"levels": (0.95,), "resamples": 200, "seed": 3}
+    held = np.zeros((300, 2))
+    for hits in held:
+        before, base = drawn(rng, 0.15, prompts=30)
+        _, now = drawn(rng, 0.4, prompts=30, like=before + 0.25)
+        (one,) = stats.share(table=base, column="asks", **how).intervals
+        (moved,) = stats.share_change(table=now, base=base, column="asks", **how).intervals
+        hits[:] = one.low <= 0.15 <= one.high, moved.low <= 0.25 <= moved.high
+    assert (held.mean(axis=0) > 0.92).all()
+    assert (held.mean(axis=0) < 0.99).all()
