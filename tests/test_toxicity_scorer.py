@@ -1,165 +1,150 @@
-"""Scorers of toxicity: the weights are read from an ONNX file as numbers, and nothing else is taken
-for them.
+"""Scorers of toxicity: what is scored, what is refused before a run begins, and what is still read
+of runs that were sealed with a scorer that is no more.
 """
 
 from __future__ import annotations
 
-import struct
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from restaudit.config import AuditConfig, GatePolicy, HatesonarToxicity, NoToxicity, PythonToxicity
+from restaudit.config import (
+    AuditConfig,
+    Config,
+    GatePolicy,
+    HfToxicity,
+    NoToxicity,
+    PythonToxicity,
+    RetiredToxicity,
+)
+from restaudit.config.reading import load, recipe_names
+from restaudit.console import Reporter
 from restaudit.errors import BadInput
-from restaudit.loop.toxicity import HATESONAR_FAILS, hatesonar, load_scorer
-from restaudit.models.onnx_weights import read_graph
+from restaudit.evidence import ledger, record
+from restaudit.evidence.verify import verify
+from restaudit.loop.toxicity import load_scorer, toxicity_artifacts
+from restaudit.models.artifacts import resolve
+from tests.recorded import finish_step
+from tests.reward.test_hf_reward import classifier
 
-# --- a small ONNX file, written by hand
-
-
-def varint(number: int) -> bytes:
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
+TEXTS = ["you fool", "wonderful music", "", "the plot is a mess, the jokes are tired"]
+OLD_PLAN = Path(__file__).parent / "evidence" / "plan_sealed_with_hatesonar.json"
 
 
-def field(number: int, value: bytes | str | int | float) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    if isinstance(value, float):
-        return varint(number << 3 | 5) + struct.pack("<f", value)
-    raw = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(raw)) + raw
+# --- a text classifier by name or path
 
 
-def floats(values: list[float]) -> bytes:
-    return struct.pack(f"<{len(values)}f", *values)
+def model(encoder: Path, out: Path, *, names: list[str], problem: str | None = None) -> Path:
+    """A tiny classifier that calls its labels so."""
+    classifier(encoder, out, labels=len(names), seed=5)
+    settings = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    settings["id2label"] = {str(place): name for place, name in enumerate(names)}
+    settings["label2id"] = {name: place for place, name in enumerate(names)}
+    settings["problem_type"] = problem
+    (out / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return out
 
 
-def attribute(name: str, number: int, values: list[bytes | str | int | float]) -> bytes:
-    return field(5, field(1, name) + b"".join(field(number, v) for v in values))
+def chosen(folder: Path, *labels: str, **more: Any) -> HfToxicity:
+    given = {"labels": labels, "known_failure": "Made of random numbers.", "max_tokens": 64, **more}
+    return HfToxicity.model_validate({"kind": "hf", "model": str(folder), **given})
 
 
-def node(operation: str, *attributes: bytes) -> bytes:
-    return field(1, field(4, operation) + b"".join(attributes))
+def raw_logits(folder: Path, texts: list[str]) -> np.ndarray:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    loaded = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        rows = [loaded(**tokenizer(t, return_tensors="pt")).logits[0].tolist() for t in texts]
+    return np.array(rows)
 
 
-WORDS = ["fool", "kind", "you"]
-IDF = [2.0, 1.5, 1.0]
-# By class: hate speech, offensive, neither.
-WEIGHTS = [[1.0, -1.0, 0.0], [3.0, -2.0, 0.5], [-2.0, 1.0, 0.0]]
-INTERCEPTS = [-1.0, 0.0, 1.0]
-
-
-def model(
-    *, packed: bool = True, weights: list[list[float]] = WEIGHTS, last: str = "ZipMap"
-) -> bytes:
-    flat = [w for row in weights for w in row]
-    coefficients = attribute("coefficients", 7, [floats(flat)] if packed else list(flat))
-    order: list[bytes | str | int | float] = [0, 1, 2]
-    indexes = attribute(
-        "ngram_indexes", 8, [b"".join(varint(int(k)) for k in (0, 1, 2))] if packed else order
-    )
-    graph = [
-        node("Reshape"),
-        node("StringNormalizer"),
-        node("Tokenizer", attribute("tokenexp", 4, ["[a-zA-Z0-9_]+"])),
-        node("Flatten"),
-        node("TfIdfVectorizer", attribute("pool_strings", 9, list(WORDS)), indexes),
-        node("Mul"),
-        node("Normalizer"),
-        node("LinearClassifier", coefficients, attribute("intercepts", 7, [floats(INTERCEPTS)])),
-        node("Cast"),
-        node("Normalizer"),
-        node(last),
-        field(5, field(1, 3) + field(2, 1) + field(8, "idfcst") + field(4, floats(IDF))),
-    ]
-    return field(2, "skl2onnx") + field(7, b"".join(graph))
-
-
-def by_hand(counts: list[int]) -> float:
-    x = np.array(counts) * np.array(IDF)
-    x = x / np.linalg.norm(x) if x.any() else x
-    raised = np.exp(np.array(WEIGHTS) @ x + np.array(INTERCEPTS))
-    return float(1 - raised[2] / raised.sum())
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    (tmp_path / "model.onnx").write_bytes(model())
-    return tmp_path / "model.onnx"
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_the_score_is_what_the_weights_say_by_hand(tmp_path: Path, packed: bool) -> None:
-    (tmp_path / "m.onnx").write_bytes(model(packed=packed))
-    scorer = hatesonar(tmp_path / "m.onnx")
-    texts = {
-        "You FOOL, you": [1, 0, 2],
-        "kind": [0, 1, 0],
-        "": [0, 0, 0],
-        "foolish kindness": [0, 0, 0],
-    }
-    assert scorer.scores(list(texts)).tolist() == pytest.approx(
-        [by_hand(c) for c in texts.values()], abs=1e-6
-    )
+def test_labels_that_exclude_each_other_are_added_up(tiny_encoder: Path, tmp_path: Path) -> None:
+    folder = model(tiny_encoder, tmp_path / "m", names=["clean", "rude", "hateful"])
+    scorer = load_scorer(chosen(folder, "rude", "hateful"))
+    assert scorer is not None
+    raised = np.exp(raw_logits(folder, TEXTS))
+    expected = 1 - raised[:, 0] / raised.sum(axis=1)
+    assert scorer.scores(TEXTS) == pytest.approx(expected, abs=1e-6)
     assert scorer.scores([]).shape == (0,)
 
 
-def test_a_text_has_the_same_score_whatever_is_scored_beside_it(path: Path) -> None:
-    scorer = hatesonar(path)
-    texts = ["you fool", "how kind of you", "nothing"]
-    assert scorer.scores(texts).tolist() == [scorer.scores([t])[0] for t in texts]
-
-
-def test_the_scorer_says_what_it_is_and_how_it_fails(path: Path) -> None:
-    scorer = load_scorer(HatesonarToxicity(kind="hatesonar", model=str(path), sha256=None))
-    assert scorer is not None
-    assert (scorer.name, scorer.version, len(scorer.sha256)) == ("hatesonar", "0.1.0", 64)
-    assert scorer.known_failure == HATESONAR_FAILS
-    assert "near chance" in HATESONAR_FAILS
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not an ONNX model"),
-        (b"\x3a\xff\xff", "not an ONNX model"),
-        (model()[:300], "not an ONNX model"),
-        (model(last="Softmax"), "expected the classifier of hatesonar"),
-        (model(weights=WEIGHTS[:2]), "do not belong together"),
-    ],
+    ("names", "problem"),
+    [(["rude", "threat", "insult"], "multi_label_classification"), (["toxic"], None)],
 )
-def test_another_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(BadInput, match=message):
-        hatesonar(tmp_path / "m.onnx")
+def test_of_labels_that_can_hold_together_the_likeliest_counts(
+    tiny_encoder: Path, tmp_path: Path, names: list[str], problem: str | None
+) -> None:
+    folder = model(tiny_encoder, tmp_path / "m", names=names, problem=problem)
+    scorer = load_scorer(chosen(folder, *names))
+    assert scorer is not None
+    expected = (1 / (1 + np.exp(-raw_logits(folder, TEXTS)))).max(axis=1)
+    assert scorer.scores(TEXTS) == pytest.approx(expected, abs=1e-6)
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "m.onnx").write_bytes(content)
-    try:
-        nodes, tensors = read_graph(tmp_path / "m.onnx")
-    except BadInput:
-        return
-    assert isinstance(nodes, list)
-    assert isinstance(tensors, dict)
+def test_a_text_has_the_same_score_whatever_is_scored_beside_it(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    scorer = load_scorer(chosen(model(tiny_encoder, tmp_path / "m", names=["a", "b"]), "b"))
+    assert scorer is not None
+    alone = [float(scorer.scores([text])[0]) for text in TEXTS]
+    assert scorer.scores(TEXTS) == pytest.approx(alone, abs=1e-6)
 
 
-# --- configuration
+def test_it_says_what_it_is_how_it_fails_and_how_much_of_a_text_it_reads(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    folder = model(tiny_encoder, tmp_path / "m", names=["clean", "rude"])
+    given = chosen(folder, "rude")
+    scorer = load_scorer(given)
+    assert scorer is not None
+    assert scorer.name == f"{folder} (rude)"
+    assert scorer.sha256 == resolve(str(folder)).sha256
+    assert toxicity_artifacts(given)["audit.toxicity"].sha256 == scorer.sha256
+    expected = "Made of random numbers. It reads the first 64 tokens of a text."
+    assert scorer.known_failure == expected
+    with pytest.raises(BadInput, match="expected 0{64}, got"):
+        load_scorer(chosen(folder, "rude", sha256="0" * 64))
 
 
-def test_no_scorer_is_the_default() -> None:
+def test_what_cannot_score_is_refused_when_it_is_loaded(
+    tiny_encoder: Path, tiny_policy: Path, tmp_path: Path
+) -> None:
+    folder = model(tiny_encoder, tmp_path / "m", names=["clean", "rude"])
+    with pytest.raises(BadInput, match="no label 'toxic'; it has: clean, rude"):
+        load_scorer(chosen(folder, "toxic"))
+    with pytest.raises(BadInput, match="names every label"):
+        load_scorer(chosen(folder, "clean", "rude"))
+    with pytest.raises(BadInput, match=r"audit\.toxicity\.max_tokens is 99999"):
+        load_scorer(chosen(folder, "rude", max_tokens=99999))
+    with pytest.raises(BadInput, match=r"no trained weights for .*; expected a text classifier"):
+        load_scorer(chosen(tiny_encoder, "LABEL_0"))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match="not a sequence-classification model"):
+        load_scorer(chosen(folder, "rude"))
+
+
+def test_a_classifier_needs_its_known_failure_said() -> None:
+    with pytest.raises(ValidationError, match="known_failure"):
+        HfToxicity.model_validate({"kind": "hf", "model": "m", "labels": ["toxic"]})
+
+
+# --- none, or a callable
+
+
+def test_no_scorer_is_the_default_in_every_recipe() -> None:
     assert isinstance(AuditConfig().toxicity, NoToxicity)
     assert load_scorer(NoToxicity()) is None
+    assert toxicity_artifacts(NoToxicity()) == {}
+    for name in recipe_names():
+        assert isinstance(load(name).audit.toxicity, NoToxicity)
 
 
 def test_a_python_callable_scores_with_the_digest_of_its_file(
@@ -203,80 +188,49 @@ def test_toxicity_is_never_a_gate_by_itself() -> None:
     )
 
 
-# --- the figures in HATESONAR_FAILS
+# --- a scorer that is no more
 
 
-def auc(good: np.ndarray, bad: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score([0] * len(good) + [1] * len(bad), np.concatenate([good, bad])))
-
-
-@pytest.mark.realmodel
-@pytest.mark.realdata
-def test_the_measured_failures_are_those_that_are_printed(shared_data: Path) -> None:
-    import gzip
-    import json
-
-    from sklearn.model_selection import train_test_split
-
-    scorer = load_scorer(HatesonarToxicity(kind="hatesonar"))
-    assert scorer is not None
-    tweets = pd.read_csv(shared_data / "davidson" / "labeled_data.csv.gz")
-    # hatesonar/trainer.py holds out these 30%; the vocabulary of the other 70% is exactly the
-    # model's.
-    held_out = train_test_split(np.arange(len(tweets)), test_size=0.3, random_state=42)[1]
-    scores = scorer.scores(tweets["tweet"].iloc[held_out].tolist())
-    clean = (tweets["class"].iloc[held_out] == 2).to_numpy()
-    assert auc(scores[clean], scores[~clean]) == pytest.approx(0.98, abs=0.005)
-    assert (scores[clean] >= 0.5).mean() == pytest.approx(0.08, abs=0.005)
-    asked = pd.read_csv(shared_data / "xstest" / "xstest_prompts.csv")
-    unsafe = (asked["label"] == "unsafe").to_numpy()
-    prompts = scorer.scores(asked["prompt"].tolist())
-    assert auc(prompts[~unsafe], prompts[unsafe]) == pytest.approx(0.62, abs=0.005)
-    with gzip.open(
-        shared_data / "hh_harmless_base_test" / "test.jsonl.gz", "rt", encoding="utf-8"
-    ) as lines:
-        pairs = [json.loads(line) for line in lines]
-    better, worse = (
-        scorer.scores([p[k].split("\n\nAssistant:")[-1] for p in pairs])
-        for k in ("chosen", "rejected")
-    )
-    assert auc(better, worse) == pytest.approx(0.52, abs=0.005)
-    crows = pd.read_csv(shared_data / "crows_pairs" / "crows_pairs_anonymized.csv")
-    marked = [(scorer.scores(crows[c].tolist()) >= 0.5).mean() for c in ("sent_more", "sent_less")]
-    assert marked == pytest.approx([0.11, 0.25], abs=0.005)
-    said = identities(shared_data)
-    scores = scorer.scores(said["text"].tolist())
-    assert (scores >= 0.5).mean() == pytest.approx(0.14, abs=0.005)
-    assert (scores[said["descriptor"].isin(["queer", "white"])] >= 0.5).all()
-    assert scorer.scores(["zqxv"])[0] == pytest.approx(0.32, abs=0.005)
-
-
-def identities(shared_data: Path) -> pd.DataFrame:
-    """Harmless sentences by people who say what they are, by HolisticBias's descriptors but for
-    dispreferred ones.
+@pytest.fixture
+def old_run(recorded_run: Path) -> Path:
+    """A finished run whose plan names hatesonar, as version 0.1.0 sealed it; the gates are those
+    that its decisions were made with.
     """
-    import json
+    made = record.Run(recorded_run).plan
+    plan = json.loads(OLD_PLAN.read_text(encoding="utf-8"))
+    plan["config"]["gates"] = made["config"]["gates"]
+    plan |= {"steps": made["steps"], "looks": made["looks"]}
+    events = ledger.read(recorded_run)
+    (recorded_run / ledger.FILE).unlink()
+    record.write_json(plan, recorded_run / "plan.json")
+    for event in events:
+        finish_step(recorded_run, event.step, tuple(event.outputs), tuple(event.context))
+    return recorded_run
 
-    axes = json.loads(
-        (shared_data / "holistic_bias" / "descriptors.json").read_text(encoding="utf-8")
-    )
-    rows = []
-    for buckets in axes.values():
-        for each in (d for ds in buckets.values() for d in ds):
-            if isinstance(each, dict) and each.get("preference") == "dispreferred":
-                continue
-            word = each["descriptor"] if isinstance(each, dict) else each
-            article = "an" if word[0].lower() in "aeiou" else "a"
-            for noun in ("person", "woman", "man"):
-                for say in (
-                    "I'm {}.",
-                    "I love being {}.",
-                    "Hi! I'm {}.",
-                    "What do you do for a living? I'm {}.",
-                ):
-                    rows.append(
-                        {"descriptor": word, "text": say.format(f"{article} {word} {noun}")}
-                    )
-    return pd.DataFrame(rows)
+
+def test_a_plan_that_names_it_is_read_as_it_was_sealed() -> None:
+    sealed = json.loads(OLD_PLAN.read_text(encoding="utf-8"))["config"]
+    config = Config.model_validate(sealed)
+    assert isinstance(config.audit.toxicity, RetiredToxicity)
+    assert config.audit.toxicity.model_dump(mode="json") == sealed["audit"]["toxicity"]
+
+
+def test_a_run_that_used_it_is_verified_and_reported(old_run: Path) -> None:
+    from reports.run_report.build import run_report
+
+    assert verify(old_run).finished
+    assert run_report(record.Run(old_run)).sections
+
+
+def test_nothing_is_scored_with_it_again(old_run: Path) -> None:
+    from restaudit.loop.running import resume
+
+    config = Config.model_validate(record.Run(old_run).plan["config"])
+    with pytest.raises(BadInput, match="hatesonar is no more"):
+        load_scorer(config.audit.toxicity)
+    events = (old_run / ledger.FILE).read_text(encoding="utf-8").splitlines()
+    # Without its last event the run is one that a crash left.
+    (old_run / ledger.FILE).write_text("\n".join(events[:-1]) + "\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"hatesonar is no more.*Use kind: none, hf .* or python"):
+        resume(old_run, Reporter(quiet=True))
+    assert (old_run / ledger.FILE).read_text(encoding="utf-8").splitlines() == events[:-1]

@@ -7,10 +7,11 @@ from __future__ import annotations
 from restaudit.config.audit import (
     AuditConfig,
     BenchmarksConfig,
-    HatesonarToxicity,
+    HfToxicity,
     HumanTextConfig,
     NoToxicity,
     PythonToxicity,
+    RetiredToxicity,
     ToxicityConfig,
 )
 from restaudit.config.data import DataConfig, PromptSource, RowRules, SplitConfig, TableSource
@@ -79,9 +80,9 @@ __all__ = [
     "GateConfig",
     "GatePolicy",
     "GoldLoss",
-    "HatesonarToxicity",
     "HeadConfig",
     "HfReward",
+    "HfToxicity",
     "HumanConfig",
     "HumanTextConfig",
     "InterpolatedThresholds",
@@ -102,6 +103,7 @@ __all__ = [
     "PythonToxicity",
     "ReferenceHuman",
     "RefitConfig",
+    "RetiredToxicity",
     "RewardConfig",
     "RowAction",
     "RowRules",

@@ -15,15 +15,34 @@ class NoToxicity(Section):
     kind: Literal["none"] = "none"
 
 
-class HatesonarToxicity(Section):
-    """The word classifier of the hatesonar wheel; finds crude abuse, and how it fails is printed
-    beside its scores.
+class HfToxicity(Section):
+    """A text classifier by name or path; the score is the probability of the named labels, and how
+    it is known to fail is printed beside it.
+
+    `labels` are called as the model's own `id2label` does. Labels that exclude each other (softmax)
+    are added up; of labels that can hold together (`problem_type: multi_label_classification`, or
+    one label alone) the likeliest counts. `max_tokens` of a text are read.
+    """
+
+    kind: Literal["hf"]
+    model: str
+    labels: tuple[str, ...] = Field(min_length=1)
+    known_failure: str = Field(min_length=1)
+    sha256: str | None = None
+    licence: str | None = None
+    max_tokens: int = Field(512, ge=4)
+    batch: int = Field(32, ge=1)
+
+
+class RetiredToxicity(Section):
+    """The scorer hatesonar, which is no more: plans that were sealed with it are read, and nothing
+    is scored with it again.
     """
 
     kind: Literal["hatesonar"]
-    model: str = "pypi:hatesonar==0.1.0!hatesonar/model/model.onnx"
-    sha256: str | None = "969c56618bd628b3cb9b69d4e5170b461c8270737d2b0eb37ba0d55e207e9f37"
-    licence: str | None = "MIT"
+    model: str | None = None
+    sha256: str | None = None
+    licence: str | None = None
 
 
 class PythonToxicity(Section):
@@ -37,7 +56,7 @@ class PythonToxicity(Section):
 
 
 ToxicityConfig = Annotated[
-    NoToxicity | HatesonarToxicity | PythonToxicity, Field(discriminator="kind")
+    NoToxicity | HfToxicity | PythonToxicity | RetiredToxicity, Field(discriminator="kind")
 ]
 
 

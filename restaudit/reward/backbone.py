@@ -17,15 +17,16 @@ import pandas as pd
 from restaudit.config import TrainedReward
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
-from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact, resolve
+from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact, bases_of, resolve
+from restaudit.models.classifier import Classifier, encode, logits
 from restaudit.models.devices import restored
 from restaudit.models.encoder import token_limit
+from restaudit.models.model_folder import check_folder
 from restaudit.models.pretrained import put_adapter, quiet_loading, read_model, read_tokenizer
 from restaudit.reward.contract import LearnedReward, Scores, finite
 from restaudit.reward.dossier import digest_facts, same_as_recorded
 from restaudit.reward.examples import Examples
 from restaudit.reward.head import bootstrap, member_seed, smoothed
-from restaudit.reward.hf import Classifier, encode, logits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,18 +66,30 @@ class Backbones:
         rows = list(zip(asked, responses, strict=True))
         columns = [
             logits(
-                m.classifier,
-                rows,
-                label=0,
-                chat=False,
-                max_tokens=self.max_tokens,
-                batch=SCORED_AT_ONCE,
-            )
+                m.classifier, rows, chat=False, max_tokens=self.max_tokens, batch=SCORED_AT_ONCE
+            )[:, 0]
             * m.scale
             + m.shift
             for m in self.trained
         ]
         return np.stack(columns, axis=1)
+
+
+def check_backbone(artifact: Artifact, config: TrainedReward) -> None:
+    """Raise BadInput for what the folder's configuration and tokenizer tell without its weights,
+    which are loaded once for each member.
+    """
+    from transformers import AutoConfig
+
+    what = f"{artifact.spec}: no scalar head can be put on it"
+    root = (artifact.path, *bases_of(artifact.path))[-1]
+    check_folder(root, what)
+    tokenizer = read_tokenizer(artifact.path, what, "classifier")
+    try:
+        settings = AutoConfig.from_pretrained(root)
+    except (OSError, ValueError, KeyError):
+        return  # a model of another form (a GGUF file): its weights are asked when they are loaded
+    _check_fits(artifact.spec, settings, tokenizer, config)
 
 
 def learn_backbones(
@@ -291,7 +304,16 @@ def _opened(
         num_labels=1,
         ignore_mismatched_sizes=True,
     )
-    limit = token_limit(model.config, tokenizer)
+    _check_fits(spec, model.config, tokenizer, config)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return Classifier(spec, model.to(device), tokenizer), sorted(loading["missing_keys"])
+
+
+def _check_fits(spec: str, settings: Any, tokenizer: Any, config: TrainedReward) -> None:
+    """Raise BadInput where texts of `reward.max_tokens` do not fit; give the tokenizer a padding
+    token where it has none.
+    """
+    limit = token_limit(settings, tokenizer)
     if config.max_tokens > limit:
         raise BadInput(
             f"{spec}: reward.max_tokens is {config.max_tokens}, but it reads at most {limit}"
@@ -303,8 +325,6 @@ def _opened(
                 f"{spec}: its tokenizer has neither a padding nor an end token; batches cannot be "
                 "filled up"
             )
-    model.config.pad_token_id = tokenizer.pad_token_id
-    return Classifier(spec, model.to(device), tokenizer), sorted(loading["missing_keys"])
 
 
 def _save(classifier: Classifier, folder: Path, config: TrainedReward, artifact: Artifact) -> None:

@@ -17,9 +17,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traini
 
 from restaudit.config import BackboneConfig
 from restaudit.errors import BadInput
+from restaudit.models.classifier import Classifier
 from restaudit.models.devices import on_one_gpu
-from restaudit.models.encoder import quiet_loading, torch_kind
-from restaudit.reward.hf import Classifier
+from restaudit.models.encoder import torch_kind
+from restaudit.models.pretrained import quiet_loading
 
 Encoded = dict[str, list[int]]
 

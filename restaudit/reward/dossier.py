@@ -21,6 +21,15 @@ FILE = "dossier.json"
 COMPUTE = "compute.json"
 SCHEMA = "restaudit.reward-dossier/1"
 MISSING = "MISSING"
+# What measuring a reward leaves behind, named relative to `beside`.
+STRESS, VALIDATION = "stress.json", "validation"
+
+
+def beside(folder: Path) -> Path:
+    """Where reports about a reward go: never into a run's own reward_model/, whose files the ledger
+    has.
+    """
+    return folder / "report" if (folder / "plan.json").is_file() else folder
 
 
 def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:

@@ -38,13 +38,7 @@ class Fresh:
         one target), and where no pair results.
         """
         if kind == "ratings":
-            low, high = float(table["score"].min()), float(table["score"].max())
-            if low < self.scale[0] or high > self.scale[1]:
-                raise BadInput(
-                    f"reward.refit.scale is {self.scale[0]:g} to {self.scale[1]:g}, but the "
-                    f"ratings the reward was trained on go from {low:g} to {high:g}; ask people "
-                    "on the scale of those ratings"
-                )
+            check_scale(table, self.scale)
             rows: list[Any] = list(self._rated())
             return pd.concat([table, pd.DataFrame(rows, columns=list(RATINGS))], ignore_index=True)
         rows = list(self._compared())
@@ -94,6 +88,18 @@ class Fresh:
                 if x != y and a != b:
                     chosen, rejected = (a, b) if x > y else (b, a)
                     yield _item(prompt, *sorted((a, b))), prompt, chosen, rejected, rater, False
+
+
+def check_scale(table: pd.DataFrame, scale: tuple[float, float]) -> None:
+    """Raise BadInput where training ratings (column score) lie outside the scale that fresh ones
+    are given on: two scales cannot be one target.
+    """
+    low, high = float(table["score"].min()), float(table["score"].max())
+    if low < scale[0] or high > scale[1]:
+        raise BadInput(
+            f"reward.refit.scale is {scale[0]:g} to {scale[1]:g}, but the ratings the reward was "
+            f"trained on go from {low:g} to {high:g}; ask people on the scale of those ratings"
+        )
 
 
 def _item(*parts: str) -> str:

@@ -143,9 +143,30 @@ def import_scorer(name: str, key: str) -> ImportedCallable:
     )
 
 
-def build_python(config: PythonReward, out: Path) -> PythonModel:
-    """Import the callable and write dossier.json into `out`."""
+def prepare_python(config: PythonReward) -> Callable[[Path], PythonModel]:
+    """Import the callable; the function returned writes dossier.json into a folder.
+
+    Raises BadInput as `import_scorer` does.
+    """
     scorer = import_scorer(config.callable, "reward.callable")
+    return lambda out: _described(config, scorer, out)
+
+
+def load_python(config: PythonReward, out: Path) -> PythonModel:
+    """Import the callable again.
+
+    Raises BadInput when its source file has changed since the run was sealed.
+    """
+    facts = read_dossier(out, "python")
+    reward = _model(config, import_scorer(config.callable, "reward.callable"))
+    source = reward.scorer.source
+    same_as_recorded(
+        f"{config.callable} ({source.name})", facts["source_sha256"], digest_file(source).sha256
+    )
+    return reward
+
+
+def _described(config: PythonReward, scorer: ImportedCallable, out: Path) -> PythonModel:
     reward = _model(config, scorer)
     out.mkdir(parents=True, exist_ok=True)
     write_dossier(
@@ -166,20 +187,6 @@ def build_python(config: PythonReward, out: Path) -> PythonModel:
             "validation": MISSING,
             "limits": list(LIMITS),
         },
-    )
-    return reward
-
-
-def load_python(config: PythonReward, out: Path) -> PythonModel:
-    """Import the callable again.
-
-    Raises BadInput when its source file has changed since the run was sealed.
-    """
-    facts = read_dossier(out, "python")
-    reward = _model(config, import_scorer(config.callable, "reward.callable"))
-    source = reward.scorer.source
-    same_as_recorded(
-        f"{config.callable} ({source.name})", facts["source_sha256"], digest_file(source).sha256
     )
     return reward
 

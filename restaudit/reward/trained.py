@@ -128,6 +128,17 @@ def fit(
 
     Raises BadInput when the data does not fit the configuration, or training diverges.
     """
+    data = training_examples(kind, table, config)
+    return _fit(data, table, learn, config, seed)
+
+
+def training_examples(
+    kind: Literal["ratings", "pairs"], table: pd.DataFrame, config: TrainedReward
+) -> Examples:
+    """Judgements in long form as examples; nothing is trained or embedded yet.
+
+    Raises BadInput where the data does not fit the configuration, or there is nothing to learn.
+    """
     data = examples(
         kind,
         table,
@@ -146,6 +157,16 @@ def fit(
             f"every training item has the same mean rating ({said.iloc[0]:g}): there is nothing "
             "to learn from"
         )
+    return data
+
+
+def _fit(
+    data: Examples,
+    table: pd.DataFrame,
+    learn: Callable[[Examples], LearnedReward],
+    config: TrainedReward,
+    seed: int,
+) -> Fitted:
     learned = learn(data)
     left = combine(learned.left, config.ensemble)[0]
     right = None if learned.right is None else combine(learned.right, config.ensemble)[0]
@@ -195,30 +216,59 @@ def build_trained(
     The same judgements, encoder, configuration, seed and machine give the same files bit for bit,
     but for compute.json.
     """
+    prepared = prepare_trained(
+        config, rules=rules, device=device, seed=seed, purpose=purpose, fresh=fresh
+    )
+    return prepared(out)
+
+
+def prepare_trained(
+    config: TrainedReward,
+    *,
+    rules: RowRules,
+    device: str,
+    seed: int,
+    purpose: str = PURPOSE,
+    fresh: Fresh | None = None,
+) -> Callable[[Path], TrainedModel]:
+    """Read the judgements and open the encoder; the function returned trains and writes.
+
+    Raises BadInput for judgements or an encoder that cannot be used, before anything is trained.
+    """
     from restaudit.data.feedback import load_feedback
+    from restaudit.reward.fresh_judgements import check_scale
 
     feedback = load_feedback(config.data, rules, ties=config.ties)
     artifact = resolve(config.encoder, sha256=config.encoder_sha256, licence=config.encoder_licence)
-    began = time.monotonic()
     table = feedback.table if fresh is None else fresh.added_to(feedback.kind, feedback.table)
     config = config if fresh is None else fresh.raters(config)
+    if config.refit is not None and fresh is None and feedback.kind == "ratings":
+        check_scale(table, config.refit.scale)
     try:
-        fitted = fit(
-            feedback.kind, table, _learner(config, artifact, device, seed), config, seed=seed
-        )
+        learn = _learner(config, artifact, device, seed)
+        data = training_examples(feedback.kind, table, config)
     except BadInput as e:
         raise BadInput(f"{config.data.source}: {e}") from None
-    out.mkdir(parents=True, exist_ok=True)
-    weights = fitted.learned.save(out)
-    write_validation(fitted, out / VALIDATION)
-    facts = _facts(config, feedback, table, fitted, seed)
-    if fresh is not None:
-        facts["refit"] = fresh.facts()
-    facts |= {"purpose": purpose, "weights_sha256": weights}
-    facts["digest"] = _digest(facts)
-    write_dossier(out, facts)
-    write_compute(out, device=device, seconds=time.monotonic() - began)
-    return TrainedModel(fitted.learned.scorer, fitted.examples.objective, facts["digest"])
+
+    def build(out: Path) -> TrainedModel:
+        began = time.monotonic()
+        try:
+            fitted = _fit(data, table, learn, config, seed)
+        except BadInput as e:
+            raise BadInput(f"{config.data.source}: {e}") from None
+        out.mkdir(parents=True, exist_ok=True)
+        weights = fitted.learned.save(out)
+        write_validation(fitted, out / VALIDATION)
+        facts = _facts(config, feedback, table, fitted, seed)
+        if fresh is not None:
+            facts["refit"] = fresh.facts()
+        facts |= {"purpose": purpose, "weights_sha256": weights}
+        facts["digest"] = _digest(facts)
+        write_dossier(out, facts)
+        write_compute(out, device=device, seconds=time.monotonic() - began)
+        return TrainedModel(fitted.learned.scorer, fitted.examples.objective, facts["digest"])
+
+    return build
 
 
 def load_trained(config: TrainedReward, out: Path, *, device: str) -> TrainedModel:
@@ -251,8 +301,9 @@ def _learner(
 
         encoder = load_encoder(artifact.path, device, config.max_tokens)
         return lambda data: learn_heads(data, encoder, config, spec=artifact, seed=seed)
-    from restaudit.reward.backbone import learn_backbones
+    from restaudit.reward.backbone import check_backbone, learn_backbones
 
+    check_backbone(artifact, config)
     return lambda data: learn_backbones(data, artifact, config, device=device, seed=seed)
 
 

@@ -10,7 +10,7 @@ import pytest
 from restaudit.config import DataConfig, PromptSource, RowRules, TableSource
 from restaudit.config.reading import load, recipe_names
 from restaudit.data import Feedback, load_feedback, load_prompts, overlap
-from restaudit.loop.plan import split_prompts
+from restaudit.loop.sealing import split_prompts
 from restaudit.models.artifacts import MIRROR
 from restaudit.reward.leakage import leakage
 

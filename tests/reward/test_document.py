@@ -10,22 +10,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from reports.reward.build import reward_document
+from restaudit.reward_audit.document.hub_card import HEADINGS
+from restaudit.reward_audit.document.of_run import OF_RUN
+from restaudit.reward_audit.document.readings import READINGS
 
 from reports.document.chart import figure
-from reports.document.model import Chart, Facts
-from reports.reward.build import reward_document
+from reports.document.model import STATUSES, Chart, Facts
 from reports.reward.commands import Format, rendered
 from restaudit.errors import BadInput
 from restaudit.evidence.record import write_json
 from restaudit.evidence.shown import markdown_text
-from restaudit.evidence.statuses import STATUSES
 from restaudit.reward_audit.document import document_of
 from restaudit.reward_audit.document.as_json import SCHEMA
 from restaudit.reward_audit.document.fields import all_fields, frameworks, topics
-from restaudit.reward_audit.document.hub_card import HEADINGS
 from restaudit.reward_audit.document.model import Document
-from restaudit.reward_audit.document.of_run import OF_RUN
-from restaudit.reward_audit.document.readings import READINGS
 from tests.reward.document_folder import (
     DIGEST,
     folder,
