@@ -6,37 +6,27 @@ texts of one prompt.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from restaudit.errors import BadInput
+from restaudit.people.rating.asking import (
+    DIMENSION,
+    PROMPTS,
+    RATERS,
+    SAMPLES,
+    draw_arguments,
+    pair_arguments,
+    pair_set_name,
+    set_name,
+)
 from restaudit.people.rating.status import of_raters
 
 if TYPE_CHECKING:
-    from restaudit.evidence.record import Run
     from restaudit.people.rating import Progress, RaterProgress
-
-
-SCALE = re.compile(r"(-?\d+)\s*(?:-|\.\.|:|to)\s*(-?\d+)")
-OPTIONS = (
-    "iterations",
-    "n",
-    "raters",
-    "instructions",
-    "dimension",
-    "scale",
-    "halves",
-    "checks",
-    "anchors",
-    "seed",
-)
-SAMPLES, RATERS, DIMENSION, SCALE_DEFAULT = 60, 2, "quality", (1, 7)
 
 
 class Layout(StrEnum):
@@ -260,81 +250,6 @@ def status(folder: RunFolder) -> None:
             typer.echo(_rater_line(one))
 
 
-def set_name(arguments: Mapping[str, Any]) -> str:
-    """The name of a set that nobody named: the same draw, the same name."""
-    return "set-" + sha256(repr(sorted(arguments.items())).encode()).hexdigest()[:8]
-
-
-def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What to draw: the options, else what the run's own configuration says of people, else the
-    defaults.
-
-    `given` has the options of `restaudit rate export` by name; one that is missing is None.
-    """
-    from restaudit.evidence.steps import seed_of
-
-    given = dict.fromkeys(OPTIONS) | dict(given)
-    config = record.plan["config"]
-    human = config.get("human") or {}
-    people = human if human.get("kind") == "people" else {}
-    audited = record.iterations()
-    if given["iterations"] is not None:
-        chosen = [i.strip() for i in given["iterations"].split(",") if i.strip()]
-    elif audited:
-        chosen = list(dict.fromkeys([audited[0], audited[-1]]))
-    else:
-        raise BadInput(f"{record.path}: nothing was audited yet, so there is nothing to rate")
-    scale = _scale(given["scale"]) if given["scale"] else tuple(people.get("scale", SCALE_DEFAULT))
-    dimension = given["dimension"] or people.get("dimension", DIMENSION)
-    own_seed = seed_of(config.get("seed", 0), "ratings")
-    return {
-        "iterations": chosen,
-        "per_iteration": given["n"] if given["n"] is not None else people.get("samples", SAMPLES),
-        "raters": given["raters"] if given["raters"] is not None else people.get("raters", RATERS),
-        "seed": given["seed"] if given["seed"] is not None else own_seed,
-        "dimension": dimension,
-        "scale": scale,
-        "halves": bool(given["halves"]),
-        "instructions": _instructions(
-            given["instructions"], people.get("instructions"), dimension, scale
-        ),
-        "checks": given["checks"],
-        "anchors": given["anchors"] or 0,
-    }
-
-
-def _instructions(
-    given: str | None, own: str | None, dimension: str, scale: tuple[int, int]
-) -> str:
-    if given is None:
-        return own or (
-            f"Rate the {dimension} of each response to its prompt, from {scale[0]} (worst) to "
-            f"{scale[1]} (best). Judge every response by itself, with no help from a model. If "
-            "you cannot judge one, leave it out."
-        )
-    return text_or_file(given)
-
-
-def text_or_file(given: str) -> str:
-    """A text, or that of the file which it names."""
-    try:
-        is_file = Path(given).is_file()
-    except (OSError, ValueError):
-        is_file = False
-    if is_file:
-        from restaudit.people.rating.store import read_text
-
-        return read_text(Path(given)).strip()
-    return given
-
-
-def _scale(text: str) -> tuple[int, int]:
-    match = SCALE.fullmatch(text.strip())
-    if match is None:
-        raise BadInput(f"--scale {text}: expected the lowest and the highest score, like 1-7")
-    return int(match.group(1)), int(match.group(2))
-
-
 def _suffix(layout: Layout) -> str:
     from restaudit.people.rating.formats import named
 
@@ -365,9 +280,6 @@ def _rater_line(one: RaterProgress) -> str:
 
 
 # --- pairs: which of two texts is better?
-
-
-PROMPTS = 60
 
 
 class PairLayout(StrEnum):
@@ -490,54 +402,3 @@ def wins(
         typer.echo(f"{one}: {in_words(found)}")
         for line in beside(found):
             typer.echo(f"  {line}")
-
-
-def pair_arguments(
-    record: Run, given: Mapping[str, Any], other: Run | None = None
-) -> dict[str, Any]:
-    """What to draw: the options, else the defaults. `other` is the run that the second side is of.
-
-    `given` has first, second, n, raters, instructions, dimension, checks and seed; one that is
-    missing is None. Alone, the base policy is compared with the last one; of two runs, their last
-    ones.
-    """
-    from restaudit.evidence.steps import seed_of
-
-    there = record if other is None else other
-    for run in (record, there):
-        if not run.iterations():
-            raise BadInput(f"{run.path}: nothing was audited yet, so there is nothing to compare")
-    dimension = given.get("dimension") or DIMENSION
-    own = record.iterations()[0 if other is None else -1]
-    seed, said = given.get("seed"), given.get("instructions")
-    return {
-        "first": (record.path, given.get("first") or own),
-        "second": (there.path, given.get("second") or there.iterations()[-1]),
-        "n": given.get("n") or PROMPTS,
-        "raters": given.get("raters") if given.get("raters") is not None else RATERS,
-        "seed": seed
-        if seed is not None
-        else seed_of(record.plan["config"].get("seed", 0), "ratings"),
-        "dimension": dimension,
-        "instructions": usual(dimension) if said is None else text_or_file(said),
-        "checks": given.get("checks"),
-    }
-
-
-def usual(dimension: str) -> str:
-    """The instructions where nobody gave others."""
-    return (
-        f"Read the prompt and both responses. Which response has the better {dimension}: A or B? "
-        "Choose T, a tie, only where neither is better. Judge for yourself, with no help from a "
-        "model. If you cannot judge a pair, leave it out."
-    )
-
-
-def pair_set_name(arguments: Mapping[str, Any]) -> str:
-    """The name of a set that nobody named: the same draw, the same name, wherever the folders
-    lie.
-    """
-    from restaudit.evidence.record import Run
-
-    sides = {k: (Run(arguments[k][0]).run_id, arguments[k][1]) for k in ("first", "second")}
-    return "pairs-" + sha256(repr(sorted({**arguments, **sides}.items())).encode()).hexdigest()[:8]

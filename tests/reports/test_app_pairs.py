@@ -13,9 +13,9 @@ from make_run import HOSTILE
 from rate_page import ROOT, click, fresh, has, open_page, status, texts
 from streamlit.testing.v1 import AppTest
 
-from restaudit.commands.rate import pair_arguments, pair_set_name
 from restaudit.evidence.record import Run
 from restaudit.people.rating import in_app
+from restaudit.people.rating.asking import pair_arguments, pair_set_name
 from restaudit.people.rating.pairs import PairSet, draw_pairs, wins
 from restaudit.people.rating.pairs.drawing import FIRST, read_key
 from restaudit.people.rating.store import CHOICES_FILE, read_rows

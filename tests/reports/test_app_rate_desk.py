@@ -28,9 +28,9 @@ from rate_page import (
 )
 
 from reports.viewer.rating import desk
-from restaudit.commands.rate import draw_arguments, set_name
 from restaudit.evidence.record import Run
 from restaudit.people.rating import TaskSet, draw_tasks, in_app
+from restaudit.people.rating.asking import draw_arguments, set_name
 from restaudit.people.rating.store import locked
 from tests.recorded import finish_step
 

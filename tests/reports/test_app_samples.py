@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 from reports.record.lineage import why_lines
 from reports.viewer import text
 from reports.viewer.samples import query as asking
-from reports.viewer.samples import rows
+from reports.viewer.samples import rows as reading
 from reports.viewer.samples.query import Query, matching
 from reports.viewer.samples.rows import Place, places, samples, trained_on
 from reports.viewer.text import escaped
@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Query, Callable[[pd.DataFrame], Any]]] = {
 def test_a_filter_finds_what_the_table_has(
     run: Run, monkeypatch: pytest.MonkeyPatch, case: str, rows: int
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS", rows)
+    monkeypatch.setattr(reading, "ROWS", rows)
     asking.matching.clear()
     asking._same.clear()
     query, wanted = CASES[case]
@@ -228,10 +228,10 @@ def test_peoples_ratings_are_the_human_score(run: Run, monkeypatch: pytest.Monke
 def test_rows_come_in_the_order_that_was_asked_for(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS", 7)
+    monkeypatch.setattr(reading, "ROWS", 7)
     ids = np.array(run.grow("g01")["sample_id"])
     places_ = [40, 3, 3, 0, 47]
-    got = rows.rows_at(run.path / GROW.file, places_, ["sample_id"])
+    got = reading.rows_at(run.path / GROW.file, places_, ["sample_id"])
     assert [r["sample_id"] for r in got] == list(ids[places_])
 
 
@@ -414,7 +414,7 @@ def test_a_table_that_was_changed_is_a_message(
         assert at.error
         assert any("g01/grow.parquet: changed after it was recorded" in c.value for c in at.code)
     with pytest.raises(VerificationFailed):
-        rows.recorded(Run(folder), "g01/grow.parquet")
+        reading.recorded(Run(folder), "g01/grow.parquet")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_a_link_in_place_of_a_table_is_refused(tmp_path: Path) -> None:
     file.rename(tmp_path / "elsewhere.parquet")
     file.symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(BadInput, match="missing"):
-        rows.recorded(Run(folder), "g01/grow.parquet")
+        reading.recorded(Run(folder), "g01/grow.parquet")
 
 
 # Words.

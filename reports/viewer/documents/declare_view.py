@@ -10,8 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from reports.frameworks.declared import FILE, Bound, Declarations
-from reports.frameworks.declaring import bound, stored
+from reports.frameworks.declared import Declarations, stored
+from reports.frameworks.forms import RUN_FILE, Subject, run_subject
 from reports.record.files import Records
 from reports.viewer import frame
 from reports.viewer.documents import drafts, making
@@ -42,7 +42,8 @@ TOP = ("declared_by", "role", "signature_file")
 def show(run: Run, who: Person) -> None:
     """The view."""
     records = Records(run)
-    about, before = bound(records), stored(records)
+    about = run_subject(records)
+    before = stored(about)
     place, folder = f"declare:{run.path.name}:", folder_of(run.run_id, who.identity or "")
     if f"{place}opened" not in st.session_state:
         _fill(place, before)
@@ -72,7 +73,7 @@ def _said_before(before: Declarations | None) -> None:
         st.text(
             plain(
                 f"Kept so far: {_count(before)} by {before.declared_by or 'nobody'}, "
-                f"{before.date}, in {FILE}.",
+                f"{before.date}, in {RUN_FILE}.",
                 400,
             )
         )
@@ -167,7 +168,7 @@ def _save(
             )
             return
         try:
-            found = kept(records, as_yaml(bound(records), _given(place, who)))
+            found = kept(records, as_yaml(run_subject(records), _given(place, who)))
             drafts.forget_saved(place, folder, _given(place, who))
         except BadInput as e:
             _refused(e)
@@ -179,7 +180,7 @@ def _save(
         st.success(
             (
                 "They are shown as DECLARED in the clause documents now. The ledger does not cover "
-                f"{FILE}."
+                f"{RUN_FILE}."
             ),
             title="Saved",
         )
@@ -190,11 +191,11 @@ def _save(
 
 def stored_digest(records: Records) -> str:
     """SHA-256 of what is stored now."""
-    found = stored(records)
+    found = stored(run_subject(records))
     return found.sha256 if found else ""
 
 
-def _files(run: Run, about: Bound, place: str, who: Person) -> None:
+def _files(run: Run, about: Subject, place: str, who: Person) -> None:
     with st.expander("The form as a file", icon=":material/upload_file:"):
         st.caption("The form as it stands above, to go on with later or in an editor.")
         st.text_input(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from reports.frameworks.answers import answer
-from reports.frameworks.declared import MOST_BYTES, SCHEMA, Bound, Declarations, read
-from reports.frameworks.declaring import bound, keep
-from reports.frameworks.schema import Question, feeds, topics
+from reports.frameworks.answers import by_record
+from reports.frameworks.declared import Declarations, keep, read
+from reports.frameworks.forms import MOST_BYTES, Subject, run_subject
+from reports.frameworks.schema import Question, feeds, run_questions
 from reports.record.files import Records
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
@@ -44,7 +44,7 @@ class Given:
 
 def groups() -> tuple[Group, ...]:
     """Every question that a person may answer, each once, grouped as in the template."""
-    asked = ((t.title, tuple(q for q in t.fields if q.declare)) for t in topics())
+    asked = ((t.title, tuple(q for q in t.fields if q.declare)) for t in run_questions().topics)
     return tuple(Group(title, mine) for title, mine in asked if mine)
 
 
@@ -60,17 +60,14 @@ def recorded(run: Run) -> frozenset[str]:
     """Questions of the form that the record answers by itself: a declaration stands beside that
     answer.
     """
-    records = Records(run)
-    asked = [q for g in groups() for q in g.questions if q.reading is not None]
-    return frozenset(q.key for q in asked if answer(q, records, None).answered)
+    return by_record(Records(run))
 
 
-def as_yaml(about: Bound, given: Given) -> bytes:
+def as_yaml(about: Subject, given: Given) -> bytes:
     """What was typed, as a form for `restaudit declare --from`."""
     whole = {
-        "schema": SCHEMA,
-        "run_id": about.run_id,
-        "plan_event": about.plan_event,
+        "schema": about.form.schema,
+        **about.bound,
         "declared_by": given.declared_by,
         "role": given.role,
         "date": given.date,
@@ -85,7 +82,8 @@ def checked(records: Records, data: bytes) -> Declarations:
 
     Raises BadInput that names what is wrong.
     """
-    return _with_file(data, lambda path: read(path, bound(records)))
+    about = run_subject(records)
+    return _with_file(data, lambda path: read(path, about.form, about))
 
 
 def kept(records: Records, data: bytes) -> Declarations:
@@ -93,7 +91,7 @@ def kept(records: Records, data: bytes) -> Declarations:
 
     Raises BadInput that names what is wrong.
     """
-    return _with_file(data, lambda path: keep(records, path)[0])
+    return _with_file(data, lambda path: keep(run_subject(records), path))
 
 
 def question_of(message: str) -> tuple[str, Question] | None:

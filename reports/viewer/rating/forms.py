@@ -10,18 +10,18 @@ import streamlit as st
 
 from reports.record import series
 from reports.viewer.rating.desk import OpenSet, Standing, called
-from restaudit.commands.rate import (
+from restaudit.evidence.record import Run
+from restaudit.people.rating import TaskSet, draw_tasks, in_app
+from restaudit.people.rating.asking import (
     DIMENSION,
     PROMPTS,
     RATERS,
     draw_arguments,
     pair_arguments,
+    pair_instructions,
     pair_set_name,
     set_name,
-    usual,
 )
-from restaudit.evidence.record import Run
-from restaudit.people.rating import TaskSet, draw_tasks, in_app
 from restaudit.people.rating.pairs import PairSet, draw_pairs
 from restaudit.people.rating.sheet import Sheet
 
@@ -111,7 +111,7 @@ def new_pairs(run: Run, set_key: str) -> None:
             st.text_area(
                 "Instructions for raters",
                 key="pairs_instructions",
-                placeholder=usual(DIMENSION),
+                placeholder=pair_instructions(DIMENSION),
                 help="Raters read these before they begin. Left empty, the text in grey is used.",
             )
             st.form_submit_button(
