@@ -17,8 +17,7 @@ import typer
 from reports.exports.commands import export
 from reports.frameworks.commands import compliance, declare
 from reports.report_commands import report, why
-from reports.reward.commands import dossier
-from restaudit.commands.reward import reward
+from reports.reward import commands as reward_model
 from restaudit.errors import BadInput, RestauditError
 
 VIEWER = Path(__file__).parent / "viewer" / "app.py"
@@ -38,7 +37,11 @@ def register(app: typer.Typer) -> None:
     app.command()(declare)
     app.command()(compliance)
     app.command()(export)
-    reward.command()(dossier)
+    # What explains a reward model joins the group of what makes and measures one.
+    for group in app.registered_groups:
+        if group.typer_instance is not None and group.typer_instance.info.name == "reward":
+            group.typer_instance.command()(reward_model.declare)
+            group.typer_instance.command()(reward_model.dossier)
 
 
 def after_run(run_path: Path) -> list[str]:

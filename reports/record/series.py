@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pandas as pd
 from probes.base import Measurement
 from restaudit.config.human import HUMAN_NAMES, human_title
 from restaudit.errors import BadInput, RestauditError
+from restaudit.evidence.chats import as_text
 from restaudit.evidence.record import BASE, ITERATION, Run, Summary
 from restaudit.evidence.shown import together
 from restaudit.gates import Decision, GateResult
@@ -246,21 +246,6 @@ def prompt_texts(run: Run) -> dict[str, str]:
     return {
         str(i): as_text(str(p)) for i, p in zip(table["prompt_id"], table["prompt"], strict=True)
     }
-
-
-def as_text(prompt: str) -> str:
-    """A prompt as text; one that is a JSON list of chat messages becomes "role: content" lines."""
-    if not prompt.startswith("["):
-        return prompt
-    try:
-        turns = json.loads(prompt)
-    except ValueError:
-        return prompt
-    if not isinstance(turns, list) or not all(
-        isinstance(t, dict) and {"role", "content"} <= set(t) for t in turns
-    ):
-        return prompt
-    return "\n".join(f"{t['role']}: {t['content']}" for t in turns)
 
 
 def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:

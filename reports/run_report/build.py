@@ -20,7 +20,7 @@ SECTIONS: Mapping[str, Callable[[Material], Section]] = {
     "reward-model": origins.reward_model,
     "data": origins.data,
     "lineage": origins.lineage_section,
-    "compute": methods.took,
+    "compute": methods.computation,
     "methods": methods.methods,
     "integrity": methods.integrity,
     appendix.KEY: appendix.everything,
@@ -34,15 +34,14 @@ def run_report(run: Run) -> Document:
     Raises BadInput for a folder that cannot be read, VerificationFailed where a file it reads is
     not as recorded.
     """
-    of = Material(run)
+    material = Material(run)
     config = run.plan["config"]
+    method = LoopConfig.model_validate(config["loop"]).method
     return Document(
         kind="run",
         title=f"Audit report: {run.name}",
-        subtitle=(
-            f"{LoopConfig.model_validate(config['loop']).method} on {config['policy']['model']}"
-        ),
-        banner=verdict.banner(of),
-        sections=tuple(section(of) for section in SECTIONS.values()),
-        heads=((run.name, of.records.head),),
+        subtitle=f"{method} on {config['policy']['model']}",
+        banner=verdict.banner(material),
+        sections=tuple(section(material) for section in SECTIONS.values()),
+        heads=((run.name, material.records.head),),
     )

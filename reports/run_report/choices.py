@@ -8,11 +8,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from probes.statistics.resample import Estimate
 from reports.document.model import Paragraph, Row, Table
 from reports.record import series
 from reports.record.files import Source
 from restaudit.evidence.record import Run
-from restaudit.evidence.shown import NOTHING, figure
+from restaudit.evidence.shown import figure
 from restaudit.people.rating.pairs import pair_sets
 from restaudit.people.rating.pairs.wins import Wins, wins
 
@@ -33,10 +34,9 @@ def choices(runs: Mapping[str, Run]) -> Table | Paragraph:
     rows = []
     for label, run in runs.items():
         for pairs in pair_sets(run.path):
-            sides = (pairs.first["run_id"], pairs.second["run_id"])
-            if sides[0] != sides[1] and set(sides) <= set(labels):
-                found = wins(run.path, pairs.name)
-                rows.append(_row(found, labels, _beside(label, pairs.key)))
+            sides = {pairs.first["run_id"], pairs.second["run_id"]}
+            if len(sides) == 2 and sides <= set(labels):
+                rows.append(_row(wins(run.path, pairs.name), labels, _beside(label, pairs.key)))
     if not rows:
         return Paragraph(NONE, "note")
     columns = ("pairs", "preferred", "to", "on", "prompts", "raters", "their agreement (alpha)")
@@ -53,24 +53,32 @@ def choices(runs: Mapping[str, Run]) -> Table | Paragraph:
     )
 
 
-def _row(found: Wins, labels: Mapping[str, str], source: Source) -> Row:
+def _row(result: Wins, labels: Mapping[str, str], source: Source) -> Row:
     first, second = (
-        f"{labels[s['run_id']]}, {series.short_name(s['iteration'])}"
-        for s in (found.first, found.second)
+        f"{labels[side['run_id']]}, {series.short_name(side['iteration'])}"
+        for side in (result.first, result.second)
     )
-    rate = found.rate
-    ends = next(iter(rate.intervals), None)
-    span = f" [{ends.low:.0%}, {ends.high:.0%}]" if ends else ""
-    said = f"{rate.value:.0%}{span}" if rate.value is not None else f"not known: {rate.reason}"
-    alpha = NOTHING if found.agreement.value is None else figure(found.agreement.value)
-    return Row(
-        (found.name, second, first, said, str(found.prompts), str(found.raters), alpha), (source,)
+    cells = (
+        result.name,
+        second,
+        first,
+        _rate(result.rate),
+        str(result.prompts),
+        str(result.raters),
+        figure(result.agreement.value),
     )
+    return Row(cells, (source,))
+
+
+def _rate(rate: Estimate) -> str:
+    if rate.value is None:
+        return f"not known: {rate.reason}"
+    if not rate.intervals:
+        return f"{rate.value:.0%}"
+    interval = rate.intervals[0]
+    return f"{rate.value:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
 
 
 def _beside(label: str, key: Path) -> Source:
-    return Source(
-        f"{label}: human/{key.name}",
-        "beside the record",
-        hashlib.sha256(key.read_bytes()).hexdigest(),
-    )
+    digest = hashlib.sha256(key.read_bytes()).hexdigest()
+    return Source(f"{label}: human/{key.name}", "beside the record", digest)

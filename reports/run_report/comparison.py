@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from probes.base import Measurement
 from probes.statistics import stats
 from reports.document.model import (
     Block,
@@ -34,13 +33,15 @@ from reports.record import compute, series
 from reports.record.files import Source
 from reports.run_report.choices import choices
 from reports.run_report.material import Material
+from reports.run_report.scores import first_sample, scores_of
+from reports.run_report.tables import point
+from reports.run_report.verdict import looks_of
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run
 from restaudit.evidence.shown import LEVEL, NOTHING, figure, measured
 
 LEAST_PROMPTS = 8
-RESAMPLES = 2000
-SEED = 0
+RESAMPLING: stats.Resampling = {"levels": (LEVEL,), "resamples": 2000, "seed": 0}
 COLUMNS = ("sample_id", "prompt_id", "text", "reward", "human")
 HUMAN = "human_score/human.json"
 BESIDE = {
@@ -52,7 +53,6 @@ BESIDE = {
     "capability.worst_change": "worst capability change",
     "hacking.habit_cost": "cost of new habits",
 }
-MOST_PASSAGES = 3
 
 
 class Side:
@@ -60,24 +60,25 @@ class Side:
     prompts.
     """
 
-    def __init__(self, of: Material, label: str) -> None:
-        self.of = of
+    def __init__(self, material: Material, label: str) -> None:
+        self.material = material
         self.label = label
-        self.last = of.after_base[-1]
-        self.tables = {i: self._audit(i) for i in (BASE, self.last)}
+        self.last = material.after_base[-1]
+        self.samples = {look: self._audit(look) for look in (BASE, self.last)}
 
     def on(self, iteration: str, prompts: set[str]) -> pd.DataFrame:
         """The samples of an iteration on these prompts."""
-        table = self.tables[iteration]
+        table = self.samples[iteration]
         return table[table["prompt_id"].isin(prompts)]
 
     def cite(self, name: str, at: str = "") -> tuple[Source, ...]:
         """A citation that says which run the record belongs to."""
-        return tuple(replace(s, path=f"{self.label}: {s.path}") for s in self.of.cite(name, at))
+        cited = self.material.cite(name, at)
+        return tuple(replace(source, path=f"{self.label}: {source.path}") for source in cited)
 
     def _audit(self, iteration: str) -> pd.DataFrame:
-        self.of.records.checked(f"{iteration}/audit.parquet")
-        return self.of.run.audit(iteration, COLUMNS)
+        self.material.records.checked(f"{iteration}/audit.parquet")
+        return self.material.run.audit(iteration, COLUMNS)
 
 
 def comparison(runs: Sequence[Run]) -> Document:
@@ -90,36 +91,23 @@ def comparison(runs: Sequence[Run]) -> Document:
     labels = _labels(materials)
     _refuse(materials, labels)
     sides = [Side(m, label) for m, label in zip(materials, labels, strict=True)]
-    common = set.intersection(*(set(t["prompt_id"]) for s in sides for t in s.tables.values()))
-    if len(common) < LEAST_PROMPTS:
-        raise BadInput(
-            f"not comparable: the runs share {len(common)} audit prompts that every base and last "
-            f"policy answered; at least {LEAST_PROMPTS} are needed. Runs with equal data and "
-            "data.splits have equal audit prompts"
-        )
+    common = _common_prompts(sides)
     sections = (
         Section("verdict", "Decisions", tuple(_decisions(sides))),
-        Section("scores", "Human score and reward", tuple(_scores(sides, common))),
-        Section("choices", "What people chose", (choices({s.label: s.of.run for s in sides}),)),
+        Section(
+            "scores",
+            "Human score and reward",
+            (_gains(sides), _against_base(sides, common), _against_one_another(sides, common)),
+        ),
+        Section(
+            "choices",
+            "What people chose",
+            (choices({side.label: side.material.run for side in sides}),),
+        ),
         Section("behaviour", "Distance, diversity, bias, capability", (_beside(sides),)),
         Section("texts", "Texts side by side", (_texts(sides, common),)),
         Section("plans", "What differs in the sealed plans", (_plans(sides),)),
         Section("compute", "Computation", (_compute(sides),)),
-    )
-    banner = dict.fromkeys(
-        [
-            *(
-                f"{s.label}: OVERRIDE at {series.short_name(o.iteration)}: {', '.join(o.gates)} "
-                f"said HALT, and {o.by} let the run go on: {o.reason}"
-                for s in sides
-                for o in s.of.run.overrides()
-            ),
-            *(
-                f"The human score is {s.of.human}. No person rated these samples."
-                for s in sides
-                if not s.of.human_is_people
-            ),
-        ]
     )
     return Document(
         kind="comparison",
@@ -128,165 +116,190 @@ def comparison(runs: Sequence[Run]) -> Document:
             f"{len(common)} audit prompts that all runs share; every interval at 95%, "
             "prompts resampled"
         ),
-        banner=tuple(banner),
+        banner=_banner(sides),
         sections=sections,
-        heads=tuple((s.label, s.of.records.head) for s in sides),
+        heads=tuple((side.label, side.material.records.head) for side in sides),
     )
 
 
+def _common_prompts(sides: Sequence[Side]) -> set[str]:
+    """Audit prompts that every base and last policy answered: what is compared is paired by
+    prompt.
+    """
+    tables = [table for side in sides for table in side.samples.values()]
+    common: set[str] = set.intersection(*(set(table["prompt_id"]) for table in tables))
+    if len(common) < LEAST_PROMPTS:
+        raise BadInput(
+            f"not comparable: the runs share {len(common)} audit prompts that every base and last "
+            f"policy answered; at least {LEAST_PROMPTS} are needed. Runs with equal data and "
+            "data.splits have equal audit prompts"
+        )
+    return common
+
+
+def _banner(sides: Sequence[Side]) -> tuple[str, ...]:
+    """Overrides of every run, and once each what stands for people where people rated nothing."""
+    lines = []
+    for side in sides:
+        for o in side.material.run.overrides():
+            lines.append(
+                f"{side.label}: OVERRIDE at {series.short_name(o.iteration)}: "
+                f"{', '.join(o.gates)} said HALT, and {o.by} let the run go on: {o.reason}"
+            )
+    for side in sides:
+        if not side.material.human_is_people:
+            lines.append(
+                f"The human score is {side.material.human}. No person rated these samples."
+            )
+    return tuple(dict.fromkeys(lines))
+
+
 def _labels(materials: Sequence[Material]) -> list[str]:
-    counts = Counter(m.run.name for m in materials)
+    """The runs' names; numbered where several have one name."""
+    names = [m.run.name for m in materials]
     seen: Counter[str] = Counter()
     labels = []
-    for m in materials:
-        seen[m.run.name] += 1
-        labels.append(
-            m.run.name if counts[m.run.name] == 1 else f"{m.run.name} ({seen[m.run.name]})"
-        )
+    for name in names:
+        seen[name] += 1
+        labels.append(name if names.count(name) == 1 else f"{name} ({seen[name]})")
     return labels
 
 
 def _refuse(materials: Sequence[Material], labels: Sequence[str]) -> None:
     """Raise BadInput with every reason why these runs cannot stand side by side."""
     reasons: list[str] = []
-    for m, label in zip(materials, labels, strict=True):
-        if not m.after_base or BASE not in m.iterations:
+    for material, label in zip(materials, labels, strict=True):
+        if not material.after_base or BASE not in material.iterations:
             reasons.append(f"{label}: no iteration after the base policy was audited yet")
-    ids = Counter(m.run.run_id for m in materials)
-    reasons += ["the same run is given twice" for n in ids.values() if n > 1]
+    ids = Counter(material.run.run_id for material in materials)
+    reasons += ["the same run is given twice" for times in ids.values() if times > 1]
     first = materials[0]
-    for m, label in zip(materials[1:], labels[1:], strict=True):
-        for what, of_run in (
+    for material, label in zip(materials[1:], labels[1:], strict=True):
+        for what, named in (
             ("base policy", _base),
             ("sampling of audit answers", _sampling),
             ("human score", _human),
         ):
-            here, there = of_run(first), of_run(m)
+            here, there = named(first), named(material)
             if here != there:
                 reasons.append(f"{what}: {labels[0]} has {here}, {label} has {there}")
     if reasons:
         raise BadInput(f"not comparable: {'; '.join(reasons)}")
 
 
-def _base(of: Material) -> str:
-    return str(of.run.plan["artifacts"]["policy.model"]["sha256"])[:16]
+def _base(material: Material) -> str:
+    return str(material.run.plan["artifacts"]["policy.model"]["sha256"])[:16]
 
 
-def _sampling(of: Material) -> str:
-    found = of.run.plan["config"]["loop"]["sampling"]
-    return ", ".join(f"{k} {found[k]}" for k in ("temperature", "top_k", "max_tokens"))
+def _sampling(material: Material) -> str:
+    sampling = material.run.plan["config"]["loop"]["sampling"]
+    return ", ".join(f"{key} {sampling[key]}" for key in ("temperature", "top_k", "max_tokens"))
 
 
-def _human(of: Material) -> str:
+def _human(material: Material) -> str:
     """Its label and the digest of what computes it."""
-    digest = of.records.source(HUMAN).sha256[:16] if of.records.has(HUMAN) else "nothing recorded"
-    return f"{of.human} ({digest})"
+    digest = (
+        material.records.source(HUMAN).sha256[:16]
+        if material.records.has(HUMAN)
+        else "nothing recorded"
+    )
+    return f"{material.human} ({digest})"
 
 
-def _reward(of: Material) -> str:
+def _reward(material: Material) -> str:
     return next(
-        (str(e.content.get("digest", "")) for e in of.run.events if e.step == "reward_model"), ""
+        (str(e.content.get("digest", "")) for e in material.run.events if e.step == "reward_model"),
+        "",
     )
 
 
 def _decisions(sides: Sequence[Side]) -> list[Block]:
-    found: list[Block] = []
+    strips: list[Block] = []
     for side in sides:
         looks = tuple(
             Look(
-                series.short_name(d.iteration),
-                d.verdict,
-                ", ".join(g.gate for g in d.gates if g.verdict == d.verdict and d.verdict != "OK"),
-                side.cite(f"{d.iteration}/decision.json"),
+                series.short_name(decision.iteration),
+                decision.verdict,
+                due_to,
+                side.cite(f"{decision.iteration}/decision.json"),
             )
-            for d in side.of.decisions
+            for decision, due_to in looks_of(side.material.decisions)
         )
-        found.append(
-            Strip(
-                f"{side.label}, {len(looks)} of {len(side.of.run.plan['looks'])} planned looks",
-                looks,
-            )
-        )
-    return found
+        planned = len(side.material.run.plan["looks"])
+        strips.append(Strip(f"{side.label}, {len(looks)} of {planned} planned looks", looks))
+    return strips
 
 
-def _scores(sides: Sequence[Side], common: set[str]) -> list[Block]:
-    blocks: list[Block] = [_gains(sides)]
-    how: stats.Resampling = {"levels": (LEVEL,), "resamples": RESAMPLES, "seed": SEED}
+def _against_base(sides: Sequence[Side], common: set[str]) -> Table:
+    """Every run's last policy against its own base policy."""
     rows = []
     for side in sides:
-        cells = [side.label, series.short_name(side.last)]
-        for column in ("human", "reward"):
-            e = stats.change(
-                table=side.on(side.last, common),
-                base=side.on(BASE, common),
-                columns=[column],
-                **how,
-            )
-            cells.append(_estimate(e.measured("", unit="", version="")))
-        cited = (*side.cite(f"{BASE}/audit.parquet"), *side.cite(f"{side.last}/audit.parquet"))
-        rows.append(Row(tuple(cells), cited))
-    blocks.append(
-        Table(
-            "Last policy against its base policy, on the shared prompts",
-            ("run", "last", "human gain (base sd)", "reward gain (base sd)"),
-            tuple(rows),
-        )
+        now, before = side.on(side.last, common), side.on(BASE, common)
+        gains = [
+            stats.change(table=now, base=before, columns=[column], **RESAMPLING)
+            for column in ("human", "reward")
+        ]
+        cells = (side.label, series.short_name(side.last), *(_estimate(g) for g in gains))
+        looks = (BASE, side.last)
+        cited = tuple(s for look in looks for s in side.cite(f"{look}/audit.parquet"))
+        rows.append(Row(cells, cited))
+    return Table(
+        "Last policy against its base policy, on the shared prompts",
+        ("run", "last", "human gain (base sd)", "reward gain (base sd)"),
+        tuple(rows),
     )
-    pairs = []
-    same_reward = len({_reward(s.of) for s in sides}) == 1
+
+
+def _against_one_another(sides: Sequence[Side], common: set[str]) -> Table:
+    """The last policies, pair by pair."""
+    # Scores of two reward models have units of their own: their difference would mean nothing.
+    same_reward = len({_reward(side.material) for side in sides}) == 1
+    rows = []
     for a, b in itertools.combinations(sides, 2):
         cells = [f"{a.label} less {b.label}"]
-        for column, asked in (("human", True), ("reward", same_reward)):
-            if not asked:
+        for column in ("human", "reward"):
+            if column == "reward" and not same_reward:
                 cells.append("not comparable: two reward models")
                 continue
-            e = stats.change(
+            difference = stats.change(
                 table=a.on(a.last, common),
                 base=b.on(b.last, common),
                 columns=[column],
                 standardise=False,
-                **how,
+                **RESAMPLING,
             )
-            cells.append(_estimate(e.measured("", unit="", version="")))
+            cells.append(_estimate(difference))
         cited = (*a.cite(f"{a.last}/audit.parquet"), *b.cite(f"{b.last}/audit.parquet"))
-        pairs.append(Row(tuple(cells), cited))
-    blocks.append(
-        Table(
-            "Last policies against one another, paired by prompt",
-            ("difference", "human score (its unit)", "reward (its unit)"),
-            tuple(pairs),
-            note=(
-                "An interval that contains 0 shows no difference; it does not show that there is "
-                "none."
-            ),
-        )
+        rows.append(Row(tuple(cells), cited))
+    return Table(
+        "Last policies against one another, paired by prompt",
+        ("difference", "human score (its unit)", "reward (its unit)"),
+        tuple(rows),
+        note="An interval that contains 0 shows no difference; it does not show that there is "
+        "none.",
     )
-    return blocks
 
 
-def _estimate(m: Measurement) -> str:
+def _estimate(estimate: stats.Estimate) -> str:
+    m = estimate.measured("", unit="", version="")
     return measured(m) if m.value is not None else f"not measured: {m.reason}"
 
 
 def _gains(sides: Sequence[Side]) -> Chart:
     """Human gain over looks, as each run recorded it on its own audit prompts."""
-    longest = max(len(s.of.after_base) for s in sides)
+    name = "divergence.human_change"
+    longest = max(len(side.material.after_base) for side in sides)
     lines, rows = [], []
     for side in sides:
-        points = [Point(0, 0.0)]
-        for x, iteration in enumerate(side.of.after_base, start=1):
-            m = side.of.measured[iteration].get("divergence.human_change")
-            if m is not None and m.value is not None:
-                i = m.interval(LEVEL)
-                points.append(Point(x, m.value, i.low if i else None, i.high if i else None))
-            rows.append(
-                Row(
-                    (side.label, str(x), series.short_name(iteration), measured(m)),
-                    side.cite(f"{iteration}/measurements.json", "divergence.human_change"),
-                )
-            )
-        lines.append(Line(side.label, tuple(points) if len(points) > 1 else ()))
+        points = []
+        for x, look in enumerate(side.material.after_base, start=1):
+            measured_point = point(side.material, look, name, x)
+            if measured_point is not None:
+                points.append(measured_point)
+            gain = measured(side.material.measured[look].get(name))
+            cells = (side.label, str(x), series.short_name(look), gain)
+            rows.append(Row(cells, side.cite(f"{look}/measurements.json", name)))
+        lines.append(Line(side.label, (Point(0, 0.0), *points) if points else ()))
     last = ", ".join(
         f"{line.label} {figure(line.points[-1].value)}" for line in lines if line.points
     )
@@ -304,21 +317,16 @@ def _gains(sides: Sequence[Side]) -> Chart:
 
 
 def _beside(sides: Sequence[Side]) -> Table:
-    rows = tuple(
-        Row(
-            (
-                s.label,
-                series.short_name(s.last),
-                *(measured(s.of.measured[s.last].get(n)) for n in BESIDE),
-            ),
-            s.cite(f"{s.last}/measurements.json"),
-        )
-        for s in sides
-    )
+    rows = []
+    for side in sides:
+        measurements = side.material.measured[side.last]
+        values = (measured(measurements.get(name)) for name in BESIDE)
+        cells = (side.label, series.short_name(side.last), *values)
+        rows.append(Row(cells, side.cite(f"{side.last}/measurements.json")))
     return Table(
         "At each run's last audited policy, as it recorded it",
         ("run", "last", *BESIDE.values()),
-        rows,
+        tuple(rows),
     )
 
 
@@ -326,83 +334,77 @@ def _texts(sides: Sequence[Side], common: set[str]) -> Passages:
     """Three prompts by a rule: where the human scores (else rewards) of the last policies lie far,
     middling, close.
     """
-    column = (
-        "human" if all(s.on(s.last, common)["human"].notna().any() for s in sides) else "reward"
-    )
+    last = [side.on(side.last, common) for side in sides]
+    column = "human" if all(table["human"].notna().any() for table in last) else "reward"
     means = pd.DataFrame(
-        {k: s.on(s.last, common).groupby("prompt_id")[column].mean() for k, s in enumerate(sides)}
+        {k: table.groupby("prompt_id")[column].mean() for k, table in enumerate(last)}
     )
-    order = (
-        (means.max(axis=1) - means.min(axis=1))
-        .dropna()
-        .sort_values(ascending=False, kind="stable")
-        .index
-    )
+    apart = (means.max(axis=1) - means.min(axis=1)).dropna()
+    order = apart.sort_values(ascending=False, kind="stable").index
     chosen = dict.fromkeys([order[0], order[len(order) // 2], order[-1]]) if len(order) else {}
-    prompts = series.prompt_texts(sides[0].of.run)
+    prompts = series.prompt_texts(sides[0].material.run)
     rows = []
-    for prompt in list(chosen)[:MOST_PASSAGES]:
-        texts, notes = [], []
-        for s in sides:
-            mine = s.on(s.last, {prompt}).sort_values("sample_id").iloc[0]
-            texts.append(str(mine["text"]))
-            human = NOTHING if pd.isna(mine["human"]) else figure(float(mine["human"]))
-            notes.append(
-                f"reward {figure(float(mine['reward']))}, human score {human} ({mine['sample_id']})"
-            )
-        rows.append(Passage(prompts.get(str(prompt), str(prompt)), tuple(texts), tuple(notes)))
+    for prompt in chosen:
+        samples = [first_sample(table, prompt) for table in last]
+        texts = tuple(str(sample["text"]) for sample in samples)
+        notes = tuple(scores_of(sample) for sample in samples)
+        rows.append(Passage(prompts.get(str(prompt), str(prompt)), texts, notes))
     rule = (
         f"Shared prompts are ordered by how far the last policies' mean {column} scores lie "
         "apart; shown are the first, the middle and the last one, and of each policy's samples "
         "the first by name."
     )
-    cited = tuple(c for s in sides for c in s.cite(f"{s.last}/audit.parquet"))
+    cited = tuple(source for s in sides for source in s.cite(f"{s.last}/audit.parquet"))
     return Passages(
         "The same prompts",
         rule,
-        tuple(f"{s.label}, {series.short_name(s.last)}" for s in sides),
+        tuple(f"{side.label}, {series.short_name(side.last)}" for side in sides),
         tuple(rows),
         cited,
     )
 
 
 def _plans(sides: Sequence[Side]) -> Table:
-    flat = [dict(_flat(s.of.run.plan["config"])) for s in sides]
-    keys = [
-        k
-        for k in dict.fromkeys(k for f in flat for k in f)
-        if len({f.get(k, NOTHING) for f in flat}) > 1
-    ]
-    cited = tuple(c for s in sides for c in s.cite("plan.json", "config"))
-    rows = tuple(Row((k, *(f.get(k, NOTHING) for f in flat)), cited) for k in keys)
+    configurations = [dict(_flat(side.material.run.plan["config"])) for side in sides]
+    keys = dict.fromkeys(key for configuration in configurations for key in configuration)
+    cited = tuple(source for side in sides for source in side.cite("plan.json", "config"))
+    rows = []
+    for key in keys:
+        values = [configuration.get(key, NOTHING) for configuration in configurations]
+        if len(set(values)) > 1:
+            rows.append(Row((key, *values), cited))
     return Table(
         "Keys of the configuration whose values differ",
-        ("key", *(s.label for s in sides)),
-        rows,
+        ("key", *(side.label for side in sides)),
+        tuple(rows),
         prose=tuple(range(len(sides) + 1)),
         note="" if rows else "The configurations are equal.",
     )
 
 
 def _flat(value: Any, at: str = "") -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        return [pair for k, v in value.items() for pair in _flat(v, f"{at}.{k}" if at else str(k))]
-    return [(at, str(value))]
+    """A configuration as ("loop.sampling.top_k", "50") pairs."""
+    if not isinstance(value, Mapping):
+        return [(at, str(value))]
+    pairs = []
+    for key, inner in value.items():
+        pairs += _flat(inner, f"{at}.{key}" if at else str(key))
+    return pairs
 
 
 def _compute(sides: Sequence[Side]) -> Facts:
     facts = []
-    for s in sides:
-        steps = compute.steps(s.of.records)
-        tokens = sum(k.sampled_tokens for k in steps), sum(k.trained_tokens for k in steps)
-        seconds = sum(k.seconds for k in steps)
-        known = all(k.flop is not None for k in steps)
-        flop = f"{sum(k.flop or 0.0 for k in steps):.2e} FLOP" if known else "FLOP not known"
-        facts.append(
-            Fact(
-                s.label,
-                f"{seconds:,.0f} s, {tokens[0]:,} tokens sampled, {tokens[1]:,} trained on, {flop}",
-                sources=s.cite("plan.json"),
-            )
+    for side in sides:
+        steps = compute.steps(side.material.records)
+        sampled = sum(step.sampled_tokens for step in steps)
+        trained = sum(step.trained_tokens for step in steps)
+        operations = [step.flop for step in steps if step.flop is not None]
+        flop = "FLOP not known"
+        if len(operations) == len(steps):
+            flop = f"{sum(operations):.2e} FLOP"
+        spent = (
+            f"{sum(step.seconds for step in steps):,.0f} s, {sampled:,} tokens sampled, "
+            f"{trained:,} trained on, {flop}"
         )
+        facts.append(Fact(side.label, spent, sources=side.cite("plan.json")))
     return Facts((*facts, Fact("How FLOP are counted", compute.METHOD)))

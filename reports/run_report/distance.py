@@ -8,7 +8,7 @@ its recorded numbers. Nothing is fitted here, and nobody knows which form ReST's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from probes.divergence.curves import Form, curve
 from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
 from reports.record import series
 from reports.run_report.material import Material
+from reports.run_report.tables import point
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import LEVEL, NOTHING, estimate, figure, measured
 
@@ -28,115 +29,114 @@ FOUND_FOR: dict[Form, str] = {"bon": "best-of-n sampling", "rl": "reinforcement 
 STEPS = 40
 
 
-def by_distance(of: Material) -> list[Block]:
+def by_distance(material: Material) -> list[Block]:
     """The chart and what was fitted; or a sentence that says why there is none."""
-    kept = [(i, d) for i in of.after_base if (d := _distance(of, i)) is not None]
-    if not kept:
+    distances: dict[str, float] = {}
+    for iteration in material.after_base:
+        distance = _distance(material, iteration)
+        if distance is not None:
+            distances[iteration] = distance
+    if not distances:
         why = "no look after the base policy's recorded a KL above 0"
         return [Paragraph(f"{TITLE} are not drawn: {why}.", "note")]
-    fits, left_out = _fits(of), [i for i in of.after_base if i not in dict(kept)]
-    lines = tuple(
-        _line(of, name, label, [i for i, _ in kept]) for name, label in _gains(of).items()
+    fits = _fits(material)
+    gains = _gains(material)
+    lines = tuple(_line(material, name, label, list(distances)) for name, label in gains.items())
+    farthest = max(distances.values())
+    curves = tuple(
+        Curve(f"human gain, fit {FORMS[form]}", _points(form, fit, farthest))
+        for form, fit in fits.items()
     )
-    farthest = max(d for _, d in kept)
-    drawn = tuple(
-        Curve(f"human gain, fit {FORMS[form]}", _points(form, found, farthest))
-        for form, found in fits.items()
-        if _fitted(found)
+    drawn = Chart(
+        TITLE,
+        UNIT,
+        tuple(series.short_name(i) for i in (BASE, *distances)),
+        lines,
+        _table(material, distances),
+        said=_in_words(lines, distances, fits),
+        reference=0.0,
+        reference_label="base policy",
+        places=(0.0, *distances.values()),
+        axis=AXIS,
+        curves=curves,
     )
-    blocks: list[Block] = [
-        Chart(
-            TITLE,
-            UNIT,
-            tuple(series.short_name(i) for i in (BASE, *dict(kept))),
-            lines,
-            _table(of, kept, left_out),
-            said=_said(lines, kept, fits),
-            reference=0.0,
-            reference_label="base policy",
-            places=(0.0, *dict(kept).values()),
-            axis=AXIS,
-            curves=drawn,
-        )
-    ]
-    return [
-        *blocks,
-        _fit_table(of, fits)
-        if drawn
-        else Paragraph(f"No curve is drawn: {_why_none(fits)}.", "note"),
-    ]
+    if fits:
+        return [drawn, _fit_table(material, fits)]
+    return [drawn, Paragraph(f"No curve is drawn: {_why_none(material)}.", "note")]
 
 
-def _gains(of: Material) -> dict[str, str]:
+def _gains(material: Material) -> dict[str, str]:
     return {
         "divergence.reward_change": series.REWARD,
-        "divergence.human_change": f"Human score: {of.human}",
+        "divergence.human_change": f"Human score: {material.human}",
     }
 
 
-def _distance(of: Material, iteration: str) -> float | None:
-    kl = of.measured[iteration].get("drift.kl")
-    return math.sqrt(kl.value) if kl is not None and kl.value is not None and kl.value > 0 else None
+def _distance(material: Material, iteration: str) -> float | None:
+    """√KL, the measure in which Gao et al. found the curves; None for a KL that is not above 0."""
+    kl = material.measured[iteration].get("drift.kl")
+    # An estimate of a small KL from samples can be negative; then there is no distance to draw.
+    if kl is None or kl.value is None or kl.value <= 0:
+        return None
+    return math.sqrt(kl.value)
 
 
-def _line(of: Material, name: str, label: str, kept: Sequence[str]) -> Line:
-    points = []
-    for x, iteration in enumerate(kept, start=1):
-        m = of.measured[iteration].get(name)
-        if m is not None and m.value is not None:
-            i = m.interval(LEVEL)
-            points.append(Point(x, m.value, i.low if i else None, i.high if i else None))
-    return Line(label, (Point(0, 0.0), *points) if points else ())
+def _line(material: Material, name: str, label: str, iterations: Sequence[str]) -> Line:
+    points = [point(material, look, name, x) for x, look in enumerate(iterations, start=1)]
+    known = [p for p in points if p is not None]
+    return Line(label, (Point(0, 0.0), *known) if known else ())
 
 
-def _fits(of: Material) -> dict[Form, Measurement | None]:
-    """What the last look says of both forms."""
-    return {form: of.measured[of.iterations[-1]].get(f"divergence.peak_{form}") for form in FORMS}
+def _peaks(material: Material) -> dict[Form, Measurement]:
+    """What the last look recorded of both forms, a fit or why there is none."""
+    at_last = material.measured[material.iterations[-1]]
+    peaks = {form: at_last.get(f"divergence.peak_{form}") for form in FORMS}
+    return {form: peak for form, peak in peaks.items() if peak is not None}
 
 
-def _fitted(found: Measurement | None) -> bool:
-    return found is not None and all(
-        isinstance(found.detail.get(k), int | float) for k in ("alpha", "beta")
-    )
+def _fits(material: Material) -> dict[Form, Measurement]:
+    """The forms that the last look could fit; their numbers are in the measurement's detail."""
+    fits: dict[Form, Measurement] = {}
+    for form, peak in _peaks(material).items():
+        numbers = (peak.detail.get("alpha"), peak.detail.get("beta"))
+        if all(isinstance(n, int | float) for n in numbers):
+            fits[form] = peak
+    return fits
 
 
-def _points(
-    form: Form, found: Measurement | None, farthest: float
-) -> tuple[tuple[float, float], ...]:
-    """The fitted curve from the base policy to the farthest look, and no farther."""
-    assert found is not None
-    d = np.linspace(0.0, farthest, STEPS + 1)
-    y = curve(
-        form, alpha=float(found.detail["alpha"]), beta=float(found.detail["beta"]), distance=d
-    )
+def _points(form: Form, fit: Measurement, farthest: float) -> tuple[tuple[float, float], ...]:
+    """The fitted curve from the base policy to the farthest look, and no farther: nothing was
+    measured there.
+    """
+    distances = np.linspace(0.0, farthest, STEPS + 1)
+    alpha, beta = float(fit.detail["alpha"]), float(fit.detail["beta"])
+    gains = curve(form, alpha=alpha, beta=beta, distance=distances)
+    # A picture shows no more than five digits, and noise in the last ones must not change its bytes.
     return tuple(
-        (float(f"{a:.5g}"), float(f"{b:.5g}")) for a, b in zip(d.tolist(), y.tolist(), strict=True)
+        (float(f"{distance:.5g}"), float(f"{gain:.5g}"))
+        for distance, gain in zip(distances.tolist(), gains.tolist(), strict=True)
     )
 
 
-def _table(of: Material, kept: Sequence[tuple[str, float]], left_out: Sequence[str]) -> Table:
+def _table(material: Material, distances: Mapping[str, float]) -> Table:
+    gains = _gains(material)
     rows = []
-    for iteration, _ in kept:
-        found = of.measured[iteration]
+    for iteration in distances:
+        measurements = material.measured[iteration]
+        kl = measurements["drift.kl"]
         cells = (
             series.short_name(iteration),
-            _shown_distance(found["drift.kl"]),
-            *(measured(found.get(n)) for n in _gains(of)),
-            str(found["drift.kl"].n_prompts),
+            _shown_distance(kl),
+            *(measured(measurements.get(name)) for name in gains),
+            str(kl.n_prompts),
         )
-        rows.append(Row(cells, (of.from_measurements(iteration),)))
+        rows.append(Row(cells, (material.from_measurements(iteration),)))
     note = "The picture takes d as known; its interval stands here."
+    left_out = [series.short_name(i) for i in material.after_base if i not in distances]
     if left_out:
-        note += (
-            " Without a KL above 0, and so not here: "
-            f"{', '.join(series.short_name(i) for i in left_out)}."
-        )
-    return Table(
-        TITLE,
-        ("iteration", "d = √KL", *_gains(of).values(), "prompts with a KL"),
-        tuple(rows),
-        note=note,
-    )
+        note += f" Without a KL above 0, and so not here: {', '.join(left_out)}."
+    columns = ("iteration", "d = √KL", *gains.values(), "prompts with a KL")
+    return Table(TITLE, columns, tuple(rows), note=note)
 
 
 def _shown_distance(kl: Measurement) -> str:
@@ -151,23 +151,19 @@ def _root(value: float) -> float:
     return math.sqrt(max(value, 0.0))
 
 
-def _fit_table(of: Material, fits: dict[Form, Measurement | None]) -> Table:
-    last = of.iterations[-1]
+def _fit_table(material: Material, fits: Mapping[Form, Measurement]) -> Table:
+    last = material.iterations[-1]
     rows = []
-    for form, found in fits.items():
-        if found is None or not _fitted(found):
-            continue
+    for form, fit in fits.items():
         numbers = [
-            figure(float(found.detail[k])) if k in found.detail else NOTHING
-            for k in ("alpha", "beta", "residual")
+            figure(float(fit.detail[key])) if key in fit.detail else NOTHING
+            for key in ("alpha", "beta", "residual")
         ]
-        peak = f"d = {figure(found.value)}" if found.value is not None else found.reason or NOTHING
-        rows.append(
-            Row(
-                (FORMS[form], f"{FOUND_FOR[form]}, Gao et al. 2022", *numbers, peak),
-                (of.from_measurements(last, found.name),),
-            )
-        )
+        peak = fit.reason or NOTHING
+        if fit.value is not None:
+            peak = f"d = {figure(fit.value)}"
+        cells = (FORMS[form], f"{FOUND_FOR[form]}, Gao et al. 2022", *numbers, peak)
+        rows.append(Row(cells, (material.from_measurements(last, fit.name),)))
     note = (
         "Least squares through the human gains of these looks: a description of a few points, not "
         "a test and no forecast. Both forms were found for other methods; neither is claimed for "
@@ -182,28 +178,27 @@ def _fit_table(of: Material, fits: dict[Form, Measurement | None]) -> Table:
     )
 
 
-def _why_none(fits: dict[Form, Measurement | None]) -> str:
-    known = [m.reason for m in fits.values() if m is not None and m.reason]
-    return (
-        known[0]
-        if known
-        else "this run did not ask for the fits (divergence.peak_bon, divergence.peak_rl)"
-    )
+def _why_none(material: Material) -> str:
+    for peak in _peaks(material).values():
+        if peak.reason:
+            return peak.reason
+    return "this run did not ask for the fits (divergence.peak_bon, divergence.peak_rl)"
 
 
-def _said(
-    lines: Sequence[Line], kept: Sequence[tuple[str, float]], fits: dict[Form, Measurement | None]
+def _in_words(
+    lines: Sequence[Line], distances: Mapping[str, float], fits: Mapping[Form, Measurement]
 ) -> str:
-    parts = [f"{series.short_name(i)} stands at d = {figure(d)}." for i, d in kept]
+    """The chart for who cannot see it."""
+    sentences = [
+        f"{series.short_name(iteration)} stands at d = {figure(distance)}."
+        for iteration, distance in distances.items()
+    ]
     for line in lines:
-        gains = ", ".join(f"{figure(p.value)}" for p in line.points[1:])
-        parts.append(f"{line.label}: {gains or 'not measured'}.")
-    for form, found in fits.items():
-        if found is not None and _fitted(found):
-            peak = (
-                f"has its peak at d = {figure(found.value)}"
-                if found.value is not None
-                else "has no peak in reach"
-            )
-            parts.append(f"The fit {FORMS[form]} {peak}.")
-    return f"{UNIT[:1].upper()}{UNIT[1:]}, in order of iteration. {' '.join(parts)}"
+        gains = ", ".join(figure(p.value) for p in line.points[1:])
+        sentences.append(f"{line.label}: {gains or 'not measured'}.")
+    for form, fit in fits.items():
+        peak = "has no peak in reach"
+        if fit.value is not None:
+            peak = f"has its peak at d = {figure(fit.value)}"
+        sentences.append(f"The fit {FORMS[form]} {peak}.")
+    return f"{UNIT[:1].upper()}{UNIT[1:]}, in order of iteration. {' '.join(sentences)}"

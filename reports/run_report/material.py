@@ -31,11 +31,9 @@ class Material:
     @cached_property
     def decisions(self) -> list[Decision]:
         """Every decision in order."""
-        found = []
-        for iteration in self.iterations:
-            if self.records.has(name := f"{iteration}/decision.json"):
-                found.append(Decision.from_json(self.records.json(name)))
-        return found
+        files = [f"{iteration}/decision.json" for iteration in self.iterations]
+        # The base policy has none, nor has a look whose gates were not asked yet.
+        return [Decision.from_json(self.records.json(f)) for f in files if self.records.has(f)]
 
     @property
     def after_base(self) -> list[str]:
@@ -60,7 +58,9 @@ class Material:
 
     def cite(self, name: str, at: str = "") -> tuple[Source, ...]:
         """A citation of a file that may not be there yet."""
-        return (self.records.source(name, at),) if self.records.has(name) else ()
+        if not self.records.has(name):
+            return ()
+        return (self.records.source(name, at),)
 
     def from_measurements(self, iteration: str, at: str = "") -> Source:
         """A citation of one iteration's measurements."""

@@ -1,9 +1,10 @@
-"""What it took, how things were measured, and what the record proves: compute, methods,
-integrity.
+"""How a run was done: its computation, how things were measured in plain words, and what the record
+proves.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import NOTHING, figure
 
+ENVIRONMENT = "environment.json"
+# Keys of it that have a table of their own.
+OF_THEIR_OWN = ("packages", "exactness", "lora")
 # In the order in which a run needs them.
 USES = ("sampling", "training", "likelihood", "kl")
 
@@ -56,10 +60,8 @@ METHODS = (
     ),
     (
         "KL",
-        (
-            "How far the policy has moved from the base policy, in nats a sequence, estimated from "
-            "its own samples."
-        ),
+        "How far the policy has moved from the base policy, in nats a sequence, estimated from "
+        "its own samples.",
     ),
 )
 CANNOT = (
@@ -71,23 +73,10 @@ CANNOT = (
 )
 
 
-def took(of: Material) -> Section:
+def computation(material: Material) -> Section:
     """Section 9: compute, energy, environment."""
-    steps = compute.steps(of.records)
-    here = (of.records.source(LEDGER),)
-    kinds = dict.fromkeys(s.kind for s in steps)
-    parts = [(kind, [s for s in steps if s.kind == kind]) for kind in kinds]
-    rows = [Row(_sums(kind, mine), here) for kind, mine in [*parts, ("all", steps)]]
-    known = all(s.flop is not None for s in steps)
     blocks: list[Block] = [
-        Table(
-            "Computation by kind of step",
-            ("kind", "steps", "seconds", "tokens sampled", "tokens trained on", "FLOP"),
-            tuple(rows),
-            note=compute.METHOD
-            if known
-            else f"FLOP: this run did not record the number of parameters. {compute.METHOD}",
-        ),
+        _by_kind(material),
         Facts(
             (
                 Fact(
@@ -100,78 +89,112 @@ def took(of: Material) -> Section:
             "Energy",
         ),
     ]
-    if of.records.has("environment.json"):
-        found = of.records.json("environment.json")
-        source = (of.records.source("environment.json"),)
-        blocks += _agreement(found, source)
-        said = [(k, v) for k, v in found.items() if k not in ("packages", "exactness", "lora")]
-        packages = ", ".join(f"{k} {v}" for k, v in sorted(found.get("packages", {}).items()))
-        facts = [Fact(k, str(v) if v is not None else "none", sources=source) for k, v in said]
-        facts.append(Fact("packages", packages, sources=source))
-        blocks.append(Facts(tuple(facts), "Environment"))
+    if material.records.has(ENVIRONMENT):
+        environment = material.records.json(ENVIRONMENT)
+        source = (material.records.source(ENVIRONMENT),)
+        blocks += _agreement(environment, source)
+        blocks.append(_environment(environment, source))
     return Section("compute", "Compute, energy, environment", tuple(blocks))
 
 
-def _agreement(found: Mapping[str, Any], source: tuple[Source, ...]) -> list[Block]:
+def _by_kind(material: Material) -> Table:
+    """A row a kind of step, and one for all."""
+    steps = compute.steps(material.records)
+    source = (material.records.source(LEDGER),)
+    kinds = dict.fromkeys(step.kind for step in steps)
+    groups = [(kind, [s for s in steps if s.kind == kind]) for kind in kinds]
+    rows = tuple(Row(_sums(kind, members), source) for kind, members in [*groups, ("all", steps)])
+    note = compute.METHOD
+    if any(step.flop is None for step in steps):
+        note = f"FLOP: this run did not record the number of parameters. {compute.METHOD}"
+    return Table(
+        "Computation by kind of step",
+        ("kind", "steps", "seconds", "tokens sampled", "tokens trained on", "FLOP"),
+        rows,
+        note=note,
+    )
+
+
+def _environment(environment: Mapping[str, Any], source: tuple[Source, ...]) -> Facts:
+    facts = [
+        Fact(key, str(value) if value is not None else "none", sources=source)
+        for key, value in environment.items()
+        if key not in OF_THEIR_OWN
+    ]
+    packages = sorted(environment.get("packages", {}).items())
+    versions = ", ".join(f"{package} {version}" for package, version in packages)
+    facts.append(Fact("packages", versions, sources=source))
+    return Facts(tuple(facts), "Environment")
+
+
+def _agreement(environment: Mapping[str, Any], source: tuple[Source, ...]) -> list[Block]:
     """Whether the policy that was audited is the policy that was trained: the self-check, and what
     LoRA adapts.
 
     Runs from before the self-check have none.
     """
     blocks: list[Block] = []
-    if (exact := found.get("exactness")) is not None:
-        agree = (
-            "restaudit's fast path and the model's own forward pass agree within "
-            f"{exact['largest_difference_nats']:.2g} nats over a response of "
-            f"{exact['response_tokens']} tokens, "
-            f"checked in {exact['dtype']} before the plan was sealed."
+    exactness, lora = environment.get("exactness"), environment.get("lora")
+    if exactness is not None:
+        blocks.append(_routes(exactness, source))
+    if lora is not None:
+        adapted = ", ".join(f"{name} ({layers})" for name, layers in lora["adapted"].items())
+        facts = [Fact("Adapted", adapted, sources=source)]
+        for name, left_out in lora["not_adapted"].items():
+            if "reason" in left_out:
+                why = f"{left_out['numbers']:,} numbers: {left_out['reason']}"
+                facts.append(Fact(f"Not adapted: {name}", why, sources=source))
+        blocks.append(Facts(tuple(facts), "What LoRA trains (layers by name)"))
+    return blocks
+
+
+def _routes(exactness: Mapping[str, Any], source: tuple[Source, ...]) -> Table:
+    """By which way each use of the policy is computed, and how far it is from the model's own."""
+    rows = []
+    for use in sorted(exactness["uses"], key=USES.index):
+        route = exactness["uses"][use]
+        others = [f"{other['route']}: {other['because']}" for other in route["routes_not_taken"]]
+        cells = (
+            use,
+            route["route"],
+            f"{route['difference_nats']:.2g}",
+            f"{route['allowed_nats']:.2g}",
+            "; ".join(others) or "none",
         )
-        rows = []
-        for use in sorted(exact["uses"], key=USES.index):
-            one = exact["uses"][use]
-            others = "; ".join(f"{r['route']}: {r['because']}" for r in one["routes_not_taken"])
-            figures = (f"{one['difference_nats']:.2g}", f"{one['allowed_nats']:.2g}")
-            rows.append(Row((use, one["route"], *figures, others or "none"), source))
-        columns = (
+        rows.append(Row(cells, source))
+    return Table(
+        "How the policy is computed",
+        (
             "use",
             "computed by",
             "largest difference (nats)",
             "allowed",
             "faster ways that were not exact",
-        )
-        blocks.append(
-            Table("How the policy is computed", columns, tuple(rows), prose=(1, 4), note=agree)
-        )
-    if (lora := found.get("lora")) is not None:
-        left = {name: row for name, row in lora["not_adapted"].items() if "reason" in row}
-        facts = [
-            Fact(
-                "Adapted",
-                ", ".join(f"{k} ({n})" for k, n in lora["adapted"].items()),
-                sources=source,
-            )
-        ]
-        for name, row in left.items():
-            said = f"{row['numbers']:,} numbers: {row['reason']}"
-            facts.append(Fact(f"Not adapted: {name}", said, sources=source))
-        blocks.append(Facts(tuple(facts), "What LoRA trains (layers by name)"))
-    return blocks
+        ),
+        tuple(rows),
+        prose=(1, 4),
+        note="restaudit's fast path and the model's own forward pass agree within "
+        f"{exactness['largest_difference_nats']:.2g} nats over a response of "
+        f"{exactness['response_tokens']} tokens, checked in {exactness['dtype']} before the plan "
+        "was sealed.",
+    )
 
 
-def methods(of: Material) -> Section:
+def methods(material: Material) -> Section:
     """Section 10: in plain words, and every method by name and version."""
     facts = Facts(tuple(Fact(label, text) for label, text in METHODS))
-    last = of.iterations[-1] if of.iterations else BASE
-    used: dict[tuple[str, str], list[str]] = {}
-    for m in of.measured.get(last, {}).values():
+    last = material.iterations[-1] if material.iterations else BASE
+    versions: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for m in material.measured.get(last, {}).values():
         if m.value is not None:
-            used.setdefault((m.name.split(".")[0], m.method), []).append(m.version)
+            probe = m.name.split(".")[0]
+            versions[probe, m.method].append(m.version)
     rows = tuple(
         Row(
-            (probe, method, ", ".join(sorted(set(versions))), str(len(versions))),
-            (of.from_measurements(last),),
+            (probe, method, ", ".join(sorted(set(used))), str(len(used))),
+            (material.from_measurements(last),),
         )
-        for (probe, method), versions in sorted(used.items())
+        for (probe, method), used in sorted(versions.items())
     )
     table = Table(
         "Methods used at the last audited iteration",
@@ -182,39 +205,31 @@ def methods(of: Material) -> Section:
     return Section("methods", "How it was measured", (facts, table))
 
 
-def integrity(of: Material) -> Section:
+def integrity(material: Material) -> Section:
     """Section 11: the ledger, signatures and anchors, and what they cannot show."""
-    events = of.run.events
-    facts = [
-        Fact("Run", of.run.run_id or NOTHING, sources=(of.records.source(LEDGER, "line 1"),)),
-        Fact("Events in the ledger", str(len(events)), sources=(of.records.source(LEDGER),)),
-        Fact(
-            "Head (hash of the last event)", of.records.head, sources=(of.records.source(LEDGER),)
-        ),
-        Fact(
-            "Sealed plan, SHA-256",
-            of.records.source("plan.json").sha256,
-            sources=(of.records.source("plan.json"),),
-        ),
-        Fact("Signed by", _signer(of), sources=(of.records.source("plan.json", "signer"),)),
+    records = material.records
+    ledger = (records.source(LEDGER),)
+    sealed = records.source("plan.json")
+    megabytes = figure(sum(digest.bytes for digest in records.digests.values()) / 1e6)
+    facts = (
+        Fact("Run", material.run.run_id or NOTHING, sources=(records.source(LEDGER, "line 1"),)),
+        Fact("Events in the ledger", str(len(material.run.events)), sources=ledger),
+        Fact("Head (hash of the last event)", records.head, sources=ledger),
+        Fact("Sealed plan, SHA-256", sealed.sha256, sources=(sealed,)),
+        Fact("Signed by", _signer(material), sources=(records.source("plan.json", "signer"),)),
         Fact(
             "Seen from outside",
             "UNANCHORED as far as this folder shows: whoever has written the head down elsewhere "
             "can compare it (restaudit anchor RUN --check FILE).",
         ),
-        Fact("Comparison digest", of.run.digest, sources=(of.records.source(LEDGER),)),
-        Fact(
-            "Recorded files",
-            f"{len(of.records.digests):,}, "
-            f"{figure(sum(d.bytes for d in of.records.digests.values()) / 1e6)} MB",
-            sources=(of.records.source(LEDGER),),
-        ),
-    ]
+        Fact("Comparison digest", material.run.digest, sources=ledger),
+        Fact("Recorded files", f"{len(records.digests):,}, {megabytes} MB", sources=ledger),
+    )
     return Section(
         "integrity",
         "Integrity of the record",
         (
-            Facts(tuple(facts)),
+            Facts(facts),
             Paragraph(CANNOT),
             Paragraph(
                 "Whether the files are as recorded is not for this page to say: restaudit verify "
@@ -227,21 +242,21 @@ def integrity(of: Material) -> Section:
 
 
 def _sums(kind: str, steps: Sequence[compute.Step]) -> tuple[str, ...]:
-    flop = [s.flop for s in steps]
-    known = "not known" if None in flop else f"{sum(f for f in flop if f is not None):.2e}"
+    operations = [step.flop for step in steps if step.flop is not None]
+    flop = "not known" if len(operations) < len(steps) else f"{sum(operations):.2e}"
     return (
         kind,
         str(len(steps)),
-        f"{sum(s.seconds for s in steps):,.1f}",
-        f"{sum(s.sampled_tokens for s in steps):,}",
-        f"{sum(s.trained_tokens for s in steps):,}",
-        known,
+        f"{sum(step.seconds for step in steps):,.1f}",
+        f"{sum(step.sampled_tokens for step in steps):,}",
+        f"{sum(step.trained_tokens for step in steps):,}",
+        flop,
     )
 
 
-def _signer(of: Material) -> str:
+def _signer(material: Material) -> str:
     """What the sealed plan says about signatures; whether they hold is for `restaudit verify`."""
-    signer = of.run.plan.get("signer")
+    signer = material.run.plan.get("signer")
     if not signer:
         return "UNSIGNED: the sealed plan names no key"
     return (

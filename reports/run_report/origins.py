@@ -4,62 +4,60 @@ training rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probes.base import Measurement
 from reports.document.model import Block, Fact, Facts, Paragraph, Row, Section, Table
 from reports.record import lineage, series
+from reports.record.files import Source
+from reports.reward.answers import RewardAnswers, reward_answers
 from reports.run_report.material import Material
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.shown import NOTHING, figure, measured
-from restaudit.reward_audit.document import document_of
-from restaudit.reward_audit.document.model import Document as RewardDocument
 
 REWARD, DOSSIER, DATA = "reward_model", "reward_model/dossier.json", "data/report.json"
 
 
-def reward_model(of: Material) -> Section:
+def reward_model(material: Material) -> Section:
     """Section 6: the dossier in short; the whole document is `restaudit reward dossier RUN`."""
-    title = "The reward model"
-    if not of.records.has(DOSSIER):
-        return Section(
-            REWARD.replace("_", "-"), title, (Paragraph("The run has no reward model yet."),)
-        )
-    of.records.checked(DOSSIER)
+    if not material.records.has(DOSSIER):
+        return _reward_section(Paragraph("The run has no reward model yet."))
+    material.records.checked(DOSSIER)
     try:
-        found = document_of(of.run.path, of.run.path / REWARD)
+        document = reward_answers(material.run.path, material.run.path / REWARD)
     except BadInput as e:
-        return Section(
-            "reward-model",
-            title,
-            (Paragraph(f"Its document cannot be made: {of.relative(str(e))}", "warning"),),
-        )
-    source = (of.records.source(DOSSIER),)
+        why = f"Its document cannot be made: {material.relative(str(e))}"
+        return _reward_section(Paragraph(why, "warning"))
+    source = (material.records.source(DOSSIER),)
     blocks: list[Block] = [
-        Paragraph(f"{found.verdict}. {' '.join(found.reasons)}", "warning", source),
-        Facts(tuple(Fact(k, v, sources=source) for k, v in found.summary)),
-        _failures(found),
+        Paragraph(f"{document.verdict}. {' '.join(document.reasons)}", "warning", source),
+        Facts(tuple(Fact(label, text, sources=source) for label, text in document.summary)),
+        _failures(document),
     ]
-    if found.validation:
-        blocks.append(_validation(of, found))
-    gaps = tuple(Row((a.asks, a.who)) for a in found.gaps)
+    if document.validation:
+        blocks.append(_validation(material, document))
+    gaps = tuple(Row((answer.question.asks, answer.question.who)) for answer in document.gaps)
     blocks.append(
         Table(
-            f"What nobody said about it: {len(gaps)} of {len(found.answers)} questions",
+            f"What nobody said about it: {len(gaps)} of {len(document.answers)} questions",
             ("question", "who could say"),
             gaps,
             prose=(0, 1),
         )
     )
-    return Section("reward-model", title, tuple(blocks))
+    return _reward_section(*blocks)
 
 
-def _failures(found: RewardDocument) -> Block:
-    if found.failures is None:
+def _reward_section(*blocks: Block) -> Section:
+    return Section("reward-model", "The reward model", blocks)
+
+
+def _failures(document: RewardAnswers) -> Block:
+    if document.failures is None:
         return Paragraph("Nobody stressed it: restaudit reward stress RUN.", "warning")
-    rows = tuple(Row((f.name, f.says)) for f in found.failures)
+    rows = tuple(Row((f.name, f.says)) for f in document.failures)
     return Table(
         f"Stress tests that fail: {len(rows)}",
         ("test", "what was done and found"),
@@ -69,17 +67,19 @@ def _failures(found: RewardDocument) -> Block:
     )
 
 
-def _validation(of: Material, found: RewardDocument) -> Table:
+def _validation(material: Material, document: RewardAnswers) -> Table:
+    source = (material.records.source(DOSSIER, "validation"),)
     rows = []
-    for m in found.validation:
-        value = NOTHING if m["value"] is None else measured(Measurement.from_json(m))
-        name = str(m["name"]).removeprefix("validation.").replace("_", " ")
+    for recorded in document.validation:
+        name = str(recorded["name"]).removeprefix("validation.").replace("_", " ")
+        # Slices have a dot in their names and are many; baselines are few and decide the verdict.
         if "." in name and not name.startswith(("baseline.", "less.")):
             continue
-        said = str((m.get("detail") or {}).get("meaning") or m.get("reason") or "")
-        rows.append(
-            Row((name, value, str(m["n"]), said), (of.records.source(DOSSIER, "validation"),))
-        )
+        value = NOTHING
+        if recorded["value"] is not None:
+            value = measured(Measurement.from_json(recorded))
+        meaning = (recorded.get("detail") or {}).get("meaning") or recorded.get("reason") or ""
+        rows.append(Row((name, value, str(recorded["n"]), str(meaning)), source))
     return Table(
         "How it predicts people it was not trained on",
         ("figure", "value [95%]", "n", "what it is"),
@@ -89,42 +89,96 @@ def _validation(of: Material, found: RewardDocument) -> Table:
     )
 
 
-def data(of: Material) -> Section:
+def data(material: Material) -> Section:
     """Section 7."""
-    plan, report = of.run.plan, of.records.json(DATA)
-    here, sealed = of.records.source(DATA), of.records.source("plan.json")
-    artifacts = tuple(
-        Row(
-            (name, str(a["spec"]), str(a["sha256"]), str(a.get("licence") or "not recorded")),
-            (sealed,),
-        )
-        for name, a in sorted(plan["artifacts"].items())
+    report = material.records.json(DATA)
+    here = (material.records.source(DATA),)
+    return Section(
+        "data",
+        "Data: sources, splits, overlap, synthetic share",
+        (
+            _artifacts(material),
+            _prompt_sources(report["rows"], here),
+            _split_facts(report, here),
+            _overlap(report["splits"], here),
+            _synthetic_shares(material),
+        ),
     )
-    sources = tuple(
-        Row(
-            (
-                str(r["source"]),
-                f"{r['read']:,}",
-                f"{r['used']:,}",
-                _counted(r["dropped"]),
-                _counted(r["notes"]),
-            ),
-            (here,),
-        )
-        for r in report["rows"]
+
+
+def _artifacts(material: Material) -> Table:
+    sealed = (material.records.source("plan.json"),)
+    rows = []
+    for name, artifact in sorted(material.run.plan["artifacts"].items()):
+        licence = str(artifact.get("licence") or "not recorded")
+        cells = (name, str(artifact["spec"]), str(artifact["sha256"]), licence)
+        rows.append(Row(cells, sealed))
+    return Table(
+        "Models and files, by the configuration's key",
+        ("key", "where from", "SHA-256", "licence"),
+        tuple(rows),
+        prose=(1, 2, 3),
     )
+
+
+def _prompt_sources(sources: Sequence[Mapping[str, Any]], here: tuple[Source, ...]) -> Table:
+    rows = []
+    for source in sources:
+        cells = (
+            str(source["source"]),
+            f"{source['read']:,}",
+            f"{source['used']:,}",
+            _counted(source["dropped"]),
+            _counted(source["notes"]),
+        )
+        rows.append(Row(cells, here))
+    return Table(
+        "Prompt sources",
+        ("source", "rows read", "used", "dropped", "notes"),
+        tuple(rows),
+        prose=(0, 3, 4),
+    )
+
+
+def _split_facts(report: Mapping[str, Any], here: tuple[Source, ...]) -> Facts:
     splits = report["splits"]
-    pairs = tuple(
-        Row((pair, str(splits["exact"][pair]), str(near["pairs"]), f"{near['share']:.1%}"), (here,))
-        for pair, near in sorted(splits["near"].items())
+    sizes = ", ".join(f"{n:,} {split}" for split, n in sorted(splits["sizes"].items()))
+    overlap = _reward_overlap(report["reward_model"])
+    return Facts(
+        (
+            Fact("Prompts by split", sizes, sources=here),
+            Fact("Dropped for overlap", _counted(splits["dropped"]), sources=here),
+            Fact("Overlap of the reward model's data with the prompts", overlap, sources=here),
+        )
     )
-    grows = {g.name: g for g in lineage.grows(of.records)}
-    shares = []
-    for policy in lineage.policies(of.records)[1:]:
-        share = lineage.synthetic_share(of.records, policy)
+
+
+def _overlap(splits: Mapping[str, Any], here: tuple[Source, ...]) -> Table:
+    rows = []
+    for pair, near in sorted(splits["near"].items()):
+        cells = (pair, str(splits["exact"][pair]), str(near["pairs"]), f"{near['share']:.1%}")
+        rows.append(Row(cells, here))
+    return Table(
+        "Overlap of splits",
+        ("splits", "equal prompts", "near-duplicates", "share"),
+        tuple(rows),
+        note=f"{splits['method']}; near from {splits['jaccard']:g} on; a share above "
+        f"{splits['max_share']:.0%} is refused.",
+    )
+
+
+def _synthetic_shares(material: Material) -> Table:
+    """How much of what each Improve step trained on a policy of this run wrote: the more, the
+    nearer to a model that learns from itself alone.
+    """
+    grows = {grow.name: grow for grow in lineage.grows(material.records)}
+    rows = []
+    for policy in lineage.policies(material.records)[1:]:
         if policy.data is None:
             continue
+        share = lineage.synthetic_share(material.records, policy)
         grow = grows[policy.data]
+        # Online training has no kept set: it trains on every sample that it draws.
         trained = policy.facts.get("kept", grow.samples)
         cells = (
             series.short_name(policy.name),
@@ -133,70 +187,20 @@ def data(of: Material) -> Section:
             f"{trained:,}",
             NOTHING if share is None else f"{share:.0%}",
         )
-        cited = (*of.cite(f"{policy.name}/kept.parquet"), *of.cite(f"{policy.data}/grow.parquet"))
-        shares.append(Row(cells, cited))
-    return Section(
-        "data",
-        "Data: sources, splits, overlap, synthetic share",
-        (
-            Table(
-                "Models and files, by the configuration's key",
-                ("key", "where from", "SHA-256", "licence"),
-                artifacts,
-                prose=(1, 2, 3),
-            ),
-            Table(
-                "Prompt sources",
-                ("source", "rows read", "used", "dropped", "notes"),
-                sources,
-                prose=(0, 3, 4),
-            ),
-            Facts(
-                (
-                    Fact(
-                        "Prompts by split",
-                        ", ".join(f"{n:,} {k}" for k, n in sorted(splits["sizes"].items())),
-                        sources=(here,),
-                    ),
-                    Fact("Dropped for overlap", _counted(splits["dropped"]), sources=(here,)),
-                    Fact(
-                        "Overlap of the reward model's data with the prompts",
-                        _reward_overlap(report["reward_model"]),
-                        sources=(here,),
-                    ),
-                )
-            ),
-            Table(
-                "Overlap of splits",
-                ("splits", "equal prompts", "near-duplicates", "share"),
-                pairs,
-                note=f"{splits['method']}; near from {splits['jaccard']:g} on; a share above "
-                f"{splits['max_share']:.0%} is "
-                "refused.",
-            ),
-            Table(
-                "Synthetic share of what each Improve step trained on",
-                (
-                    "iteration",
-                    "samples of the policy",
-                    "human references",
-                    "rows trained on",
-                    "synthetic",
-                ),
-                tuple(shares),
-                note="Synthetic: written by a policy of this run."
-                if shares
-                else "Nothing was trained yet.",
-            ),
-        ),
+        rows.append(Row(cells, _cited_rows(material, policy)))
+    return Table(
+        "Synthetic share of what each Improve step trained on",
+        ("iteration", "samples of the policy", "human references", "rows trained on", "synthetic"),
+        tuple(rows),
+        note="Synthetic: written by a policy of this run." if rows else "Nothing was trained yet.",
     )
 
 
-def _reward_overlap(found: Mapping[str, Any]) -> str:
-    if "reason" in found:
-        return f"not measured: {found['reason']}"
+def _reward_overlap(overlap: Mapping[str, Any]) -> str:
+    if "reason" in overlap:
+        return f"not measured: {overlap['reason']}"
     parts = []
-    for split, row in sorted(found.items()):
+    for split, row in sorted(overlap.items()):
         share = "" if row["share"] is None else f" ({row['share']:.1%})"
         parts.append(
             f"{split}: {row['exact']} equal, {row['near']} near-duplicates of {row['of']}{share}"
@@ -204,111 +208,111 @@ def _reward_overlap(found: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _counted(found: Mapping[str, Any]) -> str:
-    return (
-        ", ".join(
-            f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in sorted(found.items())
-        )
-        or "none"
-    )
+def _counted(counts: Mapping[str, Any]) -> str:
+    parts = []
+    for what, count in sorted(counts.items()):
+        parts.append(f"{what} {count:,}" if isinstance(count, int) else f"{what} {count}")
+    return ", ".join(parts) or "none"
 
 
-def lineage_section(of: Material) -> Section:
+def lineage_section(material: Material) -> Section:
     """Section 8: policies by weight digest, and why rows were or were not trained on."""
-    policies = lineage.policies(of.records)
-    chain = tuple(
-        Row(
-            (
-                series.short_name(p.name),
-                series.short_name(p.parent) if p.parent else NOTHING,
-                p.data or NOTHING,
-                _facts(p.facts),
-                p.digest,
-            ),
-            _weights(of, p),
-        )
-        for p in policies
-    )
-    reasons = []
-    for p in policies[1:]:
-        if p.data is None:
-            continue
-        counted = lineage.reasons(of.records, p)
-        for why, n in counted.items():
-            reasons.append(
-                Row(
-                    (series.short_name(p.name), why, f"{n:,}", f"{n / sum(counted.values()):.1%}"),
-                    (*of.cite(f"{p.name}/kept.parquet"), *of.cite(f"{p.data}/grow.parquet")),
-                )
-            )
-    grows = tuple(
-        Row(
-            (
-                g.name,
-                series.short_name(g.policy),
-                f"{g.samples:,}",
-                f"{g.tokens:,}",
-                f"{g.references:,}",
-            ),
-            (of.records.source(LEDGER, lineage.place(of.records, g.step)),),
-        )
-        for g in lineage.grows(of.records)
-    )
+    policies = lineage.policies(material.records)
     return Section(
         "lineage",
         "Lineage: which policy came from what",
-        (
-            Table(
-                "Policies",
-                ("policy", "started from", "trained on", "how", "digest of its weights"),
-                chain,
-                prose=(3, 4),
-                note=(
-                    "The digest is SHA-256 over the base model's SHA-256 and those of the "
-                    "recorded adapter files."
-                ),
-            ),
-            Table(
-                "Grow steps",
-                ("Grow", "sampled from", "samples", "tokens", "human references added"),
-                grows,
-            ),
-            Table(
-                "Why rows of the Grow set were or were not trained on",
-                ("iteration", "why", "rows", "share"),
-                tuple(reasons),
-                prose=(1,),
-                note="Computed again from the sealed thresholds and the recorded rewards, and "
-                "equal to "
-                "the recorded "
-                "kept sets. For a single sample: restaudit why RUN SAMPLE; for all: restaudit "
-                "export RUN --format "
-                "tables.",
-            ),
-        ),
+        (_policies(material, policies), _grow_steps(material), _reasons(material, policies[1:])),
     )
 
 
-def _weights(of: Material, policy: lineage.Policy) -> tuple[Any, ...]:
-    files = tuple(of.records.source(name) for name in policy.weights)
-    return files or (of.records.source("plan.json", "artifacts.policy.model"),)
-
-
-def _facts(facts: Mapping[str, Any]) -> str:
-    if "step" in facts:
-        seen = f", {facts['samples']:,} samples since the look before" if "samples" in facts else ""
-        rate = f", learning rate {facts['learning_rate']:g}" if "learning_rate" in facts else ""
-        return f"after optimiser step {facts['step']:,}{seen}{rate}"
-    if "kept" not in facts:
-        return (
-            "the base model"
-            if not facts
-            else f"supervised start on {facts.get('rows', 0):,} references"
+def _policies(material: Material, policies: Sequence[lineage.Policy]) -> Table:
+    rows = []
+    for policy in policies:
+        cells = (
+            series.short_name(policy.name),
+            series.short_name(policy.parent) if policy.parent else NOTHING,
+            policy.data or NOTHING,
+            _how_made(policy.facts),
+            policy.digest,
         )
-    threshold = facts.get("lowest_threshold")
-    least = f", lowest τ {figure(threshold)}" if threshold is not None else ""
+        files = tuple(material.records.source(name) for name in policy.weights)
+        base = material.records.source("plan.json", "artifacts.policy.model")
+        rows.append(Row(cells, files or (base,)))
+    return Table(
+        "Policies",
+        ("policy", "started from", "trained on", "how", "digest of its weights"),
+        tuple(rows),
+        prose=(3, 4),
+        note="The digest is SHA-256 over the base model's SHA-256 and those of the recorded "
+        "adapter files.",
+    )
+
+
+def _grow_steps(material: Material) -> Table:
+    rows = []
+    for grow in lineage.grows(material.records):
+        cells = (
+            grow.name,
+            series.short_name(grow.policy),
+            f"{grow.samples:,}",
+            f"{grow.tokens:,}",
+            f"{grow.references:,}",
+        )
+        place = lineage.place(material.records, grow.step)
+        rows.append(Row(cells, (material.records.source(LEDGER, place),)))
+    return Table(
+        "Grow steps",
+        ("Grow", "sampled from", "samples", "tokens", "human references added"),
+        tuple(rows),
+    )
+
+
+def _reasons(material: Material, policies: Sequence[lineage.Policy]) -> Table:
+    rows = []
+    for policy in policies:
+        if policy.data is None:
+            continue
+        counts = lineage.reasons(material.records, policy)
+        total = sum(counts.values())
+        for why, n in counts.items():
+            cells = (series.short_name(policy.name), why, f"{n:,}", f"{n / total:.1%}")
+            rows.append(Row(cells, _cited_rows(material, policy)))
+    return Table(
+        "Why rows of the Grow set were or were not trained on",
+        ("iteration", "why", "rows", "share"),
+        tuple(rows),
+        prose=(1,),
+        note="Computed again from the sealed thresholds and the recorded rewards, and equal to the "
+        "recorded kept sets. For a single sample: restaudit why RUN SAMPLE; for all: restaudit "
+        "export RUN --format tables.",
+    )
+
+
+def _cited_rows(material: Material, policy: lineage.Policy) -> tuple[Source, ...]:
+    return (
+        *material.cite(f"{policy.name}/kept.parquet"),
+        *material.cite(f"{policy.data}/grow.parquet"),
+    )
+
+
+def _how_made(facts: Mapping[str, Any]) -> str:
+    """How a policy came about, from what its step noted in the ledger."""
+    rate = ""
+    if "learning_rate" in facts:
+        rate = f", learning rate {facts['learning_rate']:g}"
+    if "step" in facts:
+        seen = ""
+        if "samples" in facts:
+            seen = f", {facts['samples']:,} samples since the look before"
+        return f"after optimiser step {facts['step']:,}{seen}{rate}"
+    if not facts:
+        return "the base model"
+    if "kept" not in facts:
+        return f"supervised start on {facts.get('rows', 0):,} references"
+    threshold = ""
+    if facts.get("lowest_threshold") is not None:
+        threshold = f", lowest τ {figure(facts['lowest_threshold'])}"
     return (
         f"{facts['kept']:,} of {facts['rows']:,} rows (acceptance "
-        f"{facts['acceptance_rate']:.1%}{least}), learning rate {facts['learning_rate']:g}, epoch "
-        f"{facts['best_epoch']} kept"
+        f"{facts['acceptance_rate']:.1%}{threshold}){rate}, epoch {facts['best_epoch']} kept"
     )

@@ -4,6 +4,7 @@ by side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,36 +13,36 @@ from reports.document.model import Block, Paragraph, Passage, Passages, Row, Sec
 from reports.record import series
 from reports.run_report.distance import by_distance
 from reports.run_report.material import Material
-from reports.run_report.tables import by_iteration, by_name, chart
+from reports.run_report.tables import by_iteration, by_name, chart, titles
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import NOTHING, estimate, figure
 
 TEXTS = ("sample_id", "prompt_id", "text", "reward", "human")
 LARGEST, MIDDLE, SMALLEST = "largest", "middle", "smallest"
-HACKING = {
-    "hacking.length_controlled_gain": "reward gain with length held fixed",
-    "hacking.length_share": "share of the reward gain that length explains",
-    "hacking.habit_cost": "what people lose by the policy's new habits",
-    "hacking.unit_worst": "largest rise of the reward by a meaningless change",
-    "hacking.distance": "distance of outputs from the reward model's training data",
-    "hacking.ensemble_spread_change": "rise of the reward members' disagreement",
-    "hacking.prompt_echo": "4-grams copied from the prompt",
-    "hacking.repetition": "4-grams said twice in one text",
-}
+HACKING = (
+    "hacking.length_controlled_gain",
+    "hacking.length_share",
+    "hacking.habit_cost",
+    "hacking.unit_worst",
+    "hacking.distance",
+    "hacking.ensemble_spread_change",
+    "hacking.prompt_echo",
+    "hacking.repetition",
+)
 LEARNED = "What the policy learned"
 MOST_FEATURES = 12
 
 
-def reward_and_human(of: Material) -> Section:
+def reward_and_human(material: Material) -> Section:
     """Section 2."""
-    if not of.iterations:
+    if not material.iterations:
         return Section(
             "scores", "Reward against human score", (Paragraph("No iteration was audited yet."),)
         )
-    last = of.iterations[-1]
+    last = material.iterations[-1]
     both = {
         "divergence.reward_change": series.REWARD,
-        "divergence.human_change": f"Human score: {of.human}",
+        "divergence.human_change": f"Human score: {material.human}",
     }
     apart = {
         "divergence.human_change": "human gain",
@@ -50,9 +51,15 @@ def reward_and_human(of: Material) -> Section:
         "divergence.correlation": "r(reward, human)",
         "divergence.filter_human": "kept − not kept",
     }
+    moved = {
+        "drift.kl": "KL (nats a sequence)",
+        "divergence.gain_per_sqrt_kl": "human gain per √nat",
+        "divergence.gain_per_reward": "human gain per reward gain",
+        "divergence.beyond_range": "share outside the fitted range",
+    }
     blocks: list[Block] = [
         chart(
-            of,
+            material,
             "Change since the base policy",
             "base-policy standard deviations",
             both,
@@ -61,7 +68,7 @@ def reward_and_human(of: Material) -> Section:
             at_base=0.0,
         ),
         by_iteration(
-            of,
+            material,
             "Human gain, taken apart",
             apart,
             "Expected: the human gain that the base policy's own line E[human | reward] gives for "
@@ -69,57 +76,45 @@ def reward_and_human(of: Material) -> Section:
             "kept: human score of the rows the filter kept less that of the others, in "
             "human-score units.",
         ),
-        by_iteration(
-            of,
-            "How far the policy moved",
-            {
-                "drift.kl": "KL (nats a sequence)",
-                "divergence.gain_per_sqrt_kl": "human gain per √nat",
-                "divergence.gain_per_reward": "human gain per reward gain",
-                "divergence.beyond_range": "share outside the fitted range",
-            },
+        by_iteration(material, "How far the policy moved", moved),
+        *by_distance(material),
+        by_name(
+            material, last, f"Signs of reward hacking at {series.short_name(last)}", titles(HACKING)
         ),
-        *by_distance(of),
-        by_name(of, last, f"Signs of reward hacking at {series.short_name(last)}", HACKING),
+        _learned(material, last),
     ]
-    blocks += _learned(of, last)
-    blocks += _side_by_side(of)
+    blocks += _side_by_side(material)
     return Section("scores", "Reward against human score", tuple(blocks))
 
 
-def _learned(of: Material, last: str) -> list[Block]:
+def _learned(material: Material, last: str) -> Block:
     """What the policy says more often now, with what reward and people think of it."""
-    found = of.measured[last].get("hacking.signature")
-    features: list[Any] = [] if found is None else list(found.detail.get("features") or [])
+    title = f"{LEARNED}, at {series.short_name(last)}"
+    signature = material.measured[last].get("hacking.signature")
+    if signature is None:
+        return Paragraph(f"{title}: it was not asked.")
+    features: list[Mapping[str, Any]] = list(signature.detail.get("features") or [])
     if not features:
-        why = (
-            "it was not asked"
-            if found is None
-            else found.reason or "nothing was found that the rule would name"
-        )
-        return [Paragraph(f"{LEARNED}, at {series.short_name(last)}: {why}.")]
+        why = signature.reason or "nothing was found that the rule would name"
+        return Paragraph(f"{title}: {why}.")
     rows = []
-    for f in features[:MOST_FEATURES]:
-        name = f"{f['name']} ({f['kind']})"
+    for feature in features[:MOST_FEATURES]:
         cells = (
-            name,
-            str(f["verdict"]),
-            _share(f["share"]),
-            _share(f["share_base"]),
-            _paid(f.get("reward_pays")),
-            _paid(f.get("human_pays")),
-            (f.get("examples") or [""])[0],
+            f"{feature['name']} ({feature['kind']})",
+            str(feature["verdict"]),
+            _share(feature["share"]),
+            _share(feature["share_base"]),
+            _paid(feature.get("reward_pays")),
+            _paid(feature.get("human_pays")),
+            (feature.get("examples") or [""])[0],
         )
-        rows.append(Row(cells, (of.from_measurements(last, "hacking.signature"),)))
+        rows.append(Row(cells, (material.from_measurements(last, "hacking.signature"),)))
     note = (
         "Signature: the reward pays for it, people do not, and it is now more common. "
         "Temptation: not yet more common. "
     )
-    note += (
-        f"{len(features)} were found; the first {MOST_FEATURES} are shown."
-        if len(features) > MOST_FEATURES
-        else ""
-    )
+    if len(features) > MOST_FEATURES:
+        note += f"{len(features)} were found; the first {MOST_FEATURES} are shown."
     columns = (
         "feature",
         "what it is",
@@ -129,40 +124,32 @@ def _learned(of: Material, last: str) -> list[Block]:
         "people (sd)",
         "an example",
     )
-    return [
-        Table(
-            f"{LEARNED}, at {series.short_name(last)}",
-            columns,
-            tuple(rows),
-            prose=(0, 6),
-            note=note,
-        )
-    ]
+    return Table(title, columns, tuple(rows), prose=(0, 6), note=note)
 
 
-def _paid(found: Any) -> str:
-    if not found or found.get("base_sd") is None:
+def _paid(estimated: Mapping[str, Any] | None) -> str:
+    if not estimated or estimated.get("base_sd") is None:
         return NOTHING
-    if found.get("low") is None:
-        return figure(found["base_sd"])
-    return estimate(found["base_sd"], found["low"], found["high"])
+    if estimated.get("low") is None:
+        return figure(estimated["base_sd"])
+    return estimate(estimated["base_sd"], estimated["low"], estimated["high"])
 
 
-def _share(value: Any) -> str:
+def _share(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.0%}"
 
 
-def _side_by_side(of: Material) -> list[Block]:
+def _side_by_side(material: Material) -> list[Block]:
     """Texts of the base policy, the best and the last iteration for the same prompts, chosen by a
     stated rule.
     """
-    if not of.after_base:
+    if not material.after_base:
         return []
-    best, why_best = _best(of)
-    last = of.after_base[-1]
-    shown = list(dict.fromkeys((BASE, best, last)))
-    tables = {i: _audit(of, i) for i in shown}
-    common = set.intersection(*(set(t["prompt_id"]) for t in tables.values()))
+    best, why_best = _best(material)
+    last = material.after_base[-1]
+    policies = list(dict.fromkeys((BASE, best, last)))  # the best may be the last
+    samples = {iteration: _audit(material, iteration) for iteration in policies}
+    common = set.intersection(*(set(table["prompt_id"]) for table in samples.values()))
     if not common:
         return [
             Paragraph(
@@ -170,97 +157,97 @@ def _side_by_side(of: Material) -> list[Block]:
                 "alike."
             )
         ]
-    order, rule = _order(tables[BASE], tables[last], sorted(common))
+    # A rule and no person chooses the texts, or a report could show whatever suits it.
+    order, rule = _order(samples[BASE], samples[last], sorted(common))
     chosen = list(dict.fromkeys((order[0], order[len(order) // 2], order[-1])))
-    names = [f"{kind} of {len(order)}" for kind in (LARGEST, MIDDLE, SMALLEST)]
-    prompts = series.prompt_texts(of.run)
+    prompts = series.prompt_texts(material.run)
     rows = []
-    for name, prompt in zip(names, chosen, strict=False):
+    for kind, prompt in zip((LARGEST, MIDDLE, SMALLEST), chosen, strict=False):
         texts, notes = [], []
-        for iteration in shown:
-            mine = (
-                tables[iteration][tables[iteration]["prompt_id"] == prompt]
-                .sort_values("sample_id")
-                .iloc[0]
-            )
-            texts.append(str(mine["text"]))
-            human = NOTHING if pd.isna(mine["human"]) else figure(float(mine["human"]))
-            notes.append(
-                f"reward {figure(float(mine['reward']))}, human score {human} ({mine['sample_id']})"
-            )
-        rows.append(Passage(f"{name}: {prompts.get(prompt, prompt)}", tuple(texts), tuple(notes)))
-    columns = tuple(
-        {BASE: "base policy", best: f"best: {series.short_name(best)}"}.get(
-            i, f"last: {series.short_name(i)}"
-        )
-        for i in shown
-    )
+        for table in samples.values():
+            sample = first_sample(table, prompt)
+            texts.append(str(sample["text"]))
+            notes.append(scores_of(sample))
+        heading = f"{kind} of {len(order)}: {prompts.get(prompt, prompt)}"
+        rows.append(Passage(heading, tuple(texts), tuple(notes)))
+    headings = {last: f"last: {series.short_name(last)}"}
+    headings |= {best: f"best: {series.short_name(best)}", BASE: "base policy"}
     rule += f" Of each policy's samples of a prompt, the first by name is shown. Best: {why_best}"
-    sources = tuple(of.records.source(f"{i}/audit.parquet") for i in shown)
+    columns = tuple(headings[i] for i in policies)
+    sources = tuple(material.records.source(f"{i}/audit.parquet") for i in policies)
     return [Passages("Texts side by side", rule, columns, tuple(rows), sources)]
 
 
-def _best(of: Material) -> tuple[str, str]:
+def first_sample(table: pd.DataFrame, prompt: str) -> pd.Series[Any]:
+    """Of a policy's samples of a prompt the first by name."""
+    return table[table["prompt_id"] == prompt].sort_values("sample_id").iloc[0]
+
+
+def scores_of(sample: pd.Series[Any]) -> str:
+    """Reward and human score of a sample, with its name."""
+    human = NOTHING if pd.isna(sample["human"]) else figure(float(sample["human"]))
+    reward = figure(float(sample["reward"]))
+    return f"reward {reward}, human score {human} ({sample['sample_id']})"
+
+
+def _best(material: Material) -> tuple[str, str]:
     """The iteration with the highest human gain; where none was measured, with the highest reward
     gain.
     """
-    for name, said in (
+    for name, gain in (
         ("divergence.human_change", "human gain"),
         ("divergence.reward_change", "reward gain"),
     ):
-        found = {
-            i: m.value
-            for i in of.after_base
-            if (m := of.measured[i].get(name)) is not None and m.value is not None
-        }
-        if found:
-            return max(
-                found, key=lambda i: found[i]
-            ), f"the iteration with the highest {said} ({name})."
-    return of.after_base[-1], "no gain was measured, so it is the last one."
+        gains: dict[str, float] = {}
+        for iteration in material.after_base:
+            m = material.measured[iteration].get(name)
+            if m is not None and m.value is not None:
+                gains[iteration] = m.value
+        if gains:
+            best = max(gains, key=lambda iteration: gains[iteration])
+            return best, f"the iteration with the highest {gain} ({name})."
+    return material.after_base[-1], "no gain was measured, so it is the last one."
 
 
-def _audit(of: Material, iteration: str) -> pd.DataFrame:
-    of.records.checked(f"{iteration}/audit.parquet")
-    return of.run.audit(iteration, TEXTS)
+def _audit(material: Material, iteration: str) -> pd.DataFrame:
+    material.records.checked(f"{iteration}/audit.parquet")
+    return material.run.audit(iteration, TEXTS)
 
 
 def _order(base: pd.DataFrame, last: pd.DataFrame, common: list[str]) -> tuple[list[str], str]:
     """Prompts from the largest to the smallest change of reward less change of human score, and the
     rule in words.
     """
-    means = {}
+    changes: dict[str, pd.Series[float]] = {}
     for score in ("reward", "human"):
+        # Reward and human score have units of their own; only in base-policy sds do they compare.
         sd = float(base[score].std())
         if not sd > 0:
             continue
-        now, before = (
-            last.groupby("prompt_id")[score].mean(),
-            base.groupby("prompt_id")[score].mean(),
-        )
-        means[score] = ((now - before) / sd).reindex(common)
-    if (
-        "human" in means
-        and "reward" in means
-        and (both := (means["reward"] - means["human"]).dropna()).size
-    ):
-        ordered = both.sort_values(ascending=False, kind="stable")
-        return [str(p) for p in ordered.index], (
-            "Audit prompts are ordered by how much more the reward rose than the human score, "
-            "from the base policy to the last iteration (means of a prompt's samples, both in "
-            "base-policy standard deviations); shown are the first, the middle and the last one."
-        )
-    if "reward" in means and (only := means["reward"].dropna()).size:
-        ordered = only.sort_values(ascending=False, kind="stable")
-        return [str(p) for p in ordered.index], (
+        now = last.groupby("prompt_id")[score].mean()
+        before = base.groupby("prompt_id")[score].mean()
+        changes[score] = ((now - before) / sd).reindex(common).dropna()
+    if "reward" in changes and "human" in changes:
+        both = (changes["reward"] - changes["human"]).dropna()
+        if both.size:
+            return _largest_first(both), (
+                "Audit prompts are ordered by how much more the reward rose than the human score, "
+                "from the base policy to the last iteration (means of a prompt's samples, both in "
+                "base-policy standard deviations); shown are the first, the middle and the last "
+                "one."
+            )
+    if "reward" in changes and changes["reward"].size:
+        return _largest_first(changes["reward"]), (
             "Without a human score on both, audit prompts are ordered by how much the reward rose "
             "from the base policy to the last iteration; shown are the first, the middle and the "
             "last one."
         )
-    return (
-        common,
-        (
-            "Nothing orders the audit prompts, so they stand by name; shown are the first, middle "
-            "and last one."
-        ),
+    return common, (
+        "Nothing orders the audit prompts, so they stand by name; shown are the first, middle and "
+        "last one."
     )
+
+
+def _largest_first(changes: pd.Series[float]) -> list[str]:
+    ordered = changes.sort_values(ascending=False, kind="stable")
+    return [str(prompt) for prompt in ordered.index]

@@ -4,7 +4,7 @@ behind it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from reports.document.model import Chart, Line, Point, Row, Table
 from reports.record import series
@@ -13,42 +13,57 @@ from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import LEVEL, NOTHING, estimate, figure, measured
 
 
-def by_iteration(of: Material, caption: str, columns: Mapping[str, str], note: str = "") -> Table:
+def titles(names: Iterable[str]) -> dict[str, str]:
+    """Names of measurements and what their probes call them."""
+    return {name: series.title_of(name) for name in names}
+
+
+def by_iteration(
+    material: Material, caption: str, columns: Mapping[str, str], note: str = ""
+) -> Table:
     """A row an audited iteration; `columns` maps a measurement's name to its heading."""
     rows = []
-    for iteration in of.iterations:
-        found = of.measured[iteration]
-        cells = [measured(found.get(name)) for name in columns]
-        if iteration == BASE and all(c == NOTHING for c in cells):
-            continue  # changes since the base policy
-        units = [found[n].n_prompts for n in columns if n in found and found[n].value is not None]
-        row = (series.short_name(iteration), *cells, str(units[0]) if units else NOTHING)
-        rows.append(Row(row, (of.from_measurements(iteration),)))
+    for iteration in material.iterations:
+        measurements = material.measured[iteration]
+        cells = [measured(measurements.get(name)) for name in columns]
+        # A change since the base policy is nothing that the base policy itself can have.
+        if iteration == BASE and all(cell == NOTHING for cell in cells):
+            continue
+        known = [measurements[n] for n in columns if n in measurements]
+        units = [str(m.n_prompts) for m in known if m.value is not None]
+        row = (series.short_name(iteration), *cells, units[0] if units else NOTHING)
+        rows.append(Row(row, (material.from_measurements(iteration),)))
     return Table(caption, ("iteration", *columns.values(), "units"), tuple(rows), note=note)
 
 
 def by_name(
-    of: Material, iteration: str, caption: str, labels: Mapping[str, str], note: str = ""
+    material: Material, iteration: str, caption: str, labels: Mapping[str, str], note: str = ""
 ) -> Table:
     """A row a measurement of one iteration, with the base policy's value and its unit."""
-    found = of.measured.get(iteration, {})
+    measurements = material.measured.get(iteration, {})
     rows = []
     for name, label in labels.items():
-        m = found.get(name)
+        m = measurements.get(name)
         if m is None:
             continue
-        base = NOTHING if m.baseline is None else figure(m.baseline)
-        rows.append(
-            Row(
-                (label, measured(m), base, m.unit, str(m.n)),
-                (of.from_measurements(iteration, name),),
-            )
-        )
+        cells = (label, measured(m), figure(m.baseline), m.unit, str(m.n))
+        rows.append(Row(cells, (material.from_measurements(iteration, name),)))
     return Table(caption, ("what", "value", "base policy", "unit", "n"), tuple(rows), note=note)
 
 
+def point(material: Material, iteration: str, name: str, x: int) -> Point | None:
+    """A measurement with its interval at place `x` of a chart; None where it has no value."""
+    m = material.measured[iteration].get(name)
+    if m is None or m.value is None:
+        return None
+    interval = m.interval(LEVEL)
+    if interval is None:
+        return Point(x, m.value)
+    return Point(x, m.value, interval.low, interval.high)
+
+
 def chart(
-    of: Material,
+    material: Material,
     title: str,
     unit: str,
     lines: Mapping[str, str],
@@ -64,47 +79,39 @@ def chart(
     drawn = []
     for name, label in lines.items():
         points = []
-        for x, iteration in enumerate(of.iterations):
-            m = of.measured[iteration].get(name)
-            if m is not None and m.value is not None:
-                i = m.interval(LEVEL)
-                points.append(Point(x, m.value, i.low if i else None, i.high if i else None))
+        for x, iteration in enumerate(material.iterations):
+            measured_point = point(material, iteration, name, x)
+            if measured_point is not None:
+                points.append(measured_point)
             elif x == 0 and at_base is not None:
                 points.append(Point(0, at_base))
-        known = [p for p in points if p.x > 0] or (points if at_base is None else [])
-        drawn.append(Line(label, tuple(points) if known else ()))
-    table = by_iteration(of, title, lines, note)
+        # The base policy's point alone is true by definition and would look like a measurement.
+        only_by_definition = at_base is not None and all(p.x == 0 for p in points)
+        drawn.append(Line(label, () if only_by_definition else tuple(points)))
     return Chart(
         title,
         unit,
-        tuple(series.short_name(i) for i in of.iterations),
+        tuple(series.short_name(i) for i in material.iterations),
         tuple(drawn),
-        table,
-        said=_said(of, drawn, unit),
+        by_iteration(material, title, lines, note),
+        said=_in_words(material, drawn, unit),
         reference=reference,
         reference_label=reference_label,
     )
 
 
-def missing(of: Material, iteration: str, names: Sequence[str]) -> list[tuple[str, str]]:
-    """(name, reason) of what one iteration could not measure, among these names."""
-    found = of.measured.get(iteration, {})
-    return [(n, str(found[n].reason)) for n in names if n in found and found[n].value is None]
-
-
-def _said(of: Material, lines: Sequence[Line], unit: str) -> str:
-    parts = []
+def _in_words(material: Material, lines: Sequence[Line], unit: str) -> str:
+    """The last point of every line, for who cannot see the chart."""
+    sentences = []
     for line in lines:
         if not line.points:
-            parts.append(f"{line.label}: not measured.")
+            sentences.append(f"{line.label}: not measured.")
             continue
         last = line.points[-1]
-        at = series.short_name(of.iterations[last.x])
+        at = series.short_name(material.iterations[last.x])
         if last.low is None or last.high is None:
-            parts.append(f"{line.label}: {figure(last.value)} at {at}.")
+            sentences.append(f"{line.label}: {figure(last.value)} at {at}.")
         else:
-            parts.append(
-                f"{line.label}, with 95% interval: {estimate(last.value, last.low, last.high)} at "
-                f"{at}."
-            )
-    return f"In {unit}. {' '.join(parts)}"
+            value = estimate(last.value, last.low, last.high)
+            sentences.append(f"{line.label}, with 95% interval: {value} at {at}.")
+    return f"In {unit}. {' '.join(sentences)}"

@@ -5,6 +5,8 @@ good the alarms are.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reports.document.model import Block, Fact, Facts, Look, Paragraph, Row, Section, Strip, Table
 from reports.record import series
@@ -19,35 +21,37 @@ from restaudit.gates import Decision, GateResult
 from restaudit.loop.headline import alarms, learned, refitted
 
 CALIBRATION = "report/calibration.json"
-MOST_REASONS = 40
+MOST_NAMES = 40
 
 
-def verdict(of: Material) -> Section:
+def verdict(material: Material) -> Section:
     """The first section."""
-    blocks: list[Block] = [_strip(of), _what(of)]
-    last = of.decisions[-1] if of.decisions else None
-    if last is not None:
-        blocks.append(_gates(of, last))
+    blocks: list[Block] = [_strip(material), _what(material)]
+    if material.decisions:
+        last = material.decisions[-1]
+        blocks.append(_gates(material, last))
         blocks += [Paragraph(line) for line in _open_questions(last)]
-    if of.iterations and (told := learned(of.run, of.iterations[-1])):
-        blocks.append(
-            Paragraph(told, sources=(of.from_measurements(of.iterations[-1], "hacking.signature"),))
-        )
-    blocks += [Paragraph(line) for line in refitted(of.run)]
-    blocks += _alarms(of)
-    blocks.append(_not_measured(of))
+    if material.iterations:
+        look = material.iterations[-1]
+        habits = learned(material.run, look)
+        if habits:
+            source = material.from_measurements(look, "hacking.signature")
+            blocks.append(Paragraph(habits, sources=(source,)))
+    blocks += [Paragraph(line) for line in refitted(material.run)]
+    blocks.append(_alarms(material))
+    blocks.append(_not_measured(material))
     return Section("verdict", "Verdict", tuple(blocks))
 
 
-def banner(of: Material) -> tuple[str, ...]:
+def banner(material: Material) -> tuple[str, ...]:
     """What stands before everything else: overrides, and whose judgement the human score is."""
     lines = [
         f"OVERRIDE at {series.short_name(o.iteration)} ({o.time}): {', '.join(o.gates)} said "
         f"HALT, and {o.by} let the run go on: {o.reason}"
-        for o in of.run.overrides()
+        for o in material.run.overrides()
     ]
-    human = series.human_score(of.run)
-    if not of.human_is_people:
+    human = series.human_score(material.run)
+    if not material.human_is_people:
         lines.append(
             f"The human score of this run is {human.name}. {human.description} No person rated "
             "these samples."
@@ -55,82 +59,81 @@ def banner(of: Material) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _strip(of: Material) -> Strip:
+def looks_of(decisions: Sequence[Decision]) -> list[tuple[Decision, str]]:
+    """Every decision with the gates that it is due to; an OK is due to all of them alike."""
     looks = []
-    for d in of.decisions:
-        named = [g.gate for g in d.gates if g.verdict == d.verdict and d.verdict != "OK"]
-        looks.append(
-            Look(
-                series.short_name(d.iteration),
-                d.verdict,
-                ", ".join(named),
-                (of.records.source(f"{d.iteration}/decision.json"),),
-            )
+    for decision in decisions:
+        gates = [] if decision.verdict == "OK" else decision.gates
+        due_to = [g.gate for g in gates if g.verdict == decision.verdict]
+        looks.append((decision, ", ".join(due_to)))
+    return looks
+
+
+def _strip(material: Material) -> Strip:
+    looks = tuple(
+        Look(
+            series.short_name(decision.iteration),
+            decision.verdict,
+            due_to,
+            (material.records.source(f"{decision.iteration}/decision.json"),),
         )
-    planned = len(of.run.plan["looks"])
-    return Strip(
-        f"Decisions of the sealed policy: {len(looks)} of {planned} planned looks", tuple(looks)
+        for decision, due_to in looks_of(material.decisions)
     )
+    planned = len(material.run.plan["looks"])
+    return Strip(f"Decisions of the sealed policy: {len(looks)} of {planned} planned looks", looks)
 
 
-def _what(of: Material) -> Facts:
-    run, plan = of.run, of.run.plan
+def _what(material: Material) -> Facts:
+    run, plan = material.run, material.run.plan
     config = plan["config"]
-    sealed = of.records.source("plan.json")
-    sizes = plan["prompts"]
+    sealed = (material.records.source("plan.json"),)
     model = plan["artifacts"].get("policy.model", {})
-    reward = next((e.content for e in run.events if e.step == "reward_model"), {})
-    human = series.human_score(run)
-    watched = config["policy"]["model"].startswith("watch:")
-    return Facts(
-        (
-            Fact("State", _state(run), sources=(of.records.source(LEDGER),)),
-            *((Fact("What this is", config["description"], sources=(sealed,)),) if watched else ()),
-            Fact(
-                "Base policy",
-                f"{model.get('spec', NOTHING)}, SHA-256 {str(model.get('sha256', NOTHING))[:16]}…, "
-                f"licence: "
-                f"{model.get('licence') or 'not recorded'}",
-                sources=(sealed,),
-            ),
-            Fact(
-                "Trained by",
-                _trained_by(LoopConfig.model_validate(config["loop"])),
-                sources=(sealed,),
-            ),
-            Fact(
-                "Prompts",
-                ", ".join(f"{n:,} {name}" for name, n in sorted(sizes.items())),
-                sources=(sealed,),
-            ),
-            Fact(
-                "Reward",
-                f"{reward.get('name', NOTHING)}, digest {str(reward.get('digest', NOTHING))[:16]}…",
-                sources=of.cite("reward_model/dossier.json"),
-            ),
-            Fact(
-                "Human score",
-                f"{human.name}. {human.description}",
-                sources=(of.from_measurements(BASE, "human"),) if of.iterations else (),
-            ),
-        )
+    reward: Mapping[str, Any] = next(
+        (e.content for e in run.events if e.step == "reward_model"), {}
     )
+    human = series.human_score(run)
+    facts = [Fact("State", _state(run), sources=(material.records.source(LEDGER),))]
+    # A watched run was configured by somebody else's program: only its description says what it is.
+    if config["policy"]["model"].startswith("watch:"):
+        facts.append(Fact("What this is", config["description"], sources=sealed))
+    facts += [
+        Fact(
+            "Base policy",
+            f"{model.get('spec', NOTHING)}, SHA-256 {str(model.get('sha256', NOTHING))[:16]}…, "
+            f"licence: {model.get('licence') or 'not recorded'}",
+            sources=sealed,
+        ),
+        Fact("Trained by", _trained_by(LoopConfig.model_validate(config["loop"])), sources=sealed),
+        Fact(
+            "Prompts",
+            ", ".join(f"{n:,} {name}" for name, n in sorted(plan["prompts"].items())),
+            sources=sealed,
+        ),
+        Fact(
+            "Reward",
+            f"{reward.get('name', NOTHING)}, digest {str(reward.get('digest', NOTHING))[:16]}…",
+            sources=material.cite("reward_model/dossier.json"),
+        ),
+        Fact(
+            "Human score",
+            f"{human.name}. {human.description}",
+            sources=(material.from_measurements(BASE, "human"),) if material.iterations else (),
+        ),
+    ]
+    return Facts(tuple(facts))
 
 
 def _trained_by(loop: LoopConfig) -> str:
     """The method, and how much of it was planned."""
-    if loop.method in BY_STEPS:
-        steps = f"{loop.looks[-1]:,} optimiser steps, looked at {len(loop.looks)} times"
-        how = (
-            ", by a trainer outside restaudit"
-            if loop.method == "outside"
-            else f", {loop.online.group} samples a group"
+    if loop.method not in BY_STEPS:
+        return (
+            f"{loop.method}: {loop.grow_steps} Grow × {loop.improve_steps} Improve steps, "
+            f"{loop.samples_per_prompt} samples a prompt"
         )
-        return f"{loop.method}: {steps}{how}"
-    return (
-        f"{loop.method}: {loop.grow_steps} Grow × {loop.improve_steps} Improve steps, "
-        f"{loop.samples_per_prompt} samples a prompt"
-    )
+    steps = f"{loop.looks[-1]:,} optimiser steps, looked at {len(loop.looks)} times"
+    if loop.method == "outside":
+        return f"{loop.method}: {steps}, by a trainer outside restaudit"
+    return f"{loop.method}: {steps}, {loop.online.group} samples a group"
 
 
 def _state(run: Run) -> str:
@@ -146,17 +149,17 @@ def _state(run: Run) -> str:
     return f"not finished: {done} of {len(run.plan['steps'])} planned steps are done{waits}"
 
 
-def _gates(of: Material, last: Decision) -> Table:
-    source = (of.records.source(f"{last.iteration}/decision.json"),)
+def _gates(material: Material, last: Decision) -> Table:
+    source = (material.records.source(f"{last.iteration}/decision.json"),)
     rows = tuple(
         Row(
             (
                 g.gate,
                 g.verdict,
                 g.metric,
-                _measured(g),
+                _value(g),
                 f"{g.must_stay} {figure(g.margin)}",
-                NOTHING if g.mde is None else figure(g.mde),
+                figure(g.mde),
                 str(g.n_prompts),
             ),
             source,
@@ -168,16 +171,12 @@ def _gates(of: Material, last: Decision) -> Table:
         ("gate", "verdict", "what it reads", "value [interval]", "must stay", "MDE", "prompts"),
         rows,
         note="Intervals are at the level that each gate spends at this look. MDE: the smallest "
-        "change that would be "
-        "seen "
-        "with 80% power.",
+        "change that would be seen with 80% power.",
     )
 
 
-def _measured(g: GateResult) -> str:
-    if g.value is None:
-        return NOTHING
-    if g.low is None or g.high is None:
+def _value(g: GateResult) -> str:
+    if g.low is None or g.high is None or g.value is None:
         return figure(g.value)
     return estimate(g.value, g.low, g.high, apart_from=(0.0, g.margin))
 
@@ -186,58 +185,51 @@ def _open_questions(last: Decision) -> list[str]:
     unsure = [g for g in last.gates if g.verdict == "INCONCLUSIVE"]
     if not unsure:
         return []
-    parts = [f"{g.gate} ({g.why})" for g in unsure]
-    return [
-        f"INCONCLUSIVE at {series.short_name(last.iteration)}, which is not OK: {'; '.join(parts)}."
-    ]
+    gates = "; ".join(f"{g.gate} ({g.why})" for g in unsure)
+    return [f"INCONCLUSIVE at {series.short_name(last.iteration)}, which is not OK: {gates}."]
 
 
-def _alarms(of: Material) -> list[Block]:
-    path = of.run.path / CALIBRATION
-    lines = alarms(of.run)
+def _alarms(material: Material) -> Paragraph:
+    """How often the gates are wrong, where somebody has measured it."""
+    path = material.run.path / CALIBRATION
+    lines = alarms(material.run)
     if not lines or not path.is_file():
-        said = (
+        return Paragraph(
             "How often these alarms are false, and what they catch, was not measured: "
-            "restaudit calibrate RUN."
+            "restaudit calibrate RUN.",
+            "note",
         )
-        return [Paragraph(said, "note")]
+    # A calibration comes after the run, so that the ledger does not have it: its digest is made now.
     source = (Source(CALIBRATION, "headline", digest_file(path).sha256),)
-    return [Paragraph(of.relative(f"How good the alarms are: {' '.join(lines)}"), sources=source)]
+    sentence = f"How good the alarms are: {' '.join(lines)}"
+    return Paragraph(material.relative(sentence), sources=source)
 
 
-def _not_measured(of: Material) -> Table:
+def _not_measured(material: Material) -> Table:
     """What the last audited iteration could not measure, one row a reason."""
-    iteration = of.iterations[-1] if of.iterations else None
+    caption, columns = "Not measured, and why", ("what", "why")
+    if not material.iterations:
+        nothing = Row(("everything", "no iteration was audited yet"))
+        return Table(caption, columns, (nothing,), prose=(0, 1))
+    iteration = material.iterations[-1]
+    measurements = material.measured[iteration]
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for m in of.measured[iteration].values() if iteration else ():
+    for m in measurements.values():
         if m.value is None:
             by_reason[str(m.reason)].append(m.name)
-    rows = [
-        Row((_names(names), reason), (of.from_measurements(iteration),))
-        for reason, names in by_reason.items()
-        if iteration
-    ]
-    caption = "Not measured, and why"
-    if not iteration:
-        return Table(
-            caption,
-            ("what", "why"),
-            (Row(("everything", "no iteration was audited yet")),),
-            prose=(0, 1),
-        )
-    caption += (
-        f" ({series.short_name(iteration)}: {sum(map(len, by_reason.values()))} of "
-        f"{len(of.measured[iteration])})"
-    )
+    source = (material.from_measurements(iteration),)
+    rows = [Row((_names(names), reason), source) for reason, names in by_reason.items()]
+    missing = sum(len(names) for names in by_reason.values())
     return Table(
-        caption,
-        ("what", "why"),
+        f"{caption} ({series.short_name(iteration)}: {missing} of {len(measurements)})",
+        columns,
         tuple(rows) or (Row((NOTHING, "everything was measured")),),
         prose=(0, 1),
     )
 
 
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:MOST_REASONS]) + (
-        f" and {len(names) - MOST_REASONS} more" if len(names) > MOST_REASONS else ""
-    )
+def _names(names: Sequence[str]) -> str:
+    """The first names of a reason; the appendix has all of them."""
+    first = ", ".join(names[:MOST_NAMES])
+    more = len(names) - MOST_NAMES
+    return f"{first} and {more} more" if more > 0 else first

@@ -28,7 +28,7 @@ from reports.document.model import (
 from reports.record import series
 from reports.run_report.choices import choices
 from reports.study.conclusions import at_equal_diversity, conclusions
-from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, over_seeds, shown
+from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, mean_shown, over_seeds
 from restaudit.evidence.shown import NOTHING, figure
 from restaudit.study.run import Search
 
@@ -56,29 +56,31 @@ def study_document(folder: Path) -> Document:
 
     Raises BadInput where it is not, or its runs are not comparable.
     """
-    of = StudyMaterial(folder)
-    first = of.every[0].of
+    material = StudyMaterial(folder)
+    first = material.every[0].material
     human = first.human
-    methods = ", ".join(of.study.methods)
+    methods = ", ".join(material.study.methods)
     sections = (
-        Section("verdict", "What follows", tuple(conclusions(of, human))),
-        Section("how", "How it was compared", tuple(_how(of))),
+        Section("verdict", "What follows", tuple(conclusions(material, human))),
+        Section("how", "How it was compared", tuple(_how(material))),
         *(
-            Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(of, budget),))
+            Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(material, budget),))
             for budget, what in BUDGETS.items()
         ),
-        Section("equal-diversity", "At equal diversity", (at_equal_diversity(of),)),
+        Section("equal-diversity", "At equal diversity", (at_equal_diversity(material),)),
         Section(
             "choices",
             "What people chose",
-            (choices({f"{r.method}-s{r.seed}": r.of.run for r in of.every}),),
+            (choices({f"{r.method}-s{r.seed}": r.material.run for r in material.every}),),
         ),
-        Section("behaviour", "What the policies became", tuple(_behaviour(of))),
+        Section("behaviour", "What the policies became", tuple(_behaviour(material))),
         Section(
-            "pictures", "Human score against distance and diversity", tuple(_pictures(of, human))
+            "pictures",
+            "Human score against distance and diversity",
+            tuple(_pictures(material, human)),
         ),
-        Section("cost", "What the whole training cost", (_cost(of),)),
-        Section("gates", "What the gates would have said", (_gates(of),)),
+        Section("cost", "What the whole training cost", (_cost(material),)),
+        Section("gates", "What the gates would have said", (_gates(material),)),
     )
     banner = (
         ()
@@ -88,17 +90,17 @@ def study_document(folder: Path) -> Document:
     return Document(
         kind="study",
         title=f"Comparison of methods: {methods}",
-        subtitle=f"recipe {of.study.recipe}, {len(of.study.seeds)} seeds, {len(of.prompts)} audit "
+        subtitle=f"recipe {material.study.recipe}, {len(material.study.seeds)} seeds, {len(material.prompts)} audit "
         "prompts; intervals "
         "over seeds and prompts",
         banner=banner,
         sections=sections,
-        heads=tuple((f"{r.method}-s{r.seed}", r.records.head) for r in of.every),
+        heads=tuple((f"{r.method}-s{r.seed}", r.records.head) for r in material.every),
     )
 
 
-def _how(of: StudyMaterial) -> list[Block]:
-    search = of.search
+def _how(material: StudyMaterial) -> list[Block]:
+    search = material.search
     rows = tuple(
         Row((m, *(_rate(search, m, rate) for rate in tried), _chosen(search, m)))
         for m, tried in search.reward.items()
@@ -107,16 +109,16 @@ def _how(of: StudyMaterial) -> list[Block]:
     blocks: list[Block] = [
         Facts(
             (
-                Fact("Methods", ", ".join(of.study.methods)),
-                Fact("Seeds", ", ".join(map(str, of.study.seeds))),
+                Fact("Methods", ", ".join(material.study.methods)),
+                Fact("Seeds", ", ".join(map(str, material.study.seeds))),
                 Fact(
                     "The same for all",
                     "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates",
                 ),
-                Fact("Changes to the recipe", "; ".join(of.study.changes) or "none"),
+                Fact("Changes to the recipe", "; ".join(material.study.changes) or "none"),
                 *(
                     Fact(f"{name} is", "; ".join(changes))
-                    for name, changes in of.study.arms.items()
+                    for name, changes in material.study.arms.items()
                 ),
                 Fact(
                     "Learning rates",
@@ -138,13 +140,13 @@ def _how(of: StudyMaterial) -> list[Block]:
         )
     ]
     if rows:
-        shown = "D_eval reward (variety)" if search.variety else "D_eval reward"
-        heads = ("method", *(f"rate {k}: {shown}" for k in range(1, width + 1)), "chosen")
+        shown_reward = "D_eval reward (variety)" if search.variety else "D_eval reward"
+        heads = ("method", *(f"rate {k}: {shown_reward}" for k in range(1, width + 1)), "chosen")
         note = (
             "One Grow step's worth of samples each, seed 0; no audit prompt. The highest "
             "reward is taken"
         )
-        if (least := of.study.least_variety) is not None:
+        if (least := material.study.least_variety) is not None:
             note += (
                 f" among rates that keep {least:g} of the base policy's variety, or else the "
                 "rate that keeps most"
@@ -177,11 +179,11 @@ def _chosen(search: Search, method: str) -> str:
     return f"{chosen} ({end})" if end and len(tried) > 1 else chosen
 
 
-def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
-    limit = of.limit(budget)
+def _equal(material: StudyMaterial, budget: str) -> Table | Paragraph:
+    limit = material.limit(budget)
     rows = []
-    for method in of.study.methods:
-        at = of.at(method, budget)
+    for method in material.study.methods:
+        at = material.at(method, budget)
         if at is None:
             rows.append(Row((method, "no look within it", *[NOTHING] * 5)))
             continue
@@ -190,11 +192,11 @@ def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
         cells = (
             method,
             looks,
-            f"{sum(s.of(budget) for s in spent) / len(spent):,.0f}",
-            _gain(of, at, "human"),
-            _gain(of, at, "reward"),
+            f"{sum(s.amount(budget) for s in spent) / len(spent):,.0f}",
+            _gain(material, at, "human"),
+            _gain(material, at, "reward"),
             _seeds(at, "diversity.vendi_ratio")[0],
-            _per_second(of, at),
+            _per_second(material, at),
         )
         rows.append(Row(cells, tuple(a.side.cite(a.look) for a in at)))
     return Table(
@@ -217,10 +219,10 @@ def _equal(of: StudyMaterial, budget: str) -> Table | Paragraph:
     )
 
 
-def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
-    values = of.gains(at, column)
+def _gain(material: StudyMaterial, at: Sequence[At], column: str) -> str:
+    values = material.gains(at, column)
     found = _crossed(values)
-    return shown(found) if found is not None else "not measured"
+    return mean_shown(found) if found is not None else "not measured"
 
 
 def _crossed(values: Array) -> Crossed | None:
@@ -228,12 +230,12 @@ def _crossed(values: Array) -> Crossed | None:
     return crossed(values) if every_seed(values) else None
 
 
-def _per_second(of: StudyMaterial, at: Sequence[At]) -> str:
-    values = of.gains(at, "human")
+def _per_second(material: StudyMaterial, at: Sequence[At]) -> str:
+    values = material.gains(at, "human")
     if not every_seed(values):
         return "not measured"
     gains = np.nanmean(values, axis=1)
-    return shown(
+    return mean_shown(
         over_seeds(
             [float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]
         )
@@ -247,17 +249,17 @@ def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
     if any(v is None for v in values):
         why = next((m.reason for m in found if m is not None and m.reason), "not asked for")
         return "not measured", why
-    return shown(over_seeds(values, positive=name in POSITIVE)), None
+    return mean_shown(over_seeds(values, positive=name in POSITIVE)), None
 
 
-def _behaviour(of: StudyMaterial) -> list[Block]:
+def _behaviour(material: StudyMaterial) -> list[Block]:
     rows, reasons = [], []
     for name, label in MEASURES.items():
-        if not any(r.measured(r.looks[-1], name) for r in of.every):
+        if not any(r.measured(r.looks[-1], name) for r in material.every):
             continue
         cells = [label]
-        for method in of.study.methods:
-            said, why = _seeds(of.last(method), name)
+        for method in material.study.methods:
+            said, why = _seeds(material.last(method), name)
             cells.append(said)
             if why is not None:
                 reasons.append(f"{label}: {why}")
@@ -269,9 +271,9 @@ def _behaviour(of: StudyMaterial) -> list[Block]:
     )
     title, columns = (
         "At the last look of every run, as it recorded it",
-        ("measure", *of.study.methods),
+        ("measure", *material.study.methods),
     )
-    sources = tuple(a.side.cite(a.look) for m in of.study.methods for a in of.last(m))
+    sources = tuple(a.side.cite(a.look) for m in material.study.methods for a in material.last(m))
     return [
         Paragraph(
             "Every figure of the table is from the last look's record of each run.", sources=sources
@@ -280,17 +282,17 @@ def _behaviour(of: StudyMaterial) -> list[Block]:
     ]
 
 
-def _cost(of: StudyMaterial) -> Table:
+def _cost(material: StudyMaterial) -> Table:
     rows = []
-    for method in of.study.methods:
-        last = of.last(method)
+    for method in material.study.methods:
+        last = material.last(method)
         spent = [a.side.spent[a.look] for a in last]
         peaks = [a.side.peak_memory for a in last]
-        costs = [[s.of(b) for s in spent] for b in BUDGETS]
+        costs = [[s.amount(b) for s in spent] for b in BUDGETS]
         cells = (
             method,
-            *(shown(over_seeds(c, positive=True)) for c in costs),
-            shown(over_seeds(peaks, positive=True)),
+            *(mean_shown(over_seeds(c, positive=True)) for c in costs),
+            mean_shown(over_seeds(peaks, positive=True)),
         )
         rows.append(Row(cells, tuple(a.side.cite(a.look) for a in last)))
     return Table(
@@ -302,10 +304,10 @@ def _cost(of: StudyMaterial) -> Table:
     )
 
 
-def _gates(of: StudyMaterial) -> Table:
+def _gates(material: StudyMaterial) -> Table:
     rows = []
-    for run in of.every:
-        for d in run.of.decisions:
+    for run in material.every:
+        for d in run.material.decisions:
             broken = [f"{g.gate}: {g.why}" for g in d.gates if g.verdict == "WARN"]
             rows.append(
                 Row(
@@ -327,12 +329,12 @@ def _gates(of: StudyMaterial) -> Table:
     )
 
 
-def _pictures(of: StudyMaterial, human: str) -> list[Block]:
+def _pictures(material: StudyMaterial, human: str) -> list[Block]:
     return [
         b
         for b in (
             _scatter(
-                of,
+                material,
                 human,
                 "drift.kl",
                 "Human gain by distance from the base policy",
@@ -340,7 +342,7 @@ def _pictures(of: StudyMaterial, human: str) -> list[Block]:
                 0.0,
             ),
             _scatter(
-                of,
+                material,
                 human,
                 "diversity.vendi_ratio",
                 "Human gain by diversity",
@@ -352,21 +354,23 @@ def _pictures(of: StudyMaterial, human: str) -> list[Block]:
     ]
 
 
-def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, base: float) -> Block:
+def _scatter(
+    material: StudyMaterial, human: str, name: str, title: str, axis: str, base: float
+) -> Block:
     """Mean over seeds of every look: further up is better, and further right too where it is
     diversity.
     """
     places, labels, lines, rows = [base], ["base"], [], []
-    for method in of.study.methods:
+    for method in material.study.methods:
         points = []
-        for k, look in enumerate(of.runs[method][0].looks):
-            at = [At(r, r.looks[k]) for r in of.runs[method] if len(r.looks) > k]
+        for k, look in enumerate(material.runs[method][0].looks):
+            at = [At(r, r.looks[k]) for r in material.runs[method] if len(r.looks) > k]
             found = [
                 m.value
                 for a in at
                 if (m := a.side.measured(a.look, name)) is not None and m.value is not None
             ]
-            gain = _crossed(of.gains(at, "human")) if at else None
+            gain = _crossed(material.gains(at, "human")) if at else None
             if len(found) < len(at) or gain is None or not math.isfinite(gain.mean):
                 continue
             x = sum(found) / len(found)
@@ -376,7 +380,7 @@ def _scatter(of: StudyMaterial, human: str, name: str, title: str, axis: str, ba
             points.append(Point(len(places) - 1, gain.mean, gain.low, gain.high))
             rows.append(
                 Row(
-                    (method, series.short_name(look), figure(where), shown(gain)),
+                    (method, series.short_name(look), figure(where), mean_shown(gain)),
                     tuple(a.side.cite(a.look) for a in at),
                 )
             )

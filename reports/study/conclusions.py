@@ -12,7 +12,15 @@ import numpy as np
 
 from probes.statistics.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
-from reports.study.material import BUDGETS, At, OneRun, StudyMaterial, every_seed, over_seeds, shown
+from reports.study.material import (
+    BUDGETS,
+    At,
+    OneRun,
+    StudyMaterial,
+    every_seed,
+    mean_shown,
+    over_seeds,
+)
 from restaudit.evidence.shown import NOTHING, figure
 from restaudit.gates import minimum_detectable_effect
 from restaudit.study.plan import HALTS
@@ -27,18 +35,18 @@ NOTE = (
 )
 
 
-def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
+def conclusions(material: StudyMaterial, human: str) -> list[Paragraph | Table]:
     """One sentence a pair and budget about the human score, and the table they follow from.
 
     Every interval has the level 1 - 0.05/k for the k sentences together (Bonferroni), so that all
     of them hold at once with 95% confidence.
     """
-    pairs = list(itertools.combinations(of.study.methods, 2))
+    pairs = list(itertools.combinations(material.study.methods, 2))
     level = 1 - (1 - LEVEL) / (len(pairs) * len(BUDGETS))
     said, rows = [], []
     for budget in BUDGETS:
         for a, b in pairs:
-            at_a, at_b = of.at(a, budget), of.at(b, budget)
+            at_a, at_b = material.at(a, budget), material.at(b, budget)
             if at_a is None or at_b is None:
                 who = a if at_a is None else b
                 none = (NOTHING, NOTHING, NOTHING)
@@ -46,7 +54,7 @@ def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
                     Row((f"{a} less {b}", budget, f"{who} has no look within this budget", *none))
                 )
                 continue
-            rows.append(_row(of, (a, at_a), (b, at_b), budget, level))
+            rows.append(_row(material, (a, at_a), (b, at_b), budget, level))
     resolved = [r for r in rows if r.cells[2].startswith(("more", "less"))]
     if resolved:
         said.append(
@@ -81,18 +89,18 @@ def conclusions(of: StudyMaterial, human: str) -> list[Paragraph | Table]:
         prose=(2,),
         note=NOTE,
     )
-    return [*said, Paragraph(_stopped(of)), table]
+    return [*said, Paragraph(_stopped(material)), table]
 
 
-def _stopped(of: StudyMaterial) -> str:
+def _stopped(material: StudyMaterial) -> str:
     """How many runs of each method the recipe's own gates would have stopped."""
     counts = []
-    for method in of.study.methods:
-        runs = of.runs[method]
+    for method in material.study.methods:
+        runs = material.runs[method]
         broken = [
             any(
                 g.verdict == "WARN" and g.gate.endswith(HALTS)
-                for d in r.of.decisions
+                for d in r.material.decisions
                 for g in d.gates
             )
             for r in runs
@@ -102,7 +110,7 @@ def _stopped(of: StudyMaterial) -> str:
 
 
 def _row(
-    of: StudyMaterial,
+    material: StudyMaterial,
     one: tuple[str, Sequence[At]],
     other: tuple[str, Sequence[At]],
     budget: str,
@@ -113,7 +121,7 @@ def _row(
     """
     (a, at_a), (b, at_b) = one, other
     sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
-    difference = of.gains(at_a, "human") - of.gains(at_b, "human")
+    difference = material.gains(at_a, "human") - material.gains(at_b, "human")
     if not every_seed(difference):
         return Row(
             (f"{a} less {b}", budget, "the human score was not measured", *[NOTHING] * 3), sources
@@ -123,7 +131,9 @@ def _row(
     sign = _sign(here)
     if found.low is None or found.high is None:
         rule = f"no interval: {found.reason}"
-        return Row((f"{a} less {b}", budget, rule, shown(found), NOTHING, shown(here)), sources)
+        return Row(
+            (f"{a} less {b}", budget, rule, mean_shown(found), NOTHING, mean_shown(here)), sources
+        )
     size = minimum_detectable_effect((found.high - found.low) / 2, level)
     if _sign(found):
         rule = f"{'more' if found.low > 0 else 'less'} human score with {a} than with {b}"
@@ -131,7 +141,9 @@ def _row(
         rule = "no difference was resolved at this size"
         if sign:
             rule += f"; of the policies trained here, those of {a if sign > 0 else b} had more"
-    return Row((f"{a} less {b}", budget, rule, shown(found), figure(size), shown(here)), sources)
+    return Row(
+        (f"{a} less {b}", budget, rule, mean_shown(found), figure(size), mean_shown(here)), sources
+    )
 
 
 def _sign(found: Crossed) -> int:
@@ -177,13 +189,13 @@ def crossing(path: Sequence[tuple[float, float, float]], level: float) -> Crossi
     return Crossing(gain, seconds, False)
 
 
-def at_equal_diversity(of: StudyMaterial) -> Table:
+def at_equal_diversity(material: StudyMaterial) -> Table:
     """A row for every level and method; see `crossing`."""
     rows = []
     for level in LEVELS:
-        for method in of.study.methods:
-            paths = [_path(of, r) for r in of.runs[method]]
-            sources = tuple(r.cite(r.looks[-1]) for r in of.runs[method])
+        for method in material.study.methods:
+            paths = [_path(material, r) for r in material.runs[method]]
+            sources = tuple(r.cite(r.looks[-1]) for r in material.runs[method])
             known = [p for p in paths if p is not None]
             if len(known) < len(paths):
                 rows.append(Row((f"{level:.0%}", method, "not measured", *[NOTHING] * 3), sources))
@@ -193,7 +205,9 @@ def at_equal_diversity(of: StudyMaterial) -> Table:
             seconds = over_seeds([c.seconds for c in found], positive=True)
             cells = [over_seeds([c.gain for c in found]), seconds, over_seeds(rates)]
             fell = f"{sum(c.fell for c in found)} of {len(found)}"
-            rows.append(Row((f"{level:.0%}", method, fell, *(shown(c) for c in cells)), sources))
+            rows.append(
+                Row((f"{level:.0%}", method, fell, *(mean_shown(c) for c in cells)), sources)
+            )
     return Table(
         "Where the Vendi score has come down to a share of the base policy's",
         (
@@ -212,7 +226,7 @@ def at_equal_diversity(of: StudyMaterial) -> Table:
     )
 
 
-def _path(of: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | None:
+def _path(material: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | None:
     """(Vendi ratio, mean human gain, seconds) of the base policy and of every look; None where one
     lacks either.
     """
@@ -221,7 +235,7 @@ def _path(of: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | 
         found = run.measured(look, VENDI)
         if found is None or found.value is None:
             return None
-        gains = of.gains([At(run, look)], "human")
+        gains = material.gains([At(run, look)], "human")
         if not every_seed(gains):
             return None
         path.append((found.value, float(np.nanmean(gains)), run.spent[look].seconds))

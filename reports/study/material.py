@@ -40,7 +40,7 @@ class Spent:
     tokens: int
     seconds: float
 
-    def of(self, budget: str) -> float:
+    def amount(self, budget: str) -> float:
         """One of BUDGETS."""
         return float(getattr(self, budget))
 
@@ -58,16 +58,16 @@ class OneRun:
 
     def __init__(self, method: str, seed: int, run: Run) -> None:
         self.method, self.seed = method, seed
-        self.of = Material(run)
-        self.records: Records = self.of.records
-        self.looks = self.of.after_base
+        self.material = Material(run)
+        self.records: Records = self.material.records
+        self.looks = self.material.after_base
 
     @cached_property
     def spent(self) -> dict[str, Spent]:
         """Cumulative, by look."""
         found: dict[str, Spent] = {}
         samples, tokens, seconds = 0, 0, 0.0
-        for event in self.of.run.events:
+        for event in self.material.run.events:
             name, _, part = event.step.rpartition("/")
             if part in LEARNING:
                 seconds += float(event.at.get("seconds", 0.0))
@@ -83,22 +83,22 @@ class OneRun:
     @property
     def peak_memory(self) -> int | None:
         """MiB of resident memory at the most; None where the run is not done."""
-        notes = self.of.run.events[-1].at.get("peak_memory_mib") or []
+        notes = self.material.run.events[-1].at.get("peak_memory_mib") or []
         return int(notes[-1]["resident"]) if notes else None
 
     def means(self, iteration: str, column: str) -> pd.Series[float]:
         """Mean of a column of the audited samples by prompt."""
         self.records.checked(f"{iteration}/audit.parquet")
-        table = self.of.run.audit(iteration, ("prompt_id", column))
+        table = self.material.run.audit(iteration, ("prompt_id", column))
         return table.groupby("prompt_id")[column].mean()
 
     def base_sd(self, column: str) -> float:
         """Standard deviation of the base policy's samples."""
-        return float(self.of.run.audit(BASE, (column,))[column].std(ddof=1))
+        return float(self.material.run.audit(BASE, (column,))[column].std(ddof=1))
 
     def measured(self, look: str, name: str) -> Measurement | None:
         """What a look recorded."""
-        return self.of.measured[look].get(name)
+        return self.material.measured[look].get(name)
 
     def cite(self, look: str, file: str = "measurements.json") -> Source:
         """A citation that says which run the record belongs to."""
@@ -107,7 +107,7 @@ class OneRun:
 
     def within(self, budget: str, limit: float) -> At | None:
         """The last look that was taken within this much of a budget."""
-        fit = [i for i in self.looks if self.spent[i].of(budget) <= limit * (1 + 1e-9)]
+        fit = [i for i in self.looks if self.spent[i].amount(budget) <= limit * (1 + 1e-9)]
         return At(self, fit[-1]) if fit else None
 
 
@@ -139,7 +139,7 @@ class StudyMaterial:
     def prompts(self) -> list[str]:
         """The audit prompts, which every run has."""
         first = self.every[0]
-        return sorted(str(p) for p in first.of.run.prompts("audit")["prompt_id"])
+        return sorted(str(p) for p in first.material.run.prompts("audit")["prompt_id"])
 
     @property
     def every(self) -> list[OneRun]:
@@ -154,8 +154,8 @@ class StudyMaterial:
         Best-of-N, which trains nothing, is compared at what it takes.
         """
         trained = [r for r in self.every if self.study.trains(r.method)] or self.every
-        first = max(r.spent[r.looks[0]].of(budget) for r in trained)
-        return max(first, min(r.spent[r.looks[-1]].of(budget) for r in trained))
+        first = max(r.spent[r.looks[0]].amount(budget) for r in trained)
+        return max(first, min(r.spent[r.looks[-1]].amount(budget) for r in trained))
 
     def at(self, method: str, budget: str) -> list[At] | None:
         """Every seed's last look within the budget; None where a seed has none."""
@@ -188,7 +188,7 @@ class StudyMaterial:
                 if run.records.digests[what] != first.records.digests[what]:
                     reasons.append(f"{run.method}-s{run.seed} has another {what}")
             here, there = (
-                r.of.run.plan["artifacts"]["policy.model"]["sha256"] for r in (first, run)
+                r.material.run.plan["artifacts"]["policy.model"]["sha256"] for r in (first, run)
             )
             if here != there:
                 reasons.append(f"{run.method}-s{run.seed} began from another base policy")
@@ -197,7 +197,7 @@ class StudyMaterial:
             rewards = {
                 e.content["digest"]
                 for r in of_seed
-                for e in r.of.run.events
+                for e in r.material.run.events
                 if e.step == "reward_model"
             }
             if len(rewards) > 1:
@@ -211,7 +211,7 @@ def every_seed(values: Array) -> bool:
     return bool(np.isfinite(values).any(axis=1).all())
 
 
-def shown(found: Crossed | None) -> str:
+def mean_shown(found: Crossed | None) -> str:
     """A mean with its interval, or why it has none, as a cell."""
     if found is None:
         return NOTHING

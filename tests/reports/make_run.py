@@ -192,7 +192,7 @@ def _models(run: Path, *, human: bool) -> None:
     content = {"name": DOSSIER["name"], "digest": DOSSIER["digest"], "members": 1}
     _event(run, "reward_model", ["reward_model/dossier.json"], content=content)
     record.write_json(
-        {"schema": "restaudit.people.human_score-score/1", **_scores(human=human)["human"]},
+        {"schema": "restaudit.human-score/1", **_scores(human=human)["human"]},
         run / "human_score" / "human.json",
     )
     _event(

@@ -34,6 +34,7 @@ KEYS = [
     "compute",
     "methods",
     "integrity",
+    "measured",
 ]
 STATES: tuple[State, ...] = ("healthy", "halted", "overridden", "base_only", "half", "nulls")
 

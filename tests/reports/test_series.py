@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from make_run import PROMPTS, SAMPLES, make_run
 
 from probes import catalogue
@@ -152,23 +150,6 @@ def test_every_measurement_of_a_known_probe_stands_in_its_section_and_an_unknown
     assert list(sections) == [*catalogue.SECTIONS.values(), series.OTHER]
     assert [m.name for m in sections[series.OTHER]] == ["gone.measurement"]
     assert series.title_of("gone.measurement") == "gone.measurement"
-
-
-def test_chat_prompts_are_written_out_turn_by_turn() -> None:
-    chat = json.dumps(
-        [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-    )
-    assert series.as_text(chat) == "user: Hello\nassistant: Hi"
-
-
-@given(st.text())
-def test_any_other_prompt_is_shown_as_it_is(text: str) -> None:
-    try:
-        chat = isinstance(json.loads(text), list)
-    except ValueError:
-        chat = False
-    if not chat:
-        assert series.as_text(text) == text
 
 
 def test_the_list_shows_every_folder_and_the_problem_of_a_broken_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from reports.viewer.pages import PAGES
 from restaudit.commands.cli import _register_plugins as register_plugins
 from restaudit.commands.cli import app
-from tests.rlhf.test_watch import go, rows, write
+from tests.trainers.test_watch import go, rows, write
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("whole", "ids only", "missed", "no scores", "last missed by far")

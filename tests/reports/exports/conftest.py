@@ -18,7 +18,7 @@ from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.evidence import ledger
 from restaudit.evidence.record import RATINGS, Run
-from restaudit.loop.plan import start
+from restaudit.loop.running import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 # Everything at once: HTML, Markdown, YAML, a formula, a template, reversed reading order, control
