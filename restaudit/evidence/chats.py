@@ -61,8 +61,15 @@ def asked(messages: Sequence[Message], *, chat: bool, system: str | None) -> lis
 def as_text(prompt: str) -> str:
     """The prompt as plain text; the turns of a chat are marked "Human:", "Assistant:" and
     "System:".
+
+    The one form of a chat outside of chat templates: what people read (raters, the reports, the
+    app), what a reward is given, and what a prompt is recognised by. So whoever rates or reads
+    sees what was scored. The marks are those of the preference data that reward
+    models are trained on (Bai et al. 2022, arXiv 2204.05862), and since a prompt's identity hangs
+    on them they cannot change: a run of before would no longer find its prompts.
     """
     messages = as_messages(prompt)
+    # A prompt that is nothing but a question is not a dialogue, and needs no mark.
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]
     return "\n\n".join(f"{_SPEAKER.get(m['role'], m['role'])}: {m['content']}" for m in messages)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from reports.frameworks.declared import Declarations, stored
+from reports.frameworks.declared import Declarations, run_declarations, stored
 from reports.frameworks.forms import RUN_FILE, Subject, run_subject
 from reports.record.files import Records
 from reports.viewer import frame
@@ -191,7 +191,7 @@ def _save(
 
 def stored_digest(records: Records) -> str:
     """SHA-256 of what is stored now."""
-    found = stored(run_subject(records))
+    found = run_declarations(records)
     return found.sha256 if found else ""
 
 

@@ -16,9 +16,8 @@ import streamlit as st
 from reports.document.model import Document
 from reports.document.render import Format, render
 from reports.frameworks.build import COVERAGE, framework_document
-from reports.frameworks.declared import stored
+from reports.frameworks.declared import run_declarations
 from reports.frameworks.forms import RUN_FILE as DECLARED
-from reports.frameworks.forms import run_subject
 from reports.record.files import Records
 from reports.reward import commands as dossier
 from reports.run_report.build import run_report
@@ -82,7 +81,7 @@ class Bundle:
 def clause_document(run: Run, framework: str) -> Document:
     """A framework's document of a run, with what was declared about it."""
     records = Records(run)
-    return framework_document(records, framework, stored(run_subject(records)))
+    return framework_document(records, framework, run_declarations(records))
 
 
 def coverage(document: Document) -> str:

@@ -22,7 +22,7 @@ from restaudit.people.rating.pairs.sheet import PairSheet, PairVote
 from restaudit.people.rating.pairs.sheet import read_sheet as read_pairs
 from restaudit.people.rating.pairs.wins import pair_progress
 from restaudit.people.rating.sheet import Sheet, read_sheet
-from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human, read_rows, whole
+from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human_folder, read_rows, whole
 from restaudit.people.rating.tasks import run_secret, sha256
 
 BREAK_EVERY = 25
@@ -70,7 +70,7 @@ def stamp(run: Path) -> str:
     """
     return _stamp(
         p
-        for p in human(run).glob("*.json*")
+        for p in human_folder(run).glob("*.json*")
         if p.name.startswith(("key-", "tasks-", "pairs-", "raters"))
     )
 
@@ -78,7 +78,7 @@ def stamp(run: Path) -> str:
 def ratings_stamp(run: Path) -> str:
     """Changes when a rating is added or taken back."""
     return _stamp(
-        human(run) / name for name in (RATINGS_FILE, CHOICES_FILE) if (human(run) / name).exists()
+        human_folder(run) / name for name in (RATINGS_FILE, CHOICES_FILE) if (human_folder(run) / name).exists()
     )
 
 
@@ -89,10 +89,10 @@ def open_set(run: Run, name: str) -> OpenSet:
     """
     tasks = all_sets(run).get(name) or load_tasks(run.path, name)
     if isinstance(tasks, PairSet):
-        pairs = open_pairs(run, human(run.path))
+        pairs = open_pairs(run, human_folder(run.path))
         asked = read_pairs(tasks.path)
         return OpenSet(tasks, asked, pairs, {r.item_id: r for r in asked.rows}, file_of(tasks))
-    book = open_book(run, human(run.path))
+    book = open_book(run, human_folder(run.path))
     sheet = read_sheet(tasks.path)
     in_order = sorted(
         (k.item for k in book.items.values() if k.tasks == name), key=lambda i: i.order
@@ -129,7 +129,7 @@ def rows_of(run: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
     """Every rating of the run as it is stored; every choice between two texts with CHOICES_FILE for the
     file.
     """
-    return read_rows(human(run), file)
+    return read_rows(human_folder(run), file)
 
 
 def first_choice(

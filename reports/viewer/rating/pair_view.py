@@ -14,7 +14,7 @@ from reports.viewer.rating import desk
 from reports.viewer.text import escaped
 from restaudit.evidence.record import ITERATION, Run
 from restaudit.evidence.shown import plain
-from restaudit.people.rating.pairs.sheet import PairSheet, Shown
+from restaudit.people.rating.pairs.sheet import PairSheet, ShownPair
 from restaudit.people.rating.pairs.wins import Wins, beside, in_words, named, wins
 
 LABELS = {"A": "A is better", "T": "Tie", "B": "B is better"}
@@ -22,7 +22,7 @@ PROMPT_HEIGHT, TEXT_HEIGHT, MOST_NAME, MOST_SAID = 96, 196, 80, 600
 
 
 def texts(
-    sheet: PairSheet, item: Shown, here: tuple[str, ...], answer: Callable[..., None]
+    sheet: PairSheet, item: ShownPair, here: tuple[str, ...], answer: Callable[..., None]
 ) -> None:
     """The prompt, both responses as text, and a button for each choice."""
     with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):

@@ -28,7 +28,7 @@ from restaudit.people.rating import TaskSet, in_app, load_tasks
 from restaudit.people.rating.pairs import PairSet
 from restaudit.people.rating.pairs.wins import agreement
 from restaudit.people.rating.status import of_raters
-from restaudit.people.rating.store import human, read_rows, torn_note
+from restaudit.people.rating.store import human_folder, read_rows, torn_note
 from restaudit.people.rating.tasks import read_key, table_of
 
 RESAMPLING = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
@@ -86,7 +86,7 @@ def scores(run: Run, name: str) -> pd.DataFrame:
     rewards of all texts of the frame sharpen the mean as the run's own decisions do
     (probes/statistics/ppi.py). Where too little was rated, no value.
     """
-    key = read_key(human(run.path), name)
+    key = read_key(human_folder(run.path), name)
     given = pd.DataFrame(
         [
             {
@@ -98,7 +98,7 @@ def scores(run: Run, name: str) -> pd.DataFrame:
                 "check": r.get("role") == "check",
                 "anchor": r.get("role") == "anchor",
             }
-            for r in read_rows(human(run.path))
+            for r in read_rows(human_folder(run.path))
             if r.get("tasks") == name
         ],
         columns=["iteration", "sample_id", "rater", "score", "inclusion", "check", "anchor"],
@@ -170,7 +170,7 @@ MOST_SAID = 2000
 
 def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
     """How far everybody is, and how well they agree; nothing that tells about iterations."""
-    if (lost := torn_note(human(run.path), file_of(tasks))) is not None:
+    if (lost := torn_note(human_folder(run.path), file_of(tasks))) is not None:
         st.text(lost)
     if at.given:
         st.text("Ratings so far: " + ", ".join(f"{rater} {n}" for rater, n in at.given.items()))

@@ -19,7 +19,7 @@ from restaudit.evidence.record import Run
 from restaudit.loop.waiting import tasks_name, what_is_missing
 from restaudit.people.rating import RatingsRefused, in_app
 from restaudit.people.rating.pairs.sheet import PairSheet
-from restaudit.people.rating.sheet import Sheet, Shown
+from restaudit.people.rating.sheet import Sheet, ShownText
 from restaudit.people.rating.status import of_raters
 from restaudit.people.rating.store import CHOICES_FILE
 
@@ -223,7 +223,7 @@ def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
         forms.hand_in(run, one, at, rater)
 
 
-def _single(sheet: Sheet, item: Shown, here: tuple[str, ...]) -> None:
+def _single(sheet: Sheet, item: ShownText, here: tuple[str, ...]) -> None:
     """One text and its scale."""
     with st.container(border=True, height=PROMPT_HEIGHT, gap="xxsmall", key="rating_prompt"):
         st.caption("Prompt")
@@ -414,7 +414,7 @@ def _watch(run: Run, tasks: AnySet) -> None:
 
 
 def _barred(one: OpenSet, rater: str) -> str | None:
-    said = one.book.says_of(rater)
+    said = one.book.facts_of(rater)
     if said.model:
         return (
             "The run's list of raters (human/raters.json) says that this rater is a model, not "

@@ -21,6 +21,7 @@ from reports.record import lineage, series
 from reports.record.files import Records
 from reports.viewer.reading import AS_RUN
 from restaudit.errors import BadInput
+from restaudit.evidence.chats import as_text
 from restaudit.evidence.record import BASE, ITERATION, Run, with_ratings
 
 BASIC = (
@@ -98,9 +99,7 @@ def prompt_texts(run: Run, place: Place, ids: tuple[str, ...]) -> dict[str, str]
         mine = batch.filter(
             pc.fill_null(pc.is_in(batch.column("prompt_id"), value_set=wanted), False)
         )
-        found.update(
-            (str(r["prompt_id"]), series.as_text(str(r["prompt"]))) for r in mine.to_pylist()
-        )
+        found.update((str(r["prompt_id"]), as_text(str(r["prompt"]))) for r in mine.to_pylist())
     return found
 
 
