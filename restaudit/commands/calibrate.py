@@ -232,9 +232,10 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
         return None
     import numpy as np
 
+    from restaudit.cache import cache_folder
     from restaudit.calibrate.grid import Vectors
     from restaudit.calibrate.pool import BUILTIN
-    from restaudit.models.artifacts import cache_folder, resolve
+    from restaudit.models.artifacts import resolve
     from restaudit.models.encoder import load_encoder
     from restaudit.reward.dossier import digest_facts
 

@@ -18,13 +18,13 @@ from restaudit.config import PeopleHuman
 from restaudit.errors import BadInput, Waiting
 from restaudit.evidence.record import ASKED, BASE, RATED_AT, RATINGS, Run, read_table, write_table
 from restaudit.evidence.steps import Content, seed_of
+from restaudit.people.waiting import REFIT, tasks_name, waited_for, what_is_missing
 
 if TYPE_CHECKING:
     from restaudit.loop.job import Job
     from restaudit.people.rating import TaskSet
 
 WHEN = "rated_at.parquet"
-REFIT = "/refit"
 TOGETHER = (
     "the base policy's samples are rated together with those of the first iteration, "
     "blinded and mixed"
@@ -78,42 +78,10 @@ def check_ratings(record: Run) -> None:
     Task files that are gone are written again. Raises BadInput where human/ holds other tasks than
     this run drew.
     """
-    if not _waited_for(record).endswith(REFIT):
-        _tasks(record, _waited_for(record))
+    if not waited_for(record).endswith(REFIT):
+        _tasks(record, waited_for(record))
     if (missing := what_is_missing(record)) is not None:
         raise Waiting(missing)
-
-
-def what_is_missing(record: Run) -> str | None:
-    """What people still have to rate before this run goes on, and the commands for it; None where
-    all is rated.
-    """
-    from restaudit.people.rating import load_tasks, progress, task_sets
-
-    iteration, run = _waited_for(record), record.path
-    if iteration.endswith(REFIT):
-        from restaudit.loop import refit
-
-        return refit.what_is_missing(record, iteration.removesuffix(REFIT))
-    name = tasks_name(iteration)
-    if name not in {t.name for t in task_sets(run)}:
-        return (
-            f"{run / 'human'}: the rating tasks of {iteration} are gone; restaudit resume "
-            f"{run} writes them again"
-        )
-    at = progress(run, name)
-    if at.complete:
-        return None
-    return "\n".join(
-        [
-            f"{run}: waits at {iteration} for people's ratings: {at.wanted} wanted ({at.items} "
-            f"texts, {at.raters} rater(s) each), {at.rated} are in, {at.missing} are missing",
-            f"  tasks:          {load_tasks(run, name).path}",
-            f"  give them out:  restaudit rate export {run} --format csv",
-            f"  take them back: restaudit rate import {run} FILE",
-            f"  then go on:     restaudit resume {run}",
-        ]
-    )
 
 
 def seal_ratings(record: Run, iteration: str, out: Path) -> pd.DataFrame:
@@ -139,11 +107,6 @@ def seal_ratings(record: Run, iteration: str, out: Path) -> pd.DataFrame:
     # last digits.
     names = known["sample_id"] + " at look " + known["look"].astype(str)
     return known.assign(item_id=names.mask(known["check"], names + ", again"))
-
-
-def tasks_name(iteration: str) -> str:
-    """The name of a look's set of rating tasks."""
-    return iteration.replace("/", "-")
 
 
 def _items(tasks: TaskSet) -> pd.DataFrame:
@@ -182,10 +145,6 @@ def _rated(record: Run, tasks: TaskSet) -> pd.DataFrame:
             )
     rated = given.merge(items, on="item_id", validate="many_to_one")
     return rated.assign(check=rated["role"] == "check", anchor=rated["role"] == "anchor")
-
-
-def _waited_for(record: Run) -> str:
-    return record.events[-1].step.removesuffix("/wait")
 
 
 def _tasks(record: Run, iteration: str) -> TaskSet:

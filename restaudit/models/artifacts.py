@@ -41,11 +41,11 @@ from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import parse_qs, urldefrag, urlsplit
 
+from restaudit.cache import CACHE, cache_folder
 from restaudit.errors import BadInput
 from restaudit.models import fetch
 
 MIRROR = "RESTAUDIT_MIRROR"
-CACHE = "RESTAUDIT_CACHE"
 ADAPTER_CONFIG = "adapter_config.json"
 _SHA = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"([a-z][a-z0-9-]+):(.+)", re.DOTALL)
@@ -162,15 +162,6 @@ def digest_of(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         sha.update(f"{file.relative_to(path).as_posix()}\0{fetch.raw_digest(file)}\n".encode())
     return sha.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where fetched artifacts are kept: RESTAUDIT_CACHE, or the user's cache folder."""
-    if given := os.environ.get(CACHE):
-        return Path(given)
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("restaudit"))
 
 
 # --- adapters -------------------------------------------------------------------------------------

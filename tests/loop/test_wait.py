@@ -16,7 +16,8 @@ from restaudit.errors import BadInput, Exit, VerificationFailed, Waiting
 from restaudit.evidence.record import BASE, RATINGS, Run, read_table
 from restaudit.evidence.verify import verify
 from restaudit.loop import waiting
-from restaudit.loop.plan import resume, start
+from restaudit.loop.running import resume, start
+from restaudit.people.waiting import tasks_name, what_is_missing
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.loop.raters import PEOPLE, opinion, rate
 
@@ -28,7 +29,7 @@ SILENT = Reporter(quiet=True)
 
 def rated(run: Path, iteration: str) -> None:
     """Rate one look and resume: the run then waits at the next look, or is done."""
-    rate(run, waiting.tasks_name(iteration))
+    rate(run, tasks_name(iteration))
     if iteration == LOOKS[-1]:
         resume(run, SILENT)
     else:
@@ -108,7 +109,7 @@ def test_lost_task_files_are_written_again_as_they_were(asked):
     was = {name: path.read_bytes() for name, path in files.items()}
     for path in files.values():
         path.unlink()
-    assert "writes them again" in str(waiting.what_is_missing(Run(asked)))
+    assert "writes them again" in str(what_is_missing(Run(asked)))
     with pytest.raises(Waiting):
         resume(asked, SILENT)
     assert {name: path.read_bytes() for name, path in files.items()} == was
@@ -128,7 +129,7 @@ def test_a_run_that_got_the_same_ratings_without_stopping_ends_with_the_same_dig
     check = waiting.check_ratings
 
     def rated_meanwhile(record: Run) -> None:
-        rate(record.path, waiting.tasks_name(record.events[-1].step.removesuffix("/wait")))
+        rate(record.path, tasks_name(record.events[-1].step.removesuffix("/wait")))
         check(record)
 
     monkeypatch.setattr(waiting, "check_ratings", rated_meanwhile)

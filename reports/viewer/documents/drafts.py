@@ -23,9 +23,9 @@ import streamlit as st
 
 from reports.viewer import frame
 from reports.viewer.documents.form import Given
+from restaudit.cache import cache_folder
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
-from restaudit.models.artifacts import cache_folder
 
 FOLDER, SCHEMA, LARGEST = "drafts", 1, 4 << 20
 TOKEN = re.compile(r"[0-9a-f]{16}")

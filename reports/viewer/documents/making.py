@@ -209,7 +209,7 @@ def dossier_bytes(run: Run, grow: str, form: Format) -> bytes:
     """The document of a reward model of the run in a format, as `restaudit reward dossier` writes
     it.
     """
-    return dossier.rendered(dossier.answers(run.path, grow), dossier.Format(form))
+    return dossier.rendered(dossier.answers(run.path, grow), dossier.DossierFormat(form))
 
 
 @st.cache_data(ttl=HELD, max_entries=4, max_size=BYTES, show_spinner=False, hash_funcs=AS_RUN)

@@ -13,7 +13,6 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, writer_alive
-from restaudit.loop.waiting import tasks_name
 from restaudit.people.rating import Progress, TaskSet, draw, in_app, load_tasks, progress, task_sets
 from restaudit.people.rating.checks import Book, open_book
 from restaudit.people.rating.formats.vote import Vote
@@ -24,6 +23,7 @@ from restaudit.people.rating.pairs.wins import pair_progress
 from restaudit.people.rating.sheet import Sheet, read_sheet
 from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human_folder, read_rows, whole
 from restaudit.people.rating.tasks import run_secret, sha256
+from restaudit.people.waiting import tasks_name
 
 BREAK_EVERY = 25
 # A second key press that was meant for the text before comes sooner than anybody can read one.
@@ -78,7 +78,9 @@ def stamp(run: Path) -> str:
 def ratings_stamp(run: Path) -> str:
     """Changes when a rating is added or taken back."""
     return _stamp(
-        human_folder(run) / name for name in (RATINGS_FILE, CHOICES_FILE) if (human_folder(run) / name).exists()
+        human_folder(run) / name
+        for name in (RATINGS_FILE, CHOICES_FILE)
+        if (human_folder(run) / name).exists()
     )
 
 

@@ -16,12 +16,12 @@ from reports.viewer.rating import desk, forms, pair_view, results
 from reports.viewer.rating.desk import AnySet, OpenSet, Standing, all_sets, called, progress_of
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
-from restaudit.loop.waiting import tasks_name, what_is_missing
 from restaudit.people.rating import RatingsRefused, in_app
 from restaudit.people.rating.pairs.sheet import PairSheet
 from restaudit.people.rating.sheet import Sheet, ShownText
 from restaudit.people.rating.status import of_raters
 from restaudit.people.rating.store import CHOICES_FILE
+from restaudit.people.waiting import tasks_name, what_is_missing
 
 RATER, SET, SAID, SEEN, OWNER = "rater", "set", "rating_said", "rating_seen", "rating_owner"
 PRESSED = "rating_pressed"

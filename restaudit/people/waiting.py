@@ -1,0 +1,136 @@
+"""What a run waits for people to do: rate the texts of a look, or judge texts of the newest policy
+before the reward model is fitted again.
+
+Only read here, for whoever asks how a waiting run stands; the loop asks and seals.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from restaudit.config import RefitConfig
+from restaudit.errors import BadInput
+from restaudit.evidence.record import Run, read_table
+
+REFIT = "/refit"
+# What is drawn for a refit, and the columns of the sheet that people fill in.
+ASKED = ("item_id", "sample_id", "prompt_id", "prompt", "text")
+GIVEN = ("item_id", "prompt", "response", "rater", "score")
+ASKED_FILE, SHEETS = "refit_asked.parquet", "human"
+
+
+def waited_for(record: Run) -> str:
+    """The look that a waiting run waits at, or the Grow step and `/refit`."""
+    return record.events[-1].step.removesuffix("/wait")
+
+
+def tasks_name(iteration: str) -> str:
+    """The name of a look's set of rating tasks."""
+    return iteration.replace("/", "-")
+
+
+def what_is_missing(record: Run) -> str | None:
+    """What people still have to rate before this run goes on, and the commands for it; None where
+    all is rated.
+    """
+    from restaudit.people.rating import load_tasks, progress, task_sets
+
+    iteration, run = waited_for(record), record.path
+    if iteration.endswith(REFIT):
+        return judgements_missing(record, iteration.removesuffix(REFIT))
+    name = tasks_name(iteration)
+    if name not in {t.name for t in task_sets(run)}:
+        return (
+            f"{run / 'human'}: the rating tasks of {iteration} are gone; restaudit resume "
+            f"{run} writes them again"
+        )
+    at = progress(run, name)
+    if at.complete:
+        return None
+    return "\n".join(
+        [
+            f"{run}: waits at {iteration} for people's ratings: {at.wanted} wanted ({at.items} "
+            f"texts, {at.raters} rater(s) each), {at.rated} are in, {at.missing} are missing",
+            f"  tasks:          {load_tasks(run, name).path}",
+            f"  give them out:  restaudit rate export {run} --format csv",
+            f"  take them back: restaudit rate import {run} FILE",
+            f"  then go on:     restaudit resume {run}",
+        ]
+    )
+
+
+def judgements_missing(record: Run, name: str) -> str | None:
+    """What people still have to judge before the run goes on, and how; None where every text has a
+    judgement.
+    """
+    path = sheet_path(record.path, name)
+    if not path.is_file():
+        return (
+            f"{path}: the sheet of {name}/refit is gone; restaudit resume {record.path} writes "
+            "it again"
+        )
+    settings = RefitConfig.model_validate(record.plan["config"]["reward"]["refit"])
+    asked = read_table(record.path / name / ASKED_FILE, ASKED)
+    missing = len(set(asked["item_id"]) - set(read_sheet(path, asked, settings)["item_id"]))
+    if missing == 0:
+        return None
+    low, high = settings.scale
+    return "\n".join(
+        [
+            f"{record.path}: waits before Grow {int(name[1:])} for people's judgements of the "
+            f"newest policy's texts: {missing} of {len(asked)} are missing",
+            f"  the sheet:   {path}",
+            (
+                f"               fill in rater and score ({low:g} to {high:g}); a row a judgement, "
+                "rows may be added"
+            ),
+            f"  then go on:  restaudit resume {record.path}",
+        ]
+    )
+
+
+def sheet_path(run: Path, name: str) -> Path:
+    """The sheet of the judgements that come before this Grow step."""
+    return run / SHEETS / f"refit-{name}.csv"
+
+
+def read_sheet(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.DataFrame:
+    """The judgements on the sheet: item_id, rater, score.
+
+    Raises BadInput, with the row, for what cannot be one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise BadInput(f"{path}: cannot be read ({e})") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if lacking := [c for c in ("item_id", "rater", "score") if c not in (reader.fieldnames or ())]:
+        raise BadInput(
+            f"{path}: lacks the column(s) {', '.join(lacking)}; expected {', '.join(GIVEN)}"
+        )
+    known, seen, found = set(asked["item_id"]), set(), []
+    low, high = settings.scale
+    for number, row in enumerate(reader, start=2):
+        where, raw = f"{path}, row {number}", (row["score"] or "").strip()
+        if not raw:
+            continue
+        item, rater = (row["item_id"] or "").strip(), (row["rater"] or "").strip()
+        try:
+            score = float(raw.replace(",", "."))
+        except ValueError:
+            raise BadInput(f"{where}: score {raw!r} is not a number") from None
+        if item not in known:
+            raise BadInput(f"{where}: {item!r} is not on the sheet that this run drew")
+        if not rater:
+            raise BadInput(f"{where}: a score without a rater; say who judged")
+        if not low <= score <= high:
+            raise BadInput(f"{where}: score {raw} is not on the scale ({low:g} to {high:g})")
+        if (item, rater) in seen:
+            raise BadInput(f"{where}: {rater} judged {item} twice")
+        seen.add((item, rater))
+        found.append((item, rater, score))
+    return pd.DataFrame(found, columns=["item_id", "rater", "score"])
