@@ -11,7 +11,7 @@ from pathlib import Path
 from restaudit.config import ColumnReward
 from restaudit.errors import BadInput
 from restaudit.reward.contract import Scores
-from restaudit.reward.dossier import MISSING, digest_facts, read_dossier, write_dossier
+from restaudit.reward.dossier import describe, digest_facts, read_dossier
 
 UNIT = "the files' own unit"
 LIMITS = (
@@ -48,22 +48,13 @@ def build_column(config: ColumnReward, out: Path) -> ColumnModel:
     configuration does.
     """
     reward = _model(config)
-    out.mkdir(parents=True, exist_ok=True)
-    write_dossier(
+    describe(
+        reward,
         out,
-        {
-            "kind": "column",
-            "name": reward.name,
-            "purpose": config.description,
-            "unit": UNIT,
-            "members": 1,
-            "digest": reward.digest,
-            "ensemble": config.ensemble.model_dump(mode="json"),
-            "data": MISSING,
-            "raters": MISSING,
-            "validation": MISSING,
-            "limits": list(LIMITS),
-        },
+        kind="column",
+        purpose=config.description,
+        ensemble=config.ensemble,
+        limits=LIMITS,
     )
     return reward
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
 from restaudit.errors import BadInput
 from restaudit.evidence.record import write_json
+
+if TYPE_CHECKING:
+    from restaudit.config import EnsembleConfig
+    from restaudit.reward.contract import Reward
 
 FILE = "dossier.json"
 COMPUTE = "compute.json"
@@ -42,6 +46,39 @@ def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
         write_json({"schema": SCHEMA, **{k: _said(v) for k, v in facts.items()}}, out / FILE)
     except ValueError as e:
         raise BadInput(f"{out / FILE}: a fact cannot be written: {e}") from None
+
+
+def describe(
+    reward: Reward,
+    out: Path,
+    *,
+    kind: str,
+    purpose: str | None,
+    ensemble: EnsembleConfig,
+    limits: Sequence[str],
+    **facts: Any,
+) -> None:
+    """Write the dossier of a reward that was not trained here into `out`, made where it is not
+    there.
+
+    Who judged, on what data, and how well it predicts people are MISSING: nobody here knows.
+    `limits` are sentences; `facts` is whatever else the digest rests on or a reader should know.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    papers = {
+        "kind": kind,
+        "name": reward.name,
+        "purpose": purpose,
+        "unit": reward.unit,
+        "members": reward.members,
+        "digest": reward.digest,
+        "ensemble": ensemble.model_dump(mode="json"),
+        "data": MISSING,
+        "raters": MISSING,
+        "validation": MISSING,
+        "limits": list(limits),
+    }
+    write_dossier(out, {**papers, **facts})
 
 
 def write_compute(out: Path, *, device: str, seconds: float) -> None:
@@ -125,8 +162,7 @@ def _said(value: Any) -> Any:
     return MISSING if value is None else value
 
 
-# What differs between two reward models' dossiers: facts by path, and measurements side by side.
-
+# --- what differs between two dossiers
 
 ABSENT = "(absent)"
 

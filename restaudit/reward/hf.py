@@ -14,13 +14,7 @@ from restaudit.errors import BadInput
 from restaudit.models.artifacts import Artifact, resolve
 from restaudit.models.classifier import Classifier, load_classifier, logits
 from restaudit.reward.contract import Scores, finite, same_length
-from restaudit.reward.dossier import (
-    MISSING,
-    digest_facts,
-    read_dossier,
-    same_as_recorded,
-    write_dossier,
-)
+from restaudit.reward.dossier import MISSING, describe, digest_facts, read_dossier, same_as_recorded
 
 UNIT = "logit of the chosen label"
 EXPECTED = "a reward model (sequence classification), not a language model or a bare encoder"
@@ -57,11 +51,14 @@ class HfModels:
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
         """The logit of the chosen label under each model: array (n, members), float64."""
         same_length(prompts, responses)
-        rows, c = list(zip(prompts, responses, strict=True)), self.config
-        columns = [
-            logits(one, rows, chat=c.chat, max_tokens=c.max_tokens, batch=c.batch)[:, c.label]
-            for one in self.classifiers
-        ]
+        rows = list(zip(prompts, responses, strict=True))
+        config = self.config
+        columns = []
+        for classifier in self.classifiers:
+            every_label = logits(
+                classifier, rows, chat=config.chat, max_tokens=config.max_tokens, batch=config.batch
+            )
+            columns.append(every_label[:, config.label])
         return finite(np.stack(columns, axis=1), responses, self.name)
 
 
@@ -97,39 +94,30 @@ def load_hf(config: HfReward, out: Path, *, device: str) -> HfModels:
 def _described(
     config: HfReward, artifacts: Sequence[Artifact], reward: HfModels, out: Path
 ) -> HfModels:
-    out.mkdir(parents=True, exist_ok=True)
-    write_dossier(
+    models = [
+        _model_facts(artifact, classifier, config)
+        for artifact, classifier in zip(artifacts, reward.classifiers, strict=True)
+    ]
+    describe(
+        reward,
         out,
-        {
-            "kind": "hf",
-            "name": reward.name,
-            "purpose": (
-                "A published reward model, used as it is as the reward that selects samples."
-            ),
-            "unit": UNIT,
-            "members": reward.members,
-            "digest": reward.digest,
-            "models": [
-                _model_facts(a, c, config)
-                for a, c in zip(artifacts, reward.classifiers, strict=True)
-            ],
-            "label": config.label,
-            "max_tokens": config.max_tokens,
-            "chat": config.chat,
-            "ensemble": config.ensemble.model_dump(mode="json"),
-            "data": MISSING,
-            "raters": MISSING,
-            "validation": MISSING,
-            "limits": list(LIMITS),
-        },
+        kind="hf",
+        purpose="A published reward model, used as it is as the reward that selects samples.",
+        ensemble=config.ensemble,
+        limits=LIMITS,
+        models=models,
+        label=config.label,
+        max_tokens=config.max_tokens,
+        chat=config.chat,
     )
     return reward
 
 
 def _load(config: HfReward, artifacts: Sequence[Artifact], device: str) -> HfModels:
     classifiers = tuple(_classifier(a, config, device) for a in artifacts)
-    how = {"label": config.label, "max_tokens": config.max_tokens, "chat": config.chat}
-    digest = digest_facts({"models": [a.sha256 for a in artifacts], **how})
+    # The same weights read otherwise (another label, another cut) give other scores.
+    reading = {"label": config.label, "max_tokens": config.max_tokens, "chat": config.chat}
+    digest = digest_facts({"models": [a.sha256 for a in artifacts], **reading})
     return HfModels(classifiers, config, digest)
 
 

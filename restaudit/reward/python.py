@@ -19,13 +19,7 @@ from restaudit.config import PythonReward
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import digest_file
 from restaudit.reward.contract import Scores, finite, same_length
-from restaudit.reward.dossier import (
-    MISSING,
-    digest_facts,
-    read_dossier,
-    same_as_recorded,
-    write_dossier,
-)
+from restaudit.reward.dossier import MISSING, describe, digest_facts, read_dossier, same_as_recorded
 
 UNIT = "the callable's own unit"
 LIMITS = (
@@ -168,25 +162,16 @@ def load_python(config: PythonReward, out: Path) -> PythonModel:
 
 def _described(config: PythonReward, scorer: ImportedCallable, out: Path) -> PythonModel:
     reward = _model(config, scorer)
-    out.mkdir(parents=True, exist_ok=True)
-    write_dossier(
+    describe(
+        reward,
         out,
-        {
-            "kind": "python",
-            "name": reward.name,
-            "purpose": (inspect.getdoc(scorer.call) or MISSING).partition("\n\n")[0],
-            "unit": UNIT,
-            "members": reward.members,
-            "digest": reward.digest,
-            "callable": config.callable,
-            "arguments": ["prompts", "texts"][-scorer.arguments :],
-            "source_sha256": digest_file(scorer.source).sha256,
-            "ensemble": config.ensemble.model_dump(mode="json"),
-            "data": MISSING,
-            "raters": MISSING,
-            "validation": MISSING,
-            "limits": list(LIMITS),
-        },
+        kind="python",
+        purpose=(inspect.getdoc(scorer.call) or MISSING).partition("\n\n")[0],
+        ensemble=config.ensemble,
+        limits=LIMITS,
+        callable=config.callable,
+        arguments=["prompts", "texts"][-scorer.arguments :],
+        source_sha256=digest_file(scorer.source).sha256,
     )
     return reward
 
