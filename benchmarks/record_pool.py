@@ -17,12 +17,10 @@ import numpy as np
 
 from restaudit.config.reading import load
 from restaudit.console import Reporter
-from restaudit.evidence.record import HUMAN, REWARD, write_table
+from restaudit.evidence.record import write_table
 from restaudit.evidence.steps import Writer
-from restaudit.loop.job import Job
-from restaudit.loop.plan import _artifacts, _prepare_machine, _seal
-from restaudit.people.human_score import build_human
-from restaudit.reward import build_reward
+from restaudit.loop.running import prepare_machine, under_plan
+from restaudit.loop.sealing import artifacts_of
 
 SIZES = [
     "data.splits.sizes.grow=128",
@@ -49,32 +47,10 @@ COLUMNS = (
 def main(out: Path) -> None:
     config = load("reviews", SIZES)
     reporter = Reporter()
-    _prepare_machine(config)
+    prepare_machine(config)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Writer(Path(folder) / "run") as writer:
-        artifacts = _artifacts(config)
-        writer.step(
-            "plan", "", lambda at: _seal(config, artifacts, at), context=("environment.json",)
-        )
-        job = Job(config, writer, reporter, {name: a.path for name, a in artifacts.items()})
-        rules, seed = config.data.rows, job.seed
-
-        def reward(at: Path) -> dict[str, str]:
-            return {
-                "digest": build_reward(
-                    config.reward, at, rules=rules, device=job.device, seed=seed(REWARD)
-                ).digest
-            }
-
-        def human(at: Path) -> dict[str, str]:
-            return {
-                "label": build_human(
-                    config.human, at, rules=rules, device=job.device, seed=seed(HUMAN)
-                ).label
-            }
-
-        job.step(REWARD, REWARD, reward)
-        job.step(HUMAN, HUMAN, human)
+        job = under_plan(None, config, writer, reporter, artifacts_of(config))
         prompts = job.prompts("grow")
         counts = np.where(prompts["family"].isna(), PLAIN, COUNTERFACTUAL).tolist()
         drawn = job.sample(prompts, counts, seed_name="pool", label="pool", prefix="pool")

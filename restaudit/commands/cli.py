@@ -15,6 +15,7 @@ import typer
 from restaudit import __version__
 from restaudit.commands.calibrate import calibrate
 from restaudit.commands.compare import compare
+from restaudit.commands.dev import dev
 from restaudit.commands.probe import probe
 from restaudit.commands.rate import rate
 from restaudit.commands.reward import reward
@@ -128,7 +129,7 @@ def _run(
     from restaudit.config.reading import load
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
-    from restaudit.loop.plan import start
+    from restaudit.loop.running import start
 
     signer = given_signer(key)
     config = load(name, changes)
@@ -142,7 +143,7 @@ def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None
     """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
-    from restaudit.loop.plan import resume as go_on
+    from restaudit.loop.running import resume as go_on
 
     signer = given_signer(key)
 
@@ -167,14 +168,14 @@ def override(
     from restaudit.evidence.override import override as record_override
     from restaudit.evidence.record import Run
     from restaudit.evidence.seal.signer import given_signer
-    from restaudit.loop.going_on import again
+    from restaudit.loop.running import how_to_go_on
 
     done = record_override(folder, by=by, reason=reason, given=given_signer(key))
     typer.echo(
         f"{folder}: HALT of {', '.join(done.gates)} at {done.iteration} overridden by {done.by}: "
         f"{done.reason}"
     )
-    typer.echo(again(Run(folder)))
+    typer.echo(how_to_go_on(Run(folder)))
 
 
 @app.command()
@@ -182,7 +183,7 @@ def status(folder: Folder) -> None:
     """Show where a run stands: its state, steps, decisions and digest."""
     from restaudit.commands.summary import print_overrides, print_summary
     from restaudit.evidence.record import Run
-    from restaudit.loop.going_on import again
+    from restaudit.loop.running import how_to_go_on
 
     record = Run(folder)
     summary = record.summary()
@@ -190,11 +191,11 @@ def status(folder: Folder) -> None:
     typer.echo(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
     typer.echo(f"digest (equal for two runs of one plan on one machine): {record.digest}")
     if summary.state == "waiting":
-        from restaudit.loop.waiting import what_is_missing
+        from restaudit.people.waiting import what_is_missing
 
-        typer.echo(what_is_missing(record) or f"all ratings are in; {again(record)}")
+        typer.echo(what_is_missing(record) or f"all ratings are in; {how_to_go_on(record)}")
     if summary.state == "stopped":
-        typer.echo(again(record))
+        typer.echo(how_to_go_on(record))
     print_summary(folder, overrides=False)
 
 
@@ -209,6 +210,7 @@ app.command()(calibrate)
 app.command()(compare)
 app.add_typer(rate)
 app.add_typer(reward)
+app.add_typer(dev)
 
 
 def _register_plugins() -> None:

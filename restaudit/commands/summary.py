@@ -125,9 +125,10 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     total = sum(shares.values())
     parts = ", ".join(f"{kind} {seconds / total:.0%}" for kind, seconds in shares.items())
     console.print(f"wall time of the steps: {total:.0f} s ({parts})", markup=False)
-    probes = _probe_seconds(run)
-    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in probes.statistics.items())
-    console.print(f"probes {sum(probes.values()) / total:.1%} of wall time: {each}", markup=False)
+    by_probe = _probe_seconds(run)
+    each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in by_probe.items())
+    share = sum(by_probe.values()) / total
+    console.print(f"probes {share:.1%} of wall time: {each}", markup=False)
 
 
 def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:

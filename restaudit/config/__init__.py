@@ -4,6 +4,10 @@ message.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
 from restaudit.config.audit import (
     AuditConfig,
     BenchmarksConfig,
@@ -57,7 +61,6 @@ from restaudit.config.reward import (
     RewardConfig,
     TrainedReward,
 )
-from restaudit.config.run import Config
 from restaudit.config.section import RowAction, Section, Split
 
 __all__ = [
@@ -119,3 +122,42 @@ __all__ = [
     "TrainConfig",
     "TrainedReward",
 ]
+
+
+class Config(Section):
+    """A complete run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    policy: PolicyConfig
+    data: DataConfig
+    reward: RewardConfig
+    human: HumanConfig = NoHuman()
+    loop: LoopConfig = LoopConfig()
+    audit: AuditConfig = AuditConfig()
+    gates: GatePolicy = DEFAULT_GATES
+
+    @model_validator(mode="after")
+    def _refit(self) -> Config:
+        asked = isinstance(self.reward, TrainedReward) and self.reward.refit is not None
+        if asked and (self.loop.improve_steps == 0 or self.loop.grow_steps < 2):
+            raise ValueError(
+                "reward.refit: the reward is fitted again between Grow steps, after a policy was "
+                "trained; "
+                "it needs loop.grow_steps of 2 or more and loop.improve_steps of 1 or more"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _columns(self) -> Config:
+        watched = self.loop.method == "outside" and self.policy.model.startswith("watch:")
+        for key, section in (("reward", self.reward), ("human", self.human)):
+            if isinstance(section, ColumnReward | ColumnHuman) and not watched:
+                raise ValueError(
+                    f"{key}.kind column: scores that files hold already are read by `restaudit "
+                    "watch` only; whatever samples texts itself needs a score that can be asked"
+                )
+        return self

@@ -30,7 +30,7 @@ class PercentileThresholds(Section):
     """Percentiles of the scored Grow set, over all prompts or within each prompt."""
 
     kind: Literal["percentile"]
-    values: tuple[float, ...] = (70.0, 90.0)
+    values: tuple[Annotated[float, Field(ge=0, le=100)], ...] = (70.0, 90.0)
     per: Literal["all", "prompt"] = "all"
 
 

@@ -11,6 +11,8 @@ Split = Literal["grow", "d_eval", "audit"]
 
 
 class Section(BaseModel):
-    """A section of the configuration: no unknown keys, immutable once read."""
+    """A section of the configuration: no unknown keys, no infinite numbers (JSON, and so the sealed
+    plan, cannot hold one), immutable once read.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

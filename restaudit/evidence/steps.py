@@ -72,6 +72,7 @@ class Writer:
         self._notes: dict[str, Any] = {}
 
     def __enter__(self) -> Writer:
+        self._is_new = not self.run.exists()
         try:
             self.run.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -107,6 +108,12 @@ class Writer:
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
         (self.run / WRITER).unlink(missing_ok=True)
+        if self._is_new and not self.events:
+            # Nothing was sealed: what was refused leaves no folder behind that looks like a run.
+            # The lock goes while it is held; the folder goes only if nobody put anything into it.
+            (self.run / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.run.rmdir()
         self._lock.release()
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:

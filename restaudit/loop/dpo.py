@@ -26,7 +26,7 @@ from restaudit.evidence.steps import Content
 from restaudit.loop.job import Job, as_facts
 from restaudit.loop.select import kept_set, preference_pairs
 from restaudit.models.devices import on_one_gpu
-from restaudit.policy.loading import in_float32
+from restaudit.policy.loading import train_in_float32
 
 
 def prefer(job: Job, g: int, *, start: str) -> str:
@@ -114,7 +114,7 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    in_float32(policy.model)
+    train_in_float32(policy.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about settings that are as they shall be
         trainer = OnTokens(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from restaudit.config import AuditConfig, HumanTextConfig, TableSource
+from restaudit.config import AuditConfig, BenchmarksConfig, HumanTextConfig, TableSource
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, ITEMS, read_table, write_table
 from restaudit.loop.job import Job
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ITEMS_FILE = "items.parquet"
 TEXT_FILE = "human_text.parquet"
+HUMAN_TEXT = ("text_id", "text", "nll", "n_tokens")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,19 @@ def held_out_artifacts(audit: AuditConfig) -> dict[str, Artifact]:
     if text is not None and text.source != "references":
         found["audit.human_text"] = resolve(text.source, sha256=text.sha256, licence=text.licence)
     return found
+
+
+def check_benchmarks(config: BenchmarksConfig) -> None:
+    """Raise BadInput for a task of lm-eval that it does not know or cannot load; those of our own
+    were found with their data (`held_out_artifacts`).
+    """
+    from restaudit.tasks import lm_eval_tasks
+    from restaudit.tasks.catalogue import find
+
+    folder = Path(config.include_path) if config.include_path else None
+    for spec in config.tasks:
+        if find(spec) is None:
+            lm_eval_tasks.load(spec, folder)
 
 
 def held_out(
@@ -123,7 +137,7 @@ def _human_text(
     if policy == BASE != iteration:
         table = read_table(job.run / BASE / TEXT_FILE, HUMAN_TEXT)
     else:
-        table = measured(job.policy, config, job.prompts("audit"))
+        table = text_costs(job.policy, config, job.prompts("audit"))
     write_table(table, out / TEXT_FILE, HUMAN_TEXT)
     return table
 
@@ -150,42 +164,68 @@ def _of_base(job: Job, name: str, columns: Sequence[str]) -> pd.DataFrame | None
     return read_table(path, columns) if path.exists() else None
 
 
-# Held-out human text: which texts, and what each costs a policy in nats.
+# --- held-out human text: which texts, and what each costs a policy
 
 
-HUMAN_TEXT = ("text_id", "text", "nll", "n_tokens")
-
-
-def nll_of(
-    policy: Policy,
-    texts: Sequence[str],
-    *,
-    contexts: Sequence[Sequence[int]] | None = None,
-    max_tokens: int = 256,
-    forward_tokens: int | None = None,
-) -> list[tuple[float, int]]:
-    """(negative log-likelihood in nats, number of tokens) of the first `max_tokens` tokens of each
-    text.
-
-    `contexts` are token ids that come before each text, for example its prompt's; without them it
-    is the token that starts a text (the tokenizer's own, or its end token). No end token is asked
-    for. The weights are the policy's present ones. Raises BadInput for a text without tokens.
+@dataclass(frozen=True)
+class HumanTexts:
+    """Texts that people wrote, as chosen: `prompts[k]` is what text k answers, None where it stands
+    alone.
     """
-    from restaudit.policy.likelihood import loglikelihoods
 
-    start = policy.tokenizer.bos_token_id
-    first = (int(policy.tokenizer.eos_token_id if start is None else start),)
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    prompts: tuple[str | None, ...]
+
+
+def text_costs(policy: Policy, config: HumanTextConfig, prompts: pd.DataFrame) -> pd.DataFrame:
+    """The table the drift probe reads (columns: HUMAN_TEXT), for the policy with the weights it has
+    now.
+
+    `prompts` are the audit prompts (columns: PROMPTS), for `source: references`.
+    """
+    from restaudit.evidence.chats import as_messages
+
+    chosen = human_texts(config, prompts)
+    contexts: list[list[int]] | None = None
+    if config.source == "references":
+        contexts = [policy.prompt_tokens(as_messages(str(prompt))) for prompt in chosen.prompts]
+    costs = nll_of(policy, chosen.texts, contexts=contexts, max_tokens=config.max_tokens)
+    return pd.DataFrame(
+        {
+            "text_id": chosen.names,
+            "text": chosen.texts,
+            "nll": [nats for nats, _ in costs],
+            "n_tokens": [count for _, count in costs],
+        }
+    )
+
+
+def human_texts(config: HumanTextConfig, prompts: pd.DataFrame) -> HumanTexts:
+    """At most `limit` texts, chosen by hash, so that every policy is asked about the same ones.
+
+    With `source: references` they are human references of `prompts` (columns: PROMPTS), each after
+    its prompt; otherwise they stand alone. Raises BadInput as `read_texts` does, and where no
+    prompt has a reference.
+    """
+    if config.source != "references":
+        texts = read_texts(config)
+        names = tuple(_digest(text)[:16] for text in texts)
+        return HumanTexts(names, tuple(texts), (None,) * len(texts))
     pairs = []
-    for k, text in enumerate(texts):
-        tokens = tuple(
-            int(t)
-            for t in policy.tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
+    for prompt, references in zip(prompts["prompt"], prompts["references"], strict=True):
+        pairs += [(str(prompt), str(text)) for text in references]
+    if not pairs:
+        raise BadInput(
+            "audit.human_text.source is 'references', but no audit prompt has a human reference"
         )
-        if not tokens:
-            raise BadInput(f"human text {k}: has no tokens; expected a text")
-        pairs.append((first if contexts is None else tuple(contexts[k]), tokens))
-    found = loglikelihoods(policy, pairs, forward_tokens=forward_tokens)
-    return [(-nats, len(pair[1])) for (nats, _), pair in zip(found, pairs, strict=True)]
+    digests = {pair: _digest("\0".join(pair)) for pair in pairs}
+    chosen = sorted(pairs, key=lambda pair: digests[pair])[: config.limit]
+    return HumanTexts(
+        names=tuple(digests[pair][:16] for pair in chosen),
+        texts=tuple(text for _, text in chosen),
+        prompts=tuple(prompt for prompt, _ in chosen),
+    )
 
 
 def read_texts(config: HumanTextConfig) -> list[str]:
@@ -212,44 +252,41 @@ def read_texts(config: HumanTextConfig) -> list[str]:
     return chosen
 
 
-def measured(policy: Policy, config: HumanTextConfig, prompts: pd.DataFrame) -> pd.DataFrame:
-    """The table the drift probe reads (columns: HUMAN_TEXT), for the policy with the weights it has
-    now.
+def nll_of(
+    policy: Policy,
+    texts: Sequence[str],
+    *,
+    contexts: Sequence[Sequence[int]] | None = None,
+    max_tokens: int = 256,
+    forward_tokens: int | None = None,
+) -> list[tuple[float, int]]:
+    """(negative log-likelihood in nats, number of tokens) of the first `max_tokens` tokens of each
+    text.
 
-    With `source: references` the texts are human references of `prompts` (the audit prompts,
-    columns: PROMPTS), each after its prompt; otherwise they stand alone.
+    `contexts` are token ids that come before each text, for example its prompt's; without them it
+    is the token that starts a text (the tokenizer's own, or its end token). No end token is asked
+    for. The weights are the policy's present ones. Raises BadInput for a text without tokens.
     """
-    contexts: list[list[int]] | None = None
-    if config.source == "references":
-        from restaudit.evidence.chats import as_messages
+    from restaudit.policy.likelihood import loglikelihoods
 
-        pairs = sorted(
-            (
-                (str(p), str(text))
-                for p, own in zip(prompts["prompt"], prompts["references"], strict=True)
-                for text in own
-            ),
-            key=lambda pair: _digest("\0".join(pair)),
-        )[: config.limit]
-        if not pairs:
-            raise BadInput(
-                "audit.human_text.source is 'references', but no audit prompt has a human reference"
-            )
-        texts = [text for _, text in pairs]
-        contexts = [policy.prompt_tokens(as_messages(prompt)) for prompt, _ in pairs]
-        names = [_digest("\0".join(pair))[:16] for pair in pairs]
-    else:
-        texts = read_texts(config)
-        names = [_digest(text)[:16] for text in texts]
-    costs = nll_of(policy, texts, contexts=contexts, max_tokens=config.max_tokens)
-    return pd.DataFrame(
-        {
-            "text_id": names,
-            "text": texts,
-            "nll": [c for c, _ in costs],
-            "n_tokens": [n for _, n in costs],
-        }
-    )
+    start = policy.tokenizer.bos_token_id
+    first = (int(policy.tokenizer.eos_token_id if start is None else start),)
+    tokens = text_tokens(policy, texts, max_tokens)
+    befores = [first] * len(tokens) if contexts is None else [tuple(c) for c in contexts]
+    pairs = list(zip(befores, tokens, strict=True))
+    likelihoods = loglikelihoods(policy, pairs, forward_tokens=forward_tokens)
+    return [(-nats, len(own)) for (nats, _), own in zip(likelihoods, tokens, strict=True)]
+
+
+def text_tokens(policy: Policy, texts: Sequence[str], max_tokens: int) -> list[tuple[int, ...]]:
+    """The first `max_tokens` tokens of each text. Raises BadInput for a text without tokens."""
+    found = []
+    for number, text in enumerate(texts):
+        ids = policy.tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
+        if not ids:
+            raise BadInput(f"human text {number}: has no tokens; expected a text")
+        found.append(tuple(int(token) for token in ids))
+    return found
 
 
 def _plain(text: str) -> str:

@@ -53,9 +53,10 @@ class Job:
         reporter: Reporter,
         artifacts: Mapping[str, Path],
         policy: Policy | None = None,
+        embed: Embed | None = None,
     ) -> None:
-        """`policy`: the model in somebody else's trainer; without it, the configured checkpoint is
-        loaded.
+        """`policy` and `embed`: the model and the audit's encoder where somebody has loaded them
+        already (for the policy, also a trainer of somebody else's).
         """
         self.config = config
         self.writer = writer
@@ -66,6 +67,7 @@ class Job:
         self._once: dict[str, Any] = {}
         self.reward_folder = self.run / REWARD
         self._given = policy
+        self._given_embed = embed
 
     # --- steps
 
@@ -172,8 +174,8 @@ class Job:
         """
         from restaudit.models.encoder import load_encoder
 
-        if "audit.encoder" not in self.artifacts:
-            return None
+        if self._given_embed is not None or "audit.encoder" not in self.artifacts:
+            return self._given_embed
         return load_encoder(self.artifacts["audit.encoder"], device=self.device).embed
 
     @cached_property

@@ -38,7 +38,7 @@ from restaudit.loop.probe_evidence import remember_known
 from restaudit.loop.rest import fit_scale, supervised_start
 from restaudit.models.devices import on_one_gpu
 from restaudit.policy.forward import evaluating
-from restaudit.policy.loading import in_float32
+from restaudit.policy.loading import train_in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def _train(job: Job) -> None:
 
     policy = job.policy
     policy.become(job.weights(BASE))
-    in_float32(policy.model)
+    train_in_float32(policy.model)
     prompts, config = job.prompts("grow").iloc[_order(job)], job.config.policy
     put = [
         asked(as_messages(p), chat=config.chat, system=config.system_prompt)

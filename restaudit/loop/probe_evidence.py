@@ -129,10 +129,11 @@ def _prompts(job: Job) -> dict[str, str]:
 
 def _toxicity(job: Job) -> Scorer | None:
     from restaudit.loop.toxicity import load_scorer
+    from restaudit.models.devices import pick_device
 
+    config = job.config
     return job.once(
-        "toxicity",
-        lambda: load_scorer(job.config.audit.toxicity, job.artifacts.get("audit.toxicity")),
+        "toxicity", lambda: load_scorer(config.audit.toxicity, device=pick_device(config.device))
     )
 
 

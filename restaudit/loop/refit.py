@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from restaudit.config import RefitConfig, TrainedReward
+from restaudit.config import RefitConfig, RowRules, TrainedReward
 from restaudit.errors import BadInput, Waiting
 from restaudit.evidence.record import (
     AUDIT,
@@ -31,16 +31,21 @@ from restaudit.evidence.record import (
     write_json,
     write_table,
 )
+from restaudit.people.waiting import (
+    ASKED,
+    ASKED_FILE,
+    GIVEN,
+    judgements_missing,
+    read_sheet,
+    sheet_path,
+)
 from restaudit.reward.dossier import COMPUTE, read_any
 
 if TYPE_CHECKING:
     from restaudit.evidence.steps import Content
     from restaudit.loop.job import Job
 
-ASKED = ("item_id", "sample_id", "prompt_id", "prompt", "text")
-GIVEN = ("item_id", "prompt", "response", "rater", "score")
-ASKED_FILE, GIVEN_FILE, DIFF_FILE = "refit_asked.parquet", "fresh.parquet", "diff.json"
-SHEETS = "human"
+GIVEN_FILE, DIFF_FILE = "fresh.parquet", "diff.json"
 
 
 def refit(job: Job, g: int, policy: str) -> None:
@@ -66,44 +71,37 @@ def refit(job: Job, g: int, policy: str) -> None:
     job.step(f"{name}/refit/wait", name, ask)
     if not job.writer.has(f"{name}/refit"):
         _sheet(job.run, name)
-        if (missing := what_is_missing(Run(job.run), name)) is not None:
+        if (missing := judgements_missing(Run(job.run), name)) is not None:
             raise Waiting(missing)
     folder = f"{REWARD}/{name}"
     job.step(f"{name}/refit", folder, make, context=(f"{folder}/{COMPUTE}",))
     job.use_reward(name)
 
 
-def what_is_missing(record: Run, name: str) -> str | None:
-    """What people still have to judge before the run goes on, and how; None where every text has a
-    judgement.
+def check_refit(
+    config: TrainedReward, d_eval_samples: int, d_eval: pd.DataFrame, rules: RowRules
+) -> None:
+    """Raise BadInput where D_eval cannot give as many different texts as people shall judge.
+
+    Whether the samples differ nobody knows before they are drawn; that there are too few of them
+    can be counted.
     """
-    path = _path(record.path, name)
-    if not path.is_file():
-        return (
-            f"{path}: the sheet of {name}/refit is gone; restaudit resume {record.path} writes "
-            "it again"
+    from restaudit.data.feedback import load_feedback
+
+    assert config.refit is not None
+    most, wanted = len(d_eval) * d_eval_samples, config.refit.samples
+    if most < wanted:
+        raise BadInput(
+            f"reward.refit.samples is {wanted}, but {len(d_eval)} d_eval prompts with "
+            f"{d_eval_samples} sample(s) each (loop.d_eval_samples) give at most {most} texts; "
+            "give more of either, or fewer samples"
         )
-    asked = read_table(record.path / name / ASKED_FILE, ASKED)
-    missing = len(set(asked["item_id"]) - set(_read(path, asked, _settings(record))["item_id"]))
-    if missing == 0:
-        return None
-    low, high = _settings(record).scale
-    return "\n".join(
-        [
-            f"{record.path}: waits before Grow {int(name[1:])} for people's judgements of the "
-            f"newest policy's texts: {missing} of {len(asked)} are missing",
-            f"  the sheet:   {path}",
-            (
-                f"               fill in rater and score ({low:g} to {high:g}); a row a judgement, "
-                "rows may be added"
-            ),
-            f"  then go on:  restaudit resume {record.path}",
-        ]
-    )
-
-
-def _settings(record: Run) -> RefitConfig:
-    return RefitConfig.model_validate(record.plan["config"]["reward"]["refit"])
+    # A pair is two texts of one prompt. The data is read for this only where it can matter.
+    if d_eval_samples == 1 and load_feedback(config.data, rules, ties=config.ties).kind == "pairs":
+        raise BadInput(
+            "reward.refit: a reward of pairs is fitted again on two texts of a prompt, but "
+            "loop.d_eval_samples is 1; set it to 2 or more"
+        )
 
 
 def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFrame:
@@ -139,15 +137,11 @@ def two_by_two(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[by.sort_values(["round", "prompt"], kind="stable").index]
 
 
-def _path(run: Path, name: str) -> Path:
-    return run / SHEETS / f"refit-{name}.csv"
-
-
 def _sheet(run: Path, name: str) -> None:
     """Write the empty sheet, unless there is one."""
     from restaudit.people.rating.formats.csv import guard
 
-    path = _path(run, name)
+    path = sheet_path(run, name)
     if path.exists():
         return
     out = io.StringIO()
@@ -157,44 +151,6 @@ def _sheet(run: Path, name: str) -> None:
         writer.writerow([row.item_id, guard(str(row.prompt)), guard(str(row.text)), "", ""])
     path.parent.mkdir(exist_ok=True)
     path.write_text("\ufeff" + out.getvalue(), encoding="utf-8", newline="")
-
-
-def _read(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.DataFrame:
-    """The judgements on the sheet: item_id, rater, score.
-
-    Raises BadInput, with the row, for what cannot be one.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        raise BadInput(f"{path}: cannot be read ({e})") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if lacking := [c for c in ("item_id", "rater", "score") if c not in (reader.fieldnames or ())]:
-        raise BadInput(
-            f"{path}: lacks the column(s) {', '.join(lacking)}; expected {', '.join(GIVEN)}"
-        )
-    known, seen, found = set(asked["item_id"]), set(), []
-    low, high = settings.scale
-    for number, row in enumerate(reader, start=2):
-        where, raw = f"{path}, row {number}", (row["score"] or "").strip()
-        if not raw:
-            continue
-        item, rater = (row["item_id"] or "").strip(), (row["rater"] or "").strip()
-        try:
-            score = float(raw.replace(",", "."))
-        except ValueError:
-            raise BadInput(f"{where}: score {raw!r} is not a number") from None
-        if item not in known:
-            raise BadInput(f"{where}: {item!r} is not on the sheet that this run drew")
-        if not rater:
-            raise BadInput(f"{where}: a score without a rater; say who judged")
-        if not low <= score <= high:
-            raise BadInput(f"{where}: score {raw} is not on the scale ({low:g} to {high:g})")
-        if (item, rater) in seen:
-            raise BadInput(f"{where}: {rater} judged {item} twice")
-        seen.add((item, rater))
-        found.append((item, rater, score))
-    return pd.DataFrame(found, columns=["item_id", "rater", "score"])
 
 
 def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
@@ -211,7 +167,9 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
     assert isinstance(config, TrainedReward)
     assert config.refit is not None
     asked = read_table(job.run / name / ASKED_FILE, ASKED)
-    given = _read(_path(job.run, name), asked, config.refit).sort_values(["item_id", "rater"])
+    given = read_sheet(sheet_path(job.run, name), asked, config.refit).sort_values(
+        ["item_id", "rater"]
+    )
     used = given.merge(asked, on="item_id", validate="many_to_one").rename(
         columns={"text": "response"}
     )

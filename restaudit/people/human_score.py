@@ -1,6 +1,4 @@
-"""Human scores of outputs, each under the name of what it really is: LEXICON, MODEL, REFERENCE,
-SIMULATED or NONE.
-"""
+"""Human scores of outputs, each under the name of what it really is (config.human.HUMAN_NAMES)."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 import numpy as np
 import pandas as pd
@@ -46,7 +44,8 @@ FILE = "human.json"
 SCHEMA = "restaudit.human-score/1"
 WORDS = "words.parquet"
 WORD_COLUMNS = ("word", "score", "raters")
-LABELS = {kind: name.recorded for kind, name in HUMAN_NAMES.items()}
+# Makes a score in a folder, and says what human.json holds of it.
+_Make = Callable[[Path], "tuple[HumanScore, dict[str, Any]]"]
 JUDGE_PURPOSE = (
     "Predicts how the judge raters would judge a text; used to judge samples, never to select them."
 )
@@ -80,7 +79,7 @@ class HumanScore(Protocol):
 
 
 @dataclass(frozen=True)
-class Human:
+class LabelledScore:
     """A human score: how it is called, and the function of prompts, responses and references behind
     it.
     """
@@ -111,8 +110,12 @@ def lexicon_scores(responses: Sequence[str], words: Mapping[str, float]) -> Scor
     none.
     """
     longest = max((len(w.split()) for w in words), default=1)
-    rated = [rated_words(text, words, longest) for text in responses]
-    return np.array([math.fsum(r) / len(r) if r else math.nan for r in rated], dtype=np.float64)
+    means = []
+    for text in responses:
+        ratings = rated_words(text, words, longest)
+        # fsum, so that the order of a text's words does not change its last digit.
+        means.append(math.fsum(ratings) / len(ratings) if ratings else math.nan)
+    return np.array(means, dtype=np.float64)
 
 
 def reference_scores(responses: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
@@ -122,14 +125,16 @@ def reference_scores(responses: Sequence[str], references: Sequence[Sequence[str
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
-    found = [
-        max((metric.sentence_score(text, [r]).score for r in own if r.strip()), default=math.nan)
-        for text, own in zip(responses, references, strict=True)
-    ]
-    return np.array(found, dtype=np.float64)
+    best = []
+    for text, own in zip(responses, references, strict=True):
+        scores = [metric.sentence_score(text, [r]).score for r in own if r.strip()]
+        best.append(max(scores, default=math.nan))
+    return np.array(best, dtype=np.float64)
 
 
-def simulated_scores(scorer: ImportedCallable, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
+def simulated_scores(
+    scorer: ImportedCallable, prompts: Sequence[str], responses: Sequence[str]
+) -> Scores:
     """What a callable returns, one number a text; NaN means undefined.
 
     Raises BadInput on an infinite value.
@@ -138,14 +143,14 @@ def simulated_scores(scorer: ImportedCallable, prompts: Sequence[str], responses
         return np.empty(0)
     values = scorer.values(prompts, responses)
     bad = np.flatnonzero(np.isinf(values).any(axis=1))
-    if values.shape[1] != 1 or bad.size:
-        what = (
-            f"an infinite score for row {bad[0]}"
-            if bad.size
-            else f"{values.shape[1]} scores a text"
-        )
+    wrong = None
+    if bad.size:
+        wrong = f"an infinite score for row {bad[0]}"
+    elif values.shape[1] != 1:
+        wrong = f"{values.shape[1]} scores a text"
+    if wrong is not None:
         raise BadInput(
-            f"{scorer.name} gave {what}; expected one number a text, NaN where undefined"
+            f"{scorer.name} gave {wrong}; expected one number a text, NaN where undefined"
         )
     return values[:, 0]
 
@@ -155,45 +160,50 @@ def build_human(
 ) -> HumanScore:
     """Make the human score and write what it is (human.json, and the word table or model it uses)
     into `out`.
+
+    Raises BadInput as `prepare_human` does.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {}
+    return prepare_human(config, rules=rules, device=device, seed=seed)(out)
+
+
+def prepare_human(
+    config: HumanConfig, *, rules: RowRules, device: str, seed: int
+) -> Callable[[Path], HumanScore]:
+    """Open everything the human score needs; the function returned makes it and writes it into a
+    folder.
+
+    A run does this before its plan is sealed, so that whatever can be refused is refused then.
+    Raises BadInput when something the configuration names cannot be used.
+    """
+    make: _Make
     match config:
         case NoHuman():
-            score = _none()
+            make = _known(_none())
         case PeopleHuman():
-            score = _people(config)
+            make = _known(_people(config))
         case ColumnHuman():
-            score = _column(config)
+            make = _known(_column(config))
         case ReferenceHuman():
-            score = _reference()
-            facts["metric"] = _chrf_signature()
+            make = _known(_reference(), metric=_chrf_signature())
         case PythonHuman():
             scorer = import_scorer(config.callable, "human.callable")
-            score = _simulated(scorer)
-            facts |= {
-                "callable": config.callable,
-                "source_sha256": digest_file(scorer.source).sha256,
-            }
+            source = digest_file(scorer.source).sha256
+            make = _known(_simulated(scorer), callable=config.callable, source_sha256=source)
         case LexiconHuman():
-            words, facts = _build_words(config, out, rules)
-            score = _lexicon(words)
+            make = _prepare_words(config, rules)
         case ModelHuman():
-            from restaudit.reward.trained import build_trained
+            make = _prepare_model(config, rules, device, seed)
+        case _ as unknown:
+            assert_never(unknown)
 
-            model = build_trained(
-                _as_reward(config),
-                out,
-                rules=rules,
-                device=device,
-                seed=seed,
-                purpose=JUDGE_PURPOSE,
-            )
-            score = _model(model, config)
-            facts["model_digest"] = model.digest
-    described = {"label": score.label, "unit": score.unit, "description": score.description}
-    write_json({"schema": SCHEMA, "kind": config.kind, **described, **facts}, out / FILE)
-    return score
+    def build(out: Path) -> HumanScore:
+        out.mkdir(parents=True, exist_ok=True)
+        score, facts = make(out)
+        described = {"label": score.label, "unit": score.unit, "description": score.description}
+        write_json({"schema": SCHEMA, "kind": config.kind, **described, **facts}, out / FILE)
+        return score
+
+    return build
 
 
 def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
@@ -233,6 +243,8 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
             from restaudit.reward.trained import load_trained
 
             return _model(load_trained(_as_reward(config), out, device=device), config)
+        case _ as unknown:
+            assert_never(unknown)
 
 
 def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
@@ -247,19 +259,20 @@ def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
     judge = None if human.judge_raters is None else {str(r) for r in human.judge_raters}
     if train is not None and judge is not None:
         both = sorted(train & judge)
-        who = f"rater(s) {', '.join(both)}" if both else ""
+        if not both:
+            return
+        who = f"rater(s) {', '.join(both)}"
     else:
-        unnamed = " and ".join(
-            key
-            for key, given in (("reward.train_raters", train), ("human.judge_raters", judge))
-            if given is None
-        )
-        who = f"every rater ({unnamed} left out means all)"
-    if who:
-        raise BadInput(
-            f"{who} of {reward.data.source} would train the reward and judge it too; give disjoint "
-            "reward.train_raters and human.judge_raters, or disjoint options.part of the source"
-        )
+        unnamed = []
+        if train is None:
+            unnamed.append("reward.train_raters")
+        if judge is None:
+            unnamed.append("human.judge_raters")
+        who = f"every rater ({' and '.join(unnamed)} left out means all)"
+    raise BadInput(
+        f"{who} of {reward.data.source} would train the reward and judge it too; give disjoint "
+        "reward.train_raters and human.judge_raters, or disjoint options.part of the source"
+    )
 
 
 def rated_words(text: str, words: Mapping[str, float], longest: int) -> list[float]:
@@ -270,66 +283,71 @@ def rated_words(text: str, words: Mapping[str, float], longest: int) -> list[flo
     is not found is looked up in parts ("good...but", "feel-good"). Longer phrases go first.
     """
     tokens = text.replace("’", "'").split()
-    found: list[float] = []
+    ratings: list[float] = []
     i = 0
     while i < len(tokens):
+        # The longest phrase first: "not bad" is rated as it is, and not as "not" and "bad".
         for size in range(min(longest, len(tokens) - i), 0, -1):
             phrase = " ".join(tokens[i : i + size])
-            hit = next((words[form] for form in _forms(phrase) if form in words), None)
-            if hit is not None:
-                found.append(hit)
+            rating = next((words[form] for form in _forms(phrase) if form in words), None)
+            if rating is not None:
+                ratings.append(rating)
                 i += size
                 break
         else:
-            found += [words[p] for p in _PIECE.findall(tokens[i].lower()) if p in words]
+            ratings += [words[p] for p in _PIECE.findall(tokens[i].lower()) if p in words]
             i += 1
-    return found
+    return ratings
 
 
-def _none() -> Human:
+def _undefined(
+    _prompts: Sequence[str], responses: Sequence[str], _references: Sequence[Sequence[str]]
+) -> Scores:
+    """Of scores that are given elsewhere (ratings, a column), or nowhere: nothing can be asked."""
+    return np.full(len(responses), math.nan)
+
+
+def _none() -> LabelledScore:
     what = "No human score was configured; whatever needs one was not measured."
-    return Human(
-        LABELS["none"], "none", what, lambda _, responses, __: np.full(len(responses), math.nan)
-    )
+    return LabelledScore(HUMAN_NAMES["none"].recorded, "none", what, _undefined)
 
 
-def _people(config: PeopleHuman) -> Human:
+def _people(config: PeopleHuman) -> LabelledScore:
     low, high = config.scale
     what = (
         f"People's own ratings of {config.dimension} ({low} to {high}) of samples of this "
-        "iteration, drawn at random "
-        "and shown blinded; the mean of a sample's raters. Samples that were not drawn have none."
+        "iteration, drawn at random and shown blinded; the mean of a sample's raters. Samples "
+        "that were not drawn have none."
     )
-    return Human(
-        LABELS["people"], f"rating ({low}-{high})", what, lambda _, r, __: np.full(len(r), math.nan)
-    )
+    return LabelledScore(HUMAN_NAMES["people"].recorded, f"rating ({low}-{high})", what, _undefined)
 
 
-def _column(config: ColumnHuman) -> Human:
+def _column(config: ColumnHuman) -> LabelledScore:
     what = config.description or (
         "Scores that the watched generation files hold; who or what gave them, and when, was not "
         "stated."
     )
-    return Human(
-        config.label, "the files' own unit", what, lambda _, r, __: np.full(len(r), math.nan)
-    )
+    return LabelledScore(config.label, "the files' own unit", what, _undefined)
 
 
-def _lexicon(words: Mapping[str, float]) -> Human:
+def _lexicon(words: Mapping[str, float]) -> LabelledScore:
     what = (
         "Mean of the judge raters' ratings of the rated words in the text; nobody rated the text "
         "itself. Negation, irony and context are not seen."
     )
-    return Human(
-        LABELS["lexicon"], "word-rating units", what, lambda _, r, __: lexicon_scores(r, words)
+    return LabelledScore(
+        HUMAN_NAMES["lexicon"].recorded,
+        "word-rating units",
+        what,
+        lambda _, r, __: lexicon_scores(r, words),
     )
 
 
-def _model(model: TrainedModel, config: ModelHuman) -> Human:
+def _model(model: TrainedModel, config: ModelHuman) -> LabelledScore:
     what = (
         "A model's prediction of what the judge raters would say (mean of its members); none of "
-        "them saw these texts. "
-        "It shares the weaknesses of models with the reward it is compared with."
+        "them saw these texts. It shares the weaknesses of models with the reward it is compared "
+        "with."
     )
 
     def values(
@@ -338,27 +356,29 @@ def _model(model: TrainedModel, config: ModelHuman) -> Human:
         mean: Scores = model.score(prompts, responses).mean(axis=1)
         return mean
 
-    label = LABELS["model"].format("raters" if config.judge_raters is not None else "judgements")
-    return Human(label, model.unit, what, values)
+    label = HUMAN_NAMES["model"].recorded.format(
+        "raters" if config.judge_raters is not None else "judgements"
+    )
+    return LabelledScore(label, model.unit, what, values)
 
 
-def _reference() -> Human:
+def _reference() -> LabelledScore:
     what = (
         "chrF of the output against human references, the best one counts. It measures likeness "
         "of wording; a good output that is worded otherwise scores low."
     )
-    return Human(
-        LABELS["reference"],
+    return LabelledScore(
+        HUMAN_NAMES["reference"].recorded,
         "chrF, 0-100",
         what,
         lambda _, r, references: reference_scores(r, references),
     )
 
 
-def _simulated(scorer: ImportedCallable) -> Human:
+def _simulated(scorer: ImportedCallable) -> LabelledScore:
     what = f"Simulated by the program {scorer.name}; no person was asked."
-    return Human(
-        LABELS["python"],
+    return LabelledScore(
+        HUMAN_NAMES["python"].recorded,
         "the callable's own unit",
         what,
         lambda p, r, _: simulated_scores(scorer, p, r),
@@ -369,9 +389,26 @@ def _forms(phrase: str) -> tuple[str, str, str]:
     return phrase, phrase.lower(), phrase.lower().strip(PUNCTUATION)
 
 
-def _build_words(
-    config: LexiconHuman, out: Path, rules: RowRules
-) -> tuple[dict[str, float], dict[str, Any]]:
+def _known(score: HumanScore, **facts: Any) -> _Make:
+    """A score that is there already: nothing but human.json is written for it."""
+    return lambda _: (score, facts)
+
+
+def _prepare_model(config: ModelHuman, rules: RowRules, device: str, seed: int) -> _Make:
+    from restaudit.reward.trained import prepare_trained
+
+    train = prepare_trained(
+        _as_reward(config), rules=rules, device=device, seed=seed, purpose=JUDGE_PURPOSE
+    )
+
+    def make(out: Path) -> tuple[HumanScore, dict[str, Any]]:
+        model = train(out)
+        return _model(model, config), {"model_digest": model.digest}
+
+    return make
+
+
+def _prepare_words(config: LexiconHuman, rules: RowRules) -> _Make:
     from restaudit.data.feedback import load_feedback
 
     feedback = load_feedback(config.data, rules)
@@ -389,18 +426,23 @@ def _build_words(
     table = pd.DataFrame({"score": grouped.mean(), "raters": grouped.count()}).reset_index(
         names="word"
     )
-    write_table(table, out / WORDS, WORD_COLUMNS)
-    facts = {
-        "words_sha256": digest_file(out / WORDS).sha256,
-        "words": len(table),
-        "judge_raters": list(raters.used),
-        "judgements": len(judged),
-        "source": config.data.source,
-        "files": [{"spec": a.spec, "sha256": a.sha256} for a in feedback.artifacts],
-        "licence": feedback.licence or MISSING,
-        "rows": feedback.report.to_json(),
-    }
-    return dict(zip(table["word"], table["score"], strict=True)), facts
+
+    def make(out: Path) -> tuple[HumanScore, dict[str, Any]]:
+        write_table(table, out / WORDS, WORD_COLUMNS)
+        facts = {
+            "words_sha256": digest_file(out / WORDS).sha256,
+            "words": len(table),
+            "judge_raters": list(raters.used),
+            "judgements": len(judged),
+            "source": config.data.source,
+            "files": [{"spec": a.spec, "sha256": a.sha256} for a in feedback.artifacts],
+            "licence": feedback.licence or MISSING,
+            "rows": feedback.report.to_json(),
+        }
+        words = dict(zip(table["word"], table["score"], strict=True))
+        return _lexicon(words), facts
+
+    return make
 
 
 def _as_reward(config: ModelHuman) -> TrainedReward:

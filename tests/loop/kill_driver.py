@@ -24,7 +24,7 @@ import restaudit.reward  # noqa: F401
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.evidence import ledger, steps
-from restaudit.loop import plan
+from restaudit.loop import running
 
 
 def go(raw: dict[str, object], run: Path, step: str, moment: str) -> None:
@@ -55,9 +55,9 @@ def go(raw: dict[str, object], run: Path, step: str, moment: str) -> None:
     else:
         steps.Writer._append = killed_at_append
     if (run / "plan.json").exists():
-        plan.resume(run, Reporter(quiet=True))
+        running.resume(run, Reporter(quiet=True))
     else:
-        plan.start(parse(raw), run, Reporter(quiet=True))
+        running.start(parse(raw), run, Reporter(quiet=True))
 
 
 def main() -> None:

@@ -6,14 +6,14 @@ import json
 import pytest
 from rich.console import Console
 
+from restaudit.commands.summary import print_summary
 from restaudit.config.reading import parse
 from restaudit.errors import BadInput, Halted
 from restaudit.evidence import ledger
 from restaudit.evidence.override import override
 from restaudit.evidence.record import Run
 from restaudit.evidence.verify import verify
-from restaudit.loop.plan import resume, start
-from restaudit.loop.summary import print_summary
+from restaudit.loop.running import resume, start
 from tests.loop.conftest import tiny_raw
 
 BY, REASON = "Ada Moreau", "the margin was set for another model; the board agreed on 3 May"

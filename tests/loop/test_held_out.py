@@ -12,8 +12,8 @@ from restaudit.config.reading import parse
 from restaudit.errors import BadInput
 from restaudit.evidence.record import ITEMS, Run, read_table
 from restaudit.evidence.verify import verify
-from restaudit.loop.human_text import HUMAN_TEXT, measured, nll_of, read_texts
-from restaudit.loop.plan import start
+from restaudit.loop.held_out import HUMAN_TEXT, nll_of, read_texts, text_costs
+from restaudit.loop.running import start
 from restaudit.policy import load_policy
 from tests.loop.conftest import tiny_raw
 
@@ -163,7 +163,7 @@ def test_texts_are_plain_different_and_at_most_as_many_as_asked_for(reviews):
 
 
 def test_a_text_costs_the_sum_over_its_first_tokens(policy, reviews):
-    table = measured(policy, reviews, pd.DataFrame())
+    table = text_costs(policy, reviews, pd.DataFrame())
     assert (table["n_tokens"] == 10).all()
     assert (table["nll"] > 0).all()
     short = nll_of(policy, table["text"].tolist(), max_tokens=4)
@@ -194,4 +194,4 @@ def test_a_source_that_cannot_be_read_says_why(reviews, change, message):
 def test_references_that_are_not_there_are_not_made_up(policy):
     prompts = pd.DataFrame({"prompt": ["a"], "references": [[]]})
     with pytest.raises(BadInput, match="no audit prompt has a human reference"):
-        measured(policy, HumanTextConfig(source="references"), prompts)
+        text_costs(policy, HumanTextConfig(source="references"), prompts)

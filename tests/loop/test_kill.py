@@ -12,7 +12,7 @@ from restaudit.config.reading import parse
 from restaudit.errors import Waiting
 from restaudit.evidence.record import Run
 from restaudit.evidence.verify import verify
-from restaudit.loop.plan import resume, start
+from restaudit.loop.running import resume, start
 from tests.loop.conftest import tiny_raw
 from tests.loop.raters import PEOPLE, rate
 

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.lineage import policies, reasons, training_rows
-from reports.records import Records
-from reports.why import why_lines
+from reports.record.files import Records
+from reports.record.lineage import policies, reasons, training_rows, why_lines
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Exit, Halted
 from restaudit.evidence.record import SAMPLES, Run, read_table
 from restaudit.evidence.verify import verify
-from restaudit.loop import plan
-from restaudit.loop.plan import planned_steps, resume, start
+from restaudit.loop import running
+from restaudit.loop.running import resume, start
+from restaudit.loop.sealing import planned_steps
 from tests.loop.conftest import make_job_folder, tiny_raw
 
 
@@ -296,7 +296,7 @@ def test_a_run_is_not_started_over_another_one(finished, tiny_config, silent):
 
 
 def test_a_plan_changed_after_sealing_is_refused(tiny_config, job_folder, silent, monkeypatch):
-    monkeypatch.setattr(plan, "rest", lambda _: None)
+    monkeypatch.setattr(running, "rest", lambda _: None)
     start(tiny_config, job_folder / "run", silent)
     monkeypatch.undo()
     path = job_folder / "run" / "plan.json"
@@ -317,7 +317,7 @@ def test_a_policy_that_is_not_the_sealed_one_is_refused(
     config = tiny_config.model_copy(
         update={"policy": tiny_config.policy.model_copy(update={"model": str(copy)})}
     )
-    monkeypatch.setattr(plan, "rest", lambda _: None)
+    monkeypatch.setattr(running, "rest", lambda _: None)
     start(config, job_folder / "run", silent)
     monkeypatch.undo()
     (copy / "extra.txt").write_text("something else")

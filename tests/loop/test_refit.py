@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.reward.answers import reward_answers
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Waiting
 from restaudit.evidence.record import AUDIT, BASE, RESCORED, RESCORED_FILE, REWARD, Run, read_table
 from restaudit.evidence.verify import verify
-from restaudit.loop.plan import resume, start
 from restaudit.loop.refit import ASKED, ASKED_FILE, SHEETS, two_by_two
-from restaudit.reward_audit.document import document_of
+from restaudit.loop.running import resume, start
 from restaudit.reward_audit.standalone import refitted
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reward.test_trained import pairs, ratings
@@ -215,8 +215,8 @@ def test_each_reward_of_the_run_has_its_own_document(folder):
     folder = folder / "done"
     run = Run(folder)
     digests = [run.refits()[0][1][k] for k in ("before", "after")]
-    first = document_of(folder, folder / "reward_model")
-    again = document_of(folder, refitted(folder, "g02"))
+    first = reward_answers(folder, folder / "reward_model")
+    again = reward_answers(folder, refitted(folder, "g02"))
     assert [first.digest, again.digest] == digests
     assert "reward_model/g02/dossier.json" in again.files
     with pytest.raises(BadInput, match="was not fitted again before g01; there are: g02"):
@@ -226,7 +226,7 @@ def test_each_reward_of_the_run_has_its_own_document(folder):
 def test_the_summary_says_that_the_reward_changed(folder, capsys):
     from rich.console import Console
 
-    from restaudit.loop.summary import print_summary
+    from restaudit.commands.summary import print_summary
 
     print_summary(folder / "done", Console(width=300))
     said = capsys.readouterr().out
