@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 from probes.base import Embed
 from probes.divergence.expected import rated_gains, rated_totals
 from probes.diversity.vendi import score
-from probes.hacking.effects import Effects, effects
+from probes.hacking.effects import FEWEST_FOR_COST, Effects, effects
 from probes.hacking.features import FEWEST_PROMPTS, is_long, is_short, mine
 from probes.texts.grams import rarefied
 from probes.texts.sets import first, words_of

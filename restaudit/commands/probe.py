@@ -83,7 +83,7 @@ def probe(
     toxicity: Annotated[
         str | None,
         typer.Option(
-            metavar="none|MODULE:CALLABLE", help="Scorer of toxicity (default: hatesonar)."
+            metavar="none|MODULE:CALLABLE", help="Scorer of toxicity (default: none)."
         ),
     ] = None,
     only: Annotated[

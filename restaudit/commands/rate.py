@@ -220,11 +220,11 @@ def status(folder: RunFolder) -> None:
     from restaudit.people.rating import progress, task_sets
     from restaudit.people.rating.pairs import pair_sets
     from restaudit.people.rating.pairs.wins import named, pair_progress
-    from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human, torn_note
+    from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human_folder, torn_note
 
     Run(folder)
     for stored in (RATINGS_FILE, CHOICES_FILE):
-        if (lost := torn_note(human(folder), stored)) is not None:
+        if (lost := torn_note(human_folder(folder), stored)) is not None:
             typer.echo(lost)
     sets, compared = task_sets(folder), pair_sets(folder)
     if not sets and not compared:

@@ -82,7 +82,7 @@ def linear_layers(model: Any) -> list[str]:
         "falcon_h1",
         "nemotron_h",
     )
-    found: dict[str, list[str]] = {}
+    by_last_name: dict[str, list[str]] = {}
     others: set[str] = set()
     for name, module in model.named_modules():
         last = name.rsplit(".", 1)[-1]
@@ -92,10 +92,13 @@ def linear_layers(model: Any) -> list[str]:
             and _is_linear(module)
         )
         if linear and not (mamba and last in ("out_proj", "conv1d")):
-            found.setdefault(last, []).append(name)
+            by_last_name.setdefault(last, []).append(name)
         else:
             others.add(last)
-    return sorted(n for last, names in found.items() for n in (names if last in others else [last]))
+    targets: list[str] = []
+    for last, names in by_last_name.items():
+        targets += names if last in others else [last]
+    return sorted(targets)
 
 
 def _is_linear(module: Any) -> bool:
@@ -108,16 +111,17 @@ def _is_linear(module: Any) -> bool:
         "transformers.models."
     ):
         try:
-            given = torch.ones(
+            states = torch.ones(
                 1, 1, module.in_features, dtype=module.weight.dtype, device=module.weight.device
             )
             with torch.no_grad():
-                ours = torch.nn.functional.linear(given, module.weight, module.bias)
-                theirs = module(given)
+                ours = torch.nn.functional.linear(states, module.weight, module.bias)
+                theirs = module(states)
+            if not isinstance(theirs, torch.Tensor):
+                return False
             # As near as bfloat16 rounds; what is no linear layer is far off.
-            return isinstance(theirs, torch.Tensor) and float(
-                (ours - theirs).abs().max()
-            ) <= 0.02 * float(ours.abs().max())
+            difference = float((ours - theirs).abs().max())
+            return difference <= 0.02 * float(ours.abs().max())
         except (RuntimeError, TypeError, ValueError, IndexError):
             return False
     return True
@@ -138,10 +142,10 @@ def adapters_of(model: Any) -> dict[str, Any]:
     for name, p in model.named_parameters():
         if p.dim() < 2 or "lora_" in name or ".base_layer" in name or p.requires_grad:
             continue
+        # Without the layer's number, so that all layers are counted under one name.
         parts = [x for x in name.removesuffix(".weight").split(".") if not x.isdigit()]
-        row = left.setdefault(
-            ".".join(parts[-2:]) if p.dim() > 2 else parts[-1], {"tensors": 0, "numbers": 0}
-        )
+        kind = ".".join(parts[-2:]) if p.dim() > 2 else parts[-1]
+        row = left.setdefault(kind, {"tensors": 0, "numbers": 0})
         row["tensors"] += 1
         row["numbers"] += p.numel()
         if p.dim() > 2:
@@ -155,12 +159,12 @@ def _adapted_names(model: Any) -> list[str]:
     """Names of the modules and tensors that have a LoRA layer."""
     from peft.tuners.lora import LoraLayer
 
-    found = []
+    names = []
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             parameter = getattr(module, "parameter_name", None)
-            found.append(f"{name}.{parameter}" if parameter else name)
-    return found
+            names.append(f"{name}.{parameter}" if parameter else name)
+    return names
 
 
 # --- merging
@@ -190,6 +194,7 @@ def unmergeable(model: Any) -> str | None:
 
     if any(c.is_prompt_learning for c in model.peft_config.values()):
         return "virtual tokens are not weights"
+    # How many modules use a tensor: what is added to tied weights would be added for all of them.
     owners: dict[int, int] = {}
     for module in model.modules():
         for p in module.parameters(recurse=False):
@@ -227,6 +232,7 @@ def merged_weights(model: Any) -> Iterator[Any]:
             weight = layer.base_layer.weight
             aside.append(weight.data)
             names = [n for n in layer.active_adapters if n in layer.lora_A]
+            # In float32, and rounded once: what is sampled from is one model of the weights' dtype.
             total = weight.data.float()
             for name in names:
                 total = total + layer.get_delta_weight(name).float()

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from restaudit.policy.forward import Route, logits_at
 from restaudit.policy.model import Policy
-from restaudit.policy.packing import Row, TrainingExample, branch_rows, collate
+from restaudit.policy.packing import PackedRow, TrainingExample, bounded, branch_rows, collate
 
 if TYPE_CHECKING:
     import torch
 
+# Tokens whose distributions are compared at a time: two tables of float32 over the vocabulary.
 CHUNK = 256
 # The logits of one policy wait in memory for those of the other: this share of what is free, and at
 # least so much.
@@ -68,20 +69,22 @@ def kl_between(
     if route is None:
         route = policy.routes_for(max(len(e.prompt) + len(e.response) for e in examples)).kl
     rows = [branch_rows([e])[0] for e in examples]
-    out: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
+    divergences: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
     for block in _blocks(policy, rows, forward_tokens):
         to_base()
         base = [_logits(policy, [rows[k] for k in group], route) for group in block]
         to_current()
-        for group, before in zip(block, base, strict=True):
-            now = _logits(policy, [rows[k] for k in group], route)
+        for group, base_logits in zip(block, base, strict=True):
+            logits = _logits(policy, [rows[k] for k in group], route)
             with torch.inference_mode():
-                for k, p, q in zip(group, now, before, strict=True):
-                    out[k] = (max(_summed(p, q), 0.0), len(p))
-    return out
+                for k, of_current, of_base in zip(group, logits, base_logits, strict=True):
+                    # Never below 0 but for rounding.
+                    nats = max(_summed_kl(of_current, of_base), 0.0)
+                    divergences[k] = (nats, len(of_current))
+    return divergences
 
 
-def _summed(now: torch.Tensor, before: torch.Tensor) -> float:
+def _summed_kl(now: torch.Tensor, before: torch.Tensor) -> float:
     """Σ over places and vocabulary of p (log p − log q), in nats, from logits (places,
     vocabulary).
     """
@@ -95,18 +98,20 @@ def _summed(now: torch.Tensor, before: torch.Tensor) -> float:
     return total
 
 
-def _blocks(policy: Policy, rows: Sequence[Row], limit: int) -> Iterator[list[list[int]]]:
-    """Groups of rows for one forward pass each, in blocks whose logits fit into memory together.
+def _blocks(policy: Policy, rows: Sequence[PackedRow], limit: int) -> Iterator[list[list[int]]]:
+    """Groups of rows (by number) for one forward pass each, in blocks whose logits fit into memory
+    together.
 
     Between the two policies the weights are exchanged once a block, so few and large blocks are
     quick.
     """
     room = max(LEAST_MEMORY, free_memory() // SHARE_OF_MEMORY)
-    a_token = policy.model.config.get_text_config().vocab_size * policy.model.dtype.itemsize
+    token_bytes = policy.model.config.get_text_config().vocab_size * policy.model.dtype.itemsize
+    by_length = sorted(range(len(rows)), key=lambda k: rows[k].length)
     block: list[list[int]] = []
     used = 0
-    for group in _groups(rows, limit):
-        size = a_token * sum(len(r) for k in group for r in rows[k].responses)
+    for group in bounded(by_length, limit, length=lambda k: rows[k].length):
+        size = token_bytes * sum(len(rows[k].responses[0]) for k in group)
         if block and used + size > room:
             yield block
             block, used = [], 0
@@ -116,16 +121,7 @@ def _blocks(policy: Policy, rows: Sequence[Row], limit: int) -> Iterator[list[li
         yield block
 
 
-def _groups(rows: Sequence[Row], limit: int) -> list[list[int]]:
-    groups: list[list[int]] = [[]]
-    for k in sorted(range(len(rows)), key=lambda k: rows[k].length):
-        if groups[-1] and rows[k].length * (len(groups[-1]) + 1) > limit:
-            groups.append([])
-        groups[-1].append(k)
-    return groups
-
-
-def _logits(policy: Policy, rows: Sequence[Row], route: Route) -> list[torch.Tensor]:
+def _logits(policy: Policy, rows: Sequence[PackedRow], route: Route) -> list[torch.Tensor]:
     """For each row the logits that predict its response, (tokens, vocabulary), on the CPU, in the
     model's dtype.
     """
@@ -145,9 +141,9 @@ def free_memory() -> int:
     it where not said.
     """
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(
-            int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")
-        )
-    except (OSError, StopIteration):  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    except OSError:  # not Linux
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     from restaudit.policy.model import Policy
 
 
-USES = ("sampling", "training", "likelihood", "kl")
 # A difference in nats over a response of BOUND_TOKENS that rounding does not explain: in float32,
 # and in a lower precision where the model cannot be computed in float32 (it is quantised, its
 # attention needs half precision, memory is short). Over fewer tokens less is allowed: errors of a
 # cache grow with every token.
+# Ways that are right agree within 0.0001 nats in float32, so that 0.001 tells right from wrong; in
+# bfloat16 rounding alone moves 8 tokens of SmolLM2-135M by 0.3 to 0.9 (docs/decisions/0015).
 BOUND, ROUGH_BOUND, BOUND_TOKENS = 0.001, 1.0, 12
+# Tokens that are drawn from each prompt.
 STEPS = 4
 # Of the model's own caches more is asked: some hold states whose error grows with every token.
 STEPS_OF_STATES = 24
@@ -58,6 +60,7 @@ BEGUN = ("A river", "How a small town lives through the winter")
 SHORT_WINDOW = 48
 # Settings of a model beyond whose value it computes in another way.
 EDGES = re.compile(r"window|chunk_size|block_size|local_attention|original_max_position")
+# What a model's code raises when it is asked in a way that it does not know.
 FAILURES = (
     RuntimeError,
     TypeError,
@@ -67,6 +70,14 @@ FAILURES = (
     IndexError,
     AssertionError,
 )
+
+CACHES_IN_WORDS: dict[Cache, str] = {
+    "shared": "one cache, common beginnings computed once",
+    "growing": "one cache, prompts padded",
+    "padded": "the model's own generate, prompts padded",
+    "equal": "the model's own generate, prompts of one length at a time",
+    "none": "a whole forward pass for every token",
+}
 
 Tokens = tuple[int, ...]
 
@@ -139,33 +150,26 @@ class Exactness:
         """What a person should know, in sentences: the agreement, and every fast route that is not
         taken.
         """
-        said = [
+        lines = [
             "self-check: how restaudit computes and the model's own forward pass agree within "
-            f"{self.largest:.2g} nats"
-            f" over {self.tokens} tokens (in {self.dtype}, {self.seconds:.1f} s)"
+            f"{self.largest:.2g} nats over {self.tokens} tokens (in {self.dtype}, "
+            f"{self.seconds:.1f} s)"
         ]
         for use, proof in self.uses.items():
             if proof.refused:
                 route, why = proof.refused[0]
-                said.append(f"  {use}: {described(use, proof.route)}; not {route}: {why}")
-        return said
+                lines.append(f"  {use}: {described(use, proof.route)}; not {route}: {why}")
+        return lines
 
 
 def described(use: str, route: Route) -> str:
     """A route in words."""
     weights = "adapter merged into the weights" if route.merged else "the model as it is"
     if use == "sampling":
-        how = {
-            "shared": "one cache, common beginnings computed once",
-            "growing": "one cache, prompts padded",
-            "padded": "the model's own generate, prompts padded",
-            "equal": "the model's own generate, prompts of one length at a time",
-            "none": "a whole forward pass for every token",
-        }[route.cache]
-    else:
-        how = "responses to a prompt in one row" if route.packed else "a row for each response"
-        how += ", logits of response tokens only" if route.head else ", all logits"
-    return f"{weights}, {how}"
+        return f"{weights}, {CACHES_IN_WORDS[route.cache]}"
+    rows = "responses to a prompt in one row" if route.packed else "a row for each response"
+    logits = "logits of response tokens only" if route.head else "all logits"
+    return f"{weights}, {rows}, {logits}"
 
 
 def prove(policy: Policy, *, longest: int) -> Exactness:
@@ -183,13 +187,17 @@ def prove(policy: Policy, *, longest: int) -> Exactness:
                 "(alora_invocation_tokens): what it computes depends on where certain tokens "
                 "stand in the input, which a cache does not hold"
             )
-    with evaluating(policy.model), in_float32(policy.model) as exact, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of libraries, about arguments that a way which is not taken passes
-        found = _Check(policy, longest, BOUND if exact else ROUGH_BOUND).run()
-    policy.exactness = replace(found, seconds=time.perf_counter() - began)
-    policy.routes = Routes(**{use: p.route for use, p in found.uses.items()}, reach=found.reach)
+    with (
+        evaluating(policy.model),
+        in_float32(policy.model) as is_float32,
+        warnings.catch_warnings(),
+    ):
+        # Of libraries, about arguments that a way which is not taken passes.
+        warnings.simplefilter("ignore")
+        exactness = _Check(policy, longest, BOUND if is_float32 else ROUGH_BOUND).run()
+    policy.exactness = replace(exactness, seconds=time.perf_counter() - began)
+    routes = {use: proof.route for use, proof in exactness.uses.items()}
+    policy.routes = Routes(**routes, reach=exactness.reach)
     return policy.exactness
 
 
@@ -206,7 +214,8 @@ class _Check:
         self.why_unmerged = unmergeable(policy.model)
         self.edges = edges = _edges(policy.model.config)
         limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-        if isinstance(limit, int) and limit > 0:
+        limit = limit if isinstance(limit, int) and limit > 0 else None
+        if limit is not None:
             longest = min(longest, limit)
         short = [e for e in edges if e <= SHORT_WINDOW]
         self.steps = max([STEPS, *(e + 8 for e in short)])
@@ -215,14 +224,13 @@ class _Check:
         # of another length: also where a sequence exceeds it by one token, which is less than these
         # two need.
         exceeded = [e for e in edges if SHORT_WINDOW < e < longest]
-        room = max(
-            (limit if isinstance(limit, int) and limit > 0 else longest + self.steps + 3)
-            - self.steps,
-            1,
-        )
-        long = [min(n, room) for e in exceeded[-1:] for n in (e - 2, e + 3)]
+        prompt_room = max(longest + 3 if limit is None else limit - self.steps, 1)
+        long: list[int] = []
+        if exceeded:
+            long = [min(exceeded[-1] - 2, prompt_room), min(exceeded[-1] + 3, prompt_room)]
         self.prompts = self._prompts(max(longest - self.steps, 1), short, long)
         self.longest = max(map(len, self.prompts)) + self.steps
+        # Up to the next edge nothing changes; beyond it `routes_for` has the check made again.
         self.reach = next((e for e in edges if e >= self.longest), None)
 
     def _prompts(self, limit: int, short: Sequence[int], long: Sequence[int]) -> list[Tokens]:
@@ -238,10 +246,14 @@ class _Check:
             question = tokenizer(QUESTION, add_special_tokens=False)["input_ids"]
         for window in short[:1]:
             question = question[-max(window // 2, 1) :]
-        answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in BEGUN]
-        prompts = [tuple(int(i) for i in [*question, *answer][-limit:]) for answer in answers]
+        prompts: list[Tokens] = []
+        for text in BEGUN:
+            answer = tokenizer(text, add_special_tokens=False)["input_ids"]
+            prompts.append(tuple(int(i) for i in [*question, *answer][-limit:]))
+        # Long ones repeat the last: any tokens will do to cross a window.
         body = prompts[-1]
-        return [*prompts, *((body * (n // len(body) + 1))[:n] for n in long)]
+        long_prompts = [(body * (length // len(body) + 1))[:length] for length in long]
+        return [*prompts, *long_prompts]
 
     @property
     def bound(self) -> float:
@@ -249,17 +261,20 @@ class _Check:
         return self.nats * min(self.steps / BOUND_TOKENS, 1)
 
     def run(self) -> Exactness:
-        sampling, drawn, own_now = self._sampling()
+        """The proof of every use. Raises BadInput where a use has no exact route."""
+        sampling, drawn, truth_changed = self._sampling()
         # Some again with one token of their response, beside the long ones: what a causal model
         # computes for a token does not depend on how much comes after it, but positions that are
         # scaled beyond some length make it so.
-        again = [drawn[0], *drawn[len(BEGUN) + 1 :][:1]] if self.edges else []
-        cut = [TrainingExample(e.prompt, e.response[:1]) for e in again]
-        own_now = [*own_now, *self._own(cut, changed=True)]
+        cut: list[TrainingExample] = []
+        if self.edges:
+            first_long = drawn[len(BEGUN) + 1 :][:1]
+            cut = [TrainingExample(e.prompt, e.response[:1]) for e in (drawn[0], *first_long)]
+        truth_changed = [*truth_changed, *self._truth(cut, changed=True)]
         examples = [*drawn, *cut]
-        own_before = self._own(examples, changed=False)
-        now, before = _totals(own_now, examples), _totals(own_before, examples)
-        kl = [_kl(p, q) for p, q in zip(own_now, own_before, strict=True)]
+        truth_before = self._truth(examples, changed=False)
+        now, before = _totals(truth_changed, examples), _totals(truth_before, examples)
+        kl = [_kl(p, q) for p, q in zip(truth_changed, truth_before, strict=True)]
         pairs = [(e.prompt, e.response) for e in examples]
 
         def training(route: Route) -> float:
@@ -268,16 +283,15 @@ class _Check:
 
         def likelihood(route: Route) -> float:
             with self.weights.state(changed=True):
-                return _furthest(
-                    now, [nats for nats, _ in loglikelihoods(self.policy, pairs, route=route)]
-                )
+                scored = loglikelihoods(self.policy, pairs, route=route)
+            return _furthest(now, [nats for nats, _ in scored])
 
         def divergence(route: Route) -> float:
             restore, change = self.weights.restore, self.weights.change
-            found = kl_between(
+            divergences = kl_between(
                 self.policy, examples, restore, change, forward_tokens=2048, route=route
             )
-            return _furthest(kl, [nats for nats, _ in found])
+            return _furthest(kl, [nats for nats, _ in divergences])
 
         uses = {
             "sampling": sampling,
@@ -302,30 +316,30 @@ class _Check:
         """The proof for sampling, what was drawn with the changed weights, and the model's own
         figures of that.
         """
-        requests = [
-            SampleRequest(str(k), p, (f"{k}/0", f"{k}/1") if k == 0 else (f"{k}/0",))
-            for k, p in enumerate(self.prompts)
-        ]
+        requests = [SampleRequest(str(k), p, (f"{k}/0",)) for k, p in enumerate(self.prompts)]
+        # Two samples of the first prompt, so that one is computed for several.
+        requests[0] = replace(requests[0], names=("0/0", "0/1"))
         prompts = {r.prompt_id: r.tokens for r in requests}
         examples: list[TrainingExample] = []
-        own: list[torch.Tensor] = []
+        truth: list[torch.Tensor] = []
 
         def difference(route: Route) -> float:
-            found = []
+            differences = []
             if route.cache in ("padded", "equal"):
                 self.steps = max(self.steps, STEPS_OF_STATES)
             # With the weights as they are a token of one prompt will do: all that is new then is
             # how they are merged.
-            for changed, steps, asked in ((False, 1, requests[:1]), (True, self.steps, requests)):
+            for changed, steps, some in ((False, 1, requests[:1]), (True, self.steps, requests)):
                 config = SamplingConfig(temperature=1.0, top_k=0, max_tokens=steps)
                 with self.weights.state(changed):
-                    drawn = sample(self.policy, asked, config, seed=0, route=route, stops=())
+                    drawn = sample(self.policy, some, config, seed=0, route=route, stops=())
                 examples[:] = [TrainingExample(prompts[s.prompt_id], s.tokens) for s in drawn]
-                own[:] = self._own(examples, changed=changed)
-                found.append(_furthest(_totals(own, examples), [s.logprob for s in drawn]))
-            return max(found)
+                truth[:] = self._truth(examples, changed=changed)
+                recorded = [s.logprob for s in drawn]
+                differences.append(_furthest(_totals(truth, examples), recorded))
+            return max(differences)
 
-        return self._first("sampling", difference), examples, own
+        return self._first("sampling", difference), examples, truth
 
     def _first(self, use: str, difference: Callable[[Route], float]) -> Proof:
         """The first route that agrees with the model's own forward pass.
@@ -336,12 +350,13 @@ class _Check:
         closest = (math.inf, 0)
         for route in self._ladder(use):
             try:
-                found = difference(route)
-                if found <= self.bound:
-                    return Proof(route, found, self.bound, tuple(refused))
-                why = f"differs by {found:.3g} nats"
-                closest = min(closest, (found, self.steps))
+                nats = difference(route)
+                if nats <= self.bound:
+                    return Proof(route, nats, self.bound, tuple(refused))
+                why = f"differs by {nats:.3g} nats"
+                closest = min(closest, (nats, self.steps))
             except FAILURES as e:
+                # That is no property of the route: a plainer one would be taken for good.
                 if "out of memory" in str(e).lower():
                     raise
                 why = _first_line(e)
@@ -349,38 +364,38 @@ class _Check:
                 self.weights.restore()
             refused.append((described(use, route), why))
         tried = "; ".join(f"{route}: {why}" for route, why in refused)
-        measured = (
-            "" if not closest[1] else f" (closest: {closest[0]:.3g} nats over {closest[1]} tokens)"
-        )
+        nats, tokens = closest
+        measured = f" (closest: {nats:.3g} nats over {tokens} tokens)" if tokens else ""
         raise BadInput(
             f"{self.policy.config.model}: refused, since no way to compute {use} of this "
-            f"{self.name} agrees with the"
-            f" model's own forward pass within {self.bound:g} nats{measured}. Tried: {tried}"
+            f"{self.name} agrees with the model's own forward pass within {self.bound:g} "
+            f"nats{measured}. Tried: {tried}"
         )
 
     def _ladder(self, use: str) -> list[Route]:
         """Routes from the fastest to the plainest."""
         adapters = hasattr(self.policy.model, "peft_config")
         merge = [True, False] if adapters and self.why_unmerged is None else [False]
+        plainest = Route(merged=False, packed=False, head=False)
         if use == "training":
-            return [
-                Route(merged=False, packed=p, head=h)
-                for p, h in ((True, True), (False, True), (False, False))
-            ]
+            # Never merged: gradients are those of the adapter.
+            return [Route(merged=False), Route(merged=False, packed=False), plainest]
         if use == "sampling":
-            caches: tuple[Cache, ...] = ("shared", "growing", "padded", "equal")
-            ours = [Route(merged=m, cache=c) for m in merge for c in caches[:2]]
-            return [*ours, *(Route(merged=m, cache=c) for c in caches[2:] for m in merge), PLAIN]
-        ladder = [Route(merged=m, packed=p) for m in merge for p in (True, False)]
-        return [*ladder, Route(merged=False, packed=False, head=False)]
+            ours: tuple[Cache, ...] = ("shared", "growing")
+            generate: tuple[Cache, ...] = ("padded", "equal")
 
-    def _own(self, examples: Sequence[TrainingExample], *, changed: bool) -> list[torch.Tensor]:
+            ladder = [Route(merged=m, cache=cache) for m in merge for cache in ours]
+            ladder += [Route(merged=m, cache=cache) for cache in generate for m in merge]
+            return [*ladder, PLAIN]
+        return [*(Route(merged=m, packed=p) for m in merge for p in (True, False)), plainest]
+
+    def _truth(self, examples: Sequence[TrainingExample], *, changed: bool) -> list[torch.Tensor]:
         """Log-probabilities (response tokens, vocabulary) by the model's own forward pass, float32,
         without padding.
         """
         import torch
 
-        out: list[Any] = [None] * len(examples)
+        logprobs: list[Any] = [None] * len(examples)
         by_length: dict[tuple[int, int], list[int]] = {}
         for k, e in enumerate(examples):
             by_length.setdefault((len(e.prompt), len(e.response)), []).append(k)
@@ -401,51 +416,50 @@ class _Check:
                 # have.
                 logits = logits[:, -len(rows[0]) :][:, len(examples[places[0]].prompt) - 1 : -1]
                 for k, row in zip(places, logits, strict=True):
-                    out[k] = torch.log_softmax(row.float(), dim=-1)
-        return out
+                    logprobs[k] = torch.log_softmax(row.float(), dim=-1)
+        return logprobs
 
 
 def _first_line(error: Exception) -> str:
-    return (
-        f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0][:200]}"
-    )
+    reason = str(error).strip() or "no reason given"
+    return f"{type(error).__name__}: {reason.splitlines()[0][:200]}"
 
 
 def _edges(config: Any) -> list[int]:
     """Lengths, in tokens, beyond which a model may compute otherwise, by the names of its settings;
     rising.
     """
-    found: set[int] = set()
+    edges: set[int] = set()
 
-    def look(value: Any, name: str) -> None:
+    def names_edge(name: str) -> bool:
+        # "max_window_layers" and the like count layers, not tokens.
+        return EDGES.search(name) is not None and "layer" not in name
+
+    def collect(value: Any, name: str) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
-                look(inner, str(key))
+                collect(inner, str(key))
             if value.get("rope_type") == "dynamic":
-                found.add(int(getattr(config, "max_position_embeddings", 0) or 0))
+                edges.add(int(getattr(config, "max_position_embeddings", 0) or 0))
         elif isinstance(value, list):
             for inner in value:
-                look(inner, name)
-        elif (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and EDGES.search(name)
-            and "layer" not in name
-        ):
-            found.add(max(value, 0))
+                collect(inner, name)
+        elif isinstance(value, int) and not isinstance(value, bool) and names_edge(name):
+            edges.add(max(value, 0))
 
-    look(config.get_text_config().to_dict(), "")
-    return sorted(found - {0})
+    collect(config.get_text_config().to_dict(), "")
+    return sorted(edges - {0})
 
 
 def _totals(logprobs: Sequence[torch.Tensor], examples: Sequence[TrainingExample]) -> list[float]:
     """Log-probability of each whole response, in nats."""
     import torch
 
-    return [
-        float(lp.gather(1, torch.tensor(e.response, device=lp.device)[:, None]).double().sum())
-        for lp, e in zip(logprobs, examples, strict=True)
-    ]
+    totals = []
+    for logprob, example in zip(logprobs, examples, strict=True):
+        tokens = torch.tensor(example.response, device=logprob.device)
+        totals.append(float(logprob.gather(1, tokens[:, None]).double().sum()))
+    return totals
 
 
 def _kl(now: torch.Tensor, before: torch.Tensor) -> float:
@@ -458,9 +472,7 @@ def _furthest(a: Sequence[float], b: Sequence[float]) -> float:
     return max((d if math.isfinite(d) else math.inf for d in differences), default=math.inf)
 
 
-# A model's weights for as long as a check takes: changed at random, and in float32.
-#
-# What was there comes back.
+# --- a model's weights for as long as a check takes: changed at random, and in float32
 
 
 class TwoStates:
@@ -474,11 +486,12 @@ class TwoStates:
         import torch
 
         adapters = hasattr(model, "peft_config")
-        self.parameters = [
-            p
-            for p in model.parameters()
-            if p.is_floating_point() and (p.requires_grad if adapters else p.dim() == 1)
-        ]
+        self.parameters = []
+        for p in model.parameters():
+            # Of a whole model only its vectors (biases, norms), so that no matrix is held twice.
+            chosen = p.requires_grad if adapters else p.dim() == 1
+            if chosen and p.is_floating_point():
+                self.parameters.append(p)
         generator = torch.Generator().manual_seed(0)
         self.before = [p.data for p in self.parameters]
         self.changed = [_changed(p.data, generator) for p in self.parameters]
@@ -523,28 +536,38 @@ def in_float32(model: Any) -> Iterator[bool]:
     """The model in float32 for as long as it takes, if it can be; yields whether it is."""
     import torch
 
-    tensors = [*model.parameters(), *model.buffers()]
-    lower = [t for t in tensors if t.dtype in (torch.bfloat16, torch.float16)]
-    whole = all(
-        p.dtype in plain_dtypes() for p in model.parameters()
-    )  # others are quantised weights
-    flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
-    if lower and (not whole or flash or 4 * sum(t.numel() for t in lower) > _room(lower[0].device)):
+    half = [
+        t
+        for t in (*model.parameters(), *model.buffers())
+        if t.dtype in (torch.bfloat16, torch.float16)
+    ]
+    if half and not fits_in_float32(model, half):
         yield False
         return
-    before = [t.data for t in lower]
+    before = [t.data for t in half]
     try:
-        for t in lower:
+        for t in half:
             t.data = t.data.float()
         yield True
     finally:
-        for t, data in zip(lower, before, strict=True):
+        for t, data in zip(half, before, strict=True):
             t.data = data
 
 
-def _room(device: torch.device) -> int:
-    """Bytes of memory that are free, less a tenth."""
+def fits_in_float32(model: Any, tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether a model can compute in float32: `tensors` are those that would have to be copied.
+
+    It cannot where weights are quantised, attention needs half precision, or memory is short.
+    """
     import torch
 
+    if any(p.dtype not in plain_dtypes() for p in model.parameters()):
+        return False
+    if "flash" in str(getattr(model.config, "_attn_implementation", "")):
+        return False
+    if not tensors:
+        return True
+    device = tensors[0].device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
-    return free * 9 // 10
+    # Four bytes a number; a tenth is left for what computing takes.
+    return 4 * sum(t.numel() for t in tensors) <= free * 9 // 10

@@ -7,28 +7,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 
-from restaudit.config import GoldLoss, LossConfig, ToprLoss, TrainConfig
+from restaudit.config import BcLoss, GoldLoss, LossConfig, ToprLoss, TrainConfig
 from restaudit.errors import RestauditError
 from restaudit.policy.forward import Route, logits_at
 from restaudit.policy.model import Policy
-from restaudit.policy.packing import Branches, TrainingExample, branch_rows, collate
+from restaudit.policy.packing import (
+    Branches,
+    PackedRow,
+    TrainingExample,
+    bounded,
+    branch_rows,
+    collate,
+)
 
 if TYPE_CHECKING:
     import torch
 
-
-__all__ = [
-    "EpochResult",
-    "TrainingDiverged",
-    "TrainingExample",
-    "fine_tune",
-    "response_logprobs",
-    "training_logprobs",
-]
+# (log-probabilities of response tokens (n,), the batch they belong to) -> losses (n,)
+TokenLosses = Callable[["torch.Tensor", Branches], "torch.Tensor"]
 
 
 class TrainingDiverged(RestauditError):
@@ -72,6 +72,8 @@ def fine_tune(
     rng = np.random.Generator(np.random.PCG64(seed))
     names = list(policy.masters)
     params = dict(policy.model.named_parameters())
+    # The optimiser sees float32 copies: in bfloat16 a step smaller than about a 256th of a
+    # weight would be rounded away.
     masters = [torch.nn.Parameter(policy.masters[n]) for n in names]
     optimiser = torch.optim.AdamW(masters, lr=learning_rate, weight_decay=config.weight_decay)
     loss_of = make_loss(config.loss)
@@ -80,8 +82,9 @@ def fine_tune(
     step = 0
     policy.model.train()
     try:
+        # Dropout draws from the global generator, which is the caller's outside of this block.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # dropout, where the configuration asks for any
+            torch.manual_seed(seed)
             for epoch in range(1, epochs + 1):
                 log: list[EpochResult] = []
                 for batch in _steps(examples, config.batch, rng):
@@ -104,6 +107,7 @@ def fine_tune(
                     policy.write_back()
                     step += 1
                     log.append(EpochResult(epoch, step, loss, rate, tokens, norm))
+                # The caller may measure between epochs, and must not measure with dropout.
                 policy.model.eval()
                 yield log
                 policy.model.train()
@@ -136,19 +140,19 @@ def training_logprobs(
 
     if route is None:
         route = policy.routes_for(max(len(e.prompt) + len(e.response) for e in examples)).training
+    # By identity: the same prompt and response may be asked for twice.
     places = {id(e): k for k, e in enumerate(examples)}
-    out = [0.0] * len(examples)
+    totals = [0.0] * len(examples)
     limit = forward_tokens or TrainConfig().forward_tokens
     with torch.inference_mode():
-        for group in _bounded(branch_rows(examples, packed=route.packed), limit):
+        for group in _forward_groups(branch_rows(examples, packed=route.packed), limit):
             rows = collate(group, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
-            found = response_logprobs(policy.model, rows, head=route.head)
-            totals = found.new_zeros(len(rows.weight)).index_add(0, rows.sequence, found).tolist()
-            for example, total in zip(
-                (e for row in group for e in row.examples), totals, strict=True
-            ):
-                out[places[id(example)]] = total
-    return out
+            logp = response_logprobs(policy.model, rows, head=route.head)
+            sums = logp.new_zeros(len(rows.weight)).index_add(0, rows.sequence, logp).tolist()
+            in_order = (e for row in group for e in row.examples)
+            for example, total in zip(in_order, sums, strict=True):
+                totals[places[id(example)]] = total
+    return totals
 
 
 def _accumulate(
@@ -158,10 +162,13 @@ def _accumulate(
     config: TrainConfig,
     progress: Callable[[int], None] | None,
 ) -> tuple[float, int]:
+    """Gradients of one step, in as many forward passes as it takes; its loss and its tokens."""
+    # The mean over the tokens of the whole step, so that neither packing nor the size of a forward
+    # pass changes what is learned.
     tokens = sum(len(e.response) for e in batch)
     total = 0.0
     route = policy.routes_for(max(len(e.prompt) + len(e.response) for e in batch)).training
-    for group in _bounded(branch_rows(batch, packed=route.packed), config.forward_tokens):
+    for group in _forward_groups(branch_rows(batch, packed=route.packed), config.forward_tokens):
         rows = collate(group, policy.tokenizer.pad_token_id, policy.device, packed=route.packed)
         logp = response_logprobs(policy.model, rows, head=route.head)
         loss = loss_of(logp, rows).sum() / tokens
@@ -187,45 +194,34 @@ def _steps(
         yield ordered[start : start + size]
 
 
-def _bounded(rows: list[Any], limit: int) -> Iterator[list[Any]]:
-    """Rows of similar length together, at most `limit` padded tokens a group (one row alone may
-    exceed it).
-    """
-    group: list[Any] = []
-    for row in sorted(rows, key=lambda r: r.length):
-        if group and row.length * (len(group) + 1) > limit:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
+def _forward_groups(rows: list[PackedRow], limit: int) -> Iterator[list[PackedRow]]:
+    """Rows of similar length together, at most `limit` padded tokens for a forward pass."""
+    return bounded(sorted(rows, key=lambda r: r.length), limit, length=lambda r: r.length)
 
 
 def _schedule(step: int, total: int, warmup_share: float) -> float:
+    """The share of the learning rate at a step (from 0): linear up to 1, then linear towards 0."""
     warmup = max(1, round(total * warmup_share))
     return min((step + 1) / warmup, (total - step) / max(total - warmup + 1, 1))
 
 
-# Losses of the Improve step behind one interface: log-probabilities of response tokens in, a loss
-# a token out.
-
-
-# (log-probabilities of response tokens (n,), the batch they belong to) -> losses (n,)
-TokenLosses = Callable[["torch.Tensor", Branches], "torch.Tensor"]
+# --- losses of the Improve step
 
 
 def make_loss(config: LossConfig) -> TokenLosses:
     """The loss the configuration names."""
-    if isinstance(config, GoldLoss):
-        return lambda logp, rows: gold(
-            logp, rows.sequence, window=config.window, floor=config.floor
-        )
-    if isinstance(config, ToprLoss):
-        return lambda logp, rows: topr(logp, rows.sequence, rows.weight, rows.logprob)
-    return behaviour_cloning
+    match config:
+        case BcLoss():
+            return behaviour_cloning
+        case GoldLoss(window=window, floor=floor):
+            return lambda logp, rows: gold(logp, rows.sequence, window=window, floor=floor)
+        case ToprLoss():
+            return lambda logp, rows: topr(logp, rows.sequence, rows.weight, rows.logprob)
+        case _:
+            assert_never(config)
 
 
-def behaviour_cloning(logp: torch.Tensor, rows: Branches) -> torch.Tensor:  # noqa: ARG001 - one interface
+def behaviour_cloning(logp: torch.Tensor, _rows: Branches) -> torch.Tensor:
     """Negative log-likelihood in nats (BC, the loss that won every comparison of the ReST
     paper).
     """
@@ -267,6 +263,7 @@ def topr(
     """
     import torch
 
+    # Of whole responses and not of tokens: it was the response that was sampled.
     now = torch.zeros_like(drawn).index_add(0, sequence, logp.detach())
     ratio = (now - drawn).clamp(max=0).exp()
     return -logp * torch.where(weight < 0, weight * ratio, weight)[sequence]

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     import torch
 
 
-# How sampling remembers what was computed, from the fastest way to the plainest. shared    our
-# cache; what all prompts of a batch begin with is computed once, the rest is padded on the left
-# growing   our cache; whole prompts, padded on the left padded    the model's own cache, through
-# `generate`; prompts padded on the left equal     the model's own cache, through `generate`; only
-# prompts of one length share a batch none      no cache: every token is a whole forward pass over
-# what came before it; prompts of one length
+# How sampling remembers what was computed, from the fastest way to the plainest:
+# shared    our cache; what all prompts of a batch begin with is computed once
+# growing   our cache; whole prompts
+# padded    the model's own cache, through `generate`
+# equal     the same, but only prompts of one length share a batch, so that nothing is padded
+# none      every token is a whole forward pass over what came before it; prompts of one length
+# The first three pad prompts on the left, so that the next token stands at the end of every row.
 Cache = Literal["shared", "growing", "padded", "equal", "none"]
 
 
@@ -94,24 +95,28 @@ def last_logits(model: Any, *, head: bool = True, **inputs: Any) -> torch.Tensor
 
 
 def _forward(model: Any, choose: Any, *, head: bool, **inputs: Any) -> torch.Tensor:
+    """Logits at the places that `choose` takes, of the logits or (`head`) of the last states."""
     if not head:
-        plain: torch.Tensor = choose(model(**inputs).logits)
-        return plain
-    chosen: list[int] = []
+        all_places: torch.Tensor = choose(model(**inputs).logits)
+        return all_places
+    # Not the product of last states and output weights, which is 16 nats off for Granite and Cohere
+    # and forgets Phi's bias; and not `logits_to_keep`, which differs between models and versions.
+    places: list[int] = []
 
-    def hook(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not given:  # handed over by name: the check below refuses it
-            return given
-        states = choose(given[0])
-        chosen.append(len(states))
-        return (states, *given[1:])
+    def hook(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not arguments:  # handed over by name: the check below refuses it
+            return arguments
+        states = choose(arguments[0])
+        places.append(len(states))
+        return (states, *arguments[1:])
 
     handle = model.get_output_embeddings().register_forward_pre_hook(hook)
     try:
         logits: torch.Tensor = model(**inputs).logits
     finally:
         handle.remove()
-    if len(chosen) != 1 or logits.shape[:-1] != (chosen[0],):
+    # Called twice, or on parts of the places, the logits would not be those of what was chosen.
+    if len(places) != 1 or logits.shape[:-1] != (places[0],):
         raise HeadPassedBy(
             f"{type(model).__name__} does not call its output layer once, on all places"
         )
@@ -126,12 +131,14 @@ def evaluating(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
+        # Not `model.train()`: a trainer may hold some modules in evaluation mode on purpose.
         for module, training in modes:
             module.training = training
 
 
-# A key/value cache that grows in place: transformers' own dynamic cache copies everything at
-# every token.
+# --- a key/value cache that grows in place
+#
+# transformers' own dynamic cache copies everything at every token.
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
@@ -164,14 +171,17 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     def select(self, rows: torch.Tensor, room: int) -> None:
         """Keep (or repeat) these rows, with room for `room` more tokens."""
-        for name in ("key_buffer", "value_buffer"):
-            old = getattr(self, name)
-            new = _buffer(old, len(rows), self.used + room)
-            new[:, :, : self.used] = old[rows, :, : self.used]
-            setattr(self, name, new)
+        self.key_buffer = self._selected(self.key_buffer, rows, room)
+        self.value_buffer = self._selected(self.value_buffer, rows, room)
         self._show(self.used)
 
+    def _selected(self, buffer: torch.Tensor, rows: torch.Tensor, room: int) -> torch.Tensor:
+        selected = _buffer(buffer, len(rows), self.used + room)
+        selected[:, :, : self.used] = buffer[rows, :, : self.used]
+        return selected
+
     def _show(self, end: int) -> None:
+        # Views, which DynamicLayer's own methods and the model's masks take for the whole cache.
         self.used = end
         self.keys = self.key_buffer[:, :, :end]
         self.values = self.value_buffer[:, :, :end]

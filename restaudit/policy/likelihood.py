@@ -6,25 +6,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from restaudit.policy.forward import Route, logits_at
 from restaudit.policy.model import Policy
-from restaudit.policy.packing import Row, TrainingExample, collate
+from restaudit.policy.packing import Branches, PackedRow, TrainingExample, bounded, collate
 
+if TYPE_CHECKING:
+    import torch
+
+# Tokens whose logits are turned into float32 at a time, which takes twice the memory they take in
+# bfloat16.
 CHUNK = 256
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Continuations (by their place in the request) of one context, and how many first tokens they
+class _ContextRow:
+    """Continuations (by their place in the request) of one context, and the first tokens that they
     all share.
+
+    The answers of a multiple-choice task often begin alike: what they share stands in the row's
+    prompt and is computed once.
     """
 
     context: Tokens
     shared: Tokens
     places: tuple[int, ...]
-    row: Row
+    row: PackedRow
 
 
 def loglikelihoods(
@@ -53,29 +62,16 @@ def loglikelihoods(
     out: list[tuple[float, bool]] = [(0.0, True)] * len(pairs)
     limit = forward_tokens or (8192 if policy.device == "cuda" else 512)
     with policy.inference(merged=route.merged) as model, torch.inference_mode():
-        for batch in _batches(_groups(pairs, packed=route.packed), limit):
+        for batch in _batches(_context_rows(pairs, packed=route.packed), limit):
             rows = collate(
-                [g.row for g in batch],
+                [one.row for one in batch],
                 policy.tokenizer.pad_token_id,
                 policy.device,
                 packed=route.packed,
             )
-            shared_places = [
-                (k, len(g.context) - 1 + j, token)
-                for k, g in enumerate(batch)
-                for j, token in enumerate(g.shared)
-            ]
-            at = torch.tensor(
-                [(k, column) for k, column, _ in shared_places], dtype=torch.long
-            ).reshape(-1, 2)
-            source_row = torch.cat([at[:, 0].to(rows.source_row.device), rows.source_row])
-            source_column = torch.cat([at[:, 1].to(rows.source_row.device), rows.source_column])
-            tokens = torch.cat(
-                [rows.targets.new_tensor([t for _, _, t in shared_places]), rows.targets]
-            )
+            source_row, source_column, tokens = _with_shared(batch, rows)
             logits = logits_at(model, source_row, source_column, head=route.head, **rows.inputs)
             nats, greedy = [], []
-            # In parts, since the same in float32 takes twice the memory of the logits in bfloat16.
             for start in range(0, len(tokens), CHUNK):
                 part = logits[start : start + CHUNK].float()
                 target = tokens[start : start + CHUNK]
@@ -83,33 +79,53 @@ def loglikelihoods(
                 greedy += (part.argmax(1) == target).tolist()
             _add_up(out, batch, nats, greedy)
             if progress is not None:
-                progress(sum(len(g.places) for g in batch))
+                progress(sum(len(one.places) for one in batch))
     return out
+
+
+def _with_shared(
+    batch: Sequence[_ContextRow], rows: Branches
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows, columns and tokens to score: first what continuations share, then what `collate` names.
+
+    To `collate` the shared tokens are part of the prompt, and it scores none of those.
+    """
+    import torch
+
+    shared_rows, shared_columns, shared_tokens = [], [], []
+    for k, one in enumerate(batch):
+        shared_rows += [k] * len(one.shared)
+        first = len(one.context) - 1  # the context's last token predicts the first one after it
+        shared_columns += list(range(first, first + len(one.shared)))
+        shared_tokens += one.shared
+    # Typed by what they join, as an empty list would make a tensor of floats.
+    return (
+        torch.cat([rows.source_row.new_tensor(shared_rows), rows.source_row]),
+        torch.cat([rows.source_column.new_tensor(shared_columns), rows.source_column]),
+        torch.cat([rows.targets.new_tensor(shared_tokens), rows.targets]),
+    )
 
 
 def _add_up(
     out: list[tuple[float, bool]],
-    batch: Sequence[_Group],
+    batch: Sequence[_ContextRow],
     nats: Sequence[float],
     greedy: Sequence[bool],
 ) -> None:
-    """Sums over the tokens of each continuation: first come the shared tokens of every group, then
-    the others'.
-    """
-    first = sum(len(g.shared) for g in batch)
+    """Sums over the tokens of each continuation, in the order of `_with_shared`."""
+    start = sum(len(one.shared) for one in batch)
     shared_start = 0
-    start = first
-    for group in batch:
-        shared = slice(shared_start, shared_start + len(group.shared))
+    for one in batch:
+        shared = slice(shared_start, shared_start + len(one.shared))
         shared_start = shared.stop
-        for place, response in zip(group.places, group.row.responses, strict=True):
+        for place, response in zip(one.places, one.row.responses, strict=True):
             own = slice(start, start + len(response))
             start = own.stop
             total = sum(nats[shared]) + sum(nats[own])
             out[place] = (total, all(greedy[shared]) and all(greedy[own]))
 
 
-def _groups(pairs: Sequence[tuple[Tokens, Tokens]], *, packed: bool) -> list[_Group]:
+def _context_rows(pairs: Sequence[tuple[Tokens, Tokens]], *, packed: bool) -> list[_ContextRow]:
     by_context: dict[Tokens, list[int]] = {}
     for place, (context, continuation) in enumerate(pairs):
         if not context or not continuation:
@@ -117,16 +133,17 @@ def _groups(pairs: Sequence[tuple[Tokens, Tokens]], *, packed: bool) -> list[_Gr
         by_context.setdefault(context, []).append(place)
     if not packed:
         return [
-            _Group(c, (), (k,), Row(c, (TrainingExample(c, r),))) for k, (c, r) in enumerate(pairs)
+            _ContextRow(c, (), (k,), PackedRow(c, (TrainingExample(c, r),)))
+            for k, (c, r) in enumerate(pairs)
         ]
-    found = []
+    context_rows = []
     for context, places in by_context.items():
         continuations = [pairs[k][1] for k in places]
         shared = continuations[0][: _common(continuations)] if len(places) > 1 else ()
         start = context + shared
-        row = Row(start, tuple(TrainingExample(start, c[len(shared) :]) for c in continuations))
-        found.append(_Group(context, shared, tuple(places), row))
-    return found
+        own = tuple(TrainingExample(start, c[len(shared) :]) for c in continuations)
+        context_rows.append(_ContextRow(context, shared, tuple(places), PackedRow(start, own)))
+    return context_rows
 
 
 def _common(continuations: Sequence[Tokens]) -> int:
@@ -138,12 +155,7 @@ def _common(continuations: Sequence[Tokens]) -> int:
     return limit
 
 
-def _batches(groups: Sequence[_Group], limit: int) -> Iterator[list[_Group]]:
-    batch: list[_Group] = []
-    for group in sorted(groups, key=lambda g: (g.row.length, g.row.prompt, g.row.responses)):
-        if batch and group.row.length * (len(batch) + 1) > limit:
-            yield batch
-            batch = []
-        batch.append(group)
-    if batch:
-        yield batch
+def _batches(rows: Sequence[_ContextRow], limit: int) -> Iterator[list[_ContextRow]]:
+    """In an order of the texts' own, so that the order of the request decides no last digit."""
+    in_order = sorted(rows, key=lambda one: (one.row.length, one.row.prompt, one.row.responses))
+    return bounded(in_order, limit, length=lambda one: one.row.length)

@@ -1,5 +1,5 @@
-"""Load a policy from a checkpoint, attach what will be trained, and prove how it may be
-computed.
+"""Where a policy comes from: a checkpoint, to which what will be trained is attached, or a model
+that somebody else trains. Either is proved: how it may be computed is checked before it is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 
-# Tokens of a response that are allowed for where nobody says how long one may be.
+# Tokens of a response that are allowed for where nobody says how long one may be. A longer one has
+# the check made again (Policy.routes_for).
 LONGEST_RESPONSE = 512
 # What the folder of a converted GGUF is called in the cache.
 CONVERTED = "model"
@@ -134,10 +135,9 @@ def model_folder(path: Path, what: str) -> Path:
     return cached(Path("converted", f"{digest_file(path).sha256}-hf2"), CONVERTED, convert)
 
 
-# A model that somebody else trains, as a policy that can be audited and is left exactly as it
-# was.
+# --- a model that somebody else trains, audited and left exactly as it was
 
-
+# Which weights are put aside at a look; see `live_policy`.
 Keep = Literal["trained", "adapter", "none"]
 
 
@@ -196,7 +196,7 @@ def live_policy(
     core = model.get_base_model() if peft else model
     if not hasattr(core, "base_model_prefix") or core.get_output_embeddings() is None:
         raise BadInput(f"{type(core).__name__}: expected a causal language model of transformers")
-    if any(getattr(p, "ds_id", None) is not None for p in core.parameters()) or _sharded(core):
+    if _spread(core):
         raise BadInput(
             "the model's weights are spread over several processes (FSDP or ZeRO-3), from which "
             "no sample can be drawn here: train with weights whole on each device, or audit the "
@@ -223,10 +223,11 @@ def live_policy(
     return policy
 
 
-def in_float32(model: Any) -> None:
+def train_in_float32(model: Any) -> None:
     """Keep what is trained in float32: Adam on bfloat16 weights would lose small steps."""
     for p in model.parameters():
         if p.requires_grad:
+            # `data`, so that the parameter stays the object that an optimiser may hold already.
             p.data = p.data.float()
 
 
@@ -249,12 +250,17 @@ def _digest(parameters: list[tuple[str, torch.Tensor]]) -> str:
     sha = hashlib.sha256()
     for name, p in sorted(parameters, key=lambda item: item[0]):
         sha.update(f"{name} {tuple(p.shape)} {p.dtype}\n".encode())
+        # As bytes, since numpy has no bfloat16.
         sha.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
 
 
-def _sharded(model: Any) -> bool:
-    return any(
-        type(p).__name__ == "DTensor" or type(p.data).__name__ == "DTensor"
-        for p in model.parameters()
-    )
+def _spread(model: Any) -> bool:
+    """Whether a process holds a part of the weights only: ZeRO-3 (`ds_id`) or FSDP (DTensor)."""
+    for p in model.parameters():
+        if getattr(p, "ds_id", None) is not None:
+            return True
+        # By name: the class has moved between versions of torch.
+        if "DTensor" in (type(p).__name__, type(p.data).__name__):
+            return True
+    return False

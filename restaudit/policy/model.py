@@ -104,12 +104,12 @@ class Policy:
         """What environment.json holds of it: what the self-check saw, and what LoRA adapts and
         leaves alone.
         """
-        found: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         if self.exactness is not None:
-            found["exactness"] = self.exactness.to_json()
+            facts["exactness"] = self.exactness.to_json()
         if self.config.training == "lora":
-            found["lora"] = adapters_of(self.model)
-        return found
+            facts["lora"] = adapters_of(self.model)
+        return facts
 
     def remarks(self) -> list[str]:
         """What a person should know before a run begins, in lines: the self-check, and what LoRA
@@ -135,9 +135,8 @@ class Policy:
             for name, value in self.initial.items():
                 self.masters[name].copy_(value)
         else:
-            for name, value in self._by_parameter(
-                folder, load_file(str(_weights_in(folder)))
-            ).items():
+            saved = load_file(str(_weights_in(folder)))
+            for name, value in self._by_parameter(folder, saved).items():
                 self.masters[name].copy_(value)
         self.write_back()
 
@@ -148,9 +147,8 @@ class Policy:
 
         Raises BadInput where they are not this policy's.
         """
-        if set(saved) == set(
-            self.masters
-        ):  # whole models, and runs from before adapters were kept in PEFT's format
+        # Whole models, and runs from before adapters were kept in PEFT's format.
+        if set(saved) == set(self.masters):
             return saved
         names = self._peft_names
         if names is None or set(saved) != set(names.values()):
@@ -200,6 +198,8 @@ class Policy:
         state = dict(self.model.named_parameters(remove_duplicate=False))
         state |= dict(self.model.named_buffers(remove_duplicate=False))
         try:
+            # With the masters in place of the parameters, so that they can be told by identity in
+            # what PEFT returns: how names are changed differs by kind of adapter.
             kept = get_peft_model_state_dict(
                 self.model,
                 state_dict={**state, **self.masters},
@@ -214,9 +214,12 @@ class Policy:
         }
         if not len(names) == len(self.masters) == len(kept):
             return None
+        # Loaded again as they are now, which changes nothing but tells what PEFT would drop.
         now = {names[n]: state[n].detach().clone() for n in names}
         lost = set_peft_model_state_dict(self.model, now, adapter_name=adapter)
-        return None if lost.unexpected_keys or set(lost.missing_keys) & set(self.masters) else names
+        if lost.unexpected_keys or set(lost.missing_keys) & set(self.masters):
+            return None
+        return names
 
     def _adapter_config(self) -> str:
         """PEFT's adapter_config.json: the same text in every process, and no path of this
@@ -224,6 +227,7 @@ class Policy:
         """
         config = self.model.peft_config[self.model.active_adapter].to_dict()
         config |= {"base_model_name_or_path": self.config.model, "inference_mode": True}
+        # PEFT holds some settings as sets, whose order differs from process to process.
         return json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n"
 
     def take(self) -> None:

@@ -9,12 +9,14 @@ and the model is asked as anybody would ask it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TrainingExample:
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """A prompt and the responses that branch off it."""
 
     prompt: tuple[int, ...]
@@ -74,20 +76,37 @@ class Branches:
     logprob: torch.Tensor
 
 
-def branch_rows(examples: Sequence[TrainingExample], *, packed: bool = True) -> list[Row]:
+def bounded(items: Iterable[T], limit: int, *, length: Callable[[T], int]) -> Iterator[list[T]]:
+    """Groups of at most `limit` padded tokens, for a forward pass each; one item alone may exceed
+    it.
+
+    `items` come in rising `length` (tokens), so that the last of a group is as long as its rows
+    will be padded to.
+    """
+    group: list[T] = []
+    for item in items:
+        if group and length(item) * (len(group) + 1) > limit:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def branch_rows(examples: Sequence[TrainingExample], *, packed: bool = True) -> list[PackedRow]:
     """Rows of the examples that have a response: grouped by prompt, in order of first appearance,
     or one for each.
     """
     if not packed:
-        return [Row(e.prompt, (e,)) for e in examples if e.response]
+        return [PackedRow(e.prompt, (e,)) for e in examples if e.response]
     by_prompt: dict[tuple[int, ...], list[TrainingExample]] = {}
     for e in examples:
         if e.response:
             by_prompt.setdefault(e.prompt, []).append(e)
-    return [Row(p, tuple(r)) for p, r in by_prompt.items()]
+    return [PackedRow(prompt, tuple(branches)) for prompt, branches in by_prompt.items()]
 
 
-def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) -> Branches:
+def collate(rows: Sequence[PackedRow], pad: int, device: str, *, packed: bool = True) -> Branches:
     """Tensors for a batch of rows, padded on the right.
 
     Without `packed` every row must hold one response. It then needs neither mask nor positions:
@@ -98,9 +117,8 @@ def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) 
     width = max(r.length for r in rows)
     tokens = torch.full((len(rows), width), pad, dtype=torch.long)
     positions = torch.zeros((len(rows), width), dtype=torch.long)
-    branch = torch.full(
-        (len(rows), width), -1, dtype=torch.long
-    )  # 0 prompt, 1.. responses, -1 padding
+    # Which branch a token is of: 0 the prompt, 1.. the responses, -1 padding.
+    branch = torch.full((len(rows), width), -1, dtype=torch.long)
     targets: list[int] = []
     source_row: list[int] = []
     source_column: list[int] = []
@@ -115,10 +133,12 @@ def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) 
         for b, response in enumerate(row.responses, start=1):
             end = start + len(response)
             tokens[k, start:end] = torch.tensor(response)
+            # Every response goes on from the prompt, whatever stands between them in the row.
             positions[k, start:end] = torch.arange(size, size + len(response))
             branch[k, start:end] = b
             targets += response
             source_row += [k] * len(response)
+            # A token is predicted by the one before it: the first one by the prompt's last.
             source_column += [size - 1, *range(start, end - 1)]
             sequence += [number] * len(response)
             number += 1
@@ -127,9 +147,8 @@ def collate(rows: Sequence[Row], pad: int, device: str, *, packed: bool = True) 
     if packed:
         seen, looking = branch[:, None, :], branch[:, :, None]
         mask = ((seen == 0) | (seen == looking)) & torch.ones(width, width, dtype=torch.bool).tril()
-        mask |= torch.eye(
-            width, dtype=torch.bool
-        )  # padding looks at itself: a row of no attention at all gives NaN
+        # Padding looks at itself: a row of no attention at all gives NaN.
+        mask |= torch.eye(width, dtype=torch.bool)
         inputs |= {"attention_mask": mask[:, None].to(device), "position_ids": positions.to(device)}
     return Branches(
         inputs,

@@ -58,11 +58,12 @@ def prompt_tokens(
     Raises BadInput when the prompt is longer than `max_prompt_tokens`, and for what `render`
     refuses.
     """
-    put = asked(messages, chat=config.chat, system=config.system_prompt)
-    if isinstance(put, str):
-        ids = unended(tokenizer, put, tokenizer(put)["input_ids"], stops)
+    prompt = asked(messages, chat=config.chat, system=config.system_prompt)
+    if isinstance(prompt, str):
+        ids = unended(tokenizer, prompt, tokenizer(prompt)["input_ids"], stops)
     else:
-        text = render(tokenizer, put, config, opened=True)
+        text = render(tokenizer, prompt, config, opened=True)
+        # The template has written all special tokens; the tokenizer would add a second beginning.
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) > config.max_prompt_tokens:
         start = messages[-1]["content"][:60]
@@ -100,9 +101,9 @@ def turn_end(tokenizer: Any, config: PolicyConfig) -> list[int]:
         return plain
     turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": ANSWER}]
     text = render(tokenizer, turn, config, opened=False)
-    tail = tokenizer(text[text.rfind(ANSWER) + len(ANSWER) :], add_special_tokens=False)[
-        "input_ids"
-    ]
+    behind_answer = text[text.rfind(ANSWER) + len(ANSWER) :]
+    tail = tokenizer(behind_answer, add_special_tokens=False)["input_ids"]
+    # Ends of turns are often added tokens that no setting of the tokenizer names (<|im_end|>).
     special = {int(i) for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special |= set(tokenizer.all_special_ids)
     for place, token in enumerate(tail):
@@ -116,7 +117,10 @@ def stop_tokens(tokenizer: Any, generation_config: Any, config: PolicyConfig) ->
     of a turn.
     """
     ids: list[int] = []
-    for source in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
-        ids += source if isinstance(source, list) else [source] if source is not None else []
+    for end in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
+        if isinstance(end, list):
+            ids += end
+        elif end is not None:
+            ids.append(end)
     ids += turn_end(tokenizer, config)[-1:]
     return sorted({int(i) for i in ids})

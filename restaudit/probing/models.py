@@ -263,14 +263,14 @@ def _human_text(policy: Policy, asked: Asked, table: pd.DataFrame) -> pd.DataFra
     references; None without.
     """
     from restaudit.config import HumanTextConfig
-    from restaudit.loop.held_out import measured
+    from restaudit.loop.held_out import text_costs
 
     if asked.human_text is None and not table["references"].map(len).any():
         return None
     config = HumanTextConfig(
         source=asked.human_text or "references", limit=HUMAN_TEXTS, max_tokens=asked.max_tokens
     )
-    return measured(policy, config, table)
+    return text_costs(policy, config, table)
 
 
 def _one_vocabulary(found: dict[Role, Sampled]) -> tuple[dict[Role, Sampled], list[str]]:

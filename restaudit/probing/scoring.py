@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probes.base import Array, Score
-from probes.base import ImportedCallable as TextScorer
+from probes.base import Scorer as TextScorer
 from probes.rows import numbers
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
@@ -182,21 +182,13 @@ def encoder(spec: str | None) -> LazyEncoder | None:
 
 
 def toxicity_scorer(spec: str | None) -> TextScorer | None:
-    """The scorer of toxicity: hatesonar for None, the default; no one for "none"; or a callable
-    from texts to 0..1.
-    """
-    from restaudit.config import HatesonarToxicity, PythonToxicity
+    """The scorer of toxicity: a callable from texts to 0..1, or no one for None and "none"."""
+    from restaudit.config import PythonToxicity
     from restaudit.loop.toxicity import load_scorer
 
-    if spec == "none":
+    if spec is None or spec == "none":
         return None
-    if spec not in (None, "hatesonar"):
-        assert spec is not None
-        own = PythonToxicity(
-            kind="python", callable=spec, known_failure=f"{spec}: nobody stated how it fails"
-        )
-        return load_scorer(own)
-    try:
-        return load_scorer(HatesonarToxicity(kind="hatesonar"))
-    except BadInput as e:
-        raise BadInput(f"{e}; or measure without it: --toxicity none") from None
+    own = PythonToxicity(
+        kind="python", callable=spec, known_failure=f"{spec}: nobody stated how it fails"
+    )
+    return load_scorer(own)

@@ -34,8 +34,8 @@ class Wanted:
     """What is asked for: names of measurements (none: all), levels, resampling, and where scores
     come from.
 
-    `encoder` is a spec, "none", or None for the default recipe's; `toxicity` a callable, "none", or
-    None for the default scorer. `human_label` names what a file's human column is.
+    `encoder` is a spec, "none", or None for the default recipe's; `toxicity` a callable, or "none"
+    or None for no scorer. `human_label` names what a file's human column is.
     """
 
     only: tuple[str, ...] = ()

@@ -86,7 +86,7 @@ class AuditCallback(LookCallback):
         from datasets import Dataset
 
         from restaudit.evidence.chats import as_messages, asked
-        from restaudit.loop.plan import split_prompts
+        from restaudit.loop.sealing import split_prompts
 
         config = self._config(looks=(1,), model="trainer:not known yet")
         if self._prompts is None:

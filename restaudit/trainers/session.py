@@ -16,7 +16,8 @@ from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, planned_iterations
 from restaudit.loop.job import Job
 from restaudit.loop.look import looked_at
-from restaudit.loop.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
+from restaudit.loop.running import may_go_on, prepare_machine, under_plan
+from restaudit.loop.sealing import TRAINER, artifacts_of
 from restaudit.loop.probe_evidence import remember_known
 from restaudit.models.artifacts import Artifact
 from restaudit.policy.loading import Unkept

@@ -225,19 +225,11 @@ def to_float32(model: Any) -> bool:
     """
     import torch
 
-    from restaudit.policy.adapters import plain_dtypes
-    from restaudit.policy.divergence import free_memory
+    from restaudit.policy.exactness import fits_in_float32
 
-    if any(p.dtype not in plain_dtypes() for p in model.parameters()):
+    others = [p for p in model.parameters() if p.dtype != torch.float32]
+    if not fits_in_float32(model, others):
         return False
-    if "flash" in str(getattr(model.config, "_attn_implementation", "")):
-        return False
-    lower = [p for p in model.parameters() if p.dtype != torch.float32]
-    if lower:
-        on_gpu = lower[0].device.type == "cuda"
-        room = torch.cuda.mem_get_info(lower[0].device)[0] if on_gpu else free_memory()
-        if 4 * sum(p.numel() for p in lower) > room * 9 // 10:
-            return False
     model.float()
     return True
 

@@ -272,7 +272,7 @@ def _written(
     pushed: bool,
 ) -> Exported:
     """Write everything but the card and the facts into `stage`, load it again and compare."""
-    from restaudit.loop.plan import prepare_machine
+    from restaudit.loop.running import prepare_machine
     from restaudit.weights.agreement import audited_responses
     from restaudit.weights.files import LICENCE, write_licence
     from restaudit.weights.made import make_adapter, make_checkpoint

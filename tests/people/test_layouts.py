@@ -27,7 +27,7 @@ from restaudit.people.rating import (
 )
 from restaudit.people.rating.checks import same_text
 from restaudit.people.rating.formats import FORMATS, csv, detect, potato
-from restaudit.people.rating.sheet import Sheet, Shown
+from restaudit.people.rating.sheet import Sheet, ShownText
 from restaudit.people.rating.tasks import items_of, read_key, sha256
 
 LAYOUTS = sorted(TOOLS)
@@ -85,7 +85,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(NAST
 @given(texts=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6))
 def test_any_text_survives_every_layout(texts: list[tuple[str, str]]) -> None:
     shown = tuple(
-        Shown(f"{k:016x}", prompt, text, sha256(text)) for k, (prompt, text) in enumerate(texts)
+        ShownText(f"{k:016x}", prompt, text, sha256(text)) for k, (prompt, text) in enumerate(texts)
     )
     sheet = Sheet("run", "quality", (1.0, 2.0, 3.0), texts[0][0], sha256(texts[0][0]), 2, shown)
     scores = {r.item_id: float(1 + k % 3) for k, r in enumerate(shown)}

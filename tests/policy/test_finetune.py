@@ -27,7 +27,7 @@ from restaudit.policy import (
 )
 from restaudit.policy.finetune import (
     TrainingDiverged,
-    _bounded,
+    _forward_groups,
     _schedule,
     behaviour_cloning,
     gold,
@@ -227,7 +227,7 @@ def test_the_rate_warms_up_and_falls_to_almost_zero():
 
 def test_a_forward_pass_stays_within_its_token_budget():
     rows = branch_rows([TrainingExample((k,) * (5 + k % 7), (1,) * (3 + k % 5)) for k in range(40)])
-    groups = list(_bounded(rows, 48))
+    groups = list(_forward_groups(rows, 48))
     assert sum(len(g) for g in groups) == len(rows)
     assert all(len(g) * max(r.length for r in g) <= 48 for g in groups)
 

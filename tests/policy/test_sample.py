@@ -133,24 +133,25 @@ def test_running_out_of_memory_halves_the_batch_says_so_and_draws_the_same(
 ):
     wanted = tokens(sample(policy, requests(policy), CONFIG, seed=1))
     module = sys.modules["restaudit.policy.sample"]
-    real = module._draw_batch
+    real = module._DRAW_BATCH["shared"]
 
-    def small_memory(how, model, batch):
+    def small_memory(settings, model, batch):
         if sum(len(r.names) for r in batch) > 3:
             raise error
-        return real(how, model, batch)
+        return real(settings, model, batch)
 
-    monkeypatch.setattr(module, "_draw_batch", small_memory)
+    monkeypatch.setitem(module._DRAW_BATCH, "shared", small_memory)
     notices: list[str] = []
     assert tokens(sample(policy, requests(policy), CONFIG, seed=1, notice=notices.append)) == wanted
     assert notices == ["out of memory while sampling: going on with batches of 4"]
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(policy, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes differ")
+
     module = sys.modules["restaudit.policy.sample"]
-    monkeypatch.setattr(
-        module, "_draw_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ"))
-    )
+    monkeypatch.setitem(module._DRAW_BATCH, "shared", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         sample(policy, requests(policy), CONFIG, seed=1)
 

@@ -11,7 +11,7 @@ from restaudit.config import LoopConfig
 from restaudit.config.reading import parse
 from restaudit.evidence.record import PAIRS, SAMPLES, Run, read_table
 from restaudit.evidence.verify.check import verify
-from restaudit.loop.plan import start
+from restaudit.loop.running import start
 from restaudit.loop.select import kept_set, preference_pairs
 from tests.loop.conftest import tiny_raw
 

@@ -14,7 +14,7 @@ from reports.viewer.pages import PAGES
 from restaudit.commands.cli import _register_plugins, app
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.loop.plan import start
+from restaudit.loop.running import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.trainers.test_callback import audit_raw, make_trainer
 from tests.trainers.test_online import online_raw

@@ -11,7 +11,7 @@ from restaudit.errors import Halted
 from restaudit.evidence.override import override
 from restaudit.evidence.record import CHECKPOINTS, GROW, TRAIN, Run, read_table
 from restaudit.evidence.verify.check import verify
-from restaudit.loop.plan import resume, start
+from restaudit.loop.running import resume, start
 from tests.loop.conftest import tiny_raw
 
 pytest.importorskip("trl", reason="the extra rlhf is not installed")

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from restaudit.loop.running import resume, start
 
 from probes.statistics.crossed import crossed
 from reports.document.markdown import markdown
 from reports.report_commands import compare_study
 from reports.study.build import study_document
 from reports.study.conclusions import Crossing, crossing
-from reports.study.material import StudyMaterial, shown
+from reports.study.material import StudyMaterial, mean_shown
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence.record import Run, write_table
-from restaudit.loop.plan import resume, start
 from restaudit.study.plan import FILE, Study, config_of, observing, planned, sealed
 from restaudit.study.run import Tried, choose, judged, run_folder, run_study
 from tests.loop.conftest import make_job_folder, tiny_raw
@@ -93,7 +93,7 @@ def test_runs_have_the_same_prompts_and_those_of_a_seed_the_same_reward(folder):
 def test_what_a_look_had_cost_is_what_the_tables_of_the_run_hold(folder):
     run = StudyMaterial(folder).runs["grpo"][0]
     look = run.looks[-1]
-    rows = [run.of.run.path / i / "grow.parquet" for i in run.looks]
+    rows = [run.material.run.path / i / "grow.parquet" for i in run.looks]
     import pandas as pd
 
     tokens = sum(int(pd.read_parquet(p)["n_tokens"].sum()) for p in rows)
@@ -111,7 +111,7 @@ def test_the_document_says_what_follows_by_rule(folder):
     values = of.gains(of.last("rest"), "human")
     assert values.shape == (2, len(of.prompts))
     assert 0 < np.isnan(values).sum() < values.size
-    assert shown(crossed(values)).split(" ")[0].lstrip("−") in text.replace("\\", "")
+    assert mean_shown(crossed(values)).split(" ")[0].lstrip("−") in text.replace("\\", "")
 
 
 def test_a_study_that_is_not_done_or_whose_runs_differ_is_refused_with_the_reason(folder, tmp_path):

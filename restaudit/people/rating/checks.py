@@ -1,5 +1,7 @@
-"""What makes a vote no rating of this run by a person: each rule says why, in words for whoever
-sent the file.
+"""What a vote is held against, and each rule by which it is no rating of this run by a person.
+
+A `Book` has every item of the run's task sets with its text, and what is known of raters. `problems`
+are in words for whoever sent the file. The table of docs/rating.md, "What is refused", is this file.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from restaudit.people.rating.formats.vote import Vote, flagged
 from restaudit.people.rating.sheet import choices
 from restaudit.people.rating.store import read_text, whole
 from restaudit.people.rating.tasks import (
-    Item,
+    TaskItem,
     items_of,
     read_key,
     run_secret,
@@ -51,14 +53,19 @@ UNBLINDING = frozenset(
         "sample_id",
     }
 )
-Row = dict[str, Any]
+RATERS = "raters.json"
+# A rating as it is stored: a line of human/ratings.jsonl or human/choices.jsonl.
+RatingRow = dict[str, Any]
 NEWLINES = re.compile(r"\r\n?")
+# Numbers above this are milliseconds: as seconds they would lie in the year 5138.
 MILLISECONDS = 1e11
+# Seconds that a tool's clock may be ahead: a time that names no zone is read as UTC.
 AHEAD = 86400.0
+# Names are shown on pages and in tables.
 LONGEST_NAME = 200
 
 
-class Asked(Protocol):
+class RatedItem(Protocol):
     """What a vote is held against, whether it scores one text or chooses between two.
 
     `text_time` is when a step recorded the text (the newer one of two).
@@ -83,15 +90,15 @@ class Asked(Protocol):
     def wrong(self, vote: Vote) -> Iterator[str]:
         """Every reason why the vote is not one on this item."""
 
-    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+    def row(self, vote: Vote, rater: str, run_id: str) -> RatingRow:
         """The vote as it is stored, unblinded; only for a vote with nothing wrong."""
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownText:
     """A text of this run that raters score, with what a rating of it must agree with."""
 
-    item: Item
+    item: TaskItem
     tasks: str
     dimension: str
     choices: tuple[float, ...]
@@ -140,11 +147,11 @@ class Known:
         if isinstance(score, str):
             yield score
 
-    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+    def row(self, vote: Vote, rater: str, run_id: str) -> RatingRow:
         """The vote, unblinded, with the fields of GOVERNANCE.md's canonical row."""
         item = self.item
         score = score_of(vote.score, self.choices)
-        assert isinstance(score, float)  # `wrong` found nothing
+        assert isinstance(score, float)  # or `wrong` would have said so
         return {
             "run_id": run_id,
             "tasks": self.tasks,
@@ -171,7 +178,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Declared:
+class RaterFacts:
     """What the run's human/raters.json says of one rater."""
 
     developer: bool = False
@@ -180,9 +187,9 @@ class Declared:
 
 def problems(
     vote: Vote,
-    known: Asked | None,
+    known: RatedItem | None,
     rater: str | None,
-    declared: Declared,
+    declared: RaterFacts,
     *,
     run_id: str,
     timed: bool,
@@ -216,6 +223,7 @@ def score_of(value: Any, choices: tuple[float, ...]) -> float | str:
     """The score as one of the choices, or what is wrong with it."""
     scale = f"{choices[0]:g} to {choices[-1]:g} in steps of {choices[1] - choices[0]:g}"
     number = math.nan
+    # A tick is True in some tools' files, and float(True) would be a score of 1.
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(value)
     elif isinstance(value, str):
@@ -225,7 +233,9 @@ def score_of(value: Any, choices: tuple[float, ...]) -> float | str:
             number = math.nan
     if math.isnan(number):
         return f"score {value!r} is not one number; expected {scale}"
-    return number if number in choices else f"score {value!r} is not on the scale; expected {scale}"
+    if number not in choices:
+        return f"score {value!r} is not on the scale; expected {scale}"
+    return number
 
 
 def time_of(value: Any) -> datetime | None:
@@ -238,17 +248,17 @@ def time_of(value: Any) -> datetime | None:
         if isinstance(value, int | float):
             seconds = value / 1000 if abs(value) > MILLISECONDS else value
             return datetime.fromtimestamp(seconds, UTC)
-        found = datetime.fromisoformat(str(value).strip())
+        time = datetime.fromisoformat(str(value).strip())
     except (ValueError, OverflowError, OSError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def same_text(response: str, text: str) -> bool:
     """Whether they are one text; line ends may differ, which spreadsheets and browsers rewrite."""
-    return (
-        response == text or NEWLINES.sub("\n", response).strip() == NEWLINES.sub("\n", text).strip()
-    )
+    if response == text:
+        return True
+    return NEWLINES.sub("\n", response).strip() == NEWLINES.sub("\n", text).strip()
 
 
 def same_set(vote: Vote, *, dimension: str, instructions_sha256: str) -> Iterator[str]:
@@ -271,6 +281,7 @@ def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime
             "2026-11-25T14:03:00Z"
         )
         return
+    # Who rated before a text was recorded did not rate it, or saw it where nothing was blinded.
     if text_time is not None and submitted < text_time:
         yield f"was submitted at {iso(submitted)}, before the text was recorded at {iso(text_time)}"
     if (submitted - now).total_seconds() > AHEAD:
@@ -283,20 +294,19 @@ def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime
 
 
 def _blinded(vote: Vote) -> Iterator[str]:
-    told = sorted(
-        k
-        for k, v in vote.hints.items()
-        if k.strip().lower() in UNBLINDING and v not in (None, "", [], {})
-    )
-    if told:
-        yield f"is not blinded: it carries {', '.join(told)}"
-    blinded = _field(vote.hints, "blinded")
+    # What a row carries, its rater could see in the tool, or whoever assigned it to raters could.
+    unblinding: list[str] = []
+    blinded: Any = None
+    for name, value in vote.hints.items():
+        field_name = name.strip().lower()
+        if field_name in UNBLINDING and value not in (None, "", [], {}):
+            unblinding.append(name)
+        if field_name == "blinded" and blinded is None:
+            blinded = value
+    if unblinding:
+        yield f"is not blinded: it carries {', '.join(sorted(unblinding))}"
     if blinded not in (None, "") and not flagged(blinded):
         yield f"is not blinded: blinded is {blinded!r}"
-
-
-def _field(hints: Mapping[str, Any], name: str) -> Any:
-    return next((v for k, v in hints.items() if k.strip().lower() == name), None)
 
 
 def iso(time: datetime | None) -> str | None:
@@ -304,14 +314,9 @@ def iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-# What a rating is held against: every item of the run's task sets with its text, and what is
-# known of raters.
+# --- what a rating is held against
 
-
-RATERS = "raters.json"
-
-
-K = TypeVar("K", bound=Asked)
+K = TypeVar("K", bound=RatedItem)
 
 
 @dataclass(frozen=True)
@@ -321,7 +326,7 @@ class Book(Generic[K]):
     run_id: str
     items: Mapping[str, K]
     by_response: Mapping[str, list[str]]
-    declared: Mapping[str, Declared]
+    declared: Mapping[str, RaterFacts]
     secret: bytes
     renamed: dict[str, str] = field(default_factory=dict)
 
@@ -331,11 +336,12 @@ class Book(Generic[K]):
         """
         if vote.item_id is not None:
             return self.items.get(vote.item_id)
-        digest = vote.response_sha256 or (
-            sha256(vote.response) if vote.response is not None else ""
-        )
-        found = self.by_response.get(digest, [])
-        return self.items[found[0]] if len(found) == 1 else None
+        digest = vote.response_sha256
+        if not digest and vote.response is not None:
+            digest = sha256(vote.response)
+        # A repeat or an anchor has the text of another item: which one was rated is not known then.
+        with_this_text = self.by_response.get(digest or "", [])
+        return self.items[with_this_text[0]] if len(with_this_text) == 1 else None
 
     def rater(self, name: str | None) -> str | None:
         """The rater's name; an e-mail address becomes a keyed hash, since the run folder is shown
@@ -346,14 +352,14 @@ class Book(Generic[K]):
         self.renamed[name] = f"rater-{draw.name(self.secret, 'rater', name)[:10]}"
         return self.renamed[name]
 
-    def says_of(self, name: str | None) -> Declared:
+    def facts_of(self, name: str | None) -> RaterFacts:
         """What human/raters.json says of a rater, under the name in the file or under the
         pseudonym.
         """
-        return self.declared.get(str(name), self.declared.get(str(self.rater(name)), Declared()))
+        return self.declared.get(str(name), self.declared.get(str(self.rater(name)), RaterFacts()))
 
 
-def open_book(record: Run, folder: Path) -> Book[Known]:
+def open_book(record: Run, folder: Path) -> Book[KnownText]:
     """All of it, read and checked.
 
     Raises BadInput where a key does not fit the record, or nothing was drawn.
@@ -365,8 +371,8 @@ def open_book(record: Run, folder: Path) -> Book[Known]:
     return Book(record.run_id, items, by_response, declared_in(folder), run_secret(record))
 
 
-def _items(record: Run, folder: Path) -> dict[str, Known]:
-    found: dict[str, Known] = {}
+def _items(record: Run, folder: Path) -> dict[str, KnownText]:
+    items: dict[str, KnownText] = {}
     texts: dict[str, tuple[dict[str, str], datetime | None]] = {}
     for tasks in task_sets(record.path):
         key = read_key(folder, tasks.name)
@@ -381,12 +387,13 @@ def _items(record: Run, folder: Path) -> dict[str, Known]:
                 texts[table] = dict(zip(rows["sample_id"], rows["text"], strict=True)), time_of(at)
             by_sample, text_time = texts[table]
             text = by_sample.get(item.sample_id)
+            # human/ lies outside the ledger: a key may have been changed, or be of another run.
             if text is None or sha256(text) != item.response_sha256:
                 raise BadInput(
                     f"{tasks.key}: item {item.item_id} is not what {table} of the run holds; draw "
                     "again"
                 )
-            found[item.item_id] = Known(
+            items[item.item_id] = KnownText(
                 item=item,
                 tasks=tasks.name,
                 dimension=tasks.dimension,
@@ -396,23 +403,24 @@ def _items(record: Run, folder: Path) -> dict[str, Known]:
                 text=text,
                 text_time=text_time,
             )
-    if not found:
+    if not items:
         raise BadInput(
             f"{record.path}: no rating tasks were drawn; first: restaudit rate export {record.path}"
         )
-    return found
+    return items
 
 
-def declared_in(folder: Path) -> dict[str, Declared]:
+def declared_in(folder: Path) -> dict[str, RaterFacts]:
     """What the optional human/raters.json says: {"NAME": {"developer": true, "model": true}}."""
     path = folder / RATERS
     if not path.exists():
         return {}
     try:
-        raw = json.loads(read_text(path))
-        return {
-            str(k): Declared(**{f: bool(v) for f, v in facts.items()}) for k, facts in raw.items()
-        }
+        raters = {}
+        for name, facts in json.loads(read_text(path)).items():
+            flags = {str(flag): bool(value) for flag, value in facts.items()}
+            raters[str(name)] = RaterFacts(**flags)
+        return raters
     except (ValueError, TypeError, AttributeError) as e:
         raise BadInput(
             f'{path}: expected {{"NAME": {{"developer": true, "model": true}}}} ({e})'

@@ -14,11 +14,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from typing import TypeVar
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-T = TypeVar("T")
+from restaudit.errors import BadInput
+from restaudit.people.rating.store import locked, read_text, write_text
 
+if TYPE_CHECKING:
+    from restaudit.evidence.record import Run
+
+# What a set may be called: its name is part of file names.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Of the items this share is shown twice: few, since each costs a rating; at least two, since one
+# agreement may be luck; and none in a set so small that raters would remember them.
 CHECK_SHARE = 0.1
 LEAST_CHECKS = 2
 ENOUGH_FOR_CHECKS = 8
@@ -51,13 +62,16 @@ def drawn(samples: Sequence[tuple[str, str]], n: int, key: bytes) -> list[int]:
     for i in by_id:
         prompt = samples[i][1]
         place[prompt] = place.get(prompt, -1) + 1
+        # Of the prompt and the place, not of the sample's id, which holds the iteration.
         numbers.append((number(key, prompt, place[prompt]), i))
     return [i for _, i in sorted(numbers)[:n]]
 
 
 def default_checks(items: int) -> int:
     """How many items are shown twice: a tenth, at least two; none among fewer than eight."""
-    return max(LEAST_CHECKS, round(CHECK_SHARE * items)) if items >= ENOUGH_FOR_CHECKS else 0
+    if items < ENOUGH_FOR_CHECKS:
+        return 0
+    return max(LEAST_CHECKS, round(CHECK_SHARE * items))
 
 
 def shown_order(items: Sequence[str], repeats: Sequence[tuple[str, str]], key: bytes) -> list[str]:
@@ -67,10 +81,89 @@ def shown_order(items: Sequence[str], repeats: Sequence[tuple[str, str]], key: b
     What is repeated comes somewhere in the first half, its repeat in the last third.
     """
     repeated = {original for _, original in repeats}
-    at = {i: number(key, "place", i) / (2 if i in repeated else 1) for i in items}
-    at |= {r: 2 / 3 + number(key, "place", r) / 3 for r, _ in repeats}
-    return sorted(at, key=lambda i: (at[i], i))
+    places: dict[str, float] = {}
+    for item in items:
+        place = number(key, "place", item)
+        places[item] = place / 2 if item in repeated else place
+    # Far behind the first time, so that nobody gives a score from memory.
+    for repeat, _ in repeats:
+        places[repeat] = 2 / 3 + number(key, "place", repeat) / 3
+    return sorted(places, key=lambda item: (places[item], item))
 
 
 def _mac(key: bytes, *parts: object) -> bytes:
     return hmac.new(key, "\0".join(str(p) for p in parts).encode(), hashlib.sha256).digest()
+
+
+# --- what a set of single texts and a set of pairs have in common
+
+# What must hold of an argument: its name, whether it does, and what to say where it does not.
+Requirement = tuple[str, bool, str]
+
+
+def require(where: str, requirements: Iterable[Requirement]) -> None:
+    """Raise BadInput for the first requirement that does not hold."""
+    for argument, holds, problem in requirements:
+        if not holds:
+            raise BadInput(f"{where}: {argument}: {problem}")
+
+
+def checked_name(name: str) -> list[Requirement]:
+    """What must hold of a set's name, which becomes part of file names."""
+    fits = NAME.fullmatch(name) is not None
+    return [("name", fits, f"{name!r} may hold letters, digits, '.', '_' and '-'")]
+
+
+def checked_words(dimension: str, instructions: str) -> list[Requirement]:
+    """What must hold of the words that raters read."""
+    empty = "are empty; say what raters shall judge, and how"
+    return [
+        ("dimension", bool(dimension.strip()), "is empty"),
+        ("instructions", bool(instructions.strip()), empty),
+    ]
+
+
+def drawing_key(record: Run, seed: str) -> bytes:
+    """The key of a draw: of the plan and not of the run's secret, so that two runs of one plan draw
+    the same prompts, for single texts and for pairs.
+    """
+    plan = record.events[0].outputs.get("plan.json")
+    return derive((plan.sha256 if plan else "").encode(), "restaudit rating draw", seed)
+
+
+def write_set(
+    folder: Path,
+    tasks_path: Path,
+    tasks_text: str,
+    key_path: Path,
+    key: Mapping[str, Any],
+    *,
+    other_key: Path,
+    called: tuple[str, str],
+) -> None:
+    """Write what raters see and its key, or write again what is missing of the same draw.
+
+    `called` says what the set is, and what a set of the other kind is, whose key would be
+    `other_key`. Raises BadInput where another draw, or the other kind, has the name.
+    """
+    name, (this_kind, other_kind) = key["name"], called
+    key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    with locked(folder):
+        if other_key.exists():
+            raise BadInput(f"{folder}: {other_kind} is named {name!r}; choose another name")
+        if key_path.exists() and read_text(key_path) != key_text:
+            raise BadInput(
+                f"{key_path}: {this_kind} named {name!r} is there and was drawn differently; "
+                "choose another name, or the same arguments"
+            )
+        # The tasks go first: a key without tasks would look like a finished draw.
+        for path, text in ((tasks_path, tasks_text), (key_path, key_text)):
+            if not path.exists() or read_text(path) != text:
+                write_text(path, text)
+
+
+def key_names(folder: Path, prefix: str) -> list[str]:
+    """The names of the sets whose keys lie in human/, sorted."""
+    return sorted(
+        p.name.removeprefix(prefix).removesuffix(".json") for p in folder.glob(f"{prefix}*.json")
+    )

@@ -1,5 +1,7 @@
-"""Ratings in: read a file, refuse it whole if one row is not what it should be, else add its votes
-to the run's.
+"""Tasks out and ratings in, as files of rating tools.
+
+A file is taken whole or, where one row is not what it should be, not at all: half a file would have
+to be told from a whole one by hand.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.checks import Book, K, Row, iso, open_book, problems
+from restaudit.people.rating.checks import Book, K, RatingRow, iso, open_book, problems
 from restaudit.people.rating.formats import detect, named
-from restaudit.people.rating.formats.vote import Reading, Vote
+from restaudit.people.rating.formats.vote import FileVotes, Vote
 from restaudit.people.rating.sheet import read_sheet
 from restaudit.people.rating.status import RaterProgress, per_rater
 from restaudit.people.rating.store import (
@@ -21,8 +23,8 @@ from restaudit.people.rating.store import (
     RATINGS_FILE,
     add_rows,
     append_row,
-    desk,
     locked,
+    made_human_folder,
     plain,
     read_rows,
     read_text,
@@ -90,19 +92,19 @@ def import_ratings(
     text = read_text(file)
     try:
         layout = named(format) if format is not None else detect(text)
-        reading = layout.read(text)
+        file_votes = layout.read(text)
     except BadInput as e:
         raise BadInput(f"{file}: {e}") from None
-    if not reading.votes:
-        what = ", ".join(f"{n} x {s}" for s, n in sorted(reading.skipped.items())) or "nothing"
+    if not file_votes.votes:
+        what = ", ".join(f"{n} x {s}" for s, n in sorted(file_votes.skipped.items())) or "nothing"
         raise BadInput(
             f"{file}: read as {layout.name}, it holds no rating by a person; it holds: {what}"
         )
     record = Run(run)
-    return take_reading(
+    return take_votes(
         record.path,
-        open_book(record, desk(record.path)),
-        reading,
+        open_book(record, made_human_folder(record.path)),
+        file_votes,
         layout.name,
         text,
         file=file,
@@ -112,10 +114,10 @@ def import_ratings(
     )
 
 
-def take_reading(
+def take_votes(
     run: Path,
     book: Book[K],
-    reading: Reading,
+    file_votes: FileVotes,
     layout: str,
     text: str,
     *,
@@ -126,14 +128,14 @@ def take_reading(
     into: str = RATINGS_FILE,
 ) -> ImportReport:
     """Add the votes of a file to RUN/human/`into`: all of them, or none. Raises RatingsRefused."""
-    folder = desk(run)
+    folder = made_human_folder(run)
     with locked(folder):
         old = read_rows(folder, into)
         new, known, wrong = _checked(
-            reading.votes, book, old, rater=rater, timed=timed, skip_known=skip_known
+            file_votes.votes, book, old, rater=rater, timed=timed, skip_known=skip_known
         )
         if wrong:
-            raise RatingsRefused(file, wrong, len(reading.votes))
+            raise RatingsRefused(file, wrong, len(file_votes.votes))
         beside = {
             "source": layout,
             "file_sha256": sha256(text),
@@ -142,18 +144,18 @@ def take_reading(
         new = [row | beside for row in new]
         if new:
             add_rows(folder, old, new, into)
-    return _report(book, layout, reading, [*old, *new], new, known)
+    return _report(book, layout, file_votes, [*old, *new], new, known)
 
 
 def take_vote(
     run: Path, book: Book[K], vote: Vote, *, source: str, patience: float, file: str = RATINGS_FILE
-) -> Row:
+) -> RatingRow:
     """Add one vote by the rules of `import_ratings`, and return it as it is stored.
 
     Raises RatingsRefused with the reasons; BadInput where the ratings stay locked for `patience`
     seconds.
     """
-    folder = desk(run)
+    folder = made_human_folder(run)
     with locked(folder, patience=patience):
         old = read_rows(folder, file)
         rows, _, wrong = _checked([vote], book, old, rater=None, timed=True, skip_known=False)
@@ -171,81 +173,83 @@ def take_vote(
 def _checked(
     votes: Sequence[Vote],
     book: Book[K],
-    old: Sequence[Row],
+    old: Sequence[RatingRow],
     *,
     rater: str | None,
     timed: bool,
     skip_known: bool,
-) -> tuple[list[Row], int, list[str]]:
+) -> tuple[list[RatingRow], int, list[str]]:
     """The rows to add, how many are in already, and everything that is wrong."""
     now = datetime.now(UTC)
     stored = {(r["item_id"], r["rater_id"]): r for r in old}
     places: dict[tuple[str, str], str] = {}
-    rows: list[Row] = []
+    rows: list[RatingRow] = []
     wrong: list[str] = []
     known = 0
     for vote in votes:
-        item, raw = book.item(vote), vote.rater or rater
-        who = book.rater(raw)
-        found = [
-            *problems(vote, item, who, book.says_of(raw), run_id=book.run_id, timed=timed, now=now)
-        ]
-        row = (
-            item.row(vote, who, book.run_id)
-            if item is not None and who is not None and not found
-            else None
-        )
+        item, name = book.item(vote), vote.rater or rater
+        who, facts = book.rater(name), book.facts_of(name)
+        reasons = [*problems(vote, item, who, facts, run_id=book.run_id, timed=timed, now=now)]
         if item is not None and who is not None:
+            row = None if reasons else item.row(vote, who, book.run_id)
             pair = (item.item_id, who)
+            earlier = stored.get(pair)
             if pair in places:
-                found.append(f"rater {who!r} rated item {pair[0]} in {places[pair]} already")
-            elif (there := stored.get(pair)) is not None:
-                same = row is not None and _same(there, row)
+                reasons.append(f"rater {who!r} rated item {pair[0]} in {places[pair]} already")
+            elif earlier is not None:
+                same = row is not None and _same(earlier, row)
                 known += same
-                row = None
+                # Most tools export everything each time, so that the same ratings come again.
                 if not (same and skip_known):
-                    found.append(_already(pair, there, same=same))
+                    reasons.append(_already(pair, earlier, same=same))
+            elif row is not None:
+                rows.append(row)
             places.setdefault(pair, vote.where)
-        wrong += [f"{vote.where}: {p}" for p in found]
-        rows += [row] if row is not None else []
+        wrong += [f"{vote.where}: {reason}" for reason in reasons]
     return rows, known, wrong
 
 
 def _report(
-    book: Book[K], name: str, reading: Reading, rows: Sequence[Row], new: Sequence[Row], known: int
+    book: Book[K],
+    name: str,
+    file_votes: FileVotes,
+    rows: Sequence[RatingRow],
+    new: Sequence[RatingRow],
+    known: int,
 ) -> ImportReport:
     tasks = tuple(sorted({r["tasks"] for r in new}))
     raters = {r["rater_id"] for r in new}
     repeats = {i: k.repeats for i, k in book.items.items() if k.repeats is not None}
-    notes = [f"{len(book.renamed)} e-mail address(es) stored as pseudonyms"] if book.renamed else []
-    naive = sum(_has_no_zone(v.submitted_at) for v in reading.votes)
-    notes += [f"{naive} time(s) name no zone and were read as UTC"] if naive else []
+    theirs = [r for r in rows if r.get("tasks") in tasks and r["rater_id"] in raters]
+    notes = []
+    if book.renamed:
+        notes.append(f"{len(book.renamed)} e-mail address(es) stored as pseudonyms")
+    naive = sum(_has_no_zone(v.submitted_at) for v in file_votes.votes)
+    if naive:
+        notes.append(f"{naive} time(s) name no zone and were read as UTC")
     return ImportReport(
         format=name,
         accepted=len(new),
         checks=sum(r["role"] == "check" for r in new),
         known=known,
         untimed=sum(r["submitted_at"] is None for r in new),
-        skipped=dict(sorted(reading.skipped.items())),
+        skipped=dict(sorted(file_votes.skipped.items())),
         tasks=tasks,
-        per_rater=per_rater(
-            (r for r in rows if r.get("tasks") in tasks and r["rater_id"] in raters), repeats
-        ),
+        per_rater=per_rater(theirs, repeats),
         notes=tuple(notes),
     )
 
 
-def _already(pair: tuple[str, str], there: Row, *, same: bool) -> str:
-    field = "choice" if "choice" in there else "score"
-    hint = (
-        ", just the same; to pass over such: --skip-known"
-        if same
-        else f" with {field} {there.get(field)}"
-    )
-    return f"rater {pair[1]!r} rated item {pair[0]} in an earlier import{hint}"
+def _already(pair: tuple[str, str], earlier: RatingRow, *, same: bool) -> str:
+    item_id, rater = pair
+    field = "choice" if "choice" in earlier else "score"
+    hint = f" with {field} {earlier.get(field)}"
+    if same:
+        hint = ", just the same; to pass over such: --skip-known"
+    return f"rater {rater!r} rated item {item_id} in an earlier import{hint}"
 
 
-def _same(a: Row, b: Row) -> bool:
+def _same(a: RatingRow, b: RatingRow) -> bool:
     return all(
         a.get(k) == b.get(k) for k in ("score", "submitted_at", "dimension", "response_sha256")
     )
@@ -258,11 +262,9 @@ def _has_no_zone(value: Any) -> bool:
         return False
 
 
-# Tasks out: one set, in the layout of one tool, with the instructions and the tool's own set-up
-# beside it.
+# --- tasks out
 
-
-# Files of human/ that are the desk's own.
+# Files of human/ that are the desk's own: an export must not take the place of one.
 OWN = ("key-", "tasks-", "ratings", "raters", "desk", "pairs-", "choices")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.checks import Book, K, Row
+from restaudit.people.rating.checks import Book, K, RatingRow
 from restaudit.people.rating.exchange import take_vote
 from restaudit.people.rating.formats.vote import Vote
 from restaudit.people.rating.store import (
@@ -22,9 +22,9 @@ from restaudit.people.rating.store import (
     add_rows,
     append_line,
     decoded,
-    desk,
-    human,
+    human_folder,
     locked,
+    made_human_folder,
     read_bytes,
     read_rows,
     without_torn,
@@ -36,14 +36,14 @@ SOURCE = "app"
 PATIENCE = 5.0
 
 
-def give(run: Path, book: Book[K], vote: Vote, file: str = RATINGS_FILE) -> Row:
+def give(run: Path, book: Book[K], vote: Vote, file: str = RATINGS_FILE) -> RatingRow:
     """Add one rating to the run's, if an import would take it; else raises RatingsRefused or
     BadInput and adds none.
     """
     return take_vote(run, book, vote, source=SOURCE, patience=PATIENCE, file=file)
 
 
-def take_back(run: Path, *, item_id: str, rater: str, file: str = RATINGS_FILE) -> Row:
+def take_back(run: Path, *, item_id: str, rater: str, file: str = RATINGS_FILE) -> RatingRow:
     """Take a rating given here out of the run's; desk.jsonl keeps it in full.
 
     Raises BadInput where there is none.
@@ -51,7 +51,7 @@ def take_back(run: Path, *, item_id: str, rater: str, file: str = RATINGS_FILE) 
     The log goes first: after a crash between the two writes the rating stands, and the log says
     that it was to go.
     """
-    folder = desk(run)
+    folder = made_human_folder(run)
     with locked(folder, patience=PATIENCE):
         rows = read_rows(folder, file)
         mine = [
@@ -76,7 +76,7 @@ def take_back(run: Path, *, item_id: str, rater: str, file: str = RATINGS_FILE) 
 
 def note(run: Path, what: str, rater: str, **more: Any) -> None:
     """Write down in desk.jsonl what somebody did that is no rating."""
-    folder = desk(run)
+    folder = made_human_folder(run)
     with locked(folder, patience=PATIENCE):
         _append(folder, what, rater, more)
 
@@ -86,7 +86,7 @@ def read_notes(run: Path) -> list[dict[str, Any]]:
 
     Raises BadInput naming a bad line.
     """
-    path = human(run) / LOG
+    path = human_folder(run) / LOG
     if not path.exists():
         return []
     notes: list[dict[str, Any]] = []

@@ -17,7 +17,7 @@ MOST_CHOICES = 101
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownText:
     """One item: a name that means nothing, the prompt as text, the response, and the response's
     SHA-256.
     """
@@ -38,7 +38,7 @@ class Sheet:
     instructions: str
     instructions_sha256: str
     raters: int
-    rows: tuple[Shown, ...]
+    rows: tuple[ShownText, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -110,7 +110,8 @@ def read_sheet(path: Path) -> Sheet:
             instructions_sha256=first["instructions_sha256"],
             raters=first["raters"],
             rows=tuple(
-                Shown(r["item_id"], r["prompt"], r["response"], r["response_sha256"]) for r in rows
+                ShownText(r["item_id"], r["prompt"], r["response"], r["response_sha256"])
+                for r in rows
             ),
         )
     except (ValueError, KeyError, IndexError, TypeError) as e:

@@ -1,4 +1,4 @@
-"""How far the rating of one set of tasks has come."""
+"""How far the rating of one set of tasks has come, and how steady each rater is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restaudit.people.rating.store import human, read_rows
+from restaudit.people.rating.store import human_folder, read_rows
 from restaudit.people.rating.tasks import items_of, read_key
 
 
@@ -35,7 +35,7 @@ class Progress:
 
 def progress(run: Path, name: str) -> Progress:
     """How far one set of tasks is rated. Raises BadInput when this run has no such set."""
-    folder = human(run)
+    folder = human_folder(run)
     key = read_key(folder, name)
     items = items_of(key)
     rows = [r for r in read_rows(folder) if r.get("tasks") == name]
@@ -57,6 +57,7 @@ def counted(
 ) -> Progress:
     """How far a set is, from its items and what is stored of it."""
     count = Counter(r["item_id"] for r in rows)
+    # A third rating of one item does not make up for a missing one of another.
     rated = sum(min(count[i], raters) for i in items)
     wanted = len(items) * raters
     return Progress(
@@ -74,8 +75,7 @@ def per_rater(
     return tuple(rater_progress(r, s, repeats) for r, s in sorted(scores.items()))
 
 
-# Attention checks without a gold answer: does a rater give one text, shown twice under other
-# names, the same score?
+# --- attention checks without a gold answer: one text, shown twice under other names
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,22 @@ def rater_progress(
     rater: str, scores: Mapping[str, float], repeats: Mapping[str, str]
 ) -> RaterProgress:
     """From one rater's scores by item, and which item repeats which."""
-    pairs = [
-        (scores[i], scores[o]) for i, o in sorted(repeats.items()) if i in scores and o in scores
-    ]
-    own = [s for i, s in scores.items() if i not in repeats]
-    difference = sum(abs(a - b) for a, b in pairs) / len(pairs) if pairs else None
+    differences = []
+    for repeat, original in sorted(repeats.items()):
+        if repeat in scores and original in scores:
+            differences.append(abs(scores[repeat] - scores[original]))
+    own = [score for item, score in scores.items() if item not in repeats]
+    ratings, seen_twice = len(own), len(differences)
+    if not differences:
+        return RaterProgress(rater, ratings, 0, None, None, "saw no text twice")
+    difference = sum(differences) / seen_twice
+    # Against chance, since a rater who uses two scores of seven is close to itself whatever it does.
     by_chance = _spread(own)
-    value, reason = None, None
-    if difference is None:
-        reason = "saw no text twice"
-    elif not by_chance:
-        reason = "gave every text the same score" if len(own) > 1 else "rated one text only"
-    else:
-        value = 1 - difference / by_chance
-    return RaterProgress(rater, len(own), len(pairs), difference, value, reason)
+    if not by_chance:
+        reason = "gave every text the same score" if ratings > 1 else "rated one text only"
+        return RaterProgress(rater, ratings, seen_twice, difference, None, reason)
+    consistency = 1 - difference / by_chance
+    return RaterProgress(rater, ratings, seen_twice, difference, consistency, None)
 
 
 def _spread(scores: Sequence[float]) -> float:
@@ -124,4 +126,6 @@ def _spread(scores: Sequence[float]) -> float:
     n = len(scores)
     if n < 2:
         return 0.0
-    return 2 * sum((2 * k - n + 1) * s for k, s in enumerate(sorted(scores))) / (n * (n - 1))
+    # In order, each score stands above k others and below n - 1 - k.
+    weighted = sum((2 * k - n + 1) * score for k, score in enumerate(sorted(scores)))
+    return 2 * weighted / (n * (n - 1))

@@ -1,10 +1,12 @@
-"""The accepted ratings of a run: human/ratings.jsonl, one unblinded rating a line.
+"""The folder human/ of a run, and the accepted ratings in it: ratings.jsonl, one unblinded rating a
+line.
 
-An answer given in the app is one line more; an import, and a rating that is taken back, replace the
-file whole. Both happen under the folder's lock. A last line that a crash cut short is no rating:
-nobody was told that it was saved. It is kept aside in ratings.jsonl.torn, and earlier ratings are
-as they were. Choices between two texts lie the same way in a file of their own (pairs/), so that
-nobody takes one for a score.
+Plain files only, replaced whole or grown by whole lines, one writer at a time. An answer given in
+the app is one line more; an import, and a rating that is taken back, replace the file whole. Both
+happen under the folder's lock. A last line that a crash cut short is no rating: nobody was told
+that it was saved. It is kept aside in ratings.jsonl.torn, and earlier ratings are as they were.
+Choices between two texts lie the same way in a file of their own (pairs/), so that nobody takes one
+for a score.
 """
 
 from __future__ import annotations
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 
 
 RATINGS_FILE, CHOICES_FILE = "ratings.jsonl", "choices.jsonl"
+FOLDER = "human"
+LOCK = ".lock"
+# Seconds that an import waits for another one.
+PATIENCE = 60.0
+# What a crash left of a last line is kept in the file of this name beside it.
+TORN = ".torn"
+# Bytes that are read at a time in looking for the last line.
+BLOCK = 1 << 16
+# The columns of `load_ratings`.
 COLUMNS = {
     "item_id": "str",
     "iteration": "str",
@@ -46,7 +57,8 @@ COLUMNS = {
 }
 
 
-# What was read before, by path: a desk reads the same rows again after every answer.
+# What was read before, by path: the app reads the same rows again after every answer, and only the
+# lines that were added since are parsed.
 _READ: dict[str, tuple[bytes, list[dict[str, Any]]]] = {}
 MOST_READ = 4
 
@@ -61,6 +73,7 @@ def read_rows(folder: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
         return []
     data, _ = without_torn(read_bytes(path))
     before, rows = _READ.pop(str(path), (b"", []))
+    # Bytes and not the file's time: two answers may come within one tick of the clock.
     if not data.startswith(before):
         before, rows = b"", []
     rows = [*rows, *_parsed(path, data[len(before) :], first=before.count(b"\n") + 1)]
@@ -72,21 +85,19 @@ def read_rows(folder: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
 
 def _parsed(path: Path, data: bytes, first: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
     for number, line in enumerate(decoded(path, data).split("\n"), start=first):
-        if line:
-            try:
-                row = json.loads(line)
-                score = whole(float(row["score"]))
-                own = {
-                    "item_id": str(row["item_id"]),
-                    "rater_id": str(row["rater_id"]),
-                    "score": score,
-                }
-                rows.append({**row, **own})
-            except (ValueError, KeyError, TypeError, OverflowError) as e:
-                raise BadInput(
-                    f"{path}: line {number}: not a rating ({type(e).__name__}: {e})"
-                ) from None
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+            score = whole(float(row["score"]))
+            checked = {"item_id": str(row["item_id"]), "rater_id": str(row["rater_id"])}
+            rows.append({**row, **checked, "score": score})
+        except (ValueError, KeyError, TypeError, OverflowError) as e:
+            raise BadInput(
+                f"{path}: line {number}: not a rating ({type(e).__name__}: {e})"
+            ) from None
     return rows
 
 
@@ -113,20 +124,25 @@ def torn_note(folder: Path, file: str = RATINGS_FILE) -> str | None:
     """What crashes left of ratings, and where it is; None where there is nothing."""
     path = folder / file
     aside = torn_file(path)
-    now = without_torn(read_bytes(path))[1] if path.exists() else b""
-    kept = [line for line in read_bytes(aside).split(b"\n") if line] if aside.exists() else []
-    said = []
-    if now:
-        said.append(
-            f"{file} ends in {len(now)} bytes of a rating that a crash cut short; it does not count"
+    torn = without_torn(read_bytes(path))[1] if path.exists() else b""
+    kept: list[bytes] = []
+    if aside.exists():
+        kept = [line for line in read_bytes(aside).split(b"\n") if line]
+    notes = []
+    if torn:
+        notes.append(
+            f"{file} ends in {len(torn)} bytes of a rating that a crash cut short; it does not "
+            "count"
         )
     if kept:
         size = sum(map(len, kept))
-        said.append(
+        notes.append(
             f"{size} bytes that crashes left of {len(kept)} rating(s) are kept in {aside.name}; "
             "they do not count"
         )
-    return f"{'; '.join(said)}. Every rating before is whole." if said else None
+    if not notes:
+        return None
+    return f"{'; '.join(notes)}. Every rating before is whole."
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -145,39 +161,26 @@ def load_ratings(run: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [
-        {
-            **{c: r.get(c) for c in COLUMNS},
-            "rater": r["rater_id"],
-            "check": r.get("role") == "check",
-            "anchor": r.get("role") == "anchor",
-        }
-        for r in read_rows(human(run))
-    ]
+    rows = []
+    for row in read_rows(human_folder(run)):
+        role = row.get("role")
+        own = {"rater": row["rater_id"], "check": role == "check", "anchor": role == "anchor"}
+        rows.append({column: row.get(column) for column in COLUMNS} | own)
     try:
         return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     except (ValueError, TypeError) as e:
-        path = human(run) / RATINGS_FILE
+        path = human_folder(run) / RATINGS_FILE
         raise BadInput(
             f"{path}: a rating lacks a field or holds another kind of value ({e})"
         ) from None
 
 
-# The folder human/ of a run: plain files only, replaced whole or grown by whole lines, one writer
-# at a time.
+# --- the folder and its files
 
 
-FOLDER = "human"
-LOCK = ".lock"
-PATIENCE = 60.0
-# What a crash left of a last line is kept in the file of this name beside it.
-TORN = ".torn"
-BLOCK = 1 << 16
-
-
-def desk(run: Path) -> Path:
+def made_human_folder(run: Path) -> Path:
     """The folder human/ of a run, made where it is missing. Raises BadInput on a link."""
-    folder = human(run)
+    folder = human_folder(run)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as e:
@@ -185,7 +188,7 @@ def desk(run: Path) -> Path:
     return folder
 
 
-def human(run: Path) -> Path:
+def human_folder(run: Path) -> Path:
     """Where the folder human/ of a run is or would be. Raises BadInput on a link."""
     return plain(Path(run) / FOLDER)
 
@@ -234,6 +237,7 @@ def write_text(path: Path, text: str) -> None:
             f.write(text.encode("utf-8"))
             f.flush()
             os.fsync(f.fileno())
+        # mkstemp lets only the owner read what it makes.
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
         temporary = None
@@ -263,6 +267,7 @@ def append_line(path: Path, line: str) -> None:
         with path.open("a+b", buffering=0) as f:
             size = f.seek(0, os.SEEK_END)
             tail = _tail(f, size)
+            # A line behind half a line would be lost with it.
             if tail and not is_whole(tail):
                 _keep_aside(path, tail)
                 size -= len(tail)
@@ -272,6 +277,7 @@ def append_line(path: Path, line: str) -> None:
             try:
                 _write(f, data)
             except OSError:
+                # The disk is full, for instance: half a line would be taken for a crash's.
                 with suppress(OSError):
                     f.truncate(size)
                 raise
@@ -293,7 +299,9 @@ def without_torn(data: bytes) -> tuple[bytes, bytes]:
     """
     at = data.rfind(b"\n") + 1
     tail = data[at:]
-    return (data, b"") if not tail or is_whole(tail) else (data[:at], tail)
+    if not tail or is_whole(tail):
+        return data, b""
+    return data[:at], tail
 
 
 def is_whole(line: bytes) -> bool:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating import draw
-from restaudit.people.rating.sheet import Sheet, Shown, choices, sheet_text
-from restaudit.people.rating.store import desk, human, locked, plain, read_text, write_text
+from restaudit.people.rating.sheet import Sheet, ShownText, choices, sheet_text
+from restaudit.people.rating.store import human_folder, made_human_folder, plain, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
     from restaudit.evidence.record import Run
 
 SCHEMA = 1
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NEEDED = ("sample_id", "prompt_id", "text", "family")
 
 
 @dataclass(frozen=True)
-class Item:
+class TaskItem:
     """One thing shown to raters, unblinded.
 
     `role` is sample, check (a repeat) or anchor (base policy, rated again).
@@ -98,8 +96,8 @@ def draw_tasks(
     from restaudit.evidence.record import Run
 
     record = Run(run)
-    folder = desk(record.path)
-    asked = _asked(
+    folder = made_human_folder(record.path)
+    design = _design(
         record,
         iterations,
         per_iteration,
@@ -111,72 +109,61 @@ def draw_tasks(
         anchors,
         checks,
     )
-    rated = dict.fromkeys([*asked["iterations"], *([_base()] if anchors else [])])
-    places = {i: (tables or {}).get(i, f"{i}/audit.parquet") for i in rated}
-    asked |= {"seed": str(seed), "halves": halves, "tables": places}
-    key, sheet = _made(record, asked)
-    key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    paths = _paths(folder, name)
-    with locked(folder):
-        if (folder / f"pairs-key-{name}.json").exists():
-            raise BadInput(f"{folder}: a set of pairs is named {name!r}; choose another name")
-        if paths[1].exists() and read_text(paths[1]) != key_text:
-            raise BadInput(
-                f"{paths[1]}: a set of rating tasks named {name!r} is there and was drawn "
-                "differently; choose another name, or the same arguments"
-            )
-        # The tasks go first: a key without tasks would look like a finished draw.
-        for path, text in zip(paths, (sheet_text(sheet), key_text), strict=True):
-            if not path.exists() or read_text(path) != text:
-                write_text(path, text)
+    rated = list(design["iterations"])
+    if anchors and _base() not in rated:
+        rated.append(_base())
+    table_of_iteration = {i: (tables or {}).get(i, f"{i}/audit.parquet") for i in rated}
+    design |= {"seed": str(seed), "halves": halves, "tables": table_of_iteration}
+    key, sheet = _drawn(record, design)
+    tasks_path, key_path = _paths(folder, name)
+    draw.write_set(
+        folder,
+        tasks_path,
+        sheet_text(sheet),
+        key_path,
+        key,
+        other_key=folder / f"pairs-key-{name}.json",
+        called=("a set of rating tasks", "a set of pairs"),
+    )
     return _task_set(folder, key)
 
 
 def load_tasks(run: Path, name: str) -> TaskSet:
     """A set of rating tasks of this run. Raises BadInput when there is none of this name."""
-    folder = human(run)
+    folder = human_folder(run)
     return _task_set(folder, read_key(folder, name))
 
 
 def task_sets(run: Path) -> list[TaskSet]:
     """All sets of rating tasks of this run, by name."""
-    folder = human(run)
-    names = sorted(
-        p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json")
-    )
-    return [load_tasks(run, n) for n in names]
+    return [load_tasks(run, name) for name in draw.key_names(human_folder(run), "key-")]
 
 
 def read_key(folder: Path, name: str) -> dict[str, Any]:
     """The key of one set, as it was written. Raises BadInput where it is missing or not a key."""
-    if not NAME.fullmatch(name):
+    if not draw.NAME.fullmatch(name):
         raise BadInput(
             f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'"
         )
     _, path = _paths(folder, name)
     if not path.exists():
-        have = sorted(
-            p.name.removeprefix("key-").removesuffix(".json") for p in folder.glob("key-*.json")
-        )
-        raise BadInput(
-            f"{folder.parent}: no rating tasks named {name!r}; there are: "
-            f"{', '.join(have) or 'none'}"
-        )
+        there = ", ".join(draw.key_names(folder, "key-")) or "none"
+        raise BadInput(f"{folder.parent}: no rating tasks named {name!r}; there are: {there}")
     try:
         key: dict[str, Any] = json.loads(read_text(path))
         if key["schema"] != SCHEMA or key["name"] != name:
             raise ValueError(
                 f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}"
             )
-        key["items"] = [asdict(Item(**i)) for i in key["items"]]
+        key["items"] = [asdict(TaskItem(**i)) for i in key["items"]]
     except (ValueError, KeyError, TypeError) as e:
         raise BadInput(f"{path}: not a key of rating tasks ({e})") from None
     return key
 
 
-def items_of(key: Mapping[str, Any]) -> list[Item]:
+def items_of(key: Mapping[str, Any]) -> list[TaskItem]:
     """The items of a key, in the order in which they are shown."""
-    return [Item(**i) for i in key["items"]]
+    return [TaskItem(**i) for i in key["items"]]
 
 
 def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str]:
@@ -212,6 +199,7 @@ def run_secret(record: Run) -> bytes:
     """What nobody knows who has not seen the run folder: the key of item ids, order and
     pseudonyms.
     """
+    # The first event's hash is fixed for good, and in no file that raters get.
     if not record.events:
         raise BadInput(
             f"{record.path}: nothing is recorded in this run yet, so there is nothing to rate"
@@ -222,7 +210,7 @@ def run_secret(record: Run) -> bytes:
 # --- drawing
 
 
-def _asked(
+def _design(
     record: Run,
     iterations: Sequence[str],
     per_iteration: Mapping[str, int] | int,
@@ -244,27 +232,19 @@ def _asked(
         i: per_iteration if isinstance(per_iteration, int) else per_iteration.get(i, 0)
         for i in wanted
     }
-    problems = {
-        "name": None
-        if NAME.fullmatch(name)
-        else f"{name!r} may hold letters, digits, '.', '_' and '-'",
-        "per_iteration": next(
-            (f"{n} of {i}; at least 1 sample" for i, n in numbers.items() if n < 1), None
-        ),
-        "raters": None if raters >= 1 else f"{raters}; at least 1",
-        "scale": None
-        if scale[0] < scale[1]
-        else f"{scale[0]} to {scale[1]}; the lowest comes first",
-        "dimension": None if dimension.strip() else "is empty",
-        "instructions": None
-        if instructions.strip()
-        else "are empty; say what raters shall judge, and how",
-        "anchors": None if anchors >= 0 else f"{anchors}; not negative",
-        "checks": None if checks is None or checks >= 0 else f"{checks}; not negative",
-    }
-    for what, problem in problems.items():
-        if problem is not None:
-            raise BadInput(f"rating tasks of {record.path}: {what}: {problem}")
+    too_few = [f"{n} of {i}; at least 1 sample" for i, n in numbers.items() if n < 1]
+    draw.require(
+        f"rating tasks of {record.path}",
+        [
+            *draw.checked_name(name),
+            ("per_iteration", not too_few, too_few[0] if too_few else ""),
+            ("raters", raters >= 1, f"{raters}; at least 1"),
+            ("scale", scale[0] < scale[1], f"{scale[0]} to {scale[1]}; the lowest comes first"),
+            *draw.checked_words(dimension, instructions),
+            ("anchors", anchors >= 0, f"{anchors}; not negative"),
+            ("checks", checks is None or checks >= 0, f"{checks}; not negative"),
+        ],
+    )
     return {
         "name": name,
         "iterations": wanted,
@@ -279,28 +259,24 @@ def _asked(
     }
 
 
-def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
+def _drawn(record: Run, design: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
     """The key and the sheet: a function of the run and the arguments, so that a lost file can be
     written again.
     """
-    secret = draw.derive(run_secret(record), asked["name"])
-    plan = record.events[0].outputs.get("plan.json")
-    # Not of the secret: two runs of one plan draw the same samples.
-    drawing = draw.derive(
-        (plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"]
-    )
+    secret = draw.derive(run_secret(record), design["name"])
+    drawing = draw.drawing_key(record, design["seed"])
     notes: list[str] = []
     frames: dict[str, Any] = {}
     texts: dict[tuple[str, str], str] = {}
     rows: list[tuple[str, str, str, float, str]] = []
-    wanted = [(i, n, "sample") for i, n in asked["per_iteration"].items()]
-    wanted += [(_base(), asked["anchors"], "anchor")] if asked["anchors"] else []
+    wanted = [(i, n, "sample") for i, n in design["per_iteration"].items()]
+    if design["anchors"]:
+        wanted.append((_base(), design["anchors"], "anchor"))
     for iteration, n, role in wanted:
-        table, _ = table_of(record, iteration, asked["tables"][iteration])
+        table, _ = table_of(record, iteration, design["tables"][iteration])
         frame, plain_only = plain_frame(table)
-        chosen = draw.drawn(
-            list(zip(frame["sample_id"], frame["prompt_id"], strict=True)), n, drawing
-        )
+        samples = list(zip(frame["sample_id"], frame["prompt_id"], strict=True))
+        chosen = draw.drawn(samples, n, drawing)
         if len(chosen) < n:
             notes.append(
                 f"asked for {n} {role}s of {iteration}, there are {len(frame)}: all of them"
@@ -315,16 +291,15 @@ def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
                 f"{iteration}: {len(table) - len(frame)} rows of counterfactual families are not "
                 "drawn from"
             )
-        for sample, prompt, text in frame.iloc[chosen][
-            ["sample_id", "prompt_id", "text"]
-        ].itertuples(index=False):
+        columns = frame.iloc[chosen][["sample_id", "prompt_id", "text"]]
+        for sample, prompt, text in columns.itertuples(index=False):
             texts[iteration, sample] = text
             rows.append((iteration, sample, prompt, len(chosen) / len(frame), role))
-    items = _items(rows, texts, asked, drawing, secret)
+    items = _items(rows, texts, design, drawing, secret)
     key = {
         "schema": SCHEMA,
         "run_id": record.run_id,
-        **asked,
+        **design,
         "frames": frames,
         "notes": notes,
         "order_seed": draw.derive(secret, "order").hex()[:16],
@@ -334,7 +309,9 @@ def _made(record: Run, asked: dict[str, Any]) -> tuple[dict[str, Any], Sheet]:
 
 
 def plain_frame(table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
-    """The rows that may be drawn: those of plain prompts where there are any, else all."""
+    """The rows that may be drawn, and whether that left some out: those of plain prompts where
+    there are any, else all.
+    """
     plain_rows = table["family"].isna()
     if plain_rows.any() and not plain_rows.all():
         return table[plain_rows], True
@@ -344,15 +321,15 @@ def plain_frame(table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
 def _items(
     rows: Sequence[tuple[str, str, str, float, str]],
     texts: Mapping[tuple[str, str], str],
-    asked: Mapping[str, Any],
+    design: Mapping[str, Any],
     drawing: bytes,
     secret: bytes,
-) -> list[Item]:
+) -> list[TaskItem]:
     """Samples, anchors and repeats under their item ids, in the order in which they are shown."""
-    found: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for iteration, sample, prompt, probability, role in rows:
         digest = sha256(texts[iteration, sample])
-        found[draw.name(secret, role, iteration, sample)] = {
+        facts[draw.name(secret, role, iteration, sample)] = {
             "iteration": iteration,
             "sample_id": sample,
             "prompt_id": prompt,
@@ -361,32 +338,37 @@ def _items(
             "role": role,
             "repeats": None,
         }
-    samples = [i for i, f in found.items() if f["role"] == "sample"]
-    wanted = draw.default_checks(len(samples)) if asked["checks"] is None else asked["checks"]
+    originals = list(facts)
+    samples = [i for i in originals if facts[i]["role"] == "sample"]
+    wanted = draw.default_checks(len(samples)) if design["checks"] is None else design["checks"]
 
-    def turn(item: str) -> float:
-        f = found[item]
-        return draw.number(drawing, asked["name"], "check", f["iteration"], f["sample_id"])
+    def chance(item: str) -> float:
+        fact = facts[item]
+        where = (fact["iteration"], fact["sample_id"])
+        return draw.number(drawing, design["name"], "check", *where)
 
-    repeats = [(draw.name(secret, "check", i), i) for i in sorted(samples, key=turn)[:wanted]]
+    repeats = [(draw.name(secret, "check", i), i) for i in sorted(samples, key=chance)[:wanted]]
     for repeat, original in repeats:
-        found[repeat] = found[original] | {
+        # A second score of one text has no inclusion probability: it is no score of the sample.
+        facts[repeat] = facts[original] | {
             "role": "check",
             "repeats": original,
             "inclusion_prob": None,
         }
-    order = draw.shown_order(
-        [i for i in found if found[i]["role"] != "check"], repeats, draw.derive(secret, "order")
-    )
-    return [Item(item_id=i, order=place, **found[i]) for place, i in enumerate(order)]
+    order = draw.shown_order(originals, repeats, draw.derive(secret, "order"))
+    return [TaskItem(item_id=i, order=place, **facts[i]) for place, i in enumerate(order)]
 
 
 def _sheet(
-    record: Run, key: Mapping[str, Any], items: Iterable[Item], texts: Mapping[tuple[str, str], str]
+    record: Run,
+    key: Mapping[str, Any],
+    items: Iterable[TaskItem],
+    texts: Mapping[tuple[str, str], str],
 ) -> Sheet:
     from restaudit.evidence.chats import as_text
 
-    prompts = dict(zip(*(record.prompts("audit")[c] for c in ("prompt_id", "prompt")), strict=True))
+    audit = record.prompts("audit")
+    prompts = dict(zip(audit["prompt_id"], audit["prompt"], strict=True))
     missing = sorted({i.prompt_id for i in items} - set(prompts))
     if missing:
         raise BadInput(
@@ -402,7 +384,7 @@ def _sheet(
         instructions_sha256=key["instructions_sha256"],
         raters=key["raters"],
         rows=tuple(
-            Shown(
+            ShownText(
                 i.item_id,
                 as_text(str(prompts[i.prompt_id])),
                 texts[i.iteration, i.sample_id],

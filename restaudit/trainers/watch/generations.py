@@ -27,7 +27,7 @@ from restaudit.evidence.record import AUDIT
 
 if TYPE_CHECKING:
     from restaudit.loop.job import Job
-    from restaudit.loop.plan import Prompts
+    from restaudit.loop.sealing import Prompts
 
 # What verl, OpenRLHF and TRL call them in the rollouts they write.
 MORE_ALIASES = {**ALIASES, "prompt": ("input", "query", "question"), "reward": ("score", "rewards")}

@@ -17,7 +17,8 @@ from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, missed
 from restaudit.loop.job import NOWHERE, Job
 from restaudit.loop.look import before, looked_at
-from restaudit.loop.plan import TRAINER, artifacts_of, may_go_on, prepare_machine, under_plan
+from restaudit.loop.running import may_go_on, prepare_machine, under_plan
+from restaudit.loop.sealing import TRAINER, artifacts_of
 from restaudit.loop.probe_evidence import remember_known
 from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact
 from restaudit.models.model_folder import check_folder
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from restaudit.evidence.seal.signer import Signer
-    from restaudit.loop.plan import Prompts
+    from restaudit.loop.sealing import Prompts
 
 MISSING = "no file of this step ever came, and a later one did"
 

@@ -10,21 +10,21 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating.formats import argilla, csv, label_studio, native, potato, prodigy
-from restaudit.people.rating.formats.vote import Format, header_of, json_rows, one_object
+from restaudit.people.rating.formats.vote import ToolFormat, header_of, json_rows, one_object
 
-FORMATS: Mapping[str, Format] = {
+FORMATS: Mapping[str, ToolFormat] = {
     m.FORMAT.name: m.FORMAT for m in (native, label_studio, argilla, potato, prodigy, csv)
 }
 
 
-def named(name: str) -> Format:
+def named(name: str) -> ToolFormat:
     """The format of this name. Raises BadInput listing those there are."""
     if name not in FORMATS:
         raise BadInput(f"format {name!r}: expected one of {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
-def detect(text: str) -> Format:
+def detect(text: str) -> ToolFormat:
     """The one format that a file's first record fits.
 
     Raises BadInput where none does, or several do.

@@ -10,9 +10,9 @@ from typing import Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating.formats.vote import (
-    Format,
-    Reading,
-    Row,
+    FileVotes,
+    Record,
+    ToolFormat,
     Vote,
     carried,
     json_rows,
@@ -41,12 +41,12 @@ def write(sheet: Sheet) -> str:
     return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> FileVotes:
     """Every submitted response to the question `score` is a vote.
 
     Suggestions, drafts and discarded ones are none.
     """
-    reading = Reading()
+    file_votes = FileVotes()
     for where, record in _records(text):
         nested = "fields" in record
         flat = (
@@ -56,9 +56,9 @@ def read(text: str) -> Reading:
         )
         fields = carried({**flat, "item_id": flat.get("item_id") or record.get("id")})
         suggestions = _suggestions(record, nested=nested)
-        reading.skipped["model suggestion"] += len(suggestions)
+        file_votes.skipped["model suggestion"] += len(suggestions)
         responses = list(_nested(record) if nested else _flattened(record, where))
-        reading.skipped["not rated"] += 0 if responses else 1
+        file_votes.skipped["not rated"] += 0 if responses else 1
         for number, (value, user, status, at) in enumerate(responses, start=1):
             here = f"{where}, response {number}"
             if status is None:
@@ -67,15 +67,15 @@ def read(text: str) -> Reading:
                     "records flattened: json.dump(dataset.records.to_list(flatten=True), file)"
                 )
             if status != "submitted":
-                reading.skipped[f"response that is not submitted ({status})"] += 1
+                file_votes.skipped[f"response that is not submitted ({status})"] += 1
                 continue
             agent = user is not None and user in suggestions
             model = "its user is the agent of a suggestion" if agent else None
-            reading.votes.append(
+            file_votes.votes.append(
                 Vote(where=here, rater=user, score=value, submitted_at=at, model=model, **fields)
             )
-    reading.skipped = +reading.skipped
-    return reading
+    file_votes.skipped = +file_votes.skipped
+    return file_votes
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -85,7 +85,7 @@ def fits(record: Mapping[str, Any]) -> bool:
     )
 
 
-def _records(text: str) -> list[tuple[str, Row]]:
+def _records(text: str) -> list[tuple[str, Record]]:
     """Records of a list, of JSON Lines, or of to_dict(orient="names"), which has a list a
     column.
     """
@@ -101,7 +101,7 @@ def _records(text: str) -> list[tuple[str, Row]]:
 Answer = tuple[Any, str | None, str | None, Any]
 
 
-def _flattened(record: Row, where: str) -> Iterator[Answer]:
+def _flattened(record: Record, where: str) -> Iterator[Answer]:
     key = f"{QUESTION}.responses"
     values = record.get(key)
     if not values:
@@ -116,7 +116,7 @@ def _flattened(record: Row, where: str) -> Iterator[Answer]:
         yield value, text_or_none(user), text_or_none(status), None
 
 
-def _nested(record: Row) -> Iterator[Answer]:
+def _nested(record: Record) -> Iterator[Answer]:
     """{question: [{value, user_id, status}]}, or the older [{user_id, status, values: {question:
     {value}}}].
     """
@@ -135,7 +135,7 @@ def _nested(record: Row) -> Iterator[Answer]:
         yield value, text_or_none(answer.get("user_id")), text_or_none(answer.get("status")), at
 
 
-def _suggestions(record: Row, *, nested: bool) -> set[str]:
+def _suggestions(record: Record, *, nested: bool) -> set[str]:
     """The agents of a record's suggestions; a suggestion of nobody named counts under a name no
     user has.
     """
@@ -153,4 +153,4 @@ def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-FORMAT = Format(name="argilla", suffix=".json", write=write, read=read, fits=fits, timed=False)
+FORMAT = ToolFormat(name="argilla", suffix=".json", write=write, read=read, fits=fits, timed=False)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from restaudit.people.rating.formats.vote import (
-    Format,
-    Reading,
+    FileVotes,
+    ToolFormat,
     Vote,
     carried,
     says_developer,
@@ -56,15 +56,15 @@ def write(sheet: Sheet) -> str:
     return "\ufeff" + out.getvalue()
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> FileVotes:
     """Every row with a score is a vote; a row without one was not rated yet."""
-    reading = Reading()
+    file_votes = FileVotes()
     for where, cells in table_rows(text):
         row = {k: unguard(v) for k, v in cells.items()}
         if not row.get("score", "").strip():
-            reading.skipped["not rated"] += 1
+            file_votes.skipped["not rated"] += 1
             continue
-        reading.votes.append(
+        file_votes.votes.append(
             Vote(
                 where=where,
                 rater=text_or_none(row.get("rater_id") or row.get("rater")),
@@ -76,7 +76,7 @@ def read(text: str) -> Reading:
                 **carried(row),
             )
         )
-    return reading
+    return file_votes
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -88,7 +88,7 @@ def _starts_formula(cell: str) -> bool:
     return cell[:1] in {"'", "\t", "\r", "\n"} or cell.lstrip()[:1] in FORMULA
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="csv",
     suffix=".csv",
     write=write,

@@ -11,9 +11,9 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from restaudit.people.rating.formats.vote import (
-    Format,
-    Reading,
-    Row,
+    FileVotes,
+    Record,
+    ToolFormat,
     Vote,
     carried,
     json_rows,
@@ -45,29 +45,29 @@ def setup(sheet: Sheet, _tasks: str) -> tuple[str, str]:
     )
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> FileVotes:
     """Every submitted annotation with one result for `score` is a vote.
 
     Predictions, drafts and skips are none.
     """
-    reading = Reading()
+    file_votes = FileVotes()
     for where, task in json_rows(text):
         data = task.get("data") if isinstance(task.get("data"), Mapping) else {}
         fields = carried(data or {})
         annotations = _list(task, "annotations")
-        reading.skipped["model prediction"] += len(_list(task, "predictions"))
-        reading.skipped["draft"] += len(_list(task, "drafts"))
-        reading.skipped["not rated"] += 0 if annotations else 1
+        file_votes.skipped["model prediction"] += len(_list(task, "predictions"))
+        file_votes.skipped["draft"] += len(_list(task, "drafts"))
+        file_votes.skipped["not rated"] += 0 if annotations else 1
         for number, annotation in enumerate(annotations, start=1):
             here = f"{where}, annotation {number}"
             if annotation.get("was_cancelled"):
-                reading.skipped["skipped by the rater (was_cancelled)"] += 1
+                file_votes.skipped["skipped by the rater (was_cancelled)"] += 1
                 continue
             results = [r for r in _list(annotation, "result") if r.get("from_name") == CONTROL]
             if not results:
-                reading.skipped["not rated"] += 1
+                file_votes.skipped["not rated"] += 1
                 continue
-            reading.votes.append(
+            file_votes.votes.append(
                 Vote(
                     where=here,
                     rater=_rater(annotation.get("completed_by")),
@@ -79,8 +79,8 @@ def read(text: str) -> Reading:
                     **fields,
                 )
             )
-    reading.skipped = +reading.skipped
-    return reading
+    file_votes.skipped = +file_votes.skipped
+    return file_votes
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -90,12 +90,12 @@ def fits(record: Mapping[str, Any]) -> bool:
     )
 
 
-def _list(record: Mapping[str, Any], key: str) -> list[Row]:
+def _list(record: Mapping[str, Any], key: str) -> list[Record]:
     found = record.get(key) or []
     return [r for r in found if isinstance(r, dict)] if isinstance(found, list) else []
 
 
-def _score(results: list[Row]) -> Any:
+def _score(results: list[Record]) -> Any:
     """The one number of an annotation, as a rating, a number or a choice; all of them where there
     are several.
     """
@@ -116,7 +116,7 @@ def _rater(who: Any) -> str | None:
     return text_or_none(who)
 
 
-def _model(annotation: Row, results: list[Row]) -> str | None:
+def _model(annotation: Record, results: list[Record]) -> str | None:
     if annotation.get("parent_prediction") is not None:
         return "it was made from a model's prediction (parent_prediction)"
     origin = next((r["origin"] for r in results if r.get("origin") in FROM_MODEL), None)
@@ -136,6 +136,6 @@ def _started(submitted: Any, seconds: Any) -> str | None:
         return None
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="label-studio", suffix=".json", write=write, read=read, fits=fits, timed=True, setup=setup
 )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from restaudit.people.rating.formats.vote import (
-    Format,
-    Reading,
+    FileVotes,
+    ToolFormat,
     Vote,
     carried,
     json_rows,
@@ -20,14 +20,14 @@ from restaudit.people.rating.formats.vote import (
 from restaudit.people.rating.sheet import sheet_text
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> FileVotes:
     """Every line with a score is a vote; a line without one was not rated yet."""
-    reading = Reading()
+    file_votes = FileVotes()
     for where, row in json_rows(text):
         if row.get("score") is None:
-            reading.skipped["not rated"] += 1
+            file_votes.skipped["not rated"] += 1
             continue
-        reading.votes.append(
+        file_votes.votes.append(
             Vote(
                 where=where,
                 rater=text_or_none(row.get("rater_id")),
@@ -39,7 +39,7 @@ def read(text: str) -> Reading:
                 **carried(row),
             )
         )
-    return reading
+    return file_votes
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -47,4 +47,6 @@ def fits(record: Mapping[str, Any]) -> bool:
     return "score" in record and "rater_id" in record and "_timestamp" not in record
 
 
-FORMAT = Format(name="native", suffix=".jsonl", write=sheet_text, read=read, fits=fits, timed=True)
+FORMAT = ToolFormat(
+    name="native", suffix=".jsonl", write=sheet_text, read=read, fits=fits, timed=True
+)

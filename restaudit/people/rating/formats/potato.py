@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from restaudit.people.rating.formats.vote import (
-    Format,
-    Reading,
-    Row,
+    FileVotes,
+    Record,
+    ToolFormat,
     Vote,
     json_rows,
     one_object,
@@ -67,18 +67,18 @@ def setup(sheet: Sheet, tasks: str) -> tuple[str, str]:
     return ".yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> FileVotes:
     """Every record with a label in the scheme `score` is a vote; records of machine annotators are
     marked as such.
     """
-    reading = Reading()
+    file_votes = FileVotes()
     for where, item, rater, labels, at, origin in _records(text):
         own = {k: v for k, v in _of_scheme(labels).items() if _ticked(v)}
         if not own:
-            reading.skipped["not rated"] += 1
+            file_votes.skipped["not rated"] += 1
             continue
         scores = [_score(k, v) for k, v in own.items()]
-        reading.votes.append(
+        file_votes.votes.append(
             Vote(
                 where=where,
                 item_id=item,
@@ -88,7 +88,7 @@ def read(text: str) -> Reading:
                 model=_machine(origin),
             )
         )
-    return reading
+    return file_votes
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -130,7 +130,7 @@ def _records(text: str) -> Iterator[Found]:
             yield where, item, rater, labels, None, r.get("annotator_origin") or None
 
 
-def _of_state(state: Row) -> Iterator[Found]:
+def _of_state(state: Record) -> Iterator[Found]:
     """One rater's user_state.json; the last change of an item is when it was submitted."""
     items = state.get(LABELS)
     traces = state.get("instance_id_to_behavioral_data")
@@ -193,7 +193,7 @@ def _machine(origin: Any) -> str | None:
     return None if kind == "human" else f"potato says its annotator is a machine (origin {kind!r})"
 
 
-FORMAT = Format(
+FORMAT = ToolFormat(
     name="potato",
     suffix=".jsonl",
     write=write,

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from restaudit.people.rating.formats.vote import (
-    Format,
-    Reading,
+    FileVotes,
+    ToolFormat,
     Vote,
     carried,
     json_rows,
@@ -34,23 +34,23 @@ def write(sheet: Sheet) -> str:
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
 
 
-def read(text: str) -> Reading:
+def read(text: str) -> FileVotes:
     """Every row with the answer "accept" is a vote; "ignore" and "reject" are none."""
-    reading = Reading()
+    file_votes = FileVotes()
     for where, row in json_rows(text):
         answer = row.get("answer")
         if answer != "accept":
-            reading.skipped[f"answer {answer!r}" if answer else "not rated"] += 1
+            file_votes.skipped[f"answer {answer!r}" if answer else "not rated"] += 1
             continue
         chosen = row.get("accept")
         chosen = chosen if isinstance(chosen, list) else [chosen]
         if not chosen:
-            reading.skipped["not rated"] += 1
+            file_votes.skipped["not rated"] += 1
             continue
         fields = carried(row)
         meta = row.get("meta")
         fields["hints"] |= dict(meta) if isinstance(meta, Mapping) else {}
-        reading.votes.append(
+        file_votes.votes.append(
             Vote(
                 where=where,
                 rater=text_or_none(row.get("_annotator_id") or row.get("_session_id")),
@@ -61,7 +61,7 @@ def read(text: str) -> Reading:
                 **fields,
             )
         )
-    return reading
+    return file_votes
 
 
 def fits(record: Mapping[str, Any]) -> bool:
@@ -71,4 +71,4 @@ def fits(record: Mapping[str, Any]) -> bool:
     )
 
 
-FORMAT = Format(name="prodigy", suffix=".jsonl", write=write, read=read, fits=fits, timed=True)
+FORMAT = ToolFormat(name="prodigy", suffix=".jsonl", write=write, read=read, fits=fits, timed=True)

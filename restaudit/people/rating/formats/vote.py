@@ -1,4 +1,4 @@
-"""What reading a file of ratings gives, whatever its layout: votes, and a count of what was not a
+"""What file_votes a file of ratings gives, whatever its layout: votes, and a count of what was not a
 vote.
 """
 
@@ -44,15 +44,15 @@ class Vote:
 
 
 @dataclass
-class Reading:
-    """What a file holds. `skipped` counts what is no vote, by what it is."""
+class FileVotes:
+    """What a file of a rating tool holds. `skipped` counts what is no vote, by what it is."""
 
     votes: list[Vote] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
-class Format:
+class ToolFormat:
     """One layout: how tasks are written and ratings read.
 
     `fits` looks at one record of a file (its keys; a table's header). `setup` gives the name and
@@ -63,7 +63,7 @@ class Format:
     name: str
     suffix: str
     write: Callable[[Sheet], str]
-    read: Callable[[str], Reading]
+    read: Callable[[str], FileVotes]
     fits: Callable[[Mapping[str, Any]], bool]
     timed: bool
     json: bool = True
@@ -128,12 +128,12 @@ MACHINES = frozenset(
 # Records of JSON, JSON Lines and delimited text, each with the number by which a person finds it.
 
 
-Row = dict[str, Any]
+Record = dict[str, Any]
 DELIMITERS = (",", ";", "\t")
 BIGGEST_CELL = 1 << 24
 
 
-def json_rows(text: str) -> list[tuple[str, Row]]:
+def json_rows(text: str) -> list[tuple[str, Record]]:
     """Records of a JSON list (counted from 1) or of JSON Lines (by line).
 
     Raises BadInput naming the bad one.
@@ -143,7 +143,7 @@ def json_rows(text: str) -> list[tuple[str, Row]]:
             (f"row {n}", _record(r, f"row {n}"))
             for n, r in enumerate(_json(text, "this JSON file"), start=1)
         ]
-    rows: list[tuple[str, Row]] = []
+    rows: list[tuple[str, Record]] = []
     # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
     for n, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -151,7 +151,7 @@ def json_rows(text: str) -> list[tuple[str, Row]]:
     return rows
 
 
-def one_object(text: str) -> Row | None:
+def one_object(text: str) -> Record | None:
     """The record of a file that is one JSON object over several lines; None where it is something
     else.
     """
@@ -162,12 +162,12 @@ def one_object(text: str) -> Row | None:
     return found if isinstance(found, dict) else None
 
 
-def table_rows(text: str) -> list[tuple[str, Row]]:
+def table_rows(text: str) -> list[tuple[str, Record]]:
     """Rows of delimited text (, ; or tab), numbered as a spreadsheet shows them: the header is row
     1.
     """
     header, reader = _reader(text)
-    rows: list[tuple[str, Row]] = []
+    rows: list[tuple[str, Record]] = []
     try:
         for n, cells in enumerate(reader, start=2):
             if len(cells) > len(header) and any(cells[len(header) :]):
@@ -179,7 +179,7 @@ def table_rows(text: str) -> list[tuple[str, Row]]:
     return rows
 
 
-def header_of(text: str) -> Row:
+def header_of(text: str) -> Record:
     """The columns of delimited text, as the keys of an empty record."""
     return dict.fromkeys(_reader(text)[0])
 
@@ -198,7 +198,7 @@ def _reader(text: str) -> tuple[list[str], Any]:
     return header, reader
 
 
-def _record(value: Any, where: str) -> Row:
+def _record(value: Any, where: str) -> Record:
     if not isinstance(value, Mapping):
         raise BadInput(f"{where}: expected a JSON object, found {type(value).__name__}")
     return dict(value)

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.people.rating.checks import Book, Row, declared_in, iso, same_set, same_text, time_of
-from restaudit.people.rating.exchange import ImportReport, place_for, take_reading
+from restaudit.people.rating.checks import (
+    Book,
+    RatingRow,
+    declared_in,
+    iso,
+    same_set,
+    same_text,
+    time_of,
+)
+from restaudit.people.rating.exchange import ImportReport, place_for, take_votes
 from restaudit.people.rating.formats.vote import Vote
 from restaudit.people.rating.pairs.drawing import (
     FIRST,
@@ -28,13 +36,13 @@ from restaudit.people.rating.pairs.sheet import (
     LAYOUTS,
     PairSheet,
     PairVote,
-    Shown,
+    ShownPair,
     csv_text,
     read_choices,
     read_sheet,
     sheet_text,
 )
-from restaudit.people.rating.store import CHOICES_FILE, desk, read_text, write_text
+from restaudit.people.rating.store import CHOICES_FILE, made_human_folder, read_text, write_text
 from restaudit.people.rating.tasks import run_secret, sha256, table_of
 
 if TYPE_CHECKING:
@@ -46,7 +54,7 @@ class KnownPair:
     """A pair that raters choose from, with what a choice must agree with."""
 
     item: PairItem
-    shown: Shown
+    shown: ShownPair
     tasks: str
     dimension: str
     instructions_sha256: str
@@ -104,7 +112,7 @@ class KnownPair:
                     f"{self.item_id}"
                 )
 
-    def row(self, vote: Vote, rater: str, run_id: str) -> Row:
+    def row(self, vote: Vote, rater: str, run_id: str) -> RatingRow:
         """The choice, unblinded.
 
         `score` is 1 where the second side is preferred, -1 the first, 0 for a tie.
@@ -194,7 +202,7 @@ def _known(
     }
 
 
-def _as_drawn(item: PairItem, shown: Shown) -> bool:
+def _as_drawn(item: PairItem, shown: ShownPair) -> bool:
     a, b = (FIRST, SECOND) if item.a == FIRST else (SECOND, FIRST)
     return sha256(shown.response_a) == shown.a_sha256 == item.digest(a) and sha256(
         shown.response_b
@@ -261,19 +269,19 @@ def import_choices(
     file = Path(file)
     text = read_text(file)
     try:
-        layout, reading = read_choices(text)
+        layout, file_votes = read_choices(text)
     except BadInput as e:
         raise BadInput(f"{file}: {e}") from None
-    if not reading.votes:
+    if not file_votes.votes:
         raise BadInput(
-            f"{file}: no line of it has a choice (A, B or T); {sum(reading.skipped.values())} "
+            f"{file}: no line of it has a choice (A, B or T); {sum(file_votes.skipped.values())} "
             "have none"
         )
     record = Run(run)
-    return take_reading(
+    return take_votes(
         record.path,
-        open_pairs(record, desk(record.path)),
-        reading,
+        open_pairs(record, made_human_folder(record.path)),
+        file_votes,
         layout,
         text,
         file=file,

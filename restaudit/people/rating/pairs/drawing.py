@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
 from restaudit.people.rating import draw
-from restaudit.people.rating.pairs.sheet import PairSheet, Shown, sheet_text
-from restaudit.people.rating.store import desk, human, locked, read_text, write_text
-from restaudit.people.rating.tasks import NAME, plain_frame, run_secret, sha256, table_of
+from restaudit.people.rating.pairs.sheet import PairSheet, ShownPair, sheet_text
+from restaudit.people.rating.store import human_folder, made_human_folder, read_text
+from restaudit.people.rating.tasks import plain_frame, run_secret, sha256, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def draw_pairs(
         raise BadInput(
             f"{record.path}: both sides are {first[1]} of the same run; name two different policies"
         )
-    asked = {
+    design = {
         "name": name,
         "n": n,
         "raters": raters,
@@ -119,22 +119,30 @@ def draw_pairs(
         "instructions": instructions,
         "instructions_sha256": sha256(instructions),
     }
-    key, sheet = _made(record, sides, asked)
-    return _written(record, key, sheet)
+    key, sheet = _drawn(record, sides, design)
+    folder = made_human_folder(record.path)
+    tasks_path, key_path = _paths(folder, name)
+    draw.write_set(
+        folder,
+        tasks_path,
+        sheet_text(sheet),
+        key_path,
+        key,
+        other_key=folder / f"key-{name}.json",
+        called=("a set of pairs", "a set of single texts"),
+    )
+    return _pair_set(folder, key)
 
 
 def load_pairs(run: Path, name: str) -> PairSet:
     """A set of pairs of this run. Raises BadInput when there is none of this name."""
-    folder = human(run)
+    folder = human_folder(run)
     return _pair_set(folder, read_key(folder, name))
 
 
 def pair_sets(run: Path) -> list[PairSet]:
     """All sets of pairs of this run, by name."""
-    names = sorted(
-        p.name.removeprefix(KEY).removesuffix(".json") for p in human(run).glob(f"{KEY}*.json")
-    )
-    return [load_pairs(run, n) for n in names]
+    return [load_pairs(run, name) for name in draw.key_names(human_folder(run), KEY)]
 
 
 def read_key(folder: Path, name: str) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def read_key(folder: Path, name: str) -> dict[str, Any]:
 
     Raises BadInput where it is missing or not a key.
     """
-    if not NAME.fullmatch(name):
+    if not draw.NAME.fullmatch(name):
         raise BadInput(
             f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'"
         )
@@ -188,10 +196,10 @@ def _side(run: Path, iteration: str) -> _Side:
     record = Run(run)
     table = f"{iteration}/audit.parquet"
     rows, at = table_of(record, iteration, table)
-    asked = record.prompts("audit")
-    prompts = {
-        str(i): as_text(str(p)) for i, p in zip(asked["prompt_id"], asked["prompt"], strict=True)
-    }
+    audit = record.prompts("audit")
+    prompts = {}
+    for prompt_id, prompt in zip(audit["prompt_id"], audit["prompt"], strict=True):
+        prompts[str(prompt_id)] = as_text(str(prompt))
     digest = next(e.outputs[table].sha256 for e in record.events if table in e.outputs)
     about = {
         "run_id": record.run_id,
@@ -213,40 +221,31 @@ def _check(
     name: str,
     checks: int | None,
 ) -> None:
-    problems = {
-        "name": None
-        if NAME.fullmatch(name)
-        else f"{name!r} may hold letters, digits, '.', '_' and '-'",
-        "n": None if n >= 1 else f"{n}; at least 1 prompt",
-        "raters": None if raters >= 1 else f"{raters}; at least 1",
-        "dimension": None if dimension.strip() else "is empty",
-        "instructions": None
-        if instructions.strip()
-        else "are empty; say what raters shall judge, and how",
-        "checks": None if checks is None or checks >= 0 else f"{checks}; not negative",
-    }
-    for what, problem in problems.items():
-        if problem is not None:
-            raise BadInput(f"pairs of {record.path}: {what}: {problem}")
-
-
-def _made(
-    record: Run, sides: Mapping[str, _Side], asked: dict[str, Any]
-) -> tuple[dict[str, Any], PairSheet]:
-    secret = draw.derive(run_secret(record), "pairs", asked["name"], asked["seed"])
-    plan = record.events[0].outputs.get("plan.json")
-    # Not of the secret: two runs of one plan draw the same prompts, and the same ones as for single
-    # texts.
-    drawing = draw.derive(
-        (plan.sha256 if plan else "").encode(), "restaudit rating draw", asked["seed"]
+    draw.require(
+        f"pairs of {record.path}",
+        [
+            *draw.checked_name(name),
+            ("n", n >= 1, f"{n}; at least 1 prompt"),
+            ("raters", raters >= 1, f"{raters}; at least 1"),
+            *draw.checked_words(dimension, instructions),
+            ("checks", checks is None or checks >= 0, f"{checks}; not negative"),
+        ],
     )
+
+
+def _drawn(
+    record: Run, sides: Mapping[str, _Side], design: dict[str, Any]
+) -> tuple[dict[str, Any], PairSheet]:
+    secret = draw.derive(run_secret(record), "pairs", design["name"], design["seed"])
+    drawing = draw.drawing_key(record, design["seed"])
     common, notes = _common(record, sides)
-    chosen = [common[k] for k in draw.drawn([(p, p) for p in common], asked["n"], drawing)]
-    if len(chosen) < asked["n"]:
+    chosen = [common[k] for k in draw.drawn([(p, p) for p in common], design["n"], drawing)]
+    if len(chosen) < design["n"]:
         notes.append(
-            f"asked for {asked['n']} prompts, both policies answered {len(common)}: all of them"
+            f"asked for {design['n']} prompts, both policies answered {len(common)}: all of them"
         )
     samples = {side: _samples(one, chosen, drawing) for side, one in sides.items()}
+    # The same text twice is a tie for sure, and would cost raters their patience.
     same = sorted(p for p in chosen if samples[FIRST][p][1] == samples[SECOND][p][1])
     if same:
         notes.append(
@@ -258,12 +257,12 @@ def _made(
         raise BadInput(
             f"pairs of {record.path}: both policies wrote the same text for every drawn prompt"
         )
-    items = _items(shown, samples, len(chosen) / len(common), asked["checks"], drawing, secret)
+    items = _items(shown, samples, len(chosen) / len(common), design["checks"], drawing, secret)
     key = {
         "schema": SCHEMA,
         "run_id": record.run_id,
-        **asked,
-        **{s: dict(one.about) for s, one in sides.items()},
+        **design,
+        **{side: dict(policy.about) for side, policy in sides.items()},
         "prompts": len(common),
         "drawn": len(chosen),
         "same": same,
@@ -271,7 +270,9 @@ def _made(
         "order_seed": draw.derive(secret, "order").hex()[:16],
         "items": [asdict(i) for i in items],
     }
-    texts = {side: {p: found[p][1] for p in shown} for side, found in samples.items()}
+    texts: dict[str, dict[str, str]] = {}
+    for side, of_prompt in samples.items():
+        texts[side] = {p: of_prompt[p][1] for p in shown}
     return key, _sheet(key, items, texts, sides[FIRST].prompts)
 
 
@@ -279,9 +280,12 @@ def _common(record: Run, sides: Mapping[str, _Side]) -> tuple[list[str], list[st
     """Prompts that both policies answered, asked in the same words; and what was left out."""
     one, other = (set(s.frame["prompt_id"]) for s in sides.values())
     both = sorted(one & other)
-    common = [
-        p for p in both if sides[FIRST].prompts.get(p) == sides[SECOND].prompts.get(p) is not None
-    ]
+    common = []
+    for prompt_id in both:
+        # Two runs may call different prompts by one id.
+        asked = sides[FIRST].prompts.get(prompt_id)
+        if asked is not None and asked == sides[SECOND].prompts.get(prompt_id):
+            common.append(prompt_id)
     notes = []
     if len(one | other) > len(both):
         notes.append(
@@ -300,12 +304,12 @@ def _common(record: Run, sides: Mapping[str, _Side]) -> tuple[list[str], list[st
 def _samples(side: _Side, prompts: Sequence[str], drawing: bytes) -> dict[str, tuple[str, str]]:
     """One random sample (its name and text) of every prompt."""
     rows = side.frame[side.frame["prompt_id"].isin(set(prompts))]
-    found: dict[str, tuple[float, str, str]] = {}
+    lowest: dict[str, tuple[float, str, str]] = {}
     for sample, prompt, text in rows[["sample_id", "prompt_id", "text"]].itertuples(index=False):
         number = draw.number(drawing, "pairs", sample)
-        if prompt not in found or (number, sample) < found[prompt][:2]:
-            found[prompt] = number, sample, text
-    return {p: (sample, text) for p, (_, sample, text) in found.items()}
+        if prompt not in lowest or (number, sample) < lowest[prompt][:2]:
+            lowest[prompt] = number, sample, text
+    return {p: (sample, text) for p, (_, sample, text) in lowest.items()}
 
 
 def _items(
@@ -332,11 +336,14 @@ def _items(
             "repeats": None,
         }
     wanted = draw.default_checks(len(facts)) if checks is None else checks
-    turn = {i: draw.number(drawing, "pairs check", f["prompt_id"]) for i, f in facts.items()}
-    repeats = [
-        (draw.name(secret, "check", i), i) for i in sorted(facts, key=lambda i: turn[i])[:wanted]
-    ]
+    originals = list(facts)
+
+    def chance(item: str) -> float:
+        return draw.number(drawing, "pairs check", facts[item]["prompt_id"])
+
+    repeats = [(draw.name(secret, "check", i), i) for i in sorted(originals, key=chance)[:wanted]]
     for repeat, original in repeats:
+        # The other way round, so that a rater who always takes A does not look steady.
         swapped = SECOND if facts[original]["a"] == FIRST else FIRST
         facts[repeat] = facts[original] | {
             "a": swapped,
@@ -344,7 +351,6 @@ def _items(
             "repeats": original,
             "inclusion_prob": None,
         }
-    originals = [i for i, f in facts.items() if f["role"] == "pair"]
     order = draw.shown_order(originals, repeats, draw.derive(secret, "order"))
     return [PairItem(item_id=i, order=place, **facts[i]) for place, i in enumerate(order)]
 
@@ -359,7 +365,7 @@ def _sheet(
     for i in items:
         a, b = (FIRST, SECOND) if i.a == FIRST else (SECOND, FIRST)
         rows.append(
-            Shown(
+            ShownPair(
                 i.item_id,
                 prompts[i.prompt_id],
                 texts[a][i.prompt_id],
@@ -376,27 +382,6 @@ def _sheet(
         key["raters"],
         tuple(rows),
     )
-
-
-def _written(record: Run, key: Mapping[str, Any], sheet: PairSheet) -> PairSet:
-    folder = desk(record.path)
-    tasks, path = _paths(folder, key["name"])
-    key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    with locked(folder):
-        if (folder / f"key-{key['name']}.json").exists():
-            raise BadInput(
-                f"{folder}: a set of single texts is named {key['name']!r}; choose another name"
-            )
-        if path.exists() and read_text(path) != key_text:
-            raise BadInput(
-                f"{path}: a set of pairs named {key['name']!r} is there and was drawn "
-                "differently; choose another name, or the same arguments"
-            )
-        # The tasks go first: a key without tasks would look like a finished draw.
-        for place, text in ((tasks, sheet_text(sheet)), (path, key_text)):
-            if not place.exists() or read_text(place) != text:
-                write_text(place, text)
-    return _pair_set(folder, key)
 
 
 def _pair_set(folder: Path, key: Mapping[str, Any]) -> PairSet:

@@ -15,7 +15,7 @@ from typing import Any
 from restaudit.errors import BadInput
 from restaudit.people.rating.formats.csv import guard, unguard
 from restaudit.people.rating.formats.vote import (
-    Reading,
+    FileVotes,
     Vote,
     carried,
     header_of,
@@ -35,7 +35,7 @@ LAYOUTS = ("native", "csv")
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPair:
     """One pair: a name that means nothing, the prompt as text, both responses and their SHA-256."""
 
     item_id: str
@@ -55,7 +55,7 @@ class PairSheet:
     instructions: str
     instructions_sha256: str
     raters: int
-    rows: tuple[Shown, ...]
+    rows: tuple[ShownPair, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def read_sheet(path: Path) -> PairSheet:
     try:
         rows = [json.loads(line) for line in read_text(path).split("\n") if line]
         shown = [
-            Shown(
+            ShownPair(
                 r["item_id"],
                 r["prompt"],
                 r["response_a"],
@@ -151,19 +151,19 @@ def holds_choices(text: str) -> bool:
     return set(NEEDED) <= set(_first(text))
 
 
-def read_choices(text: str) -> tuple[str, Reading]:
+def read_choices(text: str) -> tuple[str, FileVotes]:
     """The name of the layout, and every line with a choice; a line without one was not rated
     yet.
     """
     is_json = text.lstrip()[:1] in ("[", "{")
-    reading = Reading()
+    file_votes = FileVotes()
     for where, raw in json_rows(text) if is_json else table_rows(text):
         row = raw if is_json else {k: unguard(v) for k, v in raw.items()}
         if text_or_none(row.get("choice")) is None:
-            reading.skipped["not rated"] += 1
+            file_votes.skipped["not rated"] += 1
         else:
-            reading.votes.append(_vote(where, row))
-    return ("native" if is_json else "csv"), reading
+            file_votes.votes.append(_vote(where, row))
+    return ("native" if is_json else "csv"), file_votes
 
 
 def _vote(where: str, row: Mapping[str, Any]) -> PairVote:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.people.rating.pairs.drawing import FIRST, read_key
 from restaudit.people.rating.status import Progress, counted, of_raters
-from restaudit.people.rating.store import CHOICES_FILE, human, read_rows
+from restaudit.people.rating.store import CHOICES_FILE, human_folder, read_rows
 
 if TYPE_CHECKING:
     from probes.statistics.resample import Estimate
@@ -50,7 +50,7 @@ def wins(run: Path, name: str) -> Wins:
 
     Raises BadInput when this run has no such set, or a line is damaged.
     """
-    folder = human(run)
+    folder = human_folder(run)
     key = read_key(folder, name)
     rows = [
         r
@@ -79,7 +79,7 @@ def pair_progress(run: Path, name: str) -> Progress:
     """How far one set of pairs is rated, and how steady raters are on pairs seen twice with sides
     swapped.
     """
-    folder = human(run)
+    folder = human_folder(run)
     key = read_key(folder, name)
     rows = [r for r in read_rows(folder, CHOICES_FILE) if r.get("tasks") == name]
     repeats = {i["item_id"]: i["repeats"] for i in key["items"] if i["repeats"] is not None}
