@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +15,15 @@ import pytest
 
 import probes
 from probes import PROBES, Evidence, Measurement, Probe, measure
+from probes.catalogue import SECTIONS, metric_of
 from probes.divergence.probe import DECOMPOSED
 
 Make = Callable[..., Evidence]
 EACH = pytest.mark.parametrize("probe", PROBES, ids=lambda p: p.name)
 
-
+DOCUMENTATION = (Path(probes.__file__).parents[1] / "docs" / "probes.md").read_text(
+    encoding="utf-8"
+)
 BARE = ["prompt_id", "sample_id", "text", "n_tokens"]
 
 
@@ -70,31 +75,108 @@ POOR: dict[str, Callable[[Evidence], dict[str, Any]]] = {
 def test_every_probe_says_what_it_is_for_where_it_comes_from_and_where_it_is_weak(
     probe: Probe,
 ) -> None:
-    assert probe.goal.endswith("?")
+    assert probe.goal.endswith("?"), "the goal is a question that its measurements answer"
     assert probe.version
-    assert probe.reads
-    assert probe.references
-    assert probe.weaknesses
-    assert all(name.startswith(f"{probe.name}.") for name in probe.names)
+    assert probe.reads, "which columns and callables of Evidence it reads"
+    assert probe.references, "where the idea comes from; or that it is your own"
+    assert probe.weaknesses, "an empty weakness is a missing one: what does it not see?"
+    assert all(text.strip() for text in (*probe.references, *probe.weaknesses))
 
 
 @EACH
-def test_every_probe_has_a_section_in_the_documentation(probe: Probe) -> None:
-    text = (Path(probes.__file__).parents[1] / "docs" / "probes.md").read_text(encoding="utf-8")
+def test_every_measurement_has_a_title_and_a_section_that_exists(probe: Probe) -> None:
+    assert probe.title
+    assert probe.measures
+    for metric in probe.measures:
+        assert metric.name.startswith(f"{probe.name}."), metric
+        assert metric.title, f"{metric.name}: what do people call it?"
+        assert metric.section in SECTIONS, f"{metric.name}: in which section is it shown?"
+        assert metric.title[-1] not in ".:", f"{metric.name}: a title is no sentence"
+
+
+@EACH
+def test_every_measurement_is_explained_in_the_documentation(probe: Probe) -> None:
     for name in probe.names:
-        assert f"`{name}" in text, f"docs/probes.md does not explain {name}"
+        assert f"`{name}" in DOCUMENTATION, f"docs/probes.md: run `restaudit dev docs` for {name}"
+
+
+def strays(folder: Path) -> list[str]:
+    """Modules below `folder` that look like a probe, by their text, and are none in the
+    catalogue.
+    """
+    known = {inspect.getfile(probe.run) for probe in PROBES}
+    found = []
+    for path in sorted(folder.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "run"]
+        takes = [ast.unparse(a.annotation) for f in functions for a in f.args.args if a.annotation]
+        if ("Probe" in calls or "Evidence" in takes) and str(path) not in known:
+            found.append(path.name)
+    return found
+
+
+def test_every_module_that_looks_like_a_probe_is_in_the_catalogue(tmp_path: Path) -> None:
+    assert strays(Path(probes.__file__).parent) == []
+    (tmp_path / "lost.py").write_text("PROBE = Probe(name='lost')")
+    (tmp_path / "half.py").write_text("def run(evidence: Evidence) -> list[Measurement]: ...")
+    (tmp_path / "tool.py").write_text("def run(table: DataFrame) -> float: ...")
+    assert strays(tmp_path) == ["half.py", "lost.py"]
+
+
+def test_the_order_of_probes_is_the_one_that_runs_of_before_recorded() -> None:
+    recorded = "divergence agreement diversity bias drift hacking toxicity capability benchmarks"
+    assert [p.name for p in PROBES][:9] == recorded.split()
 
 
 @EACH
 def test_what_a_probe_returns_is_what_it_declares(probe: Probe, make_evidence: Make) -> None:
-    names = [m.name for m in probe.run(make_evidence())]
+    measurements = probe.run(make_evidence())
+    names = [m.name for m in measurements]
     assert len(set(names)) == len(names)
-    assert [
-        n
-        for n in names
-        if not any(n == d or (d.endswith(".") and n.startswith(d)) for d in probe.names)
-    ] == []
+    known = tuple(probe.names)
+    undeclared = [n for n in names if n not in known and not n.startswith(families(probe))]
+    assert undeclared == [], "name them in `measures`"
     assert [d for d in probe.names if not any(n.startswith(d) for n in names)] == []
+    for m in measurements:
+        metric = metric_of(m.name)
+        assert metric is not None
+        if metric.unit:
+            assert (m.unit, m.direction) == (metric.unit, metric.direction), m.name
+
+
+def families(probe: Probe) -> tuple[str, ...]:
+    """How the names of its families begin."""
+    return tuple(m.name for m in probe.measures if m.family)
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "section"),
+    [
+        ("divergence.reward", "reward", "divergence"),
+        ("bias.human.women", "human score, women", "bias"),
+        ("bias.reward_swap", "largest change of the reward when the named group changes", "bias"),
+        (
+            "bias.reward_swap.names_race",
+            "change of the reward when the named group changes: names race",
+            "bias",
+        ),
+        ("capability.grammar_change", "grammar, change from the base policy", "capability"),
+        ("capability.worst_change", "worst change of a task", "capability"),
+        ("benchmarks.bbq.bias_ambiguous", "bbq, bias ambiguous", "preferences"),
+    ],
+)
+def test_a_name_is_found_itself_before_its_family_whose_title_takes_in_the_rest(
+    name: str, title: str, section: str
+) -> None:
+    metric = metric_of(name)
+    assert metric is not None
+    assert (metric.name, metric.title, metric.section) == (name, title, section)
+
+
+@pytest.mark.parametrize("name", ["nobody.measures_this", "divergence", "bias.", "bias.human."])
+def test_a_name_that_nothing_measures_has_no_contract(name: str) -> None:
+    assert metric_of(name) is None
 
 
 def test_every_measurement_of_whole_evidence_has_all_levels_a_method_and_what_the_base_policy_had(
