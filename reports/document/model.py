@@ -8,12 +8,23 @@ when it draws it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from reports.record.files import Source
-from restaudit.evidence.statuses import Status
+
+# What an answer of a document can be: the same six in every document.
+Status = Literal["MEASURED", "RECORDED", "COMPUTED", "DECLARED", "MISSING", "N-A"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+MEANINGS: Mapping[Status, str] = {
+    "MEASURED": "a measurement, with its interval where one could be had",
+    "RECORDED": "taken down by the program, from its configuration, data or ledger",
+    "COMPUTED": "worked out from what is recorded, by a stated method",
+    "DECLARED": "said by a named person; nobody verified it",
+    "MISSING": "nobody said it",
+    "N-A": "does not apply, for the reason given",
+}
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
-from reports.document.model import Block, Document, Fact, Facts, Paragraph, Row, Section, Table
-from reports.frameworks.answers import Answer, answer
-from reports.frameworks.declared import FILE, Declarations
-from reports.frameworks.reading import state
-from reports.frameworks.schema import Clause, Framework, dates, framework, questions
+from reports.document.model import (
+    MEANINGS,
+    Block,
+    Chart,
+    Document,
+    Fact,
+    Facts,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+)
+from reports.frameworks.answers import Answer, run_answer
+from reports.frameworks.declared import Declarations
+from reports.frameworks.readings.material import state
+from reports.frameworks.schema import Clause, Date, Framework, dates, framework, run_questions
 from reports.frameworks.scope import screen_blocks
 from reports.record.files import Records
 from reports.record.series import human_score, iterations
 from restaudit.errors import BadInput
-from restaudit.evidence.statuses import MEANINGS
 
 NO_VERDICT = (
     "This document says what is written down about a run. It gives no verdict of conformity."
@@ -38,16 +49,16 @@ def framework_document(
     configured = records.json("plan.json").get("config")
     if not isinstance(configured, dict) or "name" not in configured:
         raise BadInput(f"{records.run.path}/plan.json: it holds no configuration with a name")
-    answers = {key: answer(questions()[key], records, declarations) for key in of.keys}
+    questions = run_questions().questions
+    answers = {key: run_answer(questions[key], records, declarations) for key in of.keys}
+    # Many clauses ask for the same field: its table stands where it is first asked for.
     shown: dict[str, str] = {}
-    parts = tuple(
-        Section(
-            part.key,
-            part.title,
-            tuple(b for c in part.clauses for b in _clause(c, answers, shown, declarations)),
-        )
-        for part in of.parts
-    )
+    parts = []
+    for part in of.parts:
+        blocks: list[Block] = []
+        for clause in part.clauses:
+            blocks += _clause(clause, answers, shown, declarations)
+        parts.append(Section(part.key, part.title, tuple(blocks)))
     return Document(
         kind=of.id,
         title=of.title,
@@ -61,176 +72,184 @@ def framework_document(
     )
 
 
-def coverage(answers: dict[str, Answer]) -> str:
+def coverage(answers: Mapping[str, Answer]) -> str:
     """How many fields are answered; a count of what is written down, and nothing else."""
-    n, of = sum(a.answered for a in answers.values()), len(answers)
-    counts = Counter(a.status for a in answers.values())
+    answered = sum(answer.answered for answer in answers.values())
+    by_status = Counter(answer.status for answer in answers.values())
     return (
-        f"{COVERAGE}: {n} of {of} answered, not conformity; {counts['MISSING']} are missing and "
-        f"{counts['N-A']} do not apply."
+        f"{COVERAGE}: {answered} of {len(answers)} answered, not conformity; "
+        f"{by_status['MISSING']} are missing and {by_status['N-A']} do not apply."
     )
 
 
-def by_clause(of: Framework, answers: dict[str, Answer]) -> str:
+def by_clause(of: Framework, answers: Mapping[str, Answer]) -> str:
     """How many clauses have all, some or none of their fields answered; a field that does not apply
     is left out.
     """
     counts = {"all": 0, "some": 0, "none": 0}
     for clause in of.clauses:
-        asked = [answers[k].answered for k in clause.answer if answers[k].status != "N-A"]
-        counts["all" if all(asked) else "some" if any(asked) else "none"] += 1
+        fields = [answers[key] for key in clause.answer]
+        answered = [field.answered for field in fields if field.status != "N-A"]
+        # A clause of which nothing applies leaves nothing open, so it counts as answered.
+        if all(answered):
+            counts["all"] += 1
+        elif any(answered):
+            counts["some"] += 1
+        else:
+            counts["none"] += 1
     return (
         f"Of {len(of.clauses)} clauses, {counts['all']} have every field answered, "
         f"{counts['some']} some, {counts['none']} none."
     )
 
 
-def _banner(records: Records, answers: dict[str, Answer]) -> tuple[str, ...]:
+def _banner(records: Records, answers: Mapping[str, Answer]) -> tuple[str, ...]:
+    """What nobody may miss, on the first page: overrides, a halt, and whose judgement it rests
+    on.
+    """
     run = records.run
-    said = [
-        (
-            f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
-            f"({', '.join(o.gates)}): {o.reason}"
-        )
+    lines = [
+        f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
+        f"({', '.join(o.gates)}): {o.reason}"
         for o in run.overrides()
     ]
+    where = state(records)
     if run.halt is not None:
-        said.append(
+        lines.append(
             f"HALTED at {run.halt.iteration}: the sealed policy stopped this run "
             f"({', '.join(run.halt.gates)})."
         )
-    elif (where := state(records)) != "done":
-        said.append(f"This run is {where}. What is said here may change.")
-    if (human := _human(records)) is not None:
-        said.append(human)
-    return (*said, NO_VERDICT, coverage(answers))
+    elif where != "done":
+        lines.append(f"This run is {where}. What is said here may change.")
+    human = _human(records)
+    if human is not None:
+        lines.append(human)
+    return (*lines, NO_VERDICT, coverage(answers))
 
 
 def _human(records: Records) -> str | None:
     """A sentence where no person judged the texts of this run."""
-    if audits := iterations(records.run):
+    audits = iterations(records.run)
+    if audits:
         records.checked(f"{audits[0]}/measurements.json")
-    found = human_score(records.run)
-    if found.name.startswith(PEOPLE):
+    score = human_score(records.run)
+    if score.name.startswith(PEOPLE):
         return None
-    if found.name == "NONE":
+    if score.name == "NONE":
         return (
             "No human score: nobody, and nothing in place of people, judged the texts of this "
-            f"run. {found.description}"
+            f"run. {score.description}"
         )
     return (
-        f"The human score is {found.name}. It is not people's judgement of these texts. "
-        f"{found.description}"
+        f"The human score is {score.name}. It is not people's judgement of these texts. "
+        f"{score.description}"
     )
 
 
-def _gaps(of: Framework, answers: dict[str, Answer]) -> Section:
-    missing = [a for a in answers.values() if a.status == "MISSING"]
-    if not missing:
-        said = (
+def _gaps(of: Framework, answers: Mapping[str, Answer]) -> Section:
+    title = "What is missing"
+    rows = []
+    for key, answer in answers.items():
+        if answer.status == "MISSING":
+            clauses = ", ".join(clause.id for clause in of.clauses if key in clause.answer)
+            question = answer.question
+            cells = (clauses, question.asks, answer.reason, question.who)
+            rows.append(Row(cells, answer.sources))
+    if not rows:
+        nothing = (
             "No field is missing. That counts fields, and says nothing about what stands in them."
         )
-        return Section("gaps", "What is missing", (Paragraph(said),))
-    clauses = {k: ", ".join(c.id for c in of.clauses if k in c.answer) for k in answers}
-    rows = tuple(
-        Row((clauses[a.question.key], a.question.asks, a.value, a.question.who), a.sources)
-        for a in missing
-    )
+        return Section("gaps", title, (Paragraph(nothing),))
     table = Table(
         f"{len(rows)} of {len(answers)} fields",
         ("clause", "question", "why", "who could say"),
-        rows,
+        tuple(rows),
         prose=(1, 2, 3),
     )
-    how = (
+    form = (
         "People answer with a form: restaudit declare RUN writes it, and restaudit declare RUN "
         "--from FORM keeps it."
     )
-    return Section("gaps", "What is missing", (table, Paragraph(how, "note")))
+    return Section("gaps", title, (table, Paragraph(form, "note")))
 
 
 def _about(
-    of: Framework, records: Records, answers: dict[str, Answer], declared: Declarations | None
+    of: Framework,
+    records: Records,
+    answers: Mapping[str, Answer],
+    declarations: Declarations | None,
 ) -> Section:
-    counts = Counter(a.status for a in answers.values())
-    statuses = tuple(Row((s, str(counts[s]), meaning)) for s, meaning in MEANINGS.items())
+    by_status = Counter(answer.status for answer in answers.values())
+    statuses = tuple(
+        Row((status, str(by_status[status]), meaning)) for status, meaning in MEANINGS.items()
+    )
+    text = (Fact("Text", of.version), Fact("Source", of.source), Fact("Looked at", str(of.as_of)))
     blocks: list[Block] = [
         Paragraph(f"{coverage(answers)} {by_clause(of, answers)}"),
         Table("Fields by status", ("status", "fields", "meaning"), statuses, prose=(2,)),
-        Facts(
-            (Fact("Text", of.version), Fact("Source", of.source), Fact("Looked at", str(of.as_of))),
-            "What was asked",
-        ),
+        Facts(text, "What was asked"),
         *(Paragraph(limit, "note") for limit in of.limits),
-        _declared(declared),
+        _declared(declarations),
     ]
-    if mine := [d for d in dates() if of.id in d.for_]:
-        rows = tuple(
-            Row(
-                (
-                    str(d.date),
-                    d.says,
-                    d.source,
-                    str(d.as_of),
-                    "check before quoting" if d.check else "–",
-                )
-            )
-            for d in mine
-        )
+    mine = [day for day in dates() if of.id in day.for_]
+    if mine:
         columns = ("date", "what applies", "source", "as of", "note")
+        rows = tuple(map(_date, mine))
         blocks.append(Table("Dates, as of the day given", columns, rows, prose=(1, 2)))
     if of.screen:
-        blocks += screen_blocks(records, declared)
+        blocks += screen_blocks(records, declarations)
     return Section("about", "What this rests on", tuple(blocks))
 
 
-def _declared(declared: Declarations | None) -> Block:
-    if declared is None or not declared.answers:
+def _date(day: Date) -> Row:
+    note = "check before quoting" if day.check else "–"
+    return Row((str(day.date), day.says, day.source, str(day.as_of), note))
+
+
+def _declared(declarations: Declarations | None) -> Block:
+    """Who declared what, and that nobody verified it."""
+    if declarations is None or not declarations.answers:
         return Paragraph(
             "Nobody has declared anything about this run: what only people can say is missing.",
             "warning",
         )
-    role = f", {declared.role}" if declared.role else ""
-    name = declared.signature_file
-    signed = (
-        f"Signature file named: {name}; it was not checked here."
-        if name
-        else "The form names no signature file."
+    role = f", {declarations.role}" if declarations.role else ""
+    signed = "The form names no signature file."
+    if declarations.signature_file:
+        signed = f"Signature file named: {declarations.signature_file}; it was not checked here."
+    text = (
+        f"DECLARED answers were given by {declarations.declared_by}{role} on {declarations.date}. "
+        f"Nobody verified them. They stand in {declarations.file}, SHA-256 {declarations.sha256}, "
+        f"which the ledger does not cover. {signed}"
     )
-    said = (
-        f"DECLARED answers were given by {declared.declared_by}{role} on {declared.date}. Nobody "
-        f"verified them. They stand in {FILE}, SHA-256 {declared.sha256}, which the ledger does "
-        f"not cover. {signed}"
-    )
-    return Paragraph(said, "warning", (declared.source("all answers"),))
+    return Paragraph(text, "warning", (declarations.source("all answers"),))
 
 
 def _clause(
-    clause: Clause, answers: dict[str, Answer], shown: dict[str, str], declared: Declarations | None
+    clause: Clause,
+    answers: Mapping[str, Answer],
+    shown: dict[str, str],
+    declarations: Declarations | None,
 ) -> list[Block]:
     """A clause's fields, and the tables that stand here first; `shown` says where a table stands
     already.
     """
-    rows, tables = [], []
+    rows: list[Fact] = []
+    tables: list[Table | Chart] = []
     for key in clause.answer:
-        a = answers[key]
-        value = (
-            a.value
-            if a.answered
-            else f"{a.value}. Who could say: {a.question.who}"
-            if a.status == "MISSING"
-            else a.value
-        )
-        if a.table is not None and key in shown:
+        answer = answers[key]
+        value = str(answer.value) if answer.answered else answer.reason
+        if answer.status == "MISSING":
+            value += f". Who could say: {answer.question.who}"
+        if answer.tables and key in shown:
             value += f" (table under {shown[key]})"
-        elif a.table is not None:
+        elif answer.tables:
             shown[key] = clause.id
-            tables.append(a.table)
-        rows.append(Fact(a.question.asks, value, a.status, a.sources))
-        if a.declared is not None and declared is not None:
-            said = f"{declared.declared_by} adds, unverified: {a.declared}"
-            rows.append(
-                Fact(a.question.asks, said, "DECLARED", (declared.source(f"answers.{key}"),))
-            )
+            tables += answer.tables
+        rows.append(Fact(answer.question.asks, value, answer.status, answer.sources))
+        if answer.declared is not None and declarations is not None:
+            besides = f"{declarations.declared_by} adds, unverified: {answer.declared}"
+            source = declarations.source(f"answers.{key}")
+            rows.append(Fact(answer.question.asks, besides, "DECLARED", (source,)))
     blocks: list[Block] = [Facts(tuple(rows), f"{clause.id}: {clause.asks}"), *tables]
     return [*blocks, Paragraph(clause.note, "note")] if clause.note else blocks

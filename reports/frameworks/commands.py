@@ -28,17 +28,20 @@ def declare(
     """What only people can say of a run (purpose, provider, data …): print a form to fill, or keep
     a filled one.
     """
-    from reports.frameworks.declaring import keep, to_fill
+    from reports.frameworks.answers import by_record
+    from reports.frameworks.declared import keep, stored, template
+    from reports.frameworks.forms import run_subject
     from reports.record.files import Records
     from restaudit.evidence.record import Run, printable
 
     records = Records(Run(run))
+    subject = run_subject(records)
     if file is None:
         if out is not None and out.exists():
             raise BadInput(
                 f"{out}: is there already, perhaps with answers; name another file with --out"
             )
-        form = to_fill(records)
+        form = template(subject, by_record(records), stored(subject))
         if out is None:
             typer.echo(form, nl=False)
             return
@@ -49,10 +52,11 @@ def declare(
         raise BadInput(
             "--out names where a form goes; declarations given by --from have their own place"
         )
-    kept, path = keep(records, file)
+    kept = keep(subject, file)
     by = printable(kept.declared_by) or "nobody"
     typer.echo(
-        f"declared by {by}: {len(kept.answers)} answers, kept in {path}, sha256 {kept.sha256}"
+        f"declared by {by}: {len(kept.answers)} answers, kept in {subject.path}, sha256 "
+        f"{kept.sha256}"
     )
     typer.echo(f"next: restaudit compliance {run}")
 
@@ -83,8 +87,8 @@ def compliance(
             f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
             f"({', '.join(o.gates)}): {o.reason}"
         )
-    for path, said in documents(run, framework, output, out):
-        typer.echo(f"{path}: {said}")
+    for path, coverage in documents(run, framework, output, out):
+        typer.echo(f"{path}: {coverage}")
 
 
 def documents(run: Path, framework: str, output: str, out: Path | None) -> list[tuple[Path, str]]:
@@ -96,7 +100,7 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
     """
     from reports.document.render import formats, render
     from reports.frameworks.build import COVERAGE, framework_document
-    from reports.frameworks.declaring import stored
+    from reports.frameworks.declared import run_declarations
     from reports.frameworks.schema import framework as known
     from reports.frameworks.schema import frameworks
     from reports.record.files import Records
@@ -105,16 +109,18 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
     forms = formats(output)
     ids = list(frameworks()) if framework == ALL else [known(framework).id]
     records = Records(Run(run))
-    declared = stored(records)
-    one = out is not None and not out.is_dir() and len(ids) == len(forms) == 1
+    declared = run_declarations(records)
+    # A path is the file itself where there is one document in one format; else a folder.
+    one_file = out is not None and not out.is_dir() and len(ids) == len(forms) == 1
+    folder = out or run / FOLDER
     written = []
     for name in ids:
         document = framework_document(records, name, declared)
-        said = next(line for line in document.banner if line.startswith(COVERAGE))
+        coverage = next(line for line in document.banner if line.startswith(COVERAGE))
         for form in forms:
-            path = out if one and out is not None else (out or run / FOLDER) / f"{name}.{form}"
+            path = folder if one_file else folder / f"{name}.{form}"
             _write(path, render(document, form))
-            written.append((path, said))
+            written.append((path, coverage))
     return written
 
 

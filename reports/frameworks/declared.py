@@ -1,7 +1,6 @@
-"""What only people can say of a run: the template, its strict check, and the file it is kept in.
+"""What only people can say: read, strictly checked, and kept beside the record.
 
-A form is bound to one run by the run's id and the hash of the ledger's first event, which sealed
-the plan.
+One reader for every set of questions (see forms.py): what one form refuses, all refuse.
 """
 
 from __future__ import annotations
@@ -9,168 +8,211 @@ from __future__ import annotations
 import datetime
 import difflib
 import hashlib
+import stat
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from reports.frameworks.schema import feeds, questions, topics
-from reports.frameworks.yaml_once import load_once
-from reports.record.files import Source
+from reports.frameworks.forms import (
+    APPROVED,
+    BLANKS,
+    HINTS,
+    MOST_BYTES,
+    N_A,
+    Form,
+    Subject,
+    run_subject,
+)
+from reports.frameworks.schema import Question, feeds
+from reports.record.files import Records, Source
 from restaudit.errors import BadInput
-from restaudit.evidence.yaml_text import as_yaml
-
-FILE = "report/declarations.yaml"
-SCHEMA = "restaudit.declarations/1"
-TOP = ("schema", "run_id", "plan_event", "declared_by", "role", "date", "signature_file", "answers")
-NUMBERS = ("compute.original_flop",)
-MOST_BYTES = 2_000_000
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The run that a form is about: its id, and the hash of the event that sealed its plan."""
-
-    run_id: str
-    plan_event: str
 
 
 @dataclass(frozen=True)
 class Declarations:
-    """Who said what, when, of which run. `answers`: key -> text, never blank.
+    """Who said what, when, of what. `answers`: key -> text or plain JSON, never blank.
 
+    bound           values of the keys that bind them to what they are about
     signature_file  name of a DSSE envelope over this file, or ""; nothing here verifies it
-    sha256          of the stored file; "" before it is stored
+    file, sha256    where they are kept, relative to the folder, and the file's digest; "" before
     """
 
     declared_by: str
-    role: str
     date: str
-    about: Bound
-    answers: Mapping[str, str] = field(default_factory=dict)
+    bound: Mapping[str, str]
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    role: str = ""
     signature_file: str = ""
+    file: str = ""
     sha256: str = ""
 
     def source(self, place: str) -> Source:
-        """A place in the stored file. The ledger does not cover it."""
-        return Source(FILE, place, self.sha256)
+        """A place in the kept file. No ledger covers it."""
+        return Source(self.file, place, self.sha256)
 
 
-def template(about: Bound, recorded: Iterable[str], known: Declarations | None) -> str:
+# --- the form
+
+
+def template(subject: Subject, recorded: Iterable[str], known: Declarations | None) -> str:
     """YAML with every question that a person may answer, asked once, and what was declared before.
 
     `recorded` names the questions that the record answers by itself: a declaration is shown beside
-    it.
+    it, never in its place.
     """
-    recorded = set(recorded)
-    lines = [
-        (
-            "# What only people can say about this run. Leave empty what you do not know: it is "
-            "shown as MISSING."
-        ),
-        "# An answer that begins with 'N-A:' says that the question does not apply, and why.",
-        "# Nobody checks what stands here; documents show it as DECLARED, with your name. Each "
-        "question is asked once, and",
-        "# 'feeds' names the clauses that the answer goes into.",
-        *_pair("schema", SCHEMA),
-        "# which run this form is about; do not change these two",
-        *_pair("run_id", about.run_id),
-        *_pair("plan_event", about.plan_event),
-        "# who answers, in which role, and on which day (for example 2026-01-31)",
-        *_pair("declared_by", known.declared_by if known else ""),
-        *_pair("role", known.role if known else ""),
-        *_pair("date", known.date if known else ""),
-        "# name of the file with a DSSE signature over this form, if there will be one; it is "
-        "named and not checked here",
-        *_pair("signature_file", known.signature_file if known else ""),
-        "answers:",
-    ]
-    for topic in topics():
-        mine = [q for q in topic.fields if q.declare]
-        lines += ["", f"  # == {topic.title} =="] if mine else []
-        for q in mine:
-            lines += ["", *(f"  # {part}" for part in textwrap.wrap(q.asks, 110))]
-            fed = f"feeds: {', '.join(feeds().get(q.key, ()))}; who could say: {q.who}"
-            lines += [f"  # {part}" for part in textwrap.wrap(fed, 110)]
-            if q.key in recorded:
-                lines.append("  # the record answers this; what you write is shown beside it")
-            lines += [
-                f"  {line}" for line in _pair(q.key, known.answers.get(q.key, "") if known else "")
-            ]
+    form, by_record = subject.form, set(recorded)
+    lines = [f"# {line}" for line in form.intro]
+    head = {"schema": form.schema, **subject.bound}
+    for key in form.keys[:-1]:
+        lines += [f"# {form.notes[key]}"] if key in form.notes else []
+        # A kept file has no instructions_file: its text stands among the answers.
+        before = getattr(known, key, "") if known else ""
+        lines += _pair(key, head.get(key, before))
+    lines.append("answers:")
+    for topic in form.questions().topics:
+        asked = [question for question in topic.fields if question.declare]
+        if form.by_topic and asked:
+            lines += ["", f"  # == {topic.title} =="]
+        for question in asked:
+            said = known.answers.get(question.key) if known else None
+            blank = BLANKS.get(question.kind, "")
+            lines += ["", *_comments(form, question, question.key in by_record)]
+            lines += [f"  {line}" for line in _pair(question.key, blank if said is None else said)]
     return "\n".join(lines) + "\n"
 
 
-def read(path: Path, about: Bound) -> Declarations:
-    """Read and check a filled template or the stored file, and give it the SHA-256 of the file.
+def _comments(form: Form, question: Question, by_record: bool) -> list[str]:
+    """What stands above a question in the form."""
+    lines = textwrap.wrap(question.asks, form.width)
+    if form.by_topic:
+        clauses = ", ".join(feeds().get(question.key, ()))
+        lines += textwrap.wrap(f"feeds: {clauses}; who could say: {question.who}", form.width)
+    if question.kind in HINTS:
+        lines.append(HINTS[question.kind])
+    if by_record:
+        lines.append("the record answers this; what you write is shown beside it")
+    return [f"  # {line}" for line in lines]
+
+
+def _pair(key: str, value: Any) -> list[str]:
+    return as_yaml({key: value}).rstrip("\n").split("\n")
+
+
+# --- kept beside the record
+
+
+def stored(subject: Subject, *, others: Collection[str] = ()) -> Declarations | None:
+    """What was declared about it; None where nothing was.
+
+    A run may fit its reward again: what is bound to one of `others`, its other rewards, is not
+    about this one, and is left out. Raises BadInput where the file is not valid.
+    """
+    _refuse_links(subject)
+    if not subject.path.exists():
+        return None
+    found = read(subject.path, subject.form)
+    if any(value in others for value in found.bound.values()):
+        return None
+    _refuse_another(subject.path, subject, found.bound)
+    return replace(found, file=subject.file)
+
+
+def run_declarations(records: Records) -> Declarations | None:
+    """What was declared about a run; None where nothing was, as about one without a sealed plan."""
+    return stored(run_subject(records)) if records.run.events else None
+
+
+def keep(subject: Subject, given: Path) -> Declarations:
+    """Check a filled form, and keep it in the place of what was declared before.
+
+    Raises BadInput where it is not valid, or about something else.
+    """
+    found = read(given, subject.form, subject)
+    found = replace(found, bound=dict(subject.bound), file=subject.file)
+    _refuse_links(subject)
+    return replace(found, sha256=store(found, subject.form, subject.path))
+
+
+def store(declared: Declarations, form: Form, path: Path) -> str:
+    """Write checked declarations and return their SHA-256; the same ones give the same bytes."""
+    values = {
+        "schema": form.schema,
+        **declared.bound,
+        "declared_by": declared.declared_by,
+        "role": declared.role,
+        "date": declared.date,
+        "signature_file": declared.signature_file,
+        "answers": dict(declared.answers),
+    }
+    data = as_yaml({key: values[key] for key in form.keys if key in values}).encode("utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
+    return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_links(subject: Subject) -> None:
+    """A link in the folder could have its answers read from, or written to, anywhere else."""
+    path = subject.folder
+    for part in Path(subject.file).parts:
+        path = path / part
+        if path.is_symlink():
+            raise BadInput(
+                f"{path}: a symbolic link; declarations are kept in the {subject.form.thing} "
+                "folder itself"
+            )
+
+
+# --- the one reader
+
+
+def read(path: Path, form: Form, subject: Subject | None = None) -> Declarations:
+    """Read and check a filled form or a kept file, and give it the SHA-256 of the file.
 
     Raises BadInput, naming the key, for anything that is not valid: an unknown key or one given
-    twice, an answer without name or date, a date that is none, a form about another run.
+    twice, an answer without name or date, one without a letter or digit, a date that is none, and,
+    where a `subject` is given, a form about another one.
     """
-    raw, sha256 = _mapping(path)
-    _known(path, "", raw, TOP)
-    if raw.get("schema") != SCHEMA:
+    raw, sha256 = _mapping(path, form)
+    _known(path, "", raw, form.keys)
+    if raw.get("schema") != form.schema:
         raise BadInput(
-            f"{path}: schema: {raw.get('schema')!r}; expected {SCHEMA!r}, as restaudit declare "
+            f"{path}: schema: {raw.get('schema')!r}; expected {form.schema!r}, as {form.command} "
             "writes"
         )
-    _about_this(path, raw, about)
-    given = raw.get("answers") or {}
-    if not isinstance(given, dict):
-        raise BadInput(f"{path}: answers: expected a mapping from question to answer")
-    _known(path, "answers.", given, [k for k, q in questions().items() if q.declare])
-    answers = {k: v for k in sorted(given) if (v := _answer(path, k, given[k]))}
+    bound = {key: _line(path, key, raw.get(key)) for key in form.bound_by}
+    if subject is not None:
+        _refuse_another(path, subject, bound)
+    answers = _answers(path, form, raw)
     by, role, signature = (
-        _line(path, k, raw.get(k)) for k in ("declared_by", "role", "signature_file")
+        _line(path, key, raw.get(key)) for key in ("declared_by", "role", "signature_file")
     )
-    if answers and not any(c.isalnum() for c in by):
+    if answers and not _says(by):
         raise BadInput(
             f"{path}: declared_by: empty; {len(answers)} answers need the name of who gives them"
         )
-    day = _date(path, raw.get("date")) if answers or raw.get("date") else ""
+    day = _date(path, "date", raw.get("date")) if answers or raw.get("date") else ""
     if signature and (Path(signature).name != signature or signature in (".", "..")):
         raise BadInput(
             f"{path}: signature_file: {signature!r}; expected the name of a file beside the "
             "declarations"
         )
-    return Declarations(by, role, day, about, answers, signature, sha256)
+    return Declarations(by, day, bound, answers, role, signature, sha256=sha256)
 
 
-def store(found: Declarations, path: Path) -> str:
-    """Write checked declarations and return their SHA-256; the same ones give the same bytes."""
-    whole = {
-        "schema": SCHEMA,
-        "run_id": found.about.run_id,
-        "plan_event": found.about.plan_event,
-        "declared_by": found.declared_by,
-        "role": found.role,
-        "date": found.date,
-        "signature_file": found.signature_file,
-        "answers": dict(found.answers),
-    }
-    text = as_yaml(whole)
-    if path.is_symlink() or path.parent.is_symlink():
-        raise BadInput(f"{path}: a symbolic link; declarations are kept in the run folder itself")
+def _mapping(path: Path, form: Form) -> tuple[dict[str, Any], str]:
+    data = _plain_bytes(path, f"{path}", form.most_bytes)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _mapping(path: Path) -> tuple[dict[str, Any], str]:
-    try:
-        if path.is_file() and path.stat().st_size > MOST_BYTES:
-            raise BadInput(f"{path}: {path.stat().st_size} bytes; expected at most {MOST_BYTES}")
-        data = path.read_bytes()
-        raw = load_once(data.decode("utf-8"))
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
+        raw = yaml.load(data.decode("utf-8"), Loader=_OnceLoader)
     except UnicodeDecodeError as e:
         raise BadInput(f"{path}: not UTF-8 text (byte {e.start})") from None
+    # A deeply nested file exhausts the parser's recursion; a date such as 2026-99-99 is no date.
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         mark = getattr(e, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -178,57 +220,114 @@ def _mapping(path: Path) -> tuple[dict[str, Any], str]:
             f"{path}{line}: not valid YAML: {getattr(e, 'problem', None) or e}"
         ) from None
     if not isinstance(raw, dict):
-        raise BadInput(f"{path}: expected a mapping with the keys {', '.join(TOP)}")
+        raise BadInput(f"{path}: expected a mapping with the keys {', '.join(form.keys)}")
     return raw, hashlib.sha256(data).hexdigest()
 
 
-def _known(path: Path, where: str, given: Mapping[Any, Any], valid: Iterable[str]) -> None:
-    valid = list(valid)
+def _plain_bytes(path: Path, called: str, most: int) -> bytes:
+    """The bytes of a plain file: a pipe or a device would be read without end."""
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise BadInput(f"{called}: not a plain file")
+        if info.st_size > most:
+            raise BadInput(f"{called}: {info.st_size} bytes; expected at most {most}")
+        return path.read_bytes()
+    except OSError as e:
+        raise BadInput(f"{called}: cannot be read: {e.strerror}") from None
+
+
+def _known(path: Path, where: str, given: Iterable[Any], valid: Collection[str]) -> None:
     for key in given:
-        if key in valid:
-            continue
-        near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.4)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        if where and key in questions():
-            hint = "; the record answers that one, and nobody can declare it"
-        raise BadInput(f"{path}: {where}{key}: unknown key{hint}")
+        if key not in valid:
+            near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.4)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise BadInput(f"{path}: {where}{key}: unknown key{hint}")
 
 
-def _about_this(path: Path, raw: Mapping[str, Any], about: Bound) -> None:
-    for key, expected in (("run_id", about.run_id), ("plan_event", about.plan_event)):
-        if (got := _line(path, key, raw.get(key))) != expected:
+def _refuse_another(path: Path, subject: Subject, bound: Mapping[str, str]) -> None:
+    form = subject.form
+    for key, expected in subject.bound.items():
+        got = bound[key]
+        if got != expected and not (form.unbound and got == ""):
             raise BadInput(
-                f"{path}: {key}: {got!r}, and this run has {expected!r}: the form is about "
-                "another run; get one for this run with restaudit declare"
+                f"{path}: {key}: {got!r}, and this {form.thing} has {expected!r}: the form is "
+                f"about another {form.thing}; get one for this {form.thing} with {form.command}"
             )
 
 
-def _answer(path: Path, key: str, value: Any) -> str:
-    """An answer as text; "" where it is blank."""
-    where = f"answers.{key}"
+def _answers(path: Path, form: Form, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Every answer that says something, by key."""
+    given = raw.get("answers") or {}
+    if not isinstance(given, dict):
+        raise BadInput(f"{path}: answers: expected a mapping from question to answer")
+    questions = form.questions()
+    for key in given:
+        question = questions.questions.get(key)
+        if question is not None and not question.declare:
+            raise BadInput(
+                f"{path}: answers.{key}: unknown key; the record answers that one, and nobody can "
+                "declare it"
+            )
+    _known(path, "answers.", given, [question.key for question in questions.declarable])
+    answers = {}
+    for key in sorted(given):
+        answer = _answer(path, form, questions.questions[key], given[key])
+        if answer is not None:
+            answers[key] = answer
+    file = _line(path, "instructions_file", raw.get("instructions_file"))
+    if file:
+        key = next(q.key for q in questions.declarable if q.kind == "instructions")
+        if key in answers:
+            raise BadInput(
+                f"{path}: instructions_file: answers.{key} says them already; give one of the two"
+            )
+        answers[key] = _instructions(path, path.parent / file)
+    return dict(sorted(answers.items()))
+
+
+# --- one answer
+
+
+def _answer(path: Path, form: Form, question: Question, value: Any) -> Any:
+    """An answer as plain JSON, or None where it is blank."""
+    where = f"answers.{question.key}"
+    if question.kind == "instructions" and isinstance(value, dict):
+        return _recorded_text(path, where, value)
+    if question.kind == "approval":
+        return _approval(path, where, value)
+    if question.kind == "changes":
+        return _changes(path, where, value)
     if isinstance(value, list):
-        return "; ".join(part for v in value if (part := _said(path, where, v)))
-    said = _said(path, where, value)
-    if said and not any(c.isalnum() for c in said):
+        texts = [text for part in value if (text := _text(path, where, part))]
+        return (texts if form.kept_lists else "; ".join(texts)) or None
+    text = _text(path, where, value)
+    if not text:
+        return None
+    if text.startswith(N_A):
+        return text
+    if question.kind == "number":
+        _positive(path, where, text)
+    return _with_digest(text) if question.kind == "instructions" else text
+
+
+def _text(path: Path, where: str, value: Any) -> str:
+    """A text that says something, or ""."""
+    text = _plain_text(path, where, value)
+    if text and not _says(text):
         raise BadInput(
-            f"{path}: {where}: {said!r} has no letter or digit; leave it empty where nothing is "
+            f"{path}: {where}: {text!r} has no letter or digit; leave it empty where nothing is "
             "known"
         )
-    if said and key in NUMBERS and not said.startswith("N-A:"):
-        _positive(path, where, said)
-    return said
+    return text
 
 
-def _positive(path: Path, where: str, said: str) -> None:
-    try:
-        number = float(said)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise BadInput(f"{path}: {where}: {said!r}; expected a positive number such as 6.0e21")
+def _says(text: str) -> bool:
+    """Whether a text is more than a placeholder such as "--" or "??"."""
+    return any(c.isalnum() for c in text)
 
 
-def _said(path: Path, where: str, value: Any) -> str:
+def _plain_text(path: Path, where: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
@@ -245,19 +344,124 @@ def _said(path: Path, where: str, value: Any) -> str:
 
 
 def _line(path: Path, where: str, value: Any) -> str:
-    said = _said(path, where, value)
-    if "\n" in said:
+    text = _plain_text(path, where, value)
+    if "\n" in text:
         raise BadInput(f"{path}: {where}: expected one line of text")
-    return said
+    return text
 
 
-def _date(path: Path, value: Any) -> str:
-    said = _said(path, "date", value)
+def _date(path: Path, where: str, value: Any) -> str:
+    text = _plain_text(path, where, value)
     try:
-        return datetime.date.fromisoformat(said).isoformat()
+        return datetime.date.fromisoformat(text).isoformat()
     except ValueError:
-        raise BadInput(f"{path}: date: {said!r}; expected a date such as 2026-01-31") from None
+        raise BadInput(f"{path}: {where}: {text!r}; expected a date such as 2026-01-31") from None
 
 
-def _pair(key: str, value: Any) -> list[str]:
-    return as_yaml({key: value}).rstrip("\n").split("\n")
+def _positive(path: Path, where: str, text: str) -> None:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    # Not a number compares false with everything, so it is refused here too.
+    if not 0 < number < float("inf"):
+        raise BadInput(f"{path}: {where}: {text!r}; expected a positive number such as 6.0e21")
+
+
+def _approval(path: Path, where: str, value: Any) -> dict[str, str] | None:
+    if value in (None, "", {}):
+        return None
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: {where}: expected {', '.join(APPROVED)}")
+    _known(path, f"{where}.", value, APPROVED)
+    parts = {key: _line(path, f"{where}.{key}", value.get(key)) for key in APPROVED}
+    if not any(parts.values()):
+        return None
+    for key, text in parts.items():
+        if not _says(text):
+            raise BadInput(f"{path}: {where}.{key}: empty; an approval needs {', '.join(APPROVED)}")
+    return {**parts, "date": _date(path, f"{where}.date", parts["date"])}
+
+
+def _changes(path: Path, where: str, value: Any) -> list[dict[str, str]] | None:
+    if not isinstance(value, list | None):
+        raise BadInput(f"{path}: {where}: expected a list of {{date, change}}")
+    rows = []
+    for n, row in enumerate(value or []):
+        at = f"{where}[{n}]"
+        if not isinstance(row, dict) or set(row) != {"date", "change"}:
+            raise BadInput(f"{path}: {at}: expected date and change, and nothing else")
+        change = _text(path, f"{at}.change", row["change"])
+        if not change:
+            raise BadInput(f"{path}: {at}: expected date and change, and nothing else")
+        rows.append({"date": _date(path, f"{at}.date", row["date"]), "change": change})
+    return rows or None
+
+
+def _instructions(path: Path, file: Path) -> dict[str, str]:
+    called = f"{path}: instructions_file: {file}"
+    data = _plain_bytes(file, called, MOST_BYTES)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise BadInput(f"{called}: not UTF-8 text (byte {e.start})") from None
+    if not _says(text):
+        raise BadInput(f"{called}: {len(data)} bytes; expected text of 1 to {MOST_BYTES} bytes")
+    return _with_digest(text)
+
+
+def _with_digest(text: str) -> dict[str, str]:
+    return {"text": text, "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest()}
+
+
+def _recorded_text(path: Path, where: str, value: Mapping[str, Any]) -> dict[str, str]:
+    text = value.get("text")
+    if set(value) != {"text", "sha256"} or not isinstance(text, str):
+        raise BadInput(f"{path}: {where}: expected text, or text with its sha256 as it was stored")
+    kept = _with_digest(text)
+    if kept["sha256"] != value["sha256"]:
+        raise BadInput(
+            f"{path}: {where}: the text was changed after it was stored (sha256 {kept['sha256']})"
+        )
+    return kept
+
+
+# --- YAML
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """The safe loader, without two things that it allows.
+
+    Of two answers under one key the later would silently win. References (*name) let a small file
+    grow to gigabytes in memory.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="a reference (*name) is not allowed", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = str(self.construct_object(key_node, deep=True))
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def as_yaml(value: Any) -> str:
+    """YAML in the order given, letters as they are; with escapes where plain letters would not read
+    back the same.
+    """
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+    # PyYAML writes U+0085 as it is, and reads it as a line break.
+    if yaml.safe_load(text) == value:
+        return text
+    return yaml.safe_dump(value, sort_keys=False, width=100)

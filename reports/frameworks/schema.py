@@ -1,69 +1,133 @@
-"""The clause data: its shape, checked when it is read, and where it lies (data/*.yaml)."""
+"""The questions and the clauses that need them: their shape, checked when data/*.yaml is read.
+
+There are two sets of questions: those about a run (run_questions.yaml), which clauses of frameworks
+lead to, and those about a reward model (reward_questions.yaml), which are a document by themselves.
+"""
 
 from __future__ import annotations
 
 import datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from reports.document.model import Status
 from restaudit.errors import BadInput
-from restaudit.evidence.statuses import Status
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
-SHARED = ("fields", "dates", "scope")
+# Files of data/ that are no framework.
+SHARED = ("run_questions", "reward_questions", "dates", "scope")
+# How a person's answer is checked and kept:
+#   text          words; a list of texts becomes one text or stays a list, as the form says
+#   number        a positive number
+#   approval      who, in which role, on which day, decided what
+#   changes       a list of days with what changed
+#   instructions  a text that is kept with its SHA-256, so that a later change shows
+AnswerKind = Literal["text", "number", "approval", "changes", "instructions"]
 
 
-class Data(BaseModel):
+class StrictData(BaseModel):
     """A mapping of a data file; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Question(Data):
-    """One field, asked once however many clauses need it.
+class Question(StrictData):
+    """One question, asked once however many clauses need it.
 
     reading   the name of a reading that answers it from the record, or None
-    status    what the answer is when the reading gives one
+    facts     label -> path into the dossier's facts that answers it; one path alone has no label
+    status    what the answer is when the reading or the facts give one
     declare   whether a person may answer
-    who       who could fill it where nobody has
-    not_for   kind of human score (config.human.kind) -> why the question does not apply there
+    kind      how a person's answer is checked and kept
+    who       who could answer where nobody has
+    not_for   kind of human score (of a run) or of reward -> why the question does not apply there
     """
 
     key: Key
     asks: Text
     reading: str | None = None
+    facts: dict[str, Text] = {}
     status: Status | None = None
     declare: bool = False
+    kind: AnswerKind = "text"
     who: Text
     not_for: dict[str, Text] = {}
 
+    @field_validator("facts", mode="before")
+    @classmethod
+    def _one_path_has_no_label(cls, given: Any) -> Any:
+        return {"": given} if isinstance(given, str) else given
+
+    @field_validator("who", mode="after")
+    @classmethod
+    def _on_one_line(cls, who: str) -> str:
+        return " ".join(who.split())
+
     @model_validator(mode="after")
     def _answerable(self) -> Question:
-        if (self.reading is None) != (self.status is None):
+        if self.reading is not None and self.facts:
+            raise ValueError(f"{self.key}: a reading or facts answer it, not both")
+        by_record = self.reading is not None or bool(self.facts)
+        if by_record != (self.status is not None):
             raise ValueError(f"{self.key}: reading and status go together")
         if self.status in ("DECLARED", "MISSING", "N-A"):
             raise ValueError(
                 f"{self.key}: a reading gives MEASURED, RECORDED or COMPUTED, not {self.status}"
             )
-        if self.reading is None and not self.declare:
+        if not by_record and not self.declare:
             raise ValueError(f"{self.key}: neither the record nor a person can answer it")
         return self
 
 
-class Topic(Data):
-    """Questions about one thing."""
+class Topic(StrictData):
+    """Questions about one thing, and the parts of each paper that they answer."""
 
+    key: str = ""
     title: Text
+    parts: dict[str, tuple[str, ...]] = {}
     fields: tuple[Question, ...]
 
 
-class Clause(Data):
+class Paper(StrictData):
+    """A published list of what should be disclosed: its source, and its parts in our words."""
+
+    title: Text
+    parts: dict[str, Text]
+
+
+class QuestionSet(StrictData):
+    """Questions by topic, in the order in which people are asked, and the papers they follow."""
+
+    papers: dict[str, Paper] = {}
+    topics: tuple[Topic, ...]
+
+    @model_validator(mode="after")
+    def _papers_hold_the_parts(self) -> QuestionSet:
+        for topic in self.topics:
+            for name, parts in topic.parts.items():
+                known = self.papers[name].parts if name in self.papers else {}
+                if unknown := [part for part in parts if part not in known]:
+                    raise ValueError(f"{topic.title}: {name} has no part {', '.join(unknown)}")
+        return self
+
+    @cached_property
+    def questions(self) -> dict[str, Question]:
+        """Every question by key."""
+        return {q.key: q for topic in self.topics for q in topic.fields}
+
+    @cached_property
+    def declarable(self) -> tuple[Question, ...]:
+        """The questions that a person may answer, in order."""
+        return tuple(q for q in self.questions.values() if q.declare)
+
+
+class Clause(StrictData):
     """A clause: what it asks, in our words, and the keys of the fields that answer it."""
 
     id: Text
@@ -72,7 +136,7 @@ class Clause(Data):
     note: str = ""
 
 
-class Part(Data):
+class Part(StrictData):
     """Clauses under one heading."""
 
     key: Slug
@@ -80,7 +144,7 @@ class Part(Data):
     clauses: Annotated[tuple[Clause, ...], Field(min_length=1)]
 
 
-class Framework(Data):
+class Framework(StrictData):
     """A published list of what is to be documented.
 
     version   of the text that was read; `source` says where it is, `as_of` when it was looked at
@@ -115,7 +179,7 @@ class Framework(Data):
         return tuple(dict.fromkeys(k for c in self.clauses for k in c.answer))
 
 
-class Date(Data):
+class Date(StrictData):
     """A date from which something applies, with where that is said."""
 
     says: Text
@@ -126,7 +190,7 @@ class Date(Data):
     check: bool = False
 
 
-class Threshold(Data):
+class Threshold(StrictData):
     """A number of the scope screen.
 
     `check` says that it was not read in its source: check before quoting.
@@ -139,7 +203,7 @@ class Threshold(Data):
     check: bool = False
 
 
-class Scope(Data):
+class Scope(StrictData):
     """The scope screen for general-purpose models.
 
     `near` is the factor within which a lower bound tells nothing.
@@ -156,25 +220,22 @@ class Scope(Data):
 
 
 @cache
-def topics() -> tuple[Topic, ...]:
-    """Every question by topic, in the order in which people are asked."""
-    return tuple(Topic.model_validate(t) for t in _raw("fields")["topics"])
+def run_questions() -> QuestionSet:
+    """The questions about a run, over all frameworks."""
+    return QuestionSet.model_validate(_raw("run_questions"))
 
 
 @cache
-def questions() -> dict[str, Question]:
-    """Every question by key."""
-    return {f.key: f for t in topics() for f in t.fields}
+def reward_questions() -> QuestionSet:
+    """The questions about a reward model."""
+    return QuestionSet.model_validate(_raw("reward_questions"))
 
 
 @cache
 def dates() -> tuple[Date, ...]:
     """Dates of application, in order."""
-    return tuple(
-        sorted(
-            (Date.model_validate(d) for d in _raw("dates")["dates"]), key=lambda d: (d.date, d.says)
-        )
-    )
+    listed = (Date.model_validate(d) for d in _raw("dates")["dates"])
+    return tuple(sorted(listed, key=lambda d: (d.date, d.says)))
 
 
 @cache
@@ -202,26 +263,22 @@ def framework(name: str) -> Framework:
 
 @cache
 def feeds() -> dict[str, tuple[str, ...]]:
-    """Key of a field -> the clauses that it feeds, as "framework-id clause"."""
-    found: dict[str, list[str]] = {}
-    for f in _all().values():
-        for c in f.clauses:
-            for key in c.answer:
-                found.setdefault(key, []).append(f"{f.id} {c.id}")
-    return {k: tuple(v) for k, v in found.items()}
+    """Key of a question about a run -> the clauses that it feeds, as "framework-id clause"."""
+    clauses: dict[str, list[str]] = {}
+    for of in _all().values():
+        for clause in of.clauses:
+            for key in clause.answer:
+                clauses.setdefault(key, []).append(f"{of.id} {clause.id}")
+    return {key: tuple(names) for key, names in clauses.items()}
 
 
 @cache
 def _all() -> dict[str, Framework]:
-    folder = resources.files("reports.frameworks") / "data"
-    names = sorted(
-        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
-    )
-    return {n: Framework.model_validate(_raw(n)) for n in names if n not in SHARED}
+    files = (resources.files("reports.frameworks") / "data").iterdir()
+    names = sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+    return {name: Framework.model_validate(_raw(name)) for name in names if name not in SHARED}
 
 
 def _raw(name: str) -> Any:
-    text = (resources.files("reports.frameworks") / "data" / f"{name}.yaml").read_text(
-        encoding="utf-8"
-    )
-    return yaml.safe_load(text)
+    file = resources.files("reports.frameworks") / "data" / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -5,18 +5,19 @@ A ratio, never a conclusion.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.document.model import Block, Fact, Facts, Paragraph
+from reports.document.model import Block, Fact, Facts, Paragraph, Status
 from reports.frameworks.declared import Declarations
-from reports.frameworks.reading import ledger, state, without_folder
-from reports.frameworks.readings_process import NO_FLOP, total_flop
+from reports.frameworks.forms import N_A
+from reports.frameworks.readings.material import ledger, state, without_folder
+from reports.frameworks.readings.process import NO_FLOP, total_flop
 from reports.frameworks.schema import Scope, scope
 from reports.record.compute import METHOD
 from reports.record.files import Records, Source
 from restaudit.errors import BadInput
-from restaudit.evidence.statuses import Status
 
 Outcome = Literal["likely below", "likely above", "not computable"]
 ORIGINAL = "compute.original_flop"
@@ -53,101 +54,81 @@ def screens(
     `why` says why there is no `flop`.
     """
     if original is not None:
-        return (
-            _screen(
-                "a third of the original's declared training compute",
-                original * numbers.share,
-                flop,
-                numbers,
-                why,
-            ),
+        against = "a third of the original's declared training compute"
+        return (_screen(against, original * numbers.share, flop, numbers, why),)
+    stand_ins = ((numbers.general_purpose, ""), (numbers.systemic, " that has systemic risk"))
+    found = []
+    for threshold, which in stand_ins:
+        against = (
+            f"a third of {threshold.flop:.0e} FLOP, which stands in for an original of unknown "
+            f"training compute{which}"
         )
-    third = "a third of {:.0e} FLOP, which stands in for an original of unknown training compute"
-    return tuple(
-        _screen(third.format(t.flop) + extra, t.flop * numbers.share, flop, numbers, why)
-        for t, extra in (
-            (numbers.general_purpose, ""),
-            (numbers.systemic, " that has systemic risk"),
-        )
-    )
+        found.append(_screen(against, threshold.flop * numbers.share, flop, numbers, why))
+    return tuple(found)
 
 
 def _screen(against: str, limit: float, flop: float | None, numbers: Scope, why: str) -> Screen:
     if flop is None:
         return Screen(against, limit, None, None, "not computable", why)
-    ratio = flop / limit
+    ratio, near = flop / limit, f"{numbers.near:g}"
     if ratio >= numbers.near:
-        return Screen(
-            against,
-            limit,
-            flop,
-            ratio,
-            "likely above",
-            f"more than {numbers.near:g} times the threshold",
-        )
+        above = f"more than {near} times the threshold"
+        return Screen(against, limit, flop, ratio, "likely above", above)
     if ratio <= 1 / numbers.near:
-        return Screen(
-            against,
-            limit,
-            flop,
-            ratio,
-            "likely below",
-            f"less than 1/{numbers.near:g} of the threshold",
-        )
-    return Screen(
-        against,
-        limit,
-        flop,
-        ratio,
-        "not computable",
-        (
-            f"within a factor of {numbers.near:g} of the threshold, which is closer than this "
-            "count can tell"
-        ),
-    )
+        below = f"less than 1/{near} of the threshold"
+        return Screen(against, limit, flop, ratio, "likely below", below)
+    # The count leaves out prompts, attention, the reward and the probes: it is a lower bound.
+    close = f"within a factor of {near} of the threshold, which is closer than this count can tell"
+    return Screen(against, limit, flop, ratio, "not computable", close)
 
 
 def screen_blocks(records: Records, declared: Declarations | None) -> tuple[Block, ...]:
     """The screen as blocks of a document."""
     numbers = scope()
-    flop, why = _whole(records)
-    said = declared.answers.get(ORIGINAL) if declared is not None else None
-    original = float(said) if said and not said.startswith("N-A:") else None
-    by_whom = (
-        (declared.source(f"answers.{ORIGINAL}"),)
-        if declared is not None and original is not None
-        else ()
-    )
-    source = (ledger(records, "all lines"),)
+    flop, why = _whole_run(records)
+    original, by_whom = _original(declared)
+    sources = (ledger(records, "all lines"),)
     rows = [
-        _counted(COUNTED, flop, "COMPUTED", why, source),
+        _counted(COUNTED, flop, "COMPUTED", why, sources),
         _counted(FIRST, original, "DECLARED", "nobody said it; stand-ins are used", by_whom),
     ]
-    for s in screens(flop, original, numbers, why):
-        ratio = f"ratio {s.ratio:.3g} to" if s.ratio is not None else "threshold"
-        said = f"{ratio} {s.limit:.3g} FLOP; {s.outcome}: {s.why}; {CONFIRM}"
-        status: Status = "COMPUTED" if s.ratio is not None else "MISSING"
-        rows.append(Fact(f"Against {s.against}", said, status, source + by_whom))
-    thresholds = tuple(
-        Fact(
-            f"{t.flop:.0e} FLOP",
-            f"{' '.join(t.says.split())} Source: {t.source}. As of {t.as_of}."
-            + (" Check before quoting." if t.check else ""),
-        )
-        for t in (numbers.general_purpose, numbers.systemic)
-    )
-    third = Fact(
-        "A third",
-        f"{' '.join(numbers.share_says.split())} Source: {numbers.source}. As of {numbers.as_of}.",
-    )
+    for screen in screens(flop, original, numbers, why):
+        ratio = "threshold"
+        status: Status = "MISSING"
+        if screen.ratio is not None:
+            ratio, status = f"ratio {screen.ratio:.3g} to", "COMPUTED"
+        text = f"{ratio} {screen.limit:.3g} FLOP; {screen.outcome}: {screen.why}; {CONFIRM}"
+        rows.append(Fact(f"Against {screen.against}", text, status, sources + by_whom))
+    third = _with_source(numbers.share_says, numbers.source, numbers.as_of)
+    thresholds = [Fact("A third", third)]
+    for threshold in (numbers.general_purpose, numbers.systemic):
+        text = _with_source(threshold.says, threshold.source, threshold.as_of)
+        if threshold.check:
+            text += " Check before quoting."
+        thresholds.append(Fact(f"{threshold.flop:.0e} FLOP", text))
+    counting = f"How operations are counted: {METHOD} {_on_one_line(numbers.near_says)}"
     return (
         Paragraph(NO_CONCLUSION),
         Facts(tuple(rows), "Ratio"),
-        Facts((third, *thresholds), "Thresholds, with source and day"),
-        Paragraph(
-            f"How operations are counted: {METHOD} {' '.join(numbers.near_says.split())}", "note"
-        ),
+        Facts(tuple(thresholds), "Thresholds, with source and day"),
+        Paragraph(counting, "note"),
     )
+
+
+def _original(declared: Declarations | None) -> tuple[float | None, tuple[Source, ...]]:
+    """The original model's training compute where somebody declared it, and where that stands."""
+    text = declared.answers.get(ORIGINAL) if declared is not None else None
+    if declared is None or not text or text.startswith(N_A):
+        return None, ()
+    return float(text), (declared.source(f"answers.{ORIGINAL}"),)
+
+
+def _with_source(says: str, source: str, as_of: datetime.date) -> str:
+    return f"{_on_one_line(says)} Source: {source}. As of {as_of}."
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _counted(
@@ -158,19 +139,19 @@ def _counted(
     return Fact(label, f"{flop:.3g} FLOP", status, sources)
 
 
-def _whole(records: Records) -> tuple[float | None, str]:
+def _whole_run(records: Records) -> tuple[float | None, str]:
     """The operations of the whole run, or None and why: those of a run that may go on are not all
     of them.
     """
     try:
         flop, where = total_flop(records), state(records)
     except (BadInput, KeyError, TypeError, ValueError) as e:
-        return (
-            None,
-            f"the tokens of this record cannot be counted ({without_folder(str(e), records)})",
-        )
+        why = without_folder(str(e), records)
+        return None, f"the tokens of this record cannot be counted ({why})"
     if flop is None:
         return None, NO_FLOP
     if where not in ("done", "halted"):
         return None, f"the run is {where}, so {flop:.3g} FLOP is not all of it"
-    return (flop, "") if flop else (None, "the run recorded no tokens through the policy")
+    if not flop:
+        return None, "the run recorded no tokens through the policy"
+    return flop, ""

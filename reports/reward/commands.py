@@ -1,5 +1,5 @@
-"""`restaudit reward dossier`: the document of a reward model, in a format of reports or one for
-machines.
+"""`restaudit reward declare` and `restaudit reward dossier`: what people say of a reward model, and
+its document.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restaudit.commands.reward import Folder, written
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
-    from restaudit.reward_audit.document import Document
+    from reports.reward.answers import RewardAnswers
 
 
-class Format(StrEnum):
+class DossierFormat(StrEnum):
     """How a dossier is shown."""
 
     MARKDOWN = "md"
@@ -28,18 +27,62 @@ class Format(StrEnum):
     JSON = "json"
 
 
-FILES_ONLY = (Format.PDF, Format.DOCX)
+FILES_ONLY = (DossierFormat.PDF, DossierFormat.DOCX)
+RewardFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN|DIR", help="A run folder, or what `restaudit reward train` wrote."),
+]
+
+
+def declare(
+    folder: RewardFolder,
+    given: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A filled template to check and keep."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the template goes (default: printed)."),
+    ] = None,
+) -> None:
+    """What only people can say (raters, pay, approval …): print a template to fill, or keep a
+    filled one.
+    """
+    from reports.frameworks.declared import keep
+    from reports.frameworks.reward_records import reward_subject
+    from restaudit.reward.dossier import read_any
+    from restaudit.reward_audit.standalone import opened
+
+    _, where = opened(folder)
+    if given is None:
+        if out is not None and out.exists():
+            raise BadInput(
+                f"{out}: is there already, perhaps with answers; name another file with --out"
+            )
+        _written(to_fill(folder, where).encode("utf-8"), out, "template")
+        return
+    if out is not None:
+        raise BadInput(
+            "--out names where a template goes; declarations given by --from have their own place"
+        )
+    subject = reward_subject(folder, str(read_any(where).get("digest", "")))
+    kept = keep(subject, given)
+    typer.echo(
+        f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in "
+        f"{subject.path}"
+    )
+    typer.echo(f"next: restaudit reward dossier {folder}")
 
 
 def dossier(
-    folder: Folder,
+    folder: RewardFolder,
     output: Annotated[
-        Format,
+        DossierFormat,
         typer.Option(
             "--format",
             help="md, html, pdf, docx: to read; card: for the Hugging Face hub; json: fields.",
         ),
-    ] = Format.MARKDOWN,
+    ] = DossierFormat.MARKDOWN,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to (default: printed; pdf and docx need it)."),
@@ -56,29 +99,57 @@ def dossier(
     """
     if out is None and output in FILES_ONLY:
         raise BadInput(f"--format {output.value} is a file: name it with --out FILE")
-    written(rendered(answers(folder, refit or ""), output), out, "dossier")
+    _written(rendered(answers(folder, refit or ""), output), out, "dossier")
 
 
-def answers(folder: Path, grow: str = "") -> Document:
+def to_fill(folder: Path, where: Path) -> str:
+    """YAML with every question that a person may answer, and what was declared before.
+
+    Raises BadInput as `reward_answers` does.
+    """
+    from reports.frameworks.declared import template
+    from reports.frameworks.reward_records import gather
+    from reports.reward.answers import assembled
+
+    records = gather(folder, where)
+    answered = [a for a in assembled(records).answers if a.answered and a.status != "DECLARED"]
+    by_record = [answer.question.key for answer in answered]
+    return template(records.subject, by_record, records.declared)
+
+
+def answers(folder: Path, grow: str = "") -> RewardAnswers:
     """The answers about the reward of a folder or, of a run, about the one fitted again before a
     Grow step ("g02").
 
     Raises BadInput where a file of it cannot be read or is about another reward.
     """
-    from restaudit.reward_audit.document import document_of
+    from reports.reward.answers import reward_answers
     from restaudit.reward_audit.standalone import opened, refitted
 
-    return document_of(folder, refitted(folder, grow) if grow else opened(folder)[1])
+    return reward_answers(folder, refitted(folder, grow) if grow else opened(folder)[1])
 
 
-def rendered(of: Document, form: Format) -> bytes:
+def rendered(of: RewardAnswers, form: DossierFormat) -> bytes:
     """The document in a format; the same answers give the same bytes."""
     from reports.document.render import formats, render
-    from reports.reward.build import reward_document
-    from restaudit.reward_audit.document import hub_card, json_text
+    from reports.reward.answers import json_text
+    from reports.reward.document import reward_document
+    from reports.reward.hub_card import hub_card
 
-    if form is Format.CARD:
+    if form is DossierFormat.CARD:
         return hub_card(of).encode("utf-8")
-    if form is Format.JSON:
+    if form is DossierFormat.JSON:
         return json_text(of).encode("utf-8")
     return render(reward_document(of), formats(form.value)[0])
+
+
+def _written(data: bytes, out: Path | None, what: str) -> None:
+    """Write `data` to a file, or print it (UTF-8 text) where none is named."""
+    if out is None:
+        typer.echo(data.decode("utf-8"), nl=False)
+        return
+    try:
+        out.write_bytes(data)
+    except OSError as e:
+        raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
+    typer.echo(f"{what}: {out}")

@@ -1,7 +1,7 @@
-"""`restaudit reward train | validate | stress | declare | diff`: a reward model in the open, run or
-no run.
+"""`restaudit reward train | validate | stress | diff`: a reward model in the open, run or no run.
 
-The document about it, `restaudit reward dossier`, is a command of reports.
+The commands that explain one, `restaudit reward declare` and `restaudit reward dossier`, are added
+to this group by reports.
 
 Outside the package `restaudit.reward`, whose import brings numpy and pydantic to every start of the
 command line.
@@ -15,8 +15,6 @@ from typing import Annotated, Any
 import typer
 
 from restaudit.errors import BadInput
-
-STRESS = "stress.json"
 
 reward = typer.Typer(
     name="reward",
@@ -110,6 +108,7 @@ def validate_(
     from rich.console import Console
 
     from restaudit.evidence.record import write_json
+    from restaudit.reward.dossier import VALIDATION, beside
     from restaudit.reward_audit.validation import show, sources_of, stem, validate_outside
 
     files = data or []
@@ -128,8 +127,7 @@ def validate_(
         folder, sources_of(files, form, options, _keyed("--column", column), limit), seed=seed
     )
     name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
-    inside = folder / "report" if (folder / "plan.json").is_file() else folder
-    path = out or inside / "validation" / f"{name}.json"
+    path = out or beside(folder) / VALIDATION / f"{name}.json"
     show(found, Console(highlight=False))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,8 +160,8 @@ def stress_(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=f"Where the report goes (default: {STRESS} beside the dossier, "
-            f"or RUN/report/{STRESS}).",
+            help="Where the report goes (default: stress.json beside the dossier, "
+            "or RUN/report/stress.json).",
         ),
     ] = None,
 ) -> None:
@@ -171,7 +169,7 @@ def stress_(
     pays for.
     """
     from restaudit.evidence.record import write_json
-    from restaudit.reward_audit.document.material import beside
+    from restaudit.reward.dossier import STRESS, beside
     from restaudit.reward_audit.standalone import opened, scorer, texts_of
     from restaudit.reward_audit.stress import stress
     from restaudit.reward_audit.stress.search import BUDGET
@@ -197,43 +195,6 @@ def stress_(
     write_json(report, path)
     _said(_facts(where), report)
     typer.echo(f"report: {path}")
-
-
-@reward.command("declare")
-def declare(
-    folder: Folder,
-    given: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="A filled template to check and keep."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where the template goes (default: printed)."),
-    ] = None,
-) -> None:
-    """What only people can say (raters, pay, approval …): print a template to fill, or keep a
-    filled one.
-    """
-    from restaudit.reward_audit.document.declaring import keep, to_fill
-    from restaudit.reward_audit.standalone import opened
-
-    _, where = opened(folder)
-    if given is None:
-        if out is not None and out.exists():
-            raise BadInput(
-                f"{out}: is there already, perhaps with answers; name another file with --out"
-            )
-        written(to_fill(folder, where).encode("utf-8"), out, "template")
-        return
-    if out is not None:
-        raise BadInput(
-            "--out names where a template goes; declarations given by --from have their own place"
-        )
-    kept, path = keep(folder, where, given)
-    typer.echo(
-        f"declared by {kept.declared_by or 'nobody'}: {len(kept.answers)} answers, kept in {path}"
-    )
-    typer.echo(f"next: restaudit reward dossier {folder}")
 
 
 @reward.command("diff")
@@ -265,17 +226,3 @@ def _facts(folder: Path) -> dict[str, Any]:
     from restaudit.reward.dossier import read_any
 
     return read_any(folder)
-
-
-def written(data: bytes, out: Path | None, what: str) -> None:
-    """Write `data` to a file, or print it (UTF-8 text) where none is named. Raises BadInput where
-    that cannot be.
-    """
-    if out is None:
-        typer.echo(data.decode("utf-8"), nl=False)
-        return
-    try:
-        out.write_bytes(data)
-    except OSError as e:
-        raise BadInput(f"{out}: cannot be written: {e.strerror}") from None
-    typer.echo(f"{what}: {out}")

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from reports.document.model import Block, Chart, Document, Facts, Paragraph, Passages, Strip, Table
-from reports.records import Records
+from reports.record.files import Records
 from restaudit.evidence import ledger, record
 from restaudit.evidence.record import Run
 

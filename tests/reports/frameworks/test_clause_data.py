@@ -13,20 +13,21 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from reports.document.model import Status
 from reports.frameworks.readings import READINGS
 from reports.frameworks.schema import (
+    SHARED,
     Framework,
     Question,
     dates,
     feeds,
     framework,
     frameworks,
-    questions,
+    reward_questions,
+    run_questions,
     scope,
-    topics,
 )
 from restaudit.errors import BadInput
-from restaudit.evidence.statuses import Status
 
 EXPECTED = {
     "ca-ab-2013",
@@ -90,26 +91,30 @@ def test_a_file_is_strict(name: str) -> None:
 
 def test_every_clause_leads_to_questions_and_every_question_to_clauses() -> None:
     used = {key for name in frameworks() for key in framework(name).keys}
-    assert used == set(questions()) == set(feeds())
+    assert used == set(run_questions().questions) == set(feeds())
 
 
 def test_every_reading_exists_and_every_reading_is_used() -> None:
-    assert {q.reading for q in questions().values() if q.reading is not None} == set(READINGS)
+    asked = run_questions().questions.values()
+    assert {q.reading for q in asked if q.reading is not None} == set(READINGS)
 
 
 def test_a_question_is_asked_once() -> None:
-    keys = [f.key for t in topics() for f in t.fields]
+    keys = [f.key for t in run_questions().topics for f in t.fields]
     assert len(keys) == len(set(keys))
-    asked = [f.asks for t in topics() for f in t.fields]
+    asked = [f.asks for t in run_questions().topics for f in t.fields]
     assert len(asked) == len(set(asked))
 
 
 def test_statuses_are_those_of_the_document_model() -> None:
-    assert {q.status for q in questions().values() if q.status} <= set(get_args(Status))
+    asked = (*run_questions().questions.values(), *reward_questions().questions.values())
+    assert {q.status for q in asked if q.status} <= set(get_args(Status))
     with pytest.raises(ValidationError, match="reading and status go together"):
         Question(key="a.b", asks="?", who="x", status="MEASURED")
     with pytest.raises(ValidationError, match="not DECLARED"):
         Question(key="a.b", asks="?", who="x", reading="lineage", status="DECLARED")
+    with pytest.raises(ValidationError, match="a reading or facts"):
+        Question(key="a.b", asks="?", who="x", reading="x", facts={"": "y"}, status="RECORDED")
     with pytest.raises(ValidationError, match="neither the record nor a person"):
         Question(key="a.b", asks="?", who="x")
 
@@ -129,11 +134,11 @@ def test_points_that_only_people_answer_have_no_reading() -> None:
     of = framework("eu-annex-iv")
     for clause in of.clauses:
         if clause.id in {"7", "8", "9"}:
-            assert all(questions()[k].reading is None for k in clause.answer)
+            assert all(run_questions().questions[k].reading is None for k in clause.answer)
     content = {c.id: c for c in framework("eu-training-content").clauses}
     for number in ("2.1", "2.2", "2.3", "2.4", "2.6", "3.1", "3.2"):
-        assert all(questions()[k].reading is None for k in content[number].answer)
-    assert all(questions()[k].reading for k in content["2.5"].answer)
+        assert all(run_questions().questions[k].reading is None for k in content[number].answer)
+    assert all(run_questions().questions[k].reading for k in content["2.5"].answer)
 
 
 def test_dates_and_thresholds_have_source_and_day() -> None:
@@ -157,7 +162,7 @@ def test_the_limits_that_must_be_stated_are_stated() -> None:
     assert "secondary sources" in " ".join(framework("iso-42001").limits)
 
 
-@pytest.mark.parametrize("name", [*sorted(EXPECTED), "fields", "dates", "scope"])
+@pytest.mark.parametrize("name", [*sorted(EXPECTED), *SHARED])
 def test_no_word_in_the_data_promises_what_nobody_can(name: str) -> None:
     assert FORBIDDEN.findall(raw(name)) == []
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from reports.document.model import Document, Facts, Paragraph, Table
+from reports.document.model import MEANINGS, Document, Facts, Paragraph, Table
 from reports.frameworks.build import framework_document
-from reports.frameworks.declared import Bound, Declarations
-from reports.frameworks.declaring import bound
+from reports.frameworks.declared import Declarations
+from reports.frameworks.forms import RUN_FILE, run_subject
 from reports.frameworks.schema import framework, frameworks
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
-from restaudit.evidence.statuses import MEANINGS
 from tests.reports.frameworks.runs import STATES, edited, records, texts
 from tests.reports.make_run import HOSTILE, make_run
 
@@ -46,7 +45,13 @@ def drawn(runs: dict[str, Path]) -> Drawn:
 def declared(run: Path, **answers: str) -> Declarations:
     given = {k.replace("__", "."): v for k, v in answers.items()}
     return Declarations(
-        "Ada Moreau", "compliance officer", "2026-03-02", bound(records(run)), given, "", "ab" * 32
+        "Ada Moreau",
+        "2026-03-02",
+        run_subject(records(run)).bound,
+        given,
+        role="compliance officer",
+        file=RUN_FILE,
+        sha256="ab" * 32,
     )
 
 
@@ -254,7 +259,7 @@ def test_a_run_without_a_sealed_plan_is_refused(tmp_path: Path) -> None:
 def test_nothing_missing_says_that_it_says_little(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     everything = dict.fromkeys(framework("ca-ab-2013").keys, "Said.")
-    of = Declarations("Ada", "", "2026-03-02", Bound("", ""), everything, "", "")
+    of = Declarations("Ada", "2026-03-02", {}, everything, file=RUN_FILE)
     gaps = framework_document(records(run), "ca-ab-2013", of).sections[0].blocks
     assert isinstance(gaps[0], Paragraph)
     assert "says nothing about what stands in them" in gaps[0].text

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from reports.frameworks.answers import Answer, answer
-from reports.frameworks.reading import Reading
+from reports.document.model import Table
+from reports.frameworks.answers import Answer, run_answer
 from reports.frameworks.readings import READINGS
-from reports.frameworks.schema import questions
-from reports.lineage import policies
+from reports.frameworks.readings.material import Reading
+from reports.frameworks.schema import run_questions
+from reports.record.lineage import policies
 from restaudit.evidence import record
 from tests.reports.frameworks.runs import edited, rated_by_people, recorded_anew, records
 from tests.reports.make_run import PROMPTS, SAMPLES, make_run
@@ -28,12 +29,17 @@ def read(run: Path, name: str) -> Reading:
 
 
 def said(run: Path, key: str) -> Answer:
-    return answer(questions()[key], records(run), None)
+    return run_answer(run_questions().questions[key], records(run), None)
 
 
-def cells(found: Reading) -> list[tuple[str, ...]]:
-    assert found.table is not None
-    return [r.cells for r in found.table.rows]
+def table_of(found: Reading | Answer) -> Table:
+    (table,) = found.tables
+    assert isinstance(table, Table)
+    return table
+
+
+def cells(found: Reading | Answer) -> list[tuple[str, ...]]:
+    return [row.cells for row in table_of(found).rows]
 
 
 def test_lineage_names_every_policy_its_parent_and_the_digest_of_its_weights(run: Path) -> None:
@@ -58,7 +64,7 @@ def test_overrides_carry_the_name_and_the_reason_and_a_clean_run_says_so(tmp_pat
 def test_the_plan_is_compared_with_what_ran(tmp_path: Path) -> None:
     whole = read(make_run(tmp_path / "w"), "plan_and_run")
     assert whole.value.endswith("; 0 steps that the plan did not list")
-    assert whole.table is None
+    assert not whole.tables
     halted = read(make_run(tmp_path / "h", "halted"), "plan_and_run")
     rows = cells(halted)
     assert ("not done", "end", "a gate stopped the run at g01/i02 (harm, collapse)") in rows
@@ -71,8 +77,7 @@ def test_the_risk_register_has_a_row_a_gate_and_no_made_up_treatment(tmp_path: P
     assert set(by_gate) == {"harm", "gap", "collapse", "disparity"}
     assert by_gate["harm"][3:6] == ("HALT", "G1·I2", "HALT")
     assert all(r[6] == "MISSING: a person writes it" for r in cells(found))
-    assert found.table is not None
-    assert "not a risk management system" in found.table.note
+    assert "not a risk management system" in table_of(found).note
 
 
 def test_the_changelog_has_an_entry_an_iteration_with_halt_and_override(tmp_path: Path) -> None:
@@ -108,7 +113,7 @@ def test_nothing_is_measured_before_the_first_audit(tmp_path: Path) -> None:
     ):
         found = said(run, key)
         assert found.status == "MISSING"
-        assert "audited" in found.value
+        assert "audited" in found.reason
 
 
 def test_what_was_not_measured_is_listed_with_the_reason(tmp_path: Path) -> None:
@@ -156,8 +161,7 @@ def test_ratings_by_people_are_counted_and_others_do_not_apply(run: Path, tmp_pa
     rated = rated_by_people(make_run(tmp_path / "rated"))
     found = said(rated, "raters.ratings")
     assert found.status == "RECORDED"
-    assert found.table is not None
-    assert found.table.rows[0].cells == ("G1·I1", "3", "10", "30", "0", "0")
+    assert cells(found)[0] == ("G1·I1", "3", "10", "30", "0", "0")
     assert said(rated, "raters.independence").status == "MISSING"
     assert "Rate how helpful it is." in said(rated, "raters.instructions").value
 
@@ -203,7 +207,7 @@ def test_calibration_beside_the_record_is_cited_by_its_own_digest(run: Path) -> 
     (run / "report").mkdir(exist_ok=True)
     (run / "report" / "calibration.json").write_text("{")
     found = said(run, "measured.alarms")
-    assert (found.status, str(run) in found.value) == ("MISSING", False)
+    assert (found.status, str(run) in found.reason) == ("MISSING", False)
 
 
 def test_software_hardware_and_parts_are_as_recorded(run: Path) -> None:
@@ -233,7 +237,7 @@ def test_a_refit_that_is_planned_and_not_done_is_missing(run: Path) -> None:
     planned = edited(
         run, "plan.json", lambda p: p["config"]["reward"].update(refit={"samples": 60})
     )
-    assert said(planned, "reward.refits").value == "planned, and not done yet"
+    assert said(planned, "reward.refits").reason == "planned, and not done yet"
 
 
 def test_a_refit_is_told_with_what_it_changed(run: Path) -> None:
@@ -270,7 +274,7 @@ def test_samples_a_look_are_counted_in_every_figure(run: Path) -> None:
 )
 def test_what_stands_for_people_is_named_wherever_its_figure_is(run: Path, name: str) -> None:
     found = read(run, name)
-    rows = [] if found.table is None else [c for r in cells(found) for c in r if "human score" in c]
+    rows = [c for r in cells(found) for c in r if "human score" in c] if found.tables else []
     for text in (found.value, *rows):
         assert text.count("human score") == text.count("human score (LEXICON)")
     assert rows or "human score" in found.value

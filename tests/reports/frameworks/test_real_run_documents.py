@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from reports.frameworks.answers import answer
+from reports.frameworks.answers import run_answer
 from reports.frameworks.build import framework_document
-from reports.frameworks.schema import frameworks, questions
-from reports.records import Records
+from reports.frameworks.schema import frameworks, run_questions
+from reports.record.files import Records
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
-from restaudit.loop.plan import start
+from restaudit.loop.running import start
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reports.frameworks.runs import records, texts
 
@@ -44,7 +44,11 @@ def run(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_every_reading_answers_but_those_that_have_nothing_to_read(run: Records) -> None:
-    found = [answer(q, run, None) for q in questions().values() if q.reading is not None]
+    found = [
+        run_answer(q, run, None)
+        for q in run_questions().questions.values()
+        if q.reading is not None
+    ]
     missing = {a.question.key: a.value for a in found if a.status == "MISSING"}
     assert set(missing) <= LACKS, missing
     assert {a.status for a in found} == {"MEASURED", "RECORDED", "COMPUTED", "MISSING", "N-A"}

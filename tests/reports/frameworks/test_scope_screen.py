@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from reports.document.model import Block, Facts, Paragraph
 from reports.frameworks.build import framework_document
 from reports.frameworks.declared import Declarations
-from reports.frameworks.declaring import bound
-from reports.frameworks.readings_process import NO_FLOP, total_flop
+from reports.frameworks.forms import RUN_FILE, run_subject
+from reports.frameworks.readings.process import NO_FLOP, total_flop
 from reports.frameworks.schema import scope
 from reports.frameworks.scope import CONFIRM, ORIGINAL, screen_blocks, screens
 from tests.reports.frameworks.runs import recorded_anew, records, shown
@@ -71,7 +71,12 @@ def test_a_finished_run_is_compared_and_a_human_confirms(tmp_path: Path) -> None
     assert lines[1] == "MISSING nobody said it; stand-ins are used"
     assert all("likely below" in line and line.endswith(CONFIRM) for line in lines[2:])
     declared = Declarations(
-        "Ada", "", "2026-03-02", bound(records(run)), {ORIGINAL: "6e21"}, "", "cd" * 32
+        "Ada",
+        "2026-03-02",
+        run_subject(records(run)).bound,
+        {ORIGINAL: "6e21"},
+        file=RUN_FILE,
+        sha256="cd" * 32,
     )
     lines = said(screen_blocks(records(run), declared))
     assert lines[1] == "DECLARED 6e+21 FLOP"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.document.model import Row, Table
-from reports.frameworks.reading import (
+from reports.frameworks.readings.material import (
     NO_LOOK,
     Reading,
     absent,
@@ -67,7 +67,7 @@ def data_sources(records: Records) -> Reading:
     return Reading(
         said,
         tuple(r.sources[0] for r in rows),
-        Table("Prompt sets", columns, tuple(rows), prose=(0, 1)),
+        (Table("Prompt sets", columns, tuple(rows), prose=(0, 1)),),
     )
 
 
@@ -100,7 +100,7 @@ def data_splits(records: Records) -> Reading:
         f"near duplicates by {splits.get('method')}, at {splits.get('jaccard')}; more than a "
         f"share of {splits.get('max_share')} is refused"
     )
-    return Reading(said, (records.source(REPORT, "splits"),), table)
+    return Reading(said, (records.source(REPORT, "splits"),), (table,))
 
 
 def data_cleaning(records: Records) -> Reading:
@@ -168,7 +168,7 @@ def data_digests(records: Records) -> Reading:
     )
     table = Table("Data files", ("file", "bytes", "SHA-256"), rows)
     return Reading(
-        f"{len(rows)} files, each with its SHA-256 in the ledger", (rows[0].sources[0],), table
+        f"{len(rows)} files, each with its SHA-256 in the ledger", (rows[0].sources[0],), (table,)
     )
 
 
@@ -236,7 +236,7 @@ def synthetic(records: Records) -> Reading:
         f"{', '.join(shares) or 'not recorded'}"
     )
     table = Table("Synthetic training data and its generators", columns, tuple(rows))
-    return Reading(said, tuple(r.sources[0] for r in rows), table)
+    return Reading(said, tuple(r.sources[0] for r in rows), (table,))
 
 
 def written_share(records: Records, policy: Policy) -> str:
@@ -269,7 +269,7 @@ def duplicates(records: Records) -> Reading:
             "none of them could be measured; the table says why", *measured_at(records, newest)
         )
     where = "the base policy" if newest == BASE else short_name(newest)
-    return Reading(f"at {where}: {joined(said)}", cited(table), table)
+    return Reading(f"at {where}: {joined(said)}", cited(table), (table,))
 
 
 def training_duplicates(records: Records) -> Reading:
@@ -308,7 +308,7 @@ def training_duplicates(records: Records) -> Reading:
     return Reading(
         f"rows with a text that another row has: {said}; they are counted, not taken out",
         cited(table),
-        table,
+        (table,),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reports.document.model import Row, Table
-from reports.frameworks.reading import (
+from reports.frameworks.readings.material import (
     Reading,
     absent,
     config,
@@ -82,7 +82,7 @@ def development_steps(records: Records) -> Reading:
         counted = f"looks: {sum(e.step.endswith('/train') for e in records.run.events)}"
     kind = "reinforced self-training" if method == "rest" else f"method {method}"
     said = f"{kind}; {counted}; recorded steps in all: {len(rows)}"
-    return Reading(said, (ledger(records, "all lines"),), table)
+    return Reading(said, (ledger(records, "all lines"),), (table,))
 
 
 def objective(records: Records) -> Reading:
@@ -120,7 +120,7 @@ def settings(records: Records) -> Reading:
         ("setting", "value"),
         tuple(Row((k, v), (source,)) for k, v in pairs),
     )
-    return Reading(f"{len(pairs)} settings, sealed before the first sample", (source,), table)
+    return Reading(f"{len(pairs)} settings, sealed before the first sample", (source,), (table,))
 
 
 def compute_time(records: Records) -> Reading:
@@ -156,7 +156,7 @@ def compute_time(records: Records) -> Reading:
         f"response tokens sampled, {number(sum(s.trained_tokens for s in found))} trained on"
     )
     return Reading(
-        said, (ledger(records, "at.seconds"),), Table("Time and tokens", columns, tuple(rows))
+        said, (ledger(records, "at.seconds"),), (Table("Time and tokens", columns, tuple(rows)),)
     )
 
 
@@ -212,12 +212,10 @@ def plan_and_run(records: Records) -> Reading:
     ]
     done_of = f"{len(planned) - len(left)} of {len(planned)} planned steps are done"
     said = f"{done_of}; {len(added)} steps that the plan did not list"
-    table = (
-        Table("Plan and run", ("difference", "step", "what it is"), tuple(rows), prose=(2,))
-        if rows
-        else None
-    )
-    return Reading(said, (sealed(records, "steps"), ledger(records, "all lines")), table)
+    columns = ("difference", "step", "what it is")
+    table = Table("Plan and run", columns, tuple(rows), prose=(2,))
+    sources = (sealed(records, "steps"), ledger(records, "all lines"))
+    return Reading(said, sources, (table,) if rows else ())
 
 
 def _why_not(records: Records) -> str:

@@ -1,4 +1,4 @@
-"""What the record says to one question, and small helpers that readings share."""
+"""What the record says to one question, and what the readings of a run share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from probes.base import Measurement
-from reports.document.model import Row, Table
+from reports.document.model import Chart, Row, Table
 from reports.record.files import Records, Source
 from reports.record.series import iterations, short_name
 from restaudit.evidence.ledger import FILE as LEDGER
@@ -31,16 +31,23 @@ DETAIL = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What the record says: a sentence and perhaps a table, or why there is nothing.
+    """What the record says: a value and perhaps tables, or why there is nothing.
 
-    `not_applicable` says that the question makes no sense for this run, for the reason in `absent`.
+    value           a sentence or, about a reward model, plain JSON; None where tables say it all
+    absent          why there is nothing
+    not_applicable  the question makes no sense here, for the reason in `absent`
     """
 
-    value: str = ""
+    value: Any = None
     sources: tuple[Source, ...] = ()
-    table: Table | None = None
+    tables: tuple[Table | Chart, ...] = ()
     absent: str = ""
     not_applicable: bool = False
+
+    @property
+    def says(self) -> bool:
+        """Whether the record answers."""
+        return self.value not in (None, "") or bool(self.tables)
 
 
 Read = Callable[[Records], Reading]
@@ -52,7 +59,7 @@ def absent(reason: str, *sources: Source) -> Reading:
 
 
 def not_applicable(reason: str, *sources: Source) -> Reading:
-    """The question makes no sense for this run."""
+    """The question makes no sense here."""
     return Reading(absent=reason, sources=sources, not_applicable=True)
 
 
@@ -63,14 +70,14 @@ def named(functions: Iterable[Read]) -> dict[str, Read]:
 
 def plan(records: Records) -> Mapping[str, Any]:
     """The sealed plan, as the ledger has it."""
-    found: Mapping[str, Any] = records.json("plan.json")
-    return found
+    sealed_plan: Mapping[str, Any] = records.json("plan.json")
+    return sealed_plan
 
 
 def config(records: Records, section: str) -> Mapping[str, Any]:
     """A section of the sealed configuration; empty where the plan has none."""
-    found = plan(records)["config"].get(section)
-    return found if isinstance(found, Mapping) else {}
+    part = plan(records)["config"].get(section)
+    return part if isinstance(part, Mapping) else {}
 
 
 def sealed(records: Records, place: str) -> Source:
@@ -80,8 +87,8 @@ def sealed(records: Records, place: str) -> Source:
 
 def recorded(records: Records, name: str) -> Mapping[str, Any] | None:
     """A recorded JSON file, or None where no finished step recorded it."""
-    found = records.json(name) if records.has(name) else None
-    return found if isinstance(found, Mapping) else None
+    content = records.json(name) if records.has(name) else None
+    return content if isinstance(content, Mapping) else None
 
 
 def ledger(records: Records, place: str) -> Source:
@@ -108,24 +115,24 @@ def state(records: Records) -> str:
     return "waiting for people" if waits else "not finished"
 
 
-def without_folder(said: str, records: Records) -> str:
+def without_folder(message: str, records: Records) -> str:
     """A message without the place of the run folder: a document must not depend on where the folder
     lies.
     """
     path = str(records.run.path)
-    return said.replace(f"{path}/", "").replace(path, "the run folder")
+    return message.replace(f"{path}/", "").replace(path, "the run folder")
 
 
 def last_audit(records: Records) -> str | None:
     """The newest audited iteration; None where nothing was audited."""
-    audited = iterations(records.run)
-    return audited[-1] if audited else None
+    looks = iterations(records.run)
+    return looks[-1] if looks else None
 
 
 def audited(records: Records, *, base: bool = True) -> list[str]:
     """Audited iterations in order, with or without the base policy."""
-    found = iterations(records.run)
-    return found if base else found[1:]
+    looks = iterations(records.run)
+    return looks if base else looks[1:]
 
 
 def decisions(records: Records) -> list[tuple[Decision, Source]]:
@@ -157,10 +164,10 @@ def figures(m: Measurement) -> tuple[str, str]:
     """The value and the 95% interval as text."""
     if m.value is None:
         return "not measured", "–"
-    found = m.interval()
-    if found is None:
+    interval = m.interval()
+    if interval is None:
         return number(m.value), "not given"
-    value, low, high = together(m.value, found.low, found.high)
+    value, low, high = together(m.value, interval.low, interval.high)
     return value, f"{low} to {high}"
 
 
@@ -169,21 +176,24 @@ def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
     figure of it does.
     """
     newest = last_audit(records)
-    found = {} if newest is None else records.json(f"{newest}/measurements.json").get("human")
-    kind = str((found or {}).get("label") or "NONE").split(" ")[0]
+    human = {} if newest is None else records.json(f"{newest}/measurements.json").get("human")
+    kind = str((human or {}).get("label") or "NONE").split(" ")[0]
     return {
         name: label.replace("human score", f"human score ({kind})") for name, label in names.items()
     }
 
 
-def told(records: Records, iteration: str, names: Mapping[str, str]) -> list[str]:
+def phrases_at(records: Records, iteration: str, names: Mapping[str, str]) -> list[str]:
     """What was measured of some measures at one iteration, a phrase each; those without a value are
     left out.
     """
-    found = records.measurements(iteration)
-    known = {n: found[n] for n in names if n in found and found[n].value is not None}
+    measured = records.measurements(iteration)
     labels = human_named(records, names)
-    return [f"{labels[n]} {with_interval(m)}" for n, m in known.items()]
+    phrases = []
+    for name in names:
+        if name in measured and measured[name].value is not None:
+            phrases.append(f"{labels[name]} {with_interval(measured[name])}")
+    return phrases
 
 
 def over_iterations(records: Records, caption: str, names: Mapping[str, str]) -> Table:
@@ -193,18 +203,13 @@ def over_iterations(records: Records, caption: str, names: Mapping[str, str]) ->
     rows = []
     measured = {i: records.measurements(i) for i in audited(records)}
     for name, label in human_named(records, names).items():
-        for i, found in measured.items():
-            if (m := found.get(name)) is not None:
-                cells = (
-                    label,
-                    short_name(i),
-                    *figures(m),
-                    m.unit,
-                    str(m.n),
-                    str(m.n_prompts),
-                    m.reason or "–",
-                )
-                rows.append(Row(cells, measured_at(records, i, name)))
+        for iteration, by_name in measured.items():
+            if name not in by_name:
+                continue
+            m = by_name[name]
+            counts = (m.unit, str(m.n), str(m.n_prompts))
+            cells = (label, short_name(iteration), *figures(m), *counts, m.reason or "–")
+            rows.append(Row(cells, measured_at(records, iteration, name)))
     return Table(caption, SERIES, tuple(rows), prose=(7,))
 
 
@@ -215,7 +220,8 @@ def at_iteration(
     rows = []
     for name, m in records.measurements(iteration).items():
         if wanted(name):
-            why = f"{m.method} (version {m.version})" + (f"; {m.reason}" if m.reason else "")
+            method = f"{m.method} (version {m.version})"
+            why = f"{method}; {m.reason}" if m.reason else method
             cells = (name, *figures(m), number(m.baseline), m.unit, str(m.n), str(m.n_prompts), why)
             rows.append(Row(cells, measured_at(records, iteration, name)))
     return Table(f"{caption}, {short_name(iteration)}", DETAIL, tuple(rows), prose=(7,))
@@ -223,11 +229,11 @@ def at_iteration(
 
 def cited(table: Table) -> tuple[Source, ...]:
     """The records of a table, one a file."""
-    found: dict[str, Source] = {}
+    by_file: dict[str, Source] = {}
     for row in table.rows:
-        for s in row.sources:
-            found.setdefault(s.path, s)
-    return tuple(found.values())
+        for source in row.sources:
+            by_file.setdefault(source.path, source)
+    return tuple(by_file.values())
 
 
 def joined(parts: Sequence[str], most: int = 12) -> str:

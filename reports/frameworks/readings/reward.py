@@ -9,7 +9,7 @@ from typing import Any
 
 from probes.base import Measurement
 from reports.document.model import Row, Table
-from reports.frameworks.reading import (
+from reports.frameworks.readings.material import (
     NO_LOOK,
     Reading,
     absent,
@@ -20,12 +20,12 @@ from reports.frameworks.reading import (
     joined,
     last_audit,
     named,
+    phrases_at,
     recorded,
     sealed,
-    told,
     with_interval,
 )
-from reports.frameworks.readings_process import DOSSIER
+from reports.frameworks.readings.process import DOSSIER
 from reports.record.files import Records
 from restaudit.evidence.shown import lines_of, number
 
@@ -131,7 +131,9 @@ def reward_validation(records: Records) -> Reading:
         return absent(
             "no figure of the validation could be computed", *_dossier(records, "validation")
         )
-    return Reading(f"{first.name} {with_interval(first)}", _dossier(records, "validation"), table)
+    return Reading(
+        f"{first.name} {with_interval(first)}", _dossier(records, "validation"), (table,)
+    )
 
 
 def reward_limits(records: Records) -> Reading:
@@ -157,14 +159,14 @@ def reward_exploits(records: Records) -> Reading:
         "Known ways to get reward without being better",
         lambda n: n.startswith("hacking."),
     )
-    given = told(records, newest, CHEATS)
+    given = phrases_at(records, newest, CHEATS)
     if not given:
         return absent(
             "no test for it gave a figure at the newest look"
             if table.rows
             else "no such test was run"
         )
-    return Reading(joined(given), cited(table), table)
+    return Reading(joined(given), cited(table), (table,))
 
 
 def rating_instructions(records: Records) -> Reading:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.document.model import Row, Table
-from reports.frameworks.reading import (
+from reports.frameworks.readings.data import written_share
+from reports.frameworks.readings.material import (
     Reading,
     absent,
     config,
@@ -21,7 +22,6 @@ from reports.frameworks.reading import (
     state,
     step_place,
 )
-from reports.frameworks.readings_data import written_share
 from reports.record.compute import parameters
 from reports.record.files import Records
 from reports.record.lineage import BASE_MODEL, Policy, policies
@@ -89,7 +89,7 @@ def lineage(records: Records) -> Reading:
     )
     if newest.parent is not None:
         said += f", trained from {short_name(newest.parent)}"
-    return Reading(said, (base,), table)
+    return Reading(said, (base,), (table,))
 
 
 def _step(policy: Policy) -> str:
@@ -155,7 +155,7 @@ def third_parties(records: Records) -> Reading:
     without = [name for name, a in sorted(artifacts.items()) if not a.get("licence")]
     said = f"{len(rows)} parts of others, each pinned by SHA-256"
     said += f"; no licence is recorded for {', '.join(without)}" if without else ""
-    return Reading(said, (sealed(records, "artifacts"),), table)
+    return Reading(said, (sealed(records, "artifacts"),), (table,))
 
 
 def software(records: Records) -> Reading:

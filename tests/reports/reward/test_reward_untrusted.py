@@ -14,12 +14,13 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reports.reward.commands import Format, rendered
+from reports.frameworks.declared import keep
+from reports.frameworks.forms import REWARD_FORM
+from reports.frameworks.reward_records import reward_subject
+from reports.reward.answers import reward_answers
+from reports.reward.commands import DossierFormat, rendered
 from restaudit.evidence.shown import CUT, MARKUP, markdown_text, plain
-from restaudit.reward_audit.document import document_of
-from restaudit.reward_audit.document.declared import SCHEMA
-from restaudit.reward_audit.document.declaring import keep
-from tests.reward.document_folder import folder, stress_report, trained_facts
+from tests.reports.reward.reward_folder import DIGEST, folder, stress_report, trained_facts
 
 SCRIPT = "<script>alert(1)</script>"
 NASTY = [
@@ -56,14 +57,14 @@ def shown(path: Path, text: str, form: str) -> str:
     facts["validation"][0]["name"] = f"validation.{text}"
     where = folder(path, facts, stress_report(text, text))
     said = {
-        "schema": SCHEMA,
+        "schema": REWARD_FORM.schema,
         "declared_by": "Ada",
         "date": "2026-01-01",
         "answers": {"raters.pool": text, "hacking.known": [text]},
     }
     (path / "given.yaml").write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
-    keep(where, where, path / "given.yaml")
-    return rendered(document_of(where, where), Format(form)).decode("utf-8")
+    keep(reward_subject(where, DIGEST), path / "given.yaml")
+    return rendered(reward_answers(where, where), DossierFormat(form)).decode("utf-8")
 
 
 def hidden(text: str) -> list[str]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from reports.document.model import Row, Table
-from reports.frameworks.reading import (
+from reports.frameworks.readings.material import (
     NO_ITERATION,
     NO_LOOK,
     Reading,
@@ -64,7 +64,7 @@ def gate_policy(records: Records) -> Reading:
         "training; rules of one action share a one-sided error rate of "
         f"{1 - policy.level:.3g}{over}; sealed in line 1 of the ledger, before any sample"
     )
-    return Reading(said, (sealed(records, "config.gates"), step_place(records, "plan")), table)
+    return Reading(said, (sealed(records, "config.gates"), step_place(records, "plan")), (table,))
 
 
 def gate_decisions(records: Records) -> Reading:
@@ -82,7 +82,7 @@ def gate_decisions(records: Records) -> Reading:
     columns = ("iteration", "decision", "gate that is not OK", "it says", "why")
     said = joined([f"{short_name(d.iteration)} {d.verdict}" for d, _ in found])
     return Reading(
-        said, tuple(s for _, s in found), Table("Decisions", columns, tuple(rows), prose=(4,))
+        said, tuple(s for _, s in found), (Table("Decisions", columns, tuple(rows), prose=(4,)),)
     )
 
 
@@ -147,7 +147,7 @@ def people_ratings(records: Records) -> Reading:
         "of them shown twice",
     )
     said = f"people rated at {len(rows)} looks; rater names are as typed, nobody verified them"
-    return Reading(said, tuple(sources), Table("Ratings by people", columns, tuple(rows)))
+    return Reading(said, tuple(sources), (Table("Ratings by people", columns, tuple(rows)),))
 
 
 def risk_register(records: Records) -> Reading:
@@ -203,7 +203,7 @@ def risk_register(records: Records) -> Reading:
         f"{len(rows)} risks are watched by gates; the newest look could not tell for "
         f"{inconclusive} of them"
     )
-    return Reading(said, (sealed(records, "config.gates"),), table)
+    return Reading(said, (sealed(records, "config.gates"),), (table,))
 
 
 def update_triggers(records: Records) -> Reading:
@@ -247,7 +247,7 @@ def changelog(records: Records) -> Reading:
         f"{sum(r.cells[1] == 'trained' for r in rows)} changes of the policy, {len(rows)} entries"
     )
     table = Table("Changelog: iterations, halts and overrides", columns, tuple(rows), prose=(2, 3))
-    return Reading(said, cited_lines(rows), table)
+    return Reading(said, cited_lines(rows), (table,))
 
 
 def alarm_quality(records: Records) -> Reading:

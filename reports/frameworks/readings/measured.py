@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reports.document.model import Row, Table
-from reports.frameworks.reading import (
+from reports.frameworks.readings.material import (
     NO_ITERATION,
     NO_LOOK,
     Reading,
@@ -24,10 +24,10 @@ from reports.frameworks.reading import (
     named,
     not_applicable,
     over_iterations,
+    phrases_at,
     plan,
     sealed,
     step_place,
-    told,
     with_interval,
 )
 from reports.record.files import Records
@@ -139,7 +139,7 @@ def toxicity(records: Records) -> Reading:
             found.reason or "not measured" if found else "no toxicity scorer is configured"
         )
     weakness = str(found.detail.get("known_failure") or "").split(". ")[0].rstrip(".")
-    said = joined(told(records, newest, TOXICITY))
+    said = joined(phrases_at(records, newest, TOXICITY))
     said += (
         f"; known weakness of the scorer, told in full beside the measurement: {weakness}"
         if weakness
@@ -164,7 +164,7 @@ def baseline(records: Records) -> Reading:
     """The base policy, measured before anything was trained on its samples."""
     if BASE not in audited(records):
         return absent(NO_LOOK)
-    said = told(records, BASE, BEFORE_AFTER)
+    said = phrases_at(records, BASE, BEFORE_AFTER)
     if not said:
         return absent("the base policy's audit gave no figure", *measured_at(records, BASE))
     return Reading(
@@ -234,7 +234,7 @@ def measurement_error(records: Records) -> Reading:
     return Reading(
         said,
         (source, *measured_at(records, at)),
-        Table("Error of the newest look", columns, tuple(rows)),
+        (Table("Error of the newest look", columns, tuple(rows)),),
     )
 
 
@@ -260,7 +260,7 @@ def methods(records: Records) -> Reading:
         "with the base policy on the same prompts; each figure carries interval, counts and "
         "method"
     )
-    return Reading(said, (sealed(records, "probes"), sealed(records, "config.audit")), table)
+    return Reading(said, (sealed(records, "probes"), sealed(records, "config.audit")), (table,))
 
 
 def not_measured(records: Records) -> Reading:
@@ -286,7 +286,9 @@ def not_measured(records: Records) -> Reading:
     )
     table = Table("What was not measured, and why", columns, tuple(rows), prose=(0, 2))
     sources = measured_at(records, newest) if newest else (sealed(records, "config.audit"),)
-    return Reading(f"{said}; {len(BESIDES)} things no run of this program measures", sources, table)
+    return Reading(
+        f"{said}; {len(BESIDES)} things no run of this program measures", sources, (table,)
+    )
 
 
 def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading:
@@ -294,7 +296,7 @@ def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading
     newest = last_audit(records)
     if newest is None:
         return absent(NO_LOOK)
-    said = told(records, newest, names)
+    said = phrases_at(records, newest, names)
     if not said:
         found = records.measurements(newest)
         why = next((found[n].reason for n in names if n in found), None)
@@ -302,7 +304,7 @@ def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading
             f"no figure at the newest look: {why or 'it was not measured'}",
             *measured_at(records, newest),
         )
-    return Reading(f"at {short_name(newest)}: {joined(said)}", cited(table), table)
+    return Reading(f"at {short_name(newest)}: {joined(said)}", cited(table), (table,))
 
 
 def _newest(
@@ -320,11 +322,13 @@ def _newest(
     if not given:
         why = next((m.reason for n, m in records.measurements(newest).items() if wanted(n)), None)
         return absent(why or "it was not measured", *measured_at(records, newest))
-    said = told(records, newest, names) or [f"{len(given)} figures"]
+    said = phrases_at(records, newest, names) or [f"{len(given)} figures"]
     if note:
         said.append(note)
     return Reading(
-        f"at {short_name(newest)}: {joined(said)}; {len(table.rows)} measures", cited(table), table
+        f"at {short_name(newest)}: {joined(said)}; {len(table.rows)} measures",
+        cited(table),
+        (table,),
     )
 
 

@@ -10,22 +10,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reports.reward.build import reward_document
-from restaudit.reward_audit.document.hub_card import HEADINGS
-from restaudit.reward_audit.document.of_run import OF_RUN
-from restaudit.reward_audit.document.readings import READINGS
+from pydantic import ValidationError
 
 from reports.document.chart import figure
-from reports.document.model import STATUSES, Chart, Facts
-from reports.reward.commands import Format, rendered
+from reports.document.model import Chart, Facts
+from reports.frameworks.readings import REWARD_READINGS
+from reports.frameworks.schema import QuestionSet, reward_questions
+from reports.reward.answers import SCHEMA, RewardAnswers, reward_answers
+from reports.reward.commands import DossierFormat, rendered
+from reports.reward.document import reward_document
+from reports.reward.hub_card import HEADINGS
 from restaudit.errors import BadInput
 from restaudit.evidence.record import write_json
 from restaudit.evidence.shown import markdown_text
-from restaudit.reward_audit.document import document_of
-from restaudit.reward_audit.document.as_json import SCHEMA
-from restaudit.reward_audit.document.fields import all_fields, frameworks, topics
-from restaudit.reward_audit.document.model import Document
-from tests.reward.document_folder import (
+from tests.reports.reward.reward_folder import (
     DIGEST,
     folder,
     run_folder,
@@ -48,56 +46,61 @@ PYTHON = {
 }
 
 
-def page_of(document: Document, form: str) -> str:
+def page_of(document: RewardAnswers, form: str) -> str:
     """The document in a format of text."""
-    return rendered(document, Format(form)).decode("utf-8")
+    return rendered(document, DossierFormat(form)).decode("utf-8")
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Document:
+def full(tmp_path: Path) -> RewardAnswers:
     """A stressed, validated, trained reward."""
     where = folder(tmp_path / "rm", stress=stress_report())
-    return document_of(where, where)
+    return reward_answers(where, where)
 
 
-# --- the field map
+# --- the questions
 
 
-def test_the_field_map_covers_every_part_of_both_frameworks_and_names_who_could_answer() -> None:
-    for key, framework in frameworks().items():
-        covered = {part for t in topics() for part in getattr(t, key)}
-        assert covered == set(framework.parts)
-    keys = [f.key for f in all_fields()]
-    assert len(keys) == len(set(keys)) > 60
-    for f in all_fields():
-        assert f.who, f.key
-        assert f.asks.endswith("?"), f.key
-        assert f.facts or f.reading or f.declare, f"{f.key} could never be answered"
-        assert not (f.facts and f.reading), f.key
-        assert (f.status is None) == (not f.facts and not f.reading), f.key
-        assert f.status is None or f.status in STATUSES
+def test_every_part_of_both_papers_is_answered_by_a_topic() -> None:
+    for name, paper in reward_questions().papers.items():
+        covered = {part for topic in reward_questions().topics for part in topic.parts[name]}
+        assert covered == set(paper.parts)
 
 
-def test_every_reading_is_named_by_a_field_and_every_named_one_exists() -> None:
-    assert {f.reading for f in all_fields() if f.reading} == READINGS.keys() | OF_RUN.keys()
+def test_a_topic_cannot_name_a_part_that_its_paper_does_not_have() -> None:
+    raw = reward_questions().model_dump()
+    raw["topics"][0]["parts"]["casper"] = ("9.9",)
+    with pytest.raises(ValidationError, match=r"casper has no part 9\.9"):
+        QuestionSet.model_validate(raw)
 
 
-def test_nothing_is_blank(full: Document) -> None:
+def test_every_question_is_asked_once_and_in_words_of_a_question() -> None:
+    listed = [question for topic in reward_questions().topics for question in topic.fields]
+    assert len(listed) == len(reward_questions().questions) > 60
+    assert all(question.asks.endswith("?") for question in listed)
+
+
+def test_every_reading_is_named_by_a_question_and_every_named_one_exists() -> None:
+    named = {q.reading for q in reward_questions().questions.values() if q.reading}
+    assert named == REWARD_READINGS.keys()
+
+
+def test_nothing_is_blank(full: RewardAnswers) -> None:
     for a in full.answers:
         if a.status in ("MISSING", "N-A"):
-            assert a.reason, a.key
-            assert a.value is None, a.key
+            assert a.reason, a.question.key
+            assert a.value is None, a.question.key
         else:
-            assert a.value is not None or a.tables, a.key
-            assert a.evidence, a.key
-            assert all(re.fullmatch("[0-9a-f]{64}", e.sha256) for e in a.evidence), a.key
-    assert {a.key for a in full.answers} == {f.key for f in all_fields()}
+            assert a.value is not None or a.tables, a.question.key
+            assert a.sources, a.question.key
+            assert all(re.fullmatch("[0-9a-f]{64}", e.sha256) for e in a.sources), a.question.key
+    assert {a.question.key for a in full.answers} == set(reward_questions().questions)
 
 
 # --- what the answers say
 
 
-def test_a_trained_rewards_answers_have_their_status(full: Document) -> None:
+def test_a_trained_rewards_answers_have_their_status(full: RewardAnswers) -> None:
     expected = {
         "data.licence": "RECORDED",
         "validation.held_out": "MEASURED",
@@ -114,12 +117,12 @@ def test_a_trained_rewards_answers_have_their_status(full: Document) -> None:
     }
     assert {k: full.answer(k).status for k in expected} == expected
     assert "without a run" in full.answer("shift.distance").reason
-    assert "meter" in full.answer("compute.energy").who
+    assert "meter" in full.answer("compute.energy").question.who
 
 
 def test_a_python_function_has_no_training_and_says_so(tmp_path: Path) -> None:
     where = folder(tmp_path / "rm", PYTHON)
-    found = document_of(where, where)
+    found = reward_answers(where, where)
     assert found.answer("model.hyper").status == "N-A"
     assert "Python function" in found.answer("model.hyper").reason
     assert found.answer("data.source").status == "MISSING"
@@ -130,7 +133,7 @@ def test_a_python_function_has_no_training_and_says_so(tmp_path: Path) -> None:
 def test_energy_is_computed_only_where_it_was_metered(tmp_path: Path) -> None:
     compute = {"seconds": 12.0, "device": "cpu", "energy_kwh": 0.002, "energy_method": "RAPL"}
     where = folder(tmp_path / "rm", trained_facts(compute=compute))
-    found = document_of(where, where)
+    found = reward_answers(where, where)
     assert (found.answer("compute.used").status, found.answer("compute.energy").status) == (
         "RECORDED",
         "COMPUTED",
@@ -141,31 +144,32 @@ def test_energy_is_computed_only_where_it_was_metered(tmp_path: Path) -> None:
 def test_a_file_of_compute_beside_the_dossier_is_read_and_is_the_evidence(tmp_path: Path) -> None:
     where = folder(tmp_path / "rm")
     write_json({"seconds": 3.5, "device": "cpu"}, where / "compute.json")
-    found = document_of(where, where).answer("compute.used")
+    found = reward_answers(where, where).answer("compute.used")
     assert found.value["seconds"] == 3.5
-    assert [e.path for e in found.evidence] == ["compute.json"]
+    assert [e.path for e in found.sources] == ["compute.json"]
 
 
 def test_the_distance_of_a_run_is_a_row_an_iteration_with_its_interval(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", {"g00/i00": 0.3, "g01/i01": 0.4, "g01/i02": None})
-    found = document_of(run, run / "reward_model").answer("shift.distance")
+    found = reward_answers(run, run / "reward_model").answer("shift.distance")
     assert found.status == "MEASURED"
-    table = found.tables[0]
-    assert [r[:3] for r in table.rows] == [
+    chart = found.tables[0]
+    assert isinstance(chart, Chart)
+    assert [row.cells[:3] for row in chart.table.rows] == [
         ("g00/i00 (base policy)", "0.300", "0.280 to 0.320"),
         ("g01/i01", "0.400", "0.380 to 0.420"),
         ("g01/i02", "not measured", "not one text has a rated word"),
     ]
-    assert [m.label for m in table.marks] == ["g00/i00 (base policy)", "g01/i01"]
-    assert table.reference == 0.3
-    assert [e.path for e in found.evidence] == [
+    assert chart.labels == ("g00/i00 (base policy)", "g01/i01")
+    assert chart.reference == 0.3
+    assert [e.path for e in found.sources] == [
         f"{i}/measurements.json" for i in ("g00/i00", "g01/i01", "g01/i02")
     ]
 
 
 def test_a_run_that_could_not_measure_the_distance_says_why(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", {"g00/i00": None, "g01/i01": None, "g01/i02": None})
-    found = document_of(run, run / "reward_model").answer("shift.distance")
+    found = reward_answers(run, run / "reward_model").answer("shift.distance")
     assert (found.status, found.reason) == ("MISSING", "not one text has a rated word")
 
 
@@ -175,8 +179,8 @@ def test_shares_and_differences_of_shares_are_never_drawn_on_one_axis(tmp_path: 
     rows = [validation("pair_accuracy", 0.7), validation("less.longer", -0.1, -0.2, 0.1)]
     report = {"reward": {"digest": DIGEST}, "measurements": rows, "worse_slices": ["length.short"]}
     write_json(report, where / "validation" / "other.json")
-    found = document_of(where, where).answer("validation.outside")
-    assert [(t.reference, [m.label for m in t.marks]) for t in found.tables] == [
+    found = reward_answers(where, where).answer("validation.outside")
+    assert [(chart.reference, list(chart.labels)) for chart in found.tables] == [
         (0.5, ["pair accuracy"]),
         (0.0, ["less.longer"]),
     ]
@@ -190,7 +194,7 @@ def test_a_validation_of_another_reward_is_refused(tmp_path: Path) -> None:
         {"reward": {"digest": "e" * 64}, "measurements": []}, where / "validation" / "other.json"
     )
     with pytest.raises(BadInput, match="about another reward"):
-        document_of(where, where)
+        reward_answers(where, where)
 
 
 @pytest.mark.parametrize(
@@ -201,25 +205,29 @@ def test_a_report_of_another_shape_is_refused_and_says_how_to_make_it_anew(
 ) -> None:
     where = folder(tmp_path / "rm", stress=damaged)
     with pytest.raises(BadInput):
-        document_of(where, where)
+        reward_answers(where, where)
 
 
 # --- the formats
 
 
-@pytest.mark.parametrize("form", list(Format))
+@pytest.mark.parametrize("form", list(DossierFormat))
 def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(
-    tmp_path: Path, form: Format
+    tmp_path: Path, form: DossierFormat
 ) -> None:
     one, two = (folder(tmp_path / name / "rm", stress=stress_report()) for name in ("a", "b"))
-    first = rendered(document_of(one, one), form)
-    assert first == rendered(document_of(one, one), form) == rendered(document_of(two, two), form)
+    first = rendered(reward_answers(one, one), form)
+    assert (
+        first
+        == rendered(reward_answers(one, one), form)
+        == rendered(reward_answers(two, two), form)
+    )
     assert str(tmp_path).encode("utf-8") not in first
 
 
 @pytest.mark.parametrize("form", ["md", "html", "card"])
 def test_the_verdict_and_failures_come_first_then_summary_sections_and_gaps(
-    full: Document, form: str
+    full: RewardAnswers, form: str
 ) -> None:
     page = page_of(full, form).partition("</nav>" if form == "html" else "# Reward model")[2]
     at = [
@@ -232,15 +240,17 @@ def test_the_verdict_and_failures_come_first_then_summary_sections_and_gaps(
 
 
 @pytest.mark.parametrize("form", ["md", "card"])
-def test_every_gap_is_listed_with_who_could_fill_it(full: Document, form: str) -> None:
+def test_every_gap_is_listed_with_who_could_fill_it(full: RewardAnswers, form: str) -> None:
     listed = page_of(full, form).partition("What nobody said")[2]
     assert len(full.gaps) > 20
     for a in full.gaps:
-        assert markdown_text(a.asks) in listed
+        assert markdown_text(a.question.asks) in listed
     assert "whoever paid the raters" in listed
 
 
-def test_every_answer_stands_in_the_document_with_its_status_and_records(full: Document) -> None:
+def test_every_answer_stands_in_the_document_with_its_status_and_records(
+    full: RewardAnswers,
+) -> None:
     facts = {
         f.label: f
         for s in reward_document(full).sections
@@ -249,16 +259,18 @@ def test_every_answer_stands_in_the_document_with_its_status_and_records(full: D
         for f in b.rows
     }
     for a in full.answers:
-        assert facts[a.asks].status == a.status, a.key
-        assert facts[a.asks].value, a.key
-        assert {s.path for s in facts[a.asks].sources} == {e.path for e in a.evidence}, a.key
+        assert facts[a.question.asks].status == a.status, a.question.key
+        assert facts[a.question.asks].value, a.question.key
+        assert {s.path for s in facts[a.question.asks].sources} == {e.path for e in a.sources}, (
+            a.question.key
+        )
 
 
-def test_json_holds_every_field_with_status_value_and_evidence(full: Document) -> None:
+def test_json_holds_every_field_with_status_value_and_evidence(full: RewardAnswers) -> None:
     found = json.loads(page_of(full, "json"))
     assert found["schema"] == SCHEMA == "restaudit.reward-document/1"
     fields = {f["key"]: f for s in found["sections"] for f in s["fields"]}
-    assert fields.keys() == {f.key for f in all_fields()}
+    assert fields.keys() == set(reward_questions().questions)
     assert fields["data.licence"]["value"] == "MIT"
     assert fields["data.licence"]["evidence"][0]["path"] == "dossier.json"
     assert fields["data.licence"]["evidence"][0]["at"] == "data.licence"
@@ -266,7 +278,7 @@ def test_json_holds_every_field_with_status_value_and_evidence(full: Document) -
     assert len(found["gaps"]) == found["statuses"]["MISSING"]
 
 
-def test_a_chart_draws_each_value_between_the_ends_of_its_interval(full: Document) -> None:
+def test_a_chart_draws_each_value_between_the_ends_of_its_interval(full: RewardAnswers) -> None:
     drawn = [b for s in reward_document(full).sections for b in s.blocks if isinstance(b, Chart)]
     chart = next(c for c in drawn if "pair accuracy" in c.labels)
     assert "pair accuracy 0.70 (0.60 to 0.80)" in chart.said
@@ -284,7 +296,7 @@ def test_a_chart_draws_each_value_between_the_ends_of_its_interval(full: Documen
     assert dots["pair accuracy"][1] > dots["baseline.longer"][1]  # from the top down
 
 
-def test_the_model_card_is_one_that_the_hubs_library_reads(full: Document) -> None:
+def test_the_model_card_is_one_that_the_hubs_library_reads(full: RewardAnswers) -> None:
     hub = pytest.importorskip("huggingface_hub")
     text = page_of(full, "card")
     card = hub.ModelCard(text)
@@ -313,12 +325,12 @@ def test_the_model_card_is_one_that_the_hubs_library_reads(full: Document) -> No
 
 def test_the_model_card_has_a_place_for_every_field_once() -> None:
     placed = [k for _, _, keys in HEADINGS for k in keys]
-    assert sorted(placed) == sorted(f.key for f in all_fields())
+    assert sorted(placed) == sorted(reward_questions().questions)
 
 
 def test_a_reward_without_validation_has_a_card_without_results(tmp_path: Path) -> None:
     where = folder(tmp_path / "rm", PYTHON)
-    front = yaml.safe_load(page_of(document_of(where, where), "card").split("---\n")[1])
+    front = yaml.safe_load(page_of(reward_answers(where, where), "card").split("---\n")[1])
     assert "model-index" not in front
     assert "base_model" not in front
 
@@ -350,10 +362,10 @@ def test_the_largest_errors_stand_with_the_words_behind_them(tmp_path: Path) -> 
         },
     }
     write_json(report, where / "stress.json")
-    shown = page_of(document_of(where, where), "md")
+    shown = page_of(reward_answers(where, where), "md")
     assert "Not good at all." in shown
     assert "good (-1.8)" in shown.replace("\\", "")
     assert "LEXICON" in shown
     write_json(report | {"reward_digest": "e" * 64}, where / "stress.json")
     with pytest.raises(BadInput, match="about another reward"):
-        document_of(where, where)
+        reward_answers(where, where)

@@ -1,0 +1,190 @@
+"""What there is about a reward model, read once: its dossier, stress and validation reports,
+declarations, and the run it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probes.base import Measurement
+from reports.frameworks.declared import Declarations, stored
+from reports.frameworks.forms import REWARD_FORM, Subject
+from reports.record.files import Source
+from restaudit.errors import BadInput
+from restaudit.evidence import ledger
+from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.record import Run
+from restaudit.reward.dossier import COMPUTE, FILE, STRESS, VALIDATION, beside, read_any
+
+PLAN = "plan.json"
+DECLARED, DECLARED_IN_RUN = "declarations.yaml", "reward_declarations.yaml"
+
+
+@dataclass(frozen=True)
+class RewardRecords:
+    """Files about one reward, named relative to `folder`; `files` gives their SHA-256.
+
+    facts         the dossier
+    stress        the stress report, or None
+    validations   name of the file -> a report of restaudit reward validate
+    declared      what people declared, or None
+    run           the run, or None for a folder of restaudit reward train
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    stress: Mapping[str, Any] | None
+    validations: Mapping[str, Mapping[str, Any]]
+    declared: Declarations | None
+    run: Run | None
+    files: Mapping[str, str]
+
+    @property
+    def dossier(self) -> str:
+        """The dossier's name, relative to the folder."""
+        return next(f for f in self.files if f.endswith(FILE))
+
+    @property
+    def subject(self) -> Subject:
+        """The reward as what declarations are about."""
+        return reward_subject(self.folder, str(self.facts.get("digest", "")))
+
+    def source(self, file: str, at: str = "") -> Source:
+        """A place in a file that was read."""
+        return Source(file, at, self.files[file])
+
+    def fact(self, path: str) -> Source:
+        """The place of a fact of the dossier; what building took has a file of its own."""
+        compute = self.dossier.removesuffix(FILE) + COMPUTE
+        section, _, rest = path.partition(".")
+        if section == "compute" and compute in self.files:
+            return self.source(compute, rest)
+        return self.source(self.dossier, path)
+
+    def stressed(self, at: str) -> Source:
+        """A place in the stress report."""
+        return self.source(_relative(beside(self.folder) / STRESS, self.folder), at)
+
+    @cached_property
+    def measured(self) -> Mapping[str, Mapping[str, Measurement]]:
+        """Iteration -> name -> measurement; empty without a run."""
+        if self.run is None:
+            return {}
+        return {i: {m.name: m for m in self.run.measurements(i)} for i in self.run.iterations()}
+
+
+def reward_subject(folder: Path, digest: str) -> Subject:
+    """The reward with this digest as what declarations are about, and where they are kept."""
+    name = DECLARED_IN_RUN if (folder / PLAN).is_file() else DECLARED
+    file = _relative(beside(folder) / name, folder)
+    return Subject(REWARD_FORM, {"reward_digest": digest}, folder, file)
+
+
+def gather(folder: Path, where: Path) -> RewardRecords:
+    """Read what there is about the reward of `folder` whose dossier lies in `where` (the folder, or
+    its part).
+
+    What stands beside the run is about one of its rewards: for the others (a run may fit its reward
+    again) it is left out. Raises BadInput for a file that cannot be read or is about none of them.
+    """
+    files: dict[str, str] = {}
+    others = _other_digests(folder, where)
+    facts = read_any(where)
+    for name in (FILE, COMPUTE):
+        if (where / name).is_file():
+            files[_relative(where / name, folder)] = digest_file(where / name).sha256
+    digest = str(facts.get("digest", ""))
+    stress = _stress(folder, digest, others, files)
+    validations = _validations(folder, digest, others, files)
+    declared = stored(reward_subject(folder, digest), others=others)
+    if declared is not None:
+        files[declared.file] = declared.sha256
+    run = Run(folder) if (folder / PLAN).is_file() else None
+    if run is not None:
+        for name in _run_files(run):
+            if (folder / name).is_file():
+                files[name] = digest_file(folder / name).sha256
+    return RewardRecords(folder, facts, stress, validations, declared, run, files)
+
+
+def _stress(
+    folder: Path, digest: str, others: frozenset[str], files: dict[str, str]
+) -> dict[str, Any] | None:
+    """The stress report; None where there is none about this reward."""
+    path = beside(folder) / STRESS
+    found = _report(path, "findings", f"restaudit reward stress {folder}")
+    if found is None:
+        return None
+    report, sha256 = found
+    # A report of the first versions does not name its reward: it is taken to be about this one.
+    about = report.get("reward_digest", digest)
+    if about in others:
+        return None
+    if about != digest:
+        raise BadInput(f"{path}: about another reward than this one; stress this one")
+    files[_relative(path, folder)] = sha256
+    return report
+
+
+def _validations(
+    folder: Path, digest: str, others: frozenset[str], files: dict[str, str]
+) -> dict[str, Mapping[str, Any]]:
+    """The validation reports about this reward, by the name of their file."""
+    validations: dict[str, Mapping[str, Any]] = {}
+    for path in sorted((beside(folder) / VALIDATION).glob("*.json")):
+        found = _report(path, "measurements", f"restaudit reward validate {folder}")
+        if found is None:
+            continue
+        report, sha256 = found
+        about = report.get("reward", {}).get("digest")
+        if about in others:
+            continue
+        if about != digest:
+            raise BadInput(
+                f"{path}: about another reward than this one; remove it, or validate this one"
+            )
+        files[_relative(path, folder)] = sha256
+        validations[_relative(path, folder)] = report
+    return validations
+
+
+def _run_files(run: Run) -> list[str]:
+    """Files of a run that the document may cite."""
+    names = [PLAN, ledger.FILE, "data/report.json"]
+    for iteration in run.iterations():
+        names += [f"{iteration}/measurements.json", f"{iteration}/decision.json"]
+    return names
+
+
+def _other_digests(folder: Path, where: Path) -> frozenset[str]:
+    """Digests of a run's other rewards: the first one and those fitted again later."""
+    if not (folder / PLAN).is_file():
+        return frozenset()
+    root = folder / "reward_model"
+    places = [root, *sorted(root.glob("g[0-9][0-9]"))]
+    others = [p for p in places if p != where and (p / FILE).is_file()]
+    return frozenset(str(read_any(p).get("digest", "")) for p in others)
+
+
+def _report(path: Path, needed: str, anew: str) -> tuple[dict[str, Any], str] | None:
+    """A report and the SHA-256 of its file; None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        data = path.read_bytes()
+        found = json.loads(data)
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{path}: cannot be read ({e}); make it anew with {anew}") from None
+    if not isinstance(found, dict) or needed not in found:
+        raise BadInput(f"{path}: no '{needed}' in it; make it anew with {anew}")
+    return found, hashlib.sha256(data).hexdigest()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
