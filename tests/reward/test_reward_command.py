@@ -15,10 +15,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from reports.commands import register
+from reports.reward.answers import SCHEMA
 from restaudit.commands.cli import app
 from restaudit.errors import BadInput
 from restaudit.reward.dossier import ABSENT, differences
-from restaudit.reward_audit.document.as_json import SCHEMA
 from restaudit.reward_audit.verdict import verdict
 
 GOOD, BAD = "A warm and honest film.", "Dull, loud and far too long."
