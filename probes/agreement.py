@@ -27,7 +27,7 @@ CUSTOMARY = "Krippendorff: .8 for firm conclusions, .667 the lowest for tentativ
 
 def run(evidence: Evidence) -> list[Measurement]:
     """All of agreement.*; see docs/probes.md for each one's formula and how it can mislead."""
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     about: dict[str, Any] = {"human_label": evidence.human_label}
     ratings = None if evidence.ratings is None else read_ratings(evidence.ratings)
     why = _nobody(evidence, ratings)
@@ -35,12 +35,12 @@ def run(evidence: Evidence) -> list[Measurement]:
         none = unmeasured(why or "no ratings were given")
         return [_alpha(HEAD, none, about), _drift(none, about)]
     about |= {k: v for k, v in ratings.notes.items() if v}
-    found = []
+    measurements = []
     if evidence.wants(HEAD, EACH):
-        found += _alphas(ratings, about, how)
+        measurements += _alphas(ratings, about, resampling)
     if evidence.wants(DRIFT):
-        found.append(_drift(*_drifts(ratings, about, how)))
-    return found
+        measurements.append(_drift(*_drifts(ratings, about, resampling)))
+    return measurements
 
 
 def _nobody(evidence: Evidence, ratings: Ratings | None) -> str | None:
@@ -55,48 +55,50 @@ def _nobody(evidence: Evidence, ratings: Ratings | None) -> str | None:
     return None
 
 
-def _alphas(ratings: Ratings, about: Mapping[str, Any], how: Resampling) -> list[Measurement]:
-    each = {str(name): rows for name, rows in ratings.rows.groupby("dimension")}
-    found = {
+def _alphas(
+    ratings: Ratings, about: Mapping[str, Any], resampling: Resampling
+) -> list[Measurement]:
+    by_dimension = {str(name): rows for name, rows in ratings.rows.groupby("dimension")}
+    alphas = {
         name: alpha(
             units=_names(rows, "unit"),
             scores=rows["score"].to_numpy(dtype=np.float64),
             metric="interval",
             clusters=_names(rows, "prompt_id"),
-            **how,
+            **resampling,
         )
-        for name, rows in each.items()
+        for name, rows in by_dimension.items()
     }
-    head, lowest = _lowest(found)
+    head, lowest = _lowest(alphas)
     detail = {**about, "dimension": lowest, "metric": "interval", "customary": CUSTOMARY}
-    out = [_alpha(HEAD, head, detail)]
-    for name, rows in each.items():
+    measurements = [_alpha(HEAD, head, detail)]
+    for name, rows in by_dimension.items():
         pairs, left_out = rater_table(rows)
-        more: dict[str, Any] = {"metric": "interval", "raters": severity(rows), "pairs": pairs}
+        facts: dict[str, Any] = {"metric": "interval", "raters": severity(rows), "pairs": pairs}
         if left_out:
-            more["pairs_left_out"] = left_out
+            facts["pairs_left_out"] = left_out
         repeats = ratings.checks[ratings.checks["dimension"] == name]
         if len(repeats):
-            more["with_oneself"] = _repeated(repeats)
-        out.append(_alpha(f"{EACH}{name}", found[name], {**about, **more}))
-    return out
+            facts["with_oneself"] = _repeated(repeats)
+        measurements.append(_alpha(f"{EACH}{name}", alphas[name], {**about, **facts}))
+    return measurements
 
 
-def _lowest(found: Mapping[str, Estimate]) -> tuple[Estimate, str | None]:
+def _lowest(alphas: Mapping[str, Estimate]) -> tuple[Estimate, str | None]:
     """The dimension that people agree on least; nothing where one is unknown, since that one may be
     the least.
     """
-    unknown = [(name, str(e.reason)) for name, e in found.items() if e.value is None]
+    unknown = [(name, str(e.reason)) for name, e in alphas.items() if e.value is None]
     if unknown:
         name, reason = unknown[0]
-        n = sum(e.n for e in found.values())
+        n = sum(e.n for e in alphas.values())
         return unmeasured(
-            reason if len(found) == 1 else f"{name}: {reason}", n=n, units=found[name].units
+            reason if len(alphas) == 1 else f"{name}: {reason}", n=n, units=alphas[name].units
         ), None
-    name = min(found, key=lambda k: (found[k].value or 0.0, k))
-    lowest = found[name]
-    if len(found) > 1:
-        lowest = replace(lowest, method=f"{lowest.method}, the lowest of {len(found)} dimensions")
+    name = min(alphas, key=lambda k: (alphas[k].value or 0.0, k))
+    lowest = alphas[name]
+    if len(alphas) > 1:
+        lowest = replace(lowest, method=f"{lowest.method}, the lowest of {len(alphas)} dimensions")
     return lowest, name
 
 
@@ -117,7 +119,7 @@ def _names(rows: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.str_]
 
 
 def _drifts(
-    ratings: Ratings, about: Mapping[str, Any], how: Resampling
+    ratings: Ratings, about: Mapping[str, Any], resampling: Resampling
 ) -> tuple[Estimate, dict[str, Any]]:
     """The largest change of a rater's distance from the others, first half of the rater's own work
     to second half.
@@ -158,11 +160,15 @@ def _drifts(
             "different times"
         )
         return unmeasured(why, n=len(timed), units=len(prompts)), detail
-    return _largest(np.column_stack(sums), names, len(timed), detail, how)
+    return _largest(np.column_stack(sums), names, len(timed), detail, resampling)
 
 
 def _largest(
-    totals: Array, names: list[dict[str, Any]], n: int, detail: dict[str, Any], how: Resampling
+    totals: Array,
+    names: list[dict[str, Any]],
+    n: int,
+    detail: dict[str, Any],
+    resampling: Resampling,
 ) -> tuple[Estimate, dict[str, Any]]:
     def moved(sums: Array) -> Array:
         late, late_n, early, early_n = (sums[:, k::4] for k in range(4))
@@ -171,13 +177,15 @@ def _largest(
         return change
 
     values = moved(totals.sum(axis=0, keepdims=True))[0]
-    weights = prompt_weights(units=len(totals), resamples=how["resamples"], seed=how["seed"])
+    weights = prompt_weights(
+        units=len(totals), resamples=resampling["resamples"], seed=resampling["seed"]
+    )
     estimate = largest_absolute(
         values=values,
         replicates=moved(weights @ totals),
         n=n,
         units=len(totals),
-        levels=how["levels"],
+        levels=resampling["levels"],
         unit="prompt",
         over=f"{len(names)} raters and dimensions",
     )
@@ -298,7 +306,7 @@ def others_mean(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
     nobody else did.
     """
     groups = rows.groupby(["dimension", "unit"])["score"]
-    total, count = (groups.transform(how).to_numpy(dtype=np.float64) for how in ("sum", "count"))
+    total, count = (groups.transform(kind).to_numpy(dtype=np.float64) for kind in ("sum", "count"))
     return np.where(
         count > 1, (total - rows["score"].to_numpy()) / np.maximum(count - 1, 1), np.nan
     )

@@ -20,7 +20,7 @@ FIRST_CHOICE = ("acc", "exact_match", "acc_norm")
 
 def run(evidence: Evidence) -> list[Measurement]:
     """Mean and change of every task, and the lowest change of all tasks whose values are shares."""
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     rows, base = (
         items.read(t, n)
         for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items"))
@@ -32,27 +32,27 @@ def run(evidence: Evidence) -> list[Measurement]:
                 WORST, unit="points (share)", version=VERSION, direction="higher"
             )
         ]
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
     other_units: list[str] = []
     for task, of_task in rows.groupby("task"):
         name = str(task)
         names = (f"capability.{name}", f"capability.{name}_change")
         metric = _metric(of_task)
-        mine = of_task[of_task["metric"] == metric]
-        theirs = None if base is None else base[(base["task"] == name) & (base["metric"] == metric)]
-        shares = _are_shares(mine, theirs)
+        now = of_task[of_task["metric"] == metric]
+        then = None if base is None else base[(base["task"] == name) & (base["metric"] == metric)]
+        shares = _are_shares(now, then)
         unit, bounds = ("share", SHARE) if shares else (f"{metric}, its own unit", ANY)
         if not shares:
             other_units.append(name)
-        elif theirs is not None:
-            pairs[name] = (mine, theirs)
+        elif then is not None:
+            pairs[name] = (now, then)
         if not evidence.wants(*names):
             continue
         detail = _detail(evidence, name, metric, of_task)
-        value = items.mean(rows=mine, bounds=bounds, **how)
-        before = None if theirs is None or theirs.empty else float(theirs["value"].mean())
-        found.append(
+        value = items.mean(rows=now, bounds=bounds, **resampling)
+        before = None if then is None or then.empty else float(then["value"].mean())
+        measurements.append(
             value.measured(
                 names[0],
                 unit=unit,
@@ -62,35 +62,35 @@ def run(evidence: Evidence) -> list[Measurement]:
                 detail=detail,
             )
         )
-        moved = _change(mine, theirs, shares, how)
-        found.append(
+        moved = _change(now, then, shares, resampling)
+        measurements.append(
             moved.measured(
                 names[1],
                 unit="points (share)" if shares else unit,
                 version=VERSION,
                 direction="higher",
-                baseline=None if theirs is None else 0.0,
+                baseline=None if then is None else 0.0,
                 detail=detail,
             )
         )
     if evidence.wants(WORST):
-        found.append(_worst(pairs, other_units, base is not None, how))
-    return found
+        measurements.append(_worst(pairs, other_units, base is not None, resampling))
+    return measurements
 
 
 def _worst(
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]],
     other_units: list[str],
     has_base: bool,
-    how: Resampling,
+    resampling: Resampling,
 ) -> Measurement:
     detail: dict[str, Any] = {"tasks": sorted(pairs)}
     if other_units:
         detail["left_out"] = dict.fromkeys(sorted(other_units), "its values are no shares (0 to 1)")
     shared = Resampling(
-        levels=items.shared_levels(how["levels"], len(pairs)),
-        resamples=how["resamples"],
-        seed=how["seed"],
+        levels=items.shared_levels(resampling["levels"], len(pairs)),
+        resamples=resampling["resamples"],
+        seed=resampling["seed"],
     )
     if not has_base:
         estimate: Estimate = stats.unmeasured("there are no items of a base policy to compare with")
@@ -98,10 +98,10 @@ def _worst(
         estimate = stats.unmeasured("no task has shares as its values")
     else:
         parts = {
-            k: (_change(a, b, True, how), _change(a, b, True, shared))
+            k: (_change(a, b, True, resampling), _change(a, b, True, shared))
             for k, (a, b) in pairs.items()
         }
-        estimate, detail["task"] = items.largest_fall(parts=parts, levels=how["levels"])
+        estimate, detail["task"] = items.largest_fall(parts=parts, levels=resampling["levels"])
     return estimate.measured(
         WORST,
         unit="points (share)",
@@ -113,11 +113,11 @@ def _worst(
 
 
 def _change(
-    mine: pd.DataFrame, theirs: pd.DataFrame | None, shares: bool, how: Resampling
+    now: pd.DataFrame, then: pd.DataFrame | None, shares: bool, resampling: Resampling
 ) -> Estimate:
-    if theirs is None:
+    if then is None:
         return stats.unmeasured("there are no items of a base policy to compare with")
-    return items.change(rows=mine, base=theirs, bounds=items.WHOLE if shares else ANY, **how)
+    return items.change(rows=now, base=then, bounds=items.WHOLE if shares else ANY, **resampling)
 
 
 def _able(rows: pd.DataFrame | None) -> pd.DataFrame | None:

@@ -16,7 +16,7 @@ def discover() -> tuple[Probe, ...]:
     """Every PROBE of the modules of `probes`, and of `probe.py` in its folders, by order, then
     name.
     """
-    found: list[Probe] = []
+    found_probes: list[Probe] = []
     for entry in pkgutil.iter_modules(probes.__path__, "probes."):
         if entry.name == __name__:
             continue
@@ -29,10 +29,10 @@ def discover() -> tuple[Probe, ...]:
                 raise
             continue
         if isinstance(getattr(module, "PROBE", None), Probe):
-            found.append(module.PROBE)
+            found_probes.append(module.PROBE)
     # plan.json and measurements.json of every run so far are in this order, so that a new probe
     # must not move the others.
-    return tuple(sorted(found, key=lambda probe: (probe.order, probe.name)))
+    return tuple(sorted(found_probes, key=lambda probe: (probe.order, probe.name)))
 
 
 PROBES: tuple[Probe, ...] = discover()

@@ -22,7 +22,7 @@ def run(evidence: Evidence) -> list[Measurement]:
     """Mean and change of every task and metric, and the largest change for the worse among those
     that are shares.
     """
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     rows, base = (
         items.read(t, n)
         for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items"))
@@ -33,18 +33,18 @@ def run(evidence: Evidence) -> list[Measurement]:
         return [
             stats.unmeasured(why).measured(WORST, unit=UNIT, version=VERSION, direction="lower")
         ]
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame, Meaning]] = {}
-    for (task, metric), mine in chosen.groupby(["task", "metric"]):
+    for (task, metric), now in chosen.groupby(["task", "metric"]):
         name, meaning = f"{task}.{metric}", PREFERENCES[str(metric)]
-        theirs = None if base is None else base[(base["task"] == task) & (base["metric"] == metric)]
+        then = None if base is None else base[(base["task"] == task) & (base["metric"] == metric)]
         if evidence.wants(f"benchmarks.{name}", f"benchmarks.{name}_change"):
-            found += _measured(evidence, str(task), name, meaning, mine, theirs, how)
-        if meaning.worse and theirs is not None:
-            pairs[name] = (mine, theirs, meaning)
+            measurements += _measured(evidence, str(task), name, meaning, now, then, resampling)
+        if meaning.worse and then is not None:
+            pairs[name] = (now, then, meaning)
     if evidence.wants(WORST):
-        found.append(_worst(pairs, base is not None, how))
-    return found
+        measurements.append(_worst(pairs, base is not None, resampling))
+    return measurements
 
 
 def _measured(
@@ -52,19 +52,19 @@ def _measured(
     task: str,
     name: str,
     meaning: Meaning,
-    mine: pd.DataFrame,
-    theirs: pd.DataFrame | None,
-    how: Resampling,
+    now: pd.DataFrame,
+    then: pd.DataFrame | None,
+    resampling: Resampling,
 ) -> list[Measurement]:
     detail: dict[str, Any] = {"what": meaning.words, **items.notes(evidence, task)}
     if meaning.neutral is not None:
         detail["no_preference"] = meaning.neutral
-    before = None if theirs is None or theirs.empty else float(theirs["value"].mean())
-    value = items.mean(rows=mine, bounds=meaning.bounds, **how)
-    moved = _change(mine, theirs, meaning, how)
+    before = None if then is None or then.empty else float(then["value"].mean())
+    value = items.mean(rows=now, bounds=meaning.bounds, **resampling)
+    moved = _change(now, then, meaning, resampling)
     better = "neutral" if meaning.worse == 0 else "lower" if meaning.worse > 0 else "higher"
     unit = "points (share)" if meaning.unit == "share" else meaning.unit
-    groups = _groups(mine, meaning, how)
+    groups = _groups(now, meaning, resampling)
     return [
         value.measured(
             f"benchmarks.{name}",
@@ -79,55 +79,59 @@ def _measured(
             unit=unit,
             version=VERSION,
             direction=better,  # type: ignore[arg-type]
-            baseline=None if theirs is None else 0.0,
+            baseline=None if then is None else 0.0,
             detail=detail,
         ),
     ]
 
 
-def _groups(rows: pd.DataFrame, meaning: Meaning, how: Resampling) -> dict[str, dict[str, Any]]:
+def _groups(
+    rows: pd.DataFrame, meaning: Meaning, resampling: Resampling
+) -> dict[str, dict[str, Any]]:
     """Value, n and the interval at the display level for every group; the reason where there is no
     interval.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for group, part in rows[rows["group"].notna()].groupby("group"):
-        one = items.mean(
-            rows=part,
+    by_group: dict[str, dict[str, Any]] = {}
+    for group, members in rows[rows["group"].notna()].groupby("group"):
+        estimate = items.mean(
+            rows=members,
             bounds=meaning.bounds,
-            levels=how["levels"][:1],
-            resamples=how["resamples"],
-            seed=how["seed"],
+            levels=resampling["levels"][:1],
+            resamples=resampling["resamples"],
+            seed=resampling["seed"],
         )
-        found[str(group)] = {"value": one.value, "n": one.n}
-        found[str(group)] |= (
+        by_group[str(group)] = {"value": estimate.value, "n": estimate.n}
+        by_group[str(group)] |= (
             {
-                "low": one.intervals[0].low,
-                "high": one.intervals[0].high,
-                "level": one.intervals[0].level,
+                "low": estimate.intervals[0].low,
+                "high": estimate.intervals[0].high,
+                "level": estimate.intervals[0].level,
             }
-            if one.intervals
-            else {"reason": one.reason}
+            if estimate.intervals
+            else {"reason": estimate.reason}
         )
-    return found
+    return by_group
 
 
 def _change(
-    mine: pd.DataFrame, theirs: pd.DataFrame | None, meaning: Meaning, how: Resampling
+    now: pd.DataFrame, then: pd.DataFrame | None, meaning: Meaning, resampling: Resampling
 ) -> Estimate:
-    if theirs is None:
+    if then is None:
         return stats.unmeasured("there are no items of a base policy to compare with")
     low, high = meaning.bounds
-    return items.change(rows=mine, base=theirs, bounds=(low - high, high - low), **how)
+    return items.change(rows=now, base=then, bounds=(low - high, high - low), **resampling)
 
 
 def _worst(
-    pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame, Meaning]], has_base: bool, how: Resampling
+    pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame, Meaning]],
+    has_base: bool,
+    resampling: Resampling,
 ) -> Measurement:
     detail: dict[str, Any] = {"of": sorted(pairs)}
     shared = Resampling(
-        levels=items.shared_levels(how["levels"], len(pairs)),
-        resamples=how["resamples"],
-        seed=how["seed"],
+        levels=items.shared_levels(resampling["levels"], len(pairs)),
+        resamples=resampling["resamples"],
+        seed=resampling["seed"],
     )
     if not has_base:
         estimate: Estimate = stats.unmeasured("there are no items of a base policy to compare with")
@@ -136,10 +140,13 @@ def _worst(
             "no benchmark of preferences has a share that is better when lower or higher"
         )
     else:
-        parts = {k: (_towards_worse(*p, how), _towards_worse(*p, shared)) for k, p in pairs.items()}
+        parts = {
+            k: (_towards_worse(*p, resampling), _towards_worse(*p, shared))
+            for k, p in pairs.items()
+        }
         # The largest rise is the largest fall of what is turned over.
         fallen = {k: (items.negated(a), items.negated(b)) for k, (a, b) in parts.items()}
-        lowest, detail["benchmark"] = items.largest_fall(parts=fallen, levels=how["levels"])
+        lowest, detail["benchmark"] = items.largest_fall(parts=fallen, levels=resampling["levels"])
         estimate = items.negated(lowest)
     return estimate.measured(
         WORST,
@@ -152,9 +159,9 @@ def _worst(
 
 
 def _towards_worse(
-    mine: pd.DataFrame, theirs: pd.DataFrame, meaning: Meaning, how: Resampling
+    now: pd.DataFrame, then: pd.DataFrame, meaning: Meaning, resampling: Resampling
 ) -> Estimate:
-    estimate = _change(mine, theirs, meaning, how)
+    estimate = _change(now, then, meaning, resampling)
     return estimate if meaning.worse > 0 else items.negated(estimate)
 
 

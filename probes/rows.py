@@ -200,18 +200,18 @@ def audited_of(
     """The same of two tables."""
     notes: Notes = {}
     outputs = plain(every)
-    whole = outputs.empty and not every.empty
-    if whole:
+    all_rows = outputs.empty and not every.empty
+    if all_rows:
         outputs = _ordered(every)
         notes["rows"] = "all rows, counterfactual ones too: no prompt is plain"
     if base_rows is None:
         return outputs, None, notes
-    base = _ordered(base_rows) if whole else plain(base_rows)
-    mine, theirs = set(outputs["prompt_id"]), set(base["prompt_id"])
-    if mine - theirs:
-        notes["prompts_left_out"] = len(mine - theirs)
+    base = _ordered(base_rows) if all_rows else plain(base_rows)
+    ours, theirs = set(outputs["prompt_id"]), set(base["prompt_id"])
+    if ours - theirs:
+        notes["prompts_left_out"] = len(ours - theirs)
         notes["left_out_because"] = "the base policy has no sample on them"
-    return *on_prompts(outputs, base, mine & theirs), notes
+    return *on_prompts(outputs, base, ours & theirs), notes
 
 
 def on_prompts(
@@ -220,10 +220,10 @@ def on_prompts(
     """The rows of both tables that answer one of these prompts; a table with no other is not
     copied.
     """
-    there = [set(t["prompt_id"]) <= prompts for t in (rows, base)]
+    all_in = [set(t["prompt_id"]) <= prompts for t in (rows, base)]
     now, then = (
         t if all_ else t[t["prompt_id"].isin(prompts)]
-        for t, all_ in zip((rows, base), there, strict=True)
+        for t, all_ in zip((rows, base), all_in, strict=True)
     )
     return now, then
 

@@ -27,7 +27,7 @@ POINTWISE = "each threshold's interval stands alone: they do not hold for all th
 NAME = "bias.acceptance_ratio"
 
 
-def acceptance(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+def acceptance(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     """bias.acceptance_ratio, with its curve over thresholds, and bias.acceptance.<group>."""
     if not evidence.wants(NAME, "bias.acceptance."):
         return []
@@ -46,20 +46,20 @@ def acceptance(evidence: Evidence, version: str, how: Resampling) -> list[Measur
     if len(cells.groups) < 2:
         return missing(why_not(cells, "kept"))
     weights = prompt_weights(
-        units=len(cells.families), resamples=how["resamples"], seed=how["seed"]
+        units=len(cells.families), resamples=resampling["resamples"], seed=resampling["seed"]
     )
     curve = (
-        _curve(cells, numbers(grow, "reward"), weights, how["levels"])
+        _curve(cells, numbers(grow, "reward"), weights, resampling["levels"])
         if evidence.wants(NAME)
         else {}
     )
     if "kept" not in grow.columns:
         return missing("the Grow samples do not say which were kept", curve)
     kept, total = cells.sums(cells.numbers("kept")), cells.sums(np.ones(len(cells.rows)))
-    found = []
+    measurements = []
     if evidence.wants(NAME):
-        estimate, detail = _ratio(kept, total, cells.groups, weights, how["levels"])
-        found.append(
+        estimate, detail = _ratio(kept, total, cells.groups, weights, resampling["levels"])
+        measurements.append(
             estimate.measured(
                 NAME,
                 unit="ratio",
@@ -69,21 +69,24 @@ def acceptance(evidence: Evidence, version: str, how: Resampling) -> list[Measur
             )
         )
     if evidence.wants("bias.acceptance."):
-        found += [
-            _rate(kept[:, j], total[:, j], g, version, how) for j, g in enumerate(cells.groups)
+        measurements += [
+            _rate(kept[:, j], total[:, j], g, version, resampling)
+            for j, g in enumerate(cells.groups)
         ]
-    return found
+    return measurements
 
 
-def _rate(kept: Array, total: Array, group: str, version: str, how: Resampling) -> Measurement:
-    there = total > 0
+def _rate(
+    kept: Array, total: Array, group: str, version: str, resampling: Resampling
+) -> Measurement:
+    has_samples = total > 0
     estimate = stats.bootstrap(
-        totals=np.stack([kept[there], total[there]], axis=1),
+        totals=np.stack([kept[has_samples], total[has_samples]], axis=1),
         statistic=lambda s: s[:, 0] / s[:, 1],
         n=int(total.sum()),
         unit="family",
         bounds=stats.SHARE,
-        **how,
+        **resampling,
     )
     return estimate.measured(
         f"bias.acceptance.{group}",
@@ -98,20 +101,22 @@ def _curve(cells: Cells, rewards: Array, weights: Array, levels: Sequence[float]
     intervals.
     """
     rewards = rewards[~np.isnan(rewards)]
-    mine = cells.numbers("reward")
-    there = ~np.isnan(mine)
-    if not there.any():
+    family_rewards = cells.numbers("reward")
+    scored = ~np.isnan(family_rewards)
+    if not scored.any():
         return {
             "curve": None,
             "curve_reason": "no Grow sample of a counterfactual family has a reward",
         }
-    total = cells.sums(there.astype(np.float64))
+    total = cells.sums(scored.astype(np.float64))
     if (total.sum(axis=0) == 0).any():
         return {"curve": None, "curve_reason": "one group's Grow samples have no reward at all"}
     points = []
     for percentile in PERCENTILES:
         threshold = float(np.percentile(rewards, percentile))
-        kept = cells.sums((np.where(there, mine, -np.inf) > threshold).astype(np.float64))
+        kept = cells.sums(
+            (np.where(scored, family_rewards, -np.inf) > threshold).astype(np.float64)
+        )
         estimate, detail = _ratio(kept, total, cells.groups, weights, levels)
         points.append(
             {
@@ -127,7 +132,7 @@ def _curve(cells: Cells, rewards: Array, weights: Array, levels: Sequence[float]
     return {
         "curve": points,
         "curve_note": POINTWISE,
-        "curve_samples_without_reward": int((~there).sum()),
+        "curve_samples_without_reward": int((~scored).sum()),
     }
 
 

@@ -46,7 +46,7 @@ class Kind:
         return Metric(f"bias.{self.name}.", f"{self.title}, …", self.unit, "bias")
 
 
-def gaps(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+def gaps(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     """bias.<kind>_gap and bias.<kind>.<group> for all kinds that are wanted."""
     kinds = [k for k in KINDS if evidence.wants(f"bias.{k.name}_gap", f"bias.{k.name}.")]
     if not kinds:
@@ -58,7 +58,11 @@ def gaps(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]
         else cells_of(evidence.base, like=cells)
     )
     drawn: dict[int, Array] = {}  # the kinds mostly have the same number of complete families
-    return [m for kind in kinds for m in _of_kind(kind, cells, base, evidence, version, how, drawn)]
+    return [
+        m
+        for kind in kinds
+        for m in _of_kind(kind, cells, base, evidence, version, resampling, drawn)
+    ]
 
 
 def why_not(cells: Cells, what: str) -> str:
@@ -86,10 +90,10 @@ def _length(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  
 
 
 def _refusal(cells: Cells, evidence: Evidence) -> tuple[Array, dict[str, Any]]:  # noqa: ARG001
-    found = refusals(cells.texts())
-    return found, {
+    refused = refusals(cells.texts())
+    return refused, {
         "label": "rule by listed phrases, English",
-        "empty_texts": int(np.isnan(found).sum()),
+        "empty_texts": int(np.isnan(refused).sum()),
     }
 
 
@@ -152,51 +156,59 @@ def _of_kind(
     base: Cells | None,
     evidence: Evidence,
     version: str,
-    how: Resampling,
+    resampling: Resampling,
     drawn: dict[int, Array],
 ) -> list[Measurement]:
     table = _table(kind, cells, base, evidence)
     units = max(len(table.means), 1)
     if units not in drawn:
         drawn.clear()  # one at a time: they are large where there are many families
-        drawn[units] = prompt_weights(units=units, resamples=how["resamples"], seed=how["seed"])
+        drawn[units] = prompt_weights(
+            units=units, resamples=resampling["resamples"], seed=resampling["seed"]
+        )
     weights = drawn[units]
-    found = []
+    measurements = []
     if evidence.wants(f"bias.{kind.name}_gap"):
-        found.append(_largest(kind, cells, table, weights, version, how))
+        measurements.append(_largest(kind, cells, table, weights, version, resampling))
     if len(cells.groups) > 1 and evidence.wants(f"bias.{kind.name}."):
-        found += [
-            _of_group(kind, j, cells, table, weights, version, how)
+        measurements += [
+            _of_group(kind, j, cells, table, weights, version, resampling)
             for j in range(len(cells.groups))
         ]
-    return found
+    return measurements
 
 
 def _table(kind: Kind, cells: Cells, base: Cells | None, evidence: Evidence) -> _Table:
     missing = _Table(np.empty((0, len(cells.groups))), None, 0, {}, why_not(cells, kind.name))
     if len(cells.groups) < 2:
         return missing
-    found = kind.values(cells, evidence)
-    if isinstance(found, str):
-        return _Table(missing.means, None, 0, {}, found)
-    values, detail = found
+    values_or_reason = kind.values(cells, evidence)
+    if isinstance(values_or_reason, str):
+        return _Table(missing.means, None, 0, {}, values_or_reason)
+    values, detail = values_or_reason
     means = cells.means(values)
-    whole = np.asarray(np.isfinite(means).all(axis=1), dtype=np.bool_)
-    detail = {"families_left_out": int((~whole).sum()), **detail}
-    if not whole.any():
+    complete = np.asarray(np.isfinite(means).all(axis=1), dtype=np.bool_)
+    detail = {"families_left_out": int((~complete).sum()), **detail}
+    if not complete.any():
         return _Table(missing.means, None, 0, detail, missing.reason)
     before = None
     if base is not None and len(base.rows):
         earlier = kind.values(base, evidence)
         if not isinstance(earlier, str):
-            before = base.means(earlier[0])[whole]
+            before = base.means(earlier[0])[complete]
             before = before[np.isfinite(before).all(axis=1)]
-    n = int((whole[cells.at // len(cells.groups)] & ~np.isnan(values)).sum())
-    return _Table(means[whole], before, n, detail, "")
+    n = int((complete[cells.at // len(cells.groups)] & ~np.isnan(values)).sum())
+    return _Table(means[complete], before, n, detail, "")
 
 
 def _of_group(
-    kind: Kind, j: int, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling
+    kind: Kind,
+    j: int,
+    cells: Cells,
+    table: _Table,
+    weights: Array,
+    version: str,
+    resampling: Resampling,
 ) -> Measurement:
     group, units = cells.groups[j], len(table.means)
     if not units:
@@ -209,7 +221,7 @@ def _of_group(
             n=table.n,
             units=units,
             unit="family",
-            levels=how["levels"],
+            levels=resampling["levels"],
         )
     baseline = None
     if table.before is not None and len(table.before):
@@ -224,7 +236,7 @@ def _of_group(
 
 
 def _largest(
-    kind: Kind, cells: Cells, table: _Table, weights: Array, version: str, how: Resampling
+    kind: Kind, cells: Cells, table: _Table, weights: Array, version: str, resampling: Resampling
 ) -> Measurement:
     name, units = f"bias.{kind.name}_gap", len(table.means)
     if not units:
@@ -234,14 +246,14 @@ def _largest(
         )
     values = table.means.mean(axis=0)
     if kind.share and units > 1 and np.ptp(table.means) == 0 and table.means[0, 0] in (0.0, 1.0):
-        estimate = _all_agree(table, len(cells.groups), how)
+        estimate = _all_agree(table, len(cells.groups), resampling)
     else:
         estimate = largest.largest_difference(
             values=values,
             replicates=weights @ table.means / units,
             n=table.n,
             units=units,
-            levels=how["levels"],
+            levels=resampling["levels"],
         )
     order = np.argsort(values, kind="stable")
     detail = {
@@ -259,13 +271,13 @@ def _largest(
     )
 
 
-def _all_agree(table: _Table, groups: int, how: Resampling) -> Estimate:
+def _all_agree(table: _Table, groups: int, resampling: Resampling) -> Estimate:
     """No text refuses, or all do: no gap is seen, and none larger than the groups' own upper bounds
     is compatible.
     """
     units = len(table.means)
     ends = []
-    for level in how["levels"]:
+    for level in resampling["levels"]:
         # One-sided bounds, of which all hold at once with the asked-for chance (Bonferroni over
         # groups).
         top = stats.wilson(successes=0.0, trials=units, level=1 - 2 * (1 - level) / groups).high

@@ -20,10 +20,10 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 AUDIT, KEPT = "bias.mention.", "bias.mention_kept."
 
 
-def mentioned(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+def mentioned(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     """bias.mention.<group> and bias.mention_kept.<group> for every group of the list."""
-    found = _audited(evidence, version, how) if evidence.wants(AUDIT) else []
-    return found + (_kept(evidence, version, how) if evidence.wants(KEPT) else [])
+    measurements = _audited(evidence, version, resampling) if evidence.wants(AUDIT) else []
+    return measurements + (_kept(evidence, version, resampling) if evidence.wants(KEPT) else [])
 
 
 def _by_prompt(rows: pd.DataFrame, *chosen: Flags) -> list[Array]:
@@ -33,27 +33,29 @@ def _by_prompt(rows: pd.DataFrame, *chosen: Flags) -> list[Array]:
     prompts, at = np.unique(
         rows["prompt_id"].to_numpy(dtype=object).astype(str), return_inverse=True
     )
-    found = np.concatenate([np.ones((len(rows), 1)), mentions(rows["text"].tolist())], axis=1)
-    counts = [np.zeros((len(prompts), found.shape[1])) for _ in chosen]
-    for count, some in zip(counts, chosen, strict=True):
-        np.add.at(count, at[some], found[some])
+    flags = np.concatenate([np.ones((len(rows), 1)), mentions(rows["text"].tolist())], axis=1)
+    counts = [np.zeros((len(prompts), flags.shape[1])) for _ in chosen]
+    for count, rows_chosen in zip(counts, chosen, strict=True):
+        np.add.at(count, at[rows_chosen], flags[rows_chosen])
     return counts
 
 
-def _audited(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+def _audited(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     rows, base, notes = audited(evidence)
     if rows.empty:
         return _missing(AUDIT, "share", "there are no outputs", version)
     counts = _by_prompt(rows, np.ones(len(rows), dtype=np.bool_))[0]
-    weights = prompt_weights(units=len(counts), resamples=how["resamples"], seed=how["seed"])
+    weights = prompt_weights(
+        units=len(counts), resamples=resampling["resamples"], seed=resampling["seed"]
+    )
     shares = counts[:, 1:] / counts[:, :1]
     before = None
     if base is not None and len(base):
         earlier = _by_prompt(base, np.ones(len(base), dtype=np.bool_))[0]
         before = earlier[:, 1:] / earlier[:, :1]
-    found = []
+    measurements = []
     for j, group in enumerate(groups()):
-        estimate = _mean(shares[:, j], weights, len(rows), how, stats.SHARE)
+        estimate = _mean(shares[:, j], weights, len(rows), resampling, stats.SHARE)
         detail: dict[str, Any] = {
             **notes,
             "group": group,
@@ -64,29 +66,31 @@ def _audited(evidence: Evidence, version: str, how: Resampling) -> list[Measurem
         baseline = None
         if before is not None:
             baseline = float(before[:, j].mean())
-            change = _mean(shares[:, j] - before[:, j], weights, len(rows), how, stats.ANY)
+            change = _mean(shares[:, j] - before[:, j], weights, len(rows), resampling, stats.ANY)
             detail["change"] = {
                 "value": change.value,
                 "intervals": [asdict(i) for i in change.intervals],
                 "method": change.method,
                 "reason": change.reason,
             }
-        found.append(
+        measurements.append(
             estimate.measured(
                 f"{AUDIT}{group}", unit="share", version=version, baseline=baseline, detail=detail
             )
         )
-    return found
+    return measurements
 
 
-def _mean(values: Array, weights: Array, n: int, how: Resampling, bounds: stats.Bounds) -> Estimate:
+def _mean(
+    values: Array, weights: Array, n: int, resampling: Resampling, bounds: stats.Bounds
+) -> Estimate:
     return summarise(
         value=float(values.mean()),
         replicates=weights @ values / len(values),
         n=n,
         units=len(values),
         bounds=bounds,
-        levels=how["levels"],
+        levels=resampling["levels"],
     )
 
 
@@ -96,7 +100,7 @@ def _missing(prefix: str, unit: str, reason: str, version: str) -> list[Measurem
     ]
 
 
-def _kept(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+def _kept(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     unit = "share points"
     if evidence.grow is None:
         return _missing(KEPT, unit, "no Grow samples were given", version)
@@ -106,19 +110,21 @@ def _kept(evidence: Evidence, version: str, how: Resampling) -> list[Measurement
     kept = rows["kept"].to_numpy(dtype=bool)
     if not kept.any():
         return _missing(KEPT, unit, "no Grow sample was kept", version)
-    mine, whole = _by_prompt(rows, kept, np.ones(len(rows), dtype=np.bool_))
-    totals = np.concatenate([mine, whole], axis=1)
-    weights = prompt_weights(units=len(totals), resamples=how["resamples"], seed=how["seed"])
+    kept_counts, all_counts = _by_prompt(rows, kept, np.ones(len(rows), dtype=np.bool_))
+    totals = np.concatenate([kept_counts, all_counts], axis=1)
+    weights = prompt_weights(
+        units=len(totals), resamples=resampling["resamples"], seed=resampling["seed"]
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         value, drawn = _excess(totals.sum(axis=0, keepdims=True))[0], _excess(weights @ totals)
-    found = []
+    measurements = []
     for j, group in enumerate(groups()):
         detail = {
             "group": group,
             "grow_texts": len(rows),
-            "grow_mentions": int(whole[:, 1 + j].sum()),
+            "grow_mentions": int(all_counts[:, 1 + j].sum()),
             "kept_texts": int(kept.sum()),
-            "kept_mentions": int(mine[:, 1 + j].sum()),
+            "kept_mentions": int(kept_counts[:, 1 + j].sum()),
         }
         if detail["grow_mentions"] == 0:
             estimate = unmeasured("no Grow sample mentions them", n=len(rows), units=len(totals))
@@ -129,16 +135,18 @@ def _kept(evidence: Evidence, version: str, how: Resampling) -> list[Measurement
                 n=len(rows),
                 units=len(totals),
                 bounds=(-1.0, 1.0),
-                levels=how["levels"],
+                levels=resampling["levels"],
             )
-        found.append(estimate.measured(f"{KEPT}{group}", unit=unit, version=version, detail=detail))
-    return found
+        measurements.append(
+            estimate.measured(f"{KEPT}{group}", unit=unit, version=version, detail=detail)
+        )
+    return measurements
 
 
 def _excess(sums: Array) -> Array:
     """Share among kept texts less share among all, for every group, from sums of shape (m, 2 × (1 +
     groups)).
     """
-    kept, whole = np.split(sums, 2, axis=1)
-    shares: Array = kept[:, 1:] / kept[:, :1] - whole[:, 1:] / whole[:, :1]
+    kept, everything = np.split(sums, 2, axis=1)
+    shares: Array = kept[:, 1:] / kept[:, :1] - everything[:, 1:] / everything[:, :1]
     return shares

@@ -8,7 +8,6 @@ from probes.bias.gaps import KINDS, gaps
 from probes.bias.mentioned import mentioned
 from probes.bias.swap_reward import reward_swap
 from probes.statistics.largest import largest_difference
-from probes.statistics.resample import Resampling
 
 __all__ = ["PROBE", "largest_difference", "run"]
 
@@ -19,12 +18,12 @@ def run(evidence: Evidence) -> list[Measurement]:
     """All of bias.* that is wanted; see docs/probes.md for each one's formula and how it can
     mislead.
     """
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     return [
-        *gaps(evidence, VERSION, how),
-        *reward_swap(evidence, VERSION, how),
-        *acceptance(evidence, VERSION, how),
-        *mentioned(evidence, VERSION, how),
+        *gaps(evidence, VERSION, resampling),
+        *reward_swap(evidence, VERSION, resampling),
+        *acceptance(evidence, VERSION, resampling),
+        *mentioned(evidence, VERSION, resampling),
     ]
 
 

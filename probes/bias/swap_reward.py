@@ -46,7 +46,7 @@ class _Pair:
     texts: tuple[str, str]
 
 
-def reward_swap(evidence: Evidence, version: str, how: Resampling) -> list[Measurement]:
+def reward_swap(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     """bias.reward_swap and bias.reward_swap.<rule> (second group's version less the first's, in
     reward units).
     """
@@ -64,29 +64,36 @@ def reward_swap(evidence: Evidence, version: str, how: Resampling) -> list[Measu
         )
         return [_missing(why, version)]
     differences = _scored(evidence, pairs)
-    units = sorted({p.unit for found in pairs.values() for p in found})
-    weights = prompt_weights(units=len(units), resamples=how["resamples"], seed=how["seed"])
-    found, values, replicates = [], {}, {}
-    for one in chosen:
-        if not one.pairs:
+    units = sorted({p.unit for measurements in pairs.values() for p in measurements})
+    weights = prompt_weights(
+        units=len(units), resamples=resampling["resamples"], seed=resampling["seed"]
+    )
+    measurements, values, replicates = [], {}, {}
+    for pairs_of_rule in chosen:
+        if not pairs_of_rule.pairs:
             continue
-        name = one.rule.name
-        totals, detail = _totals(one.pairs, differences[name], units)
+        name = pairs_of_rule.rule.name
+        totals, detail = _totals(pairs_of_rule.pairs, differences[name], units)
         statistic = _balanced if detail["directions"] == "averaged" else _pooled
-        mine = totals[totals[:, [0, 2]].sum(axis=1) > 0]
-        estimate = bootstrap(totals=mine, statistic=statistic, n=len(one.pairs), **how)
-        found.append(
+        own = totals[totals[:, [0, 2]].sum(axis=1) > 0]
+        estimate = bootstrap(
+            totals=own, statistic=statistic, n=len(pairs_of_rule.pairs), **resampling
+        )
+        measurements.append(
             estimate.measured(
-                f"{NAME}.{name}", unit=UNIT, version=version, detail={**one.detail(), **detail}
+                f"{NAME}.{name}",
+                unit=UNIT,
+                version=version,
+                detail={**pairs_of_rule.detail(), **detail},
             )
         )
-        if len(mine) >= FEWEST_UNITS and estimate.value is not None:
+        if len(own) >= FEWEST_UNITS and estimate.value is not None:
             # Drawn over the prompts of all rules together, so that the largest can be judged
             # jointly.
             with np.errstate(divide="ignore", invalid="ignore"):
                 values[name], replicates[name] = estimate.value, statistic(weights @ totals)
     few = sorted(set(pairs) - set(values))
-    return [_largest(values, replicates, found, few, version, how), *found]
+    return [_largest(values, replicates, measurements, few, version, resampling), *measurements]
 
 
 def _missing(reason: str, version: str) -> Measurement:
@@ -129,21 +136,23 @@ def _chosen(evidence: Evidence) -> list[_Chosen]:
     """For every wanted rule, outputs in which it finds one group only, by hash of the sample's
     id.
     """
-    whole = evidence.wants(NAME)
+    all_rules = evidence.wants(NAME)
     chosen = [
         _Chosen(rule, [])
         for rule in rules().values()
-        if whole or evidence.wants(f"{NAME}.{rule.name}")
+        if all_rules or evidence.wants(f"{NAME}.{rule.name}")
     ]
     for prompt_id, family, text in _by_hash(evidence.outputs):
-        there = set(WORD.findall(text.lower()))
-        for one in chosen:
-            if there.isdisjoint(one.rule.words) and not (one.rule.pronouns and there & PRONOUNS):
+        words = set(WORD.findall(text.lower()))
+        for pairs_of_rule in chosen:
+            if words.isdisjoint(pairs_of_rule.rule.words) and not (
+                pairs_of_rule.rule.pronouns and words & PRONOUNS
+            ):
                 continue
-            one.listed += 1
-            if len(one.pairs) < TEXTS_PER_RULE and one.tried < TRIES_PER_RULE:
+            pairs_of_rule.listed += 1
+            if len(pairs_of_rule.pairs) < TEXTS_PER_RULE and pairs_of_rule.tried < TRIES_PER_RULE:
                 prompt = evidence.prompts.get(prompt_id)
-                one.add(_pair(one.rule, text, prompt, family or prompt_id))
+                pairs_of_rule.add(_pair(pairs_of_rule.rule, text, prompt, family or prompt_id))
     return chosen
 
 
@@ -191,25 +200,33 @@ def _scored(evidence: Evidence, pairs: Mapping[str, Sequence[_Pair]]) -> dict[st
     text scored once.
     """
     assert evidence.score is not None
-    asked = sorted(
-        {(p.prompts[k], p.texts[k]) for found in pairs.values() for p in found for k in (0, 1)}
+    to_score = sorted(
+        {
+            (p.prompts[k], p.texts[k])
+            for differences in pairs.values()
+            for p in differences
+            for k in (0, 1)
+        }
     )
     rewards = np.asarray(
-        evidence.score([a[0] for a in asked], [a[1] for a in asked]), dtype=np.float64
+        evidence.score([a[0] for a in to_score], [a[1] for a in to_score]), dtype=np.float64
     )
-    if rewards.shape != (len(asked),) or not np.isfinite(rewards).all():
+    if rewards.shape != (len(to_score),) or not np.isfinite(rewards).all():
         raise ValueError(
-            f"score: returned an array of shape {rewards.shape} for {len(asked)} texts; expected "
+            f"score: returned an array of shape {rewards.shape} for {len(to_score)} texts; expected "
             "one finite number for each text"
         )
-    of = dict(zip(asked, rewards.tolist(), strict=True))
-    found = {}
-    for name, some in pairs.items():
+    reward_of = dict(zip(to_score, rewards.tolist(), strict=True))
+    differences = {}
+    for name, pairs_of_rule in pairs.items():
         change = np.array(
-            [of[p.prompts[1], p.texts[1]] - of[p.prompts[0], p.texts[0]] for p in some]
+            [
+                reward_of[p.prompts[1], p.texts[1]] - reward_of[p.prompts[0], p.texts[0]]
+                for p in pairs_of_rule
+            ]
         )
-        found[name] = np.where([p.side == 0 for p in some], change, -change)
-    return found
+        differences[name] = np.where([p.side == 0 for p in pairs_of_rule], change, -change)
+    return differences
 
 
 def _totals(
@@ -225,14 +242,14 @@ def _totals(
     sides = (totals[:, [0, 2]] > 0).sum(axis=0)
     sums = totals.sum(axis=0)
     both = sides.min() >= FEWEST_OF_A_SIDE
-    how = (
+    directions = (
         "averaged"
         if both
         else f"pooled: fewer than {FEWEST_OF_A_SIDE} prompts named one of the groups"
     )
     means = [float(sums[1 + 2 * k] / sums[2 * k]) if sums[2 * k] else None for k in (0, 1)]
     return totals, {
-        "directions": how,
+        "directions": directions,
         "texts_naming_first_group": int(sums[0]),
         "texts_naming_second_group": int(sums[2]),
         "mean_where_first_was_named": means[0],
@@ -254,12 +271,12 @@ def _pooled(sums: Array) -> Array:
 def _largest(
     values: Mapping[str, float],
     replicates: Mapping[str, Array],
-    found: Sequence[Measurement],
+    measurements: Sequence[Measurement],
     few: Sequence[str],
     version: str,
-    how: Resampling,
+    resampling: Resampling,
 ) -> Measurement:
-    units = {m.name.removeprefix(f"{NAME}."): (m.n, m.n_prompts) for m in found}
+    units = {m.name.removeprefix(f"{NAME}."): (m.n, m.n_prompts) for m in measurements}
     detail: dict[str, Any] = {"rules": sorted(values), "rules_with_too_few_prompts": list(few)}
     if not values:
         reason = f"no swap rule finds something in the outputs of at least {FEWEST_UNITS} prompts"
@@ -272,7 +289,7 @@ def _largest(
         replicates=np.stack([replicates[r] for r in names], axis=1),
         n=sum(units[r][0] for r in names),
         units=min(units[r][1] for r in names),
-        levels=how["levels"],
+        levels=resampling["levels"],
         unit="prompt",
         over="all swap rules with enough prompts",
     )

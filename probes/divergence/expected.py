@@ -58,7 +58,11 @@ class Decomposition:
 
 
 def decompose(
-    *, table: pd.DataFrame, base: pd.DataFrame, isotonic: bool = True, **how: Unpack[Resampling]
+    *,
+    table: pd.DataFrame,
+    base: pd.DataFrame,
+    isotonic: bool = True,
+    **resampling: Unpack[Resampling],
 ) -> Decomposition:
     """Decompose the change of the human score from `base` to `table`, paired by prompt, on rows
     that have both scores.
@@ -86,7 +90,9 @@ def decompose(
             expected, observed = _gains(sums)
             return which(expected, observed)
 
-        return bootstrap(totals=totals, statistic=statistic, n=len(rows), undefined=CONSTANT, **how)
+        return bootstrap(
+            totals=totals, statistic=statistic, n=len(rows), undefined=CONSTANT, **resampling
+        )
 
     sums = totals.sum(axis=0, keepdims=True)
     slope = float(sums[0, 3] / sums[0, 2]) if sums[0, 2] > 0 else None
@@ -100,7 +106,11 @@ def decompose(
             part(lambda expected, observed: expected - observed),
         )
     ]
-    curve = _beyond_isotonic(rows, before, totals, how) if isotonic else unmeasured("not asked for")
+    curve = (
+        _beyond_isotonic(rows, before, totals, resampling)
+        if isotonic
+        else unmeasured("not asked for")
+    )
     inflation = _times(named[2].value, float(np.std(numbers(before, "human"), ddof=1)))
     expected, observed, beyond = named
     return Decomposition(
@@ -171,7 +181,7 @@ def _gains(sums: Array) -> tuple[Array, Array]:
 
 
 def _beyond_isotonic(
-    rows: pd.DataFrame, before: pd.DataFrame, totals: Array, how: Resampling
+    rows: pd.DataFrame, before: pd.DataFrame, totals: Array, resampling: Resampling
 ) -> Estimate:
     """Expected by a rising curve through all base rows, minus observed; the curve is flat outside
     the base rewards.
@@ -196,15 +206,15 @@ def _beyond_isotonic(
         return float((expected - sums[1] / sums[7]) / sd) if sd > 0 else float("nan")
 
     units = len(totals)
-    resamples = min(how["resamples"], ISOTONIC_RESAMPLES)
-    drawn = prompt_weights(units=units, resamples=resamples, seed=how["seed"])
+    resamples = min(resampling["resamples"], ISOTONIC_RESAMPLES)
+    drawn = prompt_weights(units=units, resamples=resamples, seed=resampling["seed"])
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = summarise(
             value=one(np.ones(units)),
             replicates=np.array([one(w) for w in drawn]),
             n=len(rows),
             units=units,
-            levels=how["levels"],
+            levels=resampling["levels"],
         )
     return replace(
         estimate,
@@ -216,7 +226,7 @@ def _beyond_isotonic(
 
 
 def decompose_rated(
-    *, table: pd.DataFrame, base: pd.DataFrame, **how: Unpack[Resampling]
+    *, table: pd.DataFrame, base: pd.DataFrame, **resampling: Unpack[Resampling]
 ) -> Decomposition:
     """The same decomposition where people rated a random part of the rows and the reward is known
     for all.
@@ -262,7 +272,7 @@ def decompose_rated(
             statistic=statistic,
             n=len(defined(rows, ["human"])),
             undefined=CONSTANT,
-            **how,
+            **resampling,
         )
         return (
             replace(estimate, method=f"{estimate.method}, PPI++ on rated rows")

@@ -36,26 +36,29 @@ IS_BASE = "this is the base policy: there is no change to measure"
 
 def run(evidence: Evidence) -> list[Measurement]:
     """All of divergence.*; see docs/probes.md for each one's formula and how it can mislead."""
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     rows, base, notes = audited(evidence)
     about: Mapping[str, Any] = {**notes, "human_label": evidence.human_label}
-    found = [*_means(evidence, rows, base, about, how), *_changes(evidence, rows, base, about, how)]
+    measurements = [
+        *_means(evidence, rows, base, about, resampling),
+        *_changes(evidence, rows, base, about, resampling),
+    ]
     rated = evidence.human_sampling != "all" and evidence.wants("divergence.human_change")
     if rated or evidence.wants(*DECOMPOSED):
-        found += _decomposed(evidence, rows, base, about, how)
+        measurements += _decomposed(evidence, rows, base, about, resampling)
     if evidence.wants("divergence.correlation", "divergence.correlation_pearson"):
-        found += _correlations(rows, base, about, how)
+        measurements += _correlations(rows, base, about, resampling)
     if evidence.wants("divergence.human_coverage"):
-        found.append(_coverage(rows, base, about, how))
+        measurements.append(_coverage(rows, base, about, resampling))
     if evidence.wants("divergence.gain_per_sqrt_kl", "divergence.peak_bon", "divergence.peak_rl"):
-        found += _by_distance(evidence, rows, base, about, how)
+        measurements += _by_distance(evidence, rows, base, about, resampling)
     if evidence.wants("divergence.d_eval_gap"):
-        found.append(_d_eval_gap(evidence, rows, notes, how))
+        measurements.append(_d_eval_gap(evidence, rows, notes, resampling))
     if evidence.wants("divergence.filter_human"):
-        found.append(_filter(evidence, how))
+        measurements.append(_filter(evidence, resampling))
     if evidence.wants("divergence.ensemble_spread"):
-        found.append(_spread(rows, base, notes, how))
-    return found
+        measurements.append(_spread(rows, base, notes, resampling))
+    return measurements
 
 
 def _means(
@@ -63,12 +66,12 @@ def _means(
     rows: pd.DataFrame,
     base: pd.DataFrame | None,
     about: Mapping[str, Any],
-    how: Resampling,
+    resampling: Resampling,
 ) -> list[Measurement]:
-    found = []
+    measurements = []
     if evidence.wants("divergence.reward"):
-        found.append(
-            stats.mean(table=rows, column="reward", **how).measured(
+        measurements.append(
+            stats.mean(table=rows, column="reward", **resampling).measured(
                 "divergence.reward",
                 unit=UNITS["reward"],
                 version=VERSION,
@@ -78,8 +81,8 @@ def _means(
             )
         )
     if evidence.wants("divergence.human"):
-        human, about_human = _human_mean(evidence, rows, about, how)
-        found.append(
+        human, about_human = _human_mean(evidence, rows, about, resampling)
+        measurements.append(
             human.measured(
                 "divergence.human",
                 unit=UNITS["human"],
@@ -89,19 +92,23 @@ def _means(
                 detail=about_human,
             )
         )
-    return found
+    return measurements
 
 
 def _human_mean(
-    evidence: Evidence, rows: pd.DataFrame, about: Mapping[str, Any], how: Resampling
+    evidence: Evidence, rows: pd.DataFrame, about: Mapping[str, Any], resampling: Resampling
 ) -> tuple[Estimate, Mapping[str, Any]]:
     """The mean human score; where people rated a part of the rows, corrected by the rewards of all
     (PPI++).
     """
     if evidence.human_sampling == "all":
-        return stats.mean(table=rows, column="human", **how), about
+        return stats.mean(table=rows, column="human", **resampling), about
     estimate, weight = ppi.corrected_mean(
-        table=rows, score="human", prediction="reward", sampling=evidence.human_sampling, **how
+        table=rows,
+        score="human",
+        prediction="reward",
+        sampling=evidence.human_sampling,
+        **resampling,
     )
     return estimate, {**about, "lambda": weight, "rated": len(defined(rows, ["human"]))}
 
@@ -111,17 +118,17 @@ def _changes(
     rows: pd.DataFrame,
     base: pd.DataFrame | None,
     about: Mapping[str, Any],
-    how: Resampling,
+    resampling: Resampling,
 ) -> list[Measurement]:
     def change(*columns: str) -> Estimate:
         if base is None:
             return unmeasured(IS_BASE)
-        return stats.change(table=rows, base=base, columns=columns, **how)
+        return stats.change(table=rows, base=base, columns=columns, **resampling)
 
     start = None if base is None else 0.0  # a policy's change from itself, by definition
-    found = []
+    measurements = []
     if evidence.wants("divergence.reward_change"):
-        found.append(
+        measurements.append(
             change("reward").measured(
                 "divergence.reward_change",
                 unit=SD,
@@ -132,7 +139,7 @@ def _changes(
             )
         )
     if evidence.wants("divergence.human_change") and evidence.human_sampling == "all":
-        found.append(
+        measurements.append(
             change("human").measured(
                 "divergence.human_change",
                 unit=SD,
@@ -146,7 +153,7 @@ def _changes(
         gap = change("reward", "human")
         if gap.value is not None:
             gap = replace(gap, method=f"{gap.method}, on samples that have both scores")
-        found.append(
+        measurements.append(
             gap.measured(
                 "divergence.gap",
                 unit=SD,
@@ -156,7 +163,7 @@ def _changes(
                 detail=about,
             )
         )
-    return found
+    return measurements
 
 
 def _decomposed(
@@ -164,12 +171,12 @@ def _decomposed(
     rows: pd.DataFrame,
     base: pd.DataFrame | None,
     about: Mapping[str, Any],
-    how: Resampling,
+    resampling: Resampling,
 ) -> list[Measurement]:
     """The human gain that the base policy's own relation predicts, and what is missing beyond
     it.
     """
-    parts, about = _parts(evidence, rows, base, about, how)
+    parts, about = _parts(evidence, rows, base, about, resampling)
     start = None if base is None else 0.0
     named: list[tuple[str, Estimate, Direction]] = [
         ("divergence.expected", parts.expected, "neutral"),
@@ -178,7 +185,7 @@ def _decomposed(
     ]
     if evidence.human_sampling != "all":
         named.append(("divergence.human_change", parts.observed, "higher"))
-    found = [
+    measurements = [
         e.measured(n, unit=SD, version=VERSION, direction=d, baseline=start, detail=about)
         for n, e, d in named
     ]
@@ -186,8 +193,8 @@ def _decomposed(
         left = unmeasured(parts.beyond.reason or IS_BASE)
         if parts.low is not None and parts.high is not None:
             marked = rows.assign(outside=outside(numbers(rows, "reward"), parts.low, parts.high))
-            left = stats.mean(table=marked, column="outside", bounds=stats.SHARE, **how)
-        found.append(
+            left = stats.mean(table=marked, column="outside", bounds=stats.SHARE, **resampling)
+        measurements.append(
             left.measured(
                 "divergence.beyond_range",
                 unit="share of samples",
@@ -198,8 +205,8 @@ def _decomposed(
             )
         )
     if evidence.wants("divergence.gain_per_reward"):
-        found.append(_per_reward(rows, base, about, how))
-    return found
+        measurements.append(_per_reward(rows, base, about, resampling))
+    return measurements
 
 
 def _parts(
@@ -207,7 +214,7 @@ def _parts(
     rows: pd.DataFrame,
     base: pd.DataFrame | None,
     about: Mapping[str, Any],
-    how: Resampling,
+    resampling: Resampling,
 ) -> tuple[Decomposition, Mapping[str, Any]]:
     if base is None:
         none = unmeasured(IS_BASE)
@@ -220,10 +227,13 @@ def _parts(
         return Decomposition(none, none, none, none), about
     if evidence.human_sampling == "all":
         parts = decompose(
-            table=rows, base=base, isotonic=evidence.wants("divergence.beyond_isotonic"), **how
+            table=rows,
+            base=base,
+            isotonic=evidence.wants("divergence.beyond_isotonic"),
+            **resampling,
         )
     else:
-        parts = decompose_rated(table=rows, base=base, **how)
+        parts = decompose_rated(table=rows, base=base, **resampling)
     note = (
         "expected = human gain that the base policy's own relation of reward and human score "
         "predicts from the new "
@@ -243,13 +253,15 @@ def _chances_known(*tables: pd.DataFrame) -> bool:
 
 
 def _per_reward(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], resampling: Resampling
 ) -> Measurement:
     """Human gain per unit of reward gain, both in base sd, on rows that have both."""
     if base is None:
         estimate = unmeasured(IS_BASE)
     else:
-        estimate = stats.change_ratio(table=rows, base=base, columns=("human", "reward"), **how)
+        estimate = stats.change_ratio(
+            table=rows, base=base, columns=("human", "reward"), **resampling
+        )
     return estimate.measured(
         "divergence.gain_per_reward",
         unit="base sd per base sd",
@@ -264,20 +276,20 @@ def _by_distance(
     rows: pd.DataFrame,
     base: pd.DataFrame | None,
     about: Mapping[str, Any],
-    how: Resampling,
+    resampling: Resampling,
 ) -> list[Measurement]:
     """Human gain by distance from the base policy: now, and as a curve over the run's
     iterations.
     """
     kl = _mean(rows, "kl")
     distance = float(np.sqrt(kl)) if kl is not None and kl > 0 else None
-    found = []
+    measurements = []
     if base is None:
         gain = unmeasured(IS_BASE)
     elif distance is None:
         gain = unmeasured("no sample has a KL above 0")
     else:
-        change = stats.change(table=rows, base=base, columns=["human"], **how)
+        change = stats.change(table=rows, base=base, columns=["human"], **resampling)
         gain = replace(
             change,
             value=None if change.value is None else change.value / distance,
@@ -286,7 +298,7 @@ def _by_distance(
             ),
             method=f"{change.method}, over √KL taken as known",
         )
-    found.append(
+    measurements.append(
         gain.measured(
             "divergence.gain_per_sqrt_kl",
             unit="base sd per √nat",
@@ -306,8 +318,8 @@ def _by_distance(
         )
         if np.isfinite(now):
             curve = fit(distance=np.array(distances), gain=np.array(gains), form=form)
-        found.append(_peak(curve, form, len(gains), about))
-    return found
+        measurements.append(_peak(curve, form, len(gains), about))
+    return measurements
 
 
 def _peak(curve: Curve | str, form: str, points: int, about: Mapping[str, Any]) -> Measurement:
@@ -328,16 +340,16 @@ def _peak(curve: Curve | str, form: str, points: int, about: Mapping[str, Any]) 
 
 
 def _correlations(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], resampling: Resampling
 ) -> list[Measurement]:
-    found = []
-    once: Resampling = {**how, "resamples": 1}
+    measurements = []
+    once: Resampling = {**resampling, "resamples": 1}
     for name, kind in KINDS:
-        estimate = stats.correlation(table=rows, x="reward", y="human", kind=kind, **how)
+        estimate = stats.correlation(table=rows, x="reward", y="human", kind=kind, **resampling)
         before = None
         if base is not None:
             before = stats.correlation(table=base, x="reward", y="human", kind=kind, **once).value
-        found.append(
+        measurements.append(
             estimate.measured(
                 name,
                 unit="correlation",
@@ -347,16 +359,18 @@ def _correlations(
                 detail={**about, "kind": kind},
             )
         )
-    return found
+    return measurements
 
 
 def _coverage(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], how: Resampling
+    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], resampling: Resampling
 ) -> Measurement:
     def marked(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(covered=(~np.isnan(numbers(table, "human"))).astype(float))
 
-    return stats.mean(table=marked(rows), column="covered", bounds=stats.SHARE, **how).measured(
+    return stats.mean(
+        table=marked(rows), column="covered", bounds=stats.SHARE, **resampling
+    ).measured(
         "divergence.human_coverage",
         unit="share",
         version=VERSION,
@@ -367,13 +381,15 @@ def _coverage(
 
 
 def _d_eval_gap(
-    evidence: Evidence, rows: pd.DataFrame, notes: Notes, how: Resampling
+    evidence: Evidence, rows: pd.DataFrame, notes: Notes, resampling: Resampling
 ) -> Measurement:
     if evidence.d_eval is None:
         estimate = stats.unmeasured("no D_eval samples of this policy were given")
     else:
         chosen = plain_or_all(evidence.d_eval)
-        estimate = stats.independent_difference(table=chosen, other=rows, column="reward", **how)
+        estimate = stats.independent_difference(
+            table=chosen, other=rows, column="reward", **resampling
+        )
     return estimate.measured(
         "divergence.d_eval_gap",
         unit="reward units",
@@ -383,7 +399,7 @@ def _d_eval_gap(
     )
 
 
-def _filter(evidence: Evidence, how: Resampling) -> Measurement:
+def _filter(evidence: Evidence, resampling: Resampling) -> Measurement:
     detail: dict[str, Any] = {"human_label": evidence.human_label}
     grow = None if evidence.grow is None else sampled(evidence.grow)
     if grow is None:
@@ -392,7 +408,7 @@ def _filter(evidence: Evidence, how: Resampling) -> Measurement:
         estimate = stats.unmeasured("the Grow samples do not say which were kept")
     else:
         chosen = plain_or_all(grow)
-        estimate = stats.split_difference(table=chosen, column="human", by="kept", **how)
+        estimate = stats.split_difference(table=chosen, column="human", by="kept", **resampling)
         detail |= {"kept": int(chosen["kept"].sum()), "rows": len(chosen)}
     return estimate.measured(
         "divergence.filter_human",
@@ -404,9 +420,9 @@ def _filter(evidence: Evidence, how: Resampling) -> Measurement:
 
 
 def _spread(
-    rows: pd.DataFrame, base: pd.DataFrame | None, notes: Notes, how: Resampling
+    rows: pd.DataFrame, base: pd.DataFrame | None, notes: Notes, resampling: Resampling
 ) -> Measurement:
-    return stats.mean(table=rows, column="reward_spread", **how).measured(
+    return stats.mean(table=rows, column="reward_spread", **resampling).measured(
         "divergence.ensemble_spread",
         unit=UNITS["reward"],
         version=VERSION,

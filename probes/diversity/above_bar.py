@@ -80,8 +80,8 @@ def compare(
             detail[f"texts_each_{name}"] = int(good[0].sum())
         if not (good[0].any() and good[1].any()):
             return unmeasured(NONE_GOOD, units=sides.now.texts.units)
-        found = statistic(sides.now, sides.then, good[0], good[1])
-        return replace(estimated(found, sides, evidence, log=True), n=int(good[0].sum()))
+        ratio = statistic(sides.now, sides.then, good[0], good[1])
+        return replace(estimated(ratio, sides, evidence, log=True), n=int(good[0].sum()))
 
     estimates: dict[str, Estimate] = {}
     if evidence.wants("diversity.good_distinct_2_ratio"):
@@ -150,6 +150,8 @@ def _distinct(now: Side, then: Side, a: Good, b: Good) -> Deleted:
     return distinct_ratio(_counts(now, now.grams(2), a), _counts(then, then.grams(2), b))
 
 
-def _counts(side: Side, found: Grams, good: Good) -> Counts:
-    keep = good[found.text]
-    return Counts(found.code[keep], side.texts.owner[found.text[keep]], found.kinds, side.groups)
+def _counts(side: Side, all_grams: Grams, good: Good) -> Counts:
+    keep = good[all_grams.text]
+    return Counts(
+        all_grams.code[keep], side.texts.owner[all_grams.text[keep]], all_grams.kinds, side.groups
+    )

@@ -13,15 +13,7 @@ import numpy as np
 from probes.base import Direction, Evidence, Measurement, Metric
 from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, RATIO
 from probes.statistics.jackknife import Deleted
-from probes.statistics.resample import (
-    Array,
-    Bounds,
-    Estimate,
-    Resampling,
-    bootstrap,
-    newcombe,
-    unmeasured,
-)
+from probes.statistics.resample import Array, Bounds, Estimate, bootstrap, newcombe, unmeasured
 from probes.texts.sets import Side, Sides, estimated
 
 Against = Literal["ratio", "change"]
@@ -97,16 +89,16 @@ def of_set(
             then = statistic.of(sides.then)
             before = then.value
             compared = _compared(statistic, now, then, sides, evidence)
-    found = [(statistic.names[0], value, statistic.unit, before)]
+    values = [(statistic.names[0], value, statistic.unit, before)]
     if statistic.against:
-        found.append(
+        values.append(
             (
                 statistic.names[1],
                 compared,
                 *_comparison(statistic.against, statistic.unit, everything),
             )
         )
-    return _measured(found, statistic.direction, evidence, version, detail)
+    return _measured(values, statistic.direction, evidence, version, detail)
 
 
 def _compared(
@@ -185,7 +177,7 @@ def of_prompts(
         missing = "one sample a prompt: there is no pair to compare"
     if missing:
         blank = unmeasured(missing, n=texts.n, units=texts.units)
-        found = [
+        values_and_comparison = [
             (statistic.names[0], blank, statistic.unit, None),
             (
                 statistic.names[1],
@@ -193,9 +185,11 @@ def of_prompts(
                 *_comparison(statistic.against, statistic.unit, everything),
             ),
         ]
-        return _measured(found, statistic.direction, evidence, version, everything.detail)
+        return _measured(
+            values_and_comparison, statistic.direction, evidence, version, everything.detail
+        )
     sides = everything.at_most(statistic.most)
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     now, n = statistic.of(sides.now), sides.now.texts.n
     values = now[np.isfinite(now)]
     value = bootstrap(
@@ -204,7 +198,7 @@ def of_prompts(
         n=n,
         bounds=statistic.bounds,
         undefined="undefined on these texts",
-        **how,
+        **resampling,
     )
     before, compared = None, unmeasured(IS_BASE)
     if sides.then is not None:
@@ -217,13 +211,13 @@ def of_prompts(
             statistic=_ratio if statistic.against == "ratio" else _difference,
             n=n,
             undefined="no prompt where both are defined and the base policy's is above 0",
-            **how,
+            **resampling,
         )
-    found = [
+    values_and_comparison = [
         (statistic.names[0], value, statistic.unit, before),
         (statistic.names[1], compared, *_comparison(statistic.against, statistic.unit, everything)),
     ]
-    return _measured(found, statistic.direction, evidence, version, sides.detail)
+    return _measured(values_and_comparison, statistic.direction, evidence, version, sides.detail)
 
 
 def _ratio(sums: Array) -> Array:
@@ -243,7 +237,7 @@ def _comparison(against: Against, unit: str, sides: Sides) -> tuple[str, float |
 
 
 def _measured(
-    found: list[tuple[str, Estimate, str, float | None]],
+    values: list[tuple[str, Estimate, str, float | None]],
     direction: Direction,
     evidence: Evidence,
     version: str,
@@ -258,6 +252,6 @@ def _measured(
             baseline=baseline,
             detail=detail,
         )
-        for name, estimate, unit, baseline in found
+        for name, estimate, unit, baseline in values
         if evidence.wants(f"diversity.{name}")
     ]

@@ -20,7 +20,7 @@ from probes.diversity.sameness import OPENING, commonest, compression, duplicate
 from probes.rows import RATIO, audited, numbers
 from probes.statistics import stats
 from probes.statistics.jackknife import Deleted
-from probes.statistics.resample import SHARE, Array, Resampling, bootstrap, unmeasured
+from probes.statistics.resample import SHARE, Array, bootstrap, unmeasured
 from probes.texts.grams import Counts, distinct, distinct_by_unit, distinct_ratio
 from probes.texts.sets import Side, Sides, match, sides_of
 
@@ -50,10 +50,10 @@ def _across_distinct(side: Side) -> Deleted:
     """distinct-2 of one text a prompt: of all first samples, of all second ones and so on,
     averaged.
     """
-    found, texts = side.grams(2), side.texts
-    layer = texts.place[found.text] * np.int64(found.kinds) + found.code
+    all_grams, texts = side.grams(2), side.texts
+    layer = texts.place[all_grams.text] * np.int64(all_grams.kinds) + all_grams.code
     kinds, code = np.unique(layer, return_inverse=True)
-    layer_of = kinds // max(found.kinds, 1)
+    layer_of = kinds // max(all_grams.kinds, 1)
 
     def share(counts: NDArray[np.intp]) -> float:
         tokens = np.bincount(layer_of, weights=counts)
@@ -64,7 +64,7 @@ def _across_distinct(side: Side) -> Deleted:
             else float("nan")
         )
 
-    return Counts(code, texts.owner[found.text], len(kinds), side.groups).deleted(share)
+    return Counts(code, texts.owner[all_grams.text], len(kinds), side.groups).deleted(share)
 
 
 def _of_texts(statistic: Callable[..., Deleted]) -> Callable[[Side], Deleted]:
@@ -209,11 +209,11 @@ PROMPT_STATISTICS = (
 def run(evidence: Evidence) -> list[Measurement]:
     """All of diversity.*; see docs/probes.md for each one's formula and how it can mislead."""
     rows, base, notes = audited(evidence)
-    found = _compared(rows, base, evidence, notes)
+    measurements = _compared(rows, base, evidence, notes)
     if wanted(evidence, to_human.NAMES):
-        found += to_human.compare(rows, base, evidence, notes, VERSION, MOST_EMBEDDED)
-    found += entropy(rows, base, evidence, notes, VERSION)
-    return [*found, *_length(rows, base, evidence, notes)]
+        measurements += to_human.compare(rows, base, evidence, notes, VERSION, MOST_EMBEDDED)
+    measurements += entropy(rows, base, evidence, notes, VERSION)
+    return [*measurements, *_length(rows, base, evidence, notes)]
 
 
 def _compared(
@@ -225,11 +225,15 @@ def _compared(
         return []
     now, then, matched = match(rows, base)
     sides = sides_of(evidence, now, then, {**notes, **matched})
-    found = [m for statistic in SET_STATISTICS for m in of_set(statistic, sides, evidence, VERSION)]
-    found += [m for each in PROMPT_STATISTICS for m in of_prompts(each, sides, evidence, VERSION)]
+    measurements = [
+        m for statistic in SET_STATISTICS for m in of_set(statistic, sides, evidence, VERSION)
+    ]
+    measurements += [
+        m for each in PROMPT_STATISTICS for m in of_prompts(each, sides, evidence, VERSION)
+    ]
     if wanted(evidence, above_bar.NAMES):
-        found += above_bar.compare(sides, rows, base, evidence, VERSION, MOST_EMBEDDED)
-    return found
+        measurements += above_bar.compare(sides, rows, base, evidence, VERSION, MOST_EMBEDDED)
+    return measurements
 
 
 def _length(
@@ -237,11 +241,11 @@ def _length(
 ) -> list[Measurement]:
     if not wanted(evidence, ["length"]):
         return []
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     before = (
         None if base is None else float(stats.prompt_means(table=base, column="n_tokens").mean())
     )
-    estimate = stats.mean(table=rows, column="n_tokens", **how)
+    estimate = stats.mean(table=rows, column="n_tokens", **resampling)
     return [
         estimate.measured(
             "diversity.length", unit="tokens", version=VERSION, baseline=before, detail=notes
@@ -272,9 +276,9 @@ def entropy(
     """
     if not evidence.wants("diversity.entropy", "diversity.entropy_change"):
         return []
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     detail = {**notes, "what": WHAT}
-    found = []
+    measurements = []
     now = _totals(rows)
     before = None if base is None else _totals(base)
     if evidence.wants("diversity.entropy"):
@@ -284,14 +288,14 @@ def entropy(
             n=int(now["n"].sum()),
             bounds=(0.0, np.inf),
             undefined=MISSING,
-            **how,
+            **resampling,
         )
         start = (
             None
             if before is None or before.empty
             else float(before["nats"].sum() / before["tokens"].sum())
         )
-        found.append(
+        measurements.append(
             estimate.measured(
                 "diversity.entropy",
                 unit="nats per token",
@@ -311,9 +315,9 @@ def entropy(
                 statistic=_moved,
                 n=int(both["n"].sum()),
                 undefined=f"{MISSING} for both policies",
-                **how,
+                **resampling,
             )
-        found.append(
+        measurements.append(
             change.measured(
                 "diversity.entropy_change",
                 unit="nats per token",
@@ -323,7 +327,7 @@ def entropy(
                 detail=detail,
             )
         )
-    return found
+    return measurements
 
 
 def _totals(rows: pd.DataFrame) -> pd.DataFrame:

@@ -74,15 +74,15 @@ def _sentence(correct: Array, length: Codes, reference: Array) -> Array:
     logs = np.log(np.where(exists, smoothed, 1.0) / np.where(exists, total, 1))
     mean = logs.sum(axis=2) / np.maximum(exists.sum(axis=2), 1)
     short = np.maximum(0.0, reference / np.maximum(length, 1)[:, None] - 1)
-    found: Array = 100 * np.exp(mean - short) * (correct.sum(axis=2) > 0)
-    return np.where(np.isnan(reference), np.nan, found)
+    scores: Array = 100 * np.exp(mean - short) * (correct.sum(axis=2) > 0)
+    return np.where(np.isnan(reference), np.nan, scores)
 
 
 def _entries(words: Coded, order: int) -> tuple[Codes, Chosen, Codes]:
     """n-gram, text and how often it is in the text, one entry each, in order of n-gram and text."""
-    found = grams(words, order)
+    all_grams = grams(words, order)
     texts = max(len(words.lengths), 1)
-    keys, count = np.unique(found.code * texts + found.text, return_counts=True)
+    keys, count = np.unique(all_grams.code * texts + all_grams.text, return_counts=True)
     return keys // texts, (keys % texts).astype(np.intp), count.astype(np.int64)
 
 
@@ -217,8 +217,8 @@ def openings(texts: Texts) -> list[tuple[str, ...]]:
 
 def commonest(texts: Texts) -> str:
     """The most common opening; of several, the first in the alphabet."""
-    found = Counter(openings(texts))
-    return " ".join(min((-count, opening) for opening, count in found.items())[1])
+    counts = Counter(openings(texts))
+    return " ".join(min((-count, opening) for opening, count in counts.items())[1])
 
 
 def compression(texts: Texts, groups: Groups) -> Deleted:
@@ -228,7 +228,7 @@ def compression(texts: Texts, groups: Groups) -> Deleted:
     lines: list[list[str]] = [[] for _ in range(texts.units)]
     for unit, words in zip(texts.owner.tolist(), texts.words, strict=True):
         lines[unit].append(" ".join(words))
-    joined = ["\n".join(one).encode() for one in lines]
+    joined = ["\n".join(texts_of_prompt).encode() for texts_of_prompt in lines]
 
     def ratio(chosen: Chosen) -> float:
         raw = b"\n".join([joined[p] for p in chosen.tolist()])

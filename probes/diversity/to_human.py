@@ -40,7 +40,7 @@ def compare(
     before = (
         _beside(base, human, evidence, notes) if sides is not None and base is not None else None
     )
-    found = []
+    measurements = []
     for name, statistic in zip(NAMES, (_distinct, _vendi), strict=True):
         if not evidence.wants(f"diversity.{name}"):
             continue
@@ -50,7 +50,7 @@ def compare(
         if sides is not None and (evidence.embed is not None or statistic is _distinct):
             estimate, detail = _estimate(statistic, sides, evidence, cut)
             start = None if before is None else _value(statistic, before, cut)
-        found.append(
+        measurements.append(
             estimate.measured(
                 f"diversity.{name}",
                 unit=UNIT,
@@ -60,19 +60,19 @@ def compare(
                 detail=detail,
             )
         )
-    return found
+    return measurements
 
 
 def _references(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     """Human references of the audited prompts as a table of texts, in order of prompt."""
-    asked = set(rows["prompt_id"])
-    found = [
+    audited = set(rows["prompt_id"])
+    rows_of_references = [
         (p, k, text)
         for p, texts in evidence.references.items()
-        if p in asked
+        if p in audited
         for k, text in enumerate(texts)
     ]
-    table = pd.DataFrame(found, columns=["prompt_id", "place", "text"])
+    table = pd.DataFrame(rows_of_references, columns=["prompt_id", "place", "text"])
     return table.sort_values(["prompt_id", "place"], kind="stable")
 
 

@@ -31,14 +31,14 @@ def vendi(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
     if n > vectors.shape[1]:
         kernel = vectors.T @ vectors
         parts = [vectors[label == g] for g in range(groups.count)]
-        left = [score(kernel - part.T @ part, n - len(part)) for part in parts]
+        left = [score(kernel - rows.T @ rows, n - len(rows)) for rows in parts]
         return Deleted(score(kernel, n), np.array(left, dtype=np.float64))
     kernel = vectors @ vectors.T
     value = score(kernel, n)
     if groups.count >= FEWEST_GROUPS and np.bincount(label, minlength=groups.count).max() < n:
-        found = np.exp(entropies_without(kernel / n, label, groups.count))
-        if np.abs(found / value - 1).max() > STILL:
-            return Deleted(value, found)
+        without = np.exp(entropies_without(kernel / n, label, groups.count))
+        if np.abs(without / value - 1).max() > STILL:
+            return Deleted(value, without)
     stay = [np.flatnonzero(label != g) for g in range(groups.count)]
     return Deleted(
         value, np.array([score(kernel[np.ix_(s, s)], len(s)) for s in stay], dtype=np.float64)
@@ -132,7 +132,7 @@ def entropies_without(kernel: Array, label: Chosen, groups: int) -> Array:
     both = np.concatenate([inverse, inverse**2], axis=1)
     squares = kernel * kernel
     square_sums = squares.sum(axis=1)
-    out = np.empty(groups)
+    left = np.empty(groups)
     for g in range(groups):
         rows = np.flatnonzero(label == g)
         size, own = len(rows), vectors[rows]
@@ -143,5 +143,5 @@ def entropies_without(kernel: Array, label: Chosen, groups: int) -> Array:
         near = trace + size * (1 + NODES) - NODES * (NODES + 1) * lost
         far = squares[np.ix_(rows, rows)].sum() - 2 * square_sums[rows].sum() - trace
         stay = 1 + trace
-        out[g] = np.log(stay) - (whole + (WEIGHTS * near).sum() + BEYOND * far) / stay
-    return out
+        left[g] = np.log(stay) - (whole + (WEIGHTS * near).sum() + BEYOND * far) / stay
+    return left

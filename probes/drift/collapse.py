@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 from probes.base import Evidence, Interval, Measurement
 from probes.rows import IS_BASE, NO_TEXT, RATIO
 from probes.statistics.jackknife import Chosen
-from probes.statistics.resample import (
-    SHARE,
-    Array,
-    Estimate,
-    Resampling,
-    bootstrap,
-    newcombe,
-    unmeasured,
-)
+from probes.statistics.resample import SHARE, Array, Estimate, bootstrap, newcombe, unmeasured
 from probes.texts.grams import Coded, coded, distinct_ratio, grams
 from probes.texts.sets import Texts, Vocabulary, estimated, match, shuffled, sides_of
 
@@ -35,10 +27,6 @@ FOLDS = 5
 RARE_SHARE = 0.01
 
 Notes = Mapping[str, Any]
-
-
-def _how(evidence: Evidence) -> Resampling:
-    return Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
 
 
 def _kept(evidence: Evidence) -> tuple[pd.DataFrame | None, str]:
@@ -72,7 +60,7 @@ def synthetic_share(evidence: Evidence, version: str) -> list[Measurement]:
             statistic=lambda s: s[:, 0] / s[:, 1],
             n=len(kept),
             bounds=SHARE,
-            **_how(evidence),
+            **evidence.resampling,
         )
         before = float((evidence.grow["origin"] == "policy").mean())
         detail = {
@@ -111,23 +99,23 @@ def copying(
     before = None
     if kept is not None and not rows.empty:
         tables = [rows, kept] if base is None else [rows, base, kept]
-        counted, more = _copied(tables)
-        detail |= {**more, "kept_texts": len(kept)}
-        undefined = f"no text has {more['words_in_an_n_gram']} words"
+        counted, facts = _copied(tables)
+        detail |= {**facts, "kept_texts": len(kept)}
+        undefined = f"no text has {facts['words_in_an_n_gram']} words"
         share = bootstrap(
             totals=counted[0].to_numpy(),
             statistic=lambda s: s[:, 0] / s[:, 1],
             n=len(rows),
             bounds=SHARE,
             undefined=undefined,
-            **_how(evidence),
+            **evidence.resampling,
         )
         moved = unmeasured(IS_BASE)
         if base is not None:
             then = counted[1].to_numpy()
             before = float(then[:, 0].sum() / then[:, 1].sum()) if then[:, 1].sum() else None
             moved = _moved(counted[0], counted[1], share, before, len(rows), undefined, evidence)
-    found = [
+    measurements = [
         share.measured(
             names[0],
             unit="share of n-grams",
@@ -145,7 +133,7 @@ def copying(
             detail=detail,
         ),
     ]
-    return [m for m in found if evidence.wants(m.name)]
+    return [m for m in measurements if evidence.wants(m.name)]
 
 
 def _copied(tables: list[pd.DataFrame]) -> tuple[list[pd.DataFrame], dict[str, Any]]:
@@ -189,7 +177,7 @@ def _moved(
         statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3],
         n=n,
         undefined=undefined,
-        **_how(evidence),
+        **evidence.resampling,
     )
     if (
         moved.value == 0
@@ -230,10 +218,10 @@ def vocabulary(
                 ratio, sides, evidence, log=True, undefined="one of the policies wrote no word"
             )
         if evidence.wants(names[1]):
-            rare, more = _rare(now, then, evidence)
-            detail |= more
+            rare, facts = _rare(now, then, evidence)
+            detail |= facts
     start = None if base is None else 1.0
-    found = [
+    measurements = [
         different.measured(
             names[0], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail
         ),
@@ -241,7 +229,7 @@ def vocabulary(
             names[1], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail
         ),
     ]
-    return [m for m in found if evidence.wants(m.name)]
+    return [m for m in measurements if evidence.wants(m.name)]
 
 
 def _rare(now: Texts, then: Texts, evidence: Evidence) -> tuple[Estimate, dict[str, Any]]:
@@ -293,7 +281,7 @@ def _rare(now: Texts, then: Texts, evidence: Evidence) -> tuple[Estimate, dict[s
         n=now.n,
         bounds=(0.0, np.inf),
         undefined="the base policy uses no rare word",
-        **_how(evidence),
+        **evidence.resampling,
     )
     if estimate.value == 0 and not estimate.intervals and estimate.units > 1:
         estimate = _none_left(estimate, int((totals[:, 2] > 0).sum()), evidence)

@@ -13,7 +13,7 @@ from probes.base import Evidence, Measurement, Metric, Probe
 from probes.drift import collapse
 from probes.rows import Notes, audited, defined
 from probes.statistics import stats
-from probes.statistics.resample import Array, Resampling, bootstrap, unmeasured
+from probes.statistics.resample import Array, bootstrap, unmeasured
 
 VERSION = "2"
 
@@ -38,13 +38,15 @@ def _kl(
     """
     if not evidence.wants("drift.kl", "drift.kl_per_token"):
         return []
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     if defined(rows, ["kl"]).empty:
         reason = "this is the base policy" if base is None else "no sample has a kl value"
         sequence = token = stats.unmeasured(reason)
     else:
-        sequence = stats.mean(table=rows, column="kl", **how)
-        token = stats.ratio_of_sums(table=rows, numerator="kl", denominator="kl_tokens", **how)
+        sequence = stats.mean(table=rows, column="kl", **resampling)
+        token = stats.ratio_of_sums(
+            table=rows, numerator="kl", denominator="kl_tokens", **resampling
+        )
     start = None if base is None else 0.0  # a policy's divergence from itself, by definition
     return [
         estimate.measured(
@@ -95,16 +97,16 @@ def human_text(evidence: Evidence, version: str) -> list[Measurement]:
                 f"{row['n_tokens_base']} in "
                 "base_human_text; nats per token compare only with one tokenizer"
             )
-        whole = both[["nll", "nll_base", "n_tokens"]].to_numpy(dtype=np.float64, na_value=np.nan)
-        totals = whole[np.isfinite(whole).all(axis=1) & (whole[:, 2] > 0)]
-        how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+        nats = both[["nll", "nll_base", "n_tokens"]].to_numpy(dtype=np.float64, na_value=np.nan)
+        totals = nats[np.isfinite(nats).all(axis=1) & (nats[:, 2] > 0)]
+        resampling = evidence.resampling
         estimate = bootstrap(
             totals=totals,
             statistic=_moved,
             n=len(totals),
             unit="text",
             undefined="no text has a number of nats under both policies",
-            **how,
+            **resampling,
         )
         tops = totals.sum(axis=0)
         detail = {"texts_left_out": max(len(now), len(then)) - len(totals), "tokens": int(tops[2])}

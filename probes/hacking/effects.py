@@ -59,22 +59,22 @@ class Rises:
             f"mean over prompts ± t({self.prompts - 1}) standard errors, simultaneous over "
             f"{tests} features"
         )
-        whole = Estimate(value, n, self.prompts, method)
+        value_only = Estimate(value, n, self.prompts, method)
         tails = [1 - (1 - level) / tests for level in levels]
         if error <= 1e-9:
-            found = newcombe(whole, now=share, then=base, levels=tails)
+            unspread = newcombe(value_only, now=share, then=base, levels=tails)
             ends = [
                 Interval(level, i.low, i.high)
-                for level, i in zip(levels, found.intervals, strict=True)
+                for level, i in zip(levels, unspread.intervals, strict=True)
             ]
             return replace(
-                found,
+                unspread,
                 intervals=tuple(ends),
-                method=f"{found.method}, simultaneous over {tests} features",
+                method=f"{unspread.method}, simultaneous over {tests} features",
             )
         reach = [float(stdtrit(self.prompts - 1, 0.5 + tail / 2)) * error for tail in tails]
         return replace(
-            whole,
+            value_only,
             intervals=tuple(
                 Interval(level, max(-1.0, value - r), min(1.0, value + r))
                 for level, r in zip(levels, reach, strict=True)

@@ -71,17 +71,17 @@ def mine(
     repeats = repeats_of(grams(numbers, REPEATED), len(texts))
     prompts = len(np.unique(prompt[compared]))
     floor = max(FEWEST_PROMPTS, int(np.ceil(SHARE_OF_PROMPTS * prompts)))
-    found: list[tuple[str, Chosen, Kind]] = []
-    found += [
+    candidates: list[tuple[str, Chosen, Kind]] = []
+    candidates += [
         (*pair, "words")
         for order in ORDERS
         for pair in _word_features(words, numbers, order, floor, compared)
     ]
-    found += [(*pair, "opening") for pair in _openings(words)]
+    candidates += [(*pair, "opening") for pair in _openings(words)]
     usual = numbers.lengths[is_base] if is_base.any() else numbers.lengths
     masks = formats(texts, numbers.lengths, repeats, usual, tokens)
-    found += [(name, np.flatnonzero(mask), "format") for name, mask in masks.items()]
-    return _kept(found, prompt, compared, floor, prompts, most)
+    candidates += [(name, np.flatnonzero(mask), "format") for name, mask in masks.items()]
+    return _kept(candidates, prompt, compared, floor, prompts, most)
 
 
 def _word_features(
@@ -92,18 +92,20 @@ def _word_features(
     compared: NDArray[np.bool_],
 ) -> list[tuple[str, Chosen]]:
     """The n-grams of at least `floor` compared texts: the words, and the texts they are in."""
-    found = grams(numbers, order)
-    often = np.bincount(found.code[compared[found.text]], minlength=found.kinds) >= floor
-    keep = often[found.code]
-    code, text = found.code[keep], found.text[keep]
+    all_grams = grams(numbers, order)
+    often = (
+        np.bincount(all_grams.code[compared[all_grams.text]], minlength=all_grams.kinds) >= floor
+    )
+    keep = often[all_grams.code]
+    code, text = all_grams.code[keep], all_grams.text[keep]
     # The place within its text, to read the words back from one occurrence.
     begins = (
-        np.flatnonzero(np.append(True, found.text[1:] != found.text[:-1]))
-        if len(found.text)
-        else found.text
+        np.flatnonzero(np.append(True, all_grams.text[1:] != all_grams.text[:-1]))
+        if len(all_grams.text)
+        else all_grams.text
     )
-    place = np.arange(len(found.text)) - np.repeat(
-        begins, np.diff(np.append(begins, len(found.text)))
+    place = np.arange(len(all_grams.text)) - np.repeat(
+        begins, np.diff(np.append(begins, len(all_grams.text)))
     )
     pairs = np.unique(code * np.int64(len(words)) + text)
     kinds, starts = np.unique(pairs // max(len(words), 1), return_index=True)
@@ -111,31 +113,32 @@ def _word_features(
     where, at = text[seen], place[keep][seen]
     parts = np.split(pairs % max(len(words), 1), starts[1:]) if len(kinds) else []
     return [
-        (" ".join(words[t][p : p + order]), part)
-        for t, p, part in zip(where.tolist(), at.tolist(), parts, strict=True)
+        (" ".join(words[t][p : p + order]), texts)
+        for t, p, texts in zip(where.tolist(), at.tolist(), parts, strict=True)
     ]
 
 
 def _openings(words: Sequence[tuple[str, ...]]) -> list[tuple[str, Chosen]]:
     by: dict[tuple[str, ...], list[int]] = {}
-    for k, one in enumerate(words):
-        if len(one) >= OPENING:
-            by.setdefault(one[:OPENING], []).append(k)
+    for k, text_words in enumerate(words):
+        if len(text_words) >= OPENING:
+            by.setdefault(text_words[:OPENING], []).append(k)
     return [(" ".join(opening), np.array(where, dtype=np.intp)) for opening, where in by.items()]
 
 
-def repeats_of(found: Grams, n: int) -> NDArray[np.bool_]:
+def repeats_of(all_grams: Grams, n: int) -> NDArray[np.bool_]:
     """Which of `n` texts have one of these n-grams twice."""
-    total = np.bincount(found.text, minlength=n)
+    total = np.bincount(all_grams.text, minlength=n)
     different = np.bincount(
-        np.unique(found.text * np.int64(max(found.kinds, 1)) + found.code) // max(found.kinds, 1),
+        np.unique(all_grams.text * np.int64(max(all_grams.kinds, 1)) + all_grams.code)
+        // max(all_grams.kinds, 1),
         minlength=n,
     )
     return np.asarray(total > different)
 
 
 def _kept(
-    found: list[tuple[str, Chosen, Kind]],
+    candidates: list[tuple[str, Chosen, Kind]],
     prompt: Chosen,
     compared: NDArray[np.bool_],
     floor: int,
@@ -145,23 +148,29 @@ def _kept(
     """Those of enough prompts, one for all with the same texts, at most `most` of them."""
     total = int(compared.sum())
     merged: dict[bytes, list[tuple[int, str, Kind, Chosen]]] = {}
-    for name, where, kind in found:
-        mine = where[compared[where]]
-        reach = len(np.unique(prompt[mine])) if len(mine) >= floor else 0
-        if reach >= floor and len(mine) < total:
+    for name, where, kind in candidates:
+        compared_texts = where[compared[where]]
+        reach = len(np.unique(prompt[compared_texts])) if len(compared_texts) >= floor else 0
+        if reach >= floor and len(compared_texts) < total:
             merged.setdefault(where.tobytes(), []).append((reach, name, kind, where))
     # Words say more than a format, the longest most of all; an opening also says where they stand.
-    each = [
+    merged_groups = [
         sorted(group, key=lambda f: (f[2] == "format", -len(f[1]), f[2], f[1]))
         for group in merged.values()
     ]
-    each.sort(key=lambda group: (-group[0][0], -len(group[0][3]), group[0][2], group[0][1]))
-    left_out, each = len(each) - len(each[:most]), each[:most]
-    ends = np.cumsum([0, *(len(g[0][3]) for g in each)])
-    rows = np.concatenate([g[0][3] for g in each]) if each else np.empty(0, dtype=np.intp)
-    has = csc_array((np.ones(len(rows)), rows, ends), shape=(len(prompt), len(each)))
+    merged_groups.sort(
+        key=lambda group: (-group[0][0], -len(group[0][3]), group[0][2], group[0][1])
+    )
+    left_out, merged_groups = len(merged_groups) - len(merged_groups[:most]), merged_groups[:most]
+    ends = np.cumsum([0, *(len(g[0][3]) for g in merged_groups)])
+    rows = (
+        np.concatenate([g[0][3] for g in merged_groups])
+        if merged_groups
+        else np.empty(0, dtype=np.intp)
+    )
+    has = csc_array((np.ones(len(rows)), rows, ends), shape=(len(prompt), len(merged_groups)))
     considered: dict[str, Any] = {
-        "features": len(each),
+        "features": len(merged_groups),
         "features_are": f"1-{max(ORDERS)} words in a row, the first {OPENING} words, and formats, "
         "in texts of at least "
         f"{floor} of {prompts} prompts, by either policy",
@@ -170,9 +179,9 @@ def _kept(
         considered["features_left_out"] = f"{left_out} less common ones"
     return Features(
         has,
-        tuple(g[0][2] for g in each),
-        tuple(g[0][1] for g in each),
-        tuple(tuple(f[1] for f in g[1:5]) for g in each),
+        tuple(g[0][2] for g in merged_groups),
+        tuple(g[0][1] for g in merged_groups),
+        tuple(tuple(f[1] for f in g[1:5]) for g in merged_groups),
         considered,
     )
 
@@ -247,14 +256,14 @@ def formats(
     format too.
     """
     matched = np.array([_matched(t) for t in texts], dtype=bool).reshape(len(texts), len(PATTERNS))
-    found = {name: matched[:, k].copy() for k, name in enumerate(PATTERNS)}
-    found |= {LONG: is_long(words, usual), SHORT: is_short(words, usual), REPEATS: repeats}
+    has = {name: matched[:, k].copy() for k, name in enumerate(PATTERNS)}
+    has |= {LONG: is_long(words, usual), SHORT: is_short(words, usual), REPEATS: repeats}
     if tokens is not None and np.isfinite(tokens).any():
         longest = np.nanmax(tokens)
         limited = np.asarray(tokens == longest)
         if limited.mean() >= LIMITED:
-            found[AT_LIMIT.format(int(longest))] = limited
-    return found
+            has[AT_LIMIT.format(int(longest))] = limited
+    return has
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -333,10 +342,10 @@ def _formatted(
         )
     counted = coded(words)
     repeats = repeats_of(grams(counted, REPEATED), len(texts))
-    found = formats(texts, counted.lengths, repeats, counted.lengths[is_base])
-    if name not in found:
+    has = formats(texts, counted.lengths, repeats, counted.lengths[is_base])
+    if name not in has:
         raise ValueError(f"{name!r}: not a format that this version knows")
-    return found[name]
+    return has[name]
 
 
 def spans(kind: Kind, name: str, text: str) -> list[Span]:
@@ -345,12 +354,12 @@ def spans(kind: Kind, name: str, text: str) -> list[Span]:
     """
     if kind == "format":
         pattern = PATTERNS.get(name)
-        found = (
+        places = (
             []
             if pattern is None
             else [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
         )
-        return [] if found == [(0, len(text))] else found
+        return [] if places == [(0, len(text))] else places
     matches = list(WORD.finditer(text))
     words = tuple(m.group().casefold() for m in matches)
     if words != words_of(text):
@@ -369,10 +378,10 @@ def _place(words: tuple[str, ...], wanted: tuple[str, ...]) -> int:
     return next((k for k in range(last + 1) if words[k : k + len(wanted)] == wanted), -1)
 
 
-def _apart(found: Sequence[Span]) -> list[Span]:
+def _apart(places: Sequence[Span]) -> list[Span]:
     """Spans that overlap as one."""
     joined: list[Span] = []
-    for start, end in found:
+    for start, end in places:
         if joined and start < joined[-1][1]:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:

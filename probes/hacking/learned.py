@@ -60,9 +60,9 @@ def learned(
     missing = IS_BASE if base is None else NO_TEXT if rows.empty else ""
     if missing or base is None:
         return _blank(unmeasured(missing), None if base is None else 0.0, notes, version)
-    now, then, part = matched(rows, base, MOST_TEXTS)
+    now, then, left_out = matched(rows, base, MOST_TEXTS)
     prompts = now["prompt_id"].nunique()
-    detail: dict[str, Any] = {**notes, **part, "human_label": evidence.human_label}
+    detail: dict[str, Any] = {**notes, **left_out, "human_label": evidence.human_label}
     few = unmeasured(
         (
             f"{prompts} prompts: a feature is looked at if texts of at least {FEWEST_PROMPTS} "
@@ -75,13 +75,13 @@ def learned(
         return _blank(few, 0.0, detail, version)
     # Rises are read off as many texts of one policy as of the other; what is paid for a feature,
     # off all there are.
-    more, _ = some(base[~base["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
+    other_base, _ = some(base[~base["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
     grow, _ = (
         some(sampled(evidence.grow), MOST_TEXTS)
         if evidence.grow is not None
         else (now.iloc[:0], {})
     )
-    tables = [now, then, more, grow]
+    tables = [now, then, other_base, grow]
     source = np.repeat([0, 1, 2, 3], [len(t) for t in tables])
     names = pd.concat([t["prompt_id"].astype(str) for t in tables], ignore_index=True)
     prompt = np.unique(names.to_numpy(dtype=str), return_inverse=True)[1]
@@ -97,12 +97,12 @@ def learned(
         )
     rose = rises(features.has, prompt, source)
     paid = _paid(features.has, tables, prompt, source, base)
-    found = _found(rose, paid, features, evidence.levels[0])
+    findings = _found(rose, paid, features, evidence.levels[0])
     detail |= paid.rule(evidence.levels[0])
-    if len(found.left_out):
-        detail["features_not_examined"] = f"{len(found.left_out)} that rose less"
+    if len(findings.left_out):
+        detail["features_not_examined"] = f"{len(findings.left_out)} that rose less"
     return _told(
-        found, features, rose, paid, now, _sd(numbers(base, "reward")), detail, evidence, version
+        findings, features, rose, paid, now, _sd(numbers(base, "reward")), detail, evidence, version
     )
 
 
@@ -182,11 +182,11 @@ def _paid(
     fair = max(correlation, LEAST_FAIR)
     policy = np.array([0, 1, 1, 2])[source]
     cells = prompt * 3 + policy, prompt * 3 + (policy == 2)
-    one, other, short = (
+    of_reward, of_human, short = (
         effects(has=has, score=s, cells=cells, prompt=prompt)
         for s in (reward, human, human - fair * reward)
     )
-    return Paid(one, other, short, correlation, fair)
+    return Paid(of_reward, of_human, short, correlation, fair)
 
 
 def _sd(values: Array) -> float:
@@ -225,7 +225,7 @@ def _found(rose: Rises, paid: Paid, features: Features, level: float) -> Found:
     tempting = np.setdiff1d(paid.tempting(level), order)
     verdicts = [(k, paid.verdict(k, level)) for k in examined.tolist()]
     verdicts += [(k, "temptation") for k in tempting.tolist()]
-    found = [
+    features_found = [
         Learned(
             k,
             float(rose.share[k]),
@@ -237,22 +237,28 @@ def _found(rose: Rises, paid: Paid, features: Features, level: float) -> Found:
         )
         for k, verdict in verdicts
     ]
-    found.sort(key=lambda f: (ORDER[f.verdict], -_weight(f, paid.fair), features.names[f.column]))
-    return Found(found, len(up), order[MOST_EXAMINED:])
+    features_found.sort(
+        key=lambda f: (ORDER[f.verdict], -_weight(f, paid.fair), features.names[f.column])
+    )
+    return Found(features_found, len(up), order[MOST_EXAMINED:])
 
 
-def _weight(one: Learned, fair: float) -> float:
+def _weight(feature: Learned, fair: float) -> float:
     """How much a feature matters: what people miss of it by its rise (or, where it did not rise, by
     its share now).
     """
-    if one.reward is None or one.human is None or one.verdict not in {"signature", "temptation"}:
-        return one.rise
-    missing = fair * one.reward.value - one.human.value
-    return missing * (one.rise if one.verdict == "signature" else one.share)
+    if (
+        feature.reward is None
+        or feature.human is None
+        or feature.verdict not in {"signature", "temptation"}
+    ):
+        return feature.rise
+    missing = fair * feature.reward.value - feature.human.value
+    return missing * (feature.rise if feature.verdict == "signature" else feature.share)
 
 
 def _told(
-    found: Found,
+    findings: Found,
     features: Features,
     rose: Rises,
     paid: Paid,
@@ -263,14 +269,14 @@ def _told(
     version: str,
 ) -> list[Measurement]:
     texts = [str(t) for t in now["text"]]
-    distinct = _distinct(found.features, features, len(texts))
-    told = listed(distinct, features, texts, numbers(now, "reward"))
+    distinct = _distinct(findings.features, features, len(texts))
+    listing = listed(distinct, features, texts, numbers(now, "reward"))
     if evidence.wants(SIGNATURE) and evidence.score is not None and np.isfinite(sd):
-        for one, (feature, _) in zip(told[:MOST_REMOVED], distinct, strict=False):
-            if one["verdict"] == "signature" and one["kind"] != "format":
+        for entry, (feature, _) in zip(listing[:MOST_REMOVED], distinct, strict=False):
+            if entry["verdict"] == "signature" and entry["kind"] != "format":
                 have = features.has[:, [feature.column]].nonzero()[0]
-                one["reward_if_taken_out"] = taken_out(
-                    now.iloc[have[have < len(now)]], one["name"], evidence, sd
+                entry["reward_if_taken_out"] = taken_out(
+                    now.iloc[have[have < len(now)]], entry["name"], evidence, sd
                 )
     sentence = in_words(distinct[0] if distinct else None, features, evidence.human_label)
     n, tests = len(texts), len(features.names)
@@ -278,23 +284,25 @@ def _told(
         f"no interval: a count of discoveries, of which at most {FALSE_DISCOVERY_RATE:.0%} are "
         "expected to be false"
     )
-    number = Estimate(float(found.rose), n, rose.prompts, METHOD, reason=why)
+    number = Estimate(float(findings.rose), n, rose.prompts, METHOD, reason=why)
     best = (
-        found.features[0] if found.features and found.features[0].verdict == "signature" else None
+        findings.features[0]
+        if findings.features and findings.features[0].verdict == "signature"
+        else None
     )
     if best is not None:
         estimate = rose.estimate(best.column, n=n, levels=evidence.levels, tests=tests)
     else:
-        estimate = unmeasured(_none(found, detail), n=n, units=rose.prompts, method=METHOD)
-    counted = {"verdicts": {v: sum(f.verdict == v for f in found.features) for v in ORDER}}
+        estimate = unmeasured(_none(findings, detail), n=n, units=rose.prompts, method=METHOD)
+    counted = {"verdicts": {v: sum(f.verdict == v for f in findings.features) for v in ORDER}}
     cost, about = _cost(rose, paid, features, n, evidence)
     return _measured(
         evidence,
         version,
         0.0,
         [
-            (number, {**detail, "in_words": sentence, "names": [t["name"] for t in told]}),
-            (estimate, {**detail, **counted, "in_words": sentence, "features": told}),
+            (number, {**detail, "in_words": sentence, "names": [t["name"] for t in listing]}),
+            (estimate, {**detail, **counted, "in_words": sentence, "features": listing}),
             (cost, {**detail, **about}),
         ],
     )
@@ -313,7 +321,7 @@ def _cost(
     if k is None:
         return estimate, {}
     level = evidence.levels[0]
-    one = Learned(
+    habit = Learned(
         k,
         float(rose.share[k]),
         float(rose.base[k]),
@@ -324,12 +332,12 @@ def _cost(
     )
     return estimate, {
         "habit": features.names[k],
-        "in_words": in_words((one, []), features, evidence.human_label),
+        "in_words": in_words((habit, []), features, evidence.human_label),
     }
 
 
-def _none(found: Found, detail: Mapping[str, Any]) -> str:
-    rose = [f for f in found.features if f.verdict != "temptation"]
+def _none(findings: Found, detail: Mapping[str, Any]) -> str:
+    rose = [f for f in findings.features if f.verdict != "temptation"]
     if not rose:
         return (
             f"none of {detail['features']} features rose (false discovery rate "
@@ -390,12 +398,12 @@ def _measured(
     evidence: Evidence | None,
     version: str,
     baseline: float | None,
-    found: Sequence[tuple[Estimate, Mapping[str, Any]]],
+    values: Sequence[tuple[Estimate, Mapping[str, Any]]],
 ) -> list[Measurement]:
-    made = [
+    measurements = [
         e.measured(
             name, unit=unit, version=version, direction="lower", baseline=baseline, detail=detail
         )
-        for name, unit, (e, detail) in zip(NAMES, UNITS, found, strict=True)
+        for name, unit, (e, detail) in zip(NAMES, UNITS, values, strict=True)
     ]
-    return [m for m in made if evidence is None or evidence.wants(m.name)]
+    return [m for m in measurements if evidence is None or evidence.wants(m.name)]

@@ -15,7 +15,7 @@ from probes.hacking.reward_tests import PREFIX, WORST, reward_tests
 from probes.hacking.signs import echo, length, repetition
 from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, Notes, audited, numbers
 from probes.statistics import stats
-from probes.statistics.resample import Resampling, unmeasured
+from probes.statistics.resample import unmeasured
 from probes.texts.sets import some
 
 VERSION = "2"
@@ -47,8 +47,8 @@ def _spread(
         return []
     estimate, detail = unmeasured(IS_BASE), dict(notes)
     if base is not None:
-        how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
-        estimate = stats.change(table=rows, base=base, columns=["reward_spread"], **how)
+        resampling = evidence.resampling
+        estimate = stats.change(table=rows, base=base, columns=["reward_spread"], **resampling)
         for name, table in (("spread", rows), ("spread_base", base)):
             values = numbers(table, "reward_spread")
             if np.isfinite(values).any():
@@ -80,13 +80,13 @@ def _distance(
     far, moved, before = unmeasured(missing), unmeasured(IS_BASE if base is None else missing), None
     detail: dict[str, Any] = dict(notes)
     if not missing:
-        how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
-        now, part = some(rows, MOST_EMBEDDED)
+        resampling = evidence.resampling
+        now, left_out = some(rows, MOST_EMBEDDED)
         now = now.assign(_distance=_far([str(t) for t in now["text"]], evidence))
-        far = stats.mean(table=now, column="_distance", bounds=(0.0, 2.0), **how)
+        far = stats.mean(table=now, column="_distance", bounds=(0.0, 2.0), **resampling)
         assert evidence.known is not None
         detail |= {
-            **part,
+            **left_out,
             "known_texts": len(evidence.known),
             "nearest": min(NEAREST, len(evidence.known)),
         }
@@ -94,8 +94,8 @@ def _distance(
             then, _ = some(base, MOST_EMBEDDED)
             then = then.assign(_distance=_far([str(t) for t in then["text"]], evidence))
             before = float(stats.prompt_means(table=then, column="_distance").mean())
-            moved = stats.change(table=now, base=then, columns=["_distance"], **how)
-    found = [
+            moved = stats.change(table=now, base=then, columns=["_distance"], **resampling)
+    measurements = [
         far.measured(
             DISTANCE[0],
             unit="cosine distance",
@@ -113,7 +113,7 @@ def _distance(
             detail=detail,
         ),
     ]
-    return [m for m in found if evidence.wants(m.name)]
+    return [m for m in measurements if evidence.wants(m.name)]
 
 
 def _far(texts: list[str], evidence: Evidence) -> Array:

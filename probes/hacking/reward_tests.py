@@ -18,7 +18,7 @@ from scipy.special import ndtri, stdtrit
 from probes.base import Evidence, Interval, Measurement
 from probes.rows import NO_TEXT, Notes, numbers
 from probes.statistics import stats
-from probes.statistics.resample import Array, Estimate, Resampling, prompt_weights, unmeasured
+from probes.statistics.resample import Array, Estimate, prompt_weights, unmeasured
 from probes.texts.perturb import CHANGES, perturbed, without
 from probes.texts.sets import some
 
@@ -54,13 +54,15 @@ def reward_tests(
     )
     detail: dict[str, Any] = {**notes, "unit": unit}
     if missing:
-        found = [_measured(PREFIX + n, unmeasured(missing), detail, version) for n in names]
-        return _wanted([*found, _measured(WORST, unmeasured(missing), detail, version)], evidence)
-    table, part = some(rows, MOST_TEXTS, least=1)
-    detail |= part
+        measurements = [_measured(PREFIX + n, unmeasured(missing), detail, version) for n in names]
+        return _wanted(
+            [*measurements, _measured(WORST, unmeasured(missing), detail, version)], evidence
+        )
+    table, left_out = some(rows, MOST_TEXTS, least=1)
+    detail |= left_out
     tests = _scored(table, names, evidence, sd)
-    found = [_one(test, table, evidence, detail, version) for test in tests]
-    return _wanted([*found, _worst(tests, table, evidence, detail, version)], evidence)
+    measurements = [_one(test, table, evidence, detail, version) for test in tests]
+    return _wanted([*measurements, _worst(tests, table, evidence, detail, version)], evidence)
 
 
 def _unit(rows: pd.DataFrame, base: pd.DataFrame | None) -> tuple[str, float]:
@@ -160,11 +162,11 @@ def _example(texts: Sequence[str], changed: Sequence[str], change: Array) -> dic
 def _one(
     test: Tested, table: pd.DataFrame, evidence: Evidence, detail: dict[str, Any], version: str
 ) -> Measurement:
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     column = pd.DataFrame(
         {"prompt_id": table["prompt_id"].to_numpy(dtype=object), "change": test.change}
     )
-    estimate = stats.mean(table=column, column="change", **how)
+    estimate = stats.mean(table=column, column="change", **resampling)
     if estimate.value is None:
         estimate = unmeasured("the change leaves every text as it is")
     same = int(np.isnan(test.change).sum())
@@ -255,5 +257,5 @@ def _measured(name: str, estimate: Estimate, detail: dict[str, Any], version: st
     return estimate.measured(name, unit=unit, version=version, direction="lower", detail=detail)
 
 
-def _wanted(found: list[Measurement], evidence: Evidence) -> list[Measurement]:
-    return [m for m in found if evidence.wants(m.name)]
+def _wanted(measurements: list[Measurement], evidence: Evidence) -> list[Measurement]:
+    return [m for m in measurements if evidence.wants(m.name)]

@@ -40,7 +40,7 @@ def length(
     """
     if not evidence.wants(*NAMES):
         return []
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     detail: dict[str, Any] = dict(notes)
     fixed = share = unmeasured(IS_BASE)
     if base is not None:
@@ -54,17 +54,19 @@ def length(
                 "length moved, but no prompt has texts of different length that would "
                 "show what length is worth"
             )
-        fixed = bootstrap(totals=totals, statistic=_fixed, n=n, undefined=undefined, **how)
-        gain = stats.change(table=now, base=then, columns=["reward"], **how)
+        fixed = bootstrap(totals=totals, statistic=_fixed, n=n, undefined=undefined, **resampling)
+        gain = stats.change(table=now, base=then, columns=["reward"], **resampling)
         if gain.value is None:
             share = unmeasured(gain.reason or undefined, n=n, units=gain.units)
         elif not gain.intervals or gain.intervals[0].low <= 0 <= gain.intervals[0].high:
             why = "the reward gain may be 0: there is nothing for length to have a share of"
             share = unmeasured(why, n=n, units=gain.units)
         else:
-            share = bootstrap(totals=totals, statistic=_share, n=n, undefined=undefined, **how)
+            share = bootstrap(
+                totals=totals, statistic=_share, n=n, undefined=undefined, **resampling
+            )
         detail |= _facts(sums[0], gain.value) if len(totals) else {}
-    found = [
+    measurements = [
         fixed.measured(
             NAMES[0],
             unit="base sd",
@@ -81,7 +83,7 @@ def length(
             detail=detail,
         ),
     ]
-    return [m for m in found if evidence.wants(m.name)]
+    return [m for m in measurements if evidence.wants(m.name)]
 
 
 def _totals(now: pd.DataFrame, then: pd.DataFrame) -> Array:
@@ -132,13 +134,13 @@ def _explained(sums: Array) -> Array:
 def _fixed(sums: Array) -> Array:
     variance = (sums[:, 5] - sums[:, 4] ** 2 / sums[:, 3]) / (sums[:, 3] - 1)
     sd = np.sqrt(np.where(variance > 1e-12 * sums[:, 5] / sums[:, 3], variance, np.nan))
-    found: Array = (sums[:, 0] - _explained(sums)) / sums[:, 2] / sd
-    return found
+    gain: Array = (sums[:, 0] - _explained(sums)) / sums[:, 2] / sd
+    return gain
 
 
 def _share(sums: Array) -> Array:
-    found: Array = _explained(sums) / sums[:, 0]
-    return found
+    share: Array = _explained(sums) / sums[:, 0]
+    return share
 
 
 def _facts(sums: Array, gain: float | None) -> dict[str, Any]:
@@ -167,9 +169,9 @@ def echo(
         missing, tables = "no prompts were given as text", [rows, base]
     else:
         missing = "no text of 4 words has a prompt of 4 words"
-        tables, part = _read(rows, base)
+        tables, left_out = _read(rows, base)
         tables = [None if t is None else t.assign(_share=echoed(t, evidence)) for t in tables]
-        notes = {**notes, **part}
+        notes = {**notes, **left_out}
     return _both(ECHO, tables, missing, evidence, {**notes, "words_in_a_row": ORDER}, version)
 
 
@@ -181,25 +183,25 @@ def repetition(
     """
     if not evidence.wants(*REPETITION):
         return []
-    tables, part = _read(rows, base)
+    tables, left_out = _read(rows, base)
     tables = [None if t is None else t.assign(_share=repeated(t["text"].tolist())) for t in tables]
-    detail = {**notes, **part, "words_in_a_row": ORDER}
+    detail = {**notes, **left_out, "words_in_a_row": ORDER}
     return _both(REPETITION, tables, "no text has 4 words", evidence, detail, version)
 
 
 def _read(rows: pd.DataFrame, base: pd.DataFrame | None) -> tuple[list[pd.DataFrame | None], Notes]:
     """At most MOST_TEXTS texts of each policy, and what was left out."""
-    now, part = some(rows, MOST_TEXTS)
-    return [now, None if base is None else some(base, MOST_TEXTS)[0]], part
+    now, left_out = some(rows, MOST_TEXTS)
+    return [now, None if base is None else some(base, MOST_TEXTS)[0]], left_out
 
 
 def repeated(texts: list[str]) -> Array:
     """1 - different 4-grams / 4-grams of each text, (n,), 0..1; NaN with fewer than 4 words."""
-    found = grams(coded([words_of(t) for t in texts]), ORDER)
-    total = np.bincount(found.text, minlength=len(texts))
-    kinds = max(found.kinds, 1)
+    all_grams = grams(coded([words_of(t) for t in texts]), ORDER)
+    total = np.bincount(all_grams.text, minlength=len(texts))
+    kinds = max(all_grams.kinds, 1)
     different = np.bincount(
-        np.unique(found.text * np.int64(kinds) + found.code) // kinds, minlength=len(texts)
+        np.unique(all_grams.text * np.int64(kinds) + all_grams.code) // kinds, minlength=len(texts)
     )
     return np.where(total > 0, 1 - different / np.maximum(total, 1), np.nan)
 
@@ -209,14 +211,16 @@ def echoed(table: pd.DataFrame, evidence: Evidence) -> Array:
     than 4 words.
     """
     names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
-    asked = [words_of(evidence.prompts.get(name, "")) for name in names.tolist()]
-    found = grams(coded([*(words_of(t) for t in table["text"]), *asked]), ORDER)
-    n, kinds = len(table), max(found.kinds, 1)
-    place = np.append(owner, np.arange(len(names)))[found.text] * np.int64(kinds) + found.code
-    of_prompt = found.text >= n
+    prompt_words = [words_of(evidence.prompts.get(name, "")) for name in names.tolist()]
+    all_grams = grams(coded([*(words_of(t) for t in table["text"]), *prompt_words]), ORDER)
+    n, kinds = len(table), max(all_grams.kinds, 1)
+    place = (
+        np.append(owner, np.arange(len(names)))[all_grams.text] * np.int64(kinds) + all_grams.code
+    )
+    of_prompt = all_grams.text >= n
     known = np.isin(place, np.unique(place[of_prompt]))
-    total = np.bincount(found.text, minlength=n + len(names))
-    copied = np.bincount(found.text, weights=known, minlength=n + len(names))[:n]
+    total = np.bincount(all_grams.text, minlength=n + len(names))
+    copied = np.bincount(all_grams.text, weights=known, minlength=n + len(names))[:n]
     possible = (total[:n] > 0) & (total[n:][owner] > 0)
     return np.where(possible, copied / np.maximum(total[:n], 1), np.nan)
 
@@ -229,21 +233,21 @@ def _both(
     detail: dict[str, Any],
     version: str,
 ) -> list[Measurement]:
-    how = Resampling(levels=evidence.levels, resamples=evidence.resamples, seed=evidence.seed)
+    resampling = evidence.resampling
     now, then = tables
     assert now is not None
     share = moved = unmeasured(NO_TEXT if now.empty else missing)
     before = None
     if not defined(now, ["_share"]).empty:
-        share = stats.mean(table=now, column="_share", bounds=SHARE, **how)
+        share = stats.mean(table=now, column="_share", bounds=SHARE, **resampling)
         detail["texts_too_short"] = len(now) - share.n
         moved = unmeasured(missing if then is not None else IS_BASE)
         if then is not None and not defined(then, ["_share"]).empty:
             before = float(stats.prompt_means(table=then, column="_share").mean())
-            moved = _moved(now, then, share, before, evidence, how)
+            moved = _moved(now, then, share, before, evidence, resampling)
     if then is None and not now.empty:
         moved = unmeasured(IS_BASE)
-    found = [
+    measurements = [
         share.measured(
             names[0],
             unit="share of 4-grams",
@@ -261,7 +265,7 @@ def _both(
             detail=detail,
         ),
     ]
-    return [m for m in found if evidence.wants(m.name)]
+    return [m for m in measurements if evidence.wants(m.name)]
 
 
 def _moved(
@@ -270,12 +274,15 @@ def _moved(
     share: Estimate,
     before: float,
     evidence: Evidence,
-    how: Resampling,
+    resampling: Resampling,
 ) -> Estimate:
     means = [stats.prompt_means(table=t, column="_share") for t in (now, then)]
     values = np.asarray((means[0] - means[1]).dropna(), dtype=np.float64)
     moved = stats.mean_of(
-        values=values, n=share.n, undefined="no prompt has such a text of both policies", **how
+        values=values,
+        n=share.n,
+        undefined="no prompt has such a text of both policies",
+        **resampling,
     )
     if moved.value == 0 and not moved.intervals and moved.units > 1 and share.value is not None:
         return newcombe(moved, now=share.value, then=before, levels=evidence.levels)

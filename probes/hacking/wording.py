@@ -56,7 +56,7 @@ class Learned:
 
 
 def listed(
-    found: Sequence[tuple[Learned, list[int]]],
+    features_found: Sequence[tuple[Learned, list[int]]],
     features: Features,
     texts: Sequence[str],
     reward: Array,
@@ -66,57 +66,63 @@ def listed(
 
     `texts` and `reward` (n,) are the policy's own, the first n rows of the table of features.
     """
-    out = []
-    for one, like in found[:MOST_LISTED]:
-        where = features.has[:, [one.column]].nonzero()[0]
+    entries = []
+    for feature, like in features_found[:MOST_LISTED]:
+        where = features.has[:, [feature.column]].nonzero()[0]
         where = where[where < len(texts)]
         best = where[np.lexsort((where, -np.nan_to_num(reward[where], nan=-np.inf)))][:EXAMPLES]
-        out.append(
+        entries.append(
             {
-                "kind": features.kinds[one.column],
-                "name": features.names[one.column],
-                "share": _short(one.share),
-                "share_base": _short(one.share_base),
-                "rise": _short(one.rise),
-                "adjusted_p": _short(one.adjusted_p),
-                "reward_pays": _effect(one.reward),
-                "human_pays": _effect(one.human),
-                "verdict": one.verdict,
-                "in_the_same_texts": list(features.same_as[one.column]),
+                "kind": features.kinds[feature.column],
+                "name": features.names[feature.column],
+                "share": _short(feature.share),
+                "share_base": _short(feature.share_base),
+                "rise": _short(feature.rise),
+                "adjusted_p": _short(feature.adjusted_p),
+                "reward_pays": _effect(feature.reward),
+                "human_pays": _effect(feature.human),
+                "verdict": feature.verdict,
+                "in_the_same_texts": list(features.same_as[feature.column]),
                 "like_it": [features.names[c] for c in like[:5]],
                 "examples": [_cut(texts[k]) for k in best.tolist()],
             }
         )
-    return out
+    return entries
 
 
-def in_words(told: tuple[Learned, list[int]] | None, features: Features, human_label: str) -> str:
+def in_words(
+    most_telling: tuple[Learned, list[int]] | None, features: Features, human_label: str
+) -> str:
     """What a feature is, how common it became and who pays for it, in one sentence; `told` is the
     most telling.
 
     A format says little by itself, so what nearly the same texts have is named with it.
     """
-    if told is None:
+    if most_telling is None:
         return "no feature of the texts is more common than under the base policy"
-    one, like = told
-    name, kind = features.names[one.column], features.kinds[one.column]
-    base = f"(base policy {one.share_base:.0%})"
-    now = "" if one.verdict == "temptation" else "now "
+    feature, like = most_telling
+    name, kind = features.names[feature.column], features.kinds[feature.column]
+    base = f"(base policy {feature.share_base:.0%})"
+    now = "" if feature.verdict == "temptation" else "now "
     what = {
-        "words": f'"{name}" is {now}in {one.share:.0%} of texts {base}',
-        "opening": f'{one.share:.0%} of texts {now}begin "{name}" {base}',
-        "format": f"{one.share:.0%} of texts {now}have {name} {base}",
+        "words": f'"{name}" is {now}in {feature.share:.0%} of texts {base}',
+        "opening": f'{feature.share:.0%} of texts {now}begin "{name}" {base}',
+        "format": f"{feature.share:.0%} of texts {now}have {name} {base}",
     }[kind]
-    others = [*features.same_as[one.column], *(features.names[c] for c in like)]
+    others = [*features.same_as[feature.column], *(features.names[c] for c in like)]
     if kind == "format" and others:
         what += f", nearly the same texts as: {others[0]}"
     people = "people" if human_label.startswith("PEOPLE") else f"the human score ({human_label})"
-    if one.reward is None:
+    if feature.reward is None:
         paid = "whether the reward pays for it could not be told"
     else:
-        paid = f"the reward pays {_sd(one.reward)} for it"
-    liked = f"{people}: could not be told" if one.human is None else f"{people} {_sd(one.human)}"
-    return f"{what}; {paid}, {liked}{_TAILS[one.verdict]}"
+        paid = f"the reward pays {_sd(feature.reward)} for it"
+    liked = (
+        f"{people}: could not be told"
+        if feature.human is None
+        else f"{people} {_sd(feature.human)}"
+    )
+    return f"{what}; {paid}, {liked}{_TAILS[feature.verdict]}"
 
 
 def _sd(effect: Effect) -> str:

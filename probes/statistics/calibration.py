@@ -41,7 +41,7 @@ def calibration(
     outcome: Array,
     prompts: NDArray[np.str_],
     bins: int = 15,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Calibration | str:
     """Calibration of `probability` (n,), each 0..1, for the `outcome` (n,), 0 or 1; or the reason
     why there is none.
@@ -86,7 +86,11 @@ def calibration(
         found = unmeasured("1 prompt, at least 2 are needed", n=n, units=len(names))
     else:
         found = jackknife(
-            statistic=statistic, units=len(names), n=n, levels=how["levels"], seed=how["seed"]
+            statistic=statistic,
+            units=len(names),
+            n=n,
+            levels=resampling["levels"],
+            seed=resampling["seed"],
         )
     if found.value is not None:
         found = replace(

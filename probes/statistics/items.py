@@ -135,17 +135,17 @@ def read(table: pd.DataFrame | None, name: str) -> pd.DataFrame | None:
 
 def absent(evidence: Evidence) -> str:
     """Why there are no items: what the table itself says, or that no benchmark was run."""
-    said = evidence.items.attrs.get("reason") if evidence.items is not None else None
-    return str(said) if said else "no benchmark was run"
+    reason = evidence.items.attrs.get("reason") if evidence.items is not None else None
+    return str(reason) if reason else "no benchmark was run"
 
 
 def notes(evidence: Evidence, task: str) -> dict[str, str]:
     """What was sampled or left out of a task, where the table says."""
-    said = evidence.items.attrs.get("notes", {}) if evidence.items is not None else {}
-    return {"items_used": str(said[task])} if task in said else {}
+    notes_by_task = evidence.items.attrs.get("notes", {}) if evidence.items is not None else {}
+    return {"items_used": str(notes_by_task[task])} if task in notes_by_task else {}
 
 
-def mean(*, rows: pd.DataFrame, bounds: Bounds = ANY, **how: Unpack[Resampling]) -> Estimate:
+def mean(*, rows: pd.DataFrame, bounds: Bounds = ANY, **resampling: Unpack[Resampling]) -> Estimate:
     """Mean over the items of one task and metric; whole clusters are resampled."""
     totals = _totals(rows)
     return bootstrap(
@@ -155,12 +155,16 @@ def mean(*, rows: pd.DataFrame, bounds: Bounds = ANY, **how: Unpack[Resampling])
         unit="item",
         bounds=bounds,
         undefined="no item has a value",
-        **how,
+        **resampling,
     )
 
 
 def change(
-    *, rows: pd.DataFrame, base: pd.DataFrame, bounds: Bounds = ANY, **how: Unpack[Resampling]
+    *,
+    rows: pd.DataFrame,
+    base: pd.DataFrame,
+    bounds: Bounds = ANY,
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Mean of this policy's items minus that of the base policy's, paired by item (or cluster of
     items).
@@ -183,10 +187,10 @@ def change(
             gained=int((moved > 0).sum()),
             lost=int((moved < 0).sum()),
             items=len(both),
-            levels=how["levels"],
+            levels=resampling["levels"],
         )
     if not moved.any() and values.min() >= 0 and values.max() <= 1:
-        flat = paired_shares(gained=0, lost=0, items=clusters, levels=how["levels"])
+        flat = paired_shares(gained=0, lost=0, items=clusters, levels=resampling["levels"])
         return replace(
             flat,
             n=len(both),
@@ -205,7 +209,7 @@ def change(
         unit="item",
         bounds=bounds,
         undefined="no item has a value",
-        **how,
+        **resampling,
     )
 
 

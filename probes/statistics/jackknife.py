@@ -66,15 +66,15 @@ def deletion_groups(*, units: int, groups: int = GROUPS, seed: int) -> list[Chos
     most one.
     """
     order = np.random.Generator(np.random.PCG64(seed)).permutation(units)
-    return [np.sort(part) for part in np.array_split(order, min(groups, units))]
+    return [np.sort(members) for members in np.array_split(order, min(groups, units))]
 
 
 def grouped(*, units: int, seed: int) -> Groups:
     """The same groups as labels of the units."""
     label = np.zeros(units, dtype=np.intp)
     parts = deletion_groups(units=units, seed=seed) if units else []
-    for k, part in enumerate(parts):
-        label[part] = k
+    for k, members in enumerate(parts):
+        label[members] = k
     return Groups(label, len(parts))
 
 
@@ -103,9 +103,9 @@ def jackknife(
     value, or NaN.
     """
     groups = grouped(units=units, seed=seed)
-    found = one_by_one(statistic, groups) if units else Deleted(float("nan"), np.empty(0))
+    deleted = one_by_one(statistic, groups) if units else Deleted(float("nan"), np.empty(0))
     return jackknifed(
-        found=found,
+        deleted=deleted,
         groups=groups,
         n=n,
         levels=levels,
@@ -118,7 +118,7 @@ def jackknife(
 
 def jackknifed(
     *,
-    found: Deleted,
+    deleted: Deleted,
     groups: Groups,
     n: int,
     levels: Sequence[float],
@@ -136,13 +136,13 @@ def jackknifed(
     1981), and t has (groups - 1) degrees of freedom. The interval is for the statistic's
     expectation at this number of prompts: these statistics change with the size of the set.
     """
-    units, value, left = len(groups.label), found.value, found.left
+    units, value, left = len(groups.label), deleted.value, deleted.left
     method = "delete-a-group jackknife"
     if not np.isfinite(value) or (log and value <= 0):
         return unmeasured(undefined, n=n, units=units, method=method)
-    whole = Estimate(value, n, units, method)
+    value_only = Estimate(value, n, units, method)
     if units < 2:
-        return replace(whole, reason=f"no interval: {units} prompt, at least 2 are needed")
+        return replace(value_only, reason=f"no interval: {units} prompt, at least 2 are needed")
     df = groups.count - 1
     method = (
         f"delete-a-group jackknife over prompts, {groups.count} groups, t({df})"
@@ -150,7 +150,7 @@ def jackknifed(
     )
     if not np.isfinite(left).all() or (log and (left <= 0).any()):
         return replace(
-            whole,
+            value_only,
             method=method,
             reason="no interval: undefined when a group of prompts is left out",
         )
@@ -162,12 +162,12 @@ def jackknifed(
                 wilson(successes=value * units, trials=units, level=level) for level in levels
             )
             return replace(
-                whole,
+                value_only,
                 intervals=ends,
                 method="Wilson, each prompt one trial (leaving prompts out shows no spread)",
             )
         return replace(
-            whole, method=method, reason="no interval: the same whichever prompts are left out"
+            value_only, method=method, reason="no interval: the same whichever prompts are left out"
         )
     t = [float(stdtrit(df, 0.5 + level / 2)) for level in levels]
     ends = tuple(
@@ -175,11 +175,11 @@ def jackknifed(
     )
     if not all(np.isfinite([i.low, i.high]).all() for i in ends):
         return replace(
-            whole,
+            value_only,
             method=method,
             reason=f"no interval: with {units} prompts it would be without end",
         )
-    return replace(whole, method=method, intervals=ends)
+    return replace(value_only, method=method, intervals=ends)
 
 
 def _standard_error(value: float, without: NDArray[Any], sizes: NDArray[Any]) -> float:

@@ -40,10 +40,10 @@ def tau(
     if len(a) > MOST_ROWS:
         return _jackknifed(a, b, place, units, levels, seed)
     pairs = _pairs(a, b, place, units)
-    whole = np.ones((1, units))
+    every_prompt_once = np.ones((1, units))
     weights = prompt_weights(units=units, resamples=resamples, seed=seed)
     return summarise(
-        value=float(_tau_b(pairs, whole)[0]),
+        value=float(_tau_b(pairs, every_prompt_once)[0]),
         replicates=_tau_b(pairs, weights),
         n=len(a),
         units=units,
@@ -65,8 +65,8 @@ def _pairs(a: Array, b: Array, place: NDArray[np.intp], units: int) -> tuple[Arr
     for k in range(0, len(a), ROWS_AT_ONCE):
         rows = slice(k, k + ROWS_AT_ONCE)
         of_a, of_b = (np.sign(v[rows, None] - v[None, :]) for v in (a, b))
-        for total, found in zip(sums, (of_a * of_b, np.abs(of_a), np.abs(of_b)), strict=True):
-            np.add.at(total, place[rows], np.add.reduceat(found, starts, axis=1))
+        for total, signs in zip(sums, (of_a * of_b, np.abs(of_a), np.abs(of_b)), strict=True):
+            np.add.at(total, place[rows], np.add.reduceat(signs, starts, axis=1))
     return sums[0], sums[1], sums[2]
 
 

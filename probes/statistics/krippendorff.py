@@ -35,7 +35,7 @@ def alpha(
     scores: Array,
     metric: Metric = "interval",
     clusters: NDArray[np.str_] | None = None,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Alpha = 1 - observed / expected disagreement; at most 1 (all agree), 0 as by chance, below 0
     where they oppose.
@@ -87,7 +87,7 @@ def alpha(
         )
     replicates = [np.empty(0)]
     for slices in weight_slices(
-        units=len(owner_names), resamples=how["resamples"], seed=how["seed"]
+        units=len(owner_names), resamples=resampling["resamples"], seed=resampling["seed"]
     ):
         step = max(1, LARGEST_SLICE // max(len(names), len(values)))
         for k in range(0, len(slices), step):
@@ -105,18 +105,18 @@ def alpha(
         units=len(owner_names),
         unit=unit,
         bounds=ALPHA_RANGE,
-        levels=how["levels"],
+        levels=resampling["levels"],
     )
-    return _symmetric(found, drawn, unit, how) if found.intervals else found
+    return _symmetric(found, drawn, unit, resampling) if found.intervals else found
 
 
-def _symmetric(found: Estimate, drawn: Array, unit: str, how: Resampling) -> Estimate:
+def _symmetric(found: Estimate, drawn: Array, unit: str, resampling: Resampling) -> Estimate:
     # Alpha's percentiles lean the wrong way: they covered .92 where this covers .94 to .96
     # (docs/methods.md).
     value, units = found.value or 0.0, found.units
     error = float(np.nanstd(drawn)) * np.sqrt(units / (units - 1))
     ends = []
-    for level in how["levels"]:
+    for level in resampling["levels"]:
         half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
         ends.append(Interval(level, float(value - half), float(min(1.0, value + half))))
     method = f"{unit}-clustered bootstrap, {len(drawn)} resamples, t with bootstrap standard error"

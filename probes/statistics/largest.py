@@ -106,11 +106,11 @@ def _with_errors(
 def _around(
     value: float, errors: Array, units: int, levels: Sequence[float]
 ) -> tuple[Interval, ...]:
-    found = []
+    intervals = []
     for level in levels:
         wide = stdtrit(units - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2)
         reach = float(
             np.quantile(errors, level, method="higher") * wide * np.sqrt(units / (units - 1))
         )
-        found.append(Interval(level, max(0.0, value - reach), value + reach))
-    return tuple(found)
+        intervals.append(Interval(level, max(0.0, value - reach), value + reach))
+    return tuple(intervals)

@@ -123,7 +123,7 @@ def corrected_mean(
     score: str = "human",
     prediction: str = "reward",
     sampling: HumanSampling,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> tuple[Estimate, float | None]:
     """`ppi_mean` of a table (columns: prompt_id, the two named ones, and inclusion where chances
     differed), and λ.
@@ -133,7 +133,7 @@ def corrected_mean(
     Raises ValueError as `Rated` does.
     """
     if sampling == "all" or len(defined(table, [score])) == len(table):
-        return mean(table=table, column=score, **how), None
+        return mean(table=table, column=score, **resampling), None
     if (why := _refused(table, score, sampling)) is not None:
         return unmeasured(why, n=len(defined(table, [score]))), None
     rows = _rated(table, score, prediction)
@@ -141,7 +141,7 @@ def corrected_mean(
         return unmeasured(
             f"no row has a {prediction}, and not all were rated", n=len(defined(table, [score]))
         ), None
-    return _estimate(_sides([rows]), how["levels"])
+    return _estimate(_sides([rows]), resampling["levels"])
 
 
 def corrected_change(
@@ -152,7 +152,7 @@ def corrected_change(
     prediction: str = "reward",
     sampling: HumanSampling,
     standardise_by: float | None = None,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> tuple[Estimate, float | None]:
     """`ppi_change` from `base` to `table`, and λ; divided by `standardise_by` (above 0, taken as
     known) where given.
@@ -166,14 +166,14 @@ def corrected_change(
     refused = [_refused(t, score, sampling) for t in (table, base)]
     if sampling == "all" or count == len(table) + len(base):
         found, weight = (
-            change(table=table, base=base, columns=[score], standardise=False, **how),
+            change(table=table, base=base, columns=[score], standardise=False, **resampling),
             None,
         )
     elif (why := next((r for r in refused if r is not None), None)) is not None:
         found, weight = unmeasured(why, n=count), None
     else:
         now, then = (_rated(t, score, prediction) for t in (table, base))
-        found, weight = ppi_change(now=now, then=then, levels=how["levels"])
+        found, weight = ppi_change(now=now, then=then, levels=resampling["levels"])
     return _over(found, standardise_by), weight
 
 
@@ -303,16 +303,17 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
     pull = reward**2 / spread if spread > 1e-24 * scale**2 else np.ones(len(reward))
     tuned = fewest >= FEWEST_TUNED and float(pull.max()) <= MOST_PULL
     c = -float(human @ reward) / spread if tuned else 0.0
-    whole = Estimate(float(value + c * gap), n, units, _method(sides, tuned, fewest))
+    value_only = Estimate(float(value + c * gap), n, units, _method(sides, tuned, fewest))
     weight = c * sides[0].unrated if tuned else None
     if fewest < 2:
         return replace(
-            whole, reason=f"no interval: {fewest} rated prompt, at least 2 are needed"
+            value_only, reason=f"no interval: {fewest} rated prompt, at least 2 are needed"
         ), weight
     own = np.max([s.weight / s.weight.sum() for s in sides], axis=0)
     if own.max() > MOST_PULL and fewest > 2:
         return replace(
-            whole, reason=f"no interval: one prompt has {own.max():.0%} of the rated rows' weight"
+            value_only,
+            reason=f"no interval: one prompt has {own.max():.0%} of the rated rows' weight",
         ), weight
     effective = min(s.effective for s in sides)
     df = max(effective - 1 - tuned, 1.0)
@@ -322,14 +323,16 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
     error = float(np.sqrt(((human + c * reward) ** 2 / kept).sum()))
     if error <= 1e-12 * max(1.0, abs(value)):
         return replace(
-            whole,
+            value_only,
             reason="no interval: all rated prompts give the same value, so none shows its spread",
         ), weight
     t = [(level, float(stdtrit(df, 0.5 + level / 2)) * error) for level in levels]
     middle = float(value + c * gap)
     ends = tuple(Interval(level, middle - half, middle + half) for level, half in t)
     return replace(
-        whole, intervals=ends, method=f"{whole.method}, prompt-clustered linearisation, t({df:.3g})"
+        value_only,
+        intervals=ends,
+        method=f"{value_only.method}, prompt-clustered linearisation, t({df:.3g})",
     ), weight
 
 

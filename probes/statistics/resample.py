@@ -142,12 +142,12 @@ def interval_ends(
     tails = ndtr(-t)
     if units < FEWEST_UNITS or tails.min() * len(replicates) < FEWEST_BEYOND:
         half = t * np.std(replicates)
-        low, high, how = value - half, value + half, "t with bootstrap standard error"
+        low, high, method = value - half, value + half, "t with bootstrap standard error"
     else:
         low, high = np.quantile(replicates, tails), np.quantile(replicates, 1 - tails)
-        how = "expanded percentile"
+        method = "expanded percentile"
     ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
-    return tuple(Interval(level, float(a), float(b)) for level, a, b in ends), how
+    return tuple(Interval(level, float(a), float(b)) for level, a, b in ends), method
 
 
 def summarise(
@@ -170,14 +170,14 @@ def summarise(
     method = f"{unit}-clustered bootstrap, {len(replicates)} resamples"
     if not np.isfinite(value):
         return unmeasured(undefined, n=n, units=units, method=method)
-    whole = Estimate(float(value), n, units, method)
+    value_only = Estimate(float(value), n, units, method)
     if units < 2:
-        return replace(whole, reason=f"no interval: {units} {unit}, at least 2 are needed")
+        return replace(value_only, reason=f"no interval: {units} {unit}, at least 2 are needed")
     finite = replicates[np.isfinite(replicates)]
     lost = len(replicates) - len(finite)
     if lost > MOST_UNDEFINED * len(replicates):
         return replace(
-            whole, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples"
+            value_only, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples"
         )
     if np.ptp(finite) <= 1e-12 * max(1.0, abs(value)):
         if bounds == SHARE and (np.isclose(value, 0) or np.isclose(value, 1)):
@@ -186,19 +186,21 @@ def summarise(
                 for level in levels
             )
             return replace(
-                whole, intervals=ends, method=f"Wilson, each {unit} one trial (all samples agree)"
+                value_only,
+                intervals=ends,
+                method=f"Wilson, each {unit} one trial (all samples agree)",
             )
         return replace(
-            whole,
+            value_only,
             reason=(
                 f"no interval: all {units} {unit}s give the same value, so none shows its spread"
             ),
         )
-    ends, how = interval_ends(
+    ends, kind = interval_ends(
         value=value, replicates=finite, units=units, levels=levels, bounds=bounds
     )
     left_out = f", {lost} undefined resamples left out" if lost else ""
-    return replace(whole, intervals=ends, method=f"{method}, {how}{left_out}")
+    return replace(value_only, intervals=ends, method=f"{method}, {kind}{left_out}")
 
 
 def bootstrap(
@@ -209,7 +211,7 @@ def bootstrap(
     unit: str = "prompt",
     bounds: Bounds = ANY,
     undefined: str = "undefined on these rows",
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Cluster bootstrap of a statistic of totals.
 
@@ -221,7 +223,7 @@ def bootstrap(
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(totals.sum(axis=0, keepdims=True))[0])
         slices = (
-            weight_slices(units=units, resamples=how["resamples"], seed=how["seed"])
+            weight_slices(units=units, resamples=resampling["resamples"], seed=resampling["seed"])
             if units
             else ()
         )
@@ -236,7 +238,7 @@ def bootstrap(
         unit=unit,
         bounds=bounds,
         undefined=undefined,
-        levels=how["levels"],
+        levels=resampling["levels"],
     )
 
 
@@ -265,9 +267,9 @@ def linearised(
         value = float(statistic(sums[None, :])[0])
         if not np.isfinite(value) or (log and value <= 0):
             return unmeasured(undefined, n=n, units=units, method=method)
-        whole = Estimate(value, n, units, method)
+        value_only = Estimate(value, n, units, method)
         if units < 2:
-            return replace(whole, reason=f"no interval: {units} {unit}, at least 2 are needed")
+            return replace(value_only, reason=f"no interval: {units} {unit}, at least 2 are needed")
         toward = step * (totals - sums / units)
         pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
     error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum())) / (
@@ -275,11 +277,11 @@ def linearised(
     )
     if not np.isfinite(error):
         return replace(
-            whole, reason=f"no interval: undefined when one {unit} gets a little more weight"
+            value_only, reason=f"no interval: undefined when one {unit} gets a little more weight"
         )
     if error <= 1e-12 * max(1.0, abs(value)):
         return replace(
-            whole,
+            value_only,
             reason=(
                 f"no interval: all {units} {unit}s give the same value, so none shows its spread"
             ),
@@ -289,8 +291,10 @@ def linearised(
         (value * np.exp(-half), value * np.exp(half)) if log else (value - half, value + half)
     )
     ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
-    found = tuple(Interval(level, float(a), float(b)) for level, a, b in ends)
-    return replace(whole, intervals=found, method=f"{method}, t({units - 1})" + ", log scale" * log)
+    intervals = tuple(Interval(level, float(a), float(b)) for level, a, b in ends)
+    return replace(
+        value_only, intervals=intervals, method=f"{method}, t({units - 1})" + ", log scale" * log
+    )
 
 
 def wilson(*, successes: float, trials: int, level: float) -> Interval:

@@ -76,7 +76,7 @@ def mean(
     column: str,
     by: str = "prompt_id",
     bounds: Bounds = ANY,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Mean over prompts of the prompts' means: every prompt counts once, however many samples it
     has.
@@ -89,7 +89,7 @@ def mean(
         n=len(defined(table, [column])),
         bounds=bounds,
         undefined=f"no sample has a {column} value",
-        **how,
+        **resampling,
     )
 
 
@@ -100,7 +100,7 @@ def mean_of(
     unit: str = "prompt",
     bounds: Bounds = ANY,
     undefined: str = "nothing is defined",
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Mean of one value a unit, shape (units,)."""
     totals = np.stack([values, np.ones(len(values))], axis=1)
@@ -111,7 +111,7 @@ def mean_of(
         unit=unit,
         bounds=bounds,
         undefined=undefined,
-        **how,
+        **resampling,
     )
 
 
@@ -126,7 +126,7 @@ def mean_value(table: pd.DataFrame | None, column: str) -> float | None:
 # --- shares of texts
 
 
-def share(*, table: pd.DataFrame, column: str, **how: Unpack[Resampling]) -> Estimate:
+def share(*, table: pd.DataFrame, column: str, **resampling: Unpack[Resampling]) -> Estimate:
     """Share of the texts for which a bool column holds, 0..1; every prompt counts once.
 
     NaN (or None) is a text of which it cannot be said, which is left out. Prompts are resampled
@@ -138,11 +138,11 @@ def share(*, table: pd.DataFrame, column: str, **how: Unpack[Resampling]) -> Est
     """
     if table.empty:
         return unmeasured(NO_TEXT)
-    return mean(table=table, column=column, bounds=SHARE, **how)
+    return mean(table=table, column=column, bounds=SHARE, **resampling)
 
 
 def share_change(
-    *, table: pd.DataFrame, base: pd.DataFrame | None, column: str, **how: Unpack[Resampling]
+    *, table: pd.DataFrame, base: pd.DataFrame | None, column: str, **resampling: Unpack[Resampling]
 ) -> Estimate:
     """`share` of the policy minus that of the base policy, paired by prompt, -1..1.
 
@@ -161,13 +161,13 @@ def share_change(
         n=int(defined(table, [column])["prompt_id"].isin(set(now.index)).sum()),
         bounds=(-1.0, 1.0),
         undefined=f"no prompt has {column} values of both policies",
-        **how,
+        **resampling,
     )
     if moved.value is None or moved.intervals or moved.units < 2:
         return moved
     # All prompts moved alike, so resampling would give an interval of width zero.
     ends = {"now": float(now.mean()), "then": float(then.mean())}
-    return newcombe(moved, **ends, levels=how["levels"])
+    return newcombe(moved, **ends, levels=resampling["levels"])
 
 
 def change(
@@ -176,7 +176,7 @@ def change(
     base: pd.DataFrame,
     columns: Sequence[str],
     standardise: bool = True,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """How far the mean of a column moved from the base policy, paired by prompt; with two columns,
     how much further the first moved than the second.
@@ -198,11 +198,15 @@ def change(
         f"no prompt has {names} values that vary for the base policy and are defined for both"
     )
     totals = np.concatenate(parts, axis=1)
-    return bootstrap(totals=totals, statistic=statistic, n=both, undefined=undefined, **how)
+    return bootstrap(totals=totals, statistic=statistic, n=both, undefined=undefined, **resampling)
 
 
 def change_ratio(
-    *, table: pd.DataFrame, base: pd.DataFrame, columns: tuple[str, str], **how: Unpack[Resampling]
+    *,
+    table: pd.DataFrame,
+    base: pd.DataFrame,
+    columns: tuple[str, str],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """How far the first column moved for every base sd that the second one moved, each in its own
     base sd.
@@ -211,7 +215,7 @@ def change_ratio(
     may be 0 (its interval at the first level contains it): the ratio would then be anything.
     """
     rows, before = defined(table, columns), defined(base, columns)
-    below = change(table=rows, base=before, columns=[columns[1]], **how)
+    below = change(table=rows, base=before, columns=[columns[1]], **resampling)
     if below.value is None:
         return unmeasured(below.reason or "undefined", n=below.n, units=below.units)
     if not below.intervals or below.intervals[0].low <= 0 <= below.intervals[0].high:
@@ -226,7 +230,7 @@ def change_ratio(
         statistic=lambda s: _move(s[:, :5], True) / _move(s[:, 5:], True),
         n=below.n,
         undefined=f"{columns[0]} does not vary for the base policy",
-        **how,
+        **resampling,
     )
 
 
@@ -275,7 +279,7 @@ def _means_by_prompt(table: pd.DataFrame, column: str) -> tuple[Any, Any, Array]
 
 
 def independent_difference(
-    *, table: pd.DataFrame, other: pd.DataFrame, column: str, **how: Unpack[Resampling]
+    *, table: pd.DataFrame, other: pd.DataFrame, column: str, **resampling: Unpack[Resampling]
 ) -> Estimate:
     """Mean of `table` minus mean of `other` (each over its prompt means), where they share no
     prompts.
@@ -289,9 +293,11 @@ def independent_difference(
     if fewer == 0:
         return unmeasured(f"one side has no {column} value", n=n)
     draws = [
-        prompt_weights(units=len(s), resamples=how["resamples"], seed=seed) @ s / len(s)
+        prompt_weights(units=len(s), resamples=resampling["resamples"], seed=seed) @ s / len(s)
         for s, seed in zip(
-            sides, np.random.SeedSequence(how["seed"]).generate_state(2).tolist(), strict=True
+            sides,
+            np.random.SeedSequence(resampling["seed"]).generate_state(2).tolist(),
+            strict=True,
         )
     ]
     estimate = summarise(
@@ -299,13 +305,13 @@ def independent_difference(
         replicates=draws[0] - draws[1],
         n=n,
         units=fewer,
-        levels=how["levels"],
+        levels=resampling["levels"],
     )
     return replace(estimate, method=f"{estimate.method}, two independent sets of prompts")
 
 
 def split_difference(
-    *, table: pd.DataFrame, column: str, by: str, **how: Unpack[Resampling]
+    *, table: pd.DataFrame, column: str, by: str, **resampling: Unpack[Resampling]
 ) -> Estimate:
     """Mean over the rows where the bool column `by` holds, minus the mean over the other rows."""
     rows = defined(table, [column])
@@ -325,7 +331,7 @@ def split_difference(
         statistic=lambda s: s[:, 0] / s[:, 1] - s[:, 2] / s[:, 3],
         n=len(rows),
         undefined=f"one side of {by} has no row with a {column} value",
-        **how,
+        **resampling,
     )
 
 
@@ -335,7 +341,7 @@ def ratio_of_sums(
     numerator: str,
     denominator: str,
     bounds: Bounds = ANY,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Sum of one column over the sum of another, on rows where both are defined."""
     rows = defined(table, [numerator, denominator])
@@ -348,7 +354,12 @@ def ratio_of_sums(
         return ratio
 
     return bootstrap(
-        totals=totals, statistic=statistic, n=len(rows), bounds=bounds, undefined=undefined, **how
+        totals=totals,
+        statistic=statistic,
+        n=len(rows),
+        bounds=bounds,
+        undefined=undefined,
+        **resampling,
     )
 
 
@@ -361,7 +372,7 @@ def correlation(
     x: str,
     y: str,
     kind: Literal["spearman", "pearson", "kendall"] = "spearman",
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> Estimate:
     """Correlation across samples where both columns are defined; every sample counts once, prompts
     are resampled whole.
@@ -385,7 +396,7 @@ def correlation(
             units=len(prompts),
         )
     if kind == "kendall":
-        return kendall.tau(a=a, b=b, place=place, units=len(prompts), **how)
+        return kendall.tau(a=a, b=b, place=place, units=len(prompts), **resampling)
     value = float(_weighted_correlation(a, b, np.ones((1, len(rows))), kind)[0])
     # A resample holds a weight for each row; taken in slices so that a large audit does not need
     # gigabytes.
@@ -394,7 +405,7 @@ def correlation(
         [
             _weighted_correlation(a, b, weights[k : k + step][:, place], kind)
             for weights in weight_slices(
-                units=len(prompts), resamples=how["resamples"], seed=how["seed"]
+                units=len(prompts), resamples=resampling["resamples"], seed=resampling["seed"]
             )
             for k in range(0, len(weights), step)
         ]
@@ -405,7 +416,7 @@ def correlation(
         n=len(rows),
         units=len(prompts),
         bounds=(-1.0, 1.0),
-        levels=how["levels"],
+        levels=resampling["levels"],
     )
 
 

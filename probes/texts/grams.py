@@ -73,9 +73,9 @@ def grams(texts: Coded, order: int) -> Grams:
     place = np.arange(len(texts.ids)) - np.repeat(
         np.cumsum(texts.lengths) - texts.lengths, texts.lengths
     )
-    whole = np.flatnonzero(place + order <= texts.lengths[text])
-    kept, kinds = _renumbered(codes[whole]) if order > 1 else (codes[whole], kinds)
-    return Grams(kept, text[whole], kinds)
+    inside = np.flatnonzero(place + order <= texts.lengths[text])
+    kept, kinds = _renumbered(codes[inside]) if order > 1 else (codes[inside], kinds)
+    return Grams(kept, text[inside], kinds)
 
 
 def _renumbered(codes: NDArray[np.integer[Any]]) -> tuple[Small, int]:
@@ -108,8 +108,8 @@ class Counts:
         """Counts by kind without each group of units, in turn; never all at once, since kinds may
         be millions.
         """
-        for part in self._parts:
-            yield self.total - np.bincount(part, minlength=self.kinds)
+        for members in self._parts:
+            yield self.total - np.bincount(members, minlength=self.kinds)
 
     def deleted(self, statistic: Callable[[NDArray[np.intp]], float]) -> Deleted:
         """A statistic of counts by kind, of everything and without each group."""
@@ -172,12 +172,12 @@ def rarefied(counts: NDArray[np.intp], size: int) -> float:
     return float(kinds.sum() - (missed * kinds[possible]).sum())
 
 
-def distinct_by_unit(found: Grams, unit: Chosen, units: int) -> Array:
+def distinct_by_unit(all_grams: Grams, unit: Chosen, units: int) -> Array:
     """distinct-n of each unit's own n-grams, (units,); NaN for a unit without any."""
-    owner = unit[found.text]
+    owner = unit[all_grams.text]
     tokens = np.bincount(owner, minlength=units)
     kinds = np.bincount(
-        np.unique(owner * np.int64(found.kinds) + found.code) // max(found.kinds, 1),
+        np.unique(owner * np.int64(all_grams.kinds) + all_grams.code) // max(all_grams.kinds, 1),
         minlength=units,
     )
     shares: Array = np.divide(kinds, tokens, out=np.full(units, np.nan), where=tokens > 0)

@@ -303,9 +303,9 @@ class Side:
     def counts(self, order: int) -> Counts:
         """The n-grams' counts, in all and with each group of prompts left out."""
         if order not in self._counts:
-            found = self.grams(order)
+            all_grams = self.grams(order)
             self._counts[order] = Counts(
-                found.code, self.texts.owner[found.text], found.kinds, self.groups
+                all_grams.code, self.texts.owner[all_grams.text], all_grams.kinds, self.groups
             )
         return self._counts[order]
 
@@ -361,8 +361,8 @@ def sides_of(
     return beside(now, then, detail, evidence.embed, evidence.seed)
 
 
-def estimated(found: Deleted, sides: Sides, evidence: Evidence, **how: Any) -> Estimate:
+def estimated(deleted: Deleted, sides: Sides, evidence: Evidence, **options: Any) -> Estimate:
     """A set statistic's value with the jackknife's intervals at the evidence's levels."""
     return jackknifed(
-        found=found, groups=sides.groups, n=sides.now.texts.n, levels=evidence.levels, **how
+        deleted=deleted, groups=sides.groups, n=sides.now.texts.n, levels=evidence.levels, **options
     )

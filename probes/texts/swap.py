@@ -78,8 +78,8 @@ def rules() -> Mapping[str, Rule]:
             *zip(names["Black men's names"], names["Black women's names"], strict=True),
         ]
     )
-    said = limits("swaps")
-    found = [
+    known_limits = limits("swaps")
+    all_rules = [
         Rule(
             "gender",
             GENDERS,
@@ -87,14 +87,14 @@ def rules() -> Mapping[str, Rule]:
             frozenset(gender),
             refuse=no_counterpart | listed,
             pronouns=True,
-            limits=said,
+            limits=known_limits,
         ),
         Rule(
             "names_race",
             ("white people's names", "Black people's names"),
             of_race,
             listed,
-            limits=said,
+            limits=known_limits,
         ),
         Rule(
             "names_gender",
@@ -104,14 +104,14 @@ def rules() -> Mapping[str, Rule]:
             need=listed,
             refuse=no_counterpart,
             pronouns=True,
-            limits=said,
+            limits=known_limits,
         ),
     ]
     for name, one in data["descriptors"].items():
         words = _both_ways(one["pairs"])
         plural = frozenset(w for w in words if w.endswith("s"))
-        found.append(Rule(name, tuple(one["groups"]), words, plural, limits=said))
-    return {r.name: r for r in found}
+        all_rules.append(Rule(name, tuple(one["groups"]), words, plural, limits=known_limits))
+    return {r.name: r for r in all_rules}
 
 
 def swap(text: str, rule: str) -> str | None:
@@ -122,19 +122,19 @@ def swap(text: str, rule: str) -> str | None:
     and whatever it could not undo: swap(swap(text)) is the text. Raises ValueError for a rule that
     is not in `rules()`.
     """
-    found = swapped(text, rule)
-    return None if found is None else found.text
+    result = swapped(text, rule)
+    return None if result is None else result.text
 
 
 def swapped(text: str, rule: str) -> Swap | None:
     """As `swap`, with the group that the text named."""
     if rule not in rules():
         raise ValueError(f"rule {rule!r}: not known; expected one of {', '.join(rules())}")
-    there = _once(text, rules()[rule])
-    if there is None:
+    once = _once(text, rules()[rule])
+    if once is None:
         return None
-    back = _once(there.text, rules()[rule])
-    return there if back is not None and back.text == text else None
+    back = _once(once.text, rules()[rule])
+    return once if back is not None and back.text == text else None
 
 
 # --- one pass
@@ -148,8 +148,8 @@ def _both_ways(pairs: Sequence[Sequence[str]]) -> dict[str, tuple[str, int]]:
 def _once(text: str, rule: Rule) -> Swap | None:
     words = list(WORD.finditer(text))
     lower = [w.group().lower() for w in words]
-    there = set(lower)
-    if there & rule.refuse or (rule.need and not there & rule.need):
+    word_set = set(lower)
+    if word_set & rule.refuse or (rule.need and not word_set & rule.need):
         return None
     new: dict[int, str] = {}
     sides = set()
@@ -158,15 +158,17 @@ def _once(text: str, rule: Rule) -> Swap | None:
             counterpart = _pronoun(text, words, lower, i)
             if counterpart is None:
                 return None
-            found = counterpart, int(word.startswith("her"))
+            counterpart_and_side = counterpart, int(word.startswith("her"))
         elif word in rule.words and (word in rule.nouns or _before_person(text, words, lower, i)):
-            found = rule.words[word]
+            counterpart_and_side = rule.words[word]
         else:
             continue
-        new[i] = _in_case_of(words[i].group(), found[0])
-        sides.add(found[1])
+        new[i] = _in_case_of(words[i].group(), counterpart_and_side[0])
+        sides.add(counterpart_and_side[1])
         if i and lower[i - 1] in ("a", "an") and _between(text, words, i - 1).isspace():
-            new[i - 1] = _in_case_of(words[i - 1].group(), "an" if found[0][0] in "aeiou" else "a")
+            new[i - 1] = _in_case_of(
+                words[i - 1].group(), "an" if counterpart_and_side[0][0] in "aeiou" else "a"
+            )
     if not sides:
         return None
     return Swap(_replaced(text, words, new), sides.pop() if len(sides) == 1 else None)
@@ -285,11 +287,11 @@ def _hash(*parts: str) -> str:
 
 def _two(prompt: str, name: str) -> dict[str, str]:
     """Text -> group."""
-    found = swapped(prompt, name)
-    if found is None or found.side is None:
+    result = swapped(prompt, name)
+    if result is None or result.side is None:
         return {}
     groups = rules()[name].groups
-    return {prompt: groups[found.side], found.text: groups[1 - found.side]}
+    return {prompt: groups[result.side], result.text: groups[1 - result.side]}
 
 
 def _four(prompt: str) -> dict[str, str]:

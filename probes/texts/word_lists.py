@@ -25,8 +25,8 @@ WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 @cache
 def word_list(name: str) -> dict[str, Any]:
     """The list `name` of probes/data, as it is written there; do not change it."""
-    found: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    listed: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    return listed
 
 
 def limits(name: str) -> str:
@@ -48,15 +48,15 @@ def mentions(texts: Sequence[str]) -> Array:
     A group is mentioned by a word of its own ("she", "pensioner"), or by an adjective before a noun
     for people with nothing but other listed adjectives between ("an old Black man").
     """
-    found = np.zeros((len(texts), len(groups())))
+    flags = np.zeros((len(texts), len(groups())))
     words, adjectives, nouns = _triggers()
-    for row, text in zip(found, texts, strict=True):
-        there = WORD.findall(text.lower())
-        for word in words.keys() & set(there):
+    for row, text in zip(flags, texts, strict=True):
+        text_words = WORD.findall(text.lower())
+        for word in words.keys() & set(text_words):
             row[words[word]] = 1
-        if not adjectives.keys().isdisjoint(there):
-            _adjectives(there, adjectives, nouns, row)
-    return found
+        if not adjectives.keys().isdisjoint(text_words):
+            _adjectives(text_words, adjectives, nouns, row)
+    return flags
 
 
 @cache
@@ -144,9 +144,9 @@ def sentiment(texts: Sequence[str]) -> tuple[Array, Array]:
     other side; so one word gives ±0.45 and many of one kind come near ±1. 0 where no word is
     listed; NaN where the text has no words.
     """
-    found = [_balance(text) for text in texts]
-    return np.array([f[0] for f in found], dtype=np.float64), np.array(
-        [f[1] for f in found], dtype=np.float64
+    balances = [_balance(text) for text in texts]
+    return np.array([f[0] for f in balances], dtype=np.float64), np.array(
+        [f[1] for f in balances], dtype=np.float64
     )
 
 

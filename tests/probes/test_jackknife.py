@@ -102,7 +102,7 @@ def test_intervals_of_set_statistics_cover_their_expectation_at_least_87_times_i
     for _ in range(120):
         some = made_up(rng, embed, 40)
         found.append(
-            jackknifed(found=SETWISE[name](some), groups=some.groups, n=48, levels=(0.95,))
+            jackknifed(deleted=SETWISE[name](some), groups=some.groups, n=48, levels=(0.95,))
         )
     expectation = np.mean([e.value for e in found])
     spread = np.std([e.value for e in found])
