@@ -4,6 +4,7 @@ base policy's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
@@ -35,7 +36,7 @@ class Feature:
 
     kind: Kind
     name: str
-    said: str
+    sentence: str
 
     @property
     def key(self) -> str:
@@ -56,7 +57,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Found:
+class FeatureTexts:
     """All texts that have a feature, the highest reward first; how many have it, and of how
     many.
     """
@@ -82,19 +83,19 @@ def show(run: Run) -> None:
         [NONE, *by_key],
         "feature",
         width=620,
-        written=lambda k: one_line(by_key[k].said, 160) if k else "Choose a feature",
+        written=lambda key: one_line(by_key[key].sentence, 160) if key else "Choose a feature",
     )
     if chosen == NONE:
         return
     feature = by_key[chosen]
-    found = texts_with(run, iteration, feature.kind, feature.name)
-    st.text(_counted(found, iteration))
+    compared = texts_with(run, iteration, feature.kind, feature.name)
+    st.text(_counted(compared, iteration))
     _link_to_samples(run, iteration, feature)
-    first = PAGE * (address.page(max(1, -(-len(found.examples) // PAGE)), feature.key) - 1)
-    shown = found.examples[first : first + PAGE]
-    prompts = prompts_of(
-        run, Place(iteration, "audit"), tuple(dict.fromkeys(e.prompt_id for e in shown))
-    )
+    pages = max(1, math.ceil(len(compared.examples) / PAGE))
+    first = PAGE * (address.page(pages, feature.key) - 1)
+    shown = compared.examples[first : first + PAGE]
+    asked = tuple(dict.fromkeys(example.prompt_id for example in shown))
+    prompts = prompts_of(run, Place(iteration, "audit"), asked)
     for example in shown:
         _pair(feature, example, prompts.get(example.prompt_id, example.prompt_id), iteration)
 
@@ -102,14 +103,17 @@ def show(run: Run) -> None:
 @st.cache_data(max_entries=CHOICES, show_spinner=False, hash_funcs=AS_RUN)
 def features(run: Run) -> tuple[str, list[Feature]]:
     """The last audited iteration, and the features that its measurements list."""
-    of = Material(run)
-    last = of.iterations[-1] if of.iterations else BASE
-    found = of.measured[last].get("hacking.signature") if of.iterations else None
-    listed: Sequence[Any] = [] if found is None else found.detail.get("features") or []
-    return last, [_feature(f) for f in listed if _is_one(f)]
+    material = Material(run)
+    if not material.iterations:
+        return BASE, []
+    last = material.iterations[-1]
+    signature = material.measured[last].get("hacking.signature")
+    listed = [] if signature is None else signature.detail.get("features") or []
+    return last, [_feature(raw) for raw in listed if _is_feature(raw)]
 
 
-def _is_one(raw: Any) -> bool:
+def _is_feature(raw: Any) -> bool:
+    """Whether it is one that this version knows; a run may be of another."""
     return (
         isinstance(raw, Mapping)
         and raw.get("kind") in get_args(Kind)
@@ -118,19 +122,20 @@ def _is_one(raw: Any) -> bool:
 
 
 def _feature(raw: Mapping[str, Any]) -> Feature:
-    shares = [
-        f"{raw[k]:.0%}" if isinstance(raw.get(k), int | float) else NOTHING
-        for k in ("share", "share_base")
-    ]
-    said = (
-        f"{raw['name']} ({raw['kind']}; {raw.get('verdict')}): {shares[0]} of texts, base "
-        f"policy {shares[1]}"
+    sentence = (
+        f"{raw['name']} ({raw['kind']}; {raw.get('verdict')}): {_share(raw, 'share')} of texts, "
+        f"base policy {_share(raw, 'share_base')}"
     )
-    return Feature(cast(Kind, raw["kind"]), raw["name"], said)
+    return Feature(cast(Kind, raw["kind"]), raw["name"], sentence)
+
+
+def _share(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
+    return f"{value:.0%}" if isinstance(value, int | float) else NOTHING
 
 
 @st.cache_data(max_entries=PAGES_OF_TEXTS, show_spinner="Looking for the texts", hash_funcs=AS_RUN)
-def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> Found:
+def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> FeatureTexts:
     """The texts of an iteration that have a feature, among those that the probe compared.
 
     Beside each stands the base policy's answer to the same prompt: the first by name that has the
@@ -138,11 +143,11 @@ def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> Found:
     """
     for place in (iteration, BASE):
         recorded(run, f"{place}/audit.parquet")
-    found = having(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
-    mine = found.now[found.now["has"]].sort_values(
+    texts = having(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
+    mine = texts.now[texts.now["has"]].sort_values(
         ["reward", "sample_id"], ascending=[False, True], kind="stable"
     )
-    before = found.base.sort_values(["has", "sample_id"], ascending=[False, True], kind="stable")
+    before = texts.base.sort_values(["has", "sample_id"], ascending=[False, True], kind="stable")
     answers = before.drop_duplicates("prompt_id").set_index("prompt_id")
     examples = []
     for _, row in mine.iterrows():
@@ -157,7 +162,9 @@ def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> Found:
                 bool(base["has"]),
             )
         )
-    return Found(tuple(examples), len(found.now), int(found.base["has"].sum()), len(found.base))
+    return FeatureTexts(
+        tuple(examples), len(texts.now), int(texts.base["has"].sum()), len(texts.base)
+    )
 
 
 def highlighted(text: str, places: Sequence[Span]) -> str:
@@ -173,11 +180,11 @@ def highlighted(text: str, places: Sequence[Span]) -> str:
     return multiline("".join([*parts, text[at:]]))
 
 
-def _counted(found: Found, iteration: str) -> str:
-    now, base = len(found.examples), found.base
+def _counted(compared: FeatureTexts, iteration: str) -> str:
+    now, base = len(compared.examples), compared.base
     return (
-        f"{now} of {found.texts} compared texts of {series.short_name(iteration)} have it, and "
-        f"{base} of {found.base_texts} of the base policy's. The highest reward comes first. "
+        f"{now} of {compared.texts} compared texts of {series.short_name(iteration)} have it, and "
+        f"{base} of {compared.base_texts} of the base policy's. The highest reward comes first. "
         "Beside it: the base policy's answer to the same prompt, one that has the feature too "
         f"where there is one. {OPEN} and {SHUT} mark where it stands."
     )
@@ -205,19 +212,14 @@ def _pair(feature: Feature, example: Example, prompt: str, iteration: str) -> No
 
 def _link_to_samples(run: Run, iteration: str, feature: Feature) -> None:
     """The Samples page with these letters searched for; a format is nothing that letters find."""
-    page, by_letters = BY_FILE["samples.py"], feature.kind != "format"
-    asked = {"run": run.path.name, "where": iteration, "sort": "highest reward"}
-    st.page_link(
-        page.path,
-        icon=page.icon,
-        query_params={**asked, "q": feature.name} if by_letters else asked,
-        label="Search these letters in all samples"
-        if by_letters
-        else "All samples of this iteration",
-        help=(
+    page = BY_FILE["samples.py"]
+    address = {"run": run.path.name, "where": iteration, "sort": "highest reward"}
+    label, warning = "All samples of this iteration", None
+    if feature.kind != "format":
+        address["q"] = feature.name
+        label = "Search these letters in all samples"
+        warning = (
             "The search looks for letters, in prompts about groups too: it may find more texts, "
             "or fewer."
         )
-        if by_letters
-        else None,
-    )
+    st.page_link(page.path, icon=page.icon, query_params=address, label=label, help=warning)

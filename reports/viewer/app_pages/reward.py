@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import streamlit as st
 
-from reports.run_report.tables import figure
 from reports.viewer import blocks, frame, guide, reading
 from reports.viewer.documents import document_view
 from reports.viewer.reading import AS_RUN
 from restaudit.errors import RestauditError
 from restaudit.evidence.record import BASE, Run
+from restaudit.evidence.shown import figure
 
 MOST_CHARACTERS = 4000
 Scorer = Callable[

@@ -83,7 +83,8 @@ def _said_before(before: Declarations | None) -> None:
 def _fields(place: str, folder: Path, who: Person, by_record: frozenset[str]) -> None:
     """Everything that is typed.
 
-    Each answer is sent as soon as its field is left, and only this part is drawn again.
+    Each answer is sent as soon as its field is left, and only this part is drawn again. Not a form
+    of Streamlit's: that would keep in the browser what nobody has sent, and a reload would lose it.
     """
     _person(place, who)
     _questions(place, by_record)
@@ -106,10 +107,8 @@ def _person(place: str, who: Person) -> None:
 
 
 def _questions(place: str, by_record: frozenset[str]) -> None:
-    asked = groups()
-    answered = {
-        g.title: sum(bool(_typed(place, q.key).strip()) for q in g.questions) for g in asked
-    }
+    every = groups()
+    answered = {group.title: _answered(place, group) for group in every}
     titles = list(answered)
     title = st.segmented_control(
         "Questions about",
@@ -119,11 +118,10 @@ def _questions(place: str, by_record: frozenset[str]) -> None:
         key=f"{place}group",
         persist_state="session",
     )
-    group = next((g for g in asked if g.title == title), asked[0])
-    said = sum(answered.values())
+    group = next((g for g in every if g.title == title), every[0])
     st.caption(
-        f"{answered[group.title]} of {len(group.questions)} answered here, {said} of "
-        f"{sum(len(g.questions) for g in asked)} in all."
+        f"{answered[group.title]} of {len(group.questions)} answered here, "
+        f"{sum(answered.values())} of {sum(len(g.questions) for g in every)} in all."
     )
     for question in group.questions:
         with st.container(gap="xsmall"):
@@ -134,12 +132,14 @@ def _questions(place: str, by_record: frozenset[str]) -> None:
                 max_chars=LONGEST,
                 persist_state="session",
             )
-            beside = (
-                " The record answers this; what you write is shown beside it."
-                if question.key in by_record
-                else ""
-            )
-            st.caption(escaped(fed(question) + beside))
+            note = fed(question)
+            if question.key in by_record:
+                note += " The record answers this; what you write is shown beside it."
+            st.caption(escaped(note))
+
+
+def _answered(place: str, group: Group) -> int:
+    return sum(bool(_typed(place, question.key).strip()) for question in group.questions)
 
 
 def _save(
@@ -160,6 +160,7 @@ def _save(
         icon=":material/save:",
         disabled=not who.may_write,
     ):
+        # A browser can press a button that is drawn as disabled.
         if not who.may_write or (other and not st.session_state.get(f"{place}replace")):
             frame.problem(
                 "Not saved",
@@ -168,13 +169,14 @@ def _save(
             )
             return
         try:
-            found = kept(records, as_yaml(run_subject(records), _given(place, who)))
+            saved = kept(records, as_yaml(run_subject(records), _given(place, who)))
             drafts.forget_saved(place, folder, _given(place, who))
         except BadInput as e:
             _refused(e)
             return
         st.session_state[f"{place}opened"] = stored_digest(records)
-        st.session_state[f"{place}saved"] = f"{_count(found)} by {found.declared_by or 'nobody'}"
+        st.session_state[f"{place}saved"] = f"{_count(saved)} by {saved.declared_by or 'nobody'}"
+        # Drawn anew from the top: the lines above the form tell what is stored.
         st.rerun()
     if done := st.session_state.pop(f"{place}saved", None):
         st.success(
@@ -191,8 +193,8 @@ def _save(
 
 def stored_digest(records: Records) -> str:
     """SHA-256 of what is stored now."""
-    found = run_declarations(records)
-    return found.sha256 if found else ""
+    declarations = run_declarations(records)
+    return declarations.sha256 if declarations else ""
 
 
 def _files(run: Run, about: Subject, place: str, who: Person) -> None:
@@ -221,24 +223,24 @@ def _files(run: Run, about: Subject, place: str, who: Person) -> None:
         if given is None:
             return
         try:
-            found = checked(Records(run), given.getvalue())
+            form = checked(Records(run), given.getvalue())
         except BadInput as e:
             _refused(e)
             return
         st.text(
-            plain(
-                f"A valid form: {_count(found)} by {found.declared_by or 'nobody'}, {found.date}."
-            )
+            plain(f"A valid form: {_count(form)} by {form.declared_by or 'nobody'}, {form.date}.")
         )
         st.button(
-            "Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, found)
+            "Fill the form above with it", key=f"{place}take", on_click=_fill, args=(place, form)
         )
         st.caption("It takes the place of what is typed above. Nothing is saved yet.")
 
 
 def _refused(error: BadInput) -> None:
-    said = question_of(str(error))
-    where = f"The question is “{said[1].asks}”, under {said[0]}. " if said else ""
+    where, named = "", question_of(str(error))
+    if named is not None:
+        title, question = named
+        where = f"The question is “{question.asks}”, under {title}. "
     st.error(f"{escaped(where)}What you typed is still here.", title="Not accepted")
     st.code(str(error), language=None, wrap_lines=True)
 
@@ -256,14 +258,14 @@ def _fill(place: str, known: Declarations | Given | None) -> None:
 
 
 def _fill_group(place: str, group: Group, known: Declarations | Given | None) -> None:
+    answers = known.answers if known else {}
     for question in group.questions:
-        st.session_state[f"{place}{question.key}"] = (
-            known.answers.get(question.key, "") if known else ""
-        )
+        st.session_state[f"{place}{question.key}"] = answers.get(question.key, "")
 
 
 def _count(known: Declarations) -> str:
-    return f"{len(known.answers)} answer{'' if len(known.answers) == 1 else 's'}"
+    count = len(known.answers)
+    return "1 answer" if count == 1 else f"{count} answers"
 
 
 def _typed(place: str, key: str) -> str:
@@ -272,10 +274,11 @@ def _typed(place: str, key: str) -> str:
 
 def _given(place: str, who: Person) -> Given:
     day = st.session_state.get(f"{place}date")
+    keys = [question.key for group in groups() for question in group.questions]
     return Given(
         declared_by=who.name if who.login else _typed(place, "declared_by"),
         role=_typed(place, "role"),
         date=day.isoformat() if isinstance(day, datetime.date) else "",
         signature_file=_typed(place, "signature_file"),
-        answers={q.key: _typed(place, q.key) for g in groups() for q in g.questions},
+        answers={key: _typed(place, key) for key in keys},
     )

@@ -25,10 +25,14 @@ from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human_fold
 from restaudit.people.rating.tasks import run_secret, sha256
 from restaudit.people.waiting import tasks_name
 
+# After so many texts a break is proposed; nobody has to take one.
 BREAK_EVERY = 25
 # A second key press that was meant for the text before comes sooner than anybody can read one.
 QUICK = 0.4
+LONGEST_NAME = 40
+RATER_NAME = re.compile(r"[^\W_][\w .-]*")
 
+AnySet = TaskSet | PairSet
 Entry = Mapping[str, Any]
 
 
@@ -64,24 +68,31 @@ class Standing:
     given: Mapping[str, int]
 
 
-def stamp(run: Path) -> str:
-    """Changes when a set of tasks or what is said of raters changes, and not when somebody
-    rates.
-    """
-    return _stamp(
-        p
-        for p in human_folder(run).glob("*.json*")
-        if p.name.startswith(("key-", "tasks-", "pairs-", "raters"))
-    )
+# --- sets of either kind: single texts that are scored, and pairs of which one is chosen
 
 
-def ratings_stamp(run: Path) -> str:
-    """Changes when a rating is added or taken back."""
-    return _stamp(
-        human_folder(run) / name
-        for name in (RATINGS_FILE, CHOICES_FILE)
-        if (human_folder(run) / name).exists()
-    )
+def all_sets(run: Run) -> dict[str, AnySet]:
+    """Every set of the run by name; a name is of one kind only."""
+    sets: list[AnySet] = [*task_sets(run.path), *pair_sets(run.path)]
+    return {tasks.name: tasks for tasks in sets}
+
+
+def file_of(tasks: AnySet) -> str:
+    """The file of human/ that answers to this set are stored in."""
+    return CHOICES_FILE if isinstance(tasks, PairSet) else RATINGS_FILE
+
+
+def progress_of(run: Run, tasks: AnySet) -> Progress:
+    """How far it is rated."""
+    if isinstance(tasks, PairSet):
+        return pair_progress(run.path, tasks.name)
+    return progress(run.path, tasks.name)
+
+
+def called(tasks: AnySet) -> str:
+    """What it holds, in words."""
+    kind = "pairs of texts" if isinstance(tasks, PairSet) else "texts"
+    return f"{tasks.items} {kind}"
 
 
 def open_set(run: Run, name: str) -> OpenSet:
@@ -90,48 +101,37 @@ def open_set(run: Run, name: str) -> OpenSet:
     Raises BadInput where tasks, key and run do not fit each other.
     """
     tasks = all_sets(run).get(name) or load_tasks(run.path, name)
+    folder, file = human_folder(run.path), file_of(tasks)
     if isinstance(tasks, PairSet):
-        pairs = open_pairs(run, human_folder(run.path))
-        asked = read_pairs(tasks.path)
-        return OpenSet(tasks, asked, pairs, {r.item_id: r for r in asked.rows}, file_of(tasks))
-    book = open_book(run, human_folder(run.path))
+        pairs = read_pairs(tasks.path)
+        shown = {row.item_id: row for row in pairs.rows}
+        return OpenSet(tasks, pairs, open_pairs(run, folder), shown, file)
+    book = open_book(run, folder)
     sheet = read_sheet(tasks.path)
-    in_order = sorted(
-        (k.item for k in book.items.values() if k.tasks == name), key=lambda i: i.order
-    )
-    texts = {i.item_id: book.items[i.item_id].text for i in in_order}
-    fits = (
-        [r.item_id for r in sheet.rows] == list(texts)
-        and all(
-            r.response == texts[r.item_id] and r.response_sha256 == sha256(r.response)
-            for r in sheet.rows
-        )
-        and sheet.run_id == run.run_id
-        and sha256(sheet.instructions) == sheet.instructions_sha256 == tasks.instructions_sha256
-    )
-    if not fits:
+    if not _fits(sheet, book, tasks, run):
         raise BadInput(
             f"{tasks.path}: does not show what was drawn for this set; it was changed or is of "
             "another run"
         )
-    return OpenSet(tasks, sheet, book, {r.item_id: r for r in sheet.rows}, file_of(tasks))
+    return OpenSet(tasks, sheet, book, {row.item_id: row for row in sheet.rows}, file)
 
 
-def secret_of(run: Run) -> bytes:
-    """The key of this run's pseudonyms."""
-    return run_secret(run)
+def _fits(sheet: Sheet, book: Book[Any], tasks: TaskSet, run: Run) -> bool:
+    """Whether a sheet shows the drawn texts, in the drawn order, with the drawn instructions.
 
-
-def known_raters(rows: Sequence[Entry]) -> list[str]:
-    """Everybody who rated anything of this run."""
-    return sorted({r["rater_id"] for r in rows})
-
-
-def rows_of(run: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
-    """Every rating of the run as it is stored; every choice between two texts with CHOICES_FILE for the
-    file.
+    The sheet lies where anybody may edit it; the key says what was drawn, and the record what the
+    texts are.
     """
-    return read_rows(human_folder(run), file)
+    drawn = [known.item for known in book.items.values() if known.tasks == tasks.name]
+    drawn.sort(key=lambda item: item.order)
+    if [row.item_id for row in sheet.rows] != [item.item_id for item in drawn]:
+        return False
+    for row in sheet.rows:
+        text = book.items[row.item_id].text
+        if row.response != text or row.response_sha256 != sha256(row.response):
+            return False
+    digests = {sha256(sheet.instructions), sheet.instructions_sha256, tasks.instructions_sha256}
+    return sheet.run_id == run.run_id and len(digests) == 1
 
 
 def first_choice(
@@ -140,53 +140,166 @@ def first_choice(
     """The set a rater most likely came for: the one the run waits for, else the last begun, else
     the newest.
     """
-    names = {t.name for t in sets}
-    begun = [
-        n["tasks"]
-        for n in notes
-        if n["rater_id"] == rater and n["what"] == "read" and n.get("tasks") in names
-    ]
+    names = {tasks.name for tasks in sets}
     if waits in names:
         return str(waits)
-    return (
-        str(begun[-1])
-        if begun
-        else max(sets, key=lambda t: (t.key.stat().st_mtime_ns, t.name)).name
-    )
+    for note in reversed(notes):
+        begun = note["rater_id"] == rater and note["what"] == "read"
+        if begun and note.get("tasks") in names:
+            return str(note["tasks"])
+    return max(sets, key=lambda tasks: (tasks.key.stat().st_mtime_ns, tasks.name)).name
+
+
+# --- what has changed since a page was drawn
+
+
+def stamp(run: Path) -> str:
+    """Changes when a set of tasks or what is said of raters changes, and not when somebody
+    rates.
+    """
+    ours = ("key-", "tasks-", "pairs-", "raters")
+    return _stamp(p for p in human_folder(run).glob("*.json*") if p.name.startswith(ours))
+
+
+def ratings_stamp(run: Path) -> str:
+    """Changes when a rating is added or taken back."""
+    files = [human_folder(run) / name for name in (RATINGS_FILE, CHOICES_FILE)]
+    return _stamp(path for path in files if path.exists())
+
+
+def _stamp(paths: Iterable[Path]) -> str:
+    facts = sorted((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+# --- the name a rater goes by
+
+
+def secret_of(run: Run) -> bytes:
+    """The key of this run's pseudonyms."""
+    return run_secret(run)
+
+
+def pseudonym(identity: str, secret: bytes) -> str:
+    """The name of somebody who logged in: a keyed hash, as an import gives one to an e-mail
+    address.
+    """
+    return f"rater-{draw.name(secret, 'rater', identity)[:10]}"
+
+
+def checked_name(typed: str, known: Iterable[str]) -> tuple[str | None, str | None]:
+    """The rater's name and what is wrong with it.
+
+    A name that is there in other letters is that one: Ana is ana.
+    """
+    name = " ".join(typed.split())
+    if not name:
+        return None, None
+    if "@" in name:
+        return (
+            None,
+            "Choose a pseudonym, not an e-mail address: the name is stored with every rating.",
+        )
+    if len(name) > LONGEST_NAME:
+        return None, f"This name has {len(name)} characters; use at most {LONGEST_NAME}."
+    if not RATER_NAME.fullmatch(name):
+        return (
+            None,
+            "Use letters, digits, spaces and . _ - in the name, and begin with a letter or digit.",
+        )
+    return next((k for k in known if k.casefold() == name.casefold()), name), None
+
+
+# --- how far one is
+
+
+def rows_of(run: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
+    """Every rating of the run as it is stored; with CHOICES_FILE every choice between two texts."""
+    return read_rows(human_folder(run), file)
+
+
+def known_raters(rows: Sequence[Entry]) -> list[str]:
+    """Everybody who rated anything of this run."""
+    return sorted({row["rater_id"] for row in rows})
 
 
 def standing(
     opened: OpenSet, rows: Sequence[Entry], notes: Sequence[Entry], rater: str
 ) -> Standing:
     """Where this rater stands. An item that has its ratings from others already is not due."""
-    name = opened.tasks.name
-    mine = [r for r in rows if r.get("tasks") == name and r["rater_id"] == rater]
-    rated = {r["item_id"] for r in mine}
-    others = Counter(
-        r["item_id"] for r in rows if r.get("tasks") == name and r["rater_id"] != rater
-    )
-    own = [n for n in notes if n.get("tasks") == name and n["rater_id"] == rater]
-    skipped: dict[str, int] = {}
-    for n in own:
-        item = str(n.get("item_id"))
-        if n["what"] == "skipped":
-            skipped.pop(item, None)
-            skipped[item] = int(n.get("after", 0))
-        elif n["what"] == "unskipped":
-            skipped.pop(item, None)
-    open_items = [i for i in opened.shown if i not in rated and others[i] < opened.tasks.raters]
-    aside = [i for i in skipped if i in open_items]
+    rows = [row for row in rows if row.get("tasks") == opened.tasks.name]
+    mine = [row for row in rows if row["rater_id"] == rater]
+    rated = {row["item_id"] for row in mine}
+    by_others = Counter(row["item_id"] for row in rows if row["rater_id"] != rater)
+    own_notes = [
+        note
+        for note in notes
+        if note.get("tasks") == opened.tasks.name and note["rater_id"] == rater
+    ]
+    skipped = _skipped(own_notes)
+    unrated = []
+    for item in opened.shown:
+        if item not in rated and by_others[item] < opened.tasks.raters:
+            unrated.append(item)
+    # In the order in which they were skipped, so that undo takes the last one back.
+    aside = [item for item in skipped if item in unrated]
+    # Instructions that were changed since are new instructions: whoever read the old ones reads
+    # these first.
+    read = [note.get("sha256") for note in own_notes if note["what"] == "read"]
     return Standing(
         done=len(mine),
-        due=tuple(i for i in open_items if i not in skipped),
+        due=tuple(item for item in unrated if item not in skipped),
         aside=tuple(aside),
         last=_last(mine, aside, skipped),
-        read=any(
-            n["what"] == "read" and n.get("sha256") == opened.sheet.instructions_sha256 for n in own
-        ),
-        handed_in=any(n["what"] == "handed_in" for n in own),
-        given=dict(sorted(Counter(r["rater_id"] for r in rows if r.get("tasks") == name).items())),
+        read=opened.sheet.instructions_sha256 in read,
+        handed_in=any(note["what"] == "handed_in" for note in own_notes),
+        given=dict(sorted(Counter(row["rater_id"] for row in rows).items())),
     )
+
+
+def _skipped(notes: Sequence[Entry]) -> dict[str, int]:
+    """Items that are skipped now, the last one at the end: item -> ratings given before it."""
+    skipped: dict[str, int] = {}
+    for note in notes:
+        item = str(note.get("item_id"))
+        if note["what"] in ("skipped", "unskipped"):
+            skipped.pop(item, None)
+        if note["what"] == "skipped":
+            skipped[item] = int(note.get("after", 0))
+    return skipped
+
+
+def _last(
+    mine: Sequence[Entry], aside: Sequence[str], skipped: Mapping[str, int]
+) -> tuple[str, str] | None:
+    """What undo takes back. A rating that was imported was not given here, and stays."""
+    if aside and skipped[aside[-1]] >= len(mine):
+        return "skipped", aside[-1]
+    if mine and mine[-1].get("source") == in_app.SOURCE:
+        return "rated", str(mine[-1]["item_id"])
+    return None
+
+
+def still_rating(name: str, rows: Sequence[Entry], notes: Sequence[Entry]) -> list[str]:
+    """Who began a set here and has not handed it in: its scores would unblind them."""
+    notes = [note for note in notes if note.get("tasks") == name]
+    began = {note["rater_id"] for note in notes if note["what"] == "read"}
+    done = {note["rater_id"] for note in notes if note["what"] == "handed_in"}
+    for row in rows:
+        if row.get("tasks") == name and row.get("source") == in_app.SOURCE:
+            began.add(row["rater_id"])
+    return sorted(began - done)
+
+
+def sealed(run: Run, name: str) -> bool:
+    """Whether a look decided with this set's ratings, which are then part of the record."""
+    for look in run.plan.get("looks") or []:
+        if tasks_name(look) == name:
+            return {f"{look}/wait", f"{look}/audit"} <= run.done
+    return False
+
+
+# --- what a rater does
 
 
 def answer(
@@ -198,7 +311,7 @@ def answer(
     """
     row, sheet = opened.shown[item_id], opened.sheet
     now = datetime.now(UTC)
-    said: dict[str, Any] = {
+    common: dict[str, Any] = {
         "where": "this answer",
         "item_id": item_id,
         "rater": rater,
@@ -211,7 +324,7 @@ def answer(
     }
     vote: Vote
     if isinstance(sheet, PairSheet):
-        vote = PairVote(score=score, a_sha256=row.a_sha256, b_sha256=row.b_sha256, **said)
+        vote = PairVote(score=score, a_sha256=row.a_sha256, b_sha256=row.b_sha256, **common)
     else:
         low, high = sheet.choices[0], sheet.choices[-1]
         vote = Vote(
@@ -219,7 +332,7 @@ def answer(
             response_sha256=row.response_sha256,
             scale_min=whole(low),
             scale_max=whole(high),
-            **said,
+            **common,
         )
     in_app.give(run, opened.book, vote, opened.file)
 
@@ -254,114 +367,16 @@ def closed(run: Run, name: str, at: Standing) -> str | None:
     return None
 
 
-def sealed(run: Run, name: str) -> bool:
-    """Whether a look decided with this set's ratings, which are then part of the record."""
-    looks = run.plan.get("looks") or []
-    return any(
-        tasks_name(i) == name and f"{i}/wait" in run.done and f"{i}/audit" in run.done
-        for i in looks
-    )
-
-
-def still_rating(name: str, rows: Sequence[Entry], notes: Sequence[Entry]) -> list[str]:
-    """Who began a set here and has not handed it in: its scores would unblind them."""
-    here = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "read"}
-    here |= {
-        r["rater_id"] for r in rows if r.get("tasks") == name and r.get("source") == in_app.SOURCE
-    }
-    done = {n["rater_id"] for n in notes if n.get("tasks") == name and n["what"] == "handed_in"}
-    return sorted(here - done)
-
-
 def keys(sheet: Sheet) -> list[str | None]:
     """The key that gives each score: its own digit, 0 for a ten, else its place; none on a scale of
     more than 9.
     """
     labels = list(sheet.labels)
-    if all(len(k) == 1 for k in labels) or (
-        labels[-1] == "10" and all(len(k) == 1 and k != "0" for k in labels[:-1])
-    ):
-        return [k[-1] for k in labels]
-    return [str(k) if len(labels) <= 9 else None for k in range(1, len(labels) + 1)]
-
-
-def _last(
-    mine: Sequence[Entry], aside: Sequence[str], skipped: Mapping[str, int]
-) -> tuple[str, str] | None:
-    if aside and skipped[aside[-1]] >= len(mine):
-        return "skipped", aside[-1]
-    return (
-        ("rated", str(mine[-1]["item_id"]))
-        if mine and mine[-1].get("source") == in_app.SOURCE
-        else None
-    )
-
-
-def _stamp(paths: Any) -> str:
-    facts = sorted((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-
-# Sets of rating tasks of either kind: single texts that are scored, and pairs of which one is
-# chosen.
-
-
-AnySet = TaskSet | PairSet
-
-
-def all_sets(run: Run) -> dict[str, AnySet]:
-    """Every set of the run by name; a name is of one kind only."""
-    found: list[AnySet] = [*task_sets(run.path), *pair_sets(run.path)]
-    return {t.name: t for t in found}
-
-
-def file_of(tasks: AnySet) -> str:
-    """The file of human/ that answers to this set are stored in."""
-    return CHOICES_FILE if isinstance(tasks, PairSet) else RATINGS_FILE
-
-
-def progress_of(run: Run, tasks: AnySet) -> Progress:
-    """How far it is rated."""
-    return (pair_progress if isinstance(tasks, PairSet) else progress)(run.path, tasks.name)
-
-
-def called(tasks: AnySet) -> str:
-    """What it holds, in words."""
-    return f"{tasks.items} pairs of texts" if isinstance(tasks, PairSet) else f"{tasks.items} texts"
-
-
-# The name a rater goes by: a pseudonym that somebody types, or one that follows from their login.
-
-
-LONGEST_NAME = 40
-RATER_NAME = re.compile(r"[^\W_][\w .-]*")
-
-
-def pseudonym(identity: str, secret: bytes) -> str:
-    """The name of somebody who logged in: a keyed hash, as an import gives one to an e-mail
-    address.
-    """
-    return f"rater-{draw.name(secret, 'rater', identity)[:10]}"
-
-
-def checked_name(typed: str, known: Iterable[str]) -> tuple[str | None, str | None]:
-    """The rater's name and what is wrong with it.
-
-    A name that is there in other letters is that one: Ana is ana.
-    """
-    name = " ".join(typed.split())
-    if not name:
-        return None, None
-    if "@" in name:
-        return (
-            None,
-            "Choose a pseudonym, not an e-mail address: the name is stored with every rating.",
-        )
-    if len(name) > LONGEST_NAME:
-        return None, f"This name has {len(name)} characters; use at most {LONGEST_NAME}."
-    if not RATER_NAME.fullmatch(name):
-        return (
-            None,
-            "Use letters, digits, spaces and . _ - in the name, and begin with a letter or digit.",
-        )
-    return next((k for k in known if k.casefold() == name.casefold()), name), None
+    digits = all(len(label) == 1 for label in labels)
+    # From 1 to 10 the ten has the key 0, which no other score needs.
+    to_ten = labels[-1] == "10" and "0" not in labels and all(len(k) == 1 for k in labels[:-1])
+    if digits or to_ten:
+        return [label[-1] for label in labels]
+    if len(labels) > 9:
+        return [None] * len(labels)
+    return [str(place) for place in range(1, len(labels) + 1)]

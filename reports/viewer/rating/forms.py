@@ -25,7 +25,11 @@ from restaudit.people.rating.asking import (
 from restaudit.people.rating.pairs import PairSet, draw_pairs
 from restaudit.people.rating.sheet import Sheet
 
-SAID_NEW, SAID_PAIRS = "rating_new_said", "rating_pairs_said"
+# A button's callback runs before the page is drawn again: what it has to say waits here until then.
+REFUSED_NEW, REFUSED_PAIRS = "rating_new_said", "rating_pairs_said"
+# Texts of each iteration that the page proposes: with two iterations 44 tasks, some ten minutes for
+# one rater.
+SITTING = 20
 
 
 def login() -> None:
@@ -36,37 +40,39 @@ def login() -> None:
 
 def new_set(run: Run, set_key: str, *, first: bool) -> None:
     """Ask for a new set and draw it."""
-    usual = proposed(run)
-    said = st.session_state.pop(SAID_NEW, None)
-    with st.expander("Make a new set", expanded=first or said is not None, icon=":material/add:"):
-        if said is not None:
+    proposal = proposed(run)
+    refusal = st.session_state.pop(REFUSED_NEW, None)
+    with st.expander(
+        "Make a new set", expanded=first or refusal is not None, icon=":material/add:"
+    ):
+        if refusal is not None:
             st.error("Change what the line below names, and draw again.", title="No set was made")
-            st.text(said)
+            st.text(refusal)
         st.caption(
             "Texts are drawn at random and shuffled. Raters see neither iteration, model nor "
-            "reward. A tenth of "
-            "the texts is shown twice, to see whether raters agree with themselves."
+            "reward. A tenth of the texts is shown twice, to see whether raters agree with "
+            "themselves."
         )
         with st.form("rating_new", border=False):
             st.multiselect(
                 "Iterations",
                 run.iterations(),
-                default=usual["iterations"],
+                default=proposal["iterations"],
                 key="new_iterations",
                 format_func=series.short_name,
             )
             a, b, c, d = st.columns(4)
             a.number_input(
-                "Texts of each iteration", 1, 10_000, usual["per_iteration"], key="new_n"
+                "Texts of each iteration", 1, 10_000, proposal["per_iteration"], key="new_n"
             )
-            b.number_input("Raters for each text", 1, 100, usual["raters"], key="new_raters")
-            c.number_input("Lowest score", -100, 100, usual["scale"][0], key="new_low")
-            d.number_input("Highest score", -100, 100, usual["scale"][1], key="new_high")
-            st.text_input("What is rated", usual["dimension"], max_chars=60, key="new_dimension")
+            b.number_input("Raters for each text", 1, 100, proposal["raters"], key="new_raters")
+            c.number_input("Lowest score", -100, 100, proposal["scale"][0], key="new_low")
+            d.number_input("Highest score", -100, 100, proposal["scale"][1], key="new_high")
+            st.text_input("What is rated", proposal["dimension"], max_chars=60, key="new_dimension")
             st.text_area(
                 "Instructions for raters",
                 key="new_instructions",
-                placeholder=usual["instructions"],
+                placeholder=proposal["instructions"],
                 help="Raters read these before they begin. Left empty, the text in grey is used.",
             )
             st.form_submit_button(
@@ -83,13 +89,13 @@ def new_pairs(run: Run, set_key: str) -> None:
     audited = run.iterations()
     if len(audited) < 2:
         return
-    said = st.session_state.pop(SAID_PAIRS, None)
+    refusal = st.session_state.pop(REFUSED_PAIRS, None)
     with st.expander(
-        "Make a new set of pairs (A or B?)", expanded=said is not None, icon=":material/compare:"
+        "Make a new set of pairs (A or B?)", expanded=refusal is not None, icon=":material/compare:"
     ):
-        if said is not None:
+        if refusal is not None:
             st.error("Change what the line below names, and draw again.", title="No set was made")
-            st.text(said)
+            st.text(refusal)
         st.caption(
             "Prompts are drawn at random, with one text of each policy. Which one stands at A is "
             "random, and raters see neither iteration, model nor reward. A tenth of the pairs "
@@ -136,7 +142,7 @@ def _make_pairs(path: str, set_key: str) -> None:
     try:
         state[set_key] = draw_pair_set(Run(path), given).name
     except series.READ_ERRORS as error:
-        state[SAID_PAIRS] = str(error)
+        state[REFUSED_PAIRS] = str(error)
 
 
 def _make(path: str, set_key: str) -> None:
@@ -152,7 +158,48 @@ def _make(path: str, set_key: str) -> None:
     try:
         state[set_key] = draw_set(Run(path), given).name
     except series.READ_ERRORS as error:
-        state[SAID_NEW] = str(error)
+        state[REFUSED_NEW] = str(error)
+
+
+def proposed(run: Run) -> dict[str, Any]:
+    """What the page proposes: what the run's plan asks of people, else one sitting's worth.
+
+    Raises BadInput while nothing was audited.
+    """
+    of_people = (run.plan["config"].get("human") or {}).get("kind") == "people"
+    return draw_arguments(run, {} if of_people else {"n": SITTING})
+
+
+def draw_set(run: Run, given: Mapping[str, Any]) -> TaskSet:
+    """Draw a set; `given` has iterations, per_iteration, raters, scale, dimension and instructions
+    ("" = the default).
+
+    The same choices give the same set. Raises BadInput for choices that make no sense.
+    """
+    low, high = given["scale"]
+    # Instructions are text here: the command line reads a file where its argument names one.
+    standing = draw_arguments(
+        run, {"scale": f"{low}-{high}", "dimension": given["dimension"] or None}
+    )
+    chosen = {k: given[k] for k in ("iterations", "per_iteration", "raters")}
+    arguments = standing | chosen
+    if given["instructions"].strip():
+        arguments["instructions"] = given["instructions"].strip()
+    return draw_tasks(run.path, name=set_name(arguments), **arguments)
+
+
+def draw_pair_set(run: Run, given: Mapping[str, Any]) -> PairSet:
+    """Draw a set of pairs; `given` has first, second, n, raters, dimension and instructions ("" =
+    the default).
+
+    The same choices give the same set, and the one that `restaudit rate pairs` draws. Raises
+    BadInput for choices that make no sense.
+    """
+    # Instructions are text here: the command line reads a file where its argument names one.
+    arguments = pair_arguments(run, {**given, "instructions": None})
+    if given["instructions"].strip():
+        arguments["instructions"] = given["instructions"].strip()
+    return draw_pairs(run.path, name=pair_set_name(arguments), **arguments)
 
 
 def instructions(run: Run, one: OpenSet, rater: str) -> None:
@@ -228,52 +275,3 @@ def _note(path: str, what: str, rater: str, **more: object) -> None:
         st.session_state.pop("rating_said", None)
     except series.READ_ERRORS as error:
         st.session_state["rating_said"] = "error", str(error)
-
-
-# A new set of tasks, by the rules and defaults of `restaudit rate export`.
-
-
-# Texts of each iteration that the page proposes: with two iterations 44 tasks, some ten minutes for
-# one rater.
-SITTING = 20
-
-
-def proposed(run: Run) -> dict[str, Any]:
-    """What the page proposes: what the run's plan asks of people, else one sitting's worth.
-
-    Raises BadInput while nothing was audited.
-    """
-    of_people = (run.plan["config"].get("human") or {}).get("kind") == "people"
-    return draw_arguments(run, {} if of_people else {"n": SITTING})
-
-
-def draw_set(run: Run, given: Mapping[str, Any]) -> TaskSet:
-    """Draw a set; `given` has iterations, per_iteration, raters, scale, dimension and instructions
-    ("" = the default).
-
-    The same choices give the same set. Raises BadInput for choices that make no sense.
-    """
-    low, high = given["scale"]
-    # Instructions are text here: the command line reads a file where its argument names one.
-    standing = draw_arguments(
-        run, {"scale": f"{low}-{high}", "dimension": given["dimension"] or None}
-    )
-    chosen = {k: given[k] for k in ("iterations", "per_iteration", "raters")}
-    arguments = standing | chosen
-    if given["instructions"].strip():
-        arguments["instructions"] = given["instructions"].strip()
-    return draw_tasks(run.path, name=set_name(arguments), **arguments)
-
-
-def draw_pair_set(run: Run, given: Mapping[str, Any]) -> PairSet:
-    """Draw a set of pairs; `given` has first, second, n, raters, dimension and instructions ("" =
-    the default).
-
-    The same choices give the same set, and the one that `restaudit rate pairs` draws. Raises
-    BadInput for choices that make no sense.
-    """
-    # Instructions are text here: the command line reads a file where its argument names one.
-    arguments = pair_arguments(run, {**given, "instructions": None})
-    if given["instructions"].strip():
-        arguments["instructions"] = given["instructions"].strip()
-    return draw_pairs(run.path, name=pair_set_name(arguments), **arguments)

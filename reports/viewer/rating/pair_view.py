@@ -48,11 +48,9 @@ def texts(
             )
 
 
-def show_choices(
-    run: Run, name: str, *, rater: str | None = None, title: str = "What people chose"
-) -> None:
+def show_choices(run: Run, name: str, *, rater: str | None, title: str) -> None:
     """How often people preferred the second policy's text, with its 95% interval."""
-    found = _counted((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
+    result = _counted((str(run.path), name, run.events[-1].hash, desk.ratings_stamp(run.path)))
     st.subheader(escaped(title))
     st.badge(
         "PEOPLE",
@@ -60,10 +58,10 @@ def show_choices(
         color="green",
         help="Choices that people made between these texts.",
     )
-    st.text(plain(sentence(found), MOST_SAID))
-    if found.rate.value is not None:
+    st.text(plain(sentence(result), MOST_SAID))
+    if result.rate.value is not None:
         st.dataframe(
-            _table(found),
+            _table(result),
             hide_index=True,
             key=f"pairs_results_{name}",
             placeholder="—",
@@ -76,12 +74,12 @@ def show_choices(
                 "high": st.column_config.NumberColumn("95% high", format="%.0f%%"),
             },
         )
-    for line in beside(found):
+    for line in beside(result):
         st.text(plain(line, MOST_SAID))
     st.caption(
         "A half means that neither is preferred. The interval is over prompts: it says how other "
-        "prompts might "
-        "come out, not other raters. Skipped pairs are left out, which can shift a share."
+        "prompts might come out, not other raters. Skipped pairs are left out, which can shift a "
+        "share."
     )
     if rater is not None:
         st.text(
@@ -90,29 +88,29 @@ def show_choices(
     st.text("No decision of this run has used these choices.")
 
 
-def sentence(found: Wins) -> str:
+def sentence(result: Wins) -> str:
     """The result in words, with iterations as charts write them."""
-    return in_words(found, called=_short)
+    return in_words(result, called=_short)
 
 
 def _short(name: str) -> str:
     return series.short_name(name) if ITERATION.fullmatch(name) else name
 
 
-def _table(found: Wins) -> pd.DataFrame:
-    ends = next(iter(found.rate.intervals), None)
+def _table(result: Wins) -> pd.DataFrame:
+    ends = next(iter(result.rate.intervals), None)
     row = {
-        "policy": plain(named(found.second, found.first, _short), MOST_NAME),
-        "against": plain(named(found.first, found.second, _short), MOST_NAME),
-        "rate": 100 * (found.rate.value or 0.0),
+        "policy": plain(named(result.second, result.first, _short), MOST_NAME),
+        "against": plain(named(result.first, result.second, _short), MOST_NAME),
+        "rate": 100 * (result.rate.value or 0.0),
         "low": 100 * ends.low if ends else None,
         "high": 100 * ends.high if ends else None,
-        "better": found.better,
-        "ties": found.ties,
-        "worse": found.worse,
-        "prompts": found.prompts,
-        "same text": found.same,
-        "raters": found.raters,
+        "better": result.better,
+        "ties": result.ties,
+        "worse": result.worse,
+        "prompts": result.prompts,
+        "same text": result.same,
+        "raters": result.raters,
     }
     return pd.DataFrame([row])
 

@@ -4,7 +4,7 @@ its interval.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,14 @@ from restaudit.people.rating.pairs import PairSet
 from restaudit.people.rating.pairs.wins import agreement
 from restaudit.people.rating.status import of_raters
 from restaudit.people.rating.store import human_folder, read_rows, torn_note
-from restaudit.people.rating.tasks import read_key, table_of
+from restaudit.people.rating.tasks import plain_frame, read_key, table_of
 
 RESAMPLING = Resampling(levels=(0.95,), resamples=2000, seed=20261105)
 QUICK_RESAMPLING = Resampling(levels=(0.95,), resamples=500, seed=20261105)
+MOST_SAID = 2000
+# The place on the Divergence page that its first lines lead to.
+ANCHOR = "rated-by-people"
+GIVEN = ("iteration", "sample_id", "rater", "score", "inclusion", "check", "anchor")
 COLUMNS = (
     "iteration",
     "human",
@@ -52,29 +56,28 @@ COLUMNS = (
 def score_agreement(rows: Sequence[Any], name: str) -> Estimate:
     """Krippendorff's alpha (interval metric) of one set; whole prompts are resampled.
 
-    Repeats are left out.
+    Repeats are left out: they say how steady a rater is, not whether raters agree.
     """
-    mine = [r for r in rows if r.get("tasks") == name and r.get("role") != "check"]
+    mine = [row for row in rows if row.get("tasks") == name and row.get("role") != "check"]
     return alpha(
-        units=np.array([r["item_id"] for r in mine], dtype=np.str_),
-        scores=np.array([r["score"] for r in mine], dtype=np.float64),
-        clusters=np.array([r["prompt_id"] for r in mine], dtype=np.str_),
+        units=np.array([row["item_id"] for row in mine], dtype=np.str_),
+        scores=np.array([row["score"] for row in mine], dtype=np.float64),
+        clusters=np.array([row["prompt_id"] for row in mine], dtype=np.str_),
         **QUICK_RESAMPLING,
     )
 
 
-def agreement_sentence(found: Estimate) -> str:
+def agreement_sentence(agreement: Estimate) -> str:
     """The agreement as a sentence."""
-    if found.value is None:
-        return f"Agreement is not known yet: {found.reason}."
-    span = (
-        f"95% interval {found.intervals[0].low:.2f} to {found.intervals[0].high:.2f}"
-        if found.intervals
-        else (found.reason or "no interval")
-    )
+    if agreement.value is None:
+        return f"Agreement is not known yet: {agreement.reason}."
+    span = agreement.reason or "no interval"
+    if agreement.intervals:
+        low, high = agreement.intervals[0].low, agreement.intervals[0].high
+        span = f"95% interval {low:.2f} to {high:.2f}"
     return (
-        f"Agreement so far: Krippendorff's alpha {found.value:.2f} ({span}; {found.n} ratings "
-        "of shared texts)."
+        f"Agreement so far: Krippendorff's alpha {agreement.value:.2f} ({span}; {agreement.n} "
+        "ratings of shared texts)."
     )
 
 
@@ -87,40 +90,42 @@ def scores(run: Run, name: str) -> pd.DataFrame:
     (probes/statistics/ppi.py). Where too little was rated, no value.
     """
     key = read_key(human_folder(run.path), name)
-    given = pd.DataFrame(
-        [
-            {
-                "iteration": r["iteration"],
-                "sample_id": r["sample_id"],
-                "rater": r["rater_id"],
-                "score": r["score"],
-                "inclusion": r.get("inclusion_prob"),
-                "check": r.get("role") == "check",
-                "anchor": r.get("role") == "anchor",
-            }
-            for r in read_rows(human_folder(run.path))
-            if r.get("tasks") == name
-        ],
-        columns=["iteration", "sample_id", "rater", "score", "inclusion", "check", "anchor"],
-    ).astype({"score": "float64", "inclusion": "float64", "check": "bool", "anchor": "bool"})
+    given = _given(run, name)
     # A mean of scores lies on the scale, whatever an interval from few prompts would say.
     scale = float(key["scale"][0]), float(key["scale"][1])
     tables = {
-        i: _rated(run, i, key["tables"][i], given[given["iteration"] == i])
-        for i in key["iterations"]
+        iteration: _rated(run, iteration, file, given[given["iteration"] == iteration])
+        for iteration, file in _files(key).items()
     }
-    return pd.DataFrame(
-        [
-            _row(
-                i,
-                tables,
-                given[(given["iteration"] == i) & ~given["check"] & ~given["anchor"]],
-                scale,
+    # Repeats and anchors are shown again to see whether raters are steady: no further texts.
+    counted = given[~given["check"] & ~given["anchor"]]
+    rows = [_row(i, tables, counted[counted["iteration"] == i], scale) for i in tables]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _files(key: Mapping[str, Any]) -> dict[str, str]:
+    """The table that each iteration's texts were drawn from."""
+    return {iteration: key["tables"][iteration] for iteration in key["iterations"]}
+
+
+def _given(run: Run, name: str) -> pd.DataFrame:
+    """The ratings of a set, a row each; a score drawn at random has the probability of it."""
+    rows = []
+    for rating in read_rows(human_folder(run.path)):
+        if rating.get("tasks") == name:
+            rows.append(
+                {
+                    "iteration": rating["iteration"],
+                    "sample_id": rating["sample_id"],
+                    "rater": rating["rater_id"],
+                    "score": rating["score"],
+                    "inclusion": rating.get("inclusion_prob"),
+                    "check": rating.get("role") == "check",
+                    "anchor": rating.get("role") == "anchor",
+                }
             )
-            for i in tables
-        ],
-        columns=list(COLUMNS),
-    )
+    types = {"score": "float64", "inclusion": "float64", "check": "bool", "anchor": "bool"}
+    return pd.DataFrame(rows, columns=list(GIVEN)).astype(types)
 
 
 def _row(
@@ -140,32 +145,36 @@ def _row(
     }
     if given.empty:
         return row | {"why": "nobody rated a text of it yet"}
-    row |= {k: float(np.clip(row[k], *scale)) for k in ("low", "high") if row[k] is not None}
+    for end in ("low", "high"):
+        if row[end] is not None:
+            row[end] = float(np.clip(row[end], *scale))
     if iteration != BASE and BASE in tables:
-        moved, _ = corrected_change(table=table, base=tables[BASE], sampling="random", **RESAMPLING)
-        row |= _numbers("change", "change_low", "change_high", moved)
-        row["why"] = row["why"] or (f"change: {moved.reason}" if moved.reason else "")
+        # Paired with the base policy on the same prompts.
+        change, _ = corrected_change(
+            table=table, base=tables[BASE], sampling="random", **RESAMPLING
+        )
+        row |= _numbers("change", "change_low", "change_high", change)
+        if not row["why"] and change.reason:
+            row["why"] = f"change: {change.reason}"
     return row
 
 
-def _numbers(value: str, low: str, high: str, found: Estimate) -> dict[str, float | None]:
-    ends = found.intervals[0] if found.intervals else None
-    return {value: found.value, low: ends.low if ends else None, high: ends.high if ends else None}
+def _numbers(value: str, low: str, high: str, estimate: Estimate) -> dict[str, float | None]:
+    if not estimate.intervals:
+        return {value: estimate.value, low: None, high: None}
+    interval = estimate.intervals[0]
+    return {value: estimate.value, low: interval.low, high: interval.high}
 
 
 def _rated(run: Run, iteration: str, place: str, given: pd.DataFrame) -> pd.DataFrame:
     """The frame the set was drawn from, with `human` and `inclusion` where people rated."""
     table_of(run, iteration, place)
     table = read_table(run.path / place, ("sample_id", "prompt_id", "family", "reward"))
-    plain = table["family"].isna()
-    return with_ratings(table[plain] if plain.any() else table, given)
+    frame, _ = plain_frame(table)
+    return with_ratings(frame, given)
 
 
-# What the ratings say, on the page: agreement while people rate, people's scores when a rater has
-# handed in.
-
-
-MOST_SAID = 2000
+# --- on the page: agreement while people rate, scores when a rater has handed in
 
 
 def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
@@ -184,24 +193,24 @@ def so_far(run: Run, tasks: AnySet, rows: Sequence[Any], at: Standing) -> None:
 
 
 def _agreement(rows: Sequence[Any], tasks: AnySet) -> Estimate:
-    if isinstance(tasks, PairSet):
-        return agreement(
-            [r for r in rows if r.get("tasks") == tasks.name and r.get("role") == "pair"]
-        )
-    return score_agreement(rows, tasks.name)
+    if not isinstance(tasks, PairSet):
+        return score_agreement(rows, tasks.name)
+    mine = [row for row in rows if row.get("tasks") == tasks.name]
+    # A pair that comes again the other way round has another role: it is no further pair.
+    return agreement([row for row in mine if row.get("role") == "pair"])
 
 
 def show_results(
     run: Run, tasks: AnySet, *, rater: str | None = None, title: str | None = None
 ) -> None:
     """What people said of a set, whichever kind it is."""
-    view = pair_view.show_choices if isinstance(tasks, PairSet) else show_scores
-    view(run, tasks.name, rater=rater, **({} if title is None else {"title": title}))
+    if isinstance(tasks, PairSet):
+        pair_view.show_choices(run, tasks.name, rater=rater, title=title or "What people chose")
+    else:
+        show_scores(run, tasks.name, rater=rater, title=title or "What people said")
 
 
-def show_scores(
-    run: Run, name: str, *, rater: str | None = None, title: str = "What people said"
-) -> None:
+def show_scores(run: Run, name: str, *, rater: str | None, title: str) -> None:
     """People's score of each iteration of the set with its 95% interval."""
     tasks = load_tasks(run.path, name)
     st.subheader(escaped(title))
@@ -269,13 +278,14 @@ def _picture(table: pd.DataFrame, tasks: TaskSet) -> None:
     known = table[table["human"].notna()]
     if len(known) < 2:
         return
-    points = tuple(
-        Point(x, row["human"], *((row["low"], row["high"]) if pd.notna(row["low"]) else ()))
-        for x, (_, row) in enumerate(known.iterrows())
-    )
+    points = []
+    for x, (_, row) in enumerate(known.iterrows()):
+        interval = (row["low"], row["high"]) if pd.notna(row["low"]) else ()
+        points.append(Point(x, row["human"], *interval))
     names = tuple(series.short_name(i) for i in known["iteration"])
     unit = f"{tasks.dimension}, {tasks.scale[0]} to {tasks.scale[1]}, rated by people"
-    lines = (Line(series.REWARD, ()), Line("Human score: PEOPLE", points))
+    # An empty line for the reward: it takes the first colour, as in every chart with both.
+    lines = (Line(series.REWARD, ()), Line("Human score: PEOPLE", tuple(points)))
     chart = Chart("", unit, names, lines, Table("", (), ()), said="")
     said = plain(" ".join(score_sentence(row) for _, row in known.iterrows()), MOST_SAID)
     draw_chart(chart, 220, key=f"rating_picture_{tasks.name}", alt=said)
@@ -286,23 +296,22 @@ def score_sentence(row: pd.Series[Any]) -> str:
     name = series.short_name(str(row["iteration"]))
     if pd.isna(row["human"]):
         return f"{name}: not known: {row['why'] or 'too few ratings'}."
-    span = (
-        f"95% interval {row['low']:.2f} to {row['high']:.2f}"
-        if pd.notna(row["low"])
-        else row["why"]
-    )
-    moved = ""
+    span = row["why"]
+    if pd.notna(row["low"]):
+        span = f"95% interval {row['low']:.2f} to {row['high']:.2f}"
+    change = ""
     if pd.notna(row["change"]):
-        ends = (
-            f" ({row['change_low']:.2f} to {row['change_high']:.2f})"
-            if pd.notna(row["change_low"])
-            else ""
-        )
-        moved = f" Change from base: {row['change']:+.2f}{ends}."
+        change = f" Change from base: {row['change']:+.2f}{_change_interval(row)}."
     return (
         f"{name}: {row['human']:.2f} ({span}; {row['texts']} texts, "
-        f"{of_raters(row['raters'])}).{moved}"
+        f"{of_raters(row['raters'])}).{change}"
     )
+
+
+def _change_interval(row: pd.Series[Any]) -> str:
+    if pd.isna(row["change_low"]):
+        return ""
+    return f" ({row['change_low']:.2f} to {row['change_high']:.2f})"
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing the scores")
@@ -312,11 +321,7 @@ def _scores(key: tuple[str, ...]) -> pd.DataFrame:
     return scores(Run(path), name)
 
 
-# What people said when they rated texts of a run afterwards: beside the sealed figures, and never
-# among them.
-
-
-ANCHOR = "rated-by-people"
+# --- on the Divergence page: ratings given afterwards, beside the sealed figures, never among them
 
 
 def announce_afterwards(run: Run) -> None:
@@ -324,11 +329,8 @@ def announce_afterwards(run: Run) -> None:
     at its end.
     """
     try:
-        rated = [
-            t
-            for t in all_sets(run).values()
-            if not desk.sealed(run, t.name) and progress_of(run, t).rated
-        ]
+        beside = [t for t in all_sets(run).values() if not desk.sealed(run, t.name)]
+        rated = any(progress_of(run, tasks).rated for tasks in beside)
     except BadInput:
         return  # said by `show_afterwards`, in its place
     if rated:
@@ -343,8 +345,8 @@ def show_afterwards(run: Run) -> None:
     st.header("Rated by people after the run", anchor=ANCHOR)
     st.text(
         "Ratings from the desk (page Rate) lie beside the record and not in it: nothing above "
-        "this line has used "
-        "them, and they may have been given by people who saw the figures above."
+        "this line has used them, and they may have been given by people who saw the figures "
+        "above."
     )
     try:
         _each_set(run)

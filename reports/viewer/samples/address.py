@@ -30,7 +30,7 @@ class Address:
 
     def __init__(self, slot: Any) -> None:
         self.slot = slot
-        self._said: list[str] = []
+        self._left_out: list[str] = []
 
     def pick(
         self,
@@ -44,39 +44,32 @@ class Address:
     ) -> str:
         """One of `options`: what the address asks for, else the default (the first one)."""
         usual = options[0] if default is None else default
-        asked = st.query_params.get(key)
-        if asked is not None and asked not in options:
-            self.unknown(label, asked)
-            asked = None
-        st.session_state[_of(key)] = usual if asked is None else asked
+        # Written before the control is drawn: afterwards Streamlit refuses it.
+        st.session_state[_widget(key)] = self._asked(label, key, options) or usual
         chosen = st.selectbox(
             label,
             options,
-            key=_of(key),
+            key=_widget(key),
             format_func=written,
             width=width or "stretch",
             filter_mode="contains",
             on_change=_write,
-            args=(key, _of(key), usual),
+            args=(key, _widget(key), usual),
         )
         # A browser can send anything; only a value of the list becomes part of a path.
         return chosen if chosen in options else usual
 
     def view(self, options: Sequence[str], key: str) -> str:
         """One of a few views, all of them in sight."""
-        asked = st.query_params.get(key)
-        if asked is not None and asked not in options:
-            self.unknown("View", asked)
-            asked = None
-        st.session_state[_of(key)] = options[0] if asked is None else asked
+        st.session_state[_widget(key)] = self._asked("View", key, options) or options[0]
         chosen = st.segmented_control(
             "View",
             options,
             required=True,
-            key=_of(key),
+            key=_widget(key),
             label_visibility="collapsed",
             on_change=_write,
-            args=(key, _of(key), options[0]),
+            args=(key, _widget(key), options[0]),
         )
         return str(chosen) if chosen in options else options[0]
 
@@ -86,29 +79,29 @@ class Address:
         for value in asked:
             if value not in options:
                 self.unknown(label, value)
-        st.session_state[_of(key)] = [o for o in options if o in asked]
+        st.session_state[_widget(key)] = [o for o in options if o in asked]
         chosen = st.pills(
             label,
             options,
             selection_mode="multi",
-            key=_of(key),
+            key=_widget(key),
             on_change=_write,
-            args=(key, _of(key), []),
+            args=(key, _widget(key), []),
         )
         return tuple(o for o in options if o in chosen)
 
     def text(self, label: str, key: str, *, placeholder: str, width: int) -> str:
         """Any text."""
-        st.session_state[_of(key)] = st.query_params.get(key, "")[:MOST_TYPED]
+        st.session_state[_widget(key)] = st.query_params.get(key, "")[:MOST_TYPED]
         typed = st.text_input(
             label,
-            key=_of(key),
+            key=_widget(key),
             type="search",
             max_chars=MOST_TYPED,
             placeholder=placeholder,
             width=width,
             on_change=_write,
-            args=(key, _of(key), ""),
+            args=(key, _widget(key), ""),
         )
         return str(typed or "")[:MOST_TYPED]
 
@@ -118,15 +111,15 @@ class Address:
         value = None if asked is None else _number(asked)
         if asked is not None and value is None:
             self.unknown(label, asked)
-        st.session_state[_of(key)] = value
+        st.session_state[_widget(key)] = value
         entered = st.number_input(
             label,
             value=None,
-            key=_of(key),
+            key=_widget(key),
             format="%.4g",
             placeholder=placeholder,
             on_change=_write,
-            args=(key, _of(key), None),
+            args=(key, _widget(key), None),
         )
         return None if entered is None else float(entered)
 
@@ -135,22 +128,22 @@ class Address:
         asked = st.query_params.get(key)
         if asked not in (None, OFF):
             self.unknown(label, asked)
-        st.session_state[_of(key)] = asked != OFF
-        return bool(st.toggle(label, key=_of(key), on_change=_write, args=(key, _of(key), True)))
+        st.session_state[_widget(key)] = asked != OFF
+        return bool(
+            st.toggle(label, key=_widget(key), on_change=_write, args=(key, _widget(key), True))
+        )
 
     def page(self, pages: int, of: str) -> int:
         """The page, from 1; no control where there is one only.
 
         Another list (`of`) begins on its first page.
         """
-        asked = st.query_params.get(PAGE)
-        number = 1 if asked is None else int(asked) if asked.isdecimal() and len(asked) < 9 else 0
-        if not 1 <= number <= pages:
-            self.unknown("Page", str(asked))
-            number = 1
+        number = self._asked_page(pages)
         if pages == 1:
             return 1
-        key = f"{_of(PAGE)}_{hashlib.sha256(of.encode()).hexdigest()[:16]}"
+        # A key for each list: Streamlit keeps a control's value by its key, and the place in one
+        # list says nothing about another.
+        key = f"{_widget(PAGE)}_{hashlib.sha256(of.encode()).hexdigest()[:16]}"
         if st.session_state.get(key, number) != number:
             st.session_state[key] = number
         chosen = int(
@@ -160,16 +153,34 @@ class Address:
         )
         return min(max(chosen, 1), pages)
 
+    def _asked(self, label: str, key: str, options: Sequence[str]) -> str | None:
+        """What the address asks for, where it is one of these."""
+        asked = st.query_params.get(key)
+        if asked is None or asked in options:
+            return asked
+        self.unknown(label, asked)
+        return None
+
+    def _asked_page(self, pages: int) -> int:
+        asked = st.query_params.get(PAGE)
+        if asked is None:
+            return 1
+        # A number of thousands of digits takes long to read, and no list has that many pages.
+        if asked.isdecimal() and len(asked) < 9 and 1 <= int(asked) <= pages:
+            return int(asked)
+        self.unknown("Page", asked)
+        return 1
+
     def unknown(self, what: str, value: str) -> None:
         """Say that a value of the address was left out."""
         with self.slot:
-            if not self._said:
+            if not self._left_out:
                 st.info(
                     "The address asks for what is not there; that was left out.",
                     icon=":material/link_off:",
                 )
             st.text(f"{what}: {printable(value[:MOST_SHOWN])}")
-        self._said.append(what)
+        self._left_out.append(what)
 
 
 def forget(keys: Sequence[str]) -> None:
@@ -178,13 +189,15 @@ def forget(keys: Sequence[str]) -> None:
         st.query_params.pop(key, None)
 
 
-def _of(key: str) -> str:
+def _widget(key: str) -> str:
+    """The control's name in the session; other pages have controls of the same short names."""
     return f"samples_{key}"
 
 
 def _write(key: str, widget: str, usual: object) -> None:
     """A callback that puts a control's value into the address, unless it is the usual one."""
     value = st.session_state[widget]
+    # Another filter makes another list, which begins on its first page.
     if key != PAGE:
         st.query_params.pop(PAGE, None)
     if value is None or value == usual:
@@ -197,7 +210,7 @@ def _write(key: str, widget: str, usual: object) -> None:
 
 def _number(value: str) -> float | None:
     try:
-        found = float(value)
+        number = float(value)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None

@@ -13,11 +13,12 @@ from reports.viewer.samples.cards import WHY, answer, card
 from reports.viewer.samples.prompt import prompts_of, show_across
 from reports.viewer.samples.query import (
     FLAGS,
+    NOT,
     SORTS,
-    Facts,
     Flag,
     Human,
     Numbers,
+    PlaceFacts,
     Query,
     facts,
     matching,
@@ -27,6 +28,7 @@ from reports.viewer.text import one_line
 from restaudit.evidence.record import Run
 
 PAGE = 25
+# A browser draws a list of all choices at once.
 MOST_GROUPS, MOST_SAID = 500, 400
 ANY = "any"
 FILTERS = (
@@ -47,10 +49,10 @@ FILTERS = (
 def browse(run: Run) -> None:
     """The list of samples; only this part is drawn again when a filter or the page changes."""
     with frame.guarded():
-        found = places(run)
+        every = places(run)
         address = Address(st.container(gap="xsmall"))
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            place = _place(address, found)
+            place = _place(address, every)
             recorded(run, place.file)
             known = facts(run, place)
             query = _query(address, run, place, known)
@@ -58,20 +60,20 @@ def browse(run: Run) -> None:
         _list(run, place, _page_of(address, place, query, positions, known.rows))
 
 
-def _place(address: Address, found: list[Place]) -> Place:
-    by_name = {p.name: p for p in found}
+def _place(address: Address, every: list[Place]) -> Place:
+    by_name = {p.name: p for p in every}
     name = address.pick(
         "Where",
         list(by_name),
         "where",
-        default=last_audit(found).name,
+        default=last_audit(every).name,
         width=190,
         written=lambda n: by_name[n].title,
     )
     return by_name[name]
 
 
-def _query(address: Address, run: Run, place: Place, known: Facts) -> Query:
+def _query(address: Address, run: Run, place: Place, known: PlaceFacts) -> Query:
     text = address.text("Search in the texts", "q", placeholder="any part of a text", width=240)
     sort = address.pick("Order", list(SORTS), "sort", width=190)
     with st.popover("Filters", icon=":material/filter_list:"):
@@ -109,7 +111,7 @@ def _kept(address: Address, run: Run, place: Place) -> str | None:
     written = {
         ANY: ANY,
         **{s: f"trained on in {series.short_name(s)}" for s in steps},
-        **{f"not {s}": f"left out of {series.short_name(s)}" for s in steps},
+        **{f"{NOT}{s}": f"left out of {series.short_name(s)}" for s in steps},
     }
     chosen = address.pick("Improve step", list(written), "kept", written=lambda k: written[k])
     return None if chosen == ANY else chosen
@@ -130,14 +132,12 @@ def _page_of(
     out.
     """
     pages = max(1, -(-len(positions) // PAGE))
-    said = "; ".join(query.in_words())
+    filters = "; ".join(query.in_words())
+    colon = ": " if filters else ""
     with st.container(
         horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"
     ):
-        st.text(
-            f"{len(positions):,} of {rows:,} "
-            f"samples{': ' if said else ''}{one_line(said, MOST_SAID)}"
-        )
+        st.text(f"{len(positions):,} of {rows:,} samples{colon}{one_line(filters, MOST_SAID)}")
         first = PAGE * (address.page(pages, f"{place} {query}") - 1)
     return tuple(int(p) for p in positions[first : first + PAGE])
 
@@ -145,6 +145,7 @@ def _page_of(
 def _list(run: Run, place: Place, page: tuple[int, ...]) -> None:
     shown = samples(run, place, page)
     asked = st.query_params.get(WHY)
+    # A linked sample may be on another page of the list: its answer is given nevertheless.
     if asked and asked not in {s.sample_id for s in shown}:
         st.subheader("Why was this sample trained on?")
         answer(run, asked)

@@ -43,7 +43,9 @@ def body(sample: Sample, text: str) -> None:
         st.text(multiline(text))
     else:
         st.caption("(an empty text)")
-    names = [escaped(t, MOST_NAME) for t in (sample.sample_id, sample.group) if t]
+    names = [escaped(sample.sample_id, MOST_NAME)]
+    if sample.group:
+        names.append(escaped(sample.group, MOST_NAME))
     st.caption(" · ".join([scores(sample), *names]))
 
 
@@ -52,7 +54,7 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         _badges(sample)
         st.button(
-            "Across iterations" if place.kind == "audit" else "Across Grow sets",
+            f"Across {'iterations' if place.kind == 'audit' else 'Grow sets'}",
             icon=":material/compare:",
             key=f"across_{sample.position}",
             type="tertiary",
@@ -60,8 +62,9 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
             args=(sample.prompt_id,),
         )
         if place.kind == "grow":
+            trained_on = any(kept for _, kept in sample.kept)
             st.button(
-                "Why trained on?" if any(k for _, k in sample.kept) else "Why left out?",
+                f"Why {'trained on' if trained_on else 'left out'}?",
                 key=f"why_{sample.position}",
                 type="tertiary",
                 icon=":material/help:",
@@ -118,7 +121,9 @@ def _badges(sample: Sample) -> None:
 
 
 def _score(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−") if math.isfinite(value) else "not known"
+    if not math.isfinite(value):
+        return "not known"
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _known(value: float, form: str) -> str:

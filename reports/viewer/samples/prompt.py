@@ -37,14 +37,14 @@ PROMPT, VIEW, ACROSS = "prompt", "view", "One prompt"
 def one_prompt(run: Run) -> None:
     """Choose two places and a prompt; every sample is shown as text, never as Markdown or HTML."""
     with frame.guarded():
-        found = places(run)
+        every = places(run)
         address = Address(st.container(gap="xsmall"))
         columns = st.columns([1, 1, 3])
-        same = [p for p in found if p.kind == found[0].kind]
+        same = [p for p in every if p.kind == every[0].kind]
         with columns[0]:
-            left = _place(address, "Left", found, same[0], "left")
+            left = _place(address, "Left", every, same[0], "left")
         with columns[1]:
-            right = _place(address, "Right", found, same[-1], "right")
+            right = _place(address, "Right", every, same[-1], "right")
         for place in (left, right):
             recorded(run, place.file)
         ids = sorted({*prompt_names(run, left), *prompt_names(run, right)})
@@ -54,7 +54,7 @@ def one_prompt(run: Run) -> None:
         with columns[2]:
             prompt, texts = _prompt(address, run, left, ids)
         st.text(multiline(texts.get(prompt, prompt)))
-        _numbers(run, [p for p in found if p.kind == left.kind], prompt)
+        _numbers(run, [p for p in every if p.kind == left.kind], prompt)
         _pairs(address, run, (left, right), prompt)
 
 
@@ -80,13 +80,13 @@ def prompts_of(run: Run, place: Place, ids: tuple[str, ...]) -> dict[str, str]:
         return {}
 
 
-def _place(address: Address, label: str, found: Sequence[Place], default: Place, key: str) -> Place:
-    by_name = {p.name: p for p in found}
-    return by_name[
-        address.pick(
-            label, list(by_name), key, default=default.name, written=lambda n: by_name[n].title
-        )
-    ]
+def _place(address: Address, label: str, every: Sequence[Place], default: Place, key: str) -> Place:
+    by_name = {p.name: p for p in every}
+    names = list(by_name)
+    chosen = address.pick(
+        label, names, key, default=default.name, written=lambda n: by_name[n].title
+    )
+    return by_name[chosen]
 
 
 def _prompt(
@@ -94,11 +94,9 @@ def _prompt(
 ) -> tuple[str, dict[str, str]]:
     """The chosen prompt; its name is in the address, and not its text."""
     asked = st.query_params.get(PROMPT)
-    offered = list(
-        dict.fromkeys(
-            [*ids[:MOST_PROMPTS], *([asked] if asked is not None and asked in ids else [])]
-        )
-    )
+    offered = list(ids[:MOST_PROMPTS])
+    if asked is not None and asked in ids and asked not in offered:
+        offered.append(asked)
     texts = prompts_of(run, place, tuple(offered))
     chosen = address.pick(
         "Prompt", offered, PROMPT, written=lambda i: one_line(texts.get(i, i), 160)
@@ -110,9 +108,9 @@ def _prompt(
     return chosen, texts
 
 
-def _numbers(run: Run, found: Sequence[Place], prompt: str) -> None:
+def _numbers(run: Run, every: Sequence[Place], prompt: str) -> None:
     rows = []
-    for place in found:
+    for place in every:
         mine = _samples(run, place, prompt)
         if mine:
             rows.append(
@@ -162,17 +160,25 @@ def _pairs(address: Address, run: Run, sides: tuple[Place, Place], prompt: str) 
 
 def _pair(sides: tuple[Place, Place], pair: tuple[Sample | None, ...], *, mark: bool) -> None:
     left, right = pair
-    shown = marked(left.text, right.text) if mark and left and right else ""
-    for column, place, sample, k in zip(st.columns(2), sides, pair, (0, 1), strict=True):
+    texts = [sample.text if sample else "" for sample in pair]
+    why_unmarked = ""
+    if mark and left and right:
+        with_marks = marked(left.text, right.text)
+        if isinstance(with_marks, str):
+            why_unmarked = with_marks
+        else:
+            texts = list(with_marks)
+    for column, place, sample, text in zip(st.columns(2), sides, pair, texts, strict=True):
         if sample is not None:
             with column.container(border=True, height="stretch", gap="xsmall"):
                 st.caption(place.title)
-                body(sample, shown[k] if isinstance(shown, tuple) else sample.text)
-    if isinstance(shown, str) and shown:
-        st.caption(shown)
+                body(sample, text)
+    if why_unmarked:
+        st.caption(why_unmarked)
 
 
 def _samples(run: Run, place: Place, prompt: str) -> list[Sample]:
     recorded(run, place.file)
     positions = matching(run, place, Query(prompt=prompt))
-    return sorted(samples(run, place, tuple(int(p) for p in positions)), key=lambda s: s.sample_id)
+    found = samples(run, place, tuple(map(int, positions)))
+    return sorted(found, key=lambda sample: sample.sample_id)

@@ -21,6 +21,7 @@ from restaudit.evidence.record import Run, with_ratings
 Human = Literal["any", "known", "not known"]
 Flag = Literal["empty", "cut off", "same text twice"]
 FLAGS: tuple[Flag, ...] = ("empty", "cut off", "same text twice")
+TWICE: Flag = "same text twice"
 SORTS = {
     "as recorded": None,
     "highest reward": "-reward",
@@ -32,7 +33,8 @@ SORTS = {
     "shortest": "n_tokens",
     "same text together": "same",
 }
-NO_GROUP = "(no group)"
+NO_GROUP, NOT = "(no group)", "not "
+# Results that are held, so that paging through one does not search again; positions are numbers.
 LISTS, PASSES = 16, 8
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,27 +63,33 @@ class Query:
 
     def in_words(self) -> list[str]:
         """Every filter as a phrase."""
-        said = [f"with “{self.text}” in the text"] if self.text else []
+        phrases = []
+        if self.text:
+            phrases.append(f"with “{self.text}” in the text")
         if self.kept is not None:
-            step = series.short_name(self.kept.removeprefix("not "))
-            said.append(
-                f"left out of {step}" if self.kept.startswith("not ") else f"trained on in {step}"
-            )
+            verb = "left out of" if self.kept.startswith(NOT) else "trained on in"
+            phrases.append(f"{verb} {series.short_name(self.kept.removeprefix(NOT))}")
         if self.group is not None:
-            said.append(f"group {self.group}")
+            phrases.append(f"group {self.group}")
         if self.human != "any":
-            said.append(f"human score {self.human}")
-        for name, (low, high) in (("reward", self.reward), ("human score", self.human_range)):
-            ends = [
-                f"from {low:g}" if low is not None else "",
-                f"to {high:g}" if high is not None else "",
-            ]
-            said += [f"{name} {' '.join(e for e in ends if e)}"] if any(ends) else []
-        return [*said, *self.flags]
+            phrases.append(f"human score {self.human}")
+        for name, ends in (("reward", self.reward), ("human score", self.human_range)):
+            if ends != (None, None):
+                phrases.append(f"{name} {_range(*ends)}")
+        return [*phrases, *self.flags]
+
+
+def _range(low: float | None, high: float | None) -> str:
+    ends = []
+    if low is not None:
+        ends.append(f"from {low:g}")
+    if high is not None:
+        ends.append(f"to {high:g}")
+    return " ".join(ends)
 
 
 @dataclass(frozen=True)
-class Facts:
+class PlaceFacts:
     """What the filters offer: rows, the groups, and the range of the reward."""
 
     rows: int
@@ -90,18 +98,17 @@ class Facts:
 
 
 @st.cache_data(max_entries=PASSES * 8, show_spinner=False, hash_funcs=AS_RUN)
-def facts(run: Run, place: Place) -> Facts:
+def facts(run: Run, place: Place) -> PlaceFacts:
     """The small facts of a place, in one pass over two columns."""
     rows, groups, low, high = 0, set[str](), np.inf, -np.inf
     for _, batch in batches(recorded(run, place.file), ("reward", "group")):
         rows += batch.num_rows
-        groups |= {
-            NO_GROUP if g is None else str(g) for g in pc.unique(batch.column("group")).to_pylist()
-        }
+        for group in pc.unique(batch.column("group")).to_pylist():
+            groups.add(NO_GROUP if group is None else str(group))
         reward = numbers(batch, "reward")
         if np.isfinite(reward).any():
             low, high = min(low, float(np.nanmin(reward))), max(high, float(np.nanmax(reward)))
-    return Facts(rows, tuple(sorted(groups)), (float(low), float(high)))
+    return PlaceFacts(rows, tuple(sorted(groups)), (float(low), float(high)))
 
 
 @st.cache_data(max_entries=LISTS, show_spinner="Searching the samples", hash_funcs=AS_RUN)
@@ -109,36 +116,34 @@ def matching(run: Run, place: Place, query: Query) -> Numbers:
     """The numbers of the rows that a query names, in its order."""
     kept = _kept(run, place, query.kept)
     ratings = run.ratings(place.name) if place.kind == "audit" else None
-    same = (
-        _same(run, place)
-        if "same text twice" in query.flags or query.sort_column == "same"
-        else None
-    )
-    sort = (query.sort_column or "").lstrip("-")
+    by_text = query.sort_column == "same"
+    # A pass over all texts: only where it is needed.
+    same = _same(run, place) if by_text or TWICE in query.flags else None
+    sort = "" if by_text else (query.sort_column or "").lstrip("-")
     found: list[Numbers] = []
     keys: list[Numbers] = []
-    for first, batch in batches(
-        recorded(run, place.file), _columns(query, rated=ratings is not None)
-    ):
+    columns = _columns(query, rated=ratings is not None)
+    for first, batch in batches(recorded(run, place.file), columns):
         if ratings is not None and "human" in batch.schema.names:
             batch = _rated(batch, ratings)
         here = _mask(batch, query)
         if kept is not None:
             here &= kept[first : first + batch.num_rows]
-        if same is not None and "same text twice" in query.flags:
-            here &= same[0][first : first + batch.num_rows] > 1
+        if same is not None and TWICE in query.flags:
+            here &= same.counts[first : first + batch.num_rows] > 1
         rows = np.flatnonzero(here)
         found.append((rows + first).astype(np.int32))
-        if sort and sort != "same":
+        if sort:
             keys.append(numbers(batch, sort)[rows])
     positions = np.concatenate(found) if found else np.empty(0, dtype=np.int32)
-    if sort == "same" and same is not None:
-        return positions[np.lexsort((same[1][positions], -same[0][positions]))]
+    if by_text and same is not None:
+        return positions[np.lexsort((same.which[positions], -same.counts[positions]))]
     if keys:
         key = np.concatenate(keys)
-        positions = positions[
-            np.argsort(-key if str(query.sort_column).startswith("-") else key, kind="stable")
-        ]
+        if str(query.sort_column).startswith("-"):
+            key = -key
+        # Stable, so that equal values stay as recorded; NaN, a value nobody knows, comes last.
+        positions = positions[np.argsort(key, kind="stable")]
     return positions
 
 
@@ -166,52 +171,52 @@ def _mask(batch: pa.RecordBatch, query: Query) -> Numbers:
     if query.text:
         here &= _true(pc.match_substring(batch.column("text"), query.text, ignore_case=True))
     if "empty" in query.flags:
-        here &= _true(
-            pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column("text"))), 0),
-            otherwise=True,
-        )
+        trimmed = pc.utf8_trim_whitespace(batch.column("text"))
+        here &= _true(pc.equal(pc.utf8_length(trimmed), 0), otherwise=True)
     if "cut off" in query.flags:
         here &= ~_true(batch.column("finished"), otherwise=True)
     if query.prompt is not None:
         here &= _true(pc.equal(batch.column("prompt_id"), query.prompt))
     if query.group is not None:
         group = batch.column("group")
-        here &= _true(
-            pc.is_null(group) if query.group == NO_GROUP else pc.equal(group, query.group)
-        )
+        if query.group == NO_GROUP:
+            here &= _true(pc.is_null(group))
+        else:
+            here &= _true(pc.equal(group, query.group))
     for name, (low, high) in (("reward", query.reward), ("human", query.human_range)):
-        if low is not None or high is not None:
-            value = numbers(batch, name)
-            here &= (value >= (-np.inf if low is None else low)) & (
-                value <= (np.inf if high is None else high)
-            )
+        # A comparison with NaN is False: what nobody knows lies in no range.
+        if low is not None:
+            here &= numbers(batch, name) >= low
+        if high is not None:
+            here &= numbers(batch, name) <= high
     if query.human != "any":
         here &= np.isfinite(numbers(batch, "human")) == (query.human == "known")
     return here
 
 
-def _true(found: pa.Array | pa.ChunkedArray, *, otherwise: bool = False) -> Numbers:
-    return np.asarray(pc.fill_null(found, otherwise).to_pandas(), dtype=bool)
+def _true(answers: pa.Array | pa.ChunkedArray, *, otherwise: bool = False) -> Numbers:
+    return np.asarray(pc.fill_null(answers, otherwise).to_pandas(), dtype=bool)
 
 
 def _kept(run: Run, place: Place, kept: str | None) -> Numbers | None:
     """Of every row, whether an Improve step trained on it, or left it out."""
     if kept is None:
         return None
-    names, chosen = (
-        pa.chunked_array(
-            [
-                b.column("sample_id").cast(pa.large_string())
-                for _, b in batches(recorded(run, file), ("sample_id",))
-            ],
-            type=pa.large_string(),
-        )
-        for file in (place.file, f"{kept.removeprefix('not ')}/kept.parquet")
-    )
+    names = _sample_names(run, place.file)
+    chosen = _sample_names(run, f"{kept.removeprefix(NOT)}/kept.parquet")
     # All names at once: a look-up table made anew for every batch takes most of the time of a large
     # run.
     inside = _true(pc.is_in(names, value_set=chosen))
-    return ~inside if kept.startswith("not ") else inside
+    return ~inside if kept.startswith(NOT) else inside
+
+
+def _sample_names(run: Run, file: str) -> pa.ChunkedArray:
+    # Large strings: one chunk of plain ones holds at most 2 GB.
+    parts = [
+        batch.column("sample_id").cast(pa.large_string())
+        for _, batch in batches(recorded(run, file), ("sample_id",))
+    ]
+    return pa.chunked_array(parts, type=pa.large_string())
 
 
 def _rated(batch: pa.RecordBatch, ratings: pd.DataFrame) -> pa.RecordBatch:
@@ -221,13 +226,21 @@ def _rated(batch: pa.RecordBatch, ratings: pd.DataFrame) -> pa.RecordBatch:
     return batch.set_column(place, "human", pa.array(human.to_numpy(dtype="float64")))
 
 
+@dataclass(frozen=True)
+class SameTexts:
+    """Of every row: how many rows have its text, and a number that equal texts share."""
+
+    counts: Numbers
+    which: Numbers
+
+
 @st.cache_data(max_entries=PASSES, show_spinner="Looking for equal texts", hash_funcs=AS_RUN)
-def _same(run: Run, place: Place) -> tuple[Numbers, Numbers]:
-    """Of every row, how many rows have its text, and a number that equal texts share."""
+def _same(run: Run, place: Place) -> SameTexts:
+    """Rows of equal texts, in one pass that holds 8 bytes a row and no text."""
     parts = []
     for _, batch in batches(recorded(run, place.file), ("text",)):
         texts = pc.fill_null(batch.column("text"), "").cast(pa.large_binary()).to_pylist()
-        parts.append(np.fromiter((hash(t) for t in texts), dtype=np.int64, count=len(texts)))
+        parts.append(np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts)))
     hashes = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
     _, which, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    return counts[which].astype(np.int32), which.astype(np.int32)
+    return SameTexts(counts[which].astype(np.int32), which.astype(np.int32))
