@@ -226,6 +226,11 @@ class Metric:
         return replace(self, name=f"{self.name}{rest}", title=title)
 
 
+def metrics(section: str, *rows: tuple[str, str, str, Direction]) -> dict[str, Metric]:
+    """Metrics of one section by name, from rows of (name, title, unit, direction)."""
+    return {name: Metric(name, title, unit, section, way) for name, title, unit, way in rows}
+
+
 @dataclass(frozen=True)
 class Probe:
     """A measurement's contract: what it is for, what it needs, where it is weak, and the function

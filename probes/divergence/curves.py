@@ -16,6 +16,7 @@ import numpy as np
 from probes.base import Array
 
 Form = Literal["bon", "rl"]
+FORMS: tuple[Form, ...] = ("bon", "rl")
 FEWEST_POINTS = 4
 # A peak farther out than this many times the largest distance is an extrapolation that means
 # nothing.
@@ -23,7 +24,7 @@ FARTHEST = 2.0
 
 
 @dataclass(frozen=True)
-class Curve:
+class GainCurve:
     """A fitted curve: α, β, the root mean squared residual, and the √KL of its peak (None: none in
     reach).
     """
@@ -41,7 +42,7 @@ def curve(form: Form, *, alpha: float, beta: float, distance: Array) -> Array:
     return np.asarray(_terms(form, distance) @ [alpha, beta], dtype=np.float64)
 
 
-def fit(*, distance: Array, gain: Array, form: Form) -> Curve | str:
+def fit(*, distance: Array, gain: Array, form: Form) -> GainCurve | str:
     """Least squares of `gain` (any unit) on distance √KL > 0; or the reason why there is none."""
     use = np.isfinite(distance) & np.isfinite(gain) & (distance > 0)
     d, y = distance[use], gain[use]
@@ -60,7 +61,7 @@ def fit(*, distance: Array, gain: Array, form: Form) -> Curve | str:
         peak = float(alpha / (2 * beta) if form == "bon" else np.exp(alpha / beta - 1))
     if peak is not None and not peak <= FARTHEST * d.max():
         peak = None
-    return Curve(float(alpha), float(beta), residual, peak)
+    return GainCurve(float(alpha), float(beta), residual, peak)
 
 
 def _terms(form: Form, d: Array) -> Array:

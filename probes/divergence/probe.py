@@ -3,23 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from probes.base import Direction, Evidence, Measurement, Metric, Probe
-from probes.divergence.curves import Curve, Form, fit
+from probes.base import Evidence, Measurement, Probe, metrics
+from probes.divergence import curves
 from probes.divergence.expected import Decomposition, decompose, decompose_rated, outside
 from probes.rows import Notes, audited, defined, numbers, plain_or_all, sampled
 from probes.statistics import ppi, stats
-from probes.statistics.stats import Estimate, Resampling, unmeasured
+from probes.statistics.stats import Estimate, unmeasured
 
 VERSION = "2"
-FORMS: tuple[Form, ...] = ("bon", "rl")
-UNITS = {"reward": "reward units", "human": "human-score units"}
+# A change in units of how much the base policy's own samples differ: the only unit in which a reward
+# and a human score can be subtracted from one another.
 SD = "base sd"
+METRICS = metrics(
+    "divergence",
+    ("divergence.reward", "reward", "reward units", "higher"),
+    ("divergence.human", "human score", "human-score units", "higher"),
+    ("divergence.reward_change", "reward gain", SD, "higher"),
+    ("divergence.human_change", "human gain", SD, "higher"),
+    ("divergence.gap", "reward gain minus human gain", SD, "lower"),
+    ("divergence.expected", "human gain expected from the reward", SD, "neutral"),
+    ("divergence.beyond_expected", "human gain missing beyond the expected", SD, "lower"),
+    ("divergence.beyond_isotonic", "human gain missing, by a rising curve", SD, "lower"),
+    (
+        "divergence.beyond_range",
+        "samples whose reward lies outside the base policy's",
+        "share of samples",
+        "lower",
+    ),
+    ("divergence.gain_per_reward", "human gain per reward gain", "base sd per base sd", "higher"),
+    (
+        "divergence.correlation",
+        "rank correlation of reward and human score",
+        "correlation",
+        "higher",
+    ),
+    (
+        "divergence.correlation_pearson",
+        "linear correlation of reward and human score",
+        "correlation",
+        "higher",
+    ),
+    ("divergence.human_coverage", "samples with a human score", "share", "higher"),
+    (
+        "divergence.gain_per_sqrt_kl",
+        "human gain per √nat of distance",
+        "base sd per √nat",
+        "higher",
+    ),
+    ("divergence.peak_bon", "peak of the human gain, best-of-n curve", "√nats", "neutral"),
+    ("divergence.peak_rl", "peak of the human gain, RL curve", "√nats", "neutral"),
+    ("divergence.d_eval_gap", "reward on D_eval minus on audit prompts", "reward units", "lower"),
+    (
+        "divergence.filter_human",
+        "human score of kept samples minus of the others",
+        "human-score units",
+        "higher",
+    ),
+    (
+        "divergence.ensemble_spread",
+        "disagreement of the reward model's members",
+        "reward units",
+        "lower",
+    ),
+)
 DECOMPOSED = (
     "divergence.expected",
     "divergence.beyond_expected",
@@ -34,210 +86,177 @@ KINDS: tuple[tuple[str, Literal["spearman", "pearson"]], ...] = (
 IS_BASE = "this is the base policy: there is no change to measure"
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What the measurements read: the audited rows of both policies, and what is noted with each
+    number.
+    """
+
+    evidence: Evidence
+    rows: pd.DataFrame
+    base: pd.DataFrame | None
+    notes: Notes
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The notes, and whose human score it is."""
+        return {**self.notes, "human_label": self.evidence.human_label}
+
+    @property
+    def itself(self) -> float | None:
+        """The base policy's change from itself, 0 by definition; None where it is audited."""
+        return None if self.base is None else 0.0
+
+
 def run(evidence: Evidence) -> list[Measurement]:
     """All of divergence.*; see docs/probes.md for each one's formula and how it can mislead."""
-    resampling = evidence.resampling
-    rows, base, notes = audited(evidence)
-    about: Mapping[str, Any] = {**notes, "human_label": evidence.human_label}
-    measurements = [
-        *_means(evidence, rows, base, about, resampling),
-        *_changes(evidence, rows, base, about, resampling),
-    ]
+    audit = Audit(evidence, *audited(evidence))
+    measurements = [*_means(audit), *_changes(audit)]
     rated = evidence.human_sampling != "all" and evidence.wants("divergence.human_change")
     if rated or evidence.wants(*DECOMPOSED):
-        measurements += _decomposed(evidence, rows, base, about, resampling)
+        measurements += _decomposed(audit)
     if evidence.wants("divergence.correlation", "divergence.correlation_pearson"):
-        measurements += _correlations(rows, base, about, resampling)
+        measurements += _correlations(audit)
     if evidence.wants("divergence.human_coverage"):
-        measurements.append(_coverage(rows, base, about, resampling))
+        measurements.append(_coverage(audit))
     if evidence.wants("divergence.gain_per_sqrt_kl", "divergence.peak_bon", "divergence.peak_rl"):
-        measurements += _by_distance(evidence, rows, base, about, resampling)
+        measurements += _by_distance(audit)
     if evidence.wants("divergence.d_eval_gap"):
-        measurements.append(_d_eval_gap(evidence, rows, notes, resampling))
+        measurements.append(_d_eval_gap(audit))
     if evidence.wants("divergence.filter_human"):
-        measurements.append(_filter(evidence, resampling))
+        measurements.append(_filter(evidence))
     if evidence.wants("divergence.ensemble_spread"):
-        measurements.append(_spread(rows, base, notes, resampling))
+        measurements.append(_spread(audit))
     return measurements
 
 
-def _means(
-    evidence: Evidence,
-    rows: pd.DataFrame,
-    base: pd.DataFrame | None,
-    about: Mapping[str, Any],
-    resampling: Resampling,
-) -> list[Measurement]:
+def _recorded(
+    name: str,
+    estimate: Estimate,
+    *,
+    baseline: float | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> Measurement:
+    return estimate.recorded(METRICS[name], version=VERSION, baseline=baseline, detail=detail)
+
+
+# --- levels and changes
+
+
+def _means(audit: Audit) -> list[Measurement]:
+    evidence, rows, base = audit.evidence, audit.rows, audit.base
     measurements = []
     if evidence.wants("divergence.reward"):
+        reward = stats.mean(table=rows, column="reward", **evidence.resampling)
+        before = stats.mean_value(base, "reward")
         measurements.append(
-            stats.mean(table=rows, column="reward", **resampling).measured(
-                "divergence.reward",
-                unit=UNITS["reward"],
-                version=VERSION,
-                direction="higher",
-                baseline=_mean(base, "reward"),
-                detail=about,
-            )
+            _recorded("divergence.reward", reward, baseline=before, detail=audit.about)
         )
     if evidence.wants("divergence.human"):
-        human, about_human = _human_mean(evidence, rows, about, resampling)
-        measurements.append(
-            human.measured(
-                "divergence.human",
-                unit=UNITS["human"],
-                version=VERSION,
-                direction="higher",
-                baseline=_mean(base, "human"),
-                detail=about_human,
-            )
-        )
+        human, about = _human_mean(audit)
+        before = stats.mean_value(base, "human")
+        measurements.append(_recorded("divergence.human", human, baseline=before, detail=about))
     return measurements
 
 
-def _human_mean(
-    evidence: Evidence, rows: pd.DataFrame, about: Mapping[str, Any], resampling: Resampling
-) -> tuple[Estimate, Mapping[str, Any]]:
+def _human_mean(audit: Audit) -> tuple[Estimate, Mapping[str, Any]]:
     """The mean human score; where people rated a part of the rows, corrected by the rewards of all
     (PPI++).
     """
+    evidence, rows, about = audit.evidence, audit.rows, audit.about
     if evidence.human_sampling == "all":
-        return stats.mean(table=rows, column="human", **resampling), about
+        return stats.mean(table=rows, column="human", **evidence.resampling), about
     estimate, weight = ppi.corrected_mean(
         table=rows,
         score="human",
         prediction="reward",
         sampling=evidence.human_sampling,
-        **resampling,
+        **evidence.resampling,
     )
     return estimate, {**about, "lambda": weight, "rated": len(defined(rows, ["human"]))}
 
 
-def _changes(
-    evidence: Evidence,
-    rows: pd.DataFrame,
-    base: pd.DataFrame | None,
-    about: Mapping[str, Any],
-    resampling: Resampling,
-) -> list[Measurement]:
+def _changes(audit: Audit) -> list[Measurement]:
+    evidence, base = audit.evidence, audit.base
+
     def change(*columns: str) -> Estimate:
         if base is None:
             return unmeasured(IS_BASE)
-        return stats.change(table=rows, base=base, columns=columns, **resampling)
+        return stats.change(table=audit.rows, base=base, columns=columns, **evidence.resampling)
 
-    start = None if base is None else 0.0  # a policy's change from itself, by definition
-    measurements = []
+    changes = {}
     if evidence.wants("divergence.reward_change"):
-        measurements.append(
-            change("reward").measured(
-                "divergence.reward_change",
-                unit=SD,
-                version=VERSION,
-                direction="higher",
-                baseline=start,
-                detail=about,
-            )
-        )
+        changes["divergence.reward_change"] = change("reward")
+    # Where people rated a part of the rows, `_decomposed` has the human change, corrected by the
+    # rewards of all.
     if evidence.wants("divergence.human_change") and evidence.human_sampling == "all":
-        measurements.append(
-            change("human").measured(
-                "divergence.human_change",
-                unit=SD,
-                version=VERSION,
-                direction="higher",
-                baseline=start,
-                detail=about,
-            )
-        )
+        changes["divergence.human_change"] = change("human")
     if evidence.wants("divergence.gap"):
         gap = change("reward", "human")
         if gap.value is not None:
+            # Both changes on the same samples: else the gap would also hold how those with a human
+            # score differ from those without.
             gap = replace(gap, method=f"{gap.method}, on samples that have both scores")
-        measurements.append(
-            gap.measured(
-                "divergence.gap",
-                unit=SD,
-                version=VERSION,
-                direction="lower",
-                baseline=start,
-                detail=about,
-            )
-        )
-    return measurements
+        changes["divergence.gap"] = gap
+    return [
+        _recorded(name, estimate, baseline=audit.itself, detail=audit.about)
+        for name, estimate in changes.items()
+    ]
 
 
-def _decomposed(
-    evidence: Evidence,
-    rows: pd.DataFrame,
-    base: pd.DataFrame | None,
-    about: Mapping[str, Any],
-    resampling: Resampling,
-) -> list[Measurement]:
+# --- the expected part of the human gain, and what is missing beyond it
+
+
+def _decomposed(audit: Audit) -> list[Measurement]:
     """The human gain that the base policy's own relation predicts, and what is missing beyond
     it.
     """
-    parts, about = _parts(evidence, rows, base, about, resampling)
-    start = None if base is None else 0.0
-    named: list[tuple[str, Estimate, Direction]] = [
-        ("divergence.expected", parts.expected, "neutral"),
-        ("divergence.beyond_expected", parts.beyond, "lower"),
-        ("divergence.beyond_isotonic", parts.beyond_isotonic, "lower"),
-    ]
+    evidence, rows = audit.evidence, audit.rows
+    parts, about = _parts(audit)
+    estimates = {
+        "divergence.expected": parts.expected,
+        "divergence.beyond_expected": parts.beyond,
+        "divergence.beyond_isotonic": parts.beyond_isotonic,
+    }
     if evidence.human_sampling != "all":
-        named.append(("divergence.human_change", parts.observed, "higher"))
-    measurements = [
-        e.measured(n, unit=SD, version=VERSION, direction=d, baseline=start, detail=about)
-        for n, e, d in named
-    ]
+        estimates["divergence.human_change"] = parts.observed
     if evidence.wants("divergence.beyond_range"):
         left = unmeasured(parts.beyond.reason or IS_BASE)
         if parts.low is not None and parts.high is not None:
             marked = rows.assign(outside=outside(numbers(rows, "reward"), parts.low, parts.high))
-            left = stats.mean(table=marked, column="outside", bounds=stats.SHARE, **resampling)
-        measurements.append(
-            left.measured(
-                "divergence.beyond_range",
-                unit="share of samples",
-                version=VERSION,
-                direction="lower",
-                baseline=start,
-                detail=about,
-            )
-        )
+            left = stats.share(table=marked, column="outside", **evidence.resampling)
+        estimates["divergence.beyond_range"] = left
+    measurements = [
+        _recorded(name, estimate, baseline=audit.itself, detail=about)
+        for name, estimate in estimates.items()
+    ]
     if evidence.wants("divergence.gain_per_reward"):
-        measurements.append(_per_reward(rows, base, about, resampling))
+        measurements.append(_per_reward(audit, about))
     return measurements
 
 
-def _parts(
-    evidence: Evidence,
-    rows: pd.DataFrame,
-    base: pd.DataFrame | None,
-    about: Mapping[str, Any],
-    resampling: Resampling,
-) -> tuple[Decomposition, Mapping[str, Any]]:
+def _parts(audit: Audit) -> tuple[Decomposition, Mapping[str, Any]]:
+    evidence, rows, base, about = audit.evidence, audit.rows, audit.base, audit.about
     if base is None:
         none = unmeasured(IS_BASE)
         return Decomposition(none, none, none, none), about
     if evidence.human_sampling == "unknown" and not _chances_known(rows, base):
+        # Whoever chose the rated samples may have chosen them by their reward: their mean would
+        # then be the mean of the high rewards.
         none = unmeasured(
             "nobody says how the rated samples were chosen, and there are no inclusion "
             "probabilities: their mean says nothing about the others"
         )
         return Decomposition(none, none, none, none), about
     if evidence.human_sampling == "all":
-        parts = decompose(
-            table=rows,
-            base=base,
-            isotonic=evidence.wants("divergence.beyond_isotonic"),
-            **resampling,
-        )
+        isotonic = evidence.wants("divergence.beyond_isotonic")
+        parts = decompose(table=rows, base=base, isotonic=isotonic, **evidence.resampling)
     else:
-        parts = decompose_rated(table=rows, base=base, **resampling)
+        parts = decompose_rated(table=rows, base=base, **evidence.resampling)
     note = (
         "expected = human gain that the base policy's own relation of reward and human score "
-        "predicts from the new "
-        "rewards (regressional Goodhart); what people did not get beyond that is the divergence"
+        "predicts from the new rewards (regressional Goodhart); what people did not get beyond "
+        "that is the divergence"
     )
     fitted = {
         "slope": parts.slope,
@@ -252,77 +271,69 @@ def _chances_known(*tables: pd.DataFrame) -> bool:
     return all(not np.isnan(numbers(defined(t, ["human"]), "inclusion")).any() for t in tables)
 
 
-def _per_reward(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], resampling: Resampling
-) -> Measurement:
+def _per_reward(audit: Audit, about: Mapping[str, Any]) -> Measurement:
     """Human gain per unit of reward gain, both in base sd, on rows that have both."""
-    if base is None:
-        estimate = unmeasured(IS_BASE)
-    else:
+    estimate = unmeasured(IS_BASE)
+    if audit.base is not None:
         estimate = stats.change_ratio(
-            table=rows, base=base, columns=("human", "reward"), **resampling
+            table=audit.rows,
+            base=audit.base,
+            columns=("human", "reward"),
+            **audit.evidence.resampling,
         )
-    return estimate.measured(
-        "divergence.gain_per_reward",
-        unit="base sd per base sd",
-        version=VERSION,
-        direction="higher",
-        detail=about,
-    )
+    return _recorded("divergence.gain_per_reward", estimate, detail=about)
 
 
-def _by_distance(
-    evidence: Evidence,
-    rows: pd.DataFrame,
-    base: pd.DataFrame | None,
-    about: Mapping[str, Any],
-    resampling: Resampling,
-) -> list[Measurement]:
+# --- human gain by distance from the base policy
+
+
+def _by_distance(audit: Audit) -> list[Measurement]:
     """Human gain by distance from the base policy: now, and as a curve over the run's
     iterations.
     """
-    kl = _mean(rows, "kl")
+    kl = stats.mean_value(audit.rows, "kl")
     distance = float(np.sqrt(kl)) if kl is not None and kl > 0 else None
-    measurements = []
-    if base is None:
-        gain = unmeasured(IS_BASE)
-    elif distance is None:
-        gain = unmeasured("no sample has a KL above 0")
-    else:
-        change = stats.change(table=rows, base=base, columns=["human"], **resampling)
-        gain = replace(
-            change,
-            value=None if change.value is None else change.value / distance,
-            intervals=tuple(
-                replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals
-            ),
-            method=f"{change.method}, over √KL taken as known",
-        )
-    measurements.append(
-        gain.measured(
-            "divergence.gain_per_sqrt_kl",
-            unit="base sd per √nat",
-            version=VERSION,
-            direction="higher",
-            detail={**about, "kl": kl},
-        )
-    )
-    past = evidence.history
+    gain = _per_distance(audit, distance)
+    measurements = [
+        _recorded("divergence.gain_per_sqrt_kl", gain, detail={**audit.about, "kl": kl})
+    ]
     now = gain.value * distance if gain.value is not None and distance is not None else np.nan
+    past = audit.evidence.history
     distances = [] if past is None else np.sqrt(numbers(past, "kl")).tolist()
     gains = [] if past is None else numbers(past, "human_change").tolist()
-    distances, gains = [*distances, np.nan if distance is None else distance], [*gains, now]
-    for form in FORMS:
-        curve: Curve | str = (
+    distances.append(np.nan if distance is None else distance)
+    gains.append(now)
+    for form in curves.FORMS:
+        curve: curves.GainCurve | str = (
             gain.reason or "this policy has no human gain at a distance from the base policy"
         )
         if np.isfinite(now):
-            curve = fit(distance=np.array(distances), gain=np.array(gains), form=form)
-        measurements.append(_peak(curve, form, len(gains), about))
+            curve = curves.fit(distance=np.array(distances), gain=np.array(gains), form=form)
+        measurements.append(_peak(curve, form, len(gains), audit.about))
     return measurements
 
 
-def _peak(curve: Curve | str, form: str, points: int, about: Mapping[str, Any]) -> Measurement:
+def _per_distance(audit: Audit, distance: float | None) -> Estimate:
+    """Human gain over √KL, the measure of distance in which Gao et al. 2022 found the curves."""
+    if audit.base is None:
+        return unmeasured(IS_BASE)
+    if distance is None:
+        return unmeasured("no sample has a KL above 0")
+    change = stats.change(
+        table=audit.rows, base=audit.base, columns=["human"], **audit.evidence.resampling
+    )
+    ends = [replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals]
+    return replace(
+        change,
+        value=None if change.value is None else change.value / distance,
+        intervals=tuple(ends),
+        method=f"{change.method}, over √KL taken as known",
+    )
+
+
+def _peak(
+    curve: curves.GainCurve | str, form: str, points: int, about: Mapping[str, Any]
+) -> Measurement:
     detail = dict(about)
     if isinstance(curve, str):
         estimate = unmeasured(curve, n=points)
@@ -334,109 +345,83 @@ def _peak(curve: Curve | str, form: str, points: int, about: Mapping[str, Any]) 
         estimate = Estimate(
             curve.peak, points, 0, f"least squares through {points} iterations", reason=reason
         )
-    return estimate.measured(
-        f"divergence.peak_{form}", unit="√nats", version=VERSION, detail=detail
-    )
+    return _recorded(f"divergence.peak_{form}", estimate, detail=detail)
 
 
-def _correlations(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], resampling: Resampling
-) -> list[Measurement]:
+# --- how the two scores go together, and what else tells that the reward is no longer to be trusted
+
+
+def _correlations(audit: Audit) -> list[Measurement]:
+    resampling = audit.evidence.resampling
     measurements = []
-    once: Resampling = {**resampling, "resamples": 1}
     for name, kind in KINDS:
-        estimate = stats.correlation(table=rows, x="reward", y="human", kind=kind, **resampling)
+        estimate = stats.correlation(
+            table=audit.rows, x="reward", y="human", kind=kind, **resampling
+        )
         before = None
-        if base is not None:
-            before = stats.correlation(table=base, x="reward", y="human", kind=kind, **once).value
+        if audit.base is not None:
+            # Of the base policy only the value is told, so one resample is enough.
+            before = stats.correlation(
+                table=audit.base,
+                x="reward",
+                y="human",
+                kind=kind,
+                levels=resampling["levels"],
+                resamples=1,
+                seed=resampling["seed"],
+            ).value
         measurements.append(
-            estimate.measured(
-                name,
-                unit="correlation",
-                version=VERSION,
-                direction="higher",
-                baseline=before,
-                detail={**about, "kind": kind},
-            )
+            _recorded(name, estimate, baseline=before, detail={**audit.about, "kind": kind})
         )
     return measurements
 
 
-def _coverage(
-    rows: pd.DataFrame, base: pd.DataFrame | None, about: Mapping[str, Any], resampling: Resampling
-) -> Measurement:
+def _coverage(audit: Audit) -> Measurement:
     def marked(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(covered=(~np.isnan(numbers(table, "human"))).astype(float))
 
-    return stats.mean(
-        table=marked(rows), column="covered", bounds=stats.SHARE, **resampling
-    ).measured(
-        "divergence.human_coverage",
-        unit="share",
-        version=VERSION,
-        direction="higher",
-        baseline=None if base is None else _mean(marked(base), "covered"),
-        detail=about,
+    before = None if audit.base is None else stats.mean_value(marked(audit.base), "covered")
+    covered = stats.mean(
+        table=marked(audit.rows), column="covered", bounds=stats.SHARE, **audit.evidence.resampling
     )
+    return _recorded("divergence.human_coverage", covered, baseline=before, detail=audit.about)
 
 
-def _d_eval_gap(
-    evidence: Evidence, rows: pd.DataFrame, notes: Notes, resampling: Resampling
-) -> Measurement:
-    if evidence.d_eval is None:
-        estimate = stats.unmeasured("no D_eval samples of this policy were given")
+def _d_eval_gap(audit: Audit) -> Measurement:
+    """Reward on the prompts that chose the checkpoint, less that on prompts that chose nothing."""
+    d_eval = audit.evidence.d_eval
+    if d_eval is None:
+        estimate = unmeasured("no D_eval samples of this policy were given")
     else:
-        chosen = plain_or_all(evidence.d_eval)
         estimate = stats.independent_difference(
-            table=chosen, other=rows, column="reward", **resampling
+            table=plain_or_all(d_eval),
+            other=audit.rows,
+            column="reward",
+            **audit.evidence.resampling,
         )
-    return estimate.measured(
-        "divergence.d_eval_gap",
-        unit="reward units",
-        version=VERSION,
-        direction="lower",
-        detail=notes,
-    )
+    return _recorded("divergence.d_eval_gap", estimate, detail=audit.notes)
 
 
-def _filter(evidence: Evidence, resampling: Resampling) -> Measurement:
+def _filter(evidence: Evidence) -> Measurement:
     detail: dict[str, Any] = {"human_label": evidence.human_label}
     grow = None if evidence.grow is None else sampled(evidence.grow)
     if grow is None:
-        estimate = stats.unmeasured("no Grow samples were given")
+        estimate = unmeasured("no Grow samples were given")
     elif "kept" not in grow.columns:
-        estimate = stats.unmeasured("the Grow samples do not say which were kept")
+        estimate = unmeasured("the Grow samples do not say which were kept")
     else:
         chosen = plain_or_all(grow)
-        estimate = stats.split_difference(table=chosen, column="human", by="kept", **resampling)
+        estimate = stats.split_difference(
+            table=chosen, column="human", by="kept", **evidence.resampling
+        )
         detail |= {"kept": int(chosen["kept"].sum()), "rows": len(chosen)}
-    return estimate.measured(
-        "divergence.filter_human",
-        unit=UNITS["human"],
-        version=VERSION,
-        direction="higher",
-        detail=detail,
-    )
+    return _recorded("divergence.filter_human", estimate, detail=detail)
 
 
-def _spread(
-    rows: pd.DataFrame, base: pd.DataFrame | None, notes: Notes, resampling: Resampling
-) -> Measurement:
-    return stats.mean(table=rows, column="reward_spread", **resampling).measured(
-        "divergence.ensemble_spread",
-        unit=UNITS["reward"],
-        version=VERSION,
-        direction="lower",
-        baseline=_mean(base, "reward_spread"),
-        detail=notes,
-    )
-
-
-def _mean(table: pd.DataFrame | None, column: str) -> float | None:
-    if table is None:
-        return None
-    means = stats.prompt_means(table=table, column=column)
-    return float(means.mean()) if len(means) else None
+def _spread(audit: Audit) -> Measurement:
+    spread = stats.mean(table=audit.rows, column="reward_spread", **audit.evidence.resampling)
+    before = stats.mean_value(audit.base, "reward_spread")
+    return _recorded("divergence.ensemble_spread", spread, baseline=before, detail=audit.notes)
 
 
 PROBE = Probe(
@@ -459,103 +444,7 @@ PROBE = Probe(
         "history",
         "human_sampling",
     ),
-    measures=(
-        Metric("divergence.reward", "reward", "reward units", "divergence", "higher"),
-        Metric("divergence.human", "human score", "human-score units", "divergence", "higher"),
-        Metric("divergence.reward_change", "reward gain", SD, "divergence", "higher"),
-        Metric("divergence.human_change", "human gain", SD, "divergence", "higher"),
-        Metric("divergence.gap", "reward gain minus human gain", SD, "divergence", "lower"),
-        Metric("divergence.expected", "human gain expected from the reward", SD, "divergence"),
-        Metric(
-            "divergence.beyond_expected",
-            "human gain missing beyond the expected",
-            SD,
-            "divergence",
-            "lower",
-        ),
-        Metric(
-            "divergence.beyond_isotonic",
-            "human gain missing beyond the expected, by a rising curve",
-            SD,
-            "divergence",
-            "lower",
-        ),
-        Metric(
-            "divergence.beyond_range",
-            "samples whose reward lies outside the base policy's",
-            "share of samples",
-            "divergence",
-            "lower",
-        ),
-        Metric(
-            "divergence.gain_per_reward",
-            "human gain per reward gain",
-            "base sd per base sd",
-            "divergence",
-            "higher",
-        ),
-        Metric(
-            "divergence.correlation",
-            "correlation of reward and human score, by rank",
-            "correlation",
-            "divergence",
-            "higher",
-        ),
-        Metric(
-            "divergence.correlation_pearson",
-            "correlation of reward and human score, linear",
-            "correlation",
-            "divergence",
-            "higher",
-        ),
-        Metric(
-            "divergence.human_coverage",
-            "samples with a human score",
-            "share",
-            "divergence",
-            "higher",
-        ),
-        Metric(
-            "divergence.gain_per_sqrt_kl",
-            "human gain per √nat of distance",
-            "base sd per √nat",
-            "divergence",
-            "higher",
-        ),
-        Metric(
-            "divergence.peak_bon",
-            "distance at which human gain would peak, best-of-n curve",
-            "√nats",
-            "divergence",
-        ),
-        Metric(
-            "divergence.peak_rl",
-            "distance at which human gain would peak, RL curve",
-            "√nats",
-            "divergence",
-        ),
-        Metric(
-            "divergence.d_eval_gap",
-            "reward on D_eval minus on audit prompts",
-            "reward units",
-            "divergence",
-            "lower",
-        ),
-        Metric(
-            "divergence.filter_human",
-            "human score of kept samples minus of the others",
-            "human-score units",
-            "divergence",
-            "higher",
-        ),
-        Metric(
-            "divergence.ensemble_spread",
-            "disagreement of the reward model's members",
-            "reward units",
-            "divergence",
-            "lower",
-        ),
-    ),
+    measures=tuple(METRICS.values()),
     references=(
         (
             "Gulcehre et al. 2023, Reinforced self-training (ReST) for language modeling, arXiv "

@@ -177,9 +177,8 @@ def with_tables(text: str) -> str:
         begin, end = f"<!-- measures: {probe.name} -->", "<!-- end -->"
         block = f"{begin}\n{_table(probe)}\n{end}"
         if begin in text:
-            text = re.sub(
-                rf"{re.escape(begin)}.*?{end}", lambda _, b=block: b, text, flags=re.DOTALL
-            )
+            before, _, rest = text.partition(begin)
+            text = before + block + rest.partition(end)[2]
             continue
         section = f"## {probe.name}\n\n*{probe.goal}*\n\n{block}\n\n"
         at = text.rindex("\n## ") + 1
