@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from probes.base import Array
 from probes.statistics.crossed import Crossed, crossed
 from reports.document.model import (
     Block,
@@ -26,27 +26,33 @@ from reports.document.model import (
     Table,
 )
 from reports.record import series
+from reports.record.files import Source
 from reports.run_report.choices import choices
 from reports.study.conclusions import at_equal_diversity, conclusions
-from reports.study.material import BUDGETS, At, StudyMaterial, every_seed, mean_shown, over_seeds
+from reports.study.material import (
+    BUDGETS,
+    SeedLook,
+    StudyMaterial,
+    every_seed,
+    mean_shown,
+    over_seeds,
+)
 from restaudit.evidence.shown import NOTHING, figure
 from restaudit.study.run import Search
 
-MEASURES = {
-    "divergence.beyond_expected": "missing human gain beyond the expected",
-    "divergence.gain_per_reward": "human gain per unit of reward gain",
-    "divergence.gain_per_sqrt_kl": "human gain per √nat",
-    "drift.kl": "KL (nats a sequence)",
-    "diversity.vendi_ratio": "Vendi, base = 1",
-    "diversity.distinct_2_ratio": "distinct-2 at equal length, base = 1",
-    "bias.human_gap": "gap between groups, human score",
-    "bias.acceptance_ratio": "acceptance ratio of groups",
-    "hacking.length_controlled_gain": "reward gain at equal length",
-    "drift.length_ratio": "length, base = 1",
-    "capability.worst_change": "worst change of a capability",
-}
-
-
+MEASURES = (
+    "divergence.beyond_expected",
+    "divergence.gain_per_reward",
+    "divergence.gain_per_sqrt_kl",
+    "drift.kl",
+    "diversity.vendi_ratio",
+    "diversity.distinct_2_ratio",
+    "bias.human_gap",
+    "bias.acceptance_ratio",
+    "hacking.length_controlled_gain",
+    "drift.length_ratio",
+    "capability.worst_change",
+)
 # Figures that can only be positive.
 POSITIVE = ("drift.kl", *(name for name in MEASURES if name.endswith("_ratio")))
 
@@ -57,22 +63,20 @@ def study_document(folder: Path) -> Document:
     Raises BadInput where it is not, or its runs are not comparable.
     """
     material = StudyMaterial(folder)
+    study = material.study
     first = material.every[0].material
     human = first.human
-    methods = ", ".join(material.study.methods)
+    runs = {run.label: run.material.run for run in material.every}
+    equal_cost = [
+        Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(material, budget),))
+        for budget, what in BUDGETS.items()
+    ]
     sections = (
         Section("verdict", "What follows", tuple(conclusions(material, human))),
         Section("how", "How it was compared", tuple(_how(material))),
-        *(
-            Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(material, budget),))
-            for budget, what in BUDGETS.items()
-        ),
+        *equal_cost,
         Section("equal-diversity", "At equal diversity", (at_equal_diversity(material),)),
-        Section(
-            "choices",
-            "What people chose",
-            (choices({f"{r.method}-s{r.seed}": r.material.run for r in material.every}),),
-        ),
+        Section("choices", "What people chose", (choices(runs),)),
         Section("behaviour", "What the policies became", tuple(_behaviour(material))),
         Section(
             "pictures",
@@ -82,92 +86,76 @@ def study_document(folder: Path) -> Document:
         Section("cost", "What the whole training cost", (_cost(material),)),
         Section("gates", "What the gates would have said", (_gates(material),)),
     )
-    banner = (
-        ()
-        if first.human_is_people
-        else (f"The human score is {human}. No person rated these samples.",)
-    )
+    banner = f"The human score is {human}. No person rated these samples."
     return Document(
         kind="study",
-        title=f"Comparison of methods: {methods}",
-        subtitle=f"recipe {material.study.recipe}, {len(material.study.seeds)} seeds, {len(material.prompts)} audit "
-        "prompts; intervals "
-        "over seeds and prompts",
-        banner=banner,
+        title=f"Comparison of methods: {', '.join(study.methods)}",
+        subtitle=f"recipe {study.recipe}, {len(study.seeds)} seeds, {len(material.prompts)} audit "
+        "prompts; intervals over seeds and prompts",
+        banner=() if first.human_is_people else (banner,),
         sections=sections,
-        heads=tuple((f"{r.method}-s{r.seed}", r.records.head) for r in material.every),
+        heads=tuple((run.label, run.records.head) for run in material.every),
     )
 
 
 def _how(material: StudyMaterial) -> list[Block]:
-    search = material.search
-    rows = tuple(
-        Row((m, *(_rate(search, m, rate) for rate in tried), _chosen(search, m)))
-        for m, tried in search.reward.items()
+    study, search = material.study, material.search
+    rates = "; ".join(f"{method} {rate}" for method, rate in search.chosen.items())
+    arms = [Fact(f"{name} is", "; ".join(changes)) for name, changes in study.arms.items()]
+    facts = Facts(
+        (
+            Fact("Methods", ", ".join(study.methods)),
+            Fact("Seeds", ", ".join(map(str, study.seeds))),
+            Fact(
+                "The same for all",
+                "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates",
+            ),
+            Fact("Changes to the recipe", "; ".join(study.changes) or "none"),
+            *arms,
+            Fact("Learning rates", rates or "none"),
+            Fact(
+                "Gates",
+                "said WARN where the recipe says HALT, so that every method spent its whole budget",
+            ),
+            Fact(
+                "Interval",
+                "two-sided 95% over seeds and prompts (probes/statistics/crossed.py); a "
+                "figure that a run has once is compared over seeds alone",
+            ),
+        )
     )
-    width = max((len(r.cells) - 2 for r in rows), default=0)
-    blocks: list[Block] = [
-        Facts(
-            (
-                Fact("Methods", ", ".join(material.study.methods)),
-                Fact("Seeds", ", ".join(map(str, material.study.seeds))),
-                Fact(
-                    "The same for all",
-                    "base policy, adapter, prompts, reward (one a seed), sampling, audit, gates",
-                ),
-                Fact("Changes to the recipe", "; ".join(material.study.changes) or "none"),
-                *(
-                    Fact(f"{name} is", "; ".join(changes))
-                    for name, changes in material.study.arms.items()
-                ),
-                Fact(
-                    "Learning rates",
-                    "; ".join(f"{m} {rate}" for m, rate in search.chosen.items()) or "none",
-                ),
-                Fact(
-                    "Gates",
-                    (
-                        "said WARN where the recipe says HALT, so that every method spent its "
-                        "whole budget"
-                    ),
-                ),
-                Fact(
-                    "Interval",
-                    "two-sided 95% over seeds and prompts (probes/statistics/crossed.py); a "
-                    "figure that a run has once is compared over seeds alone",
-                ),
-            )
+    if not search.reward:
+        return [facts]
+    return [facts, _search(search, study.least_variety)]
+
+
+def _search(search: Search, least_variety: float | None) -> Table:
+    """The learning rates that were tried, and which one was taken."""
+    rows = tuple(
+        Row((method, *(_rate(search, method, rate) for rate in tried), _chosen(search, method)))
+        for method, tried in search.reward.items()
+    )
+    most_tried = max(len(tried) for tried in search.reward.values())
+    figures = "D_eval reward (variety)" if search.variety else "D_eval reward"
+    note = "One Grow step's worth of samples each, seed 0; no audit prompt. The highest reward is taken"
+    if least_variety is not None:
+        note += (
+            f" among rates that keep {least_variety:g} of the base policy's variety, or else the "
+            "rate that keeps most"
         )
-    ]
-    if rows:
-        shown_reward = "D_eval reward (variety)" if search.variety else "D_eval reward"
-        heads = ("method", *(f"rate {k}: {shown_reward}" for k in range(1, width + 1)), "chosen")
-        note = (
-            "One Grow step's worth of samples each, seed 0; no audit prompt. The highest "
-            "reward is taken"
-        )
-        if (least := material.study.least_variety) is not None:
-            note += (
-                f" among rates that keep {least:g} of the base policy's variety, or else the "
-                "rate that keeps most"
-            )
-        note += ". Variety: distinct-2, base policy = 1." if search.variety else "."
-        blocks.append(
-            Table(
-                "Learning rates, chosen on D_eval by as many trainings for each method",
-                heads,
-                rows,
-                note=note,
-            )
-        )
-    return blocks
+    note += ". Variety: distinct-2, base policy = 1." if search.variety else "."
+    return Table(
+        "Learning rates, chosen on D_eval by as many trainings for each method",
+        ("method", *(f"rate {k}: {figures}" for k in range(1, most_tried + 1)), "chosen"),
+        rows,
+        note=note,
+    )
 
 
 def _rate(search: Search, method: str, rate: str) -> str:
+    text = f"{rate}: {figure(search.reward[method][rate])}"
     variety = search.variety.get(method, {}).get(rate)
-    return f"{rate}: {figure(search.reward[method][rate])}" + (
-        f" ({variety:.2f})" if variety is not None else ""
-    )
+    return text if variety is None else f"{text} ({variety:.2f})"
 
 
 def _chosen(search: Search, method: str) -> str:
@@ -180,27 +168,25 @@ def _chosen(search: Search, method: str) -> str:
 
 
 def _equal(material: StudyMaterial, budget: str) -> Table | Paragraph:
-    limit = material.limit(budget)
     rows = []
     for method in material.study.methods:
-        at = material.at(method, budget)
-        if at is None:
+        looks = material.at(method, budget)
+        if looks is None:
             rows.append(Row((method, "no look within it", *[NOTHING] * 5)))
             continue
-        spent = [a.side.spent[a.look] for a in at]
-        looks = ", ".join(sorted({series.short_name(a.look) for a in at}))
+        spent = [look.spent.amount(budget) for look in looks]
         cells = (
             method,
-            looks,
-            f"{sum(s.amount(budget) for s in spent) / len(spent):,.0f}",
-            _gain(material, at, "human"),
-            _gain(material, at, "reward"),
-            _seeds(at, "diversity.vendi_ratio")[0],
-            _per_second(material, at),
+            ", ".join(sorted({series.short_name(look.look) for look in looks})),
+            f"{sum(spent) / len(spent):,.0f}",
+            _gain(material, looks, "human"),
+            _gain(material, looks, "reward"),
+            _seeds(looks, "diversity.vendi_ratio")[0],
+            _per_second(material, looks),
         )
-        rows.append(Row(cells, tuple(a.side.cite(a.look) for a in at)))
+        rows.append(Row(cells, tuple(look.source for look in looks)))
     return Table(
-        f"At most {limit:,.0f} {BUDGETS[budget]}",
+        f"At most {material.limit(budget):,.0f} {BUDGETS[budget]}",
         (
             "method",
             "look",
@@ -212,73 +198,68 @@ def _equal(material: StudyMaterial, budget: str) -> Table | Paragraph:
         ),
         tuple(rows),
         note="The largest amount that every training had spent by its last look or, if more, what "
-        "the first look "
-        "of the dearest took; of each run, the last look within it, which may be its end. Audits "
-        "and the reward "
-        "model cost every method the same and are left out. The Vendi score is a geometric mean.",
+        "the first look of the dearest took; of each run, the last look within it, which may be "
+        "its end. Audits and the reward model cost every method the same and are left out. The "
+        "Vendi score is a geometric mean.",
     )
 
 
-def _gain(material: StudyMaterial, at: Sequence[At], column: str) -> str:
-    values = material.gains(at, column)
-    found = _crossed(values)
-    return mean_shown(found) if found is not None else "not measured"
+def _gain(material: StudyMaterial, looks: Sequence[SeedLook], column: str) -> str:
+    gain = _mean_gain(material, looks, column)
+    return "not measured" if gain is None else mean_shown(gain)
 
 
-def _crossed(values: Array) -> Crossed | None:
+def _mean_gain(material: StudyMaterial, looks: Sequence[SeedLook], column: str) -> Crossed | None:
     """The mean over seeds and prompts; None where a seed has no value at all."""
-    return crossed(values) if every_seed(values) else None
+    gains = material.gains(looks, column)
+    return crossed(gains) if every_seed(gains) else None
 
 
-def _per_second(material: StudyMaterial, at: Sequence[At]) -> str:
-    values = material.gains(at, "human")
-    if not every_seed(values):
+def _per_second(material: StudyMaterial, looks: Sequence[SeedLook]) -> str:
+    gains = material.gains(looks, "human")
+    if not every_seed(gains):
         return "not measured"
-    gains = np.nanmean(values, axis=1)
-    return mean_shown(
-        over_seeds(
-            [float(g) / a.side.spent[a.look].seconds * 100 for g, a in zip(gains, at, strict=True)]
-        )
-    )
+    by_seed = zip(np.nanmean(gains, axis=1), looks, strict=True)
+    return mean_shown(over_seeds([float(g) / look.spent.seconds * 100 for g, look in by_seed]))
 
 
-def _seeds(at: Sequence[At], name: str) -> tuple[str, str | None]:
+def _seeds(looks: Sequence[SeedLook], name: str) -> tuple[str, str | None]:
     """A figure that a run has once, over seeds, and why there is none where a seed has none."""
-    found = [a.side.measured(a.look, name) for a in at]
-    values = [m.value if m is not None else None for m in found]
-    if any(v is None for v in values):
-        why = next((m.reason for m in found if m is not None and m.reason), "not asked for")
-        return "not measured", why
+    values = [look.value(name) for look in looks]
+    if any(value is None for value in values):
+        recorded = [look.measured(name) for look in looks]
+        reasons = [m.reason for m in recorded if m is not None and m.reason]
+        return "not measured", reasons[0] if reasons else "not asked for"
     return mean_shown(over_seeds(values, positive=name in POSITIVE)), None
 
 
 def _behaviour(material: StudyMaterial) -> list[Block]:
     rows, reasons = [], []
-    for name, label in MEASURES.items():
-        if not any(r.measured(r.looks[-1], name) for r in material.every):
+    for name in MEASURES:
+        if not any(run.last.measured(name) for run in material.every):
             continue
+        label = series.title_of(name)
         cells = [label]
         for method in material.study.methods:
-            said, why = _seeds(material.last(method), name)
-            cells.append(said)
-            if why is not None:
-                reasons.append(f"{label}: {why}")
+            mean, reason = _seeds(material.last(method), name)
+            cells.append(mean)
+            if reason is not None:
+                reasons.append(f"{label}: {reason}")
         rows.append(Row(tuple(cells)))
-    missing = "".join(f" Not measured: {r}." for r in dict.fromkeys(reasons))
-    note = (
-        "Mean over seeds and its 95% interval over seeds; of ratios and KL the geometric "
-        f"mean.{missing}"
-    )
-    title, columns = (
-        "At the last look of every run, as it recorded it",
-        ("measure", *material.study.methods),
-    )
-    sources = tuple(a.side.cite(a.look) for m in material.study.methods for a in material.last(m))
+    missing = "".join(f" Not measured: {reason}." for reason in dict.fromkeys(reasons))
+    sources = tuple(look.source for m in material.study.methods for look in material.last(m))
     return [
         Paragraph(
             "Every figure of the table is from the last look's record of each run.", sources=sources
         ),
-        Table(title, columns, tuple(rows), prose=(0,), note=note),
+        Table(
+            "At the last look of every run, as it recorded it",
+            ("measure", *material.study.methods),
+            tuple(rows),
+            prose=(0,),
+            note="Mean over seeds and its 95% interval over seeds; of ratios and KL the geometric "
+            f"mean.{missing}",
+        ),
     ]
 
 
@@ -286,15 +267,11 @@ def _cost(material: StudyMaterial) -> Table:
     rows = []
     for method in material.study.methods:
         last = material.last(method)
-        spent = [a.side.spent[a.look] for a in last]
-        peaks = [a.side.peak_memory for a in last]
-        costs = [[s.amount(b) for s in spent] for b in BUDGETS]
-        cells = (
-            method,
-            *(mean_shown(over_seeds(c, positive=True)) for c in costs),
-            mean_shown(over_seeds(peaks, positive=True)),
-        )
-        rows.append(Row(cells, tuple(a.side.cite(a.look) for a in last)))
+        spent = [[look.spent.amount(budget) for look in last] for budget in BUDGETS]
+        peaks = [look.run.peak_memory for look in last]
+        costs: list[Sequence[float | None]] = [*spent, peaks]
+        cells = (mean_shown(over_seeds(cost, positive=True)) for cost in costs)
+        rows.append(Row((method, *cells), tuple(look.source for look in last)))
     return Table(
         "Learning alone, to the last look",
         ("method", *BUDGETS.values(), "peak resident memory (MiB)"),
@@ -307,19 +284,15 @@ def _cost(material: StudyMaterial) -> Table:
 def _gates(material: StudyMaterial) -> Table:
     rows = []
     for run in material.every:
-        for d in run.material.decisions:
-            broken = [f"{g.gate}: {g.why}" for g in d.gates if g.verdict == "WARN"]
-            rows.append(
-                Row(
-                    (
-                        f"{run.method}, seed {run.seed}",
-                        series.short_name(d.iteration),
-                        d.verdict,
-                        "; ".join(broken) or NOTHING,
-                    ),
-                    (run.cite(d.iteration, "decision.json"),),
-                )
+        for decision in run.material.decisions:
+            broken = [f"{g.gate}: {g.why}" for g in decision.gates if g.verdict == "WARN"]
+            cells = (
+                f"{run.method}, seed {run.seed}",
+                series.short_name(decision.iteration),
+                decision.verdict,
+                "; ".join(broken) or NOTHING,
             )
+            rows.append(Row(cells, (run.cite(decision.iteration, "decision.json"),)))
     return Table(
         "Every look",
         ("run", "look", "decision", "rules that were broken"),
@@ -330,28 +303,51 @@ def _gates(material: StudyMaterial) -> Table:
 
 
 def _pictures(material: StudyMaterial, human: str) -> list[Block]:
-    return [
-        b
-        for b in (
-            _scatter(
-                material,
-                human,
-                "drift.kl",
-                "Human gain by distance from the base policy",
-                "distance d = √KL (√nats a sequence)",
-                0.0,
-            ),
-            _scatter(
-                material,
-                human,
-                "diversity.vendi_ratio",
-                "Human gain by diversity",
-                "Vendi score, base policy = 1",
-                1.0,
-            ),
-        )
-        if b is not None
-    ]
+    by_distance = _scatter(
+        material,
+        human,
+        "drift.kl",
+        "Human gain by distance from the base policy",
+        "distance d = √KL (√nats a sequence)",
+        0.0,
+    )
+    by_diversity = _scatter(
+        material,
+        human,
+        "diversity.vendi_ratio",
+        "Human gain by diversity",
+        "Vendi score, base policy = 1",
+        1.0,
+    )
+    return [by_distance, by_diversity]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the seeds of a method stood at one look: `x` along the axis, and their mean gain."""
+
+    method: str
+    look: str
+    x: float
+    gain: Crossed
+    sources: tuple[Source, ...]
+
+
+def _places(material: StudyMaterial, method: str, name: str) -> list[Place]:
+    """Mean over seeds of every look; looks that a seed lacks or has not measured are left out."""
+    runs = material.runs[method]
+    places = []
+    for k, look in enumerate(runs[0].looks):
+        looks = [SeedLook(run, run.looks[k]) for run in runs if len(run.looks) > k]
+        values = [value for at in looks if (value := at.value(name)) is not None]
+        gain = _mean_gain(material, looks, "human")
+        if len(values) < len(looks) or gain is None or not math.isfinite(gain.mean):
+            continue
+        mean = sum(values) / len(values)
+        # Distance is √KL, as in Gao et al. 2022: near the base policy gains are a line in it.
+        x = math.sqrt(max(mean, 0.0)) if name == "drift.kl" else mean
+        places.append(Place(method, look, x, gain, tuple(at.source for at in looks)))
+    return places
 
 
 def _scatter(
@@ -360,52 +356,36 @@ def _scatter(
     """Mean over seeds of every look: further up is better, and further right too where it is
     diversity.
     """
-    places, labels, lines, rows = [base], ["base"], [], []
-    for method in material.study.methods:
-        points = []
-        for k, look in enumerate(material.runs[method][0].looks):
-            at = [At(r, r.looks[k]) for r in material.runs[method] if len(r.looks) > k]
-            found = [
-                m.value
-                for a in at
-                if (m := a.side.measured(a.look, name)) is not None and m.value is not None
-            ]
-            gain = _crossed(material.gains(at, "human")) if at else None
-            if len(found) < len(at) or gain is None or not math.isfinite(gain.mean):
-                continue
-            x = sum(found) / len(found)
-            where = math.sqrt(max(x, 0.0)) if name == "drift.kl" else x
-            places.append(where)
-            labels.append(series.short_name(look))
-            points.append(Point(len(places) - 1, gain.mean, gain.low, gain.high))
-            rows.append(
-                Row(
-                    (method, series.short_name(look), figure(where), mean_shown(gain)),
-                    tuple(a.side.cite(a.look) for a in at),
-                )
-            )
-        lines.append(Line(method, tuple(points)))
-    if not rows:
+    by_method = {method: _places(material, method, name) for method in material.study.methods}
+    places = [place for members in by_method.values() for place in members]
+    if not places:
         return Paragraph(f"{title} is not drawn: it was measured at no look ({name}).", "note")
-    order = sorted(range(len(places)), key=lambda k: places[k])
-    rank = {old: new for new, old in enumerate(order)}
-    moved = tuple(
-        Line(line.label, tuple(Point(rank[p.x], p.value, p.low, p.high) for p in line.points))
-        for line in lines
-    )
-    table = Table(title, ("method", "look", axis, f"human gain ({human})"), tuple(rows))
-    said = "; ".join(
-        " at ".join((str(r.cells[3]), f"{r.cells[2]} ({r.cells[0]}, {r.cells[1]})")) for r in rows
+    # The base policy's place comes first; a chart's labels stand in the order of its axis.
+    along = [(base, "base"), *((p.x, series.short_name(p.look)) for p in places)]
+    order = sorted(range(len(along)), key=lambda k: along[k][0])
+    rank = {place: new for new, place in enumerate(order)}
+    lines, rows, number = [], [], 0
+    for method, members in by_method.items():
+        points = []
+        for place in members:
+            number += 1
+            gain = place.gain
+            points.append(Point(rank[number], gain.mean, gain.low, gain.high))
+            cells = (method, series.short_name(place.look), figure(place.x), mean_shown(gain))
+            rows.append(Row(cells, place.sources))
+        lines.append(Line(method, tuple(points)))
+    gains = "; ".join(
+        f"{gain} at {x} ({method}, {look})" for method, look, x, gain in (r.cells for r in rows)
     )
     return Chart(
         title,
         "human gain, base-policy standard deviations",
-        tuple(labels[k] for k in order),
-        moved,
-        table,
-        said=f"Human gain: {said}.",
+        tuple(along[k][1] for k in order),
+        tuple(lines),
+        Table(title, ("method", "look", axis, f"human gain ({human})"), tuple(rows)),
+        said=f"Human gain: {gains}.",
         reference=0.0,
         reference_label="base policy",
-        places=tuple(places[k] for k in order),
+        places=tuple(along[k][0] for k in order),
         axis=axis,
     )

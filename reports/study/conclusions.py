@@ -1,5 +1,5 @@
-"""What a study shows, by rule: an interval that excludes zero is a difference, one that does not is
-none resolved.
+"""What a study shows, by rule: at equal cost an interval that excludes zero is a difference, one
+that does not is none resolved; at equal diversity, what was gained until then.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from probes.statistics.crossed import Crossed, crossed, of_these_seeds
 from reports.document.model import Paragraph, Row, Table
 from reports.study.material import (
     BUDGETS,
-    At,
-    OneRun,
+    SeedLook,
+    SeedRun,
     StudyMaterial,
     every_seed,
     mean_shown,
@@ -43,38 +43,26 @@ def conclusions(material: StudyMaterial, human: str) -> list[Paragraph | Table]:
     """
     pairs = list(itertools.combinations(material.study.methods, 2))
     level = 1 - (1 - LEVEL) / (len(pairs) * len(BUDGETS))
-    said, rows = [], []
-    for budget in BUDGETS:
-        for a, b in pairs:
-            at_a, at_b = material.at(a, budget), material.at(b, budget)
-            if at_a is None or at_b is None:
-                who = a if at_a is None else b
-                none = (NOTHING, NOTHING, NOTHING)
-                rows.append(
-                    Row((f"{a} less {b}", budget, f"{who} has no look within this budget", *none))
-                )
-                continue
-            rows.append(_row(material, (a, at_a), (b, at_b), budget, level))
-    resolved = [r for r in rows if r.cells[2].startswith(("more", "less"))]
+    rows = [_row(material, a, b, budget, level) for budget in BUDGETS for a, b in pairs]
+    resolved = [row for row in rows if row.cells[2].startswith(("more", "less"))]
     if resolved:
-        said.append(
+        sentences = [
             Paragraph(
                 f"Resolved at this size: {len(resolved)} of {len(rows)} differences of the human "
                 "score."
             )
-        )
-        said += [
-            Paragraph(f"At equal {r.cells[1]}: {r.cells[2]} ({r.cells[3]}).") for r in resolved
         ]
+        for _, budget, rule, interval, *_ in (row.cells for row in resolved):
+            sentences.append(Paragraph(f"At equal {budget}: {rule} ({interval})."))
     else:
-        said.append(
+        sentences = [
             Paragraph(
                 "No difference of the human score between any two methods was resolved at this "
-                "size. That shows no "
-                "equality: the table says how large a difference would have been found.",
+                "size. That shows no equality: the table says how large a difference would have "
+                "been found.",
                 "warning",
             )
-        )
+        ]
     table = Table(
         f"Human gain of one method less another's ({human}; base-policy standard deviations)",
         (
@@ -89,73 +77,70 @@ def conclusions(material: StudyMaterial, human: str) -> list[Paragraph | Table]:
         prose=(2,),
         note=NOTE,
     )
-    return [*said, Paragraph(_stopped(material)), table]
+    return [*sentences, Paragraph(_stopped(material)), table]
 
 
 def _stopped(material: StudyMaterial) -> str:
     """How many runs of each method the recipe's own gates would have stopped."""
     counts = []
-    for method in material.study.methods:
-        runs = material.runs[method]
-        broken = [
-            any(
-                g.verdict == "WARN" and g.gate.endswith(HALTS)
-                for d in r.material.decisions
-                for g in d.gates
-            )
-            for r in runs
-        ]
-        counts.append(f"{sum(broken)} of {len(broken)} with {method}")
+    for method, runs in material.runs.items():
+        stopped = [run for run in runs if _would_have_stopped(run)]
+        counts.append(f"{len(stopped)} of {len(runs)} with {method}")
     return f"Runs that the recipe's own gates would have stopped: {', '.join(counts)}."
 
 
-def _row(
-    material: StudyMaterial,
-    one: tuple[str, Sequence[At]],
-    other: tuple[str, Sequence[At]],
-    budget: str,
-    level: float,
-) -> Row:
+def _would_have_stopped(run: SeedRun) -> bool:
+    """Whether a gate said WARN where the recipe says HALT: a study lets every method go on."""
+    gates = [gate for decision in run.material.decisions for gate in decision.gates]
+    return any(gate.verdict == "WARN" and gate.gate.endswith(HALTS) for gate in gates)
+
+
+def _row(material: StudyMaterial, a: str, b: str, budget: str, level: float) -> Row:
     """A pair at one budget; both methods have the same seeds and prompts, so that the differences
     are paired.
     """
-    (a, at_a), (b, at_b) = one, other
-    sources = tuple(x.side.cite(x.look, "audit.parquet") for x in (*at_a, *at_b))
-    difference = material.gains(at_a, "human") - material.gains(at_b, "human")
+    pair = (f"{a} less {b}", budget)
+    looks_a, looks_b = material.at(a, budget), material.at(b, budget)
+    if looks_a is None or looks_b is None:
+        who = a if looks_a is None else b
+        return Row((*pair, f"{who} has no look within this budget", *[NOTHING] * 3))
+    sources = tuple(x.run.cite(x.look, "audit.parquet") for x in (*looks_a, *looks_b))
+    difference = material.gains(looks_a, "human") - material.gains(looks_b, "human")
     if not every_seed(difference):
-        return Row(
-            (f"{a} less {b}", budget, "the human score was not measured", *[NOTHING] * 3), sources
-        )
-    found = crossed(difference, level)
-    here = of_these_seeds(difference, level)
-    sign = _sign(here)
-    if found.low is None or found.high is None:
-        rule = f"no interval: {found.reason}"
-        return Row(
-            (f"{a} less {b}", budget, rule, mean_shown(found), NOTHING, mean_shown(here)), sources
-        )
-    size = minimum_detectable_effect((found.high - found.low) / 2, level)
-    if _sign(found):
-        rule = f"{'more' if found.low > 0 else 'less'} human score with {a} than with {b}"
+        return Row((*pair, "the human score was not measured", *[NOTHING] * 3), sources)
+    # Two questions: would other seeds show it too, and do the policies that were trained differ?
+    others, here = crossed(difference, level), of_these_seeds(difference, level)
+    smallest = NOTHING
+    if others.low is None or others.high is None:
+        rule = f"no interval: {others.reason}"
     else:
-        rule = "no difference was resolved at this size"
-        if sign:
-            rule += f"; of the policies trained here, those of {a if sign > 0 else b} had more"
-    return Row(
-        (f"{a} less {b}", budget, rule, mean_shown(found), figure(size), mean_shown(here)), sources
-    )
+        half = (others.high - others.low) / 2
+        smallest = figure(minimum_detectable_effect(half, level))
+        rule = _rule(a, b, _sign(others), _sign(here))
+    cells = (*pair, rule, mean_shown(others), smallest, mean_shown(here))
+    return Row(cells, sources)
 
 
-def _sign(found: Crossed) -> int:
+def _rule(a: str, b: str, others: int, here: int) -> str:
+    """What an interval says by rule; the signs are those of `_sign`."""
+    if others:
+        return f"{'more' if others > 0 else 'less'} human score with {a} than with {b}"
+    rule = "no difference was resolved at this size"
+    if here:
+        rule += f"; of the policies trained here, those of {a if here > 0 else b} had more"
+    return rule
+
+
+def _sign(difference: Crossed) -> int:
     """1 or -1 where the interval excludes zero, else 0."""
-    if found.low is None or found.high is None:
+    if difference.low is None or difference.high is None:
         return 0
-    return 1 if found.low > 0 else -1 if found.high < 0 else 0
+    if difference.low > 0:
+        return 1
+    return -1 if difference.high < 0 else 0
 
 
-# What a method had gained, and in how many seconds, when its diversity had fallen to a share of
-# the base policy's.
-
+# --- at equal diversity
 
 LEVELS = (0.9, 0.8)
 VENDI = "diversity.vendi_ratio"
@@ -190,24 +175,15 @@ def crossing(path: Sequence[tuple[float, float, float]], level: float) -> Crossi
 
 
 def at_equal_diversity(material: StudyMaterial) -> Table:
-    """A row for every level and method; see `crossing`."""
+    """What a method had gained, and in how many seconds, when its diversity had fallen to a share
+    of the base policy's: a row for every level and method, see `crossing`.
+    """
     rows = []
     for level in LEVELS:
         for method in material.study.methods:
-            paths = [_path(material, r) for r in material.runs[method]]
-            sources = tuple(r.cite(r.looks[-1]) for r in material.runs[method])
-            known = [p for p in paths if p is not None]
-            if len(known) < len(paths):
-                rows.append(Row((f"{level:.0%}", method, "not measured", *[NOTHING] * 3), sources))
-                continue
-            found = [crossing(p, level) for p in known]
-            rates = [100 * c.gain / c.seconds if c.seconds > 0 else None for c in found]
-            seconds = over_seeds([c.seconds for c in found], positive=True)
-            cells = [over_seeds([c.gain for c in found]), seconds, over_seeds(rates)]
-            fell = f"{sum(c.fell for c in found)} of {len(found)}"
-            rows.append(
-                Row((f"{level:.0%}", method, fell, *(mean_shown(c) for c in cells)), sources)
-            )
+            cells = _fallen(material, method, level)
+            sources = tuple(look.source for look in material.last(method))
+            rows.append(Row((f"{level:.0%}", method, *cells), sources))
     return Table(
         "Where the Vendi score has come down to a share of the base policy's",
         (
@@ -221,22 +197,36 @@ def at_equal_diversity(material: StudyMaterial) -> Table:
         tuple(rows),
         prose=(1,),
         note="Between two looks a run is taken to move in a straight line. Of a run that did not "
-        "fall so far, the look "
-        "with the most human gain counts. Means (of seconds the geometric one) and 95% intervals.",
+        "fall so far, the look with the most human gain counts. Means (of seconds the geometric "
+        "one) and 95% intervals.",
     )
 
 
-def _path(material: StudyMaterial, run: OneRun) -> list[tuple[float, float, float]] | None:
+def _fallen(material: StudyMaterial, method: str, level: float) -> tuple[str, ...]:
+    paths = [_path(material, run) for run in material.runs[method]]
+    known = [path for path in paths if path is not None]
+    if len(known) < len(paths):
+        return ("not measured", *[NOTHING] * 3)
+    crossings = [crossing(path, level) for path in known]
+    fell = sum(c.fell for c in crossings)
+    rates = [100 * c.gain / c.seconds if c.seconds > 0 else None for c in crossings]
+    return (
+        f"{fell} of {len(crossings)}",
+        mean_shown(over_seeds([c.gain for c in crossings])),
+        mean_shown(over_seeds([c.seconds for c in crossings], positive=True)),
+        mean_shown(over_seeds(rates)),
+    )
+
+
+def _path(material: StudyMaterial, run: SeedRun) -> list[tuple[float, float, float]] | None:
     """(Vendi ratio, mean human gain, seconds) of the base policy and of every look; None where one
     lacks either.
     """
     path = [(1.0, 0.0, 0.0)]
-    for look in run.looks:
-        found = run.measured(look, VENDI)
-        if found is None or found.value is None:
+    for look in (SeedLook(run, name) for name in run.looks):
+        ratio = look.value(VENDI)
+        gains = material.gains([look], "human")
+        if ratio is None or not every_seed(gains):
             return None
-        gains = material.gains([At(run, look)], "human")
-        if not every_seed(gains):
-            return None
-        path.append((found.value, float(np.nanmean(gains)), run.spent[look].seconds))
+        path.append((ratio, float(np.nanmean(gains)), look.spent.seconds))
     return path

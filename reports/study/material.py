@@ -46,18 +46,38 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class At:
-    """The look of one run that a table speaks of."""
+class SeedLook:
+    """A look of one run: what a table says of a method, it says of one such look a seed."""
 
-    side: OneRun
+    run: SeedRun
     look: str
 
+    @property
+    def spent(self) -> Spent:
+        """What the run had spent by then."""
+        return self.run.spent[self.look]
 
-class OneRun:
+    @property
+    def source(self) -> Source:
+        """A citation of what it measured."""
+        return self.run.cite(self.look)
+
+    def measured(self, name: str) -> Measurement | None:
+        """What it recorded."""
+        return self.run.measured(self.look, name)
+
+    def value(self, name: str) -> float | None:
+        """The value of a measurement; None where it has none."""
+        m = self.measured(name)
+        return None if m is None else m.value
+
+
+class SeedRun:
     """One method with one seed."""
 
     def __init__(self, method: str, seed: int, run: Run) -> None:
         self.method, self.seed = method, seed
+        self.label = f"{method}-s{seed}"
         self.material = Material(run)
         self.records: Records = self.material.records
         self.looks = self.material.after_base
@@ -65,7 +85,7 @@ class OneRun:
     @cached_property
     def spent(self) -> dict[str, Spent]:
         """Cumulative, by look."""
-        found: dict[str, Spent] = {}
+        by_look: dict[str, Spent] = {}
         samples, tokens, seconds = 0, 0, 0.0
         for event in self.material.run.events:
             name, _, part = event.step.rpartition("/")
@@ -73,12 +93,18 @@ class OneRun:
                 seconds += float(event.at.get("seconds", 0.0))
                 samples += int(event.content.get("samples") or 0)
                 tokens += int(event.content.get("tokens") or 0)
+                # Sampling notes its tokens in the ledger; training has a row an optimiser step.
                 log = f"{name}/train.parquet"
                 if log in event.outputs:
                     tokens += int(self.records.table(log, ("tokens",))["tokens"].sum())
             elif part == "audit" and name in self.looks:
-                found[name] = Spent(samples, tokens, seconds)
-        return found
+                by_look[name] = Spent(samples, tokens, seconds)
+        return by_look
+
+    @property
+    def last(self) -> SeedLook:
+        """The last look."""
+        return SeedLook(self, self.looks[-1])
 
     @property
     def peak_memory(self) -> int | None:
@@ -102,13 +128,15 @@ class OneRun:
 
     def cite(self, look: str, file: str = "measurements.json") -> Source:
         """A citation that says which run the record belongs to."""
-        s = self.records.source(f"{look}/{file}")
-        return Source(f"{self.method}-s{self.seed}: {s.path}", s.at, s.sha256)
+        source = self.records.source(f"{look}/{file}")
+        return replace(source, path=f"{self.label}: {source.path}")
 
-    def within(self, budget: str, limit: float) -> At | None:
+    def within(self, budget: str, limit: float) -> SeedLook | None:
         """The last look that was taken within this much of a budget."""
-        fit = [i for i in self.looks if self.spent[i].amount(budget) <= limit * (1 + 1e-9)]
-        return At(self, fit[-1]) if fit else None
+        # Seconds are sums of decimals: the run that sets the limit must not miss it by a last bit.
+        most = limit * (1 + 1e-9)
+        fit = [look for look in self.looks if self.spent[look].amount(budget) <= most]
+        return SeedLook(self, fit[-1]) if fit else None
 
 
 class StudyMaterial:
@@ -119,13 +147,13 @@ class StudyMaterial:
         self.study: Study = sealed(folder)
         self.search = searched(folder)
         missing = []
-        self.runs: dict[str, list[OneRun]] = {m: [] for m in self.study.methods}
+        self.runs: dict[str, list[SeedRun]] = {m: [] for m in self.study.methods}
         for method in self.study.methods:
             for seed in self.study.seeds:
                 path = run_folder(folder, method, seed)
                 done = (path / "plan.json").is_file() and Run(path).state == "done"
                 if done:
-                    self.runs[method].append(OneRun(method, seed, Run(path)))
+                    self.runs[method].append(SeedRun(method, seed, Run(path)))
                 else:
                     missing.append(path.name)
         if missing:
@@ -138,13 +166,13 @@ class StudyMaterial:
     @cached_property
     def prompts(self) -> list[str]:
         """The audit prompts, which every run has."""
-        first = self.every[0]
-        return sorted(str(p) for p in first.material.run.prompts("audit")["prompt_id"])
+        first = self.every[0].material.run
+        return sorted(str(p) for p in first.prompts("audit")["prompt_id"])
 
     @property
-    def every(self) -> list[OneRun]:
+    def every(self) -> list[SeedRun]:
         """Every run."""
-        return [r for runs in self.runs.values() for r in runs]
+        return [run for runs in self.runs.values() for run in runs]
 
     def limit(self, budget: str) -> float:
         """What all can be compared at: the largest amount that every training had spent by its last
@@ -153,29 +181,33 @@ class StudyMaterial:
         Where that is less than the first look of the dearest one, as much as that look takes.
         Best-of-N, which trains nothing, is compared at what it takes.
         """
-        trained = [r for r in self.every if self.study.trains(r.method)] or self.every
-        first = max(r.spent[r.looks[0]].amount(budget) for r in trained)
-        return max(first, min(r.spent[r.looks[-1]].amount(budget) for r in trained))
+        trained = [run for run in self.every if self.study.trains(run.method)] or self.every
+        first = max(run.spent[run.looks[0]].amount(budget) for run in trained)
+        last = min(run.last.spent.amount(budget) for run in trained)
+        return max(first, last)
 
-    def at(self, method: str, budget: str) -> list[At] | None:
+    def at(self, method: str, budget: str) -> list[SeedLook] | None:
         """Every seed's last look within the budget; None where a seed has none."""
-        found = [r.within(budget, self.limit(budget)) for r in self.runs[method]]
-        return [f for f in found if f is not None] if all(f is not None for f in found) else None
+        limit = self.limit(budget)
+        looks = [run.within(budget, limit) for run in self.runs[method]]
+        known = [look for look in looks if look is not None]
+        return known if len(known) == len(looks) else None
 
-    def last(self, method: str) -> list[At]:
+    def last(self, method: str) -> list[SeedLook]:
         """Every seed's last look."""
-        return [At(r, r.looks[-1]) for r in self.runs[method]]
+        return [run.last for run in self.runs[method]]
 
-    def gains(self, at: Sequence[At], column: str) -> Array:
+    def gains(self, looks: Sequence[SeedLook], column: str) -> Array:
         """(seeds, prompts): change of a prompt's mean since that run's base policy, in base-policy
         sds of that run.
 
         NaN where no sample of the prompt has a value, before or after.
         """
         rows = []
-        for a in at:
-            now, before = a.side.means(a.look, column), a.side.means(BASE, column)
-            rows.append(((now - before) / a.side.base_sd(column)).reindex(self.prompts).to_numpy())
+        for look in looks:
+            now, before = look.run.means(look.look, column), look.run.means(BASE, column)
+            gain = (now - before) / look.run.base_sd(column)
+            rows.append(gain.reindex(self.prompts).to_numpy())
         return np.array(rows, dtype=np.float64)
 
     def _refuse(self) -> None:
@@ -184,26 +216,28 @@ class StudyMaterial:
         """
         first, reasons = self.every[0], []
         for run in self.every[1:]:
-            for what in ("data/audit.parquet", "data/grow.parquet", "data/d_eval.parquet"):
-                if run.records.digests[what] != first.records.digests[what]:
-                    reasons.append(f"{run.method}-s{run.seed} has another {what}")
-            here, there = (
-                r.material.run.plan["artifacts"]["policy.model"]["sha256"] for r in (first, run)
-            )
-            if here != there:
-                reasons.append(f"{run.method}-s{run.seed} began from another base policy")
+            for split in ("data/audit.parquet", "data/grow.parquet", "data/d_eval.parquet"):
+                if run.records.digests[split] != first.records.digests[split]:
+                    reasons.append(f"{run.label} has another {split}")
+            if _base_policy(run) != _base_policy(first):
+                reasons.append(f"{run.label} began from another base policy")
         for seed in self.study.seeds:
-            of_seed = [r for r in self.every if r.seed == seed]
-            rewards = {
-                e.content["digest"]
-                for r in of_seed
-                for e in r.material.run.events
-                if e.step == "reward_model"
-            }
+            # A reward of its own a seed, so that the interval over seeds covers how it was trained.
+            rewards = {_reward(run) for run in self.every if run.seed == seed}
             if len(rewards) > 1:
                 reasons.append(f"the runs of seed {seed} have {len(rewards)} reward models")
         if reasons:
             raise BadInput(f"not comparable: {'; '.join(reasons)}")
+
+
+def _base_policy(run: SeedRun) -> str:
+    return str(run.material.run.plan["artifacts"]["policy.model"]["sha256"])
+
+
+def _reward(run: SeedRun) -> str | None:
+    """The digest of all that the reward model is made of."""
+    events = run.material.run.events
+    return next((str(e.content["digest"]) for e in events if e.step == "reward_model"), None)
 
 
 def every_seed(values: Array) -> bool:
@@ -211,13 +245,13 @@ def every_seed(values: Array) -> bool:
     return bool(np.isfinite(values).any(axis=1).all())
 
 
-def mean_shown(found: Crossed | None) -> str:
+def mean_shown(mean: Crossed | None) -> str:
     """A mean with its interval, or why it has none, as a cell."""
-    if found is None:
+    if mean is None:
         return NOTHING
-    if found.low is None or found.high is None:
-        return f"{figure(found.mean)} ({found.reason})"
-    return estimate(found.mean, found.low, found.high)
+    if mean.low is None or mean.high is None:
+        return f"{figure(mean.mean)} ({mean.reason})"
+    return estimate(mean.mean, mean.low, mean.high)
 
 
 def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Crossed | None:
@@ -231,6 +265,8 @@ def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Cro
         return None
     if not positive or min(known) <= 0:
         return crossed(np.array(known)[:, None])
-    found = crossed(np.log(known)[:, None])
-    low, high = (None if end is None else float(np.exp(end)) for end in (found.low, found.high))
-    return replace(found, mean=float(np.exp(found.mean)), low=low, high=high)
+    logarithms = crossed(np.log(known)[:, None])
+    low, high = (
+        None if end is None else float(np.exp(end)) for end in (logarithms.low, logarithms.high)
+    )
+    return replace(logarithms, mean=float(np.exp(logarithms.mean)), low=low, high=high)

@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Interval, Measurement
-from probes.divergence.curves import fit
-from probes.divergence.probe import FORMS
+from probes.divergence.curves import FORMS, fit
 from restaudit.config import LoopConfig
 from restaudit.config.reading import load
 from restaudit.evidence import ledger, record
