@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reports.charts.drawing import FAINT, RULE, blank, drawn
 from reports.charts.reward_human import CORRELATION, DISTINCT, HUMAN, REWARD, VENDI, Style
 from reports.document.glyphs import drawable
-from reports.document.model import Chart, Curve, Line
+from reports.document.model import Chart, FitCurve, Line
 from restaudit.evidence.shown import plain
 
 if TYPE_CHECKING:
@@ -67,9 +67,8 @@ def figure(chart: Chart) -> Figure:
     if chart.reference is not None:
         axes.axhline(chart.reference, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
         if chart.reference_label:
-            side, at = (
-                ("left", 0.005) if chart.places else ("right", 1.0)
-            )  # points of places crowd to the right
+            # Points over an axis of numbers crowd to the right.
+            side, at = ("left", 0.005) if chart.places else ("right", 1.0)
             axes.annotate(
                 _glyphs(chart.reference_label),
                 (at, chart.reference),
@@ -94,6 +93,7 @@ def figure(chart: Chart) -> Figure:
             borderaxespad=0.0,
             columnspacing=1.6,
         )
+    # An empty frame would look like a fault of the drawing.
     if not shown:
         axes.set_yticks([])
         axes.text(
@@ -110,6 +110,7 @@ def figure(chart: Chart) -> Figure:
 
 def _across(chart: Chart) -> Figure:
     """A row a label, from the top down."""
+    # The height follows the rows, so that forty labels stand as far apart as four.
     (line,) = chart.lines
     height = FOOT + AXIS_ROW + ROW * len(line.points)
     made = blank((WIDTH, height))
@@ -138,6 +139,7 @@ def _across(chart: Chart) -> Figure:
 
 def _by_label(axes: Axes, chart: Chart, shown: Sequence[Line]) -> None:
     """One label after the other, the points of a series joined."""
+    # Intervals of several series at one place would hide each other.
     spread = min(0.5 / max(len(shown), 1), 0.09)
     for k, line in enumerate(shown):
         places = [p.x + spread * (k - (len(shown) - 1) / 2) for p in line.points]
@@ -178,6 +180,7 @@ def _labels(axes: Axes, above: Sequence[tuple[str, float, float]]) -> None:
     machine.
     """
     axes.autoscale_view()
+    # Matplotlib's offsets count points, its transform pixels.
     to_points = 72 / axes.figure.dpi
     standing: list[tuple[float, float, float]] = []
     for label, x, y in sorted(above, key=lambda one: (one[2], one[1])):
@@ -199,7 +202,7 @@ def _labels(axes: Axes, above: Sequence[tuple[str, float, float]]) -> None:
         )
 
 
-def _curve(axes: Axes, curve: Curve, style: Style) -> None:
+def _curve(axes: Axes, curve: FitCurve, style: Style) -> None:
     axes.plot(
         [x for x, _ in curve.points],
         [y for _, y in curve.points],

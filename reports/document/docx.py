@@ -28,8 +28,12 @@ from reports.document.widths import widths
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
 
+# A clock in the properties would make every copy different.
 DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 PAGE = 265  # millimetres between the margins
+# python-docx refuses a property of more than 255 characters.
+MOST_TITLE = 200
+# The first day that an archive can name.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 Known = dict[tuple[str, str], int]
 
@@ -45,12 +49,10 @@ def docx(document: Document) -> bytes:
     out = Empty()
     known = document.sources()
     core = out.core_properties
-    core.title, core.author, core.last_modified_by, core.comments = (
-        plain(document.title, 200),
-        "restaudit",
-        "restaudit",
-        "",
-    )
+    # The empty document of python-docx names that library as its author, and says so in a comment.
+    core.title = plain(document.title, MOST_TITLE)
+    core.author = core.last_modified_by = "restaudit"
+    core.comments = ""
     core.created = core.modified = DATE
     core.revision = 1
     _page(out)
@@ -68,13 +70,14 @@ def docx(document: Document) -> bytes:
         out.add_paragraph(f"Made from the record of {_t(name)} whose ledger head is {_t(head)}.")
     raw = io.BytesIO()
     out.save(raw)
-    return _again(raw.getvalue())
+    return _without_times(raw.getvalue())
 
 
 def _page(out: Any) -> None:
     from docx.enum.section import WD_ORIENT
     from docx.shared import Mm, Pt
 
+    # Across: tables of eight columns stand on these pages.
     page = out.sections[0]
     page.orientation = WD_ORIENT.LANDSCAPE
     page.page_width, page.page_height = Mm(297), Mm(210)
@@ -93,10 +96,11 @@ def _block(out: Any, block: Block, known: Known) -> None:
     elif isinstance(block, Facts):
         if block.caption:
             out.add_heading(_t(block.caption), level=2)
-        for f in block.rows:
-            p = out.add_paragraph(style="List Bullet")
-            p.add_run(f"{_t(f.label)}{f' ({f.status})' if f.status else ''}: ").bold = True
-            p.add_run(f"{_t(f.value)}{_cites(f.sources, known)}")
+        for fact in block.rows:
+            status = f" ({fact.status})" if fact.status else ""
+            line = out.add_paragraph(style="List Bullet")
+            line.add_run(f"{_t(fact.label)}{status}: ").bold = True
+            line.add_run(f"{_t(fact.value)}{_cites(fact.sources, known)}")
     elif isinstance(block, Table):
         _table(out, block, known)
     elif isinstance(block, Chart):
@@ -120,6 +124,7 @@ def _chart(out: Any, chart: Chart) -> None:
         lambda: figure(chart), ".png", title=plain(chart.title), text=plain(chart.said, 1000)
     )
     out.add_picture(io.BytesIO(png), width=Mm(150))
+    # python-docx has no call for the words that stand for a picture.
     picture = out.inline_shapes[-1]._inline.docPr
     picture.set("descr", _t(f"{chart.title}. {chart.said}"))
     picture.set("name", f"chart {len(out.inline_shapes)}")
@@ -136,14 +141,14 @@ def _passages(out: Any, block: Passages, known: Known) -> None:
 
 def _table(out: Any, table: Table, known: Known) -> None:
     caption = out.add_paragraph()
-    caption.paragraph_format.keep_with_next = (
-        True  # a caption at the foot of a page belongs to nothing
-    )
+    # A caption at the foot of a page belongs to nothing.
+    caption.paragraph_format.keep_with_next = True
     caption.add_run(_t(table.caption)).bold = True
-    cite = any(cited(table))
-    columns = (*table.columns, "source") if cite else table.columns
-    cells = [(*r.cells, _cites(r.sources, known).strip()) if cite else r.cells for r in table.rows]
-    _rows(out, columns, cells)
+    if any(cited(table)):
+        cells = [(*row.cells, _cites(row.sources, known).strip()) for row in table.rows]
+        _rows(out, (*table.columns, "source"), cells)
+    else:
+        _rows(out, table.columns, [row.cells for row in table.rows])
     if table.note:
         out.add_paragraph().add_run(_t(table.note)).italic = True
 
@@ -156,13 +161,12 @@ def _rows(
     """
     from docx.shared import Mm, Pt
 
-    shown = [
-        [value if raw and n else _t(value) for value in row]
-        for n, row in enumerate([columns, *cells])
-    ]
+    body = cells if raw else [[_t(value) for value in row] for row in cells]
+    shown = [[_t(value) for value in columns], *body]
     shares = widths([[row[k] for row in shown] for k in range(len(columns))])[0]
     wide = [Mm(PAGE * share / sum(shares)) for share in shares]
     made = out.add_table(rows=len(shown), cols=len(columns), style="Table Grid")
+    # Word goes by the width of every cell, LibreOffice by that of the column.
     made.autofit = False
     for column, width in zip(made.columns, wide, strict=True):
         column.width = width
@@ -171,21 +175,24 @@ def _rows(
             cell.width = width
             run = cell.paragraphs[0].add_run(value)
             run.font.size, run.bold = Pt(8), n == 0
+    # The header is repeated on every page; python-docx has no call for that.
     header = made.rows[0]._tr.get_or_add_trPr()
     header.append(header.makeelement(f"{{{header.nsmap['w']}}}tblHeader", {}))
 
 
 def _cites(sources: Any, known: Known) -> str:
-    found = ", ".join(str(n) for n in numbers(sources, known))
-    return f" [{found}]" if found else ""
+    cites = ", ".join(str(n) for n in numbers(sources, known))
+    return f" [{cites}]" if cites else ""
 
 
 def _t(text: str) -> str:
     return plain(str(text), MOST)
 
 
-def _again(data: bytes) -> bytes:
-    """The same archive with sorted names and a fixed date."""
+def _without_times(data: bytes) -> bytes:
+    """The same archive with sorted names and a fixed date: python-docx writes the time of day into
+    every entry.
+    """
     out = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(data)) as old,

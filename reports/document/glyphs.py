@@ -36,6 +36,7 @@ def covered() -> frozenset[int]:
     """Code points that the regular and the bold text font both have a glyph for."""
     from matplotlib.ft2font import FT2Font
 
+    # The same text stands in headings too, which are bold.
     maps = [set(FT2Font(str(font_folder() / name)).get_charmap()) for name in FILES[:2]]
     return frozenset(set.intersection(*maps))
 

@@ -25,25 +25,22 @@ MOST, MOST_PASSAGE = 4000, 2000
 def html(document: Document) -> bytes:
     """The whole page, UTF-8. The same document gives the same bytes."""
     css = (TEMPLATES / "document.css").read_text(encoding="utf-8")
+    # The policy names our style sheet by its hash: a style that a text smuggled in stays without
+    # effect, and so does any script.
     digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
     known = document.sources()
-    page: str = (
-        _environment()
-        .get_template("document.html.j2")
-        .render(
-            d=document,
-            css=_trusted(css),
-            policy=(
-                f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
-                "form-action 'none'"
-            ),
-            known=known,
-            numbers=lambda sources: numbers(sources, known),
-            cited=lambda table: any(cited(table)),
-            svg=_picture,
-            word=_word,
-            sign=lambda verdict: SIGNS.get(verdict, "?"),
-        )
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    template = _environment().get_template("document.html.j2")
+    page: str = template.render(
+        d=document,
+        css=_trusted(css),
+        policy=policy,
+        known=known,
+        numbers=lambda sources: numbers(sources, known),
+        cited=lambda table: any(cited(table)),
+        svg=_picture,
+        word=_word,
+        sign=lambda verdict: SIGNS.get(verdict, "?"),
     )
     return page.encode("utf-8")
 
@@ -52,17 +49,19 @@ def html(document: Document) -> bytes:
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    found = Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        # A name that the template misspells would else be an empty place on the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["t"] = lambda text: plain(str(text), MOST)
-    found.filters["passage"] = passage
-    found.filters["verdict"] = lambda text: text if text in SIGNS else "UNKNOWN"
-    return found
+    environment.filters["t"] = lambda text: plain(str(text), MOST)
+    environment.filters["passage"] = passage
+    # It becomes the name of a class: only words that we know may do that.
+    environment.filters["verdict"] = lambda text: text if text in SIGNS else "UNKNOWN"
+    return environment
 
 
 def passage(text: str, most: int = MOST_PASSAGE) -> str:
@@ -87,6 +86,8 @@ def _picture(chart: Chart) -> Any:
     drawings beside it.
     """
     drawing = without_styles(svg(chart))
+    # Matplotlib numbers the parts of every drawing alike (figure_1, axes_1), and an id may stand
+    # only once on a page.
     mark = f"c{hashlib.sha256(drawing.encode('utf-8')).hexdigest()[:10]}"
     return _trusted(re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}-", drawing))
 
@@ -98,11 +99,12 @@ def without_styles(drawing: str) -> str:
     A content-security policy that allows one style sheet forbids both.
     """
 
-    def attributes(found: re.Match[str]) -> str:
-        pairs = (part.split(":", 1) for part in found.group(1).split(";") if ":" in part)
-        return "".join(f' {k.strip()}="{v.strip()}"' for k, v in pairs)
+    def attributes(style: re.Match[str]) -> str:
+        pairs = (part.split(":", 1) for part in style.group(1).split(";") if ":" in part)
+        return "".join(f' {name.strip()}="{value.strip()}"' for name, value in pairs)
 
     drawing = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", drawing, flags=re.DOTALL)
+    # Matplotlib's metadata name addresses on the web.
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     return re.sub(r'\s+style="([^"]*)"', attributes, drawing)
 

@@ -10,7 +10,9 @@ from reports.document.model import (
     Block,
     Chart,
     Document,
+    Fact,
     Facts,
+    Look,
     Paragraph,
     Passages,
     Strip,
@@ -49,26 +51,26 @@ def _block(block: Block, known: Known) -> str:
         return {"text": text, "note": f"*{text}*", "warning": f"> **Note.** {text}"}[block.kind]
     if isinstance(block, Facts):
         head = [f"**{_text(block.caption)}**\n"] if block.caption else []
-        lines = [
-            (
-                f"- **{_text(f.label)}**{f' ({f.status})' if f.status else ''}: "
-                f"{_text(f.value)}{_cites(f.sources, known)}"
-            )
-            for f in block.rows
-        ]
-        return "\n".join([*head, *lines])
+        return "\n".join([*head, *(_fact(fact, known) for fact in block.rows)])
     if isinstance(block, Table):
         return _table(block, known)
     if isinstance(block, Chart):
         return f"**{_text(block.title)}.** {_text(block.said)}\n\n{_table(block.table, known)}"
     if isinstance(block, Strip):
-        looks = [
-            f"{_text(k.name)} **{_text(k.verdict)}**{f' ({_text(k.note)})' if k.note else ''}"
-            f"{_cites(k.sources, known)}"
-            for k in block.looks
-        ]
-        return f"**{_text(block.caption)}**: {' → '.join(looks) or 'nothing was decided yet'}"
+        looks = " → ".join(_look(look, known) for look in block.looks)
+        return f"**{_text(block.caption)}**: {looks or 'nothing was decided yet'}"
     return _passages(block, known)
+
+
+def _fact(fact: Fact, known: Known) -> str:
+    status = f" ({fact.status})" if fact.status else ""
+    value = f"{_text(fact.value)}{_cites(fact.sources, known)}"
+    return f"- **{_text(fact.label)}**{status}: {value}"
+
+
+def _look(look: Look, known: Known) -> str:
+    note = f" ({_text(look.note)})" if look.note else ""
+    return f"{_text(look.name)} **{_text(look.verdict)}**{note}{_cites(look.sources, known)}"
 
 
 def _passages(block: Passages, known: Known) -> str:
@@ -81,26 +83,32 @@ def _passages(block: Passages, known: Known) -> str:
 
 
 def _table(table: Table, known: Known) -> str:
-    cite = any(cited(table))
-    columns = (*table.columns, "source") if cite else table.columns
-    cells = [(*r.cells, _cites(r.sources, known).strip()) if cite else r.cells for r in table.rows]
+    if any(cited(table)):
+        cells = [(*row.cells, _cites(row.sources, known).strip()) for row in table.rows]
+        rows = _rows((*table.columns, "source"), cells, raw_last=True)
+    else:
+        rows = _rows(table.columns, [row.cells for row in table.rows])
     note = f"\n\n*{_text(table.note)}*" if table.note else ""
-    return f"**{_text(table.caption)}**\n\n{_rows(columns, cells, raw_last=cite)}{note}"
+    return f"**{_text(table.caption)}**\n\n{rows}{note}"
 
 
 def _rows(columns: Sequence[str], cells: Sequence[Sequence[str]], *, raw_last: bool = False) -> str:
     lines = ["| " + " | ".join(_text(c) for c in columns) + " |", "|" + "---|" * len(columns)]
     for row in cells:
         shown = [_text(c) for c in row]
+        # Numbers of sources are ours, and their brackets are escaped already.
         if raw_last:
             shown[-1] = row[-1]
         lines.append("| " + " | ".join(shown) + " |")
-    return "\n".join(lines if cells else [*lines, "| none" + " | " * len(columns)])
+    if not cells:
+        lines.append("| none" + " | " * len(columns))
+    return "\n".join(lines)
 
 
 def _cites(sources: Sequence[Source], known: Known) -> str:
-    found = ", ".join(str(n) for n in numbers(sources, known))
-    return f" \\[{found}\\]" if found else ""
+    # Brackets alone would be the beginning of a link.
+    cites = ", ".join(str(n) for n in numbers(sources, known))
+    return f" \\[{cites}\\]" if cites else ""
 
 
 def _text(text: str) -> str:

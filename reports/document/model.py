@@ -102,7 +102,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Curve:
+class FitCurve:
     """A line that nobody measured, such as a fit: (x, y) on the axis that the chart's `places`
     stand on.
     """
@@ -135,7 +135,7 @@ class Chart:
     reference_label: str = ""
     places: tuple[float, ...] = ()
     axis: str = ""
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[FitCurve, ...] = ()
     across: bool = False
 
 
@@ -215,10 +215,11 @@ class Document:
         """(path, SHA-256) of every record that is cited -> its number, from 1, in order of first
         mention.
         """
-        found: dict[tuple[str, str], int] = {}
+        # Two runs that are compared have files of the same names, so the digest is a part of the key.
+        known: dict[tuple[str, str], int] = {}
         for source in self._cited():
-            found.setdefault((source.path, source.sha256), len(found) + 1)
-        return found
+            known.setdefault((source.path, source.sha256), len(known) + 1)
+        return known
 
     def _cited(self) -> Iterator[Source]:
         for section in self.sections:

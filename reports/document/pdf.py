@@ -33,9 +33,11 @@ from restaudit.evidence.shown import plain
 
 # The standards want a date; a clock in the body would make every copy different.
 DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+# A-3 lets a file be attached (the same document as JSON), UA-1 is for who listens to it.
 STANDARDS: Any = ["a-3a", "ua-1"]
 EVIDENCE = "document.json"
 MOST_WHOLE = 900  # texts up to this many characters are not parted over two pages
+# Where a long word may be broken: behind a mark, or after twenty letters.
 MARKS = re.compile(r"([._/!=\-:@]|\w{20}(?=\w))")
 
 
@@ -57,10 +59,11 @@ def pdf(document: Document) -> bytes:
         EVIDENCE: as_json(document),
     }
     files["data.json"] = json.dumps(_data(document, files), ensure_ascii=False).encode("utf-8")
-    whole: Any = files  # its types name single files only; it takes several as well
+    sources: Any = files  # typst's types name single files only; it takes several as well
     try:
         made = typst.compile(
-            whole,
+            sources,
+            # Fonts of the machine would give every machine a document of its own.
             font_paths=[str(font_folder())],
             ignore_system_fonts=True,
             pdf_standards=STANDARDS,
@@ -111,6 +114,7 @@ def _block(
     if isinstance(block, Table):
         return _table(block, known)
     if isinstance(block, Chart):
+        # Every chart adds a file, so the count names the next one.
         name = f"chart-{len(files)}.svg"
         files[name] = svg(block).encode("utf-8")
         alt = _t(f"{block.title}. {block.said}")
@@ -159,10 +163,12 @@ def _passages(block: Passages, known: dict[tuple[str, str], int]) -> dict[str, A
 def _table(block: Table, known: dict[tuple[str, str], int]) -> dict[str, Any]:
     cite = any(cited(block))
     columns = [_t(c) for c in block.columns]
-    cells = [[_t(c) for c in r.cells] for r in block.rows]
-    marks = [numbers(r.sources, known) for r in block.rows]
-    texts = [[c, *(row[k] for row in cells)] for k, c in enumerate(columns)]
-    shares, size = widths([*texts, ["source", "[10]"]] if cite else texts)
+    cells = [[_t(c) for c in row.cells] for row in block.rows]
+    cites = [numbers(row.sources, known) for row in block.rows]
+    texts = [[column, *(row[k] for row in cells)] for k, column in enumerate(columns)]
+    if cite:
+        texts.append(["source", "[10]"])
+    shares, size = widths(texts)
     return {
         "kind": "table",
         "caption": _t(block.caption),
@@ -173,7 +179,7 @@ def _table(block: Table, known: dict[tuple[str, str], int]) -> dict[str, Any]:
         "cited": cite,
         "rows": [
             {"cells": [_breakable(c) for c in row], "cites": n}
-            for row, n in zip(cells, marks, strict=True)
+            for row, n in zip(cells, cites, strict=True)
         ],
     }
 
@@ -182,10 +188,11 @@ def _breakable(text: str) -> str:
     """Long words may break at their marks; digests are set small instead, so that they can be
     copied whole.
     """
-    return " ".join(
-        w if len(w) <= MOST_WORD or DIGEST.fullmatch(w) else MARKS.sub("\\1\u200b", w)
-        for w in text.split(" ")
-    )
+    words = []
+    for word in text.split(" "):
+        whole = len(word) <= MOST_WORD or DIGEST.fullmatch(word)
+        words.append(word if whole else MARKS.sub("\\1\u200b", word))
+    return " ".join(words)
 
 
 def _t(text: str) -> str:

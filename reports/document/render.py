@@ -21,28 +21,26 @@ def render(document: Document, form: Format) -> bytes:
     return _drawer(form)(document)
 
 
-def formats(said: str) -> tuple[Format, ...]:
+def formats(words: str) -> tuple[Format, ...]:
     """ "html,pdf" as formats, each once.
 
     Raises BadInput for another word, naming the valid ones.
     """
-    found: list[Format] = []
-    for word in (w.strip() for w in said.split(",") if w.strip()):
-        known = next((f for f in FORMATS if f == word), None)
-        if known is None:
-            raise BadInput(
-                f"--format {word}: expected one or more of {', '.join(FORMATS)}, separated by "
-                "commas"
-            )
-        found.append(known)
-    if not found:
-        raise BadInput(
-            f"--format: expected one or more of {', '.join(FORMATS)}, separated by commas"
-        )
-    return tuple(dict.fromkeys(found))
+    expected = f"expected one or more of {', '.join(FORMATS)}, separated by commas"
+    chosen: list[Format] = []
+    for word in filter(None, map(str.strip, words.split(","))):
+        form = next((f for f in FORMATS if f == word), None)
+        if form is None:
+            raise BadInput(f"--format {word}: {expected}")
+        chosen.append(form)
+    if not chosen:
+        raise BadInput(f"--format: {expected}")
+    return tuple(dict.fromkeys(chosen))
 
 
 def _drawer(form: Format) -> Callable[[Document], bytes]:
+    # Each is imported when it is asked for: jinja2, typst and python-docx may be missing where nobody
+    # asks for their format.
     if form == "html":
         from reports.document.html import html
 
