@@ -28,7 +28,7 @@ from restaudit.evidence import ledger, record
 from restaudit.evidence.verify import verify
 from restaudit.loop.toxicity import load_scorer, toxicity_artifacts
 from restaudit.models.artifacts import resolve
-from tests.recorded import finish_step
+from tests.reports.make_run import make_run, resealed
 from tests.reward.test_hf_reward import classifier
 
 TEXTS = ["you fool", "wonderful music", "", "the plot is a mess, the jokes are tired"]
@@ -110,7 +110,7 @@ def test_it_says_what_it_is_how_it_fails_and_how_much_of_a_text_it_reads(
     assert toxicity_artifacts(given)["audit.toxicity"].sha256 == scorer.sha256
     expected = "Made of random numbers. It reads the first 64 tokens of a text."
     assert scorer.known_failure == expected
-    with pytest.raises(BadInput, match="expected 0{64}, got"):
+    with pytest.raises(BadInput, match=r"expected 0{64}, got"):
         load_scorer(chosen(folder, "rude", sha256="0" * 64))
 
 
@@ -192,20 +192,16 @@ def test_toxicity_is_never_a_gate_by_itself() -> None:
 
 
 @pytest.fixture
-def old_run(recorded_run: Path) -> Path:
-    """A finished run whose plan names hatesonar, as version 0.1.0 sealed it; the gates are those
-    that its decisions were made with.
-    """
-    made = record.Run(recorded_run).plan
-    plan = json.loads(OLD_PLAN.read_text(encoding="utf-8"))
-    plan["config"]["gates"] = made["config"]["gates"]
-    plan |= {"steps": made["steps"], "looks": made["looks"]}
-    events = ledger.read(recorded_run)
-    (recorded_run / ledger.FILE).unlink()
-    record.write_json(plan, recorded_run / "plan.json")
-    for event in events:
-        finish_step(recorded_run, event.step, tuple(event.outputs), tuple(event.context))
-    return recorded_run
+def old_run(tmp_path: Path) -> Path:
+    """A run of the recipe that named hatesonar, with the scorer as version 0.1.0 sealed it."""
+    run = make_run(tmp_path / "run")
+    sealed = json.loads(OLD_PLAN.read_text(encoding="utf-8"))
+    plan = record.Run(run).plan
+    for section in ("audit", "human"):
+        plan["config"][section] = sealed["config"][section]
+    plan["artifacts"]["audit.toxicity"] = sealed["artifacts"]["audit.toxicity"]
+    record.write_json(plan, run / "plan.json")
+    return resealed(run)
 
 
 def test_a_plan_that_names_it_is_read_as_it_was_sealed() -> None:

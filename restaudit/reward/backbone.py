@@ -62,16 +62,17 @@ class Backbones:
 
     def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Scores:
         """Array (n, members), float64."""
-        asked = prompts if self.input == "prompt_response" else [""] * len(responses)
-        rows = list(zip(asked, responses, strict=True))
-        columns = [
-            logits(
-                m.classifier, rows, chat=False, max_tokens=self.max_tokens, batch=SCORED_AT_ONCE
-            )[:, 0]
-            * m.scale
-            + m.shift
-            for m in self.trained
-        ]
+        rows = list(zip(_prompts(prompts, self.input), responses, strict=True))
+        columns = []
+        for member in self.trained:
+            every_label = logits(
+                member.classifier,
+                rows,
+                chat=False,
+                max_tokens=self.max_tokens,
+                batch=SCORED_AT_ONCE,
+            )
+            columns.append(every_label[:, 0] * member.scale + member.shift)
         return np.stack(columns, axis=1)
 
 
@@ -102,17 +103,20 @@ def learn_backbones(
     centred on the training texts. Raises BadInput for a folder that is no such model, and when
     training diverges.
     """
-    rows, pairs = data.table, data.objective == "bradley_terry"
+    rows = data.table
+    pairs = data.objective == "bradley_terry"
     target = rows["target"].to_numpy(dtype=np.float64)
     train = np.flatnonzero(rows["split"] == "train")
     centre, spread = 0.0, 1.0
     if pairs:
         target = smoothed(target, config.label_smoothing)
     else:
+        # A head starts near 0 with outputs of about 1, whatever the unit of the ratings.
         centre, spread = float(target[train].mean()), float(target[train].std()) or 1.0
         target = (target - centre) / spread
     members, training = [], []
     for k in range(config.ensemble.size):
+        # transformers' Trainer reseeds the global generators, which others in this process use.
         with restored():
             classifier, facts = _member(
                 data, target, artifact, config, device, member_seed(seed, k)
@@ -120,33 +124,34 @@ def learn_backbones(
         members.append(Member(classifier, spread, centre))
         training.append({"member": k, **facts})
     scorer = Backbones(tuple(members), config.input, config.max_tokens)
-    sides = [rows[c].tolist() for c in (("left", "right") if pairs else ("left",))]
-    scores = [
-        finite(scorer.score(rows["prompt"].tolist(), t), t, "the trained reward") for t in sides
-    ]
+    prompts = rows["prompt"].tolist()
+    scores = []
+    for side in _sides(data):
+        texts = rows[side].tolist()
+        scores.append(finite(scorer.score(prompts, texts), texts, "the trained reward"))
     if pairs:
-        middle = np.concatenate([s[train] for s in scores]).mean(axis=0)
+        # Pairs determine differences only: without a common origin the members could not be
+        # combined, and their spread would be that of their origins.
+        middle = np.concatenate([side[train] for side in scores]).mean(axis=0)
         members = [
-            Member(m.classifier, 1.0, -float(c)) for m, c in zip(members, middle, strict=True)
+            Member(member.classifier, 1.0, -float(shift))
+            for member, shift in zip(members, middle, strict=True)
         ]
-        scorer, scores = (
-            Backbones(tuple(members), config.input, config.max_tokens),
-            [s - middle for s in scores],
-        )
-    full = training[0]["texts_that_fill_max_tokens"]
+        scorer = Backbones(tuple(members), config.input, config.max_tokens)
+        scores = [side - middle for side in scores]
+    cut = training[0]["texts_that_fill_max_tokens"]
     limits = ["What the pretrained backbone carries over into the reward was not examined here."]
-    if full:
+    if cut:
         limits.append(
-            f"{full} texts fill all {config.max_tokens} tokens; what stood behind them was cut off."
+            f"{cut} texts fill all {config.max_tokens} tokens; what stood behind them was cut off."
         )
 
     def save(out: Path) -> str:
-        for k, m in enumerate(members):
+        folders = _folders(out, len(members))
+        for member, folder in zip(members, folders, strict=True):
             with quiet_loading():
-                _save(m.classifier, out / f"member_{k}", config, artifact)
-        return _digest(
-            [out / f"member_{k}" for k in range(len(members))], FILES, SETTINGS, config=config
-        )
+                _save(member.classifier, folder, config, artifact)
+        return _digest(folders, FILES, SETTINGS, config=config)
 
     return LearnedReward(
         scorer,
@@ -157,6 +162,22 @@ def learn_backbones(
         tuple(limits),
         save,
     )
+
+
+def _sides(data: Examples) -> tuple[str, ...]:
+    """The columns that hold the texts of an item: two for a pair, one for a rated text."""
+    return ("left", "right") if data.objective == "bradley_terry" else ("left",)
+
+
+def _prompts(
+    prompts: Sequence[str], given: Literal["response", "prompt_response"]
+) -> Sequence[str]:
+    """What the model gets to read as the prompt of each row."""
+    return prompts if given == "prompt_response" else [""] * len(prompts)
+
+
+def _folders(out: Path, members: int) -> list[Path]:
+    return [out / f"member_{k}" for k in range(members)]
 
 
 def _member(
@@ -171,28 +192,34 @@ def _member(
     from restaudit.reward.backbone_trainer import Fit, TrainingItem, train
 
     classifier = _fresh(artifact, config, device, seed)
-    rows, sides = data.table, ("left", "right") if data.objective == "bradley_terry" else ("left",)
-    asked = rows["prompt"].tolist() if config.input == "prompt_response" else [""] * len(rows)
-    encoded = [
-        [
-            encode(classifier, p, str(t), chat=False, max_tokens=config.max_tokens)
-            for p, t in zip(asked, rows[side], strict=True)
-        ]
-        for side in sides
+    rows = data.table
+    prompts = _prompts(rows["prompt"].tolist(), config.input)
+    encoded = []
+    for side in _sides(data):
+        texts = zip(prompts, rows[side], strict=True)
+        encoded.append(
+            [
+                encode(classifier, prompt, str(text), chat=False, max_tokens=config.max_tokens)
+                for prompt, text in texts
+            ]
+        )
+    left = encoded[0]
+    right = encoded[1] if len(encoded) > 1 else [None] * len(rows)
+    items = [
+        TrainingItem(one, other, float(value), float(weight))
+        for one, other, value, weight in zip(left, right, target, rows["weight"], strict=True)
     ]
-    table = [
-        TrainingItem(texts[0], texts[1] if len(texts) > 1 else None, float(t), float(w))
-        for texts, t, w in zip(zip(*encoded, strict=True), target, rows["weight"], strict=True)
-    ]
-    chosen, stop = (np.flatnonzero(rows["split"] == s) for s in ("train", "stop"))
+    chosen = np.flatnonzero(rows["split"] == "train")
+    stop = np.flatnonzero(rows["split"] == "stop")
     if config.ensemble.size > 1:
-        chosen = chosen[bootstrap(pd.factorize(rows["unit"])[0].astype(np.int64)[chosen], seed)]
+        unit = pd.factorize(rows["unit"])[0].astype(np.int64)
+        chosen = chosen[bootstrap(unit[chosen], seed)]
     with tempfile.TemporaryDirectory() as scratch:
+        # TrainingArguments takes seeds of 31 bits.
         fit = Fit(config.backbone, _rate(config), Path(scratch), device, seed & 0x7FFFFFFF)
-        facts = train(classifier, [table[i] for i in chosen], [table[i] for i in stop], fit)
-    facts["texts_that_fill_max_tokens"] = sum(
-        len(one["input_ids"]) >= config.max_tokens for texts in encoded for one in texts
-    )
+        facts = train(classifier, [items[i] for i in chosen], [items[i] for i in stop], fit)
+    lengths = [len(text["input_ids"]) for side in encoded for text in side]
+    facts["texts_that_fill_max_tokens"] = sum(n >= config.max_tokens for n in lengths)
     return classifier, facts
 
 
@@ -232,34 +259,33 @@ def load_backbones(
     """
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
     same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
-    folders = [out / f"member_{k}" for k in range(int(facts["members"]))]
-    for path in (
-        folder / files[config.training] for folder in folders for files in (FILES, SETTINGS)
-    ):
-        if not path.is_file():
-            raise BadInput(f"{path}: missing; the reward model cannot be loaded without it")
+    folders = _folders(out, int(facts["members"]))
+    for folder in folders:
+        for files in (FILES, SETTINGS):
+            path = folder / files[config.training]
+            if not path.is_file():
+                raise BadInput(f"{path}: missing; the reward model cannot be loaded without it")
     # Models that were trained before the settings were digested have the digest of their weights
     # alone.
     if _digest(folders, FILES, config=config) != facts["weights_sha256"]:
-        found = _digest(folders, FILES, SETTINGS, config=config)
-        same_as_recorded(str(out / "member_*"), facts["weights_sha256"], found)
-    members = tuple(
-        Member(_saved(artifact, folder, config, device), float(a["scale"]), float(a["shift"]))
-        for folder, a in zip(folders, facts["affine"], strict=True)
-    )
-    return Backbones(members, facts["input"], int(facts["encoder"]["max_tokens"]))
+        digest = _digest(folders, FILES, SETTINGS, config=config)
+        same_as_recorded(str(out / "member_*"), facts["weights_sha256"], digest)
+    members = []
+    for folder, affine in zip(folders, facts["affine"], strict=True):
+        classifier = _saved(artifact, folder, config, device)
+        members.append(Member(classifier, float(affine["scale"]), float(affine["shift"])))
+    return Backbones(tuple(members), facts["input"], int(facts["encoder"]["max_tokens"]))
 
 
 def _digest(folders: Sequence[Path], *kinds: Mapping[str, str], config: TrainedReward) -> str:
     """One digest over the members' files of these kinds."""
-    names = [files[config.training] for files in kinds]
-    return digest_facts(
-        {
-            str(k) if name == names[0] else f"{k}/{name}": digest_file(folder / name).sha256
-            for k, folder in enumerate(folders)
-            for name in names
-        }
-    )
+    weights, *settings = [files[config.training] for files in kinds]
+    digests = {}
+    for k, folder in enumerate(folders):
+        digests[str(k)] = digest_file(folder / weights).sha256
+        for name in settings:
+            digests[f"{k}/{name}"] = digest_file(folder / name).sha256
+    return digest_facts(digests)
 
 
 def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) -> Classifier:
@@ -272,10 +298,10 @@ def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) ->
         return classifier
     from peft import LoraConfig, TaskType, get_peft_model
 
-    new = sorted(
-        {name.rpartition(".")[0].rpartition(".")[2] or name for name in missing}
-        | {"score", "classifier"}
-    )
+    # A head that the folder does not hold is random: it is trained whole, beside the adapters. It is
+    # called `score` or `classifier` in most architectures, and otherwise by what is missing.
+    heads = {"score", "classifier"}
+    heads |= {name.rpartition(".")[0].rpartition(".")[2] or name for name in missing}
     own = {name.rpartition(".")[2] for name, _ in classifier.model.named_modules()}
     lora = LoraConfig(
         task_type=TaskType.SEQ_CLS,
@@ -283,7 +309,7 @@ def _fresh(artifact: Artifact, config: TrainedReward, device: str, seed: int) ->
         lora_alpha=config.backbone.alpha,
         lora_dropout=config.backbone.dropout,
         target_modules="all-linear",
-        modules_to_save=[n for n in new if n in own],
+        modules_to_save=sorted(heads & own),
     )
     return Classifier(classifier.spec, get_peft_model(classifier.model, lora), classifier.tokenizer)
 

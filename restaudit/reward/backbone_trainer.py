@@ -78,14 +78,14 @@ def train(
         save_strategy="steps",
         save_steps=every,
         save_total_limit=1,
-        save_only_model=True,
+        save_only_model=True,  # nothing is resumed from here, so no optimiser states
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        remove_unused_columns=False,
+        remove_unused_columns=False,  # it would drop what the model's forward does not name
         label_names=["target"],
         prediction_loss_only=True,
         dataloader_pin_memory=cuda,
@@ -101,7 +101,7 @@ def train(
         data_collator=_Collator(classifier.tokenizer),
         callbacks=[EarlyStoppingCallback(config.patience)],
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)  # prints every loss as a raw dict
     with quiet_loading():
         trainer.train()
     losses = [(e["step"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e]
@@ -126,15 +126,13 @@ def _dataset(rows: Sequence[TrainingItem]) -> Dataset:
     """Rows with their longest side's length, by which batches are put together so that little is
     filled up.
     """
-    return Dataset.from_list(
-        [
-            {
-                **asdict(r),
-                "length": max(len(side["input_ids"]) for side in (r.left, r.right) if side),
-            }
-            for r in rows
-        ]
-    )
+    records = []
+    for row in rows:
+        lengths = [len(row.left["input_ids"])]
+        if row.right is not None:
+            lengths.append(len(row.right["input_ids"]))
+        records.append({**asdict(row), "length": max(lengths)})
+    return Dataset.from_list(records)
 
 
 class _Collator:
@@ -144,10 +142,11 @@ class _Collator:
         self.tokenizer = tokenizer
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        sides = [r["left"] for r in rows] + [r["right"] for r in rows if r["right"] is not None]
+        sides = [row["left"] for row in rows]
+        sides += [row["right"] for row in rows if row["right"] is not None]
         block = dict(self.tokenizer.pad(sides, return_tensors="pt", verbose=False))
-        block["target"] = torch.tensor([r["target"] for r in rows])
-        block["weight"] = torch.tensor([r["weight"] for r in rows])
+        block["target"] = torch.tensor([row["target"] for row in rows])
+        block["weight"] = torch.tensor([row["weight"] for row in rows])
         return block
 
 
@@ -163,6 +162,7 @@ class _RewardTrainer(Trainer):  # type: ignore[misc]
         target, weight = inputs.pop("target"), inputs.pop("weight")
         outputs = model(**inputs)
         reward = outputs.logits[:, 0].float()
+        # The collator put both sides of a pair into one block: twice as many rewards as targets.
         if len(reward) == len(target):
             loss = (weight * (reward - target) ** 2).mean()
         else:
