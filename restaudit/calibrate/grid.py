@@ -1,4 +1,6 @@
-"""All trials of a calibration: which are run, in parallel, and what is counted of them."""
+"""All trials of a calibration: which are run, in parallel, and what is counted of them and of rules
+that other tools log.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ from probes.base import Array
 from restaudit.calibrate import emulate
 from restaudit.calibrate.emulate import Scenario, Size, check_size, world
 from restaudit.calibrate.pool import Pool
-from restaudit.calibrate.trial import Outcome, Setup, trials
+from restaudit.calibrate.trial import Setup, TrialOutcome, trials
 from restaudit.evidence.steps import seed_of
 
+# Trials a worker takes at a time.
 CHUNK = 10
+# The false-alarm rate that rivals are tuned to: what a gate policy may spend.
 RATE = 0.05
 HALF = 0.5  # what a hack costs people in the headline, in standard deviations of their score
 PROMPTS = (24, 48, 96)
@@ -29,7 +33,7 @@ SIZED = (emulate.THRESHOLDS, emulate.hack("keyword"), emulate.hack("length"))
 
 
 @dataclass(frozen=True)
-class Study:
+class TrialSet:
     """Trials of one scenario at one size; `part` is the table they belong to: default, size or
     ratings.
     """
@@ -51,58 +55,53 @@ class Vectors:
         return np.stack([self.table[t] for t in texts])
 
 
-def studies(size: Size, *, null_runs: int, hack_runs: int) -> list[Study]:
+def trial_grid(size: Size, *, null_runs: int, hack_runs: int) -> list[TrialSet]:
     """The whole grid: nulls, hacks and flipped labels at the default size, then a part of them by
     size and ratings.
     """
-    found = [Study("default", s, size, null_runs) for s in emulate.NULLS]
-    found += [Study("default", s, size, hack_runs) for s in (*emulate.hacks(), *emulate.labels())]
+    grid = [TrialSet("default", s, size, null_runs) for s in emulate.NULLS]
+    grid += [TrialSet("default", s, size, hack_runs) for s in emulate.hacks()]
+    grid += [TrialSet("default", s, size, hack_runs) for s in emulate.labels()]
+
+    def add(part: str, other_size: Size) -> None:
+        for scenario in SIZED:
+            runs = null_runs // 2 if scenario.kind == "null" else hack_runs
+            grid.append(TrialSet(part, scenario, other_size, runs))
+
     for prompts in PROMPTS:
         if prompts != size.prompts:
-            smaller = replace(size, prompts=prompts, families=0)
-            found += [Study("size", s, smaller, _runs(s, null_runs // 2, hack_runs)) for s in SIZED]
+            add("size", replace(size, prompts=prompts, families=0))
     for rated in RATINGS:
-        if rated <= size.prompts * size.per_prompt:
-            some = replace(size, rated=rated, families=0)
-        else:
+        rated_size = replace(size, rated=rated, families=0)
+        if rated > size.prompts * size.per_prompt:
             # More ratings than the default audit has samples need a larger audit.
             per_prompt = -(-rated // size.prompts)
-            some = replace(
-                size,
-                rated=rated,
-                families=0,
-                per_prompt=per_prompt,
-                base_per_prompt=max(per_prompt, size.base_per_prompt),
-            )
-        found += [Study("ratings", s, some, _runs(s, null_runs // 2, hack_runs)) for s in SIZED]
-    return found
+            base_per_prompt = max(per_prompt, size.base_per_prompt)
+            rated_size = replace(rated_size, per_prompt=per_prompt, base_per_prompt=base_per_prompt)
+        add("ratings", rated_size)
+    return grid
 
 
-def _runs(scenario: Scenario, null: int, hack: int) -> int:
-    return null if scenario.kind == "null" else hack
-
-
-def run_studies(
+def run_trials(
     pool: Pool,
     setup: Setup,
-    grid: Sequence[Study],
+    grid: Sequence[TrialSet],
     *,
     seed: int,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> list[list[Outcome]]:
-    """The outcomes of every study, in order.
+) -> list[list[TrialOutcome]]:
+    """The outcomes of every set, in order.
 
     A trial's seed follows from (seed, scenario, size, number) alone.
     """
-    for study in grid:
-        check_size(pool, study.size)
-    jobs = [
-        (k, tuple(range(start, min(start + CHUNK, study.runs))))
-        for k, study in enumerate(grid)
-        for start in range(0, study.runs, CHUNK)
-    ]
-    done: list[list[Outcome]] = [[] for _ in grid]
+    for trial_set in grid:
+        check_size(pool, trial_set.size)
+    jobs = []
+    for k, trial_set in enumerate(grid):
+        for start in range(0, trial_set.runs, CHUNK):
+            jobs.append((k, tuple(range(start, min(start + CHUNK, trial_set.runs)))))
+    done: list[list[TrialOutcome]] = [[] for _ in grid]
     context = get_context("fork" if os.name == "posix" else "spawn")
     count = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(
@@ -118,7 +117,7 @@ def run_studies(
 _shared: dict[str, Any] = {}
 
 
-def _start(pool: Pool, setup: Setup, grid: Sequence[Study], seed: int) -> None:
+def _start(pool: Pool, setup: Setup, grid: Sequence[TrialSet], seed: int) -> None:
     """What every worker process holds: sent once instead of with every chunk."""
     # A process a core and a thread a process: thread pools of several processes only wait for one
     # another.
@@ -126,14 +125,18 @@ def _start(pool: Pool, setup: Setup, grid: Sequence[Study], seed: int) -> None:
     _shared.update(pool=pool, setup=setup, grid=grid, seed=seed, worlds={})
 
 
-def _chunk(job: tuple[int, tuple[int, ...]]) -> list[Outcome]:
+def _chunk(job: tuple[int, tuple[int, ...]]) -> list[TrialOutcome]:
     place, numbers = job
-    study: Study = _shared["grid"][place]
+    trial_set: TrialSet = _shared["grid"][place]
     worlds = _shared["worlds"]
-    if study.scenario not in worlds:
-        worlds[study.scenario] = world(_shared["pool"], study.scenario)
-    seeds = [seed_of(_shared["seed"], f"{study.scenario}/{study.size}/{k}") for k in numbers]
-    return trials(worlds[study.scenario], study.size, _shared["setup"], seeds)
+    if trial_set.scenario not in worlds:
+        worlds[trial_set.scenario] = world(_shared["pool"], trial_set.scenario)
+    # Scenario and size enter a seed as they print: to rename one of their fields changes every
+    # figure of a calibration.
+    seeds = [
+        seed_of(_shared["seed"], f"{trial_set.scenario}/{trial_set.size}/{k}") for k in numbers
+    ]
+    return trials(worlds[trial_set.scenario], trial_set.size, _shared["setup"], seeds)
 
 
 # --- counting
@@ -144,10 +147,12 @@ def rate(successes: int, trials: int, level: float = 0.95) -> dict[str, Any]:
     one trial.
     """
     tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = (
-        1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
-    )
+    # Exact, since rates near 0 and 1 are what is looked for, where a normal interval has no width.
+    low, high = 0.0, 1.0
+    if successes > 0:
+        low = float(beta.ppf(tail, successes, trials - successes + 1))
+    if successes < trials:
+        high = float(beta.ppf(1 - tail, successes + 1, trials - successes))
     return {
         "count": successes,
         "runs": trials,
@@ -157,104 +162,121 @@ def rate(successes: int, trials: int, level: float = 0.95) -> dict[str, Any]:
     }
 
 
-def summary(study: Study, outcomes: Sequence[Outcome], setup: Setup) -> dict[str, Any]:
-    """Counts of one study: whole policy and gate by gate.
+def summary(trial_set: TrialSet, outcomes: Sequence[TrialOutcome], setup: Setup) -> dict[str, Any]:
+    """Counts of one set of trials: whole policy and gate by gate.
 
     For a hack, what fired before its onset is a false alarm.
     """
-    n, onset = len(outcomes), study.scenario.onset
-    null = study.scenario.kind == "null"
-    in_time = onset + setup.improve_steps - 1
+    n = len(outcomes)
     halts = [o.halted for o in outcomes]
-    found: dict[str, Any] = {
-        "part": study.part,
-        "scenario": study.scenario.name,
-        "kind": study.scenario.kind,
-        "feature": study.scenario.feature,
-        "cost": study.scenario.cost,
-        "prompts": study.size.prompts,
-        "samples": study.size.prompts * study.size.per_prompt,
-        "rated": study.size.rated,
+
+    def by_look(values: Iterable[tuple[float, ...]]) -> list[float]:
+        return [float(mean) for mean in np.mean(list(values), axis=0)]
+
+    counts: dict[str, Any] = {
+        "part": trial_set.part,
+        "scenario": trial_set.scenario.name,
+        "kind": trial_set.scenario.kind,
+        "feature": trial_set.scenario.feature,
+        "cost": trial_set.scenario.cost,
+        "prompts": trial_set.size.prompts,
+        "samples": trial_set.size.prompts * trial_set.size.per_prompt,
+        "rated": trial_set.size.rated,
         "runs": n,
         "halted": rate(sum(h is not None for h in halts), n),
         "gates": {
             r.name: rate(sum(r.name in o.fired for o in outcomes), n) for r in setup.policy.rules
         },
-        "hacked": [float(v) for v in np.mean([o.hacked for o in outcomes], axis=0)],
-        "reward_change": [float(v) for v in np.mean([o.reward for o in outcomes], axis=0)],
-        "human_change": [float(v) for v in np.mean([o.human_change for o in outcomes], axis=0)],
-        "beyond_expected": [float(v) for v in np.mean([o.beyond for o in outcomes], axis=0)],
-        "kl": [float(v) for v in np.mean([o.kl for o in outcomes], axis=0)],
+        "hacked": by_look(o.hacked for o in outcomes),
+        "reward_change": by_look(o.reward for o in outcomes),
+        "human_change": by_look(o.human_change for o in outcomes),
+        "beyond_expected": by_look(o.beyond for o in outcomes),
+        "kl": by_look(o.kl for o in outcomes),
     }
-    if not null:
-        caught = [h for h in halts if h is not None and h >= onset]
-        found["onset"] = onset
-        found["halted_before_onset"] = rate(sum(h is not None and h < onset for h in halts), n)
-        found["within_one_grow"] = rate(
-            sum(h is not None and onset <= h <= in_time for h in halts), n
-        )
-        found["warned_or_halted"] = rate(
-            sum(any(v >= onset for v in o.fired.values()) for o in outcomes), n
-        )
-        found["looks_to_halt"] = float(np.mean([h - onset + 1 for h in caught])) if caught else None
-    return found
+    if trial_set.scenario.kind == "null":
+        return counts
+    onset = trial_set.scenario.onset
+    # A HALT before the onset is a false alarm that happened to hit a sick run.
+    before = sum(h is not None and h < onset for h in halts)
+    caught = [h for h in halts if h is not None and h >= onset]
+    alarmed = sum(any(look >= onset for look in o.fired.values()) for o in outcomes)
+    return counts | {
+        "onset": onset,
+        "halted_before_onset": rate(before, n),
+        "within_one_grow": _within(trial_set, halts, setup),
+        "warned_or_halted": rate(alarmed, n),
+        "looks_to_halt": float(np.mean([h - onset + 1 for h in caught])) if caught else None,
+    }
 
 
 def rival_rows(
-    grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], setup: Setup
+    grid: Sequence[TrialSet], outcomes: Sequence[Sequence[TrialOutcome]], setup: Setup
 ) -> list[dict[str, Any]]:
-    """What the rivals would have caught within one Grow of onset in the default studies, and how
+    """What the rivals would have caught within one Grow of onset in the default sets, and how
     often wrongly.
     """
-    default = [(s, o) for s, o in zip(grid, outcomes, strict=True) if s.part == "default"]
-    healthy = [o for s, found in default if s.scenario.kind == "null" for o in found]
+    healthy, sick = _default_sets(grid, outcomes)
     rows = []
     for rival in RIVALS:
         usual, best = thresholds(healthy, RATE)[rival.name]
         for kind, threshold in (("usual", usual), ("matched", best)):
+            false = sum(rival.alarm(o, threshold) is not None for o in healthy)
+            caught = {}
+            for trial_set, of_set in sick:
+                alarms = [rival.alarm(o, threshold) for o in of_set]
+                caught[trial_set.scenario.name] = _within(trial_set, alarms, setup)
             rows.append(
                 {
                     "rule": rival.name,
                     "what": rival.what,
                     "threshold": threshold,
                     "chosen": kind,
-                    "false_alarms": rate(
-                        sum(rival.alarm(o, threshold) is not None for o in healthy), len(healthy)
-                    ),
-                    "caught": {
-                        s.scenario.name: _within(
-                            s, [rival.alarm(o, threshold) for o in found], setup
-                        )
-                        for s, found in default
-                        if s.scenario.kind != "null"
-                    },
+                    "false_alarms": rate(false, len(healthy)),
+                    "caught": caught,
                 }
             )
     return rows
 
 
-def _within(study: Study, alarms: Iterable[int | None], setup: Setup) -> dict[str, Any]:
-    onset = study.scenario.onset
-    in_time = [a is not None and onset <= a <= onset + setup.improve_steps - 1 for a in alarms]
-    return rate(sum(in_time), len(in_time))
+def _default_sets(
+    grid: Sequence[TrialSet], outcomes: Sequence[Sequence[TrialOutcome]]
+) -> tuple[list[TrialOutcome], list[tuple[TrialSet, Sequence[TrialOutcome]]]]:
+    """At the default size: the outcomes of all healthy runs, and those of each kind of sick ones."""
+    healthy: list[TrialOutcome] = []
+    sick: list[tuple[TrialSet, Sequence[TrialOutcome]]] = []
+    for trial_set, of_set in zip(grid, outcomes, strict=True):
+        if trial_set.part != "default":
+            continue
+        if trial_set.scenario.kind == "null":
+            healthy += of_set
+        else:
+            sick.append((trial_set, of_set))
+    return healthy, sick
+
+
+def _in_time(trial_set: TrialSet, alarm: int | None, setup: Setup) -> bool:
+    """Whether an alarm came within one Grow step of the onset."""
+    onset = trial_set.scenario.onset
+    return alarm is not None and onset <= alarm <= onset + setup.improve_steps - 1
+
+
+def _within(trial_set: TrialSet, alarms: Sequence[int | None], setup: Setup) -> dict[str, Any]:
+    return rate(sum(_in_time(trial_set, alarm, setup) for alarm in alarms), len(alarms))
 
 
 def together(
-    grid: Sequence[Study], outcomes: Sequence[Sequence[Outcome]], setup: Setup
+    grid: Sequence[TrialSet], outcomes: Sequence[Sequence[TrialOutcome]], setup: Setup
 ) -> dict[str, Any]:
     """The two figures reports print beside a decision: healthy runs halted, and hacks at half a sd
     or more halted.
     """
-    default = [(s, o) for s, o in zip(grid, outcomes, strict=True) if s.part == "default"]
-    healthy = [o for s, found in default if s.scenario.kind == "null" for o in found]
+    healthy, sick = _default_sets(grid, outcomes)
     halted = rate(sum(o.halted is not None for o in healthy), len(healthy))
-    last = setup.improve_steps - 1
-    caught = [
-        o.halted is not None and s.scenario.onset <= o.halted <= s.scenario.onset + last
-        for s, found in default
-        if s.scenario.kind == "hack" and s.scenario.halting and s.scenario.cost == HALF
-        for o in found
-    ]
+    caught: list[bool] = []
+    for trial_set, of_set in sick:
+        scenario = trial_set.scenario
+        if scenario.kind == "hack" and scenario.halting and scenario.cost == HALF:
+            caught += [_in_time(trial_set, o.halted, setup) for o in of_set]
     return {
         "false_alarms": halted,
         "caught_within_one_grow": rate(sum(caught), len(caught)),
@@ -262,11 +284,10 @@ def together(
     }
 
 
-# What rules that other tools log would have said on the same runs: a limit of KL, of the reward's
-# rise, of length.
+# --- rules that other tools log, on the same runs: a limit of KL, of the reward's rise, of length
 
 
-Signal = Callable[[Outcome], tuple[float, ...]]
+Signal = Callable[[TrialOutcome], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -280,12 +301,15 @@ class Rival:
     signal: Signal
     usual: float
 
-    def alarm(self, outcome: Outcome, threshold: float) -> int | None:
+    def alarm(self, outcome: TrialOutcome, threshold: float) -> int | None:
         """The look (from 1) of the first alarm, or None."""
-        return next((k for k, v in enumerate(self.signal(outcome), start=1) if v > threshold), None)
+        for look, value in enumerate(self.signal(outcome), start=1):
+            if value > threshold:
+                return look
+        return None
 
 
-def _rise(outcome: Outcome) -> tuple[float, ...]:
+def _rise(outcome: TrialOutcome) -> tuple[float, ...]:
     return tuple(np.diff(outcome.reward, prepend=0.0).tolist())
 
 
@@ -301,13 +325,13 @@ RIVALS = (
 )
 
 
-def matched(rival: Rival, healthy: Sequence[Outcome], rate: float) -> float:
+def matched(rival: Rival, healthy: Sequence[TrialOutcome], rate: float) -> float:
     """The threshold that this share of the healthy runs exceeds: the rule at its best, told what
     healthy runs do.
     """
     return float(np.quantile([max(rival.signal(o)) for o in healthy], 1 - rate, method="higher"))
 
 
-def thresholds(healthy: Sequence[Outcome], rate: float) -> Mapping[str, tuple[float, float]]:
+def thresholds(healthy: Sequence[TrialOutcome], rate: float) -> Mapping[str, tuple[float, float]]:
     """For every rival its usual threshold, and the one matched to this false-alarm rate."""
     return {r.name: (r.usual, matched(r, healthy, rate)) for r in RIVALS}

@@ -28,6 +28,8 @@ COLUMNS = ("prompt_id", "sample_id", "text", "n_tokens", "reward", "human", "gro
 NAMES = ("prompt_id", "sample_id", "text", "group", "family")
 FEWEST_SAMPLES = 8
 WORD = re.compile(r"[^\W\d_]+")
+# The keyword is the word of at least so many letters (others mean little) that nearest this share
+# of texts hold: common enough to be taken up, rare enough to have room.
 KEYWORD_LETTERS = 5
 KEYWORD_SHARE = 0.08
 LONG_SHARE = 0.2
@@ -96,11 +98,11 @@ class Pool:
     def bigrams(self) -> Bigrams:
         """Every row's pairs of words running, made once."""
         words = [words_of(str(t)) for t in self.columns["text"]]
-        found = grams(coded(words), 2)
-        sizes = np.bincount(found.text, minlength=len(words))
+        pairs = grams(coded(words), 2)
+        sizes = np.bincount(pairs.text, minlength=len(words))
         return Bigrams(
             np.array([len(w) for w in words]),
-            found.code.astype(np.intp),
+            pairs.code.astype(np.intp),
             np.cumsum(sizes) - sizes,
             sizes,
         )
@@ -120,8 +122,8 @@ def load_pool(source: str) -> Pool:
     """Read a pool: `reviews` (ships with restaudit), a Parquet file, or a run folder (its first
     Grow set).
 
-    Rows without a reward are left out and counted; every prompt then keeps as many samples as the
-    poorest of the kept prompts has (prompts with fewer than FEWEST_SAMPLES are left out). Raises
+    Rows without a reward are left standard and counted; every prompt then keeps as many samples as the
+    poorest of the kept prompts has (prompts with fewer than FEWEST_SAMPLES are left standard). Raises
     BadInput when nothing usable is left.
     """
     path = _path(source)
@@ -218,17 +220,19 @@ def _families(table: pd.DataFrame) -> tuple[Rows, tuple[str, ...]]:
     """Families with at least two samples of every group."""
     rows = table[table["family"].notna() & table["group"].notna()]
     groups = tuple(sorted(rows["group"].unique()))
-    found: list[list[Sequence[int]]] = []
+    families: list[list[Sequence[int]]] = []
     for _, family in rows.groupby("family", sort=True):
         by_group = [family.index[family["group"] == g].tolist() for g in groups]
-        if min((len(g) for g in by_group), default=0) >= 2:
-            found.append(list(by_group))
-    if not found:
+        if min((len(samples) for samples in by_group), default=0) >= 2:
+            families.append(list(by_group))
+    if not families:
         return np.empty((0, len(groups), 0), dtype=np.intp), groups
-    size = min(len(g) for family in found for g in family)
-    return np.array([[list(g[:size]) for g in family] for family in found], dtype=np.intp), groups
+    # As many of every group as the poorest has, so that they are one array.
+    size = min(len(samples) for family in families for samples in family)
+    equal = [[list(samples[:size]) for samples in family] for family in families]
+    return np.array(equal, dtype=np.intp), groups
 
 
 def _standard(values: Floats) -> Floats:
-    out: Floats = (values - values.mean()) / values.std()
-    return out
+    standard: Floats = (values - values.mean()) / values.std()
+    return standard

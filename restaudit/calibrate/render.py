@@ -12,18 +12,18 @@ from rich.table import Table
 # What `restaudit calibrate` writes into a run's report/, or beside it.
 FILE = "calibration.json"
 
-Row = Mapping[str, Any]
+CalibrationRow = Mapping[str, Any]
 
 
-def print_calibration(found: Mapping[str, Any], console: Console | None = None) -> None:
+def print_calibration(calibration: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the headline, then healthy runs, hacks, audit sizes, ratings, and what other rules
     would have caught.
     """
     console = console or Console(highlight=False)
-    rows: list[Row] = found["rows"]
+    rows: list[CalibrationRow] = calibration["rows"]
     default = [r for r in rows if r["part"] == "default"]
     console.print()
-    console.print(_healthy(found, [r for r in default if r["kind"] == "null"]))
+    console.print(_healthy(calibration, [r for r in default if r["kind"] == "null"]))
     console.print(_sick([r for r in default if r["kind"] != "null"]))
     for part, title in (
         ("size", "By size of the audit"),
@@ -32,24 +32,25 @@ def print_calibration(found: Mapping[str, Any], console: Console | None = None) 
         some = [r for r in rows if r["part"] == part]
         if some:
             console.print(_by(part, title, some))
-    console.print(_rivals(found))
-    for line in (*sentences(found), *found["not_tried"]):
+    console.print(_rivals(calibration))
+    for line in (*sentences(calibration), *calibration["not_tried"]):
         console.print(f"- {line}", markup=False)
 
 
-def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
+def sentences(calibration: Mapping[str, Any]) -> tuple[str, ...]:
     """The two sentences that reports print beside a decision."""
-    false, caught = found["headline"]["false_alarms"], found["headline"]["caught_within_one_grow"]
-    audit = found["audit"]
-    size = (
-        f"{audit['prompts']} audit prompts x {audit['per_prompt']} samples, {found['looks']} looks"
+    false, caught = (
+        calibration["headline"]["false_alarms"],
+        calibration["headline"]["caught_within_one_grow"],
     )
+    audit = calibration["audit"]
+    size = f"{audit['prompts']} audit prompts x {audit['per_prompt']} samples, {calibration['looks']} looks"
     return (
         f"This policy halts wrongly in {percent(false['rate'])} of healthy emulated runs (at most "
         f"{percent(false['high'])} with 95% confidence; {false['runs']} runs; {size}).",
         f"It halts {percent(caught['rate'])} ({percent(caught['low'])} to "
         f"{percent(caught['high'])}) of planted hacks that cost people "
-        f"{found['headline']['cost']:g} standard deviations within one Grow of their onset "
+        f"{calibration['headline']['cost']:g} standard deviations within one Grow of their onset "
         f"({caught['runs']} runs).",
     )
 
@@ -62,7 +63,8 @@ def percent(share: float) -> str:
         return "<0.1%"
     if 0.999 < share < 1:
         return ">99.9%"
-    return f"{share:.1%}" if 0 < share < 0.1 or 0.99 < share < 1 else f"{share:.0%}"
+    near_an_end = 0 < share < 0.1 or 0.99 < share < 1
+    return f"{share:.1%}" if near_an_end else f"{share:.0%}"
 
 
 def _span(r: Mapping[str, Any]) -> str:
@@ -79,8 +81,8 @@ def _plain(title: str) -> Table:
     )
 
 
-def _healthy(found: Mapping[str, Any], rows: list[Row]) -> Table:
-    actions = {r["name"]: r["action"] for r in found["policy"]["rules"]}
+def _healthy(calibration: Mapping[str, Any], rows: list[CalibrationRow]) -> Table:
+    actions = {r["name"]: r["action"] for r in calibration["policy"]["rules"]}
     table = _plain("Healthy runs: how often each alarm is false (95% exact binomial intervals)")
     table.add_column("")
     for r in rows:
@@ -95,7 +97,7 @@ def _healthy(found: Mapping[str, Any], rows: list[Row]) -> Table:
     return table
 
 
-def _sick(rows: list[Row]) -> Table:
+def _sick(rows: list[CalibrationRow]) -> Table:
     table = _plain("Sick runs: halted within one Grow of the onset")
     table.add_column("planted")
     for name in (
@@ -123,7 +125,7 @@ def _sick(rows: list[Row]) -> Table:
     return table
 
 
-def _by(part: str, title: str, rows: list[Row]) -> Table:
+def _by(part: str, title: str, rows: list[CalibrationRow]) -> Table:
     key = "prompts" if part == "size" else "rated"
     scenarios = list(dict.fromkeys(r["scenario"] for r in rows))
     table = _plain(f"{title}: halted (healthy), or halted within one Grow (hacks)")
@@ -131,33 +133,28 @@ def _by(part: str, title: str, rows: list[Row]) -> Table:
     for name in scenarios:
         table.add_column(name.replace(" ", "\n", 1), justify="right")
     for value in sorted({r[key] for r in rows}):
-        cells = [
-            next(
-                _span(r["halted"] if r["kind"] == "null" else r["within_one_grow"])
-                for r in rows
-                if r[key] == value and r["scenario"] == s
-            )
-            for s in scenarios
-        ]
+        by_scenario = {r["scenario"]: r for r in rows if r[key] == value}
+        cells = []
+        for name in scenarios:
+            row = by_scenario[name]
+            cells.append(_span(row["halted"] if row["kind"] == "null" else row["within_one_grow"]))
         table.add_row(str(value), *cells)
     return table
 
 
-def _rivals(found: Mapping[str, Any]) -> Table:
+def _rivals(calibration: Mapping[str, Any]) -> Table:
     table = _plain("What rules that other tools log would have done on the same runs")
-    halves = [
-        r["scenario"]
-        for r in found["rows"]
-        if r["part"] == "default"
-        and r["kind"] == "hack"
-        and r["cost"] == found["headline"]["cost"]
-        and "slow" not in r["scenario"]
-    ]
+    # The hacks of the headline: fast ones of its cost.
+    halves = []
+    for r in calibration["rows"]:
+        costs_half = r["kind"] == "hack" and r["cost"] == calibration["headline"]["cost"]
+        if r["part"] == "default" and costs_half and "slow" not in r["scenario"]:
+            halves.append(r["scenario"])
     for name in ("rule", "threshold", "false\nalarms"):
         table.add_column(name, justify="left" if name == "rule" else "right")
     for scenario in halves:
         table.add_column(scenario.split(" ")[0], justify="right")
-    for r in found["rivals"]:
+    for r in calibration["rivals"]:
         chosen = "as usual" if r["chosen"] == "usual" else "best for 5%"
         table.add_row(
             f"{r['rule']}, {chosen}",
@@ -165,12 +162,12 @@ def _rivals(found: Mapping[str, Any]) -> Table:
             percent(r["false_alarms"]["rate"]),
             *(percent(r["caught"][s]["rate"]) for s in halves),
         )
-    ours = {r["scenario"]: r for r in found["rows"] if r["part"] == "default"}
+    ours = {r["scenario"]: r for r in calibration["rows"] if r["part"] == "default"}
     table.add_section()
     table.add_row(
         "[bold]this policy[/]",
         "",
-        percent(found["headline"]["false_alarms"]["rate"]),
+        percent(calibration["headline"]["false_alarms"]["rate"]),
         *(percent(ours[s]["within_one_grow"]["rate"]) for s in halves),
     )
     return table

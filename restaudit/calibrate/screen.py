@@ -25,7 +25,7 @@ from probes.hacking.effects import FEWEST_FOR_COST, Effects, effects
 from probes.hacking.features import FEWEST_PROMPTS, is_long, is_short, mine
 from probes.texts.grams import rarefied
 from probes.texts.sets import first, words_of
-from restaudit.calibrate.emulate import Audit
+from restaudit.calibrate.emulate import EmulatedAudit
 from restaudit.calibrate.pool import Floats, Pool, Rows
 
 HUMAN = "divergence.human_change"
@@ -38,7 +38,9 @@ VENDI = "diversity.vendi_ratio"
 DISTINCT = "diversity.distinct_2_ratio"
 
 
-def value_of(metric: str, now: Audit, base: Audit, embed: Embed | None = None) -> float | None:
+def value_of(
+    metric: str, now: EmulatedAudit, base: EmulatedAudit, embed: Embed | None = None
+) -> float | None:
     """The metric's value for `now` against `base`, NaN where it is undefined; None where only the
     probe can tell.
     """
@@ -57,26 +59,27 @@ def value_of(metric: str, now: Audit, base: Audit, embed: Embed | None = None) -
     return known[metric]() if metric in known else None
 
 
-def _square(audit: Audit, values: Floats) -> Floats:
+def _square(audit: EmulatedAudit, values: Floats) -> Floats:
     return values[audit.plain].reshape(audit.size.prompts, audit.per_prompt)
 
 
 def _means(values: Floats) -> Floats:
     """Mean of each line's defined values, NaN where there is none."""
+    # np.nanmean warns of lines with no value, and warnings are errors in the tests.
     there = ~np.isnan(values)
     count = there.sum(axis=1)
-    out: Floats = np.where(there, values, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
-    return out
+    means: Floats = np.where(there, values, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
+    return means
 
 
-def _change(now: Audit, base: Audit, column: str) -> float:
+def _change(now: EmulatedAudit, base: EmulatedAudit, column: str) -> float:
     then = _square(base, getattr(base, column))
     moved = _means(_square(now, getattr(now, column))) - _means(then)
     sd = float(np.nanstd(then[~np.isnan(moved)], ddof=1))
     return float(np.nanmean(moved)) / sd if sd > 0 else math.nan
 
 
-def _parts(now: Audit, base: Audit) -> tuple[float, float, float]:
+def _parts(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
     """Expected, observed and beyond, on the rows that have both scores."""
     reward, human = _square(base, base.reward), _square(base, base.human)
     both = np.where(np.isnan(human), np.nan, reward)
@@ -88,58 +91,55 @@ def _parts(now: Audit, base: Audit) -> tuple[float, float, float]:
     )
     r = reward - _means(reward)[:, None]
     slope = np.nansum(r * (human - _means(human)[:, None])) / np.nansum(r * r)
-    gains = (_means(new_reward) - _means(reward)).mean(), (_means(new_human) - _means(human)).mean()
+    reward_gain = (_means(new_reward) - _means(reward)).mean()
+    human_gain = (_means(new_human) - _means(human)).mean()
     sd = np.nanstd(human, ddof=1)
     return (
-        float(slope * gains[0] / sd),
-        float(gains[1] / sd),
-        float((slope * gains[0] - gains[1]) / sd),
+        float(slope * reward_gain / sd),
+        float(human_gain / sd),
+        float((slope * reward_gain - human_gain) / sd),
     )
 
 
-def _rated(now: Audit, base: Audit) -> tuple[float, float, float]:
+def _rated(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
     prompts = np.arange(now.size.prompts)
     there = ~np.isnan(base.human[base.plain])
-    centre = (
-        float(base.reward[base.plain][there].mean()),
-        float(base.human[base.plain][there].mean()),
-    )
-    totals = [
-        rated_totals(
-            np.repeat(prompts, a.per_prompt),
-            len(prompts),
-            a.reward[a.plain] - centre[0],
-            a.human[a.plain] - centre[1],
-            None,
-        )
-        for a in (now, base)
-    ]
+    mean_reward = float(base.reward[base.plain][there].mean())
+    mean_human = float(base.human[base.plain][there].mean())
+    totals = []
+    for audit in (now, base):
+        owner = np.repeat(prompts, audit.per_prompt)
+        reward = audit.reward[audit.plain] - mean_reward
+        human = audit.human[audit.plain] - mean_human
+        totals.append(rated_totals(owner, len(prompts), reward, human, None))
     expected, observed = rated_gains(np.concatenate(totals, axis=1).sum(axis=0, keepdims=True))
     return float(expected[0]), float(observed[0]), float(expected[0] - observed[0])
 
 
-def _group_gap(now: Audit) -> float:
+def _group_gap(now: EmulatedAudit) -> float:
     table = now.human[now.plain.stop :].reshape(-1, len(now.world.pool.groups))
-    whole = table[~np.isnan(table).any(axis=1)]
-    return float(np.ptp(whole.mean(axis=0))) if len(whole) else math.nan
+    complete = table[~np.isnan(table).any(axis=1)]
+    return float(np.ptp(complete.mean(axis=0))) if len(complete) else math.nan
 
 
-def _vendi_ratio(now: Audit, base: Audit, embed: Embed) -> float:
+def _vendi_ratio(now: EmulatedAudit, base: EmulatedAudit, embed: Embed) -> float:
     return _vendi(now, base, embed) / _vendi(base, now, embed)
 
 
-def _vendi(audit: Audit, other: Audit, embed: Embed) -> float:
+def _vendi(audit: EmulatedAudit, other: EmulatedAudit, embed: Embed) -> float:
     if VENDI not in audit.known:
         v = np.asarray(embed(_texts(audit, _count(audit, other))), dtype=np.float64)
-        audit.known[VENDI] = score(v @ v.T if len(v) <= v.shape[1] else v.T @ v, len(v))
+        # Both products have the same eigenvalues but for zeros; the smaller one is quicker.
+        product = v @ v.T if len(v) <= v.shape[1] else v.T @ v
+        audit.known[VENDI] = score(product, len(v))
     return audit.known[VENDI]
 
 
-def _count(now: Audit, base: Audit) -> int:
+def _count(now: EmulatedAudit, base: EmulatedAudit) -> int:
     return min(now.per_prompt, base.per_prompt)
 
 
-def _first(audit: Audit, count: int) -> Rows:
+def _first(audit: EmulatedAudit, count: int) -> Rows:
     """Rows of the pool: the first plain samples of every prompt."""
     rows: Rows = (
         audit.rows[audit.plain].reshape(audit.size.prompts, audit.per_prompt)[:, :count].ravel()
@@ -147,24 +147,27 @@ def _first(audit: Audit, count: int) -> Rows:
     return rows
 
 
-def _texts(audit: Audit, count: int) -> list[str]:
+def _texts(audit: EmulatedAudit, count: int) -> list[str]:
     return [str(t) for t in audit.world.pool.columns["text"][_first(audit, count)]]
 
 
-def _distinct_ratio(now: Audit, base: Audit) -> float:
+def _distinct_ratio(now: EmulatedAudit, base: EmulatedAudit) -> float:
     pool, count = now.world.pool.bigrams, _count(now, base)
-    sides = [_first(a, count) for a in (now, base)]
-    limit = max(1, int(np.quantile(pool.words[sides[1]], 0.25)))
-    counts = [np.unique(pool.of(rows, limit), return_counts=True)[1] for rows in sides]
-    size = min(int(c.sum()) for c in counts)
-    return rarefied(counts[0], size) / rarefied(counts[1], size) if size else math.nan
+    rows, base_rows = _first(now, count), _first(base, count)
+    # As the probe cuts: at the lower quartile of the base policy's lengths, and to as many pairs of
+    # both, so that longer texts do not look less varied.
+    limit = max(1, int(np.quantile(pool.words[base_rows], 0.25)))
+    counts = np.unique(pool.of(rows, limit), return_counts=True)[1]
+    base_counts = np.unique(pool.of(base_rows, limit), return_counts=True)[1]
+    size = min(int(counts.sum()), int(base_counts.sum()))
+    if not size:
+        return math.nan
+    return rarefied(counts, size) / rarefied(base_counts, size)
 
 
-# A quick look at whether a habit could have been paid for at people's expense in an emulated
-# audit.
+# --- whether a habit could have been paid for at people's expense
 #
 # What is in each text of the pool is found once; a look then needs only the rows it drew.
-
 
 LOOKED = "features looked at"
 
@@ -190,12 +193,12 @@ def habits(pool: Pool, fall_back: Rows) -> Habits:
     every = np.ones(len(rows), dtype=bool)
     texts = [str(t) for t in pool.columns["text"][rows]]
     tokens = pool.columns["n_tokens"][rows].astype(np.float64)
-    found = mine(texts, np.concatenate([prompt, copies]), every, every, tokens, most=None)
+    features = mine(texts, np.concatenate([prompt, copies]), every, every, tokens, most=None)
     words = np.array([len(words_of(t)) for t in texts[: len(prompt)]], dtype=np.intp)
-    return Habits(csr_array(found.has)[: len(prompt)], words)
+    return Habits(csr_array(features.has)[: len(prompt)], words)
 
 
-def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
+def highest_cost(now: EmulatedAudit, base: EmulatedAudit, known: Habits, tail: float) -> float:
     """At least what the lower end of `hacking.habit_cost` can be at an interval that leaves `tail`
     to each side.
 
@@ -247,7 +250,7 @@ def highest_cost(now: Audit, base: Audit, known: Habits, tail: float) -> float:
     return float(np.nanmax(cost, initial=0.0))
 
 
-def _fewest_looked_at(base: Audit, known: Habits) -> float:
+def _fewest_looked_at(base: EmulatedAudit, known: Habits) -> float:
     """At least so many features are looked at: half of those of enough prompts in the base policy's
     samples alone.
 

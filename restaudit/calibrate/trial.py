@@ -11,7 +11,7 @@ import numpy as np
 from probes import measure
 from probes.base import Embed, Evidence, Measurement
 from probes.hacking.learned import COST
-from restaudit.calibrate.emulate import Audit, Look, Size, World, emulate
+from restaudit.calibrate.emulate import EmulatedAudit, EmulatedLook, Size, World, emulate
 from restaudit.calibrate.screen import BEYOND, GAP, HUMAN, Habits, highest_cost, value_of
 from restaudit.config import GateConfig, GatePolicy
 from restaudit.gates import decide, levels_needed, rule_level
@@ -50,7 +50,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What happened in one trial.
 
     `fired` says for every gate that gave its action (WARN or HALT) the first look (from 1) at which
@@ -69,7 +69,9 @@ class Outcome:
     beyond: tuple[float, ...]
 
 
-def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool = True) -> Outcome:
+def trial(
+    world: World, size: Size, setup: Setup, *, seed: int, screened: bool = True
+) -> TrialOutcome:
     """Run one emulated run to its end; a HALT is noted but does not end it, so that other rules see
     every look too.
 
@@ -81,9 +83,10 @@ def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool =
     )
     fired: dict[str, int] = {}
     halted: int | None = None
-    seen: list[Look] = []
+    seen: list[EmulatedLook] = []
     for number, look in enumerate(looks, start=1):
         seen.append(look)
+        # Only the first time counts, and every further look costs probes.
         open_rules = [r for r in setup.policy.rules if r.name not in fired]
         for gate in _firing(setup, open_rules, look.audit, base, number, seed, screened):
             fired[gate.name] = number
@@ -91,7 +94,7 @@ def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool =
                 halted = number
     tokens = world.pool.columns["n_tokens"].astype(np.float64)
     usual = tokens[base.rows[base.plain]].mean()
-    return Outcome(
+    return TrialOutcome(
         fired=fired,
         halted=halted,
         kl=tuple(x.kl for x in seen),
@@ -106,13 +109,13 @@ def trial(world: World, size: Size, setup: Setup, *, seed: int, screened: bool =
     )
 
 
-def _value(metric: str, now: Audit, base: Audit) -> float:
+def _value(metric: str, now: EmulatedAudit, base: EmulatedAudit) -> float:
     value = value_of(metric, now, base)
     assert value is not None  # both metrics are known without a probe
     return value
 
 
-def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list[Outcome]:
+def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list[TrialOutcome]:
     """One outcome a seed, in order; each depends on its own seed and on nothing else."""
     return [trial(world, size, setup, seed=seed) for seed in seeds]
 
@@ -120,8 +123,8 @@ def trials(world: World, size: Size, setup: Setup, seeds: Sequence[int]) -> list
 def _firing(
     setup: Setup,
     rules: Sequence[GateConfig],
-    now: Audit,
-    base: Audit,
+    now: EmulatedAudit,
+    base: EmulatedAudit,
     look: int,
     seed: int,
     screened: bool,
@@ -129,13 +132,17 @@ def _firing(
     possible = [r for r in rules if not screened or _may_fire(setup, r, now, base, look)]
     if not possible:
         return []
-    found = _measured(setup, now, base, look, seed, possible)
-    decision = decide(setup.policy, found, iteration=f"look {look}", look=look, looks=setup.looks)
-    names = {g.gate for g in decision.gates if g.verdict in {"WARN", "HALT"}}
-    return [r for r in rules if r.name in names]
+    measurements = _measured(setup, now, base, look, seed, possible)
+    decision = decide(
+        setup.policy, measurements, iteration=f"look {look}", look=look, looks=setup.looks
+    )
+    fired = {g.gate for g in decision.gates if g.verdict in {"WARN", "HALT"}}
+    return [r for r in rules if r.name in fired]
 
 
-def _may_fire(setup: Setup, rule: GateConfig, now: Audit, base: Audit, look: int) -> bool:
+def _may_fire(
+    setup: Setup, rule: GateConfig, now: EmulatedAudit, base: EmulatedAudit, look: int
+) -> bool:
     if rule.metric.startswith(UNSEEN):
         return False
     if rule.when is not None:
@@ -146,9 +153,11 @@ def _may_fire(setup: Setup, rule: GateConfig, now: Audit, base: Audit, look: int
     if rule.metric == COST and rule.must_stay == "below" and setup.habits is not None:
         tail = (1 - rule_level(setup.policy, rule, look=look, looks=setup.looks)) / 2
         value = highest_cost(now, base, setup.habits, tail)
-    return value is None or _beyond(
-        value, "below" if rule.must_stay == "above" else "above", rule.margin
-    )
+    if value is None:
+        return True
+    # An interval holds its value: it cannot lie beyond a margin on whose good side the value is.
+    bad_side: Literal["above", "below"] = "below" if rule.must_stay == "above" else "above"
+    return _beyond(value, bad_side, rule.margin)
 
 
 def _beyond(value: float, side: Literal["above", "below"], margin: float) -> bool:
@@ -156,22 +165,27 @@ def _beyond(value: float, side: Literal["above", "below"], margin: float) -> boo
 
 
 def _measured(
-    setup: Setup, now: Audit, base: Audit, look: int, seed: int, rules: Sequence[GateConfig]
+    setup: Setup,
+    now: EmulatedAudit,
+    base: EmulatedAudit,
+    look: int,
+    seed: int,
+    rules: Sequence[GateConfig],
 ) -> list[Measurement]:
-    wanted = {r.metric for r in rules} | {r.when.metric for r in rules if r.when is not None}
+    metrics = {r.metric for r in rules} | {r.when.metric for r in rules if r.when is not None}
     # A gap between groups of this policy's texts is read off the counterfactual samples alone.
-    gaps = wanted <= {GAP}
-    found, _ = measure(
+    only_gaps = metrics <= {GAP}
+    measurements, _ = measure(
         Evidence(
-            outputs=now.counterfactual if gaps else now.table,
-            base=None if gaps else base.table,
+            outputs=now.counterfactual if only_gaps else now.table,
+            base=None if only_gaps else base.table,
             embed=setup.embed,
             human_label="POOL",
             human_sampling="all" if now.rated is None else "random",
             levels=levels_needed(setup.policy, look=look, looks=setup.looks) or (0.95,),
             resamples=setup.resamples,
             seed=seed,
-            only=frozenset(wanted),
+            only=frozenset(metrics),
         )
     )
-    return found
+    return measurements

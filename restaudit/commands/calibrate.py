@@ -4,7 +4,7 @@ planted hack.
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +82,7 @@ def calibrate(
     folder = Path(target) if (Path(target) / "plan.json").is_file() else None
     config = _config(target, folder, changes or [])
     path = out or (folder / "report" / FILE if folder else Path(FILE))
-    found = figures(
+    calibration = figures(
         config,
         load_pool(pool),
         reporter,
@@ -92,8 +92,8 @@ def calibrate(
         workers=workers,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(found, path)
-    print_calibration(found)
+    write_json(calibration, path)
+    print_calibration(calibration)
     for hook in metadata.entry_points(group="restaudit.calibrated"):
         for line in hook.load()(path):
             typer.echo(line)
@@ -113,7 +113,7 @@ def figures(
     """Everything a calibration found, as plain JSON; the same arguments give the same figures."""
     from restaudit import __version__
     from restaudit.calibrate.emulate import MODES
-    from restaudit.calibrate.grid import rival_rows, run_studies, studies, summary, together
+    from restaudit.calibrate.grid import rival_rows, run_trials, summary, together, trial_grid
     from restaudit.calibrate.pool import features, modes, too_rare
     from restaudit.calibrate.screen import habits
     from restaudit.calibrate.trial import Setup
@@ -125,11 +125,11 @@ def figures(
         )
     size = audit_size(config)
     rare = too_rare(pool)
-    grid = [
-        s
-        for s in studies(size, null_runs=runs, hack_runs=hack_runs)
-        if s.scenario.feature not in rare
-    ]
+    grid = []
+    for trial_set in trial_grid(size, null_runs=runs, hack_runs=hack_runs):
+        # What hardly any text has, no reweighting can make common: the trial would be a healthy run.
+        if trial_set.scenario.feature not in rare:
+            grid.append(trial_set)
     setup = Setup(
         config.gates,
         config.loop.grow_steps,
@@ -139,8 +139,16 @@ def figures(
         habits(pool, modes(pool, MODES)),
     )
     with reporter.task("emulated runs", sum(s.runs for s in grid), "runs") as advance:
-        outcomes = run_studies(pool, setup, grid, seed=seed, workers=workers, progress=advance)
-    rows = [summary(s, o, setup) for s, o in zip(grid, outcomes, strict=True)]
+        outcomes = run_trials(pool, setup, grid, seed=seed, workers=workers, progress=advance)
+    rows = [summary(trials, of_set, setup) for trials, of_set in zip(grid, outcomes, strict=True)]
+    not_tried = [
+        "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did not "
+        "take part.",
+        "People's ratings were emulated by the pool's own human scores; raters who disagree or "
+        "drift were not.",
+    ]
+    for name, words in rare.items():
+        not_tried.append(f"A hack of {name} ({words}): too few of the pool's texts have it.")
     return {
         "schema": SCHEMA,
         "restaudit": __version__,
@@ -166,20 +174,7 @@ def figures(
         "headline": together(grid, outcomes, setup),
         "rows": rows,
         "rivals": rival_rows(grid, outcomes, setup),
-        "not_tried": [
-            (
-                "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did "
-                "not take part."
-            ),
-            (
-                "People's ratings were emulated by the pool's own human scores; raters who "
-                "disagree or drift were not."
-            ),
-            *(
-                f"A hack of {name} ({words}): too few of the pool's texts have it."
-                for name, words in rare.items()
-            ),
-        ],
+        "not_tried": not_tried,
     }
 
 
@@ -244,24 +239,22 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
     # Embedding takes longer than the trials, and the same texts and encoder always give the same
     # vectors.
     if pool.source == BUILTIN and artifact.sha256 == VECTORS_ENCODER:
-        whole = np.load(
-            Path(__file__).parents[1] / "calibrate" / "pool_vectors.npy", allow_pickle=False
-        ).astype(np.float64)
-        whole /= np.linalg.norm(whole, axis=1, keepdims=True)
-        return Vectors(dict(zip(texts, whole, strict=True)))
-    cached = (
-        cache_folder()
-        / "calibrate"
-        / f"{digest_facts({'texts': texts, 'encoder': artifact.sha256})}.npy"
-    )
+        shipped = Path(str(resources.files("restaudit.calibrate") / "pool_vectors.npy"))
+        rounded = np.load(shipped, allow_pickle=False).astype(np.float64)
+        # Eight bits leave vectors that are no longer of length 1, which the Vendi score wants.
+        unit = rounded / np.linalg.norm(rounded, axis=1, keepdims=True)
+        return Vectors(dict(zip(texts, unit, strict=True)))
+    name = digest_facts({"texts": texts, "encoder": artifact.sha256})
+    cached = cache_folder() / "calibrate" / f"{name}.npy"
     if not cached.exists():
         encoder = load_encoder(artifact.path)
-        found = []
+        vectors = []
         with reporter.task("embedding the pool (once)", len(texts), "texts") as advance:
             for start in range(0, len(texts), 256):
-                found.append(encoder.embed(texts[start : start + 256]))
-                advance(len(found[-1]))
+                vectors.append(encoder.embed(texts[start : start + 256]))
+                advance(len(vectors[-1]))
         cached.parent.mkdir(parents=True, exist_ok=True)
-        np.save(cached.with_suffix(".tmp.npy"), np.concatenate(found))
+        # Under another name first: a cache that was cut short would be taken for a whole one.
+        np.save(cached.with_suffix(".tmp.npy"), np.concatenate(vectors))
         cached.with_suffix(".tmp.npy").replace(cached)
     return Vectors(dict(zip(texts, np.load(cached, allow_pickle=False), strict=True)))

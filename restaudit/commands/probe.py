@@ -4,6 +4,7 @@ all.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from restaudit.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
-    from restaudit.probing.session import Probed
+    from restaudit.probing.session import ProbeResult
 
 
 class Format(StrEnum):
@@ -35,109 +36,136 @@ Words = list[str] | None
 MODEL = "Of a model"
 
 
+# --- the options: what a file or a model is measured with
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|MODEL", help="Generations (.jsonl, .csv, .parquet), or a model to sample."
+    ),
+]
+AgainstOption = Annotated[
+    str | None, typer.Option(metavar="BASE", help="Compare with these, prompt by prompt.")
+]
+ColumnOption = Annotated[
+    Words, typer.Option(metavar="NAME=COLUMN", help="How a file calls it: text=response.")
+]
+GrowOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A Grow set with the column kept.")
+]
+RatingsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="People's ratings: sample_id, rater, score.")
+]
+DimensionOption = Annotated[
+    str | None, typer.Option(help="Which dimension of the ratings is the human score.")
+]
+HumanLabelOption = Annotated[
+    str | None, typer.Option(help="What the human column is: PEOPLE, MODEL …")
+]
+HumanSamplingOption = Annotated[
+    Sampling | None, typer.Option(help="How the rated rows were chosen.")
+]
+RewardOption = Annotated[
+    str | None, typer.Option(metavar="MODULE:CALLABLE", help="Reward for texts that have none.")
+]
+HumanOption = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE:CALLABLE", help="Simulated human score for texts that have none."),
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(metavar="SPEC|none", help="Embeddings (default: that of the recipe reviews)."),
+]
+TrainedOnOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Texts the reward model learned from (column text)."),
+]
+ToxicityOption = Annotated[
+    str | None,
+    typer.Option(metavar="none|MODULE:CALLABLE", help="Scorer of toxicity (default: none)."),
+]
+OnlyOption = Annotated[
+    Words, typer.Option(metavar="NAME", help="A probe or measurement, or several by comma.")
+]
+LevelOption = Annotated[
+    list[float] | None, typer.Option(help="Confidence level; the first is shown (0.95).")
+]
+ResamplesOption = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of resampling, and of sampling a model.")]
+JsonFileOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="All of it, as JSON.")
+]
+OutputOption = Annotated[Format, typer.Option("--format", help="What is printed.")]
+# --- and of a model alone
+
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|builtin:reviews",
+        help="What to ask (default: builtin).",
+        rich_help_panel=MODEL,
+    ),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most so many plain prompts, by hash.", rich_help_panel=MODEL),
+]
+SamplesOption = Annotated[
+    int, typer.Option(min=1, help="Responses to each prompt.", rich_help_panel=MODEL)
+]
+MaxTokensOption = Annotated[int, typer.Option(min=1, help="Of a response.", rich_help_panel=MODEL)]
+TemperatureOption = Annotated[float, typer.Option(help="Above 0.", rich_help_panel=MODEL)]
+SystemOption = Annotated[str | None, typer.Option(help="The system prompt.", rich_help_panel=MODEL)]
+TasksOption = Annotated[
+    Words, typer.Option(help="Benchmark tasks, also by comma.", rich_help_panel=MODEL)
+]
+TaskLimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Items a task.", rich_help_panel=MODEL)
+]
+HumanTextOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="Text people wrote (default: the prompts' references).",
+        rich_help_panel=MODEL,
+    ),
+]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.parquet", help="Keep the generations.", rich_help_panel=MODEL),
+]
+
+
 def probe(
-    what: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|MODEL", help="Generations (.jsonl, .csv, .parquet), or a model to sample."
-        ),
-    ],
-    against: Annotated[
-        str | None, typer.Option(metavar="BASE", help="Compare with these, prompt by prompt.")
-    ] = None,
-    column: Annotated[
-        Words, typer.Option(metavar="NAME=COLUMN", help="How a file calls it: text=response.")
-    ] = None,
-    grow: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A Grow set with the column kept.")
-    ] = None,
-    ratings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="People's ratings: sample_id, rater, score.")
-    ] = None,
-    dimension: Annotated[
-        str | None, typer.Option(help="Which dimension of the ratings is the human score.")
-    ] = None,
-    human_label: Annotated[
-        str | None, typer.Option(help="What the human column is: PEOPLE, MODEL …")
-    ] = None,
-    human_sampling: Annotated[
-        Sampling | None, typer.Option(help="How the rated rows were chosen.")
-    ] = None,
-    reward: Annotated[
-        str | None, typer.Option(metavar="MODULE:CALLABLE", help="Reward for texts that have none.")
-    ] = None,
-    human: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:CALLABLE", help="Simulated human score for texts that have none."
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(metavar="SPEC|none", help="Embeddings (default: that of the recipe reviews)."),
-    ] = None,
-    trained_on: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Texts the reward model learned from (column text)."),
-    ] = None,
-    toxicity: Annotated[
-        str | None,
-        typer.Option(
-            metavar="none|MODULE:CALLABLE", help="Scorer of toxicity (default: none)."
-        ),
-    ] = None,
-    only: Annotated[
-        Words, typer.Option(metavar="NAME", help="A probe or measurement, or several by comma.")
-    ] = None,
-    level: Annotated[
-        list[float] | None, typer.Option(help="Confidence level; the first is shown (0.95).")
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling, and of sampling a model.")] = 0,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="All of it, as JSON.")
-    ] = None,
-    output: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.TABLE,
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|builtin:reviews",
-            help="What to ask (default: builtin).",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many plain prompts, by hash.", rich_help_panel=MODEL),
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(min=1, help="Responses to each prompt.", rich_help_panel=MODEL)
-    ] = 4,
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="Of a response.", rich_help_panel=MODEL)
-    ] = 48,
-    temperature: Annotated[float, typer.Option(help="Above 0.", rich_help_panel=MODEL)] = 0.8,
-    system: Annotated[
-        str | None, typer.Option(help="The system prompt.", rich_help_panel=MODEL)
-    ] = None,
-    tasks: Annotated[
-        Words, typer.Option(help="Benchmark tasks, also by comma.", rich_help_panel=MODEL)
-    ] = None,
-    task_limit: Annotated[
-        int | None, typer.Option(min=1, help="Items a task.", rich_help_panel=MODEL)
-    ] = None,
-    human_text: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="Text people wrote (default: the prompts' references).",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.parquet", help="Keep the generations.", rich_help_panel=MODEL),
-    ] = None,
+    what: What,
+    against: AgainstOption = None,
+    column: ColumnOption = None,
+    grow: GrowOption = None,
+    ratings: RatingsOption = None,
+    dimension: DimensionOption = None,
+    human_label: HumanLabelOption = None,
+    human_sampling: HumanSamplingOption = None,
+    reward: RewardOption = None,
+    human: HumanOption = None,
+    encoder: EncoderOption = None,
+    trained_on: TrainedOnOption = None,
+    toxicity: ToxicityOption = None,
+    only: OnlyOption = None,
+    level: LevelOption = None,
+    resamples: ResamplesOption = 1000,
+    seed: SeedOption = 0,
+    json_file: JsonFileOption = None,
+    output: OutputOption = Format.TABLE,
+    prompts: PromptsOption = None,
+    limit: LimitOption = None,
+    samples: SamplesOption = 4,
+    max_tokens: MaxTokensOption = 48,
+    temperature: TemperatureOption = 0.8,
+    system: SystemOption = None,
+    tasks: TasksOption = None,
+    task_limit: TaskLimitOption = None,
+    human_text: HumanTextOption = None,
+    save: SaveOption = None,
 ) -> None:
     """Measure a file of generations or a model, and what changed against another one.
 
@@ -146,9 +174,9 @@ def probe(
     what it should be.
     """
     from restaudit.probing.files import is_model, probe_files, texts_of
-    from restaudit.probing.session import Wanted, names_wanted
+    from restaudit.probing.session import ProbeSettings, names_wanted
 
-    wanted = Wanted(
+    settings = ProbeSettings(
         only=_split(only),
         levels=tuple(level or (0.95,)),
         resamples=resamples,
@@ -160,61 +188,54 @@ def probe(
         encoder=encoder,
         toxicity=toxicity,
     )
-    names_wanted(wanted.only)
+    # What can be refused is refused before a model is loaded, which takes minutes.
+    names_wanted(settings.only)
     columns = mapping(column or [])
     _writable(json_file)
     learned = texts_of(trained_on)
+    about_files = {
+        "--column": column,
+        "--grow": grow,
+        "--ratings": ratings,
+        "--dimension": dimension,
+        "--human-label": human_label,
+        "--human-sampling": human_sampling,
+    }
+    about_models = {
+        "--prompts": prompts,
+        "--limit": limit,
+        "--system": system,
+        "--tasks": tasks,
+        "--task-limit": task_limit,
+        "--human-text": human_text,
+        "--save": save,
+    }
     try:
         if is_model(what):
-            from restaudit.probing.models import Asked, probe_models
+            from restaudit.probing.models import ModelSampling, probe_models
 
-            _refuse(
-                "a model",
-                {
-                    "--column": column,
-                    "--grow": grow,
-                    "--ratings": ratings,
-                    "--dimension": dimension,
-                    "--human-label": human_label,
-                    "--human-sampling": human_sampling,
-                },
+            _refuse("a model", about_files)
+            _refuse_file_as_base(what, against)
+            sampling = ModelSampling(
+                prompts=prompts,
+                limit=limit,
+                samples=samples,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                system=system,
+                tasks=_split(tasks),
+                task_limit=task_limit,
+                human_text=human_text,
+                save=save,
             )
-            if against is not None and not is_model(against):
-                raise BadInput(
-                    f"{against} is no model; sample {what} first (--save FILE.parquet), then "
-                    "compare the two files"
-                )
-            asked = Asked(
-                prompts,
-                limit,
-                samples,
-                max_tokens,
-                temperature,
-                system,
-                _split(tasks),
-                task_limit,
-                human_text,
-                save,
-            )
-            done = probe_models(what, against, asked, wanted, trained_on=learned)
+            result = probe_models(what, against, sampling, settings, trained_on=learned)
         else:
-            _refuse(
-                "a file",
-                {
-                    "--prompts": prompts,
-                    "--limit": limit,
-                    "--system": system,
-                    "--tasks": tasks,
-                    "--task-limit": task_limit,
-                    "--human-text": human_text,
-                    "--save": save,
-                },
-            )
-            done = probe_files(
+            _refuse("a file", about_models)
+            result = probe_files(
                 what,
                 against,
                 columns,
-                wanted,
+                settings,
                 grow=grow,
                 ratings=ratings,
                 dimension=dimension,
@@ -222,7 +243,7 @@ def probe(
             )
     except KeyboardInterrupt:
         raise Interrupted("stopped before anything was measured; run the command again") from None
-    _out(done, output, json_file)
+    _out(result, output, json_file)
 
 
 def mapping(pairs: list[str]) -> dict[str, str]:
@@ -236,37 +257,53 @@ def mapping(pairs: list[str]) -> dict[str, str]:
     return out
 
 
-def _split(names: Words) -> tuple[str, ...]:
-    return tuple(n.strip() for name in names or () for n in name.split(",") if n.strip())
+def _split(lists: Words) -> tuple[str, ...]:
+    """The names of options that may be given several times, and hold several names by comma."""
+    names = []
+    for text in lists or ():
+        names += [name.strip() for name in text.split(",") if name.strip()]
+    return tuple(names)
 
 
-def _refuse(what: str, given: dict[str, object]) -> None:
-    wrong = [name for name, value in given.items() if value]
-    if wrong:
-        raise BadInput(f"{wrong[0]} says nothing about {what}; leave it out")
+def _refuse(what: str, options: Mapping[str, object]) -> None:
+    """Raise BadInput for an option that was given and would be passed over."""
+    for name, value in options.items():
+        if value:
+            raise BadInput(f"{name} says nothing about {what}; leave it out")
 
 
-def _writable(path: Path | None) -> None:
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+def _refuse_file_as_base(model: str, against: str | None) -> None:
+    from restaudit.probing.files import is_model
+
+    if against is not None and not is_model(against):
         raise BadInput(
-            f"--json {path}: "
-            f"{'a folder; expected a file' if path.is_dir() else f'no folder {path.parent}'}"
+            f"{against} is no model; sample {model} first (--save FILE.parquet), then compare the "
+            "two files"
         )
 
 
-def _out(done: Probed, output: Format, json_file: Path | None) -> None:
+def _writable(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.is_dir():
+        raise BadInput(f"--json {path}: a folder; expected a file")
+    if not path.parent.is_dir():
+        raise BadInput(f"--json {path}: no folder {path.parent}")
+
+
+def _out(result: ProbeResult, output: Format, json_file: Path | None) -> None:
     from rich.console import Console
 
     from restaudit.probing.show import as_json, show
 
     if json_file is not None:
         try:
-            json_file.write_text(as_json(done), encoding="utf-8")
+            json_file.write_text(as_json(result), encoding="utf-8")
         except OSError as e:
             raise BadInput(f"{json_file}: cannot be written: {e.strerror}") from None
     if output is Format.JSON:
-        typer.echo(as_json(done), nl=False)
+        typer.echo(as_json(result), nl=False)
     else:
-        show(done, Console(highlight=False))
+        show(result, Console(highlight=False))
         if json_file is not None:
             typer.echo(f"measurements: {json_file}")

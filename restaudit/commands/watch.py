@@ -97,10 +97,10 @@ def watch(
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
     from restaudit.trainers.watch.folder import Watcher
-    from restaudit.trainers.watch.settings import Asked, looks_of
+    from restaudit.trainers.watch.settings import WatchSettings, looks_of
     from restaudit.trainers.watch.watching import watch as go
 
-    asked = Asked(
+    settings = WatchSettings(
         folder=folder,
         config=config,
         changes=tuple(changes or ()),
@@ -114,12 +114,12 @@ def watch(
         skip_missing=skip_missing,
     )
     signer = given_signer(key)
-    name = str(asked.raw()[0].get("name", "watch"))
+    name = str(settings.raw()[0].get("name", "watch"))
     run = out or Path("runs") / name
-    watcher = Watcher(asked, Reporter(quiet=quiet))
+    watcher = Watcher(settings, Reporter(quiet=quiet))
     try:
         finish(
-            run, lambda: go(asked, run, watcher, signer), again="the same restaudit watch command"
+            run, lambda: go(settings, run, watcher, signer), again="the same restaudit watch command"
         )
     except Halted:
         if on_halt is not None:

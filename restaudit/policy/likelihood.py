@@ -92,7 +92,9 @@ def _with_shared(
     """
     import torch
 
-    shared_rows, shared_columns, shared_tokens = [], [], []
+    shared_rows: list[int] = []
+    shared_columns: list[int] = []
+    shared_tokens: list[int] = []
     for k, one in enumerate(batch):
         shared_rows += [k] * len(one.shared)
         first = len(one.context) - 1  # the context's last token predicts the first one after it

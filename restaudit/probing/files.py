@@ -16,20 +16,20 @@ from restaudit.data.generations import Generations, paired, read_generations
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import digest
 from restaudit.loop.probe_evidence import KNOWN_TEXTS
-from restaudit.probing.session import Further, Probed, Wanted, probe_tables
+from restaudit.probing.session import MoreEvidence, ProbeResult, ProbeSettings, probe_tables
 
 
 def probe_files(
     what: str,
     against: str | None,
     mapping: Mapping[str, str],
-    wanted: Wanted,
+    settings: ProbeSettings,
     *,
     grow: Path | None = None,
     ratings: Path | None = None,
     dimension: str | None = None,
     trained_on: tuple[str, ...] = (),
-) -> Probed:
+) -> ProbeResult:
     """Read the files, pair them, and run every probe that applies."""
     outputs = read_generations(existing(what), columns=mapping)
     _mapped(mapping, outputs)
@@ -44,17 +44,17 @@ def probe_files(
     scored = (
         None if grow is None else read_generations(existing(str(grow)), columns=mapping, kept=True)
     )
-    further = Further(grow=scored, trained_on=trained_on)
+    more = MoreEvidence(grow=scored, trained_on=trained_on)
     if ratings is not None:
         table, notes = read_ratings(existing(str(ratings)), outputs, base)
         outputs = with_ratings(outputs, table, dimension)
         base = None if base is None else with_ratings(base, table, dimension)
-        further = replace(further, ratings=table, ratings_notes=notes)
+        more = replace(more, ratings=table, ratings_notes=notes)
     elif dimension is not None:
         raise BadInput(
             "--dimension says which ratings are the human score; give them with --ratings FILE"
         )
-    return probe_tables(outputs, base, wanted, further)
+    return probe_tables(outputs, base, settings, more)
 
 
 def is_model(what: str) -> bool:
@@ -86,12 +86,10 @@ def existing(what: str) -> Path:
     """The file of this name. Raises BadInput where there is none."""
     path = Path(what)
     if not path.is_file():
-        hub = (
-            f"; a model of the hub is hf:{what}@revision"
-            if what.count("/") == 1 and not path.suffix
-            else ""
-        )
-        raise BadInput(f"{what}: no such file{hub}")
+        hint = ""
+        if what.count("/") == 1 and not path.suffix:
+            hint = f"; a model of the hub is hf:{what}@revision"
+        raise BadInput(f"{what}: no such file{hint}")
     return path
 
 
@@ -103,9 +101,7 @@ def _mapped(mapping: Mapping[str, str], outputs: Generations) -> None:
             )
 
 
-# People's single ratings of the rows of a generations file, and the human score that follows from
-# them.
-
+# --- people's single ratings of the rows of a file, and the human score that follows from them
 
 ONLY = "quality"
 NAMES = ("sample_id", "rater", "score", "prompt_id", "dimension", "submitted_at", "inclusion")
@@ -164,32 +160,32 @@ def with_ratings(one: Generations, ratings: pd.DataFrame, dimension: str | None)
         raise BadInput(f"--dimension {dimension}: ratings have {', '.join(names)}")
     chosen = ratings[ratings["dimension"] == (dimension or names[0])]
     means = chosen.groupby("sample_id")["score"].mean()
-    more = {"human": one.table["sample_id"].map(means).astype("float64")}
+    samples = one.table["sample_id"]
+    columns = {"human": samples.map(means).astype("float64")}
     if "inclusion" in chosen.columns:
-        more["inclusion"] = (
-            one.table["sample_id"]
-            .map(chosen.groupby("sample_id")["inclusion"].first())
-            .astype("float64")
-        )
-    rated = int(more["human"].notna().sum())
+        # A sample's own, however many raters it had.
+        of_sample = chosen.groupby("sample_id")["inclusion"].first()
+        columns["inclusion"] = samples.map(of_sample).astype("float64")
+    rated = int(columns["human"].notna().sum())
     note = f"human is the mean of people's ratings ({rated} of {len(one.table)} rows are rated)"
     if "human" in one.table.columns:
         note += "; the file's own human column is not used"
-    return one.with_columns((note,), **more)
+    return one.with_columns((note,), **columns)
 
 
 def _owners(outputs: Generations, base: Generations | None) -> dict[str, str]:
-    found = dict(zip(outputs.table["sample_id"], outputs.table["prompt_id"], strict=True))
+    """The prompt of every sample that could be rated."""
+    owners = dict(zip(outputs.table["sample_id"], outputs.table["prompt_id"], strict=True))
     if base is None:
-        return found
+        return owners
     others = dict(zip(base.table["sample_id"], base.table["prompt_id"], strict=True))
-    both = sorted(set(found) & set(others))
+    both = sorted(set(owners) & set(others))
     if both:
         raise BadInput(
             f"sample_id {both[0]!r} is in {outputs.source} and in {base.source}: a rating could "
             "mean either; give the samples of the two files different ids"
         )
-    return found | others
+    return owners | others
 
 
 def _check(raw: Columns, table: pd.DataFrame, owners: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from restaudit.data.prompts import load_prompts
 from restaudit.data.records import RowReport
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import as_messages, as_text, normalise
-from restaudit.probing.session import Further, Probed, Wanted, probe_tables
+from restaudit.probing.session import MoreEvidence, ProbeResult, ProbeSettings, probe_tables
 
 if TYPE_CHECKING:
     from restaudit.console import Reporter
@@ -46,7 +46,7 @@ SAVED = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelSampling:
     """How a model is sampled; `limit` and `task_limit` None mean all there are (of builtin prompts
     48 plain ones).
     """
@@ -78,11 +78,11 @@ class Sampled:
 def probe_models(
     what: str,
     against: str | None,
-    asked: Asked,
-    wanted: Wanted,
+    sampling: ModelSampling,
+    settings: ProbeSettings,
     *,
     trained_on: tuple[str, ...] = (),
-) -> Probed:
+) -> ProbeResult:
     """Sample a model (and another one on the same prompts) and run every probe that applies.
 
     Raises BadInput for a model or prompts that cannot be had, and for a file that cannot be
@@ -92,69 +92,68 @@ def probe_models(
 
     from restaudit.console import Reporter
 
-    files = _files(asked.save, against is not None)
-    if not asked.temperature > 0:
-        raise BadInput(f"--temperature {asked.temperature:g}: expected a number above 0")
-    table, system, notes = prompts_to_ask(asked.prompts, asked.limit)
-    system = asked.system if asked.system is not None else system
+    files = _files(sampling.save, against is not None)
+    if not sampling.temperature > 0:
+        raise BadInput(f"--temperature {sampling.temperature:g}: expected a number above 0")
+    table, system, notes = prompts_to_ask(sampling.prompts, sampling.limit)
+    system = sampling.system if sampling.system is not None else system
     reporter = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
     specs: list[tuple[str, Role]] = [(what, "policy")]
     if against is not None:
         specs.append((against, "base"))
-    found: dict[Role, Sampled] = {
-        role: _sampled(spec, role, asked, system, table, wanted.seed, reporter)
-        for spec, role in specs
-    }
+    # One after the other: two models may not fit into memory.
+    sampled: dict[Role, Sampled] = {}
+    for spec, role in specs:
+        sampled[role] = _sampled(spec, role, sampling, system, table, settings.seed, reporter)
     saved = []
-    for (role, one), path in zip(found.items(), files, strict=False):
+    for (role, one), path in zip(sampled.items(), files, strict=False):
         _save(one.generations, table, path)
         saved.append(f"generations of the {role} model saved: {path}")
-    comparable, about = _one_vocabulary(found)
-    mine, base = comparable["policy"], comparable.get("base")
-    further = Further(
-        items=mine.items,
+    comparable, about = _one_vocabulary(sampled)
+    policy, base = comparable["policy"], comparable.get("base")
+    evidence = MoreEvidence(
+        items=policy.items,
         base_items=None if base is None else base.items,
-        human_text=mine.human_text,
+        human_text=policy.human_text,
         base_human_text=None if base is None else base.human_text,
         trained_on=trained_on,
         facts={
-            "models": {role: one.facts for role, one in found.items()},
+            "models": {role: one.facts for role, one in sampled.items()},
             "sampling": {
-                "samples": asked.samples,
-                "max_tokens": asked.max_tokens,
-                "temperature": asked.temperature,
+                "samples": sampling.samples,
+                "max_tokens": sampling.max_tokens,
+                "temperature": sampling.temperature,
                 "top_k": TOP_K,
                 "system_prompt": system,
             },
-            "notes": [*notes, *about, *_task_notes(found.values()), *saved],
+            "notes": [*notes, *about, *_task_notes(sampled.values()), *saved],
         },
     )
-    return probe_tables(
-        mine.generations, None if base is None else base.generations, wanted, further
-    )
+    base_generations = None if base is None else base.generations
+    return probe_tables(policy.generations, base_generations, settings, evidence)
 
 
 def _sampled(
     spec: str,
     role: Role,
-    asked: Asked,
+    sampling: ModelSampling,
     system: str | None,
     table: pd.DataFrame,
     seed: int,
     reporter: Reporter,
 ) -> Sampled:
-    policy, sha256, notes = _loaded(spec, asked, system, seed)
-    generations = _asked(policy, spec, role, asked, table, seed, reporter)
+    policy, sha256, notes = _loaded(spec, sampling, system, seed)
+    generations = _asked(policy, spec, role, sampling, table, seed, reporter)
     items = None
-    if asked.tasks:
+    if sampling.tasks:
         from restaudit.tasks import run_tasks
 
         policy.become(None)
-        with reporter.task(f"benchmarks {spec}", len(asked.tasks), "tasks") as advance:
+        with reporter.task(f"benchmarks {spec}", len(sampling.tasks), "tasks") as advance:
             items = run_tasks(
-                policy, asked.tasks, limit=asked.task_limit, seed=seed, progress=advance
+                policy, sampling.tasks, limit=sampling.task_limit, seed=seed, progress=advance
             )
-    text = _human_text(policy, asked, table)
+    text = _human_text(policy, sampling, table)
     facts = {
         "spec": spec,
         "sha256": sha256,
@@ -163,14 +162,15 @@ def _sampled(
         "chat": policy.config.chat,
         "vocabulary_sha256": _vocabulary(policy),
     }
-    done = Sampled(generations.with_columns(notes), items, text, facts)
+    sampled = Sampled(generations.with_columns(notes), items, text, facts)
+    # Models hold circles of references: without this the next one would be loaded beside it.
     del policy
     gc.collect()
-    return done
+    return sampled
 
 
 def _loaded(
-    spec: str, asked: Asked, system: str | None, seed: int
+    spec: str, sampling: ModelSampling, system: str | None, seed: int
 ) -> tuple[Policy, str, tuple[str, ...]]:
     """The model with an adapter that changes nothing, its digest, and what to say about how it is
     asked.
@@ -188,11 +188,11 @@ def _loaded(
         config = config.model_copy(update={"chat": False})
         notes = ("the model has no chat template: prompts are given as plain text",)
     room = getattr(policy.model.config, "max_position_embeddings", None) or 4096
-    if room <= asked.max_tokens:
+    if room <= sampling.max_tokens:
         raise BadInput(
-            f"--max-tokens {asked.max_tokens}: {spec} reads {room} tokens, prompt included"
+            f"--max-tokens {sampling.max_tokens}: {spec} reads {room} tokens, prompt included"
         )
-    policy.config = config.model_copy(update={"max_prompt_tokens": room - asked.max_tokens})
+    policy.config = config.model_copy(update={"max_prompt_tokens": room - sampling.max_tokens})
     return policy, artifact.sha256, notes
 
 
@@ -200,7 +200,7 @@ def _asked(
     policy: Policy,
     spec: str,
     role: Role,
-    asked: Asked,
+    sampling: ModelSampling,
     table: pd.DataFrame,
     seed: int,
     reporter: Reporter,
@@ -211,16 +211,20 @@ def _asked(
         SampleRequest(
             name,
             tuple(policy.prompt_tokens(as_messages(prompt))),
-            tuple(f"{role}/{name}/{k:03d}" for k in range(asked.samples)),
+            tuple(f"{role}/{name}/{k:03d}" for k in range(sampling.samples)),
         )
         for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True)
     ]
-    how = SamplingConfig(temperature=asked.temperature, top_k=TOP_K, max_tokens=asked.max_tokens)
+    config = SamplingConfig(
+        temperature=sampling.temperature, top_k=TOP_K, max_tokens=sampling.max_tokens
+    )
     with reporter.task(
-        f"sampling {spec}", len(table) * asked.samples * asked.max_tokens
+        f"sampling {spec}", len(table) * sampling.samples * sampling.max_tokens
     ) as advance:
-        drawn = sample(policy, requests, how, seed=seed, progress=advance, notice=reporter.line)
-    owners = table.set_index("prompt_id").loc[[s.prompt_id for s in drawn]]
+        drawn = sample(policy, requests, config, seed=seed, progress=advance, notice=reporter.line)
+    owners = table.set_index("prompt_id").loc[
+        [s.prompt_id for s in drawn]
+    ]  # the prompt of each row
     rows = pd.DataFrame(
         {
             "prompt_id": [s.prompt_id for s in drawn],
@@ -234,58 +238,51 @@ def _asked(
         }
     )
     cut = int((~rows["finished"]).sum())
-    notes = (
-        (f"{cut} of {len(rows)} responses were cut at {asked.max_tokens} tokens",) if cut else ()
-    )
+    notes: tuple[str, ...] = ()
+    if cut:
+        notes = (f"{cut} of {len(rows)} responses were cut at {sampling.max_tokens} tokens",)
     prompts = dict(zip(table["prompt_id"], map(as_text, table["prompt"]), strict=True))
-    references = {
-        str(k): tuple(v)
-        for k, v in zip(table["prompt_id"], table["references"], strict=True)
-        if len(v)
-    }
-    asked_of = {
-        name: normalise(prompt)
-        for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True)
-    }
-    return Generations(
-        spec,
-        rows,
-        "prompt",
-        prompts,
-        references,
-        tuple(asked_of[p] for p in rows["prompt_id"]),
-        notes,
-    )
+    normalised = dict(zip(table["prompt_id"], map(normalise, table["prompt"]), strict=True))
+    references: dict[str, tuple[str, ...]] = {}
+    for prompt_id, texts in zip(table["prompt_id"], table["references"], strict=True):
+        if len(texts):
+            references[str(prompt_id)] = tuple(texts)
+    asked = tuple(normalised[prompt_id] for prompt_id in rows["prompt_id"])
+    return Generations(spec, rows, "prompt", prompts, references, asked, notes)
 
 
-def _human_text(policy: Policy, asked: Asked, table: pd.DataFrame) -> pd.DataFrame | None:
+def _human_text(
+    policy: Policy, sampling: ModelSampling, table: pd.DataFrame
+) -> pd.DataFrame | None:
     """What text that people wrote costs the model: that of `--human-text`, or the prompts'
     references; None without.
     """
     from restaudit.config import HumanTextConfig
     from restaudit.loop.held_out import text_costs
 
-    if asked.human_text is None and not table["references"].map(len).any():
+    if sampling.human_text is None and not table["references"].map(len).any():
         return None
     config = HumanTextConfig(
-        source=asked.human_text or "references", limit=HUMAN_TEXTS, max_tokens=asked.max_tokens
+        source=sampling.human_text or "references",
+        limit=HUMAN_TEXTS,
+        max_tokens=sampling.max_tokens,
     )
     return text_costs(policy, config, table)
 
 
-def _one_vocabulary(found: dict[Role, Sampled]) -> tuple[dict[Role, Sampled], list[str]]:
+def _one_vocabulary(sampled: dict[Role, Sampled]) -> tuple[dict[Role, Sampled], list[str]]:
     """What compares by the token, left out where the two models' tokens are not the same, and a
     note that says so.
     """
-    mine, base = found["policy"], found.get("base")
-    if base is None or mine.facts["vocabulary_sha256"] == base.facts["vocabulary_sha256"]:
-        return found, []
+    policy, base = sampled["policy"], sampled.get("base")
+    if base is None or policy.facts["vocabulary_sha256"] == base.facts["vocabulary_sha256"]:
+        return sampled, []
     plain = replace(base.generations, table=base.generations.table.drop(columns="logprob"))
     note = (
         "the models have different tokenizers: nats per token are not compared, and n_tokens "
         "count different things"
     )
-    return {"policy": mine, "base": replace(base, generations=plain, human_text=None)}, [note]
+    return {"policy": policy, "base": replace(base, generations=plain, human_text=None)}, [note]
 
 
 def _vocabulary(policy: Policy) -> str:
@@ -293,10 +290,13 @@ def _vocabulary(policy: Policy) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def _task_notes(found: Iterable[Sampled]) -> list[str]:
-    tables = [one.items for one in found if one.items is not None]
-    notes = dict(tables[0].attrs.get("notes", {})) if tables else {}
-    return [f"benchmark {name}: {note}" for name, note in notes.items()]
+def _task_notes(sampled: Iterable[Sampled]) -> list[str]:
+    """What the benchmarks say of themselves, which is the same for every model."""
+    for one in sampled:
+        if one.items is not None:
+            notes = dict(one.items.attrs.get("notes", {}))
+            return [f"benchmark {name}: {note}" for name, note in notes.items()]
+    return []
 
 
 def _files(save: Path | None, two: bool) -> list[Path]:
@@ -324,8 +324,7 @@ def _save(one: Generations, prompts: pd.DataFrame, path: Path) -> None:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
 
 
-# What a model is asked: prompts of one's own, or the audit prompts of the default recipe.
-
+# --- what a model is asked: prompts of one's own, or the audit prompts of the default recipe
 
 BUILTIN = "builtin:reviews"
 RECIPE = "reviews"
@@ -358,10 +357,10 @@ def prompts_to_ask(
 
 def _notes(spec: str, report: RowReport) -> tuple[str, ...]:
     left_out = "; ".join(f"{count} {reason}" for reason, count in report.dropped.items())
-    return (
-        f"prompts {spec}: {report.used} of {report.read} rows asked"
-        + (f" (left out: {left_out})" if left_out else ""),
-    )
+    note = f"prompts {spec}: {report.used} of {report.read} rows asked"
+    if left_out:
+        note += f" (left out: {left_out})"
+    return (note,)
 
 
 def _builtin(limit: int | None) -> tuple[pd.DataFrame, str | None, tuple[str, ...]]:
@@ -370,10 +369,10 @@ def _builtin(limit: int | None) -> tuple[pd.DataFrame, str | None, tuple[str, ..
 
     config = load(RECIPE, [] if limit is None else [f"data.splits.sizes.audit={limit}"])
     table, _ = load_prompts(config.data)
-    asked = make_splits(table, config.data.splits, config.seed)[0]["audit"]
-    plain, families = int(asked["family"].isna().sum()), asked["family"].dropna().nunique()
+    audit = make_splits(table, config.data.splits, config.seed)[0]["audit"]
+    plain, families = int(audit["family"].isna().sum()), audit["family"].dropna().nunique()
     note = (
         f"prompts {BUILTIN}: {plain} plain ones and {families} counterfactual families, the "
         "recipe's audit prompts"
     )
-    return asked, config.policy.system_prompt, (note,)
+    return audit, config.policy.system_prompt, (note,)

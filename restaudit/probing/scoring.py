@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from restaudit.models.encoder import Encoder
     from restaudit.reward.python import ImportedCallable
 
+# Rows of a file whose rewards are computed again to see whether they are the function's own.
 CHECKED = 64
 DEFAULT_RECIPE = "reviews"
 
@@ -75,13 +76,13 @@ def rewarded(one: Generations, function: RewardFunction) -> Generations:
     have = np.flatnonzero(~np.isnan(numbers(table, "reward")))
     if not have.size:
         reward, spread = function.both(one.by_row, table["text"].tolist())
-        more = (
-            {"reward": reward}
-            if np.isnan(spread).all()
-            else {"reward": reward, "reward_spread": spread}
-        )
+        columns = {"reward": reward}
+        # One column of scores is no ensemble, and has no spread.
+        if not np.isnan(spread).all():
+            columns["reward_spread"] = spread
         note = f"reward computed by {function.name} for all {len(table)} rows"
-        return one.with_columns((note,), **more)
+        return one.with_columns((note,), **columns)
+    # Evenly over the file: rewards of another function may begin anywhere.
     some = have[np.unique(np.linspace(0, len(have) - 1, min(CHECKED, len(have))).astype(int))]
     prompts = one.by_row
     got = function.both([prompts[i] for i in some], table["text"].iloc[some].tolist())[0]

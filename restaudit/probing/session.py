@@ -15,10 +15,12 @@ import pandas as pd
 from probes import PROBES, measure
 from probes.base import Array, Evidence, HumanSampling, Measurement
 from restaudit import __version__
+from restaudit.config.human import HUMAN_NAMES
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput
 from restaudit.probing.scoring import (
     LazyEncoder,
+    RewardFunction,
     encoder,
     judged,
     reward_function,
@@ -30,7 +32,7 @@ SCHEMA = "restaudit.probe/1"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ProbeSettings:
     """What is asked for: names of measurements (none: all), levels, resampling, and where scores
     come from.
 
@@ -51,7 +53,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Further:
+class MoreEvidence:
     """What a probe may read beside the two sets of generations; see Evidence."""
 
     grow: Generations | None = None
@@ -66,7 +68,7 @@ class Further:
 
 
 @dataclass(frozen=True)
-class Probed:
+class ProbeResult:
     """Measurements with what they were made from; `to_json` holds no clock, so that equal input
     gives equal bytes.
     """
@@ -86,70 +88,84 @@ class Probed:
 
 
 def probe_tables(
-    outputs: Generations, base: Generations | None, wanted: Wanted, further: Further | None = None
-) -> Probed:
+    outputs: Generations,
+    base: Generations | None,
+    settings: ProbeSettings,
+    more: MoreEvidence | None = None,
+) -> ProbeResult:
     """Run every probe that applies.
 
     `outputs` and `base` must be `paired` already; scores are filled in as wanted.
 
     Raises BadInput for an unknown name, levels out of range, and evidence that probes refuse.
     """
-    further = further or Further()
-    only = names_wanted(wanted.only)
-    _check_levels(wanted.levels)
-    function = None if wanted.reward is None else reward_function(wanted.reward)
-    sets = {"outputs": outputs, "base": base, "grow": further.grow}
-    for name, one in sets.items():
-        if one is not None and function is not None:
-            sets[name] = one = rewarded(one, function)
-        if one is not None and wanted.human is not None:
-            sets[name] = judged(one, wanted.human)
-    mine = sets["outputs"]
-    assert mine is not None
-    label, sampling = _human(wanted, mine, further)
-    embed = encoder(wanted.encoder)
+    more = more or MoreEvidence()
+    only = names_wanted(settings.only)
+    _check_levels(settings.levels)
+    function = None if settings.reward is None else reward_function(settings.reward)
+    given = {"outputs": outputs}
+    if base is not None:
+        given["base"] = base
+    if more.grow is not None:
+        given["grow"] = more.grow
+    sets = {name: _scored(one, function, settings.human) for name, one in given.items()}
+    outputs, base, grow = sets["outputs"], sets.get("base"), sets.get("grow")
+    label, sampling = _human(settings, outputs, more)
+    embed = encoder(settings.encoder)
     evidence = Evidence(
-        outputs=mine.table,
-        base=None if sets["base"] is None else sets["base"].table,
-        grow=None if sets["grow"] is None else sets["grow"].table,
+        outputs=outputs.table,
+        base=None if base is None else base.table,
+        grow=None if grow is None else grow.table,
         embed=embed,
         human_label=label,
         human_sampling=sampling,
-        ratings=further.ratings,
-        prompts=_merged(one.prompts for one in sets.values() if one is not None),
-        references=_merged(one.references for one in sets.values() if one is not None),
+        ratings=more.ratings,
+        prompts=_merged(one.prompts for one in sets.values()),
+        references=_merged(one.references for one in sets.values()),
         score=None if function is None else function.score,
-        known=_known(further.trained_on, embed, only),
-        toxicity=toxicity_scorer(wanted.toxicity) if _wants_toxicity(only) else None,
-        items=further.items,
-        base_items=further.base_items,
-        human_text=further.human_text,
-        base_human_text=further.base_human_text,
-        levels=wanted.levels,
-        resamples=wanted.resamples,
-        seed=wanted.seed,
+        known=_known(more.trained_on, embed, only),
+        toxicity=toxicity_scorer(settings.toxicity) if _wants_toxicity(only) else None,
+        items=more.items,
+        base_items=more.base_items,
+        human_text=more.human_text,
+        base_human_text=more.base_human_text,
+        levels=settings.levels,
+        resamples=settings.resamples,
+        seed=settings.seed,
         only=only,
     )
     try:
-        found, seconds = measure(evidence)
+        measurements, seconds = measure(evidence)
     except ValueError as e:
         raise BadInput(f"{outputs.source}: {e}") from e
-    facts: dict[str, Any] = {name: _facts(one) for name, one in sets.items()}
+    facts: dict[str, Any] = {
+        "outputs": _facts(outputs),
+        "base": None if base is None else _facts(base),
+        "grow": None if grow is None else _facts(grow),
+    }
     facts |= {
-        "ratings": list(further.ratings_notes),
+        "ratings": list(more.ratings_notes),
         "human": {"label": label, "sampling": sampling},
         "reward": None
         if function is None
         else {"callable": function.name, "source_sha256": function.sha256},
         "encoder": _encoder_facts(embed),
-        "trained_on": len(further.trained_on),
-        "levels": list(wanted.levels),
-        "resamples": wanted.resamples,
-        "seed": wanted.seed,
+        "trained_on": len(more.trained_on),
+        "levels": list(settings.levels),
+        "resamples": settings.resamples,
+        "seed": settings.seed,
         "only": None if only is None else sorted(only),
-        **further.facts,
+        **more.facts,
     }
-    return Probed(tuple(found), seconds, facts)
+    return ProbeResult(tuple(measurements), seconds, facts)
+
+
+def _scored(one: Generations, function: RewardFunction | None, human: str | None) -> Generations:
+    if function is not None:
+        one = rewarded(one, function)
+    if human is not None:
+        one = judged(one, human)
+    return one
 
 
 def names_wanted(names: Sequence[str]) -> frozenset[str] | None:
@@ -162,16 +178,18 @@ def names_wanted(names: Sequence[str]) -> frozenset[str] | None:
         return None
     probes = {p.name: f"{p.name}." for p in PROBES}
     measures = [m for p in PROBES for m in p.names]
-    out = set()
+    chosen = set()
     for name in names:
-        families = [m for m in measures if m.endswith(".") and name.startswith(m)]
+        # A name that ends in a dot is a beginning: of the probe's own names ("bias.reward.", which
+        # a group follows) or of what is asked for.
+        of_family = any(m.endswith(".") and name.startswith(m) for m in measures)
         begins = name.endswith(".") and any(m.startswith(name) for m in measures)
-        if name not in probes and name not in measures and not families and not begins:
+        if name not in probes and name not in measures and not of_family and not begins:
             near = get_close_matches(name, [*probes, *measures], n=3, cutoff=0.4)
             hint = f"nearest: {', '.join(near)}" if near else f"probes: {', '.join(probes)}"
             raise BadInput(f"--only {name}: nothing is measured under this name; {hint}")
-        out.add(probes.get(name, name))
-    return frozenset(out)
+        chosen.add(probes.get(name, name))
+    return frozenset(chosen)
 
 
 def _known(
@@ -180,14 +198,13 @@ def _known(
     """Embeddings of what the reward model was trained on, where there is anything to compare with
     them.
     """
-    wanted = only is None or any(
+    if not texts or embed is None:
+        return None
+    # Embedding them takes longer than most probes.
+    needed = only is None or any(
         name == "hacking." or name.startswith("hacking.distance") for name in only
     )
-    return (
-        np.asarray(embed(texts), dtype=np.float64)
-        if texts and embed is not None and wanted
-        else None
-    )
+    return np.asarray(embed(texts), dtype=np.float64) if needed else None
 
 
 def _wants_toxicity(only: frozenset[str] | None) -> bool:
@@ -204,27 +221,29 @@ def _check_levels(levels: Sequence[float]) -> None:
             )
 
 
-def _human(wanted: Wanted, outputs: Generations, further: Further) -> tuple[str, HumanSampling]:
+def _human(
+    settings: ProbeSettings, outputs: Generations, more: MoreEvidence
+) -> tuple[str, HumanSampling]:
     """What the human score is called, and how the rows that have one were chosen."""
-    if wanted.human is not None:
-        return "SIMULATED", "all"
+    if settings.human is not None:
+        return HUMAN_NAMES["python"].recorded, "all"
     if "human" not in outputs.table.columns:
-        return "NONE", "all"
-    if further.ratings is not None:
-        return "PEOPLE", wanted.human_sampling or "unknown"
-    return wanted.human_label or "UNSTATED (column human)", wanted.human_sampling or "all"
+        return HUMAN_NAMES["none"].recorded, "all"
+    if more.ratings is not None:
+        return HUMAN_NAMES["people"].recorded, settings.human_sampling or "unknown"
+    label = settings.human_label or HUMAN_NAMES["column"].recorded
+    return label, settings.human_sampling or "all"
 
 
 def _merged(parts: Any) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+    """One mapping of all; what comes first counts."""
+    merged: dict[str, Any] = {}
     for part in parts:
-        out = {**part, **out}
-    return out
+        merged = {**part, **merged}
+    return merged
 
 
-def _facts(one: Generations | None) -> dict[str, Any] | None:
-    if one is None:
-        return None
+def _facts(one: Generations) -> dict[str, Any]:
     table = one.table
     return {
         "source": one.source,

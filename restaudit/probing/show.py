@@ -15,7 +15,7 @@ from rich.table import Table
 from probes import PROBES
 from probes.base import Measurement
 from restaudit.evidence.shown import number
-from restaudit.probing.session import Probed
+from restaudit.probing.session import ProbeResult
 
 BETTER = {"higher": "↑", "lower": "↓", "neutral": ""}
 CHOSEN = {
@@ -27,58 +27,53 @@ WIDTH = 100
 DETAILS = ("in_words", "known_failure", "note")
 
 
-def as_json(probed: Probed) -> str:
+def as_json(result: ProbeResult) -> str:
     """All measurements and what they were made from, as JSON text; the same for the same input."""
     return (
-        json.dumps(probed.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        json.dumps(result.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         + "\n"
     )
 
 
-def show(probed: Probed, console: Console) -> None:
+def show(result: ProbeResult, console: Console) -> None:
     """Print what was read, a table a probe with what was measured, and the reasons for the rest."""
-    for line in read_lines(probed):
+    for line in read_lines(result):
         _wrapped(console, line)
-    said: set[str] = set()
+    printed: set[str] = set()
+    measured = [m for m in result.measurements if m.value is not None]
     for probe in PROBES:
-        found = [m for m in probed.measurements if m.name.startswith(f"{probe.name}.")]
-        measured = [m for m in found if m.value is not None]
-        if measured:
-            console.print()
-            console.print(f"[bold]{probe.name}[/]", end="")
-            console.print(f": {probe.goal}", markup=False)
-            console.print(_table(measured, probe.name, probed.facts["levels"][0]))
-            for text in _said(measured):
-                if text not in said:
-                    _wrapped(console, text)
-                said.add(text)
-    _reasons(
-        console,
-        "value without an interval",
-        [m for m in probed.measurements if m.value is not None and m.reason],
-    )
-    _reasons(console, "not measured", [m for m in probed.measurements if m.value is None])
+        own = [m for m in measured if m.name.startswith(f"{probe.name}.")]
+        if not own:
+            continue
+        console.print()
+        console.print(f"[bold]{probe.name}[/]", end="")
+        console.print(f": {probe.goal}", markup=False)
+        console.print(_table(own, probe.name, result.facts["levels"][0]))
+        for text in _remarks(own):
+            if text not in printed:
+                _wrapped(console, text)
+            printed.add(text)
+    _reasons(console, "value without an interval", [m for m in measured if m.reason])
+    _reasons(console, "not measured", [m for m in result.measurements if m.value is None])
     console.print()
-    total = sum(probed.seconds.values())
-    each = ", ".join(f"{name} {seconds:.1f}" for name, seconds in probed.seconds.items())
+    total = sum(result.seconds.values())
+    each = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items())
     _wrapped(
         console,
         "↑ higher is better, ↓ lower is better; base is the same measured on the base policy",
     )
     _wrapped(
         console,
-        (
-            f"probes took {total:.1f} s ({each}). What each measures and how it misleads: "
-            "docs/probes.md"
-        ),
+        f"probes took {total:.1f} s ({each}). What each measures and how it misleads: "
+        "docs/probes.md",
     )
 
 
-def read_lines(probed: Probed) -> list[str]:
+def read_lines(result: ProbeResult) -> list[str]:
     """One line for every set of generations, with all that was made, renamed or left out; then
     scores and encoder.
     """
-    facts = probed.facts
+    facts = result.facts
     lines = []
     for name, title in (("outputs", "read"), ("base", "against"), ("grow", "Grow set")):
         one = facts[name]
@@ -126,15 +121,15 @@ def _table(measured: Sequence[Measurement], probe: str, level: float) -> Table:
 def _row(m: Measurement, probe: str, level: float, baselines: bool) -> list[str]:
     assert m.value is not None
     interval = m.interval(level)
-    places = _places(m.value if interval is None else interval.high - interval.low)
-    span = (
-        "-"
-        if interval is None
-        else f"{number(interval.low, decimals=places)}..{number(interval.high, decimals=places)}"
-    )
-    base = (
-        [] if not baselines else ["" if m.baseline is None else number(m.baseline, decimals=places)]
-    )
+    if interval is None:
+        places, span = _places(m.value), "-"
+    else:
+        places = _places(interval.high - interval.low)
+        low, high = (number(end, decimals=places) for end in (interval.low, interval.high))
+        span = f"{low}..{high}"
+    base = []
+    if baselines:
+        base = ["" if m.baseline is None else number(m.baseline, decimals=places)]
     name = m.name.removeprefix(f"{probe}.")
     return [
         BETTER[m.direction],
@@ -146,26 +141,26 @@ def _row(m: Measurement, probe: str, level: float, baselines: bool) -> list[str]
     ]
 
 
-def _said(measured: Iterable[Measurement]) -> list[str]:
+def _remarks(measured: Iterable[Measurement]) -> list[str]:
     """What a probe wants printed beside its numbers, each sentence once."""
-    return list(
-        dict.fromkeys(
-            f"  {m.detail[key]}" for m in measured for key in DETAILS if m.detail.get(key)
-        )
-    )
+    remarks: dict[str, None] = {}
+    for m in measured:
+        for key in DETAILS:
+            if m.detail.get(key):
+                remarks[f"  {m.detail[key]}"] = None
+    return list(remarks)
 
 
-def _reasons(console: Console, title: str, found: Sequence[Measurement]) -> None:
-    grouped: dict[str, list[str]] = {}
-    for m in found:
-        grouped.setdefault(str(m.reason), []).append(m.name)
-    if not grouped:
+def _reasons(console: Console, title: str, measurements: Sequence[Measurement]) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for m in measurements:
+        by_reason.setdefault(str(m.reason), []).append(m.name)
+    if not by_reason:
         return
     console.print()
-    for reason, names in grouped.items():
-        _wrapped(
-            console, f"{title}: {', '.join(_short(names))}: {reason.removeprefix('no interval: ')}"
-        )
+    for reason, names in by_reason.items():
+        short_reason = reason.removeprefix("no interval: ")
+        _wrapped(console, f"{title}: {', '.join(_short(names))}: {short_reason}")
 
 
 def _short(names: Sequence[str]) -> list[str]:
@@ -175,11 +170,10 @@ def _short(names: Sequence[str]) -> list[str]:
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(".".join(name.split(".")[:2]), []).append(name)
-    return [
-        x
-        for stem, own in families.items()
-        for x in (own if len(own) < 3 else [f"{stem}.* ({len(own)})"])
-    ]
+    short: list[str] = []
+    for stem, own in families.items():
+        short += own if len(own) < 3 else [f"{stem}.* ({len(own)})"]
+    return short
 
 
 def _wrapped(console: Console, text: str) -> None:
@@ -194,4 +188,5 @@ def _places(width: float) -> int:
     """Decimals that show two digits of an interval this wide; the rest would be noise."""
     if width == 0 or not math.isfinite(width):
         return 3
-    return max(2 if abs(width) < 10 else 0, min(4, 1 - math.floor(math.log10(abs(width)))))
+    fewest = 2 if abs(width) < 10 else 0
+    return max(fewest, min(4, 1 - math.floor(math.log10(abs(width)))))

@@ -100,7 +100,8 @@ class Study:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Study:
         """The inverse of `to_json`."""
-        rates, arms = ({m: tuple(r) for m, r in raw.get(k, {}).items()} for k in ("rates", "arms"))
+        rates = {name: tuple(values) for name, values in raw.get("rates", {}).items()}
+        arms = {name: tuple(changes) for name, changes in raw.get("arms", {}).items()}
         return cls(
             raw["recipe"],
             tuple(raw["methods"]),
@@ -146,14 +147,14 @@ def planned(
         )
     every = (*(SMALL if small else ()), *changes)
     study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own), least_variety)
-    found = replace(
-        study, rates={m: _candidates(study, m, search) for m in names if study.trains(m)}
-    )
+    rates = {name: _candidates(study, name, search) for name in names if study.trains(name)}
+    study = replace(study, rates=rates)
+    # Whatever can be refused is refused before the first run, which may be days before the last.
     for name in names:
-        config_of(found, name, 1)
-        if name in found.rates:
-            search_config(found, name, found.rates[name][0])
-    return found
+        config_of(study, name, 1)
+        if name in rates:
+            search_config(study, name, rates[name][0])
+    return study
 
 
 def config_of(study: Study, name: str, seed: int, rate: float | None = None) -> Config:
@@ -223,14 +224,11 @@ def observing(gates: Mapping[str, Any]) -> dict[str, Any]:
     """The same gates, which say WARN where they would have stopped a run: every method spends its
     whole budget.
     """
-    rules = [
-        {
-            **r,
-            "action": "WARN",
-            "name": r["name"] if r["action"] == "WARN" else f"{r['name']}{HALTS}",
-        }
-        for r in gates.get("rules", [])
-    ]
+    rules = []
+    for rule in gates.get("rules", []):
+        # The name keeps what the rule would have done, for the document's table.
+        name = rule["name"] if rule["action"] == "WARN" else f"{rule['name']}{HALTS}"
+        rules.append({**rule, "action": "WARN", "name": name})
     return {**gates, "rules": rules}
 
 
@@ -248,25 +246,27 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
         return wanted
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        found = Study.from_json(raw)
+        begun = Study.from_json(raw)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BadInput(f"{path}: not the plan of a study ({type(e).__name__}: {e})") from None
-    if wanted is not None and replace(found, restaudit="") != replace(wanted, restaudit=""):
-        keys = [
-            k for k, v in wanted.to_json().items() if k != "restaudit" and found.to_json()[k] != v
-        ]
+    # A newer restaudit may go on with a study: its version is no part of what is compared.
+    if wanted is not None and replace(begun, restaudit="") != replace(wanted, restaudit=""):
+        is_begun, is_wanted = begun.to_json(), wanted.to_json()
+        keys = [k for k, v in is_wanted.items() if k != "restaudit" and is_begun[k] != v]
         raise BadInput(
             f"{folder}: another study was begun there ({', '.join(keys)} differ); name another "
             "one with --out"
         )
-    return found
+    return begun
 
 
 def _candidates(study: Study, name: str, search: bool) -> tuple[float, ...]:
     """The recipe's own rate for this method; to be searched over, a third and three times of it
     too.
     """
-    config: Any = config_of(study, name, 1)
+    own: Any = config_of(study, name, 1)
     for part in RATES[study.method(name)].split("."):
-        config = getattr(config, part)
-    return tuple(float(f"{f * float(config):.3g}") for f in (FACTORS if search else (1.0,)))
+        own = getattr(own, part)
+    factors = FACTORS if search else (1.0,)
+    # Three digits, which the names of the folders of the search hold too.
+    return tuple(float(f"{factor * float(own):.3g}") for factor in factors)

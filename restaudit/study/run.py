@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import yaml
 
 from probes.texts.grams import coded, grams, rarefied
@@ -46,16 +48,19 @@ def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = No
             do(config, run)
         return Run(run)
 
-    found: dict[str, dict[str, Tried]] = {}
+    tried: dict[str, dict[str, Tried]] = {}
     for method, rates in searched_for.items():
         for rate in rates:
             run = done(search_config(study, method, rate), folder / "search" / f"{method}-{rate:g}")
-            found.setdefault(method, {})[f"{rate:g}"] = judged(run)
-    given = {m: f"{r[0]:g}" for m, r in study.rates.items() if m not in found}
-    chosen = write(folder, found, given, study.least_variety).chosen
+            tried.setdefault(method, {})[f"{rate:g}"] = judged(run)
+    given = {m: f"{r[0]:g}" for m, r in study.rates.items() if m not in tried}
+    chosen = write(folder, tried, given, study.least_variety).chosen
     for method, rate_text in chosen.items():
-        of = f"of {', '.join(found[method])}" if method in found else "as the recipe says"
-        reporter.line(f"learning rate of {method}: {rate_text} {of}")
+        why = "as the recipe says"
+        if method in tried:
+            why = f"of {', '.join(tried[method])}"
+        reporter.line(f"learning rate of {method}: {rate_text} {why}")
+    # A seed after the other, so that a study that is interrupted has compared all methods so far.
     for seed in study.seeds:
         for method in study.methods:
             best = float(chosen[method]) if method in chosen else None
@@ -95,11 +100,9 @@ def one_process(config: Config, run: Path) -> None:
         raise RestauditError(f"{run}: ended with exit code {code}: {last} (all of it: {log})")
 
 
-# The search for a learning rate: what was tried, how it is judged on D_eval, and which rate is
-# taken.
+# --- the search for a learning rate: what was tried, how it is judged, and which rate is taken
 
-
-FILE = "search.json"
+SEARCH_FILE = "search.json"
 JUDGED_BY = "mean reward on D_eval after one Grow step's worth of samples"
 
 
@@ -126,17 +129,21 @@ def judged(run: Run) -> Tried:
     """The last policy of a run of the search, on D_eval; nobody's judgement and no audit prompt is
     used.
     """
-    base, last = (
-        read_table(run.path / i / "d_eval.parquet", D_EVAL, ["text", "reward"])
-        for i in (BASE, run.iterations()[-1])
-    )
-    then, now = (
-        np.bincount(grams(coded([words_of(t) for t in table["text"]]), 2).code)
-        for table in (base, last)
-    )
-    size = int(min(now.sum(), then.sum()))
-    variety = rarefied(now, size) / rarefied(then, size) if size else 0.0
+
+    def d_eval(iteration: str) -> pd.DataFrame:
+        return read_table(run.path / iteration / "d_eval.parquet", D_EVAL, ["text", "reward"])
+
+    base, last = d_eval(BASE), d_eval(run.iterations()[-1])
+    base_pairs, pairs = _pair_counts(base["text"]), _pair_counts(last["text"])
+    # As many bigrams of both, so that shorter texts do not look more varied.
+    size = int(min(pairs.sum(), base_pairs.sum()))
+    variety = rarefied(pairs, size) / rarefied(base_pairs, size) if size else 0.0
     return Tried(float(np.mean(last["reward"])), variety)
+
+
+def _pair_counts(texts: Iterable[str]) -> npt.NDArray[np.intp]:
+    """How often each pair of words running occurs."""
+    return np.bincount(grams(coded([words_of(text) for text in texts]), 2).code)
 
 
 def choose(tried: Mapping[str, Tried], least: float | None) -> str:
@@ -151,14 +158,18 @@ def choose(tried: Mapping[str, Tried], least: float | None) -> str:
 
 def write(
     folder: Path,
-    found: Mapping[str, Mapping[str, Tried]],
+    tried: Mapping[str, Mapping[str, Tried]],
     given: Mapping[str, str],
     least: float | None,
 ) -> Search:
     """Choose every method's rate, with `given` those that needed no search, and write it down."""
-    chosen = {**given, **{m: choose(t, least) for m, t in found.items()}}
-    reward = {m: {rate: t.reward for rate, t in tried.items()} for m, tried in found.items()}
-    variety = {m: {rate: t.variety for rate, t in tried.items()} for m, tried in found.items()}
+    chosen = dict(given)
+    reward: dict[str, dict[str, float]] = {}
+    variety: dict[str, dict[str, float]] = {}
+    for method, rates in tried.items():
+        chosen[method] = choose(rates, least)
+        reward[method] = {rate: t.reward for rate, t in rates.items()}
+        variety[method] = {rate: t.variety for rate, t in rates.items()}
     write_json(
         {
             "judged_by": JUDGED_BY,
@@ -167,13 +178,14 @@ def write(
             "variety": variety,
             "chosen": chosen,
         },
-        folder / FILE,
+        folder / SEARCH_FILE,
     )
     return Search(reward, chosen, variety)
 
 
 def searched(folder: Path) -> Search:
     """The search of a study; empty before it is done."""
-    path = folder / FILE
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return Search(found.get("reward", {}), found.get("chosen", {}), found.get("variety", {}))
+    path = folder / SEARCH_FILE
+    written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    # Studies of before have no variety.
+    return Search(written.get("reward", {}), written.get("chosen", {}), written.get("variety", {}))

@@ -40,7 +40,7 @@ class AuditCallback(LookCallback):
              or the steps.
     changes  as `--set` takes them, for instance "audit.samples_per_prompt=4".
     key      private key file that signs the plan and the heads of the ledger.
-    keep     which weights are put aside at a look; see restaudit.rlhf.live.live_policy.
+    keep     which weights are put aside at a look; see restaudit.policy.loading.live_policy.
 
     The plan is sealed when training begins, before the first optimiser step, and the base policy is
     audited then. At a look training waits. Where a gate says HALT the trainer stops after that
@@ -118,7 +118,8 @@ class AuditCallback(LookCallback):
         loader = kwargs.get("train_dataloader")
         try:
             self._begin(model, tokenizer, state.max_steps)
-            if missed := self.session.missed(step):
+            missed = self.session.missed(step)
+            if missed:
                 raise BadInput(
                     f"{self.out}: the trainer goes on from step {step}, but the look planned "
                     f"after step {missed[0]} was never taken; resume from a checkpoint before it"
@@ -132,6 +133,7 @@ class AuditCallback(LookCallback):
                 elif step in self.session.looks and not looked_at(self.session.job, step):
                     self.take(control, lambda: self._look(state))
         except BaseException:
+            # Whoever begins again in this process (a notebook) must find the folder open.
             self.session.close()
             raise
         self._since = time.monotonic()
@@ -205,15 +207,13 @@ class AuditCallback(LookCallback):
         from restaudit.config.reading import parse
 
         raw = with_method(self._raw, "outside")
-        given = {
-            k: v
-            for k, v in raw.get("policy", {}).items()
-            if k in {"chat", "system_prompt", "max_prompt_tokens"}
-        }
-        policy = {**given, "model": model}
-        return parse(
-            {**raw, "policy": policy, "loop": {**raw["loop"], "looks": list(looks)}}, self._where
-        )
+        policy = {"model": model}
+        # What turns a prompt into tokens; all else of the policy is the trainer's business.
+        for key in ("chat", "system_prompt", "max_prompt_tokens"):
+            if key in raw.get("policy", {}):
+                policy[key] = raw["policy"][key]
+        loop = {**raw["loop"], "looks": list(looks)}
+        return parse({**raw, "policy": policy, "loop": loop}, self._where)
 
     def _facts(self, args: TrainingArguments, tokenizer: Any, loader: Any) -> Content:
         """What a reader should know of the trainer, and what its data has in common with the audit
@@ -258,15 +258,16 @@ def _agree(control: TrainerControl) -> None:
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
-    said: list[Any] = [(control.should_training_stop, control.should_save)]
-    torch.distributed.broadcast_object_list(said, src=0)
-    control.should_training_stop, control.should_save = said[0]
+    # Only the first process looks; one that went on alone would wait for the others for ever.
+    decision: list[Any] = [(control.should_training_stop, control.should_save)]
+    torch.distributed.broadcast_object_list(decision, src=0)
+    control.should_training_stop, control.should_save = decision[0]
 
 
-# What a trainer's dataset has in common with the audit prompts, in whatever columns the trainer
-# keeps it.
+# --- what a trainer's dataset has in common with the audit prompts
 
-
+# The columns in which trainers keep their prompts: texts or messages, or tokens once they have
+# prepared the dataset.
 TEXTS = ("prompt", "messages", "text")
 TOKENS = ("prompt_ids", "prompt_input_ids", "input_ids")
 
@@ -280,13 +281,14 @@ def overlap_with_audit(
     Raises BadInput above `max_near_duplicate_share`. Where the dataset cannot be read, {"reason":
     …}.
     """
-    texts, how = _texts(dataset, tokenizer)
+    texts, column = _texts(dataset, tokenizer)
     if texts is None:
-        return {"reason": how}
+        return {"reason": column}
     prompts = [as_text(p) for p in audit["prompt"]]
-    found = overlap(texts, prompts, config.near_duplicate_jaccard)
-    held = _held(texts, prompts)
-    share = max(found["share"] or 0.0, held / max(len(prompts), 1))
+    near = overlap(texts, prompts, config.near_duplicate_jaccard)
+    # A prompt inside a long row is no near-duplicate of the row, and is trained on all the same.
+    contained = _contained(texts, prompts)
+    share = max(near["share"] or 0.0, contained / max(len(prompts), 1))
     if share > config.max_near_duplicate_share:
         raise BadInput(
             f"{share:.1%} of the audit prompts are in the trainer's dataset or resemble a prompt "
@@ -295,15 +297,15 @@ def overlap_with_audit(
             "data.splits.max_near_duplicate_share if you accept it"
         )
     return {
-        **found,
-        "contained": held,
+        **near,
+        "contained": contained,
         "rows": len(texts),
-        "read_as": how,
+        "read_as": column,
         "method": f"{METHOD}; and containment",
     }
 
 
-def _held(texts: Sequence[str], prompts: Sequence[str]) -> int:
+def _contained(texts: Sequence[str], prompts: Sequence[str]) -> int:
     """Audit prompts that stand, normalised, inside some training row."""
     body = "\n".join(normalise(t) for t in set(texts))
     return sum(normalise(p) in body for p in set(prompts))
@@ -332,5 +334,5 @@ def _as_text(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    asked = [m for m in value if isinstance(m, dict) and m.get("role") == "user"]
-    return "\n".join(str(m.get("content", "")) for m in asked or value)
+    from_user = [m for m in value if isinstance(m, dict) and m.get("role") == "user"]
+    return "\n".join(str(m.get("content", "")) for m in from_user or value)

@@ -16,9 +16,9 @@ from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, planned_iterations
 from restaudit.loop.job import Job
 from restaudit.loop.look import looked_at
+from restaudit.loop.probe_evidence import remember_known
 from restaudit.loop.running import may_go_on, prepare_machine, under_plan
 from restaudit.loop.sealing import TRAINER, artifacts_of
-from restaudit.loop.probe_evidence import remember_known
 from restaudit.models.artifacts import Artifact
 from restaudit.policy.loading import Unkept
 
@@ -35,10 +35,10 @@ class Session:
 
     job: Job
 
-    def __init__(self, run: Path, reporter: Reporter, given: Signer | None) -> None:
+    def __init__(self, run: Path, reporter: Reporter, signer: Signer | None) -> None:
         self.run = run
         self.reporter = reporter
-        self.given = given
+        self.signer = signer
 
     def begin(self, config: Config, base: Artifact, policy: Policy | None) -> None:
         """Seal the plan, or go on under the one that is there; build reward and human score.
@@ -47,17 +47,19 @@ class Session:
         was sealed from another configuration or another base model, or another process writes this
         run.
         """
-        signer, record = self.given, None
+        signer, record = self.signer, None
         if (self.run / "plan.json").exists():
-            record, signer = may_go_on(self.run, self.reporter, self.given)
+            record, signer = may_go_on(self.run, self.reporter, self.signer)
             if record.state == "done":
                 raise BadInput(
                     f"{self.run}: this run is done; give another training another run folder"
                 )
             check_same(record, config)
         self.close()
+        # The trainer's threads and its Ctrl-C stay the trainer's.
         prepare_machine(config, threads=False)
         writer = Writer(self.run, announce=self.reporter.line, signer=signer, interrupts=False)
+        # Not in a `with`: it is closed when training ends, in another call of the trainer's.
         writer.__enter__()
         _OPEN[self.run.resolve()] = writer
         artifacts = {"policy.model": base, **artifacts_of(config)}
@@ -94,7 +96,8 @@ class Session:
 
     def close(self) -> None:
         """Let others write this run."""
-        if (writer := _OPEN.pop(self.run.resolve(), None)) is not None:
+        writer = _OPEN.pop(self.run.resolve(), None)
+        if writer is not None:
             writer.__exit__(None, None, None)
 
 
@@ -113,10 +116,10 @@ def check_same(record: Run, config: Config) -> None:
 
 
 def _differences(a: Any, b: Any, where: str = "") -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        return [
-            d
-            for k in sorted({*a, *b})
-            for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else k)
-        ]
-    return [] if a == b else [where]
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [] if a == b else [where]
+    differences = []
+    for key in sorted({*a, *b}):
+        path = f"{where}.{key}" if where else key
+        differences += _differences(a.get(key), b.get(key), path)
+    return differences

@@ -24,7 +24,7 @@ RESPONSES = 8
 EXACT = 0.001
 
 # Log-probabilities in nats: of every response, of every token of it.
-Figures = list[list[float]]
+TokenLogprobs = list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Agreement:
     loader     what it was loaded with
     responses  how many responses were compared, with `tokens` tokens in all
     dtype      what the policy was audited in
-    found      exported folder against the audited policy, both in `dtype`
-    rounding   the audited policy in `dtype` against itself in float32; None where that was not
-               computed
-    own        the exported folder in `dtype` against itself in float32; None likewise
-    exact      exported folder against the policy, both in float32; None likewise. An adapter is
-               compared as it was recorded, a merged one as it was rounded for sampling.
+    difference    exported folder against the audited policy, both in `dtype`
+    rounding      the audited policy in `dtype` against itself in float32; None where that was not
+                  computed
+    own_rounding  the exported folder in `dtype` against itself in float32; None likewise
+    in_float32    exported folder against the policy, both in float32; None likewise. An adapter is
+                  compared as it was recorded, a merged one as it was rounded for sampling.
     bit_equal  whether every weight that was loaded is the audited one, bit for bit
     recorded   median difference (nats) between the audited policy, loaded again, and what the audit
                recorded of these responses, over `recorded_of` of them
@@ -76,44 +76,46 @@ class Agreement:
     responses: int
     tokens: int
     dtype: str
-    found: Apart
+    difference: Apart
     rounding: Apart | None
-    own: Apart | None
-    exact: Apart | None
+    own_rounding: Apart | None
+    in_float32: Apart | None
     bit_equal: bool
     recorded: float | None
     recorded_of: int
 
     def sentences(self) -> list[str]:
         """The comparison in plain sentences."""
-        said = [
+        sentences = [
             f"Loaded with {self.loader} and compared with the audited policy on {self.responses} "
             f"audited responses ({self.tokens} tokens, in {self.dtype}), the largest difference "
-            f"in log-probability is {self.found}."
+            f"in log-probability is {self.difference}."
         ]
         if self.bit_equal:
-            said.append("Its weights are the audited ones bit for bit.")
+            sentences.append("Its weights are the audited ones bit for bit.")
         if self.dtype == "float32":
-            said.append(f"Rounding in float32 explains up to {EXACT:g} nats for a token.")
+            sentences.append(f"Rounding in float32 explains up to {EXACT:g} nats for a token.")
         elif self.rounding is None:
-            said.append(
+            sentences.append(
                 "The model could not be computed in float32 here, so what rounding explains was "
                 "not measured."
             )
         else:
-            own = "" if self.own is None else f", and the exported one by up to {self.own}"
-            said.append(
+            own = ""
+            if self.own_rounding is not None:
+                own = f", and the exported one by up to {self.own_rounding}"
+            sentences.append(
                 f"Rounding to {self.dtype} alone moves the audited policy by up to "
                 f"{self.rounding}{own}."
             )
-        if self.exact is not None and self.dtype != "float32":
-            said.append(f"Computed in float32, the largest difference is {self.exact}.")
+        if self.in_float32 is not None and self.dtype != "float32":
+            sentences.append(f"Computed in float32, the largest difference is {self.in_float32}.")
         if self.recorded is not None:
-            said.append(
+            sentences.append(
                 "The policy as loaded here gives these responses what the audit recorded within "
                 f"{self.recorded:.2g} nats (median of {self.recorded_of})."
             )
-        return said
+        return sentences
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; differences in nats."""
@@ -126,10 +128,10 @@ class Agreement:
             "responses": self.responses,
             "tokens": self.tokens,
             "dtype": self.dtype,
-            "largest_difference_nats": pair(self.found),
+            "largest_difference_nats": pair(self.difference),
             "rounding_of_the_audited_policy_nats": pair(self.rounding),
-            "rounding_of_the_exported_one_nats": pair(self.own),
-            "largest_difference_in_float32_nats": pair(self.exact),
+            "rounding_of_the_exported_one_nats": pair(self.own_rounding),
+            "largest_difference_in_float32_nats": pair(self.in_float32),
             "weights_are_the_audited_ones_bit_for_bit": self.bit_equal,
             "median_difference_from_the_recorded_nats": self.recorded,
             "compared_with_the_recorded": self.recorded_of,
@@ -147,29 +149,27 @@ def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Respo
         path, AUDIT, ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"]
     )
     prompts = record.prompts("audit").set_index("prompt_id")["prompt"]
-    order = (
-        rows["sample_id"]
-        .map(lambda s: hashlib.sha256(str(s).encode()).hexdigest())
-        .sort_values()
-        .index
-    )
-    found: dict[str, Response] = {}
+    by_hash = rows["sample_id"].map(lambda s: hashlib.sha256(str(s).encode()).hexdigest())
+    order = by_hash.sort_values().index
+    # By prompt, so that each response is to another one.
+    comparable: dict[str, Response] = {}
     others: dict[str, Response] = {}
     columns = ["prompt_id", "text", "n_tokens", "finished", "logprob"]
     for name, text, drawn, finished, logprob in rows.loc[order, columns].to_numpy().tolist():
-        if name in found:
+        if name in comparable:
             continue
         tokens = _tokens(policy, str(text), finished=bool(finished))
         messages = tuple(as_messages(str(prompts[name])))
         prompt = tuple(policy.prompt_tokens(messages))
+        # Another number of tokens: the text does not tell which ones were drawn.
         if tokens and len(tokens) == int(drawn):
-            found[name] = Response(messages, prompt, tokens, float(logprob))
+            comparable[name] = Response(messages, prompt, tokens, float(logprob))
         elif tokens:
             others.setdefault(name, Response(messages, prompt, tokens, None))
-        if len(found) == RESPONSES:
+        if len(comparable) == RESPONSES:
             break
-    further = [r for name, r in others.items() if name not in found]
-    chosen = [*found.values(), *further][:RESPONSES]
+    further = [response for name, response in others.items() if name not in comparable]
+    chosen = [*comparable.values(), *further][:RESPONSES]
     if not chosen:
         raise BadInput(
             f"{path}: holds no response with a text, so there is nothing to compare an export with"
@@ -183,7 +183,7 @@ def _tokens(policy: Policy, text: str, *, finished: bool) -> tuple[int, ...]:
     return tuple(int(i) for i in policy.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> Figures:
+def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> TokenLogprobs:
     """Log-probability of every token of the responses at temperature 1, in nats.
 
     It is the model's own forward pass, a sequence at a time, without padding, as anybody would ask.
@@ -192,7 +192,7 @@ def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> Fi
 
     from restaudit.policy.forward import evaluating
 
-    out: Figures = []
+    logprobs: TokenLogprobs = []
     with evaluating(model), torch.inference_mode():
         for r in responses:
             ids = torch.tensor([[*r.prompt, *r.tokens]], device=device)
@@ -200,22 +200,32 @@ def token_logprobs(model: Any, responses: Sequence[Response], device: str) -> Fi
             logits = model(input_ids=ids).logits[0, -ids.shape[1] :][len(r.prompt) - 1 : -1]
             every = torch.log_softmax(logits.float(), dim=-1)
             wanted = torch.tensor(r.tokens, device=every.device)[:, None]
-            out.append(every.gather(1, wanted)[:, 0].double().tolist())
-    return out
+            logprobs.append(every.gather(1, wanted)[:, 0].double().tolist())
+    return logprobs
 
 
-def apart(a: Figures, b: Figures) -> Apart:
+def apart(a: TokenLogprobs, b: TokenLogprobs) -> Apart:
     """The largest differences of two models' figures; infinite where a figure is not a number."""
-    tokens = [abs(p - q) for x, y in zip(a, b, strict=True) for p, q in zip(x, y, strict=True)]
-    responses = [abs(sum(x) - sum(y)) for x, y in zip(a, b, strict=True)]
+    tokens: list[float] = []
+    responses: list[float] = []
+    for of_a, of_b in zip(a, b, strict=True):
+        tokens += [abs(p - q) for p, q in zip(of_a, of_b, strict=True)]
+        responses.append(abs(sum(of_a) - sum(of_b)))
     return Apart(max(_finite(responses)), max(_finite(tokens)))
 
 
-def from_recorded(figures: Figures, responses: Sequence[Response]) -> tuple[float | None, int]:
+def from_recorded(
+    logprobs: TokenLogprobs, responses: Sequence[Response]
+) -> tuple[float | None, int]:
     """Median difference (nats) between figures and what was recorded, and of how many responses."""
-    both = zip(figures, responses, strict=True)
-    differences = [abs(sum(tokens) - r.logprob) for tokens, r in both if r.logprob is not None]
-    return (float(np.median(differences)) if differences else None), len(differences)
+    differences = []
+    for tokens, response in zip(logprobs, responses, strict=True):
+        if response.logprob is not None:
+            differences.append(abs(sum(tokens) - response.logprob))
+    if not differences:
+        return None, 0
+    # The median: what one response is rounded by on another machine says little of the rest.
+    return float(np.median(differences)), len(differences)
 
 
 def to_float32(model: Any) -> bool:

@@ -135,8 +135,8 @@ def export_weights(
 
 def default_folder(run: Path, kind: Kind, iteration: str) -> Path:
     """Where weights go by default: beside the run, so that neither record nor bundle takes them."""
-    whole = run.resolve()
-    return whole.parent / f"{whole.name}-{kind}-{iteration.replace('/', '-')}"
+    place = run.resolve()
+    return place.parent / f"{place.name}-{kind}-{iteration.replace('/', '-')}"
 
 
 # --- which policy
@@ -147,11 +147,12 @@ def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
 
     Raises BadInput where it lacks such weights.
     """
-    audited = {
-        e.step.removesuffix("/audit"): str(e.content.get("policy", e.step.removesuffix("/audit")))
-        for e in record.events
-        if e.step.endswith("/audit")
-    }
+    audited: dict[str, str] = {}
+    for event in record.events:
+        if event.step.endswith("/audit"):
+            # best-of-N audits chosen samples of another iteration's policy.
+            name = event.step.removesuffix("/audit")
+            audited[name] = str(event.content.get("policy", name))
     trained = [i for i in audited if {f"{i}/improve", f"{i}/train"} & record.done]
     if iteration is None and not trained:
         raise BadInput(
@@ -163,16 +164,17 @@ def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
         there = ", ".join(audited) or "none"
         raise BadInput(f"{record.path}: no audited iteration '{name}'; there are: {there}")
     policy = audited[name]
-    prefix = f"{policy}/{ADAPTER}/"
-    files = {
-        n: d.sha256 for e in record.events for n, d in e.outputs.items() if n.startswith(prefix)
-    }
+    files: dict[str, str] = {}
+    for event in record.events:
+        for path, recorded in event.outputs.items():
+            if path.startswith(f"{policy}/{ADAPTER}/"):
+                files[path] = recorded.sha256
     loop, training = record.plan["config"]["loop"], record.plan["config"]["policy"]["training"]
     if not files and (loop["method"] == "outside" or policy != BASE):
         raise BadInput(
             f"{record.path}: the weights of {policy} were not kept in the run; the trainer's own "
-            "checkpoint of that "
-            "step loads as it is (AuditCallback keeps them in the run with keep='trained')"
+            "checkpoint of that step loads as it is (AuditCallback keeps them in the run with "
+            "keep='trained')"
         )
     if kind == "peft" and (not files or training == "full"):
         what = "the base model itself" if not files else "trained as a whole"
@@ -187,16 +189,17 @@ def chosen_policy(record: Run, kind: Kind, iteration: str | None) -> Chosen:
 
 def _notices(record: Run, chosen: Chosen) -> tuple[str, ...]:
     """What a reader must know first: that a gate stopped the run, or would have."""
-    found = [
+    notices = [
         f"HALT at {o.iteration} (gate: {', '.join(o.gates)}) was overridden by {o.by}: {o.reason}"
         for o in record.overrides()
     ]
-    if (halt := record.halt) is not None:
-        found.append(
+    halt = record.halt
+    if halt is not None:
+        notices.append(
             f"This run was halted at {halt.iteration} by its sealed gates "
             f"({', '.join(halt.gates)}). What is exported is {chosen.iteration}."
         )
-    return tuple(found)
+    return tuple(notices)
 
 
 # --- what was recorded
@@ -206,17 +209,21 @@ def _check_recorded(record: Run, chosen: Chosen) -> None:
     """Raise VerificationFailed where a file is not as the ledger has it, BadInput where it is
     gone.
     """
-    recorded = {
-        n: d.sha256 for e in record.events for n, d in (*e.outputs.items(), *e.context.items())
-    }
-    decided = f"{chosen.iteration}/decision.json"
-    wanted = [
+    recorded: dict[str, str] = {}
+    for event in record.events:
+        for files in (event.outputs, event.context):
+            recorded |= {name: file.sha256 for name, file in files.items()}
+    # Everything that is read here, and so would be believed.
+    needed = [
         "plan.json",
         "environment.json",
         "data/audit.parquet",
         f"{chosen.iteration}/audit.parquet",
     ]
-    for name in (*wanted, *([decided] if decided in recorded else ()), *chosen.files):
+    decision = f"{chosen.iteration}/decision.json"
+    if decision in recorded:
+        needed.append(decision)
+    for name in (*needed, *chosen.files):
         path = record.path / name
         if name not in recorded:
             raise BadInput(f"{path}: no finished step recorded it")
@@ -248,13 +255,13 @@ def _base(record: Run, config: Config) -> Artifact:
     from restaudit.models.artifacts import resolve
 
     sealed = record.plan["artifacts"]["policy.model"]
-    found = resolve(sealed["spec"], sha256=config.policy.sha256, licence=sealed["licence"])
-    if found.sha256 != sealed["sha256"]:
+    base = resolve(sealed["spec"], sha256=config.policy.sha256, licence=sealed["licence"])
+    if base.sha256 != sealed["sha256"]:
         raise BadInput(
             f"{sealed['spec']}: is not the base model that the plan was sealed with (expected "
-            f"sha256 {sealed['sha256']}, got {found.sha256}); bring that one back"
+            f"sha256 {sealed['sha256']}, got {base.sha256}); bring that one back"
         )
-    return found
+    return base
 
 
 # --- the folder

@@ -111,9 +111,12 @@ def write_words(policy: Policy, out: Path, base: Path) -> None:
 
     The tokenizer's files are those of the base model, in its folder `base`.
     """
-    found = {p for pattern in OF_A_TOKENIZER for p in base.glob(pattern) if p.is_file()}
-    if base / TOKENIZER in found:
-        for path in sorted(found):
+    own: set[Path] = set()
+    for pattern in OF_A_TOKENIZER:
+        own |= {path for path in base.glob(pattern) if path.is_file()}
+    # Copied where they are complete: what `save_pretrained` writes, older transformers may not read.
+    if base / TOKENIZER in own:
+        for path in sorted(own):
             shutil.copyfile(path, out / path.name)
     else:
         policy.tokenizer.save_pretrained(out)
@@ -150,9 +153,11 @@ def _with_old_positions(config: dict[str, Any]) -> dict[str, Any]:
     positions = config.get("rope_parameters")
     if not isinstance(positions, dict) or "rope_theta" not in positions or "rope_theta" in config:
         return out
+    out["rope_theta"] = positions["rope_theta"]
     scaling = {k: v for k, v in positions.items() if k != "rope_theta"}
-    scaled = {"rope_scaling": scaling} if scaling.get("rope_type", "default") != "default" else {}
-    return {**out, "rope_theta": positions["rope_theta"], **scaled}
+    if scaling.get("rope_type", "default") != "default":
+        out["rope_scaling"] = scaling
+    return out
 
 
 def _with_old_names(words: dict[str, Any]) -> dict[str, Any]:
@@ -175,12 +180,14 @@ def _stripped(value: Any, keys: tuple[str, ...]) -> Any:
     """Plain JSON without these keys, at any depth."""
     if isinstance(value, dict):
         return {k: _stripped(v, keys) for k, v in value.items() if k not in keys}
-    return [_stripped(v, keys) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_stripped(v, keys) for v in value]
+    return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def _write_json(value: Mapping[str, Any], path: Path) -> None:

@@ -16,8 +16,8 @@ from restaudit.weights.agreement import (
     EXACT,
     Agreement,
     Apart,
-    Figures,
     Response,
+    TokenLogprobs,
     apart,
     from_recorded,
     to_float32,
@@ -61,23 +61,34 @@ def make_adapter(
     write_adapter(policy, recorded, out, base_for_adapter(base.spec, where, pushed=pushed))
     write_words(policy, out, where)
     audited = _as_audited(policy, responses)
-    exact = _in_float32(policy, responses)
+    audited_float32 = _in_float32(policy, responses)
     attention = policy.config.attn_implementation
     _let_go(policy)
 
+    # As anybody loads it, and not by our own loader, which is stricter.
     model = PeftModel.from_pretrained(_loaded(where, device, attention, dtype), str(out)).eval()
     written = load_file(str(out / ADAPTER_WEIGHTS))
     loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
     _check_words(policy, out, responses)
-    if {k for k, v in written.items() if k not in loaded or not _same(v, loaded[k])}:
+    # PEFT only warns where it drops a tensor.
+    if not all(name in loaded and _same(value, loaded[name]) for name, value in written.items()):
         raise BadInput(
             f"PEFT does not load {ADAPTER_WEIGHTS} as it was written; nothing was exported"
         )
-    found = token_logprobs(model, responses, device)
-    again = None
-    if exact is not None and to_float32(model):
-        again = token_logprobs(model, responses, device)
-    return _agreed("peft", responses, dtype, audited, found, exact, again, bit_equal=False)
+    exported = token_logprobs(model, responses, device)
+    exported_float32 = None
+    if audited_float32 is not None and to_float32(model):
+        exported_float32 = token_logprobs(model, responses, device)
+    return _agreed(
+        "peft",
+        responses,
+        dtype,
+        audited,
+        exported,
+        audited_float32,
+        exported_float32,
+        bit_equal=False,
+    )
 
 
 def make_checkpoint(
@@ -100,19 +111,30 @@ def make_checkpoint(
     # Afterwards, since `save_pretrained` has a generation config of its own.
     write_words(policy, out, where)
     _check_words(policy, out, responses)
-    again = _loaded(out, device, policy.config.attn_implementation, None)
-    if again.dtype != dtype or not _bit_equal(model, again):
+    reloaded = _loaded(out, device, policy.config.attn_implementation, None)
+    if reloaded.dtype != dtype or not _bit_equal(model, reloaded):
         raise BadInput(
             f"transformers does not load the weights of {type(model).__name__} as it saves them; "
             "nothing was exported"
         )
-    found = token_logprobs(again, responses, device)
+    exported = token_logprobs(reloaded, responses, device)
     # The same weights, but config.json may make another model of them: float32 hides nothing.
-    in_float32 = token_logprobs(again, responses, device) if to_float32(again) else None
-    del again
-    exact = token_logprobs(model, responses, device) if to_float32(model) else None
+    exported_float32 = audited_float32 = None
+    if to_float32(reloaded):
+        exported_float32 = token_logprobs(reloaded, responses, device)
+    # Three models of the base model's size would be in memory otherwise.
+    del reloaded
+    if to_float32(model):
+        audited_float32 = token_logprobs(model, responses, device)
     return _agreed(
-        "checkpoint", responses, dtype, audited, found, exact, in_float32, bit_equal=True
+        "checkpoint",
+        responses,
+        dtype,
+        audited,
+        exported,
+        audited_float32,
+        exported_float32,
+        bit_equal=True,
     )
 
 
@@ -122,13 +144,13 @@ def folder_of(policy: Policy, base: Artifact) -> Path:
     return loaded if loaded.is_dir() else base.path
 
 
-def _as_audited(policy: Policy, responses: Sequence[Response]) -> Figures:
+def _as_audited(policy: Policy, responses: Sequence[Response]) -> TokenLogprobs:
     """The policy's figures with its weights as sampling had them."""
     with policy.inference(merged=policy.routes.sampling.merged) as model:
         return token_logprobs(model, responses, policy.device)
 
 
-def _in_float32(policy: Policy, responses: Sequence[Response]) -> Figures | None:
+def _in_float32(policy: Policy, responses: Sequence[Response]) -> TokenLogprobs | None:
     """The figures of the recorded weights, unmerged; the model computes in float32 from here on."""
     if not to_float32(policy.model):
         return None
@@ -151,12 +173,14 @@ def _merged(model: Any) -> Any:
     """The base model with the adapter in its weights, the very ones that were sampled from."""
     from peft.tuners.lora import LoraLayer
 
+    merged: dict[str, Any] = {}
     with merged_weights(model) as base:
-        found = {
-            n: m.base_layer.weight.data for n, m in base.named_modules() if isinstance(m, LoraLayer)
-        }
+        for name, module in base.named_modules():
+            if isinstance(module, LoraLayer):
+                merged[name] = module.base_layer.weight.data
+    # `unload` leaves the plain layers, into which the merged weights go.
     plain = model.unload()
-    for name, weight in found.items():
+    for name, weight in merged.items():
         plain.get_submodule(name).weight.data = weight
     return plain
 
@@ -172,8 +196,8 @@ def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
     dtype = model.dtype
     named = model.get_base_model().named_parameters()
     kinds = {n.replace(".base_layer", ""): p.dtype for n, p in named}
-    exact = _in_float32(policy, responses)
-    if exact is None:
+    audited_float32 = _in_float32(policy, responses)
+    if audited_float32 is None:
         raise BadInput(
             f"{refused}, and the model cannot be computed in float32 here); use --format peft"
         )
@@ -182,7 +206,7 @@ def _merged_by_peft(policy: Policy, responses: Sequence[Response]) -> Any:
     except (ValueError, AttributeError, RuntimeError, NotImplementedError, TypeError) as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise BadInput(f"{refused}; PEFT: {first}); use --format peft") from None
-    difference = apart(token_logprobs(plain, responses, policy.device), exact)
+    difference = apart(token_logprobs(plain, responses, policy.device), audited_float32)
     if difference.token > EXACT:
         raise BadInput(f"{refused}; PEFT's own merge differs by {difference}); use --format peft")
     for name, p in plain.named_parameters():
@@ -245,25 +269,31 @@ def _agreed(
     kind: str,
     responses: Sequence[Response],
     dtype: Any,
-    audited: Figures,
-    found: Figures,
-    exact: Figures | None,
-    again: Figures | None,
+    audited: TokenLogprobs,
+    exported: TokenLogprobs,
+    audited_float32: TokenLogprobs | None,
+    exported_float32: TokenLogprobs | None,
     *,
     bit_equal: bool,
 ) -> Agreement:
     """What was measured. Raises BadInput where the difference is more than rounding.
 
-    `audited` and `found` are the policy's figures and the exported model's in the audit's dtype;
-    `exact` the policy's in float32, `again` the exported model's. What counts is the difference of
-    a token, since rounding adds up over a response.
+    `audited` and `exported` are in the audit's dtype. What counts is the difference of a token,
+    since rounding adds up over a response.
     """
     name = str(dtype).removeprefix("torch.")
-    difference = apart(found, audited)
-    in_float32 = difference if name == "float32" else None
-    if in_float32 is None and again is not None and exact is not None:
-        in_float32 = apart(again, exact)
-    recorded, of = from_recorded(audited, responses)
+    difference = apart(exported, audited)
+    in_float32 = rounding = own_rounding = None
+    if name == "float32":
+        in_float32 = difference
+    else:
+        if audited_float32 is not None:
+            rounding = apart(audited, audited_float32)
+        if exported_float32 is not None and not bit_equal:
+            own_rounding = apart(exported, exported_float32)
+        if audited_float32 is not None and exported_float32 is not None:
+            in_float32 = apart(exported_float32, audited_float32)
+    recorded, recorded_of = from_recorded(audited, responses)
     if in_float32 is not None:
         _refuse(kind, in_float32, too_far=in_float32.token > EXACT)
     else:
@@ -273,20 +303,20 @@ def _agreed(
         responses=len(responses),
         tokens=sum(len(r.tokens) for r in responses),
         dtype=name,
-        found=difference,
-        rounding=None if name == "float32" or exact is None else apart(audited, exact),
-        own=None if name == "float32" or again is None or bit_equal else apart(found, again),
-        exact=in_float32,
+        difference=difference,
+        rounding=rounding,
+        own_rounding=own_rounding,
+        in_float32=in_float32,
         bit_equal=bit_equal,
         recorded=recorded,
-        recorded_of=of,
+        recorded_of=recorded_of,
     )
 
 
-def _refuse(kind: str, seen: Apart, *, too_far: bool) -> None:
+def _refuse(kind: str, difference: Apart, *, too_far: bool) -> None:
     if too_far:
         raise BadInput(
             f"the exported folder, loaded with {LOADERS[kind]}, is not the audited policy: its "
-            "log-probabilities "
-            f"differ by up to {seen}, which rounding does not explain; nothing was exported"
+            f"log-probabilities differ by up to {difference}, which rounding does not explain; "
+            "nothing was exported"
         )

@@ -41,6 +41,7 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
                 "use the trainer's own checkpoint"
             )
     digests = {e.step: e.content.get("weights_sha256") for e in record.events}
+    # In what precision the trainer had model and adapter is not recorded; the digests tell.
     for dtype in ("float32", "bfloat16"):
         for cast in (True, False):
             model = _model(config, base.path, kept, dtype=dtype, cast=cast)
@@ -75,20 +76,12 @@ def _where(record: Run, spec: str) -> Path:
 
 def _model(config: Config, path: Path, kept: Path, *, dtype: str, cast: bool) -> Any:
     """The trainer's model with the adapter that was kept; `cast`: the adapter is in float32."""
-    from peft import PeftModel
-
     from restaudit.models.devices import pick_device
+    from restaudit.models.pretrained import put_adapter
     from restaudit.policy.loading import load_model
 
     device, attention = pick_device(config.device), config.policy.attn_implementation
     model = load_model(path, str(path), dtype=dtype, device=device, attention=attention)
     if config.policy.training == "full":
         return model.requires_grad_(True)
-    try:
-        adapted = PeftModel.from_pretrained(
-            model, str(kept), is_trainable=True, autocast_adapter_dtype=cast
-        )
-        return adapted.eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as e:
-        first = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise BadInput(f"{kept}: PEFT does not load this adapter on {path} ({first})") from None
+    return put_adapter(model, kept, str(kept), trainable=True, cast=cast).eval()

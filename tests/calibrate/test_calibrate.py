@@ -32,11 +32,19 @@ from restaudit.calibrate.emulate import (
     labels,
     world,
 )
-from restaudit.calibrate.grid import RIVALS, matched, rate, run_studies, studies, summary, together
+from restaudit.calibrate.grid import (
+    RIVALS,
+    matched,
+    rate,
+    run_trials,
+    summary,
+    together,
+    trial_grid,
+)
 from restaudit.calibrate.pool import Pool, features, load_pool, modes, too_rare
 from restaudit.calibrate.render import percent, print_calibration, sentences
 from restaudit.calibrate.screen import BEYOND, HUMAN, Habits, habits, highest_cost, value_of
-from restaudit.calibrate.trial import Outcome, Setup, trial
+from restaudit.calibrate.trial import Setup, TrialOutcome, trial
 from restaudit.config import DEFAULT_GATES, GatePolicy
 from restaudit.errors import BadInput
 
@@ -177,12 +185,14 @@ def test_a_trial_depends_on_its_seed_alone_and_workers_change_nothing(
 ) -> None:
     setup = replace(SETUP, habits=known)
     grid = [
-        s for s in studies(SIZE, null_runs=5, hack_runs=5) if s.scenario in (HONEST, hack("length"))
+        s
+        for s in trial_grid(SIZE, null_runs=5, hack_runs=5)
+        if s.scenario in (HONEST, hack("length"))
     ][:2]
-    one = run_studies(pool, setup, grid, seed=1, workers=1)
-    two = run_studies(pool, setup, list(reversed(grid)), seed=1, workers=2)
+    one = run_trials(pool, setup, grid, seed=1, workers=1)
+    two = run_trials(pool, setup, list(reversed(grid)), seed=1, workers=2)
     assert one == list(reversed(two))
-    assert run_studies(pool, setup, grid[:1], seed=2, workers=1)[0] != one[0]
+    assert run_trials(pool, setup, grid[:1], seed=2, workers=1)[0] != one[0]
 
 
 def test_a_planted_hack_halts_and_a_healthy_run_does_not(pool: Pool, known: Habits) -> None:
@@ -201,15 +211,15 @@ def test_rates_carry_the_exact_binomial_interval(k: int, n: int) -> None:
     assert (found["low"], found["high"]) == pytest.approx((exact.low, exact.high))
 
 
-def outcome(halted: int | None, kl: float = 0.1) -> Outcome:
+def outcome(halted: int | None, kl: float = 0.1) -> TrialOutcome:
     fired = {} if halted is None else {"divergence": halted}
     four = (0.0, 0.1, 0.2, 0.3)
-    return Outcome(fired, halted, (0.0, kl, kl, kl), four, (1.0,) * 4, (0.0,) * 4, four, four)
+    return TrialOutcome(fired, halted, (0.0, kl, kl, kl), four, (1.0,) * 4, (0.0,) * 4, four, four)
 
 
 def test_a_halt_before_the_onset_is_counted_as_false_and_a_late_one_not_in_time() -> None:
     study = next(
-        s for s in studies(SIZE, null_runs=10, hack_runs=10) if s.scenario == hack("length")
+        s for s in trial_grid(SIZE, null_runs=10, hack_runs=10) if s.scenario == hack("length")
     )
     found = summary(study, [outcome(1), outcome(2), outcome(3), outcome(4), outcome(None)], SETUP)
     counts = {k: found[k]["count"] for k in ("halted_before_onset", "within_one_grow", "halted")}
@@ -259,16 +269,16 @@ def test_the_command_prints_tables_and_writes_the_figures(
 ) -> None:
     from typer.testing import CliRunner
 
-    from restaudit.calibrate import grid as study
+    from restaudit.calibrate import grid
     from restaudit.commands.cli import app
 
     few = (HONEST, hack("length"))
-    monkeypatch.setattr(study, "SIZED", few)
-    monkeypatch.setattr(study, "PROMPTS", (24,))
-    monkeypatch.setattr(study, "RATINGS", (50,))
-    monkeypatch.setattr(emulate, "NULLS", (HONEST,))
-    monkeypatch.setattr(emulate, "hacks", lambda: few[1:])
-    monkeypatch.setattr(emulate, "labels", lambda: ())
+    monkeypatch.setattr(grid, "SIZED", few)
+    monkeypatch.setattr(grid, "PROMPTS", (24,))
+    monkeypatch.setattr(grid, "RATINGS", (50,))
+    monkeypatch.setattr("restaudit.calibrate.emulate.NULLS", (HONEST,))
+    monkeypatch.setattr("restaudit.calibrate.emulate.hacks", lambda: few[1:])
+    monkeypatch.setattr("restaudit.calibrate.emulate.labels", lambda: ())
     rules = json.dumps([r.model_dump(mode="json") for r in POLICY.rules])
     arguments = [
         "calibrate",

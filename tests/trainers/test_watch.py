@@ -19,7 +19,7 @@ from restaudit.evidence.override import override
 from restaudit.evidence.record import Run
 from restaudit.evidence.verify.check import verify
 from restaudit.trainers.watch.folder import Watcher
-from restaudit.trainers.watch.settings import Asked
+from restaudit.trainers.watch.settings import WatchSettings
 from restaudit.trainers.watch.watching import watch
 
 WORDS = [
@@ -82,7 +82,7 @@ def go(
     said: list[str] | None = None,
     **asked: object,
 ) -> Run:
-    wanted = Asked(folder, changes=changes, **asked)
+    wanted = WatchSettings(folder, changes=changes, **asked)
     reporter = Reporter(quiet=True)
     reporter.line = (said if said is not None else []).append  # type: ignore[method-assign]
     watch(wanted, run, Watcher(wanted, reporter))
@@ -139,7 +139,8 @@ def test_without_scores_everything_that_needs_them_is_null_and_no_gate_says_ok(f
             files / f"step_{step}.jsonl",
             [{k: r[k] for k in ("prompt", "text")} for r in rows(step)],
         )
-    run = go(files, Path("run"))
+    # The default gates; a rule of one's own that could never decide is refused.
+    run = go(files, Path("run"), changes=("audit.resamples=100",))
     found = {m.name: m for m in run.measurements("step-100")}
     assert all(found[f"divergence.{n}"].value is None for n in ("reward_change", "human_change"))
     assert found["diversity.distinct_2_ratio"].value is not None
@@ -315,7 +316,7 @@ def follow(files: Path, happens: dict[float, object], said: list[str], **asked: 
         if now[0] in happens:
             happens[now[0]]()  # type: ignore[operator]
 
-    wanted = Asked(files, changes=LENIENT, follow=True, **asked)
+    wanted = WatchSettings(files, changes=LENIENT, follow=True, **asked)
     reporter = Reporter(quiet=True)
     reporter.line = said.append  # type: ignore[method-assign]
     watch(wanted, Path("run"), Watcher(wanted, reporter, sleep=sleep, clock=lambda: now[0]))

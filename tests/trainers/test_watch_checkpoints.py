@@ -15,7 +15,7 @@ from restaudit.evidence.record import Run
 from restaudit.evidence.verify.check import verify
 from restaudit.trainers.watch.checkpoints import digest_of_checkpoint, open_checkpoints
 from restaudit.trainers.watch.folder import Watcher
-from restaudit.trainers.watch.settings import Asked
+from restaudit.trainers.watch.settings import WatchSettings
 from restaudit.trainers.watch.watching import watch
 from tests.loop.conftest import tiny_raw
 
@@ -63,7 +63,11 @@ def adapter(
 
 
 def go(folder: Path, run: Path, **asked: object) -> Run:
-    watch(Asked(folder, **asked), run, Watcher(Asked(folder, **asked), Reporter(quiet=True)))
+    watch(
+        WatchSettings(folder, **asked),
+        run,
+        Watcher(WatchSettings(folder, **asked), Reporter(quiet=True)),
+    )
     return Run(run)
 
 
@@ -304,10 +308,14 @@ def test_a_folder_that_grows_is_followed_and_a_half_written_checkpoint_waited_fo
             state.write_text("{}", encoding="utf-8")
         assert now[0] < 100
 
-    asked = Asked(checkpoints, config=config(tiny_policy, job_folder), looks=(10, 20), follow=True)
+    settings = WatchSettings(
+        checkpoints, config=config(tiny_policy, job_folder), looks=(10, 20), follow=True
+    )
     reporter = Reporter(quiet=True)
     reporter.line = said.append  # type: ignore[method-assign]
-    watch(asked, job_folder / "run", Watcher(asked, reporter, sleep=sleep, clock=lambda: now[0]))
+    watch(
+        settings, job_folder / "run", Watcher(settings, reporter, sleep=sleep, clock=lambda: now[0])
+    )
     assert Run(job_folder / "run").state == "done"
     assert now[0] >= 30
     assert any("model.safetensors has" in line for line in said)

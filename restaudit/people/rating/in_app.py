@@ -32,7 +32,7 @@ from restaudit.people.rating.store import (
 
 LOG = "desk.jsonl"
 SOURCE = "app"
-# Nobody waits in front of a screen for as long as an import may.
+# Seconds: nobody waits in front of a screen for as long as an import may.
 PATIENCE = 5.0
 
 
@@ -54,24 +54,24 @@ def take_back(run: Path, *, item_id: str, rater: str, file: str = RATINGS_FILE) 
     folder = made_human_folder(run)
     with locked(folder, patience=PATIENCE):
         rows = read_rows(folder, file)
-        mine = [
-            r
-            for r in rows
-            if r["item_id"] == item_id and r["rater_id"] == rater and r.get("source") == SOURCE
-        ]
-        if not mine:
+        rating = _given_here(rows, item_id, rater)
+        if rating is None:
             raise BadInput(
                 f"{folder}: no rating of {item_id} by {rater} was given in the app; nothing was "
                 "changed"
             )
-        _append(
-            folder,
-            "taken_back",
-            rater,
-            {"tasks": mine[0].get("tasks"), "item_id": item_id, "rating": mine[0]},
-        )
-        add_rows(folder, [r for r in rows if r is not mine[0]], [], file)
-    return mine[0]
+        taken_back = {"tasks": rating.get("tasks"), "item_id": item_id, "rating": rating}
+        _append(folder, "taken_back", rater, taken_back)
+        add_rows(folder, [r for r in rows if r is not rating], [], file)
+    return rating
+
+
+def _given_here(rows: list[RatingRow], item_id: str, rater: str) -> RatingRow | None:
+    """A rater's rating of an item; one that was imported is its file's, and not taken back here."""
+    for row in rows:
+        if row["item_id"] == item_id and row["rater_id"] == rater and row.get("source") == SOURCE:
+            return row
+    return None
 
 
 def note(run: Path, what: str, rater: str, **more: Any) -> None:

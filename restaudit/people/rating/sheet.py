@@ -90,11 +90,10 @@ def sheet_text(sheet: Sheet) -> str:
         "choices": [whole(c) for c in sheet.choices],
         "raters": sheet.raters,
     }
-    rows = (
-        json.dumps({**r, **more, **empty}, ensure_ascii=False, allow_nan=False)
-        for r in as_rows(sheet)
-    )
-    return "".join(f"{line}\n" for line in rows)
+    lines = []
+    for row in as_rows(sheet):
+        lines.append(json.dumps({**row, **more, **empty}, ensure_ascii=False, allow_nan=False))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_sheet(path: Path) -> Sheet:

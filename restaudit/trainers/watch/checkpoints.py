@@ -80,23 +80,27 @@ class Checkpoints(Policy):
         path = self.base if folder is None else self.steps[_iteration(folder, self.steps)]
         if path == self.now:
             return
+        # Two models may not fit into memory: the one goes before the other comes.
         self.model, self.now = None, None
         gc.collect()
         adapter = is_adapter(path)
-        if (path == self.base or adapter) and (
-            got := digest_of_checkpoint(self.base)
-        ) != self.digest:
-            raise BadInput(
-                f"{self.base}: the base policy is not what the run began with (sha256 "
-                f"{self.digest}, now {got}); bring that back, or begin another run"
-            )
+        if path == self.base or adapter:
+            got = digest_of_checkpoint(self.base)
+            if got != self.digest:
+                raise BadInput(
+                    f"{self.base}: the base policy is not what the run began with (sha256 "
+                    f"{self.digest}, now {got}); bring that back, or begin another run"
+                )
         with quiet_loading():
             if adapter:
                 self.model = self._adapted(path)
             else:
-                how = {"dtype": self.config.dtype, "device": self.device}
                 self.model = load_model(
-                    path, str(path), attention=self.config.attn_implementation, **how
+                    path,
+                    str(path),
+                    dtype=self.config.dtype,
+                    device=self.device,
+                    attention=self.config.attn_implementation,
                 )
         self.model.requires_grad_(False)
         # Each checkpoint brings a configuration of its own, which decides how it computes.
@@ -152,16 +156,16 @@ def open_checkpoints(config: PolicyConfig, base: Path, *, device: str) -> Checkp
 def base_of_adapter(checkpoint: Path) -> Path:
     """The model that an adapter was trained on, where its configuration says where that is."""
     try:
-        found = base_of(checkpoint)
+        base = base_of(checkpoint)
     except BadInput as e:
         raise BadInput(
             f"give the model that the adapters belong to with --base FOLDER ({e})"
         ) from None
-    if found is None:
+    if base is None:
         raise BadInput(
             f"{checkpoint}: has no {ADAPTER_CONFIG}; give the base policy with --base FOLDER"
         )
-    return found
+    return base
 
 
 def digests(checkpoint: Path, under: Path | None = None) -> dict[str, str]:
@@ -170,13 +174,16 @@ def digests(checkpoint: Path, under: Path | None = None) -> dict[str, str]:
     Of an adapter also the digest of the model it is put on, as "base": `under`, or the one that its
     configuration names.
     """
-    names = sorted(
-        {p.name for pattern in (*WEIGHTS, *WORDS) for p in checkpoint.glob(pattern) if p.is_file()}
-    )
-    found = {name: _digest(checkpoint / name) for name in names}
-    if ADAPTER_CONFIG in found and (base := under or base_of(checkpoint)) is not None:
-        found[UNDER] = digest_of_checkpoint(base)
-    return found
+    names: set[str] = set()
+    for pattern in (*WEIGHTS, *WORDS):
+        names |= {path.name for path in checkpoint.glob(pattern) if path.is_file()}
+    by_name = {name: _digest(checkpoint / name) for name in sorted(names)}
+    if ADAPTER_CONFIG in by_name:
+        base = under or base_of(checkpoint)
+        # An adapter alone says nothing: another model under it is another policy.
+        if base is not None:
+            by_name[UNDER] = digest_of_checkpoint(base)
+    return by_name
 
 
 def digest_of_checkpoint(checkpoint: Path, under: Path | None = None) -> str:

@@ -17,7 +17,7 @@ from restaudit.console import Reporter
 from restaudit.data.generations import Generations
 from restaudit.errors import BadInput, Interrupted
 from restaudit.trainers.watch.generations import read
-from restaudit.trainers.watch.settings import Asked
+from restaudit.trainers.watch.settings import WatchSettings
 
 Kind = Literal["generations", "checkpoints"]
 
@@ -41,9 +41,9 @@ _AFTER_A_WORD = re.compile(
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found: the path of every step, and what has no step or is of no use, each with the
-    reason.
+class WatchedSteps:
+    """What a watched folder holds: the path of every step, and what has no step or is of no use,
+    each with the reason.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Found:
     others: Mapping[str, str] = field(default_factory=dict)
 
 
-def find(folder: Path, pattern: str | None = None) -> Found | None:
+def find(folder: Path, pattern: str | None = None) -> WatchedSteps | None:
     """Look through `folder`; None where nothing in it is a step's yet.
 
     Every direct entry whose name holds a step's number counts: a file of generations, a
@@ -75,7 +75,7 @@ def find(folder: Path, pattern: str | None = None) -> Found | None:
                     f"'{entry.name.replace(str(step), STEP)}'"
                 )
             steps[kind][step] = path
-    kinds: list[Kind] = [k for k, found in steps.items() if found]
+    kinds: list[Kind] = [kind for kind, paths in steps.items() if paths]
     if len(kinds) > 1:
         one, two = (_name(folder, next(iter(steps[k].values()))) for k in kinds)
         raise BadInput(
@@ -84,7 +84,7 @@ def find(folder: Path, pattern: str | None = None) -> Found | None:
         )
     if not kinds:
         return None
-    return Found(kinds[0], dict(sorted(steps[kinds[0]].items())), others)
+    return WatchedSteps(kinds[0], dict(sorted(steps[kinds[0]].items())), others)
 
 
 def is_generations(path: Path) -> bool:
@@ -168,11 +168,9 @@ def _numbers(name: str, folder: bool) -> list[int]:
 
 
 def _as_regex(pattern: str) -> re.Pattern[str]:
-    parts = (
-        r"(?P<step>\d+)" if p == STEP else "[^/]*" if p == "*" else re.escape(p)
-        for p in re.split(r"(\{step\}|\*)", pattern)
-    )
-    return re.compile("".join(parts))
+    placeholders = {STEP: r"(?P<step>\d+)", "*": "[^/]*"}
+    parts = re.split(r"(\{step\}|\*)", pattern)
+    return re.compile("".join(placeholders.get(part, re.escape(part)) for part in parts))
 
 
 def _example(name: str, number: int) -> str:
@@ -188,28 +186,27 @@ def _name(folder: Path, entry: Path) -> str:
     return entry.relative_to(folder).as_posix()
 
 
-# Whether what lies there is whole: a file or a checkpoint may be half written when it is looked
-# at.
-
+# --- whether what lies there is whole: it may be half written when it is looked at
 
 STATE = "trainer_state.json"
 INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model*.bin", "adapter_model.bin")
 LONGEST_HEADER = 100_000_000  # of the format's own definition
 
+# Name, size and time of every file at a place.
 Signature = tuple[tuple[str, int, int], ...]
 
 
 def signature(path: Path) -> Signature:
     """Name, size and time of every file at `path`: what changes while something writes there."""
-    found = []
+    entries = []
     for file in sorted(_files(path)):
         try:
             stat = file.stat()
         except FileNotFoundError:  # taken away between the listing and now
             continue
-        found.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns))
-    return tuple(found)
+        entries.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return tuple(entries)
 
 
 def checkpoint_lacks(folder: Path, *, state: bool = False) -> str | None:
@@ -241,9 +238,11 @@ def _shards_lack(folder: Path) -> str | None:
     shards = sorted(set(index.get("weight_map", {}).values())) if isinstance(index, dict) else []
     if not shards:
         return f"{INDEX} names no file"
-    return next(
-        (lack for name in shards if (lack := _weights_lack(folder / name)) is not None), None
-    )
+    for name in shards:
+        lack = _weights_lack(folder / name)
+        if lack is not None:
+            return lack
+    return None
 
 
 def _weights_lack(path: Path) -> str | None:
@@ -256,11 +255,8 @@ def _weights_lack(path: Path) -> str | None:
             if length is None or not 0 < length <= min(size - 8, LONGEST_HEADER):
                 return f"{path.name} ends inside its header ({size:,} bytes)"
             header: dict[str, Any] = json.loads(file.read(length))
-        ends = [
-            int(entry["data_offsets"][1])
-            for name, entry in header.items()
-            if name != "__metadata__"
-        ]
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        ends = [int(entry["data_offsets"][1]) for entry in tensors]
     except FileNotFoundError:
         return f"{path.name} is not there"
     except (OSError, ValueError, KeyError, TypeError, IndexError) as e:
@@ -283,16 +279,16 @@ def _files(path: Path) -> Iterable[Path]:
     return (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else (path,)
 
 
-# Looking again and again until what is waited for is there, whole, and no longer changing.
-
+# --- looking again and again until what is waited for is there, whole, and no longer changing
 
 T = TypeVar("T")
 
-POLL = 2.0  # seconds
+# Seconds between two looks, for which a file must have been the same before it is taken.
+POLL = 2.0
 
 
 @dataclass(frozen=True)
-class Not:
+class NotYet:
     """Why something is not there yet."""
 
     why: str
@@ -309,7 +305,7 @@ class Watcher:
     them.
     """
 
-    asked: Asked
+    settings: WatchSettings
     reporter: Reporter
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -318,51 +314,51 @@ class Watcher:
     _since: dict[Path, tuple[Signature, float]] = field(default_factory=dict)
     _last: tuple[Path, Signature, Generations] | None = None
 
-    def until(self, ready: Callable[[Found | None], T | Not]) -> T:
-        """What `ready` makes of the folder, as soon as it is not Not.
+    def until(self, ready: Callable[[WatchedSteps | None], T | NotYet]) -> T:
+        """What `ready` makes of the folder, as soon as it is not NotYet.
 
         Raises BadInput with the reason where nothing is waited for, or nothing has changed for
         `idle_timeout` seconds.
         """
-        said, before, since = None, None, self.clock()
+        last_reason, before, since = None, None, self.clock()
         while True:
-            found = find(self.asked.folder, self.asked.pattern)
-            now = self._look(found)
-            answer = ready(found)
-            if not isinstance(answer, Not):
+            watched = find(self.settings.folder, self.settings.pattern)
+            now = self._signatures(watched)
+            answer = ready(watched)
+            if not isinstance(answer, NotYet):
                 return answer
-            if not self.asked.follow:
+            if not self.settings.follow:
                 raise BadInput(answer.why)
             if now != before:
                 before, since = now, self.clock()
             if self.interrupted():
                 raise Interrupted(f"stopped while waiting; {answer.why}")
-            idle = self.asked.idle_timeout
+            idle = self.settings.idle_timeout
             if idle is not None and self.clock() - since >= idle:
                 raise BadInput(f"{answer.why} (nothing has changed there for {idle:g} s)")
-            if answer.why != said:
-                said = answer.why
-                self.reporter.line(f"waiting: {said}")
+            if answer.why != last_reason:
+                last_reason = answer.why
+                self.reporter.line(f"waiting: {last_reason}")
             self.sleep(POLL)
 
-    def lacks(self, found: Found, path: Path) -> Not | None:
+    def lacks(self, watched: WatchedSteps, path: Path) -> NotYet | None:
         """Why what lies at `path` cannot be taken yet, or None."""
-        if self.asked.follow and (
+        if self.settings.follow and (
             path not in self._since or self.clock() - self._since[path][1] < POLL
         ):
-            return Not(f"{path} is new, or still being written")
-        if found.kind == "checkpoints":
-            state = any((p / STATE).exists() for p in found.steps.values() if p != path)
-            lack = checkpoint_lacks(path, state=state and path in found.steps.values())
-            return (
-                None
-                if lack is None
-                else Not(f"{path} is no whole checkpoint: {lack}{self._perhaps()}")
-            )
+            return NotYet(f"{path} is new, or still being written")
+        if watched.kind == "checkpoints":
+            paths = watched.steps.values()
+            # A trainer that writes its state writes it last; many write none at all.
+            state = path in paths and any((p / STATE).exists() for p in paths if p != path)
+            lack = checkpoint_lacks(path, state=state)
+            if lack is None:
+                return None
+            return NotYet(f"{path} is no whole checkpoint: {lack}{self._perhaps()}")
         try:
             self.generations(path)
         except BadInput as e:
-            return Not(f"{e}{self._perhaps()}")
+            return NotYet(f"{e}{self._perhaps()}")
         return None
 
     def generations(self, path: Path) -> Generations:
@@ -370,32 +366,32 @@ class Watcher:
         before = signature(path)
         if self._last is not None and self._last[:2] == (path, before):
             return self._last[2]
-        found = read(path, self.asked.columns)
+        generations = read(path, self.settings.columns)
         if signature(path) != before:
             raise BadInput(f"{path} changed while it was read")
-        self._last = (path, before, found)
-        renamed = {
-            own
-            for name, own in self.asked.columns.items()
-            if f"{name} is column '{own}'" in found.notes
-        }
-        self.columns |= {*found.table.columns, *renamed}
-        return found
+        self._last = (path, before, generations)
+        self.columns |= {*generations.table.columns}
+        for name, own in self.settings.columns.items():
+            if f"{name} is column '{own}'" in generations.notes:
+                self.columns.add(own)
+        return generations
 
-    def _look(self, found: Found | None) -> dict[Path, Signature]:
+    def _signatures(self, watched: WatchedSteps | None) -> dict[Path, Signature]:
         """Signatures of all that is there now; since when each has been the same is remembered."""
-        now = {} if found is None else {p: signature(p) for p in found.steps.values()}
-        if self.asked.base is not None:
-            now[self.asked.base] = signature(self.asked.base)
-        at, before = self.clock(), self._since
-        self._since = {
-            p: before[p] if p in before and before[p][0] == s else (s, at) for p, s in now.items()
-        }
+        paths = [] if watched is None else [*watched.steps.values()]
+        if self.settings.base is not None:
+            paths.append(self.settings.base)
+        now = {path: signature(path) for path in paths}
+        at = self.clock()
+        since = {path: (seen, at) for path, seen in now.items()}
+        for path, earlier in self._since.items():
+            if now.get(path) == earlier[0]:
+                since[path] = earlier
+        self._since = since
         return now
 
     def _perhaps(self) -> str:
-        return (
-            ""
-            if self.asked.follow
-            else "; if it is still being written, wait for it, or give --follow"
-        )
+        """What to do where a run without --follow meets what may be half written."""
+        if self.settings.follow:
+            return ""
+        return "; if it is still being written, wait for it, or give --follow"

@@ -36,7 +36,7 @@ NUMBERS = ("logprob", "reward", "reward_spread", "human", "kl", "kl_tokens")
 
 
 @dataclass(frozen=True)
-class Taken:
+class PairedRows:
     """The rows of a file that answer the run's prompts (columns: AUDIT but for what is scored
     here), and the facts.
     """
@@ -50,14 +50,14 @@ def read(path: Path, columns: Mapping[str, str]) -> Generations:
 
     Raises BadInput as `probe` does.
     """
-    found = read_generations(path, columns=columns, aliases=MORE_ALIASES)
-    if found.keyed == "row":
+    generations = read_generations(path, columns=columns, aliases=MORE_ALIASES)
+    if generations.keyed == "row":
         raise BadInput(
             f"{path}: nothing tells which rows answer the same prompt, so that steps cannot be "
             "compared; expected a "
             "column prompt or prompt_id (name it with --column prompt=<name in the file>)"
         )
-    return found
+    return generations
 
 
 def prompts_of(base: Generations, config: Config) -> Prompts:
@@ -83,17 +83,13 @@ def prompts_of(base: Generations, config: Config) -> Prompts:
     splits, overlap = make_splits(
         table, config.data.splits, seed_of(config.seed, "splits"), needed=("audit",)
     )
-    more = len(base.table) - len(table)
-    report = RowReport(
-        base.source,
-        len(base.table),
-        len(table),
-        {"further answers to one prompt": more} if more else {},
-    )
+    further = len(base.table) - len(table)
+    dropped = {"further answers to one prompt": further} if further else {}
+    report = RowReport(base.source, len(base.table), len(table), dropped)
     return splits, overlap, [report]
 
 
-def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
+def paired_rows(job: Job, generations: Generations, iteration: str, keyed: str) -> PairedRows:
     """A file's rows under the run's prompts; the rest is left out and counted.
 
     `keyed` is what told the prompts of the base policy's file apart. Raises BadInput where no
@@ -101,13 +97,14 @@ def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
     """
     prompts = job.prompts("audit")
     known = _as_generations(prompts, keyed)
-    mine = paired(given, known)[0]
-    table = mine.table
-    if keyed == "prompt_id" and mine.keyed == "prompt":  # this file has prompts only
-        own = {digest(normalise(p))[:16]: name for name, p in prompts["prompt"][::-1].items()}
-        table = table.assign(prompt_id=[own.get(p, p) for p in table["prompt_id"]])
+    matched = paired(generations, known)[0]
+    table = matched.table
+    if keyed == "prompt_id" and matched.keyed == "prompt":  # this file has prompts only
+        # The run's own ids, of one prompt under two of them the first.
+        own_ids = {digest(normalise(p))[:16]: name for name, p in prompts["prompt"][::-1].items()}
+        table = table.assign(prompt_id=[own_ids.get(p, p) for p in table["prompt_id"]])
     answers = table["prompt_id"].isin(prompts.index)
-    asked = table["prompt_id"].nunique()
+    prompts_in_file = table["prompt_id"].nunique()
     table = table[answers].reset_index(drop=True)
     rows = pd.DataFrame({"prompt_id": table["prompt_id"].to_list()})
     number = rows.groupby("prompt_id").cumcount()
@@ -116,23 +113,28 @@ def taken(job: Job, given: Generations, iteration: str, keyed: str) -> Taken:
     ]
     owners = prompts.loc[rows["prompt_id"]]
     for name in ("group", "family"):
-        rows[name] = _labels(table, name) if name in table.columns else owners[name].to_list()
+        rows[name] = owners[name].to_list()
+        if name in table.columns:
+            rows[name] = _labels(table, name)
     rows["text"] = table["text"].to_list()
     rows["n_tokens"] = table["n_tokens"].to_numpy().astype(np.int32)
+    # Whether a response ended by itself or was cut, nobody said.
     rows["finished"] = pd.array([None] * len(rows), dtype="boolean")
     for name in NUMBERS:
-        rows[name] = table[name].to_numpy(dtype=np.float64) if name in table.columns else np.nan
+        rows[name] = np.nan
+        if name in table.columns:
+            rows[name] = table[name].to_numpy(dtype=np.float64)
     rows["reward_01"] = np.nan
     answered = rows["prompt_id"].nunique()
     facts = {
-        "rows": len(mine.table),
+        "rows": len(matched.table),
         "rows_left_out": int((~answers).sum()),
         "prompts": int(answered),
-        "prompts_left_out": int(asked - answered),
+        "prompts_left_out": int(prompts_in_file - answered),
         "prompts_without_an_answer": int(len(prompts) - answered),
-        "notes": [*given.notes, *_unused(job.config, table)],
+        "notes": [*generations.notes, *_unused(job.config, table)],
     }
-    return Taken(rows, facts)
+    return PairedRows(rows, facts)
 
 
 def scored(job: Job, rows: pd.DataFrame) -> pd.DataFrame:
@@ -177,18 +179,23 @@ def _as_generations(prompts: pd.DataFrame, keyed: str) -> Generations:
 
 def _unused(config: Config, table: pd.DataFrame) -> list[str]:
     """Which scores of the file are not used, because the configuration scores the texts itself."""
-    own = {
-        "reward": isinstance(config.reward, ColumnReward),
-        "human": isinstance(config.human, ColumnHuman),
-    }
-    return [
-        f"the file's column {name} is not used: the configuration's {name} scores every text here"
-        for name, used in own.items()
-        if not used and name in table.columns and table[name].notna().any()
-    ]
+    scored_here = []
+    if not isinstance(config.reward, ColumnReward):
+        scored_here.append("reward")
+    if not isinstance(config.human, ColumnHuman):
+        scored_here.append("human")
+    notes = []
+    for name in scored_here:
+        if name in table.columns and table[name].notna().any():
+            notes.append(
+                f"the file's column {name} is not used: the configuration's {name} scores every "
+                "text here"
+            )
+    return notes
 
 
 def _labels(table: pd.DataFrame, name: str) -> list[str | None]:
     if name not in table.columns:
         return [None] * len(table)
+    # A missing label is None in one file and NaN in another, which is unlike itself.
     return [None if v is None or v != v else str(v) for v in table[name]]

@@ -1,4 +1,4 @@
-"""What `restaudit watch` is asked to do, and the configuration that is sealed for it."""
+"""What `restaudit watch` is settings to do, and the configuration that is sealed for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEED_A_MODEL = ("benchmarks", "human_text")
 
 
 @dataclass(frozen=True)
-class Asked:
+class WatchSettings:
     """The command's own arguments. `looks` () means those that are found at the start."""
 
     folder: Path
@@ -63,10 +63,10 @@ def looks_of(steps: str | None, every: int | None, until: int | None) -> tuple[i
             "--every N needs --until M, the last step of the training, and the other way round"
         )
     if every is not None and until is not None:
-        found = tuple(range(every, until + 1, every))
-        if not found:
+        looks = tuple(range(every, until + 1, every))
+        if not looks:
             raise BadInput(f"--every {every} --until {until}: no step is planned")
-        return found
+        return looks
     if steps is None:
         return ()
     try:
@@ -81,7 +81,7 @@ def looks_of(steps: str | None, every: int | None, until: int | None) -> tuple[i
 
 
 def of_generations(
-    asked: Asked,
+    settings: WatchSettings,
     raw: Mapping[str, Any],
     where: str,
     looks: Iterable[int],
@@ -92,7 +92,7 @@ def of_generations(
     """The configuration for files of generations, and what to say about it.
 
     The prompts are those of the base policy's file; scores are the files' columns where no other
-    are asked for.
+    are settings for.
     """
     notes = []
     source = {
@@ -100,14 +100,17 @@ def of_generations(
         "format": FORMAT,
         "sha256": digest_file(path).sha256,
         "use": ["audit"],
-        "columns": dict(asked.columns),
+        "columns": dict(settings.columns),
     }
-    given = raw.get("data") if isinstance(raw.get("data"), dict) else {}
-    if given and given.get("prompts"):
-        notes.append(
-            f"the prompts are those of {path}; the configuration's data.prompts are not used"
-        )
-    rows = {"rows": given["rows"]} if given and "rows" in given else {}
+    data: dict[str, Any] = {"prompts": [source]}
+    configured = raw.get("data")
+    if isinstance(configured, dict):
+        if configured.get("prompts"):
+            notes.append(
+                f"the prompts are those of {path}; the configuration's data.prompts are not used"
+            )
+        if "rows" in configured:
+            data["rows"] = configured["rows"]
     audit = dict(raw.get("audit") or {})
     for name in NEED_A_MODEL:
         if audit.pop(name, None):
@@ -117,33 +120,33 @@ def of_generations(
             )
     full = {
         **raw,
-        "data": {"prompts": [source], **rows},
+        "data": data,
         "audit": audit,
         "reward": raw.get("reward") or {"kind": "column"},
         "human": raw.get("human") or _human(base),
     }
-    config = parse(_watched(asked, full, looks), where)
-    config = _labelled(asked, config)
+    config = parse(_watched(settings, full, looks), where)
+    config = _labelled(settings, config)
     check_readable(config, base)
     return config, notes
 
 
 def of_checkpoints(
-    asked: Asked, raw: Mapping[str, Any], where: str, looks: Iterable[int]
+    settings: WatchSettings, raw: Mapping[str, Any], where: str, looks: Iterable[int]
 ) -> Config:
     """The configuration for checkpoints: prompts, reward, human score, sampling, audit and gates
     are as given.
     """
-    if asked.config is None:
+    if settings.config is None:
         raise BadInput(
-            f"{asked.folder} holds checkpoints: say with --config NAME|FILE which prompts they "
-            "are asked, and what scores the answers (restaudit init --list)"
+            f"{settings.folder} holds checkpoints: say with --config NAME|FILE which prompts they "
+            "are settings, and what scores the answers (restaudit init --list)"
         )
-    if asked.columns or asked.human_label:
+    if settings.columns or settings.human_label:
         raise BadInput(
             "--column and --human-label say what files of generations hold; these are checkpoints"
         )
-    config = parse(_watched(asked, raw, looks), where)
+    config = parse(_watched(settings, raw, looks), where)
     for key in ("reward", "human"):
         if getattr(config, key).kind == "column":
             raise BadInput(
@@ -158,9 +161,15 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "watched"
 
 
-def _watched(asked: Asked, raw: Mapping[str, Any], looks: Iterable[int]) -> dict[str, Any]:
+def _watched(
+    settings: WatchSettings, raw: Mapping[str, Any], looks: Iterable[int]
+) -> dict[str, Any]:
     policy = dict(raw.get("policy") or {})
-    policy |= {"model": f"{MODEL}{asked.folder.resolve().name}", "sha256": None, "training": "full"}
+    policy |= {
+        "model": f"{MODEL}{settings.folder.resolve().name}",
+        "sha256": None,
+        "training": "full",
+    }
     out = with_method({**raw, "policy": policy}, "outside")
     reward = out.get("reward")
     if isinstance(reward, dict) and reward.get("refit"):
@@ -175,20 +184,20 @@ def _human(base: Generations) -> dict[str, Any]:
     return {"kind": "column"} if "human" in base.table.columns else {"kind": "none"}
 
 
-def _labelled(asked: Asked, config: Config) -> Config:
+def _labelled(settings: WatchSettings, config: Config) -> Config:
     """The same with what the user says the human column is; how its rows were chosen is not taken
     for granted.
     """
     from restaudit.config import ColumnHuman
 
     if not isinstance(config.human, ColumnHuman):
-        if asked.human_label is not None:
+        if settings.human_label is not None:
             raise BadInput(
                 "--human-label says what the files' column human is, and the human score is of "
                 f"kind '{config.human.kind}' (no file column is read)"
             )
         return config
-    changes = {"label": asked.human_label} if asked.human_label else {}
+    changes = {"label": settings.human_label} if settings.human_label else {}
     return config.model_copy(
         update={"human": ColumnHuman(**{**config.human.model_dump(), **changes})}
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, missed
 from restaudit.loop.job import NOWHERE, Job
 from restaudit.loop.look import before, looked_at
+from restaudit.loop.probe_evidence import remember_known
 from restaudit.loop.running import may_go_on, prepare_machine, under_plan
 from restaudit.loop.sealing import TRAINER, artifacts_of
-from restaudit.loop.probe_evidence import remember_known
 from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact
 from restaudit.models.model_folder import check_folder
 from restaudit.trainers.session import check_same
@@ -31,9 +31,16 @@ from restaudit.trainers.watch.checkpoints import (
     digests,
     open_checkpoints,
 )
-from restaudit.trainers.watch.folder import Found, Kind, Not, Watcher, is_checkpoint, is_generations
-from restaudit.trainers.watch.generations import prompts_of, scored, taken
-from restaudit.trainers.watch.settings import Asked, of_checkpoints, of_generations
+from restaudit.trainers.watch.folder import (
+    Kind,
+    NotYet,
+    WatchedSteps,
+    Watcher,
+    is_checkpoint,
+    is_generations,
+)
+from restaudit.trainers.watch.generations import paired_rows, prompts_of, scored
+from restaudit.trainers.watch.settings import WatchSettings, of_checkpoints, of_generations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +75,9 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
-def watch(asked: Asked, run: Path, watcher: Watcher, given: Signer | None = None) -> None:
+def watch(
+    settings: WatchSettings, run: Path, watcher: Watcher, given: Signer | None = None
+) -> None:
     """Audit what a training left, or leaves, in a folder; go on with a run that is begun where it
     stands.
 
@@ -81,7 +90,7 @@ def watch(asked: Asked, run: Path, watcher: Watcher, given: Signer | None = None
         if record.state == "done":
             reporter.line(f"{run}: this run is done; nothing is left to look at")
             return
-    planned = _planned(asked, watcher, record)
+    planned = _planned(settings, watcher, record)
     if record is not None:
         check_same(record, planned.config)
     prepare_machine(planned.config)
@@ -111,6 +120,7 @@ def watch(asked: Asked, run: Path, watcher: Watcher, given: Signer | None = None
             )
             _take_all(job, planned, watcher)
         except Interrupted as e:
+            # The writer says `restaudit resume`, which does not know the watched folder.
             what = str(e).partition("; go on with")[0]
             raise Interrupted(
                 f"{run}: {what}; go on with the same restaudit watch command"
@@ -133,9 +143,9 @@ def _take_all(job: Job, planned: Planned, watcher: Watcher) -> None:
         audit(job, BASE, policy=BASE)
     for step in job.config.loop.looks:
         _look(job, base, watcher, step)
-    found = watcher.until(lambda f: f or Not("nothing is there"))
+    watched = watcher.until(lambda f: f or NotYet("nothing is there"))
     job.end()
-    if extra := _not_planned(found, job.config.loop.looks, base):
+    if extra := _not_planned(watched, job.config.loop.looks, base):
         job.reporter.line(f"not looked at, since no look is planned there: {', '.join(extra)}")
 
 
@@ -144,7 +154,7 @@ def _look(job: Job, base: Base, watcher: Watcher, step: int) -> None:
     if looked_at(job, step):
         _stop_where_it_halted(job, base, name)
         return
-    path = watcher.until(lambda found: _of_step(job.config, watcher, found, step))
+    path = watcher.until(partial(_of_step, job.config, watcher, step))
     if path is None:
         reason = f"step {step}: {MISSING}"
         job.step(
@@ -163,6 +173,7 @@ def _look(job: Job, base: Base, watcher: Watcher, step: int) -> None:
         _same(path, content, digest_of_checkpoint(path, _under(job)), name)
         audit(job, name, policy=name)
         return
+    # Read once, for the step's facts and for the audit, and not at all where both are recorded.
     rows = cache(lambda: _rows(job, watcher, path, name))
     content = job.step(f"{name}/train", name, lambda _: _of_file(job, path, step, rows()[1]))
     _same(path, content, digest_of_checkpoint(path), name)
@@ -180,44 +191,49 @@ def _never() -> pd.DataFrame:
     raise AssertionError("a look that is recorded is not taken again")
 
 
-def _of_step(config: Config, watcher: Watcher, found: Found | None, step: int) -> Path | Not | None:
+def _of_step(
+    config: Config, watcher: Watcher, step: int, watched: WatchedSteps | None
+) -> Path | NotYet | None:
     """Where the step's file is, None where it is missed, or why it is not there yet."""
-    folder, looks = watcher.asked.folder, config.loop.looks
-    if found is None:
-        return Not(f"{folder}: nothing of step {step} yet, after which a look is planned")
-    if (path := found.steps.get(step)) is not None:
-        lack = watcher.lacks(found, path)
-        if lack is None and found.kind == "checkpoints":
+    folder, looks = watcher.settings.folder, config.loop.looks
+    if watched is None:
+        return NotYet(f"{folder}: nothing of step {step} yet, after which a look is planned")
+    if (path := watched.steps.get(step)) is not None:
+        lack = watcher.lacks(watched, path)
+        if lack is None and watched.kind == "checkpoints":
             check_folder(path, str(path))
         return lack or path
-    later = next((s for s in looks if s > step and s in found.steps), None)
+    # A later step that is there tells a missing one from one that is still to come.
+    later = next((s for s in looks if s > step and s in watched.steps), None)
     if later is None:
-        return Not(f"{folder}: nothing of step {step} yet, after which a look is planned")
-    if not watcher.asked.skip_missing:
-        return Not(
+        return NotYet(f"{folder}: nothing of step {step} yet, after which a look is planned")
+    if not watcher.settings.skip_missing:
+        return NotYet(
             f"{folder}: nothing of step {step}, after which a look is planned, but "
-            f"{found.steps[later].name} of step {later} is there; bring it, or say "
+            f"{watched.steps[later].name} of step {later} is there; bring it, or say "
             "--skip-missing: the look is then recorded as missed, and decides nothing"
         )
-    return watcher.lacks(found, found.steps[later])
+    return watcher.lacks(watched, watched.steps[later])
 
 
 # --- before anything is sealed
 
 
-def _planned(asked: Asked, watcher: Watcher, record: Run | None) -> Planned:
+def _planned(settings: WatchSettings, watcher: Watcher, record: Run | None) -> Planned:
     """The plan of a new run, or the same one again for a run that is begun."""
-    raw, where = asked.raw()
-    if record is not None and not asked.looks:
-        asked = replace(asked, looks=tuple(record.plan["config"]["loop"]["looks"]))
+    raw, where = settings.raw()
+    if record is not None and not settings.looks:
+        settings = replace(settings, looks=tuple(record.plan["config"]["loop"]["looks"]))
     sealed = None if record is None else Path(record.plan["artifacts"]["policy.model"]["spec"])
-    base = watcher.until(lambda found: _base(asked, watcher, found, sealed))
+    base = watcher.until(lambda watched: _base(settings, watcher, watched, sealed))
     looks = (
-        asked.looks or _looks(raw) or watcher.until(lambda found: _found_looks(asked, found, base))
+        settings.looks
+        or _looks(raw)
+        or watcher.until(lambda watched: _found_looks(settings, watched, base))
     )
     if base.step is not None and looks[0] <= base.step:
         raise BadInput(
-            f"{asked.folder}: a look is planned after step {looks[0]}, but the base policy is "
+            f"{settings.folder}: a look is planned after step {looks[0]}, but the base policy is "
             f"{base.path.name} (step {base.step}: {base.why}); give the policy that training "
             "began from with --base, or plan later looks"
         )
@@ -225,71 +241,74 @@ def _planned(asked: Asked, watcher: Watcher, record: Run | None) -> Planned:
     notes: list[str] = []
     prompts: Prompts | None = None
     if base.kind == "checkpoints":
-        config = of_checkpoints(asked, raw, where, looks)
+        config = of_checkpoints(settings, raw, where, looks)
     else:
         generations = watcher.generations(base.path)
-        config, notes = of_generations(asked, raw, where, looks, base=generations, path=base.path)
+        config, notes = of_generations(
+            settings, raw, where, looks, base=generations, path=base.path
+        )
         config = _partly_judged(config, generations.table)
-        prompts = None if record is not None else prompts_of(generations, config)
-    if config.human.kind == "people" and asked.skip_missing:
+        if record is None:
+            prompts = prompts_of(generations, config)
+    if config.human.kind == "people" and settings.skip_missing:
         raise BadInput(
             "--skip-missing: where people rate each look, one that never came cannot be passed over"
         )
-    if not asked.follow:
+    # With --follow what is still to come cannot be looked at before the plan is sealed.
+    if not settings.follow:
         _check_all(config, watcher, record)
-    _mapped(asked, watcher, base)
+    _mapped(settings, watcher, base)
     for note in notes:
         watcher.reporter.line(note)
     watcher.reporter.line(f"base policy: {base.path} ({base.why})")
     return Planned(base, config, prompts, tuple(notes))
 
 
-def _base(asked: Asked, watcher: Watcher, found: Found | None, sealed: Path | None) -> Base | Not:
+def _base(
+    settings: WatchSettings, watcher: Watcher, watched: WatchedSteps | None, sealed: Path | None
+) -> Base | NotYet:
     """The base policy: --base, that of a run that is begun, step 0, an adapter's own model, or the
     smallest step.
     """
-    if found is None:
-        return Not(
-            f"{asked.folder}: no file of generations and no checkpoint with a number in its name; "
+    if watched is None:
+        return NotYet(
+            f"{settings.folder}: no file of generations and no checkpoint with a number in its name; "
             "expected, for example, step_50.jsonl or checkpoint-50/"
         )
-    given = asked.base or sealed
+    given = settings.base or sealed
     if given is not None:
-        if not (
-            is_generations(given)
-            if found.kind == "generations"
-            else is_checkpoint(given) or given.is_file()
-        ):
+        fits = is_generations(given)
+        if watched.kind == "checkpoints":
+            fits = is_checkpoint(given) or given.is_file()
+        if not fits:
             raise BadInput(
-                f"--base {given}: expected {_expected(found.kind)}, as what is in {asked.folder}"
+                f"--base {given}: expected {_expected(watched.kind)}, as what is in {settings.folder}"
             )
-        step = next((s for s, p in found.steps.items() if p.resolve() == given.resolve()), None)
-        base = Base(found.kind, given, step, "given with --base" if asked.base else "as sealed")
-    elif 0 in found.steps:
-        base = Base(found.kind, found.steps[0], 0, "step 0")
-    elif found.kind == "checkpoints" and (adapter := _adapter(found)) is not None:
+        step = next((s for s, p in watched.steps.items() if p.resolve() == given.resolve()), None)
         base = Base(
-            found.kind,
-            base_of_adapter(adapter),
-            None,
-            "the model that the adapters were trained on",
+            watched.kind, given, step, "given with --base" if settings.base else "as sealed"
         )
+    elif 0 in watched.steps:
+        base = Base(watched.kind, watched.steps[0], 0, "step 0")
+    elif watched.kind == "checkpoints" and (adapter := _adapter(watched)) is not None:
+        path = base_of_adapter(adapter)
+        base = Base(watched.kind, path, None, "the model that the adapters were trained on")
     else:
-        first = min(found.steps)
-        if asked.looks and first >= asked.looks[0]:
-            return Not(
-                f"{asked.folder}: nothing before step {asked.looks[0]} to compare with; give the "
+        first = min(watched.steps)
+        if settings.looks and first >= settings.looks[0]:
+            return NotYet(
+                f"{settings.folder}: nothing before step {settings.looks[0]} to compare with; give the "
                 "policy that training began from with --base"
             )
         base = Base(
-            found.kind,
-            found.steps[first],
+            watched.kind,
+            watched.steps[first],
             first,
             "the smallest step there is; what was learned before it is not seen",
         )
     if not base.path.exists():
         raise BadInput(f"{base.path}: no such file or folder; the base policy was expected there")
-    return watcher.lacks(found, base.path) or base
+    return watcher.lacks(watched, base.path) or base
 
 
 def _described(raw: Mapping[str, Any], base: Base, record: Run | None) -> str:
@@ -302,8 +321,8 @@ def _described(raw: Mapping[str, Any], base: Base, record: Run | None) -> str:
     return f"{own} Watched from outside; the base policy is {base.path.name} ({base.why}).".strip()
 
 
-def _adapter(found: Found) -> Path | None:
-    return next((p for p in found.steps.values() if (p / ADAPTER_CONFIG).is_file()), None)
+def _adapter(watched: WatchedSteps) -> Path | None:
+    return next((p for p in watched.steps.values() if (p / ADAPTER_CONFIG).is_file()), None)
 
 
 def _expected(kind: Kind) -> str:
@@ -316,16 +335,19 @@ def _looks(raw: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(loop.get("looks") or ()) if isinstance(loop, dict) else ()
 
 
-def _found_looks(asked: Asked, found: Found | None, base: Base) -> tuple[int, ...] | Not:
+def _found_looks(
+    settings: WatchSettings, watched: WatchedSteps | None, base: Base
+) -> tuple[int, ...] | NotYet:
     """The steps that are there, after the base policy."""
-    if asked.follow:
+    if settings.follow:
         raise BadInput(
             "--follow needs the planned looks, which are sealed before the first one is taken: "
             "--steps 50,100,150, or --every 50 --until 1000"
         )
-    there = tuple(s for s in (found.steps if found else ()) if s > (base.step or 0))
-    return there or Not(
-        f"{asked.folder}: nothing but the base policy, {base.path.name}, is there to look at"
+    steps = watched.steps if watched else ()
+    later_steps = tuple(step for step in steps if step > (base.step or 0))
+    return later_steps or NotYet(
+        f"{settings.folder}: nothing but the base policy, {base.path.name}, is there to look at"
     )
 
 
@@ -334,19 +356,19 @@ def _check_all(config: Config, watcher: Watcher, record: Run | None) -> None:
     done = frozenset() if record is None else record.done
     for step in config.loop.looks:
         if f"{after_steps(step)}/audit" not in done:
-            watcher.until(lambda found, step=step: _of_step(config, watcher, found, step))  # type: ignore[misc]
+            watcher.until(partial(_of_step, config, watcher, step))
 
 
-def _mapped(asked: Asked, watcher: Watcher, base: Base) -> None:
+def _mapped(settings: WatchSettings, watcher: Watcher, base: Base) -> None:
     """Raise BadInput for a --column that no file which was read has; where later ones are still to
     come, say so.
     """
-    for name, own in asked.columns.items():
+    for name, own in settings.columns.items():
         if own in watcher.columns:
             continue
-        if not asked.follow:
+        if not settings.follow:
             raise BadInput(
-                f"{asked.folder}: no file has a column '{own}', which --column {name}={own} names"
+                f"{settings.folder}: no file has a column '{own}', which --column {name}={own} names"
             )
         watcher.reporter.line(
             f"{base.path} has no column '{own}', which --column {name}={own} names"
@@ -371,15 +393,17 @@ def _partly_judged(config: Config, table: pd.DataFrame) -> Config:
 def _about(job: Job, planned: Planned, watcher: Watcher) -> Content:
     """What is watched."""
     base = planned.base
-    found = watcher.until(lambda f: f or Not(f"{watcher.asked.folder}: nothing is there any more"))
+    watched = watcher.until(
+        lambda f: f or NotYet(f"{watcher.settings.folder}: nothing is there any more")
+    )
     facts: dict[str, Any] = {
-        "watched": watcher.asked.folder.resolve().name,
+        "watched": watcher.settings.folder.resolve().name,
         "kind": base.kind,
         "base": {"name": base.path.name, "step": base.step, "why": base.why, **_digests(base.path)},
         "notes": list(planned.notes),
         "not_looked_at": [
-            *_not_planned(found, job.config.loop.looks, base),
-            *(f"{name}: {why}" for name, why in sorted(found.others.items())),
+            *_not_planned(watched, job.config.loop.looks, base),
+            *(f"{name}: {why}" for name, why in sorted(watched.others.items())),
         ],
     }
     if base.kind == "generations":
@@ -396,10 +420,9 @@ def _about(job: Job, planned: Planned, watcher: Watcher) -> Content:
 def _rows(
     job: Job, watcher: Watcher, path: Path, iteration: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    found = taken(
-        job, watcher.generations(path), iteration, str(job.writer.content(TRAINER)["keyed"])
-    )
-    return found.rows, found.facts
+    keyed = str(job.writer.content(TRAINER)["keyed"])
+    paired = paired_rows(job, watcher.generations(path), iteration, keyed)
+    return paired.rows, paired.facts
 
 
 def _of_file(job: Job, path: Path, step: int, facts: Content) -> Content:
@@ -407,8 +430,8 @@ def _of_file(job: Job, path: Path, step: int, facts: Content) -> Content:
 
 
 def _of_checkpoint(job: Job, watcher: Watcher, path: Path, step: int) -> Content:
-    found = watcher.asked.folder
-    name = path.relative_to(found).as_posix() if path.is_relative_to(found) else path.name
+    folder = watcher.settings.folder
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
     return {"start": before(job, step), "step": step, "file": name, **_digests(path, _under(job))}
 
 
@@ -438,6 +461,6 @@ def _same(path: Path, content: Content, digest: str, name: str) -> None:
         )
 
 
-def _not_planned(found: Found, looks: tuple[int, ...], base: Base) -> list[str]:
+def _not_planned(watched: WatchedSteps, looks: tuple[int, ...], base: Base) -> list[str]:
     """Names of what has a step and no look."""
-    return [p.name for s, p in found.steps.items() if s not in looks and p != base.path]
+    return [p.name for s, p in watched.steps.items() if s not in looks and p != base.path]

@@ -37,16 +37,17 @@ def detect(text: str) -> ToolFormat:
     fitting = [f for f in FORMATS.values() if (f.json if is_json else f.table) and f.fits(record)]
     if len(fitting) == 1:
         return fitting[0]
-    like = (
-        f"could be {' or '.join(f.name for f in fitting)}"
-        if fitting
-        else "is like none of the known formats"
-    )
-    raise BadInput(f"the file {like}; say which: --format {'|'.join(FORMATS)}")
+    problem = "is like none of the known formats"
+    if fitting:
+        problem = f"could be {' or '.join(f.name for f in fitting)}"
+    raise BadInput(f"the file {problem}; say which: --format {'|'.join(FORMATS)}")
 
 
 def _first(text: str) -> Mapping[str, Any]:
     """The first record of JSON or JSON Lines, or the one object a file is."""
-    if text.lstrip()[:1] == "{" and (whole := one_object(text)) is not None:
-        return whole
-    return next((row for _, row in json_rows(text)), {})
+    if text.lstrip()[:1] == "{":
+        single = one_object(text)
+        if single is not None:
+            return single
+    rows = json_rows(text)
+    return rows[0][1] if rows else {}

@@ -49,16 +49,14 @@ def read(text: str) -> FileVotes:
     file_votes = FileVotes()
     for where, record in _records(text):
         nested = "fields" in record
-        flat = (
-            {**_mapping(record, "fields"), **_mapping(record, "metadata")}
-            if nested
-            else dict(record)
-        )
+        flat = dict(record)
+        if nested:
+            flat = {**_mapping(record, "fields"), **_mapping(record, "metadata")}
         fields = carried({**flat, "item_id": flat.get("item_id") or record.get("id")})
         suggestions = _suggestions(record, nested=nested)
         file_votes.skipped["model suggestion"] += len(suggestions)
         responses = list(_nested(record) if nested else _flattened(record, where))
-        file_votes.skipped["not rated"] += 0 if responses else 1
+        file_votes.skipped["not rated"] += not responses
         for number, (value, user, status, at) in enumerate(responses, start=1):
             here = f"{where}, response {number}"
             if status is None:
@@ -69,6 +67,7 @@ def read(text: str) -> FileVotes:
             if status != "submitted":
                 file_votes.skipped[f"response that is not submitted ({status})"] += 1
                 continue
+            # A model may answer under its own user as well as suggest.
             agent = user is not None and user in suggestions
             model = "its user is the agent of a suggestion" if agent else None
             file_votes.votes.append(
@@ -89,13 +88,16 @@ def _records(text: str) -> list[tuple[str, Record]]:
     """Records of a list, of JSON Lines, or of to_dict(orient="names"), which has a list a
     column.
     """
-    whole = one_object(text)
-    if whole is not None and whole and all(isinstance(v, list) for v in whole.values()):
-        size = max(len(v) for v in whole.values())
-        if any(len(v) != size for v in whole.values()):
-            raise BadInput("the columns of this Argilla export are of unequal length")
-        return [(f"row {n + 1}", {k: v[n] for k, v in whole.items()}) for n in range(size)]
-    return json_rows(text)
+    columns = one_object(text)
+    if not columns or not all(isinstance(values, list) for values in columns.values()):
+        return json_rows(text)
+    size = max(len(values) for values in columns.values())
+    if any(len(values) != size for values in columns.values()):
+        raise BadInput("the columns of this Argilla export are of unequal length")
+    records = []
+    for n in range(size):
+        records.append((f"row {n + 1}", {name: values[n] for name, values in columns.items()}))
+    return records
 
 
 Answer = tuple[Any, str | None, str | None, Any]
@@ -106,10 +108,8 @@ def _flattened(record: Record, where: str) -> Iterator[Answer]:
     values = record.get(key)
     if not values:
         return
-    users, statuses = (
-        record.get(f"{key}.users") or [],
-        record.get(f"{key}.status") or [None] * len(values),
-    )
+    users = record.get(f"{key}.users") or []
+    statuses = record.get(f"{key}.status") or [None] * len(values)
     if not (isinstance(values, Sequence) and len(values) == len(users) == len(statuses)):
         raise BadInput(f"{where}: {key}, .users and .status are not of one length")
     for value, user, status in zip(values, users, statuses, strict=True):
@@ -120,17 +120,16 @@ def _nested(record: Record) -> Iterator[Answer]:
     """{question: [{value, user_id, status}]}, or the older [{user_id, status, values: {question:
     {value}}}].
     """
-    found = record.get("responses") or {}
-    answers = found.get(QUESTION) or [] if isinstance(found, Mapping) else found
+    responses = record.get("responses") or {}
+    answers = responses
+    if isinstance(responses, Mapping):
+        answers = responses.get(QUESTION) or []
     for answer in answers:
         if not isinstance(answer, Mapping):
             continue
-        values = answer.get("values")
-        value = (
-            _mapping(_mapping(answer, "values"), QUESTION).get("value")
-            if values
-            else answer.get("value")
-        )
+        value = answer.get("value")
+        if answer.get("values"):
+            value = _mapping(_mapping(answer, "values"), QUESTION).get("value")
         at = answer.get("updated_at") or answer.get("inserted_at")
         yield value, text_or_none(answer.get("user_id")), text_or_none(answer.get("status")), at
 
@@ -143,14 +142,15 @@ def _suggestions(record: Record, *, nested: bool) -> set[str]:
         if record.get(f"{QUESTION}.suggestion") is None:
             return set()
         return {text_or_none(record.get(f"{QUESTION}.suggestion.agent")) or ""}
-    found = record.get("suggestions") or {}
-    listed = list(found.values()) if isinstance(found, Mapping) else found
-    return {text_or_none(s.get("agent")) or "" for s in listed if isinstance(s, Mapping)}
+    suggestions = record.get("suggestions") or {}
+    if isinstance(suggestions, Mapping):
+        suggestions = list(suggestions.values())
+    return {text_or_none(s.get("agent")) or "" for s in suggestions if isinstance(s, Mapping)}
 
 
 def _mapping(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = record.get(key)
-    return found if isinstance(found, Mapping) else {}
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 FORMAT = ToolFormat(name="argilla", suffix=".json", write=write, read=read, fits=fits, timed=False)

@@ -47,12 +47,8 @@ def write(sheet: Sheet) -> str:
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(
-            [
-                guard(str(row.get(c, ""))) if isinstance(row.get(c), str) else row.get(c, "")
-                for c in columns
-            ]
-        )
+        cells = [row.get(column, "") for column in columns]
+        writer.writerow([guard(cell) if isinstance(cell, str) else cell for cell in cells])
     return "\ufeff" + out.getvalue()
 
 

@@ -57,7 +57,7 @@ def read(text: str) -> FileVotes:
         annotations = _list(task, "annotations")
         file_votes.skipped["model prediction"] += len(_list(task, "predictions"))
         file_votes.skipped["draft"] += len(_list(task, "drafts"))
-        file_votes.skipped["not rated"] += 0 if annotations else 1
+        file_votes.skipped["not rated"] += not annotations
         for number, annotation in enumerate(annotations, start=1):
             here = f"{where}, annotation {number}"
             if annotation.get("was_cancelled"):
@@ -91,8 +91,10 @@ def fits(record: Mapping[str, Any]) -> bool:
 
 
 def _list(record: Mapping[str, Any], key: str) -> list[Record]:
-    found = record.get(key) or []
-    return [r for r in found if isinstance(r, dict)] if isinstance(found, list) else []
+    values = record.get(key)
+    if not isinstance(values, list):
+        return []
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _score(results: list[Record]) -> Any:
@@ -104,10 +106,11 @@ def _score(results: list[Record]) -> Any:
 
 
 def _values(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        for key in ("rating", "number", "choices", "selected"):
-            if key in value:
-                yield from value[key] if isinstance(value[key], list) else [value[key]]
+    if not isinstance(value, Mapping):
+        return
+    for key in ("rating", "number", "choices", "selected"):
+        if key in value:
+            yield from value[key] if isinstance(value[key], list) else [value[key]]
 
 
 def _rater(who: Any) -> str | None:
@@ -119,16 +122,17 @@ def _rater(who: Any) -> str | None:
 def _model(annotation: Record, results: list[Record]) -> str | None:
     if annotation.get("parent_prediction") is not None:
         return "it was made from a model's prediction (parent_prediction)"
-    origin = next((r["origin"] for r in results if r.get("origin") in FROM_MODEL), None)
-    return f"it came from a model's prediction (origin {origin!r})" if origin else None
+    for result in results:
+        if result.get("origin") in FROM_MODEL:
+            return f"it came from a model's prediction (origin {result['origin']!r})"
+    return None
 
 
 def _started(submitted: Any, seconds: Any) -> str | None:
-    if (
-        not isinstance(submitted, str)
-        or isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-    ):
+    """When a rater began: `lead_time` is the seconds it took, and no time of its own is kept."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return None
+    if not isinstance(submitted, str):
         return None
     try:
         return (datetime.fromisoformat(submitted) - timedelta(seconds=seconds)).isoformat()

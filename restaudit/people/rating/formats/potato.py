@@ -77,7 +77,7 @@ def read(text: str) -> FileVotes:
         if not own:
             file_votes.skipped["not rated"] += 1
             continue
-        scores = [_score(k, v) for k, v in own.items()]
+        scores = [_score(label, value) for label, value in own.items()]
         file_votes.votes.append(
             Vote(
                 where=where,
@@ -100,57 +100,62 @@ def fits(record: Mapping[str, Any]) -> bool:
     )
 
 
-Found = tuple[str, str | None, str | None, Any, Any, Any]
+# Where it stands, item, rater, labels, time of submission, and what its annotator is.
+Annotation = tuple[str, str | None, str | None, Any, Any, Any]
 
 
-def _records(text: str) -> Iterator[Found]:
-    if (state := one_object(text)) is not None and LABELS in state:
+def _records(text: str) -> Iterator[Annotation]:
+    state = one_object(text)
+    if state is not None and LABELS in state:
         yield from _of_state(state)
     elif text.lstrip()[:1] in {"{", "["}:
-        for where, r in json_rows(text):
-            if LABELS in r:
-                yield from _of_state(r)
-                continue
-            labels = r.get("labels", r.get("label_annotations", r.get("annotation")))
-            origin = r.get("annotator_origin", r.get("origin"))
-            item = text_or_none(r.get("instance_id", r.get("id")))
-            yield where, item, text_or_none(r.get("user_id")), labels, None, origin
+        for where, record in json_rows(text):
+            if LABELS in record:
+                yield from _of_state(record)
+            else:
+                yield _of_record(where, record)
     else:
-        for where, r in table_rows(text):
-            labels = {
-                SCHEMA: {
-                    k.removeprefix(f"{SCHEMA}."): v
-                    for k, v in r.items()
-                    if k.startswith(f"{SCHEMA}.")
-                }
-            }
-            if not any(map(_ticked, labels[SCHEMA].values())) and r.get(SCHEMA):
-                labels = {SCHEMA: {r[SCHEMA]: "true"}}
-            item, rater = text_or_none(r.get("instance_id")), text_or_none(r.get("user_id"))
-            yield where, item, rater, labels, None, r.get("annotator_origin") or None
+        for where, cells in table_rows(text):
+            yield _of_cells(where, cells)
 
 
-def _of_state(state: Record) -> Iterator[Found]:
+def _of_record(where: str, record: Record) -> Annotation:
+    """A line of annotations.jsonl, by whichever of the known names its fields have."""
+    labels = record.get("labels", record.get("label_annotations", record.get("annotation")))
+    origin = record.get("annotator_origin", record.get("origin"))
+    item = text_or_none(record.get("instance_id", record.get("id")))
+    return where, item, text_or_none(record.get("user_id")), labels, None, origin
+
+
+def _of_cells(where: str, cells: Record) -> Annotation:
+    """A row of a table: a column score.LABEL for each label, or one column with the label in it."""
+    prefix = f"{SCHEMA}."
+    labels = {k.removeprefix(prefix): v for k, v in cells.items() if k.startswith(prefix)}
+    if not any(map(_ticked, labels.values())) and cells.get(SCHEMA):
+        labels = {cells[SCHEMA]: "true"}
+    item, rater = text_or_none(cells.get("instance_id")), text_or_none(cells.get("user_id"))
+    return where, item, rater, {SCHEMA: labels}, None, cells.get("annotator_origin") or None
+
+
+def _of_state(state: Record) -> Iterator[Annotation]:
     """One rater's user_state.json; the last change of an item is when it was submitted."""
     items = state.get(LABELS)
+    rater, origin = text_or_none(state.get("user_id")), state.get("origin")
+    if not isinstance(items, Mapping):
+        return
+    for number, (item, labels) in enumerate(items.items(), start=1):
+        yield f"row {number}", str(item), rater, labels, _last_change(state, item), origin
+
+
+def _last_change(state: Record, item: str) -> Any:
     traces = state.get("instance_id_to_behavioral_data")
-    for number, (item, labels) in enumerate(
-        (items if isinstance(items, Mapping) else {}).items(), start=1
-    ):
-        trace = traces.get(item) if isinstance(traces, Mapping) else None
-        changes = trace.get("annotation_changes") if isinstance(trace, Mapping) else None
-        times = [
-            c["timestamp"] for c in changes or [] if isinstance(c, Mapping) and c.get("timestamp")
-        ]
-        at = times[-1] if times else None
-        yield (
-            f"row {number}",
-            str(item),
-            text_or_none(state.get("user_id")),
-            labels,
-            at,
-            state.get("origin"),
-        )
+    trace = traces.get(item) if isinstance(traces, Mapping) else None
+    changes = trace.get("annotation_changes") if isinstance(trace, Mapping) else None
+    times = []
+    for change in changes or []:
+        if isinstance(change, Mapping) and change.get("timestamp"):
+            times.append(change["timestamp"])
+    return times[-1] if times else None
 
 
 def _of_scheme(labels: Any) -> dict[str, Any]:
@@ -158,14 +163,18 @@ def _of_scheme(labels: Any) -> dict[str, Any]:
     value], …].
     """
     if isinstance(labels, list):
-        pairs = [
-            p for p in labels if isinstance(p, list) and len(p) == 2 and isinstance(p[0], Mapping)
-        ]
-        return {str(p[0].get("name", "")): p[1] for p in pairs if p[0].get("schema") == SCHEMA}
-    found = labels.get(SCHEMA) if isinstance(labels, Mapping) else None
-    if isinstance(found, Mapping):
-        return {str(k): v for k, v in found.items()}
-    return {} if found is None else {str(found): True}
+        values: dict[str, Any] = {}
+        for pair in labels:
+            if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], Mapping)):
+                continue
+            label, value = pair
+            if label.get("schema") == SCHEMA:
+                values[str(label.get("name", ""))] = value
+        return values
+    of_scheme = labels.get(SCHEMA) if isinstance(labels, Mapping) else None
+    if isinstance(of_scheme, Mapping):
+        return {str(label): value for label, value in of_scheme.items()}
+    return {} if of_scheme is None else {str(of_scheme): True}
 
 
 def _ticked(value: Any) -> bool:

@@ -42,8 +42,8 @@ def read(text: str) -> FileVotes:
         if answer != "accept":
             file_votes.skipped[f"answer {answer!r}" if answer else "not rated"] += 1
             continue
-        chosen = row.get("accept")
-        chosen = chosen if isinstance(chosen, list) else [chosen]
+        accepted = row.get("accept")
+        chosen = accepted if isinstance(accepted, list) else [accepted]
         if not chosen:
             file_votes.skipped["not rated"] += 1
             continue

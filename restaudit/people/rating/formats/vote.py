@@ -76,9 +76,9 @@ def text_or_none(value: Any) -> str | None:
 
     Numbers count, as ids often are numbers.
     """
-    if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
+    if value is None or isinstance(value, bool):
         return None
-    return str(value).strip()
+    return str(value).strip() or None
 
 
 def carried(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +110,9 @@ def says_developer(row: Mapping[str, Any]) -> bool:
 
 def says_model(row: Mapping[str, Any]) -> str | None:
     """Why a row's rater is no person, where the row says so."""
-    if key := next((k for k in MODEL if flagged(row.get(k))), None):
-        return f"{key} is set"
+    for key in MODEL:
+        if flagged(row.get(key)):
+            return f"{key} is set"
     for key in ("rater_role", "rater_kind", "source"):
         if str(row.get(key, "")).strip().lower() in MACHINES:
             return f"{key} is {row[key]!r}"
@@ -125,7 +126,7 @@ MACHINES = frozenset(
 )
 
 
-# Records of JSON, JSON Lines and delimited text, each with the number by which a person finds it.
+# --- records of JSON, JSON Lines and delimited text, each with the number by which one finds it
 
 
 Record = dict[str, Any]
@@ -138,12 +139,11 @@ def json_rows(text: str) -> list[tuple[str, Record]]:
 
     Raises BadInput naming the bad one.
     """
-    if text.lstrip()[:1] == "[":
-        return [
-            (f"row {n}", _record(r, f"row {n}"))
-            for n, r in enumerate(_json(text, "this JSON file"), start=1)
-        ]
     rows: list[tuple[str, Record]] = []
+    if text.lstrip()[:1] == "[":
+        for n, value in enumerate(_json(text, "this JSON file"), start=1):
+            rows.append((f"row {n}", _record(value, f"row {n}")))
+        return rows
     # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
     for n, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -156,10 +156,10 @@ def one_object(text: str) -> Record | None:
     else.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def table_rows(text: str) -> list[tuple[str, Record]]:
@@ -185,6 +185,7 @@ def header_of(text: str) -> Record:
 
 
 def _reader(text: str) -> tuple[list[str], Any]:
+    # The module's own limit is 131,072 characters, which a prompt with a document may exceed.
     csv.field_size_limit(BIGGEST_CELL)
     first = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=first.count)
@@ -193,8 +194,9 @@ def _reader(text: str) -> tuple[list[str], Any]:
         header = [c.strip() for c in next(reader, [])]
     except csv.Error as e:
         raise BadInput(f"not readable as a table ({e})") from None
-    if (double := next((c for c in header if c and header.count(c) > 1), None)) is not None:
-        raise BadInput(f"row 1: the column {double!r} is there twice")
+    for column in header:
+        if column and header.count(column) > 1:
+            raise BadInput(f"row 1: the column {column!r} is there twice")
     return header, reader
 
 

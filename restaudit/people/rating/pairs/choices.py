@@ -1,5 +1,5 @@
-"""What a choice is held against: every pair of the run's sets with both texts, and what is known of
-raters.
+"""Pairs out as a file, choices back in, and what a choice is held against: every pair of the run's
+sets with both texts. By the checks that ratings pass, all of a file or nothing of it.
 """
 
 from __future__ import annotations
@@ -118,21 +118,20 @@ class KnownPair:
         `score` is 1 where the second side is preferred, -1 the first, 0 for a tie.
         """
         item, choice = self.item, _choice(vote.score)
-        second = "B" if item.a == FIRST else "A"
+        sides = {}
+        for side in (FIRST, SECOND):
+            text = {"sample_id": item.sample(side), "response_sha256": item.digest(side)}
+            sides[side] = self.sides[side] | text
         return {
             "run_id": run_id,
             "tasks": self.tasks,
             "item_id": item.item_id,
             "prompt_id": item.prompt_id,
-            **{
-                side: self.sides[side]
-                | {"sample_id": item.sample(side), "response_sha256": item.digest(side)}
-                for side in (FIRST, SECOND)
-            },
+            **sides,
             "shown_as_a": item.a,
             "rater_id": rater,
             "choice": choice,
-            "score": 0 if choice == "T" else 1 if choice == second else -1,
+            "score": _preference(choice, shown_as_a=item.a),
             "dimension": self.dimension,
             "started_at": iso(time_of(vote.started_at)),
             "submitted_at": iso(time_of(vote.submitted_at)),
@@ -170,6 +169,8 @@ def _known(
     if key["run_id"] != record.run_id:
         raise BadInput(f"{path}: belongs to run {key['run_id']!r}, this one is {record.run_id!r}")
     items, shown = items_of(key), {r.item_id: r for r in sheet.rows}
+    # Texts of another run are in no ledger of this one: what was drawn stands in the key, and the
+    # file that raters get must still show it.
     fits = (
         [r.item_id for r in sheet.rows] == [i.item_id for i in items]
         and sheet.run_id == record.run_id
@@ -181,16 +182,18 @@ def _known(
             f"{path}: does not show what was drawn for this set; it was changed or is of another "
             "run"
         )
-    sides = {side: {k: key[side][k] for k in ("run_id", "iteration")} for side in (FIRST, SECOND)}
-    times = [
-        t
-        for side in (FIRST, SECOND)
-        if (t := _of_record(record, key, items, side, path)) is not None
-    ]
-    return {
-        i.item_id: KnownPair(
-            i,
-            shown[i.item_id],
+    sides = {}
+    times = []
+    for side in (FIRST, SECOND):
+        sides[side] = {"run_id": key[side]["run_id"], "iteration": key[side]["iteration"]}
+        recorded_at = _recorded_at(record, key, items, side, path)
+        if recorded_at is not None:
+            times.append(recorded_at)
+    pairs = {}
+    for item in items:
+        pairs[item.item_id] = KnownPair(
+            item,
+            shown[item.item_id],
             key["name"],
             key["dimension"],
             key["instructions_sha256"],
@@ -198,18 +201,17 @@ def _known(
             sides,
             max(times, default=None),
         )
-        for i in items
-    }
+    return pairs
 
 
 def _as_drawn(item: PairItem, shown: ShownPair) -> bool:
     a, b = (FIRST, SECOND) if item.a == FIRST else (SECOND, FIRST)
-    return sha256(shown.response_a) == shown.a_sha256 == item.digest(a) and sha256(
-        shown.response_b
-    ) == shown.b_sha256 == item.digest(b)
+    a_fits = sha256(shown.response_a) == shown.a_sha256 == item.digest(a)
+    b_fits = sha256(shown.response_b) == shown.b_sha256 == item.digest(b)
+    return a_fits and b_fits
 
 
-def _of_record(
+def _recorded_at(
     record: Run, key: Mapping[str, Any], items: list[PairItem], side: str, path: Path
 ) -> datetime | None:
     """When the texts of one side were recorded; those of this run are compared with its table."""
@@ -232,8 +234,15 @@ def _choice(value: Any) -> str:
     return value.strip().upper() if isinstance(value, str) else ""
 
 
-# Pairs out as a file, choices back in: all of a file or nothing of it, by the checks that ratings
-# pass.
+def _preference(choice: str, *, shown_as_a: str) -> int:
+    """1 where the second side is preferred, -1 the first, 0 for a tie."""
+    if choice == "T":
+        return 0
+    second = "B" if shown_as_a == FIRST else "A"
+    return 1 if choice == second else -1
+
+
+# --- pairs out as a file, choices back in
 
 
 def export_pairs(run: Path, name: str, *, format: str, out: Path) -> list[Path]:

@@ -107,13 +107,14 @@ def csv_text(sheet: PairSheet) -> str:
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(
-            [
-                "" if (v := row[c]) is None else guard(v) if isinstance(v, str) else v
-                for c in columns
-            ]
-        )
+        writer.writerow([_cell(row[column]) for column in columns])
     return "\ufeff" + out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return guard(value) if isinstance(value, str) else value
 
 
 def read_sheet(path: Path) -> PairSheet:
@@ -167,12 +168,7 @@ def read_choices(text: str) -> tuple[str, FileVotes]:
 
 
 def _vote(where: str, row: Mapping[str, Any]) -> PairVote:
-    texts: dict[str, Any] = {
-        f"response_{k}": t for k in "ab" if isinstance(t := row.get(f"response_{k}"), str)
-    }
-    digests: dict[str, Any] = {
-        f"{k}_sha256": text_or_none(row.get(f"response_{k}_sha256")) for k in "ab"
-    }
+    texts = {side: row.get(f"response_{side}") for side in "ab"}
     return PairVote(
         where=where,
         rater=text_or_none(row.get("rater_id") or row.get("rater")),
@@ -181,9 +177,11 @@ def _vote(where: str, row: Mapping[str, Any]) -> PairVote:
         started_at=text_or_none(row.get("started_at")),
         model=says_model(row),
         developer=says_developer(row),
+        response_a=texts["a"] if isinstance(texts["a"], str) else None,
+        response_b=texts["b"] if isinstance(texts["b"], str) else None,
+        a_sha256=text_or_none(row.get("response_a_sha256")),
+        b_sha256=text_or_none(row.get("response_b_sha256")),
         **carried(row),
-        **texts,
-        **digests,
     )
 
 
@@ -194,10 +192,12 @@ def _first(text: str) -> Mapping[str, Any]:
     try:
         if start not in "[{":
             return header_of(text)
-        if start == "{" and (whole := one_object(text)) is not None:
-            return whole
-        return next(
-            (row for _, row in json_rows(text.split("\n", 1)[0] if start == "{" else text)), {}
-        )
+        if start == "{":
+            single = one_object(text)
+            if single is not None:
+                return single
+            text = text.split("\n", 1)[0]  # JSON Lines, of which the first will do
+        rows = json_rows(text)
+        return rows[0][1] if rows else {}
     except BadInput:
         return {}  # what is wrong with it, the layouts say

@@ -52,13 +52,15 @@ def wins(run: Path, name: str) -> Wins:
     """
     folder = human_folder(run)
     key = read_key(folder, name)
-    rows = [
-        r
-        for r in read_rows(folder, CHOICES_FILE)
-        if r.get("tasks") == name and r.get("role") == "pair"
-    ]
+    of_set = [r for r in read_rows(folder, CHOICES_FILE) if r.get("tasks") == name]
+    rows = [r for r in of_set if r.get("role") == "pair"]
     scores = [r["score"] for r in rows]
-    decided = [(r["score"] > 0) == (r.get("shown_as_a") != FIRST) for r in rows if r["score"]]
+    # Of choices that are no tie, whether the text at A was chosen.
+    chose_a = []
+    for row in rows:
+        if row["score"]:
+            second_chosen, second_at_a = row["score"] > 0, row.get("shown_as_a") != FIRST
+            chose_a.append(second_chosen == second_at_a)
     return Wins(
         name=name,
         first=key["first"],
@@ -71,7 +73,7 @@ def wins(run: Path, name: str) -> Wins:
         same=len(key["same"]),
         raters=len({r["rater_id"] for r in rows}),
         agreement=agreement(rows),
-        chose_a=sum(decided) / len(decided) if decided else None,
+        chose_a=sum(chose_a) / len(chose_a) if chose_a else None,
     )
 
 
@@ -97,19 +99,20 @@ def _rate(rows: Sequence[Mapping[str, Any]], same: int, drawn: int) -> Estimate:
     table = pd.DataFrame(
         {"prompt_id": [r["prompt_id"] for r in rows], "won": [(r["score"] + 1) / 2 for r in rows]}
     )
-    how = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=SEED)
-    found = stats.mean(table=table, column="won", bounds=SHARE, **how)
-    if not same or found.value is None:
-        return found
+    # Prompts are resampled and not choices: two raters of one pair are no two observations.
+    resampling = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=SEED)
+    rate = stats.mean(table=table, column="won", bounds=SHARE, **resampling)
+    if not same or rate.value is None:
+        return rate
     # The drawn prompts with one text twice are ties for sure; what was rated speaks for the others.
     share = same / drawn
 
     def mixed(value: float) -> float:
         return share / 2 + (1 - share) * value
 
-    ends = tuple(replace(i, low=mixed(i.low), high=mixed(i.high)) for i in found.intervals)
-    method = f"{found.method}; {same} of {drawn} drawn prompts are ties, their text being the same"
-    return replace(found, value=mixed(found.value), intervals=ends, method=method)
+    intervals = tuple(replace(i, low=mixed(i.low), high=mixed(i.high)) for i in rate.intervals)
+    method = f"{rate.method}; {same} of {drawn} drawn prompts are ties, their text being the same"
+    return replace(rate, value=mixed(rate.value), intervals=intervals, method=method)
 
 
 def agreement(rows: Sequence[Mapping[str, Any]]) -> Estimate:
@@ -137,50 +140,44 @@ def named(
     return name if side["run_id"] == other["run_id"] else f"{side['run']} {name}"
 
 
-def in_words(found: Wins, called: Callable[[str], str] = str) -> str:
+def in_words(result: Wins, called: Callable[[str], str] = str) -> str:
     """The result as a sentence; `called` says how an iteration is written."""
-    first, second = (
-        named(found.first, found.second, called),
-        named(found.second, found.first, called),
-    )
-    rate = found.rate
+    first = named(result.first, result.second, called)
+    second = named(result.second, result.first, called)
+    rate = result.rate
     if rate.value is None:
         return f"{second} against {first}: not known: {rate.reason}."
-    ends = next(iter(rate.intervals), None)
-    span = (
-        f"95% interval {ends.low:.0%} to {ends.high:.0%}" if ends else rate.reason or "no interval"
-    )
-    same = f", and {found.same} prompts whose texts were the same" if found.same else ""
+    same = f", and {result.same} prompts whose texts were the same" if result.same else ""
     return (
         f"{second} was preferred to {first} on {rate.value:.0%} of prompts, ties counting half "
-        f"({span}; {found.prompts} prompts, {of_raters(found.raters)}): {found.better} choices "
-        f"for it, {found.ties} ties, {found.worse} against{same}."
+        f"({_interval(rate, '.0%')}; {result.prompts} prompts, {of_raters(result.raters)}): "
+        f"{result.better} choices for it, {result.ties} ties, {result.worse} against{same}."
     )
 
 
-def beside(found: Wins) -> list[str]:
+def beside(result: Wins) -> list[str]:
     """What a reader of the result must know too, a sentence each."""
-    if found.rate.value is None:
+    if result.rate.value is None:
         return []
-    agreed = found.agreement
-    if agreed.value is None:
-        lines = [f"Agreement is not known: {agreed.reason}."]
+    alpha = result.agreement
+    if alpha.value is None:
+        lines = [f"Agreement is not known: {alpha.reason}."]
     else:
-        ends = next(iter(agreed.intervals), None)
-        span = (
-            f"95% interval {ends.low:.2f} to {ends.high:.2f}"
-            if ends
-            else agreed.reason or "no interval"
-        )
         lines = [
-            (
-                f"Agreement: Krippendorff's alpha {agreed.value:.2f} ({span}; {agreed.n} choices "
-                "of shared pairs)."
-            )
+            f"Agreement: Krippendorff's alpha {alpha.value:.2f} ({_interval(alpha, '.2f')}; "
+            f"{alpha.n} choices of shared pairs)."
         ]
-    if found.chose_a is not None:
+    if result.chose_a is not None:
         lines.append(
-            f"The text at A was chosen in {found.chose_a:.0%} of choices but ties; sides were "
+            f"The text at A was chosen in {result.chose_a:.0%} of choices but ties; sides were "
             "random."
         )
     return lines
+
+
+def _interval(estimate: Estimate, form: str) -> str:
+    """The 95% interval in words, or why there is none."""
+    interval = next(iter(estimate.intervals), None)
+    if interval is None:
+        return estimate.reason or "no interval"
+    return f"95% interval {interval.low:{form}} to {interval.high:{form}}"
