@@ -58,12 +58,16 @@ class Session:
         self.close()
         # The trainer's threads and its Ctrl-C stay the trainer's.
         prepare_machine(config, threads=False)
+        artifacts = {"policy.model": base, **artifacts_of(config)}
         writer = Writer(self.run, announce=self.reporter.line, signer=signer, interrupts=False)
         # Not in a `with`: it is closed when training ends, in another call of the trainer's.
         writer.__enter__()
         _OPEN[self.run.resolve()] = writer
-        artifacts = {"policy.model": base, **artifacts_of(config)}
-        self.job = under_plan(record, config, writer, self.reporter, artifacts, policy=policy)
+        try:
+            self.job = under_plan(record, config, writer, self.reporter, artifacts, policy=policy)
+        except BaseException:
+            self.close()  # what was refused leaves neither a lock nor a folder behind
+            raise
 
     @property
     def looks(self) -> tuple[int, ...]:
