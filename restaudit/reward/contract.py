@@ -1,5 +1,5 @@
-"""What every reward offers, and the check every reward value passes before anything is done with
-it.
+"""What every reward offers, the check every reward value passes, how members become one reward, and
+what training one hands back.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def finite(values: npt.NDArray[Any], responses: Sequence[str], who: str) -> Scor
     return out
 
 
-# Several member rewards into one, with their disagreement beside it.
+# --- several members
 
 
 def combine(members: Scores, config: EnsembleConfig) -> tuple[Scores, Scores]:
@@ -92,6 +92,7 @@ def combine(members: Scores, config: EnsembleConfig) -> tuple[Scores, Scores]:
             "member"
         )
     n, m = members.shape
+    # NaN and not 0: a spread of 0 would say that the members agree.
     spread = members.std(axis=1, ddof=1) if m > 1 else np.full(n, np.nan)
     if config.combine == "min":
         return members.min(axis=1), spread
@@ -101,8 +102,7 @@ def combine(members: Scores, config: EnsembleConfig) -> tuple[Scores, Scores]:
     return mean, spread
 
 
-# What either way of training a reward hands back: something that scores, and what the dossier
-# says about it.
+# --- what training hands back: something that scores, and what the dossier says about it
 
 
 class MemberScorer(Protocol):
@@ -127,7 +127,7 @@ class LearnedReward:
     facts         what the dossier records about the encoder and the method
     limits        sentences for the dossier
     embeddings    (items, d) embeddings of the examples' rows, or None
-    again         trains one member on some of the training rows (numbers among them) and gives the
+    fit_fewer     trains one member on some of the training rows (numbers among them) and gives the
                   held-out items' rewards (for pairs the difference), or None where that would take
                   too long
     save          writes the weights into a folder and returns the SHA-256 that stands for them
@@ -141,4 +141,4 @@ class LearnedReward:
     limits: tuple[str, ...]
     save: Callable[[Path], str]
     embeddings: npt.NDArray[np.float64] | None = None
-    again: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]] | None = None
+    fit_fewer: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]] | None = None

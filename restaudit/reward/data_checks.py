@@ -31,15 +31,16 @@ def care(examples: Examples, left: Numbers, right: Numbers | None, *, seed: int)
     `left` and `right` (n,) are the combined rewards of the rows of `examples.table` (right None for
     ratings). What cannot be told is null with the reason.
     """
+    pairs = right is not None
     table = examples.table.assign(words_left=_words(examples.table["left"]))
     if right is not None:
         table = table.assign(words_right=_words(table["right"]), difference=left - right)
     return {
-        "near_duplicates_across_the_split": _across(table, pairs=right is not None),
-        "near_duplicates_in_training": _within(table, pairs=right is not None),
-        "length": _length_of_pairs(table) if right is not None else _length_of_ratings(table),
-        "contradictions": _contradictions(table, pairs=right is not None),
-        "label_noise": _noise(table, pairs=right is not None, seed=seed),
+        "near_duplicates_across_the_split": _across(table, pairs=pairs),
+        "near_duplicates_in_training": _within(table, pairs=pairs),
+        "length": _length_of_pairs(table) if pairs else _length_of_ratings(table),
+        "contradictions": _contradictions(table, pairs=pairs),
+        "label_noise": _noise(table, pairs=pairs, seed=seed),
     }
 
 
@@ -72,12 +73,9 @@ def _within(table: pd.DataFrame, *, pairs: bool) -> dict[str, Any]:
 
 def _texts(table: pd.DataFrame, *, pairs: bool) -> tuple[list[str], list[str]]:
     """Normalised texts of the held-out items, and of those that train or decide when to stop."""
-    whole = table["left"] + "\n" + table["right"] if pairs else table["left"]
-    held_out, train = (
-        [normalise(t) for t in whole[(table["split"] == "held_out") == part]]
-        for part in (True, False)
-    )
-    return held_out, train
+    texts = table["left"] + "\n" + table["right"] if pairs else table["left"]
+    held_out = table["split"] == "held_out"
+    return texts[held_out].map(normalise).tolist(), texts[~held_out].map(normalise).tolist()
 
 
 def _length_of_pairs(table: pd.DataFrame) -> dict[str, Any]:
@@ -153,19 +151,17 @@ def _words(texts: pd.Series[str]) -> pd.Series[float]:
     return texts.map(lambda text: float(len(text.split())))
 
 
-# How many labels are flipped: what a reward model that is sure of a pair still gets wrong, by
-# held-out judgements.
-
+# --- how many labels are flipped: what a reward model that is sure of a pair still gets wrong
 
 METHOD = (
-    "share ε of flipped labels by maximum likelihood on held-out pairs: P(left wins) = ε + (1 - "
-    "2ε)·σ(s·(r_left - "
-    "r_right)), ε in 0..0.5, s > 0 (the lapse rate of psychometric functions, Wichmann & Hill 2001)"
+    "share ε of flipped labels by maximum likelihood on held-out pairs: P(left wins) = ε + "
+    "(1 - 2ε)·σ(s·(r_left - r_right)), ε in 0..0.5, s > 0 (the lapse rate of psychometric "
+    "functions, Wichmann & Hill 2001)"
 )
 LIMIT = (
     "Where the model is never sure, its own errors and flipped labels look alike, and the "
-    "interval is wide. Errors it "
-    "is sure of count as flips: the estimate is of labels and model together."
+    "interval is wide. Errors it is sure of count as flips: the estimate is of labels and model "
+    "together."
 )
 FEWEST, LEVEL = 50, 0.95
 RESAMPLES = 200
@@ -192,22 +188,23 @@ def label_noise(difference: Numbers, wins: Numbers, unit: NDArray[Any], *, seed:
             "the reward of both responses is the same for every held-out pair", units=len(names)
         )
     d = difference / scale
-    starts = ((0.05, 0.0), (0.3, 1.0))
-    whole, best = min(
-        (_fit(d, wins, np.ones(len(d)), start) for start in starts), key=lambda f: f[1]
-    )
-    draws = prompt_weights(units=len(names), resamples=RESAMPLES, seed=seed)
-    found = np.array([_fit(d, wins, w[owner].astype(np.float64), whole)[0][0] for w in draws])
+    alike = np.ones(len(d))
+    # The likelihood can have two peaks: few flips and a steep model, or many and a flat one.
+    fits = [_fit(d, wins, alike, start) for start in ((0.05, 0.0), (0.3, 1.0))]
+    best, least_loss = min(fits, key=lambda fitted: fitted[1])
+    replicates = []
+    for weight in prompt_weights(units=len(names), resamples=RESAMPLES, seed=seed):
+        (epsilon, _), _ = _fit(d, wins, weight[owner].astype(np.float64), best)
+        replicates.append(epsilon)
     estimate = summarise(
-        value=whole[0], replicates=found, n=len(d), units=len(names), levels=(LEVEL,)
+        value=best[0], replicates=np.array(replicates), n=len(d), units=len(names), levels=(LEVEL,)
     )
-    if (
-        not estimate.intervals
-    ):  # no resample leaves the edge: the likelihood says how far the truth may be from it
+    if not estimate.intervals:
+        # No resample leaves the edge (no flips at all): the likelihood says how far the truth may
+        # be from it.
         grid = np.linspace(0.0, 0.499, 100)
-        drops = np.array(
-            [_fit(d, wins, np.ones(len(d)), (e, whole[1]), fixed=True)[1] - best for e in grid]
-        )
+        losses = [_fit(d, wins, alike, (epsilon, best[1]), fixed=True)[1] for epsilon in grid]
+        drops = np.array(losses) - least_loss
         inside = grid[2 * len(d) * drops <= chdtri(1, 1 - LEVEL)]
         ends = (Interval(LEVEL, float(inside.min()), float(inside.max())),)
         estimate = replace(
@@ -231,9 +228,10 @@ def _fit(
             -(weight * (wins * np.log(p) + (1 - wins) * np.log(1 - p))).sum() / weight.sum()
         )
 
+    # Not quite 0.5: there the pairs say nothing about s.
     bounds = [(start[0], start[0]) if fixed else (0.0, 0.499), (-4.0, 4.0)]
-    found = minimize(loss, np.array(start), method="L-BFGS-B", bounds=bounds)
-    return (float(found.x[0]), float(found.x[1])), float(found.fun)
+    fitted = minimize(loss, np.array(start), method="L-BFGS-B", bounds=bounds)
+    return (float(fitted.x[0]), float(fitted.x[1])), float(fitted.fun)
 
 
 def _clipped(estimate: Estimate) -> Estimate:

@@ -1,5 +1,5 @@
 """The reward model's papers: one JSON file that says what it is, what it was made from, and what
-nobody knows.
+nobody knows; and what differs between two of them.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
     Raises BadInput for a number that JSON cannot hold.
     """
     try:
-        write_json({"schema": SCHEMA, **{k: _said(v) for k, v in facts.items()}}, out / FILE)
+        write_json({"schema": SCHEMA, **_without_silence(facts)}, out / FILE)
     except ValueError as e:
         raise BadInput(f"{out / FILE}: a fact cannot be written: {e}") from None
 
@@ -87,11 +87,9 @@ def write_compute(out: Path, *, device: str, seconds: float) -> None:
     """
     import torch
 
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.startswith("cuda")
-        else platform.processor() or "cpu"
-    )
+    name = platform.processor() or "cpu"
+    if device.startswith("cuda"):
+        name = torch.cuda.get_device_name(device)
     facts = {
         "seconds": round(seconds, 1),
         "device": device,
@@ -109,10 +107,10 @@ def read_dossier(out: Path, kind: str) -> dict[str, Any]:
     Raises BadInput when it is absent, or of another schema or kind.
     """
     facts = read_any(out)
-    if facts.get("kind") != kind:
-        found = facts.get("kind")
+    recorded = facts.get("kind")
+    if recorded != kind:
         raise BadInput(
-            f"{out / FILE}: the reward here is of kind {found!r}, the configuration asks for "
+            f"{out / FILE}: the reward here is of kind {recorded!r}, the configuration asks for "
             f"{kind!r}"
         )
     return facts
@@ -133,8 +131,8 @@ def read_any(out: Path) -> dict[str, Any]:
     except ValueError as e:
         raise BadInput(f"{path}: not valid JSON ({e})") from None
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        found = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
-        raise BadInput(f"{path}: schema {found!r}; this version of restaudit reads {SCHEMA!r}")
+        schema = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
+        raise BadInput(f"{path}: schema {schema!r}; this version of restaudit reads {SCHEMA!r}")
     if (compute := out / COMPUTE).is_file():
         facts["compute"] = json.loads(compute.read_text(encoding="utf-8"))
     return facts
@@ -154,12 +152,18 @@ def same_as_recorded(what: str, expected: str, got: str) -> None:
         )
 
 
-def _said(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if "reason" in value:  # a measurement that says itself why it has no value
-            return dict(value)
-        return {k: _said(v) for k, v in value.items()}
-    return MISSING if value is None else value
+def _without_silence(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, with MISSING for every None however deep: an empty place could be read as "nothing
+    to say".
+    """
+    spoken: dict[str, Any] = {}
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            # What has a reason says itself why it has no value.
+            spoken[key] = dict(value) if "reason" in value else _without_silence(value)
+        else:
+            spoken[key] = MISSING if value is None else value
+    return spoken
 
 
 # --- what differs between two dossiers
@@ -184,28 +188,27 @@ def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Diffe
 
     What building them took (seconds, device) is left out: it says nothing about the models.
     """
-    a, b = (
-        dict(_flat({k: v for k, v in facts.items() if k != "compute"})) for facts in (left, right)
-    )
-    return [
-        Difference(path, a.get(path, ABSENT), b.get(path, ABSENT))
-        for path in sorted(a.keys() | b.keys())
-        if a.get(path) != b.get(path)
-    ]
+    a, b = _by_path(left), _by_path(right)
+    differing = []
+    for path in sorted(a.keys() | b.keys()):
+        if a.get(path) != b.get(path):
+            differing.append(Difference(path, a.get(path, ABSENT), b.get(path, ABSENT)))
+    return differing
 
 
-def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+def _by_path(facts: Mapping[str, Any]) -> dict[str, str]:
+    return dict(_flat({key: value for key, value in facts.items() if key != "compute"}))
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
-        return [
-            pair for k, v in value.items() for pair in _flat(v, f"{path}.{k}" if path else str(k))
-        ]
-    if isinstance(value, list) and all(isinstance(v, Mapping) for v in value) and value:
-        return [
-            pair
-            for n, v in enumerate(value)
-            for pair in _flat(_kept(v), f"{path}.{v.get('name', n)}")
-        ]
-    return [(path, str(value))]
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        for n, item in enumerate(value):
+            yield from _flat(_kept(item), f"{path}.{item.get('name', n)}")
+    else:
+        yield path, str(value)
 
 
 def _kept(item: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
-"""Feedback as training examples: targets from the training raters, splits by hash, nothing embedded
-yet.
+"""Feedback as training examples: targets from the training raters (who may be unequally good), splits
+by hash, nothing embedded yet.
 """
 
 from __future__ import annotations
@@ -75,9 +75,10 @@ def choose_raters(table: pd.DataFrame, wanted: Sequence[int | str] | None) -> Ra
     used = [str(r) for r in wanted]
     unknown = [r for r in used if r not in names]
     if unknown or not used:
-        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        first = names[:20] if len(names) <= 20 else [*names[:20], "…"]
         raise BadInput(
-            f"rater(s) {', '.join(unknown) or '(none)'} are not in the data; it has: {shown}"
+            f"rater(s) {', '.join(unknown) or '(none)'} are not in the data; it has: "
+            f"{', '.join(first)}"
         )
     return Raters(tuple(used), tuple(n for n in names if n not in used), chosen=True)
 
@@ -105,25 +106,27 @@ def examples(
         )
     raters = choose_raters(table, train_raters)
     long = table.assign(rater=table["rater"].map(lambda r: None if pd.isna(r) else str(r)))
-    rows, panel = (
-        _rated(long, raters, rater_model)
-        if kind == "ratings"
-        else _paired(long, raters, rater_model)
-    )
+    if kind == "ratings":
+        rows, panel = _rated(long, raters, rater_model)
+        text = rows["left"]
+    else:
+        rows, panel = _paired(long, raters, rater_model)
+        text = rows["left"] + "\0" + rows["right"]
     rows["prompt"] = rows["prompt"].map(as_text)
     key = rows["prompt"].map(normalise)
+    # With a handful of prompts a split by prompt would hold out none, or half of the data.
     by_prompt = key.nunique() >= MIN_PROMPTS
-    text = rows["left"] if kind == "ratings" else rows["left"] + "\0" + rows["right"]
     rows["unit"] = key.where(by_prompt & (key != ""), text.map(normalise))
     rows["split"] = _split(rows["unit"], held_out_share)
     # An item that the training raters never rated cannot train; it can still be judged.
     rows = rows[(rows["split"] == "held_out") | rows["target"].notna()].reset_index(drop=True)
     for split in ("train", "stop", "held_out"):
         if not (rows["split"] == split).any():
+            units = "prompts" if by_prompt else "texts"
             raise BadInput(
                 f"no item is left for the split '{split}': the data has {len(rows)} items in "
-                f"{rows['unit'].nunique()} {'prompts' if by_prompt else 'texts'} (held_out_share "
-                f"{held_out_share}); give more data"
+                f"{rows['unit'].nunique()} {units} (held_out_share {held_out_share}); give more "
+                "data"
             )
     return Examples(fitting, rows, raters, "prompt" if by_prompt else "item", panel)
 
@@ -132,11 +135,11 @@ def _split(units: pd.Series[Any], held_out_share: float) -> pd.Series[Any]:
     distinct = pd.Series(units.unique())
     held_out = distinct.map(lambda u: fraction(u, "held out") < held_out_share)
     training = sorted(distinct[~held_out], key=lambda u: fraction(u, "stop"))
-    stop = set(training[: max(1, round(STOP_SHARE * len(training)))])
-    names = {
-        u: "held_out" if h else "stop" if u in stop else "train"
-        for u, h in zip(distinct, held_out, strict=True)
-    }
+    # A share of what trains, and not of all: it must not be empty where little is left.
+    stop = training[: max(1, round(STOP_SHARE * len(training)))]
+    names = dict.fromkeys(training, "train")
+    names.update(dict.fromkeys(stop, "stop"))
+    names.update(dict.fromkeys(distinct[held_out], "held_out"))
     return units.map(names)
 
 
@@ -187,6 +190,7 @@ def _paired(
     rows["judged"] = judging.groupby("item_id")["vote"].mean()
     decided = judging[~judging["tied"]].groupby("item_id")["vote"].agg(["count", "sum"])
     n, k = decided["count"], decided["sum"]
+    # The chance that two judges of the pair, drawn without replacement, prefer the same.
     rows["agreement"] = ((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1))).where(n > 1)
     rows["half_a"] = rows["half_b"] = np.nan
     return rows.reset_index(), panel.raters
@@ -198,9 +202,7 @@ def _mean(used: pd.DataFrame, column: str) -> Panel:
     return Panel(target, pd.Series(1.0, target.index), ())
 
 
-# Targets from raters who are not equally good: their errors are estimated from how they agree
-# with one another.
-
+# --- raters who are not equally good: their errors are estimated from how they agree with one another
 
 ROUNDS, TOLERANCE = 200, 1e-8
 SMALLEST_SHARE = 0.01  # a rater's error variance is at least this share of the panel's
@@ -250,29 +252,33 @@ def rated(scores: pd.DataFrame) -> Panel:
         weight = 1 / variance[rater]
         total, weighted = np.bincount(item, weight), np.bincount(item, weight * (y - bias[rater]))
         mean = weighted / total
+        # The mean of the others: with the rater's own score in it, whoever judges most would come
+        # ever closer to the mean, and one variance would shrink to nothing.
         left = np.where(shared, total[item] - weight, 1.0)
         others = np.where(shared, (weighted[item] - weight * (y - bias[rater])) / left, 0.0)
         error = y - bias[rater] - others
+        # The others' mean has an error of its own, 1 / left, which is not this rater's.
         squares = np.where(shared, error**2 - 1 / left, 0.0)
         n = np.bincount(rater, shared.astype(float), minlength=len(raters))
         panel = float(squares.sum() / shared.sum())
         floor = SMALLEST_SHARE * max(panel, 1e-12)
-        found = (
-            np.bincount(rater, squares, minlength=len(raters))
-            + PRIOR_JUDGEMENTS * max(panel, floor)
-        ) / (n + PRIOR_JUDGEMENTS)
-        shift = np.bincount(rater, np.where(shared, y - others, 0.0), minlength=len(raters)) / (
-            n + PRIOR_JUDGEMENTS
+        known = n + PRIOR_JUDGEMENTS
+        noise = np.bincount(rater, squares, minlength=len(raters))
+        new_variance = (noise + PRIOR_JUDGEMENTS * max(panel, floor)) / known
+        new_variance = np.maximum(new_variance, floor)
+        lean = np.bincount(rater, np.where(shared, y - others, 0.0), minlength=len(raters))
+        new_bias = lean / known
+        # Only differences of biases are determined: items and biases could move together.
+        new_bias -= new_bias.mean()
+        step = max(
+            float(np.abs(new_variance - variance).max()), float(np.abs(new_bias - bias).max())
         )
-        shift -= shift.mean()
-        found = np.maximum(found, floor)
-        step = max(float(np.abs(found - variance).max()), float(np.abs(shift - bias).max()))
-        bias, variance = shift, found
+        bias, variance = new_bias, new_variance
         if step < TOLERANCE:
             break
-    known = 1 / np.bincount(item, 1 / variance[rater])
-    between = max(float(np.var(mean) - known.mean()), 1e-12)
-    weight = 1 / (between + known)
+    error_of_mean = 1 / np.bincount(item, 1 / variance[rater])
+    between = max(float(np.var(mean) - error_of_mean.mean()), 1e-12)
+    weight = 1 / (between + error_of_mean)
     facts = [
         {"rater": str(name), "judgements": int(k), "bias": float(b), "noise_sd": float(v**0.5)}
         for name, k, b, v in zip(raters, np.bincount(rater), bias, variance, strict=True)
@@ -302,14 +308,13 @@ def voted(votes: pd.DataFrame) -> Panel:
     accuracy = np.full(len(raters), PRIOR_ACCURACY)
     for _ in range(ROUNDS):
         agrees = np.where(v == 1, share[item], 1 - share[item]) * decided
-        found = (
-            np.bincount(rater, agrees, minlength=len(raters)) + PRIOR_JUDGEMENTS * PRIOR_ACCURACY
-        )
-        found = found / (n + PRIOR_JUDGEMENTS)
-        odds = np.log(found / (1 - found))[rater] * np.sign(v - 0.5)
+        right = np.bincount(rater, agrees, minlength=len(raters))
+        new_accuracy = (right + PRIOR_JUDGEMENTS * PRIOR_ACCURACY) / (n + PRIOR_JUDGEMENTS)
+        # A tie has sign 0 and so no weight.
+        odds = np.log(new_accuracy / (1 - new_accuracy))[rater] * np.sign(v - 0.5)
         share = 1 / (1 + np.exp(-np.bincount(item, odds)))
-        step = float(np.abs(found - accuracy).max())
-        accuracy = found
+        step = float(np.abs(new_accuracy - accuracy).max())
+        accuracy = new_accuracy
         if step < TOLERANCE:
             break
     facts = [

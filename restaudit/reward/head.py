@@ -1,5 +1,6 @@
-"""The trained part of a reward model: small heads on fixed features, one a member, each
-reproducible bit for bit.
+"""`training: head`: a frozen encoder with one small head a member, each reproducible bit for bit.
+
+First how heads are fitted to features, then the reward that they make.
 """
 
 from __future__ import annotations
@@ -90,14 +91,14 @@ def train_members(
     since only differences are determined. The epoch with the lowest loss on `stop` wins. Raises
     BadInput on a loss that is not finite. The global random state is neither read nor changed.
     """
-    out = []
+    heads = []
     for member in range(members):
-        own = member_seed(seed, member)
+        own_seed = member_seed(seed, member)
         rows = np.arange(len(train.target))
         if members > 1:
-            rows = bootstrap(train.unit, own)
+            rows = bootstrap(train.unit, own_seed)
         try:
-            trained = _train(train.take(rows), stop, config, own)
+            trained = _train(train.take(rows), stop, config, own_seed)
         except FloatingPointError as e:
             raise BadInput(
                 f"reward model, member {member}: {e}; nothing was kept. Lower head.learning_rate "
@@ -105,11 +106,10 @@ def train_members(
             ) from None
         if train.right is not None:
             texts = np.unique(np.concatenate([train.left, train.right]))
-            trained.weights["out.bias"] -= float(
-                predict(trained.weights, train.features[texts]).mean()
-            )
-        out.append(trained)
-    return out
+            rewards = predict(trained.weights, train.features[texts])
+            trained.weights["out.bias"] -= float(rewards.mean())
+        heads.append(trained)
+    return heads
 
 
 def predict(weights: Weights, features: Features) -> Scores:
@@ -122,20 +122,18 @@ def predict(weights: Weights, features: Features) -> Scores:
     out = np.empty(n, dtype=np.float64)
     with torch.inference_mode():
         for start in range(0, n, BLOCK):
-            part = features[start : start + BLOCK]
+            rows = features[start : start + BLOCK]
             block = np.zeros((BLOCK, features.shape[1]), dtype=np.float32)
-            block[: len(part)] = part
-            out[start : start + BLOCK] = _forward(weights, torch.from_numpy(block))[
-                : len(part)
-            ].numpy()
+            block[: len(rows)] = rows
+            scores = _forward(weights, torch.from_numpy(block))
+            out[start : start + BLOCK] = scores[: len(rows)].numpy()
     return out
 
 
 def member_seed(seed: int, member: int) -> int:
     """The seed of one member, 63 bits."""
-    return (
-        int.from_bytes(hashlib.sha256(f"{seed}/member/{member}".encode()).digest()[:8], "big") >> 1
-    )
+    digest = hashlib.sha256(f"{seed}/member/{member}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _train(train: Problem, stop: Problem, config: HeadConfig, seed: int) -> Trained:
@@ -149,6 +147,7 @@ def _train(train: Problem, stop: Problem, config: HeadConfig, seed: int) -> Trai
     loss_of = _loss(features, train, centre, spread)
     stop_loss_of = _loss(features, stop, centre, spread)
     weights = _start(features.shape[1], config.hidden, generator)
+    # One tensor after the other: fused loops, which torch may choose by itself, round otherwise.
     optimizer = torch.optim.AdamW(
         weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=False
     )
@@ -166,14 +165,17 @@ def _train(train: Problem, stop: Problem, config: HeadConfig, seed: int) -> Trai
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.inference_mode():
-            now = float(stop_loss_of(weights, everything))
-        if not np.isfinite(now):
-            raise FloatingPointError(f"the loss on the stop split became {now} in epoch {epoch}")
-        if now < best_loss:
-            best_loss, best_epoch = now, epoch
+            stop_loss = float(stop_loss_of(weights, everything))
+        if not np.isfinite(stop_loss):
+            raise FloatingPointError(
+                f"the loss on the stop split became {stop_loss} in epoch {epoch}"
+            )
+        if stop_loss < best_loss:
+            best_loss, best_epoch = stop_loss, epoch
             best = {k: v.detach().clone() for k, v in weights.items()}
         elif epoch - best_epoch >= config.patience:
             break
+    # The target was standardised; the last layer is linear, so it can take the unit back in.
     best["out.weight"] = best["out.weight"] * spread
     best["out.bias"] = best["out.bias"] * spread + centre
     return Trained(best, epoch, best_epoch, best_loss)
@@ -234,7 +236,7 @@ def bootstrap(unit: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(unit)), times[np.searchsorted(units, unit)])
 
 
-# `training: head`: a frozen encoder with one small head a member.
+# --- the reward
 
 
 WEIGHTS = "weights.safetensors"
@@ -269,56 +271,48 @@ def learn_heads(
     """
     rows, n = data.table, len(data.table)
     pairs = data.objective == "bradley_terry"
-    texts = rows["left"].tolist() + (rows["right"].tolist() if pairs else [])
-    features = features_of(
-        encoder, rows["prompt"].tolist() * (2 if pairs else 1), texts, config.input
-    )
+    prompts, texts = rows["prompt"].tolist(), rows["left"].tolist()
     target = rows["target"].to_numpy(dtype=np.float64)
+    right = None
     if pairs:
+        # Both sides stand in one block of features: the right text of row i is row n + i.
+        prompts, texts = prompts * 2, texts + rows["right"].tolist()
         target = smoothed(target, config.label_smoothing)
-    unit, weight = (
-        pd.factorize(rows["unit"])[0].astype(np.int64),
-        rows["weight"].to_numpy(dtype=np.float64),
-    )
-    whole = Problem(
-        features, np.arange(n), np.arange(n, 2 * n) if pairs else None, target, unit, weight
-    )
-    train, stop = (whole.take(np.flatnonzero(rows["split"] == s)) for s in ("train", "stop"))
+        right = np.arange(n, 2 * n)
+    features = features_of(encoder, prompts, texts, config.input)
+    unit = pd.factorize(rows["unit"])[0].astype(np.int64)
+    weight = rows["weight"].to_numpy(dtype=np.float64)
+    every_item = Problem(features, np.arange(n), right, target, unit, weight)
+    train_rows = np.flatnonzero(rows["split"] == "train")
+    judged_rows = np.flatnonzero(rows["split"] == "held_out")
+    train = every_item.take(train_rows)
+    stop = every_item.take(np.flatnonzero(rows["split"] == "stop"))
     members = train_members(train, stop, config.head, members=config.ensemble.size, seed=seed)
     weights = tuple(m.weights for m in members)
-    scores = finite(
-        np.stack([predict(w, features) for w in weights], axis=1), texts, "the trained reward"
-    )
+    by_member = [predict(w, features) for w in weights]
+    scores = finite(np.stack(by_member, axis=1), texts, "the trained reward")
 
-    left_and_right = (scores[:n], scores[n:] if pairs else None)
-    training_rows, judged_rows = (np.flatnonzero(rows["split"] == s) for s in ("train", "held_out"))
-
-    def again(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        (one,) = train_members(
-            whole.take(training_rows[chosen]), stop, config.head, members=1, seed=seed
-        )
-        own = predict(one.weights, features)
-        rewards: npt.NDArray[np.float64] = own[judged_rows] - (
-            own[n + judged_rows] if pairs else 0.0
-        )
-        return rewards
+    def fit_fewer(chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        fewer = every_item.take(train_rows[chosen])
+        (head,) = train_members(fewer, stop, config.head, members=1, seed=seed)
+        rewards = predict(head.weights, features)
+        if pairs:
+            return rewards[judged_rows] - rewards[n + judged_rows]
+        return rewards[judged_rows]
 
     def save(out: Path) -> str:
         from safetensors.torch import save_file
 
-        tensors = {
-            f"{k}.{name}": w.contiguous()
-            for k, one in enumerate(weights)
-            for name, w in one.items()
-        }
+        tensors = {}
+        for k, head in enumerate(weights):
+            for name, tensor in head.items():
+                tensors[f"{k}.{name}"] = tensor.contiguous()
         save_file(tensors, str(out / WEIGHTS))
         return digest_file(out / WEIGHTS).sha256
 
     limits = [
-        (
-            "The encoder's own training data, and what it carries over into the reward, were not "
-            "examined here."
-        )
+        "The encoder's own training data, and what it carries over into the reward, were not "
+        "examined here."
     ]
     if encoder.truncated:
         limits.append(
@@ -338,18 +332,20 @@ def learn_heads(
             "licence": spec.licence,
             **spec.base_facts(),
         }
+    training = tuple(
+        {"member": k, "epochs": m.epochs, "best_epoch": m.best_epoch, "stop_loss": m.stop_loss}
+        for k, m in enumerate(members)
+    )
     return LearnedReward(
-        HeadsOnEncoder(encoder, weights, config.input),
-        *left_and_right,
-        tuple(
-            {"member": k, "epochs": m.epochs, "best_epoch": m.best_epoch, "stop_loss": m.stop_loss}
-            for k, m in enumerate(members)
-        ),
-        {"encoder": about, "hyper_parameters": config.head.model_dump(mode="json")},
-        tuple(limits),
-        save,
-        encoder.embed(rows["left"].tolist()).astype(np.float64),
-        again,
+        scorer=HeadsOnEncoder(encoder, weights, config.input),
+        left=scores[:n],
+        right=scores[n:] if pairs else None,
+        training=training,
+        facts={"encoder": about, "hyper_parameters": config.head.model_dump(mode="json")},
+        limits=tuple(limits),
+        save=save,
+        embeddings=encoder.embed(rows["left"].tolist()).astype(np.float64),
+        fit_fewer=fit_fewer,
     )
 
 
@@ -368,16 +364,12 @@ def load_heads(
     same_as_recorded(str(path), facts["weights_sha256"], digest_file(path).sha256)
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
     same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
-    tensors = load_file(str(path))
-    weights = tuple(
-        {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{k}.")}
-        for k in range(int(facts["members"]))
-    )
-    return HeadsOnEncoder(
-        load_encoder(artifact.path, device, int(facts["encoder"]["max_tokens"])),
-        weights,
-        facts["input"],
-    )
+    heads: list[Weights] = [{} for _ in range(int(facts["members"]))]
+    for name, tensor in load_file(str(path)).items():
+        member, _, inner = name.partition(".")
+        heads[int(member)][inner] = tensor
+    encoder = load_encoder(artifact.path, device, int(facts["encoder"]["max_tokens"]))
+    return HeadsOnEncoder(encoder, tuple(heads), facts["input"])
 
 
 def features_of(
@@ -392,6 +384,8 @@ def features_of(
     and their product, coordinate by coordinate, so that a head can tell how well the response fits
     the prompt.
     """
+    # Embeddings have length 1; this makes each coordinate about 1, which the start of the weights
+    # and the learning rate are made for.
     size = np.float32(encoder.dimension**0.5)
     response = encoder.embed(responses) * size
     if given == "response":

@@ -22,9 +22,8 @@ def known_prompts(reward: RewardConfig, rules: RowRules) -> list[str]:
     """
     if not isinstance(reward, TrainedReward):
         return []
-    return sorted(
-        {str(p) for p in load_feedback(reward.data, rules, ties=reward.ties).table["prompt"] if p}
-    )
+    judgements = load_feedback(reward.data, rules, ties=reward.ties).table
+    return sorted({str(prompt) for prompt in judgements["prompt"] if prompt})
 
 
 def split_apart(
@@ -43,7 +42,8 @@ def split_apart(
     prompts, reports = load_prompts(data)
     chosen = seed_of(seed if data.splits.seed is None else data.splits.seed, "splits")
     known = known_prompts(reward, rules) if data.splits.near_duplicates == "drop" else []
-    return *make_splits(prompts, data.splits, chosen, needed=needed, known=known), reports
+    tables, overlaps = make_splits(prompts, data.splits, chosen, needed=needed, known=known)
+    return tables, overlaps, reports
 
 
 def leakage(
@@ -61,7 +61,7 @@ def leakage(
     known = known_prompts(reward, rules)
     if not known:
         return {"reason": "the reward model's data has no prompts"}
-    found: dict[str, Any] = {
+    overlaps: dict[str, Any] = {
         name: overlap(known, table["prompt"].tolist(), limits.near_duplicate_jaccard)
         for name, table in splits.items()
     }
@@ -70,13 +70,15 @@ def leakage(
         "keep them apart with data.splits.near_duplicates: drop, options.part on both sources, or "
         "`exclude` on the prompts"
     )
-    if leaked := {name: o["exact"] for name, o in found.items() if o["exact"]}:
-        counts = ", ".join(f"{n} of {name}" for name, n in leaked.items())
+    leaked = [f"{o['exact']} of {name}" for name, o in overlaps.items() if o["exact"]]
+    if leaked:
         raise BadInput(
-            f"{where}: prompts of the run are in the reward model's data ({counts}); {mend}"
+            f"{where}: prompts of the run are in the reward model's data ({', '.join(leaked)}); "
+            f"{mend}"
         )
+    # Not grow: what trains may resemble what the reward learned from, what judges may not.
     for name in ("d_eval", "audit"):
-        share = found[name]["share"] if name in found else None
+        share = overlaps.get(name, {}).get("share")
         if share is not None and share > limits.max_near_duplicate_share:
             raise BadInput(
                 f"{where}: {share:.1%} of the {name} prompts have a near-duplicate in the reward "
@@ -84,4 +86,4 @@ def leakage(
                 f"{limits.near_duplicate_jaccard:g}); {mend}, or raise "
                 "data.splits.max_near_duplicate_share if you accept it"
             )
-    return found
+    return overlaps

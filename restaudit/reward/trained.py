@@ -149,13 +149,13 @@ def training_examples(
     )
     if config.label_smoothing and data.objective != "bradley_terry":
         raise BadInput("reward.label_smoothing: ratings have no labels to smooth; leave it at 0")
-    said = data.table.loc[data.table["split"] == "train", "target"]
-    if data.objective == "bradley_terry" and (said == 0.5).all():
+    targets = data.table.loc[data.table["split"] == "train", "target"]
+    if data.objective == "bradley_terry" and (targets == 0.5).all():
         raise BadInput("every training pair is tied: there is nothing to learn from")
-    if data.objective == "regression" and said.nunique() == 1:
+    if data.objective == "regression" and targets.nunique() == 1:
         raise BadInput(
-            f"every training item has the same mean rating ({said.iloc[0]:g}): there is nothing "
-            "to learn from"
+            f"every training item has the same mean rating ({targets.iloc[0]:g}): there is "
+            "nothing to learn from"
         )
     return data
 
@@ -170,11 +170,13 @@ def _fit(
     learned = learn(data)
     left = combine(learned.left, config.ensemble)[0]
     right = None if learned.right is None else combine(learned.right, config.ensemble)[0]
-    found = validate(data, left, right, seed=seed)
+    measurements = validate(data, left, right, seed=seed)
     deeper = _deeper(data, learned, config, table, seed)
-    known = {m.name for m in found}
-    found += [m for m in deeper.measurements if m.name not in known]
-    return Fitted(learned, data, tuple(found), deeper, care(data, left, right, seed=seed))
+    # What both measure stays as the first says it: with its ceiling, from the same resamples.
+    known = {m.name for m in measurements}
+    measurements += [m for m in deeper.measurements if m.name not in known]
+    checks = care(data, left, right, seed=seed)
+    return Fitted(learned, data, tuple(measurements), deeper, checks)
 
 
 def _deeper(
@@ -192,9 +194,9 @@ def _deeper(
         embeddings=learned.embeddings,
     )
     train = data.table[data.table["split"] == "train"]
-    curve = (
-        None if learned.again is None else LearningCurveFit(train["unit"].tolist(), learned.again)
-    )
+    curve = None
+    if learned.fit_fewer is not None:
+        curve = LearningCurveFit(train["unit"].tolist(), learned.fit_fewer)
     why = "training the whole encoder four more times would take too long"
     return validated(judged, train=train, curve=curve, why_no_curve=why, seed=seed)
 
@@ -326,7 +328,7 @@ def _facts(
     config: TrainedReward, feedback: Feedback, judgements: pd.DataFrame, fitted: Fitted, seed: int
 ) -> dict[str, Any]:
     data, raters = fitted.examples, fitted.examples.raters
-    unnamed = int(judgements["rater"].isna().sum())
+    used = _count(judgements, raters.used) if raters.chosen else len(judgements)
     limits = [*LIMITS, *fitted.learned.limits, *beaten_by(fitted.validation)]
     if not raters.used:
         limits.append(
@@ -360,11 +362,9 @@ def _facts(
             "used": list(raters.used),
             "held_out": list(raters.held_out),
             "judgements": len(judgements),
-            "judgements_used": _count(judgements, raters.used)
-            if raters.chosen
-            else len(judgements),
+            "judgements_used": used,
             "judgements_held_out": _count(judgements, raters.held_out),
-            "judgements_without_rater": unnamed,
+            "judgements_without_rater": int(judgements["rater"].isna().sum()),
             "model": config.rater_model,
             "model_found": list(data.panel),
             "ties": config.ties if feedback.kind == "pairs" else "N-A",

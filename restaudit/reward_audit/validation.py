@@ -1,5 +1,5 @@
-"""A reward against judgements it was not built with: any file of pairs or ratings, or its own
-held-out items.
+"""A reward against judgements it was not built with (any file of pairs or ratings, or its own
+held-out items), and how a person reads the result.
 """
 
 from __future__ import annotations
@@ -199,10 +199,11 @@ def _facts(source: TableSource, feedback: Feedback) -> dict[str, Any]:
 
 def _overlap(judged: Judged, train: pd.DataFrame) -> dict[str, Any]:
     """Judged items that resemble a training item, whose measures flatter the reward."""
-    mine, theirs = (_whole(t) for t in (judged.table, train))
-    near = {i for i, _, _ in near_pairs(mine, theirs, JACCARD)} | {
-        i for i, t in enumerate(mine) if t in set(theirs)
-    }
+    mine, theirs = _joined(judged.table), _joined(train)
+    near = {i for i, _, _ in near_pairs(mine, theirs, JACCARD)}
+    # Texts without a single word have no 3-grams, and are the same all the same.
+    trained = set(theirs)
+    near |= {i for i, text in enumerate(mine) if text in trained}
     prompts = set(train["prompt"].map(normalise)) - {""}
     shared = int(judged.table["prompt"].map(normalise).isin(prompts).sum())
     return {
@@ -213,16 +214,16 @@ def _overlap(judged: Judged, train: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _whole(table: pd.DataFrame) -> list[str]:
+def _joined(table: pd.DataFrame) -> list[str]:
     """The texts of each item as one, whichever of a pair stands left."""
-    return [
-        normalise("\n".join(sorted(t for t in texts if isinstance(t, str))))
-        for texts in table[["left", "right"]].to_numpy()
-    ]
+    joined = []
+    for texts in table[["left", "right"]].to_numpy():
+        own = sorted(text for text in texts if isinstance(text, str))
+        joined.append(normalise("\n".join(own)))
+    return joined
 
 
-# A validation as a person reads it: a table of what was measured, and by reason what was not.
-
+# --- as a person reads it: a table of what was measured, and by reason what was not
 
 WIDTH = 100
 SLICES = ("slice.", "slice_over.", "slice_gap.")
@@ -235,41 +236,35 @@ def show(outside: Outside, console: Console) -> None:
     judged, found = outside.judged, outside.found
     for facts in outside.data:
         rows = facts["rows"]
-        dropped = ", ".join(f"{n} {why}" for why, n in rows["dropped"].items())
-        _wrapped(
-            console,
-            f"{facts['source']}: {rows['used']:,} of {rows['read']:,} rows used"
-            + (f" (left out: {dropped})" if dropped else ""),
-        )
-    count = f"{len(judged.table):,} {judged.kind if judged.kind == 'pairs' else 'rated texts'}"
+        line = f"{facts['source']}: {rows['used']:,} of {rows['read']:,} rows used"
+        if rows["dropped"]:
+            dropped = ", ".join(f"{n} {why}" for why, n in rows["dropped"].items())
+            line += f" (left out: {dropped})"
+        _wrapped(console, line)
+    items = "pairs" if judged.kind == "pairs" else "rated texts"
     _wrapped(
         console,
-        f"{count}, {len(judged.votes):,} judgements, {judged.table['prompt_id'].nunique():,} "
-        f"{judged.unit}s; reward {outside.reward.name}, {outside.reward.members} member(s)",
+        f"{len(judged.table):,} {items}, {len(judged.votes):,} judgements, "
+        f"{judged.table['prompt_id'].nunique():,} {judged.unit}s; reward {outside.reward.name}, "
+        f"{outside.reward.members} member(s)",
     )
-    if (overlap := outside.overlap) is not None and (
-        overlap["items"] or overlap["items_with_a_training_prompt"]
-    ):
-        near, shared = overlap["items"], overlap["items_with_a_training_prompt"]
-        flatter = "measures on them flatter it"
-        _wrapped(
-            console,
-            f"{near} items resemble a training item and {shared} have a training prompt: {flatter}",
-        )
+    if outside.overlap is not None:
+        near, shared = (outside.overlap["items"], outside.overlap["items_with_a_training_prompt"])
+        if near or shared:
+            _wrapped(
+                console,
+                f"{near} items resemble a training item and {shared} have a training prompt: "
+                "measures on them flatter it",
+            )
     sliced = [m for m in found.measurements if _short(m).startswith(SLICES)]
-    whole = [m for m in found.measurements if m not in sliced]
-    console.print(_table(whole))
+    of_all_items = [m for m in found.measurements if m not in sliced]
+    console.print(_table(of_all_items))
     if any(m.value is not None for m in sliced):
         console.print(_slices(sliced))
     for name in found.worse_slices:
         m = next(m for m in sliced if _short(m) == f"slice_gap.{name}")
-        _wrapped(
-            console,
-            (
-                f"WORSE {name}: {m.detail['meaning']} (p {m.detail['p_holm']:.2g} after Holm's "
-                "correction)"
-            ),
-        )
+        p = f"p {m.detail['p_holm']:.2g} after Holm's correction"
+        _wrapped(console, f"WORSE {name}: {m.detail['meaning']} ({p})")
     if sliced and not found.worse_slices:
         _wrapped(console, "no slice is shown to be worse than the rest (5%, Holm's correction)")
     _reasons(console, found.measurements)
@@ -306,9 +301,12 @@ def _slices(found: Sequence[Measurement]) -> Table:
         if kind != "slice" or m.value is None:
             continue
         gap = named.get(f"slice_gap.{rest}")
-        more = " ".join(_numbers(gap)) if gap is not None and gap.value is not None else "-"
-        words = m.detail["meaning"].rpartition(": ")[2] if rest.startswith("topic.") else ""
-        label = f"{rest} ({words})" if words else rest
+        more = "-"
+        if gap is not None and gap.value is not None:
+            more = " ".join(_numbers(gap))
+        label = rest
+        if rest.startswith("topic."):
+            label = f"{rest} ({m.detail['meaning'].rpartition(': ')[2]})"
         table.add_row(*(escape(printable(c)) for c in (label, *_numbers(m), more, f"{m.n:,}")))
     return table
 
@@ -327,9 +325,11 @@ def _reasons(console: Console, found: Sequence[Measurement]) -> None:
     """
     by_reason: dict[str, list[str]] = {}
     for m in found:
-        if m.reason and not (m.value is None and _short(m).startswith(SLICES[1:])):
-            reason = m.reason if m.value is not None else f"not measured: {m.reason}"
-            by_reason.setdefault(reason, []).append(_short(m))
+        measured = m.value is not None
+        if not m.reason or (not measured and _short(m).startswith(SLICES[1:])):
+            continue
+        reason = m.reason if measured else f"not measured: {m.reason}"
+        by_reason.setdefault(reason, []).append(_short(m))
     for reason, names in by_reason.items():
         _wrapped(console, f"{', '.join(names)}: {reason}")
 

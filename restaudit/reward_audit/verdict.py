@@ -32,17 +32,13 @@ def verdict(
                            audit
     """
     values = _values(facts)
-    reasons: list[str] = [
-        line for line in facts.get("limits", []) if line.startswith("On held-out items ")
-    ]
-    own = next((values[k] for k in ("pair_accuracy", "pearson") if k in values), None)
-    chance = 0.5 if own is not None and own["name"] == "validation.pair_accuracy" else 0.0
-    if (
-        own is not None
-        and own["value"] is not None
-        and own["intervals"]
-        and own["intervals"][0]["low"] <= chance
-    ):
+    # restaudit.reward.trained.beaten_by writes these sentences into the dossier.
+    limits = facts.get("limits", [])
+    reasons: list[str] = [line for line in limits if line.startswith("On held-out items ")]
+    own, chance = values.get("pearson"), 0.0
+    if "pair_accuracy" in values:
+        own, chance = values["pair_accuracy"], 0.5
+    if own is not None and own["value"] is not None and _may_be(own, chance):
         reasons.append(
             f"It is not shown to predict held-out people better than chance ({_number(own)})."
         )
@@ -52,7 +48,7 @@ def verdict(
         reasons.append("How well it predicts people it was not trained on is not known.")
     for key, baseline in BASELINES.items():
         less = values.get(key)
-        if less is not None and less["intervals"] and less["intervals"][0]["low"] <= 0:
+        if less is not None and _may_be(less, 0.0):
             reasons.append(
                 f"It is not shown to do better than {baseline} (difference {_number(less)})."
             )
@@ -60,20 +56,26 @@ def verdict(
         reasons.append("Nobody has stressed it: restaudit reward stress.")
     if reasons:
         return "NOT ESTABLISHED", reasons
-    failed = stress["failures"] if stress else []
-    what = f"{len(failed)} stress tests fail" if len(failed) != 1 else "1 stress test fails"
     assert own is not None
+    assert stress is not None
+    failed = len(stress["failures"])
+    what = "1 stress test fails" if failed == 1 else f"{failed} stress tests fail"
     return "WITH CARE", [
         f"It predicts held-out people ({_number(own)}).",
         f"{what}; a policy may find them.",
     ]
 
 
+def _may_be(measured: Mapping[str, Any], value: float) -> bool:
+    """Whether the interval does not exclude this value, or a lower one; False without one."""
+    return bool(measured["intervals"]) and measured["intervals"][0]["low"] <= value
+
+
 def _values(facts: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    found = facts.get("validation")
-    return (
-        {m["name"].removeprefix("validation."): m for m in found} if isinstance(found, list) else {}
-    )
+    measurements = facts.get("validation")
+    if not isinstance(measurements, list):
+        return {}
+    return {m["name"].removeprefix("validation."): m for m in measurements}
 
 
 def _number(m: Mapping[str, Any]) -> str:

@@ -1,5 +1,5 @@
-"""What a trivial rule reaches on the same items: longer wins, shorter wins, a bag of words trained
-as it was.
+"""What a reward is held against on the same items: longer wins, shorter wins, a bag of words trained
+as it was, and itself trained on less.
 """
 
 from __future__ import annotations
@@ -45,24 +45,15 @@ def baselines(
     rows, unit = judged.usable, unit_of(judged)
     length = words(rows["left"]) - (words(rows["right"]) if judged.kind == "pairs" else 0.0)
     rows = rows.assign(longer=length, shorter=-length)
-    found = []
+    measurements = []
     for rule in ("longer", "shorter"):
-        found.append(
-            measured(
-                agreement(judged, rows, rule, **how),
-                f"baseline.{rule}",
-                unit,
-                f"{rule} wins (words)",
-            )
-        )
-        found.append(
-            measured(
-                advantage(judged, rows, "reward", rule, **how),
-                f"less.{rule}",
-                unit,
-                f"the reward less the rule '{rule} wins', on the same items",
-            )
-        )
+        own = agreement(judged, rows, rule, **how)
+        less = advantage(judged, rows, "reward", rule, **how)
+        meaning = f"the reward less the rule '{rule} wins', on the same items"
+        measurements += [
+            measured(own, f"baseline.{rule}", unit, f"{rule} wins (words)"),
+            measured(less, f"less.{rule}", unit, meaning),
+        ]
     meaning = (
         "TF-IDF of words and pairs of words with a linear model, trained on the reward's "
         "training items"
@@ -76,8 +67,9 @@ def baselines(
         score = "no item has judges who came to something"
     elif train is not None:
         score = bag_of_words("ratings" if train["right"].isna().all() else "pairs", train)
-    if isinstance(score, str):
-        return [*found, *(nothing(name, unit, what, score, n=len(rows)) for name, what in names)]
+    if isinstance(score, str):  # the reason why there is none
+        missing = [nothing(name, unit, what, score, n=len(rows)) for name, what in names]
+        return [*measurements, *missing]
     bag = score(rows["left"].tolist())
     if judged.kind == "pairs":
         bag = bag - score(rows["right"].tolist())
@@ -86,13 +78,10 @@ def baselines(
         agreement(judged, rows, "bag", **how),
         advantage(judged, rows, "reward", "bag", **how),
     )
-    return [
-        *found,
-        *(
-            measured(e, name, unit, what, trained_on=len(train) if train is not None else 0)
-            for e, (name, what) in zip(estimates, names, strict=True)
-        ),
-    ]
+    trained_on = len(train) if train is not None else 0
+    for estimate, (name, what) in zip(estimates, names, strict=True):
+        measurements.append(measured(estimate, name, unit, what, trained_on=trained_on))
+    return measurements
 
 
 def bag_of_words(kind: Kind, train: pd.DataFrame) -> Callable[[Sequence[str]], Array] | str:
@@ -128,6 +117,8 @@ def bag_of_words(kind: Kind, train: pd.DataFrame) -> Callable[[Sequence[str]], A
         from scipy.sparse import vstack
 
         difference = vectorizer.transform(left) - vectorizer.transform(right)
+        # Every pair both ways round, each way once as won and once as lost, weighted by the votes:
+        # whichever response stands left then cannot be learned.
         label = np.repeat([1, 0, 0, 1], len(target))
         votes = np.concatenate([target, 1 - target, target, 1 - target])
         sides = vstack([difference, difference, -difference, -difference]).tocsr()
@@ -139,10 +130,7 @@ def bag_of_words(kind: Kind, train: pd.DataFrame) -> Callable[[Sequence[str]], A
     return lambda texts: np.asarray(vectorizer.transform(list(texts)) @ fixed, dtype=np.float64)
 
 
-# Would more data help?
-#
-# Agreement with people after training on an eighth, a quarter, a half and all of the units.
-
+# --- would more data help? The same reward, trained on an eighth, a quarter, a half and all units
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 FEWEST_UNITS = 4
@@ -165,50 +153,33 @@ def learning_curve(
     """
     names = np.array([str(u) for u in units], dtype=object)
     order = sorted(set(names.tolist()), key=lambda u: (fraction(u, "learning curve"), u))
-    unit, found = unit_of(judged), []
+    unit = unit_of(judged)
+    measurements = []
     rewards: dict[float, Array] = {}
     for share in SHARES:
         chosen = order[: math.ceil(share * len(order))]
         rows = np.flatnonzero(np.isin(names, chosen)).astype(np.int64)
-        name, meaning = (
-            f"learning_curve.{100 * share:g}",
-            f"trained on {100 * share:g}% of the training units",
-        )
+        name = f"learning_curve.{100 * share:g}"
+        meaning = f"trained on {100 * share:g}% of the training units"
         detail = {"units": len(chosen), "rows": len(rows)}
         if len(chosen) < FEWEST_UNITS:
-            found.append(
-                nothing(
-                    name,
-                    unit,
-                    meaning,
-                    f"{len(chosen)} training units; at least {FEWEST_UNITS} are needed",
-                    **detail,
-                )
-            )
+            why = f"{len(chosen)} training units; at least {FEWEST_UNITS} are needed"
+            measurements.append(nothing(name, unit, meaning, why, **detail))
             continue
         try:
             rewards[share] = np.asarray(fit(rows), dtype=np.float64)
         except BadInput as e:
-            found.append(nothing(name, unit, meaning, str(e), **detail))
+            measurements.append(nothing(name, unit, meaning, str(e), **detail))
             continue
         scored = judged.with_reward(rewards[share])
-        found.append(
-            measured(agreement(scored, scored.usable, **how), name, unit, meaning, **detail)
-        )
-    name, meaning = (
-        "learning_curve.last_doubling",
-        "all training units less half of them, on the same held-out items",
-    )
+        estimate = agreement(scored, scored.usable, **how)
+        measurements.append(measured(estimate, name, unit, meaning, **detail))
+    name = "learning_curve.last_doubling"
+    meaning = "all training units less half of them, on the same held-out items"
     if not {0.5, 1.0} <= rewards.keys():
-        return [
-            *found,
-            nothing(
-                name, unit, meaning, "training on half or on all of the units was not possible"
-            ),
-        ]
+        why = "training on half or on all of the units was not possible"
+        return [*measurements, nothing(name, unit, meaning, why)]
     table = judged.table.assign(half=rewards[0.5])
     both = Judged(judged.kind, table, judged.votes, 1, judged.unit).with_reward(rewards[1.0])
-    return [
-        *found,
-        measured(advantage(both, both.usable, "reward", "half", **how), name, unit, meaning),
-    ]
+    gain = advantage(both, both.usable, "reward", "half", **how)
+    return [*measurements, measured(gain, name, unit, meaning)]

@@ -1,10 +1,12 @@
-"""Does the size of a reward mean what it says?
+"""Does a reward know how sure it may be?
 
-Stated against observed preferences; ratings against their line.
+The size of a difference against how often it is right (pairs), the line of ratings on rewards, and
+whether an ensemble disagrees where it is wrong.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import numpy as np
@@ -27,8 +29,9 @@ def calibration(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     make it right. Ratings: slope and intercept of the least-squares line of the judged rating on
     the reward (1 and 0 are calibrated).
     """
-    rows = judged.usable
-    return _ratings(rows, **how) if judged.kind == "ratings" else _pairs(rows, **how)
+    if judged.kind == "ratings":
+        return _ratings(judged.usable, **how)
+    return _pairs(judged.usable, **how)
 
 
 def reliability(judged: Judged, bins: int = BINS) -> list[dict[str, Any]]:
@@ -40,12 +43,15 @@ def reliability(judged: Judged, bins: int = BINS) -> list[dict[str, Any]]:
     if judged.kind == "ratings":
         return []
     stated, right = _stated(judged.usable)
+    # Bins of at least ten pairs: the share of fewer says nothing.
     used = min(bins, len(stated) // 10)
-    parts = np.array_split(np.argsort(stated, kind="stable"), used) if used else []
-    return [
-        {"pairs": len(p), "stated": float(stated[p].mean()), "observed": float(right[p].mean())}
-        for p in parts
-    ]
+    if not used:
+        return []
+    curve = []
+    for rows in np.array_split(np.argsort(stated, kind="stable"), used):
+        means = {"stated": float(stated[rows].mean()), "observed": float(right[rows].mean())}
+        curve.append({"pairs": len(rows), **means})
+    return curve
 
 
 def _stated(rows: pd.DataFrame) -> tuple[Array, Array]:
@@ -64,14 +70,14 @@ def _stated(rows: pd.DataFrame) -> tuple[Array, Array]:
 def _pairs(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
     stated, right = _stated(rows)
     prompts = rows["prompt_id"].to_numpy(dtype=str)
-    found = calibrated(probability=stated, outcome=right, prompts=prompts, bins=BINS, **how)
-    if isinstance(found, str):
-        error, more = unmeasured(found, n=len(rows)), {}
+    binned = calibrated(probability=stated, outcome=right, prompts=prompts, bins=BINS, **how)
+    if isinstance(binned, str):  # the reason why there is none
+        error, more = unmeasured(binned, n=len(rows)), {}
     else:
-        error = found.debiased
+        error = binned.debiased
         more = {
-            "plugin": found.plugin,
-            "bins": found.bins,
+            "plugin": binned.plugin,
+            "bins": binned.bins,
             "stated": float(stated.mean()),
             "right": float(right.mean()),
             "bias": (
@@ -115,6 +121,7 @@ def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
     method = "logistic regression through the origin, prompt-clustered sandwich error"
     if not np.any(d):
         return unmeasured("no pair has two different rewards", n=n, units=p, method=method)
+    # Where no pair stands against the slope, the likelihood rises for ever (separation).
     sided = np.sign(d) * (2 * y - 1)
     if not ((sided > 0).any() and (sided < 0).any()):
         which = "right" if (sided > 0).any() else "wrong"
@@ -129,9 +136,8 @@ def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
     for _ in range(ROUNDS):
         chance = expit(b * x)
         step = float((x * (y - chance)).sum() / max((x**2 * chance * (1 - chance)).sum(), 1e-12))
-        b += float(
-            np.clip(step, -1.0, 1.0)
-        )  # the log-likelihood is concave; short steps keep Newton from overshooting
+        # The log-likelihood is concave; short steps keep Newton from overshooting.
+        b += float(np.clip(step, -1.0, 1.0))
         if abs(step) < 1e-10:
             break
     value = b / scale
@@ -139,16 +145,13 @@ def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
         return Estimate(value, n, p, method, reason="no interval: 1 prompt, at least 2 are needed")
     chance = expit(b * x)
     pulls = np.bincount(owner, weights=x * (y - chance))
-    error = (
-        float(np.sqrt(p / (p - 1) * (pulls**2).sum()) / (x**2 * chance * (1 - chance)).sum())
-        / scale
-    )
-    ends = tuple(
-        Interval(level, value - t * error, value + t * error)
-        for level in how["levels"]
-        for t in [float(stdtrit(p - 1, 0.5 + level / 2))]
-    )
-    return Estimate(value, n, p, f"{method}, t({p - 1})", ends)
+    information = (x**2 * chance * (1 - chance)).sum()
+    error = float(np.sqrt(p / (p - 1) * (pulls**2).sum()) / information) / scale
+    ends = []
+    for level in how["levels"]:
+        t = float(stdtrit(p - 1, 0.5 + level / 2))
+        ends.append(Interval(level, value - t * error, value + t * error))
+    return Estimate(value, n, p, f"{method}, t({p - 1})", tuple(ends))
 
 
 def _temperature(slope: Estimate) -> Estimate:
@@ -171,9 +174,13 @@ def _temperature(slope: Estimate) -> Estimate:
 
 
 def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
-    x, y = (rows[c].to_numpy(dtype=np.float64) for c in ("reward", "judged"))
-    shift_x, shift_y = (float(v.mean()) if len(v) else 0.0 for v in (x, y))
-    scale = float(np.abs(x - shift_x).max()) if len(x) else 0.0
+    x = rows["reward"].to_numpy(dtype=np.float64)
+    y = rows["judged"].to_numpy(dtype=np.float64)
+    shift_x = shift_y = scale = 0.0
+    if len(rows):
+        shift_x, shift_y = float(x.mean()), float(y.mean())
+        scale = float(np.abs(x - shift_x).max())
+    # Shifted and scaled, so that sums of squares of any reward neither overflow nor cancel.
     u, v = (x - shift_x) / (scale or 1.0), y - shift_y
     parts = pd.DataFrame({"n": np.ones(len(u)), "u": u, "v": v, "uu": u * u, "uv": u * v})
     totals = parts.groupby(rows["prompt_id"].to_numpy()).sum().to_numpy()
@@ -192,38 +199,25 @@ def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]
         out: Array = a + shift_y - b * shift_x / (scale or 1.0)
         return out
 
-    if len(rows) < 3 or np.ptp(y) == 0:
-        why = (
-            "all items are rated alike"
-            if len(rows) >= 3
-            else f"{len(rows)} rated items; at least 3 are needed"
-        )
-        found = [unmeasured(why, n=len(rows), units=len(totals))] * 2
-    else:
-        same = "the reward is the same for every item"
-        found = [
-            bootstrap(totals=totals, statistic=f, n=len(rows), undefined=same, **how)
-            for f in (slope, intercept)
-        ]
+    def estimate(statistic: Callable[[Array], Array]) -> Estimate:
+        if len(rows) < 3:
+            why = f"{len(rows)} rated items; at least 3 are needed"
+        elif np.ptp(y) == 0:
+            why = "all items are rated alike"
+        else:
+            same = "the reward is the same for every item"
+            return bootstrap(totals=totals, statistic=statistic, n=len(rows), undefined=same, **how)
+        return unmeasured(why, n=len(rows), units=len(totals))
+
+    of_slope = "of the judged rating on the reward: 1 is calibrated"
+    of_intercept = "of that line: 0 is calibrated (with slope 1)"
     return [
-        measured(
-            found[0],
-            "calibration.slope",
-            "slope",
-            "of the judged rating on the reward: 1 is calibrated",
-        ),
-        measured(
-            found[1],
-            "calibration.intercept",
-            "rating units",
-            "of that line: 0 is calibrated (with slope 1)",
-        ),
+        measured(estimate(slope), "calibration.slope", "slope", of_slope),
+        measured(estimate(intercept), "calibration.intercept", "rating units", of_intercept),
     ]
 
 
-# Does the ensemble know when it is wrong?
-#
-# Its members' spread against the reward's error on the same items.
+# --- does the ensemble know when it is wrong? Its members' spread against the reward's error
 
 
 def spread(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
@@ -233,32 +227,23 @@ def spread(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     right; and the same for a small difference of rewards, which needs no ensemble.
     """
     rows = judged.usable
-    few = "" if judged.members > 1 else "the reward has one member, so nothing disagrees"
-    if judged.kind == "ratings":
-        found = (
-            unmeasured(few, n=len(rows))
-            if few
-            else correlation(table=rows, x="spread", y="loss", **how)
-        )
-        return [
-            measured(
-                found,
-                "spread.error",
-                "rho",
-                "members' spread against the absolute error of the reward",
-            )
-        ]
-    rows = rows[rows["wins"] != 0.5].assign(closeness=lambda t: -t["reward"].abs())
+    pairs = judged.kind == "pairs"
+    if pairs:
+        rows = rows[rows["wins"] != 0.5].assign(closeness=lambda t: -t["reward"].abs())
+    if judged.members == 1:
+        own = unmeasured("the reward has one member, so nothing disagrees", n=len(rows))
+    elif pairs:
+        own = auroc(rows, "spread", **how)
+    else:
+        own = correlation(table=rows, x="spread", y="loss", **how)
+    if not pairs:
+        meaning = "members' spread against the absolute error of the reward"
+        return [measured(own, "spread.error", "rho", meaning)]
     wrong = "the chance that a wrong pair has more of it than a right one"
-    own = unmeasured(few, n=len(rows)) if few else auroc(rows, "spread", **how)
+    close = auroc(rows, "closeness", **how)
     return [
         measured(own, "spread.error", "AUROC", f"members' spread of the difference: {wrong}"),
-        measured(
-            auroc(rows, "closeness", **how),
-            "spread.closeness",
-            "AUROC",
-            f"closeness of the rewards: {wrong}",
-        ),
+        measured(close, "spread.closeness", "AUROC", f"closeness of the rewards: {wrong}"),
     ]
 
 
@@ -291,7 +276,7 @@ def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate
         out: Array = (w_wrong * below).sum(axis=1) / np.where(total > 0, total, np.nan)
         return out
 
-    step = max(1, 2_000_000 // n)
+    step = max(1, 2_000_000 // n)  # resamples at a time, for a bounded table in memory
     drawn = weight_slices(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
     replicates = np.concatenate(
         [under(part[k : k + step]) for part in drawn for k in range(0, len(part), step)]

@@ -43,20 +43,17 @@ def validate(
     how = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=seed)
     if examples.objective == "bradley_terry":
         assert right is not None
-        table = table.assign(reward=left - right)
-        found = _pairs(table, how)
+        measurements = _pairs(table.assign(reward=left - right), how)
     else:
-        found = _ratings(table, examples, how)
-    return [_named(m, examples.unit) for m in found]
+        measurements = _ratings(table, examples, how)
+    return [_named(m, examples.unit) for m in measurements]
 
 
 def _ratings(table: pd.DataFrame, examples: Examples, how: Resampling) -> list[Measurement]:
     held_out, train = table[table["split"] == "held_out"], table[table["split"] == "train"]
-    judges = (
-        "held-out raters"
-        if examples.raters.held_out
-        else "the training raters themselves (nobody is held out)"
-    )
+    judges = "the training raters themselves (nobody is held out)"
+    if examples.raters.held_out:
+        judges = "held-out raters"
 
     def r(rows: pd.DataFrame, x: str, kind: Literal["pearson", "spearman"] = "pearson") -> Estimate:
         return correlation(table=rows, x=x, y="judged", kind=kind, **how)
@@ -68,11 +65,10 @@ def _ratings(table: pd.DataFrame, examples: Examples, how: Resampling) -> list[M
             "held-out items"
         )
     else:
+        # Half of the raters are less reliable than all of them, whom the reward is compared with.
         halves = correlation(table=held_out, x="half_a", y="half_b", kind="pearson", **how)
-        ceiling, meaning = (
-            _spearman_brown(halves),
-            "two halves of the raters, stepped up to all (Spearman-Brown)",
-        )
+        ceiling = _spearman_brown(halves)
+        meaning = "two halves of the raters, stepped up to all (Spearman-Brown)"
     return [
         _measured(r(held_out, "reward"), "pearson", "r", f"held-out items, judged by {judges}"),
         _measured(
@@ -102,13 +98,11 @@ def _pairs(table: pd.DataFrame, how: Resampling) -> list[Measurement]:
 
     held_out, train = table[table["split"] == "held_out"], table[table["split"] == "train"]
     judged_twice = held_out[held_out["agreement"].notna()].assign(pairs=1.0)
-    agreement = (
-        ratio_of_sums(
+    agreement = unmeasured("no held-out pair has two judges")
+    if len(judged_twice):
+        agreement = ratio_of_sums(
             table=judged_twice, numerator="agreement", denominator="pairs", bounds=SHARE, **how
         )
-        if len(judged_twice)
-        else unmeasured("no held-out pair has two judges")
-    )
     return [
         _measured(
             accuracy(held_out), "pair_accuracy", "share", "held-out pairs, majority of their judges"
@@ -135,8 +129,8 @@ def _spearman_brown(halves: Estimate) -> Estimate:
     """
     if halves.value is None:
         return halves
-    ends = [e for i in halves.intervals for e in (i.low, i.high)]
-    if min([halves.value, *ends]) <= -1:
+    lowest = min([halves.value, *(i.low for i in halves.intervals)])
+    if lowest <= -1:
         return unmeasured(
             "the halves of the raters disagree completely", n=halves.n, units=halves.units
         )

@@ -108,8 +108,9 @@ def wins(difference: pd.Series[float], judged: pd.Series[float]) -> pd.Series[fl
     """1 where a difference prefers what the judges prefer, 0 where the other, 0.5 where it prefers
     neither.
     """
-    sides = (np.sign(column.to_numpy(dtype=np.float64)) for column in (difference, judged - 0.5))
-    return pd.Series((next(sides) * next(sides) + 1) / 2, index=difference.index)
+    prefers = np.sign(difference.to_numpy(dtype=np.float64))
+    preferred = np.sign((judged - 0.5).to_numpy(dtype=np.float64))
+    return pd.Series((prefers * preferred + 1) / 2, index=difference.index)
 
 
 def residuals(rows: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +123,8 @@ def residuals(rows: pd.DataFrame) -> pd.DataFrame:
     x, y = (rows[c].to_numpy(dtype=np.float64) for c in ("reward", "judged"))
     over = np.full(len(rows), np.nan)
     if len(rows) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0:
-        u = (x - x.mean()) / np.ptp(x)  # no square of a reward of any unit over- or underflows
+        # Divided by the range, so that no square of a reward of any unit over- or underflows.
+        u = (x - x.mean()) / np.ptp(x)
         over = y.mean() + float((u * (y - y.mean())).sum() / (u * u).sum()) * u - y
     return rows.assign(over=over, loss=np.abs(over))
 
@@ -219,10 +221,9 @@ def from_feedback(
     left, right = score(prompts, texts), None
     if kind == "pairs":
         right = score(prompts, rows["right"].tolist())
-    found = embed(topic_texts(rows)) if embed is not None else None
-    return _judged(
-        kind, rows, left, right, ensemble, votes, "prompt" if by_prompt else "item", found
-    )
+    embeddings = embed(topic_texts(rows)) if embed is not None else None
+    unit: Unit = "prompt" if by_prompt else "item"
+    return _judged(kind, rows, left, right, ensemble, votes, unit, embeddings)
 
 
 def topic_texts(rows: pd.DataFrame) -> list[str]:
@@ -248,6 +249,8 @@ def _judged(
     reward, spread = combine(left, ensemble)
     if right is not None:
         reward = reward - combine(right, ensemble)[0]
+        # Of the members' differences, not of their rewards: members may differ about a text and
+        # still agree about the pair.
         spread = combine(left - right, ensemble)[1]
     columns = [c for c in (*COLUMNS, "source") if c in {*rows.columns, "reward", "spread"}]
     table = rows.assign(reward=reward, spread=spread)[columns]

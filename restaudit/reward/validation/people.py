@@ -36,14 +36,15 @@ def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     person's, paired: above 0, the reward predicts the others better than one of them does.
     """
     rows, unit = judged.usable, unit_of(judged)
-    name = "pair_accuracy" if judged.kind == "pairs" else "pearson"
-    against = "the majority of the judges" if judged.kind == "pairs" else "the mean of the judges"
+    name, against = "pearson", "the mean of the judges"
+    if judged.kind == "pairs":
+        name, against = "pair_accuracy", "the majority of the judges"
     left_out, why = _left_out(judged)
-    person, less = (unmeasured(why, n=len(left_out)) for _ in range(2))
+    person = less = unmeasured(why, n=len(left_out))
     if not why:
         person = agreement(judged, left_out, "own", **how)
         less = advantage(judged, left_out, "reward", "own", **how)
-    return [
+    measurements = [
         measured(agreement(judged, rows, **how), name, unit, f"the reward against {against}"),
         measured(
             _ranks(judged, **how),
@@ -58,13 +59,12 @@ def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
         measured(
             less, "less_one_person", unit, "the reward less one judge, against the same others"
         ),
-        measured(
-            _two_agree(judged, **how),
-            "two_people_agree",
-            "share",
-            "two judges of one pair prefer the same",
-        ),
-    ][: 6 if judged.kind == "pairs" else 5]
+    ]
+    if judged.kind == "pairs":
+        two = _two_agree(judged, **how)
+        meaning = "two judges of one pair prefer the same"
+        measurements.append(measured(two, "two_people_agree", "share", meaning))
+    return measurements
 
 
 def _against_ranks(judged: Judged) -> str:
@@ -126,10 +126,8 @@ def _two_agree(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
     """Of two judges of one pair drawn at random, the chance that both prefer the same response;
     every pair once.
     """
-    if judged.kind == "ratings":
-        return unmeasured("ratings are not decided one way or the other")
-    found = judged.judgements.assign(for_left=lambda t: (t["judged"] > 0.5).astype(float))
-    counts = found.groupby("item_id")["for_left"].agg(["size", "sum"])
+    votes = judged.judgements.assign(for_left=lambda t: (t["judged"] > 0.5).astype(float))
+    counts = votes.groupby("item_id")["for_left"].agg(["size", "sum"])
     n, k = counts["size"], counts["sum"]
     share = ((k * (k - 1) + (n - k) * (n - k - 1)) / (n * (n - 1)).where(n > 1)).rename("same")
     rows = judged.table.assign(same=judged.table["item_id"].map(share), one=1.0)
@@ -138,10 +136,7 @@ def _two_agree(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
     return ratio_of_sums(table=rows, numerator="same", denominator="one", bounds=SHARE, **how)
 
 
-# Do preferences go round in circles?
-#
-# A scalar reward's cannot; the people's, where three responses were compared.
-
+# --- do preferences go round in circles? A scalar reward's cannot; people's can
 
 MEANING = "share of three responses to one prompt of which each is preferred to one of the others"
 BY_CHANCE = 0.25
@@ -155,22 +150,23 @@ def transitivity(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]
     texts, so its share is 0 whatever it was trained on: that is no evidence for it.
     """
     if judged.kind == "ratings":
-        why = "ratings are numbers, and numbers are in order"
+        none = unmeasured("ratings are numbers, and numbers are in order")
         return [
-            measured(unmeasured(why), f"transitivity.{who}", "share", MEANING)
-            for who in ("people", "reward")
+            measured(none, "transitivity.people", "share", MEANING),
+            measured(none, "transitivity.reward", "share", MEANING),
         ]
-    found = triads(judged.usable)
-    if found.empty:
+    compared = triads(judged.usable)
+    if compared.empty:
         people = own = unmeasured(
             "no three responses to one prompt were all compared with each other"
         )
     else:
         people = ratio_of_sums(
-            table=found, numerator="cyclic", denominator="one", bounds=SHARE, **how
+            table=compared, numerator="cyclic", denominator="one", bounds=SHARE, **how
         )
         why = "no interval: a scalar reward is transitive by construction, this is not evidence"
-        own = Estimate(0.0, len(found), found["prompt_id"].nunique(), "by construction", reason=why)
+        prompts = compared["prompt_id"].nunique()
+        own = Estimate(0.0, len(compared), prompts, "by construction", reason=why)
     return [
         measured(people, "transitivity.people", "share", MEANING, by_chance=BY_CHANCE),
         measured(own, "transitivity.reward", "share", MEANING, by_chance=BY_CHANCE),
@@ -182,7 +178,7 @@ def triads(rows: pd.DataFrame) -> pd.DataFrame:
     prompt_id, cyclic (1.0 or 0.0), one. `rows` has prompt, left, right and judged, the share of
     votes for left.
     """
-    found: list[tuple[str, float]] = []
+    rows_of_triads: list[tuple[str, float]] = []
     for prompt, pairs in rows.groupby("prompt", sort=True):
         better: dict[str, set[str]] = {}
         for left, right, judged in pairs[["left", "right", "judged"]].itertuples(index=False):
@@ -196,7 +192,10 @@ def triads(rows: pd.DataFrame) -> pd.DataFrame:
                 near.setdefault(loser, set()).add(winner)
         for a in sorted(near):
             for b, c in combinations(sorted(n for n in near[a] if n > a), 2):
-                if c in near[b]:
-                    won = [sum(y in better.get(x, ()) for y in (a, b, c)) for x in (a, b, c)]
-                    found.append((str(prompt), float(won == [1, 1, 1])))
-    return pd.DataFrame(found, columns=["prompt_id", "cyclic"]).assign(one=1.0)
+                if c not in near[b]:
+                    continue
+                three = {a, b, c}
+                # Of three in order one wins twice and one never; in a circle each wins once.
+                circle = all(len(better.get(x, set()) & three) == 1 for x in three)
+                rows_of_triads.append((str(prompt), float(circle)))
+    return pd.DataFrame(rows_of_triads, columns=["prompt_id", "cyclic"]).assign(one=1.0)

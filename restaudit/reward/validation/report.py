@@ -72,17 +72,11 @@ def validated(
     how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
     sliced = slices(judged, **how)
     if curve is None:
-        learned = [
-            nothing(
-                "learning_curve",
-                unit_of(judged),
-                "agreement by share of training data",
-                why_no_curve,
-            )
-        ]
+        meaning = "agreement by share of training data"
+        learned = [nothing("learning_curve", unit_of(judged), meaning, why_no_curve)]
     else:
         learned = learning_curve(judged, curve.units, curve.fit, **how)
-    found = [
+    measurements = [
         *people(judged, **how),
         *baselines(judged, train, why_no_train, **how),
         *calibration(judged, **how),
@@ -92,7 +86,7 @@ def validated(
         *sliced,
     ]
     return Validated(
-        tuple(_named(m, judged.unit) for m in found),
+        tuple(_named(m, judged.unit) for m in measurements),
         tuple(worse(sliced)),
         tuple(reliability(judged)),
     )

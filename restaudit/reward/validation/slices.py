@@ -57,32 +57,32 @@ def slices(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     units. Its p-value is corrected over all slices by Holm, and `detail.worse` says whether it is
     above 0 at 5% after that. Below 30 items a slice is null.
     """
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     table = judged.usable
     place = {item: k for k, item in enumerate(judged.table["item_id"])}
     index = table["item_id"].map(place).to_numpy(dtype=np.int64)
-    seen = set()
+    kinds = set()
     for one in slices_of(judged):
-        seen.add(one.by)
-        found += _slice(judged, table, one.rows[index], f"{one.by}.{one.name}", one.says, **how)
+        kinds.add(one.by)
+        rows = one.rows[index]
+        measurements += _slice(judged, table, rows, f"{one.by}.{one.name}", one.says, **how)
     votes = judged.judgements
     for rater in _annotators(votes):
-        seen.add("annotator")
+        kinds.add("annotator")
         rows = (votes["rater"].astype(str) == rater).to_numpy()
-        found += _slice(
-            judged, votes, rows, f"annotator.{rater}", f"judgements by annotator {rater}", **how
-        )
-    found += [
-        nothing(f"slice.{by}", unit_of(judged), f"slices by {by}", NO_SLICE[by])
-        for by in KINDS
-        if by not in seen
-    ]
-    return _corrected(found)
+        says = f"judgements by annotator {rater}"
+        measurements += _slice(judged, votes, rows, f"annotator.{rater}", says, **how)
+    for by in KINDS:
+        if by not in kinds:
+            name, meaning = f"slice.{by}", f"slices by {by}"
+            measurements.append(nothing(name, unit_of(judged), meaning, NO_SLICE[by]))
+    return _corrected(measurements)
 
 
-def worse(found: Sequence[Measurement]) -> list[str]:
+def worse(measurements: Sequence[Measurement]) -> list[str]:
     """Names of the slices that are worse than all other items, after Holm's correction."""
-    return [m.name.removeprefix("validation.slice_gap.") for m in found if m.detail.get("worse")]
+    shown = [m for m in measurements if m.detail.get("worse")]
+    return [m.name.removeprefix("validation.slice_gap.") for m in shown]
 
 
 def _annotators(votes: pd.DataFrame) -> list[str]:
@@ -100,29 +100,22 @@ def _slice(
     says: str,
     **how: Unpack[Resampling],
 ) -> list[Measurement]:
-    inside, unit = table[rows], unit_of(judged)
-    few = f"{len(inside)} items; at least {FEWEST} are needed" if len(inside) < FEWEST else ""
-    own = unmeasured(few, n=len(inside)) if few else agreement(judged, inside, **how)
-    gap = unmeasured(few, n=len(inside)) if few else _gap(table, rows, **how)
-    out = [measured(own, f"slice.{name}", unit, says)]
-    if judged.kind == "ratings":
-        over = unmeasured(few, n=len(inside)) if few else _mean(inside, "over", **how)
-        out.append(
-            measured(
-                over,
-                f"slice_over.{name}",
-                "rating units",
-                f"{says}: what the reward's line says less what people say",
-            )
-        )
-    loss = "share wrong" if judged.kind == "pairs" else "absolute error, rating units"
-    return [
-        *out,
-        replace(
-            measured(gap, f"slice_gap.{name}", loss, f"{says}: loss inside less outside"),
-            direction="lower",
-        ),
-    ]
+    inside = table[rows]
+    ratings = judged.kind == "ratings"
+    if len(inside) < FEWEST:
+        too_few = f"{len(inside)} items; at least {FEWEST} are needed"
+        own = over = gap = unmeasured(too_few, n=len(inside))
+    else:
+        own, gap = agreement(judged, inside, **how), _gap(table, rows, **how)
+        if ratings:
+            over = _mean(inside, "over", **how)
+    measurements = [measured(own, f"slice.{name}", unit_of(judged), says)]
+    if ratings:
+        meaning = f"{says}: what the reward's line says less what people say"
+        measurements.append(measured(over, f"slice_over.{name}", "rating units", meaning))
+    loss = "absolute error, rating units" if ratings else "share wrong"
+    difference = measured(gap, f"slice_gap.{name}", loss, f"{says}: loss inside less outside")
+    return [*measurements, replace(difference, direction="lower")]
 
 
 def _mean(rows: pd.DataFrame, column: str, **how: Unpack[Resampling]) -> Estimate:
@@ -148,6 +141,8 @@ def _gap(table: pd.DataFrame, rows: npt.NDArray[np.bool_], **how: Unpack[Resampl
             f"inside or outside has {min(sides)} prompts; at least {FEWEST_UNITS} are needed",
             n=len(table),
         )
+    # Sums and counts by prompt: a prompt can have items on both sides, so inside and outside are
+    # not independent and must be resampled together.
     parts = pd.DataFrame(
         {"in": loss * rows, "n_in": 1.0 * rows, "out": loss * ~rows, "n_out": 1.0 * ~rows}
     )
@@ -160,33 +155,34 @@ def _gap(table: pd.DataFrame, rows: npt.NDArray[np.bool_], **how: Unpack[Resampl
     return linearised(totals=totals, statistic=statistic, n=len(table), levels=how["levels"])
 
 
-def _corrected(found: Sequence[Measurement]) -> list[Measurement]:
+def _corrected(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The gaps with p (two-sided, of the t interval), p_holm and worse in their detail."""
-    tested = {
-        m.name: _p(m) for m in found if m.name.startswith("validation.slice_gap.") and m.intervals
-    }
-    adjusted = (
-        dict(zip(tested, holm(list(tested.values())).tolist(), strict=True)) if tested else {}
-    )
-    return [
-        replace(
-            m,
-            detail={
-                **m.detail,
-                "p": tested[m.name],
-                "p_holm": adjusted[m.name],
-                "slices_tested": len(tested),
-                "worse": bool(adjusted[m.name] <= WORSE and (m.value or 0) > 0),
-            },
-        )
-        if m.name in tested
-        else m
-        for m in found
-    ]
+    gaps = [m for m in measurements if m.name.startswith("validation.slice_gap.") and m.intervals]
+    tested = {m.name: _p(m) for m in gaps}
+    if not tested:
+        return list(measurements)
+    # Holm and not Bonferroni: it is never weaker, and needs no more of the slices, which overlap.
+    adjusted = dict(zip(tested, holm(list(tested.values())).tolist(), strict=True))
+    corrected = []
+    for m in measurements:
+        if m.name not in tested:
+            corrected.append(m)
+            continue
+        p_holm = adjusted[m.name]
+        detail = {
+            **m.detail,
+            "p": tested[m.name],
+            "p_holm": p_holm,
+            "slices_tested": len(tested),
+            "worse": bool(p_holm <= WORSE and (m.value or 0) > 0),
+        }
+        corrected.append(replace(m, detail=detail))
+    return corrected
 
 
 def _p(m: Measurement) -> float:
     i, freedom = m.intervals[0], m.n_prompts - 1
+    # The interval is value ± t·error, so its width gives the error back.
     error = (i.high - i.low) / (2 * float(stdtrit(freedom, 0.5 + i.level / 2)))
     return float(2 * stdtr(freedom, -abs(m.value or 0.0) / error))
 
@@ -259,14 +255,15 @@ def topics(judged: Judged) -> list[Slice]:
         weights, names = vectorizer.fit_transform(texts), vectorizer.get_feature_names_out()
     except ValueError:  # scikit-learn's "no terms remain"
         weights, names = None, np.empty(0, dtype=object)
-    found = judged.embeddings
-    if found is None:
+    vectors = judged.embeddings
+    if vectors is None:
         width = min(50, len(names) - 1)
         if width < 2:
             return []
-        found = TruncatedSVD(width, random_state=0).fit_transform(weights)
-    label = KMeans(count, n_init=4, random_state=0).fit(normalize(found)).labels_
-    out = []
+        vectors = TruncatedSVD(width, random_state=0).fit_transform(weights)
+    # Unit length, so that k-means goes by direction (cosine) and not by how long a text is.
+    label = KMeans(count, n_init=4, random_state=0).fit(normalize(vectors)).labels_
+    clusters = []
     for k in np.unique(label):
         rows = np.asarray(label == k)
         typical: list[str] = []
@@ -274,21 +271,19 @@ def topics(judged: Judged) -> list[Slice]:
             apart = np.asarray(weights[rows].mean(axis=0) - weights[~rows].mean(axis=0)).ravel()
             typical = names[np.argsort(-apart, kind="stable")[:NAMED_BY]].tolist()
         says = f"cluster named by its most typical words: {', '.join(typical) or 'none'}"
-        out.append(Slice("topic", str(k + 1), says, rows))
-    return out if len(out) > 1 else []
+        clusters.append(Slice("topic", str(k + 1), says, rows))
+    return clusters if len(clusters) > 1 else []
 
 
 def _mentioned(judged: Judged) -> Iterator[Slice]:
-    whole = [
-        " ".join(t for t in texts if isinstance(t, str))
-        for texts in judged.table[["prompt", "left", "right"]].to_numpy()
-    ]
-    found: Array = mentions(whole)
+    texts_of_items = judged.table[["prompt", "left", "right"]].to_numpy()
+    joined = [" ".join(t for t in texts if isinstance(t, str)) for texts in texts_of_items]
+    counts: Array = mentions(joined)
     for k, group in enumerate(groups()):
-        if (rows := found[:, k] > 0).any():
-            yield Slice(
-                "mentions", str(group), f"prompt or text names {group} by a listed word", rows
-            )
+        rows = counts[:, k] > 0
+        if rows.any():
+            says = f"prompt or text names {group} by a listed word"
+            yield Slice("mentions", str(group), says, rows)
 
 
 def _sources(judged: Judged) -> Iterator[Slice]:

@@ -8,6 +8,7 @@ the one that is to be in another language.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -63,15 +64,16 @@ def _neighbours() -> dict[str, str]:
     """Letter -> the letters beside it on a QWERTY keyboard (same row, and the rows above and
     below).
     """
-    at = {letter: (r, c + r / 2) for r, row in enumerate(ROWS) for c, letter in enumerate(row)}
-    return {
-        a: "".join(
-            b
-            for b in sorted(at)
-            if b != a and abs(at[a][0] - at[b][0]) <= 1 and abs(at[a][1] - at[b][1]) <= 1
-        )
-        for a in sorted(at)
-    }
+    # Each row stands half a key to the right of the one above it.
+    at: dict[str, tuple[int, float]] = {}
+    for r, row in enumerate(ROWS):
+        for c, letter in enumerate(row):
+            at[letter] = (r, c + r / 2)
+    beside = dict.fromkeys(sorted(at), "")
+    for a, b in itertools.permutations(sorted(at), 2):
+        if abs(at[a][0] - at[b][0]) <= 1 and abs(at[a][1] - at[b][1]) <= 1:
+            beside[a] += b
+    return beside
 
 
 NEIGHBOURS: Mapping[str, str] = MappingProxyType(_neighbours())
@@ -144,7 +146,14 @@ def _of_probe(name: str) -> Apply:
 
 
 def _own(asks: str, apply: Apply) -> Change:
-    return Change(apply.__name__, asks, (apply.__doc__ or "").strip(), apply)
+    return Change(apply.__name__, asks, _sentence(apply), apply)
+
+
+def _sentence(apply: Apply) -> str:
+    """What a change does, as its docstring says: one line in a report, however the source is
+    wrapped.
+    """
+    return " ".join((apply.__doc__ or "").split())
 
 
 def _from_probe(name: str, asks: str) -> Change:
@@ -208,9 +217,7 @@ _ALL = (
     Change(
         "empty", "Is saying nothing worth less?", "The text becomes empty.", lambda *_: "", "fall"
     ),
-    Change(
-        "gibberish", "Is nonsense worth less?", (gibberish.__doc__ or "").strip(), gibberish, "fall"
-    ),
+    Change("gibberish", "Is nonsense worth less?", _sentence(gibberish), gibberish, "fall"),
 )
 ALL_CHANGES: Mapping[str, Change] = MappingProxyType({c.name: c for c in _ALL})
 

@@ -18,7 +18,7 @@ import pandas as pd
 from probes.base import Array, Evidence, Measurement
 from probes.bias.swap_reward import NAME, reward_swap
 from probes.statistics.resample import Resampling, unmeasured
-from probes.texts.swap import PassRule as SwapRule
+from probes.texts.swap import Rule as SwapRule
 from probes.texts.swap import rules, swapped
 from restaudit.reward_audit.stress.finding import (
     ALIKE,

@@ -75,28 +75,29 @@ class StressReport:
         """A sentence for every failure: tests first, then the words that are paid for, then
         exploits.
         """
-        said = [f"{f.name}: {f.why}. {f.rule}" for f in self.findings if f.verdict == "FAIL"]
+        failed = [f for f in self.findings if f.verdict == "FAIL"]
+        sentences = [f"{f.name}: {f.why}. {f.rule}" for f in failed]
         if self.words is not None:
-            said += [
-                f"paid word {w.word!r}: {w.why} when it is taken out; {NOTE}"
-                for w in self.words.words
-                if w.verdict == "FAIL"
+            paid_for = [w for w in self.words.words if w.verdict == "FAIL"]
+            sentences += [
+                f"paid word {w.word!r}: {w.why} when it is taken out; {NOTE}" for w in paid_for
             ]
         if self.exploits is not None and self.exploits.verdict == "FAIL":
-            said.append(f"search: {self.exploits.why}")
-        return tuple(said)
+            sentences.append(f"search: {self.exploits.why}")
+        return tuple(sentences)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
+        verdicts = [f.verdict for f in self.findings]
         return {
             "schema": SCHEMA,
             "version": VERSION,
             "failures": list(self.failures),
-            "counts": {v: sum(f.verdict == v for f in self.findings) for v in ORDER},
+            "counts": {verdict: verdicts.count(verdict) for verdict in ORDER},
             "findings": [f.to_json() for f in self.findings],
-            "paid_words": None if self.words is None else self.words.to_json(),
-            "exploits": None if self.exploits is None else self.exploits.to_json(),
-            "errors": None if self.errors is None else self.errors.to_json(),
+            "paid_words": _json_of(self.words),
+            "exploits": _json_of(self.exploits),
+            "errors": _json_of(self.errors),
             "unit": UNIT,
             "sd": self.sd,
             "level": LEVEL,
@@ -108,6 +109,10 @@ class StressReport:
             "not_measured": list(self.not_measured),
             "limits": list(LIMITS),
         }
+
+
+def _json_of(part: PaidWords | Exploits | Attribution | None) -> dict[str, Any] | None:
+    return None if part is None else part.to_json()
 
 
 def stress(
@@ -144,25 +149,32 @@ def stress(
     """
     check_numbers(seed, resamples, margin)
     tested = subject(score, prompts, texts, most=most)
-    found = changed(tested, seed=seed, resamples=resamples, margin=margin)
-    found += [scored_again(tested, seed=seed, resamples=resamples, margin=margin)]
-    found += sensitivity(tested, seed=seed, resamples=resamples, margin=margin)
-    found += groups(tested, prompts, texts, seed=seed, resamples=resamples, margin=margin)
+    findings = changed(tested, seed=seed, resamples=resamples, margin=margin)
+    findings += [scored_again(tested, seed=seed, resamples=resamples, margin=margin)]
+    findings += sensitivity(tested, seed=seed, resamples=resamples, margin=margin)
+    findings += groups(tested, prompts, texts, seed=seed, resamples=resamples, margin=margin)
     single = paid(tested, seed=seed, resamples=resamples, margin=margin) if words else None
     worst = searched(tested, seed=seed, budget=budget) if budget else None
     errors = None if human is None else attribute(score, prompts, texts, human)
-    skipped = [f"{f.name}: {f.change.reason}" for f in found if f.change.value is None]
-    skipped += [f"paid_words: {single.reason}"] if single is not None and single.reason else []
-    skipped += [f"search: {worst.reason}"] if worst is not None and worst.reason else []
-    skipped += [] if words else ["paid_words: not asked for"]
-    skipped += [] if budget else ["search: not asked for (budget 0)"]
-    skipped += [
+    # What was not measured is listed with its reason, so that nobody reads silence as a pass.
+    skipped = [f"{f.name}: {f.change.reason}" for f in findings if f.change.value is None]
+    if single is not None and single.reason:
+        skipped.append(f"paid_words: {single.reason}")
+    if worst is not None and worst.reason:
+        skipped.append(f"search: {worst.reason}")
+    if not words:
+        skipped.append("paid_words: not asked for")
+    if not budget:
+        skipped.append("search: not asked for (budget 0)")
+    skipped.append(
         "position bias: a reward of single texts sees no second text, so there is no position"
-    ]
-    skipped += ["attribution: nobody judged these texts"] if errors is None else []
-    skipped += [f"attribution: {errors.reason}"] if errors is not None and errors.reason else []
+    )
+    if errors is None:
+        skipped.append("attribution: nobody judged these texts")
+    elif errors.reason:
+        skipped.append(f"attribution: {errors.reason}")
     return StressReport(
-        findings=failures_first(found),
+        findings=failures_first(findings),
         words=single,
         exploits=worst,
         errors=errors,
