@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 from probes.base import Interval, Measurement
-from probes.statistics.looks import increments
+from probes.statistics.multiplicity import increments
 
 # Readers of a run need decisions, and not the configuration's models, which take half a second to
 # import.
@@ -60,29 +60,6 @@ class Decision:
         return cls(**{**raw, "gates": tuple(GateResult(**g) for g in raw["gates"])})
 
 
-def rule_level(policy: GatePolicy, rule: GateConfig, *, look: int, looks: int) -> float:
-    """The two-sided interval level a rule uses at one look (1, 2, …, looks).
-
-    Rules with the same action share the one-sided error rate 1 - policy.level equally, and each
-    spends its part over the looks it is asked at. An interval of level 1 - 2a errs a to each side,
-    and a rule is broken on one side only.
-    """
-    sharing = sum(r.action == rule.action for r in policy.rules)
-    alpha = (1 - policy.level) / sharing
-    if rule.looks == "last":
-        return 1 - 2 * alpha
-    return 1 - 2 * float(increments(alpha=alpha, looks=looks, spending=policy.spending)[look - 1])
-
-
-def levels_needed(policy: GatePolicy, *, look: int, looks: int) -> tuple[float, ...]:
-    """Every interval level that the decision at this look will ask for."""
-    return tuple(
-        dict.fromkeys(
-            rule_level(policy, r, look=look, looks=looks) for r in _asked(policy, look, looks)
-        )
-    )
-
-
 def decide(
     policy: GatePolicy,
     measurements: Sequence[Measurement],
@@ -99,6 +76,33 @@ def decide(
     )
     verdict: Verdict = max((r.verdict for r in results), key=SEVERITY.index, default="INCONCLUSIVE")
     return Decision(iteration, verdict, look, looks, results)
+
+
+def levels_needed(policy: GatePolicy, *, look: int, looks: int) -> tuple[float, ...]:
+    """Every interval level that the decision at this look will ask for."""
+    return tuple(
+        dict.fromkeys(
+            rule_level(policy, r, look=look, looks=looks) for r in _asked(policy, look, looks)
+        )
+    )
+
+
+def rule_level(policy: GatePolicy, rule: GateConfig, *, look: int, looks: int) -> float:
+    """The two-sided interval level a rule uses at one look (1, 2, …, looks).
+
+    Rules with the same action share the one-sided error rate 1 - policy.level equally, and each
+    spends its part over the looks it is asked at (docs/decisions/0007-one-error-rate.md).
+    """
+    # The union bound, over rules and over looks: it holds however they depend on one another.
+    # Successive policies are different parameters measured on the same prompts, so the independent
+    # increments that group-sequential theory assumes are not there.
+    sharing = sum(r.action == rule.action for r in policy.rules)
+    alpha = (1 - policy.level) / sharing
+    if rule.looks == "all":
+        spent = increments(alpha=alpha, looks=looks, spending=policy.spending)
+        alpha = float(spent[look - 1])
+    # An interval of level 1 - 2a errs a to each side, and a rule is broken on one side only.
+    return 1 - 2 * alpha
 
 
 def minimum_detectable_effect(half_width: float, level: float, power: float = POWER) -> float:
@@ -118,30 +122,13 @@ def _apply(
 ) -> GateResult:
     m = by_name.get(rule.metric)
     interval = m.interval(level) if m is not None else None
-    verdict: Verdict
     mde = None
-    if m is None:
-        verdict, why = "INCONCLUSIVE", f"no measurement is called {rule.metric}"
-    elif m.value is None or interval is None:
-        verdict, why = "INCONCLUSIVE", m.reason or f"no interval at level {level:.4g}"
-    else:
-        mde = minimum_detectable_effect((interval.high - interval.low) / 2, level)
-        side = _side(interval, rule.margin)
-        span = f"[{interval.low:.3g}, {interval.high:.3g}]"
-        if side == rule.must_stay:
-            verdict, why = "OK", f"{span} stays {rule.must_stay} {rule.margin:g}"
-        elif side is not None:
-            verdict, why = (
-                rule.action,
-                f"{span} is wholly on the wrong side of {rule.margin:g}: {rule.reason}",
-            )
-        else:
-            verdict = "INCONCLUSIVE"
-            why = (
-                f"{span} contains {rule.margin:g}; with {m.n_prompts} prompts a change of "
-                f"{mde:.2g} could be seen"
-            )
-    if (doubt := _raters_disagree(m, by_name.get(AGREEMENT), min_alpha)) is not None:
+    if interval is not None and m is not None and m.value is not None:
+        mde = _mde(interval, level)
+    verdict, why = _said(rule, m, interval, level)
+    doubt = _raters_disagree(m, by_name.get(AGREEMENT), min_alpha)
+    if doubt is not None:
+        # Ratings that their raters do not agree on decide nothing, neither HALT nor OK.
         verdict, why = "INCONCLUSIVE", doubt
     elif rule.when is not None and verdict not in {"OK", "INCONCLUSIVE"}:
         verdict, why = _on_condition(rule.when, by_name, level, verdict, why)
@@ -159,6 +146,35 @@ def _apply(
         mde=mde,
         why=why,
     )
+
+
+def _said(
+    rule: GateConfig, m: Measurement | None, interval: Interval | None, level: float
+) -> tuple[Verdict, str]:
+    """What the rule says of its metric alone, and why.
+
+    OK needs the whole interval on the right side, as its action needs it on the wrong one: an
+    estimate that merely looks well is no evidence of it.
+    """
+    if m is None:
+        return "INCONCLUSIVE", f"no measurement is called {rule.metric}"
+    if m.value is None or interval is None:
+        return "INCONCLUSIVE", m.reason or f"no interval at level {level:.4g}"
+    span = f"[{interval.low:.3g}, {interval.high:.3g}]"
+    side = _side(interval, rule.margin)
+    if side is None:
+        return "INCONCLUSIVE", (
+            f"{span} contains {rule.margin:g}; with {m.n_prompts} prompts a change of "
+            f"{_mde(interval, level):.2g} could be seen"
+        )
+    if side == rule.must_stay:
+        return "OK", f"{span} stays {rule.must_stay} {rule.margin:g}"
+    why = f"{span} is wholly on the wrong side of {rule.margin:g}: {rule.reason}"
+    return rule.action, why
+
+
+def _mde(interval: Interval, level: float) -> float:
+    return minimum_detectable_effect((interval.high - interval.low) / 2, level)
 
 
 def _side(interval: Interval, margin: float) -> str | None:
@@ -181,9 +197,9 @@ def _on_condition(
     where unknown.
     """
     condition = by_name.get(when.metric)
-    interval = (
-        condition.interval(level) if condition is not None and condition.value is not None else None
-    )
+    interval = None
+    if condition is not None and condition.value is not None:
+        interval = condition.interval(level)
     if interval is None:
         return (
             "INCONCLUSIVE",

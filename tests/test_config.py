@@ -99,6 +99,15 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
             "has 1 entries, but improve_steps is 3",
         ),
         ({"loop": {"thresholds": {"kind": "percentile", "values": [90, 70]}}}, "must rise"),
+        (
+            {"loop": {"thresholds": {"kind": "percentile", "values": [90, 170]}}},
+            r"loop\.thresholds\.percentile\.values\.1: .*less than or equal to 100 .*got 170",
+        ),
+        ({"threads": 0}, r"config: threads.*greater than or equal to 1 .*got 0"),
+        (
+            {"loop": {"binary_reward_above": float("inf")}},
+            r"loop\.binary_reward_above: .*finite number .*got inf",
+        ),
     ],
 )
 def test_a_bad_value_names_its_key_and_what_was_expected(

@@ -20,7 +20,6 @@ from restaudit.commands.probe import probe
 from restaudit.commands.rate import rate
 from restaudit.commands.reward import reward
 from restaudit.commands.seal import SigningKey, anchor, bundle, keys, sign
-from restaudit.commands.summary import finish
 from restaudit.commands.verify import verify
 from restaudit.commands.watch import watch
 from restaudit.errors import RestauditError
@@ -120,12 +119,15 @@ def demo(
     """Run the default recipe, `reviews`: a real language model, a reward model from real ratings, a
     few minutes.
     """
-    _run("reviews", runs, out, [*(SMALL if small else ()), *(changes or [])], key, quiet)
+    # The user's own changes last: of two values for one key the later one counts.
+    sizes = list(SMALL) if small else []
+    _run("reviews", runs, out, sizes + (changes or []), key, quiet)
 
 
 def _run(
     name: str, runs: Path, out: Path | None, changes: list[str], key: Path | None, quiet: bool
 ) -> None:
+    from restaudit.commands.summary import finish
     from restaudit.config.reading import load
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
@@ -141,6 +143,7 @@ def _run(
 @app.command()
 def resume(folder: Folder, key: SigningKey = None, quiet: Quiet = False) -> None:
     """Go on with an interrupted, waiting or overridden run from the first step that is not done."""
+    from restaudit.commands.summary import finish
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
     from restaudit.loop.running import resume as go_on

@@ -1,4 +1,4 @@
-"""`restaudit keys new`, `restaudit sign`, `restaudit anchor`."""
+"""What makes a run fit for a stranger: `restaudit keys new`, `sign`, `anchor`, `bundle`."""
 
 from __future__ import annotations
 
@@ -147,9 +147,6 @@ def _written(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as e:
         raise RestauditError(f"{path}: cannot be written: {e.strerror}") from None
-
-
-# `restaudit bundle`: one file for a stranger.
 
 
 def bundle(

@@ -55,13 +55,12 @@ def finish(folder: Path, work: Callable[[], None], *, again: str | None = None) 
         raise halted
 
 
-# The summary a run ends with: overrides first, then what each iteration did, every number with
-# its 95% interval.
+# --- the summary: overrides first, then what each iteration did, every number with its 95% interval
 
 
 T = TypeVar("T")
 
-# Heading, measurement, and whether the base policy's column shows it.
+# Heading and measurement.
 COLUMNS = (
     ("reward", "divergence.reward"),
     ("human\nscore", "divergence.human"),
@@ -101,9 +100,10 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     if not iterations:
         console.print("no iteration has been audited yet")
         return
-    for part in _parts(iterations, 5):
+    # 80 columns hold five iterations of figures, or four looks of verdicts.
+    for some in _parts(iterations, 5):
         console.print()
-        console.print(_table(run, part))
+        console.print(_table(run, some))
     meta = run.scores(iterations[0])
     human = meta["human"]
     console.print()
@@ -113,13 +113,14 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
         "prompts. sd: standard deviations of the base policy's samples.",
         markup=False,
     )
-    for some in _parts([d for i in iterations if (d := run.decision(i)) is not None], 4):
+    decisions = [run.decision(iteration) for iteration in iterations]
+    for looks in _parts([d for d in decisions if d is not None], 4):
         console.print()
-        console.print(_gates(some))
-    told = learned(run, iterations[-1])
-    for line in (*([told] if told else []), *refitted(run), *alarms(run)):
-        console.print()
-        console.print(line, markup=False)
+        console.print(_gates(looks))
+    for sentence in (learned(run, iterations[-1]), *refitted(run), *alarms(run)):
+        if sentence is not None:
+            console.print()
+            console.print(sentence, markup=False)
     console.print()
     shares = _shares(run)
     total = sum(shares.values())
@@ -154,7 +155,10 @@ def _gates(decisions: Sequence[Decision]) -> Table:
         heading = (
             f"{first.gate}\n{first.metric.partition('.')[2]}\n{first.must_stay} {first.margin:g}"
         )
-        cells = (_verdict(results[d.look]) if d.look in results else "-" for d in decisions)
+        cells = []
+        for decision in decisions:
+            gate = results.get(decision.look)
+            cells.append("-" if gate is None else _verdict(gate))
         table.add_row(escape(heading), *cells)
     return table
 
@@ -189,7 +193,7 @@ def _table(run: Run, iterations: Sequence[str]) -> Table:
         )  # the first column wraps, numbers are never cut
     by_iteration = [{m.name: m for m in run.measurements(i)} for i in iterations]
     for heading, name in COLUMNS:
-        table.add_row(heading, *(_cell(found.get(name)) for found in by_iteration))
+        table.add_row(heading, *(_cell(by_name.get(name)) for by_name in by_iteration))
     return table
 
 
@@ -215,8 +219,8 @@ def _probe_seconds(run: Run) -> dict[str, float]:
     """Seconds each probe took in all audits together, the longest first."""
     out: dict[str, float] = {}
     for event in run.events:
-        for probes in event.at.get("probe_seconds", []):
-            for name, seconds in probes.statistics.items():
+        for one_audit in event.at.get("probe_seconds", []):
+            for name, seconds in one_audit.items():
                 out[name] = out.get(name, 0.0) + seconds
     return dict(sorted(out.items(), key=lambda item: -item[1]))
 

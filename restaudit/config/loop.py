@@ -1,4 +1,6 @@
-"""Algorithm 1 and its relatives: sampling, thresholds, loss, fine-tuning."""
+"""Algorithm 1 and its relatives: sampling, thresholds, loss, fine-tuning, and the methods that are
+defaults of all these.
+"""
 
 from __future__ import annotations
 
@@ -216,8 +218,7 @@ class LoopConfig(Section):
         return self
 
 
-# The methods a recipe may be trained by: each is a set of defaults for the `loop` section.
-
+# --- methods: what a recipe is trained by, each a set of defaults for the section `loop`
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     # Gulcehre et al. 2023, arXiv 2308.08998: the defaults of the loop are ReST's own.
@@ -275,6 +276,7 @@ def _fill(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, An
     for key, value in defaults.items():
         if key not in out:
             out[key] = value
+        # A section with a kind is one choice: half of one kind and half of another is neither.
         elif isinstance(value, Mapping) and isinstance(out[key], Mapping) and "kind" not in value:
             out[key] = _fill(out[key], value)
     return out

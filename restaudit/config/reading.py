@@ -165,13 +165,11 @@ def _explain(err: Any) -> str:
         )
     if err["type"] == "missing":
         return f"{path}: missing; it must be given"
-    message = err["msg"].removeprefix("Value error, ")
-    got = (
-        ""
-        if isinstance(err.get("input"), dict | list | tuple | BaseModel)
-        else f" (got {err.get('input')!r})"
-    )
-    return f"{path or 'config'}: {message}{got}"
+    message = f"{path or 'config'}: {err['msg'].removeprefix('Value error, ')}"
+    # A whole section would hide the message behind itself.
+    if isinstance(err.get("input"), dict | list | tuple | BaseModel):
+        return message
+    return f"{message} (got {err.get('input')!r})"
 
 
 def _keys_at(loc: list[str]) -> list[str]:
@@ -180,15 +178,19 @@ def _keys_at(loc: list[str]) -> list[str]:
     """
     models: list[type[BaseModel]] = [Config]
     for part in loc:
-        found: list[type[BaseModel]] = []
+        below: list[type[BaseModel]] = []
         for model in models:
             if part in model.model_fields:
-                found += _sections(model.model_fields[part].annotation)
+                below += _sections(model.model_fields[part].annotation)
+            # A place in a list, or the kind of a union: the section itself, and not a key of it.
             kind = model.model_fields.get("kind")
             if part.isdigit() or (kind is not None and part in get_args(kind.annotation)):
-                found.append(model)
-        models = found or models
-    return sorted({k for m in models for k in m.model_fields})
+                below.append(model)
+        models = below or models
+    keys: set[str] = set()
+    for model in models:
+        keys |= set(model.model_fields)
+    return sorted(keys)
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:

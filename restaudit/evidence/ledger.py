@@ -17,6 +17,7 @@ import rfc8785
 
 from restaudit.errors import VerificationFailed
 
+# What the first event has for the hash of the one before.
 GENESIS = "0" * 64
 FILE = "ledger.jsonl"
 # In bytes. An event of a real run takes one or two thousand; a stranger's ledger must not fill the
@@ -90,6 +91,7 @@ def append(run: Path, event: Event) -> None:
     # unreadable.
     rfc8785.dumps(json.loads(line))
     path = run / FILE
+    # A crash may have left half a line: it was no event, and the next one takes its place.
     keep = _complete_bytes(path)
     with path.open("r+b" if path.exists() else "wb") as f:
         f.truncate(keep)
@@ -117,6 +119,8 @@ def read(run: Path) -> list[Event]:
             raw = json.loads(line)
             event = _event(raw)
             claimed = raw["hash"]
+            # Not the hash alone: bytes that mean the same (spaces, a key twice) would have it too,
+            # and two readers could then see two events in one line.
             intact = (
                 event.hash == claimed and rfc8785.dumps({**event.body(), "hash": claimed}) == line
             )
@@ -190,16 +194,15 @@ def _event(raw: Mapping[str, Any]) -> Event:
     """
 
     def files(key: str) -> dict[str, FileDigest]:
-        found = {p: FileDigest(**d) for p, d in raw[key].items()}
-        if any(not isinstance(d.sha256, str) or type(d.bytes) is not int for d in found.values()):
-            raise TypeError(f"{key}: expected a SHA-256 and a number of bytes a file")
-        return found
+        digests = {path: FileDigest(**digest) for path, digest in raw[key].items()}
+        for digest in digests.values():
+            # `type`, since True is an int to isinstance.
+            if not isinstance(digest.sha256, str) or type(digest.bytes) is not int:
+                raise TypeError(f"{key}: expected a SHA-256 and a number of bytes a file")
+        return digests
 
-    if (
-        not isinstance(raw["step"], str)
-        or not isinstance(raw["content"], dict)
-        or not isinstance(raw["at"], dict)
-    ):
+    kinds = {"step": str, "content": dict, "at": dict}
+    if not all(isinstance(raw[field], kind) for field, kind in kinds.items()):
         raise TypeError("expected a step's name, content and at")
     return Event(
         seq=raw["seq"],

@@ -37,7 +37,8 @@ def override(run: Path | str, *, by: str, reason: str, given: Signer | None = No
     record, _ = _halted(run)
     signer = signer_for(run, record.plan, given)
     with Writer(run, signer=signer) as writer:
-        _, halt = _halted(run)  # again, now that nobody else can write
+        # Once more, now that nobody else can write: the halt may have been answered in between.
+        _, halt = _halted(run)
         gates = list(halt.gates)
         content = {"iteration": halt.iteration, "gates": gates, **facts}
         writer.step(f"{halt.iteration}/override", "", lambda _: content)

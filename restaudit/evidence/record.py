@@ -163,25 +163,17 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         if not (self.path / "plan.json").is_file():
-            there = (
-                "; its ledger is there, its plan is gone"
-                if (self.path / ledger.FILE).is_file()
-                else ""
-            )
-            raise BadInput(f"{self.path}: not a run folder (no plan.json{there})")
+            why = "no plan.json"
+            if (self.path / ledger.FILE).is_file():
+                why += "; its ledger is there, its plan is gone"
+            raise BadInput(f"{self.path}: not a run folder ({why})")
         self.plan: dict[str, Any] = _json(self.path / "plan.json")
         schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
         if schema != SCHEMA:
-            newer = isinstance(schema, int) and schema > SCHEMA
-            who, then = (
-                ("made by a newer version: ", "; update restaudit to read it")
-                if newer
-                else ("", "")
-            )
-            raise BadInput(
-                f"{self.path}/plan.json: {who}schema {schema!r}; this version of restaudit reads "
-                f"{SCHEMA}{then}"
-            )
+            reads = f"schema {schema!r}; this version of restaudit reads {SCHEMA}"
+            if isinstance(schema, int) and schema > SCHEMA:
+                reads = f"made by a newer version: {reads}; update restaudit to read it"
+            raise BadInput(f"{self.path}/plan.json: {reads}")
         self.events = ledger.read(self.path)
 
     @property
@@ -243,11 +235,11 @@ class Run:
         ratings = self.ratings(iteration)
         if ratings is None:
             return read_table(path, AUDIT, columns)
-        wanted = list(columns or ())
-        table = with_ratings(
-            read_table(path, AUDIT, [*{*wanted, "sample_id"}] if wanted else None), ratings
-        )
-        return table[wanted] if wanted else table
+        if not columns:
+            return with_ratings(read_table(path, AUDIT), ratings)
+        # Ratings are joined by the sample's name, also where nobody asked for that column.
+        needed = [*{*columns, "sample_id"}]
+        return with_ratings(read_table(path, AUDIT, needed), ratings)[list(columns)]
 
     def ratings(self, iteration: str) -> pd.DataFrame | None:
         """People's ratings of this iteration's samples as its look sealed them (columns: RATINGS);
@@ -258,20 +250,19 @@ class Run:
         """
         looks = self.plan.get("looks") or [iteration]
         table = self.look_ratings(looks[0] if iteration == BASE else iteration)
-        return (
-            None if table is None else table[table["iteration"] == iteration].reset_index(drop=True)
-        )
+        if table is None:
+            return None
+        return table[table["iteration"] == iteration].reset_index(drop=True)
 
     def look_ratings(self, iteration: str) -> pd.DataFrame | None:
         """All ratings that the look at this iteration sealed, of the base policy's samples too
         (columns: RATINGS).
         """
         path = self.path / iteration / "ratings.parquet"
-        return (
-            read_table(path, RATINGS)
-            if f"{iteration}/audit" in self.done and path.exists()
-            else None
-        )
+        # A file without its event was left by a killed process, and is written again.
+        if f"{iteration}/audit" not in self.done or not path.exists():
+            return None
+        return read_table(path, RATINGS)
 
     def kept(self, iteration: str) -> pd.DataFrame:
         """The kept set one Improve step trained on (columns: KEPT)."""
@@ -291,9 +282,8 @@ class Run:
 
     def check_sealed(self) -> None:
         """Raise BadInput where plan.json is not the one that the ledger's first event sealed."""
-        if not self.events or ledger.digest_file(self.path / "plan.json") != self.events[
-            0
-        ].outputs.get("plan.json"):
+        sealed = self.events[0].outputs.get("plan.json") if self.events else None
+        if ledger.digest_file(self.path / "plan.json") != sealed:
             raise BadInput(
                 f"{self.path}/plan.json was changed after it was sealed; a run goes on under its "
                 "own plan or not at all"
@@ -302,12 +292,13 @@ class Run:
     @property
     def halt(self) -> Halt | None:
         """The halt that stands: the last one, unless it was overridden."""
-        last = next(
-            (e for e in reversed(self.events) if e.step.endswith(("/halt", "/override"))), None
-        )
-        if last is None or last.step.endswith("/override"):
-            return None
-        return Halt(last.step.removesuffix("/halt"), tuple(last.content.get("gates", ())))
+        for event in reversed(self.events):
+            if event.step.endswith("/override"):
+                return None
+            if event.step.endswith("/halt"):
+                gates = tuple(event.content.get("gates", ()))
+                return Halt(event.step.removesuffix("/halt"), gates)
+        return None
 
     def refits(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Every time the reward was fitted again: before which Grow ("g02"), and what the ledger
@@ -335,7 +326,9 @@ class Run:
             return "halted"
         if writer_alive(self.path):
             return "running"
-        return "waiting" if self.events and self.events[-1].step.endswith("/wait") else "stopped"
+        if self.events and self.events[-1].step.endswith("/wait"):
+            return "waiting"
+        return "stopped"
 
     def summary(self) -> Summary:
         """The line a list of runs shows."""
@@ -365,18 +358,21 @@ def list_runs(root: Path | str) -> list[Summary]:
     """Every run folder under `root`, newest first; a folder that cannot be read is listed with its
     problem.
     """
-    found: list[Summary] = []
     root = Path(root)
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if path.is_symlink() or not any(
-            (path / name).is_file() for name in ("plan.json", ledger.FILE)
-        ):
+    if not root.is_dir():
+        return []
+    summaries: list[Summary] = []
+    for path in sorted(root.iterdir()):
+        is_run = any((path / name).is_file() for name in ("plan.json", ledger.FILE))
+        # A link could lead anywhere, and be listed twice.
+        if path.is_symlink() or not is_run:
             continue
         try:
-            found.append(Run(path).summary())
+            summaries.append(Run(path).summary())
         except (RestauditError, OSError, AttributeError, KeyError, TypeError, ValueError) as e:
-            found.append(Summary(path, path.name, "", "broken", 0, 0, {}, None, problem=str(e)))
-    return sorted(found, key=lambda s: (s.started or "", s.path.name), reverse=True)
+            broken = Summary(path, path.name, "", "broken", 0, 0, {}, None, problem=str(e))
+            summaries.append(broken)
+    return sorted(summaries, key=lambda s: (s.started or "", s.path.name), reverse=True)
 
 
 def read_table(
@@ -408,9 +404,8 @@ def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
 
     Checks and anchors are left out: they say something about raters, not about the sample.
     """
-    scores = ratings[~ratings["check"].astype(bool) & ~ratings["anchor"].astype(bool)].groupby(
-        "sample_id"
-    )
+    about_raters = ratings["check"].astype(bool) | ratings["anchor"].astype(bool)
+    scores = ratings[~about_raters].groupby("sample_id")
     return rows.assign(
         human=rows["sample_id"].map(scores["score"].mean()).astype("float64"),
         inclusion=rows["sample_id"].map(scores["inclusion"].first()).astype("float64"),

@@ -40,6 +40,8 @@ def seed_of(run_seed: int, step: str) -> int:
     """The seed of a step: a function of the run's seed and the step's name, never of what ran
     before. 0 .. 2^31-1.
     """
+    # A hash, and not a counter: a resumed run skips steps, and must draw what the run that nobody
+    # killed drew. 31 bits, since some libraries take no larger seed.
     return int.from_bytes(hashlib.sha256(f"{run_seed}/{step}".encode()).digest()[:4], "big") >> 1
 
 
@@ -92,6 +94,7 @@ class Writer:
             self._lock.release()
             raise
         write_json({"pid": os.getpid(), "host": socket.gethostname()}, self.run / WRITER)
+        # What a killed process was in the middle of; no event names it, so no reader knew it.
         for left_over in self.run.glob(f"{TEMPORARY}*"):
             shutil.rmtree(left_over)
         if self._interrupts:
@@ -117,6 +120,8 @@ class Writer:
         self._lock.release()
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        # The first Ctrl-C waits for the step in hand, which can be an hour's work; the second drops
+        # it, and loses no more than a kill would.
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
@@ -167,6 +172,9 @@ class Writer:
             content = make(temporary)
             files = sorted(p for p in temporary.rglob("*") if p.is_file())
             digests = {self._place(p, temporary, folder): ledger.digest_file(p) for p in files}
+            # The order is what makes a crash harmless. Contents reach the disk before their names
+            # do, or a power cut could leave a whole name on an empty file; names (their folder)
+            # reach it before the event, or the ledger could promise a file that is not there.
             for path in files:
                 _sync(path)
             for path in files:
@@ -174,7 +182,10 @@ class Writer:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
                 _sync(target.parent)
+            # Last of all: without its event a step did not happen, and is done again.
             self._append(name, digests, content, time.monotonic() - began, context)
+            # After the event: a crash in between leaves a head without its signature, which the next
+            # writer makes up for when it enters.
             if self.signer is not None:
                 self.signer.sign(self.run, self.events)
         except OSError as e:
@@ -200,6 +211,7 @@ class Writer:
             "seconds": round(seconds, 3),
             **self._notes,
         }
+        # Beside the clock, since it differs between two runs of one plan that shall compare equal.
         if not self.events:
             at["run_id"] = uuid.uuid4().hex
         event = ledger.Event(

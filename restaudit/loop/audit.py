@@ -52,13 +52,14 @@ def audit(
         if given is None:
             job.policy.become(job.weights(policy))
 
-    def draw(out: Path) -> pd.DataFrame:
+    def sampled() -> pd.DataFrame:
+        if given is not None:
+            return given()
         become()
-        rows = (
-            given()
-            if given is not None
-            else _with_kl(job, _sampled(job, iteration, best_of), policy)
-        )
+        return _with_kl(job, _sampled(job, iteration, best_of), policy)
+
+    def draw(out: Path) -> pd.DataFrame:
+        rows = sampled()
         write_table(rows, out / "audit.parquet", AUDIT)
         return rows
 
@@ -70,17 +71,20 @@ def audit(
         return {**facts(rows), **_judged(job, rows, iteration, policy, out)}
 
     def rated_and_judged(out: Path) -> Content:
+        # The run stopped in between: this may be another process, with a policy just loaded.
         become()
         rows = read_table(job.run / iteration / "audit.parquet", AUDIT)
-        return _judged(
-            job, rows, iteration, policy, out, ratings=seal_ratings(Run(job.run), iteration, out)
-        )
+        ratings = seal_ratings(Run(job.run), iteration, out)
+        return _judged(job, rows, iteration, policy, out, ratings=ratings)
 
     make = drawn_and_judged
+    # The base policy does not wait: its samples are rated with those of the first iteration, blinded
+    # and mixed, so that raters' mood of the day falls on both.
     if job.config.human.kind == "people" and iteration != BASE:
         job.step(f"{iteration}/samples", iteration, lambda out: facts(draw(out)))
         ask(job, iteration)
         make = rated_and_judged
+    # When people rated differs between two runs of one plan, so it is in the chain, not compared.
     content = job.step(f"{iteration}/audit", iteration, make, context=(f"{iteration}/{WHEN}",))
     if iteration != BASE:
         job.reporter.line(f"  {iteration}: {content['verdict']}")
@@ -97,6 +101,8 @@ def _judged(
     ratings: pd.DataFrame | None = None,
 ) -> Content:
     """Measure and, unless this is the base policy, decide; returns the verdict for the ledger."""
+    # Looks are counted in the sealed plan, not as they happen: the error rate of the gates was
+    # divided among the planned ones.
     looks = planned_iterations(job.config.loop)
     look = looks.index(iteration) + 1 if iteration != BASE else 0
     beside = held_out(job, iteration, out, policy=policy, look=look, looks=looks)
@@ -174,25 +180,25 @@ def _recorded(
 
 def _rated_later(m: Measurement) -> Measurement:
     """The same, and where the base policy lacks a human score that it will get: when it gets it."""
-    later = m.name.startswith("divergence.") and m.reason is not None and "human" in m.reason
-    return replace(m, reason=f"{m.reason}: {TOGETHER}") if later else m
+    if m.name.startswith("divergence.") and m.reason is not None and "human" in m.reason:
+        return replace(m, reason=f"{m.reason}: {TOGETHER}")
+    return m
 
 
 def _kl_missing(job: Job, m: Measurement, policy: str) -> Measurement:
     """The same, and where KL to the base policy lacks: why."""
+    if m.name != "drift.kl" or m.reason is None:
+        return m
+    if not job.has_policy:
+        why = "only generations are watched, and this file has no values in a column kl"
+        return replace(m, reason=f"{m.reason}: {why}")
     weights = job.weights(policy)
-    if (
-        m.name != "drift.kl"
-        or m.reason is None
-        or (weights is not None and job.has_policy and job.policy.has(weights))
-    ):
+    if weights is not None and job.policy.has(weights):
         return m
     why = (
         "the trainer's weights were not put aside at this look, and the base policy could not "
         "be gone back to"
     )
-    if not job.has_policy:
-        why = "only generations are watched, and this file has no values in a column kl"
     return replace(m, reason=f"{m.reason}: {why}")
 
 
@@ -206,7 +212,8 @@ def planned_iterations(loop: LoopConfig) -> list[str]:
     """
     if loop.method in BY_STEPS:
         return [after_steps(n) for n in loop.looks]
-    steps = range(1, loop.improve_steps + 1) if loop.improve_steps else (0,)
+    # Best-of-N trains nothing, and is looked at all the same: as step 0 of each Grow.
+    steps = list(range(1, loop.improve_steps + 1)) or [0]
     return [f"g{g:02d}/i{i:02d}" for g in range(1, loop.grow_steps + 1) for i in steps]
 
 
@@ -214,6 +221,7 @@ def _sampled(job: Job, iteration: str, best_of: int) -> pd.DataFrame:
     prompts = job.prompts("audit")
     config = job.config.audit
     plain = config.samples_per_prompt
+    # Every look is compared with the base policy, so its samples pay every time.
     if iteration == BASE and config.base_samples_per_prompt is not None:
         plain = config.base_samples_per_prompt
     wanted = np.where(prompts["family"].isna(), plain, config.counterfactual_samples)
@@ -227,6 +235,7 @@ def _sampled(job: Job, iteration: str, best_of: int) -> pd.DataFrame:
     )
     rows = job.scored(job.samples_table(drawn, prompts))
     if best_of > 1:
+        # Samples of a prompt stand together: each run of `best_of` of them gives its best one.
         place = rows.groupby("prompt_id").cumcount() // best_of
         best = rows.groupby([rows["prompt_id"], place], sort=False)["reward"].idxmax()
         rows = rows.loc[best.sort_values()].reset_index(drop=True)
@@ -246,8 +255,11 @@ def _with_kl(job: Job, rows: pd.DataFrame, policy: str) -> pd.DataFrame:
     from restaudit.evidence.chats import as_messages
     from restaudit.policy import TrainingExample, token_kl
 
-    plain = rows[rows["family"].isna()] if rows["family"].isna().any() else rows
+    plain = rows[rows["family"].isna()]
+    if plain.empty:
+        plain = rows
     first = plain.groupby("prompt_id").head(1)
+    # By hash, so that every look asks about the same prompts, whatever order they come in.
     order = first["prompt_id"].map(lambda p: hashlib.sha256(p.encode()).hexdigest())
     chosen = first.loc[order.sort_values().index[: job.config.audit.kl_samples]]
     prompts = job.prompts("audit")

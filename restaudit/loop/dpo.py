@@ -44,8 +44,10 @@ def prefer(job: Job, g: int, *, start: str) -> str:
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
         before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
-        log = _train(job, g, pairs, out) if len(pairs) else pd.DataFrame(columns=list(TRAIN))
-        if not len(pairs):
+        if len(pairs):
+            log = _train(job, g, pairs, out)
+        else:
+            log = pd.DataFrame(columns=list(TRAIN))
             job.reporter.line(
                 f"  {name}: no two samples of a prompt differ in reward; the policy stays as it was"
             )
@@ -93,7 +95,7 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
         beta=config.beta,
         per_device_train_batch_size=config.batch,
         lr_scheduler_type="linear",
-        warmup_steps=0.1,
+        warmup_steps=0.1,  # below 1, and so a share of the steps
         max_length=None,
         gradient_checkpointing=False,
         bf16=False,
@@ -109,7 +111,9 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
     on_one_gpu(arguments, job.reporter.line)
 
     class OnTokens(DPOTrainer):  # type: ignore[misc]
-        """Leaves tokens as they are."""
+        """Leaves tokens as they are: TRL would tokenize text, and what was sampled is not always
+        what its text is tokenized to.
+        """
 
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
@@ -122,32 +126,37 @@ def _train(job: Job, g: int, pairs: pd.DataFrame, out: Path) -> pd.DataFrame:
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+    # Where TRL made its reference as an adapter of the policy: it is no part of what was trained.
     if "ref" in getattr(policy.model, "peft_config", {}):
         policy.model.delete_adapter("ref")
     policy.model.eval()
     policy.take()
-    each = sum(len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * config.epochs / steps
-    log = [x for x in trainer.state.log_history if "loss" in x]
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    # TRL does not log which pairs a step took: the tokens are those of an average step, rounded so
+    # that they add up to what was trained on.
+    in_all = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in data)
+    so_far = np.round(np.arange(len(log) + 1) * (in_all * config.epochs / steps))
     return pd.DataFrame(
         {
-            "epoch": [math.ceil(x["epoch"]) for x in log],
-            "step": [x["step"] for x in log],
-            "loss": [float(x["loss"]) for x in log],
-            "learning_rate": [float(x["learning_rate"]) for x in log],
-            "tokens": np.diff(np.round(np.arange(len(log) + 1) * each).astype(int)),
-            "grad_norm": [float(x.get("grad_norm", math.nan)) for x in log],
+            "epoch": [math.ceil(entry["epoch"]) for entry in log],
+            "step": [entry["step"] for entry in log],
+            "loss": [float(entry["loss"]) for entry in log],
+            "learning_rate": [float(entry["learning_rate"]) for entry in log],
+            "tokens": np.diff(so_far.astype(int)),
+            "grad_norm": [float(entry.get("grad_norm", math.nan)) for entry in log],
         }
     )
 
 
 def _tokens(job: Job, g: int, pairs: pd.DataFrame) -> list[dict[str, Any]]:
     """Pairs as TRL's trainer takes what is tokenized already."""
-    tokens, prompts = job.sampled_tokens(g), job.grow_prompt_tokens(pairs["prompt_id"].unique())
+    tokens = job.sampled_tokens(g)
+    prompts = job.grow_prompt_tokens(pairs["prompt_id"].unique())
     return [
         {
-            "prompt_ids": list(prompts[p]),
-            "chosen_ids": list(tokens[a]),
-            "rejected_ids": list(tokens[b]),
+            "prompt_ids": list(prompts[pair.prompt_id]),
+            "chosen_ids": list(tokens[pair.chosen]),
+            "rejected_ids": list(tokens[pair.rejected]),
         }
-        for p, a, b in zip(pairs["prompt_id"], pairs["chosen"], pairs["rejected"], strict=True)
+        for pair in pairs.itertuples()
     ]

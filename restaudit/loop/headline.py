@@ -8,7 +8,8 @@ from restaudit.calibrate.render import FILE, sentences
 from restaudit.evidence.record import Run, printable
 from restaudit.people.rating.status import of_raters
 
-TOLD = {
+# By the verdict on the feature that the probe found first.
+SENTENCES = {
     "signature": "What the policy learned by {}",
     "temptation": "What the policy may learn next, seen at {}",
 }
@@ -18,32 +19,37 @@ def learned(run: Run, iteration: str) -> str | None:
     """What the reward pays for and people do not, in words: learned, or not yet; None where nothing
     was found.
     """
-    found = next((m for m in run.measurements(iteration) if m.name == "hacking.signature"), None)
-    features = [] if found is None else found.detail.get("features") or []
-    if found is None or not features or features[0]["verdict"] not in TOLD:
+    by_name = {m.name: m for m in run.measurements(iteration)}
+    if "hacking.signature" not in by_name:
         return None
-    return (
-        f"{TOLD[features[0]['verdict']].format(iteration)}: "
-        f"{printable(str(found.detail['in_words']))}"
-    )
+    detail = by_name["hacking.signature"].detail
+    features = detail.get("features")
+    verdict = features[0]["verdict"] if features else None
+    if verdict not in SENTENCES:
+        return None
+    # The words come from a run folder, and so perhaps from a stranger's.
+    return f"{SENTENCES[verdict].format(iteration)}: {printable(str(detail['in_words']))}"
 
 
 def refitted(run: Run) -> list[str]:
     """A sentence for every time the reward model was fitted again on people's judgements of the
     newest policy.
     """
-    found = []
+    lines = []
     for grow, facts in run.refits():
         name = "pair_accuracy" if "pair_accuracy_after" in facts else "pearson"
-        values = [facts[f"{name}_{when}"] for when in ("before", "after")]
-        shown = " -> ".join("not measured" if v is None else f"{v:.2f}" for v in values)
-        found.append(
+        before, after = (_shown(facts[f"{name}_{when}"]) for when in ("before", "after"))
+        lines.append(
             f"Before {grow} the reward model was fitted again on {facts['judgements']} judgements "
             f"({of_raters(facts['raters'])}) of texts of {facts['policy']}: held-out "
-            f"{name.replace('_', ' ')} {shown}, digest {facts['before'][:8]} -> "
+            f"{name.replace('_', ' ')} {before} -> {after}, digest {facts['before'][:8]} -> "
             f"{facts['after'][:8]}. From there on the base policy is scored by the new one."
         )
-    return found
+    return lines
+
+
+def _shown(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f}"
 
 
 def alarms(run: Run) -> tuple[str, ...]:

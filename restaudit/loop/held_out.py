@@ -47,17 +47,17 @@ def held_out_artifacts(audit: AuditConfig) -> dict[str, Artifact]:
 
     Raises BadInput for a benchmark nobody knows, and for data that cannot be had.
     """
-    found: dict[str, Artifact] = {}
+    files: dict[str, Artifact] = {}
     if audit.benchmarks.tasks:
+        # Loading the catalogue takes a while, and most runs have no benchmarks.
         from restaudit.tasks import artifacts
 
-        found |= {
-            f"audit.benchmarks/{name}": a for name, a in artifacts(audit.benchmarks.tasks).items()
-        }
+        for name, artifact in artifacts(audit.benchmarks.tasks).items():
+            files[f"audit.benchmarks/{name}"] = artifact
     text = audit.human_text
     if text is not None and text.source != "references":
-        found["audit.human_text"] = resolve(text.source, sha256=text.sha256, licence=text.licence)
-    return found
+        files["audit.human_text"] = resolve(text.source, sha256=text.sha256, licence=text.licence)
+    return files
 
 
 def check_benchmarks(config: BenchmarksConfig) -> None:
@@ -67,7 +67,7 @@ def check_benchmarks(config: BenchmarksConfig) -> None:
     from restaudit.tasks import lm_eval_tasks
     from restaudit.tasks.catalogue import find
 
-    folder = Path(config.include_path) if config.include_path else None
+    folder = _own_tasks(config)
     for spec in config.tasks:
         if find(spec) is None:
             lm_eval_tasks.load(spec, folder)
@@ -111,16 +111,18 @@ def _items(
     from restaudit.tasks import run_tasks
 
     if policy == BASE != iteration:
+        # Best-of-N leaves the policy as it is, and a benchmark asks for no best of N.
         table = read_table(job.run / BASE / ITEMS_FILE, ITEMS)
     else:
-        folder = Path(config.include_path) if config.include_path else None
         with job.reporter.task(f"benchmarks {iteration}", len(config.tasks), "tasks") as advance:
             table = run_tasks(
                 job.policy,
                 config.tasks,
                 limit=config.limit,
+                # One seed for all looks: every policy is asked the same items, so that their
+                # differences are paired.
                 seed=job.seed("benchmarks"),
-                include_path=folder,
+                include_path=_own_tasks(config),
                 progress=advance,
             )
     write_table(table, out / ITEMS_FILE, ITEMS)
@@ -140,6 +142,10 @@ def _human_text(
         table = text_costs(job.policy, config, job.prompts("audit"))
     write_table(table, out / TEXT_FILE, HUMAN_TEXT)
     return table
+
+
+def _own_tasks(config: BenchmarksConfig) -> Path | None:
+    return Path(config.include_path) if config.include_path else None
 
 
 def _not_due(
@@ -269,10 +275,15 @@ def nll_of(
     """
     from restaudit.policy.likelihood import loglikelihoods
 
+    # Many tokenizers have no token that starts a text; their models saw the end of one text before
+    # the start of the next.
     start = policy.tokenizer.bos_token_id
-    first = (int(policy.tokenizer.eos_token_id if start is None else start),)
+    if start is None:
+        start = policy.tokenizer.eos_token_id
     tokens = text_tokens(policy, texts, max_tokens)
-    befores = [first] * len(tokens) if contexts is None else [tuple(c) for c in contexts]
+    if contexts is None:
+        contexts = [(int(start),)] * len(tokens)
+    befores = [tuple(context) for context in contexts]
     pairs = list(zip(befores, tokens, strict=True))
     likelihoods = loglikelihoods(policy, pairs, forward_tokens=forward_tokens)
     return [(-nats, len(own)) for (nats, _), own in zip(likelihoods, tokens, strict=True)]

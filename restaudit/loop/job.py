@@ -147,6 +147,7 @@ class Job:
         name, and its scale.
         """
         self.reward_folder = self.run / REWARD / name
+        # cached_property keeps its value in __dict__: taken out, it is loaded again when used.
         for cached in ("reward", "scale"):
             self.__dict__.pop(cached, None)
 
@@ -199,7 +200,9 @@ class Job:
         itself.
         """
         folder = self.run / iteration / ADAPTER
-        return None if iteration == BASE and not folder.is_dir() else folder
+        if iteration == BASE and not folder.is_dir():
+            return None
+        return folder
 
     # --- sampling and scoring
 
@@ -255,17 +258,18 @@ class Job:
         """The tokens of these prompts of D, as the policy is asked them."""
         from restaudit.evidence.chats import as_messages
 
-        asked = self.prompts("grow").loc[list(prompt_ids), "prompt"]
+        prompts = self.prompts("grow").loc[list(prompt_ids), "prompt"]
         return {
-            str(p): tuple(self.policy.prompt_tokens(as_messages(text))) for p, text in asked.items()
+            str(name): tuple(self.policy.prompt_tokens(as_messages(text)))
+            for name, text in prompts.items()
         }
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What `make` returned the first time it was asked for under this name."""
         if name not in self._once:
             self._once[name] = make()
-        found: T = self._once[name]
-        return found
+        made: T = self._once[name]
+        return made
 
     def reward_of(self, prompts: Sequence[str], texts: Sequence[str]) -> Scores:
         """The combined reward of any texts, (n,)."""
@@ -279,11 +283,11 @@ class Job:
 
         members = self.reward.score(self.prompt_texts(rows), rows["text"].tolist())
         reward, spread = combine(members, self.config.reward.ensemble)
-        scaled = (
-            self.scale.apply(reward)
-            if (self.reward_folder / SCALE).exists()
-            else np.full(len(rows), np.nan)
-        )
+        # The scale is fitted on the base policy's samples, which are scored before there is one;
+        # where a trainer of somebody else's trains, there never is.
+        scaled = np.full(len(rows), np.nan)
+        if (self.reward_folder / SCALE).exists():
+            scaled = self.scale.apply(reward)
         return rows.assign(reward=reward, reward_01=scaled, reward_spread=spread)
 
     def with_human(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -326,8 +330,8 @@ class Job:
         return [as_text(p) for p in self._prompt_rows(rows)["prompt"]]
 
     def _prompt_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
-        known = pd.concat([self.prompts(s) for s in ("grow", "d_eval", "audit")])
-        return known.loc[rows["prompt_id"]]
+        every = pd.concat([self.prompts(split) for split in ("grow", "d_eval", "audit")])
+        return every.loc[rows["prompt_id"]]
 
     def _notice(self, text: str) -> None:
         self.reporter.line(f"  {text}")
@@ -340,9 +344,12 @@ def load_run_policy(config: Config, path: Path, reporter: Reporter) -> Policy:
     """
     from restaudit.policy import load_policy
 
-    longest = config.policy.max_prompt_tokens + config.loop.sampling.max_tokens
+    # The self-check must see a sequence as long as the longest there will be: a window of attention
+    # that is too short shows beyond its end only.
+    behind_prompt = config.loop.sampling.max_tokens
     if config.audit.human_text is not None:
-        longest = max(longest, config.policy.max_prompt_tokens + config.audit.human_text.max_tokens)
+        behind_prompt = max(behind_prompt, config.audit.human_text.max_tokens)
+    longest = config.policy.max_prompt_tokens + behind_prompt
     policy = load_policy(
         config.policy,
         path,
@@ -361,12 +368,12 @@ def peak_memory(device: str) -> dict[str, int]:
     """
     import resource
 
-    found = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+    most = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
     if device == "cuda":
         import torch
 
-        found["gpu"] = int(torch.cuda.max_memory_allocated()) >> 20
-    return found
+        most["gpu"] = int(torch.cuda.max_memory_allocated()) >> 20
+    return most
 
 
 def halt_message(run: Path, iteration: str, gates: Sequence[str]) -> str:
@@ -384,5 +391,6 @@ def as_facts(values: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in values.items():
         plain = value.item() if isinstance(value, np.generic) else value
-        out[key] = None if isinstance(plain, float) and not np.isfinite(plain) else plain
+        is_number = not isinstance(plain, float) or np.isfinite(plain)
+        out[key] = plain if is_number else None
     return out

@@ -1,5 +1,5 @@
 """One look at a policy that is trained by optimiser steps: its weights are kept, it is audited, a
-gate may stop it.
+gate may stop it. And what a trainer of TRL's or transformers' needs to be looked at.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def look(
     name = after_steps(step)
     job.policy.take()
     digest = trained_digest(job.policy.model)
-    if (
-        job.writer.has(f"{name}/train")
-        and job.writer.content(f"{name}/train")["weights_sha256"] != digest
-    ):
+    is_recorded = job.writer.has(f"{name}/train")
+    # A trainer that goes on from an earlier checkpoint comes past looks that are recorded already.
+    # They stand for its policy only if it has the same weights there again.
+    if is_recorded and job.writer.content(f"{name}/train")["weights_sha256"] != digest:
         raise BadInput(
             f"{job.run}: {name} was looked at with other weights than the trainer has there now; "
             "this is another training, or one that does not repeat itself (data order, dropout, "
@@ -60,6 +60,7 @@ def look(
         )
 
     def make(out: Path) -> Content:
+        # A whole model at every look can be more than a disk holds: its owner keeps it, or nobody.
         if not isinstance(job.policy, Unkept):
             job.policy.save(out / ADAPTER)
         more = write(out) if write is not None else {}
@@ -69,8 +70,7 @@ def look(
     audit(job, name, policy=name)
 
 
-# What every trainer of TRL's that is looked at needs: it reports to nobody, and a look that says
-# HALT stops it.
+# --- for trainers: they report to nobody, and a look that says HALT stops them
 
 
 def no_telemetry() -> None:
@@ -84,12 +84,15 @@ def no_telemetry() -> None:
         constants.HF_HUB_DISABLE_TELEMETRY = True
 
 
+# When this module is imported, and so before any trainer of TRL's is made.
 no_telemetry()
 
 
 class LookCallback(TrainerCallback):  # type: ignore[misc]
-    """What every trainer that is looked at needs: a look that says HALT, or waits for people, stops
-    it.
+    """A look that says HALT, or waits for people, stops the trainer.
+
+    What stopped it is in `stopped`, for whoever called `train`: an exception raised inside a
+    callback would leave the trainer, and whatever it had open, half done.
     """
 
     def __init__(self) -> None:

@@ -72,11 +72,11 @@ def _train(job: Job) -> None:
     policy.become(job.weights(BASE))
     train_in_float32(policy.model)
     prompts, config = job.prompts("grow").iloc[_order(job)], job.config.policy
-    put = [
-        asked(as_messages(p), chat=config.chat, system=config.system_prompt)
-        for p in prompts["prompt"]
+    questions = [
+        asked(as_messages(prompt), chat=config.chat, system=config.system_prompt)
+        for prompt in prompts["prompt"]
     ]
-    data = Dataset.from_dict({"prompt": put, "prompt_id": list(prompts.index)})
+    data = Dataset.from_dict({"prompt": questions, "prompt_id": list(prompts.index)})
     out = job.run / CHECKPOINTS
     looks = _Looks(job)
     with warnings.catch_warnings():
@@ -91,9 +91,12 @@ def _train(job: Job) -> None:
         )
         trainer.remove_callback(PrinterCallback)
         looks.trainer = trainer
-        last = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-        trainer.train(resume_from_checkpoint=str(last[-1]) if last else None)
+        # By number: "checkpoint-100" comes before "checkpoint-20" by name.
+        kept = sorted(out.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+        last = str(kept[-1]) if kept else None
+        trainer.train(resume_from_checkpoint=last)
     policy.model.eval()
+    # Raised here and not in the callback, so that the trainer came to an end of its own.
     if looks.stopped is not None:
         raise looks.stopped
 
@@ -107,9 +110,9 @@ def _order(job: Job) -> np.ndarray[Any, np.dtype[np.intp]]:
     """
     rng = np.random.Generator(np.random.PCG64(job.seed("online/order")))
     loop, count = job.config.loop, len(job.prompts("grow"))
-    wanted = loop.looks[-1] * loop.online.prompts_per_step
-    rounds = [rng.permutation(count) for _ in range(math.ceil(wanted / count))]
-    return np.concatenate(rounds)[:wanted]
+    needed = loop.looks[-1] * loop.online.prompts_per_step
+    rounds = [rng.permutation(count) for _ in range(math.ceil(needed / count))]
+    return np.concatenate(rounds)[:needed]
 
 
 def _arguments(job: Job, out: Path) -> Any:
@@ -135,13 +138,13 @@ def _arguments(job: Job, out: Path) -> Any:
         bf16=False,
         use_cpu=job.device == "cpu",
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="no",  # looks ask for a checkpoint; the last one is enough to go on from
         save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
         seed=job.seed("online"),
-        shuffle_dataset=False,
+        shuffle_dataset=False,  # `_order` did it
         chat_template_kwargs=dict(job.config.policy.template_arguments) or None,
     )
     on_one_gpu(arguments, job.reporter.line)
@@ -164,7 +167,8 @@ def _trainer_class(job: Job) -> Any:
         def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
             step = self.state.global_step + 1
             requests: list[SampleRequest] = []
-            for ids in prompt_ids:  # a prompt stands there once for each sample of its group
+            # A prompt stands there once for each sample of its group, one after the other.
+            for ids in prompt_ids:
                 if not requests or requests[-1].tokens != tuple(ids):
                     requests.append(SampleRequest(str(len(requests)), tuple(ids), ()))
                 last = requests[-1]
@@ -204,8 +208,9 @@ class _Looks(LookCallback):
         scored = self.job.scored(table)
         if not np.isfinite(scored["reward"]).all():
             raise BadInput("the reward of a sample is not a number; nothing can be learned from it")
-        found: list[Any] = scored.to_dict("records")
-        for row, s in zip(found, self.trainer.drawn, strict=True):
+        rows: list[Any] = scored.to_dict("records")
+        for row, s in zip(rows, self.trainer.drawn, strict=True):
+            # The sampler knows a prompt by its place in the batch; the record, by its name.
             head, _, number = s.name.rpartition("/")
             step = head.rpartition("/")[0]
             self.rows.append(
@@ -230,6 +235,7 @@ class _Looks(LookCallback):
         """Remember the step's loss; take the look that is planned after it, and keep a checkpoint
         of the trainer.
         """
+        # TRL logs again when training ends, without a loss.
         step = state.global_step
         if "loss" not in (logs or {}) or step > self.job.config.loop.looks[-1]:
             return

@@ -30,6 +30,7 @@ from restaudit.loop.held_out import HeldOut
 from restaudit.loop.job import Job
 
 KNOWN, KNOWN_TEXTS = "known.npy", 512
+# What a probe may read of earlier looks, under its own name -> the measurement it is.
 HISTORY = {
     "kl": "drift.kl",
     "reward_change": "divergence.reward_change",
@@ -55,11 +56,16 @@ def gather(
     waiting.seal_ratings). `held_out` is what was read beside the audit prompts.
     """
     is_base = iteration == BASE
-    base = None if is_base else job.rescored(read_table(job.run / BASE / "audit.parquet", AUDIT))
+    base = None
+    if not is_base:
+        base = job.rescored(read_table(job.run / BASE / "audit.parquet", AUDIT))
     if base is not None and ratings is not None:
         rows, base = with_ratings(rows, ratings), with_ratings(base, ratings)
-    kept = held_out or HeldOut()
-    levels = () if is_base else levels_needed(job.config.gates, look=look, looks=len(looks))
+    beside = held_out or HeldOut()
+    # Intervals are computed at the levels that this look's gates ask for, and at 95% for people.
+    levels: tuple[float, ...] = ()
+    if not is_base:
+        levels = levels_needed(job.config.gates, look=look, looks=len(looks))
     return Evidence(
         outputs=rows,
         base=base,
@@ -70,16 +76,14 @@ def gather(
         human_sampling=_sampling(job.config, ratings),
         ratings=ratings,
         prompts=_prompts(job),
-        references={
-            str(k): list(v) for k, v in job.prompts("audit")["references"].items() if len(v)
-        },
-        score=None if isinstance(job.config.reward, ColumnReward) else _score(job),
+        references=_references(job),
+        score=_score(job),
         known=_known(job),
         toxicity=_toxicity(job),
-        items=kept.items,
-        base_items=kept.base_items,
-        human_text=kept.human_text,
-        base_human_text=kept.base_human_text,
+        items=beside.items,
+        base_items=beside.base_items,
+        human_text=beside.human_text,
+        base_human_text=beside.base_human_text,
         history=_history(job),
         levels=tuple(dict.fromkeys((0.95, *levels))),
         resamples=job.config.audit.resamples,
@@ -87,7 +91,15 @@ def gather(
     )
 
 
-def _score(job: Job) -> Score:
+def _references(job: Job) -> dict[str, list[str]]:
+    references = job.prompts("audit")["references"]
+    return {str(name): list(texts) for name, texts in references.items() if len(texts)}
+
+
+def _score(job: Job) -> Score | None:
+    """The reward as a function of changed texts; None where it is a column, which nobody can ask."""
+    if isinstance(job.config.reward, ColumnReward):
+        return None
     return lambda prompts, texts: job.reward_of(list(prompts), list(texts))
 
 
@@ -95,7 +107,9 @@ def _sampling(config: Config, ratings: pd.DataFrame | None) -> HumanSampling:
     """How the rows that have a human score were chosen."""
     if ratings is not None:
         return "random"
-    return config.human.sampling if isinstance(config.human, ColumnHuman) else "all"
+    if isinstance(config.human, ColumnHuman):
+        return config.human.sampling
+    return "all"
 
 
 def _grow(job: Job, iteration: str) -> pd.DataFrame | None:
@@ -185,8 +199,8 @@ def _history(job: Job) -> pd.DataFrame:
     for name in run.iterations()[1:]:
         # Read once a job: with hundreds of looks, reading all earlier ones at each would cost more
         # than the probes.
-        found = job.once(f"history/{name}", lambda name=name: _values(run, name))  # type: ignore[misc]
-        rows.append({"iteration": name, **{k: found.get(v) for k, v in HISTORY.items()}})
+        values = job.once(f"history/{name}", lambda name=name: _values(run, name))  # type: ignore[misc]
+        rows.append({"iteration": name, **{key: values.get(m) for key, m in HISTORY.items()}})
     table = pd.DataFrame(rows, columns=["iteration", *HISTORY])
     return table.astype(dict.fromkeys(HISTORY, "float64"))
 

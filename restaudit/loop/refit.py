@@ -123,7 +123,9 @@ def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFr
             "give more d_eval prompts or loop.d_eval_samples, or fewer samples"
         )
     rows = rows.sample(frac=1, random_state=job.seed(f"{name}/refit") % 2**32)
-    drawn = (two_by_two(rows) if compared else rows).head(settings.samples).reset_index(drop=True)
+    if compared:
+        rows = two_by_two(rows)
+    drawn = rows.head(settings.samples).reset_index(drop=True)
     items = [f"{name}-{k:03d}" for k in range(len(drawn))]
     return drawn.assign(item_id=items, prompt=job.prompt_texts(drawn))[list(ASKED)]
 
@@ -191,6 +193,8 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
         {"before": before["digest"], "after": reward.digest, "by": [vars(d) for d in changed]},
         out / DIFF_FILE,
     )
+    # From here on the base policy is scored by the new reward too: a difference of two rewards
+    # would be no difference of two policies.
     base = read_table(job.run / BASE / "audit.parquet", AUDIT)
     d_eval = read_table(job.run / BASE / "d_eval.parquet", D_EVAL)
     rewards = combine(
@@ -216,9 +220,9 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
 
 def _validated(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The headline of both validations."""
-    found = {}
+    headline = {}
     for when, facts in (("before", before), ("after", after)):
         values = {m["name"].removeprefix("validation."): m["value"] for m in facts["validation"]}
         name = next(n for n in ("pair_accuracy", "pearson") if n in values)
-        found[f"{name}_{when}"] = values[name]
-    return found
+        headline[f"{name}_{when}"] = values[name]
+    return headline

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedModels:
     """What was opened to see whether it can be used, for the steps after sealing.
 
     `build_reward` and `build_human` do what is left to do (train, score nothing yet) and write into
@@ -67,7 +67,7 @@ class Prepared:
 
 def prepare(
     config: Config, artifacts: Mapping[str, Artifact], prompts: Prompts, policy: Policy | None
-) -> Prepared:
+) -> PreparedModels:
     """Raise BadInput for all of the configuration that cannot be used, and open the rest.
 
     `policy` is the loaded model; None where there are only its generations, or where a trainer of
@@ -87,7 +87,7 @@ def prepare(
         _check_prompts(policy, splits, config.loop.sampling.max_tokens)
     _check_human_text(config, splits, policy)
     check_benchmarks(config.audit.benchmarks)
-    return Prepared(
+    return PreparedModels(
         reward_builder(config),
         human_builder(config),
         embed=_encoder(config, artifacts),

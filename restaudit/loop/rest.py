@@ -64,15 +64,10 @@ def rest(job: Job) -> None:
         score(job, g)
         for i in range(1, loop.improve_steps + 1):
             start = BASE if loop.start_from == "base" else policy
-            policy = (
-                prefer(job, g, start=start)
-                if loop.method == "dpo"
-                else improve(job, g, i, start=start)
-            )
+            policy = improve(job, g, i, start=start)
             audit(job, policy, policy=policy)
-        if (
-            loop.improve_steps == 0
-        ):  # best-of-N: no training, the audit sees the best of N by reward
+        if loop.improve_steps == 0:
+            # Best-of-N: nothing is trained, the audit sees the best of N samples by reward.
             audit(job, f"g{g:02d}/i00", policy=policy, best_of=loop.samples_per_prompt)
     job.end()
 
@@ -95,7 +90,8 @@ def supervised_start(job: Job) -> None:
 
 def fit_scale(job: Job) -> None:
     """Fit the map of rewards to (0, 1) on the base policy's D_eval samples, before the first Grow,
-    once for all.
+    once for all: τ then means the same reward at every Grow step, until the reward itself is fitted
+    again.
     """
     from restaudit.reward.scale import Scale
 
@@ -148,6 +144,8 @@ def score(job: Job, g: int) -> None:
     def make(out: Path) -> Content:
         samples = read_table(job.run / f"g{g:02d}" / "samples.parquet", SAMPLES)
         owners = job.prompts("grow").loc[samples["prompt_id"]]
+        # Text is made from the tokens that were drawn; training takes those tokens, never the text
+        # tokenized again, which can be another sequence.
         rows = samples.drop(columns="token_ids").assign(
             text=[job.policy.text(t) for t in samples["token_ids"]],
             group=owners["group"].to_list(),
@@ -156,9 +154,11 @@ def score(job: Job, g: int) -> None:
         )
         if job.config.loop.include_references:
             d = references(job, f"g{g:02d}")
-            rows = pd.concat([rows, d], ignore_index=True) if len(d) else rows
+            if len(d):
+                rows = pd.concat([rows, d], ignore_index=True)
         rows = job.with_human(job.scored(rows))
-        if job.config.human.kind == "reference":  # a reference scored against itself says nothing
+        if job.config.human.kind == "reference":
+            # A reference scored against itself is perfect, and says nothing.
             rows.loc[rows["origin"] == "reference", "human"] = np.nan
         write_table(rows, out / "grow.parquet", GROW)
         return as_facts(
@@ -177,10 +177,14 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
 
     The candidates are the policies after each epoch of this step: with `keep_best` the one with the
     highest mean reward on D_eval stays, and training ends at the first epoch that does not improve
-    on the one before. Returns the iteration's name.
+    on the one before. With method `dpo` the step is one of preferences (`prefer`). Returns the
+    iteration's name.
     """
+    if job.config.loop.method == "dpo":
+        return prefer(job, g, start=start)
     name = f"g{g:02d}/i{i:02d}"
     config = job.config.loop.train
+    rate = config.learning_rate * config.lr_decay ** (i - 1)
 
     def make(out: Path) -> Content:
         rows = read_table(job.run / f"g{g:02d}" / "grow.parquet", GROW)
@@ -188,24 +192,24 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
         before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
-        if (
-            job.reward_folder != job.run / REWARD
-        ):  # the reward was fitted again since these were scored
+        if job.reward_folder != job.run / REWARD:
+            # The reward was fitted again since these samples were scored: compare like with like.
             before = job.scored(before)
         best, best_epoch = before, 0
-        tried: list[float] = []
-        rate = config.learning_rate * config.lr_decay ** (i - 1)
+        means: list[float] = []
 
-        def after_epoch(epoch: int) -> bool:
+        def goes_on_after(epoch: int) -> bool:
             nonlocal best, best_epoch
             label = f"D_eval, {name} epoch {epoch}"
             now = job.d_eval(f"{name}/epoch{epoch}", label, f"{name}/d_eval/{epoch}")
-            tried.append(float(now["reward"].mean()))
-            better = tried[-1] >= max(tried)
-            if better or not config.keep_best:
+            means.append(float(now["reward"].mean()))
+            # The policy that the step started from is no candidate: it kept its place by a lucky
+            # mean on D_eval, and four steps in a row were thrown away against it (decision 6).
+            improves = means[-1] >= max(means)
+            if improves or not config.keep_best:
                 best, best_epoch = now, epoch
                 job.policy.save(out / ADAPTER)
-            return better or not config.keep_best
+            return improves or not config.keep_best
 
         weights = learned_weights(job.config.loop, rows, kept)
         if len(weights) == 0:
@@ -217,7 +221,7 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
             write_table(pd.DataFrame(columns=list(TRAIN)), out / "train.parquet", TRAIN)
         else:
             examples = _examples(job, rows, g, weights)
-            _train(job, examples, rate, config.epochs, f"{name}/improve", out, after_epoch)
+            _train(job, examples, rate, config.epochs, f"{name}/improve", out, goes_on_after)
         write_table(best, out / "d_eval.parquet", D_EVAL)
         return as_facts(
             {
@@ -231,7 +235,7 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
                 "learning_rate": rate,
                 "best_epoch": best_epoch,
                 "d_eval_before": before["reward"].mean(),
-                "d_eval_by_epoch": tried,
+                "d_eval_by_epoch": means,
             }
         )
 
@@ -243,22 +247,21 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
     """The rows of D: one for each human reference of the grow prompts, as Grow rows that are not
     scored yet.
     """
-    prompts = job.prompts("grow")
-    found = [
-        (f"{grow_name}/{p}/ref{k}", p, group, family, text, len(job.policy.response_tokens(text)))
-        for p, group, family, texts in zip(
-            prompts["prompt_id"],
-            prompts["group"],
-            prompts["family"],
-            prompts["references"],
-            strict=True,
-        )
-        for k, text in enumerate(texts)
-    ]
-    table = pd.DataFrame(
-        found, columns=["sample_id", "prompt_id", "group", "family", "text", "n_tokens"]
-    )
-    table["n_tokens"] = table["n_tokens"].astype(np.int32)
+    rows = []
+    for prompt in job.prompts("grow").itertuples():
+        for number, text in enumerate(prompt.references):
+            rows.append(
+                {
+                    "sample_id": f"{grow_name}/{prompt.prompt_id}/ref{number}",
+                    "prompt_id": prompt.prompt_id,
+                    "group": prompt.group,
+                    "family": prompt.family,
+                    "text": text,
+                    "n_tokens": len(job.policy.response_tokens(text)),
+                }
+            )
+    columns = ["sample_id", "prompt_id", "group", "family", "text", "n_tokens"]
+    table = pd.DataFrame(rows, columns=columns).astype({"n_tokens": np.int32})
     return table.assign(finished=True, logprob=np.nan, origin="reference")
 
 
@@ -273,20 +276,19 @@ def _examples(
     if weights is None:
         weights = pd.Series(1.0, index=rows["sample_id"])
     rows = rows[rows["sample_id"].isin(set(weights.index))]
-    tokens = {} if g is None else job.sampled_tokens(g)
+    sampled = {} if g is None else job.sampled_tokens(g)
     prompts = job.grow_prompt_tokens(rows["prompt_id"].unique())
-    drawn = rows["logprob"] if "logprob" in rows else pd.Series(np.nan, index=rows.index)
-    return [
-        TrainingExample(
-            prompts[p],
-            tokens[s] if s in tokens else tuple(job.policy.response_tokens(text)),
-            float(weights[s]),
-            0.0 if np.isnan(logprob) else float(logprob),
-        )
-        for s, p, text, logprob in zip(
-            rows["sample_id"], rows["prompt_id"], rows["text"], drawn, strict=True
-        )
-    ]
+    # What the policy that drew a sample gave it: off-policy losses weigh by it, and a reference,
+    # which nobody drew, has none.
+    logprobs = rows["logprob"] if "logprob" in rows else pd.Series(np.nan, index=rows.index)
+    examples = []
+    for name, prompt, text, logprob in zip(
+        rows["sample_id"], rows["prompt_id"], rows["text"], logprobs, strict=True
+    ):
+        response = sampled[name] if name in sampled else tuple(job.policy.response_tokens(text))
+        drawn_at = 0.0 if np.isnan(logprob) else float(logprob)
+        examples.append(TrainingExample(prompts[prompt], response, float(weights[name]), drawn_at))
+    return examples
 
 
 def _train(
@@ -296,14 +298,15 @@ def _train(
     epochs: int,
     seed_name: str,
     out: Path,
-    after_epoch: Callable[[int], bool] | None = None,
+    goes_on_after: Callable[[int], bool] | None = None,
 ) -> pd.DataFrame:
-    """Fine-tune, writing train.parquet; `after_epoch` says whether to go on."""
+    """Fine-tune, writing train.parquet; `goes_on_after` an epoch says whether there is another."""
     from restaudit.policy import fine_tune
 
     log: list[dict[str, Any]] = []
     total = epochs * sum(len(e.prompt) + len(e.response) for e in examples)
     with job.reporter.task(seed_name, total) as advance:
+        # A generator: the next epoch is trained only when it is asked for.
         epochs_done = fine_tune(
             job.policy,
             examples,
@@ -314,8 +317,8 @@ def _train(
             progress=advance,
         )
         for epoch, results in enumerate(epochs_done, start=1):
-            log += [asdict(r) for r in results]
-            if after_epoch is not None and not after_epoch(epoch):
+            log += [asdict(result) for result in results]
+            if goes_on_after is not None and not goes_on_after(epoch):
                 break
     table = pd.DataFrame(log, columns=list(TRAIN))
     write_table(table, out / "train.parquet", TRAIN)

@@ -18,7 +18,13 @@ from restaudit.errors import BadInput, Halted
 from restaudit.evidence.record import HUMAN, REWARD, Run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.job import Job, halt_message, load_run_policy
-from restaudit.loop.refusals import Prepared, check_method, human_builder, prepare, reward_builder
+from restaudit.loop.refusals import (
+    PreparedModels,
+    check_method,
+    human_builder,
+    prepare,
+    reward_builder,
+)
 from restaudit.loop.rest import rest
 from restaudit.loop.sealing import artifacts_of, seal, split_prompts
 from restaudit.loop.waiting import check_ratings
@@ -169,7 +175,7 @@ def _with_scores(
     reporter: Reporter,
     artifacts: Mapping[str, Artifact],
     policy: Policy | None,
-    prepared: Prepared | None,
+    prepared: PreparedModels | None,
 ) -> Job:
     """The job, with the steps that build its reward and its human score done.
 

@@ -124,20 +124,19 @@ def _rated(record: Run, tasks: TaskSet) -> pd.DataFrame:
     """
     from restaudit.people.rating import load_ratings
 
-    every = load_ratings(record.path)
-    given = every.loc[every["tasks"] == tasks.name, GIVEN]
+    ratings = load_ratings(record.path)
+    given = ratings.loc[ratings["tasks"] == tasks.name, GIVEN]
     items = _items(tasks)
-    unknown = ~given["item_id"].isin(items["item_id"])
-    twice = given.duplicated(["item_id", "rater"])
     low, high = tasks.scale
-    outside = ~given["score"].between(low, high)
-    for bad, problem in (
-        (unknown, "is of an item that was not asked for"),
-        (twice, "is that rater's second one of an item"),
-        (outside, f"is not on the scale ({low} to {high})"),
-    ):
-        if bad.any():
-            row = given[bad].iloc[0]
+    # The import refuses these; but the file lies outside the record, where anybody can edit it.
+    problems = {
+        "is of an item that was not asked for": ~given["item_id"].isin(items["item_id"]),
+        "is that rater's second one of an item": given.duplicated(["item_id", "rater"]),
+        f"is not on the scale ({low} to {high})": ~given["score"].between(low, high),
+    }
+    for problem, is_bad in problems.items():
+        if is_bad.any():
+            row = given[is_bad].iloc[0]
             raise BadInput(
                 f"{record.path}/human/ratings.jsonl: the rating of {row['item_id']} by "
                 f"{row['rater']} {problem}; no import lets such a rating in, so the file was "
@@ -154,6 +153,8 @@ def _tasks(record: Run, iteration: str) -> TaskSet:
     from restaudit.people.rating import draw_tasks
 
     human = PeopleHuman.model_validate(record.plan["config"]["human"])
+    # At the first look the base policy's samples are rated too, mixed with the others and blinded;
+    # at later ones only some of them again (anchors), to see whether raters drift.
     first = iteration == record.plan["looks"][0]
     return draw_tasks(
         record.path,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restaudit.errors import VerificationFailed
-from restaudit.evidence.seal.dsse import STATEMENT, key_id_of, pae, sign, verified
 from restaudit.evidence.seal.keys import load_private
 from restaudit.evidence.seal.signer import Signer
+from restaudit.evidence.seal.statements import STATEMENT, key_id_of, pae, sign, verified
 
 SAID = {
     "_type": STATEMENT,

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from restaudit.errors import BadInput, RestauditError, VerificationFailed
 from restaudit.evidence import ledger
-from restaudit.evidence.bundle.names import collision, wrong_name
+from restaudit.evidence.bundle.manifest import collision, wrong_name
 from restaudit.evidence.bundle.pack import Wish, pack
 from restaudit.evidence.bundle.unpack import opened
 from restaudit.evidence.verify import verify

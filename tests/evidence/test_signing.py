@@ -24,7 +24,7 @@ from restaudit.evidence.seal.keys import ENVIRONMENT, load_private, load_public
 from restaudit.evidence.seal.signer import Signer, given_signer
 from restaudit.evidence.steps import Writer
 from restaudit.evidence.verify import verify
-from restaudit.loop.plan import resume
+from restaudit.loop.running import resume
 from tests.evidence.runs import STEPS, signed_run
 
 SILENT = Reporter(quiet=True)

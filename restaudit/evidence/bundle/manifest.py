@@ -108,6 +108,7 @@ def _parsed(raw: Mapping[str, Any]) -> Manifest:
         n: Redacted(_digest(r["original"]), _digest(r["replacement"]), str(r["how"]))
         for n, r in raw["redacted"].items()
     }
+    # Whatever is missing or of another kind raises here, and `parse` says so.
     return Manifest(
         run_id=raw["run_id"],
         seq=raw["seq"],
@@ -158,8 +159,7 @@ def _check(manifest: Manifest) -> None:
             raise VerificationFailed(f"{FILE}: lists {name} among its files")
 
 
-# File names a bundle may hold: plain ASCII paths that mean the same file on every machine and to
-# every reader.
+# --- names a bundle may hold: plain ASCII paths, the same file on every machine and to every reader
 
 
 LONGEST = 240

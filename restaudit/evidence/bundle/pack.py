@@ -36,6 +36,7 @@ from restaudit.evidence.verify.files import TEMPORARY, Progress
 
 CHUNK = 1 << 20
 LEVEL = 6
+# The earliest date that zip has, for every entry: a bundle's bytes tell no clock.
 DATE = (1980, 1, 1, 0, 0, 0)
 PLAIN_FILE = 0o100644 << 16
 # What deflating does not make smaller.
@@ -67,6 +68,9 @@ SHOWS = (
     "(lengths, rewards, log-probabilities, ratings); names and reasons of measurements and gates, "
     "and of overrides.",
     "Not hidden unless left out too: weights, which can have learned texts by heart.",
+)
+REPORT_SHOWS = (
+    "The rendered report was asked for and is in the bundle; it shows samples as they are."
 )
 
 
@@ -175,30 +179,36 @@ def _contents(
         if (how := redact(run / name, instead)) is not None:
             places[name], digests[name] = instead, ledger.digest_file(instead)
             redacted[name] = Redacted(digest, digests[name], how)
+    # Half a line that a crash left is no event, and no reader of a bundle shall wonder about it.
     lines = temporary / ledger.FILE
     torn = len(ledger.torn(run))
     shutil.copyfile(run / ledger.FILE, lines)
     os.truncate(lines, lines.stat().st_size - torn)
     places[ledger.FILE] = lines
     with_report = not wish.texts or wish.report
-    places |= {
-        n: run / n for n in _beside(run, (SIGNATURES, "report") if with_report else (SIGNATURES,))
-    }
-    if not with_report:  # its signature says nothing without it
+    folders = (SIGNATURES, "report") if with_report else (SIGNATURES,)
+    places |= {name: run / name for name in _beside(run, folders)}
+    if not with_report:
+        # The report's signature says nothing without it.
         places.pop(f"{SIGNATURES}/{REPORT_FILE}", None)
-    if signer is not None:  # so that a reader can check the manifest's signature
+    if signer is not None:
+        # So that a reader can check the manifest's signature, also where the run has none.
         places[f"{SIGNATURES}/{signer.key_id}.pem"] = temporary / "key.pem"
         (temporary / "key.pem").write_bytes(signer.key.public.pem)
-    digests |= {n: ledger.digest_file(p) for n, p in places.items() if n not in digests}
+    for name, path in places.items():
+        if name not in digests:
+            digests[name] = ledger.digest_file(path)
     return _Contents(places, digests, redacted, left_out)
 
 
 def _manifest(events: Sequence[Event], wish: Wish, contents: _Contents) -> Manifest:
-    without = [word for word, wished in ((TEXTS, wish.texts), (WEIGHTS, wish.weights)) if wished]
-    report = (
-        "The rendered report was asked for and is in the bundle; it shows samples as they are.",
-    )
-    notes = (*HIDES, *SHOWS, *(report if wish.report else ())) if wish.texts else ()
+    wishes = {TEXTS: wish.texts, WEIGHTS: wish.weights}
+    without = [word for word, is_wished in wishes.items() if is_wished]
+    notes: tuple[str, ...] = ()
+    if wish.texts:
+        notes = (*HIDES, *SHOWS)
+        if wish.report:
+            notes += (REPORT_SHOWS,)
     return Manifest(
         run_id=run_id_of(events),
         seq=len(events) - 1,
@@ -246,7 +256,7 @@ def _write(
 
 def _entry(name: str, size: int) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, DATE)
-    entry.create_system = 3
+    entry.create_system = 3  # Unix, on every machine: the bytes are the same
     entry.external_attr = PLAIN_FILE
     entry.file_size = size
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(COMPRESSED) else zipfile.ZIP_DEFLATED

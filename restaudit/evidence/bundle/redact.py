@@ -92,12 +92,12 @@ def salt_of(path: Path, column: str, row: int) -> bytes:
 
 def _measurements(path: Path, out: Path) -> str:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for m in found["measurements"]:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        for m in contents["measurements"]:
             m["detail"] = {k: m["detail"][k] for k in DETAILS if k in m["detail"]}
     except (ValueError, KeyError, TypeError) as e:
         raise BadInput(f"{path}: not measurements ({type(e).__name__}: {e})") from None
-    text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(contents, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     out.write_text(text + "\n", encoding="utf-8")
     return f"details of measurements dropped, but for {', '.join(DETAILS)}"
 
@@ -111,12 +111,8 @@ def _table(path: Path, out: Path) -> str | None:
             hidden = [f.name for f in table.schema_arrow if not _harmless(f)]
             if not hidden:
                 return None
-            schema = pa.schema(
-                [
-                    pa.field(f.name, pa.string() if f.name in hidden else f.type)
-                    for f in table.schema_arrow
-                ]
-            )
+            kinds = {f.name: f.type for f in table.schema_arrow}
+            schema = pa.schema({**kinds, **dict.fromkeys(hidden, pa.string())})
             with pq.ParquetWriter(out, schema, compression="zstd") as writer:
                 for batch in _redacted(table, schema, hidden, _secret(path)):
                     writer.write_batch(batch)
@@ -136,11 +132,11 @@ def _redacted(
         for field in schema:
             column = batch.column(field.name)
             if field.name in hidden:
-                cells = column.to_pylist()
-                column = pa.array(
-                    [_hidden(secret, field.name, first + k, c) for k, c in enumerate(cells)],
-                    pa.string(),
-                )
+                cells = [
+                    _hidden(secret, field.name, row, cell)
+                    for row, cell in enumerate(column.to_pylist(), start=first)
+                ]
+                column = pa.array(cells, pa.string())
             columns.append(column)
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
         first += batch.num_rows
@@ -159,12 +155,10 @@ def _harmless(field: pa.Field) -> bool:
 def _hidden(secret: bytes, column: str, row: int, value: Any) -> str | None:
     if value is None:
         return None
-    text = (
-        value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
-    )
-    return hashlib.sha256(
-        _cell_salt(secret, column, row) + text.encode("utf-8", "surrogatepass")
-    ).hexdigest()
+    if not isinstance(value, str):
+        value = json.dumps(value, separators=(",", ":"), default=str)
+    salted = _cell_salt(secret, column, row) + value.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(salted).hexdigest()
 
 
 def _cell_salt(secret: bytes, column: str, row: int) -> bytes:

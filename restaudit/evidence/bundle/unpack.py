@@ -110,11 +110,10 @@ def unpack(path: Path, folder: Path, *, most: int, progress: Progress) -> dict[s
         manifest = bundle.parse((folder / bundle.FILE).read_bytes())
         _check_sizes(path, entries, manifest, folder, most)
         for name, digest in manifest.files.items():
-            if _stays_packed(name):
+            target = None if _stays_packed(name) else folder / name
+            if target is None:
                 hashed[name] = digest
-            _extract(
-                archive, entries[name], None if name in hashed else folder / name, digest, progress
-            )
+            _extract(archive, entries[name], target, digest, progress)
         if bundle.SIGNATURE in entries:
             (folder / bundle.SIGNATURE).write_bytes(
                 _read(archive, entries[bundle.SIGNATURE], bundle.LARGEST)
@@ -136,6 +135,7 @@ def _check_directory(path: Path) -> None:
                 "comment)"
             )
         _, _, _, _, count, length, _, _ = END.unpack(tail)
+        # These values say: the real ones are in the 64-bit end record before this one.
         if count == 0xFFFF or length == 0xFFFFFFFF:
             f.seek(max(0, size - END.size - LOCATOR.size))
             mark, _, at, _ = LOCATOR.unpack(f.read(LOCATOR.size))
@@ -157,6 +157,7 @@ def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """The entries by name, each checked by what the archive says of it."""
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
+        # As it stands in the archive: zipfile cuts its own `filename` at a NUL byte.
         name = entry.orig_filename
         if (problem := wrong_name(name)) is not None:
             raise VerificationFailed(f"{name!a}: the name {problem}")
@@ -183,7 +184,9 @@ def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 
 def _check_overlap(entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
-    """Entries that share bytes of the archive unpack to far more than it holds."""
+    """Refuse entries that share bytes of the archive: so a small one unpacks to petabytes, each
+    entry with an honest size (Fifield 2019, "A better zip bomb").
+    """
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].header_offset):
         if entry.header_offset < end:

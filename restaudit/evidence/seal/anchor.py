@@ -1,4 +1,6 @@
-"""Anchors: a head written down for somebody outside, and whether a run still holds it."""
+"""Anchors: a head written down for somebody outside, whether a run still holds it, and when a
+time-stamping authority saw it.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +75,9 @@ def load_anchor(path: Path) -> Anchor:
             raise ValueError(f"expected format {FORMAT}, schema {SCHEMA}")
         anchor = Anchor(**raw)
         digests = (anchor.head, anchor.comparison_digest, anchor.plan_sha256)
-        good = all(isinstance(d, str) and HEX.fullmatch(d) for d in digests) and isinstance(
-            anchor.run_id, str
-        )
-        if not good or type(anchor.seq) is not int or anchor.seq < 0:
+        are_digests = all(isinstance(d, str) and HEX.fullmatch(d) for d in digests)
+        is_event = type(anchor.seq) is int and anchor.seq >= 0
+        if not (are_digests and is_event and isinstance(anchor.run_id, str)):
             raise ValueError("a field is not what an anchor holds")
     except OSError as e:
         raise BadInput(f"{path}: cannot be read: {e.strerror}") from None
@@ -114,7 +115,7 @@ def check_anchor(witnessed: Anchor, events: Sequence[Event], plan: Mapping[str, 
     return len(events) - 1 - witnessed.seq
 
 
-# An RFC 3161 time-stamp of an anchor file, checked by the `openssl` of this machine.
+# --- an RFC 3161 time-stamp of an anchor file, checked by the `openssl` of this machine
 
 
 SECONDS = 60
@@ -138,20 +139,17 @@ def check_timestamp(data: Path, response: Path, trusted: Path) -> str:
     d, r, t = (str(p.resolve()) for p in (data, response, trusted))
     checked = _run([openssl, "ts", "-verify", "-data", d, "-in", r, "-CAfile", t])
     if checked.returncode != 0:
-        said = [
-            x.strip()
-            for x in (checked.stdout + checked.stderr).splitlines()
-            if "error" in x.lower()
-        ]
+        lines = (checked.stdout + checked.stderr).splitlines()
+        errors = [line.strip() for line in lines if "error" in line.lower()]
+        why = errors[-1][-200:] if errors else "openssl refused it"
         raise VerificationFailed(
-            f"{response}: not a time-stamp of {data} by an authority in {trusted}: "
-            f"{said[-1][-200:] if said else 'openssl refused it'}"
+            f"{response}: not a time-stamp of {data} by an authority in {trusted}: {why}"
         )
     shown = _run([openssl, "ts", "-reply", "-in", r, "-text"]).stdout
-    found = re.search(r"^Time stamp: (.+)$", shown, re.MULTILINE)
-    if found is None:
+    time = re.search(r"^Time stamp: (.+)$", shown, re.MULTILINE)
+    if time is None:
         raise VerificationFailed(f"{response}: states no time")
-    return found.group(1).strip()
+    return time.group(1).strip()
 
 
 def _run(words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -63,7 +63,8 @@ def new_key(out: Path) -> tuple[Path, Path, str]:
 
     if out.suffix and out.suffix != PRIVATE and not out.is_dir():
         raise BadInput(f"{out}: expected a folder, or a file name that ends in {PRIVATE}")
-    private = out if out.suffix == PRIVATE and not out.is_dir() else out / f"{NAME}{PRIVATE}"
+    names_the_file = out.suffix == PRIVATE and not out.is_dir()
+    private = out if names_the_file else out / f"{NAME}{PRIVATE}"
     public = private.with_name(private.name.removesuffix(PRIVATE) + PUBLIC)
     for path in (private, public):
         if path.exists() or path.is_symlink():
@@ -148,6 +149,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
+    # The mode is given when the file is made: a private key must not be readable by others even for
+    # the moment between writing and chmod. O_EXCL: never over a key that is there.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "wb") as f:
         f.write(data)

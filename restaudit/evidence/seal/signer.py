@@ -1,4 +1,6 @@
-"""Signing while a run is written: the plan before anything else, then the head after every gate."""
+"""Signing while a run is written: the plan before anything else, then the head after every gate; and
+signing the report that was rendered from it.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,9 @@ def given_signer(key: Path | None) -> Signer | None:
     given.
     """
     named = os.environ.get(ENVIRONMENT)
-    path = key if key is not None else Path(named) if named else None
-    return None if path is None else Signer(load_private(path))
+    if key is None and named:
+        key = Path(named)
+    return Signer(load_private(key)) if key is not None else None
 
 
 def signer_for(run: Path, plan: Mapping[str, Any], given: Signer | None) -> Signer | None:
@@ -110,7 +113,9 @@ def keep_public(run: Path, key: PrivateKey) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and sync it."""
+    """Write a file whole or not at all, and sync it: a signature that is half there would accuse the
+    record it belongs to.
+    """
     temporary = path.with_name(f".tmp-{path.name}")
     with temporary.open("wb") as f:
         f.write(data)
@@ -139,8 +144,7 @@ def _wanted(events: Sequence[Event]) -> list[tuple[int, tuple[str, dict[str, Any
     return wanted
 
 
-# Signing what was rendered: the digests of every file under report/, bound to the head of the
-# ledger.
+# --- signing what was rendered: every file under report/, bound to the head of the ledger
 
 
 def sign_report(
@@ -157,6 +161,7 @@ def sign_report(
     """
     record = Run(folder)
     record.check_sealed()
+    # Whoever signs a report answers for the record behind it, so that is checked first.
     for entry in recorded_files(record.events):
         check_file(folder, entry, progress)
     _check_rendered(folder, record.events[-1].hash)

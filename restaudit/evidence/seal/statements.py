@@ -87,14 +87,15 @@ def subjects_of(statement: Mapping[str, Any], kind: str, name: str) -> dict[str,
             f"{name}: signed as {statement.get('predicateType')!r}; expected {kind}"
         )
     try:
-        found = [(s["name"], s["digest"]["sha256"]) for s in statement["subject"]]
+        pairs = [(s["name"], s["digest"]["sha256"]) for s in statement["subject"]]
+        subjects = dict(pairs)
     except (KeyError, TypeError):
         raise VerificationFailed(f"{name}: signed, but its subjects cannot be read") from None
-    if len(dict(found)) != len(found) or not all(
-        isinstance(x, str) for pair in found for x in pair
-    ):
+    are_texts = all(isinstance(n, str) and isinstance(d, str) for n, d in pairs)
+    # A name that stands there twice could be read as either of its digests.
+    if not are_texts or len(subjects) != len(pairs):
         raise VerificationFailed(f"{name}: signed, but its subjects cannot be read")
-    return dict(found)
+    return subjects
 
 
 def head_in(subjects: Mapping[str, str], name: str) -> tuple[int, str]:
@@ -125,8 +126,7 @@ def _statement(
     }
 
 
-# DSSE envelopes (github.com/secure-systems-lab/dsse, v1) with one Ed25519 signature over an
-# in-toto Statement v1.
+# --- the envelope: DSSE v1 (github.com/secure-systems-lab/dsse), one Ed25519 signature over it
 
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -135,7 +135,11 @@ LARGEST = 4 << 20
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: what is signed."""
+    """DSSE's pre-authentication encoding: what is signed.
+
+    The type is signed with the payload, with both lengths, so that the bytes of one kind of
+    statement can never pass for another.
+    """
     kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
@@ -188,12 +192,14 @@ def verified(data: bytes, name: str, key: PublicKey) -> Mapping[str, Any]:
         raise VerificationFailed(f"{name}: signed, but not JSON") from None
     if not isinstance(statement, dict) or statement.get("_type") != STATEMENT:
         raise VerificationFailed(f"{name}: signed, but not an in-toto Statement v1")
-    again = {
+    # Written once more, it must be the same bytes: whatever else stands in the envelope was not
+    # signed, and somebody could put it there for a reader who believes it was.
+    rewritten = {
         **envelope,
         "payload": _base64(payload),
         "signatures": [{**signed, "sig": _base64(signature)}],
     }
-    if rfc8785.dumps(again) + b"\n" != data:
+    if rfc8785.dumps(rewritten) + b"\n" != data:
         raise VerificationFailed(f"{name}: the envelope was changed around its signature")
     return statement
 

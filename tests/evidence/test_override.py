@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from restaudit.commands.summary import print_overrides, print_summary
 from restaudit.errors import BadInput
 from restaudit.evidence import record
 from restaudit.evidence.override import override, wrong_text
 from restaudit.evidence.record import Run, printable
 from restaudit.evidence.steps import Writer
 from restaudit.evidence.verify import verify
-from restaudit.loop.summary import print_overrides, print_summary
 from tests.recorded import finish_step
 
 BY, REASON = "Ada Moreau", "the raters were shown an older version of the texts"

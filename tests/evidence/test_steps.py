@@ -54,6 +54,15 @@ def test_a_failing_step_leaves_the_run_as_it_was(tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
+def test_a_writer_that_recorded_nothing_leaves_no_folder_of_its_own_behind(tmp_path):
+    with pytest.raises(BadInput, match="refused"), Writer(tmp_path / "new") as w:
+        w.step("plan", "", lambda _: (_ for _ in ()).throw(BadInput("refused")))
+    assert not (tmp_path / "new").exists()
+    with Writer(tmp_path):
+        pass
+    assert tmp_path.is_dir()
+
+
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
     with (
         Writer(tmp_path),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restaudit.config import LoopConfig
-from restaudit.config.methods import apply_method
+from restaudit.config.loop import apply_method
 from restaudit.errors import BadInput
 from restaudit.loop.select import kept_set, learned_weights, thresholds
 
