@@ -66,8 +66,7 @@ def calibrate(
         bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
     ] = False,
 ) -> None:
-    """Measure the alarms themselves: false-alarm rate and power of a gate policy, on emulated runs
-    with a known truth.
+    """Measure the alarms: false-alarm rate and power of gates, on emulated runs of known truth.
 
     Healthy runs do not change at all, or improve by honest selection; sick ones begin at a known
     look to exploit a feature of the text that the reward pays for and that costs people. All are

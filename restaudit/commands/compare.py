@@ -80,13 +80,13 @@ def compare(
         bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
     ] = False,
 ) -> None:
-    """Put runs side by side on the audit prompts they share, or train several methods at equal cost
-    and compare them.
+    """Put runs side by side on the audit prompts they share, or train methods at equal cost.
 
     A study is sealed first and can be interrupted at any point: the same command goes on. Runs that
     are not comparable are refused, with every reason.
     """
     hooks = _hooks()
+    # Before anything is trained, which may take a day.
     hooks["check"](form)
     given = list(runs or [])
     if recipe is not None:
@@ -124,10 +124,10 @@ def compare(
 
 def _hooks() -> dict[str, Any]:
     """Who writes the documents: they live a floor above, and register here."""
-    found = {point.name: point.load() for point in metadata.entry_points(group=HOOKS)}
-    if not {"check", "runs", "study"} <= set(found):
+    hooks = {point.name: point.load() for point in metadata.entry_points(group=HOOKS)}
+    if not {"check", "runs", "study"} <= set(hooks):
         raise BadInput(
             "compare: nothing here writes comparisons; install restaudit whole: pip install "
             "restaudit"
         )
-    return found
+    return hooks

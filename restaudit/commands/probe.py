@@ -24,7 +24,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-class Sampling(StrEnum):
+class RatedRows(StrEnum):
     """How the rows that have a human score were chosen."""
 
     ALL = "all"
@@ -63,7 +63,7 @@ HumanLabelOption = Annotated[
     str | None, typer.Option(help="What the human column is: PEOPLE, MODEL …")
 ]
 HumanSamplingOption = Annotated[
-    Sampling | None, typer.Option(help="How the rated rows were chosen.")
+    RatedRows | None, typer.Option(help="How the rated rows were chosen.")
 ]
 RewardOption = Annotated[
     str | None, typer.Option(metavar="MODULE:CALLABLE", help="Reward for texts that have none.")

@@ -107,6 +107,7 @@ def export(
     from restaudit.people.rating import draw_tasks, export_tasks, load_tasks, task_sets
 
     record = Run(folder)
+    # Of a draw: what was not given is None, so that the run's own configuration can fill it in.
     options = {
         "iterations": iterations,
         "n": n,
@@ -119,11 +120,13 @@ def export(
         "anchors": anchors or None,
         "seed": seed,
     }
-    free = all(v is None for v in options.values())
+    nothing_chosen = all(v is None for v in options.values())
     last = record.events[-1].step if record.events else ""
-    if name is None and free and record.state == "waiting" and not last.endswith("/refit/wait"):
+    # A refit waits for a sheet of its own, which is no set of rating tasks.
+    waits_for_ratings = record.state == "waiting" and not last.endswith("/refit/wait")
+    if name is None and nothing_chosen and waits_for_ratings:
         name = last.removesuffix("/wait").replace("/", "-")
-    if free and name in {t.name for t in task_sets(folder)}:
+    if nothing_chosen and name in {t.name for t in task_sets(folder)}:
         tasks = load_tasks(folder, str(name))
     else:
         arguments = draw_arguments(record, options)
@@ -132,9 +135,9 @@ def export(
     place = out or Path(f"{tasks.name}-{format.value}{_suffix(format)}")
     written = export_tasks(folder, tasks.name, format=format.value, out=place)
     shown = f"{tasks.items} items: {tasks.samples} samples of {', '.join(tasks.iterations)}"
-    shown += f", {tasks.checks} shown twice" + (
-        f", {tasks.anchors} anchors" if tasks.anchors else ""
-    )
+    shown += f", {tasks.checks} shown twice"
+    if tasks.anchors:
+        shown += f", {tasks.anchors} anchors"
     typer.echo(
         f"{tasks.name}: {shown}; {of_raters(tasks.raters)} each on {tasks.scale[0]} to "
         f"{tasks.scale[1]}"
@@ -166,16 +169,16 @@ def take(
         typer.Option("--skip-known", help="Pass over ratings that are in already, just the same."),
     ] = False,
 ) -> None:
-    """Take ratings or choices back: all of a file or, with the rows named that are wrong, nothing
-    of it.
-    """
+    """Take ratings or choices back: all of a file or, with the wrong rows named, nothing of it."""
     from restaudit.people.rating import import_ratings, progress
     from restaudit.people.rating.pairs import import_choices
     from restaudit.people.rating.pairs.sheet import LAYOUTS, holds_choices
     from restaudit.people.rating.pairs.wins import pair_progress
     from restaudit.people.rating.store import read_text
 
+    # Choices come back by the same command: whoever has the file need not know what it holds.
     of_pairs = holds_choices(read_text(file))
+    progress_of = pair_progress if of_pairs else progress
     if of_pairs:
         if format is not None and format.value not in LAYOUTS:
             raise BadInput(
@@ -206,16 +209,14 @@ def take(
     for note in report.notes:
         typer.echo(f"  {note}")
     for name in report.tasks:
-        typer.echo(_line((pair_progress if of_pairs else progress)(folder, name)))
+        typer.echo(_line(progress_of(folder, name)))
     for one in report.per_rater:
         typer.echo(_rater_line(one))
 
 
 @rate.command("status")
 def status(folder: RunFolder) -> None:
-    """Show how far each set of rating tasks has come, and how steady each rater is on texts seen
-    twice.
-    """
+    """Show how far each set of tasks has come, and how steady each rater is on texts seen twice."""
     from restaudit.evidence.record import Run
     from restaudit.people.rating import progress, task_sets
     from restaudit.people.rating.pairs import pair_sets
@@ -223,8 +224,9 @@ def status(folder: RunFolder) -> None:
     from restaudit.people.rating.store import CHOICES_FILE, RATINGS_FILE, human_folder, torn_note
 
     Run(folder)
-    for stored in (RATINGS_FILE, CHOICES_FILE):
-        if (lost := torn_note(human_folder(folder), stored)) is not None:
+    for file in (RATINGS_FILE, CHOICES_FILE):
+        lost = torn_note(human_folder(folder), file)
+        if lost is not None:
             typer.echo(lost)
     sets, compared = task_sets(folder), pair_sets(folder)
     if not sets and not compared:
@@ -331,8 +333,7 @@ def pairs(
         str | None, typer.Option(help="Name of the set; one that was drawn is written as it is.")
     ] = None,
 ) -> None:
-    """Draw random prompts, two texts of each, and write them blinded: which is better, A or B, or a
-    tie?
+    """Draw random prompts, two texts of each, and write them blinded: A or B better, or a tie?
 
     With --against the texts of two runs that asked the same prompts are compared: of this run's
     last policy, and of the other's. The choices come back with `restaudit rate import`, and
@@ -344,33 +345,31 @@ def pairs(
 
     record = Run(folder)
     drawn = {p.name for p in pair_sets(folder)}
-    free = (first, second, against, raters, instructions, dimension, checks, seed) == (
-        None,
-    ) * 8 and n == PROMPTS
-    if name in drawn and free:
-        one = load_pairs(folder, str(name))
+    options = {
+        "first": first,
+        "second": second,
+        "raters": raters,
+        "instructions": instructions,
+        "dimension": dimension,
+        "checks": checks,
+        "seed": seed,
+    }
+    nothing_chosen = against is None and n == PROMPTS
+    nothing_chosen = nothing_chosen and all(v is None for v in options.values())
+    if name in drawn and nothing_chosen:
+        pair_set = load_pairs(folder, str(name))
     else:
-        given = {
-            "first": first,
-            "second": second,
-            "n": n,
-            "raters": raters,
-            "instructions": instructions,
-            "dimension": dimension,
-            "checks": checks,
-            "seed": seed,
-        }
-        arguments = pair_arguments(record, given, None if against is None else Run(against))
-        one = draw_pairs(folder, name=name or pair_set_name(arguments), **arguments)
+        other = None if against is None else Run(against)
+        arguments = pair_arguments(record, {**options, "n": n}, other)
+        pair_set = draw_pairs(folder, name=name or pair_set_name(arguments), **arguments)
     suffix = ".jsonl" if format is PairLayout.NATIVE else ".csv"
-    written = export_pairs(
-        folder, one.name, format=format.value, out=out or Path(f"{one.name}-{format.value}{suffix}")
-    )
+    place = out or Path(f"{pair_set.name}-{format.value}{suffix}")
+    written = export_pairs(folder, pair_set.name, format=format.value, out=place)
     typer.echo(
-        f"{one.name}: {one.items} pairs, {one.checks} of them shown a second time; "
-        f"{of_raters(one.raters)} each"
+        f"{pair_set.name}: {pair_set.items} pairs, {pair_set.checks} of them shown a second time; "
+        f"{of_raters(pair_set.raters)} each"
     )
-    for line in (*one.notes, *(f"wrote {path}" for path in written)):
+    for line in (*pair_set.notes, *(f"wrote {path}" for path in written)):
         typer.echo(f"  {line}")
     typer.echo(
         f"take the choices back: restaudit rate import {folder} FILE, then: restaudit rate wins "
@@ -385,9 +384,7 @@ def wins(
         str | None, typer.Option(help="One set of pairs (default: all of this run).")
     ] = None,
 ) -> None:
-    """Say how often people preferred the second policy's text, with an interval over prompts. This
-    unblinds.
-    """
+    """Say how often people preferred the second policy's text, with an interval. This unblinds."""
     from restaudit.evidence.record import Run
     from restaudit.people.rating.pairs import pair_sets
     from restaudit.people.rating.pairs.wins import beside, in_words
@@ -398,7 +395,7 @@ def wins(
     if not names:
         typer.echo(f"{folder}: no pairs were drawn; first: restaudit rate pairs {folder}")
     for one in names:
-        found = count(folder, one)
-        typer.echo(f"{one}: {in_words(found)}")
-        for line in beside(found):
+        result = count(folder, one)
+        typer.echo(f"{one}: {in_words(result)}")
+        for line in beside(result):
             typer.echo(f"  {line}")

@@ -86,8 +86,7 @@ def watch(
         bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")
     ] = False,
 ) -> None:
-    """Audit any training from outside, by its checkpoints or its files of generations, step by
-    step.
+    """Audit any training from outside, step by step: by its checkpoints or its generations.
 
     The base policy is compared with every step; the plan is sealed first. Exit code 4 where a gate
     says HALT. The same command again goes on where it stopped.
@@ -119,7 +118,9 @@ def watch(
     watcher = Watcher(settings, Reporter(quiet=quiet))
     try:
         finish(
-            run, lambda: go(settings, run, watcher, signer), again="the same restaudit watch command"
+            run,
+            lambda: go(settings, run, watcher, signer),
+            again="the same restaudit watch command",
         )
     except Halted:
         if on_halt is not None:

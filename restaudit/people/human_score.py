@@ -446,6 +446,7 @@ def _prepare_words(config: LexiconHuman, rules: RowRules) -> _Make:
 
 
 def _as_reward(config: ModelHuman) -> TrainedReward:
+    """The judge is trained as a reward model is, on other people's judgements or other rows."""
     return TrainedReward(
         kind="trained",
         encoder=config.encoder,
@@ -469,6 +470,7 @@ def _share_rows(a: TableSource, b: TableSource) -> bool:
 
 
 def _chrf_signature() -> str:
+    """What decides a chrF score; a run goes on only with the one that it began with."""
     import sacrebleu
     from sacrebleu.metrics import CHRF
 

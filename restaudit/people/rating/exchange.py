@@ -129,6 +129,7 @@ def take_votes(
 ) -> ImportReport:
     """Add the votes of a file to RUN/human/`into`: all of them, or none. Raises RatingsRefused."""
     folder = made_human_folder(run)
+    # What is checked against the stored ratings must not be added beside another import's.
     with locked(folder):
         old = read_rows(folder, into)
         new, known, wrong = _checked(
@@ -299,6 +300,7 @@ def place_for(run: Path, out: Path, example: str) -> Path:
         raise BadInput(f"{out}: the folder {out.parent} is not there; make it first")
     if plain(out).is_dir():
         raise BadInput(f"{out}: is a folder; name a file, for example {out / example}")
+    # Raters get this file, and must not be sent into the run folder, which tells everything.
     place, record = out.resolve(), Path(run).resolve()
     own = place.name.startswith(OWN)
     if place.is_relative_to(record) and (own or place.parent != record / FOLDER):

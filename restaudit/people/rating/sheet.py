@@ -13,6 +13,7 @@ from typing import Any
 from restaudit.errors import BadInput
 from restaudit.people.rating.store import read_text, whole
 
+# From 0 to 100; more scores nobody can tell apart.
 MOST_CHOICES = 101
 
 
@@ -63,6 +64,8 @@ def as_rows(sheet: Sheet) -> list[dict[str, Any]]:
     """One plain mapping an item, with the fields of our JSON Lines that a rater's tool may carry
     along.
     """
+    # Whatever is here a tool may show. Digests and the run's random id check what comes back, and
+    # tell nothing of iteration, policy or reward.
     return [
         {
             "item_id": r.item_id,

@@ -182,6 +182,7 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
             f"rated (audited so far: {have})"
         )
     path = record.path / table
+    # A link could lead anywhere, and a changed file is not what the ledger's run wrote.
     if plain(path).exists() and digest_file(path) != event.outputs[table]:
         raise BadInput(
             f"{path}: changed after step '{event.step}' recorded it; see restaudit verify "
@@ -349,7 +350,8 @@ def _items(
 
     repeats = [(draw.name(secret, "check", i), i) for i in sorted(samples, key=chance)[:wanted]]
     for repeat, original in repeats:
-        # A second score of one text has no inclusion probability: it is no score of the sample.
+        # A second score of one text never counts as a score of the sample, so it has no inclusion
+        # probability.
         facts[repeat] = facts[original] | {
             "role": "check",
             "repeats": original,

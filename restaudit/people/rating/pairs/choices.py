@@ -160,6 +160,7 @@ def open_pairs(record: Run, folder: Path) -> Book[KnownPair]:
         raise BadInput(
             f"{record.path}: no pairs were drawn; first: restaudit rate pairs {record.path}"
         )
+    # By id alone: a pair is not known by one of its texts.
     return Book(record.run_id, items, {}, declared_in(folder), run_secret(record))
 
 

@@ -179,7 +179,7 @@ def items_of(key: Mapping[str, Any]) -> list[PairItem]:
 
 
 @dataclass(frozen=True)
-class _Side:
+class _PolicyTexts:
     """Texts of one policy by prompt, the prompts as they were asked, and where all that is
     recorded.
     """
@@ -189,7 +189,7 @@ class _Side:
     about: Mapping[str, str]
 
 
-def _side(run: Path, iteration: str) -> _Side:
+def _side(run: Path, iteration: str) -> _PolicyTexts:
     from restaudit.evidence.chats import as_text
     from restaudit.evidence.record import Run
 
@@ -209,7 +209,7 @@ def _side(run: Path, iteration: str) -> _Side:
         "table_sha256": digest,
         "recorded_at": at,
     }
-    return _Side(plain_frame(rows)[0], prompts, about)
+    return _PolicyTexts(plain_frame(rows)[0], prompts, about)
 
 
 def _check(
@@ -234,7 +234,7 @@ def _check(
 
 
 def _drawn(
-    record: Run, sides: Mapping[str, _Side], design: dict[str, Any]
+    record: Run, sides: Mapping[str, _PolicyTexts], design: dict[str, Any]
 ) -> tuple[dict[str, Any], PairSheet]:
     secret = draw.derive(run_secret(record), "pairs", design["name"], design["seed"])
     drawing = draw.drawing_key(record, design["seed"])
@@ -276,7 +276,7 @@ def _drawn(
     return key, _sheet(key, items, texts, sides[FIRST].prompts)
 
 
-def _common(record: Run, sides: Mapping[str, _Side]) -> tuple[list[str], list[str]]:
+def _common(record: Run, sides: Mapping[str, _PolicyTexts]) -> tuple[list[str], list[str]]:
     """Prompts that both policies answered, asked in the same words; and what was left out."""
     one, other = (set(s.frame["prompt_id"]) for s in sides.values())
     both = sorted(one & other)
@@ -301,7 +301,9 @@ def _common(record: Run, sides: Mapping[str, _Side]) -> tuple[list[str], list[st
     return common, notes
 
 
-def _samples(side: _Side, prompts: Sequence[str], drawing: bytes) -> dict[str, tuple[str, str]]:
+def _samples(
+    side: _PolicyTexts, prompts: Sequence[str], drawing: bytes
+) -> dict[str, tuple[str, str]]:
     """One random sample (its name and text) of every prompt."""
     rows = side.frame[side.frame["prompt_id"].isin(set(prompts))]
     lowest: dict[str, tuple[float, str, str]] = {}
@@ -330,6 +332,7 @@ def _items(
             "second_sample": other,
             "first_sha256": sha256(one_text),
             "second_sha256": sha256(other_text),
+            # Of the secret: who could tell which policy stands at A would not be blinded.
             "a": FIRST if draw.number(secret, "side", item) < 0.5 else SECOND,
             "inclusion_prob": probability,
             "role": "pair",
