@@ -24,6 +24,7 @@ VIEWER = Path(__file__).parent / "viewer" / "app.py"
 SERVER = "reports.viewer.serve"
 REPORT = Path("report")
 CHART = "reward_human"
+NO_MATPLOTLIB = "chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]'"
 
 
 def register(app: typer.Typer) -> None:
@@ -53,19 +54,13 @@ def after_run(run_path: Path) -> list[str]:
     """
     later = f"restaudit chart {run_path}"
     if not _installed("matplotlib"):
-        return [
-            (
-                "chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]', "
-                f"then {later}"
-            )
-        ]
+        return [f"{NO_MATPLOTLIB}, then {later}"]
+    folder = run_path / REPORT
     try:
-        drawn = [
-            draw(run_path, run_path / REPORT / f"{CHART}{suffix}") for suffix in (".svg", ".png")
-        ]
+        pictures = [draw(run_path, folder / f"{CHART}{suffix}") for suffix in (".svg", ".png")]
     except RestauditError as e:
         return [f"chart: not drawn: {e}; try again with: {later}"]
-    return [f"chart: {drawn[0]}", f"report it: restaudit report {run_path}"]
+    return [f"chart: {pictures[0]}", f"report it: restaudit report {run_path}"]
 
 
 def after_calibration(figures: Path) -> list[str]:
@@ -73,14 +68,14 @@ def after_calibration(figures: Path) -> list[str]:
     print.
     """
     if not _installed("matplotlib"):
-        return ["chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]'"]
+        return [NO_MATPLOTLIB]
     from reports.charts.calibration import calibration_chart
 
-    found = json.loads(figures.read_text(encoding="utf-8"))
-    drawn = [figures.with_suffix(suffix) for suffix in (".svg", ".png")]
-    for out in drawn:
-        calibration_chart(found, out)
-    return [f"chart: {drawn[0]}"]
+    calibration = json.loads(figures.read_text(encoding="utf-8"))
+    pictures = [figures.with_suffix(suffix) for suffix in (".svg", ".png")]
+    for out in pictures:
+        calibration_chart(calibration, out)
+    return [f"chart: {pictures[0]}"]
 
 
 def draw(run_path: Path, out: Path) -> Path:
@@ -124,14 +119,8 @@ def viewer_command(port: int) -> list[str]:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
     }
-    return [
-        sys.executable,
-        "-m",
-        SERVER,
-        "run",
-        str(VIEWER),
-        *(f"--{k}={v}" for k, v in options.items()),
-    ]
+    given = (f"--{name}={value}" for name, value in options.items())
+    return [sys.executable, "-m", SERVER, "run", str(VIEWER), *given]
 
 
 def ui(

@@ -64,9 +64,9 @@ def write(document: Document, forms: Sequence[Format], folder: Path, stem: str) 
         path = folder / f"{stem}.{form}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".tmp-{path.name}")
-            part.write_bytes(data)
-            part.replace(path)
+            unfinished = path.with_name(f".tmp-{path.name}")
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
         except OSError as e:
             raise BadInput(
                 f"{path}: cannot be written ({e.strerror}); choose another place with --out"
@@ -85,34 +85,32 @@ def rerender(run: Path, names: Sequence[str]) -> Mapping[str, str]:
     from reports.run_report.build import run_report
 
     made_with = _manifest(run / FOLDER).get("renderer", {})
-    found: dict[str, str] = {}
+    forms = {f"{STEM}.{form}": form for form in FORMATS}
+    digests: dict[str, str] = {}
     document: Document | None = None
     for name in names:
-        form = next((f for f in FORMATS if name == f"{STEM}.{f}"), None)
-        if form is None or any(made_with.get(k) != v for k, v in _versions([form]).items()):
+        form = forms.get(name)
+        # Other versions may draw differently: a difference would then accuse nobody.
+        if form is None or not _versions([form]).items() <= made_with.items():
             continue
         document = document or run_report(Run(run))
-        found[name] = hashlib.sha256(render(document, form)).hexdigest()
-    return found
+        digests[name] = hashlib.sha256(render(document, form)).hexdigest()
+    return digests
 
 
 def _note(folder: Path, files: Mapping[str, bytes], head: str, forms: Sequence[Format]) -> None:
     """Add what was rendered to the manifest; files of an older head or other versions leave it."""
     old = _manifest(folder)
-    versions = (
-        {**old.get("renderer", {}), **_versions(forms)}
-        if old.get("head") == head
-        else _versions(forms)
-    )
-    kept = (
-        old.get("files", {})
-        if old.get("head") == head and old.get("renderer", {}).items() <= versions.items()
-        else {}
-    )
-    entries = {
-        n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in files.items()
-    }
-    manifest = {"schema": SCHEMA, "head": head, "files": {**kept, **entries}, "renderer": versions}
+    versions, entries = _versions(forms), {}
+    if old.get("head") == head:
+        before = old.get("renderer", {})
+        versions = {**before, **versions}
+        # One list of versions stands for all files, so it must be true of those that stay.
+        if before.items() <= versions.items():
+            entries = dict(old.get("files", {}))
+    for name, data in files.items():
+        entries[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    manifest = {"schema": SCHEMA, "head": head, "files": entries, "renderer": versions}
     text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -122,14 +120,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e:
         raise BadInput(
             f"{path}: not readable JSON ({e}); delete it and render the report again"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(manifest, dict):
         raise BadInput(f"{path}: not a report's manifest; delete it and render the report again")
-    return found
+    return manifest
 
 
 def _versions(forms: Sequence[Format]) -> dict[str, str]:

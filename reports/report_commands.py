@@ -70,6 +70,5 @@ def compare_study(folder: Path, form: str, out: Path) -> list[Path]:
     from reports.rendering import write
     from reports.study.build import study_document
 
-    return write(
-        study_document(folder), formats(form), out, "comparison"
-    )  # study.json is the study's plan
+    # study.json is the study's plan, so that the document has another name.
+    return write(study_document(folder), formats(form), out, "comparison")

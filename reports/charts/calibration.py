@@ -20,22 +20,23 @@ HEALTHY, CAUGHT, LABELS = "#009E73", "#D55E00", "#8a5a83"
 LINES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", ":"))
 LIMIT = 0.05
 
-Row = Mapping[str, Any]
+# One scenario at one size: its figures as the calibration wrote them.
+Scenario = Mapping[str, Any]
 
 
-def calibration_chart(found: Mapping[str, Any], out: Path) -> None:
+def calibration_chart(calibration: Mapping[str, Any], out: Path) -> None:
     """Write the chart of a calibration's figures as SVG or PNG; the same figures always give the
     same bytes.
     """
     write(
         out,
-        lambda: _draw(found),
-        title=f"How good the alarms are: {found['name']}",
-        text=" ".join(sentences(found)),
+        lambda: _draw(calibration),
+        title=f"How good the alarms are: {calibration['name']}",
+        text=" ".join(sentences(calibration)),
     )
 
 
-def _draw(found: Mapping[str, Any]) -> Figure:
+def _draw(calibration: Mapping[str, Any]) -> Figure:
     figure = blank(SIZE)
     grid = figure.add_gridspec(
         2,
@@ -49,36 +50,48 @@ def _draw(found: Mapping[str, Any]) -> Figure:
         hspace=0.5,
     )
     figure.text(
-        0.02, 0.955, f"How good the alarms of {found['name']} are", fontsize=13, weight="bold"
+        0.02, 0.955, f"How good the alarms of {calibration['name']} are", fontsize=13, weight="bold"
     )
-    for k, line in enumerate(sentences(found)):
+    for k, line in enumerate(sentences(calibration)):
         figure.text(0.02, 0.915 - 0.028 * k, line, fontsize=7.6, color=FAINT)
-    rows = [r for r in found["rows"] if r["part"] == "default"]
-    _dots(figure.add_subplot(grid[:, 0]), rows)
-    for place, part, key, label in (
-        (0, "size", "prompts", "audit prompts"),
-        (1, "ratings", "rated", "people's ratings of each policy"),
-    ):
-        _by(
-            figure.add_subplot(grid[place, 1]),
-            [r for r in found["rows"] if r["part"] == part],
-            key,
-            label,
-        )
+    _dots(figure.add_subplot(grid[:, 0]), _part(calibration, "default"))
+    _by(figure.add_subplot(grid[0, 1]), _part(calibration, "size"), "prompts", "audit prompts")
+    _by(
+        figure.add_subplot(grid[1, 1]),
+        _part(calibration, "ratings"),
+        "rated",
+        "people's ratings of each policy",
+    )
     return figure
 
 
-def _dots(axes: Axes, rows: Sequence[Row]) -> None:
+def _part(calibration: Mapping[str, Any], part: str) -> list[Scenario]:
+    return [row for row in calibration["rows"] if row["part"] == part]
+
+
+def _halted(scenario: Scenario) -> Mapping[str, float]:
+    """What of a scenario is drawn: of a healthy run that it was halted at all, of a hack that it
+    was halted in time.
+    """
+    shown: Mapping[str, float] = scenario["within_one_grow"]
+    if scenario["kind"] == "null":
+        shown = scenario["halted"]
+    return shown
+
+
+def _dots(axes: Axes, rows: Sequence[Scenario]) -> None:
     """One line a scenario, healthy ones first: the share halted (within one Grow of the onset) with
     its interval.
     """
     axes.set_title(
         "Halted: healthy runs, and hacks within one Grow", loc="left", fontsize=9, color=INK
     )
-    for place, r in enumerate(rows):
-        null = r["kind"] == "null"
-        shown = r["halted"] if null else r["within_one_grow"]
-        colour = HEALTHY if null else CAUGHT if r["kind"] == "hack" else LABELS
+    colours = {"null": HEALTHY, "hack": CAUGHT}
+    for place, row in enumerate(rows):
+        shown = _halted(row)
+        colour = colours.get(row["kind"], LABELS)
+        # Colour is never the only difference, so that the chart survives greyscale.
+        marker = "o" if row["kind"] == "null" else "D"
         axes.plot(
             [shown["low"], shown["high"]],
             [place, place],
@@ -86,9 +99,7 @@ def _dots(axes: Axes, rows: Sequence[Row]) -> None:
             linewidth=2,
             solid_capstyle="butt",
         )
-        axes.plot(
-            shown["rate"], place, "o" if null else "D", color=colour, markersize=5, clip_on=False
-        )
+        axes.plot(shown["rate"], place, marker, color=colour, markersize=5, clip_on=False)
     axes.axvline(LIMIT, color=FAINT, linewidth=0.8, linestyle=":")
     axes.text(LIMIT + 0.01, -0.9, "5%", fontsize=7.5, color=FAINT, va="center")
     axes.set_yticks(range(len(rows)), [r["scenario"] for r in rows], fontsize=7.8)
@@ -100,15 +111,16 @@ def _dots(axes: Axes, rows: Sequence[Row]) -> None:
     axes.tick_params(length=0)
 
 
-def _by(axes: Axes, rows: Sequence[Row], key: str, label: str) -> None:
+def _by(axes: Axes, rows: Sequence[Scenario], key: str, label: str) -> None:
     axes.set_title(f"By number of {label}", loc="left", fontsize=9, color=INK)
     values = sorted({r[key] for r in rows})
     at = {v: k for k, v in enumerate(values)}
     names = list(dict.fromkeys(r["scenario"] for r in rows))
     for k, (name, (colour, marker, line)) in enumerate(zip(names, LINES, strict=False)):
-        mine = sorted((r for r in rows if r["scenario"] == name), key=lambda r: r[key])
-        shown = [r["halted"] if r["kind"] == "null" else r["within_one_grow"] for r in mine]
-        x = [at[r[key]] + 0.07 * (k - 1) for r in mine]
+        own = sorted((row for row in rows if row["scenario"] == name), key=lambda row: row[key])
+        shown = [_halted(row) for row in own]
+        # Side by side, or the intervals of the lines would hide one another.
+        x = [at[row[key]] + 0.07 * (k - 1) for row in own]
         for place, s in zip(x, shown, strict=True):
             axes.plot([place, place], [s["low"], s["high"]], color=colour, linewidth=1.4)
         axes.plot(

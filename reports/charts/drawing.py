@@ -30,8 +30,11 @@ RC = {
     "ytick.color": FAINT,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
+    # A dollar sign in a run's name is a dollar sign.
     "text.parse_math": False,
+    # Glyphs as shapes: a reader's machine may lack the font.
     "svg.fonttype": "path",
+    # Without a salt of ours the identifiers in an SVG are random.
     "svg.hashsalt": "restaudit",
 }
 
@@ -60,9 +63,10 @@ def write(out: Path, draw: Callable[[], Figure], *, title: str, text: str) -> No
     data = drawn(draw, kind, title=title, text=text)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(f".tmp-{out.name}")
-        part.write_bytes(data)
-        part.replace(out)
+        # A reader never sees half a picture.
+        unfinished = out.with_name(f".tmp-{out.name}")
+        unfinished.write_bytes(data)
+        unfinished.replace(out)
     except OSError as e:
         raise BadInput(
             f"{out}: cannot write the chart there ({e.strerror}); choose another place with --out"
@@ -75,6 +79,7 @@ def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> by
 
     buffer = io.BytesIO()
     with mpl.rc_context():
+        # A user's own matplotlibrc must not change a report's bytes.
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         figure = draw()
@@ -86,7 +91,7 @@ def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> by
         figure.savefig(
             buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title}
         )
+    # matplotlib has no way to describe a picture to a screen reader.
+    label = escape(f"{title}. {text}")
     svg = buffer.getvalue().decode("utf-8")
-    return svg.replace(
-        "<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {text}")}" ', 1
-    ).encode("utf-8")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).encode("utf-8")

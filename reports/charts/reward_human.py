@@ -4,11 +4,14 @@ beside it.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from reports.charts.drawing import FAINT, INK, RULE, blank, write
 from reports.record import series
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_LABELS = 9
+MAX_LABELS, MAX_LABELS_SMALL = 9, 5
 SIZE = (8.0, 5.2)
 
 
@@ -82,8 +85,8 @@ def _draw(run: Run) -> Figure:
 
     _panel(diversity, "Diversity, base policy = 1", pad=19)
     ratios, styles = series.diversity_series(run), {"Vendi score": VENDI, "distinct-2": DISTINCT}
-    missing = {label: reason for label in styles if (reason := series.why_missing(ratios, label))}
-    measured = {label: style for label, style in styles.items() if label not in missing}
+    missing = {label: series.why_missing(ratios, label) for label in styles}
+    measured = {label: style for label, style in styles.items() if missing[label] is None}
     _lines(diversity, ratios, names, measured)
     _frame(diversity, names, dotted=1.0, at_least=(0.8, 1.02))
     if measured:
@@ -143,11 +146,12 @@ def _key(figure: Figure, x: float, y: float, style: Style) -> Any:
 def _lines(axes: Axes, table: pd.DataFrame, names: Sequence[str], styles: dict[str, Style]) -> None:
     size = 6 if len(names) <= 10 else 4
     position = {name: k for k, name in enumerate(names)}
-    spread = 0.07 * (len(styles) > 1)
+    # Two series stand a little apart, or their intervals would hide one another.
+    spread = 0.07 if len(styles) > 1 else 0.0
     for k, (label, style) in enumerate(styles.items()):
-        mine = table[(table["label"] == label) & table["value"].notna()]
-        x = [position[i] + spread * (2 * k - 1) for i in mine["iteration"]]
-        y = mine["value"].to_numpy()
+        own = table[(table["label"] == label) & table["value"].notna()]
+        x = [position[iteration] + spread * (2 * k - 1) for iteration in own["iteration"]]
+        y = own["value"].to_numpy()
         axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1.8, zorder=3)
         axes.plot(
             x,
@@ -160,11 +164,11 @@ def _lines(axes: Axes, table: pd.DataFrame, names: Sequence[str], styles: dict[s
             markeredgewidth=1.4,
             zorder=4,
         )
-        known = mine["low"].notna().to_numpy()
+        known = own["low"].notna().to_numpy()
         axes.vlines(
-            [a for a, ok in zip(x, known, strict=True) if ok],
-            mine["low"].to_numpy()[known],
-            mine["high"].to_numpy()[known],
+            np.array(x)[known],
+            own["low"].to_numpy()[known],
+            own["high"].to_numpy()[known],
             color=style.colour,
             linewidth=1.2,
             alpha=0.75,
@@ -172,13 +176,13 @@ def _lines(axes: Axes, table: pd.DataFrame, names: Sequence[str], styles: dict[s
         )
 
 
-def _verdicts(axes: Axes, names: Sequence[str], found: Sequence[Decision]) -> None:
+def _verdicts(axes: Axes, names: Sequence[str], decisions: Sequence[Decision]) -> None:
     """The decision of every iteration, as a marker and (where there is room) its word, under the
     iteration's name.
     """
     at = axes.get_xaxis_transform()
     worded = len(names) <= 6
-    for decision in found:
+    for decision in decisions:
         style = VERDICTS.get(decision.verdict)
         x = names.index(decision.iteration)
         y = -0.135
@@ -206,19 +210,19 @@ def _verdicts(axes: Axes, names: Sequence[str], found: Sequence[Decision]) -> No
                 fontsize=8,
                 clip_on=False,
             )
-    if found:
+    if decisions:
         start, side = (0.0, "center") if worded else (0.4, "right")
         axes.text(
             start, -0.135, "decision", transform=at, ha=side, va="center", fontsize=8, color=FAINT
         )
-    if found and not worded:
-        _verdict_key(axes, found)
+    if decisions and not worded:
+        _verdict_key(axes, decisions)
 
 
-def _verdict_key(axes: Axes, found: Sequence[Decision]) -> None:
+def _verdict_key(axes: Axes, decisions: Sequence[Decision]) -> None:
     from matplotlib.lines import Line2D
 
-    present = [v for v in VERDICTS if any(d.verdict == v for d in found)]
+    present = {decision.verdict for decision in decisions}
     handles = [
         Line2D(
             [],
@@ -285,11 +289,8 @@ def _frame(
     room = 0.06 * max(high - low, at_least[1] - at_least[0])
     axes.set_ylim(min(low - room, at_least[0]), max(high + room, at_least[1]))
     axes.axhline(dotted, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-    step = (
-        max(1, -(-len(names) // MAX_LABELS))
-        if axes.get_position().width > 0.4
-        else max(1, -(-len(names) // 5))
-    )
+    most = MAX_LABELS if axes.get_position().width > 0.4 else MAX_LABELS_SMALL
+    step = max(1, math.ceil(len(names) / most))
     ticks = list(range(0, len(names), step))
     axes.set_xticks(ticks, [series.short_name(names[k]) for k in ticks], fontsize=8)
     axes.set_xlim(-0.4, max(len(names) - 1, 1) + 0.4)
@@ -324,4 +325,6 @@ def _footer(figure: Figure, changes: pd.DataFrame) -> None:
 def _short(text: str, limit: int) -> str:
     """One printable line of at most `limit` characters."""
     line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    if len(line) > limit:
+        return f"{line[: limit - 1]}…"
+    return line

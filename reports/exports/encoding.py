@@ -1,5 +1,5 @@
-"""Text of unknown origin in machine-readable files: valid in the format, and nothing that a reader
-would run.
+"""What other programs read: text of unknown origin that is valid in the format and nothing that a
+reader would run, and names as other standards write them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ def clean(text: str) -> str:
     break “⏎”.
     """
     line = printable(NEWLINE.join(re.split(r"\r\n|\r|\n", text)))
-    return "".join(
-        "\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line
-    )
+    return "".join("\ufffd" if _invisible(c) else c for c in line)
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" and character not in JOINERS
 
 
 def cleaned(value: Any) -> Any:
@@ -67,7 +69,9 @@ def csv_cell(value: str | float | bool | None) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = clean(value)
-    return f"'{text}" if text.lstrip()[:1] in (*FORMULA, "'") and text.strip() else text
+    # An apostrophe of the text's own is doubled, or taking one away would lose it.
+    risky = text.strip() and text.lstrip()[:1] in (*FORMULA, "'")
+    return f"'{text}" if risky else text
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -79,8 +83,7 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> byte
     return out.getvalue().encode()
 
 
-# Names of a run's parts as other standards write them: package URLs, licences, identifiers.
-
+# --- names: package URLs, licences, identifiers
 
 PYPI = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([^!\s]+)(?:!(.+))?")
 HUB = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
@@ -131,7 +134,8 @@ def package_url(spec: str) -> str | None:
         return f"pkg:pypi/{name}@{quote(m[2], safe='')}{inside}"
     if (m := HUB.fullmatch(spec)) is not None:
         owner, _, name = m[1].partition("/")
-        return f"pkg:huggingface/{quote(owner)}/{quote(name)}" + (f"@{quote(m[2])}" if m[2] else "")
+        revision = f"@{quote(m[2])}" if m[2] else ""
+        return f"pkg:huggingface/{quote(owner)}/{quote(name)}{revision}"
     return None
 
 

@@ -1,4 +1,5 @@
-"""Every export, by name.
+"""Every export by name, and how they are written into a folder: all of them or, where one cannot be
+made, none.
 
 A new one is a file under `formats/` that defines `EXPORT`; nothing else names it.
 """
@@ -50,9 +51,12 @@ class Export:
 @cache
 def exports() -> Mapping[str, Export]:
     """Every export by name, in alphabetical order."""
-    modules = sorted(m.name for m in pkgutil.iter_modules(formats.__path__))
-    found = [getattr(import_module(f"{formats.__name__}.{m}"), "EXPORT", None) for m in modules]
-    return {e.name: e for e in sorted((e for e in found if e is not None), key=lambda e: e.name)}
+    by_name: dict[str, Export] = {}
+    for entry in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}."):
+        export = getattr(import_module(entry.name), "EXPORT", None)
+        if isinstance(export, Export):
+            by_name[export.name] = export
+    return dict(sorted(by_name.items()))
 
 
 def chosen(names: str) -> Sequence[Export]:
@@ -64,18 +68,14 @@ def chosen(names: str) -> Sequence[Export]:
     wanted = [n.strip() for n in names.split(",") if n.strip()]
     unknown = [n for n in wanted if n not in known and n != ALL]
     if unknown or not wanted:
-        what = (
-            f"--format: unknown: {', '.join(repr(n) for n in unknown)}"
-            if unknown
-            else "--format: names no format"
-        )
+        what = "--format: names no format"
+        if unknown:
+            what = f"--format: unknown: {', '.join(map(repr, unknown))}"
         raise BadInput(f"{what}; give one or more of {', '.join(known)}, or {ALL}")
     return [e for n, e in known.items() if ALL in wanted or n in wanted]
 
 
-# Writing exports into a folder: all of them or, where one cannot be made, none; with a manifest
-# of what is there.
-
+# --- writing
 
 MANIFEST = "manifest.json"
 SCHEMA = "restaudit.exports/1"
@@ -145,17 +145,15 @@ def _earlier(out: Path, facts: Facts) -> dict[str, dict[str, Any]]:
     """Files of an earlier export of the same record that are still there as they were written."""
     try:
         before = json.loads((out / MANIFEST).read_bytes())
-        if (
-            before["schema"] != SCHEMA
-            or before["ledger_head"] != facts.head
-            or before["restaudit"] != __version__
-        ):
+        wrote = (before["schema"], before["ledger_head"], before["restaudit"])
+        if wrote != (SCHEMA, facts.head, __version__):
             return {}
-        kept = {
-            n: f
-            for n, f in before["files"].items()
-            if (out / n).resolve().is_relative_to(out.resolve())
-        }
-        return {n: f for n, f in kept.items() if digest_file(out / n).sha256 == f["sha256"]}
+        kept = {}
+        for name, entry in before["files"].items():
+            # Anybody can write a manifest: a name in it must not lead out of the folder.
+            inside = (out / name).resolve().is_relative_to(out.resolve())
+            if inside and digest_file(out / name).sha256 == entry["sha256"]:
+                kept[name] = entry
+        return kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

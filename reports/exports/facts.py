@@ -25,6 +25,7 @@ from restaudit.gates import Decision
 
 PLAN, ENVIRONMENT = "plan.json", "environment.json"
 MISSING = "MISSING"
+HUMAN_TEXT = "audit.human_text"
 NAMESPACE = "urn:restaudit:run:"
 STEP = re.compile(r"[a-z0-9_]+(?:-[0-9]+)?(?:/[a-z0-9_]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -100,11 +101,9 @@ class Audit:
     @property
     def label(self) -> str:
         """The iteration, and how its samples were chosen where that is not at random."""
-        return (
-            self.iteration
-            if self.best_of == 1
-            else f"{self.iteration} (best of {self.best_of} samples by reward)"
-        )
+        if self.best_of == 1:
+            return self.iteration
+        return f"{self.iteration} (best of {self.best_of} samples by reward)"
 
 
 class Facts:
@@ -158,6 +157,7 @@ class Facts:
     @property
     def human(self) -> HumanJudge:
         """What stands for human judgement, labelled as what it is."""
+        # `human_score` reads the first audit, and nothing is exported that the ledger does not have.
         for first in self.run.iterations()[:1]:
             self.records.checked(f"{first}/measurements.json")
         return human_score(self.run)
@@ -175,26 +175,28 @@ class Facts:
     @property
     def packages(self) -> Mapping[str, str]:
         """Python packages and their versions."""
-        return {
-            str(k): str(v) for k, v in sorted(dict(self.environment.get("packages", {})).items())
-        }
+        packages = dict(self.environment.get("packages", {}))
+        return {str(name): str(version) for name, version in sorted(packages.items())}
 
     @cached_property
     def models(self) -> tuple[Model, ...]:
         """Every model that the plan took from elsewhere, the base model first."""
-        found = self.run.plan.get("artifacts", {})
-        roles = sorted(found, key=lambda role: (role != BASE_MODEL, role))
-        return tuple(
-            Model(
-                r,
-                str(found[r]["spec"]),
-                _digest(found[r].get("sha256")),
-                _text(found[r].get("licence")),
-                self.records.source(PLAN, f"artifacts/{r}"),
+        artifacts = self.run.plan.get("artifacts", {})
+        models = []
+        for role in sorted(artifacts, key=lambda role: (role != BASE_MODEL, role)):
+            if role == HUMAN_TEXT:
+                continue
+            artifact = artifacts[role]
+            models.append(
+                Model(
+                    role,
+                    str(artifact["spec"]),
+                    _digest(artifact.get("sha256")),
+                    _text(artifact.get("licence")),
+                    self.records.source(PLAN, f"artifacts/{role}"),
+                )
             )
-            for r in roles
-            if r != "audit.human_text"
-        )
+        return tuple(models)
 
     @property
     def base(self) -> Model | None:
@@ -225,16 +227,15 @@ class Facts:
     @cached_property
     def rewards(self) -> tuple[Reward, ...]:
         """The reward model and its refits, in order."""
-        found = []
+        rewards = []
         for event in self.run.events:
             if event.step == "reward_model":
-                found.append(self._reward("reward", event, "reward_model/dossier.json"))
+                rewards.append(self._reward("reward", event, "reward_model/dossier.json"))
             elif event.step.endswith("/refit"):
                 grow = event.step.split("/")[0]
-                found.append(
-                    self._reward(f"reward:{grow}", event, f"reward_model/{grow}/dossier.json")
-                )
-        return tuple(found)
+                dossier = f"reward_model/{grow}/dossier.json"
+                rewards.append(self._reward(f"reward:{grow}", event, dossier))
+        return tuple(rewards)
 
     @cached_property
     def data(self) -> tuple[Data, ...]:
@@ -274,13 +275,13 @@ class Facts:
         )
 
     def _reward(self, ref: str, event: Event, dossier: str) -> Reward:
-        said = dict(self.records.json(dossier)) if self.records.has(dossier) else {}
-        content = event.content
-        name = str(
-            content.get("name") or said.get("name") or "reward model (its name is not recorded)"
-        )
-        digest = _digest(content.get("digest") or said.get("digest"))
-        return Reward(ref, name, digest, tuple(sorted(event.outputs)), said, self.at(event.step))
+        described = dict(self.records.json(dossier)) if self.records.has(dossier) else {}
+        # What the ledger noted goes before the dossier, which a reward from elsewhere brings along.
+        noted = {**described, **{k: v for k, v in event.content.items() if v}}
+        name = str(noted.get("name") or "reward model (its name is not recorded)")
+        files = tuple(sorted(event.outputs))
+        digest = _digest(noted.get("digest"))
+        return Reward(ref, name, digest, files, described, self.at(event.step))
 
 
 def span(event: Event) -> tuple[str | None, str | None]:
@@ -304,11 +305,8 @@ def last_time(facts: Facts) -> str | None:
 def cited(source: Source) -> str:
     """A source on one line: file, place and digest."""
     kind = "head" if source.path == LEDGER else "sha256"
-    return " ".join(
-        part
-        for part in (source.path, source.at and f"({source.at})", f"{kind}:{source.sha256}")
-        if part
-    )
+    place = f" ({source.at})" if source.at else ""
+    return f"{source.path}{place} {kind}:{source.sha256}"
 
 
 def _stamp(time: datetime) -> str:
@@ -323,8 +321,7 @@ def _text(value: Any) -> str | None:
     return None if value in (None, "", MISSING) else str(value)
 
 
-# The data sets of a run: what it took from elsewhere, and what its policies wrote.
-
+# --- data sets: what a run took from elsewhere, and what its policies wrote
 
 DOSSIER = "reward_model/dossier.json"
 SPLITS = {
@@ -382,16 +379,16 @@ def _judgements(facts: Facts) -> Iterator[Data]:
 
 
 def _held_out(facts: Facts) -> Iterator[Data]:
-    found = facts.run.plan.get("artifacts", {}).get("audit.human_text")
-    if found is not None:
+    artifact = facts.run.plan.get("artifacts", {}).get(HUMAN_TEXT)
+    if artifact is not None:
         yield Data(
             "text:0",
             "held-out text",
-            f"held-out human text from {found['spec']}",
-            facts.records.source(PLAN, "artifacts/audit.human_text"),
-            spec=str(found["spec"]),
-            sha256=found.get("sha256"),
-            licence=found.get("licence"),
+            f"held-out human text from {artifact['spec']}",
+            facts.records.source(PLAN, f"artifacts/{HUMAN_TEXT}"),
+            spec=str(artifact["spec"]),
+            sha256=artifact.get("sha256"),
+            licence=artifact.get("licence"),
         )
 
 

@@ -24,13 +24,13 @@ RUNNING = ("bc", "scale", "grow", "improve", "train", "audit", "samples")
 
 def reads(facts: Facts) -> Mapping[str, tuple[str, ...]]:
     """Step -> the files that were recorded before it and that it read, in alphabetical order."""
-    found: dict[str, tuple[str, ...]] = {}
+    by_step: dict[str, tuple[str, ...]] = {}
     before: dict[str, None] = {}
     for event in facts.run.events:
-        wanted = {n for n in before if _wanted(facts, event, n)}
-        found[event.step] = tuple(sorted(wanted))
+        wanted = {name for name in before if _wanted(facts, event, name)}
+        by_step[event.step] = tuple(sorted(wanted))
         before |= dict.fromkeys((*event.outputs, *event.context))
-    return found
+    return by_step
 
 
 def models_read(facts: Facts, event: Event) -> tuple[str, ...]:
@@ -56,7 +56,10 @@ def data_read(facts: Facts, event: Event) -> tuple[Data, ...]:
 def policy_of(event: Event) -> str | None:
     """The policy whose weights a step took up, or None."""
     name = event.content.get("start") or event.content.get("policy")
-    return str(name) if name is not None else BASE if event.step in ("scale",) else None
+    if name is not None:
+        return str(name)
+    # Scaling scores what the base policy samples, and does not say so.
+    return BASE if event.step == "scale" else None
 
 
 def _wanted(facts: Facts, event: Event, name: str) -> bool:

@@ -5,7 +5,7 @@ them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +23,16 @@ OF_THE_FILTER = ("bias.acceptance", "bias.mention_kept")
 
 
 def figure(m: Measurement) -> str:
-    """Value, interval, unit, n and the kind of human score; or why there is no value."""
+    """Value, interval, unit, n and the kind of human score; or why there is no value.
+
+    Numbers have all their digits: a program may read them back.
+    """
     if m.value is None:
         return f"MISSING: not measured: {m.reason}"
     interval = m.interval(LEVEL)
-    span = (
-        f"[{interval.low!r}, {interval.high!r}] at {LEVEL:.0%}"
-        if interval
-        else f"no interval: {m.reason}"
-    )
+    span = f"no interval: {m.reason}"
+    if interval is not None:
+        span = f"[{interval.low!r}, {interval.high!r}] at {LEVEL:.0%}"
     label = m.detail.get("human_label")
     human = f"; human score: {human_title(str(label))}" if label else ""
     return (
@@ -77,31 +78,24 @@ def hyperparameters(facts: Facts, policy: Policy) -> Iterator[tuple[str, str]]:
 def filtering(facts: Facts, policy: str) -> str:
     """How the kept set of one Improve step was chosen, from the sealed rule and the ledger."""
     event = facts.event(f"{policy}/improve")
-    said: dict[str, Any] = dict(event.content) if event is not None else {}
+    noted: Mapping[str, Any] = event.content if event is not None else {}
     loop = facts.config.get("loop", {})
     if loop.get("method") == "dpo":
-        counted = f"{said.get('pairs')} pairs of {said.get('rows')} rows"
         return (
             "Of each prompt's samples the best by reward, each preferred to one of the worst: "
-            f"{counted}."
+            f"{noted.get('pairs')} pairs of {noted.get('rows')} rows."
         )
-    rule = loop.get("thresholds")
-    kept, rows = said.get("kept"), said.get("rows")
-    counted = (
-        f"{kept} of {rows} rows were kept"
-        if kept is not None
-        else "how many rows were kept is not recorded"
-    )
+    counted = "how many rows were kept is not recorded"
+    if noted.get("kept") is not None:
+        counted = f"{noted['kept']} of {noted.get('rows')} rows were kept"
     return (
         "Rows whose reward is strictly above the threshold of the sealed rule "
-        f"({listed(rule)}); {counted}."
+        f"({listed(loop.get('thresholds'))}); {counted}."
     )
 
 
-# What only people can say of a model or of its data.
-#
-# Exports state it as missing; they never fill it in.
-
+# --- what only people can say of a model or of its data: exports state it as missing, and never
+# fill it in
 
 NOT_ASKED = "restaudit records what a run did; nobody is asked for this"
 

@@ -37,36 +37,36 @@ class Step:
 
 def sizing_step(records: Records) -> Event | None:
     """The step that recorded the number of the policy's parameters; None in runs that did not."""
-    return next(
-        (e for e in records.run.events if e.step in SAYS_SIZE and "parameters" in e.content), None
-    )
+    for event in records.run.events:
+        if event.step in SAYS_SIZE and "parameters" in event.content:
+            return event
+    return None
 
 
 def parameters(records: Records) -> int | None:
     """Number of the policy's parameters; None in runs that did not record it."""
-    found = sizing_step(records)
-    return None if found is None else int(found.content["parameters"])
+    event = sizing_step(records)
+    return None if event is None else int(event.content["parameters"])
 
 
 def steps(records: Records) -> list[Step]:
     """Every finished step, in order."""
     size = parameters(records)
-    return [
-        _step(records, e.step, tuple(e.outputs), e.at.get("seconds", 0.0), size)
-        for e in records.run.events
-    ]
+    return [_step(records, event, size) for event in records.run.events]
 
 
-def _step(
-    records: Records, name: str, outputs: tuple[str, ...], seconds: float, size: int | None
-) -> Step:
-    asked = [o for o in outputs if o.startswith(("g", "step-")) and o.endswith(SAMPLED)]
-    if name.startswith("step-"):  # drawn while training
-        asked += [o for o in outputs if o.endswith("/grow.parquet")]
-    sampled = sum(_tokens(records, o, "n_tokens") for o in asked)
-    trained = sum(_tokens(records, o, "tokens") for o in outputs if o.endswith("/train.parquet"))
+def _step(records: Records, event: Event, size: int | None) -> Step:
+    name, outputs = event.step, list(event.outputs)
+    sampled_into = [o for o in outputs if o.startswith(("g", "step-")) and o.endswith(SAMPLED)]
+    # Online training draws its samples itself; a Grow step's table only copies them with scores.
+    if name.startswith("step-"):
+        sampled_into += [o for o in outputs if o.endswith("/grow.parquet")]
+    trained_on = [o for o in outputs if o.endswith("/train.parquet")]
+    sampled = sum(_tokens(records, file, "n_tokens") for file in sampled_into)
+    trained = sum(_tokens(records, file, "tokens") for file in trained_on)
     flop = None if size is None else float(size * (FORWARD * sampled + TRAIN * trained))
-    return Step(name, step_kind(name), float(seconds), sampled, trained, flop)
+    seconds = float(event.at.get("seconds", 0.0))
+    return Step(name, step_kind(name), seconds, sampled, trained, flop)
 
 
 def _tokens(records: Records, name: str, column: str) -> int:

@@ -44,9 +44,10 @@ class Records:
     @cached_property
     def digests(self) -> Mapping[str, FileDigest]:
         """Every recorded file."""
-        return {
-            name: d for e in self.run.events for name, d in (*e.outputs.items(), *e.context.items())
-        }
+        files: dict[str, FileDigest] = {}
+        for event in self.run.events:
+            files |= {**event.outputs, **event.context}
+        return files
 
     @property
     def head(self) -> str:
@@ -76,7 +77,9 @@ class Records:
         """
         expected = self.source(name).sha256
         path = self.run.path / name
+        # Once is enough: a report reads some files many times, and the large ones take seconds.
         if name not in self._checked:
+            # A link could lead out of the run folder, to a file that nobody recorded.
             if path.is_symlink() or not path.is_file():
                 raise BadInput(f"{path}: missing from the run folder")
             with path.open("rb") as f:
@@ -98,5 +101,5 @@ class Records:
 
     def measurements(self, iteration: str) -> dict[str, Measurement]:
         """All measurements of one iteration, by name."""
-        found = self.json(f"{iteration}/measurements.json")["measurements"]
-        return {m["name"]: Measurement.from_json(m) for m in found}
+        recorded = self.json(f"{iteration}/measurements.json")["measurements"]
+        return {row["name"]: Measurement.from_json(row) for row in recorded}

@@ -1,5 +1,5 @@
 """Where a run's policies and training rows come from: base → g01/i01 → …, each with the digest of
-its weights.
+its weights; and why a sample was trained on or was not.
 """
 
 from __future__ import annotations
@@ -80,43 +80,37 @@ def base_sha256(records: Records) -> str:
 
 def policies(records: Records) -> list[Policy]:
     """Every policy in the order in which it was made, the base policy first."""
-    found = [_policy(records, BASE, None, None, _named(records, f"{BASE.split('/')[0]}/bc"))]
+    # A supervised start ("behaviour cloning") trains the base policy before the first Grow step.
+    start = _named(records, f"{BASE.split('/')[0]}/bc")
+    made = [_policy(records, BASE, None, None, start)]
     for event in records.run.events:
         name, _, part = event.step.rpartition("/")
         if part == "improve" or (part == "train" and ITERATION.fullmatch(name)):
-            data = name.split("/")[0]
-            data_or_none = data if records.has(f"{data}/grow.parquet") else None
-            found.append(_policy(records, name, str(event.content["start"]), data_or_none, event))
-    return found
+            grow = name.split("/")[0]
+            data = grow if records.has(f"{grow}/grow.parquet") else None
+            made.append(_policy(records, name, str(event.content["start"]), data, event))
+    return made
 
 
 def grows(records: Records) -> list[Grow]:
     """Every finished Grow step; for online training, the samples drawn between two looks are
     one.
     """
-    found = []
+    steps = []
     for event in records.run.events:
         name, _, part = event.step.rpartition("/")
+        noted = event.content
         if part == "grow":
             scored = _named(records, f"{name}/score")
             references = int(scored.content.get("references", 0)) if scored else 0
-            c = event.content
-            found.append(
-                Grow(
-                    name,
-                    str(c["policy"]),
-                    int(c["samples"]),
-                    int(c["tokens"]),
-                    references,
-                    event.step,
-                )
-            )
+            policy = str(noted["policy"])
         elif part == "train" and records.has(f"{name}/grow.parquet"):
-            c = event.content
-            found.append(
-                Grow(name, str(c["start"]), int(c["samples"]), int(c["tokens"]), 0, event.step)
-            )
-    return found
+            references, policy = 0, str(noted["start"])
+        else:
+            continue
+        samples, tokens = int(noted["samples"]), int(noted["tokens"])
+        steps.append(Grow(name, policy, samples, tokens, references, event.step))
+    return steps
 
 
 def audited_policy(records: Records, iteration: str) -> str:
@@ -140,15 +134,14 @@ def reasons(records: Records, policy: Policy) -> dict[str, int]:
     `training_rows`.
     """
     assert policy.data is not None
-    if not by_threshold(records):
-        return {
-            str(k): int(n)
-            for k, n in training_rows(records, policy)["why"].value_counts().sort_index().items()
-        }
-    counts = np.bincount(
-        taken(records, grow_set(records, policy.data), policy.name).why, minlength=len(WHY)
-    )
-    return {why: int(n) for why, n in sorted(zip(WHY, counts, strict=True)) if n}
+    if by_threshold(records):
+        # A million rows need not become a table of texts to be counted.
+        decided = taken(records, grow_set(records, policy.data), policy.name).why
+        numbers = np.bincount(decided, minlength=len(WHY)).tolist()
+        counts = dict(zip(WHY, numbers, strict=True))
+    else:
+        counts = training_rows(records, policy)["why"].value_counts().to_dict()
+    return {str(why): int(n) for why, n in sorted(counts.items()) if n}
 
 
 def by_threshold(records: Records) -> bool:
@@ -197,10 +190,8 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
         [
             "a human reference whose reward is above the threshold",
             "its reward is above the threshold",
-            (
-                "its reward is above the threshold, but better samples of the same prompt took its "
-                "place"
-            ),
+            "its reward is above the threshold, but better samples of the same prompt took its "
+            "place",
         ],
         "its reward is not above the threshold",
     )
@@ -210,12 +201,8 @@ def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
 def _with_unlearned(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
     """Training rows of a loss that learns from both sides of the threshold."""
     weight = rows["sample_id"].map(learned_weights(config, rows, rows[rows["used"]])).fillna(0.0)
-    ends = [
-        (weight < 0, ", so that it is made less likely"),
-        (weight == 0, ", like all of its prompt: no lesson"),
-    ]
-    for where, end in ends:
-        rows.loc[where, "why"] += end
+    rows.loc[weight < 0, "why"] += ", so that it is made less likely"
+    rows.loc[weight == 0, "why"] += ", like all of its prompt: no lesson"
     rows["used"] = weight != 0
     return rows
 
@@ -242,14 +229,17 @@ def _preferred(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
 def _policy(
     records: Records, name: str, parent: str | None, data: str | None, event: Event | None
 ) -> Policy:
-    outputs = event.outputs if event is not None else {}
-    weights = {n: d.sha256 for n, d in sorted(outputs.items()) if "/adapter/" in n}
-    body: dict[str, Any] = {"base": base_sha256(records), "adapters": dict(weights)}
+    weights: dict[str, str] = {}
+    facts: dict[str, Any] = {}
+    step = None
+    if event is not None:
+        files = sorted(event.outputs.items())
+        weights = {file: digest.sha256 for file, digest in files if "/adapter/" in file}
+        facts, step = dict(event.content), event.step
+    # Canonical JSON, so that whoever computes the digest again elsewhere has the same bytes.
+    body: dict[str, Any] = {"base": base_sha256(records), "adapters": weights}
     digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-    facts = dict(event.content) if event is not None else {}
-    return Policy(
-        name, parent, data, weights, digest, facts, event.step if event is not None else None
-    )
+    return Policy(name, parent, data, weights, digest, facts, step)
 
 
 def _named(records: Records, step: str) -> Event | None:
@@ -262,10 +252,7 @@ def place(records: Records, step: str) -> str:
     return f"line {event.seq + 1}, step {step}" if event else LEDGER
 
 
-# Why was this sample trained on?
-#
-# One row of a Grow set, from the sealed rule and the recorded rewards.
-
+# --- why one sample was trained on
 
 MOST_COMPARED = 2000
 
@@ -277,76 +264,75 @@ def why_lines(run: Run, sample: str) -> list[str]:
     Raises BadInput for a name that no Grow set has, naming the closest ones.
     """
     records = Records(run)
-    grow_steps = {g.name: g for g in grows(records)}
-    by_name = {p.name: p for p in policies(records)}
-    trained_on = list(dict.fromkeys(p.data for p in by_name.values() if p.data is not None))
-    grow = next(
-        (g for g in trained_on if selection.has_name(records, f"{g}/grow.parquet", sample)), None
-    )
-    lines: list[str] = []
-    for policy, row in _rows(
-        records, [p for p in by_name.values() if grow is not None and p.data == grow], sample
-    ):
-        if not lines:
-            writer = by_name[grow_steps[str(grow)].policy]
-            who = (
-                f"a policy of this run, {series.short_name(writer.name)} ({writer.digest[:16]}…)"
-                if row["origin"] == "policy"
-                else "a person: it is a reference of the data"
-            )
-            lines.append(
-                f"{printable(sample)}: written by {who}, for prompt "
-                f"{printable(str(row['prompt_id']))}"
-            )
-            lines.append(
-                f"  reward {figure(float(row['reward']))}, {float(row['reward_01']):.4f} on the "
-                "0..1 scale"
-            )
-        said = "trained on" if row["used"] else "not trained on"
+    made = policies(records)
+    grow_names = list(dict.fromkeys(p.data for p in made if p.data is not None))
+    for grow in grow_names:
+        if selection.has_name(records, f"{grow}/grow.parquet", sample):
+            trained = [p for p in made if p.data == grow]
+            return _decided(records, sample, grow, list(_rows(records, trained, sample)))
+    close = _close(records, grow_names, sample)
+    hint = "nothing was trained in this run yet"
+    if close:
+        hint = f"close to it: {', '.join(close)}"
+    raise BadInput(f"{run.path}: no Grow set has a sample {printable(sample)!r}; {hint}")
+
+
+def _decided(
+    records: Records, sample: str, grow: str, rows: Sequence[tuple[Policy, Mapping[Any, Any]]]
+) -> list[str]:
+    """A line for who wrote the sample, one for its reward, and one for each Improve step."""
+    _, first = rows[0]
+    writer = "a person: it is a reference of the data"
+    if first["origin"] == "policy":
+        by_name = {policy.name: policy for policy in policies(records)}
+        sampled = next(step.policy for step in grows(records) if step.name == grow)
+        name, digest = series.short_name(sampled), by_name[sampled].digest
+        writer = f"a policy of this run, {name} ({digest[:16]}…)"
+    lines = [
+        f"{printable(sample)}: written by {writer}, for prompt "
+        f"{printable(str(first['prompt_id']))}",
+        f"  reward {figure(float(first['reward']))}, {float(first['reward_01']):.4f} on the 0..1 "
+        "scale",
+    ]
+    for policy, row in rows:
+        outcome = "trained on" if row["used"] else "not trained on"
         lines.append(
-            f"  {series.short_name(policy.name)}: {said}: {row['why']} "
+            f"  {series.short_name(policy.name)}: {outcome}: {row['why']} "
             f"({float(row['reward_01']):.4f} against τ {float(row['threshold']):.4f})"
         )
-    if not lines:
-        close = _close(records, trained_on, sample)
-        hint = (
-            f"; close to it: {', '.join(close)}"
-            if close
-            else "; nothing was trained in this run yet"
-        )
-        raise BadInput(f"{run.path}: no Grow set has a sample {printable(sample)!r}{hint}")
     return lines
 
 
 def _rows(
-    records: Records, policies: Sequence[Policy], sample: str
+    records: Records, trained: Sequence[Policy], sample: str
 ) -> Iterator[tuple[Policy, Mapping[Any, Any]]]:
     """What each of these policies, all trained on one Grow set, did with the sample's row."""
-    found: selection.GrowSet | None = None
-    for policy in policies:
-        if not by_threshold(records):
+    if not by_threshold(records):
+        for policy in trained:
             rows = training_rows(records, policy)
             yield policy, rows[rows["sample_id"] == sample].iloc[0].to_dict()
-            continue
-        found = found or selection.grow_set(records, str(policy.data))
-        place = selection.place_of(found.ids, sample)
-        assert place is not None  # the Grow set was chosen since it has the sample
-        yield policy, selection.row(found, selection.taken(records, found, policy.name), place)
+        return
+    rows_of = selection.grow_set(records, str(trained[0].data))
+    place = selection.place_of(rows_of.ids, sample)
+    assert place is not None  # the Grow set was chosen since it has the sample
+    for policy in trained:
+        yield policy, selection.row(rows_of, taken(records, rows_of, policy.name), place)
 
 
-def _close(records: Records, grows: Sequence[str], sample: str) -> list[str]:
+def _close(records: Records, grow_names: Sequence[str], sample: str) -> list[str]:
     """Names that begin like this one, as far as any does; of the first of them those that are most
     alike.
     """
-    names = [selection.names_of(records, f"{g}/grow.parquet") for g in grows]
-    every = pa.chunked_array([c for n in names for c in n.chunks], type=pa.large_string())
+    tables = [selection.names_of(records, f"{grow}/grow.parquet") for grow in grow_names]
+    chunks = [chunk for table in tables for chunk in table.chunks]
+    every = pa.chunked_array(chunks, type=pa.large_string())
     for length in range(len(sample), -1, -1):
         alike = every.filter(pc.starts_with(every, sample[:length]))
-        if len(alike) or not length:
-            first = alike.slice(0, MOST_COMPARED).to_pylist()
-            return (
-                first
-                if length == len(sample)
-                else difflib.get_close_matches(sample, first, n=3, cutoff=0.5) or first
-            )[:3]
+        if not len(alike) and length:
+            continue
+        # Comparing letter by letter a million times takes minutes.
+        first: list[str] = alike.slice(0, MOST_COMPARED).to_pylist()
+        if length < len(sample):
+            first = difflib.get_close_matches(sample, first, n=3, cutoff=0.5) or first
+        return first[:3]
     return []

@@ -14,10 +14,9 @@ from restaudit.config.human import HUMAN_NAMES, human_title
 from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence.chats import as_text
 from restaudit.evidence.record import BASE, ITERATION, Run, Summary
-from restaudit.evidence.shown import together
+from restaudit.evidence.shown import LEVEL, number, together
 from restaudit.gates import Decision, GateResult
 
-LEVEL = 0.95
 SERIES = (
     "iteration",
     "metric",
@@ -84,22 +83,22 @@ def human_score(run: Run) -> HumanJudge:
 def reward_unit(run: Run) -> str:
     """The unit of the reward, as the first audit recorded it."""
     audited = iterations(run)
-    found = _section(run.scores(audited[0]), "reward") if audited else {}
-    return str(found.get("unit") or "reward units")
+    recorded = _section(run.scores(audited[0]), "reward") if audited else {}
+    return str(recorded.get("unit") or "reward units")
 
 
 def iterations(run: Run) -> list[str]:
     """Audited iterations in order, the base policy first; raises BadInput for a name that is not
     one.
     """
-    found = run.iterations()
-    for name in found:
+    names = run.iterations()
+    for name in names:
         if not ITERATION.fullmatch(name):
             raise BadInput(
                 f"{run.path}: the ledger has an audit of {name!r}; an iteration is called like "
                 "g01/i02"
             )
-    return found
+    return names
 
 
 def short_name(iteration: str) -> str:
@@ -180,7 +179,8 @@ def why_missing(table: pd.DataFrame, label: str) -> str | None:
 
 def decisions(run: Run) -> list[Decision]:
     """The decisions of a run in order; the base policy has none."""
-    return [d for i in iterations(run) if (d := run.decision(i)) is not None]
+    every = [run.decision(iteration) for iteration in iterations(run)]
+    return [decision for decision in every if decision is not None]
 
 
 def gate_table(decision: Decision) -> pd.DataFrame:
@@ -243,32 +243,28 @@ def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
 def prompt_texts(run: Run) -> dict[str, str]:
     """The audit prompts by id, as a person reads them: chats are written out turn by turn."""
     table = run.prompts("audit")
-    return {
-        str(i): as_text(str(p)) for i, p in zip(table["prompt_id"], table["prompt"], strict=True)
-    }
+    prompts = zip(table["prompt_id"], table["prompt"], strict=True)
+    return {str(name): as_text(str(prompt)) for name, prompt in prompts}
 
 
 def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
     """One sentence a series for people who cannot see the chart, and the decisions after it."""
-    sentences = []
-    for label, mine in table.groupby("label", sort=False):
-        last = mine[mine["value"].notna()].tail(1)
-        reason = why_missing(table, str(label))
-        if reason or last.empty:
-            sentences.append(f"{label}: not measured ({reason or 'no iteration was audited'}).")
-            continue
-        row = last.iloc[0]
-        span = (
-            f", 95% interval {row['low']:.2f} to {row['high']:.2f}"
-            if math.isfinite(row["low"])
-            else ""
-        )
-        sentences.append(f"{label}: {row['value']:.2f} at {short_name(row['iteration'])}{span}.")
     if table.empty:
         return "No iteration was audited yet."
+    sentences = []
+    for label, points in table.groupby("label", sort=False):
+        known = points[points["value"].notna()]
+        reason = why_missing(table, str(label))
+        if reason or known.empty:
+            sentences.append(f"{label}: not measured ({reason or 'no iteration was audited'}).")
+            continue
+        last = known.iloc[-1]
+        value, low, high = (number(last[key], decimals=2) for key in ("value", "low", "high"))
+        span = f", 95% interval {low} to {high}" if math.isfinite(last["low"]) else ""
+        sentences.append(f"{label}: {value} at {short_name(last['iteration'])}{span}.")
     if verdicts:
-        said = ", ".join(f"{short_name(d.iteration)} {d.verdict}" for d in verdicts)
-        sentences.append(f"Decisions: {said}.")
+        every = ", ".join(f"{short_name(d.iteration)} {d.verdict}" for d in verdicts)
+        sentences.append(f"Decisions: {every}.")
     return " ".join(sentences)
 
 
@@ -299,29 +295,19 @@ def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _series_row(iteration: str, name: str, label: str, m: Measurement | None) -> dict[str, Any]:
-    interval = m.interval(LEVEL) if m else None
-    return {
-        "iteration": iteration,
-        "metric": name,
-        "value": _number(m.value if m else None),
-        "low": _number(interval.low if interval else None),
-        "high": _number(interval.high if interval else None),
-        "n": m.n if m else 0,
-        "n_prompts": m.n_prompts if m else 0,
-        "unit": m.unit if m else "",
-        "label": label,
-        "reason": (m.reason or "") if m else f"no measurement is called {name}",
-    }
+    row: dict[str, Any] = {"iteration": iteration, "metric": name, "label": label}
+    if m is None:
+        nothing = {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0, "n_prompts": 0}
+        return {**row, **nothing, "unit": "", "reason": f"no measurement is called {name}"}
+    counts = {"n": m.n, "n_prompts": m.n_prompts}
+    return {**row, **_with_interval(m), **counts, "unit": m.unit, "reason": m.reason or ""}
 
 
 def _measured_row(m: Measurement) -> dict[str, Any]:
-    interval = m.interval(LEVEL)
     return {
         "title": title_of(m.name),
         "measurement": m.name,
-        "value": _number(m.value),
-        "low": _number(interval.low if interval else None),
-        "high": _number(interval.high if interval else None),
+        **_with_interval(m),
         "baseline": _number(m.baseline),
         "unit": m.unit,
         "n": m.n,
@@ -331,40 +317,53 @@ def _measured_row(m: Measurement) -> dict[str, Any]:
     }
 
 
+def _with_interval(m: Measurement) -> dict[str, float]:
+    """The value and the ends of its 95% interval; NaN is what charts and tables leave empty."""
+    interval = m.interval(LEVEL)
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {"value": _number(m.value), "low": _number(low), "high": _number(high)}
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-# The list of runs as a table: one row a run folder, broken ones with their problem.
-
+# --- the list of runs: one row a run folder, broken ones with their problem
 
 RUN_COLUMNS = ("folder", "state", "progress", "decisions", "problem", "started", "name")
 
 
 def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.DataFrame:
-    """One row a run (columns: RUN_COLUMNS), in the order given; `sign` writes a verdict with its sign.
+    """One row a run (columns: RUN_COLUMNS), in the order given; `sign` writes a verdict with its
+    sign.
 
     `progress` is the share of planned steps that are done, in percent, NaN for a broken run.
     """
-    rows = [
-        {
-            "folder": s.path.name,
-            "name": s.name,
-            "state": s.state,
-            "progress": 100 * s.steps_done / s.steps_planned if s.steps_planned else float("nan"),
-            "decisions": decision_strip(s, sign),
-            "started": (s.started or "")[:16].replace("T", " "),
-            # The folder stands in the row already; what is wrong comes first in a narrow column.
-            "problem": (s.problem or "").removeprefix(f"{s.path}/").removeprefix(f"{s.path}: "),
-        }
-        for s in summaries
-    ]
+    rows = []
+    for summary in summaries:
+        planned, problem = summary.steps_planned, summary.problem or ""
+        path = summary.path
+        rows.append(
+            {
+                "folder": path.name,
+                "name": summary.name,
+                "state": summary.state,
+                "progress": 100 * summary.steps_done / planned if planned else math.nan,
+                "decisions": decision_strip(summary, sign),
+                "started": (summary.started or "")[:16].replace("T", " "),
+                # The folder stands in the row already; what is wrong comes first in a narrow
+                # column.
+                "problem": problem.removeprefix(f"{path}/").removeprefix(f"{path}: "),
+            }
+        )
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
 
 def decision_strip(summary: Summary, sign: Callable[[str], str]) -> str:
     """The decisions of a run in one line, for example "G1·I1 ✓ OK   G1·I2 ✕ HALT"."""
-    return "   ".join(
-        f"{short_name(i) if ITERATION.fullmatch(i) else i} {sign(verdict)}"
-        for i, verdict in summary.decisions.items()
-    )
+    looks = []
+    for iteration, verdict in summary.decisions.items():
+        # Damaged folders are listed too, whatever they call an iteration.
+        known = ITERATION.fullmatch(iteration)
+        looks.append(f"{short_name(iteration) if known else iteration} {sign(verdict)}")
+    return "   ".join(looks)

@@ -14,7 +14,7 @@ import numpy as np
 
 from probes.base import Measurement
 from probes.divergence.curves import Form, curve
-from reports.document.model import Block, Chart, Curve, Line, Paragraph, Point, Row, Table
+from reports.document.model import Block, Chart, FitCurve, Line, Paragraph, Point, Row, Table
 from reports.record import series
 from reports.run_report.material import Material
 from reports.run_report.tables import point
@@ -44,7 +44,7 @@ def by_distance(material: Material) -> list[Block]:
     lines = tuple(_line(material, name, label, list(distances)) for name, label in gains.items())
     farthest = max(distances.values())
     curves = tuple(
-        Curve(f"human gain, fit {FORMS[form]}", _points(form, fit, farthest))
+        FitCurve(f"human gain, fit {FORMS[form]}", _points(form, fit, farthest))
         for form, fit in fits.items()
     )
     drawn = Chart(

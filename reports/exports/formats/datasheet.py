@@ -73,12 +73,7 @@ def _text(value: str) -> str:
     return markdown_text(clean(value), MOST)
 
 
-EXPORT = Export("datasheet", "datasheet of the synthetic data", SPEC, build)
-
-
-# The questions of a datasheet (Gebru et al. 2021, arXiv 1803.09010), in our own words, and what
-# the record answers.
-
+# --- the questions, in our own words, and what the record answers
 
 OPERATOR = "the operator of the run"
 PUBLISHERS = "the publishers of the sources"
@@ -375,3 +370,6 @@ def answered(facts: Facts) -> Iterator[tuple[Question, str, list[str]]]:
                 else "only people can say it"
             )
             yield q, MISSING, [f"MISSING: {why}. Who could say: {q.who}."]
+
+
+EXPORT = Export("datasheet", "datasheet of the synthetic data", SPEC, build)
