@@ -19,7 +19,8 @@ from restaudit.config import HfReward, PolicyConfig, RowRules
 from restaudit.errors import BadInput
 from restaudit.models.artifacts import resolve
 from restaudit.models.encoder import load_encoder
-from restaudit.models.pretrained import put_adapter, read_model, read_tokenizer, refuse_own_code
+from restaudit.models.model_folder import refuse_own_code
+from restaudit.models.pretrained import put_adapter, read_model, read_tokenizer
 from restaudit.reward import Reward, build_reward, load_reward
 
 TEXTS = ["wonderful music", "dull", "the plot is a mess, the jokes are tired"]

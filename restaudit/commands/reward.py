@@ -63,7 +63,7 @@ def train(
         rows = facts["data"]["rows"]
         left_out = ", ".join(f"{n} {why}" for why, n in dropped.items())
         typer.echo(f"rows: {rows['read']} read, {rows['used']} used; left out: {left_out}")
-    _said(facts, None)
+    _print_verdict(facts, None)
     typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
 
 
@@ -112,8 +112,8 @@ def validate_(
     from restaudit.reward_audit.validation import show, sources_of, stem, validate_outside
 
     files = data or []
-    given = {"format": form, "option": option, "column": column, "limit": limit}
-    if not files and given != {"format": "table", "option": None, "column": None, "limit": None}:
+    describes_files = form != "table" or any(x is not None for x in (option, column, limit))
+    if describes_files and not files:
         raise BadInput(
             "--format, --option, --column and --limit describe files; name one with --data"
         )
@@ -123,15 +123,14 @@ def validate_(
             options[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise BadInput(f"--option {key}={value}: not valid YAML; quote the value") from None
-    found = validate_outside(
-        folder, sources_of(files, form, options, _keyed("--column", column), limit), seed=seed
-    )
+    sources = sources_of(files, form, options, _keyed("--column", column), limit)
+    result = validate_outside(folder, sources, seed=seed)
     name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
     path = out or beside(folder) / VALIDATION / f"{name}.json"
-    show(found, Console(highlight=False))
+    show(result, Console(highlight=False))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(found.to_json(), path)
+        write_json(result.to_json(), path)
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     typer.echo(f"report: {path}")
@@ -193,7 +192,7 @@ def stress_(
     path = out or beside(folder) / STRESS
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, path)
-    _said(_facts(where), report)
+    _print_verdict(_facts(where), report)
     typer.echo(f"report: {path}")
 
 
@@ -212,7 +211,7 @@ def diff(left: Folder, right: Folder) -> None:
     typer.echo(f"{len(found)} facts differ" if found else "the two dossiers say the same")
 
 
-def _said(facts: dict[str, Any], report: dict[str, Any] | None) -> None:
+def _print_verdict(facts: dict[str, Any], report: dict[str, Any] | None) -> None:
     from restaudit.evidence.record import printable
     from restaudit.reward_audit.verdict import verdict
 

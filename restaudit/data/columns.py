@@ -1,4 +1,6 @@
-"""The columns of a file, by the names probes use, each value with the line or row it stands in."""
+"""The columns of a file, by the names probes use, each value checked, with the line or row it stands
+in.
+"""
 
 from __future__ import annotations
 
@@ -85,13 +87,13 @@ def _pick(
         return given
     if name in present:
         return name
-    found = [a for a in aliases if a in present]
-    if len(found) > 1:
+    there = [alias for alias in aliases if alias in present]
+    if len(there) > 1:
         raise BadInput(
-            f"{path}: no column '{name}', and {' and '.join(repr(f) for f in found)} could both "
-            f"stand for it; say which with --column {name}={found[0]}"
+            f"{path}: no column '{name}', and {' and '.join(map(repr, there))} could both "
+            f"stand for it; say which with --column {name}={there[0]}"
         )
-    return found[0] if found else None
+    return there[0] if there else None
 
 
 def _lacks(path: Path, name: str, present: Sequence[str]) -> str:
@@ -174,9 +176,7 @@ def _wanted(
     return {*names, *given.values(), *(a for own in aliases.values() for a in own)}
 
 
-# Values of a column as what they must be: a number or undefined, a label or none, a text;
-# anything else is refused.
-
+# --- values as what they must be: a number or undefined, a label or none, a text; nothing else
 
 _UNDECODED = re.compile("[\ud800-\udfff]")
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
@@ -196,10 +196,11 @@ def floats(columns: Columns, name: str) -> npt.NDArray[np.float64]:
 def _float(columns: Columns, name: str, row: int, value: Any) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan
-    try:
-        number = float(value) if not isinstance(value, bool | list | dict) else None
-    except (TypeError, ValueError, OverflowError):
-        number = None
+    number = None
+    # float() takes True for 1, which nobody means by a score.
+    if not isinstance(value, bool | list | dict):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            number = float(value)
     if number is None:
         raise columns.bad(
             row, name, f"got {_shown(value)}; expected a number, or nothing where it is undefined"
@@ -213,24 +214,25 @@ def _float(columns: Columns, name: str, row: int, value: Any) -> float:
 
 def counts(columns: Columns, name: str) -> npt.NDArray[np.int64]:
     """One column as whole numbers from 0 on, one for every row."""
-    found = floats(columns, name)
-    bad = np.flatnonzero(~(found >= 0) | (found != np.floor(found)))
+    numbers = floats(columns, name)
+    # Written so that NaN, which no comparison holds for, is bad too.
+    bad = np.flatnonzero(~(numbers >= 0) | (numbers != np.floor(numbers)))
     if bad.size:
         row = int(bad[0])
         got = _shown(columns.values[name][row])
         raise columns.bad(row, name, f"got {got}; expected a whole number of tokens for every row")
-    return found.astype(np.int64)
+    return numbers.astype(np.int64)
 
 
 def shares(columns: Columns, name: str) -> npt.NDArray[np.float64]:
     """One column as chances: above 0, at most 1, NaN where undefined."""
-    found = floats(columns, name)
-    bad = np.flatnonzero((found <= 0) | (found > 1))
+    chances = floats(columns, name)
+    bad = np.flatnonzero((chances <= 0) | (chances > 1))
     if bad.size:
         raise columns.bad(
-            int(bad[0]), name, f"got {found[bad[0]]:g}; expected a chance above 0 and at most 1"
+            int(bad[0]), name, f"got {chances[bad[0]]:g}; expected a chance above 0 and at most 1"
         )
-    return found
+    return chances
 
 
 def flags(columns: Columns, name: str) -> npt.NDArray[np.bool_]:
@@ -251,12 +253,12 @@ def labels(columns: Columns, name: str) -> list[str | None]:
 
 def ids(columns: Columns, name: str) -> list[str]:
     """One column as names, one for every row."""
-    found = []
+    names = []
     for row, label in enumerate(labels(columns, name)):
         if label is None:
             raise columns.bad(row, name, "is empty; expected a name or a number for every row")
-        found.append(label)
-    return found
+        names.append(label)
+    return names
 
 
 def _label(columns: Columns, name: str, row: int, value: Any) -> str | None:
@@ -306,13 +308,13 @@ def _decoded(columns: Columns, name: str, row: int, text: str) -> str:
 
 def lists(columns: Columns, name: str) -> list[tuple[str, ...]]:
     """One column as lists of texts; a single text is a list of one, nothing is an empty list."""
-    out = []
+    lists_of_texts = []
     for row, value in enumerate(columns.values[name]):
-        parts = _unpacked(value)
-        if not all(isinstance(p, str) for p in parts):
+        items = _unpacked(value)
+        if not all(isinstance(item, str) for item in items):
             raise columns.bad(row, name, f"got {_shown(value)}; expected a text or a list of texts")
-        out.append(tuple(_decoded(columns, name, row, p) for p in parts))
-    return out
+        lists_of_texts.append(tuple(_decoded(columns, name, row, item) for item in items))
+    return lists_of_texts
 
 
 def _unpacked(value: Any) -> list[Any]:

@@ -82,11 +82,12 @@ def load_feedback(
     kept = limited(kept, source.limit, ledger, _item)
     kinds = {type(r) for r in kept}
     if len(kinds) != 1:
-        found = "both ratings and pairs" if kinds else f"no usable row ({_account(ledger)})"
+        held = "both ratings and pairs" if kinds else f"no usable row ({_account(ledger)})"
         raise BadInput(
-            f"{source.source}: {found}; expected ratings or pairs in the format '{source.format}'"
+            f"{source.source}: {held}; expected ratings or pairs in the format '{source.format}'"
         )
-    if kinds == {PairRecord}:
+    kind: Literal["ratings", "pairs"] = "pairs" if kinds == {PairRecord} else "ratings"
+    if kind == "pairs":
         table = pd.DataFrame(_pair_rows(kept, ties), columns=list(PAIRS))
         votes = Counter(v for r in kept if isinstance(r, PairRecord) for v in r.votes.values())
         ledger.notes["tied judgements"] = votes[0]
@@ -98,7 +99,6 @@ def load_feedback(
         table = pd.DataFrame(_rating_rows(kept), columns=list(RATINGS)).astype({"score": "float64"})
     ledger.notes["judgements"] = len(table)
     ledger.notes["items"] = int(table["item_id"].nunique())
-    kind: Literal["ratings", "pairs"] = "pairs" if kinds == {PairRecord} else "ratings"
     return Feedback(kind, table, ledger.report(len(kept)), source.licence, opened.artifacts)
 
 
@@ -130,12 +130,11 @@ def _passes(
         return False
     # Two opposite votes of raters who are not named are a disagreement; the same vote twice is a
     # duplicate.
-    chosen = {
-        r: record.first if vote > 0 else record.second if vote < 0 else ""
-        for r, vote in record.votes.items()
-    }
     item = _item(record)
-    keys = [(item, rater, None if rater is not None else chosen[rater]) for rater in chosen]
+    preferred = {1: record.first, -1: record.second, 0: ""}
+    keys = []
+    for rater, vote in record.votes.items():
+        keys.append((item, rater, preferred[vote] if rater is None else None))
     return ledger.first_time(where, "chosen", keys)
 
 

@@ -1,5 +1,5 @@
 """A file of generations as the table that probes read, with everything said that was made, renamed
-or left out.
+or left out; and two of them, paired by prompt.
 """
 
 from __future__ import annotations
@@ -114,16 +114,19 @@ def read_generations(
     table.insert(1, "sample_id", _sample_ids(raw, n))
     for name, read in NUMBERS.items():
         # Without token counts a log-probability would be divided by words.
-        if name in raw.values and not (name == "logprob" and "n_tokens" not in raw.values):
+        if name == "logprob" and "n_tokens" not in raw.values:
+            continue
+        if name in raw.values:
             table[name] = read(raw, name)
     for name in LABELS:
         if name in raw.values:
             table[name] = pd.Series(labels(raw, name), dtype=object)
     if "kept" in raw.values:
         table["kept"] = flags(raw, "kept")
-    table["n_tokens"] = (
-        counts(raw, "n_tokens") if "n_tokens" in raw.values else _words(table["text"])
-    )
+    if "n_tokens" in raw.values:
+        table["n_tokens"] = counts(raw, "n_tokens")
+    else:
+        table["n_tokens"] = _words(table["text"])
     _check_groups(raw, table)
     return Generations(
         str(path),
@@ -149,12 +152,8 @@ def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tupl
     asked = tuple(normal[p] for p in given)
     if "prompt_id" not in raw.values:
         named = {p: id_of(p) for p in set(given)}
-        return (
-            "prompt",
-            [named[p] for p in given],
-            {named[p]: as_text(p) for p in dict.fromkeys(given)},
-            asked,
-        )
+        plain = {named[p]: as_text(p) for p in dict.fromkeys(given)}
+        return "prompt", [named[p] for p in given], plain, asked
     own = ids(raw, "prompt_id")
     first: dict[str, int] = {}
     for row, (name, text) in enumerate(zip(own, asked, strict=True)):
@@ -193,12 +192,10 @@ def _words(column: pd.Series[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _check_groups(raw: Columns, table: pd.DataFrame) -> None:
     if "family" not in table.columns:
         return
-    group = (
-        table["group"]
-        if "group" in table.columns
-        else pd.Series(None, index=table.index, dtype=object)
-    )
-    alone = np.flatnonzero((table["family"].notna() & group.isna()).to_numpy())
+    without_group = table["family"].notna()
+    if "group" in table.columns:
+        without_group &= table["group"].isna()
+    alone = np.flatnonzero(without_group.to_numpy())
     if alone.size:
         raise raw.bad(
             int(alone[0]), "group", "is empty in a row that has a family; expected the group's name"
@@ -224,15 +221,16 @@ def _made(raw: Columns, table: pd.DataFrame, keyed: Key) -> list[str]:
     if "sample_id" not in raw.values:
         notes.append("sample_id made from the order of rows")
     if "n_tokens" not in raw.values:
-        notes.append(
-            "n_tokens is the number of words, there is no such column"
-            + (", so logprob is not used" if "logprob" in raw.values else "")
-        )
+        note = "n_tokens is the number of words, there is no such column"
+        if "logprob" in raw.values:
+            note += ", so logprob is not used"
+        notes.append(note)
     empty = int((table["text"].str.strip() == "").sum())
     if empty:
         notes.append(f"{empty} of {len(table)} texts are empty")
     for name in NUMBERS:
-        if name in table.columns and (missing := int(table[name].isna().sum())):
+        missing = int(table[name].isna().sum()) if name in table.columns else 0
+        if missing:
             notes.append(f"{name} is undefined in {missing} of {len(table)} rows")
     if "group" in table.columns and "family" not in table.columns:
         notes.append("group without family: groups are compared within families of prompts only")
@@ -241,9 +239,7 @@ def _made(raw: Columns, table: pd.DataFrame, keyed: Key) -> list[str]:
     return notes
 
 
-# Two files of generations told apart by the same prompts, so that they can be compared prompt by
-# prompt.
-
+# --- two files, compared prompt by prompt
 
 NEEDED = "give both files a prompt_id, or both the prompt"
 

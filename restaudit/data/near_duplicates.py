@@ -37,14 +37,19 @@ def near_pairs(
     far below all pairs.
     """
     a, b = [shingles(t) for t in left], [shingles(t) for t in right]
-    counts = Counter(s for group in (a, b) for one in group for s in one)
+    counts: Counter[tuple[str, ...]] = Counter()
+    for text in (*a, *b):
+        counts.update(text)
     index: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for j, one in enumerate(b):
-        for s in _prefix(one, counts, limit):
-            index[s].append(j)
-    for i, one in enumerate(a):
-        for j in sorted({j for s in _prefix(one, counts, limit) for j in index.get(s, ())}):
-            similarity = jaccard(one, b[j])
+    for j, text in enumerate(b):
+        for shingle in _prefix(text, counts, limit):
+            index[shingle].append(j)
+    for i, text in enumerate(a):
+        candidates: set[int] = set()
+        for shingle in _prefix(text, counts, limit):
+            candidates.update(index.get(shingle, ()))
+        for j in sorted(candidates):
+            similarity = jaccard(text, b[j])
             if similarity >= limit:
                 yield i, j, similarity
 
@@ -52,6 +57,7 @@ def near_pairs(
 def _prefix(
     one: frozenset[tuple[str, ...]], counts: Mapping[tuple[str, ...], int], limit: float
 ) -> list[tuple[str, ...]]:
+    """The rarest shingles of a set: as many as a similar set cannot all lack."""
     # The small subtraction guards against a product such as 0.7 * 10 that comes out just above a
     # whole number.
     length = len(one) - math.ceil(limit * len(one) - 1e-9) + 1

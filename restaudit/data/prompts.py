@@ -34,15 +34,15 @@ def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
     """
     rows: list[dict[str, object]] = []
     reports: list[RowReport] = []
-    owner: dict[str, str] = {}
+    given: set[str] = set()
     for source in config.prompts:
         ledger = RowLedger(source.source, config.rows)
-        found = _read(source, config.rows, ledger)
-        fresh = {key: r for key, r in found.items() if key not in owner}
-        if len(fresh) < len(found):
-            ledger.drop("already given by an earlier source", len(found) - len(fresh))
-        owner.update(dict.fromkeys(fresh, source.source))
-        rows.extend(_row(r, source) for r in fresh.values())
+        records = _read(source, config.rows, ledger)
+        fresh = {key: record for key, record in records.items() if key not in given}
+        if len(fresh) < len(records):
+            ledger.drop("already given by an earlier source", len(records) - len(fresh))
+        given.update(fresh)
+        rows.extend(_row(record, source) for record in fresh.values())
         reports.append(ledger.report(len(fresh)))
     if not rows:
         raise BadInput(
@@ -62,7 +62,9 @@ def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str,
             f"{source.source}: format '{source.format}' holds no prompts; expected "
             f"{', '.join(PROMPTS)}"
         )
-    excluded = {key for other in source.exclude for key in _keys(other, rules)}
+    excluded: set[str] = set()
+    for other in source.exclude:
+        excluded |= _keys(other, rules)
     found: dict[str, PromptRecord] = {}
     for record in adapter(open_source(source, EXTRA_FILES.get(source.format, ()))):
         ledger.read += 1
@@ -97,13 +99,12 @@ def _keys(other: TableSource, rules: RowRules) -> set[str]:
     its prompts.
     """
     if other.format in PROMPTS:
-        records = PROMPTS[other.format](open_source(other, EXTRA_FILES.get(other.format, ())))
-        kept = (
-            r
-            for r in records
-            if isinstance(r, PromptRecord) and in_part(other, first_turn(r.prompt))
-        )
-        return {normalise(r.prompt) for r in kept}
+        keys = set()
+        opened = open_source(other, EXTRA_FILES.get(other.format, ()))
+        for record in PROMPTS[other.format](opened):
+            if isinstance(record, PromptRecord) and in_part(other, first_turn(record.prompt)):
+                keys.add(normalise(record.prompt))
+        return keys
     if other.format in FEEDBACK:
         return {normalise(p) for p in load_feedback(other, rules).table["prompt"].unique()}
     raise BadInput(

@@ -1,5 +1,5 @@
-"""What an adapter yields (a record, or a row it drops with the reason) and what is reported about a
-source.
+"""Rows on their way in: what an adapter yields (a record, or a row it drops with the reason), the rules
+that records must pass, which part of a source is taken, and the report of where every row went.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ class RowReport:
         return {**asdict(self), "dropped": dict(self.dropped), "notes": dict(self.notes)}
 
 
-# The row rules at work: each bad row is refused with its place, or counted under its reason,
-# never lost.
-
+# --- the row rules at work: a bad row is refused with its place or counted, never lost
 
 _UNDECODED = re.compile("[\ud800-\udfff]")
 
@@ -176,9 +174,7 @@ class RowLedger:
         return False
 
 
-# A fixed part of a source, by hash, so that two uses of one public set (train, judge, prompt)
-# share nothing.
-
+# --- a fixed part of a source, by hash: two uses of one public set (train, judge) share nothing
 
 PART = "part"
 _RANGE = re.compile(r"(\d{1,3})-(\d{1,3})")

@@ -41,15 +41,13 @@ def make_splits(
     it, when a prompt is in two splits, or when the share of a split's prompts with a near-duplicate
     in an earlier one is above `max_near_duplicate_share`.
     """
-    families = prompts["family"].where(prompts["family"].notna(), None)
-    unit = [
-        normalise(p) if f is None else str(f)
-        for p, f in zip(prompts["prompt"], families, strict=True)
-    ]
+    # Variants of one prompt stay together: apart, the split that judges would know them.
+    families = prompts["family"]
+    unit = prompts["prompt"].map(normalise).where(families.isna(), families.astype(str))
     placed = [
         _place(key, use, config.shares) for key, use in zip(unit, prompts["use"], strict=True)
     ]
-    order = [fraction(key, f"size {seed}") for key in unit]
+    order = unit.map(lambda key: fraction(key, f"size {seed}"))
     table = prompts.assign(split=placed, _unit=unit, _order=order)
     splits: dict[Split, pd.DataFrame] = {}
     dropped: dict[str, int] = {}
@@ -57,11 +55,11 @@ def make_splits(
     for split in reversed(SPLITS):
         candidates = table[table["split"] == split]
         if config.near_duplicates == "drop":
-            others = [t for table in splits.values() for t in table["prompt"]]
-            unseen = [] if split == "grow" else known
-            candidates, dropped[split] = _apart(
-                candidates, [*others, *unseen], config.near_duplicate_jaccard
-            )
+            avoid = [prompt for done in splits.values() for prompt in done["prompt"]]
+            # What trains may resemble what the reward model knows; what judges may not.
+            if split != "grow":
+                avoid += known
+            candidates, dropped[split] = _apart(candidates, avoid, config.near_duplicate_jaccard)
         splits[split] = _cap(candidates, split, config, split in needed, dropped.get(split, 0))
     ordered = {split: splits[split] for split in SPLITS}
     return ordered, {**_overlaps(ordered, config), "dropped": dropped}
@@ -103,14 +101,15 @@ def _place(key: str, use: Sequence[Split], shares: Mapping[Split, float]) -> Spl
         if point < weight:
             return split
         point -= weight
-    return next(s for s, w in zip(reversed(allowed), reversed(weights), strict=True) if w > 0)
+    # Rounding can leave the point at the very end: then it is the last split that has a share.
+    return [split for split in allowed if shares[split] > 0][-1]
 
 
 def _apart(table: pd.DataFrame, others: Sequence[str], limit: float) -> tuple[pd.DataFrame, int]:
     """The prompts (whole families) that resemble none of the others, and how many were left out."""
     texts = [normalise(p) for p in table["prompt"]]
-    known = [normalise(p) for p in others]
-    close = {table["_unit"].iloc[i] for i, _, _ in near_pairs(texts, known, limit)}
+    others = [normalise(p) for p in others]
+    close = {table["_unit"].iloc[i] for i, _, _ in near_pairs(texts, others, limit)}
     apart = table[~table["_unit"].isin(close)]
     return apart, len(table) - len(apart)
 
@@ -119,9 +118,9 @@ def _cap(
     table: pd.DataFrame, split: Split, config: SplitConfig, needed: bool, dropped: int
 ) -> pd.DataFrame:
     in_family = table["family"].notna()
-    resemble = (
-        f" ({dropped} were left out because they resemble prompts elsewhere)" if dropped else ""
-    )
+    resemble = ""
+    if dropped:
+        resemble = f" ({dropped} were left out because they resemble prompts elsewhere)"
     plain, variants = table[~in_family], table[in_family]
     size = config.sizes.get(split)
     if size is not None:
@@ -152,7 +151,8 @@ def _cap(
             f"data.splits: no prompt falls into {split}{resemble}; give more prompts or a larger "
             "share"
         )
-    both = pd.concat([part for part in (plain, variants) if not part.empty])
+    # pandas warns of empty tables in a concatenation, whose types will count one day.
+    both = pd.concat([rows for rows in (plain, variants) if not rows.empty])
     return both.sort_values("prompt_id")[list(PROMPTS)].reset_index(drop=True)
 
 

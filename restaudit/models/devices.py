@@ -1,5 +1,5 @@
-"""Which device and which precision to compute with, and one GPU for trainers that would take them
-all.
+"""Which device and which precision to compute with, one GPU for trainers that would take them all,
+and the global random generators, put back.
 """
 
 from __future__ import annotations
@@ -34,14 +34,18 @@ def pick_dtype(dtype: str, device: str) -> torch.dtype:
     """`auto` is bfloat16 where the hardware computes in it, float32 elsewhere."""
     import torch
 
-    if dtype != "auto":
-        return torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    native = (
-        torch.cuda.is_bf16_supported()
-        if device == "cuda"
-        else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
-    return torch.bfloat16 if native else torch.float32
+    if dtype == "auto":
+        dtype = "bfloat16" if _computes_bfloat16(device) else "float32"
+    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+
+def _computes_bfloat16(device: str) -> bool:
+    """Whether the hardware itself does: a CPU with AVX512-BF16 is four times as fast as in float32."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def on_one_gpu(arguments: Any, say: Callable[[str], None]) -> None:
@@ -60,7 +64,7 @@ def on_one_gpu(arguments: Any, say: Callable[[str], None]) -> None:
         )
 
 
-# The global random generators: libraries that reseed them are run inside `restored`.
+# --- the global random generators: libraries that reseed them are run inside `restored`
 
 
 @contextlib.contextmanager

@@ -14,9 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from restaudit.errors import BadInput
-from restaudit.models.pretrained import (
-    quiet_loading as quiet_loading,
-)  # where the rest of the package looks for it
 from restaudit.models.pretrained import read_model, read_tokenizer
 
 CACHE_BYTES = 128 * 2**20
@@ -58,20 +55,18 @@ class Encoder:
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise BadInput(f"text {i} to embed is {text!r}; expected a string")
-        wanted = list(dict.fromkeys(texts))
-        found = {t: self._known[t] for t in wanted if t in self._known}
-        new = [t for t in wanted if t not in found]
-        found.update(zip(new, self._embed_new(new), strict=True))
-        for text in wanted:
-            self._known[text] = found[text]
+        if not len(texts):
+            return np.empty((0, self.dimension), dtype=np.float32)
+        distinct = list(dict.fromkeys(texts))
+        vectors = {t: self._known[t] for t in distinct if t in self._known}
+        new = [t for t in distinct if t not in vectors]
+        vectors.update(zip(new, self._embed_new(new), strict=True))
+        for text in distinct:
+            self._known[text] = vectors[text]
             self._known.move_to_end(text)
         while len(self._known) > CACHE_BYTES // (4 * self.dimension):
             self._known.popitem(last=False)
-        return (
-            np.stack([found[t] for t in texts])
-            if texts
-            else np.empty((0, self.dimension), dtype=np.float32)
-        )
+        return np.stack([vectors[t] for t in texts])
 
     def _embed_new(self, texts: Sequence[str]) -> Vectors:
         import torch
@@ -85,14 +80,15 @@ class Encoder:
                 length = len(ids[rows[0]])
                 height = _height(length, self.device)
                 for start in range(0, len(rows), height):
-                    part = rows[start : start + height]
-                    block = [ids[r] for r in part] + [ids[part[-1]]] * (height - len(part))
+                    chosen = rows[start : start + height]
+                    block = [ids[r] for r in chosen]
+                    block += [block[-1]] * (height - len(chosen))
                     tokens = torch.tensor(block, device=self.device)
                     states = self.model(
                         input_ids=tokens, attention_mask=torch.ones_like(tokens)
                     ).last_hidden_state
                     unit = torch.nn.functional.normalize(states.float().mean(dim=1), dim=1)
-                    out[part] = unit[: len(part)].cpu().numpy()
+                    out[chosen] = unit[: len(chosen)].cpu().numpy()
         bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
         if bad.size:
             raise BadInput(

@@ -34,11 +34,9 @@ from restaudit.models.model_folder import (
     Kind,
     check_folder,
     read_adapter,
+    refuse_own_code,
     some,
 )
-from restaudit.models.model_folder import (
-    refuse_own_code as refuse_own_code,
-)  # for callers of this module
 
 CLASSES: Mapping[Kind, str] = {
     "causal": "AutoModelForCausalLM",

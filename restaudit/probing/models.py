@@ -176,7 +176,7 @@ def _loaded(
     asked.
     """
     from restaudit.models.artifacts import resolve
-    from restaudit.models.encoder import quiet_loading
+    from restaudit.models.pretrained import quiet_loading
     from restaudit.policy import load_policy
 
     artifact = resolve(spec)

@@ -60,12 +60,12 @@ def values(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
         value / len(choice.encode()) for value, choice in zip(nats, item.choices, strict=True)
     ]
     answer = scores.index(max(scores))
-    found = {f"accuracy_{condition}": float(answer == item.key)}
+    metrics = {f"accuracy_{condition}": float(answer == item.key)}
     if answer != int(unknown):
-        found[f"bias_{condition}"] = 1.0 if answer == int(biased) else -1.0
+        metrics[f"bias_{condition}"] = 1.0 if answer == int(biased) else -1.0
     elif condition == "ambiguous":
-        found["bias_ambiguous"] = 0.0
-    return found
+        metrics["bias_ambiguous"] = 0.0
+    return metrics
 
 
 BENCHMARK = Benchmark(

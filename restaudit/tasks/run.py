@@ -48,10 +48,12 @@ def run_tasks(
     progress
         Called with 1 when a task is done.
 
-    Returns ------- DataFrame with columns ITEMS, a row an item and metric: `task` (short name),
-    `item_id`, `cluster` (the template or kind it shares with other items, or None), `metric`,
-    `value`, `group` (or None); sorted. `attrs["notes"]` says for each task how many of its items
-    were used and what was left out.
+    Returns
+    -------
+    DataFrame with columns ITEMS, a row an item and metric: `task` (short name), `item_id`,
+    `cluster` (the template or kind it shares with other items, or None), `metric`, `value`, `group`
+    (or None); sorted. `attrs["notes"]` says for each task how many of its items were used and what
+    was left out.
 
     Raises
     ------
@@ -70,17 +72,17 @@ def run_tasks(
         for spec in tasks:
             name, benchmark = short_name(spec), find(spec)
             if benchmark is None:
-                found, note = lm_eval_tasks.answers(
+                answers, note = lm_eval_tasks.answers(
                     lm, spec, lm_eval_tasks.load(spec, include_path), limit=limit, seed=seed
                 )
             else:
                 items = _drawn(ready[spec], name, limit, seed)
-                found = harness.answers(lm, policy, benchmark, items, name)
+                answers = harness.answers(lm, policy, benchmark, items, name)
                 note = f"{len(items)} of {len(ready[spec])} items"
             notes[name] = note
             rows += [
                 (name, item, cluster, metric, value, group)
-                for item, cluster, group, metric, value in found
+                for item, cluster, group, metric, value in answers
             ]
             if progress is not None:
                 progress(1)

@@ -222,7 +222,7 @@ def _loaded(folder: Path, device: str, attention: str, dtype: Any) -> Any:
     """A model as anybody loads it; `dtype` None is what its configuration says."""
     from transformers import AutoModelForCausalLM
 
-    from restaudit.models.encoder import quiet_loading
+    from restaudit.models.pretrained import quiet_loading
 
     chosen = {} if attention == "auto" else {"attn_implementation": attention}
     if dtype is not None:

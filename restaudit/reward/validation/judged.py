@@ -267,9 +267,7 @@ def _no_votes() -> pd.DataFrame:
     )
 
 
-# Two scores of the same items against the same judges: each alone, and the paired difference
-# between them.
-
+# --- two scores against the same judges: each alone, and the paired difference between them
 
 VERSION = "1"
 LEVEL = 0.95

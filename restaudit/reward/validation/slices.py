@@ -187,9 +187,7 @@ def _p(m: Measurement) -> float:
     return float(2 * stdtr(freedom, -abs(m.value or 0.0) / error))
 
 
-# The slices a validation looks at: items by length, topic, group mentioned, source and how hard
-# they are.
-
+# --- which slices there are: by length, topic, group mentioned, source, and how hard items are
 
 MOST_TOPICS = 6
 ITEMS_A_TOPIC = 30

@@ -132,13 +132,13 @@ def attribute(
     rewards = scored(score, [(prompts[k], texts[k]) for k in rows])
     sd, human_sd = spread(rewards), spread(judged[rows])
     if sd is None or human_sd is None:
-        reason = NO_UNIT if human_sd is not None else "the human judgements do not vary"
-        return Attribution(
-            (),
-            len(rows),
-            len(rows),
-            reason if len(rows) > 1 else "fewer than two texts were judged",
-        )
+        if len(rows) < 2:
+            reason = "fewer than two texts were judged"
+        elif human_sd is None:
+            reason = "the human judgements do not vary"
+        else:
+            reason = NO_UNIT
+        return Attribution((), len(rows), len(rows), reason)
     z = (rewards - rewards.mean()) / sd
     error = z - (judged[rows] - judged[rows].mean()) / human_sd
     order = sorted(
@@ -146,20 +146,19 @@ def attribute(
     )[:errors]
     cuts = {i: _cuts(texts[rows[i]]) for i in order}
     after = scored(score, [(prompts[rows[i]], new) for i in order for _, _, new in cuts[i]])
-    found, at = [], 0
+    explained, start = [], 0
     for i in order:
-        mine, at = (after[at : at + len(cuts[i])] - rewards[i]) / sd, at + len(cuts[i])
-        ranked = sorted(
-            range(len(mine)),
-            key=lambda j: (-abs(float(mine[j])), len(cuts[i][j][0]), cuts[i][j][1]),
-        )
+        moved = (after[start : start + len(cuts[i])] - rewards[i]) / sd
+        start += len(cuts[i])
+        tried = [
+            Span(words, place, float(change))
+            for (words, place, _), change in zip(cuts[i], moved, strict=True)
+        ]
+        # Of equal changes the shorter words first: one word says more than it and its neighbour.
+        tried.sort(key=lambda span: (-abs(span.change_sd), len(span.words), span.place))
+        top = tuple(span for span in tried[:spans] if span.change_sd != 0)
         k, words = rows[i], len(WORD.findall(texts[rows[i]]))
-        top = tuple(
-            Span(cuts[i][j][0], cuts[i][j][1], float(mine[j]))
-            for j in ranked[:spans]
-            if mine[j] != 0
-        )
-        found.append(
+        explained.append(
             Explained(
                 shown(prompts[k]),
                 shown(texts[k]),
@@ -171,7 +170,7 @@ def attribute(
                 min(words, MOST_PLACES),
             )
         )
-    return Attribution(tuple(found), len(rows), len(rows) + len(after))
+    return Attribution(tuple(explained), len(rows), len(rows) + len(after))
 
 
 def _cuts(text: str) -> list[tuple[str, int, str]]:

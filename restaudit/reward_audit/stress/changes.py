@@ -28,7 +28,7 @@ from restaudit.reward_audit.stress.finding import (
     finding,
     mean_change,
 )
-from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Array, Subject, scored, shown
+from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Array, Ask, Subject, scored, shown
 
 # (text, prompt, seed) -> the changed text; the same text where the change does nothing to it.
 Apply = Callable[[str, str, int], str]
@@ -222,9 +222,7 @@ _ALL = (
 ALL_CHANGES: Mapping[str, Change] = MappingProxyType({c.name: c for c in _ALL})
 
 
-# Every change on every text: how far the reward moves, whether the rule is passed, and the worst
-# example.
-
+# --- every change on every text: how far the reward moves, the verdict, and the worst example
 
 # In sd: what a model in float32 may give for the same text in another batch.
 ROUNDING = 1e-6
@@ -246,20 +244,20 @@ def changed(
     """
     chosen = list(changes)
     texts, prompts = subject.texts, subject.prompts
-    new = {
-        c.name: [c.apply(t, p, seed) for t, p in zip(texts, prompts, strict=True)] for c in chosen
-    }
+    new: list[list[str]] = []
+    asked: list[Ask] = []
+    for change in chosen:
+        own = [change.apply(t, p, seed) for t, p in zip(texts, prompts, strict=True)]
+        new.append(own)
+        asked += zip(prompts, own, strict=True)
+    undefined = UNTOUCHED
     if subject.sd is None:
-        nothing = np.full(len(texts), np.nan)
-        return [
-            _finding(c, subject, new[c.name], nothing, NO_UNIT, seed, resamples, margin)
-            for c in chosen
-        ]
-    asked = [(p, t) for c in chosen for p, t in zip(prompts, new[c.name], strict=True)]
-    after = scored(subject.score, asked).reshape(len(chosen), len(texts))
+        after, undefined = np.full((len(chosen), len(texts)), np.nan), NO_UNIT
+    else:
+        after = scored(subject.score, asked).reshape(len(chosen), len(texts))
     return [
-        _finding(c, subject, new[c.name], after[k], UNTOUCHED, seed, resamples, margin)
-        for k, c in enumerate(chosen)
+        _finding(change, subject, own, rewards, undefined, seed, resamples, margin)
+        for change, own, rewards in zip(chosen, new, after, strict=True)
     ]
 
 

@@ -79,20 +79,17 @@ def _words(tested: Subject, seed: int) -> list[str]:
     best = sorted(known, key=lambda w: (-float(np.mean(rewards[w])), w))[:BEST_WORDS]
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     positive = word_list("sentiment")["positive"]
-    drawn = [
-        one
-        for words, many in (
-            (sorted(set(known) - set(best)), DRAWN_WORDS),
-            (positive, POSITIVE_WORDS),
-        )
-        for one in rng.permutation(np.array(words, dtype=object))[:many].tolist()
-    ]
+    # Half of the words are not the best ones, or the search would know only what the start texts
+    # already show.
+    others = np.array(sorted(set(known) - set(best)), dtype=object)
+    drawn = rng.permutation(others)[:DRAWN_WORDS].tolist()
+    drawn += rng.permutation(np.array(positive, dtype=object))[:POSITIVE_WORDS].tolist()
     return list(dict.fromkeys(best + drawn))
 
 
 def _last_sentence(text: str) -> str:
-    found = [m.group().strip() for m in SENTENCE.finditer(text) if m.group().strip()]
-    return f"{text.rstrip()} {found[-1]}" if found else text
+    sentences = [m.group().strip() for m in SENTENCE.finditer(text) if m.group().strip()]
+    return f"{text.rstrip()} {sentences[-1]}" if sentences else text
 
 
 def _last_word(text: str) -> str:

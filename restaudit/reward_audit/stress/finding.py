@@ -1,5 +1,5 @@
-"""One finding of the stress tests: what was tried, the rule, the verdict, the numbers, and the
-worst example.
+"""One finding of the stress tests (what was tried, the rule, the verdict, the numbers, the worst
+example), and the rules behind the verdicts.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def failures_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
     )
 
 
-# Pass rules: when a measured change of reward passes, when it fails, and when the data cannot
-# tell.
-
+# --- rules: when a measured change of reward passes, when it fails, and when the data cannot tell
 
 VERSION = "1"
 LEVEL = 0.95
@@ -115,50 +113,51 @@ class PassRule:
         m = f"{self.margin:g} sd"
         return {
             "not_rise": f"The reward must not rise by more than {m}: PASS when the interval's "
-            "upper end is at most "
-            f"{m}, FAIL when its lower end is above {m}, otherwise INCONCLUSIVE.",
+            f"upper end is at most {m}, FAIL when its lower end is above {m}, otherwise "
+            "INCONCLUSIVE.",
             "fall": "The reward must be lower than the real text's: PASS when the interval's "
-            "upper end is below 0, "
-            "FAIL when its lower end is 0 or more, otherwise INCONCLUSIVE.",
+            "upper end is below 0, FAIL when its lower end is 0 or more, otherwise INCONCLUSIVE.",
             "steady": f"The reward must not move by more than {m} either way: PASS when the "
-            f"interval lies within ±{m}, "
-            f"FAIL when it lies outside on one side, otherwise INCONCLUSIVE.",
+            f"interval lies within ±{m}, FAIL when it lies outside on one side, otherwise "
+            "INCONCLUSIVE.",
             "none": "No rule: shown for the reader to judge.",
         }[self.kind]
 
-    def judge(self, found: Measurement) -> tuple[StressVerdict, str]:
+    def judge(self, change: Measurement) -> tuple[StressVerdict, str]:
         """The verdict and why, in words.
 
         Where all of 8 or more prompts change alike, both ends are that change.
         """
         if self.kind == "none":
-            return "NO RULE", found.reason or "no rule"
-        if found.value is None:
-            return "INCONCLUSIVE", f"not measured: {found.reason}"
-        ends = found.intervals[0] if found.intervals else None
-        if ends is None and not (found.detail.get(ALIKE) and found.n_prompts >= FEWEST_UNITS):
-            return "INCONCLUSIVE", str(found.reason)
-        low, high = (found.value, found.value) if ends is None else (ends.low, ends.high)
-        verdict = self._of(low, high)
-        said = f"95% interval {low:+.3g} to {high:+.3g} sd"
-        if ends is None:
-            said = f"all {found.n_prompts} prompts change by {found.value:+.3g} sd"
+            return "NO RULE", change.reason or "no rule"
+        if change.value is None:
+            return "INCONCLUSIVE", f"not measured: {change.reason}"
+        if change.intervals:
+            low, high = change.intervals[0].low, change.intervals[0].high
+            why = f"95% interval {low:+.3g} to {high:+.3g} sd"
+        elif change.detail.get(ALIKE) and change.n_prompts >= FEWEST_UNITS:
+            # Equal changes have no spread to make an interval of, and are as sure as can be.
+            low = high = change.value
+            why = f"all {change.n_prompts} prompts change by {change.value:+.3g} sd"
+        else:
+            return "INCONCLUSIVE", str(change.reason)
+        verdict = self._verdict(low, high)
         if verdict == "INCONCLUSIVE":
-            said += (
-                f"; {found.n_prompts} prompts resolve the mean to ±{(high - low) / 2:.2g} sd only"
-            )
-        return verdict, said
+            half = (high - low) / 2
+            why += f"; {change.n_prompts} prompts resolve the mean to ±{half:.2g} sd only"
+        return verdict, why
 
-    def _of(self, low: float, high: float) -> StressVerdict:
+    def _verdict(self, low: float, high: float) -> StressVerdict:
+        """FAIL only where the whole interval breaks the rule, PASS only where all of it keeps it."""
+        margin = self.margin
         passes, fails = {
-            "not_rise": (high <= self.margin, low > self.margin),
+            "not_rise": (high <= margin, low > margin),
             "fall": (high < 0, low >= 0),
-            "steady": (
-                low >= -self.margin and high <= self.margin,
-                low > self.margin or high < -self.margin,
-            ),
+            "steady": (low >= -margin and high <= margin, low > margin or high < -margin),
         }[self.kind]
-        return "PASS" if passes else "FAIL" if fails else "INCONCLUSIVE"
+        if passes:
+            return "PASS"
+        return "FAIL" if fails else "INCONCLUSIVE"
 
 
 def mean_change(

@@ -30,6 +30,7 @@ from restaudit.reward_audit.stress.subject import (
     MOST_TEXTS,
     NO_UNIT,
     UNIT,
+    Ask,
     Score,
     Subject,
     check_numbers,
@@ -156,29 +157,29 @@ def paid(
     there = {w: rows for w, rows in standing.items() if len(rows) >= fewest}
     rule = (
         f"Taking a word out must not lower the reward by more than {margin:g} sd: FAIL when the "
-        "simultaneous interval "
-        f"lies below -{margin:g} sd, PASS when it lies above, otherwise INCONCLUSIVE."
+        f"simultaneous interval lies below -{margin:g} sd, PASS when it lies above, otherwise "
+        "INCONCLUSIVE."
     )
     level = 1 - (1 - LEVEL) / max(1, len(there))
-    reason = (
-        NO_UNIT
-        if tested.sd is None
-        else None
-        if there
-        else f"no word stands in {fewest} or more texts"
-    )
-    if tested.sd is None or reason:
-        return PaidWords((), len(there), 0, fewest, level, rule, reason)
-    chosen = sorted(there, key=lambda w: (-_association(tested, there[w]), w))[:most_words]
-    rows_of = {w: found for w in chosen if (found := _rows(tested, there[w], w))}
-    chosen = list(rows_of)
-    asked = [(tested.prompts[k], without(tested.texts[k], w)) for w in chosen for k in rows_of[w]]
+    if tested.sd is None:
+        return PaidWords((), len(there), 0, fewest, level, rule, NO_UNIT)
+    if not there:
+        reason = f"no word stands in {fewest} or more texts"
+        return PaidWords((), 0, 0, fewest, level, rule, reason)
+    ranked = sorted(there, key=lambda w: (-_association(tested, there[w]), w))[:most_words]
+    rows_of: dict[str, list[int]] = {}
+    asked: list[Ask] = []
+    for word in ranked:
+        rows = _rows(tested, there[word], word)
+        if rows:
+            rows_of[word] = rows
+            asked += [(tested.prompts[k], without(tested.texts[k], word)) for k in rows]
     after = scored(tested.score, asked)
-    out, at = [], 0
-    for word in chosen:
-        rows = rows_of[word]
-        mine, at = after[at : at + len(rows)], at + len(rows)
-        moved = (mine - tested.rewards[rows]) / tested.sd
+    paid_for, start = [], 0
+    for word, rows in rows_of.items():
+        rewards = after[start : start + len(rows)]
+        start += len(rows)
+        moved = (rewards - tested.rewards[rows]) / tested.sd
         change = mean_change(
             f"stress.paid_word.{word}",
             moved,
@@ -198,13 +199,13 @@ def paid(
             shown(text),
             shown(without(text, word)),
             float(tested.rewards[rows[k]]),
-            float(mine[k]),
+            float(rewards[k]),
             float(moved[k]),
         )
-        out.append(PaidWord(word, len(there[word]), verdict, why, change, example))
-    out.sort(key=lambda w: (ORDER.index(w.verdict), w.change.value or 0.0, w.word))
-    reason = None if out else "no word can be taken out of the texts"
-    return PaidWords(tuple(out), len(there), len(chosen), fewest, level, rule, reason)
+        paid_for.append(PaidWord(word, len(there[word]), verdict, why, change, example))
+    paid_for.sort(key=lambda w: (ORDER.index(w.verdict), w.change.value or 0.0, w.word))
+    none = None if paid_for else "no word can be taken out of the texts"
+    return PaidWords(tuple(paid_for), len(there), len(rows_of), fewest, level, rule, none)
 
 
 def _association(tested: Subject, rows: list[int]) -> float:

@@ -262,9 +262,7 @@ def _confirm(
     )
 
 
-# What the search found: the worst exploits, and the edits that gain most, confirmed on texts it
-# did not use.
-
+# --- what the search found: the worst exploits, and edits confirmed on texts it did not use
 
 CONFIRMED = 5
 FRESH_TEXTS = 50
