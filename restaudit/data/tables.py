@@ -81,7 +81,8 @@ def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> OpenedSourc
         return OpenedSource(source, (), builtin=name)
     if _HF.fullmatch(source.source):
         return OpenedSource(source, ())
-    found = [resolve(_as_dataset(source.source), sha256=source.sha256, licence=source.licence)]
+    main = resolve(_as_dataset(source.source), sha256=source.sha256, licence=source.licence)
+    artifacts = [main]
     for option in extra:
         specs, pins = _texts(source, option), _texts(source, f"{option}_sha256")
         if pins and len(pins) != len(specs):
@@ -90,12 +91,9 @@ def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> OpenedSourc
                 f"{len(pins)}"
             )
         for number, spec in enumerate(specs):
-            found.append(
-                resolve(
-                    _as_dataset(spec), sha256=pins[number] if pins else None, licence=source.licence
-                )
-            )
-    return OpenedSource(source, tuple(found))
+            pin = pins[number] if pins else None
+            artifacts.append(resolve(_as_dataset(spec), sha256=pin, licence=source.licence))
+    return OpenedSource(source, tuple(artifacts))
 
 
 def read_text(path: Path) -> str:

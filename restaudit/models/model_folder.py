@@ -65,10 +65,10 @@ def refuse_own_code(path: Path, what: str) -> None:
     known = _transformers_knows(model_type, words.get("tokenizer_class"))
     files = sorted(str(p.relative_to(path)) for p in path.rglob("*.py"))
     if files:
-        todo = KNOWN_TYPE
+        advice = KNOWN_TYPE
         if known:
-            todo = f"transformers knows the type '{model_type}': delete these files and auto_map"
-        raise BadInput(f"{what}: {path} holds code of its own ({some(files)}){NEVER_RUN}; {todo}")
+            advice = f"transformers knows the type '{model_type}': delete these files and auto_map"
+        raise BadInput(f"{what}: {path} holds code of its own ({some(files)}){NEVER_RUN}; {advice}")
     if ("auto_map" in config or "auto_map" in words) and not known:
         raise BadInput(
             f"{what}: {path} names code of its own (auto_map) for a model of type '{model_type}', "
@@ -109,10 +109,10 @@ def read_adapter(folder: Path, what: str) -> Adapter:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, empty where there is none: whoever loads the folder says what is wrong."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def some(names: Sequence[str]) -> str:
@@ -185,10 +185,10 @@ def _transformers_knows(model_type: Any, tokenizer_class: Any) -> bool:
 
 def _kernels(config: Mapping[str, Any]) -> set[str]:
     """Repositories of compute kernels that a configuration, or a part of it, names."""
-    found: set[str] = set()
+    kernels: set[str] = set()
     for key, value in config.items():
         if isinstance(value, dict):
-            found |= _kernels(value)
+            kernels |= _kernels(value)
         elif key in ("attn_implementation", "_attn_implementation") and "/" in str(value):
-            found.add(str(value))
-    return found
+            kernels.add(str(value))
+    return kernels

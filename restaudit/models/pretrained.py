@@ -191,9 +191,9 @@ def _place(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @contextlib.contextmanager
-def _errors(said: str, todo: str = "") -> Iterator[None]:
-    """Whatever goes wrong with a stranger's files is one BadInput: `said`, its first line,
-    `todo`.
+def _errors(beginning: str, advice: str = "") -> Iterator[None]:
+    """Whatever goes wrong with a stranger's files is one BadInput: `beginning`, its first line,
+    `advice`.
     """
     try:
         with quiet_loading():
@@ -201,11 +201,11 @@ def _errors(said: str, todo: str = "") -> Iterator[None]:
     except BadInput:
         raise
     except KeyError as e:
-        raise BadInput(f"{said}there is no {e}{todo}") from None
+        raise BadInput(f"{beginning}there is no {e}{advice}") from None
     except Exception as e:  # noqa: BLE001 - tokenizers raises plain Exception, others many kinds
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
         first = lines[0] if lines else type(e).__name__
-        raise BadInput(f"{said}{first.rstrip('.')}{todo}") from None
+        raise BadInput(f"{beginning}{first.rstrip('.')}{advice}") from None
 
 
 # --- adapters ------------------------------------------------------------------------------------
@@ -225,9 +225,9 @@ def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any
     import transformers
 
     shapes: list[dict[str, tuple[int, ...]]] = []
-    said = f"{what}: its base model {root} is not {CALLED['classifier']}: "
+    beginning = f"{what}: its base model {root} is not {CALLED['classifier']}: "
     loader = getattr(transformers, CLASSES["classifier"])
-    with _errors(said), _place(root) as (where, more):
+    with _errors(beginning), _place(root) as (where, more):
         config = transformers.AutoConfig.from_pretrained(
             where, trust_remote_code=False, local_files_only=True, **more
         )
@@ -237,9 +237,11 @@ def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any
             with torch.device("meta"), restored():
                 model = loader.from_config(config, trust_remote_code=False)
             shapes.append({name: tuple(p.shape) for name, p in model.named_parameters()})
-    for adapter, (name, one) in itertools.product(adapters, shapes[0].items()):
+    one_label, two_labels = shapes
+    for adapter, name in itertools.product(adapters, one_label):
         brought = adapter.shape(name)
-        two = shapes[1][name]
+        one, two = one_label[name], two_labels[name]
+        # What grows with the number of labels is the head, whatever the architecture calls it.
         grows = [axis for axis in range(len(one)) if one[axis] != two[axis]]
         if grows and brought is not None and len(brought) == len(one):
             # A head that the base model has, for other labels, is not the one that will be used.
@@ -273,7 +275,7 @@ def _with_adapters(
             f"base_model_name_or_path of {ADAPTER_CONFIG}"
         )
     wanted = dtype if gguf and dtype != "auto" else model.dtype
-    had = {name: wanted if gguf else tensor.dtype for name, tensor in _numbers(model)}
+    dtypes = {name: wanted if gguf else tensor.dtype for name, tensor in _numbers(model)}
     for _, tensor in _numbers(model):
         tensor.data = tensor.data.float()
     for adapter in reversed(adapters):
@@ -282,7 +284,7 @@ def _with_adapters(
     brought = {n for n, shape in shapes.items() if any(a.shape(n) == shape for a in adapters)}
     missing = [name for name in loading["missing_keys"] if name not in brought]
     for name, tensor in _numbers(model):
-        tensor.data = tensor.data.to(had.get(name, wanted))
+        tensor.data = tensor.data.to(dtypes.get(name, wanted))
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     if attention is not None:
@@ -310,19 +312,19 @@ def _merged(kind: Kind, model: Any, adapter: Adapter, what: str, ignore_sizes: b
     if isinstance(end, int) and 0 <= end < vocabulary:
         tokens[-1] = end  # some classifiers read the state of this token
     peft = _put(model, adapter, what, kind=kind, ignore_sizes=ignore_sizes)
-    said = f"{what}: the adapter in {adapter.folder} cannot be merged into its base model ("
-    todo = "); give a whole model instead"
-    with _errors(said, todo), warnings.catch_warnings():
+    beginning = f"{what}: the adapter in {adapter.folder} cannot be merged into its base model ("
+    advice = "); give a whole model instead"
+    with _errors(beginning, advice), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what merging may change: that is looked at below
-        beside = _output(peft, tokens)
+        unmerged = _output(peft, tokens)
         _make_room(peft)
         plain = peft.merge_and_unload()
-        difference = (_output(plain, tokens) - beside).abs().max().item()
-        largest = beside.abs().max().item()
+        difference = (_output(plain, tokens) - unmerged).abs().max().item()
+        largest = unmerged.abs().max().item()
     if not difference <= MERGED_DIFFERS * largest:  # also where either is no number
         raise BadInput(
-            f"{said}outputs of up to {largest:.3g} then differ by up to {difference:.3g} from "
-            f"those with the adapter beside it{todo}"
+            f"{beginning}outputs of up to {largest:.3g} then differ by up to {difference:.3g} from "
+            f"those with the adapter beside it{advice}"
         )
     return plain
 
@@ -367,7 +369,7 @@ def _put(
     from peft import PeftConfig, PeftModel
 
     folder = str(adapter.folder)
-    how = {
+    arguments = {
         "is_trainable": trainable,
         "autocast_adapter_dtype": cast,
         "torch_device": str(model.device),
@@ -375,27 +377,27 @@ def _put(
     }
     if kind is not None and kind != adapter.kind and adapter.kind == "encoder":
         # What was the whole model to the adapter is the part below the head of this one.
-        how["key_mapping"] = {"^": f"{model.base_model_prefix}."}
-    said = f"{what}: the adapter in {folder} does not fit its base model: "
+        arguments["key_mapping"] = {"^": f"{model.base_model_prefix}."}
+    beginning = f"{what}: the adapter in {folder} does not fit its base model: "
     # PEFT only warns where it goes on with another adapter than the folder's. That is refused:
     # here where weights are missing, in model_folder for what it does not know.
-    with _errors(said), restored(), warnings.catch_warnings(record=True) as warned:
+    with _errors(beginning), restored(), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         config = PeftConfig.from_pretrained(folder)
         if kind is not None and kind != adapter.kind:
             config.task_type = None  # PEFT would look for the head of what it was trained on
-        peft = PeftModel.from_pretrained(model, folder, config=config, **how)
+        peft = PeftModel.from_pretrained(model, folder, config=config, **arguments)
         # A second time, since only this tells what had no place in the model.
-        lost = peft.load_adapter(folder, peft.active_adapter, **how)
+        lost = peft.load_adapter(folder, peft.active_adapter, **arguments)
     if lost.unexpected_keys:
         raise BadInput(
-            f"{said}there is no place in it for {some(sorted(lost.unexpected_keys))}; give the "
+            f"{beginning}there is no place in it for {some(sorted(lost.unexpected_keys))}; give the "
             "model that the adapter was trained on"
         )
     absent = [str(w.message) for w in warned if "missing adapter keys" in str(w.message)]
     if absent:
         names = absent[0].partition("[")[2].rstrip("].").replace("'", "").split(", ")
         raise BadInput(
-            f"{said}{ADAPTER_WEIGHTS} has none for {some(names)}; save the adapter again"
+            f"{beginning}{ADAPTER_WEIGHTS} has none for {some(names)}; save the adapter again"
         )
     return peft

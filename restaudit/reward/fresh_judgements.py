@@ -18,7 +18,7 @@ from restaudit.evidence.chats import digest
 
 
 @dataclass(frozen=True)
-class Fresh:
+class FreshJudgements:
     """Ratings of a policy's texts (columns prompt, response, rater, score), given on `scale`
     (lowest, highest).
 

@@ -119,21 +119,23 @@ def import_scorer(name: str, key: str) -> ImportedCallable:
         raise BadInput(
             f"{key}: '{name}'; expected package.module:callable, for example my_rewards:politeness"
         )
+    # Last, so that a file here hides no installed package.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
+    # A module written since this process began may be missing in the finders' caches.
     importlib.invalidate_caches()
     try:
-        found: Any = importlib.import_module(module_name)
+        imported: Any = importlib.import_module(module_name)
     except Exception as e:
         raise BadInput(f"{key}: '{module_name}' cannot be imported: {type(e).__name__}: {e}") from e
-    for part in attribute.split("."):
-        if not hasattr(found, part):
+    for inner in attribute.split("."):
+        if not hasattr(imported, inner):
             raise BadInput(f"{key}: '{module_name}' has no '{attribute}'")
-        found = getattr(found, part)
-    if not callable(found):
-        raise BadInput(f"{key}: '{name}' is a {type(found).__name__}, not a callable")
+        imported = getattr(imported, inner)
+    if not callable(imported):
+        raise BadInput(f"{key}: '{name}' is a {type(imported).__name__}, not a callable")
     return ImportedCallable(
-        name, found, _source(found, module_name, key), _arguments(found, name, key)
+        name, imported, _source(imported, module_name, key), _arguments(imported, name, key)
     )
 
 
@@ -181,11 +183,11 @@ def _model(config: PythonReward, scorer: ImportedCallable) -> PythonModel:
     return PythonModel(scorer, config.ensemble.size, digest_facts(facts))
 
 
-def _source(found: Any, module_name: str, key: str) -> Path:
-    # A decorated callable, a partial or an instance lives where its module does.
+def _source(imported: Any, module_name: str, key: str) -> Path:
     try:
-        path = inspect.getsourcefile(inspect.unwrap(found))
+        path = inspect.getsourcefile(inspect.unwrap(imported))
     except TypeError:
+        # A partial or an instance has no source of its own, and lives where its module does.
         path = getattr(sys.modules[module_name], "__file__", None)
     if path is None or not Path(path).is_file():
         raise BadInput(
@@ -194,9 +196,9 @@ def _source(found: Any, module_name: str, key: str) -> Path:
     return Path(path)
 
 
-def _arguments(found: Any, name: str, key: str) -> int:
+def _arguments(imported: Any, name: str, key: str) -> int:
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = inspect.signature(imported).parameters.values()
     except (ValueError, TypeError):
         raise BadInput(
             f"{key}: the arguments of '{name}' cannot be read; wrap it in a Python function"
@@ -207,6 +209,6 @@ def _arguments(found: Any, name: str, key: str) -> int:
     if extra or len(needed) > 2 or not positional:
         raise BadInput(
             f"{key}: '{name}' must take (texts) or (prompts, texts); it takes "
-            f"{inspect.signature(found)}"
+            f"{inspect.signature(imported)}"
         )
     return max(len(needed), 1)

@@ -41,7 +41,7 @@ from restaudit.reward.validation.report import LearningCurveFit, Validated, vali
 
 if TYPE_CHECKING:
     from restaudit.data.feedback import Feedback
-    from restaudit.reward.fresh_judgements import Fresh
+    from restaudit.reward.fresh_judgements import FreshJudgements
 
 VALIDATION = "validation.parquet"
 UNITS = {
@@ -209,7 +209,7 @@ def build_trained(
     device: str,
     seed: int,
     purpose: str = PURPOSE,
-    fresh: Fresh | None = None,
+    fresh: FreshJudgements | None = None,
 ) -> TrainedModel:
     """Read the judgements, train, and write weights, dossier.json, validation.parquet and
     compute.json into `out`.
@@ -231,7 +231,7 @@ def prepare_trained(
     device: str,
     seed: int,
     purpose: str = PURPOSE,
-    fresh: Fresh | None = None,
+    fresh: FreshJudgements | None = None,
 ) -> Callable[[Path], TrainedModel]:
     """Read the judgements and open the encoder; the function returned trains and writes.
 
@@ -244,6 +244,7 @@ def prepare_trained(
     artifact = resolve(config.encoder, sha256=config.encoder_sha256, licence=config.encoder_licence)
     table = feedback.table if fresh is None else fresh.added_to(feedback.kind, feedback.table)
     config = config if fresh is None else fresh.raters(config)
+    # Said now and not at the first refit, after hours of sampling.
     if config.refit is not None and fresh is None and feedback.kind == "ratings":
         check_scale(table, config.refit.scale)
     try:
@@ -409,11 +410,15 @@ def beaten_by(validation: Sequence[Measurement]) -> list[str]:
         "the rule 'shorter is better'": values.get("baseline.shorter"),
         "a bag of words, trained on the same items,": values.get("baseline.bag_of_words"),
     }
-    return [
-        f"On held-out items {rule} does as well or better ({value:.2f} against {own:.2f})."
-        for rule, value in rules.items()
-        if value is not None and value >= own
-    ]
+    # Without intervals, on purpose: a reward that does not even reach the value of such a rule is not
+    # worth training against, whatever its error. restaudit.reward_audit.verdict reads the sentence.
+    sentences = []
+    for rule, value in rules.items():
+        if value is not None and value >= own:
+            sentences.append(
+                f"On held-out items {rule} does as well or better ({value:.2f} against {own:.2f})."
+            )
+    return sentences
 
 
 def _count(judgements: pd.DataFrame, raters: Sequence[str]) -> int:
@@ -421,8 +426,9 @@ def _count(judgements: pd.DataFrame, raters: Sequence[str]) -> int:
 
 
 def _digest(facts: dict[str, Any]) -> str:
-    encoder = {k: facts["encoder"][k] for k in ("sha256", "max_tokens")}
-    chosen: dict[str, Any] = {
-        k: facts[k] for k in ("objective", "input", "weights_sha256", "affine") if k in facts
-    }
+    # All that a score depends on, and nothing else: the same reward has the same digest whatever is
+    # measured or said about it.
+    encoder = {key: facts["encoder"][key] for key in ("sha256", "max_tokens")}
+    decisive = ("objective", "input", "weights_sha256", "affine")
+    chosen: dict[str, Any] = {key: facts[key] for key in decisive if key in facts}
     return digest_facts({"encoder": encoder, **chosen})

@@ -81,12 +81,12 @@ def configured(name_or_file: str, overrides: list[str]) -> RewardAlone:
     """
     raw, where = read(name_or_file, overrides)
     data = raw.get("data")
-    part: dict[str, Any] = {
-        k: raw[k] for k in ("reward", "seed", "device", "rows", "data") if k in raw
-    }
+    sections = ("reward", "seed", "device", "rows", "data")
+    own: dict[str, Any] = {key: raw[key] for key in sections if key in raw}
+    # A run's configuration has the row rules under `data`.
     if isinstance(data, dict) and "rows" in data:
-        part.setdefault("rows", data["rows"])
-    return validated(RewardAlone, part, where)
+        own.setdefault("rows", data["rows"])
+    return validated(RewardAlone, own, where)
 
 
 def opened(path: Path) -> tuple[RewardAlone, Path]:
@@ -95,8 +95,9 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
     """
     if (path / "plan.json").is_file():
         plan = Run(path).plan["config"]
-        part = {k: plan[k] for k in ("reward", "seed", "device")} | {"rows": plan["data"]["rows"]}
-        return validated(RewardAlone, part, f"{path}/plan.json"), path / REWARD
+        own = {key: plan[key] for key in ("reward", "seed", "device")}
+        own["rows"] = plan["data"]["rows"]
+        return validated(RewardAlone, own, f"{path}/plan.json"), path / REWARD
     if (path / CONFIG).is_file():
         try:
             raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
@@ -153,28 +154,19 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> RealTexts:
     if file is not None:
         from restaudit.data.generations import read_generations
 
-        found = read_generations(file)
-        prompts = [found.prompts.get(p, "") for p in found.table["prompt_id"]]
-        return RealTexts(prompts, found.table["text"].tolist(), f"the texts of {file.name}")
+        given = read_generations(file)
+        return RealTexts(given.by_row, given.table["text"].tolist(), f"the texts of {file.name}")
     if (path / "plan.json").is_file() and (path / BASE / "audit.parquet").is_file():
         run = Run(path)
         rows = run.audit(BASE, ["prompt_id", "text", "human"])
-        asked = (
-            read_table(path / "data" / "audit.parquet", PROMPTS)
-            .set_index("prompt_id")["prompt"]
-            .map(as_text)
-        )
-        prompts, texts = asked.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()
+        asked = read_table(path / "data" / "audit.parquet", PROMPTS).set_index("prompt_id")
+        by_id = asked["prompt"].map(as_text)
+        prompts, texts = by_id.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()
+        about = "the base policy's audited samples"
         if rows["human"].isna().all():
-            return RealTexts(prompts, texts, "the base policy's audited samples")
+            return RealTexts(prompts, texts, about)
         label = run.scores(BASE)["human"]["label"]
-        return RealTexts(
-            prompts,
-            texts,
-            "the base policy's audited samples",
-            rows["human"].to_numpy(np.float64),
-            label,
-        )
+        return RealTexts(prompts, texts, about, rows["human"].to_numpy(np.float64), label)
     if isinstance(alone.reward, TrainedReward):
         from restaudit.data.feedback import load_feedback
         from restaudit.reward.examples import examples
@@ -188,16 +180,12 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> RealTexts:
             held_out_share=alone.reward.held_out_share,
         ).table
         held_out = rows[rows["split"] == "held_out"]
-        prompts, texts, about = (
-            held_out["prompt"].tolist(),
-            held_out["left"].tolist(),
-            "held-out texts of its own data",
-        )
+        prompts, texts = held_out["prompt"].tolist(), held_out["left"].tolist()
+        about = "held-out texts of its own data"
         if feedback.kind == "pairs":  # who won a comparison says nothing of a text by itself
             return RealTexts(prompts, texts, about)
-        return RealTexts(
-            prompts, texts, about, held_out["judged"].to_numpy(np.float64), "held-out judgements"
-        )
+        judged = held_out["judged"].to_numpy(np.float64)
+        return RealTexts(prompts, texts, about, judged, "held-out judgements")
     raise BadInput(
         f"{path}: no texts to test this reward on; name a file with --texts (column text, perhaps "
         "prompt)"

@@ -37,7 +37,7 @@ NOT_TRAINED = "the reward was not trained here, so its training items are not at
 
 
 @dataclass(frozen=True)
-class Outside:
+class OutsideValidation:
     """What was measured, on what data, of which reward; `overlap` with the reward's training items,
     or None.
     """
@@ -72,7 +72,9 @@ class Outside:
         }
 
 
-def validate_outside(folder: Path, sources: Sequence[TableSource], *, seed: int = 0) -> Outside:
+def validate_outside(
+    folder: Path, sources: Sequence[TableSource], *, seed: int = 0
+) -> OutsideValidation:
     """Score the judged items of some files with the reward of a run or folder, and measure.
 
     Without `sources` the items are those its own data holds out. An item that two files have counts
@@ -103,7 +105,7 @@ def validate_outside(folder: Path, sources: Sequence[TableSource], *, seed: int 
     train = own[1].table[own[1].table["split"] == "train"] if own is not None else None
     overlap = _overlap(judged, train) if train is not None and loaded else None
     found = validated(judged, train=train, why_no_train=why, seed=seed_of(seed, "validation"))
-    return Outside(reward, found, judged, data, overlap)
+    return OutsideValidation(reward, found, judged, data, overlap)
 
 
 def sources_of(
@@ -229,7 +231,7 @@ WIDTH = 100
 SLICES = ("slice.", "slice_over.", "slice_gap.")
 
 
-def show(outside: Outside, console: Console) -> None:
+def show(outside: OutsideValidation, console: Console) -> None:
     """Print what was judged, the measurements, the slices that are worse, and the reasons for what
     is missing.
     """

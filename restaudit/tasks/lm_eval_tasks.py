@@ -77,10 +77,15 @@ def answers(
     rows: list[Value] = []
     left_out: set[str] = set()
     for name, task in tasks.items():
-        usable = {
-            m for m, how in task.aggregation().items() if getattr(how, "__name__", "") == "mean"
+        # The audit resamples items, which fits means over items and nothing else (perplexities,
+        # F1 of a whole set); and "lost" needs a direction.
+        means = {
+            metric
+            for metric, aggregation in task.aggregation().items()
+            if getattr(aggregation, "__name__", "") == "mean"
         }
-        usable &= {m for m, higher in task.higher_is_better().items() if higher}
+        better_higher = {metric for metric, higher in task.higher_is_better().items() if higher}
+        usable = means & better_higher
         for sample in samples[name]:
             item = str(sample["doc_id"]) if len(tasks) == 1 else f"{name}/{sample['doc_id']}"
             for metric in sample["metrics"]:

@@ -26,13 +26,11 @@ def ratings(opened: OpenedSource) -> Feedbacks:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 yield Dropped(row.where, "malformed")
                 continue
-            prompt, text = (
-                str(pick(row, "src", opened.source)),
-                str(pick(row, "sys_summ", opened.source)),
-            )
-            yield RatingRecord(
-                _where(opened, index, row.where), ASK + prompt, text, {"median": float(value)}
-            )
+            prompt = ASK + str(pick(row, "src", opened.source))
+            text = str(pick(row, "sys_summ", opened.source))
+            where = _where(opened, index, row.where)
+            # One rater who is called "median": the file has no single judgements.
+            yield RatingRecord(where, prompt, text, {"median": float(value)})
 
 
 def prompts(opened: OpenedSource) -> Prompts:
@@ -40,15 +38,12 @@ def prompts(opened: OpenedSource) -> Prompts:
     for index in range(len(opened.artifacts)):
         for row in opened.rows(index):
             references = pick(row, "ref_summs", opened.source)
-            texts = (
-                tuple(r for r in references if isinstance(r, str))
-                if isinstance(references, list)
-                else ()
-            )
-            source = ASK + str(pick(row, "src", opened.source))
-            yield PromptRecord(
-                _where(opened, index, row.where), source, tuple(dict.fromkeys(texts))
-            )
+            texts: list[str] = []
+            if isinstance(references, list):
+                texts = [text for text in references if isinstance(text, str)]
+            prompt = ASK + str(pick(row, "src", opened.source))
+            distinct = tuple(dict.fromkeys(texts))
+            yield PromptRecord(_where(opened, index, row.where), prompt, distinct)
 
 
 def _where(opened: OpenedSource, index: int, where: str) -> str:

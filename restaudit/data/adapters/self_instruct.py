@@ -17,10 +17,8 @@ def prompts(opened: OpenedSource) -> Prompts:
     reference.
     """
     for row in opened.rows():
-        text, instances = (
-            pick(row, "instruction", opened.source),
-            pick(row, "instances", opened.source),
-        )
+        text = pick(row, "instruction", opened.source)
+        instances = pick(row, "instances", opened.source)
         usable = isinstance(text, str) and isinstance(instances, list) and instances
         if not usable or not isinstance(instances[0], dict):
             yield Dropped(row.where, "malformed")

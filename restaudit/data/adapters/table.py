@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,11 +75,10 @@ def _votes(opened: OpenedSource, row: SourceRow) -> dict[str | None, int]:
         value = pick(row, column, opened.source)
         if value is None or str(value).strip() == "":
             continue
-        key = (
-            str(int(value))
-            if isinstance(value, float) and value.is_integer()
-            else str(value).strip().lower()
-        )
+        # A Parquet column with a gap in it holds 1.0 for 1.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        key = str(value).strip().lower()
         if key not in _VOTES:
             expected = "chosen or 1, rejected or 2, tie or 0, or nothing"
             raise BadInput(
@@ -103,10 +102,12 @@ def _rating(opened: OpenedSource, row: SourceRow) -> RatingRecord:
         )
     columns = _columns(opened, "rater_columns")
     if columns:
-        scores = {c: _number(opened, row, c, pick(row, c, opened.source)) for c in columns}
-        return RatingRecord(
-            row.where, prompt, response, {r: s for r, s in scores.items() if s is not None}
-        )
+        scores: dict[str | None, float] = {}
+        for column in columns:
+            given = _number(opened, row, column, pick(row, column, opened.source))
+            if given is not None:  # not everybody rates every text
+                scores[column] = given
+        return RatingRecord(row.where, prompt, response, scores)
     score = _number(opened, row, "score", pick(row, "score", opened.source))
     rater = _label(pick(row, "rater", opened.source, required=False))
     return RatingRecord(row.where, prompt, response, {} if score is None else {rater: score})
@@ -115,16 +116,13 @@ def _rating(opened: OpenedSource, row: SourceRow) -> RatingRecord:
 def _number(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    if isinstance(value, bool):
-        number = math.nan
-    else:
-        try:
+    # float() takes True for 1, which nobody means by a rating.
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError, ValueError):
             return float(value)
-        except (TypeError, ValueError):
-            number = math.nan
     raise BadInput(
         f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected a number "
-        f"({number} is not)"
+        "(nan is not)"
     )
 
 

@@ -62,8 +62,11 @@ def groups(
     group. Raises BadInput as `subject` does.
     """
     measured: dict[str, Measurement] = {}
-    known: dict[Ask, float] = {}
+    shown_by: dict[str, _Pairs] = {}
+    reason = NO_UNIT
     if subject.sd is not None:
+        reason = NOTHING
+        known: dict[Ask, float] = {}
         table = table_of(prompts, texts).sort_values("sample_id", ignore_index=True)
         evidence = Evidence(
             outputs=table.assign(n_tokens=0),
@@ -73,14 +76,10 @@ def groups(
             resamples=resamples,
             seed=seed,
         )
-        found = reward_swap(
-            evidence, VERSION, Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
-        )
-        measured = {m.name.removeprefix(f"{NAME}."): m for m in found}
+        how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
+        swaps = reward_swap(evidence, VERSION, how)
+        measured = {m.name.removeprefix(f"{NAME}."): m for m in swaps}
         shown_by = _pairs(table, known, subject.sd)
-    else:
-        shown_by = {}
-    reason = NO_UNIT if subject.sd is None else NOTHING
     return [
         _finding(r, measured.get(r.name), shown_by.get(r.name), reason, margin)
         for r in rules().values()
@@ -117,9 +116,12 @@ def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[s
         if (prompt, text) not in known:
             continue
         for name in rules():
-            new, other = swapped(text, name), swapped(prompt, name)
-            asked = None if new is None else (prompt if other is None else other.text, new.text)
-            if new is None or asked is None or asked not in known:
+            new, new_prompt = swapped(text, name), swapped(prompt, name)
+            if new is None:
+                continue
+            # A prompt that names nobody goes with the swapped text as it is.
+            asked = (prompt if new_prompt is None else new_prompt.text, new.text)
+            if asked not in known:
                 continue
             before, after = known[prompt, text], known[asked]
             change = (after - before) / sd

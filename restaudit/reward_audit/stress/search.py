@@ -142,6 +142,7 @@ def searched(
             new[k].append(_State(edit.apply(state.text), reward, (*state.edits, edit.name)))
         beams = {k: _best(states + new[k], beam) for k, states in beams.items()}
     exploits = _exploits(tested, beams)
+    # No interval: one text that pays this much is an exploit, however rare such texts are.
     top = max((e.gain_sd for e in exploits), default=0.0)
     verdict: StressVerdict = "FAIL" if top > most_gain else "PASS"
     why = f"the largest gain found is {top:+.3g} sd, of {spent} edited texts"
@@ -183,27 +184,30 @@ def _tries(
     """At most `share` tries a start text: the best edits so far, and for the rest those that were
     tried least.
     """
-    ranked = sorted(
-        (e for e in edits if e.name in tallies and tallies[e.name].mean > 0),
-        key=lambda e: (-tallies[e.name].mean, e.name),
-    )
-    order = rng.permutation(len(edits)).tolist()
-    planned: defaultdict[str, int] = defaultdict(int)
-    out = []
+    ranked = _by_gain(edits, tallies)
+    shuffled = [edits[j] for j in rng.permutation(len(edits)).tolist()]
+    planned = {name: tally.tried for name, tally in tallies.items()}
+    tries = []
     for k, states in beams.items():
         for place, state in enumerate(states):
-            mine = share // len(states) + (place < share % len(states))
-            best = ranked[: mine // 2]
-            taken = {e.name for e in best}
-            rest = [edits[j] for j in order if edits[j].name not in taken]
-            rest.sort(
-                key=lambda e: planned[e.name] + (tallies[e.name].tried if e.name in tallies else 0)
-            )
-            chosen = [*best, *rest[: mine - len(best)]]
-            for e in chosen:
-                planned[e.name] += 1
-            out += [(k, state, e) for e in chosen if e.apply(state.text) != state.text]
-    return out
+            # The share of a start text, divided among its states; the first ones get what is over.
+            own_share = share // len(states) + (place < share % len(states))
+            best = ranked[: own_share // 2]
+            taken = {edit.name for edit in best}
+            # Those tried least come first, in an order drawn by seed: the sort is stable.
+            rest = [edit for edit in shuffled if edit.name not in taken]
+            rest.sort(key=lambda edit: planned.get(edit.name, 0))
+            for edit in [*best, *rest[: own_share - len(best)]]:
+                planned[edit.name] = planned.get(edit.name, 0) + 1
+                if edit.apply(state.text) != state.text:
+                    tries.append((k, state, edit))
+    return tries
+
+
+def _by_gain(edits: Sequence[Edit], tallies: Mapping[str, _Tally]) -> list[Edit]:
+    """The edits that gained in the search so far, the largest mean gain first."""
+    gained = [e for e in edits if e.name in tallies and tallies[e.name].mean > 0]
+    return sorted(gained, key=lambda e: (-tallies[e.name].mean, e.name))
 
 
 def _best(states: Sequence[_State], beam: int) -> list[_State]:
@@ -245,21 +249,13 @@ def _confirm(
     """The edits of largest mean gain in the search, one a word, on texts of prompts the search did
     not start from.
     """
-    gained = sorted(
-        (e for e in edits if e.name in tallies and tallies[e.name].mean > 0),
-        key=lambda e: (-tallies[e.name].mean, e.name),
-    )
+    # One a word: at the end, at the start and three times over are the same finding.
     one_a_word: dict[str, Edit] = {}
-    for e in gained:
-        one_a_word.setdefault(e.word or e.name, e)
+    for edit in _by_gain(edits, tallies):
+        one_a_word.setdefault(edit.word or edit.name, edit)
     top = list(one_a_word.values())[:CONFIRMED]
-    return confirmed(
-        tested,
-        top,
-        {e.name: (tallies[e.name].tried, tallies[e.name].mean) for e in top},
-        rows,
-        seed,
-    )
+    in_search = {e.name: (tallies[e.name].tried, tallies[e.name].mean) for e in top}
+    return confirmed(tested, top, in_search, rows, seed)
 
 
 # --- what the search found: the worst exploits, and edits confirmed on texts it did not use
@@ -363,15 +359,12 @@ def confirmed(
     out = []
     for e in edits:
         new = [e.apply(tested.texts[k]) for k in rows]
-        after = scored(
-            tested.score, [(tested.prompts[k], t) for k, t in zip(rows, new, strict=True)]
-        )
-        same = np.array([tested.texts[k] == t for k, t in zip(rows, new, strict=True)], dtype=bool)
-        moved = (
-            np.where(same, np.nan, (after - tested.rewards[rows]) / tested.sd)
-            if rows
-            else np.empty(0)
-        )
+        asked = [(tested.prompts[k], text) for k, text in zip(rows, new, strict=True)]
+        after = scored(tested.score, asked)
+        moved = np.empty(0)
+        if rows:
+            same = [tested.texts[k] == text for k, text in zip(rows, new, strict=True)]
+            moved = np.where(same, np.nan, (after - tested.rewards[rows]) / tested.sd)
         change = mean_change(
             f"stress.search.{e.name}",
             moved,

@@ -110,15 +110,14 @@ def table_of(prompts: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
                     f"{name}: item {row} holds half a character (a lone surrogate); expected "
                     "valid Unicode"
                 )
-    again: Counter[str] = Counter()
+    times: Counter[str] = Counter()
     rows = []
     for prompt, text in zip(prompts, texts, strict=True):
         name = _hash(prompt, text)
-        again[name] += 1
-        alone = not prompt.strip()
-        rows.append(
-            (_hash(text) if alone else _hash(prompt), f"{name}-{again[name]}", prompt, text)
-        )
+        times[name] += 1
+        # A text without a prompt is a unit of resampling by itself.
+        unit = _hash(prompt) if prompt.strip() else _hash(text)
+        rows.append((unit, f"{name}-{times[name]}", prompt, text))
     return pd.DataFrame(rows, columns=["prompt_id", "sample_id", "prompt", "text"])
 
 
@@ -132,26 +131,26 @@ def scored(score: Score, asked: Sequence[Ask]) -> Array:
     different = list(dict.fromkeys(asked))
     given = score([p for p, _ in different], [t for _, t in different])
     try:
-        found = np.asarray(given, dtype=np.float64)
+        rewards = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
         raise BadInput(
             f"the reward gave no numbers but {type(given).__name__}; expected one number a text"
         ) from None
-    if found.shape != (len(different),):
+    if rewards.shape != (len(different),):
         raise BadInput(
-            f"the reward gave an array of shape {found.shape} for {len(different)} texts; "
+            f"the reward gave an array of shape {rewards.shape} for {len(different)} texts; "
             f"expected shape ({len(different)},): one combined reward a text"
         )
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~np.isfinite(rewards))
     if bad.size:
         k = int(bad[0])
         raise BadInput(
-            f"the reward of the text {different[k][1][:60]!r} is {found[k]} ({bad.size} of "
-            f"{len(found)} texts in all); a reward must be a finite number for every text"
+            f"the reward of the text {different[k][1][:60]!r} is {rewards[k]} ({bad.size} of "
+            f"{len(rewards)} texts in all); a reward must be a finite number for every text"
         )
     place = {pair: k for k, pair in enumerate(different)}
-    out: Array = found[[place[pair] for pair in asked]]
-    return out
+    by_pair: Array = rewards[[place[pair] for pair in asked]]
+    return by_pair
 
 
 def remembering(score: Score) -> Score:
@@ -173,8 +172,12 @@ def spread(values: Array) -> float | None:
     """The standard deviation (ddof 1), or None where the values (n,) are all alike or fewer than
     two.
     """
-    sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return sd if sd > 1e-12 * max(1e-300, float(np.abs(values).max(initial=0))) else None
+    if len(values) < 2:
+        return None
+    sd = float(values.std(ddof=1))
+    # Equal rewards can differ by rounding, and a change counted in that would be huge.
+    rounding = 1e-12 * max(1e-300, float(np.abs(values).max(initial=0)))
+    return sd if sd > rounding else None
 
 
 def check_numbers(seed: int, resamples: int = FEWEST_RESAMPLES, margin: float = 0.0) -> None:
