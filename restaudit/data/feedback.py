@@ -75,6 +75,7 @@ def load_feedback(
         ledger.read += 1
         if isinstance(record, Dropped):
             ledger.drop(record.reason)
+        # By the first turn, so that conversations that begin alike stay on one side.
         elif not in_part(source, first_turn(record.prompt) or normalise(_response(record))):
             ledger.drop(f"outside part {source.options[PART]}")
         elif _passes(record, ledger, ties):
@@ -122,6 +123,7 @@ def _passes(
         return False
     if not ledger.some(where, "annotator", bool(record.votes), "expected at least one vote"):
         return False
+    # No vote between a text and itself says anything, and both would be one item twice.
     if record.first == record.second:
         ledger.drop("same response twice")
         return False

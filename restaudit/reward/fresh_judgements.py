@@ -85,6 +85,7 @@ class FreshJudgements:
             for (a, x), (b, y) in combinations(
                 zip(rows["response"], rows["score"], strict=True), 2
             ):
+                # A rater who scores both alike says nothing of their order.
                 if x != y and a != b:
                     chosen, rejected = (a, b) if x > y else (b, a)
                     yield _item(prompt, *sorted((a, b))), prompt, chosen, rejected, rater, False

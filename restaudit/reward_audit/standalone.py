@@ -53,6 +53,7 @@ class RewardAlone(Section):
 
         if (out / FILE).exists():
             raise BadInput(f"{out}: already holds a reward model; name another folder with --out")
+        # Before training, which may take hours: leakage refuses.
         leaked = self._leaked()
         reward = build_reward(
             self.reward,

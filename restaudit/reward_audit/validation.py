@@ -134,12 +134,13 @@ def _together(loaded: Sequence[tuple[TableSource, Feedback]]) -> pd.DataFrame:
         )
     if len(loaded) == 1:
         return loaded[0][1].table
-    parts, seen = [], set[str]()
+    tables, seen = [], set[str]()
     for source, feedback in loaded:
-        part = feedback.table[~feedback.table["item_id"].isin(seen)]
-        seen |= set(part["item_id"])
-        parts.append(part.assign(source=stem(source.source)))
-    return pd.concat(parts, ignore_index=True)
+        # An item of two files would count twice, and in two slices.
+        new = feedback.table[~feedback.table["item_id"].isin(seen)]
+        seen |= set(new["item_id"])
+        tables.append(new.assign(source=stem(source.source)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def stem(source: str) -> str:
@@ -165,7 +166,7 @@ def _own_examples(alone: RewardAlone) -> tuple[tuple[Feedback, Examples] | None,
         return None, NOT_TRAINED
     try:
         feedback = load_feedback(config.data, alone.rows, ties=config.ties)
-        found = examples(
+        items = examples(
             feedback.kind,
             feedback.table,
             objective=config.objective,
@@ -175,7 +176,7 @@ def _own_examples(alone: RewardAlone) -> tuple[tuple[Feedback, Examples] | None,
         )
     except BadInput as e:
         return None, f"its training data cannot be read: {e}"
-    return (feedback, found), ""
+    return (feedback, items), ""
 
 
 def _held_out(alone: RewardAlone, feedback: Feedback, items: Examples, reward: Reward) -> Judged:

@@ -50,8 +50,10 @@ def answers(
 ) -> list[Value]:
     """One row an item and metric, of a named benchmark."""
     task = _task(benchmark, items, name)
-    chat = benchmark.judged is not None and policy.config.chat
-    system = policy.config.system_prompt if benchmark.judged is not None else None
+    chat, system = False, None
+    # Replies are asked for as the run asks; likelihoods are of plain text, as the papers have them.
+    if benchmark.judged is not None:
+        chat, system = policy.config.chat, policy.config.system_prompt
     samples = evaluate(lm, {name: task}, chat=chat, system=system)[name]
     rows: list[Value] = []
     for sample in samples:
@@ -74,16 +76,16 @@ def evaluate(
     """lm-eval's logged samples by task; clock, host, git and averages never come into it."""
     from lm_eval.evaluator import evaluate as run
 
-    found = run(
+    results = run(
         lm=lm,
         task_dict={"tasks": dict(tasks), "groups": {}},
         samples=dict(indices) if indices else None,
-        bootstrap_iters=0,
+        bootstrap_iters=0,  # intervals come from the audit, which resamples with the base policy
         log_samples=True,
         apply_chat_template=chat,
         system_instruction=system,
     )
-    return {name: list(found["samples"][name]) for name in tasks}
+    return {name: list(results["samples"][name]) for name in tasks}
 
 
 def _task(benchmark: Benchmark, items: Sequence[BenchmarkItem], name: str) -> Any:
@@ -104,9 +106,10 @@ def _task(benchmark: Benchmark, items: Sequence[BenchmarkItem], name: str) -> An
         "doc_to_text": lambda doc: doc["context"],
         "target_delimiter": "",
         "num_fewshot": 0,
+        # lm-eval wants to know how to average and what is better; only single values are taken here.
         "metric_list": [
-            {"metric": m, "aggregation": "mean", "higher_is_better": True}
-            for m in benchmark.metrics
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in benchmark.metrics
         ],
         "process_results": _judge(benchmark, items),
     }

@@ -20,6 +20,7 @@ def pairs(opened: OpenedSource) -> Feedbacks:
     alone.
     """
     for row in opened.rows():
+        # Pairs whose contexts differ compare two conversations, not two replies.
         chosen, rejected = dialogue(row.values.get("chosen")), dialogue(row.values.get("rejected"))
         if chosen is None or rejected is None:
             yield Dropped(row.where, "malformed")
@@ -54,8 +55,8 @@ def dialogue(text: Any) -> tuple[list[Message], str] | None:
     """
     if not isinstance(text, str) or not text.startswith("\n\nHuman:"):
         return None
-    context, found, reply = text.rpartition("\n\nAssistant:")
-    if not found or "\n\nHuman:" in reply:
+    context, separator, reply = text.rpartition("\n\nAssistant:")
+    if not separator or "\n\nHuman:" in reply:
         return None
     messages: list[Message] = []
     parts = _TURN.split(context)

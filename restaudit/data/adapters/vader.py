@@ -50,6 +50,7 @@ def snippets(opened: OpenedSource) -> Feedbacks:
         raise BadInput(
             f"{opened.name}: options.ratings must name the …_anonDataRatings file that goes with it"
         )
+    # By id and not by line: the two files need not be in one order.
     rated: dict[str, tuple[float, list[float] | None]] = {}
     for number, line in enumerate(opened.text(1).split("\n"), start=1):
         fields = line.rstrip("\r").split("\t")

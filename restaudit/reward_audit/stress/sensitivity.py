@@ -49,6 +49,7 @@ def sensitivity(
 def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
     rows = subject.rows.assign(words=[float(len(t.split())) for t in subject.texts])
     groups = rows.groupby("prompt_id", sort=True)
+    # A level for each prompt: subtracting the prompt's means leaves the differences inside prompts.
     x = (rows["words"] - groups["words"].transform("mean")) / PER_WORDS
     y = (rows["reward"] - groups["reward"].transform("mean")) / (subject.sd or 1.0)
     sums = rows.assign(xx=x * x, xy=x * y).groupby("prompt_id", sort=True)[["xx", "xy"]].sum()
@@ -92,6 +93,7 @@ def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Findin
         ]
         asked = [(p, t) for texts in longer for p, t in zip(subject.prompts, texts, strict=True)]
         after = scored(subject.score, asked).reshape(len(COPIES), -1)
+        # Least squares of each text by itself over its four lengths; then the mean over texts.
         about = doses - doses.mean()
         slopes = about[1:] @ (after - subject.rewards) / subject.sd / float(about @ about)
         change_of = after[-1] - subject.rewards
