@@ -22,7 +22,11 @@ from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence import ledger
 from restaudit.gates import Decision
 
+# --- layout: folders, files and columns, written down once
+
 SCHEMA = 1
+# Grow 0, Improve 0: the base policy stands in the record like an iteration, so that whatever reads
+# one reads the other.
 BASE = "g00/i00"
 # Folders of the run, and the names of the steps that fill them.
 REWARD = "reward_model"
@@ -88,6 +92,8 @@ TRAIN = ("epoch", "step", "loss", "learning_rate", "tokens", "grad_norm")
 
 CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+# --- one run
 
 State = Literal["running", "done", "halted", "waiting", "stopped", "broken"]
 
@@ -354,6 +360,9 @@ class Run:
         return path
 
 
+# --- many runs
+
+
 def list_runs(root: Path | str) -> list[Summary]:
     """Every run folder under `root`, newest first; a folder that cannot be read is listed with its
     problem.
@@ -373,6 +382,9 @@ def list_runs(root: Path | str) -> list[Summary]:
             broken = Summary(path, path.name, "", "broken", 0, 0, {}, None, problem=str(e))
             summaries.append(broken)
     return sorted(summaries, key=lambda s: (s.started or "", s.path.name), reverse=True)
+
+
+# --- tables, JSON, text: the one way to write and to read them
 
 
 def read_table(
@@ -441,7 +453,9 @@ def writer_alive(run: Path) -> bool:
     if writer.get("host") != socket.gethostname():
         return True
     try:
-        os.kill(int(writer["pid"]), 0)
+        os.kill(
+            int(writer["pid"]), 0
+        )  # signal 0 asks whether the process is there, and does nothing
     except (ProcessLookupError, KeyError, ValueError):
         return False
     except PermissionError:
