@@ -309,6 +309,13 @@ def cited(source: Source) -> str:
     return f"{source.path}{place} {kind}:{source.sha256}"
 
 
+def grow_of(kept: Data) -> str:
+    """The data set that a kept set chose its rows from: "kept:g01/i02" was chosen from
+    "grow:g01".
+    """
+    return f"grow:{kept.ref.removeprefix('kept:').split('/')[0]}"
+
+
 def _stamp(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 

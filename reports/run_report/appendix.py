@@ -20,10 +20,10 @@ from restaudit.evidence.shown import LEVEL, NOTHING, figure, measured
 
 KEY, TITLE = "measured", "Appendix: everything that was measured"
 ABOUT = (
-    "Each value stands with its 95% interval, under the name that it has in measurements.json and in "
-    "a gate's rule. Baseline: the base policy on the same prompts, with as many samples. Base "
-    "policy's own look: all of its samples. n: rows, and in brackets the prompts (or other units) "
-    "that were drawn again for the interval."
+    "Each value stands with its 95% interval, under the name that it has in measurements.json and "
+    "in a gate's rule. Baseline: the base policy's value on the same prompts, as the measurement "
+    "compares with it. Base policy's own look: what its own audit measured. n: rows, and in "
+    "brackets the prompts (or other units) that were drawn again for the interval."
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from reports.exports.encoding import json_bytes, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, Data, Facts, cited, last_time, span
+from reports.exports.facts import MISSING, Data, Facts, cited, grow_of, last_time, span
 from reports.exports.sentences import OF_DATA, disparities, filtering, listed
 from restaudit.errors import BadInput
 from restaudit.evidence.record import GROW, KEPT
@@ -146,7 +146,7 @@ def _file(data: Data) -> Json:
 def _records(data: Data, tables: list[Data]) -> Json:
     name = f"records-{token(data.ref)}"
     columns = GROW if data.kind == "grow" else KEPT
-    grow = f"grow:{data.ref.removeprefix('kept:').split('/')[0]}"
+    grow = grow_of(data)
     fields = [_field(name, c, token(data.ref)) for c in columns]
     if data.kind == "kept" and any(d.ref == grow for d in tables):
         fields[0]["references"] = {"field": {"@id": f"records-{token(grow)}/sample_id"}}

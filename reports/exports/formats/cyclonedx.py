@@ -9,7 +9,7 @@ from typing import Any
 from probes.base import Measurement
 from reports.exports.encoding import SPDX_IDS, json_bytes, package_url, pypi_url
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, Audit, Data, Facts, Model, Reward, cited
+from reports.exports.facts import MISSING, PLAN, Audit, Data, Facts, Model, Reward, cited, grow_of
 from reports.exports.sentences import NOT_ASKED, OF_A_MODEL, OF_DATA, Gap, hyperparameters
 from reports.record.files import Source
 from reports.record.lineage import Policy
@@ -71,7 +71,7 @@ def bom(facts: Facts) -> Json:
 
 def _run_properties(facts: Facts) -> list[Json]:
     human = facts.human
-    said = [
+    properties = [
         ("runId", facts.run_id),
         ("runVersion", facts.version),
         ("state", facts.state),
@@ -79,16 +79,16 @@ def _run_properties(facts: Facts) -> list[Json]:
         ("humanScore", f"{human.name}: {human.description}"),
         ("source", cited(Source(LEDGER, "", facts.head))),
     ]
-    said += [
-        ("override", f"{o.iteration}: gates {', '.join(o.gates)}; by {o.by}; reason: {o.reason}")
-        for o in facts.run.overrides()
-    ]
+    for o in facts.run.overrides():
+        gates = ", ".join(o.gates)
+        override = f"{o.iteration}: gates {gates}; by {o.by}; reason: {o.reason}"
+        properties.append(("override", override))
     absent = []
     if facts.base is None:
         absent.append(("baseModel", "the record of this run names no base model"))
     if not facts.environment:
         absent.append(("packages", "the record of this run has no environment.json"))
-    return [*_properties(said), *_missing(absent)]
+    return [*_properties(properties), *_missing(absent)]
 
 
 def _model(model: Model) -> Json:
@@ -112,20 +112,20 @@ def _model(model: Model) -> Json:
 
 def _policy(facts: Facts, policy: Policy) -> Json:
     event = facts.event(policy.step) if policy.step else None
-    said = [("policy", policy.name), ("digestRule", DIGEST_RULE)]
-    said += [(f"parameter:{k}", v) for k, v in hyperparameters(facts, policy)]
-    said.append(
-        (
-            "source",
-            cited(
-                facts.at(event.step) if event else facts.records.source("plan.json", "artifacts")
-            ),
-        )
-    )
-    parts = [
-        {"type": "file", "bom-ref": f"file:{n}", "name": n, "hashes": _hashes(sha)}
-        for n, sha in policy.weights.items()
+    # The base policy is no step's work: the sealed plan says where its weights come from.
+    source = facts.at(event.step) if event else facts.records.source(PLAN, "artifacts")
+    properties = [("policy", policy.name), ("digestRule", DIGEST_RULE)]
+    properties += [(f"parameter:{k}", v) for k, v in hyperparameters(facts, policy)]
+    properties.append(("source", cited(source)))
+    files = [
+        {"type": "file", "bom-ref": f"file:{name}", "name": name, "hashes": _hashes(sha256)}
+        for name, sha256 in policy.weights.items()
     ]
+    description = "The base policy."
+    if policy.parent is not None:
+        description = (
+            f"Made from {policy.parent} by one Improve step on samples of Grow set {policy.data}."
+        )
     return _known(
         {
             "type": "machine-learning-model",
@@ -133,15 +133,10 @@ def _policy(facts: Facts, policy: Policy) -> Json:
             "name": f"{facts.run.name} {policy.name}",
             "version": policy.name,
             "hashes": _hashes(policy.digest),
-            "components": parts or None,
-            "description": "The base policy."
-            if policy.parent is None
-            else (
-                f"Made from {policy.parent} by one Improve step on samples of Grow set "
-                f"{policy.data}."
-            ),
+            "components": files or None,
+            "description": description,
             "modelCard": _card(facts, policy),
-            "properties": [*_properties(said), *_gaps(OF_A_MODEL)],
+            "properties": [*_properties(properties), *_gaps(OF_A_MODEL)],
         }
     )
 
@@ -149,22 +144,25 @@ def _policy(facts: Facts, policy: Policy) -> Json:
 def _card(facts: Facts, policy: Policy) -> Json:
     audits = facts.audits_of(policy.name)
     used = f"kept:{policy.name}"
-    trained_on = [{"ref": used}] if any(d.ref == used for d in facts.data) else []
-    parameters = _known(
-        {
-            "approach": {"type": "reinforcement-learning"},
-            "task": "text generation",
-            "datasets": trained_on or None,
-            "inputs": [{"format": "text"}],
-            "outputs": [{"format": "text"}],
-        }
-    )
-    card: Json = {"modelParameters": parameters}
-    metrics = [_metric(a, m) for a in audits for m in a.measurements if m.value is not None]
+    trained_on = [{"ref": data.ref} for data in facts.data if data.ref == used]
+    card: Json = {
+        "modelParameters": _known(
+            {
+                "approach": {"type": "reinforcement-learning"},
+                "task": "text generation",
+                "datasets": trained_on or None,
+                "inputs": [{"format": "text"}],
+                "outputs": [{"format": "text"}],
+            }
+        )
+    }
+    metrics, properties = [], []
+    for audit in audits:
+        metrics += [_metric(audit, m) for m in audit.measurements if m.value is not None]
+        properties += _audit_properties(audit)
     if metrics:
         card["quantitativeAnalysis"] = {"performanceMetrics": metrics}
-    said = [p for a in audits for p in _audit_properties(a)]
-    card["properties"] = said or _missing(
+    card["properties"] = properties or _missing(
         [("performanceMetrics", "no audit looked at this policy")]
     )
     return card
@@ -190,44 +188,43 @@ def _audit_properties(audit: Audit) -> Iterable[Json]:
     at = audit.iteration
     yield from _properties([(f"source:{at}", cited(audit.source))])
     for m in audit.measurements:
-        body = {
-            "baseline": m.baseline,
-            "humanScore": m.detail.get("human_label"),
-            "method": m.method,
-            "version": m.version,
-            "reason": m.reason,
-        }
-        yield from _properties(
-            [(f"measurement:{at}:{m.name}", json.dumps(_known(body), sort_keys=True))]
+        # What a metric of the standard has no field for.
+        body = _known(
+            {
+                "baseline": m.baseline,
+                "humanScore": m.detail.get("human_label"),
+                "method": m.method,
+                "version": m.version,
+                "reason": m.reason,
+            }
         )
+        name = f"measurement:{at}:{m.name}"
+        yield from _properties([(name, json.dumps(body, sort_keys=True))])
         if m.value is None:
             yield from _missing([(f"{at}:{m.name}", m.reason or "")])
     if audit.decision is not None and audit.decision_source is not None:
         d = audit.decision
         gates = "; ".join(f"{g.gate} {g.verdict}: {g.metric} {g.why}" for g in d.gates)
-        yield from _properties(
-            [
-                (f"decision:{at}", f"{d.verdict} at look {d.look} of {d.looks}: {gates}"),
-                (f"decisionSource:{at}", cited(audit.decision_source)),
-            ]
-        )
+        decision = f"{d.verdict} at look {d.look} of {d.looks}: {gates}"
+        source = cited(audit.decision_source)
+        yield from _properties([(f"decision:{at}", decision), (f"decisionSource:{at}", source)])
 
 
 def _reward(reward: Reward) -> Json:
-    limits = [str(v) for v in reward.dossier.get("limits", ())]
-    said = [
-        (k, str(reward.dossier[k]))
-        for k in ("kind", "objective", "loss", "unit", "members")
-        if k in reward.dossier
-    ]
-    checked = [m for m in reward.dossier.get("validation") or () if isinstance(m, dict)]
-    metrics = [_validation(m) for m in checked if m.get("value") is not None]
-    said += [
+    dossier = reward.dossier
+    described = ("kind", "objective", "loss", "unit", "members")
+    properties = [(key, str(dossier[key])) for key in described if key in dossier]
+    properties += [
         ("digestRule", REWARD_RULE),
         ("files", ", ".join(reward.files)),
         ("source", cited(reward.source)),
     ]
-    card: Json = {"considerations": {"technicalLimitations": limits}} if limits else {}
+    card: Json = {}
+    limits = [str(limit) for limit in dossier.get("limits", ())]
+    if limits:
+        card["considerations"] = {"technicalLimitations": limits}
+    recorded = [m for m in dossier.get("validation") or () if isinstance(m, dict)]
+    metrics = [_validation(m) for m in recorded if m.get("value") is not None]
     if metrics:
         card["quantitativeAnalysis"] = {"performanceMetrics": metrics}
     else:
@@ -242,7 +239,7 @@ def _reward(reward: Reward) -> Json:
             "description": "The reward model: what training selects samples by.",
             "hashes": _hashes(reward.digest),
             "modelCard": card,
-            "properties": [*_properties(said), *_no_hash(reward.digest), *_no_licence(None)],
+            "properties": [*_properties(properties), *_no_hash(reward.digest), *_no_licence(None)],
         }
     )
 
@@ -264,10 +261,16 @@ def _validation(m: Mapping[str, Any]) -> Json:
 
 
 def _data(data: Data) -> Json:
-    said = [("kind", data.kind), ("source", cited(data.source))]
-    said += [("path", data.path)] if data.path else []
-    said += [("rows", str(data.rows))] if data.rows is not None else []
-    said += [("madeBy", data.made_by)] if data.made_by else []
+    properties = [("kind", data.kind), ("source", cited(data.source))]
+    if data.path:
+        properties.append(("path", data.path))
+    if data.rows is not None:
+        properties.append(("rows", str(data.rows)))
+    if data.made_by:
+        properties.append(("madeBy", data.made_by))
+    # Of data from elsewhere its publishers say what people must; a missing licence is said of all.
+    written_here = data.kind in ("grow", "kept")
+    gaps = _gaps(gap for gap in OF_DATA if gap.key != "licence") if written_here else []
     return _known(
         {
             "type": "data",
@@ -278,14 +281,10 @@ def _data(data: Data) -> Json:
             "purl": package_url(data.spec) if data.spec else None,
             "data": [{"type": "dataset", "bom-ref": data.ref, "name": data.title}],
             "properties": [
-                *_properties(said),
+                *_properties(properties),
                 *_no_hash(data.sha256),
                 *_no_licence(data.licence),
-                *(
-                    _gaps(g for g in OF_DATA if g.key != "licence")
-                    if data.kind in ("grow", "kept")
-                    else []
-                ),
+                *gaps,
             ],
         }
     )
@@ -302,31 +301,30 @@ def _package(name: str, version: str) -> Json:
 
 
 def _dependencies(facts: Facts, refs: list[str]) -> list[Json]:
-    known = {RUN, *refs}
-    graph: dict[str, set[str]] = {RUN: {f"package:{n}" for n in facts.packages}}
-    graph[RUN] |= {f"policy:{p.name}" for p in facts.policies} | {
-        f"model:{m.role}" for m in facts.models
-    }
+    """The lineage: what each component was made from, of what the document has."""
+    graph: dict[str, set[str]] = {RUN: set()}
+    graph[RUN] |= {f"package:{name}" for name in facts.packages}
+    graph[RUN] |= {f"policy:{policy.name}" for policy in facts.policies}
+    graph[RUN] |= {f"model:{model.role}" for model in facts.models}
     for policy in facts.policies:
         parent = f"policy:{policy.parent}" if policy.parent else "model:policy.model"
         graph[f"policy:{policy.name}"] = {parent, f"data:kept:{policy.name}"}
-    for d in facts.data:
-        if d.kind == "grow":
-            grow = d.ref.split(":")[1]
-            reward = facts.reward_for(grow)
-            graph[f"data:{d.ref}"] = {
-                f"policy:{d.made_by}",
-                "data:split:grow",
-                *([reward.ref] if reward else []),
-            }
-        if d.kind == "kept":
-            graph[f"data:{d.ref}"] = {f"data:grow:{d.ref.removeprefix('kept:').split('/')[0]}"}
-        if d.kind == "split":
-            graph[f"data:{d.ref}"] = {f"data:{p.ref}" for p in facts.data if p.kind == "prompts"}
+    prompts = {f"data:{data.ref}" for data in facts.data if data.kind == "prompts"}
+    judgements = {f"data:{data.ref}" for data in facts.data if data.kind == "judgements"}
+    for data in facts.data:
+        component = f"data:{data.ref}"
+        if data.kind == "grow":
+            graph[component] = {f"policy:{data.made_by}", "data:split:grow"}
+            reward = facts.reward_for(data.ref.split(":")[1])
+            if reward is not None:
+                graph[component].add(reward.ref)
+        if data.kind == "kept":
+            graph[component] = {f"data:{grow_of(data)}"}
+        if data.kind == "split":
+            graph[component] = prompts
     for reward in facts.rewards:
-        graph[reward.ref] = {f"data:{d.ref}" for d in facts.data if d.kind == "judgements"} | {
-            "model:reward.encoder"
-        }
+        graph[reward.ref] = {*judgements, "model:reward.encoder"}
+    known = {RUN, *refs}
     return [
         {"ref": ref, "dependsOn": sorted(graph.get(ref, set()) & known)} for ref in sorted(known)
     ]
@@ -342,16 +340,15 @@ def _licences(licence: str | None) -> list[Json] | None:
     return [{"license": {"id" if licence in SPDX_IDS else "name": licence}}]
 
 
-def _properties(said: Iterable[tuple[str, str]]) -> list[Json]:
-    return [{"name": f"restaudit:{k}", "value": v} for k, v in said]
+def _properties(pairs: Iterable[tuple[str, str]]) -> list[Json]:
+    return [{"name": f"restaudit:{name}", "value": value} for name, value in pairs]
 
 
 def _missing(absent: Iterable[tuple[str, str]]) -> list[Json]:
-    return [
-        p
-        for k, why in absent
-        for p in _properties([(f"status:{k}", MISSING), (f"reason:{k}", why)])
-    ]
+    properties = []
+    for name, why in absent:
+        properties += _properties([(f"status:{name}", MISSING), (f"reason:{name}", why)])
+    return properties
 
 
 def _gaps(gaps: Iterable[Gap]) -> list[Json]:

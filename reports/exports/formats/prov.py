@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from reports.exports.encoding import json_bytes, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, Facts, cited, span
+from reports.exports.facts import MISSING, Facts, cited, grow_of, span
 from reports.exports.flow import RULE, data_read, models_read, reads
 from reports.exports.sentences import figure
 from reports.record.files import Records
@@ -41,6 +41,10 @@ class Graph:
         self._numbers += 1
         known = {f"prov:{k}": v for k, v in attributes.items()}
         self.body.setdefault(kind, {})[f"_:r{self._numbers}"] = known
+
+    def derive(self, entity: str, source: str) -> None:
+        """One entity was made from another."""
+        self.relate("wasDerivedFrom", generatedEntity=entity, usedEntity=source)
 
 
 def document(facts: Facts) -> Json:
@@ -126,46 +130,36 @@ def _policies(graph: Graph) -> None:
             prov__type=[_name("prov:Collection"), _name("restaudit:Policy")],
         )
         origin = _model("policy.model") if p.parent is None else f"run:policy/{p.parent}"
-        graph.relate("wasDerivedFrom", generatedEntity=entity, usedEntity=origin)
+        graph.derive(entity, origin)
         if p.step is not None:
             graph.relate("wasGeneratedBy", entity=entity, activity=_step(p.step))
         for name in p.weights:
             graph.relate("hadMember", collection=entity, entity=_file(name))
-    for d in facts.data:
-        if d.kind == "kept" and d.path:
-            graph.relate(
-                "wasDerivedFrom",
-                generatedEntity=_file(d.path),
-                usedEntity=_file(f"{d.ref.removeprefix('kept:').split('/')[0]}/grow.parquet"),
-            )
-            if any(p.name == d.ref.removeprefix("kept:") for p in facts.policies):
-                policy = f"run:policy/{d.ref.removeprefix('kept:')}"
-                graph.relate("wasDerivedFrom", generatedEntity=policy, usedEntity=_file(d.path))
-        if d.kind == "grow" and d.path and any(p.name == d.made_by for p in facts.policies):
-            graph.relate(
-                "wasDerivedFrom",
-                generatedEntity=_file(d.path),
-                usedEntity=f"run:policy/{d.made_by}",
-            )
+    names = {policy.name for policy in facts.policies}
+    for data in facts.data:
+        if not data.path:
+            continue
+        table = _file(data.path)
+        if data.kind == "kept":
+            policy = data.ref.removeprefix("kept:")
+            grow = grow_of(data).removeprefix("grow:")
+            graph.derive(table, _file(f"{grow}/grow.parquet"))
+            if policy in names:
+                graph.derive(f"run:policy/{policy}", table)
+        if data.kind == "grow" and data.made_by in names:
+            graph.derive(table, f"run:policy/{data.made_by}")
 
 
 def _measured(graph: Graph) -> None:
     for audit in graph.facts.audits:
-        said = {
-            f"restaudit__measurement-{token(m.name)}": f"{m.name}: {figure(m)}"
-            for m in audit.measurements
-        }
         entity = graph.body["entity"][_file(audit.source.path)]
-        entity |= {k.replace("__", ":"): v for k, v in said.items()}
+        for m in audit.measurements:
+            entity[f"restaudit:measurement-{token(m.name)}"] = f"{m.name}: {figure(m)}"
         entity |= {"restaudit:policy": audit.policy, "restaudit:bestOf": audit.best_of}
         if audit.decision is not None and audit.decision_source is not None:
             decided = graph.body["entity"][_file(audit.decision_source.path)]
             decided["restaudit:verdict"] = audit.decision.verdict
-            graph.relate(
-                "wasDerivedFrom",
-                generatedEntity=_file(audit.decision_source.path),
-                usedEntity=_file(audit.source.path),
-            )
+            graph.derive(_file(audit.decision_source.path), _file(audit.source.path))
 
 
 def _people(graph: Graph) -> None:
