@@ -16,6 +16,7 @@ from reports.document.model import (
     Facts,
     Paragraph,
     Passages,
+    Row,
     Section,
     Strip,
     Table,
@@ -25,7 +26,7 @@ from reports.viewer import badges
 from reports.viewer.text import escaped
 from restaudit.evidence.shown import plain
 
-MOST = 4000
+MOST, CHARTS = 4000, 256
 
 
 def draw(section: Section, *, but: Sequence[int] = ()) -> None:
@@ -62,10 +63,11 @@ def _paragraph(block: Paragraph) -> None:
 def _facts(block: Facts) -> None:
     if block.caption:
         _title(block.caption)
-    for f in block.rows:
+    for fact in block.rows:
         left, right = st.columns([1, 3])
-        left.caption(escaped(f"{f.label} ({f.status})" if f.status else f.label))
-        right.text(plain(f.value, MOST) or "–")
+        label = f"{fact.label} ({fact.status})" if fact.status else fact.label
+        left.caption(escaped(label))
+        right.text(plain(fact.value, MOST) or "–")
 
 
 def _table(block: Table, key: str) -> None:
@@ -78,14 +80,12 @@ def _table(block: Table, key: str) -> None:
 
 def _frame(block: Table, key: str) -> None:
     columns = _unique(block.columns)
-    table = pd.DataFrame([[plain(c, MOST) for c in r.cells] for r in block.rows], columns=columns)
+    cells = [[plain(cell, MOST) for cell in row.cells] for row in block.rows]
+    table = pd.DataFrame(cells, columns=columns)
     if any(cited(block)):
-        table["record"] = ["; ".join(dict.fromkeys(s.path for s in r.sources)) for r in block.rows]
-    prose = {
-        columns[k]: st.column_config.TextColumn(width="large")
-        for k in block.prose
-        if k < len(columns)
-    }
+        table["record"] = [_files(row) for row in block.rows]
+    wide = st.column_config.TextColumn(width="large")
+    prose = {columns[k]: wide for k in block.prose if k < len(columns)}
     if table.empty:
         st.caption("none")
         return
@@ -97,6 +97,11 @@ def _frame(block: Table, key: str) -> None:
         column_config=prose,
         height="content" if len(table) <= 15 else 420,
     )
+
+
+def _files(row: Row) -> str:
+    """The files of the record that a row's figures come from, each once."""
+    return "; ".join(dict.fromkeys(source.path for source in row.sources))
 
 
 def _chart(block: Chart, key: str) -> None:
@@ -112,11 +117,14 @@ def _chart(block: Chart, key: str) -> None:
 def _strip(block: Strip) -> None:
     _title(block.caption)
     with st.container(horizontal=True):
-        for k in block.looks:
-            known = k.verdict if k.verdict in badges.VERDICTS else "unknown"
-            look = badges.verdict(k.verdict)
+        for look in block.looks:
+            known = look.verdict if look.verdict in badges.VERDICTS else "unknown"
+            badge = badges.verdict(look.verdict)
             st.badge(
-                f"{escaped(k.name)} {known}", icon=look.icon, color=look.colour, help=look.meaning
+                f"{escaped(look.name)} {known}",
+                icon=badge.icon,
+                color=badge.colour,
+                help=badge.meaning,
             )
 
 
@@ -141,23 +149,21 @@ def _title(text: str) -> None:
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Column names as a data frame needs them: text, and each once."""
-    found: list[str] = []
+    unique: list[str] = []
     for name in names:
         shown = plain(name, MOST) or " "
-        while shown in found:
+        while shown in unique:
             shown += " "
-        found.append(shown)
-    return found
+        unique.append(shown)
+    return unique
 
 
-# Charts as Vega-Lite specifications, made once: Altair checks every part of a chart, which takes
-# a tenth of a second.
+# --- charts
 #
-# Every chart of the app is drawn through here, and none by `st.altair_chart`: while that converts
-# a chart, it changes what Altair does with data in every thread.
-
-
-CHARTS = 256
+# They are kept as Vega-Lite specifications, made once: Altair checks every part of a chart, which
+# takes a tenth of a second. Every chart of the app is drawn through here, and none by
+# `st.altair_chart`: while that converts a chart, it changes what Altair does with data in every
+# thread.
 
 
 def draw_chart(chart: Chart, height: int = 320, *, key: str, alt: str) -> None:

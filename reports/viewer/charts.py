@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from reports.document.model import Chart
@@ -16,7 +18,9 @@ DIVERSITY = ("Vendi score", "distinct-2")
 CORRELATION = "reward–human correlation"
 # Read on white and on the dark theme alike; the theme gives marks no colour of its own.
 NEUTRAL = "#7a7a7a"
-DODGE, NUDGE, KEY_ROW = 0.05, 0.008, 24
+# How far series stand apart: in looks, and as a share of an axis of numbers.
+DODGE, NUDGE = 0.05, 0.008
+KEY_ROW = 24
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
 DASHES = ([1, 0], [6, 3], [1, 0], [6, 3], [1, 0])
 
@@ -32,7 +36,8 @@ def lines(
 ) -> Any:
     """Series over iterations with their 95% intervals; `dotted` is the base policy's own value."""
     every = [REWARD, human, *DIVERSITY, CORRELATION]
-    shown = [label for label in every if label in set(table.loc[table["value"].notna(), "label"])]
+    measured = set(table.loc[table["value"].notna(), "label"])
+    shown = [label for label in every if label in measured]
     data = _placed(table, iterations, shown)
     names = [short_name(i) for i in iterations]
     several = table["label"].nunique() > 1
@@ -47,21 +52,8 @@ def document_chart(chart: Chart, height: int = 320) -> Any:
         return over_places(chart, height)
     labels = [line.label for line in chart.lines]
     shown = [line.label for line in chart.lines if line.points]
-    middle = (len(shown) - 1) / 2
-    rows = [
-        {
-            "x": p.x + 2 * DODGE * (shown.index(line.label) - middle),
-            "name": chart.labels[p.x],
-            "label": line.label,
-            "value": p.value,
-            "low": p.low,
-            "high": p.high,
-        }
-        for line in chart.lines
-        for p in line.points
-    ]
-    columns = ["x", "name", "label", "value", "low", "high"]
-    data = pd.DataFrame(rows, columns=columns).astype({"low": "float64", "high": "float64"})
+    looks = list(range(len(chart.labels)))
+    data = _points(chart, shown, looks, 2 * DODGE).drop(columns="look")
     return _drawn(
         data,
         list(chart.labels),
@@ -77,27 +69,14 @@ def document_chart(chart: Chart, height: int = 320) -> Any:
 def over_places(chart: Chart, height: int) -> Any:
     """Points over an axis of numbers with their intervals, and the curves behind them."""
     shown = [line.label for line in chart.lines if line.points]
-    every, curved = [line.label for line in chart.lines], [c.label for c in chart.curves]
-    nudge = NUDGE * (max(chart.places) or 1.0)
-    points = pd.DataFrame(
-        [
-            {
-                "x": chart.places[p.x] + nudge * (shown.index(line.label) - (len(shown) - 1) / 2),
-                "d": chart.places[p.x],
-                "name": chart.labels[p.x],
-                "label": line.label,
-                "value": p.value,
-                "low": p.low,
-                "high": p.high,
-            }
-            for line in chart.lines
-            for p in line.points
-        ]
-    ).astype({"low": "float64", "high": "float64"})
-    curves = pd.DataFrame(
-        [{"x": x, "value": y, "curve": c.label} for c in chart.curves for x, y in c.points],
-        columns=["x", "value", "curve"],
-    )
+    every = [line.label for line in chart.lines]
+    curved = [curve.label for curve in chart.curves]
+    points = _points(chart, shown, chart.places, NUDGE * (max(chart.places) or 1.0))
+    points["d"] = [chart.places[look] for look in points.pop("look")]
+    curve_rows = []
+    for curve in chart.curves:
+        curve_rows += [{"x": x, "value": y, "curve": curve.label} for x, y in curve.points]
+    curves = pd.DataFrame(curve_rows, columns=["x", "value", "curve"])
     tops = (
         points.assign(top=points["high"].fillna(points["value"]))
         .groupby(["name", "d"], as_index=False)["top"]
@@ -138,6 +117,37 @@ def over_places(chart: Chart, height: int) -> Any:
         chart.unit,
         height + KEY_ROW * len(shown + curved),
     )
+
+
+def _points(
+    chart: Chart, shown: Sequence[str], places: Sequence[float], apart: float
+) -> pd.DataFrame:
+    """The chart's points with their place on the x axis, a row each; `look` is the number of theirs.
+
+    Series stand side by side, so that bars do not hide each other.
+    """
+    rows = []
+    for line in chart.lines:
+        for point in line.points:
+            rows.append(
+                {
+                    "x": places[point.x] + apart * _beside(shown, line.label),
+                    "look": point.x,
+                    "name": chart.labels[point.x],
+                    "label": line.label,
+                    "value": point.value,
+                    "low": point.low,
+                    "high": point.high,
+                }
+            )
+    columns = ["x", "look", "name", "label", "value", "low", "high"]
+    # Without an interval anywhere the column would be one of objects, which no axis can scale.
+    return pd.DataFrame(rows, columns=columns).astype({"low": "float64", "high": "float64"})
+
+
+def _beside(shown: Sequence[str], label: str) -> float:
+    """The place of a series beside the others: the middle is 0, the next one is 1 away."""
+    return shown.index(label) - (len(shown) - 1) / 2
 
 
 def _drawn(
@@ -190,14 +200,16 @@ def _key(shown: Sequence[str], **more: Any) -> Any:
 
 
 def _tooltip(data: pd.DataFrame) -> list[Any]:
-    return [
+    shown = [
         alt.Tooltip("name:N", title="after"),
         alt.Tooltip("label:N", title="what"),
         alt.Tooltip("value:Q", format=".3f"),
         alt.Tooltip("low:Q", format=".3f", title="95% low"),
         alt.Tooltip("high:Q", format=".3f", title="95% high"),
-        *([alt.Tooltip("n_prompts:Q", title="prompts")] if "n_prompts" in data else []),
     ]
+    if "n_prompts" in data:
+        shown.append(alt.Tooltip("n_prompts:Q", title="prompts"))
+    return shown
 
 
 def _whiskers(marks: Any) -> Any:
@@ -224,19 +236,14 @@ def _cycled(every: Sequence[str], looks: Sequence[Any]) -> Any:
     """Marks and dashes in order, from the beginning again where there are more series than
     looks.
     """
-    return alt.Scale(domain=list(every), range=[looks[k % len(looks)] for k in range(len(every))])
+    return alt.Scale(domain=list(every), range=list(islice(cycle(looks), len(every))))
 
 
 def _placed(table: pd.DataFrame, iterations: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
-    """Only what was measured, with its place on the x axis; two series stand side by side, so that
-    bars do not hide.
-    """
+    """Only what was measured, with its place on the x axis; series stand side by side."""
     data = table[table["value"].notna()].copy()
     place = {name: k for k, name in enumerate(iterations)}
-    middle = (len(labels) - 1) / 2
-    data["x"] = [
-        place[i] + 2 * DODGE * (labels.index(label) - middle)
-        for i, label in zip(data["iteration"], data["label"], strict=True)
-    ]
-    data["name"] = [short_name(i) for i in data["iteration"]]
+    beside = [_beside(labels, label) for label in data["label"]]
+    data["x"] = data["iteration"].map(place) + 2 * DODGE * np.array(beside)
+    data["name"] = [short_name(iteration) for iteration in data["iteration"]]
     return data

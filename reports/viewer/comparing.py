@@ -4,6 +4,7 @@ its runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
@@ -27,14 +28,14 @@ def address(folders: Sequence[str]) -> list[tuple[str, str]]:
 
 def link(folders: Sequence[str], label: str = "Compare these runs") -> None:
     """A link to the Compare page with these run folders chosen; drawn dead for fewer than two."""
-    page = BY_FILE[FILE]
+    page, few = BY_FILE[FILE], len(folders) < 2
     st.page_link(
         page.path,
         label=label,
         icon=page.icon,
         query_params=address(folders),
-        disabled=len(folders) < 2,
-        help=None if len(folders) > 1 else "Choose two or more runs.",
+        disabled=few,
+        help="Choose two or more runs." if few else None,
     )
 
 
@@ -52,11 +53,12 @@ def compared(runs: tuple[Run, ...]) -> Document:
 
 def labels(names: Sequence[str]) -> list[str]:
     """What the comparison calls runs of these names: a number behind a name that several have."""
-    every = list(names)
-    return [
-        n if every.count(n) == 1 else f"{n} ({every[: k + 1].count(n)})"
-        for k, n in enumerate(every)
-    ]
+    every, met = Counter(names), Counter[str]()
+    labels = []
+    for name in names:
+        met[name] += 1
+        labels.append(name if every[name] == 1 else f"{name} ({met[name]})")
+    return labels
 
 
 def reasons(refusal: str) -> list[str]:

@@ -4,7 +4,6 @@ their claims.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +16,7 @@ Role = Literal["viewer", "rater", "approver"]
 # From the least to the most; who has several has the highest.
 ROLES: tuple[Role, ...] = ("viewer", "rater", "approver")
 CLAIMS = ("roles", "restaudit_role")
+MOST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -77,24 +77,35 @@ def person(claims: Mapping[str, Any]) -> Person:
         return Person(login=False, role="approver")
     if claims["is_logged_in"] is not True:
         return Person(login=True, role="viewer")
-    name, email = (str(claims.get(k) or "").strip() for k in ("name", "email"))
-    both = f"{name} ({email})" if name and email else name or email
-    held = {word for claim in CLAIMS for word in _words(claims.get(claim))}
-    role: Role = next((r for r in reversed(ROLES) if held & {r, f"restaudit:{r}"}), "viewer")
-    known = email if claims.get("email_verified", True) is True else ""
-    return Person(True, role, both, known or f"{claims.get('iss', '')}@{claims.get('sub', '')}")
+    name, email = str(claims.get("name") or "").strip(), str(claims.get("email") or "").strip()
+    full_name = f"{name} ({email})" if name and email else name or email
+    # The same person is the same rater whichever way they log in, so an e-mail address goes before
+    # a provider's own number; but not one that they could have typed in themselves.
+    identity = f"{claims.get('iss', '')}@{claims.get('sub', '')}"
+    if email and claims.get("email_verified", True) is True:
+        identity = email
+    return Person(True, _role(claims), full_name, identity)
+
+
+def _role(claims: Mapping[str, Any]) -> Role:
+    held: set[str] = set()
+    for claim in CLAIMS:
+        held.update(_words(claims.get(claim)))
+    for role in reversed(ROLES):
+        if held & {role, f"restaudit:{role}"}:
+            return role
+    return "viewer"
 
 
 def _words(claim: Any) -> list[str]:
     if isinstance(claim, str):
-        return [w for w in re.split(r"[\s,]+", claim) if w]
-    return [str(c) for c in claim] if isinstance(claim, list | tuple) else []
+        return claim.replace(",", " ").split()
+    if isinstance(claim, list | tuple):
+        return [str(word) for word in claim]
+    return []
 
 
-# The login at the side of every page, where the server is configured with one.
-
-
-MOST_NAME = 120
+# --- the login at the side of every page
 
 
 def show_login() -> None:

@@ -1,4 +1,8 @@
-"""Text of unknown origin for elements of Streamlit that read Markdown."""
+"""Text of any origin made fit to be shown, and where two texts differ, word by word.
+
+Streamlit reads labels, captions and badges as Markdown, so that a sample could write links and
+images into the page; `st.text` shows what it gets.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,13 @@ from restaudit.evidence.shown import MOST_IN_CELL, markdown_text
 # Stands for a colon while everything else is escaped, so that no backslash of ours is escaped
 # again.
 COLON = "\ue000"
+MOST = 20_000
+# Comparing words takes time with the square of their number.
+MOST_WORDS = 800
+# Under this share of words in common, marks would cover nearly everything and say nothing.
+LEAST_SHARED = 0.25
+OPEN, SHUT = "⟦", "⟧"
+ADDED, GONE = "+", "−"
 
 
 def escaped(text: str, most: int = MOST_IN_CELL) -> str:
@@ -20,30 +31,21 @@ def escaped(text: str, most: int = MOST_IN_CELL) -> str:
     return markdown_text(text.replace(":", COLON), most).replace(COLON, "\\:")
 
 
-# Texts made fit to be shown as text, and where two of them differ, word by word.
-
-
-MOST = 20_000
-MOST_WORDS = 800
-# Under this share of words in common, marks would cover nearly everything and say nothing.
-LEAST_SHARED = 0.25
-OPEN, SHUT = "⟦", "⟧"
-ADDED, GONE = "+", "−"
-
-
 def multiline(text: str, most: int = MOST) -> str:
     """Text of any origin with its lines and tabs; every other control, reordering or invisible mark
     becomes U+FFFD.
     """
-    shown = "".join(
-        part if part in "\r\n\t" else printable(part)
-        for part in re.split(r"([\r\n\t])", text[:most])
-    )
-    return shown if len(text) <= most else f"{shown} […] ({len(text) - most:,} more characters)"
+    # Line ends and tabs are controls too; they alone are kept.
+    pieces = re.split(r"([\r\n\t])", text[:most])
+    shown = "".join(piece if piece in "\r\n\t" else printable(piece) for piece in pieces)
+    if len(text) <= most:
+        return shown
+    return f"{shown} […] ({len(text) - most:,} more characters)"
 
 
 def one_line(text: str, most: int) -> str:
     """Text on one line, cut at the end."""
+    # Cut before it is cleaned, which takes long for a long text; runs of spaces become one.
     line = printable(" ".join(text[: 4 * most].split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
@@ -64,8 +66,14 @@ def marked(left: str, right: str) -> tuple[str, str] | str:
     matcher = difflib.SequenceMatcher(None, a, b)
     if matcher.ratio() < LEAST_SHARED:
         return f"No marks: the texts share {matcher.ratio():.0%} of their words in this order."
-    gone = [(i, j) for tag, i, j, _, _ in matcher.get_opcodes() if tag != "equal" and j > i]
-    added = [(i, j) for tag, _, _, i, j in matcher.get_opcodes() if tag != "equal" and j > i]
+    gone, added = [], []
+    for tag, left_first, left_after, right_first, right_after in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        if left_after > left_first:
+            gone.append((left_first, left_after))
+        if right_after > right_first:
+            added.append((right_first, right_after))
     return _with_marks(left, gone, GONE), _with_marks(right, added, ADDED)
 
 
@@ -85,8 +93,7 @@ def size(count: int) -> str:
     value = float(count)
     for unit in ("bytes", "kB", "MB"):
         if value < 1000:
-            return (
-                f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
-            )
+            decimals = 0 if unit == "bytes" or value >= 100 else 1
+            return f"{value:.{decimals}f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"

@@ -11,9 +11,12 @@ import pytest
 from make_run import HOSTILE, State, make_run
 from streamlit.testing.v1 import AppTest
 
+from probes.catalogue import SECTIONS, metric_of
+from reports.record.series import OTHER
 from reports.viewer.app import runs_root
 from reports.viewer.pages import PAGES, Page
 from restaudit.evidence import record
+from restaudit.evidence.record import Run
 
 ROOT = Path(__file__).parents[2]
 PAGES_FOLDER = "reports/viewer/app_pages"
@@ -165,6 +168,30 @@ def test_every_decision_is_written_as_a_word(
     badges = " ".join(m.value for m in at.markdown)
     for words in ("G1·I1 OK", "G2·I1 INCONCLUSIVE", "G2·I2 WARN"):
         assert words in badges
+
+
+def test_measurements_stand_in_the_sections_of_their_probes_with_their_titles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(make_run(tmp_path / "run"))
+    at = _run_page(tmp_path, monkeypatch)
+    sections = list(at.pills(key="section").options)
+    measured = {m.name for m in run.measurements(run.iterations()[-1])}
+    known = {m for m in measured if metric_of(m) is not None}
+    of_known = {SECTIONS[metric_of(name).section] for name in known}
+    assert [s for s in sections if s != OTHER] == [s for s in SECTIONS.values() if s in of_known]
+    # "Other" is for what no probe of this version measures, and for nothing else.
+    assert (OTHER in sections) == (known != measured)
+    shown = {}
+    for section in sections:
+        at.pills(key="section").set_value(section).run()
+        (table,) = (d.value for d in at.dataframe if "measurement" in d.value)
+        for _, row in table.iterrows():
+            shown[row["measurement"]] = row["title"], section
+    assert set(shown) == measured
+    for name in known:
+        metric = metric_of(name)
+        assert shown[name] == (metric.title, SECTIONS[metric.section])
 
 
 def test_a_halt_is_said_first_with_the_gates_that_said_it(

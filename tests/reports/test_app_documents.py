@@ -15,9 +15,9 @@ from make_run import HOSTILE, State, make_run
 from streamlit.testing.v1 import AppTest
 
 from reports.document.render import FORMATS, Format, render
-from reports.frameworks.declaring import stored
+from reports.frameworks.declared import run_declarations
 from reports.record.files import Records
-from reports.reward.commands import Format as DossierFormat
+from reports.reward.commands import DossierFormat
 from reports.reward.commands import answers, rendered
 from reports.run_report.build import run_report
 from reports.viewer.documents import making
@@ -216,7 +216,7 @@ def test_answers_are_saved_as_restaudit_declare_saves_them_and_shown_as_declared
     at.text_area(key=f"declare:run:{other.questions[0].key}").set_value("A shop's own texts.")
     _click(at, "declare:run:save")
     assert at.success
-    found = stored(Records(Run(run)))
+    found = run_declarations(Records(Run(run)))
     assert found is not None
     assert found.answers == {
         "system.purpose": "To write reviews.\nNothing else.",
@@ -306,12 +306,12 @@ def test_answers_that_somebody_saved_meanwhile_are_not_replaced_in_silence(
         at.text_input(key="declare:run:declared_by").set_value(name)
         at.text_area(key="declare:run:system.purpose").set_value(f"says {name}")
         _click(at, "declare:run:save")
-    found = stored(Records(Run(run)))
+    found = run_declarations(Records(Run(run)))
     assert found is not None
     assert found.declared_by == "Bo"
     mine.checkbox(key="declare:run:replace").check()
     _click(mine, "declare:run:save")
-    found = stored(Records(Run(run)))
+    found = run_declarations(Records(Run(run)))
     assert found is not None
     assert found.answers == {"system.purpose": "says Ada"}
 
@@ -337,7 +337,7 @@ def test_with_a_login_answers_are_saved_in_its_name_and_not_without(
     assert at.text_input(key="declare:run:declared_by").disabled
     at.text_area(key="declare:run:system.purpose").set_value("Reviews")
     _click(at, "declare:run:save")
-    found = stored(Records(Run(run)))
+    found = run_declarations(Records(Run(run)))
     assert found is not None
     assert found.declared_by == "Ada"
 

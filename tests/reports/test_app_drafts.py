@@ -13,7 +13,7 @@ import pytest
 from make_run import HOSTILE, make_run
 from streamlit.testing.v1 import AppTest
 
-from reports.frameworks.declaring import stored
+from reports.frameworks.declared import run_declarations
 from reports.record.files import Records
 from reports.viewer.documents import drafts
 from reports.viewer.documents.form import Given
@@ -82,7 +82,7 @@ def test_what_was_typed_is_offered_after_a_reload_and_gone_when_it_is_saved(
     assert _offered(again, "take") == []
     assert len(_files(tmp_path)) == 1
     _click(again, SAVE)
-    saved = stored(Records(Run(run)))
+    saved = run_declarations(Records(Run(run)))
     assert saved is not None
     assert saved.answers["system.purpose"] == "To write\nreviews."
     assert _files(tmp_path) == []

@@ -164,10 +164,7 @@ def test_a_key_pressed_twice_or_held_counts_once(
 ) -> None:
     at = begin()
     monkeypatch.setattr(desk, "QUICK", 3600.0)
-    at.session_state["rating_seen"] = (
-        *at.session_state["rating_seen"][:3],
-        datetime.now(UTC) - timedelta(hours=2),
-    )
+    at.session_state["rating_seen_at"] = datetime.now(UTC) - timedelta(hours=2)
     rate(at, 5)
     assert len(rows(run)) == 1
     rate(at, 5, 5, 5)

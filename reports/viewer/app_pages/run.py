@@ -4,7 +4,6 @@ known.
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from reports.record import series
@@ -40,8 +39,9 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
             f"{badges.verdict(last.verdict).meaning}."
         )
     for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
-        if named := [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]:
-            st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(named)}")
+        gates = [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]
+        if gates:
+            st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(gates)}")
     if last.verdict == "HALT" and stopped:
         which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
         st.error(
@@ -51,12 +51,14 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
         st.text(f"Gates that said HALT: {which}")
 
 
-def _told(run: Run, view: reading.Overview) -> None:
+def _headlines(run: Run, view: reading.Overview) -> None:
     """What the policy learned at people's expense, and how good the alarms are, where either is
     known.
     """
-    told = learned(run, view.iterations[-1])
-    for line in (*([told] if told else []), *refitted(run), *alarms(run)):
+    what_it_learned = learned(run, view.iterations[-1])
+    if what_it_learned:
+        st.text(what_it_learned)
+    for line in (*refitted(run), *alarms(run)):
         st.text(line)
 
 
@@ -77,7 +79,8 @@ def _picture(view: reading.Overview) -> None:
             alt=series.describe(view.changes, view.decisions),
         )
         for label in (series.REWARD, human):
-            if reason := series.why_missing(view.changes, label):
+            reason = series.why_missing(view.changes, label)
+            if reason:
                 st.text(f"{label} was not measured: {reason}")
     with narrow:
         for table, title, dotted, key in (
@@ -108,6 +111,7 @@ def _picture(view: reading.Overview) -> None:
 def _gates(decision: Decision) -> None:
     """What every gate said at one look."""
     table = series.gate_table(decision)
+    table.insert(2, "title", [series.title_of(name) for name in table["metric"]])
     table["verdict"] = [f"{badges.verdict(v).sign} {v}" for v in table["verdict"]]
     if table.empty:
         st.info("The sealed policy of this run has no gates, so nothing was decided.")
@@ -120,6 +124,7 @@ def _gates(decision: Decision) -> None:
         column_config={
             "gate": st.column_config.TextColumn("Gate", pinned=True),
             "verdict": st.column_config.TextColumn("Verdict"),
+            "title": st.column_config.TextColumn("What"),
             "metric": st.column_config.TextColumn("Measurement"),
             "value": st.column_config.NumberColumn("Value", format=NUMBER),
             "interval": st.column_config.TextColumn(
@@ -138,34 +143,49 @@ def _gates(decision: Decision) -> None:
     )
 
 
-def _measurements(groups: dict[str, pd.DataFrame]) -> None:
-    """Every measurement of one iteration, a tab a group; what was not measured says why."""
-    if not groups:
+@st.fragment
+def _measurements(run: Run, iteration: str) -> None:
+    """Every measurement of one iteration, by the sections of the probes' contract; what was not
+    measured says why.
+    """
+    sections = reading.measurements(run, iteration)
+    if not sections:
         st.info("This iteration has no measurements.")
         return
-    for tab, (title, table) in zip(
-        st.tabs(list(groups), key="groups"), groups.items(), strict=True
-    ):
-        tab.dataframe(
-            table if table["note"].any() else table.drop(columns="note"),
-            hide_index=True,
-            key=f"measured_{title}",
-            alt=f"{title} measurements of this iteration with 95% intervals",
-            column_config={
-                "title": st.column_config.TextColumn("What", pinned=True),
-                "measurement": st.column_config.TextColumn("Measurement"),
-                "value": st.column_config.NumberColumn("Value", format=NUMBER),
-                "low": st.column_config.NumberColumn("95% low", format=NUMBER),
-                "high": st.column_config.NumberColumn("95% high", format=NUMBER),
-                "baseline": st.column_config.NumberColumn("Base policy", format=NUMBER),
-                "unit": st.column_config.TextColumn("Unit"),
-                "n": st.column_config.NumberColumn("Samples"),
-                "n_prompts": st.column_config.NumberColumn("Prompts"),
-                "method": st.column_config.TextColumn("Method"),
-                "note": st.column_config.TextColumn("Note", width="large"),
-            },
-            placeholder="—",
-        )
+    # Pills and not tabs: a row of tabs has no second line, and hides the sections at its end.
+    chosen = st.pills(
+        "Section",
+        list(sections),
+        default=next(iter(sections)),
+        required=True,
+        key="section",
+        label_visibility="collapsed",
+    )
+    section = chosen if chosen in sections else next(iter(sections))
+    table = sections[section]
+    if not table["note"].any():
+        table = table.drop(columns="note")
+    st.dataframe(
+        table,
+        hide_index=True,
+        key=f"measured_{section}",
+        alt=f"{section}: measurements of this iteration with 95% intervals",
+        column_config={
+            "title": st.column_config.TextColumn("What", pinned=True),
+            "measurement": st.column_config.TextColumn("Measurement"),
+            "value": st.column_config.NumberColumn("Value", format=NUMBER),
+            "low": st.column_config.NumberColumn("95% low", format=NUMBER),
+            "high": st.column_config.NumberColumn("95% high", format=NUMBER),
+            "baseline": st.column_config.NumberColumn("Base policy", format=NUMBER),
+            "unit": st.column_config.TextColumn("Unit"),
+            "n": st.column_config.NumberColumn("Samples"),
+            "n_prompts": st.column_config.NumberColumn("Prompts"),
+            "method": st.column_config.TextColumn("Method"),
+            "note": st.column_config.TextColumn("Note", width="large"),
+        },
+        placeholder="—",
+        height="content" if len(table) <= 15 else 560,
+    )
 
 
 def _detail(run: Run, view: reading.Overview) -> None:
@@ -173,14 +193,11 @@ def _detail(run: Run, view: reading.Overview) -> None:
     verdicts = {d.iteration: d for d in view.decisions}
 
     def written(iteration: str) -> str:
-        decision = verdicts.get(iteration)
-        known = decision is not None and decision.verdict in badges.VERDICTS
-        sign = (
-            f" {badges.verdict(decision.verdict).sign} {decision.verdict}"
-            if decision and known
-            else ""
-        )
-        return series.short_name(iteration) + sign
+        decision, name = verdicts.get(iteration), series.short_name(iteration)
+        # A label is read as Markdown: of what a record says, only a known word becomes part of it.
+        if decision is None or decision.verdict not in badges.VERDICTS:
+            return name
+        return f"{name} {badges.verdict(decision.verdict).sign} {decision.verdict}"
 
     iteration = st.segmented_control(
         "Iteration",
@@ -191,6 +208,7 @@ def _detail(run: Run, view: reading.Overview) -> None:
         format_func=written,
     )
     chosen = str(iteration)
+    # The browser is not to be trusted with the name of a folder.
     if chosen not in view.iterations:
         st.stop()
     if chosen in verdicts:
@@ -201,7 +219,7 @@ def _detail(run: Run, view: reading.Overview) -> None:
             "The base policy is what the others are compared with; no gate decides about it."
         )
     st.subheader("Measurements")
-    _measurements(reading.measurements(run, chosen))
+    _measurements(run, chosen)
 
 
 def _rest(run: Run) -> None:
@@ -228,7 +246,7 @@ def _show(run: Run) -> None:
         st.text(f"Human score: {view.human.name}. {view.human.description}")
         return
     _decisions(view, stopped=run.halt is not None)
-    _told(run, view)
+    _headlines(run, view)
     _picture(view)
     _rest(run)
     _detail(run, view)

@@ -1,4 +1,4 @@
-"""The run's report: made, downloaded, kept in the run folder, and read here section by section."""
+"""Documents to read and to download: the run's report, clause by clause, the reward model's."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from restaudit.evidence.record import Run
 from restaudit.evidence.seal.statements import FOLDER as SIGNATURES
 from restaudit.evidence.seal.statements import REPORT_FILE
 
+AS_TRAINING_BEGAN = "as training began"
+
 
 def show_report(run: Run, who: Person) -> None:
-    """The view."""
+    """The report: made, downloaded, kept in the run folder, and read here section by section."""
     st.caption(
         "Every figure names its record. The same record gives the same bytes in every format."
     )
@@ -63,10 +65,8 @@ def warn_signed(run: Run) -> None:
     """Say what a change under report/ does to a signature."""
     if signed_together(run):
         st.warning(
-            (
-                "If a signed file changes, the check of this run fails until somebody signs again "
-                "with `restaudit sign`."
-            ),
+            "If a signed file changes, the check of this run fails until somebody signs again "
+            "with `restaudit sign`.",
             title="The files in this run's report folder are signed",
         )
 
@@ -82,6 +82,7 @@ def _keep(run: Run, form: Format, who: Person) -> None:
             st.text(who.why_not("Keeping a report").replace("`", ""))
         if not st.button("Keep in the run folder", key="report_keep", disabled=not who.may_write):
             return
+        # A browser can press a button that is drawn as disabled.
         if not who.may_write:
             return
         try:
@@ -94,11 +95,8 @@ def _keep(run: Run, form: Format, who: Person) -> None:
             st.code(str(path), language=None, wrap_lines=True)
 
 
-# Clause-by-clause documents: what is missing first, and the whole as a file.
-
-
 def show_clauses(run: Run) -> None:
-    """The view."""
+    """A framework's clauses: coverage and what is missing first, and the whole as a file."""
     known = frameworks()
     chosen = st.selectbox(
         "Framework",
@@ -111,8 +109,8 @@ def show_clauses(run: Run) -> None:
     name = chosen if chosen in known else next(iter(known))
     declared = declared_digest(run)
     document = making.clauses(run, name, declared)
-    said = coverage(document)
-    st.subheader(said)
+    covered = coverage(document)
+    st.subheader(covered)
     form = choose_format("clause_format")
     offer(
         "clauses",
@@ -122,44 +120,38 @@ def show_clauses(run: Run) -> None:
         lambda: making.clause_bytes(run, name, declared, form),
     )
     with st.expander("What this framework is, and what an answer to it does not show"):
-        of = framework(name)
-        st.text(f"{of.version}. Read in {of.source}, as of {of.as_of}.")
-        for limit in of.limits:
+        facts = framework(name)
+        st.text(f"{facts.version}. Read in {facts.source}, as of {facts.as_of}.")
+        for limit in facts.limits:
             st.text(limit)
-    banner(document, but=said)
+    banner(document, but=covered)
     st.header(document.sections[0].title)
     blocks.draw(document.sections[0])
     st.header("Read on")
     read_section(document, f"clause_section_{name}", "Part", skip=1)
 
 
-# The whole document of the run's reward model as a file: every question with its answer, and what
-# nobody said.
-
-
-AS_TRAINING_BEGAN = "as training began"
-
-
 def show_dossier(run: Run) -> None:
-    """The reward as training began or, where it was fitted again, as it was before a later Grow
-    step.
+    """The whole document of the run's reward model as a file: every question with its answer.
+
+    The reward as training began or, where it was fitted again, as it was before a later Grow step.
     """
     if REWARD not in run.done:
         return  # the page says so already
     st.header("The whole document")
     st.caption("Every question about it with its answer, where that stands, and what nobody said.")
     refits = [name for name, _ in run.refits()]
-    which = (
-        st.selectbox("Which reward", [AS_TRAINING_BEGAN, *refits], key="dossier_reward", width=320)
-        if refits
-        else AS_TRAINING_BEGAN
-    )
-    grow = which if which in refits else ""
+    grow = ""
+    if refits:
+        choices = [AS_TRAINING_BEGAN, *refits]
+        which = st.selectbox("Which reward", choices, key="dossier_reward", width=320)
+        grow = which if which in refits else ""
+    name = "-".join(part for part in (run.path.name, "reward-model", grow) if part)
     form = choose_format("dossier_format")
     offer(
         "dossier",
         (*identity(run), grow, form),
-        f"{run.path.name}-reward-model{f'-{grow}' if grow else ''}.{form}",
+        f"{name}.{form}",
         TYPES[form][1],
         lambda: making.dossier_bytes(run, grow, form),
     )

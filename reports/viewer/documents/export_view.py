@@ -71,12 +71,14 @@ def show_bundle(run: Run) -> None:
     wish = Wish(texts=texts, weights=weights, report=report)
     if st.button("Prepare", key="bundle_prepare", icon=":material/build:"):
         _prepare(run, wish)
-    found = st.session_state.get("bundle_file")
-    if isinstance(found, tuple) and found[0] == (*identity(run), wish):
-        _hand_out(found[1])
+    held = st.session_state.get("bundle_file")
+    # Only what was made of this run as it is now, and with these boxes ticked.
+    if isinstance(held, tuple) and held[0] == (*identity(run), wish):
+        _hand_out(held[1])
 
 
 def _prepare(run: Run, wish: Wish) -> None:
+    # One bundle a session: it takes as much of the disk as the run.
     before = st.session_state.pop("bundle_file", None)
     if before is not None:
         before[1].folder.remove()
@@ -92,10 +94,10 @@ def _prepare(run: Run, wish: Wish) -> None:
 
 
 def _hand_out(made: Bundle) -> None:
-    taken = f"; {made.redacted} with their texts taken out, {made.left_out} left out"
-    st.text(
-        f"{made.files} files, {size(made.bytes)}{taken if made.redacted or made.left_out else ''}."
-    )
+    lacking = ""
+    if made.redacted or made.left_out:
+        lacking = f"; {made.redacted} with their texts taken out, {made.left_out} left out"
+    st.text(f"{made.files} files, {size(made.bytes)}{lacking}.")
     st.caption(
         "Its manifest is not signed. In a terminal, `restaudit bundle RUN --key FILE` signs it."
     )

@@ -18,6 +18,9 @@ from restaudit.evidence.record import Run
 from restaudit.evidence.shown import plain
 
 MOST = 4000
+# Seconds between two drawings of a bar: each is a message to the browser, and files are read in
+# pieces of a megabyte.
+EVERY = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,13 @@ def offer(key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes
     with st.container(horizontal=True, vertical_alignment="center"):
         asked = st.button("Prepare", key=f"{key}_prepare", icon=":material/build:")
         failed = _made(key, of, name, mime, make) if asked else None
-        found = st.session_state.get(f"{key}_file")
-        if isinstance(found, Prepared) and found.of == of:
+        held = st.session_state.get(f"{key}_file")
+        if isinstance(held, Prepared) and held.of == of:
             st.download_button(
-                f"Download {escaped(found.name)} ({size(len(found.data))})",
-                found.data,
-                found.name,
-                found.mime,
+                f"Download {escaped(held.name)} ({size(len(held.data))})",
+                held.data,
+                held.name,
+                held.mime,
                 key=f"{key}_download",
                 on_click="ignore",
                 type="primary",
@@ -102,12 +105,6 @@ def _made(
     return None
 
 
-# A bar that counts bytes, drawn a few times a second however small the pieces are.
-
-
-EVERY = 0.1
-
-
 class Bar:
     """A bar of bytes. A new stage begins at nothing."""
 
@@ -120,11 +117,16 @@ class Bar:
         if stage != self._stage:
             self._stage, self._done, self._drawn = stage, 0, 0.0
         self._done += count
-        if (now := time.monotonic()) - self._drawn >= EVERY or self._done >= total > 0:
-            self._drawn = now
-            of = f" of {size(total)}" if total else ""
-            share = min(self._done / total, 1.0) if total else 0.0
-            self._place.progress(share, text=f"{stage}: {size(self._done)}{of}")
+        now, finished = time.monotonic(), self._done >= total > 0
+        if now - self._drawn < EVERY and not finished:
+            return
+        self._drawn = now
+        if total:
+            share = min(self._done / total, 1.0)
+            text = f"{stage}: {size(self._done)} of {size(total)}"
+        else:
+            share, text = 0.0, f"{stage}: {size(self._done)}"
+        self._place.progress(share, text=text)
 
     def empty(self) -> None:
         """Take the bar away."""

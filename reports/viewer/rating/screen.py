@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from restaudit.people.rating.pairs.sheet import PairSheet
 from restaudit.people.rating.sheet import Sheet, ShownText
 from restaudit.people.rating.status import of_raters
 from restaudit.people.rating.store import CHOICES_FILE
-from restaudit.people.waiting import tasks_name, what_is_missing
+from restaudit.people.waiting import REFIT, tasks_name, waited_for, what_is_missing
 
-RATER, SET, SAID, SEEN, OWNER = "rater", "set", "rating_said", "rating_seen", "rating_owner"
-PRESSED = "rating_pressed"
+# What the session holds: what was said of the last click (a kind and a text) and to whom, which text
+# is in sight since when, and when a key was pressed last.
+RATER, SET, SAID, OWNER = "rater", "set", "rating_said", "rating_owner"
+SEEN, SEEN_AT, PRESSED = "rating_seen", "rating_seen_at", "rating_pressed"
 PROMPT_HEIGHT, TEXT_HEIGHT = 96, 196
-MOST_BUTTONS = 21
+MOST_BUTTONS, MOST_NAMES = 21, 12
 
 
 def show(run: Run) -> None:
@@ -76,7 +79,7 @@ def _work(run: Run, tasks: AnySet, guest: Person, rater: str | None) -> None:
     if not guest.may_rate:
         _watch(run, tasks)
     elif rater is None:
-        _said_of_set(run, tasks)
+        _progress_of_set(run, tasks)
         st.info("Type a rater name above to begin.")
     elif (why := _barred(opened(run, tasks.name), rater)) is not None:
         st.warning(why, title="This rater cannot rate this run")
@@ -86,7 +89,8 @@ def _work(run: Run, tasks: AnySet, guest: Person, rater: str | None) -> None:
 
 def _typed(run: Run, sets: dict[str, AnySet], waits: str | None) -> str | None:
     """The name somebody typed and the chosen set; out of the way once rating has begun."""
-    began = bool(st.session_state.get(RATER) or st.query_params.get(RATER)) and bool(sets)
+    named = st.session_state.get(RATER) or st.query_params.get(RATER)
+    began = bool(named and sets)
     with st.expander("Who rates, and which set", expanded=not began, icon=":material/badge:"):
         left, right = st.columns(2)
         with left:
@@ -105,10 +109,8 @@ def _typed(run: Run, sets: dict[str, AnySet], waits: str | None) -> str | None:
             if wrong:
                 st.error(wrong)
             elif known:
-                st.text(
-                    f"Rated here before: {', '.join(known[:12])}"
-                    + (" and others" if len(known) > 12 else "")
-                )
+                others = " and others" if len(known) > MOST_NAMES else ""
+                st.text(f"Rated here before: {', '.join(known[:MOST_NAMES])}{others}")
         with right:
             _choose(run, sets, waits, name)
     return name
@@ -125,7 +127,8 @@ def _choose(run: Run, sets: dict[str, AnySet], waits: str | None, rater: str | N
     # No format_func: the address holds what is shown.
     name = st.selectbox("Set of texts", list(sets), index=None, key=SET, bind="query-params")
     if name in sets:
-        st.text(called(sets[name]) + (": the run waits for this set" if name == waits else ""))
+        waits_for_it = ": the run waits for this set" if name == waits else ""
+        st.text(f"{called(sets[name])}{waits_for_it}")
 
 
 @st.cache_resource(max_entries=16, show_spinner="Checking the texts of this set")
@@ -141,7 +144,7 @@ def opened(run: Run, name: str) -> OpenSet:
 
 @st.fragment
 def _rate(run: Run, name: str, rater: str) -> None:
-    """Everything that changes with an answer; only this is drawn again."""
+    """Everything that changes with an answer; only this is drawn again, within a key press."""
     try:
         _desk(run, opened(run, name), rater)
     except series.READ_ERRORS as error:
@@ -151,6 +154,7 @@ def _rate(run: Run, name: str, rater: str) -> None:
 def _desk(run: Run, one: OpenSet, rater: str) -> None:
     rows = desk.rows_of(run.path, one.file)
     at = desk.standing(one, rows, in_app.read_notes(run.path), rater)
+    # What was said to one rater, or about one set, is not said to the next.
     if st.session_state.get(OWNER) != (one.tasks.name, rater):
         st.session_state[OWNER] = one.tasks.name, rater
         st.session_state.pop(SAID, None)
@@ -161,7 +165,7 @@ def _desk(run: Run, one: OpenSet, rater: str) -> None:
     if not at.read:
         _trouble()
         forms.instructions(run, one, rater)
-        _said_of_set(run, one.tasks)
+        _progress_of_set(run, one.tasks)
         return
     _status(at)
     if at.due:
@@ -177,31 +181,34 @@ def _status(at: Standing) -> None:
     moves.
     """
     total = at.done + len(at.due) + len(at.aside)
-    kind, said = st.session_state.get(SAID) or ("", "")
-    text = f"{at.done} of {total} rated" + (f", {len(at.aside)} skipped" if at.aside else "")
+    kind, message = st.session_state.get(SAID) or ("", "")
+    counts = f"{at.done} of {total} rated"
+    if at.aside:
+        counts += f", {len(at.aside)} skipped"
     if kind == "rated" and at.done % desk.BREAK_EVERY == 0:
-        said = "A short break now? Your place is kept."
+        message = "A short break now? Your place is kept."
     if kind == "error":
         _trouble()
-        said = ""
-    st.progress(at.done / max(total, 1), text=f"{text}. {said or 'Answers are saved at once.'}")
+        message = ""
+    message = message or "Answers are saved at once."
+    st.progress(at.done / max(total, 1), text=f"{counts}. {message}")
 
 
 def _trouble() -> None:
     """Say what went wrong with the last click, if something did."""
-    kind, said = st.session_state.get(SAID) or ("", "")
+    kind, message = st.session_state.get(SAID) or ("", "")
     if kind == "error":
         st.error(
             "Nothing was changed. Try again; the line below says what is wrong.", title="Not saved"
         )
-        st.text(said)
+        st.text(message)
 
 
 def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     item = one.shown[at.due[0]]
-    seen = st.session_state.get(SEEN)
-    if seen is None or seen[:3] != (one.tasks.name, rater, item.item_id):
-        st.session_state[SEEN] = (one.tasks.name, rater, item.item_id, datetime.now(UTC))
+    text = (one.tasks.name, rater, item.item_id)
+    if st.session_state.get(SEEN) != text:
+        st.session_state[SEEN], st.session_state[SEEN_AT] = text, datetime.now(UTC)
     here = (str(run.path), one.tasks.name, rater, item.item_id)
     if isinstance(one.sheet, PairSheet):
         pair_view.texts(one.sheet, item, here, _answer)
@@ -292,8 +299,9 @@ def _nothing_due(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
 
 
 def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) -> None:
-    now, seen = datetime.now(UTC), st.session_state.get(SEEN)
-    started = seen[3] if seen is not None and seen[:3] == (name, rater, item_id) else now
+    now = started = datetime.now(UTC)
+    if st.session_state.get(SEEN) == (name, rater, item_id):
+        started = st.session_state[SEEN_AT]
     pressed = st.session_state.get(PRESSED, started)
     st.session_state[PRESSED] = now
     # A key that is held down repeats: it counts once, and again only after it was let go.
@@ -305,8 +313,9 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) 
         desk.answer(
             run.path, opened(run, name), item_id=item_id, rater=rater, score=score, started=started
         )
-        st.session_state[SAID] = "rated", f"Saved: {_said(score)}."
+        st.session_state[SAID] = "rated", f"Saved: {_written(score)}."
     except RatingsRefused as refused:
+        # A key pressed twice, or the same text in two tabs.
         if any("rated item" in p for p in refused.problems):
             st.session_state[SAID] = "", "Answered already; that answer stands."
         else:
@@ -315,7 +324,7 @@ def _answer(path: str, name: str, rater: str, item_id: str, score: float | str) 
         st.session_state[SAID] = "error", str(error)
 
 
-def _said(score: float | str) -> str:
+def _written(score: float | str) -> str:
     return pair_view.LABELS[score] if isinstance(score, str) else f"{score:g}"
 
 
@@ -349,10 +358,11 @@ def _undo(path: str, name: str, rater: str) -> None:
     _do("Taken back; rate it again.", back)
 
 
-def _do(said: str, what: Any, *args: Any, **more: Any) -> None:
+def _do(message: str, action: Callable[..., object], *args: Any, **more: Any) -> None:
+    """Do it, and say so or what went wrong where the page is drawn next."""
     try:
-        what(*args, **more)
-        st.session_state[SAID] = "", said
+        action(*args, **more)
+        st.session_state[SAID] = "", message
     except series.READ_ERRORS as error:
         st.session_state[SAID] = "error", str(error)
 
@@ -366,8 +376,8 @@ def _waits(run: Run) -> str | None:
     """
     if run.state != "waiting":
         return None
-    iteration = run.events[-1].step.removesuffix("/wait")
-    return "" if iteration.endswith("/refit") else tasks_name(iteration)
+    look = waited_for(run)
+    return "" if look.endswith(REFIT) else tasks_name(look)
 
 
 def _other_wait(run: Run) -> None:
@@ -382,7 +392,7 @@ def _other_wait(run: Run) -> None:
     )
 
 
-def _said_of_set(run: Run, tasks: AnySet) -> None:
+def _progress_of_set(run: Run, tasks: AnySet) -> None:
     at = progress_of(run, tasks)
     st.text(
         f"{at.rated} of {at.wanted} ratings are in: {called(tasks)}, {of_raters(at.raters)} each."
@@ -408,19 +418,19 @@ def _next(run: Run, tasks: AnySet) -> None:
 
 def _watch(run: Run, tasks: AnySet) -> None:
     st.info("Your role is viewer: you see how far a set is, and its results when it is complete.")
-    _said_of_set(run, tasks)
+    _progress_of_set(run, tasks)
     if progress_of(run, tasks).complete:
         results.show_results(run, tasks)
 
 
 def _barred(one: OpenSet, rater: str) -> str | None:
-    said = one.book.facts_of(rater)
-    if said.model:
+    facts = one.book.facts_of(rater)
+    if facts.model:
         return (
             "The run's list of raters (human/raters.json) says that this rater is a model, not "
             "a person."
         )
-    if said.developer:
+    if facts.developer:
         return (
             "The run's list of raters (human/raters.json) says that this rater develops the model."
         )
@@ -431,5 +441,5 @@ def _shut(error: Exception) -> None:
     frame.problem(
         "The rating desk cannot be used now",
         "Ratings that were saved are kept. The line below says what is wrong, and what helps.",
-        f"{error}" if isinstance(error, BadInput) else f"{type(error).__name__}: {error}",
+        str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}",
     )

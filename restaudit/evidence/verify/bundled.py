@@ -69,14 +69,16 @@ def check_recorded(
     name, step, digest = entry
     if manifest is None:
         return check_file(run, entry, progress)
-    if (left := manifest.left_out.get(name)) is not None:
+    left = manifest.left_out.get(name)
+    if left is not None:
         _same(name, step, digest, left.original)
         if (run / name).exists():
             raise VerificationFailed(
                 f"{name}: is here, though {bundle.FILE} says that it was left out"
             )
         return 0
-    if (redacted := manifest.redacted.get(name)) is not None:
+    redacted = manifest.redacted.get(name)
+    if redacted is not None:
         _same(name, step, digest, redacted.original)
         by = f"{bundle.FILE} listed it in the place of what step '{step}' recorded"
         return check_file(run, (name, step, redacted.replacement), progress, by=by)
@@ -120,11 +122,8 @@ def check_manifest(
                 )
             check_file(run, (name, "", digest), None, by=f"{bundle.FILE} listed it")
     known = {bundle.FILE, bundle.SIGNATURE, *manifest.files}
-    extra = sorted(
-        n
-        for p in run.rglob("*")
-        if not p.is_dir() and (n := p.relative_to(run).as_posix()) not in known
-    )
+    there = {p.relative_to(run).as_posix() for p in run.rglob("*") if not p.is_dir()}
+    extra = sorted(there - known)
     if extra:
         raise VerificationFailed(
             f"{extra[0]}: is in the bundle, but not in {bundle.FILE} ({len(extra)} such file(s))"

@@ -52,10 +52,9 @@ def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision])
         before = events[number - 1].step
         iteration, _, part = event.step.rpartition("/")
         audited = before.removesuffix("/audit")
-        decided = halting.get(iteration)
-        gates = (
-            [g.gate for g in decided.gates if g.verdict == "HALT"] if decided is not None else []
-        )
+        gates: list[str] = []
+        if iteration in halting:
+            gates = [g.gate for g in halting[iteration].gates if g.verdict == "HALT"]
         if part == "halt":
             if before != f"{iteration}/audit" or not gates or event.content.get("gates") != gates:
                 raise VerificationFailed(
@@ -66,7 +65,8 @@ def check_stops(events: Sequence[ledger.Event], halting: Mapping[str, Decision])
                 raise VerificationFailed(
                     f"{where}: '{event.step}' overrides no halt; '{before}' stands before it"
                 )
-            if (problem := wrong_content(event.content, iteration, gates)) is not None:
+            problem = wrong_content(event.content, iteration, gates)
+            if problem is not None:
                 raise VerificationFailed(
                     f"{where}: '{event.step}' is no override anybody stands behind: {problem}"
                 )
@@ -89,17 +89,19 @@ def check_decisions(
     """
     policy = GatePolicy.model_validate(plan["config"].get("gates", {}))
     looks = list(plan["looks"])
-    found: dict[str, Decision] = {}
+    decisions: dict[str, Decision] = {}
     for event in events:
         iteration = event.step.removesuffix("/audit")
         for name in event.outputs:
             if name.endswith("/decision.json"):
-                found[iteration] = _check_decision(run, name, event, policy, looks)
-        if event.step.endswith("/audit") and iteration in looks and iteration not in found:
+                decisions[iteration] = _check_decision(run, name, event, policy, looks)
+        audited = event.step.endswith("/audit")
+        # A look without a decision would be a look at which nothing could stop the run.
+        if audited and iteration in looks and iteration not in decisions:
             raise VerificationFailed(
                 f"{ledger.FILE}: '{event.step}' records no decision, which the sealed plan wants"
             )
-    return found
+    return decisions
 
 
 def _check_decision(
@@ -122,16 +124,17 @@ def _check_decision(
     look = looks.index(iteration) + 1
     try:
         measurements = [_measurement(m) for m in read_json(run, source)["measurements"]]
-        again = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
+        recomputed = decide(policy, measurements, iteration=iteration, look=look, looks=len(looks))
     except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as e:
         raise VerificationFailed(
             f"{source}: not measurements a decision can follow from ({e})"
         ) from None
-    if where := _difference(read_json(run, name), again.to_json()):
+    where = _difference(read_json(run, name), recomputed.to_json())
+    if where is not None:
         raise VerificationFailed(
             f"{name}: the decision does not follow from {source} and the sealed policy ({where})"
         )
-    return again
+    return recomputed
 
 
 def _measurement(raw: Mapping[str, Any]) -> Measurement:
@@ -140,16 +143,24 @@ def _measurement(raw: Mapping[str, Any]) -> Measurement:
     Raises TypeError or ValueError.
     """
     m = Measurement.from_json(raw)
-    numbers = [m.n_prompts, *(x for i in m.intervals for x in (i.level, i.low, i.high))]
-    numbers += [] if m.value is None else [m.value]
-    if any(
-        isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x)
-        for x in numbers
-    ):
+    numbers: list[Any] = [m.n_prompts]
+    for interval in m.intervals:
+        numbers += [interval.level, interval.low, interval.high]
+    if m.value is not None:
+        numbers.append(m.value)
+    if not all(_is_number(x) for x in numbers):
         raise TypeError(f"{m.name}: holds something else where a number belongs")
     if not isinstance(m.name, str) or not isinstance(m.detail, Mapping):
         raise TypeError(f"{m.name}: expected a name and a mapping of details")
     return m
+
+
+def _is_number(value: Any) -> bool:
+    # True and False are numbers to Python, and NaN compares as neither above nor below a margin: a
+    # gate that reads one would decide something that nobody measured.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 def sealed_plan(run: Path) -> Mapping[str, Any]:
@@ -178,28 +189,36 @@ def sealed_plan(run: Path) -> Mapping[str, Any]:
     return dict(plan)
 
 
-def _difference(written: Any, again: Any, where: str = "") -> str | None:
-    """The first place where two JSON values differ; numbers may differ by rounding between
-    machines.
-    """
-    if isinstance(written, Mapping) and isinstance(again, Mapping):
-        for key in sorted({*written, *again}):
-            if key not in written or key not in again:
-                return f"{where}{key}: {'missing' if key not in written else 'unexpected'}"
-            if found := _difference(written[key], again[key], f"{where}{key}."):
-                return found
+def _difference(written: Any, recomputed: Any, where: str = "") -> str | None:
+    """The first place where two JSON values differ; None where they are the same."""
+    if isinstance(written, Mapping) and isinstance(recomputed, Mapping):
+        for key in sorted({*written, *recomputed}):
+            if key not in written:
+                return f"{where}{key}: missing"
+            if key not in recomputed:
+                return f"{where}{key}: unexpected"
+            difference = _difference(written[key], recomputed[key], f"{where}{key}.")
+            if difference is not None:
+                return difference
         return None
-    if (
-        isinstance(written, list | tuple)
-        and isinstance(again, list | tuple)
-        and len(written) == len(again)
-    ):
-        pairs = enumerate(zip(written, again, strict=True))
-        return next((d for i, (a, b) in pairs if (d := _difference(a, b, f"{where}{i}."))), None)
-    if isinstance(written, float | int) and isinstance(again, float | int):
-        same = math.isclose(written, again, rel_tol=1e-9, abs_tol=1e-12)
+    if _lists(written, recomputed):
+        for place, (left, right) in enumerate(zip(written, recomputed, strict=True)):
+            difference = _difference(left, right, f"{where}{place}.")
+            if difference is not None:
+                return difference
+        return None
+    if isinstance(written, float | int) and isinstance(recomputed, float | int):
+        # The same sums end in other last digits on another machine; that is nobody's fault.
+        same = math.isclose(written, recomputed, rel_tol=1e-9, abs_tol=1e-12)
     else:
-        same = written == again
-    return (
-        None if same else f"{where.removesuffix('.')}: recorded {written!r}, recomputed {again!r}"
-    )
+        same = written == recomputed
+    if same:
+        return None
+    return f"{where.removesuffix('.')}: recorded {written!r}, recomputed {recomputed!r}"
+
+
+def _lists(written: Any, recomputed: Any) -> bool:
+    """Whether both are lists, of one length."""
+    if not isinstance(written, list | tuple) or not isinstance(recomputed, list | tuple):
+        return False
+    return len(written) == len(recomputed)

@@ -94,17 +94,22 @@ def check_signatures(
         )
     known = {PLAN_FILE, REPORT_FILE, *(f"{k}.pem" for k in keys), *(head_file(k) for k in heads)}
     unknown = sorted(set(files) - known)
+    # A file that nothing checks would look as if it had been checked with the others.
     if unknown:
         raise VerificationFailed(f"{FOLDER}/{unknown[0]}: belongs to no signature of this run")
+    through = max(heads, default=0) if signer or heads else None
+    beside: tuple[str, ...] = ()
+    if report_by:
+        beside = tuple(name for name in _report_names(run) if name not in subjects)
     return Signed(
         signer=signer,
         trusted=trusted is not None,
         heads=len(heads),
-        through=max(heads) if heads else 0 if signer else None,
+        through=through,
         report_by=report_by,
         report_files=len(subjects),
         report_at=report_at,
-        beside=tuple(n for n in _report_names(run) if n not in subjects) if report_by else (),
+        beside=beside,
     )
 
 
@@ -196,11 +201,14 @@ def _check_record(
                 f"the head after event {k} ('{event.step}')",
             )
             heads.append(k)
+        # A head is signed after its event was written: a run that was killed may lack the last one.
         elif finished or k < len(events) - 1:
             raise VerificationFailed(
                 f"{FOLDER}/{name}: missing, but '{event.step}' is recorded and every such head is "
                 f"signed ({HINT})"
             )
+    # Whoever cuts the end of a ledger can rebuild its chain, but not make a signature disappear that
+    # they forgot.
     for name in files:
         number = name.removeprefix("head-").removesuffix(".dsse.json")
         if name.startswith("head-") and number.isdecimal() and int(number) >= len(events):
