@@ -171,9 +171,9 @@ def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tupl
 def _sample_ids(raw: Columns, n: int) -> list[str]:
     if "sample_id" not in raw.values:
         return [f"sample {k:07d}" for k in range(1, n + 1)]
-    found = ids(raw, "sample_id")
+    names = ids(raw, "sample_id")
     first: dict[str, int] = {}
-    for row, name in enumerate(found):
+    for row, name in enumerate(names):
         before = first.setdefault(name, row)
         if before != row:
             where = raw.where[before]
@@ -182,7 +182,7 @@ def _sample_ids(raw: Columns, n: int) -> list[str]:
                 "sample_id",
                 f"{name!r} is also the sample of {where}; expected one row a sample",
             )
-    return found
+    return names
 
 
 def _words(column: pd.Series[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -205,10 +205,10 @@ def _check_groups(raw: Columns, table: pd.DataFrame) -> None:
 def _references(raw: Columns, prompt_ids: list[str]) -> dict[str, tuple[str, ...]]:
     if "references" not in raw.values:
         return {}
-    found: dict[str, dict[str, None]] = {}
+    by_prompt: dict[str, dict[str, None]] = {}
     for name, own in zip(prompt_ids, lists(raw, "references"), strict=True):
-        found.setdefault(name, {}).update(dict.fromkeys(own))
-    return {name: tuple(own) for name, own in found.items() if own}
+        by_prompt.setdefault(name, {}).update(dict.fromkeys(own))
+    return {name: tuple(own) for name, own in by_prompt.items() if own}
 
 
 def _made(raw: Columns, table: pd.DataFrame, keyed: Key) -> list[str]:

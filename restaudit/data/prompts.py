@@ -65,7 +65,7 @@ def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str,
     excluded: set[str] = set()
     for other in source.exclude:
         excluded |= _keys(other, rules)
-    found: dict[str, PromptRecord] = {}
+    records: dict[str, PromptRecord] = {}
     for record in adapter(open_source(source, EXTRA_FILES.get(source.format, ()))):
         ledger.read += 1
         if isinstance(record, Dropped):
@@ -79,17 +79,17 @@ def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str,
             ledger.drop(f"outside part {source.options[PART]}")
         elif key in excluded:
             ledger.drop("in an excluded source")
-        elif key in found and record.references:
-            before = found[key]
+        elif key in records and record.references:
+            before = records[key]
             merged = tuple(dict.fromkeys(before.references + record.references))
-            found[key] = PromptRecord(
+            records[key] = PromptRecord(
                 before.where, before.prompt, merged, before.group, before.family, before.kind
             )
             ledger.drop("same prompt, references joined")
         elif ledger.first_time(record.where, "prompt", [key]):
-            found[key] = record
+            records[key] = record
     kept = limited(
-        list(found.items()), source.limit, ledger, lambda item: item[1].family or item[0]
+        list(records.items()), source.limit, ledger, lambda item: item[1].family or item[0]
     )
     return dict(kept)
 

@@ -43,7 +43,7 @@ class OutsideValidation:
     """
 
     reward: Reward
-    found: Validated
+    measured: Validated
     judged: Judged
     data: tuple[dict[str, Any], ...]
     overlap: dict[str, Any] | None
@@ -68,7 +68,7 @@ class OutsideValidation:
             "data": list(self.data),
             **about,
             "overlap_with_training": self.overlap,
-            **self.found.to_json(),
+            **self.measured.to_json(),
         }
 
 
@@ -104,8 +104,8 @@ def validate_outside(
         data = (_facts(_own_source(alone), feedback),)
     train = own[1].table[own[1].table["split"] == "train"] if own is not None else None
     overlap = _overlap(judged, train) if train is not None and loaded else None
-    found = validated(judged, train=train, why_no_train=why, seed=seed_of(seed, "validation"))
-    return OutsideValidation(reward, found, judged, data, overlap)
+    measured = validated(judged, train=train, why_no_train=why, seed=seed_of(seed, "validation"))
+    return OutsideValidation(reward, measured, judged, data, overlap)
 
 
 def sources_of(
@@ -236,7 +236,7 @@ def show(outside: OutsideValidation, console: Console) -> None:
     """Print what was judged, the measurements, the slices that are worse, and the reasons for what
     is missing.
     """
-    judged, found = outside.judged, outside.found
+    judged, measured = outside.judged, outside.measured
     for facts in outside.data:
         rows = facts["rows"]
         line = f"{facts['source']}: {rows['used']:,} of {rows['read']:,} rows used"
@@ -259,28 +259,28 @@ def show(outside: OutsideValidation, console: Console) -> None:
                 f"{near} items resemble a training item and {shared} have a training prompt: "
                 "measures on them flatter it",
             )
-    sliced = [m for m in found.measurements if _short(m).startswith(SLICES)]
-    of_all_items = [m for m in found.measurements if m not in sliced]
+    sliced = [m for m in measured.measurements if _short(m).startswith(SLICES)]
+    of_all_items = [m for m in measured.measurements if m not in sliced]
     console.print(_table(of_all_items))
     if any(m.value is not None for m in sliced):
         console.print(_slices(sliced))
-    for name in found.worse_slices:
+    for name in measured.worse_slices:
         m = next(m for m in sliced if _short(m) == f"slice_gap.{name}")
         p = f"p {m.detail['p_holm']:.2g} after Holm's correction"
         _wrapped(console, f"WORSE {name}: {m.detail['meaning']} ({p})")
-    if sliced and not found.worse_slices:
+    if sliced and not measured.worse_slices:
         _wrapped(console, "no slice is shown to be worse than the rest (5%, Holm's correction)")
-    _reasons(console, found.measurements)
+    _reasons(console, measured.measurements)
 
 
-def _table(found: Sequence[Measurement]) -> Table:
+def _table(measurements: Sequence[Measurement]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("all items", overflow="fold", min_width=24)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95% interval", no_wrap=True)
     table.add_column("unit", overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
-    for m in found:
+    for m in measurements:
         if m.value is not None:
             table.add_row(
                 *(escape(printable(c)) for c in (_short(m), *_numbers(m), m.unit, f"{m.n:,}"))
@@ -288,11 +288,11 @@ def _table(found: Sequence[Measurement]) -> Table:
     return table
 
 
-def _slices(found: Sequence[Measurement]) -> Table:
+def _slices(measurements: Sequence[Measurement]) -> Table:
     """A row a slice: agreement with people, and how much more the reward gets wrong there than on
     all other items.
     """
-    named = {_short(m): m for m in found}
+    named = {_short(m): m for m in measurements}
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("slice", overflow="fold", min_width=20)
     table.add_column("value", justify="right", no_wrap=True)
@@ -322,16 +322,16 @@ def _numbers(m: Measurement) -> tuple[str, str]:
     return value, f"{low}..{high}"
 
 
-def _reasons(console: Console, found: Sequence[Measurement]) -> None:
+def _reasons(console: Console, measurements: Sequence[Measurement]) -> None:
     """Why values and intervals are missing; a gap is missing where its slice is, for the same
     reason.
     """
     by_reason: dict[str, list[str]] = {}
-    for m in found:
-        measured = m.value is not None
-        if not m.reason or (not measured and _short(m).startswith(SLICES[1:])):
+    for m in measurements:
+        has_value = m.value is not None
+        if not m.reason or (not has_value and _short(m).startswith(SLICES[1:])):
             continue
-        reason = m.reason if measured else f"not measured: {m.reason}"
+        reason = m.reason if has_value else f"not measured: {m.reason}"
         by_reason.setdefault(reason, []).append(_short(m))
     for reason, names in by_reason.items():
         _wrapped(console, f"{', '.join(names)}: {reason}")

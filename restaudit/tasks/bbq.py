@@ -22,7 +22,7 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
     """One item a question in a context; clustered by the question's template, grouped by the
     stereotyped group.
     """
-    found = []
+    questions = []
     for number, line in enumerate(texts[NAME].splitlines(), start=1):
         row = json.loads(line)
         groups = [row["answer_info"][f"ans{k}"][1] for k in range(3)]
@@ -39,7 +39,7 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
         # the other group.
         biased = named[0] if row["question_polarity"] == "neg" else other
         condition = "ambiguous" if row["context_condition"] == "ambig" else "disambiguated"
-        found.append(
+        questions.append(
             BenchmarkItem(
                 f"{row['question_index']}/{row['example_id']}",
                 context=f"{row['context']}\nQuestion: {row['question']}\nAnswer:",
@@ -50,7 +50,7 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
                 tag=f"{condition},{biased},{unknown[0]}",
             )
         )
-    return found
+    return questions
 
 
 def values(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:

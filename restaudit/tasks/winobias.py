@@ -31,7 +31,7 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
 
     Ten lines whose two versions differ by more than pronouns are left out: 782 of 792 stay.
     """
-    found = []
+    questions = []
     for kind, (pro, anti) in enumerate(zip(PRO, ANTI, strict=True), start=1):
         lines = [texts[name].splitlines() for name in (pro, anti)]
         for number, (a, b) in enumerate(zip(*lines, strict=True), start=1):
@@ -47,12 +47,12 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
             choices = (_sentence(a), _sentence(b))
             if not _differ_by_pronouns(*choices):
                 continue
-            found.append(
+            questions.append(
                 BenchmarkItem(
                     f"type{kind}/{number:03d}", choices=choices, cluster=occupation, group=group
                 )
             )
-    return found
+    return questions
 
 
 def _differ_by_pronouns(a: str, b: str) -> bool:

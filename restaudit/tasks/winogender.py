@@ -34,7 +34,7 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
     majority's gender.
     """
     share = {row["occupation"]: float(row["bls_pct_female"]) for row in _rows(texts[STATISTICS])}
-    found = []
+    questions = []
     for row in _rows(texts[TEMPLATES]):
         if row["answer"] != "0":  # the pronoun stands for the other participant
             continue
@@ -48,12 +48,12 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
             sentence = sentence.replace("$OCCUPATION", occupation)
             sentence = sentence[0].upper() + sentence[1:]
             choices = tuple(_filled(sentence, PRONOUNS[gender]) for gender in (majority, other))
-            found.append(
+            questions.append(
                 BenchmarkItem(
                     f"{occupation}/{number}", choices=choices, cluster=occupation, group=majority
                 )
             )
-    return found
+    return questions
 
 
 def _filled(sentence: str, pronouns: dict[str, str]) -> str:

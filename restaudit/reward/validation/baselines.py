@@ -33,7 +33,7 @@ MOST_FEATURES = 50_000
 
 
 def baselines(
-    judged: Judged, train: pd.DataFrame | None, why_none: str = "", **how: Unpack[Resampling]
+    judged: Judged, train: pd.DataFrame | None, why_none: str = "", **resampling: Unpack[Resampling]
 ) -> list[Measurement]:
     """Each rule's agreement with the judges, and the reward's advantage over it on the same
     items, paired.
@@ -47,8 +47,8 @@ def baselines(
     rows = rows.assign(longer=length, shorter=-length)
     measurements = []
     for rule in ("longer", "shorter"):
-        own = agreement(judged, rows, rule, **how)
-        less = advantage(judged, rows, "reward", rule, **how)
+        own = agreement(judged, rows, rule, **resampling)
+        less = advantage(judged, rows, "reward", rule, **resampling)
         meaning = f"the reward less the rule '{rule} wins', on the same items"
         measurements += [
             measured(own, f"baseline.{rule}", unit, f"{rule} wins (words)"),
@@ -75,8 +75,8 @@ def baselines(
         bag = bag - score(rows["right"].tolist())
     rows = rows.assign(bag=bag)
     estimates = (
-        agreement(judged, rows, "bag", **how),
-        advantage(judged, rows, "reward", "bag", **how),
+        agreement(judged, rows, "bag", **resampling),
+        advantage(judged, rows, "reward", "bag", **resampling),
     )
     trained_on = len(train) if train is not None else 0
     for estimate, (name, what) in zip(estimates, names, strict=True):
@@ -138,7 +138,10 @@ Rows = npt.NDArray[np.int64]
 
 
 def learning_curve(
-    judged: Judged, units: Sequence[Any], fit: Callable[[Rows], Array], **how: Unpack[Resampling]
+    judged: Judged,
+    units: Sequence[Any],
+    fit: Callable[[Rows], Array],
+    **resampling: Unpack[Resampling],
 ) -> list[Measurement]:
     """Agreement with the judges of the held-out items `judged`, for rising shares of the
     training units.
@@ -172,7 +175,7 @@ def learning_curve(
             measurements.append(nothing(name, unit, meaning, str(e), **detail))
             continue
         scored = judged.with_reward(rewards[share])
-        estimate = agreement(scored, scored.usable, **how)
+        estimate = agreement(scored, scored.usable, **resampling)
         measurements.append(measured(estimate, name, unit, meaning, **detail))
     name = "learning_curve.last_doubling"
     meaning = "all training units less half of them, on the same held-out items"
@@ -181,5 +184,5 @@ def learning_curve(
         return [*measurements, nothing(name, unit, meaning, why)]
     table = judged.table.assign(half=rewards[0.5])
     both = Judged(judged.kind, table, judged.votes, 1, judged.unit).with_reward(rewards[1.0])
-    gain = advantage(both, both.usable, "reward", "half", **how)
+    gain = advantage(both, both.usable, "reward", "half", **resampling)
     return [*measurements, measured(gain, name, unit, meaning)]

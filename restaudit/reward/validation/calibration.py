@@ -24,14 +24,14 @@ ROUNDS = 100
 STATED = "σ(|reward difference|) against the share of pairs in which the reward is right"
 
 
-def calibration(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
+def calibration(judged: Judged, **resampling: Unpack[Resampling]) -> list[Measurement]:
     """Pairs: calibration error of σ(reward difference), and the slope and temperature that would
     make it right. Ratings: slope and intercept of the least-squares line of the judged rating on
     the reward (1 and 0 are calibrated).
     """
     if judged.kind == "ratings":
-        return _ratings(judged.usable, **how)
-    return _pairs(judged.usable, **how)
+        return _ratings(judged.usable, **resampling)
+    return _pairs(judged.usable, **resampling)
 
 
 def reliability(judged: Judged, bins: int = BINS) -> list[dict[str, Any]]:
@@ -67,10 +67,10 @@ def _stated(rows: pd.DataFrame) -> tuple[Array, Array]:
     )
 
 
-def _pairs(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
+def _pairs(rows: pd.DataFrame, **resampling: Unpack[Resampling]) -> list[Measurement]:
     stated, right = _stated(rows)
     prompts = rows["prompt_id"].to_numpy(dtype=str)
-    binned = calibrated(probability=stated, outcome=right, prompts=prompts, bins=BINS, **how)
+    binned = calibrated(probability=stated, outcome=right, prompts=prompts, bins=BINS, **resampling)
     if isinstance(binned, str):  # the reason why there is none
         error, more = unmeasured(binned, n=len(rows)), {}
     else:
@@ -85,7 +85,7 @@ def _pairs(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
                 "bias taken off"
             ),
         }
-    slope = _slope(rows, **how)
+    slope = _slope(rows, **resampling)
     return [
         measured(
             error,
@@ -110,7 +110,7 @@ def _pairs(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
     ]
 
 
-def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
+def _slope(rows: pd.DataFrame, **resampling: Unpack[Resampling]) -> Estimate:
     """Logistic regression through the origin by maximum likelihood, error cluster-robust (Liang &
     Zeger 1986).
     """
@@ -148,7 +148,7 @@ def _slope(rows: pd.DataFrame, **how: Unpack[Resampling]) -> Estimate:
     information = (x**2 * chance * (1 - chance)).sum()
     error = float(np.sqrt(p / (p - 1) * (pulls**2).sum()) / information) / scale
     ends = []
-    for level in how["levels"]:
+    for level in resampling["levels"]:
         t = float(stdtrit(p - 1, 0.5 + level / 2))
         ends.append(Interval(level, value - t * error, value + t * error))
     return Estimate(value, n, p, f"{method}, t({p - 1})", tuple(ends))
@@ -173,7 +173,7 @@ def _temperature(slope: Estimate) -> Estimate:
     return Estimate(1 / slope.value, slope.n, slope.units, method, ends)
 
 
-def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]:
+def _ratings(rows: pd.DataFrame, **resampling: Unpack[Resampling]) -> list[Measurement]:
     x = rows["reward"].to_numpy(dtype=np.float64)
     y = rows["judged"].to_numpy(dtype=np.float64)
     shift_x = shift_y = scale = 0.0
@@ -206,7 +206,9 @@ def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]
             why = "all items are rated alike"
         else:
             same = "the reward is the same for every item"
-            return bootstrap(totals=totals, statistic=statistic, n=len(rows), undefined=same, **how)
+            return bootstrap(
+                totals=totals, statistic=statistic, n=len(rows), undefined=same, **resampling
+            )
         return unmeasured(why, n=len(rows), units=len(totals))
 
     of_slope = "of the judged rating on the reward: 1 is calibrated"
@@ -220,7 +222,7 @@ def _ratings(rows: pd.DataFrame, **how: Unpack[Resampling]) -> list[Measurement]
 # --- does the ensemble know when it is wrong? Its members' spread against the reward's error
 
 
-def spread(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
+def spread(judged: Judged, **resampling: Unpack[Resampling]) -> list[Measurement]:
     """Ratings: Spearman's rho of spread and absolute error.
 
     Pairs: AUROC, the chance that a pair the reward gets wrong has more spread than one it gets
@@ -233,21 +235,21 @@ def spread(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     if judged.members == 1:
         own = unmeasured("the reward has one member, so nothing disagrees", n=len(rows))
     elif pairs:
-        own = auroc(rows, "spread", **how)
+        own = auroc(rows, "spread", **resampling)
     else:
-        own = correlation(table=rows, x="spread", y="loss", **how)
+        own = correlation(table=rows, x="spread", y="loss", **resampling)
     if not pairs:
         meaning = "members' spread against the absolute error of the reward"
         return [measured(own, "spread.error", "rho", meaning)]
     wrong = "the chance that a wrong pair has more of it than a right one"
-    close = auroc(rows, "closeness", **how)
+    close = auroc(rows, "closeness", **resampling)
     return [
         measured(own, "spread.error", "AUROC", f"members' spread of the difference: {wrong}"),
         measured(close, "spread.closeness", "AUROC", f"closeness of the rewards: {wrong}"),
     ]
 
 
-def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate:
+def auroc(rows: pd.DataFrame, score: str, **resampling: Unpack[Resampling]) -> Estimate:
     """Chance that a row with loss 1 has a higher score than a row with loss 0, ties one half (Mann
     & Whitney 1947).
 
@@ -277,7 +279,9 @@ def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate
         return out
 
     step = max(1, 2_000_000 // n)  # resamples at a time, for a bounded table in memory
-    drawn = weight_slices(units=len(prompts), resamples=how["resamples"], seed=how["seed"])
+    drawn = weight_slices(
+        units=len(prompts), resamples=resampling["resamples"], seed=resampling["seed"]
+    )
     replicates = np.concatenate(
         [under(part[k : k + step]) for part in drawn for k in range(0, len(part), step)]
     )
@@ -287,5 +291,5 @@ def auroc(rows: pd.DataFrame, score: str, **how: Unpack[Resampling]) -> Estimate
         n=n,
         units=len(prompts),
         bounds=SHARE,
-        levels=how["levels"],
+        levels=resampling["levels"],
     )

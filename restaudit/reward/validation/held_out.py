@@ -40,33 +40,33 @@ def validate(
     stand alone.
     """
     table = examples.table.assign(prompt_id=examples.table["unit"], reward=left)
-    how = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=seed)
+    resampling = Resampling(levels=(LEVEL,), resamples=RESAMPLES, seed=seed)
     if examples.objective == "bradley_terry":
         assert right is not None
-        measurements = _pairs(table.assign(reward=left - right), how)
+        measurements = _pairs(table.assign(reward=left - right), resampling)
     else:
-        measurements = _ratings(table, examples, how)
+        measurements = _ratings(table, examples, resampling)
     return [_named(m, examples.unit) for m in measurements]
 
 
-def _ratings(table: pd.DataFrame, examples: Examples, how: Resampling) -> list[Measurement]:
+def _ratings(table: pd.DataFrame, examples: Examples, resampling: Resampling) -> list[Measurement]:
     held_out, train = table[table["split"] == "held_out"], table[table["split"] == "train"]
     judges = "the training raters themselves (nobody is held out)"
     if examples.raters.held_out:
         judges = "held-out raters"
 
     def r(rows: pd.DataFrame, x: str, kind: Literal["pearson", "spearman"] = "pearson") -> Estimate:
-        return correlation(table=rows, x=x, y="judged", kind=kind, **how)
+        return correlation(table=rows, x=x, y="judged", kind=kind, **resampling)
 
     if examples.raters.held_out:
-        ceiling = correlation(table=held_out, x="target", y="judged", kind="pearson", **how)
+        ceiling = correlation(table=held_out, x="target", y="judged", kind="pearson", **resampling)
         meaning = (
             "mean of the training raters against mean of the held-out raters, on the same "
             "held-out items"
         )
     else:
         # Half of the raters are less reliable than all of them, whom the reward is compared with.
-        halves = correlation(table=held_out, x="half_a", y="half_b", kind="pearson", **how)
+        halves = correlation(table=held_out, x="half_a", y="half_b", kind="pearson", **resampling)
         ceiling = _spearman_brown(halves)
         meaning = "two halves of the raters, stepped up to all (Spearman-Brown)"
     return [
@@ -87,13 +87,13 @@ def _ratings(table: pd.DataFrame, examples: Examples, how: Resampling) -> list[M
     ]
 
 
-def _pairs(table: pd.DataFrame, how: Resampling) -> list[Measurement]:
+def _pairs(table: pd.DataFrame, resampling: Resampling) -> list[Measurement]:
     def accuracy(rows: pd.DataFrame) -> Estimate:
         decided = rows[rows["judged"].notna() & (rows["judged"] != 0.5)]
         wins = (np.sign(decided["reward"]) * np.sign(decided["judged"] - 0.5) + 1) / 2
         counted = decided.assign(wins=wins, pairs=1.0)
         return ratio_of_sums(
-            table=counted, numerator="wins", denominator="pairs", bounds=SHARE, **how
+            table=counted, numerator="wins", denominator="pairs", bounds=SHARE, **resampling
         )
 
     held_out, train = table[table["split"] == "held_out"], table[table["split"] == "train"]
@@ -101,7 +101,11 @@ def _pairs(table: pd.DataFrame, how: Resampling) -> list[Measurement]:
     agreement = unmeasured("no held-out pair has two judges")
     if len(judged_twice):
         agreement = ratio_of_sums(
-            table=judged_twice, numerator="agreement", denominator="pairs", bounds=SHARE, **how
+            table=judged_twice,
+            numerator="agreement",
+            denominator="pairs",
+            bounds=SHARE,
+            **resampling,
         )
     return [
         _measured(

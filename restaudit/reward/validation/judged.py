@@ -91,7 +91,7 @@ class Judged:
         """
         shown = self.table.drop(columns="judged")
         rows = self.votes.rename(columns={"value": "judged"}).merge(
-            shown, on="item_id", how="inner"
+            shown, on="item_id", resampling="inner"
         )
         return replace(self, table=rows, embeddings=None).usable
 
@@ -288,27 +288,29 @@ def unit_of(judged: Judged) -> Literal["share", "r"]:
 
 
 def agreement(
-    judged: Judged, rows: pd.DataFrame, score: str = "reward", **how: Unpack[Resampling]
+    judged: Judged, rows: pd.DataFrame, score: str = "reward", **resampling: Unpack[Resampling]
 ) -> Estimate:
     """How far a column of some rows agrees with `judged`: share of pairs, ties one half; or
     Pearson's r.
     """
     if judged.kind == "ratings":
-        return correlation(table=rows, x=score, y="judged", kind="pearson", **how)
+        return correlation(table=rows, x=score, y="judged", kind="pearson", **resampling)
     if rows.empty:
         return unmeasured(UNDECIDED)
     counted = rows.assign(agrees=wins(rows[score], rows["judged"]))
-    return ratio_of_sums(table=counted, numerator="agrees", denominator="one", bounds=SHARE, **how)
+    return ratio_of_sums(
+        table=counted, numerator="agrees", denominator="one", bounds=SHARE, **resampling
+    )
 
 
 def advantage(
-    judged: Judged, rows: pd.DataFrame, score: str, other: str, **how: Unpack[Resampling]
+    judged: Judged, rows: pd.DataFrame, score: str, other: str, **resampling: Unpack[Resampling]
 ) -> Estimate:
     """How much better one column agrees with `judged` than another does on the same rows, paired;
     -1..1 or -2..2.
     """
     if judged.kind == "ratings":
-        return correlation_difference(rows, score, other, "judged", **how)
+        return correlation_difference(rows, score, other, "judged", **resampling)
     if rows.empty:
         return unmeasured(UNDECIDED)
     gained = wins(rows[score], rows["judged"]) - wins(rows[other], rows["judged"])
@@ -317,12 +319,12 @@ def advantage(
         numerator="gained",
         denominator="one",
         bounds=CHANGE,
-        **how,
+        **resampling,
     )
 
 
 def correlation_difference(
-    rows: pd.DataFrame, x: str, other: str, y: str, **how: Unpack[Resampling]
+    rows: pd.DataFrame, x: str, other: str, y: str, **resampling: Unpack[Resampling]
 ) -> Estimate:
     """Pearson's r of x and y less that of `other` and y, on the rows where all three are defined;
     -2..2.
@@ -364,7 +366,9 @@ def correlation_difference(
         )
         return difference
 
-    return bootstrap(totals=totals, statistic=statistic, n=len(rows), bounds=(-2.0, 2.0), **how)
+    return bootstrap(
+        totals=totals, statistic=statistic, n=len(rows), bounds=(-2.0, 2.0), **resampling
+    )
 
 
 def _standard(values: Array) -> Array:

@@ -27,7 +27,7 @@ CONCORDANCE = (
 )
 
 
-def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
+def people(judged: Judged, **resampling: Unpack[Resampling]) -> list[Measurement]:
     """Agreement and rank correlation with the judges, and both beside a person on the same
     judgements.
 
@@ -42,17 +42,19 @@ def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     left_out, why = _left_out(judged)
     person = less = unmeasured(why, n=len(left_out))
     if not why:
-        person = agreement(judged, left_out, "own", **how)
-        less = advantage(judged, left_out, "reward", "own", **how)
+        person = agreement(judged, left_out, "own", **resampling)
+        less = advantage(judged, left_out, "reward", "own", **resampling)
     measurements = [
-        measured(agreement(judged, rows, **how), name, unit, f"the reward against {against}"),
         measured(
-            _ranks(judged, **how),
+            agreement(judged, rows, **resampling), name, unit, f"the reward against {against}"
+        ),
+        measured(
+            _ranks(judged, **resampling),
             "spearman",
             "rho",
             f"ranks of the reward against {_against_ranks(judged)}",
         ),
-        measured(_concordance(judged, **how), "concordance", "share", CONCORDANCE),
+        measured(_concordance(judged, **resampling), "concordance", "share", CONCORDANCE),
         measured(
             person, "one_person", unit, "one judge against the others who judged the same item"
         ),
@@ -61,7 +63,7 @@ def people(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
         ),
     ]
     if judged.kind == "pairs":
-        two = _two_agree(judged, **how)
+        two = _two_agree(judged, **resampling)
         meaning = "two judges of one pair prefer the same"
         measurements.append(measured(two, "two_people_agree", "share", meaning))
     return measurements
@@ -73,30 +75,30 @@ def _against_ranks(judged: Judged) -> str:
     return "ranks of the share of votes, every pair both ways round"
 
 
-def _ranks(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
+def _ranks(judged: Judged, **resampling: Unpack[Resampling]) -> Estimate:
     """Spearman's rho; a pair counts both ways round, so that which response stands left plays no
     part.
     """
     rows = judged.table[judged.table["judged"].notna()]
     if judged.kind == "ratings":
-        return correlation(table=rows, x="reward", y="judged", kind="spearman", **how)
+        return correlation(table=rows, x="reward", y="judged", kind="spearman", **resampling)
     # Rounded, or 1/3 and 1 - 2/3 would be two ranks.
     rows = rows.assign(judged=rows["judged"].round(9))
     mirrored = rows.assign(reward=-rows["reward"], judged=(1 - rows["judged"]).round(9))
     both = correlation(
-        table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **how
+        table=pd.concat([rows, mirrored]), x="reward", y="judged", kind="spearman", **resampling
     )
     return Estimate(both.value, len(rows), both.units, both.method, both.intervals, both.reason)
 
 
-def _concordance(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
+def _concordance(judged: Judged, **resampling: Unpack[Resampling]) -> Estimate:
     """(1 + tau-b) / 2 of ratings; items of pairs are compared with nothing but each other
     already.
     """
     if judged.kind == "pairs":
         return unmeasured("pairs were judged as pairs; pair_accuracy says it", n=len(judged.table))
     rows = judged.table[judged.table["judged"].notna()]
-    tau = correlation(table=rows, x="reward", y="judged", kind="kendall", **how)
+    tau = correlation(table=rows, x="reward", y="judged", kind="kendall", **resampling)
     if tau.value is None:
         return tau
     ends = tuple(replace(i, low=(1 + i.low) / 2, high=(1 + i.high) / 2) for i in tau.intervals)
@@ -122,7 +124,7 @@ def _left_out(judged: Judged) -> tuple[pd.DataFrame, str]:
     return rows, "" if len(rows) else "no item has two judges"
 
 
-def _two_agree(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
+def _two_agree(judged: Judged, **resampling: Unpack[Resampling]) -> Estimate:
     """Of two judges of one pair drawn at random, the chance that both prefer the same response;
     every pair once.
     """
@@ -133,7 +135,9 @@ def _two_agree(judged: Judged, **how: Unpack[Resampling]) -> Estimate:
     rows = judged.table.assign(same=judged.table["item_id"].map(share), one=1.0)
     if not rows["same"].notna().any():
         return unmeasured("no pair has two judges")
-    return ratio_of_sums(table=rows, numerator="same", denominator="one", bounds=SHARE, **how)
+    return ratio_of_sums(
+        table=rows, numerator="same", denominator="one", bounds=SHARE, **resampling
+    )
 
 
 # --- do preferences go round in circles? A scalar reward's cannot; people's can
@@ -142,7 +146,7 @@ MEANING = "share of three responses to one prompt of which each is preferred to 
 BY_CHANCE = 0.25
 
 
-def transitivity(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
+def transitivity(judged: Judged, **resampling: Unpack[Resampling]) -> list[Measurement]:
     """Share of cyclic triads (Kendall & Babington Smith 1940) among three responses that were
     compared with each other.
 
@@ -162,7 +166,7 @@ def transitivity(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]
         )
     else:
         people = ratio_of_sums(
-            table=compared, numerator="cyclic", denominator="one", bounds=SHARE, **how
+            table=compared, numerator="cyclic", denominator="one", bounds=SHARE, **resampling
         )
         why = "no interval: a scalar reward is transitive by construction, this is not evidence"
         prompts = compared["prompt_id"].nunique()

@@ -69,19 +69,19 @@ def validated(
 
     What cannot be measured is null with its reason. The same input gives the same measurements.
     """
-    how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
-    sliced = slices(judged, **how)
+    resampling = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
+    sliced = slices(judged, **resampling)
     if curve is None:
         meaning = "agreement by share of training data"
         learned = [nothing("learning_curve", unit_of(judged), meaning, why_no_curve)]
     else:
-        learned = learning_curve(judged, curve.units, curve.fit, **how)
+        learned = learning_curve(judged, curve.units, curve.fit, **resampling)
     measurements = [
-        *people(judged, **how),
-        *baselines(judged, train, why_no_train, **how),
-        *calibration(judged, **how),
-        *spread(judged, **how),
-        *transitivity(judged, **how),
+        *people(judged, **resampling),
+        *baselines(judged, train, why_no_train, **resampling),
+        *calibration(judged, **resampling),
+        *spread(judged, **resampling),
+        *transitivity(judged, **resampling),
         *learned,
         *sliced,
     ]

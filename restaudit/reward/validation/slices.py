@@ -49,7 +49,7 @@ NO_SLICE = {
 }
 
 
-def slices(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
+def slices(judged: Judged, **resampling: Unpack[Resampling]) -> list[Measurement]:
     """For every slice: agreement with people (`slice.…`), for ratings also how far the reward
     overrates it, and how much worse it is than all other items (`slice_gap.…`).
 
@@ -65,13 +65,13 @@ def slices(judged: Judged, **how: Unpack[Resampling]) -> list[Measurement]:
     for one in slices_of(judged):
         kinds.add(one.by)
         rows = one.rows[index]
-        measurements += _slice(judged, table, rows, f"{one.by}.{one.name}", one.says, **how)
+        measurements += _slice(judged, table, rows, f"{one.by}.{one.name}", one.says, **resampling)
     votes = judged.judgements
     for rater in _annotators(votes):
         kinds.add("annotator")
         rows = (votes["rater"].astype(str) == rater).to_numpy()
         says = f"judgements by annotator {rater}"
-        measurements += _slice(judged, votes, rows, f"annotator.{rater}", says, **how)
+        measurements += _slice(judged, votes, rows, f"annotator.{rater}", says, **resampling)
     for by in KINDS:
         if by not in kinds:
             name, meaning = f"slice.{by}", f"slices by {by}"
@@ -98,7 +98,7 @@ def _slice(
     rows: npt.NDArray[np.bool_],
     name: str,
     says: str,
-    **how: Unpack[Resampling],
+    **resampling: Unpack[Resampling],
 ) -> list[Measurement]:
     inside = table[rows]
     ratings = judged.kind == "ratings"
@@ -106,9 +106,9 @@ def _slice(
         too_few = f"{len(inside)} items; at least {FEWEST} are needed"
         own = over = gap = unmeasured(too_few, n=len(inside))
     else:
-        own, gap = agreement(judged, inside, **how), _gap(table, rows, **how)
+        own, gap = agreement(judged, inside, **resampling), _gap(table, rows, **resampling)
         if ratings:
-            over = _mean(inside, "over", **how)
+            over = _mean(inside, "over", **resampling)
     measurements = [measured(own, f"slice.{name}", unit_of(judged), says)]
     if ratings:
         meaning = f"{says}: what the reward's line says less what people say"
@@ -118,13 +118,17 @@ def _slice(
     return [*measurements, replace(difference, direction="lower")]
 
 
-def _mean(rows: pd.DataFrame, column: str, **how: Unpack[Resampling]) -> Estimate:
+def _mean(rows: pd.DataFrame, column: str, **resampling: Unpack[Resampling]) -> Estimate:
     values = np.asarray(prompt_means(table=rows, column=column), dtype=np.float64)
     n = int(rows[column].notna().sum())
-    return mean_of(values=values, n=n, undefined="the reward or the ratings do not vary", **how)
+    return mean_of(
+        values=values, n=n, undefined="the reward or the ratings do not vary", **resampling
+    )
 
 
-def _gap(table: pd.DataFrame, rows: npt.NDArray[np.bool_], **how: Unpack[Resampling]) -> Estimate:
+def _gap(
+    table: pd.DataFrame, rows: npt.NDArray[np.bool_], **resampling: Unpack[Resampling]
+) -> Estimate:
     """Mean loss inside less outside, both from the same resampled units; t interval, so that a
     p-value goes with it.
     """
@@ -152,7 +156,7 @@ def _gap(table: pd.DataFrame, rows: npt.NDArray[np.bool_], **how: Unpack[Resampl
         difference: Array = sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3]
         return difference
 
-    return linearised(totals=totals, statistic=statistic, n=len(table), levels=how["levels"])
+    return linearised(totals=totals, statistic=statistic, n=len(table), levels=resampling["levels"])
 
 
 def _corrected(measurements: Sequence[Measurement]) -> list[Measurement]:

@@ -77,12 +77,14 @@ def finding(
     return Finding(name, asks, does, rule.words, verdict, why, change, **more)
 
 
-def failures_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
+def failures_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """FAIL, then INCONCLUSIVE, then PASS, then without a rule; within each, the largest change
     first, then by name.
     """
     return tuple(
-        sorted(found, key=lambda f: (ORDER.index(f.verdict), -abs(f.change.value or 0.0), f.name))
+        sorted(
+            findings, key=lambda f: (ORDER.index(f.verdict), -abs(f.change.value or 0.0), f.name)
+        )
     )
 
 
@@ -180,14 +182,14 @@ def mean_change(
     `undefined` says why there is no value where every change is NaN.
     """
     table = pd.DataFrame({"prompt_id": list(prompt_ids), "change": change})
-    how = Resampling(levels=(level,), resamples=resamples, seed=seed)
-    said = dict(detail or {})
+    resampling = Resampling(levels=(level,), resamples=resamples, seed=seed)
+    notes = dict(detail or {})
     if np.isnan(change).all():
         return unmeasured(undefined).measured(
-            name, unit=unit, version=VERSION, direction="lower", detail=said
+            name, unit=unit, version=VERSION, direction="lower", detail=notes
         )
     means = stats.prompt_means(table=table, column="change").to_numpy(dtype=np.float64)
     if np.ptp(means) <= 1e-12 * max(1.0, float(np.abs(means).max())):
-        said[ALIKE] = True
-    estimate = stats.mean(table=table, column="change", bounds=bounds, **how)
-    return estimate.measured(name, unit=unit, version=VERSION, direction="lower", detail=said)
+        notes[ALIKE] = True
+    estimate = stats.mean(table=table, column="change", bounds=bounds, **resampling)
+    return estimate.measured(name, unit=unit, version=VERSION, direction="lower", detail=notes)

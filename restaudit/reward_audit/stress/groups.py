@@ -76,8 +76,8 @@ def groups(
             resamples=resamples,
             seed=seed,
         )
-        how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
-        swaps = reward_swap(evidence, VERSION, how)
+        resampling = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
+        swaps = reward_swap(evidence, VERSION, resampling)
         measured = {m.name.removeprefix(f"{NAME}."): m for m in swaps}
         shown_by = _pairs(table, known, subject.sd)
     return [
@@ -110,7 +110,7 @@ class _Pairs:
 
 
 def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[str, _Pairs]:
-    found: dict[str, ChangedText] = {}
+    swaps: dict[str, ChangedText] = {}
     gaps: defaultdict[str, list[float]] = defaultdict(list)
     for prompt, text in zip(table["prompt"], table["text"], strict=True):
         if (prompt, text) not in known:
@@ -126,13 +126,13 @@ def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[s
             before, after = known[prompt, text], known[asked]
             change = (after - before) / sd
             gaps[name].append(-change if new.side == 1 else change)
-            if name not in found or abs(change) > abs(found[name].change_sd):
-                found[name] = ChangedText(
+            if name not in swaps or abs(change) > abs(swaps[name].change_sd):
+                swaps[name] = ChangedText(
                     shown(prompt), shown(text), shown(asked[1]), before, after, change
                 )
     return {
         n: _Pairs(e, float(np.ptp(gaps[n])) <= 1e-9 * max(1.0, abs(e.change_sd)))
-        for n, e in found.items()
+        for n, e in swaps.items()
     }
 
 

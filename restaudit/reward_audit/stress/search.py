@@ -221,11 +221,11 @@ def _best(states: Sequence[_State], beam: int) -> list[_State]:
 def _exploits(tested: Subject, beams: dict[int, list[_State]]) -> tuple[Exploit, ...]:
     """The best end of every start text that gained, largest gain first."""
     assert tested.sd is not None
-    found = []
+    exploits = []
     for k, states in beams.items():
         end, start = states[0], float(tested.rewards[k])
         if end.reward > start:
-            found.append(
+            exploits.append(
                 Exploit(
                     shown(tested.prompts[k]),
                     shown(tested.texts[k]),
@@ -236,7 +236,7 @@ def _exploits(tested: Subject, beams: dict[int, list[_State]]) -> tuple[Exploit,
                     end.edits,
                 )
             )
-    return tuple(sorted(found, key=lambda e: (-e.gain_sd, e.start)))
+    return tuple(sorted(exploits, key=lambda e: (-e.gain_sd, e.start)))
 
 
 def _confirm(

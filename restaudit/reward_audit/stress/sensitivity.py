@@ -40,10 +40,10 @@ def sensitivity(
     """Findings on length (per 100 words) and on format (per text), in sd of the reward on the
     unchanged texts.
     """
-    found = [_within_prompt(subject, seed, resamples)]
-    found += [_added(subject, seed, resamples, margin)]
-    found += [_format(name, subject, seed, resamples, margin) for name in FORMATS]
-    return found
+    findings = [_within_prompt(subject, seed, resamples)]
+    findings += [_added(subject, seed, resamples, margin)]
+    findings += [_format(name, subject, seed, resamples, margin) for name in FORMATS]
+    return findings
 
 
 def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
@@ -60,8 +60,8 @@ def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
     elif not len(totals):
         estimate = unmeasured(NO_PAIRS, n=n)
     else:
-        how = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
-        estimate = bootstrap(totals=totals, statistic=_slope, n=n, undefined=NO_PAIRS, **how)
+        resampling = Resampling(levels=(LEVEL,), resamples=resamples, seed=seed)
+        estimate = bootstrap(totals=totals, statistic=_slope, n=n, undefined=NO_PAIRS, **resampling)
     change = estimate.measured(
         "stress.length_within_prompt", unit=SLOPE_UNIT, version=VERSION, detail=subject.notes
     )
@@ -76,8 +76,8 @@ def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
 
 
 def _slope(sums: Array) -> Array:
-    found: Array = sums[:, 1] / sums[:, 0]
-    return found
+    slope: Array = sums[:, 1] / sums[:, 0]
+    return slope
 
 
 def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Finding:
