@@ -24,11 +24,10 @@ from restaudit.gates import Decision, GateResult
 from restaudit.loop.headline import alarms, learned, refitted
 
 
-def finish(folder: Path, work: Callable[[], None], *, again: str | None = None) -> None:
+def finish(folder: Path, work: Callable[[], None], *, command: str | None = None) -> None:
     """Do the work; print the summary and run the after-run hooks also when a gate stopped it.
 
-    `again` is the command that goes on with an interrupted run, where that is not `restaudit
-    resume`.
+    `command` is what goes on with an interrupted run, where that is not `restaudit resume`.
     """
     began = time.monotonic()
     halted: Halted | None = None
@@ -41,7 +40,7 @@ def finish(folder: Path, work: Callable[[], None], *, again: str | None = None) 
         halted = e
     except KeyboardInterrupt:
         raise Interrupted(
-            f"the step in hand was dropped; go on with: {again or f'restaudit resume {folder}'}"
+            f"the step in hand was dropped; go on with: {command or f'restaudit resume {folder}'}"
         ) from None
     print_summary(folder)
     for hook in metadata.entry_points(group="restaudit.finished"):

@@ -120,7 +120,7 @@ def watch(
         finish(
             run,
             lambda: go(settings, run, watcher, signer),
-            again="the same restaudit watch command",
+            command="the same restaudit watch command",
         )
     except Halted:
         if on_halt is not None:

@@ -140,11 +140,13 @@ def missed(job: Job, iteration: str, reason: str) -> None:
             AUDIT,
         )
         metrics = dict.fromkeys(r.metric for r in job.config.gates.rules)
-        none = [Measurement(m, None, "", 0, 0, "not measured", "0", reason=reason) for m in metrics]
-        found = _recorded(
-            job, none, iteration, out, look=looks.index(iteration) + 1, looks=len(looks)
+        unmeasured = [
+            Measurement(m, None, "", 0, 0, "not measured", "0", reason=reason) for m in metrics
+        ]
+        decided = _recorded(
+            job, unmeasured, iteration, out, look=looks.index(iteration) + 1, looks=len(looks)
         )
-        return {"policy": iteration, "samples": 0, "missed": reason, **found}
+        return {"policy": iteration, "samples": 0, "missed": reason, **decided}
 
     content = job.step(f"{iteration}/audit", iteration, make)
     job.reporter.line(f"  {iteration}: {content['verdict']} ({reason})")

@@ -291,13 +291,13 @@ def nll_of(
 
 def text_tokens(policy: Policy, texts: Sequence[str], max_tokens: int) -> list[tuple[int, ...]]:
     """The first `max_tokens` tokens of each text. Raises BadInput for a text without tokens."""
-    found = []
+    tokens = []
     for number, text in enumerate(texts):
         ids = policy.tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
         if not ids:
             raise BadInput(f"human text {number}: has no tokens; expected a text")
-        found.append(tuple(int(token) for token in ids))
-    return found
+        tokens.append(tuple(int(token) for token in ids))
+    return tokens
 
 
 def _plain(text: str) -> str:

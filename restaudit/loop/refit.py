@@ -161,7 +161,7 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
     """
     from restaudit.reward import combine
     from restaudit.reward.dossier import differences
-    from restaudit.reward.fresh_judgements import Fresh
+    from restaudit.reward.fresh_judgements import FreshJudgements
     from restaudit.reward.scale import Scale
     from restaudit.reward.trained import build_trained
 
@@ -176,7 +176,7 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
         columns={"text": "response"}
     )
     before = read_any(job.reward_folder)
-    fresh = Fresh(
+    fresh = FreshJudgements(
         used[["prompt", "response", "rater", "score"]], policy, config.refit.scale, before["digest"]
     )
     reward = build_trained(

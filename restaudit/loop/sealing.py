@@ -124,12 +124,12 @@ def artifacts_of(config: Config) -> dict[str, Artifact]:
         wanted["reward.encoder"] = (reward.encoder, reward.encoder_sha256, reward.encoder_licence)
     if isinstance(config.human, ModelHuman):
         wanted["human.encoder"] = (config.human.encoder, config.human.encoder_sha256, None)
-    found = {
+    models = {
         key: resolve(spec, sha256=sha256, licence=licence)
         for key, (spec, sha256, licence) in wanted.items()
     }
     return {
-        **found,
+        **models,
         **toxicity_artifacts(config.audit.toxicity),
         **held_out_artifacts(config.audit),
     }

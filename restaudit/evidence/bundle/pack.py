@@ -276,15 +276,15 @@ def _recorded(events: Sequence[Event]) -> Iterator[tuple[str, FileDigest]]:
 
 def _beside(run: Path, folders: Sequence[str]) -> list[str]:
     """Files of these folders beside the record, plain ones only."""
-    found = []
+    names = []
     for folder in folders:
         for path in sorted((run / folder).rglob("*")):
             name = path.relative_to(run).as_posix()
             if path.is_symlink():
                 raise BadInput(f"{run}/{name}: is a symbolic link; a bundle holds only plain files")
             if path.is_file() and not path.name.startswith(TEMPORARY):
-                found.append(name)
-    return found
+                names.append(name)
+    return names
 
 
 def _check_names(run: Path, events: Sequence[Event]) -> None:

@@ -155,7 +155,7 @@ def _check_directory(path: Path) -> None:
 
 def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """The entries by name, each checked by what the archive says of it."""
-    found: dict[str, zipfile.ZipInfo] = {}
+    entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         # As it stands in the archive: zipfile cuts its own `filename` at a NUL byte.
         name = entry.orig_filename
@@ -174,13 +174,13 @@ def _entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
             raise VerificationFailed(
                 f"{name}: compressed by method {entry.compress_type}; expected stored or deflated"
             )
-        if name in found:
+        if name in entries:
             raise VerificationFailed(f"{name}: is in the bundle twice, so which one is meant?")
-        found[name] = entry
-    if (pair := collision(found)) is not None:
+        entries[name] = entry
+    if (pair := collision(entries)) is not None:
         raise VerificationFailed(f"{pair[1]}: is the same file as {pair[0]} on some machines")
-    _check_overlap(found, size)
-    return found
+    _check_overlap(entries, size)
+    return entries
 
 
 def _check_overlap(entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
