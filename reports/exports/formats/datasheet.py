@@ -104,8 +104,8 @@ def tables(facts: Facts) -> list[Data]:
 
 
 def _purpose(facts: Facts) -> list[str]:
-    said = str(facts.config.get("description") or "")
-    return [f"As the configuration describes the run: {said}"] if said else []
+    description = str(facts.config.get("description") or "")
+    return [f"As the configuration describes the run: {description}"] if description else []
 
 
 def _instances(_: Facts) -> list[str]:
@@ -124,12 +124,12 @@ def _counts(facts: Facts) -> list[str]:
 
 
 def _whole(facts: Facts) -> list[str]:
-    found = [
+    lines = [
         f"{g.name}: all {g.samples} samples that were drawn and {g.references} references."
         for g in facts.grows
     ]
     kept = [d.ref.removeprefix("kept:") for d in tables(facts) if d.kind == "kept"]
-    return found + [f"Kept set of {k}: not all rows. {filtering(facts, k)}" for k in kept]
+    return lines + [f"Kept set of {k}: not all rows. {filtering(facts, k)}" for k in kept]
 
 
 def _links(_: Facts) -> list[str]:
@@ -162,11 +162,11 @@ def _noise(facts: Facts) -> list[str]:
 
 
 def _outside(facts: Facts) -> list[str]:
-    found = [
+    lines = [
         f"Models from elsewhere: {m.spec} ({m.role}), SHA-256 {m.sha256 or MISSING}"
         for m in facts.models
     ]
-    return found + [
+    return lines + [
         f"{d.title}, SHA-256 {d.sha256 or MISSING}" for d in facts.data if d.spec is not None
     ]
 
@@ -182,68 +182,53 @@ def _groups(facts: Facts) -> list[str]:
 
 def _acquired(facts: Facts) -> list[str]:
     sampling = listed(facts.config.get("loop", {}).get("sampling"))
-    found = [
+    lines = [
         f"{g.name}: sampled from policy {g.policy}, {g.tokens} tokens, with {sampling}."
         for g in facts.grows
     ]
     rewards = [f"Scored by the reward model {r.name} ({cited(r.source)})." for r in facts.rewards]
-    return (
-        [*found, *rewards, f"Human score: {facts.human.name}: {facts.human.description}"]
-        if found
-        else []
-    )
+    if not lines:
+        return []
+    return [*lines, *rewards, f"Human score: {facts.human.name}: {facts.human.description}"]
 
 
 def _when(facts: Facts) -> list[str]:
-    found = []
+    lines = []
     sampled = {g.step for g in facts.grows}
     for event in facts.run.events:
         began, ended = span(event)
         if event.step in sampled and ended is not None:
-            found.append(f"{event.step}: {began} to {ended} ({cited(facts.at(event.step))})")
-    return found
+            lines.append(f"{event.step}: {began} to {ended} ({cited(facts.at(event.step))})")
+    return lines
 
 
 def _raters(facts: Facts) -> list[str]:
-    for reward in facts.rewards[:1]:
-        raters = reward.dossier.get("raters")
-        if isinstance(raters, dict):
-            known = {k: v for k, v in raters.items() if v != MISSING and not isinstance(v, list)}
-            absent = sorted(k for k, v in raters.items() if v == MISSING)
-            missing = [f"MISSING in the reward's dossier: {', '.join(absent)}."] if absent else []
-            return [
-                (
-                    "Of the judgements that the reward goes back to, its dossier says: "
-                    f"{listed(known)}."
-                ),
-                *missing,
-            ]
-    return []
+    raters = facts.rewards[0].dossier.get("raters") if facts.rewards else None
+    if not isinstance(raters, dict):
+        return []
+    known = {k: v for k, v in raters.items() if v != MISSING and not isinstance(v, list)}
+    absent = sorted(key for key, value in raters.items() if value == MISSING)
+    lines = [f"Of the judgements that the reward goes back to, its dossier says: {listed(known)}."]
+    if absent:
+        lines.append(f"MISSING in the reward's dossier: {', '.join(absent)}.")
+    return lines
 
 
 def _cleaned(facts: Facts) -> list[str]:
     kept = [d.ref.removeprefix("kept:") for d in tables(facts) if d.kind == "kept"]
     rows = facts.config.get("data", {}).get("rows")
-    rules = (
-        [
-            (
-                f"Bad rows of prompts were handled by these rules: {listed(rows)} (counts: "
-                "data/report.json)."
-            )
-        ]
-        if rows
-        else []
-    )
-    return [*rules, *(f"{k}: {filtering(facts, k)}" for k in kept)]
+    lines = [f"{policy}: {filtering(facts, policy)}" for policy in kept]
+    if not rows:
+        return lines
+    rules = f"Bad rows of prompts were handled by these rules: {listed(rows)}"
+    return [f"{rules} (counts: data/report.json).", *lines]
 
 
 def _raw(facts: Facts) -> list[str]:
     raw = [n for n in facts.records.digests if n.endswith("/samples.parquet")]
-    return (
-        [f"Yes: token ids and log-probabilities of all samples in {', '.join(sorted(raw))}."]
-        if raw
-        else []
-    )
+    if not raw:
+        return []
+    return [f"Yes: token ids and log-probabilities of all samples in {', '.join(sorted(raw))}."]
 
 
 def _software(facts: Facts) -> list[str]:
@@ -359,17 +344,15 @@ QUESTIONS = (
 
 def answered(facts: Facts) -> Iterator[tuple[Question, str, list[str]]]:
     """Every question with its status ("RECORDED", "MEASURED" or "MISSING") and its lines."""
-    for q in QUESTIONS:
-        lines = q.answer(facts) if q.answer is not None else []
-        if lines:
-            yield q, q.status, lines
-        else:
-            why = (
-                "the record of this run does not have it"
-                if q.answer is not None
-                else "only people can say it"
-            )
-            yield q, MISSING, [f"MISSING: {why}. Who could say: {q.who}."]
+    for question in QUESTIONS:
+        why = "only people can say it"
+        if question.answer is not None:
+            lines = question.answer(facts)
+            if lines:
+                yield question, question.status, lines
+                continue
+            why = "the record of this run does not have it"
+        yield question, MISSING, [f"MISSING: {why}. Who could say: {question.who}."]
 
 
 EXPORT = Export("datasheet", "datasheet of the synthetic data", SPEC, build)

@@ -51,25 +51,34 @@ def card(facts: Facts, weights: Weights | None = None) -> str:
 
     It is about the last audit, or about exported `weights` and the audit that looked at them.
     """
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
-    audits = [a for a in facts.audits if weights is None or a.iteration == weights.iteration]
+    audits = list(facts.audits)
+    if weights is not None:
+        audits = [audit for audit in audits if audit.iteration == weights.iteration]
     audit = audits[-1] if audits else None
+    name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
+    paragraphs = weights.paragraphs if weights is not None else ()
+    text = "\n\n".join(_sections(facts, audit, name, paragraphs)) + "\n"
+    return str(ModelCard(f"---\n{_front_matter(facts, audit, name, weights)}\n---\n\n{text}"))
+
+
+def _front_matter(facts: Facts, audit: Audit | None, name: str, weights: Weights | None) -> str:
+    """The metadata as YAML; what the record does not have is left out."""
+    from huggingface_hub import ModelCardData
+
     # The hub's own word for a licence that nobody stated; the text says that it is missing.
     licence, licence_name = weights.licence if weights is not None else ("unknown", None)
-    name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
     base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
-    datasets = [
-        m[1] for d in facts.data if d.kind == "prompts" and d.spec and (m := HUB.fullmatch(d.spec))
-    ]
-    results = [_result(audit, m) for m in _benchmarks(audit)] if audit else []
+    results = [_result(audit, m) for m in _benchmarks(audit)] if audit is not None else []
     data = ModelCardData(
         base_model=base[1] if base else None,
-        datasets=sorted(set(datasets)) or None,
+        datasets=_datasets(facts) or None,
         library_name=weights.library if weights is not None else None,
         license=licence,
         license_name=_inert(licence_name) if licence_name else None,
-        metrics=sorted({r.metric_type for r in results}) or None,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        # The hub wants a name where there are results, and none where there are not.
         model_name=_inert(name) if results else None,
         eval_results=results or None,
         pipeline_tag="text-generation",
@@ -77,11 +86,17 @@ def card(facts: Facts, weights: Weights | None = None) -> str:
             "restaudit",
             "reinforced-self-training",
             "synthetic-data",
-            *(weights.tags if weights else ()),
+            *(weights.tags if weights is not None else ()),
         ],
     )
-    text = "\n\n".join(_sections(facts, audit, name, weights.paragraphs if weights else ())) + "\n"
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+    return data.to_yaml()
+
+
+def _datasets(facts: Facts) -> list[str]:
+    """Prompts that come from the hub, by their names there."""
+    specs = [data.spec for data in facts.data if data.kind == "prompts" and data.spec]
+    known = [HUB.fullmatch(spec) for spec in specs]
+    return sorted({match[1] for match in known if match is not None})
 
 
 def _benchmarks(audit: Audit) -> Iterator[Measurement]:
@@ -131,7 +146,8 @@ def _sections(
             f"**HALT at {_text(o.iteration)} was overridden** by {_text(o.by)} "
             f"(gates: {_text(', '.join(o.gates))}). Reason given: {_text(o.reason)}"
         )
-    if (halt := facts.run.halt) is not None:
+    halt = facts.run.halt
+    if halt is not None:
         yield (
             f"**This run was halted at {_text(halt.iteration)}** by its gates "
             f"{_text(', '.join(halt.gates))}."
@@ -162,39 +178,38 @@ def _sections(
 
 def _origin(facts: Facts, audit: Audit | None) -> Iterator[str]:
     if facts.base is not None:
-        b = facts.base
         yield (
-            f"- Base model: {_text(b.spec)}, SHA-256 {b.sha256 or 'MISSING'}, licence of the base "
-            f"model: {_text(b.licence) if b.licence else 'MISSING: not recorded'}"
+            f"- Base model: {_text(facts.base.spec)}, SHA-256 {facts.base.sha256 or 'MISSING'}, "
+            f"licence of the base model: {_licence(facts.base.licence)}"
         )
     else:
         yield "- Base model: MISSING: the record names none"
-    for p in _line(facts.policies, audit.policy if audit else ""):
-        made = (
-            f"from {_text(p.parent)} on Grow set {_text(p.data or '')}"
-            if p.parent
-            else "the base policy"
-        )
-        yield f"- {_text(p.name)}: {made}; digest `{p.digest}`"
-    for d in facts.data:
-        if d.kind in ("prompts", "judgements"):
-            yield (
-                f"- {_text(d.title)}; licence: "
-                f"{_text(d.licence) if d.licence else 'MISSING: not recorded'}"
-            )
-    for r in facts.rewards:
-        yield f"- Reward model: {_text(r.name)}, digest {r.digest or 'MISSING'}"
+    for policy in _line(facts.policies, audit.policy if audit else ""):
+        made = "the base policy"
+        if policy.parent:
+            made = f"from {_text(policy.parent)} on Grow set {_text(policy.data or '')}"
+        yield f"- {_text(policy.name)}: {made}; digest `{policy.digest}`"
+    for data in facts.data:
+        if data.kind in ("prompts", "judgements"):
+            yield f"- {_text(data.title)}; licence: {_licence(data.licence)}"
+    for reward in facts.rewards:
+        yield f"- Reward model: {_text(reward.name)}, digest {reward.digest or 'MISSING'}"
+
+
+def _licence(licence: str | None) -> str:
+    return _text(licence) if licence else "MISSING: not recorded"
 
 
 def _line(policies: Sequence[Policy], name: str) -> list[Policy]:
     """The policies from the base to this one."""
-    by_name = {p.name: p for p in policies}
-    found: list[Policy] = []
-    step = by_name.get(name)
-    while step is not None and step not in found:
-        found.insert(0, step)
-        step = by_name.get(step.parent) if step.parent else None
-    return found
+    by_name = {policy.name: policy for policy in policies}
+    line: list[Policy] = []
+    policy = by_name.get(name)
+    # A record of a stranger may go round in a circle.
+    while policy is not None and policy not in line:
+        line.insert(0, policy)
+        policy = by_name.get(policy.parent) if policy.parent else None
+    return line
 
 
 def _measured(audit: Audit) -> str:
@@ -203,15 +218,19 @@ def _measured(audit: Audit) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for m in audit.measurements:
-        if m.value is not None:
-            i = m.interval(LEVEL)
-            value, low, high = together(m.value, i.low, i.high) if i else (number(m.value), "", "")
-            span = f"{low} to {high}" if i else _text(f"none: {m.reason}")
-            label = _text(str(m.detail.get("human_label", "")))
-            rows.append(
-                f"| {_text(m.name)} | {value} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} "
-                f"| {label} |"
-            )
+        if m.value is None:
+            continue
+        interval = m.interval(LEVEL)
+        if interval is None:
+            value, span = number(m.value), _text(f"none: {m.reason}")
+        else:
+            value, low, high = together(m.value, interval.low, interval.high)
+            span = f"{low} to {high}"
+        label = _text(str(m.detail.get("human_label", "")))
+        rows.append(
+            f"| {_text(m.name)} | {value} | {span} | {_text(m.unit)} | {m.n} | {m.n_prompts} "
+            f"| {label} |"
+        )
     return "\n".join([*rows, "", f"Source: {_text(cited(audit.source))}"])
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from reports.exports.encoding import SPDX_IDS, json_bytes, package_url, pypi_url, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import Data, Facts, Model, Reward, cited, last_time, span
+from reports.exports.facts import PLAN, Data, Facts, Model, Reward, cited, grow_of, last_time, span
 from reports.exports.sentences import (
     OF_A_MODEL,
     OF_DATA,
@@ -183,8 +183,21 @@ def _model(doc: Document, model: Model) -> None:
 def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
     facts = doc.facts
     event = facts.event(policy.step) if policy.step else None
-    audits = facts.audits_of(policy.name)
-    source = facts.at(event.step) if event else facts.records.source("plan.json", "artifacts")
+    # The base policy is no step's work: the sealed plan says where its weights come from.
+    source = facts.at(event.step) if event else facts.records.source(PLAN, "artifacts")
+    metrics, thresholds, evidence = [], [], []
+    for audit in facts.audits_of(policy.name):
+        metrics += [_entry(f"{audit.label} {m.name}", figure(m)) for m in audit.measurements]
+        evidence.append(audit.source)
+        if audit.decision_source is not None:
+            evidence.append(audit.decision_source)
+        if audit.decision is not None:
+            for gate in audit.decision.gates:
+                key = f"{audit.iteration} {gate.metric} ({gate.gate})"
+                thresholds.append(_entry(key, rule(gate)))
+    training = "The base policy."
+    if policy.parent:
+        training = filtering(facts, policy.name)
     element = doc.add(
         "ai_AIPackage",
         f"policy-{policy.name}",
@@ -195,33 +208,22 @@ def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
         builtTime=span(event)[1] if event else None,
         ai_typeOfModel=["language model"],
         ai_hyperparameter=[_entry(k, v) for k, v in hyperparameters(facts, policy)],
-        ai_informationAboutTraining=filtering(facts, policy.name)
-        if policy.parent
-        else "The base policy.",
-        ai_metric=[
-            _entry(f"{a.label} {m.name}", figure(m)) for a in audits for m in a.measurements
-        ],
-        ai_metricDecisionThreshold=[
-            _entry(f"{a.iteration} {g.metric} ({g.gate})", rule(g))
-            for a in audits
-            if a.decision
-            for g in a.decision.gates
-        ],
+        ai_informationAboutTraining=training,
+        ai_metric=metrics,
+        ai_metricDecisionThreshold=thresholds,
         ai_useSensitivePersonalInformation="noAssertion",
         comment="The hash is that of the canonical JSON of the digests of base model and weight "
-        "files. Source: "
-        f"{cited(source)}. {_gaps(OF_A_MODEL)}",
+        f"files. Source: {cited(source)}. {_gaps(OF_A_MODEL)}",
     )
     doc.licensed(element, None)
-    files = [_file(doc, name, sha) for name, sha in policy.weights.items()]
+    files = [_file(doc, name, sha256) for name, sha256 in policy.weights.items()]
     doc.relate(element, "contains", files)
-    evidence = [s for a in audits for s in (a.source, a.decision_source) if s is not None]
     doc.relate(element, "hasEvidence", [_file(doc, s.path, s.sha256) for s in evidence])
     doc.relate(element, "usesTool", packages)
 
 
 def _reward(doc: Document, reward: Reward) -> None:
-    limits = [str(v) for v in reward.dossier.get("limits", ())]
+    limits = [str(limit) for limit in reward.dossier.get("limits", ())]
     element = doc.add(
         "ai_AIPackage",
         reward.ref,
@@ -232,18 +234,34 @@ def _reward(doc: Document, reward: Reward) -> None:
         ai_limitation=" ".join(limits) or None,
         ai_useSensitivePersonalInformation="noAssertion",
         comment="The hash is that of the canonical JSON of all that the reward is made of. "
-        "Source: "
-        f"{cited(reward.source)}.",
+        f"Source: {cited(reward.source)}.",
     )
     doc.licensed(element, None)
 
 
 def _data(doc: Document, data: Data) -> None:
-    written = data.kind in ("grow", "kept")
-    policy = data.ref.removeprefix("kept:")
-    audits = doc.facts.audits_of(policy) if data.kind == "kept" else ()
-    event = doc.facts.event(f"{policy}/improve") if data.kind == "kept" else None
-    absent = "" if data.sha256 else " MISSING: no SHA-256 was recorded."
+    known: Json = {}
+    if data.kind == "kept":
+        policy = data.ref.removeprefix("kept:")
+        event = doc.facts.event(f"{policy}/improve")
+        audits = doc.facts.audits_of(policy)
+        bias = [f"{name}: {text}" for audit in audits for name, text in disparities(audit)]
+        known = {
+            "builtTime": span(event)[1] if event else None,
+            "dataset_dataPreprocessing": [filtering(doc.facts, policy)],
+            "dataset_knownBias": bias,
+        }
+    if data.made_by:
+        known["dataset_dataCollectionProcess"] = f"Sampled from policy {data.made_by}."
+    if data.spec:
+        known["software_packageUrl"] = package_url(data.spec)
+    comment = (
+        f"Rows: {'MISSING' if data.rows is None else data.rows}. Source: {cited(data.source)}."
+    )
+    if not data.sha256:
+        comment += " MISSING: no SHA-256 was recorded."
+    if data.kind in ("grow", "kept"):
+        comment += f" {_gaps(OF_DATA)}"
     element = doc.add(
         "dataset_DatasetPackage",
         data.ref,
@@ -252,66 +270,60 @@ def _data(doc: Document, data: Data) -> None:
         dataset_datasetType=["text"],
         verifiedUsing=_hash(data.sha256),
         dataset_datasetSize=data.bytes,
-        builtTime=span(event)[1] if event else None,
-        software_packageUrl=package_url(data.spec) if data.spec else None,
-        dataset_dataCollectionProcess=f"Sampled from policy {data.made_by}."
-        if data.made_by
-        else None,
-        dataset_dataPreprocessing=[filtering(doc.facts, policy)] if data.kind == "kept" else None,
-        dataset_knownBias=[f"{n}: {f}" for a in audits for n, f in disparities(a)],
         dataset_hasSensitivePersonalInformation="noAssertion",
-        comment=(
-            f"Rows: {'MISSING' if data.rows is None else data.rows}. Source: "
-            f"{cited(data.source)}.{absent}"
-        )
-        + (f" {_gaps(OF_DATA)}" if written else ""),
+        comment=comment,
+        **known,
     )
     doc.licensed(element, data.licence)
 
 
 def _derivations(doc: Document) -> None:
+    """The lineage: what each policy, data set and reward was made from."""
     facts = doc.facts
-    refs = {d.ref for d in facts.data}
-    for p in facts.policies:
-        parent = f"policy-{p.parent}" if p.parent else "model-policy.model"
-        doc.relate(doc.id(f"policy-{p.name}"), "descendantOf", [doc.id(parent)])
-        if f"kept:{p.name}" in refs:
-            doc.relate(doc.id(f"policy-{p.name}"), "trainedOn", [doc.id(f"kept:{p.name}")])
-        if facts.audits_of(p.name) and "split:audit" in refs:
-            doc.relate(doc.id(f"policy-{p.name}"), "testedOn", [doc.id("split:audit")])
-    for d in facts.data:
-        if d.kind == "grow" and any(p.name == d.made_by for p in facts.policies):
-            doc.relate(doc.id(f"policy-{d.made_by}"), "generates", [doc.id(d.ref)])
-        if d.kind == "grow" and (reward := facts.reward_for(d.ref.split(":")[1])) is not None:
-            doc.relate(doc.id(d.ref), "dependsOn", [doc.id(reward.ref)])
-        if (
-            d.kind == "kept"
-            and (grow := f"grow:{d.ref.removeprefix('kept:').split('/')[0]}") in refs
-        ):
-            doc.relate(doc.id(d.ref), "descendantOf", [doc.id(grow)])
-        if d.kind == "split":
-            doc.relate(
-                doc.id(d.ref),
-                "descendantOf",
-                [doc.id(x.ref) for x in facts.data if x.kind == "prompts"],
-            )
+    refs = {data.ref for data in facts.data}
+    for policy in facts.policies:
+        element = doc.id(f"policy-{policy.name}")
+        parent = f"policy-{policy.parent}" if policy.parent else "model-policy.model"
+        doc.relate(element, "descendantOf", [doc.id(parent)])
+        if f"kept:{policy.name}" in refs:
+            doc.relate(element, "trainedOn", [doc.id(f"kept:{policy.name}")])
+        if facts.audits_of(policy.name) and "split:audit" in refs:
+            doc.relate(element, "testedOn", [doc.id("split:audit")])
+    for data in facts.data:
+        _derivation(doc, data, refs)
+    judgements = [doc.id(data.ref) for data in facts.data if data.kind == "judgements"]
+    encoders = [doc.id(f"model-{m.role}") for m in facts.models if m.role == "reward.encoder"]
     for reward in facts.rewards:
-        doc.relate(
-            doc.id(reward.ref),
-            "trainedOn",
-            [doc.id(d.ref) for d in facts.data if d.kind == "judgements"],
-        )
-        encoders = [doc.id(f"model-{m.role}") for m in facts.models if m.role == "reward.encoder"]
+        doc.relate(doc.id(reward.ref), "trainedOn", judgements)
         doc.relate(doc.id(reward.ref), "dependsOn", encoders)
+
+
+def _derivation(doc: Document, data: Data, refs: set[str]) -> None:
+    facts, element = doc.facts, doc.id(data.ref)
+    if data.kind == "grow":
+        if any(policy.name == data.made_by for policy in facts.policies):
+            doc.relate(doc.id(f"policy-{data.made_by}"), "generates", [element])
+        reward = facts.reward_for(data.ref.split(":")[1])
+        if reward is not None:
+            doc.relate(element, "dependsOn", [doc.id(reward.ref)])
+    if data.kind == "kept" and grow_of(data) in refs:
+        doc.relate(element, "descendantOf", [doc.id(grow_of(data))])
+    if data.kind == "split":
+        prompts = [doc.id(other.ref) for other in facts.data if other.kind == "prompts"]
+        doc.relate(element, "descendantOf", prompts)
 
 
 def _overrides(doc: Document) -> None:
     for k, o in enumerate(doc.facts.run.overrides()):
         known = any(p.name == o.iteration for p in doc.facts.policies)
         subject = doc.id(f"policy-{o.iteration}") if known else doc.id("restaudit")
-        said = f"HALT at {o.iteration} by {', '.join(o.gates)} overridden by {o.by}: {o.reason}"
+        gates = ", ".join(o.gates)
         doc.add(
-            "Annotation", f"override-{k}", annotationType="review", subject=subject, statement=said
+            "Annotation",
+            f"override-{k}",
+            annotationType="review",
+            subject=subject,
+            statement=f"HALT at {o.iteration} by {gates} overridden by {o.by}: {o.reason}",
         )
 
 

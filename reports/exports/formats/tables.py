@@ -186,14 +186,14 @@ def _float(value: float | None) -> float | None:
 
 def build(facts: Facts) -> Mapping[str, Content]:
     """The two small tables as CSV and Parquet, the samples as Parquet only."""
-    found: dict[str, Content] = {"samples.parquet": lambda path: write_samples(facts, path)}
+    files: dict[str, Content] = {"samples.parquet": lambda path: write_samples(facts, path)}
     for name, columns, rows in (
         ("measurements", MEASUREMENTS, list(measurements(facts))),
         ("decisions", DECISIONS, list(decisions(facts))),
     ):
-        found[f"{name}.csv"] = csv_bytes(tuple(columns), rows)
-        found[f"{name}.parquet"] = _parquet(columns, rows)
-    return found
+        files[f"{name}.csv"] = csv_bytes(tuple(columns), rows)
+        files[f"{name}.parquet"] = _parquet(columns, rows)
+    return files
 
 
 EXPORT = Export(
