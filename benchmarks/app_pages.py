@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.large_run import GROWS
-from reports.viewer.pages import PAGES, PageOf
+from reports.viewer.pages import PAGES, Page
 
 FIRST_PAINT, PAGE_CHANGE, WHY, MEMORY = 2.0, 1.0, 2.0, 1024
 UI = ("restaudit.commands.cli", "ui", "{runs}", "--port", "{port}")
@@ -158,7 +158,7 @@ def drawn(tab: Any, title: str) -> None:
     tab.wait_for_function(DRAWN, arg=title, polling="raf", timeout=PATIENCE)
 
 
-def go(tab: Any, page: PageOf) -> None:
+def go(tab: Any, page: Page) -> None:
     """To another page by the list at the side, as a reader goes."""
     tab.locator("[data-testid=stSidebarNavLink]").filter(has_text=page.title).first.click()
     drawn(tab, page.title)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.viewer.pages import PAGES, PageOf
+from reports.viewer.pages import PAGES, Page
 from tests.browser.conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -21,12 +21,12 @@ AXE_PAGES = (
 )
 
 
-def _path(page: PageOf) -> str:
+def _path(page: Page) -> str:
     return "" if page is PAGES[0] else page.file.removesuffix(".py")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.file)
-def test_a_page_opens(visit: Visit, page: PageOf) -> None:
+def test_a_page_opens(visit: Visit, page: Page) -> None:
     tab = visit.open(_path(page), "healthy" if page.of_run else None)
     assert tab.locator("[data-testid=stException]").count() == 0
     assert tab.get_by_role("heading", level=1).first.inner_text() == page.title
@@ -34,7 +34,7 @@ def test_a_page_opens(visit: Visit, page: PageOf) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.file)
-def test_a_page_fits_a_phone(visit: Visit, page: PageOf) -> None:
+def test_a_page_fits_a_phone(visit: Visit, page: Page) -> None:
     visit.page.set_viewport_size({"width": 390, "height": 844})
     tab = visit.open(_path(page), "healthy" if page.of_run else None)
     wide = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
