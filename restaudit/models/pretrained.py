@@ -1,7 +1,7 @@
 """Other people's models and tokenizers, loaded from folders: weights and settings, never code.
 
 Nothing else in the package calls `from_pretrained` on somebody else's model or tokenizer. So this
-holds for the policy, the reward, the judge, the encoder and what is probed:
+holds for the policy, the reward, the judge, the encoder, the toxicity scorer and what is probed:
 
 - Code in the folder is not run (`trust_remote_code=False`), and a folder that has some is refused
   (`restaudit.models.model_folder`).
