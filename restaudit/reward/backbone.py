@@ -87,7 +87,7 @@ def check_backbone(artifact: Artifact, config: TrainedReward) -> None:
     check_folder(root, what)
     tokenizer = read_tokenizer(artifact.path, what, "classifier")
     try:
-        settings = AutoConfig.from_pretrained(root)
+        settings = AutoConfig.from_pretrained(root, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError):
         return  # a model of another form (a GGUF file): its weights are asked when they are loaded
     _check_fits(artifact.spec, settings, tokenizer, config)
