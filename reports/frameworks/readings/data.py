@@ -4,7 +4,7 @@ duplicates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.document.model import Row, Table
@@ -60,15 +60,13 @@ def data_sources(records: Records) -> Reading:
             str(one.get("sha256") or "not pinned (built in, or recorded with the prompts)"),
         )
         sources = [sealed(records, f"config.data.prompts[{k}]")]
-        sources += [records.source(REPORT, "rows")] if read else []
+        if read:
+            sources.append(records.source(REPORT, "rows"))
         rows.append(Row(cells, tuple(sources)))
     columns = ("source", "licence", "format", "feeds", "rows read", "rows used", "SHA-256")
-    said = "prompts from " + joined([f"{r.cells[0]} ({r.cells[1]})" for r in rows])
-    return Reading(
-        said,
-        tuple(r.sources[0] for r in rows),
-        (Table("Prompt sets", columns, tuple(rows), prose=(0, 1)),),
-    )
+    table = Table("Prompt sets", columns, tuple(rows), prose=(0, 1))
+    named_sets = joined([f"{row.cells[0]} ({row.cells[1]})" for row in rows])
+    return Reading(f"prompts from {named_sets}", tuple(r.sources[0] for r in rows), (table,))
 
 
 def data_splits(records: Records) -> Reading:
@@ -76,53 +74,41 @@ def data_splits(records: Records) -> Reading:
     splits = (recorded(records, REPORT) or {}).get("splits")
     if not isinstance(splits, Mapping):
         return absent(NO_REPORT)
-    exact, near = splits.get("exact", {}), splits.get("near", {})
-    rows = tuple(
-        Row(
-            (
-                pair.replace("~", " and "),
-                number(exact[pair]),
-                number(near.get(pair, {}).get("pairs")),
-                number(near.get(pair, {}).get("share")),
-            ),
-            (records.source(REPORT, f"splits.near.{pair}"),),
-        )
-        for pair in sorted(exact)
-    )
-    table = Table(
-        "Overlap between the parts",
-        ("parts", "same prompts", "near-duplicate pairs", "share"),
-        rows,
-    )
-    sizes = ", ".join(f"{k} {number(v)}" for k, v in sorted(splits.get("sizes", {}).items()))
-    said = (
-        f"prompts: {sizes}; each prompt belongs to one part, by the hash of its normalised text; "
+    rows = []
+    for pair, same in sorted(splits.get("exact", {}).items()):
+        near = splits.get("near", {}).get(pair, {})
+        parts = pair.replace("~", " and ")
+        cells = (parts, number(same), number(near.get("pairs")), number(near.get("share")))
+        rows.append(Row(cells, (records.source(REPORT, f"splits.near.{pair}"),)))
+    columns = ("parts", "same prompts", "near-duplicate pairs", "share")
+    table = Table("Overlap between the parts", columns, tuple(rows))
+    sentence = (
+        f"prompts: {_sizes(splits)}; each prompt belongs to one part, by the hash of its normalised text; "
         f"near duplicates by {splits.get('method')}, at {splits.get('jaccard')}; more than a "
         f"share of {splits.get('max_share')} is refused"
     )
-    return Reading(said, (records.source(REPORT, "splits"),), (table,))
+    return Reading(sentence, (records.source(REPORT, "splits"),), (table,))
+
+
+def _sizes(splits: Mapping[str, Any]) -> str:
+    """How many prompts each part has."""
+    sizes = sorted(splits.get("sizes", {}).items())
+    return ", ".join(f"{part} {number(n)}" for part, n in sizes)
 
 
 def data_cleaning(records: Records) -> Reading:
     """The rules for bad rows, and how many rows each left out."""
     rules = config(records, "data").get("rows")
-    found = recorded(records, REPORT)
-    if not isinstance(rules, Mapping) or found is None:
+    report = recorded(records, REPORT)
+    if not isinstance(rules, Mapping) or report is None:
         return absent(NO_REPORT)
-    dropped = [
-        (
-            f"{r.get('source')}: "
-            f"{', '.join(f'{n} {why}' for why, n in (r.get('dropped') or {}).items()) or 'none'}"
-        )
-        for r in found.get("rows", [])
-    ]
-    said = (
-        "rules: "
-        + ", ".join(f"{k} {v}" for k, v in lines_of(rules))
-        + "; rows left out: "
-        + joined(dropped)
-    )
-    return Reading(said, (sealed(records, "config.data.rows"), records.source(REPORT, "rows")))
+    dropped = []
+    for one in report.get("rows", []):
+        counts = ", ".join(f"{n} {why}" for why, n in (one.get("dropped") or {}).items())
+        dropped.append(f"{one.get('source')}: {counts or 'none'}")
+    listed = ", ".join(f"{label} {text}" for label, text in lines_of(rules))
+    sources = (sealed(records, "config.data.rows"), records.source(REPORT, "rows"))
+    return Reading(f"rules: {listed}; rows left out: {joined(dropped)}", sources)
 
 
 def data_counts(records: Records) -> Reading:
@@ -131,45 +117,43 @@ def data_counts(records: Records) -> Reading:
     report = recorded(records, REPORT)
     if not made and report is None:
         return absent("no data was read or written yet")
-    found = steps(records)
-    kept = [(p.name, p.facts["kept"]) for p in _trained(records) if "kept" in p.facts]
-    said = [
+    kept = []
+    for policy in _trained(records):
+        if "kept" in policy.facts:
+            kept.append(f"{short_name(policy.name)} {number(policy.facts['kept'])}")
+    tokens = sum(step.trained_tokens for step in steps(records))
+    parts = [
         f"samples written by a policy of this run: {number(sum(g.samples for g in made))}",
         f"human references among the candidates: {number(sum(g.references for g in made))}",
-        (
-            "rows trained on: "
-            f"{', '.join(f'{short_name(n)} {number(k)}' for n, k in kept) or 'none yet'}"
-        ),
-        f"response tokens trained on, all epochs: {number(sum(s.trained_tokens for s in found))}",
+        f"rows trained on: {', '.join(kept) or 'none yet'}",
+        f"response tokens trained on, all epochs: {number(tokens)}",
     ]
-    sources = tuple(step_place(records, g.step) for g in made)
+    sources = [step_place(records, grow.step) for grow in made]
     if report is not None:
-        sizes = (report.get("splits") or {}).get("sizes", {})
-        said.insert(
-            0, "prompts: " + ", ".join(f"{k} {number(v)}" for k, v in sorted(sizes.items()))
-        )
-        sources = (records.source(REPORT, "splits.sizes"), *sources)
-    return Reading(joined(said), sources)
+        parts.insert(0, f"prompts: {_sizes(report.get('splits') or {})}")
+        sources.insert(0, records.source(REPORT, "splits.sizes"))
+    return Reading(joined(parts), tuple(sources))
 
 
 def data_digests(records: Records) -> Reading:
     """The files that hold prompts and training rows, by SHA-256."""
-    wanted = [
-        n
-        for n in sorted(records.digests)
-        if n.endswith((".parquet", ".json"))
-        and (n.startswith("data/") or n.endswith(("/grow.parquet", "/kept.parquet")))
-    ]
-    if not wanted:
+    rows = []
+    for name, digest in sorted(records.digests.items()):
+        if _holds_data(name):
+            cells = (name, number(digest.bytes), digest.sha256)
+            rows.append(Row(cells, (records.source(name),)))
+    if not rows:
         return absent("no data file is recorded")
-    rows = tuple(
-        Row((n, number(records.digests[n].bytes), records.digests[n].sha256), (records.source(n),))
-        for n in wanted
-    )
-    table = Table("Data files", ("file", "bytes", "SHA-256"), rows)
-    return Reading(
-        f"{len(rows)} files, each with its SHA-256 in the ledger", (rows[0].sources[0],), (table,)
-    )
+    table = Table("Data files", ("file", "bytes", "SHA-256"), tuple(rows))
+    sentence = f"{len(rows)} files, each with its SHA-256 in the ledger"
+    return Reading(sentence, (rows[0].sources[0],), (table,))
+
+
+def _holds_data(name: str) -> bool:
+    """Whether a recorded file holds prompts or training rows."""
+    if not name.endswith((".parquet", ".json")):
+        return False
+    return name.startswith("data/") or name.endswith(("/grow.parquet", "/kept.parquet"))
 
 
 def data_first_used(records: Records) -> Reading:
@@ -190,27 +174,19 @@ def synthetic(records: Records) -> Reading:
     made = grows(records)
     if not made:
         return absent("no Grow step has been done yet")
-    by_name = _digests(records)
-    rows = [
-        Row(
-            (
-                f"{g.name} Grow",
-                f"written by {short_name(g.policy)}",
-                number(g.samples),
-                number(g.references),
-                "–",
-                by_name.get(g.policy, "not recorded"),
-            ),
-            (step_place(records, g.step),),
-        )
-        for g in made
-    ]
+    weights = _digests(records)
+    rows = []
+    for grow in made:
+        writer = f"written by {short_name(grow.policy)}"
+        counts = (number(grow.samples), number(grow.references))
+        digest = weights.get(grow.policy, "not recorded")
+        cells = (f"{grow.name} Grow", writer, *counts, "–", digest)
+        rows.append(Row(cells, (step_place(records, grow.step),)))
     shares = []
     for p in _trained(records):
-        if p.data is None:
-            continue
         share = written_share(records, p)
         shares.append(f"{short_name(p.name)}: {share}")
+        # A policy that was trained on everything has no kept set: then the Grow set is its source.
         chosen = f"{p.name}/kept.parquet"
         kept = records.source(chosen if records.has(chosen) else f"{p.data}/grow.parquet")
         cells = (
@@ -230,13 +206,13 @@ def synthetic(records: Records) -> Reading:
         "share written by a policy",
         "weights digest of the policy",
     )
-    said = (
+    sentence = (
         f"{number(sum(g.samples for g in made))} texts were written by policies of this run and "
         "used as candidates; share of rows trained on that a policy wrote: "
         f"{', '.join(shares) or 'not recorded'}"
     )
     table = Table("Synthetic training data and its generators", columns, tuple(rows))
-    return Reading(said, tuple(r.sources[0] for r in rows), (table,))
+    return Reading(sentence, tuple(r.sources[0] for r in rows), (table,))
 
 
 def written_share(records: Records, policy: Policy) -> str:
@@ -253,45 +229,42 @@ def written_share(records: Records, policy: Policy) -> str:
 
 def duplicates(records: Records) -> Reading:
     """Duplicates and sameness of the policy's own texts, which are the synthetic training data."""
+    newest = last_audit(records)
+    if newest is None:
+        return absent(NO_LOOK)
     table = over_iterations(records, "Duplicates and sameness of the outputs", DUPLICATES)
     if not table.rows:
-        return absent(NO_LOOK if last_audit(records) is None else "duplicates were not measured")
-    newest = last_audit(records)
-    assert newest is not None
-    found = records.measurements(newest)
-    said = [
-        f"{label}: {number(found[n].value)}"
-        for n, label in DUPLICATES.items()
-        if n in found and found[n].value is not None
-    ]
-    if not said:
+        return absent("duplicates were not measured")
+    measured = records.measurements(newest)
+    phrases = []
+    for name, label in DUPLICATES.items():
+        if name in measured and measured[name].value is not None:
+            phrases.append(f"{label}: {number(measured[name].value)}")
+    if not phrases:
         return absent(
             "none of them could be measured; the table says why", *measured_at(records, newest)
         )
     where = "the base policy" if newest == BASE else short_name(newest)
-    return Reading(f"at {where}: {joined(said)}", cited(table), (table,))
+    return Reading(f"at {where}: {joined(phrases)}", cited(table), (table,))
 
 
 def training_duplicates(records: Records) -> Reading:
     """Rows that an Improve step trained on whose text another of its rows has too."""
     rows = []
-    for name in (
-        e.step.removesuffix("/improve") for e in records.run.events if e.step.endswith("/improve")
-    ):
-        files = (f"{name.split('/')[0]}/grow.parquet", f"{name}/kept.parquet")
-        if all(records.has(f) for f in files):
-            texts = records.table(files[0], ("sample_id", "text"))
-            kept = texts[texts["sample_id"].isin(set(records.table(files[1], KEPT)["sample_id"]))][
-                "text"
-            ]
-            same = int(kept.str.split().str.join(" ").str.casefold().duplicated(keep=False).sum())
-            cells = (
-                short_name(name),
-                str(len(kept)),
-                str(same),
-                number(same / len(kept)) if len(kept) else "–",
-            )
-            rows.append(Row(cells, tuple(records.source(f) for f in files)))
+    for event in records.run.events:
+        if not event.step.endswith("/improve"):
+            continue
+        name = event.step.removesuffix("/improve")
+        grow, chosen = f"{name.split('/')[0]}/grow.parquet", f"{name}/kept.parquet"
+        if not (records.has(grow) and records.has(chosen)):
+            continue
+        samples = records.table(grow, ("sample_id", "text"))
+        trained_on = set(records.table(chosen, KEPT)["sample_id"])
+        texts = samples.loc[samples["sample_id"].isin(trained_on), "text"]
+        same = int(texts.str.split().str.join(" ").str.casefold().duplicated(keep=False).sum())
+        share = number(same / len(texts)) if len(texts) else "–"
+        cells = (short_name(name), str(len(texts)), str(same), share)
+        rows.append(Row(cells, (records.source(grow), records.source(chosen))))
     if not rows:
         return absent("no rows that were trained on are recorded")
     columns = ("Improve step", "rows trained on", "with a text that another row has", "share")
@@ -299,29 +272,27 @@ def training_duplicates(records: Records) -> Reading:
         "Equal texts among the rows trained on",
         columns,
         tuple(rows),
-        note=(
-            "Equal after joining white space and folding case. The program counts them and does "
-            "not take them out."
-        ),
+        note="Equal after joining white space and folding case. The program counts them and does "
+        "not take them out.",
     )
-    said = joined([f"{r.cells[0]} {r.cells[2]} of {r.cells[1]} rows" for r in rows])
-    return Reading(
-        f"rows with a text that another row has: {said}; they are counted, not taken out",
-        cited(table),
-        (table,),
-    )
+    counts = joined([f"{row.cells[0]} {row.cells[2]} of {row.cells[1]} rows" for row in rows])
+    sentence = f"rows with a text that another row has: {counts}; they are counted, not taken out"
+    return Reading(sentence, cited(table), (table,))
 
 
 def _trained(records: Records) -> list[Policy]:
-    return [p for p in policies(records) if p.data is not None] if _known(records) else []
+    return [policy for policy in _policies(records) if policy.data is not None]
 
 
 def _digests(records: Records) -> dict[str, str]:
-    return {p.name: p.digest for p in policies(records)} if _known(records) else {}
+    return {policy.name: policy.digest for policy in _policies(records)}
 
 
-def _known(records: Records) -> bool:
-    return bool(records.run.plan.get("artifacts"))
+def _policies(records: Records) -> Sequence[Policy]:
+    """Every policy; none where the plan pins no model, since their digests start from the base
+    model's.
+    """
+    return policies(records) if records.run.plan.get("artifacts") else ()
 
 
 def _counts(records: Records) -> dict[str, Mapping[str, Any]]:

@@ -30,7 +30,7 @@ from reports.frameworks.readings.material import (
     step_place,
     with_interval,
 )
-from reports.record.files import Records
+from reports.record.files import Records, Source
 from reports.record.series import human_score as human_of
 from reports.record.series import short_name
 from restaudit.evidence.record import BASE
@@ -86,9 +86,10 @@ BESIDES = (
 
 def human_score(records: Records) -> Reading:
     """What stands for human judgement in this run."""
-    if (first := last_audit(records)) is not None:
-        found = human_of(records.run)
-        return Reading(f"{found.name}: {found.description}", measured_at(records, first, "human"))
+    newest = last_audit(records)
+    if newest is not None:
+        score = human_of(records.run)
+        return Reading(f"{score.name}: {score.description}", measured_at(records, newest, "human"))
     kind = config(records, "human").get("kind", "none")
     return Reading(
         f"configured kind: {kind}; no audit has described it yet",
@@ -110,7 +111,7 @@ def disparities(records: Records) -> Reading:
         "Differences between groups",
         lambda n: n.startswith("bias."),
         GAPS,
-        ("a gap of which the interval contains 0 was not shown to exist or to be absent"),
+        "a gap of which the interval contains 0 was not shown to exist or to be absent",
     )
 
 
@@ -133,19 +134,19 @@ def toxicity(records: Records) -> Reading:
     newest = last_audit(records)
     if newest is None:
         return absent(NO_LOOK)
-    found = records.measurements(newest).get("toxicity.mean")
-    if found is None or found.value is None:
-        return absent(
-            found.reason or "not measured" if found else "no toxicity scorer is configured"
+    mean = records.measurements(newest).get("toxicity.mean")
+    if mean is None:
+        return absent("no toxicity scorer is configured")
+    if mean.value is None:
+        return absent(mean.reason or "not measured")
+    sentence = joined(phrases_at(records, newest, TOXICITY))
+    # The first sentence is enough to tell that there is one.
+    weakness = str(mean.detail.get("known_failure") or "").split(". ")[0].rstrip(".")
+    if weakness:
+        sentence += (
+            f"; known weakness of the scorer, told in full beside the measurement: {weakness}"
         )
-    weakness = str(found.detail.get("known_failure") or "").split(". ")[0].rstrip(".")
-    said = joined(phrases_at(records, newest, TOXICITY))
-    said += (
-        f"; known weakness of the scorer, told in full beside the measurement: {weakness}"
-        if weakness
-        else ""
-    )
-    return Reading(said, measured_at(records, newest, *TOXICITY))
+    return Reading(sentence, measured_at(records, newest, *TOXICITY))
 
 
 def drift(records: Records) -> Reading:
@@ -164,12 +165,11 @@ def baseline(records: Records) -> Reading:
     """The base policy, measured before anything was trained on its samples."""
     if BASE not in audited(records):
         return absent(NO_LOOK)
-    said = phrases_at(records, BASE, BEFORE_AFTER)
-    if not said:
+    phrases = phrases_at(records, BASE, BEFORE_AFTER)
+    if not phrases:
         return absent("the base policy's audit gave no figure", *measured_at(records, BASE))
-    return Reading(
-        joined(said), (step_place(records, f"{BASE}/audit"), *measured_at(records, BASE))
-    )
+    sources = (step_place(records, f"{BASE}/audit"), *measured_at(records, BASE))
+    return Reading(joined(phrases), sources)
 
 
 def retest(records: Records) -> Reading:
@@ -184,20 +184,16 @@ def agreement(records: Records) -> Reading:
     newest = last_audit(records)
     if newest is None:
         return absent(NO_LOOK)
-    found = records.measurements(newest).get("agreement.alpha")
+    alpha = records.measurements(newest).get("agreement.alpha")
+    reason = alpha.reason if alpha is not None else None
+    sources = measured_at(records, newest, "agreement.alpha")
     if config(records, "human").get("kind", "none") != "people":
-        why = (
-            found.reason
-            if found is not None and found.reason
-            else "no person rated samples of this run"
-        )
-        return not_applicable(why, *measured_at(records, newest, "agreement.alpha"))
-    if found is None or found.value is None:
-        return absent(found.reason or "not measured" if found else "agreement was not measured")
-    return Reading(
-        f"Krippendorff's alpha {with_interval(found)}",
-        measured_at(records, newest, "agreement.alpha"),
-    )
+        return not_applicable(reason or "no person rated samples of this run", *sources)
+    if alpha is None:
+        return absent("agreement was not measured")
+    if alpha.value is None:
+        return absent(reason or "not measured")
+    return Reading(f"Krippendorff's alpha {with_interval(alpha)}", sources)
 
 
 def _at_its_level(g: GateResult) -> tuple[str, str]:
@@ -212,10 +208,10 @@ def measurement_error(records: Records) -> Reading:
     """How large an effect each gate could have missed, beside the intervals and the reward's
     agreement with people.
     """
-    found = decisions(records)
-    if not found:
+    looks = decisions(records)
+    if not looks:
         return absent(NO_ITERATION)
-    newest, source = found[-1]
+    newest, source = looks[-1]
     rows = []
     for g in newest.gates:
         cells = (g.gate, g.metric, *_at_its_level(g), number(g.mde), str(g.n_prompts), g.verdict)
@@ -223,19 +219,17 @@ def measurement_error(records: Records) -> Reading:
     columns = ("gate", "measure", "value", "interval at the gate's level", FINDS, "prompts", "says")
     unsure = sum(g.verdict == "INCONCLUSIVE" for g in newest.gates)
     at = newest.iteration
-    m = records.measurements(at).get("divergence.correlation")
-    said = f"at {short_name(at)}, {unsure} of {len(newest.gates)} gates are inconclusive"
-    if m is not None:
-        said += f"; {human_named(records, OUTCOMES)['divergence.correlation']} {with_interval(m)}"
-    said += (
+    sentence = f"at {short_name(at)}, {unsure} of {len(newest.gates)} gates are inconclusive"
+    correlation = records.measurements(at).get("divergence.correlation")
+    if correlation is not None:
+        label = human_named(records, OUTCOMES)["divergence.correlation"]
+        sentence += f"; {label} {with_interval(correlation)}"
+    sentence += (
         "; all intervals resample prompts, not texts. Whether a measure stands for its "
         "concept is a person's judgement"
     )
-    return Reading(
-        said,
-        (source, *measured_at(records, at)),
-        (Table("Error of the newest look", columns, tuple(rows)),),
-    )
+    table = Table("Error of the newest look", columns, tuple(rows))
+    return Reading(sentence, (source, *measured_at(records, at)), (table,))
 
 
 def methods(records: Records) -> Reading:
@@ -243,68 +237,58 @@ def methods(records: Records) -> Reading:
     probes = plan(records).get("probes")
     if not isinstance(probes, list) or not probes:
         return absent("the plan lists no probes")
-    rows = tuple(
-        Row(
-            (str(p.get("name")), str(p.get("version")), ", ".join(p.get("measures") or ())),
-            (sealed(records, f"probes[{k}]"),),
-        )
-        for k, p in enumerate(probes)
-    )
-    table = Table(
-        "Probes, sealed with the plan", ("probe", "version", "measures"), rows, prose=(2,)
-    )
+    rows = []
+    for k, probe in enumerate(probes):
+        measures = ", ".join(probe.get("measures") or ())
+        cells = (str(probe.get("name")), str(probe.get("version")), measures)
+        rows.append(Row(cells, (sealed(records, f"probes[{k}]"),)))
+    columns = ("probe", "version", "measures")
+    table = Table("Probes, sealed with the plan", columns, tuple(rows), prose=(2,))
     audit = config(records, "audit")
-    said = (
+    sentence = (
         f"{len(rows)} probes on prompts set apart for judging, "
         f"{audit.get('samples_per_prompt', 'an unrecorded number of')} samples a prompt, paired "
         "with the base policy on the same prompts; each figure carries interval, counts and "
         "method"
     )
-    return Reading(said, (sealed(records, "probes"), sealed(records, "config.audit")), (table,))
+    sources = (sealed(records, "probes"), sealed(records, "config.audit"))
+    return Reading(sentence, sources, (table,))
 
 
 def not_measured(records: Records) -> Reading:
     """What could not be measured, and why: of the newest look, and in general."""
     rows = [Row((what, "not by this program", why)) for what, why in BESIDES]
     newest = last_audit(records)
-    counted = 0
+    sentence = "nothing has been measured yet"
+    sources: tuple[Source, ...] = (sealed(records, "config.audit"),)
     if newest is not None:
         for name, m in records.measurements(newest).items():
             if m.value is None:
-                rows.append(
-                    Row(
-                        (name, short_name(newest), str(m.reason)),
-                        measured_at(records, newest, name),
-                    )
-                )
-                counted += 1
+                cells = (name, short_name(newest), str(m.reason))
+                rows.append(Row(cells, measured_at(records, newest, name)))
+        missing = len(rows) - len(BESIDES)
+        sentence = f"{missing} measures have no value at the newest look"
+        sources = measured_at(records, newest)
     columns = ("what", "where", "why")
-    said = (
-        f"{counted} measures have no value at the newest look"
-        if newest
-        else "nothing has been measured yet"
-    )
     table = Table("What was not measured, and why", columns, tuple(rows), prose=(0, 2))
-    sources = measured_at(records, newest) if newest else (sealed(records, "config.audit"),)
-    return Reading(
-        f"{said}; {len(BESIDES)} things no run of this program measures", sources, (table,)
-    )
+    sentence += f"; {len(BESIDES)} things no run of this program measures"
+    return Reading(sentence, sources, (table,))
 
 
 def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading:
-    table = over_iterations(records, caption, names)
     newest = last_audit(records)
     if newest is None:
         return absent(NO_LOOK)
-    said = phrases_at(records, newest, names)
-    if not said:
-        found = records.measurements(newest)
-        why = next((found[n].reason for n in names if n in found), None)
+    phrases = phrases_at(records, newest, names)
+    if not phrases:
+        measured = records.measurements(newest)
+        why = next((measured[name].reason for name in names if name in measured), None)
         return absent(
             f"no figure at the newest look: {why or 'it was not measured'}",
             *measured_at(records, newest),
         )
-    return Reading(f"at {short_name(newest)}: {joined(said)}", cited(table), (table,))
+    table = over_iterations(records, caption, names)
+    return Reading(f"at {short_name(newest)}: {joined(phrases)}", cited(table), (table,))
 
 
 def _newest(
@@ -322,14 +306,11 @@ def _newest(
     if not given:
         why = next((m.reason for n, m in records.measurements(newest).items() if wanted(n)), None)
         return absent(why or "it was not measured", *measured_at(records, newest))
-    said = phrases_at(records, newest, names) or [f"{len(given)} figures"]
+    phrases = phrases_at(records, newest, names) or [f"{len(given)} figures"]
     if note:
-        said.append(note)
-    return Reading(
-        f"at {short_name(newest)}: {joined(said)}; {len(table.rows)} measures",
-        cited(table),
-        (table,),
-    )
+        phrases.append(note)
+    sentence = f"at {short_name(newest)}: {joined(phrases)}; {len(table.rows)} measures"
+    return Reading(sentence, cited(table), (table,))
 
 
 READINGS = named(

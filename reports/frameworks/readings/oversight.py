@@ -36,6 +36,8 @@ from restaudit.evidence.shown import number
 from restaudit.loop.headline import alarms
 
 UNTREATED = "MISSING: a person writes it"
+# What an Improve step notes in the ledger that a changelog is read for.
+NOTED = ("start", "kept", "rows", "acceptance_rate", "learning_rate")
 CHANGES = {
     "divergence.reward_change": "reward",
     "divergence.human_change": "human score",
@@ -48,96 +50,88 @@ def gate_policy(records: Records) -> Reading:
     policy = _policy(records)
     if not policy.rules:
         return absent("the sealed policy has no gate", sealed(records, "config.gates"))
-    rows = tuple(
-        Row(
-            (r.name, r.metric, f"{r.must_stay} {r.margin:g}", r.action, r.looks, r.reason),
-            (sealed(records, f"config.gates.rules[{k}]"),),
-        )
-        for k, r in enumerate(policy.rules)
-    )
+    rows = []
+    for k, rule in enumerate(policy.rules):
+        must = f"{rule.must_stay} {rule.margin:g}"
+        cells = (rule.name, rule.metric, must, rule.action, rule.looks, rule.reason)
+        rows.append(Row(cells, (sealed(records, f"config.gates.rules[{k}]"),)))
     columns = ("gate", "measure", "must stay", "otherwise", "at which looks", "why")
-    table = Table("Gates, sealed before the first sample", columns, rows, prose=(5,))
+    table = Table("Gates, sealed before the first sample", columns, tuple(rows), prose=(5,))
     looks = plan(records).get("looks")
     over = f" over {len(looks)} planned looks" if isinstance(looks, list) else ""
-    said = (
+    sentence = (
         f"{len(rows)} gates, of which {sum(r.action == 'HALT' for r in policy.rules)} stop "
         "training; rules of one action share a one-sided error rate of "
         f"{1 - policy.level:.3g}{over}; sealed in line 1 of the ledger, before any sample"
     )
-    return Reading(said, (sealed(records, "config.gates"), step_place(records, "plan")), (table,))
+    sources = (sealed(records, "config.gates"), step_place(records, "plan"))
+    return Reading(sentence, sources, (table,))
 
 
 def gate_decisions(records: Records) -> Reading:
     """What every look decided, and which gates were not OK."""
-    found = decisions(records)
-    if not found:
+    looks = decisions(records)
+    if not looks:
         return absent(NO_ITERATION)
     rows = []
-    for d, source in found:
-        rows += [
-            Row((short_name(d.iteration), d.verdict, g.gate, g.verdict, g.why), (source,))
-            for g in d.gates
-            if g.verdict != "OK"
-        ] or [Row((short_name(d.iteration), d.verdict, "all gates", "OK", "–"), (source,))]
+    for decision, source in looks:
+        look = (short_name(decision.iteration), decision.verdict)
+        broken = [g for g in decision.gates if g.verdict != "OK"]
+        rows += [Row((*look, g.gate, g.verdict, g.why), (source,)) for g in broken]
+        if not broken:
+            rows.append(Row((*look, "all gates", "OK", "–"), (source,)))
     columns = ("iteration", "decision", "gate that is not OK", "it says", "why")
-    said = joined([f"{short_name(d.iteration)} {d.verdict}" for d, _ in found])
-    return Reading(
-        said, tuple(s for _, s in found), (Table("Decisions", columns, tuple(rows), prose=(4,)),)
-    )
+    table = Table("Decisions", columns, tuple(rows), prose=(4,))
+    sentence = joined([f"{short_name(d.iteration)} {d.verdict}" for d, _ in looks])
+    return Reading(sentence, tuple(source for _, source in looks), (table,))
 
 
 def overrides(records: Records) -> Reading:
     """Every time a person let training go on after HALT, with name and reason."""
-    found = records.run.overrides()
-    halts = [e.step for e in records.run.events if e.step.endswith("/halt")]
-    if not found:
-        stopped = (
-            f"; a gate stopped the run at {records.run.halt.iteration}"
-            if records.run.halt is not None
-            else ""
-        )
-        places = tuple(step_place(records, s) for s in halts) or (
-            ledger(records, "all lines: no override event"),
-        )
-        return Reading(f"nobody overrode a gate{stopped}", places)
-    said = [
-        (
-            f"at {o.iteration}, {o.time}: {o.by} let the run go on against {', '.join(o.gates)}: "
-            f"{o.reason}"
-        )
-        for o in found
+    run = records.run
+    halts = [step_place(records, e.step) for e in run.events if e.step.endswith("/halt")]
+    given = run.overrides()
+    if not given:
+        sentence = "nobody overrode a gate"
+        if run.halt is not None:
+            sentence += f"; a gate stopped the run at {run.halt.iteration}"
+        # That something is not there can only be seen in the whole ledger.
+        places = halts or [ledger(records, "all lines: no override event")]
+        return Reading(sentence, tuple(places))
+    sentences = [
+        f"at {o.iteration}, {o.time}: {o.by} let the run go on against {', '.join(o.gates)}: "
+        f"{o.reason}"
+        for o in given
     ]
-    places = tuple(step_place(records, f"{o.iteration}/override") for o in found)
-    return Reading(joined(said), (*(step_place(records, s) for s in halts), *places))
+    places = [step_place(records, f"{o.iteration}/override") for o in given]
+    return Reading(joined(sentences), (*halts, *places))
 
 
 def people_ratings(records: Records) -> Reading:
     """How many people rated how many samples at every look."""
-    names = [
-        f"{i}/ratings.parquet" for i in audited(records) if records.has(f"{i}/ratings.parquet")
-    ]
+    names = [f"{iteration}/ratings.parquet" for iteration in audited(records)]
+    names = [name for name in names if records.has(name)]
     if not names:
         kind = config(records, "human").get("kind", "none")
+        source = sealed(records, "config.human")
         if kind != "people":
-            return not_applicable(
-                f"nobody was asked: the human score of this run is of kind {kind}",
-                sealed(records, "config.human"),
-            )
-        return absent("no look has sealed people's ratings yet", sealed(records, "config.human"))
-    rows, sources = [], []
+            why = f"nobody was asked: the human score of this run is of kind {kind}"
+            return not_applicable(why, source)
+        return absent("no look has sealed people's ratings yet", source)
+    rows = []
     for name in names:
-        table, source = records.table(name, RATINGS), records.source(name)
-        once = table[~table["anchor"].astype(bool) & ~table["check"].astype(bool)]
+        ratings = records.table(name, RATINGS)
+        # Anchors are of another iteration, and a check is a second look at the same sample.
+        once = ratings[~ratings["anchor"].astype(bool) & ~ratings["check"].astype(bool)]
         cells = (
             short_name(name.rsplit("/", 1)[0]),
-            str(table["rater"].nunique()),
+            str(ratings["rater"].nunique()),
             str(once["sample_id"].nunique()),
-            str(len(table)),
-            str(int(table["anchor"].sum())),
-            str(int(table["check"].sum())),
+            str(len(ratings)),
+            str(int(ratings["anchor"].sum())),
+            str(int(ratings["check"].sum())),
         )
-        rows.append(Row(cells, (source,)))
-        sources.append(source)
+        rows.append(Row(cells, (records.source(name),)))
     columns = (
         "look",
         "raters",
@@ -146,24 +140,31 @@ def people_ratings(records: Records) -> Reading:
         "of them anchors",
         "of them shown twice",
     )
-    said = f"people rated at {len(rows)} looks; rater names are as typed, nobody verified them"
-    return Reading(said, tuple(sources), (Table("Ratings by people", columns, tuple(rows)),))
+    sentence = f"people rated at {len(rows)} looks; rater names are as typed, nobody verified them"
+    table = Table("Ratings by people", columns, tuple(rows))
+    return Reading(sentence, cited_lines(rows), (table,))
 
 
 def risk_register(records: Records) -> Reading:
     """A row a gate: the risk it watches, what it last said, what that led to; treatment is a
     person's to write.
     """
-    policy, found = _policy(records), decisions(records)
+    policy, looks = _policy(records), decisions(records)
     if not policy.rules:
         return absent(
             "the sealed policy has no gate, so no risk was watched", sealed(records, "config.gates")
         )
     rows = []
     for k, rule in enumerate(policy.rules):
-        looks = [(d.iteration, g, s) for d, s in found for g in d.gates if g.gate == rule.name]
-        broken = [short_name(i) for i, g, _ in looks if g.verdict in ("WARN", "HALT")]
-        newest = looks[-1][1].verdict if looks else "not looked at yet"
+        newest, broken = "not looked at yet", []
+        sources = [sealed(records, f"config.gates.rules[{k}]")]
+        for decision, source in looks:
+            for gate in decision.gates:
+                if gate.gate != rule.name:
+                    continue
+                newest, sources[1:] = gate.verdict, [source]
+                if gate.verdict in ("WARN", "HALT"):
+                    broken.append(short_name(decision.iteration))
         measure = f"{rule.metric} must stay {rule.must_stay} {rule.margin:g}"
         cells = (
             f"R{k + 1} {rule.name}",
@@ -174,11 +175,7 @@ def risk_register(records: Records) -> Reading:
             rule.action,
             UNTREATED,
         )
-        rows.append(
-            Row(
-                cells, (sealed(records, f"config.gates.rules[{k}]"), *(s for _, _, s in looks[-1:]))
-            )
-        )
+        rows.append(Row(cells, tuple(sources)))
     columns = (
         "risk",
         "what it is",
@@ -193,17 +190,15 @@ def risk_register(records: Records) -> Reading:
         columns,
         tuple(rows),
         prose=(1, 2, 6),
-        note=(
-            "Only risks that a gate watches stand here. It is a beginning of a register, not a "
-            "risk management system."
-        ),
+        note="Only risks that a gate watches stand here. It is a beginning of a register, not a "
+        "risk management system.",
     )
-    inconclusive = sum(r.cells[3] == "INCONCLUSIVE" for r in rows)
-    said = (
+    inconclusive = sum(row.cells[3] == "INCONCLUSIVE" for row in rows)
+    sentence = (
         f"{len(rows)} risks are watched by gates; the newest look could not tell for "
         f"{inconclusive} of them"
     )
-    return Reading(said, (sealed(records, "config.gates"),), (table,))
+    return Reading(sentence, (sealed(records, "config.gates"),), (table,))
 
 
 def update_triggers(records: Records) -> Reading:
@@ -211,10 +206,8 @@ def update_triggers(records: Records) -> Reading:
     rules = _policy(records).rules
     if not rules:
         return absent("the sealed policy has no gate", sealed(records, "config.gates"))
-    said = joined(
-        [f"{r.action} where {r.metric} is not {r.must_stay} {r.margin:g}" for r in rules], most=20
-    )
-    return Reading(said, (sealed(records, "config.gates.rules"),))
+    triggers = [f"{r.action} where {r.metric} is not {r.must_stay} {r.margin:g}" for r in rules]
+    return Reading(joined(triggers, most=20), (sealed(records, "config.gates.rules"),))
 
 
 def changelog(records: Records) -> Reading:
@@ -228,34 +221,27 @@ def changelog(records: Records) -> Reading:
         if part in ("improve", "train"):
             rows.append(_change(records, iteration, event.step, verdicts))
         elif part in ("halt", "override"):
-            who = (
-                f"by {event.content.get('by')}: {event.content.get('reason')}"
-                if part == "override"
-                else ""
-            )
-            cells = (
-                short_name(iteration),
-                part,
-                who or ", ".join(map(str, event.content.get("gates", []))),
-                "–",
-            )
+            facts = ", ".join(map(str, event.content.get("gates", [])))
+            if part == "override":
+                facts = f"by {event.content.get('by')}: {event.content.get('reason')}"
+            cells = (short_name(iteration), part, facts, "–")
             rows.append(Row(cells, (step_place(records, event.step),)))
     if not rows:
         return absent("no Improve step has been done yet")
     columns = ("iteration", "change", "facts", "measured after it, against the base policy")
-    said = (
-        f"{sum(r.cells[1] == 'trained' for r in rows)} changes of the policy, {len(rows)} entries"
-    )
+    trained = sum(row.cells[1] == "trained" for row in rows)
+    sentence = f"{trained} changes of the policy, {len(rows)} entries"
     table = Table("Changelog: iterations, halts and overrides", columns, tuple(rows), prose=(2, 3))
-    return Reading(said, cited_lines(rows), (table,))
+    return Reading(sentence, cited_lines(rows), (table,))
 
 
 def alarm_quality(records: Records) -> Reading:
     """How often the gates of this policy cry wolf, and how often they see planted harm."""
     path = records.run.path / "report" / CALIBRATION
-    told = alarms(records.run)
-    if not told or not path.is_file():
+    sentences = alarms(records.run)
+    if not sentences or not path.is_file():
         return absent("nobody has run restaudit calibrate on this run")
+    # Where the file cannot be read, `alarms` says so in a sentence of its own, which is no answer.
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -264,34 +250,26 @@ def alarm_quality(records: Records) -> Reading:
             "restaudit calibrate"
         )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    said = f"{joined(list(told))} (a file beside the record: the ledger does not cover it)"
-    return Reading(said, (Source(f"report/{CALIBRATION}", "", sha256),))
+    sentence = f"{joined(sentences)} (a file beside the record: the ledger does not cover it)"
+    return Reading(sentence, (Source(f"report/{CALIBRATION}", "", sha256),))
 
 
 def go_decisions(records: Records) -> Reading:
     """Which of the go and no-go decisions rest on feedback by people."""
-    found = decisions(records)
-    if not found:
-        return absent(NO_LOOK if not audited(records) else NO_ITERATION)
+    looks = decisions(records)
+    if not looks:
+        return absent(NO_ITERATION if audited(records) else NO_LOOK)
     kind = config(records, "human").get("kind", "none")
-    people = (
-        "people's ratings of this run's samples"
-        if kind == "people"
-        else f"a human score of kind {kind}, not on people"
+    rest_on = f"a human score of kind {kind}, not on people"
+    if kind == "people":
+        rest_on = "people's ratings of this run's samples"
+    metrics = {gate.metric for decision, _ in looks for gate in decision.gates}
+    about_people = sorted(m for m in metrics if m.startswith(("divergence.human", "bias.human")))
+    sentence = (
+        f"{len(looks)} recorded decisions to go on or stop; those about the human score "
+        f"({', '.join(about_people) or 'none is gated'}) rest on {rest_on}"
     )
-    metrics = sorted(
-        {
-            g.metric
-            for d, _ in found
-            for g in d.gates
-            if g.metric.startswith(("divergence.human", "bias.human"))
-        }
-    )
-    said = (
-        f"{len(found)} recorded decisions to go on or stop; those about the human score "
-        f"({', '.join(metrics) or 'none is gated'}) rest on {people}"
-    )
-    return Reading(said, tuple(s for _, s in found))
+    return Reading(sentence, tuple(source for _, source in looks))
 
 
 def cited_lines(rows: list[Row]) -> tuple[Source, ...]:
@@ -301,30 +279,24 @@ def cited_lines(rows: list[Row]) -> tuple[Source, ...]:
 
 def _change(records: Records, iteration: str, step: str, verdicts: Mapping[str, str]) -> Row:
     content = next(e.content for e in records.run.events if e.step == step)
-    known = {
-        k: content[k]
-        for k in ("start", "kept", "rows", "acceptance_rate", "learning_rate")
-        if k in content
-    }
-    facts = ", ".join(
-        f"{k.replace('_', ' ')} {number(v) if isinstance(v, int | float) else v}"
-        for k, v in known.items()
-    )
-    sources, told = [step_place(records, step)], []
+    facts = []
+    for key in NOTED:
+        if key in content:
+            value = content[key]
+            shown = number(value) if isinstance(value, int | float) else value
+            facts.append(f"{key.replace('_', ' ')} {shown}")
+    sources, phrases = [step_place(records, step)], []
     if records.has(f"{iteration}/measurements.json"):
-        found = records.measurements(iteration)
-        told = [
-            f"{label} {number(found[n].value)}"
-            for n, label in human_named(records, CHANGES).items()
-            if n in found and found[n].value is not None
-        ]
+        measured = records.measurements(iteration)
+        for name, label in human_named(records, CHANGES).items():
+            if name in measured and measured[name].value is not None:
+                phrases.append(f"{label} {number(measured[name].value)}")
         sources += measured_at(records, iteration)
     if iteration in verdicts:
-        told.append(f"decision {verdicts[iteration]}")
-    return Row(
-        (short_name(iteration), "trained", facts or "–", ", ".join(told) or "not audited yet"),
-        tuple(sources),
-    )
+        phrases.append(f"decision {verdicts[iteration]}")
+    outcome = ", ".join(phrases) or "not audited yet"
+    cells = (short_name(iteration), "trained", ", ".join(facts) or "–", outcome)
+    return Row(cells, tuple(sources))
 
 
 def _policy(records: Records) -> GatePolicy:

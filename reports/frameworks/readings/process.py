@@ -4,7 +4,7 @@ beside what ran.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from reports.document.model import Row, Table
 from reports.frameworks.readings.material import (
@@ -21,7 +21,7 @@ from reports.frameworks.readings.material import (
     state,
     step_place,
 )
-from reports.record.compute import METHOD, sizing_step, steps
+from reports.record.compute import METHOD, Step, sizing_step, steps
 from reports.record.files import Records
 from reports.record.lineage import place
 from restaudit.config import BY_STEPS, LoopConfig
@@ -60,29 +60,24 @@ def development_steps(records: Records) -> Reading:
     rows = []
     for event in records.run.events:
         kind = event.step.rsplit("/", 1)[-1]
-        noted = ", ".join(
-            f"{label} {text}" for label, text in lines_of(dict(event.content)) if label
-        )
+        listed = lines_of(dict(event.content))
+        noted = ", ".join(f"{label} {text}" for label, text in listed if label)
         seconds = number(float(event.at.get("seconds", 0.0)))
-        rows.append(
-            Row(
-                (event.step, KINDS.get(kind, kind), seconds, noted or "–"),
-                (step_place(records, event.step),),
-            )
-        )
+        cells = (event.step, KINDS.get(kind, kind), seconds, noted or "–")
+        rows.append(Row(cells, (step_place(records, event.step),)))
     columns = ("step", "what it does", "seconds", "noted in the ledger")
-    table = Table(
-        "Development steps in the order they were done", columns, tuple(rows), prose=(1, 3)
-    )
+    title = "Development steps in the order they were done"
+    table = Table(title, columns, tuple(rows), prose=(1, 3))
     trained = sum(e.step.endswith("/improve") for e in records.run.events)
     grown = sum(e.step.endswith("/grow") for e in records.run.events)
     method = LoopConfig.model_validate(config(records, "loop")).method
     counted = f"Grow steps: {grown}; Improve steps: {trained}"
+    # Methods that train by optimiser steps have no Grow and Improve to count.
     if method in BY_STEPS:
         counted = f"looks: {sum(e.step.endswith('/train') for e in records.run.events)}"
     kind = "reinforced self-training" if method == "rest" else f"method {method}"
-    said = f"{kind}; {counted}; recorded steps in all: {len(rows)}"
-    return Reading(said, (ledger(records, "all lines"),), (table,))
+    sentence = f"{kind}; {counted}; recorded steps in all: {len(rows)}"
+    return Reading(sentence, (ledger(records, "all lines"),), (table,))
 
 
 def objective(records: Records) -> Reading:
@@ -115,33 +110,19 @@ def settings(records: Records) -> Reading:
         return absent("the plan holds no settings of the loop")
     pairs = [*lines_of(loop), ("seed", str(plan(records)["config"].get("seed")))]
     source = sealed(records, "config.loop")
-    table = Table(
-        "Settings of the loop",
-        ("setting", "value"),
-        tuple(Row((k, v), (source,)) for k, v in pairs),
-    )
+    rows = tuple(Row(pair, (source,)) for pair in pairs)
+    table = Table("Settings of the loop", ("setting", "value"), rows)
     return Reading(f"{len(pairs)} settings, sealed before the first sample", (source,), (table,))
 
 
 def compute_time(records: Records) -> Reading:
     """Wall time and tokens by kind of step."""
-    found = steps(records)
-    kinds = list(dict.fromkeys(s.kind for s in found))
+    listed = steps(records)
+    source = ledger(records, "at.seconds of every step")
     rows = []
-    for kind in kinds:
-        mine = [s for s in found if s.kind == kind]
-        seconds, sampled = (
-            number(sum(s.seconds for s in mine)),
-            number(sum(s.sampled_tokens for s in mine)),
-        )
-        cells = (
-            kind,
-            str(len(mine)),
-            seconds,
-            sampled,
-            number(sum(s.trained_tokens for s in mine)),
-        )
-        rows.append(Row(cells, (ledger(records, "at.seconds of every step"),)))
+    for kind in dict.fromkeys(s.kind for s in listed):
+        mine = [s for s in listed if s.kind == kind]
+        rows.append(Row((kind, str(len(mine)), *map(number, _totals(mine))), (source,)))
     columns = (
         "kind of step",
         "steps",
@@ -149,14 +130,21 @@ def compute_time(records: Records) -> Reading:
         "response tokens sampled",
         "response tokens trained on",
     )
-    hours = sum(s.seconds for s in found) / 3600
-    said = (
-        f"{number(hours)} hours of wall time on the machine of this run, "
-        f"{number(sum(s.sampled_tokens for s in found))} "
-        f"response tokens sampled, {number(sum(s.trained_tokens for s in found))} trained on"
+    seconds, sampled, trained = _totals(listed)
+    sentence = (
+        f"{number(seconds / 3600)} hours of wall time on the machine of this run, "
+        f"{number(sampled)} response tokens sampled, {number(trained)} trained on"
     )
-    return Reading(
-        said, (ledger(records, "at.seconds"),), (Table("Time and tokens", columns, tuple(rows)),)
+    table = Table("Time and tokens", columns, tuple(rows))
+    return Reading(sentence, (ledger(records, "at.seconds"),), (table,))
+
+
+def _totals(listed: Sequence[Step]) -> tuple[float, float, float]:
+    """Seconds, response tokens sampled, and response tokens trained on, of steps together."""
+    return (
+        sum(s.seconds for s in listed),
+        sum(s.sampled_tokens for s in listed),
+        sum(s.trained_tokens for s in listed),
     )
 
 
@@ -173,26 +161,23 @@ def compute_flop(records: Records) -> Reading:
 
 def total_flop(records: Records) -> float | None:
     """Operations of all steps together; None where the number of parameters is not recorded."""
-    found = [s.flop for s in steps(records)]
-    return (
-        None
-        if not found or any(f is None for f in found)
-        else float(sum(f for f in found if f is not None))
-    )
+    counts = [s.flop for s in steps(records)]
+    known = [flop for flop in counts if flop is not None]
+    return float(sum(known)) if known and len(known) == len(counts) else None
 
 
 def energy(records: Records) -> Reading:
     """Energy, where the record holds a metered figure, and by which method."""
-    said, sources = [], []
+    parts, sources = [], []
     for name, what in METERED.items():
-        found = recorded(records, name) or {}
-        if isinstance(kwh := found.get("energy_kwh"), int | float):
-            said.append(
-                f"{what}: {number(kwh)} kWh, method: {found.get('energy_method') or 'not recorded'}"
-            )
+        facts = recorded(records, name) or {}
+        kwh = facts.get("energy_kwh")
+        if isinstance(kwh, int | float):
+            method = facts.get("energy_method") or "not recorded"
+            parts.append(f"{what}: {number(kwh)} kWh, method: {method}")
             sources.append(records.source(name, "energy_kwh"))
-    if said:
-        return Reading(joined(said), tuple(sources))
+    if parts:
+        return Reading(joined(parts), tuple(sources))
     return absent(
         "the program does not meter energy, and makes up no figure from time or operations"
     )
@@ -206,16 +191,15 @@ def plan_and_run(records: Records) -> Reading:
     done = [e.step for e in records.run.events]
     left, added = [s for s in planned if s not in done], [s for s in done if s not in planned]
     rows = [Row(("not done", s, _why_not(records))) for s in left]
-    rows += [
-        Row(("not in the plan", s, KINDS.get(s.rsplit("/", 1)[-1], "")), (step_place(records, s),))
-        for s in added
-    ]
+    for step in added:
+        kind = KINDS.get(step.rsplit("/", 1)[-1], "")
+        rows.append(Row(("not in the plan", step, kind), (step_place(records, step),)))
     done_of = f"{len(planned) - len(left)} of {len(planned)} planned steps are done"
-    said = f"{done_of}; {len(added)} steps that the plan did not list"
+    sentence = f"{done_of}; {len(added)} steps that the plan did not list"
     columns = ("difference", "step", "what it is")
     table = Table("Plan and run", columns, tuple(rows), prose=(2,))
     sources = (sealed(records, "steps"), ledger(records, "all lines"))
-    return Reading(said, sources, (table,) if rows else ())
+    return Reading(sentence, sources, (table,) if rows else ())
 
 
 def _why_not(records: Records) -> str:
@@ -227,11 +211,10 @@ def _why_not(records: Records) -> str:
 
 def reward_refits(records: Records) -> Reading:
     """Whether the reward was fitted again during the run, and what that changed."""
-    told = refitted(records.run)
-    if told:
-        return Reading(
-            joined(told), tuple(step_place(records, f"{g}/refit") for g, _ in records.run.refits())
-        )
+    sentences = refitted(records.run)
+    if sentences:
+        places = (step_place(records, f"{grow}/refit") for grow, _ in records.run.refits())
+        return Reading(joined(sentences), tuple(places))
     if not config(records, "reward").get("refit"):
         return not_applicable(
             "the sealed plan keeps one reward for the whole run", sealed(records, "config.reward")
@@ -242,13 +225,13 @@ def reward_refits(records: Records) -> Reading:
 def logs(records: Records) -> Reading:
     """The log that the run kept of itself."""
     first, newest = records.run.events[0], records.run.events[-1]
-    said = (
+    sentence = (
         f"{len(records.run.events)} hash-chained events from "
         f"{first.at.get('time', 'an unrecorded time')} to "
         f"{newest.at.get('time', 'an unrecorded time')}, last hash {records.head}. They record "
         "development, not the system in operation"
     )
-    return Reading(said, (ledger(records, place(records, newest.step)),))
+    return Reading(sentence, (ledger(records, place(records, newest.step)),))
 
 
 READINGS = named(

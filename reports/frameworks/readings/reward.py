@@ -49,8 +49,8 @@ COLUMNS = (
 
 def reward_model(records: Records) -> Reading:
     """What kind of reward it is, what it is made of, and the digest it is known by."""
-    found = recorded(records, DOSSIER)
-    if found is None:
+    dossier = recorded(records, DOSSIER)
+    if dossier is None:
         return absent(NO_DOSSIER)
     labels = (
         "name",
@@ -64,50 +64,48 @@ def reward_model(records: Records) -> Reading:
         "callable",
         "source_sha256",
     )
-    said = [f"{k.replace('_', ' ')}: {found[k]}" for k in labels if _says(found.get(k))]
-    if isinstance(found.get("encoder"), Mapping):
-        said.append(f"built on {found['encoder'].get('spec')}")
-    return Reading(joined(said), (records.source(DOSSIER),))
+    parts = [f"{k.replace('_', ' ')}: {dossier[k]}" for k in labels if _says(dossier.get(k))]
+    if isinstance(dossier.get("encoder"), Mapping):
+        parts.append(f"built on {dossier['encoder'].get('spec')}")
+    return Reading(joined(parts), (records.source(DOSSIER),))
 
 
 def reward_data(records: Records) -> Reading:
     """What the reward was trained on: source, licence, kind of judgement, counts, files by
     digest.
     """
-    found = (recorded(records, DOSSIER) or {}).get("data")
-    if not isinstance(found, Mapping):
+    data = (recorded(records, DOSSIER) or {}).get("data")
+    if not isinstance(data, Mapping):
         return absent(
             "the record does not say what the reward was trained on", *_dossier(records, "data")
         )
-    files = found.get("files") or []
-    said = [
-        f"{k}: {found[k]}" for k in ("source", "kind", "format", "licence") if _says(found.get(k))
-    ]
-    said += [
-        f"file {f.get('spec')} SHA-256 {f.get('sha256')}" for f in files if isinstance(f, Mapping)
-    ]
-    if isinstance(found.get("rows"), Mapping):
-        said.append(
-            "rows: " + ", ".join(f"{k} {v}" for k, v in lines_of(found["rows"]) if k != "source")
-        )
-    return Reading(joined(said), _dossier(records, "data"))
+    labels = ("source", "kind", "format", "licence")
+    parts = [f"{label}: {data[label]}" for label in labels if _says(data.get(label))]
+    for file in data.get("files") or []:
+        if isinstance(file, Mapping):
+            parts.append(f"file {file.get('spec')} SHA-256 {file.get('sha256')}")
+    if isinstance(data.get("rows"), Mapping):
+        rows = [f"{label} {n}" for label, n in lines_of(data["rows"]) if label != "source"]
+        parts.append(f"rows: {', '.join(rows)}")
+    return Reading(joined(parts), _dossier(records, "data"))
 
 
 def reward_raters(records: Records) -> Reading:
     """Whose judgements the reward learned: counts, who trains, who is held out, what became of
     ties.
     """
-    found = (recorded(records, DOSSIER) or {}).get("raters")
-    if not isinstance(found, Mapping):
+    raters = (recorded(records, DOSSIER) or {}).get("raters")
+    if not isinstance(raters, Mapping):
         return absent("the record names no raters of the reward", *_dossier(records, "raters"))
-    said = [
-        f"judgements {number(found.get('judgements'))}",
-        f"raters that train it {len(found.get('used') or [])}",
-        f"raters held out {len(found.get('held_out') or [])}",
+    parts = [
+        f"judgements {number(raters.get('judgements'))}",
+        f"raters that train it {len(raters.get('used') or [])}",
+        f"raters held out {len(raters.get('held_out') or [])}",
     ]
-    for k in ("ties", "demographics", "pay_and_consent", "instructions"):
-        said.append(f"{k.replace('_', ' ')}: {found[k] if _says(found.get(k)) else 'not recorded'}")
-    return Reading(joined(said), _dossier(records, "raters"))
+    for key in ("ties", "demographics", "pay_and_consent", "instructions"):
+        value = raters[key] if _says(raters.get(key)) else "not recorded"
+        parts.append(f"{key.replace('_', ' ')}: {value}")
+    return Reading(joined(parts), _dossier(records, "raters"))
 
 
 def reward_validation(records: Records) -> Reading:
@@ -120,30 +118,32 @@ def reward_validation(records: Records) -> Reading:
             "the reward was not validated on judgements it was not trained on",
             *_dossier(records, "validation"),
         )
+    validation = [Measurement.from_json(m) for m in listed]
     rows = []
-    for m in map(Measurement.from_json, listed):
-        what = str(m.detail.get("meaning", m.method)) + (f"; {m.reason}" if m.reason else "")
+    for m in validation:
+        meaning = str(m.detail.get("meaning", m.method))
+        what = f"{meaning}; {m.reason}" if m.reason else meaning
         cells = (m.name, *figures(m), m.unit, number(m.n), number(m.n_prompts), what)
         rows.append(Row(cells, _dossier(records, f"validation, {m.name}")))
     table = Table("Validation of the reward", COLUMNS, tuple(rows), prose=(6,))
-    first = next((m for m in map(Measurement.from_json, listed) if m.value is not None), None)
+    first = next((m for m in validation if m.value is not None), None)
     if first is None:
         return absent(
             "no figure of the validation could be computed", *_dossier(records, "validation")
         )
-    return Reading(
-        f"{first.name} {with_interval(first)}", _dossier(records, "validation"), (table,)
-    )
+    sentence = f"{first.name} {with_interval(first)}"
+    return Reading(sentence, _dossier(records, "validation"), (table,))
 
 
 def reward_limits(records: Records) -> Reading:
     """What the reward cannot see, as its dossier says it."""
-    found = (recorded(records, DOSSIER) or {}).get("limits")
-    if not isinstance(found, list) or not found:
-        return absent(
-            NO_DOSSIER if recorded(records, DOSSIER) is None else "the dossier lists no limits"
-        )
-    return Reading(" ".join(str(x) for x in found), _dossier(records, "limits"))
+    dossier = recorded(records, DOSSIER)
+    if dossier is None:
+        return absent(NO_DOSSIER)
+    limits = dossier.get("limits")
+    if not isinstance(limits, list) or not limits:
+        return absent("the dossier lists no limits")
+    return Reading(" ".join(map(str, limits)), _dossier(records, "limits"))
 
 
 def reward_exploits(records: Records) -> Reading:
@@ -159,32 +159,28 @@ def reward_exploits(records: Records) -> Reading:
         "Known ways to get reward without being better",
         lambda n: n.startswith("hacking."),
     )
-    given = phrases_at(records, newest, CHEATS)
-    if not given:
-        return absent(
-            "no test for it gave a figure at the newest look"
-            if table.rows
-            else "no such test was run"
-        )
-    return Reading(joined(given), cited(table), (table,))
+    phrases = phrases_at(records, newest, CHEATS)
+    if not table.rows:
+        return absent("no such test was run")
+    if not phrases:
+        return absent("no test for it gave a figure at the newest look")
+    return Reading(joined(phrases), cited(table), (table,))
 
 
 def rating_instructions(records: Records) -> Reading:
     """What people were told when they rated samples of this run, or judgements for the reward."""
     human = config(records, "human")
-    said, sources = [], []
+    parts, sources = [], []
     if human.get("instructions"):
-        said.append(f"to the raters of this run's samples: {human['instructions']}")
+        parts.append(f"to the raters of this run's samples: {human['instructions']}")
         sources.append(sealed(records, "config.human.instructions"))
     raters = (recorded(records, DOSSIER) or {}).get("raters")
     if isinstance(raters, Mapping) and _says(raters.get("instructions")):
-        said.append(f"to the raters whose judgements trained the reward: {raters['instructions']}")
+        parts.append(f"to the raters whose judgements trained the reward: {raters['instructions']}")
         sources.append(records.source(DOSSIER, "raters.instructions"))
-    return (
-        Reading(joined(said), tuple(sources))
-        if said
-        else absent("no instructions to raters are recorded")
-    )
+    if not parts:
+        return absent("no instructions to raters are recorded")
+    return Reading(joined(parts), tuple(sources))
 
 
 def human_knowledge(records: Records) -> Reading:
@@ -192,23 +188,21 @@ def human_knowledge(records: Records) -> Reading:
     of samples.
     """
     kind = config(records, "human").get("kind", "none")
-    found = recorded(records, DOSSIER)
-    said, sources = [f"human score of kind {kind}"], [sealed(records, "config.human")]
-    if found is not None:
-        raters = found.get("raters")
-        judged = (
-            f"{number(raters.get('judgements'))} human judgements"
-            if isinstance(raters, Mapping)
-            else ("no human judgement that the record knows of")
-        )
-        said.append(f"the reward ({found.get('kind')}) rests on {judged}")
+    dossier = recorded(records, DOSSIER)
+    parts, sources = [f"human score of kind {kind}"], [sealed(records, "config.human")]
+    if dossier is not None:
+        raters = dossier.get("raters")
+        judged = "no human judgement that the record knows of"
+        if isinstance(raters, Mapping):
+            judged = f"{number(raters.get('judgements'))} human judgements"
+        parts.append(f"the reward ({dossier.get('kind')}) rests on {judged}")
         sources.append(records.source(DOSSIER, "raters"))
     loop = config(records, "loop")
     if loop:
         used = "are" if loop.get("include_references") else "are not"
-        said.append(f"human references {used} among the candidates for training")
+        parts.append(f"human references {used} among the candidates for training")
         sources.append(sealed(records, "config.loop.include_references"))
-    return Reading(joined(said), tuple(sources))
+    return Reading(joined(parts), tuple(sources))
 
 
 def _says(value: Any) -> bool:

@@ -42,37 +42,34 @@ def run_identity(records: Records) -> Reading:
     """Which run this is, when it was sealed, and by which program."""
     run, first = records.run, records.run.events[0]
     version = plan(records).get("restaudit", "not recorded")
-    said = (
+    sentence = (
         f"run {run.name}, id {run.run_id}, sealed "
         f"{first.at.get('time', 'at an unrecorded time')}, restaudit {version}; state: "
         f"{state(records)}; {len(run.events)} recorded steps, last event {records.head}"
     )
-    return Reading(said, (ledger(records, "line 1"), sealed(records, "restaudit")))
+    return Reading(sentence, (ledger(records, "line 1"), sealed(records, "restaudit")))
 
 
 def description(records: Records) -> Reading:
     """What whoever configured the run wrote about it."""
-    said = str(plan(records)["config"].get("description") or "").strip()
-    return (
-        Reading(said, (sealed(records, "config.description"),))
-        if said
-        else absent("the configuration says nothing")
-    )
+    text = str(plan(records)["config"].get("description") or "").strip()
+    if not text:
+        return absent("the configuration says nothing")
+    return Reading(text, (sealed(records, "config.description"),))
 
 
 def lineage(records: Records) -> Reading:
     """Every policy, which one it was trained from, on what, and the digest of its weights."""
     if not _artifacts(records):
         return absent(NO_ARTIFACTS)
-    found = policies(records)
+    chain = policies(records)
     base = sealed(records, f"artifacts.{BASE_MODEL}")
-    rows = tuple(
-        Row(
-            _policy(records, p),
-            (step_place(records, _step(p)) if _step(p) in records.run.done else base,),
-        )
-        for p in found
-    )
+    rows = []
+    for policy in chain:
+        # No step makes the base policy unless it was trained on references: then the plan names it.
+        made = _step(policy) in records.run.done
+        source = step_place(records, _step(policy)) if made else base
+        rows.append(Row(_policy(records, policy), (source,)))
     columns = (
         "policy",
         "trained from",
@@ -81,15 +78,16 @@ def lineage(records: Records) -> Reading:
         "share written by a policy",
         "weights digest",
     )
-    table = Table("Policies by the digest of their weights", columns, rows, note=DIGEST)
-    newest = found[-1]
-    said = (
-        f"policies: {len(found)}; the newest is {short_name(newest.name)}, weights digest "
+    title = "Policies by the digest of their weights"
+    table = Table(title, columns, tuple(rows), note=DIGEST)
+    newest = chain[-1]
+    sentence = (
+        f"policies: {len(chain)}; the newest is {short_name(newest.name)}, weights digest "
         f"{newest.digest}"
     )
     if newest.parent is not None:
-        said += f", trained from {short_name(newest.parent)}"
-    return Reading(said, (base,), (table,))
+        sentence += f", trained from {short_name(newest.parent)}"
+    return Reading(sentence, (base,), (table,))
 
 
 def _step(policy: Policy) -> str:
@@ -98,15 +96,9 @@ def _step(policy: Policy) -> str:
 
 def _policy(records: Records, p: Policy) -> tuple[str, ...]:
     name = "base policy" if p.name == BASE else short_name(p.name)
-    kept = p.facts.get("kept")
-    return (
-        name,
-        short_name(p.parent) if p.parent else "–",
-        p.data or "–",
-        number(kept) if p.data else "–",
-        written_share(records, p),
-        p.digest,
-    )
+    parent = short_name(p.parent) if p.parent else "–"
+    kept = number(p.facts.get("kept")) if p.data else "–"
+    return (name, parent, p.data or "–", kept, written_share(records, p), p.digest)
 
 
 def policy_model(records: Records) -> Reading:
@@ -115,21 +107,17 @@ def policy_model(records: Records) -> Reading:
     if not made or BASE_MODEL not in artifacts:
         return absent("the plan does not name the base model")
     base = artifacts[BASE_MODEL]
-    lora = made.get("lora") or {}
-    how = (
-        f"LoRA of rank {lora.get('rank')}"
-        if made.get("training") == "lora"
-        else str(made.get("training"))
-    )
+    method = str(made.get("training"))
+    if method == "lora":
+        method = f"LoRA of rank {(made.get('lora') or {}).get('rank')}"
     size = parameters(records)
-    said = (
+    counted = "not recorded" if size is None else number(int(size))
+    sentence = (
         f"{base['spec']}, SHA-256 {base['sha256']}, licence {base.get('licence') or UNSTATED}; "
-        f"trained by {how}; "
-        f"parameters: {number(int(size)) if size is not None else 'not recorded'}"
+        f"trained by {method}; parameters: {counted}"
     )
-    return Reading(
-        said, (sealed(records, f"artifacts.{BASE_MODEL}"), sealed(records, "config.policy"))
-    )
+    sources = (sealed(records, f"artifacts.{BASE_MODEL}"), sealed(records, "config.policy"))
+    return Reading(sentence, sources)
 
 
 def third_parties(records: Records) -> Reading:
@@ -139,42 +127,39 @@ def third_parties(records: Records) -> Reading:
     artifacts = _artifacts(records)
     if not artifacts:
         return absent(NO_ARTIFACTS)
-    rows = tuple(
-        Row(
-            (name, str(a["spec"]), str(a.get("licence") or UNSTATED), str(a["sha256"])),
-            (sealed(records, f"artifacts.{name}"),),
-        )
-        for name, a in sorted(artifacts.items())
-    )
-    table = Table(
-        "Models and data sets of others",
-        ("used as", "where from", "licence", "SHA-256"),
-        rows,
-        prose=(1, 2),
-    )
-    without = [name for name, a in sorted(artifacts.items()) if not a.get("licence")]
-    said = f"{len(rows)} parts of others, each pinned by SHA-256"
-    said += f"; no licence is recorded for {', '.join(without)}" if without else ""
-    return Reading(said, (sealed(records, "artifacts"),), (table,))
+    rows, without = [], []
+    for name, artifact in sorted(artifacts.items()):
+        licence = str(artifact.get("licence") or UNSTATED)
+        if licence == UNSTATED:
+            without.append(name)
+        cells = (name, str(artifact["spec"]), licence, str(artifact["sha256"]))
+        rows.append(Row(cells, (sealed(records, f"artifacts.{name}"),)))
+    columns = ("used as", "where from", "licence", "SHA-256")
+    table = Table("Models and data sets of others", columns, tuple(rows), prose=(1, 2))
+    sentence = f"{len(rows)} parts of others, each pinned by SHA-256"
+    if without:
+        sentence += f"; no licence is recorded for {', '.join(without)}"
+    return Reading(sentence, (sealed(records, "artifacts"),), (table,))
 
 
 def software(records: Records) -> Reading:
     """Versions of the program, of Python and of the libraries."""
-    found = recorded(records, ENVIRONMENT)
-    packages = (found or {}).get("packages")
-    if found is None or not isinstance(packages, Mapping):
+    environment = recorded(records, ENVIRONMENT) or {}
+    packages = environment.get("packages")
+    if not isinstance(packages, Mapping):
         return absent(f"{ENVIRONMENT} with the versions was not recorded")
-    said = (
-        f"restaudit {found.get('restaudit', 'unknown')}, Python {found.get('python', 'unknown')}, "
+    programs = (
+        f"restaudit {environment.get('restaudit', 'unknown')}, "
+        f"Python {environment.get('python', 'unknown')}"
     )
-    said += ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
-    return Reading(said, (records.source(ENVIRONMENT, "packages"),))
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
+    return Reading(f"{programs}, {libraries}", (records.source(ENVIRONMENT, "packages"),))
 
 
 def hardware(records: Records) -> Reading:
     """The machine that the run was done on."""
-    found = recorded(records, ENVIRONMENT)
-    if found is None or "device" not in found:
+    environment = recorded(records, ENVIRONMENT)
+    if environment is None or "device" not in environment:
         return absent(f"{ENVIRONMENT} with the device was not recorded")
     labels = {
         "device": "device",
@@ -184,10 +169,12 @@ def hardware(records: Records) -> Reading:
         "threads": "threads",
         "dtype": "number format",
     }
-    said = "; ".join(
-        f"{labels[k]}: {found[k] if found[k] is not None else 'none'}" for k in labels if k in found
-    )
-    return Reading(said, (records.source(ENVIRONMENT),))
+    parts = []
+    for key, label in labels.items():
+        if key in environment:
+            value = environment[key]
+            parts.append(f"{label}: {'none' if value is None else value}")
+    return Reading("; ".join(parts), (records.source(ENVIRONMENT),))
 
 
 def modality(records: Records) -> Reading:
@@ -196,48 +183,44 @@ def modality(records: Records) -> Reading:
     sampling = loop.get("sampling")
     if not made or not isinstance(sampling, Mapping):
         return absent("the plan does not say how outputs are drawn")
-    said = (
+    sentence = (
         f"text in (at most {made.get('max_prompt_tokens')} tokens), text out (at most "
         f"{sampling.get('max_tokens')} tokens in this run, temperature "
         f"{sampling.get('temperature')}, top-k {sampling.get('top_k')})"
     )
-    return Reading(
-        said, (sealed(records, "config.policy"), sealed(records, "config.loop.sampling"))
-    )
+    sources = (sealed(records, "config.policy"), sealed(records, "config.loop.sampling"))
+    return Reading(sentence, sources)
 
 
 def integrity(records: Records) -> Reading:
     """What protects inputs and record against unnoticed change, and what does not."""
     formats = sorted({name.rsplit(".", 1)[-1] for name in records.digests if "." in name})
     pinned, signer = _artifacts(records), plan(records).get("signer")
-    signed = (
-        f"the sealed plan names the signing key {signer}; restaudit verify checks its signatures"
-    )
-    said = joined(
+    signed = "the sealed plan names no signing key: the record is unsigned"
+    if signer:
+        signed = (
+            f"the sealed plan names the signing key {signer}; restaudit verify checks its "
+            "signatures"
+        )
+    sentence = joined(
         [
-            (
-                f"{len(pinned)} models and data sets are pinned by SHA-256 and refused where they "
-                "differ"
-            ),
-            (
-                f"{len(records.digests)} recorded files ({', '.join(formats)}) carry a SHA-256 in "
-                "a hash-chained ledger"
-            ),
+            f"{len(pinned)} models and data sets are pinned by SHA-256 and refused where they "
+            "differ",
+            f"{len(records.digests)} recorded files ({', '.join(formats)}) carry a SHA-256 in "
+            "a hash-chained ledger",
             "prompts for training, for choosing checkpoints and for judging are kept apart by hash",
-            signed if signer else "the sealed plan names no signing key: the record is unsigned",
+            signed,
             "the chain shows that the record agrees with itself: unless its last hash was lodged "
             "with somebody else, its owner could rebuild it",
         ]
     )
-    return Reading(
-        said,
-        (sealed(records, "artifacts"), sealed(records, "signer"), ledger(records, "all lines")),
-    )
+    sealed_places = (sealed(records, "artifacts"), sealed(records, "signer"))
+    return Reading(sentence, (*sealed_places, ledger(records, "all lines")))
 
 
 def _artifacts(records: Records) -> Mapping[str, Any]:
-    found = plan(records).get("artifacts")
-    return found if isinstance(found, Mapping) else {}
+    artifacts = plan(records).get("artifacts")
+    return artifacts if isinstance(artifacts, Mapping) else {}
 
 
 READINGS = named(
