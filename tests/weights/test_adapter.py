@@ -86,15 +86,18 @@ def test_what_is_in_the_folder_is_written_down_with_its_digests(
 def test_in_bfloat16_the_difference_stands_beside_what_rounding_explains(
     run_in_bfloat16: Path, tmp_path: Path, silent: Reporter
 ):
-    found = export_weights(
+    agreement = export_weights(
         run_in_bfloat16, "peft", tmp_path / "p", lambda _: CARD, silent
     ).agreement
-    assert found.exact is not None
-    assert found.rounding is not None
-    assert found.own is not None
-    assert found.exact.token < 0.001 < found.found.token
-    assert found.found.token <= found.rounding.token + found.own.token + 0.001
-    said = " ".join(found.sentences())
+    assert agreement.in_float32 is not None
+    assert agreement.rounding is not None
+    assert agreement.own_rounding is not None
+    assert agreement.in_float32.token < 0.001 < agreement.difference.token
+    assert (
+        agreement.difference.token
+        <= agreement.rounding.token + agreement.own_rounding.token + 0.001
+    )
+    said = " ".join(agreement.sentences())
     assert "PeftModel.from_pretrained" in said
     assert "Rounding to bfloat16 alone moves the audited policy by up to" in said
 

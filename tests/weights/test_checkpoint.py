@@ -35,7 +35,7 @@ def test_a_checkpoint_stands_alone_with_tied_weights_and_the_policys_log_probabi
     out = tmp_path / "out"
     exported = export_weights(run, "checkpoint", out, lambda _: CARD, silent)
     assert exported.agreement.bit_equal
-    assert exported.agreement.found.token == 0
+    assert exported.agreement.difference.token == 0
     policy = policy_of(run, "g01/i02")
     pairs = pairs_of(run, policy, "g01/i02")
     model = loaded(out)

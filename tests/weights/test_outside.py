@@ -50,7 +50,7 @@ def test_a_policy_that_somebody_else_trained_is_put_together_from_what_was_kept(
     run = trained_outside(keep)
     found = export_weights(run, kind, tmp_path / "out", lambda _: CARD, silent)
     assert found.chosen.iteration == "step-2"
-    assert found.agreement.found.token < 0.001
+    assert found.agreement.difference.token < 0.001
     assert found.facts["recorded_weights"].keys() == {
         f"step-2/adapter/{p.name}" for p in (run / "step-2/adapter").iterdir()
     }
