@@ -18,7 +18,7 @@ from typing import Any
 
 from reports.exports import formats
 from reports.exports.encoding import json_bytes
-from reports.exports.facts import Facts
+from reports.exports.facts import RunFacts
 from reports.record.files import Records
 from restaudit import __version__
 from restaudit.errors import BadInput
@@ -45,7 +45,7 @@ class Export:
     name: str
     title: str
     spec: str
-    build: Callable[[Facts], Mapping[str, Content]]
+    build: Callable[[RunFacts], Mapping[str, Content]]
 
 
 @cache
@@ -89,7 +89,7 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
     Raises VerificationFailed where a recorded file is not as recorded, BadInput where the run has
     no finished step, the record cannot be read or the folder cannot be written.
     """
-    facts = Facts(Records(Run(run)))
+    facts = RunFacts(Records(Run(run)))
     stage = out / STAGE
     files: dict[str, dict[str, Any]] = {}
     try:
@@ -141,7 +141,7 @@ def _place(made: Path, path: Path) -> None:
     made.replace(path)
 
 
-def _earlier(out: Path, facts: Facts) -> dict[str, dict[str, Any]]:
+def _earlier(out: Path, facts: RunFacts) -> dict[str, dict[str, Any]]:
     """Files of an earlier export of the same record that are still there as they were written."""
     try:
         before = json.loads((out / MANIFEST).read_bytes())

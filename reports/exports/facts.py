@@ -15,7 +15,7 @@ from typing import Any
 from probes.base import Measurement
 from reports.record import lineage
 from reports.record.files import Records, Source
-from reports.record.lineage import BASE_MODEL, Grow, Policy
+from reports.record.lineage import BASE_MODEL, GrowRecord, PolicyRecord
 from reports.record.series import HumanJudge, human_score
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
@@ -69,7 +69,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Reward:
+class RewardFacts:
     """The reward model, or one of its refits.
 
     `digest` is that of the canonical JSON of all that the reward is made of; `files` are the
@@ -85,7 +85,7 @@ class Reward:
 
 
 @dataclass(frozen=True)
-class Audit:
+class AuditFacts:
     """What one look measured and decided about `policy`; of `best_of` samples the best by reward
     was looked at.
     """
@@ -106,7 +106,7 @@ class Audit:
         return f"{self.iteration} (best of {self.best_of} samples by reward)"
 
 
-class Facts:
+class RunFacts:
     """The facts of one run. Raises BadInput for a run in which no step is finished."""
 
     def __init__(self, records: Records) -> None:
@@ -204,28 +204,28 @@ class Facts:
         return next((m for m in self.models if m.role == BASE_MODEL), None)
 
     @cached_property
-    def policies(self) -> tuple[Policy, ...]:
+    def policies(self) -> tuple[PolicyRecord, ...]:
         """Every policy that the run made, the base policy first; none in a record without a base
         model.
         """
         return tuple(lineage.policies(self.records)) if self.base is not None else ()
 
     @cached_property
-    def grows(self) -> tuple[Grow, ...]:
+    def grows(self) -> tuple[GrowRecord, ...]:
         """Every finished Grow step; none in a record without a base model."""
         return tuple(lineage.grows(self.records)) if self.base is not None else ()
 
     @cached_property
-    def audits(self) -> tuple[Audit, ...]:
+    def audits(self) -> tuple[AuditFacts, ...]:
         """Every audit, in order."""
         return tuple(self._audit(i) for i in self.run.iterations())
 
-    def audits_of(self, policy: str) -> tuple[Audit, ...]:
+    def audits_of(self, policy: str) -> tuple[AuditFacts, ...]:
         """The audits that looked at one policy."""
         return tuple(a for a in self.audits if a.policy == policy)
 
     @cached_property
-    def rewards(self) -> tuple[Reward, ...]:
+    def rewards(self) -> tuple[RewardFacts, ...]:
         """The reward model and its refits, in order."""
         rewards = []
         for event in self.run.events:
@@ -244,7 +244,7 @@ class Facts:
         """
         return tuple(data_sets(self))
 
-    def reward_for(self, grow: str) -> Reward | None:
+    def reward_for(self, grow: str) -> RewardFacts | None:
         """The reward that scored a Grow set: the last one fitted before it."""
         fitted = [r for r in self.rewards if r.ref == "reward" or r.ref.split(":")[1] <= grow]
         return fitted[-1] if fitted else None
@@ -257,14 +257,14 @@ class Facts:
         """Where in the ledger a step stands."""
         return Source(LEDGER, lineage.place(self.records, step), self.head)
 
-    def _audit(self, iteration: str) -> Audit:
+    def _audit(self, iteration: str) -> AuditFacts:
         if not ITERATION.fullmatch(iteration):
             raise BadInput(
                 f"{self.run.path}: the ledger has an audit of {iteration!r}, which is no iteration"
             )
         records, name = self.records, f"{iteration}/decision.json"
         decided, event = records.has(name), self.event(f"{iteration}/audit")
-        return Audit(
+        return AuditFacts(
             iteration=iteration,
             policy=lineage.audited_policy(records, iteration),
             measurements=tuple(records.measurements(iteration).values()),
@@ -274,14 +274,14 @@ class Facts:
             best_of=int(event.content.get("best_of", 1)) if event is not None else 1,
         )
 
-    def _reward(self, ref: str, event: Event, dossier: str) -> Reward:
+    def _reward(self, ref: str, event: Event, dossier: str) -> RewardFacts:
         described = dict(self.records.json(dossier)) if self.records.has(dossier) else {}
         # What the ledger noted goes before the dossier, which a reward from elsewhere brings along.
         noted = {**described, **{k: v for k, v in event.content.items() if v}}
         name = str(noted.get("name") or "reward model (its name is not recorded)")
         files = tuple(sorted(event.outputs))
         digest = _digest(noted.get("digest"))
-        return Reward(ref, name, digest, files, described, self.at(event.step))
+        return RewardFacts(ref, name, digest, files, described, self.at(event.step))
 
 
 def span(event: Event) -> tuple[str | None, str | None]:
@@ -297,7 +297,7 @@ def span(event: Event) -> tuple[str | None, str | None]:
         return None, None
 
 
-def last_time(facts: Facts) -> str | None:
+def last_time(facts: RunFacts) -> str | None:
     """The latest end of a step, where the ledger has any time."""
     return max((end for e in facts.run.events if (end := span(e)[1]) is not None), default=None)
 
@@ -338,7 +338,7 @@ SPLITS = {
 }
 
 
-def data_sets(facts: Facts) -> Iterator[Data]:
+def data_sets(facts: RunFacts) -> Iterator[Data]:
     """Every data set, in the order in which the run met it."""
     yield from _prompts(facts)
     yield from _judgements(facts)
@@ -346,7 +346,7 @@ def data_sets(facts: Facts) -> Iterator[Data]:
     yield from _written(facts)
 
 
-def _prompts(facts: Facts) -> Iterator[Data]:
+def _prompts(facts: RunFacts) -> Iterator[Data]:
     records = facts.records
     for k, source in enumerate(facts.config.get("data", {}).get("prompts", ())):
         spec = str(source.get("source", MISSING))
@@ -366,7 +366,7 @@ def _prompts(facts: Facts) -> Iterator[Data]:
             yield _recorded(facts, f"split:{split}", "split", f"{split} split: {does}", path, rows)
 
 
-def _judgements(facts: Facts) -> Iterator[Data]:
+def _judgements(facts: RunFacts) -> Iterator[Data]:
     for reward in facts.rewards[:1]:
         data = reward.dossier.get("data")
         if not isinstance(data, dict):
@@ -385,7 +385,7 @@ def _judgements(facts: Facts) -> Iterator[Data]:
             )
 
 
-def _held_out(facts: Facts) -> Iterator[Data]:
+def _held_out(facts: RunFacts) -> Iterator[Data]:
     artifact = facts.run.plan.get("artifacts", {}).get(HUMAN_TEXT)
     if artifact is not None:
         yield Data(
@@ -399,7 +399,7 @@ def _held_out(facts: Facts) -> Iterator[Data]:
         )
 
 
-def _written(facts: Facts) -> Iterator[Data]:
+def _written(facts: RunFacts) -> Iterator[Data]:
     for event in facts.run.events:
         name, _, step = event.step.rpartition("/")
         grow, kept = f"{name}/grow.parquet", f"{name}/kept.parquet"
@@ -438,7 +438,7 @@ def _written(facts: Facts) -> Iterator[Data]:
 
 
 def _recorded(
-    facts: Facts, ref: str, kind: str, title: str, path: str, rows: Any, made_by: Any = None
+    facts: RunFacts, ref: str, kind: str, title: str, path: str, rows: Any, made_by: Any = None
 ) -> Data:
     digest = facts.records.digests[path]
     return Data(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.exports.facts import PLAN, Data, Facts
+from reports.exports.facts import PLAN, Data, RunFacts
 from reports.record.lineage import BASE_MODEL
 from restaudit.evidence.ledger import Event
 from restaudit.evidence.record import BASE
@@ -22,7 +22,7 @@ TAKEN = {"plan": "prompts", "reward_model": "judgements"}
 RUNNING = ("bc", "scale", "grow", "improve", "train", "audit", "samples")
 
 
-def reads(facts: Facts) -> Mapping[str, tuple[str, ...]]:
+def reads(facts: RunFacts) -> Mapping[str, tuple[str, ...]]:
     """Step -> the files that were recorded before it and that it read, in alphabetical order."""
     by_step: dict[str, tuple[str, ...]] = {}
     before: dict[str, None] = {}
@@ -33,7 +33,7 @@ def reads(facts: Facts) -> Mapping[str, tuple[str, ...]]:
     return by_step
 
 
-def models_read(facts: Facts, event: Event) -> tuple[str, ...]:
+def models_read(facts: RunFacts, event: Event) -> tuple[str, ...]:
     """Roles of the models from elsewhere that a step used."""
     part = event.step.rpartition("/")[2]
     roles = [m.role for m in facts.models]
@@ -47,7 +47,7 @@ def models_read(facts: Facts, event: Event) -> tuple[str, ...]:
     return tuple(r for r in roles if r in wanted)
 
 
-def data_read(facts: Facts, event: Event) -> tuple[Data, ...]:
+def data_read(facts: RunFacts, event: Event) -> tuple[Data, ...]:
     """Data from elsewhere that a step read."""
     kind = "held-out text" if event.step.endswith("/audit") else TAKEN.get(event.step)
     return tuple(d for d in facts.data if d.spec is not None and d.kind == kind)
@@ -62,7 +62,7 @@ def policy_of(event: Event) -> str | None:
     return BASE if event.step == "scale" else None
 
 
-def _wanted(facts: Facts, event: Event, name: str) -> bool:
+def _wanted(facts: RunFacts, event: Event, name: str) -> bool:
     iteration, _, part = event.step.rpartition("/")
     grow = iteration.split("/")[0]
     if name == PLAN:
@@ -111,7 +111,7 @@ def _wanted(facts: Facts, event: Event, name: str) -> bool:
     return name in exact.get(part, set())
 
 
-def _of_the_reward(facts: Facts, name: str, grow: str) -> bool:
+def _of_the_reward(facts: RunFacts, name: str, grow: str) -> bool:
     if not name.startswith(REWARD):
         return False
     reward = facts.reward_for(grow)

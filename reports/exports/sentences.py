@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from probes.base import Measurement
-from reports.exports.facts import Audit, Facts, cited
-from reports.record.lineage import Policy
+from reports.exports.facts import AuditFacts, RunFacts, cited
+from reports.record.lineage import PolicyRecord
 from restaudit.config.human import human_title
 from restaudit.evidence.shown import lines_of
 from restaudit.gates import GateResult
@@ -49,7 +49,7 @@ def rule(gate: GateResult) -> str:
     )
 
 
-def disparities(audit: Audit) -> Iterator[tuple[str, str]]:
+def disparities(audit: AuditFacts) -> Iterator[tuple[str, str]]:
     """Measured differences between groups in what the filter kept: name, and figure with its
     source.
     """
@@ -63,7 +63,7 @@ def listed(value: Any) -> str:
     return "; ".join(f"{label}: {text}" if label else text for label, text in lines_of(value))
 
 
-def hyperparameters(facts: Facts, policy: Policy) -> Iterator[tuple[str, str]]:
+def hyperparameters(facts: RunFacts, policy: PolicyRecord) -> Iterator[tuple[str, str]]:
     """What the ledger noted of the step that made a policy, and the sealed settings of training:
     name and JSON.
     """
@@ -75,7 +75,7 @@ def hyperparameters(facts: Facts, policy: Policy) -> Iterator[tuple[str, str]]:
             yield f"config.{section}.{k}", json.dumps(v, sort_keys=True, ensure_ascii=False)
 
 
-def filtering(facts: Facts, policy: str) -> str:
+def filtering(facts: RunFacts, policy: str) -> str:
     """How the kept set of one Improve step was chosen, from the sealed rule and the ledger."""
     event = facts.event(f"{policy}/improve")
     noted: Mapping[str, Any] = event.content if event is not None else {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reports.exports.encoding import HUB, SPDX_IDS, clean
-from reports.exports.facts import MISSING, Facts
+from reports.exports.facts import MISSING, RunFacts
 from reports.exports.formats.hf import Weights, card
 from reports.record.files import Records
 from restaudit.evidence.record import Run
@@ -44,7 +44,7 @@ def weights_card(run: Path, exported: Exported) -> str:
         tags=("lora",) if exported.kind == "peft" else (),
         paragraphs=tuple(_paragraphs(exported)),
     )
-    return card(Facts(Records(Run(run))), about)
+    return card(RunFacts(Records(Run(run))), about)
 
 
 def hub_licence(licence: str | None) -> tuple[str, str | None]:

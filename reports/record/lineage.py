@@ -32,7 +32,7 @@ SAMPLE = ("sample_id", "prompt_id", "origin", "reward", "reward_01")
 
 
 @dataclass(frozen=True)
-class Policy:
+class PolicyRecord:
     """One policy of the run.
 
     name      "g00/i00" for the base policy, else the iteration whose Improve step made it, or
@@ -57,7 +57,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Grow:
+class GrowRecord:
     """One Grow step: which policy its samples came from, and how many (`tokens` counts the sampled
     ones).
 
@@ -78,7 +78,7 @@ def base_sha256(records: Records) -> str:
     return str(records.run.plan["artifacts"][BASE_MODEL]["sha256"])
 
 
-def policies(records: Records) -> list[Policy]:
+def policies(records: Records) -> list[PolicyRecord]:
     """Every policy in the order in which it was made, the base policy first."""
     # A supervised start ("behaviour cloning") trains the base policy before the first Grow step.
     start = _named(records, f"{BASE.split('/')[0]}/bc")
@@ -92,7 +92,7 @@ def policies(records: Records) -> list[Policy]:
     return made
 
 
-def grows(records: Records) -> list[Grow]:
+def grows(records: Records) -> list[GrowRecord]:
     """Every finished Grow step; for online training, the samples drawn between two looks are
     one.
     """
@@ -109,7 +109,7 @@ def grows(records: Records) -> list[Grow]:
         else:
             continue
         samples, tokens = int(noted["samples"]), int(noted["tokens"])
-        steps.append(Grow(name, policy, samples, tokens, references, event.step))
+        steps.append(GrowRecord(name, policy, samples, tokens, references, event.step))
     return steps
 
 
@@ -119,7 +119,7 @@ def audited_policy(records: Records, iteration: str) -> str:
     return str(event.content.get("policy", iteration)) if event else iteration
 
 
-def synthetic_share(records: Records, policy: Policy) -> float | None:
+def synthetic_share(records: Records, policy: PolicyRecord) -> float | None:
     """Share of a policy's training rows that a policy of this run wrote, 0..1; None where it
     trained on no row.
     """
@@ -129,7 +129,7 @@ def synthetic_share(records: Records, policy: Policy) -> float | None:
     return by_policy(records, f"{policy.data}/grow.parquet", kept if records.has(kept) else None)
 
 
-def reasons(records: Records, policy: Policy) -> dict[str, int]:
+def reasons(records: Records, policy: PolicyRecord) -> dict[str, int]:
     """How many rows of its Grow set one Improve step did or did not train on, by why; see
     `training_rows`.
     """
@@ -138,10 +138,10 @@ def reasons(records: Records, policy: Policy) -> dict[str, int]:
         # A million rows need not become a table of texts to be counted.
         decided = taken(records, grow_set(records, policy.data), policy.name).why
         numbers = np.bincount(decided, minlength=len(WHY)).tolist()
-        counts = dict(zip(WHY, numbers, strict=True))
+        counts: list[tuple[Any, int]] = list(zip(WHY, numbers, strict=True))
     else:
-        counts = training_rows(records, policy)["why"].value_counts().to_dict()
-    return {str(why): int(n) for why, n in sorted(counts.items()) if n}
+        counts = list(training_rows(records, policy)["why"].value_counts().items())
+    return {str(why): int(n) for why, n in sorted(counts) if n}
 
 
 def by_threshold(records: Records) -> bool:
@@ -152,7 +152,7 @@ def by_threshold(records: Records) -> bool:
     return loop.method not in ONLINE and loop.method != "dpo" and loop.train.loss.kind != "topr"
 
 
-def training_rows(records: Records, policy: Policy) -> pd.DataFrame:
+def training_rows(records: Records, policy: PolicyRecord) -> pd.DataFrame:
     """Why each row of the Grow set was or was not trained on by one Improve step, in the order of
     the Grow set.
 
@@ -228,7 +228,7 @@ def _preferred(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _policy(
     records: Records, name: str, parent: str | None, data: str | None, event: Event | None
-) -> Policy:
+) -> PolicyRecord:
     weights: dict[str, str] = {}
     facts: dict[str, Any] = {}
     step = None
@@ -239,7 +239,7 @@ def _policy(
     # Canonical JSON, so that whoever computes the digest again elsewhere has the same bytes.
     body: dict[str, Any] = {"base": base_sha256(records), "adapters": weights}
     digest = hashlib.sha256(rfc8785.dumps(body)).hexdigest()
-    return Policy(name, parent, data, weights, digest, facts, step)
+    return PolicyRecord(name, parent, data, weights, digest, facts, step)
 
 
 def _named(records: Records, step: str) -> Event | None:
@@ -278,7 +278,7 @@ def why_lines(run: Run, sample: str) -> list[str]:
 
 
 def _decided(
-    records: Records, sample: str, grow: str, rows: Sequence[tuple[Policy, Mapping[Any, Any]]]
+    records: Records, sample: str, grow: str, rows: Sequence[tuple[PolicyRecord, Mapping[Any, Any]]]
 ) -> list[str]:
     """A line for who wrote the sample, one for its reward, and one for each Improve step."""
     _, first = rows[0]
@@ -304,8 +304,8 @@ def _decided(
 
 
 def _rows(
-    records: Records, trained: Sequence[Policy], sample: str
-) -> Iterator[tuple[Policy, Mapping[Any, Any]]]:
+    records: Records, trained: Sequence[PolicyRecord], sample: str
+) -> Iterator[tuple[PolicyRecord, Mapping[Any, Any]]]:
     """What each of these policies, all trained on one Grow set, did with the sample's row."""
     if not by_threshold(records):
         for policy in trained:

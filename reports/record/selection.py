@@ -93,8 +93,8 @@ def by_policy(records: Records, file: str, kept: str | None) -> float | None:
 
 def place_of(names: pa.ChunkedArray | pa.Array, sample: str) -> int | None:
     """The number of the row with this name, None where there is none."""
-    found = pc.index(names, pa.scalar(sample, names.type)).as_py()
-    return None if found < 0 else int(found)
+    place = pc.index(names, pa.scalar(sample, names.type)).as_py()
+    return None if place < 0 else int(place)
 
 
 def grow_set(records: Records, grow: str) -> GrowSet:
@@ -125,18 +125,13 @@ def taken(records: Records, rows: GrowSet, name: str) -> Taken:
     kept = names_of(records, f"{name}/kept.parquet")
     if not rows.ids.filter(pa.array(used)).equals(kept):
         _same(records, rows, used, kept, name)
-    reward = (
-        rows.reward_01
-        if config.binary_reward_above is None
-        else rows.reward_01 > config.binary_reward_above
-    )
+    reward = rows.reward_01
+    if config.binary_reward_above is not None:
+        reward = reward > config.binary_reward_above
     reward = reward.astype(np.float64)
-    return Taken(
-        reward,
-        threshold,
-        used,
-        np.select([used & rows.reference, used, reward > threshold], [1, 2, 3], 0),
-    )
+    # The numbers are places in WHY.
+    why = np.select([used & rows.reference, used, reward > threshold], [1, 2, 3], 0)
+    return Taken(reward, threshold, used, why)
 
 
 def row(rows: GrowSet, did: Taken, place: int) -> dict[str, Any]:
@@ -181,7 +176,8 @@ def _same(records: Records, rows: GrowSet, used: Numbers, kept: pa.ChunkedArray,
     """
     there = pc.is_in(rows.ids, value_set=kept).to_numpy()
     others = len(kept) - int(pc.sum(pc.is_in(kept, value_set=rows.ids)).as_py() or 0)
-    if differ := int((there ^ used).sum()) + others:
+    differ = int((there ^ used).sum()) + others
+    if differ:
         raise BadInput(
             f"{records.run.path}/{name}/kept.parquet: {differ} rows differ from those that the "
             "sealed thresholds choose from the recorded Grow set"
@@ -207,13 +203,13 @@ def _pieces(records: Records, file: str, columns: Sequence[str]) -> Iterator[pa.
         with pq.ParquetFile(
             path, read_dictionary=coded, buffer_size=BUFFER, pre_buffer=False
         ) as table:
-            there = table.schema_arrow
-            if missing := [c for c in columns if c not in there.names]:
+            schema = table.schema_arrow
+            missing = [column for column in columns if column not in schema.names]
+            if missing:
                 raise BadInput(f"{path}: lacks the column(s) {', '.join(missing)}")
-            empty = pa.RecordBatch.from_pylist(
-                [], schema=pa.schema([there.field(c) for c in columns])
-            )
-            yield empty
+            # A table without rows has no pieces, and still has these columns.
+            wanted = pa.schema([schema.field(column) for column in columns])
+            yield pa.RecordBatch.from_pylist([], schema=wanted)
             yield from table.iter_batches(PIECE, columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError) as e:
         raise BadInput(f"{path}: not a readable Parquet table ({e})") from None

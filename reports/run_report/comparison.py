@@ -55,7 +55,7 @@ BESIDE = {
 }
 
 
-class Side:
+class ComparedRun:
     """One run of a comparison, with its last audited policy and the base policy on the shared
     prompts.
     """
@@ -90,7 +90,7 @@ def comparison(runs: Sequence[Run]) -> Document:
     materials = [Material(run) for run in runs]
     labels = _labels(materials)
     _refuse(materials, labels)
-    sides = [Side(m, label) for m, label in zip(materials, labels, strict=True)]
+    sides = [ComparedRun(m, label) for m, label in zip(materials, labels, strict=True)]
     common = _common_prompts(sides)
     sections = (
         Section("verdict", "Decisions", tuple(_decisions(sides))),
@@ -122,7 +122,7 @@ def comparison(runs: Sequence[Run]) -> Document:
     )
 
 
-def _common_prompts(sides: Sequence[Side]) -> set[str]:
+def _common_prompts(sides: Sequence[ComparedRun]) -> set[str]:
     """Audit prompts that every base and last policy answered: what is compared is paired by
     prompt.
     """
@@ -137,7 +137,7 @@ def _common_prompts(sides: Sequence[Side]) -> set[str]:
     return common
 
 
-def _banner(sides: Sequence[Side]) -> tuple[str, ...]:
+def _banner(sides: Sequence[ComparedRun]) -> tuple[str, ...]:
     """Overrides of every run, and once each what stands for people where people rated nothing."""
     lines = []
     for side in sides:
@@ -213,7 +213,7 @@ def _reward(material: Material) -> str:
     )
 
 
-def _decisions(sides: Sequence[Side]) -> list[Block]:
+def _decisions(sides: Sequence[ComparedRun]) -> list[Block]:
     strips: list[Block] = []
     for side in sides:
         looks = tuple(
@@ -230,7 +230,7 @@ def _decisions(sides: Sequence[Side]) -> list[Block]:
     return strips
 
 
-def _against_base(sides: Sequence[Side], common: set[str]) -> Table:
+def _against_base(sides: Sequence[ComparedRun], common: set[str]) -> Table:
     """Every run's last policy against its own base policy."""
     rows = []
     for side in sides:
@@ -250,7 +250,7 @@ def _against_base(sides: Sequence[Side], common: set[str]) -> Table:
     )
 
 
-def _against_one_another(sides: Sequence[Side], common: set[str]) -> Table:
+def _against_one_another(sides: Sequence[ComparedRun], common: set[str]) -> Table:
     """The last policies, pair by pair."""
     # Scores of two reward models have units of their own: their difference would mean nothing.
     same_reward = len({_reward(side.material) for side in sides}) == 1
@@ -285,7 +285,7 @@ def _estimate(estimate: stats.Estimate) -> str:
     return measured(m) if m.value is not None else f"not measured: {m.reason}"
 
 
-def _gains(sides: Sequence[Side]) -> Chart:
+def _gains(sides: Sequence[ComparedRun]) -> Chart:
     """Human gain over looks, as each run recorded it on its own audit prompts."""
     name = "divergence.human_change"
     longest = max(len(side.material.after_base) for side in sides)
@@ -316,7 +316,7 @@ def _gains(sides: Sequence[Side]) -> Chart:
     )
 
 
-def _beside(sides: Sequence[Side]) -> Table:
+def _beside(sides: Sequence[ComparedRun]) -> Table:
     rows = []
     for side in sides:
         measurements = side.material.measured[side.last]
@@ -330,7 +330,7 @@ def _beside(sides: Sequence[Side]) -> Table:
     )
 
 
-def _texts(sides: Sequence[Side], common: set[str]) -> Passages:
+def _texts(sides: Sequence[ComparedRun], common: set[str]) -> Passages:
     """Three prompts by a rule: where the human scores (else rewards) of the last policies lie far,
     middling, close.
     """
@@ -364,7 +364,7 @@ def _texts(sides: Sequence[Side], common: set[str]) -> Passages:
     )
 
 
-def _plans(sides: Sequence[Side]) -> Table:
+def _plans(sides: Sequence[ComparedRun]) -> Table:
     configurations = [dict(_flat(side.material.run.plan["config"])) for side in sides]
     keys = dict.fromkeys(key for configuration in configurations for key in configuration)
     cited = tuple(source for side in sides for source in side.cite("plan.json", "config"))
@@ -392,7 +392,7 @@ def _flat(value: Any, at: str = "") -> list[tuple[str, str]]:
     return pairs
 
 
-def _compute(sides: Sequence[Side]) -> Facts:
+def _compute(sides: Sequence[ComparedRun]) -> Facts:
     facts = []
     for side in sides:
         steps = compute.steps(side.material.records)

@@ -225,7 +225,7 @@ def lineage_section(material: Material) -> Section:
     )
 
 
-def _policies(material: Material, policies: Sequence[lineage.Policy]) -> Table:
+def _policies(material: Material, policies: Sequence[lineage.PolicyRecord]) -> Table:
     rows = []
     for policy in policies:
         cells = (
@@ -267,7 +267,7 @@ def _grow_steps(material: Material) -> Table:
     )
 
 
-def _reasons(material: Material, policies: Sequence[lineage.Policy]) -> Table:
+def _reasons(material: Material, policies: Sequence[lineage.PolicyRecord]) -> Table:
     rows = []
     for policy in policies:
         if policy.data is None:
@@ -288,7 +288,7 @@ def _reasons(material: Material, policies: Sequence[lineage.Policy]) -> Table:
     )
 
 
-def _cited_rows(material: Material, policy: lineage.Policy) -> tuple[Source, ...]:
+def _cited_rows(material: Material, policy: lineage.PolicyRecord) -> tuple[Source, ...]:
     return (
         *material.cite(f"{policy.name}/kept.parquet"),
         *material.cite(f"{policy.data}/grow.parquet"),

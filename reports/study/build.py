@@ -323,7 +323,7 @@ def _pictures(material: StudyMaterial, human: str) -> list[Block]:
 
 
 @dataclass(frozen=True)
-class Place:
+class MethodAtLook:
     """Where the seeds of a method stood at one look: `x` along the axis, and their mean gain."""
 
     method: str
@@ -333,7 +333,7 @@ class Place:
     sources: tuple[Source, ...]
 
 
-def _places(material: StudyMaterial, method: str, name: str) -> list[Place]:
+def _places(material: StudyMaterial, method: str, name: str) -> list[MethodAtLook]:
     """Mean over seeds of every look; looks that a seed lacks or has not measured are left out."""
     runs = material.runs[method]
     places = []
@@ -346,7 +346,7 @@ def _places(material: StudyMaterial, method: str, name: str) -> list[Place]:
         mean = sum(values) / len(values)
         # Distance is √KL, as in Gao et al. 2022: near the base policy gains are a line in it.
         x = math.sqrt(max(mean, 0.0)) if name == "drift.kl" else mean
-        places.append(Place(method, look, x, gain, tuple(at.source for at in looks)))
+        places.append(MethodAtLook(method, look, x, gain, tuple(at.source for at in looks)))
     return places
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from reports.exports.encoding import json_bytes, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, Data, Facts, cited, grow_of, last_time, span
+from reports.exports.facts import MISSING, Data, RunFacts, cited, grow_of, last_time, span
 from reports.exports.sentences import OF_DATA, disparities, filtering, listed
 from restaudit.errors import BadInput
 from restaudit.evidence.record import GROW, KEPT
@@ -89,7 +89,7 @@ COLUMNS = {
 Json = dict[str, Any]
 
 
-def dataset(facts: Facts) -> Json:
+def dataset(facts: RunFacts) -> Json:
     """The description. Raises BadInput where the ledger has no time, which the standard demands."""
     published = last_time(facts)
     if published is None:
@@ -174,58 +174,65 @@ def _field(records: str, column: str, file: str) -> Json:
     }
 
 
-def _responsible(facts: Facts, tables: list[Data]) -> Json:
+def _responsible(facts: RunFacts, tables: list[Data]) -> Json:
     """The RAI properties: from the record what it has; what only people know is MISSING, with who
     could say.
     """
-    gaps = {g.key: g.said for g in OF_DATA}
-    kept = [d.ref.removeprefix("kept:") for d in tables if d.kind == "kept"]
+    gaps = {gap.key: gap.said for gap in OF_DATA}
+    human = facts.human
+    kept = [data.ref.removeprefix("kept:") for data in tables if data.kind == "kept"]
+    prompts = [data.title for data in facts.data if data.kind == "prompts"]
     rewards = [
         f"{r.name} (sha256 of all it is made of: {r.digest or MISSING})" for r in facts.rewards
     ]
-    human = facts.human
-    sampled = {g.step for g in facts.grows}
-    times = [t for e in facts.run.events if e.step in sampled for t in span(e) if t is not None]
-    said = {
+    properties = {
         "dataCollection": " ".join(_sampled(facts)) or _not_sampled(tables),
         "dataCollectionType": ["Others: sampled from a language model"],
-        "dataCollectionRawData": "; ".join(d.title for d in facts.data if d.kind == "prompts")
+        "dataCollectionRawData": "; ".join(prompts)
         or "MISSING: the record names no source of prompts.",
-        "dataCollectionMissingData": (
-            "A score that could not be given is empty; the reason is not kept row by row."
-        ),
-        "dataPreprocessingProtocol": [f"{k}: {filtering(facts, k)}" for k in kept],
+        "dataCollectionMissingData": "A score that could not be given is empty; the reason is not "
+        "kept row by row.",
+        "dataPreprocessingProtocol": [f"{policy}: {filtering(facts, policy)}" for policy in kept],
         "dataAnnotationProtocol": "Every row is scored by the reward model; `human` is filled by "
-        "the human score of "
-        f"the run: {human.name}: {human.description}",
+        f"the human score of the run: {human.name}: {human.description}",
         "dataAnnotationPlatform": [f"restaudit {facts.version}"],
         "dataAnnotationAnalysis": [_agreement(facts)],
-        "annotationsPerItem": (
-            "One reward a row. Human labels a row: MISSING: the Grow tables do not record them."
-        ),
+        "annotationsPerItem": "One reward a row. Human labels a row: MISSING: the Grow tables do "
+        "not record them.",
         "annotatorDemographics": [_demographics(facts)],
         "machineAnnotationTools": rewards or ["MISSING: the record names no reward model."],
-        "dataBiases": [
-            f"{a.iteration}: {n}: {f}"
-            for a in facts.audits
-            if a.iteration in kept
-            for n, f in disparities(a)
-        ]
+        "dataBiases": _biases(facts, kept)
         or ["MISSING: no audit measured what the filter does to groups."],
         "dataLimitations": _limits(facts),
         "dataUseCases": ["Trained on in this run, as the kept sets say.", gaps["purpose"]],
-        "dataSocialImpact": (
-            "MISSING: restaudit does not judge it. Who could say: people who know the use."
-        ),
+        "dataSocialImpact": "MISSING: restaudit does not judge it. Who could say: people who know "
+        "the use.",
         "personalSensitiveInformation": [gaps["personalData"]],
         "dataReleaseMaintenancePlan": gaps["maintenance"],
     }
+    times = _times(facts)
     if times:
-        said["dataCollectionTimeframe"] = [min(times), max(times)]
-    return {k: v for k, v in said.items() if v != []}
+        properties["dataCollectionTimeframe"] = [min(times), max(times)]
+    # The vocabulary wants one value or more of each property that is there.
+    return {key: value for key, value in properties.items() if value != []}
 
 
-def _sampled(facts: Facts) -> Iterator[str]:
+def _biases(facts: RunFacts, kept: list[str]) -> list[str]:
+    lines = []
+    for audit in facts.audits:
+        if audit.iteration in kept:
+            lines += [f"{audit.iteration}: {name}: {text}" for name, text in disparities(audit)]
+    return lines
+
+
+def _times(facts: RunFacts) -> list[str]:
+    """When sampling began and ended, of every Grow step whose time the ledger has."""
+    sampled = {grow.step for grow in facts.grows}
+    spans = [span(event) for event in facts.run.events if event.step in sampled]
+    return [time for ends in spans for time in ends if time is not None]
+
+
+def _sampled(facts: RunFacts) -> Iterator[str]:
     sampling = listed(facts.config.get("loop", {}).get("sampling"))
     for g in facts.grows:
         yield (
@@ -238,32 +245,29 @@ def _not_sampled(tables: list[Data]) -> str:
     return "MISSING: how it was sampled is not recorded." if tables else "Nothing was sampled yet."
 
 
-def _agreement(facts: Facts) -> str:
-    found = next(
-        (m for a in facts.audits for m in a.measurements if m.name == "agreement.alpha"), None
-    )
-    if found is None or found.value is None:
-        return f"MISSING: agreement of raters: {found.reason if found else 'it was not measured'}."
+def _agreement(facts: RunFacts) -> str:
+    measurements = [m for audit in facts.audits for m in audit.measurements]
+    alpha = next((m for m in measurements if m.name == "agreement.alpha"), None)
+    if alpha is None or alpha.value is None:
+        return f"MISSING: agreement of raters: {alpha.reason if alpha else 'it was not measured'}."
     return (
-        f"Krippendorff's alpha {found.value!r}, n={found.n}; {found.method}, version "
-        f"{found.version}."
+        f"Krippendorff's alpha {alpha.value!r}, n={alpha.n}; {alpha.method}, version "
+        f"{alpha.version}."
     )
 
 
-def _demographics(facts: Facts) -> str:
+def _demographics(facts: RunFacts) -> str:
     raters = facts.rewards[0].dossier.get("raters") if facts.rewards else None
-    told = raters.get("demographics") if isinstance(raters, dict) else None
+    demographics = raters.get("demographics") if isinstance(raters, dict) else None
+    if demographics not in (None, MISSING):
+        return str(demographics)
     return (
-        str(told)
-        if told not in (None, MISSING)
-        else (
-            "MISSING: nothing is recorded of the people whose judgements the reward goes back to. "
-            "Who could say: the publisher of the judgements."
-        )
+        "MISSING: nothing is recorded of the people whose judgements the reward goes back to. "
+        "Who could say: the publisher of the judgements."
     )
 
 
-def _limits(facts: Facts) -> list[str]:
+def _limits(facts: RunFacts) -> list[str]:
     limits = [str(v) for r in facts.rewards[:1] for v in r.dossier.get("limits", ())]
     return [
         (
@@ -274,7 +278,7 @@ def _limits(facts: Facts) -> list[str]:
     ]
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """The file of this export."""
     return {FILE: json_bytes(dataset(facts))}
 

@@ -9,10 +9,20 @@ from typing import Any
 from probes.base import Measurement
 from reports.exports.encoding import SPDX_IDS, json_bytes, package_url, pypi_url
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, PLAN, Audit, Data, Facts, Model, Reward, cited, grow_of
+from reports.exports.facts import (
+    MISSING,
+    PLAN,
+    AuditFacts,
+    Data,
+    Model,
+    RewardFacts,
+    RunFacts,
+    cited,
+    grow_of,
+)
 from reports.exports.sentences import NOT_ASKED, OF_A_MODEL, OF_DATA, Gap, hyperparameters
 from reports.record.files import Source
-from reports.record.lineage import Policy
+from reports.record.lineage import PolicyRecord
 from restaudit import __version__
 from restaudit.evidence.ledger import FILE as LEDGER
 
@@ -28,7 +38,7 @@ LEVEL = 0.95
 Json = dict[str, Any]
 
 
-def bom(facts: Facts) -> Json:
+def bom(facts: RunFacts) -> Json:
     """The bill of materials: models, data and packages, with the lineage as the graph of
     dependencies.
     """
@@ -69,7 +79,7 @@ def bom(facts: Facts) -> Json:
     }
 
 
-def _run_properties(facts: Facts) -> list[Json]:
+def _run_properties(facts: RunFacts) -> list[Json]:
     human = facts.human
     properties = [
         ("runId", facts.run_id),
@@ -110,7 +120,7 @@ def _model(model: Model) -> Json:
     )
 
 
-def _policy(facts: Facts, policy: Policy) -> Json:
+def _policy(facts: RunFacts, policy: PolicyRecord) -> Json:
     event = facts.event(policy.step) if policy.step else None
     # The base policy is no step's work: the sealed plan says where its weights come from.
     source = facts.at(event.step) if event else facts.records.source(PLAN, "artifacts")
@@ -141,7 +151,7 @@ def _policy(facts: Facts, policy: Policy) -> Json:
     )
 
 
-def _card(facts: Facts, policy: Policy) -> Json:
+def _card(facts: RunFacts, policy: PolicyRecord) -> Json:
     audits = facts.audits_of(policy.name)
     used = f"kept:{policy.name}"
     trained_on = [{"ref": data.ref} for data in facts.data if data.ref == used]
@@ -156,7 +166,8 @@ def _card(facts: Facts, policy: Policy) -> Json:
             }
         )
     }
-    metrics, properties = [], []
+    metrics: list[Json] = []
+    properties: list[Json] = []
     for audit in audits:
         metrics += [_metric(audit, m) for m in audit.measurements if m.value is not None]
         properties += _audit_properties(audit)
@@ -168,7 +179,7 @@ def _card(facts: Facts, policy: Policy) -> Json:
     return card
 
 
-def _metric(audit: Audit, m: Measurement) -> Json:
+def _metric(audit: AuditFacts, m: Measurement) -> Json:
     interval = m.interval(LEVEL)
     where = f"audit {audit.label}; {m.unit}; n={m.n}, {m.n_prompts} prompts"
     metric: Json = {"type": m.name, "value": repr(m.value)}
@@ -184,7 +195,7 @@ def _metric(audit: Audit, m: Measurement) -> Json:
     return {**metric, "slice": f"{where}; group: {group}" if isinstance(group, str) else where}
 
 
-def _audit_properties(audit: Audit) -> Iterable[Json]:
+def _audit_properties(audit: AuditFacts) -> Iterable[Json]:
     at = audit.iteration
     yield from _properties([(f"source:{at}", cited(audit.source))])
     for m in audit.measurements:
@@ -210,7 +221,7 @@ def _audit_properties(audit: Audit) -> Iterable[Json]:
         yield from _properties([(f"decision:{at}", decision), (f"decisionSource:{at}", source)])
 
 
-def _reward(reward: Reward) -> Json:
+def _reward(reward: RewardFacts) -> Json:
     dossier = reward.dossier
     described = ("kind", "objective", "loss", "unit", "members")
     properties = [(key, str(dossier[key])) for key in described if key in dossier]
@@ -300,7 +311,7 @@ def _package(name: str, version: str) -> Json:
     }
 
 
-def _dependencies(facts: Facts, refs: list[str]) -> list[Json]:
+def _dependencies(facts: RunFacts, refs: list[str]) -> list[Json]:
     """The lineage: what each component was made from, of what the document has."""
     graph: dict[str, set[str]] = {RUN: set()}
     graph[RUN] |= {f"package:{name}" for name in facts.packages}
@@ -367,7 +378,7 @@ def _known(body: Mapping[str, Any]) -> Json:
     return {k: v for k, v in body.items() if v is not None}
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """The file of this export."""
     return {FILE: json_bytes(bom(facts))}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reports.exports.encoding import clean, json_bytes
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, Data, Facts, cited, span
+from reports.exports.facts import MISSING, Data, RunFacts, cited, span
 from reports.exports.sentences import disparities, figure, filtering, listed
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import markdown_text
@@ -17,12 +17,12 @@ SPEC = "Datasheets for Datasets (Gebru et al. 2021, arXiv 1803.09010), questions
 MOST = 2000
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """Both files say the same."""
     return {"datasheet.json": json_bytes(_body(facts)), "datasheet.md": _markdown(facts).encode()}
 
 
-def _body(facts: Facts) -> dict[str, object]:
+def _body(facts: RunFacts) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "run": {
@@ -50,7 +50,7 @@ def _body(facts: Facts) -> dict[str, object]:
     }
 
 
-def _markdown(facts: Facts) -> str:
+def _markdown(facts: RunFacts) -> str:
     parts = [
         f"# Datasheet: data that the run {_text(facts.run.name)} wrote",
         f"Run {_text(facts.run_id)}, {facts.state}, ledger head `{facts.head}`. What the record "
@@ -80,11 +80,11 @@ PUBLISHERS = "the publishers of the sources"
 KEEPER = "whoever keeps or publishes the run folder"
 LAWYER = "a person who knows the law and the sources"
 
-Answer = Callable[[Facts], list[str]]
+Answer = Callable[[RunFacts], list[str]]
 
 
 @dataclass(frozen=True)
-class Question:
+class DatasheetQuestion:
     """One question.
 
     `answer` gives lines from the record, or none where it has nothing; then `who` could say.
@@ -98,17 +98,17 @@ class Question:
     status: str = "RECORDED"
 
 
-def tables(facts: Facts) -> list[Data]:
+def tables(facts: RunFacts) -> list[Data]:
     """The data sets that a datasheet is about: Grow tables and kept sets."""
     return [d for d in facts.data if d.kind in ("grow", "kept")]
 
 
-def _purpose(facts: Facts) -> list[str]:
+def _purpose(facts: RunFacts) -> list[str]:
     description = str(facts.config.get("description") or "")
     return [f"As the configuration describes the run: {description}"] if description else []
 
 
-def _instances(_: Facts) -> list[str]:
+def _instances(_: RunFacts) -> list[str]:
     return [
         "A row of a Grow table is one text that a policy sampled for a prompt, or one reference "
         "text of a person, with its rewards. A row of a kept set names a row of a Grow table that "
@@ -116,14 +116,14 @@ def _instances(_: Facts) -> list[str]:
     ]
 
 
-def _counts(facts: Facts) -> list[str]:
+def _counts(facts: RunFacts) -> list[str]:
     return [
         f"{d.title}: {MISSING if d.rows is None else d.rows} rows ({cited(d.source)})"
         for d in tables(facts)
     ]
 
 
-def _whole(facts: Facts) -> list[str]:
+def _whole(facts: RunFacts) -> list[str]:
     lines = [
         f"{g.name}: all {g.samples} samples that were drawn and {g.references} references."
         for g in facts.grows
@@ -132,7 +132,7 @@ def _whole(facts: Facts) -> list[str]:
     return lines + [f"Kept set of {k}: not all rows. {filtering(facts, k)}" for k in kept]
 
 
-def _links(_: Facts) -> list[str]:
+def _links(_: RunFacts) -> list[str]:
     return [
         "sample_id links kept sets with Grow tables; prompt_id links both with data/grow.parquet; "
         "group and family name counterfactual prompts. samples.parquet of the tables export says "
@@ -140,7 +140,7 @@ def _links(_: Facts) -> list[str]:
     ]
 
 
-def _splits(facts: Facts) -> list[str]:
+def _splits(facts: RunFacts) -> list[str]:
     return [
         f"{d.title}: {MISSING if d.rows is None else d.rows} prompts"
         for d in facts.data
@@ -148,7 +148,7 @@ def _splits(facts: Facts) -> list[str]:
     ]
 
 
-def _noise(facts: Facts) -> list[str]:
+def _noise(facts: RunFacts) -> list[str]:
     wanted = ("diversity.duplicates", "diversity.mode_share", "drift.copying", "hacking.repetition")
     return [
         (
@@ -161,7 +161,7 @@ def _noise(facts: Facts) -> list[str]:
     ]
 
 
-def _outside(facts: Facts) -> list[str]:
+def _outside(facts: RunFacts) -> list[str]:
     lines = [
         f"Models from elsewhere: {m.spec} ({m.role}), SHA-256 {m.sha256 or MISSING}"
         for m in facts.models
@@ -171,7 +171,7 @@ def _outside(facts: Facts) -> list[str]:
     ]
 
 
-def _groups(facts: Facts) -> list[str]:
+def _groups(facts: RunFacts) -> list[str]:
     return [
         f"{a.iteration}: {n}: {f}"
         for a in facts.audits
@@ -180,7 +180,7 @@ def _groups(facts: Facts) -> list[str]:
     ]
 
 
-def _acquired(facts: Facts) -> list[str]:
+def _acquired(facts: RunFacts) -> list[str]:
     sampling = listed(facts.config.get("loop", {}).get("sampling"))
     lines = [
         f"{g.name}: sampled from policy {g.policy}, {g.tokens} tokens, with {sampling}."
@@ -192,7 +192,7 @@ def _acquired(facts: Facts) -> list[str]:
     return [*lines, *rewards, f"Human score: {facts.human.name}: {facts.human.description}"]
 
 
-def _when(facts: Facts) -> list[str]:
+def _when(facts: RunFacts) -> list[str]:
     lines = []
     sampled = {g.step for g in facts.grows}
     for event in facts.run.events:
@@ -202,7 +202,7 @@ def _when(facts: Facts) -> list[str]:
     return lines
 
 
-def _raters(facts: Facts) -> list[str]:
+def _raters(facts: RunFacts) -> list[str]:
     raters = facts.rewards[0].dossier.get("raters") if facts.rewards else None
     if not isinstance(raters, dict):
         return []
@@ -214,7 +214,7 @@ def _raters(facts: Facts) -> list[str]:
     return lines
 
 
-def _cleaned(facts: Facts) -> list[str]:
+def _cleaned(facts: RunFacts) -> list[str]:
     kept = [d.ref.removeprefix("kept:") for d in tables(facts) if d.kind == "kept"]
     rows = facts.config.get("data", {}).get("rows")
     lines = [f"{policy}: {filtering(facts, policy)}" for policy in kept]
@@ -224,18 +224,18 @@ def _cleaned(facts: Facts) -> list[str]:
     return [f"{rules} (counts: data/report.json).", *lines]
 
 
-def _raw(facts: Facts) -> list[str]:
+def _raw(facts: RunFacts) -> list[str]:
     raw = [n for n in facts.records.digests if n.endswith("/samples.parquet")]
     if not raw:
         return []
     return [f"Yes: token ids and log-probabilities of all samples in {', '.join(sorted(raw))}."]
 
 
-def _software(facts: Facts) -> list[str]:
+def _software(facts: RunFacts) -> list[str]:
     return [f"restaudit {facts.version}; the rule of the filter is in the sealed plan (plan.json)."]
 
 
-def _used(facts: Facts) -> list[str]:
+def _used(facts: RunFacts) -> list[str]:
     return [
         (
             f"{p.name} was trained on {p.facts.get('kept', MISSING)} rows of {p.data}; policy "
@@ -246,7 +246,7 @@ def _used(facts: Facts) -> list[str]:
     ]
 
 
-def _versions(facts: Facts) -> list[str]:
+def _versions(facts: RunFacts) -> list[str]:
     return [
         (
             f"This describes the record up to ledger head {facts.head}; a changed file no longer "
@@ -256,19 +256,19 @@ def _versions(facts: Facts) -> list[str]:
 
 
 QUESTIONS = (
-    Question("Motivation", "purpose", "What was the data made for?", OPERATOR, _purpose),
-    Question("Motivation", "creator", "Who made it, and for whom?", OPERATOR),
-    Question("Motivation", "funding", "Who paid for it?", OPERATOR),
-    Question("Composition", "instances", "What is one row?", OPERATOR, _instances),
-    Question("Composition", "counts", "How many rows are there?", OPERATOR, _counts),
-    Question(
+    DatasheetQuestion("Motivation", "purpose", "What was the data made for?", OPERATOR, _purpose),
+    DatasheetQuestion("Motivation", "creator", "Who made it, and for whom?", OPERATOR),
+    DatasheetQuestion("Motivation", "funding", "Who paid for it?", OPERATOR),
+    DatasheetQuestion("Composition", "instances", "What is one row?", OPERATOR, _instances),
+    DatasheetQuestion("Composition", "counts", "How many rows are there?", OPERATOR, _counts),
+    DatasheetQuestion(
         "Composition", "whole", "Is it all there is, or a part chosen from more?", OPERATOR, _whole
     ),
-    Question("Composition", "links", "How do rows hang together?", OPERATOR, _links),
-    Question(
+    DatasheetQuestion("Composition", "links", "How do rows hang together?", OPERATOR, _links),
+    DatasheetQuestion(
         "Composition", "splits", "Which splits of prompts does it go with?", OPERATOR, _splits
     ),
-    Question(
+    DatasheetQuestion(
         "Composition",
         "noise",
         "Which errors, noise or repetition are known?",
@@ -276,8 +276,10 @@ QUESTIONS = (
         _noise,
         "MEASURED",
     ),
-    Question("Composition", "outside", "What outside it does it rest on?", OPERATOR, _outside),
-    Question(
+    DatasheetQuestion(
+        "Composition", "outside", "What outside it does it rest on?", OPERATOR, _outside
+    ),
+    DatasheetQuestion(
         "Composition",
         "groups",
         "Which groups does it name, and how does the filter treat them?",
@@ -285,64 +287,68 @@ QUESTIONS = (
         _groups,
         "MEASURED",
     ),
-    Question("Composition", "confidential", "Does it hold anything confidential?", LAWYER),
-    Question(
+    DatasheetQuestion("Composition", "confidential", "Does it hold anything confidential?", LAWYER),
+    DatasheetQuestion(
         "Composition",
         "offensive",
         "Would anything in it hurt or frighten a reader?",
         "a person who reads it; toxicity is measured on audited samples only",
     ),
-    Question(
+    DatasheetQuestion(
         "Composition",
         "people",
         "Can people be recognised in it, or sensitive facts about them?",
         "a person who reads it; restaudit does not search for it",
     ),
-    Question("Collection", "acquired", "How did the rows come about?", OPERATOR, _acquired),
-    Question("Collection", "when", "When?", OPERATOR, _when),
-    Question(
+    DatasheetQuestion(
+        "Collection", "acquired", "How did the rows come about?", OPERATOR, _acquired
+    ),
+    DatasheetQuestion("Collection", "when", "When?", OPERATOR, _when),
+    DatasheetQuestion(
         "Collection",
         "workers",
         "Who judged or wrote by hand, chosen how and paid how?",
         PUBLISHERS,
         _raters,
     ),
-    Question(
+    DatasheetQuestion(
         "Collection",
         "consent",
         "Were the people behind prompts and judgements told and asked?",
         PUBLISHERS,
     ),
-    Question("Collection", "ethics", "Did anybody review the ethics of it?", OPERATOR),
-    Question(
+    DatasheetQuestion("Collection", "ethics", "Did anybody review the ethics of it?", OPERATOR),
+    DatasheetQuestion(
         "Preprocessing",
         "cleaned",
         "What was cleaned, filtered or labelled, and how?",
         OPERATOR,
         _cleaned,
     ),
-    Question("Preprocessing", "raw", "Was the raw data kept?", OPERATOR, _raw),
-    Question("Preprocessing", "software", "With which program?", OPERATOR, _software),
-    Question("Uses", "used", "What has it been used for already?", OPERATOR, _used),
-    Question("Uses", "other", "What else could it be used for?", OPERATOR),
-    Question("Uses", "against", "What should it not be used for?", LAWYER),
-    Question("Distribution", "given", "Is it given to others: to whom, when, how?", KEEPER),
-    Question("Distribution", "licence", "Under which licence or terms?", LAWYER),
-    Question(
+    DatasheetQuestion("Preprocessing", "raw", "Was the raw data kept?", OPERATOR, _raw),
+    DatasheetQuestion("Preprocessing", "software", "With which program?", OPERATOR, _software),
+    DatasheetQuestion("Uses", "used", "What has it been used for already?", OPERATOR, _used),
+    DatasheetQuestion("Uses", "other", "What else could it be used for?", OPERATOR),
+    DatasheetQuestion("Uses", "against", "What should it not be used for?", LAWYER),
+    DatasheetQuestion(
+        "Distribution", "given", "Is it given to others: to whom, when, how?", KEEPER
+    ),
+    DatasheetQuestion("Distribution", "licence", "Under which licence or terms?", LAWYER),
+    DatasheetQuestion(
         "Distribution", "restrictions", "Do rights of others or export rules bind it?", LAWYER
     ),
-    Question("Maintenance", "keeper", "Who keeps it, and how are they reached?", KEEPER),
-    Question(
+    DatasheetQuestion("Maintenance", "keeper", "Who keeps it, and how are they reached?", KEEPER),
+    DatasheetQuestion(
         "Maintenance", "versions", "How are versions and corrections told apart?", KEEPER, _versions
     ),
-    Question(
+    DatasheetQuestion(
         "Maintenance", "retention", "Until when is it kept, and who may have rows removed?", KEEPER
     ),
-    Question("Maintenance", "contributions", "Can others add to it?", KEEPER),
+    DatasheetQuestion("Maintenance", "contributions", "Can others add to it?", KEEPER),
 )
 
 
-def answered(facts: Facts) -> Iterator[tuple[Question, str, list[str]]]:
+def answered(facts: RunFacts) -> Iterator[tuple[DatasheetQuestion, str, list[str]]]:
     """Every question with its status ("RECORDED", "MEASURED" or "MISSING") and its lines."""
     for question in QUESTIONS:
         why = "only people can say it"

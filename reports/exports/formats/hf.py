@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from probes.base import Measurement
 from reports.exports.encoding import HUB, clean
 from reports.exports.export import Content, Export
-from reports.exports.facts import Audit, Facts, cited
+from reports.exports.facts import AuditFacts, RunFacts, cited
 from reports.exports.sentences import OF_A_MODEL
-from reports.record.lineage import Policy
+from reports.record.lineage import PolicyRecord
 from restaudit.evidence.shown import markdown_text, number, together
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Weights:
     paragraphs: tuple[str, ...]
 
 
-def card(facts: Facts, weights: Weights | None = None) -> str:
+def card(facts: RunFacts, weights: Weights | None = None) -> str:
     """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without
     any run's markup.
 
@@ -63,7 +63,9 @@ def card(facts: Facts, weights: Weights | None = None) -> str:
     return str(ModelCard(f"---\n{_front_matter(facts, audit, name, weights)}\n---\n\n{text}"))
 
 
-def _front_matter(facts: Facts, audit: Audit | None, name: str, weights: Weights | None) -> str:
+def _front_matter(
+    facts: RunFacts, audit: AuditFacts | None, name: str, weights: Weights | None
+) -> str:
     """The metadata as YAML; what the record does not have is left out."""
     from huggingface_hub import ModelCardData
 
@@ -92,14 +94,14 @@ def _front_matter(facts: Facts, audit: Audit | None, name: str, weights: Weights
     return data.to_yaml()
 
 
-def _datasets(facts: Facts) -> list[str]:
+def _datasets(facts: RunFacts) -> list[str]:
     """Prompts that come from the hub, by their names there."""
     specs = [data.spec for data in facts.data if data.kind == "prompts" and data.spec]
     known = [HUB.fullmatch(spec) for spec in specs]
     return sorted({match[1] for match in known if match is not None})
 
 
-def _benchmarks(audit: Audit) -> Iterator[Measurement]:
+def _benchmarks(audit: AuditFacts) -> Iterator[Measurement]:
     """Measured scores themselves, without their changes since the base policy."""
     for m in audit.measurements:
         of_its_own = m.name.startswith(BENCHMARKS) and not m.name.endswith(COMPARED)
@@ -107,7 +109,7 @@ def _benchmarks(audit: Audit) -> Iterator[Measurement]:
             yield m
 
 
-def _result(audit: Audit, m: Measurement) -> EvalResult:
+def _result(audit: AuditFacts, m: Measurement) -> EvalResult:
     from huggingface_hub import EvalResult
 
     task = _inert(m.name.partition(".")[2])
@@ -138,7 +140,7 @@ def _result(audit: Audit, m: Measurement) -> EvalResult:
 
 
 def _sections(
-    facts: Facts, audit: Audit | None, name: str, of_weights: Sequence[str]
+    facts: RunFacts, audit: AuditFacts | None, name: str, of_weights: Sequence[str]
 ) -> Iterator[str]:
     yield f"# {_text(name)}"
     for o in facts.run.overrides():
@@ -176,7 +178,7 @@ def _sections(
     yield f"Made from the record of run {_text(facts.run_id)}, ledger head `{facts.head}`."
 
 
-def _origin(facts: Facts, audit: Audit | None) -> Iterator[str]:
+def _origin(facts: RunFacts, audit: AuditFacts | None) -> Iterator[str]:
     if facts.base is not None:
         yield (
             f"- Base model: {_text(facts.base.spec)}, SHA-256 {facts.base.sha256 or 'MISSING'}, "
@@ -200,10 +202,10 @@ def _licence(licence: str | None) -> str:
     return _text(licence) if licence else "MISSING: not recorded"
 
 
-def _line(policies: Sequence[Policy], name: str) -> list[Policy]:
+def _line(policies: Sequence[PolicyRecord], name: str) -> list[PolicyRecord]:
     """The policies from the base to this one."""
     by_name = {policy.name: policy for policy in policies}
-    line: list[Policy] = []
+    line: list[PolicyRecord] = []
     policy = by_name.get(name)
     # A record of a stranger may go round in a circle.
     while policy is not None and policy not in line:
@@ -212,7 +214,7 @@ def _line(policies: Sequence[Policy], name: str) -> list[Policy]:
     return line
 
 
-def _measured(audit: Audit) -> str:
+def _measured(audit: AuditFacts) -> str:
     rows = [
         "| measurement | value | 95% interval | unit | n | prompts | human score |",
         "|---|---|---|---|---|---|---|",
@@ -245,7 +247,7 @@ def _text(value: str) -> str:
     return markdown_text(clean(value), MOST)
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """The file of this export, in a folder of its own as the hub wants it."""
     return {FILE: card(facts).encode()}
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from reports.exports.encoding import json_bytes, package_url, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import ENVIRONMENT, MISSING, PLAN, Data, Facts, span
-from reports.record.lineage import Policy
+from reports.exports.facts import ENVIRONMENT, MISSING, PLAN, Data, RunFacts, span
+from reports.record.lineage import PolicyRecord
 from restaudit.evidence.ledger import FILE as LEDGER
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -22,7 +22,7 @@ BUILDER = "urn:restaudit:builder:local"
 Json = dict[str, Any]
 
 
-def statement(facts: Facts, policy: Policy) -> Json:
+def statement(facts: RunFacts, policy: PolicyRecord) -> Json:
     """What made the weights of one policy, from what, and what was decided about it."""
     step = policy.step
     assert step is not None
@@ -66,67 +66,49 @@ def statement(facts: Facts, policy: Policy) -> Json:
     }
 
 
-def _dependencies(facts: Facts, policy: Policy) -> list[Json]:
-    found = [_file(facts, PLAN, "the sealed plan")]
+def _dependencies(facts: RunFacts, policy: PolicyRecord) -> list[Json]:
+    inputs = [_file(facts, PLAN, "the sealed plan")]
     if facts.base is not None and facts.base.sha256:
-        found.append(_from(facts.base.spec, facts.base.sha256, "the base model"))
+        inputs.append(_from(facts.base.spec, facts.base.sha256, "the base model"))
     parent = next((p for p in facts.policies if p.name == policy.parent), None)
     if parent is not None:
-        found += [
-            _file(facts, name, f"weights of {parent.name}, which training started from")
-            for name in parent.weights
-        ]
-    wanted = {
+        what = f"weights of {parent.name}, which training started from"
+        inputs += [_file(facts, name, what) for name in parent.weights]
+    tables = {
         f"kept:{policy.name}": "the rows that were trained on",
         f"grow:{policy.data}": "the Grow set",
     }
-    found += [_file(facts, d.path, wanted[d.ref]) for d in facts.data if d.ref in wanted and d.path]
+    for data in facts.data:
+        if data.ref in tables and data.path:
+            inputs.append(_file(facts, data.path, tables[data.ref]))
     reward = facts.reward_for(policy.data) if policy.data else None
-    found += (
-        [_file(facts, name, f"the reward model {reward.name}") for name in reward.files]
-        if reward
-        else []
-    )
-    return found + [_taken(d) for d in facts.data if d.kind in ("prompts", "judgements")]
+    if reward is not None:
+        what = f"the reward model {reward.name}"
+        inputs += [_file(facts, name, what) for name in reward.files]
+    return inputs + [_taken(d) for d in facts.data if d.kind in ("prompts", "judgements")]
 
 
-def _byproducts(facts: Facts, policy: Policy) -> list[Json]:
+def _byproducts(facts: RunFacts, policy: PolicyRecord) -> list[Json]:
     # The head is no file's SHA-256, so its digest goes by a name of our own.
-    found: list[Json] = [
-        {
-            "name": LEDGER,
-            "digest": {"restaudit_ledger_head": facts.head},
-            "annotations": {
-                "is": "the ledger, by the hash of its last event when this was exported"
-            },
-        }
-    ]
-    found += (
-        [_file(facts, ENVIRONMENT, "versions and device")] if facts.records.has(ENVIRONMENT) else []
-    )
-    for audit in facts.audits_of(policy.name):
-        found.append(_file(facts, audit.source.path, f"what audit {audit.iteration} measured"))
+    head = {"restaudit_ledger_head": facts.head}
+    ledger = "the ledger, by the hash of its last event when this was exported"
+    byproducts: list[Json] = [{"name": LEDGER, "digest": head, "annotations": {"is": ledger}}]
+    if facts.records.has(ENVIRONMENT):
+        byproducts.append(_file(facts, ENVIRONMENT, "versions and device"))
+    audits = facts.audits_of(policy.name)
+    for audit in audits:
+        byproducts.append(_file(facts, audit.source.path, f"what audit {audit.iteration} measured"))
         if audit.decision is not None and audit.decision_source is not None:
-            found.append(
-                {
-                    **_file(facts, audit.decision_source.path, "the decision of the sealed policy"),
-                    "annotations": {"verdict": audit.decision.verdict, "look": audit.decision.look},
-                }
-            )
-    halts = [
-        o
-        for o in facts.run.overrides()
-        if o.iteration in {a.iteration for a in facts.audits_of(policy.name)}
-    ]
-    found += [
-        {
-            "name": f"override of HALT at {o.iteration}",
-            "digest": {"restaudit_ledger_head": facts.head},
-            "annotations": {"by": o.by, "reason": o.reason, "gates": list(o.gates)},
-        }
-        for o in halts
-    ]
-    return found
+            decision = _file(facts, audit.decision_source.path, "the decision of the sealed policy")
+            decided = {"verdict": audit.decision.verdict, "look": audit.decision.look}
+            byproducts.append({**decision, "annotations": decided})
+    iterations = {audit.iteration for audit in audits}
+    for o in facts.run.overrides():
+        if o.iteration in iterations:
+            given = {"by": o.by, "reason": o.reason, "gates": list(o.gates)}
+            name = f"override of HALT at {o.iteration}"
+            byproducts.append({"name": name, "digest": head, "annotations": given})
+    return byproducts
 
 
 def _taken(data: Data) -> Json:
@@ -144,7 +126,7 @@ def _from(spec: str, sha256: str, what: str) -> Json:
     return {"uri": _uri(spec), "digest": {"sha256": sha256}, "annotations": {"is": what}}
 
 
-def _file(facts: Facts, name: str, what: str) -> Json:
+def _file(facts: RunFacts, name: str, what: str) -> Json:
     return {
         "name": name,
         "digest": {"sha256": facts.records.source(name).sha256},
@@ -156,7 +138,7 @@ def _uri(spec: str) -> str:
     return package_url(spec) or f"urn:restaudit:source:{quote(spec, safe='')}"
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """One statement a policy that has weights of its own."""
     return {
         f"intoto/{token(p.name)}.intoto.json": json_bytes(statement(facts, p))

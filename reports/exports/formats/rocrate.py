@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from reports.exports.encoding import json_bytes, package_url, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import MISSING, Facts, last_time, span
+from reports.exports.facts import MISSING, RunFacts, last_time, span
 from reports.exports.flow import RULE, data_read, models_read, reads
 from reports.exports.sentences import NOT_ASKED, OF_DATA, Gap
 from restaudit.errors import BadInput
@@ -39,7 +39,7 @@ MEDIA = {
 Json = dict[str, Any]
 
 
-def crate(facts: Facts) -> Json:
+def crate(facts: RunFacts) -> Json:
     """The metadata. Raises BadInput where the ledger has no time, which the standard demands."""
     published = last_time(facts)
     if published is None:
@@ -103,7 +103,7 @@ def crate(facts: Facts) -> Json:
     return {"@context": [f"{CRATE}/context", TERMS], "@graph": graph}
 
 
-def _file(facts: Facts, name: str) -> Json:
+def _file(facts: RunFacts, name: str) -> Json:
     digest = facts.records.digests[name]
     suffix = name[name.rfind(".") :]
     described = next((d.title for d in facts.data if d.path == name), None)
@@ -118,18 +118,15 @@ def _file(facts: Facts, name: str) -> Json:
     if described is not None:
         body["description"] = described
     for audit in facts.audits:
-        if (
-            audit.decision is not None
-            and audit.decision_source is not None
-            and audit.decision_source.path == name
-        ):
+        source = audit.decision_source
+        if audit.decision is not None and source is not None and source.path == name:
             body["description"] = (
                 f"Decision about {audit.policy} at {audit.iteration}: {audit.decision.verdict}"
             )
     return body
 
 
-def _action(facts: Facts, event: Event, used: tuple[str, ...]) -> Json:
+def _action(facts: RunFacts, event: Event, used: tuple[str, ...]) -> Json:
     results = [_ref(quote(n)) for n in sorted((*event.outputs, *event.context))]
     taken = [_ref(f"#model-{token(role)}") for role in models_read(facts, event)]
     taken += [_ref(f"#data-{token(d.ref)}") for d in data_read(facts, event)]
@@ -147,24 +144,20 @@ def _action(facts: Facts, event: Event, used: tuple[str, ...]) -> Json:
         body["result"] = results
     if ended is not None:
         body |= {"startTime": began, "endTime": ended}
-    overridden = [
-        k for k, o in enumerate(facts.run.overrides(), 1) if f"{o.iteration}/override" == event.step
-    ]
-    if overridden:
-        body["agent"] = [_ref(f"#person-{k}") for k in overridden]
-        body["description"] += " " + " ".join(
-            f"Reason given: {facts.run.overrides()[k - 1].reason}" for k in overridden
-        )
+    for k, o in enumerate(facts.run.overrides(), 1):
+        if event.step == f"{o.iteration}/override":
+            body.setdefault("agent", []).append(_ref(f"#person-{k}"))
+            body["description"] += f" Reason given: {o.reason}"
     return body
 
 
-def _elsewhere(facts: Facts) -> list[Json]:
+def _elsewhere(facts: RunFacts) -> list[Json]:
     """Models and data that lie outside the run folder: contextual, since the crate does not hold
     them.
     """
-    found: list[Json] = []
+    outside: list[Json] = []
     for m in facts.models:
-        found.append(
+        outside.append(
             {
                 "@id": f"#model-{token(m.role)}",
                 "@type": "CreativeWork",
@@ -175,7 +168,7 @@ def _elsewhere(facts: Facts) -> list[Json]:
         )
     for d in facts.data:
         if d.spec is not None:
-            found.append(
+            outside.append(
                 {
                     "@id": f"#data-{token(d.ref)}",
                     "@type": "CreativeWork",
@@ -184,7 +177,7 @@ def _elsewhere(facts: Facts) -> list[Json]:
                     "identifier": [*_urls(d.spec), f"sha256:{d.sha256 or MISSING}"],
                 }
             )
-    return found
+    return outside
 
 
 def _urls(spec: str) -> list[str]:
@@ -192,7 +185,7 @@ def _urls(spec: str) -> list[str]:
     return [url] if url else []
 
 
-def _people(facts: Facts) -> list[Json]:
+def _people(facts: RunFacts) -> list[Json]:
     return [
         {
             "@id": f"#person-{k}",
@@ -220,7 +213,7 @@ def _ref(to: str) -> Json:
     return {"@id": to}
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """The file of this export."""
     return {FILE: json_bytes(crate(facts))}
 

@@ -10,7 +10,17 @@ from urllib.parse import quote
 
 from reports.exports.encoding import SPDX_IDS, json_bytes, package_url, pypi_url, token
 from reports.exports.export import Content, Export
-from reports.exports.facts import PLAN, Data, Facts, Model, Reward, cited, grow_of, last_time, span
+from reports.exports.facts import (
+    PLAN,
+    Data,
+    Model,
+    RewardFacts,
+    RunFacts,
+    cited,
+    grow_of,
+    last_time,
+    span,
+)
 from reports.exports.sentences import (
     OF_A_MODEL,
     OF_DATA,
@@ -22,7 +32,7 @@ from reports.exports.sentences import (
     rule,
 )
 from reports.record.files import Source
-from reports.record.lineage import Policy
+from reports.record.lineage import PolicyRecord
 from restaudit import __version__
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
@@ -40,10 +50,10 @@ NOT_CLAIMED = (
 Json = dict[str, Any]
 
 
-class Document:
+class SpdxGraph:
     """The graph while it is made: elements by name, relationships numbered in order."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: RunFacts) -> None:
         self.facts = facts
         self.graph: list[Json] = []
         self._known: set[str] = set()
@@ -100,7 +110,7 @@ class Document:
         self.relate(element, "hasDeclaredLicense", [self.id(name)])
 
 
-def document(facts: Facts) -> Json:
+def document(facts: RunFacts) -> Json:
     """The SPDX document.
 
     Raises BadInput where the ledger has no time, which the standard demands.
@@ -111,7 +121,7 @@ def document(facts: Facts) -> Json:
             f"{facts.run.path}: the ledger has no time of any step; SPDX wants one, and none is "
             "made up"
         )
-    doc = Document(facts)
+    doc = SpdxGraph(facts)
     info = {
         "type": "CreationInfo",
         "@id": CREATION,
@@ -164,7 +174,7 @@ def document(facts: Facts) -> Json:
     return {"@context": CONTEXT, "@graph": [info, *doc.graph]}
 
 
-def _model(doc: Document, model: Model) -> None:
+def _model(doc: SpdxGraph, model: Model) -> None:
     absent = [] if model.sha256 else ["MISSING: no SHA-256 was recorded."]
     element = doc.add(
         "ai_AIPackage",
@@ -180,7 +190,7 @@ def _model(doc: Document, model: Model) -> None:
     doc.licensed(element, model.licence)
 
 
-def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
+def _policy(doc: SpdxGraph, policy: PolicyRecord, packages: list[str]) -> None:
     facts = doc.facts
     event = facts.event(policy.step) if policy.step else None
     # The base policy is no step's work: the sealed plan says where its weights come from.
@@ -222,7 +232,7 @@ def _policy(doc: Document, policy: Policy, packages: list[str]) -> None:
     doc.relate(element, "usesTool", packages)
 
 
-def _reward(doc: Document, reward: Reward) -> None:
+def _reward(doc: SpdxGraph, reward: RewardFacts) -> None:
     limits = [str(limit) for limit in reward.dossier.get("limits", ())]
     element = doc.add(
         "ai_AIPackage",
@@ -239,7 +249,7 @@ def _reward(doc: Document, reward: Reward) -> None:
     doc.licensed(element, None)
 
 
-def _data(doc: Document, data: Data) -> None:
+def _data(doc: SpdxGraph, data: Data) -> None:
     known: Json = {}
     if data.kind == "kept":
         policy = data.ref.removeprefix("kept:")
@@ -277,7 +287,7 @@ def _data(doc: Document, data: Data) -> None:
     doc.licensed(element, data.licence)
 
 
-def _derivations(doc: Document) -> None:
+def _derivations(doc: SpdxGraph) -> None:
     """The lineage: what each policy, data set and reward was made from."""
     facts = doc.facts
     refs = {data.ref for data in facts.data}
@@ -298,7 +308,7 @@ def _derivations(doc: Document) -> None:
         doc.relate(doc.id(reward.ref), "dependsOn", encoders)
 
 
-def _derivation(doc: Document, data: Data, refs: set[str]) -> None:
+def _derivation(doc: SpdxGraph, data: Data, refs: set[str]) -> None:
     facts, element = doc.facts, doc.id(data.ref)
     if data.kind == "grow":
         if any(policy.name == data.made_by for policy in facts.policies):
@@ -313,7 +323,7 @@ def _derivation(doc: Document, data: Data, refs: set[str]) -> None:
         doc.relate(element, "descendantOf", prompts)
 
 
-def _overrides(doc: Document) -> None:
+def _overrides(doc: SpdxGraph) -> None:
     for k, o in enumerate(doc.facts.run.overrides()):
         known = any(p.name == o.iteration for p in doc.facts.policies)
         subject = doc.id(f"policy-{o.iteration}") if known else doc.id("restaudit")
@@ -327,7 +337,7 @@ def _overrides(doc: Document) -> None:
         )
 
 
-def _file(doc: Document, name: str, sha256: str) -> str:
+def _file(doc: SpdxGraph, name: str, sha256: str) -> str:
     return doc.add("software_File", f"file-{name}", name=name, verifiedUsing=_hash(sha256))
 
 
@@ -343,7 +353,7 @@ def _gaps(gaps: Iterable[Gap]) -> str:
     return " ".join(g.said for g in gaps)
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """The file of this export."""
     return {FILE: json_bytes(document(facts))}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.exports.encoding import csv_bytes
 from reports.exports.export import Content, Export
-from reports.exports.facts import Facts
+from reports.exports.facts import RunFacts
 from reports.record.lineage import training_rows
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ SAMPLES = {
 }
 
 
-def measurements(facts: Facts) -> Iterator[dict[str, Any]]:
+def measurements(facts: RunFacts) -> Iterator[dict[str, Any]]:
     """One row a measurement of an audit (columns: MEASUREMENTS)."""
     for audit in facts.audits:
         for m in audit.measurements:
@@ -109,7 +109,7 @@ def measurements(facts: Facts) -> Iterator[dict[str, Any]]:
             }
 
 
-def decisions(facts: Facts) -> Iterator[dict[str, Any]]:
+def decisions(facts: RunFacts) -> Iterator[dict[str, Any]]:
     """One row a gate of a decision (columns: DECISIONS)."""
     overrides = {o.iteration: o for o in facts.run.overrides()}
     for audit in facts.audits:
@@ -144,7 +144,7 @@ def decisions(facts: Facts) -> Iterator[dict[str, Any]]:
             }
 
 
-def write_samples(facts: Facts, path: Path) -> None:
+def write_samples(facts: RunFacts, path: Path) -> None:
     """Every row of the Grow set of every Improve step (columns: SAMPLES); never more than one step
     in memory.
     """
@@ -184,7 +184,7 @@ def _float(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def build(facts: Facts) -> Mapping[str, Content]:
+def build(facts: RunFacts) -> Mapping[str, Content]:
     """The two small tables as CSV and Parquet, the samples as Parquet only."""
     files: dict[str, Content] = {"samples.parquet": lambda path: write_samples(facts, path)}
     for name, columns, rows in (

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.exports.facts import Facts
+from reports.exports.facts import RunFacts
 from reports.record.files import Records
 from restaudit.config.reading import parse
 from restaudit.console import Reporter
@@ -48,7 +48,7 @@ def tiny_run(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
-def facts(tiny_run: Path) -> Facts:
+def facts(tiny_run: Path) -> RunFacts:
     """What the tiny run's record says."""
     return facts_of(tiny_run)
 
@@ -90,9 +90,9 @@ def forged(
     return out
 
 
-def facts_of(run: Path) -> Facts:
+def facts_of(run: Path) -> RunFacts:
     """What a run's record says."""
-    return Facts(Records(Run(run)))
+    return RunFacts(Records(Run(run)))
 
 
 @pytest.fixture(scope="session")

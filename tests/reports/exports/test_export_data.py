@@ -15,7 +15,7 @@ import yaml
 
 from reports.exports.encoding import clean, package_url
 from reports.exports.export import chosen, write_exports
-from reports.exports.facts import Facts
+from reports.exports.facts import RunFacts
 from reports.exports.formats import croissant, datasheet, hf, tables
 from reports.exports.formats.datasheet import QUESTIONS
 from reports.record.lineage import training_rows
@@ -83,7 +83,9 @@ def test_croissant_validates_hostile_text(
         assert load(run, tmp_path / str(k)).metadata.ctx.issues.errors == set()
 
 
-def test_the_rai_fields_of_people_are_missing_and_those_of_the_record_are_not(facts: Facts) -> None:
+def test_the_rai_fields_of_people_are_missing_and_those_of_the_record_are_not(
+    facts: RunFacts,
+) -> None:
     body = croissant.dataset(facts)
     for key in ("annotatorDemographics", "personalSensitiveInformation"):
         assert body[f"rai:{key}"][0].startswith("MISSING")
@@ -118,7 +120,7 @@ def test_csv_and_parquet_say_the_same(folder: Path, name: str, columns: dict[str
 
 
 def test_every_measurement_is_a_row_with_its_interval_n_and_source(
-    folder: Path, facts: Facts
+    folder: Path, facts: RunFacts
 ) -> None:
     table = pd.read_parquet(folder / "measurements.parquet").set_index(["iteration", "name"])
     assert len(table) == sum(len(a.measurements) for a in facts.audits)
@@ -138,7 +140,7 @@ def test_every_measurement_is_a_row_with_its_interval_n_and_source(
 
 
 def test_samples_has_every_row_of_every_grow_set_for_every_improve_step(
-    folder: Path, facts: Facts
+    folder: Path, facts: RunFacts
 ) -> None:
     import pyarrow.parquet as pq
 
@@ -189,7 +191,7 @@ def test_the_card_is_read_back_by_the_hub_s_own_library(tiny_run: Path) -> None:
     assert again.text.strip().startswith("# tiny g02/i02")
 
 
-def test_benchmarks_become_results_with_interval_and_n(facts: Facts) -> None:
+def test_benchmarks_become_results_with_interval_and_n(facts: RunFacts) -> None:
     from dataclasses import replace
 
     from probes.base import Interval, Measurement
@@ -322,7 +324,7 @@ def test_every_question_is_asked_and_has_an_answer_or_says_who_could_give_one(
     assert {"RECORDED", "MEASURED", "MISSING"} == {q["status"] for q in asked}
 
 
-def test_the_datasheet_counts_the_rows_of_every_table(facts: Facts, tiny_run: Path) -> None:
+def test_the_datasheet_counts_the_rows_of_every_table(facts: RunFacts, tiny_run: Path) -> None:
     text = _datasheet(tiny_run)
     for d in facts.data:
         if d.kind in ("grow", "kept") and d.path:

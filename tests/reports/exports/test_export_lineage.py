@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from reports.exports.export import exports
-from reports.exports.facts import Facts
+from reports.exports.facts import RunFacts
 from reports.exports.flow import reads
 from reports.exports.formats import intoto, prov, rocrate, spdx
 from restaudit.evidence.record import Run
@@ -23,14 +23,14 @@ from tests.reports.make_run import State, make_run
 STATES = [s for s in get_args(State) if s != "broken"]
 
 
-def text_of(name: str, facts: Facts, file: str) -> str:
+def text_of(name: str, facts: RunFacts, file: str) -> str:
     content = exports()[name].build(facts)[file]
     assert isinstance(content, bytes)
     return content.decode()
 
 
 @pytest.fixture(params=["tiny", "hostile", "overridden", "rated", *STATES])
-def any_facts(request: pytest.FixtureRequest, tmp_path: Path) -> Facts:
+def any_facts(request: pytest.FixtureRequest, tmp_path: Path) -> RunFacts:
     """What the record says of a run in some state."""
     if request.param in STATES:
         return facts_of(make_run(tmp_path / "run", request.param))
@@ -46,7 +46,7 @@ def load_spdx(text: str) -> tuple[Any, Any]:
     return loaded
 
 
-def test_spdx_is_loaded_by_the_reference_bindings_and_written_again(any_facts: Facts) -> None:
+def test_spdx_is_loaded_by_the_reference_bindings_and_written_again(any_facts: RunFacts) -> None:
     text = text_of("spdx", any_facts, spdx.FILE)
     model, objects = load_spdx(text)
     out = io.BytesIO()
@@ -58,14 +58,14 @@ def test_spdx_is_loaded_by_the_reference_bindings_and_written_again(any_facts: F
             assert to in ids or to == spdx.NO_ASSERTION
 
 
-def test_the_spdx_bindings_refuse_what_the_standard_does_not_know(facts: Facts) -> None:
+def test_the_spdx_bindings_refuse_what_the_standard_does_not_know(facts: RunFacts) -> None:
     body = json.loads(text_of("spdx", facts, spdx.FILE))
     body["@graph"][1]["nonsense"] = 1
     with pytest.raises(Exception, match="nonsense"):
         load_spdx(json.dumps(body))
 
 
-def test_spdx_says_what_every_policy_was_trained_on_and_descends_from(facts: Facts) -> None:
+def test_spdx_says_what_every_policy_was_trained_on_and_descends_from(facts: RunFacts) -> None:
     graph = json.loads(text_of("spdx", facts, spdx.FILE))["@graph"]
 
     def related(start: str, how: str) -> list[str]:
@@ -82,7 +82,7 @@ def test_spdx_says_what_every_policy_was_trained_on_and_descends_from(facts: Fac
     assert related("policy-g00/i00", "descendantOf") == ["model-policy.model"]
 
 
-def test_spdx_claims_no_profile_whose_facts_are_missing(facts: Facts) -> None:
+def test_spdx_claims_no_profile_whose_facts_are_missing(facts: RunFacts) -> None:
     graph = json.loads(text_of("spdx", facts, spdx.FILE))["@graph"]
     (document,) = (e for e in graph if e["type"] == "SpdxDocument")
     assert document["profileConformance"] == ["core", "software", "simpleLicensing"]
@@ -96,7 +96,7 @@ def test_spdx_claims_no_profile_whose_facts_are_missing(facts: Facts) -> None:
 
 
 def test_prov_is_read_by_the_library_makes_the_round_trip_and_fits_the_submission_s_schema(
-    any_facts: Facts,
+    any_facts: RunFacts,
 ) -> None:
     pytest.importorskip("prov.model", reason="prov is not installed")
     import jsonschema
@@ -119,7 +119,7 @@ def prov_file() -> str:
 
 
 def test_prov_has_every_recorded_file_with_its_digest_and_the_step_that_made_it(
-    facts: Facts,
+    facts: RunFacts,
 ) -> None:
     body = json.loads(text_of("prov", facts, prov_file()))
     made = {r["prov:entity"]: r["prov:activity"] for r in body["wasGeneratedBy"].values()}
@@ -131,7 +131,7 @@ def test_prov_has_every_recorded_file_with_its_digest_and_the_step_that_made_it(
 
 
 def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_parents(
-    facts: Facts,
+    facts: RunFacts,
 ) -> None:
     body = json.loads(text_of("prov", facts, prov_file()))
     order = {f"run:step/{e.step}": e.seq for e in facts.run.events}
@@ -148,7 +148,7 @@ def test_prov_uses_only_what_was_there_before_and_derives_policies_from_their_pa
     assert ("run:policy/g02/i01", "run:file/g02/i01/kept.parquet") in derived
 
 
-def test_an_improve_step_read_the_grow_set_and_the_weights_it_started_from(facts: Facts) -> None:
+def test_an_improve_step_read_the_grow_set_and_the_weights_it_started_from(facts: RunFacts) -> None:
     found = reads(facts)["g01/i02/improve"]
     assert {
         "g01/grow.parquet",
@@ -195,7 +195,7 @@ def test_rocrate_loads_a_copy_of_the_run_with_every_file_and_step(
     assert improve["instrument"]["softwareVersion"] == facts.version
 
 
-def test_every_reference_of_the_crate_leads_to_an_entity(any_facts: Facts) -> None:
+def test_every_reference_of_the_crate_leads_to_an_entity(any_facts: RunFacts) -> None:
     graph = json.loads(text_of("rocrate", any_facts, rocrate.FILE))["@graph"]
     ids = [e["@id"] for e in graph]
     assert len(ids) == len(set(ids))
@@ -226,11 +226,13 @@ FIELDS = {
 DESCRIPTOR = {"uri", "digest", "name", "downloadLocation", "mediaType", "content", "annotations"}
 
 
-def statements(facts: Facts) -> dict[str, Any]:
+def statements(facts: RunFacts) -> dict[str, Any]:
     return {n: json.loads(b) for n, b in intoto.build(facts).items() if isinstance(b, bytes)}
 
 
-def test_every_statement_has_the_fields_of_slsa_provenance_and_no_others(any_facts: Facts) -> None:
+def test_every_statement_has_the_fields_of_slsa_provenance_and_no_others(
+    any_facts: RunFacts,
+) -> None:
     for body in statements(any_facts).values():
         assert set(body) == {"_type", "subject", "predicateType", "predicate"}
         assert body["_type"] == "https://in-toto.io/Statement/v1"
@@ -270,7 +272,7 @@ def test_every_sha256_of_a_statement_that_names_a_file_is_that_of_the_file(tiny_
                 assert one["digest"]["sha256"] == facts.records.digests[one["name"]].sha256
 
 
-def test_a_statement_names_parent_data_reward_and_decision(facts: Facts) -> None:
+def test_a_statement_names_parent_data_reward_and_decision(facts: RunFacts) -> None:
     body = statements(facts)["intoto/g01-i02.intoto.json"]["predicate"]
     names = {d.get("name") for d in body["buildDefinition"]["resolvedDependencies"]}
     wanted = {

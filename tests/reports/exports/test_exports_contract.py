@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from reports.exports.commands import export
 from reports.exports.encoding import clean, csv_cell
 from reports.exports.export import MANIFEST, chosen, exports, write_exports
-from reports.exports.facts import Facts
+from reports.exports.facts import RunFacts
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence.record import REORDERING
 from tests.reports.exports.conftest import HOSTILE, facts_of, forged
@@ -287,7 +287,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tiny_run: Path, tmp_path: Pa
 def test_a_model_and_a_licence_of_hostile_text_reach_every_format_cleaned(
     hostile_run: Path,
 ) -> None:
-    facts: Facts = facts_of(hostile_run)
+    facts: RunFacts = facts_of(hostile_run)
     assert facts.base is not None
     assert facts.base.spec == HOSTILE
     assert "\u202e" not in clean(HOSTILE)
