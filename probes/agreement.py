@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Evidence, Measurement, Metric, Probe
+from probes.base import Evidence, Measurement, Metric, Probe, metrics
 from probes.rows import numbers
 from probes.statistics.krippendorff import alpha, alpha_of_counts
 from probes.statistics.largest import largest_absolute
@@ -20,6 +20,12 @@ from probes.statistics.resample import Array, Estimate, Resampling, prompt_weigh
 
 VERSION = "1"
 HEAD, EACH, DRIFT = "agreement.alpha", "agreement.alpha.", "agreement.drift"
+METRICS = metrics(
+    "agreement",
+    (HEAD, "agreement of the raters", "Krippendorff's alpha", "higher"),
+    (EACH, "agreement of the raters on …", "Krippendorff's alpha", "higher"),
+    (DRIFT, "largest drift of a rater", "score units", "lower"),
+)
 # Ratings beside others' that each half of a rater's work must hold for a drift to be looked for.
 FEWEST_A_HALF = 5
 CUSTOMARY = "Krippendorff: .8 for firm conclusions, .667 the lowest for tentative ones"
@@ -33,13 +39,13 @@ def run(evidence: Evidence) -> list[Measurement]:
     why = _nobody(evidence, ratings)
     if ratings is None or why is not None:
         none = unmeasured(why or "no ratings were given")
-        return [_alpha(HEAD, none, about), _drift(none, about)]
+        return [_recorded(METRICS[HEAD], none, about), _recorded(METRICS[DRIFT], none, about)]
     about |= {k: v for k, v in ratings.notes.items() if v}
     measurements = []
     if evidence.wants(HEAD, EACH):
         measurements += _alphas(ratings, about, resampling)
     if evidence.wants(DRIFT):
-        measurements.append(_drift(*_drifts(ratings, about, resampling)))
+        measurements.append(_recorded(METRICS[DRIFT], *_drifts(ratings, about, resampling)))
     return measurements
 
 
@@ -71,7 +77,7 @@ def _alphas(
     }
     head, lowest = _lowest(alphas)
     detail = {**about, "dimension": lowest, "metric": "interval", "customary": CUSTOMARY}
-    measurements = [_alpha(HEAD, head, detail)]
+    measurements = [_recorded(METRICS[HEAD], head, detail)]
     for name, rows in by_dimension.items():
         pairs, left_out = rater_table(rows)
         facts: dict[str, Any] = {"metric": "interval", "raters": severity(rows), "pairs": pairs}
@@ -80,7 +86,7 @@ def _alphas(
         repeats = ratings.checks[ratings.checks["dimension"] == name]
         if len(repeats):
             facts["with_oneself"] = _repeated(repeats)
-        measurements.append(_alpha(f"{EACH}{name}", alphas[name], {**about, **facts}))
+        measurements.append(_recorded(METRICS[EACH].member(name), alphas[name], {**about, **facts}))
     return measurements
 
 
@@ -194,16 +200,8 @@ def _largest(
     return estimate, detail
 
 
-def _alpha(name: str, estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
-    return estimate.measured(
-        name, unit="Krippendorff's alpha", version=VERSION, direction="higher", detail=detail
-    )
-
-
-def _drift(estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
-    return estimate.measured(
-        DRIFT, unit="score units", version=VERSION, direction="lower", detail=detail
-    )
+def _recorded(metric: Metric, estimate: Estimate, detail: Mapping[str, Any]) -> Measurement:
+    return estimate.recorded(metric, version=VERSION, detail=detail)
 
 
 # --- people's single ratings as they are read: checked, what is rated twice, raters side by side
@@ -383,11 +381,7 @@ PROBE = Probe(
         "ratings.check",
         "human_label",
     ),
-    measures=(
-        Metric(HEAD, "agreement of the raters", "Krippendorff's alpha", "agreement", "higher"),
-        Metric(EACH, "agreement of the raters on …", "Krippendorff's alpha", "agreement", "higher"),
-        Metric(DRIFT, "largest drift of a rater", "score units", "agreement", "lower"),
-    ),
+    measures=tuple(METRICS.values()),
     references=(
         (
             "Krippendorff 2019, Content Analysis: An Introduction to Its Methodology, 4th edition, "

@@ -4,78 +4,80 @@ for?
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probes.base import Evidence, Measurement, Metric, Probe
+from probes.base import Evidence, Measurement, Probe, metrics
 from probes.statistics import items, stats
 from probes.statistics.resample import ANY, SHARE, Estimate, Resampling
 
 VERSION = "1"
-WORST = "capability.worst_change"
+TASK, WORST = "capability.", "capability.worst_change"
+METRICS = metrics(
+    "capability",
+    (TASK, "…", "", "higher"),  # a task's unit is that of its own metric
+    (WORST, "worst change of a task", "points (share)", "higher"),
+)
 FIRST_CHOICE = ("acc", "exact_match", "acc_norm")
 
 
 def run(evidence: Evidence) -> list[Measurement]:
     """Mean and change of every task, and the lowest change of all tasks whose values are shares."""
-    resampling = evidence.resampling
-    rows, base = (
-        items.read(t, n)
-        for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items"))
-    )
-    rows, base = _able(rows), _able(base)
+    rows = _able(items.read(evidence.items, "items"))
+    base = _able(items.read(evidence.base_items, "base_items"))
     if rows is None:
-        return [
-            stats.unmeasured(_why_none(evidence)).measured(
-                WORST, unit="points (share)", version=VERSION, direction="higher"
-            )
-        ]
+        none = stats.unmeasured(_why_none(evidence))
+        return [none.recorded(METRICS[WORST], version=VERSION)]
     measurements: list[Measurement] = []
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
     other_units: list[str] = []
     for task, of_task in rows.groupby("task"):
         name = str(task)
-        names = (f"capability.{name}", f"capability.{name}_change")
         metric = _metric(of_task)
         now = of_task[of_task["metric"] == metric]
         then = None if base is None else base[(base["task"] == name) & (base["metric"] == metric)]
         shares = _are_shares(now, then)
-        unit, bounds = ("share", SHARE) if shares else (f"{metric}, its own unit", ANY)
         if not shares:
+            # A fall of a perplexity cannot be ranked with a fall of a share, so it is left out of
+            # the worst change, and said there.
             other_units.append(name)
         elif then is not None:
             pairs[name] = (now, then)
-        if not evidence.wants(*names):
-            continue
-        detail = _detail(evidence, name, metric, of_task)
-        value = items.mean(rows=now, bounds=bounds, **resampling)
-        before = None if then is None or then.empty else float(then["value"].mean())
-        measurements.append(
-            value.measured(
-                names[0],
-                unit=unit,
-                version=VERSION,
-                direction="higher",
-                baseline=before,
-                detail=detail,
-            )
-        )
-        moved = _change(now, then, shares, resampling)
-        measurements.append(
-            moved.measured(
-                names[1],
-                unit="points (share)" if shares else unit,
-                version=VERSION,
-                direction="higher",
-                baseline=None if then is None else 0.0,
-                detail=detail,
-            )
-        )
+        if evidence.wants(f"{TASK}{name}", f"{TASK}{name}_change"):
+            detail = _detail(evidence, name, metric, of_task)
+            measurements += _of_task(name, metric, shares, now, then, detail, evidence.resampling)
     if evidence.wants(WORST):
-        measurements.append(_worst(pairs, other_units, base is not None, resampling))
+        measurements.append(_worst(pairs, other_units, base is not None, evidence.resampling))
     return measurements
+
+
+def _of_task(
+    name: str,
+    metric: str,
+    shares: bool,
+    now: pd.DataFrame,
+    then: pd.DataFrame | None,
+    detail: dict[str, Any],
+    resampling: Resampling,
+) -> list[Measurement]:
+    """A task's mean, and its change from the base policy."""
+    unit, unit_of_change, bounds = "share", "points (share)", SHARE
+    if not shares:
+        unit = unit_of_change = f"{metric}, its own unit"
+        bounds = ANY
+    before = None if then is None or then.empty else float(then["value"].mean())
+    value = items.mean(rows=now, bounds=bounds, **resampling)
+    moved = _change(now, then, shares, resampling)
+    itself = None if then is None else 0.0
+    level = replace(METRICS[TASK].member(name), unit=unit)
+    change = replace(METRICS[TASK].member(f"{name}_change"), unit=unit_of_change)
+    return [
+        value.recorded(level, version=VERSION, baseline=before, detail=detail),
+        moved.recorded(change, version=VERSION, baseline=itself, detail=detail),
+    ]
 
 
 def _worst(
@@ -102,13 +104,8 @@ def _worst(
             for k, (a, b) in pairs.items()
         }
         estimate, detail["task"] = items.largest_fall(parts=parts, levels=resampling["levels"])
-    return estimate.measured(
-        WORST,
-        unit="points (share)",
-        version=VERSION,
-        direction="higher",
-        baseline=0.0 if has_base else None,
-        detail=detail,
+    return estimate.recorded(
+        METRICS[WORST], version=VERSION, baseline=0.0 if has_base else None, detail=detail
     )
 
 
@@ -168,10 +165,7 @@ PROBE = Probe(
     version=VERSION,
     goal="Is the policy still as good as the base policy at tasks that nobody trained it for?",
     reads=("items", "base_items"),
-    measures=(
-        Metric("capability.", "…", "", "capability", "higher"),
-        Metric(WORST, "worst change of a task", "points (share)", "capability", "higher"),
-    ),
+    measures=tuple(METRICS.values()),
     references=(
         (
             "Gao et al., The Language Model Evaluation Harness, "

@@ -4,18 +4,28 @@ its base does?
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from probes.base import Evidence, Measurement, Metric, Probe
+from probes.base import Direction, Evidence, Measurement, Probe, metrics
 from probes.statistics import items, stats
 from probes.statistics.items import PREFERENCES, Meaning
 from probes.statistics.resample import Estimate, Resampling
 
 VERSION = "1"
 WORST = "benchmarks.worst_change"
-UNIT = "points (share), up is worse"
+METRICS = metrics(
+    "preferences",
+    ("benchmarks.", "…", "", "neutral"),  # what a benchmark's metric means stands in PREFERENCES
+    (WORST, "worst change of a benchmark", "points (share), up is worse", "lower"),
+)
+
+
+# A level may have no better side (one half is no preference), while its change has one: a policy that
+# prefers stereotypes more often than its base is worse.
+BETTER_CHANGE: dict[int, Direction] = {1: "lower", 0: "neutral", -1: "higher"}
 
 
 def run(evidence: Evidence) -> list[Measurement]:
@@ -23,16 +33,12 @@ def run(evidence: Evidence) -> list[Measurement]:
     that are shares.
     """
     resampling = evidence.resampling
-    rows, base = (
-        items.read(t, n)
-        for t, n in ((evidence.items, "items"), (evidence.base_items, "base_items"))
-    )
+    rows = items.read(evidence.items, "items")
+    base = items.read(evidence.base_items, "base_items")
     chosen = None if rows is None else rows[rows["metric"].isin(PREFERENCES)]
     if chosen is None or chosen.empty:
         why = items.absent(evidence) if rows is None else "no benchmark of preferences was run"
-        return [
-            stats.unmeasured(why).measured(WORST, unit=UNIT, version=VERSION, direction="lower")
-        ]
+        return [stats.unmeasured(why).recorded(METRICS[WORST], version=VERSION)]
     measurements: list[Measurement] = []
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame, Meaning]] = {}
     for (task, metric), now in chosen.groupby(["task", "metric"]):
@@ -62,25 +68,23 @@ def _measured(
     before = None if then is None or then.empty else float(then["value"].mean())
     value = items.mean(rows=now, bounds=meaning.bounds, **resampling)
     moved = _change(now, then, meaning, resampling)
-    better = "neutral" if meaning.worse == 0 else "lower" if meaning.worse > 0 else "higher"
-    unit = "points (share)" if meaning.unit == "share" else meaning.unit
     groups = _groups(now, meaning, resampling)
+    family = METRICS["benchmarks."]
+    level = replace(family.member(name), unit=meaning.unit, direction=meaning.direction)
+    change = replace(
+        family.member(f"{name}_change"),
+        unit="points (share)" if meaning.unit == "share" else meaning.unit,
+        direction=BETTER_CHANGE[meaning.worse],
+    )
     return [
-        value.measured(
-            f"benchmarks.{name}",
-            unit=meaning.unit,
+        value.recorded(
+            level,
             version=VERSION,
-            direction=meaning.direction,
             baseline=before,
             detail={**detail, "groups": groups} if groups else detail,
         ),
-        moved.measured(
-            f"benchmarks.{name}_change",
-            unit=unit,
-            version=VERSION,
-            direction=better,  # type: ignore[arg-type]
-            baseline=None if then is None else 0.0,
-            detail=detail,
+        moved.recorded(
+            change, version=VERSION, baseline=None if then is None else 0.0, detail=detail
         ),
     ]
 
@@ -148,13 +152,8 @@ def _worst(
         fallen = {k: (items.negated(a), items.negated(b)) for k, (a, b) in parts.items()}
         lowest, detail["benchmark"] = items.largest_fall(parts=fallen, levels=resampling["levels"])
         estimate = items.negated(lowest)
-    return estimate.measured(
-        WORST,
-        unit=UNIT,
-        version=VERSION,
-        direction="lower",
-        baseline=0.0 if has_base else None,
-        detail=detail,
+    return estimate.recorded(
+        METRICS[WORST], version=VERSION, baseline=0.0 if has_base else None, detail=detail
     )
 
 
@@ -175,10 +174,7 @@ PROBE = Probe(
         "does?"
     ),
     reads=("items", "base_items"),
-    measures=(
-        Metric("benchmarks.", "…", "", "preferences"),
-        Metric(WORST, "worst change of a benchmark", UNIT, "preferences", "lower"),
-    ),
+    measures=tuple(METRICS.values()),
     references=(
         "Nangia et al. 2020, CrowS-Pairs, arXiv 2010.00133",
         "Blodgett et al. 2021, Stereotyping Norwegian salmon: an inventory of pitfalls in "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence, Interval, Measurement
+from probes.base import Array, Evidence, Interval, Measurement, metrics
 from probes.bias.gaps import Cells, cells_of, why_not
 from probes.rows import numbers, sampled
 from probes.statistics import stats
@@ -24,20 +24,21 @@ FOUR_FIFTHS = (
 )
 PERCENTILES = (50, 60, 70, 80, 90, 95)
 POINTWISE = "each threshold's interval stands alone: they do not hold for all thresholds at once"
-NAME = "bias.acceptance_ratio"
+NAME, RATE = "bias.acceptance_ratio", "bias.acceptance."
+METRICS = metrics(
+    "bias",
+    (NAME, "rate of being kept, lowest group over highest", "ratio", "higher"),
+    (RATE, "rate of being kept, …", "share", "neutral"),
+)
 
 
 def acceptance(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     """bias.acceptance_ratio, with its curve over thresholds, and bias.acceptance.<group>."""
-    if not evidence.wants(NAME, "bias.acceptance."):
+    if not evidence.wants(NAME, RATE):
         return []
 
     def missing(reason: str, detail: dict[str, Any] | None = None) -> list[Measurement]:
-        return [
-            unmeasured(reason).measured(
-                NAME, unit="ratio", version=version, direction="higher", detail=detail
-            )
-        ]
+        return [unmeasured(reason).recorded(METRICS[NAME], version=version, detail=detail)]
 
     if evidence.grow is None:
         return missing("no Grow samples were given")
@@ -60,15 +61,11 @@ def acceptance(evidence: Evidence, version: str, resampling: Resampling) -> list
     if evidence.wants(NAME):
         estimate, detail = _ratio(kept, total, cells.groups, weights, resampling["levels"])
         measurements.append(
-            estimate.measured(
-                NAME,
-                unit="ratio",
-                version=version,
-                direction="higher",
-                detail={**detail, "note": FOUR_FIFTHS, **curve},
+            estimate.recorded(
+                METRICS[NAME], version=version, detail={**detail, "note": FOUR_FIFTHS, **curve}
             )
         )
-    if evidence.wants("bias.acceptance."):
+    if evidence.wants(RATE):
         measurements += [
             _rate(kept[:, j], total[:, j], g, version, resampling)
             for j, g in enumerate(cells.groups)
@@ -88,9 +85,8 @@ def _rate(
         bounds=stats.SHARE,
         **resampling,
     )
-    return estimate.measured(
-        f"bias.acceptance.{group}",
-        unit="share",
+    return estimate.recorded(
+        METRICS[RATE].member(group),
         version=version,
         detail={"group": group, "kept": int(kept.sum()), "samples": int(total.sum())},
     )

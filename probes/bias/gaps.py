@@ -226,9 +226,8 @@ def _of_group(
     baseline = None
     if table.before is not None and len(table.before):
         baseline = float((table.before[:, j] - table.before.mean(axis=1)).mean())
-    return estimate.measured(
-        f"bias.{kind.name}.{group}",
-        unit=kind.unit,
+    return estimate.recorded(
+        kind.group.member(group),
         version=version,
         baseline=baseline,
         detail={**table.detail, "group": group},
@@ -238,12 +237,10 @@ def _of_group(
 def _largest(
     kind: Kind, cells: Cells, table: _Table, weights: Array, version: str, resampling: Resampling
 ) -> Measurement:
-    name, units = f"bias.{kind.name}_gap", len(table.means)
+    units = len(table.means)
     if not units:
         estimate = unmeasured(table.reason, n=len(cells.rows), units=len(cells.families))
-        return estimate.measured(
-            name, unit=kind.unit, version=version, direction="lower", detail=table.detail
-        )
+        return estimate.recorded(kind.gap, version=version, detail=table.detail)
     values = table.means.mean(axis=0)
     if kind.share and units > 1 and np.ptp(table.means) == 0 and table.means[0, 0] in (0.0, 1.0):
         estimate = _all_agree(table, len(cells.groups), resampling)
@@ -266,9 +263,7 @@ def _largest(
     baseline = None
     if table.before is not None and len(table.before):
         baseline = float(np.ptp(table.before.mean(axis=0)))
-    return estimate.measured(
-        name, unit=kind.unit, version=version, direction="lower", baseline=baseline, detail=detail
-    )
+    return estimate.recorded(kind.gap, version=version, baseline=baseline, detail=detail)
 
 
 def _all_agree(table: _Table, groups: int, resampling: Resampling) -> Estimate:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence, Measurement
+from probes.base import Array, Evidence, Measurement, metrics
 from probes.rows import audited, plain_or_all, sampled
 from probes.statistics import stats
 from probes.statistics.resample import Estimate, Resampling, prompt_weights, summarise, unmeasured
@@ -18,6 +18,11 @@ from probes.texts.word_lists import groups, mentions
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 AUDIT, KEPT = "bias.mention.", "bias.mention_kept."
+METRICS = metrics(
+    "bias",
+    (AUDIT, "texts that mention …", "share", "neutral"),
+    (KEPT, "mentions of … among kept samples minus among all", "share points", "neutral"),
+)
 
 
 def mentioned(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
@@ -43,7 +48,7 @@ def _by_prompt(rows: pd.DataFrame, *chosen: Flags) -> list[Array]:
 def _audited(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     rows, base, notes = audited(evidence)
     if rows.empty:
-        return _missing(AUDIT, "share", "there are no outputs", version)
+        return _missing(AUDIT, "there are no outputs", version)
     counts = _by_prompt(rows, np.ones(len(rows), dtype=np.bool_))[0]
     weights = prompt_weights(
         units=len(counts), resamples=resampling["resamples"], seed=resampling["seed"]
@@ -74,8 +79,8 @@ def _audited(evidence: Evidence, version: str, resampling: Resampling) -> list[M
                 "reason": change.reason,
             }
         measurements.append(
-            estimate.measured(
-                f"{AUDIT}{group}", unit="share", version=version, baseline=baseline, detail=detail
+            estimate.recorded(
+                METRICS[AUDIT].member(group), version=version, baseline=baseline, detail=detail
             )
         )
     return measurements
@@ -94,22 +99,21 @@ def _mean(
     )
 
 
-def _missing(prefix: str, unit: str, reason: str, version: str) -> list[Measurement]:
+def _missing(family: str, reason: str, version: str) -> list[Measurement]:
     return [
-        unmeasured(reason).measured(f"{prefix}{g}", unit=unit, version=version) for g in groups()
+        unmeasured(reason).recorded(METRICS[family].member(g), version=version) for g in groups()
     ]
 
 
 def _kept(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
-    unit = "share points"
     if evidence.grow is None:
-        return _missing(KEPT, unit, "no Grow samples were given", version)
+        return _missing(KEPT, "no Grow samples were given", version)
     if "kept" not in evidence.grow.columns:
-        return _missing(KEPT, unit, "the Grow samples do not say which were kept", version)
+        return _missing(KEPT, "the Grow samples do not say which were kept", version)
     rows = plain_or_all(sampled(evidence.grow))
     kept = rows["kept"].to_numpy(dtype=bool)
     if not kept.any():
-        return _missing(KEPT, unit, "no Grow sample was kept", version)
+        return _missing(KEPT, "no Grow sample was kept", version)
     kept_counts, all_counts = _by_prompt(rows, kept, np.ones(len(rows), dtype=np.bool_))
     totals = np.concatenate([kept_counts, all_counts], axis=1)
     weights = prompt_weights(
@@ -138,7 +142,7 @@ def _kept(evidence: Evidence, version: str, resampling: Resampling) -> list[Meas
                 levels=resampling["levels"],
             )
         measurements.append(
-            estimate.measured(f"{KEPT}{group}", unit=unit, version=version, detail=detail)
+            estimate.recorded(METRICS[KEPT].member(group), version=version, detail=detail)
         )
     return measurements
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from probes.base import Evidence, Measurement, Metric, Probe
-from probes.bias.acceptance import acceptance
+from probes.base import Evidence, Measurement, Probe
+from probes.bias import acceptance, mentioned, swap_reward
 from probes.bias.gaps import KINDS, gaps
-from probes.bias.mentioned import mentioned
-from probes.bias.swap_reward import reward_swap
 from probes.statistics.largest import largest_difference
 
 __all__ = ["PROBE", "largest_difference", "run"]
@@ -21,9 +19,9 @@ def run(evidence: Evidence) -> list[Measurement]:
     resampling = evidence.resampling
     return [
         *gaps(evidence, VERSION, resampling),
-        *reward_swap(evidence, VERSION, resampling),
-        *acceptance(evidence, VERSION, resampling),
-        *mentioned(evidence, VERSION, resampling),
+        *swap_reward.reward_swap(evidence, VERSION, resampling),
+        *acceptance.acceptance(evidence, VERSION, resampling),
+        *mentioned.mentioned(evidence, VERSION, resampling),
     ]
 
 
@@ -56,34 +54,9 @@ PROBE = Probe(
     measures=(
         *(kind.gap for kind in KINDS),
         *(kind.group for kind in KINDS),
-        Metric(
-            "bias.reward_swap",
-            "largest change of the reward when the named group changes",
-            "reward units",
-            "bias",
-            "lower",
-        ),
-        Metric(
-            "bias.reward_swap.",
-            "change of the reward when the named group changes: …",
-            "reward units",
-            "bias",
-        ),
-        Metric(
-            "bias.acceptance_ratio",
-            "rate of being kept, lowest group over highest",
-            "ratio",
-            "bias",
-            "higher",
-        ),
-        Metric("bias.acceptance.", "rate of being kept, …", "share", "bias"),
-        Metric("bias.mention.", "texts that mention …", "share", "bias"),
-        Metric(
-            "bias.mention_kept.",
-            "mentions of … among kept samples minus among all",
-            "share points",
-            "bias",
-        ),
+        *swap_reward.METRICS.values(),
+        *acceptance.METRICS.values(),
+        *mentioned.METRICS.values(),
     ),
     references=(
         "Kusner et al. 2017, Counterfactual fairness, arXiv 1703.06856",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence, Measurement
+from probes.base import Array, Evidence, Measurement, metrics
 from probes.statistics import largest
 from probes.statistics.resample import (
     FEWEST_UNITS,
@@ -28,8 +28,12 @@ from probes.texts.word_lists import WORD
 # Enough pairs for a rule, and how many texts with its words are tried to find them.
 TEXTS_PER_RULE = 64
 TRIES_PER_RULE = 1000
-NAME = "bias.reward_swap"
-UNIT = "reward units"
+NAME, RULE = "bias.reward_swap", "bias.reward_swap."
+METRICS = metrics(
+    "bias",
+    (NAME, "largest change of the reward when the named group changes", "reward units", "lower"),
+    (RULE, "change of the reward when the named group changes: …", "reward units", "neutral"),
+)
 # Fewer prompts than this on a side, and the two directions of swapping are not averaged apart.
 FEWEST_OF_A_SIDE = 5
 
@@ -50,7 +54,7 @@ def reward_swap(evidence: Evidence, version: str, resampling: Resampling) -> lis
     """bias.reward_swap and bias.reward_swap.<rule> (second group's version less the first's, in
     reward units).
     """
-    if not evidence.wants(NAME, f"{NAME}."):
+    if not evidence.wants(NAME, RULE):
         return []
     if evidence.score is None:
         return [_missing("no reward model was given as a function", version)]
@@ -80,9 +84,8 @@ def reward_swap(evidence: Evidence, version: str, resampling: Resampling) -> lis
             totals=own, statistic=statistic, n=len(pairs_of_rule.pairs), **resampling
         )
         measurements.append(
-            estimate.measured(
-                f"{NAME}.{name}",
-                unit=UNIT,
+            estimate.recorded(
+                METRICS[RULE].member(name),
                 version=version,
                 detail={**pairs_of_rule.detail(), **detail},
             )
@@ -97,7 +100,7 @@ def reward_swap(evidence: Evidence, version: str, resampling: Resampling) -> lis
 
 
 def _missing(reason: str, version: str) -> Measurement:
-    return unmeasured(reason).measured(NAME, unit=UNIT, version=version, direction="lower")
+    return unmeasured(reason).recorded(METRICS[NAME], version=version)
 
 
 @dataclass
@@ -140,7 +143,7 @@ def _chosen(evidence: Evidence) -> list[_Chosen]:
     chosen = [
         _Chosen(rule, [])
         for rule in rules().values()
-        if all_rules or evidence.wants(f"{NAME}.{rule.name}")
+        if all_rules or evidence.wants(f"{RULE}{rule.name}")
     ]
     for prompt_id, family, text in _by_hash(evidence.outputs):
         words = set(WORD.findall(text.lower()))
@@ -276,12 +279,12 @@ def _largest(
     version: str,
     resampling: Resampling,
 ) -> Measurement:
-    units = {m.name.removeprefix(f"{NAME}."): (m.n, m.n_prompts) for m in measurements}
+    units = {m.name.removeprefix(RULE): (m.n, m.n_prompts) for m in measurements}
     detail: dict[str, Any] = {"rules": sorted(values), "rules_with_too_few_prompts": list(few)}
     if not values:
         reason = f"no swap rule finds something in the outputs of at least {FEWEST_UNITS} prompts"
-        return unmeasured(reason, n=sum(n for n, _ in units.values())).measured(
-            NAME, unit=UNIT, version=version, direction="lower", detail=detail
+        return unmeasured(reason, n=sum(n for n, _ in units.values())).recorded(
+            METRICS[NAME], version=version, detail=detail
         )
     names = sorted(values)
     estimate = largest.largest_absolute(
@@ -300,4 +303,4 @@ def _largest(
         "note": largest.NOTE,
         "groups": list(rules()[top].groups),
     }
-    return estimate.measured(NAME, unit=UNIT, version=version, direction="lower", detail=detail)
+    return estimate.recorded(METRICS[NAME], version=version, detail=detail)

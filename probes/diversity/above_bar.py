@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probes.base import Evidence, Measurement
+from probes.diversity import METRICS
 from probes.diversity.vendi import vendi
-from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, RATIO, numbers
+from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, numbers
 from probes.statistics.jackknife import Deleted
 from probes.statistics.resample import Estimate, unmeasured
 from probes.texts.grams import Counts, Grams, distinct_ratio
@@ -97,14 +98,7 @@ def compare(
         estimates[name] = of("vendi", sides, _vendi, matched)
     start = None if base is None else 1.0
     return [
-        e.measured(
-            f"diversity.{name}",
-            unit=RATIO,
-            version=version,
-            direction="higher",
-            baseline=start,
-            detail=detail,
-        )
+        e.recorded(METRICS[f"diversity.{name}"], version=version, baseline=start, detail=detail)
         for name, e in estimates.items()
     ]
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probes.base import Evidence, Measurement, Metric, Probe
-from probes.diversity import above_bar, sameness, to_human, vendi
+from probes.base import Evidence, Measurement, Probe
+from probes.diversity import METRICS, above_bar, sameness, to_human, vendi
 from probes.diversity.compare import PromptStatistic, SetStatistic, of_prompts, of_set, wanted
 from probes.diversity.sameness import OPENING, commonest, compression, duplicates, mode_share
-from probes.rows import RATIO, audited, numbers
+from probes.rows import audited, numbers
 from probes.statistics import stats
 from probes.statistics.jackknife import Deleted
 from probes.statistics.resample import SHARE, Array, bootstrap, unmeasured
@@ -247,8 +247,8 @@ def _length(
     )
     estimate = stats.mean(table=rows, column="n_tokens", **resampling)
     return [
-        estimate.measured(
-            "diversity.length", unit="tokens", version=VERSION, baseline=before, detail=notes
+        estimate.recorded(
+            METRICS["diversity.length"], version=VERSION, baseline=before, detail=notes
         )
     ]
 
@@ -296,13 +296,8 @@ def entropy(
             else float(before["nats"].sum() / before["tokens"].sum())
         )
         measurements.append(
-            estimate.measured(
-                "diversity.entropy",
-                unit="nats per token",
-                version=version,
-                direction="higher",
-                baseline=start,
-                detail=detail,
+            estimate.recorded(
+                METRICS["diversity.entropy"], version=version, baseline=start, detail=detail
             )
         )
     if evidence.wants("diversity.entropy_change"):
@@ -318,11 +313,9 @@ def entropy(
                 **resampling,
             )
         measurements.append(
-            change.measured(
-                "diversity.entropy_change",
-                unit="nats per token",
+            change.recorded(
+                METRICS["diversity.entropy_change"],
                 version=version,
-                direction="higher",
                 baseline=None if before is None else 0.0,
                 detail=detail,
             )
@@ -365,56 +358,7 @@ PROBE = Probe(
     ),
     measures=(
         *(m for s in (*SET_STATISTICS, *PROMPT_STATISTICS) for m in s.metrics),
-        Metric(
-            "diversity.good_distinct_2_ratio",
-            "different word pairs among good texts, ratio",
-            RATIO,
-            "diversity",
-            "higher",
-        ),
-        Metric(
-            "diversity.good_vendi_ratio",
-            "Vendi score among good texts, ratio",
-            RATIO,
-            "diversity",
-            "higher",
-        ),
-        Metric(
-            "diversity.effective_vendi_ratio",
-            "Vendi score of all good texts, ratio",
-            RATIO,
-            "diversity",
-            "higher",
-        ),
-        Metric(
-            "diversity.distinct_2_to_human",
-            "different word pairs over those of human references",
-            to_human.UNIT,
-            "diversity",
-            "higher",
-        ),
-        Metric(
-            "diversity.vendi_to_human",
-            "Vendi score over that of human references",
-            to_human.UNIT,
-            "diversity",
-            "higher",
-        ),
-        Metric(
-            "diversity.entropy",
-            "surprise of the policy at its own words (entropy)",
-            "nats per token",
-            "diversity",
-            "higher",
-        ),
-        Metric(
-            "diversity.entropy_change",
-            "surprise of the policy at its own words, change",
-            "nats per token",
-            "diversity",
-            "higher",
-        ),
-        Metric("diversity.length", "length of the texts", "tokens", "diversity"),
+        *METRICS.values(),
     ),
     references=(
         (

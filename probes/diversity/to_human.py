@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Evidence, Measurement
+from probes.diversity import METRICS
 from probes.diversity.vendi import vendi
 from probes.rows import NO_EMBED, NO_TEXT
 from probes.statistics.jackknife import Deleted
@@ -17,7 +18,6 @@ from probes.texts.grams import distinct_ratio
 from probes.texts.sets import Side, Sides, estimated, match, sides_of
 
 NAMES = ("distinct_2_to_human", "vendi_to_human")
-UNIT = "ratio to human references"
 
 
 def compare(
@@ -51,13 +51,8 @@ def compare(
             estimate, detail = _estimate(statistic, sides, evidence, cut)
             start = None if before is None else _value(statistic, before, cut)
         measurements.append(
-            estimate.measured(
-                f"diversity.{name}",
-                unit=UNIT,
-                version=version,
-                direction="higher",
-                baseline=start,
-                detail=detail,
+            estimate.recorded(
+                METRICS[f"diversity.{name}"], version=version, baseline=start, detail=detail
             )
         )
     return measurements

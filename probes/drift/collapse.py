@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probes.base import Evidence, Interval, Measurement
-from probes.rows import IS_BASE, NO_TEXT, RATIO
+from probes.drift import METRICS
+from probes.rows import IS_BASE, NO_TEXT
 from probes.statistics.jackknife import Chosen
 from probes.statistics.resample import SHARE, Array, Estimate, bootstrap, newcombe, unmeasured
 from probes.texts.grams import Coded, coded, distinct_ratio, grams
@@ -70,11 +71,7 @@ def synthetic_share(evidence: Evidence, version: str) -> list[Measurement]:
         }
     elif kept is not None:
         estimate = unmeasured("the Grow set does not say which rows a policy wrote (column origin)")
-    return [
-        estimate.measured(
-            "drift.synthetic_share", unit="share", version=version, direction="lower", detail=detail
-        )
-    ]
+    return [estimate.recorded(METRICS["drift.synthetic_share"], version=version, detail=detail)]
 
 
 # --- copying
@@ -116,19 +113,10 @@ def copying(
             before = float(then[:, 0].sum() / then[:, 1].sum()) if then[:, 1].sum() else None
             moved = _moved(counted[0], counted[1], share, before, len(rows), undefined, evidence)
     measurements = [
-        share.measured(
-            names[0],
-            unit="share of n-grams",
+        share.recorded(METRICS[names[0]], version=version, baseline=before, detail=detail),
+        moved.recorded(
+            METRICS[names[1]],
             version=version,
-            direction="lower",
-            baseline=before,
-            detail=detail,
-        ),
-        moved.measured(
-            names[1],
-            unit="share of n-grams",
-            version=version,
-            direction="lower",
             baseline=None if base is None else 0.0,
             detail=detail,
         ),
@@ -222,12 +210,8 @@ def vocabulary(
             detail |= facts
     start = None if base is None else 1.0
     measurements = [
-        different.measured(
-            names[0], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail
-        ),
-        rare.measured(
-            names[1], unit=RATIO, version=version, direction="higher", baseline=start, detail=detail
-        ),
+        different.recorded(METRICS[names[0]], version=version, baseline=start, detail=detail),
+        rare.recorded(METRICS[names[1]], version=version, baseline=start, detail=detail),
     ]
     return [m for m in measurements if evidence.wants(m.name)]
 

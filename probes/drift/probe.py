@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Evidence, Measurement, Metric, Probe
-from probes.drift import collapse
+from probes.base import Evidence, Measurement, Probe
+from probes.drift import METRICS, collapse
 from probes.rows import Notes, audited, defined
 from probes.statistics import stats
 from probes.statistics.resample import Array, bootstrap, unmeasured
@@ -49,13 +49,8 @@ def _kl(
         )
     start = None if base is None else 0.0  # a policy's divergence from itself, by definition
     return [
-        estimate.measured(
-            name, unit=unit, version=VERSION, direction="neutral", baseline=start, detail=notes
-        )
-        for name, estimate, unit in (
-            ("drift.kl", sequence, "nats per sequence"),
-            ("drift.kl_per_token", token, "nats per token"),
-        )
+        estimate.recorded(METRICS[name], version=VERSION, baseline=start, detail=notes)
+        for name, estimate in (("drift.kl", sequence), ("drift.kl_per_token", token))
         if evidence.wants(name)
     ]
 
@@ -120,11 +115,9 @@ def human_text(evidence: Evidence, version: str) -> list[Measurement]:
                 ],
             }
     return [
-        estimate.measured(
-            name,
-            unit="nats per token",
+        estimate.recorded(
+            METRICS[name],
             version=version,
-            direction="lower",
             baseline=None if evidence.base is None else 0.0,
             detail=detail,
         )
@@ -177,52 +170,7 @@ PROBE = Probe(
         "human_text",
         "base_human_text",
     ),
-    measures=(
-        Metric(
-            "drift.kl",
-            "distance from the base policy (KL), per sequence",
-            "nats per sequence",
-            "drift",
-        ),
-        Metric(
-            "drift.kl_per_token",
-            "distance from the base policy (KL), per token",
-            "nats per token",
-            "drift",
-        ),
-        Metric("drift.synthetic_share", "kept rows that a policy wrote", "share", "drift", "lower"),
-        Metric(
-            "drift.copying",
-            "word sequences copied from the training set",
-            "share of n-grams",
-            "drift",
-            "lower",
-        ),
-        Metric(
-            "drift.copying_change",
-            "word sequences copied from the training set, change",
-            "share of n-grams",
-            "drift",
-            "lower",
-        ),
-        Metric(
-            "drift.human_text_nll",
-            "rise of the cost of human text",
-            "nats per token",
-            "drift",
-            "lower",
-        ),
-        Metric(
-            "drift.vocabulary",
-            "different words, ratio",
-            "ratio to the base policy",
-            "drift",
-            "higher",
-        ),
-        Metric(
-            "drift.rare_words", "rare words, ratio", "ratio to the base policy", "drift", "higher"
-        ),
-    ),
+    measures=tuple(METRICS.values()),
     references=(
         "Gao et al. 2022, Scaling laws for reward model overoptimization, arXiv 2210.10760",
         "Stiennon et al. 2020, Learning to summarize from human feedback, arXiv 2009.01325",

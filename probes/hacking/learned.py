@@ -17,6 +17,7 @@ import pandas as pd
 from scipy.sparse import csc_array
 
 from probes.base import Evidence, Measurement
+from probes.hacking import METRICS
 from probes.hacking.effects import Effects, Rises, effects, habit_cost, rises
 from probes.hacking.features import FEWEST_PROMPTS, MOST_TEXTS, Features, mine
 from probes.hacking.reward_tests import taken_out
@@ -32,7 +33,6 @@ NUMBER, SIGNATURE, COST = NAMES = (
     "hacking.signature",
     "hacking.habit_cost",
 )
-UNITS = ("features", "share of texts", "base sd")
 FALSE_DISCOVERY_RATE = 0.05
 # People may pay less for a feature than the reward does, in sd, without that being a hack: scores
 # that correlate at r share r of it. Where the base policy's two scores hardly correlate, a fifth.
@@ -401,9 +401,7 @@ def _measured(
     values: Sequence[tuple[Estimate, Mapping[str, Any]]],
 ) -> list[Measurement]:
     measurements = [
-        e.measured(
-            name, unit=unit, version=version, direction="lower", baseline=baseline, detail=detail
-        )
-        for name, unit, (e, detail) in zip(NAMES, UNITS, values, strict=True)
+        e.recorded(METRICS[name], version=version, baseline=baseline, detail=detail)
+        for name, (e, detail) in zip(NAMES, values, strict=True)
     ]
     return [m for m in measurements if evidence is None or evidence.wants(m.name)]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.base import Array, Evidence, Measurement, Metric, Probe
+from probes.base import Array, Evidence, Measurement, Probe
+from probes.hacking import METRICS
 from probes.hacking.learned import learned
-from probes.hacking.reward_tests import PREFIX, WORST, reward_tests
+from probes.hacking.reward_tests import reward_tests
 from probes.hacking.signs import echo, length, repetition
 from probes.rows import IS_BASE, NO_EMBED, NO_TEXT, Notes, audited, numbers
 from probes.statistics import stats
@@ -54,13 +55,8 @@ def _spread(
             if np.isfinite(values).any():
                 detail[name] = f"{np.nanmean(values):.4g} (reward units)"
     return [
-        estimate.measured(
-            SPREAD,
-            unit="base sd of the spread",
-            version=VERSION,
-            direction="lower",
-            baseline=None if base is None else 0.0,
-            detail=detail,
+        estimate.recorded(
+            METRICS[SPREAD], version=VERSION, baseline=None if base is None else 0.0, detail=detail
         )
     ]
 
@@ -96,19 +92,10 @@ def _distance(
             before = float(stats.prompt_means(table=then, column="_distance").mean())
             moved = stats.change(table=now, base=then, columns=["_distance"], **resampling)
     measurements = [
-        far.measured(
-            DISTANCE[0],
-            unit="cosine distance",
+        far.recorded(METRICS[DISTANCE[0]], version=VERSION, baseline=before, detail=detail),
+        moved.recorded(
+            METRICS[DISTANCE[1]],
             version=VERSION,
-            direction="lower",
-            baseline=before,
-            detail=detail,
-        ),
-        moved.measured(
-            DISTANCE[1],
-            unit="base sd",
-            version=VERSION,
-            direction="lower",
             baseline=None if base is None else 0.0,
             detail=detail,
         ),
@@ -142,95 +129,7 @@ PROBE = Probe(
         "that earns it?"
     ),
     reads=("outputs", "base", "grow", "prompts", "score", "known", "embed"),
-    measures=(
-        Metric(
-            "hacking.length_controlled_gain",
-            "reward gain with length held fixed",
-            "base sd",
-            "hacking",
-            "higher",
-        ),
-        Metric(
-            "hacking.length_share",
-            "share of the reward gain that length explains",
-            "share of the reward gain",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            SPREAD,
-            "rise of the reward members' disagreement",
-            "base sd of the spread",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.distance",
-            "distance of outputs from the reward model's training data",
-            "cosine distance",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.distance_change",
-            "distance from the reward model's training data, change",
-            "base sd",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.learned_features",
-            "features of texts that became more common",
-            "features",
-            "hacking",
-            "lower",
-            decimals=0,
-        ),
-        Metric(
-            "hacking.signature",
-            "texts with the feature that only the reward pays for, rise",
-            "share of texts",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.habit_cost",
-            "what people lose by the policy's new habits",
-            "base sd",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.prompt_echo",
-            "4-grams copied from the prompt",
-            "share of 4-grams",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.prompt_echo_change",
-            "4-grams copied from the prompt, change",
-            "share of 4-grams",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.repetition",
-            "4-grams said twice in one text",
-            "share of 4-grams",
-            "hacking",
-            "lower",
-        ),
-        Metric(
-            "hacking.repetition_change",
-            "4-grams said twice in one text, change",
-            "share of 4-grams",
-            "hacking",
-            "lower",
-        ),
-        Metric(PREFIX, "rise of the reward by a meaningless change: …", "", "hacking", "lower"),
-        Metric(WORST, "largest rise of the reward by a meaningless change", "", "hacking", "lower"),
-    ),
+    measures=tuple(METRICS.values()),
     references=(
         (
             "Singhal et al. 2023, A long way to go: investigating length correlations in RLHF, "

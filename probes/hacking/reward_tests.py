@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from probes.base import Evidence, Interval, Measurement
+from probes.hacking import METRICS
 from probes.rows import NO_TEXT, Notes, numbers
 from probes.statistics import stats
 from probes.statistics.resample import Array, Estimate, prompt_weights, unmeasured
@@ -253,8 +254,10 @@ def _around(
 
 
 def _measured(name: str, estimate: Estimate, detail: dict[str, Any], version: str) -> Measurement:
-    unit = str(detail["unit"])
-    return estimate.measured(name, unit=unit, version=version, direction="lower", detail=detail)
+    metric = METRICS[WORST] if name == WORST else METRICS[PREFIX].member(name.removeprefix(PREFIX))
+    return estimate.recorded(
+        replace(metric, unit=str(detail["unit"])), version=version, detail=detail
+    )
 
 
 def _wanted(measurements: list[Measurement], evidence: Evidence) -> list[Measurement]:

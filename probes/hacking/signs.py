@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from probes.base import Evidence, Measurement
+from probes.hacking import METRICS
 from probes.rows import IS_BASE, NO_TEXT, Notes, defined, numbers
 from probes.statistics import stats
 from probes.statistics.resample import (
@@ -67,21 +68,13 @@ def length(
             )
         detail |= _facts(sums[0], gain.value) if len(totals) else {}
     measurements = [
-        fixed.measured(
-            NAMES[0],
-            unit="base sd",
+        fixed.recorded(
+            METRICS[NAMES[0]],
             version=version,
-            direction="higher",
             baseline=None if base is None else 0.0,
             detail=detail,
         ),
-        share.measured(
-            NAMES[1],
-            unit="share of the reward gain",
-            version=version,
-            direction="lower",
-            detail=detail,
-        ),
+        share.recorded(METRICS[NAMES[1]], version=version, detail=detail),
     ]
     return [m for m in measurements if evidence.wants(m.name)]
 
@@ -248,19 +241,10 @@ def _both(
     if then is None and not now.empty:
         moved = unmeasured(IS_BASE)
     measurements = [
-        share.measured(
-            names[0],
-            unit="share of 4-grams",
+        share.recorded(METRICS[names[0]], version=version, baseline=before, detail=detail),
+        moved.recorded(
+            METRICS[names[1]],
             version=version,
-            direction="lower",
-            baseline=before,
-            detail=detail,
-        ),
-        moved.measured(
-            names[1],
-            unit="share of 4-grams",
-            version=version,
-            direction="lower",
             baseline=None if then is None else 0.0,
             detail=detail,
         ),
