@@ -23,17 +23,20 @@ def main(script: str) -> None:
     st.set_page_config(page_title="restaudit", page_icon=str(ICON), layout="wide")
     st.session_state[frame.ROOT] = str(runs_root(script, sys.argv, os.environ))
     groups: dict[str, list[st.Page]] = {}
-    of: dict[str, Page] = {}
+    by_title: dict[str, Page] = {}
     for page in PAGES:
         made = st.Page(
             page.path, title=page.title, icon=page.icon, default=page is PAGES[0], help=page.help
         )
         groups.setdefault(page.group, []).append(made)
-        of[page.title] = page
+        by_title[page.title] = page
     chosen = st.navigation(groups, position="sidebar", expanded=True)
     people.show_login()
-    if of[chosen.title].of_run:
-        frame.above(chosen.title, of_broken=of[chosen.title].of_broken)
+    page = by_title[chosen.title]
+    # Drawn here and not by each page: a control that every page has keeps its value from one to the
+    # next only if the same script draws it.
+    if page.of_run:
+        frame.above(page.title, of_broken=page.of_broken)
     else:
         st.title(chosen.title)
     chosen.run()

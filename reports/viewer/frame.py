@@ -60,8 +60,8 @@ def above(title: str, *, of_broken: bool = False) -> None:
 
 def summary() -> Summary:
     """What the list says of the chosen run, or of a folder that cannot be read."""
-    found: Summary = st.session_state[CHOSEN]
-    return found
+    chosen_summary: Summary = st.session_state[CHOSEN]
+    return chosen_summary
 
 
 def chosen() -> Run:
@@ -77,10 +77,8 @@ def guarded() -> Iterator[None]:
     except series.READ_ERRORS as error:
         problem(
             "The rest of this run cannot be shown",
-            (
-                "A file that the ledger names is missing or damaged. `restaudit verify` names the "
-                "first one."
-            ),
+            "A file that the ledger names is missing or damaged. `restaudit verify` names the "
+            "first one.",
             f"{type(error).__name__}: {error}",
         )
         st.stop()
@@ -99,14 +97,15 @@ def whose_score(run: Run) -> None:
 
 
 def _choose() -> Summary:
-    found = {s.path.name: s for s in reading.summaries(str(st.session_state[ROOT]))}
-    if not found:
+    summaries = {s.path.name: s for s in reading.summaries(str(st.session_state[ROOT]))}
+    if not summaries:
         st.info(
             "There is no run to show yet. The Runs page says how to make the first one.",
             title="No runs here yet",
         )
         st.stop()
-    names = list(found)
+    names = list(summaries)
+    # Where neither the session nor the address names one: the newest run.
     if KEY not in st.session_state and KEY not in st.query_params:
         st.session_state[KEY] = names[0]
     name = st.selectbox(
@@ -121,13 +120,13 @@ def _choose() -> Summary:
     )
     # The address and the browser are not to be trusted with a path: only a name that was found is
     # opened.
-    if name not in found:
+    if name not in summaries:
         st.info(
             "The address names a run that is not in this folder. Choose one of the list.",
             title="No such run",
         )
         st.stop()
-    return found[name]
+    return summaries[name]
 
 
 @st.fragment(run_every=LIVE)

@@ -17,6 +17,8 @@ def main(arguments: Sequence[str]) -> None:
     """Run Streamlit with these arguments until it is stopped."""
     from streamlit.web import cli
 
+    # The state of warming is in a module of its own: this file runs as `__main__`, and a page that
+    # imported it would get a second copy.
     warming.start(warming.FIRST, _answers)
     warming.start(warming.REST, warming.looked_at)
     cli.main(list(arguments), prog_name="streamlit")

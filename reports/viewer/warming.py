@@ -27,15 +27,16 @@ REST = (
 # How long after the first page the others are imported: the browser is still drawing, served by
 # this process.
 LOOK = 1.5
-# Set when a page was drawn for the first time, and when somebody has asked for imports.
-drawn, asked = Event(), Event()
+# Set when a page was drawn for the first time, and when imports were asked for: Streamlit runs the
+# app anew for every reader, and once is enough for the process.
+drawn, requested = Event(), Event()
 
 
 def begin_if_nobody_did() -> None:
     """Import what the other pages need: for a server that was started by `streamlit run`, not by
     `restaudit ui`.
     """
-    if not asked.is_set():
+    if not requested.is_set():
         start(REST, looked_at)
 
 
@@ -47,7 +48,7 @@ def looked_at() -> None:
 
 def start(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
     """Import these when `wait` returns."""
-    asked.set()
+    requested.set()
     Thread(target=_imported, args=(modules, wait), name="warming", daemon=True).start()
 
 

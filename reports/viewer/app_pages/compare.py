@@ -13,20 +13,20 @@ from restaudit.evidence.record import Run, Summary, printable
 MOST_SHOWN = 80
 
 
-def _choose(found: dict[str, Summary]) -> list[str]:
+def _choose(summaries: dict[str, Summary]) -> list[str]:
     """Folders of the list; what the address names beside them is left out, and said."""
     asked = st.query_params.get_all(comparing.KEY)
     chosen = st.multiselect(
         "Runs",
-        list(found),
+        list(summaries),
         key=comparing.KEY,
         bind="query-params",
         select_all=False,
         max_selections=comparing.MOST_RUNS,
         placeholder="Choose two or more runs",
-        format_func=lambda n: str(n),
+        format_func=str,
     )
-    unknown = [a for a in dict.fromkeys(asked) if a and a not in found]
+    unknown = [name for name in dict.fromkeys(asked) if name and name not in summaries]
     if unknown:
         st.info(
             "The address names runs that are not in this folder; they were left out.",
@@ -35,7 +35,7 @@ def _choose(found: dict[str, Summary]) -> list[str]:
         st.text(", ".join(printable(a[:MOST_SHOWN]) for a in unknown))
     # The address and the browser are not to be trusted with a path: only a name that was found is
     # opened.
-    return [c for c in dict.fromkeys(chosen) if c in found]
+    return [name for name in dict.fromkeys(chosen) if name in summaries]
 
 
 def _states(chosen: list[Summary]) -> None:
@@ -48,7 +48,8 @@ def _states(chosen: list[Summary]) -> None:
                 horizontal=True, width="content", vertical_alignment="center", gap="xsmall"
             ):
                 folder = summary.path.name
-                st.text(folder if folder == label else f"{folder}, called {printable(label)} below")
+                called = "" if folder == label else f", called {printable(label)} below"
+                st.text(f"{folder}{called}")
                 st.badge(summary.state, icon=look.icon, color=look.colour, help=look.meaning)
 
 
@@ -86,23 +87,21 @@ def _show(chosen: list[Summary]) -> None:
             st.text(f"{printable(label)}: {head}")
 
 
-found = {s.path.name: s for s in reading.summaries(str(st.session_state[frame.ROOT]))}
-if len(found) < 2:
+summaries = {s.path.name: s for s in reading.summaries(str(st.session_state[frame.ROOT]))}
+if len(summaries) < 2:
     st.info(
         "There are fewer than two runs in this folder. The Runs page says how to make one.",
         title="Nothing yet",
     )
     st.stop()
 with frame.guarded():
-    names = _choose(found)
-    _states([found[n] for n in names])
-    if len(names) < 2:
+    chosen = [summaries[name] for name in _choose(summaries)]
+    _states(chosen)
+    if len(chosen) < 2:
         st.info(
-            (
-                "The runs need the same base policy, human score and sampling, and audit prompts "
-                "in common."
-            ),
+            "The runs need the same base policy, human score and sampling, and audit prompts in "
+            "common.",
             title="Choose two or more runs",
         )
     else:
-        _show([found[n] for n in names])
+        _show(chosen)

@@ -21,12 +21,12 @@ def _studies(root: Path) -> dict[str, Path]:
     """Folders of studies: the app's folder itself, those in it, and the one that holds it, by
     name.
     """
-    near = [root, *(sorted(root.iterdir()) if root.is_dir() else []), root.resolve().parent]
-    return {
-        p.resolve().name: p
-        for p in near
-        if p.is_dir() and not p.is_symlink() and (p / FILE).is_file()
-    }
+    inside = sorted(root.iterdir()) if root.is_dir() else []
+    studies = {}
+    for folder in (root, *inside, root.resolve().parent):
+        if folder.is_dir() and not folder.is_symlink() and (folder / FILE).is_file():
+            studies[folder.resolve().name] = folder
+    return studies
 
 
 @st.cache_data(ttl="60s", max_entries=8, show_spinner="Reading the study")
@@ -56,8 +56,8 @@ def _show(folder: Path) -> None:
         blocks.draw(section)
 
 
-found = _studies(Path(str(st.session_state[frame.ROOT])))
-if not found:
+studies = _studies(Path(str(st.session_state[frame.ROOT])))
+if not studies:
     st.info(
         "A study trains several methods at equal cost and compares them.", title="No study here yet"
     )
@@ -67,12 +67,12 @@ if not found:
     )
     st.stop()
 if KEY not in st.session_state and KEY not in st.query_params:
-    st.session_state[KEY] = next(iter(found))
+    st.session_state[KEY] = next(iter(studies))
 # The address is not to be trusted with a path: only a name that was found is opened.
-name = st.selectbox("Study", list(found), index=None, key=KEY, bind="query-params", width=460)
-if name not in found:
+name = st.selectbox("Study", list(studies), index=None, key=KEY, bind="query-params", width=460)
+if name not in studies:
     st.info(
         "The address names a study that is not here. Choose one of the list.", title="No such study"
     )
     st.stop()
-_show(found[name])
+_show(studies[name])

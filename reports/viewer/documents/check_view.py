@@ -71,6 +71,7 @@ def show_run(folder: Path, events: int | None) -> None:
         icon=":material/verified:",
         disabled=not trust.usable,
     )
+    # A browser can press a button that is drawn as disabled.
     if asked and trust.usable:
         bar, show = Bar(), _live()
         try:
@@ -81,12 +82,11 @@ def show_run(folder: Path, events: int | None) -> None:
         st.session_state[place] = (done, datetime.datetime.now(datetime.UTC))
     if place in st.session_state:
         done, when = st.session_state[place]
-        since = events - done.events if events is not None and done.wrong is None else 0
-        _outcome(
-            done,
-            f"Checked at {when:%H:%M:%S} UTC"
-            + (f"; {since} event(s) came since." if since else "."),
-        )
+        checked = f"Checked at {when:%H:%M:%S} UTC"
+        # The run may have gone on since: what was checked is what was there then.
+        if events is not None and done.wrong is None and events > done.events:
+            checked += f"; {events - done.events} event(s) came since"
+        _outcome(done, f"{checked}.")
 
 
 def _how_much(folder: Path) -> str:
@@ -193,10 +193,8 @@ def _outcome(done: Outcome, note: str) -> None:
     else:
         state = "finished" if done.finished else "unfinished"
         st.success(
-            (
-                f"{done.events} events of a run that is {state}. What this does not show is "
-                "marked ! below."
-            ),
+            f"{done.events} events of a run that is {state}. What this does not show is marked ! "
+            "below.",
             title="Everything that was checked is as recorded",
         )
     for o in done.overrides:
@@ -225,10 +223,8 @@ def _lines(lines: tuple[Line, ...]) -> None:
             st.badge(f"{sign} {escaped(line.title)}{AFTER.get(line.mark, '')}", color=colour)
             for text in line.said[:MOST_SAID]:
                 st.text(plain(text, 1000))
-            if rest := line.said[MOST_SAID:]:
+            rest = line.said[MOST_SAID:]
+            if rest:
                 with st.expander(f"{len(rest)} more lines"):
-                    st.code(
-                        "\n".join(plain(text, 1000) for text in rest),
-                        language=None,
-                        wrap_lines=True,
-                    )
+                    lines_of_text = "\n".join(plain(text, 1000) for text in rest)
+                    st.code(lines_of_text, language=None, wrap_lines=True)

@@ -59,24 +59,25 @@ def _ask(place: str, who: Person) -> None:
         if not st.form_submit_button("Look at it once more", key=f"{place}next"):
             return
     # One line in the ledger: a line break that was typed is a space.
-    said = {"by": " ".join(name.split()), "reason": " ".join(reason.split())}
+    typed = {"by": " ".join(name.split()), "reason": " ".join(reason.split())}
     for what, label in (("by", "Your name"), ("reason", "Reason")):
-        if (problem := wrong_text(what, said[what])) is not None:
+        problem = wrong_text(what, typed[what])
+        if problem is not None:
             st.error("What you typed is still here.", title=f"{label}: {problem}")
             return
-    st.session_state[f"{place}review"] = said
+    st.session_state[f"{place}review"] = typed
     st.rerun()
 
 
 def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
-    said = st.session_state[f"{place}review"]
+    typed = st.session_state[f"{place}review"]
     with st.container(border=True):
         st.subheader("This will be recorded")
         st.text(
-            f"{said['by']} lets {run.name} go on after HALT at {halt.iteration} "
+            f"{typed['by']} lets {run.name} go on after HALT at {halt.iteration} "
             f"({', '.join(halt.gates)}):"
         )
-        st.text(said["reason"])
+        st.text(typed["reason"])
         with st.container(horizontal=True):
             sure = st.button("Record the override", key=f"{place}record", type="primary")
             st.button(
@@ -84,13 +85,14 @@ def _confirm(run: Run, halt: Halt, place: str, who: Person) -> None:
                 key=f"{place}back",
                 on_click=lambda: st.session_state.pop(f"{place}review", None),
             )
+    # A browser can press a button that is not drawn for this login.
     if not sure or not who.may_override:
         return
     try:
         override(
             run.path,
-            by=who.name if who.login else said["by"],
-            reason=said["reason"],
+            by=who.name if who.login else typed["by"],
+            reason=typed["reason"],
             given=_signer(run),
         )
     except RestauditError as e:
