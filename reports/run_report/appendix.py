@@ -58,13 +58,17 @@ def _values(
     """A row a measurement that has a value at the last look or at the base policy's own."""
     last = material.iterations[-1]
     rows = []
-    no_interval: dict[str, list[str]] = defaultdict(list)
+    lacking: dict[str, list[str]] = defaultdict(list)
     for name in names:
         here, base = at_last.get(name), at_base.get(name)
         shown = here if here is not None and here.value is not None else base
         assert shown is not None  # one of the two has a value
-        if shown.interval(LEVEL) is None:
-            no_interval[_reason(shown)].append(name)
+        if here is not None and here.value is None:
+            lacking[f"Not measured at {series.short_name(last)}: {here.reason}"].append(name)
+        elif shown.interval(LEVEL) is None:
+            lacking[f"No interval: {_reason(shown)}"].append(name)
+        elif base is not None and base.value is not None and base.interval(LEVEL) is None:
+            lacking[f"Base policy's own look, no interval: {_reason(base)}"].append(name)
         baseline = NOTHING
         if here is not None and here.baseline is not None:
             baseline = figure(here.baseline)
@@ -83,9 +87,7 @@ def _values(
         ("what", "name", series.short_name(last), "baseline", *own_look, "unit", "n"),
         tuple(rows),
         prose=(0,),
-        note=" ".join(
-            f"No interval: {reason}: {', '.join(n)}." for reason, n in no_interval.items()
-        ),
+        note=" ".join(f"{why}: {', '.join(members)}." for why, members in lacking.items()),
     )
 
 

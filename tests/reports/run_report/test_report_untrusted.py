@@ -12,6 +12,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from tests.reports.test_report import Page
 
 from reports.document.html import passage
 from reports.document.model import (
@@ -33,7 +34,6 @@ from reports.document.model import (
 )
 from reports.document.render import FORMATS, render
 from reports.record.files import Source
-from tests.reports.test_report import Page
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -12,11 +12,11 @@ from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
-from make_run import State, make_run
 
 from reports.charts.reward_human import reward_human_chart
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
+from tests.reports.make_run import State, make_run
 
 DRAW = """
 import sys
@@ -34,7 +34,7 @@ def test_two_processes_draw_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     for seed in ("1", "2"):
         out = tmp_path / f"{seed}{suffix}"
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[3]
         subprocess.run(
             [sys.executable, "-c", DRAW, str(run), str(out)], check=True, env=environment, cwd=root
         )

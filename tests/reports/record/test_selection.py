@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from make_run import make_run
 
 from reports.record import lineage, selection
 from reports.record.files import Records
@@ -22,6 +21,7 @@ from restaudit.config import LoopConfig
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence.record import Run
 from restaudit.loop.select import kept_set, thresholds
+from tests.reports.make_run import make_run
 
 RULES: dict[str, dict[str, Any]] = {
     "fixed": {"thresholds": {"kind": "fixed", "values": [0.3, 0.6]}},

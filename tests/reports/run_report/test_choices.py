@@ -8,14 +8,13 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from make_run import make_run
-
 from reports.document.markdown import markdown
 from reports.run_report.choices import choices
 from reports.run_report.comparison import comparison
 from restaudit.evidence.record import Run
 from restaudit.people.rating.pairs import draw_pairs, import_choices
 from restaudit.people.rating.pairs.drawing import FIRST, read_key
+from tests.reports.make_run import make_run
 
 
 def _drawn(tmp_path: Path) -> list[Run]:

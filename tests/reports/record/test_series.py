@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_run import PROMPTS, SAMPLES, make_run
 
 from probes import catalogue
 from probes.base import Measurement
@@ -18,6 +17,7 @@ from restaudit.config.human import HUMAN_NAMES
 from restaudit.errors import BadInput
 from restaudit.evidence import ledger
 from restaudit.evidence.record import BASE, Run, list_runs
+from tests.reports.make_run import PROMPTS, SAMPLES, make_run
 
 LEXICON = "LEXICON (human word ratings, aggregated)"
 

@@ -104,6 +104,21 @@ def test_what_has_no_interval_and_what_was_not_measured_say_why(tmp_path: Path) 
     ]
 
 
+def test_what_only_the_base_policy_has_says_why_the_last_look_lacks_it(tmp_path: Path) -> None:
+    why = "benchmarks are asked at the ends only"
+    lost = replace(NEW, name="divergence.reward", value=None, intervals=(), reason=why)
+    run = make_run(tmp_path / "run")
+    path = run / LAST / "measurements.json"
+    recorded = json.loads(path.read_text())
+    kept = [m for m in recorded["measurements"] if m["name"] != lost.name]
+    path.write_text(json.dumps({**recorded, "measurements": kept}))
+    values = appendix(measured(run, lost))[0]
+    assert f"Not measured at G2·I2: {why}: divergence.reward." in values.note
+    (row,) = [r.cells for r in values.rows if r.cells[1] == lost.name]
+    assert row[2] == "–"
+    assert "[" in row[4]
+
+
 def test_a_new_probe_appears_under_its_own_title_with_no_other_edit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

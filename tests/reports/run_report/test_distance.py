@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_run import HEALTHY, make_run, resealed
 
 from probes.divergence.curves import fit
 from reports.document.chart import figure, svg
@@ -18,6 +17,7 @@ from reports.run_report.distance import FORMS, by_distance
 from reports.run_report.material import Material
 from reports.viewer.charts import document_chart
 from restaudit.evidence.record import Run
+from tests.reports.make_run import HEALTHY, make_run, resealed
 
 
 def _blocks(run: Path) -> tuple[Chart, list[object]]:
