@@ -74,6 +74,7 @@ def by_record(records: Records) -> frozenset[str]:
     """Questions of the form that a run's record answers by itself: what is declared stands beside
     that answer.
     """
+    # What people cannot answer does not stand in the form, and need not be read.
     asked = [q for q in run_questions().declarable if q.reading is not None]
     return frozenset(q.key for q in asked if run_answer(q, records, None).answered)
 

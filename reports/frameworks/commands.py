@@ -37,6 +37,7 @@ def declare(
     records = Records(Run(run))
     subject = run_subject(records)
     if file is None:
+        # A filled form took somebody hours, and one command would overwrite it.
         if out is not None and out.exists():
             raise BadInput(
                 f"{out}: is there already, perhaps with answers; name another file with --out"

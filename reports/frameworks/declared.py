@@ -68,7 +68,8 @@ def template(subject: Subject, recorded: Iterable[str], known: Declarations | No
     lines = [f"# {line}" for line in form.intro]
     head = {"schema": form.schema, **subject.bound}
     for key in form.keys[:-1]:
-        lines += [f"# {form.notes[key]}"] if key in form.notes else []
+        if key in form.notes:
+            lines.append(f"# {form.notes[key]}")
         # A kept file has no instructions_file: its text stands among the answers.
         before = getattr(known, key, "") if known else ""
         lines += _pair(key, head.get(key, before))

@@ -93,6 +93,7 @@ def gather(folder: Path, where: Path) -> RewardRecords:
     What stands beside the run is about one of its rewards: for the others (a run may fit its reward
     again) it is left out. Raises BadInput for a file that cannot be read or is about none of them.
     """
+    # Only what is read is cited, so every reader notes its file here.
     files: dict[str, str] = {}
     others = _other_digests(folder, where)
     facts = read_any(where)

@@ -73,6 +73,7 @@ class Question(StrictData):
     def _answerable(self) -> Question:
         if self.reading is not None and self.facts:
             raise ValueError(f"{self.key}: a reading or facts answer it, not both")
+        # An answer without a status would look like a person's word.
         by_record = self.reading is not None or bool(self.facts)
         if by_record != (self.status is not None):
             raise ValueError(f"{self.key}: reading and status go together")
@@ -274,6 +275,7 @@ def feeds() -> dict[str, tuple[str, ...]]:
 
 @cache
 def _all() -> dict[str, Framework]:
+    # A framework is added by adding its file: there is no list to keep.
     files = (resources.files("reports.frameworks") / "data").iterdir()
     names = sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
     return {name: Framework.model_validate(_raw(name)) for name in names if name not in SHARED}

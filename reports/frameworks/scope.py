@@ -56,6 +56,7 @@ def screens(
     if original is not None:
         against = "a third of the original's declared training compute"
         return (_screen(against, original * numbers.share, flop, numbers, why),)
+    # Where nobody knows what the original took, both thresholds stand in for it.
     stand_ins = ((numbers.general_purpose, ""), (numbers.systemic, " that has systemic risk"))
     found = []
     for threshold, which in stand_ins:
@@ -150,6 +151,7 @@ def _whole_run(records: Records) -> tuple[float | None, str]:
         return None, f"the tokens of this record cannot be counted ({why})"
     if flop is None:
         return None, NO_FLOP
+    # A part of the operations would come out too far below the threshold.
     if where not in ("done", "halted"):
         return None, f"the run is {where}, so {flop:.3g} FLOP is not all of it"
     if not flop:

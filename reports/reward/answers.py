@@ -229,6 +229,7 @@ def _judgements(records: RewardRecords) -> str:
 
 def _validated(records: RewardRecords) -> str:
     by_name = {m["name"]: m for m in _validation(records.facts)}
+    # Pairs are judged by how many are told apart, ratings by their correlation.
     own = next((by_name[name] for name in OWN if name in by_name), None)
     if own is None:
         return f"{NOT_SAID}: it was not validated on judgements it was not trained on"
@@ -263,6 +264,7 @@ def _distance(records: RewardRecords, shift: Answer) -> str:
     ]
     if not measured:
         return f"{shift.status}: {shift.reason}"
+    # The first and the last look fit a page; every other one stands in its section.
     ends = measured if len(measured) == 1 else (measured[0], measured[-1])
     parts = ", ".join(f"{iteration} {value}" for iteration, value in ends)
     return (

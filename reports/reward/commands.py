@@ -53,6 +53,7 @@ def declare(
     from restaudit.reward.dossier import read_any
     from restaudit.reward_audit.standalone import opened
 
+    # Opening it first refuses a folder that holds no reward, before anything is asked about it.
     _, where = opened(folder)
     if given is None:
         if out is not None and out.exists():

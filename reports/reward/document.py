@@ -113,11 +113,15 @@ def _answer(answer: Answer) -> tuple[list[Fact], list[Block]]:
     if len(parts) > 1 and len(text) > MOST_IN_LINE:
         tables.insert(0, _shown(_listed(asks, parts)))
         text = ""
+    # Where tables say it all, the line says where to look.
     if not text and tables:
         text = BELOW
-    reason = sentence(answer.reason) if answer.reason != NOBODY else ""
-    who = f"Who could say: {answer.question.who}." if answer.status == "MISSING" else ""
-    shown = plain(" ".join(part for part in (reason, who, text) if part), MOST_IN_ANSWER)
+    sentences = [text]
+    if answer.status == "MISSING":
+        sentences.insert(0, f"Who could say: {answer.question.who}.")
+    if answer.reason != NOBODY:
+        sentences.insert(0, sentence(answer.reason))
+    shown = plain(" ".join(filter(None, sentences)), MOST_IN_ANSWER)
     facts = [Fact(asks, shown, answer.status, tuple(by_file(answer.sources)))]
     if answer.declared is not None:
         label = f"{asks} Declared besides (nobody verified it)"
@@ -145,6 +149,7 @@ def _shown(block: Table | Chart) -> Table | Chart:
         k for k in range(len(table.columns)) if any(len(row.cells[k]) >= LONG for row in rows)
     )
     table = Table(table.caption, table.columns, rows, prose)
+    # A picture of one value says no more than the value.
     if not isinstance(block, Chart) or len(block.labels) < 2:
         return table
     if len(block.labels) <= MOST_MARKS:

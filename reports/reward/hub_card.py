@@ -21,6 +21,7 @@ METRICS = {
     "validation.pearson": "pearsonr",
     "validation.spearman": "spearmanr",
 }
+# Names of licences that the hub knows; any other has to be called "other".
 LICENCES = (
     "apache-2.0",
     "mit",

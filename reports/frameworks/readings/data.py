@@ -25,7 +25,7 @@ from reports.frameworks.readings.material import (
 )
 from reports.record.compute import steps
 from reports.record.files import Records
-from reports.record.lineage import Policy, grows, policies, synthetic_share
+from reports.record.lineage import PolicyRecord, grows, policies, synthetic_share
 from reports.record.series import short_name
 from restaudit.evidence.record import BASE, KEPT
 from restaudit.evidence.shown import lines_of, number
@@ -186,7 +186,7 @@ def synthetic(records: Records) -> Reading:
     for p in _trained(records):
         share = written_share(records, p)
         shares.append(f"{short_name(p.name)}: {share}")
-        # A policy that was trained on everything has no kept set: then the Grow set is its source.
+        # Not every method records a kept set: then the Grow set is the source.
         chosen = f"{p.name}/kept.parquet"
         kept = records.source(chosen if records.has(chosen) else f"{p.data}/grow.parquet")
         cells = (
@@ -215,12 +215,13 @@ def synthetic(records: Records) -> Reading:
     return Reading(sentence, tuple(r.sources[0] for r in rows), (table,))
 
 
-def written_share(records: Records, policy: Policy) -> str:
+def written_share(records: Records, policy: PolicyRecord) -> str:
     """Which part of a policy's training rows a policy of this run wrote, in percent; "–" for the
     base policy.
     """
     if policy.data is None:
         return "–"
+    # Somebody else's training is looked at from outside: its rows are not in the record.
     if not records.has(f"{policy.data}/grow.parquet"):
         return "not recorded"
     share = synthetic_share(records, policy)
@@ -258,6 +259,7 @@ def training_duplicates(records: Records) -> Reading:
         grow, chosen = f"{name.split('/')[0]}/grow.parquet", f"{name}/kept.parquet"
         if not (records.has(grow) and records.has(chosen)):
             continue
+        # The kept set has ids only: a text stands in the record once (docs/decisions/0002).
         samples = records.table(grow, ("sample_id", "text"))
         trained_on = set(records.table(chosen, KEPT)["sample_id"])
         texts = samples.loc[samples["sample_id"].isin(trained_on), "text"]
@@ -280,7 +282,7 @@ def training_duplicates(records: Records) -> Reading:
     return Reading(sentence, cited(table), (table,))
 
 
-def _trained(records: Records) -> list[Policy]:
+def _trained(records: Records) -> list[PolicyRecord]:
     return [policy for policy in _policies(records) if policy.data is not None]
 
 
@@ -288,7 +290,7 @@ def _digests(records: Records) -> dict[str, str]:
     return {policy.name: policy.digest for policy in _policies(records)}
 
 
-def _policies(records: Records) -> Sequence[Policy]:
+def _policies(records: Records) -> Sequence[PolicyRecord]:
     """Every policy; none where the plan pins no model, since their digests start from the base
     model's.
     """

@@ -16,6 +16,7 @@ from restaudit.gates import Decision
 
 NO_LOOK = "the run has not audited a policy yet"
 NO_ITERATION = "the run has not audited an iteration yet"
+# Columns of a table over iterations, and of one at a single look.
 SERIES = ("measure", "iteration", "value", "95% interval", "unit", "texts", "prompts", "why not")
 DETAIL = (
     "measure",
@@ -107,6 +108,7 @@ def state(records: Records) -> str:
 
     It does not ask whether a process is at work: the same record gives the same document.
     """
+    # A run that was halted and let go on ends like any other, so the end comes first.
     if "end" in records.run.done:
         return "done"
     if records.run.halt is not None:
@@ -177,6 +179,7 @@ def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
     """
     newest = last_audit(records)
     human = {} if newest is None else records.json(f"{newest}/measurements.json").get("human")
+    # The label's first word (SIMULATED, LEXICON, MODEL …) is enough beside every figure.
     kind = str((human or {}).get("label") or "NONE").split(" ")[0]
     return {
         name: label.replace("human score", f"human score ({kind})") for name, label in names.items()

@@ -52,6 +52,7 @@ GAPS = {
     "bias.length_gap": "gap of length",
     "bias.acceptance_ratio": "acceptance rate, lowest group over highest",
 }
+# One measure of each thing that training may spoil.
 BEFORE_AFTER = {
     "divergence.human": "human score",
     "divergence.reward": "reward",
@@ -69,6 +70,7 @@ TOXICITY = {
 }
 FINDS = "smallest change it finds (power 0.8)"
 ABILITIES = ("capability.", "benchmarks.")
+# What no run can answer, however it was configured: a reader should not have to find out.
 BESIDES = (
     ("use by real users, and behaviour in operation", "the record ends where training ends"),
     (
@@ -174,6 +176,7 @@ def baseline(records: Records) -> Reading:
 
 def retest(records: Records) -> Reading:
     """The same measurements after fine-tuning as before it."""
+    # The first look is at the base policy, so there is nothing yet that was tested again.
     if len(audited(records)) < 2:
         return absent(NO_ITERATION)
     return _series(records, "Measured again after every Improve step", BEFORE_AFTER)
@@ -187,6 +190,7 @@ def agreement(records: Records) -> Reading:
     alpha = records.measurements(newest).get("agreement.alpha")
     reason = alpha.reason if alpha is not None else None
     sources = measured_at(records, newest, "agreement.alpha")
+    # Agreement is of people with each other: a model or a simulation has nobody to agree with.
     if config(records, "human").get("kind", "none") != "people":
         return not_applicable(reason or "no person rated samples of this run", *sources)
     if alpha is None:
@@ -200,6 +204,7 @@ def _at_its_level(g: GateResult) -> tuple[str, str]:
     """A gate's value, and its interval at the level that it spent."""
     if g.value is None or g.low is None or g.high is None:
         return number(g.value), "none"
+    # Whether the interval reaches the margin is what is looked for: rounding must not hide it.
     value, low, high = together(g.value, g.low, g.high, apart_from=(0.0, g.margin))
     return value, f"{low} to {high} at {g.level:.4g}"
 
@@ -302,7 +307,8 @@ def _newest(
     if newest is None:
         return absent(NO_LOOK)
     table = at_iteration(records, newest, caption, wanted)
-    given = [r for r in table.rows if r.cells[1] != "not measured"]
+    given = [row for row in table.rows if row.cells[1] != "not measured"]
+    # A table without a single figure would pass for an answer.
     if not given:
         why = next((m.reason for n, m in records.measurements(newest).items() if wanted(n)), None)
         return absent(why or "it was not measured", *measured_at(records, newest))

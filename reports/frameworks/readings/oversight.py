@@ -121,7 +121,7 @@ def people_ratings(records: Records) -> Reading:
     rows = []
     for name in names:
         ratings = records.table(name, RATINGS)
-        # Anchors are of another iteration, and a check is a second look at the same sample.
+        # Anchors are a frozen set of texts, and a check shows a sample for the second time.
         once = ratings[~ratings["anchor"].astype(bool) & ~ratings["check"].astype(bool)]
         cells = (
             short_name(name.rsplit("/", 1)[0]),
@@ -162,6 +162,7 @@ def risk_register(records: Records) -> Reading:
             for gate in decision.gates:
                 if gate.gate != rule.name:
                     continue
+                # The row cites the newest look alone; those that broke it are named in a cell.
                 newest, sources[1:] = gate.verdict, [source]
                 if gate.verdict in ("WARN", "HALT"):
                     broken.append(short_name(decision.iteration))
@@ -285,6 +286,7 @@ def _change(records: Records, iteration: str, step: str, verdicts: Mapping[str, 
             value = content[key]
             shown = number(value) if isinstance(value, int | float) else value
             facts.append(f"{key.replace('_', ' ')} {shown}")
+    # A policy is on record before it is audited, so its measurements may be missing.
     sources, phrases = [step_place(records, step)], []
     if records.has(f"{iteration}/measurements.json"):
         measured = records.measurements(iteration)
@@ -300,6 +302,7 @@ def _change(records: Records, iteration: str, step: str, verdicts: Mapping[str, 
 
 
 def _policy(records: Records) -> GatePolicy:
+    # A plan may have no section of gates.
     return GatePolicy.model_validate(plan(records)["config"].get("gates") or {"rules": []})
 
 

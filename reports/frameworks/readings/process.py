@@ -29,6 +29,7 @@ from restaudit.evidence.shown import lines_of, number
 from restaudit.loop.headline import refitted
 
 DOSSIER = "reward_model/dossier.json"
+# The last part of a step's name -> what the step does, for who has never seen a ledger.
 KINDS = {
     "plan": "the plan and the data are sealed",
     "reward_model": "the reward is made ready",
@@ -49,6 +50,7 @@ KINDS = {
     "refit": "the reward was fitted again",
     "bc": "a supervised start on human references",
 }
+# Files that may hold a metered figure, with what it is the energy of.
 METERED = {"environment.json": "run", "reward_model/compute.json": "training of the reward"}
 NO_FLOP = (
     "this run did not record the number of the policy's parameters, so no operations can be counted"
@@ -162,6 +164,7 @@ def compute_flop(records: Records) -> Reading:
 def total_flop(records: Records) -> float | None:
     """Operations of all steps together; None where the number of parameters is not recorded."""
     counts = [s.flop for s in steps(records)]
+    # A sum over some of the steps would pass for the whole.
     known = [flop for flop in counts if flop is not None]
     return float(sum(known)) if known and len(known) == len(counts) else None
 
@@ -215,6 +218,7 @@ def reward_refits(records: Records) -> Reading:
     if sentences:
         places = (step_place(records, f"{grow}/refit") for grow, _ in records.run.refits())
         return Reading(joined(sentences), tuple(places))
+    # Planned and not done is a gap; never planned is none.
     if not config(records, "reward").get("refit"):
         return not_applicable(
             "the sealed plan keeps one reward for the whole run", sealed(records, "config.reward")

@@ -102,6 +102,7 @@ def reward_raters(records: Records) -> Reading:
         f"raters that train it {len(raters.get('used') or [])}",
         f"raters held out {len(raters.get('held_out') or [])}",
     ]
+    # What nobody recorded is said by name: it is what an auditor asks for first.
     for key in ("ties", "demographics", "pay_and_consent", "instructions"):
         value = raters[key] if _says(raters.get(key)) else "not recorded"
         parts.append(f"{key.replace('_', ' ')}: {value}")

@@ -41,6 +41,7 @@ def gains(records: RewardRecords) -> Reading:
     series = _per_iteration(records, names, "Change from the base policy")
     if records.run is None or not records.measured:
         return series
+    # Whose judgement the human score is stands beside every figure of it.
     human = records.run.scores(records.run.iterations()[0])["human"]
     value = f"The human score is {human['label']}: {human['description']}"
     return Reading(value, series.sources, series.tables, series.absent, series.not_applicable)
@@ -198,6 +199,7 @@ def _chart(
             rows.append(Row((label, shown.value, shown.interval, *counts)))
             points.append(Point(len(labels), m.value, shown.low, shown.high))
             labels.append(label)
+            # The base policy's own look may have no baseline; any look after it has one.
             reference = m.baseline if m.baseline is not None else reference
     only = f": {names[mine[0]]}" if len(mine) == 1 and len(names) > 1 else ""
     title = f"{caption}{only} ({unit})"

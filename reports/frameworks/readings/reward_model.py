@@ -28,6 +28,7 @@ FAMILIES = {
     "transitivity": "circles among three",
     "learning_curve": "by share of the training data",
 }
+# In the order in which a reader should see them.
 VERDICTS = ("FAIL", "INCONCLUSIVE", "PASS")
 
 
@@ -78,6 +79,7 @@ def training(records: RewardRecords) -> Reading:
     if not isinstance(members, list) or not members:
         return absent("the record does not say")
     named = dict.fromkeys(key for member in members for key in member)
+    # The member's number comes first, the others as the dossier has them.
     columns = tuple(sorted(named, key=lambda name: name != "member"))
     table = Table(
         "Training, a row a member of the ensemble",
@@ -215,6 +217,7 @@ def worst_exploits(search: Mapping[str, Any]) -> Table | None:
         cells.append(Row((f"{e['gain_sd']:+.1f}", *rewards, e["start"], e["final"])))
     if not cells:
         return None
+    # What is left out is counted: the report beside the reward has them all.
     more = len(search["exploits"]) - len(cells)
     caption = f"Worst exploits found ({more} more in {STRESS})" if more else "Worst exploits found"
     return Table(caption, ("gain, sd", "before", "after", "text", "edited text"), tuple(cells))

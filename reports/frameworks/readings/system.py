@@ -24,7 +24,7 @@ from reports.frameworks.readings.material import (
 )
 from reports.record.compute import parameters
 from reports.record.files import Records
-from reports.record.lineage import BASE_MODEL, Policy, policies
+from reports.record.lineage import BASE_MODEL, PolicyRecord, policies
 from reports.record.series import short_name
 from restaudit.evidence.record import BASE
 from restaudit.evidence.shown import number
@@ -66,7 +66,7 @@ def lineage(records: Records) -> Reading:
     base = sealed(records, f"artifacts.{BASE_MODEL}")
     rows = []
     for policy in chain:
-        # No step makes the base policy unless it was trained on references: then the plan names it.
+        # The base policy comes from a step only where it was trained on references first.
         made = _step(policy) in records.run.done
         source = step_place(records, _step(policy)) if made else base
         rows.append(Row(_policy(records, policy), (source,)))
@@ -90,11 +90,11 @@ def lineage(records: Records) -> Reading:
     return Reading(sentence, (base,), (table,))
 
 
-def _step(policy: Policy) -> str:
+def _step(policy: PolicyRecord) -> str:
     return policy.step or f"{BASE.split('/')[0]}/bc"
 
 
-def _policy(records: Records, p: Policy) -> tuple[str, ...]:
+def _policy(records: Records, p: PolicyRecord) -> tuple[str, ...]:
     name = "base policy" if p.name == BASE else short_name(p.name)
     parent = short_name(p.parent) if p.parent else "–"
     kept = number(p.facts.get("kept")) if p.data else "–"
