@@ -8,13 +8,12 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from restaudit.evidence.record import printable
-from restaudit.evidence.shown import JOINERS, NEWLINE
+from restaudit.evidence.shown import NEWLINE, invisible
 
 # What a spreadsheet takes for the start of a formula, with the full-width forms that East Asian
 # ones accept.
@@ -26,11 +25,7 @@ def clean(text: str) -> str:
     break “⏎”.
     """
     line = printable(NEWLINE.join(re.split(r"\r\n|\r|\n", text)))
-    return "".join("\ufffd" if _invisible(c) else c for c in line)
-
-
-def _invisible(character: str) -> bool:
-    return unicodedata.category(character) == "Cf" and character not in JOINERS
+    return "".join("\ufffd" if invisible(c) else c for c in line)
 
 
 def cleaned(value: Any) -> Any:

@@ -141,22 +141,30 @@ def plain(text: str, most: int = MOST_IN_CELL) -> str:
     """
     lines = [" ".join(part.split()) for part in re.split(r"\r\n|\r|\n", str(text).strip("\r\n"))]
     line = printable(NEWLINE.join(lines)).strip()
-    line = "".join(
-        "\ufffd" if unicodedata.category(c) == "Cf" and c not in JOINERS else c for c in line
-    )
+    line = "".join("\ufffd" if invisible(c) else c for c in line)
     if len(line) > most:
+        # Beginning and end say more of a text than its beginning alone.
         tail = most // 3
         line = f"{line[: most - tail]}{CUT}{line[-tail:]}"
-    return f"'{line}" if line[:1] in FORMULA and line and not NUMBERS.fullmatch(line) else line
+    # A negative number begins like a formula and is none.
+    formula = line and line[0] in FORMULA and not NUMBERS.fullmatch(line)
+    return f"'{line}" if formula else line
+
+
+def invisible(character: str) -> bool:
+    """Whether a character shows nothing and may hide something."""
+    return unicodedata.category(character) == "Cf" and character not in JOINERS
 
 
 def markdown_text(text: str, most: int = MOST_IN_CELL) -> str:
     """Text that Markdown (CommonMark and GitHub's) shows as it is: no markup, no links, no block of
     its own.
     """
-    if NUMBERS.fullmatch(plain(text, most)):
-        return plain(text, most)
-    line = "".join(f"\\{c}" if c in MARKUP else ENTITIES.get(c, c) for c in plain(text, most))
+    line = plain(text, most)
+    if NUMBERS.fullmatch(line):
+        return line
+    line = "".join(f"\\{c}" if c in MARKUP else ENTITIES.get(c, c) for c in line)
+    # GitHub makes a link of an address without any markup.
     line = LINK.sub(lambda m: f"\\{m.group()}", line)
     line = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
     return f"\\{line}" if line[:1] in "+-=" and line else line
@@ -166,13 +174,14 @@ def escaped_json(text: str) -> str:
     """JSON text in which markup, control and reordering characters are escapes; reading it gives
     the same values.
     """
-    return "".join(
-        f"\\u{ord(c):04x}" if c in "<>&\ufeff" or (c != "\n" and _does_more(c)) else c for c in text
-    )
+    return "".join(f"\\u{ord(c):04x}" if _does_more(c) else c for c in text)
 
 
 def _does_more(c: str) -> bool:
-    return unicodedata.category(c) in CONTROLS or c in REORDERING
+    """Whether a character could do something to a page or a terminal that shows it."""
+    if c == "\n":
+        return False
+    return c in "<>&\ufeff" or unicodedata.category(c) in CONTROLS or c in REORDERING
 
 
 def sentence(text: str) -> str:
