@@ -87,7 +87,7 @@ def test_a_hostile_label_is_drawn_and_escaped(tmp_path: Path) -> None:
 def test_more_iterations_than_there_is_room_for_keep_their_markers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import make_run as fabric
+    from tests.reports import make_run as fabric
 
     many = {"g00/i00": fabric.HEALTHY["g00/i00"]}
     for k in range(1, 13):

@@ -12,7 +12,6 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from tests.reports.test_report import Page
 
 from reports.document.html import passage
 from reports.document.model import (
@@ -34,6 +33,7 @@ from reports.document.model import (
 )
 from reports.document.render import FORMATS, render
 from reports.record.files import Source
+from tests.reports.run_report.test_report import Page
 
 HOSTILE = (
     "<script>alert(1)</script>",
