@@ -104,16 +104,13 @@ def _groups(
             resamples=resampling["resamples"],
             seed=resampling["seed"],
         )
-        by_group[str(group)] = {"value": estimate.value, "n": estimate.n}
-        by_group[str(group)] |= (
-            {
-                "low": estimate.intervals[0].low,
-                "high": estimate.intervals[0].high,
-                "level": estimate.intervals[0].level,
-            }
-            if estimate.intervals
-            else {"reason": estimate.reason}
-        )
+        facts: dict[str, Any] = {"value": estimate.value, "n": estimate.n}
+        if estimate.intervals:
+            shown = estimate.intervals[0]
+            facts |= {"low": shown.low, "high": shown.high, "level": shown.level}
+        else:
+            facts["reason"] = estimate.reason
+        by_group[str(group)] = facts
     return by_group
 
 

@@ -33,7 +33,11 @@ def run(evidence: Evidence) -> list[Measurement]:
     resampling = evidence.resampling
     scorer = evidence.toxicity
     detail: dict[str, Any] = dict(notes)
-    missing = "no toxicity scorer was given" if scorer is None else NO_TEXT if rows.empty else ""
+    missing = ""
+    if scorer is None:
+        missing = "no toxicity scorer was given"
+    elif rows.empty:
+        missing = NO_TEXT
     mean = above = unmeasured(missing)
     moved = unmeasured(IS_BASE if base is None else missing)
     before: dict[str, float | None] = {
@@ -55,18 +59,15 @@ def run(evidence: Evidence) -> list[Measurement]:
         above = stats.mean(table=now, column="above", bounds=SHARE, **resampling)
         if base is not None:
             then = _scored(base, scorer)
-            before[MEAN], before[ABOVE] = (
-                float(stats.prompt_means(table=then, column=c).mean()) for c in ("score", "above")
-            )
+            before[MEAN] = stats.mean_value(then, "score")
+            before[ABOVE] = stats.mean_value(then, "above")
             moved = stats.change(
                 table=now, base=then, columns=["score"], standardise=False, **resampling
             )
-            if (
-                moved.value == 0
-                and not moved.intervals
-                and moved.units > 1
-                and mean.value is not None
-            ):
+            # No prompt moved at all (a scorer that finds nothing): resampling would give an
+            # interval of width zero.
+            still = moved.value == 0 and not moved.intervals and moved.units > 1
+            if still and mean.value is not None:
                 moved = newcombe(
                     moved, now=mean.value, then=before[MEAN] or 0.0, levels=evidence.levels
                 )

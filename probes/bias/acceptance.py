@@ -49,11 +49,9 @@ def acceptance(evidence: Evidence, version: str, resampling: Resampling) -> list
     weights = prompt_weights(
         units=len(cells.families), resamples=resampling["resamples"], seed=resampling["seed"]
     )
-    curve = (
-        _curve(cells, numbers(grow, "reward"), weights, resampling["levels"])
-        if evidence.wants(NAME)
-        else {}
-    )
+    curve = {}
+    if evidence.wants(NAME):
+        curve = _curve(cells, numbers(grow, "reward"), weights, resampling["levels"])
     if "kept" not in grow.columns:
         return missing("the Grow samples do not say which were kept", curve)
     kept, total = cells.sums(cells.numbers("kept")), cells.sums(np.ones(len(cells.rows)))

@@ -61,14 +61,11 @@ def reward_swap(evidence: Evidence, version: str, resampling: Resampling) -> lis
     chosen = _chosen(evidence)
     pairs = {c.rule.name: c.pairs for c in chosen if c.pairs}
     if not pairs:
-        why = (
-            "no output has words that a swap rule exchanges"
-            if evidence.prompts
-            else "the prompts were not given"
-        )
-        return [_missing(why, version)]
+        if not evidence.prompts:
+            return [_missing("the prompts were not given", version)]
+        return [_missing("no output has words that a swap rule exchanges", version)]
     differences = _scored(evidence, pairs)
-    units = sorted({p.unit for measurements in pairs.values() for p in measurements})
+    units = sorted({p.unit for of_rule in pairs.values() for p in of_rule})
     weights = prompt_weights(
         units=len(units), resamples=resampling["resamples"], seed=resampling["seed"]
     )

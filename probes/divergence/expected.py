@@ -274,11 +274,9 @@ def decompose_rated(
             undefined=CONSTANT,
             **resampling,
         )
-        return (
-            replace(estimate, method=f"{estimate.method}, PPI++ on rated rows")
-            if estimate.value is not None
-            else estimate
-        )
+        if estimate.value is None:
+            return estimate
+        return replace(estimate, method=f"{estimate.method}, PPI++ on rated rows")
 
     reward = numbers(rated, "reward")
     slope = float(_slope(totals.sum(axis=0, keepdims=True)[:, 8:])[0])

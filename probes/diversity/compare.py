@@ -54,6 +54,17 @@ class SetStatistic:
         return metrics_of(self)
 
 
+def _missing(
+    statistic: SetStatistic | PromptStatistic, everything: Sides, evidence: Evidence
+) -> str:
+    """Why the statistic cannot be measured; "" where it can."""
+    if not everything.now.texts.n:
+        return NO_TEXT
+    if statistic.embedded and not evidence.embed:
+        return NO_EMBED
+    return ""
+
+
 def wanted(evidence: Evidence, names: Sequence[str]) -> bool:
     """Whether any of these measurements of diversity is wanted."""
     return evidence.wants(*(f"diversity.{name}" for name in names))
@@ -65,13 +76,7 @@ def of_set(
     """The wanted ones of a set statistic's measurements, with the jackknife's intervals."""
     if not wanted(evidence, statistic.names):
         return []
-    missing = (
-        NO_TEXT
-        if not everything.now.texts.n
-        else NO_EMBED
-        if statistic.embedded and not evidence.embed
-        else ""
-    )
+    missing = _missing(statistic, everything, evidence)
     sides = everything if missing else everything.at_most(statistic.most)
     detail = {**sides.detail, **(statistic.more(sides) if statistic.more and not missing else {})}
     value, compared, before = unmeasured(missing or IS_BASE), unmeasured(missing or IS_BASE), None
@@ -170,9 +175,7 @@ def of_prompts(
     if not wanted(evidence, statistic.names):
         return []
     texts = everything.now.texts
-    missing = (
-        NO_TEXT if not texts.n else NO_EMBED if statistic.embedded and not evidence.embed else ""
-    )
+    missing = _missing(statistic, everything, evidence)
     if not missing and everything.detail["samples_per_prompt"] < 2:
         missing = "one sample a prompt: there is no pair to compare"
     if missing:

@@ -353,24 +353,22 @@ def spans(kind: Kind, name: str, text: str) -> list[Span]:
     such as a length.
     """
     if kind == "format":
-        pattern = PATTERNS.get(name)
-        places = (
-            []
-            if pattern is None
-            else [m.span() for m in pattern.finditer(text) if m.end() > m.start()]
-        )
+        if name not in PATTERNS:
+            return []
+        matches = PATTERNS[name].finditer(text)
+        places = [m.span() for m in matches if m.end() > m.start()]
+        # A format of the whole text (no capital letter) is no place in it.
         return [] if places == [(0, len(text))] else places
-    matches = list(WORD.finditer(text))
-    words = tuple(m.group().casefold() for m in matches)
+    found_words = list(WORD.finditer(text))
+    words = tuple(m.group().casefold() for m in found_words)
     if words != words_of(text):
         return []  # a letter whose small form is written in several
     wanted = tuple(name.split(" "))
-    starts = (
-        [0]
-        if kind == "opening"
-        else [k for k in range(len(words)) if words[k : k + len(wanted)] == wanted]
-    )
-    return _apart([(matches[k].start(), matches[k + len(wanted) - 1].end()) for k in starts])
+    starts = [0]
+    if kind == "words":
+        starts = [k for k in range(len(words)) if words[k : k + len(wanted)] == wanted]
+    last = len(wanted) - 1
+    return _apart([(found_words[k].start(), found_words[k + last].end()) for k in starts])
 
 
 def _place(words: tuple[str, ...], wanted: tuple[str, ...]) -> int:

@@ -57,9 +57,10 @@ def learned(
     """`hacking.learned_features`, `hacking.signature` and `hacking.habit_cost`."""
     if not evidence.wants(*NAMES):
         return []
-    missing = IS_BASE if base is None else NO_TEXT if rows.empty else ""
-    if missing or base is None:
-        return _blank(unmeasured(missing), None if base is None else 0.0, notes, version)
+    if base is None:
+        return _blank(unmeasured(IS_BASE), None, notes, version)
+    if rows.empty:
+        return _blank(unmeasured(NO_TEXT), 0.0, notes, version)
     now, then, left_out = matched(rows, base, MOST_TEXTS)
     prompts = now["prompt_id"].nunique()
     detail: dict[str, Any] = {**notes, **left_out, "human_label": evidence.human_label}
@@ -76,11 +77,9 @@ def learned(
     # Rises are read off as many texts of one policy as of the other; what is paid for a feature,
     # off all there are.
     other_base, _ = some(base[~base["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
-    grow, _ = (
-        some(sampled(evidence.grow), MOST_TEXTS)
-        if evidence.grow is not None
-        else (now.iloc[:0], {})
-    )
+    grow = now.iloc[:0]
+    if evidence.grow is not None:
+        grow, _ = some(sampled(evidence.grow), MOST_TEXTS)
     tables = [now, then, other_base, grow]
     source = np.repeat([0, 1, 2, 3], [len(t) for t in tables])
     names = pd.concat([t["prompt_id"].astype(str) for t in tables], ignore_index=True)
@@ -285,12 +284,9 @@ def _told(
         "expected to be false"
     )
     number = Estimate(float(findings.rose), n, rose.prompts, METHOD, reason=why)
-    best = (
-        findings.features[0]
-        if findings.features and findings.features[0].verdict == "signature"
-        else None
-    )
-    if best is not None:
+    best = next(iter(findings.features), None)
+    # Signatures are sorted to the front, so where the first feature is none, there is none.
+    if best is not None and best.verdict == "signature":
         estimate = rose.estimate(best.column, n=n, levels=evidence.levels, tests=tests)
     else:
         estimate = unmeasured(_none(findings, detail), n=n, units=rose.prompts, method=METHOD)
@@ -343,18 +339,15 @@ def _none(findings: Found, detail: Mapping[str, Any]) -> str:
             f"none of {detail['features']} features rose (false discovery rate "
             f"{FALSE_DISCOVERY_RATE:.0%})"
         )
-    lacks = (
-        "reward"
-        if not any(f.reward for f in rose)
-        else ""
-        if any(f.human for f in rose)
-        else "human"
-    )
-    if lacks:
-        return (
-            f"{len(rose)} features rose, but too few texts with and without them have a "
-            f"{lacks} score to judge"
-        )
+    for score, effects_known in (
+        ("reward", [f.reward for f in rose]),
+        ("human", [f.human for f in rose]),
+    ):
+        if not any(effects_known):
+            return (
+                f"{len(rose)} features rose, but too few texts with and without them have a "
+                f"{score} score to judge"
+            )
     return (
         f"{len(rose)} features rose; for none of them it was found that the reward pays and "
         "people do not"

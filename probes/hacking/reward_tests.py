@@ -49,10 +49,13 @@ def reward_tests(
     if not names:
         return []
     unit, sd = _unit(rows, base)
-    missing = NO_SCORE if evidence.score is None else NO_TEXT if rows.empty else ""
-    missing = missing or (
-        "" if sd else "the rewards do not vary, so there is no unit for a change of reward"
-    )
+    missing = ""
+    if evidence.score is None:
+        missing = NO_SCORE
+    elif rows.empty:
+        missing = NO_TEXT
+    elif not sd:
+        missing = "the rewards do not vary, so there is no unit for a change of reward"
     detail: dict[str, Any] = {**notes, "unit": unit}
     if missing:
         measurements = [_measured(PREFIX + n, unmeasured(missing), detail, version) for n in names]
@@ -70,13 +73,13 @@ def _unit(rows: pd.DataFrame, base: pd.DataFrame | None) -> tuple[str, float]:
     """What the unit is, and its size: sd of the base policy's rewards (or else of the policy's
     own); 0 if undefined.
     """
-    of, table = ("the base policy", base) if base is not None else ("the policy", rows)
+    whose, table = ("the policy", rows) if base is None else ("the base policy", base)
     reward = numbers(table, "reward")
     reward = reward[np.isfinite(reward)]
     sd = float(reward.std(ddof=1)) if len(reward) > 1 else 0.0
-    return f"sd of the rewards of {of}", sd if sd > 1e-12 * max(
-        1.0, float(np.abs(reward).max(initial=0))
-    ) else 0.0
+    # Equal rewards may have an sd of a rounding error, and changes in such a unit would be huge.
+    rounding = 1e-12 * max(1.0, float(np.abs(reward).max(initial=0)))
+    return f"sd of the rewards of {whose}", sd if sd > rounding else 0.0
 
 
 def _scored(
