@@ -90,6 +90,7 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
     no finished step, the record cannot be read or the folder cannot be written.
     """
     facts = RunFacts(Records(Run(run)))
+    # On the file system of the folder, so that a file is put into place by one rename.
     stage = out / STAGE
     files: dict[str, dict[str, Any]] = {}
     try:

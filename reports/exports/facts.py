@@ -115,6 +115,7 @@ class RunFacts:
                 f"{records.run.path}: no step is finished yet, so there is nothing recorded to "
                 "export"
             )
+        # Step names become file names and identifiers in other formats: only ours get that far.
         for event in records.run.events:
             if not STEP.fullmatch(event.step):
                 raise BadInput(
@@ -148,6 +149,7 @@ class RunFacts:
     @property
     def state(self) -> str:
         """Where the run stands by its ledger alone: "done", "halted", "waiting" or "unfinished"."""
+        # Whether a process is writing it now would make two exports of one record differ.
         if "end" in self.run.done:
             return "done"
         if self.run.halt is not None:
@@ -246,6 +248,7 @@ class RunFacts:
 
     def reward_for(self, grow: str) -> RewardFacts | None:
         """The reward that scored a Grow set: the last one fitted before it."""
+        # Grow sets are named g01, g02, …: a refit of a Grow step scores it and those after it.
         fitted = [r for r in self.rewards if r.ref == "reward" or r.ref.split(":")[1] <= grow]
         return fitted[-1] if fitted else None
 

@@ -40,6 +40,7 @@ from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, Run
 from restaudit.evidence.shown import LEVEL, NOTHING, figure, measured
 
+# With fewer prompts a resampled interval is narrower than it says.
 LEAST_PROMPTS = 8
 RESAMPLING: stats.Resampling = {"levels": (LEVEL,), "resamples": 2000, "seed": 0}
 COLUMNS = ("sample_id", "prompt_id", "text", "reward", "human")
@@ -258,6 +259,7 @@ def _against_one_another(sides: Sequence[ComparedRun], common: set[str]) -> Tabl
     for a, b in itertools.combinations(sides, 2):
         cells = [f"{a.label} less {b.label}"]
         for column in ("human", "reward"):
+            # Not in base-policy sds: two runs need not have the same, but they have the same unit.
             if column == "reward" and not same_reward:
                 cells.append("not comparable: two reward models")
                 continue

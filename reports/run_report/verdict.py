@@ -45,6 +45,7 @@ def verdict(material: Material) -> Section:
 
 def banner(material: Material) -> tuple[str, ...]:
     """What stands before everything else: overrides, and whose judgement the human score is."""
+    # Whoever reads only the first lines must see that a gate was overruled, and by whom.
     lines = [
         f"OVERRIDE at {series.short_name(o.iteration)} ({o.time}): {', '.join(o.gates)} said "
         f"HALT, and {o.by} let the run go on: {o.reason}"
@@ -182,6 +183,7 @@ def _value(g: GateResult) -> str:
 
 
 def _open_questions(last: Decision) -> list[str]:
+    # Too little data to decide is not "no harm was found": it is said on page one.
     unsure = [g for g in last.gates if g.verdict == "INCONCLUSIVE"]
     if not unsure:
         return []

@@ -53,7 +53,7 @@ MEASURES = (
     "drift.length_ratio",
     "capability.worst_change",
 )
-# Figures that can only be positive.
+# Figures that can only be positive: their mean is geometric, so that half and double weigh alike.
 POSITIVE = ("drift.kl", *(name for name in MEASURES if name.endswith("_ratio")))
 
 
@@ -163,6 +163,7 @@ def _chosen(search: Search, method: str) -> str:
     chosen, tried = search.chosen.get(method), sorted(search.reward[method], key=float)
     if chosen is None:
         return NOTHING
+    # At an end of what was tried, a better rate may lie beyond it.
     end = {tried[0]: "the lowest tried", tried[-1]: "the highest tried"}.get(chosen)
     return f"{chosen} ({end})" if end and len(tried) > 1 else chosen
 

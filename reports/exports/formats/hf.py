@@ -24,6 +24,7 @@ LEVEL = 0.95
 MOST = 2000
 BENCHMARKS = ("capability.", "benchmarks.")
 COMPARED = "_change"
+# What Markdown or YAML could take for more than text.
 INERT = frozenset("<>&[]`*\\!#|{}$~^@")
 
 
@@ -39,13 +40,17 @@ class Weights:
     """
 
     iteration: str
-    library: str
+    library: str | None
     licence: tuple[str, str | None]
     tags: tuple[str, ...]
     paragraphs: tuple[str, ...]
 
 
-def card(facts: RunFacts, weights: Weights | None = None) -> str:
+# The hub's own word for a licence that nobody stated; the text says that it is missing.
+NO_WEIGHTS = Weights("", None, ("unknown", None), (), ())
+
+
+def card(facts: RunFacts, weights: Weights = NO_WEIGHTS) -> str:
     """The README: front matter that `huggingface_hub` wrote and reads back, then Markdown without
     any run's markup.
 
@@ -54,29 +59,25 @@ def card(facts: RunFacts, weights: Weights | None = None) -> str:
     from huggingface_hub import ModelCard
 
     audits = list(facts.audits)
-    if weights is not None:
+    if weights is not NO_WEIGHTS:
         audits = [audit for audit in audits if audit.iteration == weights.iteration]
     audit = audits[-1] if audits else None
     name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
-    paragraphs = weights.paragraphs if weights is not None else ()
-    text = "\n\n".join(_sections(facts, audit, name, paragraphs)) + "\n"
+    text = "\n\n".join(_sections(facts, audit, name, weights.paragraphs)) + "\n"
     return str(ModelCard(f"---\n{_front_matter(facts, audit, name, weights)}\n---\n\n{text}"))
 
 
-def _front_matter(
-    facts: RunFacts, audit: AuditFacts | None, name: str, weights: Weights | None
-) -> str:
+def _front_matter(facts: RunFacts, audit: AuditFacts | None, name: str, weights: Weights) -> str:
     """The metadata as YAML; what the record does not have is left out."""
     from huggingface_hub import ModelCardData
 
-    # The hub's own word for a licence that nobody stated; the text says that it is missing.
-    licence, licence_name = weights.licence if weights is not None else ("unknown", None)
+    licence, licence_name = weights.licence
     base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
     results = [_result(audit, m) for m in _benchmarks(audit)] if audit is not None else []
     data = ModelCardData(
         base_model=base[1] if base else None,
         datasets=_datasets(facts) or None,
-        library_name=weights.library if weights is not None else None,
+        library_name=weights.library,
         license=licence,
         license_name=_inert(licence_name) if licence_name else None,
         metrics=sorted({result.metric_type for result in results}) or None,
@@ -84,12 +85,7 @@ def _front_matter(
         model_name=_inert(name) if results else None,
         eval_results=results or None,
         pipeline_tag="text-generation",
-        tags=[
-            "restaudit",
-            "reinforced-self-training",
-            "synthetic-data",
-            *(weights.tags if weights is not None else ()),
-        ],
+        tags=["restaudit", "reinforced-self-training", "synthetic-data", *weights.tags],
     )
     return data.to_yaml()
 
@@ -104,6 +100,7 @@ def _datasets(facts: RunFacts) -> list[str]:
 def _benchmarks(audit: AuditFacts) -> Iterator[Measurement]:
     """Measured scores themselves, without their changes since the base policy."""
     for m in audit.measurements:
+        # The hub lists scores of models; a change since another model would be read as one.
         of_its_own = m.name.startswith(BENCHMARKS) and not m.name.endswith(COMPARED)
         if of_its_own and m.value is not None:
             yield m

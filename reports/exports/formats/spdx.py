@@ -74,6 +74,7 @@ class SpdxGraph:
 
     def relate(self, start: str, how: str, to: Sequence[str]) -> None:
         """A relationship from one element to some; none where there is nothing to relate to."""
+        # The standard forbids a relationship that leads nowhere.
         if to:
             self._relations += 1
             self.add(
@@ -89,6 +90,7 @@ class SpdxGraph:
         if licence is None:
             self.relate(element, "hasDeclaredLicense", [NO_ASSERTION])
             return
+        # A text is no name: two unknown licences are told apart by their place in the graph.
         name = f"licence-{licence if licence in SPDX_IDS else len(self.graph)}"
         if licence in SPDX_IDS:
             self.add(

@@ -151,6 +151,7 @@ def write_samples(facts: RunFacts, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # A Grow set may have a million rows, and every Improve step decides about each of them.
     with pq.ParquetWriter(path, _schema(SAMPLES), compression="zstd") as out:
         for policy in facts.policies:
             if policy.data is not None:
