@@ -91,7 +91,7 @@ class Judged:
         """
         shown = self.table.drop(columns="judged")
         rows = self.votes.rename(columns={"value": "judged"}).merge(
-            shown, on="item_id", resampling="inner"
+            shown, on="item_id", how="inner"
         )
         return replace(self, table=rows, embeddings=None).usable
 
