@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 class PreparedModels:
     """What was opened to see whether it can be used, for the steps after sealing.
 
-    `build_reward` and `build_human` do what is left to do (train, score nothing yet) and write into
-    the folder they are given.
+    `build_reward` and `build_human` do what is left (train, where there is something to train) and
+    write into the folder they are given.
     """
 
     build_reward: Callable[[Path], Reward]
@@ -70,8 +70,8 @@ def prepare(
 ) -> PreparedModels:
     """Raise BadInput for all of the configuration that cannot be used, and open the rest.
 
-    `policy` is the loaded model; None where there are only its generations, or where a trainer of
-    somebody else's has it. What is cheap to find out comes first.
+    `policy` is the loaded model; None where only its generations are at hand. What is cheap to find
+    out comes first.
     """
     from restaudit.people.human_score import check_raters
 
