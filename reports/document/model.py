@@ -227,6 +227,11 @@ class Document:
                 yield from cited(block)
 
 
+def table_of(block: Table | Chart) -> Table:
+    """A table, or the figures of a chart as one."""
+    return block.table if isinstance(block, Chart) else block
+
+
 def cited(block: Block) -> Iterator[Source]:
     """Every source a block cites, in order."""
     if isinstance(block, Paragraph | Passages):

@@ -142,7 +142,7 @@ def _read_reward(question: Question, records: RewardRecords) -> Reading:
 
 def _read_facts(question: Question, records: RewardRecords) -> Reading:
     """Facts by path; a fact that says why it has no value makes the question N-A, for its reason."""
-    values = {label: _at(records.facts, path) for label, path in question.facts.items()}
+    values = {label: records.value(path) for label, path in question.facts.items()}
     known = {label: value for label, value in values.items() if not _empty(value)}
     if not known:
         return absent("the record does not say" if question.facts else "")
@@ -154,14 +154,6 @@ def _read_facts(question: Question, records: RewardRecords) -> Reading:
         if all(part is None for part in others):
             return not_applicable(str(value["reason"]))
     return Reading(value, tuple(records.fact(question.facts[label]) for label in known))
-
-
-def _at(facts: Mapping[str, Any], path: str) -> Any:
-    """The fact at a dotted path; None where a part of the path is not there."""
-    node: Any = facts
-    for key in path.split("."):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node
 
 
 def _empty(value: Any) -> bool:

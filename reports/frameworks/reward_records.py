@@ -55,6 +55,19 @@ class RewardRecords:
         """The reward as what declarations are about."""
         return reward_subject(self.folder, str(self.facts.get("digest", "")))
 
+    @property
+    def validation(self) -> list[Mapping[str, Any]]:
+        """The dossier's own measurements, as plain JSON; empty where it has none."""
+        listed = self.facts.get("validation")
+        return listed if isinstance(listed, list) else []
+
+    def value(self, path: str) -> Any:
+        """The fact at a dotted path; None where a part of the path is not there."""
+        node: Any = self.facts
+        for key in path.split("."):
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return node
+
     def source(self, file: str, at: str = "") -> Source:
         """A place in a file that was read."""
         return Source(file, at, self.files[file])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.document.model import STATUSES, Chart, Row, Table
+from reports.document.model import STATUSES, Chart, Row, Table, table_of
 from reports.frameworks.answers import Answer, reward_answer
 from reports.frameworks.readings.reward_in_run import DISTANCE, overrides
 from reports.frameworks.readings.reward_model import figures, worst_exploits
@@ -131,7 +131,7 @@ def assembled(records: RewardRecords) -> RewardAnswers:
         topics=topics,
         files=dict(sorted(records.files.items())),
         declared_by=declared_by,
-        validation=tuple(_validation(facts)),
+        validation=tuple(records.validation),
     )
 
 
@@ -228,7 +228,7 @@ def _judgements(records: RewardRecords) -> str:
 
 
 def _validated(records: RewardRecords) -> str:
-    by_name = {m["name"]: m for m in _validation(records.facts)}
+    by_name = {m["name"]: m for m in records.validation}
     # Pairs are judged by how many are told apart, ratings by their correlation.
     own = next((by_name[name] for name in OWN if name in by_name), None)
     if own is None:
@@ -288,11 +288,6 @@ def _counts(answers: Mapping[str, Answer]) -> str:
         f"{answered} of {len(answers)} ({counted}); this counts what is written down, not how "
         "good it is"
     )
-
-
-def _validation(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    listed = facts.get("validation")
-    return listed if isinstance(listed, list) else []
 
 
 # --- JSON
@@ -373,7 +368,7 @@ def _field(answer: Answer) -> dict[str, Any]:
 
 def _table(block: Table | Chart) -> dict[str, Any]:
     """A table, with what its picture draws as marks."""
-    table = block.table if isinstance(block, Chart) else block
+    table = table_of(block)
     marks = []
     if isinstance(block, Chart):
         for label, point in zip(block.labels, block.lines[0].points, strict=True):

@@ -19,6 +19,7 @@ from reports.document.model import (
     Row,
     Section,
     Table,
+    table_of,
 )
 from reports.frameworks.answers import NOBODY, Answer
 from reports.frameworks.readings.reward_model import in_words
@@ -143,7 +144,7 @@ def _listed(asks: str, parts: Sequence[tuple[str, str]]) -> Table:
 
 def _shown(block: Table | Chart) -> Table | Chart:
     """A table of texts that are cut, and a picture where there are several values to compare."""
-    table = block.table if isinstance(block, Chart) else block
+    table = table_of(block)
     rows = tuple(Row(tuple(plain(cell) for cell in row.cells)) for row in table.rows)
     prose = tuple(
         k for k in range(len(table.columns)) if any(len(row.cells[k]) >= LONG for row in rows)

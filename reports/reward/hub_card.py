@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reports.document.model import Chart, Table
+from reports.document.model import Chart, Table, table_of
 from reports.frameworks.answers import NOBODY, Answer
 from reports.reward.answers import Failure, RewardAnswers, by_file
 from restaudit.evidence.shown import MOST_IN_ANSWER, lines_of, markdown_text, plain, sentence
@@ -301,7 +301,7 @@ def _value(value: Any) -> str:
 
 def _table(block: Table | Chart) -> str:
     """A table under its caption."""
-    table = block.table if isinstance(block, Chart) else block
+    table = table_of(block)
     cells = [row.cells for row in table.rows]
     return f"*{markdown_text(table.caption)}*\n\n{_rows(table.columns, cells)}"
 

@@ -53,7 +53,7 @@ def raters(records: RewardRecords) -> Reading:
 
 def rows(records: RewardRecords) -> Reading:
     """Rows read, left out by reason, and used."""
-    counts = _fact(records, "data", "rows")
+    counts = records.value("data.rows")
     if not isinstance(counts, Mapping):
         return absent("the record does not say what it was trained on")
     cells = [("read", number(counts["read"]))]
@@ -89,12 +89,18 @@ def training(records: RewardRecords) -> Reading:
     return Reading(None, (records.fact("training"),), (table,))
 
 
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return number(value)
+
+
 def energy(records: RewardRecords) -> Reading:
     """Energy where compute says it, and by which method."""
-    kwh = _fact(records, "compute", "energy_kwh")
+    kwh = records.value("compute.energy_kwh")
     if kwh is None or kwh == MISSING:
         return absent("it was not metered, and no figure is made up from the time alone")
-    method = _fact(records, "compute", "energy_method")
+    method = records.value("compute.energy_method")
     value = {"kWh": kwh, "method": method or MISSING}
     return Reading(value, (records.fact("compute.energy_kwh"),))
 
@@ -104,7 +110,7 @@ def energy(records: RewardRecords) -> Reading:
 
 def agreement(records: RewardRecords) -> Reading:
     """The people's own agreement on held-out items: the ceiling for any reward."""
-    ceilings = [m for m in _validation(records) if "ceiling" in m["name"]]
+    ceilings = [m for m in records.validation if "ceiling" in m["name"]]
     if not ceilings:
         return absent("the record holds no judgements by two people of one item")
     if all(m["value"] is None for m in ceilings):
@@ -115,7 +121,7 @@ def agreement(records: RewardRecords) -> Reading:
 
 def label_noise(records: RewardRecords) -> Reading:
     """The estimated share of flipped labels, with what the estimate cannot tell."""
-    noise = _fact(records, "care", "label_noise")
+    noise = records.value("care.label_noise")
     if not isinstance(noise, Mapping):
         return absent("the record holds no judgements to estimate it from")
     if noise["value"] is None:
@@ -127,7 +133,7 @@ def label_noise(records: RewardRecords) -> Reading:
 
 def held_out(records: RewardRecords) -> Reading:
     """The dossier's own validation."""
-    validation = _validation(records)
+    validation = records.validation
     if not validation:
         return absent("the record holds no judgements that it was not trained on")
     charts = measurements("Held-out items of its own data", validation, prefix="validation.")
@@ -376,27 +382,6 @@ def _reference(family: str, unit: str) -> float | None:
     if family in (DIFFERENCES, GAPS):
         return 0.0
     return NOTHING.get(unit) if family in ("", SLICES) else None
-
-
-# --- parts of the dossier
-
-
-def _validation(records: RewardRecords) -> list[Mapping[str, Any]]:
-    listed = records.facts.get("validation")
-    return listed if isinstance(listed, list) else []
-
-
-def _fact(records: RewardRecords, *path: str) -> Any:
-    node: Any = records.facts
-    for key in path:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return number(value)
 
 
 READINGS: Mapping[str, ReadReward] = {
