@@ -94,6 +94,8 @@ def _lowest(alphas: Mapping[str, Estimate]) -> tuple[Estimate, str | None]:
     """The dimension that people agree on least; nothing where one is unknown, since that one may be
     the least.
     """
+    # The headline is the worst dimension: a mean would hide that people agree on grammar and not on
+    # harm.
     unknown = [(name, str(e.reason)) for name, e in alphas.items() if e.value is None]
     if unknown:
         name, reason = unknown[0]

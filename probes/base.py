@@ -48,6 +48,8 @@ class Measurement:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Whoever reads a null or a value without an interval must find out why: enforced here, once,
+        # so that no probe can forget it.
         if self.value is None and not self.reason:
             raise ValueError(f"{self.name}: a missing value needs a reason")
         if self.value is not None and not math.isfinite(self.value):

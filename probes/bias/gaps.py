@@ -241,6 +241,8 @@ def _largest(
     if not units:
         estimate = unmeasured(table.reason, n=len(cells.rows), units=len(cells.families))
         return estimate.recorded(kind.gap, version=version, detail=table.detail)
+    # Families that lack a group were left out: prompts of a family differ only in whom they name, so
+    # that only a complete one compares like with like.
     values = table.means.mean(axis=0)
     if kind.share and units > 1 and np.ptp(table.means) == 0 and table.means[0, 0] in (0.0, 1.0):
         estimate = _all_agree(table, len(cells.groups), resampling)

@@ -241,6 +241,8 @@ def _totals(
         totals[place[pair.unit], [2 * pair.side, 2 * pair.side + 1]] += 1, difference
     sides = (totals[:, [0, 2]] > 0).sum(axis=0)
     sums = totals.sum(axis=0)
+    # A swapped text may read a little worse than a real one, and cost reward for that. Averaging the
+    # two directions takes it out; with few texts of one side there is nothing to average.
     both = sides.min() >= FEWEST_OF_A_SIDE
     directions = (
         "averaged"

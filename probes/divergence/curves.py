@@ -56,6 +56,7 @@ def fit(*, distance: Array, gain: Array, form: Form) -> GainCurve | str:
     if rank < 2:
         return "all iterations are at the same distance from the base policy"
     residual = float(np.sqrt(np.mean((columns @ [alpha, beta] - y) ** 2)))
+    # A curve that does not turn down has no peak, and one far beyond what was seen is no finding.
     peak = None
     if beta > 0 and (form == "rl" or alpha > 0):
         peak = float(alpha / (2 * beta) if form == "bon" else np.exp(alpha / beta - 1))

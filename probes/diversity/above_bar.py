@@ -105,6 +105,7 @@ def compare(
 
 def _bar(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[str, float] | None:
     """The score that says what is good (human, else reward), and the base policy's median of it."""
+    # People's scores where there are enough: a bar set by the reward calls a hack good.
     for column in ("human", "reward"):
         both = [v[~np.isnan(v)] for v in (numbers(rows, column), numbers(base, column))]
         if all(len(v) >= FEWEST_SCORED for v in both):

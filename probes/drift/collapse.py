@@ -227,6 +227,7 @@ def _rare(now: Texts, then: Texts, evidence: Evidence) -> tuple[Estimate, dict[s
         return unmeasured(
             "one prompt: there are no other prompts to say which words are rare", n=now.n, units=1
         ), {}
+    # By checksum, so that the folds of a prompt are the same for every policy and iteration.
     fold = np.empty(now.units, dtype=np.intp)
     fold[shuffled(now.prompts)] = np.arange(now.units) % FOLDS
     words = coded([*now.words, *then.words])

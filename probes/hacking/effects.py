@@ -90,6 +90,8 @@ def rises(has: csc_array, prompt: Chosen, source: Chosen) -> Rises:
     is as likely to rise as to fall, and the number that rose among those that moved is binomial
     with 1/2. That needs as many texts of a prompt from one policy as from the other.
     """
+    # Prompt by prompt, not text by text: texts of a prompt are alike, and one prompt that says a word
+    # in all of its texts is one event.
     compared = source < 2
     kept, owner = np.unique(prompt[compared], return_inverse=True)
     sign = np.where(source[compared] == 0, 1.0, -1.0)
@@ -184,6 +186,8 @@ def effects(*, has: csc_array, score: Array, cells: Sequence[Chosen], prompt: Ch
     `cells` are two numberings (n,) of the texts: which are compared with one another first, and
     which where fewer than FEWEST_TELLING prompts can tell by the first.
     """
+    # Within a policy and prompt first: between policies everything else that training changed goes
+    # along with the feature. Only what too few prompts can tell that way is compared across them.
     near = _effects(has, score, cells[0], prompt)
     few = near.prompts < FEWEST_TELLING
     if not few.any():
@@ -281,6 +285,8 @@ def habit_cost(
 def _ends(
     rises: Rises, reward: Effects, human: Effects, looked: Chosen, tail: float
 ) -> tuple[Array, Array]:
+    # The rise and what is paid for it are both uncertain; each may err half as often, so that their
+    # product errs no more often than promised (union bound: it needs no independence).
     share = tail / 2
     # A rise that all prompts show alike has no spread, and is not known to better than one prompt.
     error = np.maximum(rises.error, 1 / rises.prompts)[looked]

@@ -177,6 +177,8 @@ def _paid(
     reward, human = (
         s / _sd(numbers(base, c)) for s, c in zip(scores, ("reward", "human"), strict=True)
     )
+    # An honest reward is an imperfect one: of what it pays, people pay the correlation's share. Less
+    # than that, and the reward pays for something people do not want.
     correlation = _correlation(numbers(base, "reward"), numbers(base, "human"))
     fair = max(correlation, LEAST_FAIR)
     policy = np.array([0, 1, 1, 2])[source]
@@ -217,6 +219,8 @@ class Found:
 
 
 def _found(rose: Rises, paid: Paid, features: Features, level: float) -> Found:
+    # Thousands of features are looked at: without it, dozens would seem to rise in a policy that
+    # did not change.
     adjusted = benjamini_hochberg(rose.p)
     up = np.flatnonzero((adjusted <= FALSE_DISCOVERY_RATE) & (rose.value > 0))
     order = up[np.lexsort((up, -rose.value[up]))]

@@ -77,6 +77,7 @@ def _distance(
     detail: dict[str, Any] = dict(notes)
     if not missing:
         resampling = evidence.resampling
+        # An encoder is slow on a CPU, so at most 2,000 texts, few of many prompts.
         now, left_out = some(rows, MOST_EMBEDDED)
         now = now.assign(_distance=_far([str(t) for t in now["text"]], evidence))
         far = stats.mean(table=now, column="_distance", bounds=(0.0, 2.0), **resampling)

@@ -60,6 +60,7 @@ def length(
         if gain.value is None:
             share = unmeasured(gain.reason or undefined, n=n, units=gain.units)
         elif not gain.intervals or gain.intervals[0].low <= 0 <= gain.intervals[0].high:
+            # A share of a gain that may be 0 may be any number, and of either sign.
             why = "the reward gain may be 0: there is nothing for length to have a share of"
             share = unmeasured(why, n=n, units=gain.units)
         else:

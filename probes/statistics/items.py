@@ -182,6 +182,8 @@ def change(
     moved = now["value"].to_numpy() - then["value"].to_numpy()
     clusters = int(now["cluster"].nunique())
     values = np.concatenate([now["value"].to_numpy(), then["value"].to_numpy()])
+    # With right and wrong alone, most items do not change, and resampling them says too little of
+    # those few that do.
     if clusters == len(both) and np.isin(values, (0.0, 1.0)).all():
         return paired_shares(
             gained=int((moved > 0).sum()),
@@ -222,6 +224,7 @@ def paired_shares(*, gained: int, lost: int, items: int, levels: Sequence[float]
     """
     method = "paired by item, adjusted Wald (Bonett & Price 2012)"
     value = (gained - lost) / items
+    # One item added to each side: that is what gives no change at all an interval with a width.
     p, q = (gained + 1) / (items + 2), (lost + 1) / (items + 2)
     error = math.sqrt((p + q - (p - q) ** 2) / (items + 2))
     ends = []

@@ -37,6 +37,7 @@ def tau(
     of whole prompts. With more: a delete-a-group jackknife over prompts, 21 evaluations of O(n log
     n); the method says which.
     """
+    # Pairs grow with the square of the rows: beyond, only a sort for each group left out is cheap.
     if len(a) > MOST_ROWS:
         return _jackknifed(a, b, place, units, levels, seed)
     pairs = _pairs(a, b, place, units)
@@ -62,6 +63,8 @@ def _pairs(a: Array, b: Array, place: NDArray[np.intp], units: int) -> tuple[Arr
     a, b, place = a[order], b[order], place[order]
     starts = np.searchsorted(place, np.arange(units))
     sums = tuple(np.zeros((units, units)) for _ in range(3))
+    # All pairs at once would be n² numbers three times over; some rows at a time are summed by
+    # prompt as they come.
     for k in range(0, len(a), ROWS_AT_ONCE):
         rows = slice(k, k + ROWS_AT_ONCE)
         of_a, of_b = (np.sign(v[rows, None] - v[None, :]) for v in (a, b))

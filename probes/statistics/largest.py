@@ -35,6 +35,8 @@ def largest_difference(
     as often as it says; it is a simultaneous interval in the manner of Tukey, with bootstrap errors
     (Hsu 1996). Few families widen it by t/z·√(F/(F-1)). Never below 0.
     """
+    # The largest of several noisy gaps is too large on average, so the gap's own bootstrap interval
+    # would miss the truth from above. The range of all groups' errors bounds every pair's error.
     with np.errstate(invalid="ignore"):
         errors = np.ptp(replicates - values, axis=1)
     return _with_errors(
@@ -109,6 +111,7 @@ def _around(
     intervals = []
     for level in levels:
         wide = stdtrit(units - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2)
+        # "higher": with few resamples an interpolated quantile would lie below the one promised.
         reach = float(
             np.quantile(errors, level, method="higher") * wide * np.sqrt(units / (units - 1))
         )

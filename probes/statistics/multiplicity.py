@@ -22,6 +22,7 @@ def holm(p: Sequence[float] | Array) -> Array:
     was not made is no part of the family.
     """
     values, order = _sorted(p)
+    # Rising: a test whose p is larger must not become easier to reject than one before it.
     stepped = np.maximum.accumulate(values * np.arange(len(values), 0, -1))
     return _in_place(stepped, order)
 
@@ -77,6 +78,7 @@ def increments(*, alpha: float, looks: int, spending: Spending = "uniform") -> A
         raise ValueError(
             f"alpha {alpha!r} over {looks!r} looks; expected 0 < alpha < 1 and at least one look"
         )
+    # What may be spent by each look is fixed by its time alone, before anything is seen.
     t = np.arange(1, looks + 1) / looks
     if spending == "uniform":
         spent = alpha * t

@@ -182,6 +182,8 @@ def _refused(table: pd.DataFrame, score: str, sampling: HumanSampling) -> str | 
     if len(rated) == len(table):
         return None
     without = int(np.isnan(numbers(rated, "inclusion")).sum())
+    # Rows that somebody chose (the best ones, say) have another mean than all rows, and no
+    # correction by rewards can tell by how much: refused rather than guessed.
     if sampling == "unknown" and without:
         return NOT_RANDOM
     if "inclusion" in table.columns and 0 < without < len(rated):
@@ -244,6 +246,7 @@ def _sides(policies: Sequence[Rated]) -> list[_Side]:
     """
     names, codes = np.unique(np.concatenate([p.prompts for p in policies]), return_inverse=True)
     parts = np.split(codes, np.cumsum([len(p.prompts) for p in policies])[:-1])
+    # Only prompts that both policies answered: else a change would also hold how the prompts differ.
     shared = np.ones(len(names), dtype=bool)
     for rows, code in zip(policies, parts, strict=True):
         shared &= np.bincount(code[~np.isnan(rows.prediction)], minlength=len(names)) > 0
@@ -260,6 +263,8 @@ def _side(rows: Rated, place: NDArray[np.intp], keep: NDArray[np.bool_], prompts
     place = place[order]
     human, prediction = rows.human[order], rows.prediction[order]
     rated = ~np.isnan(human)
+    # Every prompt counts once, and within it a rated row counts for all that had its chance of
+    # being rated (Horvitz & Thompson 1952).
     share = 1 / np.bincount(place, minlength=prompts)[place]
     chance = np.ones(len(order)) if rows.inclusion is None else rows.inclusion[order]
     weight = np.where(rated, share / np.where(rated, chance, 1.0), 0.0)
@@ -300,6 +305,8 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
     value = sides[0].rated_mean - (sides[1].rated_mean if len(sides) > 1 else 0.0)
     spread = float(reward @ reward)
     scale = max(float(np.abs(s.at_all).max()) for s in sides)
+    # How much of the fit of c hangs on each prompt. With few rated prompts, or one that decides c
+    # alone, tuning fits noise, and the interval would be too narrow: then the rated mean it is.
     pull = reward**2 / spread if spread > 1e-24 * scale**2 else np.ones(len(reward))
     tuned = fewest >= FEWEST_TUNED and float(pull.max()) <= MOST_PULL
     c = -float(human @ reward) / spread if tuned else 0.0
@@ -315,6 +322,8 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
             value_only,
             reason=f"no interval: one prompt has {own.max():.0%} of the rated rows' weight",
         ), weight
+    # Few rows with large weights know as little as few rows: t with as many degrees of freedom as
+    # equally weighted prompts that would know as much.
     effective = min(s.effective for s in sides)
     df = max(effective - 1 - tuned, 1.0)
     # What is left over is smaller where a prompt drew the fit to itself (MacKinnon & White 1985,

@@ -112,6 +112,8 @@ def weight_slices(*, units: int, resamples: int, seed: int) -> Iterator[Array]:
     """The rows of `prompt_weights`, some at a time: 100,000 prompts at once would take
     gigabytes.
     """
+    # A generator of its own: the same seed gives the same draws, and measuring does not move the
+    # run's generators.
     rng = np.random.Generator(np.random.PCG64(seed))
     step = max(1, LARGEST_SLICE // units)
     for start in range(0, resamples, step):
@@ -137,9 +139,12 @@ def interval_ends(
     of the resampled values). `bounds` is the range the true value must lie in; cutting an interval
     there loses no coverage.
     """
+    # The bootstrap's spread is that of an sd with P, not P - 1, in its denominator, and it knows
+    # nothing of t: with few prompts both make plain percentiles too narrow.
     stretch = np.sqrt(units / (units - 1))
     t = stdtrit(units - 1, 0.5 + np.array(levels) / 2) * stretch
     tails = ndtr(-t)
+    # All levels by the same rule, or a 99% interval could come out narrower than a 95% one.
     if units < FEWEST_UNITS or tails.min() * len(replicates) < FEWEST_BEYOND:
         half = t * np.std(replicates)
         low, high, method = value - half, value + half, "t with bootstrap standard error"
@@ -174,11 +179,14 @@ def summarise(
     if units < 2:
         return replace(value_only, reason=f"no interval: {units} {unit}, at least 2 are needed")
     finite = replicates[np.isfinite(replicates)]
+    # Resamples in which the statistic is undefined (no prompt with a kept sample was drawn) are not
+    # missing at random: a few do no harm, many would make the interval that of another question.
     lost = len(replicates) - len(finite)
     if lost > MOST_UNDEFINED * len(replicates):
         return replace(
             value_only, reason=f"no interval: undefined in {lost} of {len(replicates)} resamples"
         )
+    # All prompts alike is no proof that others would be: an interval of width zero would claim it.
     if np.ptp(finite) <= 1e-12 * max(1.0, abs(value)):
         if bounds == SHARE and (np.isclose(value, 0) or np.isclose(value, 1)):
             ends = tuple(
@@ -270,6 +278,8 @@ def linearised(
         value_only = Estimate(value, n, units, method)
         if units < 2:
             return replace(value_only, reason=f"no interval: {units} {unit}, at least 2 are needed")
+        # Towards each unit and away from it: the numerical derivative spares every statistic a
+        # formula of its own.
         toward = step * (totals - sums / units)
         pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
     error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum())) / (
@@ -301,6 +311,7 @@ def wilson(*, successes: float, trials: int, level: float) -> Interval:
     """Wilson's (1927) score interval for a share; needs at least one trial."""
     z = float(ndtri(0.5 + level / 2))
     share, shrink = successes / trials, 1 + z * z / trials
+    # Wilson's, since Wald's share ± z·SE has width zero at 0 and 1, just where it is asked for.
     centre = (share + z * z / (2 * trials)) / shrink
     half = z / shrink * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
     low = 0.0 if successes <= 0 else max(0.0, centre - half)

@@ -186,6 +186,8 @@ def change(
     all the columns are defined count, and prompts that both policies have such rows on.
     """
     rows, before = defined(table, columns), defined(base, columns)
+    # Unit (the base policy's sd) and change are statistics of the same resample: taking the sd for
+    # known would make the interval too narrow.
     parts = [_change_totals(rows, before, column) for column in columns]
     both = int(rows["prompt_id"].isin(set(before["prompt_id"])).sum())
 
@@ -215,6 +217,8 @@ def change_ratio(
     may be 0 (its interval at the first level contains it): the ratio would then be anything.
     """
     rows, before = defined(table, columns), defined(base, columns)
+    # A ratio whose denominator may be 0 has no finite interval (Fieller 1954); asking first keeps a
+    # wild number from being shown.
     below = change(table=rows, base=before, columns=[columns[1]], **resampling)
     if below.value is None:
         return unmeasured(below.reason or "undefined", n=below.n, units=below.units)
@@ -292,6 +296,8 @@ def independent_difference(
     fewer = min(len(s) for s in sides)
     if fewer == 0:
         return unmeasured(f"one side has no {column} value", n=n)
+    # Two seeds, since the two sets of prompts have nothing to do with one another: the same draws
+    # would pair them by their order.
     draws = [
         prompt_weights(units=len(s), resamples=resampling["resamples"], seed=seed) @ s / len(s)
         for s, seed in zip(
@@ -437,6 +443,7 @@ def _weighted_correlation(a: Array, b: Array, weights: Array, kind: str) -> Arra
             else (values - values.mean())[None, :]
         )
         v = v - (weights * v).sum(axis=1, keepdims=True) / total
+        # To at most 1, so that scores of any unit neither overflow nor vanish when squared.
         scale = np.abs(v).max(axis=1, keepdims=True)
         centred.append(v / np.where(scale > 0, scale, 1.0))
     u, v = centred

@@ -62,6 +62,7 @@ def grams(texts: Coded, order: int) -> Grams:
     Exact, without hashing: an n-gram is the pair of the shorter ones it begins and ends with,
     numbered anew at each of the log2(order) doublings.
     """
+    # No hashing: two different n-grams with one hash would be counted as a repetition.
     codes, kinds, size = texts.ids, texts.vocabulary, 1
     while size < order and len(codes):
         step = min(size, order - size)
@@ -167,6 +168,7 @@ def rarefied(counts: NDArray[np.intp], size: int) -> float:
     # C(total - count, size) / C(total, size) is the chance that a kind is missed; it is 0 where the
     # rest is too few.
     possible = rest >= size
+    # In logarithms, since the binomial coefficients of a few thousand n-grams overflow.
     chosen = gammaln(rest[possible] + 1) - gammaln(rest[possible] - size + 1)
     missed = np.exp(chosen - gammaln(total + 1) + gammaln(total - size + 1))
     return float(kinds.sum() - (missed * kinds[possible]).sum())

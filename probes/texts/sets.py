@@ -95,10 +95,14 @@ def match(
         empty = Texts((), nothing, nothing, (), ())
         return empty, None if base is None else empty, {}
     sizes = [np.bincount(owner) for _, owner in owners]
+    # Set statistics grow or fall with the number of texts and their length, so a difference of
+    # either would pass for one of diversity: both policies are cut to the same k and L.
     k = int(min(s.min() for s in sizes))
     names = Vocabulary()
     sets = [_first(names, *each, k) for each in zip(tables, owners, sizes, strict=True)]
     lengths = [np.fromiter(map(len, one.words), dtype=np.int64, count=one.n) for one in sets]
+    # The lower quartile: three quarters of the base policy's texts are cut and stay comparable, while
+    # the smallest of all lengths would leave a word or two.
     limit = max(1, int(np.quantile(lengths[-1], 0.25)))
     cut = [
         Texts(s.prompts, s.owner, s.row, s.texts, tuple(w[:limit] for w in s.words)) for s in sets
@@ -244,6 +248,7 @@ def fitting(sizes: pd.Series[int], most: int, least: int = 2) -> pd.Series[int]:
     """
     if sizes.sum() <= most:
         return sizes
+    # Prompts are the unit: few samples of many of them say more than many of few.
     capped = sizes.clip(upper=max(least, most // len(sizes)))
     order = sorted(capped.index, key=lambda p: (_checksum(str(p)), str(p)))
     taken = capped.loc[order].cumsum() <= most
