@@ -17,8 +17,7 @@ from streamlit.testing.v1 import AppTest
 from reports.document.render import FORMATS, Format, render
 from reports.frameworks.declared import run_declarations
 from reports.record.files import Records
-from reports.reward.commands import DossierFormat
-from reports.reward.commands import answers, rendered
+from reports.reward.commands import DossierFormat, answers, rendered
 from reports.run_report.build import run_report
 from reports.viewer.documents import making
 from reports.viewer.documents.form import groups
