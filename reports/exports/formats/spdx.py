@@ -72,7 +72,7 @@ class SpdxGraph:
             self.graph.append({"type": kind, "spdxId": iri, "creationInfo": CREATION, **known})
         return iri
 
-    def relate(self, start: str, how: str, to: Sequence[str]) -> None:
+    def relate(self, start: str, kind: str, to: Sequence[str]) -> None:
         """A relationship from one element to some; none where there is nothing to relate to."""
         # The standard forbids a relationship that leads nowhere.
         if to:
@@ -80,7 +80,7 @@ class SpdxGraph:
             self.add(
                 "Relationship",
                 f"relationship-{self._relations}",
-                **{"from": start, "relationshipType": how, "to": list(to)},
+                **{"from": start, "relationshipType": kind, "to": list(to)},
             )
 
     def licensed(self, element: str, licence: str | None) -> None:
@@ -158,7 +158,7 @@ def document(facts: RunFacts) -> Json:
     _derivations(doc)
     _overrides(doc)
     roots = [doc.id(f"policy-{p.name}") for p in facts.policies[-1:]] or [doc.id("restaudit")]
-    said = (
+    description = (
         f"Run {facts.run_id}, restaudit {facts.version}, {facts.state}. "
         f"{cited(Source(LEDGER, '', facts.head))}"
     )
@@ -170,7 +170,7 @@ def document(facts: RunFacts) -> Json:
         profileConformance=["core", "software", "simpleLicensing"],
         rootElement=roots,
         element=elements,
-        description=said,
+        description=description,
         comment=f"{NOT_CLAIMED} Human score: {facts.human.name}: {facts.human.description}",
     )
     return {"@context": CONTEXT, "@graph": [info, *doc.graph]}
