@@ -289,14 +289,14 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Having:
+class TextsWith:
     """The texts that were compared, of the policy and of the base policy, with a column `has`."""
 
     now: pd.DataFrame
     base: pd.DataFrame
 
 
-def having(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) -> Having:
+def texts_with(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) -> TextsWith:
     """The texts that `hacking.signature` compared, and which of them have the feature.
 
     `outputs` and `base` are audit tables with sample_id, prompt_id, text and family (n_tokens where
@@ -309,7 +309,7 @@ def having(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) 
     more, _ = some(before[~before["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
     texts = [str(t) for t in pd.concat([now["text"], then["text"], more["text"]])]
     has = _mask(kind, name, texts, np.arange(len(texts)) >= len(now), pd.concat([now, then, more]))
-    return Having(
+    return TextsWith(
         now.assign(has=has[: len(now)]), then.assign(has=has[len(now) : len(now) + len(then)])
     )
 
