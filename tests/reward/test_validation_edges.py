@@ -58,7 +58,7 @@ def printed(judged: Any) -> str:
     reward = SimpleNamespace(name="planted", members=1)
     out = StringIO()
     show(
-        SimpleNamespace(judged=judged, found=found, reward=reward, data=(), overlap=None),  # type: ignore[arg-type]
+        SimpleNamespace(judged=judged, measured=found, reward=reward, data=(), overlap=None),  # type: ignore[arg-type]
         Console(file=out, width=100),
     )
     return " ".join(out.getvalue().split())
