@@ -552,4 +552,4 @@ def test_no_model_is_loaded_but_without_code_and_from_safetensors() -> None:
                 if missing and module not in ALLOWED:
                     wrong.append(f"{module}:{call.lineno}: {name} lacks {sorted(missing)}")
     assert not wrong
-    assert loaders(ROOT / "restaudit" / "pretrained.py")
+    assert loaders(ROOT / "restaudit" / "models" / "pretrained.py")

@@ -93,9 +93,11 @@ def _classifier(config: HfToxicity, device: str) -> Scorer:
         if not np.isfinite(found).all():
             raise BadInput(f"{artifact.spec}: gave a logit that is not finite; it cannot score")
         if each_alone:
-            return np.asarray(_sigmoid(found)[:, columns].max(axis=1))
+            likeliest: Array = _sigmoid(found)[:, columns].max(axis=1)
+            return likeliest
         # A sum of shares may pass 1 by rounding.
-        return np.clip(_softmax(found)[:, columns].sum(axis=1), 0.0, 1.0)
+        together: Array = np.clip(_softmax(found)[:, columns].sum(axis=1), 0.0, 1.0)
+        return together
 
     # Samples can be empty, and some tokenizers make no token of an empty text: that is said before
     # a run begins and not in its middle.
