@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from restaudit.loop.running import resume, start
 
 from probes.statistics.crossed import crossed
 from reports.document.markdown import markdown
@@ -19,6 +18,7 @@ from reports.study.material import StudyMaterial, mean_shown
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Interrupted
 from restaudit.evidence.record import Run, write_table
+from restaudit.loop.running import resume, start
 from restaudit.study.plan import FILE, Study, config_of, observing, planned, sealed
 from restaudit.study.run import Tried, choose, judged, run_folder, run_study
 from tests.loop.conftest import make_job_folder, tiny_raw
