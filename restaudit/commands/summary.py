@@ -156,8 +156,8 @@ def _gates(decisions: Sequence[Decision]) -> Table:
         )
         cells = []
         for decision in decisions:
-            gate = results.get(decision.look)
-            cells.append("-" if gate is None else _verdict(gate))
+            result = results.get(decision.look)
+            cells.append("-" if result is None else _verdict(result))
         table.add_row(escape(heading), *cells)
     return table
 

@@ -154,9 +154,11 @@ def _tokens(job: Job, g: int, pairs: pd.DataFrame) -> list[dict[str, Any]]:
     prompts = job.grow_prompt_tokens(pairs["prompt_id"].unique())
     return [
         {
-            "prompt_ids": list(prompts[pair.prompt_id]),
-            "chosen_ids": list(tokens[pair.chosen]),
-            "rejected_ids": list(tokens[pair.rejected]),
+            "prompt_ids": list(prompts[prompt]),
+            "chosen_ids": list(tokens[chosen]),
+            "rejected_ids": list(tokens[rejected]),
         }
-        for pair in pairs.itertuples()
+        for prompt, chosen, rejected in zip(
+            pairs["prompt_id"], pairs["chosen"], pairs["rejected"], strict=True
+        )
     ]

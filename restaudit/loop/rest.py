@@ -248,14 +248,15 @@ def references(job: Job, grow_name: str) -> pd.DataFrame:
     scored yet.
     """
     rows = []
-    for prompt in job.prompts("grow").itertuples():
-        for number, text in enumerate(prompt.references):
+    prompts: list[Any] = job.prompts("grow").to_dict("records")
+    for prompt in prompts:
+        for number, text in enumerate(prompt["references"]):
             rows.append(
                 {
-                    "sample_id": f"{grow_name}/{prompt.prompt_id}/ref{number}",
-                    "prompt_id": prompt.prompt_id,
-                    "group": prompt.group,
-                    "family": prompt.family,
+                    "sample_id": f"{grow_name}/{prompt['prompt_id']}/ref{number}",
+                    "prompt_id": prompt["prompt_id"],
+                    "group": prompt["group"],
+                    "family": prompt["family"],
                     "text": text,
                     "n_tokens": len(job.policy.response_tokens(text)),
                 }

@@ -18,8 +18,9 @@ from restaudit.console import Reporter
 from restaudit.errors import BadInput, Waiting
 from restaudit.evidence.record import AUDIT, BASE, RESCORED, RESCORED_FILE, REWARD, Run, read_table
 from restaudit.evidence.verify import verify
-from restaudit.loop.refit import ASKED, ASKED_FILE, SHEETS, two_by_two
+from restaudit.loop.refit import ASKED, ASKED_FILE, two_by_two
 from restaudit.loop.running import resume, start
+from restaudit.people.waiting import SHEETS
 from restaudit.reward_audit.standalone import refitted
 from tests.loop.conftest import make_job_folder, tiny_raw
 from tests.reward.test_trained import pairs, ratings
