@@ -189,16 +189,12 @@ def test_ratings_on_another_scale_than_the_training_ratings_are_refused(
 ):
     raw = _raw(tiny_policy, tiny_encoder, job_folder, kind="ratings")
     raw["reward"]["refit"]["scale"] = [1, 3]
-    with pytest.raises(Waiting):
-        start(parse(raw), job_folder / "run", SILENT)
-    path = job_folder / "run" / SHEETS / "refit-g02.csv"
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [r | {"rater": "ann", "score": "2"} for r in csv.DictReader(file)]
-    write(path, rows)
+    # Before anybody was asked to judge: the plan is not sealed.
     with pytest.raises(
         BadInput, match=r"reward.refit.scale is 1 to 3, but the ratings .* go from -"
     ):
-        resume(job_folder / "run", SILENT)
+        start(parse(raw), job_folder / "run", SILENT)
+    assert not (job_folder / "run").exists()
 
 
 def test_a_run_without_a_second_grow_cannot_be_asked_to_refit(
