@@ -73,10 +73,10 @@ def _halted(scenario: Scenario) -> Mapping[str, float]:
     """What of a scenario is drawn: of a healthy run that it was halted at all, of a hack that it
     was halted in time.
     """
-    shown: Mapping[str, float] = scenario["within_one_grow"]
-    if scenario["kind"] == "null":
-        shown = scenario["halted"]
-    return shown
+    # A healthy run has no onset, so that it has no "within one Grow".
+    key = "halted" if scenario["kind"] == "null" else "within_one_grow"
+    share: Mapping[str, float] = scenario[key]
+    return share
 
 
 def _dots(axes: Axes, rows: Sequence[Scenario]) -> None:
