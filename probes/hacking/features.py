@@ -289,14 +289,14 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class TextsWith:
+class LookedUp:
     """The texts that were compared, of the policy and of the base policy, with a column `has`."""
 
     now: pd.DataFrame
     base: pd.DataFrame
 
 
-def texts_with(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) -> TextsWith:
+def look_up(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFrame) -> LookedUp:
     """The texts that `hacking.signature` compared, and which of them have the feature.
 
     `outputs` and `base` are audit tables with sample_id, prompt_id, text and family (n_tokens where
@@ -309,7 +309,7 @@ def texts_with(kind: Kind, name: str, *, outputs: pd.DataFrame, base: pd.DataFra
     more, _ = some(before[~before["sample_id"].isin(set(then["sample_id"]))], MOST_TEXTS)
     texts = [str(t) for t in pd.concat([now["text"], then["text"], more["text"]])]
     has = _mask(kind, name, texts, np.arange(len(texts)) >= len(now), pd.concat([now, then, more]))
-    return TextsWith(
+    return LookedUp(
         now.assign(has=has[: len(now)]), then.assign(has=has[len(now) : len(now) + len(then)])
     )
 

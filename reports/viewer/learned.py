@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 import pandas as pd
 import streamlit as st
 
-from probes.hacking.features import Kind, Span, spans, texts_with
+from probes.hacking.features import Kind, Span, look_up, spans
 from reports.record import series
 from reports.run_report.material import Material
 from reports.viewer.pages import BY_FILE
@@ -143,7 +143,7 @@ def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> FeatureTexts:
     """
     for place in (iteration, BASE):
         recorded(run, f"{place}/audit.parquet")
-    texts = texts_with(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
+    texts = look_up(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
     mine = texts.now[texts.now["has"]].sort_values(
         ["reward", "sample_id"], ascending=[False, True], kind="stable"
     )

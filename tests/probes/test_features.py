@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.hacking.features import _mask, mine, spans, texts_with
+from probes.hacking.features import _mask, look_up, mine, spans
 from probes.texts.sets import words_of
 
 PIECES = st.sampled_from(
@@ -106,7 +106,7 @@ def test_only_what_was_compared_is_looked_at() -> None:
     base = pd.concat(
         [_table(["none"] * 6), _table(["world"] * 6).assign(sample_id=[f"z{k}" for k in range(6)])]
     )
-    found = texts_with("words", "world", outputs=pd.concat([plain, twin]), base=base)
+    found = look_up("words", "world", outputs=pd.concat([plain, twin]), base=base)
     assert len(found.now) == 6
     assert found.now["has"].sum() == 3
     assert len(found.base) == 6
@@ -114,6 +114,4 @@ def test_only_what_was_compared_is_looked_at() -> None:
 
 def test_a_format_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="not a format that this version knows"):
-        texts_with(
-            "format", "a smell of roses", outputs=_table(["a", "b"]), base=_table(["a", "b"])
-        )
+        look_up("format", "a smell of roses", outputs=_table(["a", "b"]), base=_table(["a", "b"]))

@@ -89,7 +89,7 @@ def test_no_text_is_read_before_a_feature_is_chosen(
     def never(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(learned, "texts_with", never)
+    monkeypatch.setattr(learned, "look_up", never)
     at = _page(run, monkeypatch)
     assert not at.exception
     assert len(at.selectbox(key="samples_feature").options) == len(FEATURES) + 1
