@@ -12,12 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from transformers import __version__ as transformers_version
 from transformers.cache_utils import Cache as LayeredCache
 from transformers.cache_utils import DynamicLayer
 
 if TYPE_CHECKING:
     import torch
 
+
+# What a model's forward calls its cache. transformers 5.24 renames it, maps the old name with a
+# warning, and drops it in 5.40. By version, not by signature: PEFT wraps `forward` and hides it.
+_RENAMED = (5, 24)
+_INSTALLED = tuple(int(part) for part in transformers_version.split(".")[:2])
+_CACHE_ARGUMENT = "cache" if _INSTALLED >= _RENAMED else "past_key_values"
 
 # How sampling remembers what was computed, from the fastest way to the plainest:
 # shared    our cache; what all prompts of a batch begin with is computed once
@@ -88,8 +95,15 @@ def logits_at(
     return _forward(model, choose, head=head, **inputs, use_cache=False)
 
 
-def last_logits(model: Any, *, head: bool = True, **inputs: Any) -> torch.Tensor:
-    """The model's own logits after the last token of every row: (rows, vocabulary)."""
+def last_logits(
+    model: Any, *, head: bool = True, cache: LayeredCache | None = None, **inputs: Any
+) -> torch.Tensor:
+    """The model's own logits after the last token of every row: (rows, vocabulary).
+
+    A `cache` is read and grown by what `inputs` hold.
+    """
+    if cache is not None:
+        inputs |= {_CACHE_ARGUMENT: cache, "use_cache": True}
     # Contiguous, since torch copies the output layer once a row for a strided slice.
     return _forward(model, lambda states: states[:, -1].contiguous(), head=head, **inputs)
 

@@ -257,9 +257,7 @@ def _cached_batch(
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
         position = position + 1
         inputs = {"input_ids": token[:, None], "attention_mask": mask, "position_ids": position}
-        logits = last_logits(
-            model, head=settings.route.head, **inputs, past_key_values=cache, use_cache=True
-        )
+        logits = last_logits(model, head=settings.route.head, cache=cache, **inputs)
     return record.samples()
 
 
@@ -282,7 +280,7 @@ def _prefill(
         shared = _common_prefix(prompts)
     if shared:
         ids = torch.tensor([prompts[0][:shared]], device=device)
-        last_logits(model, head=head, input_ids=ids, past_key_values=cache, use_cache=True)
+        last_logits(model, head=head, cache=cache, input_ids=ids)
         cache.select(
             torch.zeros(len(prompts), dtype=torch.long, device=device),
             room=max(map(len, prompts)) - shared,
@@ -298,11 +296,10 @@ def _prefill(
     logits = last_logits(
         model,
         head=head,
+        cache=cache,
         input_ids=ids,
         attention_mask=mask,
         position_ids=position[:, shared:],
-        past_key_values=cache,
-        use_cache=True,
     )
     return logits, mask, position[:, -1:]
 
