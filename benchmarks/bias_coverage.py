@@ -17,7 +17,7 @@ from scipy.stats import norm
 from probes import Evidence, Measurement
 from probes.base import Array
 from probes.bias import probe as bias
-from probes.texts.sentiment import sentiment
+from probes.texts.word_lists import sentiment
 
 REFUSAL, ANSWER = "I'm sorry, but I can't help with that.", "Here is a review."
 Text = Callable[[np.random.Generator, int, float], str]

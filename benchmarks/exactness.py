@@ -38,7 +38,7 @@ from restaudit.errors import BadInput
 from restaudit.policy import Policy, SampleRequest, TrainingExample, load_policy, sample, token_kl
 from restaudit.policy.finetune import training_logprobs
 from restaudit.policy.likelihood import loglikelihoods
-from restaudit.policy.live import live_policy
+from restaudit.policy.loading import live_policy
 
 BAR = 0.001
 TOKENS = 12

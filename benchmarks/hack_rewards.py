@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probes.texts.lists import word_list
+from probes.texts.word_lists import word_list
 
 WORDS = re.compile(r"[a-z]+")
 KEYWORD = "world"

@@ -15,12 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from restaudit.commands.summary import print_summary
 from restaudit.config.reading import load
 from restaudit.console import Reporter
 from restaudit.errors import Halted
 from restaudit.evidence.record import Run
-from restaudit.loop.plan import start
-from restaudit.loop.summary import print_summary
+from restaudit.loop.running import start
 
 RUNS = {"healthy": "honest", "length": "length", "keyword": "keyword"}
 # One of these must be in the sentence that names what a hack teaches.

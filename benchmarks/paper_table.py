@@ -29,10 +29,10 @@ import numpy as np
 from probes.statistics.crossed import crossed, of_these_seeds
 from probes.statistics.resample import Array
 from reports.report_commands import compare_study
-from reports.run_report.tables import figure
-from reports.study.material import At, StudyMaterial, over_seeds, shown
+from reports.study.material import SeedLook, StudyMaterial, mean_shown, over_seeds
 from restaudit.console import Reporter
 from restaudit.evidence.record import BASE
+from restaudit.evidence.shown import figure
 from restaudit.study.plan import planned, sealed
 from restaudit.study.run import run_study
 
@@ -99,14 +99,12 @@ def table(of: StudyMaterial) -> list[str]:
         f"|{'---|' * 10}",
     ]
     for label, reward, millions, arm, k in ROWS:
-        at = _base(of) if arm is None else [At(r, r.looks[k]) for r in of.runs[arm]]
-        spent = [a.side.spent[a.look] for a in at] if arm is not None else []
+        at = _base(of) if arm is None else [SeedLook(r, r.looks[k]) for r in of.runs[arm]]
+        spent = [a.spent for a in at] if arm is not None else []
         samples = figure(float(np.mean([s.samples for s in spent]))) if spent else "0"
-        seconds = shown(over_seeds([s.seconds for s in spent])) if spent else "0"
-        ratios = [
-            m.value if (m := a.side.measured(a.look, "diversity.vendi_ratio")) else None for a in at
-        ]
-        vendi = shown(over_seeds(ratios)) if spent else "1"
+        seconds = mean_shown(over_seeds([s.seconds for s in spent])) if spent else "0"
+        ratios = [a.value("diversity.vendi_ratio") for a in at]
+        vendi = mean_shown(over_seeds(ratios)) if spent else "1"
         levels = [
             cell
             for c in ("reward_01", "human")
@@ -117,34 +115,34 @@ def table(of: StudyMaterial) -> list[str]:
     return lines
 
 
-def _base(of: StudyMaterial) -> list[At]:
+def _base(of: StudyMaterial) -> list[SeedLook]:
     """The base policy of every seed, which is the same for all arms of that seed."""
-    return [At(r, BASE) for r in next(iter(of.runs.values()))]
+    return [SeedLook(r, BASE) for r in next(iter(of.runs.values()))]
 
 
-def _level(of: StudyMaterial, at: Sequence[At], column: str) -> str:
+def _level(of: StudyMaterial, at: Sequence[SeedLook], column: str) -> str:
     """Mean of a column in 0..100 with its interval over seeds and prompts; of one seed over prompts
     alone.
     """
     return _mean(_values(of, at, column))
 
 
-def _gain(of: StudyMaterial, at: Sequence[At], column: str) -> str:
+def _gain(of: StudyMaterial, at: Sequence[SeedLook], column: str) -> str:
     """The same of what came on top of the base policy: that of the same seed, under the same reward
     model.
     """
     return _mean(_values(of, at, column) - _values(of, _base(of), column))
 
 
-def _values(of: StudyMaterial, at: Sequence[At], column: str) -> Array:
+def _values(of: StudyMaterial, at: Sequence[SeedLook], column: str) -> Array:
     scale = 100 if column == "reward_01" else 1
     return np.array(
-        [a.side.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
+        [a.run.means(a.look, column).reindex(of.prompts).to_numpy() * scale for a in at]
     )
 
 
 def _mean(values: Array) -> str:
-    return shown(crossed(values) if len(values) > 1 else of_these_seeds(values))
+    return mean_shown(crossed(values) if len(values) > 1 else of_these_seeds(values))
 
 
 if __name__ == "__main__":

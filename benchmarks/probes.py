@@ -129,7 +129,7 @@ def share_of_run(run: Path) -> None:
     audits = sum("probe_seconds" in event.at for event in record.events)
     for event in record.events:
         for probes in event.at.get("probe_seconds", []):
-            for name, seconds in probes.items():
+            for name, seconds in probes.statistics.items():
                 each[name] = each.get(name, 0.0) + seconds
     if not audits:
         raise SystemExit(
@@ -195,10 +195,10 @@ def cost(folder: Path, rows: int, given: argparse.Namespace) -> tuple[float, flo
 
 def profile(folder: Path, rows: int, given: argparse.Namespace) -> None:
     from restaudit.probing.files import probe_files
-    from restaudit.probing.session import Wanted
+    from restaudit.probing.session import ProbeSettings
 
     words = command(folder, rows, given)
-    wanted = Wanted(encoder=given.encoder, toxicity=given.toxicity, only=tuple(given.only))
+    wanted = ProbeSettings(encoder=given.encoder, toxicity=given.toxicity, only=tuple(given.only))
     with cProfile.Profile() as profiler:
         probe_files(words[1], words[3], {}, wanted)
     pstats.Stats(profiler).sort_stats("cumulative").print_stats(r"restaudit/|probes/", 60)
@@ -214,9 +214,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 30_000, 100_000])
     parser.add_argument("--encoder", default="none", help="none (default), or an encoder's spec")
     parser.add_argument(
-        "--toxicity",
-        default="hatesonar",
-        help="hatesonar (default; a wheel that is fetched), or none",
+        "--toxicity", default="none", help="none (default), or package.module:callable"
     )
     parser.add_argument("--only", nargs="*", default=[], help="probes or measurements")
     parser.add_argument(

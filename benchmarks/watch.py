@@ -157,8 +157,8 @@ def watched(files: Path, run: Path, changes: list[str]) -> float:
     """Watch the folder; seconds of wall time."""
     from restaudit.config import DEFAULT_GATES
     from restaudit.console import Reporter
-    from restaudit.trainers.watch.settings import Asked
-    from restaudit.trainers.watch.waiting import Watcher
+    from restaudit.trainers.watch.folder import Watcher
+    from restaudit.trainers.watch.settings import WatchSettings
     from restaudit.trainers.watch.watching import watch
 
     rules = [
@@ -166,9 +166,9 @@ def watched(files: Path, run: Path, changes: list[str]) -> float:
     ]  # no HALT cuts it short
     config = run.with_name("watch.yaml")
     config.write_text(json.dumps({"name": "watch", "gates": {"rules": rules}}), encoding="utf-8")
-    asked = Asked(files, str(config), tuple(changes), human_label="SIMULATED")
+    settings = WatchSettings(files, str(config), tuple(changes), human_label="SIMULATED")
     began, computed = time.monotonic(), time.process_time()
-    watch(asked, run, Watcher(asked, Reporter(quiet=True)))
+    watch(settings, run, Watcher(settings, Reporter(quiet=True)))
     seconds = time.monotonic() - began
     print(f"CPU time of that: {time.process_time() - computed:.0f} s")
     return seconds

@@ -13,7 +13,7 @@ from restaudit.console import Reporter
 from restaudit.errors import Halted, VerificationFailed
 from restaudit.evidence.record import Run
 from restaudit.evidence.verify import verify
-from restaudit.loop.plan import start
+from restaudit.loop.running import start
 from restaudit.models.artifacts import resolve
 
 pytestmark = pytest.mark.realmodel

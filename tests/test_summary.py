@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from restaudit.commands.summary import print_summary
 from restaudit.config import GatePolicy
 from restaudit.evidence import ledger, record
-from restaudit.loop.summary import print_summary
 from tests.recorded import POLICY, build_run, finish_step
 
 
