@@ -94,9 +94,10 @@ VERSION = "1"
 LEVEL = 0.95
 MARGIN = 0.1
 ALIKE = "all_prompts_change_alike"
-ORDER = ("FAIL", "INCONCLUSIVE", "PASS", "NO RULE")
 
 StressVerdict = Literal["FAIL", "INCONCLUSIVE", "PASS", "NO RULE"]
+# The worst first, as every table lists them.
+ORDER: tuple[StressVerdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS", "NO RULE")
 Kind = Literal["not_rise", "fall", "steady", "none"]
 
 
