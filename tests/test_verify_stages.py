@@ -241,7 +241,18 @@ def test_every_check_runs_inside_a_stage() -> None:
                 inside |= _calls(statement)
             else:
                 outside |= _calls(statement)
-    harmless = {"Path", "set", "Report", "replace", "bool", "len", "sum", "tuple", "values", "items"}
+    harmless = {
+        "Path",
+        "set",
+        "Report",
+        "replace",
+        "bool",
+        "len",
+        "sum",
+        "tuple",
+        "values",
+        "items",
+    }
     harmless |= {"_finished", "_must_be_run", "comparison_digest"}
     assert outside <= harmless
     imported = {

@@ -1,13 +1,11 @@
-"""A second verifier of restaudit bundles and run folders, written apart from the first: no import
-of restaudit.
+"""A second verifier of restaudit bundles and run folders, written apart from the first: no import of restaudit.
 
     python verify_bundle.py BUNDLE.zip|FOLDER [--key PUBLIC.pem] [--anchor FILE]
 
-Needs Python 3.11 and `cryptography`. Nothing is unpacked. Exit codes: 0 matches, 2 not readable, 5
-verification failed. It recomputes every digest, the chain (RFC 8785), signatures (DSSE, Ed25519),
-the order of steps, whether halts were obeyed or overridden, and of each decision everything but the
-sentences that explain it (`why`). It does NOT recompute measurements from samples, render the
-report, judge the words of an override, or check the form of what no gate reads.
+Needs Python 3.11 and `cryptography`. Nothing is unpacked. Exit codes: 0 matches, 2 not readable, 5 verification failed.
+It recomputes every digest, the chain (RFC 8785), signatures (DSSE, Ed25519), the order of steps, whether halts were
+obeyed or overridden, and of each decision everything but the sentences that explain it (`why`). It does NOT recompute
+measurements from samples, render the report, judge the words of an override, or check the form of what no gate reads.
 """
 
 # fmt: off
@@ -50,9 +48,7 @@ def canonical(value):
     return json.dumps(value, ensure_ascii=False)
 
 def number(x):
-    """A float as ECMAScript writes it: the shortest digits that read back, an exponent only where
-    it is shorter.
-    """
+    """A float as ECMAScript writes it: the shortest digits that read back, an exponent only where it is shorter."""
     need(math.isfinite(x), f"{x}: no number of RFC 8785")
     sign, digits, exponent = Decimal(repr(x)).normalize().as_tuple()
     d, point = "".join(map(str, digits)), len(digits) + exponent
@@ -64,9 +60,7 @@ def number(x):
     return "0" if x == 0 else "-" * sign + text
 
 class Source:
-    """The files of a folder, or of a bundle read where it lies; each name is checked before
-    anything is read.
-    """
+    """The files of a folder, or of a bundle read where it lies; each name is checked before anything is read."""
     def __init__(self, path):
         self.root, self.zip, self.sizes = path, None if path.is_dir() else zipfile.ZipFile(path), {}
         for p in () if self.zip else sorted(path.rglob("*")):
@@ -86,10 +80,7 @@ class Source:
             lower.add(name.lower())
             self.sizes[name] = entry.file_size
         bomb = self.zip and sum(self.sizes.values()) > max(RATIO * path.stat().st_size, 1 << 20)
-        need(not bomb, (
-            f"{max(self.sizes, key=self.sizes.get, default='')}: unpacks to far too "
-            "much (a zip bomb)"
-        ))
+        need(not bomb, f"{max(self.sizes, key=self.sizes.get, default='')}: unpacks to far too much (a zip bomb)")
     def open(self, name):
         need(name in self.sizes, f"{name}: missing")
         return self.zip.open(name) if self.zip else (self.root / name).open("rb")
@@ -124,18 +115,14 @@ def read_ledger(source):
     return events
 
 def check_files(source, events, manifest, finished):
-    """Every recorded file against the ledger or, where the manifest says why not, against the
-    manifest alone.
-    """
+    """Every recorded file against the ledger or, where the manifest says why not, against the manifest alone."""
     recorded, replaced, left = set(), manifest.get("redacted", {}), manifest.get("left_out", {})
     for event in events:
         for name, expected in (*event["outputs"].items(), *event["context"].items()):
             need(name not in recorded, f"{name}: recorded twice")
             recorded.add(name)
             other = replaced.get(name) or left.get(name) or {"original": expected}
-            need(other["original"] == expected, (
-                f"{name}: manifest.json and ledger name different originals"
-            ))
+            need(other["original"] == expected, f"{name}: manifest.json and ledger name different originals")
             need(name not in replaced or name.endswith((".parquet", "/measurements.json")), f"{name}: never redacted")
             if name in left:
                 deciding = name.endswith(("decision.json", "measurements.json", "plan.json"))
@@ -143,9 +130,7 @@ def check_files(source, events, manifest, finished):
                 continue
             want = other.get("replacement", expected)
             need(name in source.sizes, f"{name}: missing; step '{event['step']}' recorded it")
-            need(source.digest(name) == want, (
-                f"{name}: changed after step '{event['step']}' recorded it"
-            ))
+            need(source.digest(name) == want, f"{name}: changed after step '{event['step']}' recorded it")
             need(not manifest or manifest["files"].get(name) == want, f"{name}: manifest.json states another digest")
     for name in sorted({*source.sizes, *manifest.get("files", {})} - recorded - set(BUNDLE if manifest else ())):
         good = not manifest or (name in manifest["files"] and source.digest(name) == manifest["files"][name])
@@ -158,9 +143,7 @@ def opened(source, path, keys, kind):
     try:
         envelope = json.loads(raw := source.read(path))
         (signed,), payload = envelope["signatures"], base64.b64decode(envelope["payload"], validate=True)
-        need(signed["keyid"] in keys, (
-            f"{path}: signed with key {signed['keyid']}, which is not here"
-        ))
+        need(signed["keyid"] in keys, f"{path}: signed with key {signed['keyid']}, which is not here")
         pae = f"DSSEv1 {len(envelope['payloadType'])} {envelope['payloadType']} {len(payload)} ".encode() + payload
         keys[signed["keyid"]].verify(base64.b64decode(signed["sig"], validate=True), pae)
         statement = json.loads(payload)
@@ -171,8 +154,7 @@ def opened(source, path, keys, kind):
         raise Failed(f"{path}: the signature does not fit ({type(e).__name__})") from None
 
 def check_signatures(source, events, plan, trusted, finished):
-    """Signatures of the plan, the heads, the report and the manifest; returns what to say of them.
-    """
+    """Signatures of the plan, the heads, the report and the manifest; returns what to say of them."""
     pems = [n for n in source.sizes if n.startswith("signatures/") and n.endswith(".pem")]
     loaded = [load_pem_public_key(data) for data in (*([trusted] if trusted else []), *map(source.read, pems))]
     ids = [hashlib.sha256(k.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest() for k in loaded]
@@ -205,9 +187,7 @@ def check_signatures(source, events, plan, trusted, finished):
     return f"{whose}: {signer or by}" if signer or trusted else f"UNSIGNED; the report: {by or 'unsigned'}"
 
 def level_of(policy, rule, look, looks):
-    """The two-sided interval level of a rule at a look: rules of one action share an error rate,
-    spent over looks.
-    """
+    """The two-sided interval level of a rule at a look: rules of one action share an error rate, spent over looks."""
     sharing = sum(r["action"] == rule["action"] for r in policy["rules"])
     alpha, normal = (1 - policy["level"]) / sharing, NormalDist()
     spent = {"uniform": lambda t: alpha * t, "pocock": lambda t: alpha * math.log1p((math.e - 1) * t),
@@ -249,9 +229,7 @@ def gate(rule, found, level, least):
     }
 
 def check_decisions(source, events, plan):
-    """Steps in the sealed order, decisions that follow from measurements, and each HALT obeyed or
-    overridden.
-    """
+    """Steps in the sealed order, decisions that follow from measurements, and each HALT obeyed or overridden."""
     policy = {"level": 0.95, "spending": "uniform", "min_alpha": 0.667, "rules": [], **plan["config"].get("gates", {})}
     policy["rules"] = [{"action": "WARN", "looks": "all", **r} for r in policy["rules"]]
     looks, done = plan["looks"], [e["step"] for e in events if not e["step"].endswith(("/halt", "/override"))]
@@ -285,9 +263,7 @@ def check_decisions(source, events, plan):
             for w, a in zip(was["gates"], again, strict=False):
                 close = [k for k, v in a.items() if type(w.get(k)) is type(v) is float and math.isclose(w[k], v)]
                 good = good and set(w) == {*a, "why"} and all(k in close or w[k] == a[k] for k in a)
-            need(good, (
-                f"{name}: does not follow from {iteration}/measurements.json and the sealed policy"
-            ))
+            need(good, f"{name}: does not follow from {iteration}/measurements.json and the sealed policy")
             halting, decided = [g["gate"] for g in again if g["verdict"] == "HALT"], decided + 1
     return decided
 
@@ -313,19 +289,10 @@ def main():
         what = "" if isinstance(e, Failed) else f"{args.source}: not what restaudit writes: {type(e).__name__}: "
         print("".join(c if c.isprintable() else "?" for c in f"verify_bundle: {what}{e}"), file=sys.stderr)
         return 2 if isinstance(e, OSError) else 5
-    print(
-        f"{count - len(partial)} files and {len(events)} events match, {decided} decisions "
-        f"follow; head {heads[-1]}"
-    )
+    print(f"{count - len(partial)} files and {len(events)} events match, {decided} decisions follow; head {heads[-1]}")
     print(*(f"NOT checked against the ledger (redacted or left out): {name}\n" for name in partial), sep="", end="")
-    print(
-        f"{signed}\n{'ANCHORED' if anchor else 'UNANCHORED'}; the run is "
-        f"{'' if finished else 'un'}finished"
-    )
-    print(
-        "not recomputed: measurements from samples, the sentences of decisions (why), the "
-        "rendered report"
-    )
+    print(f"{signed}\n{'ANCHORED' if anchor else 'UNANCHORED'}; the run is {'' if finished else 'un'}finished")
+    print("not recomputed: measurements from samples, the sentences of decisions (why), the rendered report")
     return 0
 
 if __name__ == "__main__":
