@@ -49,9 +49,11 @@ def test_documents_exports_and_the_bundle_are_made_and_verify(kind, runs, tmp_pa
     run = tmp_path / kind
     shutil.copytree(runs / kind, run)
     _register_plugins()
+    # Drawing a PDF and a DOCX does not depend on who trained: once is enough.
+    formats = "html,md,json,pdf,docx" if kind == "grpo" else "html,md,json"
     for command in (
         ["status", run],
-        ["report", run, "--format", "html,md,json,pdf,docx"],
+        ["report", run, "--format", formats],
         ["compliance", run],
         ["export", run],
         ["verify", run],
@@ -75,7 +77,7 @@ def test_documents_exports_and_the_bundle_are_made_and_verify(kind, runs, tmp_pa
 def test_every_page_shows_them(file, runs, monkeypatch):
     monkeypatch.setenv("RESTAUDIT_RUNS", str(runs))
     for kind in KINDS:
-        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
         at = at.switch_page(f"reports/viewer/app_pages/{file}")
         at.query_params["run"] = kind
         at.run()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from restaudit.config import PolicyConfig
 from restaudit.console import Reporter
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run
+from restaudit.models.devices import restored
 from restaudit.policy import load_policy
 from restaudit.policy.likelihood import loglikelihoods
 from restaudit.policy.loading import live_policy
@@ -202,24 +201,19 @@ def evaluated(arguments: str, folder: Path) -> dict[str, Any]:
     """What lm-eval's own command line says of a local task of three items."""
     rows = [{"question": f"Day {k} was", "choices": [" good.", " bad."]} for k in range(3)]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    task = {**TASK, "dataset_kwargs": {"data_files": {"test": str(folder / "rows.jsonl")}}}
+    files = {"data_files": {"test": str(folder / "rows.jsonl")}}
+    kwargs = {**files, "cache_dir": str(folder / "cache")}
+    task = {**TASK, "dataset_kwargs": kwargs}
     (folder / "tiny_local.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", arguments]
-    command += ["--tasks", "tiny_local", "--include_path", folder, "--device", "cpu"]
-    command += ["--output_path", folder / "found"]
-    offline = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_DATASETS_CACHE": str(folder / "cache"),
-    }
-    done = subprocess.run(
-        [str(c) for c in command],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **offline},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    from lm_eval.__main__ import cli_evaluate
+
+    # In this process: a new one would import torch, transformers and lm-eval once more.
+    command = ["lm_eval", "run", "--model", "hf", "--model_args", arguments]
+    command += ["--tasks", "tiny_local", "--include_path", str(folder), "--device", "cpu"]
+    command += ["--output_path", str(folder / "found")]
+    with pytest.MonkeyPatch.context() as patch, restored():
+        patch.setattr(sys, "argv", command)
+        cli_evaluate()
     (found,) = (folder / "found").rglob("results_*.json")
     results: dict[str, Any] = json.loads(found.read_text())["results"]["tiny_local"]
     return results
