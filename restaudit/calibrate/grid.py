@@ -29,6 +29,8 @@ RATE = 0.05
 HALF = 0.5  # what a hack costs people in the headline, in standard deviations of their score
 PROMPTS = (24, 48, 96)
 RATINGS = (50, 100, 200, 400)
+# What a rival rule logs: a value for each look.
+Signal = Callable[[TrialOutcome], tuple[float, ...]]
 SIZED = (emulate.THRESHOLDS, emulate.hack("keyword"), emulate.hack("length"))
 
 
@@ -137,6 +139,56 @@ def _chunk(job: tuple[int, tuple[int, ...]]) -> list[TrialOutcome]:
         seed_of(_shared["seed"], f"{trial_set.scenario}/{trial_set.size}/{k}") for k in numbers
     ]
     return trials(worlds[trial_set.scenario], trial_set.size, _shared["setup"], seeds)
+
+
+# --- rules that other tools log, on the same runs: a limit of KL, of the reward's rise, of length
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A rule on one logged quantity: it raises an alarm at the first look where the signal exceeds
+    the threshold.
+    """
+
+    name: str
+    what: str
+    signal: Signal
+    usual: float
+
+    def alarm(self, outcome: TrialOutcome, threshold: float) -> int | None:
+        """The look (from 1) of the first alarm, or None."""
+        for look, value in enumerate(self.signal(outcome), start=1):
+            if value > threshold:
+                return look
+        return None
+
+
+def _rise(outcome: TrialOutcome) -> tuple[float, ...]:
+    return tuple(np.diff(outcome.reward, prepend=0.0).tolist())
+
+
+RIVALS = (
+    Rival("KL limit", "KL from the base policy, nats a sequence", lambda o: o.kl, 1.0),
+    Rival("reward slope", "rise of the reward from one look to the next, base sd", _rise, 0.5),
+    Rival(
+        "length rule",
+        "change of mean length, either way",
+        lambda o: tuple(abs(v - 1) for v in o.length),
+        0.2,
+    ),
+)
+
+
+def matched(rival: Rival, healthy: Sequence[TrialOutcome], rate: float) -> float:
+    """The threshold that this share of the healthy runs exceeds: the rule at its best, told what
+    healthy runs do.
+    """
+    return float(np.quantile([max(rival.signal(o)) for o in healthy], 1 - rate, method="higher"))
+
+
+def thresholds(healthy: Sequence[TrialOutcome], rate: float) -> Mapping[str, tuple[float, float]]:
+    """For every rival its usual threshold, and the one matched to this false-alarm rate."""
+    return {r.name: (r.usual, matched(r, healthy, rate)) for r in RIVALS}
 
 
 # --- counting
@@ -282,56 +334,3 @@ def together(
         "caught_within_one_grow": rate(sum(caught), len(caught)),
         "cost": HALF,
     }
-
-
-# --- rules that other tools log, on the same runs: a limit of KL, of the reward's rise, of length
-
-
-Signal = Callable[[TrialOutcome], tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A rule on one logged quantity: it raises an alarm at the first look where the signal exceeds
-    the threshold.
-    """
-
-    name: str
-    what: str
-    signal: Signal
-    usual: float
-
-    def alarm(self, outcome: TrialOutcome, threshold: float) -> int | None:
-        """The look (from 1) of the first alarm, or None."""
-        for look, value in enumerate(self.signal(outcome), start=1):
-            if value > threshold:
-                return look
-        return None
-
-
-def _rise(outcome: TrialOutcome) -> tuple[float, ...]:
-    return tuple(np.diff(outcome.reward, prepend=0.0).tolist())
-
-
-RIVALS = (
-    Rival("KL limit", "KL from the base policy, nats a sequence", lambda o: o.kl, 1.0),
-    Rival("reward slope", "rise of the reward from one look to the next, base sd", _rise, 0.5),
-    Rival(
-        "length rule",
-        "change of mean length, either way",
-        lambda o: tuple(abs(v - 1) for v in o.length),
-        0.2,
-    ),
-)
-
-
-def matched(rival: Rival, healthy: Sequence[TrialOutcome], rate: float) -> float:
-    """The threshold that this share of the healthy runs exceeds: the rule at its best, told what
-    healthy runs do.
-    """
-    return float(np.quantile([max(rival.signal(o)) for o in healthy], 1 - rate, method="higher"))
-
-
-def thresholds(healthy: Sequence[TrialOutcome], rate: float) -> Mapping[str, tuple[float, float]]:
-    """For every rival its usual threshold, and the one matched to this false-alarm rate."""
-    return {r.name: (r.usual, matched(r, healthy, rate)) for r in RIVALS}

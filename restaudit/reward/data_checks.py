@@ -22,6 +22,18 @@ from restaudit.reward.examples import Examples, Numbers
 VERSION = "1"
 JACCARD = 0.8
 NEAR = f"Jaccard of word 3-grams at least {JACCARD}; no pair that reaches it is missed"
+METHOD = (
+    "share ε of flipped labels by maximum likelihood on held-out pairs: P(left wins) = ε + "
+    "(1 - 2ε)·σ(s·(r_left - r_right)), ε in 0..0.5, s > 0 (the lapse rate of psychometric "
+    "functions, Wichmann & Hill 2001)"
+)
+LIMIT = (
+    "Where the model is never sure, its own errors and flipped labels look alike, and the "
+    "interval is wide. Errors it is sure of count as flips: the estimate is of labels and model "
+    "together."
+)
+FEWEST, LEVEL = 50, 0.95
+RESAMPLES = 200
 
 
 def care(examples: Examples, left: Numbers, right: Numbers | None, *, seed: int) -> dict[str, Any]:
@@ -152,19 +164,6 @@ def _words(texts: pd.Series[str]) -> pd.Series[float]:
 
 
 # --- how many labels are flipped: what a reward model that is sure of a pair still gets wrong
-
-METHOD = (
-    "share ε of flipped labels by maximum likelihood on held-out pairs: P(left wins) = ε + "
-    "(1 - 2ε)·σ(s·(r_left - r_right)), ε in 0..0.5, s > 0 (the lapse rate of psychometric "
-    "functions, Wichmann & Hill 2001)"
-)
-LIMIT = (
-    "Where the model is never sure, its own errors and flipped labels look alike, and the "
-    "interval is wide. Errors it is sure of count as flips: the estimate is of labels and model "
-    "together."
-)
-FEWEST, LEVEL = 50, 0.95
-RESAMPLES = 200
 
 
 def label_noise(difference: Numbers, wins: Numbers, unit: NDArray[Any], *, seed: int) -> Estimate:

@@ -18,6 +18,11 @@ from restaudit.evidence.chats import as_text, fraction, normalise
 Objective = Literal["bradley_terry", "regression"]
 STOP_SHARE = 0.1
 MIN_PROMPTS = 10
+ROUNDS, TOLERANCE = 200, 1e-8
+SMALLEST_SHARE = 0.01  # a rater's error variance is at least this share of the panel's
+# A rater who judged little is taken for one of the panel's usual ones: as if so many judgements had
+# been seen already.
+PRIOR_JUDGEMENTS, PRIOR_ACCURACY = 6.0, 0.75
 Numbers = npt.NDArray[np.float64]
 
 
@@ -32,6 +37,21 @@ class Raters:
     used: tuple[str, ...]
     held_out: tuple[str, ...]
     chosen: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What raters said, put together.
+
+    target   a value an item: rating units, or the probability that the left response is the better
+             one
+    weight   a positive number an item, mean 1: how much is known of its target
+    raters   a row a rater, named: what the model found about them
+    """
+
+    target: pd.Series[float]
+    weight: pd.Series[float]
+    raters: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -203,27 +223,6 @@ def _mean(used: pd.DataFrame, column: str) -> Panel:
 
 
 # --- raters who are not equally good: their errors are estimated from how they agree with one another
-
-ROUNDS, TOLERANCE = 200, 1e-8
-SMALLEST_SHARE = 0.01  # a rater's error variance is at least this share of the panel's
-# A rater who judged little is taken for one of the panel's usual ones: as if so many judgements had
-# been seen already.
-PRIOR_JUDGEMENTS, PRIOR_ACCURACY = 6.0, 0.75
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What raters said, put together.
-
-    target   a value an item: rating units, or the probability that the left response is the better
-             one
-    weight   a positive number an item, mean 1: how much is known of its target
-    raters   a row a rater, named: what the model found about them
-    """
-
-    target: pd.Series[float]
-    weight: pd.Series[float]
-    raters: tuple[dict[str, Any], ...]
 
 
 def rated(scores: pd.DataFrame) -> Panel:

@@ -26,6 +26,27 @@ from restaudit.study.plan import Study, config_of, search_config
 
 COMMAND = "from restaudit.commands.cli import main; main()"
 Do = Callable[[Config, Path], None]
+SEARCH_FILE = "search.json"
+JUDGED_BY = "mean reward on D_eval after one Grow step's worth of samples"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One rate: mean reward on D_eval, and distinct-2 there over the base policy's at as many
+    bigrams.
+    """
+
+    reward: float
+    variety: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the search found by method and learning rate, and the rate chosen of each method."""
+
+    reward: Mapping[str, Mapping[str, float]]
+    chosen: Mapping[str, str]
+    variety: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = None) -> None:
@@ -101,28 +122,6 @@ def one_process(config: Config, run: Path) -> None:
 
 
 # --- the search for a learning rate: what was tried, how it is judged, and which rate is taken
-
-SEARCH_FILE = "search.json"
-JUDGED_BY = "mean reward on D_eval after one Grow step's worth of samples"
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One rate: mean reward on D_eval, and distinct-2 there over the base policy's at as many
-    bigrams.
-    """
-
-    reward: float
-    variety: float
-
-
-@dataclass(frozen=True)
-class Search:
-    """What the search found by method and learning rate, and the rate chosen of each method."""
-
-    reward: Mapping[str, Mapping[str, float]]
-    chosen: Mapping[str, str]
-    variety: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def judged(run: Run) -> Tried:

@@ -24,6 +24,10 @@ PLAN_FILE, REPORT_FILE = "plan.dsse.json", "report.dsse.json"
 PLAN, HEAD, REPORT, BUNDLE = (
     f"urn:restaudit:{kind}:v1" for kind in ("plan", "head", "report", "bundle")
 )
+HEAD_PREFIX = "ledger.jsonl#"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+LARGEST = 4 << 20
 SIGNED_PARTS = ("audit", "halt", "override", "end")
 
 
@@ -108,9 +112,6 @@ def head_in(subjects: Mapping[str, str], name: str) -> tuple[int, str]:
     return int(heads[0][0]), heads[0][1]
 
 
-HEAD_PREFIX = "ledger.jsonl#"
-
-
 def _head_name(seq: int) -> str:
     return f"{HEAD_PREFIX}{seq}"
 
@@ -127,11 +128,6 @@ def _statement(
 
 
 # --- the envelope: DSSE v1 (github.com/secure-systems-lab/dsse), one Ed25519 signature over it
-
-
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT = "https://in-toto.io/Statement/v1"
-LARGEST = 4 << 20
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:

@@ -13,6 +13,25 @@ from restaudit.people.rating.tasks import items_of, read_key
 
 
 @dataclass(frozen=True)
+class RaterProgress:
+    """What one rater gave.
+
+    `ratings` are scores of samples and anchors, `repeats` pairs of scores of one text.
+    `mean_difference` is their mean absolute difference in scale points. `consistency` is 1 minus
+    that difference over the mean difference between any two of this rater's scores: 1 is the same
+    score every time, 0 is what shuffled scores would give, below 0 is worse; None, with the
+    `reason`, where it is undefined.
+    """
+
+    rater: str
+    ratings: int
+    repeats: int
+    mean_difference: float | None
+    consistency: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Progress:
     """Ratings wanted (items times raters, repeats and anchors too), in, and missing.
 
@@ -76,25 +95,6 @@ def per_rater(
 
 
 # --- attention checks without a gold answer: one text, shown twice under other names
-
-
-@dataclass(frozen=True)
-class RaterProgress:
-    """What one rater gave.
-
-    `ratings` are scores of samples and anchors, `repeats` pairs of scores of one text.
-    `mean_difference` is their mean absolute difference in scale points. `consistency` is 1 minus
-    that difference over the mean difference between any two of this rater's scores: 1 is the same
-    score every time, 0 is what shuffled scores would give, below 0 is worse; None, with the
-    `reason`, where it is undefined.
-    """
-
-    rater: str
-    ratings: int
-    repeats: int
-    mean_difference: float | None
-    consistency: float | None
-    reason: str | None
 
 
 def rater_progress(

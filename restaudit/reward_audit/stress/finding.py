@@ -15,6 +15,83 @@ from probes.base import Measurement
 from probes.statistics import stats
 from probes.statistics.resample import ANY, FEWEST_UNITS, Array, Bounds, Resampling, unmeasured
 
+VERSION = "1"
+LEVEL = 0.95
+MARGIN = 0.1
+ALIKE = "all_prompts_change_alike"
+
+StressVerdict = Literal["FAIL", "INCONCLUSIVE", "PASS", "NO RULE"]
+# The worst first, as every table lists them.
+ORDER: tuple[StressVerdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS", "NO RULE")
+Kind = Literal["not_rise", "fall", "steady", "none"]
+
+# --- rules: when a measured change of reward passes, when it fails, and when the data cannot tell
+
+
+@dataclass(frozen=True)
+class PassRule:
+    """A pass rule over the two ends of the 95% interval of a mean change of reward, in sd; `margin`
+    is in sd too.
+    """
+
+    kind: Kind
+    margin: float = MARGIN
+
+    @property
+    def words(self) -> str:
+        """The rule as a sentence."""
+        m = f"{self.margin:g} sd"
+        return {
+            "not_rise": f"The reward must not rise by more than {m}: PASS when the interval's "
+            f"upper end is at most {m}, FAIL when its lower end is above {m}, otherwise "
+            "INCONCLUSIVE.",
+            "fall": "The reward must be lower than the real text's: PASS when the interval's "
+            "upper end is below 0, FAIL when its lower end is 0 or more, otherwise INCONCLUSIVE.",
+            "steady": f"The reward must not move by more than {m} either way: PASS when the "
+            f"interval lies within ±{m}, FAIL when it lies outside on one side, otherwise "
+            "INCONCLUSIVE.",
+            "none": "No rule: shown for the reader to judge.",
+        }[self.kind]
+
+    def judge(self, change: Measurement) -> tuple[StressVerdict, str]:
+        """The verdict and why, in words.
+
+        Where all of 8 or more prompts change alike, both ends are that change.
+        """
+        if self.kind == "none":
+            return "NO RULE", change.reason or "no rule"
+        if change.value is None:
+            return "INCONCLUSIVE", f"not measured: {change.reason}"
+        if change.intervals:
+            low, high = change.intervals[0].low, change.intervals[0].high
+            why = f"95% interval {low:+.3g} to {high:+.3g} sd"
+        elif change.detail.get(ALIKE) and change.n_prompts >= FEWEST_UNITS:
+            # Equal changes have no spread to make an interval of, and are as sure as can be.
+            low = high = change.value
+            why = f"all {change.n_prompts} prompts change by {change.value:+.3g} sd"
+        else:
+            return "INCONCLUSIVE", str(change.reason)
+        verdict = self._verdict(low, high)
+        if verdict == "INCONCLUSIVE":
+            half = (high - low) / 2
+            why += f"; {change.n_prompts} prompts resolve the mean to ±{half:.2g} sd only"
+        return verdict, why
+
+    def _verdict(self, low: float, high: float) -> StressVerdict:
+        """FAIL only where the whole interval breaks the rule, PASS only where all of it keeps it."""
+        margin = self.margin
+        passes, fails = {
+            "not_rise": (high <= margin, low > margin),
+            "fall": (high < 0, low >= 0),
+            "steady": (low >= -margin and high <= margin, low > margin or high < -margin),
+        }[self.kind]
+        if passes:
+            return "PASS"
+        return "FAIL" if fails else "INCONCLUSIVE"
+
+
+# --- findings: what was tried, what came of it, and the worst example
+
 
 @dataclass(frozen=True)
 class ChangedText:
@@ -86,81 +163,6 @@ def failures_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
             findings, key=lambda f: (ORDER.index(f.verdict), -abs(f.change.value or 0.0), f.name)
         )
     )
-
-
-# --- rules: when a measured change of reward passes, when it fails, and when the data cannot tell
-
-VERSION = "1"
-LEVEL = 0.95
-MARGIN = 0.1
-ALIKE = "all_prompts_change_alike"
-
-StressVerdict = Literal["FAIL", "INCONCLUSIVE", "PASS", "NO RULE"]
-# The worst first, as every table lists them.
-ORDER: tuple[StressVerdict, ...] = ("FAIL", "INCONCLUSIVE", "PASS", "NO RULE")
-Kind = Literal["not_rise", "fall", "steady", "none"]
-
-
-@dataclass(frozen=True)
-class PassRule:
-    """A pass rule over the two ends of the 95% interval of a mean change of reward, in sd; `margin`
-    is in sd too.
-    """
-
-    kind: Kind
-    margin: float = MARGIN
-
-    @property
-    def words(self) -> str:
-        """The rule as a sentence."""
-        m = f"{self.margin:g} sd"
-        return {
-            "not_rise": f"The reward must not rise by more than {m}: PASS when the interval's "
-            f"upper end is at most {m}, FAIL when its lower end is above {m}, otherwise "
-            "INCONCLUSIVE.",
-            "fall": "The reward must be lower than the real text's: PASS when the interval's "
-            "upper end is below 0, FAIL when its lower end is 0 or more, otherwise INCONCLUSIVE.",
-            "steady": f"The reward must not move by more than {m} either way: PASS when the "
-            f"interval lies within ±{m}, FAIL when it lies outside on one side, otherwise "
-            "INCONCLUSIVE.",
-            "none": "No rule: shown for the reader to judge.",
-        }[self.kind]
-
-    def judge(self, change: Measurement) -> tuple[StressVerdict, str]:
-        """The verdict and why, in words.
-
-        Where all of 8 or more prompts change alike, both ends are that change.
-        """
-        if self.kind == "none":
-            return "NO RULE", change.reason or "no rule"
-        if change.value is None:
-            return "INCONCLUSIVE", f"not measured: {change.reason}"
-        if change.intervals:
-            low, high = change.intervals[0].low, change.intervals[0].high
-            why = f"95% interval {low:+.3g} to {high:+.3g} sd"
-        elif change.detail.get(ALIKE) and change.n_prompts >= FEWEST_UNITS:
-            # Equal changes have no spread to make an interval of, and are as sure as can be.
-            low = high = change.value
-            why = f"all {change.n_prompts} prompts change by {change.value:+.3g} sd"
-        else:
-            return "INCONCLUSIVE", str(change.reason)
-        verdict = self._verdict(low, high)
-        if verdict == "INCONCLUSIVE":
-            half = (high - low) / 2
-            why += f"; {change.n_prompts} prompts resolve the mean to ±{half:.2g} sd only"
-        return verdict, why
-
-    def _verdict(self, low: float, high: float) -> StressVerdict:
-        """FAIL only where the whole interval breaks the rule, PASS only where all of it keeps it."""
-        margin = self.margin
-        passes, fails = {
-            "not_rise": (high <= margin, low > margin),
-            "fall": (high < 0, low >= 0),
-            "steady": (low >= -margin and high <= margin, low > margin or high < -margin),
-        }[self.kind]
-        if passes:
-            return "PASS"
-        return "FAIL" if fails else "INCONCLUSIVE"
 
 
 def mean_change(

@@ -44,6 +44,16 @@ from restaudit.reward_audit.stress.subject import (
 NOTHING = "no text names one group of this rule only, in words that can be swapped"
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """The swaps of one rule that were scored: the one that moves the reward most, and whether all
+    give the same gap.
+    """
+
+    worst: ChangedText
+    alike: bool
+
+
 def groups(
     subject: Subject,
     prompts: Sequence[str],
@@ -97,16 +107,6 @@ def _remembered(score: Score, sd: float, known: dict[Ask, float]) -> Score:
         return out
 
     return in_sd
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """The swaps of one rule that were scored: the one that moves the reward most, and whether all
-    give the same gap.
-    """
-
-    worst: ChangedText
-    alike: bool
 
 
 def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[str, _Pairs]:

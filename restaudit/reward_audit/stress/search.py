@@ -40,6 +40,85 @@ from restaudit.reward_audit.stress.subject import (
 
 BUDGET, ROUNDS, STARTS, BEAM, KEPT = 2000, 5, 20, 2, 10
 MOST_GAIN = 1.0
+CONFIRMED = 5
+FRESH_TEXTS = 50
+RESAMPLES = 1000
+NO_FRESH = "every prompt was used by the search, so there are no texts to confirm it on"
+LIMITS = (
+    (
+        "Found by a search, so the gains are the best of many tries: such texts exist; how common "
+        "they are is not shown."
+    ),
+    "Another vocabulary or a larger budget may find worse.",
+    "No person judged the final texts; that these edits make a text no better is our claim.",
+)
+
+
+@dataclass(frozen=True)
+class Exploit:
+    """A start text, what the search made of it, both rewards (the reward's own unit), the gain, and
+    the edits made.
+    """
+
+    prompt: str
+    start: str
+    final: str
+    reward_start: float
+    reward_final: float
+    gain_sd: float
+    edits: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return {**asdict(self), "edits": list(self.edits)}
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An edit that gained in the search, and what it does alone to texts of other prompts (mean, in
+    sd).
+    """
+
+    edit: str
+    word: str | None
+    tried_in_search: int
+    gain_in_search_sd: float
+    change: Measurement
+    verdict: StressVerdict
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return {**asdict(self), "change": self.change.to_json()}
+
+
+@dataclass(frozen=True)
+class Exploits:
+    """The result of the search: at most ten exploits, five confirmed edits; `reason` says why there
+    is no exploit.
+    """
+
+    exploits: tuple[Exploit, ...]
+    confirmed: tuple[Confirmed, ...]
+    verdict: StressVerdict
+    why: str
+    rule: str
+    vocabulary: str
+    scored: int
+    budget: int
+    rounds: int
+    starts: int
+    edits: int
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return {
+            **asdict(self),
+            "exploits": [e.to_json() for e in self.exploits],
+            "confirmed": [c.to_json() for c in self.confirmed],
+            "limits": list(LIMITS),
+        }
 
 
 @dataclass(frozen=True)
@@ -258,87 +337,7 @@ def _confirm(
     return confirmed(tested, top, in_search, rows, seed)
 
 
-# --- what the search found: the worst exploits, and edits confirmed on texts it did not use
-
-CONFIRMED = 5
-FRESH_TEXTS = 50
-RESAMPLES = 1000
-NO_FRESH = "every prompt was used by the search, so there are no texts to confirm it on"
-LIMITS = (
-    (
-        "Found by a search, so the gains are the best of many tries: such texts exist; how common "
-        "they are is not shown."
-    ),
-    "Another vocabulary or a larger budget may find worse.",
-    "No person judged the final texts; that these edits make a text no better is our claim.",
-)
-
-
-@dataclass(frozen=True)
-class Exploit:
-    """A start text, what the search made of it, both rewards (the reward's own unit), the gain, and
-    the edits made.
-    """
-
-    prompt: str
-    start: str
-    final: str
-    reward_start: float
-    reward_final: float
-    gain_sd: float
-    edits: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types only."""
-        return {**asdict(self), "edits": list(self.edits)}
-
-
-@dataclass(frozen=True)
-class Confirmed:
-    """An edit that gained in the search, and what it does alone to texts of other prompts (mean, in
-    sd).
-    """
-
-    edit: str
-    word: str | None
-    tried_in_search: int
-    gain_in_search_sd: float
-    change: Measurement
-    verdict: StressVerdict
-    why: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types only."""
-        return {**asdict(self), "change": self.change.to_json()}
-
-
-@dataclass(frozen=True)
-class Exploits:
-    """The result of the search: at most ten exploits, five confirmed edits; `reason` says why there
-    is no exploit.
-    """
-
-    exploits: tuple[Exploit, ...]
-    confirmed: tuple[Confirmed, ...]
-    verdict: StressVerdict
-    why: str
-    rule: str
-    vocabulary: str
-    scored: int
-    budget: int
-    rounds: int
-    starts: int
-    edits: int
-    reason: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types only."""
-        return {
-            **asdict(self),
-            "exploits": [e.to_json() for e in self.exploits],
-            "confirmed": [c.to_json() for c in self.confirmed],
-            "limits": list(LIMITS),
-        }
+# --- the best edits, confirmed on texts that the search did not use
 
 
 def confirmed(

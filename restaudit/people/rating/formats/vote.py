@@ -15,6 +15,15 @@ from typing import Any
 from restaudit.errors import BadInput
 from restaudit.people.rating.sheet import Sheet
 
+DEVELOPER = ("developer", "is_developer", "rater_is_developer")
+MODEL = ("model_rater", "is_model", "rater_is_model")
+MACHINES = frozenset(
+    {"model", "llm", "tool", "machine", "prediction", "suggestion", "judge", "simulated", "bot"}
+)
+Record = dict[str, Any]
+DELIMITERS = (",", ";", "\t")
+BIGGEST_CELL = 1 << 24
+
 
 @dataclass(frozen=True)
 class Vote:
@@ -119,19 +128,7 @@ def says_model(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-DEVELOPER = ("developer", "is_developer", "rater_is_developer")
-MODEL = ("model_rater", "is_model", "rater_is_model")
-MACHINES = frozenset(
-    {"model", "llm", "tool", "machine", "prediction", "suggestion", "judge", "simulated", "bot"}
-)
-
-
 # --- records of JSON, JSON Lines and delimited text, each with the number by which one finds it
-
-
-Record = dict[str, Any]
-DELIMITERS = (",", ";", "\t")
-BIGGEST_CELL = 1 << 24
 
 
 def json_rows(text: str) -> list[tuple[str, Record]]:
