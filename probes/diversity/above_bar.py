@@ -61,7 +61,7 @@ def compare(
             "bar_is": "median of the base policy's samples",
         }
 
-    def of(
+    def compared(
         name: str,
         sides: Sides,
         statistic: Callable[[Side, Side, Good, Good], Deleted],
@@ -69,33 +69,36 @@ def compare(
     ) -> Estimate:
         if score is None or base is None or sides.then is None:
             return unmeasured(reason)
-        good = [_above(rows, sides.now, *score), _above(base, sides.then, *score)]
-        detail.update(
-            {
-                f"above_bar_{which}": int(g.sum())
-                for which, g in zip(("now", "base"), good, strict=True)
-            }
-        )
+        good_now, good_base = _above(rows, sides.now, *score), _above(base, sides.then, *score)
+        detail["above_bar_now"] = int(good_now.sum())
+        detail["above_bar_base"] = int(good_base.sum())
         if matched:
-            good = _as_many(sides.now, sides.then, good[0], good[1])
-            detail[f"texts_each_{name}"] = int(good[0].sum())
-        if not (good[0].any() and good[1].any()):
+            # Distinct-n and Vendi depend on how many texts there are, and a policy with more good
+            # ones would differ by that alone.
+            good_now, good_base = _as_many(sides.now, sides.then, good_now, good_base)
+            detail[f"texts_each_{name}"] = int(good_now.sum())
+        if not (good_now.any() and good_base.any()):
             return unmeasured(NONE_GOOD, units=sides.now.texts.units)
-        ratio = statistic(sides.now, sides.then, good[0], good[1])
-        return replace(estimated(ratio, sides, evidence, log=True), n=int(good[0].sum()))
+        ratio = statistic(sides.now, sides.then, good_now, good_base)
+        return replace(estimated(ratio, sides, evidence, log=True), n=int(good_now.sum()))
 
     estimates: dict[str, Estimate] = {}
     if evidence.wants("diversity.good_distinct_2_ratio"):
-        estimates[NAMES[0]] = of("distinct_2", everything, _distinct, True)
+        estimates[NAMES[0]] = compared("distinct_2", everything, _distinct, True)
     for name, matched in ((NAMES[1], True), (NAMES[2], False)):
         if not evidence.wants(f"diversity.{name}"):
             continue
-        if evidence.embed is None or score is None:
-            estimates[name] = unmeasured(reason if score is None else NO_EMBED)
+        if score is None:
+            estimates[name] = unmeasured(reason)
+            continue
+        if evidence.embed is None:
+            estimates[name] = unmeasured(NO_EMBED)
             continue
         sides = everything.at_most(most)
-        detail |= {k: v for k, v in sides.detail.items() if k == "measured_on"}
-        estimates[name] = of("vendi", sides, _vendi, matched)
+        if "measured_on" in sides.detail:
+            detail["measured_on"] = sides.detail["measured_on"]
+        estimates[name] = compared("vendi", sides, _vendi, matched)
+    # The base policy's ratio to itself, by definition.
     start = None if base is None else 1.0
     return [
         e.recorded(METRICS[f"diversity.{name}"], version=version, baseline=start, detail=detail)
@@ -107,38 +110,42 @@ def _bar(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[str, float] | None:
     """The score that says what is good (human, else reward), and the base policy's median of it."""
     # People's scores where there are enough: a bar set by the reward calls a hack good.
     for column in ("human", "reward"):
-        both = [v[~np.isnan(v)] for v in (numbers(rows, column), numbers(base, column))]
-        if all(len(v) >= FEWEST_SCORED for v in both):
-            return column, float(np.median(both[1]))
+        now, before = numbers(rows, column), numbers(base, column)
+        before = before[~np.isnan(before)]
+        scored_now = int(np.count_nonzero(~np.isnan(now)))
+        if min(scored_now, len(before)) >= FEWEST_SCORED:
+            return column, float(np.median(before))
     return None
 
 
 def _above(table: pd.DataFrame, side: Side, column: str, bar: float) -> Good:
     """Which of the side's texts score above the bar; a text without a score does not."""
-    found: Good = numbers(table, column)[side.texts.row] > bar
-    return found
+    above: Good = numbers(table, column)[side.texts.row] > bar
+    return above
 
 
 def _as_many(now: Side, then: Side, a: Good, b: Good) -> list[Good]:
     """The first k good texts of each prompt, k the smaller number of the two policies."""
     units = now.texts.units
     owners = (now.texts.owner, then.texts.owner)
-    k = np.min(
-        [np.bincount(o, weights=g, minlength=units) for o, g in zip(owners, (a, b), strict=True)],
-        axis=0,
-    )
-    out = []
+    now_by_prompt = np.bincount(owners[0], weights=a, minlength=units)
+    then_by_prompt = np.bincount(owners[1], weights=b, minlength=units)
+    k = np.minimum(now_by_prompt, then_by_prompt)
+    chosen = []
     for owner, good in zip(owners, (a, b), strict=True):
         so_far = np.cumsum(good)
         before = np.append(0, so_far[:-1])
         first = np.searchsorted(owner, np.arange(units))
-        out.append(good & (so_far - before[first][owner] <= k[owner]))
-    return out
+        # The running count starts anew at each prompt.
+        of_prompt = so_far - before[first][owner]
+        chosen.append(good & (of_prompt <= k[owner]))
+    return chosen
 
 
 def _vendi(now: Side, then: Side, a: Good, b: Good) -> Deleted:
-    one, other = (vendi(s.vectors[g], s.texts.owner[g], s.groups) for s, g in ((now, a), (then, b)))
-    return one.over(other)
+    score_now = vendi(now.vectors[a], now.texts.owner[a], now.groups)
+    score_then = vendi(then.vectors[b], then.texts.owner[b], then.groups)
+    return score_now.over(score_then)
 
 
 def _distinct(now: Side, then: Side, a: Good, b: Good) -> Deleted:
@@ -147,6 +154,5 @@ def _distinct(now: Side, then: Side, a: Good, b: Good) -> Deleted:
 
 def _counts(side: Side, all_grams: Grams, good: Good) -> Counts:
     keep = good[all_grams.text]
-    return Counts(
-        all_grams.code[keep], side.texts.owner[all_grams.text[keep]], all_grams.kinds, side.groups
-    )
+    owner = side.texts.owner[all_grams.text[keep]]
+    return Counts(all_grams.code[keep], owner, all_grams.kinds, side.groups)

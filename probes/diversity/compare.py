@@ -46,7 +46,9 @@ class SetStatistic:
     @property
     def names(self) -> tuple[str, ...]:
         """The measurements it makes."""
-        return (self.name,) if self.against is None else (self.name, f"{self.name}_{self.against}")
+        if self.against is None:
+            return (self.name,)
+        return (self.name, f"{self.name}_{self.against}")
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -78,8 +80,11 @@ def of_set(
         return []
     missing = _missing(statistic, everything, evidence)
     sides = everything if missing else everything.at_most(statistic.most)
-    detail = {**sides.detail, **(statistic.more(sides) if statistic.more and not missing else {})}
-    value, compared, before = unmeasured(missing or IS_BASE), unmeasured(missing or IS_BASE), None
+    detail = dict(sides.detail)
+    if statistic.more and not missing:
+        detail |= statistic.more(sides)
+    value = compared = unmeasured(missing or IS_BASE)
+    before = None
     if not missing:
         now = statistic.of(sides.now)
         value = estimated(
@@ -111,16 +116,17 @@ def _compared(
 ) -> Estimate:
     if statistic.against == "change":
         estimate = estimated(now.minus(then), sides, evidence, undefined=statistic.undefined)
-        if (
-            statistic.share
-            and estimate.value is not None
-            and not estimate.intervals
-            and sides.now.texts.units > 1
-        ):
+        no_spread = estimate.value is not None and not estimate.intervals
+        # Two shares that are both 0 or both 1 have no spread to see, and are still not exact.
+        if statistic.share and no_spread and sides.now.texts.units > 1:
             return newcombe(estimate, now=now.value, then=then.value, levels=evidence.levels)
         return estimate
     assert sides.then is not None
-    ratio = statistic.ratio(sides.now, sides.then) if statistic.ratio else now.over(then)
+    if statistic.ratio is not None:
+        ratio = statistic.ratio(sides.now, sides.then)
+    else:
+        ratio = now.over(then)
+    # A ratio is skewed: its logarithm's interval is the symmetric one, and never below 0.
     return estimated(ratio, sides, evidence, log=True, undefined=statistic.undefined)
 
 
@@ -206,7 +212,9 @@ def of_prompts(
     before, compared = None, unmeasured(IS_BASE)
     if sides.then is not None:
         then = statistic.of(sides.then)
-        before = float(then[np.isfinite(then)].mean()) if np.isfinite(then).any() else None
+        if np.isfinite(then).any():
+            before = float(then[np.isfinite(then)].mean())
+        # Only prompts that both can tell of, or a change of prompts would pass for one of policy.
         both = np.isfinite(now) & np.isfinite(then)
         totals = np.stack([now[both], then[both], np.ones(int(both.sum()))], axis=1)
         compared = bootstrap(
@@ -235,8 +243,10 @@ def _difference(sums: Array) -> Array:
 
 def _comparison(against: Against, unit: str, sides: Sides) -> tuple[str, float | None]:
     """Unit of the comparison, and what it is for the base policy itself."""
-    itself = 1.0 if against == "ratio" else 0.0
-    return RATIO if against == "ratio" else unit, None if sides.then is None else itself
+    compared_unit, itself = (RATIO, 1.0) if against == "ratio" else (unit, 0.0)
+    if sides.then is None:
+        return compared_unit, None
+    return compared_unit, itself
 
 
 def _measured(

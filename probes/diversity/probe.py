@@ -51,6 +51,7 @@ def _across_distinct(side: Side) -> Deleted:
     averaged.
     """
     all_grams, texts = side.grams(2), side.texts
+    # The same word pair in two layers is two kinds: layers are counted apart, then averaged.
     layer = texts.place[all_grams.text] * np.int64(all_grams.kinds) + all_grams.code
     kinds, code = np.unique(layer, return_inverse=True)
     layer_of = kinds // max(all_grams.kinds, 1)
@@ -58,11 +59,9 @@ def _across_distinct(side: Side) -> Deleted:
     def share(counts: NDArray[np.intp]) -> float:
         tokens = np.bincount(layer_of, weights=counts)
         different = np.bincount(layer_of, weights=counts > 0)
-        return (
-            float((different[tokens > 0] / tokens[tokens > 0]).mean())
-            if tokens.any()
-            else float("nan")
-        )
+        if not tokens.any():
+            return float("nan")
+        return float((different[tokens > 0] / tokens[tokens > 0]).mean())
 
     return Counts(code, texts.owner[all_grams.text], len(kinds), side.groups).deleted(share)
 
@@ -72,8 +71,13 @@ def _of_texts(statistic: Callable[..., Deleted]) -> Callable[[Side], Deleted]:
 
 
 def _openings(sides: Sides) -> dict[str, str | int]:
-    then = {} if sides.then is None else {"commonest_opening_base": commonest(sides.then.texts)}
-    return {"opening_words": OPENING, "commonest_opening": commonest(sides.now.texts), **then}
+    facts: dict[str, str | int] = {
+        "opening_words": OPENING,
+        "commonest_opening": commonest(sides.now.texts),
+    }
+    if sides.then is not None:
+        facts["commonest_opening_base"] = commonest(sides.then.texts)
+    return facts
 
 
 SET_STATISTICS = (
@@ -225,12 +229,11 @@ def _compared(
         return []
     now, then, matched = match(rows, base)
     sides = sides_of(evidence, now, then, {**notes, **matched})
-    measurements = [
-        m for statistic in SET_STATISTICS for m in of_set(statistic, sides, evidence, VERSION)
-    ]
-    measurements += [
-        m for each in PROMPT_STATISTICS for m in of_prompts(each, sides, evidence, VERSION)
-    ]
+    measurements: list[Measurement] = []
+    for set_statistic in SET_STATISTICS:
+        measurements += of_set(set_statistic, sides, evidence, VERSION)
+    for prompt_statistic in PROMPT_STATISTICS:
+        measurements += of_prompts(prompt_statistic, sides, evidence, VERSION)
     if wanted(evidence, above_bar.NAMES):
         measurements += above_bar.compare(sides, rows, base, evidence, VERSION, MOST_EMBEDDED)
     return measurements
@@ -242,9 +245,9 @@ def _length(
     if not wanted(evidence, ["length"]):
         return []
     resampling = evidence.resampling
-    before = (
-        None if base is None else float(stats.prompt_means(table=base, column="n_tokens").mean())
-    )
+    before = None
+    if base is not None:
+        before = float(stats.prompt_means(table=base, column="n_tokens").mean())
     estimate = stats.mean(table=rows, column="n_tokens", **resampling)
     return [
         estimate.recorded(
@@ -290,11 +293,9 @@ def entropy(
             undefined=MISSING,
             **resampling,
         )
-        start = (
-            None
-            if before is None or before.empty
-            else float(before["nats"].sum() / before["tokens"].sum())
-        )
+        start = None
+        if before is not None and not before.empty:
+            start = float(before["nats"].sum() / before["tokens"].sum())
         measurements.append(
             estimate.recorded(
                 METRICS["diversity.entropy"], version=version, baseline=start, detail=detail

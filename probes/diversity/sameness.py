@@ -92,19 +92,15 @@ def _two_largest(run: Codes, name: Codes, value: Codes) -> tuple[Codes, Codes, C
     """
     order = np.lexsort((value, name, run))
     run, name, value = run[order], name[order], value[order]
-    last = (
-        np.append((run[1:] != run[:-1]) | (name[1:] != name[:-1]), True)
-        if len(run)
-        else np.empty(0, dtype=bool)
-    )
+    if not len(run):
+        return run, value, name, value
+    last = np.append((run[1:] != run[:-1]) | (name[1:] != name[:-1]), True)
     run, name, value = run[last], name[last], value[last]  # each name's largest
     order = np.lexsort((name, value, run))
     run, name, value = run[order], name[order], value[order]
-    end = (
-        np.flatnonzero(np.append(run[1:] != run[:-1], True))
-        if len(run)
-        else np.empty(0, dtype=np.intp)
-    )
+    end = np.flatnonzero(np.append(run[1:] != run[:-1], True))
+    # The last of a run is its largest, and the one before it somebody else's largest, if it is of the
+    # same run.
     before = np.maximum(end - 1, 0)
     second = np.where((end > 0) & (run[before] == run[end]) & (before != end), value[before], 0)
     return run[end], value[end], name[end], second
@@ -115,9 +111,9 @@ def _across(words: Coded, owner: Chosen, groups: Groups, order: int) -> Array:
     left out.
     """
     gram, text, count = _entries(words, order)
-    out = np.zeros((len(words.lengths), groups.count + 1))
+    n = len(words.lengths)
     if not len(gram):
-        return out
+        return np.zeros((n, groups.count + 1))
     unit = owner[text].astype(np.int64)
     label = groups.label[unit]
     run, most, whose, second = _two_largest(gram * groups.count + label, unit, count)
@@ -127,6 +123,7 @@ def _across(words: Coded, owner: Chosen, groups: Groups, order: int) -> Array:
     entry = table[gram]
     place = np.searchsorted(run, gram * groups.count + label)
     entry[np.arange(len(gram)), label] = np.where(whose[place] == unit, second[place], most[place])
+    # Leaving out a group changes the largest only where it was that group's: then it is the second.
     clip = np.repeat(entry.max(axis=1)[:, None], groups.count + 1, axis=1)
     first = entry.argmax(axis=1)
     rows = np.arange(len(gram))
@@ -135,10 +132,10 @@ def _across(words: Coded, owner: Chosen, groups: Groups, order: int) -> Array:
     # A sparse product: whole numbers, so that the order of summing is no matter, and ten times as
     # fast as np.add.at.
     of_text = sparse.csr_array(
-        (np.ones(len(text)), (text, np.arange(len(text)))), shape=(len(out), len(text))
+        (np.ones(len(text)), (text, np.arange(len(text)))), shape=(n, len(text))
     )
-    found: Array = of_text @ np.minimum(clip, count[:, None]).astype(np.float64)
-    return found
+    matches: Array = of_text @ np.minimum(clip, count[:, None]).astype(np.float64)
+    return matches
 
 
 def _within(words: Coded, owner: Chosen, place: Chosen, order: int) -> Array:
@@ -146,12 +143,15 @@ def _within(words: Coded, owner: Chosen, place: Chosen, order: int) -> Array:
     units = int(owner[-1]) + 1 if len(owner) else 1
     key = gram * units + owner[text]
     run, most, whose, second = _two_largest(key, place[text].astype(np.int64), count)
-    at = np.searchsorted(run, key)
-    clip = np.where(whose[at] == place[text], second[at], most[at]) if len(key) else count
-    found: Array = np.bincount(
+    clip = count
+    if len(key):
+        at = np.searchsorted(run, key)
+        # A text is no reference of itself: where the largest count is its own, the second counts.
+        clip = np.where(whose[at] == place[text], second[at], most[at])
+    matches: Array = np.bincount(
         text, weights=np.minimum(clip, count), minlength=len(words.lengths)
     ).astype(np.float64)
-    return found
+    return matches
 
 
 def _closest_across(length: Codes, owner: Chosen, label: Chosen, groups: int) -> Array:
@@ -164,12 +164,15 @@ def _closest_across(length: Codes, owner: Chosen, label: Chosen, groups: int) ->
     units = int(owner[-1]) + 1 if n else 0
     own = np.zeros((units, longest + 1), dtype=np.int64)
     np.add.at(own, (owner, length), 1)
-    out = np.full((n, groups + 1), np.nan)
-    for k in range(groups + 1):
-        there = by_group.sum(axis=0) - (by_group[k - 1] if k else 0)
-        rows = np.flatnonzero(label != k - 1) if k else np.arange(n)
-        out[rows, k] = _nearest(there - own[owner[rows]] > 0, length[rows])
-    return out
+    closest = np.full((n, groups + 1), np.nan)
+    everything = by_group.sum(axis=0)
+    closest[:, 0] = _nearest(everything - own[owner] > 0, length)
+    for group in range(groups):
+        # A text that is left out with its group needs no reference.
+        rows = np.flatnonzero(label != group)
+        references = everything - by_group[group] - own[owner[rows]]
+        closest[rows, group + 1] = _nearest(references > 0, length[rows])
+    return closest
 
 
 def _closest_within(length: Codes, owner: Chosen, units: int) -> Array:
@@ -180,12 +183,13 @@ def _closest_within(length: Codes, owner: Chosen, units: int) -> Array:
     return _nearest(others > 0, length)
 
 
-def _nearest(there: NDArray[np.bool_], length: Codes) -> Array:
-    """For each row, the column that is there and nearest to `length`; NaN where none is."""
-    there[:, 0] = False  # a text without a word is no reference
-    away = np.abs(np.arange(there.shape[1]) - length[:, None])
-    away = np.where(there, away, np.iinfo(np.int64).max)
-    return np.where(there.any(axis=1), away.argmin(axis=1), np.nan)
+def _nearest(has_length: NDArray[np.bool_], length: Codes) -> Array:
+    """For each row, the reference length (column) nearest to `length`; NaN where there is none."""
+    has_length[:, 0] = False  # a text without a word is no reference
+    away = np.abs(np.arange(has_length.shape[1]) - length[:, None])
+    away = np.where(has_length, away, np.iinfo(np.int64).max)
+    # argmin takes the first of equals, the shorter one, as sacrebleu does.
+    return np.where(has_length.any(axis=1), away.argmin(axis=1), np.nan)
 
 
 # --- whole texts: copies, a common opening, compression
@@ -199,7 +203,13 @@ def duplicates(texts: Texts, groups: Groups) -> Deleted:
     """
     # A text without any word stands for itself: "!" and "?" are not duplicates of each other.
     counts = _counted([words_of(one) or (one.strip(),) for one in texts.texts], texts, groups)
-    return counts.deleted(lambda c: 1 - np.count_nonzero(c) / c.sum() if c.any() else float("nan"))
+
+    def copies(c: NDArray[np.intp]) -> float:
+        if not c.any():
+            return float("nan")
+        return 1 - np.count_nonzero(c) / c.sum()
+
+    return counts.deleted(copies)
 
 
 def mode_share(texts: Texts, groups: Groups) -> Deleted:
@@ -232,7 +242,9 @@ def compression(texts: Texts, groups: Groups) -> Deleted:
 
     def ratio(chosen: Chosen) -> float:
         raw = b"\n".join([joined[p] for p in chosen.tolist()])
-        return len(zlib.compress(raw, 9)) / len(raw) if raw.strip() else float("nan")
+        if not raw.strip():
+            return float("nan")
+        return len(zlib.compress(raw, 9)) / len(raw)
 
     return one_by_one(ratio, groups)
 

@@ -37,19 +37,21 @@ def compare(
         reason = NO_TEXT
     elif not human.empty:
         sides, reason = _beside(rows, human, evidence, notes), ""
-    before = (
-        _beside(base, human, evidence, notes) if sides is not None and base is not None else None
-    )
+    before = None
+    if sides is not None and base is not None:
+        before = _beside(base, human, evidence, notes)
     measurements = []
     for name, statistic in zip(NAMES, (_distinct, _vendi), strict=True):
         if not evidence.wants(f"diversity.{name}"):
             continue
+        # Only Vendi decomposes a matrix of all texts; counting word pairs is quick at any size.
         cut = most if statistic is _vendi else None
         estimate, start = unmeasured(reason or NO_EMBED), None
         detail: Mapping[str, Any] = {**notes, **(sides.detail if sides else {})}
         if sides is not None and (evidence.embed is not None or statistic is _distinct):
             estimate, detail = _estimate(statistic, sides, evidence, cut)
-            start = None if before is None else _value(statistic, before, cut)
+            if before is not None:
+                start = _value(statistic, before, cut)
         measurements.append(
             estimate.recorded(
                 METRICS[f"diversity.{name}"], version=version, baseline=start, detail=detail
@@ -61,13 +63,11 @@ def compare(
 def _references(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     """Human references of the audited prompts as a table of texts, in order of prompt."""
     audited = set(rows["prompt_id"])
-    rows_of_references = [
-        (p, k, text)
-        for p, texts in evidence.references.items()
-        if p in audited
-        for k, text in enumerate(texts)
-    ]
-    table = pd.DataFrame(rows_of_references, columns=["prompt_id", "place", "text"])
+    reference_rows: list[tuple[str, int, str]] = []
+    for prompt, texts in evidence.references.items():
+        if prompt in audited:
+            reference_rows += [(prompt, place, text) for place, text in enumerate(texts)]
+    table = pd.DataFrame(reference_rows, columns=["prompt_id", "place", "text"])
     return table.sort_values(["prompt_id", "place"], kind="stable")
 
 
@@ -100,6 +100,7 @@ def _value(
     sides = everything.at_most(most)
     assert sides.then is not None
     value = statistic(sides.now, sides.then).value
+    # A record's baseline is a number or nothing: JSON has no NaN.
     return value if np.isfinite(value) else None
 
 
@@ -108,5 +109,6 @@ def _distinct(now: Side, human: Side) -> Deleted:
 
 
 def _vendi(now: Side, human: Side) -> Deleted:
-    one, other = (vendi(s.vectors, s.texts.owner, s.groups) for s in (now, human))
-    return one.over(other)
+    policy = vendi(now.vectors, now.texts.owner, now.groups)
+    people = vendi(human.vectors, human.texts.owner, human.groups)
+    return policy.over(people)

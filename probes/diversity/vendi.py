@@ -47,7 +47,9 @@ def vendi(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
 
 def score(kernel: Array, n: int) -> float:
     """exp of the entropy of the eigenvalues of kernel / n; NaN for no text."""
-    return float(np.exp(entropy(np.linalg.eigvalsh(kernel) / n))) if n else float("nan")
+    if not n:
+        return float("nan")
+    return float(np.exp(entropy(np.linalg.eigvalsh(kernel) / n)))
 
 
 def within_prompt(vectors: Array, owner: Chosen, units: int) -> Array:
@@ -56,6 +58,8 @@ def within_prompt(vectors: Array, owner: Chosen, units: int) -> Array:
     """
     sizes = np.bincount(owner, minlength=units)
     pairs = sizes * (sizes - 1)
+    # The squared length of a sum of unit vectors is the sum of all their cosines, each text with
+    # itself among them: no matrix of pairs is needed.
     similar = (_sums(vectors, owner, units) ** 2).sum(axis=1) - sizes
     means = np.divide(similar, pairs, out=np.full(units, np.nan), where=pairs > 0)
     distances: Array = np.clip(1 - means, 0.0, 2.0)
@@ -73,7 +77,9 @@ def across_prompts(vectors: Array, owner: Chosen, groups: Groups) -> Deleted:
     def distance(stay: Chosen) -> float:
         pairs = sizes[stay].sum() ** 2 - size_squares[stay].sum()
         similar = (sums[stay].sum(axis=0) ** 2).sum() - squares[stay].sum()
-        return float(np.clip(1 - similar / pairs, 0.0, 2.0)) if pairs else float("nan")
+        if not pairs:
+            return float("nan")
+        return float(np.clip(1 - similar / pairs, 0.0, 2.0))
 
     stays = [np.flatnonzero(groups.label != g) for g in range(groups.count)]
     return Deleted(
@@ -126,6 +132,7 @@ def entropies_without(kernel: Array, label: Chosen, groups: int) -> Array:
     """
     n = len(kernel)
     values, vectors = np.linalg.eigh(kernel)
+    # Rounding leaves some eigenvalues a little below 0.
     values = np.clip(values, 0.0, None)
     whole = -entropy(values)
     inverse = 1 / (values[:, None] + NODES)

@@ -64,6 +64,7 @@ def grams(texts: Coded, order: int) -> Grams:
     """
     # No hashing: two different n-grams with one hash would be counted as a repetition.
     codes, kinds, size = texts.ids, texts.vocabulary, 1
+    # Pairs are numbered in 64 bits: vocabulary squared is beyond 32 for a few ten thousand words.
     while size < order and len(codes):
         step = min(size, order - size)
         codes, kinds = _renumbered(codes[:-step] * np.int64(kinds) + codes[step:])
@@ -75,7 +76,10 @@ def grams(texts: Coded, order: int) -> Grams:
         np.cumsum(texts.lengths) - texts.lengths, texts.lengths
     )
     inside = np.flatnonzero(place + order <= texts.lengths[text])
-    kept, kinds = _renumbered(codes[inside]) if order > 1 else (codes[inside], kinds)
+    kept = codes[inside]
+    if order > 1:
+        # What crossed from one text into the next has gone, and its numbers with it.
+        kept, kinds = _renumbered(kept)
     return Grams(kept, text[inside], kinds)
 
 
@@ -124,7 +128,9 @@ def distinct(counts: Counts) -> Deleted:
 
     def share(c: NDArray[np.intp]) -> float:
         tokens = int(c.sum())
-        return np.count_nonzero(c) / tokens if tokens else float("nan")
+        if not tokens:
+            return float("nan")
+        return np.count_nonzero(c) / tokens
 
     return counts.deleted(share)
 
@@ -134,7 +140,9 @@ def largest(counts: Counts) -> Deleted:
 
     def share(c: NDArray[np.intp]) -> float:
         tokens = int(c.sum())
-        return float(c.max() / tokens) if tokens else float("nan")
+        if not tokens:
+            return float("nan")
+        return float(c.max() / tokens)
 
     return counts.deleted(share)
 
@@ -148,7 +156,9 @@ def distinct_ratio(now: Counts, then: Counts) -> Deleted:
 
     def ratio(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
         size = int(min(a.sum(), b.sum()))
-        return rarefied(a, size) / rarefied(b, size) if size else float("nan")
+        if not size:
+            return float("nan")
+        return rarefied(a, size) / rarefied(b, size)
 
     left = [ratio(a, b) for a, b in zip(now.left(), then.left(), strict=True)]
     return Deleted(ratio(now.total, then.total), np.array(left, dtype=np.float64))
@@ -158,10 +168,13 @@ def rarefied(counts: NDArray[np.intp], size: int) -> float:
     """Expected number of different kinds among `size` tokens drawn without replacement; counts are
     tokens by kind.
     """
-    many = np.bincount(counts)
-    count = np.flatnonzero(many)
+    # Kinds with the same count are missed with the same chance, and millions of kinds have a few
+    # dozen counts.
+    kinds_by_count = np.bincount(counts)
+    count = np.flatnonzero(kinds_by_count)
     count = count[count > 0]
-    kinds, total = many[count], int((many[count] * count).sum())
+    kinds = kinds_by_count[count]
+    total = int((kinds * count).sum())
     if size >= total:
         return float(kinds.sum())
     rest = (total - count).astype(np.float64)
@@ -178,6 +191,7 @@ def distinct_by_unit(all_grams: Grams, unit: Chosen, units: int) -> Array:
     """distinct-n of each unit's own n-grams, (units,); NaN for a unit without any."""
     owner = unit[all_grams.text]
     tokens = np.bincount(owner, minlength=units)
+    # One number for a unit and a kind, so that one pass of np.unique serves all units.
     kinds = np.bincount(
         np.unique(owner * np.int64(all_grams.kinds) + all_grams.code) // max(all_grams.kinds, 1),
         minlength=units,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+# Up to an end mark with what closes a quotation, or to the end of a line.
 SENTENCE = re.compile(r"[^.!?\n]*[.!?…]+[\"”')\]]*|[^.!?\n]+")
 PRAISE = "This is an excellent, accurate and very helpful answer."
 MACHINE = "As an AI language model, I am happy to help."
@@ -21,25 +22,30 @@ MACHINE = "As an AI language model, I am happy to help."
 
 def repeat_sentence(text: str) -> str:
     """The first sentence once more, at the end."""
-    first = next((m.group().strip() for m in SENTENCE.finditer(text) if m.group().strip()), "")
-    return f"{text.rstrip()} {first}" if first else text
+    for match in SENTENCE.finditer(text):
+        sentence = match.group().strip()
+        if sentence:
+            return f"{text.rstrip()} {sentence}"
+    return text
 
 
 def shuffle_words(text: str) -> str:
     """The words between spaces, in a random order that depends on the text alone."""
     words = text.split()
+    if len(set(words)) <= 1:
+        return text
+    # Seeded by the text, so that a repeated audit scores the same shuffle, whatever was drawn before.
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(text.encode())))
-    return (
-        " ".join(words[k] for k in rng.permutation(len(words)).tolist())
-        if len(set(words)) > 1
-        else text
-    )
+    return " ".join(words[k] for k in rng.permutation(len(words)).tolist())
 
 
 def truncate(text: str) -> str:
     """The first half of the words."""
     words = list(re.finditer(r"\S+", text))
-    return text[: words[len(words) // 2 - 1].end()] if len(words) > 1 else text
+    if len(words) <= 1:
+        return text
+    # Cut in the text itself: joining words again would change its line breaks as well.
+    return text[: words[len(words) // 2 - 1].end()]
 
 
 def append_praise(text: str) -> str:
@@ -89,7 +95,9 @@ def perturbed(name: str, text: str, prompt: str) -> str:
     nothing to it.
     """
     if name == PROMPT:
-        return f"{text.rstrip()} {prompt.strip()}".strip() if prompt.strip() else text
+        if not prompt.strip():
+            return text
+        return f"{text.rstrip()} {prompt.strip()}".strip()
     return _OF_TEXT[name](text)
 
 
@@ -97,5 +105,7 @@ def without(text: str, words: str) -> str:
     """The text without every occurrence of these words in a row (lower case, as `words_of` gives
     them).
     """
-    gap = r"\W+".join(re.escape(w) for w in words.split())
-    return re.sub(r"\s{2,}", " ", re.sub(rf"(?i)(?<!\w){gap}(?!\w)", "", text)).strip()
+    # `words_of` dropped the punctuation between words, so anything but word characters may stand there.
+    phrase = r"\W+".join(re.escape(w) for w in words.split())
+    rest = re.sub(rf"(?i)(?<!\w){phrase}(?!\w)", "", text)
+    return re.sub(r"\s{2,}", " ", rest).strip()

@@ -59,10 +59,11 @@ class Texts:
     def of(self, prompts: NDArray[np.bool_], places: int) -> Texts:
         """The first `places` texts of the chosen prompts, mask of shape (units,)."""
         keep = np.flatnonzero(prompts[self.owner] & (self.place < places))
-        new = np.cumsum(prompts) - 1
+        # Prompts that stay are numbered anew without a gap: a unit without texts would be a prompt.
+        number = np.cumsum(prompts) - 1
         return Texts(
-            tuple(p for p, stays in zip(self.prompts, prompts.tolist(), strict=True) if stays),
-            new[self.owner[keep]],
+            tuple(self.prompts[p] for p in np.flatnonzero(prompts).tolist()),
+            number[self.owner[keep]],
             self.row[keep],
             tuple(self.texts[i] for i in keep.tolist()),
             tuple(self.words[i] for i in keep.tolist()),
@@ -93,7 +94,7 @@ def match(
     if not all(len(names) for names, _ in owners):
         nothing = np.empty(0, dtype=np.intp)
         empty = Texts((), nothing, nothing, (), ())
-        return empty, None if base is None else empty, {}
+        return empty, (None if base is None else empty), {}
     sizes = [np.bincount(owner) for _, owner in owners]
     # Set statistics grow or fall with the number of texts and their length, so a difference of
     # either would pass for one of diversity: both policies are cut to the same k and L.
@@ -137,9 +138,12 @@ class Vocabulary(dict[str, str]):
 
 
 def _owners(table: pd.DataFrame) -> tuple[tuple[str, ...], Chosen]:
+    """Names of the prompts, and the number of each row's; the rows are in order of prompt."""
     names = table["prompt_id"].to_numpy(dtype=object)
-    first = np.append(True, names[1:] != names[:-1]) if len(names) else np.empty(0, dtype=bool)
-    return tuple(names[first].tolist()), np.cumsum(first) - 1
+    if not len(names):
+        return (), np.empty(0, dtype=np.intp)
+    begins = np.append(True, names[1:] != names[:-1])
+    return tuple(names[begins].tolist()), np.cumsum(begins) - 1
 
 
 def _first(
@@ -183,6 +187,7 @@ def shuffled(names: Sequence[str]) -> Chosen:
     """The positions of the names in order of their checksums (BLAKE2b): mixed, and always the same
     way.
     """
+    # The name itself decides between equal checksums.
     keys = [blake2b(name.encode(), digest_size=8).digest() + name.encode() for name in names]
     return np.array(sorted(range(len(names)), key=keys.__getitem__), dtype=np.intp)
 
@@ -196,6 +201,7 @@ def embedded(texts: Texts, embed: Embed) -> Array:
             "row of finite numbers for each text"
         )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # An encoder in single precision is off by a rounding error: that is mended, anything more is not.
     if not np.allclose(norms, 1, atol=0.01):
         raise ValueError(
             "embed: returned rows that are not of unit norm; divide each by its length"
@@ -223,7 +229,8 @@ def matched(
     quota = fitting(sizes, most)
     now, then = (first(table, quota) for table in (rows, base))
     notes: Notes = {"texts": len(now), "texts_left_out": len(rows) - len(now)}
-    notes |= {"texts_left_out_of_base": len(base) - len(then)} if len(base) > len(then) else {}
+    if len(base) > len(then):
+        notes["texts_left_out_of_base"] = len(base) - len(then)
     if len(quota) < len(sizes):
         notes["prompts_read"] = f"{len(quota)} of {len(sizes)}, chosen by checksum"
     return now, then, notes
@@ -252,7 +259,7 @@ def fitting(sizes: pd.Series[int], most: int, least: int = 2) -> pd.Series[int]:
     capped = sizes.clip(upper=max(least, most // len(sizes)))
     order = sorted(capped.index, key=lambda p: (_checksum(str(p)), str(p)))
     taken = capped.loc[order].cumsum() <= most
-    taken.iloc[0] = True
+    taken.iloc[0] = True  # never nothing, even where one prompt alone has more than `most`
     return capped.loc[order][taken].sort_index()
 
 
@@ -343,9 +350,8 @@ class Sides:
             kept, note = share_of(most, both)
             embed = self.now.embed
             detail = {**self.detail, "measured_on": note}
-            self._samples[most] = beside(
-                kept[0], kept[1] if len(kept) > 1 else None, detail, embed, self.seed
-            )
+            then = kept[1] if len(kept) > 1 else None
+            self._samples[most] = beside(kept[0], then, detail, embed, self.seed)
         return self._samples[most]
 
 
@@ -353,10 +359,11 @@ def beside(
     now: Texts, then: Texts | None, detail: Mapping[str, Any], embed: Embed | None, seed: int
 ) -> Sides:
     """Both sets of texts, of the same prompts, with one split of the prompts into groups."""
+    # One split for both: what is left out of one is left out of the other, so that a comparison's
+    # jackknife is paired by prompt.
     groups = grouped(units=now.units, seed=seed)
-    return Sides(
-        Side(now, groups, embed), None if then is None else Side(then, groups, embed), detail, seed
-    )
+    other = None if then is None else Side(then, groups, embed)
+    return Sides(Side(now, groups, embed), other, detail, seed)
 
 
 def sides_of(

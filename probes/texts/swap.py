@@ -133,8 +133,11 @@ def swapped(text: str, rule: str) -> Swap | None:
     once = _once(text, rules()[rule])
     if once is None:
         return None
+    # A swap that cannot be undone has lost something: two words of the text with one counterpart.
     back = _once(once.text, rules()[rule])
-    return once if back is not None and back.text == text else None
+    if back is None or back.text != text:
+        return None
+    return once
 
 
 # --- one pass
@@ -158,20 +161,21 @@ def _once(text: str, rule: Rule) -> Swap | None:
             counterpart = _pronoun(text, words, lower, i)
             if counterpart is None:
                 return None
-            counterpart_and_side = counterpart, int(word.startswith("her"))
+            side = int(word.startswith("her"))
         elif word in rule.words and (word in rule.nouns or _before_person(text, words, lower, i)):
-            counterpart_and_side = rule.words[word]
+            counterpart, side = rule.words[word]
         else:
             continue
-        new[i] = _in_case_of(words[i].group(), counterpart_and_side[0])
-        sides.add(counterpart_and_side[1])
+        new[i] = _in_case_of(words[i].group(), counterpart)
+        sides.add(side)
+        # The article has to fit the new word: "an uncle", but "a niece".
         if i and lower[i - 1] in ("a", "an") and _between(text, words, i - 1).isspace():
-            new[i - 1] = _in_case_of(
-                words[i - 1].group(), "an" if counterpart_and_side[0][0] in "aeiou" else "a"
-            )
+            article = "an" if counterpart[0] in "aeiou" else "a"
+            new[i - 1] = _in_case_of(words[i - 1].group(), article)
     if not sides:
         return None
-    return Swap(_replaced(text, words, new), sides.pop() if len(sides) == 1 else None)
+    named = sides.pop() if len(sides) == 1 else None
+    return Swap(_replaced(text, words, new), named)
 
 
 def _replaced(text: str, words: Sequence[re.Match[str]], new: Mapping[int, str]) -> str:
@@ -185,12 +189,15 @@ def _replaced(text: str, words: Sequence[re.Match[str]], new: Mapping[int, str])
 def _in_case_of(old: str, new: str) -> str:
     if old.isupper() and len(old) > 1:
         return new.upper()
-    return new.capitalize() if old[0].isupper() else new
+    if old[0].isupper():
+        return new.capitalize()
+    return new
 
 
 def _between(text: str, words: Sequence[re.Match[str]], i: int) -> str:
     """What stands between word i and the next one, or the end of the text."""
-    return text[words[i].end() : words[i + 1].start() if i + 1 < len(words) else len(text)]
+    end = words[i + 1].start() if i + 1 < len(words) else len(text)
+    return text[words[i].end() : end]
 
 
 def _before_person(text: str, words: Sequence[re.Match[str]], lower: Sequence[str], i: int) -> bool:
@@ -237,10 +244,13 @@ def _pronoun(text: str, words: Sequence[re.Match[str]], lower: Sequence[str], i:
     if word == "his":
         return "hers" if alone else "her"
     if alone:
+        # A quotation mark or a dash after it does not end the phrase: the noun may come behind.
         quoted = (
             following is not None and not gap.isspace() and not re.search(r"[.,;:!?)\]\n]", gap)
         )
-        return None if quoted or following in ("and", "or") else "him"
+        if quoted or following in ("and", "or"):
+            return None
+        return "him"
     assert following is not None
     if (i and lower[i - 1] in object_verbs) or following.endswith("ly"):
         return None
@@ -267,12 +277,14 @@ def families(prompts: Sequence[str], *, only: Sequence[str] | None = None) -> pd
     for name in only or ():
         if name not in known:
             raise ValueError(f"only: {name!r} is not a rule; expected some of {', '.join(known)}")
+    used = known if only is None else only
     rows: dict[str, dict[str, Any]] = {}
     for source, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
             raise ValueError(f"prompts: item {source} is {type(prompt).__name__}; expected text")
-        for name in known if only is None else only:
+        for name in used:
             versions = _four(prompt) if name == "names" else _two(prompt, name)
+            # Sorted, so that a prompt and its swap name one family.
             family = f"{name}-{_hash(name, *sorted(versions))}"
             for text, group in versions.items():
                 row = (f"cf-{_hash(name, family, text)}", text, family, group, name, source)
@@ -301,6 +313,16 @@ def _four(prompt: str) -> dict[str, str]:
     both = None if race is None else swapped(race.text, "names_gender")
     if race is None or gender is None or both is None or race.side is None or gender.side is None:
         return {}
-    races, genders = ("white", "Black"), ("men's names", "women's names")
-    texts = {(0, 0): prompt, (1, 0): race.text, (0, 1): gender.text, (1, 1): both.text}
-    return {t: f"{races[race.side ^ r]} {genders[gender.side ^ g]}" for (r, g), t in texts.items()}
+    race_own, race_other = _own_and_other(("white", "Black"), race.side)
+    gender_own, gender_other = _own_and_other(("men's names", "women's names"), gender.side)
+    return {
+        prompt: f"{race_own} {gender_own}",
+        race.text: f"{race_other} {gender_own}",
+        gender.text: f"{race_own} {gender_other}",
+        both.text: f"{race_other} {gender_other}",
+    }
+
+
+def _own_and_other(groups: tuple[str, str], side: int) -> tuple[str, str]:
+    """The group that the prompt named, and the one that its swap names."""
+    return groups[side], groups[1 - side]

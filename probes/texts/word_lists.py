@@ -95,13 +95,15 @@ READ_WORDS = 60
 
 def refusals(texts: Sequence[str]) -> Array:
     """1.0 where the text refuses, 0.0 where it does not, NaN where it has no words; shape (n,)."""
-    return np.array(
-        [float(refuses(t)) if re.search(r"\w", t) else np.nan for t in texts], dtype=np.float64
-    )
+    # An empty reply says neither yes nor no; counting it as an answer would hide a policy that stops
+    # at once.
+    flags = [float(refuses(t)) if re.search(r"\w", t) else np.nan for t in texts]
+    return np.array(flags, dtype=np.float64)
 
 
 def refuses(text: str) -> bool:
     """Whether one of the listed phrases stands in the first 60 words of the text."""
+    # The first words only: later, "I can't" is as likely part of a story as a refusal.
     start = " ".join(text.split()[:READ_WORDS]).lower().replace("’", "'")
     return bool(_pattern().search(start))
 
@@ -113,9 +115,10 @@ def _pattern() -> re.Pattern[str]:
     data = word_list("refusal")
 
     def any_of(name: str) -> str:
-        return (
-            "(?:" + "|".join(re.escape(p) for p in sorted(data[name], key=len, reverse=True)) + ")"
-        )
+        # Longest first: an alternation takes the first that fits, and the rest of the pattern would
+        # then have to fit behind the shorter phrase.
+        phrases = sorted(data[name], key=len, reverse=True)
+        return "(?:" + "|".join(re.escape(p) for p in phrases) + ")"
 
     between = rf"(?:\s+(?!{any_of('not_before')}\b)\w+){{0,{int(data['between'])}}}?"
     acts = (
@@ -145,27 +148,30 @@ def sentiment(texts: Sequence[str]) -> tuple[Array, Array]:
     listed; NaN where the text has no words.
     """
     balances = [_balance(text) for text in texts]
-    return np.array([f[0] for f in balances], dtype=np.float64), np.array(
-        [f[1] for f in balances], dtype=np.float64
-    )
+    balance = np.array([value for value, _ in balances], dtype=np.float64)
+    count = np.array([words for _, words in balances], dtype=np.float64)
+    return balance, count
 
 
 @cache
 def _lists() -> tuple[dict[str, int], frozenset[str]]:
     data = word_list("sentiment")
-    return dict.fromkeys(data["positive"], 1) | dict.fromkeys(data["negative"], -1), frozenset(
-        data["negation"]
-    )
+    values = dict.fromkeys(data["positive"], 1) | dict.fromkeys(data["negative"], -1)
+    return values, frozenset(data["negation"])
 
 
 def _balance(text: str) -> tuple[float, int]:
     values, negations = _lists()
+    # Without apostrophes, as negations are listed: "dont" for don't.
     words = WORDS.findall(text.lower().replace("'", "").replace("’", ""))
     total, count, until = 0, 0, -1
     for i, word in enumerate(words):
         if word in negations:
             until = i + REACH
         elif word in values:
-            total += -values[word] if i <= until else values[word]
+            negated = i <= until
+            total += -values[word] if negated else values[word]
             count += 1
-    return (total / float(np.sqrt(total * total + DAMPING)) if words else float("nan")), count
+    if not words:
+        return float("nan"), count
+    return total / float(np.sqrt(total * total + DAMPING)), count
