@@ -67,6 +67,7 @@ def study_document(folder: Path) -> Document:
     first = material.every[0].material
     human = first.human
     runs = {run.label: run.material.run for run in material.every}
+    # One section a budget: which method looks better may depend on what is held equal.
     equal_cost = [
         Section(f"equal-{budget}", f"At equal cost: {what}", (_equal(material, budget),))
         for budget, what in BUDGETS.items()
@@ -101,6 +102,7 @@ def study_document(folder: Path) -> Document:
 def _how(material: StudyMaterial) -> list[Block]:
     study, search = material.study, material.search
     rates = "; ".join(f"{method} {rate}" for method, rate in search.chosen.items())
+    # An arm is a method with changes of its own: its name alone does not say what was compared.
     arms = [Fact(f"{name} is", "; ".join(changes)) for name, changes in study.arms.items()]
     facts = Facts(
         (
@@ -131,10 +133,10 @@ def _how(material: StudyMaterial) -> list[Block]:
 
 def _search(search: Search, least_variety: float | None) -> Table:
     """The learning rates that were tried, and which one was taken."""
-    rows = tuple(
-        Row((method, *(_rate(search, method, rate) for rate in tried), _chosen(search, method)))
-        for method, tried in search.reward.items()
-    )
+    rows = []
+    for method, tried in search.reward.items():
+        rates = [_rate(search, method, rate) for rate in tried]
+        rows.append(Row((method, *rates, _chosen(search, method))))
     most_tried = max(len(tried) for tried in search.reward.values())
     figures = "D_eval reward (variety)" if search.variety else "D_eval reward"
     note = "One Grow step's worth of samples each, seed 0; no audit prompt. The highest reward is taken"
@@ -147,7 +149,7 @@ def _search(search: Search, least_variety: float | None) -> Table:
     return Table(
         "Learning rates, chosen on D_eval by as many trainings for each method",
         ("method", *(f"rate {k}: {figures}" for k in range(1, most_tried + 1)), "chosen"),
-        rows,
+        tuple(rows),
         note=note,
     )
 
@@ -155,30 +157,41 @@ def _search(search: Search, least_variety: float | None) -> Table:
 def _rate(search: Search, method: str, rate: str) -> str:
     text = f"{rate}: {figure(search.reward[method][rate])}"
     variety = search.variety.get(method, {}).get(rate)
-    return text if variety is None else f"{text} ({variety:.2f})"
+    if variety is None:
+        return text
+    return f"{text} ({variety:.2f})"
 
 
 def _chosen(search: Search, method: str) -> str:
     """The rate that was chosen, and whether a better one may lie beyond those that were tried."""
-    chosen, tried = search.chosen.get(method), sorted(search.reward[method], key=float)
+    chosen = search.chosen.get(method)
     if chosen is None:
         return NOTHING
-    # At an end of what was tried, a better rate may lie beyond it.
-    end = {tried[0]: "the lowest tried", tried[-1]: "the highest tried"}.get(chosen)
-    return f"{chosen} ({end})" if end and len(tried) > 1 else chosen
+    # Rates are kept as they were written ("1e-4"): as text, 1e-4 would sort before 5e-5.
+    tried = sorted(search.reward[method], key=float)
+    # At an end of what was tried, a better rate may lie beyond it. A single rate has no ends.
+    if len(tried) > 1 and chosen == tried[0]:
+        return f"{chosen} (the lowest tried)"
+    if len(tried) > 1 and chosen == tried[-1]:
+        return f"{chosen} (the highest tried)"
+    return chosen
 
 
 def _equal(material: StudyMaterial, budget: str) -> Table | Paragraph:
     rows = []
     for method in material.study.methods:
         looks = material.at(method, budget)
+        # The row stays, without figures: a method that is left out would look as if it had not
+        # been compared.
         if looks is None:
             rows.append(Row((method, "no look within it", *[NOTHING] * 5)))
             continue
         spent = [look.spent.amount(budget) for look in looks]
+        # Seeds need not reach the budget at the same look: a stage may cost one seed more.
+        names = sorted({series.short_name(look.look) for look in looks})
         cells = (
             method,
-            ", ".join(sorted({series.short_name(look.look) for look in looks})),
+            ", ".join(names),
             f"{sum(spent) / len(spent):,.0f}",
             _gain(material, looks, "human"),
             _gain(material, looks, "reward"),
@@ -207,7 +220,9 @@ def _equal(material: StudyMaterial, budget: str) -> Table | Paragraph:
 
 def _gain(material: StudyMaterial, looks: Sequence[SeedLook], column: str) -> str:
     gain = _mean_gain(material, looks, column)
-    return "not measured" if gain is None else mean_shown(gain)
+    if gain is None:
+        return "not measured"
+    return mean_shown(gain)
 
 
 def _mean_gain(material: StudyMaterial, looks: Sequence[SeedLook], column: str) -> Crossed | None:
@@ -220,23 +235,31 @@ def _per_second(material: StudyMaterial, looks: Sequence[SeedLook]) -> str:
     gains = material.gains(looks, "human")
     if not every_seed(gains):
         return "not measured"
-    by_seed = zip(np.nanmean(gains, axis=1), looks, strict=True)
-    return mean_shown(over_seeds([float(g) / look.spent.seconds * 100 for g, look in by_seed]))
+    # A rate is one figure a run: seconds belong to the whole run, so no prompt has a rate of its
+    # own, and the interval is over seeds alone.
+    rates = []
+    for gain, look in zip(np.nanmean(gains, axis=1), looks, strict=True):
+        rates.append(float(gain) / look.spent.seconds * 100)
+    return mean_shown(over_seeds(rates))
 
 
 def _seeds(looks: Sequence[SeedLook], name: str) -> tuple[str, str | None]:
     """A figure that a run has once, over seeds, and why there is none where a seed has none."""
     values = [look.value(name) for look in looks]
-    if any(value is None for value in values):
-        recorded = [look.measured(name) for look in looks]
-        reasons = [m.reason for m in recorded if m is not None and m.reason]
-        return "not measured", reasons[0] if reasons else "not asked for"
+    # No mean over the seeds that have one: what is missing may be missing because of its value.
+    if None in values:
+        for look in looks:
+            measurement = look.measured(name)
+            if measurement is not None and measurement.reason:
+                return "not measured", measurement.reason
+        return "not measured", "not asked for"
     return mean_shown(over_seeds(values, positive=name in POSITIVE)), None
 
 
 def _behaviour(material: StudyMaterial) -> list[Block]:
     rows, reasons = [], []
     for name in MEASURES:
+        # What no run was asked to measure is no gap; a row of it would read as one.
         if not any(run.last.measured(name) for run in material.every):
             continue
         label = series.title_of(name)
@@ -247,6 +270,7 @@ def _behaviour(material: StudyMaterial) -> list[Block]:
             if reason is not None:
                 reasons.append(f"{label}: {reason}")
         rows.append(Row(tuple(cells)))
+    # A reason once, however many methods have it; dict.fromkeys keeps the order of the rows.
     missing = "".join(f" Not measured: {reason}." for reason in dict.fromkeys(reasons))
     sources = tuple(look.source for m in material.study.methods for look in material.last(m))
     return [
@@ -268,10 +292,12 @@ def _cost(material: StudyMaterial) -> Table:
     rows = []
     for method in material.study.methods:
         last = material.last(method)
-        spent = [[look.spent.amount(budget) for look in last] for budget in BUDGETS]
-        peaks = [look.run.peak_memory for look in last]
-        costs: list[Sequence[float | None]] = [*spent, peaks]
-        cells = (mean_shown(over_seeds(cost, positive=True)) for cost in costs)
+        costs: list[Sequence[float | None]] = []
+        for budget in BUDGETS:
+            costs.append([look.spent.amount(budget) for look in last])
+        costs.append([look.run.peak_memory for look in last])
+        # Costs can only be positive: twice as much and half as much weigh alike.
+        cells = [mean_shown(over_seeds(cost, positive=True)) for cost in costs]
         rows.append(Row((method, *cells), tuple(look.source for look in last)))
     return Table(
         "Learning alone, to the last look",
@@ -286,6 +312,7 @@ def _gates(material: StudyMaterial) -> Table:
     rows = []
     for run in material.every:
         for decision in run.material.decisions:
+            # A study lets every method go on: a rule that would halt a run says WARN here.
             broken = [f"{g.gate}: {g.why}" for g in decision.gates if g.verdict == "WARN"]
             cells = (
                 f"{run.method}, seed {run.seed}",
@@ -339,13 +366,17 @@ def _places(material: StudyMaterial, method: str, name: str) -> list[MethodAtLoo
     runs = material.runs[method]
     places = []
     for k, look in enumerate(runs[0].looks):
+        # Looks are matched by their place, and a run may have fewer of them than another.
         looks = [SeedLook(run, run.looks[k]) for run in runs if len(run.looks) > k]
-        values = [value for at in looks if (value := at.value(name)) is not None]
+        recorded = [at.value(name) for at in looks]
+        values = [value for value in recorded if value is not None]
         gain = _mean_gain(material, looks, "human")
+        # A point over some of the seeds would jump for that reason alone: no point is drawn.
         if len(values) < len(looks) or gain is None or not math.isfinite(gain.mean):
             continue
         mean = sum(values) / len(values)
         # Distance is √KL, as in Gao et al. 2022: near the base policy gains are a line in it.
+        # An estimate of a small KL can fall below zero, which the divergence itself cannot.
         x = math.sqrt(max(mean, 0.0)) if name == "drift.kl" else mean
         places.append(MethodAtLook(method, look, x, gain, tuple(at.source for at in looks)))
     return places

@@ -42,8 +42,10 @@ def conclusions(material: StudyMaterial, human: str) -> list[Paragraph | Table]:
     of them hold at once with 95% confidence.
     """
     pairs = list(itertools.combinations(material.study.methods, 2))
+    # Every pair at every budget is one chance of a false difference, so all of them are counted.
     level = 1 - (1 - LEVEL) / (len(pairs) * len(BUDGETS))
     rows = [_row(material, a, b, budget, level) for budget in BUDGETS for a, b in pairs]
+    # `_rule` begins with one of these two words only where the interval excludes zero.
     resolved = [row for row in rows if row.cells[2].startswith(("more", "less"))]
     if resolved:
         sentences = [
@@ -52,7 +54,8 @@ def conclusions(material: StudyMaterial, human: str) -> list[Paragraph | Table]:
                 "score."
             )
         ]
-        for _, budget, rule, interval, *_ in (row.cells for row in resolved):
+        for row in resolved:
+            _, budget, rule, interval, *_ = row.cells
             sentences.append(Paragraph(f"At equal {budget}: {rule} ({interval})."))
     else:
         sentences = [
@@ -104,7 +107,10 @@ def _row(material: StudyMaterial, a: str, b: str, budget: str, level: float) -> 
     if looks_a is None or looks_b is None:
         who = a if looks_a is None else b
         return Row((*pair, f"{who} has no look within this budget", *[NOTHING] * 3))
-    sources = tuple(x.run.cite(x.look, "audit.parquet") for x in (*looks_a, *looks_b))
+    looks = (*looks_a, *looks_b)
+    sources = tuple(look.run.cite(look.look, "audit.parquet") for look in looks)
+    # Taken by seed and prompt: what both methods share (a hard prompt, a seed's reward model) drops
+    # out of the difference and does not widen its interval.
     difference = material.gains(looks_a, "human") - material.gains(looks_b, "human")
     if not every_seed(difference):
         return Row((*pair, "the human score was not measured", *[NOTHING] * 3), sources)
@@ -123,21 +129,28 @@ def _row(material: StudyMaterial, a: str, b: str, budget: str, level: float) -> 
 
 def _rule(a: str, b: str, others: int, here: int) -> str:
     """What an interval says by rule; the signs are those of `_sign`."""
-    if others:
-        return f"{'more' if others > 0 else 'less'} human score with {a} than with {b}"
+    if others > 0:
+        return f"more human score with {a} than with {b}"
+    if others < 0:
+        return f"less human score with {a} than with {b}"
     rule = "no difference was resolved at this size"
+    # A weaker finding than the first, and worded as one: it says nothing of another training.
     if here:
-        rule += f"; of the policies trained here, those of {a if here > 0 else b} had more"
+        better = a if here > 0 else b
+        rule += f"; of the policies trained here, those of {better} had more"
     return rule
 
 
 def _sign(difference: Crossed) -> int:
     """1 or -1 where the interval excludes zero, else 0."""
+    # No interval (one seed) shows no difference, whatever the mean is.
     if difference.low is None or difference.high is None:
         return 0
     if difference.low > 0:
         return 1
-    return -1 if difference.high < 0 else 0
+    if difference.high < 0:
+        return -1
+    return 0
 
 
 # --- at equal diversity
@@ -167,9 +180,12 @@ def crossing(path: Sequence[tuple[float, float, float]], level: float) -> Crossi
     Between two looks it is taken as a straight line.
     """
     for (v0, g0, s0), (v1, g1, s1) in itertools.pairwise(path):
+        # Only a way down counts: diversity may come back up, and the level was reached before.
         if v1 <= level < v0:
             share = (v0 - level) / (v0 - v1)
             return Crossing(g0 + share * (g1 - g0), s0 + share * (s1 - s0), True)
+    # It kept its diversity: what it could gain without that loss is the best of its looks. The base
+    # policy, which gained nothing by definition, is not one of them.
     _, gain, seconds = max(path[1:], key=lambda p: p[1])
     return Crossing(gain, seconds, False)
 
@@ -203,12 +219,14 @@ def at_equal_diversity(material: StudyMaterial) -> Table:
 
 
 def _fallen(material: StudyMaterial, method: str, level: float) -> tuple[str, ...]:
-    paths = [_path(material, run) for run in material.runs[method]]
-    known = [path for path in paths if path is not None]
-    if len(known) < len(paths):
-        return ("not measured", *[NOTHING] * 3)
-    crossings = [crossing(path, level) for path in known]
+    crossings = []
+    for run in material.runs[method]:
+        path = _path(material, run)
+        if path is None:
+            return ("not measured", *[NOTHING] * 3)
+        crossings.append(crossing(path, level))
     fell = sum(c.fell for c in crossings)
+    # Best-of-N trains nothing: a rate by seconds of training would divide by zero.
     rates = [100 * c.gain / c.seconds if c.seconds > 0 else None for c in crossings]
     return (
         f"{fell} of {len(crossings)}",

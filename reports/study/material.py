@@ -69,7 +69,9 @@ class SeedLook:
     def value(self, name: str) -> float | None:
         """The value of a measurement; None where it has none."""
         m = self.measured(name)
-        return None if m is None else m.value
+        if m is None:
+            return None
+        return m.value
 
 
 class SeedRun:
@@ -98,6 +100,7 @@ class SeedRun:
                 if log in event.outputs:
                     tokens += int(self.records.table(log, ("tokens",))["tokens"].sum())
             elif part == "audit" and name in self.looks:
+                # Events are in the order of time, so the sums are what was spent until this look.
                 by_look[name] = Spent(samples, tokens, seconds)
         return by_look
 
@@ -109,11 +112,15 @@ class SeedRun:
     @property
     def peak_memory(self) -> int | None:
         """MiB of resident memory at the most; None where the run is not done."""
+        # Only the step that ends a run notes it, and no step comes after that one.
         notes = self.material.run.events[-1].at.get("peak_memory_mib") or []
-        return int(notes[-1]["resident"]) if notes else None
+        if not notes:
+            return None
+        return int(notes[-1]["resident"])
 
     def means(self, iteration: str, column: str) -> pd.Series[float]:
         """Mean of a column of the audited samples by prompt."""
+        # `Run.audit` reads the file as it lies there; a figure must come from what was recorded.
         self.records.checked(f"{iteration}/audit.parquet")
         table = self.material.run.audit(iteration, ("prompt_id", column))
         return table.groupby("prompt_id")[column].mean()
@@ -136,7 +143,9 @@ class SeedRun:
         # Seconds are sums of decimals: the run that sets the limit must not miss it by a last bit.
         most = limit * (1 + 1e-9)
         fit = [look for look in self.looks if self.spent[look].amount(budget) <= most]
-        return SeedLook(self, fit[-1]) if fit else None
+        if not fit:
+            return None
+        return SeedLook(self, fit[-1])
 
 
 class StudyMaterial:
@@ -146,6 +155,7 @@ class StudyMaterial:
         self.folder = folder
         self.study: Study = sealed(folder)
         self.search = searched(folder)
+        # All that are missing are named at once, not one a try.
         missing = []
         self.runs: dict[str, list[SeedRun]] = {m: [] for m in self.study.methods}
         for method in self.study.methods:
@@ -189,9 +199,14 @@ class StudyMaterial:
     def at(self, method: str, budget: str) -> list[SeedLook] | None:
         """Every seed's last look within the budget; None where a seed has none."""
         limit = self.limit(budget)
-        looks = [run.within(budget, limit) for run in self.runs[method]]
-        known = [look for look in looks if look is not None]
-        return known if len(known) == len(looks) else None
+        looks = []
+        for run in self.runs[method]:
+            look = run.within(budget, limit)
+            # With fewer seeds it would be another comparison: pairs are over the same seeds.
+            if look is None:
+                return None
+            looks.append(look)
+        return looks
 
     def last(self, method: str) -> list[SeedLook]:
         """Every seed's last look."""
@@ -205,8 +220,11 @@ class StudyMaterial:
         """
         rows = []
         for look in looks:
+            # By prompt, and less the run's own base policy: how hard a prompt is, and what a seed's
+            # reward model is worth in its own unit, cancel out.
             now, before = look.run.means(look.look, column), look.run.means(BASE, column)
             gain = (now - before) / look.run.base_sd(column)
+            # The same order of prompts in every row: the interval is over columns too.
             rows.append(gain.reindex(self.prompts).to_numpy())
         return np.array(rows, dtype=np.float64)
 
@@ -236,8 +254,10 @@ def _base_policy(run: SeedRun) -> str:
 
 def _reward(run: SeedRun) -> str | None:
     """The digest of all that the reward model is made of."""
-    events = run.material.run.events
-    return next((str(e.content["digest"]) for e in events if e.step == "reward_model"), None)
+    for event in run.material.run.events:
+        if event.step == "reward_model":
+            return str(event.content["digest"])
+    return None
 
 
 def every_seed(values: Array) -> bool:
@@ -263,10 +283,13 @@ def over_seeds(values: Sequence[float | None], *, positive: bool = False) -> Cro
     known = [float(v) for v in values if v is not None]
     if len(known) < len(values) or not known:
         return None
+    # One column: a figure that a run has once is one prompt to `crossed`, which then takes its
+    # interval over seeds alone.
     if not positive or min(known) <= 0:
         return crossed(np.array(known)[:, None])
+    # Half and double weigh alike on this scale, and no end of the interval falls below zero.
     logarithms = crossed(np.log(known)[:, None])
-    low, high = (
-        None if end is None else float(np.exp(end)) for end in (logarithms.low, logarithms.high)
-    )
-    return replace(logarithms, mean=float(np.exp(logarithms.mean)), low=low, high=high)
+    mean = replace(logarithms, mean=float(np.exp(logarithms.mean)))
+    if logarithms.low is None or logarithms.high is None:
+        return mean
+    return replace(mean, low=float(np.exp(logarithms.low)), high=float(np.exp(logarithms.high)))
