@@ -110,6 +110,21 @@ def test_constraints_pin_every_direct_dependency_without_a_build_suffix() -> Non
     assert sorted(names - set(pins) - {"restaudit"}) == []
 
 
+def test_every_file_that_the_docs_name_is_there() -> None:
+    named = re.compile(
+        r"(?<![\w./-])((?:restaudit|probes|reports|tests|tools|benchmarks)/[\w./-]*\w)"
+    )
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    gone = [
+        f"{page.relative_to(ROOT)}: {path}"
+        for page in sorted(pages)
+        for path in named.findall(page.read_text(encoding="utf-8"))
+        # `probes/NAME.py` stands for a file that the reader is about to make.
+        if "NAME" not in path and not (ROOT / path).exists()
+    ]
+    assert gone == []
+
+
 def test_pre_commit_runs_what_make_lint_runs() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][
         0

@@ -25,7 +25,7 @@ from restaudit.reward import Reward, build_reward, load_reward
 
 TEXTS = ["wonderful music", "dull", "the plot is a mess, the jokes are tired"]
 IDS = [[5, 17, 33, 80, 120, 6, 44, 210, 9, 71]]
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def copied(folder: Path, out: Path) -> Path:

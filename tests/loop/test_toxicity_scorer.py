@@ -32,7 +32,7 @@ from tests.reports.make_run import make_run, resealed
 from tests.reward.test_hf_reward import classifier
 
 TEXTS = ["you fool", "wonderful music", "", "the plot is a mess, the jokes are tired"]
-OLD_PLAN = Path(__file__).parent / "evidence" / "plan_sealed_with_hatesonar.json"
+OLD_PLAN = Path(__file__).parents[1] / "evidence" / "plan_sealed_with_hatesonar.json"
 
 
 # --- a text classifier by name or path
