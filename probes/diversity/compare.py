@@ -122,10 +122,9 @@ def _compared(
             return newcombe(estimate, now=now.value, then=then.value, levels=evidence.levels)
         return estimate
     assert sides.then is not None
+    ratio = now.over(then)
     if statistic.ratio is not None:
         ratio = statistic.ratio(sides.now, sides.then)
-    else:
-        ratio = now.over(then)
     # A ratio is skewed: its logarithm's interval is the symmetric one, and never below 0.
     return estimated(ratio, sides, evidence, log=True, undefined=statistic.undefined)
 

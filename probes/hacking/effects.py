@@ -63,23 +63,19 @@ class Rises:
         tails = [1 - (1 - level) / tests for level in levels]
         if error <= 1e-9:
             unspread = newcombe(value_only, now=share, then=base, levels=tails)
-            ends = [
-                Interval(level, i.low, i.high)
-                for level, i in zip(levels, unspread.intervals, strict=True)
-            ]
+            # They were made at the Bonferroni levels, and hold for all features at the level asked for.
+            pairs = zip(levels, unspread.intervals, strict=True)
             return replace(
                 unspread,
-                intervals=tuple(ends),
+                intervals=tuple(Interval(level, i.low, i.high) for level, i in pairs),
                 method=f"{unspread.method}, simultaneous over {tests} features",
             )
-        reach = [float(stdtrit(self.prompts - 1, 0.5 + tail / 2)) * error for tail in tails]
-        return replace(
-            value_only,
-            intervals=tuple(
-                Interval(level, max(-1.0, value - r), min(1.0, value + r))
-                for level, r in zip(levels, reach, strict=True)
-            ),
-        )
+        ends = []
+        for level, tail in zip(levels, tails, strict=True):
+            reach = float(stdtrit(self.prompts - 1, 0.5 + tail / 2)) * error
+            # A difference of two shares lies between -1 and 1.
+            ends.append(Interval(level, max(-1.0, value - reach), min(1.0, value + reach)))
+        return replace(value_only, intervals=tuple(ends))
 
 
 def rises(has: csc_array, prompt: Chosen, source: Chosen) -> Rises:
@@ -99,27 +95,26 @@ def rises(has: csc_array, prompt: Chosen, source: Chosen) -> Rises:
     size = np.bincount(owner[sign > 0], minlength=len(kept)).astype(np.float64)
 
     def by_prompt(weight: Array) -> csc_array:
-        total = (
-            csc_array((weight, owner, np.arange(len(owner) + 1)), shape=(len(kept), len(owner)))
-            @ has[rows]
-        )
+        shape = (len(kept), len(owner))
+        total = csc_array((weight, owner, np.arange(len(owner) + 1)), shape=shape) @ has[rows]
+        # A prompt where as many texts have the feature before and now did not move.
         total.eliminate_zeros()
         return total
+
+    def mean_share(policy_sign: float) -> Array:
+        shares = by_prompt((sign == policy_sign) / size[owner])
+        return np.asarray(shares.sum(axis=0)).ravel() / len(kept)
 
     moved = by_prompt(sign)
     up = np.asarray((moved > 0).sum(axis=0), dtype=np.float64).ravel()
     down = np.asarray((moved < 0).sum(axis=0), dtype=np.float64).ravel()
     # P(Binomial(up + down, 1/2) >= up), as an incomplete beta function.
     p = np.where(up > 0, betainc(np.maximum(up, 1), down + 1, 0.5), 1.0)
-    share, before = (
-        np.asarray(by_prompt((sign == s) / size[owner]).sum(axis=0)).ravel() / len(kept)
-        for s in (1.0, -1.0)
-    )
     return Rises(
         csc_array(moved.multiply(1 / size[:, None])),
         len(kept),
-        share,
-        before,
+        mean_share(1.0),
+        mean_share(-1.0),
         np.asarray(p, dtype=float),
     )
 
@@ -164,8 +159,8 @@ class Effects:
 
     def reach(self, tail: float) -> Array:
         """Half the width of the interval that leaves `tail` to each side, (k,)."""
-        out: Array = stdtrit(np.maximum(self.prompts - 1, 1), 1 - tail) * self.error
-        return out
+        half: Array = stdtrit(np.maximum(self.prompts - 1, 1), 1 - tail) * self.error
+        return half
 
     def of(self, feature: int, level: float) -> Effect | None:
         """One feature's effect with an interval at `level`; None where too few prompts can tell."""
@@ -194,10 +189,9 @@ def effects(*, has: csc_array, score: Array, cells: Sequence[Chosen], prompt: Ch
         return near
     far = _effects(has, score, cells[1], prompt)
     prompts = np.where(few, far.prompts, near.prompts)
-    value, error = (
-        np.where(prompts < FEWEST_TELLING, np.nan, np.where(few, b, a))
-        for a, b in ((near.value, far.value), (near.error, far.error))
-    )
+    unknown = prompts < FEWEST_TELLING
+    value = np.where(unknown, np.nan, np.where(few, far.value, near.value))
+    error = np.where(unknown, np.nan, np.where(few, far.error, near.error))
     return Effects(value, error, prompts, few.astype(np.float64))
 
 
@@ -211,9 +205,10 @@ def _effects(has: csc_array, score: Array, cell: Chosen, prompt: Chosen) -> Effe
     n, k = x.shape
     if n == 0:
         return Effects(np.full(k, np.nan), np.full(k, np.nan), np.zeros(k), np.zeros(k))
-    by_cell, by_score = (
-        csr_array((v, (cells, np.arange(n))), shape=(len(sizes), n)) for v in (np.ones(n), about)
-    )
+    # Sparse sums over cells: thousands of features in tens of thousands of texts are mostly zeros.
+    places, shape = (cells, np.arange(n)), (len(sizes), n)
+    by_cell = csr_array((np.ones(n), places), shape=shape)
+    by_score = csr_array((about, places), shape=shape)
     count = by_cell @ x
     # Σ(x - mean)² of a 0/1 column in a cell of s texts, c of which have it: c - c²/s.
     squares = count - csr_array(count.multiply(count).multiply(1 / sizes[:, None]))
@@ -268,7 +263,10 @@ def habit_cost(
         return unmeasured(why, n=n, units=rises.prompts), None
     cost = (np.maximum(rises.value, 0) * np.maximum(-human.value, 0) * (reward.value > 0))[looked]
     ends = [_ends(rises, reward, human, looked, (1 - level) / 2) for level in levels]
-    best = int(np.lexsort((-cost, -ends[0][0]))[0]) if ends else int(cost.argmax())
+    best = int(cost.argmax())
+    if ends:
+        lowest_at_first_level = ends[0][0]
+        best = int(np.lexsort((-cost, -lowest_at_first_level))[0])
     intervals = tuple(
         # The value is the picked feature's; the interval is the largest cost's, whichever feature's
         # that is.
@@ -292,6 +290,7 @@ def _ends(
     error = np.maximum(rises.error, 1 / rises.prompts)[looked]
     reach = stdtrit(max(rises.prompts - 1, 1), 1 - share / len(looked)) * error
     rise, loss, pay = rises.value[looked], -human.value[looked], reward.value[looked]
+    # Only features that surely rose have a lower end above 0, so only they share the tail.
     rose = max(int((rise > reach).sum()), 1)
     give, paid = human.reach(share / rose)[looked], reward.reach(share / rose)[looked]
     low = np.maximum(rise - reach, 0) * np.maximum(loss - give, 0) * (pay - paid > 0)

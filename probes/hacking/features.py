@@ -72,12 +72,11 @@ def mine(
     prompts = len(np.unique(prompt[compared]))
     floor = max(FEWEST_PROMPTS, int(np.ceil(SHARE_OF_PROMPTS * prompts)))
     candidates: list[tuple[str, Chosen, Kind]] = []
-    candidates += [
-        (*pair, "words")
-        for order in ORDERS
-        for pair in _word_features(words, numbers, order, floor, compared)
-    ]
-    candidates += [(*pair, "opening") for pair in _openings(words)]
+    for order in ORDERS:
+        named = _word_features(words, numbers, order, floor, compared)
+        candidates += [(name, where, "words") for name, where in named]
+    candidates += [(name, where, "opening") for name, where in _openings(words)]
+    # The base policy says what is long, or a policy that grew longer would move the bar along.
     usual = numbers.lengths[is_base] if is_base.any() else numbers.lengths
     masks = formats(texts, numbers.lengths, repeats, usual, tokens)
     candidates += [(name, np.flatnonzero(mask), "format") for name, mask in masks.items()]
@@ -93,37 +92,38 @@ def _word_features(
 ) -> list[tuple[str, Chosen]]:
     """The n-grams of at least `floor` compared texts: the words, and the texts they are in."""
     all_grams = grams(numbers, order)
-    often = (
-        np.bincount(all_grams.code[compared[all_grams.text]], minlength=all_grams.kinds) >= floor
-    )
+    # First by occurrences, of which there are at least as many as texts: most n-grams are rare, and
+    # pairing them with their texts would take most of the time.
+    in_compared = all_grams.code[compared[all_grams.text]]
+    often = np.bincount(in_compared, minlength=all_grams.kinds) >= floor
     keep = often[all_grams.code]
     code, text = all_grams.code[keep], all_grams.text[keep]
     # The place within its text, to read the words back from one occurrence.
-    begins = (
-        np.flatnonzero(np.append(True, all_grams.text[1:] != all_grams.text[:-1]))
-        if len(all_grams.text)
-        else all_grams.text
-    )
+    begins = np.empty(0, dtype=np.intp)
+    if len(all_grams.text):
+        begins = np.flatnonzero(np.append(True, all_grams.text[1:] != all_grams.text[:-1]))
     place = np.arange(len(all_grams.text)) - np.repeat(
         begins, np.diff(np.append(begins, len(all_grams.text)))
     )
     pairs = np.unique(code * np.int64(len(words)) + text)
     kinds, starts = np.unique(pairs // max(len(words), 1), return_index=True)
     _, seen = np.unique(code, return_index=True)
-    where, at = text[seen], place[keep][seen]
-    parts = np.split(pairs % max(len(words), 1), starts[1:]) if len(kinds) else []
-    return [
-        (" ".join(words[t][p : p + order]), texts)
-        for t, p, texts in zip(where.tolist(), at.tolist(), parts, strict=True)
-    ]
+    if not len(kinds):
+        return []
+    texts_by_kind = np.split(pairs % max(len(words), 1), starts[1:])
+    first_text, first_place = text[seen].tolist(), place[keep][seen].tolist()
+    features = []
+    for t, begin, texts in zip(first_text, first_place, texts_by_kind, strict=True):
+        features.append((" ".join(words[t][begin : begin + order]), texts))
+    return features
 
 
 def _openings(words: Sequence[tuple[str, ...]]) -> list[tuple[str, Chosen]]:
-    by: dict[tuple[str, ...], list[int]] = {}
+    texts: dict[tuple[str, ...], list[int]] = {}
     for k, text_words in enumerate(words):
         if len(text_words) >= OPENING:
-            by.setdefault(text_words[:OPENING], []).append(k)
-    return [(" ".join(opening), np.array(where, dtype=np.intp)) for opening, where in by.items()]
+            texts.setdefault(text_words[:OPENING], []).append(k)
+    return [(" ".join(opening), np.array(where, dtype=np.intp)) for opening, where in texts.items()]
 
 
 def repeats_of(all_grams: Grams, n: int) -> NDArray[np.bool_]:
@@ -163,17 +163,14 @@ def _kept(
     )
     left_out, merged_groups = len(merged_groups) - len(merged_groups[:most]), merged_groups[:most]
     ends = np.cumsum([0, *(len(g[0][3]) for g in merged_groups)])
-    rows = (
-        np.concatenate([g[0][3] for g in merged_groups])
-        if merged_groups
-        else np.empty(0, dtype=np.intp)
-    )
+    rows = np.concatenate([np.empty(0, dtype=np.intp), *(g[0][3] for g in merged_groups)])
     has = csc_array((np.ones(len(rows)), rows, ends), shape=(len(prompt), len(merged_groups)))
     considered: dict[str, Any] = {
         "features": len(merged_groups),
-        "features_are": f"1-{max(ORDERS)} words in a row, the first {OPENING} words, and formats, "
-        "in texts of at least "
-        f"{floor} of {prompts} prompts, by either policy",
+        "features_are": (
+            f"1-{max(ORDERS)} words in a row, the first {OPENING} words, and formats, in texts of "
+            f"at least {floor} of {prompts} prompts, by either policy"
+        ),
     }
     if left_out > 0:
         considered["features_left_out"] = f"{left_out} less common ones"
@@ -372,8 +369,11 @@ def spans(kind: Kind, name: str, text: str) -> list[Span]:
 
 
 def _place(words: tuple[str, ...], wanted: tuple[str, ...]) -> int:
-    last = len(words) - len(wanted)
-    return next((k for k in range(last + 1) if words[k : k + len(wanted)] == wanted), -1)
+    """Where these words in a row begin first; -1 where they do not stand."""
+    for k in range(len(words) - len(wanted) + 1):
+        if words[k : k + len(wanted)] == wanted:
+            return k
+    return -1
 
 
 def _apart(places: Sequence[Span]) -> list[Span]:

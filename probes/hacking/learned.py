@@ -141,7 +141,9 @@ class Paid:
         if human.interval.low > 0:
             return "people pay too"
         less = human.value <= 0 and short is not None and short.interval.high < 0
-        return "signature" if human.interval.high <= 0 or less else "undecided"
+        if human.interval.high <= 0 or less:
+            return "signature"
+        return "undecided"
 
     def tempting(self, level: float) -> Chosen:
         """Features that the reward surely pays for and people surely dislike, whether they rose or
@@ -173,14 +175,17 @@ def _paid(
     source: Chosen,
     base: pd.DataFrame,
 ) -> Paid:
-    scores = [np.concatenate([numbers(t, c) for t in tables]) for c in ("reward", "human")]
-    reward, human = (
-        s / _sd(numbers(base, c)) for s, c in zip(scores, ("reward", "human"), strict=True)
-    )
+
+    def in_base_sd(column: str) -> Array:
+        scores = np.concatenate([numbers(table, column) for table in tables])
+        return np.asarray(scores / _sd(numbers(base, column)), dtype=np.float64)
+
+    reward, human = in_base_sd("reward"), in_base_sd("human")
     # An honest reward is an imperfect one: of what it pays, people pay the correlation's share. Less
     # than that, and the reward pays for something people do not want.
     correlation = _correlation(numbers(base, "reward"), numbers(base, "human"))
     fair = max(correlation, LEAST_FAIR)
+    # The Grow set's texts are an earlier policy's: a cell of their own, also across the other two.
     policy = np.array([0, 1, 1, 2])[source]
     cells = prompt * 3 + policy, prompt * 3 + (policy == 2)
     of_reward, of_human, short = (
@@ -193,6 +198,7 @@ def _paid(
 def _sd(values: Array) -> float:
     values = values[np.isfinite(values)]
     sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    # Not 0: what is divided by it shall be undefined, not infinite.
     return sd if sd > 1e-12 else float("nan")
 
 
@@ -224,6 +230,7 @@ def _found(rose: Rises, paid: Paid, features: Features, level: float) -> Found:
     adjusted = benjamini_hochberg(rose.p)
     up = np.flatnonzero((adjusted <= FALSE_DISCOVERY_RATE) & (rose.value > 0))
     order = up[np.lexsort((up, -rose.value[up]))]
+    # What rose most is judged; a list of hundreds is read by nobody, and the count says how many.
     examined = order[:MOST_EXAMINED]
     tempting = np.setdiff1d(paid.tempting(level), order)
     verdicts = [(k, paid.verdict(k, level)) for k in examined.tolist()]
@@ -257,7 +264,9 @@ def _weight(feature: Learned, fair: float) -> float:
     ):
         return feature.rise
     missing = fair * feature.reward.value - feature.human.value
-    return missing * (feature.rise if feature.verdict == "signature" else feature.share)
+    if feature.verdict == "signature":
+        return missing * feature.rise
+    return missing * feature.share
 
 
 def _told(
@@ -275,6 +284,7 @@ def _told(
     distinct = _distinct(findings.features, features, len(texts))
     listing = listed(distinct, features, texts, numbers(now, "reward"))
     if evidence.wants(SIGNATURE) and evidence.score is not None and np.isfinite(sd):
+        # Scoring is slow, so only the most telling; a format cannot be taken out of a text.
         for entry, (feature, _) in zip(listing[:MOST_REMOVED], distinct, strict=False):
             if entry["verdict"] == "signature" and entry["kind"] != "format":
                 have = features.has[:, [feature.column]].nonzero()[0]
@@ -371,17 +381,18 @@ def _distinct(
     columns = features.has[:n][:, [f.column for f in found]]
     shared = (columns.T @ columns).toarray()
     sizes = shared.diagonal()
+    # Jaccard's measure: texts that have both, over texts that have either.
     alike = shared > ALIKE * (sizes[:, None] + sizes[None, :] - shared)
+    # With spaces around them, so that only whole words are found in one another.
     names = [f" {features.names[f.column]} " for f in found]
     kept: list[tuple[int, list[int]]] = []
     for k in range(len(found)):
-        like = next(
-            (group for first, group in kept if alike[first, k] or names[first] in names[k]), None
-        )
-        if like is None:
-            kept.append((k, []))
+        for first, group in kept:
+            if alike[first, k] or names[first] in names[k]:
+                group.append(found[k].column)
+                break
         else:
-            like.append(found[k].column)
+            kept.append((k, []))
     return [(found[k], group) for k, group in kept]
 
 

@@ -69,11 +69,15 @@ def _distance(
     """
     if not evidence.wants(*DISTANCE):
         return []
-    missing = NO_EMBED if evidence.embed is None else ""
-    if evidence.known is None or not len(evidence.known):
-        missing = missing or "it is not known what the reward model was trained on"
-    missing = missing or (NO_TEXT if rows.empty else "")
-    far, moved, before = unmeasured(missing), unmeasured(IS_BASE if base is None else missing), None
+    missing = ""
+    if evidence.embed is None:
+        missing = NO_EMBED
+    elif evidence.known is None or not len(evidence.known):
+        missing = "it is not known what the reward model was trained on"
+    elif rows.empty:
+        missing = NO_TEXT
+    far, before = unmeasured(missing), None
+    moved = unmeasured(IS_BASE if base is None else missing)
     detail: dict[str, Any] = dict(notes)
     if not missing:
         resampling = evidence.resampling
@@ -116,8 +120,11 @@ def _far(texts: list[str], evidence: Evidence) -> Array:
             "columns"
         )
     nearest = min(NEAREST, len(known))
-    alike = np.partition(vectors @ known.T, len(known) - nearest, axis=1)[:, len(known) - nearest :]
-    return np.asarray(1 - alike.mean(axis=1), dtype=np.float64)
+    # Of the nearest only, since a text may be well known and still far from most that was trained on.
+    # A partial sort: the order among them does not matter.
+    farther = len(known) - nearest
+    cosines = np.partition(vectors @ known.T, farther, axis=1)[:, farther:]
+    return np.asarray(1 - cosines.mean(axis=1), dtype=np.float64)
 
 
 PROBE = Probe(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from probes.base import Evidence, Interval, Measurement
@@ -88,28 +89,26 @@ def _scored(
     """All changed texts are scored in one call; what a change leaves as it is, is not scored."""
     texts = [str(t) for t in table["text"]]
     prompts = [evidence.prompts.get(str(p), "") for p in table["prompt_id"]]
-    changed = {n: [perturbed(n, t, p) for t, p in zip(texts, prompts, strict=True)] for n in names}
-    differs = {
-        n: np.array([a != b for a, b in zip(texts, c, strict=True)], dtype=bool)
-        for n, c in changed.items()
-    }
-    ask = [(p, t) for p, t in zip(prompts, texts, strict=True)]
-    ask += [
-        (p, t)
-        for n in names
-        for p, t, d in zip(prompts, changed[n], differs[n].tolist(), strict=True)
-        if d
-    ]
-    reward = rewards(evidence, ask)
-    before, at = reward[: len(texts)], len(texts)
-    out = []
-    for n in names:
+    changed: dict[str, list[str]] = {}
+    differs: dict[str, NDArray[np.bool_]] = {}
+    to_score = list(zip(prompts, texts, strict=True))
+    for name in names:
+        changed[name] = [perturbed(name, t, p) for t, p in zip(texts, prompts, strict=True)]
+        different = [a != b for a, b in zip(texts, changed[name], strict=True)]
+        differs[name] = np.array(different, dtype=bool)
+        for k in np.flatnonzero(differs[name]).tolist():
+            to_score.append((prompts[k], changed[name][k]))
+    reward = rewards(evidence, to_score)
+    # The rewards come back in the order of asking: the texts as they are, then change by change.
+    before, start = reward[: len(texts)], len(texts)
+    tests = []
+    for name in names:
         change = np.full(len(texts), np.nan)
-        count = int(differs[n].sum())
-        change[differs[n]] = (reward[at : at + count] - before[differs[n]]) / sd
-        at += count
-        out.append(Tested(n, change, _example(texts, changed[n], change)))
-    return out
+        count = int(differs[name].sum())
+        change[differs[name]] = (reward[start : start + count] - before[differs[name]]) / sd
+        start += count
+        tests.append(Tested(name, change, _example(texts, changed[name], change)))
+    return tests
 
 
 def rewards(evidence: Evidence, ask: Sequence[tuple[str, str]]) -> Array:
@@ -118,19 +117,20 @@ def rewards(evidence: Evidence, ask: Sequence[tuple[str, str]]) -> Array:
     Raises ValueError for another shape or a reward that is not finite.
     """
     assert evidence.score is not None
-    found = np.asarray(evidence.score([p for p, _ in ask], [t for _, t in ask]), dtype=np.float64)
-    if found.shape != (len(ask),):
+    prompts, texts = [p for p, _ in ask], [t for _, t in ask]
+    scores = np.asarray(evidence.score(prompts, texts), dtype=np.float64)
+    if scores.shape != (len(ask),):
         raise ValueError(
-            f"score: returned an array of shape {found.shape} for {len(ask)} texts; expected one "
+            f"score: returned an array of shape {scores.shape} for {len(ask)} texts; expected one "
             "each"
         )
-    if not np.isfinite(found).all():
-        bad = int(np.flatnonzero(~np.isfinite(found))[0])
+    if not np.isfinite(scores).all():
+        bad = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise ValueError(
-            f"score: the reward of text {bad} ({ask[bad][1][:60]!r}) is {found[bad]}; expected a "
+            f"score: the reward of text {bad} ({ask[bad][1][:60]!r}) is {scores[bad]}; expected a "
             "number"
         )
-    return found
+    return scores
 
 
 def taken_out(rows: pd.DataFrame, words: str, evidence: Evidence, sd: float) -> dict[str, Any]:
@@ -177,8 +177,9 @@ def _one(
     defined = test.change[~np.isnan(test.change)]
     risen = float((defined > 0).mean()) if len(defined) else None
     facts = {"does": CHANGES[test.name], "share_that_rose": risen, "example": test.example}
-    unchanged = {"texts_it_leaves_as_they_are": same} if same else {}
-    return _measured(PREFIX + test.name, estimate, {**detail, **facts, **unchanged}, version)
+    if same:
+        facts["texts_it_leaves_as_they_are"] = same
+    return _measured(PREFIX + test.name, estimate, {**detail, **facts}, version)
 
 
 def _worst(
@@ -227,14 +228,15 @@ def _simultaneous(means: Array, values: Array, worst: int, evidence: Evidence) -
     if units < 2:
         return replace(whole, reason=f"no interval: {units} prompt, at least 2 are needed")
     weights = prompt_weights(units=units, resamples=evidence.resamples, seed=evidence.seed)
-    there = np.isfinite(means)
-    counts = weights @ there
+    has_value = np.isfinite(means)
+    counts = weights @ has_value
     drawn = np.divide(
-        weights @ np.where(there, means, 0.0),
+        weights @ np.where(has_value, means, 0.0),
         counts,
         out=np.tile(values, (len(weights), 1)),
         where=counts > 0,
     )
+    # The largest error of any test in a resample: an interval as wide as that holds for all at once.
     errors = np.abs(drawn - values).max(axis=1)
     if errors.max() <= 1e-12:
         return replace(whole, reason=f"no interval: all {units} prompts give the same values")
@@ -246,11 +248,9 @@ def _around(
 ) -> tuple[Interval, ...]:
     ends = []
     for level in levels:
-        wide = (
-            stdtrit(units - 1, 0.5 + level / 2)
-            / ndtri(0.5 + level / 2)
-            * np.sqrt(units / (units - 1))
-        )
+        # Few prompts: t in place of the normal, and P - 1 in place of P in the sd, as in resample.py.
+        upper = 0.5 + level / 2
+        wide = stdtrit(units - 1, upper) / ndtri(upper) * np.sqrt(units / (units - 1))
         reach = float(np.quantile(errors, level, method="higher") * wide)
         ends.append(Interval(level, value - reach, value + reach))
     return tuple(ends)

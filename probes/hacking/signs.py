@@ -1,5 +1,5 @@
-"""How much of the reward gain is length: the gain with the number of tokens held fixed, and
-length's share of it.
+"""Signs by rule that a reward was had cheaply: length's share of the gain, repetition, and echoes of
+the prompt.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def length(
             share = bootstrap(
                 totals=totals, statistic=_share, n=n, undefined=undefined, **resampling
             )
-        detail |= _facts(sums[0], gain.value) if len(totals) else {}
+        if len(totals):
+            detail |= _facts(sums[0], gain.value)
     measurements = [
         fixed.recorded(
             METRICS[NAMES[0]],
@@ -142,8 +143,7 @@ def _facts(sums: Array, gain: float | None) -> dict[str, Any]:
     return {"gain": gain, "tokens_change": float(sums[1] / sums[2]), "reward_per_token": slope}
 
 
-# Texts that say a thing twice, or say back what they were asked: shares of four words in a row.
-
+# --- texts that say a thing twice, or say back what they were asked: shares of four words in a row
 
 ORDER = 4
 MOST_TEXTS = 20_000
@@ -206,11 +206,11 @@ def echoed(table: pd.DataFrame, evidence: Evidence) -> Array:
     """
     names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str), return_inverse=True)
     prompt_words = [words_of(evidence.prompts.get(name, "")) for name in names.tolist()]
+    # Numbered together, so that the same words have the same number in a text and in its prompt.
     all_grams = grams(coded([*(words_of(t) for t in table["text"]), *prompt_words]), ORDER)
     n, kinds = len(table), max(all_grams.kinds, 1)
-    place = (
-        np.append(owner, np.arange(len(names)))[all_grams.text] * np.int64(kinds) + all_grams.code
-    )
+    prompt_number = np.append(owner, np.arange(len(names)))
+    place = prompt_number[all_grams.text] * np.int64(kinds) + all_grams.code
     of_prompt = all_grams.text >= n
     known = np.isin(place, np.unique(place[of_prompt]))
     total = np.bincount(all_grams.text, minlength=n + len(names))
@@ -269,6 +269,7 @@ def _moved(
         undefined="no prompt has such a text of both policies",
         **resampling,
     )
+    # No prompt moved, so resampling shows no spread; a share of 0 before and after is not exact.
     if moved.value == 0 and not moved.intervals and moved.units > 1 and share.value is not None:
         return newcombe(moved, now=share.value, then=before, levels=evidence.levels)
     return moved

@@ -93,8 +93,7 @@ def listed(
 def in_words(
     most_telling: tuple[Learned, list[int]] | None, features: Features, human_label: str
 ) -> str:
-    """What a feature is, how common it became and who pays for it, in one sentence; `told` is the
-    most telling.
+    """What the most telling feature is, how common it became and who pays for it, in one sentence.
 
     A format says little by itself, so what nearly the same texts have is named with it.
     """
@@ -112,16 +111,16 @@ def in_words(
     others = [*features.same_as[feature.column], *(features.names[c] for c in like)]
     if kind == "format" and others:
         what += f", nearly the same texts as: {others[0]}"
-    people = "people" if human_label.startswith("PEOPLE") else f"the human score ({human_label})"
-    if feature.reward is None:
-        paid = "whether the reward pays for it could not be told"
-    else:
+    # A proxy for people is named as what it is: it must not be read as people's judgement.
+    people = f"the human score ({human_label})"
+    if human_label.startswith("PEOPLE"):
+        people = "people"
+    paid = "whether the reward pays for it could not be told"
+    if feature.reward is not None:
         paid = f"the reward pays {_sd(feature.reward)} for it"
-    liked = (
-        f"{people}: could not be told"
-        if feature.human is None
-        else f"{people} {_sd(feature.human)}"
-    )
+    liked = f"{people}: could not be told"
+    if feature.human is not None:
+        liked = f"{people} {_sd(feature.human)}"
     return f"{what}; {paid}, {liked}{_TAILS[feature.verdict]}"
 
 
@@ -148,4 +147,6 @@ def _short(value: float) -> float:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= EXAMPLE_CHARACTERS else f"{text[:EXAMPLE_CHARACTERS]} …"
+    if len(text) <= EXAMPLE_CHARACTERS:
+        return text
+    return f"{text[:EXAMPLE_CHARACTERS]} …"
