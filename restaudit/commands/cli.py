@@ -44,6 +44,8 @@ Set = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Lines only, no progress bars.")]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
+# The smallest run that still passes through every step, for people who want to see one; its audit
+# is too small to decide anything.
 SMALL = (
     "loop.grow_steps=1",
     "loop.improve_steps=1",
@@ -67,6 +69,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
+        # Eager: it is answered before typer asks for a command.
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
@@ -133,6 +136,7 @@ def _run(
     from restaudit.evidence.seal.signer import given_signer
     from restaudit.loop.running import start
 
+    # A key that cannot be used is found out now, and not when the plan is to be signed.
     signer = given_signer(key)
     config = load(name, changes)
     folder = out or runs / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -190,6 +194,7 @@ def status(folder: Folder) -> None:
 
     record = Run(folder)
     summary = record.summary()
+    # Before the state: that somebody overrode a gate is the first thing to know of a run.
     print_overrides(record)
     typer.echo(f"{folder}: {summary.state}, {summary.steps_done} of {summary.steps_planned} steps")
     typer.echo(f"digest (equal for two runs of one plan on one machine): {record.digest}")
@@ -217,9 +222,11 @@ app.add_typer(dev)
 
 
 def _register_plugins() -> None:
+    # reports registers its commands here: restaudit may not import it (docs/decisions/0005).
     for point in metadata.entry_points(group="restaudit.commands"):
         try:
             register = point.load()
+        # A broken package of somebody else must not take the whole command line away.
         except ImportError as e:
             typer.echo(
                 f"restaudit: the commands of '{point.name}' ({point.value}) are missing: {e}",
@@ -235,9 +242,8 @@ def main() -> None:
     try:
         app()
     except RestauditError as e:
-        from restaudit.evidence.record import (
-            printable,
-        )  # a name in the message may come from a stranger's folder
+        # A name in the message may come from a stranger's folder, with signs that act on a terminal.
+        from restaudit.evidence.record import printable
 
         typer.echo("\n".join(printable(line) for line in f"restaudit: {e}".split("\n")), err=True)
         sys.exit(int(e.exit_code))

@@ -110,6 +110,7 @@ def compare(
         study = sealed(out, wanted)
         run_study(out, study, Reporter(quiet=quiet))
         given = [out]
+    # A study's document goes beside its runs, unless another place was named.
     if len(given) == 1 and (given[0] / "study.json").is_file():
         written = hooks["study"](given[0], form, out if out != Path("comparison") else given[0])
     elif len(given) < 2:
@@ -124,6 +125,7 @@ def compare(
 
 def _hooks() -> dict[str, Any]:
     """Who writes the documents: they live a floor above, and register here."""
+    # restaudit imports nothing of reports, and works without it but for this.
     hooks = {point.name: point.load() for point in metadata.entry_points(group=HOOKS)}
     if not {"check", "runs", "study"} <= set(hooks):
         raise BadInput(

@@ -22,6 +22,7 @@ dev = typer.Typer(
 
 BETTER = {"higher": "higher", "lower": "lower", "neutral": ""}
 
+# A probe that runs and is right, so that a new one begins from something that passes its test.
 PROBE_TEMPLATE = '''\
 """{Title}: what is measured, in one line."""
 
@@ -147,6 +148,7 @@ def _refuse(name: str, root: Path) -> None:
             f"{name!r} cannot be a probe's name; expected small letters, digits and underscores, "
             "beginning with a letter, e.g. reading_level"
         )
+    # Here and not above: the catalogue imports every probe.
     from probes.catalogue import PROBES, SECTIONS
 
     places = (f"probes/{name}.py", f"probes/{name}", f"tests/probes/test_{name}.py")
@@ -181,6 +183,7 @@ def with_tables(text: str) -> str:
             text = before + block + rest.partition(end)[2]
             continue
         section = f"## {probe.name}\n\n*{probe.goal}*\n\n{block}\n\n"
+        # The last section is about probes in general, and stays last.
         at = text.rindex("\n## ") + 1
         text = text[:at] + section + text[at:]
     return text

@@ -193,6 +193,7 @@ def probe(
     columns = mapping(column or [])
     _writable(json_file)
     learned = texts_of(trained_on)
+    # An option that is passed over in silence would be taken to have had its effect.
     about_files = {
         "--column": column,
         "--grow": grow,
@@ -212,6 +213,7 @@ def probe(
     }
     try:
         if is_model(what):
+            # Only for a model: a file is measured without the code that samples one.
             from restaudit.probing.models import ModelSampling, probe_models
 
             _refuse("a model", about_files)
@@ -241,6 +243,7 @@ def probe(
                 dimension=dimension,
                 trained_on=learned,
             )
+    # Nothing is written before the end, so there is nothing to go on with.
     except KeyboardInterrupt:
         raise Interrupted("stopped before anything was measured; run the command again") from None
     _out(result, output, json_file)
@@ -260,6 +263,7 @@ def mapping(pairs: list[str]) -> dict[str, str]:
 def _split(lists: Words) -> tuple[str, ...]:
     """The names of options that may be given several times, and hold several names by comma."""
     names = []
+    # People write both --only a --only b and --only a,b.
     for text in lists or ():
         names += [name.strip() for name in text.split(",") if name.strip()]
     return tuple(names)
@@ -285,6 +289,7 @@ def _refuse_file_as_base(model: str, against: str | None) -> None:
 def _writable(path: Path | None) -> None:
     if path is None:
         return
+    # Found out before minutes of sampling, and not after them.
     if path.is_dir():
         raise BadInput(f"--json {path}: a folder; expected a file")
     if not path.parent.is_dir():
@@ -302,6 +307,7 @@ def _out(result: ProbeResult, output: Format, json_file: Path | None) -> None:
         except OSError as e:
             raise BadInput(f"{json_file}: cannot be written: {e.strerror}") from None
     if output is Format.JSON:
+        # Nothing else goes to standard output, which a program may be reading.
         typer.echo(as_json(result), nl=False)
     else:
         show(result, Console(highlight=False))

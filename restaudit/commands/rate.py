@@ -120,10 +120,13 @@ def export(
         "anchors": anchors or None,
         "seed": seed,
     }
+    # With any option it is another draw, which must not take the place of one that raters have
+    # begun.
     nothing_chosen = all(v is None for v in options.values())
     last = record.events[-1].step if record.events else ""
     # A refit waits for a sheet of its own, which is no set of rating tasks.
     waits_for_ratings = record.state == "waiting" and not last.endswith("/refit/wait")
+    # The set that the run waits for bears the name of the iteration.
     if name is None and nothing_chosen and waits_for_ratings:
         name = last.removesuffix("/wait").replace("/", "-")
     if nothing_chosen and name in {t.name for t in task_sets(folder)}:
@@ -225,6 +228,8 @@ def status(folder: RunFolder) -> None:
 
     Run(folder)
     for file in (RATINGS_FILE, CHOICES_FILE):
+        # A crash may have cut the last line short; a rater should hear of a rating that has to be
+        # given again.
         lost = torn_note(human_folder(folder), file)
         if lost is not None:
             typer.echo(lost)
@@ -273,6 +278,7 @@ def _rater_line(one: RaterProgress) -> str:
             f"; {one.repeats} texts seen twice, scores apart by {one.mean_difference:.2f} on "
             "average"
         )
+    # Undefined, with the reason, for whoever saw no text twice or gave every text one score.
     if one.consistency is not None:
         return (
             f"{text}; self-consistency {one.consistency:.2f} (1: always the same score again, "
@@ -344,6 +350,7 @@ def pairs(
     from restaudit.people.rating.status import of_raters
 
     record = Run(folder)
+    # A set that was drawn is exported as it is: what raters have seen must not change under them.
     drawn = {p.name for p in pair_sets(folder)}
     options = {
         "first": first,
@@ -354,8 +361,8 @@ def pairs(
         "checks": checks,
         "seed": seed,
     }
-    nothing_chosen = against is None and n == PROMPTS
-    nothing_chosen = nothing_chosen and all(v is None for v in options.values())
+    no_option = all(v is None for v in options.values())
+    nothing_chosen = against is None and n == PROMPTS and no_option
     if name in drawn and nothing_chosen:
         pair_set = load_pairs(folder, str(name))
     else:
@@ -391,6 +398,7 @@ def wins(
     from restaudit.people.rating.pairs.wins import wins as count
 
     Run(folder)
+    # Each set by itself: two sets may ask about other policies.
     names = [p.name for p in pair_sets(folder)] if name is None else [name]
     if not names:
         typer.echo(f"{folder}: no pairs were drawn; first: restaudit rate pairs {folder}")

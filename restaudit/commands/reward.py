@@ -63,6 +63,7 @@ def train(
         rows = facts["data"]["rows"]
         left_out = ", ".join(f"{n} {why}" for why, n in dropped.items())
         typer.echo(f"rows: {rows['read']} read, {rows['used']} used; left out: {left_out}")
+    # Nobody has stressed it yet, so the best that can be said is NOT ESTABLISHED.
     _print_verdict(facts, None)
     typer.echo(f"next: restaudit reward stress {out}; restaudit reward dossier {out}")
 
@@ -120,13 +121,17 @@ def validate_(
     options = {}
     for key, value in _keyed("--option", option).items():
         try:
+            # As in a configuration file: lists and numbers are written the same way in both.
             options[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise BadInput(f"--option {key}={value}: not valid YAML; quote the value") from None
     sources = sources_of(files, form, options, _keyed("--column", column), limit)
     result = validate_outside(folder, sources, seed=seed)
+    # By the files' names, so that a second validation does not replace the first; cut, since a file
+    # name has at most 255 bytes.
     name = "+".join(dict.fromkeys(stem(f) for f in files))[:100] or "held_out"
     path = out or beside(folder) / VALIDATION / f"{name}.json"
+    # Shown first: what was measured must not be lost because a disk is full.
     show(result, Console(highlight=False))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,6 +188,7 @@ def stress_(
         seed=seed,
         budget=BUDGET if budget is None else budget,
     )
+    # Which reward it was, so that nobody reads the report beside the dossier of another one.
     about = {
         "reward_digest": _facts(where)["digest"],
         "texts_are": real.about,

@@ -101,10 +101,13 @@ def anchor(
     if check is not None and out is not None:
         raise BadInput("--out names a new anchor, --check an old one: give one of them")
     record = Run(folder)
+    # An anchor of a plan that was changed would witness the change.
     record.check_sealed()
     if check is None:
         made = anchor_of(record.events, record.plan)
         path = (
+            # Beside the run and not in it: an anchor proves something only where the run's owner
+            # cannot change both.
             out or folder.absolute().parent / f"{folder.absolute().name}-{made.seq:04d}.anchor.json"
         )
         _written(path, made.to_bytes())
@@ -139,6 +142,7 @@ def _since(count: int) -> str:
 def _written(path: Path, data: bytes) -> None:
     """Write an anchor; an older one is never replaced by another."""
     try:
+        # The same anchor again may be written: a script that is run twice does no harm.
         if path.exists() and path.read_bytes() != data:
             raise BadInput(
                 f"{path}: holds something else; an anchor is never overwritten, so name another "
@@ -194,6 +198,8 @@ def bundle(
     reporter.quiet = not reporter.console.is_terminal
     total = recorded_bytes(folder)
     with reporter.task("checking", total, "bytes") as advance:
+        # A bundle of a run that does not verify would carry its fault to somebody who cannot tell
+        # where it came from.
         check(folder, advance)
     wish = Wish(texts=without_texts, weights=without_weights, report=with_report)
     with reporter.task("packing", total, "bytes") as advance:
@@ -203,6 +209,7 @@ def bundle(
         f"{packed.path}: {len(manifest.files)} files, {packed.bytes:,} bytes, sha256 "
         f"{packed.sha256}"
     )
+    # Whoever packs it should know what the reader can no longer check.
     if manifest.redacted or manifest.left_out:
         typer.echo(
             f"{len(manifest.redacted)} file(s) with their texts taken out, "

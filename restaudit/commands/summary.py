@@ -33,9 +33,12 @@ def finish(folder: Path, work: Callable[[], None], *, command: str | None = None
     halted: Halted | None = None
     try:
         work()
+    # No reports: the decision that they would show waits for the ratings.
     except Waiting:
         print_summary(folder)
         raise
+    # A halted run is a result: its reports are what people need now. The exit code follows after
+    # them.
     except Halted as e:
         halted = e
     except KeyboardInterrupt:
@@ -43,6 +46,7 @@ def finish(folder: Path, work: Callable[[], None], *, command: str | None = None
             f"the step in hand was dropped; go on with: {command or f'restaudit resume {folder}'}"
         ) from None
     print_summary(folder)
+    # reports writes its documents here; restaudit may not import it.
     for hook in metadata.entry_points(group="restaudit.finished"):
         for line in hook.load()(folder):
             typer.echo(line)
@@ -93,6 +97,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     """Print what was measured so far; a run without an audited iteration prints one line."""
     console = console or Console(highlight=False)
     run = Run(folder)
+    # `status` prints them itself, above all else.
     if overrides:
         print_overrides(run, console)
     iterations = run.iterations()
@@ -125,6 +130,7 @@ def print_summary(folder: Path, console: Console | None = None, *, overrides: bo
     total = sum(shares.values())
     parts = ", ".join(f"{kind} {seconds / total:.0%}" for kind, seconds in shares.items())
     console.print(f"wall time of the steps: {total:.0f} s ({parts})", markup=False)
+    # What the audit costs is the first question of whoever thinks of leaving it out.
     by_probe = _probe_seconds(run)
     each = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in by_probe.items())
     share = sum(by_probe.values()) / total
@@ -145,6 +151,7 @@ def _gates(decisions: Sequence[Decision]) -> Table:
     table.add_row(
         "decision", *(f"[{STYLE[d.verdict]}]{d.verdict}[/]" for d in decisions), end_section=True
     )
+    # Rules of `looks: last` are asked once, so a look has not all of them.
     asked: dict[str, dict[int, GateResult]] = {}
     for decision in decisions:
         for gate in decision.gates:
@@ -166,6 +173,8 @@ def _verdict(gate: GateResult) -> str:
     if gate.low is None or gate.high is None:
         return f"[{STYLE[gate.verdict]}]{gate.verdict}[/]\nno interval"
     lines = [f"[{STYLE[gate.verdict]}]{gate.verdict}[/]", _span(gate.low, gate.high)]
+    # What it would have taken to be seen: without it "nothing was found" reads as "nothing is
+    # there".
     if gate.verdict == "INCONCLUSIVE" and gate.mde is not None:
         lines.append(f"MDE {gate.mde:.2f}")
     return "\n".join(lines)
@@ -187,9 +196,8 @@ def _table(run: Run, iterations: Sequence[str]) -> Table:
     table.add_column("")
     for iteration in iterations:
         heading = f"{iteration}\nbase policy" if iteration == BASE else iteration
-        table.add_column(
-            heading, justify="right", no_wrap=True
-        )  # the first column wraps, numbers are never cut
+        # The first column wraps; numbers are never cut.
+        table.add_column(heading, justify="right", no_wrap=True)
     by_iteration = [{m.name: m for m in run.measurements(i)} for i in iterations]
     for heading, name in COLUMNS:
         table.add_row(heading, *(_cell(by_name.get(name)) for by_name in by_iteration))

@@ -52,6 +52,8 @@ def verify(
     from restaudit.evidence.seal.anchor import load_anchor
     from restaudit.evidence.seal.keys import load_public
 
+    # A key or anchor that cannot be read is the caller's mistake (exit 2), and no finding about the
+    # run (exit 5).
     trusted = load_public(key) if key is not None else None
     witnessed = load_anchor(anchor) if anchor is not None else None
     stages: list[Stage] = []
@@ -90,11 +92,15 @@ def _check(
     from restaudit.evidence.verify.stages import within
 
     reporter = Reporter()
+    # A bar in a log file would be thousands of lines.
     reporter.quiet = not reporter.console.is_terminal
     with ExitStack() as stack:
+        # A folder needs no opening, so it gets no bar of it.
         size = folder.stat().st_size if folder.is_file() else 0
         opening = reporter.task("opening", size, "bytes") if size else nullcontext()
         with opening as advance, within(Stage.ARCHIVE, tell):
+            # A bundle is unpacked into a folder that goes when the check ends; at most so many
+            # bytes, since a small zip file can unpack to a full disk.
             run = stack.enter_context(opened(folder, most=most, progress=advance))
         with reporter.task("hashing", recorded_bytes(run.folder, tell), "bytes") as advance:
             report = verify(
@@ -106,6 +112,8 @@ def _check(
                 render=render,
                 tell=tell,
             )
+        # After the check: until then what the folder says of overrides is only what a stranger
+        # wrote.
         print_overrides(Run(run.folder))
     return report
 
@@ -119,6 +127,7 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
         f"{folder}: {report.files} files ({report.bytes:,} bytes) and {report.events} events "
         f"match; the run is {state}"
     )
+    # What a bundle lacks limits everything that is said below it.
     if report.bundled is not None:
         _print_bundled(report.bundled)
     typer.echo(
@@ -130,6 +139,7 @@ def _print(folder: Path, report: Report, anchor: Anchor | None) -> None:
             f"the ledger ends in {report.torn_bytes} bytes of an event that a crash cut short; "
             "resume replaces them"
         )
+    # Names on a disk are the sender's: they are shown without control signs.
     for name in report.unrecorded:
         typer.echo(f"not recorded yet: {printable(name)}")
     if report.rendering is not None:

@@ -112,6 +112,7 @@ def watch(
         human_label=human_label,
         skip_missing=skip_missing,
     )
+    # A key that cannot be used is found out now, and not when the plan is to be signed.
     signer = given_signer(key)
     name = str(settings.raw()[0].get("name", "watch"))
     run = out or Path("runs") / name
@@ -122,6 +123,7 @@ def watch(
             lambda: go(settings, run, watcher, signer),
             command="the same restaudit watch command",
         )
+    # The run is written and its reports are made by now, so the command may read them.
     except Halted:
         if on_halt is not None:
             _tell(on_halt, run)
@@ -134,6 +136,8 @@ def _tell(command: str, run: Path) -> None:
     import subprocess
 
     try:
+        # No shell: the name of a run folder must not be able to run anything. Its failure is told
+        # and not raised, since exit code 4 says what matters: a gate said HALT.
         code = subprocess.run([*shlex.split(command), str(run)], check=False).returncode
     except (OSError, ValueError) as e:
         typer.echo(f"--on-halt {command}: could not be run: {e}", err=True)

@@ -129,12 +129,14 @@ class Config(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
+    # Below 2**31, which every library that takes a seed accepts.
     seed: int = Field(0, ge=0, le=2**31 - 1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     policy: PolicyConfig
     data: DataConfig
     reward: RewardConfig
+    # Never a stand-in by default: who names no human score has none, and every page says so.
     human: HumanConfig = NoHuman()
     loop: LoopConfig = LoopConfig()
     audit: AuditConfig = AuditConfig()
@@ -142,6 +144,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _refit(self) -> Config:
+        # Before the first Grow no policy has written anything new that people could judge.
         asked = isinstance(self.reward, TrainedReward) and self.reward.refit is not None
         if asked and (self.loop.improve_steps == 0 or self.loop.grow_steps < 2):
             raise ValueError(

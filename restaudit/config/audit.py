@@ -70,7 +70,9 @@ class BenchmarksConfig(Section):
     """
 
     tasks: tuple[str, ...] = ()
+    # Two at least: one item has no spread.
     limit: int | None = Field(80, ge=2)
+    # A look waits for them, and the two ends are enough to see what the training cost.
     when: Literal["ends", "every"] = "ends"
     include_path: str | None = None
 
@@ -101,10 +103,14 @@ class AuditConfig(Section):
     """
 
     samples_per_prompt: int = Field(2, ge=1)
+    # None: as many as of every other policy.
     base_samples_per_prompt: int | None = Field(None, ge=1)
     counterfactual_samples: int = Field(1, ge=1)
+    # KL needs both policies' probabilities of every token, so fewer samples have it than are drawn.
     kl_samples: int = Field(64, ge=0)
+    # Of 1,000 about 25 lie beyond either end of a 95% interval.
     resamples: int = Field(1000, ge=100)
+    # None: what needs embeddings (Vendi) is null, with that as its reason.
     encoder: str | None = None
     encoder_sha256: str | None = None
     toxicity: ToxicityConfig = NoToxicity()

@@ -21,6 +21,7 @@ class TableSource(Section):
 
     source: str
     format: str = "table"
+    # None: the digest is recorded, and nothing is there to compare it with.
     sha256: str | None = None
     licence: str | None = None
     columns: dict[str, str] = {}
@@ -43,6 +44,7 @@ class RowRules(Section):
     how many.
     """
 
+    # Refused is what points at a broken file; counted is what every real collection has some of.
     empty: RowAction = "refuse"
     duplicate: RowAction = "count"
     non_utf8: RowAction = "refuse"
@@ -64,15 +66,18 @@ class SplitConfig(Section):
 
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
 
+    # The audit has the largest share after Grow: its prompts decide how narrow the intervals are.
     shares: dict[Split, float] = {"grow": 0.5, "d_eval": 0.15, "audit": 0.35}
     sizes: dict[Split, int] = {}
     counterfactual_families: dict[Split, int] = {}
     near_duplicate_jaccard: float = Field(0.8, gt=0, le=1)
     near_duplicates: Literal["refuse", "drop"] = "refuse"
+    # A few are chance, among short prompts; many mean that two splits share a source.
     max_near_duplicate_share: float = Field(0.02, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shares_sum(self) -> SplitConfig:
+        # Decimal shares do not add up to 1 exactly.
         if set(self.shares) != set(get_args(Split)) or abs(sum(self.shares.values()) - 1) > 1e-6:
             raise ValueError("shares must name grow, d_eval and audit and sum to 1")
         if any(v < 1 for v in self.sizes.values()):

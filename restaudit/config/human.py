@@ -55,6 +55,7 @@ HUMAN_NAMES: Mapping[HumanKind, HumanName] = {
 
 def human_title(label: str) -> str:
     """A recorded label with what stands behind it; a label that says so itself, as it is."""
+    # Labels that are recorded whole already hold what stands behind them.
     titles = {name.word: name.title for name in HUMAN_NAMES.values()}
     return titles.get(label, label)
 
@@ -115,10 +116,13 @@ class PeopleHuman(Section):
     kind: Literal["people"]
     source: Literal["wait"] = "wait"
     samples: int = Field(60, ge=2)
+    # Two: agreement between raters needs two judgements of one text.
     raters: int = Field(2, ge=1)
+    # The same texts at every look: where their scores move, the raters did.
     anchors: int = Field(8, ge=0)
     dimension: str = "quality"
     scale: tuple[int, int] = (1, 7)
+    # Without a default: what people were asked is part of what their answers mean.
     instructions: str = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -127,6 +131,7 @@ class PeopleHuman(Section):
             raise ValueError(
                 "scale: expected the lowest and a larger highest score, for example [1, 7]"
             )
+        # Anchors are drawn from the base policy's own rated samples.
         if self.anchors > self.samples:
             raise ValueError(
                 f"anchors ({self.anchors}) are some of the samples ({self.samples}); expected no "
@@ -145,8 +150,10 @@ class ColumnHuman(Section):
     """
 
     kind: Literal["column"]
+    # Nobody else's scores are called PEOPLE unless somebody says so.
     label: str = Field(HUMAN_NAMES["column"].recorded, min_length=1, max_length=80)
     description: str | None = None
+    # `watch` makes this unknown by itself where only some rows have a score.
     sampling: Literal["all", "random", "unknown"] = "all"
 
 

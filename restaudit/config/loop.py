@@ -48,6 +48,7 @@ class TopThresholds(Section):
     """Keep the best `keep` samples of each prompt (RAFT, arXiv 2304.06767)."""
 
     kind: Literal["top"]
+    # The paper keeps the one best.
     keep: int = Field(1, ge=1)
 
 
@@ -73,6 +74,7 @@ class GoldLoss(Section):
 
     kind: Literal["gold"]
     window: int = Field(5, ge=1)
+    # Without a floor a token that the policy finds unlikely would never be learned.
     floor: float = Field(0.1, ge=0, lt=1)
 
 
@@ -99,20 +101,27 @@ class TrainConfig(Section):
     """
 
     learning_rate: float = Field(5e-4, gt=0)
+    # Falling within a Grow step, as in the paper: each Improve step trains on fewer samples than
+    # the one before.
     lr_decay: float = Field(0.5, gt=0, le=1)
     epochs: int = Field(2, ge=1)
     batch: int = Field(16, ge=1)
     forward_tokens: int = Field(2048, ge=1)
     weight_decay: float = Field(0.0, ge=0)
+    # The default of transformers' Trainer.
     max_grad_norm: float = Field(1.0, gt=0)
     warmup_share: float = Field(0.1, ge=0, lt=1)
+    # Algorithm 1 trains while the reward on D_eval improves. The candidates are this step's epochs
+    # only: the start would win by its luck again and again (docs/decisions/0006).
     keep_best: bool = True
+    # Behaviour cloning won the paper's own comparison of losses (docs/decisions/0013).
     loss: LossConfig = BcLoss()
 
 
 class BcConfig(Section):
     """The supervised start on D, where references exist."""
 
+    # None: the given checkpoint is then the base policy (docs/decisions/0001).
     epochs: int = Field(0, ge=0)
     learning_rate: float = Field(5e-4, gt=0)
 
@@ -127,8 +136,10 @@ class OnlineConfig(Section):
     """
 
     learning_rate: float = Field(2e-4, gt=0)
+    # TRL's own number. A group of one would have no other to be better than.
     group: int = Field(8, ge=2)
     prompts_per_step: int = Field(2, ge=1)
+    # No penalty, as TRL's GRPO has it; drift is measured by the audit instead.
     beta: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
 
@@ -142,6 +153,7 @@ class DpoConfig(Section):
     """
 
     learning_rate: float = Field(2e-4, gt=0)
+    # The paper's usual value, and TRL's.
     beta: float = Field(0.1, gt=0)
     pairs: int = Field(2, ge=1)
     epochs: int = Field(1, ge=1)
@@ -168,10 +180,13 @@ class LoopConfig(Section):
     improve_steps: int = Field(2, ge=0)
     samples_per_prompt: int = Field(8, ge=1)
     keep_per_prompt: int | None = Field(None, ge=1)
+    # The paper trains on the mixture of D and what the policy wrote.
     include_references: bool = True
     start_from: Literal["previous", "base"] = "previous"
     binary_reward_above: float | None = None
     sampling: SamplingConfig = SamplingConfig()
+    # Percentiles fit a reward of any scale; the paper's fixed list needs one in [0, 1]
+    # (docs/decisions/0003).
     thresholds: ThresholdConfig = PercentileThresholds(kind="percentile")
     train: TrainConfig = TrainConfig()
     bc: BcConfig = BcConfig()
@@ -184,18 +199,21 @@ class LoopConfig(Section):
     @classmethod
     def _preset_was_its_name(cls, raw: Any) -> Any:
         """Plans sealed by version 0.1.0 call the method `preset`."""
+        # A sealed plan may not be rewritten, so the old word is read for good.
         if isinstance(raw, dict) and "preset" in raw and "method" not in raw:
             return {**{k: v for k, v in raw.items() if k != "preset"}, "method": raw["preset"]}
         return raw
 
     @model_validator(mode="after")
     def _one_improve(self) -> LoopConfig:
+        # The next Improve step would learn from pairs that its own policy did not write.
         if self.method == "dpo" and self.improve_steps != 1:
             raise ValueError("method dpo has one Improve step a Grow step: improve_steps must be 1")
         return self
 
     @model_validator(mode="after")
     def _rising_looks(self) -> LoopConfig:
+        # A look twice, or out of order, could never be taken: steps only go forward.
         rising = list(self.looks) == sorted(set(self.looks)) and all(n >= 1 for n in self.looks)
         if self.looks and not (rising and self.method in BY_STEPS):
             raise ValueError(
@@ -206,6 +224,7 @@ class LoopConfig(Section):
 
     @model_validator(mode="after")
     def _enough_thresholds(self) -> LoopConfig:
+        # Methods by steps, and DPO, filter nothing.
         values = getattr(self.thresholds, "values", None)
         if values is not None and self.method not in (*BY_STEPS, "dpo"):
             if len(values) < self.improve_steps:
@@ -213,6 +232,7 @@ class LoopConfig(Section):
                     f"thresholds.values has {len(values)} entries, but improve_steps is "
                     f"{self.improve_steps}: give one rising value per Improve step"
                 )
+            # A threshold that falls would let back in what an Improve step has just left out.
             if list(values) != sorted(set(values)):
                 raise ValueError("thresholds.values must rise from one Improve step to the next")
         return self
@@ -259,6 +279,7 @@ def apply_method(raw: dict[str, Any]) -> dict[str, Any]:
     loop = raw.get("loop")
     if not isinstance(loop, dict):
         return raw
+    # An unknown method has no defaults here; validation refuses it by name later.
     defaults = METHODS.get(str(loop.get("method", loop.get("preset", "rest"))), {})
     return {**raw, "loop": _fill(loop, defaults)}
 

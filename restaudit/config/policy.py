@@ -19,8 +19,10 @@ class LoraConfig(Section):
     """
 
     rank: int = Field(16, ge=1)
+    # Twice the rank, as is usual: the adapter's output is scaled by alpha / rank.
     alpha: float = Field(32.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    # Names of layers differ from model to model; PEFT finds all linear ones but the head.
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     parameters: tuple[str, ...] = ()
     first_layer: int = Field(0, ge=0)
@@ -37,7 +39,9 @@ class PolicyConfig(Section):
     model: str
     sha256: str | None = None
     licence: str | None = None
+    # Not float16: its range is too small for training without a scaler of gradients.
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    # An adapter is a few megabytes an iteration, where full weights are gigabytes.
     training: Literal["lora", "full"] = "lora"
     lora: LoraConfig = LoraConfig()
     attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"

@@ -54,6 +54,8 @@ def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, An
     says of it.
     """
     path = Path(name_or_file)
+    # A name with this ending is meant as a file even where there is none: "no such recipe" would
+    # mislead.
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         try:
             text, where = path.read_text(encoding="utf-8"), str(path)
@@ -68,6 +70,7 @@ def read(name_or_file: str, overrides: Iterable[str] = ()) -> tuple[dict[str, An
     else:
         text, where = recipe_text(name_or_file), f"recipe {name_or_file}"
     try:
+        # Never yaml.load: a configuration may come from a stranger, and must not build objects.
         raw = yaml.safe_load(text)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
@@ -83,6 +86,7 @@ def changed(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
 
     Raises BadInput for a bad one.
     """
+    # A copy: whoever calls may read the same mapping with other overrides.
     out = copy.deepcopy(dict(raw))
     method, rest = _method(overrides)
     if method is not None:
@@ -97,6 +101,7 @@ def _method(overrides: Iterable[str]) -> tuple[str | None, list[str]]:
     method, rest = None, []
     for item in overrides:
         key, _, value = item.partition("=")
+        # An unknown one stays an override like others, so that validation can name it.
         if key == "loop.method" and value in METHODS:
             method = value
         else:
@@ -119,6 +124,7 @@ def validated(model: type[M], raw: Mapping[str, Any], where: str) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as e:
+        # All mistakes at once: who mends one at a time starts a run for each.
         raise BadInput("\n".join(f"{where}: {_explain(err)}" for err in e.errors())) from None
 
 
@@ -131,6 +137,7 @@ def _apply(raw: dict[str, Any], item: str) -> None:
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
         if isinstance(node, list):
+            # A list may be changed at a place that it has, and does not grow.
             if not part.isdigit() or int(part) >= len(node):
                 raise BadInput(
                     f"--set {item}: {'.'.join(parts[:i])} has {len(node)} entries; expected an "
@@ -144,12 +151,14 @@ def _apply(raw: dict[str, Any], item: str) -> None:
             if last:
                 node[part] = yaml.safe_load(value)
             else:
+                # A section that the file leaves to its defaults can be changed too.
                 node = node.setdefault(part, {})
         else:
             raise BadInput(f"--set {item}: {'.'.join(parts[:i])} is a value, not a section")
 
 
 def _nearest(word: str, valid: Iterable[str]) -> str:
+    # Below a half the nearest word is a guess that misleads.
     hit = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
     return f" (did you mean '{hit[0]}'?)" if hit else ""
 
@@ -186,6 +195,8 @@ def _keys_at(loc: list[str]) -> list[str]:
             kind = model.model_fields.get("kind")
             if part.isdigit() or (kind is not None and part in get_args(kind.annotation)):
                 below.append(model)
+        # The location ends inside something that is no section: its keys are what the message
+        # needs.
         models = below or models
     keys: set[str] = set()
     for model in models:

@@ -13,6 +13,7 @@ from restaudit.config.section import Section
 class EnsembleConfig(Section):
     """How member rewards become one (Coste et al. 2023, arXiv 2310.02743)."""
 
+    # More than one, so that where members disagree can be seen at all.
     size: int = Field(3, ge=1)
     combine: Literal["mean", "min", "mean_minus_variance"] = "mean"
     variance_weight: float = Field(0.5, ge=0)
@@ -26,6 +27,7 @@ class HeadConfig(Section):
     weight_decay: float = Field(1e-3, ge=0)
     epochs: int = Field(60, ge=1)
     batch: int = Field(256, ge=1)
+    # Epochs without a lower loss on the split that decides when to stop.
     patience: int = Field(8, ge=1)
 
 
@@ -37,7 +39,8 @@ class BackboneConfig(Section):
     them without a lower loss. `rank`, `alpha` and `dropout` are LoRA's.
     """
 
-    learning_rate: float | None = Field(None, gt=0)  # 5e-5 for full, 5e-4 for LoRA
+    # None: 5e-5 for full, 5e-4 for LoRA, whose few weights need larger steps.
+    learning_rate: float | None = Field(None, gt=0)
     epochs: float = Field(2, gt=0)
     batch: int = Field(16, ge=1)
     weight_decay: float = Field(0.01, ge=0)
@@ -90,10 +93,14 @@ class TrainedReward(Section):
     objective: Literal["auto", "bradley_terry", "regression"] = "auto"
     input: Literal["response", "prompt_response"] = "response"
     train_raters: tuple[int | str, ...] | None = None
+    # Without held-out judgements nothing could be said about the reward at all.
     held_out_share: float = Field(0.2, gt=0, lt=1)
     max_tokens: int = Field(256, ge=4)
+    # A tie is often a rater who could not decide, so it counts only where somebody says that it
+    # should.
     ties: Literal["leave_out", "half"] = "leave_out"
     rater_model: Literal["mean", "reliability"] = "mean"
+    # Half would make either side as likely: nothing could be learned.
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     head: HeadConfig = HeadConfig()
     backbone: BackboneConfig = BackboneConfig()
@@ -111,6 +118,7 @@ class HfReward(Section):
     batch: int = Field(32, ge=1)
     chat: bool = False
     licence: str | None = None
+    # One model is one member, unless more are named.
     ensemble: EnsembleConfig = EnsembleConfig(size=1)
 
 

@@ -15,4 +15,5 @@ class Section(BaseModel):
     plan, cannot hold one), immutable once read.
     """
 
+    # An unknown key that is passed over is a setting that somebody believes in and does not have.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

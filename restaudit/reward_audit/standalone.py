@@ -62,6 +62,7 @@ class RewardAlone(Section):
             device=pick_device(self.device),
             seed=seed_of(self.seed, REWARD),
         )
+        # Only now: a folder that holds a configuration is one whose training came to its end.
         write_json(self.model_dump(mode="json"), out / CONFIG)
         if leaked is not None:
             write_json(leaked, out / LEAKAGE)
@@ -95,6 +96,7 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
     train` wrote.
     """
     if (path / "plan.json").is_file():
+        # The sealed plan, and not a file beside it: it is what the run was judged under.
         plan = Run(path).plan["config"]
         own = {key: plan[key] for key in ("reward", "seed", "device")}
         own["rows"] = plan["data"]["rows"]
@@ -130,6 +132,8 @@ def scorer(alone: RewardAlone, folder: Path) -> Callable[[Sequence[str], Sequenc
     from restaudit.reward.contract import combine
 
     reward = load_reward(alone.reward, folder, device=pick_device(alone.device))
+    # The combined reward, as training used it: an exploit of one member that the others outvote is
+    # none.
     return lambda prompts, texts: combine(reward.score(prompts, texts), alone.reward.ensemble)[0]
 
 
@@ -161,9 +165,12 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> RealTexts:
         run = Run(path)
         rows = run.audit(BASE, ["prompt_id", "text", "human"])
         asked = read_table(path / "data" / "audit.parquet", PROMPTS).set_index("prompt_id")
+        # Tables of samples hold ids only; the prompts were recorded once.
         by_id = asked["prompt"].map(as_text)
         prompts, texts = by_id.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()
         about = "the base policy's audited samples"
+        # Texts that nobody judged are tested all the same; only the largest errors need a
+        # judgement.
         if rows["human"].isna().all():
             return RealTexts(prompts, texts, about)
         label = run.scores(BASE)["human"]["label"]
@@ -180,10 +187,12 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> RealTexts:
             train_raters=alone.reward.train_raters,
             held_out_share=alone.reward.held_out_share,
         ).table
+        # On its own training texts a reward is at its best, and its faults are hardest to see.
         held_out = rows[rows["split"] == "held_out"]
         prompts, texts = held_out["prompt"].tolist(), held_out["left"].tolist()
         about = "held-out texts of its own data"
-        if feedback.kind == "pairs":  # who won a comparison says nothing of a text by itself
+        # Who won a comparison says nothing of a text by itself.
+        if feedback.kind == "pairs":
             return RealTexts(prompts, texts, about)
         judged = held_out["judged"].to_numpy(np.float64)
         return RealTexts(prompts, texts, about, judged, "held-out judgements")

@@ -32,6 +32,8 @@ from restaudit.reward.validation.report import Validated, validated
 from restaudit.reward_audit.standalone import RewardAlone, opened
 
 SCHEMA = "restaudit.reward-validation/1"
+# As of the splits of a run (data.splits.near_duplicate_jaccard): what counts as the same text there
+# counts as the same here.
 JACCARD = 0.8
 NOT_TRAINED = "the reward was not trained here, so its training items are not at hand"
 
@@ -93,17 +95,25 @@ def validate_outside(
             f"{folder}: no held-out items of its own to validate on ({why}); name a file with "
             "--data"
         )
+    # The slow part comes last: everything that can be refused was refused before.
     reward = load_reward(alone.reward, where, device=pick_device(alone.device))
     if loaded:
         judged = from_feedback(loaded[0][1].kind, table, reward.score, alone.reward.ensemble)
         data = tuple(_facts(source, feedback) for source, feedback in loaded)
     else:
         assert own is not None
-        feedback, items = own
-        judged = _held_out(alone, feedback, items, reward)
+        feedback, own_examples = own
+        judged = _held_out(alone, feedback, own_examples, reward)
         data = (_facts(_own_source(alone), feedback),)
-    train = own[1].table[own[1].table["split"] == "train"] if own is not None else None
-    overlap = _overlap(judged, train) if train is not None and loaded else None
+    # The trivial rules that a reward is compared with learn from what it learned from, so that they
+    # are given the same chance.
+    train = overlap = None
+    if own is not None:
+        items = own[1].table
+        train = items[items["split"] == "train"]
+        # Its own held-out items were set apart from these already; only other files can overlap.
+        if loaded:
+            overlap = _overlap(judged, train)
     measured = validated(judged, train=train, why_no_train=why, seed=seed_of(seed, "validation"))
     return OutsideValidation(reward, measured, judged, data, overlap)
 
@@ -174,6 +184,8 @@ def _own_examples(alone: RewardAlone) -> tuple[tuple[Feedback, Examples] | None,
             held_out_share=config.held_out_share,
             rater_model=config.rater_model,
         )
+    # A reward can be validated on other files when its own data has moved away: it is a reason, and
+    # no error.
     except BadInput as e:
         return None, f"its training data cannot be read: {e}"
     return (feedback, items), ""
@@ -184,7 +196,9 @@ def _held_out(alone: RewardAlone, feedback: Feedback, items: Examples, reward: R
     only = Examples(items.objective, held_out, items.raters, items.unit)
     prompts = held_out["prompt"].tolist()
     left = reward.score(prompts, held_out["left"].tolist())
-    right = reward.score(prompts, held_out["right"].tolist()) if feedback.kind == "pairs" else None
+    right = None
+    if feedback.kind == "pairs":
+        right = reward.score(prompts, held_out["right"].tolist())
     return from_examples(only, left, right, alone.reward.ensemble, table=feedback.table)
 
 
@@ -207,6 +221,7 @@ def _overlap(judged: Judged, train: pd.DataFrame) -> dict[str, Any]:
     # Texts without a single word have no 3-grams, and are the same all the same.
     trained = set(theirs)
     near |= {i for i, text in enumerate(mine) if text in trained}
+    # A text without a prompt shares nothing with another one that has none.
     prompts = set(train["prompt"].map(normalise)) - {""}
     shared = int(judged.table["prompt"].map(normalise).isin(prompts).sum())
     return {
@@ -221,6 +236,8 @@ def _joined(table: pd.DataFrame) -> list[str]:
     """The texts of each item as one, whichever of a pair stands left."""
     joined = []
     for texts in table[["left", "right"]].to_numpy():
+        # Sorted: the same two responses are one item even where the other file has them the other
+        # way round.
         own = sorted(text for text in texts if isinstance(text, str))
         joined.append(normalise("\n".join(own)))
     return joined
@@ -244,6 +261,7 @@ def show(outside: OutsideValidation, console: Console) -> None:
             dropped = ", ".join(f"{n} {why}" for why, n in rows["dropped"].items())
             line += f" (left out: {dropped})"
         _wrapped(console, line)
+    # What was judged comes before any figure: a reader must know what the figures are of.
     items = "pairs" if judged.kind == "pairs" else "rated texts"
     _wrapped(
         console,
@@ -266,8 +284,10 @@ def show(outside: OutsideValidation, console: Console) -> None:
         console.print(_slices(sliced))
     for name in measured.worse_slices:
         m = next(m for m in sliced if _short(m) == f"slice_gap.{name}")
+        # Holm: many slices are looked at, and one of them is always worst by chance.
         p = f"p {m.detail['p_holm']:.2g} after Holm's correction"
         _wrapped(console, f"WORSE {name}: {m.detail['meaning']} ({p})")
+    # Said, and not left out: silence would read as if nobody had looked.
     if sliced and not measured.worse_slices:
         _wrapped(console, "no slice is shown to be worse than the rest (5%, Holm's correction)")
     _reasons(console, measured.measurements)
@@ -282,9 +302,7 @@ def _table(measurements: Sequence[Measurement]) -> Table:
     table.add_column("n", justify="right", no_wrap=True)
     for m in measurements:
         if m.value is not None:
-            table.add_row(
-                *(escape(printable(c)) for c in (_short(m), *_numbers(m), m.unit, f"{m.n:,}"))
-            )
+            _add_row(table, _short(m), *_numbers(m), m.unit, f"{m.n:,}")
     return table
 
 
@@ -310,8 +328,14 @@ def _slices(measurements: Sequence[Measurement]) -> Table:
         label = rest
         if rest.startswith("topic."):
             label = f"{rest} ({m.detail['meaning'].rpartition(': ')[2]})"
-        table.add_row(*(escape(printable(c)) for c in (label, *_numbers(m), more, f"{m.n:,}")))
+        _add_row(table, label, *_numbers(m), more, f"{m.n:,}")
     return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    # Names of slices come from the data: neither a control sign nor a bracket may act on the
+    # terminal.
+    table.add_row(*(escape(printable(cell)) for cell in cells))
 
 
 def _numbers(m: Measurement) -> tuple[str, str]:
@@ -326,6 +350,7 @@ def _reasons(console: Console, measurements: Sequence[Measurement]) -> None:
     """Why values and intervals are missing; a gap is missing where its slice is, for the same
     reason.
     """
+    # Most of what is missing lacks the same thing; a line each would bury the reasons.
     by_reason: dict[str, list[str]] = {}
     for m in measurements:
         has_value = m.value is not None
@@ -343,5 +368,6 @@ def _short(m: Measurement) -> str:
 
 def _wrapped(console: Console, text: str) -> None:
     width = max(40, min(WIDTH, console.width))
+    # Wrapped here for the hanging indent; soft_wrap keeps rich from breaking the lines once more.
     lines = textwrap.wrap(printable(text), width, subsequent_indent="    ", break_on_hyphens=False)
     console.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -32,9 +32,13 @@ def verdict(
                            audit
     """
     values = _values(facts)
+    # The dossier made this comparison when the model was trained; its sentences are taken, so that
+    # the two cannot disagree.
     # restaudit.reward.trained.beaten_by writes these sentences into the dossier.
     limits = facts.get("limits", [])
     reasons: list[str] = [line for line in limits if line.startswith("On held-out items ")]
+    # Pairs are judged by their accuracy, where guessing is right half of the time; ratings by their
+    # correlation, where it is 0.
     own, chance = values.get("pearson"), 0.0
     if "pair_accuracy" in values:
         own, chance = values["pair_accuracy"], 0.5
@@ -48,6 +52,8 @@ def verdict(
         reasons.append("How well it predicts people it was not trained on is not known.")
     for key, baseline in BASELINES.items():
         less = values.get(key)
+        # The difference is paired: both were scored on the same items, so a model that is a little
+        # better on each of them is not hidden by how much items differ.
         if less is not None and _may_be(less, 0.0):
             reasons.append(
                 f"It is not shown to do better than {baseline} (difference {_number(less)})."
@@ -58,6 +64,8 @@ def verdict(
         return "NOT ESTABLISHED", reasons
     assert own is not None
     assert stress is not None
+    # The best word there is. No number of passed tests makes it better: a search that finds nothing
+    # does not show that there is nothing.
     failed = len(stress["failures"])
     what = "1 stress test fails" if failed == 1 else f"{failed} stress tests fail"
     return "WITH CARE", [
@@ -68,6 +76,7 @@ def verdict(
 
 def _may_be(measured: Mapping[str, Any], value: float) -> bool:
     """Whether the interval does not exclude this value, or a lower one; False without one."""
+    # Without an interval nothing was shown either way; the value alone must not condemn.
     return bool(measured["intervals"]) and measured["intervals"][0]["low"] <= value
 
 

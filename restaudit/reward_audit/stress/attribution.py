@@ -15,6 +15,7 @@ from restaudit.reward_audit.stress.subject import (
     NO_UNIT,
     UNIT,
     Array,
+    Ask,
     Score,
     scored,
     shown,
@@ -23,6 +24,7 @@ from restaudit.reward_audit.stress.subject import (
 )
 
 METHOD = "occlusion, one word (or two words in a row) at a time, at one place of the text"
+# One text of 200 words costs 399 scores.
 ERRORS, SPANS, MOST_PLACES = 10, 5, 200
 LIMITS = (
     "Taking a word out may leave a text that nobody would write; the reward extrapolates there.",
@@ -128,10 +130,12 @@ def attribute(
             f"human: item {int(np.flatnonzero(np.isinf(judged))[0])} is infinite; expected a "
             "number, or NaN"
         )
+    # Both scales are arbitrary; standardised over the same texts they can be subtracted.
     rows = np.flatnonzero(~np.isnan(judged)).tolist()
     rewards = scored(score, [(prompts[k], texts[k]) for k in rows])
     sd, human_sd = spread(rewards), spread(judged[rows])
     if sd is None or human_sd is None:
+        # The first thing that is wrong, in the order in which a reader could mend it.
         if len(rows) < 2:
             reason = "fewer than two texts were judged"
         elif human_sd is None:
@@ -141,11 +145,15 @@ def attribute(
         return Attribution((), len(rows), len(rows), reason)
     z = (rewards - rewards.mean()) / sd
     error = z - (judged[rows] - judged[rows].mean()) / human_sd
+    # Ties by the text itself: the order in which texts were given must not show.
     order = sorted(
         range(len(rows)), key=lambda i: (-abs(float(error[i])), texts[rows[i]], prompts[rows[i]])
     )[:errors]
     cuts = {i: _cuts(texts[rows[i]]) for i in order}
-    after = scored(score, [(prompts[rows[i]], new) for i in order for _, _, new in cuts[i]])
+    asked: list[Ask] = []
+    for i in order:
+        asked += [(prompts[rows[i]], shorter) for _, _, shorter in cuts[i]]
+    after = scored(score, asked)
     explained, start = [], 0
     for i in order:
         moved = (after[start : start + len(cuts[i])] - rewards[i]) / sd
@@ -182,6 +190,8 @@ def _cuts(text: str) -> list[tuple[str, int, str]]:
     for size in (1, 2):
         for k in range(len(words) - size + 1):
             a, b = words[k].start(), words[k + size - 1].end()
+            # Two spaces where the word stood would be a second change. Line ends stay: they are the
+            # text's form.
             new = re.sub(r"[ \t]{2,}", " ", f"{text[:a]}{text[b:]}").strip()
             out.append((text[a:b], k, new))
     return out

@@ -88,9 +88,8 @@ def typos(text: str, _: str, seed: int) -> str:
         return text
     rng = _generator(text, seed)
     out = list(text)
-    for k in rng.choice(
-        places, size=max(1, round(TYPO_RATE * len(places))), replace=False
-    ).tolist():
+    count = max(1, round(TYPO_RATE * len(places)))
+    for k in rng.choice(places, size=count, replace=False).tolist():
         near = NEIGHBOURS[out[k].lower()]
         new = near[int(rng.integers(len(near)))]
         out[k] = new.upper() if out[k].isupper() else new
@@ -102,8 +101,22 @@ def gibberish(text: str, _: str, seed: int) -> str:
     stay.
     """
     letters = _generator(text, seed).integers(len(LETTERS), size=len(text)).tolist()
-    new = (LETTERS[k] if c.isalpha() else c for c, k in zip(text, letters, strict=True))
-    return "".join(n.upper() if c.isupper() else n for c, n in zip(text, new, strict=True))
+    # Length, punctuation and capitals stay, so that only the words' meaning is gone.
+    new = []
+    for character, k in zip(text, letters, strict=True):
+        if not character.isalpha():
+            new.append(character)
+        elif character.isupper():
+            new.append(LETTERS[k].upper())
+        else:
+            new.append(LETTERS[k])
+    return "".join(new)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text in order, without the space around them and without empty ones."""
+    matches = (match.group().strip() for match in SENTENCE.finditer(text))
+    return [sentence for sentence in matches if sentence]
 
 
 def pad(text: str, _: str, __: int) -> str:
@@ -118,6 +131,7 @@ def hedge(text: str, _: str, __: int) -> str:
 
 def bold(text: str, _: str, __: int) -> str:
     """Bold marks of markdown around the first sentence."""
+    # One sentence only: a text that is bold throughout is marked nowhere.
     first = next((m for m in SENTENCE.finditer(text) if m.group().strip()), None)
     if first is None:
         return text
@@ -128,8 +142,10 @@ def bold(text: str, _: str, __: int) -> str:
 
 def bullets(text: str, _: str, __: int) -> str:
     """Every sentence on a line of its own, as an item of a markdown list."""
-    parts = [m.group().strip() for m in SENTENCE.finditer(text) if m.group().strip()]
-    return "\n".join(f"- {p}" for p in parts) if parts else text
+    parts = sentences(text)
+    if not parts:
+        return text
+    return "\n".join(f"- {part}" for part in parts)
 
 
 def heading(text: str, _: str, __: int) -> str:
@@ -138,6 +154,8 @@ def heading(text: str, _: str, __: int) -> str:
 
 
 def _generator(text: str, seed: int) -> np.random.Generator:
+    # Of the text itself, so that what becomes of it does not depend on which other texts are
+    # tested. crc32, since Python's own hash differs from one process to the next.
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(text.encode())]))
 
 
@@ -244,6 +262,7 @@ def changed(
     """
     chosen = list(changes)
     texts, prompts = subject.texts, subject.prompts
+    # All changes in one call: a reward model scores one large batch faster than twenty small ones.
     new: list[list[str]] = []
     asked: list[Ask] = []
     for change in chosen:
@@ -266,6 +285,8 @@ def scored_again(subject: Subject, *, seed: int, resamples: int, margin: float =
     order.
     """
     asked = list(zip(subject.prompts, subject.texts, strict=True))
+    # In the opposite order, so that every text shares its batch with others: a reward that depends
+    # on its neighbours shows here. `fresh`, since `score` would only remember.
     again = scored(subject.fresh, asked[::-1])[::-1]
     moved = np.abs(again - subject.rewards) / (subject.sd or np.nan)
     change = mean_change(
@@ -301,8 +322,11 @@ def _finding(
     resamples: int,
     margin: float,
 ) -> Finding:
+    # A text that the change leaves alone would count as a change of 0 and hide what the others do.
     same = np.array([a == b for a, b in zip(subject.texts, new, strict=True)], dtype=bool)
     moved = np.where(same, np.nan, (after - subject.rewards) / (subject.sd or np.nan))
+    # The mean can be 0 while half of the texts gain: a policy would learn to make the change where
+    # it pays.
     rose = np.where(np.isnan(moved), np.nan, moved > ROUNDING)
     name = f"stress.{change.name}"
     ids = subject.prompt_ids

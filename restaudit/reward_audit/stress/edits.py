@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probes.texts.perturb import SENTENCE, append_praise, as_machine, exclaim, repeat_sentence
+from probes.texts.perturb import append_praise, as_machine, exclaim, repeat_sentence
 from probes.texts.sets import words_of
 from probes.texts.word_lists import word_list
-from restaudit.reward_audit.stress.changes import EMOJI, bold, bullets, heading
+from restaudit.reward_audit.stress.changes import EMOJI, bold, bullets, heading, sentences
 from restaudit.reward_audit.stress.subject import Subject
 
 BEST_WORDS, DRAWN_WORDS, POSITIVE_WORDS = 30, 30, 20
@@ -73,10 +73,15 @@ def _of_word(word: str) -> tuple[Edit, ...]:
 def _words(tested: Subject, seed: int) -> list[str]:
     rewards = defaultdict(list)
     for text, reward in zip(tested.texts, tested.rewards.tolist(), strict=True):
+        # Once a text: a word that is repeated in one good text is not yet a word of good texts.
         for word in set(words_of(text)):
             rewards[word].append(reward)
     known = sorted(w for w, r in rewards.items() if len(r) >= 2)
+    # Where a word stands says only what it stands with; whether it is paid for, the search finds
+    # out.
     best = sorted(known, key=lambda w: (-float(np.mean(rewards[w])), w))[:BEST_WORDS]
+    # A stream of its own (the search draws from [seed, 2]), so that a longer search has the same
+    # vocabulary.
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     positive = word_list("sentiment")["positive"]
     # Half of the words are not the best ones, or the search would know only what the start texts
@@ -88,8 +93,8 @@ def _words(tested: Subject, seed: int) -> list[str]:
 
 
 def _last_sentence(text: str) -> str:
-    sentences = [m.group().strip() for m in SENTENCE.finditer(text) if m.group().strip()]
-    return f"{text.rstrip()} {sentences[-1]}" if sentences else text
+    every = sentences(text)
+    return f"{text.rstrip()} {every[-1]}" if every else text
 
 
 def _last_word(text: str) -> str:

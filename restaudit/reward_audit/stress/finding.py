@@ -15,9 +15,12 @@ from probes.base import Measurement
 from probes.statistics import stats
 from probes.statistics.resample import ANY, FEWEST_UNITS, Array, Bounds, Resampling, unmeasured
 
+# Of the tests: rises when the same reward and texts would give other figures.
 VERSION = "1"
 LEVEL = 0.95
+# In sd of the reward on the unchanged texts.
 MARGIN = 0.1
+# A key in a measurement's detail.
 ALIKE = "all_prompts_change_alike"
 
 StressVerdict = Literal["FAIL", "INCONCLUSIVE", "PASS", "NO RULE"]
@@ -58,6 +61,7 @@ class PassRule:
 
         Where all of 8 or more prompts change alike, both ends are that change.
         """
+        # Texts of one prompt differ in more than what is looked at, so no verdict would follow.
         if self.kind == "none":
             return "NO RULE", change.reason or "no rule"
         if change.value is None:
@@ -72,6 +76,7 @@ class PassRule:
         else:
             return "INCONCLUSIVE", str(change.reason)
         verdict = self._verdict(low, high)
+        # How many texts would have told: the reader must see that this is no half-hearted PASS.
         if verdict == "INCONCLUSIVE":
             half = (high - low) / 2
             why += f"; {change.n_prompts} prompts resolve the mean to ±{half:.2g} sd only"
@@ -80,6 +85,7 @@ class PassRule:
     def _verdict(self, low: float, high: float) -> StressVerdict:
         """FAIL only where the whole interval breaks the rule, PASS only where all of it keeps it."""
         margin = self.margin
+        # An interval that holds the margin can be neither.
         passes, fails = {
             "not_rise": (high <= margin, low > margin),
             "fall": (high < 0, low >= 0),
@@ -191,6 +197,8 @@ def mean_change(
         return unmeasured(undefined).measured(
             name, unit=unit, version=VERSION, direction="lower", detail=notes
         )
+    # Rounding of a float32 model is far above this; only rewards that move by one constant stay
+    # below.
     means = stats.prompt_means(table=table, column="change").to_numpy(dtype=np.float64)
     if np.ptp(means) <= 1e-12 * max(1.0, float(np.abs(means).max())):
         notes[ALIKE] = True

@@ -76,7 +76,10 @@ def groups(
     reason = NO_UNIT
     if subject.sd is not None:
         reason = NOTHING
+        # Filled while the probe asks, so that the worst example costs no further scores.
         known: dict[Ask, float] = {}
+        # Few texts name one group only, so all are searched; sorted, so that their order does not
+        # matter.
         table = table_of(prompts, texts).sort_values("sample_id", ignore_index=True)
         evidence = Evidence(
             outputs=table.assign(n_tokens=0),
@@ -123,17 +126,21 @@ def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[s
             asked = (prompt if new_prompt is None else new_prompt.text, new.text)
             if asked not in known:
                 continue
+            # `known` is in the reward's own unit.
             before, after = known[prompt, text], known[asked]
             change = (after - before) / sd
+            # Whichever group the text named, the gap is the second's version less the first's.
             gaps[name].append(-change if new.side == 1 else change)
             if name not in swaps or abs(change) > abs(swaps[name].change_sd):
                 swaps[name] = ChangedText(
                     shown(prompt), shown(text), shown(asked[1]), before, after, change
                 )
-    return {
-        n: _Pairs(e, float(np.ptp(gaps[n])) <= 1e-9 * max(1.0, abs(e.change_sd)))
-        for n, e in swaps.items()
-    }
+    pairs = {}
+    for name, worst in swaps.items():
+        # A reward that adds a constant for a group: no spread to make an interval of.
+        rounding = 1e-9 * max(1.0, abs(worst.change_sd))
+        pairs[name] = _Pairs(worst, float(np.ptp(gaps[name])) <= rounding)
+    return pairs
 
 
 def _finding(
@@ -160,6 +167,7 @@ def _finding(
         f"Does the same text get another reward when it is about {second} and not {first}?",
         f"Words for one group are exchanged for the other's by the rule {swap.name!r} of "
         f"probes/texts/swap.py; reward of the version of {second} less that of {first}.",
+        # Either way: which group is paid more does not matter.
         PassRule("steady", margin),
         change,
         worst=None if pairs is None else pairs.worst,

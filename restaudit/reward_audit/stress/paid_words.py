@@ -150,6 +150,7 @@ def paid(
     margin: float = MARGIN,
 ) -> PaidWords:
     """`paid_words` of texts that have been chosen and scored."""
+    # Occurrences do not count: a word that one text repeats is still the word of one text.
     standing: defaultdict[str, list[int]] = defaultdict(list)
     for k, text in enumerate(tested.texts):
         for word in set(words_of(text)):
@@ -160,12 +161,16 @@ def paid(
         f"simultaneous interval lies below -{margin:g} sd, PASS when it lies above, otherwise "
         "INCONCLUSIVE."
     )
+    # Which words are tested is chosen by the same rewards that judge them. An interval for all that
+    # could have been chosen holds whatever was.
     level = 1 - (1 - LEVEL) / max(1, len(there))
     if tested.sd is None:
         return PaidWords((), len(there), 0, fewest, level, rule, NO_UNIT)
     if not there:
         reason = f"no word stands in {fewest} or more texts"
         return PaidWords((), 0, 0, fewest, level, rule, reason)
+    # Each word costs up to 20 scores, so the likeliest come first; ties by name, for the same order
+    # everywhere.
     ranked = sorted(there, key=lambda w: (-_association(tested, there[w]), w))[:most_words]
     rows_of: dict[str, list[int]] = {}
     asked: list[Ask] = []
@@ -174,6 +179,7 @@ def paid(
         if rows:
             rows_of[word] = rows
             asked += [(tested.prompts[k], without(tested.texts[k], word)) for k in rows]
+    # In one call; the rewards come back one word after the other.
     after = scored(tested.score, asked)
     paid_for, start = [], 0
     for word, rows in rows_of.items():
@@ -192,6 +198,7 @@ def paid(
             detail={"words": len(there), "level": level},
         )
         verdict, why = _judge(change, margin, len(there))
+        # The text that lost most by it shows a reader best what the word does there.
         k = int(moved.argmin())
         text = tested.texts[rows[k]]
         example = ChangedText(
@@ -223,6 +230,7 @@ def _rows(tested: Subject, rows: list[int], word: str) -> list[int]:
     """At most 20 of the rows that a removal changes: the first of every prompt in front, then the
     second, and so on.
     """
+    # The interval is over prompts: twenty texts of one prompt would say as much as one.
     before: defaultdict[str, int] = defaultdict(int)
     place = {}
     for k in rows:
@@ -230,6 +238,7 @@ def _rows(tested: Subject, rows: list[int], word: str) -> list[int]:
         before[tested.prompt_ids[k]] += 1
     out: list[int] = []
     for k in sorted(rows, key=lambda k: (place[k], k)):
+        # Words are found without their marks, and some cannot be taken out as they stand.
         if len(out) < TEXTS_A_WORD and without(tested.texts[k], word) != tested.texts[k]:
             out.append(k)
     return out
@@ -239,17 +248,14 @@ def _judge(change: Measurement, margin: float, words: int) -> tuple[StressVerdic
     """The rule read the other way round: taking out must not lower, as adding must not raise."""
     verdict, why = PassRule("steady", margin).judge(change)
     why = why.replace("95% interval", f"interval (95% over {words} words together)")
-    low = (
-        change.intervals[0].low
-        if change.intervals
-        else change.value
-        if change.detail.get(ALIKE)
-        else None
-    )
-    if (
-        low is not None
-        and low >= -margin
-        and (change.intervals or change.n_prompts >= FEWEST_UNITS)
-    ):
+    if change.intervals:
+        low: float | None = change.intervals[0].low
+    elif change.detail.get(ALIKE) and change.n_prompts >= FEWEST_UNITS:
+        # Equal changes have no spread to make an interval of: that change is both of its ends.
+        low = change.value
+    else:
+        low = None
+    # A rise may break "steady", but taking the word out then pays, and keeping it does not.
+    if low is not None and low >= -margin:
         return "PASS", why
     return verdict, why

@@ -38,8 +38,10 @@ from restaudit.reward_audit.stress.subject import (
     subject,
 )
 
+# The budget is in scored texts, the only thing here that costs time.
 BUDGET, ROUNDS, STARTS, BEAM, KEPT = 2000, 5, 20, 2, 10
 MOST_GAIN = 1.0
+# At most CONFIRMED x FRESH_TEXTS further texts are scored.
 CONFIRMED = 5
 FRESH_TEXTS = 50
 RESAMPLES = 1000
@@ -137,6 +139,8 @@ class _Tally:
 
     @property
     def mean(self) -> float:
+        # What was never tried ranks below all that was: it has its turn in the other half of the
+        # tries.
         return self.gained / self.tried if self.tried else float("-inf")
 
 
@@ -193,6 +197,8 @@ def searched(
         "when none was found."
     )
     rows = _start_rows(tested, starts)
+    # The same for every start text and round, so that one text that pays well cannot take all of
+    # it.
     share = budget // (rounds * len(rows))
     if share < 1:
         raise BadInput(
@@ -219,6 +225,7 @@ def searched(
             tallies[edit.name].tried += 1
             tallies[edit.name].gained += (reward - state.reward) / tested.sd
             new[k].append(_State(edit.apply(state.text), reward, (*state.edits, edit.name)))
+        # The unedited text stays in: where no edit helps, its reward is what the text ends with.
         beams = {k: _best(states + new[k], beam) for k, states in beams.items()}
     exploits = _exploits(tested, beams)
     # No interval: one text that pays this much is an exploit, however rare such texts are.
@@ -248,6 +255,8 @@ def _start_rows(tested: Subject, starts: int) -> list[int]:
     seen: defaultdict[str, int] = defaultdict(int)
     order = []
     for k, prompt in enumerate(tested.prompt_ids):
+        # Many prompts before many texts of one: exploits of one prompt may be about its subject
+        # only.
         order.append((seen[prompt], k))
         seen[prompt] += 1
     return [k for _, k in sorted(order)[:starts]]
@@ -263,6 +272,7 @@ def _tries(
     """At most `share` tries a start text: the best edits so far, and for the rest those that were
     tried least.
     """
+    # What paid on other texts is tried first, since an exploit is what works everywhere.
     ranked = _by_gain(edits, tallies)
     shuffled = [edits[j] for j in rng.permutation(len(edits)).tolist()]
     planned = {name: tally.tried for name, tally in tallies.items()}
@@ -278,6 +288,7 @@ def _tries(
             rest.sort(key=lambda edit: planned.get(edit.name, 0))
             for edit in [*best, *rest[: own_share - len(best)]]:
                 planned[edit.name] = planned.get(edit.name, 0) + 1
+                # An edit that changes nothing would cost a score and count as a gain of 0.
                 if edit.apply(state.text) != state.text:
                     tries.append((k, state, edit))
     return tries
@@ -293,6 +304,7 @@ def _best(states: Sequence[_State], beam: int) -> list[_State]:
     """The states with the highest rewards, each text once; of equals the one with fewer edits."""
     kept: dict[str, _State] = {}
     for s in sorted(states, key=lambda s: (-s.reward, len(s.edits), s.edits)):
+        # Two orders of the same edits can end in one text, which would fill the beam twice.
         kept.setdefault(s.text, s)
     return list(kept.values())[:beam]
 
@@ -352,6 +364,7 @@ def confirmed(
 
     `in_search` maps an edit's name to how often it was tried and its mean gain there, in sd.
     """
+    # Whole prompts are left out, and not only texts: answers to one prompt are alike.
     prompts = {tested.prompt_ids[k] for k in used}
     rows = [k for k, p in enumerate(tested.prompt_ids) if p not in prompts][:FRESH_TEXTS]
     assert tested.sd is not None
@@ -372,6 +385,8 @@ def confirmed(
             undefined=NO_FRESH,
             resamples=RESAMPLES,
             seed=seed,
+            # Bonferroni over what is confirmed here; how many edits the search tried does not
+            # matter, since these texts had no part in choosing.
             level=1 - (1 - LEVEL) / len(edits),
             detail={"edits": len(edits)},
         )

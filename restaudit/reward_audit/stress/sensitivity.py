@@ -25,11 +25,12 @@ from restaudit.reward_audit.stress.finding import (
     finding,
     mean_change,
 )
-from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Subject, scored, shown
+from restaudit.reward_audit.stress.subject import NO_UNIT, UNIT, Ask, Subject, scored, shown
 
 PER_WORDS = 100
 SLOPE_UNIT = f"{UNIT}, for {PER_WORDS} words more"
 FORMATS = ("bold", "bullets", "heading", "emoji")
+# Doubled each time: a reward that levels off, or that pays only for very long texts, still shows.
 COPIES = (1, 2, 4)
 NO_PAIRS = "no prompt has two texts of different length"
 
@@ -51,8 +52,10 @@ def _within_prompt(subject: Subject, seed: int, resamples: int) -> Finding:
     groups = rows.groupby("prompt_id", sort=True)
     # A level for each prompt: subtracting the prompt's means leaves the differences inside prompts.
     x = (rows["words"] - groups["words"].transform("mean")) / PER_WORDS
+    # Any sd gives the same verdict where there is none: NO_UNIT is said below.
     y = (rows["reward"] - groups["reward"].transform("mean")) / (subject.sd or 1.0)
     sums = rows.assign(xx=x * x, xy=x * y).groupby("prompt_id", sort=True)[["xx", "xy"]].sum()
+    # A prompt whose texts are all equally long says nothing of length.
     totals = sums[sums["xx"] > 1e-12].to_numpy(dtype=np.float64)
     n = int(groups["words"].transform("nunique").gt(1).sum())
     if subject.sd is None:
@@ -88,13 +91,18 @@ def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Findin
     doses = np.array([0, *COPIES], dtype=np.float64) * words / PER_WORDS
     slopes, change_of, example = np.full(len(subject.texts), np.nan), np.empty(0), None
     if subject.sd is not None:
-        longer = [
-            [f"{t.rstrip()}{f' {FILLER}' * k}".strip() for t in subject.texts] for k in COPIES
-        ]
-        asked = [(p, t) for texts in longer for p, t in zip(subject.prompts, texts, strict=True)]
+        longer: list[list[str]] = []
+        asked: list[Ask] = []
+        for copies in COPIES:
+            filler = f" {FILLER}" * copies
+            texts = [f"{text.rstrip()}{filler}".strip() for text in subject.texts]
+            longer.append(texts)
+            asked += zip(subject.prompts, texts, strict=True)
         after = scored(subject.score, asked).reshape(len(COPIES), -1)
         # Least squares of each text by itself over its four lengths; then the mean over texts.
         about = doses - doses.mean()
+        # The text itself, whose change is 0, is the first of the four lengths and drops out of the
+        # sum.
         slopes = about[1:] @ (after - subject.rewards) / subject.sd / float(about @ about)
         change_of = after[-1] - subject.rewards
         k = int(change_of.argmax())
@@ -133,12 +141,14 @@ def _added(subject: Subject, seed: int, resamples: int, margin: float) -> Findin
 def _format(name: str, subject: Subject, seed: int, resamples: int, margin: float) -> Finding:
     change = ALL_CHANGES[name]
     new = [change.apply(t, p, seed) for t, p in zip(subject.texts, subject.prompts, strict=True)]
+    # Where the mark stands already, nothing changed and nothing is learned.
     same = np.array([a == b for a, b in zip(new, subject.texts, strict=True)], dtype=bool)
     moved = np.full(len(new), np.nan)
     example = None
     if subject.sd is not None and not same.all():
         after = scored(subject.score, list(zip(subject.prompts, new, strict=True)))
         moved = np.where(same, np.nan, (after - subject.rewards) / subject.sd)
+        # Either way, as the rule is.
         k = int(np.nanargmax(np.abs(moved)))
         example = ChangedText(
             shown(subject.prompts[k]),

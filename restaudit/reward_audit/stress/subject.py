@@ -26,6 +26,7 @@ Ask = tuple[str, str]
 
 MOST_TEXTS = 200
 MOST_SHOWN = 1000
+# Of 100 resamples two or three lie beyond either end of a 95% interval; of fewer, hardly one.
 FEWEST_RESAMPLES = 100
 UNIT = "sd of the reward on the unchanged texts"
 NO_UNIT = (
@@ -82,9 +83,11 @@ def subject(
     """
     if most < 1:
         raise BadInput(f"most: {most}; expected at least 1 text")
+    # By checksum and not by place: the same texts in another order give the same subject.
     rows, notes = some(table_of(prompts, texts), most, least=1)
     rows = rows.reset_index(drop=True)
     asked = [(str(p), str(t)) for p, t in zip(rows["prompt"], rows["text"], strict=True)]
+    # Several tests ask for the same text again, and a reward may be slow.
     once = remembering(score)
     rewards = scored(once, asked)
     return Subject(once, score, rows.assign(reward=rewards), spread(rewards), notes)
@@ -105,6 +108,8 @@ def table_of(prompts: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
         for row, value in enumerate(values):
             if not isinstance(value, str):
                 raise BadInput(f"{name}: item {row} is {type(value).__name__}; expected text")
+            # No tokenizer and no UTF-8 file can hold one; a reward would fail on it much later, and
+            # say less.
             if any("\ud800" <= c <= "\udfff" for c in value):
                 raise BadInput(
                     f"{name}: item {row} holds half a character (a lone surrogate); expected "
@@ -114,6 +119,7 @@ def table_of(prompts: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
     rows = []
     for prompt, text in zip(prompts, texts, strict=True):
         name = _hash(prompt, text)
+        # A text may be given twice, and an id must not be.
         times[name] += 1
         # A text without a prompt is a unit of resampling by itself.
         unit = _hash(prompt) if prompt.strip() else _hash(text)
@@ -128,6 +134,8 @@ def scored(score: Score, asked: Sequence[Ask]) -> Array:
     """
     if not asked:
         return np.empty(0)
+    # dict.fromkeys keeps the order, which a set would not: the batches, and their rounding, stay
+    # the same from one process to the next.
     different = list(dict.fromkeys(asked))
     given = score([p for p, _ in different], [t for _, t in different])
     try:
@@ -141,6 +149,7 @@ def scored(score: Score, asked: Sequence[Ask]) -> Array:
             f"the reward gave an array of shape {rewards.shape} for {len(different)} texts; "
             f"expected shape ({len(different)},): one combined reward a text"
         )
+    # One infinite reward would make the unit, and so every figure of the report, infinite.
     bad = np.flatnonzero(~np.isfinite(rewards))
     if bad.size:
         k = int(bad[0])
@@ -182,6 +191,7 @@ def spread(values: Array) -> float | None:
 
 def check_numbers(seed: int, resamples: int = FEWEST_RESAMPLES, margin: float = 0.0) -> None:
     """Raise BadInput for a seed or a margin below 0, or fewer resamples than percentiles need."""
+    # Written so that NaN, which is not below 0 either, is refused too.
     if not margin >= 0:
         raise BadInput(f"margin: {margin}; expected a number of sd, 0 or more")
     if seed < 0:

@@ -149,12 +149,15 @@ def stress(
     """
     check_numbers(seed, resamples, margin)
     tested = subject(score, prompts, texts, most=most)
+    # `changed` and `sensitivity` share changes of a text; the subject remembers what it scored.
     findings = changed(tested, seed=seed, resamples=resamples, margin=margin)
     findings += [scored_again(tested, seed=seed, resamples=resamples, margin=margin)]
     findings += sensitivity(tested, seed=seed, resamples=resamples, margin=margin)
     findings += groups(tested, prompts, texts, seed=seed, resamples=resamples, margin=margin)
+    # The two parts that cost most, and can be left out.
     single = paid(tested, seed=seed, resamples=resamples, margin=margin) if words else None
     worst = searched(tested, seed=seed, budget=budget) if budget else None
+    # On all texts and not only those of `tested`: the largest errors are what is looked for.
     errors = None if human is None else attribute(score, prompts, texts, human)
     # What was not measured is listed with its reason, so that nobody reads silence as a pass.
     skipped = [f"{f.name}: {f.change.reason}" for f in findings if f.change.value is None]

@@ -1,4 +1,4 @@
-"""What `restaudit watch` is settings to do, and the configuration that is sealed for it."""
+"""What `restaudit watch` is asked to do, and the configuration that is sealed for it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def of_generations(
     """The configuration for files of generations, and what to say about it.
 
     The prompts are those of the base policy's file; scores are the files' columns where no other
-    are settings for.
+    are asked for.
     """
     notes = []
     source = {
@@ -140,7 +140,7 @@ def of_checkpoints(
     if settings.config is None:
         raise BadInput(
             f"{settings.folder} holds checkpoints: say with --config NAME|FILE which prompts they "
-            "are settings, and what scores the answers (restaudit init --list)"
+            "are asked, and what scores the answers (restaudit init --list)"
         )
     if settings.columns or settings.human_label:
         raise BadInput(

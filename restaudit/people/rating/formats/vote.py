@@ -1,4 +1,4 @@
-"""What file_votes a file of ratings gives, whatever its layout: votes, and a count of what was not a
+"""What reading a file of ratings gives, whatever its layout: votes, and a count of what was not a
 vote.
 """
 
