@@ -99,10 +99,10 @@ def _lowest(alphas: Mapping[str, Estimate]) -> tuple[Estimate, str | None]:
     unknown = [(name, str(e.reason)) for name, e in alphas.items() if e.value is None]
     if unknown:
         name, reason = unknown[0]
+        if len(alphas) > 1:
+            reason = f"{name}: {reason}"
         n = sum(e.n for e in alphas.values())
-        return unmeasured(
-            reason if len(alphas) == 1 else f"{name}: {reason}", n=n, units=alphas[name].units
-        ), None
+        return unmeasured(reason, n=n, units=alphas[name].units), None
     name = min(alphas, key=lambda k: (alphas[k].value or 0.0, k))
     lowest = alphas[name]
     if len(alphas) > 1:
@@ -146,20 +146,18 @@ def _drifts(
     prompts, place = np.unique(_names(timed, "prompt_id"), return_inverse=True)
     sums, names, left_out = [], [], []
     for (rater, dimension), own in timed.groupby(["rater", "dimension"]):
+        # Halves of the rater's own work, not of the calendar: people rate at different times.
         late = (own["time"] > own["time"].sort_values().iloc[(len(own) - 1) // 2]).to_numpy()
         name = {"rater": str(rater), "dimension": str(dimension)}
         if min(late.sum(), (~late).sum()) < FEWEST_A_HALF:
             left_out.append(name)
             continue
         names.append({**name, "first": int((~late).sum()), "second": int(late.sum())})
-        at, apart = (
-            place[timed.index.get_indexer(own.index)],
-            own["apart"].to_numpy(dtype=np.float64),
-        )
-        sums += [
-            np.bincount(at, v, minlength=len(prompts))
-            for v in (apart * late, 1.0 * late, apart * ~late, 1.0 * ~late)
-        ]
+        prompt = place[timed.index.get_indexer(own.index)]
+        apart = own["apart"].to_numpy(dtype=np.float64)
+        # Four sums a rater and dimension, by prompt: `_largest` takes them apart again by their order.
+        for term in (apart * late, 1.0 * late, apart * ~late, 1.0 * ~late):
+            sums.append(np.bincount(prompt, term, minlength=len(prompts)))
     if left_out:
         detail["too_few_ratings"] = left_out
     if not names:
@@ -261,16 +259,17 @@ def read_ratings(table: pd.DataFrame) -> Ratings:
     named = table["item_id"] if "item_id" in table.columns else table["sample_id"]
     whole["unit"] = named.fillna(table["sample_id"]).astype(str).to_numpy(dtype=object)
     whole["score"], whole["time"] = scores, _times(table)
-    flag = table["check"] if "check" in table.columns else pd.Series(False, index=table.index)
-    check = flag.to_numpy(dtype=bool)
+    check = np.zeros(len(table), dtype=bool)
+    if "check" in table.columns:
+        check = table["check"].to_numpy(dtype=bool)
     given = ~np.isnan(scores)
     rows = whole[given & ~check].sort_values(["dimension", "unit", "rater"], kind="stable")
     twice = rows.duplicated(["dimension", "unit", "rater"])
     if twice.any():
-        again = rows[twice].iloc[0]
+        repeat = rows[twice].iloc[0]
         raise ValueError(
-            f"ratings: row {int(rows.index[twice][0])}: {again['rater']} rated {again['unit']} "
-            f"twice for {again['dimension']}; expected one rating a person, thing and dimension"
+            f"ratings: row {int(rows.index[twice][0])}: {repeat['rater']} rated {repeat['unit']} "
+            f"twice for {repeat['dimension']}; expected one rating a person, thing and dimension"
         )
     notes = {"without_score": int((~given).sum()), "repeats_put_apart": int((given & check).sum())}
     return Ratings(rows.reset_index(drop=True), _repeats(rows, whole[given & check]), notes)
@@ -307,9 +306,9 @@ def others_mean(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
     """
     groups = rows.groupby(["dimension", "unit"])["score"]
     total, count = (groups.transform(kind).to_numpy(dtype=np.float64) for kind in ("sum", "count"))
-    return np.where(
-        count > 1, (total - rows["score"].to_numpy()) / np.maximum(count - 1, 1), np.nan
-    )
+    # Without the rating itself: it would pull the mean towards it, and every rater look agreeable.
+    without_own = total - rows["score"].to_numpy()
+    return np.where(count > 1, without_own / np.maximum(count - 1, 1), np.nan)
 
 
 def rater_table(rows: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
@@ -336,12 +335,11 @@ def _pair(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> dict[str, Any]:
     values, column = np.unique(np.concatenate([a, b]), return_inverse=True)
     counts = np.zeros((len(a), len(values)))
     np.add.at(counts, (np.tile(np.arange(len(a)), 2), column), 1.0)
+    # Two shared things always correlate at 1 or -1: that says nothing of the raters.
     few = len(a) < 3
-    agreed = (
-        np.nan
-        if few
-        else float(alpha_of_counts(counts=counts, values=values, metric="interval")[0])
-    )
+    agreed = np.nan
+    if not few:
+        agreed = float(alpha_of_counts(counts=counts, values=values, metric="interval")[0])
     alike = few or float(np.ptp(a)) == 0 or float(np.ptp(b)) == 0
     return {
         "shared": len(a),
@@ -356,11 +354,11 @@ def severity(rows: pd.DataFrame) -> list[dict[str, Any]]:
     units, None if alone).
     """
     apart = rows.assign(apart=rows["score"] - others_mean(rows))
-    found = []
+    raters = []
     for name, own in apart.groupby("rater"):
         mean = float(own["apart"].mean()) if own["apart"].notna().any() else None
-        found.append({"rater": str(name), "ratings": len(own), "above_others": mean})
-    return found
+        raters.append({"rater": str(name), "ratings": len(own), "above_others": mean})
+    return raters
 
 
 PROBE = Probe(

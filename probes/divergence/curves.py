@@ -58,8 +58,11 @@ def fit(*, distance: Array, gain: Array, form: Form) -> GainCurve | str:
     residual = float(np.sqrt(np.mean((columns @ [alpha, beta] - y) ** 2)))
     # A curve that does not turn down has no peak, and one far beyond what was seen is no finding.
     peak = None
-    if beta > 0 and (form == "rl" or alpha > 0):
-        peak = float(alpha / (2 * beta) if form == "bon" else np.exp(alpha / beta - 1))
+    if form == "rl" and beta > 0:
+        peak = float(np.exp(alpha / beta - 1))
+    elif form == "bon" and beta > 0 and alpha > 0:
+        peak = float(alpha / (2 * beta))
+    # "not <=" and not ">": a peak that is no number is none.
     if peak is not None and not peak <= FARTHEST * d.max():
         peak = None
     return GainCurve(float(alpha), float(beta), residual, peak)

@@ -98,21 +98,15 @@ def decompose(
     slope = float(sums[0, 3] / sums[0, 2]) if sums[0, 2] > 0 else None
     reward = numbers(before, "reward")
     line = "E[human | reward] linear within prompts"
-    named = [
-        replace(e, method=f"{e.method}, {line}" if e.value is not None else e.method)
-        for e in (
-            part(lambda expected, _: expected),
-            part(lambda _, observed: observed),
-            part(lambda expected, observed: expected - observed),
-        )
-    ]
-    curve = (
-        _beyond_isotonic(rows, before, totals, resampling)
-        if isotonic
-        else unmeasured("not asked for")
-    )
-    inflation = _times(named[2].value, float(np.std(numbers(before, "human"), ddof=1)))
-    expected, observed, beyond = named
+    expected = _named(part(lambda expected, _: expected), line)
+    observed = _named(part(lambda _, observed: observed), line)
+    # The difference is resampled itself: its two parts share the slope and the unit, so their
+    # intervals cannot be subtracted.
+    beyond = _named(part(lambda expected, observed: expected - observed), line)
+    curve = unmeasured("not asked for")
+    if isotonic:
+        curve = _beyond_isotonic(rows, before, totals, resampling)
+    inflation = _times(beyond.value, float(np.std(numbers(before, "human"), ddof=1)))
     return Decomposition(
         expected,
         observed,
@@ -123,6 +117,13 @@ def decompose(
         float(reward.max()),
         inflation,
     )
+
+
+def _named(estimate: Estimate, relation: str) -> Estimate:
+    """The estimate whose method also says how E[human | reward] was fitted."""
+    if estimate.value is None:
+        return estimate
+    return replace(estimate, method=f"{estimate.method}, {relation}")
 
 
 def _times(value: float | None, unit: float) -> float | None:
@@ -163,16 +164,16 @@ def _totals(rows: pd.DataFrame, before: pd.DataFrame) -> Array:
     _, _, reward_now, human_now = _by_prompt(rows)
     _, place, reward_then, human_then = _by_prompt(before)
     r, h = numbers(before, "reward") - reward_then[place], numbers(before, "human")
+    # About the mean of all, so that the sum of squares does not cancel.
     h_all = h - h.mean()
-    sums = [
-        np.bincount(place, v)
-        for v in (r * r, r * (h - human_then[place]), np.ones(len(h)), h_all, h_all * h_all)
-    ]
+    terms = (r * r, r * (h - human_then[place]), np.ones(len(h)), h_all, h_all * h_all)
+    sums = [np.bincount(place, term) for term in terms]
     ones = np.ones(len(reward_now))
     return np.column_stack([reward_now - reward_then, human_now - human_then, *sums, ones])
 
 
 def _gains(sums: Array) -> tuple[Array, Array]:
+    """Expected and observed human gain (base sd) from summed totals of prompts, shape (m, 8)."""
     reward, human, rr, rh, n, h, hh, prompts = sums.T
     variance = (hh - h * h / n) / (n - 1)
     sd = np.sqrt(np.where(variance > 1e-12 * hh / n, variance, np.nan))
@@ -193,7 +194,8 @@ def _beyond_isotonic(
     new, per_new = numbers(rows, "reward"), np.bincount(new_place)
     per_old = np.bincount(place)
 
-    def one(weights: Array) -> float:
+    def beyond(weights: Array) -> float:
+        # Prompts that were not drawn have weight 0, which the regression does not take.
         inside = weights[owner] > 0
         fitted = isotonic_regression(y[inside], weights=weights[owner][inside]).x
         at_new = np.bincount(new_place, np.interp(new, x[inside], fitted)) / per_new
@@ -203,15 +205,17 @@ def _beyond_isotonic(
         expected = float((weights * (at_new - at_old)).sum() / weights.sum())
         sums = (weights[None, :] @ totals)[0]
         sd = np.sqrt((sums[6] - sums[5] ** 2 / sums[4]) / (sums[4] - 1))
-        return float((expected - sums[1] / sums[7]) / sd) if sd > 0 else float("nan")
+        if not sd > 0:
+            return float("nan")
+        return float((expected - sums[1] / sums[7]) / sd)
 
     units = len(totals)
     resamples = min(resampling["resamples"], ISOTONIC_RESAMPLES)
     drawn = prompt_weights(units=units, resamples=resamples, seed=resampling["seed"])
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = summarise(
-            value=one(np.ones(units)),
-            replicates=np.array([one(w) for w in drawn]),
+            value=beyond(np.ones(units)),
+            replicates=np.array([beyond(w) for w in drawn]),
             n=len(rows),
             units=units,
             levels=resampling["levels"],
@@ -232,12 +236,11 @@ def decompose_rated(
     for all.
 
     Each policy's human mean is that of its rated rows, corrected by the reward: rated mean +
-    c·(mean reward of all rows
-    - mean reward of the rated ones), c the least-squares slope among that policy's own rated rows.
-      This is PPI++ with
-    its optimal λ for a linear prediction (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453); rows
-    are weighted by 1 / inclusion. E[human | reward] is the line through the base policy's rated
-    rows. All prompts count, rated or not; they are resampled with everything that belongs to them.
+    c·(mean reward of all rows less mean reward of the rated ones), c the least-squares slope among
+    that policy's own rated rows. This is PPI++ with its optimal λ for a linear prediction
+    (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453); rows are weighted by 1 / inclusion.
+    E[human | reward] is the line through the base policy's rated rows. All prompts count, rated or
+    not; they are resampled with everything that belongs to them.
     """
     rows, before = defined(table, ["reward"]), defined(base, ["reward"])
     rated = defined(before, ["human"])
@@ -248,20 +251,21 @@ def decompose_rated(
     if why is not None:
         none = unmeasured(why, n=len(defined(rows, ["human"])), units=len(prompts))
         return Decomposition(none, none, none, none)
-    centre = float(numbers(rated, "reward").mean()), float(numbers(rated, "human").mean())
-    totals = np.concatenate(
-        [
-            rated_totals(
-                np.searchsorted(prompts, t["prompt_id"].to_numpy(dtype=str)),
-                len(prompts),
-                numbers(t, "reward") - centre[0],
-                numbers(t, "human") - centre[1],
-                numbers(t, "inclusion"),
-            )
-            for t in (rows, before)
-        ],
-        axis=1,
-    )
+    # About the base policy's means, so that squares do not cancel; both policies about the same ones,
+    # so that differences stay.
+    reward_centre = float(numbers(rated, "reward").mean())
+    human_centre = float(numbers(rated, "human").mean())
+
+    def totals_of(policy: pd.DataFrame) -> Array:
+        return rated_totals(
+            np.searchsorted(prompts, policy["prompt_id"].to_numpy(dtype=str)),
+            len(prompts),
+            numbers(policy, "reward") - reward_centre,
+            numbers(policy, "human") - human_centre,
+            numbers(policy, "inclusion"),
+        )
+
+    totals = np.concatenate([totals_of(rows), totals_of(before)], axis=1)
 
     def part(which: Callable[[Array, Array], Array]) -> Estimate:
         def statistic(sums: Array) -> Array:
@@ -303,9 +307,10 @@ def rated_totals(
     be centred.
     """
     rated = ~np.isnan(human)
-    chance = (
-        np.ones(len(reward)) if inclusion is None else np.where(np.isnan(inclusion), 1.0, inclusion)
-    )
+    chance = np.ones(len(reward))
+    if inclusion is not None:
+        chance = np.where(np.isnan(inclusion), 1.0, inclusion)
+    # A row that was drawn with chance p stands for 1/p rows (Horvitz & Thompson 1952).
     w, h = np.where(rated, 1 / chance, 0.0), np.where(rated, human, 0.0)
     sums = (
         np.ones(len(reward)),
@@ -329,9 +334,13 @@ def _slope(sums: Array) -> Array:
 
 def _corrected(sums: Array) -> Array:
     slope = _slope(sums)
-    means = sums[:, 1] / sums[:, 0], sums[:, 3] / sums[:, 2], sums[:, 4] / sums[:, 2]
-    out: Array = means[2] + np.where(np.isfinite(slope), slope, 0.0) * (means[0] - means[1])
-    return out
+    reward_of_all = sums[:, 1] / sums[:, 0]
+    reward_of_rated = sums[:, 3] / sums[:, 2]
+    human_of_rated = sums[:, 4] / sums[:, 2]
+    # Without a slope the rated rows' own mean stays, which is right on average, only wider.
+    weight = np.where(np.isfinite(slope), slope, 0.0)
+    corrected: Array = human_of_rated + weight * (reward_of_all - reward_of_rated)
+    return corrected
 
 
 def rated_gains(sums: Array) -> tuple[Array, Array]:

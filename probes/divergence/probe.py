@@ -297,10 +297,15 @@ def _by_distance(audit: Audit) -> list[Measurement]:
     measurements = [
         _recorded("divergence.gain_per_sqrt_kl", gain, detail={**audit.about, "kl": kl})
     ]
-    now = gain.value * distance if gain.value is not None and distance is not None else np.nan
+    # The gain itself, from the quotient that was just measured; NaN points are left out of the fit.
+    now = np.nan
+    if gain.value is not None and distance is not None:
+        now = gain.value * distance
+    distances, gains = [], []
     past = audit.evidence.history
-    distances = [] if past is None else np.sqrt(numbers(past, "kl")).tolist()
-    gains = [] if past is None else numbers(past, "human_change").tolist()
+    if past is not None:
+        distances = np.sqrt(numbers(past, "kl")).tolist()
+        gains = numbers(past, "human_change").tolist()
     distances.append(np.nan if distance is None else distance)
     gains.append(now)
     for form in curves.FORMS:
@@ -322,6 +327,7 @@ def _per_distance(audit: Audit, distance: float | None) -> Estimate:
     change = stats.change(
         table=audit.rows, base=audit.base, columns=["human"], **audit.evidence.resampling
     )
+    # Dividing the ends takes √KL for known; the method says so.
     ends = [replace(i, low=i.low / distance, high=i.high / distance) for i in change.intervals]
     return replace(
         change,

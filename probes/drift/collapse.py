@@ -32,15 +32,16 @@ Notes = Mapping[str, Any]
 
 def _kept(evidence: Evidence) -> tuple[pd.DataFrame | None, str]:
     """The rows this Improve step trained on, or why there are none."""
+    if evidence.base is None and evidence.grow is None:
+        return None, "this is the base policy"
     if evidence.grow is None:
-        return (
-            None,
-            "no Grow set was given" if evidence.base is not None else "this is the base policy",
-        )
+        return None, "no Grow set was given"
     if "kept" not in evidence.grow.columns:
         return None, "the Grow set does not say what was kept"
     kept = evidence.grow[evidence.grow["kept"].to_numpy(dtype=bool)]
-    return (None, "nothing was kept") if kept.empty else (kept, "")
+    if kept.empty:
+        return None, "nothing was kept"
+    return kept, ""
 
 
 def synthetic_share(evidence: Evidence, version: str) -> list[Measurement]:
@@ -110,7 +111,8 @@ def copying(
         moved = unmeasured(IS_BASE)
         if base is not None:
             then = counted[1].to_numpy()
-            before = float(then[:, 0].sum() / then[:, 1].sum()) if then[:, 1].sum() else None
+            if then[:, 1].sum():
+                before = float(then[:, 0].sum() / then[:, 1].sum())
             moved = _moved(counted[0], counted[1], share, before, len(rows), undefined, evidence)
     measurements = [
         share.recorded(METRICS[names[0]], version=version, baseline=before, detail=detail),
@@ -131,23 +133,24 @@ def _copied(tables: list[pd.DataFrame]) -> tuple[list[pd.DataFrame], dict[str, A
     names = Vocabulary()
     words = [list(map(names.words_of, table["text"].tolist())) for table in tables]
     lengths = np.array([len(w) for w in words[-2]])
+    # Half a short text at most: where texts have fewer words than the n-gram, nothing could be copied.
     order = int(np.clip(np.quantile(lengths, 0.25) // 2, SHORTEST_COPY, LONGEST_COPY))
-    found = grams(coded([one for table in words for one in table]), order)
+    # All tables are numbered together, so that the same n-gram has the same number in each.
+    n_grams = grams(coded([text_words for table in words for text_words in table]), order)
     starts = np.cumsum([0, *map(len, words)])
-    known = np.zeros(found.kinds, dtype=bool)
-    known[found.code[found.text >= starts[-2]]] = True
-    out = []
+    trained_on = np.zeros(n_grams.kinds, dtype=bool)
+    trained_on[n_grams.code[n_grams.text >= starts[-2]]] = True
+    counted = []
     for k, table in enumerate(tables[:-1]):
-        mine = (found.text >= starts[k]) & (found.text < starts[k + 1])
-        text = found.text[mine] - starts[k]
-        hits = np.bincount(text, weights=known[found.code[mine]], minlength=len(table))
+        of_table = (n_grams.text >= starts[k]) & (n_grams.text < starts[k + 1])
+        text = n_grams.text[of_table] - starts[k]
+        copied = trained_on[n_grams.code[of_table]]
+        hits = np.bincount(text, weights=copied, minlength=len(table))
         totals = np.bincount(text, minlength=len(table)).astype(np.float64)
         frame = pd.DataFrame({"hits": hits, "n_grams": totals})
-        out.append(frame.groupby(table["prompt_id"].to_numpy(dtype=object)).sum())
-    return out, {
-        "words_in_an_n_gram": order,
-        "texts_too_short": int((np.array([*map(len, words[0])]) < order).sum()),
-    }
+        counted.append(frame.groupby(table["prompt_id"].to_numpy(dtype=object)).sum())
+    too_short = int((np.array([*map(len, words[0])]) < order).sum())
+    return counted, {"words_in_an_n_gram": order, "texts_too_short": too_short}
 
 
 def _moved(
@@ -167,13 +170,11 @@ def _moved(
         undefined=undefined,
         **evidence.resampling,
     )
-    if (
-        moved.value == 0
-        and not moved.intervals
-        and moved.units > 1
-        and share.value is not None
-        and before is not None
-    ):
+    known = share.value is not None and before is not None
+    # No prompt moved, so resampling shows no spread; a share of 0 before and after is not exact.
+    if known and moved.value == 0 and not moved.intervals and moved.units > 1:
+        assert share.value is not None
+        assert before is not None
         return newcombe(moved, now=share.value, then=before, levels=evidence.levels)
     return moved
 
@@ -237,19 +238,16 @@ def _rare(now: Texts, then: Texts, evidence: Evidence) -> tuple[Estimate, dict[s
         Coded(words.ids[cut:], words.lengths[now.n :], words.vocabulary), fold[then.owner]
     )
     others = used.sum(axis=1, keepdims=True) - used
-    texts = then.n - np.bincount(fold[then.owner], minlength=FOLDS)
-    most = np.maximum(1, np.floor(RARE_SHARE * texts)).astype(np.int64)
+    texts_of_others = then.n - np.bincount(fold[then.owner], minlength=FOLDS)
+    most = np.maximum(1, np.floor(RARE_SHARE * texts_of_others)).astype(np.int64)
     owner = np.concatenate([now.owner, then.owner])[text]
     is_rare = others[words.ids, fold[owner]] <= most[fold[owner]]
-    first = np.arange(len(owner)) < cut
-    totals = np.stack(
-        [
-            np.bincount(owner[side], weights=weight, minlength=now.units)
-            for side in (first, ~first)
-            for weight in (is_rare[side], None)
-        ],
-        axis=1,
-    ).astype(np.float64)
+    by_policy = np.arange(len(owner)) < cut
+    columns = []
+    for side in (by_policy, ~by_policy):
+        columns.append(np.bincount(owner[side], weights=is_rare[side], minlength=now.units))
+        columns.append(np.bincount(owner[side], minlength=now.units))
+    totals = np.stack(columns, axis=1).astype(np.float64)
     sums = totals.sum(axis=0)
     detail = {
         "rare_is": (

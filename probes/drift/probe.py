@@ -81,16 +81,15 @@ def human_text(evidence: Evidence, version: str) -> list[Measurement]:
     elif now is None or then is None:
         estimate = unmeasured("no held-out human text was scored under both policies")
     else:
-        both = now.merge(then, on="text_id", how="inner", suffixes=("", "_base")).sort_values(
-            "text_id"
-        )
+        both = now.merge(then, on="text_id", how="inner", suffixes=("", "_base"))
+        both = both.sort_values("text_id")  # so that resampling does not depend on the files' order
         differ = both["n_tokens"] != both["n_tokens_base"]
         if differ.any():
             row = both[differ].iloc[0]
             raise ValueError(
                 f"human_text: text {row['text_id']!r} has {row['n_tokens']} tokens, and "
-                f"{row['n_tokens_base']} in "
-                "base_human_text; nats per token compare only with one tokenizer"
+                f"{row['n_tokens_base']} in base_human_text; nats per token compare only with one "
+                "tokenizer"
             )
         nats = both[["nll", "nll_base", "n_tokens"]].to_numpy(dtype=np.float64, na_value=np.nan)
         totals = nats[np.isfinite(nats).all(axis=1) & (nats[:, 2] > 0)]
@@ -106,6 +105,7 @@ def human_text(evidence: Evidence, version: str) -> list[Measurement]:
         tops = totals.sum(axis=0)
         detail = {"texts_left_out": max(len(now), len(then)) - len(totals), "tokens": int(tops[2])}
         if estimate.value is not None:
+            # exp is monotone, so the ends of the interval map to the ratio's.
             detail |= {
                 "nats_per_token": tops[0] / tops[2],
                 "nats_per_token_base": tops[1] / tops[2],

@@ -115,11 +115,9 @@ def read(table: pd.DataFrame | None, name: str) -> pd.DataFrame | None:
         )
     rows["value"] = values
     for column in ("cluster", "group"):
-        given = (
-            table[column].astype(object).to_numpy()
-            if column in table.columns
-            else np.full(len(table), None)
-        )
+        given = np.full(len(table), None)
+        if column in table.columns:
+            given = table[column].astype(object).to_numpy()
         rows[column] = [None if pd.isna(v) else str(v) for v in given]
     # An item that shares its template with no other is a cluster of its own.
     alone = rows["cluster"].isna()
@@ -130,19 +128,27 @@ def read(table: pd.DataFrame | None, name: str) -> pd.DataFrame | None:
         .sort_values(["task", "metric", "item_id"], kind="stable")
         .reset_index(drop=True)
     )
-    return rows if len(rows) else None
+    if rows.empty:
+        return None
+    return rows
 
 
 def absent(evidence: Evidence) -> str:
     """Why there are no items: what the table itself says, or that no benchmark was run."""
-    reason = evidence.items.attrs.get("reason") if evidence.items is not None else None
-    return str(reason) if reason else "no benchmark was run"
+    reason = None
+    if evidence.items is not None:
+        reason = evidence.items.attrs.get("reason")
+    return str(reason or "no benchmark was run")
 
 
 def notes(evidence: Evidence, task: str) -> dict[str, str]:
     """What was sampled or left out of a task, where the table says."""
-    notes_by_task = evidence.items.attrs.get("notes", {}) if evidence.items is not None else {}
-    return {"items_used": str(notes_by_task[task])} if task in notes_by_task else {}
+    if evidence.items is None:
+        return {}
+    notes_by_task = evidence.items.attrs.get("notes", {})
+    if task not in notes_by_task:
+        return {}
+    return {"items_used": str(notes_by_task[task])}
 
 
 def mean(*, rows: pd.DataFrame, bounds: Bounds = ANY, **resampling: Unpack[Resampling]) -> Estimate:
@@ -230,9 +236,9 @@ def paired_shares(*, gained: int, lost: int, items: int, levels: Sequence[float]
     ends = []
     for level in levels:
         half = float(ndtri(0.5 + level / 2)) * error
-        ends.append(
-            Interval(level, max(-1.0, min(value, p - q - half)), min(1.0, max(value, p - q + half)))
-        )
+        # The centre p - q lies nearer 0 than the value: the interval is stretched to hold it.
+        low, high = min(value, p - q - half), max(value, p - q + half)
+        ends.append(Interval(level, max(-1.0, low), min(1.0, high)))
     estimate = Estimate(value, items, items, method, tuple(ends))
     if items < 2:
         return replace(estimate, intervals=(), reason="no interval: 1 item, at least 2 are needed")
@@ -254,7 +260,8 @@ def largest_fall(*, parts: dict[str, Part], levels: Sequence[float]) -> tuple[Es
     """
     names = sorted(parts)
     missing = [f"{name}: {parts[name][0].reason}" for name in names if not parts[name][0].intervals]
-    units, n = (sum(getattr(parts[k][0], field) for k in names) for field in ("units", "n"))
+    units = sum(parts[name][0].units for name in names)
+    n = sum(parts[name][0].n for name in names)
     method = (
         f"lowest of {len(names)} changes; lower end by intersection-union, upper end "
         "Bonferroni (Holm's first step)"
@@ -289,9 +296,8 @@ def negated(estimate: Estimate) -> Estimate:
     """The same estimate with the opposite sign."""
     # From zero, so that nothing becomes -0.0.
     ends = tuple(Interval(i.level, 0.0 - i.high, 0.0 - i.low) for i in estimate.intervals)
-    return replace(
-        estimate, value=None if estimate.value is None else 0.0 - estimate.value, intervals=ends
-    )
+    value = None if estimate.value is None else 0.0 - estimate.value
+    return replace(estimate, value=value, intervals=ends)
 
 
 def _totals(rows: pd.DataFrame) -> pd.DataFrame:

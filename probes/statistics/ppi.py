@@ -58,8 +58,10 @@ class Rated:
     inclusion: Array | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(a) for a in (self.prompts, self.human, self.prediction)}
-        if len(lengths | ({len(self.inclusion)} if self.inclusion is not None else set())) != 1:
+        lengths = {len(self.prompts), len(self.human), len(self.prediction)}
+        if self.inclusion is not None:
+            lengths.add(len(self.inclusion))
+        if len(lengths) != 1:
             raise ValueError(
                 "prompts, human, prediction and inclusion: expected arrays of one length"
             )
@@ -163,18 +165,16 @@ def corrected_change(
     if standardise_by is not None and not (np.isfinite(standardise_by) and standardise_by > 0):
         raise ValueError(f"standardise_by: {standardise_by}; expected a number above 0")
     count = len(defined(table, [score])) + len(defined(base, [score]))
-    refused = [_refused(t, score, sampling) for t in (table, base)]
+    weight = None
+    refused = _refused(table, score, sampling) or _refused(base, score, sampling)
     if sampling == "all" or count == len(table) + len(base):
-        found, weight = (
-            change(table=table, base=base, columns=[score], standardise=False, **resampling),
-            None,
-        )
-    elif (why := next((r for r in refused if r is not None), None)) is not None:
-        found, weight = unmeasured(why, n=count), None
+        moved = change(table=table, base=base, columns=[score], standardise=False, **resampling)
+    elif refused is not None:
+        moved = unmeasured(refused, n=count)
     else:
-        now, then = (_rated(t, score, prediction) for t in (table, base))
-        found, weight = ppi_change(now=now, then=then, levels=resampling["levels"])
-    return _over(found, standardise_by), weight
+        now, then = _rated(table, score, prediction), _rated(base, score, prediction)
+        moved, weight = ppi_change(now=now, then=then, levels=resampling["levels"])
+    return _over(moved, standardise_by), weight
 
 
 def _refused(table: pd.DataFrame, score: str, sampling: HumanSampling) -> str | None:
@@ -298,11 +298,13 @@ def _estimate(sides: Sequence[_Side], levels: Sequence[float]) -> tuple[Estimate
             n=n,
             units=units,
         ), None
-    parts = [s.errors() for s in sides]
-    human, reward, gap = (
-        (a - b for a, b in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
-    )
-    value = sides[0].rated_mean - (sides[1].rated_mean if len(sides) > 1 else 0.0)
+    human, reward, gap = sides[0].errors()
+    value = sides[0].rated_mean
+    if len(sides) > 1:
+        # The error of a change, prompt by prompt: what both policies share of a prompt cancels.
+        human_then, reward_then, gap_then = sides[1].errors()
+        human, reward, gap = human - human_then, reward - reward_then, gap - gap_then
+        value -= sides[1].rated_mean
     spread = float(reward @ reward)
     scale = max(float(np.abs(s.at_all).max()) for s in sides)
     # How much of the fit of c hangs on each prompt. With few rated prompts, or one that decides c
@@ -360,13 +362,13 @@ def _method(sides: Sequence[_Side], tuned: bool, fewest: int) -> str:
     )
 
 
-def _over(found: Estimate, unit: float | None) -> Estimate:
-    if unit is None or found.value is None:
-        return found
-    ends = tuple(Interval(i.level, i.low / unit, i.high / unit) for i in found.intervals)
+def _over(estimate: Estimate, unit: float | None) -> Estimate:
+    if unit is None or estimate.value is None:
+        return estimate
+    ends = tuple(Interval(i.level, i.low / unit, i.high / unit) for i in estimate.intervals)
     return replace(
-        found,
-        value=found.value / unit,
+        estimate,
+        value=estimate.value / unit,
         intervals=ends,
-        method=f"{found.method}, unit taken as known",
+        method=f"{estimate.method}, unit taken as known",
     )

@@ -230,14 +230,12 @@ def bootstrap(
     units = len(totals)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(totals.sum(axis=0, keepdims=True))[0])
-        slices = (
-            weight_slices(units=units, resamples=resampling["resamples"], seed=resampling["seed"])
-            if units
-            else ()
-        )
-        replicates = np.concatenate(
-            [np.empty(0), *(statistic(weights @ totals) for weights in slices)]
-        )
+        replicates = np.empty(0)
+        if units:
+            slices = weight_slices(
+                units=units, resamples=resampling["resamples"], seed=resampling["seed"]
+            )
+            replicates = np.concatenate([statistic(weights @ totals) for weights in slices])
     return summarise(
         value=value,
         replicates=replicates,
@@ -282,9 +280,9 @@ def linearised(
         # formula of its own.
         toward = step * (totals - sums / units)
         pull = (statistic(sums + toward) - statistic(sums - toward)) / (2 * step)
-    error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum())) / (
-        value if log else 1.0
-    )
+    error = float(np.sqrt(units / (units - 1) * ((pull - pull.mean()) ** 2).sum()))
+    if log:
+        error /= value  # the derivative of the logarithm
     if not np.isfinite(error):
         return replace(
             value_only, reason=f"no interval: undefined when one {unit} gets a little more weight"
@@ -297,9 +295,9 @@ def linearised(
             ),
         )
     half = stdtrit(units - 1, 0.5 + np.array(levels) / 2) * error
-    low, high = (
-        (value * np.exp(-half), value * np.exp(half)) if log else (value - half, value + half)
-    )
+    low, high = value - half, value + half
+    if log:
+        low, high = value * np.exp(-half), value * np.exp(half)
     ends = zip(levels, np.clip(low, *bounds), np.clip(high, *bounds), strict=True)
     intervals = tuple(Interval(level, float(a), float(b)) for level, a, b in ends)
     return replace(
@@ -328,10 +326,9 @@ def newcombe(estimate: Estimate, *, now: float, then: float, levels: Sequence[fl
     """
     ends = []
     for level in levels:
-        a, b = (
-            wilson(successes=s * estimate.units, trials=estimate.units, level=level)
-            for s in (now, then)
-        )
+        units = estimate.units
+        a = wilson(successes=now * units, trials=units, level=level)
+        b = wilson(successes=then * units, trials=units, level=level)
         low = now - then - np.hypot(now - a.low, b.high - then)
         high = now - then + np.hypot(a.high - now, then - b.low)
         ends.append(Interval(level, float(low), float(high)))

@@ -65,9 +65,9 @@ def prompt_means(*, table: pd.DataFrame, column: str, by: str = "prompt_id") -> 
     absent.
     """
     values = numbers(table, column)
-    there = ~np.isnan(values)
-    names, place = np.unique(table[by].to_numpy()[there], return_inverse=True)
-    return pd.Series(np.bincount(place, values[there]) / np.bincount(place), index=names)
+    known = ~np.isnan(values)
+    names, place = np.unique(table[by].to_numpy()[known], return_inverse=True)
+    return pd.Series(np.bincount(place, values[known]) / np.bincount(place), index=names)
 
 
 def mean(
@@ -120,7 +120,9 @@ def mean_value(table: pd.DataFrame | None, column: str) -> float | None:
     if table is None:
         return None
     means = prompt_means(table=table, column=column)
-    return float(means.mean()) if len(means) else None
+    if means.empty:
+        return None
+    return float(means.mean())
 
 
 # --- shares of texts
@@ -250,21 +252,22 @@ def _change_totals(rows: pd.DataFrame, before: pd.DataFrame, column: str) -> Arr
     """Per prompt of both: difference of means, 1, and the base rows' count, sum and sum of squares
     about their mean.
     """
-    (mine, _, now), (theirs, owner, then) = (_means_by_prompt(t, column) for t in (rows, before))
-    prompts, at_now, at_then = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
+    prompts_now, _, now = _means_by_prompt(rows, column)
+    prompts_then, owner, then = _means_by_prompt(before, column)
+    prompts, at_now, at_then = np.intersect1d(
+        prompts_now, prompts_then, assume_unique=True, return_indices=True
+    )
     values = numbers(before, column)
     values = values[~np.isnan(values)]
-    place = np.full(len(theirs), -1)
+    place = np.full(len(prompts_then), -1)
     place[at_then] = np.arange(len(prompts))
     both = place[owner] >= 0
     place, values = place[owner][both], values[both]
     # Sums of squares about the mean, so that they do not cancel; all alike is exactly 0, not a
     # rounding error.
     values = values - values.mean() if _vary(values) else np.zeros(len(values))
-    sums = [
-        np.bincount(place, v, minlength=len(prompts))
-        for v in (np.ones(len(values)), values, values**2)
-    ]
+    terms = (np.ones(len(values)), values, values**2)
+    sums = [np.bincount(place, term, minlength=len(prompts)) for term in terms]
     return np.column_stack([now[at_now] - then[at_then], np.ones(len(prompts)), *sums])
 
 
@@ -273,13 +276,10 @@ def _means_by_prompt(table: pd.DataFrame, column: str) -> tuple[Any, Any, Array]
     means.
     """
     values = numbers(table, column)
-    there = ~np.isnan(values)
-    names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str)[there], return_inverse=True)
-    return (
-        names,
-        owner,
-        np.bincount(owner, values[there], minlength=len(names)) / np.bincount(owner),
-    )
+    known = ~np.isnan(values)
+    names, owner = np.unique(table["prompt_id"].to_numpy(dtype=str)[known], return_inverse=True)
+    means = np.bincount(owner, values[known], minlength=len(names)) / np.bincount(owner)
+    return names, owner, means
 
 
 def independent_difference(
@@ -298,14 +298,12 @@ def independent_difference(
         return unmeasured(f"one side has no {column} value", n=n)
     # Two seeds, since the two sets of prompts have nothing to do with one another: the same draws
     # would pair them by their order.
-    draws = [
-        prompt_weights(units=len(s), resamples=resampling["resamples"], seed=seed) @ s / len(s)
-        for s, seed in zip(
-            sides,
-            np.random.SeedSequence(resampling["seed"]).generate_state(2).tolist(),
-            strict=True,
-        )
-    ]
+    seeds = np.random.SeedSequence(resampling["seed"]).generate_state(2).tolist()
+    draws = []
+    for means, seed in zip(sides, seeds, strict=True):
+        units = len(means)
+        weights = prompt_weights(units=units, resamples=resampling["resamples"], seed=seed)
+        draws.append(weights @ means / units)
     estimate = summarise(
         value=float(sides[0].mean() - sides[1].mean()),
         replicates=draws[0] - draws[1],
@@ -396,10 +394,9 @@ def correlation(
         )
     a, b = numbers(rows, x), numbers(rows, y)
     if not (_vary(a) and _vary(b)):
+        constant = y if _vary(a) else x
         return unmeasured(
-            f"{x if not _vary(a) else y} is the same for all {len(rows)} samples",
-            n=len(rows),
-            units=len(prompts),
+            f"{constant} is the same for all {len(rows)} samples", n=len(rows), units=len(prompts)
         )
     if kind == "kendall":
         return kendall.tau(a=a, b=b, place=place, units=len(prompts), **resampling)
@@ -407,18 +404,17 @@ def correlation(
     # A resample holds a weight for each row; taken in slices so that a large audit does not need
     # gigabytes.
     step = max(1, 2_000_000 // len(rows))
-    replicates = np.concatenate(
-        [
-            _weighted_correlation(a, b, weights[k : k + step][:, place], kind)
-            for weights in weight_slices(
-                units=len(prompts), resamples=resampling["resamples"], seed=resampling["seed"]
-            )
-            for k in range(0, len(weights), step)
-        ]
+    slices = weight_slices(
+        units=len(prompts), resamples=resampling["resamples"], seed=resampling["seed"]
     )
+    replicates = []
+    for weights in slices:
+        for k in range(0, len(weights), step):
+            by_row = weights[k : k + step][:, place]
+            replicates.append(_weighted_correlation(a, b, by_row, kind))
     return summarise(
         value=value,
-        replicates=replicates,
+        replicates=np.concatenate(replicates),
         n=len(rows),
         units=len(prompts),
         bounds=(-1.0, 1.0),
@@ -437,11 +433,9 @@ def _weighted_correlation(a: Array, b: Array, weights: Array, kind: str) -> Arra
     total = weights.sum(axis=1, keepdims=True)
     centred = []
     for values in (a, b):
-        v = (
-            _weighted_ranks(values, weights)
-            if kind == "spearman"
-            else (values - values.mean())[None, :]
-        )
+        v = (values - values.mean())[None, :]
+        if kind == "spearman":
+            v = _weighted_ranks(values, weights)
         v = v - (weights * v).sum(axis=1, keepdims=True) / total
         # To at most 1, so that scores of any unit neither overflow nor vanish when squared.
         scale = np.abs(v).max(axis=1, keepdims=True)
