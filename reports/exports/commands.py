@@ -60,7 +60,9 @@ def export(
     from restaudit.errors import BadInput
 
     records, weights = _wanted(formats)
-    if not weights and (given := _named(iteration=iteration, push=push)):
+    # An option that would be passed over without a word is refused before anything is written.
+    given = _named(iteration=iteration, push=push)
+    if given and not weights:
         raise BadInput(
             f"{given}: only with --format peft or --format checkpoint, which export weights"
         )
@@ -71,9 +73,13 @@ def export(
     if records:
         for path in write_exports(run, records, out or run / FOLDER):
             typer.echo(path)
+    # A folder of weights has to be loadable as it is, so nothing else may lie in it.
     alone = len(weights) == 1 and not records
     for kind in weights:
-        _weights(run, kind, out if out is None or alone else out / kind, iteration, push)
+        folder = out
+        if out is not None and not alone:
+            folder = out / kind
+        _weights(run, kind, folder, iteration, push)
 
 
 def _weights(
@@ -107,6 +113,7 @@ def _wanted(formats: str) -> tuple[Sequence[Export], Sequence[Kind]]:
     others = [n for n in names if n not in weights]
     if weights and not others:
         return (), weights
+    # `chosen` knows the formats of the record only; its message gets the names of weights here.
     try:
         return chosen(",".join(others)), weights
     except BadInput as e:

@@ -24,6 +24,7 @@ def clean(text: str) -> str:
     """One line without control, reordering or invisible characters: each becomes U+FFFD, a line
     break “⏎”.
     """
+    # Line breaks first: they are control characters too, and would be lost as U+FFFD.
     line = printable(NEWLINE.join(re.split(r"\r\n|\r|\n", text)))
     return "".join("\ufffd" if invisible(c) else c for c in line)
 
@@ -44,6 +45,7 @@ def json_bytes(value: Any) -> bytes:
 
     `<`, `>` and `&` are escaped, so that a page can embed it.
     """
+    # Sorted keys: the same record gives the same bytes, whatever order a dictionary was built in.
     text = json.dumps(cleaned(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     for c in "<>&":
         text = text.replace(c, f"\\u{ord(c):04x}")
@@ -59,14 +61,17 @@ def csv_cell(value: str | float | bool | None) -> str:
     """
     if value is None:
         return ""
+    # Before numbers: Python counts True as an int, and would write it with a capital letter.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
     text = clean(value)
     # An apostrophe of the text's own is doubled, or taking one away would lose it.
-    risky = text.strip() and text.lstrip()[:1] in (*FORMULA, "'")
-    return f"'{text}" if risky else text
+    first = text.lstrip()[:1]
+    if first in (*FORMULA, "'"):
+        return f"'{text}"
+    return text
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -123,20 +128,26 @@ SPDX_IDS = frozenset(
 
 def package_url(spec: str) -> str | None:
     """The purl of `pypi:` and `hf:` sources; None for a path, a `url:` or what is built in."""
-    if (m := PYPI.fullmatch(spec)) is not None:
-        name = re.sub(r"[-_.]+", "-", m[1]).lower()
-        inside = f"#{quote(m[3])}" if m[3] else ""
-        return f"pkg:pypi/{name}@{quote(m[2], safe='')}{inside}"
-    if (m := HUB.fullmatch(spec)) is not None:
-        owner, _, name = m[1].partition("/")
-        revision = f"@{quote(m[2])}" if m[2] else ""
-        return f"pkg:huggingface/{quote(owner)}/{quote(name)}{revision}"
+    package = PYPI.fullmatch(spec)
+    if package is not None:
+        name, version, inside = package.groups()
+        # A purl names a file inside a package as its subpath, after "#".
+        url = pypi_url(name, version)
+        return f"{url}#{quote(inside)}" if inside else url
+    model = HUB.fullmatch(spec)
+    if model is not None:
+        path, revision = model.groups()
+        owner, _, name = path.partition("/")
+        url = f"pkg:huggingface/{quote(owner)}/{quote(name)}"
+        return f"{url}@{quote(revision)}" if revision else url
     return None
 
 
 def pypi_url(name: str, version: str) -> str:
     """The purl of an installed Python package."""
-    return f"pkg:pypi/{quote(re.sub(r'[-_.]+', '-', name).lower())}@{quote(version, safe='')}"
+    # PEP 503: names that differ in case or in runs of "-", "_" and "." are one package.
+    normal = re.sub(r"[-_.]+", "-", name).lower()
+    return f"pkg:pypi/{quote(normal)}@{quote(version, safe='')}"
 
 
 def token(text: str) -> str:

@@ -51,6 +51,7 @@ class Export:
 @cache
 def exports() -> Mapping[str, Export]:
     """Every export by name, in alphabetical order."""
+    # Found by looking into the folder: a format is one new file, and no list has to name it.
     by_name: dict[str, Export] = {}
     for entry in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}."):
         export = getattr(import_module(entry.name), "EXPORT", None)
@@ -103,6 +104,7 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
                     "format": export.name,
                     "spec": export.spec,
                 }
+        # Only now that every one of them could be made: a failure leaves the folder as it was.
         for name in files:
             _place(stage / name, out / name)
         body = {
@@ -113,11 +115,13 @@ def write_exports(run: Path, wanted: Sequence[Export], out: Path) -> list[Path]:
             "ledger_head": facts.head,
             "files": {**_earlier(out, facts), **files},
         }
+        # Last, so that it never names a file that is not there yet.
         _place(_write(stage / MANIFEST, json_bytes(body)), out / MANIFEST)
     except OSError as e:
         raise BadInput(
             f"{out}: cannot be written ({e.strerror}); choose another place with --out"
         ) from None
+    # What reading a plan or a table of another shape raises: a stranger's record, or an old one.
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         raise BadInput(
             f"{run}: the record is not what this version expects ({type(e).__name__}: {e}); "
@@ -156,5 +160,6 @@ def _earlier(out: Path, facts: RunFacts) -> dict[str, dict[str, Any]]:
             if inside and digest_file(out / name).sha256 == entry["sha256"]:
                 kept[name] = entry
         return kept
+    # Whatever lies there under this name: a manifest that cannot be read is one of no files.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -54,6 +54,11 @@ class Data:
     licence: str | None = None
     made_by: str | None = None
 
+    @property
+    def row_count(self) -> str:
+        """How many rows it has, or MISSING."""
+        return MISSING if self.rows is None else str(self.rows)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -154,7 +159,9 @@ class RunFacts:
             return "done"
         if self.run.halt is not None:
             return "halted"
-        return "waiting" if self.run.events[-1].step.endswith("/wait") else "unfinished"
+        if self.run.events[-1].step.endswith("/wait"):
+            return "waiting"
+        return "unfinished"
 
     @property
     def human(self) -> HumanJudge:
@@ -172,7 +179,9 @@ class RunFacts:
     @cached_property
     def environment(self) -> Mapping[str, Any]:
         """Versions and device; empty where the run did not record them."""
-        return dict(self.records.json(ENVIRONMENT)) if self.records.has(ENVIRONMENT) else {}
+        if not self.records.has(ENVIRONMENT):
+            return {}
+        return dict(self.records.json(ENVIRONMENT))
 
     @property
     def packages(self) -> Mapping[str, str]:
@@ -185,7 +194,9 @@ class RunFacts:
         """Every model that the plan took from elsewhere, the base model first."""
         artifacts = self.run.plan.get("artifacts", {})
         models = []
+        # False sorts before True: the base model leads, the others follow by name.
         for role in sorted(artifacts, key=lambda role: (role != BASE_MODEL, role)):
+            # The plan seals this text among the models; it is data.
             if role == HUMAN_TEXT:
                 continue
             artifact = artifacts[role]
@@ -210,12 +221,17 @@ class RunFacts:
         """Every policy that the run made, the base policy first; none in a record without a base
         model.
         """
-        return tuple(lineage.policies(self.records)) if self.base is not None else ()
+        # A policy's digest is over that of the base model: without one there is none to give.
+        if self.base is None:
+            return ()
+        return tuple(lineage.policies(self.records))
 
     @cached_property
     def grows(self) -> tuple[GrowRecord, ...]:
         """Every finished Grow step; none in a record without a base model."""
-        return tuple(lineage.grows(self.records)) if self.base is not None else ()
+        if self.base is None:
+            return ()
+        return tuple(lineage.grows(self.records))
 
     @cached_property
     def audits(self) -> tuple[AuditFacts, ...]:
@@ -250,7 +266,9 @@ class RunFacts:
         """The reward that scored a Grow set: the last one fitted before it."""
         # Grow sets are named g01, g02, …: a refit of a Grow step scores it and those after it.
         fitted = [r for r in self.rewards if r.ref == "reward" or r.ref.split(":")[1] <= grow]
-        return fitted[-1] if fitted else None
+        if not fitted:
+            return None
+        return fitted[-1]
 
     def event(self, step: str) -> Event | None:
         """The event of a finished step."""
@@ -261,24 +279,34 @@ class RunFacts:
         return Source(LEDGER, lineage.place(self.records, step), self.head)
 
     def _audit(self, iteration: str) -> AuditFacts:
+        # The name becomes a path below: only names that the program gives get that far.
         if not ITERATION.fullmatch(iteration):
             raise BadInput(
                 f"{self.run.path}: the ledger has an audit of {iteration!r}, which is no iteration"
             )
         records, name = self.records, f"{iteration}/decision.json"
-        decided, event = records.has(name), self.event(f"{iteration}/audit")
+        # No gate decides about the base policy.
+        decision, decision_source = None, None
+        if records.has(name):
+            decision, decision_source = Decision.from_json(records.json(name)), records.source(name)
+        best_of = 1
+        event = self.event(f"{iteration}/audit")
+        if event is not None:
+            best_of = int(event.content.get("best_of", 1))
         return AuditFacts(
             iteration=iteration,
             policy=lineage.audited_policy(records, iteration),
             measurements=tuple(records.measurements(iteration).values()),
-            decision=Decision.from_json(records.json(name)) if decided else None,
+            decision=decision,
             source=records.source(f"{iteration}/measurements.json"),
-            decision_source=records.source(name) if decided else None,
-            best_of=int(event.content.get("best_of", 1)) if event is not None else 1,
+            decision_source=decision_source,
+            best_of=best_of,
         )
 
     def _reward(self, ref: str, event: Event, dossier: str) -> RewardFacts:
-        described = dict(self.records.json(dossier)) if self.records.has(dossier) else {}
+        described: dict[str, Any] = {}
+        if self.records.has(dossier):
+            described = dict(self.records.json(dossier))
         # What the ledger noted goes before the dossier, which a reward from elsewhere brings along.
         noted = {**described, **{k: v for k, v in event.content.items() if v}}
         name = str(noted.get("name") or "reward model (its name is not recorded)")
@@ -295,18 +323,23 @@ def span(event: Event) -> tuple[str | None, str | None]:
     """
     try:
         end = datetime.fromisoformat(str(event.at["time"])).astimezone(UTC)
-        return _stamp(end - timedelta(seconds=float(event.at["seconds"]))), _stamp(end)
+        began = end - timedelta(seconds=float(event.at["seconds"]))
+        return _stamp(began), _stamp(end)
+    # A ledger of another program may lack these, or hold anything in them; none is made up.
     except (KeyError, TypeError, ValueError, OverflowError):
         return None, None
 
 
 def last_time(facts: RunFacts) -> str | None:
     """The latest end of a step, where the ledger has any time."""
-    return max((end for e in facts.run.events if (end := span(e)[1]) is not None), default=None)
+    ends = [span(event)[1] for event in facts.run.events]
+    # The stamps are all UTC and of one width, so that their order as text is that of time.
+    return max((end for end in ends if end is not None), default=None)
 
 
 def cited(source: Source) -> str:
     """A source on one line: file, place and digest."""
+    # The ledger is cited by the hash of its last event: its bytes still grow while a run goes on.
     kind = "head" if source.path == LEDGER else "sha256"
     place = f" ({source.at})" if source.at else ""
     return f"{source.path}{place} {kind}:{source.sha256}"
@@ -324,11 +357,16 @@ def _stamp(time: datetime) -> str:
 
 
 def _digest(value: Any) -> str | None:
-    return value if isinstance(value, str) and SHA256.fullmatch(value) else None
+    # Standards have a field for a SHA-256 and validate it: what is none is left out as missing.
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return value
+    return None
 
 
 def _text(value: Any) -> str | None:
-    return None if value in (None, "", MISSING) else str(value)
+    if value in (None, "", MISSING):
+        return None
+    return str(value)
 
 
 # --- data sets: what a run took from elsewhere, and what its policies wrote
@@ -370,6 +408,7 @@ def _prompts(facts: RunFacts) -> Iterator[Data]:
 
 
 def _judgements(facts: RunFacts) -> Iterator[Data]:
+    # The first reward only: what a refit adds are judgements of this run's own texts.
     for reward in facts.rewards[:1]:
         data = reward.dossier.get("data")
         if not isinstance(data, dict):
@@ -406,6 +445,7 @@ def _written(facts: RunFacts) -> Iterator[Data]:
     for event in facts.run.events:
         name, _, step = event.step.rpartition("/")
         grow, kept = f"{name}/grow.parquet", f"{name}/kept.parquet"
+        # A Grow set is written by the step that scores it; who sampled it, the Grow step noted.
         if step in ("grow", "score") and grow in event.outputs:
             sampled = facts.event(f"{name}/grow")
             policy = sampled.content.get("policy") if sampled is not None else None
@@ -418,6 +458,7 @@ def _written(facts: RunFacts) -> Iterator[Data]:
                 event.content.get("rows"),
                 made_by=policy,
             )
+        # Online training draws its samples itself, and records them with the step that trained.
         if step == "train" and grow in event.outputs:
             title = f"samples that training drew until {name}, with their rewards"
             yield _recorded(

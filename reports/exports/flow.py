@@ -20,6 +20,19 @@ REWARD = "reward_model/"
 TAKEN = {"plan": "prompts", "reward_model": "judgements"}
 # Steps whose policy is a network that runs: they need the base model too.
 RUNNING = ("bc", "scale", "grow", "improve", "train", "audit", "samples")
+# Steps that give rewards to samples, by the reward model of their Grow step.
+SCORING = ("scale", "score", "improve", "train", "audit", "samples")
+# Which split of the prompts a step draws from: none is both trained on and judged by.
+SPLITS_READ = {
+    "bc": "grow",
+    "scale": "d_eval",
+    "grow": "grow",
+    "score": "grow",
+    "train": "grow",
+    "improve": "d_eval",
+    "audit": "audit",
+    "samples": "audit",
+}
 
 
 def reads(facts: RunFacts) -> Mapping[str, tuple[str, ...]]:
@@ -29,6 +42,7 @@ def reads(facts: RunFacts) -> Mapping[str, tuple[str, ...]]:
     for event in facts.run.events:
         wanted = {name for name in before if _wanted(facts, event, name)}
         by_step[event.step] = tuple(sorted(wanted))
+        # After the look-up: a step cannot have read what it wrote itself.
         before |= dict.fromkeys((*event.outputs, *event.context))
     return by_step
 
@@ -38,7 +52,7 @@ def models_read(facts: RunFacts, event: Event) -> tuple[str, ...]:
     part = event.step.rpartition("/")[2]
     roles = [m.role for m in facts.models]
     wanted = {BASE_MODEL} if part in RUNNING else set()
-    if part in ("reward_model", "scale", "score", "refit", "improve", "train", "audit", "samples"):
+    if part in (*SCORING, "reward_model", "refit"):
         wanted.add("reward.encoder")
     if part == "audit":
         wanted |= {r for r in roles if r.startswith("audit.")}
@@ -49,8 +63,11 @@ def models_read(facts: RunFacts, event: Event) -> tuple[str, ...]:
 
 def data_read(facts: RunFacts, event: Event) -> tuple[Data, ...]:
     """Data from elsewhere that a step read."""
-    kind = "held-out text" if event.step.endswith("/audit") else TAKEN.get(event.step)
-    return tuple(d for d in facts.data if d.spec is not None and d.kind == kind)
+    kind = TAKEN.get(event.step)
+    # Drift from human text is measured against it at every look.
+    if event.step.endswith("/audit"):
+        kind = "held-out text"
+    return tuple(data for data in facts.data if data.spec is not None and data.kind == kind)
 
 
 def policy_of(event: Event) -> str | None:
@@ -59,34 +76,26 @@ def policy_of(event: Event) -> str | None:
     if name is not None:
         return str(name)
     # Scaling scores what the base policy samples, and does not say so.
-    return BASE if event.step == "scale" else None
+    if event.step == "scale":
+        return BASE
+    return None
 
 
 def _wanted(facts: RunFacts, event: Event, name: str) -> bool:
     iteration, _, part = event.step.rpartition("/")
     grow = iteration.split("/")[0]
+    # Every step takes its settings from the sealed plan.
     if name == PLAN:
         return True
     policy = policy_of(event)
-    weights = next((p.weights for p in facts.policies if p.name == policy), {})
-    if name in weights:
-        return part in (*RUNNING, "refit")
-    if part in ("scale", "score", "improve", "train", "audit", "samples") and _of_the_reward(
-        facts, name, grow
-    ):
+    for made in facts.policies:
+        if made.name == policy and name in made.weights:
+            return part in (*RUNNING, "refit")
+    if part in SCORING and _of_the_reward(facts, name, grow):
         return True
-    split = {
-        "bc": "grow",
-        "scale": "d_eval",
-        "grow": "grow",
-        "score": "grow",
-        "train": "grow",
-        "improve": "d_eval",
-        "audit": "audit",
-        "samples": "audit",
-    }.get(part)
-    if name == f"data/{split}.parquet":
+    if name == f"data/{SPLITS_READ.get(part)}.parquet":
         return True
+    # A rule may name a file that this run does not have: `name` is always one that was recorded.
     exact = {
         "score": {f"{grow}/samples.parquet"},
         "improve": {f"{grow}/grow.parquet", f"{policy}/d_eval.parquet"},
@@ -114,5 +123,8 @@ def _wanted(facts: RunFacts, event: Event, name: str) -> bool:
 def _of_the_reward(facts: RunFacts, name: str, grow: str) -> bool:
     if not name.startswith(REWARD):
         return False
+    # Another step than the one that fits the reward writes the scale, so no reward's files list it.
+    if name == f"{REWARD}scale.json":
+        return True
     reward = facts.reward_for(grow)
-    return name == f"{REWARD}scale.json" or (reward is not None and name in reward.files)
+    return reward is not None and name in reward.files

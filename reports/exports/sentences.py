@@ -33,6 +33,7 @@ def figure(m: Measurement) -> str:
     span = f"no interval: {m.reason}"
     if interval is not None:
         span = f"[{interval.low!r}, {interval.high!r}] at {LEVEL:.0%}"
+    # What stood for people goes with every figure: a program may copy one line and nothing else.
     label = m.detail.get("human_label")
     human = f"; human score: {human_title(str(label))}" if label else ""
     return (
@@ -60,14 +61,19 @@ def disparities(audit: AuditFacts) -> Iterator[tuple[str, str]]:
 
 def listed(value: Any) -> str:
     """Plain JSON as "label: value; label: value"."""
-    return "; ".join(f"{label}: {text}" if label else text for label, text in lines_of(value))
+    parts = []
+    for label, text in lines_of(value):
+        parts.append(f"{label}: {text}" if label else text)
+    return "; ".join(parts)
 
 
 def hyperparameters(facts: RunFacts, policy: PolicyRecord) -> Iterator[tuple[str, str]]:
     """What the ledger noted of the step that made a policy, and the sealed settings of training:
     name and JSON.
     """
-    yield from ((k, json.dumps(v, ensure_ascii=False)) for k, v in sorted(policy.facts.items()))
+    for name, noted in sorted(policy.facts.items()):
+        yield name, json.dumps(noted, ensure_ascii=False)
+    # The settings of training say nothing of a policy that was not trained.
     if policy.parent is None:
         return
     for section in ("loop", "policy"):

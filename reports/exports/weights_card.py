@@ -54,6 +54,7 @@ def hub_licence(licence: str | None) -> tuple[str, str | None]:
     known = next((s for s in SPDX_IDS if s.lower() == licence.lower()), None)
     if known is None:
         return "other", licence
+    # The hub's words are SPDX identifiers in small letters, but "gpl-3.0" for either form.
     return known.lower().removesuffix("-only").removesuffix("-or-later"), None
 
 
@@ -66,16 +67,14 @@ def _paragraphs(exported: Exported) -> Iterator[str]:
             f"recorded. The base model is not in this folder: {_text(exported.base.spec)}."
         )
     else:
-        merged = " with its adapter merged in" if exported.config.policy.training == "lora" else ""
+        merged = ""
+        if exported.config.policy.training == "lora":
+            merged = " with its adapter merged in"
         yield (
             f"The whole model of {_text(exported.chosen.policy)}{merged}, in {dtype}, as the "
             "audit sampled from it."
         )
-    hub = HUB.fullmatch(exported.base.spec)
-    base = '"THE FOLDER OF THE BASE MODEL"'
-    if hub is not None:
-        base = f'"{hub[1]}"' + (f', revision="{hub[2]}"' if hub[2] else "")
-    yield LOAD[exported.kind].format(base=base, dtype=dtype)
+    yield LOAD[exported.kind].format(base=_base_argument(exported.base.spec), dtype=dtype)
     yield " ".join(_text(s) for s in exported.agreement.sentences())
     yield "\n".join(_asked(exported))
     yield (
@@ -84,6 +83,17 @@ def _paragraphs(exported: Exported) -> Iterator[str]:
         "a licence for the trained weights."
     )
     yield f"Digests of plan, base model and weights are in `{FACTS}`."
+
+
+def _base_argument(spec: str) -> str:
+    """The first arguments of `from_pretrained` for the base model, as Python."""
+    hub = HUB.fullmatch(spec)
+    # A path of this machine helps nobody who loads the adapter elsewhere.
+    if hub is None:
+        return '"THE FOLDER OF THE BASE MODEL"'
+    name, revision = hub.groups()
+    # Without the revision a later upload could take the place of what was audited.
+    return f'"{name}", revision="{revision}"' if revision else f'"{name}"'
 
 
 def _asked(exported: Exported) -> Iterator[str]:

@@ -148,6 +148,7 @@ def _records(data: Data, tables: list[Data]) -> Json:
     columns = GROW if data.kind == "grow" else KEPT
     grow = grow_of(data)
     fields = [_field(name, c, token(data.ref)) for c in columns]
+    # The first column is the sample's name, by which a reader joins a kept set to its Grow set.
     if data.kind == "kept" and any(d.ref == grow for d in tables):
         fields[0]["references"] = {"field": {"@id": f"records-{token(grow)}/sample_id"}}
     return {
@@ -155,9 +156,7 @@ def _records(data: Data, tables: list[Data]) -> Json:
         "@id": name,
         "name": data.title,
         "key": {"@id": f"{name}/sample_id"},
-        "description": (
-            f"{'MISSING' if data.rows is None else data.rows} rows. {cited(data.source)}"
-        ),
+        "description": f"{data.row_count} rows. {cited(data.source)}",
         "field": fields,
     }
 
@@ -228,8 +227,11 @@ def _biases(facts: RunFacts, kept: list[str]) -> list[str]:
 def _times(facts: RunFacts) -> list[str]:
     """When sampling began and ended, of every Grow step whose time the ledger has."""
     sampled = {grow.step for grow in facts.grows}
-    spans = [span(event) for event in facts.run.events if event.step in sampled]
-    return [time for ends in spans for time in ends if time is not None]
+    times = []
+    for event in facts.run.events:
+        if event.step in sampled:
+            times += [time for time in span(event) if time is not None]
+    return times
 
 
 def _sampled(facts: RunFacts) -> Iterator[str]:
@@ -246,21 +248,22 @@ def _not_sampled(tables: list[Data]) -> str:
 
 
 def _agreement(facts: RunFacts) -> str:
-    measurements = [m for audit in facts.audits for m in audit.measurements]
-    alpha = next((m for m in measurements if m.name == "agreement.alpha"), None)
-    if alpha is None or alpha.value is None:
-        return f"MISSING: agreement of raters: {alpha.reason if alpha else 'it was not measured'}."
-    return (
-        f"Krippendorff's alpha {alpha.value!r}, n={alpha.n}; {alpha.method}, version "
-        f"{alpha.version}."
-    )
+    for audit in facts.audits:
+        for m in audit.measurements:
+            if m.name != "agreement.alpha":
+                continue
+            if m.value is None:
+                return f"MISSING: agreement of raters: {m.reason}."
+            return f"Krippendorff's alpha {m.value!r}, n={m.n}; {m.method}, version {m.version}."
+    return "MISSING: agreement of raters: it was not measured."
 
 
 def _demographics(facts: RunFacts) -> str:
-    raters = facts.rewards[0].dossier.get("raters") if facts.rewards else None
-    demographics = raters.get("demographics") if isinstance(raters, dict) else None
-    if demographics not in (None, MISSING):
-        return str(demographics)
+    for reward in facts.rewards[:1]:
+        raters = reward.dossier.get("raters")
+        # A dossier that a stranger brought along may hold anything here.
+        if isinstance(raters, dict) and raters.get("demographics") not in (None, MISSING):
+            return str(raters["demographics"])
     return (
         "MISSING: nothing is recorded of the people whose judgements the reward goes back to. "
         "Who could say: the publisher of the judgements."
@@ -268,14 +271,13 @@ def _demographics(facts: RunFacts) -> str:
 
 
 def _limits(facts: RunFacts) -> list[str]:
-    limits = [str(v) for r in facts.rewards[:1] for v in r.dossier.get("limits", ())]
-    return [
-        (
-            "A model wrote the texts. That a row was kept says that a reward model scored it "
-            "high, no more."
-        ),
-        *limits,
+    limits = [
+        "A model wrote the texts. That a row was kept says that a reward model scored it high, no "
+        "more."
     ]
+    for reward in facts.rewards[:1]:
+        limits += [str(limit) for limit in reward.dossier.get("limits", ())]
+    return limits
 
 
 def build(facts: RunFacts) -> Mapping[str, Content]:

@@ -93,6 +93,7 @@ def _run_properties(facts: RunFacts) -> list[Json]:
         gates = ", ".join(o.gates)
         override = f"{o.iteration}: gates {gates}; by {o.by}; reason: {o.reason}"
         properties.append(("override", override))
+    # Two facts that a whole kind of component hangs on: without a word, their absence reads as none.
     absent = []
     if facts.base is None:
         absent.append(("baseModel", "the record of this run names no base model"))
@@ -182,6 +183,7 @@ def _card(facts: RunFacts, policy: PolicyRecord) -> Json:
 def _metric(audit: AuditFacts, m: Measurement) -> Json:
     interval = m.interval(LEVEL)
     where = f"audit {audit.label}; {m.unit}; n={m.n}, {m.n_prompts} prompts"
+    # The schema wants values as text; repr keeps every digit, so that a number reads back exactly.
     metric: Json = {"type": m.name, "value": repr(m.value)}
     if interval is not None:
         where += f"; {LEVEL:.0%} interval"
@@ -192,7 +194,9 @@ def _metric(audit: AuditFacts, m: Measurement) -> Json:
     else:
         where += f"; no interval: {m.reason or 'not computed at this level'}"
     group = m.detail.get("group")
-    return {**metric, "slice": f"{where}; group: {group}" if isinstance(group, str) else where}
+    if isinstance(group, str):
+        where += f"; group: {group}"
+    return {**metric, "slice": where}
 
 
 def _audit_properties(audit: AuditFacts) -> Iterable[Json]:
@@ -281,7 +285,9 @@ def _data(data: Data) -> Json:
         properties.append(("madeBy", data.made_by))
     # Of data from elsewhere its publishers say what people must; a missing licence is said of all.
     written_here = data.kind in ("grow", "kept")
-    gaps = _gaps(gap for gap in OF_DATA if gap.key != "licence") if written_here else []
+    gaps: list[Json] = []
+    if written_here:
+        gaps = _gaps(gap for gap in OF_DATA if gap.key != "licence")
     return _known(
         {
             "type": "data",
@@ -335,6 +341,7 @@ def _dependencies(facts: RunFacts, refs: list[str]) -> list[Json]:
             graph[component] = prompts
     for reward in facts.rewards:
         graph[reward.ref] = {*judgements, "model:reward.encoder"}
+    # The standard wants every reference to lead to a component of the document.
     known = {RUN, *refs}
     return [
         {"ref": ref, "dependsOn": sorted(graph.get(ref, set()) & known)} for ref in sorted(known)
@@ -342,13 +349,17 @@ def _dependencies(facts: RunFacts, refs: list[str]) -> list[Json]:
 
 
 def _hashes(sha256: str | None) -> list[Json] | None:
-    return [{"alg": "SHA-256", "content": sha256}] if sha256 else None
+    if not sha256:
+        return None
+    return [{"alg": "SHA-256", "content": sha256}]
 
 
 def _licences(licence: str | None) -> list[Json] | None:
     if not licence:
         return None
-    return [{"license": {"id" if licence in SPDX_IDS else "name": licence}}]
+    # The schema takes identifiers of the SPDX list only; any other text is a licence's name.
+    field = "id" if licence in SPDX_IDS else "name"
+    return [{"license": {field: licence}}]
 
 
 def _properties(pairs: Iterable[tuple[str, str]]) -> list[Json]:
@@ -367,11 +378,15 @@ def _gaps(gaps: Iterable[Gap]) -> list[Json]:
 
 
 def _no_licence(licence: str | None) -> list[Json]:
-    return [] if licence else _missing([("licence", "no licence was recorded")])
+    if licence:
+        return []
+    return _missing([("licence", "no licence was recorded")])
 
 
 def _no_hash(sha256: str | None) -> list[Json]:
-    return [] if sha256 else _missing([("hash", "no SHA-256 was recorded")])
+    if sha256:
+        return []
+    return _missing([("hash", "no SHA-256 was recorded")])
 
 
 def _known(body: Mapping[str, Any]) -> Json:

@@ -62,6 +62,7 @@ def _markdown(facts: RunFacts) -> str:
     ]
     section = ""
     for q, status, lines in answered(facts):
+        # Questions stand in the order of their sections: a heading once, before the first of them.
         if q.section != section:
             section = q.section
             parts.append(f"## {section}")
@@ -105,7 +106,9 @@ def tables(facts: RunFacts) -> list[Data]:
 
 def _purpose(facts: RunFacts) -> list[str]:
     description = str(facts.config.get("description") or "")
-    return [f"As the configuration describes the run: {description}"] if description else []
+    if not description:
+        return []
+    return [f"As the configuration describes the run: {description}"]
 
 
 def _instances(_: RunFacts) -> list[str]:
@@ -117,10 +120,7 @@ def _instances(_: RunFacts) -> list[str]:
 
 
 def _counts(facts: RunFacts) -> list[str]:
-    return [
-        f"{d.title}: {MISSING if d.rows is None else d.rows} rows ({cited(d.source)})"
-        for d in tables(facts)
-    ]
+    return [f"{d.title}: {d.row_count} rows ({cited(d.source)})" for d in tables(facts)]
 
 
 def _whole(facts: RunFacts) -> list[str]:
@@ -141,43 +141,42 @@ def _links(_: RunFacts) -> list[str]:
 
 
 def _splits(facts: RunFacts) -> list[str]:
-    return [
-        f"{d.title}: {MISSING if d.rows is None else d.rows} prompts"
-        for d in facts.data
-        if d.kind == "split"
-    ]
+    return [f"{d.title}: {d.row_count} prompts" for d in facts.data if d.kind == "split"]
 
 
 def _noise(facts: RunFacts) -> list[str]:
     wanted = ("diversity.duplicates", "diversity.mode_share", "drift.copying", "hacking.repetition")
-    return [
-        (
-            f"Of the audited samples of {a.policy}, not of these tables: {m.name}: {figure(m)} "
-            f"({cited(a.source)})"
-        )
-        for a in facts.audits[-1:]
-        for m in a.measurements
-        if m.name in wanted
-    ]
+    lines = []
+    # Nothing measures the tables themselves; the last policy's audited samples are nearest to them.
+    for audit in facts.audits[-1:]:
+        for m in audit.measurements:
+            if m.name in wanted:
+                lines.append(
+                    f"Of the audited samples of {audit.policy}, not of these tables: {m.name}: "
+                    f"{figure(m)} ({cited(audit.source)})"
+                )
+    return lines
 
 
 def _outside(facts: RunFacts) -> list[str]:
-    lines = [
-        f"Models from elsewhere: {m.spec} ({m.role}), SHA-256 {m.sha256 or MISSING}"
-        for m in facts.models
-    ]
-    return lines + [
-        f"{d.title}, SHA-256 {d.sha256 or MISSING}" for d in facts.data if d.spec is not None
-    ]
+    lines = []
+    for m in facts.models:
+        digest = m.sha256 or MISSING
+        lines.append(f"Models from elsewhere: {m.spec} ({m.role}), SHA-256 {digest}")
+    for d in facts.data:
+        if d.spec is not None:
+            lines.append(f"{d.title}, SHA-256 {d.sha256 or MISSING}")
+    return lines
 
 
 def _groups(facts: RunFacts) -> list[str]:
-    return [
-        f"{a.iteration}: {n}: {f}"
-        for a in facts.audits
-        if a.iteration != BASE
-        for n, f in disparities(a)
-    ]
+    lines = []
+    for audit in facts.audits:
+        # No filter chose anything before the base policy's audit.
+        if audit.iteration != BASE:
+            for name, shown in disparities(audit):
+                lines.append(f"{audit.iteration}: {name}: {shown}")
+    return lines
 
 
 def _acquired(facts: RunFacts) -> list[str]:
@@ -203,7 +202,9 @@ def _when(facts: RunFacts) -> list[str]:
 
 
 def _raters(facts: RunFacts) -> list[str]:
-    raters = facts.rewards[0].dossier.get("raters") if facts.rewards else None
+    if not facts.rewards:
+        return []
+    raters = facts.rewards[0].dossier.get("raters")
     if not isinstance(raters, dict):
         return []
     known = {k: v for k, v in raters.items() if v != MISSING and not isinstance(v, list)}
@@ -236,22 +237,21 @@ def _software(facts: RunFacts) -> list[str]:
 
 
 def _used(facts: RunFacts) -> list[str]:
-    return [
-        (
-            f"{p.name} was trained on {p.facts.get('kept', MISSING)} rows of {p.data}; policy "
-            f"digest {p.digest}."
-        )
-        for p in facts.policies
-        if p.data is not None
-    ]
+    lines = []
+    for policy in facts.policies:
+        if policy.data is not None:
+            rows = policy.facts.get("kept", MISSING)
+            lines.append(
+                f"{policy.name} was trained on {rows} rows of {policy.data}; policy digest "
+                f"{policy.digest}."
+            )
+    return lines
 
 
 def _versions(facts: RunFacts) -> list[str]:
     return [
-        (
-            f"This describes the record up to ledger head {facts.head}; a changed file no longer "
-            "has its recorded digest."
-        )
+        f"This describes the record up to ledger head {facts.head}; a changed file no longer has "
+        "its recorded digest."
     ]
 
 

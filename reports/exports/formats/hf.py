@@ -59,10 +59,14 @@ def card(facts: RunFacts, weights: Weights = NO_WEIGHTS) -> str:
     from huggingface_hub import ModelCard
 
     audits = list(facts.audits)
+    # Figures of another look would be read as those of the weights beside the card.
     if weights is not NO_WEIGHTS:
         audits = [audit for audit in audits if audit.iteration == weights.iteration]
-    audit = audits[-1] if audits else None
-    name = f"{facts.run.name} {audit.policy if audit else 'base policy'}"
+    audit, policy = None, "base policy"
+    if audits:
+        audit = audits[-1]
+        policy = audit.policy
+    name = f"{facts.run.name} {policy}"
     text = "\n\n".join(_sections(facts, audit, name, weights.paragraphs)) + "\n"
     return str(ModelCard(f"---\n{_front_matter(facts, audit, name, weights)}\n---\n\n{text}"))
 
@@ -72,10 +76,16 @@ def _front_matter(facts: RunFacts, audit: AuditFacts | None, name: str, weights:
     from huggingface_hub import ModelCardData
 
     licence, licence_name = weights.licence
-    base = HUB.fullmatch(facts.base.spec) if facts.base is not None else None
-    results = [_result(audit, m) for m in _benchmarks(audit)] if audit is not None else []
+    # The hub links a base model by its name there: a path or a package would be a dead link.
+    base_model = None
+    if facts.base is not None:
+        on_hub = HUB.fullmatch(facts.base.spec)
+        base_model = on_hub[1] if on_hub else None
+    results = []
+    if audit is not None:
+        results = [_result(audit, m) for m in _benchmarks(audit)]
     data = ModelCardData(
-        base_model=base[1] if base else None,
+        base_model=base_model,
         datasets=_datasets(facts) or None,
         library_name=weights.library,
         license=licence,
@@ -92,9 +102,12 @@ def _front_matter(facts: RunFacts, audit: AuditFacts | None, name: str, weights:
 
 def _datasets(facts: RunFacts) -> list[str]:
     """Prompts that come from the hub, by their names there."""
-    specs = [data.spec for data in facts.data if data.kind == "prompts" and data.spec]
-    known = [HUB.fullmatch(spec) for spec in specs]
-    return sorted({match[1] for match in known if match is not None})
+    names = set()
+    for data in facts.data:
+        on_hub = HUB.fullmatch(data.spec or "")
+        if data.kind == "prompts" and on_hub is not None:
+            names.add(on_hub[1])
+    return sorted(names)
 
 
 def _benchmarks(audit: AuditFacts) -> Iterator[Measurement]:
@@ -183,7 +196,8 @@ def _origin(facts: RunFacts, audit: AuditFacts | None) -> Iterator[str]:
         )
     else:
         yield "- Base model: MISSING: the record names none"
-    for policy in _line(facts.policies, audit.policy if audit else ""):
+    audited = "" if audit is None else audit.policy
+    for policy in _line(facts.policies, audited):
         made = "the base policy"
         if policy.parent:
             made = f"from {_text(policy.parent)} on Grow set {_text(policy.data or '')}"
@@ -196,7 +210,9 @@ def _origin(facts: RunFacts, audit: AuditFacts | None) -> Iterator[str]:
 
 
 def _licence(licence: str | None) -> str:
-    return _text(licence) if licence else "MISSING: not recorded"
+    if not licence:
+        return "MISSING: not recorded"
+    return _text(licence)
 
 
 def _line(policies: Sequence[PolicyRecord], name: str) -> list[PolicyRecord]:
@@ -207,7 +223,7 @@ def _line(policies: Sequence[PolicyRecord], name: str) -> list[PolicyRecord]:
     # A record of a stranger may go round in a circle.
     while policy is not None and policy not in line:
         line.insert(0, policy)
-        policy = by_name.get(policy.parent) if policy.parent else None
+        policy = by_name.get(policy.parent or "")
     return line
 
 
@@ -217,6 +233,7 @@ def _measured(audit: AuditFacts) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for m in audit.measurements:
+        # What has no value stands in a list of its own, with the reason.
         if m.value is None:
             continue
         interval = m.interval(LEVEL)

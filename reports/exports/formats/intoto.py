@@ -70,10 +70,10 @@ def _dependencies(facts: RunFacts, policy: PolicyRecord) -> list[Json]:
     inputs = [_file(facts, PLAN, "the sealed plan")]
     if facts.base is not None and facts.base.sha256:
         inputs.append(_from(facts.base.spec, facts.base.sha256, "the base model"))
-    parent = next((p for p in facts.policies if p.name == policy.parent), None)
-    if parent is not None:
-        what = f"weights of {parent.name}, which training started from"
-        inputs += [_file(facts, name, what) for name in parent.weights]
+    for parent in facts.policies:
+        if parent.name == policy.parent:
+            what = f"weights of {parent.name}, which training started from"
+            inputs += [_file(facts, name, what) for name in parent.weights]
     tables = {
         f"kept:{policy.name}": "the rows that were trained on",
         f"grow:{policy.data}": "the Grow set",
@@ -81,7 +81,10 @@ def _dependencies(facts: RunFacts, policy: PolicyRecord) -> list[Json]:
     for data in facts.data:
         if data.ref in tables and data.path:
             inputs.append(_file(facts, data.path, tables[data.ref]))
-    reward = facts.reward_for(policy.data) if policy.data else None
+    # The reward of the Grow set, not the newest one: a later refit had no part in this policy.
+    reward = None
+    if policy.data:
+        reward = facts.reward_for(policy.data)
     if reward is not None:
         what = f"the reward model {reward.name}"
         inputs += [_file(facts, name, what) for name in reward.files]
@@ -114,6 +117,7 @@ def _byproducts(facts: RunFacts, policy: PolicyRecord) -> list[Json]:
 def _taken(data: Data) -> Json:
     if data.spec is not None and data.sha256:
         return _from(data.spec, data.sha256, data.kind)
+    # A dependency without a digest pins nothing. It is named all the same, and says so.
     absent = {"restaudit:status": MISSING, "reason": "no SHA-256 was recorded"}
     return {
         "name": data.title,
@@ -140,6 +144,7 @@ def _uri(spec: str) -> str:
 
 def build(facts: RunFacts) -> Mapping[str, Content]:
     """One statement a policy that has weights of its own."""
+    # A statement needs a subject: a base policy without a supervised start has no file here.
     return {
         f"intoto/{token(p.name)}.intoto.json": json_bytes(statement(facts, p))
         for p in facts.policies

@@ -33,6 +33,7 @@ class Graph:
     def say(self, kind: str, name: str, **attributes: Any) -> str:
         """An entity, activity or agent, once. `a__b` is the attribute "a:b"; None is left out."""
         known = {k.replace("__", ":"): v for k, v in attributes.items() if v is not None}
+        # Several steps may name one file: its first statement stands.
         self.body.setdefault(kind, {}).setdefault(name, known)
         return name
 
@@ -40,6 +41,7 @@ class Graph:
         """A relation with an identifier of its own."""
         self._numbers += 1
         known = {f"prov:{k}": v for k, v in attributes.items()}
+        # PROV-JSON keys every relation; "_:" marks a name that means nothing outside this file.
         self.body.setdefault(kind, {})[f"_:r{self._numbers}"] = known
 
     def derive(self, entity: str, source: str) -> None:
@@ -129,7 +131,9 @@ def _policies(graph: Graph) -> None:
             restaudit__policyDigest=p.digest,
             prov__type=[_name("prov:Collection"), _name("restaudit:Policy")],
         )
-        origin = _model("policy.model") if p.parent is None else f"run:policy/{p.parent}"
+        origin = f"run:policy/{p.parent}"
+        if p.parent is None:
+            origin = _model("policy.model")
         graph.derive(entity, origin)
         if p.step is not None:
             graph.relate("wasGeneratedBy", entity=entity, activity=_step(p.step))

@@ -48,6 +48,7 @@ def crate(facts: RunFacts) -> Json:
             "is made up"
         )
     files = [_file(facts, name) for name in sorted(facts.records.digests)]
+    # The ledger comes without size and digest: it grows while the run goes on.
     chain = f"The hash chain of all steps; its last event has the hash {facts.head}."
     files.append(
         {
@@ -106,7 +107,6 @@ def crate(facts: RunFacts) -> Json:
 def _file(facts: RunFacts, name: str) -> Json:
     digest = facts.records.digests[name]
     suffix = name[name.rfind(".") :]
-    described = next((d.title for d in facts.data if d.path == name), None)
     body: Json = {
         "@id": quote(name),
         "@type": "File",
@@ -115,8 +115,10 @@ def _file(facts: RunFacts, name: str) -> Json:
         "contentSize": str(digest.bytes),
         "encodingFormat": MEDIA.get(suffix, "application/octet-stream"),
     }
-    if described is not None:
-        body["description"] = described
+    for data in facts.data:
+        if data.path == name:
+            body["description"] = data.title
+            break
     for audit in facts.audits:
         source = audit.decision_source
         if audit.decision is not None and source is not None and source.path == name:
@@ -182,6 +184,7 @@ def _elsewhere(facts: RunFacts) -> list[Json]:
 
 def _urls(spec: str) -> list[str]:
     url = package_url(spec)
+    # Only what has a public name: a path of this machine would identify nothing.
     return [url] if url else []
 
 

@@ -36,6 +36,7 @@ from reports.record.lineage import PolicyRecord
 from restaudit import __version__
 from restaudit.errors import BadInput
 from restaudit.evidence.ledger import FILE as LEDGER
+from restaudit.evidence.ledger import Event
 
 FILE = "run.spdx3.json"
 CONTEXT = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"
@@ -91,12 +92,13 @@ class SpdxGraph:
             self.relate(element, "hasDeclaredLicense", [NO_ASSERTION])
             return
         # A text is no name: two unknown licences are told apart by their place in the graph.
-        name = f"licence-{licence if licence in SPDX_IDS else len(self.graph)}"
         if licence in SPDX_IDS:
+            name = f"licence-{licence}"
             self.add(
                 "simplelicensing_LicenseExpression", name, simplelicensing_licenseExpression=licence
             )
         else:
+            name = f"licence-{len(self.graph)}"
             text = self.add(
                 "simplelicensing_SimpleLicensingText",
                 f"{name}-text",
@@ -177,7 +179,9 @@ def document(facts: RunFacts) -> Json:
 
 
 def _model(doc: SpdxGraph, model: Model) -> None:
-    absent = [] if model.sha256 else ["MISSING: no SHA-256 was recorded."]
+    comment = f"Source: {cited(model.source)}."
+    if not model.sha256:
+        comment += " MISSING: no SHA-256 was recorded."
     element = doc.add(
         "ai_AIPackage",
         f"model-{model.role}",
@@ -187,7 +191,7 @@ def _model(doc: SpdxGraph, model: Model) -> None:
         verifiedUsing=_hash(model.sha256),
         software_packageUrl=package_url(model.spec),
         ai_useSensitivePersonalInformation="noAssertion",
-        comment=" ".join([f"Source: {cited(model.source)}.", *absent]),
+        comment=comment,
     )
     doc.licensed(element, model.licence)
 
@@ -217,7 +221,7 @@ def _policy(doc: SpdxGraph, policy: PolicyRecord, packages: list[str]) -> None:
         software_packageVersion=policy.name,
         software_primaryPurpose="model",
         verifiedUsing=_hash(policy.digest),
-        builtTime=span(event)[1] if event else None,
+        builtTime=_ended(event),
         ai_typeOfModel=["language model"],
         ai_hyperparameter=[_entry(k, v) for k, v in hyperparameters(facts, policy)],
         ai_informationAboutTraining=training,
@@ -257,9 +261,11 @@ def _data(doc: SpdxGraph, data: Data) -> None:
         policy = data.ref.removeprefix("kept:")
         event = doc.facts.event(f"{policy}/improve")
         audits = doc.facts.audits_of(policy)
-        bias = [f"{name}: {text}" for audit in audits for name, text in disparities(audit)]
+        bias = []
+        for audit in audits:
+            bias += [f"{name}: {text}" for name, text in disparities(audit)]
         known = {
-            "builtTime": span(event)[1] if event else None,
+            "builtTime": _ended(event),
             "dataset_dataPreprocessing": [filtering(doc.facts, policy)],
             "dataset_knownBias": bias,
         }
@@ -267,9 +273,7 @@ def _data(doc: SpdxGraph, data: Data) -> None:
         known["dataset_dataCollectionProcess"] = f"Sampled from policy {data.made_by}."
     if data.spec:
         known["software_packageUrl"] = package_url(data.spec)
-    comment = (
-        f"Rows: {'MISSING' if data.rows is None else data.rows}. Source: {cited(data.source)}."
-    )
+    comment = f"Rows: {data.row_count}. Source: {cited(data.source)}."
     if not data.sha256:
         comment += " MISSING: no SHA-256 was recorded."
     if data.kind in ("grow", "kept"):
@@ -327,8 +331,11 @@ def _derivation(doc: SpdxGraph, data: Data, refs: set[str]) -> None:
 
 def _overrides(doc: SpdxGraph) -> None:
     for k, o in enumerate(doc.facts.run.overrides()):
-        known = any(p.name == o.iteration for p in doc.facts.policies)
-        subject = doc.id(f"policy-{o.iteration}") if known else doc.id("restaudit")
+        # An annotation needs a subject in the document, and best-of-N is audited without making a
+        # policy.
+        subject = doc.id("restaudit")
+        if any(policy.name == o.iteration for policy in doc.facts.policies):
+            subject = doc.id(f"policy-{o.iteration}")
         gates = ", ".join(o.gates)
         doc.add(
             "Annotation",
@@ -343,8 +350,17 @@ def _file(doc: SpdxGraph, name: str, sha256: str) -> str:
     return doc.add("software_File", f"file-{name}", name=name, verifiedUsing=_hash(sha256))
 
 
+def _ended(event: Event | None) -> str | None:
+    """When a step ended; None where no step is meant, or the ledger has no time of it."""
+    if event is None:
+        return None
+    return span(event)[1]
+
+
 def _hash(sha256: str | None) -> list[Json] | None:
-    return [{"type": "Hash", "algorithm": "sha256", "hashValue": sha256}] if sha256 else None
+    if not sha256:
+        return None
+    return [{"type": "Hash", "algorithm": "sha256", "hashValue": sha256}]
 
 
 def _entry(key: str, value: str) -> Json:

@@ -85,15 +85,19 @@ def measurements(facts: RunFacts) -> Iterator[dict[str, Any]]:
     for audit in facts.audits:
         for m in audit.measurements:
             interval = m.interval(LEVEL)
+            # Without an interval `level` is empty too: a level alone would claim that there is one.
+            level, low, high = None, None, None
+            if interval is not None:
+                level, low, high = LEVEL, interval.low, interval.high
             yield {
                 "iteration": audit.iteration,
                 "policy": audit.policy,
                 "best_of": audit.best_of,
                 "name": m.name,
                 "value": _float(m.value),
-                "low": interval.low if interval else None,
-                "high": interval.high if interval else None,
-                "level": LEVEL if interval else None,
+                "low": low,
+                "high": high,
+                "level": level,
                 "intervals": json.dumps([[i.level, i.low, i.high] for i in m.intervals]),
                 "baseline": _float(m.baseline),
                 "unit": m.unit,
@@ -115,7 +119,11 @@ def decisions(facts: RunFacts) -> Iterator[dict[str, Any]]:
     for audit in facts.audits:
         if audit.decision is None or audit.decision_source is None:
             continue
-        over = overrides.get(audit.iteration)
+        by, reason = None, None
+        if audit.iteration in overrides:
+            override = overrides[audit.iteration]
+            by, reason = override.by, override.reason
+        # By the ledger: a run may have been cut off between a decision to halt and the halt.
         halted = f"{audit.iteration}/halt" in facts.run.done
         for g in audit.decision.gates:
             yield {
@@ -137,8 +145,8 @@ def decisions(facts: RunFacts) -> Iterator[dict[str, Any]]:
                 "mde": _float(g.mde),
                 "why": g.why,
                 "halted": halted,
-                "overridden_by": over.by if over else None,
-                "override_reason": over.reason if over else None,
+                "overridden_by": by,
+                "override_reason": reason,
                 "source": audit.decision_source.path,
                 "source_sha256": audit.decision_source.sha256,
             }
@@ -182,6 +190,7 @@ def _schema(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def _float(value: float | None) -> float | None:
+    # JSON of a record may hold a whole number, and a column has one type.
     return None if value is None else float(value)
 
 
