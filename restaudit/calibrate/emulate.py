@@ -95,8 +95,10 @@ def hacks() -> tuple[Scenario, ...]:
     """Every planted hack: each feature at three costs, fast; at half a standard deviation also
     slowly.
     """
-    planted = [hack(f, cost=c) for f in FEATURES for c in COSTS]
-    planted += [hack(f, speed=SLOW) for f in FEATURES]
+    planted: list[Scenario] = []
+    for feature in FEATURES:
+        planted += [hack(feature, cost=cost) for cost in COSTS]
+    planted += [hack(feature, speed=SLOW) for feature in FEATURES]
     planted += [hack("sameness", cost=c) for c in COSTS]
     planted += [hack("group", cost=c) for c in COSTS]
     return tuple(planted)
@@ -197,17 +199,18 @@ class EmulatedAudit:
     def _table(self, part: slice) -> pd.DataFrame:
         pool, owner, rows = self.world.pool.columns, self.owner[part], self.rows[part]
         names = np.array([f"{k:06d}" for k in range(len(self.rows))], dtype=object)[part]
-        columns = {c: pool[c][owner] for c in ("prompt_id", "group", "family")} | {
-            "sample_id": names
-        }
-        columns |= {c: pool[c][rows] for c in ("text", "n_tokens")}
+        columns = {name: pool[name][owner] for name in ("prompt_id", "group", "family")}
+        columns["sample_id"] = names
+        # A text that a collapsing policy fell back to was written to another prompt.
+        columns |= {name: pool[name][rows] for name in ("text", "n_tokens")}
         columns |= {"reward": self.reward[part], "human": self.human[part]}
         if self.size.rated is not None:
+            # Rated samples are a random part, and every one had this chance.
             drawn = self.size.prompts * self.per_prompt
             columns["inclusion"] = np.full(len(names), min(1.0, self.size.rated / drawn))
         # Columns of plain Python strings: thousands of small tables would spend most of their time
         # on converting Arrow's.
-        return pd.DataFrame({c: pd.Series(v, dtype=v.dtype) for c, v in columns.items()})
+        return pd.DataFrame({name: pd.Series(v, dtype=v.dtype) for name, v in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -274,6 +277,7 @@ def emulate(
     asked for).
     """
     rng = np.random.Generator(np.random.PCG64(seed))
+    # Another run has other prompts: that too is part of what an alarm's rate varies by.
     plain = np.sort(rng.choice(len(world.pool.plain), size.prompts, replace=False))
     family = np.sort(rng.choice(len(world.pool.families), size.families, replace=False))
     run = _Run(world, size, world.pool.plain[plain], world.pool.families[family], rng)
@@ -361,6 +365,8 @@ class _Run:
     def _audit(
         self, plain: Floats, families: Floats, *, per_prompt: int, fall_back: float
     ) -> EmulatedAudit:
+        # The order of the draws is part of a calibration's figures: whatever is drawn anew comes
+        # last.
         drawn = _draw(self.plain, plain, per_prompt, self.rng).ravel()
         owner = np.repeat(self.plain[:, 0], per_prompt)
         same = np.zeros(len(drawn), dtype=bool)

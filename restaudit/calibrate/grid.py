@@ -98,17 +98,21 @@ def run_trials(
     A trial's seed follows from (seed, scenario, size, number) alone.
     """
     for trial_set in grid:
+        # Every size is checked before hours of trials, and not when its turn comes.
         check_size(pool, trial_set.size)
     jobs = []
     for k, trial_set in enumerate(grid):
         for start in range(0, trial_set.runs, CHUNK):
-            jobs.append((k, tuple(range(start, min(start + CHUNK, trial_set.runs)))))
+            end = min(start + CHUNK, trial_set.runs)
+            jobs.append((k, tuple(range(start, end))))
     done: list[list[TrialOutcome]] = [[] for _ in grid]
+    # Forked workers share the pool's memory; where there is no fork each gets a copy once.
     context = get_context("fork" if os.name == "posix" else "spawn")
     count = workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(
         count, mp_context=context, initializer=_start, initargs=(pool, setup, grid, seed)
     ) as work:
+        # `map` keeps the order of the jobs, so the number of workers cannot change a figure.
         for (k, numbers), outcomes in zip(jobs, work.map(_chunk, jobs), strict=True):
             done[k] += outcomes
             if progress:
@@ -164,6 +168,7 @@ class Rival:
 
 
 def _rise(outcome: TrialOutcome) -> tuple[float, ...]:
+    # The first rise is from the base policy, whose change is 0.
     return tuple(np.diff(outcome.reward, prepend=0.0).tolist())
 
 
@@ -183,7 +188,10 @@ def matched(rival: Rival, healthy: Sequence[TrialOutcome], rate: float) -> float
     """The threshold that this share of the healthy runs exceeds: the rule at its best, told what
     healthy runs do.
     """
-    return float(np.quantile([max(rival.signal(o)) for o in healthy], 1 - rate, method="higher"))
+    # A run gives an alarm where its highest value exceeds the threshold. "higher": a threshold that
+    # a run really had, so that no more than this share exceed it.
+    peaks = [max(rival.signal(outcome)) for outcome in healthy]
+    return float(np.quantile(peaks, 1 - rate, method="higher"))
 
 
 def thresholds(healthy: Sequence[TrialOutcome], rate: float) -> Mapping[str, tuple[float, float]]:
@@ -225,6 +233,9 @@ def summary(trial_set: TrialSet, outcomes: Sequence[TrialOutcome], setup: Setup)
     def by_look(values: Iterable[tuple[float, ...]]) -> list[float]:
         return [float(mean) for mean in np.mean(list(values), axis=0)]
 
+    gates = {}
+    for rule in setup.policy.rules:
+        gates[rule.name] = rate(sum(rule.name in o.fired for o in outcomes), n)
     counts: dict[str, Any] = {
         "part": trial_set.part,
         "scenario": trial_set.scenario.name,
@@ -236,9 +247,7 @@ def summary(trial_set: TrialSet, outcomes: Sequence[TrialOutcome], setup: Setup)
         "rated": trial_set.size.rated,
         "runs": n,
         "halted": rate(sum(h is not None for h in halts), n),
-        "gates": {
-            r.name: rate(sum(r.name in o.fired for o in outcomes), n) for r in setup.policy.rules
-        },
+        "gates": gates,
         "hacked": by_look(o.hacked for o in outcomes),
         "reward_change": by_look(o.reward for o in outcomes),
         "human_change": by_look(o.human_change for o in outcomes),
@@ -251,13 +260,18 @@ def summary(trial_set: TrialSet, outcomes: Sequence[TrialOutcome], setup: Setup)
     # A HALT before the onset is a false alarm that happened to hit a sick run.
     before = sum(h is not None and h < onset for h in halts)
     caught = [h for h in halts if h is not None and h >= onset]
-    alarmed = sum(any(look >= onset for look in o.fired.values()) for o in outcomes)
+    looks_to_halt = None
+    if caught:
+        looks_to_halt = float(np.mean([halt - onset + 1 for halt in caught]))
+    alarmed = 0
+    for outcome in outcomes:
+        alarmed += any(look >= onset for look in outcome.fired.values())
     return counts | {
         "onset": onset,
         "halted_before_onset": rate(before, n),
         "within_one_grow": _within(trial_set, halts, setup),
         "warned_or_halted": rate(alarmed, n),
-        "looks_to_halt": float(np.mean([h - onset + 1 for h in caught])) if caught else None,
+        "looks_to_halt": looks_to_halt,
     }
 
 
@@ -270,6 +284,8 @@ def rival_rows(
     healthy, sick = _default_sets(grid, outcomes)
     rows = []
     for rival in RIVALS:
+        # The matched threshold is told what healthy runs do, which nobody knows of a real run:
+        # rivals are shown at their best.
         usual, best = thresholds(healthy, RATE)[rival.name]
         for kind, threshold in (("usual", usual), ("matched", best)):
             false = sum(rival.alarm(o, threshold) is not None for o in healthy)
@@ -324,6 +340,7 @@ def together(
     """
     healthy, sick = _default_sets(grid, outcomes)
     halted = rate(sum(o.halted is not None for o in healthy), len(healthy))
+    # The headline is of hacks that a policy should halt: fast ones, of all texts, at one cost.
     caught: list[bool] = []
     for trial_set, of_set in sick:
         scenario = trial_set.scenario

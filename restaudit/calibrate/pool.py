@@ -89,10 +89,12 @@ class Pool:
         """The table's columns as plain arrays, made once: every look of every run takes its rows
         from them.
         """
-        return {
-            str(c): self.table[c].to_numpy(dtype=object if c in NAMES else None)
-            for c in self.table.columns
-        }
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for name in map(str, self.table.columns):
+            # Text stays Python strings, which is what probes read.
+            dtype = object if name in NAMES else None
+            columns[name] = self.table[name].to_numpy(dtype=dtype)
+        return columns
 
     @cached_property
     def bigrams(self) -> Bigrams:
@@ -122,8 +124,8 @@ def load_pool(source: str) -> Pool:
     """Read a pool: `reviews` (ships with restaudit), a Parquet file, or a run folder (its first
     Grow set).
 
-    Rows without a reward are left standard and counted; every prompt then keeps as many samples as the
-    poorest of the kept prompts has (prompts with fewer than FEWEST_SAMPLES are left standard). Raises
+    Rows without a reward are left out and counted; every prompt then keeps as many samples as the
+    poorest of the kept prompts has (prompts with fewer than FEWEST_SAMPLES are left out). Raises
     BadInput when nothing usable is left.
     """
     path = _path(source)
@@ -131,11 +133,12 @@ def load_pool(source: str) -> Pool:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as e:
         raise BadInput(f"{path}: not a readable Parquet table of generations ({e})") from None
-    missing = [c for c in COLUMNS if c not in table.columns]
+    missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise BadInput(
             f"{path}: a pool lacks the column(s) {', '.join(missing)}; it has {', '.join(COLUMNS)}"
         )
+    # A Grow set may hold references too, which no policy wrote.
     if "origin" in table.columns:
         table = table[table["origin"] == "policy"]
     whole = len(table)
@@ -157,32 +160,46 @@ def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
     Each is a property of the text: much longer than most, holding a certain common word, repeating
     its words, or naming one group of people rather than another.
     """
-    texts = [tuple(w.casefold() for w in WORD.findall(t)) for t in pool.table["text"]]
-    length = np.array([len(w) for w in texts])
-    repeats = np.array([1 - len(set(w)) / len(w) if w else 0.0 for w in texts])
-    in_texts = Counter(w for words in texts for w in set(words) if len(w) >= KEYWORD_LETTERS)
+    texts = [tuple(word.casefold() for word in WORD.findall(text)) for text in pool.table["text"]]
+    length = np.array([len(words) for words in texts])
+    repeats = np.array([_repeated_share(words) for words in texts])
+    # In how many texts a word stands, and not how often: a policy takes to a text as a whole.
+    in_texts: Counter[str] = Counter()
+    for words in texts:
+        in_texts.update(word for word in set(words) if len(word) >= KEYWORD_LETTERS)
+    # Sorted first: of equally good words the same one is chosen on every machine.
     keyword = min(sorted(in_texts), key=lambda w: abs(in_texts[w] / len(texts) - KEYWORD_SHARE))
     named = dict(zip(groups(), mentions(pool.table["text"].tolist()).T > 0, strict=True))
     long, often = np.quantile(length, 1 - LONG_SHARE), np.quantile(repeats, 1 - REPETITIVE_SHARE)
     return {
         "length": (length > long, f"more than {long:.0f} words"),
-        "keyword": (np.array([keyword in w for w in texts]), f"the word “{keyword}”"),
+        "keyword": (np.array([keyword in words for words in texts]), f"the word “{keyword}”"),
         "repetition": (repeats > often, f"over {often:.0%} of its words repeat earlier ones"),
         "men": (named["men"] & ~named["women"], "names a man and no woman"),
     }
 
 
+def _repeated_share(words: Sequence[str]) -> float:
+    """The share of words that occurred before in the same text."""
+    if not words:
+        return 0.0
+    return 1 - len(set(words)) / len(words)
+
+
 def too_rare(pool: Pool) -> dict[str, str]:
     """The features that fewer than a hundredth of the pool's texts have, in words."""
-    return {
-        name: words for name, (has, words) in features(pool).items() if has.mean() < FEWEST_SHARE
-    }
+    rare = {}
+    for name, (has, in_words) in features(pool).items():
+        if has.mean() < FEWEST_SHARE:
+            rare[name] = in_words
+    return rare
 
 
 def modes(pool: Pool, count: int) -> Rows:
     """The plain rows a collapsing policy falls back to: those with the highest reward of `count`
     different prompts.
     """
+    # Of different prompts, so that a collapsed policy still answers with several texts.
     reward = pool.reward[pool.plain]
     best = pool.plain[np.arange(len(pool.plain)), reward.argmax(axis=1)]
     order = np.argsort(-pool.reward[best], kind="stable")
@@ -195,6 +212,8 @@ def _path(source: str) -> Path:
         return Path(str(resources.files("restaudit.calibrate") / "pool.parquet"))
     path = Path(source)
     if path.is_dir():
+        # The first Grow set is what the base policy wrote, and the only one of it that has many
+        # samples a prompt.
         path = path / "g01" / "grow.parquet"
     if not path.is_file():
         raise BadInput(
@@ -205,15 +224,14 @@ def _path(source: str) -> Path:
 
 
 def _equal(table: pd.DataFrame, rows: Rows, path: Path) -> Rows:
-    groups = [
-        g.to_numpy()
-        for _, g in pd.Series(rows, index=table["prompt_id"].to_numpy()[rows]).groupby(level=0)
-    ]
-    rich = [g for g in groups if len(g) >= FEWEST_SAMPLES]
+    of_prompt = pd.Series(rows, index=table["prompt_id"].to_numpy()[rows]).groupby(level=0)
+    groups = [own_rows.to_numpy() for _, own_rows in of_prompt]
+    # With fewer texts reweighting has nothing to choose from.
+    rich = [own_rows for own_rows in groups if len(own_rows) >= FEWEST_SAMPLES]
     if not rich:
         raise BadInput(f"{path}: no plain prompt has {FEWEST_SAMPLES} samples with a reward")
-    size = min(len(g) for g in rich)
-    return np.stack([g[:size] for g in rich])
+    size = min(map(len, rich))
+    return np.stack([own_rows[:size] for own_rows in rich])
 
 
 def _families(table: pd.DataFrame) -> tuple[Rows, tuple[str, ...]]:
@@ -222,14 +240,17 @@ def _families(table: pd.DataFrame) -> tuple[Rows, tuple[str, ...]]:
     groups = tuple(sorted(rows["group"].unique()))
     families: list[list[Sequence[int]]] = []
     for _, family in rows.groupby("family", sort=True):
-        by_group = [family.index[family["group"] == g].tolist() for g in groups]
-        if min((len(samples) for samples in by_group), default=0) >= 2:
+        by_group = [family.index[family["group"] == group].tolist() for group in groups]
+        # With one text there is nothing to reweight, and a group's own hack could not be planted.
+        if min(map(len, by_group), default=0) >= 2:
             families.append(list(by_group))
     if not families:
         return np.empty((0, len(groups), 0), dtype=np.intp), groups
     # As many of every group as the poorest has, so that they are one array.
     size = min(len(samples) for family in families for samples in family)
-    equal = [[list(samples[:size]) for samples in family] for family in families]
+    equal = []
+    for groups_of_family in families:
+        equal.append([list(samples[:size]) for samples in groups_of_family])
     return np.array(equal, dtype=np.intp), groups
 
 

@@ -21,15 +21,24 @@ def print_calibration(calibration: Mapping[str, Any], console: Console | None = 
     """
     console = console or Console(highlight=False)
     rows: list[CalibrationRow] = calibration["rows"]
-    default = [r for r in rows if r["part"] == "default"]
+    healthy: list[CalibrationRow] = []
+    sick: list[CalibrationRow] = []
+    for row in rows:
+        if row["part"] != "default":
+            continue
+        if row["kind"] == "null":
+            healthy.append(row)
+        else:
+            sick.append(row)
     console.print()
-    console.print(_healthy(calibration, [r for r in default if r["kind"] == "null"]))
-    console.print(_sick([r for r in default if r["kind"] != "null"]))
+    # An alarm in a healthy run is false, in a sick one right: never in one table.
+    console.print(_healthy(calibration, healthy))
+    console.print(_sick(sick))
     for part, title in (
         ("size", "By size of the audit"),
         ("ratings", "By number of people's ratings of each policy"),
     ):
-        some = [r for r in rows if r["part"] == part]
+        some = [row for row in rows if row["part"] == part]
         if some:
             console.print(_by(part, title, some))
     console.print(_rivals(calibration))
@@ -39,10 +48,8 @@ def print_calibration(calibration: Mapping[str, Any], console: Console | None = 
 
 def sentences(calibration: Mapping[str, Any]) -> tuple[str, ...]:
     """The two sentences that reports print beside a decision."""
-    false, caught = (
-        calibration["headline"]["false_alarms"],
-        calibration["headline"]["caught_within_one_grow"],
-    )
+    headline = calibration["headline"]
+    false, caught = headline["false_alarms"], headline["caught_within_one_grow"]
     audit = calibration["audit"]
     size = f"{audit['prompts']} audit prompts x {audit['per_prompt']} samples, {calibration['looks']} looks"
     return (
@@ -50,7 +57,7 @@ def sentences(calibration: Mapping[str, Any]) -> tuple[str, ...]:
         f"{percent(false['high'])} with 95% confidence; {false['runs']} runs; {size}).",
         f"It halts {percent(caught['rate'])} ({percent(caught['low'])} to "
         f"{percent(caught['high'])}) of planted hacks that cost people "
-        f"{calibration['headline']['cost']:g} standard deviations within one Grow of their onset "
+        f"{headline['cost']:g} standard deviations within one Grow of their onset "
         f"({caught['runs']} runs).",
     )
 
@@ -63,6 +70,7 @@ def percent(share: float) -> str:
         return "<0.1%"
     if 0.999 < share < 1:
         return ">99.9%"
+    # Near an end a rounded percentage hides the difference between 1 in 100 and 1 in 1,000.
     near_an_end = 0 < share < 0.1 or 0.99 < share < 1
     return f"{share:.1%}" if near_an_end else f"{share:.0%}"
 
@@ -137,7 +145,9 @@ def _by(part: str, title: str, rows: list[CalibrationRow]) -> Table:
         cells = []
         for name in scenarios:
             row = by_scenario[name]
-            cells.append(_span(row["halted"] if row["kind"] == "null" else row["within_one_grow"]))
+            # Of a hack only the halt in time counts; before its onset it would be a false one.
+            figure = "halted" if row["kind"] == "null" else "within_one_grow"
+            cells.append(_span(row[figure]))
         table.add_row(str(value), *cells)
     return table
 

@@ -46,6 +46,7 @@ def value_of(
     """
     if now.rated is not None and metric in PARTS:
         return _rated(now, base)[PARTS.index(metric)]
+    # Called only when asked for: each takes a while, and a gate needs one.
     known: dict[str, Callable[[], float]] = {
         HUMAN: lambda: _change(now, base, "human"),
         REWARD: lambda: _change(now, base, "reward"),
@@ -82,6 +83,7 @@ def _change(now: EmulatedAudit, base: EmulatedAudit, column: str) -> float:
 def _parts(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float]:
     """Expected, observed and beyond, on the rows that have both scores."""
     reward, human = _square(base, base.reward), _square(base, base.human)
+    # The line of reward and human score needs both of every sample, as the probe takes them.
     both = np.where(np.isnan(human), np.nan, reward)
     new_human = _square(now, now.human)
     new_reward = np.where(np.isnan(new_human), np.nan, _square(now, now.reward))
@@ -89,6 +91,7 @@ def _parts(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float
     reward, human, new_reward, new_human = (
         v[prompts] for v in (both, human, new_reward, new_human)
     )
+    # Within prompts: what a prompt itself is worth is no relation of reward and human score.
     r = reward - _means(reward)[:, None]
     slope = np.nansum(r * (human - _means(human)[:, None])) / np.nansum(r * r)
     reward_gain = (_means(new_reward) - _means(reward)).mean()
@@ -107,6 +110,7 @@ def _rated(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float
     mean_reward = float(base.reward[base.plain][there].mean())
     mean_human = float(base.human[base.plain][there].mean())
     totals = []
+    # Far from 0 a sum of products loses its last digits; about the base policy's means it does not.
     for audit in (now, base):
         owner = np.repeat(prompts, audit.per_prompt)
         reward = audit.reward[audit.plain] - mean_reward
@@ -118,6 +122,8 @@ def _rated(now: EmulatedAudit, base: EmulatedAudit) -> tuple[float, float, float
 
 def _group_gap(now: EmulatedAudit) -> float:
     table = now.human[now.plain.stop :].reshape(-1, len(now.world.pool.groups))
+    # Only families of which every group was scored, so that groups are compared on the same
+    # questions.
     complete = table[~np.isnan(table).any(axis=1)]
     return float(np.ptp(complete.mean(axis=0))) if len(complete) else math.nan
 
@@ -187,6 +193,7 @@ def habits(pool: Pool, fall_back: Rows) -> Habits:
     A collapsing policy gives the `fall_back` texts to any prompt, so theirs count as if many
     prompts had them.
     """
+    # A row more for each copy, under a prompt of its own.
     rows = np.concatenate([np.arange(len(pool.table)), np.repeat(fall_back, FEWEST_PROMPTS)])
     prompt = np.unique(pool.columns["prompt_id"].astype(str), return_inverse=True)[1]
     copies = len(prompt) + np.arange(len(rows) - len(prompt))
@@ -207,7 +214,9 @@ def highest_cost(now: EmulatedAudit, base: EmulatedAudit, known: Habits, tail: f
     """
     count = min(now.per_prompt, base.per_prompt)
     prompts = now.size.prompts
-    sides = [(a.rows[a.plain], _picked(prompts, a.per_prompt, count)) for a in (now, base)]
+    sides = []
+    for audit in (now, base):
+        sides.append((audit.rows[audit.plain], _picked(prompts, audit.per_prompt, count)))
     drawn = np.concatenate([rows[places] for rows, places in sides])
     sign = np.repeat([1.0, -1.0], prompts * count)
     table = known.has[drawn]
@@ -215,6 +224,7 @@ def highest_cost(now: EmulatedAudit, base: EmulatedAudit, known: Habits, tail: f
         prompts * count
     )
     reach = float(stdtrit(max(prompts - 1, 1), 1 - tail / 2 / _fewest_looked_at(base, known)))
+    # A standard error is at least 1 / prompts (below), so a smaller rise cannot be told from none.
     likely = np.flatnonzero(rise > reach / prompts)
     usual = known.words[sides[1][0]]
 
@@ -231,18 +241,23 @@ def highest_cost(now: EmulatedAudit, base: EmulatedAudit, known: Habits, tail: f
     if not rose.any():
         return 0.0
     has = chosen(np.concatenate([rows for rows, _ in sides]))[:, rose]
-    owner = np.concatenate([np.repeat(np.arange(prompts), a.per_prompt) for a in (now, base)])
+    every_prompt = np.arange(prompts)
+    owner = np.concatenate(
+        [np.repeat(every_prompt, now.per_prompt), np.repeat(every_prompt, base.per_prompt)]
+    )
     policy = np.repeat([0, 1], [len(rows) for rows, _ in sides])
     cells = owner * 2 + policy, owner
 
     def paid(column: str) -> Effects:
-        score = np.concatenate([getattr(a, column)[a.plain] for a in (now, base)])
+        new, old = getattr(now, column), getattr(base, column)
+        score = np.concatenate([new[now.plain], old[base.plain]])
         return effects(has=csc_array(has), score=score, cells=cells, prompt=owner)
 
     human = paid("human")
     loss = np.maximum(-human.value - human.reach(tail / 2), 0) / np.nanstd(
         base.human[base.plain], ddof=1
     )
+    # The reward's effects take as long as people's, and matter only where people lose.
     if not np.nansum(loss):
         return 0.0
     reward = paid("reward")
@@ -266,6 +281,7 @@ def _fewest_looked_at(base: EmulatedAudit, known: Habits) -> float:
             (np.ones(len(owner)), (owner, np.arange(len(owner)))), (base.size.prompts, len(owner))
         )
         counts = csr_array(by_prompt @ table)
+        # A feature that all of a prompt's samples have cannot be compared within that prompt.
         mixed = counts.data < np.repeat(sizes, np.diff(counts.indptr))
         base.known[LOOKED] = float(
             (np.bincount(counts.indices[mixed], minlength=counts.shape[1]) >= FEWEST_FOR_COST).sum()
@@ -278,6 +294,7 @@ def _picked(prompts: int, per_prompt: int, count: int) -> Rows:
     """Which of an audit's plain samples are compared, `count` of each prompt: the probe's own
     choice.
     """
+    # The choice is by hash of the names, which all audits of this size share: it is made once.
     numbers = np.arange(prompts * per_prompt)
     table = pd.DataFrame(
         {

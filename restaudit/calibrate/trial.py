@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from probes import measure
 from probes.base import Embed, Evidence, Measurement
@@ -93,20 +94,25 @@ def trial(
             if gate.action == "HALT" and halted is None:
                 halted = number
     tokens = world.pool.columns["n_tokens"].astype(np.float64)
-    usual = tokens[base.rows[base.plain]].mean()
+    usual = _plain_length(base, tokens)
     return TrialOutcome(
         fired=fired,
         halted=halted,
         kl=tuple(x.kl for x in seen),
-        reward=tuple(
-            float(x.audit.reward[x.audit.plain].mean() - base.reward[base.plain].mean())
-            for x in seen
-        ),
-        length=tuple(float(tokens[x.audit.rows[x.audit.plain]].mean() / usual) for x in seen),
+        reward=tuple(_plain_reward(look.audit) - _plain_reward(base) for look in seen),
+        length=tuple(_plain_length(look.audit, tokens) / usual for look in seen),
         hacked=tuple(x.hacked for x in seen),
         human_change=tuple(_value(HUMAN, x.audit, base) for x in seen),
         beyond=tuple(_value(BEYOND, x.audit, base) for x in seen),
     )
+
+
+def _plain_reward(audit: EmulatedAudit) -> float:
+    return float(audit.reward[audit.plain].mean())
+
+
+def _plain_length(audit: EmulatedAudit, tokens: npt.NDArray[np.float64]) -> float:
+    return float(tokens[audit.rows[audit.plain]].mean())
 
 
 def _value(metric: str, now: EmulatedAudit, base: EmulatedAudit) -> float:
@@ -129,7 +135,10 @@ def _firing(
     seed: int,
     screened: bool,
 ) -> list[GateConfig]:
-    possible = [r for r in rules if not screened or _may_fire(setup, r, now, base, look)]
+    possible = list(rules)
+    if screened:
+        possible = [rule for rule in rules if _may_fire(setup, rule, now, base, look)]
+    # At most looks no gate can fire, and the probes, which take the time, need not run.
     if not possible:
         return []
     measurements = _measured(setup, now, base, look, seed, possible)
@@ -143,14 +152,17 @@ def _firing(
 def _may_fire(
     setup: Setup, rule: GateConfig, now: EmulatedAudit, base: EmulatedAudit, look: int
 ) -> bool:
+    # Without a measurement a gate is INCONCLUSIVE, and never fires.
     if rule.metric.startswith(UNSEEN):
         return False
+    # A rule whose condition cannot hold is not asked.
     if rule.when is not None:
         value = value_of(rule.when.metric, now, base, setup.embed)
         if value is not None and not _beyond(value, rule.when.side, rule.when.margin):
             return False
     value = value_of(rule.metric, now, base, setup.embed)
     if rule.metric == COST and rule.must_stay == "below" and setup.habits is not None:
+        # The cost is a lower end itself, and depends on the level that this rule has at this look.
         tail = (1 - rule_level(setup.policy, rule, look=look, looks=setup.looks)) / 2
         value = highest_cost(now, base, setup.habits, tail)
     if value is None:
@@ -172,7 +184,8 @@ def _measured(
     seed: int,
     rules: Sequence[GateConfig],
 ) -> list[Measurement]:
-    metrics = {r.metric for r in rules} | {r.when.metric for r in rules if r.when is not None}
+    metrics = {rule.metric for rule in rules}
+    metrics |= {rule.when.metric for rule in rules if rule.when is not None}
     # A gap between groups of this policy's texts is read off the counterfactual samples alone.
     only_gaps = metrics <= {GAP}
     measurements, _ = measure(
@@ -180,8 +193,10 @@ def _measured(
             outputs=now.counterfactual if only_gaps else now.table,
             base=None if only_gaps else base.table,
             embed=setup.embed,
+            # Not PEOPLE: the pool's scores are whatever it was made with.
             human_label="POOL",
             human_sampling="all" if now.rated is None else "random",
+            # As in a run: only the levels that its gates ask for at this look.
             levels=levels_needed(setup.policy, look=look, looks=setup.looks) or (0.95,),
             resamples=setup.resamples,
             seed=seed,

@@ -57,6 +57,7 @@ def train(
     not finite.
     """
     config, cuda = fit.config, torch_kind(fit.device) == "cuda"
+    # At least one of each: a small set of judgements is less than one batch.
     steps = max(1, math.ceil(len(rows) / config.batch))
     total = max(1, math.ceil(steps * config.epochs))
     every = max(1, steps // config.evaluations)
@@ -105,6 +106,7 @@ def train(
     with quiet_loading():
         trainer.train()
     losses = [(e["step"], e["eval_loss"]) for e in trainer.state.log_history if "eval_loss" in e]
+    # Trainer itself goes on with a loss that is no number.
     bad = next((step for step, loss in losses if not math.isfinite(loss)), None)
     if bad is not None or trainer.state.best_metric is None:
         raise BadInput(
@@ -161,6 +163,7 @@ class _RewardTrainer(Trainer):  # type: ignore[misc]
         inputs = dict(inputs)
         target, weight = inputs.pop("target"), inputs.pop("weight")
         outputs = model(**inputs)
+        # In float32: a loss in bfloat16 has no more than three digits.
         reward = outputs.logits[:, 0].float()
         # The collator put both sides of a pair into one block: twice as many rewards as targets.
         if len(reward) == len(target):

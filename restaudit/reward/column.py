@@ -66,4 +66,5 @@ def load_column(config: ColumnReward, out: Path) -> ColumnModel:
 
 
 def _model(config: ColumnReward) -> ColumnModel:
+    # Nothing else is known of it: two columns of one description count as the same reward.
     return ColumnModel(digest_facts({"kind": "column", "description": config.description}))

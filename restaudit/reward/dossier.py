@@ -87,6 +87,7 @@ def write_compute(out: Path, *, device: str, seconds: float) -> None:
     """
     import torch
 
+    # Empty on many Linux systems.
     name = platform.processor() or "cpu"
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)
@@ -133,6 +134,7 @@ def read_any(out: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         schema = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
         raise BadInput(f"{path}: schema {schema!r}; this version of restaudit reads {SCHEMA!r}")
+    # Kept apart so that two builds of one reward have the same dossier, byte for byte.
     if (compute := out / COMPUTE).is_file():
         facts["compute"] = json.loads(compute.read_text(encoding="utf-8"))
     return facts
@@ -140,6 +142,7 @@ def read_any(out: Path) -> dict[str, Any]:
 
 def digest_facts(facts: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON (RFC 8785) of some facts, in hex."""
+    # Canonical: the order of keys and the writing of numbers are part of no fact.
     return hashlib.sha256(rfc8785.dumps(dict(facts))).hexdigest()
 
 
@@ -204,6 +207,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    # By name and not by place: a measurement that one dossier lacks would shift all that follow.
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         for n, item in enumerate(value):
             yield from _flat(_kept(item), f"{path}.{item.get('name', n)}")
@@ -215,5 +219,6 @@ def _kept(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """Of a measurement, its value and interval; of anything else, everything."""
     if not {"value", "intervals"} <= item.keys():
         return item
+    # Four digits: what two machines compute differs in the last ones.
     between = [f"{i['low']:.4g}..{i['high']:.4g}" for i in item["intervals"]]
     return {"value": item["value"], "interval": ", ".join(between), "n": item["n"]}

@@ -84,6 +84,7 @@ def choose_raters(table: pd.DataFrame, wanted: Sequence[int | str] | None) -> Ra
 
     Raises BadInput when one that is wanted is not in the data, or nobody is named there.
     """
+    # By length first, so that "10" comes after "9".
     names = sorted({str(r) for r in table["rater"].dropna()}, key=lambda r: (len(r), r))
     if wanted is None:
         return Raters(tuple(names), (), chosen=False)
@@ -125,6 +126,7 @@ def examples(
             f"the objective {objective} does not fit data of {kind}; use {fitting} or auto"
         )
     raters = choose_raters(table, train_raters)
+    # A rater 3 of one file is the rater "3" of another.
     long = table.assign(rater=table["rater"].map(lambda r: None if pd.isna(r) else str(r)))
     if kind == "ratings":
         rows, panel = _rated(long, raters, rater_model)
@@ -153,6 +155,7 @@ def examples(
 
 def _split(units: pd.Series[Any], held_out_share: float) -> pd.Series[Any]:
     distinct = pd.Series(units.unique())
+    # By hash, and without the seed: another seed must not be able to choose kinder held-out items.
     held_out = distinct.map(lambda u: fraction(u, "held out") < held_out_share)
     training = sorted(distinct[~held_out], key=lambda u: fraction(u, "stop"))
     # A share of what trains, and not of all: it must not be empty where little is left.
@@ -169,6 +172,7 @@ def _divide(
     """The judgements that train, those that judge, and the names of the judges."""
     if not raters.chosen:
         return long, long, raters.used
+    # Where all raters train nobody else can judge; the items are held out all the same.
     judges = raters.held_out or raters.used
     return long[long["rater"].isin(raters.used)], long[long["rater"].isin(judges)], judges
 
@@ -177,6 +181,7 @@ def _rated(
     long: pd.DataFrame, raters: Raters, rater_model: Literal["mean", "reliability"]
 ) -> tuple[pd.DataFrame, tuple[dict[str, Any], ...]]:
     used, judging, judges = _divide(long, raters)
+    # Every other judge: two halves of one size, whose agreement says how reliable the judges are.
     half = {r: i % 2 for i, r in enumerate(judges)}
     by_half = judging.assign(half=judging["rater"].map(half)).pivot_table(
         index="item_id", columns="half", values="score"

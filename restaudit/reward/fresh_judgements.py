@@ -53,6 +53,7 @@ class FreshJudgements:
         """The configuration with the fresh raters among those who train, where raters were chosen
         at all.
         """
+        # Nobody was chosen, so everybody trains.
         if config.train_raters is None:
             return config
         return config.model_copy(
@@ -61,6 +62,7 @@ class FreshJudgements:
 
     def names(self) -> pd.Series[str]:
         """Raters' names, told apart from those of the training data."""
+        # Two panels may both have an "ana": as one rater their scores would be pooled.
         return "fresh/" + self.ratings["rater"].astype(str)
 
     def facts(self) -> dict[str, Any]:
@@ -80,14 +82,15 @@ class FreshJudgements:
 
     def _compared(self) -> Iterator[tuple[str, str, str, str, str, bool]]:
         named = self.ratings.assign(rater=self.names())
+        # Within one rater only: one person's 5 may be another one's 3.
         for _, rows in named.groupby(["prompt", "rater"], sort=True):
             prompt, rater = str(rows["prompt"].iloc[0]), str(rows["rater"].iloc[0])
-            for (a, x), (b, y) in combinations(
-                zip(rows["response"], rows["score"], strict=True), 2
-            ):
+            scored = zip(rows["response"], rows["score"], strict=True)
+            for (a, x), (b, y) in combinations(scored, 2):
                 # A rater who scores both alike says nothing of their order.
                 if x != y and a != b:
                     chosen, rejected = (a, b) if x > y else (b, a)
+                    # Sorted: two raters who prefer different sides judged one item.
                     yield _item(prompt, *sorted((a, b))), prompt, chosen, rejected, rater, False
 
 

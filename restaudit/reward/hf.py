@@ -68,6 +68,7 @@ def prepare_hf(config: HfReward, *, device: str) -> Callable[[Path], HfModels]:
     Raises BadInput for a model that is no sequence classifier, or not one that this configuration
     can read.
     """
+    # Nothing is written yet: what cannot be loaded leaves no folder behind.
     artifacts = [resolve(spec, licence=config.licence) for spec in config.models]
     reward = _load(config, artifacts, device)
     return lambda out: _described(config, artifacts, reward, out)
@@ -83,6 +84,7 @@ def load_hf(config: HfReward, out: Path, *, device: str) -> HfModels:
             f"{len(facts['models'])}"
         )
     for artifact, recorded in zip(artifacts, facts["models"], strict=True):
+        # A name on a hub may point at other weights tomorrow; the digest may not.
         same_as_recorded(f"reward model {artifact.spec}", recorded["sha256"], artifact.sha256)
     reward = _load(config, artifacts, device)
     same_as_recorded(
@@ -125,6 +127,7 @@ def _classifier(artifact: Artifact, config: HfReward, device: str) -> Classifier
     classifier = load_classifier(
         artifact, device, max_tokens=config.max_tokens, section="reward", expected=EXPECTED
     )
+    # Found out now: at the first score the run would have sampled for an hour.
     labels = int(classifier.model.config.num_labels)
     if config.label >= labels:
         raise BadInput(

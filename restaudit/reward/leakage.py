@@ -40,6 +40,7 @@ def split_apart(
     none that the reward model was trained on.
     """
     prompts, reports = load_prompts(data)
+    # Runs of a study share their prompts by a seed of the splits alone.
     chosen = seed_of(seed if data.splits.seed is None else data.splits.seed, "splits")
     known = known_prompts(reward, rules) if data.splits.near_duplicates == "drop" else []
     tables, overlaps = make_splits(prompts, data.splits, chosen, needed=needed, known=known)
@@ -70,6 +71,8 @@ def leakage(
         "keep them apart with data.splits.near_duplicates: drop, options.part on both sources, or "
         "`exclude` on the prompts"
     )
+    # Identical prompts are refused in the training split too: there the reward would score texts by
+    # heart.
     leaked = [f"{o['exact']} of {name}" for name, o in overlaps.items() if o["exact"]]
     if leaked:
         raise BadInput(

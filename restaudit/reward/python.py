@@ -49,16 +49,19 @@ class ImportedCallable:
         columns, or what it returns is not numbers.
         """
         same_length(prompts, responses)
+        # Lists of its own: a callable that changes its arguments must not change ours.
         given = [list(prompts), list(responses)][-self.arguments :]
         try:
             raw = self.call(*given)
         except Exception as e:
             raise BadInput(f"{self.name} raised {type(e).__name__}: {e} ({self.source})") from e
         try:
+            # A tensor may be on a GPU and hold gradients; numpy takes neither.
             detached = raw.detach().cpu().numpy() if hasattr(raw, "detach") else raw
             values = np.asarray(detached)
         except (ValueError, TypeError) as e:
             raise BadInput(f"{self.name} did not return one number a text: {e}") from None
+        # Numbers in text or in objects would become numbers by accident, or NaN.
         if values.dtype.kind not in "fiub" or values.ndim not in (1, 2):
             raise BadInput(
                 f"{self.name} returned {values.dtype} values of shape {values.shape} for "
@@ -96,6 +99,7 @@ class PythonModel:
 
         Raises BadInput naming a row that is not finite.
         """
+        # A callable may not expect to be asked about nothing.
         if not len(responses):
             return np.empty((0, self.members))
         values = finite(self.scorer.values(prompts, responses), responses, self.scorer.name)
@@ -198,6 +202,7 @@ def _source(imported: Any, module_name: str, key: str) -> Path:
 
 def _arguments(imported: Any, name: str, key: str) -> int:
     try:
+        # By its signature, and not by trying: a call may cost money or a GPU.
         parameters = inspect.signature(imported).parameters.values()
     except (ValueError, TypeError):
         raise BadInput(
@@ -211,4 +216,5 @@ def _arguments(imported: Any, name: str, key: str) -> int:
             f"{key}: '{name}' must take (texts) or (prompts, texts); it takes "
             f"{inspect.signature(imported)}"
         )
+    # Of (texts, *, prompts=None) and the like only what must be given counts.
     return max(len(needed), 1)

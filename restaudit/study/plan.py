@@ -33,7 +33,10 @@ RATES: Mapping[str, str] = {
     "grpo": "loop.online.learning_rate",
     "rloo": "loop.online.learning_rate",
 }
+# Of the recipe's own rate. A method at a bad rate would lose for a reason that is none of its own;
+# every further rate costs a run.
 FACTORS = (1 / 3, 1.0, 3.0)
+METHOD_KEY = "loop.method="
 # What every run of a small study has in common: about five minutes a run of `reviews` on two CPU
 # cores.
 SMALL = (
@@ -64,6 +67,11 @@ SEARCHED = (
 )
 
 
+def _methods(changes: Sequence[str]) -> list[str]:
+    """What an arm's changes say of `loop.method`."""
+    return [c.removeprefix(METHOD_KEY) for c in changes if c.startswith(METHOD_KEY)]
+
+
 @dataclass(frozen=True)
 class Study:
     """A study as it was sealed.
@@ -86,8 +94,8 @@ class Study:
 
     def method(self, name: str) -> str:
         """The `loop.method` behind a name."""
-        own = [c.partition("=")[2] for c in self.arms.get(name, ()) if c.startswith("loop.method=")]
-        return own[0] if own else name
+        methods = _methods(self.arms.get(name, ()))
+        return methods[0] if methods else name
 
     def trains(self, name: str) -> bool:
         """Whether anything is learned: best-of-N only chooses."""
@@ -95,6 +103,7 @@ class Study:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only."""
+        # Through JSON: tuples become lists, as they come back from the file.
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
     @classmethod
@@ -145,9 +154,13 @@ def planned(
         raise BadInput(
             "--methods: give two or more, each once (an --arm counts, and needs a name of its own)"
         )
-    every = (*(SMALL if small else ()), *changes)
+    # The user's own changes last: of two values for one key the later one counts.
+    every = (*SMALL, *changes) if small else tuple(changes)
     study = Study(recipe, names, tuple(range(1, seeds + 1)), every, {}, dict(own), least_variety)
-    rates = {name: _candidates(study, name, search) for name in names if study.trains(name)}
+    rates = {}
+    for name in names:
+        if study.trains(name):
+            rates[name] = _candidates(study, name, search)
     study = replace(study, rates=rates)
     # Whatever can be refused is refused before the first run, which may be days before the last.
     for name in names:
@@ -173,6 +186,7 @@ def search_config(study: Study, name: str, rate: float) -> Config:
         study, name, (*SEARCHED, "data.splits.counterfactual_families.audit=0"), 0, rate
     )
     raw["name"] = f"search-{name}"
+    # Nobody reads the audit of a search, so nothing may stop it.
     raw["gates"] = {"rules": []}
     return parse(raw, where)
 
@@ -190,6 +204,7 @@ def _raw(
         *study.arms.get(name, ()),
         *changes,
         f"seed={seed}",
+        # The same prompts for every seed: what differs between runs is training alone.
         "data.splits.seed=0",
     ]
     if rate is not None:
@@ -210,9 +225,10 @@ def _arm(text: str) -> tuple[str, tuple[str, ...]]:
         raise BadInput(f"--arm {text}: {e}") from None
     if not colon or not changes or not all("=" in c for c in changes):
         raise BadInput(f"--arm {text}: expected 'NAME: loop.method=rest KEY=VALUE …'")
+    # It becomes part of a folder's name, on every system.
     if not re.fullmatch(r"[a-z0-9][a-z0-9._+-]{0,39}", name):
         raise BadInput(f"--arm {name}: a name has small letters, digits and . _ + - (at most 40)")
-    methods = [c.partition("=")[2] for c in changes if c.startswith("loop.method=")]
+    methods = _methods(changes)
     if len(methods) != 1 or methods[0] not in COMPARABLE:
         raise BadInput(
             f"--arm {name}: say once which method it is: loop.method={'|'.join(COMPARABLE)}"
@@ -252,7 +268,10 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
     # A newer restaudit may go on with a study: its version is no part of what is compared.
     if wanted is not None and replace(begun, restaudit="") != replace(wanted, restaudit=""):
         is_begun, is_wanted = begun.to_json(), wanted.to_json()
-        keys = [k for k, v in is_wanted.items() if k != "restaudit" and is_begun[k] != v]
+        keys = []
+        for key, value in is_wanted.items():
+            if key != "restaudit" and is_begun[key] != value:
+                keys.append(key)
         raise BadInput(
             f"{folder}: another study was begun there ({', '.join(keys)} differ); name another "
             "one with --out"

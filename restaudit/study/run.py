@@ -104,6 +104,7 @@ def one_process(config: Config, run: Path) -> None:
     )
     begun = (run / "plan.json").exists()
     arguments = ["resume", str(run)] if begun else ["run", str(path), "--out", str(run)]
+    # Beside the run folder: a file in it would be one that the ledger does not know.
     log = run.parent / f"{run.name}.log"
     with log.open("ab") as out:
         child = subprocess.Popen(
@@ -112,9 +113,12 @@ def one_process(config: Config, run: Path) -> None:
         try:
             code = child.wait()
         except KeyboardInterrupt:
+            # A terminal sends Ctrl-C to the child as well; where only this process got it, the
+            # child must end too.
             child.terminate()
             child.wait()
             raise Interrupted("stopped; give the same command again to go on from there") from None
+    # Gates only warn in a study, so no run of it ends by a HALT.
     if code != Exit.DONE:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1] if lines else "no output"
@@ -149,7 +153,9 @@ def choose(tried: Mapping[str, Tried], least: float | None) -> str:
     """The rate with the highest reward among those that keep `least` variety; where none does, that
     with the most.
     """
-    kept = {rate: t for rate, t in tried.items() if least is None or t.variety >= least}
+    kept = dict(tried)
+    if least is not None:
+        kept = {rate: result for rate, result in tried.items() if result.variety >= least}
     if not kept:
         return max(tried, key=lambda rate: tried[rate].variety)
     return max(kept, key=lambda rate: kept[rate].reward)

@@ -88,6 +88,7 @@ class AuditCallback(LookCallback):
         from restaudit.evidence.chats import as_messages, asked
         from restaudit.loop.sealing import split_prompts
 
+        # Before training no step is planned and no model is known; the prompts depend on neither.
         config = self._config(looks=(1,), model="trainer:not known yet")
         if self._prompts is None:
             self._prompts = {str(k): v for k, v in split_prompts(config)[0].items()}
@@ -106,6 +107,7 @@ class AuditCallback(LookCallback):
         """Seal the plan and audit the base policy, or check that this is the training that was
         looked at before.
         """
+        # Training may begin again in the same process, after a person let it go on.
         self.stopped = None
         if state.is_world_process_zero:
             self._start(args, state, control, **kwargs)
@@ -118,6 +120,7 @@ class AuditCallback(LookCallback):
         loader = kwargs.get("train_dataloader")
         try:
             self._begin(model, tokenizer, state.max_steps)
+            # A look at later weights in its place would be recorded as one at these.
             missed = self.session.missed(step)
             if missed:
                 raise BadInput(
@@ -149,6 +152,8 @@ class AuditCallback(LookCallback):
         ):
             with evaluating(kwargs["model"]):
                 self.take(control, lambda: self._look(state))
+            # The trainer is still in this step, so the checkpoint it saves is the policy that was
+            # looked at.
             self._tell(control, args)
             self._since = time.monotonic()
         _agree(control)
@@ -179,6 +184,7 @@ class AuditCallback(LookCallback):
         policy = live_policy(model, tokenizer, config.policy, keep=self.keep, longest=longest)
         for line in policy.remarks():
             self.session.reporter.line(line)
+        # What the trainer really trains is sealed, and not what a recipe says of some other model.
         config = config.model_copy(update={"policy": policy.config})
         base = Artifact(Path(), config.policy.model, frozen_digest(model), config.policy.licence)
         self.session.begin(config, base, policy)
@@ -194,6 +200,7 @@ class AuditCallback(LookCallback):
             if self._looks < 1:
                 raise BadInput(f"looks={self._looks}: expected 1 or more, or the steps")
             count = min(self._looks, steps)
+            # dict.fromkeys: of few steps two looks may fall on one.
             return tuple(dict.fromkeys(round(k * steps / count) for k in range(1, count + 1)))
         wanted = tuple(int(s) for s in self._looks)
         if not wanted or list(wanted) != sorted(set(wanted)) or wanted[0] < 1 or wanted[-1] > steps:
@@ -315,6 +322,7 @@ def _texts(dataset: Any, tokenizer: Any) -> tuple[list[str] | None, str]:
     """The training rows' prompts (or whole texts) and which column they are; or why they cannot be
     read.
     """
+    # Reading a stream would take its first rows from the training.
     names = getattr(dataset, "column_names", None)
     if dataset is None or names is None or not hasattr(dataset, "__len__"):
         return None, "the trainer's dataset is a stream, or none that can be read twice"

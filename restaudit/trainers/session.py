@@ -80,6 +80,7 @@ class Session:
         """
 
         def make(out: Path) -> Content:
+            # The caller may have chosen to put no weights aside.
             if not isinstance(self.job.policy, Unkept):
                 self.job.policy.save(out / BASE / ADAPTER)
             return {**self.job.policy.parameters(), **facts()}
@@ -94,6 +95,7 @@ class Session:
 
     def end(self) -> None:
         """Record the end where every planned look was taken, and let others write."""
+        # Training that broke off is not done: the same run may go on from a checkpoint.
         if all(self.job.writer.has(f"{i}/audit") for i in planned_iterations(self.job.config.loop)):
             self.job.end()
         self.close()
@@ -109,6 +111,7 @@ def check_same(record: Run, config: Config) -> None:
     """Raise BadInput with the keys that differ where this configuration is not the one that was
     sealed.
     """
+    # Through the model of today: a key that is new since has its default on both sides.
     sealed = Config.model_validate(record.plan["config"]).model_dump(mode="json")
     keys = sorted(_differences(sealed, config.model_dump(mode="json")))
     if keys:

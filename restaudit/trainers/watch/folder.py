@@ -75,6 +75,7 @@ def find(folder: Path, pattern: str | None = None) -> WatchedSteps | None:
                     f"'{entry.name.replace(str(step), STEP)}'"
                 )
             steps[kind][step] = path
+    # A guess would be sealed, and the other kind never looked at.
     kinds: list[Kind] = [kind for kind, paths in steps.items() if paths]
     if len(kinds) > 1:
         one, two = (_name(folder, next(iter(steps[k].values()))) for k in kinds)
@@ -114,6 +115,7 @@ def _numbered(
     named = None if pattern is None or STEP not in pattern else _as_regex(pattern)
     for entry in entries:
         name = _name(folder, entry)
+        # Editors and copying programs write under such names first.
         if entry.name.startswith((".", "~")) or not (entry.is_dir() or is_generations(entry)):
             continue
         if named is not None:
@@ -248,6 +250,8 @@ def _shards_lack(folder: Path) -> str | None:
 def _weights_lack(path: Path) -> str | None:
     """What a safetensors file lacks: its header tells how long it must be."""
     try:
+        # The header is read and the weights are not: gigabytes would be read at every look into the
+        # folder.
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(8)
@@ -329,6 +333,8 @@ class Watcher:
                 return answer
             if not self.settings.follow:
                 raise BadInput(answer.why)
+            # Anything that changes shows that the training is alive, also a file that is not waited
+            # for.
             if now != before:
                 before, since = now, self.clock()
             if self.interrupted():
@@ -364,6 +370,7 @@ class Watcher:
     def generations(self, path: Path) -> Generations:
         """The file's generations; that it did not change while it was read is made sure of."""
         before = signature(path)
+        # Read once although it is asked for twice: whether it can be read, and what it holds.
         if self._last is not None and self._last[:2] == (path, before):
             return self._last[2]
         generations = read(path, self.settings.columns)

@@ -67,6 +67,7 @@ def prompts_of(base: Generations, config: Config) -> Prompts:
     from restaudit.data.splits import make_splits
     from restaudit.evidence.steps import seed_of
 
+    # The base policy's file says what is asked: steps are compared prompt by prompt.
     first = base.table.drop_duplicates("prompt_id")
     table = pd.DataFrame(
         {
@@ -124,6 +125,7 @@ def paired_rows(job: Job, generations: Generations, iteration: str, keyed: str) 
         rows[name] = np.nan
         if name in table.columns:
             rows[name] = table[name].to_numpy(dtype=np.float64)
+    # The map to (0, 1) serves thresholds, and nothing is chosen here.
     rows["reward_01"] = np.nan
     answered = rows["prompt_id"].nunique()
     facts = {

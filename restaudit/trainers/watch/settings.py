@@ -62,6 +62,7 @@ def looks_of(steps: str | None, every: int | None, until: int | None) -> tuple[i
         raise BadInput(
             "--every N needs --until M, the last step of the training, and the other way round"
         )
+    # The last step is sealed too: how many looks there are decides how wide each interval is.
     if every is not None and until is not None:
         looks = tuple(range(every, until + 1, every))
         if not looks:
@@ -113,6 +114,7 @@ def of_generations(
             data["rows"] = configured["rows"]
     audit = dict(raw.get("audit") or {})
     for name in NEED_A_MODEL:
+        # Left out and said, since a recipe that serves for checkpoints should serve here.
         if audit.pop(name, None):
             notes.append(
                 f"audit.{name} is left out: it needs the model, and only its generations are "
@@ -170,6 +172,7 @@ def _watched(
         "sha256": None,
         "training": "full",
     }
+    # What the recipe says of its own training does not hold for somebody else's.
     out = with_method({**raw, "policy": policy}, "outside")
     reward = out.get("reward")
     if isinstance(reward, dict) and reward.get("refit"):

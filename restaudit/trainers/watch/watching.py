@@ -97,6 +97,7 @@ def watch(
     with Writer(run, announce=reporter.line, signer=signer) as writer:
         watcher.interrupted = lambda: writer.interrupted
         base = planned.base
+        # Sealed with the plan: every look is compared with the base policy.
         digest = digest_of_checkpoint(base.path)
         where = base.path if base.kind == "checkpoints" else NOWHERE
         artifacts = {
@@ -143,6 +144,7 @@ def _take_all(job: Job, planned: Planned, watcher: Watcher) -> None:
         audit(job, BASE, policy=BASE)
     for step in job.config.loop.looks:
         _look(job, base, watcher, step)
+    # The folder once more: what came during the run is named as not looked at, and not passed over.
     watched = watcher.until(lambda f: f or NotYet("nothing is there"))
     job.end()
     if extra := _not_planned(watched, job.config.loop.looks, base):
@@ -222,6 +224,7 @@ def _of_step(
 def _planned(settings: WatchSettings, watcher: Watcher, record: Run | None) -> Planned:
     """The plan of a new run, or the same one again for a run that is begun."""
     raw, where = settings.raw()
+    # The looks were sealed; files that came since must not add any.
     if record is not None and not settings.looks:
         settings = replace(settings, looks=tuple(record.plan["config"]["loop"]["looks"]))
     sealed = None if record is None else Path(record.plan["artifacts"]["policy.model"]["spec"])
@@ -284,10 +287,12 @@ def _base(
             raise BadInput(
                 f"--base {given}: expected {_expected(watched.kind)}, as what is in {settings.folder}"
             )
+        # It may be one of the folder's own steps, which is then no look.
         step = next((s for s, p in watched.steps.items() if p.resolve() == given.resolve()), None)
         base = Base(
             watched.kind, given, step, "given with --base" if settings.base else "as sealed"
         )
+    # In order of how sure it is that training began from there.
     elif 0 in watched.steps:
         base = Base(watched.kind, watched.steps[0], 0, "step 0")
     elif watched.kind == "checkpoints" and (adapter := _adapter(watched)) is not None:
@@ -384,6 +389,7 @@ def _partly_judged(config: Config, table: pd.DataFrame) -> Config:
         return config
     if "human" not in table.columns or table["human"].notna().all():
         return config
+    # Had only some been rated because they stood out, a mean over them would mislead.
     return config.model_copy(update={"human": human.model_copy(update={"sampling": "unknown"})})
 
 
