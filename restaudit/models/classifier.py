@@ -38,6 +38,7 @@ def load_classifier(
     """
     import torch
 
+    # A CPU computes half precision slowly, or not at all.
     dtype: Any = "auto" if torch_kind(device) == "cuda" else torch.float32
     tokenizer = read_tokenizer(artifact.path, artifact.spec, "classifier")
     model, loading = read_model("classifier", artifact.path, artifact.spec, dtype=dtype)
@@ -77,7 +78,7 @@ def logits(
     # Without a padding token such a model reads the last position of one row at a time.
     height = batch if classifier.model.config.pad_token_id is not None else 1
     device = classifier.model.device
-    out = np.empty((len(distinct), int(classifier.model.config.num_labels)), dtype=np.float64)
+    values = np.empty((len(distinct), int(classifier.model.config.num_labels)), dtype=np.float64)
     with torch.inference_mode():
         for group in equal_lengths([len(e["input_ids"]) for e in encoded]):
             for start in range(0, len(group), height):
@@ -86,9 +87,9 @@ def logits(
                     name: torch.tensor([encoded[i][name] for i in chosen], device=device)
                     for name in encoded[chosen[0]]
                 }
-                out[chosen] = classifier.model(**inputs).logits.double().cpu().numpy()
+                values[chosen] = classifier.model(**inputs).logits.double().cpu().numpy()
     place = {row: i for i, row in enumerate(distinct)}
-    by_row: npt.NDArray[np.float64] = out[[place[row] for row in rows]]
+    by_row: npt.NDArray[np.float64] = values[[place[row] for row in rows]]
     return by_row
 
 
@@ -103,8 +104,9 @@ def encode(
     """
     tokenizer = classifier.tokenizer
     if chat:
-        user = [{"role": "user", "content": prompt}] if prompt else []
-        turns = [*user, {"role": "assistant", "content": response}]
+        turns = [{"role": "assistant", "content": response}]
+        if prompt:
+            turns.insert(0, {"role": "user", "content": prompt})
         text = tokenizer.apply_chat_template(turns, tokenize=False)
         # The template has written the special tokens already. What is judged is the reply, so a
         # conversation that is too long loses its beginning.

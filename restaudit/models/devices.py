@@ -57,7 +57,7 @@ def on_one_gpu(arguments: Any, say: Callable[[str], None]) -> None:
     """
     count = int(arguments.n_gpu)
     if count > 1:
-        arguments._n_gpu = 1
+        arguments._n_gpu = 1  # there is no public setting for it
         say(
             f"{count} GPUs are here; training uses the first one (restaudit trains in one process "
             "on one device)"

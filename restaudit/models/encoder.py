@@ -71,9 +71,9 @@ class Encoder:
     def _embed_new(self, texts: Sequence[str]) -> Vectors:
         import torch
 
-        out = np.empty((len(texts), self.dimension), dtype=np.float32)
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
-            return out
+            return vectors
         ids = self._tokens(texts)
         with torch.inference_mode():
             for rows in equal_lengths([len(i) for i in ids]):
@@ -88,13 +88,13 @@ class Encoder:
                         input_ids=tokens, attention_mask=torch.ones_like(tokens)
                     ).last_hidden_state
                     unit = torch.nn.functional.normalize(states.float().mean(dim=1), dim=1)
-                    out[chosen] = unit[: len(chosen)].cpu().numpy()
-        bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
+                    vectors[chosen] = unit[: len(chosen)].cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if bad.size:
             raise BadInput(
                 f"the encoder gave a vector that is not finite for the text {texts[bad[0]][:60]!r}"
             )
-        return out
+        return vectors
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         # verbose=False: the tokenizer's own length warning would fire here, before the cut below.
@@ -157,6 +157,7 @@ def token_limit(config: Any, tokenizer: Any) -> int:
     """How many tokens a model reads at most, by its position table and by its tokenizer's own
     statement.
     """
+    # A tokenizer without a limit states a huge number, and some models have no position table.
     positions = getattr(config, "max_position_embeddings", None)
     limits = [int(v) for v in (positions, tokenizer.model_max_length) if v is not None and v > 0]
     return min(limits, default=512)

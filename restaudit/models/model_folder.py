@@ -117,7 +117,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def some(names: Sequence[str]) -> str:
     """The first names of a list that may be long, for a message."""
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    shown = ", ".join(names[:3])
+    return f"{shown}, …" if len(names) > 3 else shown
 
 
 def _check_settings(folder: Path, config: Mapping[str, Any], what: str) -> None:
@@ -138,6 +139,7 @@ def _check_settings(folder: Path, config: Mapping[str, Any], what: str) -> None:
     if name in LOADS_MORE or config.get("megatron_config"):
         elsewhere = "loads models or code from elsewhere, which no digest covers"
         raise BadInput(f"{adapter} and {elsewhere}; {merge_first}")
+    # PEFT drops such settings with a warning, and would compute another adapter than was trained.
     known = {field.name for field in fields(kind)}
     if new := sorted(key for key, value in config.items() if key not in known and value):
         raise BadInput(
@@ -154,7 +156,9 @@ def _check_weights(folder: Path, what: str) -> None:
         _refuse_pickles(folder, what)
     for index in folder.glob("*.safetensors.index.json"):
         weights = read_json(index).get("weight_map")
-        names = {str(name) for name in weights.values()} if isinstance(weights, dict) else set()
+        names: set[str] = set()
+        if isinstance(weights, dict):
+            names = {str(name) for name in weights.values()}
         if outside := sorted(name for name in names if Path(name).name != name):
             raise BadInput(
                 f"{what}: {index} names weights that are not in its folder ({some(outside)}), "

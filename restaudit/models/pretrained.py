@@ -73,13 +73,18 @@ def read_tokenizer(path: Path, what: str, kind: Kind | None = None) -> Any:
     folder = path
     if is_adapter(path) and not _has_tokenizer(path):
         below = bases_of(path)
-        folder = next((base for base in below if _has_tokenizer(base)), below[-1])
+        folder = below[-1]
+        for base in below:
+            if _has_tokenizer(base):
+                folder = base
+                break
     refuse_own_code(folder, what)
     expected = "a model" if kind is None else CALLED[kind]
     with _errors(f"{what}: not {expected} with a tokenizer: "), _place(folder) as (where, more):
         tokenizer = AutoTokenizer.from_pretrained(
             where, trust_remote_code=False, local_files_only=True, **more
         )
+    # Of a GGUF file it would be the temporary folder that it was read from.
     tokenizer.name_or_path = str(folder)
     return tokenizer
 
@@ -234,6 +239,7 @@ def _labels(adapters: Sequence[Adapter], root: Path, what: str) -> dict[str, Any
         for count in (1, 2):
             config = copy.deepcopy(config)
             config.num_labels = count
+            # Shapes without numbers: nothing is allocated, and no random draw is used up.
             with torch.device("meta"), restored():
                 model = loader.from_config(config, trust_remote_code=False)
             shapes.append({name: tuple(p.shape) for name, p in model.named_parameters()})
@@ -266,7 +272,8 @@ def _with_adapters(
     # A policy from a GGUF is rounded to bfloat16, and so was the base of an adapter of one.
     gguf = root.suffix == ".gguf"
     below = f"{what} (its base model {root})"
-    model, loading = _plain(kind, root, below, dtype=torch.bfloat16 if gguf else dtype, **settings)
+    first_dtype = torch.bfloat16 if gguf else dtype
+    model, loading = _plain(kind, root, below, dtype=first_dtype, **settings)
     plain = (torch.float32, torch.bfloat16, torch.float16)
     if any(p.dtype not in plain for p in model.parameters()):
         raise BadInput(
@@ -276,11 +283,13 @@ def _with_adapters(
         )
     wanted = dtype if gguf and dtype != "auto" else model.dtype
     dtypes = {name: wanted if gguf else tensor.dtype for name, tensor in _numbers(model)}
+    # Merged in float32 and rounded once: in half precision a small adapter is rounded away.
     for _, tensor in _numbers(model):
         tensor.data = tensor.data.float()
     for adapter in reversed(adapters):
         model = _merged(kind, model, adapter, what, bool(settings.get("ignore_mismatched_sizes")))
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    # A head that the adapter brings whole is not missing, though the base has none.
     brought = {n for n, shape in shapes.items() if any(a.shape(n) == shape for a in adapters)}
     missing = [name for name in loading["missing_keys"] if name not in brought]
     for name, tensor in _numbers(model):
@@ -342,9 +351,10 @@ def _make_room(peft: Any) -> None:
     words, head = model.get_input_embeddings(), model.get_output_embeddings()
     if not hasattr(words, "base_layer") and not hasattr(head, "base_layer"):
         return
-    rows, out = getattr(words, "base_layer", words), getattr(head, "base_layer", head)
-    if out is not None and rows.weight is out.weight:
-        out.weight = torch.nn.Parameter(out.weight.detach().clone())
+    rows, output = getattr(words, "base_layer", words), getattr(head, "base_layer", head)
+    # One matrix for words and output: an adapter of one would change the other with it.
+    if output is not None and rows.weight is output.weight:
+        output.weight = torch.nn.Parameter(output.weight.detach().clone())
         model.config.get_text_config().tie_word_embeddings = False
 
 
@@ -352,8 +362,10 @@ def _output(model: Any, tokens: Any) -> Any:
     import torch
 
     with torch.inference_mode():
-        out = model(input_ids=tokens[None], attention_mask=torch.ones_like(tokens[None]))
-    return out.logits if "logits" in out else out.last_hidden_state
+        outputs = model(input_ids=tokens[None], attention_mask=torch.ones_like(tokens[None]))
+    if "logits" in outputs:
+        return outputs.logits
+    return outputs.last_hidden_state
 
 
 def _put(

@@ -41,14 +41,15 @@ def probe_files(
                 "FILE.parquet)"
             )
         outputs, base = paired(outputs, read_generations(existing(against), columns=mapping))
-    scored = (
-        None if grow is None else read_generations(existing(str(grow)), columns=mapping, kept=True)
-    )
+    scored = None
+    if grow is not None:
+        scored = read_generations(existing(str(grow)), columns=mapping, kept=True)
     more = MoreEvidence(grow=scored, trained_on=trained_on)
     if ratings is not None:
         table, notes = read_ratings(existing(str(ratings)), outputs, base)
         outputs = with_ratings(outputs, table, dimension)
-        base = None if base is None else with_ratings(base, table, dimension)
+        if base is not None:
+            base = with_ratings(base, table, dimension)
         more = replace(more, ratings=table, ratings_notes=notes)
     elif dimension is not None:
         raise BadInput(
@@ -69,9 +70,9 @@ def is_model(what: str) -> bool:
             f"{Path(what, 'g01/i01/audit.parquet')} --against "
             f"{Path(what, 'g00/i00/audit.parquet')}"
         )
-    return (
-        what.startswith(("hf:", "pypi:", "url:")) or what.endswith(".gguf") or Path(what).is_dir()
-    )
+    if what.startswith(("hf:", "pypi:", "url:")) or what.endswith(".gguf"):
+        return True
+    return Path(what).is_dir()
 
 
 def texts_of(path: Path | None) -> tuple[str, ...]:
@@ -79,6 +80,7 @@ def texts_of(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     texts = read_generations(existing(str(path))).table["text"]
+    # By hash, as a run chooses them: neither the order of the rows nor a generator matters.
     return tuple(sorted(set(texts), key=digest)[:KNOWN_TEXTS])
 
 
@@ -94,6 +96,7 @@ def existing(what: str) -> Path:
 
 
 def _mapped(mapping: Mapping[str, str], outputs: Generations) -> None:
+    # A mistyped column must not be passed over in silence: its measurements would just be missing.
     for name, own in mapping.items():
         if own != name and f"{name} is column '{own}'" not in outputs.notes:
             raise BadInput(
@@ -119,7 +122,9 @@ def read_ratings(
     number, and one rater twice on one sample.
     """
     raw = read_columns(path, names=NAMES, required=NAMES[:3], aliases=ALIASES, given={})
-    dimensions = labels(raw, "dimension") if "dimension" in raw.values else [ONLY] * len(raw.where)
+    dimensions: list[str | None] = [ONLY] * len(raw.where)
+    if "dimension" in raw.values:
+        dimensions = labels(raw, "dimension")
     table = pd.DataFrame(
         {
             "sample_id": ids(raw, "sample_id"),

@@ -96,7 +96,8 @@ def probe_models(
     if not sampling.temperature > 0:
         raise BadInput(f"--temperature {sampling.temperature:g}: expected a number above 0")
     table, system, notes = prompts_to_ask(sampling.prompts, sampling.limit)
-    system = sampling.system if sampling.system is not None else system
+    if sampling.system is not None:
+        system = sampling.system
     reporter = Reporter(Console(stderr=True, highlight=False, soft_wrap=True))
     specs: list[tuple[str, Role]] = [(what, "policy")]
     if against is not None:
@@ -187,6 +188,7 @@ def _loaded(
     if not policy.tokenizer.chat_template:
         config = config.model_copy(update={"chat": False})
         notes = ("the model has no chat template: prompts are given as plain text",)
+    # Models without a position table state no limit.
     room = getattr(policy.model.config, "max_position_embeddings", None) or 4096
     if room <= sampling.max_tokens:
         raise BadInput(
@@ -222,9 +224,8 @@ def _asked(
         f"sampling {spec}", len(table) * sampling.samples * sampling.max_tokens
     ) as advance:
         drawn = sample(policy, requests, config, seed=seed, progress=advance, notice=reporter.line)
-    owners = table.set_index("prompt_id").loc[
-        [s.prompt_id for s in drawn]
-    ]  # the prompt of each row
+    by_prompt = table.set_index("prompt_id")
+    owners = by_prompt.loc[[s.prompt_id for s in drawn]]  # the prompt of each row
     rows = pd.DataFrame(
         {
             "prompt_id": [s.prompt_id for s in drawn],
@@ -286,6 +287,7 @@ def _one_vocabulary(sampled: dict[Role, Sampled]) -> tuple[dict[Role, Sampled], 
 
 
 def _vocabulary(policy: Policy) -> str:
+    # Sorted: tokenizers give their words in no fixed order.
     words = sorted(policy.tokenizer.get_vocab().items())
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
@@ -310,7 +312,9 @@ def _files(save: Path | None, two: bool) -> list[Path]:
         raise BadInput(f"--save {save}: expected a name that ends in .parquet")
     if not save.parent.is_dir():
         raise BadInput(f"--save {save}: no folder {save.parent}")
-    return [save, save.with_name(f"{save.stem}-base.parquet")] if two else [save]
+    if not two:
+        return [save]
+    return [save, save.with_name(f"{save.stem}-base.parquet")]
 
 
 def _save(one: Generations, prompts: pd.DataFrame, path: Path) -> None:

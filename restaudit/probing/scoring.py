@@ -83,10 +83,12 @@ def rewarded(one: Generations, function: RewardFunction) -> Generations:
         note = f"reward computed by {function.name} for all {len(table)} rows"
         return one.with_columns((note,), **columns)
     # Evenly over the file: rewards of another function may begin anywhere.
-    some = have[np.unique(np.linspace(0, len(have) - 1, min(CHECKED, len(have))).astype(int))]
+    places = np.linspace(0, len(have) - 1, min(CHECKED, len(have))).astype(int)
+    some = have[np.unique(places)]
     prompts = one.by_row
     got = function.both([prompts[i] for i in some], table["text"].iloc[some].tolist())[0]
     own = numbers(table, "reward")[some]
+    # Loosely, since files round, and another batch or device changes the last digits of a model.
     off = np.flatnonzero(~np.isclose(got, own, rtol=1e-3, atol=1e-3))
     if off.size:
         row = int(some[off[0]])
@@ -161,12 +163,11 @@ class LazyEncoder:
         if self.loaded is None or not self.loaded.truncated:
             return ()
         limit = self.loaded.max_tokens
-        return (
-            (
-                f"{self.loaded.truncated} texts are longer than the {limit} tokens the encoder "
-                "reads, and were cut there"
-            ),
+        note = (
+            f"{self.loaded.truncated} texts are longer than the {limit} tokens the encoder reads, "
+            "and were cut there"
         )
+        return (note,)
 
 
 def encoder(spec: str | None) -> LazyEncoder | None:

@@ -137,18 +137,20 @@ def probe_tables(
     try:
         measurements, seconds = measure(evidence)
     except ValueError as e:
+        # The probes know tables; who called knows files.
         raise BadInput(f"{outputs.source}: {e}") from e
     facts: dict[str, Any] = {
         "outputs": _facts(outputs),
         "base": None if base is None else _facts(base),
         "grow": None if grow is None else _facts(grow),
     }
+    reward_facts = None
+    if function is not None:
+        reward_facts = {"callable": function.name, "source_sha256": function.sha256}
     facts |= {
         "ratings": list(more.ratings_notes),
         "human": {"label": label, "sampling": sampling},
-        "reward": None
-        if function is None
-        else {"callable": function.name, "source_sha256": function.sha256},
+        "reward": reward_facts,
         "encoder": _encoder_facts(embed),
         "trained_on": len(more.trained_on),
         "levels": list(settings.levels),
@@ -201,16 +203,20 @@ def _known(
     if not texts or embed is None:
         return None
     # Embedding them takes longer than most probes.
-    needed = only is None or any(
-        name == "hacking." or name.startswith("hacking.distance") for name in only
-    )
-    return np.asarray(embed(texts), dtype=np.float64) if needed else None
+    if not _wants(only, "hacking.", ("hacking.distance",)):
+        return None
+    return np.asarray(embed(texts), dtype=np.float64)
 
 
 def _wants_toxicity(only: frozenset[str] | None) -> bool:
-    return only is None or any(
-        name.startswith(("toxicity", "bias.toxicity")) or name == "bias." for name in only
-    )
+    return _wants(only, "bias.", ("toxicity", "bias.toxicity"))
+
+
+def _wants(only: frozenset[str] | None, probe: str, beginnings: tuple[str, ...]) -> bool:
+    """Whether a whole probe, or a measurement that begins in one of these ways, is asked for."""
+    if only is None:
+        return True
+    return any(name == probe or name.startswith(beginnings) for name in only)
 
 
 def _check_levels(levels: Sequence[float]) -> None:

@@ -87,7 +87,9 @@ def read_lines(result: ProbeResult) -> list[str]:
         )
     lines += [f"ratings: {note}" for note in facts["ratings"]]
     human = facts["human"]
-    chosen = f": {CHOSEN[human['sampling']]}" if human["label"] != "NONE" else ""
+    chosen = ""
+    if human["label"] != "NONE":
+        chosen = f": {CHOSEN[human['sampling']]}"
     lines.append(f"human score {human['label']}{chosen}")
     encoder = facts["encoder"]
     if encoder is not None and encoder["used"]:
@@ -172,7 +174,10 @@ def _short(names: Sequence[str]) -> list[str]:
         families.setdefault(".".join(name.split(".")[:2]), []).append(name)
     short: list[str] = []
     for stem, own in families.items():
-        short += own if len(own) < 3 else [f"{stem}.* ({len(own)})"]
+        if len(own) < 3:
+            short += own
+        else:
+            short.append(f"{stem}.* ({len(own)})")
     return short
 
 
