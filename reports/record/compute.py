@@ -46,7 +46,9 @@ def sizing_step(records: Records) -> Event | None:
 def parameters(records: Records) -> int | None:
     """Number of the policy's parameters; None in runs that did not record it."""
     event = sizing_step(records)
-    return None if event is None else int(event.content["parameters"])
+    if event is None:
+        return None
+    return int(event.content["parameters"])
 
 
 def steps(records: Records) -> list[Step]:
@@ -57,6 +59,7 @@ def steps(records: Records) -> list[Step]:
 
 def _step(records: Records, event: Event, size: int | None) -> Step:
     name, outputs = event.step, list(event.outputs)
+    # Tables of iterations only: data/audit.parquet holds prompts, which nobody sampled.
     sampled_into = [o for o in outputs if o.startswith(("g", "step-")) and o.endswith(SAMPLED)]
     # Online training draws its samples itself; a Grow step's table only copies them with scores.
     if name.startswith("step-"):
@@ -64,7 +67,9 @@ def _step(records: Records, event: Event, size: int | None) -> Step:
     trained_on = [o for o in outputs if o.endswith("/train.parquet")]
     sampled = sum(_tokens(records, file, "n_tokens") for file in sampled_into)
     trained = sum(_tokens(records, file, "tokens") for file in trained_on)
-    flop = None if size is None else float(size * (FORWARD * sampled + TRAIN * trained))
+    flop = None
+    if size is not None:
+        flop = float(size * (FORWARD * sampled + TRAIN * trained))
     seconds = float(event.at.get("seconds", 0.0))
     return Step(name, step_kind(name), seconds, sampled, trained, flop)
 

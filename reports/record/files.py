@@ -45,6 +45,7 @@ class Records:
     def digests(self) -> Mapping[str, FileDigest]:
         """Every recorded file."""
         files: dict[str, FileDigest] = {}
+        # Context files are covered by the chain too, so a figure from them can be cited as well.
         for event in self.run.events:
             files |= {**event.outputs, **event.context}
         return files
@@ -52,7 +53,9 @@ class Records:
     @property
     def head(self) -> str:
         """The hash of the last event."""
-        return self.run.events[-1].hash if self.run.events else ""
+        if not self.run.events:
+            return ""
+        return self.run.events[-1].hash
 
     def has(self, name: str) -> bool:
         """Whether a finished step recorded this file."""

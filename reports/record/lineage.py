@@ -87,6 +87,7 @@ def policies(records: Records) -> list[PolicyRecord]:
         name, _, part = event.step.rpartition("/")
         if part == "improve" or (part == "train" and ITERATION.fullmatch(name)):
             grow = name.split("/")[0]
+            # A trainer outside restaudit need not record its samples.
             data = grow if records.has(f"{grow}/grow.parquet") else None
             made.append(_policy(records, name, str(event.content["start"]), data, event))
     return made
@@ -101,8 +102,11 @@ def grows(records: Records) -> list[GrowRecord]:
         name, _, part = event.step.rpartition("/")
         noted = event.content
         if part == "grow":
+            # References join the samples when both are scored. A run may end between the two steps.
+            references = 0
             scored = _named(records, f"{name}/score")
-            references = int(scored.content.get("references", 0)) if scored else 0
+            if scored is not None:
+                references = int(scored.content.get("references", 0))
             policy = str(noted["policy"])
         elif part == "train" and records.has(f"{name}/grow.parquet"):
             references, policy = 0, str(noted["start"])
@@ -116,7 +120,9 @@ def grows(records: Records) -> list[GrowRecord]:
 def audited_policy(records: Records, iteration: str) -> str:
     """The policy that an audit looked at; it differs from the iteration's name for best-of-N."""
     event = _named(records, f"{iteration}/audit")
-    return str(event.content.get("policy", iteration)) if event else iteration
+    if event is None:
+        return iteration
+    return str(event.content.get("policy", iteration))
 
 
 def synthetic_share(records: Records, policy: PolicyRecord) -> float | None:
@@ -125,8 +131,11 @@ def synthetic_share(records: Records, policy: PolicyRecord) -> float | None:
     """
     if policy.data is None:
         return None
-    kept = f"{policy.name}/kept.parquet"
-    return by_policy(records, f"{policy.data}/grow.parquet", kept if records.has(kept) else None)
+    # Online training has no kept set: it trains on every sample that it draws.
+    kept = None
+    if records.has(f"{policy.name}/kept.parquet"):
+        kept = f"{policy.name}/kept.parquet"
+    return by_policy(records, f"{policy.data}/grow.parquet", kept)
 
 
 def reasons(records: Records, policy: PolicyRecord) -> dict[str, int]:
@@ -173,6 +182,7 @@ def training_rows(records: Records, policy: PolicyRecord) -> pd.DataFrame:
     kept = set(records.table(f"{policy.name}/kept.parquet", ("sample_id",))["sample_id"])
     step = int(policy.name.split("/i")[1])
     chosen = set(kept_set(config, rows, step)["sample_id"])
+    # The reasons below are those of the rule: they would be made up for a set that it did not make.
     if chosen != kept:
         raise BadInput(
             f"{records.run.path}/{policy.name}/kept.parquet: {len(chosen ^ kept)} rows differ "
@@ -185,6 +195,7 @@ def training_rows(records: Records, policy: PolicyRecord) -> pd.DataFrame:
     rows["threshold"] = thresholds(config.thresholds, rows, step)
     rows["used"] = rows["sample_id"].isin(kept)
     above = rows["reward_01"] > rows["threshold"]
+    # The first condition that holds gives the reason, so the narrower ones come first.
     rows["why"] = np.select(
         [rows["used"] & (rows["origin"] == "reference"), rows["used"], above],
         [
@@ -195,7 +206,9 @@ def training_rows(records: Records, policy: PolicyRecord) -> pd.DataFrame:
         ],
         "its reward is not above the threshold",
     )
-    return _with_unlearned(config, rows) if config.train.loss.kind == "topr" else rows
+    if config.train.loss.kind == "topr":
+        return _with_unlearned(config, rows)
+    return rows
 
 
 def _with_unlearned(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
@@ -210,6 +223,7 @@ def _with_unlearned(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
 def _preferred(config: LoopConfig, rows: pd.DataFrame) -> pd.DataFrame:
     """Training rows of a method that learns from pairs: both samples of a pair are used."""
     pairs = preference_pairs(config, rows)
+    # DPO has no threshold: what a sample's reward was compared with is that of its partner.
     chosen = dict(zip(pairs["chosen"], pairs["rejected_reward_01"], strict=True))
     rejected = dict(zip(pairs["rejected"], pairs["chosen_reward_01"], strict=True))
     names = rows["sample_id"]
@@ -243,13 +257,19 @@ def _policy(
 
 
 def _named(records: Records, step: str) -> Event | None:
-    return next((e for e in records.run.events if e.step == step), None)
+    for event in records.run.events:
+        if event.step == step:
+            return event
+    return None
 
 
 def place(records: Records, step: str) -> str:
     """Where in the ledger a step stands, for a citation."""
     event = _named(records, step)
-    return f"line {event.seq + 1}, step {step}" if event else LEDGER
+    if event is None:
+        return LEDGER
+    # Editors count lines from 1, the ledger its events from 0.
+    return f"line {event.seq + 1}, step {step}"
 
 
 # --- why one sample was trained on
@@ -266,6 +286,7 @@ def why_lines(run: Run, sample: str) -> list[str]:
     records = Records(run)
     made = policies(records)
     grow_names = list(dict.fromkeys(p.data for p in made if p.data is not None))
+    # Names first, a table at a time: a run of a million samples must not be read to find one.
     for grow in grow_names:
         if selection.has_name(records, f"{grow}/grow.parquet", sample):
             trained = [p for p in made if p.data == grow]
@@ -324,8 +345,11 @@ def _close(records: Records, grow_names: Sequence[str], sample: str) -> list[str
     alike.
     """
     tables = [selection.names_of(records, f"{grow}/grow.parquet") for grow in grow_names]
-    chunks = [chunk for table in tables for chunk in table.chunks]
+    chunks: list[pa.Array] = []
+    for table in tables:
+        chunks += table.chunks
     every = pa.chunked_array(chunks, type=pa.large_string())
+    # The longest start that any name shares narrows a million names to a few.
     for length in range(len(sample), -1, -1):
         alike = every.filter(pc.starts_with(every, sample[:length]))
         if not len(alike) and length:

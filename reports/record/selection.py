@@ -72,9 +72,8 @@ def has_name(records: Records, file: str, sample: str) -> bool:
     """Whether a row of a recorded table has this name; read a piece at a time, and no further than
     to it.
     """
-    return any(
-        place_of(b["sample_id"], sample) is not None for b in _pieces(records, file, ("sample_id",))
-    )
+    names = (piece["sample_id"] for piece in _pieces(records, file, ("sample_id",)))
+    return any(place_of(part, sample) is not None for part in names)
 
 
 def by_policy(records: Records, file: str, kept: str | None) -> float | None:
@@ -88,11 +87,14 @@ def by_policy(records: Records, file: str, kept: str | None) -> float | None:
         written = written.filter(
             pc.is_in(_text(rows["sample_id"]), value_set=names_of(records, kept))
         )
-    return float(pc.mean(written).as_py()) if len(written) else None
+    if not len(written):
+        return None
+    return float(pc.mean(written).as_py())
 
 
 def place_of(names: pa.ChunkedArray | pa.Array, sample: str) -> int | None:
     """The number of the row with this name, None where there is none."""
+    # Arrow says -1 for a value that is not there.
     place = pc.index(names, pa.scalar(sample, names.type)).as_py()
     return None if place < 0 else int(place)
 
@@ -103,6 +105,7 @@ def grow_set(records: Records, grow: str) -> GrowSet:
     table = _read(records, file, ("sample_id", *NAMES, *NUMBERS))
     if table["prompt_id"].null_count or table["sample_id"].null_count:
         raise BadInput(f"{records.run.path}/{file}: a row without a prompt or a name")
+    # Every piece numbers its own prompts: one numbering for all, or numbers could not be compared.
     prompts = table["prompt_id"].unify_dictionaries().combine_chunks()
     return GrowSet(
         ids=_text(table["sample_id"]),
@@ -123,6 +126,7 @@ def taken(records: Records, rows: GrowSet, name: str) -> Taken:
     config = LoopConfig.model_validate(records.run.plan["config"]["loop"])
     threshold, used = selected(config, rows, int(name.split("/i")[1]))
     kept = names_of(records, f"{name}/kept.parquet")
+    # Equal order is the rule, and quick to see; only a set that is not gets the slow comparison.
     if not rows.ids.filter(pa.array(used)).equals(kept):
         _same(records, rows, used, kept, name)
     reward = rows.reward_01
@@ -186,7 +190,9 @@ def _same(records: Records, rows: GrowSet, used: Numbers, kept: pa.ChunkedArray,
 
 def _text(names: pa.ChunkedArray) -> pa.ChunkedArray:
     """As one kind of text, so that tables of any writer can be compared."""
-    return names if names.type == pa.large_string() else names.cast(pa.large_string())
+    if names.type == pa.large_string():
+        return names
+    return names.cast(pa.large_string())
 
 
 def _read(records: Records, file: str, columns: Sequence[str]) -> pa.Table:
@@ -199,6 +205,7 @@ def _pieces(records: Records, file: str, columns: Sequence[str]) -> Iterator[pa.
     """
     path = records.checked(file)
     try:
+        # A million rows repeat a few prompts: as numbers with one list of names they stay small.
         coded = [c for c in columns if c in NAMES]
         with pq.ParquetFile(
             path, read_dictionary=coded, buffer_size=BUFFER, pre_buffer=False

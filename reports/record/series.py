@@ -83,7 +83,9 @@ def human_score(run: Run) -> HumanJudge:
 def reward_unit(run: Run) -> str:
     """The unit of the reward, as the first audit recorded it."""
     audited = iterations(run)
-    recorded = _section(run.scores(audited[0]), "reward") if audited else {}
+    if not audited:
+        return "reward units"
+    recorded = _section(run.scores(audited[0]), "reward")
     return str(recorded.get("unit") or "reward units")
 
 
@@ -170,6 +172,7 @@ def why_missing(table: pd.DataFrame, label: str) -> str | None:
     base was audited).
     """
     mine = table[table["label"] == label]
+    # The base policy's point is true by definition: one that stands alone shows nothing measured.
     later = mine[mine["iteration"] != BASE]
     looked_at = later if len(later) else mine
     if looked_at["value"].notna().any() or looked_at.empty:
@@ -228,16 +231,20 @@ def by_section(measurements: Iterable[Measurement]) -> dict[str, list[Measuremen
     sections: dict[str, list[Measurement]] = {t: [] for t in (*SECTIONS.values(), OTHER)}
     for m in measurements:
         metric = metric_of(m.name)
-        sections[OTHER if metric is None else SECTIONS[metric.section]].append(m)
+        title = OTHER
+        if metric is not None:
+            title = SECTIONS[metric.section]
+        sections[title].append(m)
     return {title: members for title, members in sections.items() if members}
 
 
 def measurement_tables(run: Run, iteration: str) -> dict[str, pd.DataFrame]:
     """Every measurement of one iteration by section: title -> table (columns: MEASURED)."""
-    return {
-        title: pd.DataFrame([_measured_row(m) for m in members], columns=list(MEASURED))
-        for title, members in by_section(run.measurements(iteration)).items()
-    }
+    tables = {}
+    for title, members in by_section(run.measurements(iteration)).items():
+        rows = [_measured_row(m) for m in members]
+        tables[title] = pd.DataFrame(rows, columns=list(MEASURED))
+    return tables
 
 
 def prompt_texts(run: Run) -> dict[str, str]:
@@ -260,7 +267,9 @@ def describe(table: pd.DataFrame, verdicts: Sequence[Decision] = ()) -> str:
             continue
         last = known.iloc[-1]
         value, low, high = (number(last[key], decimals=2) for key in ("value", "low", "high"))
-        span = f", 95% interval {low} to {high}" if math.isfinite(last["low"]) else ""
+        span = ""
+        if math.isfinite(last["low"]):
+            span = f", 95% interval {low} to {high}"
         sentences.append(f"{label}: {value} at {short_name(last['iteration'])}{span}.")
     if verdicts:
         every = ", ".join(f"{short_name(d.iteration)} {d.verdict}" for d in verdicts)
@@ -281,16 +290,20 @@ def _with_base(
     for metric, name in absolute.items():
         row = (table["metric"] == metric) & (table["iteration"] == BASE)
         score = scores.get(name)
-        if score is not None and score.value is not None:
+        if score is None:
+            table.loc[row, "reason"] = f"no measurement is called {name}"
+        elif score.value is None:
+            # A point by definition would hide that this score was never measured.
+            table.loc[row, "reason"] = score.reason
+        else:
             table.loc[row, "value"] = at_base
             table.loc[row, "reason"] = f"base policy: {at_base:g} by definition"
-        else:
-            table.loc[row, "reason"] = score.reason if score else f"no measurement is called {name}"
     return table
 
 
 def _section(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     section = raw.get(key)
+    # A damaged folder is shown with its problem, so what is no mapping counts as nothing.
     return section if isinstance(section, dict) else {}
 
 
@@ -320,8 +333,10 @@ def _measured_row(m: Measurement) -> dict[str, Any]:
 def _with_interval(m: Measurement) -> dict[str, float]:
     """The value and the ends of its 95% interval; NaN is what charts and tables leave empty."""
     interval = m.interval(LEVEL)
-    low, high = (None, None) if interval is None else (interval.low, interval.high)
-    return {"value": _number(m.value), "low": _number(low), "high": _number(high)}
+    if interval is None:
+        return {"value": _number(m.value), "low": math.nan, "high": math.nan}
+    low, high = _number(interval.low), _number(interval.high)
+    return {"value": _number(m.value), "low": low, "high": high}
 
 
 def _number(value: float | None) -> float:
@@ -343,12 +358,16 @@ def run_table(summaries: Sequence[Summary], sign: Callable[[str], str]) -> pd.Da
     for summary in summaries:
         planned, problem = summary.steps_planned, summary.problem or ""
         path = summary.path
+        # A folder that cannot be read plans nothing; NaN is an empty cell.
+        progress = math.nan
+        if planned:
+            progress = 100 * summary.steps_done / planned
         rows.append(
             {
                 "folder": path.name,
                 "name": summary.name,
                 "state": summary.state,
-                "progress": 100 * summary.steps_done / planned if planned else math.nan,
+                "progress": progress,
                 "decisions": decision_strip(summary, sign),
                 "started": (summary.started or "")[:16].replace("T", " "),
                 # The folder stands in the row already; what is wrong comes first in a narrow
@@ -364,6 +383,8 @@ def decision_strip(summary: Summary, sign: Callable[[str], str]) -> str:
     looks = []
     for iteration, verdict in summary.decisions.items():
         # Damaged folders are listed too, whatever they call an iteration.
-        known = ITERATION.fullmatch(iteration)
-        looks.append(f"{short_name(iteration) if known else iteration} {sign(verdict)}")
+        name = iteration
+        if ITERATION.fullmatch(iteration):
+            name = short_name(iteration)
+        looks.append(f"{name} {sign(verdict)}")
     return "   ".join(looks)
