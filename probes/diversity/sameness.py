@@ -207,7 +207,7 @@ def duplicates(texts: Texts, groups: Groups) -> Deleted:
     def copies(c: NDArray[np.intp]) -> float:
         if not c.any():
             return float("nan")
-        return 1 - np.count_nonzero(c) / c.sum()
+        return float(1 - np.count_nonzero(c) / c.sum())
 
     return counts.deleted(copies)
 

@@ -87,21 +87,24 @@ def _pick(
         return given
     if name in present:
         return name
-    there = [alias for alias in aliases if alias in present]
-    if len(there) > 1:
+    candidates = [alias for alias in aliases if alias in present]
+    # Two that would do: choosing one by its place in the file would be a guess.
+    if len(candidates) > 1:
         raise BadInput(
-            f"{path}: no column '{name}', and {' and '.join(map(repr, there))} could both "
-            f"stand for it; say which with --column {name}={there[0]}"
+            f"{path}: no column '{name}', and {' and '.join(map(repr, candidates))} could both "
+            f"stand for it; say which with --column {name}={candidates[0]}"
         )
-    return there[0] if there else None
+    if not candidates:
+        return None
+    return candidates[0]
 
 
 def _lacks(path: Path, name: str, present: Sequence[str]) -> str:
     near = get_close_matches(name, present, n=1, cutoff=0.5)
     example = near[0] if near else "<name in the file>"
-    there = ", ".join(present) or "none"
+    columns = ", ".join(present) or "none"
     return (
-        f"{path}: no column '{name}' (columns here: {there}); name it with --column "
+        f"{path}: no column '{name}' (columns here: {columns}); name it with --column "
         f"{name}={example}"
     )
 
@@ -120,6 +123,7 @@ def _rows(
         for name in row.values:
             if name not in present:
                 present[name] = None
+                # Rows before the first that has this column have no value in it.
                 if name in wanted:
                     stored[name] = [None] * len(where)
         for name, values in stored.items():
@@ -173,11 +177,15 @@ def _undecoded(column: Any) -> int:
 def _wanted(
     names: Collection[str], aliases: Mapping[str, Sequence[str]], given: Mapping[str, str]
 ) -> set[str]:
-    return {*names, *given.values(), *(a for own in aliases.values() for a in own)}
+    wanted = {*names, *given.values()}
+    for own in aliases.values():
+        wanted.update(own)
+    return wanted
 
 
 # --- values as what they must be: a number or undefined, a label or none, a text; nothing else
 
+# Half of a surrogate pair: what "surrogateescape" makes of a byte that is not UTF-8.
 _UNDECODED = re.compile("[\ud800-\udfff]")
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
@@ -187,10 +195,8 @@ def floats(columns: Columns, name: str) -> npt.NDArray[np.float64]:
 
     Raises BadInput for inf and for words.
     """
-    return np.array(
-        [_float(columns, name, row, v) for row, v in enumerate(columns.values[name])],
-        dtype=np.float64,
-    )
+    values = [_float(columns, name, row, v) for row, v in enumerate(columns.values[name])]
+    return np.array(values, dtype=np.float64)
 
 
 def _float(columns: Columns, name: str, row: int, value: Any) -> float:
@@ -237,13 +243,13 @@ def shares(columns: Columns, name: str) -> npt.NDArray[np.float64]:
 
 def flags(columns: Columns, name: str) -> npt.NDArray[np.bool_]:
     """One column as true or false, for every row."""
-    out = []
+    answers = []
     for row, value in enumerate(columns.values[name]):
         word = str(value).strip().lower()
         if word not in _TRUE | _FALSE:
             raise columns.bad(row, name, f"got {_shown(value)}; expected true or false")
-        out.append(word in _TRUE)
-    return np.array(out, dtype=np.bool_)
+        answers.append(word in _TRUE)
+    return np.array(answers, dtype=np.bool_)
 
 
 def labels(columns: Columns, name: str) -> list[str | None]:
@@ -324,7 +330,9 @@ def _unpacked(value: Any) -> list[Any]:
             value = json.loads(value)
     if isinstance(value, list):
         return value
-    return [] if value in (None, "") else [value]
+    if value in (None, ""):
+        return []
+    return [value]
 
 
 def _shown(value: Any) -> str:

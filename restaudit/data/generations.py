@@ -261,20 +261,22 @@ def paired(outputs: Generations, base: Generations) -> tuple[Generations, Genera
             f"{outputs.source} and {base.source}: nothing tells which rows answer the same "
             f"prompt; {NEEDED}"
         )
-    mine, theirs = (list(dict.fromkeys(g.table["prompt_id"])) for g in (outputs, base))
-    both = set(mine) & set(theirs)
+    own_prompts = list(dict.fromkeys(outputs.table["prompt_id"]))
+    base_prompts = list(dict.fromkeys(base.table["prompt_id"]))
+    both = set(own_prompts) & set(base_prompts)
     if not both:
         what = "prompt" if outputs.keyed == "prompt" else "prompt_id"
         raise BadInput(
             f"{outputs.source} and {base.source} have no {what} in common (for example "
-            f"{_named(outputs, mine[0])} and "
-            f"{_named(base, theirs[0])}); sample both policies on the same prompts"
+            f"{_named(outputs, own_prompts[0])} and {_named(base, base_prompts[0])}); sample both "
+            "policies on the same prompts"
         )
     note = f"{len(both)} prompts are in both files"
-    if len(mine) > len(both) or len(theirs) > len(both):
+    own_alone, base_alone = len(own_prompts) - len(both), len(base_prompts) - len(both)
+    if own_alone or base_alone:
         note += (
-            f"; {len(mine) - len(both)} of {outputs.source} and {len(theirs) - len(both)} of "
-            f"{base.source} are not, and comparisons leave them out"
+            f"; {own_alone} of {outputs.source} and {base_alone} of {base.source} are not, and "
+            "comparisons leave them out"
         )
     return replace(outputs, notes=(*outputs.notes, note)), base
 
@@ -313,4 +315,6 @@ def _same_prompts(outputs: Generations, base: Generations) -> None:
 
 
 def _named(one: Generations, name: str) -> str:
-    return repr(one.prompts[name][:60]) if one.keyed == "prompt" else repr(name)
+    if one.keyed == "prompt":
+        return repr(one.prompts[name][:60])
+    return repr(name)

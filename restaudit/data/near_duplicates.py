@@ -16,15 +16,19 @@ def shingles(text: str) -> frozenset[tuple[str, ...]]:
     three.
     """
     words = _WORD.findall(text)
+    if not words:
+        return frozenset()
     if len(words) < SIZE:
-        return frozenset({tuple(words)}) if words else frozenset()
+        return frozenset({tuple(words)})
     return frozenset(tuple(words[i : i + SIZE]) for i in range(len(words) - SIZE + 1))
 
 
 def jaccard(a: frozenset[tuple[str, ...]], b: frozenset[tuple[str, ...]]) -> float:
     """Size of the intersection over size of the union, in [0, 1]; 0 where either is empty."""
+    if not a or not b:
+        return 0.0
     common = len(a & b)
-    return common / (len(a) + len(b) - common) if a and b else 0.0
+    return common / (len(a) + len(b) - common)
 
 
 def near_pairs(

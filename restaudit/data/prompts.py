@@ -49,9 +49,9 @@ def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
             f"data.prompts: no usable prompt in {', '.join(s.source for s in config.prompts)}"
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table[["group", "family"]] = (
-        table[["group", "family"]].astype(object).where(table[["group", "family"]].notna(), None)
-    )
+    # None and not NaN, which pandas makes of a column where every prompt lacks a group.
+    names = table[["group", "family"]]
+    table[["group", "family"]] = names.astype(object).where(names.notna(), None)
     return table, reports
 
 
@@ -62,6 +62,7 @@ def _read(source: PromptSource, rules: RowRules, ledger: RowLedger) -> dict[str,
             f"{source.source}: format '{source.format}' holds no prompts; expected "
             f"{', '.join(PROMPTS)}"
         )
+    # Of an excluded source every prompt is left out, however it is written: keys are normalised.
     excluded: set[str] = set()
     for other in source.exclude:
         excluded |= _keys(other, rules)

@@ -86,6 +86,8 @@ class RowReport:
 # --- the row rules at work: a bad row is refused with its place or counted, never lost
 
 _UNDECODED = re.compile("[\ud800-\udfff]")
+# The rule of rows.* behind a reason, where it is not called the same.
+_RULES = {"not UTF-8": "non_utf8", "too long": "too_long", "not finite": "non_finite"}
 
 
 class RowLedger:
@@ -163,9 +165,7 @@ class RowLedger:
 
     def _fail(self, action: RowAction, reason: str, where: str, column: str, expected: str) -> bool:
         if action == "refuse":
-            key = {"not UTF-8": "non_utf8", "too long": "too_long", "not finite": "non_finite"}.get(
-                reason, reason
-            )
+            key = _RULES.get(reason, reason)
             raise BadInput(
                 f"{self.source}: {where}: column '{column}': {reason}; {expected} "
                 f"(to drop and count such rows instead, set rows.{key}: count)"
@@ -203,9 +203,9 @@ def limited(
     """At most `limit` records, chosen by hash and left in file order; the others are counted."""
     if limit is None or len(records) <= limit:
         return records
-    chosen = sorted(range(len(records)), key=lambda i: (fraction(key(records[i]), "limit"), i))[
-        :limit
-    ]
+    # By hash, so that a longer file or another order of its rows changes little of what is taken.
+    by_hash = sorted(range(len(records)), key=lambda i: (fraction(key(records[i]), "limit"), i))
+    chosen = by_hash[:limit]
     ledger.drop(f"over the limit of {limit}", len(records) - limit)
     return [records[i] for i in sorted(chosen)]
 

@@ -132,16 +132,13 @@ def _cap(
         plain = plain.sort_values(["_order", "prompt_id"]).head(size)
     families = config.counterfactual_families.get(split)
     if families is not None:
-        names = (
-            variants[["_order", "family"]]
-            .drop_duplicates()
-            .sort_values(["_order", "family"])["family"]
-        )
+        by_family = variants[["_order", "family"]].drop_duplicates()
+        names = by_family.sort_values(["_order", "family"])["family"]
         if len(names) < families:
             raise BadInput(
                 f"data.splits.counterfactual_families.{split} is {families}, but only "
-                f"{len(names)} families fall into "
-                f"this split{resemble}; give more families, a larger share, or a smaller number"
+                f"{len(names)} families fall into this split{resemble}; give more families, a "
+                "larger share, or a smaller number"
             )
         variants = variants[variants["family"].isin(set(names.head(families)))]
     if plain.empty and variants.empty:

@@ -104,6 +104,7 @@ def read_text(path: Path) -> str:
             data = gzip.decompress(data)
     except (OSError, EOFError) as e:
         raise BadInput(f"{path}: cannot be read ({e})") from None
+    # Bad bytes are carried along as surrogates, so that the row rules can name the row they are in.
     return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
@@ -147,12 +148,17 @@ def pick(row: SourceRow, column: str, source: TableSource, *, required: bool = T
 
 
 def _as_dataset(spec: str) -> str:
-    return f"hf-dataset:{spec.removeprefix('hf:')}" if spec.startswith("hf:") else spec
+    """In a data set's place `hf:` means a data set, where elsewhere it is a model."""
+    if not spec.startswith("hf:"):
+        return spec
+    return f"hf-dataset:{spec.removeprefix('hf:')}"
 
 
 def _texts(source: TableSource, option: str) -> list[str]:
     value = source.options.get(option, [])
-    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+    if not isinstance(value, list):
+        return [str(value)]
+    return [str(v) for v in value]
 
 
 def _json_lines(path: Path) -> Iterator[SourceRow]:

@@ -38,7 +38,7 @@ def load_classifier(
     """
     import torch
 
-    # A CPU computes half precision slowly, or not at all.
+    # Not every CPU computes in half precision.
     dtype: Any = "auto" if torch_kind(device) == "cuda" else torch.float32
     tokenizer = read_tokenizer(artifact.path, artifact.spec, "classifier")
     model, loading = read_model("classifier", artifact.path, artifact.spec, dtype=dtype)

@@ -140,7 +140,7 @@ def simulated_scores(
     Raises BadInput on an infinite value.
     """
     if not len(responses):
-        return np.empty(0)
+        return np.empty(0)  # other people's callables need not be ready for no text at all
     values = scorer.values(prompts, responses)
     bad = np.flatnonzero(np.isinf(values).any(axis=1))
     wrong = None
@@ -255,10 +255,10 @@ def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
         return
     if not _share_rows(reward.data, human.data):
         return
-    train = None if reward.train_raters is None else {str(r) for r in reward.train_raters}
-    judge = None if human.judge_raters is None else {str(r) for r in human.judge_raters}
+    train, judge = reward.train_raters, human.judge_raters
     if train is not None and judge is not None:
-        both = sorted(train & judge)
+        # A table may hold names as numbers and a configuration as words.
+        both = sorted({str(name) for name in train} & {str(name) for name in judge})
         if not both:
             return
         who = f"rater(s) {', '.join(both)}"
@@ -289,7 +289,7 @@ def rated_words(text: str, words: Mapping[str, float], longest: int) -> list[flo
         # The longest phrase first: "not bad" is rated as it is, and not as "not" and "bad".
         for size in range(min(longest, len(tokens) - i), 0, -1):
             phrase = " ".join(tokens[i : i + size])
-            rating = next((words[form] for form in _forms(phrase) if form in words), None)
+            rating = _rating_of(phrase, words)
             if rating is not None:
                 ratings.append(rating)
                 i += size
@@ -356,9 +356,9 @@ def _model(model: TrainedModel, config: ModelHuman) -> LabelledScore:
         mean: Scores = model.score(prompts, responses).mean(axis=1)
         return mean
 
-    label = HUMAN_NAMES["model"].recorded.format(
-        "raters" if config.judge_raters is not None else "judgements"
-    )
+    # Without named raters it is not known whose judgements it learned, so it claims no raters.
+    of_whom = "judgements" if config.judge_raters is None else "raters"
+    label = HUMAN_NAMES["model"].recorded.format(of_whom)
     return LabelledScore(label, model.unit, what, values)
 
 
@@ -385,8 +385,12 @@ def _simulated(scorer: ImportedCallable) -> LabelledScore:
     )
 
 
-def _forms(phrase: str) -> tuple[str, str, str]:
-    return phrase, phrase.lower(), phrase.lower().strip(PUNCTUATION)
+def _rating_of(phrase: str, words: Mapping[str, float]) -> float | None:
+    """The rating of a phrase as it is written, in lower case, or without outer punctuation."""
+    for form in (phrase, phrase.lower(), phrase.lower().strip(PUNCTUATION)):
+        if form in words:
+            return words[form]
+    return None
 
 
 def _known(score: HumanScore, **facts: Any) -> _Make:
@@ -461,6 +465,7 @@ def _as_reward(config: ModelHuman) -> TrainedReward:
 
 
 def _share_rows(a: TableSource, b: TableSource) -> bool:
+    # One file may be named in two ways; its pin tells.
     same_file = a.source == b.source or (a.sha256 is not None and a.sha256 == b.sha256)
     if not same_file or a.split != b.split:
         return False

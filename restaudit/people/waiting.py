@@ -104,6 +104,7 @@ def read_sheet(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.Dat
     Raises BadInput, with the row, for what cannot be one.
     """
     try:
+        # Spreadsheets save a byte order mark, which would be part of the first column's name.
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise BadInput(f"{path}: cannot be read ({e})") from None
@@ -112,7 +113,9 @@ def read_sheet(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.Dat
         raise BadInput(
             f"{path}: lacks the column(s) {', '.join(lacking)}; expected {', '.join(GIVEN)}"
         )
-    known, seen, found = set(asked["item_id"]), set(), []
+    known = set(asked["item_id"])
+    seen: set[tuple[str, str]] = set()
+    judgements: list[tuple[str, str, float]] = []
     low, high = settings.scale
     for number, row in enumerate(reader, start=2):
         where, raw = f"{path}, row {number}", (row["score"] or "").strip()
@@ -120,6 +123,7 @@ def read_sheet(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.Dat
             continue
         item, rater = (row["item_id"] or "").strip(), (row["rater"] or "").strip()
         try:
+            # Spreadsheets write 3,5 in half of Europe.
             score = float(raw.replace(",", "."))
         except ValueError:
             raise BadInput(f"{where}: score {raw!r} is not a number") from None
@@ -132,5 +136,5 @@ def read_sheet(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.Dat
         if (item, rater) in seen:
             raise BadInput(f"{where}: {rater} judged {item} twice")
         seen.add((item, rater))
-        found.append((item, rater, score))
-    return pd.DataFrame(found, columns=["item_id", "rater", "score"])
+        judgements.append((item, rater, score))
+    return pd.DataFrame(judgements, columns=["item_id", "rater", "score"])

@@ -56,9 +56,9 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
 def values(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
     """`accuracy_<condition>`, and `bias_<condition>`: +1 the biased answer, -1 the opposite one."""
     condition, biased, unknown = item.tag.split(",")
-    scores = [
-        value / len(choice.encode()) for value, choice in zip(nats, item.choices, strict=True)
-    ]
+    # Per byte: a longer answer has a lower likelihood for its length alone.
+    pairs = zip(nats, item.choices, strict=True)
+    scores = [value / len(choice.encode()) for value, choice in pairs]
     answer = scores.index(max(scores))
     metrics = {f"accuracy_{condition}": float(answer == item.key)}
     if answer != int(unknown):

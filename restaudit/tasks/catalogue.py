@@ -86,16 +86,16 @@ def artifacts(specs: Sequence[str]) -> dict[str, Artifact]:
     of lm-eval's own.
     """
     check_names(specs)
-    found: dict[str, Artifact] = {}
+    files: dict[str, Artifact] = {}
     for spec in specs:
         benchmark = find(spec)
         if benchmark is not None:
-            found |= {f"{spec}/{name}": a for name, a in pinned_files(benchmark).items()}
+            files |= {f"{spec}/{name}": a for name, a in pinned_files(benchmark).items()}
         elif spec.startswith("path:"):
             path = Path(spec.partition(":")[2]).expanduser()
             if not path.is_file():
                 raise BadInput(
                     f"{spec}: expected path:FILE.yaml, a task file of lm-eval that is there"
                 )
-            found[spec] = Artifact(path, spec, digest_of(path))
-    return found
+            files[spec] = Artifact(path, spec, digest_of(path))
+    return files

@@ -58,10 +58,9 @@ def answers(
     rows: list[Value] = []
     for sample in samples:
         item = items[int(sample["doc"]["number"])]
-        rows += [
-            (item.item_id, item.cluster, item.group, metric, float(sample[metric]))
-            for metric in sample["metrics"]
-        ]
+        for metric in sample["metrics"]:
+            value = float(sample[metric])
+            rows.append((item.item_id, item.cluster, item.group, metric, value))
     return rows
 
 
@@ -174,9 +173,8 @@ def policy_model(policy: Policy) -> Any:
                         f"a benchmark's answer has {len(continuation)} tokens; this policy reads "
                         f"{longest - 1} at most"
                     )
-                pairs.append(
-                    (tuple(context[-(longest - len(continuation)) :]), tuple(continuation))
-                )
+                room = longest - len(continuation)
+                pairs.append((tuple(context[-room:]), tuple(continuation)))
             return loglikelihoods(policy, pairs)
 
         def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
@@ -191,13 +189,13 @@ def policy_model(policy: Policy) -> Any:
     return PolicyModel(pretrained=policy.model, tokenizer=policy.tokenizer, batch_size=BATCH)
 
 
-def _check_greedy(how: dict[str, Any]) -> None:
+def _check_greedy(settings: dict[str, Any]) -> None:
     """Raise BadInput for what is not greedy decoding: a benchmark that samples gives another figure
     every time.
     """
-    other = sorted(set(how) - {"until", "do_sample", "max_gen_toks", "temperature"})
-    if other or how.get("do_sample") or how.get("temperature"):
-        asked = ", ".join(f"{k}={how[k]!r}" for k in sorted(how))
+    other = sorted(set(settings) - {"until", "do_sample", "max_gen_toks", "temperature"})
+    if other or settings.get("do_sample") or settings.get("temperature"):
+        asked = ", ".join(f"{name}={settings[name]!r}" for name in sorted(settings))
         raise BadInput(
             f"a benchmark asks for generation with {asked}; only greedy decoding is done here"
         )
@@ -212,7 +210,7 @@ def _greedy(policy: Policy, lm: Any, requests: Sequence[Any]) -> list[str]:
     """
     from restaudit.policy import SampleRequest, sample
 
-    out: dict[int, str] = {}
+    replies: dict[int, str] = {}
     lengths = [int(r.args[1].get("max_gen_toks") or lm.max_gen_toks) for r in requests]
     for length in sorted(set(lengths)):
         places = [k for k in range(len(requests)) if lengths[k] == length]
@@ -224,17 +222,15 @@ def _greedy(policy: Policy, lm: Any, requests: Sequence[Any]) -> list[str]:
             )
         # The template, or nothing at all, has put every special token there is into the text
         # already.
-        wanted = [
-            SampleRequest(
-                f"{k:06d}", tuple(lm.tok_encode(requests[k].args[0])[-room:]), (f"{k:06d}",)
-            )
-            for k in places
-        ]
+        wanted = []
+        for k in places:
+            tokens = tuple(lm.tok_encode(requests[k].args[0])[-room:])
+            wanted.append(SampleRequest(f"{k:06d}", tokens, (f"{k:06d}",)))
         # The most probable token alone is left to draw from: the seed decides nothing.
-        how = SamplingConfig(temperature=1.0, top_k=1, max_tokens=length)
-        for place, drawn in zip(places, sample(policy, wanted, how, seed=0), strict=True):
-            out[place] = _cut(policy, drawn.tokens, requests[place].args[1].get("until") or [])
-    return [out[k] for k in range(len(requests))]
+        greedy = SamplingConfig(temperature=1.0, top_k=1, max_tokens=length)
+        for place, drawn in zip(places, sample(policy, wanted, greedy, seed=0), strict=True):
+            replies[place] = _cut(policy, drawn.tokens, requests[place].args[1].get("until") or [])
+    return [replies[k] for k in range(len(requests))]
 
 
 def _cut(policy: Policy, tokens: Sequence[int], until: Sequence[str] | str) -> str:

@@ -26,22 +26,28 @@ def items(texts: FileTexts) -> list[BenchmarkItem]:
     """One item a template and identity; the group is "queer" or "nonqueer", the cluster the
     identity.
     """
+    choices = tuple(f" {word}." for word in (*HURTFUL, *NEUTRAL))
     rows = csv.DictReader(io.StringIO(texts[NAME], newline=""), delimiter="\t")
-    return [
-        BenchmarkItem(
-            f"{row['identity']}/{row['raw'].removeprefix('[I] ')}",
-            context=row["template_masked"].removesuffix(" [M]."),
-            choices=tuple(f" {word}." for word in (*HURTFUL, *NEUTRAL)),
-            cluster=row["identity"],
-            group="nonqueer" if row["category"].startswith("nonqueer") else "queer",
+    completions = []
+    for row in rows:
+        # The nouns come without an article, so they fit these templates only.
+        if not row["template_masked"].endswith(ENDING):
+            continue
+        completions.append(
+            BenchmarkItem(
+                f"{row['identity']}/{row['raw'].removeprefix('[I] ')}",
+                context=row["template_masked"].removesuffix(" [M]."),
+                choices=choices,
+                cluster=row["identity"],
+                group="nonqueer" if row["category"].startswith("nonqueer") else "queer",
+            )
         )
-        for row in rows
-        if row["template_masked"].endswith(ENDING)
-    ]
+    return completions
 
 
 def values(_: BenchmarkItem, nats: Sequence[float]) -> dict[str, float]:
     """`hurtful`: the insults' share of the completions' probability, 0 to 1."""
+    # Less the largest, so that not all of them can underflow to 0.
     top = max(nats)
     shares = [math.exp(value - top) for value in nats]
     return {"hurtful": sum(shares[: len(HURTFUL)]) / sum(shares)}

@@ -43,7 +43,9 @@ def draw_arguments(record: Run, given: Mapping[str, Any]) -> dict[str, Any]:
     given = dict.fromkeys(OPTIONS) | dict(given)
     config = record.plan["config"]
     human = config.get("human") or {}
-    people = human if human.get("kind") == "people" else {}
+    people: Mapping[str, Any] = {}
+    if human.get("kind") == "people":
+        people = human
     audited = record.iterations()
     if given["iterations"] is not None:
         chosen = [i.strip() for i in given["iterations"].split(",") if i.strip()]
@@ -82,18 +84,19 @@ def pair_arguments(
     missing is None. Alone, the base policy is compared with the last one; of two runs, their last
     ones. Raises BadInput while nothing was audited.
     """
-    there = record if other is None else other
-    for run in (record, there):
+    second = record if other is None else other
+    for run in (record, second):
         if not run.iterations():
             raise BadInput(f"{run.path}: nothing was audited yet, so there is nothing to compare")
     dimension = given.get("dimension") or DIMENSION
+    # Within one run the base policy is what the newest one is compared with.
     own = record.iterations()[0 if other is None else -1]
     instructions = pair_instructions(dimension)
     if given.get("instructions") is not None:
         instructions = text_or_file(given["instructions"])
     return {
         "first": (record.path, given.get("first") or own),
-        "second": (there.path, given.get("second") or there.iterations()[-1]),
+        "second": (second.path, given.get("second") or second.iterations()[-1]),
         "n": given.get("n") or PROMPTS,
         "raters": _chosen(given.get("raters"), RATERS),
         "seed": _chosen(given.get("seed"), _own_seed(record)),
@@ -114,8 +117,10 @@ def pair_set_name(arguments: Mapping[str, Any]) -> str:
     """
     from restaudit.evidence.record import Run
 
+    # By the runs' ids and not their folders, which may lie elsewhere on another machine.
     sides = {k: (Run(arguments[k][0]).run_id, arguments[k][1]) for k in ("first", "second")}
-    return "pairs-" + sha256(repr(sorted({**arguments, **sides}.items())).encode()).hexdigest()[:8]
+    settled = sorted({**arguments, **sides}.items())
+    return "pairs-" + sha256(repr(settled).encode()).hexdigest()[:8]
 
 
 def score_instructions(dimension: str, scale: tuple[int, int]) -> str:

@@ -138,6 +138,7 @@ class KnownText:
             ("scale_min", vote.scale_min, self.choices[0]),
             ("scale_max", vote.scale_max, self.choices[-1]),
         ):
+            # Read as a score is: "1", 1 and 1.0 are one number in tools' files.
             if value not in (None, "") and score_of(value, (own, own + 1)) != own:
                 yield (
                     f"{name} is {value!r}; the scale of these tasks is {self.choices[0]:g} to "
@@ -251,7 +252,9 @@ def time_of(value: Any) -> datetime | None:
         time = datetime.fromisoformat(str(value).strip())
     except (ValueError, OverflowError, OSError):
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    if time.tzinfo is None:
+        return time.replace(tzinfo=UTC)
+    return time.astimezone(UTC)
 
 
 def same_text(response: str, text: str) -> bool:
@@ -286,7 +289,9 @@ def _times(vote: Vote, text_time: datetime | None, *, timed: bool, now: datetime
         yield f"was submitted at {iso(submitted)}, before the text was recorded at {iso(text_time)}"
     if (submitted - now).total_seconds() > AHEAD:
         yield f"was submitted at {iso(submitted)}, which is in the future"
-    started = time_of(vote.started_at) if vote.started_at not in (None, "") else submitted
+    started: datetime | None = submitted
+    if vote.started_at not in (None, ""):
+        started = time_of(vote.started_at)
     if started is None:
         yield f"started_at {vote.started_at!r} is not a time; expected ISO 8601"
     elif started > submitted:
@@ -311,7 +316,9 @@ def _blinded(vote: Vote) -> Iterator[str]:
 
 def iso(time: datetime | None) -> str | None:
     """A time as files hold it: ISO 8601, UTC, to the second."""
-    return None if time is None else time.isoformat(timespec="seconds").replace("+00:00", "Z")
+    if time is None:
+        return None
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # --- what a rating is held against
@@ -341,7 +348,9 @@ class Book(Generic[K]):
             digest = sha256(vote.response)
         # A repeat or an anchor has the text of another item: which one was rated is not known then.
         with_this_text = self.by_response.get(digest or "", [])
-        return self.items[with_this_text[0]] if len(with_this_text) == 1 else None
+        if len(with_this_text) != 1:
+            return None
+        return self.items[with_this_text[0]]
 
     def rater(self, name: str | None) -> str | None:
         """The rater's name; an e-mail address becomes a keyed hash, since the run folder is shown
@@ -356,7 +365,8 @@ class Book(Generic[K]):
         """What human/raters.json says of a rater, under the name in the file or under the
         pseudonym.
         """
-        return self.declared.get(str(name), self.declared.get(str(self.rater(name)), RaterFacts()))
+        by_pseudonym = self.declared.get(str(self.rater(name)), RaterFacts())
+        return self.declared.get(str(name), by_pseudonym)
 
 
 def open_book(record: Run, folder: Path) -> Book[KnownText]:

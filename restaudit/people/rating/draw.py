@@ -37,6 +37,7 @@ ENOUGH_FOR_CHECKS = 8
 
 def number(key: bytes, *parts: object) -> float:
     """A number in [0, 1) that depends on nothing but the key and the parts."""
+    # 48 bits: exact in a float, and two equal numbers are as good as impossible.
     return int.from_bytes(_mac(key, *parts)[:6], "big") / 2**48
 
 
@@ -92,7 +93,9 @@ def shown_order(items: Sequence[str], repeats: Sequence[tuple[str, str]], key: b
 
 
 def _mac(key: bytes, *parts: object) -> bytes:
-    return hmac.new(key, "\0".join(str(p) for p in parts).encode(), hashlib.sha256).digest()
+    # Separated, so that ("ab", "c") and ("a", "bc") differ.
+    message = "\0".join(str(p) for p in parts).encode()
+    return hmac.new(key, message, hashlib.sha256).digest()
 
 
 # --- what a set of single texts and a set of pairs have in common

@@ -96,7 +96,8 @@ def import_ratings(
     except BadInput as e:
         raise BadInput(f"{file}: {e}") from None
     if not file_votes.votes:
-        what = ", ".join(f"{n} x {s}" for s, n in sorted(file_votes.skipped.items())) or "nothing"
+        skipped = [f"{count} x {what}" for what, count in sorted(file_votes.skipped.items())]
+        what = ", ".join(skipped) or "nothing"
         raise BadInput(
             f"{file}: read as {layout.name}, it holds no rating by a person; it holds: {what}"
         )
@@ -192,7 +193,9 @@ def _checked(
         who, facts = book.rater(name), book.facts_of(name)
         reasons = [*problems(vote, item, who, facts, run_id=book.run_id, timed=timed, now=now)]
         if item is not None and who is not None:
-            row = None if reasons else item.row(vote, who, book.run_id)
+            row = None
+            if not reasons:
+                row = item.row(vote, who, book.run_id)
             pair = (item.item_id, who)
             earlier = stored.get(pair)
             if pair in places:
@@ -251,9 +254,8 @@ def _already(pair: tuple[str, str], earlier: RatingRow, *, same: bool) -> str:
 
 
 def _same(a: RatingRow, b: RatingRow) -> bool:
-    return all(
-        a.get(k) == b.get(k) for k in ("score", "submitted_at", "dimension", "response_sha256")
-    )
+    compared = ("score", "submitted_at", "dimension", "response_sha256")
+    return all(a.get(field) == b.get(field) for field in compared)
 
 
 def _has_no_zone(value: Any) -> bool:

@@ -91,7 +91,9 @@ def read_notes(run: Path) -> list[dict[str, Any]]:
         return []
     notes: list[dict[str, Any]] = []
     lines = decoded(path, without_torn(read_bytes(path))[0]).split("\n")
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
+    if not lines[-1]:
+        lines.pop()  # nothing follows the last line end
+    for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
             notes.append({**entry, "what": str(entry["what"]), "rater_id": str(entry["rater_id"])})

@@ -102,6 +102,7 @@ def sheet_text(sheet: Sheet) -> str:
 def read_sheet(path: Path) -> Sheet:
     """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
     try:
+        # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
         rows = [json.loads(line) for line in read_text(path).split("\n") if line]
         first = rows[0]
         return Sheet(

@@ -124,7 +124,9 @@ def torn_note(folder: Path, file: str = RATINGS_FILE) -> str | None:
     """What crashes left of ratings, and where it is; None where there is nothing."""
     path = folder / file
     aside = torn_file(path)
-    torn = without_torn(read_bytes(path))[1] if path.exists() else b""
+    torn = b""
+    if path.exists():
+        torn = without_torn(read_bytes(path))[1]
     kept: list[bytes] = []
     if aside.exists():
         kept = [line for line in read_bytes(aside).split(b"\n") if line]
@@ -352,6 +354,7 @@ def _keep_aside(path: Path, tail: bytes) -> None:
 
 def _write(f: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
+    # An unbuffered write may take a part only.
     while rest:
         rest = rest[f.write(rest) :]
     os.fsync(f.fileno())

@@ -229,10 +229,10 @@ def _design(
         raise BadInput(
             f"iterations {', '.join(iterations) or '(none)'}: name at least one, each once"
         )
-    numbers = {
-        i: per_iteration if isinstance(per_iteration, int) else per_iteration.get(i, 0)
-        for i in wanted
-    }
+    if isinstance(per_iteration, int):
+        numbers = dict.fromkeys(wanted, per_iteration)
+    else:
+        numbers = {i: per_iteration.get(i, 0) for i in wanted}
     too_few = [f"{n} of {i}; at least 1 sample" for i, n in numbers.items() if n < 1]
     draw.require(
         f"rating tasks of {record.path}",
@@ -341,7 +341,9 @@ def _items(
         }
     originals = list(facts)
     samples = [i for i in originals if facts[i]["role"] == "sample"]
-    wanted = draw.default_checks(len(samples)) if design["checks"] is None else design["checks"]
+    wanted = design["checks"]
+    if wanted is None:
+        wanted = draw.default_checks(len(samples))
 
     def chance(item: str) -> float:
         fact = facts[item]

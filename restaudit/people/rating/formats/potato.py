@@ -32,14 +32,12 @@ LABELS = "instance_id_to_label_to_value"
 
 def write(sheet: Sheet) -> str:
     """Items for `data_files`. potato shows `text` as HTML, so it is escaped."""
-    rows = (
-        {
-            "id": r.item_id,
-            "text": html.escape(f"{r.prompt}\n\n———\n\n{r.response}").replace("\n", "<br>"),
-        }
-        for r in sheet.rows
-    )
-    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+    lines = []
+    for row in sheet.rows:
+        text = html.escape(f"{row.prompt}\n\n———\n\n{row.response}").replace("\n", "<br>")
+        item = {"id": row.item_id, "text": text}
+        lines.append(json.dumps(item, ensure_ascii=False) + "\n")
+    return "".join(lines)
 
 
 def setup(sheet: Sheet, tasks: str) -> tuple[str, str]:
@@ -174,7 +172,9 @@ def _of_scheme(labels: Any) -> dict[str, Any]:
     of_scheme = labels.get(SCHEMA) if isinstance(labels, Mapping) else None
     if isinstance(of_scheme, Mapping):
         return {str(label): value for label, value in of_scheme.items()}
-    return {} if of_scheme is None else {str(of_scheme): True}
+    if of_scheme is None:
+        return {}
+    return {str(of_scheme): True}
 
 
 def _ticked(value: Any) -> bool:
@@ -188,7 +188,9 @@ def _score(label: str, value: Any) -> Any:
     """
     named, given = LABEL.fullmatch(label.strip()), LABEL.fullmatch(str(value).strip())
     if value is True or str(value).strip().lower() in TICKED:
-        return named.group(1) if named else label
+        if named:
+            return named.group(1)
+        return label
     if named and given and named.group(1) != given.group(1):
         return [label, value]
     return given.group(1) if given else value
@@ -199,7 +201,9 @@ def _machine(origin: Any) -> str | None:
     if origin is None or origin == {}:
         return None
     kind = origin.get("kind") if isinstance(origin, Mapping) else origin
-    return None if kind == "human" else f"potato says its annotator is a machine (origin {kind!r})"
+    if kind == "human":
+        return None
+    return f"potato says its annotator is a machine (origin {kind!r})"
 
 
 FORMAT = ToolFormat(

@@ -2,7 +2,7 @@
 
 Drawn, asked, taken back and counted as single texts are.
 
-drawing.py draws and writes; asked.py is what raters see and what a file of choices holds; book.py
+drawing.py draws and writes; sheet.py is what raters see and what a file of choices holds; choices.py
 is what a choice is held against; wins.py counts them. See docs/rating.md.
 """
 

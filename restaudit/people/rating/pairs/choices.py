@@ -240,7 +240,9 @@ def _preference(choice: str, *, shown_as_a: str) -> int:
     if choice == "T":
         return 0
     second = "B" if shown_as_a == FIRST else "A"
-    return 1 if choice == second else -1
+    if choice == second:
+        return 1
+    return -1
 
 
 # --- pairs out as a file, choices back in
@@ -256,9 +258,10 @@ def export_pairs(run: Path, name: str, *, format: str, out: Path) -> list[Path]:
     if format not in LAYOUTS:
         raise BadInput(f"format {format!r}: pairs are written as {' or '.join(LAYOUTS)}")
     sheet = read_sheet(load_pairs(run, name).path)
-    out = place_for(run, out, f"{name}.{'jsonl' if format == 'native' else 'csv'}")
+    ending, text_of = ("jsonl", sheet_text) if format == "native" else ("csv", csv_text)
+    out = place_for(run, out, f"{name}.{ending}")
     files = {
-        out: sheet_text(sheet) if format == "native" else csv_text(sheet),
+        out: text_of(sheet),
         out.with_name(f"{out.name}.instructions.txt"): sheet.instructions + "\n",
     }
     for path, text in files.items():

@@ -338,7 +338,9 @@ def _items(
             "role": "pair",
             "repeats": None,
         }
-    wanted = draw.default_checks(len(facts)) if checks is None else checks
+    wanted = checks
+    if wanted is None:
+        wanted = draw.default_checks(len(facts))
     originals = list(facts)
 
     def chance(item: str) -> float:

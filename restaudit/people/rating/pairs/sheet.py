@@ -114,7 +114,9 @@ def csv_text(sheet: PairSheet) -> str:
 def _cell(value: Any) -> Any:
     if value is None:
         return ""
-    return guard(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return guard(value)
+    return value
 
 
 def read_sheet(path: Path) -> PairSheet:
@@ -158,8 +160,12 @@ def read_choices(text: str) -> tuple[str, FileVotes]:
     """
     is_json = text.lstrip()[:1] in ("[", "{")
     file_votes = FileVotes()
-    for where, raw in json_rows(text) if is_json else table_rows(text):
-        row = raw if is_json else {k: unguard(v) for k, v in raw.items()}
+    records = json_rows(text) if is_json else table_rows(text)
+    for where, record in records:
+        row = record
+        if not is_json:
+            # The quote that keeps a cell from being a formula is not part of the text.
+            row = {column: unguard(cell) for column, cell in record.items()}
         if text_or_none(row.get("choice")) is None:
             file_votes.skipped["not rated"] += 1
         else:
@@ -197,7 +203,8 @@ def _first(text: str) -> Mapping[str, Any]:
             if single is not None:
                 return single
             text = text.split("\n", 1)[0]  # JSON Lines, of which the first will do
-        rows = json_rows(text)
-        return rows[0][1] if rows else {}
+        for _, record in json_rows(text):
+            return record
+        return {}
     except BadInput:
         return {}  # what is wrong with it, the layouts say

@@ -137,7 +137,9 @@ def named(
 ) -> str:
     """How one side is called: its iteration, with its run where the two are of different runs."""
     name = called(side["iteration"])
-    return name if side["run_id"] == other["run_id"] else f"{side['run']} {name}"
+    if side["run_id"] == other["run_id"]:
+        return name
+    return f"{side['run']} {name}"
 
 
 def in_words(result: Wins, called: Callable[[str], str] = str) -> str:
@@ -147,7 +149,9 @@ def in_words(result: Wins, called: Callable[[str], str] = str) -> str:
     rate = result.rate
     if rate.value is None:
         return f"{second} against {first}: not known: {rate.reason}."
-    same = f", and {result.same} prompts whose texts were the same" if result.same else ""
+    same = ""
+    if result.same:
+        same = f", and {result.same} prompts whose texts were the same"
     return (
         f"{second} was preferred to {first} on {rate.value:.0%} of prompts, ties counting half "
         f"({_interval(rate, '.0%')}; {result.prompts} prompts, {of_raters(result.raters)}): "
