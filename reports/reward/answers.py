@@ -103,13 +103,19 @@ def reward_answers(folder: Path, where: Path) -> RewardAnswers:
 def assembled(records: RewardRecords) -> RewardAnswers:
     """The answers from what was gathered."""
     facts, declared = records.facts, records.declared
-    topics = tuple(
-        AnsweredTopic(topic, tuple(reward_answer(question, records) for question in topic.fields))
-        for topic in reward_questions().topics
-    )
+    topics = []
+    by_key: dict[str, Answer] = {}
+    for topic in reward_questions().topics:
+        answers = tuple(reward_answer(question, records) for question in topic.fields)
+        topics.append(AnsweredTopic(topic, answers))
+        by_key |= {answer.question.key: answer for answer in answers}
+    # None is not the same as no failure: nobody looked for one.
+    failures = None
     try:
         word, reasons = verdict(facts, records.stress)
-        failures = None if records.stress is None else _failures(records.stress)
+        if records.stress is not None:
+            failures = _failures(records.stress)
+    # A report is a file that anybody may have edited: what reading it can raise is told as such.
     except (KeyError, TypeError, IndexError, AttributeError) as e:
         raise BadInput(
             f"{records.folder}: the stress report or the dossier is not as restaudit writes it "
@@ -118,7 +124,6 @@ def assembled(records: RewardRecords) -> RewardAnswers:
     declared_by = None
     if declared is not None and declared.answers:
         declared_by = (declared.declared_by, declared.date)
-    by_key = {answer.question.key: answer for topic in topics for answer in topic.answers}
     return RewardAnswers(
         name=str(facts.get("name", NOT_SAID)),
         kind=str(facts.get("kind", NOT_SAID)),
@@ -128,7 +133,7 @@ def assembled(records: RewardRecords) -> RewardAnswers:
         overrides=overrides(records),
         failures=failures,
         summary=_summary(records, by_key),
-        topics=topics,
+        topics=tuple(topics),
         files=dict(sorted(records.files.items())),
         declared_by=declared_by,
         validation=tuple(records.validation),
@@ -237,12 +242,15 @@ def _validated(records: RewardRecords) -> str:
         return f"not measured: {own['reason']}"
     shown = figures(own)
     name = own["name"].removeprefix("validation.").replace("_", " ")
+    # Accuracy alone says little: length may predict as well, and people agree only so far.
     sentence = f"{name} {shown.value}, 95% {shown.interval}, {own['n']} items"
     beside = []
     for key, label in BESIDE.items():
         if key in by_name and by_name[key]["value"] is not None:
             beside.append(f"{label} {number(by_name[key]['value'])}")
-    return f"{sentence}. Beside it: {', '.join(beside)}" if beside else sentence
+    if not beside:
+        return sentence
+    return f"{sentence}. Beside it: {', '.join(beside)}"
 
 
 def _stressed(records: RewardRecords) -> str:
@@ -257,11 +265,10 @@ def _stressed(records: RewardRecords) -> str:
 
 
 def _distance(records: RewardRecords, shift: Answer) -> str:
-    measured = [
-        (iteration, number(by_name[DISTANCE].value))
-        for iteration, by_name in records.measured.items()
-        if DISTANCE in by_name and by_name[DISTANCE].value is not None
-    ]
+    measured = []
+    for iteration, by_name in records.measured.items():
+        if DISTANCE in by_name and by_name[DISTANCE].value is not None:
+            measured.append((iteration, number(by_name[DISTANCE].value)))
     if not measured:
         return f"{shift.status}: {shift.reason}"
     # The first and the last look fit a page; every other one stands in its section.
@@ -308,10 +315,12 @@ def to_json(of: RewardAnswers) -> dict[str, Any]:
     by_status = Counter(answer.status for answer in of.answers)
     failures = None
     if of.failures is not None:
-        failures = [
-            {"name": f.name, "says": f.says, "table": None if f.table is None else _table(f.table)}
-            for f in of.failures
-        ]
+        failures = []
+        for f in of.failures:
+            table = None
+            if f.table is not None:
+                table = _table(f.table)
+            failures.append({"name": f.name, "says": f.says, "table": table})
     declared_by = None
     if of.declared_by is not None:
         declared_by = {"name": of.declared_by[0], "date": of.declared_by[1]}

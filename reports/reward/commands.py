@@ -113,8 +113,11 @@ def to_fill(folder: Path, where: Path) -> str:
     from reports.reward.answers import assembled
 
     records = gather(folder, where)
-    answered = [a for a in assembled(records).answers if a.answered and a.status != "DECLARED"]
-    by_record = [answer.question.key for answer in answered]
+    # What only a person said before is not on record: the form asks it again, filled in.
+    by_record = []
+    for answer in assembled(records).answers:
+        if answer.answered and answer.status != "DECLARED":
+            by_record.append(answer.question.key)
     return template(records.subject, by_record, records.declared)
 
 
@@ -127,7 +130,10 @@ def answers(folder: Path, grow: str = "") -> RewardAnswers:
     from reports.reward.answers import reward_answers
     from restaudit.reward_audit.standalone import opened, refitted
 
-    return reward_answers(folder, refitted(folder, grow) if grow else opened(folder)[1])
+    if grow:
+        return reward_answers(folder, refitted(folder, grow))
+    _, where = opened(folder)
+    return reward_answers(folder, where)
 
 
 def rendered(of: RewardAnswers, form: DossierFormat) -> bytes:

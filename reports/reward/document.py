@@ -109,7 +109,9 @@ def _answer(answer: Answer) -> tuple[list[Fact], list[Block]]:
     """
     asks = answer.question.asks
     tables: list[Block] = [_shown(block) for block in answer.tables]
-    parts = [] if answer.value is None else lines_of(answer.value)
+    parts: Sequence[tuple[str, str]] = []
+    if answer.value is not None:
+        parts = lines_of(answer.value)
     text = _in_line(parts)
     if len(parts) > 1 and len(text) > MOST_IN_LINE:
         tables.insert(0, _shown(_listed(asks, parts)))
@@ -120,6 +122,7 @@ def _answer(answer: Answer) -> tuple[list[Fact], list[Block]]:
     sentences = [text]
     if answer.status == "MISSING":
         sentences.insert(0, f"Who could say: {answer.question.who}.")
+    # The status MISSING says "nobody said it" already.
     if answer.reason != NOBODY:
         sentences.insert(0, sentence(answer.reason))
     shown = plain(" ".join(filter(None, sentences)), MOST_IN_ANSWER)
@@ -132,7 +135,10 @@ def _answer(answer: Answer) -> tuple[list[Fact], list[Block]]:
 
 
 def _in_line(parts: Sequence[tuple[str, str]]) -> str:
-    return "; ".join(f"{label}: {text}" if label else text for label, text in parts)
+    texts = []
+    for label, text in parts:
+        texts.append(f"{label}: {text}" if label else text)
+    return "; ".join(texts)
 
 
 def _listed(asks: str, parts: Sequence[tuple[str, str]]) -> Table:
@@ -145,11 +151,14 @@ def _listed(asks: str, parts: Sequence[tuple[str, str]]) -> Table:
 def _shown(block: Table | Chart) -> Table | Chart:
     """A table of texts that are cut, and a picture where there are several values to compare."""
     table = table_of(block)
-    rows = tuple(Row(tuple(plain(cell) for cell in row.cells)) for row in table.rows)
-    prose = tuple(
-        k for k in range(len(table.columns)) if any(len(row.cells[k]) >= LONG for row in rows)
-    )
-    table = Table(table.caption, table.columns, rows, prose)
+    # `plain` cuts: a text of the training data may be longer than a page.
+    rows = [Row(tuple(plain(cell) for cell in row.cells)) for row in table.rows]
+    # Columns of sentences get the width that is left, figures what they need.
+    prose = []
+    for k in range(len(table.columns)):
+        if any(len(row.cells[k]) >= LONG for row in rows):
+            prose.append(k)
+    table = Table(table.caption, table.columns, tuple(rows), tuple(prose))
     # A picture of one value says no more than the value.
     if not isinstance(block, Chart) or len(block.labels) < 2:
         return table

@@ -176,9 +176,12 @@ def front_matter(of: RewardAnswers) -> dict[str, Any]:
         "pipeline_tag": "text-classification",
         "tags": _tags(of),
     }
-    if models := _on_the_hub(of.answer("model.base").value):
+    # What is not on record has no key: an empty one would read as a stated "none".
+    models = _on_the_hub(of.answer("model.base").value)
+    if models:
         metadata["base_model"] = models
-    if results := _results(of):
+    results = _results(of)
+    if results:
         metadata["model-index"] = [{"name": _named(of.name), "results": results}]
     return metadata
 
@@ -193,18 +196,25 @@ def _licence(of: RewardAnswers) -> str:
 
 def _tags(of: RewardAnswers) -> list[str]:
     loss = of.answer("model.loss").value
-    objective = loss.get("objective") if isinstance(loss, Mapping) else None
     tags = ["reward-model", "restaudit"]
-    return [*tags, plain(str(objective)).replace("_", "-")] if objective else tags
+    # A reward from elsewhere may have told nothing of its loss.
+    if isinstance(loss, Mapping) and loss.get("objective"):
+        tags.append(plain(str(loss["objective"])).replace("_", "-"))
+    return tags
 
 
 def _on_the_hub(base: Any) -> list[str]:
     """Names of the form org/name of what it builds on, where that is a model of the hub."""
+    # One model is recorded as a mapping, several as a list of them.
     listed = [base] if isinstance(base, Mapping) else base
     if not isinstance(listed, list):
         return []
-    matches = (HUB.fullmatch(str(model.get("spec", ""))) for model in listed)
-    return [match[1] for match in matches if match]
+    names = []
+    for model in listed:
+        on_hub = HUB.fullmatch(str(model.get("spec", "")))
+        if on_hub is not None:
+            names.append(on_hub[1])
+    return names
 
 
 def _results(of: RewardAnswers) -> list[dict[str, Any]]:
@@ -229,7 +239,9 @@ def _results(of: RewardAnswers) -> list[dict[str, Any]]:
     if not metrics:
         return []
     source = of.answer("data.source").value
-    name = _named(str(source["source"] if isinstance(source, Mapping) else source))
+    if isinstance(source, Mapping):
+        source = source["source"]
+    name = _named(str(source))
     task = {"type": "text-classification", "name": "Agreement with people"}
     return [
         {"task": task, "dataset": {"name": name, "type": "human-judgements"}, "metrics": metrics}
@@ -258,7 +270,9 @@ def _verdict_and_failures(of: RewardAnswers) -> list[str]:
 
 def _failure(failure: Failure) -> str:
     text = f"**{markdown_text(failure.name)}.** {markdown_text(failure.says, MOST_IN_ANSWER)}"
-    return text if failure.table is None else f"{text}\n\n{_table(failure.table)}"
+    if failure.table is None:
+        return text
+    return f"{text}\n\n{_table(failure.table)}"
 
 
 def _answered(answer: Answer) -> str:
@@ -308,11 +322,11 @@ def _table(block: Table | Chart) -> str:
 
 def _rows(columns: Sequence[str], cells: Sequence[Sequence[str]], *, most: int = 240) -> str:
     """A table; every cell is one line of text."""
-    lines = [
-        "| " + " | ".join(markdown_text(c) for c in columns) + " |",
-        "|" + "---|" * len(columns),
-    ]
-    lines += ["| " + " | ".join(markdown_text(c, most) for c in row) + " |" for row in cells]
+    heads = " | ".join(markdown_text(column) for column in columns)
+    lines = [f"| {heads} |", "|" + "---|" * len(columns)]
+    for row in cells:
+        texts = " | ".join(markdown_text(cell, most) for cell in row)
+        lines.append(f"| {texts} |")
     return "\n".join(lines)
 
 
