@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -221,7 +222,9 @@ app.add_typer(reward)
 app.add_typer(dev)
 
 
+@cache
 def _register_plugins() -> None:
+    # Once a process: a second time would add every command again, and each call would take longer.
     # reports registers its commands here: restaudit may not import it (docs/decisions/0005).
     for point in metadata.entry_points(group="restaudit.commands"):
         try:
