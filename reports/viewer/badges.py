@@ -20,6 +20,7 @@ class Badge:
     meaning: str
 
 
+# A colour is never alone: people who cannot tell red from green read the sign and the word.
 VERDICTS = {
     "OK": Badge(
         "✓",
@@ -41,6 +42,7 @@ STATES = {
     ),
     "broken": Badge("⚠", ":material/broken_image:", "red", "the folder cannot be read"),
 }
+# A run of a later version may hold words that this one has never heard.
 UNKNOWN = Badge("?", ":material/help:", "gray", "this version of restaudit does not know this word")
 
 

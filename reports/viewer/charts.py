@@ -20,6 +20,7 @@ CORRELATION = "reward–human correlation"
 NEUTRAL = "#7a7a7a"
 # How far series stand apart: in looks, and as a share of an axis of numbers.
 DODGE, NUDGE = 0.05, 0.008
+# Pixels that a line of the legend takes from the drawing.
 KEY_ROW = 24
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
 DASHES = ([1, 0], [6, 3], [1, 0], [6, 3], [1, 0])
@@ -35,6 +36,7 @@ def lines(
     height: int,
 ) -> Any:
     """Series over iterations with their 95% intervals; `dotted` is the base policy's own value."""
+    # All series, measured or not: each keeps its colour whatever else is shown.
     every = [REWARD, human, *DIVERSITY, CORRELATION]
     measured = set(table.loc[table["value"].notna(), "label"])
     shown = [label for label in every if label in measured]
@@ -167,6 +169,8 @@ def _drawn(
         scale=alt.Scale(domain=[-0.3, max(len(names) - 1, 1) + 0.3], nice=False),
         axis=alt.Axis(
             values=list(range(len(names))),
+            # The axis is one of numbers, so that series can stand beside one another; the names are
+            # put back as its labels. As JSON, since a name may hold a quote.
             labelExpr=f"{json.dumps(names, ensure_ascii=False)}[datum.value]",
             grid=False,
             labelOverlap=True,
@@ -176,6 +180,7 @@ def _drawn(
     colour = alt.Color("label:N", scale=alt.Scale(domain=list(every)), legend=key)
     tooltip = _tooltip(data)
     marks = alt.Chart(data).encode(x=x, color=colour, tooltip=tooltip)
+    # Not from 0: ratios near 1 would all look alike.
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False, nice=True))
     line = marks.mark_line(strokeWidth=2).encode(
         y=y, strokeDash=alt.StrokeDash("label:N", scale=_cycled(every, DASHES), legend=None)
@@ -214,6 +219,7 @@ def _tooltip(data: pd.DataFrame) -> list[Any]:
 
 def _whiskers(marks: Any) -> Any:
     return (
+        # Without an interval there is nothing to draw a bar between.
         marks.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=1.5, opacity=0.7)
         .encode(y=alt.Y("low:Q", title=None), y2="high:Q")

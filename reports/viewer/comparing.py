@@ -53,6 +53,7 @@ def compared(runs: tuple[Run, ...]) -> Document:
 
 def labels(names: Sequence[str]) -> list[str]:
     """What the comparison calls runs of these names: a number behind a name that several have."""
+    # Runs may share a name; the document tells them apart in the same way.
     every, met = Counter(names), Counter[str]()
     labels = []
     for name in names:

@@ -52,6 +52,7 @@ def above(title: str, *, of_broken: bool = False) -> None:
             return
         link_to_folder("evidence.py", summary.path.name, "Verify: what is wrong first")
         st.stop()
+    # A page that changed under a reader's eyes could not be read: it says that there is more.
     if summary.state == "running":
         _follow(str(summary.path))
     with guarded():
@@ -74,6 +75,7 @@ def guarded() -> Iterator[None]:
     """Show what is wrong with a damaged folder in place of the rest of the page."""
     try:
         yield
+    # What was drawn above stays: it was read before the damage was met.
     except series.READ_ERRORS as error:
         problem(
             "The rest of this run cannot be shown",

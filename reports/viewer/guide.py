@@ -15,6 +15,7 @@ class Guide:
     misleads: tuple[str, ...]
 
 
+# Short enough to be read beside the figures; docs/probes.md says more.
 GUIDES = {
     "scores": Guide(
         (

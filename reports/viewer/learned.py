@@ -27,6 +27,7 @@ from restaudit.evidence.shown import NOTHING, figure
 READ = ("sample_id", "prompt_id", "family", "text", "n_tokens", "reward", "human")
 NONE = ""
 PAGE, MOST_PROMPT = 4, 300
+# Each entry of the second holds the texts of a whole audit, so few are kept.
 CHOICES, PAGES_OF_TEXTS = 64, 16
 
 
@@ -93,6 +94,7 @@ def show(run: Run) -> None:
     _link_to_samples(run, iteration, feature)
     pages = max(1, math.ceil(len(compared.examples) / PAGE))
     first = PAGE * (address.page(pages, feature.key) - 1)
+    # Only what is on this page gets its prompt read.
     shown = compared.examples[first : first + PAGE]
     asked = tuple(dict.fromkeys(example.prompt_id for example in shown))
     prompts = prompts_of(run, Place(iteration, "audit"), asked)
@@ -107,6 +109,7 @@ def features(run: Run) -> tuple[str, list[Feature]]:
     if not material.iterations:
         return BASE, []
     last = material.iterations[-1]
+    # The last look: what the policy has learned by now, and not what it once did.
     signature = material.measured[last].get("hacking.signature")
     listed = [] if signature is None else signature.detail.get("features") or []
     return last, [_feature(raw) for raw in listed if _is_feature(raw)]
@@ -141,12 +144,16 @@ def texts_with(run: Run, iteration: str, kind: Kind, name: str) -> FeatureTexts:
     Beside each stands the base policy's answer to the same prompt: the first by name that has the
     feature too, else the first by name.
     """
+    # Against the ledger first: what is shown here as the policy's own words must be what was
+    # recorded.
     for place in (iteration, BASE):
         recorded(run, f"{place}/audit.parquet")
     texts = look_up(kind, name, outputs=run.audit(iteration, READ), base=run.audit(BASE, READ))
     mine = texts.now[texts.now["has"]].sort_values(
         ["reward", "sample_id"], ascending=[False, True], kind="stable"
     )
+    # The base policy's text that comes nearest is shown: one that has the feature too speaks
+    # against it having been learned.
     before = texts.base.sort_values(["has", "sample_id"], ascending=[False, True], kind="stable")
     answers = before.drop_duplicates("prompt_id").set_index("prompt_id")
     examples = []
@@ -171,6 +178,7 @@ def highlighted(text: str, places: Sequence[Span]) -> str:
     """The text, fit to be shown as text, with marks around these places; without, where it has such
     marks itself.
     """
+    # Marks that the text brought along could not be told from ours.
     if OPEN in text or SHUT in text:
         return multiline(text)
     parts, at = [], 0

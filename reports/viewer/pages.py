@@ -12,6 +12,7 @@ import streamlit as st
 
 from restaudit.evidence.record import Run
 
+# By path and not by import: Streamlit runs a page as a script each time it is drawn.
 FOLDER = Path(__file__).parent / "app_pages"
 ALL, RUN, WORK = "All runs", "This run", "Work on it"
 
@@ -42,6 +43,7 @@ class Page:
         return self.group != ALL
 
 
+# In the order of the menu: first find a run, then read it, then work on it.
 PAGES = (
     Page(
         "runs.py",
@@ -166,6 +168,7 @@ def link_to(file: str, run: Run, label: str | None = None) -> None:
 def link_to_folder(file: str, name: str, label: str | None = None) -> None:
     """A link to another page about the run folder of this name."""
     page = BY_FILE[file]
+    # The run goes into the address, so that a link that somebody sends opens the same one.
     st.page_link(page.path, label=label or page.title, icon=page.icon, query_params={"run": name})
 
 

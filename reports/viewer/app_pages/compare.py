@@ -54,6 +54,7 @@ def _states(chosen: list[Summary]) -> None:
 
 
 def _show(chosen: list[Summary]) -> None:
+    # All of them at once, or a reader would take one out after the other.
     broken = [s for s in chosen if s.problem is not None]
     for s in broken:
         frame.problem(

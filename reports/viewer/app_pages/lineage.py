@@ -19,6 +19,7 @@ TABS = {
 with frame.guarded():
     run = frame.chosen()
     guide.show("lineage")
+    # Not tabs: Streamlit draws all tabs at once, and each of these reads much of the record.
     view = st.segmented_control(
         "View",
         list(TABS),

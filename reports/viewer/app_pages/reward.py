@@ -25,6 +25,7 @@ Scorer = Callable[
 def _try_a_text(run: Run) -> None:
     """A form for a prompt and a text; the reward beside those of the base policy's samples."""
     st.header("Try a text against it")
+    # The folder may be a stranger's: to look at it must not run what it names.
     if run.plan["config"]["reward"]["kind"] != "trained":
         why = "another kind would run code, or load a model, that the run folder names"
         st.caption(f"Only a reward model that restaudit trained can be tried here: {why}.")
@@ -43,6 +44,7 @@ def _try_a_text(run: Run) -> None:
     try:
         reward = float(_scorer(run)([prompt], [text])[0])
         _answer(run, reward)
+    # Weights are often left out of a bundle, so this is a usual case and no fault of the run.
     except (RestauditError, OSError, ValueError, KeyError, ImportError) as e:
         st.error(
             "It cannot be scored here: its weights or its encoder are not at hand.",
@@ -57,6 +59,7 @@ def _answer(run: Run, reward: float) -> None:
         if BASE in run.iterations():
             base = reading.samples(run, BASE)["reward"].dropna().to_numpy()
             if len(base):
+                # A reward has no unit that people know; the share of samples below it has.
                 below = float((base < reward).mean())
                 st.text(
                     f"{below:.0%} of the base policy's {len(base)} audited samples have a lower "
@@ -68,6 +71,8 @@ def _answer(run: Run, reward: float) -> None:
         )
 
 
+# One: a reward model may take gigabytes. A resource and not data, which would be copied at each
+# use.
 @st.cache_resource(max_entries=1, show_spinner="Loading the reward model", hash_funcs=AS_RUN)
 def _scorer(run: Run) -> Scorer:
     from restaudit.reward_audit.standalone import opened, scorer

@@ -38,10 +38,12 @@ def _decisions(view: reading.Overview, *, stopped: bool) -> None:
             f"The last one, at {series.short_name(last.iteration)}, is {last.verdict}: "
             f"{badges.verdict(last.verdict).meaning}."
         )
+    # The worst first; what is OK needs no words.
     for verdict in ("HALT", "WARN", "INCONCLUSIVE"):
         gates = [f"{g.gate} ({g.why})" for g in last.gates if g.verdict == verdict]
         if gates:
             st.text(f"{verdict} at {series.short_name(last.iteration)}: {'; '.join(gates)}")
+    # After an override the HALT no longer stops it.
     if last.verdict == "HALT" and stopped:
         which = ", ".join(g.gate for g in last.gates if g.verdict == "HALT")
         st.error(
@@ -76,6 +78,7 @@ def _picture(view: reading.Overview) -> None:
             dotted=0.0,
             height=460,
             key="reward_human",
+            # The figures in words, for who cannot see the chart.
             alt=series.describe(view.changes, view.decisions),
         )
         for label in (series.REWARD, human):
@@ -163,6 +166,7 @@ def _measurements(run: Run, iteration: str) -> None:
     )
     section = chosen if chosen in sections else next(iter(sections))
     table = sections[section]
+    # An empty wide column would push the figures out of sight.
     if not table["note"].any():
         table = table.drop(columns="note")
     st.dataframe(
@@ -251,6 +255,7 @@ def _show(run: Run) -> None:
     _rest(run)
     _detail(run, view)
     st.header("Not measured")
+    # What is not known ends the page, and is never folded away.
     blocks.draw_block(reading.section(run, "verdict").blocks[-1], "not-measured")
 
 

@@ -45,6 +45,7 @@ def _wanted(found: Sequence[Summary]) -> list[Summary]:
         placeholder="part of a name",
         icon=":material/search:",
     )
+    # Only states that occur: a filter that leaves nothing is no help.
     there = list(dict.fromkeys(s.state for s in found))
     states = right.pills(
         "State",
@@ -61,6 +62,7 @@ def _list(found: Sequence[Summary]) -> None:
     table = run_table(found, _signed)
     table.insert(0, "open", "Open")
     table["state"] = [f"{badges.state(s).sign} {s}" for s in table["state"]]
+    # Most folders have none, and the column is wide.
     if not table["problem"].any():
         table = table.drop(columns="problem")
     event = st.dataframe(
@@ -94,6 +96,7 @@ def _list(found: Sequence[Summary]) -> None:
     for folder, said in zip(table["folder"], table.get("problem", []), strict=False):
         if said:
             st.text(plain(f"{folder}: {said}", MOST_PROBLEM))
+    # A run that went away since it was ticked has no row any more.
     _compare([str(table["folder"].iloc[k]) for k in event.selection.rows if k < len(table)])
 
 

@@ -23,6 +23,7 @@ def _studies(root: Path) -> dict[str, Path]:
     """
     inside = sorted(root.iterdir()) if root.is_dir() else []
     studies = {}
+    # `restaudit ui STUDY/runs` opens the runs of a study, whose plan lies one folder above.
     for folder in (root, *inside, root.resolve().parent):
         if folder.is_dir() and not folder.is_symlink() and (folder / FILE).is_file():
             studies[folder.resolve().name] = folder
@@ -32,6 +33,7 @@ def _studies(root: Path) -> dict[str, Path]:
 @st.cache_data(ttl="60s", max_entries=8, show_spinner="Reading the study")
 def _document(folder: str) -> Document | str:
     """The study's document, or why there is none yet."""
+    # Here, since it imports statistics, which take seconds.
     from reports.study.build import study_document
 
     try:

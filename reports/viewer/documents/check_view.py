@@ -73,6 +73,7 @@ def show_run(folder: Path, events: int | None) -> None:
     )
     # A browser can press a button that is drawn as disabled.
     if asked and trust.usable:
+        # The list is drawn line by line while files are read: a large run takes minutes.
         bar, show = Bar(), _live()
         try:
             done = check_run(folder, show, bar.add, trusted=trust.key, anchor=trust.anchor)
@@ -93,6 +94,7 @@ def _how_much(folder: Path) -> str:
     """The bytes that will be read, where the ledger says."""
     try:
         return f" ({size(recorded_bytes(folder))})"
+    # A ledger that cannot be read is what the check is for: it will say so.
     except (RestauditError, OSError):
         return ""
 
@@ -122,6 +124,7 @@ def show_bundle() -> None:
     place = "checked_bundle"
     if asked and usable:
         bar, show = Bar(), _live()
+        # The same upload may be checked again, with another key.
         given.seek(0)
         try:
             done = check_bundle(given, show, bar.add, trusted=trust.key, anchor=trust.anchor)
@@ -129,6 +132,7 @@ def show_bundle() -> None:
             bar.empty()
         show(())
         st.session_state[place] = (given.file_id, done)
+    # A result is never shown beside another file than the one it is about.
     if place in st.session_state and st.session_state[place][0] == given.file_id:
         _outcome(
             st.session_state[place][1],
@@ -159,6 +163,8 @@ def _trust(of: str) -> Trust:
                 st.text(plain(f"Anchor of run {anchor.run_id}, event {anchor.seq}"))
             except BadInput as e:
                 usable = _refused(e)
+    # What was brought along and cannot be used stops the check: without it the reader would trust
+    # less than they think.
     return Trust(key, anchor, usable)
 
 
@@ -197,6 +203,7 @@ def _outcome(done: Outcome, note: str) -> None:
             "below.",
             title="Everything that was checked is as recorded",
         )
+    # Overrides stand before all that is right.
     for o in done.overrides:
         st.text(
             f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "

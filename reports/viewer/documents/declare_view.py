@@ -45,6 +45,7 @@ def show(run: Run, who: Person) -> None:
     about = run_subject(records)
     before = stored(about)
     place, folder = f"declare:{run.path.name}:", folder_of(run.run_id, who.identity or "")
+    # Once for each tab and run: a redraw must not overwrite what is being typed.
     if f"{place}opened" not in st.session_state:
         _fill(place, before)
         st.session_state[f"{place}opened"] = before.sha256 if before else ""
@@ -93,6 +94,7 @@ def _fields(place: str, folder: Path, who: Person, by_record: frozenset[str]) ->
 
 def _person(place: str, who: Person) -> None:
     if who.login:
+        # A name that a login vouches for cannot be typed over.
         st.session_state[f"{place}declared_by"] = who.name
     name, role, day = st.columns(3)
     name.text_input(
@@ -146,6 +148,7 @@ def _save(
     records: Records, place: str, folder: Path, who: Person, before: Declarations | None
 ) -> None:
     now = before.sha256 if before else ""
+    # What was stored when this form was opened is not what is stored now.
     other = st.session_state[f"{place}opened"] != now
     if other:
         st.warning(
@@ -169,6 +172,8 @@ def _save(
             )
             return
         try:
+            # As a file of the command would be: the app accepts nothing that `restaudit declare`
+            # refuses.
             saved = kept(records, as_yaml(run_subject(records), _given(place, who)))
             drafts.forget_saved(place, folder, _given(place, who))
         except BadInput as e:

@@ -51,6 +51,7 @@ def choose_format(key: str) -> Format:
         key=key,
         format_func=lambda f: TYPES[f][0],
     )
+    # The browser may send any text; only a format of ours goes on.
     return next((f for f in FORMATS if f == form), FORMATS[0])
 
 
@@ -106,6 +107,7 @@ def show_clauses(run: Run) -> None:
         bind="query-params",
         width=640,
     )
+    # The address is anybody's to write.
     name = chosen if chosen in known else next(iter(known))
     declared = declared_digest(run)
     document = making.clauses(run, name, declared)
@@ -124,6 +126,7 @@ def show_clauses(run: Run) -> None:
         st.text(f"{facts.version}. Read in {facts.source}, as of {facts.as_of}.")
         for limit in facts.limits:
             st.text(limit)
+    # It stands above as the heading already.
     banner(document, but=covered)
     st.header(document.sections[0].title)
     blocks.draw(document.sections[0])
@@ -144,6 +147,7 @@ def show_dossier(run: Run) -> None:
     grow = ""
     if refits:
         choices = [AS_TRAINING_BEGAN, *refits]
+        # A run whose reward was fitted again has several, each with papers of its own.
         which = st.selectbox("Which reward", choices, key="dossier_reward", width=320)
         grow = which if which in refits else ""
     name = "-".join(part for part in (run.path.name, "reward-model", grow) if part)

@@ -28,6 +28,8 @@ from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
 
 FOLDER, SCHEMA, LARGEST = "drafts", 1, 4 << 20
+# How many drafts are offered at once.
+MOST = 5
 TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
@@ -127,9 +129,6 @@ def _given(raw: dict[str, Any]) -> Given:
 
 # Drafts of the declarations form on its page: kept as fields are left, offered again after a
 # reload.
-
-
-MOST = 5
 
 
 def begin(place: str, folder: Path, given: Given) -> None:

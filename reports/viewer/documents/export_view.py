@@ -29,6 +29,7 @@ def show_exports(run: Run) -> None:
         key="export_formats",
         format_func=lambda n: f"{n}: {known[n].title}",
     )
+    # In our order and from our list: the browser's choice is part of the cache's key.
     names = tuple(n for n in known if n in picked)
     if not names:
         st.info("Choose one format or more.")

@@ -72,6 +72,7 @@ def as_yaml(about: Subject, given: Given) -> bytes:
         "role": given.role,
         "date": given.date,
         "signature_file": given.signature_file,
+        # An empty field is no answer; stored as one it would be shown as DECLARED.
         "answers": {k: v for k, v in given.answers.items() if v.strip()},
     }
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100).encode("utf-8")
@@ -104,8 +105,10 @@ def question_of(message: str) -> tuple[str, Question] | None:
 
 
 def _with_file(data: bytes, use: _Use) -> Declarations:
+    # An upload is anybody's, and YAML takes many times its size in memory.
     if len(data) > MOST_BYTES:
         raise BadInput(f"the form takes {len(data):,} bytes; expected at most {MOST_BYTES:,}")
+    # Through a file, so that it is read by the very code of `restaudit declare`.
     with tempfile.TemporaryDirectory(prefix="restaudit-") as folder:
         path = Path(folder) / NAME
         path.write_bytes(data)
@@ -113,4 +116,5 @@ def _with_file(data: bytes, use: _Use) -> Declarations:
             return use(path)
         except BadInput as e:
             said = str(e)
+            # The name of a temporary file means nothing to who typed.
             raise BadInput(said.removeprefix(f"{path}: ").replace(str(path), NAME)) from None

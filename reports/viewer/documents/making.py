@@ -44,6 +44,9 @@ TYPES: Mapping[Format, tuple[str, str]] = {
     "json": ("JSON", "application/json"),
 }
 ZIP = "application/zip"
+# A calibration or a stress test may come without a new event, so nothing is held for long.
+HELD = "60s"
+DOCUMENTS, FILES, BYTES = 16, 24, "128MiB"
 
 
 @dataclass(frozen=True)
@@ -169,11 +172,6 @@ def bundle(run: Run, wish: Wish, progress: Callable[[str, int, int], None]) -> B
 
 # Documents and their bytes, cached by the ledger's head, so that two people who ask for the same
 # wait once.
-
-
-# A calibration or a stress test may come without a new event, so nothing is held for long.
-HELD = "60s"
-DOCUMENTS, FILES, BYTES = 16, 24, "128MiB"
 
 
 @st.cache_data(

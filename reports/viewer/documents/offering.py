@@ -35,6 +35,7 @@ class Prepared:
 
 def identity(run: Run) -> tuple[str, str]:
     """The run and its head."""
+    # A new event makes a file that was prepared before it another one.
     return str(run.path), run.events[-1].hash if run.events else ""
 
 
@@ -95,6 +96,7 @@ def read_section(document: Document, key: str, label: str, *, skip: int = 0) -> 
 def _made(
     key: str, of: Hashable, name: str, mime: str, make: Callable[[], bytes]
 ) -> RestauditError | None:
+    # The old file goes first, so that two large ones are never held at once.
     st.session_state.pop(f"{key}_file", None)
     try:
         with st.spinner("Making the file"):

@@ -156,6 +156,7 @@ def _make(path: str, set_key: str) -> None:
         "instructions": state["new_instructions"],
     }
     try:
+        # The new set is the chosen one, so that the next click begins it.
         state[set_key] = draw_set(Run(path), given).name
     except series.READ_ERRORS as error:
         state[REFUSED_NEW] = str(error)
@@ -166,6 +167,7 @@ def proposed(run: Run) -> dict[str, Any]:
 
     Raises BadInput while nothing was audited.
     """
+    # A run that asks people says how many texts it needs; less would leave it waiting.
     of_people = (run.plan["config"].get("human") or {}).get("kind") == "people"
     return draw_arguments(run, {} if of_people else {"n": SITTING})
 
@@ -240,6 +242,7 @@ def long_scale(sheet: Sheet, answer: Callable[..., None], here: tuple[str, ...])
     def save() -> None:
         answer(*here, float(st.session_state[key]))
 
+    # A button of its own: a slider that is dragged passes through scores that nobody meant.
     st.button("Save", key="score_save", shortcut="Enter", type="primary", on_click=save)
 
 

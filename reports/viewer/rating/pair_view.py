@@ -37,6 +37,7 @@ def texts(
             st.text(text or "(an empty text)")
     st.text(f"Which has the better {plain(sheet.dimension, MOST_NAME)}?")
     with st.container(horizontal=True, gap="small", key="rating_scores"):
+        # The tie stands between the two, so that neither side is nearer to the hand.
         for choice, label in LABELS.items():
             st.button(
                 label,
@@ -102,6 +103,7 @@ def _table(result: Wins) -> pd.DataFrame:
     row = {
         "policy": plain(named(result.second, result.first, _short), MOST_NAME),
         "against": plain(named(result.first, result.second, _short), MOST_NAME),
+        # Drawn only where there is a value (show_choices).
         "rate": 100 * (result.rate.value or 0.0),
         "low": 100 * ends.low if ends else None,
         "high": 100 * ends.high if ends else None,
@@ -118,5 +120,6 @@ def _table(result: Wins) -> pd.DataFrame:
 @st.cache_data(max_entries=32, show_spinner="Counting the choices")
 def _counted(key: tuple[str, ...]) -> Wins:
     """`key`: the run, the set, and what changes when either goes on."""
+    # The rest of the key is there to miss the cache when a choice comes in.
     path, name, *_ = key
     return wins(Run(path).path, name)

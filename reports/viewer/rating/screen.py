@@ -64,6 +64,8 @@ def _show(run: Run) -> None:
     if guest.identity is None:
         rater = _typed(run, sets, waits)
     else:
+        # Derived and not typed: a login cannot rate twice under two names, and its address is not
+        # stored.
         rater = desk.pseudonym(guest.identity, desk.secret_of(run))
         st.text(f"You are {rater}, {guest.role}. The name follows from your login and hides it.")
         _choose(run, sets, waits, rater)
@@ -158,6 +160,7 @@ def _desk(run: Run, one: OpenSet, rater: str) -> None:
     if st.session_state.get(OWNER) != (one.tasks.name, rater):
         st.session_state[OWNER] = one.tasks.name, rater
         st.session_state.pop(SAID, None)
+    # Whoever has seen results knows which policy is which, and can no longer rate blind.
     if at.handed_in:
         results.show_results(run, one.tasks, rater=rater)
         _next(run, one.tasks)
@@ -207,6 +210,7 @@ def _trouble() -> None:
 def _text(run: Run, one: OpenSet, at: Standing, rater: str) -> None:
     item = one.shown[at.due[0]]
     text = (one.tasks.name, rater, item.item_id)
+    # The clock starts when the text first comes into sight, and not at each redraw.
     if st.session_state.get(SEEN) != text:
         st.session_state[SEEN], st.session_state[SEEN_AT] = text, datetime.now(UTC)
     here = (str(run.path), one.tasks.name, rater, item.item_id)

@@ -79,6 +79,7 @@ def _query(address: Address, run: Run, place: Place, known: PlaceFacts) -> Query
     with st.popover("Filters", icon=":material/filter_list:"):
         kept = _kept(address, run, place)
         group = ANY
+        # With one group there is nothing to choose between.
         if len(known.groups) > 1:
             group = address.pick("Group", [ANY, *known.groups[:MOST_GROUPS]], "group")
         human = address.pick("Human score", list(get_args(Human)), "human")
@@ -105,6 +106,7 @@ def _query(address: Address, run: Run, place: Place, known: PlaceFacts) -> Query
 
 
 def _kept(address: Address, run: Run, place: Place) -> str | None:
+    # Only a Grow set is filtered; nothing of an audit is ever trained on.
     steps = trained_on(run, place)
     if not steps:
         return None

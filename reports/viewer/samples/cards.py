@@ -33,6 +33,7 @@ def card(
         with answered, st.container(gap="xsmall"):
             body(sample, sample.text)
             _about(place, sample, across)
+        # In the address, so that a link to a sample brings its answer along.
         if st.query_params.get(WHY) == sample.sample_id:
             answer(run, sample.sample_id)
 
@@ -76,6 +77,7 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
 def scores(sample: Sample) -> str:
     """What is known of a sample in one line."""
     parts = [f"reward {_score(sample.reward)} ({_known(sample.reward_01, '.2f')} on 0..1)"]
+    # A reward of one member has no spread, and 0 would say that its members agree.
     if math.isfinite(sample.spread):
         parts.append(f"ensemble spread {sample.spread:.2f}")
     parts += [f"human score {_score(sample.human)}", f"{sample.tokens} tokens"]
@@ -110,6 +112,8 @@ def _ask(sample: str) -> None:
 def _badges(sample: Sample) -> None:
     if sample.origin == "reference":
         st.badge("written by a person", icon=":material/person:", color="blue")
+    # One for each Improve step: the same sample may be kept at one threshold and left out at the
+    # next.
     for step, kept in sample.kept:
         name = series.short_name(step)
         if kept:
@@ -123,6 +127,7 @@ def _badges(sample: Sample) -> None:
 def _score(value: float) -> str:
     if not math.isfinite(value):
         return "not known"
+    # A true minus sign is as wide as the plus, so that figures stand below one another.
     return f"{value:+.2f}".replace("-", "−")
 
 

@@ -40,6 +40,7 @@ def one_prompt(run: Run) -> None:
         every = places(run)
         address = Address(st.container(gap="xsmall"))
         columns = st.columns([1, 1, 3])
+        # Audits ask the same prompts; a Grow set asks others, and would share none with them.
         same = [p for p in every if p.kind == every[0].kind]
         with columns[0]:
             left = _place(address, "Left", every, same[0], "left")
@@ -47,6 +48,7 @@ def one_prompt(run: Run) -> None:
             right = _place(address, "Right", every, same[-1], "right")
         for place in (left, right):
             recorded(run, place.file)
+        # Prompts of either side: one that a side lacks is part of what differs.
         ids = sorted({*prompt_names(run, left), *prompt_names(run, right)})
         if not ids:
             st.info("Neither of the two has samples.")
@@ -95,6 +97,7 @@ def _prompt(
     """The chosen prompt; its name is in the address, and not its text."""
     asked = st.query_params.get(PROMPT)
     offered = list(ids[:MOST_PROMPTS])
+    # A link to a prompt beyond the list must still open it.
     if asked is not None and asked in ids and asked not in offered:
         offered.append(asked)
     texts = prompts_of(run, place, tuple(offered))
@@ -164,6 +167,7 @@ def _pair(sides: tuple[Place, Place], pair: tuple[Sample | None, ...], *, mark: 
     why_unmarked = ""
     if mark and left and right:
         with_marks = marked(left.text, right.text)
+        # A reason in place of two texts: too long, or with such marks of their own.
         if isinstance(with_marks, str):
             why_unmarked = with_marks
         else:
@@ -181,4 +185,5 @@ def _samples(run: Run, place: Place, prompt: str) -> list[Sample]:
     recorded(run, place.file)
     positions = matching(run, place, Query(prompt=prompt))
     found = samples(run, place, tuple(map(int, positions)))
+    # By name on both sides, so that the same two are side by side each time.
     return sorted(found, key=lambda sample: sample.sample_id)
