@@ -91,7 +91,9 @@ def _dots(axes: Axes, rows: Sequence[Scenario]) -> None:
         shown = _halted(row)
         colour = colours.get(row["kind"], LABELS)
         # Colour is never the only difference, so that the chart survives greyscale.
-        marker = "o" if row["kind"] == "null" else "D"
+        marker = "D"
+        if row["kind"] == "null":
+            marker = "o"
         axes.plot(
             [shown["low"], shown["high"]],
             [place, place],
@@ -103,6 +105,7 @@ def _dots(axes: Axes, rows: Sequence[Scenario]) -> None:
     axes.axvline(LIMIT, color=FAINT, linewidth=0.8, linestyle=":")
     axes.text(LIMIT + 0.01, -0.9, "5%", fontsize=7.5, color=FAINT, va="center")
     axes.set_yticks(range(len(rows)), [r["scenario"] for r in rows], fontsize=7.8)
+    # Upside down, so that the first row stands at the top.
     axes.set_ylim(len(rows) - 0.4, -1.4)
     _shares(axes.xaxis.set_ticks, axes)
     axes.set_xlim(-0.02, 1.02)
@@ -113,6 +116,7 @@ def _dots(axes: Axes, rows: Sequence[Scenario]) -> None:
 
 def _by(axes: Axes, rows: Sequence[Scenario], key: str, label: str) -> None:
     axes.set_title(f"By number of {label}", loc="left", fontsize=9, color=INK)
+    # Sizes stand at equal distances: on their own scale the small ones would crowd together.
     values = sorted({r[key] for r in rows})
     at = {v: k for k, v in enumerate(values)}
     names = list(dict.fromkeys(r["scenario"] for r in rows))

@@ -44,6 +44,7 @@ def blank(size: tuple[float, float]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # Not through pyplot: that keeps every figure alive and may ask for a display.
     figure = Figure(figsize=size, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -83,6 +84,7 @@ def drawn(draw: Callable[[], Figure], kind: str, *, title: str, text: str) -> by
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         figure = draw()
+        # Dates and version numbers in a file's metadata would change its bytes from day to day.
         if kind == ".png":
             figure.savefig(
                 buffer, format="png", dpi=PNG_DPI, metadata={"Software": None, "Title": title}

@@ -85,6 +85,7 @@ def _draw(run: Run) -> Figure:
 
     _panel(diversity, "Diversity, base policy = 1", pad=19)
     ratios, styles = series.diversity_series(run), {"Vendi score": VENDI, "distinct-2": DISTINCT}
+    # A line that could not be measured is left out of the legend too: no key without a line.
     missing = {label: series.why_missing(ratios, label) for label in styles}
     measured = {label: style for label, style in styles.items() if missing[label] is None}
     _lines(diversity, ratios, names, measured)
@@ -97,7 +98,8 @@ def _draw(run: Run) -> Figure:
     _panel(correlation, "Reward–human correlation")
     _lines(correlation, r, names, {"reward–human correlation": CORRELATION})
     _frame(correlation, names, dotted=0.0, at_least=(0.0, 1.0))
-    if reason := series.why_missing(r, "reward–human correlation"):
+    reason = series.why_missing(r, "reward–human correlation")
+    if reason:
         _note(correlation, f"not measured: {reason}")
     _footer(figure, changes)
     return figure
@@ -285,11 +287,15 @@ def _frame(
     """Ticks at the iterations, a dotted line at the base policy's value, and a range that is never
     a sliver.
     """
-    low, high = axes.get_ylim() if axes.has_data() else at_least
+    low, high = at_least
+    if axes.has_data():
+        low, high = axes.get_ylim()
     room = 0.06 * max(high - low, at_least[1] - at_least[0])
     axes.set_ylim(min(low - room, at_least[0]), max(high + room, at_least[1]))
     axes.axhline(dotted, color=FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
-    most = MAX_LABELS if axes.get_position().width > 0.4 else MAX_LABELS_SMALL
+    most = MAX_LABELS_SMALL
+    if axes.get_position().width > 0.4:
+        most = MAX_LABELS
     step = max(1, math.ceil(len(names) / most))
     ticks = list(range(0, len(names), step))
     axes.set_xticks(ticks, [series.short_name(names[k]) for k in ticks], fontsize=8)
@@ -314,7 +320,10 @@ def _footer(figure: Figure, changes: pd.DataFrame) -> None:
     prompts = sorted({int(n) for n in changes["n_prompts"] if n})
     if not prompts:
         return
-    count = f"{prompts[0]}" if len(prompts) == 1 else f"{prompts[0]} to {prompts[-1]}"
+    # Iterations may differ: a prompt without a score before or after is not part of a change.
+    count = f"{prompts[0]}"
+    if len(prompts) > 1:
+        count = f"{prompts[0]} to {prompts[-1]}"
     text = (
         f"Bars are 95% intervals over {count} audit prompts; changes are paired with the base "
         "policy's own outputs."
@@ -324,6 +333,7 @@ def _footer(figure: Figure, changes: pd.DataFrame) -> None:
 
 def _short(text: str, limit: int) -> str:
     """One printable line of at most `limit` characters."""
+    # A name may hold anything, and a line break or a control character has no glyph.
     line = "".join(c if c.isprintable() else " " for c in text)
     if len(line) > limit:
         return f"{line[: limit - 1]}…"
