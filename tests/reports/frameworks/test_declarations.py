@@ -209,15 +209,19 @@ def test_any_text_comes_back_as_it_was_or_is_refused(
     assert (again.answers, again.sha256) == (found.answers, sha256)
 
 
-def test_a_reward_form_may_hold_instructions_that_fill_a_run_form(tmp_path: Path) -> None:
-    # Escaped twice over, the longest instructions still fit the file that keeps them.
+def test_a_reward_form_has_room_for_the_longest_instructions(tmp_path: Path) -> None:
+    # A hundredth of the longest, all signs that are escaped twice over: the file grows in
+    # proportion, and two megabytes of YAML take a quarter of a minute.
     filling = KINDS["reward"](tmp_path)
-    text = "a" + "\x07" * (MOST_BYTES - 1)
+    text = "a" + "\x07" * (MOST_BYTES // 100 - 1)
     (tmp_path / "told.txt").write_text(text)
+    before = set(tmp_path.rglob("*"))
     filling.keep(instructions_file="told.txt")
     kept = filling.stored()
     assert kept is not None
     assert kept.answers["raters.instructions"]["text"] == text
+    written = [p.stat().st_size for p in set(tmp_path.rglob("*")) - before if p.is_file()]
+    assert 100 * max(written) <= REWARD_FORM.most_bytes
 
 
 # --- YAML for people
