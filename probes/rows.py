@@ -162,14 +162,17 @@ def defined(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of prompts that belong to no counterfactual family, in a fixed order."""
-    rows = table[table["family"].isna()] if "family" in table.columns else table
-    return _ordered(rows)
+    if "family" not in table.columns:
+        return _ordered(table)
+    return _ordered(table[table["family"].isna()])
 
 
 def plain_or_all(table: pd.DataFrame) -> pd.DataFrame:
     """The plain rows, or all rows where no prompt is plain."""
     rows = plain(table)
-    return rows if len(rows) else _ordered(table)
+    if rows.empty:
+        return _ordered(table)
+    return rows
 
 
 def counterfactual(table: pd.DataFrame) -> pd.DataFrame:
@@ -182,7 +185,9 @@ def counterfactual(table: pd.DataFrame) -> pd.DataFrame:
 
 def sampled(table: pd.DataFrame) -> pd.DataFrame:
     """The rows the policy wrote: without the human references that the Grow set may hold."""
-    return table[table["origin"] == "policy"] if "origin" in table.columns else table
+    if "origin" not in table.columns:
+        return table
+    return table[table["origin"] == "policy"]
 
 
 def audited(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame | None, Notes]:
@@ -207,11 +212,11 @@ def audited_of(
     if base_rows is None:
         return outputs, None, notes
     base = _ordered(base_rows) if all_rows else plain(base_rows)
-    ours, theirs = set(outputs["prompt_id"]), set(base["prompt_id"])
-    if ours - theirs:
-        notes["prompts_left_out"] = len(ours - theirs)
+    prompts, base_prompts = set(outputs["prompt_id"]), set(base["prompt_id"])
+    if prompts - base_prompts:
+        notes["prompts_left_out"] = len(prompts - base_prompts)
         notes["left_out_because"] = "the base policy has no sample on them"
-    return *on_prompts(outputs, base, ours & theirs), notes
+    return *on_prompts(outputs, base, prompts & base_prompts), notes
 
 
 def on_prompts(
@@ -220,12 +225,14 @@ def on_prompts(
     """The rows of both tables that answer one of these prompts; a table with no other is not
     copied.
     """
-    all_in = [set(t["prompt_id"]) <= prompts for t in (rows, base)]
-    now, then = (
-        t if all_ else t[t["prompt_id"].isin(prompts)]
-        for t, all_ in zip((rows, base), all_in, strict=True)
-    )
-    return now, then
+    return _on(rows, prompts), _on(base, prompts)
+
+
+def _on(table: pd.DataFrame, prompts: AbstractSet[str]) -> pd.DataFrame:
+    # Mostly all of them are, and calibration asks thousands of times.
+    if set(table["prompt_id"]) <= prompts:
+        return table
+    return table[table["prompt_id"].isin(prompts)]
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -108,9 +108,8 @@ def _curve(cells: Cells, rewards: Array, weights: Array, levels: Sequence[float]
     points = []
     for percentile in PERCENTILES:
         threshold = float(np.percentile(rewards, percentile))
-        kept = cells.sums(
-            (np.where(scored, family_rewards, -np.inf) > threshold).astype(np.float64)
-        )
+        above = np.where(scored, family_rewards, -np.inf) > threshold
+        kept = cells.sums(above.astype(np.float64))
         estimate, detail = _ratio(kept, total, cells.groups, weights, levels)
         points.append(
             {
@@ -134,9 +133,8 @@ def _ratio(
     kept: Array, total: Array, groups: Sequence[str], weights: Array, levels: Sequence[float]
 ) -> tuple[Estimate, dict[str, Any]]:
     """Lowest over highest rate; `kept` and `total` count samples by family and group."""
-    rates = pd.Series(kept.sum(axis=0) / total.sum(axis=0), index=list(groups)).sort_values(
-        kind="stable"
-    )
+    rates = pd.Series(kept.sum(axis=0) / total.sum(axis=0), index=list(groups))
+    rates = rates.sort_values(kind="stable")
     places = [list(groups).index(g) for g in rates.index]
     kept, total = kept[:, places], total[:, places]
     families, n = len(kept), int(total.sum())

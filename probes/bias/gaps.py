@@ -52,17 +52,14 @@ def gaps(evidence: Evidence, version: str, resampling: Resampling) -> list[Measu
     if not kinds:
         return []
     cells = cells_of(evidence.outputs)
-    base = (
-        None
-        if evidence.base is None or len(cells.groups) < 2
-        else cells_of(evidence.base, like=cells)
-    )
+    base = None
+    if evidence.base is not None and len(cells.groups) > 1:
+        base = cells_of(evidence.base, like=cells)
     drawn: dict[int, Array] = {}  # the kinds mostly have the same number of complete families
-    return [
-        m
-        for kind in kinds
-        for m in _of_kind(kind, cells, base, evidence, version, resampling, drawn)
-    ]
+    measurements: list[Measurement] = []
+    for kind in kinds:
+        measurements += _of_kind(kind, cells, base, evidence, version, resampling, drawn)
+    return measurements
 
 
 def why_not(cells: Cells, what: str) -> str:
@@ -277,7 +274,8 @@ def _all_agree(table: _Table, groups: int, resampling: Resampling) -> Estimate:
     for level in resampling["levels"]:
         # One-sided bounds, of which all hold at once with the asked-for chance (Bonferroni over
         # groups).
-        top = stats.wilson(successes=0.0, trials=units, level=1 - 2 * (1 - level) / groups).high
+        one_sided = 1 - 2 * (1 - level) / groups
+        top = stats.wilson(successes=0.0, trials=units, level=one_sided).high
         ends.append(Interval(level, 0.0, top))
     method = (
         "Wilson upper bound of each group, each family one trial, Bonferroni over groups "
@@ -322,6 +320,7 @@ class Cells:
         """Sum of the values, one a row, in every cell, shape (families, groups); the rows' order
         does not matter.
         """
+        # Floating-point sums depend on their order: by value, it is the same for any file.
         order = np.lexsort((values, self.at))
         total = np.bincount(
             self.at[order], weights=values[order], minlength=self.shape[0] * self.shape[1]
@@ -330,9 +329,10 @@ class Cells:
 
     def means(self, values: Array) -> Array:
         """Mean of the defined values in every cell; NaN where there is none."""
-        there = ~np.isnan(values)
+        known = ~np.isnan(values)
+        total, count = self.sums(np.where(known, values, 0.0)), self.sums(known.astype(np.float64))
         with np.errstate(invalid="ignore"):
-            return self.sums(np.where(there, values, 0.0)) / self.sums(there.astype(np.float64))
+            return total / count
 
 
 def cells_of(table: pd.DataFrame, like: Cells | None = None) -> Cells:
@@ -342,15 +342,18 @@ def cells_of(table: pd.DataFrame, like: Cells | None = None) -> Cells:
     none: list[str] = []
     rows, family, group = np.empty(0, dtype=np.intp), none, none
     if "family" in table.columns and "group" in table.columns:
-        both = [table[c].to_numpy(dtype=object) for c in ("family", "group")]
-        rows = np.flatnonzero(pd.notna(both[0]) & pd.notna(both[1]))
-        family, group = ([str(x) for x in column[rows]] for column in both)
-    families, groups = (
-        (like.families, like.groups) if like else (tuple(sorted(set(x))) for x in (family, group))
-    )
-    f, g = (_numbered(names, known) for names, known in ((family, families), (group, groups)))
-    there = (f >= 0) & (g >= 0)
-    return Cells(table, rows[there], families, groups, (f * len(groups) + g)[there])
+        family_cells = table["family"].to_numpy(dtype=object)
+        group_cells = table["group"].to_numpy(dtype=object)
+        rows = np.flatnonzero(pd.notna(family_cells) & pd.notna(group_cells))
+        family = [str(name) for name in family_cells[rows]]
+        group = [str(name) for name in group_cells[rows]]
+    families, groups = tuple(sorted(set(family))), tuple(sorted(set(group)))
+    if like is not None:
+        families, groups = like.families, like.groups
+    family_number, group_number = _numbered(family, families), _numbered(group, groups)
+    known = (family_number >= 0) & (group_number >= 0)
+    at = family_number * len(groups) + group_number
+    return Cells(table, rows[known], families, groups, at[known])
 
 
 def _numbered(names: list[str], known: tuple[str, ...]) -> Codes:

@@ -166,23 +166,22 @@ def _pair(rule: Rule, text: str, prompt: str | None, unit: str) -> _Pair | str:
     if prompt is None:
         return "prompt_not_given"
     other = swapped(prompt, rule.name)
+    # A prompt that names a group must be swapped with the output, or the reward would judge an answer
+    # about somebody else.
     held = not (rule.nouns | rule.refuse).isdisjoint(WORD.findall(prompt.lower()))
     if (other is None and held) or (other is not None and other.side != new.side):
         return "prompt_names_other_groups_or_cannot_be_swapped"
-    return _Pair(
-        unit, new.side, (prompt, prompt if other is None else other.text), (text, new.text)
-    )
+    new_prompt = prompt if other is None else other.text
+    return _Pair(unit, new.side, (prompt, new_prompt), (text, new.text))
 
 
 def _by_hash(table: pd.DataFrame) -> list[tuple[str, str | None, str]]:
     """Prompt, family (None where there is none) and text of every row, in the order of the sample
     ids' hashes.
     """
-    family = (
-        table["family"]
-        if "family" in table.columns
-        else pd.Series([None] * len(table), index=table.index)
-    )
+    family = pd.Series([None] * len(table), index=table.index)
+    if "family" in table.columns:
+        family = table["family"]
     named = [None if pd.isna(f) else f"family {f}" for f in family]
     rows = zip(
         table["prompt_id"].astype(str),
@@ -200,17 +199,14 @@ def _scored(evidence: Evidence, pairs: Mapping[str, Sequence[_Pair]]) -> dict[st
     text scored once.
     """
     assert evidence.score is not None
-    to_score = sorted(
-        {
-            (p.prompts[k], p.texts[k])
-            for differences in pairs.values()
-            for p in differences
-            for k in (0, 1)
-        }
-    )
-    rewards = np.asarray(
-        evidence.score([a[0] for a in to_score], [a[1] for a in to_score]), dtype=np.float64
-    )
+    asked: set[tuple[str, str]] = set()
+    for pairs_of_rule in pairs.values():
+        for pair in pairs_of_rule:
+            asked.update(zip(pair.prompts, pair.texts, strict=True))
+    # In a fixed order: a model's batches round a text by what stands beside it.
+    to_score = sorted(asked)
+    prompts, texts = [prompt for prompt, _ in to_score], [text for _, text in to_score]
+    rewards = np.asarray(evidence.score(prompts, texts), dtype=np.float64)
     if rewards.shape != (len(to_score),) or not np.isfinite(rewards).all():
         raise ValueError(
             f"score: returned an array of shape {rewards.shape} for {len(to_score)} texts; expected "
@@ -219,12 +215,12 @@ def _scored(evidence: Evidence, pairs: Mapping[str, Sequence[_Pair]]) -> dict[st
     reward_of = dict(zip(to_score, rewards.tolist(), strict=True))
     differences = {}
     for name, pairs_of_rule in pairs.items():
-        change = np.array(
-            [
-                reward_of[p.prompts[1], p.texts[1]] - reward_of[p.prompts[0], p.texts[0]]
-                for p in pairs_of_rule
-            ]
-        )
+        changes = []
+        for pair in pairs_of_rule:
+            before = reward_of[pair.prompts[0], pair.texts[0]]
+            changes.append(reward_of[pair.prompts[1], pair.texts[1]] - before)
+        change = np.array(changes)
+        # Always second group less first, whichever of the two the output named.
         differences[name] = np.where([p.side == 0 for p in pairs_of_rule], change, -change)
     return differences
 
@@ -244,11 +240,9 @@ def _totals(
     # A swapped text may read a little worse than a real one, and cost reward for that. Averaging the
     # two directions takes it out; with few texts of one side there is nothing to average.
     both = sides.min() >= FEWEST_OF_A_SIDE
-    directions = (
-        "averaged"
-        if both
-        else f"pooled: fewer than {FEWEST_OF_A_SIDE} prompts named one of the groups"
-    )
+    directions = "averaged"
+    if not both:
+        directions = f"pooled: fewer than {FEWEST_OF_A_SIDE} prompts named one of the groups"
     means = [float(sums[1 + 2 * k] / sums[2 * k]) if sums[2 * k] else None for k in (0, 1)]
     return totals, {
         "directions": directions,

@@ -110,10 +110,12 @@ def human_text(evidence: Evidence, version: str) -> list[Measurement]:
                 "nats_per_token": tops[0] / tops[2],
                 "nats_per_token_base": tops[1] / tops[2],
                 "perplexity_ratio": float(np.exp(estimate.value)),
-                "perplexity_ratio_interval": [
-                    float(np.exp(e)) for i in estimate.intervals[:1] for e in (i.low, i.high)
-                ],
+                "perplexity_ratio_interval": [],
             }
+            if estimate.intervals:
+                shown = estimate.intervals[0]
+                ends = [float(np.exp(shown.low)), float(np.exp(shown.high))]
+                detail["perplexity_ratio_interval"] = ends
     return [
         estimate.recorded(
             METRICS[name],

@@ -150,7 +150,10 @@ def _kept(
     merged: dict[bytes, list[tuple[int, str, Kind, Chosen]]] = {}
     for name, where, kind in candidates:
         compared_texts = where[compared[where]]
-        reach = len(np.unique(prompt[compared_texts])) if len(compared_texts) >= floor else 0
+        reach = 0
+        if len(compared_texts) >= floor:
+            reach = len(np.unique(prompt[compared_texts]))
+        # What all texts have cannot become more common, and no text without it shows what it pays.
         if reach >= floor and len(compared_texts) < total:
             merged.setdefault(where.tobytes(), []).append((reach, name, kind, where))
     # Words say more than a format, the longest most of all; an opening also says where they stand.

@@ -235,18 +235,16 @@ def _found(rose: Rises, paid: Paid, features: Features, level: float) -> Found:
     tempting = np.setdiff1d(paid.tempting(level), order)
     verdicts = [(k, paid.verdict(k, level)) for k in examined.tolist()]
     verdicts += [(k, "temptation") for k in tempting.tolist()]
-    features_found = [
-        Learned(
-            k,
+    features_found = []
+    for k, verdict in verdicts:
+        share, share_base, adjusted_p = (
             float(rose.share[k]),
             float(rose.base[k]),
             float(adjusted[k]),
-            paid.reward.of(k, level),
-            paid.human.of(k, level),
-            verdict,
         )
-        for k, verdict in verdicts
-    ]
+        reward, human = paid.reward.of(k, level), paid.human.of(k, level)
+        learned = Learned(k, share, share_base, adjusted_p, reward, human, verdict)
+        features_found.append(learned)
     features_found.sort(
         key=lambda f: (ORDER[f.verdict], -_weight(f, paid.fair), features.names[f.column])
     )

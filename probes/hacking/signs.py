@@ -194,9 +194,8 @@ def repeated(texts: list[str]) -> Array:
     all_grams = grams(coded([words_of(t) for t in texts]), ORDER)
     total = np.bincount(all_grams.text, minlength=len(texts))
     kinds = max(all_grams.kinds, 1)
-    different = np.bincount(
-        np.unique(all_grams.text * np.int64(kinds) + all_grams.code) // kinds, minlength=len(texts)
-    )
+    in_texts = np.unique(all_grams.text * np.int64(kinds) + all_grams.code)
+    different = np.bincount(in_texts // kinds, minlength=len(texts))
     return np.where(total > 0, 1 - different / np.maximum(total, 1), np.nan)
 
 

@@ -55,7 +55,7 @@ class Deleted:
 
     def over(self, other: Deleted) -> Deleted:
         """This over another; NaN where the other is not above 0."""
-        top, below = (np.append(d.value, d.left) for d in (self, other))
+        top, below = np.append(self.value, self.left), np.append(other.value, other.left)
         return Deleted.of(np.divide(top, below, out=np.full(len(top), np.nan), where=below > 0))
 
     def minus(self, other: Deleted) -> Deleted:
@@ -106,7 +106,9 @@ def jackknife(
     value, or NaN.
     """
     groups = grouped(units=units, seed=seed)
-    deleted = one_by_one(statistic, groups) if units else Deleted(float("nan"), np.empty(0))
+    deleted = Deleted(float("nan"), np.empty(0))
+    if units:
+        deleted = one_by_one(statistic, groups)
     return jackknifed(
         deleted=deleted,
         groups=groups,
@@ -147,17 +149,18 @@ def jackknifed(
     if units < 2:
         return replace(value_only, reason=f"no interval: {units} prompt, at least 2 are needed")
     df = groups.count - 1
-    method = (
-        f"delete-a-group jackknife over prompts, {groups.count} groups, t({df})"
-        + ", log scale" * log
-    )
+    method = f"delete-a-group jackknife over prompts, {groups.count} groups, t({df})"
+    if log:
+        method += ", log scale"
     if not np.isfinite(left).all() or (log and (left <= 0).any()):
         return replace(
             value_only,
             method=method,
             reason="no interval: undefined when a group of prompts is left out",
         )
-    centre, without = (np.log(value), np.log(left)) if log else (value, left)
+    centre, without = value, left
+    if log:
+        centre, without = np.log(value), np.log(left)
     error = _standard_error(centre, without, groups.sizes)
     # As in `resample.summarise`: the same whichever prompts are left out is no proof of certainty.
     if error <= 1e-12 * max(1.0, abs(centre)):

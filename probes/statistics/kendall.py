@@ -76,8 +76,8 @@ def _pairs(a: Array, b: Array, place: NDArray[np.intp], units: int) -> tuple[Arr
 def _tau_b(pairs: tuple[Array, Array, Array], weights: Array) -> Array:
     agree, of_a, of_b = (((weights @ m) * weights).sum(axis=1) for m in pairs)
     product = np.sqrt(of_a * of_b)
-    out: Array = np.clip(agree / np.where(product > 0, product, np.nan), -1.0, 1.0)
-    return out
+    taus: Array = np.clip(agree / np.where(product > 0, product, np.nan), -1.0, 1.0)
+    return taus
 
 
 def _jackknifed(
@@ -89,7 +89,9 @@ def _jackknifed(
         stay = np.zeros(units, dtype=bool)
         stay[chosen] = True
         rows = stay[place]
-        return float(kendalltau(a[rows], b[rows]).statistic) if rows.sum() > 1 else float("nan")
+        if rows.sum() <= 1:
+            return float("nan")
+        return float(kendalltau(a[rows], b[rows]).statistic)
 
     return jackknife(
         statistic=statistic, units=units, n=len(a), levels=levels, seed=seed, bounds=(-1.0, 1.0)

@@ -60,8 +60,8 @@ def alpha(
         raise ValueError(
             f"scores: rating {int(np.argmax(scores < 0))} is below 0, which ratios cannot compare"
         )
-    there = ~np.isnan(scores)
-    units, scores = units[there], scores[there]
+    given = ~np.isnan(scores)
+    units, scores = units[given], scores[given]
     names, place, count = np.unique(units, return_inverse=True, return_counts=True)
     twice = count[place] > 1
     if not twice.any():
@@ -72,11 +72,11 @@ def alpha(
     values, column = np.unique(scores[twice], return_inverse=True)
     counts = np.zeros((len(names), len(values)))
     np.add.at(counts, (place, column), 1.0)
-    owners = (
-        names
-        if clusters is None
-        else clusters[there][twice][np.unique(place, return_index=True)[1]]
-    )
+    owners = names
+    if clusters is not None:
+        # All ratings of a unit answer one prompt, so its first rating tells which.
+        first_rating = np.unique(place, return_index=True)[1]
+        owners = clusters[given][twice][first_rating]
     owner_names, owner = np.unique(owners, return_inverse=True)
     n = int(twice.sum())
     if len(values) == 1:
@@ -98,7 +98,7 @@ def alpha(
     value = alpha_of_counts(counts=counts, values=values, metric=metric)[0]
     unit = "unit" if clusters is None else "prompt"
     drawn = np.concatenate(replicates)
-    found = summarise(
+    estimate = summarise(
         value=float(value),
         replicates=drawn,
         n=n,
@@ -107,20 +107,22 @@ def alpha(
         bounds=ALPHA_RANGE,
         levels=resampling["levels"],
     )
-    return _symmetric(found, drawn, unit, resampling) if found.intervals else found
+    if not estimate.intervals:
+        return estimate
+    return _symmetric(estimate, drawn, unit, resampling)
 
 
-def _symmetric(found: Estimate, drawn: Array, unit: str, resampling: Resampling) -> Estimate:
+def _symmetric(estimate: Estimate, drawn: Array, unit: str, resampling: Resampling) -> Estimate:
     # Alpha's percentiles lean the wrong way: they covered .92 where this covers .94 to .96
     # (docs/methods.md).
-    value, units = found.value or 0.0, found.units
+    value, units = estimate.value or 0.0, estimate.units
     error = float(np.nanstd(drawn)) * np.sqrt(units / (units - 1))
     ends = []
     for level in resampling["levels"]:
         half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
         ends.append(Interval(level, float(value - half), float(min(1.0, value + half))))
     method = f"{unit}-clustered bootstrap, {len(drawn)} resamples, t with bootstrap standard error"
-    return replace(found, intervals=tuple(ends), method=method)
+    return replace(estimate, intervals=tuple(ends), method=method)
 
 
 def alpha_of_counts(
@@ -142,11 +144,10 @@ def alpha_of_counts(
     if metric in ("interval", "ordinal"):
         # Σ over pairs of squared differences of scores x is m·Σx² - (Σx)². Ordinal: x are the
         # midranks of all ratings.
-        x = (
-            np.cumsum(totals, axis=1) - totals / 2
-            if metric == "ordinal"
-            else np.broadcast_to(values, totals.shape)
-        )
+        x = np.broadcast_to(values, totals.shape)
+        if metric == "ordinal":
+            x = np.cumsum(totals, axis=1) - totals / 2
+        # About the mean, so that the squares do not cancel.
         x = x - (totals * x).sum(axis=1, keepdims=True) / n[:, None]
         within = ((weights @ (share * ratings[:, None])) * x * x).sum(axis=1)
         within -= (weights / (ratings - 1) * (x @ counts.T) ** 2).sum(axis=1)
@@ -158,8 +159,8 @@ def alpha_of_counts(
     # In a resample whose ratings are all alike, what is left of the chance disagreement is
     # rounding.
     varies = chance > 1e-12 * chance.max(initial=0.0)
-    found: Array = 1 - (n - 1) * within / np.where(varies, chance, np.nan)
-    return found
+    alphas: Array = 1 - (n - 1) * within / np.where(varies, chance, np.nan)
+    return alphas
 
 
 def _distances(values: Array, metric: Metric) -> Array:

@@ -300,6 +300,7 @@ def _text(columns: Columns, name: str, row: int, value: Any, prompt: bool) -> st
 
 
 def _last(messages: list[dict[str, Any]]) -> str:
+    # A response is the last message; what stands before it is the prompt's business.
     content = messages[-1].get("content")
     if messages[-1].get("role") != "assistant" or not isinstance(content, str):
         raise ValueError("the last message must be the assistant's, with a text as content")

@@ -285,6 +285,7 @@ def _by_prompt(one: Generations) -> Generations:
     """Named by the hash of the prompt, as files without a prompt_id are."""
     if one.keyed == "prompt" or one.asked is None:
         return one
+    # Several ids of one file may turn out to be one prompt: their rows and references are joined.
     names = [digest(asked)[:16] for asked in one.asked]
     new = dict(zip(one.table["prompt_id"], names, strict=True))
     prompts = {new[old]: text for old, text in one.prompts.items()}

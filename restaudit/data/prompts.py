@@ -34,6 +34,7 @@ def load_prompts(config: DataConfig) -> tuple[pd.DataFrame, list[RowReport]]:
     """
     rows: list[dict[str, object]] = []
     reports: list[RowReport] = []
+    # By normalised prompt: one prompt in two sources would weigh twice, and could be on two sides.
     given: set[str] = set()
     for source in config.prompts:
         ledger = RowLedger(source.source, config.rows)

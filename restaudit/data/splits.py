@@ -96,6 +96,7 @@ def _place(key: str, use: Sequence[Split], shares: Mapping[Split, float]) -> Spl
         raise BadInput(
             f"data.prompts: use {list(use)}: these splits have no share in data.splits.shares"
         )
+    # A fixed point for each prompt: other prompts in the file do not move it to another split.
     point = fraction(key, "split") * sum(weights)
     for split, weight in zip(allowed, weights, strict=True):
         if point < weight:

@@ -200,6 +200,7 @@ def _separated(path: Path, separator: str) -> Iterator[SourceRow]:
     # The default limit of 131,072 characters would stop the reading; over-long fields are the row
     # rules' business.
     csv.field_size_limit(2**31 - 1)
+    # strict: without it a lost quotation mark swallows the rows that follow in silence.
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
     try:
         header = next(reader, None)

@@ -220,6 +220,8 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
         case ColumnHuman():
             return _column(config)
         case ReferenceHuman():
+            # Another version may score the same text otherwise, and the change would look like one of
+            # the policy.
             if facts["metric"] != _chrf_signature():
                 raise BadInput(
                     f"the run was scored with {facts['metric']}, this is {_chrf_signature()}; "
@@ -252,7 +254,7 @@ def check_raters(reward: RewardConfig, human: HumanConfig) -> None:
     and judge it.
     """
     if not isinstance(reward, TrainedReward) or not isinstance(human, LexiconHuman | ModelHuman):
-        return
+        return  # nobody's judgements are learned on both sides
     if not _share_rows(reward.data, human.data):
         return
     train, judge = reward.train_raters, human.judge_raters
@@ -356,7 +358,7 @@ def _model(model: TrainedModel, config: ModelHuman) -> LabelledScore:
         mean: Scores = model.score(prompts, responses).mean(axis=1)
         return mean
 
-    # Without named raters it is not known whose judgements it learned, so it claims no raters.
+    # Where no raters were chosen, other judgements were held out, perhaps of the same raters.
     of_whom = "judgements" if config.judge_raters is None else "raters"
     label = HUMAN_NAMES["model"].recorded.format(of_whom)
     return LabelledScore(label, model.unit, what, values)

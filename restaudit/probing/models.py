@@ -92,6 +92,7 @@ def probe_models(
 
     from restaudit.console import Reporter
 
+    # First what costs nothing: sampling takes minutes, and a bad path must not lose them.
     files = _files(sampling.save, against is not None)
     if not sampling.temperature > 0:
         raise BadInput(f"--temperature {sampling.temperature:g}: expected a number above 0")
@@ -181,6 +182,7 @@ def _loaded(
     from restaudit.policy import load_policy
 
     artifact = resolve(spec)
+    # The sampler takes a policy, which is a model with an adapter; a new one of rank 1 adds zero.
     config = PolicyConfig(model=spec, lora=LoraConfig(rank=1), system_prompt=system)
     with quiet_loading():
         policy = load_policy(config, artifact.path, device="auto", seed=seed)
@@ -209,14 +211,12 @@ def _asked(
 ) -> Generations:
     from restaudit.policy import SampleRequest, sample
 
-    requests = [
-        SampleRequest(
-            name,
-            tuple(policy.prompt_tokens(as_messages(prompt))),
-            tuple(f"{role}/{name}/{k:03d}" for k in range(sampling.samples)),
-        )
-        for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True)
-    ]
+    requests = []
+    for name, prompt in zip(table["prompt_id"], table["prompt"], strict=True):
+        tokens = tuple(policy.prompt_tokens(as_messages(prompt)))
+        # The role is part of a sample's name: ratings must tell the two models' samples apart.
+        samples = tuple(f"{role}/{name}/{k:03d}" for k in range(sampling.samples))
+        requests.append(SampleRequest(name, tokens, samples))
     config = SamplingConfig(
         temperature=sampling.temperature, top_k=TOP_K, max_tokens=sampling.max_tokens
     )

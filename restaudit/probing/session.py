@@ -236,6 +236,7 @@ def _human(
     if "human" not in outputs.table.columns:
         return HUMAN_NAMES["none"].recorded, "all"
     if more.ratings is not None:
+        # Whoever chose what was rated may have chosen by reward: random only where that is said.
         return HUMAN_NAMES["people"].recorded, settings.human_sampling or "unknown"
     label = settings.human_label or HUMAN_NAMES["column"].recorded
     return label, settings.human_sampling or "all"

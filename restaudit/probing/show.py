@@ -126,6 +126,7 @@ def _row(m: Measurement, probe: str, level: float, baselines: bool) -> list[str]
     if interval is None:
         places, span = _places(m.value), "-"
     else:
+        # Value, ends and base alike, so that they can be compared digit by digit.
         places = _places(interval.high - interval.low)
         low, high = (number(end, decimals=places) for end in (interval.low, interval.high))
         span = f"{low}..{high}"

@@ -228,6 +228,7 @@ def _report(
     notes = []
     if book.renamed:
         notes.append(f"{len(book.renamed)} e-mail address(es) stored as pseudonyms")
+    # Read as UTC, such a time may be hours off, so the import says how many there are.
     naive = sum(_has_no_zone(v.submitted_at) for v in file_votes.votes)
     if naive:
         notes.append(f"{naive} time(s) name no zone and were read as UTC")

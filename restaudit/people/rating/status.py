@@ -103,6 +103,7 @@ def rater_progress(
     """From one rater's scores by item, and which item repeats which."""
     differences = []
     for repeat, original in sorted(repeats.items()):
+        # A rater may have seen only one of the two so far.
         if repeat in scores and original in scores:
             differences.append(abs(scores[repeat] - scores[original]))
     own = [score for item, score in scores.items() if item not in repeats]

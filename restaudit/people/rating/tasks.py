@@ -373,6 +373,7 @@ def _sheet(
 
     audit = record.prompts("audit")
     prompts = dict(zip(audit["prompt_id"], audit["prompt"], strict=True))
+    # Rating a response without its prompt would rate something else.
     missing = sorted({i.prompt_id for i in items} - set(prompts))
     if missing:
         raise BadInput(

@@ -308,6 +308,7 @@ def _samples(
     rows = side.frame[side.frame["prompt_id"].isin(set(prompts))]
     lowest: dict[str, tuple[float, str, str]] = {}
     for sample, prompt, text in rows[["sample_id", "prompt_id", "text"]].itertuples(index=False):
+        # The sample with the smallest number is as good as drawn, and the same in every process.
         number = draw.number(drawing, "pairs", sample)
         if prompt not in lowest or (number, sample) < lowest[prompt][:2]:
             lowest[prompt] = number, sample, text
