@@ -76,6 +76,7 @@ def by_record(records: Records) -> frozenset[str]:
     """
     # What people cannot answer does not stand in the form, and need not be read.
     asked = [q for q in run_questions().declarable if q.reading is not None]
+    # Asked without declarations: a person's answer must not count as the record's.
     return frozenset(q.key for q in asked if run_answer(q, records, None).answered)
 
 
@@ -89,6 +90,7 @@ def _answer(
     said = None
     if declared is not None and question.declare:
         said = declared.answers.get(question.key)
+    # The record before a person's word: only the first can be checked.
     if reading.says:
         assert question.status is not None
         return Answer(
@@ -102,7 +104,9 @@ def _answer(
             reason = f"{why} (declared by {signed})"
             return Answer(question, "N-A", sources=sources, reason=reason)
         return Answer(question, "DECLARED", said, sources)
-    status: Status = "N-A" if reading.not_applicable else "MISSING"
+    status: Status = "MISSING"
+    if reading.not_applicable:
+        status = "N-A"
     return Answer(question, status, sources=reading.sources, reason=reading.absent or NOBODY)
 
 
@@ -144,8 +148,11 @@ def _read_facts(question: Question, records: RewardRecords) -> Reading:
     """Facts by path; a fact that says why it has no value makes the question N-A, for its reason."""
     values = {label: records.value(path) for label, path in question.facts.items()}
     known = {label: value for label, value in values.items() if not _empty(value)}
+    if not known and question.facts:
+        return absent("the record does not say")
     if not known:
-        return absent("the record does not say" if question.facts else "")
+        return absent("")
+    # A single fact has no label: its value is the answer, not a mapping with one entry.
     value = known.get("", known)
     if value == "N-A":
         return not_applicable("does not apply to this kind of data")

@@ -46,6 +46,7 @@ def framework_document(
         raise BadInput(
             f"{records.run.path}: its plan is not sealed yet, so there is nothing to document"
         )
+    # The readings take the configuration for granted, so a plan without one is refused here.
     configured = records.json("plan.json").get("config")
     if not isinstance(configured, dict) or "name" not in configured:
         raise BadInput(f"{records.run.path}/plan.json: it holds no configuration with a name")
@@ -114,6 +115,7 @@ def _banner(records: Records, answers: Mapping[str, Answer]) -> tuple[str, ...]:
         for o in run.overrides()
     ]
     where = state(records)
+    # A halt says more than that the run has not ended, so it takes the place of that line.
     if run.halt is not None:
         lines.append(
             f"HALTED at {run.halt.iteration}: the sealed policy stopped this run "
@@ -130,6 +132,7 @@ def _banner(records: Records, answers: Mapping[str, Answer]) -> tuple[str, ...]:
 def _human(records: Records) -> str | None:
     """A sentence where no person judged the texts of this run."""
     audits = iterations(records.run)
+    # `human_score` reads the first audit as it lies there; it is compared with the ledger here.
     if audits:
         records.checked(f"{audits[0]}/measurements.json")
     score = human_score(records.run)
@@ -213,7 +216,9 @@ def _declared(declarations: Declarations | None) -> Block:
             "Nobody has declared anything about this run: what only people can say is missing.",
             "warning",
         )
-    role = f", {declarations.role}" if declarations.role else ""
+    role = ""
+    if declarations.role:
+        role = f", {declarations.role}"
     signed = "The form names no signature file."
     if declarations.signature_file:
         signed = f"Signature file named: {declarations.signature_file}; it was not checked here."
@@ -238,7 +243,9 @@ def _clause(
     tables: list[Table | Chart] = []
     for key in clause.answer:
         answer = answers[key]
-        value = str(answer.value) if answer.answered else answer.reason
+        value = answer.reason
+        if answer.answered:
+            value = str(answer.value)
         if answer.status == "MISSING":
             value += f". Who could say: {answer.question.who}"
         if answer.tables and key in shown:
@@ -252,4 +259,6 @@ def _clause(
             source = declarations.source(f"answers.{key}")
             rows.append(Fact(answer.question.asks, besides, "DECLARED", (source,)))
     blocks: list[Block] = [Facts(tuple(rows), f"{clause.id}: {clause.asks}"), *tables]
-    return [*blocks, Paragraph(clause.note, "note")] if clause.note else blocks
+    if clause.note:
+        blocks.append(Paragraph(clause.note, "note"))
+    return blocks

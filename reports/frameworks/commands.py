@@ -126,6 +126,7 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
 
 
 def _write(path: Path, data: bytes) -> None:
+    # A run folder from elsewhere may hold a link there, and writing would follow it out of it.
     if path.is_symlink():
         raise BadInput(f"{path}: a symbolic link; give the path of a file")
     try:

@@ -79,10 +79,12 @@ def template(subject: Subject, recorded: Iterable[str], known: Declarations | No
         if form.by_topic and asked:
             lines += ["", f"  # == {topic.title} =="]
         for question in asked:
-            said = known.answers.get(question.key) if known else None
-            blank = BLANKS.get(question.kind, "")
+            # What was declared before stands there again: a new form must not lose it.
+            answer = BLANKS.get(question.kind, "")
+            if known is not None:
+                answer = known.answers.get(question.key, answer)
             lines += ["", *_comments(form, question, question.key in by_record)]
-            lines += [f"  {line}" for line in _pair(question.key, blank if said is None else said)]
+            lines += [f"  {line}" for line in _pair(question.key, answer)]
     return "\n".join(lines) + "\n"
 
 
@@ -124,7 +126,9 @@ def stored(subject: Subject, *, others: Collection[str] = ()) -> Declarations | 
 
 def run_declarations(records: Records) -> Declarations | None:
     """What was declared about a run; None where nothing was, as about one without a sealed plan."""
-    return stored(run_subject(records)) if records.run.events else None
+    if not records.run.events:
+        return None
+    return stored(run_subject(records))
 
 
 def keep(subject: Subject, given: Path) -> Declarations:
@@ -198,7 +202,11 @@ def read(path: Path, form: Form, subject: Subject | None = None) -> Declarations
         raise BadInput(
             f"{path}: declared_by: empty; {len(answers)} answers need the name of who gives them"
         )
-    day = _date(path, "date", raw.get("date")) if answers or raw.get("date") else ""
+    # An empty form needs no day, but one that is given must be a date.
+    day = ""
+    if answers or raw.get("date"):
+        day = _date(path, "date", raw.get("date"))
+    # A name and no path: a document would otherwise point out of the folder.
     if signature and (Path(signature).name != signature or signature in (".", "..")):
         raise BadInput(
             f"{path}: signature_file: {signature!r}; expected the name of a file beside the "
@@ -265,6 +273,7 @@ def _answers(path: Path, form: Form, raw: Mapping[str, Any]) -> dict[str, Any]:
     questions = form.questions()
     for key in given:
         question = questions.questions.get(key)
+        # A message of its own: "unknown" alone would send a person to look for a typing error.
         if question is not None and not question.declare:
             raise BadInput(
                 f"{path}: answers.{key}: unknown key; the record answers that one, and nobody can "
@@ -300,8 +309,11 @@ def _answer(path: Path, form: Form, question: Question, value: Any) -> Any:
     if question.kind == "changes":
         return _changes(path, where, value)
     if isinstance(value, list):
-        texts = [text for part in value if (text := _text(path, where, part))]
-        return (texts if form.kept_lists else "; ".join(texts)) or None
+        texts = [_text(path, where, part) for part in value]
+        texts = [text for text in texts if text]
+        if not texts:
+            return None
+        return texts if form.kept_lists else "; ".join(texts)
     text = _text(path, where, value)
     if not text:
         return None
@@ -309,7 +321,9 @@ def _answer(path: Path, form: Form, question: Question, value: Any) -> Any:
         return text
     if question.kind == "number":
         _positive(path, where, text)
-    return _with_digest(text) if question.kind == "instructions" else text
+    if question.kind == "instructions":
+        return _with_digest(text)
+    return text
 
 
 def _text(path: Path, where: str, value: Any) -> str:
@@ -333,6 +347,7 @@ def _plain_text(path: Path, where: str, value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value.strip()
+    # YAML reads a bare yes, a date and a number as such: a person meant the word that was typed.
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime.date):
@@ -376,6 +391,7 @@ def _approval(path: Path, where: str, value: Any) -> dict[str, str] | None:
         raise BadInput(f"{path}: {where}: expected {', '.join(APPROVED)}")
     _known(path, f"{where}.", value, APPROVED)
     parts = {key: _line(path, f"{where}.{key}", value.get(key)) for key in APPROVED}
+    # The form has four empty lines for it: left empty, nobody approved anything.
     if not any(parts.values()):
         return None
     for key, text in parts.items():

@@ -89,7 +89,10 @@ class RewardRecords:
         """Iteration -> name -> measurement; empty without a run."""
         if self.run is None:
             return {}
-        return {i: {m.name: m for m in self.run.measurements(i)} for i in self.run.iterations()}
+        by_iteration = {}
+        for iteration in self.run.iterations():
+            by_iteration[iteration] = {m.name: m for m in self.run.measurements(iteration)}
+        return by_iteration
 
 
 def reward_subject(folder: Path, digest: str) -> Subject:
@@ -190,6 +193,7 @@ def _report(path: Path, needed: str, anew: str) -> tuple[dict[str, Any], str] | 
     """A report and the SHA-256 of its file; None where there is none."""
     if not path.is_file():
         return None
+    # Read once: what is cited by its digest are the very bytes that were read.
     try:
         data = path.read_bytes()
         found = json.loads(data)

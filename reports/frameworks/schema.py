@@ -112,8 +112,12 @@ class QuestionSet(StrictData):
     def _papers_hold_the_parts(self) -> QuestionSet:
         for topic in self.topics:
             for name, parts in topic.parts.items():
-                known = self.papers[name].parts if name in self.papers else {}
-                if unknown := [part for part in parts if part not in known]:
+                known: dict[str, str] = {}
+                if name in self.papers:
+                    known = self.papers[name].parts
+                # A typing error in the data would leave a part of a paper out without a word.
+                unknown = [part for part in parts if part not in known]
+                if unknown:
                     raise ValueError(f"{topic.title}: {name} has no part {', '.join(unknown)}")
         return self
 
@@ -165,7 +169,8 @@ class Framework(StrictData):
     @model_validator(mode="after")
     def _once(self) -> Framework:
         ids = [c.id for c in self.clauses]
-        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
             raise ValueError(f"{self.id}: clause id used twice: {', '.join(twice)}")
         return self
 
@@ -177,7 +182,10 @@ class Framework(StrictData):
     @property
     def keys(self) -> tuple[str, ...]:
         """The fields it needs, each once, in order of first mention."""
-        return tuple(dict.fromkeys(k for c in self.clauses for k in c.answer))
+        keys: dict[str, None] = {}  # in order of first mention
+        for clause in self.clauses:
+            keys |= dict.fromkeys(clause.answer)
+        return tuple(keys)
 
 
 class Date(StrictData):

@@ -118,8 +118,11 @@ def screen_blocks(records: Records, declared: Declarations | None) -> tuple[Bloc
 
 def _original(declared: Declarations | None) -> tuple[float | None, tuple[Source, ...]]:
     """The original model's training compute where somebody declared it, and where that stands."""
-    text = declared.answers.get(ORIGINAL) if declared is not None else None
-    if declared is None or not text or text.startswith(N_A):
+    if declared is None:
+        return None, ()
+    text = declared.answers.get(ORIGINAL)
+    # "Does not apply" is an answer too, and gives no number to compare with.
+    if not text or text.startswith(N_A):
         return None, ()
     return float(text), (declared.source(f"answers.{ORIGINAL}"),)
 

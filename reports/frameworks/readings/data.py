@@ -114,6 +114,7 @@ def data_cleaning(records: Records) -> Reading:
 def data_counts(records: Records) -> Reading:
     """How many prompts, samples and training rows there are, and how many tokens."""
     made = grows(records)
+    # Either alone is an answer: the data is sealed before anything is sampled.
     report = recorded(records, REPORT)
     if not made and report is None:
         return absent("no data was read or written yet")
@@ -188,7 +189,9 @@ def synthetic(records: Records) -> Reading:
         shares.append(f"{short_name(p.name)}: {share}")
         # Not every method records a kept set: then the Grow set is the source.
         chosen = f"{p.name}/kept.parquet"
-        kept = records.source(chosen if records.has(chosen) else f"{p.data}/grow.parquet")
+        if not records.has(chosen):
+            chosen = f"{p.data}/grow.parquet"
+        kept = records.source(chosen)
         cells = (
             f"{short_name(p.name)} Improve",
             f"trained on {p.data}",
@@ -225,7 +228,9 @@ def written_share(records: Records, policy: PolicyRecord) -> str:
     if not records.has(f"{policy.data}/grow.parquet"):
         return "not recorded"
     share = synthetic_share(records, policy)
-    return "no row was kept" if share is None else f"{100 * share:.4g}%"
+    if share is None:
+        return "no row was kept"
+    return f"{100 * share:.4g}%"
 
 
 def duplicates(records: Records) -> Reading:
@@ -263,8 +268,11 @@ def training_duplicates(records: Records) -> Reading:
         samples = records.table(grow, ("sample_id", "text"))
         trained_on = set(records.table(chosen, KEPT)["sample_id"])
         texts = samples.loc[samples["sample_id"].isin(trained_on), "text"]
+        # keep=False: every row of a group of equal texts counts, not all but the first.
         same = int(texts.str.split().str.join(" ").str.casefold().duplicated(keep=False).sum())
-        share = number(same / len(texts)) if len(texts) else "–"
+        share = "–"
+        if len(texts):
+            share = number(same / len(texts))
         cells = (short_name(name), str(len(texts)), str(same), share)
         rows.append(Row(cells, (records.source(grow), records.source(chosen))))
     if not rows:
@@ -294,7 +302,9 @@ def _policies(records: Records) -> Sequence[PolicyRecord]:
     """Every policy; none where the plan pins no model, since their digests start from the base
     model's.
     """
-    return policies(records) if records.run.plan.get("artifacts") else ()
+    if not records.run.plan.get("artifacts"):
+        return ()
+    return policies(records)
 
 
 def _counts(records: Records) -> dict[str, Mapping[str, Any]]:

@@ -88,7 +88,9 @@ def sealed(records: Records, place: str) -> Source:
 
 def recorded(records: Records, name: str) -> Mapping[str, Any] | None:
     """A recorded JSON file, or None where no finished step recorded it."""
-    content = records.json(name) if records.has(name) else None
+    if not records.has(name):
+        return None
+    content = records.json(name)
     return content if isinstance(content, Mapping) else None
 
 
@@ -113,8 +115,9 @@ def state(records: Records) -> str:
         return "done"
     if records.run.halt is not None:
         return "halted"
-    waits = bool(records.run.events) and records.run.events[-1].step.endswith("/wait")
-    return "waiting for people" if waits else "not finished"
+    if records.run.events and records.run.events[-1].step.endswith("/wait"):
+        return "waiting for people"
+    return "not finished"
 
 
 def without_folder(message: str, records: Records) -> str:
@@ -139,12 +142,14 @@ def audited(records: Records, *, base: bool = True) -> list[str]:
 
 def decisions(records: Records) -> list[tuple[Decision, Source]]:
     """The decisions of the run in order, each with its record."""
-    names = [f"{i}/decision.json" for i in audited(records)]
-    return [
-        (Decision.from_json(records.json(n)), records.source(n, "gates"))
-        for n in names
-        if records.has(n)
-    ]
+    recorded_decisions = []
+    for iteration in audited(records):
+        name = f"{iteration}/decision.json"
+        # The base policy has none, nor has a look whose gates were not asked yet.
+        if records.has(name):
+            decision = Decision.from_json(records.json(name))
+            recorded_decisions.append((decision, records.source(name, "gates")))
+    return recorded_decisions
 
 
 def measured_at(records: Records, iteration: str, *places: str) -> tuple[Source, ...]:
@@ -158,6 +163,7 @@ def with_interval(m: Measurement) -> str:
     """A value with its interval, unit and counts; or why there is none."""
     if m.value is None:
         return f"not measured ({m.reason})"
+    # Value, interval and counts go together, so that no sentence can quote one without the others.
     value, interval = figures(m)
     return f"{value} {m.unit}, 95% interval {interval}, {m.n} texts of {m.n_prompts} prompts"
 
@@ -178,9 +184,11 @@ def human_named(records: Records, names: Mapping[str, str]) -> dict[str, str]:
     figure of it does.
     """
     newest = last_audit(records)
-    human = {} if newest is None else records.json(f"{newest}/measurements.json").get("human")
+    human: Mapping[str, Any] = {}
+    if newest is not None:
+        human = records.json(f"{newest}/measurements.json").get("human") or {}
     # The label's first word (SIMULATED, LEXICON, MODEL …) is enough beside every figure.
-    kind = str((human or {}).get("label") or "NONE").split(" ")[0]
+    kind = str(human.get("label") or "NONE").split(" ")[0]
     return {
         name: label.replace("human score", f"human score ({kind})") for name, label in names.items()
     }
@@ -223,8 +231,9 @@ def at_iteration(
     rows = []
     for name, m in records.measurements(iteration).items():
         if wanted(name):
-            method = f"{m.method} (version {m.version})"
-            why = f"{method}; {m.reason}" if m.reason else method
+            why = f"{m.method} (version {m.version})"
+            if m.reason:
+                why += f"; {m.reason}"
             cells = (name, *figures(m), number(m.baseline), m.unit, str(m.n), str(m.n_prompts), why)
             rows.append(Row(cells, measured_at(records, iteration, name)))
     return Table(f"{caption}, {short_name(iteration)}", DETAIL, tuple(rows), prose=(7,))
@@ -232,6 +241,7 @@ def at_iteration(
 
 def cited(table: Table) -> tuple[Source, ...]:
     """The records of a table, one a file."""
+    # The rows cite their places; under the answer a file once is enough to go and look.
     by_file: dict[str, Source] = {}
     for row in table.rows:
         for source in row.sources:
@@ -242,4 +252,6 @@ def cited(table: Table) -> tuple[Source, ...]:
 def joined(parts: Sequence[str], most: int = 12) -> str:
     """Parts as one sentence's list; a long one is cut, and says how many there are."""
     shown = "; ".join(parts[:most])
-    return shown if len(parts) <= most else f"{shown}; and {len(parts) - most} more"
+    if len(parts) > most:
+        shown += f"; and {len(parts) - most} more"
+    return shown

@@ -167,6 +167,7 @@ def baseline(records: Records) -> Reading:
     """The base policy, measured before anything was trained on its samples."""
     if BASE not in audited(records):
         return absent(NO_LOOK)
+    # A change from the base policy has no value at the base policy itself, and is left out.
     phrases = phrases_at(records, BASE, BEFORE_AFTER)
     if not phrases:
         return absent("the base policy's audit gave no figure", *measured_at(records, BASE))
@@ -285,6 +286,7 @@ def _series(records: Records, caption: str, names: Mapping[str, str]) -> Reading
     if newest is None:
         return absent(NO_LOOK)
     phrases = phrases_at(records, newest, names)
+    # A table without a single figure would pass for an answer.
     if not phrases:
         measured = records.measurements(newest)
         why = next((measured[name].reason for name in names if name in measured), None)

@@ -58,7 +58,9 @@ def gate_policy(records: Records) -> Reading:
     columns = ("gate", "measure", "must stay", "otherwise", "at which looks", "why")
     table = Table("Gates, sealed before the first sample", columns, tuple(rows), prose=(5,))
     looks = plan(records).get("looks")
-    over = f" over {len(looks)} planned looks" if isinstance(looks, list) else ""
+    over = ""
+    if isinstance(looks, list):
+        over = f" over {len(looks)} planned looks"
     sentence = (
         f"{len(rows)} gates, of which {sum(r.action == 'HALT' for r in policy.rules)} stop "
         "training; rules of one action share a one-sided error rate of "
@@ -76,6 +78,7 @@ def gate_decisions(records: Records) -> Reading:
     rows = []
     for decision, source in looks:
         look = (short_name(decision.iteration), decision.verdict)
+        # Gates that are OK have no rows of their own: they would hide the few that are not.
         broken = [g for g in decision.gates if g.verdict != "OK"]
         rows += [Row((*look, g.gate, g.verdict, g.why), (source,)) for g in broken]
         if not broken:
@@ -250,6 +253,7 @@ def alarm_quality(records: Records) -> Reading:
             f"report/{CALIBRATION} is not a calibration that can be read; make it anew with "
             "restaudit calibrate"
         )
+    # A calibration comes after the run, so that the ledger does not have it: its digest is made now.
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     sentence = f"{joined(sentences)} (a file beside the record: the ledger does not cover it)"
     return Reading(sentence, (Source(f"report/{CALIBRATION}", "", sha256),))
@@ -258,13 +262,17 @@ def alarm_quality(records: Records) -> Reading:
 def go_decisions(records: Records) -> Reading:
     """Which of the go and no-go decisions rest on feedback by people."""
     looks = decisions(records)
+    if not looks and audited(records):
+        return absent(NO_ITERATION)
     if not looks:
-        return absent(NO_ITERATION if audited(records) else NO_LOOK)
+        return absent(NO_LOOK)
     kind = config(records, "human").get("kind", "none")
     rest_on = f"a human score of kind {kind}, not on people"
     if kind == "people":
         rest_on = "people's ratings of this run's samples"
-    metrics = {gate.metric for decision, _ in looks for gate in decision.gates}
+    metrics: set[str] = set()
+    for decision, _ in looks:
+        metrics |= {gate.metric for gate in decision.gates}
     about_people = sorted(m for m in metrics if m.startswith(("divergence.human", "bias.human")))
     sentence = (
         f"{len(looks)} recorded decisions to go on or stop; those about the human score "

@@ -85,6 +85,7 @@ def development_steps(records: Records) -> Reading:
 def objective(records: Records) -> Reading:
     """What training optimises for: the reward, the rule that selects by it, and the loss."""
     loop, dossier = config(records, "loop"), recorded(records, DOSSIER)
+    # Either half alone is an answer.
     if not loop and dossier is None:
         return absent("neither the loop's settings nor the reward are recorded")
     parts, sources = [], []
@@ -121,9 +122,11 @@ def compute_time(records: Records) -> Reading:
     """Wall time and tokens by kind of step."""
     listed = steps(records)
     source = ledger(records, "at.seconds of every step")
+    by_kind: dict[str, list[Step]] = {}
+    for step in listed:
+        by_kind.setdefault(step.kind, []).append(step)
     rows = []
-    for kind in dict.fromkeys(s.kind for s in listed):
-        mine = [s for s in listed if s.kind == kind]
+    for kind, mine in by_kind.items():
         rows.append(Row((kind, str(len(mine)), *map(number, _totals(mine))), (source,)))
     columns = (
         "kind of step",
@@ -166,7 +169,9 @@ def total_flop(records: Records) -> float | None:
     counts = [s.flop for s in steps(records)]
     # A sum over some of the steps would pass for the whole.
     known = [flop for flop in counts if flop is not None]
-    return float(sum(known)) if known and len(known) == len(counts) else None
+    if not known or len(known) < len(counts):
+        return None
+    return float(sum(known))
 
 
 def energy(records: Records) -> Reading:
@@ -192,8 +197,10 @@ def plan_and_run(records: Records) -> Reading:
     """
     planned = [str(s) for s in plan(records).get("steps", [])]
     done = [e.step for e in records.run.events]
-    left, added = [s for s in planned if s not in done], [s for s in done if s not in planned]
-    rows = [Row(("not done", s, _why_not(records))) for s in left]
+    left = [step for step in planned if step not in done]
+    added = [step for step in done if step not in planned]
+    # A step that was not done has no record to cite.
+    rows = [Row(("not done", step, _why_not(records))) for step in left]
     for step in added:
         kind = KINDS.get(step.rsplit("/", 1)[-1], "")
         rows.append(Row(("not in the plan", step, kind), (step_place(records, step),)))

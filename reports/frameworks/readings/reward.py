@@ -122,8 +122,9 @@ def reward_validation(records: Records) -> Reading:
     validation = [Measurement.from_json(m) for m in listed]
     rows = []
     for m in validation:
-        meaning = str(m.detail.get("meaning", m.method))
-        what = f"{meaning}; {m.reason}" if m.reason else meaning
+        what = str(m.detail.get("meaning", m.method))
+        if m.reason:
+            what += f"; {m.reason}"
         cells = (m.name, *figures(m), m.unit, number(m.n), number(m.n_prompts), what)
         rows.append(Row(cells, _dossier(records, f"validation, {m.name}")))
     table = Table("Validation of the reward", COLUMNS, tuple(rows), prose=(6,))
@@ -211,7 +212,9 @@ def _says(value: Any) -> bool:
 
 
 def _dossier(records: Records, at: str) -> tuple[Any, ...]:
-    return (records.source(DOSSIER, at),) if records.has(DOSSIER) else ()
+    if not records.has(DOSSIER):
+        return ()
+    return (records.source(DOSSIER, at),)
 
 
 READINGS = named(

@@ -149,15 +149,19 @@ def _per_iteration(records: RewardRecords, names: Mapping[str, str], caption: st
         return NO_RUN
     if not records.measured:
         return NO_LOOK
-    series = {
-        name: {i: by_name[name] for i, by_name in records.measured.items() if name in by_name}
-        for name in names
-    }
-    listed = [(i, m) for by_iteration in series.values() for i, m in by_iteration.items()]
+    series: dict[str, dict[str, Measurement]] = {name: {} for name in names}
+    for iteration, by_name in records.measured.items():
+        for name in names:
+            if name in by_name:
+                series[name][iteration] = by_name[name]
+    listed: list[tuple[str, Measurement]] = []
+    for by_iteration in series.values():
+        listed += by_iteration.items()
     if all(m.value is None for _, m in listed):
         # A change from the base policy has no value at the base policy itself: that is no reason.
         reasons = dict.fromkeys(str(m.reason) for i, m in listed if i != BASE and m.reason)
         return absent("; ".join(reasons) or "the run did not measure it")
+    # Values of two units on one axis would be compared, which means nothing.
     units = dict.fromkeys(m.unit for _, m in listed)
     charts = tuple(_chart(caption, unit, series, names) for unit in units)
     place = ", ".join(names)
@@ -174,11 +178,10 @@ def _chart(
     """Everything of one unit on one axis, so that lengths may be compared; a row an iteration and
     measurement.
     """
-    mine = [
-        name
-        for name, by_iteration in series.items()
-        if any(m.unit == unit for m in by_iteration.values())
-    ]
+    mine = []
+    for name, by_iteration in series.items():
+        if any(m.unit == unit for m in by_iteration.values()):
+            mine.append(name)
     rows: list[Row] = []
     labels: list[str] = []
     points: list[Point] = []

@@ -81,15 +81,19 @@ def training(records: RewardRecords) -> Reading:
     named = dict.fromkeys(key for member in members for key in member)
     # The member's number comes first, the others as the dossier has them.
     columns = tuple(sorted(named, key=lambda name: name != "member"))
+    by_member = []
+    for member in members:
+        by_member.append(Row(tuple(_cell(member.get(name)) for name in columns)))
     table = Table(
         "Training, a row a member of the ensemble",
         tuple(name.replace("_", " ") for name in columns),
-        tuple(Row(tuple(_cell(member.get(name)) for name in columns)) for member in members),
+        tuple(by_member),
     )
     return Reading(None, (records.fact("training"),), (table,))
 
 
 def _cell(value: Any) -> str:
+    # Python counts True as a number, and would show it as 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return number(value)
@@ -148,9 +152,10 @@ def outside(records: RewardRecords) -> Reading:
         name = file.rpartition("/")[2].removesuffix(".json")
         charts += measurements(f"Validation “{name}”", report["measurements"], prefix="validation.")
         worse = ", ".join(report.get("worse_slices") or [])
-        notes.append(
-            f"{name}: worse than elsewhere on {worse}" if worse else f"{name}: no slice is worse"
-        )
+        if worse:
+            notes.append(f"{name}: worse than elsewhere on {worse}")
+        else:
+            notes.append(f"{name}: no slice is worse")
     if not charts:
         return absent("nobody validated it on other judgements")
     sources = tuple(records.source(file, "measurements") for file in records.validations)
@@ -167,6 +172,7 @@ def stress(records: RewardRecords) -> Reading:
     report = records.stress
     if report is None:
         return absent(NOT_STRESSED)
+    # A verdict that this version does not know comes last, and is shown all the same.
     order = {verdict: k for k, verdict in enumerate(VERDICTS)}
     findings = sorted(report["findings"], key=lambda f: order.get(f["verdict"], len(order)))
     cells = []
@@ -225,7 +231,9 @@ def worst_exploits(search: Mapping[str, Any]) -> Table | None:
         return None
     # What is left out is counted: the report beside the reward has them all.
     more = len(search["exploits"]) - len(cells)
-    caption = f"Worst exploits found ({more} more in {STRESS})" if more else "Worst exploits found"
+    caption = "Worst exploits found"
+    if more:
+        caption += f" ({more} more in {STRESS})"
     return Table(caption, ("gain, sd", "before", "after", "text", "edited text"), tuple(cells))
 
 
@@ -284,11 +292,14 @@ class Figures(NamedTuple):
 
 def figures(m: Mapping[str, Any], level: float = 0.95) -> Figures:
     """The value of a measurement (plain JSON), and its interval at this level, else its first."""
+    # Levels may come from a subtraction (1 - 0.05) and differ in the last bit.
     at_level = (i for i in m["intervals"] if abs(i["level"] - level) < 1e-9)
     interval = next(at_level, None) or next(iter(m["intervals"]), None)
     value = "not measured" if m["value"] is None else number(m["value"])
+    if interval is None and m.get("reason"):
+        return Figures(value, f"none: {m['reason']}")
     if interval is None:
-        return Figures(value, f"none: {m['reason']}" if m.get("reason") else "none")
+        return Figures(value, "none")
     value, low, high = together(m["value"], interval["low"], interval["high"])
     shown = f"{low} to {high}"
     if abs(interval["level"] - 0.95) >= 1e-9:
@@ -347,13 +358,17 @@ def in_words(labels: Sequence[str], points: Sequence[Point], reference: float | 
         else:
             value, low, high = together(point.value, point.low, point.high)
             parts.append(f"{label} {value} ({low} to {high})")
-    line = "" if reference is None else f" Dotted line: {number(reference)}."
-    return f"{'; '.join(parts)}.{line}"
+    sentence = f"{'; '.join(parts)}."
+    if reference is not None:
+        sentence += f" Dotted line: {number(reference)}."
+    return sentence
 
 
 def _family(name: str) -> str:
     first = name.partition(".")[0]
-    return DIFFERENCES if first.startswith("less") else FAMILIES.get(first, "")
+    if first.startswith("less"):
+        return DIFFERENCES
+    return FAMILIES.get(first, "")
 
 
 def _chart(
@@ -366,14 +381,19 @@ def _chart(
         name = str(m["name"]).removeprefix(prefix).replace("_", " ")
         what = str(m.get("detail", {}).get("meaning") or m["method"])
         shown = figures(m)
-        interval = str(m["reason"]) if m["value"] is None else shown.interval
+        interval = shown.interval
+        if m["value"] is None:
+            interval = str(m["reason"])
         counts = (str(m["n"]), str(m["n_prompts"]))
         rows.append(Row((name, shown.value, interval, *counts, what)))
         if m["value"] is not None:
             points.append(Point(len(labels), m["value"], shown.low, shown.high))
             labels.append(name)
     table = Table(title, COLUMNS, tuple(rows))
-    reference = _reference(family, unit) if points else None
+    # A line to compare with says nothing where there is no value beside it.
+    reference = None
+    if points:
+        reference = _reference(family, unit)
     return chart_of(title, table, labels, points, unit, reference)
 
 
@@ -381,7 +401,9 @@ def _reference(family: str, unit: str) -> float | None:
     """The value that would say nothing, drawn as a dotted line; None where no value is so."""
     if family in (DIFFERENCES, GAPS):
         return 0.0
-    return NOTHING.get(unit) if family in ("", SLICES) else None
+    if family in ("", SLICES):
+        return NOTHING.get(unit)
+    return None
 
 
 READINGS: Mapping[str, ReadReward] = {

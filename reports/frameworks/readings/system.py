@@ -67,8 +67,9 @@ def lineage(records: Records) -> Reading:
     rows = []
     for policy in chain:
         # The base policy comes from a step only where it was trained on references first.
-        made = _step(policy) in records.run.done
-        source = step_place(records, _step(policy)) if made else base
+        source = base
+        if _step(policy) in records.run.done:
+            source = step_place(records, _step(policy))
         rows.append(Row(_policy(records, policy), (source,)))
     columns = (
         "policy",
@@ -95,9 +96,13 @@ def _step(policy: PolicyRecord) -> str:
 
 
 def _policy(records: Records, p: PolicyRecord) -> tuple[str, ...]:
-    name = "base policy" if p.name == BASE else short_name(p.name)
-    parent = short_name(p.parent) if p.parent else "–"
-    kept = number(p.facts.get("kept")) if p.data else "–"
+    name, parent, kept = short_name(p.name), "–", "–"
+    if p.name == BASE:
+        name = "base policy"
+    if p.parent:
+        parent = short_name(p.parent)
+    if p.data:
+        kept = number(p.facts.get("kept"))
     return (name, parent, p.data or "–", kept, written_share(records, p), p.digest)
 
 
@@ -110,6 +115,7 @@ def policy_model(records: Records) -> Reading:
     method = str(made.get("training"))
     if method == "lora":
         method = f"LoRA of rank {(made.get('lora') or {}).get('rank')}"
+    # Counted when the model was loaded; not every run has recorded it.
     size = parameters(records)
     counted = "not recorded" if size is None else number(int(size))
     sentence = (
