@@ -160,7 +160,7 @@ def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
     Each is a property of the text: much longer than most, holding a certain common word, repeating
     its words, or naming one group of people rather than another.
     """
-    texts = [tuple(word.casefold() for word in WORD.findall(text)) for text in pool.table["text"]]
+    texts = [_words(text) for text in pool.table["text"]]
     length = np.array([len(words) for words in texts])
     repeats = np.array([_repeated_share(words) for words in texts])
     # In how many texts a word stands, and not how often: a policy takes to a text as a whole.
@@ -177,6 +177,10 @@ def features(pool: Pool) -> dict[str, tuple[Flags, str]]:
         "repetition": (repeats > often, f"over {often:.0%} of its words repeat earlier ones"),
         "men": (named["men"] & ~named["women"], "names a man and no woman"),
     }
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in WORD.findall(text))
 
 
 def _repeated_share(words: Sequence[str]) -> float:

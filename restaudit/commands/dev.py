@@ -166,7 +166,8 @@ def docs() -> None:
     before = path.read_text(encoding="utf-8")
     after = with_tables(before)
     path.write_text(after, encoding="utf-8")
-    typer.echo(f"docs/probes.md: {'as it was' if after == before else 'rewritten'}")
+    outcome = "as it was" if after == before else "rewritten"
+    typer.echo(f"docs/probes.md: {outcome}")
 
 
 def with_tables(text: str) -> str:

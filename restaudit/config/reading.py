@@ -207,4 +207,7 @@ def _keys_at(loc: list[str]) -> list[str]:
 def _sections(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [s for a in get_args(annotation) for s in _sections(a)]
+    sections: list[type[BaseModel]] = []
+    for inner in get_args(annotation):
+        sections += _sections(inner)
+    return sections

@@ -218,7 +218,9 @@ def _member(
         # TrainingArguments takes seeds of 31 bits.
         fit = Fit(config.backbone, _rate(config), Path(scratch), device, seed & 0x7FFFFFFF)
         facts = train(classifier, [items[i] for i in chosen], [items[i] for i in stop], fit)
-    lengths = [len(text["input_ids"]) for side in encoded for text in side]
+    lengths: list[int] = []
+    for encoded_side in encoded:
+        lengths += [len(text["input_ids"]) for text in encoded_side]
     facts["texts_that_fill_max_tokens"] = sum(n >= config.max_tokens for n in lengths)
     return classifier, facts
 

@@ -158,10 +158,17 @@ def stem(source: str) -> str:
     have.
     """
     last = source.partition("#")[0].rstrip("/").rpartition("/")[2].rpartition("!")[2]
-    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in last)
+    # Anything else may mean something to a shell, or be forbidden on another system.
+    name = "".join(map(_for_a_file_name, last))
     for ending in (".gz", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet"):
         name = name.removesuffix(ending)
     return name.strip(".") or "data"
+
+
+def _for_a_file_name(character: str) -> str:
+    if character.isalnum() or character in "-_.":
+        return character
+    return "_"
 
 
 def _own_source(alone: RewardAlone) -> TableSource:

@@ -210,7 +210,8 @@ def _raw(
     if rate is not None:
         every.append(f"{RATES[method]}={rate!r}")
     raw, where = read(study.recipe, every)
-    return raw, f"{where}, {'arm' if name in study.arms else 'method'} {name}"
+    kind = "arm" if name in study.arms else "method"
+    return raw, f"{where}, {kind} {name}"
 
 
 def _arm(text: str) -> tuple[str, tuple[str, ...]]:

@@ -44,8 +44,12 @@ class Given:
 
 def groups() -> tuple[Group, ...]:
     """Every question that a person may answer, each once, grouped as in the template."""
-    asked = ((t.title, tuple(q for q in t.fields if q.declare)) for t in run_questions().topics)
-    return tuple(Group(title, mine) for title, mine in asked if mine)
+    asked = []
+    for topic in run_questions().topics:
+        questions = tuple(question for question in topic.fields if question.declare)
+        if questions:
+            asked.append(Group(topic.title, questions))
+    return tuple(asked)
 
 
 def fed(question: Question) -> str:

@@ -231,11 +231,8 @@ def standing(
     mine = [row for row in rows if row["rater_id"] == rater]
     rated = {row["item_id"] for row in mine}
     by_others = Counter(row["item_id"] for row in rows if row["rater_id"] != rater)
-    own_notes = [
-        note
-        for note in notes
-        if note.get("tasks") == opened.tasks.name and note["rater_id"] == rater
-    ]
+    notes = [note for note in notes if note.get("tasks") == opened.tasks.name]
+    own_notes = [note for note in notes if note["rater_id"] == rater]
     skipped = _skipped(own_notes)
     unrated = []
     for item in opened.shown:

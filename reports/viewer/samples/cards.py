@@ -54,8 +54,9 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
     """What happened to a sample, and what to ask about it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         _badges(sample)
+        others = "iterations" if place.kind == "audit" else "Grow sets"
         st.button(
-            f"Across {'iterations' if place.kind == 'audit' else 'Grow sets'}",
+            f"Across {others}",
             icon=":material/compare:",
             key=f"across_{sample.position}",
             type="tertiary",
@@ -64,8 +65,9 @@ def _about(place: Place, sample: Sample, across: Callable[[str], None]) -> None:
         )
         if place.kind == "grow":
             trained_on = any(kept for _, kept in sample.kept)
+            outcome = "trained on" if trained_on else "left out"
             st.button(
-                f"Why {'trained on' if trained_on else 'left out'}?",
+                f"Why {outcome}?",
                 key=f"why_{sample.position}",
                 type="tertiary",
                 icon=":material/help:",

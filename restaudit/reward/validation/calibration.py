@@ -259,11 +259,9 @@ def auroc(rows: pd.DataFrame, score: str, **resampling: Unpack[Resampling]) -> E
     prompts, place = np.unique(rows["prompt_id"].to_numpy(dtype=str), return_inverse=True)
     n, bad = len(rows), int((loss == 1).sum())
     if min(bad, n - bad) == 0:
-        return unmeasured(
-            f"the reward is {'wrong' if bad and n else 'right'} about all {n} pairs",
-            n=n,
-            units=len(prompts),
-        )
+        # With one kind of pair there is nothing to rank against the other.
+        outcome = "wrong" if bad else "right"
+        return unmeasured(f"the reward is {outcome} about all {n} pairs", n=n, units=len(prompts))
     if np.ptp(values) == 0:
         return unmeasured(f"{score} is the same for all {n} pairs", n=n, units=len(prompts))
     order = np.argsort(values, kind="stable")
@@ -282,9 +280,11 @@ def auroc(rows: pd.DataFrame, score: str, **resampling: Unpack[Resampling]) -> E
     drawn = weight_slices(
         units=len(prompts), resamples=resampling["resamples"], seed=resampling["seed"]
     )
-    replicates = np.concatenate(
-        [under(part[k : k + step]) for part in drawn for k in range(0, len(part), step)]
-    )
+    parts: list[Array] = []
+    for weights_of_draws in drawn:
+        for start in range(0, len(weights_of_draws), step):
+            parts.append(under(weights_of_draws[start : start + step]))
+    replicates = np.concatenate(parts)
     return summarise(
         value=float(under(np.ones((1, len(prompts))))[0]),
         replicates=replicates,

@@ -4,7 +4,7 @@ single vote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Unpack
 
@@ -230,10 +230,12 @@ def topic_texts(rows: pd.DataFrame) -> list[str]:
     """What tells an item's topic: its prompt, or its texts where hardly any prompts differ."""
     if rows["prompt"].nunique() >= 10:
         return rows["prompt"].tolist()
-    return [
-        " ".join(t for t in texts if isinstance(t, str))
-        for texts in rows[["left", "right"]].to_numpy()
-    ]
+    return [joined(texts) for texts in rows[["left", "right"]].to_numpy()]
+
+
+def joined(texts: Iterable[Any]) -> str:
+    """The texts of an item as one; a rating has no right one."""
+    return " ".join(text for text in texts if isinstance(text, str))
 
 
 def _judged(

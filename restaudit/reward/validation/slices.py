@@ -28,6 +28,7 @@ from probes.texts.word_lists import groups, mentions
 from restaudit.reward.validation.judged import (
     Judged,
     agreement,
+    joined,
     measured,
     nothing,
     topic_texts,
@@ -279,8 +280,7 @@ def topics(judged: Judged) -> list[Slice]:
 
 def _mentioned(judged: Judged) -> Iterator[Slice]:
     texts_of_items = judged.table[["prompt", "left", "right"]].to_numpy()
-    joined = [" ".join(t for t in texts if isinstance(t, str)) for texts in texts_of_items]
-    counts: Array = mentions(joined)
+    counts: Array = mentions([joined(texts) for texts in texts_of_items])
     for k, group in enumerate(groups()):
         rows = counts[:, k] > 0
         if rows.any():

@@ -143,11 +143,10 @@ def _held(entry: Path, others: dict[str, str]) -> Iterator[tuple[Kind, Path]]:
     if (model := next((entry / p for p in INSIDE if is_checkpoint(entry / p)), None)) is not None:
         yield "checkpoints", model
         return
-    files = [
-        p
-        for p in sorted(entry.iterdir())
-        if p.is_file() and is_generations(p) and not p.name.startswith(".")
-    ]
+    files = []
+    for path in sorted(entry.iterdir()):
+        if path.is_file() and is_generations(path) and not path.name.startswith("."):
+            files.append(path)
     if len(files) > 1:
         raise BadInput(
             f"{entry}: holds {len(files)} files that could be its generations ({files[0].name}, "

@@ -199,5 +199,11 @@ def _unused(config: Config, table: pd.DataFrame) -> list[str]:
 def _labels(table: pd.DataFrame, name: str) -> list[str | None]:
     if name not in table.columns:
         return [None] * len(table)
+    return [_label(value) for value in table[name]]
+
+
+def _label(value: Any) -> str | None:
     # A missing label is None in one file and NaN in another, which is unlike itself.
-    return [None if v is None or v != v else str(v) for v in table[name]]
+    if value is None or value != value:
+        return None
+    return str(value)

@@ -469,4 +469,8 @@ def _same(path: Path, content: Content, digest: str, name: str) -> None:
 
 def _not_planned(watched: WatchedSteps, looks: tuple[int, ...], base: Base) -> list[str]:
     """Names of what has a step and no look."""
-    return [p.name for s, p in watched.steps.items() if s not in looks and p != base.path]
+    names = []
+    for step, path in watched.steps.items():
+        if step not in looks and path != base.path:
+            names.append(path.name)
+    return names
