@@ -272,10 +272,13 @@ def _behaviour(material: StudyMaterial) -> list[Block]:
         rows.append(Row(tuple(cells)))
     # A reason once, however many methods have it; dict.fromkeys keeps the order of the rows.
     missing = "".join(f" Not measured: {reason}." for reason in dict.fromkeys(reasons))
-    sources = tuple(look.source for m in material.study.methods for look in material.last(m))
+    sources: list[Source] = []
+    for method in material.study.methods:
+        sources += [look.source for look in material.last(method)]
     return [
         Paragraph(
-            "Every figure of the table is from the last look's record of each run.", sources=sources
+            "Every figure of the table is from the last look's record of each run.",
+            sources=tuple(sources),
         ),
         Table(
             "At the last look of every run, as it recorded it",
@@ -396,26 +399,24 @@ def _scatter(
     along = [(base, "base"), *((p.x, series.short_name(p.look)) for p in places)]
     order = sorted(range(len(along)), key=lambda k: along[k][0])
     rank = {place: new for new, place in enumerate(order)}
-    lines, rows, number = [], [], 0
+    lines, rows, shown, number = [], [], [], 0
     for method, members in by_method.items():
         points = []
         for place in members:
             number += 1
             gain = place.gain
             points.append(Point(rank[number], gain.mean, gain.low, gain.high))
-            cells = (method, series.short_name(place.look), figure(place.x), mean_shown(gain))
-            rows.append(Row(cells, place.sources))
+            look, x, height = series.short_name(place.look), figure(place.x), mean_shown(gain)
+            rows.append(Row((method, look, x, height), place.sources))
+            shown.append(f"{height} at {x} ({method}, {look})")
         lines.append(Line(method, tuple(points)))
-    gains = "; ".join(
-        f"{gain} at {x} ({method}, {look})" for method, look, x, gain in (r.cells for r in rows)
-    )
     return Chart(
         title,
         "human gain, base-policy standard deviations",
         tuple(along[k][1] for k in order),
         tuple(lines),
         Table(title, ("method", "look", axis, f"human gain ({human})"), tuple(rows)),
-        said=f"Human gain: {gains}.",
+        said=f"Human gain: {'; '.join(shown)}.",
         reference=0.0,
         reference_label="base policy",
         places=tuple(along[k][0] for k in order),

@@ -44,7 +44,9 @@ def conclusions(material: StudyMaterial, human: str) -> list[Paragraph | Table]:
     pairs = list(itertools.combinations(material.study.methods, 2))
     # Every pair at every budget is one chance of a false difference, so all of them are counted.
     level = 1 - (1 - LEVEL) / (len(pairs) * len(BUDGETS))
-    rows = [_row(material, a, b, budget, level) for budget in BUDGETS for a, b in pairs]
+    rows = []
+    for budget in BUDGETS:
+        rows += [_row(material, a, b, budget, level) for a, b in pairs]
     # `_rule` begins with one of these two words only where the interval excludes zero.
     resolved = [row for row in rows if row.cells[2].startswith(("more", "less"))]
     if resolved:
@@ -94,8 +96,11 @@ def _stopped(material: StudyMaterial) -> str:
 
 def _would_have_stopped(run: SeedRun) -> bool:
     """Whether a gate said WARN where the recipe says HALT: a study lets every method go on."""
-    gates = [gate for decision in run.material.decisions for gate in decision.gates]
-    return any(gate.verdict == "WARN" and gate.gate.endswith(HALTS) for gate in gates)
+    for decision in run.material.decisions:
+        for gate in decision.gates:
+            if gate.verdict == "WARN" and gate.gate.endswith(HALTS):
+                return True
+    return False
 
 
 def _row(material: StudyMaterial, a: str, b: str, budget: str, level: float) -> Row:
