@@ -33,7 +33,10 @@ def everything(material: Material) -> Section:
         return Section(KEY, TITLE, (Paragraph("No iteration was audited yet."),))
     last = material.iterations[-1]
     at_last = material.measured[last]
-    at_base = material.measured.get(BASE, {}) if last != BASE else {}
+    # Where the base policy is all there is, a second column would repeat the first.
+    at_base: Mapping[str, Measurement] = {}
+    if last != BASE:
+        at_base = material.measured.get(BASE, {})
     # Benchmarks may be asked at the ends only: then the last look lacks what the base policy has.
     names = {**at_base, **at_last}
     blocks: list[Block] = [Paragraph(ABOUT, "note")]
@@ -61,8 +64,11 @@ def _values(
     lacking: dict[str, list[str]] = defaultdict(list)
     for name in names:
         here, base = at_last.get(name), at_base.get(name)
-        shown = here if here is not None and here.value is not None else base
+        shown = base
+        if here is not None and here.value is not None:
+            shown = here
         assert shown is not None  # one of the two has a value
+        # Names of one reason stand together under the table: a cell has no room for a sentence.
         if here is not None and here.value is None:
             lacking[f"Not measured at {series.short_name(last)}: {here.reason}"].append(name)
         elif shown.interval(LEVEL) is None:
@@ -75,11 +81,11 @@ def _values(
         own_look = (measured(base),) if at_base else ()
         counts = f"{shown.n:,} ({shown.n_prompts:,})"
         cells = (title_of(name), name, measured(here), baseline, *own_look, shown.unit, counts)
-        sources = [
-            material.from_measurements(iteration, name)
-            for iteration, m in ((last, here), (BASE, base))
-            if m is not None
-        ]
+        sources = []
+        if here is not None:
+            sources.append(material.from_measurements(last, name))
+        if base is not None:
+            sources.append(material.from_measurements(BASE, name))
         rows.append(Row(cells, tuple(sources)))
     own_look = ("base policy's own look",) if at_base else ()
     return Table(
@@ -103,7 +109,9 @@ def _missing(
         by_reason[str(m.reason)].append(m)
     rows = []
     for reason, group in by_reason.items():
-        look = material.iterations[-1] if group[0].name in at_last else BASE
+        look = BASE
+        if group[0].name in at_last:
+            look = material.iterations[-1]
         cells = (
             "; ".join(title_of(m.name) for m in group),
             ", ".join(m.name for m in group),

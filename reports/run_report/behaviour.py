@@ -42,6 +42,7 @@ def bias(material: Material) -> Section:
         _groups(material, last),
     ]
     acceptance = _recorded(material, ACCEPTANCE)
+    # Without groups there are no rates, and an empty chart would say nothing.
     if acceptance:
         blocks.append(
             chart(
@@ -60,6 +61,8 @@ def bias(material: Material) -> Section:
             "thumb from US hiring); it is shown as a description.",
         )
     )
+    # A text and its swap differ in the named group alone, so a difference of their rewards is the
+    # reward model's doing and no policy's.
     swaps = {
         name: _words(name.removeprefix("bias.reward_swap."))
         for name in _recorded(material, "bias.reward_swap.")
@@ -146,6 +149,7 @@ def capability(material: Material) -> Section:
         return _nothing_audited("capability", "Capability kept or lost, and toxicity")
     last = material.iterations[-1]
     changes = [n for n in _recorded(material, "capability.") if n.endswith("_change")]
+    # The worst change is that of one of these tasks: drawn too, it would stand there twice.
     changes = [n for n in changes if n != "capability.worst_change"]
     changed: Block = Paragraph(
         "No task was asked before and after: audit.benchmarks.tasks names none, or none was "
@@ -205,7 +209,9 @@ def _groups(material: Material, last: str) -> Table:
     for group in groups:
         cells = tuple(measured(measurements.get(f"bias.{score}.{group}")) for score in SCORES)
         rows.append(Row((group, *cells), (material.from_measurements(last, f"bias.*.{group}"),)))
-    columns = (f"{score} ({unit})" if unit else score for score, unit in units.items())
+    columns = []
+    for score, unit in units.items():
+        columns.append(f"{score} ({unit})" if unit else score)
     return Table(
         f"Groups at {series.short_name(last)}",
         ("group", *columns),
@@ -223,11 +229,14 @@ def _mentions(material: Material, last: str) -> Table:
     for name in names:
         group = name.removeprefix(MENTION)
         base, now, kept = at_base.get(name), at_last[name], at_last.get(f"{MENTION_KEPT}{group}")
+        # A group that no text names would be a row of zeros, and hide the rows that say something.
         if not any(m is not None and m.value for m in (base, now, kept)):
             continue
         cells = (group, measured(base), measured(now), measured(kept))
         rows.append(Row(cells, (material.from_measurements(last, name),)))
-    unit = at_last[names[0]].unit if names else "share of texts"
+    unit = "share of texts"
+    if names:
+        unit = at_last[names[0]].unit
     columns = ("group", "base policy", series.short_name(last), "kept rows less the other rows")
     return Table(
         f"Who is mentioned ({unit})",
@@ -241,7 +250,10 @@ def _recorded(material: Material, prefix: str, iteration: str | None = None) -> 
     """Names of measurements with this prefix, of one iteration or of all, in order of first
     mention.
     """
-    looks: Iterable[str] = material.iterations if iteration is None else [iteration]
+    looks: Iterable[str] = material.iterations
+    if iteration is not None:
+        looks = [iteration]
+    # Benchmarks may be asked at some looks only, and every look's own names keep their order.
     names: dict[str, None] = {}
     for look in looks:
         names |= dict.fromkeys(n for n in material.measured[look] if n.startswith(prefix))

@@ -35,6 +35,7 @@ def choices(runs: Mapping[str, Run]) -> Table | Paragraph:
     for label, run in runs.items():
         for pairs in pair_sets(run.path):
             sides = {pairs.first["run_id"], pairs.second["run_id"]}
+            # Pairs within one run compare its iterations, and say nothing of one run against another.
             if len(sides) == 2 and sides <= set(labels):
                 rows.append(_row(wins(run.path, pairs.name), labels, _beside(label, pairs.key)))
     if not rows:
@@ -54,20 +55,20 @@ def choices(runs: Mapping[str, Run]) -> Table | Paragraph:
 
 
 def _row(result: Wins, labels: Mapping[str, str], source: Source) -> Row:
-    first, second = (
-        f"{labels[side['run_id']]}, {series.short_name(side['iteration'])}"
-        for side in (result.first, result.second)
-    )
     cells = (
         result.name,
-        second,
-        first,
+        _side(result.second, labels),
+        _side(result.first, labels),
         _rate(result.rate),
         str(result.prompts),
         str(result.raters),
         figure(result.agreement.value),
     )
     return Row(cells, (source,))
+
+
+def _side(side: Mapping[str, str], labels: Mapping[str, str]) -> str:
+    return f"{labels[side['run_id']]}, {series.short_name(side['iteration'])}"
 
 
 def _rate(rate: Estimate) -> str:
@@ -80,5 +81,6 @@ def _rate(rate: Estimate) -> str:
 
 
 def _beside(label: str, key: Path) -> Source:
+    # No ledger has this file: its digest is made now, so that a later change can be seen at all.
     digest = hashlib.sha256(key.read_bytes()).hexdigest()
     return Source(f"{label}: human/{key.name}", "beside the record", digest)

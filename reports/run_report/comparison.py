@@ -65,6 +65,7 @@ class ComparedRun:
         self.material = material
         self.label = label
         self.last = material.after_base[-1]
+        # Only the two looks that are compared: the audits of several long runs may be large.
         self.samples = {look: self._audit(look) for look in (BASE, self.last)}
 
     def on(self, iteration: str, prompts: set[str]) -> pd.DataFrame:
@@ -127,8 +128,10 @@ def _common_prompts(sides: Sequence[ComparedRun]) -> set[str]:
     """Audit prompts that every base and last policy answered: what is compared is paired by
     prompt.
     """
-    tables = [table for side in sides for table in side.samples.values()]
-    common: set[str] = set.intersection(*(set(table["prompt_id"]) for table in tables))
+    asked: list[set[str]] = []
+    for side in sides:
+        asked += [set(table["prompt_id"]) for table in side.samples.values()]
+    common = set.intersection(*asked)
     if len(common) < LEAST_PROMPTS:
         raise BadInput(
             f"not comparable: the runs share {len(common)} audit prompts that every base and last "
@@ -152,22 +155,28 @@ def _banner(sides: Sequence[ComparedRun]) -> tuple[str, ...]:
             lines.append(
                 f"The human score is {side.material.human}. No person rated these samples."
             )
+    # Runs that stand side by side have one human score: its sentence is the same for all.
     return tuple(dict.fromkeys(lines))
 
 
 def _labels(materials: Sequence[Material]) -> list[str]:
     """The runs' names; numbered where several have one name."""
+    # A name is what a configuration says, and the runs of one recipe often share it.
     names = [m.run.name for m in materials]
     seen: Counter[str] = Counter()
     labels = []
     for name in names:
         seen[name] += 1
-        labels.append(name if names.count(name) == 1 else f"{name} ({seen[name]})")
+        label = name
+        if names.count(name) > 1:
+            label = f"{name} ({seen[name]})"
+        labels.append(label)
     return labels
 
 
 def _refuse(materials: Sequence[Material], labels: Sequence[str]) -> None:
     """Raise BadInput with every reason why these runs cannot stand side by side."""
+    # Every reason at once: with one at a time, a person would mend and try again for each.
     reasons: list[str] = []
     for material, label in zip(materials, labels, strict=True):
         if not material.after_base or BASE not in material.iterations:
@@ -199,19 +208,17 @@ def _sampling(material: Material) -> str:
 
 def _human(material: Material) -> str:
     """Its label and the digest of what computes it."""
-    digest = (
-        material.records.source(HUMAN).sha256[:16]
-        if material.records.has(HUMAN)
-        else "nothing recorded"
-    )
+    digest = "nothing recorded"
+    if material.records.has(HUMAN):
+        digest = material.records.source(HUMAN).sha256[:16]
     return f"{material.human} ({digest})"
 
 
 def _reward(material: Material) -> str:
-    return next(
-        (str(e.content.get("digest", "")) for e in material.run.events if e.step == "reward_model"),
-        "",
-    )
+    for event in material.run.events:
+        if event.step == "reward_model":
+            return str(event.content.get("digest", ""))
+    return ""
 
 
 def _decisions(sides: Sequence[ComparedRun]) -> list[Block]:
@@ -236,14 +243,12 @@ def _against_base(sides: Sequence[ComparedRun], common: set[str]) -> Table:
     rows = []
     for side in sides:
         now, before = side.on(side.last, common), side.on(BASE, common)
-        gains = [
-            stats.change(table=now, base=before, columns=[column], **RESAMPLING)
-            for column in ("human", "reward")
-        ]
-        cells = (side.label, series.short_name(side.last), *(_estimate(g) for g in gains))
-        looks = (BASE, side.last)
-        cited = tuple(s for look in looks for s in side.cite(f"{look}/audit.parquet"))
-        rows.append(Row(cells, cited))
+        cells = [side.label, series.short_name(side.last)]
+        for column in ("human", "reward"):
+            gain = stats.change(table=now, base=before, columns=[column], **RESAMPLING)
+            cells.append(_estimate(gain))
+        cited = (*side.cite(f"{BASE}/audit.parquet"), *side.cite(f"{side.last}/audit.parquet"))
+        rows.append(Row(tuple(cells), cited))
     return Table(
         "Last policy against its base policy, on the shared prompts",
         ("run", "last", "human gain (base sd)", "reward gain (base sd)"),
@@ -284,7 +289,9 @@ def _against_one_another(sides: Sequence[ComparedRun], common: set[str]) -> Tabl
 
 def _estimate(estimate: stats.Estimate) -> str:
     m = estimate.measured("", unit="", version="")
-    return measured(m) if m.value is not None else f"not measured: {m.reason}"
+    if m.value is None:
+        return f"not measured: {m.reason}"
+    return measured(m)
 
 
 def _gains(sides: Sequence[ComparedRun]) -> Chart:
@@ -301,10 +308,12 @@ def _gains(sides: Sequence[ComparedRun]) -> Chart:
             gain = measured(side.material.measured[look].get(name))
             cells = (side.label, str(x), series.short_name(look), gain)
             rows.append(Row(cells, side.cite(f"{look}/measurements.json", name)))
-        lines.append(Line(side.label, (Point(0, 0.0), *points) if points else ()))
-    last = ", ".join(
-        f"{line.label} {figure(line.points[-1].value)}" for line in lines if line.points
-    )
+        # The base policy's gain is 0 by definition: alone it would look like a measurement.
+        if points:
+            points.insert(0, Point(0, 0.0))
+        lines.append(Line(side.label, tuple(points)))
+    known = [line for line in lines if line.points]
+    last = ", ".join(f"{line.label} {figure(line.points[-1].value)}" for line in known)
     table = Table("Human gain by look", ("run", "look", "iteration", "human gain"), tuple(rows))
     return Chart(
         "Human gain by look, each run on its own audit prompts",
@@ -337,13 +346,18 @@ def _texts(sides: Sequence[ComparedRun], common: set[str]) -> Passages:
     middling, close.
     """
     last = [side.on(side.last, common) for side in sides]
-    column = "human" if all(table["human"].notna().any() for table in last) else "reward"
+    column = "reward"
+    if all(table["human"].notna().any() for table in last):
+        column = "human"
     means = pd.DataFrame(
         {k: table.groupby("prompt_id")[column].mean() for k, table in enumerate(last)}
     )
     apart = (means.max(axis=1) - means.min(axis=1)).dropna()
     order = apart.sort_values(ascending=False, kind="stable").index
-    chosen = dict.fromkeys([order[0], order[len(order) // 2], order[-1]]) if len(order) else {}
+    # By a rule and not by hand, or a comparison could show whatever suits it.
+    chosen: list[str] = []
+    if len(order):
+        chosen = list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
     prompts = series.prompt_texts(sides[0].material.run)
     rows = []
     for prompt in chosen:
@@ -356,25 +370,32 @@ def _texts(sides: Sequence[ComparedRun], common: set[str]) -> Passages:
         "apart; shown are the first, the middle and the last one, and of each policy's samples "
         "the first by name."
     )
-    cited = tuple(source for s in sides for source in s.cite(f"{s.last}/audit.parquet"))
+    cited: list[Source] = []
+    for side in sides:
+        cited += side.cite(f"{side.last}/audit.parquet")
     return Passages(
         "The same prompts",
         rule,
         tuple(f"{side.label}, {series.short_name(side.last)}" for side in sides),
         tuple(rows),
-        cited,
+        tuple(cited),
     )
 
 
 def _plans(sides: Sequence[ComparedRun]) -> Table:
     configurations = [dict(_flat(side.material.run.plan["config"])) for side in sides]
-    keys = dict.fromkeys(key for configuration in configurations for key in configuration)
-    cited = tuple(source for side in sides for source in side.cite("plan.json", "config"))
+    keys: dict[str, None] = {}  # in order of first mention
+    for configuration in configurations:
+        keys |= dict.fromkeys(configuration)
+    cited: list[Source] = []
+    for side in sides:
+        cited += side.cite("plan.json", "config")
     rows = []
     for key in keys:
+        # Versions differ in their keys: one that a plan lacks is a difference too.
         values = [configuration.get(key, NOTHING) for configuration in configurations]
         if len(set(values)) > 1:
-            rows.append(Row((key, *values), cited))
+            rows.append(Row((key, *values), tuple(cited)))
     return Table(
         "Keys of the configuration whose values differ",
         ("key", *(side.label for side in sides)),
@@ -401,6 +422,7 @@ def _compute(sides: Sequence[ComparedRun]) -> Facts:
         sampled = sum(step.sampled_tokens for step in steps)
         trained = sum(step.trained_tokens for step in steps)
         operations = [step.flop for step in steps if step.flop is not None]
+        # A sum over some of the steps would pass for the whole.
         flop = "FLOP not known"
         if len(operations) == len(steps):
             flop = f"{sum(operations):.2e} FLOP"

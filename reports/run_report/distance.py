@@ -43,10 +43,9 @@ def by_distance(material: Material) -> list[Block]:
     gains = _gains(material)
     lines = tuple(_line(material, name, label, list(distances)) for name, label in gains.items())
     farthest = max(distances.values())
-    curves = tuple(
-        FitCurve(f"human gain, fit {FORMS[form]}", _points(form, fit, farthest))
-        for form, fit in fits.items()
-    )
+    curves = []
+    for form, fit in fits.items():
+        curves.append(FitCurve(f"human gain, fit {FORMS[form]}", _points(form, fit, farthest)))
     drawn = Chart(
         TITLE,
         UNIT,
@@ -58,7 +57,7 @@ def by_distance(material: Material) -> list[Block]:
         reference_label="base policy",
         places=(0.0, *distances.values()),
         axis=AXIS,
-        curves=curves,
+        curves=tuple(curves),
     )
     if fits:
         return [drawn, _fit_table(material, fits)]
@@ -82,9 +81,13 @@ def _distance(material: Material, iteration: str) -> float | None:
 
 
 def _line(material: Material, name: str, label: str, iterations: Sequence[str]) -> Line:
+    # Place 0 is the base policy's.
     points = [point(material, look, name, x) for x, look in enumerate(iterations, start=1)]
     known = [p for p in points if p is not None]
-    return Line(label, (Point(0, 0.0), *known) if known else ())
+    # The base policy's point is true by definition: alone it would look like a measurement.
+    if not known:
+        return Line(label, ())
+    return Line(label, (Point(0, 0.0), *known))
 
 
 def _peaks(material: Material) -> dict[Form, Measurement]:
@@ -98,6 +101,7 @@ def _fits(material: Material) -> dict[Form, Measurement]:
     """The forms that the last look could fit; their numbers are in the measurement's detail."""
     fits: dict[Form, Measurement] = {}
     for form, peak in _peaks(material).items():
+        # A fit without a peak has no value and still has its two numbers, which draw the curve.
         numbers = (peak.detail.get("alpha"), peak.detail.get("beta"))
         if all(isinstance(n, int | float) for n in numbers):
             fits[form] = peak
@@ -112,10 +116,10 @@ def _points(form: Form, fit: Measurement, farthest: float) -> tuple[tuple[float,
     alpha, beta = float(fit.detail["alpha"]), float(fit.detail["beta"])
     gains = curve(form, alpha=alpha, beta=beta, distance=distances)
     # A picture shows no more than five digits, and noise in the last ones must not change its bytes.
-    return tuple(
-        (float(f"{distance:.5g}"), float(f"{gain:.5g}"))
-        for distance, gain in zip(distances.tolist(), gains.tolist(), strict=True)
-    )
+    points = []
+    for distance, gain in zip(distances.tolist(), gains.tolist(), strict=True):
+        points.append((float(f"{distance:.5g}"), float(f"{gain:.5g}")))
+    return tuple(points)
 
 
 def _table(material: Material, distances: Mapping[str, float]) -> Table:
@@ -144,6 +148,7 @@ def _shown_distance(kl: Measurement) -> str:
     interval = kl.interval(LEVEL)
     if interval is None:
         return figure(_root(kl.value))
+    # A root keeps the order of numbers, so the roots of an interval's ends are the root's interval.
     return estimate(_root(kl.value), _root(interval.low), _root(interval.high))
 
 
@@ -155,10 +160,10 @@ def _fit_table(material: Material, fits: Mapping[Form, Measurement]) -> Table:
     last = material.iterations[-1]
     rows = []
     for form, fit in fits.items():
-        numbers = [
-            figure(float(fit.detail[key])) if key in fit.detail else NOTHING
-            for key in ("alpha", "beta", "residual")
-        ]
+        numbers = []
+        for key in ("alpha", "beta", "residual"):
+            known = key in fit.detail
+            numbers.append(figure(float(fit.detail[key])) if known else NOTHING)
         peak = fit.reason or NOTHING
         if fit.value is not None:
             peak = f"d = {figure(fit.value)}"

@@ -54,6 +54,7 @@ class Material:
         """Text without the place where the folder lies: a copy elsewhere gives the same
         document.
         """
+        # The longer text first, so that a path below the folder is told relative to it.
         return text.replace(f"{self.run.path}/", "").replace(str(self.run.path), "RUN")
 
     def cite(self, name: str, at: str = "") -> tuple[Source, ...]:

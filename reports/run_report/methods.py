@@ -101,26 +101,28 @@ def _by_kind(material: Material) -> Table:
     """A row a kind of step, and one for all."""
     steps = compute.steps(material.records)
     source = (material.records.source(LEDGER),)
-    kinds = dict.fromkeys(step.kind for step in steps)
-    groups = [(kind, [s for s in steps if s.kind == kind]) for kind in kinds]
-    rows = tuple(Row(_sums(kind, members), source) for kind, members in [*groups, ("all", steps)])
+    by_kind: dict[str, list[compute.Step]] = defaultdict(list)  # in order of first mention
+    for step in steps:
+        by_kind[step.kind].append(step)
+    rows = [Row(_sums(kind, members), source) for kind, members in by_kind.items()]
+    rows.append(Row(_sums("all", steps), source))
     note = compute.METHOD
     if any(step.flop is None for step in steps):
         note = f"FLOP: this run did not record the number of parameters. {compute.METHOD}"
     return Table(
         "Computation by kind of step",
         ("kind", "steps", "seconds", "tokens sampled", "tokens trained on", "FLOP"),
-        rows,
+        tuple(rows),
         note=note,
     )
 
 
 def _environment(environment: Mapping[str, Any], source: tuple[Source, ...]) -> Facts:
-    facts = [
-        Fact(key, str(value) if value is not None else "none", sources=source)
-        for key, value in environment.items()
-        if key not in OF_THEIR_OWN
-    ]
+    facts = []
+    for key, value in environment.items():
+        if key not in OF_THEIR_OWN:
+            text = "none" if value is None else str(value)
+            facts.append(Fact(key, text, sources=source))
     packages = sorted(environment.get("packages", {}).items())
     versions = ", ".join(f"{package} {version}" for package, version in packages)
     facts.append(Fact("packages", versions, sources=source))
@@ -141,6 +143,7 @@ def _agreement(environment: Mapping[str, Any], source: tuple[Source, ...]) -> li
         adapted = ", ".join(f"{name} ({layers})" for name, layers in lora["adapted"].items())
         facts = [Fact("Adapted", adapted, sources=source)]
         for name, left_out in lora["not_adapted"].items():
+            # Only a tensor of all experts has a reason: somebody can still choose to adapt it.
             if "reason" in left_out:
                 why = f"{left_out['numbers']:,} numbers: {left_out['reason']}"
                 facts.append(Fact(f"Not adapted: {name}", why, sources=source))
@@ -186,20 +189,18 @@ def methods(material: Material) -> Section:
     last = material.iterations[-1] if material.iterations else BASE
     versions: dict[tuple[str, str], list[str]] = defaultdict(list)
     for m in material.measured.get(last, {}).values():
+        # A method that gave no value was not used.
         if m.value is not None:
             probe = m.name.split(".")[0]
             versions[probe, m.method].append(m.version)
-    rows = tuple(
-        Row(
-            (probe, method, ", ".join(sorted(set(used))), str(len(used))),
-            (material.from_measurements(last),),
-        )
-        for (probe, method), used in sorted(versions.items())
-    )
+    rows = []
+    for (probe, method), used in sorted(versions.items()):
+        cells = (probe, method, ", ".join(sorted(set(used))), str(len(used)))
+        rows.append(Row(cells, (material.from_measurements(last),)))
     table = Table(
         "Methods used at the last audited iteration",
         ("probe", "method", "version", "measurements"),
-        rows,
+        tuple(rows),
         prose=(1,),
     )
     return Section("methods", "How it was measured", (facts, table))
@@ -243,7 +244,10 @@ def integrity(material: Material) -> Section:
 
 def _sums(kind: str, steps: Sequence[compute.Step]) -> tuple[str, ...]:
     operations = [step.flop for step in steps if step.flop is not None]
-    flop = "not known" if len(operations) < len(steps) else f"{sum(operations):.2e}"
+    # A sum over some of the steps would pass for the whole.
+    flop = "not known"
+    if len(operations) == len(steps):
+        flop = f"{sum(operations):.2e}"
     return (
         kind,
         str(len(steps)),

@@ -24,7 +24,9 @@ def reward_model(material: Material) -> Section:
     """Section 6: the dossier in short; the whole document is `restaudit reward dossier RUN`."""
     if not material.records.has(DOSSIER):
         return _reward_section(Paragraph("The run has no reward model yet."))
+    # The reader of dossiers knows no ledger, so the file is compared with it here.
     material.records.checked(DOSSIER)
+    # A report beside the run that cannot be read must not cost a person the report of the run.
     try:
         document = reward_answers(material.run.path, material.run.path / REWARD)
     except BadInput as e:
@@ -185,7 +187,7 @@ def _synthetic_shares(material: Material) -> Table:
             f"{grow.samples:,}",
             f"{grow.references:,}",
             f"{trained:,}",
-            NOTHING if share is None else f"{share:.0%}",
+            _percent(share),
         )
         rows.append(Row(cells, _cited_rows(material, policy)))
     return Table(
@@ -196,12 +198,18 @@ def _synthetic_shares(material: Material) -> Table:
     )
 
 
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.0%}"
+
+
 def _reward_overlap(overlap: Mapping[str, Any]) -> str:
     if "reason" in overlap:
         return f"not measured: {overlap['reason']}"
     parts = []
     for split, row in sorted(overlap.items()):
-        share = "" if row["share"] is None else f" ({row['share']:.1%})"
+        share = ""
+        if row["share"] is not None:
+            share = f" ({row['share']:.1%})"
         parts.append(
             f"{split}: {row['exact']} equal, {row['near']} near-duplicates of {row['of']}{share}"
         )
@@ -228,13 +236,17 @@ def lineage_section(material: Material) -> Section:
 def _policies(material: Material, policies: Sequence[lineage.PolicyRecord]) -> Table:
     rows = []
     for policy in policies:
+        parent = NOTHING
+        if policy.parent:
+            parent = series.short_name(policy.parent)
         cells = (
             series.short_name(policy.name),
-            series.short_name(policy.parent) if policy.parent else NOTHING,
+            parent,
             policy.data or NOTHING,
             _how_made(policy.facts),
             policy.digest,
         )
+        # A policy without files of its own has the base model's weights, which the plan seals.
         files = tuple(material.records.source(name) for name in policy.weights)
         base = material.records.source("plan.json", "artifacts.policy.model")
         rows.append(Row(cells, files or (base,)))
@@ -297,6 +309,7 @@ def _cited_rows(material: Material, policy: lineage.PolicyRecord) -> tuple[Sourc
 
 def _how_made(facts: Mapping[str, Any]) -> str:
     """How a policy came about, from what its step noted in the ledger."""
+    # What a step noted tells its kind: each kind notes other facts.
     rate = ""
     if "learning_rate" in facts:
         rate = f", learning rate {facts['learning_rate']:g}"

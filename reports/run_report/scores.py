@@ -94,6 +94,7 @@ def _learned(material: Material, last: str) -> Block:
     if signature is None:
         return Paragraph(f"{title}: it was not asked.")
     features: list[Mapping[str, Any]] = list(signature.detail.get("features") or [])
+    # That nothing was found is an answer, and not the same as that nobody looked.
     if not features:
         why = signature.reason or "nothing was found that the rule would name"
         return Paragraph(f"{title}: {why}.")
@@ -136,7 +137,9 @@ def _paid(estimated: Mapping[str, Any] | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.0%}"
+    if value is None:
+        return NOTHING
+    return f"{value:.0%}"
 
 
 def _side_by_side(material: Material) -> list[Block]:
@@ -185,7 +188,9 @@ def first_sample(table: pd.DataFrame, prompt: str) -> pd.Series[Any]:
 
 def scores_of(sample: pd.Series[Any]) -> str:
     """Reward and human score of a sample, with its name."""
-    human = NOTHING if pd.isna(sample["human"]) else figure(float(sample["human"]))
+    human = NOTHING
+    if not pd.isna(sample["human"]):
+        human = figure(float(sample["human"]))
     reward = figure(float(sample["reward"]))
     return f"reward {reward}, human score {human} ({sample['sample_id']})"
 
@@ -203,6 +208,7 @@ def _best(material: Material) -> tuple[str, str]:
             m = material.measured[iteration].get(name)
             if m is not None and m.value is not None:
                 gains[iteration] = m.value
+        # Of equal gains the earliest iteration: `max` keeps the first that it meets.
         if gains:
             best = max(gains, key=lambda iteration: gains[iteration])
             return best, f"the iteration with the highest {gain} ({name})."

@@ -30,8 +30,9 @@ def by_iteration(
         if iteration == BASE and all(cell == NOTHING for cell in cells):
             continue
         known = [measurements[n] for n in columns if n in measurements]
-        units = [str(m.n_prompts) for m in known if m.value is not None]
-        row = (series.short_name(iteration), *cells, units[0] if units else NOTHING)
+        # Units of resampling, mostly prompts: those of the first figure that has a value.
+        units = [str(m.n_prompts) for m in known if m.value is not None] or [NOTHING]
+        row = (series.short_name(iteration), *cells, units[0])
         rows.append(Row(row, (material.from_measurements(iteration),)))
     return Table(caption, ("iteration", *columns.values(), "units"), tuple(rows), note=note)
 
@@ -43,6 +44,7 @@ def by_name(
     measurements = material.measured.get(iteration, {})
     rows = []
     for name, label in labels.items():
+        # What was not asked for has no row; what was asked and has no value keeps its row.
         m = measurements.get(name)
         if m is None:
             continue
@@ -86,8 +88,9 @@ def chart(
             elif x == 0 and at_base is not None:
                 points.append(Point(0, at_base))
         # The base policy's point alone is true by definition and would look like a measurement.
-        only_by_definition = at_base is not None and all(p.x == 0 for p in points)
-        drawn.append(Line(label, () if only_by_definition else tuple(points)))
+        if at_base is not None and all(p.x == 0 for p in points):
+            points = []
+        drawn.append(Line(label, tuple(points)))
     return Chart(
         title,
         unit,

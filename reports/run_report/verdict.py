@@ -64,8 +64,9 @@ def looks_of(decisions: Sequence[Decision]) -> list[tuple[Decision, str]]:
     """Every decision with the gates that it is due to; an OK is due to all of them alike."""
     looks = []
     for decision in decisions:
-        gates = [] if decision.verdict == "OK" else decision.gates
-        due_to = [g.gate for g in gates if g.verdict == decision.verdict]
+        due_to: list[str] = []
+        if decision.verdict != "OK":
+            due_to = [g.gate for g in decision.gates if g.verdict == decision.verdict]
         looks.append((decision, ", ".join(due_to)))
     return looks
 
@@ -89,9 +90,11 @@ def _what(material: Material) -> Facts:
     config = plan["config"]
     sealed = (material.records.source("plan.json"),)
     model = plan["artifacts"].get("policy.model", {})
-    reward: Mapping[str, Any] = next(
-        (e.content for e in run.events if e.step == "reward_model"), {}
-    )
+    reward: Mapping[str, Any] = {}
+    for event in run.events:
+        if event.step == "reward_model":
+            reward = event.content
+            break
     human = series.human_score(run)
     facts = [Fact("State", _state(run), sources=(material.records.source(LEDGER),))]
     # A watched run was configured by somebody else's program: only its description says what it is.
@@ -145,32 +148,32 @@ def _state(run: Run) -> str:
         return "done: every planned step is done"
     if run.halt is not None:
         return "halted: a gate of the sealed policy stopped it"
+    # Steps that no plan foresaw, such as a halt, are no progress towards the planned ones.
     done = len(run.done & set(run.plan["steps"]))
-    waits = ", and waits for people's ratings" if run.events[-1].step.endswith("/wait") else ""
+    waits = ""
+    if run.events[-1].step.endswith("/wait"):
+        waits = ", and waits for people's ratings"
     return f"not finished: {done} of {len(run.plan['steps'])} planned steps are done{waits}"
 
 
 def _gates(material: Material, last: Decision) -> Table:
     source = (material.records.source(f"{last.iteration}/decision.json"),)
-    rows = tuple(
-        Row(
-            (
-                g.gate,
-                g.verdict,
-                g.metric,
-                _value(g),
-                f"{g.must_stay} {figure(g.margin)}",
-                figure(g.mde),
-                str(g.n_prompts),
-            ),
-            source,
+    rows = []
+    for g in last.gates:
+        cells = (
+            g.gate,
+            g.verdict,
+            g.metric,
+            _value(g),
+            f"{g.must_stay} {figure(g.margin)}",
+            figure(g.mde),
+            str(g.n_prompts),
         )
-        for g in last.gates
-    )
+        rows.append(Row(cells, source))
     return Table(
         f"Gates at {series.short_name(last.iteration)}, the last look",
         ("gate", "verdict", "what it reads", "value [interval]", "must stay", "MDE", "prompts"),
-        rows,
+        tuple(rows),
         note="Intervals are at the level that each gate spends at this look. MDE: the smallest "
         "change that would be seen with 80% power.",
     )
@@ -179,6 +182,7 @@ def _gates(material: Material, last: Decision) -> Table:
 def _value(g: GateResult) -> str:
     if g.low is None or g.high is None or g.value is None:
         return figure(g.value)
+    # Enough digits that an end which is not the margin, or not zero, does not look equal to it.
     return estimate(g.value, g.low, g.high, apart_from=(0.0, g.margin))
 
 
@@ -215,6 +219,7 @@ def _not_measured(material: Material) -> Table:
         return Table(caption, columns, (nothing,), prose=(0, 1))
     iteration = material.iterations[-1]
     measurements = material.measured[iteration]
+    # One reason (no prompt names a group, no encoder) may keep dozens from being measured.
     by_reason: dict[str, list[str]] = defaultdict(list)
     for m in measurements.values():
         if m.value is None:
@@ -234,4 +239,6 @@ def _names(names: Sequence[str]) -> str:
     """The first names of a reason; the appendix has all of them."""
     first = ", ".join(names[:MOST_NAMES])
     more = len(names) - MOST_NAMES
-    return f"{first} and {more} more" if more > 0 else first
+    if more > 0:
+        return f"{first} and {more} more"
+    return first
