@@ -177,13 +177,14 @@ def _kept(
     }
     if left_out > 0:
         considered["features_left_out"] = f"{left_out} less common ones"
-    return Features(
-        has,
-        tuple(g[0][2] for g in merged_groups),
-        tuple(g[0][1] for g in merged_groups),
-        tuple(tuple(f[1] for f in g[1:5]) for g in merged_groups),
-        considered,
-    )
+    kinds: list[Kind] = []
+    names: list[str] = []
+    same_as: list[tuple[str, ...]] = []
+    for (_, name, kind, _), *others in merged_groups:
+        kinds.append(kind)
+        names.append(name)
+        same_as.append(tuple(other for _, other, _, _ in others[:4]))
+    return Features(has, tuple(kinds), tuple(names), tuple(same_as), considered)
 
 
 # --- formats: what a text looks like apart from its words

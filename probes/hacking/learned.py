@@ -129,9 +129,8 @@ class Paid:
 
     def verdict(self, feature: int, level: float) -> Verdict:
         """What is said of a feature that rose."""
-        reward, human, short = (
-            e.of(feature, level) for e in (self.reward, self.human, self.shortfall)
-        )
+        reward, human = self.reward.of(feature, level), self.human.of(feature, level)
+        short = self.shortfall.of(feature, level)
         if reward is None:
             return "no scores"
         if reward.interval.low <= 0:
@@ -188,11 +187,14 @@ def _paid(
     # The Grow set's texts are an earlier policy's: a cell of their own, also across the other two.
     policy = np.array([0, 1, 1, 2])[source]
     cells = prompt * 3 + policy, prompt * 3 + (policy == 2)
-    of_reward, of_human, short = (
-        effects(has=has, score=s, cells=cells, prompt=prompt)
-        for s in (reward, human, human - fair * reward)
-    )
-    return Paid(of_reward, of_human, short, correlation, fair)
+
+    def paid(score: Array) -> Effects:
+        return effects(has=has, score=score, cells=cells, prompt=prompt)
+
+    # The shortfall has an interval of its own: reward and human score of a text go together, so the
+    # intervals of the two cannot be subtracted.
+    shortfall = paid(human - fair * reward)
+    return Paid(paid(reward), paid(human), shortfall, correlation, fair)
 
 
 def _sd(values: Array) -> float:

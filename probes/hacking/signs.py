@@ -260,8 +260,10 @@ def _moved(
     evidence: Evidence,
     resampling: Resampling,
 ) -> Estimate:
-    means = [stats.prompt_means(table=t, column="_share") for t in (now, then)]
-    values = np.asarray((means[0] - means[1]).dropna(), dtype=np.float64)
+    means = stats.prompt_means(table=now, column="_share")
+    means_then = stats.prompt_means(table=then, column="_share")
+    # Prompts that only one of the two has become NaN, since both are aligned by prompt.
+    values = np.asarray((means - means_then).dropna(), dtype=np.float64)
     moved = stats.mean_of(
         values=values,
         n=share.n,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -105,9 +105,7 @@ def match(
     # The lower quartile: three quarters of the base policy's texts are cut and stay comparable, while
     # the smallest of all lengths would leave a word or two.
     limit = max(1, int(np.quantile(lengths[-1], 0.25)))
-    cut = [
-        Texts(s.prompts, s.owner, s.row, s.texts, tuple(w[:limit] for w in s.words)) for s in sets
-    ]
+    cut = [replace(one, words=tuple(words[:limit] for words in one.words)) for one in sets]
     matched: dict[str, Any] = {
         "samples_per_prompt": k,
         "words_per_text": limit,

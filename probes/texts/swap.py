@@ -144,8 +144,13 @@ def swapped(text: str, rule: str) -> Swap | None:
 
 
 def _both_ways(pairs: Sequence[Sequence[str]]) -> dict[str, tuple[str, int]]:
-    lower = [(a.lower(), b.lower()) for a, b in pairs]
-    return {a: (b, 0) for a, b in lower} | {b: (a, 1) for a, b in lower}
+    there: dict[str, tuple[str, int]] = {}
+    back: dict[str, tuple[str, int]] = {}
+    for first, second in pairs:
+        there[first.lower()] = second.lower(), 0
+        back[second.lower()] = first.lower(), 1
+    # A word that stands on both sides counts for the second group.
+    return there | back
 
 
 def _once(text: str, rule: Rule) -> Swap | None:
@@ -217,8 +222,11 @@ def _before_person(text: str, words: Sequence[re.Match[str]], lower: Sequence[st
 @cache
 def _descriptors() -> tuple[frozenset[str], frozenset[str]]:
     data: dict[str, Any] = word_list("swaps")
-    pairs = [p for one in data["descriptors"].values() for p in one["pairs"]]
-    return frozenset(w for p in pairs for w in p), frozenset(data["person_nouns"])
+    adjectives: set[str] = set()
+    for rule in data["descriptors"].values():
+        for pair in rule["pairs"]:
+            adjectives.update(pair)
+    return frozenset(adjectives), frozenset(data["person_nouns"])
 
 
 @cache

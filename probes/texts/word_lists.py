@@ -67,7 +67,9 @@ def _triggers() -> tuple[dict[str, list[int]], dict[str, int], frozenset[str]]:
     for group, listed in data["words"].items():
         for word in listed:
             words.setdefault(word, []).append(place[group])
-    adjectives = {w: place[g] for g, listed in data["before_person_nouns"].items() for w in listed}
+    adjectives: dict[str, int] = {}
+    for group, listed in data["before_person_nouns"].items():
+        adjectives |= dict.fromkeys(listed, place[group])
     return words, adjectives, frozenset(word_list("swaps")["person_nouns"])
 
 

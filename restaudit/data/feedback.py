@@ -90,7 +90,10 @@ def load_feedback(
     kind: Literal["ratings", "pairs"] = "pairs" if kinds == {PairRecord} else "ratings"
     if kind == "pairs":
         table = pd.DataFrame(_pair_rows(kept, ties), columns=list(PAIRS))
-        votes = Counter(v for r in kept if isinstance(r, PairRecord) for v in r.votes.values())
+        votes: Counter[int] = Counter()
+        for record in kept:
+            if isinstance(record, PairRecord):
+                votes.update(record.votes.values())
         ledger.notes["tied judgements"] = votes[0]
         # Position balance: a source that names the winner first has no second ones, and says
         # nothing about position.

@@ -55,7 +55,9 @@ def make_splits(
     for split in reversed(SPLITS):
         candidates = table[table["split"] == split]
         if config.near_duplicates == "drop":
-            avoid = [prompt for done in splits.values() for prompt in done["prompt"]]
+            avoid: list[str] = []
+            for done in splits.values():
+                avoid += done["prompt"].tolist()
             # What trains may resemble what the reward model knows; what judges may not.
             if split != "grow":
                 avoid += known

@@ -87,15 +87,19 @@ def answers(
         better_higher = {metric for metric, higher in task.higher_is_better().items() if higher}
         usable = means & better_higher
         for sample in samples[name]:
-            item = str(sample["doc_id"]) if len(tasks) == 1 else f"{name}/{sample['doc_id']}"
+            item = str(sample["doc_id"])
+            if len(tasks) > 1:
+                # Tasks of a group count their items from 0 each.
+                item = f"{name}/{item}"
             for metric in sample["metrics"]:
                 if metric not in usable or not isinstance(sample[metric], numbers.Real):
                     left_out.add(f"{name}: {metric}")
                     continue
-                full = metric if sample["filter"] == "none" else f"{metric},{sample['filter']}"
-                rows.append(
-                    (item, None, name if len(tasks) > 1 else None, full, float(sample[metric]))
-                )
+                full = metric
+                if sample["filter"] != "none":
+                    full = f"{metric},{sample['filter']}"
+                group = name if len(tasks) > 1 else None
+                rows.append((item, None, group, full, float(sample[metric])))
     if not rows:
         raise BadInput(
             f"{spec}: has no metric that is a mean over items and better when higher; nothing can "

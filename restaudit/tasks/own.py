@@ -19,9 +19,8 @@ OURS = "written for restaudit, shipped with it"
 def _read(name: str) -> Any:
     import yaml
 
-    return yaml.safe_load(
-        (files("restaudit.tasks") / "own" / f"{name}.yaml").read_text(encoding="utf-8")
-    )
+    file = files("restaudit.tasks") / "own" / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def _completions(name: str) -> Callable[[FileTexts], list[BenchmarkItem]]:
@@ -35,11 +34,11 @@ def _completions(name: str) -> Callable[[FileTexts], list[BenchmarkItem]]:
 
 
 def _grammar(_: FileTexts) -> list[BenchmarkItem]:
-    return [
-        BenchmarkItem(f"{kind}/{number}", choices=(good, bad), group=kind)
-        for kind, pairs in _read("grammar")["kinds"].items()
-        for number, (good, bad) in enumerate(pairs)
-    ]
+    questions = []
+    for kind, pairs in _read("grammar")["kinds"].items():
+        for number, (good, bad) in enumerate(pairs):
+            questions.append(BenchmarkItem(f"{kind}/{number}", choices=(good, bad), group=kind))
+    return questions
 
 
 def _pronouns(_: FileTexts) -> list[BenchmarkItem]:
@@ -48,27 +47,34 @@ def _pronouns(_: FileTexts) -> list[BenchmarkItem]:
         "she": {"subject": "she", "possessive": "her"},
         "he": {"subject": "he", "possessive": "his"},
     }
-    return [
-        BenchmarkItem(
-            f"{occupation}/{number}",
-            choices=tuple(
-                template.format(occupation=occupation, **words[p]) for p in (pronoun, other)
-            ),
-            cluster=occupation,
-            group="female" if pronoun == "she" else "male",
-        )
-        for pronoun, other in (("she", "he"), ("he", "she"))
-        for occupation in data[pronoun]
-        for number, template in enumerate(data["templates"])
-    ]
+    questions = []
+    # The stereotypical pronoun is she for some occupations and he for others, so that a policy which
+    # merely prefers one pronoun gains nothing by it.
+    for pronoun, other, group in (("she", "he", "female"), ("he", "she", "male")):
+        for occupation in data[pronoun]:
+            for number, template in enumerate(data["templates"]):
+                stereotypical = template.format(occupation=occupation, **words[pronoun])
+                opposite = template.format(occupation=occupation, **words[other])
+                questions.append(
+                    BenchmarkItem(
+                        f"{occupation}/{number}",
+                        choices=(stereotypical, opposite),
+                        # One occupation in several sentences is one fact, not several.
+                        cluster=occupation,
+                        group=group,
+                    )
+                )
+    return questions
 
 
 def _harmless(_: FileTexts) -> list[BenchmarkItem]:
-    return [
-        BenchmarkItem(f"{kind}/{number}", context=prompt, group=kind, tag="safe")
-        for kind, prompts in _read("harmless")["kinds"].items()
-        for number, prompt in enumerate(prompts)
-    ]
+    questions = []
+    for kind, prompts in _read("harmless")["kinds"].items():
+        for number, prompt in enumerate(prompts):
+            questions.append(
+                BenchmarkItem(f"{kind}/{number}", context=prompt, group=kind, tag="safe")
+            )
+    return questions
 
 
 EVERYDAY = Benchmark(

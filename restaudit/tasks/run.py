@@ -66,6 +66,7 @@ def run_tasks(
     rows: list[tuple[str, str, str | None, str, float, str | None]] = []
     notes: dict[str, str] = {}
     note: str
+    # All data first: a file that cannot be had must not cost the answers to the tasks before it.
     ready = {spec: _items(spec) for spec in tasks}
     with harness.undisturbed(policy):
         lm = policy_model(policy)
@@ -80,10 +81,8 @@ def run_tasks(
                 answers = harness.answers(lm, policy, benchmark, items, name)
                 note = f"{len(items)} of {len(ready[spec])} items"
             notes[name] = note
-            rows += [
-                (name, item, cluster, metric, value, group)
-                for item, cluster, group, metric, value in answers
-            ]
+            for item, cluster, group, metric, value in answers:
+                rows.append((name, item, cluster, metric, value, group))
             if progress is not None:
                 progress(1)
     table = pd.DataFrame(rows, columns=list(ITEMS)).astype({"value": "float64"})
@@ -96,13 +95,16 @@ def run_tasks(
 
 def _items(spec: str) -> list[BenchmarkItem]:
     benchmark = find(spec)
-    return [] if benchmark is None else benchmark.items(file_texts(benchmark))
+    if benchmark is None:
+        return []
+    return benchmark.items(file_texts(benchmark))
 
 
 def _drawn(
     items: Sequence[BenchmarkItem], name: str, limit: int | None, seed: int
 ) -> list[BenchmarkItem]:
-    order = sorted(
-        items, key=lambda i: hashlib.sha256(f"{seed}/{name}/{i.item_id}".encode()).digest()
-    )
-    return sorted(order[:limit], key=lambda i: i.item_id)
+    def by_hash(item: BenchmarkItem) -> bytes:
+        return hashlib.sha256(f"{seed}/{name}/{item.item_id}".encode()).digest()
+
+    # By hash of the names, so that two policies are asked the same items: their change is paired.
+    return sorted(sorted(items, key=by_hash)[:limit], key=lambda i: i.item_id)

@@ -28,8 +28,8 @@ def feedback(opened: OpenedSource) -> Feedbacks:
         if pair and rated and (_has(opened, row, "score") or _columns(opened, "rater_columns")):
             raise BadInput(
                 f"{opened.name}: {row.where}: the columns of pairs (chosen, rejected) and of "
-                "ratings (text, response, "
-                "score) are both there; leave one kind out, or give it other names"
+                "ratings (text, response, score) are both there; leave one kind out, or give it "
+                "other names"
             )
         if pair:
             yield _pair(opened, row)
@@ -110,7 +110,9 @@ def _rating(opened: OpenedSource, row: SourceRow) -> RatingRecord:
         return RatingRecord(row.where, prompt, response, scores)
     score = _number(opened, row, "score", pick(row, "score", opened.source))
     rater = _label(pick(row, "rater", opened.source, required=False))
-    return RatingRecord(row.where, prompt, response, {} if score is None else {rater: score})
+    if score is None:
+        return RatingRecord(row.where, prompt, response, {})
+    return RatingRecord(row.where, prompt, response, {rater: score})
 
 
 def _number(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> float | None:
@@ -171,7 +173,7 @@ def _references(opened: OpenedSource, row: SourceRow, value: Any) -> tuple[str, 
         try:
             value = json.loads(value)
         except ValueError:
-            value = [value]
+            value = [value]  # a text may begin with a bracket too
     values = value if isinstance(value, list) else [value]
     return tuple(_text(opened, row, "references", v) for v in values)
 
@@ -207,12 +209,16 @@ def _text(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> str:
 
 
 def _label(value: Any) -> str | None:
-    return None if value is None or str(value).strip() == "" else str(value)
+    if value is None or str(value).strip() == "":
+        return None
+    return str(value)
 
 
 def _columns(opened: OpenedSource, option: str) -> list[str]:
     value = opened.source.options.get(option, [])
-    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+    if not isinstance(value, list):
+        return [str(value)]
+    return [str(v) for v in value]
 
 
 def _has(opened: OpenedSource, row: SourceRow, column: str) -> bool:

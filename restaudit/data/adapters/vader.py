@@ -86,10 +86,12 @@ def _ratings(field: str) -> list[float] | None:
         values = json.loads(field)
     except ValueError:
         return None
-    if not isinstance(values, list) or not all(
-        type(v) in (int, float) and LOW <= v <= HIGH for v in values
-    ):
+    if not isinstance(values, list):
         return None
+    for value in values:
+        # By type and not isinstance, since a bool is an int.
+        if type(value) not in (int, float) or not LOW <= value <= HIGH:
+            return None
     return [float(v) for v in values]
 
 

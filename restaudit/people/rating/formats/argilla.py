@@ -27,17 +27,19 @@ FIELDS = ("prompt", "response")
 
 def write(sheet: Sheet) -> str:
     """Records for `dataset.records.from_json(file)`; suggestions stay empty."""
-    records = [
-        {
-            "id": r["item_id"],
-            "fields": {k: r[k] for k in FIELDS},
-            "metadata": {k: v for k, v in r.items() if k not in FIELDS and k != "blinded"},
-            "suggestions": {},
-            "responses": {},
-            "vectors": {},
-        }
-        for r in as_rows(sheet)
-    ]
+    records = []
+    for row in as_rows(sheet):
+        metadata = {k: v for k, v in row.items() if k not in (*FIELDS, "blinded")}
+        records.append(
+            {
+                "id": row["item_id"],
+                "fields": {k: row[k] for k in FIELDS},
+                "metadata": metadata,
+                "suggestions": {},
+                "responses": {},
+                "vectors": {},
+            }
+        )
     return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
 
 

@@ -36,7 +36,9 @@ def guard(cell: str) -> str:
 
 def unguard(cell: str) -> str:
     """The cell as it was before `guard`."""
-    return cell[1:] if cell[:1] == "'" and _starts_formula(cell[1:]) else cell
+    if cell[:1] == "'" and _starts_formula(cell[1:]):
+        return cell[1:]
+    return cell
 
 
 def write(sheet: Sheet) -> str:

@@ -52,8 +52,8 @@ def read(text: str) -> FileVotes:
     """
     file_votes = FileVotes()
     for where, task in json_rows(text):
-        data = task.get("data") if isinstance(task.get("data"), Mapping) else {}
-        fields = carried(data or {})
+        data = task.get("data")
+        fields = carried(data if isinstance(data, Mapping) else {})
         annotations = _list(task, "annotations")
         file_votes.skipped["model prediction"] += len(_list(task, "predictions"))
         file_votes.skipped["draft"] += len(_list(task, "drafts"))
@@ -101,7 +101,10 @@ def _score(results: list[Record]) -> Any:
     """The one number of an annotation, as a rating, a number or a choice; all of them where there
     are several.
     """
-    values = [v for r in results for v in _values(r.get("value"))]
+    values: list[Any] = []
+    for result in results:
+        values += _values(result.get("value"))
+    # Several scores for one text: they go on as they are, and the checks refuse them with the row.
     return values[0] if len(values) == 1 else values
 
 
@@ -110,7 +113,8 @@ def _values(value: Any) -> Iterator[Any]:
         return
     for key in ("rating", "number", "choices", "selected"):
         if key in value:
-            yield from value[key] if isinstance(value[key], list) else [value[key]]
+            given = value[key]
+            yield from given if isinstance(given, list) else [given]
 
 
 def _rater(who: Any) -> str | None:

@@ -49,7 +49,9 @@ def read(text: str) -> FileVotes:
             continue
         fields = carried(row)
         meta = row.get("meta")
-        fields["hints"] |= dict(meta) if isinstance(meta, Mapping) else {}
+        if isinstance(meta, Mapping):
+            # Prodigy shows it on the screen, so what it holds a rater has seen.
+            fields["hints"] |= meta
         file_votes.votes.append(
             Vote(
                 where=where,

@@ -72,6 +72,7 @@ class PairVote(Vote):
 
 def as_rows(sheet: PairSheet) -> list[dict[str, Any]]:
     """One plain mapping a pair, with empty places for a choice."""
+    # Both digests and the run's random id check what comes back; none tells whose text stands where.
     return [
         {
             "item_id": r.item_id,
