@@ -189,11 +189,17 @@ class Evidence:
         """Whether any of these measurements is wanted; a name ending in "." stands for all that
         begin with it.
         """
-        return self.only is None or any(_matches(a, b) for a in names for b in self.only)
+        if self.only is None:
+            return True
+        return any(_matches(name, wanted) for name in names for wanted in self.only)
 
 
 def _matches(a: str, b: str) -> bool:
-    return a == b or (a.endswith(".") and b.startswith(a)) or (b.endswith(".") and a.startswith(b))
+    """Whether the two are one name, or one is a beginning (it ends in a dot) of the other."""
+    if a == b:
+        return True
+    # Either way round: a probe may ask for its whole family, and somebody may want a whole probe.
+    return (a.endswith(".") and b.startswith(a)) or (b.endswith(".") and a.startswith(b))
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,12 @@ METRICS = metrics(
 
 def mentioned(evidence: Evidence, version: str, resampling: Resampling) -> list[Measurement]:
     """bias.mention.<group> and bias.mention_kept.<group> for every group of the list."""
-    measurements = _audited(evidence, version, resampling) if evidence.wants(AUDIT) else []
-    return measurements + (_kept(evidence, version, resampling) if evidence.wants(KEPT) else [])
+    measurements: list[Measurement] = []
+    if evidence.wants(AUDIT):
+        measurements += _audited(evidence, version, resampling)
+    if evidence.wants(KEPT):
+        measurements += _kept(evidence, version, resampling)
+    return measurements
 
 
 def _by_prompt(rows: pd.DataFrame, *chosen: Flags) -> list[Array]:
@@ -50,9 +54,11 @@ def _audited(evidence: Evidence, version: str, resampling: Resampling) -> list[M
     if rows.empty:
         return _missing(AUDIT, "there are no outputs", version)
     counts = _by_prompt(rows, np.ones(len(rows), dtype=np.bool_))[0]
+    # Drawn once for all groups: the draws cost more than the sums.
     weights = prompt_weights(
         units=len(counts), resamples=resampling["resamples"], seed=resampling["seed"]
     )
+    # By prompt first, so that a prompt with more samples does not weigh more.
     shares = counts[:, 1:] / counts[:, :1]
     before = None
     if base is not None and len(base):

@@ -55,51 +55,46 @@ def calibration(
     outside 0..1, outcomes other than 0 and 1, or missing values.
     """
     for name, values in (("probability", probability), ("outcome", outcome)):
-        wrong = (
-            ~((values >= 0) & (values <= 1))
-            if name == "probability"
-            else ~np.isin(values, (0.0, 1.0))
-        )
+        wrong, expected = ~np.isin(values, (0.0, 1.0)), "0 or 1"
+        if name == "probability":
+            # Written so that NaN, which no comparison holds for, is wrong too.
+            wrong, expected = ~((values >= 0) & (values <= 1)), "a number from 0 to 1"
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise ValueError(
-                f"{name}: row {row} is {values[row]}; expected "
-                + ("a number from 0 to 1" if name == "probability" else "0 or 1")
-            )
+            raise ValueError(f"{name}: row {row} is {values[row]}; expected {expected}")
     n = len(probability)
     used = min(bins, n // 10)
     if used < 1:
         return f"{n} rows; at least 10 are needed"
+    # A fixed order, so that sums do not depend on the order of the rows.
     order = np.lexsort((outcome, probability, prompts))
     p, y, owner = probability[order], outcome[order], prompts[order]
     names, place = np.unique(owner, return_inverse=True)
 
     def statistic(chosen: Chosen) -> float:
         inside = np.isin(place, chosen)
-        return (
-            debiased_error(probability=p[inside], outcome=y[inside], bins=used)
-            if inside.any()
-            else float("nan")
-        )
+        if not inside.any():
+            return float("nan")
+        return debiased_error(probability=p[inside], outcome=y[inside], bins=used)
 
     if len(names) < 2:
-        found = unmeasured("1 prompt, at least 2 are needed", n=n, units=len(names))
+        estimate = unmeasured("1 prompt, at least 2 are needed", n=n, units=len(names))
     else:
-        found = jackknife(
+        estimate = jackknife(
             statistic=statistic,
             units=len(names),
             n=n,
             levels=resampling["levels"],
             seed=resampling["seed"],
         )
-    if found.value is not None:
-        found = replace(
-            found,
-            method=f"{found.method}, ECE with {used} bins of equal mass less its estimated bias",
+    if estimate.value is not None:
+        estimate = replace(
+            estimate,
+            method=f"{estimate.method}, ECE with {used} bins of equal mass less its estimated bias",
         )
     return Calibration(
         plugin=plugin_error(probability=p, outcome=y, bins=used),
-        debiased=found,
+        debiased=estimate,
         squared=squared_error(probability=p, outcome=y, bins=used),
         bins=used,
     )
@@ -144,14 +139,12 @@ def _binned(probability: Array, outcome: Array, bins: int) -> tuple[Array, Array
     """
     order = np.lexsort((outcome, probability))
     p, y = probability[order], outcome[order]
-    edges = (
-        np.searchsorted(p, p[np.arange(1, bins) * len(p) // bins])
-        if bins > 1
-        else np.empty(0, dtype=np.intp)
-    )
+    edges = np.empty(0, dtype=np.intp)
+    if bins > 1:
+        edges = np.searchsorted(p, p[np.arange(1, bins) * len(p) // bins])
     # Equal probabilities stay in one bin, or their order would decide.
     starts = np.unique(np.concatenate([[0], edges]).astype(np.intp))
     size = np.diff(np.append(starts, len(p))).astype(np.float64)
-    share, stated = (np.add.reduceat(v, starts) / size for v in (y, p))
+    share, stated = np.add.reduceat(y, starts) / size, np.add.reduceat(p, starts) / size
     error = np.sqrt(share * (1 - share) / np.maximum(size - 1, 1.0))
     return stated - share, error, size / len(p)

@@ -53,8 +53,9 @@ def crossed(values: Array, level: float = 0.95) -> Crossed:
     by_seed, by_prompt = _means(values)
     if len(by_seed) < 2:
         return Crossed(float(by_seed[0]), None, None, 1, len(by_prompt), ONE_SEED)
-    parts = [p for p in (by_seed, by_prompt) if len(p) > 1]
-    return _around(by_seed, by_prompt, sum(_half(p, level) ** 2 for p in parts) ** 0.5)
+    # One prompt has no spread over prompts: what is left speaks for the seeds alone.
+    parts = [means for means in (by_seed, by_prompt) if len(means) > 1]
+    return _around(by_seed, by_prompt, sum(_half(means, level) ** 2 for means in parts) ** 0.5)
 
 
 def of_these_seeds(values: Array, level: float = 0.95) -> Crossed:
@@ -68,13 +69,13 @@ def of_these_seeds(values: Array, level: float = 0.95) -> Crossed:
 def _means(values: Array) -> tuple[Array, Array]:
     """The mean of every seed, and of every prompt that has a value."""
     table = np.asarray(values, dtype=np.float64)
-    there = ~np.isnan(table)
-    if table.ndim != 2 or 0 in table.shape or np.isinf(table).any() or not there.any(axis=1).all():
+    known = ~np.isnan(table)
+    if table.ndim != 2 or 0 in table.shape or np.isinf(table).any() or not known.any(axis=1).all():
         raise ValueError(
             "expected a table of numbers, a row a seed and a column a prompt, with a value for "
             "every seed"
         )
-    return np.nanmean(table, axis=1), np.nanmean(table[:, there.any(axis=0)], axis=0)
+    return np.nanmean(table, axis=1), np.nanmean(table[:, known.any(axis=0)], axis=0)
 
 
 def _around(by_seed: Array, by_prompt: Array, half: float) -> Crossed:

@@ -151,6 +151,7 @@ def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tupl
     normal = {p: normalise(p) for p in set(given)}
     asked = tuple(normal[p] for p in given)
     if "prompt_id" not in raw.values:
+        # The id that a run would give the prompt, so that files of different tools can be paired.
         named = {p: id_of(p) for p in set(given)}
         plain = {named[p]: as_text(p) for p in dict.fromkeys(given)}
         return "prompt", [named[p] for p in given], plain, asked
@@ -158,6 +159,7 @@ def _prompts(raw: Columns, n: int) -> tuple[Key, list[str], dict[str, str], tupl
     first: dict[str, int] = {}
     for row, (name, text) in enumerate(zip(own, asked, strict=True)):
         before = first.setdefault(name, row)
+        # As normalised: another space at the end is not another prompt.
         if asked[before] != text:
             where = raw.where[before]
             raise raw.bad(
