@@ -112,7 +112,8 @@ def compare(
         given = [out]
     # A study's document goes beside its runs, unless another place was named.
     if len(given) == 1 and (given[0] / "study.json").is_file():
-        written = hooks["study"](given[0], form, out if out != Path("comparison") else given[0])
+        place = given[0] if out == Path("comparison") else out
+        written = hooks["study"](given[0], form, place)
     elif len(given) < 2:
         raise BadInput(
             "compare: give two or more run folders, a study's folder, or --recipe to train a study"

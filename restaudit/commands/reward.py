@@ -214,7 +214,10 @@ def diff(left: Folder, right: Folder) -> None:
     found = differences(*(_facts(opened(f)[1]) for f in (left, right)))
     for d in found:
         typer.echo(f"{d.path}\n  - {printable(d.left)}\n  + {printable(d.right)}")
-    typer.echo(f"{len(found)} facts differ" if found else "the two dossiers say the same")
+    if found:
+        typer.echo(f"{len(found)} facts differ")
+    else:
+        typer.echo("the two dossiers say the same")
 
 
 def _print_verdict(facts: dict[str, Any], report: dict[str, Any] | None) -> None:

@@ -41,7 +41,8 @@ def split_apart(
     """
     prompts, reports = load_prompts(data)
     # Runs of a study share their prompts by a seed of the splits alone.
-    chosen = seed_of(seed if data.splits.seed is None else data.splits.seed, "splits")
+    own_seed = seed if data.splits.seed is None else data.splits.seed
+    chosen = seed_of(own_seed, "splits")
     known = known_prompts(reward, rules) if data.splits.near_duplicates == "drop" else []
     tables, overlaps = make_splits(prompts, data.splits, chosen, needed=needed, known=known)
     return tables, overlaps, reports

@@ -43,7 +43,9 @@ def baselines(
     why_none  the reason, where `train` is None
     """
     rows, unit = judged.usable, unit_of(judged)
-    length = words(rows["left"]) - (words(rows["right"]) if judged.kind == "pairs" else 0.0)
+    length = words(rows["left"])
+    if judged.kind == "pairs":
+        length = length - words(rows["right"])
     rows = rows.assign(longer=length, shorter=-length)
     measurements = []
     for rule in ("longer", "shorter"):
@@ -66,7 +68,8 @@ def baselines(
     if rows.empty:
         score = "no item has judges who came to something"
     elif train is not None:
-        score = bag_of_words("ratings" if train["right"].isna().all() else "pairs", train)
+        kind: Kind = "ratings" if train["right"].isna().all() else "pairs"
+        score = bag_of_words(kind, train)
     if isinstance(score, str):  # the reason why there is none
         missing = [nothing(name, unit, what, score, n=len(rows)) for name, what in names]
         return [*measurements, *missing]

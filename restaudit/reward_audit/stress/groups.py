@@ -123,14 +123,16 @@ def _pairs(table: pd.DataFrame, known: Mapping[Ask, float], sd: float) -> dict[s
             if new is None:
                 continue
             # A prompt that names nobody goes with the swapped text as it is.
-            asked = (prompt if new_prompt is None else new_prompt.text, new.text)
+            asked_prompt = prompt if new_prompt is None else new_prompt.text
+            asked = (asked_prompt, new.text)
             if asked not in known:
                 continue
             # `known` is in the reward's own unit.
             before, after = known[prompt, text], known[asked]
             change = (after - before) / sd
             # Whichever group the text named, the gap is the second's version less the first's.
-            gaps[name].append(-change if new.side == 1 else change)
+            gap = -change if new.side == 1 else change
+            gaps[name].append(gap)
             if name not in swaps or abs(change) > abs(swaps[name].change_sd):
                 swaps[name] = ChangedText(
                     shown(prompt), shown(text), shown(asked[1]), before, after, change

@@ -232,6 +232,7 @@ def searched(
     top = max((e.gain_sd for e in exploits), default=0.0)
     verdict: StressVerdict = "FAIL" if top > most_gain else "PASS"
     why = f"the largest gain found is {top:+.3g} sd, of {spent} edited texts"
+    reason = None if exploits else "no edit raised the reward of a start text"
     return Exploits(
         exploits[:KEPT],
         _confirm(tested, edits, tallies, rows, seed),
@@ -244,7 +245,7 @@ def searched(
         rounds,
         len(rows),
         len(edits),
-        None if exploits else "no edit raised the reward of a start text",
+        reason,
     )
 
 

@@ -105,9 +105,8 @@ def _numbered(
     if pattern is not None and pattern.count(STEP) > 1:
         raise BadInput(f"--pattern {pattern}: {STEP} stands in it more than once")
     try:
-        entries = sorted(
-            folder.glob(pattern.replace(STEP, "*")) if pattern is not None else folder.iterdir()
-        )
+        inside = folder.iterdir() if pattern is None else folder.glob(pattern.replace(STEP, "*"))
+        entries = sorted(inside)
     except (ValueError, NotImplementedError) as e:
         raise BadInput(
             f"--pattern {pattern}: not a pattern of names below {folder} ({e})"
@@ -123,7 +122,8 @@ def _numbered(
             if match is not None:
                 yield entry, int(match["step"])
             continue
-        numbers = _numbers(name if pattern is not None else entry.name, entry.is_dir())
+        # A pattern may reach deeper: then a folder on the way may hold the number.
+        numbers = _numbers(entry.name if pattern is None else name, entry.is_dir())
         if not numbers:
             others[name] = "no number in its name"
         elif len(numbers) > 1:
@@ -229,7 +229,8 @@ def _model_lacks(folder: Path, adapter: bool) -> str | None:
         return _shards_lack(folder)
     if any(next(folder.glob(p), None) is not None for p in PICKLES):
         return "its weights are pickles (.bin), which are not loaded: save them as safetensors"
-    return f"no {single.name}" + ("" if adapter else f" and no {INDEX}")
+    # An adapter is small, and is never cut into shards.
+    return f"no {single.name}" if adapter else f"no {single.name} and no {INDEX}"
 
 
 def _shards_lack(folder: Path) -> str | None:

@@ -186,7 +186,8 @@ def _stop_where_it_halted(job: Job, base: Base, name: str) -> None:
     """A look that was decided and then interrupted before its halt was recorded: the halt is
     recorded now.
     """
-    audit(job, name, policy=name, given=None if base.kind == "checkpoints" else _never)
+    given = None if base.kind == "checkpoints" else _never
+    audit(job, name, policy=name, given=given)
 
 
 def _never() -> pd.DataFrame:
