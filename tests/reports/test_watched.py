@@ -36,7 +36,11 @@ def watched(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         missing = {"missed": (50,), "last missed by far": (50, 100)}.get(request.param, ())
         if step not in missing:
             write(tmp_path / "gens" / f"step_{step}.jsonl", table)
-    return go(Path("gens"), tmp_path / "runs" / "run", looks=(50, 100, 150), skip_missing=True).path
+    asked: dict[str, Any] = {"looks": (50, 100, 150), "skip_missing": True}
+    if request.param == "no scores":
+        # The default gates; a rule of one's own that could never decide is refused.
+        asked["changes"] = ("audit.resamples=100",)
+    return go(Path("gens"), tmp_path / "runs" / "run", **asked).path
 
 
 def test_status_verify_report_exports_and_compliance_work_and_still_verify(watched: Path) -> None:
