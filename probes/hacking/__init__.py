@@ -1,9 +1,10 @@
 """Hacking: is the reward had by other means than being better, and what has the policy learned that
-earns it? What is measured, in the order in which it is recorded:
+earns it?
 """
 
 from probes.base import metrics
 
+# Here, since every file of this folder needs them; in the order in which they are recorded.
 METRICS = metrics(
     "hacking",
     ("hacking.length_controlled_gain", "reward gain with length held fixed", "base sd", "higher"),

@@ -24,7 +24,7 @@ from reports.frameworks.forms import (
     MOST_BYTES,
     N_A,
     Form,
-    Subject,
+    FormSubject,
     run_subject,
 )
 from reports.frameworks.schema import Question, feeds
@@ -58,7 +58,7 @@ class Declarations:
 # --- the form
 
 
-def template(subject: Subject, recorded: Iterable[str], known: Declarations | None) -> str:
+def template(subject: FormSubject, recorded: Iterable[str], known: Declarations | None) -> str:
     """YAML with every question that a person may answer, asked once, and what was declared before.
 
     `recorded` names the questions that the record answers by itself: a declaration is shown beside
@@ -108,7 +108,7 @@ def _pair(key: str, value: Any) -> list[str]:
 # --- kept beside the record
 
 
-def stored(subject: Subject, *, others: Collection[str] = ()) -> Declarations | None:
+def stored(subject: FormSubject, *, others: Collection[str] = ()) -> Declarations | None:
     """What was declared about it; None where nothing was.
 
     A run may fit its reward again: what is bound to one of `others`, its other rewards, is not
@@ -131,7 +131,7 @@ def run_declarations(records: Records) -> Declarations | None:
     return stored(run_subject(records))
 
 
-def keep(subject: Subject, given: Path) -> Declarations:
+def keep(subject: FormSubject, given: Path) -> Declarations:
     """Check a filled form, and keep it in the place of what was declared before.
 
     Raises BadInput where it is not valid, or about something else.
@@ -162,7 +162,7 @@ def store(declared: Declarations, form: Form, path: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _refuse_links(subject: Subject) -> None:
+def _refuse_links(subject: FormSubject) -> None:
     """A link in the folder could have its answers read from, or written to, anywhere else."""
     path = subject.folder
     for part in Path(subject.file).parts:
@@ -177,7 +177,7 @@ def _refuse_links(subject: Subject) -> None:
 # --- the one reader
 
 
-def read(path: Path, form: Form, subject: Subject | None = None) -> Declarations:
+def read(path: Path, form: Form, subject: FormSubject | None = None) -> Declarations:
     """Read and check a filled form or a kept file, and give it the SHA-256 of the file.
 
     Raises BadInput, naming the key, for anything that is not valid: an unknown key or one given
@@ -254,7 +254,7 @@ def _known(path: Path, where: str, given: Iterable[Any], valid: Collection[str])
             raise BadInput(f"{path}: {where}{key}: unknown key{hint}")
 
 
-def _refuse_another(path: Path, subject: Subject, bound: Mapping[str, str]) -> None:
+def _refuse_another(path: Path, subject: FormSubject, bound: Mapping[str, str]) -> None:
     form = subject.form
     for key, expected in subject.bound.items():
         got = bound[key]

@@ -128,7 +128,7 @@ HINTS: Mapping[AnswerKind, str] = {"changes": "a list of {date: 2026-01-31, chan
 
 
 @dataclass(frozen=True)
-class Subject:
+class FormSubject:
     """What declarations are about: the values of the keys that bind a form to it, and where they
     are kept: `file` below `folder`.
     """
@@ -144,7 +144,7 @@ class Subject:
         return self.folder / self.file
 
 
-def run_subject(records: Records) -> Subject:
+def run_subject(records: Records) -> FormSubject:
     """A run as what declarations are about. Raises BadInput for one whose plan is not sealed."""
     run = records.run
     if not run.events:
@@ -152,4 +152,4 @@ def run_subject(records: Records) -> Subject:
             f"{run.path}: its plan is not sealed yet, so there is nothing to declare about"
         )
     bound = {"run_id": run.run_id, "plan_event": run.events[0].hash}
-    return Subject(RUN_FORM, bound, run.path, RUN_FILE)
+    return FormSubject(RUN_FORM, bound, run.path, RUN_FILE)

@@ -14,7 +14,7 @@ from typing import Any
 
 from probes.base import Measurement
 from reports.frameworks.declared import Declarations, stored
-from reports.frameworks.forms import REWARD_FORM, Subject
+from reports.frameworks.forms import REWARD_FORM, FormSubject
 from reports.record.files import Source
 from restaudit.errors import BadInput
 from restaudit.evidence import ledger
@@ -51,7 +51,7 @@ class RewardRecords:
         return next(f for f in self.files if f.endswith(FILE))
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> FormSubject:
         """The reward as what declarations are about."""
         return reward_subject(self.folder, str(self.facts.get("digest", "")))
 
@@ -95,11 +95,11 @@ class RewardRecords:
         return by_iteration
 
 
-def reward_subject(folder: Path, digest: str) -> Subject:
+def reward_subject(folder: Path, digest: str) -> FormSubject:
     """The reward with this digest as what declarations are about, and where they are kept."""
     name = DECLARED_IN_RUN if (folder / PLAN).is_file() else DECLARED
     file = _relative(beside(folder) / name, folder)
-    return Subject(REWARD_FORM, {"reward_digest": digest}, folder, file)
+    return FormSubject(REWARD_FORM, {"reward_digest": digest}, folder, file)
 
 
 def gather(folder: Path, where: Path) -> RewardRecords:

@@ -47,6 +47,19 @@ rate = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# What single texts and pairs are drawn with alike.
+Out = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")
+]
+Instructions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text."
+    ),
+]
+DrawSeed = Annotated[
+    int | None, typer.Option(help="Of the draw (default: derived from the run's).")
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
@@ -69,15 +82,8 @@ def export(
     format: Annotated[
         Layout, typer.Option("--format", help="Layout of the tasks.")
     ] = Layout.NATIVE,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")
-    ] = None,
-    instructions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text."
-        ),
-    ] = None,
+    out: Out = None,
+    instructions: Instructions = None,
     dimension: Annotated[
         str | None, typer.Option(help=f"What is rated (default {DIMENSION}).")
     ] = None,
@@ -91,9 +97,7 @@ def export(
     anchors: Annotated[
         int, typer.Option(help="Base-policy samples shown again, to see if raters drift.")
     ] = 0,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the draw (default: derived from the run's).")
-    ] = None,
+    seed: DrawSeed = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the set; one that was drawn is exported as it is.")
     ] = None,
@@ -317,24 +321,15 @@ def pairs(
     format: Annotated[
         PairLayout, typer.Option("--format", help="Layout of the pairs.")
     ] = PairLayout.NATIVE,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to (default: NAME-FORMAT here).")
-    ] = None,
-    instructions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|TEXT", help="What raters read before they begin; a file, or the text."
-        ),
-    ] = None,
+    out: Out = None,
+    instructions: Instructions = None,
     dimension: Annotated[
         str | None, typer.Option(help="What is compared (default quality).")
     ] = None,
     checks: Annotated[
         int | None, typer.Option(help="Pairs shown twice, the other way round.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the draw (default: derived from the run's).")
-    ] = None,
+    seed: DrawSeed = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the set; one that was drawn is written as it is.")
     ] = None,

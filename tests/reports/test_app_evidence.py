@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from reports.rendering import write_report
 from reports.viewer.documents import checking, making
-from reports.viewer.documents.checking import OF_BUNDLE, Line, Outcome, check_bundle, check_run
+from reports.viewer.documents.checking import OF_BUNDLE, CheckLine, Outcome, check_bundle, check_run
 from reports.viewer.text import size
 from restaudit.commands.cli import app
 from restaudit.evidence import ledger
@@ -145,7 +145,7 @@ def test_a_report_that_was_changed_leaves_what_is_known_of_the_record(tmp_path: 
 
 def test_a_line_never_goes_back_and_files_are_counted_in_bytes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    seen: list[tuple[Line, ...]] = []
+    seen: list[tuple[CheckLine, ...]] = []
     counted: list[tuple[str, int, int]] = []
     check_run(run, seen.append, lambda *a: counted.append(a))
     order = ["waiting", "now", "right"]

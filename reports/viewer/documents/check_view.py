@@ -16,7 +16,7 @@ from reports.viewer.documents.checking import (
     MIB,
     MOST_UNPACKED,
     MOST_UPLOAD,
-    Line,
+    CheckLine,
     Mark,
     Outcome,
     check_bundle,
@@ -176,13 +176,13 @@ def _refused(error: BadInput) -> bool:
     return False
 
 
-def _live() -> Callable[[tuple[Line, ...]], None]:
+def _live() -> Callable[[tuple[CheckLine, ...]], None]:
     """A place where the list is drawn again whenever a line changes; an empty list takes it
     away.
     """
     place = st.empty()
 
-    def show(lines: tuple[Line, ...]) -> None:
+    def show(lines: tuple[CheckLine, ...]) -> None:
         if not lines:
             place.empty()
             return
@@ -223,7 +223,7 @@ def _outcome(done: Outcome, note: str) -> None:
             st.code(done.digest, language=None, wrap_lines=True)
 
 
-def _lines(lines: tuple[Line, ...]) -> None:
+def _lines(lines: tuple[CheckLine, ...]) -> None:
     for line in lines:
         sign, colour = MARKS[line.mark]
         with st.container(gap=None):

@@ -47,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Line:
+class CheckLine:
     """A stage with what is known of it. `said` are restaudit's own words, one line of text each."""
 
     title: str
@@ -59,7 +59,7 @@ class Line:
 class Outcome:
     """What a check found. `wrong` is the first thing that is not as recorded, or None."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[CheckLine, ...]
     wrong: str | None
     finished: bool = False
     events: int = 0
@@ -73,7 +73,7 @@ class Checklist:
 
     def __init__(
         self,
-        show: Callable[[tuple[Line, ...]], None],
+        show: Callable[[tuple[CheckLine, ...]], None],
         *,
         archive: bool = False,
         bundle: bool = False,
@@ -81,13 +81,13 @@ class Checklist:
         left_out = set() if bundle else set(OF_BUNDLE)
         if not archive:
             left_out.add(Stage.ARCHIVE)
-        self._lines = {s: Line(s.title) for s in Stage if s not in left_out}
+        self._lines = {s: CheckLine(s.title) for s in Stage if s not in left_out}
         self._show = show
         self._now = next(iter(self._lines))
         self.set(self._now, "now")
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[CheckLine, ...]:
         """All lines in order."""
         return tuple(self._lines.values())
 
@@ -144,7 +144,7 @@ class Checklist:
         `place` is taken out of the message: it is a temporary one, or the run's own.
         """
         wrong = printable(str(error).replace(f"{place}: ", "").replace(str(place), place.name))
-        self._lines.setdefault(self._now, Line(self._now.title))
+        self._lines.setdefault(self._now, CheckLine(self._now.title))
         self.set(self._now, "wrong", wrong)
         for stage, line in self._lines.items():
             if line.mark in ("waiting", "now"):
@@ -158,7 +158,7 @@ class Checklist:
 
 def check_run(
     run: Path,
-    show: Callable[[tuple[Line, ...]], None],
+    show: Callable[[tuple[CheckLine, ...]], None],
     progress: Progress,
     *,
     trusted: PublicKey | None = None,
@@ -173,7 +173,7 @@ def check_run(
 
 def check_bundle(
     upload: BinaryIO,
-    show: Callable[[tuple[Line, ...]], None],
+    show: Callable[[tuple[CheckLine, ...]], None],
     progress: Progress,
     *,
     trusted: PublicKey | None = None,

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from reports.frameworks.declared import Declarations, run_declarations, stored
-from reports.frameworks.forms import RUN_FILE, Subject, run_subject
+from reports.frameworks.forms import RUN_FILE, FormSubject, run_subject
 from reports.record.files import Records
 from reports.viewer import frame
 from reports.viewer.documents import drafts, making
@@ -202,7 +202,7 @@ def stored_digest(records: Records) -> str:
     return declarations.sha256 if declarations else ""
 
 
-def _files(run: Run, about: Subject, place: str, who: Person) -> None:
+def _files(run: Run, about: FormSubject, place: str, who: Person) -> None:
     with st.expander("The form as a file", icon=":material/upload_file:"):
         st.caption("The form as it stands above, to go on with later or in an editor.")
         st.text_input(

@@ -13,7 +13,7 @@ import yaml
 
 from reports.frameworks.answers import by_record
 from reports.frameworks.declared import Declarations, keep, read
-from reports.frameworks.forms import MOST_BYTES, Subject, run_subject
+from reports.frameworks.forms import MOST_BYTES, FormSubject, run_subject
 from reports.frameworks.schema import Question, feeds, run_questions
 from reports.record.files import Records
 from restaudit.errors import BadInput
@@ -67,7 +67,7 @@ def recorded(run: Run) -> frozenset[str]:
     return by_record(Records(run))
 
 
-def as_yaml(about: Subject, given: Given) -> bytes:
+def as_yaml(about: FormSubject, given: Given) -> bytes:
     """What was typed, as a form for `restaudit declare --from`."""
     whole = {
         "schema": about.form.schema,

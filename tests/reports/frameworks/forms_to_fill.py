@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from reports.frameworks.declared import Declarations, keep, stored
-from reports.frameworks.forms import Subject, run_subject
+from reports.frameworks.forms import FormSubject, run_subject
 from reports.frameworks.reward_records import reward_subject
 from tests.reports.frameworks.runs import records
 from tests.reports.make_run import make_run
@@ -23,7 +23,7 @@ class Filling:
     one more, and `recorded` one that only the record answers.
     """
 
-    subject: Subject
+    subject: FormSubject
     free: str
     other: str
     recorded: str

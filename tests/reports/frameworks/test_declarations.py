@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.frameworks.declared import as_yaml, keep, read, store, stored, template
-from reports.frameworks.forms import MOST_BYTES, REWARD_FORM, RUN_FORM, Form, Subject
+from reports.frameworks.forms import MOST_BYTES, REWARD_FORM, RUN_FORM, Form, FormSubject
 from restaudit.errors import BadInput
 from tests.reports.frameworks.forms_to_fill import KINDS, Filling
 
@@ -198,7 +198,7 @@ def test_any_text_comes_back_as_it_was_or_is_refused(
     whole = {"schema": form.schema, **bound, "declared_by": "Ada", "date": "2026-01-31"}
     # Escapes keep what YAML itself would read as a line break (U+0085, U+2028).
     path.write_text(yaml.safe_dump({**whole, "answers": {question.key: text}}), encoding="utf-8")
-    subject = Subject(form, bound, path.parent, path.name)
+    subject = FormSubject(form, bound, path.parent, path.name)
     try:
         found = read(path, form, subject)
     except BadInput:
