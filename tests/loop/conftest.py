@@ -1,6 +1,7 @@
 """A whole run on a tiny model: prompts in a file, a Python reward and a simulated human score."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,8 @@ def make_job_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             )
     (folder / "prompts.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     (folder / "rewards_of_test.py").write_text(REWARD, encoding="utf-8")
+    # Another test of this process may have imported its own module of this name from its own folder.
+    sys.modules.pop("rewards_of_test", None)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(folder)
     return folder

@@ -7,7 +7,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import sys
 from typing import Literal
 
 import pytest
@@ -388,7 +387,6 @@ def test_what_cannot_be_used_is_refused_before_the_plan_is_sealed(
     changes, message = CANNOT_BE_USED[what]
     text = json.dumps(changed(tiny_raw(tiny_policy), changes))
     raw = json.loads(text.replace("{encoder}", str(tiny_encoder)))
-    sys.modules.pop("rewards_of_test", None)
     refused(raw, bad_folder, silent, message)
 
 
