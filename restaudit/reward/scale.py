@@ -61,6 +61,9 @@ class Scale:
         elif np.ptp(values) > 0:
             sd, spread_from = values.std(), "standard deviation (the middle half is one value)"
         else:
+            sd = 0.0
+        # Squares of differences below about 1e-154 are zero: such rewards are one value to float64.
+        if sd < np.finfo(np.float64).tiny:
             sd, spread_from = 1.0, "1 reward unit (every base reward is the same)"
         return cls(float(median), float(sd), spread_from, int(values.size))
 
@@ -68,7 +71,9 @@ class Scale:
         """Map rewards to (0, 1). Raises BadInput on a reward that is not finite."""
         values = np.asarray(values, dtype=np.float64)
         _finite(values)
-        x = (values - self.median) / (STEEPNESS * self.sd)
+        # Beyond the largest float is infinity, which the tail maps to the end of the interval.
+        with np.errstate(over="ignore"):
+            x = (values - self.median) / (STEEPNESS * self.sd)
         distance = np.abs(x)
         knee = 1 / (1 + np.exp(KNEE))
         core = 1 / (1 + np.exp(np.minimum(distance, KNEE)))

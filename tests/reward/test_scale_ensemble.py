@@ -61,6 +61,19 @@ def test_a_middle_half_of_one_value_falls_back_to_the_standard_deviation() -> No
     assert scale.sd == pytest.approx(0.3)
 
 
+def test_rewards_that_float64_cannot_tell_apart_are_scaled_by_one_reward_unit() -> None:
+    scale = Scale.fit(np.array([0.0] * 4 + [1.4e-307]))
+    assert scale.sd == 1.0
+    assert "same" in scale.spread_from
+    assert scale.apply(np.array([0.0])).tolist() == [0.5]
+
+
+def test_a_reward_beyond_every_float_of_spreads_stays_inside() -> None:
+    scale = Scale.fit(np.linspace(0, 1e-300, 9))
+    low, high = scale.apply(np.array([-1e10, 1e10]))
+    assert 0 < low < 0.5 < high < 1
+
+
 def test_a_scale_comes_back_from_json_exactly() -> None:
     scale = Scale.fit(BASE)
     assert Scale.from_json(json.loads(json.dumps(scale.to_json()))) == scale
