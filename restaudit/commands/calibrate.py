@@ -235,7 +235,7 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
         return None
     import numpy as np
 
-    from restaudit.cache import cache_folder
+    from restaudit.files.cache import cache_folder
     from restaudit.calibrate.grid import Vectors
     from restaudit.calibrate.pool import BUILTIN
     from restaudit.models.artifacts import resolve

@@ -41,7 +41,7 @@ from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import parse_qs, urldefrag, urlsplit
 
-from restaudit.cache import CACHE, cache_folder
+from restaudit.files.cache import CACHE, cache_folder
 from restaudit.errors import BadInput
 from restaudit.models import fetch
 

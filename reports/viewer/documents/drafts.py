@@ -23,7 +23,7 @@ import streamlit as st
 
 from reports.viewer import frame
 from reports.viewer.documents.form import Given
-from restaudit.cache import cache_folder
+from restaudit.files.cache import cache_folder
 from restaudit.errors import BadInput
 from restaudit.evidence.shown import plain
 
