@@ -13,7 +13,11 @@ class Exit(IntEnum):
     WAITING = 3
     HALTED = 4
     VERIFICATION_FAILED = 5
+    # An error that nobody foresaw: a bug of restaudit (EX_SOFTWARE of sysexits.h).
+    BUG = 70
     INTERRUPTED = 130
+    # Whoever read the output went away, as `head` does: what a shell says of SIGPIPE.
+    CLOSED = 141
 
 
 class RestauditError(Exception):

@@ -4,11 +4,13 @@ register.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,19 +19,25 @@ from restaudit import __version__
 from restaudit.commands.calibrate import calibrate
 from restaudit.commands.compare import compare
 from restaudit.commands.dev import dev
+from restaudit.commands.ending import ended
 from restaudit.commands.probe import probe
+from restaudit.commands.program import Program
 from restaudit.commands.rate import rate
 from restaudit.commands.reward import reward
 from restaudit.commands.seal import SigningKey, anchor, bundle, keys, sign
 from restaudit.commands.verify import verify
 from restaudit.commands.watch import watch
-from restaudit.errors import RestauditError
 
-app = typer.Typer(
+app = Program(
     name="restaudit",
     help=(
         "Run ReST on a language model, audit every iteration, and leave evidence a stranger can "
         "check."
+    ),
+    epilog=(
+        "Exit codes: 0 done, 2 something given cannot be used, 3 waits for ratings, 4 halted by a "
+        "gate, 5 verification failed, 70 a bug of restaudit, 130 interrupted, 141 nobody reads "
+        "the output."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -240,16 +248,22 @@ def _register_plugins() -> None:
 
 
 def main() -> None:
-    """Entry point: every expected failure is one message on standard error and its exit code."""
-    _register_plugins()
-    try:
-        app()
-    except RestauditError as e:
-        # A name in the message may come from a stranger's folder, with signs that act on a terminal.
-        from restaudit.evidence.record import printable
+    """Entry point: whatever fails is one message on standard error and an exit code."""
+    # A scheduler that wants its machine back: the step in hand is dropped, as by a second Ctrl-C.
+    # Without this a study's run would go on by itself, and nobody would be told how to resume.
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(ended(_program, sys.argv[1:]))
 
-        typer.echo("\n".join(printable(line) for line in f"restaudit: {e}".split("\n")), err=True)
-        sys.exit(int(e.exit_code))
+
+def _program() -> None:
+    _register_plugins()
+    app()
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    # Once: what cleans up behind the first must not be stopped by the next.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.commands.program import Program
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
     from probes.base import Metric, Probe
 
-dev = typer.Typer(
+dev = Program(
     name="dev", help="For a checkout: add a probe, rewrite generated docs.", no_args_is_help=True
 )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.commands.program import Program
 from restaudit.errors import BadInput
 from restaudit.people.rating.asking import (
     DIMENSION,
@@ -40,7 +41,7 @@ class Layout(StrEnum):
     CSV = "csv"
 
 
-rate = typer.Typer(
+rate = Program(
     name="rate",
     help="Have people rate random, blinded samples of a run, and take their ratings back.",
     no_args_is_help=True,

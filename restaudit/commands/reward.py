@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
+from restaudit.commands.program import Program
 from restaudit.errors import BadInput
 
-reward = typer.Typer(
+reward = Program(
     name="reward",
     help=(
         "A reward model in the open: train it, validate it, stress it, read its dossier, compare "

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restaudit.commands.program import Program
 from restaudit.errors import BadInput, RestauditError
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -19,7 +20,7 @@ SigningKey = Annotated[
     ),
 ]
 
-keys = typer.Typer(name="keys", help="Keys that sign a run.", no_args_is_help=True)
+keys = Program(name="keys", help="Keys that sign a run.", no_args_is_help=True)
 
 
 @keys.callback()
