@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import rfc8785
 from restaudit.errors import VerificationFailed
 from restaudit.evidence.ledger import Event, FileDigest
 from restaudit.evidence.seal.keys import PrivateKey, PublicKey
+from restaudit.files.strict import parse_json
 
 FOLDER = "signatures"
 PLAN_FILE, REPORT_FILE = "plan.dsse.json", "report.dsse.json"
@@ -79,6 +79,13 @@ def bundle_statement(events: Sequence[Event], manifest: FileDigest) -> dict[str,
     last = len(events) - 1
     subjects = {"manifest.json": manifest.sha256, _head_name(last): events[last].hash}
     return _statement(BUNDLE, subjects, {"run_id": run_id_of(events)})
+
+
+def restated(kind: str, subjects: Mapping[str, str], events: Sequence[Event]) -> dict[str, Any]:
+    """The whole statement of this kind about these subjects of this run: what a signed one must be,
+    and nothing beside.
+    """
+    return _statement(kind, subjects, {"run_id": run_id_of(events)})
 
 
 def subjects_of(statement: Mapping[str, Any], kind: str, name: str) -> dict[str, str]:
@@ -183,9 +190,9 @@ def verified(data: bytes, name: str, key: PublicKey) -> Mapping[str, Any]:
             f"{name}: the signature does not fit: what was signed, or the signature, was changed"
         ) from None
     try:
-        statement = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise VerificationFailed(f"{name}: signed, but not JSON") from None
+        statement = parse_json(payload)
+    except ValueError as e:
+        raise VerificationFailed(f"{name}: signed, but not JSON that can be read: {e}") from None
     if not isinstance(statement, dict) or statement.get("_type") != STATEMENT:
         raise VerificationFailed(f"{name}: signed, but not an in-toto Statement v1")
     # Written once more, it must be the same bytes: whatever else stands in the envelope was not
@@ -202,13 +209,16 @@ def verified(data: bytes, name: str, key: PublicKey) -> Mapping[str, Any]:
 
 def _envelope(data: bytes, name: str) -> dict[str, Any]:
     try:
-        envelope = json.loads(data)
+        envelope = parse_json(data)
         (signed,) = envelope["signatures"]
         texts = (envelope["payload"], envelope["payloadType"], signed["keyid"], signed["sig"])
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise VerificationFailed(
             f"{name}: not a DSSE envelope with one signature ({type(e).__name__})"
         ) from None
+    # What else stands there was not signed, and a reader could believe that it was.
+    if len(envelope) != 3 or len(signed) != 2:
+        raise VerificationFailed(f"{name}: the envelope was changed around its signature")
     if not all(isinstance(t, str) for t in texts) or texts[1] != PAYLOAD_TYPE:
         raise VerificationFailed(f"{name}: not a DSSE envelope of an in-toto statement")
     return dict(envelope)
