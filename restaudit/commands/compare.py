@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from restaudit.commands.program import listed
 from restaudit.errors import BadInput
 
 HOOKS = "restaudit.compare"
+METHODS = "rest,raft,grpo,dpo"
 
 
 def compare(
@@ -25,11 +27,12 @@ def compare(
         typer.Option(metavar="NAME|FILE", help="Train a study of this recipe, then compare."),
     ] = None,
     methods: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Of a study, with commas between: rest, rest_em, raft, best_of_n, dpo, grpo, rloo."
+            help="Of a study, with commas between: rest, rest_em, raft, best_of_n, dpo, grpo, rloo "
+            f"(default: {METHODS})."
         ),
-    ] = "rest,raft,grpo,dpo",
+    ] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,7 +44,7 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Of a study: how often each method is trained.")
+        int, typer.Option(min=1, max=1000, help="Of a study: how often each method is trained.")
     ] = 3,
     search: Annotated[
         bool,
@@ -67,12 +70,13 @@ def compare(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="For every run of a study."),
     ] = None,
-    form: Annotated[
-        str,
+    formats: Annotated[
+        list[str] | None,
         typer.Option(
-            "--format", help="One or more of html, pdf, docx, md, json, with commas between."
+            "--format",
+            help="One or more of html, pdf, docx, md, json, with commas between (default: html).",
         ),
-    ] = "html",
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="The folder to write into; a study's runs go there too.")
     ] = Path("comparison"),
@@ -87,6 +91,7 @@ def compare(
     """
     hooks = _hooks()
     # Before anything is trained, which may take a day.
+    form = ",".join(formats or ["html"])
     hooks["check"](form)
     given = list(runs or [])
     if recipe is not None:
@@ -96,10 +101,9 @@ def compare(
         from restaudit.study.plan import planned, sealed
         from restaudit.study.run import run_study
 
-        names = [m.strip() for m in methods.split(",") if m.strip()]
         wanted = planned(
             recipe,
-            names,
+            listed(methods or [METHODS]),
             seeds,
             small=not full,
             changes=changes or [],

@@ -57,8 +57,8 @@ def ended(program: Callable[[], object], arguments: Sequence[str]) -> int:
         return int(e.exit_code)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
-    except BaseException as e:
-        error = e.__cause__ if isinstance(e, PipeBroken) and e.__cause__ else e
+    except Exception as e:  # noqa: BLE001  # the net under everything
+        error = e.error if isinstance(e, PipeBroken) else e
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             _let_go()
             return int(Exit.CLOSED)
@@ -102,7 +102,7 @@ def _machine(error: OSError) -> int:
     return int(Exit.BAD_INPUT)
 
 
-def _unforeseen(error: BaseException, arguments: Sequence[str]) -> int:
+def _unforeseen(error: Exception, arguments: Sequence[str]) -> int:
     command = next((a for a in arguments if not a.startswith("-")), "")
     name = f"restaudit {command}".strip()
     trace = _kept(error, name)
@@ -126,7 +126,7 @@ def _cut(text: str) -> str:
     return line if len(line) <= 200 else f"{line[:200]}…"
 
 
-def _kept(error: BaseException, name: str) -> Path | None:
+def _kept(error: Exception, name: str) -> Path | None:
     """Write the trace where only this user can read it; None where no place takes it."""
     from restaudit import __version__
     from restaudit.files.cache import cache_folder
@@ -145,7 +145,7 @@ def _kept(error: BaseException, name: str) -> Path | None:
     return None
 
 
-def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+def _frames(error: Exception) -> list[traceback.FrameSummary]:
     return list(traceback.extract_tb(error.__traceback__))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restaudit.commands.program import COLUMN, MOST, MOST_SEED, keyed, listed
 from restaudit.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
@@ -88,10 +89,13 @@ OnlyOption = Annotated[
     Words, typer.Option(metavar="NAME", help="A probe or measurement, or several by comma.")
 ]
 LevelOption = Annotated[
-    list[float] | None, typer.Option(help="Confidence level; the first is shown (0.95).")
+    list[float] | None,
+    typer.Option(min=0, max=1, help="Confidence level; the first is shown (0.95)."),
 ]
-ResamplesOption = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of resampling, and of sampling a model.")]
+ResamplesOption = Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=MOST_SEED, help="Of resampling, and of sampling a model.")
+]
 JsonFileOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="All of it, as JSON.")
 ]
@@ -108,19 +112,25 @@ PromptsOption = Annotated[
 ]
 LimitOption = Annotated[
     int | None,
-    typer.Option(min=1, help="At most so many plain prompts, by hash.", rich_help_panel=MODEL),
+    typer.Option(
+        min=1, max=MOST, help="At most so many plain prompts, by hash.", rich_help_panel=MODEL
+    ),
 ]
 SamplesOption = Annotated[
-    int, typer.Option(min=1, help="Responses to each prompt.", rich_help_panel=MODEL)
+    int, typer.Option(min=1, max=100_000, help="Responses to each prompt.", rich_help_panel=MODEL)
 ]
-MaxTokensOption = Annotated[int, typer.Option(min=1, help="Of a response.", rich_help_panel=MODEL)]
-TemperatureOption = Annotated[float, typer.Option(help="Above 0.", rich_help_panel=MODEL)]
+MaxTokensOption = Annotated[
+    int, typer.Option(min=1, max=1 << 20, help="Of a response.", rich_help_panel=MODEL)
+]
+TemperatureOption = Annotated[
+    float, typer.Option(min=0, max=1000, help="Above 0.", rich_help_panel=MODEL)
+]
 SystemOption = Annotated[str | None, typer.Option(help="The system prompt.", rich_help_panel=MODEL)]
 TasksOption = Annotated[
     Words, typer.Option(help="Benchmark tasks, also by comma.", rich_help_panel=MODEL)
 ]
 TaskLimitOption = Annotated[
-    int | None, typer.Option(min=1, help="Items a task.", rich_help_panel=MODEL)
+    int | None, typer.Option(min=1, max=MOST, help="Items a task.", rich_help_panel=MODEL)
 ]
 HumanTextOption = Annotated[
     str | None,
@@ -177,7 +187,7 @@ def probe(
     from restaudit.probing.session import ProbeSettings, names_wanted
 
     settings = ProbeSettings(
-        only=_split(only),
+        only=listed(only),
         levels=tuple(level or (0.95,)),
         resamples=resamples,
         seed=seed,
@@ -190,7 +200,7 @@ def probe(
     )
     # What can be refused is refused before a model is loaded, which takes minutes.
     names_wanted(settings.only)
-    columns = mapping(column or [])
+    columns = keyed("--column", column, COLUMN)
     _writable(json_file)
     learned = texts_of(trained_on)
     # An option that is passed over in silence would be taken to have had its effect.
@@ -225,7 +235,7 @@ def probe(
                 max_tokens=max_tokens,
                 temperature=temperature,
                 system=system,
-                tasks=_split(tasks),
+                tasks=listed(tasks),
                 task_limit=task_limit,
                 human_text=human_text,
                 save=save,
@@ -247,26 +257,6 @@ def probe(
     except KeyboardInterrupt:
         raise Interrupted("stopped before anything was measured; run the command again") from None
     _out(result, output, json_file)
-
-
-def mapping(pairs: list[str]) -> dict[str, str]:
-    """What `--column NAME=COLUMN` options say. Raises BadInput for one that is not of this form."""
-    out = {}
-    for pair in pairs:
-        name, equals, own = pair.partition("=")
-        if not (name and equals and own):
-            raise BadInput(f"--column {pair}: expected NAME=COLUMN, for example text=response")
-        out[name] = own
-    return out
-
-
-def _split(lists: Words) -> tuple[str, ...]:
-    """The names of options that may be given several times, and hold several names by comma."""
-    names = []
-    # People write both --only a --only b and --only a,b.
-    for text in lists or ():
-        names += [name.strip() for name in text.split(",") if name.strip()]
-    return tuple(names)
 
 
 def _refuse(what: str, options: Mapping[str, object]) -> None:

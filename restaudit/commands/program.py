@@ -6,20 +6,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
 from restaudit.errors import BadInput
 
+# The largest seed that every library takes, and more of anything than anybody counts.
+MOST_SEED = 2**31 - 1
+MOST = 1_000_000_000
+COLUMN = "NAME=COLUMN, for example text=response"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 class PipeBroken(Exception):
-    """A pipe has no reader any more; its cause is the error itself.
+    """A pipe has no reader any more.
 
     Typer ends the program in silence for any pipe, also one that is not the output.
     """
+
+    def __init__(self, error: BrokenPipeError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Command(TyperCommand):
@@ -45,7 +56,7 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as e:
-            raise PipeBroken from e
+            raise PipeBroken(e) from None
 
     def _once(self, ctx: Any, args: list[str]) -> None:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -61,9 +72,11 @@ class Command(TyperCommand):
 class Program(typer.Typer):
     """A group whose commands are `Command`s."""
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **settings: Any
+    ) -> Callable[[F], F]:
         """As typer's, with `Command` as the class."""
-        return super().command(name, **{"cls": Command, **settings})
+        return super().command(name, cls=cls, **settings)
 
 
 def listed(given: Iterable[str] | None) -> tuple[str, ...]:

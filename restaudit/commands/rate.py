@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restaudit.commands.program import Program
+from restaudit.commands.program import MOST, MOST_SEED, Program
 from restaudit.errors import BadInput
 from restaudit.people.rating.asking import (
     DIMENSION,
@@ -41,6 +41,8 @@ class Layout(StrEnum):
     CSV = "csv"
 
 
+MOST_RATERS = 10_000
+
 rate = Program(
     name="rate",
     help="Have people rate random, blinded samples of a run, and take their ratings back.",
@@ -59,7 +61,8 @@ Instructions = Annotated[
     ),
 ]
 DrawSeed = Annotated[
-    int | None, typer.Option(help="Of the draw (default: derived from the run's).")
+    int | None,
+    typer.Option(min=0, max=MOST_SEED, help="Of the draw (default: derived from the run's)."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
@@ -68,17 +71,23 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 def export(
     folder: RunFolder,
     iterations: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="LIST",
             help="By comma, like g00/i00,g01/i02 (default: the base policy and the last).",
         ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", help=f"Samples of each iteration (default {SAMPLES}).")
+        int | None,
+        typer.Option(
+            "--n", min=0, max=MOST, help=f"Samples of each iteration (default {SAMPLES})."
+        ),
     ] = None,
     raters: Annotated[
-        int | None, typer.Option(help=f"Raters that each item gets (default {RATERS}).")
+        int | None,
+        typer.Option(
+            min=0, max=MOST_RATERS, help=f"Raters that each item gets (default {RATERS})."
+        ),
     ] = None,
     format: Annotated[
         Layout, typer.Option("--format", help="Layout of the tasks.")
@@ -93,10 +102,16 @@ def export(
     ] = None,
     halves: Annotated[bool, typer.Option("--halves", help="Allow half points.")] = False,
     checks: Annotated[
-        int | None, typer.Option(help="Items shown twice, to see if raters agree with themselves.")
+        int | None,
+        typer.Option(
+            min=0, max=MOST, help="Items shown twice, to see if raters agree with themselves."
+        ),
     ] = None,
     anchors: Annotated[
-        int, typer.Option(help="Base-policy samples shown again, to see if raters drift.")
+        int,
+        typer.Option(
+            min=0, max=MOST, help="Base-policy samples shown again, to see if raters drift."
+        ),
     ] = 0,
     seed: DrawSeed = None,
     name: Annotated[
@@ -114,7 +129,7 @@ def export(
     record = Run(folder)
     # Of a draw: what was not given is None, so that the run's own configuration can fill it in.
     options = {
-        "iterations": iterations,
+        "iterations": ",".join(iterations) if iterations else None,
         "n": n,
         "raters": raters,
         "instructions": instructions,
@@ -315,9 +330,12 @@ def pairs(
         Path | None,
         typer.Option(metavar="RUN", help="Another run: the second side is of that one."),
     ] = None,
-    n: Annotated[int, typer.Option("--n", help="Prompts; one pair of each.")] = PROMPTS,
+    n: Annotated[
+        int, typer.Option("--n", min=0, max=MOST, help="Prompts; one pair of each.")
+    ] = PROMPTS,
     raters: Annotated[
-        int | None, typer.Option(help="Raters that each pair gets (default 2).")
+        int | None,
+        typer.Option(min=0, max=MOST_RATERS, help="Raters that each pair gets (default 2)."),
     ] = None,
     format: Annotated[
         PairLayout, typer.Option("--format", help="Layout of the pairs.")
@@ -328,7 +346,7 @@ def pairs(
         str | None, typer.Option(help="What is compared (default quality).")
     ] = None,
     checks: Annotated[
-        int | None, typer.Option(help="Pairs shown twice, the other way round.")
+        int | None, typer.Option(min=0, max=MOST, help="Pairs shown twice, the other way round.")
     ] = None,
     seed: DrawSeed = None,
     name: Annotated[

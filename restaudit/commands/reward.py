@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restaudit.commands.program import Program
+from restaudit.commands.program import MOST, MOST_SEED, Program, keyed
 from restaudit.errors import BadInput
 
 reward = Program(
@@ -91,9 +91,12 @@ def validate_(
         typer.Option(metavar="NAME=COLUMN", help="How the file calls it: chosen=better."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most this many items a file, chosen by hash.")
+        int | None,
+        typer.Option(min=1, max=MOST, help="At most this many items a file, chosen by hash."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same intervals.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same intervals.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -106,10 +109,10 @@ def validate_(
     """Compare a reward with people on any judged pairs or ratings: agreement, slices, calibration,
     trivial rules.
     """
-    import yaml
     from rich.console import Console
 
     from restaudit.evidence.record import write_json
+    from restaudit.files.strict import NotStrict, parse_yaml
     from restaudit.reward.dossier import VALIDATION, beside
     from restaudit.reward_audit.validation import show, sources_of, stem, validate_outside
 
@@ -120,13 +123,14 @@ def validate_(
             "--format, --option, --column and --limit describe files; name one with --data"
         )
     options = {}
-    for key, value in _keyed("--option", option).items():
+    for key, value in keyed("--option", option, "KEY=VALUE").items():
         try:
             # As in a configuration file: lists and numbers are written the same way in both.
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise BadInput(f"--option {key}={value}: not valid YAML; quote the value") from None
-    sources = sources_of(files, form, options, _keyed("--column", column), limit)
+            options[key] = parse_yaml(value)
+        except NotStrict as e:
+            raise BadInput(f"--option {key}={value}: {e}; quote the value") from None
+    columns = keyed("--column", column, "NAME=COLUMN, for example chosen=better")
+    sources = sources_of(files, form, options, columns, limit)
     result = validate_outside(folder, sources, seed=seed)
     # By the files' names, so that a second validation does not replace the first; cut, since a file
     # name has at most 255 bytes.
@@ -142,14 +146,6 @@ def validate_(
     typer.echo(f"report: {path}")
 
 
-def _keyed(flag: str, given: list[str] | None) -> dict[str, str]:
-    pairs = [item.partition("=") for item in given or []]
-    for key, equals, value in pairs:
-        if not (key and equals):
-            raise BadInput(f"{flag} {key}{equals}{value}: expected KEY=VALUE")
-    return {key: value for key, _, value in pairs}
-
-
 @reward.command("stress")
 def stress_(
     folder: Folder,
@@ -158,9 +154,14 @@ def stress_(
         typer.Option(metavar="FILE", help="Texts to test on: column text, perhaps prompt."),
     ] = None,
     budget: Annotated[
-        int | None, typer.Option(min=0, help="Texts the search for exploits may score; 0: none.")
+        int | None,
+        typer.Option(
+            min=0, max=10_000_000, help="Texts the search for exploits may score; 0: none."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same report.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same report.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -37,7 +37,10 @@ def verify(
     max_size: Annotated[
         float,
         typer.Option(
-            metavar="GIB", min=0.001, help="The most that a bundle may unpack to, in GiB."
+            metavar="GIB",
+            min=0.001,
+            max=1 << 20,
+            help="The most that a bundle may unpack to, in GiB.",
         ),
     ] = 32,
     render: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from restaudit.commands.program import COLUMN, MOST, keyed
 from restaudit.commands.seal import SigningKey
 from restaudit.errors import Halted
 
@@ -51,16 +52,17 @@ def watch(
         ),
     ] = None,
     steps: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="50,100,…", help="The steps (default: all there).", rich_help_panel=PLANNED
         ),
     ] = None,
     every: Annotated[
-        int | None, typer.Option(min=1, help="A look every N steps.", rich_help_panel=PLANNED)
+        int | None,
+        typer.Option(min=1, max=MOST, help="A look every N steps.", rich_help_panel=PLANNED),
     ] = None,
     until: Annotated[
-        int | None, typer.Option(min=1, help="The last step.", rich_help_panel=PLANNED)
+        int | None, typer.Option(min=1, max=MOST, help="The last step.", rich_help_panel=PLANNED)
     ] = None,
     skip_missing: Annotated[
         bool,
@@ -72,7 +74,7 @@ def watch(
     idle_timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, help="With --follow: give up when nothing changed for so many seconds."
+            min=0, max=MOST, help="With --follow: give up when nothing changed for so many seconds."
         ),
     ] = None,
     on_halt: Annotated[
@@ -91,7 +93,6 @@ def watch(
     The base policy is compared with every step; the plan is sealed first. Exit code 4 where a gate
     says HALT. The same command again goes on where it stopped.
     """
-    from restaudit.commands.probe import mapping
     from restaudit.commands.summary import finish
     from restaudit.console import Reporter
     from restaudit.evidence.seal.signer import given_signer
@@ -103,9 +104,9 @@ def watch(
         folder=folder,
         config=config,
         changes=tuple(changes or ()),
-        columns=mapping(column or []),
+        columns=keyed("--column", column, COLUMN),
         base=base,
-        looks=looks_of(steps, every, until),
+        looks=looks_of(",".join(steps) if steps else None, every, until),
         follow=follow,
         idle_timeout=idle_timeout,
         pattern=pattern,

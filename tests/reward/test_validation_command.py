@@ -330,7 +330,7 @@ def test_options_without_a_file_or_without_a_value_are_refused(
         reward, "--data", path, "--option", "part"
     )
     assert "not valid YAML" in refused(reward, "--data", path, "--option", "part=[a")
-    assert "no column ''" in refused(reward, "--data", path, "--column", "chosen=")
+    assert "expected NAME=COLUMN" in refused(reward, "--data", path, "--column", "chosen=")
 
 
 def test_files_of_different_kinds_are_not_mixed(reward: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from restaudit.errors import BadInput
 if TYPE_CHECKING:
     from restaudit.evidence.record import Run
 
-SCALE = re.compile(r"(-?\d+)\s*(?:-|\.\.|:|to)\s*(-?\d+)")
+SCALE = re.compile(r"(-?\d{1,9})\s*(?:-|\.\.|:|to)\s*(-?\d{1,9})", re.ASCII)
 OPTIONS = (
     "iterations",
     "n",
