@@ -10,22 +10,29 @@ use.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader, FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from restaudit.errors import BadInput
+from restaudit.errors import BadInput, RestauditError
 
 # What begins so is work in hand, or was left behind by a killed process; no reader looks at it.
 TEMPORARY = ".tmp-"
 # In bytes: the largest file that is read whole into memory. Measurements take 0.2 MB, the largest
 # report a few; what is larger is read in pieces.
 LARGEST = 64 << 20
+# Folders in one another. Those of a run are 4 deep; without an end, a walk would have none either.
+DEEPEST = 32
+# In seconds: how long a lock is left alone before it is tried again.
+WAIT = 0.05
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a named pipe waits for somebody who writes into it: forever.
@@ -48,11 +55,11 @@ class NotPlain(BadInput):
 # --- reading
 
 
-def opened(root: Path, name: str) -> IO[bytes]:
+def opened(root: Path, name: str, most: int | None = None) -> BufferedReader:
     """Open one plain file below `root` for reading; close it, or use it in a `with`.
 
     Raises FileNotFoundError where it is missing, NotPlain where it or a folder on the way is a
-    link, a pipe, a device or a socket, or `name` leaves the root.
+    link, a pipe, a device or a socket, it holds more than `most` bytes, or `name` leaves the root.
     """
     parts = _parts(root, name)
     folder = _folder(root, parts[:-1])
@@ -65,11 +72,20 @@ def opened(root: Path, name: str) -> IO[bytes]:
     finally:
         os.close(folder)
     try:
-        _must_be_plain(os.fstat(handle), root, name)
+        found = os.fstat(handle)
+        _must_be_plain(found, root, name)
+        if most is not None and found.st_size > most:
+            raise _too_large(root, name, most)
     except BaseException:
         os.close(handle)
         raise
     return os.fdopen(handle, "rb")
+
+
+def given(path: Path) -> tuple[Path, str]:
+    """Folder and name of a file that the user named: where it is a link, of what it leads to."""
+    real = path.resolve()
+    return real.parent, real.name
 
 
 def read(root: Path, name: str, most: int = LARGEST) -> bytes:
@@ -77,10 +93,11 @@ def read(root: Path, name: str, most: int = LARGEST) -> bytes:
 
     Raises what `opened` raises, and NotPlain where it holds more than `most` bytes.
     """
-    with opened(root, name) as f:
+    with opened(root, name, most) as f:
+        # It may have grown since.
         data = f.read(most + 1)
     if len(data) > most:
-        raise NotPlain(root, name, f"larger than {most:,} bytes, the most that is read of it")
+        raise _too_large(root, name, most)
     return data
 
 
@@ -101,42 +118,66 @@ def is_file(root: Path, name: str) -> bool:
     """
     try:
         opened(root, name).close()
-    except FileNotFoundError:
+    # The second is the root itself, where that is a file.
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 
 
-def names(root: Path, below: str = "") -> list[str]:
+def is_folder(root: Path, name: str) -> bool:
+    """Whether there is a folder of this name; False where there is nothing.
+
+    Raises NotPlain where something else lies there, or on the way.
+    """
+    try:
+        os.close(_folder(root, _parts(root, name)))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def names(root: Path, below: str = "", *, temporary: bool = False) -> list[str]:
     """Every plain file below `root`/`below`, relative to `root`, sorted; none where there is no
     such folder.
 
-    Work in hand (`.tmp-...`) is left out. Raises NotPlain for a link, pipe, device or socket.
+    Work in hand (`.tmp-...`) is left out, or with `temporary` named, and never looked into. Raises
+    NotPlain for a link, pipe, device or socket, and for folders more than DEEPEST deep.
     """
-    return sorted(_walk(root, _parts(root, below) if below else []))
+    return sorted(_walk(root, _parts(root, below) if below else [], temporary))
 
 
-def _walk(root: Path, parts: list[str]) -> Iterator[str]:
-    try:
-        folder = _folder(root, parts)
-    except FileNotFoundError:
-        return
-    inner: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = "/".join([*parts, entry.name])
-                found = entry.stat(follow_symlinks=False)
-                if entry.name.startswith(TEMPORARY) and not stat.S_ISLNK(found.st_mode):
-                    continue
-                if stat.S_ISDIR(found.st_mode):
-                    inner.append(entry.name)
+def _walk(root: Path, parts: list[str], temporary: bool) -> Iterator[str]:
+    waiting = [parts]
+    while waiting:
+        parts = waiting.pop()
+        if len(parts) > DEEPEST:
+            raise NotPlain(root, "/".join(parts), f"lies more than {DEEPEST} folders deep")
+        try:
+            folder = _folder(root, parts)
+        except FileNotFoundError:
+            continue
+        try:
+            for name, found in _inside(folder):
+                path = "/".join([*parts, name])
+                if name.startswith(TEMPORARY) and not stat.S_ISLNK(found.st_mode):
+                    if temporary:
+                        yield path
+                elif stat.S_ISDIR(found.st_mode):
+                    waiting.append([*parts, name])
                 else:
-                    _must_be_plain(found, root, name)
-                    yield name
-    finally:
-        os.close(folder)
-    for part in inner:
-        yield from _walk(root, [*parts, part])
+                    _must_be_plain(found, root, path)
+                    yield path
+        finally:
+            os.close(folder)
+
+
+def _inside(folder: int) -> Iterator[tuple[str, os.stat_result]]:
+    """What lies in an open folder, by its name, and what it is."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            # A run that is being written takes its unfinished files away again.
+            with suppress(FileNotFoundError):
+                yield entry.name, entry.stat(follow_symlinks=False)
 
 
 # --- writing
@@ -147,6 +188,16 @@ def write(root: Path, name: str, data: bytes, *, mode: int = 0o666) -> Path:
 
     A plain file of this name is replaced. Raises NotPlain where anything else lies there or on the
     way, and nothing is written then.
+    """
+    with created(root, name, mode=mode) as f:
+        f.write(data)
+    return root / name
+
+
+@contextmanager
+def created(root: Path, name: str, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """`write`, for what is written piece by piece: the file is there once the `with` ends, and not
+    at all where it fails.
     """
     parts = _parts(root, name)
     root.mkdir(parents=True, exist_ok=True)
@@ -159,7 +210,7 @@ def write(root: Path, name: str, data: bytes, *, mode: int = 0o666) -> Path:
         handle = os.open(unfinished, _NEW, mode, dir_fd=folder)
         try:
             with os.fdopen(handle, "wb") as f:
-                f.write(data)
+                yield f
                 f.flush()
                 os.fsync(f.fileno())
             os.rename(unfinished, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
@@ -172,7 +223,6 @@ def write(root: Path, name: str, data: bytes, *, mode: int = 0o666) -> Path:
         raise _told(e, root, name) from None
     finally:
         os.close(folder)
-    return root / name
 
 
 def write_out(path: Path, data: bytes, *, run: Path | None = None) -> Path:
@@ -215,6 +265,23 @@ def place(made: Path, root: Path, name: str) -> Path:
     return root / name
 
 
+def copy(root: Path, name: str, to: Path, as_name: str) -> None:
+    """Copy one plain file below `root` to a name below `to`; raises what `opened` and `write` do."""
+    with opened(root, name) as source, created(to, as_name) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+def become(made: Path, folder: Path) -> None:
+    """Give a folder of ours (`stage`) its name, which the user gave: it is new, or an empty folder.
+
+    Raises OSError where something is there.
+    """
+    # The name itself, where it is a link, and not what it leads to.
+    with suppress(FileNotFoundError):
+        folder.rmdir()
+    made.rename(folder)
+
+
 @contextmanager
 def stage(root: Path, hint: str = "") -> Iterator[Path]:
     """A new empty folder below `root` under a name that nobody can guess; it is gone afterwards.
@@ -238,11 +305,11 @@ def make_folder(root: Path, name: str, *, mode: int = 0o777) -> Path:
     return root / name
 
 
-def appended(root: Path, name: str, *, mode: int = 0o666) -> IO[bytes]:
+def appended(root: Path, name: str, *, mode: int = 0o666) -> FileIO:
     """Open one plain file below `root` for reading and writing in place, new where it is missing.
 
-    Its position is the start. Raises NotPlain also where the file has a second name (a hard link):
-    what is written into it would change there too.
+    Its position is the start, and nothing is buffered: see `add`. Raises NotPlain also where the
+    file has a second name (a hard link): what is written into it would change there too.
     """
     parts = _parts(root, name)
     folder = _folder(root, parts[:-1])
@@ -252,6 +319,8 @@ def appended(root: Path, name: str, *, mode: int = 0o666) -> IO[bytes]:
             handle = os.open(parts[-1], _APPEND, dir_fd=folder)
         except FileNotFoundError:
             handle = os.open(parts[-1], _APPEND | os.O_CREAT | os.O_EXCL, mode, dir_fd=folder)
+            # The new name must outlive a power cut too.
+            os.fsync(folder)
     except OSError as e:
         raise _told(e, root, name) from None
     finally:
@@ -264,7 +333,48 @@ def appended(root: Path, name: str, *, mode: int = 0o666) -> IO[bytes]:
     except BaseException:
         os.close(handle)
         raise
-    return os.fdopen(handle, "r+b")
+    return FileIO(handle, "r+b")
+
+
+def add(file: FileIO, data: bytes) -> None:
+    """Write all of this where an `appended` file stands, and sync it."""
+    rest = memoryview(data)
+    # A write may take a part only, and says the reason the next time.
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
+
+
+class Busy(RestauditError):
+    """Somebody else holds a lock."""
+
+
+@contextmanager
+def locked(root: Path, name: str, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock that is a file of this name below `root`, which is made where it is missing.
+
+    Raises Busy where somebody else holds it for more than `patience` seconds, and what `appended`
+    raises.
+    """
+    until = time.monotonic() + patience
+    while True:
+        with appended(root, name) as f:
+            if not _taken(f.fileno()):
+                if time.monotonic() >= until:
+                    raise Busy(f"{root / name}: is held by another process")
+            # Without a name it is nobody's lock: whoever held it removed it.
+            elif os.fstat(f.fileno()).st_nlink:
+                yield  # the lock goes with the handle, also where the process is killed
+                return
+        time.sleep(WAIT)
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def remove_temporary(root: Path) -> None:
@@ -308,6 +418,8 @@ def _folder(root: Path, parts: list[str], *, make: bool = False, mode: int = 0o7
 
 def _told(error: OSError, root: Path, name: str) -> OSError | NotPlain:
     """The same error, or NotPlain where it says that a link, or no folder, was in the way."""
+    if error.errno is None:
+        return error
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
         found = None
         with suppress(OSError):
@@ -316,6 +428,10 @@ def _told(error: OSError, root: Path, name: str) -> OSError | NotPlain:
             return NotPlain(root, name, "is a symbolic link; only plain files and folders are used")
         return NotPlain(root, name, "is no folder, or is not reached through folders")
     return type(error)(error.errno, error.strerror, str(root / name))
+
+
+def _too_large(root: Path, name: str, most: int) -> NotPlain:
+    return NotPlain(root, name, f"larger than {most:,} bytes, the most that is read of it")
 
 
 def _must_be_plain(found: os.stat_result, root: Path, name: str) -> None:
