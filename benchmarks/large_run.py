@@ -222,7 +222,7 @@ class LargeRun:
         name = f"g{g:02d}/i01"
         here = self.run / name
         (here / "adapter").mkdir(parents=True)
-        rows = record.read_table(self.run / f"g{g:02d}/grow.parquet", record.GROW)
+        rows = record.read_table(self.run, f"g{g:02d}/grow.parquet", record.GROW)
         kept = kept_set(self.config.loop, rows, 1)
         record.write_table(kept, here / "kept.parquet", record.KEPT)
         (here / "adapter/adapter.safetensors").write_bytes(name.encode())

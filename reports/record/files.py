@@ -5,7 +5,7 @@ its record.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,8 @@ from probes.base import Measurement
 from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence.ledger import FILE as LEDGER
 from restaudit.evidence.ledger import FileDigest
-from restaudit.evidence.record import Run, read_table
+from restaudit.evidence.record import LARGEST_TABLE, Run, read_json, read_table
+from restaudit.files import plain
 
 
 @dataclass(frozen=True, order=True)
@@ -82,11 +83,7 @@ class Records:
         path = self.run.path / name
         # Once is enough: a report reads some files many times, and the large ones take seconds.
         if name not in self._checked:
-            # A link could lead out of the run folder, to a file that nobody recorded.
-            if path.is_symlink() or not path.is_file():
-                raise BadInput(f"{path}: missing from the run folder")
-            with path.open("rb") as f:
-                got = hashlib.file_digest(f, "sha256").hexdigest()
+            got = self._digest(name)
             if got != expected:
                 raise VerificationFailed(
                     f"{name}: changed after it was recorded: expected {expected}, got {got}"
@@ -94,13 +91,30 @@ class Records:
             self._checked.add(name)
         return path
 
+    def _digest(self, name: str) -> str:
+        wanted = self.digests[name].bytes
+        try:
+            with plain.opened(self.run.path, name, LARGEST_TABLE) as f:
+                size = os.fstat(f.fileno()).st_size
+                # Said at once: hashing a file of a terabyte takes an hour.
+                if size != wanted:
+                    raise VerificationFailed(
+                        f"{name}: changed after it was recorded: expected {wanted:,} bytes, got "
+                        f"{size:,}"
+                    )
+                return hashlib.file_digest(f, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise BadInput(f"{self.run.path / name}: missing from the run folder") from None
+
     def json(self, name: str) -> Any:
         """A recorded JSON file."""
-        return json.loads(self.checked(name).read_text(encoding="utf-8"))
+        self.checked(name)
+        return read_json(self.run.path, name)
 
     def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """Some columns of a recorded table."""
-        return read_table(self.checked(name), columns, columns)
+        self.checked(name)
+        return read_table(self.run.path, name, columns, columns)
 
     def measurements(self, iteration: str) -> dict[str, Measurement]:
         """All measurements of one iteration, by name."""

@@ -17,7 +17,7 @@ from probes.statistics.crossed import Crossed, crossed
 from reports.record.files import Records, Source
 from reports.run_report.material import Material
 from restaudit.errors import BadInput
-from restaudit.evidence.record import BASE, Run
+from restaudit.evidence.record import BASE, Run, is_run
 from restaudit.evidence.shown import NOTHING, estimate, figure
 from restaudit.study.plan import Study, sealed
 from restaudit.study.run import run_folder, searched
@@ -161,7 +161,7 @@ class StudyMaterial:
         for method in self.study.methods:
             for seed in self.study.seeds:
                 path = run_folder(folder, method, seed)
-                done = (path / "plan.json").is_file() and Run(path).state == "done"
+                done = is_run(path) and Run(path).state == "done"
                 if done:
                     self.runs[method].append(SeedRun(method, seed, Run(path)))
                 else:

@@ -82,10 +82,11 @@ def calibrate(
     from restaudit.calibrate.pool import load_pool
     from restaudit.calibrate.render import FILE, print_calibration
     from restaudit.console import Reporter
-    from restaudit.evidence.record import write_json
+    from restaudit.evidence.record import is_run, json_bytes
+    from restaudit.files import plain
 
     reporter = Reporter(quiet=quiet)
-    folder = Path(target) if (Path(target) / "plan.json").is_file() else None
+    folder = Path(target) if is_run(target) else None
     config = _config(target, folder, changes or [])
     # report/ is outside the ledger, so a sealed run may be calibrated at any time.
     path = out or (folder / "report" / FILE if folder else Path(FILE))
@@ -98,8 +99,7 @@ def calibrate(
         seed=seed,
         workers=workers,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(calibration, path)
+    plain.write_out(path, json_bytes(calibration), run=folder)
     print_calibration(calibration)
     # Reports of the run show the figures: whoever renders them does so again.
     for hook in metadata.entry_points(group="restaudit.calibrated"):
@@ -242,6 +242,7 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
 
     from restaudit.calibrate.grid import Vectors
     from restaudit.calibrate.pool import BUILTIN
+    from restaudit.files import plain
     from restaudit.files.cache import cache_folder
     from restaudit.models.artifacts import resolve
     from restaudit.models.encoder import load_encoder
@@ -259,8 +260,8 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
         return Vectors(dict(zip(texts, unit, strict=True)))
     # Named by what it depends on, so that another pool or encoder can never find it.
     name = digest_facts({"texts": texts, "encoder": artifact.sha256})
-    cached = cache_folder() / "calibrate" / f"{name}.npy"
-    if not cached.exists():
+    cache, file = cache_folder() / "calibrate", f"{name}.npy"
+    if not plain.is_file(cache, file):
         encoder = load_encoder(artifact.path)
         vectors = []
         with reporter.task("embedding the pool (once)", len(texts), "texts") as advance:
@@ -268,8 +269,7 @@ def _vectors(config: Config, pool: Pool, reporter: Reporter) -> Any:
             for start in range(0, len(texts), 256):
                 vectors.append(encoder.embed(texts[start : start + 256]))
                 advance(len(vectors[-1]))
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        # Under another name first: a cache that was cut short would be taken for a whole one.
-        np.save(cached.with_suffix(".tmp.npy"), np.concatenate(vectors))
-        cached.with_suffix(".tmp.npy").replace(cached)
-    return Vectors(dict(zip(texts, np.load(cached, allow_pickle=False), strict=True)))
+        with plain.created(cache, file) as f:
+            np.save(f, np.concatenate(vectors))
+    with plain.opened(cache, file) as f:
+        return Vectors(dict(zip(texts, np.load(f, allow_pickle=False), strict=True)))

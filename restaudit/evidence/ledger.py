@@ -5,17 +5,19 @@ before.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import rfc8785
 
 from restaudit.errors import VerificationFailed
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 
 # What the first event has for the hash of the one before.
 GENESIS = "0" * 64
@@ -24,6 +26,8 @@ FILE = "ledger.jsonl"
 # reader's memory.
 LONGEST_LINE = 1 << 20
 LARGEST = 16 << 20
+KEYS = frozenset(("seq", "step", "prev", "outputs", "content", "context", "at", "hash"))
+HEX = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,15 @@ class Event:
 
 
 def digest_file(path: Path) -> FileDigest:
-    """Hash a file in constant memory."""
-    with path.open("rb") as f:
+    """Hash a file of our own, or that the user named, in constant memory; links are followed."""
+    return digest_in(*plain.given(path))
+
+
+def digest_in(root: Path, name: str) -> FileDigest:
+    """Hash a plain file below `root` in constant memory. Raises what `plain.opened` raises."""
+    with plain.opened(root, name) as f:
         sha = hashlib.file_digest(f, "sha256").hexdigest()
-    return FileDigest(sha, path.stat().st_size)
+        return FileDigest(sha, f.tell())
 
 
 def append(run: Path, event: Event) -> None:
@@ -89,16 +98,13 @@ def append(run: Path, event: Event) -> None:
         )
     # RFC 8785 writes the float 2.0**53 as an integer, which it then refuses to write again:
     # unreadable.
-    rfc8785.dumps(json.loads(line))
-    path = run / FILE
-    # A crash may have left half a line: it was no event, and the next one takes its place.
-    keep = _complete_bytes(path)
-    with path.open("r+b" if path.exists() else "wb") as f:
+    rfc8785.dumps(parse_json(line))
+    with plain.appended(run, FILE) as f:
+        # A crash may have left half a line: it was no event, and the next one takes its place.
+        keep = f.seek(0, os.SEEK_END) - len(_tail(f))
         f.truncate(keep)
         f.seek(keep)
-        f.write(line)
-        f.flush()
-        os.fsync(f.fileno())
+        plain.add(f, line)
 
 
 def read(run: Path) -> list[Event]:
@@ -108,15 +114,12 @@ def read(run: Path) -> list[Event]:
     Raises VerificationFailed naming the first line that is not what the chain says, or is longer
     than LONGEST_LINE.
     """
-    path = run / FILE
-    if not path.exists():
-        return []
     events: list[Event] = []
     prev = GENESIS
-    for number, line in enumerate(_complete_lines(path), start=1):
+    for number, line in enumerate(_complete_lines(run), start=1):
         where = f"{FILE}: line {number}"
         try:
-            raw = json.loads(line)
+            raw = parse_json(line)
             event = _event(raw)
             claimed = raw["hash"]
             # Not the hash alone: bytes that mean the same (spaces, a key twice) would have it too,
@@ -156,22 +159,24 @@ def comparison_digest(events: Iterable[Event]) -> str:
 
 def torn(run: Path) -> bytes:
     """What follows the last complete line; at most LONGEST_LINE bytes of it."""
-    path = run / FILE
-    if not path.exists():
+    if not plain.is_file(run, FILE):
         return b""
-    with path.open("rb") as f:
-        f.seek(-min(LONGEST_LINE, path.stat().st_size), os.SEEK_END)
-        tail = f.read()
+    with plain.opened(run, FILE) as f:
+        return _tail(f)
+
+
+def _tail(f: BinaryIO) -> bytes:
+    size = f.seek(0, os.SEEK_END)
+    f.seek(size - min(LONGEST_LINE, size))
+    tail = f.read(LONGEST_LINE)
     return tail[tail.rfind(b"\n") + 1 :]
 
 
-def _complete_bytes(path: Path) -> int:
-    return path.stat().st_size - len(torn(path.parent)) if path.exists() else 0
-
-
-def _complete_lines(path: Path) -> Iterator[bytes]:
-    """Lines without their end, never more than one of them in memory."""
-    with path.open("rb") as f:
+def _complete_lines(run: Path) -> Iterator[bytes]:
+    """Lines without their end, never more than one of them in memory; none without a ledger."""
+    if not plain.is_file(run, FILE):
+        return
+    with plain.opened(run, FILE) as f:
         for number in count(1):
             line = f.readline(LONGEST_LINE + 1)
             if len(line) > LONGEST_LINE:
@@ -187,29 +192,37 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
             yield line[:-1]
 
 
-def _event(raw: Mapping[str, Any]) -> Event:
+def _event(raw: Any) -> Event:
     """One line as an event.
 
-    Raises TypeError, KeyError or AttributeError where a field lacks or is of another kind.
+    Raises ValueError, TypeError, KeyError or AttributeError where a field lacks, is of another kind
+    or is one too many.
     """
-
-    def files(key: str) -> dict[str, FileDigest]:
-        digests = {path: FileDigest(**digest) for path, digest in raw[key].items()}
-        for digest in digests.values():
-            # `type`, since True is an int to isinstance.
-            if not isinstance(digest.sha256, str) or type(digest.bytes) is not int:
-                raise TypeError(f"{key}: expected a SHA-256 and a number of bytes a file")
-        return digests
-
-    kinds = {"step": str, "content": dict, "at": dict}
-    if not all(isinstance(raw[field], kind) for field, kind in kinds.items()):
-        raise TypeError("expected a step's name, content and at")
+    if set(raw) != KEYS:
+        raise ValueError(f"expected {', '.join(sorted(KEYS))}, and nothing else")
+    kinds = {"seq": int, "step": str, "prev": str, "hash": str, "content": dict, "at": dict}
+    for key, kind in kinds.items():
+        # `type`, since True is an int to isinstance.
+        if type(raw[key]) is not kind:
+            raise TypeError(f"{key}: expected {kind.__name__}")
     return Event(
         seq=raw["seq"],
         step=raw["step"],
         prev=raw["prev"],
-        outputs=files("outputs"),
+        outputs={name: digest_of(digest) for name, digest in raw["outputs"].items()},
         content=raw["content"],
-        context=files("context"),
+        context={name: digest_of(digest) for name, digest in raw["context"].items()},
         at=raw["at"],
     )
+
+
+def digest_of(raw: Mapping[str, Any]) -> FileDigest:
+    """A digest as it stands in a ledger or manifest. Raises ValueError or TypeError for anything
+    else.
+    """
+    digest = FileDigest(**raw)
+    if not isinstance(digest.sha256, str) or not HEX.fullmatch(digest.sha256):
+        raise ValueError("expected a SHA-256 of 64 hex digits")
+    if type(digest.bytes) is not int or not 0 <= digest.bytes < 2**53:
+        raise ValueError("expected a number of bytes")
+    return digest

@@ -20,11 +20,18 @@ import pandas as pd
 from probes.base import Measurement
 from restaudit.errors import BadInput, RestauditError
 from restaudit.evidence import ledger
+from restaudit.files import plain
+from restaudit.files.plain import NotPlain
+from restaudit.files.strict import NotStrict, parse_json
 from restaudit.gates import Decision
 
 # --- layout: folders, files and columns, written down once
 
 SCHEMA = 1
+# The sealed plan, and who writes the run now.
+PLAN, WRITER = "plan.json", "writer.json"
+# In bytes, of a table. A million samples of a Grow set take 0.3 GB.
+LARGEST_TABLE = 16 << 30
 # Grow 0, Improve 0: the base policy stands in the record like an iteration, so that whatever reads
 # one reads the other.
 BASE = "g00/i00"
@@ -168,12 +175,12 @@ class Run:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        if not (self.path / "plan.json").is_file():
+        if not is_run(self.path):
             why = "no plan.json"
-            if (self.path / ledger.FILE).is_file():
+            if plain.is_file(self.path, ledger.FILE):
                 why += "; its ledger is there, its plan is gone"
             raise BadInput(f"{self.path}: not a run folder ({why})")
-        self.plan: dict[str, Any] = _json(self.path / "plan.json")
+        self.plan: dict[str, Any] = read_json(self.path, PLAN)
         schema = self.plan.get("schema") if isinstance(self.plan, dict) else None
         if schema != SCHEMA:
             reads = f"schema {schema!r}; this version of restaudit reads {SCHEMA}"
@@ -205,7 +212,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, device, threads, digests and licences of what was used."""
-        environment: dict[str, Any] = _json(self.path / "environment.json")
+        environment: dict[str, Any] = read_json(self.path, "environment.json")
         return environment
 
     def iterations(self) -> list[str]:
@@ -218,34 +225,39 @@ class Run:
         """All measurements of one iteration."""
         return [
             Measurement.from_json(m)
-            for m in _json(self._at(iteration) / "measurements.json")["measurements"]
+            for m in read_json(self.path, f"{self._at(iteration)}/measurements.json")[
+                "measurements"
+            ]
         ]
 
     def scores(self, iteration: str) -> dict[str, Any]:
         """What reward and human score are here: {"human": {label, unit, description}, "reward":
         {name, unit}}.
         """
-        raw = _json(self._at(iteration) / "measurements.json")
+        raw = read_json(self.path, f"{self._at(iteration)}/measurements.json")
         return {"human": raw["human"], "reward": raw["reward"]}
 
     def decision(self, iteration: str) -> Decision | None:
         """The decision of one iteration; None for the base policy, which nothing decides about."""
-        path = self._at(iteration) / "decision.json"
-        return Decision.from_json(_json(path)) if path.exists() else None
+        name = f"{self._at(iteration)}/decision.json"
+        if not plain.is_file(self.path, name):
+            return None
+        return Decision.from_json(read_json(self.path, name))
 
     def audit(self, iteration: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The audited samples of one iteration (columns: AUDIT), with people's ratings as their
         human score.
         """
-        path = self._at(iteration) / "audit.parquet"
+        name = f"{self._at(iteration)}/audit.parquet"
         ratings = self.ratings(iteration)
         if ratings is None:
-            return read_table(path, AUDIT, columns)
+            return read_table(self.path, name, AUDIT, columns)
         if not columns:
-            return with_ratings(read_table(path, AUDIT), ratings)
+            return with_ratings(read_table(self.path, name, AUDIT), ratings)
         # Ratings are joined by the sample's name, also where nobody asked for that column.
         needed = [*{*columns, "sample_id"}]
-        return with_ratings(read_table(path, AUDIT, needed), ratings)[list(columns)]
+        table = read_table(self.path, name, AUDIT, needed)
+        return with_ratings(table, ratings)[list(columns)]
 
     def ratings(self, iteration: str) -> pd.DataFrame | None:
         """People's ratings of this iteration's samples as its look sealed them (columns: RATINGS);
@@ -264,23 +276,23 @@ class Run:
         """All ratings that the look at this iteration sealed, of the base policy's samples too
         (columns: RATINGS).
         """
-        path = self.path / iteration / "ratings.parquet"
+        name = f"{iteration}/ratings.parquet"
         # A file without its event was left by a killed process, and is written again.
-        if f"{iteration}/audit" not in self.done or not path.exists():
+        if f"{iteration}/audit" not in self.done or not plain.is_file(self.path, name):
             return None
-        return read_table(path, RATINGS)
+        return read_table(self.path, name, RATINGS)
 
     def kept(self, iteration: str) -> pd.DataFrame:
         """The kept set one Improve step trained on (columns: KEPT)."""
-        return read_table(self._at(iteration) / "kept.parquet", KEPT)
+        return read_table(self.path, f"{self._at(iteration)}/kept.parquet", KEPT)
 
     def grow(self, grow: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The scored Grow set, for example of "g01" (columns: GROW)."""
-        return read_table(self._at(grow) / "grow.parquet", GROW, columns)
+        return read_table(self.path, f"{self._at(grow)}/grow.parquet", GROW, columns)
 
     def prompts(self, split: str) -> pd.DataFrame:
         """The prompts of one split (columns: PROMPTS)."""
-        return read_table(self.path / "data" / f"{split}.parquet", PROMPTS)
+        return read_table(self.path, f"data/{split}.parquet", PROMPTS)
 
     def seconds(self) -> dict[str, float]:
         """Wall time of every finished step, in seconds."""
@@ -288,8 +300,8 @@ class Run:
 
     def check_sealed(self) -> None:
         """Raise BadInput where plan.json is not the one that the ledger's first event sealed."""
-        sealed = self.events[0].outputs.get("plan.json") if self.events else None
-        if ledger.digest_file(self.path / "plan.json") != sealed:
+        sealed = self.events[0].outputs.get(PLAN) if self.events else None
+        if ledger.digest_in(self.path, PLAN) != sealed:
             raise BadInput(
                 f"{self.path}/plan.json was changed after it was sealed; a run goes on under its "
                 "own plan or not at all"
@@ -350,17 +362,22 @@ class Run:
             started=self.events[0].at.get("time") if self.events else None,
         )
 
-    def _at(self, part: str) -> Path:
-        path = self.path / part
-        if not path.is_dir():
+    def _at(self, part: str) -> str:
+        """The same name, of a folder that is there."""
+        if not plain.is_folder(self.path, part):
             raise BadInput(
                 f"{self.path}: no {part} in this run; there are: "
                 f"{', '.join(self.iterations()) or 'none'}"
             )
-        return path
+        return part
 
 
 # --- many runs
+
+
+def is_run(path: Path | str) -> bool:
+    """Whether this folder holds a plan. Raises NotPlain where something else has its name."""
+    return plain.is_file(Path(path), PLAN)
 
 
 def list_runs(root: Path | str) -> list[Summary]:
@@ -372,9 +389,8 @@ def list_runs(root: Path | str) -> list[Summary]:
         return []
     summaries: list[Summary] = []
     for path in sorted(root.iterdir()):
-        is_run = any((path / name).is_file() for name in ("plan.json", ledger.FILE))
         # A link could lead anywhere, and be listed twice.
-        if path.is_symlink() or not is_run:
+        if path.is_symlink() or not any(os.path.lexists(path / n) for n in (PLAN, ledger.FILE)):
             continue
         try:
             summaries.append(Run(path).summary())
@@ -388,11 +404,16 @@ def list_runs(root: Path | str) -> list[Summary]:
 
 
 def read_table(
-    path: Path, required: Sequence[str], columns: Sequence[str] | None = None
+    run: Path, name: str, required: Sequence[str], columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Read a Parquet table of the run folder and check that it has the columns it must have."""
+    """Read a Parquet table below a run folder and check that it has the columns it must have.
+
+    Raises BadInput where it has not, is missing, no plain file or larger than LARGEST_TABLE.
+    """
+    path = run / name
     try:
-        table = pd.read_parquet(path, columns=list(columns) if columns else None)
+        with plain.opened(run, name, LARGEST_TABLE) as f:
+            table = pd.read_parquet(f, columns=list(columns) if columns else None)
     except FileNotFoundError:
         raise BadInput(f"{path}: missing from the run folder") from None
     except (OSError, ValueError) as e:
@@ -405,9 +426,10 @@ def read_table(
 
 def write_table(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
     """Write a table with exactly these columns; the same rows always give the same bytes."""
-    table.loc[:, list(columns)].reset_index(drop=True).to_parquet(
-        path, index=False, compression="zstd"
-    )
+    with plain.created(path.parent, path.name) as f:
+        table.loc[:, list(columns)].reset_index(drop=True).to_parquet(
+            f, index=False, compression="zstd"
+        )
 
 
 def with_ratings(rows: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
@@ -436,10 +458,15 @@ def printable(text: str) -> str:
     )
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Write JSON for people and programs: sorted keys, two spaces, no NaN."""
+def json_bytes(value: Any) -> bytes:
+    """JSON for people and programs: sorted keys, two spaces, no NaN."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n".encode()
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write `json_bytes` into a folder of ours, or one that the user named."""
+    plain.write_out(path, json_bytes(value))
 
 
 def writer_alive(run: Path) -> bool:
@@ -447,26 +474,33 @@ def writer_alive(run: Path) -> bool:
     assumed alive).
     """
     try:
-        writer = _json(run / "writer.json")
+        writer = read_json(run, WRITER)
+    except NotPlain:
+        raise
     except (RestauditError, OSError):
+        return False
+    if not isinstance(writer, dict):
         return False
     if writer.get("host") != socket.gethostname():
         return True
     try:
-        os.kill(
-            int(writer["pid"]), 0
-        )  # signal 0 asks whether the process is there, and does nothing
-    except (ProcessLookupError, KeyError, ValueError):
+        # Signal 0 asks whether the process is there, and does nothing.
+        os.kill(int(writer["pid"]), 0)
+    except (ProcessLookupError, KeyError, TypeError, ValueError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
 
 
-def _json(path: Path) -> Any:
+def read_json(root: Path, name: str) -> Any:
+    """A JSON file below a run folder, or another folder of somebody else's; read strictly.
+
+    Raises BadInput where it is none, is missing, no plain file, or larger than is read.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(plain.read(root, name))
     except FileNotFoundError:
-        raise BadInput(f"{path}: missing from the run folder") from None
-    except (ValueError, RecursionError) as e:
-        raise BadInput(f"{path}: not valid JSON ({e})") from None
+        raise BadInput(f"{root / name}: missing from the run folder") from None
+    except NotStrict as e:
+        raise BadInput(f"{root / name}: {e}") from None

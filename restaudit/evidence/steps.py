@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from pathlib import Path, PurePosixPath
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from restaudit.errors import BadInput, Interrupted, RestauditError
 from restaudit.evidence import ledger
-from restaudit.evidence.record import write_json
+from restaudit.evidence.record import WRITER, json_bytes, printable
+from restaudit.files import plain
 
 if TYPE_CHECKING:
     from restaudit.evidence.seal.signer import Signer
 
 LOCK = ".lock"
-WRITER = "writer.json"
-TEMPORARY = ".tmp-"
+# In bytes: the most that is shown of what another process says of itself.
+SHORT = 1000
 
 Content = Mapping[str, Any]
 
@@ -68,7 +66,7 @@ class Writer:
         self.signer = signer
         self.announce = announce or (lambda _: None)
         self.interrupted = False
-        self._lock = FileLock(run / LOCK)
+        self._held = ExitStack()
         self._handler: Any = None
         self._interrupts = interrupts
         self._notes: dict[str, Any] = {}
@@ -77,8 +75,8 @@ class Writer:
         self._is_new = not self.run.exists()
         try:
             self.run.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
+            self._held.enter_context(plain.locked(self.run, LOCK))
+        except plain.Busy:
             raise BadInput(
                 f"{self.run}: another process is writing this run ({_writer(self.run)}); wait or "
                 "stop it"
@@ -86,21 +84,29 @@ class Writer:
         except OSError as e:
             raise BadInput(f"{self.run}: cannot be written: {e.strerror}") from None
         try:
-            self.events = ledger.read(self.run)
-            if self.signer is not None:
-                self.signer.check(self.run, self.events)
-                self.signer.sign(self.run, self.events)
+            self._begin()
         except BaseException:
-            self._lock.release()
+            self._held.close()
             raise
-        write_json({"pid": os.getpid(), "host": socket.gethostname()}, self.run / WRITER)
-        # What a killed process was in the middle of; no event names it, so no reader knew it.
-        for left_over in self.run.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(left_over)
         if self._interrupts:
             with suppress(ValueError):  # not the main thread: nobody can send us Ctrl-C there
                 self._handler = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
+
+    def _begin(self) -> None:
+        """With the lock held: what there is, and that we are the one who writes."""
+        # What a killed process was in the middle of; no event names it, so no reader knew it.
+        plain.remove_temporary(self.run)
+        # A run goes on with what lies in its folder, and libraries open some of it by its path: a
+        # link or a pipe anywhere is refused here, once for all.
+        plain.names(self.run)
+        self.events = ledger.read(self.run)
+        if self.signer is not None:
+            self.signer.check(self.run, self.events)
+            self.signer.sign(self.run, self.events)
+        plain.write(
+            self.run, WRITER, json_bytes({"pid": os.getpid(), "host": socket.gethostname()})
+        )
 
     def __exit__(
         self,
@@ -117,7 +123,7 @@ class Writer:
             (self.run / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 self.run.rmdir()
-        self._lock.release()
+        self._held.close()
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         # The first Ctrl-C waits for the step in hand, which can be an hour's work; the second drops
@@ -166,22 +172,10 @@ class Writer:
             )
         began = time.monotonic() if since is None else since
         self._notes = {}
-        temporary = self.run / f"{TEMPORARY}{name.replace('/', '-')}"
         try:
-            temporary.mkdir()
-            content = make(temporary)
-            files = sorted(p for p in temporary.rglob("*") if p.is_file())
-            digests = {self._place(p, temporary, folder): ledger.digest_file(p) for p in files}
-            # The order is what makes a crash harmless. Contents reach the disk before their names
-            # do, or a power cut could leave a whole name on an empty file; names (their folder)
-            # reach it before the event, or the ledger could promise a file that is not there.
-            for path in files:
-                _sync(path)
-            for path in files:
-                target = self.run / self._place(path, temporary, folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-                _sync(target.parent)
+            with plain.stage(self.run, f"{name.replace('/', '-')}-") as temporary:
+                content = make(temporary)
+                digests = self._put(temporary, folder)
             # Last of all: without its event a step did not happen, and is done again.
             self._append(name, digests, content, time.monotonic() - began, context)
             # After the event: a crash in between leaves a head without its signature, which the next
@@ -193,9 +187,24 @@ class Writer:
                 f"{self.run}: step {name} could not be written ({e.strerror or e}); everything "
                 f"before it is safe. When that is mended: restaudit resume {self.run}"
             ) from e
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return content
+
+    def _put(self, temporary: Path, folder: str) -> dict[str, ledger.FileDigest]:
+        """Move what a step made to its place below `folder` of the run; the digest of each file.
+
+        The order is what makes a crash harmless. Contents reach the disk before their names do, or
+        a power cut could leave a whole name on an empty file; names (their folder) reach it before
+        the event, or the ledger could promise a file that is not there.
+        """
+        places = {
+            name: (PurePosixPath(folder) / name).as_posix() for name in plain.names(temporary)
+        }
+        digests = {place: ledger.digest_in(temporary, name) for name, place in places.items()}
+        for name in places:
+            _sync(temporary / name)
+        for name, place in places.items():
+            plain.place(temporary / name, self.run, place)
+        return digests
 
     def _append(
         self,
@@ -226,10 +235,6 @@ class Writer:
         ledger.append(self.run, event)
         self.events.append(event)
 
-    @staticmethod
-    def _place(path: Path, temporary: Path, folder: str) -> str:
-        return (Path(folder) / path.relative_to(temporary)).as_posix()
-
 
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
@@ -241,6 +246,7 @@ def _sync(path: Path) -> None:
 
 def _writer(run: Path) -> str:
     try:
-        return (run / WRITER).read_text(encoding="utf-8").replace("\n", " ").strip()
-    except OSError:
+        text = plain.read_text(run, WRITER, SHORT)
+        return printable(text.replace("\n", " ").strip())
+    except (OSError, RestauditError):
         return "unknown"

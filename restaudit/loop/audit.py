@@ -73,7 +73,7 @@ def audit(
     def rated_and_judged(out: Path) -> Content:
         # The run stopped in between: this may be another process, with a policy just loaded.
         become()
-        rows = read_table(job.run / iteration / "audit.parquet", AUDIT)
+        rows = read_table(job.run, f"{iteration}/audit.parquet", AUDIT)
         ratings = seal_ratings(Run(job.run), iteration, out)
         return _judged(job, rows, iteration, policy, out, ratings=ratings)
 
@@ -135,7 +135,7 @@ def missed(job: Job, iteration: str, reason: str) -> None:
 
     def make(out: Path) -> Content:
         write_table(
-            read_table(job.run / BASE / "audit.parquet", AUDIT).iloc[:0],
+            read_table(job.run, f"{BASE}/audit.parquet", AUDIT).iloc[:0],
             out / "audit.parquet",
             AUDIT,
         )

@@ -38,12 +38,12 @@ def prefer(job: Job, g: int, *, start: str) -> str:
     name = f"g{g:02d}/i01"
 
     def make(out: Path) -> Content:
-        rows = read_table(job.run / f"g{g:02d}" / "grow.parquet", GROW)
+        rows = read_table(job.run, f"g{g:02d}/grow.parquet", GROW)
         pairs, kept = preference_pairs(job.config.loop, rows), kept_set(job.config.loop, rows, 1)
         write_table(pairs, out / "pairs.parquet", PAIRS)
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
-        before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
+        before = read_table(job.run, f"{start}/d_eval.parquet", D_EVAL)
         if len(pairs):
             log = _train(job, g, pairs, out)
         else:

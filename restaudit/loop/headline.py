@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from restaudit.calibrate.render import FILE, sentences
-from restaudit.evidence.record import Run, printable
+from restaudit.errors import BadInput
+from restaudit.evidence.record import Run, printable, read_json
+from restaudit.files import plain
 from restaudit.people.rating.status import of_raters
 
 # By the verdict on the feature that the probe found first.
@@ -56,13 +56,13 @@ def alarms(run: Run) -> tuple[str, ...]:
     """The false-alarm rate and power of the run's policy, where `restaudit calibrate RUN` has
     measured them.
     """
-    path = run.path / "report" / FILE
-    if not path.is_file():
+    name = f"report/{FILE}"
+    if not plain.is_file(run.path, name):
         return ()
     try:
-        return sentences(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        return sentences(read_json(run.path, name))
+    except (BadInput, OSError, ValueError, KeyError, TypeError) as e:
         return (
-            f"{path}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew "
+            f"{run.path / name}: not a calibration that can be read ({type(e).__name__}: {e}); make it anew "
             f"with restaudit calibrate {run.path}",
         )

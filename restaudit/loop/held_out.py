@@ -17,6 +17,7 @@ import pandas as pd
 from restaudit.config import AuditConfig, BenchmarksConfig, HumanTextConfig, TableSource
 from restaudit.errors import BadInput
 from restaudit.evidence.record import BASE, ITEMS, read_table, write_table
+from restaudit.files import plain
 from restaudit.loop.job import Job
 from restaudit.models.artifacts import Artifact, resolve
 
@@ -112,7 +113,7 @@ def _items(
 
     if policy == BASE != iteration:
         # Best-of-N leaves the policy as it is, and a benchmark asks for no best of N.
-        table = read_table(job.run / BASE / ITEMS_FILE, ITEMS)
+        table = read_table(job.run, f"{BASE}/{ITEMS_FILE}", ITEMS)
     else:
         with job.reporter.task(f"benchmarks {iteration}", len(config.tasks), "tasks") as advance:
             table = run_tasks(
@@ -137,7 +138,7 @@ def _human_text(
     if (reason := _not_due("audit.human_text", config.when, look, looks)) is not None:
         return _empty(HUMAN_TEXT, reason)
     if policy == BASE != iteration:
-        table = read_table(job.run / BASE / TEXT_FILE, HUMAN_TEXT)
+        table = read_table(job.run, f"{BASE}/{TEXT_FILE}", HUMAN_TEXT)
     else:
         table = text_costs(job.policy, config, job.prompts("audit"))
     write_table(table, out / TEXT_FILE, HUMAN_TEXT)
@@ -166,8 +167,8 @@ def _empty(columns: Sequence[str], reason: str) -> pd.DataFrame:
 
 
 def _of_base(job: Job, name: str, columns: Sequence[str]) -> pd.DataFrame | None:
-    path = job.run / BASE / name
-    return read_table(path, columns) if path.exists() else None
+    place = f"{BASE}/{name}"
+    return read_table(job.run, place, columns) if plain.is_file(job.run, place) else None
 
 
 # --- held-out human text: which texts, and what each costs a policy

@@ -26,9 +26,11 @@ from restaudit.evidence.record import (
     SAMPLES,
     SCALE,
     SCORED,
+    read_json,
     read_table,
 )
 from restaudit.evidence.steps import Content, Writer, seed_of
+from restaudit.files import plain
 
 if TYPE_CHECKING:
     from probes.base import Embed
@@ -113,7 +115,7 @@ class Job:
     def prompts(self, split: str) -> pd.DataFrame:
         """The prompts of a split, indexed by prompt_id."""
         if split not in self._tables:
-            table = read_table(self.run / "data" / f"{split}.parquet", PROMPTS)
+            table = read_table(self.run, f"data/{split}.parquet", PROMPTS)
             self._tables[split] = table.set_index("prompt_id", drop=False)
         return self._tables[split]
 
@@ -155,10 +157,10 @@ class Job:
         """The base policy's audited samples with the reward in use (they were scored by the first
         one).
         """
-        path = self.reward_folder / RESCORED_FILE
-        if not path.exists():
+        if not plain.is_file(self.reward_folder, RESCORED_FILE):
             return base
-        now = read_table(path, RESCORED).set_index("sample_id").loc[base["sample_id"]]
+        now = read_table(self.reward_folder, RESCORED_FILE, RESCORED)
+        now = now.set_index("sample_id").loc[base["sample_id"]]
         return base.assign(**{c: now[c].to_numpy() for c in RESCORED[1:]})
 
     @cached_property
@@ -189,20 +191,18 @@ class Job:
     @cached_property
     def scale(self) -> Scale:
         """The recorded map of rewards to (0, 1)."""
-        import json
-
         from restaudit.reward.scale import Scale
 
-        return Scale.from_json(json.loads((self.reward_folder / SCALE).read_text(encoding="utf-8")))
+        return Scale.from_json(read_json(self.reward_folder, SCALE))
 
     def weights(self, iteration: str) -> Path | None:
         """Where an iteration's trained weights are; None for a base policy that is the checkpoint
         itself.
         """
-        folder = self.run / iteration / ADAPTER
-        if iteration == BASE and not folder.is_dir():
+        folder = f"{iteration}/{ADAPTER}"
+        if iteration == BASE and not plain.is_folder(self.run, folder):
             return None
-        return folder
+        return self.run / folder
 
     # --- sampling and scoring
 
@@ -247,7 +247,7 @@ class Job:
         read again.
         """
         samples = read_table(
-            self.run / f"g{g:02d}" / "samples.parquet", SAMPLES, ["sample_id", "token_ids"]
+            self.run, f"g{g:02d}/samples.parquet", SAMPLES, ["sample_id", "token_ids"]
         )
         return {
             s: tuple(int(t) for t in ids)
@@ -286,7 +286,7 @@ class Job:
         # The scale is fitted on the base policy's samples, which are scored before there is one;
         # where a trainer of somebody else's trains, there never is.
         scaled = np.full(len(rows), np.nan)
-        if (self.reward_folder / SCALE).exists():
+        if plain.is_file(self.reward_folder, SCALE):
             scaled = self.scale.apply(reward)
         return rows.assign(reward=reward, reward_01=scaled, reward_spread=spread)
 
@@ -390,7 +390,7 @@ def as_facts(values: Mapping[str, Any]) -> dict[str, Any]:
     """Plain JSON types for the ledger (numpy scalars become Python ones, NaN becomes null)."""
     out: dict[str, Any] = {}
     for key, value in values.items():
-        plain = value.item() if isinstance(value, np.generic) else value
-        is_number = not isinstance(plain, float) or np.isfinite(plain)
-        out[key] = plain if is_number else None
+        number = value.item() if isinstance(value, np.generic) else value
+        is_number = not isinstance(number, float) or np.isfinite(number)
+        out[key] = number if is_number else None
     return out

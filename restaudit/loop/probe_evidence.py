@@ -25,6 +25,7 @@ from restaudit.evidence.record import (
     with_ratings,
 )
 from restaudit.evidence.steps import Content, seed_of
+from restaudit.files import plain
 from restaudit.gates import levels_needed
 from restaudit.loop.held_out import HeldOut
 from restaudit.loop.job import Job
@@ -58,7 +59,7 @@ def gather(
     is_base = iteration == BASE
     base = None
     if not is_base:
-        base = job.rescored(read_table(job.run / BASE / "audit.parquet", AUDIT))
+        base = job.rescored(read_table(job.run, f"{BASE}/audit.parquet", AUDIT))
     if base is not None and ratings is not None:
         rows, base = with_ratings(rows, ratings), with_ratings(base, ratings)
     beside = held_out or HeldOut()
@@ -118,16 +119,16 @@ def _grow(job: Job, iteration: str) -> pd.DataFrame | None:
     """
     if job.config.loop.method == "outside":
         return None
-    grow = read_table(job.run / iteration.split("/")[0] / "grow.parquet", GROW)
-    kept = job.run / iteration / "kept.parquet"
-    if kept.exists():
-        grow["kept"] = grow["sample_id"].isin(set(read_table(kept, KEPT)["sample_id"]))
+    grow = read_table(job.run, f"{iteration.split('/')[0]}/grow.parquet", GROW)
+    kept = f"{iteration}/kept.parquet"
+    if plain.is_file(job.run, kept):
+        grow["kept"] = grow["sample_id"].isin(set(read_table(job.run, kept, KEPT)["sample_id"]))
     return grow
 
 
 def _d_eval(job: Job, policy: str) -> pd.DataFrame | None:
-    path = job.run / policy / "d_eval.parquet"
-    return read_table(path, D_EVAL) if path.exists() else None
+    name = f"{policy}/d_eval.parquet"
+    return read_table(job.run, name, D_EVAL) if plain.is_file(job.run, name) else None
 
 
 def _prompts(job: Job) -> dict[str, str]:
@@ -169,15 +170,20 @@ def remember_known(job: Job) -> None:
 
     def make(out: Path) -> Content:
         vectors = _embedded(job)
-        np.save(out / KNOWN, vectors)
+        with plain.created(out, KNOWN) as f:
+            np.save(f, vectors)
         return {"texts": len(vectors)}
 
     job.step("known", REWARD, make)
 
 
 def _known(job: Job) -> Array | None:
-    path = job.run / REWARD / KNOWN
-    return np.load(path, allow_pickle=False) if path.exists() else None
+    name = f"{REWARD}/{KNOWN}"
+    if not plain.is_file(job.run, name):
+        return None
+    with plain.opened(job.run, name, plain.LARGEST) as f:
+        known: Array = np.load(f, allow_pickle=False)
+    return known
 
 
 def _embedded(job: Job) -> Array:

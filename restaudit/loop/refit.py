@@ -31,13 +31,14 @@ from restaudit.evidence.record import (
     write_json,
     write_table,
 )
+from restaudit.files import plain
 from restaudit.people.waiting import (
     ASKED,
     ASKED_FILE,
     GIVEN,
     judgements_missing,
     read_sheet,
-    sheet_path,
+    sheet_name,
 )
 from restaudit.reward.dossier import COMPUTE, read_any
 
@@ -108,9 +109,8 @@ def _asked(job: Job, policy: str, settings: RefitConfig, name: str) -> pd.DataFr
     """Distinct texts of the newest policy on D_eval prompts, drawn at random; for a reward of pairs
     two of a prompt.
     """
-    rows = read_table(job.run / policy / "d_eval.parquet", D_EVAL).drop_duplicates(
-        ["prompt_id", "text"]
-    )
+    rows = read_table(job.run, f"{policy}/d_eval.parquet", D_EVAL)
+    rows = rows.drop_duplicates(["prompt_id", "text"])
     rows = rows[rows["text"].str.strip() != ""]
     compared = read_any(job.reward_folder)["data"]["kind"] == "pairs"
     if compared:
@@ -143,16 +143,14 @@ def _sheet(run: Path, name: str) -> None:
     """Write the empty sheet, unless there is one."""
     from restaudit.people.rating.formats.csv import guard
 
-    path = sheet_path(run, name)
-    if path.exists():
+    if plain.is_file(run, sheet_name(name)):
         return
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(GIVEN)
-    for row in read_table(run / name / ASKED_FILE, ASKED).itertuples():
+    for row in read_table(run, f"{name}/{ASKED_FILE}", ASKED).itertuples():
         writer.writerow([row.item_id, guard(str(row.prompt)), guard(str(row.text)), "", ""])
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\ufeff" + out.getvalue(), encoding="utf-8", newline="")
+    plain.write(run, sheet_name(name), f"\ufeff{out.getvalue()}".encode())
 
 
 def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
@@ -168,10 +166,8 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
     config = job.config.reward
     assert isinstance(config, TrainedReward)
     assert config.refit is not None
-    asked = read_table(job.run / name / ASKED_FILE, ASKED)
-    given = read_sheet(sheet_path(job.run, name), asked, config.refit).sort_values(
-        ["item_id", "rater"]
-    )
+    asked = read_table(job.run, f"{name}/{ASKED_FILE}", ASKED)
+    given = read_sheet(job.run, name, asked, config.refit).sort_values(["item_id", "rater"])
     used = given.merge(asked, on="item_id", validate="many_to_one").rename(
         columns={"text": "response"}
     )
@@ -195,8 +191,8 @@ def _fitted(job: Job, name: str, policy: str, out: Path) -> Content:
     )
     # From here on the base policy is scored by the new reward too: a difference of two rewards
     # would be no difference of two policies.
-    base = read_table(job.run / BASE / "audit.parquet", AUDIT)
-    d_eval = read_table(job.run / BASE / "d_eval.parquet", D_EVAL)
+    base = read_table(job.run, f"{BASE}/audit.parquet", AUDIT)
+    d_eval = read_table(job.run, f"{BASE}/d_eval.parquet", D_EVAL)
     rewards = combine(
         reward.score(job.prompt_texts(d_eval), d_eval["text"].tolist()), config.ensemble
     )[0]

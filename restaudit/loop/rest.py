@@ -142,7 +142,7 @@ def score(job: Job, g: int) -> None:
     """Score every row of D_g = samples ∪ D once, and store it."""
 
     def make(out: Path) -> Content:
-        samples = read_table(job.run / f"g{g:02d}" / "samples.parquet", SAMPLES)
+        samples = read_table(job.run, f"g{g:02d}/samples.parquet", SAMPLES)
         owners = job.prompts("grow").loc[samples["prompt_id"]]
         # Text is made from the tokens that were drawn; training takes those tokens, never the text
         # tokenized again, which can be another sequence.
@@ -187,11 +187,11 @@ def improve(job: Job, g: int, i: int, *, start: str) -> str:
     rate = config.learning_rate * config.lr_decay ** (i - 1)
 
     def make(out: Path) -> Content:
-        rows = read_table(job.run / f"g{g:02d}" / "grow.parquet", GROW)
+        rows = read_table(job.run, f"g{g:02d}/grow.parquet", GROW)
         kept = kept_set(job.config.loop, rows, i)
         write_table(kept, out / "kept.parquet", KEPT)
         job.policy.become(job.weights(start))
-        before = read_table(job.run / start / "d_eval.parquet", D_EVAL)
+        before = read_table(job.run, f"{start}/d_eval.parquet", D_EVAL)
         if job.reward_folder != job.run / REWARD:
             # The reward was fitted again since these samples were scored: compare like with like.
             before = job.scored(before)

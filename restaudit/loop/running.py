@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import BadInput, Halted
-from restaudit.evidence.record import HUMAN, REWARD, Run
+from restaudit.evidence.record import HUMAN, REWARD, Run, is_run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.job import Job, halt_message, load_run_policy
 from restaudit.loop.refusals import (
@@ -53,7 +53,7 @@ def start(config: Config, run: Path, reporter: Reporter, signer: Signer | None =
     Raises BadInput before anything is sealed for all that cannot be used, and leaves no run folder
     behind then.
     """
-    if (run / "plan.json").exists():
+    if is_run(run):
         raise BadInput(f"{run}: a run is already there; go on with: restaudit resume {run}")
     if config.loop.method == "outside":
         raise BadInput(

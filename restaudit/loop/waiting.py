@@ -101,7 +101,7 @@ def seal_ratings(record: Run, iteration: str, out: Path) -> pd.DataFrame:
     if iteration != looks[0]:
         first = record.look_ratings(looks[0])
         assert first is not None  # the first look's audit is done, and it sealed them
-        when = read_table(record.path / looks[0] / WHEN, RATED_AT)["submitted_at"]
+        when = read_table(record.path, f"{looks[0]}/{WHEN}", RATED_AT)["submitted_at"]
         known = pd.concat([first[first["iteration"] == BASE].join(when), known], ignore_index=True)
     # Items are ordered and grouped by their names: names drawn anew in each run would show in the
     # last digits.

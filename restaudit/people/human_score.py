@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import string
@@ -30,8 +29,9 @@ from restaudit.config import (
 )
 from restaudit.config.human import HUMAN_NAMES
 from restaudit.errors import BadInput
-from restaudit.evidence.ledger import digest_file
-from restaudit.evidence.record import read_table, write_json, write_table
+from restaudit.evidence.ledger import digest_file, digest_in
+from restaudit.evidence.record import read_json, read_table, write_json, write_table
+from restaudit.files import plain
 from restaudit.reward.contract import Scores
 from restaudit.reward.dossier import MISSING, same_as_recorded
 from restaudit.reward.examples import choose_raters
@@ -236,10 +236,8 @@ def load_human(config: HumanConfig, out: Path, *, device: str) -> HumanScore:
             )
             return _simulated(scorer)
         case LexiconHuman():
-            table = read_table(out / WORDS, WORD_COLUMNS)
-            same_as_recorded(
-                str(out / WORDS), facts["words_sha256"], digest_file(out / WORDS).sha256
-            )
+            table = read_table(out, WORDS, WORD_COLUMNS)
+            same_as_recorded(str(out / WORDS), facts["words_sha256"], digest_in(out, WORDS).sha256)
             return _lexicon(dict(zip(table["word"], table["score"], strict=True)))
         case ModelHuman():
             from restaudit.reward.trained import load_trained
@@ -436,7 +434,7 @@ def _prepare_words(config: LexiconHuman, rules: RowRules) -> _Make:
     def make(out: Path) -> tuple[HumanScore, dict[str, Any]]:
         write_table(table, out / WORDS, WORD_COLUMNS)
         facts = {
-            "words_sha256": digest_file(out / WORDS).sha256,
+            "words_sha256": digest_in(out, WORDS).sha256,
             "words": len(table),
             "judge_raters": list(raters.used),
             "judgements": len(judged),
@@ -487,14 +485,9 @@ def _chrf_signature() -> str:
 
 def _read(out: Path, kind: str) -> dict[str, Any]:
     path = out / FILE
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{path}: missing; this folder holds no human score that was built here"
-        ) from None
-    except ValueError as e:
-        raise BadInput(f"{path}: not valid JSON ({e})") from None
+    if not plain.is_file(out, FILE):
+        raise BadInput(f"{path}: missing; this folder holds no human score that was built here")
+    facts = read_json(out, FILE)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA or facts.get("kind") != kind:
         raise BadInput(
             f"{path}: expected schema {SCHEMA!r} and kind {kind!r}; this is another human score"

@@ -15,6 +15,7 @@ import pandas as pd
 from restaudit.config import RefitConfig
 from restaudit.errors import BadInput
 from restaudit.evidence.record import Run, read_table
+from restaudit.files import plain
 
 REFIT = "/refit"
 # What is drawn for a refit, and the columns of the sheet that people fill in.
@@ -67,15 +68,16 @@ def judgements_missing(record: Run, name: str) -> str | None:
     """What people still have to judge before the run goes on, and how; None where every text has a
     judgement.
     """
-    path = sheet_path(record.path, name)
-    if not path.is_file():
+    path = record.path / sheet_name(name)
+    if not plain.is_file(record.path, sheet_name(name)):
         return (
             f"{path}: the sheet of {name}/refit is gone; restaudit resume {record.path} writes "
             "it again"
         )
     settings = RefitConfig.model_validate(record.plan["config"]["reward"]["refit"])
-    asked = read_table(record.path / name / ASKED_FILE, ASKED)
-    missing = len(set(asked["item_id"]) - set(read_sheet(path, asked, settings)["item_id"]))
+    asked = read_table(record.path, f"{name}/{ASKED_FILE}", ASKED)
+    judged = read_sheet(record.path, name, asked, settings)["item_id"]
+    missing = len(set(asked["item_id"]) - set(judged))
     if missing == 0:
         return None
     low, high = settings.scale
@@ -93,20 +95,21 @@ def judgements_missing(record: Run, name: str) -> str | None:
     )
 
 
-def sheet_path(run: Path, name: str) -> Path:
-    """The sheet of the judgements that come before this Grow step."""
-    return run / SHEETS / f"refit-{name}.csv"
+def sheet_name(name: str) -> str:
+    """The sheet of the judgements that come before this Grow step, below the run."""
+    return f"{SHEETS}/refit-{name}.csv"
 
 
-def read_sheet(path: Path, asked: pd.DataFrame, settings: RefitConfig) -> pd.DataFrame:
+def read_sheet(run: Path, name: str, asked: pd.DataFrame, settings: RefitConfig) -> pd.DataFrame:
     """The judgements on the sheet: item_id, rater, score.
 
     Raises BadInput, with the row, for what cannot be one.
     """
+    path = run / sheet_name(name)
     try:
         # Spreadsheets save a byte order mark, which would be part of the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
+        text = plain.read_text(run, sheet_name(name)).removeprefix("\ufeff")
+    except OSError as e:
         raise BadInput(f"{path}: cannot be read ({e})") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if lacking := [c for c in ("item_id", "rater", "score") if c not in (reader.fieldnames or ())]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.config import PolicyConfig
 from restaudit.errors import BadInput
+from restaudit.files import plain
 from restaudit.policy.adapters import adapters_of, merged_weights
 from restaudit.policy.forward import Routes
 from restaudit.policy.turns import prompt_tokens, stop_tokens, turn_end
@@ -176,7 +177,7 @@ class Policy:
         if names is None:
             names, file = {n: n for n in self.masters}, WHOLE_WEIGHTS
         else:
-            (folder / ADAPTER_CONFIG).write_text(self._adapter_config(), encoding="utf-8")
+            plain.write(folder, ADAPTER_CONFIG, self._adapter_config().encode())
         save_file(
             {names[n]: v.contiguous().cpu() for n, v in self.masters.items()}, str(folder / file)
         )

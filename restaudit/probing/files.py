@@ -15,6 +15,7 @@ from restaudit.data.columns import Columns, floats, ids, labels, read_columns, s
 from restaudit.data.generations import Generations, paired, read_generations
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import digest
+from restaudit.evidence.record import is_run
 from restaudit.loop.probe_evidence import KNOWN_TEXTS
 from restaudit.probing.session import MoreEvidence, ProbeResult, ProbeSettings, probe_tables
 
@@ -64,7 +65,7 @@ def is_model(what: str) -> bool:
 
     Raises BadInput for a run folder, which has commands of its own.
     """
-    if Path(what, "plan.json").is_file():
+    if is_run(what):
         raise BadInput(
             f"{what} is a run folder; its samples are files: "
             f"{Path(what, 'g01/i01/audit.parquet')} --against "

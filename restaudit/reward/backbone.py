@@ -16,7 +16,8 @@ import pandas as pd
 
 from restaudit.config import TrainedReward
 from restaudit.errors import BadInput
-from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.ledger import digest_in
+from restaudit.files import plain
 from restaudit.models.artifacts import ADAPTER_CONFIG, Artifact, bases_of, resolve
 from restaudit.models.classifier import Classifier, encode, logits
 from restaudit.models.devices import restored
@@ -264,9 +265,11 @@ def load_backbones(
     folders = _folders(out, int(facts["members"]))
     for folder in folders:
         for files in (FILES, SETTINGS):
-            path = folder / files[config.training]
-            if not path.is_file():
-                raise BadInput(f"{path}: missing; the reward model cannot be loaded without it")
+            name = f"{folder.name}/{files[config.training]}"
+            if not plain.is_file(out, name):
+                raise BadInput(
+                    f"{out / name}: missing; the reward model cannot be loaded without it"
+                )
     # Models that were trained before the settings were digested have the digest of their weights
     # alone.
     if _digest(folders, FILES, config=config) != facts["weights_sha256"]:
@@ -284,9 +287,9 @@ def _digest(folders: Sequence[Path], *kinds: Mapping[str, str], config: TrainedR
     weights, *settings = [files[config.training] for files in kinds]
     digests = {}
     for k, folder in enumerate(folders):
-        digests[str(k)] = digest_file(folder / weights).sha256
+        digests[str(k)] = digest_in(folder, weights).sha256
         for name in settings:
-            digests[f"{k}/{name}"] = digest_file(folder / name).sha256
+            digests[f"{k}/{name}"] = digest_in(folder, name).sha256
     return digest_facts(digests)
 
 
@@ -367,7 +370,7 @@ def _save(classifier: Classifier, folder: Path, config: TrainedReward, artifact:
         # digested.
         settings = {**classifier.model.peft_config["default"].to_dict(), "inference_mode": True}
         text = json.dumps(settings, indent=2, sort_keys=True, default=sorted) + "\n"
-        (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+        plain.write(folder, ADAPTER_CONFIG, text.encode())
         return
     classifier.model.config.name_or_path = artifact.spec
     classifier.model.save_pretrained(folder)

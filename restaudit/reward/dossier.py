@@ -5,7 +5,6 @@ nobody knows; and what differs between two of them.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import rfc8785
 
 from restaudit.errors import BadInput
-from restaudit.evidence.record import write_json
+from restaudit.evidence.record import is_run, read_json, write_json
+from restaudit.files import plain
 
 if TYPE_CHECKING:
     from restaudit.config import EnsembleConfig
@@ -33,7 +33,7 @@ def beside(folder: Path) -> Path:
     """Where reports about a reward go: never into a run's own reward_model/, whose files the ledger
     has.
     """
-    return folder / "report" if (folder / "plan.json").is_file() else folder
+    return folder / "report" if is_run(folder) else folder
 
 
 def write_dossier(out: Path, facts: Mapping[str, Any]) -> None:
@@ -123,20 +123,15 @@ def read_any(out: Path) -> dict[str, Any]:
     Raises BadInput when it is absent, or of another schema.
     """
     path = out / FILE
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(
-            f"{path}: missing; this folder holds no reward model that was built here"
-        ) from None
-    except ValueError as e:
-        raise BadInput(f"{path}: not valid JSON ({e})") from None
+    if not plain.is_file(out, FILE):
+        raise BadInput(f"{path}: missing; this folder holds no reward model that was built here")
+    facts = read_json(out, FILE)
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
         schema = facts.get("schema") if isinstance(facts, dict) else type(facts).__name__
         raise BadInput(f"{path}: schema {schema!r}; this version of restaudit reads {SCHEMA!r}")
     # Kept apart so that two builds of one reward have the same dossier, byte for byte.
-    if (compute := out / COMPUTE).is_file():
-        facts["compute"] = json.loads(compute.read_text(encoding="utf-8"))
+    if plain.is_file(out, COMPUTE):
+        facts["compute"] = read_json(out, COMPUTE)
     return facts
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 
 from restaudit.config import HeadConfig, TrainedReward
 from restaudit.errors import BadInput
-from restaudit.evidence.ledger import digest_file
+from restaudit.evidence.ledger import digest_in
+from restaudit.files import plain
 from restaudit.models.artifacts import Artifact, resolve
 from restaudit.models.encoder import Encoder, load_encoder
 from restaudit.reward.contract import LearnedReward, Scores, finite
@@ -308,7 +309,7 @@ def learn_heads(
             for name, tensor in head.items():
                 tensors[f"{k}.{name}"] = tensor.contiguous()
         save_file(tensors, str(out / WEIGHTS))
-        return digest_file(out / WEIGHTS).sha256
+        return digest_in(out, WEIGHTS).sha256
 
     limits = [
         "The encoder's own training data, and what it carries over into the reward, were not "
@@ -359,9 +360,9 @@ def load_heads(
     from safetensors.torch import load_file
 
     path = out / WEIGHTS
-    if not path.is_file():
+    if not plain.is_file(out, WEIGHTS):
         raise BadInput(f"{path}: missing; the reward model cannot be loaded without its weights")
-    same_as_recorded(str(path), facts["weights_sha256"], digest_file(path).sha256)
+    same_as_recorded(str(path), facts["weights_sha256"], digest_in(out, WEIGHTS).sha256)
     artifact = resolve(config.encoder, sha256=config.encoder_sha256)
     same_as_recorded(f"the encoder {config.encoder}", facts["encoder"]["sha256"], artifact.sha256)
     heads: list[Weights] = [{} for _ in range(int(facts["members"]))]

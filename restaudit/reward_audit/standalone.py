@@ -4,7 +4,6 @@ in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,18 @@ from restaudit.config import DataConfig, RewardConfig, RowRules, TrainedReward
 from restaudit.config.reading import read, validated
 from restaudit.config.section import Section
 from restaudit.errors import BadInput
-from restaudit.evidence.record import BASE, PROMPTS, REWARD, Run, read_table, write_json
+from restaudit.evidence.record import (
+    BASE,
+    PROMPTS,
+    REWARD,
+    Run,
+    is_run,
+    read_json,
+    read_table,
+    write_json,
+)
 from restaudit.evidence.steps import seed_of
+from restaudit.files import plain
 from restaudit.reward.dossier import FILE
 
 if TYPE_CHECKING:
@@ -51,7 +60,8 @@ class RewardAlone(Section):
         from restaudit.models.devices import pick_device
         from restaudit.reward import build_reward
 
-        if (out / FILE).exists():
+        # What is trained here, libraries write by its path.
+        if FILE in plain.names(out):
             raise BadInput(f"{out}: already holds a reward model; name another folder with --out")
         # Before training, which may take hours: leakage refuses.
         leaked = self._leaked()
@@ -95,18 +105,17 @@ def opened(path: Path) -> tuple[RewardAlone, Path]:
     """The configuration and the reward folder of a run, or of a folder that `restaudit reward
     train` wrote.
     """
-    if (path / "plan.json").is_file():
+    if is_run(path):
+        # Libraries open weights by their path, so all of it is looked at before.
+        plain.names(path, REWARD)
         # The sealed plan, and not a file beside it: it is what the run was judged under.
         plan = Run(path).plan["config"]
         own = {key: plan[key] for key in ("reward", "seed", "device")}
         own["rows"] = plan["data"]["rows"]
         return validated(RewardAlone, own, f"{path}/plan.json"), path / REWARD
-    if (path / CONFIG).is_file():
-        try:
-            raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise BadInput(f"{path / CONFIG}: cannot be read ({e})") from None
-        return validated(RewardAlone, raw, str(path / CONFIG)), path
+    if plain.is_file(path, CONFIG):
+        plain.names(path)
+        return validated(RewardAlone, read_json(path, CONFIG), str(path / CONFIG)), path
     raise BadInput(
         f"{path}: neither a run folder nor a reward model; expected plan.json, or {CONFIG} as "
         "`restaudit reward train` writes it"
@@ -161,10 +170,10 @@ def texts_of(alone: RewardAlone, path: Path, file: Path | None) -> RealTexts:
 
         given = read_generations(file)
         return RealTexts(given.by_row, given.table["text"].tolist(), f"the texts of {file.name}")
-    if (path / "plan.json").is_file() and (path / BASE / "audit.parquet").is_file():
+    if is_run(path) and plain.is_file(path, f"{BASE}/audit.parquet"):
         run = Run(path)
         rows = run.audit(BASE, ["prompt_id", "text", "human"])
-        asked = read_table(path / "data" / "audit.parquet", PROMPTS).set_index("prompt_id")
+        asked = read_table(path, "data/audit.parquet", PROMPTS).set_index("prompt_id")
         # Tables of samples hold ids only; the prompts were recorded once.
         by_id = asked["prompt"].map(as_text)
         prompts, texts = by_id.loc[rows["prompt_id"]].tolist(), rows["text"].tolist()

@@ -17,7 +17,8 @@ from restaudit.config import Config
 from restaudit.config.loop import METHODS
 from restaudit.config.reading import parse, read
 from restaudit.errors import BadInput
-from restaudit.evidence.record import write_json
+from restaudit.evidence.record import json_bytes, read_json
+from restaudit.files import plain
 
 FILE = "study.json"
 SCHEMA = 1
@@ -255,15 +256,13 @@ def sealed(folder: Path, wanted: Study | None = None) -> Study:
     Raises BadInput where there is none and none is wanted, or another one than is wanted.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not plain.is_file(folder, FILE):
         if wanted is None:
             raise BadInput(f"{folder}: no study is there (no {FILE})")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(wanted.to_json(), path)
+        plain.write(folder, FILE, json_bytes(wanted.to_json()))
         return wanted
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        begun = Study.from_json(raw)
+        begun = Study.from_json(read_json(folder, FILE))
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BadInput(f"{path}: not the plan of a study ({type(e).__name__}: {e})") from None
     # A newer restaudit may go on with a study: its version is no part of what is compared.

@@ -4,7 +4,7 @@ other.
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -21,12 +21,15 @@ from probes.texts.sets import words_of
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import Exit, Interrupted, RestauditError
-from restaudit.evidence.record import BASE, D_EVAL, Run, read_table, write_json
+from restaudit.evidence.record import BASE, D_EVAL, Run, is_run, json_bytes, read_json, read_table
+from restaudit.files import plain
 from restaudit.study.plan import Study, config_of, search_config
 
 COMMAND = "from restaudit.commands.cli import main; main()"
 Do = Callable[[Config, Path], None]
 SEARCH_FILE = "search.json"
+# In bytes: how much of a run's output is looked through for its last line.
+LOG_TAIL = 1 << 16
 JUDGED_BY = "mean reward on D_eval after one Grow step's worth of samples"
 
 
@@ -64,7 +67,7 @@ def run_study(folder: Path, study: Study, reporter: Reporter, do: Do | None = No
     def done(config: Config, run: Path) -> Run:
         nonlocal count
         count += 1
-        if not (run / "plan.json").exists() or Run(run).state != "done":
+        if not is_run(run) or Run(run).state != "done":
             reporter.line(f"[{count} of {total}] {run.relative_to(folder)}")
             do(config, run)
         return Run(run)
@@ -97,16 +100,14 @@ def one_process(config: Config, run: Path) -> None:
     """Start or go on with one run in a process of its own; its lines go to RUN.log beside the
     folder.
     """
-    run.parent.mkdir(parents=True, exist_ok=True)
-    path = run.with_suffix(".yaml")
-    path.write_text(
-        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-    )
-    begun = (run / "plan.json").exists()
-    arguments = ["resume", str(run)] if begun else ["run", str(path), "--out", str(run)]
     # Beside the run folder: a file in it would be one that the ledger does not know.
-    log = run.parent / f"{run.name}.log"
-    with log.open("ab") as out:
+    study, beside = run.parent.parent, f"{run.parent.name}/{run.name}"
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    path = plain.write(study, f"{beside}.yaml", text.encode())
+    arguments = ["resume", str(run)] if is_run(run) else ["run", str(path), "--out", str(run)]
+    log = f"{beside}.log"
+    with plain.appended(study, log) as out:
+        out.seek(0, os.SEEK_END)
         child = subprocess.Popen(
             [sys.executable, "-c", COMMAND, *arguments, "--quiet"], stdout=out, stderr=out
         )
@@ -120,9 +121,18 @@ def one_process(config: Config, run: Path) -> None:
             raise Interrupted("stopped; give the same command again to go on from there") from None
     # Gates only warn in a study, so no run of it ends by a HALT.
     if code != Exit.DONE:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = lines[-1] if lines else "no output"
-        raise RestauditError(f"{run}: ended with exit code {code}: {last} (all of it: {log})")
+        last = _last_line(study, log)
+        raise RestauditError(
+            f"{run}: ended with exit code {code}: {last} (all of it: {study / log})"
+        )
+
+
+def _last_line(study: Path, log: str) -> str:
+    with plain.opened(study, log) as f:
+        size = f.seek(0, os.SEEK_END)
+        f.seek(max(0, size - LOG_TAIL))
+        lines = f.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
 
 
 # --- the search for a learning rate: what was tried, how it is judged, and which rate is taken
@@ -134,7 +144,7 @@ def judged(run: Run) -> Tried:
     """
 
     def d_eval(iteration: str) -> pd.DataFrame:
-        return read_table(run.path / iteration / "d_eval.parquet", D_EVAL, ["text", "reward"])
+        return read_table(run.path, f"{iteration}/d_eval.parquet", D_EVAL, ["text", "reward"])
 
     base, last = d_eval(BASE), d_eval(run.iterations()[-1])
     base_pairs, pairs = _pair_counts(base["text"]), _pair_counts(last["text"])
@@ -175,22 +185,19 @@ def write(
         chosen[method] = choose(rates, least)
         reward[method] = {rate: t.reward for rate, t in rates.items()}
         variety[method] = {rate: t.variety for rate, t in rates.items()}
-    write_json(
-        {
-            "judged_by": JUDGED_BY,
-            "least_variety": least,
-            "reward": reward,
-            "variety": variety,
-            "chosen": chosen,
-        },
-        folder / SEARCH_FILE,
-    )
+    found = {
+        "judged_by": JUDGED_BY,
+        "least_variety": least,
+        "reward": reward,
+        "variety": variety,
+        "chosen": chosen,
+    }
+    plain.write(folder, SEARCH_FILE, json_bytes(found))
     return Search(reward, chosen, variety)
 
 
 def searched(folder: Path) -> Search:
     """The search of a study; empty before it is done."""
-    path = folder / SEARCH_FILE
-    written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    written = read_json(folder, SEARCH_FILE) if plain.is_file(folder, SEARCH_FILE) else {}
     # Studies of before have no variety.
     return Search(written.get("reward", {}), written.get("chosen", {}), written.get("variety", {}))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from restaudit.config import Config
 from restaudit.console import Reporter
 from restaudit.errors import BadInput
-from restaudit.evidence.record import ADAPTER, BASE, Run
+from restaudit.evidence.record import ADAPTER, BASE, Run, is_run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, planned_iterations
 from restaudit.loop.job import Job
@@ -48,7 +48,7 @@ class Session:
         run.
         """
         signer, record = self.signer, None
-        if (self.run / "plan.json").exists():
+        if is_run(self.run):
             record, signer = may_go_on(self.run, self.reporter, self.signer)
             if record.state == "done":
                 raise BadInput(

@@ -144,10 +144,8 @@ def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Respo
     Those come first whose tokens are as many as were drawn. Raises BadInput where the audit has no
     response with a token.
     """
-    path = record.path / iteration / "audit.parquet"
-    rows = read_table(
-        path, AUDIT, ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"]
-    )
+    needed = ["sample_id", "prompt_id", "text", "n_tokens", "finished", "logprob"]
+    rows = read_table(record.path, f"{iteration}/audit.parquet", AUDIT, needed)
     prompts = record.prompts("audit").set_index("prompt_id")["prompt"]
     by_hash = rows["sample_id"].map(lambda s: hashlib.sha256(str(s).encode()).hexdigest())
     order = by_hash.sort_values().index
@@ -172,7 +170,8 @@ def audited_responses(record: Run, iteration: str, policy: Policy) -> list[Respo
     chosen = [*comparable.values(), *further][:RESPONSES]
     if not chosen:
         raise BadInput(
-            f"{path}: holds no response with a text, so there is nothing to compare an export with"
+            f"{record.path / iteration / 'audit.parquet'}: holds no response with a text, so there is nothing to "
+            "compare an export with"
         )
     return chosen
 

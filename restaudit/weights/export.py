@@ -7,9 +7,7 @@ audited.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from restaudit.errors import BadInput, VerificationFailed
 from restaudit.evidence import ledger
 from restaudit.evidence.record import ADAPTER, BASE, Run, printable
 from restaudit.evidence.shown import escaped_json
+from restaudit.files import plain
 
 if TYPE_CHECKING:
     from restaudit.console import Reporter
@@ -106,25 +105,22 @@ def export_weights(
         reporter.line(printable(line))
     reporter.line(printable(f"{kind}: {chosen.iteration}, {chosen.why}"))
 
-    stage = folder.parent / f".tmp-{folder.name}-{os.getpid()}"
     try:
-        stage.mkdir(parents=True)
-        pushing = push is not None
-        exported = _written(record, kind, chosen, stage, folder, notices, reporter, pushed=pushing)
-        (stage / CARD).write_text(card(exported), encoding="utf-8")
-        files = {**exported.files, CARD: ledger.digest_file(stage / CARD).sha256}
-        text = json.dumps(
-            {**exported.facts, "files": files}, indent=2, sort_keys=True, allow_nan=False
-        )
-        (stage / FACTS).write_text(escaped_json(text) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        stage.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with plain.stage(folder.parent, f"{folder.name}-") as stage:
+            exported = _written(
+                record, kind, chosen, stage, folder, notices, reporter, pushed=push is not None
+            )
+            plain.write(stage, CARD, card(exported).encode())
+            files = {**exported.files, CARD: ledger.digest_in(stage, CARD).sha256}
+            text = json.dumps(
+                {**exported.facts, "files": files}, indent=2, sort_keys=True, allow_nan=False
+            )
+            plain.write(stage, FACTS, f"{escaped_json(text)}\n".encode())
+            plain.become(stage, folder)
     except OSError as e:
         first = (e.strerror or str(e).strip() or type(e).__name__).splitlines()[0]
         raise BadInput(f"{folder}: not exported ({first})") from None
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     for line in exported.agreement.sentences():
         reporter.line(line)
     reporter.line(str(folder))
@@ -227,9 +223,9 @@ def _check_recorded(record: Run, chosen: Chosen) -> None:
         path = record.path / name
         if name not in recorded:
             raise BadInput(f"{path}: no finished step recorded it")
-        if path.is_symlink() or not path.is_file():
+        if not plain.is_file(record.path, name):
             raise BadInput(f"{path}: missing from the run folder")
-        got = ledger.digest_file(path).sha256
+        got = ledger.digest_in(record.path, name).sha256
         if got != recorded[name]:
             raise VerificationFailed(
                 f"{name}: changed after it was recorded: expected {recorded[name]}, got {got}"
@@ -299,7 +295,7 @@ def _written(
         else:
             agreement = make_checkpoint(policy, base, stage, responses)
     for path in stage.iterdir():  # safetensors lets only the owner read what it wrote
-        path.chmod((stage / LICENCE).stat().st_mode)
+        path.chmod((stage / LICENCE).stat().st_mode & 0o777)
     decision = record.decision(chosen.iteration)
     files = {p.name: ledger.digest_file(p).sha256 for p in sorted(stage.iterdir())}
     facts = {

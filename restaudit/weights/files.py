@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
-from restaudit.evidence.record import printable
+from restaudit.evidence.record import printable, read_json
+from restaudit.files import plain
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def write_adapter(policy: Policy, recorded: Path, out: Path, base: tuple[str, st
     An adapter that was kept by the names of its parameters (an older run) is written as PEFT names
     them. Raises BadInput where PEFT would not load it again.
     """
-    if (recorded / ADAPTER_WEIGHTS).is_file():
-        shutil.copyfile(recorded / ADAPTER_WEIGHTS, out / ADAPTER_WEIGHTS)
+    if plain.is_file(recorded, ADAPTER_WEIGHTS):
+        plain.copy(recorded, ADAPTER_WEIGHTS, out, ADAPTER_WEIGHTS)
         config = _read_json(recorded / ADAPTER_CONFIG)
     else:
         policy.save(out)
@@ -117,7 +117,7 @@ def write_words(policy: Policy, out: Path, base: Path) -> None:
     # Copied where they are complete: what `save_pretrained` writes, older transformers may not read.
     if base / TOKENIZER in own:
         for path in sorted(own):
-            shutil.copyfile(path, out / path.name)
+            plain.copy(*plain.given(path), out, path.name)
     else:
         policy.tokenizer.save_pretrained(out)
     words = _stripped(_read_json(out / TOKENIZER), (*OF_A_MACHINE, "auto_map"))
@@ -140,7 +140,7 @@ def write_licence(spec: str, licence: str | None, out: Path) -> None:
         "This is the licence's name and not its text, which the base model's publisher has.",
         f"Licence of the trained weights: {MISSING}. Whoever holds rights in them can state it.",
     ]
-    (out / LICENCE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    plain.write(out, LICENCE, ("\n".join(lines) + "\n").encode())
 
 
 def _with_old_positions(config: dict[str, Any]) -> dict[str, Any]:
@@ -186,9 +186,9 @@ def _stripped(value: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(*plain.given(path))
     return content
 
 
 def _write_json(value: Mapping[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    plain.write_out(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from restaudit.config import Config
 from restaudit.errors import BadInput
 from restaudit.evidence.record import ADAPTER, BASE, Run
+from restaudit.files import plain
 from restaudit.models.artifacts import Artifact
 from restaudit.policy.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
@@ -33,9 +34,10 @@ def trainers_policy(record: Run, config: Config, iteration: str) -> tuple[Artifa
     spec = str(sealed["spec"])
     base = Artifact(_where(record, spec), spec, sealed["sha256"], sealed["licence"])
     kept = record.path / iteration / ADAPTER
+    plain.names(record.path, f"{iteration}/{ADAPTER}")
     # Both files, since PEFT would take a pickle where the weights are not there.
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if config.policy.training == "lora" else ():
-        if not (kept / name).is_file():
+        if not plain.is_file(record.path, f"{iteration}/{ADAPTER}/{name}"):
             raise BadInput(
                 f"{kept}: holds no {name}, and only the trainer knew how the adapter is built; "
                 "use the trainer's own checkpoint"

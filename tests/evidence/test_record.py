@@ -156,7 +156,7 @@ def test_the_same_rows_always_give_the_same_bytes_whatever_the_index(tmp_path: P
     record.write_table(shuffled, tmp_path / "b.parquet", record.GROW)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     pd.testing.assert_frame_equal(
-        record.read_table(tmp_path / "b.parquet", record.GROW), table[list(record.GROW)]
+        record.read_table(tmp_path, "b.parquet", record.GROW), table[list(record.GROW)]
     )
 
 

@@ -74,7 +74,7 @@ def test_at_the_ends_the_base_policy_and_the_last_look_are_benchmarked_and_the_o
 
 def test_both_policies_get_the_same_items(finished):
     run, _ = finished
-    base, last = (read_table(run.path / i / "items.parquet", ITEMS) for i in ("g00/i00", "g02/i02"))
+    base, last = (read_table(run.path, f"{i}/items.parquet", ITEMS) for i in ("g00/i00", "g02/i02"))
     same = ["task", "item_id", "cluster", "metric", "group"]
     pd.testing.assert_frame_equal(base[same], last[same])
     assert (base["value"] != last["value"]).any()
@@ -82,7 +82,7 @@ def test_both_policies_get_the_same_items(finished):
 
 def test_human_text_is_scored_at_every_look_and_compared_with_the_base_policy(finished):
     run, _ = finished
-    tables = [read_table(run.path / i / "human_text.parquet", HUMAN_TEXT) for i in run.iterations()]
+    tables = [read_table(run.path, f"{i}/human_text.parquet", HUMAN_TEXT) for i in run.iterations()]
     assert len(tables) == 5
     for table in tables[1:]:
         assert table["text_id"].tolist() == tables[0]["text_id"].tolist()
@@ -121,7 +121,7 @@ def test_best_of_n_trains_nothing_and_is_not_benchmarked_twice(tiny_policy, job_
     run = Run(job_folder / "run")
     change = named(run, "g01/i00")["capability.worst_change"]
     assert change.value == 0.0
-    base, now = (read_table(run.path / i / "items.parquet", ITEMS) for i in run.iterations())
+    base, now = (read_table(run.path, f"{i}/items.parquet", ITEMS) for i in run.iterations())
     pd.testing.assert_frame_equal(base, now)
 
 

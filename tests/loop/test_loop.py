@@ -98,10 +98,10 @@ def test_each_improve_starts_from_the_policy_before_it_at_a_lower_rate(finished)
 def test_the_policy_that_stays_is_the_best_epoch_on_d_eval(finished):
     for iteration in finished.iterations()[1:]:
         facts = content(finished, f"{iteration}/improve")
-        before = read_table(finished.path / facts["start"] / "d_eval.parquet", ("reward",))[
+        before = read_table(finished.path, f"{facts['start']}/d_eval.parquet", ("reward",))[
             "reward"
         ].mean()
-        after = read_table(finished.path / iteration / "d_eval.parquet", ("reward",))[
+        after = read_table(finished.path, f"{iteration}/d_eval.parquet", ("reward",))[
             "reward"
         ].mean()
         assert facts["d_eval_before"] == pytest.approx(before)
@@ -116,7 +116,7 @@ def test_training_stops_at_the_first_epoch_that_does_not_improve_d_eval(
     raw["loop"]["train"] = {"learning_rate": 5.0, "epochs": 8, "batch": 4, "max_grad_norm": 100.0}
     start(parse(raw), job_folder / "run", silent)
     run = Run(job_folder / "run")
-    log = read_table(run.path / "g01/i01/train.parquet", ("epoch",))
+    log = read_table(run.path, "g01/i01/train.parquet", ("epoch",))
     facts = content(run, "g01/i01/improve")
     assert log["epoch"].max() == len(facts["d_eval_by_epoch"]) < 8
     assert facts["d_eval_by_epoch"][-1] < facts["d_eval_by_epoch"][-2]
@@ -139,7 +139,7 @@ def test_the_four_splits_share_no_prompt(finished):
 
 
 def test_sampled_tokens_are_what_is_kept_not_a_second_tokenisation(finished):
-    samples = read_table(finished.path / "g01/samples.parquet", SAMPLES)
+    samples = read_table(finished.path, "g01/samples.parquet", SAMPLES)
     rows = finished.grow("g01").set_index("sample_id")
     assert (samples["n_tokens"] == samples["token_ids"].map(len)).all()
     assert np.allclose(samples["logprob"], rows.loc[samples["sample_id"], "logprob"])
@@ -211,7 +211,7 @@ def test_a_supervised_start_trains_on_d_before_the_base_audit(tiny_policy, job_f
     run = Run(job_folder / "run")
     steps = [e.step for e in run.events]
     assert steps.index("g00/bc") < steps.index("scale") < steps.index("g00/i00/audit")
-    log = read_table(run.path / "g00/i00/train.parquet", ("loss",))
+    log = read_table(run.path, "g00/i00/train.parquet", ("loss",))
     assert log["loss"].iloc[-1] < log["loss"].iloc[0]
     assert (run.path / "g00/i00/adapter/adapter_model.safetensors").exists()
 

@@ -106,7 +106,7 @@ def test_the_run_waits_before_the_second_grow_and_says_for_what(folder):
     assert "refit-g02.csv" in said
     run = Run(folder / "run")
     assert run.state == "waiting"
-    asked = read_table(folder / "run" / "g02" / ASKED_FILE, ASKED)
+    asked = read_table(folder, f"run/g02/{ASKED_FILE}", ASKED)
     assert set(asked["prompt_id"]) <= set(run.prompts("d_eval")["prompt_id"])
     assert not set(asked["prompt_id"]) & set(run.prompts("audit")["prompt_id"])
     if run.plan["config"]["reward"]["train_raters"] is None:  # pairs
@@ -144,7 +144,7 @@ def test_from_there_on_everything_is_scored_by_the_new_reward_and_before_by_the_
         load_reward(config, p, device="cpu") for p in (run.path / REWARD, run.path / REWARD / "g02")
     )
     for iteration, mine, other in (("g01/i01", old, new), ("g02/i01", new, old)):
-        rows = read_table(run.path / iteration / "audit.parquet", AUDIT)
+        rows = read_table(run.path, f"{iteration}/audit.parquet", AUDIT)
         prompts = (
             run.prompts("audit").set_index("prompt_id").loc[rows["prompt_id"], "prompt"].tolist()
         )
@@ -154,8 +154,8 @@ def test_from_there_on_everything_is_scored_by_the_new_reward_and_before_by_the_
         }
         assert np.array_equal(rows["reward"], by["mine"])
         assert not np.allclose(rows["reward"], by["other"])
-    base = read_table(run.path / BASE / "audit.parquet", AUDIT)
-    again = read_table(run.path / REWARD / "g02" / RESCORED_FILE, RESCORED)
+    base = read_table(run.path, f"{BASE}/audit.parquet", AUDIT)
+    again = read_table(run.path, f"{REWARD}/g02/{RESCORED_FILE}", RESCORED)
     assert again["sample_id"].tolist() == base["sample_id"].tolist()
     assert not np.allclose(again["reward"], base["reward"])
 

@@ -166,7 +166,7 @@ def test_a_samples_human_score_is_the_mean_of_its_raters_and_the_others_have_non
         assert rated["human"].tolist() == expected
         assert np.allclose(rated["inclusion"], 10 / rows["family"].isna().sum())
         assert list(done.audit(iteration, ["human", "text"]).columns) == ["human", "text"]
-        assert read_table(done.path / iteration / "audit.parquet", ("human",))["human"].isna().all()
+        assert read_table(done.path, f"{iteration}/audit.parquet", ("human",))["human"].isna().all()
 
 
 def test_later_looks_rate_a_few_base_samples_again_and_do_not_let_them_enter_the_score(done):
@@ -197,7 +197,7 @@ def test_what_the_probes_read_has_a_name_for_each_item_that_does_not_depend_on_t
 
 
 def test_what_was_asked_is_in_the_record_without_names_that_differ_between_runs(done):
-    asked = read_table(done.path / "g01/i01/asked.parquet", ("sample_id", "role", "inclusion"))
+    asked = read_table(done.path, "g01/i01/asked.parquet", ("sample_id", "role", "inclusion"))
     assert asked["role"].value_counts().to_dict() == {"sample": 20, "check": 2}
     assert "item_id" not in asked.columns
 

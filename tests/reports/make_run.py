@@ -331,7 +331,7 @@ def _improve(run: Path, iteration: str) -> None:
     loop = LoopConfig.model_validate(
         json.loads((run / "plan.json").read_text(encoding="utf-8"))["config"]["loop"]
     )
-    rows = record.read_table(run / grow / "grow.parquet", record.GROW)
+    rows = record.read_table(run, f"{grow}/grow.parquet", record.GROW)
     kept = kept_set(loop, rows, int(step))
     record.write_table(kept, here / "kept.parquet", record.KEPT)
     (here / "adapter").mkdir()

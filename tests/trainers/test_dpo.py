@@ -57,8 +57,8 @@ def test_a_run_is_whole_repeats_itself_and_says_why_each_row_was_trained_on(
 ):
     assert (done.state, done.iterations()) == ("done", ["g00/i00", "g01/i01", "g02/i01"])
     assert verify(done.path).decisions == 2
-    pairs = read_table(done.path / "g01" / "i01" / "pairs.parquet", PAIRS)
-    tokens = read_table(done.path / "g01" / "samples.parquet", SAMPLES).set_index("sample_id")[
+    pairs = read_table(done.path, "g01/i01/pairs.parquet", PAIRS)
+    tokens = read_table(done.path, "g01/samples.parquet", SAMPLES).set_index("sample_id")[
         "n_tokens"
     ]
     log = pd.read_parquet(done.path / "g01" / "i01" / "train.parquet")

@@ -44,8 +44,8 @@ def test_looks_are_a_grows_worth_of_samples_apart_and_everything_is_recorded(don
     assert not (done.path / CHECKPOINTS).exists()
     before = 0
     for n in looks:
-        rows = read_table(done.path / f"step-{n}" / "grow.parquet", GROW)
-        log = read_table(done.path / f"step-{n}" / "train.parquet", TRAIN)
+        rows = read_table(done.path, f"step-{n}/grow.parquet", GROW)
+        log = read_table(done.path, f"step-{n}/train.parquet", TRAIN)
         assert len(rows) == (n - before) * 16
         assert rows["sample_id"].is_unique
         assert list(log["step"]) == list(range(before + 1, n + 1))

@@ -169,7 +169,7 @@ def _numbers(value: str, low: str, high: str, estimate: Estimate) -> dict[str, f
 def _rated(run: Run, iteration: str, place: str, given: pd.DataFrame) -> pd.DataFrame:
     """The frame the set was drawn from, with `human` and `inclusion` where people rated."""
     table_of(run, iteration, place)
-    table = read_table(run.path / place, ("sample_id", "prompt_id", "family", "reward"))
+    table = read_table(run.path, place, ("sample_id", "prompt_id", "family", "reward"))
     frame, _ = plain_frame(table)
     return with_ratings(frame, given)
 

@@ -6,7 +6,6 @@ are in words for whoever sent the file. The table of docs/rating.md, "What is re
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 from restaudit.people.rating import draw
 from restaudit.people.rating.formats.vote import Vote, flagged
 from restaudit.people.rating.sheet import choices
@@ -423,11 +424,11 @@ def _items(record: Run, folder: Path) -> dict[str, KnownText]:
 def declared_in(folder: Path) -> dict[str, RaterFacts]:
     """What the optional human/raters.json says: {"NAME": {"developer": true, "model": true}}."""
     path = folder / RATERS
-    if not path.exists():
+    if not plain.is_file(folder, RATERS):
         return {}
     try:
         raters = {}
-        for name, facts in json.loads(read_text(path)).items():
+        for name, facts in parse_json(read_text(path)).items():
             flags = {str(flag): bool(value) for flag, value in facts.items()}
             raters[str(name)] = RaterFacts(**flags)
         return raters

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
 from restaudit.people.rating.store import locked, read_text, write_text
 
 if TYPE_CHECKING:
@@ -152,21 +153,23 @@ def write_set(
     name, (this_kind, other_kind) = key["name"], called
     key_text = json.dumps(key, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     with locked(folder):
-        if other_key.exists():
+        if plain.is_file(folder, other_key.name):
             raise BadInput(f"{folder}: {other_kind} is named {name!r}; choose another name")
-        if key_path.exists() and read_text(key_path) != key_text:
+        if plain.is_file(folder, key_path.name) and read_text(key_path) != key_text:
             raise BadInput(
                 f"{key_path}: {this_kind} named {name!r} is there and was drawn differently; "
                 "choose another name, or the same arguments"
             )
         # The tasks go first: a key without tasks would look like a finished draw.
         for path, text in ((tasks_path, tasks_text), (key_path, key_text)):
-            if not path.exists() or read_text(path) != text:
+            if not plain.is_file(folder, path.name) or read_text(path) != text:
                 write_text(path, text)
 
 
 def key_names(folder: Path, prefix: str) -> list[str]:
     """The names of the sets whose keys lie in human/, sorted."""
-    return sorted(
-        p.name.removeprefix(prefix).removesuffix(".json") for p in folder.glob(f"{prefix}*.json")
-    )
+    return [
+        name.removeprefix(prefix).removesuffix(".json")
+        for name in plain.names(folder)
+        if name.startswith(prefix) and name.endswith(".json") and "/" not in name
+    ]

@@ -25,7 +25,6 @@ from restaudit.people.rating.store import (
     append_row,
     locked,
     made_human_folder,
-    plain,
     read_rows,
     read_text,
     write_text,
@@ -301,7 +300,9 @@ def place_for(run: Path, out: Path, example: str) -> Path:
     out = Path(out)
     if not out.parent.is_dir():
         raise BadInput(f"{out}: the folder {out.parent} is not there; make it first")
-    if plain(out).is_dir():
+    if out.is_symlink():
+        raise BadInput(f"{out}: is a symbolic link; give the file itself")
+    if out.is_dir():
         raise BadInput(f"{out}: is a folder; name a file, for example {out / example}")
     # Raters get this file, and must not be sent into the run folder, which tells everything.
     place, record = out.resolve(), Path(run).resolve()

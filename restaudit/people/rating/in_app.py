@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 from restaudit.people.rating.checks import Book, K, RatingRow
 from restaudit.people.rating.exchange import take_vote
 from restaudit.people.rating.formats.vote import Vote
@@ -87,7 +89,7 @@ def read_notes(run: Path) -> list[dict[str, Any]]:
     Raises BadInput naming a bad line.
     """
     path = human_folder(run) / LOG
-    if not path.exists():
+    if not plain.is_file(path.parent, LOG):
         return []
     notes: list[dict[str, Any]] = []
     lines = decoded(path, without_torn(read_bytes(path))[0]).split("\n")
@@ -95,7 +97,7 @@ def read_notes(run: Path) -> list[dict[str, Any]]:
         lines.pop()  # nothing follows the last line end
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             notes.append({**entry, "what": str(entry["what"]), "rater_id": str(entry["rater_id"])})
         except (ValueError, KeyError, TypeError) as e:
             raise BadInput(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.files.strict import parse_json
 from restaudit.people.rating.store import read_text, whole
 
 # From 0 to 100; more scores nobody can tell apart.
@@ -103,7 +104,7 @@ def read_sheet(path: Path) -> Sheet:
     """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
     try:
         # Not splitlines: a text may hold U+2028, which JSON leaves as it is.
-        rows = [json.loads(line) for line in read_text(path).split("\n") if line]
+        rows = [parse_json(line) for line in read_text(path).split("\n") if line]
         first = rows[0]
         return Sheet(
             run_id=first["run_id"],

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,8 @@ LOCK = ".lock"
 PATIENCE = 60.0
 # What a crash left of a last line is kept in the file of this name beside it.
 TORN = ".torn"
+# In bytes: a rating takes about 500, and what other tools export holds texts as well.
+LARGEST = 256 << 20
 # Bytes that are read at a time in looking for the last line.
 BLOCK = 1 << 16
 # The columns of `load_ratings`.
@@ -69,7 +72,7 @@ def read_rows(folder: Path, file: str = RATINGS_FILE) -> list[dict[str, Any]]:
     Raises BadInput naming a line that is none.
     """
     path = folder / file
-    if not path.exists():
+    if not plain.is_file(folder, file):
         return []
     data, _ = without_torn(read_bytes(path))
     before, rows = _READ.pop(str(path), (b"", []))
@@ -90,7 +93,7 @@ def _parsed(path: Path, data: bytes, first: int) -> list[dict[str, Any]]:
         if not line:
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             score = whole(float(row["score"]))
             checked = {"item_id": str(row["item_id"]), "rater_id": str(row["rater_id"])}
             rows.append({**row, **checked, "score": score})
@@ -125,10 +128,10 @@ def torn_note(folder: Path, file: str = RATINGS_FILE) -> str | None:
     path = folder / file
     aside = torn_file(path)
     torn = b""
-    if path.exists():
+    if plain.is_file(folder, file):
         torn = without_torn(read_bytes(path))[1]
     kept: list[bytes] = []
-    if aside.exists():
+    if plain.is_file(folder, aside.name):
         kept = [line for line in read_bytes(aside).split(b"\n") if line]
     notes = []
     if torn:
@@ -182,24 +185,16 @@ def load_ratings(run: Path) -> pd.DataFrame:
 
 def made_human_folder(run: Path) -> Path:
     """The folder human/ of a run, made where it is missing. Raises BadInput on a link."""
-    folder = human_folder(run)
     try:
-        folder.mkdir(exist_ok=True)
+        return plain.make_folder(Path(run), FOLDER)
     except OSError as e:
-        raise BadInput(f"{folder}: cannot be written: {e.strerror}") from None
-    return folder
+        raise BadInput(f"{Path(run) / FOLDER}: cannot be written: {e.strerror}") from None
 
 
 def human_folder(run: Path) -> Path:
     """Where the folder human/ of a run is or would be. Raises BadInput on a link."""
-    return plain(Path(run) / FOLDER)
-
-
-def plain(path: Path) -> Path:
-    """The same path; raises BadInput where it is a symbolic link, which could lead anywhere."""
-    if path.is_symlink():
-        raise BadInput(f"{path}: is a symbolic link; give the file itself")
-    return path
+    plain.is_folder(Path(run), FOLDER)
+    return Path(run) / FOLDER
 
 
 def read_text(path: Path) -> str:
@@ -208,9 +203,9 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file holds. Raises BadInput where it cannot be read."""
+    """What a file holds. Raises BadInput where it cannot be read, or is a link."""
     try:
-        return plain(path).read_bytes()
+        return plain.read(path.parent, path.name, LARGEST)
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such file") from None
     except OSError as e:
@@ -228,30 +223,15 @@ def decoded(path: Path, data: bytes) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write the whole file or nothing: temporary name, fsync, rename."""
-    plain(path)
-    temporary: str | None = None
+    """Write the whole file or nothing."""
     try:
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with open(handle, "wb") as f:  # noqa: PTH123 (an open descriptor)
-            f.write(text.encode("utf-8"))
-            f.flush()
-            os.fsync(f.fileno())
-        # mkstemp lets only the owner read what it makes.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        temporary = None
+        plain.write_out(path, text.encode("utf-8"))
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     except UnicodeEncodeError as e:
         raise BadInput(
             f"{path}: a text holds {e.object[e.start]!r}, which is no character"
         ) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -262,11 +242,9 @@ def append_line(path: Path, line: str) -> None:
     What a crash left of a last line is first kept aside in PATH.torn. Raises BadInput, with the
     file as it was, where the line cannot be written.
     """
-    plain(path)
     try:
         data = line.encode("utf-8") + b"\n"
-        is_new = not path.exists()
-        with path.open("a+b", buffering=0) as f:
+        with plain.appended(path.parent, path.name) as f:
             size = f.seek(0, os.SEEK_END)
             tail = _tail(f, size)
             # A line behind half a line would be lost with it.
@@ -276,15 +254,14 @@ def append_line(path: Path, line: str) -> None:
                 f.truncate(size)
             elif tail:
                 data = b"\n" + data
+            f.seek(size)
             try:
-                _write(f, data)
+                plain.add(f, data)
             except OSError:
                 # The disk is full, for instance: half a line would be taken for a crash's.
                 with suppress(OSError):
                     f.truncate(size)
                 raise
-        if is_new:
-            _sync_folder(path.parent)
     except OSError as e:
         raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
     except UnicodeEncodeError as e:
@@ -309,8 +286,8 @@ def without_torn(data: bytes) -> tuple[bytes, bytes]:
 def is_whole(line: bytes) -> bool:
     """Whether a line is a JSON object."""
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(line), dict)
+    except ValueError:
         return False
 
 
@@ -319,10 +296,10 @@ def keep_torn(path: Path) -> None:
 
     Call it with the folder locked.
     """
-    if not plain(path).exists():
+    if not plain.is_file(path.parent, path.name):
         return
     try:
-        with path.open("rb") as f:
+        with plain.opened(path.parent, path.name) as f:
             tail = _tail(f, f.seek(0, os.SEEK_END))
         if tail and not is_whole(tail):
             _keep_aside(path, tail)
@@ -347,29 +324,9 @@ def _tail(f: BinaryIO, size: int) -> bytes:
 
 
 def _keep_aside(path: Path, tail: bytes) -> None:
-    aside = plain(torn_file(path))
-    with aside.open("ab", buffering=0) as f:
-        _write(f, tail + b"\n")
-
-
-def _write(f: BinaryIO, data: bytes) -> None:
-    rest = memoryview(data)
-    # An unbuffered write may take a part only.
-    while rest:
-        rest = rest[f.write(rest) :]
-    os.fsync(f.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name must outlive a power cut too; where a folder cannot be opened, its system
-    does that itself.
-    """
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with plain.appended(path.parent, torn_file(path).name) as f:
+        f.seek(0, os.SEEK_END)
+        plain.add(f, tail + b"\n")
 
 
 @contextmanager
@@ -378,22 +335,16 @@ def locked(folder: Path, *, patience: float = PATIENCE) -> Iterator[None]:
 
     Raises BadInput after `patience` seconds of waiting.
     """
-    from filelock import FileLock, Timeout
-
-    path = plain(folder / LOCK)
-    try:
-        lock = FileLock(path, timeout=patience)
-        lock.acquire()
-    except Timeout:
-        raise BadInput(
-            f"{folder}: another import has held {path.name} for {patience:.0f} s; try again later"
-        ) from None
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be written: {e.strerror}") from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(plain.locked(folder, LOCK, patience=patience))
+        except plain.Busy:
+            raise BadInput(
+                f"{folder}: another import has held {LOCK} for {patience:.0f} s; try again later"
+            ) from None
+        except OSError as e:
+            raise BadInput(f"{folder / LOCK}: cannot be written: {e.strerror}") from None
         yield
-    finally:
-        lock.release()
 
 
 def whole(score: float) -> float | int:

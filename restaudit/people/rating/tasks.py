@@ -5,16 +5,17 @@ item was.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 from restaudit.people.rating import draw
 from restaudit.people.rating.sheet import Sheet, ShownText, choices, sheet_text
-from restaudit.people.rating.store import human_folder, made_human_folder, plain, read_text
+from restaudit.people.rating.store import human_folder, made_human_folder, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,11 +147,11 @@ def read_key(folder: Path, name: str) -> dict[str, Any]:
             f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'"
         )
     _, path = _paths(folder, name)
-    if not path.exists():
+    if not plain.is_file(folder, path.name):
         there = ", ".join(draw.key_names(folder, "key-")) or "none"
         raise BadInput(f"{folder.parent}: no rating tasks named {name!r}; there are: {there}")
     try:
-        key: dict[str, Any] = json.loads(read_text(path))
+        key: dict[str, Any] = parse_json(read_text(path))
         if key["schema"] != SCHEMA or key["name"] != name:
             raise ValueError(
                 f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}"
@@ -171,7 +172,7 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
 
     Raises BadInput when no step of the ledger recorded that file, or it was changed since.
     """
-    from restaudit.evidence.ledger import digest_file
+    from restaudit.evidence.ledger import digest_in
     from restaudit.evidence.record import read_table
 
     event = next((e for e in record.events if table in e.outputs), None)
@@ -181,14 +182,13 @@ def table_of(record: Run, iteration: str, table: str) -> tuple[pd.DataFrame, str
             f"{record.path}: no step of the ledger recorded {table}, so {iteration} cannot be "
             f"rated (audited so far: {have})"
         )
-    path = record.path / table
-    # A link could lead anywhere, and a changed file is not what the ledger's run wrote.
-    if plain(path).exists() and digest_file(path) != event.outputs[table]:
+    # A changed file is not what the ledger's run wrote.
+    if plain.is_file(record.path, table) and digest_in(record.path, table) != event.outputs[table]:
         raise BadInput(
-            f"{path}: changed after step '{event.step}' recorded it; see restaudit verify "
+            f"{record.path / table}: changed after step '{event.step}' recorded it; see restaudit verify "
             f"{record.path}"
         )
-    return read_table(path, NEEDED, NEEDED), str(event.at.get("time", ""))
+    return read_table(record.path, table, NEEDED, NEEDED), str(event.at.get("time", ""))
 
 
 def sha256(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from restaudit.config import ColumnHuman, Config
 from restaudit.errors import BadInput, Interrupted
-from restaudit.evidence.record import BASE, Run, after_steps
+from restaudit.evidence.record import BASE, Run, after_steps, is_run
 from restaudit.evidence.steps import Content, Writer
 from restaudit.loop.audit import audit, missed
 from restaudit.loop.job import NOWHERE, Job
@@ -85,7 +85,7 @@ def watch(
     run, Waiting where people's ratings are missing, and Interrupted at the end of the step in hand.
     """
     reporter, record, signer = watcher.reporter, None, given
-    if (run / "plan.json").exists():
+    if is_run(run):
         record, signer = may_go_on(run, reporter, given)
         if record.state == "done":
             reporter.line(f"{run}: this run is done; nothing is left to look at")

@@ -4,13 +4,14 @@ runs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restaudit.errors import BadInput
+from restaudit.files import plain
+from restaudit.files.strict import parse_json
 from restaudit.people.rating import draw
 from restaudit.people.rating.pairs.sheet import PairSheet, ShownPair, sheet_text
 from restaudit.people.rating.store import human_folder, made_human_folder, read_text
@@ -155,10 +156,10 @@ def read_key(folder: Path, name: str) -> dict[str, Any]:
             f"{name!r}: not a name of rating tasks; use letters, digits, '.', '_' and '-'"
         )
     path = folder / f"{KEY}{name}.json"
-    if not path.exists():
+    if not plain.is_file(folder, path.name):
         raise BadInput(f"{folder.parent}: no pairs named {name!r}")
     try:
-        key: dict[str, Any] = json.loads(read_text(path))
+        key: dict[str, Any] = parse_json(read_text(path))
         if key["schema"] != SCHEMA or key["name"] != name:
             raise ValueError(
                 f"schema {key['schema']!r} and name {key['name']!r}; expected {SCHEMA} and {name!r}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from restaudit.errors import BadInput
+from restaudit.files.strict import parse_json
 from restaudit.people.rating.formats.csv import guard, unguard
 from restaudit.people.rating.formats.vote import (
     FileVotes,
@@ -123,7 +124,7 @@ def _cell(value: Any) -> Any:
 def read_sheet(path: Path) -> PairSheet:
     """The sheet that `sheet_text` wrote. Raises BadInput where it is not one."""
     try:
-        rows = [json.loads(line) for line in read_text(path).split("\n") if line]
+        rows = [parse_json(line) for line in read_text(path).split("\n") if line]
         shown = [
             ShownPair(
                 r["item_id"],
