@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -24,11 +25,16 @@ class NotStrict(ValueError):
     """A document that a strict reader refuses; the message says why."""
 
 
+class KeyTwice(NotStrict):
+    """A key comes twice in one object."""
+
+
 # --- JSON
 
 
-def parse_json(data: str | bytes) -> Any:
-    """A JSON document (RFC 8259) in UTF-8.
+def parse_json(data: str | bytes, *, infinite: bool = False) -> Any:
+    """A JSON document (RFC 8259) in UTF-8; with `infinite` also the words Infinity and -Infinity,
+    which Python's writer gives and configurations of some models hold.
 
     Raises NotStrict where it is none, where a key comes twice in one object, a number is NaN,
     infinite or too large for float64, a text holds half a character (a lone surrogate), or it is
@@ -39,7 +45,7 @@ def parse_json(data: str | bytes) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_object,
-            parse_constant=_no_constant,
+            parse_constant=_no_nan if infinite else _no_constant,
             parse_float=_finite,
             parse_int=_whole,
         )
@@ -55,10 +61,30 @@ def parse_json(data: str | bytes) -> Any:
     return value
 
 
+def parse_row(text: str, at: int = 0) -> tuple[Any, int]:
+    """The JSON value of a file of data that begins at `at` (white space before it is passed over),
+    and where it ends.
+
+    Unlike documents, rows of public sets hold NaN where nobody answered, and half characters that a
+    rule about rows has to find; what uses a value refuses those by itself. Raises NotStrict where a
+    key comes twice in one object, a whole number has more than 400 digits, or it is nested more
+    than DEEPEST levels; json.JSONDecodeError where it is no JSON, or not all of it.
+    """
+    try:
+        value, end = _ROW.raw_decode(text, SPACE.match(text, at).end())  # type: ignore[union-attr]
+    except RecursionError:
+        raise NotStrict(f"nested more than {DEEPEST} levels deep") from None
+    # Counting is quick, and most rows have fewer brackets than levels are allowed.
+    if text.count("[", at, end) + text.count("{", at, end) > DEEPEST:
+        _bounded(value, halves=True)
+    return value, end
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise NotStrict(f"the key {_twice(key for key, _ in pairs)!r} comes twice in one object")
+        key = str(_twice(key for key, _ in pairs))[:80]
+        raise KeyTwice(f"the key {key!r} comes twice in one object")
     return found
 
 
@@ -75,6 +101,10 @@ def _no_constant(word: str) -> NoReturn:
     raise NotStrict(f"{word} is no number of JSON")
 
 
+def _no_nan(word: str) -> float:
+    return _no_constant(word) if word == "NaN" else float(word)
+
+
 def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
@@ -89,8 +119,14 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def _bounded(value: Any) -> None:
-    """Refuse what is nested too deep, and texts that cannot be written as UTF-8."""
+SPACE = re.compile(r"[ \t\r\n]*")
+_ROW = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
+
+
+def _bounded(value: Any, *, halves: bool = False) -> None:
+    """Refuse what is nested too deep, and (unless `halves`) texts that cannot be written as
+    UTF-8.
+    """
     level: list[Any] = [value]
     for _ in range(DEEPEST + 1):
         inner: list[Any] = []
@@ -100,7 +136,7 @@ def _bounded(value: Any) -> None:
                 inner += node.values()
             elif isinstance(node, list):
                 inner += node
-            elif isinstance(node, str) and not node.isascii():
+            elif not halves and isinstance(node, str) and not node.isascii():
                 _is_text(node)
         if not inner:
             return
