@@ -4,7 +4,6 @@ ends.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,10 +17,10 @@ from reports.exports.commands import export
 from reports.frameworks.commands import compliance, declare
 from reports.report_commands import report, why
 from reports.reward import commands as reward_model
+from reports.viewer import hosts
 from restaudit.errors import BadInput, RestauditError
 
-VIEWER = Path(__file__).parent / "viewer" / "app.py"
-SERVER = "reports.viewer.serve"
+VIEWER = Path(__file__).parent / "viewer" / "launch.py"
 REPORT = Path("report")
 CHART = "reward_human"
 NO_MATPLOTLIB = "chart: not drawn, matplotlib is not installed: pip install 'restaudit[charts]'"
@@ -63,18 +62,20 @@ def after_run(run_path: Path) -> list[str]:
     return [f"chart: {pictures[0]}", f"report it: restaudit report {run_path}"]
 
 
-def after_calibration(figures: Path) -> list[str]:
+def after_calibration(figures: Path, run: Path | None = None) -> list[str]:
     """Draw the chart of a calibration beside its figures, as SVG and PNG; returns the lines to
-    print.
+    print. `run` is the run folder that they may lie in.
     """
     if not _installed("matplotlib"):
         return [NO_MATPLOTLIB]
     from reports.charts.calibration import calibration_chart
+    from restaudit.evidence.record import read_json
+    from restaudit.files import plain
 
-    calibration = json.loads(figures.read_text(encoding="utf-8"))
+    calibration = read_json(*plain.rooted(figures, run))
     pictures = [figures.with_suffix(suffix) for suffix in (".svg", ".png")]
     for out in pictures:
-        calibration_chart(calibration, out)
+        calibration_chart(calibration, out, run)
     return [f"chart: {pictures[0]}"]
 
 
@@ -120,7 +121,7 @@ def viewer_command(port: int) -> list[str]:
         "browser.gatherUsageStats": "false",
     }
     given = (f"--{name}={value}" for name, value in options.items())
-    return [sys.executable, "-m", SERVER, "run", str(VIEWER), *given]
+    return [sys.executable, "-m", "streamlit", "run", str(VIEWER), *given]
 
 
 def ui(
@@ -130,16 +131,28 @@ def ui(
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="The port, on this machine only.")
     ] = 8501,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PORT]",
+            help="A further name that the app is opened under, behind a proxy or a tunnel; "
+            "may be given several times. Others are refused.",
+        ),
+    ] = None,
 ) -> None:
     """Open the app on a folder of runs (127.0.0.1 only; nothing is sent anywhere)."""
     command = viewer_command(port)
     if runs.exists() and not runs.is_dir():
         raise BadInput(f"{runs}: not a folder; give the folder that holds the runs")
+    further = host or hosts.given_names()
+    # Refused here, and not by the first page.
+    hosts.names("127.0.0.1", port, further)
     # Arrow's own allocator keeps what a large table took once; the system's gives it back.
     environment = {
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         **os.environ,
         "RESTAUDIT_RUNS": str(runs.resolve()),
+        hosts.HOSTS: " ".join(further),
     }
     if os.name == "posix":
         # Streamlit takes this process over, so that whoever stops `restaudit ui` stops the server.

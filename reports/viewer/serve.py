@@ -1,37 +1,38 @@
-"""Starts Streamlit as `python -m streamlit` does, and imports what the pages need while the browser
-loads the app.
+"""What Streamlit serves for `restaudit ui` and for `streamlit run app.py`: the pages of app.py
+behind the check of who asks, and what begins with the server.
 """
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Sequence
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Thread
+
+from starlette.middleware import Middleware
+from streamlit import config
+from streamlit.starlette import App
 
 from reports.viewer import warming
+from reports.viewer.hosts import EVERYWHERE, LOOPBACK, Guard
 
-WAIT = 0.02
+SCRIPT = Path(__file__).with_name("app.py")
+GUARDED = (Middleware(Guard),)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run Streamlit with these arguments until it is stopped."""
-    from streamlit.web import cli
-
-    # The state of warming is in a module of its own: this file runs as `__main__`, and a page that
-    # imported it would get a second copy.
-    warming.start(warming.FIRST, _answers)
+@asynccontextmanager
+async def begun(_: App) -> AsyncIterator[None]:
+    """Import what the pages need, and open the browser; called when the server is there."""
+    warming.start(warming.FIRST)
     warming.start(warming.REST, warming.looked_at)
-    cli.main(list(arguments), prog_name="streamlit")
+    if not config.get_option("server.headless"):
+        Thread(target=webbrowser.open, args=(_address(),), daemon=True).start()
+    yield
 
 
-def _answers() -> None:
-    """Return when the server is there."""
-    from streamlit import runtime
-    from streamlit.runtime.runtime import RuntimeState
-
-    while not runtime.exists() or runtime.get_instance().state == RuntimeState.INITIAL:
-        time.sleep(WAIT)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _address() -> str:
+    host = config.get_option("server.address") or EVERYWHERE[0]
+    scheme = "https" if config.get_option("server.sslCertFile") else "http"
+    shown = LOOPBACK[0] if host in EVERYWHERE else host
+    return f"{scheme}://{shown}:{config.get_option('server.port')}"

@@ -27,17 +27,8 @@ REST = (
 # How long after the first page the others are imported: the browser is still drawing, served by
 # this process.
 LOOK = 1.5
-# Set when a page was drawn for the first time, and when imports were asked for: Streamlit runs the
-# app anew for every reader, and once is enough for the process.
-drawn, requested = Event(), Event()
-
-
-def begin_if_nobody_did() -> None:
-    """Import what the other pages need: for a server that was started by `streamlit run`, not by
-    `restaudit ui`.
-    """
-    if not requested.is_set():
-        start(REST, looked_at)
+# Set when a page was drawn for the first time.
+drawn = Event()
 
 
 def looked_at() -> None:
@@ -46,14 +37,14 @@ def looked_at() -> None:
     time.sleep(LOOK)
 
 
-def start(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
-    """Import these when `wait` returns."""
-    requested.set()
+def start(modules: tuple[str, ...], wait: Callable[[], object] | None = None) -> None:
+    """Import these, when `wait` returns."""
     Thread(target=_imported, args=(modules, wait), name="warming", daemon=True).start()
 
 
-def _imported(modules: tuple[str, ...], wait: Callable[[], object]) -> None:
-    wait()
+def _imported(modules: tuple[str, ...], wait: Callable[[], object] | None) -> None:
+    if wait is not None:
+        wait()
     for name in modules:
         # A page that needs what is not installed says so itself.
         with suppress(ImportError):

@@ -54,9 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(runs: Path) -> Iterator[str]:
     """The app's address; the process is gone when the tests are."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     log = (runs.parent / "ui.log").open("wb")
     command = [sys.executable, "-m", "restaudit.commands.cli", "ui", str(runs), "--port", str(port)]
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -66,6 +64,13 @@ def address(runs: Path) -> Iterator[str]:
     finally:
         ended(server)
         log.close()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
 
 
 def ended(server: subprocess.Popen[bytes]) -> None:

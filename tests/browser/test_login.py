@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from reports.viewer.rating.desk import QUICK
 from restaudit.evidence.ledger import read
 from restaudit.evidence.record import Run
 from restaudit.people.rating.tasks import draw_tasks
-from tests.browser.conftest import Visit, ended, waited
+from tests.browser.conftest import Visit, ended, free_port, waited
 from tests.reports.make_run import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -42,18 +41,12 @@ ASK: dict[str, Any] = {
 }
 
 
-def _port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Authorisation code flow with signed ID tokens, in its own process."""
     if find_spec("oidc_provider_mock") is None:
         pytest.skip("no oidc-provider-mock here: pip install 'restaudit[test]'")
-    port, log = _port(), tmp_path_factory.mktemp("provider") / "provider.log"
+    port, log = free_port(), tmp_path_factory.mktemp("provider") / "provider.log"
     users = [
         arg
         for sub, claims in PEOPLE.items()
@@ -84,7 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def guarded(place: Path, provider: str) -> Iterator[str]:
     """The app with [auth] in its secrets.toml, as docs/app.md has it."""
-    port, log, secrets = _port(), place.parent / "ui.log", place.parent / "secrets.toml"
+    port, log, secrets = free_port(), place.parent / "ui.log", place.parent / "secrets.toml"
     secrets.write_text(
         f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = '
         f'"{"s" * 40}"\n'

@@ -36,10 +36,10 @@ def open_page(
     rater: str | None = None, user: dict[str, Any] | None = None, **query: str
 ) -> AppTest:
     """The page in a new browser tab."""
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
     if user is not None:
         at.user = user
-    at.switch_page("reports/viewer/app_pages/rate.py")
+    at.switch_page("app_pages/rate.py")
     for key, value in {**query, **({"rater": rater} if rater else {})}.items():
         at.query_params[key] = value
     return at.run()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -13,18 +15,17 @@ from streamlit.testing.v1 import AppTest
 
 from probes.catalogue import SECTIONS, metric_of
 from reports.record.series import OTHER
-from reports.viewer.app import runs_root
 from reports.viewer.pages import PAGES, Page
 from restaudit.evidence import record
 from restaudit.evidence.record import Run
 
 ROOT = Path(__file__).parents[2]
-PAGES_FOLDER = "reports/viewer/app_pages"
+PAGES_FOLDER = "app_pages"
 
 
 def _app(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
-    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    return AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
 
 
 def _run_page(
@@ -327,8 +328,15 @@ def test_malformed_measurements_are_a_message_not_a_crash(
     assert at.error
 
 
-def test_the_folder_comes_from_the_argument_then_the_environment_then_the_default() -> None:
-    environment = {"RESTAUDIT_RUNS": "elsewhere"}
-    assert runs_root("app.py", ["app.py", "given"], environment) == Path("given")
-    assert runs_root("app.py", ["app.py"], environment) == Path("elsewhere")
-    assert runs_root("app.py", ["pytest", "tests"], {}) == Path("runs")
+def test_the_folder_comes_from_the_argument_then_the_environment_then_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RESTAUDIT_RUNS", raising=False)
+    page = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
+    assert "Folder: runs" in [t.value for t in page.run().text]
+    monkeypatch.setenv("RESTAUDIT_RUNS", "elsewhere")
+    assert "Folder: elsewhere" in [t.value for t in page.run().text]
+    monkeypatch.setattr(sys, "argv", ["app.py", "given"])
+    runpy.run_path(str(ROOT / "app.py"))
+    assert "Folder: given" in [t.value for t in page.run().text]

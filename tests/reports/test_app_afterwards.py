@@ -26,8 +26,8 @@ def tasks(run: Path) -> TaskSet:
 
 
 def _divergence() -> AppTest:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.switch_page("reports/viewer/app_pages/divergence.py")
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
+    at.switch_page("app_pages/divergence.py")
     at = at.run()
     assert not at.exception
     return at

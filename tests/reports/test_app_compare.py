@@ -34,8 +34,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _page(root: Path, monkeypatch: pytest.MonkeyPatch, *chosen: str) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    at.switch_page("reports/viewer/app_pages/compare.py")
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
+    at.switch_page("app_pages/compare.py")
     if chosen:
         at.query_params["compare"] = list(chosen)
     return at.run()

@@ -44,10 +44,10 @@ def _page(
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
     # Drafts of declarations lie in the user's cache folder.
     monkeypatch.setenv("RESTAUDIT_CACHE", str(root / ".cache"))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
     if user is not None:
         at.user = user
-    at.switch_page("reports/viewer/app_pages/documents.py").run()
+    at.switch_page("app_pages/documents.py").run()
     return _view(at, view)
 
 
@@ -125,8 +125,8 @@ def test_clauses_begin_with_coverage_and_gaps(
 
 def _reward_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    return at.switch_page("reports/viewer/app_pages/reward.py").run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
+    return at.switch_page("app_pages/reward.py").run()
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -264,8 +264,8 @@ def test_what_was_typed_is_there_after_another_page(
     make_run(tmp_path / "run")
     at = _page(tmp_path, monkeypatch, "declare")
     at.text_area(key="declare:run:system.purpose").set_value("typed").run()
-    at.switch_page("reports/viewer/app_pages/run.py").run()
-    _view(at.switch_page("reports/viewer/app_pages/documents.py").run(), "declare")
+    at.switch_page("app_pages/run.py").run()
+    _view(at.switch_page("app_pages/documents.py").run(), "declare")
     assert at.text_area(key="declare:run:system.purpose").value == "typed"
 
 

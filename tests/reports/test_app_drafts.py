@@ -34,10 +34,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _tab(user: dict[str, Any] | None = None) -> AppTest:
     """The form in a new browser tab."""
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
     if user is not None:
         at.user = user
-    at.switch_page("reports/viewer/app_pages/documents.py").run()
+    at.switch_page("app_pages/documents.py").run()
     at.segmented_control(key="documents_view").set_value("declare").run()
     assert not at.exception, at.exception
     return at

@@ -47,8 +47,8 @@ def no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
 
 def _page(root: Path, monkeypatch: pytest.MonkeyPatch, view: str = "run") -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    at.switch_page("reports/viewer/app_pages/evidence.py").run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
+    at.switch_page("app_pages/evidence.py").run()
     at.segmented_control(key="evidence_view").set_value(view).run()
     assert not at.exception, at.exception
     return at
@@ -236,8 +236,8 @@ def test_another_page_of_a_folder_that_cannot_be_read_leads_to_the_check(
 ) -> None:
     make_run(tmp_path / "run", "broken")
     monkeypatch.setenv("RESTAUDIT_RUNS", str(tmp_path))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    at.switch_page("reports/viewer/app_pages/bias.py").run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
+    at.switch_page("app_pages/bias.py").run()
     assert not at.exception
     assert "changed after it was written" in at.code[0].value
     assert [link.label for link in at.get("page_link")] == ["Verify: what is wrong first"]
@@ -357,8 +357,8 @@ def test_the_bundle_view_says_the_size_and_keeps_one_file_a_session(
 ) -> None:
     make_run(tmp_path / "runs/run")
     monkeypatch.setenv("RESTAUDIT_RUNS", str(tmp_path / "runs"))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    at.switch_page("reports/viewer/app_pages/documents.py").run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
+    at.switch_page("app_pages/documents.py").run()
     at.segmented_control(key="documents_view").set_value("bundle").run()
     _click(at, "bundle_prepare")
     first = at.session_state["bundle_file"][1].path

@@ -65,8 +65,8 @@ def run(tmp_path: Path) -> Path:
 
 def _page(run: Path, monkeypatch: pytest.MonkeyPatch, feature: str | None = None) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(run.parent))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.switch_page("reports/viewer/app_pages/divergence.py")
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
+    at.switch_page("app_pages/divergence.py")
     if feature:
         at.query_params["feature"] = feature
     return at.run()

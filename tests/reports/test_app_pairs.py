@@ -119,8 +119,8 @@ def test_results_come_with_handing_in_on_both_pages(run: Path, duel: PairSet) ->
     assert any(t.startswith(expected) and "95% interval" in t for t in texts(at))
     assert at.dataframe[0].value.loc[0, "better"] == duel.pairs
     assert not any((b.key or "").startswith("choice_") for b in open_page("ana").button)
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    page.switch_page("reports/viewer/app_pages/divergence.py")
+    page = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
+    page.switch_page("app_pages/divergence.py")
     page.run()
     assert not page.exception
     assert any(t.startswith(expected) for t in texts(page))
@@ -130,8 +130,8 @@ def test_a_rater_in_the_middle_keeps_the_result_from_the_divergence_page(
     run: Path, duel: PairSet
 ) -> None:
     _choose(_begin(), "A", "B")
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    page.switch_page("reports/viewer/app_pages/divergence.py")
+    page = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
+    page.switch_page("app_pages/divergence.py")
     page.run()
     assert any("in the middle of this set" in t for t in texts(page))
     assert not any("was preferred" in t for t in texts(page))

@@ -64,8 +64,8 @@ def run(root: Path) -> Run:
 
 def _page(root: Path, monkeypatch: pytest.MonkeyPatch, **address: str | list[str]) -> AppTest:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    at.switch_page("reports/viewer/app_pages/samples.py")
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
+    at.switch_page("app_pages/samples.py")
     for key, value in {"run": "run", **address}.items():
         at.query_params[key] = value
     return at.run()

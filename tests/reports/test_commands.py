@@ -88,7 +88,7 @@ def test_without_streamlit_the_message_says_what_to_install(
 
 def test_the_app_listens_on_this_machine_only_and_reports_nothing() -> None:
     command = commands.viewer_command(8600)
-    assert command[:4] == [sys.executable, "-m", "reports.viewer.serve", "run"]
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
     assert Path(command[4]).is_file()
     assert {
         "--server.address=127.0.0.1",

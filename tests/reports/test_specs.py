@@ -38,8 +38,8 @@ def test_a_chart_is_made_once_and_again_for_other_figures(
     made: list[str] = []
     real = getattr(charts, make)
     monkeypatch.setattr(charts, make, lambda *a, **k: made.append(make) or real(*a, **k))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.switch_page(f"reports/viewer/app_pages/{page}.py")
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60)
+    at.switch_page(f"app_pages/{page}.py")
     at.query_params["run"] = "one"
     at.run()
     assert not at.exception

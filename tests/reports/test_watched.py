@@ -62,10 +62,10 @@ def test_every_page_of_the_app_shows_it_without_an_exception(
     watched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESTAUDIT_RUNS", str(watched.parent))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=60).run()
     assert not at.exception
     for page in PAGES:
-        at = at.switch_page(f"reports/viewer/app_pages/{page.file}")
+        at = at.switch_page(f"app_pages/{page.file}")
         at.query_params["run"] = "run"
         at = at.run()
         assert not at.exception, (page.file, at.exception)

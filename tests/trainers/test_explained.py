@@ -77,8 +77,8 @@ def test_documents_exports_and_the_bundle_are_made_and_verify(kind, runs, tmp_pa
 def test_every_page_shows_them(file, runs, monkeypatch):
     monkeypatch.setenv("RESTAUDIT_RUNS", str(runs))
     for kind in KINDS:
-        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-        at = at.switch_page(f"reports/viewer/app_pages/{file}")
+        at = AppTest.from_file(str(ROOT / "reports/viewer/app.py"), default_timeout=120)
+        at = at.switch_page(f"app_pages/{file}")
         at.query_params["run"] = kind
         at.run()
         assert not at.exception, (kind, at.exception)

@@ -265,8 +265,10 @@ def page(root, monkeypatch, study=None):
     from streamlit.testing.v1 import AppTest
 
     monkeypatch.setenv("RESTAUDIT_RUNS", str(root))
-    at = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=120).run()
-    at = at.switch_page("reports/viewer/app_pages/study.py")
+    at = AppTest.from_file(
+        str(Path(__file__).parents[2] / "reports/viewer/app.py"), default_timeout=120
+    ).run()
+    at = at.switch_page("app_pages/study.py")
     if study is not None:
         at.query_params["study"] = study
     return at.run()
