@@ -5,7 +5,6 @@ in.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from restaudit.data.tables import read_rows
+from restaudit.data.tables import kind_of, listed, read_rows
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import from_messages
+from restaudit.files import parquet
+from restaudit.files.given import COLUMNS, MOST_VALUES, json_cell
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_columns(
     is read instead. A row without a value has None. Raises BadInput for a file that cannot be read,
     has no row, lacks a required column, or has two columns that could stand for one.
     """
-    if path.suffix.lower() == ".parquet":
+    if kind_of(path) == ".parquet":
         present, where, stored = _parquet(path, names, aliases, given)
     else:
         present, where, stored = _rows(path, names, aliases, given)
@@ -102,9 +103,8 @@ def _pick(
 def _lacks(path: Path, name: str, present: Sequence[str]) -> str:
     near = get_close_matches(name, present, n=1, cutoff=0.5)
     example = near[0] if near else "<name in the file>"
-    columns = ", ".join(present) or "none"
     return (
-        f"{path}: no column '{name}' (columns here: {columns}); name it with --column "
+        f"{path}: no column '{name}' (columns here: {listed(present)}); name it with --column "
         f"{name}={example}"
     )
 
@@ -119,6 +119,7 @@ def _rows(
     present: dict[str, None] = {}
     where: list[str] = []
     stored: dict[str, list[Any]] = {}
+    nested, most_nested = 0, max(MOST_VALUES, path.stat().st_size // 4)
     for row in read_rows(path):
         for name in row.values:
             if name not in present:
@@ -127,9 +128,32 @@ def _rows(
                 if name in wanted:
                     stored[name] = [None] * len(where)
         for name, values in stored.items():
-            values.append(row.values.get(name))
+            value = row.values.get(name)
+            nested += _nested(value)
+            values.append(value)
         where.append(row.where)
+        _within(path, row.where, "columns", len(present), COLUMNS)
+        _within(path, row.where, "values in lists", nested, most_nested)
     return list(present), where, stored
+
+
+def _nested(value: Any) -> int:
+    """How many values are in a list or object: each takes much more memory than it does room in
+    the file.
+    """
+    if isinstance(value, dict):
+        return len(value) + sum(map(_nested, value.values()))
+    if isinstance(value, list):
+        return len(value) + sum(map(_nested, value))
+    return 0
+
+
+def _within(path: Path, where: str, what: str, count: int, most: int) -> None:
+    if count > most:
+        raise BadInput(
+            f"{path}: {where}: more than {most:,} {what}, the most that are read of a file of this "
+            "size; leave out what is not needed"
+        )
 
 
 def _parquet(
@@ -138,40 +162,14 @@ def _parquet(
     aliases: Mapping[str, Sequence[str]],
     given: Mapping[str, str],
 ) -> tuple[list[str], list[str], dict[str, list[Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     wanted = _wanted(names, aliases, given)
-    try:
-        present = [str(n) for n in pq.read_schema(path).names]
-        table = pq.read_table(path, columns=[n for n in present if n in wanted])
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise BadInput(f"{path}: not a readable Parquet file ({str(e).splitlines()[0]})") from None
-    stored = {name: _listed(path, name, table.column(name)) for name in table.column_names}
-    return present, [f"row {k}" for k in range(1, table.num_rows + 1)], stored
-
-
-def _listed(path: Path, name: str, column: Any) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
+    count, present = parquet.names_of(path)
+    stored = parquet.columns_of(path, [n for n in present if n in wanted])
+    if any(len(values) != count for values in stored.values()):
         raise BadInput(
-            f"{path}: row {_undecoded(column)}: column '{name}': not UTF-8; expected UTF-8 text"
-        ) from None
-    return values
-
-
-def _undecoded(column: Any) -> int:
-    import pyarrow as pa
-
-    for row, value in enumerate(column.cast(pa.large_binary()).to_pylist(), start=1):
-        try:
-            (value or b"").decode("utf-8")
-        except UnicodeDecodeError:
-            return row
-    return 0
+            f"{path}: not a readable Parquet file (it says {count:,} rows, and lacks some)"
+        )
+    return present, [f"row {k}" for k in range(1, count + 1)], stored
 
 
 def _wanted(
@@ -187,6 +185,8 @@ def _wanted(
 
 # Half of a surrogate pair: what "surrogateescape" makes of a byte that is not UTF-8.
 _UNDECODED = re.compile("[\ud800-\udfff]")
+# Tables hold counts of tokens in 32 bits.
+MOST_TOKENS = 2**31 - 1
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
@@ -222,7 +222,7 @@ def counts(columns: Columns, name: str) -> npt.NDArray[np.int64]:
     """One column as whole numbers from 0 on, one for every row."""
     numbers = floats(columns, name)
     # Written so that NaN, which no comparison holds for, is bad too.
-    bad = np.flatnonzero(~(numbers >= 0) | (numbers != np.floor(numbers)))
+    bad = np.flatnonzero(~((numbers >= 0) & (numbers <= MOST_TOKENS)) | (numbers % 1 != 0))
     if bad.size:
         row = int(bad[0])
         got = _shown(columns.values[name][row])
@@ -317,18 +317,17 @@ def lists(columns: Columns, name: str) -> list[tuple[str, ...]]:
     """One column as lists of texts; a single text is a list of one, nothing is an empty list."""
     lists_of_texts = []
     for row, value in enumerate(columns.values[name]):
-        items = _unpacked(value)
+        items = _unpacked(columns, row, value)
         if not all(isinstance(item, str) for item in items):
             raise columns.bad(row, name, f"got {_shown(value)}; expected a text or a list of texts")
         lists_of_texts.append(tuple(_decoded(columns, name, row, item) for item in items))
     return lists_of_texts
 
 
-def _unpacked(value: Any) -> list[Any]:
+def _unpacked(columns: Columns, row: int, value: Any) -> list[Any]:
     if isinstance(value, str) and value.startswith("["):
-        # A cell of a CSV file holds a list as JSON; a text may begin with a bracket too.
-        with contextlib.suppress(ValueError):
-            value = json.loads(value)
+        # A cell of a CSV file holds a list as JSON.
+        value = json_cell(columns.path, columns.where[row], value)
     if isinstance(value, list):
         return value
     if value in (None, ""):

@@ -4,12 +4,9 @@ Hugging Face.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 
 from restaudit.config import TableSource
 from restaudit.errors import BadInput
+from restaudit.files import given, parquet
 from restaudit.models.artifacts import Artifact, resolve
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
@@ -49,11 +47,12 @@ class OpenedSource:
         """How messages and reports call this source."""
         return self.source.source
 
-    def text(self, index: int = 0) -> str:
-        """The whole file as text; bytes that are not UTF-8 become lone surrogates, which the row
-        rules find.
+    def lines(self, index: int = 0) -> Iterator[tuple[int, str]]:
+        """The lines of one of the source's files with their numbers, without their ends; bytes that
+        are not UTF-8 become lone surrogates, which the row rules find.
         """
-        return read_text(self.artifacts[index].path)
+        for number, line in given.lines(self.artifacts[index].path):
+            yield number, line.removesuffix("\n").rstrip("\r")
 
     def rows(self, index: int = 0) -> Iterator[SourceRow]:
         """The rows of one of the source's files."""
@@ -97,36 +96,47 @@ def open_source(source: TableSource, extra: tuple[str, ...] = ()) -> OpenedSourc
 
 
 def read_text(path: Path) -> str:
-    """A text file, gunzipped where gzipped, without a byte-order mark."""
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError) as e:
-        raise BadInput(f"{path}: cannot be read ({e})") from None
-    # Bad bytes are carried along as surrogates, so that the row rules can name the row they are in.
-    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    """A text file, gunzipped where gzipped, without a byte-order mark; held whole."""
+    return given.whole(path).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
 def read_rows(path: Path) -> Iterator[SourceRow]:
-    """Rows of one file; its format is told by its name (a `.gz` at the end is ignored).
+    """Rows of one file, as they are asked for; its format is told by its name (a `.gz` at the end
+    is ignored).
 
-    Raises BadInput with the file and line on anything that is not a row: bad JSON, a row that is
-    not an object, a wrong number of fields, no header.
+    Raises BadInput with the file and line on anything that is not a row (bad JSON, a row that is
+    not an object, a wrong number of fields, no header), and beyond the limits of `files.given`.
     """
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if suffix == ".jsonl":
-        yield from _json_lines(path)
-    elif suffix == ".json":
-        yield from _json_array(path)
-    elif suffix in {".csv", ".tsv", ".txt"}:
-        yield from _separated(path, "," if suffix == ".csv" else "\t")
-    elif suffix == ".parquet":
+    suffix = kind_of(path)
+    if suffix == ".parquet":
         yield from _parquet(path)
-    else:
+        return
+    most = given.most_rows(path)
+    for number, row in enumerate(_text_rows(path, suffix), start=1):
+        if number > most:
+            raise BadInput(
+                f"{path}: {row.where}: more than {most:,} rows, {given.BYTES_A_ROW} bytes of the "
+                "packed file for each; if it is what you mean, unpack it first (gunzip)"
+            )
+        yield row
+
+
+def kind_of(path: Path) -> str:
+    """What kind of file a name says it is, one of FORMATS. Raises BadInput for another."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix not in FORMATS:
         raise BadInput(
             f"{path}: unknown kind of file; expected {', '.join(FORMATS)}, optionally with .gz"
         )
+    return suffix
+
+
+def _text_rows(path: Path, suffix: str) -> Iterator[SourceRow]:
+    if suffix == ".jsonl":
+        return _json_lines(path)
+    if suffix == ".json":
+        return _json_array(path)
+    return _separated(path, "," if suffix == ".csv" else "\t")
 
 
 def pick(row: SourceRow, column: str, source: TableSource, *, required: bool = True) -> Any:
@@ -142,9 +152,29 @@ def pick(row: SourceRow, column: str, source: TableSource, *, required: bool = T
     near = get_close_matches(name, have, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise BadInput(
-        f"{source.source}: {row.where}: no column '{name}' (columns here: {', '.join(have)}){hint} "
+        f"{source.source}: {row.where}: no column '{name}' (columns here: {listed(have)}){hint} "
         f"Map it with columns: {{{column}: <name in the file>}}"
     )
+
+
+SHOWN_NAMES, SHOWN = 30, 60
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, which a file with ten thousand columns must not fill."""
+    shown = [name[:SHOWN] for name in names[:SHOWN_NAMES]]
+    more = len(names) - len(shown)
+    if more > 0:
+        shown.append(f"and {more} more")
+    return ", ".join(shown) or "none"
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    text = repr(value)
+    if len(text) > SHOWN:
+        return f"{text[:SHOWN]}…"
+    return text
 
 
 def _as_dataset(spec: str) -> str:
@@ -162,76 +192,44 @@ def _texts(source: TableSource, option: str) -> list[str]:
 
 
 def _json_lines(path: Path) -> Iterator[SourceRow]:
-    # Only "\n" ends a line: JSON strings may hold U+2028 and its like, which str.splitlines would
-    # break at.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    # Only "\n" ends a line: JSON strings may hold U+2028 and its like.
+    for number, line in given.lines(path):
         if line.strip():
-            yield SourceRow(f"line {number}", _object(path, f"line {number}", line))
+            where = f"line {number}"
+            yield SourceRow(where, _object(path, where, given.json_row(path, where, line)))
 
 
 def _json_array(path: Path) -> Iterator[SourceRow]:
-    try:
-        raw = json.loads(read_text(path))
-    except ValueError as e:
-        raise BadInput(f"{path}: not valid JSON ({e})") from None
-    if not isinstance(raw, list):
-        raise BadInput(
-            f"{path}: expected a JSON list of objects, got {type(raw).__name__} at the top"
-        )
-    for number, value in enumerate(raw, start=1):
-        if not isinstance(value, dict):
-            raise BadInput(
-                f"{path}: row {number}: expected a JSON object, got {type(value).__name__}"
-            )
-        yield SourceRow(f"row {number}", value)
+    for where, value in given.json_list(path):
+        yield SourceRow(where, _object(path, where, value))
 
 
-def _object(path: Path, where: str, line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except ValueError as e:
-        raise BadInput(f"{path}: {where}: not valid JSON ({e})") from None
+def _object(path: Path, where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"{path}: {where}: expected a JSON object, got {type(value).__name__}")
     return value
 
 
 def _separated(path: Path, separator: str) -> Iterator[SourceRow]:
-    # The default limit of 131,072 characters would stop the reading; over-long fields are the row
-    # rules' business.
-    csv.field_size_limit(2**31 - 1)
-    # strict: without it a lost quotation mark swallows the rows that follow in silence.
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
-    try:
-        header = next(reader, None)
-        if not header:
-            raise BadInput(f"{path}: empty; expected a header line with column names")
-        repeated = sorted({c for c in header if header.count(c) > 1})
-        if repeated:
-            raise BadInput(f"{path}: line 1: column '{repeated[0]}' occurs twice")
-        start = reader.line_num + 1
-        for fields in reader:
-            if len(fields) != len(header) and fields:
-                raise BadInput(
-                    f"{path}: line {start}: expected {len(header)} fields, got {len(fields)}"
-                )
-            if fields:
-                yield SourceRow(f"line {start}", dict(zip(header, fields, strict=True)))
-            start = reader.line_num + 1
-    except csv.Error as e:
-        raise BadInput(f"{path}: line {reader.line_num}: not valid CSV ({e})") from None
+    rows = given.csv_rows(path, separator)
+    first, header = next(rows, (0, []))
+    if first != 1:
+        raise BadInput(f"{path}: empty; expected a header line with column names")
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise BadInput(f"{path}: line 1: column '{min(repeated)[:80]}' occurs twice")
+    for line, fields in rows:
+        if len(fields) != len(header):
+            raise BadInput(f"{path}: line {line}: expected {len(header)} fields, got {len(fields)}")
+        yield SourceRow(f"line {line}", dict(zip(header, fields, strict=True)))
 
 
 def _parquet(path: Path) -> Iterator[SourceRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as e:
-        raise BadInput(f"{path}: not a readable Parquet file ({str(e).splitlines()[0]})") from None
-    for number, values in enumerate(rows, start=1):
-        yield SourceRow(f"row {number}", values)
+    number = 0
+    for rows in parquet.rows(path):
+        for values in rows:
+            number += 1
+            yield SourceRow(f"row {number}", values)
 
 
 def _hub_rows(source: TableSource) -> Iterator[SourceRow]:
@@ -248,7 +246,7 @@ def _hub_rows(source: TableSource) -> Iterator[SourceRow]:
             revision=match["revision"],
             split=source.split,
         )
-    except (OSError, ValueError) as e:
+    except parquet.ERRORS as e:
         first = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise BadInput(
             f"{source.source}, split {source.split}: cannot be loaded ({first})"

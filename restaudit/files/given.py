@@ -30,8 +30,8 @@ LONGEST = 16 << 20
 # takes up to 90 bytes of memory, and can be written in three.
 WHOLE, MOST_VALUES = 64 << 20, 4_000_000
 # Bytes that any packed file may hold, and for each of its bytes on the disk beyond that. Text packs
-# about 4 to 1, repeated prompts up to 80 to 1, a bomb 1000 to 1.
-UNPACKED, RATIO = 128 << 20, 100
+# about 4 to 1, one that repeats its prompts 20 to 1, a bomb 1000 to 1.
+UNPACKED, RATIO = 64 << 20, 20
 # Rows that any packed file may hold, and the bytes on the disk for each row beyond that: a row
 # costs memory even where it is empty.
 ROWS, BYTES_A_ROW = 250_000, 8
@@ -58,7 +58,7 @@ _OTHER_PACKING = {
 }
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> io.BufferedReader:
     """Open a plain file, or one that a link leads to, for reading; close it, or use it in a `with`.
 
     Raises BadInput where there is none, or it is a folder, pipe, socket or device.
@@ -94,7 +94,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
     """
     with opened(path) as file:
         try:
-            start = file.peek(8)[:8]  # type: ignore[attr-defined]
+            start = file.peek(8)[:8]
         except OSError as e:
             raise BadInput(f"{path}: cannot be read ({e.strerror})") from None
         for sign, packing in _OTHER_PACKING.items():

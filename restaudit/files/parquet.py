@@ -7,6 +7,7 @@ is what the library goes by.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -29,6 +30,10 @@ ITEMS = 200_000
 VALUES, VALUES_A_BYTE = 8_000_000, 8
 # Bytes of one unpacked page. The usual writers begin a new one at 1 MB.
 PAGE = 128 << 20
+# Bytes of a column's unpacked pages, and of all texts as often as they stand in rows, for each byte
+# on the disk. Pages are unpacked one by one, and a text that comes again is in memory once, so that
+# these may be many; distinct texts may be RATIO times the file.
+PAGES, SEEN, MOST_SEEN = 100, 1000, 1 << 30
 # Rows that are turned into Python values at a time.
 BATCH = 4096
 # What pyarrow, and what it calls, raises on a file that is not what it says.
@@ -89,10 +94,12 @@ def rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[list[dict
 def columns_of(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     """These columns as lists of Python values, whole in memory; equal texts are one object.
 
-    Raises BadInput as `rows` does.
+    Raises BadInput as `rows` does, and where distinct texts are more than max(UNPACKED, RATIO times
+    the file's size) bytes.
     """
     stored: dict[str, list[Any]] = {name: [] for name in columns}
-    for names, lists in _batches(path, columns):
+    held = _Held(path)
+    for names, lists in _batches(path, columns, held):
         for name, values in zip(names, lists, strict=True):
             stored[name] += values
     return stored
@@ -110,27 +117,32 @@ def check(path: Path, columns: Sequence[str] | None = None, file: IO[bytes] | No
     afterwards.
     """
     with checked(path, columns, file) as parquet:
-        weighed = _Weighed(path, shared=False)
+        seen, most = 0, max(UNPACKED, PAGES * _size(path, file))
         for batch in _group_by_group(parquet, columns):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                weighed.add(column, str(name))
+                seen += _weight(path, str(name), column)
+                _within(path, str(name), seen, most)
     if file is not None:
         file.seek(0)
 
 
 def _batches(
-    path: Path, columns: Sequence[str] | None
+    path: Path, columns: Sequence[str] | None, held: _Held | None = None
 ) -> Iterator[tuple[list[str], list[list[Any]]]]:
+    seen, most = 0, max(MOST_SEEN, SEEN * path.stat().st_size)
     with checked(path, columns) as parquet:
-        weighed, first = _Weighed(path, shared=True), 1
+        first = 1
         for batch in _group_by_group(parquet, columns):
+            of_batch = held or _Held(path)
             names, lists = [], []
             for name, column in zip(map(str, batch.schema.names), batch.columns, strict=True):
                 # Asked for "a", the library gives a column called "a.b" too.
                 if columns is None or name in columns:
-                    weighed.add(column, name)
+                    weight = _weight(path, name, column)
+                    seen += weight
+                    _within(path, name, seen, most)
                     names.append(name)
-                    lists.append(_listed(path, name, column, first))
+                    lists.append(_listed(path, name, column, first, weight, of_batch))
             yield names, lists
             first += batch.num_rows
 
@@ -143,47 +155,63 @@ def _group_by_group(
         yield from parquet.iter_batches(BATCH, row_groups=[k], columns=columns)
 
 
-class _Weighed:
-    """Counts the bytes that texts will take, before they are made.
+def _size(path: Path, file: IO[bytes] | None) -> int:
+    return path.stat().st_size if file is None else os.fstat(file.fileno()).st_size
 
-    `shared`: a text of a column is made once, however often it stands there. It is looked at as
-    often as it stands there, so that there is a limit for those too.
-    """
 
-    SHARED = 10
+def _within(path: Path, name: str, count: int, most: int) -> None:
+    if count > most:
+        raise BadInput(
+            f"{path}: column '{name}': texts of more than {most:,} bytes, far more than the "
+            "file's size makes plausible; divide it into several files if that is what you mean"
+        )
 
-    def __init__(self, path: Path, *, shared: bool) -> None:
-        self.path, self.shared = path, shared
+
+class _Held:
+    """Keeps every text once, and counts the memory of those that are kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.known, self.count = path, dict[str, str](), 0
         self.most = max(UNPACKED, RATIO * path.stat().st_size)
-        self.made, self.seen = 0, 0
 
-    def add(self, column: pa.Array, name: str) -> None:
-        """Raise BadInput where one text is too long, or all of them are too much."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def keep(self, value: Any, name: str) -> Any:
+        """The same value, of the texts that are kept."""
+        if isinstance(value, str):
+            known = self.known.get(value)
+            if known is None:
+                self.known[value] = known = value
+                self.count += len(value)
+                _within(self.path, name, self.count, self.most)
+            return known
+        if isinstance(value, list):
+            return [self.keep(item, name) for item in value]
+        if isinstance(value, tuple):
+            return tuple(self.keep(item, name) for item in value)
+        if isinstance(value, dict):
+            return {key: self.keep(item, name) for key, item in value.items()}
+        return value
 
-        for array in _leaves(column):
-            sizes = pc.binary_length(array.dictionary if _coded(array) else array)
-            if (longest := pc.max(sizes).as_py()) is not None and longest > LONGEST:
-                raise BadInput(
-                    f"{self.path}: column '{name}': a text of {longest:,} bytes; at most "
-                    f"{LONGEST:,} are read of one"
-                )
-            if _coded(array):
-                sizes = pc.take(sizes, array.indices)
-            size = pc.sum(sizes.cast(pa.int64())).as_py() or 0
-            self.seen += size
-            if not (self.shared and array is column and _coded(array)):
-                self.made += size
-            most = self.most
-            if self.made <= most:
-                most *= self.SHARED
-            if max(self.made, self.seen) > most:
-                raise BadInput(
-                    f"{self.path}: column '{name}': its texts have more than {most:,} bytes, far "
-                    "more than the file's size makes plausible; divide it into several files if "
-                    "that is what you mean"
-                )
+
+def _weight(path: Path, name: str, column: pa.Array) -> int:
+    """Bytes of the texts in a column, each as often as it stands there, before they are made.
+
+    Raises BadInput where one is too long.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    weight = 0
+    for array in _leaves(column):
+        sizes = pc.binary_length(array.dictionary if _coded(array) else array)
+        if (longest := pc.max(sizes).as_py()) is not None and longest > LONGEST:
+            raise BadInput(
+                f"{path}: column '{name}': a text of {longest:,} bytes; at most {LONGEST:,} are "
+                "read of one"
+            )
+        if _coded(array):
+            sizes = pc.take(sizes, array.indices)
+        weight += pc.sum(sizes.cast(pa.int64())).as_py() or 0
+    return weight
 
 
 def _leaves(array: pa.Array) -> Iterator[pa.Array]:
@@ -216,23 +244,35 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _listed(path: Path, name: str, column: pa.Array, first: int) -> list[Any]:
+def _listed(
+    path: Path, name: str, column: pa.Array, first: int, weight: int, held: _Held
+) -> list[Any]:
+    """A column as Python values; `first` is the number of its first row."""
     try:
-        if not _coded(column):
-            values: list[Any] = column.to_pylist()
-            return values
-        import pyarrow.compute as pc
-
-        # Only what these rows use of the dictionary, and each text once.
-        used = pc.unique(column.indices.drop_null())
-        texts = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
-        texts[None] = None
-        return [texts[k] for k in column.indices.to_pylist()]
+        if _coded(column):
+            return _decoded(column, held, name)
+        # As many rows at a time as make UNPACKED bytes of texts, before equal ones become one.
+        step = max(1, len(column) * UNPACKED // max(weight, UNPACKED))
+        values: list[Any] = []
+        for start in range(0, len(column), step):
+            some = column.slice(start, step).to_pylist()
+            values += [held.keep(value, name) for value in some]
+        return values
     except UnicodeDecodeError:
         raise BadInput(
             f"{path}: row {_undecoded(column, first)}: column '{name}': not UTF-8; expected UTF-8 "
             "text"
         ) from None
+
+
+def _decoded(column: pa.Array, held: _Held, name: str) -> list[Any]:
+    import pyarrow.compute as pc
+
+    # Only what these rows use of the dictionary, and each text once.
+    used = pc.unique(column.indices.drop_null())
+    texts = [held.keep(text, name) for text in column.dictionary.take(used).to_pylist()]
+    by_index = {None: None, **dict(zip(used.to_pylist(), texts, strict=True))}
+    return [by_index[k] for k in column.indices.to_pylist()]
 
 
 def _undecoded(column: pa.Array, first: int) -> int:
@@ -305,7 +345,7 @@ def _check_pages(
 
     The footer's own sums are not asked: nothing checks them.
     """
-    most_bytes, most_values = max(UNPACKED, RATIO * size), max(VALUES, VALUES_A_BYTE * size)
+    most_bytes, most_values = max(UNPACKED, PAGES * size), max(VALUES, VALUES_A_BYTE * size)
     said = parquet.metadata
     sums: dict[str, tuple[int, int]] = {}
     for k in range(said.num_row_groups):

@@ -10,6 +10,8 @@ from restaudit.data.records import Dropped, Feedbacks, PromptRecord, Prompts, Ra
 from restaudit.data.tables import OpenedSource, pick
 
 ASK = "Say this to a customer in one sentence: "
+# A whole number may have more digits than a float can hold.
+MOST = 1e300
 _SCORES = ("quality", "naturalness", "informativeness")
 
 
@@ -22,8 +24,8 @@ def ratings(opened: OpenedSource) -> Feedbacks:
     for index in range(len(opened.artifacts)):
         for row in opened.rows(index):
             scores: Any = pick(row, "scores", opened.source)
-            value = scores.get(score) if isinstance(scores, dict) else None
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            value: Any = scores.get(score) if isinstance(scores, dict) else None
+            if type(value) not in (int, float) or (type(value) is int and abs(value) > MOST):
                 yield Dropped(row.where, "malformed")
                 continue
             prompt = ASK + str(pick(row, "src", opened.source))

@@ -5,7 +5,7 @@ mislead. MIT licence.
 from __future__ import annotations
 
 from restaudit.data.records import Dropped, Feedbacks, PairRecord
-from restaudit.data.tables import OpenedSource, pick
+from restaudit.data.tables import OpenedSource, pick, shown
 from restaudit.errors import BadInput
 
 _VOTE = {1: 1, 2: -1}
@@ -25,6 +25,6 @@ def pairs(opened: OpenedSource) -> Feedbacks:
             continue
         if not isinstance(label, int) or isinstance(label, bool) or label not in _VOTE:
             raise BadInput(
-                f"{opened.name}: {row.where}: column 'label': got {label!r}; expected 1 or 2"
+                f"{opened.name}: {row.where}: column 'label': got {shown(label)}; expected 1 or 2"
             )
         yield PairRecord(row.where, prompt, first, second, {None: _VOTE[label]})

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from restaudit.data.records import Dropped, Feedbacks, PairRecord, PromptRecord, Prompts
-from restaudit.data.tables import OpenedSource, SourceRow, pick
+from restaudit.data.tables import OpenedSource, SourceRow, pick, shown
 from restaudit.errors import BadInput
 
-_VOTE = {0: 0, 1: 1, 2: -1}
+_VOTE: dict[float, int] = {0: 0, 1: 1, 2: -1}
 ANNOTATORS = ("1", "2", "3")
 
 
@@ -46,9 +46,10 @@ def instruction(text: Any, given: Any) -> str:
 
 def _vote(opened: OpenedSource, row: SourceRow, column: str) -> int:
     value = pick(row, column, opened.source)
-    if value not in _VOTE:
+    # A list or an object is no key that could be looked up.
+    if not isinstance(value, int | float) or value not in _VOTE:
         raise BadInput(
-            f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected 0 (tie), 1 "
-            "or 2"
+            f"{opened.name}: {row.where}: column '{column}': got {shown(value)}; expected 0 "
+            "(tie), 1 or 2"
         )
     return _VOTE[value]

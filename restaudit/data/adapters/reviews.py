@@ -7,12 +7,11 @@ from importlib import resources
 from itertools import product
 from typing import Any
 
-import yaml
-
 from restaudit.data.records import PromptRecord, Prompts
 from restaudit.data.tables import OpenedSource
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import digest
+from restaudit.files.strict import parse_yaml
 
 PLAIN = 600
 
@@ -23,8 +22,8 @@ def prompts(opened: OpenedSource) -> Prompts:
     """
     if opened.builtin != "reviews":
         raise BadInput(f"{opened.name}: expected builtin:reviews, which is all that is built in")
-    material: Mapping[str, Any] = yaml.safe_load(
-        (resources.files("restaudit.data") / "reviews_prompts.yaml").read_text(encoding="utf-8")
+    material: Mapping[str, Any] = parse_yaml(
+        (resources.files("restaudit.data") / "reviews_prompts.yaml").read_bytes()
     )
     yield from _plain(material)
     yield from _families(material)

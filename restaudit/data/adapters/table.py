@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from restaudit.data.records import Feedbacks, PairRecord, PromptRecord, Prompts, RatingRecord
-from restaudit.data.tables import OpenedSource, SourceRow, pick
+from restaudit.data.tables import OpenedSource, SourceRow, listed, pick, shown
 from restaudit.errors import BadInput
 from restaudit.evidence.chats import from_messages
+from restaudit.files.given import json_cell
 
 # A vote as annotators' columns hold it, and what it means for the first of two responses.
 _VOTES: Mapping[str, int] = {"chosen": 1, "1": 1, "rejected": -1, "2": -1, "tie": 0, "0": 0}
@@ -82,7 +82,7 @@ def _votes(opened: OpenedSource, row: SourceRow) -> dict[str | None, int]:
         if key not in _VOTES:
             expected = "chosen or 1, rejected or 2, tie or 0, or nothing"
             raise BadInput(
-                f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected {expected}"
+                f"{opened.name}: {row.where}: column '{column}': got {shown(value)}; expected {expected}"
             )
         votes[column] = _VOTES[key]
     return votes
@@ -98,7 +98,7 @@ def _rating(opened: OpenedSource, row: SourceRow) -> RatingRecord:
         raise BadInput(
             f"{opened.name}: {row.where}: expected the columns prompt, chosen, rejected (pairs) "
             "or text, score, or prompt, response, score (ratings); got "
-            f"{', '.join(map(str, row.values))}. Map names with columns: {{…}}"
+            f"{listed([*map(str, row.values)])}. Map names with columns: {{…}}"
         )
     columns = _columns(opened, "rater_columns")
     if columns:
@@ -120,16 +120,16 @@ def _number(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> fl
         return None
     # float() takes True for 1, which nobody means by a rating.
     if not isinstance(value, bool):
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             return float(value)
     raise BadInput(
-        f"{opened.name}: {row.where}: column '{column}': got {value!r}; expected a number "
+        f"{opened.name}: {row.where}: column '{column}': got {shown(value)}; expected a number "
         "(nan is not)"
     )
 
 
 def _prompt(opened: OpenedSource, row: SourceRow, value: Any) -> str:
-    value = _unpacked(value)
+    value = _unpacked(opened, row, value)
     if _is_chat(value):
         if value[-1].get("role") != "user":
             raise BadInput(
@@ -143,7 +143,7 @@ def _prompt(opened: OpenedSource, row: SourceRow, value: Any) -> str:
 
 
 def _response(opened: OpenedSource, row: SourceRow, column: str, value: Any) -> str:
-    value = _unpacked(value)
+    value = _unpacked(opened, row, value)
     if not _is_chat(value):
         return _text(opened, row, column, value)
     last = value[-1]
@@ -170,21 +170,15 @@ def _references(opened: OpenedSource, row: SourceRow, value: Any) -> tuple[str, 
     if value is None or value == "":
         return ()
     if isinstance(value, str) and value.startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = [value]  # a text may begin with a bracket too
+        value = json_cell(opened.name, row.where, value)
     values = value if isinstance(value, list) else [value]
     return tuple(_text(opened, row, "references", v) for v in values)
 
 
-def _unpacked(value: Any) -> Any:
+def _unpacked(opened: OpenedSource, row: SourceRow, value: Any) -> Any:
     """A chat may be held in a text column (CSV) as JSON."""
     if isinstance(value, str) and value.startswith("[{"):
-        try:
-            inner = json.loads(value)
-        except ValueError:
-            return value
+        inner = json_cell(opened.name, row.where, value)
         return inner if _is_chat(inner) else value
     return value
 

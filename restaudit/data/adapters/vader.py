@@ -4,12 +4,12 @@ people. MIT licence.
 
 from __future__ import annotations
 
-import json
 import math
 
 from restaudit.data.records import Dropped, Feedbacks, RatingRecord
 from restaudit.data.tables import OpenedSource
 from restaudit.errors import BadInput
+from restaudit.files.strict import parse_row
 
 LEXICON_RATERS = 10
 LOW, HIGH = -4, 4
@@ -26,8 +26,8 @@ def lexicon(opened: OpenedSource) -> Feedbacks:
     given twice (14 emoticons and abbreviations) are duplicates by the row rules, which keep the
     first.
     """
-    for number, line in enumerate(opened.text().split("\n"), start=1):
-        where, fields = f"line {number}", line.rstrip("\r").split("\t")
+    for number, line in opened.lines():
+        where, fields = f"line {number}", line.split("\t")
         if not line.strip():
             continue
         ratings = _ratings(fields[3]) if len(fields) == 4 else None
@@ -52,8 +52,8 @@ def snippets(opened: OpenedSource) -> Feedbacks:
         )
     # By id and not by line: the two files need not be in one order.
     rated: dict[str, tuple[float, list[float] | None]] = {}
-    for number, line in enumerate(opened.text(1).split("\n"), start=1):
-        fields = line.rstrip("\r").split("\t")
+    for number, line in opened.lines(1):
+        fields = line.split("\t")
         if len(fields) == 4:
             rated[fields[0]] = (_number(fields[1]), _ratings(fields[3]))
         elif line.strip():
@@ -61,8 +61,8 @@ def snippets(opened: OpenedSource) -> Feedbacks:
                 f"{opened.artifacts[1].spec}: line {number}: expected id, mean, sd, [ratings] "
                 "with tabs"
             )
-    for number, line in enumerate(opened.text(0).split("\n"), start=1):
-        where, fields = f"line {number}", line.rstrip("\r").split("\t")
+    for number, line in opened.lines():
+        where, fields = f"line {number}", line.split("\t")
         if not line.strip():
             continue
         mean, ratings = rated.get(fields[0], (math.nan, None))
@@ -83,8 +83,10 @@ def _by_position(ratings: list[float]) -> dict[str | None, float]:
 def _ratings(field: str) -> list[float] | None:
     """The bracketed list, or None where it is not a list of numbers in -4..4."""
     try:
-        values = json.loads(field)
+        values, end = parse_row(field)
     except ValueError:
+        return None
+    if field[end:].strip():
         return None
     if not isinstance(values, list):
         return None
