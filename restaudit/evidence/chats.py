@@ -40,7 +40,7 @@ def as_messages(prompt: str) -> list[Message]:
     if prompt.startswith("[{"):
         try:
             raw = json.loads(prompt)
-        except ValueError:
+        except (ValueError, RecursionError):
             return [{"role": "user", "content": prompt}]
         if isinstance(raw, list) and all(
             isinstance(m, dict) and set(m) == {"role", "content"} for m in raw
@@ -98,9 +98,13 @@ def first_turn(prompt: str) -> str:
 
 def digest(text: str) -> str:
     """SHA-256 of a text, in hex; lone surrogates (undecodable bytes) are hashed as the bytes they
-    stand for.
+    stand for, or, where they stand for none, as they are.
     """
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()
 
 
 def fraction(text: str, salt: str) -> float:
